@@ -1,0 +1,76 @@
+# `make run` tries the gateway, `make test` checks it. Needs Python 3.11 or newer and make; Node only for the client tests.
+
+.DELETE_ON_ERROR:
+.PHONY: run test lint types arrows lock wheel image clean
+
+VENV    := .venv
+BIN     := $(VENV)/bin
+CLIENTS := tests/clients
+IMAGE   ?= qstash-gateway
+# The first of these that is new enough; PYTHON=... names another one.
+NEW_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON  ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(shell $(p) -c '$(NEW_ENOUGH)' 2>/dev/null && echo $(p))))
+PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+run: $(VENV)/.run
+	@$(BIN)/qstash-gateway demo
+
+test: $(VENV)/.dev lint $(CLIENTS)/node_modules/.package-lock.json
+	@mkdir -p build
+	$(BIN)/python -m pytest --junit-xml=build/junit.xml $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# ---------------------------------------------------------------- environments; a stamp is newer than all it was made from
+
+$(VENV)/.made:
+	@test -n "$(PYTHON)" && $(PYTHON) -c '$(NEW_ENOUGH)' || \
+	  { echo 'The gateway needs Python 3.11 or newer: install it, or name it with `make PYTHON=...`.' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+	  { echo 'This Python cannot make virtual environments: install its venv package (Debian: python3-venv).' >&2; exit 1; }
+	@echo 'Making $(VENV) with '"$$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.made requirements/run.txt requirements/build.txt pyproject.toml
+	@echo 'Installing the gateway'
+	@$(PIP) install --require-hashes -r requirements/run.txt -r requirements/build.txt
+	@$(PIP) install --no-build-isolation --no-deps --no-index -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements/dev.txt
+	@echo 'Installing the tools for tests'
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# The clients are the ones of the lock file. Without npm their tests skip, and under CI=true fail.
+$(CLIENTS)/node_modules/.package-lock.json: $(CLIENTS)/package.json $(CLIENTS)/package-lock.json
+	@if command -v npm >/dev/null; then \
+	  echo 'Installing the official clients'; \
+	  cd $(CLIENTS) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && touch node_modules/.package-lock.json; \
+	else echo 'npm is not here: the tests of the official clients will not run'; fi
+
+# ---------------------------------------------------------------- for maintainers
+
+# run.txt is what the image holds; the others add to it and agree with it.
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+        --no-header --upgrade pyproject.toml
+
+lock: $(VENV)/.dev
+	$(BIN)/$(LOCK) --extra dev -o requirements/dev.txt
+	$(BIN)/$(LOCK) -c requirements/dev.txt -o requirements/run.txt
+	echo 'hatchling' | $(BIN)/$(subst pyproject.toml,-,$(LOCK)) -c requirements/dev.txt -o requirements/build.txt
+
+wheel: $(VENV)/.run
+	@$(PIP) wheel --no-build-isolation --no-deps --no-index -w dist .
+
+image:
+	@command -v docker >/dev/null || { echo 'docker is not here; see docs/docker.md' >&2; exit 1; }
+	docker build --pull -t $(IMAGE) .
+
+clean:
+	rm -rf $(VENV) build dist $(CLIENTS)/node_modules
