@@ -1,0 +1,315 @@
+"""The vocabulary: what a caller asks for, what policy makes of it, what is sent and what came of it.
+
+Illegal values cannot be constructed. Two laws live in the types: asking for nothing in particular is its own value,
+`EveryRun`, which only policy may allow; and an `Order`, the only thing ever sent, cannot be made of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from urllib.parse import quote
+
+from gateway import grammar
+
+DEFAULT_COUNT = 100
+"""Upstream's default for a missing `count` (contract, section 1); judged and sent explicitly."""
+
+MAX_COUNT = 999_999_999
+
+
+class Dialect(StrEnum):
+    """How the request was written: query (`@upstash/workflow` 1.2 and later) or JSON body (before, and Go)."""
+
+    QUERY = "query"
+    BODY = "body"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is calling; `name` is `<team>/<key id>`."""
+
+    team: str
+    key_id: str
+
+    @property
+    def name(self) -> str:
+        """`<team>/<key id>`, as the record has it."""
+        return f"{self.team}/{self.key_id}"
+
+
+def _check(name: str, rule: Callable[[str], str], values: Iterable[str]) -> None:
+    for value in values:
+        try:
+            rule(value)
+        except ValueError as exc:
+            raise ValueError(f"{name}: {exc}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class ByRunIds:
+    """Exactly these runs; upstream ignores every other filter beside them."""
+
+    run_ids: tuple[str, ...]
+
+    kind = "run_ids"
+
+    def __post_init__(self) -> None:
+        if not self.run_ids:
+            raise ValueError("a list of run IDs cannot be empty: upstream would read it as every run")
+        if len(set(self.run_ids)) != len(self.run_ids):
+            raise ValueError("a run ID stands twice")
+        _check("workflowRunIds", grammar.run_id, self.run_ids)
+
+    @property
+    def carried(self) -> frozenset[str]:
+        """Wire names of the fields that select."""
+        return frozenset(("workflowRunIds",))
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """The selection as query pairs, in upstream's order."""
+        return [("workflowRunIds", run_id) for run_id in self.run_ids]
+
+
+@dataclass(frozen=True, slots=True)
+class ByFilter:
+    """Runs that match: OR inside a field, AND across fields. Dates are Unix milliseconds of the runs' creation.
+
+    `exact` says how upstream matches the URLs; without it a URL is a prefix *without* any boundary.
+    """
+
+    workflow_urls: tuple[str, ...] = ()
+    exact: bool = False
+    from_date: int | None = None
+    to_date: int | None = None
+    caller_ips: tuple[str, ...] = ()
+    flow_control_keys: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+
+    kind = "filter"
+
+    def __post_init__(self) -> None:
+        if not self.carried:
+            raise ValueError("a filter names at least one field; without any it is EveryRun")
+        if self.exact and not self.workflow_urls:
+            raise ValueError("workflowUrlExactMatch stands only beside workflowUrl")
+        _check("workflowUrl", grammar.url if self.exact else grammar.url_prefix, self.workflow_urls)
+        _check("callerIp", grammar.ip_address, self.caller_ips)
+        _check("flowControlKey", grammar.key, self.flow_control_keys)
+        _check("label", grammar.key, self.labels)
+        if self.from_date is not None and self.to_date is not None and self.from_date > self.to_date:
+            raise ValueError("fromDate is later than toDate")
+
+    @property
+    def carried(self) -> frozenset[str]:
+        """Wire names of the fields that select; the two dates are one field, `created`."""
+        named = {
+            "workflowUrl": self.workflow_urls,
+            "created": self.from_date is not None or self.to_date is not None,
+            "callerIp": self.caller_ips,
+            "flowControlKey": self.flow_control_keys,
+            "label": self.labels,
+        }
+        return frozenset(name for name, value in named.items() if value)
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """The selection as query pairs, in upstream's order."""
+        pairs = [("workflowUrl", url) for url in self.workflow_urls]
+        if self.exact:
+            pairs.append(("workflowUrlExactMatch", "true"))
+        if self.from_date is not None:
+            pairs.append(("fromDate", f"{self.from_date:013d}"))
+        if self.to_date is not None:
+            pairs.append(("toDate", f"{self.to_date:013d}"))
+        pairs += [("callerIp", address) for address in self.caller_ips]
+        pairs += [("flowControlKey", key) for key in self.flow_control_keys]
+        pairs += [("label", label) for label in self.labels]
+        return pairs
+
+
+@dataclass(frozen=True, slots=True)
+class EveryRun:
+    """Nothing selected: upstream would cancel every run of the account."""
+
+    kind = "everything"
+
+    @property
+    def carried(self) -> frozenset[str]:
+        """No field selects."""
+        return frozenset()
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """No pairs: there is no marker for *all* on the wire."""
+        return []
+
+
+Selection = ByRunIds | ByFilter | EveryRun
+
+REPEATABLE = frozenset(("workflowRunIds", "workflowUrl", "callerIp", "flowControlKey", "label"))
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequest:
+    """One bulk cancel, read in exactly one way. For run IDs `count` is their number.
+
+    Two requests are equal when they ask for the same; the dialect they were written in does not matter.
+    """
+
+    selection: Selection
+    count: int
+    dialect: Dialect = field(default=Dialect.QUERY, compare=False)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.count <= MAX_COUNT:
+            raise ValueError(f"count is 1 to {MAX_COUNT}")
+        if isinstance(self.selection, ByRunIds) and self.count != len(self.selection.run_ids):
+            raise ValueError("for run IDs count is their number")
+
+    def wire(self) -> dict[str, object]:
+        """The request as an object with the wire names; repeatable fields are lists, numbers are numbers."""
+        members: dict[str, object] = {}
+        for name, value in self.selection.pairs():
+            if name in REPEATABLE:
+                members.setdefault(name, []).append(value)  # type: ignore[attr-defined]
+            else:
+                members[name] = True if name == "workflowUrlExactMatch" else int(value)
+        members["count"] = self.count
+        return members
+
+
+@dataclass(frozen=True)
+class Order:
+    """One call to upstream. It cannot be made of `EveryRun`, so no code path can send that."""
+
+    selection: ByRunIds | ByFilter
+    count: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.selection, (ByRunIds, ByFilter)):
+            raise TypeError("an order names runs or a filter")
+        CancelRequest(self.selection, self.count)
+
+    @cached_property
+    def query(self) -> str:
+        """The canonical query string: upstream's order of names, `count` always, everything else percent-encoded."""
+        pairs = [*self.selection.pairs(), ("count", str(self.count))]
+        return "&".join(f"{name}={quote(value, safe='')}" for name, value in pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What both decisions share.
+
+    `rule` is `file/id`. `decided` is what the rules would say with those in shadow mode counted (`permit` or
+    `deny`), and `shadow` names the shadow rule that makes the difference, if one does.
+    """
+
+    rule: str | None
+    decided: str
+    shadow: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Permit(Verdict):
+    """Policy allows `effective`, which never selects more than what was asked."""
+
+    effective: CancelRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Denial(Verdict):
+    """Policy refuses: `reason` is what a person reads, `nearest` (wire names) what would have been allowed, if any."""
+
+    reason: str
+    nearest: Mapping[str, object] | None
+
+
+Decision = Permit | Denial
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A judged request and the calls that carry it out: one order for a filter or a list of IDs."""
+
+    decision_id: str
+    principal: Principal
+    asked: CancelRequest
+    permit: Permit
+    orders: tuple[Order, ...]
+    policy_digest: str
+    remote: str | None
+
+    @property
+    def narrowed(self) -> dict[str, list[int]] | None:
+        """`{"count": [asked, sent]}` where policy lowered it."""
+        if self.asked.count == self.permit.effective.count:
+            return None
+        return {"count": [self.asked.count, self.permit.effective.count]}
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Evidence that the intent is durable; only the audit log makes one, and nothing is sent without it."""
+
+    decision_id: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Upstream answered how many runs it cancelled."""
+
+    upstream_status: int
+    cancelled: int
+
+    name = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Upstream will work on it in the background under `action_id`; how many is not known yet."""
+
+    upstream_status: int
+    action_id: str
+
+    name = "accepted"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Upstream refused with 401, 403, 412 or 429, so nothing was cancelled; `text` is safe to show.
+
+    `retry_after_s` is upstream's wait, bounded, and `burst` its `Burst-RateLimit-*` headers; both for 429 only.
+    """
+
+    upstream_status: int
+    text: str
+    retry_after_s: int | None = None
+    burst: tuple[tuple[str, str], ...] = ()
+
+    name = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """Certainly no byte of the request left; `cause` is a fixed word."""
+
+    cause: str
+
+    name = "not_sent"
+    upstream_status = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Bytes may have arrived, and no trustworthy answer came back; `cause` is a fixed word."""
+
+    cause: str
+    upstream_status: int | None = None
+
+    name = "unknown"
+
+
+Outcome = Cancelled | Accepted | Refused | NotSent | Unknown

@@ -1,0 +1,147 @@
+"""Everything that can go wrong before a receipt exists; after it, outcomes are values.
+
+GatewayError
+├── InvalidConfiguration      a file that cannot be used; every problem in it, with its position
+├── AuditFailure              the log cannot be opened, continued or locked at start
+└── Refusal                   ends one request; mapped to HTTP in one table, `problems.py`
+├── MalformedRequest      400  cannot be read in exactly one way
+├── Unauthenticated       401  one answer for every cause
+├── NotFound              404
+├── MethodNotAllowed      405
+├── ReceiveTimeout        408
+├── TooLarge              413, 414, 431
+├── Throttled             429  this principal's own limits
+├── AuditUnavailable      503  the intent could not be made durable
+├── Overloaded            503
+└── ShuttingDown          503
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class GatewayError(Exception):
+    """Base of every error this project raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One fault in a file, positioned the way editors and CI read it (line and column from 1)."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.message}"
+
+
+class InvalidConfiguration(GatewayError):
+    """A configuration or policy file that `serve` refuses; `problems` holds all of them, in file order."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(sorted(problems))
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class AuditFailure(GatewayError):
+    """The audit directory cannot be used: unwritable, locked, or damaged beyond a torn tail."""
+
+
+class Refusal(GatewayError):
+    """Ends a request before its receipt: nothing was sent upstream.
+
+    `cause` is a fixed word for the record and never holds bytes of the request; `sentence` is what a person reads.
+    """
+
+    status: ClassVar[int]
+    code: ClassVar[str]
+    title: ClassVar[str]
+
+    def __init__(self, cause: str, sentence: str) -> None:
+        self.cause = cause
+        self.sentence = sentence
+        super().__init__(sentence)
+
+
+class MalformedRequest(Refusal):
+    """The request cannot be read in exactly one way."""
+
+    status, code, title = 400, "malformed_request", "Malformed request"
+
+
+class Unauthenticated(Refusal):
+    """No valid credential; callers see one text whatever the cause."""
+
+    status, code, title = 401, "unauthenticated", "Not authenticated"
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause, "Send a gateway key of your team as 'Authorization: Bearer <key>'.")
+
+
+class NotFound(Refusal):
+    """Not one of this gateway's paths, byte for byte."""
+
+    status, code, title = 404, "not_found", "Not found"
+
+
+class MethodNotAllowed(Refusal):
+    """A known path asked for with another method; `allow` is the value of the Allow header."""
+
+    status, code, title = 405, "method_not_allowed", "Method not allowed"
+
+    def __init__(self, allow: str, sentence: str) -> None:
+        self.allow = allow
+        super().__init__("method", sentence)
+
+
+class ReceiveTimeout(Refusal):
+    """The header or body did not arrive within `receive_timeout_s`."""
+
+    status, code, title = 408, "receive_timeout", "Request not received in time"
+
+
+class TooLarge(Refusal):
+    """A limit of the configuration was passed; `status` is 413 (body, run IDs), 414 (target) or 431 (headers)."""
+
+    status, code, title = 413, "too_large", "Too large"
+
+    def __init__(self, cause: str, sentence: str, *, status: int = 413) -> None:
+        self.status = status  # type: ignore[misc]
+        super().__init__(cause, sentence)
+
+
+class Throttled(Refusal):
+    """The principal's own limit; `limit` and `remaining` in requests, `retry_after_s` in whole seconds."""
+
+    status, code, title = 429, "throttled", "Too many requests"
+
+    def __init__(self, cause: str, sentence: str, *, limit: int, retry_after_s: int) -> None:
+        self.limit = limit
+        self.retry_after_s = retry_after_s
+        super().__init__(cause, sentence)
+
+
+class AuditUnavailable(Refusal):
+    """The intent could not be made durable, so nothing was sent."""
+
+    status, code, title = 503, "audit_unavailable", "Audit log unavailable"
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause, "The audit log cannot be written, so nothing was sent. Try again later.")
+
+
+class Overloaded(Refusal):
+    """All places of `max_in_flight` are taken."""
+
+    status, code, title = 503, "overloaded", "Overloaded"
+
+
+class ShuttingDown(Refusal):
+    """The process is ending and takes no new intents."""
+
+    status, code, title = 503, "shutting_down", "Shutting down"

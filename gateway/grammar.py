@@ -1,0 +1,133 @@
+"""The values a cancel may carry: each function returns the typed value or raises ValueError with one sentence.
+
+The rules are stricter than the upstream's on purpose: a value that two parsers could read differently is refused,
+never normalised. Requests and policy files share this module, so a policy can only name what a request can carry.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+MAX_RUN_ID = 128
+
+_RUN_ID = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_RUN_ID}}}")
+_RUN_ID_PREFIX = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_RUN_ID}}}")
+_KEY = re.compile(r"[A-Za-z0-9_.-]+")
+_COUNT = re.compile(r"[1-9][0-9]{0,8}")
+_DATE = re.compile(r"[0-9]{13}")
+
+# RFC 3986: pchar without the comma (the upstream splits values at it) and without the semicolon (Go drops the pair).
+_SEGMENT = r"(?:[A-Za-z0-9._~!$&'()*+=:@-]|%[0-9A-F]{2})"
+_URL = re.compile(
+    rf"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[1-9][0-9]{{0,4}}))?"
+    rf"(?P<path>(?:/{_SEGMENT}*)*)(?:\?(?P<query>(?:{_SEGMENT}|[/?])+))?"
+)
+_HOST_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_DEFAULT_PORT = {"http": 80, "https": 443}
+# Escapes that could stand raw (RFC 3986 section 6.2.2.2), or that a second decoding would turn into structure.
+_BAD_ESCAPE = re.compile(r"%(?:2[CDEF]|3[0-9B]|4[1-9A-F]|5[0-9AC]|5F|6[1-9A-F]|7[0-9AEF]|[01][0-9A-F])")
+
+
+def run_id(text: str) -> str:
+    """A workflow run ID: 1 to 128 of `A-Z a-z 0-9 _ . -`, at least one of them a letter or digit."""
+    if not _RUN_ID.fullmatch(text) or not text.strip("_.-"):
+        raise ValueError("a run ID is 1 to 128 letters, digits, '_', '.' or '-', at least one a letter or digit")
+    return text
+
+
+def run_id_prefix(text: str) -> str:
+    """The beginning of run IDs, as a policy names it."""
+    if not _RUN_ID_PREFIX.fullmatch(text):
+        raise ValueError("a run ID prefix is 1 to 128 letters, digits, '_', '.' or '-'")
+    return text
+
+
+def key(text: str) -> str:
+    """A label or flow-control key: letters, digits, `_`, `.`, `-`."""
+    if not _KEY.fullmatch(text):
+        raise ValueError("only letters, digits, '_', '.' and '-' are allowed")
+    return text
+
+
+def ip_address(text: str) -> str:
+    """An IP address in its canonical text form (RFC 5952 for IPv6); zones and IPv4-mapped forms are refused."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise ValueError("not an IP address") from None
+    if isinstance(address, ipaddress.IPv6Address) and (address.ipv4_mapped or address.scope_id):
+        raise ValueError("write an IPv4 address as IPv4, and an IPv6 address without a zone")
+    if str(address) != text:
+        raise ValueError(f"write the address as {address}")
+    return text
+
+
+def count(text: str) -> int:
+    """A number of runs, 1 to 999,999,999, in ASCII digits without sign or leading zero."""
+    if not _COUNT.fullmatch(text):
+        raise ValueError("count is a whole number from 1 to 999999999, without sign, space or leading zero")
+    return int(text)
+
+
+def date(text: str) -> int:
+    """A creation time in Unix milliseconds: exactly 13 ASCII digits, so seconds can never be read as 1970."""
+    if not _DATE.fullmatch(text):
+        raise ValueError("a date is Unix milliseconds, exactly 13 digits")
+    return int(text)
+
+
+def url(text: str) -> str:
+    """An exact workflow URL in canonical form, with a path and perhaps a `?query`."""
+    return _canonical(text, need_path=True, allow_query=True)
+
+
+def url_prefix(text: str) -> str:
+    """The beginning of workflow URLs as a request names it: canonical, with a path, without a query."""
+    return _canonical(text, need_path=True, allow_query=False)
+
+
+def policy_url_prefix(text: str) -> str:
+    """The beginning of workflow URLs as a policy names it: the path may be left out."""
+    return _canonical(text, need_path=False, allow_query=False)
+
+
+def _canonical(text: str, *, need_path: bool, allow_query: bool) -> str:
+    match = _URL.fullmatch(text)
+    if match is None:
+        raise ValueError(
+            "a workflow URL is http(s)://host[:port]/path in canonical form: lower-case scheme and host, no userinfo, "
+            "fragment, comma, semicolon or space"
+        )
+    _check_host(match["host"])
+    port = match["port"]
+    if port and (int(port) > 65535 or int(port) == _DEFAULT_PORT[match["scheme"]]):
+        raise ValueError("leave out the default port; a port is at most 65535")
+    _check_path(match["path"], need_path=need_path)
+    if match["query"] is not None and not allow_query:
+        raise ValueError("a URL prefix has no ?query")
+    if _BAD_ESCAPE.search(text):
+        raise ValueError("the URL has a percent-encoding that is needless or hides a separator or control character")
+    return text
+
+
+def _check_path(path: str, *, need_path: bool) -> None:
+    if not path and need_path:
+        raise ValueError("the workflow URL has no path: add '/' after the host")
+    segments = path.split("/")
+    if "." in segments or ".." in segments or "//" in path:
+        raise ValueError("the URL path has a dot segment or a double slash")
+
+
+def _check_host(host: str) -> None:
+    if host.startswith("["):
+        address = ip_address(host[1:-1])
+        if ":" not in address:
+            raise ValueError("only an IPv6 address stands in brackets")
+        return
+    labels = host.split(".")
+    if len(host) > 253 or not all(_HOST_LABEL.fullmatch(label) for label in labels):
+        raise ValueError("the URL's host is not a canonical host name")
+    # A last label of digits (or hex) makes browsers and Go read the whole name as an IPv4 number (WHATWG URL, 3.5).
+    if labels[-1].isdigit() or labels[-1].startswith("0x"):
+        ip_address(host)

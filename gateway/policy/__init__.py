@@ -1,0 +1,1 @@
+"""What policy files say (`model`, `rules`), how they are loaded (`load`), and the judgement (`decide`)."""

@@ -1,0 +1,239 @@
+"""What a policy file says, as types: conditions on fields, rules made of them, and the rules of one team.
+
+Every condition answers two questions about a request that carries its field. `contains`: do all runs that the
+request could select lie inside? (`allow` and `require`) `overlaps`: may one of them lie inside? (`deny`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from gateway.cancel import ByFilter, ByRunIds, Selection
+
+TO_DATE_LEAD_MS = 60_000
+"""How far ahead of now a `toDate` may lie under `within_last`."""
+
+
+class Effect(StrEnum):
+    """What a matching rule does."""
+
+    ALLOW = "allow"
+    REQUIRE = "require"
+    DENY = "deny"
+
+
+class Condition(Protocol):
+    """One field's bound."""
+
+    @property
+    def optional(self) -> bool:
+        """Whether a request may leave the field out."""
+
+    def contains(self, selection: Selection, now_ms: int) -> bool:
+        """All runs that the selection could name lie inside; asked only when it carries the field."""
+
+    def overlaps(self, selection: Selection, now_ms: int) -> bool:
+        """Some run that the selection could name may lie inside; asked only when it carries the field."""
+
+    def words(self) -> str:
+        """The bound in plain words, to stand behind the field's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class UrlCondition:
+    """`workflowUrl`: exact values, and prefixes whose boundary is the end of the value or `/`."""
+
+    exact: frozenset[str] = frozenset()
+    prefix: tuple[str, ...] = ()
+    any: bool = False
+    optional: bool = False
+
+    def contains(self, selection: Selection, now_ms: int) -> bool:
+        assert isinstance(selection, ByFilter)
+        return self.any or all(self.admits(url, exact=selection.exact) for url in selection.workflow_urls)
+
+    def admits(self, url: str, *, exact: bool) -> bool:
+        """Whether one value, exact or a prefix, lies inside."""
+        if exact and url in self.exact:
+            return True
+        # Upstream's prefix has no boundary: `…/api` would also cancel `…/api-v2`, so only `…/api/` is contained.
+        return (exact or url.endswith("/")) and any(at_or_below(url, prefix) for prefix in self.prefix)
+
+    def overlaps(self, selection: Selection, now_ms: int) -> bool:
+        assert isinstance(selection, ByFilter)
+        return any(self._touches(url, exact=selection.exact) for url in selection.workflow_urls)
+
+    def _touches(self, url: str, *, exact: bool) -> bool:
+        if exact:
+            return url in self.exact or any(_denied_below(url, prefix) for prefix in self.prefix)
+        if any(listed.startswith(url) for listed in self.exact):
+            return True
+        return any(prefix.startswith(url) or _denied_below(url, prefix) for prefix in self.prefix)
+
+    def words(self) -> str:
+        if self.any:
+            return "any URL"
+        exact = [f"exactly {url}" for url in sorted(self.exact)]
+        below = [f"{url.rstrip('/')}/ or below" for url in self.prefix]
+        return some_of(exact + below)
+
+
+def at_or_below(url: str, prefix: str) -> bool:
+    """Whether `url` is the prefix itself or lies under it at a segment boundary; a final `/` of the prefix counts."""
+    if not url.startswith(prefix):
+        return False
+    return prefix.endswith("/") or url[len(prefix) : len(prefix) + 1] in ("", "/")
+
+
+def _denied_below(url: str, prefix: str) -> bool:
+    # For a deny the same page with a ?query counts as below as well: when in doubt, it overlaps.
+    return at_or_below(url, prefix) or url.startswith(prefix + "?")
+
+
+@dataclass(frozen=True, slots=True)
+class RunIdCondition:
+    """`workflowRunIds`: at most `max` of them, each beginning with one of `prefix` (any, where that is empty)."""
+
+    max: int | None = None
+    prefix: tuple[str, ...] = ()
+    any: bool = False
+    optional: bool = False
+
+    def contains(self, selection: Selection, now_ms: int) -> bool:
+        assert isinstance(selection, ByRunIds)
+        if self.max is not None and len(selection.run_ids) > self.max:
+            return False
+        return not self.prefix or all(run_id.startswith(self.prefix) for run_id in selection.run_ids)
+
+    def overlaps(self, selection: Selection, now_ms: int) -> bool:
+        assert isinstance(selection, ByRunIds)
+        return any(run_id.startswith(self.prefix) for run_id in selection.run_ids)
+
+    def words(self) -> str:
+        number = f"at most {self.max} IDs" if self.max is not None else "any number of IDs"
+        return f"{number} beginning with {some_of(self.prefix)}" if self.prefix else number
+
+
+@dataclass(frozen=True, slots=True)
+class ValueCondition:
+    """`label`, `flowControlKey` or `callerIp`: every value in the list; `field` is the wire name."""
+
+    field: str
+    any_of: frozenset[str] = frozenset()
+    any: bool = False
+    optional: bool = False
+
+    def values(self, selection: Selection) -> Iterable[str]:
+        """What the selection carries of this field."""
+        assert isinstance(selection, ByFilter)
+        match self.field:
+            case "label":
+                return selection.labels
+            case "flowControlKey":
+                return selection.flow_control_keys
+            case _:
+                return selection.caller_ips
+
+    def contains(self, selection: Selection, now_ms: int) -> bool:
+        return self.any or self.any_of.issuperset(self.values(selection))
+
+    def overlaps(self, selection: Selection, now_ms: int) -> bool:
+        return not self.any_of.isdisjoint(self.values(selection))
+
+    def words(self) -> str:
+        return "any value" if self.any else some_of(sorted(self.any_of))
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedCondition:
+    """`fromDate` and `toDate`: created within the last while, in a window of at most some length (milliseconds)."""
+
+    within_last_ms: int | None = None
+    max_span_ms: int | None = None
+    any: bool = False
+    optional: bool = False
+
+    def contains(self, selection: Selection, now_ms: int) -> bool:
+        assert isinstance(selection, ByFilter)
+        start, end = selection.from_date, selection.to_date
+        if self.within_last_ms is not None:
+            if start is None or start < now_ms - self.within_last_ms:
+                return False
+            if end is not None and end > now_ms + TO_DATE_LEAD_MS:
+                return False
+        if self.max_span_ms is None:
+            return True
+        return start is not None and end is not None and end - start <= self.max_span_ms
+
+    def overlaps(self, selection: Selection, now_ms: int) -> bool:
+        assert isinstance(selection, ByFilter)
+        if self.within_last_ms is None or selection.to_date is None:
+            return True
+        return selection.to_date >= now_ms - self.within_last_ms
+
+    def words(self) -> str:
+        parts = []
+        if self.within_last_ms is not None:
+            parts.append(f"fromDate within the last {duration(self.within_last_ms)}")
+        if self.max_span_ms is not None:
+            parts.append(f"fromDate and toDate at most {duration(self.max_span_ms)} apart")
+        return " and ".join(parts) or "any dates"
+
+
+@dataclass(frozen=True, slots=True)
+class CountCondition:
+    """`count`: `max` refuses when more is *asked*; `cap` lowers a filter's count to it and refuses longer ID lists."""
+
+    max: int | None = None
+    cap: int | None = None
+    any: bool = False
+
+    @property
+    def ceiling(self) -> int | None:
+        """The most runs that may be asked for by ID."""
+        return min((bound for bound in (self.max, self.cap) if bound is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule of one file. `conditions` bound what the request selects; the others bound the request itself."""
+
+    policy: str
+    id: str
+    effect: Effect
+    conditions: Mapping[str, Condition]
+    count: CountCondition | None = None
+    selects: frozenset[str] | None = None
+    exact_match: bool = False
+    owner_unchecked: bool = False
+    message: str | None = None
+    shadow: bool = False
+    teams: frozenset[str] = frozenset()
+    excepted: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """`file/id`, unique over all files."""
+        return f"{self.policy}/{self.id}"
+
+    def applies_to(self, team: str) -> bool:
+        """Whether the rule speaks about this team."""
+        return team not in self.excepted and (team in self.teams or "*" in self.teams)
+
+
+def some_of(values: Iterable[str]) -> str:
+    """Up to three values joined by *or*, and how many more there are."""
+    listed = list(values)
+    shown = " or ".join(listed[:3])
+    return shown if len(listed) <= 3 else f"{shown} (or {len(listed) - 3} more)"
+
+
+def duration(milliseconds: int) -> str:
+    """Milliseconds in the largest whole unit, as policies write it: `24h`, `30m`."""
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
+        if milliseconds % size == 0:
+            return f"{milliseconds // size}{unit}"
+    return f"{milliseconds}ms"

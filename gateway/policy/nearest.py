@@ -1,0 +1,129 @@
+"""What a refused caller could have asked for instead: the request, bent as little as possible towards an `allow` rule.
+
+The requests made here are only proposals; `decide` judges each before it shows one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+
+from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Selection
+from gateway.policy.model import (
+    Condition,
+    CreatedCondition,
+    Rule,
+    RunIdCondition,
+    UrlCondition,
+    ValueCondition,
+)
+from gateway.policy.rules import TeamRules
+
+MOST = 20
+"""How many rules are tried; a refusal must stay cheap whatever the number of rules."""
+
+
+def candidates_near(rules: TeamRules, request: CancelRequest, now_ms: int) -> Iterator[CancelRequest]:
+    """Proposals from the rules that share something with the request first, then from the others by name."""
+    close = rules.allowing(request.selection)
+    for rule in islice(chain(close, (rule for rule in rules.allows if rule not in close)), MOST):
+        selection = _bent(rule, request.selection, now_ms)
+        if selection is not None:
+            yield _counted(rule, selection, request.count)
+
+
+def in_words(wire: Mapping[str, object]) -> str:
+    """A request (`CancelRequest.wire`) as a person would say it."""
+    parts = []
+    for name, value in wire.items():
+        if name == "workflowUrlExactMatch":
+            parts.append(f"{name}=true")
+        elif isinstance(value, list):
+            parts.append(f"{name} " + ", ".join(map(str, value[:3])) + (" …" if len(value) > 3 else ""))
+        else:
+            parts.append(f"{name} {value}")
+    return "; ".join(parts)
+
+
+def _counted(rule: Rule, selection: Selection, asked: int) -> CancelRequest:
+    if isinstance(selection, ByRunIds):
+        return CancelRequest(selection, len(selection.run_ids))
+    bound = rule.count.max if rule.count is not None else None
+    return CancelRequest(selection, min(asked, bound) if bound is not None else asked)
+
+
+def _bent(rule: Rule, asked: Selection, now_ms: int) -> Selection | None:
+    ids = rule.conditions.get("workflowRunIds")
+    if isinstance(ids, RunIdCondition):
+        return _fewer_ids(rule, ids, asked)
+    wanted = asked if isinstance(asked, ByFilter) else None
+    kept = {field: _values(field, condition, wanted, now_ms) for field, condition in rule.conditions.items()}
+    try:
+        return ByFilter(
+            workflow_urls=tuple(kept.get("workflowUrl", ())),
+            exact=not any(url.endswith("/") for url in kept.get("workflowUrl", ())) and bool(kept.get("workflowUrl")),
+            from_date=_number(kept.get("created", ()), 0),
+            to_date=_number(kept.get("created", ()), 1),
+            caller_ips=tuple(kept.get("callerIp", ())),
+            flow_control_keys=tuple(kept.get("flowControlKey", ())),
+            labels=tuple(kept.get("label", ())),
+        )
+    except ValueError:
+        return None  # Nothing to propose: every field of the rule is optional, or two proposals do not go together.
+
+
+def _fewer_ids(rule: Rule, ids: RunIdCondition, asked: Selection) -> Selection | None:
+    if not isinstance(asked, ByRunIds):
+        return None  # Which runs are the caller's cannot be guessed.
+    fitting = [run_id for run_id in asked.run_ids if not ids.prefix or run_id.startswith(ids.prefix)]
+    bounds = (ids.max, rule.count.ceiling if rule.count is not None else None, len(fitting))
+    fewer = fitting[: min(bound for bound in bounds if bound is not None)]
+    return ByRunIds(tuple(fewer)) if fewer else None
+
+
+def _values(field: str, condition: Condition, asked: ByFilter | None, now_ms: int) -> Sequence[str]:
+    match condition:
+        case UrlCondition():
+            return _urls(condition, asked.workflow_urls if asked is not None else ())
+        case CreatedCondition():
+            return _dates(condition, asked, now_ms)
+        case ValueCondition():
+            return _listed(condition, asked)
+    return ()
+
+
+def _listed(condition: ValueCondition, asked: ByFilter | None) -> Sequence[str]:
+    values = list(condition.values(asked)) if asked is not None else []
+    fitting = values if condition.any else [value for value in values if value in condition.any_of]
+    return fitting or ([] if condition.optional or condition.any else sorted(condition.any_of)[:1])
+
+
+def _urls(condition: UrlCondition, asked: Iterable[str]) -> Sequence[str]:
+    fitting = [url for url in asked if condition.any or condition.admits(url, exact=True)]
+    if fitting:
+        return fitting
+    if condition.optional or condition.any:
+        return []
+    return sorted(condition.exact)[:1] or [condition.prefix[0].rstrip("/") + "/"]
+
+
+def _dates(condition: CreatedCondition, asked: ByFilter | None, now_ms: int) -> Sequence[str]:
+    if condition.any or (condition.optional and (asked is None or "created" not in asked.carried)):
+        return _asked_dates(asked)
+    earliest = now_ms - condition.within_last_ms if condition.within_last_ms is not None else None
+    start = asked.from_date if asked is not None and asked.from_date is not None else earliest
+    start = start if start is not None else now_ms - (condition.max_span_ms or 0)
+    start = max(start, earliest) if earliest is not None else start
+    if condition.max_span_ms is None:
+        return [str(start)]
+    return [str(start), str(min(now_ms, start + condition.max_span_ms))]
+
+
+def _asked_dates(asked: ByFilter | None) -> Sequence[str]:
+    if asked is None or asked.from_date is None:
+        return ()
+    return [str(asked.from_date)] + ([str(asked.to_date)] if asked.to_date is not None else [])
+
+
+def _number(texts: Sequence[str], index: int) -> int | None:
+    return int(texts[index]) if index < len(texts) else None

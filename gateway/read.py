@@ -1,0 +1,180 @@
+"""Target and body to `CancelRequest`: read in exactly one way, or refused.
+
+Reading is total: it returns a value or raises MalformedRequest, never anything else. Where two parsers could read the
+bytes differently (contract, section 5) the request is malformed, also where both would do no harm.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from gateway import grammar
+from gateway.cancel import DEFAULT_COUNT, ByFilter, ByRunIds, CancelRequest, Dialect, EveryRun, Selection
+from gateway.errors import MalformedRequest
+from gateway.strict_json import json_object
+
+NAMES = (
+    "workflowRunIds",
+    "workflowUrl",
+    "workflowUrlExactMatch",
+    "fromDate",
+    "toDate",
+    "callerIp",
+    "flowControlKey",
+    "label",
+    "count",
+)
+"""Every parameter that may stand in a query, in upstream's order and case."""
+
+_ONCE = frozenset(("workflowUrlExactMatch", "fromDate", "toDate", "count"))
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_SHOWABLE = re.compile(r"[A-Za-z0-9_.\[\]-]{1,40}")
+_MEDIA_TYPE = re.compile(rb'application/json(?:[ \t]*;[ \t]*charset="?utf-8"?)?', re.IGNORECASE)
+
+Values = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A request body as it arrived, with the values of its Content-Type and Content-Encoding headers."""
+
+    content: bytes = b""
+    content_types: tuple[bytes, ...] = ()
+    content_encodings: tuple[bytes, ...] = ()
+
+
+def parse_cancel(query: bytes, body: Body) -> CancelRequest:
+    """Reads a bulk cancel from the raw query (without `?`) and the body.
+
+    Raises:
+        MalformedRequest: the bytes break the grammar of design.md, "What is accepted".
+    """
+    if body.content_encodings:
+        raise MalformedRequest("content_encoding", "The body must not be compressed: leave Content-Encoding out.")
+    if query and body.content:
+        raise MalformedRequest("query_and_body", "Send either a query or a body, not both.")
+    try:
+        if body.content:
+            return _from_body(body)
+        return _from_values(_query_values(query))
+    except ValueError as exc:
+        raise MalformedRequest("value", f"The request cannot be read in exactly one way: {exc}.") from None
+
+
+def _query_values(query: bytes) -> Values:
+    values: dict[str, list[str]] = {}
+    for pair in query.split(b"&") if query else ():
+        raw_name, equals, raw_value = pair.partition(b"=")
+        name = _name(raw_name)
+        if not equals or not raw_value:
+            raise MalformedRequest("empty_value", f"'{name}' has no value; leave it out or give it one.")
+        if name in _ONCE and name in values:
+            raise MalformedRequest("repeated", f"'{name}' stands twice.")
+        values.setdefault(name, []).append(_decoded(name, raw_value))
+    return values
+
+
+def _name(raw: bytes) -> str:
+    # Names are compared as they stand: an escaped or differently cased name is dropped by some readers (Go is
+    # case-sensitive), and a dropped filter widens the call.
+    name = raw.decode("latin-1")
+    if name in NAMES:
+        return name
+    if not name:
+        raise MalformedRequest("empty_pair", "The query has an empty pair.")
+    if not _SHOWABLE.fullmatch(name):
+        raise MalformedRequest("unknown_parameter", "The query has an unknown parameter.")
+    close = difflib.get_close_matches(name, NAMES, n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else f"; known are {', '.join(NAMES)}."
+    raise MalformedRequest(
+        "unknown_parameter",
+        f"'{name}' is not a parameter of this call, and upstream would ignore it and cancel more than you mean{hint}",
+    )
+
+
+def _decoded(name: str, raw: bytes) -> str:
+    if b";" in raw or _BAD_ESCAPE.search(raw):
+        raise MalformedRequest("bad_escape", f"'{name}' has a ';' or a bad percent-encoding, which upstream drops.")
+    try:
+        value = unquote_to_bytes(raw.replace(b"+", b" ")).decode("utf-8")
+    except UnicodeDecodeError:
+        raise MalformedRequest("not_utf8", f"'{name}' is not UTF-8.") from None
+    if "," in value:
+        raise MalformedRequest("comma", f"'{name}' has a comma, which upstream reads as a list: repeat the parameter.")
+    return value
+
+
+def _from_values(values: Values) -> CancelRequest:
+    if run_ids := values.get("workflowRunIds"):
+        if len(values) > 1:
+            raise MalformedRequest(
+                "beside_run_ids", "Upstream ignores everything beside workflowRunIds, so nothing may stand beside it."
+            )
+        return CancelRequest(ByRunIds(tuple(run_ids)), len(run_ids))
+    count = grammar.count(values["count"][0]) if "count" in values else DEFAULT_COUNT
+    return CancelRequest(_filter(values), count)
+
+
+def _filter(values: Values) -> Selection:
+    if not values or values.keys() == {"count"}:
+        return EveryRun()
+    if "workflowUrlExactMatch" in values and "workflowUrl" not in values:
+        raise MalformedRequest("exact_without_url", "workflowUrlExactMatch stands only beside workflowUrl.")
+    return ByFilter(
+        workflow_urls=tuple(values.get("workflowUrl", ())),
+        exact=_exact(values.get("workflowUrlExactMatch", ("false",))[0]),
+        from_date=_date(values, "fromDate"),
+        to_date=_date(values, "toDate"),
+        caller_ips=tuple(values.get("callerIp", ())),
+        flow_control_keys=tuple(values.get("flowControlKey", ())),
+        labels=tuple(values.get("label", ())),
+    )
+
+
+def _exact(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("workflowUrlExactMatch is exactly true or false")
+    return text == "true"
+
+
+def _date(values: Values, name: str) -> int | None:
+    if name not in values:
+        return None
+    try:
+        return grammar.date(values[name][0])
+    except ValueError as exc:
+        raise ValueError(f"{name}: {exc}") from None
+
+
+def _from_body(body: Body) -> CancelRequest:
+    if len(body.content_types) != 1 or not _MEDIA_TYPE.fullmatch(body.content_types[0]):
+        raise MalformedRequest("content_type", "A body needs exactly one 'Content-Type: application/json'.")
+    try:
+        members = json_object(body.content)
+    except ValueError:
+        raise MalformedRequest("not_json", "The body is not one JSON object in UTF-8 with distinct keys.") from None
+    if not members:
+        return CancelRequest(EveryRun(), DEFAULT_COUNT, Dialect.BODY)
+    match members:
+        case {"workflowRunIds": [_, *_] as run_ids, **others} if not others:
+            return CancelRequest(ByRunIds(_texts(run_ids)), len(run_ids), Dialect.BODY)
+        case {"workflowUrl": [_, *_] as urls, **others} if not others:
+            return CancelRequest(ByFilter(workflow_urls=_texts(urls)), DEFAULT_COUNT, Dialect.BODY)
+        case {"workflowUrl": str(url), **others} if not others:
+            return CancelRequest(ByFilter(workflow_urls=_texts([url])), DEFAULT_COUNT, Dialect.BODY)
+    raise MalformedRequest(
+        "body_shape", 'The body is {"workflowRunIds": ["…"]} or {"workflowUrl": "…"}, not empty, and nothing else.'
+    )
+
+
+def _texts(values: Sequence[object]) -> tuple[str, ...]:
+    texts = tuple(value for value in values if isinstance(value, str))
+    if len(texts) != len(values):
+        raise MalformedRequest("body_shape", "A list in the body holds strings only.")
+    if any("," in text for text in texts):
+        raise MalformedRequest("comma", "A value in the body has a comma, which upstream reads as a list.")
+    return texts
