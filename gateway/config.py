@@ -1,0 +1,298 @@
+"""The configuration file: text to raw values with their places, to a `Config` that is complete and frozen.
+
+Secrets never enter it: it says where they are. Paths are relative to the file that names them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import date
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Literal
+
+from gateway import endpoints
+from gateway.document.fields import Bool, Choice, Int, Text, date_field
+from gateway.document.file import parse_document, read_file
+from gateway.document.nodes import Place
+from gateway.document.shapes import ListOf, Present, Shape, may, need
+from gateway.endpoints import Listen, Origin
+from gateway.errors import InvalidConfiguration, Problem
+from gateway.policy.vocabulary import key_id, team_name
+from gateway.secret import SecretSource
+
+Contract = Literal["2025", "2026-09"]
+Durability = Literal["fsync", "os"]
+CONTRACTS: tuple[Contract, ...] = ("2025", "2026-09")
+DURABILITIES: tuple[Durability, ...] = ("fsync", "os")
+
+_MAX_BYTES = 16 * 1024 * 1024
+_MAX_SECONDS = 3600
+_MAX_PLACES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamSettings:
+    """The one upstream: `url` is `scheme://host[:port]`, `host` is what the Host header says."""
+
+    url: str
+    host: str
+    token: SecretSource
+    contract: Contract
+    connect_timeout_s: int
+    total_timeout_s: int
+    max_connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallerKey:
+    """A key's digest (SHA-256 of its whole text) and whose it is; `expires` is the last UTC day it is good for."""
+
+    id: str
+    team: str
+    digest: bytes
+    expires: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditConfig:
+    """Where the record is kept and how far a write must have gone before it counts."""
+
+    directory: Path
+    durability: Durability
+    stdout: bool
+    mac_key: Path | None
+    at: Place = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PerPrincipal:
+    """What one principal may take; 0 is no limit."""
+
+    in_flight: int = 16
+    requests_per_minute: int = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is held in memory at most, and for how long."""
+
+    max_target_bytes: int = 131_072
+    max_body_bytes: int = 65_536
+    max_header_bytes: int = 16_384
+    max_run_ids: int = 1000
+    receive_timeout_s: int = 10
+    max_in_flight: int = 256
+    per_principal: PerPrincipal = PerPrincipal()
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything `serve` needs to know, complete."""
+
+    listen: Listen
+    upstream: UpstreamSettings
+    keys: tuple[CallerKey, ...]
+    policies: Path
+    audit: AuditConfig
+    limits: Limits
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
+    shutdown_grace_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class RawUpstream:
+    """`upstream` as written."""
+
+    url: Origin
+    token: SecretSource
+    contract: Contract = "2026-09"
+    connect_timeout_s: int = 5
+    total_timeout_s: int = 30
+    max_connections: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class RawCallers:
+    """`callers` as written."""
+
+    keys: tuple[CallerKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RawAudit:
+    """`audit` as written."""
+
+    directory: str
+    at: Place
+    durability: Durability = "fsync"
+    stdout: bool = False
+    mac_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RawConfig:
+    """The configuration file as written, every value of the right type."""
+
+    version: int
+    listen: Listen
+    upstream: RawUpstream
+    callers: RawCallers
+    policies: str
+    audit: RawAudit
+    limits: Limits = Limits()
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    shutdown_grace_s: int = 35
+
+
+def load_config(path: Path) -> Config:
+    """The configuration that a file describes.
+
+    Raises: InvalidConfiguration with every problem of the file.
+    """
+    node, problems = parse_document(str(path), read_file(path).content)
+    raw = config_file().read(node, problems)
+    if problems or raw is None:
+        raise InvalidConfiguration(problems)
+    return _complete(raw, path.absolute().parent)
+
+
+def named_policies(path: Path) -> Path | None:
+    """The policy directory that a configuration names, even where the rest of the file is wrong."""
+    try:
+        node, _ = parse_document(str(path), read_file(path).content)
+    except InvalidConfiguration:
+        return None
+    named = Shape(lambda *, policies: policies, {"policies": need(Text(str))}).read(node, [])
+    return None if named is None else path.absolute().parent / named
+
+
+def config_file() -> Shape[RawConfig]:
+    """The reader of the configuration file."""
+    keys = {
+        "version": need(Int(1, 1)),
+        "listen": need(Text(endpoints.listen)),
+        "upstream": need(_upstream()),
+        "callers": need(Shape(RawCallers, {"keys": may(_keys())})),
+        "policies": need(Text(str)),
+        "audit": need(_audit()),
+        "limits": may(_limits()),
+        "trusted_proxies": may(ListOf(Text(endpoints.network), min_items=0)),
+        "shutdown_grace_s": may(Int(1, _MAX_SECONDS)),
+    }
+    return Shape(RawConfig, keys)
+
+
+def _upstream() -> Shape[RawUpstream]:
+    keys = {
+        "url": need(Text(endpoints.origin, hidden=True)),
+        "token": need(_secret()),
+        "contract": may(Choice(CONTRACTS)),
+        "connect_timeout_s": may(Int(1, _MAX_SECONDS)),
+        "total_timeout_s": may(Int(1, _MAX_SECONDS)),
+        "max_connections": may(Int(1, 10_000)),
+    }
+    return Shape(RawUpstream, keys)
+
+
+def _secret() -> Shape[SecretSource]:
+    keys = {
+        "file": may(Text(Path)),
+        "env": may(Text(_variable, hidden=True)),
+    }
+    return Shape(_secret_source, keys, check=_one_source, located=True)
+
+
+def _variable(text: str) -> str:
+    if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", text):
+        raise ValueError("expected the name of an environment variable")
+    return text
+
+
+def _secret_source(*, at: Place, file: Path | None = None, env: str | None = None) -> SecretSource | None:
+    return None if (file is None) == (env is None) else SecretSource(file, env, at)
+
+
+def _one_source(place: Place, present: Present) -> list[Problem]:
+    if len(present.keys() & {"file", "env"}) == 1:
+        return []
+    return [place.problem("say where the secret is: exactly one of {file: …} and {env: …}")]
+
+
+def _keys() -> ListOf[CallerKey]:
+    keys = {
+        "id": need(key_id()),
+        "team": need(team_name()),
+        "sha256": need(Text(_digest, hidden=True), into="digest"),
+        "expires": may(date_field()),
+    }
+    distinct: dict[str, Callable[[CallerKey], object]] = {
+        "digest": lambda key: key.digest,
+        "team and id": lambda key: (key.team, key.id),
+    }
+    return ListOf(Shape(CallerKey, keys), min_items=0, distinct=distinct)
+
+
+def _digest(text: str) -> bytes:
+    if len(text) != 64 or text.strip("0123456789abcdef"):
+        raise ValueError("expected a SHA-256 as 64 lower-case hex digits; 'keys new' prints one")
+    if len(set(text)) == 1:
+        raise ValueError("this is a placeholder, no key has that digest; 'keys new' prints one")
+    return bytes.fromhex(text)
+
+
+def _audit() -> Shape[RawAudit]:
+    keys = {
+        "directory": need(Text(str)),
+        "durability": may(Choice(DURABILITIES)),
+        "stdout": may(Bool()),
+        "mac_key": may(Shape(lambda file: file, {"file": need(Text(str))})),
+    }
+    return Shape(RawAudit, keys, located=True)
+
+
+def _limits() -> Shape[Limits]:
+    per_principal = {"in_flight": may(Int(0, _MAX_PLACES)), "requests_per_minute": may(Int(0, 1_000_000))}
+    keys = {
+        "max_target_bytes": may(Int(1, _MAX_BYTES)),
+        "max_body_bytes": may(Int(1, _MAX_BYTES)),
+        "max_header_bytes": may(Int(1, _MAX_BYTES)),
+        "max_run_ids": may(Int(1, _MAX_PLACES)),
+        "receive_timeout_s": may(Int(1, _MAX_SECONDS)),
+        "max_in_flight": may(Int(1, _MAX_PLACES)),
+        "per_principal": may(Shape(PerPrincipal, per_principal)),
+    }
+    return Shape(Limits, keys)
+
+
+def _complete(raw: RawConfig, base: Path) -> Config:
+    return Config(
+        listen=raw.listen,
+        upstream=_complete_upstream(raw.upstream, base),
+        keys=raw.callers.keys,
+        policies=base / raw.policies,
+        audit=_complete_audit(raw.audit, base),
+        limits=raw.limits,
+        trusted_proxies=raw.trusted_proxies,
+        shutdown_grace_s=raw.shutdown_grace_s,
+    )
+
+
+def _complete_upstream(raw: RawUpstream, base: Path) -> UpstreamSettings:
+    token = raw.token if raw.token.file is None else replace(raw.token, file=base / raw.token.file)
+    return UpstreamSettings(
+        url=raw.url.url,
+        host=raw.url.host,
+        token=token,
+        contract=raw.contract,
+        connect_timeout_s=raw.connect_timeout_s,
+        total_timeout_s=raw.total_timeout_s,
+        max_connections=raw.max_connections,
+    )
+
+
+def _complete_audit(raw: RawAudit, base: Path) -> AuditConfig:
+    mac_key = None if raw.mac_key is None else base / raw.mac_key
+    return AuditConfig(base / raw.directory, raw.durability, raw.stdout, mac_key, raw.at)

@@ -1,0 +1,75 @@
+"""A YAML document as located nodes: text with its place, nothing resolved and nothing constructed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.errors import Problem
+
+SHOWN_CHARS = 60
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where in which file, line and column from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def problem(self, message: str) -> Problem:
+        """A fault that stands here."""
+        return Problem(self.file, self.line, self.column, message)
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """Text as written; `plain` is without quotes and not a block."""
+
+    place: Place
+    text: str
+    plain: bool
+
+    kind = "a single value"
+
+    def __str__(self) -> str:
+        """The text for a message: quoted, escaped and cut to a length that fits a line."""
+        return shown(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A YAML sequence."""
+
+    place: Place
+    items: tuple[Node, ...]
+
+    kind = "a list"
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """A YAML mapping without duplicate keys, in the order of the file."""
+
+    place: Place
+    members: tuple[tuple[Scalar, Node], ...]
+
+    kind = "a mapping"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A part that was already reported, so that readers pass over it in silence."""
+
+    place: Place
+
+    kind = "a refused part"
+
+
+Node = Scalar | Listing | Mapping | Refused
+
+
+def shown(text: str) -> str:
+    """Text of a file for a message: escaped to printable ASCII and cut."""
+    cut = text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + "…"
+    return "'" + cut.encode("unicode_escape").decode("ascii").replace("\\u2026", "...") + "'"

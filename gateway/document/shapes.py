@@ -1,0 +1,143 @@
+"""Readers of lists and mappings, made of other readers: a file format is a declaration of these."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from gateway.document import nodes
+from gateway.document.fields import Field
+from gateway.document.nodes import Node, Place, Refused, Scalar, shown
+from gateway.errors import Problem
+
+T = TypeVar("T")
+Present = Mapping[str, Place]
+"""The keys that a mapping has, each with its place, whether or not its value could be read."""
+
+MAX_ITEMS = 10_000
+_MAX_GUESSED_CHARS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf(Generic[T]):
+    """A list of one kind of value; `distinct` names what may not stand twice and how to get it from an item."""
+
+    item: Field[T]
+    min_items: int = 1
+    distinct: Mapping[str, Callable[[T], Hashable]] = field(default_factory=dict)
+
+    def read(self, node: Node, problems: list[Problem]) -> tuple[T, ...] | None:
+        """The items that could be read."""
+        if not isinstance(node, nodes.Listing):
+            if not isinstance(node, Refused):
+                problems.append(node.place.problem(f"expected a list, found {node.kind}"))
+            return None
+        if not self.min_items <= len(node.items) <= MAX_ITEMS:
+            fault = "the list is empty" if not node.items else f"expected {self.min_items} to {MAX_ITEMS} items"
+            problems.append(node.place.problem(fault))
+            return None
+        read = [(part.place, self.item.read(part, problems)) for part in node.items]
+        located = [(place, item) for place, item in read if item is not None]
+        for what, of in self.distinct.items():
+            report_twice(what, [(place, of(item)) for place, item in located], problems)
+        return tuple(item for _, item in located)
+
+    def json_schema(self) -> dict[str, object]:
+        """An array of the item's schema."""
+        schema: dict[str, object] = {"type": "array", "items": self.item.json_schema(), "maxItems": MAX_ITEMS}
+        return schema | {"minItems": self.min_items} if self.min_items else schema
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of a mapping; `into` is the argument its value becomes where that differs from the key."""
+
+    field: Field[object]
+    required: bool = True
+    into: str | None = None
+
+
+def need(value: Field[object], *, into: str | None = None) -> Key:
+    """A key that must be there."""
+    return Key(value, into=into)
+
+
+def may(value: Field[object], *, into: str | None = None) -> Key:
+    """A key that may be left out; the default is that of the type which the shape makes."""
+    return Key(value, required=False, into=into)
+
+
+def _no_check(place: Place, present: Present) -> list[Problem]:
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class Shape(Generic[T]):
+    """A mapping with known keys; `make` gets their values as arguments, and `at` where `located`.
+
+    `check` judges which keys stand together. `absent` holds keys that exist elsewhere, with the reason why not here.
+    """
+
+    make: Callable[..., T | None]
+    keys: Mapping[str, Key]
+    check: Callable[[Place, Present], list[Problem]] = _no_check
+    absent: Mapping[str, str] = field(default_factory=dict)
+    located: bool = False
+
+    def read(self, node: Node, problems: list[Problem]) -> T | None:
+        """What `make` makes of the values; a key that could not be read is left out if it may be."""
+        if not isinstance(node, nodes.Mapping):
+            if not isinstance(node, Refused):
+                problems.append(node.place.problem(f"expected a mapping, found {node.kind}"))
+            return None
+        present = {key.text: key.place for key, _ in node.members}
+        problems += self._missing(node.place, present)
+        problems += self.check(node.place, present)
+        values = self._values(node, problems)
+        if any(key.required and (key.into or name) not in values for name, key in self.keys.items()):
+            return None
+        return self.make(**values, at=node.place) if self.located else self.make(**values)
+
+    def _values(self, node: nodes.Mapping, problems: list[Problem]) -> dict[str, object]:
+        values: dict[str, object] = {}
+        for name, part in node.members:
+            key = self.keys.get(name.text)
+            if key is None:
+                problems.append(name.place.problem(self._unknown(name)))
+                continue
+            value = key.field.read(part, problems)
+            if value is not None:
+                values[key.into or name.text] = value
+        return values
+
+    def _missing(self, place: Place, present: Present) -> list[Problem]:
+        missing = [name for name, key in self.keys.items() if key.required and name not in present]
+        return [place.problem(f"the key {shown(name)} is missing") for name in missing]
+
+    def _unknown(self, name: Scalar) -> str:
+        if name.text in self.absent:
+            return f"{name} is not allowed here: {self.absent[name.text]}"
+        guesses = difflib.get_close_matches(name.text[:_MAX_GUESSED_CHARS], self.keys, n=1)
+        guess = f"did you mean {shown(guesses[0])}?" if guesses else f"known are {', '.join(self.keys)}"
+        return f"unknown key {name}: {guess}"
+
+    def json_schema(self) -> dict[str, object]:
+        """An object that admits no other keys."""
+        return {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {name: key.field.json_schema() for name, key in self.keys.items()},
+            "required": [name for name, key in self.keys.items() if key.required],
+        }
+
+
+def report_twice(what: str, located: list[tuple[Place, Hashable]], problems: list[Problem]) -> None:
+    """Adds a problem at every place whose value stood before; `what` names the value."""
+    first: dict[Hashable, Place] = {}
+    for place, value in located:
+        before = first.setdefault(value, place)
+        if before is not place:
+            where = f"line {before.line}" if before.file == place.file else f"{before.file}:{before.line}"
+            problems.append(place.problem(f"the same {what} stands in {where} already"))

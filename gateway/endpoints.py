@@ -1,0 +1,94 @@
+"""Where the gateway listens and where it sends: addresses of the configuration, parsed once."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+
+_LISTEN = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[0-9.]+|localhost):(?P<port>0|[1-9][0-9]{0,4})")
+_ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[1-9][0-9]{0,4}))?")
+_HOST_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_MAX_PORT = 65_535
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """An address of this machine; port 0 lets the kernel choose."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """`scheme://host[:port]` of the upstream, and its `host[:port]`."""
+
+    url: str
+    host: str
+
+
+def listen(text: str) -> Listen:
+    """`host:port` with an IP address or localhost; raises ValueError with one sentence."""
+    if text.startswith("unix:"):
+        raise ValueError("listening on a Unix socket does not exist yet; write 127.0.0.1:8080 or another host:port")
+    match = _LISTEN.fullmatch(text)
+    if match is None:
+        raise ValueError("expected host:port, the host an IP address or localhost, like 127.0.0.1:8080")
+    host, port = match["host"].strip("[]"), int(match["port"])
+    if host != "localhost":
+        _address(match["host"])
+    if port > _MAX_PORT:
+        raise ValueError("a port is at most 65535")
+    return Listen(host, port)
+
+
+def origin(text: str) -> Origin:
+    """The upstream's base URL; raises ValueError with one sentence.
+
+    Plain http would show the token to everyone on the way, so it goes to loopback only.
+    """
+    if text.endswith("/") and _ORIGIN.fullmatch(text[:-1]):
+        raise ValueError("leave out the final '/'")
+    match = _ORIGIN.fullmatch(text)
+    if match is None:
+        raise ValueError("expected https://host[:port] in lower case and nothing else: no path, query or user")
+    if int(match["port"] or 1) > _MAX_PORT:
+        raise ValueError("a port is at most 65535")
+    if match["scheme"] == "http" and not _is_loopback(match["host"]):
+        raise ValueError("plain http only to loopback (localhost, 127.0.0.1, [::1]): the token would be readable")
+    _check_host(match["host"])
+    return Origin(text, text.partition("://")[2])
+
+
+def network(text: str) -> IPv4Network | IPv6Network:
+    """An IP address or CIDR network without host bits; raises ValueError with one sentence."""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as exc:
+        raise ValueError("expected an IP address or network like 10.0.0.0/8, without host bits") from exc
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or (_looks_numeric(host) and _address(host).is_loopback)
+
+
+def _check_host(host: str) -> None:
+    if _looks_numeric(host):
+        _address(host)
+    elif len(host) > 253 or not all(_HOST_LABEL.fullmatch(label) for label in host.split(".")):
+        raise ValueError("the host is no host name")
+
+
+def _looks_numeric(host: str) -> bool:
+    # A last label of digits, or hex, is read as an IPv4 number by browsers and libc (WHATWG URL, 3.5).
+    last = host.rpartition(".")[2]
+    return host.startswith("[") or last.isdigit() or last.startswith("0x")
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    try:
+        return ipaddress.IPv6Address(host[1:-1]) if host.startswith("[") else ipaddress.IPv4Address(host)
+    except ValueError as exc:
+        raise ValueError(f"{host} is not an IP address") from exc

@@ -1,0 +1,155 @@
+"""A directory of policy files to the rules they state, or every problem of every file at once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.document.file import FileBytes, parse_document, read_file
+from gateway.document.shapes import report_twice
+from gateway.errors import InvalidConfiguration, Problem
+from gateway.policy.model import Rule
+from gateway.policy.rules import Policies
+from gateway.policy.vocabulary import PolicyFile, RuleEntry, policy_file
+
+SUFFIX = ".yaml"
+CASES_SUFFIX = ".cases.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """One policy file's name in the directory and its bytes."""
+
+    name: str
+    content: bytes
+
+
+def load_policies(directory: Path) -> Policies:
+    """All rules of the `*.yaml` files of a directory.
+
+    Raises: InvalidConfiguration with all problems of all files, also if there is no policy file.
+    """
+    problems: list[Problem] = []
+    sources = _read_sources(directory, problems)
+    files = [file for source in sources if (file := _read_policy(directory, source, problems))]
+    report_twice("policy name", [(file.at, file.name) for file in files], problems)
+    if problems:
+        raise InvalidConfiguration(problems)
+    return Policies(tuple(rule for file in files for rule in _rules(file)), _digest(sources))
+
+
+def parse_policy(file: str, content: bytes) -> PolicyFile:
+    """One policy file of its bytes; `file` is its name in problems.
+
+    Raises: InvalidConfiguration.
+    """
+    node, problems = parse_document(file, content)
+    policy = policy_file().read(node, problems)
+    if policy is not None:
+        report_twice("rule id", [(rule.at, rule.id) for rule in policy.rules], problems)
+        problems += _everyone_and_others(policy)
+    if problems or policy is None:
+        raise InvalidConfiguration(problems)
+    return policy
+
+
+def _read_policy(directory: Path, source: _Source, problems: list[Problem]) -> PolicyFile | None:
+    try:
+        return parse_policy(str(directory / source.name), source.content)
+    except InvalidConfiguration as exc:
+        problems += exc.problems
+        return None
+
+
+def _read_sources(directory: Path, problems: list[Problem]) -> list[_Source]:
+    names = _names(directory, problems)
+    problems += (problem for name in names for problem in _misnamed(directory / name))
+    policies = [name for name in names if name.endswith(SUFFIX) and not name.endswith(CASES_SUFFIX)]
+    if not policies:
+        problems.append(Problem(str(directory), 1, 1, f"there is no policy file (*{SUFFIX}) in this directory"))
+    read = [(name, _read_source(directory, name, problems)) for name in policies]
+    return [_Source(name, file.content) for name, file in read if file is not None]
+
+
+def _names(directory: Path, problems: list[Problem]) -> list[str]:
+    try:
+        problems += _changeable_by_anyone(directory.stat().st_mode, directory, directory)
+        return sorted(entry.name for entry in directory.iterdir())
+    except OSError as exc:
+        problem = Problem(str(directory), 1, 1, f"the policy directory cannot be read: {exc.strerror}")
+        raise InvalidConfiguration([problem]) from exc
+
+
+def _misnamed(path: Path) -> Iterable[Problem]:
+    """A file that its author takes for a policy and that would not be read: perhaps a deny."""
+    if path.suffix.lower() in (".yml", ".yaml") and path.suffix != SUFFIX:
+        yield Problem(str(path), 1, 1, f"would not be read: rename it to {path.stem}{SUFFIX}")
+    if path.is_dir() and not path.name.startswith(".") and any(path.rglob(f"*{SUFFIX}")):
+        yield Problem(str(path), 1, 1, "its policies would not be read: a policy directory has no subdirectories")
+
+
+def _read_source(directory: Path, name: str, problems: list[Problem]) -> FileBytes | None:
+    path = directory / name
+    try:
+        # Kubernetes mounts each file as a link through `..data`, which stays below the directory.
+        target = path.resolve(strict=True)
+        inside = target.is_relative_to(directory.resolve(strict=True))
+        file = read_file(target) if inside else None
+    except OSError as exc:
+        problems.append(Problem(str(path), 1, 1, f"cannot be read: {exc.strerror}"))
+        return None
+    except InvalidConfiguration as exc:
+        problems += (Problem(str(path), fault.line, fault.column, fault.message) for fault in exc.problems)
+        return None
+    if file is None:
+        problems.append(Problem(str(path), 1, 1, "a link that leads out of the policy directory"))
+        return None
+    problems += _changeable_by_anyone(file.mode, target, path)
+    return file
+
+
+def _changeable_by_anyone(mode: int, target: Path, shown: Path) -> list[Problem]:
+    # Kubernetes mounts a ConfigMap's directory with mode 0777, but read-only: nobody can change it there.
+    if not mode & stat.S_IWOTH or os.statvfs(target).f_flag & os.ST_RDONLY:
+        return []
+    return [Problem(str(shown), 1, 1, "anyone on this machine could change it: chmod o-w")]
+
+
+def _everyone_and_others(policy: PolicyFile) -> list[Problem]:
+    if "*" in policy.teams and len(policy.teams) > 1:
+        return [policy.at.problem("teams: '*' stands alone, it is every team")]
+    return []
+
+
+def _rules(file: PolicyFile) -> list[Rule]:
+    return [_rule(file, entry) for entry in file.rules]
+
+
+def _rule(file: PolicyFile, entry: RuleEntry) -> Rule:
+    return Rule(
+        policy=file.name,
+        id=entry.id,
+        effect=entry.effect,
+        conditions=entry.conditions,
+        count=entry.count,
+        selects=None if entry.selects is None else frozenset(entry.selects),
+        exact_match=entry.exact_match,
+        owner_unchecked=entry.owner is not None,
+        message=entry.message,
+        shadow=(entry.mode or file.mode) == "shadow",
+        teams=frozenset(file.teams),
+        excepted=frozenset((*file.excepted, *entry.excepted)),
+    )
+
+
+def _digest(sources: list[_Source]) -> str:
+    digest = hashlib.sha256()
+    for source in sources:
+        # Lengths keep the end of one part from being read as the start of the next.
+        for part in (os.fsencode(source.name), source.content):
+            digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()

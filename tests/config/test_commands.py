@@ -1,0 +1,198 @@
+"""`check` says everything that `serve` would refuse; `keys new` makes what `check` accepts."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import check, keys
+from gateway.config import load_config
+from gateway.policy.load import load_policies
+
+TODAY = dt.date(2026, 1, 1)
+CONFIG = """\
+version: 1
+listen: 127.0.0.1:8080
+upstream:
+  url: https://qstash.upstash.io
+  token: {file: token}
+callers: {keys: []}
+policies: policies
+audit: {directory: audit}
+"""
+POLICY = """\
+version: 1
+name: t
+teams: [a]
+allow:
+  - {id: bounded, workflowUrl: {exact: ["https://a.example/b"]}, count: {cap: 5}}
+  - {id: unbounded, label: {any_of: [x]}}
+  - {id: by-id, workflowRunIds: {max: 5}, count: {max: 3}, owner: unchecked}
+require:
+  - {id: few, count: {max: 9}}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A configuration that `serve` accepts."""
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    (tmp_path / "token").write_text("a-real-token\n")
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "t.yaml").write_text(POLICY)
+    return tmp_path / "config.yaml"
+
+
+def run(*arguments: str) -> int:
+    """The exit code of a command line."""
+    parser = argparse.ArgumentParser()
+    subparsers = parser.add_subparsers(required=True)
+    check.register(subparsers)
+    keys.register(subparsers)
+    parsed = parser.parse_args(arguments)
+    code: int = parsed.run(parsed)
+    return code
+
+
+def checked(config: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
+    """The exit code of `check` and its lines, paths cut."""
+    code = run("check", "--config", str(config))
+    return code, capsys.readouterr().out.replace(f"{config.parent}/", "").splitlines()
+
+
+def test_a_good_configuration_is_summed_up(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 0, with the digest that the record and readiness show."""
+    code, lines = checked(config, capsys)
+    assert code == 0
+    assert lines[-1] == f"ok: 4 rules for a; 0 keys; policy digest {load_policies(config.parent / 'policies').digest}"
+
+
+def test_the_faults_of_every_file_are_reported_at_once(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Faults of the configuration do not hide those of the policies, which it still names."""
+    config.write_text(CONFIG.replace("version: 1", "version: 01"))
+    (config.parent / "policies" / "t.yaml").write_text(POLICY.replace("cap: 5", "cap: 05"))
+    assert checked(config, capsys) == (
+        3,
+        [
+            "config.yaml:1:10: expected a whole number in plain digits, found '01'",
+            "policies/t.yaml:5:79: expected a whole number in plain digits, found '05'",
+        ],
+    )
+
+
+@pytest.mark.parametrize("content", ["", "two words", "changeme\n"])
+def test_an_unusable_token_fails_the_check(config: Path, capsys: pytest.CaptureFixture[str], content: str) -> None:
+    """`serve` would refuse it, so `check` does, where the configuration names it."""
+    (config.parent / "token").write_text(content)
+    code, [line] = checked(config, capsys)
+    assert code == 3
+    assert line.startswith("config.yaml:5:10: the file token ")
+
+
+def test_a_variable_that_is_not_set_fails_the_check(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment is read where the check runs."""
+    monkeypatch.delenv("QSTASH_TEST_TOKEN", raising=False)
+    config.write_text(CONFIG.replace("{file: token}", "{env: QSTASH_TEST_TOKEN}"))
+    expected = "config.yaml:5:10: the environment variable QSTASH_TEST_TOKEN is not set"
+    assert checked(config, capsys) == (3, [expected])
+    monkeypatch.setenv("QSTASH_TEST_TOKEN", "a-real-token")
+    assert checked(config, capsys)[0] == 0
+
+
+def test_an_audit_directory_that_cannot_be_made_fails_the_check(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No record, no cancel: so no start without a place for the record."""
+    config.write_text(CONFIG.replace("directory: audit", "directory: absent/audit"))
+    expected = "config.yaml:8:8: the audit directory cannot be used: absent is no directory"
+    assert checked(config, capsys) == (3, [expected])
+
+
+def test_a_mac_key_that_cannot_be_read_fails_the_check(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A configured key is used or the start refused; the chain is never weaker than configured."""
+    config.write_text(CONFIG.replace("directory: audit", "directory: audit, mac_key: {file: mac}"))
+    code, [line] = checked(config, capsys)
+    assert code == 3
+    assert "the file mac: cannot be read" in line
+
+
+def warned(config: Path) -> list[str]:
+    """The warnings about a configuration."""
+    loaded = load_config(config)
+    return list(check.warnings(loaded, load_policies(loaded.policies), TODAY))
+
+
+def test_a_filter_bounded_by_count_alone_is_named_where_count_is_advisory(config: Path) -> None:
+    """Under 2026-09 upstream may ignore `count`; a list of run IDs bounds exactly under both contracts."""
+    advisory = [text for text in warned(config) if "advisory" in text]
+    assert [text.partition(":")[0] for text in advisory] == ["rule t/few", "rule t/bounded"]
+    config.write_text(CONFIG.replace("{file: token}", '{file: token}\n  contract: "2025"'))
+    assert not [text for text in warned(config) if "advisory" in text]
+
+
+def test_an_unchecked_owner_is_named(config: Path) -> None:
+    """What a rule takes on trust is said at every check."""
+    assert "rule t/by-id: run IDs carry no owner, and this rule does not look the runs up" in warned(config)
+
+
+def test_a_call_that_outlives_the_grace_period_is_named(config: Path) -> None:
+    """A timeout above the grace period lets the end cut a call off."""
+    config.write_text(f"{CONFIG}shutdown_grace_s: 29\n")
+    assert any(
+        text.startswith("upstream.total_timeout_s (30) is above shutdown_grace_s (29)") for text in warned(config)
+    )
+
+
+def test_keys_that_soon_or_never_work_are_named(config: Path) -> None:
+    """Expired, about to expire, or of a team that nothing is allowed to."""
+    expiries = ["2025-12-31", "2026-01-01", "2026-01-15", "2026-01-16"]
+    lines = [
+        f'  - {{id: k{number}, team: {"b" if number == 3 else "a"}, sha256: "{digest}", expires: {day}}}\n'
+        for number, day in enumerate(expiries)
+        if (digest := hashlib.sha256(day.encode()).hexdigest())
+    ]
+    config.write_text(CONFIG.replace("callers: {keys: []}\n", "callers:\n  keys:\n" + "".join(lines)))
+    assert [text for text in warned(config) if text.startswith("key ")] == [
+        "key a/k0: expired on 2025-12-31",
+        "key a/k1: expires on 2026-01-01",
+        "key a/k2: expires on 2026-01-15",
+        "key b/k3: no rule allows anything to team b",
+    ]
+
+
+@pytest.mark.parametrize("team", ["billing", "no", "123", "1e3", "y"])
+def test_a_new_key_is_recognised_by_the_entry_to_paste(
+    config: Path, capsys: pytest.CaptureFixture[str], team: str
+) -> None:
+    """The printed line loads as it is, whatever the names, and holds the digest of the printed key."""
+    assert run("keys", "new", "--team", team, "--id", "null", "--expires", "2027-06-30") == 0
+    printed = capsys.readouterr().out
+    [key] = re.findall(r"qgk_null_[A-Za-z0-9_-]{43}", printed)
+    [entry] = re.findall(r"^ *(- \{.*\})$", printed, flags=re.MULTILINE)
+    config.write_text(CONFIG.replace("callers: {keys: []}\n", f"callers:\n  keys:\n  {entry}\n"))
+    [loaded] = load_config(config).keys
+    assert (loaded.id, loaded.team, loaded.expires) == ("null", team, dt.date(2027, 6, 30))
+    assert loaded.digest == hashlib.sha256(key.encode()).digest()
+
+
+def test_no_two_new_keys_are_the_same() -> None:
+    """256 random bits each."""
+    assert keys.new_key("a") != keys.new_key("a")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--team", "A", "--id", "a"), ("--team", "a", "--id", "a_b"), ("--team", "a", "--id", "a", "--expires", "soon")],
+)
+def test_a_name_that_would_not_load_is_a_usage_error(arguments: tuple[str, ...]) -> None:
+    """`keys new` never makes an entry that `serve` refuses."""
+    with pytest.raises(SystemExit) as raised:
+        run("keys", "new", *arguments)
+    assert raised.value.code == 2
