@@ -1,0 +1,1 @@
+"""The audit log: records, chains, files, the writer, recovery and verification."""

@@ -1,0 +1,140 @@
+"""Records become lines that cannot be changed, dropped or reordered unseen: sequence, hash chain, HMAC; pure.
+
+A line is the canonical JSON of its record: `v, seq, ts, event, instance`, the event's members, `prev, mac`.
+`prev` is the SHA-256 of the line before (without its newline), `mac` the HMAC-SHA256 of the line up to and
+including the value of `prev`; null without a key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import orjson
+import structlog
+
+VERSION = 1
+FIRST = ("v", "seq", "ts", "event", "instance")
+LAST = ("prev", "mac")
+
+
+class Record(NamedTuple):
+    """One event before it is sealed; `ts_ns` is when it happened, Unix nanoseconds."""
+
+    ts_ns: int
+    event: str
+    members: Mapping[str, object]
+
+
+class Head(NamedTuple):
+    """Where a chain ends: its last sequence number, and the SHA-256 (hex) of its last line."""
+
+    seq: int
+    digest: str | None
+
+
+GENESIS = Head(0, None)
+
+
+@dataclass(frozen=True, slots=True)
+class MacKey:
+    """The secret of an HMAC chain; `key_id` may be shown, the secret never is."""
+
+    secret: bytes = field(repr=False)
+
+    @property
+    def key_id(self) -> str:
+        """The first 8 hex digits of the key's SHA-256."""
+        return hashlib.sha256(self.secret).hexdigest()[:8]
+
+
+def timestamp(ts_ns: int) -> str:
+    """RFC 3339 in UTC with microseconds: `2026-01-31T09:30:00.000001Z`."""
+    seconds, rest_ns = divmod(ts_ns, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{rest_ns // 1000:06d}Z"
+
+
+class _LineLogger(structlog.BoundLoggerBase):
+    """A bound logger that returns the rendered line instead of writing it."""
+
+    def line(self, members: dict[str, object]) -> bytes:
+        (rendered,), _ = self._process_event("line", None, members)
+        return bytes(rendered)
+
+
+def line_logger() -> _LineLogger:
+    """The fixed rendering chain. Everything is given and bound here, so `structlog.configure` cannot change it."""
+    bound = structlog.wrap_logger(
+        None,
+        processors=[structlog.processors.JSONRenderer(serializer=orjson.dumps, default=repr)],
+        wrapper_class=_LineLogger,
+        context_class=dict,
+        cache_logger_on_first_use=True,
+    ).bind()
+    assert isinstance(bound, _LineLogger)
+    return bound
+
+
+class Sealer:
+    """Turns records into lines for one writer, `instance`; keeps nothing from one batch to the next."""
+
+    def __init__(self, instance: str, *, key: MacKey | None) -> None:
+        self.instance = instance
+        self.key = key
+        self._logger = line_logger()
+
+    def seal(self, head: Head, records: Iterable[Record]) -> tuple[list[bytes], Head]:
+        """The lines (with newline) that continue the chain after `head`, and the head after them."""
+        seq, prev = head
+        lines = []
+        for record in records:
+            seq += 1
+            first = {"v": VERSION, "seq": seq, "ts": timestamp(record.ts_ns), "event": record.event}
+            first["instance"] = self.instance
+            line = self._close(self.render({**first, **record.members, "prev": prev}))
+            prev = hashlib.sha256(line).hexdigest()
+            lines.append(line + b"\n")
+        return lines, Head(seq, prev)
+
+    def checkpoint(self, chain: str, head: Head, ts_ns: int) -> dict[str, object]:
+        """The head of the chain at a time, signed like a record."""
+        members = {"event": "checkpoint", "chain": chain, "seq": head.seq, "head": head.digest, "ts": timestamp(ts_ns)}
+        sealed: dict[str, object] = orjson.loads(self._close(self.render(members)))
+        return sealed
+
+    def render(self, members: dict[str, object]) -> bytes:
+        """Canonical JSON; total, because a record that could not be rendered would be lost."""
+        try:
+            return self._logger.line(members)
+        except TypeError:  # integers above 64 bits and lone surrogates are not JSON to orjson
+            return self._logger.line({str(name): _plain(value) for name, value in members.items()})
+
+    def _close(self, body: bytes) -> bytes:
+        if self.key is None:
+            return body[:-1] + b',"mac":null}'
+        mac = hmac.digest(self.key.secret, body[:-1], "sha256").hex()
+        return b'%b,"mac":"%b"}' % (body[:-1], mac.encode())
+
+
+def _plain(value: object) -> object:
+    match value:
+        case None | bool() | float():
+            return value
+        case int():
+            return value if -(1 << 63) <= value < 1 << 63 else str(value)
+        case Mapping():
+            return {str(_plain(name)): _plain(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [_plain(inner) for inner in value]
+        case _:
+            return str(value).encode("utf-8", "backslashreplace").decode()
+
+
+def mac_holds(line: bytes, mac: str, keys: Iterable[MacKey]) -> bool:
+    """Whether one of the keys made the `mac` that ends this canonical line."""
+    signed = line[: -len(',"mac":""}') - len(mac)]
+    return any(hmac.compare_digest(hmac.digest(key.secret, signed, "sha256").hex(), mac) for key in keys)

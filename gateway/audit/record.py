@@ -1,0 +1,177 @@
+"""The members of each event, built from the vocabulary; pure, and the only place that names them.
+
+No event holds a credential, a raw target or bytes of a request: only typed values and fixed words come in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.cancel import (
+    Accepted,
+    Cancelled,
+    CancelRequest,
+    Denial,
+    NotSent,
+    Outcome,
+    Plan,
+    Principal,
+    Refused,
+    Unknown,
+    Verdict,
+)
+
+Members = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What came of a plan: its outcome, the runs cancelled above the count sent, and how the call went."""
+
+    outcome: Outcome
+    over_cancelled: int
+    duration_ms: int
+    caller_gone: bool
+
+
+def intent_members(plan: Plan, *, upstream: str) -> Members:
+    """What is about to be sent, and why it may be."""
+    members = _judged(
+        plan.decision_id, principal=plan.principal, asked=plan.asked, verdict=plan.permit, remote=plan.remote
+    )
+    members |= {"effective": plan.permit.effective.wire(), "enforced": "permit", "narrowed": plan.narrowed}
+    members |= {"policy_digest": plan.policy_digest, "upstream": upstream}
+    members["orders"] = [order.query for order in plan.orders]
+    return members
+
+
+def denied_members(
+    decision_id: str,
+    *,
+    principal: Principal,
+    asked: CancelRequest,
+    denial: Denial,
+    remote: str | None,
+    policy_digest: str,
+    upstream: str,
+) -> Members:
+    """What policy refused: the members of an intent, with nothing narrowed and no orders."""
+    members = _judged(decision_id, principal=principal, asked=asked, verdict=denial, remote=remote)
+    members |= {"policy_digest": policy_digest, "upstream": upstream}
+    return members
+
+
+def _judged(
+    decision_id: str, *, principal: Principal, asked: CancelRequest, verdict: Verdict, remote: str | None
+) -> Members:
+    # The order of members is fixed here once, for both events.
+    wire = asked.wire()
+    return {
+        "decision_id": decision_id,
+        **_who(principal, remote),
+        "dialect": asked.dialect.value,
+        "asked": wire,
+        "effective": wire,
+        "selects": asked.selection.kind,
+        "decision": verdict.decided,
+        "enforced": "deny",
+        "rule": verdict.rule,
+        "narrowed": None,
+        "shadow": verdict.shadow,
+        "policy_digest": None,
+        "upstream": None,
+        "orders": [],
+    }
+
+
+def _who(principal: Principal, remote: str | None) -> Members:
+    return {"team": principal.team, "principal": principal.name, "key_id": principal.key_id, "remote": remote}
+
+
+def outcome_members(decision_id: str, closing: Closing) -> Members:
+    """The closing record of an intent; `carried_out` is null where nobody knows."""
+    members = _closed(decision_id, closing.outcome)
+    members |= {"over_cancelled": closing.over_cancelled, "duration_ms": closing.duration_ms}
+    members["caller_gone"] = closing.caller_gone
+    return members
+
+
+def recovered_members(decision_id: str) -> Members:
+    """The closing record of an intent whose process died: nobody knows what came of it, nor how long it took."""
+    return _closed(decision_id, Unknown("recovered"))
+
+
+def unsent_members(decision_id: str, cause: str) -> Members:
+    """The closing record of an intent that was refused before anything was sent; `cause` is a fixed word."""
+    return _closed(decision_id, NotSent(cause)) | {"duration_ms": 0}
+
+
+def _closed(decision_id: str, outcome: Outcome) -> Members:
+    members: Members = {
+        "decision_id": decision_id,
+        "outcome": outcome.name,
+        "upstream_status": outcome.upstream_status,
+        "cancelled": None,
+        "over_cancelled": 0,
+        "duration_ms": None,
+        "caller_gone": None,
+        "carried_out": None,
+    }
+    return members | _particulars(outcome)
+
+
+def _particulars(outcome: Outcome) -> Members:
+    match outcome:
+        case Cancelled():
+            return {"cancelled": outcome.cancelled, "carried_out": True}
+        case Accepted():
+            return {"carried_out": True, "action_id": outcome.action_id}
+        case Refused():
+            return {"carried_out": False}
+        case NotSent():
+            return {"carried_out": False, "cause": outcome.cause}
+        case Unknown():
+            return {"cause": outcome.cause}
+
+
+def refused_members(
+    decision_id: str,
+    *,
+    status: int,
+    code: str,
+    cause: str,
+    remote: str | None,
+    principal: Principal | None = None,
+    left_out: int = 0,
+) -> Members:
+    """An answer of 4xx or 503 before policy; `left_out` counts the like of it that were not recorded before."""
+    members: Members = {"decision_id": decision_id, "status": status, "code": code, "cause": cause, "remote": remote}
+    if principal is not None:
+        members |= {"principal": principal.name, "key_id": principal.key_id}
+    if left_out:
+        members["left_out"] = left_out
+    return members
+
+
+def throttled_members(
+    decision_id: str, *, principal: Principal, remote: str | None, cause: str, limit: int, retry_after_s: int
+) -> Members:
+    """A request above its principal's own limit."""
+    return {
+        "decision_id": decision_id,
+        **_who(principal, remote),
+        "cause": cause,
+        "limit": limit,
+        "retry_after_s": retry_after_s,
+    }
+
+
+def joined_members(decision_id: str, *, joins: str, principal: Principal, remote: str | None) -> Members:
+    """A repeat that waits for the outcome of the intent `joins`; nothing more is sent for it."""
+    return {"decision_id": decision_id, "joins": joins, **_who(principal, remote)}
+
+
+def continued_members(reason: str, *, open_intents: int, left_out: int, found: Mapping[str, object]) -> Members:
+    """A `recovery`: the log goes on after `reason`, with `left_out` records not written and what was `found`."""
+    return {"reason": reason, "open": open_intents, "left_out": left_out, **found}

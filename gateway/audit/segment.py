@@ -1,0 +1,237 @@
+"""One file of a chain: created, appended to in whole batches, cut back after a failed one; and the port to the disk."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from gateway.audit.chain import MacKey
+from gateway.errors import AuditFailure
+
+_NAME = re.compile(r"(?P<chain>[A-Za-z0-9][A-Za-z0-9_-]{0,127})\.(?P<number>[0-9]{6,})\.jsonl")
+CHAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+class Disk(Protocol):
+    """The file operations of the log; every one may raise OSError."""
+
+    def open(self, path: Path, flags: int) -> int:
+        """A descriptor; a file made by it has mode 0600."""
+
+    def write(self, descriptor: int, data: bytes) -> int:
+        """How many bytes were taken, perhaps fewer than given."""
+
+    def fdatasync(self, descriptor: int) -> None:
+        """Returns when the file's data is on stable storage."""
+
+    def truncate(self, descriptor: int, size: int) -> None:
+        """Cuts the file."""
+
+    def stat(self, path: Path) -> os.stat_result:
+        """What the path names now."""
+
+    def sync_directory(self, path: Path) -> None:
+        """Returns when the directory's entries are on stable storage."""
+
+    def unlink(self, path: Path) -> None:
+        """Removes the name."""
+
+    def close(self, descriptor: int) -> None:
+        """Gives the descriptor back."""
+
+
+class OsDisk:
+    """The real one."""
+
+    def open(self, path: Path, flags: int) -> int:
+        """The system call open with mode 0600."""
+        return os.open(path, flags, 0o600)
+
+    def write(self, descriptor: int, data: bytes) -> int:
+        """The system call write."""
+        return os.write(descriptor, data)
+
+    def fdatasync(self, descriptor: int) -> None:
+        """The system call fdatasync."""
+        os.fdatasync(descriptor)
+
+    def truncate(self, descriptor: int, size: int) -> None:
+        """The system call ftruncate."""
+        os.ftruncate(descriptor, size)
+
+    def stat(self, path: Path) -> os.stat_result:
+        """The system call lstat: a link in the file's place is not the file."""
+        return path.lstat()
+
+    def sync_directory(self, path: Path) -> None:
+        """The system call fsync of the directory."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def unlink(self, path: Path) -> None:
+        """The system call unlink."""
+        path.unlink()
+
+    def close(self, descriptor: int) -> None:
+        """The system call close."""
+        os.close(descriptor)
+
+
+class AppendFailed(Exception):
+    """A batch is not in the log. `cause` is `full` or `failed`; `suspect` says that its lines may be in the file.
+
+    A suspect file is never written or synced again: after a failed fdatasync the kernel may call lost pages clean.
+    """
+
+    def __init__(self, error: OSError, *, suspect: bool = False) -> None:
+        self.cause = "full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "failed"
+        self.suspect = suspect
+        super().__init__(str(error))
+
+
+class Segment:
+    """An open file of a chain. Its size is known, so that anything done to it by others shows."""
+
+    def __init__(self, disk: Disk, path: Path, descriptor: int, *, durable: bool) -> None:
+        self.path = path
+        self._disk = disk
+        self._descriptor = descriptor
+        self._durable = durable
+        self._inode = os.fstat(descriptor)
+        self.size = self._inode.st_size
+
+    @classmethod
+    def create(cls, disk: Disk, path: Path, *, durable: bool) -> Segment:
+        """A new file whose name is durable before it is used. Raises: AppendFailed."""
+        try:
+            descriptor = disk.open(path, _APPEND | os.O_CREAT | os.O_EXCL)
+        except OSError as error:
+            raise AppendFailed(error) from error
+        try:
+            disk.sync_directory(path.parent)
+        except OSError as error:
+            disk.close(descriptor)
+            with contextlib.suppress(OSError):  # an empty file left behind is read as nothing
+                disk.unlink(path)
+            raise AppendFailed(error) from error
+        return cls(disk, path, descriptor, durable=durable)
+
+    @classmethod
+    def resume(cls, disk: Disk, path: Path, *, durable: bool) -> Segment:
+        """An existing file, to be continued at its end. Raises: AppendFailed."""
+        try:
+            return cls(disk, path, disk.open(path, _APPEND), durable=durable)
+        except OSError as error:
+            raise AppendFailed(error) from error
+
+    def intrusion(self) -> str | None:
+        """What others did to the file since the last batch, in a fixed word; None if nothing. Raises: AppendFailed."""
+        try:
+            now = self._disk.stat(self.path)
+        except FileNotFoundError:
+            return "segment_deleted"
+        except OSError as error:
+            raise AppendFailed(error) from error
+        if (now.st_dev, now.st_ino) != (self._inode.st_dev, self._inode.st_ino):
+            return "segment_replaced"
+        if now.st_size == self.size:
+            return None
+        return "segment_truncated" if now.st_size < self.size else "segment_extended"
+
+    def append(self, data: bytes) -> None:
+        """Writes one batch, durable under `fsync`; all of it or nothing. Raises: AppendFailed."""
+        try:
+            self._write_all(data)
+        except OSError as error:
+            raise AppendFailed(error, suspect=not self.cut(self.size)) from error
+        try:
+            if self._durable:
+                self._disk.fdatasync(self._descriptor)
+        except OSError as error:
+            self.cut(self.size)
+            raise AppendFailed(error, suspect=True) from error
+        self.size += len(data)
+
+    def _write_all(self, data: bytes) -> None:
+        while data:
+            taken = self._disk.write(self._descriptor, data)
+            if taken <= 0:
+                raise OSError(errno.EIO, "the disk took nothing")
+            data = data[taken:]
+
+    def cut(self, size: int) -> bool:
+        """Cuts the file back to `size` bytes; whether that worked."""
+        try:
+            self._disk.truncate(self._descriptor, size)
+        except OSError:
+            return False
+        self.size = size
+        return True
+
+    def close(self) -> None:
+        """Gives the descriptor back; what was appended is in the file already, so an error here loses nothing."""
+        with contextlib.suppress(OSError):
+            self._disk.close(self._descriptor)
+
+
+class ChainLock:
+    """An exclusive lock on a chain for as long as the process lives, or until released."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def take(cls, disk: Disk, directory: Path, chain: str) -> ChainLock | None:
+        """The lock, or None while another process holds it. Raises: OSError."""
+        descriptor = disk.open(directory / f"{chain}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except OSError:
+            os.close(descriptor)
+            raise
+        return cls(descriptor)
+
+    def release(self) -> None:
+        """Lets the next process continue the chain."""
+        os.close(self._descriptor)
+
+
+MIN_KEY_BYTES = 16
+
+
+def load_mac_key(path: Path) -> MacKey:
+    """The key in a file: its bytes without a newline at the end. Raises: AuditFailure."""
+    try:
+        secret = path.read_bytes().rstrip(b"\r\n")
+    except OSError as exc:
+        raise AuditFailure(f"the MAC key {path} cannot be read: {exc.strerror}") from exc
+    if len(secret) < MIN_KEY_BYTES:
+        raise AuditFailure(f"the MAC key {path} is shorter than {MIN_KEY_BYTES} bytes")
+    return MacKey(secret)
+
+
+def segment_path(directory: Path, chain: str, number: int) -> Path:
+    """The file `<chain>.<number>.jsonl`, the number in six digits."""
+    return directory / f"{chain}.{number:06d}.jsonl"
+
+
+def chains_in(paths: Iterator[Path]) -> dict[str, list[tuple[int, Path]]]:
+    """The segments among the paths, by chain, each in order of its number."""
+    chains: dict[str, list[tuple[int, Path]]] = {}
+    for path in paths:
+        if match := _NAME.fullmatch(path.name):
+            chains.setdefault(match["chain"], []).append((int(match["number"]), path))
+    return {chain: sorted(segments) for chain, segments in sorted(chains.items())}
