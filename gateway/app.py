@@ -1,0 +1,224 @@
+"""The composition root: configuration in, a serving process out. The only place that makes parts and joins them.
+
+bytes -> protocol -> asgi -> authn -> read -> pipeline ( decide -> audit -> upstream -> audit ) -> problems -> bytes
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import uuid_utils
+import uvicorn
+
+from gateway import __version__
+from gateway.asgi import Edge, EdgeLimits, ErrorLog
+from gateway.audit.chain import MacKey
+from gateway.audit.log import AuditLog, AuditSettings
+from gateway.audit.segment import load_mac_key
+from gateway.authn import Authenticator
+from gateway.config import Config
+from gateway.connections import Connections
+from gateway.credential import UpstreamToken
+from gateway.hardening import forbid_core_dumps, raise_descriptor_limit
+from gateway.limits import Admission
+from gateway.log import make_log, quiet_libraries
+from gateway.pipeline import Pipeline
+from gateway.policy.load import load_policies
+from gateway.policy.rules import Policies
+from gateway.protocol import EdgeProtocol, ProtocolSettings
+from gateway.proxies import TrustedProxies
+from gateway.refusals import RefusalLog
+from gateway.secret import read_secret
+from gateway.upstream import Upstream, UpstreamLimits, make_transport
+
+MAX_CONNECTIONS = 2048
+RESERVED_DESCRIPTORS = 64
+"""Kept from connections for the audit log, the listener and upstream's name look-ups."""
+
+CLOSING_S = 3
+"""What is left of the grace period for recording and answering, once calls in flight are given up."""
+
+
+class SystemClock:
+    """The real time."""
+
+    def now_ms(self) -> int:
+        """Unix milliseconds."""
+        return time.time_ns() // 1_000_000
+
+    def monotonic_s(self) -> float:
+        """Seconds that never go back."""
+        return time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What `/readyz` shows: audit state, policy digest, how long the token has been held."""
+
+    audit: AuditLog
+    policies: Policies
+    pipeline: Pipeline
+    clock: SystemClock
+    token_read_s: float
+
+    def report(self) -> tuple[bool, dict[str, object]]:
+        """Ready while intents can be made durable and none of the parts is stopping."""
+        state = self.audit.state
+        stopping = self.pipeline.stopping
+        ready = state.ready and not stopping
+        members: dict[str, object] = {
+            "status": "ready" if ready else "not ready",
+            "reason": "shutting_down" if stopping else None if state.ready else f"audit: {state.reason}",
+            "policy_digest": self.policies.digest,
+            "audit": {
+                "ready": state.ready,
+                "notice": state.reason,
+                "seq": state.seq,
+                "head": state.head,
+                "open_intents": state.open_intents,
+                "left_out": state.left_out,
+                "checkpoint": state.checkpoint,
+            },
+            "token_age_s": round(self.clock.monotonic_s() - self.token_read_s),
+        }
+        return ready, members
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handling, which would end the process before the log is closed."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A gateway ready to serve on `listener`; nothing of it runs before `serve`."""
+
+    config: Config
+    policies: Policies
+    token: UpstreamToken
+    mac_key: MacKey | None
+    listener: socket.socket
+    log: ErrorLog
+
+    async def serve(self) -> None:
+        """Serves until SIGTERM or SIGINT, then ends within the grace period.
+
+        Raises:
+            AuditFailure: the audit log cannot be opened.
+        """
+        clock, config = SystemClock(), self.config
+        audit = await AuditLog.open(
+            _audit_settings(config, self.mac_key),
+            instance=str(uuid_utils.uuid7()),
+            upstream=config.upstream.url,
+            start={"version": __version__, "policy_digest": self.policies.digest},
+        )
+        limits = UpstreamLimits(
+            config.upstream.connect_timeout_s, config.upstream.total_timeout_s, config.upstream.max_connections
+        )
+        upstream = Upstream(config.upstream.url, self.token, limits=limits, transport=make_transport(limits))
+        pipeline = Pipeline(
+            policies=self.policies, upstream=upstream, upstream_url=config.upstream.url, audit=audit, clock=clock
+        )
+        refusals = RefusalLog(audit, clock)
+        edge = self._edge(audit, pipeline, refusals, clock)
+        server = _Server(_uvicorn_config(edge, config, refusals))
+        _on_signals(server, pipeline, config.shutdown_grace_s)
+        await server.serve(sockets=[self.listener])
+        await pipeline.stop(0)
+        await upstream.aclose()
+        await audit.stop({})
+
+    def _edge(self, audit: AuditLog, pipeline: Pipeline, refusals: RefusalLog, clock: SystemClock) -> Edge:
+        limits = self.config.limits
+        return Edge(
+            authenticator=Authenticator(self.config.keys, token_digest=self.token.digest),
+            admission=Admission(
+                max_in_flight=limits.max_in_flight,
+                principal_in_flight=limits.per_principal.in_flight,
+                requests_per_minute=limits.per_principal.requests_per_minute,
+            ),
+            pipeline=pipeline,
+            refusals=refusals,
+            readiness=Ready(audit, self.policies, pipeline, clock, clock.monotonic_s()),
+            proxies=TrustedProxies(self.config.trusted_proxies),
+            clock=clock,
+            limits=EdgeLimits(limits.max_body_bytes, limits.max_run_ids, limits.receive_timeout_s),
+            log=self.log,
+        )
+
+
+def build(config: Config) -> Gateway:
+    """Reads the policies and secrets, and binds the listener.
+
+    Raises:
+        InvalidConfiguration: a policy file or a secret cannot be used.
+        AuditFailure: the audit key cannot be read.
+        OSError: the address cannot be bound.
+    """
+    forbid_core_dumps()
+    quiet_libraries()
+    policies = load_policies(config.policies)
+    token = UpstreamToken(read_secret(config.upstream.token, os.environ))
+    if config.upstream.token.env is not None:
+        # Children inherit the environment; the token is not theirs.
+        del os.environ[config.upstream.token.env]
+    mac_key = load_mac_key(config.audit.mac_key) if config.audit.mac_key is not None else None
+    return Gateway(config, policies, token, mac_key, _bind(config.listen.host, config.listen.port), make_log())
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=2048)
+
+
+def _audit_settings(config: Config, mac_key: MacKey | None) -> AuditSettings:
+    audit = config.audit
+    return AuditSettings(directory=audit.directory, durability=audit.durability, stdout=audit.stdout, mac_key=mac_key)
+
+
+def _uvicorn_config(edge: Edge, config: Config, refusals: RefusalLog) -> uvicorn.Config:
+    descriptors = raise_descriptor_limit() - RESERVED_DESCRIPTORS - config.upstream.max_connections
+    settings = ProtocolSettings(
+        max_target_bytes=config.limits.max_target_bytes,
+        max_header_bytes=config.limits.max_header_bytes,
+        receive_timeout_s=config.limits.receive_timeout_s,
+        refusals=refusals,
+        connections=Connections(max(16, min(MAX_CONNECTIONS, descriptors))),
+    )
+    return uvicorn.Config(
+        edge,
+        loop="none",
+        http=functools.partial(EdgeProtocol, settings=settings),  # type: ignore[arg-type]
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=config.shutdown_grace_s,
+    )
+
+
+def _on_signals(server: uvicorn.Server, pipeline: Pipeline, grace_s: int) -> None:
+    """The first signal lets calls in flight finish within the grace period; a second gives them up, on the record."""
+    loop = asyncio.get_running_loop()
+    stops: set[asyncio.Task[None]] = set()
+
+    def end() -> None:
+        stops.add(loop.create_task(pipeline.stop(0 if server.should_exit else max(0, grace_s - CLOSING_S))))
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)

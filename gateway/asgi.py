@@ -1,0 +1,212 @@
+"""The edge: ASGI messages to arguments, results to bytes. Order of refusal: size, 401, 404 and 405, 400, policy.
+
+It is one plain ASGI application, because what must be compared is the raw path, byte for byte, and because a caller
+without a key may not learn which paths exist.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+
+import uuid_utils
+from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
+
+from gateway import problems
+from gateway.authn import Authenticator
+from gateway.cancel import ByRunIds, CancelRequest, Denial, Principal
+from gateway.errors import MalformedRequest, MethodNotAllowed, NotFound, ReceiveTimeout, Refusal, TooLarge
+from gateway.limits import Admission
+from gateway.pipeline import Arrival, Clock, Pipeline, Settled
+from gateway.problems import Answer
+from gateway.proxies import TrustedProxies
+from gateway.read import Body, parse_cancel
+from gateway.refusals import RefusalLog
+
+CANCEL_PATH = b"/v2/workflows/runs"
+_ONLY = "This gateway only passes bulk cancels, DELETE /v2/workflows/runs;"
+
+
+class Readiness(Protocol):
+    """Whether the gateway can take intents, and what operators may see of it."""
+
+    def report(self) -> tuple[bool, dict[str, object]]:
+        """Ready or not, and the members of the page: no secret, no rule text."""
+
+
+class ErrorLog(Protocol):
+    """Where errors of our own code go."""
+
+    def info(self, event: str, **members: object) -> None:
+        """Writes one line of news."""
+
+    def error(self, event: str, **members: object) -> None:
+        """Writes one line for the operators."""
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeLimits:
+    """What one request may be: bytes of body, number of run IDs, seconds for the body to arrive."""
+
+    max_body_bytes: int
+    max_run_ids: int
+    receive_timeout_s: float
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """One request on its way through the edge; `principal` once it is known."""
+
+    scope: Scope
+    receive: Receive
+    decision_id: str
+    remote: str | None
+    principal: Principal | None = None
+    body_read: bool = False
+
+    def header(self, name: bytes) -> tuple[bytes, ...]:
+        return tuple(value for key, value in self.scope["headers"] if key == name)
+
+    def has_body(self) -> bool:
+        return bool(self.header(b"transfer-encoding")) or self.header(b"content-length") not in ((), (b"0",))
+
+    async def gone(self) -> bool:
+        return await Request(self.scope, self.receive).is_disconnected()
+
+
+class Edge:
+    """The ASGI application."""
+
+    def __init__(  # noqa: PLR0913 - every part is given, none is looked up
+        self,
+        *,
+        authenticator: Authenticator,
+        admission: Admission,
+        pipeline: Pipeline,
+        refusals: RefusalLog,
+        readiness: Readiness,
+        proxies: TrustedProxies,
+        clock: Clock,
+        limits: EdgeLimits,
+        log: ErrorLog,
+    ) -> None:
+        self._authenticator = authenticator
+        self._admission = admission
+        self._pipeline = pipeline
+        self._refusals = refusals
+        self._readiness = readiness
+        self._proxies = proxies
+        self._clock = clock
+        self._limits = limits
+        self._log = log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one HTTP request; nothing raises out of here."""
+        exchange = _Exchange(scope, receive, str(uuid_utils.uuid7()), self._proxies.remote(scope))
+        try:
+            answer = self._health(exchange) or await self._authenticated(exchange)
+        except Refusal as refused:
+            await self._refusals.record(
+                refused, decision_id=exchange.decision_id, remote=exchange.remote, principal=exchange.principal
+            )
+            answer = problems.refusal(refused, exchange.decision_id)
+        except Exception as exc:  # noqa: BLE001 - the last handler: no error of our own code reaches the server
+            self._log.error("internal_error", decision_id=exchange.decision_id, error=type(exc).__name__)
+            answer = problems.broken(exchange.decision_id)
+        if isinstance(answer, Settled):
+            await self._deliver(exchange, answer, send)
+        else:
+            await _write(exchange, answer, send)
+
+    def _health(self, exchange: _Exchange) -> Answer | None:
+        path = exchange.scope["raw_path"]
+        if path not in (b"/healthz", b"/readyz"):
+            return None
+        if exchange.scope["method"] != "GET":
+            raise MethodNotAllowed("GET", "This page is only read: use GET.")
+        if path == b"/healthz":
+            return problems.status_page(200, {"status": "ok"}, exchange.decision_id)
+        ready, members = self._readiness.report()
+        return problems.status_page(200 if ready else 503, members, exchange.decision_id)
+
+    async def _authenticated(self, exchange: _Exchange) -> Answer | Settled:
+        self._check_length(exchange)
+        credentials = exchange.header(b"authorization")
+        if len(credentials) > 1:
+            raise MalformedRequest("two_credentials", "Send one Authorization header.")
+        principal = self._authenticator.authenticate(credentials[0] if credentials else None, self._clock.now_ms())
+        exchange.principal = principal
+        with self._admission.place(principal, self._clock.monotonic_s()):
+            _check_route(exchange.scope["method"], exchange.scope["raw_path"])
+            request = parse_cancel(exchange.scope["query_string"], await self._body(exchange))
+            self._check_ids(request)
+            arrival = Arrival(exchange.decision_id, exchange.remote, exchange.gone)
+            result = await self._pipeline.run(principal, request, arrival)
+        return problems.denial(result, exchange.decision_id) if isinstance(result, Denial) else result
+
+    async def _deliver(self, exchange: _Exchange, settled: Settled, send: Send) -> None:
+        gone = True
+        try:
+            gone = await exchange.gone()
+            await _write(exchange, problems.outcome(settled.plan, settled.outcome, exchange.decision_id), send)
+        finally:
+            self._pipeline.answered(settled, caller_gone=gone)
+
+    def _check_length(self, exchange: _Exchange) -> None:
+        for length in exchange.header(b"content-length"):
+            if not length.isdigit() or len(length) > 18 or int(length) > self._limits.max_body_bytes:
+                raise self._too_long()
+
+    def _check_ids(self, request: CancelRequest) -> None:
+        selection = request.selection
+        if isinstance(selection, ByRunIds) and len(selection.run_ids) > self._limits.max_run_ids:
+            raise TooLarge("run_ids", f"At most {self._limits.max_run_ids} run IDs in one request.")
+
+    def _too_long(self) -> TooLarge:
+        return TooLarge("body", f"A body is at most {self._limits.max_body_bytes} bytes.")
+
+    async def _body(self, exchange: _Exchange) -> Body:
+        if not exchange.has_body():
+            exchange.body_read = True
+            return Body(content_encodings=exchange.header(b"content-encoding"))
+        try:
+            async with asyncio.timeout(self._limits.receive_timeout_s):
+                content = await self._received(exchange)
+        except TimeoutError:
+            raise ReceiveTimeout("body", "The body did not arrive in time; nothing was sent.") from None
+        exchange.body_read = True
+        return Body(content, exchange.header(b"content-type"), exchange.header(b"content-encoding"))
+
+    async def _received(self, exchange: _Exchange) -> bytes:
+        content = bytearray()
+        while True:
+            message = await exchange.receive()
+            # A caller that stops in the middle gives a disconnect, never the end of the body.
+            if message["type"] != "http.request":
+                raise MalformedRequest("incomplete", "The body ended before its announced length.")
+            content += message.get("body", b"")
+            if len(content) > self._limits.max_body_bytes:
+                raise self._too_long()
+            if not message.get("more_body", False):
+                return bytes(content)
+
+
+def _check_route(method: str, path: bytes) -> None:
+    if path == CANCEL_PATH:
+        if method != "DELETE":
+            raise MethodNotAllowed("DELETE", f"{_ONLY} for reading or starting runs, use a client with its own token.")
+        return
+    if path.startswith((b"/v2/", b"/v1/")):
+        raise NotFound("qstash_path", f"{_ONLY} runtimes that host workflows keep their own client and token.")
+    raise NotFound("path", f"{_ONLY} this path is not one of it, byte for byte.")
+
+
+async def _write(exchange: _Exchange, answer: Answer, send: Send) -> None:
+    headers = answer.headers
+    if exchange.has_body() and not exchange.body_read:
+        # What is left of the body is not read, so the connection cannot carry another request.
+        headers = [*headers, (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body, "more_body": False})

@@ -1,0 +1,220 @@
+"""`audit verify`, `audit show`, `audit stats`: reading the audit log."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import orjson
+
+from gateway.audit.chain import MacKey, mac_holds
+from gateway.audit.segment import chains_in, load_mac_key
+from gateway.audit.verify import ChainReport, Claim, Finding, claim_of, is_hex, lines_of, parse_line, verify
+from gateway.errors import AuditFailure
+
+USAGE = 64
+_WORST_FIRST = (Finding.TAMPERED, Finding.OPEN, Finding.TORN, Finding.INTACT)
+_ENVELOPE = frozenset(("v", "seq", "ts", "event", "instance", "prev", "mac"))
+
+Members = dict[str, object]
+
+
+class _UsageError(Exception):
+    """A command line that names nothing to read; its text is for the person who typed it."""
+
+
+class _Parser(argparse.ArgumentParser):
+    # 2 says "torn tail" here, so a mistyped command exits with sysexits' EX_USAGE.
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return parsed, unknown
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(USAGE, f"{self.prog}: {message}\n")
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the three commands under `audit`."""
+    group = subparsers.add_parser("audit", help="verify, show or count the records of the audit log")
+    commands = group.add_subparsers(dest="audit_command", required=True, metavar="COMMAND", parser_class=_Parser)
+    parser = commands.add_parser("verify", help="0 intact, 1 tampered, 2 torn tail, 3 open intents, 64 usage")
+    parser.add_argument("--mac-key", action="append", default=[], type=Path, metavar="FILE", help="also an older key")
+    parser.add_argument("--checkpoint", action="append", default=[], type=Path, metavar="FILE", help="kept checkpoints")
+    parser.set_defaults(run=run_verify)
+    _add_paths(parser)
+    parser = commands.add_parser("show", help="print records, one a line")
+    parser.add_argument("--event", help="only this event")
+    parser.add_argument("--principal", help="only this <team>/<key id>")
+    parser.add_argument("--decision", metavar="ID", help="only this decision")
+    parser.add_argument("--json", action="store_true", help="the lines as they stand in the file")
+    parser.set_defaults(run=run_show)
+    _add_paths(parser)
+    parser = commands.add_parser("stats", help="count records by event, team, rule and outcome")
+    parser.set_defaults(run=run_stats)
+    _add_paths(parser)
+
+
+def _add_paths(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="an audit directory, or files of it")
+
+
+def run_verify(arguments: argparse.Namespace) -> int:
+    """Prints a report on each chain; the worst finding is the exit code."""
+    try:
+        keys = [load_mac_key(path) for path in arguments.mac_key]
+        checkpoints = _checkpoints(arguments.checkpoint, keys)
+        whole = any(path.is_dir() for path in arguments.paths)
+        reports = verify(_files(arguments.paths), keys=keys, checkpoints=checkpoints, whole=whole)
+    except (AuditFailure, _UsageError, OSError) as exc:
+        print(f"audit verify: {exc}", file=sys.stderr)
+        return USAGE
+    for report in reports:
+        print("\n".join(_report_lines(report, keyed=bool(keys))))
+    findings = {report.finding for report in reports}
+    worst = next((finding for finding in _WORST_FIRST if finding in findings), Finding.INTACT)
+    print(f"{len(reports)} chains: {worst.name.lower()}")
+    return worst.value
+
+
+def _files(paths: Sequence[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise _UsageError(f"{path}: no such file or directory")
+        members = sorted(path.iterdir()) if path.is_dir() else [path]
+        segments = [member for files in chains_in(iter(members)).values() for _, member in files]
+        if not segments and not path.is_dir():
+            raise _UsageError(f"{path}: not a file of an audit log (<chain>.<number>.jsonl)")
+        found += segments
+    return list(dict.fromkeys(found))
+
+
+def _checkpoints(paths: Sequence[Path], keys: Sequence[MacKey]) -> dict[str, list[Claim]]:
+    claims: dict[str, list[Claim]] = {}
+    for path in paths:
+        found = _checkpoints_in(path, keys)
+        if not found:
+            raise _UsageError(f"{path}: no checkpoint in it that holds")
+        for chain, claim in found:
+            claims.setdefault(chain, []).append(claim)
+    return claims
+
+
+def _checkpoints_in(path: Path, keys: Sequence[MacKey]) -> list[tuple[str, Claim]]:
+    # Other lines of the file are passed over: it may be all that the gateway ever printed.
+    found = []
+    for number, raw in enumerate(lines_of(path), 1):
+        members = _checkpoint(raw.strip(), keys)
+        claim = claim_of(members, f"the checkpoint {path}:{number}")
+        if claim and isinstance(chain := members.get("chain"), str):
+            found.append((chain, claim))
+    return found
+
+
+def _checkpoint(raw: bytes, keys: Sequence[MacKey]) -> Members:
+    try:
+        members = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return {}
+    if not isinstance(members, dict) or members.get("event") != "checkpoint":
+        return {}
+    line, mac = orjson.dumps(members), members.get("mac")
+    return members if not keys or (is_hex(mac) and mac_holds(line, str(mac), keys)) else {}
+
+
+def _report_lines(report: ChainReport, *, keyed: bool) -> Iterator[str]:
+    yield f"chain {report.chain}: {report.finding.name.lower()}"
+    yield f"  records {report.records}, seq {report.first_seq or 0} to {report.head.seq}, head {report.head.digest}"
+    if not report.keyed:
+        yield "  chain: sha256 (anyone who can write the directory can rewrite it)"
+    elif not keyed:
+        yield f"  chain: hmac-sha256, {report.keyed} records; not checked, no --mac-key given"
+    else:
+        yield f"  chain: hmac-sha256, {report.keyed} records"
+    if report.abandoned:
+        yield f"  {report.abandoned} lines in suspect files were given up and written again"
+    for decision_id, where in report.open_intents.items():
+        yield f"  open intent {printable(decision_id)} at {where}"
+    if report.torn:
+        yield f"  {report.torn.path}:{report.torn.line}: an unfinished last line"
+    for problem in report.problems:
+        yield f"  TAMPERED {printable(problem)}"
+    if report.more_problems:
+        yield f"  and {report.more_problems} more"
+
+
+def run_show(arguments: argparse.Namespace) -> int:
+    """Prints the records that match, safe for any terminal; 1 if some lines are no records."""
+    wanted = {"event": arguments.event, "principal": arguments.principal, "decision_id": arguments.decision}
+    wanted = {name: value for name, value in wanted.items() if value is not None}
+    unread = 0
+    try:
+        for members, raw in _records(arguments.paths):
+            if members is None:
+                unread += 1
+            elif all(members.get(name) == value for name, value in wanted.items()):
+                print(printable(raw.decode()) if arguments.json else human_line(members))
+    except (_UsageError, OSError) as exc:
+        print(f"audit show: {exc}", file=sys.stderr)
+        return USAGE
+    if unread:
+        print(f"{unread} lines are no records; see audit verify", file=sys.stderr)
+    return 1 if unread else 0
+
+
+def _records(paths: Sequence[Path]) -> Iterator[tuple[Members | None, bytes]]:
+    for path in _files(paths):
+        with path.open("rb") as file:
+            for line in file:
+                raw = line.rstrip(b"\n")
+                members = parse_line(raw)
+                yield (None if isinstance(members, str) else members), raw
+
+
+def human_line(members: Members) -> str:
+    """Time, event and the members that say something, in one line without control characters."""
+    told = {name: value for name, value in members.items() if name not in _ENVELOPE and value not in (None, [], {})}
+    words = [f"{name}={_word(value)}" for name, value in told.items()]
+    return printable(f"{members['ts']} {members['seq']:>6} {members['event']:<9} {' '.join(words)}")
+
+
+def _word(value: object) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def printable(text: str) -> str:
+    """The text with everything a terminal could act on, or hide, spelled out."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def run_stats(arguments: argparse.Namespace) -> int:
+    """Counts by event, and by team, rule and outcome; 1 if some lines are no records."""
+    counts: dict[str, Counter[str]] = {name: Counter() for name in ("event", "team", "rule", "outcome")}
+    cancelled = unread = 0
+    try:
+        for members, _ in _records(arguments.paths):
+            if members is None:
+                unread += 1
+                continue
+            for name, counter in counts.items():
+                if isinstance(value := members.get(name), str):
+                    counter[value] += 1
+            number = members.get("cancelled")
+            cancelled += number if type(number) is int else 0
+    except (_UsageError, OSError) as exc:
+        print(f"audit stats: {exc}", file=sys.stderr)
+        return USAGE
+    for name, counter in counts.items():
+        for value, number in counter.most_common():
+            print(f"{name:<8} {printable(value):<40} {number}")
+    print(f"cancelled runs: {cancelled}; lines that are no records: {unread}")
+    return 1 if unread else 0

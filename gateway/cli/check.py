@@ -1,0 +1,128 @@
+"""`check`: everything `serve` would refuse, all at once, and what it accepts but a reader should know."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from gateway.config import AuditConfig, Config, load_config, named_policies
+from gateway.errors import InvalidConfiguration, Problem
+from gateway.policy.load import load_policies
+from gateway.policy.model import Effect, Rule
+from gateway.policy.rules import Policies
+from gateway.policy.vocabulary import FILTERS
+from gateway.secret import SecretSource, read_secret
+
+OK, INVALID = 0, 3
+EXPIRY_NOTICE = timedelta(days=14)
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command."""
+    parser = subparsers.add_parser("check", help="say everything that serve would refuse, with file:line:column")
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration file")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the problems and returns 3, or a summary with warnings and returns 0."""
+    problems: list[Problem] = []
+    config, policies = _load(args.config, problems)
+    if config is not None:
+        problems += _machine_problems(config, os.environ)
+    if problems or config is None or policies is None:
+        for problem in sorted(problems):
+            print(problem)
+        return INVALID
+    for warning in warnings(config, policies, datetime.now(UTC).date()):
+        print(f"warning: {warning}")
+    print(_summary(config, policies))
+    return OK
+
+
+def warnings(config: Config, policies: Policies, today: date) -> Iterator[str]:
+    """What is accepted and still worth a sentence; never a reason to fail."""
+    if config.upstream.contract == "2026-09":
+        yield from (_advisory(rule) for rule in policies.rules if _bounds_filter_by_count(rule))
+    yield from (
+        f"rule {rule.name}: run IDs carry no owner, and this rule does not look the runs up"
+        for rule in policies.rules
+        if rule.owner_unchecked
+    )
+    if config.upstream.total_timeout_s > config.shutdown_grace_s:
+        yield (
+            f"upstream.total_timeout_s ({config.upstream.total_timeout_s}) is above shutdown_grace_s "
+            f"({config.shutdown_grace_s}): a call in flight at the end may be closed as unknown"
+        )
+    yield from _key_warnings(config, policies, today)
+
+
+def _load(path: Path, problems: list[Problem]) -> tuple[Config | None, Policies | None]:
+    config = policies = None
+    try:
+        config = load_config(path)
+    except InvalidConfiguration as exc:
+        problems += exc.problems
+    directory = config.policies if config else named_policies(path)
+    try:
+        policies = load_policies(directory) if directory else None
+    except InvalidConfiguration as exc:
+        problems += exc.problems
+    return config, policies
+
+
+def _machine_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
+    sources = [config.upstream.token]
+    if config.audit.mac_key:
+        sources.append(SecretSource(config.audit.mac_key, None, config.audit.at))
+    for source in sources:
+        try:
+            read_secret(source, environ)
+        except InvalidConfiguration as exc:
+            yield from exc.problems
+    yield from _audit_problems(config.audit)
+
+
+def _audit_problems(audit: AuditConfig) -> Iterator[Problem]:
+    directory = audit.directory
+    existing = directory if directory.exists() else directory.parent
+    if not existing.is_dir():
+        yield audit.at.problem(f"the audit directory cannot be used: {existing} is no directory")
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        yield audit.at.problem(f"the audit directory cannot be used: {existing} is not writable")
+
+
+def _bounds_filter_by_count(rule: Rule) -> bool:
+    bounded = rule.count is not None and rule.count.ceiling is not None
+    if rule.effect is Effect.REQUIRE:
+        return bounded and "workflowRunIds" not in rule.conditions
+    return bounded and not rule.conditions.keys().isdisjoint(FILTERS)
+
+
+def _advisory(rule: Rule) -> str:
+    return (
+        f"rule {rule.name}: bounds a filter cancel by count alone; count is advisory under 2026-09, "
+        "upstream may cancel every run that matches"
+    )
+
+
+def _key_warnings(config: Config, policies: Policies, today: date) -> Iterator[str]:
+    for key in config.keys:
+        name = f"key {key.team}/{key.id}"
+        if key.expires and key.expires < today:
+            yield f"{name}: expired on {key.expires}"
+        elif key.expires and key.expires <= today + EXPIRY_NOTICE:
+            yield f"{name}: expires on {key.expires}"
+        if not policies.for_team(key.team).allows:
+            yield f"{name}: no rule allows anything to team {key.team}"
+
+
+def _summary(config: Config, policies: Policies) -> str:
+    teams = sorted({team for rule in policies.rules for team in rule.teams})
+    return (
+        f"ok: {len(policies.rules)} rules for {', '.join(teams)}; {len(config.keys)} keys; "
+        f"policy digest {policies.digest}"
+    )

@@ -1,0 +1,65 @@
+"""`keys new`: a caller's key, shown once, and the line that lets the gateway recognise it."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import secrets
+from collections.abc import Callable
+from typing import TypeVar
+
+from gateway.document.fields import Text, date_field, is_text
+from gateway.document.nodes import Place, Scalar
+from gateway.errors import Problem
+from gateway.policy.vocabulary import key_id, team_name
+
+KEY_BYTES = 32
+
+T = TypeVar("T")
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command."""
+    commands = subparsers.add_parser("keys", help="keys of callers").add_subparsers(required=True, metavar="COMMAND")
+    parser = commands.add_parser("new", help="make a key, print it once, and the YAML to paste")
+    parser.add_argument("--team", type=_argument(team_name()), required=True, help="the team that policies name")
+    parser.add_argument("--id", type=_argument(key_id()), required=True, help="what the record calls the key")
+    parser.add_argument("--expires", type=_argument(date_field()), metavar="DATE", help="the last UTC day, YYYY-MM-DD")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the key and its entry; returns 0."""
+    key = new_key(args.id)
+    print(f"The key, shown this once. Give it to the caller and keep no copy:\n\n  {key}\n")
+    print(f"Its entry below callers.keys:\n\n  - {entry(key, args.team, args.id, args.expires)}")
+    return 0
+
+
+def new_key(key_id: str) -> str:
+    """`qgk_<id>_` and 256 random bits as 43 base64url characters."""
+    return f"qgk_{key_id}_{secrets.token_urlsafe(KEY_BYTES)}"
+
+
+def entry(key: str, team: str, key_id: str, expires: object = None) -> str:
+    """The YAML of a key's entry: the digest of its whole text, never the key."""
+    digest = hashlib.sha256(key.encode("ascii")).hexdigest()
+    end = "" if expires is None else f", expires: {expires}"
+    return f'{{id: {_quoted(key_id)}, team: {_quoted(team)}, sha256: "{digest}"{end}}}'
+
+
+def _quoted(text: str) -> str:
+    return text if is_text(text) else f'"{text}"'
+
+
+def _argument(field: Text[T]) -> Callable[[str], T]:
+    """A reader of the configuration as a type for argparse, so that both accept the same."""
+
+    def parse(text: str) -> T:
+        problems: list[Problem] = []
+        value = field.read(Scalar(Place("", 1, 1), text, plain=False), problems)
+        if value is None:
+            raise argparse.ArgumentTypeError(problems[0].message)
+        return value
+
+    return parse

@@ -1,0 +1,62 @@
+"""`simulate`: the simulated upstream on a port, until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+ABSENT = "This installation has no simulator: it is left out of the image. Install qstash-gateway from its wheel."
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command."""
+    parser = subparsers.add_parser("simulate", help="run a simulated QStash upstream on 127.0.0.1")
+    parser.add_argument("--port", type=int, default=8081, help="0 takes a free port (default: 8081)")
+    parser.add_argument("--contract", choices=("2025", "2026-09"), default="2026-09", help="version of the contract")
+    parser.add_argument("--runs", type=_natural, default=200, metavar="N", help="runs to begin with (default: 200)")
+    parser.add_argument("--latency-ms", type=_natural, default=0, metavar="N", help="least time of every answer")
+    parser.add_argument("--token", help="the full token to accept (default: made at this start)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serves until SIGINT or SIGTERM; returns 0 then, 1 if the port is taken, 2 where the simulator is left out."""
+    try:
+        from gateway.simulator.asked import Contract
+        from gateway.simulator.core import Simulator
+        from gateway.simulator.runs import make_runs
+        from gateway.simulator.server import SimulatorServer
+    except ModuleNotFoundError as exc:
+        if not (exc.name or "").startswith("gateway.simulator"):
+            raise
+        print(ABSENT, file=sys.stderr)
+        return 2
+    runs = make_runs(arguments.runs, time.time_ns() // 1_000_000, seed=0)
+    try:
+        server = SimulatorServer(
+            Simulator(runs, contract=Contract(arguments.contract)),
+            token=arguments.token,
+            port=arguments.port,
+            latency_ms=arguments.latency_ms,
+        )
+    except (OSError, OverflowError) as exc:
+        print(f"Cannot listen on port {arguments.port}: {exc}", file=sys.stderr)
+        return 1
+    # Blocked before the server's thread exists, so that only sigwait receives them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    with server:
+        print(f"Simulated upstream ({arguments.contract}, {arguments.runs} runs): {server.url}")
+        print(f"Token: {server.token}")
+        print(f"Read-only token: {server.read_token}")
+        print(f"Ledger: {server.url}/_simulator/ledger", flush=True)
+        signal.sigwait(STOP_SIGNALS)
+    return 0
+
+
+def _natural(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError("a whole number, 0 or more")
+    return int(text)

@@ -1,0 +1,83 @@
+"""The one object that holds the real QStash token. Nothing prints it, and nothing else may keep a copy."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from typing import NoReturn
+from urllib.parse import quote
+
+SHARED_RUN = 12
+"""A run of this many characters shared with the token is a leak."""
+
+_UNPRINTABLE = re.compile(r"[^ -~]")
+
+
+class UpstreamToken:
+    """The account's token: applied to a request, compared by digest, removed from texts; never shown."""
+
+    __slots__ = ("_grams", "_value", "digest")
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+        self._grams = frozenset(gram for form in _forms(value) for gram in _runs(form.lower()))
+        self.digest = hashlib.sha256(value.encode("ascii")).digest()
+
+    def __repr__(self) -> str:
+        return "UpstreamToken(***)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("the token is not copied or pickled")
+
+    def authorization(self) -> str:
+        """The value of the Authorization header; only `Upstream` calls this, at the moment of sending."""
+        return f"Bearer {self._value}"
+
+    def scrub(self, text: str, *, longest: int = 200) -> str:
+        """`text` as printable ASCII of at most `longest` characters, every run shared with the token replaced."""
+        clean = _UNPRINTABLE.sub("?", text[: 20 * longest])
+        lowered = clean.lower()
+        leaked = [False] * len(clean)
+        for length in {len(gram) for gram in self._grams}:
+            for start in range(len(clean) - length + 1):
+                if lowered[start : start + length] in self._grams:
+                    leaked[start : start + length] = [True] * length
+        shown = "".join("\0" if hidden else char for char, hidden in zip(clean, leaked, strict=True))
+        return re.sub("\0+", "[redacted]", shown)[:longest]
+
+
+def _runs(form: str) -> Iterator[str]:
+    if len(form) < SHARED_RUN:
+        yield form
+    for start in range(len(form) - SHARED_RUN + 1):
+        yield form[start : start + SHARED_RUN]
+
+
+def _forms(value: str) -> Iterator[str]:
+    """The token as it might come back: raw, percent-encoded, hex, base64 at every alignment, and its decoded parts."""
+    raw = value.encode("ascii")
+    yield value
+    yield quote(value, safe="")
+    yield raw.hex()
+    for shift in range(3):
+        encoded = base64.b64encode(b"\0" * shift + raw).decode("ascii")
+        inner = encoded[(shift * 8 + 5) // 6 : len(encoded) - 4]
+        yield inner
+        yield inner.translate(str.maketrans("+/", "-_"))
+    yield from _decoded_parts(raw)
+
+
+def _decoded_parts(raw: bytes) -> Iterator[str]:
+    """A development token is base64 of JSON with a user and a password; each part of 8 characters or more counts."""
+    try:
+        decoded = base64.b64decode(raw + b"=" * (-len(raw) % 4), validate=True).decode("utf-8")
+        parts = json.loads(decoded)
+    except (binascii.Error, ValueError):
+        return
+    yield decoded
+    if isinstance(parts, dict):
+        yield from (part for part in parts.values() if isinstance(part, str) and len(part) >= 8)

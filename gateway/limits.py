@@ -1,0 +1,76 @@
+"""How much one principal may ask for, and how much all of them together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from gateway.cancel import Principal
+from gateway.errors import Overloaded, Throttled
+
+
+@dataclass(slots=True)
+class _Use:
+    in_flight: int = 0
+    tokens: float = 0.0
+    filled_at_s: float = 0.0
+
+
+class Admission:
+    """Places for requests in flight, and a token bucket of a minute's requests for each principal; 0 is no limit.
+
+    The table has one row for each principal that the configuration knows, so it cannot be made to grow.
+    """
+
+    def __init__(self, *, max_in_flight: int, principal_in_flight: int, requests_per_minute: int) -> None:
+        self._max_in_flight = max_in_flight
+        self._principal_in_flight = principal_in_flight
+        self._per_minute = requests_per_minute
+        self._in_flight = 0
+        self._uses: dict[Principal, _Use] = {}
+
+    @contextmanager
+    def place(self, principal: Principal, monotonic_s: float) -> Iterator[None]:
+        """Holds a place for one request; `monotonic_s` is a monotonic clock in seconds.
+
+        Raises:
+            Throttled: the principal has asked for too much at once or within a minute.
+            Overloaded: every place of the gateway is taken.
+        """
+        use = self._uses.get(principal)
+        if use is None:
+            use = self._uses[principal] = _Use(tokens=self._per_minute, filled_at_s=monotonic_s)
+        self._spend(use, monotonic_s)
+        if self._principal_in_flight and use.in_flight >= self._principal_in_flight:
+            raise Throttled(
+                "in_flight",
+                f"Your key has {use.in_flight} requests in flight, the most it may have. Wait for one to end.",
+                limit=self._principal_in_flight,
+                retry_after_s=1,
+            )
+        if self._in_flight >= self._max_in_flight:
+            raise Overloaded("in_flight", "The gateway is busy; nothing was sent. Try again in a moment.")
+        use.in_flight += 1
+        self._in_flight += 1
+        try:
+            yield
+        finally:
+            use.in_flight -= 1
+            self._in_flight -= 1
+
+    def _spend(self, use: _Use, monotonic_s: float) -> None:
+        if not self._per_minute:
+            return
+        rate_per_s = self._per_minute / 60
+        use.tokens = min(self._per_minute, use.tokens + (monotonic_s - use.filled_at_s) * rate_per_s)
+        use.filled_at_s = monotonic_s
+        if use.tokens < 1:
+            raise Throttled(
+                "requests_per_minute",
+                f"Your key may make {self._per_minute} requests a minute. Try again later.",
+                limit=self._per_minute,
+                retry_after_s=math.ceil((1 - use.tokens) / rate_per_s),
+            )
+        use.tokens -= 1

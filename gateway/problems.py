@@ -1,0 +1,151 @@
+"""Results to bytes: one table from refusals, denials and outcomes to HTTP answers (RFC 9457 problem details).
+
+Every problem carries `error`, the one sentence that official clients show to a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import orjson
+
+from gateway.cancel import Accepted, Cancelled, Denial, NotSent, Outcome, Plan, Refused, Unknown
+from gateway.errors import MethodNotAllowed, Refusal, Throttled, Unauthenticated
+
+Headers = list[tuple[bytes, bytes]]
+
+_RETRY_LATER = {"audit_unavailable", "overloaded", "shutting_down"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer, complete: status, headers (lower-case names), body."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    status: int
+    code: str
+    title: str
+    sentence: str
+    members: Mapping[str, object] = field(default_factory=dict)
+    headers: Headers = field(default_factory=list)
+    source: bytes = b"gateway"
+
+
+def refusal(error: Refusal, decision_id: str) -> Answer:
+    """The answer to a request that ended before its receipt."""
+    headers: Headers = []
+    match error:
+        case Unauthenticated():
+            headers = [(b"www-authenticate", b"Bearer")]
+        case MethodNotAllowed(allow=allow):
+            headers = [(b"allow", allow.encode("ascii"))]
+        case Throttled(limit=limit, retry_after_s=retry_after_s):
+            headers = _throttling(retry_after_s, (("Burst-RateLimit-Limit", str(limit)),
+                                                  ("Burst-RateLimit-Remaining", "0"),
+                                                  ("Burst-RateLimit-Reset", str(retry_after_s))))  # fmt: skip
+        case Refusal(code=code) if code in _RETRY_LATER:
+            headers = [(b"retry-after", b"1")]
+    return _answer(_Problem(error.status, error.code, error.title, error.sentence, headers=headers), decision_id)
+
+
+def denial(denied: Denial, decision_id: str) -> Answer:
+    """The answer to a request that policy refuses."""
+    members: dict[str, object] = {"rule": denied.rule}
+    if denied.nearest is not None:
+        members["nearest"] = denied.nearest
+    problem = _Problem(403, "policy_denied", "Refused by policy", denied.reason, members)
+    return _answer(problem, decision_id)
+
+
+def outcome(plan: Plan, result: Outcome, decision_id: str) -> Answer:
+    """The answer to a request that was sent, or was to be sent."""
+    if isinstance(result, Cancelled):
+        headers = [(b"content-type", b"application/json"), *_gateway_headers(decision_id, b"upstream")]
+        if plan.narrowed is not None:
+            headers.append((b"gateway-narrowed", b"count=%d" % plan.permit.effective.count))
+        return _with_length(200, headers, orjson.dumps({"cancelled": result.cancelled}))
+    return _answer(_not_cancelled(result, decision_id), decision_id)
+
+
+def _not_cancelled(result: Accepted | Refused | NotSent | Unknown, decision_id: str) -> _Problem:
+    match result:
+        case Accepted(action_id=action_id):
+            return _unknown(decision_id, "QStash works on it in the background", {"action_id": action_id})
+        case Refused(upstream_status=429, retry_after_s=retry_after_s, burst=burst):
+            sentence = "QStash itself is throttling this account; nothing was cancelled. Try again later."
+            headers = _throttling(retry_after_s or 1, burst)
+            return _Problem(429, "throttled", "Too many requests", sentence, headers=headers, source=b"upstream")
+        case Refused(upstream_status=status, text=text):
+            return _refused_upstream(status, text)
+        case NotSent(cause=cause):
+            sentence = "QStash could not be reached; nothing was sent and nothing was cancelled. Try again later."
+            return _Problem(502, "upstream_unreachable", "Upstream unreachable", sentence, {"cause": cause})
+        case Unknown(cause=cause, upstream_status=status):
+            members = {"cause": cause} | ({"upstream_status": status} if status is not None else {})
+            return _unknown(decision_id, "no trustworthy answer came back from QStash", members)
+
+
+def broken(decision_id: str) -> Answer:
+    """The last handler: an error of our own code before the receipt (after it, the pipeline answers unknown)."""
+    sentence = "The gateway failed before anything was sent. Tell its operators the decision id."
+    return _answer(_Problem(503, "internal_error", "Internal error", sentence), decision_id)
+
+
+def status_page(status: int, members: Mapping[str, object], decision_id: str) -> Answer:
+    """The answer of the health paths."""
+    headers = [(b"content-type", b"application/json"), *_gateway_headers(decision_id, b"gateway")]
+    return _with_length(status, headers, orjson.dumps(members))
+
+
+def _refused_upstream(status: int, text: str) -> _Problem:
+    said = f" It said: {text}" if text else ""
+    sentence = f"QStash refused the gateway's call with status {status}; nothing was cancelled.{said}"
+    members = {"upstream_status": status, "upstream_error": text}
+    return _Problem(502, "upstream_refused", "Upstream refused", sentence, members, source=b"upstream")
+
+
+def _unknown(decision_id: str, why: str, members: Mapping[str, object]) -> _Problem:
+    sentence = (
+        f"The cancel may have happened: {why}. Do not repeat it blindly, a repeat cancels the next runs; look at the "
+        f"runs' states first. The record is under decision {decision_id}."
+    )
+    return _Problem(504, "outcome_unknown", "Outcome unknown", sentence, members)
+
+
+def _throttling(retry_after_s: int, burst: tuple[tuple[str, str], ...]) -> Headers:
+    pairs = [("retry-after", str(retry_after_s)), *((name.lower(), value) for name, value in burst)]
+    return [(name.encode("ascii"), value.encode("ascii")) for name, value in pairs]
+
+
+def _gateway_headers(decision_id: str, source: bytes) -> Headers:
+    return [(b"gateway-decision", decision_id.encode("ascii")), (b"gateway-source", source)]
+
+
+def _answer(problem: _Problem, decision_id: str) -> Answer:
+    members = {
+        # First, because the JavaScript client shows people the raw body.
+        "error": problem.sentence,
+        "type": f"urn:qstash-gateway:problem:{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "code": problem.code,
+        "decision_id": decision_id,
+        **problem.members,
+    }
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        *_gateway_headers(decision_id, problem.source),
+        *problem.headers,
+    ]
+    return _with_length(problem.status, headers, orjson.dumps(members))
+
+
+def _with_length(status: int, headers: Headers, body: bytes) -> Answer:
+    return Answer(status, [*headers, (b"content-length", b"%d" % len(body))], body)

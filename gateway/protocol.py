@@ -1,0 +1,196 @@
+"""What the ASGI scope hides: raw target, header count, framing, deadlines. A subclass of uvicorn's httptools protocol.
+
+A request that HTTP forbids never becomes an ASGI call. It is answered here, as a problem like every other, and the
+connection ends. While an earlier request of the same connection is in flight nothing is written in its place: the
+connection only stops reading and ends after that answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+from dataclasses import dataclass
+from typing import Any
+
+import httptools
+import uuid_utils
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from gateway import problems
+from gateway.connections import Connections
+from gateway.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge
+from gateway.framing import Head, check_head
+from gateway.problems import Answer
+from gateway.refusals import RefusalLog
+
+MAX_PIPELINED = 8
+MAX_HEADERS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolSettings:
+    """What every connection shares; sizes in bytes, the deadline for a whole head in seconds."""
+
+    max_target_bytes: int
+    max_header_bytes: int
+    receive_timeout_s: float
+    refusals: RefusalLog
+    connections: Connections
+
+
+class EdgeProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, *args: Any, settings: ProtocolSettings, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's own
+        super().__init__(*args, **kwargs)
+        self._settings = settings
+        self._refusal: Refusal | None = None
+        self._ended = False
+        self._in_head = True
+        self._in_body = False
+        self._head_bytes = 0
+        self._header_bytes = 0
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Starts the deadline for the first head; the oldest idle connection gives way where there are too many."""
+        super().connection_made(transport)
+        self._settings.connections.opened(self)
+        self._start_deadline()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forgets the connection."""
+        self._settings.connections.closed(self)
+        self._stop_deadline()
+        self._ended = True
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Feeds the parser, within the bounds of a head and its deadline."""
+        if self._ended:
+            return
+        self._unset_keepalive_if_required()
+        # The parser holds an unfinished header itself, so its memory is bounded here, before it is fed.
+        self._head_bytes += len(data) if self._in_head else 0
+        try:
+            self.parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._end(self._refusal or MalformedRequest("http", "The bytes are not an HTTP/1.1 request."))
+            return
+        if self._in_head and self._head_bytes:
+            self._check_unfinished_head()
+
+    def _check_unfinished_head(self) -> None:
+        if self._head_bytes > self._settings.max_target_bytes + self._settings.max_header_bytes:
+            self._end(_headers_too_large(self._settings))
+        elif self._deadline is None:
+            self._start_deadline()
+
+    # Parser callbacks. Raising ends the parse; `data_received` then answers with `_refusal`.
+
+    def on_message_begin(self) -> None:
+        """A new request on this connection."""
+        super().on_message_begin()
+        self._in_head, self._in_body, self._header_bytes = True, False, 0
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._refuse(MalformedRequest("pipelining", f"At most {MAX_PIPELINED} requests may be pipelined."))
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the request target."""
+        super().on_url(url)
+        if len(self.url) > self._settings.max_target_bytes:
+            limit = self._settings.max_target_bytes
+            self._refuse(TooLarge("target", f"A request target is at most {limit} bytes.", status=414))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header; after the head it would be a trailer, which no reader may take for a header."""
+        if not self._in_head:
+            self._refuse(MalformedRequest("trailer", "A request has no trailers here."))
+        self._header_bytes += len(name) + len(value) + 4
+        if self._header_bytes > self._settings.max_header_bytes or len(self.headers) >= MAX_HEADERS:
+            self._refuse(_headers_too_large(self._settings))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The whole head: checked as it stood on the wire, then handed to ASGI with the raw path and query."""
+        head = Head(
+            method=self.parser.get_method(),
+            target=self.url,
+            version=self.parser.get_http_version(),
+            headers=tuple(self.headers),
+        )
+        try:
+            check_head(head)
+        except Refusal as refusal:
+            self._refuse(refusal)
+        self._stop_deadline()
+        self._settings.connections.busy(self)
+        self._in_head, self._in_body, self._head_bytes = False, True, 0
+        # httptools.parse_url fails on more than 65,535 bytes, and 1,000 run IDs need more; a path alone it reads.
+        self.url, _, query = self.url.partition(b"?")
+        super().on_headers_complete()
+        self.scope["raw_path"], self.scope["query_string"] = self.url, query
+
+    def on_message_complete(self) -> None:
+        """The whole request has arrived."""
+        super().on_message_complete()
+        self._in_head, self._in_body = True, False
+
+    def on_response_complete(self) -> None:
+        """The answer is written; the connection is idle unless requests are queued."""
+        super().on_response_complete()
+        if not self.pipeline:
+            self._settings.connections.idle(self)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self._refusal = refusal
+        raise refusal
+
+    def _end(self, refusal: Refusal) -> None:
+        """Ends the connection: with the refusal where it is this request's turn, else after the answer under way."""
+        self._ended = True
+        self._stop_deadline()
+        cycle: RequestResponseCycle | None = self.cycle
+        waiting = cycle is not None and not cycle.response_complete
+        if cycle is not None and waiting and (not self._in_body or cycle.response_started or self.pipeline):
+            cycle.keep_alive = False
+            self.flow.pause_reading()
+            return
+        decision_id = str(uuid_utils.uuid7())
+        remote = self.client[0] if self.client else None
+        self._settings.refusals.record_soon(refusal, decision_id=decision_id, remote=remote)
+        self.transport.write(_on_the_wire(problems.refusal(refusal, decision_id)))
+        self.transport.close()
+
+    def _start_deadline(self) -> None:
+        self._deadline = self.loop.call_later(self._settings.receive_timeout_s, self._too_late)
+
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_late(self) -> None:
+        self._deadline = None
+        if self._ended:
+            return
+        if self._head_bytes:
+            self._end(ReceiveTimeout("head", "The request's head did not arrive in time."))
+        else:
+            self.transport.close()
+
+    def evict(self) -> None:
+        """Gives this connection's place to a newer one."""
+        self._ended = True
+        self.transport.abort()
+
+
+def _headers_too_large(settings: ProtocolSettings) -> TooLarge:
+    sentence = f"Headers are at most {settings.max_header_bytes} bytes and {MAX_HEADERS} lines."
+    return TooLarge("headers", sentence, status=431)
+
+
+def _on_the_wire(answer: Answer) -> bytes:
+    reason = http.HTTPStatus(answer.status).phrase.encode("ascii")
+    lines = [b"HTTP/1.1 %d %s" % (answer.status, reason), *(b"%s: %s" % header for header in answer.headers)]
+    return b"\r\n".join([*lines, b"connection: close", b"", answer.body])

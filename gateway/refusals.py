@@ -1,0 +1,107 @@
+"""The record of refusals: complete for known principals, bounded for strangers, so that nobody can fill the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from typing import Protocol
+
+from gateway.audit.record import Members, refused_members, throttled_members
+from gateway.cancel import Principal
+from gateway.errors import Refusal, Throttled
+from gateway.pipeline import Clock
+
+BURST = 100
+PER_SECOND = 10
+"""Unbounded refusals on record: this many at once, then this many a second; the rest is counted in `left_out`."""
+
+
+class NotePort(Protocol):
+    """What this needs of the audit log."""
+
+    def note(self, event: str, members: Mapping[str, object]) -> Awaitable[None]:
+        """Records and waits a bounded while; never raises."""
+
+    def note_soon(self, event: str, members: Mapping[str, object]) -> None:
+        """Records without waiting; never raises."""
+
+
+class Budget:
+    """A token bucket that counts what it turned away."""
+
+    def __init__(self, *, burst: int, per_second: float) -> None:
+        self._burst = burst
+        self._per_second = per_second
+        self._tokens = float(burst)
+        self._filled_at_s: float | None = None
+        self._left_out = 0
+
+    def spend(self, monotonic_s: float) -> int | None:
+        """How many were turned away since the last one let through; None for one more turned away."""
+        elapsed_s = monotonic_s - self._filled_at_s if self._filled_at_s is not None else 0.0
+        self._filled_at_s = monotonic_s
+        self._tokens = min(self._burst, self._tokens + elapsed_s * self._per_second)
+        if self._tokens < 1:
+            self._left_out += 1
+            return None
+        self._tokens -= 1
+        left_out, self._left_out = self._left_out, 0
+        return left_out
+
+
+class RefusalLog:
+    """Writes `refused` and `throttled` records.
+
+    Refusals of strangers, and throttled requests, are what a flood is made of: each kind has a budget. Other refusals
+    of a known principal are bounded by its own `requests_per_minute`.
+    """
+
+    def __init__(self, audit: NotePort, clock: Clock) -> None:
+        self._audit = audit
+        self._clock = clock
+        self._strangers = Budget(burst=BURST, per_second=PER_SECOND)
+        self._throttled = Budget(burst=BURST, per_second=PER_SECOND)
+
+    async def record(
+        self, refusal: Refusal, *, decision_id: str, remote: str | None, principal: Principal | None
+    ) -> None:
+        """Records one refusal and waits until it is written, or a bounded while."""
+        entry = self._entry(refusal, decision_id, remote, principal)
+        if entry is not None:
+            await self._audit.note(*entry)
+
+    def record_soon(self, refusal: Refusal, *, decision_id: str, remote: str | None) -> None:
+        """Records one refusal of a stranger from code that cannot wait."""
+        entry = self._entry(refusal, decision_id, remote, None)
+        if entry is not None:
+            self._audit.note_soon(*entry)
+
+    def _entry(
+        self, refusal: Refusal, decision_id: str, remote: str | None, principal: Principal | None
+    ) -> tuple[str, Members] | None:
+        left_out: int | None = 0
+        if isinstance(refusal, Throttled) and principal is not None:
+            left_out = self._throttled.spend(self._clock.monotonic_s())
+            members = throttled_members(
+                decision_id,
+                principal=principal,
+                remote=remote,
+                cause=refusal.cause,
+                limit=refusal.limit,
+                retry_after_s=refusal.retry_after_s,
+            )
+            return (
+                ("throttled", members | ({"left_out": left_out} if left_out else {})) if left_out is not None else None
+            )
+        if principal is None:
+            left_out = self._strangers.spend(self._clock.monotonic_s())
+        if left_out is None:
+            return None
+        return "refused", refused_members(
+            decision_id,
+            status=refusal.status,
+            code=refusal.code,
+            cause=refusal.cause,
+            remote=remote,
+            principal=principal,
+            left_out=left_out,
+        )
