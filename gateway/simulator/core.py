@@ -1,0 +1,210 @@
+"""The simulated upstream as a state machine without I/O: calls in, answers out, and a ledger of what they did."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from urllib.parse import unquote
+
+from gateway.simulator.account import Action, log_page
+from gateway.simulator.asked import Asked, Contract, read_asked
+from gateway.simulator.exchange import Answer, Call, Entry, Fault, Kind, Token, answer_of
+from gateway.simulator.golang import query_values
+from gateway.simulator.runs import CANCELED, SUCCESS, Run
+
+RUNS = "/v2/workflows/runs"
+
+# Other calls that the same token can make and that are as destructive (contract, section 3).
+_CATASTROPHES = re.compile(
+    r"DELETE /v2/(messages|dlq|workflows/dlq)(/.*)?|POST /v2/flowControl/[^/]+/pause|POST /v2/keys/rotate"
+)
+_READINGS = (Kind.LOGS, Kind.PROGRESS)
+
+
+class Simulator:
+    """One account. `now_ms` is Unix milliseconds and passed to every call; nothing here waits or looks at a clock.
+
+    Under contract 2026-09: `count_is_ignored` makes `count` bound nothing, `always_in_background` answers every filter
+    cancel with an `actionId` alone, and progress is reported over `action_ms`. `listing_lag_ms` is the log's age.
+    """
+
+    def __init__(
+        self,
+        runs: Iterable[Run] = (),
+        *,
+        contract: Contract = Contract.V2026_09,
+        count_is_ignored: bool = True,
+        always_in_background: bool = False,
+        action_ms: int = 1_000,
+        listing_lag_ms: int = 0,
+    ) -> None:
+        self._runs = {run.run_id: run for run in runs}
+        self._contract = Contract(contract)
+        self._count_is_ignored = count_is_ignored and self._contract is Contract.V2026_09
+        self._always_in_background = always_in_background
+        self._action_ms = action_ms
+        self._listing_lag_ms = listing_lag_ms
+        self._actions: dict[str, Action] = {}
+        self._faults: list[Fault] = []
+        self._ledger: list[Entry] = []
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """Every run of the account."""
+        return tuple(self._runs.values())
+
+    @property
+    def ledger(self) -> tuple[Entry, ...]:
+        """Every call that was not a reading, in order of arrival."""
+        return tuple(self._ledger)
+
+    @property
+    def cancelled(self) -> tuple[str, ...]:
+        """The IDs of all runs cancelled so far, in order."""
+        return tuple(run_id for entry in self.ledger for run_id in entry.run_ids)
+
+    @property
+    def catastrophes(self) -> tuple[Entry, ...]:
+        """The calls to other destructive endpoints that arrived."""
+        return tuple(entry for entry in self.ledger if entry.kind is Kind.CATASTROPHE)
+
+    def add_runs(self, runs: Iterable[Run]) -> None:
+        """Starts runs; one with an ID that exists takes its place, as a restart does."""
+        self._runs.update((run.run_id, run) for run in runs)
+
+    def script(self, *faults: Fault) -> None:
+        """Queues faults; the oldest that concerns a call strikes it."""
+        self._faults.extend(faults)
+
+    def next_fault(self, kind: Kind) -> Fault | None:
+        """Takes one happening of the oldest fault that concerns this kind of call."""
+        for index, fault in enumerate(self._faults):
+            if fault.strikes(kind):
+                rest = fault.once_less()
+                self._faults[index : index + 1] = [rest] if rest else []
+                return fault
+        return None
+
+    def ignore(self, call: Call, now_ms: int) -> None:
+        """Records a call that a fault kept from having any effect."""
+        if kind_of(call) not in _READINGS:
+            self._record(call, now_ms, status=None)
+
+    def answer(self, call: Call, now_ms: int, *, at_most: int | None = None) -> Answer:
+        """Carries the call out; `at_most` bounds how many runs it cancels before it fails."""
+        refusal = _refusal(call)
+        if refusal is not None:
+            if kind_of(call) not in _READINGS:
+                self._record(call, now_ms, status=refusal.status)
+            return refusal
+        match kind_of(call):
+            case Kind.CANCEL:
+                answer = self._cancel(call, now_ms, at_most)
+            case Kind.CANCEL_ONE:
+                answer = self._end_one(call, now_ms, state=CANCELED)
+            case Kind.FINISH:
+                answer = self._end_one(call, now_ms, state=SUCCESS)
+            case Kind.LOGS:
+                answer = self._logs(call, now_ms)
+            case Kind.PROGRESS:
+                answer = self._progress(call, now_ms)
+            case kind:
+                answer = answer_of(200, {}) if kind is Kind.CATASTROPHE else _error(404, "not found")
+                self._record(call, now_ms, status=answer.status)
+        return answer
+
+    def _cancel(self, call: Call, now_ms: int, at_most: int | None) -> Answer:
+        try:
+            asked = read_asked(call.query, call.body, self._contract)
+        except ValueError as exc:
+            self._record(call, now_ms, status=400)
+            return _error(400, f"failed to parse request: {exc}")
+        hit = self._hit(asked)[:at_most]
+        self._runs.update((run.run_id, run.ended(CANCELED, now_ms)) for run in hit)
+        action_id = self._track(asked, len(hit), now_ms)
+        self._record(call, now_ms, status=200, run_ids=tuple(run.run_id for run in hit), action_id=action_id)
+        tracked = {"actionId": action_id} if action_id else {}
+        if tracked and (asked.in_background or self._always_in_background):
+            return answer_of(200, tracked)
+        return answer_of(200, {"cancelled": len(hit), **tracked})
+
+    def _hit(self, asked: Asked) -> list[Run]:
+        if asked.run_ids:
+            named = (self._runs.get(run_id) for run_id in dict.fromkeys(asked.run_ids))
+            return [run for run in named if run is not None and run.running]
+        hit = [run for run in self._runs.values() if run.running and asked.selects(run)]
+        if self._count_is_ignored:
+            return hit
+        return sorted(hit, key=lambda run: run.created_ms)[: asked.count]
+
+    def _track(self, asked: Asked, total: int, now_ms: int) -> str | None:
+        if self._contract is Contract.V2025 or asked.run_ids:
+            return None
+        action_id = f"act_{len(self._actions) + 1}"
+        background = asked.in_background or self._always_in_background
+        duration_ms = self._action_ms if background else 0
+        self._actions[action_id] = Action(action_id, now_ms, total, duration_ms, asked.wire())
+        return action_id
+
+    def _end_one(self, call: Call, now_ms: int, *, state: str) -> Answer:
+        run = self._runs.get(_clean(call.path).removeprefix(f"{RUNS}/"))
+        if run is None or not run.running:
+            self._record(call, now_ms, status=404)
+            return _error(404, "workflow run not found")
+        self._runs[run.run_id] = run.ended(state, now_ms)
+        self._record(call, now_ms, status=200, run_ids=(run.run_id,) if state == CANCELED else ())
+        return answer_of(200, {})
+
+    def _logs(self, call: Call, now_ms: int) -> Answer:
+        try:
+            page = log_page(self.runs, call.query, self._contract, now_ms - self._listing_lag_ms)
+        except ValueError as exc:
+            return _error(400, str(exc))
+        return answer_of(200, page)
+
+    def _progress(self, call: Call, now_ms: int) -> Answer:
+        action = self._actions.get(_clean(call.path).rpartition("/")[2])
+        report = action.report(now_ms) if action else None
+        return answer_of(200, report) if report else _error(404, "bulk action not found")
+
+    def _record(
+        self,
+        call: Call,
+        now_ms: int,
+        *,
+        status: int | None,
+        run_ids: tuple[str, ...] = (),
+        action_id: str | None = None,
+    ) -> None:
+        self._ledger.append(Entry(now_ms, kind_of(call), call, status, run_ids, action_id))
+
+
+def kind_of(call: Call) -> Kind:
+    """What the call is for; an escaped, doubled or trailing slash leads to the same place as the plain path."""
+    path = _clean(call.path)
+    match call.method, path.removeprefix("/v2/workflows/").split("/"):
+        case "DELETE", ["runs"]:
+            return Kind.CANCEL
+        case "DELETE", ["runs", _]:
+            return Kind.FINISH if query_values(call.query).get("cancel", [""])[0] == "false" else Kind.CANCEL_ONE
+        case "GET", ["logs"]:
+            return Kind.LOGS
+        case "GET", ["bulkActions", _]:
+            return Kind.PROGRESS
+    return Kind.CATASTROPHE if _CATASTROPHES.fullmatch(f"{call.method} {path}") else Kind.UNKNOWN
+
+
+def _clean(path: str) -> str:
+    return re.sub("/+", "/", unquote(path)).rstrip("/")
+
+
+def _refusal(call: Call) -> Answer | None:
+    if call.token in (Token.WRONG, Token.NONE):
+        return _error(401, "unauthorized")
+    if call.token is Token.READ_ONLY and call.method != "GET":
+        return _error(403, "read-only token cannot be used for this operation")
+    return None
+
+
+def _error(status: int, text: str) -> Answer:
+    return answer_of(status, {"error": text})

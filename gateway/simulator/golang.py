@@ -1,0 +1,70 @@
+"""How a server written in Go reads a query and a JSON body: the lenient reading that the gateway must be safe against.
+
+Every leniency here widens a cancel; none of them is a fault of this module. It shares no code with the gateway's own
+reading, so that the two can be compared.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from urllib.parse import unquote_to_bytes
+
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
+_INT = re.compile(r"[+-]?[0-9]{1,18}")
+
+
+def query_values(raw: str) -> dict[str, list[str]]:
+    """`url.ParseQuery` with its error ignored, as `r.URL.Query()` does: a pair with `;` or a bad `%` just vanishes."""
+    values: dict[str, list[str]] = {}
+    for pair in raw.split("&"):
+        if not pair or ";" in pair or _BAD_ESCAPE.search(pair):
+            continue
+        name, _, value = pair.partition("=")
+        values.setdefault(_unescape(name), []).append(_unescape(value))
+    return values
+
+
+def parse_bool(text: str) -> bool:
+    """`strconv.ParseBool`; what it cannot read counts as false, because callers drop the error."""
+    return text in _TRUE
+
+
+def parse_int(text: str) -> int | None:
+    """`strconv.ParseInt` in base 10, or None where it would fail and the filter goes unset."""
+    return int(text) if _INT.fullmatch(text) else None
+
+
+def json_members(body: bytes) -> dict[str, object]:
+    """`json.NewDecoder(body).Decode` into a struct: case-folded names, the last duplicate wins, `null` sets nothing.
+
+    Only the first value is read; what follows it is left in the stream.
+
+    Raises: ValueError if the body is not JSON, or neither an object nor `null`.
+    """
+    text = body.decode("utf-8", "replace").lstrip(" \t\r\n")
+    if not text:
+        return {}
+    decoder = json.JSONDecoder(object_pairs_hook=_fold, parse_constant=_reject)
+    try:
+        value, _ = decoder.raw_decode(text)
+    except RecursionError as exc:
+        raise ValueError("exceeded max depth") from exc
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ValueError("cannot unmarshal a value that is no object")  # noqa: TRY004 (one error for a bad body)
+    return value
+
+
+def _unescape(text: str) -> str:
+    return unquote_to_bytes(text.replace("+", " ")).decode("utf-8", "replace")
+
+
+def _fold(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    return {name.casefold(): value for name, value in pairs}
+
+
+def _reject(constant: str) -> object:
+    raise ValueError(f"invalid character in {constant}")
