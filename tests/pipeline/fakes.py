@@ -1,0 +1,92 @@
+"""The pipeline's ports, in memory: an upstream that waits to be told, a log that can be full, a clock that stands."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gateway.audit.record import Closing
+from gateway.cancel import Cancelled, NotSent, Order, Outcome, Plan, Receipt
+from gateway.errors import AuditUnavailable
+
+
+@dataclass
+class HeldUpstream:
+    """Answers when `answer` is set; remembers every order."""
+
+    orders: list[Order] = field(default_factory=list)
+    answer: asyncio.Future[Outcome] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    called: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def cancel(self, order: Order, receipt: Receipt) -> Outcome:
+        self.orders.append(order)
+        self.called.set()
+        return await asyncio.shield(self.answer)
+
+
+@dataclass
+class PromptUpstream:
+    """Answers at once with the next of `outcomes`, or as many cancelled as ordered."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    orders: list[Order] = field(default_factory=list)
+
+    async def cancel(self, order: Order, receipt: Receipt) -> Outcome:
+        self.orders.append(order)
+        return self.outcomes.pop(0) if self.outcomes else Cancelled(200, order.count)
+
+
+class BrokenUpstream:
+    """A port with an error of our own code in it."""
+
+    async def cancel(self, order: Order, receipt: Receipt) -> Outcome:
+        raise ZeroDivisionError
+
+
+@dataclass
+class MemoryLog:
+    """An audit log; `refuses` makes intents fail, `gate` holds them back until it is set."""
+
+    refuses: str | None = None
+    gate: asyncio.Event | None = None
+    events: list[tuple[str, str, object]] = field(default_factory=list)
+
+    async def intent(self, plan: Plan) -> Receipt:
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.refuses is not None:
+            raise AuditUnavailable(self.refuses)
+        self.events.append(("intent", plan.decision_id, plan))
+        return Receipt(plan.decision_id, len(self.events))
+
+    async def close(self, receipt: Receipt, closing: Closing) -> None:
+        self.events.append(("outcome", receipt.decision_id, closing))
+
+    async def note(self, event: str, members: Mapping[str, object]) -> None:
+        self.events.append((event, str(members["decision_id"]), members))
+
+    def named(self, event: str) -> list[object]:
+        """What was recorded under one event."""
+        return [what for name, _, what in self.events if name == event]
+
+    def closings(self) -> list[Closing]:
+        """Every closing record."""
+        return [what for what in self.named("outcome") if isinstance(what, Closing)]
+
+
+@dataclass
+class StillClock:
+    """A clock that moves when it is told to."""
+
+    wall_ms: int = 1_795_000_000_000
+    steady_s: float = 100.0
+
+    def now_ms(self) -> int:
+        return self.wall_ms
+
+    def monotonic_s(self) -> float:
+        return self.steady_s
+
+
+NOTHING_SENT = NotSent("connect_error")

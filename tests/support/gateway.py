@@ -1,0 +1,243 @@
+"""A gateway as operators run it: its own process, a real socket, a real audit directory."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+REAL_TOKEN = "CANARY" + secrets.token_hex(24)
+"""What the gateways of this test run send upstream, unless a test names another; it may appear nowhere else."""
+
+POLICIES = Path(__file__).parents[2] / "policies"
+START_S = 20
+STOP_S = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer; header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> dict[str, object]:
+        """The body's members."""
+        members = json.loads(self.body)
+        assert isinstance(members, dict)
+        return members
+
+
+def new_key(key_id: str) -> str:
+    """A caller's key."""
+    return f"qgk_{key_id}_{secrets.token_urlsafe(32)}"
+
+
+@dataclass
+class Setup:
+    """What a gateway is started with; `limits` and `audit` are YAML flow mappings, `policies` file name -> text."""
+
+    upstream_url: str
+    directory: Path
+    policies: Mapping[str, str] | Path = POLICIES
+    teams: Sequence[str] = ("billing", "search", "oncall")
+    limits: str = "{per_principal: {in_flight: 64, requests_per_minute: 0}}"
+    audit: str = "{directory: audit, durability: os}"
+    upstream: str = ""
+    more: str = ""
+    contract: str = "2025"
+    token: str = REAL_TOKEN
+    environment: Mapping[str, str] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+
+    def write(self) -> Path:
+        """Writes configuration, policies and token file; returns the configuration's path."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.keys = {team: self.keys.get(team) or new_key(f"{team}-key") for team in self.teams}
+        entries = "".join(
+            f'    - {{id: {team}-key, team: {team}, sha256: "{hashlib.sha256(key.encode()).hexdigest()}"}}\n'
+            for team, key in self.keys.items()
+        )
+        token_file = self.directory / "token"
+        token_file.write_text(self.token + "\n")
+        token_file.chmod(0o600)
+        path = self.directory / "config.yaml"
+        path.write_text(
+            "version: 1\n"
+            "listen: 127.0.0.1:0\n"
+            f'upstream: {{url: "{self.upstream_url}", token: {{file: token}}, '
+            f'contract: "{self.contract}"{self.upstream}}}\n'
+            f"callers:\n  keys:\n{entries}"
+            f"policies: {self._policies()}\naudit: {self.audit}\nlimits: {self.limits}\n{self.more}"
+        )
+        return path
+
+    def _policies(self) -> str:
+        if isinstance(self.policies, Path):
+            return str(self.policies)
+        folder = self.directory / "policies"
+        folder.mkdir(exist_ok=True)
+        for name, text in self.policies.items():
+            (folder / name).write_text(text)
+        return "policies"
+
+
+class RunningGateway:
+    """`serve` in a process of its own; use as a context manager. `before` stands before the command (strace)."""
+
+    def __init__(self, setup: Setup, *, before: Sequence[str] = ()) -> None:
+        self.setup = setup
+        self._before = list(before)
+        self.port = 0
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Starts (again) and waits until the port answers."""
+        config = self.setup.write()
+        self._out = (self.setup.directory / "stdout").open("ab")
+        self._err = (self.setup.directory / "stderr").open("ab")
+        offset = (self.setup.directory / "stderr").stat().st_size
+        command = [*self._before, sys.executable, "-m", "gateway", "serve", "--config", str(config)]
+        environment = {**os.environ, **self.setup.environment}
+        self.process = subprocess.Popen(
+            command, stdout=self._out, stderr=self._err, env=environment, start_new_session=True
+        )
+        self.port = self._listening(offset)
+
+    def _listening(self, offset: int) -> int:
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            text = (self.setup.directory / "stderr").read_text()[offset:]
+            for line in text.splitlines():
+                if line.startswith("{") and (members := json.loads(line)).get("event") == "serving":
+                    return int(str(members["listen"]).rpartition(":")[2])
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.02)
+        raise AssertionError(f"the gateway did not start: {self.stderr()}")
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise
+        self._out.close()
+        self._err.close()
+        return self.process.returncode
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+        self.process.wait()
+
+    @property
+    def url(self) -> str:
+        """The base URL."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def key(self, team: str = "billing") -> str:
+        """The key of a team."""
+        return self.setup.keys[team]
+
+    def request(
+        self,
+        method: str = "DELETE",
+        target: str = "/v2/workflows/runs",
+        *,
+        team: str | None = "billing",
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = 20,
+    ) -> Answer:
+        """One request over a connection of its own; without a team, no credential."""
+        sent = dict(headers or {})
+        if team is not None:
+            sent["Authorization"] = f"Bearer {self.key(team)}"
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
+        try:
+            connection.request(method, target, body=body, headers=sent)
+            response = connection.getresponse()
+            content = response.read()
+        finally:
+            connection.close()
+        return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, content)
+
+    def cancel(self, query: str, *, team: str = "billing") -> Answer:
+        """A cancel in the query dialect."""
+        return self.request(target=f"/v2/workflows/runs?{query}", team=team)
+
+    def raw(self, data: bytes, *, timeout_s: float = 10) -> bytes:
+        """Everything that comes back for some bytes until the gateway closes, or the first whole answer."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout_s) as connection:
+            connection.settimeout(timeout_s)
+            connection.sendall(data)
+            return read_answer(connection)
+
+    @property
+    def audit_directory(self) -> Path:
+        """Where the record is."""
+        named = re.search(r'directory: "?([^",}]+)', self.setup.audit)
+        assert named is not None
+        return self.setup.directory / named[1]
+
+    def records(self, event: str | None = None) -> list[dict[str, object]]:
+        """The audit records so far, in order of file name and line."""
+        lines = [
+            line for path in sorted(self.audit_directory.glob("*.jsonl")) for line in path.read_bytes().splitlines()
+        ]
+        records = [json.loads(line) for line in lines]
+        return [record for record in records if event is None or record["event"] == event]
+
+    def stderr(self) -> str:
+        """What the process said."""
+        return (self.setup.directory / "stderr").read_text()
+
+    def said(self) -> bytes:
+        """Every byte that the process has written to a stream or file."""
+        files = [self.setup.directory / "stderr", self.setup.directory / "stdout"]
+        files += [path for path in self.audit_directory.rglob("*") if path.is_file()]
+        return b"".join(path.read_bytes() for path in files)
+
+
+def read_answer(connection: socket.socket) -> bytes:
+    """One whole answer by its Content-Length, or what came until the end of the connection."""
+    data = b""
+    while True:
+        head, found, body = data.partition(b"\r\n\r\n")
+        lengths = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+        if found and lengths and len(body) >= int(lengths[0].split(b":")[1]):
+            return data
+        try:
+            chunk = connection.recv(65536)
+        except ConnectionError:
+            return data
+        if not chunk:
+            return data
+        data += chunk
