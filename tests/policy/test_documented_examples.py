@@ -1,0 +1,90 @@
+"""Every YAML in the documentation is loaded and judged."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gateway.cancel import Denial, Permit, Principal
+from gateway.policy.decide import decide
+from gateway.policy.load import load_policies
+from gateway.policy.rules import Policies
+from gateway.read import Body, parse_cancel
+
+ROOT = Path(__file__).parents[2]
+NOW_MS = 1_795_000_000_000
+FENCED = re.compile(r"```yaml\n(version: 1\nname: ([a-z-]+)\n.*?)```", re.DOTALL)
+
+SEARCH = "workflowUrl=https%3A%2F%2Fsearch.example.com%2F"
+BILLING = "workflowUrl=https%3A%2F%2Fbilling.example.com%2Fapi%2F"
+EXACT = "&workflowUrlExactMatch=true"
+
+# (file, example, team, query, permitted)
+JUDGED = [
+    ("README.md", 0, "billing", f"{BILLING}invoice{EXACT}", True),
+    ("README.md", 0, "billing", "workflowRunIds=wfr_billing_1", True),
+    ("README.md", 0, "billing", "count=100", False),
+    ("docs/policies.md", 0, "billing", f"{BILLING}invoice{EXACT}", True),
+    ("docs/policies.md", 0, "billing", f"{BILLING}invoice", False),
+    ("docs/policies.md", 1, "search", f"{SEARCH}api%2Findex{EXACT}&count=20", True),
+    ("docs/policies.md", 1, "search", f"{SEARCH}api{EXACT}&count=20", True),
+    ("docs/policies.md", 1, "search", f"{SEARCH}api%2F&count=20", True),
+    ("docs/policies.md", 1, "search", f"{SEARCH}api&count=20", False),
+    ("docs/policies.md", 1, "search", f"{SEARCH}api-v2%2Fx{EXACT}&count=20", False),
+    ("docs/policies.md", 1, "search", f"{SEARCH}api%2Findex{EXACT}", False),
+    ("docs/policies.md", 2, "batch", "workflowUrl=https%3A%2F%2Fbatch.example.com%2Frun" + EXACT, False),
+    (
+        "docs/policies.md",
+        2,
+        "batch",
+        "workflowUrl=https%3A%2F%2Fbatch.example.com%2Frun"
+        + EXACT
+        + f"&label=nightly&fromDate={NOW_MS - 7_200_000}&toDate={NOW_MS}",
+        True,
+    ),
+    ("docs/policies.md", 3, "billing", "workflowRunIds=wfr_billing_1&workflowRunIds=wfr_billing_2", True),
+    ("docs/policies.md", 3, "billing", "workflowRunIds=wfr_other_1", False),
+    ("docs/policies.md", 4, "billing", "count=1", False),
+]
+
+
+def examples(file: str) -> list[tuple[str, str]]:
+    """Text and name of every whole policy in a document."""
+    return [(match[1], match[2]) for match in FENCED.finditer((ROOT / file).read_text())]
+
+
+def loaded(tmp_path: Path, file: str, index: int) -> Policies:
+    """One example as a policy directory."""
+    text, name = examples(file)[index]
+    (tmp_path / f"{name}.yaml").write_text(text)
+    return load_policies(tmp_path)
+
+
+@pytest.mark.parametrize(("file", "index", "team", "query", "permitted"), JUDGED)
+def test_documented_policies_judge_as_the_page_says(
+    tmp_path: Path, file: str, index: int, team: str, query: str, permitted: bool
+) -> None:
+    """What the documentation says about a request is what the judgement is."""
+    request = parse_cancel(query.encode(), Body())
+    decision = decide(loaded(tmp_path, file, index), Principal(team, "k"), request, NOW_MS)
+    assert isinstance(decision, Permit if permitted else Denial)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [f"{BILLING}", "label=nightly", "workflowRunIds=wfr_1", f"{BILLING}pay%3Fx=1{EXACT}", f"{BILLING}pay{EXACT}"],
+)
+def test_the_documented_deny_holds_against_every_wider_spelling(tmp_path: Path, query: str) -> None:
+    """A prefix above it, another field, run IDs, and the same path with a query all touch the denied subtree."""
+    policies = loaded(tmp_path, "docs/policies.md", 4)
+    decision = decide(policies, Principal("billing", "k"), parse_cancel(query.encode(), Body()), NOW_MS)
+    assert isinstance(decision, Denial)
+    assert decision.rule == "guardrails/payments"
+
+
+def test_every_example_is_judged() -> None:
+    """No whole policy stands in the documents without a row above."""
+    found = {(file, index) for file in ("README.md", "docs/policies.md") for index in range(len(examples(file)))}
+    assert found == {(file, index) for file, index, *_ in JUDGED}
