@@ -18,6 +18,7 @@ from gateway import problems
 from gateway.authn import Authenticator
 from gateway.cancel import ByRunIds, CancelRequest, Denial, Principal
 from gateway.errors import MalformedRequest, MethodNotAllowed, NotFound, ReceiveTimeout, Refusal, TooLarge
+from gateway.framing import BROKEN_BODY
 from gateway.limits import Admission
 from gateway.pipeline import Arrival, Clock, Pipeline, Settled
 from gateway.problems import Answer
@@ -71,6 +72,11 @@ class _Exchange:
 
     def has_body(self) -> bool:
         return bool(self.header(b"transfer-encoding")) or self.header(b"content-length") not in ((), (b"0",))
+
+    def check_body(self) -> None:
+        broken: Refusal | None = self.scope.get("state", {}).get(BROKEN_BODY)
+        if broken is not None:
+            raise broken
 
     async def gone(self) -> bool:
         return await Request(self.scope, self.receive).is_disconnected()
@@ -132,6 +138,7 @@ class Edge:
         return problems.status_page(200 if ready else 503, members, exchange.decision_id)
 
     async def _authenticated(self, exchange: _Exchange) -> Answer | Settled:
+        exchange.check_body()
         self._check_length(exchange)
         credentials = exchange.header(b"authorization")
         if len(credentials) > 1:
@@ -183,6 +190,7 @@ class Edge:
         content = bytearray()
         while True:
             message = await exchange.receive()
+            exchange.check_body()
             # A caller that stops in the middle gives a disconnect, never the end of the body.
             if message["type"] != "http.request":
                 raise MalformedRequest("incomplete", "The body ended before its announced length.")

@@ -6,7 +6,7 @@ Illegal values cannot be constructed. Two laws live in the types: asking for not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -40,14 +40,6 @@ class Principal:
         return f"{self.team}/{self.key_id}"
 
 
-def _check(name: str, rule: Callable[[str], str], values: Iterable[str]) -> None:
-    for value in values:
-        try:
-            rule(value)
-        except ValueError as exc:
-            raise ValueError(f"{name}: {exc}") from None
-
-
 @dataclass(frozen=True, slots=True)
 class ByRunIds:
     """Exactly these runs; upstream ignores every other filter beside them."""
@@ -61,7 +53,7 @@ class ByRunIds:
             raise ValueError("a list of run IDs cannot be empty: upstream would read it as every run")
         if len(set(self.run_ids)) != len(self.run_ids):
             raise ValueError("a run ID stands twice")
-        _check("workflowRunIds", grammar.run_id, self.run_ids)
+        grammar.check_each("workflowRunIds", grammar.run_id, self.run_ids)
 
     @property
     def carried(self) -> frozenset[str]:
@@ -95,10 +87,10 @@ class ByFilter:
             raise ValueError("a filter names at least one field; without any it is EveryRun")
         if self.exact and not self.workflow_urls:
             raise ValueError("workflowUrlExactMatch stands only beside workflowUrl")
-        _check("workflowUrl", grammar.url if self.exact else grammar.url_prefix, self.workflow_urls)
-        _check("callerIp", grammar.ip_address, self.caller_ips)
-        _check("flowControlKey", grammar.key, self.flow_control_keys)
-        _check("label", grammar.key, self.labels)
+        grammar.check_each("workflowUrl", grammar.url if self.exact else grammar.url_prefix, self.workflow_urls)
+        grammar.check_each("callerIp", grammar.ip_address, self.caller_ips)
+        grammar.check_each("flowControlKey", grammar.key, self.flow_control_keys)
+        grammar.check_each("label", grammar.key, self.labels)
         if self.from_date is not None and self.to_date is not None and self.from_date > self.to_date:
             raise ValueError("fromDate is later than toDate")
 

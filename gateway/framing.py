@@ -9,8 +9,11 @@ from gateway.errors import MalformedRequest
 
 # RFC 9112, 3.2.1: origin-form = absolute-path [ "?" query ]; a fragment is never sent, and non-ASCII must be escaped.
 _ORIGIN_FORM = re.compile(rb"/(?!/)[!\"$-~]*")
-_HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_HOST = re.compile(rb"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
+
+BROKEN_BODY = "gateway.broken_body"
+"""Where the state of an ASGI scope holds the refusal of a body that stopped being HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ def check_head(head: Head) -> None:
     # RFC 9112, 3.2: "A server MUST respond with a 400 to any request message that lacks a Host header field and to
     # any request message that contains more than one Host header field line or an invalid field value."
     hosts = head.values(b"host")
-    if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
+    if len(hosts) != 1 or not _is_host(hosts[0]):
         raise MalformedRequest("host", "Send exactly one valid Host header.")
     if len(head.values(b"authorization")) > 1:
         raise MalformedRequest("two_credentials", "Send one Authorization header.")
@@ -49,6 +52,11 @@ def check_head(head: Head) -> None:
         raise MalformedRequest("upgrade", "This connection speaks HTTP/1.1 only: leave Upgrade out.")
     if head.values(b"expect"):
         raise MalformedRequest("expect", "Leave the Expect header out and send the body at once.")
+
+
+def _is_host(value: bytes) -> bool:
+    match = _HOST.fullmatch(value)
+    return match is not None and int(match["port"] or b"0") <= 65535
 
 
 def _check_framing(head: Head) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Callable, Iterable
 
 MAX_RUN_ID = 128
 
@@ -90,6 +91,15 @@ def url_prefix(text: str) -> str:
 def policy_url_prefix(text: str) -> str:
     """The beginning of workflow URLs as a policy names it: the path may be left out."""
     return _canonical(text, need_path=False, allow_query=False)
+
+
+def check_each(name: str, rule: Callable[[str], str], values: Iterable[str]) -> None:
+    """Checks every value of a field; raises ValueError that begins with the field's name."""
+    for value in values:
+        try:
+            rule(value)
+        except ValueError as exc:
+            raise ValueError(f"{name}: {exc}") from None
 
 
 def _canonical(text: str, *, need_path: bool, allow_query: bool) -> str:

@@ -2,7 +2,8 @@
 
 A request that HTTP forbids never becomes an ASGI call. It is answered here, as a problem like every other, and the
 connection ends. While an earlier request of the same connection is in flight nothing is written in its place: the
-connection only stops reading and ends after that answer.
+connection only stops reading and ends after the answers that are due. Where a body breaks off, the exchange that waits
+for it is told, and answers. A peer that does not take its answers within the deadline loses the connection.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from gateway import problems
 from gateway.connections import Connections
 from gateway.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge
-from gateway.framing import Head, check_head
+from gateway.framing import BROKEN_BODY, Head, check_head
 from gateway.problems import Answer
 from gateway.refusals import RefusalLog
 
@@ -51,6 +52,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._header_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
+        self._taking: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the deadline for the first head; the oldest idle connection gives way where there are too many."""
@@ -62,12 +64,14 @@ class EdgeProtocol(HttpToolsProtocol):
         """Forgets the connection."""
         self._settings.connections.closed(self)
         self._stop_deadline()
+        if self._taking is not None:
+            self._taking.cancel()
         self._ended = True
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Feeds the parser, within the bounds of a head and its deadline."""
-        if self._ended:
+        if self._ended or self.transport.is_closing():
             return
         self._unset_keepalive_if_required()
         # The parser holds an unfinished header itself, so its memory is bounded here, before it is fed.
@@ -125,11 +129,14 @@ class EdgeProtocol(HttpToolsProtocol):
             self._refuse(refusal)
         self._stop_deadline()
         self._settings.connections.busy(self)
-        self._in_head, self._in_body, self._head_bytes = False, True, 0
-        # httptools.parse_url fails on more than 65,535 bytes, and 1,000 run IDs need more; a path alone it reads.
-        self.url, _, query = self.url.partition(b"?")
+        path, _, query = self.url.partition(b"?")
+        # uvicorn takes the target apart with httptools.parse_url, which fails on more than 65,535 bytes; 1,000 run IDs
+        # need more. So it gets none to take apart, and the scope the bytes as they stood.
+        self.url = b"/"
         super().on_headers_complete()
-        self.scope["raw_path"], self.scope["query_string"] = self.url, query
+        self.scope["path"], self.scope["raw_path"] = path.decode("ascii"), path
+        self.scope["query_string"] = query
+        self._in_head, self._in_body, self._head_bytes = False, True, 0
 
     def on_message_complete(self) -> None:
         """The whole request has arrived."""
@@ -137,30 +144,53 @@ class EdgeProtocol(HttpToolsProtocol):
         self._in_head, self._in_body = True, False
 
     def on_response_complete(self) -> None:
-        """The answer is written; the connection is idle unless requests are queued."""
+        """The answer is written; the connection is idle unless requests are queued that will still be answered."""
         super().on_response_complete()
-        if not self.pipeline:
+        if not self.pipeline or self.transport.is_closing():
             self._settings.connections.idle(self)
+        self._watch_taking()
+
+    def pause_writing(self) -> None:
+        """The peer takes its answers more slowly than they are made."""
+        super().pause_writing()
+        self._watch_taking()
 
     def _refuse(self, refusal: Refusal) -> None:
         self._refusal = refusal
         raise refusal
 
     def _end(self, refusal: Refusal) -> None:
-        """Ends the connection: with the refusal where it is this request's turn, else after the answer under way."""
+        """Ends the connection: with the refusal where it is this request's turn, else after the answers due."""
         self._ended = True
         self._stop_deadline()
-        cycle: RequestResponseCycle | None = self.cycle
-        waiting = cycle is not None and not cycle.response_complete
-        if cycle is not None and waiting and (not self._in_body or cycle.response_started or self.pipeline):
-            cycle.keep_alive = False
-            self.flow.pause_reading()
+        last: RequestResponseCycle | None = self.cycle
+        if last is None or last.response_complete:
+            self.transport.write(_on_the_wire(problems.refusal(refusal, self._record(refusal))))
+            self.transport.close()
+            self._watch_taking()
             return
+        last.keep_alive = False
+        if self._in_body:
+            last.scope["state"][BROKEN_BODY] = refusal
+            last.message_event.set()
+        else:
+            self._record(refusal)
+            self.flow.pause_reading()
+
+    def _record(self, refusal: Refusal) -> str:
         decision_id = str(uuid_utils.uuid7())
         remote = self.client[0] if self.client else None
         self._settings.refusals.record_soon(refusal, decision_id=decision_id, remote=remote)
-        self.transport.write(_on_the_wire(problems.refusal(refusal, decision_id)))
-        self.transport.close()
+        return decision_id
+
+    def _watch_taking(self) -> None:
+        if self._taking is None and self.transport.get_write_buffer_size():
+            self._taking = self.loop.call_later(self._settings.receive_timeout_s, self._not_taken)
+
+    def _not_taken(self) -> None:
+        self._taking = None
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
 
     def _start_deadline(self) -> None:
         self._deadline = self.loop.call_later(self._settings.receive_timeout_s, self._too_late)
