@@ -14,10 +14,9 @@ from urllib.parse import quote
 
 from gateway import grammar
 
-DEFAULT_COUNT = 100
-"""Upstream's default for a missing `count` (contract, section 1); judged and sent explicitly."""
-
 MAX_COUNT = 999_999_999
+
+_FILTER_FIELDS = ("workflowUrl", "created", "callerIp", "flowControlKey", "label")
 
 
 class Dialect(StrEnum):
@@ -97,14 +96,9 @@ class ByFilter:
     @property
     def carried(self) -> frozenset[str]:
         """Wire names of the fields that select; the two dates are one field, `created`."""
-        named = {
-            "workflowUrl": self.workflow_urls,
-            "created": self.from_date is not None or self.to_date is not None,
-            "callerIp": self.caller_ips,
-            "flowControlKey": self.flow_control_keys,
-            "label": self.labels,
-        }
-        return frozenset(name for name, value in named.items() if value)
+        created = self.from_date is not None or self.to_date is not None
+        values = (self.workflow_urls, created, self.caller_ips, self.flow_control_keys, self.labels)
+        return frozenset(name for name, value in zip(_FILTER_FIELDS, values, strict=True) if value)
 
     def pairs(self) -> list[tuple[str, str]]:
         """The selection as query pairs, in upstream's order."""
@@ -192,9 +186,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What both decisions share.
-
-    `rule` is `file/id`. `decided` is what the rules would say with those in shadow mode counted (`permit` or
+    """What both decisions share: `rule` is `file/id`. `decided` is what the rules would say with those in shadow mode counted (`permit` or
     `deny`), and `shadow` names the shadow rule that makes the difference, if one does.
     """
 
@@ -212,7 +204,7 @@ class Permit(Verdict):
 
 @dataclass(frozen=True, slots=True)
 class Denial(Verdict):
-    """Policy refuses: `reason` is what a person reads, `nearest` (wire names) what would have been allowed, if any."""
+    """Policy refuses: `reason` is for people, `nearest` (wire names) what would have been allowed, if any."""
 
     reason: str
     nearest: Mapping[str, object] | None

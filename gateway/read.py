@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 from gateway import grammar
-from gateway.cancel import DEFAULT_COUNT, ByFilter, ByRunIds, CancelRequest, Dialect, EveryRun, Selection
+from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Dialect, EveryRun, Selection
 from gateway.errors import MalformedRequest
 from gateway.strict_json import json_object
 
@@ -29,6 +29,9 @@ NAMES = (
     "count",
 )
 """Every parameter that may stand in a query, in upstream's order and case."""
+
+DEFAULT_COUNT = 100
+"""Upstream's default for a missing `count` (contract, section 1); judged and sent explicitly."""
 
 _ONCE = frozenset(("workflowUrlExactMatch", "fromDate", "toDate", "count"))
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
