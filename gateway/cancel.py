@@ -186,8 +186,9 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What both decisions share: `rule` is `file/id`. `decided` is what the rules would say with those in shadow mode counted (`permit` or
-    `deny`), and `shadow` names the shadow rule that makes the difference, if one does.
+    """What both decisions share: the rule (`file/id`), and the judgement with shadow rules counted.
+
+    `decided` is `permit` or `deny`; `shadow` names the rule in shadow mode that makes the difference, if one does.
     """
 
     rule: str | None
