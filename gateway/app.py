@@ -1,50 +1,52 @@
 """The composition root: configuration in, a serving process out. The only place that makes parts and joins them.
 
-bytes -> protocol -> asgi -> authn -> read -> pipeline ( decide -> audit -> upstream -> audit ) -> problems -> bytes
+    bytes -> protocol -> asgi -> authn -> read -> pipeline ( decide -> audit -> upstream -> audit ) -> problems -> bytes
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
 import os
-import signal
 import socket
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import uuid_utils
-import uvicorn
 
 from gateway import __version__
-from gateway.asgi import Edge, EdgeLimits, ErrorLog
-from gateway.audit.chain import MacKey
+from gateway.asgi import Edge, EdgeLimits, OperatorsLog
 from gateway.audit.log import AuditLog, AuditSettings
 from gateway.audit.segment import load_mac_key
 from gateway.authn import Authenticator
-from gateway.config import Config
+from gateway.config import AuditConfig, Config
 from gateway.connections import Connections
-from gateway.credential import UpstreamToken
+from gateway.credential import TokenHolder, UpstreamToken
 from gateway.hardening import forbid_core_dumps, raise_descriptor_limit
+from gateway.health import HealthApp, HealthPages
+from gateway.identity.settings import JwtIssuer
+from gateway.identity.sources import FetchedKeySet, key_file
+from gateway.identity.tokens import PinnedIssuer, TokenVerifier
 from gateway.limits import Admission
+from gateway.listeners import bind
 from gateway.log import make_log, quiet_libraries
+from gateway.outbound import make_transport
 from gateway.pipeline import Pipeline
 from gateway.policy.load import load_policies
 from gateway.policy.rules import Policies
-from gateway.protocol import EdgeProtocol, ProtocolSettings
+from gateway.protocol import ProtocolSettings
 from gateway.proxies import TrustedProxies
+from gateway.readiness import Ready, expiring
 from gateway.refusals import RefusalLog
 from gateway.secret import read_secret
-from gateway.upstream import Upstream, UpstreamLimits, make_transport
+from gateway.serving import Listener, serve_all
+from gateway.upstream import Upstream, UpstreamLimits
+from gateway.watch import WatchedFile, watch
 
 MAX_CONNECTIONS = 2048
 RESERVED_DESCRIPTORS = 64
 """Kept from connections for the audit log, the listener and upstream's name look-ups."""
-
-CLOSING_S = 3
-"""What is left of the grace period for recording and answering, once calls in flight are given up."""
 
 
 class SystemClock:
@@ -59,45 +61,19 @@ class SystemClock:
         return time.monotonic()
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """What `/readyz` shows: audit state, policy digest, how long the token has been held."""
+@dataclass(slots=True)
+class _Credentials:
+    """What callers and upstream are recognised by, and what is watched and fetched to keep it current."""
 
-    audit: AuditLog
-    policies: Policies
-    pipeline: Pipeline
-    clock: SystemClock
-    token_read_s: float
+    token: TokenHolder
+    issuers: list[PinnedIssuer] = field(default_factory=list)
+    watched: list[WatchedFile] = field(default_factory=list)
+    fetched: list[FetchedKeySet] = field(default_factory=list)
 
-    def report(self) -> tuple[bool, dict[str, object]]:
-        """Ready while intents can be made durable and none of the parts is stopping."""
-        state = self.audit.state
-        stopping = self.pipeline.stopping
-        ready = state.ready and not stopping
-        members: dict[str, object] = {
-            "status": "ready" if ready else "not ready",
-            "reason": "shutting_down" if stopping else None if state.ready else f"audit: {state.reason}",
-            "policy_digest": self.policies.digest,
-            "audit": {
-                "ready": state.ready,
-                "notice": state.reason,
-                "seq": state.seq,
-                "head": state.head,
-                "open_intents": state.open_intents,
-                "left_out": state.left_out,
-                "checkpoint": state.checkpoint,
-            },
-            "token_age_s": round(self.clock.monotonic_s() - self.token_read_s),
-        }
-        return ready, members
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handling, which would end the process before the log is closed."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+    def notices(self) -> list[str]:
+        """What is wrong with any of it now."""
+        found = [file.notice for file in self.watched if file.notice is not None]
+        return found + [f"the keys at {one.url} {one.notice}" for one in self.fetched if one.notice is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +82,11 @@ class Gateway:
 
     config: Config
     policies: Policies
-    token: UpstreamToken
-    mac_key: MacKey | None
+    credentials: _Credentials
+    audit: AuditSettings
     listener: socket.socket
-    log: ErrorLog
+    health: socket.socket | None
+    log: OperatorsLog
 
     async def serve(self) -> None:
         """Serves until SIGTERM or SIGINT, then ends within the grace period.
@@ -119,31 +96,52 @@ class Gateway:
         """
         clock, config = SystemClock(), self.config
         audit = await AuditLog.open(
-            _audit_settings(config, self.mac_key),
+            self.audit,
             instance=str(uuid_utils.uuid7()),
             upstream=config.upstream.url,
             start={"version": __version__, "policy_digest": self.policies.digest},
         )
-        limits = UpstreamLimits(
-            config.upstream.connect_timeout_s, config.upstream.total_timeout_s, config.upstream.max_connections
-        )
-        upstream = Upstream(config.upstream.url, self.token, limits=limits, transport=make_transport(limits))
+        upstream = self._upstream()
         pipeline = Pipeline(
             policies=self.policies, upstream=upstream, upstream_url=config.upstream.url, audit=audit, clock=clock
         )
         refusals = RefusalLog(audit, clock)
-        edge = self._edge(audit, pipeline, refusals, clock)
-        server = _Server(_uvicorn_config(edge, config, refusals))
-        _on_signals(server, pipeline, config.shutdown_grace_s)
-        await server.serve(sockets=[self.listener])
+        pages = HealthPages(self._readiness(audit, pipeline, clock))
+        edge = self._edge(pipeline, refusals, pages, clock)
+        tasks = [asyncio.create_task(work) for work in self._background()]
+        await serve_all(self._listeners(edge, pages, refusals), grace_s=config.shutdown_grace_s, stop=pipeline.stop)
+        for task in tasks:
+            task.cancel()
         await pipeline.stop(0)
         await upstream.aclose()
         await audit.stop({})
 
-    def _edge(self, audit: AuditLog, pipeline: Pipeline, refusals: RefusalLog, clock: SystemClock) -> Edge:
+    def _upstream(self) -> Upstream:
+        settings = self.config.upstream
+        limits = UpstreamLimits(settings.connect_timeout_s, settings.total_timeout_s)
+        transport = make_transport(max_connections=settings.max_connections)
+        return Upstream(settings.url, self.credentials.token, limits=limits, transport=transport)
+
+    def _background(self) -> list[Coroutine[None, None, None]]:
+        return [watch(self.credentials.watched, self.log), *(keys.run() for keys in self.credentials.fetched)]
+
+    def _readiness(self, audit: AuditLog, pipeline: Pipeline, clock: SystemClock) -> Ready:
+        return Ready(
+            audit=audit,
+            policy_digest=lambda: pipeline.policy_digest,
+            stopping=lambda: pipeline.stopping,
+            token_age_s=lambda: round(clock.monotonic_s() - self.credentials.token.since_s),
+            notices=lambda: [*self.credentials.notices(), *expiring(self.config.keys, datetime.now(UTC).date())],
+        )
+
+    def _edge(self, pipeline: Pipeline, refusals: RefusalLog, pages: HealthPages, clock: SystemClock) -> Edge:
         limits = self.config.limits
         return Edge(
-            authenticator=Authenticator(self.config.keys, token_digest=self.token.digest),
+            authenticator=Authenticator(
+                self.config.keys,
+                is_upstream_token=self.credentials.token.is_upstream_token,
+                tokens=TokenVerifier(self.credentials.issuers),
+            ),
             admission=Admission(
                 max_in_flight=limits.max_in_flight,
                 principal_in_flight=limits.per_principal.in_flight,
@@ -151,74 +149,80 @@ class Gateway:
             ),
             pipeline=pipeline,
             refusals=refusals,
-            readiness=Ready(audit, self.policies, pipeline, clock, clock.monotonic_s()),
+            pages=pages,
             proxies=TrustedProxies(self.config.trusted_proxies),
             clock=clock,
             limits=EdgeLimits(limits.max_body_bytes, limits.max_run_ids, limits.receive_timeout_s),
             log=self.log,
         )
 
+    def _listeners(self, edge: Edge, pages: HealthPages, refusals: RefusalLog) -> list[Listener]:
+        limits = self.config.limits
+        descriptors = raise_descriptor_limit() - RESERVED_DESCRIPTORS - self.config.upstream.max_connections
+
+        def settings() -> ProtocolSettings:
+            return ProtocolSettings(
+                max_target_bytes=limits.max_target_bytes,
+                max_header_bytes=limits.max_header_bytes,
+                receive_timeout_s=limits.receive_timeout_s,
+                refusals=refusals,
+                connections=Connections(max(16, min(MAX_CONNECTIONS, descriptors // 2))),
+            )
+
+        listeners = [Listener(edge, self.listener, settings(), self.config.tls)]
+        if self.health is not None:
+            listeners.append(Listener(HealthApp(pages), self.health, settings()))
+        return listeners
+
 
 def build(config: Config) -> Gateway:
-    """Reads the policies and secrets, and binds the listener.
+    """Reads the policies and secrets, and binds the listeners.
 
     Raises:
-        InvalidConfiguration: a policy file or a secret cannot be used.
+        InvalidConfiguration: a policy file, a secret or an issuer's key file cannot be used.
         AuditFailure: the audit key cannot be read.
-        OSError: the address cannot be bound.
+        OSError: an address cannot be bound.
     """
     forbid_core_dumps()
     quiet_libraries()
     policies = load_policies(config.policies)
-    token = UpstreamToken(read_secret(config.upstream.token, os.environ))
-    if config.upstream.token.env is not None:
+    credentials = _credentials(config)
+    health = bind(config.health.listen, socket_mode=0) if config.health is not None else None
+    listener = bind(config.listen, socket_mode=config.socket_mode)
+    return Gateway(config, policies, credentials, _audit_settings(config.audit), listener, health, make_log())
+
+
+def _credentials(config: Config) -> _Credentials:
+    source = config.upstream.token
+    found = _Credentials(TokenHolder(UpstreamToken(read_secret(source, os.environ)), time.monotonic()))
+    if source.file is not None:
+        found.watched.append(WatchedFile(source.file, _token_reload(config, found.token)))
+    if source.env is not None:
         # Children inherit the environment; the token is not theirs.
-        del os.environ[config.upstream.token.env]
-    mac_key = load_mac_key(config.audit.mac_key) if config.audit.mac_key is not None else None
-    return Gateway(config, policies, token, mac_key, _bind(config.listen.host, config.listen.port), make_log())
+        del os.environ[source.env]
+    for issuer in config.issuers:
+        _pin(issuer, found)
+    return found
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=2048)
+def _token_reload(config: Config, holder: TokenHolder) -> Callable[[], None]:
+    def reload() -> None:
+        holder.replace(UpstreamToken(read_secret(config.upstream.token, os.environ)), time.monotonic())
+
+    return reload
 
 
-def _audit_settings(config: Config, mac_key: MacKey | None) -> AuditSettings:
-    audit = config.audit
+def _pin(issuer: JwtIssuer, found: _Credentials) -> None:
+    if issuer.jwks.file is not None:
+        keys = key_file(issuer, issuer.jwks.file)
+        found.watched.append(WatchedFile(issuer.jwks.file, keys.load))
+        found.issuers.append(PinnedIssuer(issuer, keys))
+    elif issuer.jwks.url is not None:
+        fetched = FetchedKeySet(issuer.jwks.url, issuer.algorithms, make_transport(max_connections=1))
+        found.fetched.append(fetched)
+        found.issuers.append(PinnedIssuer(issuer, fetched))
+
+
+def _audit_settings(audit: AuditConfig) -> AuditSettings:
+    mac_key = load_mac_key(audit.mac_key) if audit.mac_key is not None else None
     return AuditSettings(directory=audit.directory, durability=audit.durability, stdout=audit.stdout, mac_key=mac_key)
-
-
-def _uvicorn_config(edge: Edge, config: Config, refusals: RefusalLog) -> uvicorn.Config:
-    descriptors = raise_descriptor_limit() - RESERVED_DESCRIPTORS - config.upstream.max_connections
-    settings = ProtocolSettings(
-        max_target_bytes=config.limits.max_target_bytes,
-        max_header_bytes=config.limits.max_header_bytes,
-        receive_timeout_s=config.limits.receive_timeout_s,
-        refusals=refusals,
-        connections=Connections(max(16, min(MAX_CONNECTIONS, descriptors))),
-    )
-    return uvicorn.Config(
-        edge,
-        loop="none",
-        http=functools.partial(EdgeProtocol, settings=settings),  # type: ignore[arg-type]
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_graceful_shutdown=config.shutdown_grace_s,
-    )
-
-
-def _on_signals(server: uvicorn.Server, pipeline: Pipeline, grace_s: int) -> None:
-    """The first signal lets calls in flight finish within the grace period; a second gives them up, on the record."""
-    loop = asyncio.get_running_loop()
-    stops: set[asyncio.Task[None]] = set()
-
-    def end() -> None:
-        stops.add(loop.create_task(pipeline.stop(0 if server.should_exit else max(0, grace_s - CLOSING_S))))
-        server.should_exit = True
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)

@@ -19,6 +19,7 @@ from gateway.authn import Authenticator
 from gateway.cancel import ByRunIds, CancelRequest, Denial, Principal
 from gateway.errors import MalformedRequest, MethodNotAllowed, NotFound, ReceiveTimeout, Refusal, TooLarge
 from gateway.framing import BROKEN_BODY
+from gateway.health import HealthPages
 from gateway.limits import Admission
 from gateway.pipeline import Arrival, Clock, Pipeline, Settled
 from gateway.problems import Answer
@@ -27,18 +28,15 @@ from gateway.read import Body, parse_cancel
 from gateway.refusals import RefusalLog
 
 CANCEL_PATH = b"/v2/workflows/runs"
+WHOAMI_PATH = b"/gateway/v1/whoami"
+PATHS = {CANCEL_PATH: "DELETE", WHOAMI_PATH: "GET"}
+"""Every path that takes a key, byte for byte, and its one method."""
+
 _ONLY = "This gateway only passes bulk cancels, DELETE /v2/workflows/runs;"
 
 
-class Readiness(Protocol):
-    """Whether the gateway can take intents, and what operators may see of it."""
-
-    def report(self) -> tuple[bool, dict[str, object]]:
-        """Ready or not, and the members of the page: no secret, no rule text."""
-
-
-class ErrorLog(Protocol):
-    """Where errors of our own code go."""
+class OperatorsLog(Protocol):
+    """Where operators read of news and faults."""
 
     def info(self, event: str, **members: object) -> None:
         """Writes one line of news."""
@@ -92,17 +90,17 @@ class Edge:
         admission: Admission,
         pipeline: Pipeline,
         refusals: RefusalLog,
-        readiness: Readiness,
+        pages: HealthPages,
         proxies: TrustedProxies,
         clock: Clock,
         limits: EdgeLimits,
-        log: ErrorLog,
+        log: OperatorsLog,
     ) -> None:
         self._authenticator = authenticator
         self._admission = admission
         self._pipeline = pipeline
         self._refusals = refusals
-        self._readiness = readiness
+        self._pages = pages
         self._proxies = proxies
         self._clock = clock
         self._limits = limits
@@ -112,7 +110,8 @@ class Edge:
         """Answers one HTTP request; nothing raises out of here."""
         exchange = _Exchange(scope, receive, str(uuid_utils.uuid7()), self._proxies.remote(scope))
         try:
-            answer = self._health(exchange) or await self._authenticated(exchange)
+            page = self._pages.page(scope["method"], scope["raw_path"], exchange.decision_id)
+            answer = page or await self._authenticated(exchange)
         except Refusal as refused:
             await self._refusals.record(
                 refused, decision_id=exchange.decision_id, remote=exchange.remote, principal=exchange.principal
@@ -126,17 +125,6 @@ class Edge:
         else:
             await _write(exchange, answer, send)
 
-    def _health(self, exchange: _Exchange) -> Answer | None:
-        path = exchange.scope["raw_path"]
-        if path not in (b"/healthz", b"/readyz"):
-            return None
-        if exchange.scope["method"] != "GET":
-            raise MethodNotAllowed("GET", "This page is only read: use GET.")
-        if path == b"/healthz":
-            return problems.status_page(200, {"status": "ok"}, exchange.decision_id)
-        ready, members = self._readiness.report()
-        return problems.status_page(200 if ready else 503, members, exchange.decision_id)
-
     async def _authenticated(self, exchange: _Exchange) -> Answer | Settled:
         exchange.check_body()
         self._check_length(exchange)
@@ -146,7 +134,10 @@ class Edge:
         principal = self._authenticator.authenticate(credentials[0] if credentials else None, self._clock.now_ms())
         exchange.principal = principal
         with self._admission.place(principal, self._clock.monotonic_s()):
-            _check_route(exchange.scope["method"], exchange.scope["raw_path"])
+            path = _route(exchange.scope["method"], exchange.scope["raw_path"])
+            if path == WHOAMI_PATH:
+                members = self._pipeline.whoami(principal)
+                return problems.status_page(200, members, exchange.decision_id)
             request = parse_cancel(exchange.scope["query_string"], await self._body(exchange))
             self._check_ids(request)
             arrival = Arrival(exchange.decision_id, exchange.remote, exchange.gone)
@@ -201,20 +192,18 @@ class Edge:
                 return bytes(content)
 
 
-def _check_route(method: str, path: bytes) -> None:
-    if path == CANCEL_PATH:
-        if method != "DELETE":
-            raise MethodNotAllowed("DELETE", f"{_ONLY} for reading or starting runs, use a client with its own token.")
-        return
-    if path.startswith((b"/v2/", b"/v1/")):
+def _route(method: str, path: bytes) -> bytes:
+    allowed = PATHS.get(path)
+    if allowed is None and path.startswith((b"/v2/", b"/v1/")):
         raise NotFound("qstash_path", f"{_ONLY} runtimes that host workflows keep their own client and token.")
-    raise NotFound("path", f"{_ONLY} this path is not one of it, byte for byte.")
+    if allowed is None:
+        raise NotFound("path", f"{_ONLY} this path is not one of it, byte for byte.")
+    if method != allowed:
+        raise MethodNotAllowed(allowed, f"{_ONLY} for reading or starting runs, use a client with its own token.")
+    return path
 
 
 async def _write(exchange: _Exchange, answer: Answer, send: Send) -> None:
-    headers = answer.headers
-    if exchange.has_body() and not exchange.body_read:
-        # What is left of the body is not read, so the connection cannot carry another request.
-        headers = [*headers, (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+    # What is left of a body that was not read keeps the connection from carrying another request.
+    unread = exchange.has_body() and not exchange.body_read
+    await problems.write(answer, send, more=[(b"connection", b"close")] if unread else None)

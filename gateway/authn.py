@@ -1,33 +1,35 @@
-"""Credential -> Principal. A key is found by its SHA-256 digest in a dictionary, so a look-up tells nothing by time."""
+"""Credential -> Principal: a key, found by its SHA-256 digest so that a look-up tells nothing by time, or a token."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime
 
 from gateway.cancel import Principal
-from gateway.config import CallerKey
 from gateway.errors import Unauthenticated
+from gateway.identity.settings import CallerKey
+from gateway.identity.tokens import TokenVerifier
 
 MAX_CREDENTIAL_BYTES = 8192
+_DAY_MS = 86_400_000
 _BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +([!-~]+)")
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    principal: Principal
-    expires_ms: int | None
-
-
 class Authenticator:
-    """Knows every caller; `token_digest` is that of the real token, so that its use by a caller is recognised."""
+    """Knows every caller; `is_upstream_token` tells by digest whether a caller uses the real token."""
 
-    def __init__(self, keys: Iterable[CallerKey], *, token_digest: bytes) -> None:
-        self._known = {key.digest: _Known(Principal(key.team, key.id), _end_of_day_ms(key.expires)) for key in keys}
-        self._token_digest = token_digest
+    def __init__(
+        self,
+        keys: Iterable[CallerKey],
+        *,
+        is_upstream_token: Callable[[bytes], bool],
+        tokens: TokenVerifier | None = None,
+    ) -> None:
+        self._known = {key.digest: _known(key) for key in keys}
+        self._is_upstream_token = is_upstream_token
+        self._tokens = tokens
 
     def authenticate(self, authorization: bytes | None, now_ms: int) -> Principal:
         """The principal behind an Authorization header at a time in Unix milliseconds.
@@ -43,15 +45,26 @@ class Authenticator:
         digest = hashlib.sha256(match[1]).digest()
         known = self._known.get(digest)
         if known is None:
-            raise Unauthenticated("upstream_token" if digest == self._token_digest else "unknown_key")
+            return self._stranger(match[1].decode("ascii"), digest)
         if known.expires_ms is not None and now_ms >= known.expires_ms:
             raise Unauthenticated("expired_key")
-        return known.principal
+        return known
+
+    def _stranger(self, credential: str, digest: bytes) -> Principal:
+        if self._is_upstream_token(digest):
+            raise Unauthenticated("upstream_token")
+        if self._tokens is None or not self._tokens.is_token(credential):
+            raise Unauthenticated("unknown_key")
+        return self._tokens.verify(credential)
+
+
+def _known(key: CallerKey) -> Principal:
+    return Principal(key.team, key.id, expires_ms=_end_of_day_ms(key.expires))
 
 
 def _end_of_day_ms(day: date | None) -> int | None:
     """The first millisecond after the UTC day."""
     if day is None:
         return None
-    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
-    return int(midnight.timestamp() * 1000)
+    # Added as milliseconds: no date lies behind 9999-12-31.
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000 + _DAY_MS

@@ -28,15 +28,26 @@ class Dialect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is calling; `name` is `<team>/<key id>`."""
+    """Who is calling: of which team, and which of its subjects, a key id or `<issuer>#<sub>`.
+
+    Two are equal when they name the same subject. A token also brings its id, the claims that bound it, and its end.
+    """
 
     team: str
-    key_id: str
+    subject: str
+    token_id: str | None = field(default=None, compare=False)
+    claims: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    expires_ms: int | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
-        """`<team>/<key id>`, as the record has it."""
-        return f"{self.team}/{self.key_id}"
+        """`<team>/<subject>`, as the record has it."""
+        return f"{self.team}/{self.subject}"
+
+    @property
+    def key_id(self) -> str:
+        """The id of the key, or of the token."""
+        return self.token_id or self.subject
 
 
 @dataclass(frozen=True, slots=True)

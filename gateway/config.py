@@ -6,21 +6,19 @@ Secrets never enter it: it says where they are. Paths are relative to the file t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import date
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal
 
 from gateway import endpoints
-from gateway.document.fields import Bool, Choice, Int, Text, date_field
+from gateway.document.fields import Bool, Choice, Int, Text, word
 from gateway.document.file import parse_document, read_file
 from gateway.document.nodes import Place
 from gateway.document.shapes import ListOf, Present, Shape, may, need
-from gateway.endpoints import Listen, Origin
+from gateway.endpoints import Listen, Origin, UnixListen
 from gateway.errors import InvalidConfiguration, Problem
-from gateway.policy.vocabulary import key_id, team_name
+from gateway.identity.settings import CallerKey, JwtIssuer, RawCallers, callers
 from gateway.secret import SecretSource
 
 Contract = Literal["2025", "2026-09"]
@@ -44,16 +42,6 @@ class UpstreamSettings:
     connect_timeout_s: int
     total_timeout_s: int
     max_connections: int
-
-
-@dataclass(frozen=True, slots=True)
-class CallerKey:
-    """A key's digest (SHA-256 of its whole text) and whose it is; `expires` is the last UTC day it is good for."""
-
-    id: str
-    team: str
-    digest: bytes
-    expires: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +77,31 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """The listener's certificate chain and private key, PEM files."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A second listener for `/healthz` and `/readyz` alone, without TLS."""
+
+    listen: Listen
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything `serve` needs to know, complete."""
 
-    listen: Listen
+    listen: Listen | UnixListen
+    socket_mode: int
+    tls: TlsFiles | None
+    health: Health | None
     upstream: UpstreamSettings
     keys: tuple[CallerKey, ...]
+    issuers: tuple[JwtIssuer, ...]
     policies: Path
     audit: AuditConfig
     limits: Limits
@@ -115,13 +122,6 @@ class RawUpstream:
 
 
 @dataclass(frozen=True, slots=True)
-class RawCallers:
-    """`callers` as written."""
-
-    keys: tuple[CallerKey, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class RawAudit:
     """`audit` as written."""
 
@@ -137,7 +137,7 @@ class RawConfig:
     """The configuration file as written, every value of the right type."""
 
     version: int
-    listen: Listen
+    listen: Listen | UnixListen
     upstream: RawUpstream
     callers: RawCallers
     policies: str
@@ -145,6 +145,9 @@ class RawConfig:
     limits: Limits = Limits()
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     shutdown_grace_s: int = 35
+    socket_mode: int = 0o660
+    tls: TlsFiles | None = None
+    health: Health | None = None
 
 
 def load_config(path: Path) -> Config:
@@ -175,12 +178,15 @@ def config_file() -> Shape[RawConfig]:
         "version": need(Int(1, 1)),
         "listen": need(Text(endpoints.listen)),
         "upstream": need(_upstream()),
-        "callers": need(Shape(RawCallers, {"keys": may(_keys())})),
+        "callers": need(callers()),
         "policies": need(Text(str)),
         "audit": need(_audit()),
         "limits": may(_limits()),
         "trusted_proxies": may(ListOf(Text(endpoints.network), min_items=0)),
         "shutdown_grace_s": may(Int(1, _MAX_SECONDS)),
+        "socket_mode": may(Text(endpoints.socket_mode, "0[0-7]{3}")),
+        "tls": may(Shape(TlsFiles, {"certificate": need(Text(Path)), "key": need(Text(Path))})),
+        "health": may(Shape(Health, {"listen": need(Text(endpoints.address))})),
     }
     return Shape(RawConfig, keys)
 
@@ -221,28 +227,6 @@ def _one_source(place: Place, present: Present) -> list[Problem]:
     return [place.problem("say where the secret is: exactly one of {file: …} and {env: …}")]
 
 
-def _keys() -> ListOf[CallerKey]:
-    keys = {
-        "id": need(key_id()),
-        "team": need(team_name()),
-        "sha256": need(Text(_digest, hidden=True), into="digest"),
-        "expires": may(date_field()),
-    }
-    distinct: dict[str, Callable[[CallerKey], object]] = {
-        "digest": lambda key: key.digest,
-        "team and id": lambda key: (key.team, key.id),
-    }
-    return ListOf(Shape(CallerKey, keys), min_items=0, distinct=distinct)
-
-
-def _digest(text: str) -> bytes:
-    if len(text) != 64 or text.strip("0123456789abcdef"):
-        raise ValueError("expected a SHA-256 as 64 lower-case hex digits; 'keys new' prints one")
-    if len(set(text)) == 1:
-        raise ValueError("this is a placeholder, no key has that digest; 'keys new' prints one")
-    return bytes.fromhex(text)
-
-
 def _audit() -> Shape[RawAudit]:
     keys = {
         "directory": need(Text(str)),
@@ -269,15 +253,24 @@ def _limits() -> Shape[Limits]:
 
 def _complete(raw: RawConfig, base: Path) -> Config:
     return Config(
-        listen=raw.listen,
+        listen=UnixListen(base / raw.listen.path) if isinstance(raw.listen, UnixListen) else raw.listen,
+        socket_mode=raw.socket_mode,
+        tls=TlsFiles(base / raw.tls.certificate, base / raw.tls.key) if raw.tls is not None else None,
+        health=raw.health,
         upstream=_complete_upstream(raw.upstream, base),
         keys=raw.callers.keys,
+        issuers=tuple(_complete_issuer(issuer, base) for issuer in raw.callers.jwt),
         policies=base / raw.policies,
         audit=_complete_audit(raw.audit, base),
         limits=raw.limits,
         trusted_proxies=raw.trusted_proxies,
         shutdown_grace_s=raw.shutdown_grace_s,
     )
+
+
+def _complete_issuer(issuer: JwtIssuer, base: Path) -> JwtIssuer:
+    file = issuer.jwks.file
+    return issuer if file is None else replace(issuer, jwks=replace(issuer.jwks, file=base / file))
 
 
 def _complete_upstream(raw: RawUpstream, base: Path) -> UpstreamSettings:

@@ -50,6 +50,29 @@ class UpstreamToken:
         return re.sub("\0+", "[redacted]", shown)[:longest]
 
 
+class TokenHolder:
+    """The token in use now. `replace` takes effect for the next request; one in flight keeps the one it was sent with.
+
+    Tokens that were used before stay recognised, so that a caller who still has one is seen.
+    """
+
+    def __init__(self, token: UpstreamToken, monotonic_s: float) -> None:
+        self.current = token
+        self.since_s = monotonic_s
+        self._digests = {token.digest}
+
+    def replace(self, token: UpstreamToken, monotonic_s: float) -> None:
+        """Takes over a token that was read again, perhaps the same."""
+        if token.digest == self.current.digest:
+            return
+        self.current, self.since_s = token, monotonic_s
+        self._digests.add(token.digest)
+
+    def is_upstream_token(self, digest: bytes) -> bool:
+        """Whether the SHA-256 is that of the real token, now or before."""
+        return digest in self._digests
+
+
 def _runs(form: str) -> Iterator[str]:
     if len(form) < SHARED_RUN:
         yield form
@@ -65,7 +88,7 @@ def _forms(value: str) -> Iterator[str]:
     yield raw.hex()
     for shift in range(3):
         encoded = base64.b64encode(b"\0" * shift + raw).decode("ascii")
-        inner = encoded[(shift * 8 + 5) // 6 : len(encoded) - 4]
+        inner = encoded[(shift * 8 + 5) // 6 :]
         yield inner
         yield inner.translate(str.maketrans("+/", "-_"))
     yield from _decoded_parts(raw)

@@ -6,11 +6,15 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 
 _LISTEN = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[0-9.]+|localhost):(?P<port>0|[1-9][0-9]{0,4})")
 _ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[1-9][0-9]{0,4}))?")
 _HOST_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_KEY_SET_URL = re.compile(r"(?P<origin>https?://[^/?#@]+)/[!$&-.0-;=@-Z_a-z~/]*")
 _MAX_PORT = 65_535
+_MAX_UNIX_PATH_BYTES = 100
+"""Linux takes 107; what is relative is still made absolute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,13 @@ class Listen:
 
 
 @dataclass(frozen=True, slots=True)
+class UnixListen:
+    """A socket in the file system."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
     """`scheme://host[:port]` of the upstream, and its `host[:port]`."""
 
@@ -29,10 +40,18 @@ class Origin:
     host: str
 
 
-def listen(text: str) -> Listen:
+def listen(text: str) -> Listen | UnixListen:
+    """`host:port` with an IP address or localhost, or `unix:PATH`; raises ValueError with one sentence."""
+    if not text.startswith("unix:"):
+        return address(text)
+    path = text.removeprefix("unix:")
+    if not path or len(path.encode()) > _MAX_UNIX_PATH_BYTES:
+        raise ValueError(f"the path of a Unix socket has 1 to {_MAX_UNIX_PATH_BYTES} bytes")
+    return UnixListen(Path(path))
+
+
+def address(text: str) -> Listen:
     """`host:port` with an IP address or localhost; raises ValueError with one sentence."""
-    if text.startswith("unix:"):
-        raise ValueError("listening on a Unix socket does not exist yet; write 127.0.0.1:8080 or another host:port")
     match = _LISTEN.fullmatch(text)
     if match is None:
         raise ValueError("expected host:port, the host an IP address or localhost, like 127.0.0.1:8080")
@@ -42,6 +61,22 @@ def listen(text: str) -> Listen:
     if port > _MAX_PORT:
         raise ValueError("a port is at most 65535")
     return Listen(host, port)
+
+
+def socket_mode(text: str) -> int:
+    """Permission bits of a Unix socket in octal, like "0660"; raises ValueError with one sentence."""
+    if not re.fullmatch("0[0-7]{3}", text):
+        raise ValueError('expected permission bits in octal and quotes, like "0660"')
+    return int(text, 8)
+
+
+def key_set_url(text: str) -> str:
+    """Where an issuer publishes its keys: https, or http to loopback; raises ValueError with one sentence."""
+    match = _KEY_SET_URL.fullmatch(text)
+    if match is None:
+        raise ValueError("expected https://host[:port]/path without user, query or fragment")
+    origin(match["origin"])
+    return text
 
 
 def origin(text: str) -> Origin:

@@ -11,6 +11,9 @@ from gateway.cancel import Principal
 from gateway.errors import Overloaded, Throttled
 
 
+MAX_PRINCIPALS = 10_000
+
+
 @dataclass(slots=True)
 class _Use:
     in_flight: int = 0
@@ -21,7 +24,8 @@ class _Use:
 class Admission:
     """Places for requests in flight, and a token bucket of a minute's requests for each principal; 0 is no limit.
 
-    The table has one row for each principal that the configuration knows, so it cannot be made to grow.
+    Tokens may bring ever new subjects, so the table is bounded: the row that was asked for longest ago gives way, unless
+    it has a request in flight. What it forgets is a minute old at least, or one of very many principals.
     """
 
     def __init__(self, *, max_in_flight: int, principal_in_flight: int, requests_per_minute: int) -> None:
@@ -39,9 +43,7 @@ class Admission:
             Throttled: the principal has asked for too much at once or within a minute.
             Overloaded: every place of the gateway is taken.
         """
-        use = self._uses.get(principal)
-        if use is None:
-            use = self._uses[principal] = _Use(tokens=self._per_minute, filled_at_s=monotonic_s)
+        use = self._row(principal, monotonic_s)
         self._spend(use, monotonic_s)
         if self._principal_in_flight and use.in_flight >= self._principal_in_flight:
             raise Throttled(
@@ -59,6 +61,16 @@ class Admission:
         finally:
             use.in_flight -= 1
             self._in_flight -= 1
+
+    def _row(self, principal: Principal, monotonic_s: float) -> _Use:
+        use = self._uses.pop(principal, None)
+        if use is None:
+            use = _Use(tokens=self._per_minute, filled_at_s=monotonic_s)
+            idle = (name for name, other in self._uses.items() if not other.in_flight)
+            if len(self._uses) >= MAX_PRINCIPALS and (oldest := next(idle, None)) is not None:
+                del self._uses[oldest]
+        self._uses[principal] = use
+        return use
 
     def _spend(self, use: _Use, monotonic_s: float) -> None:
         if not self._per_minute:

@@ -33,6 +33,7 @@ from gateway.errors import ShuttingDown
 from gateway.policy.decide import decide
 from gateway.policy.rules import Policies
 from gateway.upstream import CancelPort
+from gateway.whoami import whoami
 
 JOINABLE_S = 10.0
 """How long an outcome that its caller did not wait for can still be joined (clients repeat within about 4 s)."""
@@ -115,6 +116,10 @@ class Pipeline:
     def stopping(self) -> bool:
         """Whether new intents are refused because the process ends."""
         return self._stopping
+
+    def whoami(self, principal: Principal) -> dict[str, object]:
+        """Who the caller is and what it may do now."""
+        return whoami(principal, self._policies, self._clock.now_ms())
 
     async def run(self, principal: Principal, request: CancelRequest, arrival: Arrival) -> Denial | Settled:
         """Judges a request and, if permitted, sends it once or joins the identical one in flight.

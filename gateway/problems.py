@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import orjson
+from starlette.types import Send
 
 from gateway.cancel import Accepted, Cancelled, Denial, NotSent, Outcome, Plan, Refused, Unknown
 from gateway.errors import MethodNotAllowed, Refusal, Throttled, Unauthenticated
@@ -102,6 +103,13 @@ def status_page(status: int, members: Mapping[str, object], decision_id: str) ->
     """The answer of the health paths."""
     headers = [(b"content-type", b"application/json"), *_gateway_headers(decision_id, b"gateway")]
     return _with_length(status, headers, orjson.dumps(members))
+
+
+async def write(answer: Answer, send: Send, *, more: Headers | None = None) -> None:
+    """Sends an answer over ASGI, with `more` headers."""
+    headers = [*answer.headers, *(more or ())]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body, "more_body": False})
 
 
 def _refused_upstream(status: int, text: str) -> _Problem:

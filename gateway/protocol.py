@@ -21,6 +21,7 @@ from gateway import problems
 from gateway.connections import Connections
 from gateway.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge
 from gateway.framing import BROKEN_BODY, Head, check_head
+from gateway.listeners import unix_peer
 from gateway.problems import Answer
 from gateway.refusals import RefusalLog
 
@@ -57,6 +58,8 @@ class EdgeProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the deadline for the first head; the oldest idle connection gives way where there are too many."""
         super().connection_made(transport)
+        if (peer := unix_peer(transport)) is not None:
+            self.client = (peer, 0)
         self._settings.connections.opened(self)
         self._start_deadline()
 

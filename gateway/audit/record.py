@@ -86,7 +86,10 @@ def _judged(
 
 
 def _who(principal: Principal, remote: str | None) -> Members:
-    return {"team": principal.team, "principal": principal.name, "key_id": principal.key_id, "remote": remote}
+    members: Members = {"team": principal.team, "principal": principal.name, "key_id": principal.key_id}
+    if principal.claims:
+        members["claims"] = dict(principal.claims)
+    return members | {"remote": remote}
 
 
 def outcome_members(decision_id: str, closing: Closing) -> Members:

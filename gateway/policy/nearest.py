@@ -27,9 +27,9 @@ def candidates_near(rules: TeamRules, request: CancelRequest, now_ms: int) -> It
     """Proposals from the rules that share something with the request first, then from the others by name."""
     close = rules.allowing(request.selection)
     for rule in islice(chain(close, (rule for rule in rules.allows if rule not in close)), MOST):
-        selection = _bent(rule, request.selection, now_ms)
+        selection = bent(rule, request.selection, now_ms)
         if selection is not None:
-            yield _counted(rule, selection, request.count)
+            yield counted(rule, selection, request.count)
 
 
 def in_words(wire: Mapping[str, object]) -> str:
@@ -45,14 +45,16 @@ def in_words(wire: Mapping[str, object]) -> str:
     return "; ".join(parts)
 
 
-def _counted(rule: Rule, selection: Selection, asked: int) -> CancelRequest:
+def counted(rule: Rule, selection: Selection, asked: int) -> CancelRequest:
+    """A request for the selection: as many as asked, within what the rule refuses to exceed."""
     if isinstance(selection, ByRunIds):
         return CancelRequest(selection, len(selection.run_ids))
     bound = rule.count.max if rule.count is not None else None
     return CancelRequest(selection, min(asked, bound) if bound is not None else asked)
 
 
-def _bent(rule: Rule, asked: Selection, now_ms: int) -> Selection | None:
+def bent(rule: Rule, asked: Selection, now_ms: int) -> Selection | None:
+    """What was asked, changed as little as possible so that the rule could admit it; None where nothing can be kept."""
     ids = rule.conditions.get("workflowRunIds")
     if isinstance(ids, RunIdCondition):
         return _fewer_ids(rule, ids, asked)

@@ -1,0 +1,16 @@
+"""Connections that go out, with nothing taken from the environment: no proxy, no .netrc, no key log, no other roots."""
+
+from __future__ import annotations
+
+import ssl
+
+import certifi
+import httpx
+
+
+def make_transport(*, max_connections: int, keepalive_s: float = 5.0) -> httpx.AsyncHTTPTransport:
+    """A transport that verifies against certifi's roots, follows nothing and repeats nothing."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cafile=certifi.where())
+    pool = httpx.Limits(max_connections=max_connections, keepalive_expiry=keepalive_s)
+    return httpx.AsyncHTTPTransport(verify=context, trust_env=False, retries=0, limits=pool)
