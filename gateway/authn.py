@@ -6,13 +6,14 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 from gateway.cancel import Principal
 from gateway.config import CallerKey
 from gateway.errors import Unauthenticated
 
 MAX_CREDENTIAL_BYTES = 8192
+_DAY_MS = 86_400_000
 _BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +([!-~]+)")
 
 
@@ -53,5 +54,5 @@ def _end_of_day_ms(day: date | None) -> int | None:
     """The first millisecond after the UTC day."""
     if day is None:
         return None
-    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
-    return int(midnight.timestamp() * 1000)
+    # Added as milliseconds: no date lies behind 9999-12-31.
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000 + _DAY_MS

@@ -65,7 +65,7 @@ def _forms(value: str) -> Iterator[str]:
     yield raw.hex()
     for shift in range(3):
         encoded = base64.b64encode(b"\0" * shift + raw).decode("ascii")
-        inner = encoded[(shift * 8 + 5) // 6 : len(encoded) - 4]
+        inner = encoded[(shift * 8 + 5) // 6 :]
         yield inner
         yield inner.translate(str.maketrans("+/", "-_"))
     yield from _decoded_parts(raw)

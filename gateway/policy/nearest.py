@@ -61,7 +61,7 @@ def _bent(rule: Rule, asked: Selection, now_ms: int) -> Selection | None:
     try:
         return ByFilter(
             workflow_urls=tuple(kept.get("workflowUrl", ())),
-            exact=not any(url.endswith("/") for url in kept.get("workflowUrl", ())) and bool(kept.get("workflowUrl")),
+            exact=_exactly(rule.conditions.get("workflowUrl"), kept.get("workflowUrl", ()), wanted),
             from_date=_number(kept.get("created", ()), 0),
             to_date=_number(kept.get("created", ()), 1),
             caller_ips=tuple(kept.get("callerIp", ())),
@@ -70,6 +70,15 @@ def _bent(rule: Rule, asked: Selection, now_ms: int) -> Selection | None:
         )
     except ValueError:
         return None  # Nothing to propose: every field of the rule is optional, or two proposals do not go together.
+
+
+def _exactly(condition: Condition | None, urls: Sequence[str], asked: ByFilter | None) -> bool:
+    """Whether the proposal is an exact one: always, unless all of it are prefixes and nobody asked for exact values."""
+    if not urls or not isinstance(condition, UrlCondition):
+        return False
+    if asked is not None and asked.exact:
+        return True
+    return not all(url.endswith("/") for url in urls) or not condition.exact.isdisjoint(urls)
 
 
 def _fewer_ids(rule: Rule, ids: RunIdCondition, asked: Selection) -> Selection | None:
