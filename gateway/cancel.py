@@ -168,7 +168,7 @@ class CancelRequest:
 
 @dataclass(frozen=True)
 class Order:
-    """One call to upstream. It cannot be made of `EveryRun`, so no code path can send that."""
+    """One call to upstream. It cannot be made of `EveryRun`: nothing can send that."""
 
     selection: ByRunIds | ByFilter
     count: int

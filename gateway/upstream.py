@@ -1,8 +1,8 @@
 """Order -> canonical request -> Outcome. The only module that talks to QStash, and the only user of the token.
 
 The port is closed: every failure is one of the outcomes. What may have reached upstream is never `NotSent`, and
-nothing is ever sent twice: no redirect is followed, no status is retried, and the pool checks an idle connection
-before it writes to it.
+nothing is ever sent twice: no redirect is followed, no status is retried, and no connection is used again, so that no
+order can be given the answer of another.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ def make_transport(limits: UpstreamLimits) -> httpx.AsyncHTTPTransport:
     """A transport that takes nothing from the environment: no proxy, no .netrc, no key log, no other certificates."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cafile=certifi.where())
-    pool = httpx.Limits(max_connections=limits.max_connections, keepalive_expiry=5)
+    # No connection is kept: bytes that come behind an answer would stay in its parser, where no check of the socket
+    # sees them, and be read as the answer to the next order.
+    pool = httpx.Limits(max_connections=limits.max_connections, max_keepalive_connections=0)
     return httpx.AsyncHTTPTransport(verify=context, trust_env=False, retries=0, limits=pool)
 
 
@@ -112,9 +114,12 @@ class Upstream:
         if not 200 <= status < 300:
             return Unknown("status", status)
         match members:
-            case {"cancelled": int(number)} if type(number) is int and number >= 0:
+            case {"cancelled": int(number)} if type(number) is int and 0 <= number < 2**63:
                 return Cancelled(status, number)
-            case {"actionId": str(action_id)} if "cancelled" not in members and _ACTION_ID.fullmatch(action_id):
+            # A redaction's brackets are no action ID: what is shown and recorded as it is holds nothing of the token.
+            case {"actionId": str(action_id)} if "cancelled" not in members and _ACTION_ID.fullmatch(
+                self._token.scrub(action_id)
+            ):
                 return Accepted(status, action_id)
         return Unknown("no_cancelled", status)
 
