@@ -5,26 +5,20 @@ bytes -> protocol -> asgi -> authn -> read -> pipeline ( decide -> audit -> upst
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import functools
 import os
-import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import uuid_utils
-import uvicorn
 
 from gateway import __version__
 from gateway.asgi import Edge, EdgeLimits, ErrorLog
-from gateway.audit.chain import MacKey
 from gateway.audit.log import AuditLog, AuditSettings
 from gateway.audit.segment import load_mac_key
 from gateway.authn import Authenticator
-from gateway.config import Config
+from gateway.config import AuditConfig, Config
 from gateway.connections import Connections
 from gateway.credential import UpstreamToken
 from gateway.hardening import forbid_core_dumps, raise_descriptor_limit
@@ -33,18 +27,16 @@ from gateway.log import make_log, quiet_libraries
 from gateway.pipeline import Pipeline
 from gateway.policy.load import load_policies
 from gateway.policy.rules import Policies
-from gateway.protocol import EdgeProtocol, ProtocolSettings
+from gateway.protocol import ProtocolSettings
 from gateway.proxies import TrustedProxies
 from gateway.refusals import RefusalLog
 from gateway.secret import read_secret
+from gateway.serving import Listener, StopSignals, serve_until_stopped
 from gateway.upstream import Upstream, UpstreamLimits, make_transport
 
 MAX_CONNECTIONS = 2048
 RESERVED_DESCRIPTORS = 64
 """Kept from connections for the audit log, the listener and upstream's name look-ups."""
-
-CLOSING_S = 3
-"""What is left of the grace period for recording and answering, once calls in flight are given up."""
 
 
 class SystemClock:
@@ -92,14 +84,6 @@ class Ready:
         return ready, members
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handling, which would end the process before the log is closed."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @dataclass(frozen=True, slots=True)
 class Gateway:
     """A gateway ready to serve on `listener`; nothing of it runs before `serve`."""
@@ -107,22 +91,25 @@ class Gateway:
     config: Config
     policies: Policies
     token: UpstreamToken
-    mac_key: MacKey | None
+    audit: AuditSettings
     listener: socket.socket
     log: ErrorLog
+    stdout: int = 1
 
-    async def serve(self) -> None:
-        """Serves until SIGTERM or SIGINT, then ends within the grace period.
+    async def serve(self, ready: Callable[[], None]) -> None:
+        """Serves until SIGTERM or SIGINT, then ends within the grace period; `ready` is called once it can serve.
 
         Raises:
             AuditFailure: the audit log cannot be opened.
         """
+        signals = StopSignals()
         clock, config = SystemClock(), self.config
         audit = await AuditLog.open(
-            _audit_settings(config, self.mac_key),
+            self.audit,
             instance=str(uuid_utils.uuid7()),
             upstream=config.upstream.url,
             start={"version": __version__, "policy_digest": self.policies.digest},
+            stdout=self.stdout,
         )
         limits = UpstreamLimits(
             config.upstream.connect_timeout_s, config.upstream.total_timeout_s, config.upstream.max_connections
@@ -132,13 +119,12 @@ class Gateway:
             policies=self.policies, upstream=upstream, upstream_url=config.upstream.url, audit=audit, clock=clock
         )
         refusals = RefusalLog(audit, clock)
-        edge = self._edge(audit, pipeline, refusals, clock)
-        server = _Server(_uvicorn_config(edge, config, refusals))
-        _on_signals(server, pipeline, config.shutdown_grace_s)
-        await server.serve(sockets=[self.listener])
+        listener = Listener(self._edge(audit, pipeline, refusals, clock), self.listener, self._protocol(refusals))
+        ready()
+        await serve_until_stopped(listener, signals, grace_s=config.shutdown_grace_s, stop=pipeline.stop)
         await pipeline.stop(0)
+        await audit.stop({"refusals_left_out": refusals.left_out})
         await upstream.aclose()
-        await audit.stop({})
 
     def _edge(self, audit: AuditLog, pipeline: Pipeline, refusals: RefusalLog, clock: SystemClock) -> Edge:
         limits = self.config.limits
@@ -158,6 +144,17 @@ class Gateway:
             log=self.log,
         )
 
+    def _protocol(self, refusals: RefusalLog) -> ProtocolSettings:
+        limits = self.config.limits
+        descriptors = raise_descriptor_limit() - RESERVED_DESCRIPTORS - self.config.upstream.max_connections
+        return ProtocolSettings(
+            max_target_bytes=limits.max_target_bytes,
+            max_header_bytes=limits.max_header_bytes,
+            receive_timeout_s=limits.receive_timeout_s,
+            refusals=refusals,
+            connections=Connections(max(16, min(MAX_CONNECTIONS, descriptors))),
+        )
+
 
 def build(config: Config) -> Gateway:
     """Reads the policies and secrets, and binds the listener.
@@ -174,8 +171,8 @@ def build(config: Config) -> Gateway:
     if config.upstream.token.env is not None:
         # Children inherit the environment; the token is not theirs.
         del os.environ[config.upstream.token.env]
-    mac_key = load_mac_key(config.audit.mac_key) if config.audit.mac_key is not None else None
-    return Gateway(config, policies, token, mac_key, _bind(config.listen.host, config.listen.port), make_log())
+    audit = _audit_settings(config.audit)
+    return Gateway(config, policies, token, audit, _bind(config.listen.host, config.listen.port), make_log())
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -183,42 +180,6 @@ def _bind(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=2048)
 
 
-def _audit_settings(config: Config, mac_key: MacKey | None) -> AuditSettings:
-    audit = config.audit
+def _audit_settings(audit: AuditConfig) -> AuditSettings:
+    mac_key = load_mac_key(audit.mac_key) if audit.mac_key is not None else None
     return AuditSettings(directory=audit.directory, durability=audit.durability, stdout=audit.stdout, mac_key=mac_key)
-
-
-def _uvicorn_config(edge: Edge, config: Config, refusals: RefusalLog) -> uvicorn.Config:
-    descriptors = raise_descriptor_limit() - RESERVED_DESCRIPTORS - config.upstream.max_connections
-    settings = ProtocolSettings(
-        max_target_bytes=config.limits.max_target_bytes,
-        max_header_bytes=config.limits.max_header_bytes,
-        receive_timeout_s=config.limits.receive_timeout_s,
-        refusals=refusals,
-        connections=Connections(max(16, min(MAX_CONNECTIONS, descriptors))),
-    )
-    return uvicorn.Config(
-        edge,
-        loop="none",
-        http=functools.partial(EdgeProtocol, settings=settings),  # type: ignore[arg-type]
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_graceful_shutdown=config.shutdown_grace_s,
-    )
-
-
-def _on_signals(server: uvicorn.Server, pipeline: Pipeline, grace_s: int) -> None:
-    """The first signal lets calls in flight finish within the grace period; a second gives them up, on the record."""
-    loop = asyncio.get_running_loop()
-    stops: set[asyncio.Task[None]] = set()
-
-    def end() -> None:
-        stops.add(loop.create_task(pipeline.stop(0 if server.should_exit else max(0, grace_s - CLOSING_S))))
-        server.should_exit = True
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)

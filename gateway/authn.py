@@ -29,9 +29,12 @@ class Authenticator:
     def __init__(self, keys: Iterable[CallerKey], *, token_digest: bytes) -> None:
         self._known = {key.digest: _Known(Principal(key.team, key.id), _end_of_day_ms(key.expires)) for key in keys}
         self._token_digest = token_digest
+        self._latest_ms = 0
 
     def authenticate(self, authorization: bytes | None, now_ms: int) -> Principal:
         """The principal behind an Authorization header at a time in Unix milliseconds.
+
+        A key that has expired stays so, also when the clock is set back: the latest time seen counts.
 
         Raises:
             Unauthenticated: for every other header; its `cause` says why, for the record only.
@@ -45,7 +48,8 @@ class Authenticator:
         known = self._known.get(digest)
         if known is None:
             raise Unauthenticated("upstream_token" if digest == self._token_digest else "unknown_key")
-        if known.expires_ms is not None and now_ms >= known.expires_ms:
+        self._latest_ms = max(self._latest_ms, now_ms)
+        if known.expires_ms is not None and self._latest_ms >= known.expires_ms:
             raise Unauthenticated("expired_key")
         return known.principal
 

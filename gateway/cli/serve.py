@@ -23,8 +23,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Serves until SIGTERM or SIGINT; returns 0 then."""
     gateway = build(load_config(arguments.config))
     host, port = gateway.listener.getsockname()[:2]
-    gateway.log.info("serving", listen=f"{host}:{port}", upstream=gateway.config.upstream.url)
+
+    def ready() -> None:
+        gateway.log.info("serving", listen=f"{host}:{port}", upstream=gateway.config.upstream.url)
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(gateway.serve())
+        runner.run(gateway.serve(ready))
     gateway.log.info("stopped")
     return 0

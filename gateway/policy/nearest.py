@@ -6,6 +6,7 @@ The requests made here are only proposals; `decide` judges each before it shows 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, islice
 
 from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Selection
@@ -27,9 +28,17 @@ def candidates_near(rules: TeamRules, request: CancelRequest, now_ms: int) -> It
     """Proposals from the rules that share something with the request first, then from the others by name."""
     close = rules.allowing(request.selection)
     for rule in islice(chain(close, (rule for rule in rules.allows if rule not in close)), MOST):
-        selection = _bent(rule, request.selection, now_ms)
-        if selection is not None:
-            yield _counted(rule, selection, request.count)
+        for asked in _spellings(request.selection):
+            selection = _bent(rule, asked, now_ms)
+            if selection is not None:
+                yield _counted(rule, selection, request.count)
+
+
+def _spellings(asked: Selection) -> Iterator[Selection]:
+    """A URL prefix with its closing `/` first: the same runs as far as a rule with a boundary can admit them."""
+    if isinstance(asked, ByFilter) and asked.workflow_urls and not asked.exact:
+        yield replace(asked, workflow_urls=tuple(url.rstrip("/") + "/" for url in asked.workflow_urls))
+    yield asked
 
 
 def in_words(wire: Mapping[str, object]) -> str:

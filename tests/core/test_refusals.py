@@ -65,3 +65,10 @@ def test_a_request_is_judged_as_asked_and_not_as_the_rules_would_like_it() -> No
     permit = judge(urls(API), listed)
     assert isinstance(permit, Permit)
     assert permit.effective == CancelRequest(urls(API), 100)
+
+
+def test_a_prefix_without_its_slash_is_offered_with_it() -> None:
+    """A client that can only ask by prefix is told the prefix that would be allowed."""
+    below = allow(workflowUrl=UrlCondition(prefix=(API,)))
+    denied = denial(judge(urls(API, exact=False), below, count=5))
+    assert denied.nearest == {"workflowUrl": [f"{API}/"], "count": 5}

@@ -104,7 +104,7 @@ def test_no_connection_carries_two_orders() -> None:
         peer.reset()
 
     played = play(script, orders=[ORDER, ORDER])
-    assert played.outcomes == [Cancelled(200, 3)] * 2
+    assert played.outcomes == (Cancelled(200, 3),) * 2
     assert [content.count(b"DELETE /") for content in played.received] == [1, 1]
 
 

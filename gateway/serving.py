@@ -1,0 +1,92 @@
+"""The servers of the process: uvicorn on our listeners, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from gateway.protocol import EdgeProtocol, ProtocolSettings
+
+CLOSING_S = 3
+"""What is left of the grace period for recording and answering, once calls in flight are given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """An application on a bound socket."""
+
+    app: ASGIApp
+    socket: socket.socket
+    settings: ProtocolSettings
+
+
+class StopSignals:
+    """SIGTERM and SIGINT from now on: counted, so that one that comes while the parts are being made is not lost."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._heard: Callable[[], None] | None = None
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._hear)
+
+    def tell(self, heard: Callable[[], None]) -> None:
+        """Calls `heard` for every signal, those before included."""
+        self._heard = heard
+        for _ in range(self.count):
+            heard()
+
+    def _hear(self) -> None:
+        self.count += 1
+        if self._heard is not None:
+            self._heard()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handling, which would end the process before the log is closed."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve_until_stopped(
+    listener: Listener, signals: StopSignals, *, grace_s: int, stop: Callable[[float], Awaitable[None]]
+) -> None:
+    """Serves until a signal. `stop` is then called with the seconds that calls in flight have left.
+
+    The first signal lets them finish within the grace period; a second gives them up at once, on the record.
+    """
+    server = _Server(_uvicorn_config(listener, grace_s))
+    stops: list[asyncio.Future[None]] = []
+
+    def end() -> None:
+        stops.append(asyncio.ensure_future(stop(0 if server.should_exit else max(0, grace_s - CLOSING_S))))
+        server.should_exit = True
+
+    signals.tell(end)
+    await server.serve([listener.socket])
+    await asyncio.gather(*stops)
+
+
+def _uvicorn_config(listener: Listener, grace_s: int) -> uvicorn.Config:
+    return uvicorn.Config(
+        listener.app,
+        loop="none",
+        http=functools.partial(EdgeProtocol, settings=listener.settings),  # type: ignore[arg-type]
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=grace_s,
+    )
