@@ -40,7 +40,7 @@ from gateway.proxies import TrustedProxies
 from gateway.readiness import Ready, expiring
 from gateway.refusals import RefusalLog
 from gateway.secret import read_secret
-from gateway.serving import Listener, serve_all
+from gateway.serving import Listener, StopSignals, serve_until_stopped
 from gateway.upstream import Upstream, UpstreamLimits
 from gateway.watch import WatchedFile, watch
 
@@ -87,19 +87,22 @@ class Gateway:
     listener: socket.socket
     health: socket.socket | None
     log: OperatorsLog
+    stdout: int = 1
 
-    async def serve(self) -> None:
-        """Serves until SIGTERM or SIGINT, then ends within the grace period.
+    async def serve(self, ready: Callable[[], None]) -> None:
+        """Serves until SIGTERM or SIGINT, then ends within the grace period; `ready` is called once it can serve.
 
         Raises:
             AuditFailure: the audit log cannot be opened.
         """
+        signals = StopSignals()
         clock, config = SystemClock(), self.config
         audit = await AuditLog.open(
             self.audit,
             instance=str(uuid_utils.uuid7()),
             upstream=config.upstream.url,
             start={"version": __version__, "policy_digest": self.policies.digest},
+            stdout=self.stdout,
         )
         upstream = self._upstream()
         pipeline = Pipeline(
@@ -109,12 +112,14 @@ class Gateway:
         pages = HealthPages(self._readiness(audit, pipeline, clock))
         edge = self._edge(pipeline, refusals, pages, clock)
         tasks = [asyncio.create_task(work) for work in self._background()]
-        await serve_all(self._listeners(edge, pages, refusals), grace_s=config.shutdown_grace_s, stop=pipeline.stop)
+        ready()
+        listeners = self._listeners(edge, pages, refusals)
+        await serve_until_stopped(listeners, signals, grace_s=config.shutdown_grace_s, stop=pipeline.stop)
         for task in tasks:
             task.cancel()
         await pipeline.stop(0)
+        await audit.stop({"refusals_left_out": refusals.left_out})
         await upstream.aclose()
-        await audit.stop({})
 
     def _upstream(self) -> Upstream:
         settings = self.config.upstream

@@ -30,6 +30,7 @@ class Authenticator:
         self._known = {key.digest: _known(key) for key in keys}
         self._is_upstream_token = is_upstream_token
         self._tokens = tokens
+        self._latest_ms = 0
 
     def authenticate(self, authorization: bytes | None, now_ms: int) -> Principal:
         """The principal behind an Authorization header at a time in Unix milliseconds.
@@ -46,7 +47,9 @@ class Authenticator:
         known = self._known.get(digest)
         if known is None:
             return self._stranger(match[1].decode("ascii"), digest)
-        if known.expires_ms is not None and now_ms >= known.expires_ms:
+        # A clock that steps back revives no key.
+        self._latest_ms = max(self._latest_ms, now_ms)
+        if known.expires_ms is not None and self._latest_ms >= known.expires_ms:
             raise Unauthenticated("expired_key")
         return known
 

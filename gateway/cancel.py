@@ -101,8 +101,9 @@ class ByFilter:
         grammar.check_each("callerIp", grammar.ip_address, self.caller_ips)
         grammar.check_each("flowControlKey", grammar.key, self.flow_control_keys)
         grammar.check_each("label", grammar.key, self.labels)
-        if self.from_date is not None and self.to_date is not None and self.from_date > self.to_date:
-            raise ValueError("fromDate is later than toDate")
+        dates = [date for date in (self.from_date, self.to_date) if date is not None]
+        if dates != sorted(dates) or not all(0 <= date < 10**13 for date in dates):
+            raise ValueError("dates are Unix milliseconds of 13 digits, fromDate not later than toDate")
 
     @property
     def carried(self) -> frozenset[str]:
@@ -178,7 +179,7 @@ class CancelRequest:
 
 @dataclass(frozen=True)
 class Order:
-    """One call to upstream. It cannot be made of `EveryRun`, so no code path can send that."""
+    """One call to upstream. It cannot be made of `EveryRun`: nothing can send that."""
 
     selection: ByRunIds | ByFilter
     count: int

@@ -26,8 +26,8 @@ _URL = re.compile(
 )
 _HOST_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _DEFAULT_PORT = {"http": 80, "https": 443}
-# Escapes that could stand raw (RFC 3986 section 6.2.2.2), or that a second decoding would turn into structure.
-_BAD_ESCAPE = re.compile(r"%(?:2[CDEF]|3[0-9B]|4[1-9A-F]|5[0-9AC]|5F|6[1-9A-F]|7[0-9AEF]|[01][0-9A-F])")
+# Escapes that could stand raw (RFC 3986, 6.2.2.2), or that a second decoding would turn into structure or new escapes.
+_BAD_ESCAPE = re.compile(r"%(?:2[356CDEF]|3[0-9BDF]|4[1-9A-F]|5[0-9AC]|5F|6[1-9A-F]|7[0-9AEF]|[01][0-9A-F])")
 
 
 def run_id(text: str) -> str:

@@ -208,7 +208,7 @@ class Pipeline:
             outcome=outcome,
             over_cancelled=max(0, outcome.cancelled - ordered) if isinstance(outcome, Cancelled) else 0,
             duration_ms=round((self._clock.monotonic_s() - started_s) * 1000),
-            caller_gone=await arrival.gone(),
+            caller_gone=await _gone(arrival),
         )
         await self._audit.close(receipt, closing)
         return outcome
@@ -230,6 +230,14 @@ class Pipeline:
         finally:
             flight.sending = False
         return _together(outcomes)
+
+
+async def _gone(arrival: Arrival) -> bool:
+    """Whether the caller has gone; one who cannot be asked counts as gone."""
+    try:
+        return await arrival.gone()
+    except Exception:  # noqa: BLE001 - after the receipt nothing raises: the outcome has to reach the record
+        return True
 
 
 def _together(outcomes: Sequence[Outcome]) -> Outcome:

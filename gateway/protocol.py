@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import http
+import socket
 from dataclasses import dataclass
 from typing import Any
 
 import httptools
 import uuid_utils
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway import problems
@@ -27,6 +29,8 @@ from gateway.refusals import RefusalLog
 
 MAX_PIPELINED = 8
 MAX_HEADERS = 100
+SEND_BUFFER_BYTES = 32_768
+"""What the kernel may hold of answers that a caller does not take: it would let it grow to megabytes; one is 2 kB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +58,14 @@ class EdgeProtocol(HttpToolsProtocol):
         self._header_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._taking: asyncio.TimerHandle | None = None
+        self._running: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the deadline for the first head; the oldest idle connection gives way where there are too many."""
         super().connection_made(transport)
         if (peer := unix_peer(transport)) is not None:
             self.client = (peer, 0)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._settings.connections.opened(self)
         self._start_deadline()
 
@@ -70,7 +76,15 @@ class EdgeProtocol(HttpToolsProtocol):
         if self._taking is not None:
             self._taking.cancel()
         self._ended = True
+        # uvicorn tells only the newest request; with requests queued, the one being answered must know as well.
+        if self._running is not None:
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         """Feeds the parser, within the bounds of a head and its deadline."""
@@ -99,6 +113,8 @@ class EdgeProtocol(HttpToolsProtocol):
         """A new request on this connection."""
         super().on_message_begin()
         self._in_head, self._in_body, self._header_bytes = True, False, 0
+        # Counted also where the first bytes arrived behind another request, so that its deadline starts.
+        self._head_bytes = self._head_bytes or 1
         if len(self.pipeline) >= MAX_PIPELINED:
             self._refuse(MalformedRequest("pipelining", f"At most {MAX_PIPELINED} requests may be pipelined."))
 

@@ -33,7 +33,7 @@ class Budget:
         self._per_second = per_second
         self._tokens = float(burst)
         self._filled_at_s: float | None = None
-        self._left_out = 0
+        self.left_out = 0
 
     def spend(self, monotonic_s: float) -> int | None:
         """How many were turned away since the last one let through; None for one more turned away."""
@@ -41,10 +41,10 @@ class Budget:
         self._filled_at_s = monotonic_s
         self._tokens = min(self._burst, self._tokens + elapsed_s * self._per_second)
         if self._tokens < 1:
-            self._left_out += 1
+            self.left_out += 1
             return None
         self._tokens -= 1
-        left_out, self._left_out = self._left_out, 0
+        left_out, self.left_out = self.left_out, 0
         return left_out
 
 
@@ -60,6 +60,11 @@ class RefusalLog:
         self._clock = clock
         self._strangers = Budget(burst=BURST, per_second=PER_SECOND)
         self._throttled = Budget(burst=BURST, per_second=PER_SECOND)
+
+    @property
+    def left_out(self) -> int:
+        """How many have not been recorded, nor counted in a later record yet."""
+        return self._strangers.left_out + self._throttled.left_out
 
     async def record(
         self, refusal: Refusal, *, decision_id: str, remote: str | None, principal: Principal | None

@@ -1,4 +1,4 @@
-"""The servers of the process: uvicorn on our listeners, and how it ends. A second listener may carry health pages."""
+"""The servers of the process: uvicorn on our listeners, and how it ends. A second one may carry the health pages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import functools
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import uvicorn
@@ -30,6 +30,28 @@ class Listener:
     tls: TlsFiles | None = None
 
 
+class StopSignals:
+    """SIGTERM and SIGINT from now on: counted, so that one that comes while the parts are being made is not lost."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._heard: Callable[[], None] | None = None
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._hear)
+
+    def tell(self, heard: Callable[[], None]) -> None:
+        """Calls `heard` for every signal, those before included."""
+        self._heard = heard
+        for _ in range(self.count):
+            heard()
+
+    def _hear(self) -> None:
+        self.count += 1
+        if self._heard is not None:
+            self._heard()
+
+
 class _Server(uvicorn.Server):
     """uvicorn without its signal handling, which would end the process before the log is closed."""
 
@@ -38,32 +60,32 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve_all(listeners: list[Listener], *, grace_s: int, stop: Callable[[float], Awaitable[None]]) -> None:
-    """Serves until SIGTERM or SIGINT. `stop` is then called with the seconds that calls in flight have left.
+async def serve_until_stopped(
+    listeners: Sequence[Listener], signals: StopSignals, *, grace_s: int, stop: Callable[[float], Awaitable[None]]
+) -> None:
+    """Serves until a signal. `stop` is then called with the seconds that calls in flight have left.
 
-    The first signal lets them finish within the grace period; a second gives them up at once, on the record.
+    The first signal lets them finish within the grace period; a second gives them up at once, on the record. The
+    first listener is that of callers; the others answer for as long as it does.
     """
     servers = [_Server(_uvicorn_config(listener, grace_s)) for listener in listeners]
-    loop = asyncio.get_running_loop()
-    stops: set[asyncio.Future[None]] = set()
+    stops: list[asyncio.Future[None]] = []
 
     def end() -> None:
-        again = servers[0].should_exit
-        stops.add(asyncio.ensure_future(stop(0 if again else max(0, grace_s - CLOSING_S))))
+        stops.append(asyncio.ensure_future(stop(0 if servers[0].should_exit else max(0, grace_s - CLOSING_S))))
         servers[0].should_exit = True
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)
-    # The pages of health answer for as long as calls in flight do.
-    others = [asyncio.create_task(server.serve([one.socket])) for server, one in zip(servers[1:], listeners[1:], strict=True)]
-    await servers[0].serve([listeners[0].socket])
-    for server in servers[1:]:
+    signals.tell(end)
+    running = [
+        asyncio.create_task(server.serve([one.socket])) for server, one in zip(servers, listeners, strict=True)
+    ]
+    await running[0]
+    for server in servers:
         server.should_exit = True
-    await asyncio.gather(*others, *stops)
+    await asyncio.gather(*running, *stops)
 
 
 def _uvicorn_config(listener: Listener, grace_s: int) -> uvicorn.Config:
-    tls = listener.tls
     return uvicorn.Config(
         listener.app,
         loop="none",
@@ -75,6 +97,6 @@ def _uvicorn_config(listener: Listener, grace_s: int) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=grace_s,
-        ssl_certfile=tls.certificate if tls is not None else None,
-        ssl_keyfile=tls.key if tls is not None else None,
+        ssl_certfile=listener.tls.certificate if listener.tls is not None else None,
+        ssl_keyfile=listener.tls.key if listener.tls is not None else None,
     )

@@ -1,8 +1,8 @@
 """Order -> canonical request -> Outcome. The only module that talks to QStash, and the only user of the token.
 
 The port is closed: every failure is one of the outcomes. What may have reached upstream is never `NotSent`, and
-nothing is ever sent twice: no redirect is followed, no status is retried, and the pool checks an idle connection
-before it writes to it.
+nothing is ever sent twice: no redirect is followed, no status is retried, and no connection is used again, so that no
+order can be given the answer of another.
 """
 
 from __future__ import annotations

@@ -23,10 +23,13 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     """Serves until SIGTERM or SIGINT; returns 0 then."""
     gateway = build(load_config(arguments.config))
-    health = shown(gateway.health) if gateway.health is not None else None
-    upstream = gateway.config.upstream.url
-    gateway.log.info("serving", listen=shown(gateway.listener), health=health, upstream=upstream)
+
+    def ready() -> None:
+        health = shown(gateway.health) if gateway.health is not None else None
+        upstream = gateway.config.upstream.url
+        gateway.log.info("serving", listen=shown(gateway.listener), health=health, upstream=upstream)
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(gateway.serve())
+        runner.run(gateway.serve(ready))
     gateway.log.info("stopped")
     return 0

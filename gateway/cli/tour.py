@@ -60,7 +60,11 @@ class _Stop:
 
 async def take_tour(gateway: Gateway, tour: Tour) -> int:
     """Serves while the tour is played; returns 0 if every step cancelled just what policy allows, else 1."""
-    serving = asyncio.create_task(gateway.serve())
+    ready = asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(gateway.serve(lambda: ready.set_result(None)))
+    await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
+    if serving.done():
+        await serving  # it could not begin, and raises why
     try:
         good = await asyncio.to_thread(_play, tour)
     finally:

@@ -37,12 +37,18 @@ def decide(policies: Policies, principal: Principal, request: CancelRequest, now
     judged = _judge(rules.enforced, request, now_ms)
     shadowed = _judge(rules, request, now_ms) if rules.has_shadow else judged
     decided = "permit" if isinstance(shadowed, _Admitted) else "deny"
-    shadow = shadowed.rule.name if shadowed.rule is not None and shadowed.rule.shadow else None
+    differs = shadowed.rule is not None and shadowed.rule.shadow and _result(shadowed) != _result(judged)
+    shadow = shadowed.rule.name if shadowed.rule is not None and differs else None
     name = judged.rule.name if judged.rule is not None else None
     if isinstance(judged, _Admitted):
         return Permit(name, decided, shadow, judged.effective)
     nearest = _nearest(rules.enforced, request, now_ms)
     return Denial(name, decided, shadow, _sentence(judged, request, nearest), nearest)
+
+
+def _result(judged: _Admitted | _Refused) -> CancelRequest | None:
+    """What would be sent, if anything."""
+    return judged.effective if isinstance(judged, _Admitted) else None
 
 
 def _judge(rules: TeamRules, request: CancelRequest, now_ms: int) -> _Admitted | _Refused:

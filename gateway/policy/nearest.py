@@ -6,6 +6,7 @@ The requests made here are only proposals; `decide` judges each before it shows 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, islice
 
 from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Selection
@@ -27,9 +28,17 @@ def candidates_near(rules: TeamRules, request: CancelRequest, now_ms: int) -> It
     """Proposals from the rules that share something with the request first, then from the others by name."""
     close = rules.allowing(request.selection)
     for rule in islice(chain(close, (rule for rule in rules.allows if rule not in close)), MOST):
-        selection = bent(rule, request.selection, now_ms)
-        if selection is not None:
-            yield counted(rule, selection, request.count)
+        for asked in _spellings(request.selection):
+            selection = bent(rule, asked, now_ms)
+            if selection is not None:
+                yield counted(rule, selection, request.count)
+
+
+def _spellings(asked: Selection) -> Iterator[Selection]:
+    """A URL prefix with its closing `/` first: the same runs as far as a rule with a boundary can admit them."""
+    if isinstance(asked, ByFilter) and asked.workflow_urls and not asked.exact:
+        yield replace(asked, workflow_urls=tuple(url.rstrip("/") + "/" for url in asked.workflow_urls))
+    yield asked
 
 
 def in_words(wire: Mapping[str, object]) -> str:
@@ -63,7 +72,7 @@ def bent(rule: Rule, asked: Selection, now_ms: int) -> Selection | None:
     try:
         return ByFilter(
             workflow_urls=tuple(kept.get("workflowUrl", ())),
-            exact=not any(url.endswith("/") for url in kept.get("workflowUrl", ())) and bool(kept.get("workflowUrl")),
+            exact=_exactly(rule.conditions.get("workflowUrl"), kept.get("workflowUrl", ()), wanted),
             from_date=_number(kept.get("created", ()), 0),
             to_date=_number(kept.get("created", ()), 1),
             caller_ips=tuple(kept.get("callerIp", ())),
@@ -72,6 +81,15 @@ def bent(rule: Rule, asked: Selection, now_ms: int) -> Selection | None:
         )
     except ValueError:
         return None  # Nothing to propose: every field of the rule is optional, or two proposals do not go together.
+
+
+def _exactly(condition: Condition | None, urls: Sequence[str], asked: ByFilter | None) -> bool:
+    """Whether the proposal is an exact one: always, unless all of it are prefixes and nobody asked for exact values."""
+    if not urls or not isinstance(condition, UrlCondition):
+        return False
+    if asked is not None and asked.exact:
+        return True
+    return not all(url.endswith("/") for url in urls) or not condition.exact.isdisjoint(urls)
 
 
 def _fewer_ids(rule: Rule, ids: RunIdCondition, asked: Selection) -> Selection | None:

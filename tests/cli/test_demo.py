@@ -1,0 +1,130 @@
+"""`demo`: the first thing a stranger runs does what it says."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import Serving, command, ended, require_curl, serving
+from tests.support.gateway import POLICIES
+
+REAL = "the-token-of-the-real-account"
+OWN_URL = "https://billing.example.com/api/invoice"
+
+CURL = re.compile(r"^ +(curl -sS .*)$", re.MULTILINE)
+LEDGER = re.compile(r"^What the simulator really cancelled: (curl .*)$", re.MULTILINE)
+AUDIT = re.compile(r"^The record: qstash-gateway audit show (\S+)$", re.MULTILINE)
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Serving]:
+    """A demo in a directory of its own, started by somebody who has the real token in the environment."""
+    environment = {"QSTASH_TOKEN": REAL, "QSTASH_URL": "https://qstash.upstash.io"}
+    with serving("demo", "--port", "0", directory=tmp_path, env=environment) as running:
+        running.answering()
+        yield running
+
+
+def pasted(line: str) -> tuple[int, dict]:
+    """A printed line, executed by the shell as it stands: the status and the members of the answer."""
+    done = ended(["sh", "-c", f"{line} -w '\\n%{{http_code}}'"])
+    assert done.returncode == 0, done.stderr
+    body, _, status = done.stdout.rpartition("\n")
+    return int(status), json.loads(body)
+
+
+def test_the_tour_shows_four_requests_and_what_they_cancelled(tmp_path: Path) -> None:
+    """An allowed, a capped, a refused and a cancel-everything request, each with its answer and the ledger's word."""
+    done = command("demo", "--tour", "--port", "0", cwd=tmp_path, env={"QSTASH_TOKEN": REAL})
+    assert done.returncode == 0, done.stderr
+    told = re.sub(r"(?m)^\{.*\}\n", "", done.stdout)  # checkpoints of the record
+    steps = [step.strip("\n").splitlines() for step in told.split("\n\n") if "DELETE " in step]
+    assert [step[0].partition(":")[0] for step in steps] == ["Allowed", "Capped", "Refused", "Refused"]
+    assert [step[2].split()[0] for step in steps] == ["200", "200", "403", "403"]
+    ledger = [re.fullmatch(r"  The simulator's ledger: (\d+) of (\d+) running runs cancelled\.", s[3]) for s in steps]
+    assert [int(said[1]) for said in ledger if said] == [2, 50, 0, 0]
+    assert "Name the runs, or at least the workflow." in steps[3][2]
+    assert done.stdout.rstrip().endswith("What was cancelled is what policy allows.")
+    assert REAL not in done.stdout + done.stderr
+
+
+def test_the_printed_lines_work_in_a_shell(demo: Serving) -> None:
+    """Pasted as printed: one is allowed and capped, one is refused, and cancel-everything is refused."""
+    require_curl(shutil.which("curl"))
+    allowed, prefix, everything = (pasted(line) for line in CURL.findall(demo.said))
+    assert allowed == (200, {"cancelled": 50})
+    assert (prefix[0], prefix[1]["rule"]) == (403, "guardrails/exact-url")
+    assert (everything[0], everything[1]["rule"]) == (403, "guardrails/everything")
+    assert OWN_URL in str(everything[1]["error"])
+
+
+def test_the_ledger_and_the_record_are_where_the_demo_says(demo: Serving) -> None:
+    """The ledger shows 50 runs of one send; the record shows its intent, its outcome and the two denials."""
+    require_curl(shutil.which("curl"))
+    for line in CURL.findall(demo.said):
+        pasted(line)
+    status, members = pasted(demo.find(LEDGER)[1])
+    assert status == 200
+    assert [len(entry["cancelled"]) for entry in members["ledger"]] == [50]
+    shown = command("audit", "show", demo.find(AUDIT)[1], "--json")
+    events = [json.loads(line)["event"] for line in shown.stdout.splitlines()]
+    assert events == ["start", "intent", "outcome", "denied", "denied"]
+
+
+def test_the_token_of_the_environment_is_ignored(demo: Serving) -> None:
+    """A demo next to a real account never uses or shows its token, and its upstream is the simulator all the same."""
+    require_curl(shutil.which("curl"))
+    (allowed, *_) = CURL.findall(demo.said)
+    key = re.search(r"Bearer (\S+)'", allowed)
+    assert key is not None
+    assert pasted(allowed.replace(key[1], REAL))[0] == 401
+    assert pasted(allowed)[0] == 200
+    directory = Path(demo.find(AUDIT)[1]).parent
+    kept = b"".join(path.read_bytes() for path in directory.rglob("*") if path.is_file())
+    assert REAL.encode() not in kept + demo.output.read_bytes() + demo.errors.read_bytes()
+
+
+def test_the_end_leaves_nothing_behind(demo: Serving) -> None:
+    """SIGTERM ends it with 0, and its configuration and record are gone."""
+    directory = Path(demo.find(AUDIT)[1]).parent
+    assert directory.is_dir()
+    assert demo.stop() == 0
+    assert not directory.exists()
+
+
+def test_policies_of_the_working_directory_win(tmp_path: Path) -> None:
+    """A stranger tries their own policies by starting the demo beside them: keys are made for the teams they name."""
+    policy = (
+        'version: 1\nname: ours\nteams: [ours]\nallow:\n  - {id: any, workflowUrl: {prefix: ["https://a.example"]}}\n'
+    )
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "ours.yaml").write_text(policy)
+    with serving("demo", "--port", "0", directory=tmp_path) as running:
+        running.answering()
+        assert re.findall(r"(?m)^  (\S+): qgk_", running.said) == ["ours"]
+
+
+def test_a_broken_policy_beside_the_demo_is_said_with_its_position(tmp_path: Path) -> None:
+    """Exit code 3, as everywhere."""
+    shutil.copytree(POLICIES, tmp_path / "policies")
+    (tmp_path / "policies" / "billing.yaml").write_text("version: 1\nname: billing\nteam: [billing]\n")
+    done = command("demo", "--tour", "--port", "0", cwd=tmp_path)
+    assert done.returncode == 3
+    assert re.search(r"billing\.yaml:3:1: ", done.stderr)
+
+
+@pytest.mark.parametrize("name", ["demo", "simulate"])
+def test_without_the_simulator_the_command_says_so(tmp_path: Path, name: str) -> None:
+    """The image leaves the simulator out: exit code 2 and a sentence, no traceback."""
+    import gateway
+
+    package = Path(gateway.__file__).parent
+    shutil.copytree(package, tmp_path / "gateway", ignore=shutil.ignore_patterns("simulator", "__pycache__"))
+    done = command(name, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("This installation has no simulator")

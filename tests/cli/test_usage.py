@@ -1,0 +1,67 @@
+"""How commands are called, and what their exit codes say."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import command, ended
+
+COMMANDS = ("serve", "demo", "simulate", "check", "keys", "probe", "audit")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param((), id="nothing"),
+        pytest.param(("cancel",), id="unknown-command"),
+        pytest.param(("serve",), id="serve-without-config"),
+        pytest.param(("serve", "--config"), id="serve-without-file"),
+        pytest.param(("check",), id="check-without-config"),
+        pytest.param(("probe",), id="probe-without-config"),
+        pytest.param(("demo", "--port", "http"), id="demo-port-no-number"),
+        pytest.param(("demo", "now"), id="demo-extra-word"),
+        pytest.param(("simulate", "--contract", "2024"), id="simulate-unknown-contract"),
+        pytest.param(("simulate", "--runs", "-1"), id="simulate-negative-runs"),
+        pytest.param(("simulate", "--latency-ms", "1e3"), id="simulate-latency-no-number"),
+        pytest.param(("keys",), id="keys-alone"),
+        pytest.param(("keys", "new", "--team", "billing"), id="key-without-id"),
+        pytest.param(("keys", "new", "--id", "ci"), id="key-without-team"),
+        pytest.param(("keys", "new", "--team", "billing", "--id", "a b"), id="key-id-with-space"),
+        pytest.param(("keys", "new", "--team", "*", "--id", "ci"), id="key-for-every-team"),
+        pytest.param(
+            ("keys", "new", "--team", "billing", "--id", "ci", "--expires", "tomorrow"), id="key-expires-word"
+        ),
+        pytest.param(
+            ("keys", "new", "--team", "billing", "--id", "ci", "--expires", "2027-02-30"), id="key-expires-no-day"
+        ),
+    ],
+)
+def test_a_mistyped_command_exits_with_2_and_does_nothing(arguments: tuple[str, ...]) -> None:
+    """Usage goes to standard error, and standard output stays empty for whoever reads it."""
+    done = command(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: ")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("audit", "verify"), ("audit", "show", "nowhere")])
+def test_audit_commands_keep_2_for_a_torn_tail(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """Where 1, 2 and 3 say what was found, a mistyped command exits with 64."""
+    done = command(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (64, "")
+
+
+def test_help_names_every_command() -> None:
+    """A stranger finds the commands by asking."""
+    done = command("--help")
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+def test_the_installed_command_and_the_module_are_the_same() -> None:
+    """`qstash-gateway` and `python -m gateway` run one program."""
+    installed = ended([str(Path(sys.executable).parent / "qstash-gateway"), "--help"])
+    assert (installed.returncode, installed.stdout) == (0, command("--help").stdout)

@@ -1,0 +1,74 @@
+"""What a refused person reads: what was wrong, and the nearest that would have been allowed."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Decision, Denial, EveryRun, Permit, Selection
+from gateway.policy.model import CountCondition, Effect, Rule, RunIdCondition, UrlCondition
+from tests.core.rules import API, allow, judge, label, permits, urls
+
+
+def denial(decision: Decision) -> Denial:
+    assert isinstance(decision, Denial)
+    return decision
+
+
+def test_a_refused_everything_is_told_what_it_would_have_done_and_what_to_name() -> None:
+    """By default the runs or the workflow; with a message of the rule, the message."""
+    plain = denial(judge(EveryRun(), allow(label=label("a"))))
+    assert "every run of the account" in plain.reason
+    assert "workflowRunIds" in plain.reason
+    deny = Rule("g", "everything", Effect.DENY, {}, selects=frozenset(("everything",)), message="Name the runs.")
+    told = denial(judge(EveryRun(), allow(workflowUrl=UrlCondition(exact=frozenset((API,)))), deny))
+    assert "every run of the account" in told.reason
+    assert "Name the runs." in told.reason
+    assert told.rule == "g/everything"
+    assert told.nearest == {"workflowUrl": [API], "workflowUrlExactMatch": True, "count": 100}
+    assert API in told.reason
+
+
+@pytest.mark.parametrize(
+    ("selection", "count", "nearest"),
+    [
+        (urls(API, exact=False), 100, {"workflowUrl": [API], "workflowUrlExactMatch": True, "count": 50}),
+        (urls(API, "https://b.example/"), 9, {"workflowUrl": [API], "workflowUrlExactMatch": True, "count": 9}),
+        (ByFilter((API,), exact=True, labels=("nightly", "x")), 9,
+         {"workflowUrl": [API], "workflowUrlExactMatch": True, "label": ["nightly"], "count": 9}),
+        (ByRunIds(("wfr_a", "y", "wfr_b", "wfr_c")), 4, {"workflowRunIds": ["wfr_a", "wfr_b"], "count": 2}),
+    ],
+)  # fmt: skip
+def test_the_nearest_is_the_request_bent_as_little_as_possible(selection: Selection, count: int, nearest: dict) -> None:
+    """What fits stays; what does not is left out or replaced; the count is one that would be sent."""
+    rules = (
+        allow("url", CountCondition(cap=50), workflowUrl=UrlCondition(exact=frozenset((API,))),
+              label=label("nightly", optional=True)),
+        allow("ids", workflowRunIds=RunIdCondition(2, ("wfr_",))),
+    )  # fmt: skip
+    assert denial(judge(selection, *rules, count=count)).nearest == nearest
+
+
+def test_the_nearest_of_an_exact_url_that_ends_in_a_slash_is_exact() -> None:
+    """An exact rule for `…/api/` proposes that URL with the exact flag."""
+    # Fails until `nearest` decides exact or prefix by the rule and the request, not by the URL's last character.
+    refused = denial(
+        judge(urls(f"{API}/", exact=False), allow(workflowUrl=UrlCondition(exact=frozenset((f"{API}/",)))))
+    )
+    assert refused.nearest == {"workflowUrl": [f"{API}/"], "workflowUrlExactMatch": True, "count": 100}
+
+
+def test_a_request_is_judged_as_asked_and_not_as_the_rules_would_like_it() -> None:
+    """A wider request is refused, never intersected with what is allowed."""
+    listed = allow(workflowUrl=UrlCondition(exact=frozenset((API,))), label=label("a", optional=True))
+    assert not permits(ByFilter(labels=("a",)), listed)
+    assert not permits(urls("https://a.example/", exact=False), listed)
+    permit = judge(urls(API), listed)
+    assert isinstance(permit, Permit)
+    assert permit.effective == CancelRequest(urls(API), 100)
+
+
+def test_a_prefix_without_its_slash_is_offered_with_it() -> None:
+    """A client that can only ask by prefix is told the prefix that would be allowed."""
+    below = allow(workflowUrl=UrlCondition(prefix=(API,)))
+    denied = denial(judge(urls(API, exact=False), below, count=5))
+    assert denied.nearest == {"workflowUrl": [f"{API}/"], "count": 5}

@@ -1,0 +1,148 @@
+"""Connections that end too early: whatever may have arrived is `Unknown`, and nothing is sent twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from gateway.cancel import ByRunIds, Cancelled, Order, Outcome, Unknown
+from tests.upstream.raw import DONE, ORDER, RECEIPT, SHORT, Peer, RawServer, Script, connected, ids, play, run
+
+End = Callable[[Peer], None]
+ENDS = pytest.mark.parametrize("end", [Peer.close, Peer.reset])
+
+CHUNKED = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n{"canc\r\n9\r\nelled":3}\r\n0\r\n\r\n'
+UNBOUNDED = b'HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n{"cancelled":37}'
+
+
+def cut_answer(content: bytes, end: End) -> Script:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(content)
+        end(peer)
+
+    return script
+
+
+def cut_request(size: int, end: End) -> Script:
+    async def script(peer: Peer) -> None:
+        await peer.read(size)
+        end(peer)
+
+    return script
+
+
+@ENDS
+@pytest.mark.parametrize("whole", [DONE, CHUNKED], ids=["length", "chunked"])
+def test_an_answer_cut_at_any_byte_is_unknown(whole: bytes, end: End) -> None:
+    """Every strict prefix of the answer, then FIN or RST: unknown, and the request was made once."""
+    cuts = range(len(whole))
+    played = play(*(cut_answer(whole[:cut], end) for cut in cuts), orders=[ORDER] * len(cuts))
+    assert {outcome.name for outcome in played.outcomes} == {"unknown"}
+    assert [content.count(b"DELETE /") for content in played.received] == [1] * len(cuts)
+
+
+@pytest.mark.parametrize("whole", [DONE, CHUNKED], ids=["length", "chunked"])
+def test_a_whole_answer_before_the_end_is_believed(whole: bytes) -> None:
+    """The control: with its last byte the same answer is the outcome."""
+    assert play(cut_answer(whole, Peer.close)).outcomes == (Cancelled(200, 3),)
+
+
+def test_the_status_of_a_cut_answer_is_kept() -> None:
+    """The reader of the record sees how far the answer came."""
+    outcome = play(cut_answer(DONE[:-4], Peer.close)).outcomes[0]
+    assert isinstance(outcome, Unknown)
+    assert outcome.upstream_status == 200
+
+
+@ENDS
+def test_an_answer_without_a_length_is_believed_only_if_it_is_whole_json(end: End) -> None:
+    """HTTP/1.0 cannot show a cut: 37 may never become 3, and half an object is nothing."""
+    cuts = range(len(UNBOUNDED) + 1)
+    played = play(*(cut_answer(UNBOUNDED[:cut], end) for cut in cuts), orders=[ORDER] * len(cuts))
+    assert {outcome.name for outcome in played.outcomes[:-1]} == {"unknown"}
+    if end is Peer.close:
+        assert played.outcomes[-1] == Cancelled(200, 37)
+    assert played.requests == len(cuts)
+
+
+@ENDS
+def test_a_request_cut_at_any_byte_is_unknown_and_never_repeated(end: End) -> None:
+    """Upstream reads n bytes and leaves, for every n: the rest was on its way, so nobody knows."""
+    size = len(play(Peer.left, limits=SHORT).received[0])
+    played = play(*(cut_request(cut, end) for cut in range(size + 1)), orders=[ORDER] * (size + 1))
+    assert {outcome.name for outcome in played.outcomes} == {"unknown"}
+    assert [len(content) for content in played.received] == list(range(size + 1))
+
+
+@ENDS
+def test_a_request_of_many_writes_cut_anywhere_is_unknown_and_never_repeated(end: End) -> None:
+    """The same for 144,000 bytes, through a buffer that holds a fraction of them."""
+    order = ids(1000, length=128)
+    cuts = [0, 1, 4095, 4096, 16_384, *range(20_000, 140_000, 8_191)]
+
+    async def scenario() -> tuple[list[Outcome], RawServer]:
+        small = RawServer(*(cut_request(cut, end) for cut in cuts), receive_buffer_bytes=4096)
+        async with small as server, connected(server.url) as upstream:
+            return [await upstream.cancel(order, RECEIPT) for _ in cuts], server
+
+    outcomes, server = run(scenario())
+    assert {outcome.name for outcome in outcomes} == {"unknown"}
+    assert [len(content) for content in server.received] == cuts
+
+
+def test_no_connection_carries_two_orders() -> None:
+    """Upstream would keep the connection; the next order opens its own, so it can inherit nothing from the first."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(DONE)
+        await peer.request()
+        peer.reset()
+
+    played = play(script, orders=[ORDER, ORDER])
+    assert played.outcomes == (Cancelled(200, 3),) * 2
+    assert [content.count(b"DELETE /") for content in played.received] == [1, 1]
+
+
+def test_a_kept_connection_that_was_closed_is_not_used() -> None:
+    """The end that already arrived is seen before writing, so the second order goes out once, over a new connection."""
+
+    async def scenario() -> tuple[list[Outcome], RawServer]:
+        async with RawServer(cut_answer(DONE, Peer.close)) as server, connected(server.url) as upstream:
+            outcomes = []
+            for _ in range(5):
+                outcomes.append(await upstream.cancel(ORDER, RECEIPT))
+                await asyncio.sleep(0.02)
+            return outcomes, server
+
+    outcomes, server = run(scenario())
+    assert outcomes == [Cancelled(200, 3)] * 5
+    assert [content.count(b"DELETE /") for content in server.received] == [1] * 5
+
+
+@ENDS
+def test_a_connection_that_closes_as_the_next_order_is_written_never_sends_it_twice(end: End) -> None:
+    """The race itself, at many moments: each order is seen at most once, and one that was seen is never `NotSent`."""
+    orders = [Order(ByRunIds((f"wfr_race{index:04d}",)), 1) for index in range(120)]
+
+    def closing_after(delay_s: float) -> Script:
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            await peer.send(DONE)
+            if delay_s:
+                await asyncio.sleep(delay_s)
+            end(peer)
+
+        return script
+
+    scripts = [closing_after(index % 12 * 0.0001) for index in range(len(orders))]
+    played = play(*scripts, orders=orders)
+    seen = Counter(order.query for content in played.received for order in orders if order.query.encode() in content)
+    assert max(seen.values()) == 1
+    names = {order.query: outcome.name for order, outcome in zip(orders, played.outcomes, strict=True)}
+    assert set(names.values()) <= {"cancelled", "unknown"}
+    assert all(seen[query] == 1 for query, name in names.items() if name == "cancelled")

@@ -1,0 +1,153 @@
+"""Whoever cannot prove to be QStash does not get the token, and the order counts as not sent."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gateway.cancel import Cancelled, NotSent, Outcome
+from gateway.credential import UpstreamToken
+from gateway.upstream import Upstream, make_transport
+from tests.upstream.authority import Authority, new_authority
+from tests.upstream.canned import CannedServer
+from tests.upstream.raw import DONE, LIMITS, ORDER, RECEIPT, SHORT, TOKEN, Peer, RawServer, connected, run
+
+LEAVING = DONE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return new_authority(tmp_path_factory.mktemp("tls") / "authority")
+
+
+def outcome_at(url: str, *, trusting: Path | None) -> Outcome:
+    """One order through the context of `make_transport`, to which at most one root is added."""
+
+    async def scenario() -> Outcome:
+        transport = make_transport(LIMITS)
+        if trusting is not None:
+            context = transport._pool._ssl_context
+            assert context is not None
+            context.load_verify_locations(trusting)
+        upstream = Upstream(url, UpstreamToken(TOKEN), limits=LIMITS, transport=transport)
+        try:
+            return await upstream.cancel(ORDER, RECEIPT)
+        finally:
+            await upstream.aclose()
+
+    return run(scenario())
+
+
+def test_a_server_with_a_valid_certificate_gets_the_order(authority: Authority) -> None:
+    """The control: the same authority, a name that fits, dates that fit."""
+    with CannedServer(LEAVING, tls=authority.server("IP:127.0.0.1")) as server:
+        assert outcome_at(server.url, trusting=authority.root) == Cancelled(200, 3)
+    assert [request.count(TOKEN.encode()) for request in server.requests] == [1]
+
+
+@pytest.mark.parametrize(
+    "certificate",
+    [
+        lambda authority: authority.server("IP:127.0.0.1", end="20210101000000Z"),
+        lambda authority: authority.server("IP:127.0.0.1", start="20980101000000Z"),
+        lambda authority: authority.server("DNS:qstash.upstash.io"),
+        lambda authority: authority.server("IP:127.0.0.2, DNS:127.0.0.1"),
+        lambda authority: authority.self_signed(),
+    ],
+    ids=["expired", "not yet valid", "wrong host", "wrong address", "self-signed"],
+)
+def test_an_impostor_does_not_get_the_token(
+    authority: Authority, certificate: Callable[[Authority], ssl.SSLContext]
+) -> None:
+    """Even with a trusted root: wrong dates or names end the handshake before the request."""
+    with CannedServer(LEAVING, tls=certificate(authority)) as server:
+        assert outcome_at(server.url, trusting=authority.root) == NotSent("connect_error")
+    assert (server.connections, server.requests) == (1, [])
+
+
+def test_a_private_root_is_not_trusted_by_itself(authority: Authority) -> None:
+    """Only the bundled roots are: a rebound name that leads to an inner host meets this."""
+    with CannedServer(LEAVING, tls=authority.server("IP:127.0.0.1")) as server:
+        assert outcome_at(server.url, trusting=None) == NotSent("connect_error")
+    assert server.requests == []
+
+
+def test_a_server_that_speaks_plain_http_to_tls_gets_nothing() -> None:
+    """No falling back to the clear."""
+
+    async def in_the_clear(peer: Peer) -> None:
+        await peer.read(64)
+        await peer.send(DONE)
+        await peer.left()
+
+    async def scenario() -> tuple[Outcome, RawServer]:
+        async with RawServer(in_the_clear) as server, connected(server.tls_url) as upstream:
+            return await upstream.cancel(ORDER, RECEIPT), server
+
+    outcome, server = run(scenario())
+    assert outcome == NotSent("connect_error")
+    assert TOKEN.encode() not in b"".join(server.received)
+
+
+@pytest.mark.parametrize("end", [Peer.close, Peer.reset])
+def test_a_handshake_cut_at_any_byte_is_not_sent(end: Callable[[Peer], None]) -> None:
+    """Before the handshake ends, no byte of the order can have left."""
+    cuts = range(0, 256, 8)
+
+    def cut(size: int) -> Callable[[Peer], object]:
+        async def script(peer: Peer) -> None:
+            await peer.read(size)
+            end(peer)
+
+        return script
+
+    async def scenario() -> tuple[list[Outcome], RawServer]:
+        async with RawServer(*map(cut, cuts)) as server, connected(server.tls_url) as upstream:  # type: ignore[arg-type]
+            return [await upstream.cancel(ORDER, RECEIPT) for _ in cuts], server
+
+    outcomes, server = run(scenario())
+    assert set(outcomes) == {NotSent("connect_error")}
+    assert [len(content) for content in server.received] == list(cuts)
+
+
+def test_a_handshake_that_never_ends_is_not_sent() -> None:
+    """The connection stands, the greeting was sent, and nothing comes back: the connect deadline ends it."""
+
+    async def scenario() -> tuple[Outcome, RawServer]:
+        async with RawServer(Peer.left) as server:
+            limits = replace(SHORT, total_timeout_s=10)
+            async with connected(server.tls_url, limits=limits) as upstream:
+                return await upstream.cancel(ORDER, RECEIPT), server
+
+    outcome, server = run(scenario())
+    assert outcome == NotSent("connect_timeout")
+    assert TOKEN.encode() not in server.received[0]
+
+
+def test_the_transport_checks_names_and_dates_whatever_the_environment_says() -> None:
+    """The context is made here and not by a library's defaults."""
+    context = make_transport(LIMITS)._pool._ssl_context
+    assert isinstance(context, ssl.SSLContext)
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert not context.keylog_filename
+    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+
+
+# The HTTP library leaves the socket of a cancelled handshake to the garbage collector, which says so.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_deadline_during_the_handshake_never_raises() -> None:
+    """The total deadline may be the shorter one; the order is then unknown or not sent, and the call ends."""
+
+    async def scenario() -> str:
+        async with RawServer(Peer.left) as server:
+            limits = replace(SHORT, connect_timeout_s=10)
+            async with connected(server.tls_url, limits=limits) as upstream:
+                async with asyncio.timeout(10):
+                    return (await upstream.cancel(ORDER, RECEIPT)).name
+
+    assert run(scenario()) in ("unknown", "not_sent")
