@@ -7,7 +7,7 @@ without a key may not learn which paths exist.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import uuid_utils
@@ -18,18 +18,20 @@ from gateway import problems
 from gateway.authn import Authenticator
 from gateway.cancel import ByRunIds, CancelRequest, Denial, Principal
 from gateway.errors import MalformedRequest, MethodNotAllowed, NotFound, ReceiveTimeout, Refusal, TooLarge
+from gateway.explaining import question_in
 from gateway.framing import BROKEN_BODY
 from gateway.health import HealthPages
 from gateway.limits import Admission
 from gateway.pipeline import Arrival, Clock, Pipeline, Settled
 from gateway.problems import Answer
 from gateway.proxies import TrustedProxies
-from gateway.read import Body, parse_cancel
+from gateway.read import Body, parse_cancel, parse_reason
 from gateway.refusals import RefusalLog
 
 CANCEL_PATH = b"/v2/workflows/runs"
 WHOAMI_PATH = b"/gateway/v1/whoami"
-PATHS = {CANCEL_PATH: "DELETE", WHOAMI_PATH: "GET"}
+EXPLAIN_PATH = b"/gateway/v1/explain"
+PATHS = {CANCEL_PATH: "DELETE", WHOAMI_PATH: "GET", EXPLAIN_PATH: "POST"}
 """Every path that takes a key, byte for byte, and its one method."""
 
 _ONLY = "This gateway only passes bulk cancels, DELETE /v2/workflows/runs;"
@@ -141,11 +143,24 @@ class Edge:
             if path == WHOAMI_PATH:
                 members = self._pipeline.whoami(principal)
                 return problems.status_page(200, members, exchange.decision_id)
+            reason = parse_reason(exchange.header(b"gateway-reason"))
+            if path == EXPLAIN_PATH:
+                return await self._explained(exchange, principal)
             request = parse_cancel(exchange.scope["query_string"], await self._body(exchange))
+            request = replace(request, reason=reason)
             self._check_ids(request)
             arrival = Arrival(exchange.decision_id, exchange.remote, exchange.gone)
             result = await self._pipeline.run(principal, request, arrival)
         return problems.denial(result, exchange.decision_id) if isinstance(result, Denial) else result
+
+    async def _explained(self, exchange: _Exchange, principal: Principal) -> Answer:
+        if exchange.scope["query_string"]:
+            raise MalformedRequest("query", "The request in question stands in the body, not in the query.")
+        request = question_in(await self._body(exchange))
+        self._check_ids(request)
+        arrival = Arrival(exchange.decision_id, exchange.remote, exchange.gone)
+        members = await self._pipeline.explain(principal, request, arrival)
+        return problems.status_page(200, members, exchange.decision_id)
 
     async def _deliver(self, exchange: _Exchange, settled: Settled, send: Send) -> None:
         gone = True

@@ -12,9 +12,11 @@ from gateway.cancel import (
     Accepted,
     Cancelled,
     CancelRequest,
+    Decision,
     Denial,
     NotSent,
     Outcome,
+    Permit,
     Plan,
     Principal,
     Refused,
@@ -62,6 +64,23 @@ def denied_members(
     return members
 
 
+def explained_members(
+    decision_id: str,
+    *,
+    principal: Principal,
+    asked: CancelRequest,
+    decision: Decision,
+    remote: str | None,
+    policy_digest: str,
+) -> Members:
+    """What a caller asked about: judged, never to be sent, so without anything about upstream."""
+    members = _judged(decision_id, principal=principal, asked=asked, verdict=decision, remote=remote)
+    if isinstance(decision, Permit):
+        members |= {"effective": decision.effective.wire(), "enforced": "permit"}
+    members["policy_digest"] = policy_digest
+    return {name: value for name, value in members.items() if name not in ("narrowed", "upstream", "orders")}
+
+
 def _judged(
     decision_id: str, *, principal: Principal, asked: CancelRequest, verdict: Verdict, remote: str | None
 ) -> Members:
@@ -82,6 +101,8 @@ def _judged(
         "policy_digest": None,
         "upstream": None,
         "orders": [],
+        "exceptions": list(verdict.exceptions),
+        "reason": asked.reason,
     }
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from gateway.cancel import ByRunIds, CancelRequest, EveryRun, Permit, Principal
 from gateway.policy.decide import decide
 from gateway.policy.model import Rule, RunIdCondition
 from gateway.policy.nearest import bent, counted
-from gateway.policy.rules import Policies, TeamRules
+from gateway.policy.rules import Policies
 
 USUAL = 100
 """What an example asks for where nothing bounds it: the count of the official clients."""
@@ -28,24 +28,27 @@ class Offer:
 def offers(policies: Policies, principal: Principal, now_ms: int) -> Iterator[Offer]:
     """The enforced `allow` rules of the principal's team, by name."""
     rules = policies.for_team(principal.team).enforced
+    requires = list(rules.requiring(now_ms))
     for rule in rules.allows:
-        at_most = _at_most(rule, rules)
+        if rule.closed(now_ms) and rule.during is not None and rule.exception(rules.team, now_ms) is None:
+            yield Offer(rule.name, f"nothing now: only during {rule.during.words()}", None, None)
+        if not rule.applies_to(principal.team, now_ms):
+            continue
+        at_most = _at_most(rule, requires)
         candidates = _candidates(rule, at_most or USUAL, now_ms)
         example = _example(policies, principal, candidates, now_ms)
-        words = _words(rule, rules, at_most) if example is not None else _closed(rule)
+        words = _words(rule, requires, at_most) if example is not None else _closed(rule)
         yield Offer(rule.name, words, at_most, example)
 
 
-def _at_most(rule: Rule, rules: TeamRules) -> int | None:
+def _at_most(rule: Rule, requires: Sequence[Rule]) -> int | None:
     """The smallest bound of the rule and of every `require`."""
     ids = rule.conditions.get("workflowRunIds")
-    bounds = [one.count.ceiling for one in (rule, *rules.requires) if one.count is not None]
+    bounds = [one.count.ceiling for one in (rule, *requires) if one.count is not None]
     if isinstance(ids, RunIdCondition):
         bounds.append(ids.max)
         bounds += [
-            other.max
-            for one in rules.requires
-            if isinstance(other := one.conditions.get("workflowRunIds"), RunIdCondition)
+            other.max for one in requires if isinstance(other := one.conditions.get("workflowRunIds"), RunIdCondition)
         ]
     return min((bound for bound in bounds if bound is not None), default=None)
 
@@ -55,7 +58,7 @@ def _example(
 ) -> Mapping[str, object] | None:
     """The first proposal that the judgement permits, as it would be sent."""
     for candidate in candidates:
-        decision = decide(policies, principal, candidate, now_ms)
+        decision = decide(policies, principal, replace(candidate, reason="an example"), now_ms)
         if isinstance(decision, Permit):
             return decision.effective.wire()
     return None
@@ -73,7 +76,7 @@ def _candidates(rule: Rule, asked: int, now_ms: int) -> Iterator[CancelRequest]:
         yield CancelRequest(selection, 1)
 
 
-def _words(rule: Rule, rules: TeamRules, at_most: int | None) -> str:
+def _words(rule: Rule, requires: Sequence[Rule], at_most: int | None) -> str:
     number = "any number" if at_most is None else f"at most {at_most}"
     parts = [f"{number} of the runs of {_scope(rule)}"] if "workflowRunIds" not in rule.conditions else []
     if not parts:
@@ -81,7 +84,9 @@ def _words(rule: Rule, rules: TeamRules, at_most: int | None) -> str:
     for field, condition in rule.conditions.items():
         if field not in ("workflowUrl", "workflowRunIds"):
             parts.append(f"{field}: {condition.words()}{' (optional)' if condition.optional else ''}")
-    parts += _always(rules.requires)
+    if rule.during is not None:
+        parts.append(f"only during {rule.during.words()}")
+    parts += _always(requires)
     return "; ".join(parts)
 
 
@@ -103,6 +108,8 @@ def _always(requires: Iterable[Rule]) -> list[str]:
     for rule in requires:
         if rule.exact_match:
             words.append("only with workflowUrlExactMatch=true where a URL is named")
+        if rule.reason_required:
+            words.append("always with a reason in the header Gateway-Reason")
         words += [f"always {field}: {condition.words()}" for field, condition in rule.conditions.items()]
     return words
 
