@@ -44,11 +44,11 @@ class Authenticator:
         if match is None or len(authorization) > MAX_CREDENTIAL_BYTES:
             raise Unauthenticated("not_bearer")
         digest = hashlib.sha256(match[1]).digest()
+        # A clock that steps back revives no key and no token.
+        self._latest_ms = max(self._latest_ms, now_ms)
         known = self._known.get(digest)
         if known is None:
             return self._stranger(match[1].decode("ascii"), digest)
-        # A clock that steps back revives no key.
-        self._latest_ms = max(self._latest_ms, now_ms)
         if known.expires_ms is not None and self._latest_ms >= known.expires_ms:
             raise Unauthenticated("expired_key")
         return known
@@ -58,7 +58,7 @@ class Authenticator:
             raise Unauthenticated("upstream_token")
         if self._tokens is None or not self._tokens.is_token(credential):
             raise Unauthenticated("unknown_key")
-        return self._tokens.verify(credential)
+        return self._tokens.verify(credential, now_ms=self._latest_ms)
 
 
 def _known(key: CallerKey) -> Principal:

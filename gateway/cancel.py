@@ -1,4 +1,4 @@
-"""The vocabulary: what a caller asks for, what policy makes of it, what is sent and what came of it.
+"""The vocabulary: what a caller asks for, what policy makes of it, and what is sent. What came of it: outcome.py.
 
 Illegal values cannot be constructed. Two laws live in the types: asking for nothing in particular is its own value,
 `EveryRun`, which only policy may allow; and an `Order`, the only thing ever sent, cannot be made of it.
@@ -252,61 +252,3 @@ class Receipt:
 
     decision_id: str
     seq: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cancelled:
-    """Upstream answered how many runs it cancelled."""
-
-    upstream_status: int
-    cancelled: int
-
-    name = "cancelled"
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """Upstream will work on it in the background under `action_id`; how many is not known yet."""
-
-    upstream_status: int
-    action_id: str
-
-    name = "accepted"
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Upstream refused with 401, 403, 412 or 429, so nothing was cancelled; `text` is safe to show.
-
-    `retry_after_s` is upstream's wait, bounded, and `burst` its `Burst-RateLimit-*` headers; both for 429 only.
-    """
-
-    upstream_status: int
-    text: str
-    retry_after_s: int | None = None
-    burst: tuple[tuple[str, str], ...] = ()
-
-    name = "refused"
-
-
-@dataclass(frozen=True, slots=True)
-class NotSent:
-    """Certainly no byte of the request left; `cause` is a fixed word."""
-
-    cause: str
-
-    name = "not_sent"
-    upstream_status = None
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """Bytes may have arrived, and no trustworthy answer came back; `cause` is a fixed word."""
-
-    cause: str
-    upstream_status: int | None = None
-
-    name = "unknown"
-
-
-Outcome = Cancelled | Accepted | Refused | NotSent | Unknown

@@ -59,14 +59,15 @@ class TokenHolder:
     def __init__(self, token: UpstreamToken, monotonic_s: float) -> None:
         self.current = token
         self.since_s = monotonic_s
-        self._digests = {token.digest}
+        self._digests = frozenset((token.digest,))
 
     def replace(self, token: UpstreamToken, monotonic_s: float) -> None:
         """Takes over a token that was read again, perhaps the same."""
         if token.digest == self.current.digest:
             return
+        # Known before it is used, and as one new set: another thread may be asking.
+        self._digests = self._digests | {token.digest}
         self.current, self.since_s = token, monotonic_s
-        self._digests.add(token.digest)
 
     def is_upstream_token(self, digest: bytes) -> bool:
         """Whether the SHA-256 is that of the real token, now or before."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from gateway.cancel import Principal
 from gateway.errors import Overloaded, Throttled
 
-
 MAX_PRINCIPALS = 10_000
+"""How many rows are kept."""
 
 
 @dataclass(slots=True)
@@ -24,8 +24,8 @@ class _Use:
 class Admission:
     """Places for requests in flight, and a token bucket of a minute's requests for each principal; 0 is no limit.
 
-    Tokens may bring ever new subjects, so the table is bounded: the row that was asked for longest ago gives way, unless
-    it has a request in flight. What it forgets is a minute old at least, or one of very many principals.
+    Tokens may bring ever new subjects, so the table is bounded: the row that was asked for longest ago gives way,
+    unless it has a request in flight. Whoever is forgotten starts again with a full minute.
     """
 
     def __init__(self, *, max_in_flight: int, principal_in_flight: int, requests_per_minute: int) -> None:

@@ -16,20 +16,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.audit.record import Closing, denied_members, joined_members
-from gateway.cancel import (
-    Cancelled,
-    CancelRequest,
-    Denial,
-    NotSent,
-    Order,
-    Outcome,
-    Permit,
-    Plan,
-    Principal,
-    Receipt,
-    Unknown,
-)
+from gateway.cancel import CancelRequest, Denial, Order, Permit, Plan, Principal, Receipt
 from gateway.errors import ShuttingDown
+from gateway.outcome import Cancelled, NotSent, Outcome, Unknown
 from gateway.policy.decide import decide
 from gateway.policy.rules import Policies
 from gateway.upstream import CancelPort

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 import orjson
 from starlette.types import Send
 
-from gateway.cancel import Accepted, Cancelled, Denial, NotSent, Outcome, Plan, Refused, Unknown
+from gateway.cancel import Denial, Plan
 from gateway.errors import MethodNotAllowed, Refusal, Throttled, Unauthenticated
+from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
 
 Headers = list[tuple[bytes, bytes]]
 

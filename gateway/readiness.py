@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, timedelta
 from typing import Protocol
 
 from gateway.audit.log import AuditState
-from gateway.identity.settings import CallerKey
-
-SOON = timedelta(days=14)
 
 
 class AuditStatePort(Protocol):
@@ -53,13 +49,3 @@ class Ready:
             "notices": self.notices(),
         }
         return ready, members
-
-
-def expiring(keys: Sequence[CallerKey], today: date) -> list[str]:
-    """A sentence for each key whose last day is past or within fourteen days."""
-    ending = [key for key in keys if key.expires is not None and key.expires - today <= SOON]
-    return [f"the key {key.team}/{key.id} {_ends(key.expires, today)}" for key in ending if key.expires is not None]
-
-
-def _ends(last: date, today: date) -> str:
-    return f"has expired on {last}" if last < today else f"expires after {last}"

@@ -15,8 +15,9 @@ from typing import Protocol
 
 import httpx
 
-from gateway.cancel import Accepted, Cancelled, NotSent, Order, Outcome, Receipt, Refused, Unknown
+from gateway.cancel import Order, Receipt
 from gateway.credential import TokenHolder, UpstreamToken
+from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
 from gateway.strict_json import json_object
 
 MAX_ANSWER_BYTES = 65_536

@@ -8,19 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.cancel import (
-    Accepted,
-    Cancelled,
-    CancelRequest,
-    Denial,
-    NotSent,
-    Outcome,
-    Plan,
-    Principal,
-    Refused,
-    Unknown,
-    Verdict,
-)
+from gateway.cancel import CancelRequest, Denial, Plan, Principal, Verdict
+from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
 
 Members = dict[str, object]
 

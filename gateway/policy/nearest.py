@@ -29,9 +29,9 @@ def candidates_near(rules: TeamRules, request: CancelRequest, now_ms: int) -> It
     close = rules.allowing(request.selection)
     for rule in islice(chain(close, (rule for rule in rules.allows if rule not in close)), MOST):
         for asked in _spellings(request.selection):
-            selection = bent(rule, asked, now_ms)
+            selection = _bent(rule, asked, now_ms)
             if selection is not None:
-                yield counted(rule, selection, request.count)
+                yield _counted(rule, selection, request.count)
 
 
 def _spellings(asked: Selection) -> Iterator[Selection]:
@@ -54,16 +54,14 @@ def in_words(wire: Mapping[str, object]) -> str:
     return "; ".join(parts)
 
 
-def counted(rule: Rule, selection: Selection, asked: int) -> CancelRequest:
-    """A request for the selection: as many as asked, within what the rule refuses to exceed."""
+def _counted(rule: Rule, selection: Selection, asked: int) -> CancelRequest:
     if isinstance(selection, ByRunIds):
         return CancelRequest(selection, len(selection.run_ids))
     bound = rule.count.max if rule.count is not None else None
     return CancelRequest(selection, min(asked, bound) if bound is not None else asked)
 
 
-def bent(rule: Rule, asked: Selection, now_ms: int) -> Selection | None:
-    """What was asked, changed as little as possible so that the rule could admit it; None where nothing can be kept."""
+def _bent(rule: Rule, asked: Selection, now_ms: int) -> Selection | None:
     ids = rule.conditions.get("workflowRunIds")
     if isinstance(ids, RunIdCondition):
         return _fewer_ids(rule, ids, asked)
