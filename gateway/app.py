@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 
 import uuid_utils
 
@@ -37,6 +38,10 @@ from gateway.upstream import Upstream, UpstreamLimits, make_transport
 MAX_CONNECTIONS = 2048
 RESERVED_DESCRIPTORS = 64
 """Kept from connections for the audit log, the listener and upstream's name look-ups."""
+
+
+IMPORTED_LATE = ("anyio._backends._asyncio", "httpcore._backends.anyio")
+"""What libraries import at the first request: without a free descriptor it would fail after the intent."""
 
 
 class SystemClock:
@@ -166,6 +171,8 @@ def build(config: Config) -> Gateway:
     """
     forbid_core_dumps()
     quiet_libraries()
+    for module in IMPORTED_LATE:
+        import_module(module)
     policies = load_policies(config.policies)
     token = UpstreamToken(read_secret(config.upstream.token, os.environ))
     if config.upstream.token.env is not None:

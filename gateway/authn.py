@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime
 from gateway.cancel import Principal
 from gateway.config import CallerKey
 from gateway.errors import Unauthenticated
+from gateway.grammar import EARLIEST_MS
 
 MAX_CREDENTIAL_BYTES = 8192
 _DAY_MS = 86_400_000
@@ -29,7 +30,7 @@ class Authenticator:
     def __init__(self, keys: Iterable[CallerKey], *, token_digest: bytes) -> None:
         self._known = {key.digest: _Known(Principal(key.team, key.id), _end_of_day_ms(key.expires)) for key in keys}
         self._token_digest = token_digest
-        self._latest_ms = 0
+        self._latest_ms = EARLIEST_MS
 
     def authenticate(self, authorization: bytes | None, now_ms: int) -> Principal:
         """The principal behind an Authorization header at a time in Unix milliseconds.

@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterable
 
 MAX_RUN_ID = 128
 
+EARLIEST_MS = 1_767_225_600_000
+"""2026-01-01, Unix milliseconds: a clock that shows less is wrong, and nothing that hangs on the time is allowed."""
+
 _RUN_ID = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_RUN_ID}}}")
 _RUN_ID_PREFIX = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_RUN_ID}}}")
 _KEY = re.compile(r"[A-Za-z0-9_.-]+")
