@@ -170,6 +170,8 @@ def _refuse_unseen(file: str, text: str) -> None:
     before = text[: match.start()]
     line, column = before.count("\n") + 1, match.start() - before.rfind("\n")
     message = f"the character U+{ord(match[0]):04X} is not allowed: a reader would not see it"
+    if match[0] == "\t":
+        message = "a tab is not allowed: use spaces"
     raise InvalidConfiguration([Problem(file, line, column, message)])
 
 
