@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib import import_module
 
 import uuid_utils
 
@@ -21,9 +22,10 @@ from gateway.asgi import Edge, EdgeLimits, OperatorsLog
 from gateway.audit.log import AuditLog, AuditSettings
 from gateway.audit.segment import load_mac_key
 from gateway.authn import Authenticator
-from gateway.config import AuditConfig, Config
+from gateway.config import AuditConfig, Config, audit_problems
 from gateway.connections import Connections
 from gateway.credential import TokenHolder, UpstreamToken
+from gateway.errors import AuditFailure, InvalidConfiguration
 from gateway.hardening import forbid_core_dumps, raise_descriptor_limit
 from gateway.health import HealthApp, HealthPages, Unrecorded
 from gateway.identity.expiry import expiring
@@ -50,6 +52,10 @@ MAX_CONNECTIONS = 2048
 RESERVED_DESCRIPTORS = 64
 """Kept from connections for the audit log, the listeners and upstream's name look-ups."""
 HEALTH_CONNECTIONS = 16
+
+
+IMPORTED_LATE = ("anyio._backends._asyncio", "httpcore._backends.anyio")
+"""What libraries import at the first request: without a free descriptor it would fail after the intent."""
 
 
 class SystemClock:
@@ -169,6 +175,7 @@ class Gateway:
             proxies=TrustedProxies(self.config.trusted_proxies),
             clock=clock,
             limits=EdgeLimits(limits.max_body_bytes, limits.max_run_ids, limits.receive_timeout_s),
+            is_secret=self.credentials.token.is_in,
             log=self.log,
         )
 
@@ -197,11 +204,14 @@ def build(config: Config) -> Gateway:
 
     Raises:
         InvalidConfiguration: a policy file, a secret, an issuer's keys, or the listener's certificate cannot be used.
-        AuditFailure: the audit key cannot be read.
         OSError: an address cannot be bound.
     """
     forbid_core_dumps()
     quiet_libraries()
+    for module in IMPORTED_LATE:
+        import_module(module)
+    if problems := list(audit_problems(config.audit)):
+        raise InvalidConfiguration(problems)
     policies = load_policies(config.policies)
     credentials = _credentials(config)
     tls = tls_context(config.tls) if config.tls is not None else None
@@ -226,6 +236,8 @@ def _credentials(config: Config) -> _Credentials:
     source = config.upstream.token
     seen = fingerprint(source.file) if source.file is not None else None
     found = _Credentials(TokenHolder(UpstreamToken(read_secret(source, os.environ)), time.monotonic()))
+    if any(found.token.is_upstream_token(key.digest) for key in config.keys):
+        raise InvalidConfiguration([source.at.problem("a caller's key is the upstream token itself")])
     if source.file is not None:
         found.watched.append(WatchedFile(source.file, _token_reload(config, found.token), seen=seen))
     if source.env is not None:
@@ -259,5 +271,8 @@ def _key_set(issuer: JwtIssuer, issuers: Sequence[JwtIssuer], found: _Credential
 
 
 def _audit_settings(audit: AuditConfig) -> AuditSettings:
-    mac_key = load_mac_key(audit.mac_key) if audit.mac_key is not None else None
+    try:
+        mac_key = load_mac_key(audit.mac_key) if audit.mac_key is not None else None
+    except AuditFailure as exc:
+        raise InvalidConfiguration([audit.at.problem(str(exc))]) from exc
     return AuditSettings(directory=audit.directory, durability=audit.durability, stdout=audit.stdout, mac_key=mac_key)

@@ -63,7 +63,7 @@ class ByRunIds:
             raise ValueError("a list of run IDs cannot be empty: upstream would read it as every run")
         if len(set(self.run_ids)) != len(self.run_ids):
             raise ValueError("a run ID stands twice")
-        grammar.check_each("workflowRunIds", grammar.run_id, self.run_ids)
+        grammar.check_values("workflowRunIds", grammar.run_id, self.run_ids)
 
     @property
     def carried(self) -> frozenset[str]:
@@ -102,7 +102,7 @@ class ByFilter:
         grammar.check_each("flowControlKey", grammar.key, self.flow_control_keys)
         grammar.check_each("label", grammar.key, self.labels)
         dates = [date for date in (self.from_date, self.to_date) if date is not None]
-        if dates != sorted(dates) or not all(0 <= date < 10**13 for date in dates):
+        if dates != sorted(dates) or not all(10**12 <= date < 10**13 for date in dates):
             raise ValueError("dates are Unix milliseconds of 13 digits, fromDate not later than toDate")
 
     @property
@@ -118,9 +118,9 @@ class ByFilter:
         if self.exact:
             pairs.append(("workflowUrlExactMatch", "true"))
         if self.from_date is not None:
-            pairs.append(("fromDate", f"{self.from_date:013d}"))
+            pairs.append(("fromDate", str(self.from_date)))
         if self.to_date is not None:
-            pairs.append(("toDate", f"{self.to_date:013d}"))
+            pairs.append(("toDate", str(self.to_date)))
         pairs += [("callerIp", address) for address in self.caller_ips]
         pairs += [("flowControlKey", key) for key in self.flow_control_keys]
         pairs += [("label", label) for label in self.labels]

@@ -5,7 +5,9 @@ Secrets never enter it: it says where they are. Paths are relative to the file t
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -281,3 +283,13 @@ def _complete_upstream(raw: RawUpstream, base: Path) -> UpstreamSettings:
 def _complete_audit(raw: RawAudit, base: Path) -> AuditConfig:
     mac_key = None if raw.mac_key is None else base / raw.mac_key
     return AuditConfig(base / raw.directory, raw.durability, raw.stdout, mac_key, raw.at)
+
+
+def audit_problems(audit: AuditConfig) -> Iterator[Problem]:
+    """Why the audit directory cannot be used, as far as can be seen without writing to it."""
+    directory = audit.directory
+    existing = directory if directory.exists() else directory.parent
+    if not existing.is_dir():
+        yield audit.at.problem(f"the audit directory cannot be used: {existing} is no directory; make it")
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        yield audit.at.problem(f"the audit directory cannot be used: {existing} is not writable")

@@ -36,15 +36,15 @@ class Admission:
         self._uses: dict[Principal, _Use] = {}
 
     @contextmanager
-    def place(self, principal: Principal, monotonic_s: float) -> Iterator[None]:
-        """Holds a place for one request; `monotonic_s` is a monotonic clock in seconds.
+    def place(self, principal: Principal, monotonic_s: float, *, cost: int = 1) -> Iterator[None]:
+        """Holds a place for one request that counts for `cost`; `monotonic_s` is a monotonic clock in seconds.
 
         Raises:
             Throttled: the principal has asked for too much at once or within a minute.
             Overloaded: every place of the gateway is taken.
         """
         use = self._row(principal, monotonic_s)
-        self._spend(use, monotonic_s)
+        self._spend(use, monotonic_s, cost)
         if self._principal_in_flight and use.in_flight >= self._principal_in_flight:
             raise Throttled(
                 "in_flight",
@@ -72,7 +72,7 @@ class Admission:
         self._uses[principal] = use
         return use
 
-    def _spend(self, use: _Use, monotonic_s: float) -> None:
+    def _spend(self, use: _Use, monotonic_s: float, cost: int) -> None:
         if not self._per_minute:
             return
         rate_per_s = self._per_minute / 60
@@ -85,4 +85,5 @@ class Admission:
                 limit=self._per_minute,
                 retry_after_s=math.ceil((1 - use.tokens) / rate_per_s),
             )
-        use.tokens -= 1
+        # A request that costs more than is left is paid off later: it is not refused for its size.
+        use.tokens -= cost

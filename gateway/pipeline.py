@@ -110,6 +110,10 @@ class Pipeline:
         """Who the caller is and what it may do now."""
         return whoami(principal, self._policies, self._clock.now_ms())
 
+    def would_join(self, principal: Principal, request: CancelRequest) -> bool:
+        """Whether an identical request is in flight, so that nothing more would be sent for this one."""
+        return (principal, request) in self._flights
+
     async def run(self, principal: Principal, request: CancelRequest, arrival: Arrival) -> Denial | Settled:
         """Judges a request and, if permitted, sends it once or joins the identical one in flight.
 
@@ -121,10 +125,10 @@ class Pipeline:
         if isinstance(decision, Denial):
             await self._audit.note("denied", self._denied(principal, request, decision, arrival))
             return decision
-        if self._stopping:
-            raise ShuttingDown("stopping", STOPPING)
         plan = self._plan(principal, request, decision, arrival)
         flight = self._flights.get((principal, request))
+        if flight is None and self._stopping:
+            raise ShuttingDown("stopping", STOPPING)
         if flight is not None:
             joins = flight.plan.decision_id
             members = joined_members(plan.decision_id, joins=joins, principal=principal, remote=arrival.remote)

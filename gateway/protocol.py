@@ -171,7 +171,9 @@ class EdgeProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """The answer is written; the connection is idle unless requests are queued that will still be answered."""
         super().on_response_complete()
-        if not self.pipeline or self.transport.is_closing():
+        cycle: RequestResponseCycle | None = self.cycle
+        running = cycle is not None and not cycle.response_complete
+        if (not self.pipeline and not running) or self.transport.is_closing():
             self._settings.connections.idle(self)
         self._watch_taking()
 

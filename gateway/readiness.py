@@ -8,6 +8,15 @@ from typing import Protocol
 
 from gateway.audit.log import AuditState
 
+_AUDIT_ADVICE = {
+    "full": "the disk is full, make room",
+    "failed": "a write failed, check the disk and the mount of the audit directory",
+    "unclosed": "a closing record is not on disk yet, make room or check the disk and the mount",
+    "slow": "the disk takes longer than 2 s for a write",
+    "queue": "more records wait than the disk takes",
+    "stopped": "the log is closed",
+}
+
 
 class AuditStatePort(Protocol):
     """The audit log as far as it is asked here."""
@@ -33,8 +42,8 @@ class Ready:
         stopping = self.stopping()
         ready = state.ready and not stopping
         members: dict[str, object] = {
-            "status": "ready" if ready else "not ready",
-            "reason": "shutting_down" if stopping else None if state.ready else f"audit: {state.reason}",
+            "state": "ready" if ready else "not ready",
+            "reason": "shutting_down" if stopping else None if state.ready else _audit_words(state.reason),
             "policy_digest": self.policy_digest(),
             "audit": {
                 "ready": state.ready,
@@ -49,3 +58,8 @@ class Ready:
             "notices": self.notices(),
         }
         return ready, members
+
+
+def _audit_words(cause: str | None) -> str:
+    """What is wrong with the audit log, and what to do, behind the log's own word for it."""
+    return f"audit {cause}: {_AUDIT_ADVICE.get(str(cause), 'see the audit section of the operations page')}"

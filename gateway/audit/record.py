@@ -45,9 +45,9 @@ def denied_members(
     policy_digest: str,
     upstream: str,
 ) -> Members:
-    """What policy refused: the members of an intent, with nothing narrowed and no orders."""
+    """What policy refused: the members of an intent; nothing is effective, narrowed or ordered."""
     members = _judged(decision_id, principal=principal, asked=asked, verdict=denial, remote=remote)
-    members |= {"policy_digest": policy_digest, "upstream": upstream}
+    members |= {"effective": {}, "policy_digest": policy_digest, "upstream": upstream}
     return members
 
 

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from gateway.config import AuditConfig, Config, load_config, named_policies
-from gateway.errors import InvalidConfiguration, Problem
+from gateway.audit.segment import load_mac_key
+from gateway.config import Config, audit_problems, load_config, named_policies
+from gateway.credential import UpstreamToken
+from gateway.errors import AuditFailure, InvalidConfiguration, Problem
 from gateway.identity.expiry import expiring
 from gateway.identity.sources import key_file
 from gateway.listeners import tls_context
@@ -17,7 +19,7 @@ from gateway.policy.load import load_policies
 from gateway.policy.model import Effect, Rule
 from gateway.policy.rules import Policies
 from gateway.policy.vocabulary import FILTERS
-from gateway.secret import SecretSource, read_secret
+from gateway.secret import read_secret
 
 OK, INVALID = 0, 3
 
@@ -77,15 +79,23 @@ def _load(path: Path, problems: list[Problem]) -> tuple[Config | None, Policies 
     return config, policies
 
 
+def _secret_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
+    try:
+        token = read_secret(config.upstream.token, environ)
+    except InvalidConfiguration as exc:
+        yield from exc.problems
+    else:
+        if any(key.digest == UpstreamToken(token).digest for key in config.keys):
+            yield config.upstream.token.at.problem("a caller's key is the upstream token itself")
+    try:
+        if config.audit.mac_key is not None:
+            load_mac_key(config.audit.mac_key)
+    except AuditFailure as exc:
+        yield config.audit.at.problem(str(exc))
+
+
 def _machine_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
-    sources = [config.upstream.token]
-    if config.audit.mac_key:
-        sources.append(SecretSource(config.audit.mac_key, None, config.audit.at))
-    for source in sources:
-        try:
-            read_secret(source, environ)
-        except InvalidConfiguration as exc:
-            yield from exc.problems
+    yield from _secret_problems(config, environ)
     for issuer in config.issuers:
         try:
             if issuer.jwks.file is not None:
@@ -97,16 +107,7 @@ def _machine_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Pr
             tls_context(config.tls)
         except InvalidConfiguration as exc:
             yield from exc.problems
-    yield from _audit_problems(config.audit)
-
-
-def _audit_problems(audit: AuditConfig) -> Iterator[Problem]:
-    directory = audit.directory
-    existing = directory if directory.exists() else directory.parent
-    if not existing.is_dir():
-        yield audit.at.problem(f"the audit directory cannot be used: {existing} is no directory")
-    elif not os.access(existing, os.W_OK | os.X_OK):
-        yield audit.at.problem(f"the audit directory cannot be used: {existing} is not writable")
+    yield from audit_problems(config.audit)
 
 
 def _bounds_filter_by_count(rule: Rule) -> bool:

@@ -127,7 +127,10 @@ def _nearest(rules: TeamRules, request: CancelRequest, now_ms: int) -> dict[str,
     for candidate in candidates_near(rules, request, now_ms):
         effective = permitted(rules, candidate, now_ms)
         if effective is not None:
-            return effective.wire()
+            wire = effective.wire()
+            if isinstance(effective.selection, ByRunIds):
+                del wire["count"]  # nothing may stand beside run IDs in a request
+            return wire
     return None
 
 

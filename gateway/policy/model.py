@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from gateway.cancel import ByFilter, ByRunIds, Selection
+from gateway.grammar import EARLIEST_MS
 
 TO_DATE_LEAD_MS = 60_000
 """How far ahead of now a `toDate` may lie under `within_last`."""
@@ -89,8 +90,9 @@ def at_or_below(url: str, prefix: str) -> bool:
 
 
 def _denied_below(url: str, prefix: str) -> bool:
-    # For a deny the same page with a ?query counts as below as well: when in doubt, it overlaps.
-    return at_or_below(url, prefix) or url.startswith(prefix + "?")
+    # For a deny the page itself, with or without a closing / or a ?query, counts as below: when in doubt, it overlaps.
+    page = prefix.rstrip("/")
+    return at_or_below(url, page) or url.startswith(page + "?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,7 @@ class CreatedCondition:
         assert isinstance(selection, ByFilter)
         start, end = selection.from_date, selection.to_date
         if self.within_last_ms is not None:
-            if start is None or start < now_ms - self.within_last_ms:
+            if now_ms < EARLIEST_MS or start is None or start < now_ms - self.within_last_ms:
                 return False
             if end is not None and end > now_ms + TO_DATE_LEAD_MS:
                 return False
@@ -170,7 +172,7 @@ class CreatedCondition:
 
     def overlaps(self, selection: Selection, now_ms: int) -> bool:
         assert isinstance(selection, ByFilter)
-        if self.within_last_ms is None or selection.to_date is None:
+        if self.within_last_ms is None or selection.to_date is None or now_ms < EARLIEST_MS:
             return True
         return selection.to_date >= now_ms - self.within_last_ms
 
