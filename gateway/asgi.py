@@ -171,7 +171,7 @@ class Edge:
             return await self._cancelled(exchange, principal, await self._request(exchange))
 
     async def _joined(self, exchange: _Exchange, principal: Principal, limited: Refusal) -> Answer | Settled:
-        """Above a limit only the repeat of a cancel in flight gets through: that nothing was sent would be untrue of it."""
+        """Above a limit only the repeat of a cancel in flight gets through: its cancel has been sent already."""
         try:
             _route(exchange.scope["method"], exchange.scope["raw_path"])
             request = await self._request(exchange)

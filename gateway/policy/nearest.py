@@ -38,7 +38,8 @@ def candidates_near(rules: TeamRules, request: CancelRequest, now_ms: int) -> It
 def _spellings(asked: Selection) -> Iterator[Selection]:
     """A URL prefix with its closing `/` first: the same runs as far as a rule with a boundary can admit them."""
     if isinstance(asked, ByFilter) and asked.workflow_urls and not asked.exact:
-        yield replace(asked, workflow_urls=tuple(url.rstrip("/") + "/" for url in asked.workflow_urls))
+        closed = dict.fromkeys(url.rstrip("/") + "/" for url in asked.workflow_urls)
+        yield replace(asked, workflow_urls=tuple(closed))
     yield asked
 
 

@@ -74,7 +74,7 @@ async def test_a_duration_is_never_negative() -> None:
 def test_a_clock_before_this_project_existed_opens_no_window() -> None:
     """With a clock in 1970 every date would lie within the last day: nothing is contained, everything overlaps."""
     last_day = CreatedCondition(within_last_ms=24 * HOUR_MS)
-    since_ever, long_ago = ByFilter(labels=("x",), from_date=1), ByFilter(labels=("x",), to_date=1)
+    since_ever, long_ago = ByFilter(labels=("x",), from_date=10**12), ByFilter(labels=("x",), to_date=10**12)
     assert not last_day.contains(since_ever, 60_000)
     assert last_day.overlaps(long_ago, 60_000)
 
