@@ -54,6 +54,21 @@ $(CLIENTS)/node_modules/.package-lock.json: $(CLIENTS)/package.json $(CLIENTS)/p
 	  cd $(CLIENTS) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && touch node_modules/.package-lock.json; \
 	else echo 'npm is not here: the tests of the official clients will not run'; fi
 
+# ---------------------------------------------------------------- longer proofs, with their figures in docs/reliability.md
+
+.PHONY: crash disk fuzz controls
+crash: $(VENV)/.dev
+	$(BIN)/python -m tests.reliability.crash --rounds 1000
+
+disk: $(VENV)/.dev
+	$(BIN)/python -m tests.reliability.disk
+
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m tests.reliability.fuzz --minutes 10
+
+controls: $(VENV)/.dev
+	$(BIN)/python -m tests.reliability.controls
+
 # ---------------------------------------------------------------- for maintainers
 
 # run.txt is what the image holds; the others add to it and agree with it.
@@ -63,6 +78,7 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 lock: $(VENV)/.dev
 	$(BIN)/$(LOCK) --extra dev -o requirements/dev.txt
 	$(BIN)/$(LOCK) -c requirements/dev.txt -o requirements/run.txt
+	$(BIN)/$(subst pyproject.toml,requirements/fuzz.in,$(LOCK)) -c requirements/run.txt -o requirements/fuzz.txt
 	echo 'hatchling' | $(BIN)/$(subst pyproject.toml,-,$(LOCK)) -c requirements/dev.txt -o requirements/build.txt
 
 wheel: $(VENV)/.run

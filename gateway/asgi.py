@@ -7,6 +7,8 @@ without a key may not learn which paths exist.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -17,11 +19,22 @@ from starlette.types import Receive, Scope, Send
 from gateway import problems
 from gateway.authn import Authenticator
 from gateway.cancel import ByRunIds, CancelRequest, Denial, Principal
-from gateway.errors import MalformedRequest, MethodNotAllowed, NotFound, ReceiveTimeout, Refusal, TooLarge
+from gateway.errors import (
+    AuditUnavailable,
+    MalformedRequest,
+    MethodNotAllowed,
+    NotFound,
+    Overloaded,
+    ReceiveTimeout,
+    Refusal,
+    Throttled,
+    TooLarge,
+)
 from gateway.explaining import question_in
 from gateway.framing import BROKEN_BODY
 from gateway.health import HealthPages
 from gateway.limits import Admission
+from gateway.outcome import Cancelled
 from gateway.pipeline import Arrival, Clock, Pipeline, Settled
 from gateway.problems import Answer
 from gateway.proxies import TrustedProxies
@@ -29,6 +42,7 @@ from gateway.read import Body, parse_cancel, parse_reason
 from gateway.refusals import RefusalLog
 
 CANCEL_PATH = b"/v2/workflows/runs"
+COST_BYTES = 8192
 WHOAMI_PATH = b"/gateway/v1/whoami"
 EXPLAIN_PATH = b"/gateway/v1/explain"
 PATHS = {CANCEL_PATH: "DELETE", WHOAMI_PATH: "GET", EXPLAIN_PATH: "POST"}
@@ -78,6 +92,11 @@ class _Exchange:
         if broken is not None:
             raise broken
 
+    def cost(self) -> int:
+        """How many requests this one counts for: a large one takes as much of the record as many small ones."""
+        lengths = [int(length) for length in self.header(b"content-length") if length.isdigit()]
+        return 1 + (len(self.scope["query_string"]) + sum(lengths)) // COST_BYTES
+
     async def gone(self) -> bool:
         try:
             return await Request(self.scope, self.receive).is_disconnected()
@@ -99,6 +118,7 @@ class Edge:
         proxies: TrustedProxies,
         clock: Clock,
         limits: EdgeLimits,
+        is_secret: Callable[[str], bool],
         log: OperatorsLog,
     ) -> None:
         self._authenticator = authenticator
@@ -109,6 +129,7 @@ class Edge:
         self._proxies = proxies
         self._clock = clock
         self._limits = limits
+        self._is_secret = is_secret
         self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -118,6 +139,8 @@ class Edge:
             page = self._pages.page(scope["method"], scope["raw_path"], exchange.decision_id)
             answer = page or await self._authenticated(exchange)
         except Refusal as refused:
+            if isinstance(refused, AuditUnavailable):
+                self._log.error(refused.code, decision_id=exchange.decision_id, cause=refused.cause)
             await self._refusals.record(
                 refused, decision_id=exchange.decision_id, remote=exchange.remote, principal=exchange.principal
             )
@@ -138,37 +161,74 @@ class Edge:
             raise MalformedRequest("two_credentials", "Send one Authorization header.")
         principal = self._authenticator.authenticate(credentials[0] if credentials else None, self._clock.now_ms())
         exchange.principal = principal
-        with self._admission.place(principal, self._clock.monotonic_s()):
+        with ExitStack() as held:
+            try:
+                held.enter_context(self._admission.place(principal, self._clock.monotonic_s(), cost=exchange.cost()))
+            except (Throttled, Overloaded) as limited:
+                return await self._joined(exchange, principal, limited)
             path = _route(exchange.scope["method"], exchange.scope["raw_path"])
             if path == WHOAMI_PATH:
                 members = self._pipeline.whoami(principal)
                 return problems.status_page(200, members, exchange.decision_id)
-            reason = parse_reason(exchange.header(b"gateway-reason"))
             if path == EXPLAIN_PATH:
                 return await self._explained(exchange, principal)
-            request = parse_cancel(exchange.scope["query_string"], await self._body(exchange))
-            request = replace(request, reason=reason)
-            self._check_ids(request)
-            arrival = Arrival(exchange.decision_id, exchange.remote, exchange.gone)
-            result = await self._pipeline.run(principal, request, arrival)
+            return await self._cancelled(exchange, principal, await self._request(exchange))
+
+    async def _joined(self, exchange: _Exchange, principal: Principal, limited: Refusal) -> Answer | Settled:
+        """Above a limit only the repeat of a cancel in flight gets through: its cancel has been sent already."""
+        try:
+            path = _route(exchange.scope["method"], exchange.scope["raw_path"])
+            request = await self._request(exchange)
+        except Refusal:
+            raise limited from None
+        if path != CANCEL_PATH or not self._pipeline.would_join(principal, request):
+            raise limited
+        return await self._cancelled(exchange, principal, request)
+
+    async def _request(self, exchange: _Exchange) -> CancelRequest:
+        reason = parse_reason(exchange.header(b"gateway-reason"))
+        request = parse_cancel(exchange.scope["query_string"], await self._body(exchange))
+        return self._checked(replace(request, reason=reason))
+
+    def _checked(self, request: CancelRequest) -> CancelRequest:
+        """The request, if it may be recorded: not too many run IDs, and no secret in it."""
+        self._check_ids(request)
+        values = [value for _, value in request.selection.pairs()]
+        if any(self._is_secret(value) for value in (*values, request.reason or "")):
+            raise MalformedRequest("secret_in_request", "The request holds a secret where a value should be.")
+        return request
+
+    async def _cancelled(self, exchange: _Exchange, principal: Principal, request: CancelRequest) -> Answer | Settled:
+        arrival = Arrival(exchange.decision_id, exchange.remote, exchange.gone)
+        result = await self._pipeline.run(principal, request, arrival)
         return problems.denial(result, exchange.decision_id) if isinstance(result, Denial) else result
 
     async def _explained(self, exchange: _Exchange, principal: Principal) -> Answer:
         if exchange.scope["query_string"]:
             raise MalformedRequest("query", "The request in question stands in the body, not in the query.")
-        request = question_in(await self._body(exchange))
-        self._check_ids(request)
+        request = self._checked(question_in(await self._body(exchange)))
         arrival = Arrival(exchange.decision_id, exchange.remote, exchange.gone)
         members = await self._pipeline.explain(principal, request, arrival)
         return problems.status_page(200, members, exchange.decision_id)
 
     async def _deliver(self, exchange: _Exchange, settled: Settled, send: Send) -> None:
         gone = True
+        self._tell_operators(settled)
         try:
             gone = await exchange.gone()
             await _write(exchange, problems.outcome(settled.plan, settled.outcome, exchange.decision_id), send)
         finally:
             self._pipeline.answered(settled, caller_gone=gone)
+
+    def _tell_operators(self, settled: Settled) -> None:
+        """One line for every call that did not do what it was sent for; what callers did is in the audit log."""
+        outcome, decision_id = settled.outcome, settled.plan.decision_id
+        if not isinstance(outcome, Cancelled):
+            cause = getattr(outcome, "cause", None)
+            status = outcome.upstream_status
+            self._log.error(f"upstream_{outcome.name}", decision_id=decision_id, cause=cause, upstream_status=status)
+        elif (over := outcome.cancelled - sum(order.count for order in settled.plan.orders)) > 0:
+            self._log.error("over_cancelled", decision_id=decision_id, cancelled=outcome.cancelled, over_cancelled=over)
 
     def _check_length(self, exchange: _Exchange) -> None:
         for length in exchange.header(b"content-length"):

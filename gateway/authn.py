@@ -9,12 +9,21 @@ from datetime import UTC, date, datetime
 
 from gateway.cancel import Principal
 from gateway.errors import Unauthenticated
+from gateway.grammar import EARLIEST_MS
 from gateway.identity.settings import CallerKey
 from gateway.identity.tokens import TokenVerifier
 
 MAX_CREDENTIAL_BYTES = 8192
 _DAY_MS = 86_400_000
 _BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +([!-~]+)")
+
+
+class ExpiredKey(Unauthenticated):
+    """A key whose last day is past; the answer is that of every stranger, the record names whose key it was."""
+
+    def __init__(self, principal: Principal) -> None:
+        self.principal = principal
+        super().__init__("expired_key")
 
 
 class Authenticator:
@@ -30,7 +39,7 @@ class Authenticator:
         self._known = {key.digest: _known(key) for key in keys}
         self._is_upstream_token = is_upstream_token
         self._tokens = tokens
-        self._latest_ms = 0
+        self._latest_ms = EARLIEST_MS
 
     def authenticate(self, authorization: bytes | None, now_ms: int) -> Principal:
         """The principal behind an Authorization header at a time in Unix milliseconds.
@@ -44,13 +53,13 @@ class Authenticator:
         if match is None or len(authorization) > MAX_CREDENTIAL_BYTES:
             raise Unauthenticated("not_bearer")
         digest = hashlib.sha256(match[1]).digest()
+        # A clock that steps back revives no key and no token.
+        self._latest_ms = max(self._latest_ms, now_ms)
         known = self._known.get(digest)
         if known is None:
             return self._stranger(match[1].decode("ascii"), digest)
-        # A clock that steps back revives no key.
-        self._latest_ms = max(self._latest_ms, now_ms)
         if known.expires_ms is not None and self._latest_ms >= known.expires_ms:
-            raise Unauthenticated("expired_key")
+            raise ExpiredKey(known)
         return known
 
     def _stranger(self, credential: str, digest: bytes) -> Principal:
@@ -58,7 +67,7 @@ class Authenticator:
             raise Unauthenticated("upstream_token")
         if self._tokens is None or not self._tokens.is_token(credential):
             raise Unauthenticated("unknown_key")
-        return self._tokens.verify(credential)
+        return self._tokens.verify(credential, now_ms=self._latest_ms)
 
 
 def _known(key: CallerKey) -> Principal:

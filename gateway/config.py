@@ -5,18 +5,20 @@ Secrets never enter it: it says where they are. Paths are relative to the file t
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal
 
 from gateway import endpoints
-from gateway.document.fields import Bool, Choice, Int, Text, word
+from gateway.document.fields import Bool, Choice, Int, Text
 from gateway.document.file import parse_document, read_file
-from gateway.document.nodes import Place
+from gateway.document.nodes import Mapping, Place
 from gateway.document.shapes import ListOf, Present, Shape, may, need
-from gateway.endpoints import Listen, Origin, UnixListen
+from gateway.endpoints import Health, Listen, Origin, TlsFiles, UnixListen
 from gateway.errors import InvalidConfiguration, Problem
 from gateway.identity.settings import CallerKey, JwtIssuer, RawCallers, callers
 from gateway.secret import SecretSource
@@ -74,21 +76,6 @@ class Limits:
     receive_timeout_s: int = 10
     max_in_flight: int = 256
     per_principal: PerPrincipal = PerPrincipal()
-
-
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """The listener's certificate chain and private key, PEM files."""
-
-    certificate: Path
-    key: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """A second listener for `/healthz` and `/readyz` alone, without TLS."""
-
-    listen: Listen
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +143,13 @@ def load_config(path: Path) -> Config:
     Raises: InvalidConfiguration with every problem of the file.
     """
     node, problems = parse_document(str(path), read_file(path).content)
-    raw = config_file().read(node, problems)
+    raw, base = config_file().read(node, problems), path.absolute().parent
+    if raw is not None and isinstance(node, Mapping):
+        keys = {key.text: key.place for key, _ in node.members}
+        problems += endpoints.clashes(raw.listen, raw.health, keys=keys, base=base)
     if problems or raw is None:
         raise InvalidConfiguration(problems)
-    return _complete(raw, path.absolute().parent)
+    return _complete(raw, base)
 
 
 def named_policies(path: Path) -> Path | None:
@@ -185,7 +175,7 @@ def config_file() -> Shape[RawConfig]:
         "trusted_proxies": may(ListOf(Text(endpoints.network), min_items=0)),
         "shutdown_grace_s": may(Int(1, _MAX_SECONDS)),
         "socket_mode": may(Text(endpoints.socket_mode, "0[0-7]{3}")),
-        "tls": may(Shape(TlsFiles, {"certificate": need(Text(Path)), "key": need(Text(Path))})),
+        "tls": may(Shape(TlsFiles, {"certificate": need(Text(Path)), "key": need(Text(Path))}, located=True)),
         "health": may(Shape(Health, {"listen": need(Text(endpoints.address))})),
     }
     return Shape(RawConfig, keys)
@@ -255,7 +245,7 @@ def _complete(raw: RawConfig, base: Path) -> Config:
     return Config(
         listen=UnixListen(base / raw.listen.path) if isinstance(raw.listen, UnixListen) else raw.listen,
         socket_mode=raw.socket_mode,
-        tls=TlsFiles(base / raw.tls.certificate, base / raw.tls.key) if raw.tls is not None else None,
+        tls=_complete_tls(raw.tls, base) if raw.tls is not None else None,
         health=raw.health,
         upstream=_complete_upstream(raw.upstream, base),
         keys=raw.callers.keys,
@@ -266,6 +256,10 @@ def _complete(raw: RawConfig, base: Path) -> Config:
         trusted_proxies=raw.trusted_proxies,
         shutdown_grace_s=raw.shutdown_grace_s,
     )
+
+
+def _complete_tls(tls: TlsFiles, base: Path) -> TlsFiles:
+    return replace(tls, certificate=base / tls.certificate, key=base / tls.key)
 
 
 def _complete_issuer(issuer: JwtIssuer, base: Path) -> JwtIssuer:
@@ -289,3 +283,13 @@ def _complete_upstream(raw: RawUpstream, base: Path) -> UpstreamSettings:
 def _complete_audit(raw: RawAudit, base: Path) -> AuditConfig:
     mac_key = None if raw.mac_key is None else base / raw.mac_key
     return AuditConfig(base / raw.directory, raw.durability, raw.stdout, mac_key, raw.at)
+
+
+def audit_problems(audit: AuditConfig) -> Iterator[Problem]:
+    """Why the audit directory cannot be used, as far as can be seen without writing to it."""
+    directory = audit.directory
+    existing = directory if directory.exists() else directory.parent
+    if not existing.is_dir():
+        yield audit.at.problem(f"the audit directory cannot be used: {existing} is no directory; make it")
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        yield audit.at.problem(f"the audit directory cannot be used: {existing} is not writable")

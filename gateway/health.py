@@ -32,7 +32,7 @@ class HealthPages:
         if method != "GET":
             raise MethodNotAllowed("GET", "This page is only read: use GET.")
         if path == b"/healthz":
-            return problems.status_page(200, {"status": "ok"}, decision_id)
+            return problems.status_page(200, {"state": "alive"}, decision_id)
         ready, members = self._readiness.report()
         return problems.status_page(200 if ready else 503, members, decision_id)
 
@@ -52,4 +52,12 @@ class HealthApp:
                 raise NotFound("path", "This listener has /healthz and /readyz, nothing else.")
         except Refusal as refused:
             answer = problems.refusal(refused, decision_id)
-        await problems.write(answer, send)
+        # A probe comes alone, and a body that nobody reads keeps the connection from carrying another request.
+        await problems.write(answer, send, more=[(b"connection", b"close")])
+
+
+class Unrecorded:
+    """Where refusals of the health listener go: it takes no credential and nothing can be done there."""
+
+    def record_soon(self, refusal: Refusal, *, decision_id: str, remote: str | None) -> None:
+        """Leaves no trace, so that a stranger at this listener cannot fill the record."""

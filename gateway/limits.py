@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from gateway.cancel import Principal
 from gateway.errors import Overloaded, Throttled
 
-
 MAX_PRINCIPALS = 10_000
+"""How many rows are kept."""
 
 
 @dataclass(slots=True)
@@ -24,8 +24,8 @@ class _Use:
 class Admission:
     """Places for requests in flight, and a token bucket of a minute's requests for each principal; 0 is no limit.
 
-    Tokens may bring ever new subjects, so the table is bounded: the row that was asked for longest ago gives way, unless
-    it has a request in flight. What it forgets is a minute old at least, or one of very many principals.
+    Tokens may bring ever new subjects, so the table is bounded: the row that was asked for longest ago gives way,
+    unless it has a request in flight. Whoever is forgotten starts again with a full minute.
     """
 
     def __init__(self, *, max_in_flight: int, principal_in_flight: int, requests_per_minute: int) -> None:
@@ -36,15 +36,15 @@ class Admission:
         self._uses: dict[Principal, _Use] = {}
 
     @contextmanager
-    def place(self, principal: Principal, monotonic_s: float) -> Iterator[None]:
-        """Holds a place for one request; `monotonic_s` is a monotonic clock in seconds.
+    def place(self, principal: Principal, monotonic_s: float, *, cost: int = 1) -> Iterator[None]:
+        """Holds a place for one request that counts for `cost`; `monotonic_s` is a monotonic clock in seconds.
 
         Raises:
             Throttled: the principal has asked for too much at once or within a minute.
             Overloaded: every place of the gateway is taken.
         """
         use = self._row(principal, monotonic_s)
-        self._spend(use, monotonic_s)
+        self._spend(use, monotonic_s, cost)
         if self._principal_in_flight and use.in_flight >= self._principal_in_flight:
             raise Throttled(
                 "in_flight",
@@ -72,7 +72,7 @@ class Admission:
         self._uses[principal] = use
         return use
 
-    def _spend(self, use: _Use, monotonic_s: float) -> None:
+    def _spend(self, use: _Use, monotonic_s: float, cost: int) -> None:
         if not self._per_minute:
             return
         rate_per_s = self._per_minute / 60
@@ -85,4 +85,5 @@ class Admission:
                 limit=self._per_minute,
                 retry_after_s=math.ceil((1 - use.tokens) / rate_per_s),
             )
-        use.tokens -= 1
+        # A request that costs more than is left is paid off later: it is not refused for its size.
+        use.tokens -= cost

@@ -16,21 +16,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.audit.record import Closing, denied_members, explained_members, joined_members
-from gateway.cancel import (
-    Cancelled,
-    CancelRequest,
-    Denial,
-    NotSent,
-    Order,
-    Outcome,
-    Permit,
-    Plan,
-    Principal,
-    Receipt,
-    Unknown,
-)
+from gateway.cancel import CancelRequest, Denial, Order, Permit, Plan, Principal, Receipt
 from gateway.errors import ShuttingDown
 from gateway.explaining import answer
+from gateway.outcome import Cancelled, NotSent, Outcome, Unknown
 from gateway.policy.decide import decide
 from gateway.policy.rules import Policies
 from gateway.policy_tools.explain import explain
@@ -124,6 +113,10 @@ class Pipeline:
         """Who the caller is and what it may do now."""
         return whoami(principal, self._policies, self._clock.now_ms())
 
+    def would_join(self, principal: Principal, request: CancelRequest) -> bool:
+        """Whether an identical request is in flight, so that nothing more would be sent for this one."""
+        return (principal, request) in self._flights
+
     async def explain(self, principal: Principal, request: CancelRequest, arrival: Arrival) -> dict[str, object]:
         """Why the request would be decided as it would be now; recorded, and never sent."""
         # In a thread: with 10,000 rules it takes long enough to be felt by other callers.
@@ -150,10 +143,10 @@ class Pipeline:
         if isinstance(decision, Denial):
             await self._audit.note("denied", self._denied(principal, request, decision, arrival))
             return decision
-        if self._stopping:
-            raise ShuttingDown("stopping", STOPPING)
         plan = self._plan(principal, request, decision, arrival)
         flight = self._flights.get((principal, request))
+        if flight is None and self._stopping:
+            raise ShuttingDown("stopping", STOPPING)
         if flight is not None:
             joins = flight.plan.decision_id
             members = joined_members(plan.decision_id, joins=joins, principal=principal, remote=arrival.remote)

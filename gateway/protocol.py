@@ -12,7 +12,7 @@ import asyncio
 import http
 import socket
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import httptools
 import uuid_utils
@@ -25,12 +25,18 @@ from gateway.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge
 from gateway.framing import BROKEN_BODY, Head, check_head
 from gateway.listeners import unix_peer
 from gateway.problems import Answer
-from gateway.refusals import RefusalLog
 
 MAX_PIPELINED = 8
 MAX_HEADERS = 100
 SEND_BUFFER_BYTES = 32_768
 """What the kernel may hold of answers that a caller does not take: it would let it grow to megabytes; one is 2 kB."""
+
+
+class RefusalPort(Protocol):
+    """Where what is refused before ASGI is recorded."""
+
+    def record_soon(self, refusal: Refusal, *, decision_id: str, remote: str | None) -> None:
+        """Records one refusal of a stranger; never raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,7 @@ class ProtocolSettings:
     max_target_bytes: int
     max_header_bytes: int
     receive_timeout_s: float
-    refusals: RefusalLog
+    refusals: RefusalPort
     connections: Connections
 
 
@@ -165,7 +171,9 @@ class EdgeProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """The answer is written; the connection is idle unless requests are queued that will still be answered."""
         super().on_response_complete()
-        if not self.pipeline or self.transport.is_closing():
+        cycle: RequestResponseCycle | None = self.cycle
+        running = cycle is not None and not cycle.response_complete
+        if (not self.pipeline and not running) or self.transport.is_closing():
             self._settings.connections.idle(self)
         self._watch_taking()
 

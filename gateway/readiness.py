@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, timedelta
 from typing import Protocol
 
 from gateway.audit.log import AuditState
-from gateway.identity.settings import CallerKey
 
-SOON = timedelta(days=14)
+_AUDIT_ADVICE = {
+    "full": "the disk is full, make room",
+    "failed": "a write failed, check the disk and the mount of the audit directory",
+    "unclosed": "a closing record is not on disk yet, make room or check the disk and the mount",
+    "slow": "the disk takes longer than 2 s for a write",
+    "queue": "more records wait than the disk takes",
+    "stopped": "the log is closed",
+}
 
 
 class AuditStatePort(Protocol):
@@ -37,8 +42,8 @@ class Ready:
         stopping = self.stopping()
         ready = state.ready and not stopping
         members: dict[str, object] = {
-            "status": "ready" if ready else "not ready",
-            "reason": "shutting_down" if stopping else None if state.ready else f"audit: {state.reason}",
+            "state": "ready" if ready else "not ready",
+            "reason": "shutting_down" if stopping else None if state.ready else _audit_words(state.reason),
             "policy_digest": self.policy_digest(),
             "audit": {
                 "ready": state.ready,
@@ -55,11 +60,6 @@ class Ready:
         return ready, members
 
 
-def expiring(keys: Sequence[CallerKey], today: date) -> list[str]:
-    """A sentence for each key whose last day is past or within fourteen days."""
-    ending = [key for key in keys if key.expires is not None and key.expires - today <= SOON]
-    return [f"the key {key.team}/{key.id} {_ends(key.expires, today)}" for key in ending if key.expires is not None]
-
-
-def _ends(last: date, today: date) -> str:
-    return f"has expired on {last}" if last < today else f"expires after {last}"
+def _audit_words(cause: str | None) -> str:
+    """What is wrong with the audit log, and what to do, behind the log's own word for it."""
+    return f"audit {cause}: {_AUDIT_ADVICE.get(str(cause), 'see the audit section of the operations page')}"

@@ -7,13 +7,14 @@ import contextlib
 import functools
 import signal
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from gateway.config import TlsFiles
+from gateway.listeners import BACKLOG
 from gateway.protocol import EdgeProtocol, ProtocolSettings
 
 CLOSING_S = 3
@@ -27,7 +28,7 @@ class Listener:
     app: ASGIApp
     socket: socket.socket
     settings: ProtocolSettings
-    tls: TlsFiles | None = None
+    tls: ssl.SSLContext | None = None
 
 
 class StopSignals:
@@ -55,9 +56,30 @@ class StopSignals:
 class _Server(uvicorn.Server):
     """uvicorn without its signal handling, which would end the process before the log is closed."""
 
+    def __init__(self, listener: Listener, grace_s: int) -> None:
+        super().__init__(_uvicorn_config(listener, grace_s))
+        self.listener = listener
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's for one given socket, and with a deadline for the TLS handshake, which is 60 s otherwise."""
+        await self.lifespan.startup()
+        settings, tls = self.listener.settings, self.listener.tls
+        connection = functools.partial(
+            EdgeProtocol, settings=settings, config=self.config, server_state=self.server_state, app_state={}
+        )
+        server = await asyncio.get_running_loop().create_server(
+            connection,
+            sock=self.listener.socket,
+            backlog=BACKLOG,
+            ssl=tls,
+            ssl_handshake_timeout=settings.receive_timeout_s if tls is not None else None,
+        )
+        self.servers = [server]
+        self.started = True
 
 
 async def serve_until_stopped(
@@ -68,7 +90,7 @@ async def serve_until_stopped(
     The first signal lets them finish within the grace period; a second gives them up at once, on the record. The
     first listener is that of callers; the others answer for as long as it does.
     """
-    servers = [_Server(_uvicorn_config(listener, grace_s)) for listener in listeners]
+    servers = [_Server(listener, grace_s) for listener in listeners]
     stops: list[asyncio.Future[None]] = []
 
     def end() -> None:
@@ -76,9 +98,7 @@ async def serve_until_stopped(
         servers[0].should_exit = True
 
     signals.tell(end)
-    running = [
-        asyncio.create_task(server.serve([one.socket])) for server, one in zip(servers, listeners, strict=True)
-    ]
+    running = [asyncio.create_task(server.serve([server.listener.socket])) for server in servers]
     await running[0]
     for server in servers:
         server.should_exit = True
@@ -89,7 +109,7 @@ def _uvicorn_config(listener: Listener, grace_s: int) -> uvicorn.Config:
     return uvicorn.Config(
         listener.app,
         loop="none",
-        http=functools.partial(EdgeProtocol, settings=listener.settings),  # type: ignore[arg-type]
+        http=EdgeProtocol,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -97,6 +117,4 @@ def _uvicorn_config(listener: Listener, grace_s: int) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=grace_s,
-        ssl_certfile=listener.tls.certificate if listener.tls is not None else None,
-        ssl_keyfile=listener.tls.key if listener.tls is not None else None,
     )

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
+import ssl
 from collections.abc import AsyncIterable
 from dataclasses import dataclass
 from typing import Protocol
 
 import httpx
 
-from gateway.cancel import Accepted, Cancelled, NotSent, Order, Outcome, Receipt, Refused, Unknown
+from gateway.cancel import Order, Receipt
 from gateway.credential import TokenHolder, UpstreamToken
+from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
 from gateway.strict_json import json_object
 
 MAX_ANSWER_BYTES = 65_536
@@ -68,7 +71,7 @@ class Upstream:
                 finally:
                     await response.aclose()
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as exc:
-            return NotSent(_word(exc))
+            return NotSent(_no_connection(exc))
         except Exception as exc:  # noqa: BLE001 - after the receipt nothing raises: whatever failed, bytes may be out
             return Unknown(_word(exc), response.status_code if response is not None else None)
         return _outcome(response, _members(response, answer), token)
@@ -105,7 +108,7 @@ def _outcome(response: httpx.Response, members: dict[str, object], token: Upstre
         case {"cancelled": int(number)} if type(number) is int and 0 <= number < 2**63:
             return Cancelled(status, number)
         # A redaction's brackets are no action ID: what is shown and recorded as it is holds nothing of the token.
-        case {"actionId": str(name)} if "cancelled" not in members and _ACTION_ID.fullmatch(token.scrub(name)):
+        case {"actionId": str(name)} if members.get("cancelled") is None and _ACTION_ID.fullmatch(token.scrub(name)):
             return Accepted(status, name)
     return Unknown("no_cancelled", status)
 
@@ -151,6 +154,21 @@ def _burst(response: httpx.Response) -> tuple[tuple[str, str], ...]:
     return tuple((name, value) for name, value in found if re.fullmatch(r"[0-9]{1,15}", value))
 
 
-def _word(exc: Exception) -> str:
+def _no_connection(exc: BaseException) -> str:
+    """Why there was no connection, as a fixed word."""
+    reason: BaseException | None = exc
+    while reason is not None:
+        match reason:
+            case socket.gaierror():
+                return "dns"
+            case ssl.SSLError():
+                return "tls"
+            case ConnectionRefusedError():
+                return "refused"
+        reason = reason.__cause__ or reason.__context__
+    return _word(exc)
+
+
+def _word(exc: BaseException) -> str:
     """A fixed word for the record: the error's class, never its text."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", type(exc).__name__).lower()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 EVERY_S = 1.0
 
-Fingerprint = tuple[int, int, int, int] | None
+Fingerprint = tuple[int, ...] | None
 
 
 class NewsLog(Protocol):
@@ -23,13 +24,16 @@ class NewsLog(Protocol):
 
 
 class WatchedFile:
-    """One file. `reload` reads and takes over its content, or raises and leaves what was there."""
+    """One file. `reload` reads and takes over its content, or raises and leaves what was there.
 
-    def __init__(self, path: Path, reload: Callable[[], None]) -> None:
+    `seen` is the fingerprint taken before the content was read first, so that no change in between is missed.
+    """
+
+    def __init__(self, path: Path, reload: Callable[[], None], *, seen: Fingerprint) -> None:
         self.path = path
         self.notice: str | None = None
         self._reload = reload
-        self._seen = fingerprint(path)
+        self._seen = seen
 
     def check(self, log: NewsLog) -> None:
         """Reads the file again if it is not what it was; a file that cannot be read leaves a notice."""
@@ -41,7 +45,7 @@ class WatchedFile:
             self._reload()
         except Exception as fault:  # noqa: BLE001 - whatever is wrong with the file, the last good content stays
             self.notice = f"{self.path} cannot be used, the last good content stays: {fault}"
-            log.error("reload_failed", file=str(self.path), problem=str(fault))
+            log.error("reload_failed", file=str(self.path), problem=str(fault))  # noqa: TRY400 - a sentence, no traceback
             return
         self.notice = None
         log.info("reloaded", file=str(self.path))
@@ -53,7 +57,7 @@ def fingerprint(path: Path) -> Fingerprint:
         found = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 
 async def watch(files: Sequence[WatchedFile], log: NewsLog) -> None:
@@ -61,4 +65,6 @@ async def watch(files: Sequence[WatchedFile], log: NewsLog) -> None:
     while files:
         await asyncio.sleep(EVERY_S)
         for file in files:
-            await asyncio.to_thread(file.check, log)
+            # A log that cannot be written to stops no rotation; every other fault is the file's notice.
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(file.check, log)

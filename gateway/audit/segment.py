@@ -119,12 +119,12 @@ class Segment:
             raise AppendFailed(error) from error
         try:
             disk.sync_directory(path.parent)
+            return cls(disk, path, descriptor, durable=durable)
         except OSError as error:
             disk.close(descriptor)
             with contextlib.suppress(OSError):  # an empty file left behind is read as nothing
                 disk.unlink(path)
             raise AppendFailed(error) from error
-        return cls(disk, path, descriptor, durable=durable)
 
     @classmethod
     def resume(cls, disk: Disk, path: Path, *, durable: bool) -> Segment:

@@ -97,6 +97,9 @@ def _files(paths: Sequence[Path]) -> list[Path]:
         if not segments and not path.is_dir():
             raise _UsageError(f"{path}: not a file of an audit log (<chain>.<number>.jsonl)")
         found += segments
+    if not found:
+        # An unmounted volume or a mistyped path is not an intact record.
+        raise _UsageError(f"no chain of an audit log in {', '.join(map(str, paths))}")
     return list(dict.fromkeys(found))
 
 

@@ -11,15 +11,19 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from pathlib import Path
 
-from gateway.config import AuditConfig, Config, load_config, named_policies
+from gateway.audit.segment import load_mac_key
+from gateway.config import Config, audit_problems, load_config, named_policies
+from gateway.credential import UpstreamToken
 from gateway.document import nodes
 from gateway.document.file import parse_document, read_file
 from gateway.document.nodes import Node, Place
-from gateway.errors import InvalidConfiguration, Problem
+from gateway.errors import AuditFailure, InvalidConfiguration, Problem
+from gateway.identity.sources import key_file
+from gateway.listeners import tls_context
 from gateway.policy.load import load_policies
 from gateway.policy.rules import Policies
 from gateway.policy_tools.lint import Caller, Finding, Summary, lint
-from gateway.secret import SecretSource, read_secret
+from gateway.secret import read_secret
 
 OK, INVALID = 0, 3
 SHOWN_COLUMNS = 160
@@ -72,8 +76,7 @@ def _summed_up(path: Path, config: Config) -> Summary:
     ]
     issuers = _items(_member(_member(node, "callers"), "jwt"))
     for issuer, place in zip(config.issuers, issuers, strict=True):
-        teams = issuer.team.teams if issuer.team.equals is None else (issuer.team.equals,)
-        callers += [Caller(f"issuer {issuer.issuer}", team, place.place) for team in teams]
+        callers += [Caller(f"issuer {issuer.issuer}", team, place.place) for team in issuer.team.names]
     upstream = _member(node, "upstream")
     assert upstream is not None
     timeout_s = config.upstream.total_timeout_s
@@ -110,25 +113,35 @@ def _load(path: Path, problems: list[Problem]) -> tuple[Config | None, Policies 
     return config, policies
 
 
+def _secret_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
+    try:
+        token = read_secret(config.upstream.token, environ)
+    except InvalidConfiguration as exc:
+        yield from exc.problems
+    else:
+        if any(key.digest == UpstreamToken(token).digest for key in config.keys):
+            yield config.upstream.token.at.problem("a caller's key is the upstream token itself")
+    try:
+        if config.audit.mac_key is not None:
+            load_mac_key(config.audit.mac_key)
+    except AuditFailure as exc:
+        yield config.audit.at.problem(str(exc))
+
+
 def _machine_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
-    sources = [config.upstream.token]
-    if config.audit.mac_key:
-        sources.append(SecretSource(config.audit.mac_key, None, config.audit.at))
-    for source in sources:
+    yield from _secret_problems(config, environ)
+    for issuer in config.issuers:
         try:
-            read_secret(source, environ)
+            if issuer.jwks.file is not None:
+                key_file(issuer, issuer.jwks.file)
         except InvalidConfiguration as exc:
             yield from exc.problems
-    yield from _audit_problems(config.audit)
-
-
-def _audit_problems(audit: AuditConfig) -> Iterator[Problem]:
-    directory = audit.directory
-    existing = directory if directory.exists() else directory.parent
-    if not existing.is_dir():
-        yield audit.at.problem(f"the audit directory cannot be used: {existing} is no directory")
-    elif not os.access(existing, os.W_OK | os.X_OK):
-        yield audit.at.problem(f"the audit directory cannot be used: {existing} is not writable")
+    if config.tls is not None:
+        try:
+            tls_context(config.tls)
+        except InvalidConfiguration as exc:
+            yield from exc.problems
+    yield from audit_problems(config.audit)
 
 
 def _as_text(problems: Sequence[Problem], findings: Sequence[Finding], *, masked: str) -> Iterator[str]:
@@ -204,7 +217,8 @@ def _lines(file: str) -> Sequence[str]:
 
 def _summary(config: Config, policies: Policies) -> str:
     teams = sorted({team for rule in policies.rules for team in rule.teams})
+    issuers = f"{len(config.issuers)} issuers; " if config.issuers else ""
     return (
-        f"ok: {len(policies.rules)} rules for {', '.join(teams)}; {len(config.keys)} keys; "
+        f"ok: {len(policies.rules)} rules for {', '.join(teams)}; {len(config.keys)} keys; {issuers}"
         f"policy digest {policies.digest}"
     )

@@ -136,7 +136,12 @@ def _introduce(demo: Demo, simulator: SimulatorServer) -> None:
     print(f"2. Refused, because a prefix also hits neighbours:\n  {_curl(key, f'{runs}?workflowUrl={OWN_URL}', '')}")
     print(f"3. Cancel everything, as clients send it by accident; refused:\n  {_curl(key, f'{runs}?count=100', '')}\n")
     print(f"What the simulator really cancelled: curl -s {simulator.url}/_simulator/ledger")
-    print(f"The record: qstash-gateway audit show {demo.directory / 'audit'}\nEnd with Ctrl-C.", flush=True)
+    print(f"The record: {_command()} audit show {demo.directory / 'audit'}\nEnd with Ctrl-C.", flush=True)
+
+
+def _command() -> str:
+    """How this process was started, to be typed again."""
+    return "python -m gateway" if sys.argv[0].endswith("__main__.py") else sys.argv[0]
 
 
 def _curl(key: str, url: str, more: str = "&workflowUrlExactMatch=true") -> str:

@@ -17,9 +17,10 @@ from gateway.errors import InvalidConfiguration, Problem
 
 MAX_DEPTH = 32
 
-# Controls, line breaks that only some YAML versions know, and marks that make a reviewer see another text than we load.
+# Controls, tabs (libyaml and PyYAML's own scanner differ on them), line breaks that only some YAML versions know, and
+# marks that make a reviewer see another text than we load.
 _UNSEEN = re.compile(
-    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufffe\uffff]|\r(?!\n)"
+    r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufffe\uffff]|\r(?!\n)"
 )
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -169,6 +170,8 @@ def _refuse_unseen(file: str, text: str) -> None:
     before = text[: match.start()]
     line, column = before.count("\n") + 1, match.start() - before.rfind("\n")
     message = f"the character U+{ord(match[0]):04X} is not allowed: a reader would not see it"
+    if match[0] == "\t":
+        message = "a tab is not allowed: use spaces"
     raise InvalidConfiguration([Problem(file, line, column, message)])
 
 

@@ -12,6 +12,7 @@ from gateway.strict_json import json_object
 MAX_BYTES = 1_000_000
 MAX_KEYS = 100
 MIN_RSA_BITS = 2048
+MAX_RSA_BITS = 8192
 
 _KINDS = {
     "RSA": ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
@@ -39,7 +40,7 @@ class KeySet:
 
 
 def parse_key_set(content: bytes, algorithms: Iterable[str]) -> KeySet:
-    """The usable keys among at most 100; others (another use or algorithm, no id, too short) are passed over.
+    """The usable keys among at most 100; others (another use or algorithm, no id, too short or long) are passed over.
 
     Raises:
         UnusableKeySet: not JSON, too large, an id that stands twice, a private or shared key, or nothing usable.
@@ -65,8 +66,8 @@ def parse_key_set(content: bytes, algorithms: Iterable[str]) -> KeySet:
 
 
 def _usable(member: dict[str, object], algorithms: tuple[str, ...]) -> Iterator[tuple[tuple[str, str], jwt.PyJWK]]:
-    key_id, use, own = member.get("kid"), member.get("use"), member.get("alg")
-    if not isinstance(key_id, str) or use not in (None, "sig"):
+    key_id, own = member.get("kid"), member.get("alg")
+    if not isinstance(key_id, str) or not _checks_signatures(member):
         return
     kind = str(member.get("crv") or member.get("kty"))
     for algorithm in _KINDS.get(kind, ()):
@@ -74,7 +75,13 @@ def _usable(member: dict[str, object], algorithms: tuple[str, ...]) -> Iterator[
         if algorithm in algorithms and own in (None, algorithm):
             try:
                 key = jwt.PyJWK(member, algorithm=algorithm)
-            except jwt.PyJWTError:
+            except Exception:  # noqa: BLE001, S112 - a key that the library cannot read is passed over, whatever it says
                 continue
-            if kind != "RSA" or key.key.key_size >= MIN_RSA_BITS:
+            if kind != "RSA" or MIN_RSA_BITS <= key.key.key_size <= MAX_RSA_BITS:
                 yield (key_id, algorithm), key
+
+
+def _checks_signatures(member: dict[str, object]) -> bool:
+    # RFC 7517, 4.2 and 4.3: both members are optional, and say what the key is for.
+    operations = member.get("key_ops", ["verify"])
+    return member.get("use") in (None, "sig") and isinstance(operations, list) and "verify" in operations

@@ -17,20 +17,12 @@ from gateway.policy.vocabulary import key_id, team_name
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Asymmetric ones only: with an HMAC algorithm everyone who can check a token can make one."""
 
-BINDING_CLAIMS = (
-    "sub",
-    "repository",
-    "repository_id",
-    "job_workflow_ref",
-    "workflow_ref",
-    "project_id",
-    "project_path",
-    "client_id",
-    "azp",
-    "appid",
-    "oid",
-)
-"""Claims that say *who* among all of an issuer's subjects; one of them must be pinned."""
+BINDING_CLAIMS = ("sub", "repository", "repository_id", "workflow_ref", "project_id", "project_path", "oid")
+"""Claims that say *who* among all of an issuer's subjects; one of them must be pinned.
+
+Not `job_workflow_ref`: any repository may call a public workflow. Not `azp`, `appid` or `client_id`: every person who
+signs in through that application brings the same one.
+"""
 
 MAX_LEEWAY_S = 60
 
@@ -62,6 +54,11 @@ class TeamRule:
     claim: str | None = None
     teams: tuple[str, ...] = ()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every team that the tokens may speak for."""
+        return self.teams if self.equals is None else (self.equals,)
+
 
 @dataclass(frozen=True, slots=True)
 class JwtIssuer:
@@ -86,14 +83,21 @@ class RawCallers:
 
 def callers() -> Shape[RawCallers]:
     """The reader of the section."""
-    return Shape(RawCallers, {"keys": may(_keys()), "jwt": may(ListOf(_issuer(), min_items=0))})
+    issuers = ListOf(_issuer(), min_items=0, distinct={"issuer, audience and claims": _admits})
+    return Shape(RawCallers, {"keys": may(_keys()), "jwt": may(issuers)})
+
+
+def _admits(issuer: JwtIssuer) -> object:
+    # A token that two entries accept speaks for nobody, so two that accept the same ones are a mistake.
+    claims = sorted((name, tuple(sorted(values))) for name, values in issuer.claims.items())
+    return issuer.issuer, issuer.audience, tuple(claims)
 
 
 def _keys() -> ListOf[CallerKey]:
     keys = {
         "id": need(key_id()),
         "team": need(team_name()),
-        "sha256": need(Text(_digest), into="digest"),
+        "sha256": need(Text(_digest, hidden=True), into="digest"),
         "expires": may(date_field()),
     }
     distinct: dict[str, Callable[[CallerKey], object]] = {
@@ -118,17 +122,17 @@ def _issuer() -> Shape[JwtIssuer]:
         "audience": need(word("[!-~]{1,500}", "the audience that the tokens must be made for")),
         "algorithms": need(ListOf(Choice(ALGORITHMS, refused=_SYMMETRIC))),
         "jwks": need(_source("jwks", {"file": may(Text(Path)), "url": may(Text(endpoints.key_set_url))}, KeySetSource)),
-        "claims": need(Entries(claim, ListOf(Text(str)), check=_binds)),
+        "claims": need(Entries(claim, ListOf(Text(_exact)), check=_binds)),
         "team": need(Shape(TeamRule, _team_keys(claim), check=_one_team)),
         "leeway_s": may(Int(0, MAX_LEEWAY_S)),
     }
     return Shape(JwtIssuer, keys)
 
 
-_SYMMETRIC = {
-    name: "with a shared secret, everyone who can check a token can make one; use RS256 or ES256"
-    for name in ("HS256", "HS384", "HS512", "none")
-}
+_SYMMETRIC = dict.fromkeys(
+    ("HS256", "HS384", "HS512", "none"),
+    "everyone who can check such a token can make one; use an algorithm with two keys, like RS256 or ES256",
+)
 
 
 def _source(what: str, keys: dict[str, Key], make: Callable[..., KeySetSource]) -> Shape[KeySetSource]:
@@ -148,6 +152,12 @@ def _one_team(place: Place, present: Present) -> list[Problem]:
     if present.keys() in ({"equals"}, {"claim", "teams"}):
         return []
     return [place.problem("say {equals: TEAM}, or {claim: NAME, teams: [the teams it may speak for]}")]
+
+
+def _exact(text: str) -> str:
+    if "*" in text:
+        raise ValueError("values of claims are exact, '*' stands for nothing; list the values")
+    return text
 
 
 def _binds(place: Place, names: Iterable[str]) -> list[Problem]:

@@ -60,6 +60,11 @@ def _in_shadow(
     return min(caps)[1] if caps else None
 
 
+def permitted(rules: TeamRules, request: CancelRequest, now_ms: int) -> CancelRequest | None:
+    """What these rules would send of a request; None if they refuse it."""
+    return _result(_judge(rules, request, now_ms))
+
+
 def _result(judged: _Admitted | _Refused) -> CancelRequest | None:
     """What would be sent, if anything."""
     return judged.effective if isinstance(judged, _Admitted) else None
@@ -163,9 +168,12 @@ def _lowered(request: CancelRequest, rules: Iterable[Rule]) -> CancelRequest:
 
 def _nearest(rules: TeamRules, request: CancelRequest, now_ms: int) -> dict[str, object] | None:
     for candidate in candidates_near(rules, request, now_ms):
-        judged = _judge(rules, replace(candidate, reason=request.reason), now_ms)
-        if isinstance(judged, _Admitted):
-            return judged.effective.wire()
+        effective = permitted(rules, replace(candidate, reason=request.reason), now_ms)
+        if effective is not None:
+            wire = effective.wire()
+            if isinstance(effective.selection, ByRunIds):
+                del wire["count"]  # nothing may stand beside run IDs in a request
+            return wire
     return None
 
 

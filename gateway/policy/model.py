@@ -13,6 +13,7 @@ from typing import Protocol
 
 from gateway.cancel import ByFilter, ByRunIds, Selection
 from gateway.document.nodes import Place
+from gateway.grammar import EARLIEST_MS
 from gateway.windows import Window
 
 TO_DATE_LEAD_MS = 60_000
@@ -91,8 +92,9 @@ def at_or_below(url: str, prefix: str) -> bool:
 
 
 def _denied_below(url: str, prefix: str) -> bool:
-    # For a deny the same page with a ?query counts as below as well: when in doubt, it overlaps.
-    return at_or_below(url, prefix) or url.startswith(prefix + "?")
+    # For a deny the page itself, with or without a closing / or a ?query, counts as below: when in doubt, it overlaps.
+    page = prefix.rstrip("/")
+    return at_or_below(url, page) or url.startswith(page + "?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,7 @@ class CreatedCondition:
         assert isinstance(selection, ByFilter)
         start, end = selection.from_date, selection.to_date
         if self.within_last_ms is not None:
-            if start is None or start < now_ms - self.within_last_ms:
+            if now_ms < EARLIEST_MS or start is None or start < now_ms - self.within_last_ms:
                 return False
             if end is not None and end > now_ms + TO_DATE_LEAD_MS:
                 return False
@@ -172,7 +174,7 @@ class CreatedCondition:
 
     def overlaps(self, selection: Selection, now_ms: int) -> bool:
         assert isinstance(selection, ByFilter)
-        if self.within_last_ms is None or selection.to_date is None:
+        if self.within_last_ms is None or selection.to_date is None or now_ms < EARLIEST_MS:
             return True
         return selection.to_date >= now_ms - self.within_last_ms
 

@@ -20,6 +20,7 @@ from gateway.policy.model import (
 )
 from gateway.policy.rules import TeamRules
 
+SLACK_MS = 60_000
 MOST = 20
 """How many rules are tried; a refusal must stay cheap whatever the number of rules."""
 
@@ -30,15 +31,16 @@ def candidates_near(rules: TeamRules, request: CancelRequest, now_ms: int) -> It
     others = (rule for rule in rules.allowed(now_ms) if rule not in close)
     for rule in islice(chain(close, others), MOST):
         for asked in _spellings(request.selection):
-            selection = bent(rule, asked, now_ms)
+            selection = _bent(rule, asked, now_ms)
             if selection is not None:
-                yield counted(rule, selection, request.count)
+                yield _counted(rule, selection, request.count)
 
 
 def _spellings(asked: Selection) -> Iterator[Selection]:
     """A URL prefix with its closing `/` first: the same runs as far as a rule with a boundary can admit them."""
     if isinstance(asked, ByFilter) and asked.workflow_urls and not asked.exact:
-        yield replace(asked, workflow_urls=tuple(url.rstrip("/") + "/" for url in asked.workflow_urls))
+        closed = dict.fromkeys(url.rstrip("/") + "/" for url in asked.workflow_urls)
+        yield replace(asked, workflow_urls=tuple(closed))
     yield asked
 
 
@@ -55,19 +57,19 @@ def in_words(wire: Mapping[str, object]) -> str:
     return "; ".join(parts)
 
 
-def counted(rule: Rule, selection: Selection, asked: int) -> CancelRequest:
-    """A request for the selection: as many as asked, within what the rule refuses to exceed."""
+def _counted(rule: Rule, selection: Selection, asked: int) -> CancelRequest:
     if isinstance(selection, ByRunIds):
         return CancelRequest(selection, len(selection.run_ids))
     bound = rule.count.max if rule.count is not None else None
     return CancelRequest(selection, min(asked, bound) if bound is not None else asked)
 
 
-def bent(rule: Rule, asked: Selection, now_ms: int) -> Selection | None:
-    """What was asked, changed as little as possible so that the rule could admit it; None where nothing can be kept."""
+def _bent(rule: Rule, asked: Selection, now_ms: int) -> Selection | None:
     ids = rule.conditions.get("workflowRunIds")
     if isinstance(ids, RunIdCondition):
         return _fewer_ids(rule, ids, asked)
+    if isinstance(asked, ByRunIds):
+        return None  # Who named single runs is not sent to a filter, which may reach many.
     wanted = asked if isinstance(asked, ByFilter) else None
     kept = {field: _values(field, condition, wanted, now_ms) for field, condition in rule.conditions.items()}
     try:
@@ -131,7 +133,10 @@ def _urls(condition: UrlCondition, asked: Iterable[str]) -> Sequence[str]:
 def _dates(condition: CreatedCondition, asked: ByFilter | None, now_ms: int) -> Sequence[str]:
     if condition.any or (condition.optional and (asked is None or "created" not in asked.carried)):
         return _asked_dates(asked)
-    earliest = now_ms - condition.within_last_ms if condition.within_last_ms is not None else None
+    earliest = None
+    if condition.within_last_ms is not None:
+        # A little later than the rule would take, so that it still holds when somebody has read it.
+        earliest = now_ms - condition.within_last_ms + min(SLACK_MS, condition.within_last_ms // 2)
     start = asked.from_date if asked is not None and asked.from_date is not None else earliest
     start = start if start is not None else now_ms - (condition.max_span_ms or 0)
     start = max(start, earliest) if earliest is not None else start

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 
-from gateway.cancel import ByRunIds, CancelRequest, EveryRun, Permit, Principal
-from gateway.policy.decide import decide
-from gateway.policy.model import Rule, RunIdCondition
-from gateway.policy.nearest import bent, counted
-from gateway.policy.rules import Policies
+from gateway.cancel import CancelRequest
+from gateway.policy.decide import permitted
+from gateway.policy.examples import examples
+from gateway.policy.model import Condition, CountCondition, Rule, RunIdCondition
+from gateway.policy.rules import Policies, TeamRules
 
 USUAL = 100
 """What an example asks for where nothing bounds it: the count of the official clients."""
+
+MOST = 256
+"""How many examples are tried for one rule; the page must stay cheap whatever the rules say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,68 +29,64 @@ class Offer:
     example: Mapping[str, object] | None
 
 
-def offers(policies: Policies, principal: Principal, now_ms: int) -> Iterator[Offer]:
-    """The enforced `allow` rules of the principal's team, by name."""
-    rules = policies.for_team(principal.team).enforced
-    requires = list(rules.requiring(now_ms))
+def offers(policies: Policies, team: str, now_ms: int) -> Iterator[Offer]:
+    """The enforced `allow` rules of the team, by name. `now_ms` is Unix milliseconds."""
+    rules = policies.for_team(team).enforced
+    now = rules.at(now_ms)
     for rule in rules.allows:
-        if rule.closed(now_ms) and rule.during is not None and rule.exception(rules.team, now_ms) is None:
+        if rule.closed(now_ms) and rule.during is not None and rule.exception(team, now_ms) is None:
             yield Offer(rule.name, f"nothing now: only during {rule.during.words()}", None, None)
-        if not rule.applies_to(principal.team, now_ms):
-            continue
-        at_most = _at_most(rule, requires)
-        candidates = _candidates(rule, at_most or USUAL, now_ms)
-        example = _example(policies, principal, candidates, now_ms)
-        words = _words(rule, requires, at_most) if example is not None else _closed(rule)
-        yield Offer(rule.name, words, at_most, example)
+        if rule.applies_to(team, now_ms):
+            yield _offer(rule, now, now_ms)
 
 
-def _at_most(rule: Rule, requires: Sequence[Rule]) -> int | None:
+def _offer(rule: Rule, rules: TeamRules, now_ms: int) -> Offer:
+    at_most = _at_most(rule, rules.requires)
+    example = _example(rule, rules, at_most or USUAL, now_ms)
+    words = _words(rule, rules, at_most)
+    if example is None:
+        words = f"nothing as things stand, another rule refuses it: {words}"
+    return Offer(rule.name, words, at_most, None if example is None else example.wire())
+
+
+def _at_most(rule: Rule, requires: Iterable[Rule]) -> int | None:
     """The smallest bound of the rule and of every `require`."""
-    ids = rule.conditions.get("workflowRunIds")
-    bounds = [one.count.ceiling for one in (rule, *requires) if one.count is not None]
-    if isinstance(ids, RunIdCondition):
-        bounds.append(ids.max)
-        bounds += [
-            other.max for one in requires if isinstance(other := one.conditions.get("workflowRunIds"), RunIdCondition)
-        ]
+    by_ids = "workflowRunIds" in rule.conditions
+    bounds: list[int | None] = []
+    for one in (rule, *requires):
+        bounds.append(one.count.ceiling if one.count is not None else None)
+        ids = one.conditions.get("workflowRunIds")
+        bounds.append(ids.max if by_ids and isinstance(ids, RunIdCondition) else None)
     return min((bound for bound in bounds if bound is not None), default=None)
 
 
-def _example(
-    policies: Policies, principal: Principal, candidates: Iterable[CancelRequest], now_ms: int
-) -> Mapping[str, object] | None:
-    """The first proposal that the judgement permits, as it would be sent."""
-    for candidate in candidates:
-        decision = decide(policies, principal, replace(candidate, reason="an example"), now_ms)
-        if isinstance(decision, Permit):
-            return decision.effective.wire()
+def _example(rule: Rule, rules: TeamRules, asked: int, now_ms: int) -> CancelRequest | None:
+    """The first proposal that this rule permits and no other one refuses, as it would be sent."""
+    alone = TeamRules(rules.team, rules.denies, rules.requires, (rule,))
+    for proposal in islice(examples(rule, rules, asked, now_ms), MOST):
+        effective = permitted(alone, replace(proposal, reason="an example"), now_ms)
+        if effective is not None:
+            return effective
     return None
 
 
-def _candidates(rule: Rule, asked: int, now_ms: int) -> Iterator[CancelRequest]:
-    ids = rule.conditions.get("workflowRunIds")
-    if isinstance(ids, RunIdCondition):
-        for prefix in ids.prefix or ("wfr_",):
-            yield CancelRequest(ByRunIds((f"{prefix}example"[:128],)), 1)
-        return
-    selection = bent(rule, EveryRun(), now_ms)
-    if selection is not None:
-        yield counted(rule, selection, asked)
-        yield CancelRequest(selection, 1)
-
-
-def _words(rule: Rule, requires: Sequence[Rule], at_most: int | None) -> str:
+def _words(rule: Rule, rules: TeamRules, at_most: int | None) -> str:
     number = "any number" if at_most is None else f"at most {at_most}"
-    parts = [f"{number} of the runs of {_scope(rule)}"] if "workflowRunIds" not in rule.conditions else []
-    if not parts:
-        parts = [f"{'any number of' if at_most is None else f'at most {at_most}'} runs by ID{_prefixes(rule)}"]
-    for field, condition in rule.conditions.items():
-        if field not in ("workflowUrl", "workflowRunIds"):
-            parts.append(f"{field}: {condition.words()}{' (optional)' if condition.optional else ''}")
+    parts = [f"{number} of the runs of {_scope(rule)}"]
+    ids = rule.conditions.get("workflowRunIds")
+    if ids is not None:
+        parts = [f"{number} of the runs that are named by ID ({ids.words()})"]
+    parts += [
+        _bound(field, condition)
+        for field, condition in rule.conditions.items()
+        if field not in ("workflowUrl", "workflowRunIds")
+    ]
+    if (said := _asked(rule, rules.requires)) is not None:
+        parts.append(said)
     if rule.during is not None:
         parts.append(f"only during {rule.during.words()}")
-    parts += _always(requires)
+    parts += [words for one in rules.requires for words in _always(one, by_ids=ids is not None)]
+    parts += [words for one in rules.denies if (words := _never(one, by_ids=ids is not None)) is not None]
     return "; ".join(parts)
 
 
@@ -94,25 +94,45 @@ def _scope(rule: Rule) -> str:
     url = rule.conditions.get("workflowUrl")
     if url is None:
         return "any workflow"
-    return f"{url.words()}{' (optional)' if url.optional else ''}"
+    return f"any workflow, or where a URL is named {url.words()}" if url.optional else url.words()
 
 
-def _prefixes(rule: Rule) -> str:
-    condition = rule.conditions["workflowRunIds"]
-    assert isinstance(condition, RunIdCondition)
-    return f" beginning with {' or '.join(condition.prefix)}" if condition.prefix else ""
+def _bound(field: str, condition: Condition) -> str:
+    return f"{field}{' where it is given' if condition.optional else ''}: {condition.words()}"
 
 
-def _always(requires: Iterable[Rule]) -> list[str]:
-    words = []
-    for rule in requires:
-        if rule.exact_match:
-            words.append("only with workflowUrlExactMatch=true where a URL is named")
-        if rule.reason_required:
-            words.append("always with a reason in the header Gateway-Reason")
-        words += [f"always {field}: {condition.words()}" for field, condition in rule.conditions.items()]
-    return words
+def _asked(rule: Rule, requires: Iterable[Rule]) -> str | None:
+    """The difference between `max` and `cap`, which the number alone does not show."""
+    if "workflowRunIds" in rule.conditions:
+        return None
+    counts = [one.count for one in (rule, *requires) if one.count is not None]
+    refused, lowered = _least(counts, "max"), _least(counts, "cap")
+    said = [f"to ask for more than {refused} is refused"] if refused is not None else []
+    # Without a count a request asks for 100.
+    if lowered is not None and lowered < (refused or lowered + 1):
+        said.append(f"count is lowered to {lowered}")
+    return ", ".join(said) or None
 
 
-def _closed(rule: Rule) -> str:
-    return f"nothing as things stand: another rule refuses what {rule.name} allows, or it needs what is not known here"
+def _least(counts: Iterable[CountCondition], bound: str) -> int | None:
+    return min((value for count in counts if (value := getattr(count, bound)) is not None), default=None)
+
+
+def _always(require: Rule, *, by_ids: bool) -> Iterator[str]:
+    if require.selects is not None:
+        yield f"always by {' or '.join(sorted(require.selects))}"
+    if require.exact_match and not by_ids:
+        yield "always with workflowUrlExactMatch=true where a URL is named"
+    if require.reason_required:
+        yield "always with a reason in the header Gateway-Reason"
+    for field, condition in require.conditions.items():
+        yield f"always {_bound(field, condition)}"
+
+
+def _never(deny: Rule, *, by_ids: bool) -> str | None:
+    """A `deny` in words; None where it cannot concern the rule."""
+    kind = "run_ids" if by_ids else "filter"
+    if deny.selects is not None and kind not in deny.selects:
+        return None
+    about = " and ".join(f"{field} {condition.words()}" for field, condition in deny.conditions.items())
+    return f"never what could touch {about}" if about else "never, whatever is asked"

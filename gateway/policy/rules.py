@@ -35,6 +35,11 @@ class TeamRules:
         allows, excepted = tuple(kinds[Effect.ALLOW]), tuple(kinds[None])
         return TeamRules(team, tuple(kinds[Effect.DENY]), tuple(kinds[Effect.REQUIRE]), allows, excepted)
 
+    def at(self, now_ms: int) -> TeamRules:
+        """Those of the rules that speak about the team now."""
+        kinds = (tuple(self._now(rules, now_ms)) for rules in (self.denies, self.requires, self.allows))
+        return TeamRules(self.team, *kinds)
+
     def denying(self, selection: Selection, now_ms: int) -> Iterator[Rule]:
         """The `deny` rules that could match the selection now, by name."""
         return self._now(self._denies.candidates(selection), now_ms)

@@ -18,7 +18,7 @@ OWN_URL = "https://billing.example.com/api/invoice"
 
 CURL = re.compile(r"^ +(curl -sS .*)$", re.MULTILINE)
 LEDGER = re.compile(r"^What the simulator really cancelled: (curl .*)$", re.MULTILINE)
-AUDIT = re.compile(r"^The record: qstash-gateway audit show (\S+)$", re.MULTILINE)
+AUDIT = re.compile(r"^The record: .* audit show (\S+)$", re.MULTILINE)
 
 
 @pytest.fixture

@@ -113,7 +113,7 @@ def test_an_audit_directory_that_cannot_be_made_fails_the_check(
 ) -> None:
     """No record, no cancel: so no start without a place for the record."""
     config.write_text(CONFIG.replace("directory: audit", "directory: absent/audit"))
-    expected = "config.yaml:8:8: the audit directory cannot be used: absent is no directory"
+    expected = "config.yaml:8:8: the audit directory cannot be used: absent is no directory; make it"
     assert checked(config, capsys) == (3, [expected])
 
 

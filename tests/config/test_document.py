@@ -222,3 +222,10 @@ def test_a_shape_describes_what_it_reads() -> None:
         "n": {"type": "integer", "minimum": 1, "maximum": 9},
         "flags": {"type": "array", "items": {"type": "boolean"}, "maxItems": 10_000, "minItems": 1},
     }
+
+
+def test_a_tab_between_key_and_value_is_refused_by_every_loader() -> None:
+    """One takes it and another does not, so a policy would load on one machine and be refused on the next."""
+    with pytest.raises(InvalidConfiguration) as refused:
+        parse_document("p.yaml", b"teams:\t[x]\n")
+    assert [str(problem)[:12] for problem in refused.value.problems] == ["p.yaml:1:7: "]

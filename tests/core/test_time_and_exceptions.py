@@ -150,14 +150,14 @@ def test_a_reason_that_cannot_be_shown_is_no_reason(reason: str) -> None:
 def test_offers_say_the_window_and_the_reason() -> None:
     """What a team reads about itself holds now, with an example that does."""
     own = allow("own", workflowUrl=UrlCondition(frozenset({API})))
-    shown = list(offers(policies(replace(own, during=OPEN), WHY), TEAM, NOW_MS))
+    shown = list(offers(policies(replace(own, during=OPEN), WHY), TEAM.team, NOW_MS))
     window, reason = f"only during {OPEN.words()}", "always with a reason in the header Gateway-Reason"
     words = f"any number of the runs of exactly {API}; {window}; {reason}"
     assert [offer.words for offer in shown] == [words]
     assert shown[0].example is not None
-    [closed] = offers(policies(replace(own, during=CLOSED[1])), TEAM, NOW_MS)
+    [closed] = offers(policies(replace(own, during=CLOSED[1])), TEAM.team, NOW_MS)
     assert (closed.words, closed.example) == (f"nothing now: only during {CLOSED[1].words()}", None)
-    assert list(offers(policies(replace(own, until_ms=NOW_MS)), TEAM, NOW_MS)) == []
+    assert list(offers(policies(replace(own, until_ms=NOW_MS)), TEAM.team, NOW_MS)) == []
 
 
 @given(rule_sets(), st.data())

@@ -8,21 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.cancel import (
-    Accepted,
-    ByFilter,
-    Cancelled,
-    CancelRequest,
-    Denial,
-    Dialect,
-    NotSent,
-    Order,
-    Outcome,
-    Principal,
-    Refused,
-    Unknown,
-)
+from gateway.cancel import ByFilter, CancelRequest, Denial, Dialect, Order, Principal
 from gateway.errors import AuditUnavailable, ShuttingDown
+from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
 from gateway.pipeline import Arrival, Pipeline, Settled
 from gateway.policy.model import CountCondition, Effect, Rule, UrlCondition
 from gateway.policy.rules import Policies

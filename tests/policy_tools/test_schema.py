@@ -12,8 +12,9 @@ import yaml
 
 from gateway.audit import record
 from gateway.audit.chain import GENESIS, Record, Sealer
-from gateway.cancel import ByRunIds, Cancelled, CancelRequest, Denial, Order, Permit, Plan, Principal
+from gateway.cancel import ByRunIds, CancelRequest, Denial, Order, Permit, Plan, Principal
 from gateway.cli.command import main
+from gateway.outcome import Cancelled
 from gateway.policy_tools.schema import NAMES, rendered, schema
 
 ROOT = Path(__file__).parents[2]

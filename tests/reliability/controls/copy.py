@@ -1,0 +1,119 @@
+"""A copy of the project with one bug in it, and what its own tests say of that."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[3]
+COPIED = ("gateway", "tests", "policies", "docs", "pyproject.toml", "config.example.yaml", "README.md")
+LONGEST_S = 300
+ALL_PASSED, SOME_FAILED = 0, 1
+
+_FAILED = re.compile(r"^FAILED (?P<test>\S+)", re.MULTILINE)
+
+
+class StaleEditError(Exception):
+    """The code that an edit replaces is not there exactly once: the code has changed, and the edit has to follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One exact text of a file and what a wrong programmer wrote instead."""
+
+    path: str
+    right: str
+    wrong: str
+
+    def apply(self, root: Path) -> None:
+        """Puts the bug in. Raises: StaleEditError."""
+        path = root / self.path
+        text = path.read_text()
+        if text.count(self.right) != 1:
+            raise StaleEditError(f"{self.path} has {text.count(self.right)} times, not once: {self.right!r}")
+        path.write_text(text.replace(self.right, self.wrong))
+
+
+@dataclass(frozen=True, slots=True)
+class Bug:
+    """A bug, and the part of the suite that is expected to fail; a part that passes leaves the bug alive."""
+
+    name: str
+    edits: tuple[Edit, ...]
+    tests: tuple[str, ...]
+
+
+class Verdict(Enum):
+    """What the tests made of a bug."""
+
+    CAUGHT = "caught"
+    SURVIVED = "SURVIVED"
+    UNCLEAR = "UNCLEAR"
+    """no test failed, but the run did not end well either: an import error proves nothing"""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A verdict, the first test that failed, and the end of what was printed."""
+
+    verdict: Verdict
+    failed: str
+    output: str
+
+
+@contextmanager
+def copied() -> Iterator[Path]:
+    """The project in a directory of its own, without environments and what was built."""
+    with tempfile.TemporaryDirectory(prefix="controls-") as name:
+        root = Path(name)
+        for part in COPIED:
+            source = PROJECT / part
+            if source.is_dir():
+                shutil.copytree(source, root / part, ignore=shutil.ignore_patterns("node_modules", "__pycache__"))
+            else:
+                shutil.copy2(source, root / part)
+        yield root
+
+
+def judge(bug: Bug) -> Result:
+    """Puts one bug into a fresh copy and runs its tests until one fails. Raises: StaleEditError."""
+    with copied() as root:
+        for edit in bug.edits:
+            edit.apply(root)
+        return run_tests(root, bug.tests)
+
+
+def run_tests(root: Path, tests: Sequence[str]) -> Result:
+    """Runs tests of a copy, with that copy's code."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *tests]
+    environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment.pop("HYPOTHESIS_PROFILE", None)
+    try:
+        ended = subprocess.run(
+            command, cwd=root, env=environment, capture_output=True, text=True, timeout=LONGEST_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Result(Verdict.UNCLEAR, "", f"not ended after {LONGEST_S} s")
+    failed = _FAILED.search(ended.stdout)
+    output = (ended.stdout + ended.stderr)[-3000:]
+    if ended.returncode == SOME_FAILED and failed is not None:
+        return Result(Verdict.CAUGHT, failed["test"], output)
+    verdict = Verdict.SURVIVED if ended.returncode == ALL_PASSED else Verdict.UNCLEAR
+    return Result(verdict, "", output)
+
+
+def origin_of_code(root: Path) -> Path:
+    """Where a process in the copy takes the gateway from: a control of the installed project would prove nothing."""
+    command = [sys.executable, "-c", "import gateway; print(gateway.__file__)"]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    said = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True)
+    return Path(said.stdout.strip())

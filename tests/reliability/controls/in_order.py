@@ -1,0 +1,147 @@
+"""Bugs of the order of things: the body and its end, the record before the act, the record after a crash."""
+
+from __future__ import annotations
+
+from tests.reliability.controls.copy import Bug, Edit
+
+PIPELINE, ASGI, SEGMENT = "gateway/pipeline.py", "gateway/asgi.py", "gateway/audit/segment.py"
+RECOVERY = "gateway/audit/recovery.py"
+RUN = ("tests/pipeline",)
+
+SENT_FIRST = (
+    Edit(PIPELINE, "        receipt = await self._audit.intent(plan)\n", ""),
+    Edit(
+        PIPELINE,
+        "        outcome = await self._send(flight, receipt)\n",
+        "        outcome = await self._send(flight, Receipt(plan.decision_id, 1))\n"
+        "        receipt = await self._audit.intent(plan)\n",
+    ),
+)
+
+IN_ORDER = (
+    Bug(
+        "disconnect taken for the end of the body",
+        (
+            Edit(
+                ASGI,
+                '                raise MalformedRequest("incomplete", "The body ended before its announced length.")\n',
+                "                return bytes(content)\n",
+            ),
+        ),
+        ("tests/edge/test_whole_looking_bodies.py",),
+    ),
+    Bug(
+        "the intent noted after the send",
+        SENT_FIRST,
+        RUN,
+    ),
+    Bug(
+        "the intent noted after the send, by system calls",
+        SENT_FIRST,
+        ("tests/system/test_record_then_act.py",),
+    ),
+    Bug(
+        "the answer does not wait for the outcome's record",
+        (
+            Edit(
+                PIPELINE,
+                "        await self._audit.close(receipt, closing)\n",
+                "        self._late = asyncio.ensure_future(self._audit.close(receipt, closing))\n",
+            ),
+        ),
+        RUN,
+    ),
+    Bug(
+        "an error after the receipt leaves the intent open",
+        (
+            Edit(
+                PIPELINE,
+                "        except Exception as exc:  # noqa: BLE001 - after the receipt nothing raises, also not an"
+                " error of our own code\n",
+                "        except KeyError as exc:\n",
+            ),
+        ),
+        RUN,
+    ),
+    Bug(
+        "fdatasync left out",
+        (Edit(SEGMENT, "                self._disk.fdatasync(self._descriptor)\n", "                pass\n"),),
+        ("tests/system/test_record_then_act.py",),
+    ),
+    Bug(
+        "fdatasync left out, before the log's own tests",
+        (Edit(SEGMENT, "                self._disk.fdatasync(self._descriptor)\n", "                pass\n"),),
+        ("tests/audit",),
+    ),
+    Bug(
+        "a failed fdatasync is tried again",
+        (
+            Edit(
+                SEGMENT,
+                "            self.cut(self.size)\n            raise AppendFailed(error, suspect=True) from error\n",
+                "            self._disk.fdatasync(self._descriptor)\n",
+            ),
+        ),
+        ("tests/audit",),
+    ),
+    Bug(
+        "a short write counts as whole",
+        (Edit(SEGMENT, "            data = data[taken:]\n", "            data = b''\n"),),
+        ("tests/audit",),
+    ),
+    Bug(
+        "recovery keeps intents open",
+        (
+            Edit(
+                RECOVERY,
+                "        open_intents = list(journal.open_intents)\n",
+                "        open_intents: list[str] = []\n",
+            ),
+        ),
+        ("tests/audit",),
+    ),
+    Bug(
+        "recovery says not sent",
+        (
+            Edit(
+                "gateway/audit/record.py",
+                'return _closed(decision_id, Unknown("recovered"))',
+                'return _closed(decision_id, NotSent("recovered"))',
+            ),
+        ),
+        ("tests/audit",),
+    ),
+    Bug(
+        "recovery takes a chain that is being written",
+        (
+            Edit(
+                "gateway/audit/segment.py",
+                "fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+                "fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)",
+            ),
+        ),
+        ("tests/audit",),
+    ),
+    Bug(
+        "any MAC holds",
+        (
+            Edit(
+                "gateway/audit/chain.py",
+                "    return any(hmac.compare_digest(",
+                "    return bool(mac) or any(hmac.compare_digest(",
+            ),
+        ),
+        ("tests/audit/test_verify.py",),
+    ),
+    Bug(
+        "X-Forwarded-For believed from everyone",
+        (
+            Edit(
+                "gateway/proxies.py",
+                "if not self._networks or peer is None or not self._trusts(peer):",
+                "if peer is None:",
+            ),
+        ),
+        ("tests/core/test_proxies.py", "tests/edge/test_proxies.py"),
+    ),
+)

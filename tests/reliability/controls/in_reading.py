@@ -1,0 +1,178 @@
+"""Bugs of the pure core: the head, the reading and the judgement."""
+
+from __future__ import annotations
+
+from tests.reliability.controls.copy import Bug, Edit
+
+READ, MODEL, DECIDE, FRAMING = (
+    "gateway/read.py",
+    "gateway/policy/model.py",
+    "gateway/policy/decide.py",
+    "gateway/framing.py",
+)
+CORE, ORACLE, HEADS = ("tests/core",), ("tests/oracle",), ("tests/core/test_framing.py",)
+
+# The index looks exact URLs up, so a real bug of this kind would stand in both places.
+STARTSWITH = (
+    Edit(MODEL, "if exact and url in self.exact:", "if exact and url.startswith(tuple(self.exact)):"),
+    Edit(
+        "gateway/policy/index.py",
+        "*self._exact.get(first, ())",
+        "*(rule for url, rules in self._exact.items() if first.startswith(url) for rule in rules)",
+    ),
+)
+WITHOUT_BOUNDARY = (
+    Edit(
+        MODEL, '    return prefix.endswith("/") or url[len(prefix) : len(prefix) + 1] in ("", "/")', "    return True"
+    ),
+    Edit(
+        "gateway/policy/index.py",
+        "    yield url\n    at =",
+        "    yield from (url[:end] for end in range(1, len(url) + 1))\n    at =",
+    ),
+)
+
+IN_READING = (
+    Bug("startswith for an exact match", STARTSWITH, CORE),
+    Bug("startswith for an exact match, before the oracle", STARTSWITH, ORACLE),
+    Bug(
+        "the last duplicate wins",
+        (
+            Edit(
+                READ,
+                "values.setdefault(name, []).append(_decoded(name, raw_value))",
+                "values[name] = [_decoded(name, raw_value)]",
+            ),
+        ),
+        CORE,
+    ),
+    Bug("a comma stands in a value", (Edit(READ, 'if "," in value:', "if not value:"),), CORE),
+    Bug("a pair that Go drops is read", (Edit(READ, 'b";" in raw or _BAD_ESCAPE.search(raw)', "not raw"),), CORE),
+    Bug(
+        "names in any case",
+        (
+            Edit(
+                READ,
+                'name = raw.decode("latin-1")\n',
+                'name = raw.decode("latin-1")\n'
+                "    name = next((known for known in NAMES if known.lower() == name.lower()), name)\n",
+            ),
+        ),
+        CORE,
+    ),
+    Bug(
+        "an empty value passes for none",
+        (
+            Edit(
+                READ,
+                "        if not equals or not raw_value:\n",
+                "        if not raw_value:\n            continue\n        if not equals:\n",
+            ),
+        ),
+        CORE,
+    ),
+    Bug(
+        "a filter beside run IDs passes",
+        (Edit(READ, "        if len(values) > 1:\n", "        if len(values) > 9:\n"),),
+        CORE,
+    ),
+    Bug(
+        "the last duplicate wins in JSON",
+        (Edit("gateway/strict_json.py", "if len(members) != len(pairs):", "if len(members) > len(pairs):"),),
+        CORE,
+    ),
+    Bug("dates in seconds", (Edit("gateway/grammar.py", '"[0-9]{13}"', '"[0-9]{10,13}"'),), CORE),
+    Bug(
+        "full-width digits are a count",
+        (
+            Edit(
+                "gateway/grammar.py", '_COUNT = re.compile(r"[1-9][0-9]{0,8}")', '_COUNT = re.compile(r"[1-9]\\d{0,8}")'
+            ),
+        ),
+        CORE,
+    ),
+    Bug(
+        "deny by containment",
+        (
+            Edit(
+                DECIDE, "condition.overlaps(request.selection, now_ms)", "condition.contains(request.selection, now_ms)"
+            ),
+        ),
+        CORE,
+    ),
+    Bug(
+        "deny forgets what the request leaves out",
+        (
+            Edit(
+                DECIDE,
+                "        field not in carried or condition.overlaps(",
+                "        field in carried and condition.overlaps(",
+            ),
+        ),
+        CORE,
+    ),
+    Bug(
+        "count raised to the cap",
+        (Edit(DECIDE, "or not caps or min(caps) >= request.count:", "or not caps or min(caps) == request.count:"),),
+        CORE,
+    ),
+    Bug(
+        "the largest cap counts",
+        (Edit(DECIDE, "return replace(request, count=min(caps))", "return replace(request, count=max(caps))"),),
+        CORE,
+    ),
+    Bug(
+        "a filter that the rule does not name is admitted",
+        (Edit(DECIDE, "return selection.carried <= rule.conditions.keys() and", "return bool(selection.carried) and"),),
+        CORE,
+    ),
+    Bug(
+        "one admitted value admits its neighbours",
+        (
+            Edit(
+                MODEL,
+                "self.any or self.any_of.issuperset(self.values(selection))",
+                "self.any or self.overlaps(selection, 0)",
+            ),
+        ),
+        ORACLE,
+    ),
+    Bug("prefix without boundary in a policy", WITHOUT_BOUNDARY, CORE),
+    Bug("prefix without boundary in a policy, before the oracle", WITHOUT_BOUNDARY, ORACLE),
+    Bug(
+        "prefix without boundary in a request",
+        (Edit(MODEL, 'return (exact or url.endswith("/")) and any(', "return any("),),
+        ORACLE,
+    ),
+    Bug(
+        "a shadow allow admits",
+        (Edit("gateway/policy/rules.py", "if not rule.shadow)", "if not rule.shadow or rule.effect is Effect.ALLOW)"),),
+        CORE,
+    ),
+    Bug(
+        "the last duplicate wins in YAML",
+        (
+            Edit(
+                "gateway/document/compose.py",
+                "case Scalar(text=text) if text in first:",
+                "case Scalar(text=text) if not text:",
+            ),
+        ),
+        ("tests/config/test_document.py", "tests/policy/test_load.py"),
+    ),
+    Bug("Upgrade not refused", (Edit(FRAMING, 'if head.values(b"upgrade") or ', "if "),), HEADS),
+    Bug(
+        "Upgrade not refused, on the wire",
+        (Edit(FRAMING, 'if head.values(b"upgrade") or ', "if "),),
+        ("tests/edge/test_heads.py",),
+    ),
+    Bug("a second Host accepted", (Edit(FRAMING, "if len(hosts) != 1 or", "if not hosts or"),), HEADS),
+    Bug(
+        "length and chunks accepted", (Edit(FRAMING, "if lengths and codings:", "if lengths == codings != []:"),), HEADS
+    ),
+    Bug(
+        "an expired key accepted",
+        (Edit("gateway/authn.py", ">= known.expires_ms:", "< 0:"),),
+        ("tests/core/test_authn.py",),
+    ),
+)

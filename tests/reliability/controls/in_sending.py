@@ -1,0 +1,117 @@
+"""Bugs of what is sent and what is made of the answer."""
+
+from __future__ import annotations
+
+from tests.reliability.controls.copy import Bug, Edit
+
+CANCEL, UPSTREAM, PIPELINE = "gateway/cancel.py", "gateway/upstream.py", "gateway/pipeline.py"
+PORT = ("tests/upstream",)
+SEND = "                response = await self._transport.handle_async_request(self._request(order, receipt))\n"
+
+RAW_FORWARDED = (
+    Edit(CANCEL, "MAX_COUNT = 999_999_999\n", "MAX_COUNT = 999_999_999\nRAW: dict[object, str] = {}\n"),
+    Edit(
+        CANCEL,
+        "        pairs = [*self.selection.pairs(), ",
+        "        if self.selection in RAW:\n            return RAW[self.selection]\n"
+        "        pairs = [*self.selection.pairs(), ",
+    ),
+    Edit(
+        "gateway/read.py",
+        "        return _from_values(_query_values(query))\n",
+        "        from gateway.cancel import RAW\n        request = _from_values(_query_values(query))\n"
+        '        RAW[request.selection] = query.decode("latin-1")\n        return request\n',
+    ),
+)
+
+IN_SENDING = (
+    Bug("the raw query forwarded", RAW_FORWARDED, ("tests/core/test_reading.py", "tests/oracle")),
+    Bug("the raw query forwarded, on the wire", RAW_FORWARDED, ("tests/edge/test_rebuilt_query.py",)),
+    Bug("values sent unescaped", (Edit(CANCEL, "{quote(value, safe='')}", "{value}"),), ("tests/core",)),
+    Bug(
+        "everything can be ordered",
+        (Edit(CANCEL, "if not isinstance(self.selection, (ByRunIds, ByFilter)):", "if self.selection is None:"),),
+        ("tests/core",),
+    ),
+    Bug(
+        "a 500 or 502 is tried again",
+        (
+            Edit(
+                UPSTREAM,
+                SEND,
+                SEND + "                if response.status_code in (500, 502):\n"
+                "                    await response.aclose()\n    " + SEND,
+            ),
+        ),
+        PORT,
+    ),
+    Bug(
+        "a reset connection is tried again",
+        (
+            Edit(
+                UPSTREAM,
+                SEND,
+                "                try:\n    "
+                + SEND
+                + "                except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):\n    "
+                + SEND,
+            ),
+        ),
+        PORT,
+    ),
+    Bug(
+        "a timeout counts as not sent",
+        (
+            Edit(
+                UPSTREAM,
+                "except (httpx.ConnectError, httpx.ConnectTimeout,",
+                "except (httpx.ConnectError, TimeoutError,",
+            ),
+        ),
+        PORT,
+    ),
+    Bug(
+        "the environment is trusted",
+        (
+            Edit(
+                UPSTREAM,
+                "    return httpx.AsyncHTTPTransport(verify=context, trust_env=False, retries=0, limits=pool)\n",
+                "    client = httpx.AsyncClient(verify=context, trust_env=True, limits=pool)\n"
+                "    found = [each for each in client._mounts.values() if each is not None]\n"
+                "    return (found or [client._transport])[0]\n",
+            ),
+        ),
+        ("tests/upstream/test_environment.py",),
+    ),
+    Bug(
+        "any certificate is taken",
+        (
+            Edit(
+                UPSTREAM,
+                "    pool = httpx.Limits(",
+                "    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE\n    pool = httpx.Limits(",
+            ),
+        ),
+        ("tests/upstream/test_tls.py",),
+    ),
+    Bug(
+        "a 2xx without a number is a cancel",
+        (Edit(UPSTREAM, 'return Unknown("no_cancelled", status)', "return Cancelled(status, 0)"),),
+        PORT,
+    ),
+    Bug(
+        "the token not scrubbed",
+        (Edit(UPSTREAM, "return self._token.scrub(error) if", "return error if"),),
+        ("tests/leaks/test_outputs.py",),
+    ),
+    Bug(
+        "joined repeats sent again",
+        (Edit(PIPELINE, "flight = self._flights.get((principal, request))", "flight = None"),),
+        ("tests/pipeline",),
+    ),
+    Bug(
+        "the cancel ends with its caller",
+        (Edit(PIPELINE, "await asyncio.shield(flight.task)", "await flight.task"),),
+        ("tests/pipeline",),
+    ),
+)

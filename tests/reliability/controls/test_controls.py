@@ -1,0 +1,42 @@
+"""A short form of the controls, for every run of the suite; the whole is `python -m tests.reliability.controls`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.reliability.controls.bugs import BUGS
+from tests.reliability.controls.copy import Edit, StaleEditError, Verdict, copied, judge, origin_of_code
+
+IN_SHORT = ("startswith for an exact match", "the last duplicate wins", "Upgrade not refused")
+
+
+@pytest.mark.parametrize("name", IN_SHORT)
+def test_a_seeded_bug_fails_the_suite(name: str) -> None:
+    """The tests of a wrong copy fail."""
+    bug = next(bug for bug in BUGS if bug.name == name)
+    result = judge(bug)
+    assert result.verdict is Verdict.CAUGHT, result.output
+
+
+def test_every_edit_still_fits_the_code(tmp_path: Path) -> None:
+    """A change of the code that an edit replaces is seen at once, not in the next long run."""
+    with copied() as root:
+        assert origin_of_code(root).is_relative_to(root)
+        for edit in (edit for bug in BUGS for edit in bug.edits):
+            assert (root / edit.path).read_text().count(edit.right) == 1, edit
+
+
+def test_an_edit_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
+    """A bug that was not put in cannot be called caught."""
+    (tmp_path / "code.py").write_text("x = 1\nx = 1\n")
+    for right in ("x = 1", "x = 2"):
+        with pytest.raises(StaleEditError):
+            Edit("code.py", right, "x = 3").apply(tmp_path)
+
+
+def test_bugs_have_names_of_their_own() -> None:
+    """The table names each once."""
+    names = [bug.name for bug in BUGS]
+    assert len(set(names)) == len(names)

@@ -1,0 +1,63 @@
+"""`python -m tests.reliability.crash --rounds 1000`: exit code 0 if no law was broken, else 1."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+
+from tests.reliability.crash.laws import LAWS
+from tests.reliability.crash.loop import NAMES, Tally, run_batch
+
+BATCH = 50
+ENOUGH_REACHED = 0.9
+ENOUGH_BETWEEN = 0.2
+
+
+def main() -> int:
+    """Runs the rounds in batches, two at a time, and prints what happened."""
+    parser = argparse.ArgumentParser(prog="python -m tests.reliability.crash", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
+    parser.add_argument("--jobs", type=int, default=2)
+    arguments = parser.parse_args()
+    started_s = time.monotonic()
+    points = [NAMES[number % len(NAMES)] for number in range(arguments.rounds)]
+    batches = [points[first : first + BATCH] for first in range(0, len(points), BATCH)]
+    tally = Tally()
+    with ProcessPoolExecutor(arguments.jobs) as pool:
+        seeds = (arguments.seed * 1000 + number for number in range(len(batches)))
+        for done in pool.map(run_batch, seeds, batches):
+            tally.add(done)
+            sys.stderr.write(f"\r{sum(tally.kills.values())} of {len(points)}")
+    sys.stderr.write("\n")
+    sys.stdout.write(report(tally, seed=arguments.seed, took_s=time.monotonic() - started_s))
+    return 0 if holds(tally) else 1
+
+
+def holds(tally: Tally) -> bool:
+    """No law was broken; the deaths were where they should be, and enough lie between an intent and its outcome."""
+    kills = sum(tally.kills.values())
+    there = sum(tally.reached.values()) >= ENOUGH_REACHED * kills
+    between = sum(tally.between.values()) >= ENOUGH_BETWEEN * kills
+    return not +tally.broken and there and between
+
+
+def report(tally: Tally, *, seed: int, took_s: float) -> str:
+    """Two tables in Markdown: what happened at each point, and the laws."""
+    columns = (tally.kills, tally.reached, tally.between, tally.unsent, tally.unanswered, tally.answered, tally.torn)
+    titles = ("kills", "reached", "between", "not sent", "sent", "answered", "torn tails")
+    rows = [(name, *(column[name] for column in columns)) for name in NAMES]
+    rows.append(("all", *(sum(column.values()) for column in columns)))
+    lines = [f"| point | {' | '.join(titles)} |", "|---|" + "---:|" * len(titles)]
+    lines += [f"| {' | '.join(map(str, row))} |" for row in rows]
+    lines += ["", f"seed {seed}, {took_s:.0f} s; intents {tally.intents}, cancels at upstream {tally.cancels}", ""]
+    lines += ["| law | broken |", "|---|---:|", *(f"| {law} | {tally.broken[law]} |" for law in LAWS)]
+    lines += [f"kept: {directory}" for directory in tally.kept]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""Killed processes, in short; `python -m tests.reliability.crash` is the long form."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tests.reliability.crash import laws, strace
+from tests.reliability.crash.__main__ import holds, report
+from tests.reliability.crash.laws import Recorded, violations
+from tests.reliability.crash.ledger import Sent
+from tests.reliability.crash.loop import NAMES, run_batch
+
+ROUNDS = 28
+
+
+def test_killed_at_any_point_nothing_is_unrecorded_open_or_sent_twice() -> None:
+    """Four deaths at each named point: every cancel has its intent, every intent one closing, every number is true."""
+    strace.required()
+    tally = run_batch(seed=1, points=[NAMES[number % len(NAMES)] for number in range(ROUNDS)])
+    assert holds(tally), report(tally, seed=1, took_s=0)
+    assert sum(tally.kills.values()) == ROUNDS
+
+
+def _record(outcome: dict | None = None, *, query: str = "a") -> Recorded:
+    closed = {} if outcome is None else {"d1": [{"cancelled": None, **outcome}]}
+    return Recorded({query: ["d1"]}, closed)
+
+
+def test_each_broken_law_is_seen() -> None:
+    """What the comparison is for: every way in which the accounts may differ is counted under its law."""
+    sent = [Sent("a", 2)]
+    true = {"outcome": "cancelled", "cancelled": 2}
+    assert violations(_record(true), sent, {"a": (200, {"cancelled": 2})}) == Counter()
+    assert violations(_record(true), [], {}) == Counter({laws.WRONG_NUMBER: 1})
+    assert violations(_record({**true, "cancelled": 1}), sent, {}) == Counter({laws.WRONG_NUMBER: 1})
+    assert violations(Recorded(), sent, {}) == Counter({laws.NO_INTENT: 1})
+    assert violations(_record(), sent, {}) == Counter({laws.NOT_ONCE: 1})
+    assert violations(Recorded({"a": ["d1"]}, {"d1": [true, true]}), sent, {}) == Counter({laws.NOT_ONCE: 1})
+    assert violations(Recorded({}, {"d1": [true]}), [], {}) == Counter({laws.NOT_ONCE: 1})
+    assert violations(_record(true), sent * 2, {}) == Counter({laws.TWICE: 1})
+    assert violations(_record({"outcome": "not_sent"}), sent, {}) == Counter({laws.SENT_AFTER_ALL: 1})
+    assert violations(_record(true), sent, {"a": (200, {"cancelled": 1})}) == Counter({laws.TOLD_OTHERWISE: 1})
+    assert violations(_record({"outcome": "unknown"}), sent, {"a": (200, {"cancelled": 2})}) == Counter(
+        {laws.TOLD_OTHERWISE: 1}
+    )
+    assert violations(_record(true), sent, {"a": (503, {})}) == Counter({laws.TOLD_OTHERWISE: 1})
