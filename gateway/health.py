@@ -32,7 +32,7 @@ class HealthPages:
         if method != "GET":
             raise MethodNotAllowed("GET", "This page is only read: use GET.")
         if path == b"/healthz":
-            return problems.status_page(200, {"state": "alive"}, decision_id)
+            return problems.status_page(200, {"status": "ok"}, decision_id)
         ready, members = self._readiness.report()
         return problems.status_page(200 if ready else 503, members, decision_id)
 

@@ -122,7 +122,7 @@ def test_a_mac_key_that_cannot_be_read_fails_the_check(config: Path, capsys: pyt
     config.write_text(CONFIG.replace("directory: audit", "directory: audit, mac_key: {file: mac}"))
     code, [line] = checked(config, capsys)
     assert code == 3
-    assert "the file mac: cannot be read" in line
+    assert "the MAC key mac cannot be read" in line
 
 
 def warned(config: Path, lint: str) -> list[str]:

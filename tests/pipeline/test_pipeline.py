@@ -236,3 +236,18 @@ async def _until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not holds():  # noqa: ASYNC110 - what is waited for has no event of its own
             await asyncio.sleep(0)
+
+
+async def test_a_repeat_joins_also_while_the_gateway_stops() -> None:
+    """It is told the true outcome: "nothing was sent" would be untrue for it."""
+    log, upstream = MemoryLog(), HeldUpstream()
+    gateway = pipeline(upstream, log)
+    first = asyncio.create_task(gateway.run(ANN, REQUEST, arrival("d1")))
+    await upstream.called.wait()
+    stopping = asyncio.create_task(gateway.stop(5))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(gateway.run(ANN, REQUEST, arrival("d2")))
+    await _until(lambda: bool(log.named("joined")))
+    upstream.answer.set_result(Cancelled(200, 50))
+    await stopping
+    assert [(await settled(await task)).outcome for task in (first, second)] == [Cancelled(200, 50)] * 2
