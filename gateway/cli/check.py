@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def _summed_up(path: Path, config: Config) -> Summary:
     node, _ = parse_document(str(path), read_file(path).content)
     keys = _items(_member(_member(node, "callers"), "keys"))
     callers = [
-        Caller(f"key {key.team}/{key.id}", key.team, place.place, _end_ms(key.expires))
+        Caller(f"key {key.team}/{key.id}", key.team, place.place, key.expires)
         for key, place in zip(config.keys, keys, strict=True)
     ]
     issuers = _items(_member(_member(node, "callers"), "jwt"))
@@ -90,13 +90,6 @@ def _member(node: Node | None, name: str) -> Node | None:
 
 def _items(node: Node | None) -> Sequence[Node]:
     return node.items if isinstance(node, nodes.Listing) else ()
-
-
-def _end_ms(day: date | None) -> int | None:
-    """The end of that UTC day."""
-    if day is None:
-        return None
-    return int(datetime.combine(day + timedelta(days=1), time(), UTC).timestamp() * 1000)
 
 
 def _load(path: Path, problems: list[Problem]) -> tuple[Config | None, Policies | None]:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from functools import partial
 
 from gateway.document.nodes import Place
+from gateway.identity.expiry import ending
 from gateway.policy.bounds import FILTERS, RUN_IDS
 from gateway.policy.model import Effect, Rule, UrlCondition
 from gateway.policy.rules import Policies
 from gateway.policy_tools.conflicts import refuses_all
 from gateway.windows import instant
-
-EXPIRY_NOTICE_MS = 14 * 86_400_000
 
 IDS = {
     "never-matches": "the rule can never match",
@@ -60,12 +60,12 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who may speak for a team: a key with the end of its last day, or an issuer."""
+    """Who may speak for a team: a key with its last UTC day, or an issuer."""
 
     name: str
     team: str
     at: Place
-    ends_ms: int | None = None
+    last: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,11 +217,11 @@ def _of_callers(policies: Policies, lines: Lines, summary: Summary, now_ms: int)
 
 
 def _of_caller(caller: Caller, policies: Policies, now_ms: int) -> Iterator[Finding]:
-    if caller.ends_ms is not None and caller.ends_ms <= now_ms:
-        yield Finding(caller.at, "key-expired", f"{caller.name} expired.", "Remove it; 'keys new' makes another.")
-    elif caller.ends_ms is not None and caller.ends_ms <= now_ms + EXPIRY_NOTICE_MS:
-        message = f"{caller.name} expires at {instant(caller.ends_ms)}."
-        yield Finding(caller.at, "key-expires", message, "Make its successor with 'keys new' before.")
+    today = datetime.fromtimestamp(now_ms / 1000, UTC).date()
+    if (words := ending(caller.last, today)) is not None and caller.last is not None:
+        expired = caller.last < today
+        fix = "Remove it; 'keys new' makes another." if expired else "Make its successor with 'keys new' before."
+        yield Finding(caller.at, "key-expired" if expired else "key-expires", f"{caller.name}: {words}.", fix)
     if not policies.for_team(caller.team).allows:
         message = f"{caller.name}: no rule allows anything to team {caller.team}."
         yield Finding(caller.at, "team-without-allow", message, "Write an allow for the team, or remove the caller.")

@@ -161,10 +161,10 @@ def test_keys_that_soon_or_never_work_are_named(config: Path) -> None:
         if (digest := hashlib.sha256(day.encode()).hexdigest())
     ]
     config.write_text(CONFIG.replace("callers: {keys: []}\n", "callers:\n  keys:\n" + "".join(lines)))
-    assert warned(config, "key-expired") == ["key a/k0 expired."]
+    assert warned(config, "key-expired") == ["key a/k0: expired on 2025-12-31."]
     assert warned(config, "key-expires") == [
-        "key a/k1 expires at 2026-01-02T00:00:00+00:00.",
-        "key a/k2 expires at 2026-01-15T00:00:00+00:00.",
+        "key a/k1: expires on 2026-01-01.",
+        "key a/k2: expires on 2026-01-14.",
     ]
     assert warned(config, "team-without-allow") == ["key b/k3: no rule allows anything to team b."]
 
