@@ -5,13 +5,17 @@ No event holds a credential, a raw target or bytes of a request: only typed valu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.cancel import CancelRequest, Decision, Denial, Permit, Plan, Principal, Verdict
 from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
 
 Members = dict[str, object]
+
+MOST_PROBLEMS = 20
+MOST_PROBLEM_CHARS = 500
+"""What a `reload` records of its problems; all of them are what `check` prints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ def explained_members(
 ) -> Members:
     """What a caller asked about: judged, never to be sent, so without anything about upstream."""
     members = _judged(decision_id, principal=principal, asked=asked, verdict=decision, remote=remote)
+    members["effective"] = {}
     if isinstance(decision, Permit):
         members |= {"effective": decision.effective.wire(), "enforced": "permit"}
     members["policy_digest"] = policy_digest
@@ -181,6 +186,20 @@ def throttled_members(
 def joined_members(decision_id: str, *, joins: str, principal: Principal, remote: str | None) -> Members:
     """A repeat that waits for the outcome of the intent `joins`; nothing more is sent for it."""
     return {"decision_id": decision_id, "joins": joins, **_who(principal, remote)}
+
+
+def reload_members(cause: str, *, old_digest: str, new_digest: str | None, problems: Sequence[str]) -> Members:
+    """Policies, callers and limits were read anew; `problems` says why they were refused, and then nothing changed.
+
+    `new_digest` is None where there were no policies that can be read.
+    """
+    return {
+        "outcome": "refused" if problems else "applied",
+        "cause": cause,
+        "old_digest": old_digest,
+        "new_digest": new_digest,
+        "problems": [problem[:MOST_PROBLEM_CHARS] for problem in problems[:MOST_PROBLEMS]],
+    }
 
 
 def continued_members(reason: str, *, open_intents: int, left_out: int, found: Mapping[str, object]) -> Members:

@@ -11,6 +11,8 @@ import uvloop
 from gateway.app import build
 from gateway.config import load_config
 from gateway.listeners import shown
+from gateway.reload import Files
+from gateway.watch import fingerprint, fingerprints
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -22,7 +24,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace) -> int:
     """Serves until SIGTERM or SIGINT; returns 0 then."""
-    gateway = build(load_config(arguments.config))
+    # What the configuration looked like before it was read, so that no change in between is missed.
+    before = fingerprint(arguments.config)
+    config = load_config(arguments.config)
+    seen = before, fingerprints(config.policies)
+    gateway = build(config, Files(arguments.config.absolute(), seen))
 
     def ready() -> None:
         health = shown(gateway.health) if gateway.health is not None else None

@@ -117,7 +117,13 @@ _EVENTS: dict[str, Schema] = {
     "start": {},
     "stop": {},
     "recovery": {"reason": _TEXT, "open": _NUMBER, "left_out": _NUMBER},
-    "reload": {},
+    "reload": {
+        "outcome": {"enum": ["applied", "refused"]},
+        "cause": {"enum": ["signal", "change"]},
+        "old_digest": _TEXT,
+        "new_digest": _NULLABLE_TEXT,
+        "problems": {"type": "array", "items": _TEXT},
+    },
     "refused": {
         "decision_id": _UUID,
         "status": {"type": "integer", "minimum": 400, "maximum": 599},
@@ -125,7 +131,7 @@ _EVENTS: dict[str, Schema] = {
         "cause": _TEXT,
         "remote": _NULLABLE_TEXT,
     },
-    "denied": _JUDGED,
+    "denied": _JUDGED | {"effective": {"const": {}}},
     "throttled": {"decision_id": _UUID, **_WHO, "cause": _TEXT, "limit": _NUMBER, "retry_after_s": _NUMBER},
     "intent": _JUDGED | {"enforced": {"const": "permit"}, "orders": {"type": "array", "items": _TEXT, "minItems": 1}},
     "joined": {"decision_id": _UUID, "joins": _UUID, **_WHO},
