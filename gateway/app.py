@@ -38,7 +38,7 @@ from gateway.pipeline import Pipeline
 from gateway.protocol import ProtocolSettings, RefusalPort
 from gateway.readiness import Ready
 from gateway.refusals import RefusalLog
-from gateway.reload import Files, Reloader, make_live, tested_policies
+from gateway.reload import Files, Reloader, checked_policies, make_live
 from gateway.secret import read_secret
 from gateway.serving import Listener, StopSignals, serve_until_stopped
 from gateway.upstream import Upstream, UpstreamLimits
@@ -216,7 +216,7 @@ def build(config: Config, files: Files | None = None) -> Gateway:
         import_module(module)
     if problems := list(audit_problems(config.audit)):
         raise InvalidConfiguration(problems)
-    policies = tested_policies(config.policies)
+    policies = checked_policies(config.policies)
     token = _token(config)
     live = make_live(config, policies, token=token.holder, before=Pins())
     tls = tls_context(config.tls) if config.tls is not None else None

@@ -50,7 +50,7 @@ def look(file: Path, directory: Path) -> Look:
     return fingerprint(file), fingerprints(directory)
 
 
-def tested_policies(directory: Path) -> Policies:
+def checked_policies(directory: Path) -> Policies:
     """The policies of a directory whose own cases hold. Raises: InvalidConfiguration."""
     policies = load_policies(directory)
     check_cases(directory, policies)

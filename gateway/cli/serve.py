@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 from pathlib import Path
 
 import uvloop
@@ -24,6 +25,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace) -> int:
     """Serves until SIGTERM or SIGINT; returns 0 then."""
+    # SIGHUP means "read anew"; until there is something to read anew it may not end the process.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # What the configuration looked like before it was read, so that no change in between is missed.
     before = fingerprint(arguments.config)
     config = load_config(arguments.config)
