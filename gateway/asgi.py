@@ -7,6 +7,8 @@ without a key may not learn which paths exist.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,9 +19,21 @@ from starlette.types import Receive, Scope, Send
 from gateway import problems
 from gateway.authn import Authenticator
 from gateway.cancel import ByRunIds, CancelRequest, Denial, Principal
-from gateway.errors import MalformedRequest, MethodNotAllowed, NotFound, ReceiveTimeout, Refusal, TooLarge
+from gateway.errors import (
+    AuditUnavailable,
+    MalformedRequest,
+    MethodNotAllowed,
+    NotFound,
+    Overloaded,
+    ReceiveTimeout,
+    Refusal,
+    Throttled,
+    TooLarge,
+)
 from gateway.framing import BROKEN_BODY
+from gateway.health import HealthPages
 from gateway.limits import Admission
+from gateway.outcome import Cancelled
 from gateway.pipeline import Arrival, Clock, Pipeline, Settled
 from gateway.problems import Answer
 from gateway.proxies import TrustedProxies
@@ -27,18 +41,16 @@ from gateway.read import Body, parse_cancel
 from gateway.refusals import RefusalLog
 
 CANCEL_PATH = b"/v2/workflows/runs"
+COST_BYTES = 8192
+WHOAMI_PATH = b"/gateway/v1/whoami"
+PATHS = {CANCEL_PATH: "DELETE", WHOAMI_PATH: "GET"}
+"""Every path that takes a key, byte for byte, and its one method."""
+
 _ONLY = "This gateway only passes bulk cancels, DELETE /v2/workflows/runs;"
 
 
-class Readiness(Protocol):
-    """Whether the gateway can take intents, and what operators may see of it."""
-
-    def report(self) -> tuple[bool, dict[str, object]]:
-        """Ready or not, and the members of the page: no secret, no rule text."""
-
-
-class ErrorLog(Protocol):
-    """Where errors of our own code go."""
+class OperatorsLog(Protocol):
+    """Where operators read of news and faults."""
 
     def info(self, event: str, **members: object) -> None:
         """Writes one line of news."""
@@ -78,6 +90,11 @@ class _Exchange:
         if broken is not None:
             raise broken
 
+    def cost(self) -> int:
+        """How many requests this one counts for: a large one takes as much of the record as many small ones."""
+        lengths = [int(length) for length in self.header(b"content-length") if length.isdigit()]
+        return 1 + (len(self.scope["query_string"]) + sum(lengths)) // COST_BYTES
+
     async def gone(self) -> bool:
         try:
             return await Request(self.scope, self.receive).is_disconnected()
@@ -95,28 +112,33 @@ class Edge:
         admission: Admission,
         pipeline: Pipeline,
         refusals: RefusalLog,
-        readiness: Readiness,
+        pages: HealthPages,
         proxies: TrustedProxies,
         clock: Clock,
         limits: EdgeLimits,
-        log: ErrorLog,
+        is_secret: Callable[[str], bool],
+        log: OperatorsLog,
     ) -> None:
         self._authenticator = authenticator
         self._admission = admission
         self._pipeline = pipeline
         self._refusals = refusals
-        self._readiness = readiness
+        self._pages = pages
         self._proxies = proxies
         self._clock = clock
         self._limits = limits
+        self._is_secret = is_secret
         self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one HTTP request; nothing raises out of here."""
         exchange = _Exchange(scope, receive, str(uuid_utils.uuid7()), self._proxies.remote(scope))
         try:
-            answer = self._health(exchange) or await self._authenticated(exchange)
+            page = self._pages.page(scope["method"], scope["raw_path"], exchange.decision_id)
+            answer = page or await self._authenticated(exchange)
         except Refusal as refused:
+            if isinstance(refused, AuditUnavailable):
+                self._log.error(refused.code, decision_id=exchange.decision_id, cause=refused.cause)
             await self._refusals.record(
                 refused, decision_id=exchange.decision_id, remote=exchange.remote, principal=exchange.principal
             )
@@ -129,17 +151,6 @@ class Edge:
         else:
             await _write(exchange, answer, send)
 
-    def _health(self, exchange: _Exchange) -> Answer | None:
-        path = exchange.scope["raw_path"]
-        if path not in (b"/healthz", b"/readyz"):
-            return None
-        if exchange.scope["method"] != "GET":
-            raise MethodNotAllowed("GET", "This page is only read: use GET.")
-        if path == b"/healthz":
-            return problems.status_page(200, {"status": "ok"}, exchange.decision_id)
-        ready, members = self._readiness.report()
-        return problems.status_page(200 if ready else 503, members, exchange.decision_id)
-
     async def _authenticated(self, exchange: _Exchange) -> Answer | Settled:
         exchange.check_body()
         self._check_length(exchange)
@@ -148,21 +159,58 @@ class Edge:
             raise MalformedRequest("two_credentials", "Send one Authorization header.")
         principal = self._authenticator.authenticate(credentials[0] if credentials else None, self._clock.now_ms())
         exchange.principal = principal
-        with self._admission.place(principal, self._clock.monotonic_s()):
-            _check_route(exchange.scope["method"], exchange.scope["raw_path"])
-            request = parse_cancel(exchange.scope["query_string"], await self._body(exchange))
-            self._check_ids(request)
-            arrival = Arrival(exchange.decision_id, exchange.remote, exchange.gone)
-            result = await self._pipeline.run(principal, request, arrival)
+        with ExitStack() as held:
+            try:
+                held.enter_context(self._admission.place(principal, self._clock.monotonic_s(), cost=exchange.cost()))
+            except (Throttled, Overloaded) as limited:
+                return await self._joined(exchange, principal, limited)
+            path = _route(exchange.scope["method"], exchange.scope["raw_path"])
+            if path == WHOAMI_PATH:
+                members = self._pipeline.whoami(principal)
+                return problems.status_page(200, members, exchange.decision_id)
+            return await self._cancelled(exchange, principal, await self._request(exchange))
+
+    async def _joined(self, exchange: _Exchange, principal: Principal, limited: Refusal) -> Answer | Settled:
+        """Above a limit only the repeat of a cancel in flight gets through: its cancel has been sent already."""
+        try:
+            _route(exchange.scope["method"], exchange.scope["raw_path"])
+            request = await self._request(exchange)
+        except Refusal:
+            raise limited from None
+        if not self._pipeline.would_join(principal, request):
+            raise limited
+        return await self._cancelled(exchange, principal, request)
+
+    async def _request(self, exchange: _Exchange) -> CancelRequest:
+        request = parse_cancel(exchange.scope["query_string"], await self._body(exchange))
+        self._check_ids(request)
+        if any(self._is_secret(value) for _, value in request.selection.pairs()):
+            raise MalformedRequest("secret_in_request", "The request holds a secret where a value should be.")
+        return request
+
+    async def _cancelled(self, exchange: _Exchange, principal: Principal, request: CancelRequest) -> Answer | Settled:
+        arrival = Arrival(exchange.decision_id, exchange.remote, exchange.gone)
+        result = await self._pipeline.run(principal, request, arrival)
         return problems.denial(result, exchange.decision_id) if isinstance(result, Denial) else result
 
     async def _deliver(self, exchange: _Exchange, settled: Settled, send: Send) -> None:
         gone = True
+        self._tell_operators(settled)
         try:
             gone = await exchange.gone()
             await _write(exchange, problems.outcome(settled.plan, settled.outcome, exchange.decision_id), send)
         finally:
             self._pipeline.answered(settled, caller_gone=gone)
+
+    def _tell_operators(self, settled: Settled) -> None:
+        """One line for every call that did not do what it was sent for; what callers did is in the audit log."""
+        outcome, decision_id = settled.outcome, settled.plan.decision_id
+        if not isinstance(outcome, Cancelled):
+            cause = getattr(outcome, "cause", None)
+            status = outcome.upstream_status
+            self._log.error(f"upstream_{outcome.name}", decision_id=decision_id, cause=cause, upstream_status=status)
+        elif (over := outcome.cancelled - sum(order.count for order in settled.plan.orders)) > 0:
+            self._log.error("over_cancelled", decision_id=decision_id, cancelled=outcome.cancelled, over_cancelled=over)
 
     def _check_length(self, exchange: _Exchange) -> None:
         for length in exchange.header(b"content-length"):
@@ -204,20 +252,18 @@ class Edge:
                 return bytes(content)
 
 
-def _check_route(method: str, path: bytes) -> None:
-    if path == CANCEL_PATH:
-        if method != "DELETE":
-            raise MethodNotAllowed("DELETE", f"{_ONLY} for reading or starting runs, use a client with its own token.")
-        return
-    if path.startswith((b"/v2/", b"/v1/")):
+def _route(method: str, path: bytes) -> bytes:
+    allowed = PATHS.get(path)
+    if allowed is None and path.startswith((b"/v2/", b"/v1/")):
         raise NotFound("qstash_path", f"{_ONLY} runtimes that host workflows keep their own client and token.")
-    raise NotFound("path", f"{_ONLY} this path is not one of it, byte for byte.")
+    if allowed is None:
+        raise NotFound("path", f"{_ONLY} this path is not one of it, byte for byte.")
+    if method != allowed:
+        raise MethodNotAllowed(allowed, f"{_ONLY} for reading or starting runs, use a client with its own token.")
+    return path
 
 
 async def _write(exchange: _Exchange, answer: Answer, send: Send) -> None:
-    headers = answer.headers
-    if exchange.has_body() and not exchange.body_read:
-        # What is left of the body is not read, so the connection cannot carry another request.
-        headers = [*headers, (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+    # What is left of a body that was not read keeps the connection from carrying another request.
+    unread = exchange.has_body() and not exchange.body_read
+    await problems.write(answer, send, more=[(b"connection", b"close")] if unread else None)

@@ -1,41 +1,48 @@
-"""Credential -> Principal. A key is found by its SHA-256 digest in a dictionary, so a look-up tells nothing by time."""
+"""Credential -> Principal: a key, found by its SHA-256 digest so that a look-up tells nothing by time, or a token."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 
 from gateway.cancel import Principal
-from gateway.config import CallerKey
 from gateway.errors import Unauthenticated
 from gateway.grammar import EARLIEST_MS
+from gateway.identity.settings import CallerKey
+from gateway.identity.tokens import TokenVerifier
 
 MAX_CREDENTIAL_BYTES = 8192
 _DAY_MS = 86_400_000
 _BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +([!-~]+)")
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    principal: Principal
-    expires_ms: int | None
+class ExpiredKey(Unauthenticated):
+    """A key whose last day is past; the answer is that of every stranger, the record names whose key it was."""
+
+    def __init__(self, principal: Principal) -> None:
+        self.principal = principal
+        super().__init__("expired_key")
 
 
 class Authenticator:
-    """Knows every caller; `token_digest` is that of the real token, so that its use by a caller is recognised."""
+    """Knows every caller; `is_upstream_token` tells by digest whether a caller uses the real token."""
 
-    def __init__(self, keys: Iterable[CallerKey], *, token_digest: bytes) -> None:
-        self._known = {key.digest: _Known(Principal(key.team, key.id), _end_of_day_ms(key.expires)) for key in keys}
-        self._token_digest = token_digest
+    def __init__(
+        self,
+        keys: Iterable[CallerKey],
+        *,
+        is_upstream_token: Callable[[bytes], bool],
+        tokens: TokenVerifier | None = None,
+    ) -> None:
+        self._known = {key.digest: _known(key) for key in keys}
+        self._is_upstream_token = is_upstream_token
+        self._tokens = tokens
         self._latest_ms = EARLIEST_MS
 
     def authenticate(self, authorization: bytes | None, now_ms: int) -> Principal:
         """The principal behind an Authorization header at a time in Unix milliseconds.
-
-        A key that has expired stays so, also when the clock is set back: the latest time seen counts.
 
         Raises:
             Unauthenticated: for every other header; its `cause` says why, for the record only.
@@ -46,13 +53,25 @@ class Authenticator:
         if match is None or len(authorization) > MAX_CREDENTIAL_BYTES:
             raise Unauthenticated("not_bearer")
         digest = hashlib.sha256(match[1]).digest()
+        # A clock that steps back revives no key and no token.
+        self._latest_ms = max(self._latest_ms, now_ms)
         known = self._known.get(digest)
         if known is None:
-            raise Unauthenticated("upstream_token" if digest == self._token_digest else "unknown_key")
-        self._latest_ms = max(self._latest_ms, now_ms)
+            return self._stranger(match[1].decode("ascii"), digest)
         if known.expires_ms is not None and self._latest_ms >= known.expires_ms:
-            raise Unauthenticated("expired_key")
-        return known.principal
+            raise ExpiredKey(known)
+        return known
+
+    def _stranger(self, credential: str, digest: bytes) -> Principal:
+        if self._is_upstream_token(digest):
+            raise Unauthenticated("upstream_token")
+        if self._tokens is None or not self._tokens.is_token(credential):
+            raise Unauthenticated("unknown_key")
+        return self._tokens.verify(credential, now_ms=self._latest_ms)
+
+
+def _known(key: CallerKey) -> Principal:
+    return Principal(key.team, key.id, expires_ms=_end_of_day_ms(key.expires))
 
 
 def _end_of_day_ms(day: date | None) -> int | None:

@@ -1,4 +1,4 @@
-"""The vocabulary: what a caller asks for, what policy makes of it, what is sent and what came of it.
+"""The vocabulary: what a caller asks for, what policy makes of it, and what is sent. What came of it: outcome.py.
 
 Illegal values cannot be constructed. Two laws live in the types: asking for nothing in particular is its own value,
 `EveryRun`, which only policy may allow; and an `Order`, the only thing ever sent, cannot be made of it.
@@ -28,15 +28,26 @@ class Dialect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is calling; `name` is `<team>/<key id>`."""
+    """Who is calling: of which team, and which of its subjects, a key id or `<issuer>#<sub>`.
+
+    Two are equal when they name the same subject. A token also brings its id, the claims that bound it, and its end.
+    """
 
     team: str
-    key_id: str
+    subject: str
+    token_id: str | None = field(default=None, compare=False)
+    claims: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    expires_ms: int | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
-        """`<team>/<key id>`, as the record has it."""
-        return f"{self.team}/{self.key_id}"
+        """`<team>/<subject>`, as the record has it."""
+        return f"{self.team}/{self.subject}"
+
+    @property
+    def key_id(self) -> str:
+        """The id of the key, or of the token."""
+        return self.token_id or self.subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +63,7 @@ class ByRunIds:
             raise ValueError("a list of run IDs cannot be empty: upstream would read it as every run")
         if len(set(self.run_ids)) != len(self.run_ids):
             raise ValueError("a run ID stands twice")
-        grammar.check_each("workflowRunIds", grammar.run_id, self.run_ids)
+        grammar.check_values("workflowRunIds", grammar.run_id, self.run_ids)
 
     @property
     def carried(self) -> frozenset[str]:
@@ -91,7 +102,7 @@ class ByFilter:
         grammar.check_each("flowControlKey", grammar.key, self.flow_control_keys)
         grammar.check_each("label", grammar.key, self.labels)
         dates = [date for date in (self.from_date, self.to_date) if date is not None]
-        if dates != sorted(dates) or not all(0 <= date < 10**13 for date in dates):
+        if dates != sorted(dates) or not all(10**12 <= date < 10**13 for date in dates):
             raise ValueError("dates are Unix milliseconds of 13 digits, fromDate not later than toDate")
 
     @property
@@ -107,9 +118,9 @@ class ByFilter:
         if self.exact:
             pairs.append(("workflowUrlExactMatch", "true"))
         if self.from_date is not None:
-            pairs.append(("fromDate", f"{self.from_date:013d}"))
+            pairs.append(("fromDate", str(self.from_date)))
         if self.to_date is not None:
-            pairs.append(("toDate", f"{self.to_date:013d}"))
+            pairs.append(("toDate", str(self.to_date)))
         pairs += [("callerIp", address) for address in self.caller_ips]
         pairs += [("flowControlKey", key) for key in self.flow_control_keys]
         pairs += [("label", label) for label in self.labels]
@@ -241,61 +252,3 @@ class Receipt:
 
     decision_id: str
     seq: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cancelled:
-    """Upstream answered how many runs it cancelled."""
-
-    upstream_status: int
-    cancelled: int
-
-    name = "cancelled"
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """Upstream will work on it in the background under `action_id`; how many is not known yet."""
-
-    upstream_status: int
-    action_id: str
-
-    name = "accepted"
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Upstream refused with 401, 403, 412 or 429, so nothing was cancelled; `text` is safe to show.
-
-    `retry_after_s` is upstream's wait, bounded, and `burst` its `Burst-RateLimit-*` headers; both for 429 only.
-    """
-
-    upstream_status: int
-    text: str
-    retry_after_s: int | None = None
-    burst: tuple[tuple[str, str], ...] = ()
-
-    name = "refused"
-
-
-@dataclass(frozen=True, slots=True)
-class NotSent:
-    """Certainly no byte of the request left; `cause` is a fixed word."""
-
-    cause: str
-
-    name = "not_sent"
-    upstream_status = None
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """Bytes may have arrived, and no trustworthy answer came back; `cause` is a fixed word."""
-
-    cause: str
-    upstream_status: int | None = None
-
-    name = "unknown"
-
-
-Outcome = Cancelled | Accepted | Refused | NotSent | Unknown

@@ -5,22 +5,22 @@ Secrets never enter it: it says where they are. Paths are relative to the file t
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import date
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal
 
 from gateway import endpoints
-from gateway.document.fields import Bool, Choice, Int, Text, date_field
+from gateway.document.fields import Bool, Choice, Int, Text
 from gateway.document.file import parse_document, read_file
-from gateway.document.nodes import Place
+from gateway.document.nodes import Mapping, Place
 from gateway.document.shapes import ListOf, Present, Shape, may, need
-from gateway.endpoints import Listen, Origin
+from gateway.endpoints import Health, Listen, Origin, TlsFiles, UnixListen
 from gateway.errors import InvalidConfiguration, Problem
-from gateway.policy.vocabulary import key_id, team_name
+from gateway.identity.settings import CallerKey, JwtIssuer, RawCallers, callers
 from gateway.secret import SecretSource
 
 Contract = Literal["2025", "2026-09"]
@@ -44,16 +44,6 @@ class UpstreamSettings:
     connect_timeout_s: int
     total_timeout_s: int
     max_connections: int
-
-
-@dataclass(frozen=True, slots=True)
-class CallerKey:
-    """A key's digest (SHA-256 of its whole text) and whose it is; `expires` is the last UTC day it is good for."""
-
-    id: str
-    team: str
-    digest: bytes
-    expires: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +82,13 @@ class Limits:
 class Config:
     """Everything `serve` needs to know, complete."""
 
-    listen: Listen
+    listen: Listen | UnixListen
+    socket_mode: int
+    tls: TlsFiles | None
+    health: Health | None
     upstream: UpstreamSettings
     keys: tuple[CallerKey, ...]
+    issuers: tuple[JwtIssuer, ...]
     policies: Path
     audit: AuditConfig
     limits: Limits
@@ -115,13 +109,6 @@ class RawUpstream:
 
 
 @dataclass(frozen=True, slots=True)
-class RawCallers:
-    """`callers` as written."""
-
-    keys: tuple[CallerKey, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class RawAudit:
     """`audit` as written."""
 
@@ -137,7 +124,7 @@ class RawConfig:
     """The configuration file as written, every value of the right type."""
 
     version: int
-    listen: Listen
+    listen: Listen | UnixListen
     upstream: RawUpstream
     callers: RawCallers
     policies: str
@@ -145,6 +132,9 @@ class RawConfig:
     limits: Limits = Limits()
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     shutdown_grace_s: int = 35
+    socket_mode: int = 0o660
+    tls: TlsFiles | None = None
+    health: Health | None = None
 
 
 def load_config(path: Path) -> Config:
@@ -153,10 +143,13 @@ def load_config(path: Path) -> Config:
     Raises: InvalidConfiguration with every problem of the file.
     """
     node, problems = parse_document(str(path), read_file(path).content)
-    raw = config_file().read(node, problems)
+    raw, base = config_file().read(node, problems), path.absolute().parent
+    if raw is not None and isinstance(node, Mapping):
+        keys = {key.text: key.place for key, _ in node.members}
+        problems += endpoints.clashes(raw.listen, raw.health, keys=keys, base=base)
     if problems or raw is None:
         raise InvalidConfiguration(problems)
-    return _complete(raw, path.absolute().parent)
+    return _complete(raw, base)
 
 
 def named_policies(path: Path) -> Path | None:
@@ -175,12 +168,15 @@ def config_file() -> Shape[RawConfig]:
         "version": need(Int(1, 1)),
         "listen": need(Text(endpoints.listen)),
         "upstream": need(_upstream()),
-        "callers": need(Shape(RawCallers, {"keys": may(_keys())})),
+        "callers": need(callers()),
         "policies": need(Text(str)),
         "audit": need(_audit()),
         "limits": may(_limits()),
         "trusted_proxies": may(ListOf(Text(endpoints.network), min_items=0)),
         "shutdown_grace_s": may(Int(1, _MAX_SECONDS)),
+        "socket_mode": may(Text(endpoints.socket_mode, "0[0-7]{3}")),
+        "tls": may(Shape(TlsFiles, {"certificate": need(Text(Path)), "key": need(Text(Path))}, located=True)),
+        "health": may(Shape(Health, {"listen": need(Text(endpoints.address))})),
     }
     return Shape(RawConfig, keys)
 
@@ -221,28 +217,6 @@ def _one_source(place: Place, present: Present) -> list[Problem]:
     return [place.problem("say where the secret is: exactly one of {file: …} and {env: …}")]
 
 
-def _keys() -> ListOf[CallerKey]:
-    keys = {
-        "id": need(key_id()),
-        "team": need(team_name()),
-        "sha256": need(Text(_digest, hidden=True), into="digest"),
-        "expires": may(date_field()),
-    }
-    distinct: dict[str, Callable[[CallerKey], object]] = {
-        "digest": lambda key: key.digest,
-        "team and id": lambda key: (key.team, key.id),
-    }
-    return ListOf(Shape(CallerKey, keys), min_items=0, distinct=distinct)
-
-
-def _digest(text: str) -> bytes:
-    if len(text) != 64 or text.strip("0123456789abcdef"):
-        raise ValueError("expected a SHA-256 as 64 lower-case hex digits; 'keys new' prints one")
-    if len(set(text)) == 1:
-        raise ValueError("this is a placeholder, no key has that digest; 'keys new' prints one")
-    return bytes.fromhex(text)
-
-
 def _audit() -> Shape[RawAudit]:
     keys = {
         "directory": need(Text(str)),
@@ -269,15 +243,28 @@ def _limits() -> Shape[Limits]:
 
 def _complete(raw: RawConfig, base: Path) -> Config:
     return Config(
-        listen=raw.listen,
+        listen=UnixListen(base / raw.listen.path) if isinstance(raw.listen, UnixListen) else raw.listen,
+        socket_mode=raw.socket_mode,
+        tls=_complete_tls(raw.tls, base) if raw.tls is not None else None,
+        health=raw.health,
         upstream=_complete_upstream(raw.upstream, base),
         keys=raw.callers.keys,
+        issuers=tuple(_complete_issuer(issuer, base) for issuer in raw.callers.jwt),
         policies=base / raw.policies,
         audit=_complete_audit(raw.audit, base),
         limits=raw.limits,
         trusted_proxies=raw.trusted_proxies,
         shutdown_grace_s=raw.shutdown_grace_s,
     )
+
+
+def _complete_tls(tls: TlsFiles, base: Path) -> TlsFiles:
+    return replace(tls, certificate=base / tls.certificate, key=base / tls.key)
+
+
+def _complete_issuer(issuer: JwtIssuer, base: Path) -> JwtIssuer:
+    file = issuer.jwks.file
+    return issuer if file is None else replace(issuer, jwks=replace(issuer.jwks, file=base / file))
 
 
 def _complete_upstream(raw: RawUpstream, base: Path) -> UpstreamSettings:
@@ -296,3 +283,13 @@ def _complete_upstream(raw: RawUpstream, base: Path) -> UpstreamSettings:
 def _complete_audit(raw: RawAudit, base: Path) -> AuditConfig:
     mac_key = None if raw.mac_key is None else base / raw.mac_key
     return AuditConfig(base / raw.directory, raw.durability, raw.stdout, mac_key, raw.at)
+
+
+def audit_problems(audit: AuditConfig) -> Iterator[Problem]:
+    """Why the audit directory cannot be used, as far as can be seen without writing to it."""
+    directory = audit.directory
+    existing = directory if directory.exists() else directory.parent
+    if not existing.is_dir():
+        yield audit.at.problem(f"the audit directory cannot be used: {existing} is no directory; make it")
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        yield audit.at.problem(f"the audit directory cannot be used: {existing} is not writable")

@@ -37,6 +37,10 @@ class UpstreamToken:
         """The value of the Authorization header; only `Upstream` calls this, at the moment of sending."""
         return f"Bearer {self._value}"
 
+    def is_in(self, text: str) -> bool:
+        """Whether the text holds the token."""
+        return self._value in text
+
     def scrub(self, text: str, *, longest: int = 200) -> str:
         """`text` as printable ASCII of at most `longest` characters, every run shared with the token replaced."""
         clean = _UNPRINTABLE.sub("?", text[: 20 * longest])
@@ -48,6 +52,34 @@ class UpstreamToken:
                     leaked[start : start + length] = [True] * length
         shown = "".join("\0" if hidden else char for char, hidden in zip(clean, leaked, strict=True))
         return re.sub("\0+", "[redacted]", shown)[:longest]
+
+
+class TokenHolder:
+    """The token in use now. `replace` takes effect for the next request; one in flight keeps the one it was sent with.
+
+    Tokens that were used before stay recognised, so that a caller who still has one is seen.
+    """
+
+    def __init__(self, token: UpstreamToken, monotonic_s: float) -> None:
+        self.current = token
+        self.since_s = monotonic_s
+        self._digests = frozenset((token.digest,))
+
+    def replace(self, token: UpstreamToken, monotonic_s: float) -> None:
+        """Takes over a token that was read again, perhaps the same."""
+        if token.digest == self.current.digest:
+            return
+        # Known before it is used, and as one new set: another thread may be asking.
+        self._digests = self._digests | {token.digest}
+        self.current, self.since_s = token, monotonic_s
+
+    def is_in(self, text: str) -> bool:
+        """Whether the text holds the token in use."""
+        return self.current.is_in(text)
+
+    def is_upstream_token(self, digest: bytes) -> bool:
+        """Whether the SHA-256 is that of the real token, now or before."""
+        return digest in self._digests
 
 
 def _runs(form: str) -> Iterator[str]:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+
+from gateway.document.nodes import Place
+from gateway.errors import Problem
 
 _LISTEN = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[0-9.]+|localhost):(?P<port>0|[1-9][0-9]{0,4})")
 _ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[1-9][0-9]{0,4}))?")
 _HOST_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_KEY_SET_URL = re.compile(r"(?P<origin>https?://[^/?#@]+)/[!$&-.0-;=@-Z_a-z~/]*")
 _MAX_PORT = 65_535
+_MAX_UNIX_PATH_BYTES = 107
+"""unix(7): sun_path has 108 bytes, the last of them zero."""
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not listened on
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +32,29 @@ class Listen:
 
 
 @dataclass(frozen=True, slots=True)
+class UnixListen:
+    """A socket in the file system."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """The listener's certificate chain and private key, PEM files. `at` is where the configuration names them."""
+
+    certificate: Path
+    key: Path
+    at: Place = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A second listener for `/healthz` and `/readyz` alone, without TLS."""
+
+    listen: Listen
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
     """`scheme://host[:port]` of the upstream, and its `host[:port]`."""
 
@@ -29,10 +62,18 @@ class Origin:
     host: str
 
 
-def listen(text: str) -> Listen:
+def listen(text: str) -> Listen | UnixListen:
+    """`host:port` with an IP address or localhost, or `unix:PATH`; raises ValueError with one sentence."""
+    if not text.startswith("unix:"):
+        return address(text)
+    path = text.removeprefix("unix:")
+    if not path or "\0" in path:
+        raise ValueError("expected unix:PATH, a path in the file system")
+    return UnixListen(Path(path))
+
+
+def address(text: str) -> Listen:
     """`host:port` with an IP address or localhost; raises ValueError with one sentence."""
-    if text.startswith("unix:"):
-        raise ValueError("listening on a Unix socket does not exist yet; write 127.0.0.1:8080 or another host:port")
     match = _LISTEN.fullmatch(text)
     if match is None:
         raise ValueError("expected host:port, the host an IP address or localhost, like 127.0.0.1:8080")
@@ -42,6 +83,45 @@ def listen(text: str) -> Listen:
     if port > _MAX_PORT:
         raise ValueError("a port is at most 65535")
     return Listen(host, port)
+
+
+def socket_mode(text: str) -> int:
+    """Permission bits of a Unix socket in octal, like "0660"; raises ValueError with one sentence."""
+    if not re.fullmatch("0[0-7]{3}", text):
+        raise ValueError('expected permission bits in octal and quotes, like "0660"')
+    return int(text, 8)
+
+
+def clashes(
+    listen: Listen | UnixListen, health: Health | None, *, keys: Mapping[str, Place], base: Path
+) -> Iterator[Problem]:
+    """What does not go together; `keys` are those that the file has, `base` is what paths are relative to."""
+    if isinstance(listen, UnixListen):
+        if "tls" in keys:
+            yield keys["tls"].problem("'tls' does not go with a Unix socket: what it carries never leaves the machine")
+        if len(os.fsencode(base / listen.path)) > _MAX_UNIX_PATH_BYTES:
+            yield keys["listen"].problem(f"the path of a Unix socket has at most {_MAX_UNIX_PATH_BYTES} bytes")
+        return
+    if "socket_mode" in keys:
+        yield keys["socket_mode"].problem("'socket_mode' has no effect: only listen: unix:PATH makes a file")
+    if health is not None and _meet(listen, health.listen):
+        yield keys["health"].problem("'health' needs an address of its own, this one is that of 'listen'")
+
+
+def _meet(one: Listen, other: Listen) -> bool:
+    if one.port != other.port or one.port == 0:
+        return False
+    hosts = {host.replace("localhost", "127.0.0.1") for host in (one.host, other.host)}
+    return len(hosts) == 1 or not hosts.isdisjoint(_EVERYWHERE)
+
+
+def key_set_url(text: str) -> str:
+    """Where an issuer publishes its keys: https, or http to loopback; raises ValueError with one sentence."""
+    match = _KEY_SET_URL.fullmatch(text)
+    if match is None:
+        raise ValueError("expected https://host[:port]/path without user, query or fragment")
+    origin(match["origin"])
+    return text
 
 
 def origin(text: str) -> Origin:

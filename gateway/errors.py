@@ -80,7 +80,9 @@ class Unauthenticated(Refusal):
     status, code, title = 401, "unauthenticated", "Not authenticated"
 
     def __init__(self, cause: str) -> None:
-        super().__init__(cause, "Send a gateway key of your team as 'Authorization: Bearer <key>'.")
+        super().__init__(
+            cause, "Send a gateway key of your team, or a token it accepts, as 'Authorization: Bearer <key>'."
+        )
 
 
 class NotFound(Refusal):

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 MAX_RUN_ID = 128
+MAX_URL = 4096
+MAX_KEY = 256
+MAX_VALUES = 100
+"""Bounds of one value, and of how many of a filter's field may stand beside each other: each is judged and recorded."""
 
 EARLIEST_MS = 1_767_225_600_000
 """2026-01-01, Unix milliseconds: a clock that shows less is wrong, and nothing that hangs on the time is allowed."""
@@ -18,8 +22,9 @@ EARLIEST_MS = 1_767_225_600_000
 _RUN_ID = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_RUN_ID}}}")
 _RUN_ID_PREFIX = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_RUN_ID}}}")
 _KEY = re.compile(r"[A-Za-z0-9_.-]+")
+_GATEWAY_KEY = re.compile(r"qgk_[a-z0-9-]+_[A-Za-z0-9_-]{43}")
 _COUNT = re.compile(r"[1-9][0-9]{0,8}")
-_DATE = re.compile(r"[0-9]{13}")
+_DATE = re.compile(r"[1-9][0-9]{12}")
 
 # RFC 3986: pchar without the comma (the upstream splits values at it) and without the semicolon (Go drops the pair).
 _SEGMENT = r"(?:[A-Za-z0-9._~!$&'()*+=:@-]|%[0-9A-F]{2})"
@@ -37,7 +42,7 @@ def run_id(text: str) -> str:
     """A workflow run ID: 1 to 128 of `A-Z a-z 0-9 _ . -`, at least one of them a letter or digit."""
     if not _RUN_ID.fullmatch(text) or not text.strip("_.-"):
         raise ValueError("a run ID is 1 to 128 letters, digits, '_', '.' or '-', at least one a letter or digit")
-    return text
+    return _no_gateway_key(text)
 
 
 def run_id_prefix(text: str) -> str:
@@ -47,11 +52,18 @@ def run_id_prefix(text: str) -> str:
     return text
 
 
+def _no_gateway_key(text: str) -> str:
+    # A key pasted into the wrong place would be sent upstream and stand in the record.
+    if _GATEWAY_KEY.search(text):
+        raise ValueError("this looks like a gateway key; a key goes into the Authorization header only")
+    return text
+
+
 def key(text: str) -> str:
     """A label or flow-control key: letters, digits, `_`, `.`, `-`."""
-    if not _KEY.fullmatch(text):
-        raise ValueError("only letters, digits, '_', '.' and '-' are allowed")
-    return text
+    if not _KEY.fullmatch(text) or len(text) > MAX_KEY:
+        raise ValueError(f"only letters, digits, '_', '.' and '-' are allowed, at most {MAX_KEY}")
+    return _no_gateway_key(text)
 
 
 def ip_address(text: str) -> str:
@@ -75,9 +87,12 @@ def count(text: str) -> int:
 
 
 def date(text: str) -> int:
-    """A creation time in Unix milliseconds: exactly 13 ASCII digits, so seconds can never be read as 1970."""
+    """A creation time in Unix milliseconds: exactly 13 ASCII digits, so seconds can never be read as 1970.
+
+    It does not begin with 0: a Go server takes zero for *not given*, and the filter would be gone.
+    """
     if not _DATE.fullmatch(text):
-        raise ValueError("a date is Unix milliseconds, exactly 13 digits")
+        raise ValueError("a date is Unix milliseconds, exactly 13 digits, not beginning with 0")
     return int(text)
 
 
@@ -96,7 +111,14 @@ def policy_url_prefix(text: str) -> str:
     return _canonical(text, need_path=False, allow_query=False)
 
 
-def check_each(name: str, rule: Callable[[str], str], values: Iterable[str]) -> None:
+def check_each(name: str, rule: Callable[[str], str], values: Sequence[str]) -> None:
+    """Checks every value of a filter's field, and their number; raises ValueError that begins with the field's name."""
+    if len(values) > MAX_VALUES or len(set(values)) != len(values):
+        raise ValueError(f"{name}: at most {MAX_VALUES} values, none of them twice")
+    check_values(name, rule, values)
+
+
+def check_values(name: str, rule: Callable[[str], str], values: Iterable[str]) -> None:
     """Checks every value of a field; raises ValueError that begins with the field's name."""
     for value in values:
         try:
@@ -106,11 +128,11 @@ def check_each(name: str, rule: Callable[[str], str], values: Iterable[str]) -> 
 
 
 def _canonical(text: str, *, need_path: bool, allow_query: bool) -> str:
-    match = _URL.fullmatch(text)
+    match = _URL.fullmatch(text) if len(text) <= MAX_URL else None
     if match is None:
         raise ValueError(
             "a workflow URL is http(s)://host[:port]/path in canonical form: lower-case scheme and host, no userinfo, "
-            "fragment, comma, semicolon or space"
+            "fragment, comma, semicolon or space, at most 4096 characters"
         )
     _check_host(match["host"])
     port = match["port"]

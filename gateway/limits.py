@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from gateway.cancel import Principal
 from gateway.errors import Overloaded, Throttled
 
+MAX_PRINCIPALS = 10_000
+"""How many rows are kept."""
+
 
 @dataclass(slots=True)
 class _Use:
@@ -21,7 +24,8 @@ class _Use:
 class Admission:
     """Places for requests in flight, and a token bucket of a minute's requests for each principal; 0 is no limit.
 
-    The table has one row for each principal that the configuration knows, so it cannot be made to grow.
+    Tokens may bring ever new subjects, so the table is bounded: the row that was asked for longest ago gives way,
+    unless it has a request in flight. Whoever is forgotten starts again with a full minute.
     """
 
     def __init__(self, *, max_in_flight: int, principal_in_flight: int, requests_per_minute: int) -> None:
@@ -32,17 +36,15 @@ class Admission:
         self._uses: dict[Principal, _Use] = {}
 
     @contextmanager
-    def place(self, principal: Principal, monotonic_s: float) -> Iterator[None]:
-        """Holds a place for one request; `monotonic_s` is a monotonic clock in seconds.
+    def place(self, principal: Principal, monotonic_s: float, *, cost: int = 1) -> Iterator[None]:
+        """Holds a place for one request that counts for `cost`; `monotonic_s` is a monotonic clock in seconds.
 
         Raises:
             Throttled: the principal has asked for too much at once or within a minute.
             Overloaded: every place of the gateway is taken.
         """
-        use = self._uses.get(principal)
-        if use is None:
-            use = self._uses[principal] = _Use(tokens=self._per_minute, filled_at_s=monotonic_s)
-        self._spend(use, monotonic_s)
+        use = self._row(principal, monotonic_s)
+        self._spend(use, monotonic_s, cost)
         if self._principal_in_flight and use.in_flight >= self._principal_in_flight:
             raise Throttled(
                 "in_flight",
@@ -60,7 +62,17 @@ class Admission:
             use.in_flight -= 1
             self._in_flight -= 1
 
-    def _spend(self, use: _Use, monotonic_s: float) -> None:
+    def _row(self, principal: Principal, monotonic_s: float) -> _Use:
+        use = self._uses.pop(principal, None)
+        if use is None:
+            use = _Use(tokens=self._per_minute, filled_at_s=monotonic_s)
+            idle = (name for name, other in self._uses.items() if not other.in_flight)
+            if len(self._uses) >= MAX_PRINCIPALS and (oldest := next(idle, None)) is not None:
+                del self._uses[oldest]
+        self._uses[principal] = use
+        return use
+
+    def _spend(self, use: _Use, monotonic_s: float, cost: int) -> None:
         if not self._per_minute:
             return
         rate_per_s = self._per_minute / 60
@@ -73,4 +85,5 @@ class Admission:
                 limit=self._per_minute,
                 retry_after_s=math.ceil((1 - use.tokens) / rate_per_s),
             )
-        use.tokens -= 1
+        # A request that costs more than is left is paid off later: it is not refused for its size.
+        use.tokens -= cost

@@ -16,23 +16,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.audit.record import Closing, denied_members, joined_members
-from gateway.cancel import (
-    Cancelled,
-    CancelRequest,
-    Denial,
-    NotSent,
-    Order,
-    Outcome,
-    Permit,
-    Plan,
-    Principal,
-    Receipt,
-    Unknown,
-)
+from gateway.cancel import CancelRequest, Denial, Order, Permit, Plan, Principal, Receipt
 from gateway.errors import ShuttingDown
+from gateway.outcome import Cancelled, NotSent, Outcome, Unknown
 from gateway.policy.decide import decide
 from gateway.policy.rules import Policies
 from gateway.upstream import CancelPort
+from gateway.whoami import whoami
 
 JOINABLE_S = 10.0
 """How long an outcome that its caller did not wait for can still be joined (clients repeat within about 4 s)."""
@@ -116,6 +106,14 @@ class Pipeline:
         """Whether new intents are refused because the process ends."""
         return self._stopping
 
+    def whoami(self, principal: Principal) -> dict[str, object]:
+        """Who the caller is and what it may do now."""
+        return whoami(principal, self._policies, self._clock.now_ms())
+
+    def would_join(self, principal: Principal, request: CancelRequest) -> bool:
+        """Whether an identical request is in flight, so that nothing more would be sent for this one."""
+        return (principal, request) in self._flights
+
     async def run(self, principal: Principal, request: CancelRequest, arrival: Arrival) -> Denial | Settled:
         """Judges a request and, if permitted, sends it once or joins the identical one in flight.
 
@@ -127,10 +125,10 @@ class Pipeline:
         if isinstance(decision, Denial):
             await self._audit.note("denied", self._denied(principal, request, decision, arrival))
             return decision
-        if self._stopping:
-            raise ShuttingDown("stopping", STOPPING)
         plan = self._plan(principal, request, decision, arrival)
         flight = self._flights.get((principal, request))
+        if flight is None and self._stopping:
+            raise ShuttingDown("stopping", STOPPING)
         if flight is not None:
             joins = flight.plan.decision_id
             members = joined_members(plan.decision_id, joins=joins, principal=principal, remote=arrival.remote)

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import orjson
+from starlette.types import Send
 
-from gateway.cancel import Accepted, Cancelled, Denial, NotSent, Outcome, Plan, Refused, Unknown
+from gateway.cancel import Denial, Plan
 from gateway.errors import MethodNotAllowed, Refusal, Throttled, Unauthenticated
+from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -68,10 +70,12 @@ def outcome(plan: Plan, result: Outcome, decision_id: str) -> Answer:
     """The answer to a request that was sent, or was to be sent."""
     if isinstance(result, Cancelled):
         headers = [(b"content-type", b"application/json"), *_gateway_headers(decision_id, b"upstream")]
-        if plan.narrowed is not None:
-            headers.append((b"gateway-narrowed", b"count=%d" % plan.permit.effective.count))
-        return _with_length(200, headers, orjson.dumps({"cancelled": result.cancelled}))
-    return _answer(_not_cancelled(result, decision_id), decision_id)
+        answer = _with_length(200, headers, orjson.dumps({"cancelled": result.cancelled}))
+    else:
+        answer = _answer(_not_cancelled(result, decision_id), decision_id)
+    if plan.narrowed is not None:
+        answer.headers.append((b"gateway-narrowed", b"count=%d" % plan.permit.effective.count))
+    return answer
 
 
 def _not_cancelled(result: Accepted | Refused | NotSent | Unknown, decision_id: str) -> _Problem:
@@ -86,6 +90,8 @@ def _not_cancelled(result: Accepted | Refused | NotSent | Unknown, decision_id: 
             return _refused_upstream(status, text)
         case NotSent(cause=cause):
             sentence = "QStash could not be reached; nothing was sent and nothing was cancelled. Try again later."
+            if cause == "stopping":
+                sentence = "The gateway is shutting down; nothing was sent and nothing was cancelled. Try again."
             return _Problem(502, "upstream_unreachable", "Upstream unreachable", sentence, {"cause": cause})
         case Unknown(cause=cause, upstream_status=status):
             members = {"cause": cause} | ({"upstream_status": status} if status is not None else {})
@@ -99,9 +105,19 @@ def broken(decision_id: str) -> Answer:
 
 
 def status_page(status: int, members: Mapping[str, object], decision_id: str) -> Answer:
-    """The answer of the health paths."""
+    """The answer of the pages that are read; a status of refusal makes it a problem with the page's members."""
+    if status >= 400:
+        sentence = f"Not ready: {members.get('reason')}."
+        return _answer(_Problem(status, "not_ready", "Not ready", sentence, members), decision_id)
     headers = [(b"content-type", b"application/json"), *_gateway_headers(decision_id, b"gateway")]
     return _with_length(status, headers, orjson.dumps(members))
+
+
+async def write(answer: Answer, send: Send, *, more: Headers | None = None) -> None:
+    """Sends an answer over ASGI, with `more` headers."""
+    headers = [*answer.headers, *(more or ())]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body, "more_body": False})
 
 
 def _refused_upstream(status: int, text: str) -> _Problem:

@@ -12,7 +12,7 @@ import asyncio
 import http
 import socket
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import httptools
 import uuid_utils
@@ -23,13 +23,20 @@ from gateway import problems
 from gateway.connections import Connections
 from gateway.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge
 from gateway.framing import BROKEN_BODY, Head, check_head
+from gateway.listeners import unix_peer
 from gateway.problems import Answer
-from gateway.refusals import RefusalLog
 
 MAX_PIPELINED = 8
 MAX_HEADERS = 100
 SEND_BUFFER_BYTES = 32_768
 """What the kernel may hold of answers that a caller does not take: it would let it grow to megabytes; one is 2 kB."""
+
+
+class RefusalPort(Protocol):
+    """Where what is refused before ASGI is recorded."""
+
+    def record_soon(self, refusal: Refusal, *, decision_id: str, remote: str | None) -> None:
+        """Records one refusal of a stranger; never raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,7 @@ class ProtocolSettings:
     max_target_bytes: int
     max_header_bytes: int
     receive_timeout_s: float
-    refusals: RefusalLog
+    refusals: RefusalPort
     connections: Connections
 
 
@@ -62,6 +69,8 @@ class EdgeProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the deadline for the first head; the oldest idle connection gives way where there are too many."""
         super().connection_made(transport)
+        if (peer := unix_peer(transport)) is not None:
+            self.client = (peer, 0)
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._settings.connections.opened(self)
         self._start_deadline()
@@ -162,7 +171,9 @@ class EdgeProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """The answer is written; the connection is idle unless requests are queued that will still be answered."""
         super().on_response_complete()
-        if not self.pipeline or self.transport.is_closing():
+        cycle: RequestResponseCycle | None = self.cycle
+        running = cycle is not None and not cycle.response_complete
+        if (not self.pipeline and not running) or self.transport.is_closing():
             self._settings.connections.idle(self)
         self._watch_taking()
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
 from gateway.audit.record import Members, refused_members, throttled_members
+from gateway.authn import ExpiredKey
 from gateway.cancel import Principal
 from gateway.errors import Refusal, Throttled
 from gateway.pipeline import Clock
@@ -107,6 +108,6 @@ class RefusalLog:
             code=refusal.code,
             cause=refusal.cause,
             remote=remote,
-            principal=principal,
+            principal=refusal.principal if isinstance(refusal, ExpiredKey) else principal,
             left_out=left_out,
         )

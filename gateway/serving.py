@@ -1,4 +1,4 @@
-"""The servers of the process: uvicorn on our listeners, and how it ends."""
+"""The servers of the process: uvicorn on our listeners, and how it ends. A second one may carry the health pages."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import contextlib
 import functools
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+import ssl
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from gateway.listeners import BACKLOG
 from gateway.protocol import EdgeProtocol, ProtocolSettings
 
 CLOSING_S = 3
@@ -26,6 +28,7 @@ class Listener:
     app: ASGIApp
     socket: socket.socket
     settings: ProtocolSettings
+    tls: ssl.SSLContext | None = None
 
 
 class StopSignals:
@@ -53,35 +56,60 @@ class StopSignals:
 class _Server(uvicorn.Server):
     """uvicorn without its signal handling, which would end the process before the log is closed."""
 
+    def __init__(self, listener: Listener, grace_s: int) -> None:
+        super().__init__(_uvicorn_config(listener, grace_s))
+        self.listener = listener
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's for one given socket, and with a deadline for the TLS handshake, which is 60 s otherwise."""
+        await self.lifespan.startup()
+        settings, tls = self.listener.settings, self.listener.tls
+        connection = functools.partial(
+            EdgeProtocol, settings=settings, config=self.config, server_state=self.server_state, app_state={}
+        )
+        server = await asyncio.get_running_loop().create_server(
+            connection,
+            sock=self.listener.socket,
+            backlog=BACKLOG,
+            ssl=tls,
+            ssl_handshake_timeout=settings.receive_timeout_s if tls is not None else None,
+        )
+        self.servers = [server]
+        self.started = True
+
 
 async def serve_until_stopped(
-    listener: Listener, signals: StopSignals, *, grace_s: int, stop: Callable[[float], Awaitable[None]]
+    listeners: Sequence[Listener], signals: StopSignals, *, grace_s: int, stop: Callable[[float], Awaitable[None]]
 ) -> None:
     """Serves until a signal. `stop` is then called with the seconds that calls in flight have left.
 
-    The first signal lets them finish within the grace period; a second gives them up at once, on the record.
+    The first signal lets them finish within the grace period; a second gives them up at once, on the record. The
+    first listener is that of callers; the others answer for as long as it does.
     """
-    server = _Server(_uvicorn_config(listener, grace_s))
+    servers = [_Server(listener, grace_s) for listener in listeners]
     stops: list[asyncio.Future[None]] = []
 
     def end() -> None:
-        stops.append(asyncio.ensure_future(stop(0 if server.should_exit else max(0, grace_s - CLOSING_S))))
-        server.should_exit = True
+        stops.append(asyncio.ensure_future(stop(0 if servers[0].should_exit else max(0, grace_s - CLOSING_S))))
+        servers[0].should_exit = True
 
     signals.tell(end)
-    await server.serve([listener.socket])
-    await asyncio.gather(*stops)
+    running = [asyncio.create_task(server.serve([server.listener.socket])) for server in servers]
+    await running[0]
+    for server in servers:
+        server.should_exit = True
+    await asyncio.gather(*running, *stops)
 
 
 def _uvicorn_config(listener: Listener, grace_s: int) -> uvicorn.Config:
     return uvicorn.Config(
         listener.app,
         loop="none",
-        http=functools.partial(EdgeProtocol, settings=listener.settings),  # type: ignore[arg-type]
+        http=EdgeProtocol,
         ws="none",
         lifespan="off",
         log_config=None,

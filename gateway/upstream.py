@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import ssl
 from collections.abc import AsyncIterable
 from dataclasses import dataclass
 from typing import Protocol
 
-import certifi
 import httpx
 
-from gateway.cancel import Accepted, Cancelled, NotSent, Order, Outcome, Receipt, Refused, Unknown
-from gateway.credential import UpstreamToken
+from gateway.cancel import Order, Receipt
+from gateway.credential import TokenHolder, UpstreamToken
+from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
 from gateway.strict_json import json_object
 
 MAX_ANSWER_BYTES = 65_536
@@ -39,31 +40,20 @@ class CancelPort(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UpstreamLimits:
-    """Deadlines in seconds, and how many connections may be open."""
+    """Deadlines in seconds: until there is a connection, and over the whole call."""
 
     connect_timeout_s: float
     total_timeout_s: float
-    max_connections: int
-
-
-def make_transport(limits: UpstreamLimits) -> httpx.AsyncHTTPTransport:
-    """A transport that takes nothing from the environment: no proxy, no .netrc, no key log, no other certificates."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(cafile=certifi.where())
-    # No connection is kept: bytes that come behind an answer would stay in its parser, where no check of the socket
-    # sees them, and be read as the answer to the next order.
-    pool = httpx.Limits(max_connections=limits.max_connections, max_keepalive_connections=0)
-    return httpx.AsyncHTTPTransport(verify=context, trust_env=False, retries=0, limits=pool)
 
 
 class Upstream:
     """The upstream at one base URL, pinned at start."""
 
     def __init__(
-        self, base_url: str, token: UpstreamToken, *, limits: UpstreamLimits, transport: httpx.AsyncBaseTransport
+        self, base_url: str, token: TokenHolder, *, limits: UpstreamLimits, transport: httpx.AsyncBaseTransport
     ) -> None:
         self._url = httpx.URL(base_url).copy_with(path=PATH)
-        self._token = token
+        self._holder = token
         self._limits = limits
         self._transport = transport
         wait = limits.connect_timeout_s
@@ -71,29 +61,30 @@ class Upstream:
 
     async def cancel(self, order: Order, receipt: Receipt) -> Outcome:
         """Sends one order, once, within the total deadline. Needs the receipt of its durable intent; never raises."""
+        token = self._holder.current
         response: httpx.Response | None = None
         try:
             async with asyncio.timeout(self._limits.total_timeout_s):
-                response = await self._transport.handle_async_request(self._request(order, receipt))
+                response = await self._transport.handle_async_request(self._request(order, receipt, token))
                 try:
                     answer = await _bounded(response)
                 finally:
                     await response.aclose()
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as exc:
-            return NotSent(_word(exc))
+            return NotSent(_no_connection(exc))
         except Exception as exc:  # noqa: BLE001 - after the receipt nothing raises: whatever failed, bytes may be out
             return Unknown(_word(exc), response.status_code if response is not None else None)
-        return self._read(response, answer)
+        return _outcome(response, _members(response, answer), token)
 
     async def aclose(self) -> None:
         """Closes the idle connections."""
         await self._transport.aclose()
 
-    def _request(self, order: Order, receipt: Receipt) -> httpx.Request:
+    def _request(self, order: Order, receipt: Receipt, token: UpstreamToken) -> httpx.Request:
         if not receipt.decision_id:
             raise ValueError("an order is sent only with the receipt of its intent")
         headers = {
-            "Authorization": self._token.authorization(),
+            "Authorization": token.authorization(),
             "Accept": "application/json",
             "Accept-Encoding": "identity",
             "User-Agent": "qstash-gateway",
@@ -104,28 +95,27 @@ class Upstream:
             "DELETE", self._url, headers=headers, extensions={"timeout": self._timeout, "target": target}
         )
 
-    def _read(self, response: httpx.Response, answer: bytes | None) -> Outcome:
-        status = response.status_code
-        members = _members(response, answer)
-        if status == 429:
-            return Refused(status, self._text(members), _retry_after(response), _burst(response))
-        if status in (401, 403, 412):
-            return Refused(status, self._text(members))
-        if not 200 <= status < 300:
-            return Unknown("status", status)
-        match members:
-            case {"cancelled": int(number)} if type(number) is int and 0 <= number < 2**63:
-                return Cancelled(status, number)
-            # A redaction's brackets are no action ID: what is shown and recorded as it is holds nothing of the token.
-            case {"actionId": str(action_id)} if "cancelled" not in members and _ACTION_ID.fullmatch(
-                self._token.scrub(action_id)
-            ):
-                return Accepted(status, action_id)
-        return Unknown("no_cancelled", status)
 
-    def _text(self, members: dict[str, object]) -> str:
-        error = members.get("error")
-        return self._token.scrub(error) if isinstance(error, str) else ""
+def _outcome(response: httpx.Response, members: dict[str, object], token: UpstreamToken) -> Outcome:
+    status = response.status_code
+    if status == 429:
+        return Refused(status, _text(members, token), _retry_after(response), _burst(response))
+    if status in (401, 403, 412):
+        return Refused(status, _text(members, token))
+    if not 200 <= status < 300:
+        return Unknown("status", status)
+    match members:
+        case {"cancelled": int(number)} if type(number) is int and 0 <= number < 2**63:
+            return Cancelled(status, number)
+        # A redaction's brackets are no action ID: what is shown and recorded as it is holds nothing of the token.
+        case {"actionId": str(name)} if members.get("cancelled") is None and _ACTION_ID.fullmatch(token.scrub(name)):
+            return Accepted(status, name)
+    return Unknown("no_cancelled", status)
+
+
+def _text(members: dict[str, object], token: UpstreamToken) -> str:
+    error = members.get("error")
+    return token.scrub(error) if isinstance(error, str) else ""
 
 
 async def _bounded(response: httpx.Response) -> bytes | None:
@@ -164,6 +154,21 @@ def _burst(response: httpx.Response) -> tuple[tuple[str, str], ...]:
     return tuple((name, value) for name, value in found if re.fullmatch(r"[0-9]{1,15}", value))
 
 
-def _word(exc: Exception) -> str:
+def _no_connection(exc: BaseException) -> str:
+    """Why there was no connection, as a fixed word."""
+    reason: BaseException | None = exc
+    while reason is not None:
+        match reason:
+            case socket.gaierror():
+                return "dns"
+            case ssl.SSLError():
+                return "tls"
+            case ConnectionRefusedError():
+                return "refused"
+        reason = reason.__cause__ or reason.__context__
+    return _word(exc)
+
+
+def _word(exc: BaseException) -> str:
     """A fixed word for the record: the error's class, never its text."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", type(exc).__name__).lower()

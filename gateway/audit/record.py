@@ -8,19 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.cancel import (
-    Accepted,
-    Cancelled,
-    CancelRequest,
-    Denial,
-    NotSent,
-    Outcome,
-    Plan,
-    Principal,
-    Refused,
-    Unknown,
-    Verdict,
-)
+from gateway.cancel import CancelRequest, Denial, Plan, Principal, Verdict
+from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
 
 Members = dict[str, object]
 
@@ -56,9 +45,9 @@ def denied_members(
     policy_digest: str,
     upstream: str,
 ) -> Members:
-    """What policy refused: the members of an intent, with nothing narrowed and no orders."""
+    """What policy refused: the members of an intent; nothing is effective, narrowed or ordered."""
     members = _judged(decision_id, principal=principal, asked=asked, verdict=denial, remote=remote)
-    members |= {"policy_digest": policy_digest, "upstream": upstream}
+    members |= {"effective": {}, "policy_digest": policy_digest, "upstream": upstream}
     return members
 
 
@@ -86,7 +75,10 @@ def _judged(
 
 
 def _who(principal: Principal, remote: str | None) -> Members:
-    return {"team": principal.team, "principal": principal.name, "key_id": principal.key_id, "remote": remote}
+    members: Members = {"team": principal.team, "principal": principal.name, "key_id": principal.key_id}
+    if principal.claims:
+        members["claims"] = dict(principal.claims)
+    return members | {"remote": remote}
 
 
 def outcome_members(decision_id: str, closing: Closing) -> Members:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 
-from gateway.config import AuditConfig, Config, load_config, named_policies
-from gateway.errors import InvalidConfiguration, Problem
+from gateway.audit.segment import load_mac_key
+from gateway.config import Config, audit_problems, load_config, named_policies
+from gateway.credential import UpstreamToken
+from gateway.errors import AuditFailure, InvalidConfiguration, Problem
+from gateway.identity.expiry import expiring
+from gateway.identity.sources import key_file
+from gateway.listeners import tls_context
 from gateway.policy.load import load_policies
 from gateway.policy.model import Effect, Rule
 from gateway.policy.rules import Policies
 from gateway.policy.vocabulary import FILTERS
-from gateway.secret import SecretSource, read_secret
+from gateway.secret import read_secret
 
 OK, INVALID = 0, 3
-EXPIRY_NOTICE = timedelta(days=14)
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -57,7 +61,8 @@ def warnings(config: Config, policies: Policies, today: date) -> Iterator[str]:
             f"upstream.total_timeout_s ({config.upstream.total_timeout_s}) is above shutdown_grace_s "
             f"({config.shutdown_grace_s}): a call in flight at the end may be closed as unknown"
         )
-    yield from _key_warnings(config, policies, today)
+    yield from expiring(config.keys, today)
+    yield from _idle_callers(config, policies)
 
 
 def _load(path: Path, problems: list[Problem]) -> tuple[Config | None, Policies | None]:
@@ -74,25 +79,35 @@ def _load(path: Path, problems: list[Problem]) -> tuple[Config | None, Policies 
     return config, policies
 
 
+def _secret_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
+    try:
+        token = read_secret(config.upstream.token, environ)
+    except InvalidConfiguration as exc:
+        yield from exc.problems
+    else:
+        if any(key.digest == UpstreamToken(token).digest for key in config.keys):
+            yield config.upstream.token.at.problem("a caller's key is the upstream token itself")
+    try:
+        if config.audit.mac_key is not None:
+            load_mac_key(config.audit.mac_key)
+    except AuditFailure as exc:
+        yield config.audit.at.problem(str(exc))
+
+
 def _machine_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
-    sources = [config.upstream.token]
-    if config.audit.mac_key:
-        sources.append(SecretSource(config.audit.mac_key, None, config.audit.at))
-    for source in sources:
+    yield from _secret_problems(config, environ)
+    for issuer in config.issuers:
         try:
-            read_secret(source, environ)
+            if issuer.jwks.file is not None:
+                key_file(issuer, issuer.jwks.file)
         except InvalidConfiguration as exc:
             yield from exc.problems
-    yield from _audit_problems(config.audit)
-
-
-def _audit_problems(audit: AuditConfig) -> Iterator[Problem]:
-    directory = audit.directory
-    existing = directory if directory.exists() else directory.parent
-    if not existing.is_dir():
-        yield audit.at.problem(f"the audit directory cannot be used: {existing} is no directory")
-    elif not os.access(existing, os.W_OK | os.X_OK):
-        yield audit.at.problem(f"the audit directory cannot be used: {existing} is not writable")
+    if config.tls is not None:
+        try:
+            tls_context(config.tls)
+        except InvalidConfiguration as exc:
+            yield from exc.problems
+    yield from audit_problems(config.audit)
 
 
 def _bounds_filter_by_count(rule: Rule) -> bool:
@@ -109,20 +124,20 @@ def _advisory(rule: Rule) -> str:
     )
 
 
-def _key_warnings(config: Config, policies: Policies, today: date) -> Iterator[str]:
+def _idle_callers(config: Config, policies: Policies) -> Iterator[str]:
     for key in config.keys:
-        name = f"key {key.team}/{key.id}"
-        if key.expires and key.expires < today:
-            yield f"{name}: expired on {key.expires}"
-        elif key.expires and key.expires <= today + EXPIRY_NOTICE:
-            yield f"{name}: expires on {key.expires}"
         if not policies.for_team(key.team).allows:
-            yield f"{name}: no rule allows anything to team {key.team}"
+            yield f"key {key.team}/{key.id}: no rule allows anything to team {key.team}"
+    for issuer in config.issuers:
+        for team in issuer.team.names:
+            if not policies.for_team(team).allows:
+                yield f"tokens of {issuer.issuer}: no rule allows anything to team {team}"
 
 
 def _summary(config: Config, policies: Policies) -> str:
     teams = sorted({team for rule in policies.rules for team in rule.teams})
+    issuers = f"{len(config.issuers)} issuers; " if config.issuers else ""
     return (
-        f"ok: {len(policies.rules)} rules for {', '.join(teams)}; {len(config.keys)} keys; "
+        f"ok: {len(policies.rules)} rules for {', '.join(teams)}; {len(config.keys)} keys; {issuers}"
         f"policy digest {policies.digest}"
     )

@@ -6,11 +6,13 @@ import argparse
 import hashlib
 import secrets
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from gateway.document.fields import Text, date_field, is_text
 from gateway.document.nodes import Place, Scalar
 from gateway.errors import Problem
+from gateway.identity.expiry import ending
 from gateway.policy.vocabulary import key_id, team_name
 
 KEY_BYTES = 32
@@ -34,6 +36,9 @@ def run(args: argparse.Namespace) -> int:
     print(f"The key, shown this once. Give it to the caller and keep no copy:\n\n  {key}\n")
     print("Its entry below callers.keys (it takes the place of an empty list, []):\n")
     print(f"  - {entry(key, args.team, args.id, args.expires)}")
+    ends = ending(args.expires, datetime.now(UTC).date())
+    if ends is not None:
+        print(f"\nwarning: this key {ends}")
     return 0
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import socket
+import ssl
 import sys
 from pathlib import Path
 
 from gateway.config import Config, load_config
+from gateway.endpoints import UnixListen
 
 TIMEOUT_S = 3
 
@@ -34,13 +37,38 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _ask(config: Config) -> tuple[int, dict[str, object]]:
-    anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - an address to ask, not to listen on
-    host = anywhere.get(config.listen.host, config.listen.host)
-    connection = http.client.HTTPConnection(host, config.listen.port, timeout=TIMEOUT_S)
+    connection = _connection(config)
     try:
-        connection.request("GET", "/readyz")
+        connection.request("GET", "/readyz", headers={"Host": "localhost"})
         answer = connection.getresponse()
         page = json.loads(answer.read(65_536))
     finally:
         connection.close()
     return answer.status, page if isinstance(page, dict) else {}
+
+
+def _connection(config: Config) -> http.client.HTTPConnection:
+    listen = config.health.listen if config.health is not None else config.listen
+    if isinstance(listen, UnixListen):
+        return _UnixConnection(str(listen.path))
+    anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - an address to ask, not to listen on
+    host = anywhere.get(listen.host, listen.host)
+    if config.tls is None or config.health is not None:
+        return http.client.HTTPConnection(host, listen.port, timeout=TIMEOUT_S)
+    # The process asks itself, and sends nothing that a stranger could use: the certificate's name does not matter.
+    context = ssl._create_unverified_context()  # noqa: S323, SLF001
+    return http.client.HTTPSConnection(host, listen.port, timeout=TIMEOUT_S, context=context)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a socket in the file system."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connects to the path."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(TIMEOUT_S)
+        self.sock.connect(self._path)

@@ -10,6 +10,7 @@ import uvloop
 
 from gateway.app import build
 from gateway.config import load_config
+from gateway.listeners import shown
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -22,10 +23,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     """Serves until SIGTERM or SIGINT; returns 0 then."""
     gateway = build(load_config(arguments.config))
-    host, port = gateway.listener.getsockname()[:2]
 
     def ready() -> None:
-        gateway.log.info("serving", listen=f"{host}:{port}", upstream=gateway.config.upstream.url)
+        health = shown(gateway.health) if gateway.health is not None else None
+        upstream = gateway.config.upstream.url
+        gateway.log.info("serving", listen=shown(gateway.listener), health=health, upstream=upstream)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(gateway.serve(ready))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from gateway.document import nodes
-from gateway.document.fields import Field
+from gateway.document.fields import Field, Text
 from gateway.document.nodes import Node, Place, Refused, Scalar, shown
 from gateway.errors import Problem
 
@@ -131,6 +131,37 @@ class Shape(Generic[T]):
             "properties": {name: key.field.json_schema() for name, key in self.keys.items()},
             "required": [name for name, key in self.keys.items() if key.required],
         }
+
+
+def _no_names_check(place: Place, names: Iterable[str]) -> list[Problem]:
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class Entries(Generic[T]):
+    """A mapping whose keys are free, within `name`, and whose values are of one kind; `check` judges the keys."""
+
+    name: Text[str]
+    value: Field[T]
+    check: Callable[[Place, Iterable[str]], list[Problem]] = _no_names_check
+
+    def read(self, node: Node, problems: list[Problem]) -> Mapping[str, T] | None:
+        """The entries that could be read, at least one."""
+        if not isinstance(node, nodes.Mapping):
+            if not isinstance(node, Refused):
+                problems.append(node.place.problem(f"expected a mapping, found {node.kind}"))
+            return None
+        if not node.members:
+            problems.append(node.place.problem("the mapping is empty"))
+            return None
+        problems += self.check(node.place, [key.text for key, _ in node.members])
+        read = [(self.name.read(key, problems), self.value.read(value, problems)) for key, value in node.members]
+        return {name: value for name, value in read if name is not None and value is not None}
+
+    def json_schema(self) -> dict[str, object]:
+        """An object with any keys of that form."""
+        keys = {"propertyNames": self.name.json_schema(), "additionalProperties": self.value.json_schema()}
+        return {"type": "object", "minProperties": 1, **keys}
 
 
 def report_twice(what: str, located: list[tuple[Place, Hashable]], problems: list[Problem]) -> None:

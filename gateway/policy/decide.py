@@ -46,6 +46,11 @@ def decide(policies: Policies, principal: Principal, request: CancelRequest, now
     return Denial(name, decided, shadow, _sentence(judged, request, nearest), nearest)
 
 
+def permitted(rules: TeamRules, request: CancelRequest, now_ms: int) -> CancelRequest | None:
+    """What these rules would send of a request; None if they refuse it."""
+    return _result(_judge(rules, request, now_ms))
+
+
 def _result(judged: _Admitted | _Refused) -> CancelRequest | None:
     """What would be sent, if anything."""
     return judged.effective if isinstance(judged, _Admitted) else None
@@ -120,9 +125,12 @@ def _lowered(request: CancelRequest, rules: Iterable[Rule]) -> CancelRequest:
 
 def _nearest(rules: TeamRules, request: CancelRequest, now_ms: int) -> dict[str, object] | None:
     for candidate in candidates_near(rules, request, now_ms):
-        judged = _judge(rules, candidate, now_ms)
-        if isinstance(judged, _Admitted):
-            return judged.effective.wire()
+        effective = permitted(rules, candidate, now_ms)
+        if effective is not None:
+            wire = effective.wire()
+            if isinstance(effective.selection, ByRunIds):
+                del wire["count"]  # nothing may stand beside run IDs in a request
+            return wire
     return None
 
 

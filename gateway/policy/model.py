@@ -90,8 +90,9 @@ def at_or_below(url: str, prefix: str) -> bool:
 
 
 def _denied_below(url: str, prefix: str) -> bool:
-    # For a deny the same page with a ?query counts as below as well: when in doubt, it overlaps.
-    return at_or_below(url, prefix) or url.startswith(prefix + "?")
+    # For a deny the page itself, with or without a closing / or a ?query, counts as below: when in doubt, it overlaps.
+    page = prefix.rstrip("/")
+    return at_or_below(url, page) or url.startswith(page + "?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from gateway.policy.model import (
 )
 from gateway.policy.rules import TeamRules
 
+SLACK_MS = 60_000
 MOST = 20
 """How many rules are tried; a refusal must stay cheap whatever the number of rules."""
 
@@ -37,7 +38,8 @@ def candidates_near(rules: TeamRules, request: CancelRequest, now_ms: int) -> It
 def _spellings(asked: Selection) -> Iterator[Selection]:
     """A URL prefix with its closing `/` first: the same runs as far as a rule with a boundary can admit them."""
     if isinstance(asked, ByFilter) and asked.workflow_urls and not asked.exact:
-        yield replace(asked, workflow_urls=tuple(url.rstrip("/") + "/" for url in asked.workflow_urls))
+        closed = dict.fromkeys(url.rstrip("/") + "/" for url in asked.workflow_urls)
+        yield replace(asked, workflow_urls=tuple(closed))
     yield asked
 
 
@@ -65,6 +67,8 @@ def _bent(rule: Rule, asked: Selection, now_ms: int) -> Selection | None:
     ids = rule.conditions.get("workflowRunIds")
     if isinstance(ids, RunIdCondition):
         return _fewer_ids(rule, ids, asked)
+    if isinstance(asked, ByRunIds):
+        return None  # Who named single runs is not sent to a filter, which may reach many.
     wanted = asked if isinstance(asked, ByFilter) else None
     kept = {field: _values(field, condition, wanted, now_ms) for field, condition in rule.conditions.items()}
     try:
@@ -128,7 +132,10 @@ def _urls(condition: UrlCondition, asked: Iterable[str]) -> Sequence[str]:
 def _dates(condition: CreatedCondition, asked: ByFilter | None, now_ms: int) -> Sequence[str]:
     if condition.any or (condition.optional and (asked is None or "created" not in asked.carried)):
         return _asked_dates(asked)
-    earliest = now_ms - condition.within_last_ms if condition.within_last_ms is not None else None
+    earliest = None
+    if condition.within_last_ms is not None:
+        # A little later than the rule would take, so that it still holds when somebody has read it.
+        earliest = now_ms - condition.within_last_ms + min(SLACK_MS, condition.within_last_ms // 2)
     start = asked.from_date if asked is not None and asked.from_date is not None else earliest
     start = start if start is not None else now_ms - (condition.max_span_ms or 0)
     start = max(start, earliest) if earliest is not None else start

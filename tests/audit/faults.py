@@ -14,7 +14,8 @@ from typing import Any
 from gateway.audit.log import AuditLog, AuditSettings, Closing
 from gateway.audit.segment import OsDisk
 from gateway.audit.verify import verify
-from gateway.cancel import ByFilter, Cancelled, CancelRequest, Order, Permit, Plan, Principal
+from gateway.cancel import ByFilter, CancelRequest, Order, Permit, Plan, Principal
+from gateway.outcome import Cancelled
 
 UPSTREAM = "https://qstash.upstash.io"
 DONE = Closing(Cancelled(200, 3), over_cancelled=0, duration_ms=5, caller_gone=False)

@@ -15,8 +15,9 @@ import pytest
 from gateway.audit.chain import MacKey
 from gateway.audit.log import AuditLog, AuditSettings, Closing
 from gateway.audit.record import denied_members
-from gateway.cancel import Denial, Unknown
+from gateway.cancel import Denial
 from gateway.errors import AuditFailure, AuditUnavailable
+from gateway.outcome import Unknown
 from tests.audit.faults import (
     DONE,
     UPSTREAM,

@@ -111,7 +111,7 @@ def test_an_audit_directory_that_cannot_be_made_fails_the_check(
 ) -> None:
     """No record, no cancel: so no start without a place for the record."""
     config.write_text(CONFIG.replace("directory: audit", "directory: absent/audit"))
-    expected = "config.yaml:8:8: the audit directory cannot be used: absent is no directory"
+    expected = "config.yaml:8:8: the audit directory cannot be used: absent is no directory; make it"
     assert checked(config, capsys) == (3, [expected])
 
 
@@ -120,7 +120,7 @@ def test_a_mac_key_that_cannot_be_read_fails_the_check(config: Path, capsys: pyt
     config.write_text(CONFIG.replace("directory: audit", "directory: audit, mac_key: {file: mac}"))
     code, [line] = checked(config, capsys)
     assert code == 3
-    assert "the file mac: cannot be read" in line
+    assert "the MAC key mac cannot be read" in line
 
 
 def warned(config: Path) -> list[str]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.config import Limits, config_file, load_config, named_policies
 from gateway.document.file import parse_document
+from gateway.endpoints import Health, Listen, UnixListen
 from gateway.errors import InvalidConfiguration
 
 DIGEST = hashlib.sha256(b"one").hexdigest()
@@ -46,7 +47,7 @@ def faults(directory: Path, text: str) -> list[str]:
 def test_what_is_left_out_is_what_the_documentation_shows(tmp_path: Path) -> None:
     """Only the required keys are needed; everything else has its documented default."""
     config = load_config(written(tmp_path, MINIMAL))
-    assert (config.listen.host, config.listen.port) == ("127.0.0.1", 8080)
+    assert config.listen == Listen("127.0.0.1", 8080)
     upstream = config.upstream
     assert (upstream.url, upstream.host) == ("https://qstash.upstash.io", "qstash.upstash.io")
     assert (upstream.contract, upstream.connect_timeout_s, upstream.total_timeout_s) == ("2026-09", 5, 30)
@@ -73,6 +74,18 @@ def test_paths_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:
     assert config.upstream.token.file == tmp_path / "token"
 
 
+def test_a_socket_and_its_health_listener_load(tmp_path: Path) -> None:
+    """The mode is permission bits, 0660 where nothing is said; the certificate's paths are relative to the file."""
+    text = MINIMAL.replace("127.0.0.1:8080", "unix:run/g.sock") + "health: {listen: 127.0.0.1:8081}\n"
+    config = load_config(written(tmp_path, text))
+    assert config.listen == UnixListen(tmp_path / "run/g.sock")
+    assert (config.socket_mode, config.tls) == (0o660, None)
+    assert config.health == Health(Listen("127.0.0.1", 8081))
+    tls = load_config(written(tmp_path, MINIMAL + "tls: {certificate: c.pem, key: /k.pem}\n")).tls
+    assert tls is not None
+    assert (tls.certificate, tls.key) == (tmp_path / "c.pem", Path("/k.pem"))
+
+
 def test_the_example_holds_the_documented_defaults(tmp_path: Path) -> None:
     """config.example.yaml loads, and differs from the minimal file in nothing but paths."""
     example = load_config(Path(__file__).parents[2] / "config.example.yaml")
@@ -96,18 +109,49 @@ def test_a_key_is_held_as_its_digest(tmp_path: Path) -> None:
 
 ORIGIN = "expected https://host[:port] in lower case and nothing else: no path, query or user"
 LOOPBACK = "plain http only to loopback (localhost, 127.0.0.1, [::1]): the token would be readable"
+TWICE = "'health' needs an address of its own"
 LISTEN = "expected host:port, the host an IP address or localhost, like 127.0.0.1:8080"
 REFUSED = {
     "unknown key": ("version: 1", "version: 1\nlimit: {}", "2:1: unknown key 'limit': did you mean 'limits'?"),
     "missing key": ("version: 1\n", "", "1:1: the key 'version' is missing"),
     "another version": ("version: 1", "version: 2", "1:10: expected 1, found 2"),
     "version as text": ("version: 1", 'version: "1"', "1:10: expected a whole number, found text '1': leave the quo"),
-    "a later kind of caller": ("{keys: []}", "{jwt: []}", "6:11: unknown key 'jwt': known are keys"),
-    "Unix socket": (
+    "Unix socket without path": ("127.0.0.1:8080", '"unix:"', "2:9: 'unix:': expected unix:PATH, a path in the file"),
+    "Unix socket too long": (
         "127.0.0.1:8080",
-        "unix:/run/g.sock",
-        "2:9: 'unix:/run/g.sock': listening on a Unix socket does not",
+        "unix:/" + 107 * "x",
+        "2:1: the path of a Unix socket has at most 107 bytes",
     ),
+    "mode without quotes": (
+        "127.0.0.1:8080",
+        "unix:g.sock\nsocket_mode: 0660",
+        "3:14: expected text, found '0660' without quotes",
+    ),
+    "mode in words": (
+        "127.0.0.1:8080",
+        'unix:g.sock\nsocket_mode: "rw-rw----"',
+        "3:14: 'rw-rw----': expected permission bits in octal and quotes, like \"0660\"",
+    ),
+    "mode with more bits": ("127.0.0.1:8080", 'unix:g.sock\nsocket_mode: "4660"', "3:14: '4660': expected permission"),
+    "mode without a Unix socket": ("version: 1", 'version: 1\nsocket_mode: "0660"', "2:1: 'socket_mode' has no effect"),
+    "TLS on a Unix socket": (
+        "127.0.0.1:8080",
+        "unix:g.sock\ntls: {certificate: a, key: b}",
+        "3:1: 'tls' does not go with a Unix socket",
+    ),
+    "TLS without a key": ("version: 1", "version: 1\ntls: {certificate: a}", "2:6: the key 'key' is missing"),
+    "health on a Unix socket": (
+        "version: 1",
+        "version: 1\nhealth: {listen: unix:h}",
+        "2:18: 'unix:h': expected host:port",
+    ),
+    "health on the same address": ("version: 1", "version: 1\nhealth: {listen: 127.0.0.1:8080}", f"2:1: {TWICE}"),
+    "health on the same address by name": (
+        "version: 1",
+        "version: 1\nhealth: {listen: localhost:8080}",
+        f"2:1: {TWICE}",
+    ),
+    "health within every address": ("version: 1", "version: 1\nhealth: {listen: 0.0.0.0:8080}", f"2:1: {TWICE}"),
     "listen on a name": ("127.0.0.1:8080", "gateway.example:8080", f"2:9: 'gateway.example:8080': {LISTEN}"),
     "listen without port": ("127.0.0.1:8080", "127.0.0.1", f"2:9: '127.0.0.1': {LISTEN}"),
     "listen on octal": ("127.0.0.1:8080", "127.0.0.01:8080", "2:9: '127.0.0.01:8080': 127.0.0.01 is not an IP address"),

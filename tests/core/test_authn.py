@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from gateway.authn import MAX_CREDENTIAL_BYTES, Authenticator
 from gateway.cancel import Principal
-from gateway.config import CallerKey
-from gateway.credential import UpstreamToken
+from gateway.credential import TokenHolder, UpstreamToken
 from gateway.errors import Unauthenticated
+from gateway.identity.settings import CallerKey
 
 KEY = "qgk_ci_" + "k" * 43
 OLD = "qgk_old_" + "o" * 43
@@ -27,7 +27,7 @@ def digest(text: str) -> bytes:
 
 def known() -> Authenticator:
     keys = [CallerKey("ci", "billing", digest(KEY)), CallerKey("old", "billing", digest(OLD), LAST_DAY)]
-    return Authenticator(keys, token_digest=UpstreamToken(TOKEN).digest)
+    return Authenticator(keys, is_upstream_token=TokenHolder(UpstreamToken(TOKEN), 0).is_upstream_token)
 
 
 def at_ms(*moment: int) -> int:
@@ -54,7 +54,8 @@ def test_a_key_expires_at_the_end_of_its_utc_day() -> None:
 def test_a_key_may_expire_on_the_last_day_that_dates_know() -> None:
     """A file that says 9999-12-31 for never is usable."""
     keys = [CallerKey("ci", "billing", digest(KEY), date(9999, 12, 31))]
-    caller = Authenticator(keys, token_digest=b"").authenticate(f"Bearer {KEY}".encode(), at_ms(2500, 1, 1))
+    authenticator = Authenticator(keys, is_upstream_token=lambda digest: False)
+    caller = authenticator.authenticate(f"Bearer {KEY}".encode(), at_ms(2500, 1, 1))
     assert caller == Principal("billing", "ci")
 
 

@@ -268,8 +268,36 @@ def test_nothing_that_selects_everything_can_be_sent() -> None:
 @pytest.mark.parametrize("date", [-1, 10**13])
 def test_a_date_that_no_request_can_carry_cannot_be_constructed(date: int) -> None:
     """Dates are Unix milliseconds of at most 13 digits in the type as well as on the wire."""
-    # Fails until ByFilter checks its dates; `nearest` can propose such a date under a `within_last` beyond 1970.
     with pytest.raises(ValueError, match="date"):
         ByFilter(from_date=date)
     with pytest.raises(ValueError, match="date"):
         ByFilter(to_date=date)
+
+
+@pytest.mark.parametrize("query", ["fromDate=0000000000000", "label=x&toDate=0000000000000", "fromDate=0000000000001"])
+def test_a_date_that_upstream_may_take_for_none_is_malformed(query: str) -> None:
+    """Zero is *not given* to a Go server: the filter would vanish, and a deny would be passed by."""
+    with pytest.raises(MalformedRequest):
+        parse_cancel(query.encode(), Body())
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "label=" + "a" * 257,
+        "workflowUrl=https%3A%2F%2Fa.example%2F" + "a" * 4096,
+        "&".join(f"label=l{number}" for number in range(101)),
+        "label=a&label=a",
+    ],
+    ids=["long label", "long url", "many values", "twice"],
+)
+def test_what_one_filter_may_hold_is_bounded(query: str) -> None:
+    """Each value is judged, proposed and recorded, so a request cannot make any of that long."""
+    with pytest.raises(MalformedRequest):
+        parse_cancel(query.encode(), Body())
+
+
+def test_a_gateway_key_is_no_value() -> None:
+    """Pasted into the wrong place it would be sent upstream and stand in the record."""
+    with pytest.raises(MalformedRequest):
+        parse_cancel(b"label=qgk_ci_" + b"k" * 43, Body())

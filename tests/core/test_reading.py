@@ -69,7 +69,7 @@ def test_what_is_read_is_what_stands_there(pairs: list[tuple[str, str]], escape:
 
 
 @given(filters(), st.integers(1, 999_999_999))
-@example(parse_cancel(b"fromDate=0000000000001", Body()).selection, 1)
+@example(parse_cancel(b"fromDate=1000000000000", Body()).selection, 1)
 def test_reading_a_rendered_filter_gives_it_back(selection: object, count: int) -> None:
     """read(render(filter)) is the filter, and rendering it again gives the same bytes."""
     assert not isinstance(selection, (ByRunIds, EveryRun))

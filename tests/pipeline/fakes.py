@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gateway.audit.record import Closing
-from gateway.cancel import Cancelled, NotSent, Order, Outcome, Plan, Receipt
+from gateway.cancel import Order, Plan, Receipt
 from gateway.errors import AuditUnavailable
+from gateway.outcome import Cancelled, NotSent, Outcome
 
 
 @dataclass

@@ -8,21 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.cancel import (
-    Accepted,
-    ByFilter,
-    Cancelled,
-    CancelRequest,
-    Denial,
-    Dialect,
-    NotSent,
-    Order,
-    Outcome,
-    Principal,
-    Refused,
-    Unknown,
-)
+from gateway.cancel import ByFilter, CancelRequest, Denial, Dialect, Order, Principal
 from gateway.errors import AuditUnavailable, ShuttingDown
+from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
 from gateway.pipeline import Arrival, Pipeline, Settled
 from gateway.policy.model import CountCondition, Effect, Rule, UrlCondition
 from gateway.policy.rules import Policies
@@ -248,3 +236,18 @@ async def _until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not holds():  # noqa: ASYNC110 - what is waited for has no event of its own
             await asyncio.sleep(0)
+
+
+async def test_a_repeat_joins_also_while_the_gateway_stops() -> None:
+    """It is told the true outcome: "nothing was sent" would be untrue for it."""
+    log, upstream = MemoryLog(), HeldUpstream()
+    gateway = pipeline(upstream, log)
+    first = asyncio.create_task(gateway.run(ANN, REQUEST, arrival("d1")))
+    await upstream.called.wait()
+    stopping = asyncio.create_task(gateway.stop(5))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(gateway.run(ANN, REQUEST, arrival("d2")))
+    await _until(lambda: bool(log.named("joined")))
+    upstream.answer.set_result(Cancelled(200, 50))
+    await stopping
+    assert [(await settled(await task)).outcome for task in (first, second)] == [Cancelled(200, 50)] * 2

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.asgi import _Exchange
-from gateway.cancel import Cancelled
+from gateway.outcome import Cancelled
 from gateway.pipeline import Arrival, Settled
 from gateway.simulator.server import SimulatorServer
 from tests.pipeline.fakes import MemoryLog, PromptUpstream

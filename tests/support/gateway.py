@@ -59,6 +59,7 @@ class Setup:
     audit: str = "{directory: audit, durability: os}"
     upstream: str = ""
     more: str = ""
+    listen: str = "127.0.0.1:0"
     contract: str = "2025"
     token: str = REAL_TOKEN
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -78,7 +79,7 @@ class Setup:
         path = self.directory / "config.yaml"
         path.write_text(
             "version: 1\n"
-            "listen: 127.0.0.1:0\n"
+            f"listen: {self.listen}\n"
             f'upstream: {{url: "{self.upstream_url}", token: {{file: token}}, '
             f'contract: "{self.contract}"{self.upstream}}}\n'
             f"callers:\n  keys:\n{entries}"
@@ -103,6 +104,7 @@ class RunningGateway:
         self.setup = setup
         self._before = list(before)
         self.port = 0
+        self.health_port = 0
 
     def __enter__(self) -> Self:
         self.start()
@@ -132,7 +134,8 @@ class RunningGateway:
             text = (self.setup.directory / "stderr").read_text()[offset:]
             for line in text.splitlines():
                 if line.startswith("{") and (members := json.loads(line)).get("event") == "serving":
-                    return int(str(members["listen"]).rpartition(":")[2])
+                    self.health_port = _port(members["health"])
+                    return _port(members["listen"])
             if self.process.poll() is not None:
                 break
             time.sleep(0.02)
@@ -224,6 +227,11 @@ class RunningGateway:
         files = [self.setup.directory / "stderr", self.setup.directory / "stdout"]
         files += [path for path in self.audit_directory.rglob("*") if path.is_file()]
         return b"".join(path.read_bytes() for path in files)
+
+
+def _port(listen: object) -> int:
+    """The port of an address as the log says it; 0 for a Unix socket, or for none."""
+    return 0 if listen is None or str(listen).startswith("unix:") else int(str(listen).rpartition(":")[2])
 
 
 def read_answer(connection: socket.socket) -> bytes:

@@ -13,19 +13,27 @@ from typing import Any, Self, TypeVar
 
 import uvloop
 
-from gateway.cancel import ByFilter, ByRunIds, Order, Outcome, Receipt
-from gateway.credential import UpstreamToken
-from gateway.upstream import Upstream, UpstreamLimits, make_transport
+from gateway.cancel import ByFilter, ByRunIds, Order, Receipt
+from gateway.credential import TokenHolder, UpstreamToken
+from gateway.outbound import make_transport
+from gateway.outcome import Outcome
+from gateway.upstream import Upstream, UpstreamLimits
 
 T = TypeVar("T")
 
 TOKEN = "CANARY-0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 RECEIPT = Receipt("01900000-0000-7000-8000-000000000000", 1)
 ORDER = Order(ByFilter(("https://billing.example.com/api/invoice",), exact=True), 10)
-LIMITS = UpstreamLimits(connect_timeout_s=10, total_timeout_s=20, max_connections=4)
-SHORT = UpstreamLimits(connect_timeout_s=0.3, total_timeout_s=0.6, max_connections=4)
+LIMITS = UpstreamLimits(connect_timeout_s=10, total_timeout_s=20)
+SHORT = UpstreamLimits(connect_timeout_s=0.3, total_timeout_s=0.6)
+PLACES = 4
 ENDED_S = 10
 HANGS_S = 60
+
+
+def holder() -> TokenHolder:
+    """The token, in use since the start."""
+    return TokenHolder(UpstreamToken(TOKEN), 0)
 
 
 def ids(number: int, *, length: int = 25) -> Order:
@@ -174,17 +182,20 @@ async def _perform(script: Script, peer: Peer) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _open(url: str, limits: UpstreamLimits) -> Any:
-    upstream = Upstream(url, UpstreamToken(TOKEN), limits=limits, transport=make_transport(limits))
+async def _open(url: str, limits: UpstreamLimits, max_connections: int) -> Any:
+    transport = make_transport(max_connections=max_connections)
+    upstream = Upstream(url, holder(), limits=limits, transport=transport)
     try:
         yield upstream
     finally:
         await upstream.aclose()
 
 
-def connected(url: str, *, limits: UpstreamLimits = LIMITS) -> contextlib.AbstractAsyncContextManager[Upstream]:
+def connected(
+    url: str, *, limits: UpstreamLimits = LIMITS, max_connections: int = PLACES
+) -> contextlib.AbstractAsyncContextManager[Upstream]:
     """The port as `serve` makes it."""
-    opened: contextlib.AbstractAsyncContextManager[Upstream] = _open(url, limits)
+    opened: contextlib.AbstractAsyncContextManager[Upstream] = _open(url, limits, max_connections)
     return opened
 
 
@@ -208,11 +219,19 @@ class Played:
     requests: int
 
 
-def play(*scripts: Script, orders: Sequence[Order] = (ORDER,), limits: UpstreamLimits = LIMITS) -> Played:
+def play(
+    *scripts: Script,
+    orders: Sequence[Order] = (ORDER,),
+    limits: UpstreamLimits = LIMITS,
+    max_connections: int = PLACES,
+) -> Played:
     """Sends the orders one after the other to a server with these scripts."""
 
     async def scenario() -> Played:
-        async with RawServer(*scripts) as server, connected(server.url, limits=limits) as upstream:
+        async with (
+            RawServer(*scripts) as server,
+            connected(server.url, limits=limits, max_connections=max_connections) as upstream,
+        ):
             outcomes = [await upstream.cancel(order, RECEIPT) for order in orders]
         return Played(tuple(outcomes), server.received, server.requests)
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from gateway.cancel import Accepted, Cancelled, Outcome, Refused, Unknown
+from gateway.outcome import Accepted, Cancelled, Outcome, Refused, Unknown
 from gateway.upstream import UpstreamLimits
 from tests.upstream.raw import DONE, LIMITS, ORDER, SHORT, answer, answers, play
 

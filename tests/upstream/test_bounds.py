@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import tracemalloc
 import zlib
-from dataclasses import replace
 
 import pytest
 
-from gateway.cancel import Cancelled, Unknown
+from gateway.outcome import Cancelled, Unknown
 from gateway.upstream import MAX_ANSWER_BYTES
 from tests.upstream.raw import DONE, LIMITS, ORDER, SHORT, Peer, Script, answer, answers, play
 
@@ -125,6 +124,5 @@ def test_a_bomb_is_not_inflated() -> None:
 
 def test_deadlines_do_not_wear_the_pool_out() -> None:
     """After as many deadlines as there are places, an order still goes out."""
-    limits = replace(SHORT, max_connections=1)
-    played = play(*[Peer.left] * 3, answers(DONE), orders=[ORDER] * 4, limits=limits)
+    played = play(*[Peer.left] * 3, answers(DONE), orders=[ORDER] * 4, limits=SHORT, max_connections=1)
     assert [outcome.name for outcome in played.outcomes] == ["unknown"] * 3 + ["cancelled"]

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.cancel import ByRunIds, Cancelled, Order, Outcome, Unknown
+from gateway.cancel import ByRunIds, Order
+from gateway.outcome import Cancelled, Outcome, Unknown
 from tests.upstream.raw import DONE, ORDER, RECEIPT, SHORT, Peer, RawServer, Script, connected, ids, play, run
 
 End = Callable[[Peer], None]

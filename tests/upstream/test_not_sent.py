@@ -6,9 +6,9 @@ import asyncio
 import socket
 from dataclasses import replace
 
-from gateway.cancel import Cancelled, NotSent, Outcome, Unknown
+from gateway.outcome import Cancelled, NotSent, Outcome, Unknown
 from gateway.upstream import Upstream
-from tests.upstream.raw import DONE, LIMITS, ORDER, RECEIPT, SHORT, Peer, RawServer, answers, connected, run
+from tests.upstream.raw import DONE, ORDER, RECEIPT, SHORT, Peer, RawServer, answers, connected, run
 
 
 def outcome_at(url: str) -> Outcome:
@@ -57,10 +57,10 @@ def test_a_listener_that_never_accepts_is_unknown() -> None:
 
 def test_an_order_without_a_place_in_the_pool_is_not_sent() -> None:
     """All connections are taken: the order that waited in vain never left, the others are unknown."""
-    limits = replace(SHORT, total_timeout_s=1, max_connections=2)
+    limits = replace(SHORT, total_timeout_s=1)
 
     async def scenario() -> tuple[list[Outcome], RawServer]:
-        async with RawServer(Peer.left) as server, connected(server.url, limits=limits) as upstream:
+        async with RawServer(Peer.left) as server, connected(server.url, limits=limits, max_connections=2) as upstream:
             outcomes = await asyncio.gather(*(upstream.cancel(ORDER, RECEIPT) for _ in range(5)))
         return outcomes, server
 
@@ -80,8 +80,8 @@ def test_orders_given_up_leave_their_place_in_the_pool() -> None:
         await asyncio.wait(tasks)
 
     async def scenario() -> Outcome:
-        raw, limits = RawServer(*[Peer.left] * 10, answers(DONE)), replace(LIMITS, max_connections=1)
-        async with raw as server, connected(server.url, limits=limits) as upstream:
+        raw = RawServer(*[Peer.left] * 10, answers(DONE))
+        async with raw as server, connected(server.url, max_connections=1) as upstream:
             while len(server.peers) < 10:
                 await give_up(upstream)
             return await upstream.cancel(ORDER, RECEIPT)

@@ -10,12 +10,25 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cancel import Cancelled, NotSent, Outcome
-from gateway.credential import UpstreamToken
-from gateway.upstream import Upstream, make_transport
+from gateway.outbound import make_transport
+from gateway.outcome import Cancelled, NotSent, Outcome
+from gateway.upstream import Upstream
 from tests.upstream.authority import Authority, new_authority
 from tests.upstream.canned import CannedServer
-from tests.upstream.raw import DONE, LIMITS, ORDER, RECEIPT, SHORT, TOKEN, Peer, RawServer, connected, run
+from tests.upstream.raw import (
+    DONE,
+    LIMITS,
+    ORDER,
+    PLACES,
+    RECEIPT,
+    SHORT,
+    TOKEN,
+    Peer,
+    RawServer,
+    connected,
+    holder,
+    run,
+)
 
 LEAVING = DONE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 
@@ -29,12 +42,12 @@ def outcome_at(url: str, *, trusting: Path | None) -> Outcome:
     """One order through the context of `make_transport`, to which at most one root is added."""
 
     async def scenario() -> Outcome:
-        transport = make_transport(LIMITS)
+        transport = make_transport(max_connections=PLACES)
         if trusting is not None:
             context = transport._pool._ssl_context
             assert context is not None
             context.load_verify_locations(trusting)
-        upstream = Upstream(url, UpstreamToken(TOKEN), limits=LIMITS, transport=transport)
+        upstream = Upstream(url, holder(), limits=LIMITS, transport=transport)
         try:
             return await upstream.cancel(ORDER, RECEIPT)
         finally:
@@ -131,7 +144,7 @@ def test_a_handshake_that_never_ends_is_not_sent() -> None:
 
 def test_the_transport_checks_names_and_dates_whatever_the_environment_says() -> None:
     """The context is made here and not by a library's defaults."""
-    context = make_transport(LIMITS)._pool._ssl_context
+    context = make_transport(max_connections=PLACES)._pool._ssl_context
     assert isinstance(context, ssl.SSLContext)
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
     assert not context.keylog_filename

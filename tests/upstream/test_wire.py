@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from gateway.cancel import Cancelled, Receipt, Unknown
+from gateway.cancel import Receipt
+from gateway.outcome import Cancelled, Unknown
 from tests.upstream.canned import CannedServer
 from tests.upstream.raw import DONE, ORDER, RECEIPT, TOKEN, Peer, RawServer, answer, answers, connected, ids, play, run
 

@@ -81,7 +81,7 @@ IN_READING = (
         (Edit("gateway/strict_json.py", "if len(members) != len(pairs):", "if len(members) > len(pairs):"),),
         CORE,
     ),
-    Bug("dates in seconds", (Edit("gateway/grammar.py", '"[0-9]{13}"', '"[0-9]{10,13}"'),), CORE),
+    Bug("dates in seconds", (Edit("gateway/grammar.py", '"[1-9][0-9]{12}"', '"[0-9]{10,13}"'),), CORE),
     Bug(
         "full-width digits are a count",
         (

@@ -5,8 +5,9 @@ from __future__ import annotations
 from tests.reliability.controls.copy import Bug, Edit
 
 CANCEL, UPSTREAM, PIPELINE = "gateway/cancel.py", "gateway/upstream.py", "gateway/pipeline.py"
+OUTBOUND = "gateway/outbound.py"
 PORT = ("tests/upstream",)
-SEND = "                response = await self._transport.handle_async_request(self._request(order, receipt))\n"
+SEND = "                response = await self._transport.handle_async_request(self._request(order, receipt, token))\n"
 
 RAW_FORWARDED = (
     Edit(CANCEL, "MAX_COUNT = 999_999_999\n", "MAX_COUNT = 999_999_999\nRAW: dict[object, str] = {}\n"),
@@ -74,7 +75,7 @@ IN_SENDING = (
         "the environment is trusted",
         (
             Edit(
-                UPSTREAM,
+                OUTBOUND,
                 "    return httpx.AsyncHTTPTransport(verify=context, trust_env=False, retries=0, limits=pool)\n",
                 "    client = httpx.AsyncClient(verify=context, trust_env=True, limits=pool)\n"
                 "    found = [each for each in client._mounts.values() if each is not None]\n"
@@ -87,7 +88,7 @@ IN_SENDING = (
         "any certificate is taken",
         (
             Edit(
-                UPSTREAM,
+                OUTBOUND,
                 "    pool = httpx.Limits(",
                 "    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE\n    pool = httpx.Limits(",
             ),
@@ -101,7 +102,7 @@ IN_SENDING = (
     ),
     Bug(
         "the token not scrubbed",
-        (Edit(UPSTREAM, "return self._token.scrub(error) if", "return error if"),),
+        (Edit(UPSTREAM, "return token.scrub(error) if", "return error if"),),
         ("tests/leaks/test_outputs.py",),
     ),
     Bug(

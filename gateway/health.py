@@ -1,0 +1,63 @@
+"""`/healthz` and `/readyz`: the two pages that need no key, on the listener of callers or on one of their own."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import uuid_utils
+from starlette.types import Receive, Scope, Send
+
+from gateway import problems
+from gateway.errors import MethodNotAllowed, NotFound, Refusal
+from gateway.problems import Answer
+
+
+class Readiness(Protocol):
+    """Whether the gateway can take intents, and what operators may see of it."""
+
+    def report(self) -> tuple[bool, dict[str, object]]:
+        """Ready or not, and the members of the page: no secret, no rule text."""
+
+
+class HealthPages:
+    """The two pages."""
+
+    def __init__(self, readiness: Readiness) -> None:
+        self._readiness = readiness
+
+    def page(self, method: str, path: bytes, decision_id: str) -> Answer | None:
+        """The answer, or None for another path. Raises: MethodNotAllowed."""
+        if path not in (b"/healthz", b"/readyz"):
+            return None
+        if method != "GET":
+            raise MethodNotAllowed("GET", "This page is only read: use GET.")
+        if path == b"/healthz":
+            return problems.status_page(200, {"status": "ok"}, decision_id)
+        ready, members = self._readiness.report()
+        return problems.status_page(200 if ready else 503, members, decision_id)
+
+
+class HealthApp:
+    """An ASGI application of nothing but the two pages, for probes that cannot reach the listener of callers."""
+
+    def __init__(self, pages: HealthPages) -> None:
+        self._pages = pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request; nothing is recorded, because nothing can be done here."""
+        decision_id = str(uuid_utils.uuid7())
+        try:
+            answer = self._pages.page(scope["method"], scope["raw_path"], decision_id)
+            if answer is None:
+                raise NotFound("path", "This listener has /healthz and /readyz, nothing else.")
+        except Refusal as refused:
+            answer = problems.refusal(refused, decision_id)
+        # A probe comes alone, and a body that nobody reads keeps the connection from carrying another request.
+        await problems.write(answer, send, more=[(b"connection", b"close")])
+
+
+class Unrecorded:
+    """Where refusals of the health listener go: it takes no credential and nothing can be done there."""
+
+    def record_soon(self, refusal: Refusal, *, decision_id: str, remote: str | None) -> None:
+        """Leaves no trace, so that a stranger at this listener cannot fill the record."""

@@ -1,0 +1,87 @@
+"""A set of public keys (RFC 7517) from bytes: bounded, keys with an id only, nothing that signs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import jwt
+
+from gateway.strict_json import json_object
+
+MAX_BYTES = 1_000_000
+MAX_KEYS = 100
+MIN_RSA_BITS = 2048
+MAX_RSA_BITS = 8192
+
+_KINDS = {
+    "RSA": ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    "P-256": ("ES256",),
+    "P-384": ("ES384",),
+    "P-521": ("ES512",),
+    "Ed25519": ("EdDSA",),
+}
+"""Which algorithms a key of a type or curve can be for (RFC 7518, 3.1; RFC 8037)."""
+
+
+class UnusableKeySet(Exception):
+    """The bytes are no key set that can be trusted; the text says why and quotes nothing of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeySet:
+    """Public keys by their id and the algorithm they check."""
+
+    keys: Mapping[tuple[str, str], jwt.PyJWK]
+
+    def find(self, key_id: str, algorithm: str) -> jwt.PyJWK | None:
+        """The key with this id, if it is one for this algorithm."""
+        return self.keys.get((key_id, algorithm))
+
+
+def parse_key_set(content: bytes, algorithms: Iterable[str]) -> KeySet:
+    """The usable keys among at most 100; others (another use or algorithm, no id, too short or long) are passed over.
+
+    Raises:
+        UnusableKeySet: not JSON, too large, an id that stands twice, a private or shared key, or nothing usable.
+    """
+    if len(content) > MAX_BYTES:
+        raise UnusableKeySet(f"more than {MAX_BYTES} bytes")
+    try:
+        listed = json_object(content).get("keys")
+    except ValueError:
+        raise UnusableKeySet("not one JSON object with distinct keys") from None
+    if not isinstance(listed, list) or len(listed) > MAX_KEYS:
+        raise UnusableKeySet(f"no list of at most {MAX_KEYS} keys")
+    members = [key for key in listed if isinstance(key, dict)]
+    if any("d" in key or key.get("kty") == "oct" for key in members):
+        raise UnusableKeySet("it holds a private or shared key, so anyone who could read it can sign")
+    ids = [key.get("kid") for key in members if key.get("kid") is not None]
+    if len(set(map(str, ids))) != len(ids):
+        raise UnusableKeySet("a key id stands twice")
+    keys = {name: key for member in members for name, key in _usable(member, tuple(algorithms))}
+    if not keys:
+        raise UnusableKeySet(f"no key with an id for {' or '.join(algorithms)}")
+    return KeySet(keys)
+
+
+def _usable(member: dict[str, object], algorithms: tuple[str, ...]) -> Iterator[tuple[tuple[str, str], jwt.PyJWK]]:
+    key_id, own = member.get("kid"), member.get("alg")
+    if not isinstance(key_id, str) or not _checks_signatures(member):
+        return
+    kind = str(member.get("crv") or member.get("kty"))
+    for algorithm in _KINDS.get(kind, ()):
+        # A key that names its own algorithm is for that one only.
+        if algorithm in algorithms and own in (None, algorithm):
+            try:
+                key = jwt.PyJWK(member, algorithm=algorithm)
+            except Exception:  # noqa: BLE001, S112 - a key that the library cannot read is passed over, whatever it says
+                continue
+            if kind != "RSA" or MIN_RSA_BITS <= key.key.key_size <= MAX_RSA_BITS:
+                yield (key_id, algorithm), key
+
+
+def _checks_signatures(member: dict[str, object]) -> bool:
+    # RFC 7517, 4.2 and 4.3: both members are optional, and say what the key is for.
+    operations = member.get("key_ops", ["verify"])
+    return member.get("use") in (None, "sig") and isinstance(operations, list) and "verify" in operations

@@ -1,0 +1,171 @@
+"""The `callers` section of the configuration: keys, and issuers of tokens with what binds their subjects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+from gateway import endpoints
+from gateway.document.fields import Choice, Int, Text, date_field, word
+from gateway.document.nodes import Place
+from gateway.document.shapes import Entries, Key, ListOf, Present, Shape, may, need
+from gateway.errors import Problem
+from gateway.policy.vocabulary import key_id, team_name
+
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+"""Asymmetric ones only: with an HMAC algorithm everyone who can check a token can make one."""
+
+BINDING_CLAIMS = ("sub", "repository", "repository_id", "workflow_ref", "project_id", "project_path", "oid")
+"""Claims that say *who* among all of an issuer's subjects; one of them must be pinned.
+
+Not `job_workflow_ref`: any repository may call a public workflow. Not `azp`, `appid` or `client_id`: every person who
+signs in through that application brings the same one.
+"""
+
+MAX_LEEWAY_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class CallerKey:
+    """One key: the digest of its text, and until the end of which UTC day it is valid."""
+
+    id: str
+    team: str
+    digest: bytes
+    expires: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeySetSource:
+    """Where an issuer's public keys come from: a file, or an https address; exactly one. `at` is where it is said."""
+
+    at: Place = field(compare=False, repr=False)
+    file: Path | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TeamRule:
+    """For which team a token speaks: always `equals`, or what `claim` says if it is one of `teams`."""
+
+    equals: str | None = None
+    claim: str | None = None
+    teams: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every team that the tokens may speak for."""
+        return self.teams if self.equals is None else (self.equals,)
+
+
+@dataclass(frozen=True, slots=True)
+class JwtIssuer:
+    """One issuer whose tokens are accepted, for one audience, from the subjects that `claims` bind."""
+
+    issuer: str
+    audience: str
+    algorithms: tuple[str, ...]
+    jwks: KeySetSource
+    claims: Mapping[str, tuple[str, ...]]
+    team: TeamRule
+    leeway_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RawCallers:
+    """The section as the file has it."""
+
+    keys: tuple[CallerKey, ...] = ()
+    jwt: tuple[JwtIssuer, ...] = ()
+
+
+def callers() -> Shape[RawCallers]:
+    """The reader of the section."""
+    issuers = ListOf(_issuer(), min_items=0, distinct={"issuer, audience and claims": _admits})
+    return Shape(RawCallers, {"keys": may(_keys()), "jwt": may(issuers)})
+
+
+def _admits(issuer: JwtIssuer) -> object:
+    # A token that two entries accept speaks for nobody, so two that accept the same ones are a mistake.
+    claims = sorted((name, tuple(sorted(values))) for name, values in issuer.claims.items())
+    return issuer.issuer, issuer.audience, tuple(claims)
+
+
+def _keys() -> ListOf[CallerKey]:
+    keys = {
+        "id": need(key_id()),
+        "team": need(team_name()),
+        "sha256": need(Text(_digest, hidden=True), into="digest"),
+        "expires": may(date_field()),
+    }
+    distinct: dict[str, Callable[[CallerKey], object]] = {
+        "digest": lambda key: key.digest,
+        "team and id": lambda key: (key.team, key.id),
+    }
+    return ListOf(Shape(CallerKey, keys), min_items=0, distinct=distinct)
+
+
+def _digest(text: str) -> bytes:
+    if len(text) != 64 or text.strip("0123456789abcdef"):
+        raise ValueError("expected a SHA-256 as 64 lower-case hex digits; 'keys new' prints one")
+    if len(set(text)) == 1:
+        raise ValueError("this is a placeholder, no key has that digest; 'keys new' prints one")
+    return bytes.fromhex(text)
+
+
+def _issuer() -> Shape[JwtIssuer]:
+    claim = word("[A-Za-z0-9_.:/-]{1,200}", "the name of a claim")
+    keys = {
+        "issuer": need(word("https?://[!-~]{1,500}", "the issuer as its tokens name it, like https://…")),
+        "audience": need(word("[!-~]{1,500}", "the audience that the tokens must be made for")),
+        "algorithms": need(ListOf(Choice(ALGORITHMS, refused=_SYMMETRIC))),
+        "jwks": need(_source("jwks", {"file": may(Text(Path)), "url": may(Text(endpoints.key_set_url))}, KeySetSource)),
+        "claims": need(Entries(claim, ListOf(Text(_exact)), check=_binds)),
+        "team": need(Shape(TeamRule, _team_keys(claim), check=_one_team)),
+        "leeway_s": may(Int(0, MAX_LEEWAY_S)),
+    }
+    return Shape(JwtIssuer, keys)
+
+
+_SYMMETRIC = dict.fromkeys(
+    ("HS256", "HS384", "HS512", "none"),
+    "everyone who can check such a token can make one; use an algorithm with two keys, like RS256 or ES256",
+)
+
+
+def _source(what: str, keys: dict[str, Key], make: Callable[..., KeySetSource]) -> Shape[KeySetSource]:
+    def one(place: Place, present: Present) -> list[Problem]:
+        if len(present.keys() & keys.keys()) == 1:
+            return []
+        return [place.problem(f"say where the {what} is: exactly one of {' and '.join(keys)}")]
+
+    return Shape(make, keys, check=one, located=True)
+
+
+def _team_keys(claim: Text[str]) -> dict[str, Key]:
+    return {"equals": may(team_name()), "claim": may(claim), "teams": may(ListOf(team_name()))}
+
+
+def _one_team(place: Place, present: Present) -> list[Problem]:
+    if present.keys() in ({"equals"}, {"claim", "teams"}):
+        return []
+    return [place.problem("say {equals: TEAM}, or {claim: NAME, teams: [the teams it may speak for]}")]
+
+
+def _exact(text: str) -> str:
+    if "*" in text:
+        raise ValueError("values of claims are exact, '*' stands for nothing; list the values")
+    return text
+
+
+def _binds(place: Place, names: Iterable[str]) -> list[Problem]:
+    if set(names) & set(BINDING_CLAIMS):
+        return []
+    return [
+        place.problem(
+            "these claims do not bind the subject, and anyone may ask such an issuer for this audience: "
+            f"pin one of {', '.join(BINDING_CLAIMS)}"
+        )
+    ]

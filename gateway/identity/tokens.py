@@ -1,0 +1,214 @@
+"""A signed token (RFC 7519) -> Principal: checked against pinned issuers, never against what the token says of keys."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import jwt
+from jwt.types import Options
+
+from gateway.cancel import Principal
+from gateway.errors import Unauthenticated
+from gateway.identity.keysets import KeySet
+from gateway.identity.settings import JwtIssuer
+from gateway.strict_json import json_object
+
+_REFUSED_HEADERS = frozenset(("jku", "jwk", "x5u", "x5c", "crit", "b64"))
+"""A token may not bring its key or say where it is (jku, jwk, x5u, x5c), nor ask for rules of its own (crit, b64).
+
+A thumbprint of a certificate (x5t) does neither, and tokens of GitHub Actions carry one.
+"""
+
+_OPTIONS: Options = {
+    "require": ["exp", "iat", "sub", "iss", "aud"],
+    # The instants are checked here, against the time that was given.
+    "verify_exp": False,
+    "verify_iat": False,
+    "verify_nbf": False,
+}
+_LAST_S = 253_402_300_799
+"""The last second of 9999, the latest instant that can be written as a date."""
+
+_SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
+_PRINTABLE = re.compile(r"[!-~]{1,256}")
+
+Claims = Mapping[str, object]
+
+
+class KeySetPort(Protocol):
+    """An issuer's keys as they are known now."""
+
+    @property
+    def current(self) -> KeySet | None:
+        """The last good key set; None until there was one."""
+
+    def miss(self) -> None:
+        """A key was asked for that is not there: the set may be fetched again, within its bounds."""
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedIssuer:
+    """An issuer of the configuration and its keys."""
+
+    settings: JwtIssuer
+    keys: KeySetPort
+
+
+class _Refused(Exception):
+    """One issuer's entry does not accept the token; `cause` is a fixed word."""
+
+    def __init__(self, cause: str) -> None:
+        self.cause = cause
+        super().__init__(cause)
+
+
+class TokenVerifier:
+    """Accepts tokens of the pinned issuers."""
+
+    def __init__(self, issuers: Sequence[PinnedIssuer]) -> None:
+        self._issuers = tuple(issuers)
+
+    @staticmethod
+    def is_token(credential: str) -> bool:
+        """Whether the text has the shape of a signed token."""
+        return _SHAPE.fullmatch(credential) is not None
+
+    def verify(self, token: str, *, now_ms: int) -> Principal:
+        """The principal that exactly one entry of the configuration makes of the token at a time in Unix milliseconds.
+
+        Raises:
+            Unauthenticated: no entry accepts it, or more than one does.
+        """
+        accepted: list[Principal] = []
+        cause = "unknown_issuer"
+        try:
+            unverified = _read_unverified(token)
+        except _Refused as refused:
+            raise Unauthenticated(refused.cause) from None
+        for pinned in self._issuers:
+            if pinned.settings.issuer != unverified.issuer:
+                continue
+            try:
+                accepted.append(_principal(pinned, token, unverified, now_ms=now_ms))
+            except _Refused as refused:
+                cause = refused.cause
+        if len(accepted) != 1:
+            raise Unauthenticated("ambiguous_token" if accepted else cause)
+        return accepted[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unverified:
+    """What a token says of itself; only good for finding what to check it against."""
+
+    key_id: str
+    algorithm: str
+    issuer: str
+
+
+def _read_unverified(token: str) -> _Unverified:
+    # Read strictly before the library reads it: of a name that stands twice, two readers may take different values.
+    try:
+        header, claims = (json_object(_decoded(part)) for part in token.split(".")[:2])
+    except ValueError:
+        raise _Refused("malformed_token") from None
+    issuer = claims.get("iss")
+    if not _REFUSED_HEADERS.isdisjoint(header):
+        raise _Refused("token_header")
+    key_id, algorithm = header.get("kid"), header.get("alg")
+    if not isinstance(key_id, str) or not isinstance(algorithm, str) or not isinstance(issuer, str):
+        raise _Refused("token_header")
+    return _Unverified(key_id, algorithm, issuer)
+
+
+def _decoded(part: str) -> bytes:
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+
+
+def _principal(pinned: PinnedIssuer, token: str, unverified: _Unverified, *, now_ms: int) -> Principal:
+    settings = pinned.settings
+    if unverified.algorithm not in settings.algorithms:
+        raise _Refused("token_algorithm")
+    key = pinned.keys.current.find(unverified.key_id, unverified.algorithm) if pinned.keys.current else None
+    if key is None:
+        pinned.keys.miss()
+        raise _Refused("unknown_token_key")
+    claims = _verified(settings, token, key, unverified.algorithm)
+    expires_ms = _in_time(claims, now_ms, leeway_ms=settings.leeway_s * 1000)
+    bound = _bound(settings, claims)
+    subject = claims["sub"]
+    if not isinstance(subject, str) or not _PRINTABLE.fullmatch(subject):
+        raise _Refused("token_subject")
+    token_id = claims.get("jti")
+    return Principal(
+        team=_team(settings, claims),
+        subject=f"{settings.issuer}#{subject}",
+        token_id=token_id if isinstance(token_id, str) and _PRINTABLE.fullmatch(token_id) else unverified.key_id[:256],
+        claims=bound,
+        expires_ms=expires_ms,
+    )
+
+
+def _verified(settings: JwtIssuer, token: str, key: jwt.PyJWK, algorithm: str) -> Claims:
+    try:
+        claims: Claims = jwt.decode(
+            token,
+            key,
+            algorithms=[algorithm],
+            audience=settings.audience,
+            issuer=settings.issuer,
+            options=_OPTIONS,
+        )
+    except jwt.InvalidAudienceError:
+        raise _Refused("token_audience") from None
+    except jwt.InvalidSignatureError:
+        raise _Refused("token_signature") from None
+    except Exception:  # noqa: BLE001 - whatever the library says of a stranger's bytes, they are no caller
+        raise _Refused("bad_token") from None
+    # A token for several audiences can be replayed to us by each of the others.
+    if claims["aud"] not in (settings.audience, [settings.audience]):
+        raise _Refused("token_audience")
+    return claims
+
+
+def _in_time(claims: Claims, now_ms: int, *, leeway_ms: int) -> int:
+    """When the token ends, in Unix milliseconds, if now is within its time (RFC 7519, 4.1.4 to 4.1.6)."""
+    expires_ms, starts_ms = _instant_ms(claims["exp"]), _instant_ms(claims["iat"])
+    if "nbf" in claims:
+        starts_ms = max(starts_ms, _instant_ms(claims["nbf"]))
+    # "on or after which the JWT MUST NOT be accepted"
+    if now_ms >= expires_ms + leeway_ms:
+        raise _Refused("expired_token")
+    if now_ms < starts_ms - leeway_ms:
+        raise _Refused("immature_token")
+    return expires_ms
+
+
+def _instant_ms(value: object) -> int:
+    # A bool is an int to Python, and text is a number to some libraries.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LAST_S:
+        raise _Refused("token_times")
+    return int(value * 1000)
+
+
+def _bound(settings: JwtIssuer, claims: Claims) -> tuple[tuple[str, str], ...]:
+    bound = []
+    for name, admitted in settings.claims.items():
+        value = claims.get(name)
+        if not isinstance(value, str) or value not in admitted:
+            raise _Refused("token_claims")
+        bound.append((name, value))
+    return tuple(bound)
+
+
+def _team(settings: JwtIssuer, claims: Claims) -> str:
+    if settings.team.equals is not None:
+        return settings.team.equals
+    team = claims.get(str(settings.team.claim))
+    if not isinstance(team, str) or team not in settings.team.teams:
+        raise _Refused("token_team")
+    return team

@@ -1,0 +1,126 @@
+"""What a team may do, in plain words: one offer for each `allow` rule, after every `require` and `deny`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+from gateway.cancel import CancelRequest
+from gateway.policy.decide import permitted
+from gateway.policy.examples import examples
+from gateway.policy.model import Condition, CountCondition, Rule, RunIdCondition
+from gateway.policy.rules import Policies, TeamRules
+
+USUAL = 100
+"""What an example asks for where nothing bounds it: the count of the official clients."""
+
+MOST = 256
+"""How many examples are tried for one rule; the page must stay cheap whatever the rules say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One rule: `at_most` runs (None: as many as asked), and a request it allows; no example if it allows none."""
+
+    rule: str
+    words: str
+    at_most: int | None
+    example: Mapping[str, object] | None
+
+
+def offers(policies: Policies, team: str, now_ms: int) -> Iterator[Offer]:
+    """The enforced `allow` rules of the team, by name. `now_ms` is Unix milliseconds."""
+    rules = policies.for_team(team).enforced
+    for rule in rules.allows:
+        at_most = _at_most(rule, rules.requires)
+        example = _example(rule, rules, at_most or USUAL, now_ms)
+        words = _words(rule, rules, at_most)
+        if example is None:
+            words = f"nothing as things stand, another rule refuses it: {words}"
+        yield Offer(rule.name, words, at_most, None if example is None else example.wire())
+
+
+def _at_most(rule: Rule, requires: Iterable[Rule]) -> int | None:
+    """The smallest bound of the rule and of every `require`."""
+    by_ids = "workflowRunIds" in rule.conditions
+    bounds: list[int | None] = []
+    for one in (rule, *requires):
+        bounds.append(one.count.ceiling if one.count is not None else None)
+        ids = one.conditions.get("workflowRunIds")
+        bounds.append(ids.max if by_ids and isinstance(ids, RunIdCondition) else None)
+    return min((bound for bound in bounds if bound is not None), default=None)
+
+
+def _example(rule: Rule, rules: TeamRules, asked: int, now_ms: int) -> CancelRequest | None:
+    """The first proposal that this rule permits and no other one refuses, as it would be sent."""
+    alone = TeamRules(rules.denies, rules.requires, (rule,))
+    for proposal in islice(examples(rule, rules, asked, now_ms), MOST):
+        effective = permitted(alone, proposal, now_ms)
+        if effective is not None:
+            return effective
+    return None
+
+
+def _words(rule: Rule, rules: TeamRules, at_most: int | None) -> str:
+    number = "any number" if at_most is None else f"at most {at_most}"
+    parts = [f"{number} of the runs of {_scope(rule)}"]
+    ids = rule.conditions.get("workflowRunIds")
+    if ids is not None:
+        parts = [f"{number} of the runs that are named by ID ({ids.words()})"]
+    parts += [
+        _bound(field, condition)
+        for field, condition in rule.conditions.items()
+        if field not in ("workflowUrl", "workflowRunIds")
+    ]
+    if (said := _asked(rule, rules.requires)) is not None:
+        parts.append(said)
+    parts += [words for one in rules.requires for words in _always(one, by_ids=ids is not None)]
+    parts += [words for one in rules.denies if (words := _never(one, by_ids=ids is not None)) is not None]
+    return "; ".join(parts)
+
+
+def _scope(rule: Rule) -> str:
+    url = rule.conditions.get("workflowUrl")
+    if url is None:
+        return "any workflow"
+    return f"any workflow, or where a URL is named {url.words()}" if url.optional else url.words()
+
+
+def _bound(field: str, condition: Condition) -> str:
+    return f"{field}{' where it is given' if condition.optional else ''}: {condition.words()}"
+
+
+def _asked(rule: Rule, requires: Iterable[Rule]) -> str | None:
+    """The difference between `max` and `cap`, which the number alone does not show."""
+    if "workflowRunIds" in rule.conditions:
+        return None
+    counts = [one.count for one in (rule, *requires) if one.count is not None]
+    refused, lowered = _least(counts, "max"), _least(counts, "cap")
+    said = [f"to ask for more than {refused} is refused"] if refused is not None else []
+    # Without a count a request asks for 100.
+    if lowered is not None and lowered < (refused or lowered + 1):
+        said.append(f"count is lowered to {lowered}")
+    return ", ".join(said) or None
+
+
+def _least(counts: Iterable[CountCondition], bound: str) -> int | None:
+    return min((value for count in counts if (value := getattr(count, bound)) is not None), default=None)
+
+
+def _always(require: Rule, *, by_ids: bool) -> Iterator[str]:
+    if require.selects is not None:
+        yield f"always by {' or '.join(sorted(require.selects))}"
+    if require.exact_match and not by_ids:
+        yield "always with workflowUrlExactMatch=true where a URL is named"
+    for field, condition in require.conditions.items():
+        yield f"always {_bound(field, condition)}"
+
+
+def _never(deny: Rule, *, by_ids: bool) -> str | None:
+    """A `deny` in words; None where it cannot concern the rule."""
+    kind = "run_ids" if by_ids else "filter"
+    if deny.selects is not None and kind not in deny.selects:
+        return None
+    about = " and ".join(f"{field} {condition.words()}" for field, condition in deny.conditions.items())
+    return f"never what could touch {about}" if about else "never, whatever is asked"

@@ -1,0 +1,65 @@
+"""What `/readyz` shows: whether intents can be made durable, and what will need attention soon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.audit.log import AuditState
+
+_AUDIT_ADVICE = {
+    "full": "the disk is full, make room",
+    "failed": "a write failed, check the disk and the mount of the audit directory",
+    "unclosed": "a closing record is not on disk yet, make room or check the disk and the mount",
+    "slow": "the disk takes longer than 2 s for a write",
+    "queue": "more records wait than the disk takes",
+    "stopped": "the log is closed",
+}
+
+
+class AuditStatePort(Protocol):
+    """The audit log as far as it is asked here."""
+
+    @property
+    def state(self) -> AuditState:
+        """Its state now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The page's sources; each is asked anew for every page."""
+
+    audit: AuditStatePort
+    policy_digest: Callable[[], str]
+    stopping: Callable[[], bool]
+    token_age_s: Callable[[], int]
+    notices: Callable[[], list[str]]
+
+    def report(self) -> tuple[bool, dict[str, object]]:
+        """Ready while intents can be made durable and the process is not ending; notices do not change that."""
+        state = self.audit.state
+        stopping = self.stopping()
+        ready = state.ready and not stopping
+        members: dict[str, object] = {
+            "state": "ready" if ready else "not ready",
+            "reason": "shutting_down" if stopping else None if state.ready else _audit_words(state.reason),
+            "policy_digest": self.policy_digest(),
+            "audit": {
+                "ready": state.ready,
+                "notice": state.reason,
+                "seq": state.seq,
+                "head": state.head,
+                "open_intents": state.open_intents,
+                "left_out": state.left_out,
+                "checkpoint": state.checkpoint,
+            },
+            "token_age_s": self.token_age_s(),
+            "notices": self.notices(),
+        }
+        return ready, members
+
+
+def _audit_words(cause: str | None) -> str:
+    """What is wrong with the audit log, and what to do, behind the log's own word for it."""
+    return f"audit {cause}: {_AUDIT_ADVICE.get(str(cause), 'see the audit section of the operations page')}"

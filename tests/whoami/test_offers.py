@@ -1,0 +1,157 @@
+"""What a team is told it may do, against what the judgement does."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+from hypothesis import assume, event, given
+from hypothesis import strategies as st
+
+from gateway.cancel import CancelRequest, Permit
+from gateway.policy.decide import decide
+from gateway.policy.model import CountCondition, CreatedCondition, Effect, Rule, RunIdCondition, UrlCondition
+from gateway.policy.offers import Offer, offers
+from gateway.policy.rules import Policies
+from gateway.read import Body, parse_cancel
+from tests.core.rules import API, allow, label, rule
+from tests.core.strategies import NOW_MS, TEAM, denies, fitting, policies, requests, rule_sets
+
+
+def offered(*rules: Rule) -> list[Offer]:
+    return list(offers(policies(*rules), TEAM.team, NOW_MS))
+
+
+def asked(example: object) -> CancelRequest:
+    """The request that an example stands for, read as if a caller had sent it."""
+    assert isinstance(example, dict)
+    pairs = [
+        f"{name}={_written(name, value)}"
+        for name, values in example.items()
+        if name != "count" or "workflowRunIds" not in example
+        for value in (values if isinstance(values, list) else [values])
+    ]
+    return parse_cancel("&".join(pairs).encode(), Body())
+
+
+def _written(name: str, value: object) -> str:
+    if value is True:
+        return "true"
+    return f"{value:013d}" if name in ("fromDate", "toDate") else quote(str(value), safe="")
+
+
+def permits(judged: Policies, request: CancelRequest) -> Permit | None:
+    decision = decide(judged, TEAM, request, NOW_MS)
+    return decision if isinstance(decision, Permit) else None
+
+
+@given(rule_sets())
+def test_every_example_is_permitted_as_it_is_shown(rules: tuple[Rule, ...]) -> None:
+    """A caller who sends the example gets it, whole, and within the number that the offer names."""
+    judged = policies(*rules)
+    for offer in offers(judged, TEAM.team, NOW_MS):
+        event("no example" if offer.example is None else "an example")
+        if offer.example is not None:
+            permit = permits(judged, asked(offer.example))
+            assert permit is not None
+            assert permit.effective.wire() == offer.example
+            assert offer.at_most is None or permit.effective.count <= offer.at_most
+
+
+@given(rule_sets(), st.data())
+def test_every_permit_lies_inside_an_offer(rules: tuple[Rule, ...], data: st.DataObject) -> None:
+    """Nothing is permitted that no offer names, nor more runs than it says."""
+    judged = policies(*rules)
+    allows = [one for one in rules if one.effect is Effect.ALLOW]
+    permit = permits(judged, data.draw(st.one_of(requests(), fitting(data.draw(st.sampled_from(allows))))))
+    assume(permit is not None)
+    assert permit is not None
+    named = {offer.rule: offer for offer in offers(judged, TEAM.team, NOW_MS)}
+    assert permit.rule is not None
+    at_most = named[permit.rule].at_most
+    assert at_most is None or permit.effective.count <= at_most
+
+
+@given(rule_sets(), st.lists(denies(), max_size=2), st.data())
+def test_a_rule_that_is_said_to_allow_nothing_allows_nothing(
+    rules: tuple[Rule, ...], refusing: list[Rule], data: st.DataObject
+) -> None:
+    """Where no example was found, no request made after the rule is permitted by it either."""
+    judged = policies(
+        *rules,
+        *(Rule("q", f"deny-{n}", one.effect, one.conditions, selects=one.selects) for n, one in enumerate(refusing)),
+    )
+    closed = {offer.rule for offer in offers(judged, TEAM.team, NOW_MS) if offer.example is None}
+    assume(closed)
+    for one in rules:
+        if one.name in closed:
+            permit = permits(judged, data.draw(fitting(one)))
+            assert permit is None or permit.rule != one.name
+
+
+@given(rule_sets())
+def test_the_words_name_every_condition(rules: tuple[Rule, ...]) -> None:
+    """Neither a bound of the rule nor one that every rule is under is left out."""
+    named = {offer.rule: offer.words for offer in offered(*rules)}
+    for one in rules:
+        if one.effect is Effect.ALLOW:
+            words = named[f"{one.name}"]
+            assert all(condition.words() in words for condition in one.conditions.values())
+            assert all(
+                condition.words() in words
+                for require in rules
+                if require.effect is Effect.REQUIRE
+                for condition in require.conditions.values()
+            )
+
+
+EXACT = UrlCondition(frozenset((API,)))
+CLOSED = "nothing as things stand, another rule refuses it"
+SAID = {
+    "a capped exact URL": (
+        [allow(workflowUrl=EXACT, count=CountCondition(cap=50))],
+        f"at most 50 of the runs of exactly {API}; count is lowered to 50",
+    ),
+    "a maximum below a cap": (
+        [allow(workflowUrl=EXACT, count=CountCondition(max=20, cap=50))],
+        f"at most 20 of the runs of exactly {API}; to ask for more than 20 is refused",
+    ),
+    "a subtree with an optional label": (
+        [allow(workflowUrl=UrlCondition(prefix=(API,)), label=label("a", optional=True))],
+        f"any number of the runs of {API}/ or below; label where it is given: a",
+    ),
+    "run IDs": (
+        [allow(workflowRunIds=RunIdCondition(20, ("wfr_a_",)))],
+        "at most 20 of the runs that are named by ID (at most 20 IDs beginning with wfr_a_)",
+    ),
+    "a cap for everyone": (
+        [allow(label=label("a")), rule(Effect.REQUIRE, "cap", CountCondition(cap=7))],
+        "at most 7 of the runs of any workflow; label: a; count is lowered to 7",
+    ),
+    "a deny beside": (
+        [
+            allow(workflowUrl=UrlCondition(prefix=(API,))),
+            rule(Effect.DENY, "no", workflowUrl=UrlCondition(frozenset((f"{API}/x",)))),
+        ],
+        f"any number of the runs of {API}/ or below; never what could touch workflowUrl exactly {API}/x",
+    ),
+    "a deny of all": (
+        [allow(label=label("a")), rule(Effect.DENY, "no")],
+        f"{CLOSED}: any number of the runs of any workflow; label: a; never, whatever is asked",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_an_offer_reads_as_a_person_would_say_it(name: str) -> None:
+    """One sentence that holds the number first."""
+    rules, words = SAID[name]
+    assert [offer.words for offer in offered(*rules)] == [words]
+
+
+def test_an_example_with_dates_holds_for_a_while() -> None:
+    """Who reads the page and sends the example a quarter of an hour later still gets it."""
+    judged = policies(allow(created=CreatedCondition(3_600_000), label=label("a")))
+    (offer,) = offers(judged, TEAM.team, NOW_MS)
+    decision = decide(judged, TEAM, asked(offer.example), NOW_MS + 900_000)
+    assert isinstance(decision, Permit)
