@@ -156,7 +156,7 @@ def _burst(response: httpx.Response) -> tuple[tuple[str, str], ...]:
 
 def _no_connection(exc: BaseException) -> str:
     """Why there was no connection, as a fixed word."""
-    reason: BaseException | None = exc
+    reason: BaseException | None = exc if isinstance(exc, httpx.ConnectError) else None
     while reason is not None:
         match reason:
             case socket.gaierror():
