@@ -108,7 +108,7 @@ def _outcome(response: httpx.Response, members: dict[str, object], token: Upstre
         case {"cancelled": int(number)} if type(number) is int and 0 <= number < 2**63:
             return Cancelled(status, number)
         # A redaction's brackets are no action ID: what is shown and recorded as it is holds nothing of the token.
-        case {"actionId": str(name)} if members.get("cancelled") is None and _ACTION_ID.fullmatch(token.scrub(name)):
+        case {"actionId": str(name)} if "cancelled" not in members and _ACTION_ID.fullmatch(token.scrub(name)):
             return Accepted(status, name)
     return Unknown("no_cancelled", status)
 
@@ -156,7 +156,7 @@ def _burst(response: httpx.Response) -> tuple[tuple[str, str], ...]:
 
 def _no_connection(exc: BaseException) -> str:
     """Why there was no connection, as a fixed word."""
-    reason: BaseException | None = exc
+    reason: BaseException | None = exc if isinstance(exc, httpx.ConnectError) else None
     while reason is not None:
         match reason:
             case socket.gaierror():

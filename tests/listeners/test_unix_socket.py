@@ -51,7 +51,7 @@ def test_curl_reaches_it(gateway: RunningGateway, path: Path) -> None:
     """The documented command line works."""
     require_curl(shutil.which("curl"))
     done = ended(["curl", "-sS", "--unix-socket", str(path), "http://localhost/readyz"])
-    assert '"status":"ready"' in done.stdout
+    assert '"state":"ready"' in done.stdout
 
 
 def test_probe_asks_the_socket(gateway: RunningGateway) -> None:

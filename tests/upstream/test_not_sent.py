@@ -23,12 +23,12 @@ def test_a_refused_port_is_not_sent() -> None:
     """Nobody listens: no byte left."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    assert outcome_at(f"http://127.0.0.1:{port}") == NotSent("connect_error")
+    assert outcome_at(f"http://127.0.0.1:{port}") == NotSent("refused")
 
 
 def test_a_name_without_an_address_is_not_sent() -> None:
     """The resolver says no, or says nothing in time."""
-    assert outcome_at("http://nowhere.invalid") in (NotSent("connect_error"), NotSent("connect_timeout"))
+    assert outcome_at("http://nowhere.invalid") in (NotSent("dns"), NotSent("connect_timeout"))
 
 
 def test_a_full_backlog_is_not_sent() -> None:

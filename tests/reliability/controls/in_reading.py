@@ -81,7 +81,14 @@ IN_READING = (
         (Edit("gateway/strict_json.py", "if len(members) != len(pairs):", "if len(members) > len(pairs):"),),
         CORE,
     ),
-    Bug("dates in seconds", (Edit("gateway/grammar.py", '"[1-9][0-9]{12}"', '"[0-9]{10,13}"'),), CORE),
+    Bug(
+        "dates in seconds, and zero",
+        (
+            Edit("gateway/grammar.py", '"[1-9][0-9]{12}"', '"[0-9]{10,13}"'),
+            Edit("gateway/cancel.py", "10**12 <= date", "0 <= date"),
+        ),
+        CORE,
+    ),
     Bug(
         "full-width digits are a count",
         (
