@@ -110,7 +110,12 @@ class Gateway:
             self.audit,
             instance=str(uuid_utils.uuid7()),
             upstream=config.upstream.url,
-            start={"version": __version__, "policy_digest": self.live.policies.digest},
+            start={
+                "version": __version__,
+                "policy_digest": self.live.policies.digest,
+                "contract": config.upstream.contract,
+                "count_is_advisory": config.upstream.contract == "2026-09",
+            },
             stdout=self.stdout,
         )
         upstream = self._upstream()

@@ -215,9 +215,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Permit(Verdict):
-    """Policy allows `effective`, which never selects more than what was asked."""
+    """Policy allows `effective`, never more than was asked; `owner_unchecked` is what the rule says of run IDs."""
 
     effective: CancelRequest
+    owner_unchecked: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ def intent_members(plan: Plan, *, upstream: str) -> Members:
     members |= {"effective": plan.permit.effective.wire(), "enforced": "permit", "narrowed": plan.narrowed}
     members |= {"policy_digest": plan.policy_digest, "upstream": upstream}
     members["orders"] = [order.query for order in plan.orders]
-    return members
+    return members | ({"owner": "unchecked"} if plan.permit.owner_unchecked else {})
 
 
 def denied_members(

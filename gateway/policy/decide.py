@@ -42,7 +42,8 @@ def decide(policies: Policies, principal: Principal, request: CancelRequest, now
     name = judged.rule.name if judged.rule is not None else None
     used = _exceptions(rules.enforced, request, now_ms)
     if isinstance(judged, _Admitted):
-        return Permit(name, decided, shadow, judged.effective, exceptions=used)
+        unchecked = judged.rule.owner_unchecked
+        return Permit(name, decided, shadow, judged.effective, exceptions=used, owner_unchecked=unchecked)
     nearest = _nearest(rules.enforced, request, now_ms)
     return Denial(name, decided, shadow, _sentence(judged, request, nearest), nearest, exceptions=used)
 
