@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
 
 import uuid_utils
 
 from gateway import __version__
-from gateway.asgi import Edge, EdgeLimits, OperatorsLog
+from gateway.asgi import Edge, OperatorsLog
 from gateway.audit.log import AuditLog, AuditSettings
 from gateway.audit.segment import load_mac_key
-from gateway.authn import Authenticator
 from gateway.config import AuditConfig, Config, audit_problems
 from gateway.connections import Connections
 from gateway.credential import TokenHolder, UpstreamToken
@@ -29,20 +29,16 @@ from gateway.errors import AuditFailure, InvalidConfiguration
 from gateway.hardening import forbid_core_dumps, raise_descriptor_limit
 from gateway.health import HealthApp, HealthPages, Unrecorded
 from gateway.identity.expiry import expiring
-from gateway.identity.settings import JwtIssuer
-from gateway.identity.sources import FetchedKeySet, key_file
-from gateway.identity.tokens import KeySetPort, PinnedIssuer, TokenVerifier
-from gateway.limits import Admission
 from gateway.listeners import SocketFile, bind, tls_context
+from gateway.live import Current, Live
 from gateway.log import make_log, quiet_libraries
 from gateway.outbound import make_transport
+from gateway.pins import Pins
 from gateway.pipeline import Pipeline
-from gateway.policy.load import load_policies
-from gateway.policy.rules import Policies
 from gateway.protocol import ProtocolSettings, RefusalPort
-from gateway.proxies import TrustedProxies
 from gateway.readiness import Ready
 from gateway.refusals import RefusalLog
+from gateway.reload import Files, Reloader, checked_policies, make_live
 from gateway.secret import read_secret
 from gateway.serving import Listener, StopSignals, serve_until_stopped
 from gateway.upstream import Upstream, UpstreamLimits
@@ -70,19 +66,12 @@ class SystemClock:
         return time.monotonic()
 
 
-@dataclass(slots=True)
-class _Credentials:
-    """What callers and upstream are recognised by, and what is watched and fetched to keep it current."""
+@dataclass(frozen=True, slots=True)
+class Token:
+    """The upstream token in use, and the file that it is read from again."""
 
-    token: TokenHolder
-    issuers: list[PinnedIssuer] = field(default_factory=list)
-    watched: list[WatchedFile] = field(default_factory=list)
-    fetched: dict[str, FetchedKeySet] = field(default_factory=dict)
-
-    def notices(self) -> list[str]:
-        """What is wrong with any of it now."""
-        found = [file.notice for file in self.watched if file.notice is not None]
-        return found + [f"the keys at {url}: {one.notice}" for url, one in self.fetched.items() if one.notice]
+    holder: TokenHolder
+    watched: tuple[WatchedFile, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +79,9 @@ class Gateway:
     """A gateway ready to serve on `listener`; nothing of it runs before `serve`."""
 
     config: Config
-    policies: Policies
-    credentials: _Credentials
+    files: Files | None
+    live: Live
+    token: Token
     audit: AuditSettings
     listener: socket.socket
     socket_file: SocketFile | None
@@ -113,27 +103,37 @@ class Gateway:
                 self.socket_file.remove()
 
     async def _serve(self, ready: Callable[[], None], signals: StopSignals) -> None:
-        clock, config = SystemClock(), self.config
+        clock, config, asked = SystemClock(), self.config, asyncio.Event()
+        if self.files is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
         audit = await AuditLog.open(
             self.audit,
             instance=str(uuid_utils.uuid7()),
             upstream=config.upstream.url,
-            start={"version": __version__, "policy_digest": self.policies.digest},
+            start={
+                "version": __version__,
+                "policy_digest": self.live.policies.digest,
+                "contract": config.upstream.contract,
+                "count_is_advisory": config.upstream.contract == "2026-09",
+            },
             stdout=self.stdout,
         )
         upstream = self._upstream()
-        pipeline = Pipeline(
-            policies=self.policies, upstream=upstream, upstream_url=config.upstream.url, audit=audit, clock=clock
-        )
+        pipeline = Pipeline(upstream=upstream, upstream_url=config.upstream.url, audit=audit, clock=clock)
         refusals = RefusalLog(audit, clock)
-        pages = HealthPages(self._readiness(audit, pipeline, clock))
-        edge = self._edge(pipeline, refusals, pages, clock)
-        tasks = [asyncio.create_task(work) for work in self._background()]
+        current = Current(self.live)
+        reloader = self._reloader(current, audit)
+        pages = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader, clock=clock))
+        edge = self._edge(current, pipeline, refusals, pages=pages, clock=clock)
+        current.fetches.follow(self.live.pins.fetched.values())
+        tasks = [asyncio.create_task(watch(lambda: [*self.token.watched, *current.live.pins.watched], self.log))]
+        tasks += [asyncio.create_task(reloader.run(asked))] if reloader is not None else []
         ready()
-        listeners = self._listeners(edge, pages, refusals)
+        listeners = self._listeners(edge, pages, refusals, current=current)
         await serve_until_stopped(listeners, signals, grace_s=config.shutdown_grace_s, stop=pipeline.stop)
         for task in tasks:
             task.cancel()
+        current.fetches.follow(())
         await pipeline.stop(0)
         await audit.stop({"refusals_left_out": refusals.left_out})
         await upstream.aclose()
@@ -142,55 +142,63 @@ class Gateway:
         settings = self.config.upstream
         limits = UpstreamLimits(settings.connect_timeout_s, settings.total_timeout_s)
         transport = make_transport(max_connections=settings.max_connections)
-        return Upstream(settings.url, self.credentials.token, limits=limits, transport=transport)
+        return Upstream(settings.url, self.token.holder, limits=limits, transport=transport)
 
-    def _background(self) -> list[Coroutine[None, None, None]]:
-        return [watch(self.credentials.watched, self.log), *(keys.run() for keys in self.credentials.fetched.values())]
+    def _reloader(self, current: Current, audit: AuditLog) -> Reloader | None:
+        if self.files is None:
+            return None
+        holder = self.token.holder
+        return Reloader(self.files, self.config, current=current, token=holder, audit=audit, log=self.log)
 
-    def _readiness(self, audit: AuditLog, pipeline: Pipeline, clock: SystemClock) -> Ready:
+    def _readiness(
+        self, current: Current, audit: AuditLog, pipeline: Pipeline, *, reloader: Reloader | None, clock: SystemClock
+    ) -> Ready:
+        def notices() -> list[str]:
+            files = (*self.token.watched, *current.live.pins.watched)
+            found = reloader.notices() if reloader is not None else []
+            found += [file.notice for file in files if file.notice is not None]
+            found += current.live.pins.notices()
+            return [*found, *expiring(current.live.keys, datetime.now(UTC).date())]
+
         return Ready(
             audit=audit,
-            policy_digest=lambda: pipeline.policy_digest,
+            policy_digest=lambda: current.live.policies.digest,
             stopping=lambda: pipeline.stopping,
-            token_age_s=lambda: round(clock.monotonic_s() - self.credentials.token.since_s),
-            notices=lambda: [*self.credentials.notices(), *expiring(self.config.keys, datetime.now(UTC).date())],
+            token_age_s=lambda: round(clock.monotonic_s() - self.token.holder.since_s),
+            notices=notices,
+            degraded=lambda: reloader is not None and reloader.degraded,
         )
 
-    def _edge(self, pipeline: Pipeline, refusals: RefusalLog, pages: HealthPages, clock: SystemClock) -> Edge:
-        limits = self.config.limits
+    def _edge(
+        self, current: Current, pipeline: Pipeline, refusals: RefusalLog, *, pages: HealthPages, clock: SystemClock
+    ) -> Edge:
         return Edge(
-            authenticator=Authenticator(
-                self.config.keys,
-                is_upstream_token=self.credentials.token.is_upstream_token,
-                tokens=TokenVerifier(self.credentials.issuers),
-            ),
-            admission=Admission(
-                max_in_flight=limits.max_in_flight,
-                principal_in_flight=limits.per_principal.in_flight,
-                requests_per_minute=limits.per_principal.requests_per_minute,
-            ),
+            current=current,
             pipeline=pipeline,
             refusals=refusals,
             pages=pages,
-            proxies=TrustedProxies(self.config.trusted_proxies),
             clock=clock,
-            limits=EdgeLimits(limits.max_body_bytes, limits.max_run_ids, limits.receive_timeout_s),
-            is_secret=self.credentials.token.is_in,
+            is_secret=self.token.holder.is_in,
             log=self.log,
         )
 
-    def _listeners(self, edge: Edge, pages: HealthPages, refusals: RefusalLog) -> list[Listener]:
-        limits = self.config.limits
+    def _listeners(self, edge: Edge, pages: HealthPages, refusals: RefusalLog, *, current: Current) -> list[Listener]:
         descriptors = raise_descriptor_limit() - RESERVED_DESCRIPTORS - self.config.upstream.max_connections
 
-        def settings(refusals: RefusalPort, most: int) -> ProtocolSettings:
-            return ProtocolSettings(
-                max_target_bytes=limits.max_target_bytes,
-                max_header_bytes=limits.max_header_bytes,
-                receive_timeout_s=limits.receive_timeout_s,
-                refusals=refusals,
-                connections=Connections(most),
-            )
+        def settings(refusals: RefusalPort, most: int) -> Callable[[], ProtocolSettings]:
+            connections = Connections(most)
+
+            def of_the_moment() -> ProtocolSettings:
+                limits = current.live.limits
+                return ProtocolSettings(
+                    max_target_bytes=limits.max_target_bytes,
+                    max_header_bytes=limits.max_header_bytes,
+                    receive_timeout_s=limits.receive_timeout_s,
+                    refusals=refusals,
+                    connections=connections,
+                )
+
+            return of_the_moment
 
         most = max(HEALTH_CONNECTIONS, min(MAX_CONNECTIONS, descriptors // 2))
         listeners = [Listener(edge, self.listener, settings(refusals, most), self.tls)]
@@ -199,11 +207,12 @@ class Gateway:
         return listeners
 
 
-def build(config: Config) -> Gateway:
-    """Reads the policies and secrets, and binds the listeners.
+def build(config: Config, files: Files | None = None) -> Gateway:
+    """Reads the policies and secrets, and binds the listeners; without `files` nothing is read anew while serving.
 
     Raises:
-        InvalidConfiguration: a policy file, a secret, an issuer's keys, or the listener's certificate cannot be used.
+        InvalidConfiguration: a policy file or its case, a secret, an issuer's keys, or the listener's certificate
+            cannot be used.
         OSError: an address cannot be bound.
     """
     forbid_core_dumps()
@@ -212,8 +221,9 @@ def build(config: Config) -> Gateway:
         import_module(module)
     if problems := list(audit_problems(config.audit)):
         raise InvalidConfiguration(problems)
-    policies = load_policies(config.policies)
-    credentials = _credentials(config)
+    policies = checked_policies(config.policies)
+    token = _token(config)
+    live = make_live(config, policies, token=token.holder, before=Pins())
     tls = tls_context(config.tls) if config.tls is not None else None
     audit = _audit_settings(config.audit)
     health = bind(config.health.listen, socket_mode=0) if config.health is not None else None
@@ -221,8 +231,9 @@ def build(config: Config) -> Gateway:
     listener = bind(config.listen, socket_mode=config.socket_mode)
     return Gateway(
         config=config,
-        policies=policies,
-        credentials=credentials,
+        files=files,
+        live=live,
+        token=token,
         audit=audit,
         listener=listener,
         socket_file=SocketFile.of(config.listen),
@@ -232,42 +243,20 @@ def build(config: Config) -> Gateway:
     )
 
 
-def _credentials(config: Config) -> _Credentials:
+def _token(config: Config) -> Token:
     source = config.upstream.token
     seen = fingerprint(source.file) if source.file is not None else None
-    found = _Credentials(TokenHolder(UpstreamToken(read_secret(source, os.environ)), time.monotonic()))
-    if any(found.token.is_upstream_token(key.digest) for key in config.keys):
-        raise InvalidConfiguration([source.at.problem("a caller's key is the upstream token itself")])
+    holder = TokenHolder(UpstreamToken(read_secret(source, os.environ)), time.monotonic())
+
+    def reload() -> None:
+        holder.replace(UpstreamToken(read_secret(source, os.environ)), time.monotonic())
+
     if source.file is not None:
-        found.watched.append(WatchedFile(source.file, _token_reload(config, found.token), seen=seen))
+        return Token(holder, (WatchedFile(source.file, reload, seen=seen),))
     if source.env is not None:
         # Children inherit the environment; the token is not theirs.
         del os.environ[source.env]
-    for issuer in config.issuers:
-        found.issuers.append(PinnedIssuer(issuer, _key_set(issuer, config.issuers, found)))
-    return found
-
-
-def _token_reload(config: Config, holder: TokenHolder) -> Callable[[], None]:
-    def reload() -> None:
-        holder.replace(UpstreamToken(read_secret(config.upstream.token, os.environ)), time.monotonic())
-
-    return reload
-
-
-def _key_set(issuer: JwtIssuer, issuers: Sequence[JwtIssuer], found: _Credentials) -> KeySetPort:
-    file, url = issuer.jwks.file, issuer.jwks.url
-    if file is not None:
-        seen = fingerprint(file)
-        keys = key_file(issuer, file)
-        found.watched.append(WatchedFile(file, keys.load, seen=seen))
-        return keys
-    assert url is not None
-    if url not in found.fetched:
-        # One for all entries with this address, so that it is asked once a minute and not once for each.
-        algorithms = {name for other in issuers if other.jwks.url == url for name in other.algorithms}
-        found.fetched[url] = FetchedKeySet(url, sorted(algorithms), make_transport(max_connections=1))
-    return found.fetched[url]
+    return Token(holder, ())
 
 
 def _audit_settings(audit: AuditConfig) -> AuditSettings:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import uuid_utils
@@ -17,7 +17,6 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from gateway import problems
-from gateway.authn import Authenticator
 from gateway.cancel import ByRunIds, CancelRequest, Denial, Principal
 from gateway.errors import (
     AuditUnavailable,
@@ -30,20 +29,21 @@ from gateway.errors import (
     Throttled,
     TooLarge,
 )
+from gateway.explaining import question_in
 from gateway.framing import BROKEN_BODY
 from gateway.health import HealthPages
-from gateway.limits import Admission
+from gateway.live import Current, Live
 from gateway.outcome import Cancelled
 from gateway.pipeline import Arrival, Clock, Pipeline, Settled
 from gateway.problems import Answer
-from gateway.proxies import TrustedProxies
-from gateway.read import Body, parse_cancel
+from gateway.read import Body, parse_cancel, parse_reason
 from gateway.refusals import RefusalLog
 
 CANCEL_PATH = b"/v2/workflows/runs"
 COST_BYTES = 8192
 WHOAMI_PATH = b"/gateway/v1/whoami"
-PATHS = {CANCEL_PATH: "DELETE", WHOAMI_PATH: "GET"}
+EXPLAIN_PATH = b"/gateway/v1/explain"
+PATHS = {CANCEL_PATH: "DELETE", WHOAMI_PATH: "GET", EXPLAIN_PATH: "POST"}
 """Every path that takes a key, byte for byte, and its one method."""
 
 _ONLY = "This gateway only passes bulk cancels, DELETE /v2/workflows/runs;"
@@ -59,23 +59,15 @@ class OperatorsLog(Protocol):
         """Writes one line for the operators."""
 
 
-@dataclass(frozen=True, slots=True)
-class EdgeLimits:
-    """What one request may be: bytes of body, number of run IDs, seconds for the body to arrive."""
-
-    max_body_bytes: int
-    max_run_ids: int
-    receive_timeout_s: float
-
-
 @dataclass(slots=True)
 class _Exchange:
-    """One request on its way through the edge; `principal` once it is known."""
+    """One request on its way through the edge, under `live` to its end; `principal` once it is known."""
 
     scope: Scope
     receive: Receive
     decision_id: str
     remote: str | None
+    live: Live
     principal: Principal | None = None
     body_read: bool = False
 
@@ -105,34 +97,29 @@ class _Exchange:
 class Edge:
     """The ASGI application."""
 
-    def __init__(  # noqa: PLR0913 - every part is given, none is looked up
+    def __init__(
         self,
         *,
-        authenticator: Authenticator,
-        admission: Admission,
+        current: Current,
         pipeline: Pipeline,
         refusals: RefusalLog,
         pages: HealthPages,
-        proxies: TrustedProxies,
         clock: Clock,
-        limits: EdgeLimits,
         is_secret: Callable[[str], bool],
         log: OperatorsLog,
     ) -> None:
-        self._authenticator = authenticator
-        self._admission = admission
+        self._current = current
         self._pipeline = pipeline
         self._refusals = refusals
         self._pages = pages
-        self._proxies = proxies
         self._clock = clock
-        self._limits = limits
         self._is_secret = is_secret
         self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one HTTP request; nothing raises out of here."""
-        exchange = _Exchange(scope, receive, str(uuid_utils.uuid7()), self._proxies.remote(scope))
+        live = self._current.live
+        exchange = _Exchange(scope, receive, str(uuid_utils.uuid7()), live.proxies.remote(scope), live)
         try:
             page = self._pages.page(scope["method"], scope["raw_path"], exchange.decision_id)
             answer = page or await self._authenticated(exchange)
@@ -153,45 +140,66 @@ class Edge:
 
     async def _authenticated(self, exchange: _Exchange) -> Answer | Settled:
         exchange.check_body()
-        self._check_length(exchange)
+        _check_length(exchange)
         credentials = exchange.header(b"authorization")
         if len(credentials) > 1:
             raise MalformedRequest("two_credentials", "Send one Authorization header.")
-        principal = self._authenticator.authenticate(credentials[0] if credentials else None, self._clock.now_ms())
+        authenticate = exchange.live.authenticator.authenticate
+        principal = authenticate(credentials[0] if credentials else None, self._clock.now_ms())
         exchange.principal = principal
         with ExitStack() as held:
             try:
-                held.enter_context(self._admission.place(principal, self._clock.monotonic_s(), cost=exchange.cost()))
+                held.enter_context(
+                    self._current.admission.place(principal, self._clock.monotonic_s(), cost=exchange.cost())
+                )
             except (Throttled, Overloaded) as limited:
                 return await self._joined(exchange, principal, limited)
             path = _route(exchange.scope["method"], exchange.scope["raw_path"])
             if path == WHOAMI_PATH:
-                members = self._pipeline.whoami(principal)
+                members = self._pipeline.whoami(exchange.live.policies, principal)
                 return problems.status_page(200, members, exchange.decision_id)
+            if path == EXPLAIN_PATH:
+                return await self._explained(exchange, principal)
             return await self._cancelled(exchange, principal, await self._request(exchange))
 
     async def _joined(self, exchange: _Exchange, principal: Principal, limited: Refusal) -> Answer | Settled:
         """Above a limit only the repeat of a cancel in flight gets through: its cancel has been sent already."""
         try:
-            _route(exchange.scope["method"], exchange.scope["raw_path"])
+            path = _route(exchange.scope["method"], exchange.scope["raw_path"])
             request = await self._request(exchange)
         except Refusal:
             raise limited from None
-        if not self._pipeline.would_join(principal, request):
+        if path != CANCEL_PATH or not self._pipeline.would_join(principal, request):
             raise limited
         return await self._cancelled(exchange, principal, request)
 
     async def _request(self, exchange: _Exchange) -> CancelRequest:
-        request = parse_cancel(exchange.scope["query_string"], await self._body(exchange))
-        self._check_ids(request)
-        if any(self._is_secret(value) for _, value in request.selection.pairs()):
+        reason = parse_reason(exchange.header(b"gateway-reason"))
+        request = parse_cancel(exchange.scope["query_string"], await _body(exchange))
+        return self._checked(exchange, replace(request, reason=reason))
+
+    def _checked(self, exchange: _Exchange, request: CancelRequest) -> CancelRequest:
+        """The request, if it may be recorded: not too many run IDs, and no secret in it."""
+        selection, most = request.selection, exchange.live.limits.max_run_ids
+        if isinstance(selection, ByRunIds) and len(selection.run_ids) > most:
+            raise TooLarge("run_ids", f"At most {most} run IDs in one request.")
+        values = [value for _, value in selection.pairs()]
+        if any(self._is_secret(value) for value in (*values, request.reason or "")):
             raise MalformedRequest("secret_in_request", "The request holds a secret where a value should be.")
         return request
 
     async def _cancelled(self, exchange: _Exchange, principal: Principal, request: CancelRequest) -> Answer | Settled:
         arrival = Arrival(exchange.decision_id, exchange.remote, exchange.gone)
-        result = await self._pipeline.run(principal, request, arrival)
+        result = await self._pipeline.run(exchange.live.policies, principal, request, arrival=arrival)
         return problems.denial(result, exchange.decision_id) if isinstance(result, Denial) else result
+
+    async def _explained(self, exchange: _Exchange, principal: Principal) -> Answer:
+        if exchange.scope["query_string"]:
+            raise MalformedRequest("query", "The request in question stands in the body, not in the query.")
+        request = self._checked(exchange, question_in(await _body(exchange)))
+        arrival = Arrival(exchange.decision_id, exchange.remote, exchange.gone)
+        members = await self._pipeline.explain(exchange.live.policies, principal, request, arrival=arrival)
+        return problems.status_page(200, members, exchange.decision_id)
 
     async def _deliver(self, exchange: _Exchange, settled: Settled, send: Send) -> None:
         gone = True
@@ -212,44 +220,43 @@ class Edge:
         elif (over := outcome.cancelled - sum(order.count for order in settled.plan.orders)) > 0:
             self._log.error("over_cancelled", decision_id=decision_id, cancelled=outcome.cancelled, over_cancelled=over)
 
-    def _check_length(self, exchange: _Exchange) -> None:
-        for length in exchange.header(b"content-length"):
-            if not length.isdigit() or len(length) > 18 or int(length) > self._limits.max_body_bytes:
-                raise self._too_long()
 
-    def _check_ids(self, request: CancelRequest) -> None:
-        selection = request.selection
-        if isinstance(selection, ByRunIds) and len(selection.run_ids) > self._limits.max_run_ids:
-            raise TooLarge("run_ids", f"At most {self._limits.max_run_ids} run IDs in one request.")
+def _check_length(exchange: _Exchange) -> None:
+    for length in exchange.header(b"content-length"):
+        if not length.isdigit() or len(length) > 18 or int(length) > exchange.live.limits.max_body_bytes:
+            raise _too_long(exchange)
 
-    def _too_long(self) -> TooLarge:
-        return TooLarge("body", f"A body is at most {self._limits.max_body_bytes} bytes.")
 
-    async def _body(self, exchange: _Exchange) -> Body:
-        if not exchange.has_body():
-            exchange.body_read = True
-            return Body(content_encodings=exchange.header(b"content-encoding"))
-        try:
-            async with asyncio.timeout(self._limits.receive_timeout_s):
-                content = await self._received(exchange)
-        except TimeoutError:
-            raise ReceiveTimeout("body", "The body did not arrive in time; nothing was sent.") from None
+def _too_long(exchange: _Exchange) -> TooLarge:
+    return TooLarge("body", f"A body is at most {exchange.live.limits.max_body_bytes} bytes.")
+
+
+async def _body(exchange: _Exchange) -> Body:
+    if not exchange.has_body():
         exchange.body_read = True
-        return Body(content, exchange.header(b"content-type"), exchange.header(b"content-encoding"))
+        return Body(content_encodings=exchange.header(b"content-encoding"))
+    try:
+        async with asyncio.timeout(exchange.live.limits.receive_timeout_s):
+            content = await _received(exchange)
+    except TimeoutError:
+        raise ReceiveTimeout("body", "The body did not arrive in time; nothing was sent.") from None
+    exchange.body_read = True
+    return Body(content, exchange.header(b"content-type"), exchange.header(b"content-encoding"))
 
-    async def _received(self, exchange: _Exchange) -> bytes:
-        content = bytearray()
-        while True:
-            message = await exchange.receive()
-            exchange.check_body()
-            # A caller that stops in the middle gives a disconnect, never the end of the body.
-            if message["type"] != "http.request":
-                raise MalformedRequest("incomplete", "The body ended before its announced length.")
-            content += message.get("body", b"")
-            if len(content) > self._limits.max_body_bytes:
-                raise self._too_long()
-            if not message.get("more_body", False):
-                return bytes(content)
+
+async def _received(exchange: _Exchange) -> bytes:
+    content = bytearray()
+    while True:
+        message = await exchange.receive()
+        exchange.check_body()
+        # A caller that stops in the middle gives a disconnect, never the end of the body.
+        if message["type"] != "http.request":
+            raise MalformedRequest("incomplete", "The body ended before its announced length.")
+        content += message.get("body", b"")
+        if len(content) > exchange.live.limits.max_body_bytes:
+            raise _too_long(exchange)
+        if not message.get("more_body", False):
+            return bytes(content)
 
 
 def _route(method: str, path: bytes) -> bytes:

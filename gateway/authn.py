@@ -41,6 +41,10 @@ class Authenticator:
         self._tokens = tokens
         self._latest_ms = EARLIEST_MS
 
+    def follow(self, before: Authenticator) -> None:
+        """Takes the place of another one: the latest time that it has seen counts on."""
+        self._latest_ms = max(self._latest_ms, before._latest_ms)
+
     def authenticate(self, authorization: bytes | None, now_ms: int) -> Principal:
         """The principal behind an Authorization header at a time in Unix milliseconds.
 

@@ -150,20 +150,23 @@ REPEATABLE = frozenset(("workflowRunIds", "workflowUrl", "callerIp", "flowContro
 
 @dataclass(frozen=True, slots=True)
 class CancelRequest:
-    """One bulk cancel, read in exactly one way. For run IDs `count` is their number.
+    """One bulk cancel, read in exactly one way. For run IDs `count` is their number; `reason` is why, in plain words.
 
-    Two requests are equal when they ask for the same; the dialect they were written in does not matter.
+    Two requests are equal when they ask for the same; how they were written and why does not matter.
     """
 
     selection: Selection
     count: int
     dialect: Dialect = field(default=Dialect.QUERY, compare=False)
+    reason: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not 1 <= self.count <= MAX_COUNT:
             raise ValueError(f"count is 1 to {MAX_COUNT}")
         if isinstance(self.selection, ByRunIds) and self.count != len(self.selection.run_ids):
             raise ValueError("for run IDs count is their number")
+        if self.reason is not None:
+            grammar.reason(self.reason)
 
     def wire(self) -> dict[str, object]:
         """The request as an object with the wire names; repeatable fields are lists, numbers are numbers."""
@@ -201,18 +204,21 @@ class Verdict:
     """What both decisions share: the rule (`file/id`), and the judgement with shadow rules counted.
 
     `decided` is `permit` or `deny`; `shadow` names the rule in shadow mode that makes the difference, if one does.
+    `exceptions` names each `deny` and `require` that would have counted and excepts the team, with the exception.
     """
 
     rule: str | None
     decided: str
     shadow: str | None
+    exceptions: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Permit(Verdict):
-    """Policy allows `effective`, which never selects more than what was asked."""
+    """Policy allows `effective`, never more than was asked; `owner_unchecked` is what the rule says of run IDs."""
 
     effective: CancelRequest
+    owner_unchecked: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 MAX_RUN_ID = 128
+MAX_REASON_CHARS = 200
 MAX_URL = 4096
 MAX_KEY = 256
 MAX_VALUES = 100
@@ -94,6 +95,13 @@ def date(text: str) -> int:
     if not _DATE.fullmatch(text):
         raise ValueError("a date is Unix milliseconds, exactly 13 digits, not beginning with 0")
     return int(text)
+
+
+def reason(text: str) -> str:
+    """Why a cancel is asked for, in a person's words: 1 to 200 printable characters, not blank."""
+    if not text.strip() or len(text) > MAX_REASON_CHARS or not text.isprintable():
+        raise ValueError(f"a reason is 1 to {MAX_REASON_CHARS} printable characters")
+    return text
 
 
 def url(text: str) -> str:

@@ -35,6 +35,15 @@ class Admission:
         self._in_flight = 0
         self._uses: dict[Principal, _Use] = {}
 
+    def take(self, *, max_in_flight: int, principal_in_flight: int, requests_per_minute: int) -> None:
+        """New limits from now on; who holds a place keeps it, and what was spent in this minute stays spent."""
+        more = requests_per_minute - self._per_minute
+        for use in self._uses.values():
+            use.tokens += max(0, more)
+        self._max_in_flight = max_in_flight
+        self._principal_in_flight = principal_in_flight
+        self._per_minute = requests_per_minute
+
     @contextmanager
     def place(self, principal: Principal, monotonic_s: float, *, cost: int = 1) -> Iterator[None]:
         """Holds a place for one request that counts for `cost`; `monotonic_s` is a monotonic clock in seconds.

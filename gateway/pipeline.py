@@ -15,12 +15,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.audit.record import Closing, denied_members, joined_members
+from gateway.audit.record import Closing, denied_members, explained_members, joined_members
 from gateway.cancel import CancelRequest, Denial, Order, Permit, Plan, Principal, Receipt
 from gateway.errors import ShuttingDown
+from gateway.explaining import answer
 from gateway.outcome import Cancelled, NotSent, Outcome, Unknown
 from gateway.policy.decide import decide
 from gateway.policy.rules import Policies
+from gateway.policy_tools.explain import explain
+from gateway.policy_tools.question import Question
 from gateway.upstream import CancelPort
 from gateway.whoami import whoami
 
@@ -84,10 +87,7 @@ class Settled:
 class Pipeline:
     """Judges requests and carries out what is permitted, each once."""
 
-    def __init__(
-        self, *, policies: Policies, upstream: CancelPort, upstream_url: str, audit: AuditPort, clock: Clock
-    ) -> None:
-        self._policies = policies
+    def __init__(self, *, upstream: CancelPort, upstream_url: str, audit: AuditPort, clock: Clock) -> None:
         self._upstream = upstream
         self._upstream_url = upstream_url
         self._audit = audit
@@ -97,35 +97,60 @@ class Pipeline:
         self._stopping = False
 
     @property
-    def policy_digest(self) -> str:
-        """SHA-256 (hex) of the policies that judge."""
-        return self._policies.digest
-
-    @property
     def stopping(self) -> bool:
         """Whether new intents are refused because the process ends."""
         return self._stopping
 
-    def whoami(self, principal: Principal) -> dict[str, object]:
+    def whoami(self, policies: Policies, principal: Principal) -> dict[str, object]:
         """Who the caller is and what it may do now."""
-        return whoami(principal, self._policies, self._clock.now_ms())
+        return whoami(principal, policies, self._clock.now_ms())
 
     def would_join(self, principal: Principal, request: CancelRequest) -> bool:
         """Whether an identical request is in flight, so that nothing more would be sent for this one."""
         return (principal, request) in self._flights
 
-    async def run(self, principal: Principal, request: CancelRequest, arrival: Arrival) -> Denial | Settled:
+    async def explain(
+        self, policies: Policies, principal: Principal, request: CancelRequest, *, arrival: Arrival
+    ) -> dict[str, object]:
+        """Why the request would be decided as it would be now; recorded, and never sent."""
+        # In a thread: with 10,000 rules it takes long enough to be felt by other callers.
+        explained = await asyncio.to_thread(explain, policies, Question(principal, request, self._clock.now_ms()))
+        members = explained_members(
+            arrival.decision_id,
+            principal=principal,
+            asked=request,
+            decision=explained.decision,
+            remote=arrival.remote,
+            policy_digest=explained.policy_digest,
+        )
+        await self._audit.note("explained", members)
+        return answer(explained)
+
+    async def run(
+        self, policies: Policies, principal: Principal, request: CancelRequest, *, arrival: Arrival
+    ) -> Denial | Settled:
         """Judges a request and, if permitted, sends it once or joins the identical one in flight.
+
+        Its records carry the digest of `policies`, whatever has taken their place by then.
 
         Raises:
             AuditUnavailable: the intent could not be made durable; nothing was sent.
             ShuttingDown: the process takes no new intents.
         """
-        decision = decide(self._policies, principal, request, self._clock.now_ms())
+        decision = decide(policies, principal, request, self._clock.now_ms())
         if isinstance(decision, Denial):
-            await self._audit.note("denied", self._denied(principal, request, decision, arrival))
+            members = denied_members(
+                arrival.decision_id,
+                principal=principal,
+                asked=request,
+                denial=decision,
+                policy_digest=policies.digest,
+                upstream=self._upstream_url,
+                remote=arrival.remote,
+            )
+            await self._audit.note("denied", members)
             return decision
-        plan = self._plan(principal, request, decision, arrival)
+        plan = _plan(principal, request, permit=decision, policy_digest=policies.digest, arrival=arrival)
         flight = self._flights.get((principal, request))
         if flight is None and self._stopping:
             raise ShuttingDown("stopping", STOPPING)
@@ -155,23 +180,6 @@ class Pipeline:
                 task.cancel()
         if self._tasks:
             await asyncio.wait(list(self._tasks))
-
-    def _plan(self, principal: Principal, asked: CancelRequest, permit: Permit, arrival: Arrival) -> Plan:
-        order = Order(permit.effective.selection, permit.effective.count)  # type: ignore[arg-type]
-        return Plan(arrival.decision_id, principal, asked, permit, (order,), self._policies.digest, arrival.remote)
-
-    def _denied(
-        self, principal: Principal, asked: CancelRequest, denial: Denial, arrival: Arrival
-    ) -> dict[str, object]:
-        return denied_members(
-            arrival.decision_id,
-            principal=principal,
-            asked=asked,
-            denial=denial,
-            policy_digest=self._policies.digest,
-            upstream=self._upstream_url,
-            remote=arrival.remote,
-        )
 
     def _take_off(self, plan: Plan, arrival: Arrival) -> _Flight:
         flight = _Flight(plan, (plan.principal, plan.asked))
@@ -223,6 +231,11 @@ class Pipeline:
         finally:
             flight.sending = False
         return _together(outcomes)
+
+
+def _plan(principal: Principal, asked: CancelRequest, *, permit: Permit, policy_digest: str, arrival: Arrival) -> Plan:
+    order = Order(permit.effective.selection, permit.effective.count)  # type: ignore[arg-type]
+    return Plan(arrival.decision_id, principal, asked, permit, (order,), policy_digest, arrival.remote)
 
 
 async def _gone(arrival: Arrival) -> bool:

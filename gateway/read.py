@@ -50,6 +50,23 @@ class Body:
     content_encodings: tuple[bytes, ...] = ()
 
 
+def parse_reason(headers: Sequence[bytes]) -> str | None:
+    """The reason that the caller gives in `Gateway-Reason` headers, of which there is at most one; UTF-8.
+
+    Raises:
+        MalformedRequest: there are two, or one is no 1 to 200 printable characters.
+    """
+    if not headers:
+        return None
+    try:
+        [header] = headers
+        return grammar.reason(header.decode("utf-8"))
+    except ValueError:
+        raise MalformedRequest(
+            "reason", f"Send one Gateway-Reason of 1 to {grammar.MAX_REASON_CHARS} printable characters, as UTF-8."
+        ) from None
+
+
 def parse_cancel(query: bytes, body: Body) -> CancelRequest:
     """Reads a bulk cancel from the raw query (without `?`) and the body.
 
@@ -153,13 +170,22 @@ def _date(values: Values, name: str) -> int | None:
         raise ValueError(f"{name}: {exc}") from None
 
 
-def _from_body(body: Body) -> CancelRequest:
+def json_members(body: Body) -> dict[str, object]:
+    """The members of a JSON body.
+
+    Raises:
+        MalformedRequest: it is not one JSON object with distinct keys, or not said to be JSON.
+    """
     if len(body.content_types) != 1 or not _MEDIA_TYPE.fullmatch(body.content_types[0]):
         raise MalformedRequest("content_type", "A body needs exactly one 'Content-Type: application/json'.")
     try:
-        members = json_object(body.content)
+        return json_object(body.content)
     except ValueError:
         raise MalformedRequest("not_json", "The body is not one JSON object in UTF-8 with distinct keys.") from None
+
+
+def _from_body(body: Body) -> CancelRequest:
+    members = json_members(body)
     if not members:
         return CancelRequest(EveryRun(), DEFAULT_COUNT, Dialect.BODY)
     match members:

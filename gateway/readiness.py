@@ -35,14 +35,18 @@ class Ready:
     stopping: Callable[[], bool]
     token_age_s: Callable[[], int]
     notices: Callable[[], list[str]]
+    degraded: Callable[[], bool]
 
     def report(self) -> tuple[bool, dict[str, object]]:
-        """Ready while intents can be made durable and the process is not ending; notices do not change that."""
+        """Ready while intents can be made durable and the process is not ending; notices do not change that.
+
+        `degraded` is ready as well: what was refused at a reload is not served, the last good one is.
+        """
         state = self.audit.state
         stopping = self.stopping()
         ready = state.ready and not stopping
         members: dict[str, object] = {
-            "state": "ready" if ready else "not ready",
+            "state": ("degraded" if self.degraded() else "ready") if ready else "not ready",
             "reason": "shutting_down" if stopping else None if state.ready else _audit_words(state.reason),
             "policy_digest": self.policy_digest(),
             "audit": {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import signal
 import socket
 import ssl
@@ -23,11 +22,11 @@ CLOSING_S = 3
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """An application on a bound socket."""
+    """An application on a bound socket; each connection takes the settings of its beginning."""
 
     app: ASGIApp
     socket: socket.socket
-    settings: ProtocolSettings
+    settings: Callable[[], ProtocolSettings]
     tls: ssl.SSLContext | None = None
 
 
@@ -68,15 +67,16 @@ class _Server(uvicorn.Server):
         """As uvicorn's for one given socket, and with a deadline for the TLS handshake, which is 60 s otherwise."""
         await self.lifespan.startup()
         settings, tls = self.listener.settings, self.listener.tls
-        connection = functools.partial(
-            EdgeProtocol, settings=settings, config=self.config, server_state=self.server_state, app_state={}
-        )
+
+        def connection() -> EdgeProtocol:
+            return EdgeProtocol(settings=settings(), config=self.config, server_state=self.server_state, app_state={})
+
         server = await asyncio.get_running_loop().create_server(
             connection,
             sock=self.listener.socket,
             backlog=BACKLOG,
             ssl=tls,
-            ssl_handshake_timeout=settings.receive_timeout_s if tls is not None else None,
+            ssl_handshake_timeout=settings().receive_timeout_s if tls is not None else None,
         )
         self.servers = [server]
         self.started = True

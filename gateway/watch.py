@@ -60,11 +60,20 @@ def fingerprint(path: Path) -> Fingerprint:
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 
-async def watch(files: Sequence[WatchedFile], log: NewsLog) -> None:
-    """Looks at the files every second, for ever; a slow file system does not hold up the loop."""
-    while files:
+def fingerprints(directory: Path) -> tuple[tuple[str, Fingerprint], ...] | None:
+    """The same for the YAML files of a directory, by name; None where it cannot be listed."""
+    try:
+        names = sorted(path.name for path in directory.iterdir() if path.suffix.lower() in (".yaml", ".yml"))
+    except OSError:
+        return None
+    return tuple((name, fingerprint(directory / name)) for name in names)
+
+
+async def watch(files: Callable[[], Sequence[WatchedFile]], log: NewsLog) -> None:
+    """Looks at the files of the moment every second, for ever; a slow file system does not hold up the loop."""
+    while True:
         await asyncio.sleep(EVERY_S)
-        for file in files:
+        for file in files():
             # A log that cannot be written to stops no rotation; every other fault is the file's notice.
             with contextlib.suppress(OSError):
                 await asyncio.to_thread(file.check, log)

@@ -5,13 +5,17 @@ No event holds a credential, a raw target or bytes of a request: only typed valu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.cancel import CancelRequest, Denial, Plan, Principal, Verdict
+from gateway.cancel import CancelRequest, Decision, Denial, Permit, Plan, Principal, Verdict
 from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
 
 Members = dict[str, object]
+
+MOST_PROBLEMS = 20
+MOST_PROBLEM_CHARS = 500
+"""What a `reload` records of its problems; all of them are what `check` prints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,7 @@ def intent_members(plan: Plan, *, upstream: str) -> Members:
     members |= {"effective": plan.permit.effective.wire(), "enforced": "permit", "narrowed": plan.narrowed}
     members |= {"policy_digest": plan.policy_digest, "upstream": upstream}
     members["orders"] = [order.query for order in plan.orders]
-    return members
+    return members | ({"owner": "unchecked"} if plan.permit.owner_unchecked else {})
 
 
 def denied_members(
@@ -49,6 +53,24 @@ def denied_members(
     members = _judged(decision_id, principal=principal, asked=asked, verdict=denial, remote=remote)
     members |= {"effective": {}, "policy_digest": policy_digest, "upstream": upstream}
     return members
+
+
+def explained_members(
+    decision_id: str,
+    *,
+    principal: Principal,
+    asked: CancelRequest,
+    decision: Decision,
+    remote: str | None,
+    policy_digest: str,
+) -> Members:
+    """What a caller asked about: judged, never to be sent, so without anything about upstream."""
+    members = _judged(decision_id, principal=principal, asked=asked, verdict=decision, remote=remote)
+    members["effective"] = {}
+    if isinstance(decision, Permit):
+        members |= {"effective": decision.effective.wire(), "enforced": "permit"}
+    members["policy_digest"] = policy_digest
+    return {name: value for name, value in members.items() if name not in ("narrowed", "upstream", "orders")}
 
 
 def _judged(
@@ -71,6 +93,8 @@ def _judged(
         "policy_digest": None,
         "upstream": None,
         "orders": [],
+        "exceptions": list(verdict.exceptions),
+        "reason": asked.reason,
     }
 
 
@@ -162,6 +186,20 @@ def throttled_members(
 def joined_members(decision_id: str, *, joins: str, principal: Principal, remote: str | None) -> Members:
     """A repeat that waits for the outcome of the intent `joins`; nothing more is sent for it."""
     return {"decision_id": decision_id, "joins": joins, **_who(principal, remote)}
+
+
+def reload_members(cause: str, *, old_digest: str, new_digest: str | None, problems: Sequence[str]) -> Members:
+    """Policies, callers and limits were read anew; `problems` says why they were refused, and then nothing changed.
+
+    `new_digest` is None where there were no policies that can be read.
+    """
+    return {
+        "outcome": "refused" if problems else "applied",
+        "cause": cause,
+        "old_digest": old_digest,
+        "new_digest": new_digest,
+        "problems": [problem[:MOST_PROBLEM_CHARS] for problem in problems[:MOST_PROBLEMS]],
+    }
 
 
 def continued_members(reason: str, *, open_intents: int, left_out: int, found: Mapping[str, object]) -> Members:

@@ -15,6 +15,7 @@ from gateway.audit.chain import MacKey, mac_holds
 from gateway.audit.segment import chains_in, load_mac_key
 from gateway.audit.verify import ChainReport, Claim, Finding, claim_of, is_hex, lines_of, parse_line, verify
 from gateway.errors import AuditFailure
+from gateway.policy_tools import shadowing
 
 USAGE = 64
 _WORST_FIRST = (Finding.TAMPERED, Finding.OPEN, Finding.TORN, Finding.INTACT)
@@ -59,6 +60,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.set_defaults(run=run_show)
     _add_paths(parser)
     parser = commands.add_parser("stats", help="count records by event, team, rule and outcome")
+    parser.add_argument("--shadow", action="store_true", help="whom shadow rules would have refused or admitted")
     parser.set_defaults(run=run_stats)
     _add_paths(parser)
 
@@ -201,6 +203,8 @@ def printable(text: str) -> str:
 
 def run_stats(arguments: argparse.Namespace) -> int:
     """Counts by event, and by team, rule and outcome; 1 if some lines are no records."""
+    if arguments.shadow:
+        return _run_shadow(arguments)
     counts: dict[str, Counter[str]] = {name: Counter() for name in ("event", "team", "rule", "outcome")}
     cancelled = unread = 0
     try:
@@ -209,7 +213,9 @@ def run_stats(arguments: argparse.Namespace) -> int:
                 unread += 1
                 continue
             for name, counter in counts.items():
-                if isinstance(value := members.get(name), str):
+                # What somebody only asked about was no decision of a rule.
+                said = name == "event" or members["event"] != "explained"
+                if said and isinstance(value := members.get(name), str):
                     counter[value] += 1
             number = members.get("cancelled")
             cancelled += number if type(number) is int else 0
@@ -220,4 +226,22 @@ def run_stats(arguments: argparse.Namespace) -> int:
         for value, number in counter.most_common():
             print(f"{name:<8} {printable(value):<40} {number}")
     print(f"cancelled runs: {cancelled}; lines that are no records: {unread}")
+    return 1 if unread else 0
+
+
+def _run_shadow(arguments: argparse.Namespace) -> int:
+    stats = shadowing.ShadowStats()
+    unread = 0
+    try:
+        for members, _ in _records(arguments.paths):
+            if members is None:
+                unread += 1
+            else:
+                stats.add(members)
+    except (_UsageError, OSError) as exc:
+        print(f"audit stats: {exc}", file=sys.stderr)
+        return USAGE
+    print("\n".join(map(printable, shadowing.lines(stats))))
+    if unread:
+        print(f"{unread} lines are no records; see audit verify", file=sys.stderr)
     return 1 if unread else 0

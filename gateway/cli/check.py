@@ -3,66 +3,93 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
-from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from gateway.audit.segment import load_mac_key
 from gateway.config import Config, audit_problems, load_config, named_policies
 from gateway.credential import UpstreamToken
+from gateway.document import nodes
+from gateway.document.file import parse_document, read_file
+from gateway.document.nodes import Node, Place
 from gateway.errors import AuditFailure, InvalidConfiguration, Problem
-from gateway.identity.expiry import expiring
 from gateway.identity.sources import key_file
 from gateway.listeners import tls_context
 from gateway.policy.load import load_policies
-from gateway.policy.model import Effect, Rule
 from gateway.policy.rules import Policies
-from gateway.policy.vocabulary import FILTERS
+from gateway.policy_tools.lint import Caller, Finding, Summary, lint
 from gateway.secret import read_secret
 
 OK, INVALID = 0, 3
+SHOWN_COLUMNS = 160
+_VALUE = re.compile(r"(?P<key>\b[a-z0-9_]{1,40}:(?=\s|$)|^\s*- )|[^\s{}\[\],]")
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command."""
     parser = subparsers.add_parser("check", help="say everything that serve would refuse, with file:line:column")
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration file")
+    parser.add_argument("--format", choices=("text", "json", "github"), default="text", help="how it is printed")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the problems and returns 3, or a summary with warnings and returns 0."""
+    """Prints the problems and returns 3, or a summary with the lints and returns 0."""
     problems: list[Problem] = []
     config, policies = _load(args.config, problems)
     if config is not None:
         problems += _machine_problems(config, os.environ)
-    if problems or config is None or policies is None:
-        for problem in sorted(problems):
-            print(problem)
-        return INVALID
-    for warning in warnings(config, policies, datetime.now(UTC).date()):
-        print(f"warning: {warning}")
-    print(_summary(config, policies))
-    return OK
+    refused = bool(problems) or config is None or policies is None
+    findings: tuple[Finding, ...] = ()
+    if config is not None and policies is not None and not refused:
+        findings = findings_of(args.config, config, policies, now=datetime.now(UTC))
+    renderers: dict[str, Callable[[Sequence[Problem], Sequence[Finding]], Iterator[str]]] = {
+        "text": partial(_as_text, masked=str(args.config)),
+        "json": _as_json,
+        "github": _as_github,
+    }
+    for line in renderers[args.format](sorted(problems), findings):
+        print(line)
+    if config is not None and policies is not None and not refused and args.format != "json":
+        print(_summary(config, policies))
+    return INVALID if refused else OK
 
 
-def warnings(config: Config, policies: Policies, today: date) -> Iterator[str]:
-    """What is accepted and still worth a sentence; never a reason to fail."""
-    if config.upstream.contract == "2026-09":
-        yield from (_advisory(rule) for rule in policies.rules if _bounds_filter_by_count(rule))
-    yield from (
-        f"rule {rule.name}: run IDs carry no owner, and this rule does not look the runs up"
-        for rule in policies.rules
-        if rule.owner_unchecked
-    )
-    if config.upstream.total_timeout_s > config.shutdown_grace_s:
-        yield (
-            f"upstream.total_timeout_s ({config.upstream.total_timeout_s}) is above shutdown_grace_s "
-            f"({config.shutdown_grace_s}): a call in flight at the end may be closed as unknown"
-        )
-    yield from expiring(config.keys, today)
-    yield from _idle_callers(config, policies)
+def findings_of(path: Path, config: Config, policies: Policies, *, now: datetime) -> tuple[Finding, ...]:
+    """The lints of a configuration that `serve` accepts."""
+    files = {str(path), *(rule.at.file for rule in policies.rules if rule.at is not None)}
+    lines = {file: _lines(file) for file in files}
+    return lint(policies, lines, _summed_up(path, config), int(now.timestamp() * 1000))
+
+
+def _summed_up(path: Path, config: Config) -> Summary:
+    node, _ = parse_document(str(path), read_file(path).content)
+    keys = _items(_member(_member(node, "callers"), "keys"))
+    callers = [
+        Caller(f"key {key.team}/{key.id}", key.team, place.place, key.expires)
+        for key, place in zip(config.keys, keys, strict=True)
+    ]
+    issuers = _items(_member(_member(node, "callers"), "jwt"))
+    for issuer, place in zip(config.issuers, issuers, strict=True):
+        callers += [Caller(f"issuer {issuer.issuer}", team, place.place) for team in issuer.team.names]
+    upstream = _member(node, "upstream")
+    assert upstream is not None
+    timeout_s = config.upstream.total_timeout_s
+    return Summary(config.upstream.contract, tuple(callers), timeout_s, config.shutdown_grace_s, upstream.place)
+
+
+def _member(node: Node | None, name: str) -> Node | None:
+    members = node.members if isinstance(node, nodes.Mapping) else ()
+    return next((value for key, value in members if key.text == name), None)
+
+
+def _items(node: Node | None) -> Sequence[Node]:
+    return node.items if isinstance(node, nodes.Listing) else ()
 
 
 def _load(path: Path, problems: list[Problem]) -> tuple[Config | None, Policies | None]:
@@ -110,28 +137,75 @@ def _machine_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Pr
     yield from audit_problems(config.audit)
 
 
-def _bounds_filter_by_count(rule: Rule) -> bool:
-    bounded = rule.count is not None and rule.count.ceiling is not None
-    if rule.effect is Effect.REQUIRE:
-        return bounded and "workflowRunIds" not in rule.conditions
-    return bounded and not rule.conditions.keys().isdisjoint(FILTERS)
+def _as_text(problems: Sequence[Problem], findings: Sequence[Finding], *, masked: str) -> Iterator[str]:
+    """Each with the line it is about and a caret below the place; of the file `masked` without the values."""
+    located = [
+        *((str(problem), Place(problem.file, problem.line, problem.column)) for problem in problems),
+        *((str(finding), finding.place) for finding in findings),
+    ]
+    lines = {file: _lines(file) for file in {place.file for _, place in located}}
+    for text, place in located:
+        yield text
+        if 1 <= place.line <= len(lines[place.file]):
+            yield from _excerpt(lines[place.file][place.line - 1], place, masked=place.file == masked)
 
 
-def _advisory(rule: Rule) -> str:
-    return (
-        f"rule {rule.name}: bounds a filter cancel by count alone; count is advisory under 2026-09, "
-        "upstream may cancel every run that matches"
-    )
+def _excerpt(text: str, place: Place, *, masked: bool) -> Iterator[str]:
+    # Columns count characters; what a terminal would act on is shown as a sign of one column.
+    line = "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
+    if masked:
+        # A secret may have been pasted into the configuration by mistake, and this output goes into build logs.
+        line = _VALUE.sub(lambda match: match["key"] or "\u00b7", line)
+    start = max(0, place.column - SHOWN_COLUMNS)
+    yield f"{place.line:>6} | {line[start : start + SHOWN_COLUMNS]}"
+    yield f"{'':>6} | {'^':>{place.column - start}}"
 
 
-def _idle_callers(config: Config, policies: Policies) -> Iterator[str]:
-    for key in config.keys:
-        if not policies.for_team(key.team).allows:
-            yield f"key {key.team}/{key.id}: no rule allows anything to team {key.team}"
-    for issuer in config.issuers:
-        for team in issuer.team.names:
-            if not policies.for_team(team).allows:
-                yield f"tokens of {issuer.issuer}: no rule allows anything to team {team}"
+def _as_json(problems: Sequence[Problem], findings: Sequence[Finding]) -> Iterator[str]:
+    members = {
+        "ok": not problems,
+        "problems": [
+            {"file": one.file, "line": one.line, "column": one.column, "message": one.message} for one in problems
+        ],
+        "lints": [
+            {
+                "file": one.place.file,
+                "line": one.place.line,
+                "column": one.place.column,
+                "id": one.id,
+                "message": one.message,
+                "fix": one.fix,
+            }
+            for one in findings
+        ],
+    }
+    yield json.dumps(members, indent=2)
+
+
+def _as_github(problems: Sequence[Problem], findings: Sequence[Finding]) -> Iterator[str]:
+    """Workflow commands, which the site shows beside the lines of a change."""
+    for problem in problems:
+        yield _command("error", Place(problem.file, problem.line, problem.column), "check", problem.message)
+    for finding in findings:
+        yield _command("warning", finding.place, finding.id, f"{finding.message} {finding.fix}")
+
+
+def _command(level: str, place: Place, title: str, message: str) -> str:
+    file = _escaped(place.file).replace(":", "%3A").replace(",", "%2C")
+    return f"::{level} file={file},line={place.line},col={place.column},title={title}::{_escaped(message)}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _lines(file: str) -> Sequence[str]:
+    """The lines of a file as its places count them; none where it cannot be read."""
+    try:
+        text = read_file(Path(file)).content.decode("utf-8", errors="replace")
+    except InvalidConfiguration:
+        return ()
+    return [line.removesuffix("\r") for line in text.split("\n")]
 
 
 def _summary(config: Config, policies: Policies) -> str:

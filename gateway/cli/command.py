@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from gateway.cli import audit, check, demo, keys, probe, serve, simulate
+from gateway.cli import audit, check, demo, explain, init, keys, probe, replay, schema, serve, simulate, test
 from gateway.errors import AuditFailure, InvalidConfiguration
 
 INVALID = 3
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="qstash-gateway", description="An authenticating policy gateway for the bulk cancel of QStash workflows."
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (serve, demo, simulate, check, keys, probe, audit):
+    for module in (serve, demo, simulate, init, check, schema, test, explain, replay, keys, probe, audit):
         module.register(commands)
     parsed = parser.parse_args(arguments)
     try:

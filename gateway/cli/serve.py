@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 from pathlib import Path
 
 import uvloop
@@ -11,6 +12,8 @@ import uvloop
 from gateway.app import build
 from gateway.config import load_config
 from gateway.listeners import shown
+from gateway.reload import Files
+from gateway.watch import fingerprint, fingerprints
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -22,7 +25,13 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace) -> int:
     """Serves until SIGTERM or SIGINT; returns 0 then."""
-    gateway = build(load_config(arguments.config))
+    # SIGHUP means "read anew"; until there is something to read anew it may not end the process.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # What the configuration looked like before it was read, so that no change in between is missed.
+    before = fingerprint(arguments.config)
+    config = load_config(arguments.config)
+    seen = before, fingerprints(config.policies)
+    gateway = build(config, Files(arguments.config.absolute(), seen))
 
     def ready() -> None:
         health = shown(gateway.health) if gateway.health is not None else None

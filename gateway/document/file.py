@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,4 +59,20 @@ def parse_document(file: str, content: bytes) -> tuple[Node, list[Problem]]:
         start = content.rfind(b"\n", 0, exc.start) + 1
         column = len(content[start : exc.start].decode("utf-8")) + 1
         raise InvalidConfiguration([Problem(file, line, column, "not UTF-8")]) from exc
-    return compose(file, text)
+    with all_kept():
+        return compose(file, text)
+
+
+@contextmanager
+def all_kept() -> Iterator[None]:
+    """Holds the cycle collector while a document is read: nothing of it is garbage, and each pass walks all of it.
+
+    With 10,000 rules that is more than half of the time.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()

@@ -12,6 +12,7 @@ from gateway.document.fields import Field, Text
 from gateway.document.nodes import Node, Place, Refused, Scalar, shown
 from gateway.errors import Problem
 
+S = TypeVar("S")
 T = TypeVar("T")
 Present = Mapping[str, Place]
 """The keys that a mapping has, each with its place, whether or not its value could be read."""
@@ -162,6 +163,46 @@ class Entries(Generic[T]):
         """An object with any keys of that form."""
         keys = {"propertyNames": self.name.json_schema(), "additionalProperties": self.value.json_schema()}
         return {"type": "object", "minProperties": 1, **keys}
+
+
+@dataclass(frozen=True, slots=True)
+class Judged(Generic[S, T]):
+    """A value that is judged once it is whole: `make` gets it, and raises ValueError with one sentence."""
+
+    field: Field[S]
+    make: Callable[[S], T]
+
+    def read(self, node: Node, problems: list[Problem]) -> T | None:
+        """What `make` makes of a value without problems."""
+        before = len(problems)
+        value = self.field.read(node, problems)
+        if value is None or len(problems) > before:
+            return None
+        try:
+            return self.make(value)
+        except ValueError as exc:
+            problems.append(node.place.problem(str(exc)))
+            return None
+
+    def json_schema(self) -> dict[str, object]:
+        """That of the field: how its parts go together cannot be said there."""
+        return self.field.json_schema()
+
+
+@dataclass(frozen=True, slots=True)
+class Either(Generic[T]):
+    """A single value in the short form, or a mapping in the long one."""
+
+    short: Field[T]
+    long: Field[T]
+
+    def read(self, node: Node, problems: list[Problem]) -> T | None:
+        """The value, whichever form it has."""
+        return (self.long if isinstance(node, nodes.Mapping) else self.short).read(node, problems)
+
+    def json_schema(self) -> dict[str, object]:
+        """Both forms."""
+        return {"anyOf": [self.short.json_schema(), self.long.json_schema()]}
 
 
 def report_twice(what: str, located: list[tuple[Place, Hashable]], problems: list[Problem]) -> None:

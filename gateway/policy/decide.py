@@ -5,7 +5,8 @@
     3. one `allow` must admit what is left: of several the one that leaves the largest `count`, then by file and id
     otherwise: denied
 
-Rules in shadow mode are judged beside this and never enforced.
+A rule counts while its window is open and no exception holds for the team. Rules in shadow mode are judged beside this
+and never enforced.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from gateway.cancel import ByRunIds, CancelRequest, Decision, Denial, EveryRun, Permit, Principal
-from gateway.policy.model import Rule
+from gateway.policy.model import Effect, Rule
 from gateway.policy.nearest import candidates_near, in_words
 from gateway.policy.rules import Policies, TeamRules
 
@@ -37,13 +38,27 @@ def decide(policies: Policies, principal: Principal, request: CancelRequest, now
     judged = _judge(rules.enforced, request, now_ms)
     shadowed = _judge(rules, request, now_ms) if rules.has_shadow else judged
     decided = "permit" if isinstance(shadowed, _Admitted) else "deny"
-    differs = shadowed.rule is not None and shadowed.rule.shadow and _result(shadowed) != _result(judged)
-    shadow = shadowed.rule.name if shadowed.rule is not None and differs else None
+    shadow = _in_shadow(rules, judged, shadowed, now_ms)
     name = judged.rule.name if judged.rule is not None else None
+    used = _exceptions(rules.enforced, request, now_ms)
     if isinstance(judged, _Admitted):
-        return Permit(name, decided, shadow, judged.effective)
+        unchecked = judged.rule.owner_unchecked
+        return Permit(name, decided, shadow, judged.effective, exceptions=used, owner_unchecked=unchecked)
     nearest = _nearest(rules.enforced, request, now_ms)
-    return Denial(name, decided, shadow, _sentence(judged, request, nearest), nearest)
+    return Denial(name, decided, shadow, _sentence(judged, request, nearest), nearest, exceptions=used)
+
+
+def _in_shadow(
+    rules: TeamRules, judged: _Admitted | _Refused, shadowed: _Admitted | _Refused, now_ms: int
+) -> str | None:
+    """The rule in shadow mode that makes the difference, if there is one: it refuses, admits, or caps the count."""
+    if _result(shadowed) == _result(judged):
+        return None
+    if shadowed.rule is not None and shadowed.rule.shadow:
+        return shadowed.rule.name
+    counts = [(rule.count, rule) for rule in rules.requiring(now_ms) if rule.shadow]
+    caps = [(count.cap, rule.name) for count, rule in counts if count is not None and count.cap is not None]
+    return min(caps)[1] if caps else None
 
 
 def permitted(rules: TeamRules, request: CancelRequest, now_ms: int) -> CancelRequest | None:
@@ -57,18 +72,45 @@ def _result(judged: _Admitted | _Refused) -> CancelRequest | None:
 
 
 def _judge(rules: TeamRules, request: CancelRequest, now_ms: int) -> _Admitted | _Refused:
-    for rule in rules.denies:
+    for rule in rules.denying(request.selection, now_ms):
         if _matches(rule, request, now_ms):
-            return _Refused(rule, f"Rule {rule.name} refuses every request that could select such runs.")
-    for rule in rules.requires:
+            return _Refused(rule, f"Rule {rule.name} refuses every request that could select such runs{_while(rule)}.")
+    requires = list(rules.requiring(now_ms))
+    for rule in requires:
         if unmet := _unmet(rule, request, now_ms):
-            return _Refused(rule, f"Rule {rule.name} requires {unmet}.")
-    capped = _lowered(request, rules.requires)
-    admitted = [rule for rule in rules.allowing(request.selection) if _admits(rule, request, now_ms)]
+            return _Refused(rule, f"Rule {rule.name} requires {unmet}{_while(rule)}.")
+    capped = _lowered(request, requires)
+    admitted = [rule for rule in rules.allowing(request.selection, now_ms) if _admits(rule, request, now_ms)]
     if not admitted:
-        return _Refused(None, "No rule of your team allows this request.")
+        return _Refused(None, _not_now(rules, request, now_ms) or "No rule of your team allows this request.")
     rule = min(admitted, key=lambda rule: (-_lowered(capped, (rule,)).count, rule.policy, rule.id))
     return _Admitted(rule, _lowered(capped, (rule,)))
+
+
+def _while(rule: Rule) -> str:
+    return f" (during {rule.during.words()})" if rule.during is not None else ""
+
+
+def _not_now(rules: TeamRules, request: CancelRequest, now_ms: int) -> str | None:
+    """Which rule allows this at another time."""
+    for rule in rules.closed(request.selection, now_ms):
+        if rule.during is not None and _admits(rule, request, now_ms):
+            return f"Rule {rule.name} allows this only during {rule.during.words()}."
+    return None
+
+
+def _exceptions(rules: TeamRules, request: CancelRequest, now_ms: int) -> tuple[str, ...]:
+    """Each exception that was used: its rule would have refused the request or lowered its count."""
+    return tuple(
+        f"{rule.name}: {exception}" for rule, exception in rules.excused(now_ms) if _counts(rule, request, now_ms)
+    )
+
+
+def _counts(rule: Rule, request: CancelRequest, now_ms: int) -> bool:
+    """Whether a `deny` or `require` refuses the request or lowers its count."""
+    if rule.effect is Effect.DENY:
+        return _matches(rule, request, now_ms)
+    return _unmet(rule, request, now_ms) is not None or _lowered(request, (rule,)) is not request
 
 
 def _matches(rule: Rule, request: CancelRequest, now_ms: int) -> bool:
@@ -94,6 +136,8 @@ def _unmet(rule: Rule, request: CancelRequest, now_ms: int) -> str | None:
         holds = condition.contains(selection, now_ms) if field in selection.carried else condition.optional
         if not holds:
             return f"{field}: {condition.words()}"
+    if rule.reason_required and request.reason is None:
+        return "a reason: send it as the header Gateway-Reason, 1 to 200 characters"
     return _too_many(rule, request)
 
 
@@ -125,7 +169,7 @@ def _lowered(request: CancelRequest, rules: Iterable[Rule]) -> CancelRequest:
 
 def _nearest(rules: TeamRules, request: CancelRequest, now_ms: int) -> dict[str, object] | None:
     for candidate in candidates_near(rules, request, now_ms):
-        effective = permitted(rules, candidate, now_ms)
+        effective = permitted(rules, replace(candidate, reason=request.reason), now_ms)
         if effective is not None:
             wire = effective.wire()
             if isinstance(effective.selection, ByRunIds):

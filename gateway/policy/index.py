@@ -1,6 +1,7 @@
-"""Finds the `allow` rules that may speak about a request, so that a judgement costs the same with ten rules or 10,000.
+"""Finds the rules that may speak about a request, so that a judgement costs the same with ten rules or 10,000.
 
 Exact URLs are looked up in a dictionary, prefixes by the segment boundaries of the value; every other rule is tried.
+An index never leaves out a rule that would hold: it may only give too many.
 """
 
 from __future__ import annotations
@@ -50,10 +51,48 @@ class AllowIndex:
                 found = [*self._exact.get(first, ()), *self._any_url]
                 for prefix in _boundaries(first):
                     found += self._prefix.get(prefix, ())
-                return list({rule.name: rule for rule in found}.values())
+                return _each_once(found)
             case ByFilter():
                 return self._no_url
         return ()
+
+
+class DenyIndex:
+    """`deny` rules by their URLs: an exact URL can only touch what names it or lies above it."""
+
+    def __init__(self, denies: Sequence[Rule]) -> None:
+        self._all = denies
+        self._by_url: dict[str, list[Rule]] = defaultdict(list)
+        self._others: list[Rule] = []
+        for rule in denies:
+            self._place(rule)
+
+    def _place(self, rule: Rule) -> None:
+        url = rule.conditions.get("workflowUrl")
+        if not isinstance(url, UrlCondition):
+            self._others.append(rule)
+            return
+        for value in (*url.exact, *url.prefix):
+            self._by_url[value].append(rule)
+
+    def candidates(self, selection: Selection) -> Sequence[Rule]:
+        """Every rule that could match the selection, by name; whatever leaves the URL open can touch all of them."""
+        if not isinstance(selection, ByFilter) or not selection.exact:
+            return self._all
+        found = list(self._others)
+        for url in selection.workflow_urls:
+            for prefix in above(url):
+                found += self._by_url.get(prefix, ())
+        return sorted(_each_once(found), key=lambda rule: (rule.policy, rule.id))
+
+
+def above(url: str) -> frozenset[str]:
+    """The URL and every prefix that it lies below, as a `deny` counts it: the same path with a ?query is below it."""
+    return frozenset((*_boundaries(url), *_boundaries(url.partition("?")[0])))
+
+
+def _each_once(rules: Iterable[Rule]) -> Sequence[Rule]:
+    return list({rule.name: rule for rule in rules}.values())
 
 
 def _boundaries(url: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.document.file import FileBytes, parse_document, read_file
+from gateway.document.file import FileBytes, all_kept, parse_document, read_file
 from gateway.document.shapes import report_twice
 from gateway.errors import InvalidConfiguration, Problem
 from gateway.policy.model import Rule
@@ -34,12 +34,13 @@ def load_policies(directory: Path) -> Policies:
     Raises: InvalidConfiguration with all problems of all files, also if there is no policy file.
     """
     problems: list[Problem] = []
-    sources = _read_sources(directory, problems)
-    files = [file for source in sources if (file := _read_policy(directory, source, problems))]
-    report_twice("policy name", [(file.at, file.name) for file in files], problems)
-    if problems:
-        raise InvalidConfiguration(problems)
-    return Policies(tuple(rule for file in files for rule in _rules(file)), _digest(sources))
+    with all_kept():
+        sources = _read_sources(directory, problems)
+        files = [file for source in sources if (file := _read_policy(directory, source, problems))]
+        report_twice("policy name", [(file.at, file.name) for file in files], problems)
+        if problems:
+            raise InvalidConfiguration(problems)
+        return Policies(tuple(rule for file in files for rule in _rules(file)), _digest(sources))
 
 
 def parse_policy(file: str, content: bytes) -> PolicyFile:
@@ -142,7 +143,11 @@ def _rule(file: PolicyFile, entry: RuleEntry) -> Rule:
         message=entry.message,
         shadow=(entry.mode or file.mode) == "shadow",
         teams=frozenset(file.teams),
-        excepted=frozenset((*file.excepted, *entry.excepted)),
+        excepted=(*file.excepted, *entry.excepted),
+        during=entry.during,
+        until_ms=entry.until_ms,
+        reason_required=entry.reason,
+        at=entry.at,
     )
 
 

@@ -7,12 +7,14 @@ request could select lie inside? (`allow` and `require`) `overlaps`: may one of 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 from gateway.cancel import ByFilter, ByRunIds, Selection
+from gateway.document.nodes import Place
 from gateway.grammar import EARLIEST_MS
+from gateway.windows import Window
 
 TO_DATE_LEAD_MS = 60_000
 """How far ahead of now a `toDate` may lie under `within_last`."""
@@ -200,8 +202,30 @@ class CountCondition:
 
 
 @dataclass(frozen=True, slots=True)
+class TeamException:
+    """A team that a rule does not speak about, until before `until_ms` (for good, where that is None), and why."""
+
+    team: str
+    until_ms: int | None = None
+    reason: str | None = None
+    ticket: str | None = None
+    at: Place | None = field(default=None, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        """The team and the ticket, as the record names a used exception."""
+        return self.team if self.ticket is None else f"{self.team} (ticket {self.ticket})"
+
+    def holds(self, now_ms: int) -> bool:
+        """Whether it has not ended."""
+        return self.until_ms is None or now_ms < self.until_ms
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule of one file. `conditions` bound what the request selects; the others bound the request itself."""
+    """One rule of one file. `conditions` bound what the request selects; the others bound the request itself.
+
+    Outside its window (`during`) and from `until_ms` on the rule is as if absent.
+    """
 
     policy: str
     id: str
@@ -214,16 +238,43 @@ class Rule:
     message: str | None = None
     shadow: bool = False
     teams: frozenset[str] = frozenset()
-    excepted: frozenset[str] = frozenset()
+    excepted: tuple[TeamException, ...] = ()
+    during: Window | None = None
+    until_ms: int | None = None
+    reason_required: bool = False
+    at: Place | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
         """`file/id`, unique over all files."""
         return f"{self.policy}/{self.id}"
 
-    def applies_to(self, team: str) -> bool:
-        """Whether the rule speaks about this team."""
-        return team not in self.excepted and (team in self.teams or "*" in self.teams)
+    def names(self, team: str) -> bool:
+        """Whether the rule is made for this team, exceptions aside."""
+        return team in self.teams or "*" in self.teams
+
+    def applies_to(self, team: str, now_ms: int) -> bool:
+        """Whether the rule speaks about this team at this instant."""
+        return self.names(team) and self.in_force(now_ms) and self.exception(team, now_ms) is None
+
+    def never_about(self, team: str) -> bool:
+        """Whether the team is excepted for good."""
+        return any(one.team == team and one.until_ms is None for one in self.excepted)
+
+    def in_force(self, now_ms: int) -> bool:
+        """Whether its window is open and its end not reached."""
+        if self.until_ms is not None and now_ms >= self.until_ms:
+            return False
+        return self.during is None or self.during.open_at(now_ms)
+
+    def closed(self, now_ms: int) -> bool:
+        """Whether it has not ended, and its window is closed."""
+        ended = self.until_ms is not None and now_ms >= self.until_ms
+        return not ended and self.during is not None and not self.during.open_at(now_ms)
+
+    def exception(self, team: str, now_ms: int) -> TeamException | None:
+        """What excepts the team at this instant."""
+        return next((one for one in self.excepted if one.team == team and one.holds(now_ms)), None)
 
 
 def some_of(values: Iterable[str]) -> str:

@@ -27,8 +27,9 @@ MOST = 20
 
 def candidates_near(rules: TeamRules, request: CancelRequest, now_ms: int) -> Iterator[CancelRequest]:
     """Proposals from the rules that share something with the request first, then from the others by name."""
-    close = rules.allowing(request.selection)
-    for rule in islice(chain(close, (rule for rule in rules.allows if rule not in close)), MOST):
+    close = list(islice(rules.allowing(request.selection, now_ms), MOST))
+    others = (rule for rule in rules.allowed(now_ms) if rule not in close)
+    for rule in islice(chain(close, others), MOST):
         for asked in _spellings(request.selection):
             selection = _bent(rule, asked, now_ms)
             if selection is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from gateway.cancel import CancelRequest
@@ -32,13 +32,21 @@ class Offer:
 def offers(policies: Policies, team: str, now_ms: int) -> Iterator[Offer]:
     """The enforced `allow` rules of the team, by name. `now_ms` is Unix milliseconds."""
     rules = policies.for_team(team).enforced
+    now = rules.at(now_ms)
     for rule in rules.allows:
-        at_most = _at_most(rule, rules.requires)
-        example = _example(rule, rules, at_most or USUAL, now_ms)
-        words = _words(rule, rules, at_most)
-        if example is None:
-            words = f"nothing as things stand, another rule refuses it: {words}"
-        yield Offer(rule.name, words, at_most, None if example is None else example.wire())
+        if rule.closed(now_ms) and rule.during is not None and rule.exception(team, now_ms) is None:
+            yield Offer(rule.name, f"nothing now: only during {rule.during.words()}", None, None)
+        if rule.applies_to(team, now_ms):
+            yield _offer(rule, now, now_ms)
+
+
+def _offer(rule: Rule, rules: TeamRules, now_ms: int) -> Offer:
+    at_most = _at_most(rule, rules.requires)
+    example = _example(rule, rules, at_most or USUAL, now_ms)
+    words = _words(rule, rules, at_most)
+    if example is None:
+        words = f"nothing as things stand, another rule refuses it: {words}"
+    return Offer(rule.name, words, at_most, None if example is None else example.wire())
 
 
 def _at_most(rule: Rule, requires: Iterable[Rule]) -> int | None:
@@ -54,9 +62,9 @@ def _at_most(rule: Rule, requires: Iterable[Rule]) -> int | None:
 
 def _example(rule: Rule, rules: TeamRules, asked: int, now_ms: int) -> CancelRequest | None:
     """The first proposal that this rule permits and no other one refuses, as it would be sent."""
-    alone = TeamRules(rules.denies, rules.requires, (rule,))
+    alone = TeamRules(rules.team, rules.denies, rules.requires, (rule,))
     for proposal in islice(examples(rule, rules, asked, now_ms), MOST):
-        effective = permitted(alone, proposal, now_ms)
+        effective = permitted(alone, replace(proposal, reason="an example"), now_ms)
         if effective is not None:
             return effective
     return None
@@ -75,6 +83,8 @@ def _words(rule: Rule, rules: TeamRules, at_most: int | None) -> str:
     ]
     if (said := _asked(rule, rules.requires)) is not None:
         parts.append(said)
+    if rule.during is not None:
+        parts.append(f"only during {rule.during.words()}")
     parts += [words for one in rules.requires for words in _always(one, by_ids=ids is not None)]
     parts += [words for one in rules.denies if (words := _never(one, by_ids=ids is not None)) is not None]
     return "; ".join(parts)
@@ -113,6 +123,8 @@ def _always(require: Rule, *, by_ids: bool) -> Iterator[str]:
         yield f"always by {' or '.join(sorted(require.selects))}"
     if require.exact_match and not by_ids:
         yield "always with workflowUrlExactMatch=true where a URL is named"
+    if require.reason_required:
+        yield "always with a reason in the header Gateway-Reason"
     for field, condition in require.conditions.items():
         yield f"always {_bound(field, condition)}"
 

@@ -2,47 +2,106 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from gateway.cancel import Selection
-from gateway.policy.index import AllowIndex
-from gateway.policy.model import Effect, Rule
+from gateway.policy.index import AllowIndex, DenyIndex
+from gateway.policy.model import Effect, Rule, TeamException
 
 
 @dataclass(frozen=True)
 class TeamRules:
-    """The rules that speak about one team, each kind sorted by name so that no order of files shows."""
+    """The rules made for one team, each kind sorted by name so that no order of files shows.
 
+    They hold all rules whatever the time; the methods give those that speak about the team at an instant. `excepted`
+    are the rules that never do.
+    """
+
+    team: str
     denies: tuple[Rule, ...]
     requires: tuple[Rule, ...]
     allows: tuple[Rule, ...]
+    excepted: tuple[Rule, ...] = ()
 
     @staticmethod
-    def of(rules: Iterable[Rule]) -> TeamRules:
-        """Sorts rules into the three kinds."""
-        ordered = sorted(rules, key=lambda rule: (rule.policy, rule.id))
-        kinds = {effect: tuple(rule for rule in ordered if rule.effect is effect) for effect in Effect}
-        return TeamRules(kinds[Effect.DENY], kinds[Effect.REQUIRE], kinds[Effect.ALLOW])
+    def of(team: str, rules: Iterable[Rule]) -> TeamRules:
+        """Sorts the rules that are made for the team into the three kinds."""
+        kinds: dict[Effect | None, list[Rule]] = defaultdict(list)
+        for rule in sorted(rules, key=lambda rule: (rule.policy, rule.id)):
+            kinds[None if rule.never_about(team) else rule.effect].append(rule)
+        allows, excepted = tuple(kinds[Effect.ALLOW]), tuple(kinds[None])
+        return TeamRules(team, tuple(kinds[Effect.DENY]), tuple(kinds[Effect.REQUIRE]), allows, excepted)
 
-    def allowing(self, selection: Selection) -> Sequence[Rule]:
-        """The `allow` rules that could admit the selection."""
-        return self._index.candidates(selection)
+    def at(self, now_ms: int) -> TeamRules:
+        """Those of the rules that speak about the team now."""
+        kinds = (tuple(self._now(rules, now_ms)) for rules in (self.denies, self.requires, self.allows))
+        return TeamRules(self.team, *kinds)
+
+    def denying(self, selection: Selection, now_ms: int) -> Iterator[Rule]:
+        """The `deny` rules that could match the selection now, by name."""
+        return self._now(self._denies.candidates(selection), now_ms)
+
+    def requiring(self, now_ms: int) -> Iterator[Rule]:
+        """The `require` rules of now, by name."""
+        return self._now(self.requires, now_ms)
+
+    def allowing(self, selection: Selection, now_ms: int) -> Iterator[Rule]:
+        """The `allow` rules of now that could admit the selection."""
+        return self._now(self._allows.candidates(selection), now_ms)
+
+    def allowed(self, now_ms: int) -> Iterator[Rule]:
+        """All `allow` rules of now, by name."""
+        return self._now(self.allows, now_ms)
+
+    def closed(self, selection: Selection, now_ms: int) -> Iterator[Rule]:
+        """The `allow` rules that could admit the selection at another time."""
+        return (
+            rule
+            for rule in self._allows.candidates(selection)
+            if rule.closed(now_ms) and rule.exception(self.team, now_ms) is None
+        )
+
+    def excused(self, now_ms: int) -> Iterator[tuple[Rule, TeamException]]:
+        """Each `deny` and `require` in force that excepts the team now, with the exception."""
+        for rule in self._excusing:
+            exception = rule.exception(self.team, now_ms)
+            if exception is not None and rule.in_force(now_ms):
+                yield rule, exception
+
+    def _now(self, rules: Iterable[Rule], now_ms: int) -> Iterator[Rule]:
+        return (rule for rule in rules if rule.in_force(now_ms) and rule.exception(self.team, now_ms) is None)
 
     @cached_property
-    def _index(self) -> AllowIndex:
+    def _excusing(self) -> tuple[Rule, ...]:
+        guarding = (rule for rule in self._all if rule.effect is not Effect.ALLOW)
+        return tuple(rule for rule in guarding if any(one.team == self.team for one in rule.excepted))
+
+    @cached_property
+    def _allows(self) -> AllowIndex:
         return AllowIndex(self.allows)
+
+    @cached_property
+    def _denies(self) -> DenyIndex:
+        return DenyIndex(self.denies)
 
     @cached_property
     def has_shadow(self) -> bool:
         """Whether any rule is in shadow mode."""
-        return any(rule.shadow for rule in (*self.denies, *self.requires, *self.allows))
+        return any(rule.shadow for rule in self._all)
 
     @cached_property
     def enforced(self) -> TeamRules:
         """The same without the rules in shadow mode."""
-        return TeamRules.of(rule for rule in (*self.denies, *self.requires, *self.allows) if not rule.shadow)
+        if not self.has_shadow:
+            return self
+        return TeamRules.of(self.team, (rule for rule in self._all if not rule.shadow))
+
+    @property
+    def _all(self) -> tuple[Rule, ...]:
+        return (*self.denies, *self.requires, *self.allows, *self.excepted)
 
 
 @dataclass(frozen=True)
@@ -51,12 +110,31 @@ class Policies:
 
     rules: tuple[Rule, ...]
     digest: str
+    _found: dict[str, TeamRules] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def for_team(self, team: str) -> TeamRules:
-        """The rules that speak about `team`; those about everyone for a team that no file names."""
-        return self._by_team.get(team, self._by_team["*"])
+        """The rules made for `team`; those about everyone for a team that no file names."""
+        known = team if team in self._named else "*"
+        # Teams are looked at when first asked for: at once they would cost the product of teams and common rules.
+        found = self._found.get(known)
+        if found is None:
+            own = self._by_team.get(known, [])
+            found = self._found[known] = TeamRules.of(known, own if known == "*" else (*self._by_team["*"], *own))
+        return found
+
+    @property
+    def teams(self) -> frozenset[str]:
+        """Every team that a file names as one it is made for; `*` is not among them."""
+        return frozenset(self._by_team) - {"*"}
 
     @cached_property
-    def _by_team(self) -> dict[str, TeamRules]:
-        named = {"*"}.union(*(rule.teams | rule.excepted for rule in self.rules))
-        return {team: TeamRules.of(rule for rule in self.rules if rule.applies_to(team)) for team in named}
+    def _named(self) -> frozenset[str]:
+        return self.teams.union(one.team for rule in self.rules for one in rule.excepted)
+
+    @cached_property
+    def _by_team(self) -> dict[str, list[Rule]]:
+        found: dict[str, list[Rule]] = defaultdict(list)
+        for rule in self.rules:
+            for team in ("*",) if "*" in rule.teams else rule.teams:
+                found[team].append(rule)
+        return found

@@ -44,7 +44,7 @@ async def test_intent_is_in_the_file_before_it_returns(tmp_path: Path) -> None:
         assert outcomes(tmp_path / "audit") == {"d1": ["cancelled"]}
     members = (
         "decision_id team principal key_id remote dialect asked effective selects decision enforced rule narrowed "
-        "shadow policy_digest upstream orders"
+        "shadow policy_digest upstream orders exceptions reason"
     )
     assert list(intent)[5:-2] == members.split()
     assert intent["narrowed"] == {"count": [100, 50]}

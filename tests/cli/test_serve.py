@@ -20,7 +20,7 @@ def assert_refused(config: Path, *expected: str) -> None:
         done = command(name, "--config", str(config))
         said = getattr(done, stream)
         assert done.returncode == 3, said
-        assert all(PROBLEM.fullmatch(line) for line in said.splitlines()), said
+        assert all(PROBLEM.fullmatch(line) for line in said.splitlines() if not line.startswith(" ")), said
         assert all(part in said for part in expected), said
 
 
@@ -118,5 +118,5 @@ def test_a_warning_never_fails_check(tmp_path: Path) -> None:
     config = CONFIG.replace('"2025"', '"2026-09"').replace(f'"{DIGEST}"', f'"{DIGEST}", expires: 2020-01-01')
     done = command("check", "--config", str(write(tmp_path, config=config)))
     assert done.returncode == 0
-    assert "warning: rule billing/own: bounds a filter cancel by count alone" in done.stdout
+    assert "warning: billing/own bounds a filter cancel by count alone" in done.stdout
     assert "warning: key billing/ci: expired on 2020-01-01" in done.stdout

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.running import command, ended
 
-COMMANDS = ("serve", "demo", "simulate", "check", "keys", "probe", "audit")
+COMMANDS = ("serve", "demo", "simulate", "check", "test", "explain", "replay", "keys", "probe", "audit")
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,13 @@ COMMANDS = ("serve", "demo", "simulate", "check", "keys", "probe", "audit")
         pytest.param(("serve", "--config"), id="serve-without-file"),
         pytest.param(("check",), id="check-without-config"),
         pytest.param(("probe",), id="probe-without-config"),
+        pytest.param(("test",), id="test-without-path"),
+        pytest.param(("test", "--format", "tap", "policies"), id="test-unknown-format"),
+        pytest.param(("explain", "--config", "c.yaml", "label=a"), id="explain-without-team"),
+        pytest.param(("explain", "--config", "c.yaml", "--team", "a"), id="explain-without-request"),
+        pytest.param(("replay", "audit"), id="replay-without-policies"),
+        pytest.param(("replay", "--policies", "new"), id="replay-without-log"),
+        pytest.param(("replay", "--policies", "new", "--fail-on", "deny", "audit"), id="replay-fail-on-unknown"),
         pytest.param(("demo", "--port", "http"), id="demo-port-no-number"),
         pytest.param(("demo", "now"), id="demo-extra-word"),
         pytest.param(("simulate", "--contract", "2024"), id="simulate-unknown-contract"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from gateway.cli import check, keys
 from gateway.config import load_config
 from gateway.policy.load import load_policies
 
-TODAY = dt.date(2026, 1, 1)
+TODAY = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 CONFIG = """\
 version: 1
 listen: 127.0.0.1:8080
@@ -60,9 +61,10 @@ def run(*arguments: str) -> int:
 
 
 def checked(config: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
-    """The exit code of `check` and its lines, paths cut."""
+    """The exit code of `check` and its lines, paths cut, without the lines of the files that it shows."""
     code = run("check", "--config", str(config))
-    return code, capsys.readouterr().out.replace(f"{config.parent}/", "").splitlines()
+    lines = capsys.readouterr().out.replace(f"{config.parent}/", "").splitlines()
+    return code, [line for line in lines if not line.startswith("    ")]
 
 
 def test_a_good_configuration_is_summed_up(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,48 +125,98 @@ def test_a_mac_key_that_cannot_be_read_fails_the_check(config: Path, capsys: pyt
     assert "the MAC key mac cannot be read" in line
 
 
-def warned(config: Path) -> list[str]:
-    """The warnings about a configuration."""
+def warned(config: Path, lint: str) -> list[str]:
+    """The messages of one lint about a configuration."""
     loaded = load_config(config)
-    return list(check.warnings(loaded, load_policies(loaded.policies), TODAY))
+    findings = check.findings_of(config, loaded, load_policies(loaded.policies), now=TODAY)
+    return [finding.message for finding in findings if finding.id == lint]
 
 
 def test_a_filter_bounded_by_count_alone_is_named_where_count_is_advisory(config: Path) -> None:
     """Under 2026-09 upstream may ignore `count`; a list of run IDs bounds exactly under both contracts."""
-    advisory = [text for text in warned(config) if "advisory" in text]
-    assert [text.partition(":")[0] for text in advisory] == ["rule t/few", "rule t/bounded"]
+    assert [text.split()[0] for text in warned(config, "count-only")] == ["t/bounded", "t/few"]
     config.write_text(CONFIG.replace("{file: token}", '{file: token}\n  contract: "2025"'))
-    assert not [text for text in warned(config) if "advisory" in text]
+    assert warned(config, "count-only") == []
 
 
 def test_an_unchecked_owner_is_named(config: Path) -> None:
     """What a rule takes on trust is said at every check."""
-    assert "rule t/by-id: run IDs carry no owner, and this rule does not look the runs up" in warned(config)
+    message = "t/by-id: run IDs carry no owner, and this rule does not look the runs up."
+    assert warned(config, "owner-unchecked") == [message]
 
 
 def test_a_call_that_outlives_the_grace_period_is_named(config: Path) -> None:
     """A timeout above the grace period lets the end cut a call off."""
     config.write_text(f"{CONFIG}shutdown_grace_s: 29\n")
-    assert any(
-        text.startswith("upstream.total_timeout_s (30) is above shutdown_grace_s (29)") for text in warned(config)
-    )
+    [message] = warned(config, "timeout-above-grace")
+    assert message.startswith("upstream.total_timeout_s (30) is above shutdown_grace_s (29)")
 
 
 def test_keys_that_soon_or_never_work_are_named(config: Path) -> None:
     """Expired, about to expire, or of a team that nothing is allowed to."""
-    expiries = ["2025-12-31", "2026-01-01", "2026-01-15", "2026-01-16"]
+    expiries = ["2025-12-31", "2026-01-01", "2026-01-14", "2026-01-16"]
     lines = [
         f'  - {{id: k{number}, team: {"b" if number == 3 else "a"}, sha256: "{digest}", expires: {day}}}\n'
         for number, day in enumerate(expiries)
         if (digest := hashlib.sha256(day.encode()).hexdigest())
     ]
     config.write_text(CONFIG.replace("callers: {keys: []}\n", "callers:\n  keys:\n" + "".join(lines)))
-    assert [text for text in warned(config) if text.startswith("key ")] == [
-        "key a/k0: expired on 2025-12-31",
-        "key a/k1: expires on 2026-01-01",
-        "key a/k2: expires on 2026-01-15",
-        "key b/k3: no rule allows anything to team b",
+    assert warned(config, "key-expired") == ["key a/k0: expired on 2025-12-31."]
+    assert warned(config, "key-expires") == [
+        "key a/k1: expires on 2026-01-01.",
+        "key a/k2: expires on 2026-01-14.",
     ]
+    assert warned(config, "team-without-allow") == ["key b/k3: no rule allows anything to team b."]
+
+
+def test_lints_stand_at_their_lines_and_fail_nothing(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each is said with its place, the line and a caret; the exit code is that of a good configuration."""
+    assert run("check", "--config", str(config)) == 0
+    lines = capsys.readouterr().out.replace(f"{config.parent}/", "").splitlines()
+    at = next(number for number, line in enumerate(lines) if "[owner-unchecked]" in line)
+    assert lines[at].startswith("policies/t.yaml:7:5: warning: t/by-id: run IDs carry no owner")
+    assert lines[at + 1 : at + 3] == [
+        "     7 |   - {id: by-id, workflowRunIds: {max: 5}, count: {max: 3}, owner: unchecked}",
+        "       |     ^",
+    ]
+
+
+def test_the_caret_stands_below_the_fault(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The line of the file is shown as it is, also where it holds other than ASCII."""
+    fault = POLICY.replace("cap: 5", "capp: 5").replace("teams: [a]", "description: Läufe\nteams: [a]")
+    (config.parent / "policies" / "t.yaml").write_text(fault)
+    assert run("check", "--config", str(config)) == 3
+    shown = capsys.readouterr().out.splitlines()
+    at = next(number for number, line in enumerate(shown) if "unknown key 'capp': did you mean 'cap'?" in line)
+    assert shown[at + 1][shown[at + 2].index("^") :].startswith("capp: 5")
+
+
+def test_no_value_of_the_configuration_is_shown(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A secret pasted into the wrong place reaches no build log; the keys around it are shown."""
+    config.write_text(CONFIG.replace("url: https://qstash.upstash.io", "url: s3cr3t-value"))
+    assert run("check", "--config", str(config)) == 3
+    printed = capsys.readouterr().out
+    assert "s3cr3t" not in printed
+    assert "  url: ············" in printed
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_other_programs_read_the_same_findings(
+    config: Path, capsys: pytest.CaptureFixture[str], *, broken: bool
+) -> None:
+    """JSON and workflow commands carry file, line, column and message of each problem and lint."""
+    if broken:
+        (config.parent / "policies" / "t.yaml").write_text(POLICY.replace("cap: 5", "cap: 05"))
+    code = run("check", "--config", str(config), "--format", "json")
+    members = json.loads(capsys.readouterr().out)
+    assert (code, members["ok"]) == (3 if broken else 0, not broken)
+    listed = members["problems"] if broken else members["lints"]
+    assert all({"file", "line", "column", "message"} <= one.keys() for one in listed)
+    assert run("check", "--config", str(config), "--format", "github") == code
+    level = "error" if broken else "warning"
+    commands = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"::{level} ")]
+    assert len(commands) == len(listed)
+    assert f"line={listed[0]['line']},col={listed[0]['column']}" in commands[0]
 
 
 @pytest.mark.parametrize("team", ["billing", "no", "123", "1e3", "y"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hypothesis import strategies as st
 
@@ -198,16 +199,7 @@ def rule_sets(draw: st.DrawFn) -> tuple[Rule, ...]:
 def policies(*rules: Rule) -> Policies:
     """Rules that speak about everyone, as a directory of files would give them."""
     everyone = frozenset(("*",))
-    return Policies(
-        tuple(
-            Rule(
-                rule.policy, rule.id, rule.effect, rule.conditions, rule.count, rule.selects, rule.exact_match,
-                rule.owner_unchecked, rule.message, rule.shadow, rule.teams or everyone, rule.excepted,
-            )
-            for rule in rules
-        ),
-        digest="0" * 64,
-    )  # fmt: skip
+    return Policies(tuple(replace(rule, teams=rule.teams or everyone) for rule in rules), digest="0" * 64)
 
 
 ALLOW_ALL = (

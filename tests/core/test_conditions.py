@@ -13,6 +13,7 @@ from gateway.policy.model import (
     Effect,
     Rule,
     RunIdCondition,
+    TeamException,
     UrlCondition,
 )
 from tests.core.rules import API, allow, judge, label, permits, rule, urls
@@ -185,7 +186,7 @@ def test_default_is_deny() -> None:
 
 def test_an_excepted_team_is_not_spoken_about() -> None:
     """`except` takes a team out of a rule for everyone, and no other."""
-    deny = replace(rule(Effect.DENY), excepted=frozenset(("oncall",)))
+    deny = replace(rule(Effect.DENY), excepted=(TeamException("oncall"),))
     assert isinstance(judge(ByFilter(labels=("a",)), *ALLOW_ALL, deny, team=Principal("oncall", "k")), Permit)
     assert not permits(ByFilter(labels=("a",)), *ALLOW_ALL, deny)
 

@@ -248,7 +248,7 @@ def test_two_keys_of_a_team_overlap_and_what_ends_is_announced(upstream: TwoToke
         ends = f"key billing/old-key: expires on {setup.last}"
         assert notices(gateway) == [ends]
         checked = command("check", "--config", str(setup.directory / "config.yaml"))
-    assert (checked.returncode, f"warning: {ends}\n" in checked.stdout) == (0, True)
+    assert (checked.returncode, f"warning: {ends}. [key-expires]" in checked.stdout) == (0, True)
 
 
 @pytest.mark.parametrize(("days", "says"), [(-1, "expired on"), (0, "expires on"), (14, "expires on"), (16, None)])

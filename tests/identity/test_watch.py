@@ -150,7 +150,7 @@ def test_every_file_is_looked_at_every_second(tmp_path: Path, log: Notes) -> Non
     looked_at = [*(file for file, _, _ in files), WatchedFile(whole, seen.set, seen=fingerprint(whole))]
 
     async def scenario() -> None:
-        task = asyncio.create_task(watch(looked_at, log))
+        task = asyncio.create_task(watch(lambda: looked_at, log))
         broken.unlink()
         renamed(whole)
         await seen.wait()

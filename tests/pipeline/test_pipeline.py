@@ -31,12 +31,13 @@ RULE = Rule(
 )
 
 
+POLICIES = Policies((RULE,), "digest")
+"""One rule: one exact URL, capped to 50."""
+
+
 def pipeline(upstream: CancelPort, log: MemoryLog) -> Pipeline:
-    """A pipeline with one rule: one exact URL, capped to 50."""
-    policies = Policies((RULE,), "digest")
-    return Pipeline(
-        policies=policies, upstream=upstream, upstream_url="https://up.example", audit=log, clock=StillClock()
-    )
+    """A pipeline to that upstream, with that log."""
+    return Pipeline(upstream=upstream, upstream_url="https://up.example", audit=log, clock=StillClock())
 
 
 def arrival(decision_id: str, *, gone: bool = False) -> Arrival:
@@ -57,7 +58,7 @@ async def settled(result: object) -> Settled:
 async def test_the_intent_stands_before_the_order_and_the_outcome_after_it() -> None:
     """Record, act, record; what is sent is the effective request."""
     log, upstream = MemoryLog(), PromptUpstream()
-    result = await settled(await pipeline(upstream, log).run(ANN, REQUEST, arrival("d1")))
+    result = await settled(await pipeline(upstream, log).run(POLICIES, ANN, REQUEST, arrival=arrival("d1")))
     assert [name for name, _, _ in log.events] == ["intent", "outcome"]
     assert upstream.orders == [Order(REQUEST.selection, 50)]  # type: ignore[arg-type]
     assert (result.outcome, result.plan.narrowed) == (Cancelled(200, 50), {"count": [100, 50]})
@@ -67,7 +68,7 @@ async def test_without_a_durable_intent_nothing_is_sent() -> None:
     """No record, no cancel."""
     upstream = PromptUpstream()
     with pytest.raises(AuditUnavailable):
-        await pipeline(upstream, MemoryLog(refuses="full")).run(ANN, REQUEST, arrival("d1"))
+        await pipeline(upstream, MemoryLog(refuses="full")).run(POLICIES, ANN, REQUEST, arrival=arrival("d1"))
     assert upstream.orders == []
 
 
@@ -75,7 +76,7 @@ async def test_a_denial_is_recorded_and_sends_nothing() -> None:
     """Policy refuses before there is a plan."""
     log, upstream = MemoryLog(), PromptUpstream()
     request = CancelRequest(ByFilter(labels=("x",)), 1)
-    assert isinstance(await pipeline(upstream, log).run(ANN, request, arrival("d1")), Denial)
+    assert isinstance(await pipeline(upstream, log).run(POLICIES, ANN, request, arrival=arrival("d1")), Denial)
     assert ([name for name, _, _ in log.events], upstream.orders) == (["denied"], [])
 
 
@@ -87,21 +88,23 @@ async def test_a_denial_is_recorded_and_sends_nothing() -> None:
 async def test_every_outcome_is_closed_exactly_once(outcome: Outcome) -> None:
     """Whatever comes back, the intent gets one closing record with it."""
     log = MemoryLog()
-    result = await settled(await pipeline(PromptUpstream([outcome]), log).run(ANN, REQUEST, arrival("d1")))
+    result = await settled(
+        await pipeline(PromptUpstream([outcome]), log).run(POLICIES, ANN, REQUEST, arrival=arrival("d1"))
+    )
     assert (result.outcome, [closing.outcome for closing in log.closings()]) == (outcome, [outcome])
 
 
 async def test_more_cancelled_than_ordered_is_recorded_as_such() -> None:
     """`over_cancelled` is what upstream did beyond the count it was sent."""
     log = MemoryLog()
-    await pipeline(PromptUpstream([Cancelled(200, 170)]), log).run(ANN, REQUEST, arrival("d1"))
+    await pipeline(PromptUpstream([Cancelled(200, 170)]), log).run(POLICIES, ANN, REQUEST, arrival=arrival("d1"))
     assert log.closings()[0].over_cancelled == 120
 
 
 async def test_an_error_of_our_own_code_after_the_receipt_is_an_unknown_outcome() -> None:
     """After the intent nothing raises."""
     log = MemoryLog()
-    result = await settled(await pipeline(BrokenUpstream(), log).run(ANN, REQUEST, arrival("d1")))
+    result = await settled(await pipeline(BrokenUpstream(), log).run(POLICIES, ANN, REQUEST, arrival=arrival("d1")))
     assert isinstance(result.outcome, Unknown)
     assert len(log.closings()) == 1
 
@@ -110,9 +113,11 @@ async def test_an_identical_request_in_flight_joins_and_is_not_sent_again() -> N
     """Both callers get the true outcome of one order; dialects do not matter; the joiner has no second intent."""
     log, upstream = MemoryLog(), HeldUpstream()
     gateway = pipeline(upstream, log)
-    first = asyncio.create_task(gateway.run(ANN, REQUEST, arrival("d1")))
+    first = asyncio.create_task(gateway.run(POLICIES, ANN, REQUEST, arrival=arrival("d1")))
     await upstream.called.wait()
-    second = asyncio.create_task(gateway.run(ANN, replace(REQUEST, dialect=Dialect.BODY), arrival("d2")))
+    second = asyncio.create_task(
+        gateway.run(POLICIES, ANN, replace(REQUEST, dialect=Dialect.BODY), arrival=arrival("d2"))
+    )
     await _until(lambda: bool(log.named("joined")))
     upstream.answer.set_result(Cancelled(200, 50))
     outcomes = [(await settled(await task)).outcome for task in (first, second)]
@@ -127,7 +132,7 @@ async def test_a_repeat_that_comes_while_the_intent_is_being_written_joins_too()
     """Two identical requests never become two orders, however close they are."""
     log, upstream = MemoryLog(gate=asyncio.Event()), PromptUpstream()
     gateway = pipeline(upstream, log)
-    tasks = [asyncio.create_task(gateway.run(ANN, REQUEST, arrival(f"d{n}"))) for n in range(3)]
+    tasks = [asyncio.create_task(gateway.run(POLICIES, ANN, REQUEST, arrival=arrival(f"d{n}"))) for n in range(3)]
     await _until(lambda: len(log.named("joined")) == 2)
     assert log.gate is not None
     log.gate.set()
@@ -142,8 +147,8 @@ async def test_another_principal_or_another_request_does_not_join(
     """Identical means the same principal and an equal typed request."""
     log, upstream = MemoryLog(), HeldUpstream()
     gateway = pipeline(upstream, log)
-    tasks = [asyncio.create_task(gateway.run(ANN, REQUEST, arrival("d1")))]
-    tasks.append(asyncio.create_task(gateway.run(principal, request_, arrival("d2"))))
+    tasks = [asyncio.create_task(gateway.run(POLICIES, ANN, REQUEST, arrival=arrival("d1")))]
+    tasks.append(asyncio.create_task(gateway.run(POLICIES, principal, request_, arrival=arrival("d2"))))
     await _until(lambda: len(upstream.orders) == 2)
     upstream.answer.set_result(Cancelled(200, 1))
     await asyncio.gather(*tasks)
@@ -155,7 +160,7 @@ async def test_after_an_answer_to_a_connected_caller_a_repeat_is_a_new_request()
     upstream = PromptUpstream()
     gateway = pipeline(upstream, MemoryLog())
     for number in range(3):
-        result = await settled(await gateway.run(ANN, REQUEST, arrival(f"d{number}")))
+        result = await settled(await gateway.run(POLICIES, ANN, REQUEST, arrival=arrival(f"d{number}")))
         gateway.answered(result, caller_gone=False)
     assert len(upstream.orders) == 3
 
@@ -164,13 +169,13 @@ async def test_an_outcome_whose_caller_had_gone_is_joined_by_the_repeat() -> Non
     """A dropped answer is repeated by the client; the repeat gets the true number and nothing is sent again."""
     log, upstream = MemoryLog(), PromptUpstream([Cancelled(200, 42)])
     gateway = pipeline(upstream, log)
-    first = await settled(await gateway.run(ANN, REQUEST, arrival("d1", gone=True)))
+    first = await settled(await gateway.run(POLICIES, ANN, REQUEST, arrival=arrival("d1", gone=True)))
     gateway.answered(first, caller_gone=True)
-    repeat = await settled(await gateway.run(ANN, REQUEST, arrival("d2")))
+    repeat = await settled(await gateway.run(POLICIES, ANN, REQUEST, arrival=arrival("d2")))
     assert (repeat.outcome, len(upstream.orders)) == (Cancelled(200, 42), 1)
     assert log.closings()[0].caller_gone
     gateway.answered(repeat, caller_gone=False)
-    await gateway.run(ANN, REQUEST, arrival("d3"))
+    await gateway.run(POLICIES, ANN, REQUEST, arrival=arrival("d3"))
     assert len(upstream.orders) == 2
 
 
@@ -179,16 +184,16 @@ async def test_a_failed_intent_leaves_nothing_to_join() -> None:
     log, upstream = MemoryLog(refuses="full"), PromptUpstream()
     gateway = pipeline(upstream, log)
     with pytest.raises(AuditUnavailable):
-        await gateway.run(ANN, REQUEST, arrival("d1"))
+        await gateway.run(POLICIES, ANN, REQUEST, arrival=arrival("d1"))
     log.refuses = None
-    await gateway.run(ANN, REQUEST, arrival("d2"))
+    await gateway.run(POLICIES, ANN, REQUEST, arrival=arrival("d2"))
     assert len(upstream.orders) == 1
 
 
 async def test_a_caller_that_goes_away_does_not_stop_its_cancel() -> None:
     """The call is finished and recorded without anybody waiting for it."""
     log, upstream = MemoryLog(), HeldUpstream()
-    task = asyncio.create_task(pipeline(upstream, log).run(ANN, REQUEST, arrival("d1", gone=True)))
+    task = asyncio.create_task(pipeline(upstream, log).run(POLICIES, ANN, REQUEST, arrival=arrival("d1", gone=True)))
     await upstream.called.wait()
     task.cancel()
     upstream.answer.set_result(Cancelled(200, 5))
@@ -202,7 +207,7 @@ async def test_a_stopping_gateway_takes_no_new_intent() -> None:
     gateway = pipeline(upstream, log)
     await gateway.stop(1)
     with pytest.raises(ShuttingDown):
-        await gateway.run(ANN, REQUEST, arrival("d1"))
+        await gateway.run(POLICIES, ANN, REQUEST, arrival=arrival("d1"))
     assert (log.events, upstream.orders) == ([], [])
 
 
@@ -210,7 +215,7 @@ async def test_a_call_that_outlives_the_grace_period_is_closed_as_unknown() -> N
     """Given up, never lost: the intent gets its closing record before the process ends."""
     log, upstream = MemoryLog(), HeldUpstream()
     gateway = pipeline(upstream, log)
-    task = asyncio.create_task(gateway.run(ANN, REQUEST, arrival("d1")))
+    task = asyncio.create_task(gateway.run(POLICIES, ANN, REQUEST, arrival=arrival("d1")))
     await upstream.called.wait()
     await gateway.stop(0)
     assert [closing.outcome for closing in log.closings()] == [Unknown("stopping")]
@@ -221,7 +226,7 @@ async def test_an_intent_that_became_durable_while_stopping_is_closed_as_not_sen
     """Between the intent and the send the signal came: certainly nothing left."""
     log, upstream = MemoryLog(gate=asyncio.Event()), PromptUpstream()
     gateway = pipeline(upstream, log)
-    task = asyncio.create_task(gateway.run(ANN, REQUEST, arrival("d1")))
+    task = asyncio.create_task(gateway.run(POLICIES, ANN, REQUEST, arrival=arrival("d1")))
     await asyncio.sleep(0)
     stopping = asyncio.create_task(gateway.stop(5))
     await asyncio.sleep(0)
@@ -242,11 +247,11 @@ async def test_a_repeat_joins_also_while_the_gateway_stops() -> None:
     """It is told the true outcome: "nothing was sent" would be untrue for it."""
     log, upstream = MemoryLog(), HeldUpstream()
     gateway = pipeline(upstream, log)
-    first = asyncio.create_task(gateway.run(ANN, REQUEST, arrival("d1")))
+    first = asyncio.create_task(gateway.run(POLICIES, ANN, REQUEST, arrival=arrival("d1")))
     await upstream.called.wait()
     stopping = asyncio.create_task(gateway.stop(5))
     await asyncio.sleep(0)
-    second = asyncio.create_task(gateway.run(ANN, REQUEST, arrival("d2")))
+    second = asyncio.create_task(gateway.run(POLICIES, ANN, REQUEST, arrival=arrival("d2")))
     await _until(lambda: bool(log.named("joined")))
     upstream.answer.set_result(Cancelled(200, 50))
     await stopping

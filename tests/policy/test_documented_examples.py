@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from gateway.cancel import Denial, Permit, Principal
 from gateway.policy.decide import decide
 from gateway.policy.load import load_policies
 from gateway.policy.rules import Policies
+from gateway.policy_tools.lint import IDS
 from gateway.read import Body, parse_cancel
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +52,24 @@ JUDGED = [
     ("docs/policies.md", 4, "billing", "count=1", False),
 ]
 
+SHOP = "workflowUrl=https%3A%2F%2Fshop.example.com%2Fapi%2F"
+ORDER = f"{SHOP}order{EXACT}"
+OFFICE, NIGHT = "2026-11-25T10:00:00+01:00", "2026-11-25T20:00:00+01:00"
+
+# (example of docs/policies.md, team, query, at, reason, rule that decides)
+JUDGED_IN_TIME = [
+    (5, "shop", ORDER, OFFICE, None, "shop/office-hours"),
+    (5, "shop", ORDER, NIGHT, None, None),
+    (5, "shop", ORDER, "2026-11-28T10:00:00+01:00", None, None),
+    (5, "shop", ORDER, "2026-12-21T10:00:00+01:00", None, "shop/freeze"),
+    (5, "shop", ORDER, "2027-01-04T10:00:00+01:00", None, "shop/office-hours"),
+    (6, "oncall", SHOP, OFFICE, "stuck orders", "incident/subtree"),
+    (6, "oncall", SHOP, OFFICE, None, "incident/why"),
+    (6, "shop", SHOP, OFFICE, "stuck orders", "incident/subtree"),
+    (6, "shop", SHOP, "2026-12-02T00:00:00+00:00", "stuck orders", "incident/exact-url"),
+    (6, "shop", ORDER, "2026-12-02T00:00:00+00:00", "one order", "incident/subtree"),
+]
+
 
 def examples(file: str) -> list[tuple[str, str]]:
     """Text and name of every whole policy in a document."""
@@ -72,6 +93,34 @@ def test_documented_policies_judge_as_the_page_says(
     assert isinstance(decision, Permit if permitted else Denial)
 
 
+@pytest.mark.parametrize(("index", "team", "query", "at", "reason", "rule"), JUDGED_IN_TIME)
+def test_documented_times_and_reasons_decide_as_the_page_says(
+    tmp_path: Path, index: int, team: str, query: str, at: str, reason: str | None, rule: str | None
+) -> None:
+    """The rule that decides at each instant, with and without a reason; no rule is a refusal."""
+    now_ms = int(dt.datetime.fromisoformat(at).timestamp() * 1000)
+    request = replace(parse_cancel(query.encode(), Body()), reason=reason)
+    decision = decide(loaded(tmp_path, "docs/policies.md", index), Principal(team, "k"), request, now_ms)
+    assert decision.rule == rule
+    assert isinstance(decision, Permit) is (rule in ("shop/office-hours", "incident/subtree"))
+
+
+def test_the_documented_exception_is_marked_as_the_page_says(tmp_path: Path) -> None:
+    """The record of a used exception reads as quoted, and one that changed nothing is not there."""
+    policies = loaded(tmp_path, "docs/policies.md", 6)
+    now_ms = int(dt.datetime.fromisoformat(OFFICE).timestamp() * 1000)
+    asked = [replace(parse_cancel(query.encode(), Body()), reason="r") for query in (SHOP, ORDER)]
+    used = [decide(policies, Principal("shop", "k"), request, now_ms).exceptions for request in asked]
+    assert used == [("incident/exact-url: shop (ticket OPS-4711)",), ()]
+    assert used[0][0] in (ROOT / "docs/policies.md").read_text()
+
+
+def test_every_lint_is_documented() -> None:
+    """Whoever reads an id finds its reason and fix on the page."""
+    page = (ROOT / "docs/policies.md").read_text()
+    assert [lint for lint in IDS if f"`{lint}`" not in page] == []
+
+
 @pytest.mark.parametrize(
     "query",
     [f"{BILLING}", "label=nightly", "workflowRunIds=wfr_1", f"{BILLING}pay%3Fx=1{EXACT}", f"{BILLING}pay{EXACT}"],
@@ -87,4 +136,5 @@ def test_the_documented_deny_holds_against_every_wider_spelling(tmp_path: Path, 
 def test_every_example_is_judged() -> None:
     """No whole policy stands in the documents without a row above."""
     found = {(file, index) for file in ("README.md", "docs/policies.md") for index in range(len(examples(file)))}
-    assert found == {(file, index) for file, index, *_ in JUDGED}
+    timed = {("docs/policies.md", index) for index, *_ in JUDGED_IN_TIME}
+    assert found == {(file, index) for file, index, *_ in JUDGED} | timed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -17,9 +18,11 @@ from gateway.policy.model import (
     Effect,
     Rule,
     RunIdCondition,
+    TeamException,
     UrlCondition,
     ValueCondition,
 )
+from gateway.windows import Hours, Window
 
 HEAD = "version: 1\nname: t\nteams: [a]\n"
 ALLOW = "  - {id: r, label: {any_of: [x]}}\n"
@@ -101,8 +104,29 @@ require:
     loaded = rules(text, tmp_path)
     assert [loaded["watched"].shadow, loaded["held"].shadow] == [True, False]
     assert loaded["watched"].teams == {"a"}
-    assert [loaded["watched"].excepted, loaded["held"].excepted] == [{"b", "c"}, {"b"}]
+    excepted = [{one.team for one in loaded[name].excepted} for name in ("watched", "held")]
+    assert excepted == [{"b", "c"}, {"b"}]
     assert loaded["held"].name == "t/held"
+
+
+def test_time_and_exceptions_become_their_types(tmp_path: Path) -> None:
+    """Windows, ends, exceptions with and without an end, and the demand for a reason."""
+    text = f"""{HEAD}except: [b]
+require:
+  - id: why
+    reason: true
+    during: {{days: [mon-wed, sun], hours: 22:00-06:00, zone: Europe/Berlin}}
+    until: 2026-12-31
+    except: [c, {{team: d, until: "2026-06-30T12:00:00+02:00", reason: an incident, ticket: OPS-1}}]
+"""
+    rule = rules(text, tmp_path)["why"]
+    assert rule.reason_required
+    assert rule.during == Window(ZoneInfo("Europe/Berlin"), frozenset((0, 1, 2, 6)), Hours(1320, 360))
+    assert rule.until_ms == 1_798_761_600_000
+    timed = TeamException("d", 1_782_813_600_000, "an incident", "OPS-1")
+    assert rule.excepted == (TeamException("b"), TeamException("c"), timed)
+    assert rule.at is not None
+    assert rule.at.line == 6
 
 
 NOT_IN_DENY = "in a deny only exact, prefix, any_of, within_last and selects exist"
@@ -207,6 +231,16 @@ REFUSED_RULES = {
     "float": ("require", "count: {max: 1e3}", "26: expected a whole number in plain digits, found '1e3'"),
     "number in quotes": ("require", 'count: {max: "50"}', "26: expected a whole number, found text '50'"),
     "count of none": ("require", "count: {cap: 0}", "26: expected 1 to 999999999, found 0"),
+    "reason in a deny": ("deny", "reason: true", "13: 'reason' is not allowed here"),
+    "reason in an allow": ("allow", "label: {any: true}, reason: true", "33: 'reason' is not allowed here"),
+    "reason turned off": ("require", "reason: false", "21: expected true, found 'false'"),
+    "hours without zone": ("deny", 'during: {hours: "09:00-17:00"}', "21: days and hours are those of a zone"),
+    "unknown zone": ("deny", "during: {days: [mon], zone: Europe/Berlni}", "41: 'Europe/Berlni': not a time zone: did"),
+    "end without offset": ("deny", "until: 2026-12-31T00:00:00", "20: '2026-12-31T00:00:00': expected a date"),
+    "no such end": ("deny", "until: 2026-02-29", "20: '2026-02-29': there is no such day"),
+    "exception for nobody": ("deny", "except: [{until: 2026-12-31}]", "22: the key 'team' is missing"),
+    "exception twice": ("deny", "except: [a, {team: a, until: 2026-12-31}]", "25: the same team stands in line 5"),
+    "exception with a typo": ("deny", "except: [{team: a, untill: 2026-12-31}]", "32: unknown key 'untill': did you"),
     "typo": ("require", "count: {max_cuont: 5}", "21: unknown key 'max_cuont': known are max, cap, any"),
     "duration without unit": ("allow", 'created: {within_last: "24"}', "36: '24': expected a duration"),
     "unknown kind": ("deny", "selects: [all]", "23: 'all': expected run_ids or filter or everything"),

@@ -16,9 +16,8 @@ from gateway.limits import Admission
 from gateway.outcome import Cancelled
 from gateway.pipeline import Arrival, Pipeline
 from gateway.policy.model import CreatedCondition
-from gateway.policy.rules import Policies
 from tests.pipeline.fakes import HeldUpstream, MemoryLog, StillClock
-from tests.pipeline.test_pipeline import ANN, REQUEST, RULE
+from tests.pipeline.test_pipeline import ANN, POLICIES, REQUEST
 
 KEY = b"qgk_ci_" + b"k" * 43
 HOUR_MS = 3_600_000
@@ -56,13 +55,12 @@ def test_a_minutes_requests_are_counted_by_a_clock_that_is_not_set() -> None:
 async def test_a_duration_is_never_negative() -> None:
     """The wall clock steps back an hour between intent and outcome; the duration is what passed."""
     clock, log, upstream = StillClock(), MemoryLog(), HeldUpstream()
-    policies = Policies((RULE,), "digest")
-    pipeline = Pipeline(policies=policies, upstream=upstream, upstream_url="https://up.example", audit=log, clock=clock)
+    pipeline = Pipeline(upstream=upstream, upstream_url="https://up.example", audit=log, clock=clock)
 
     async def there() -> bool:
         return False
 
-    running = asyncio.ensure_future(pipeline.run(ANN, REQUEST, Arrival("d1", "127.0.0.1", there)))
+    running = asyncio.ensure_future(pipeline.run(POLICIES, ANN, REQUEST, arrival=Arrival("d1", "127.0.0.1", there)))
     await upstream.called.wait()
     clock.wall_ms -= HOUR_MS
     clock.steady_s += 1.5

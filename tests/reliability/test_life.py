@@ -10,11 +10,17 @@ from pathlib import Path
 import pytest
 
 from gateway.asgi import _Exchange
+from gateway.authn import Authenticator
+from gateway.config import Limits
+from gateway.live import Live
 from gateway.outcome import Cancelled
+from gateway.pins import Pins
 from gateway.pipeline import Arrival, Settled
+from gateway.policy.rules import Policies
+from gateway.proxies import TrustedProxies
 from gateway.simulator.server import SimulatorServer
 from tests.pipeline.fakes import MemoryLog, PromptUpstream
-from tests.pipeline.test_pipeline import ANN, REQUEST, pipeline
+from tests.pipeline.test_pipeline import ANN, POLICIES, REQUEST, pipeline
 from tests.reliability.crash import strace
 from tests.reliability.waiting import findings, until
 from tests.support.gateway import Answer, RunningGateway, Setup
@@ -91,7 +97,9 @@ async def test_the_outcome_is_recorded_when_the_caller_cannot_be_asked_whether_h
     async def broken() -> bool:
         raise OSError(24, "Too many open files")
 
-    settled = await pipeline(PromptUpstream(), log).run(ANN, REQUEST, Arrival("d1", "127.0.0.1", broken))
+    settled = await pipeline(PromptUpstream(), log).run(
+        POLICIES, ANN, REQUEST, arrival=Arrival("d1", "127.0.0.1", broken)
+    )
     assert isinstance(settled, Settled)
     assert settled.outcome == Cancelled(200, 50)
     assert [(closing.outcome, closing.caller_gone) for closing in log.closings()] == [(Cancelled(200, 50), True)]
@@ -103,5 +111,7 @@ async def test_asking_whether_the_caller_is_there_never_fails() -> None:
     async def broken() -> dict:
         raise OSError(24, "Too many open files")
 
-    exchange = _Exchange({"type": "http", "headers": []}, broken, "d1", None)
+    nobody = Authenticator((), is_upstream_token=lambda digest: False)
+    live = Live(Policies((), "digest"), nobody, (), Pins(), Limits(), TrustedProxies(()))
+    exchange = _Exchange({"type": "http", "headers": []}, broken, "d1", None, live)
     assert await exchange.gone()

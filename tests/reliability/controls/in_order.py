@@ -24,8 +24,8 @@ IN_ORDER = (
         (
             Edit(
                 ASGI,
-                '                raise MalformedRequest("incomplete", "The body ended before its announced length.")\n',
-                "                return bytes(content)\n",
+                '            raise MalformedRequest("incomplete", "The body ended before its announced length.")\n',
+                "            return bytes(content)\n",
             ),
         ),
         ("tests/edge/test_whole_looking_bodies.py",),

@@ -1,0 +1,81 @@
+"""`explain`: the decision on a request and every rule's part in it; nothing is sent."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+
+from gateway.cancel import Denial, Permit, Principal
+from gateway.config import load_config
+from gateway.errors import MalformedRequest
+from gateway.policy.load import load_policies
+from gateway.policy.nearest import in_words
+from gateway.policy_tools.explain import Explanation, Part, explain
+from gateway.policy_tools.question import Question, from_line, instant_ms
+
+OK, FAILED = 0, 1
+SUBJECT = "explain"
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command."""
+    parser = subparsers.add_parser("explain", help="why a request would be allowed or refused; nothing is sent")
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration file")
+    parser.add_argument("--team", required=True, metavar="T", help="whose request it is")
+    parser.add_argument("request", metavar="REQUEST", help="'DELETE /v2/workflows/runs?…', or only the query")
+    parser.add_argument("--body", default="", metavar="JSON", help="the body, for clients that send one")
+    parser.add_argument("--reason", metavar="TEXT", help="the value of Gateway-Reason")
+    parser.add_argument("--at", type=_at, metavar="TIME", help="when, like 2026-03-29T01:30:00+01:00; default: now")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.set_defaults(run=run)
+
+
+def _at(text: str) -> int:
+    try:
+        return instant_ms(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the explanation and returns 0, whatever the decision; 1 if the gateway could not read the request."""
+    policies = load_policies(load_config(arguments.config).policies)
+    try:
+        request = from_line(arguments.request, body=arguments.body.encode(), reason=arguments.reason)
+    except (MalformedRequest, ValueError) as exc:
+        print(f"malformed: {exc}", file=sys.stderr)
+        return FAILED
+    now_ms = time.time_ns() // 1_000_000 if arguments.at is None else arguments.at
+    question = Question(Principal(arguments.team, SUBJECT), request, now_ms)
+    explanation = explain(policies, question)
+    if arguments.json:
+        print(orjson.dumps(explanation.members(), option=orjson.OPT_INDENT_2).decode())
+    else:
+        print("\n".join(lines(explanation)))
+    return OK
+
+
+def lines(explanation: Explanation) -> Iterator[str]:
+    """The explanation for people: the decision, then a line for each rule in the order of judgement."""
+    decision = explanation.decision
+    yield f"asked: {in_words(explanation.question.request.wire())}"
+    match decision:
+        case Permit(effective=effective):
+            yield f"permit by {decision.rule}: {in_words(effective.wire())}"
+        case Denial(reason=reason):
+            yield f"deny by {decision.rule or 'default'}: {reason}"
+    if decision.shadow is not None:
+        yield f"with shadow rules enforced: {decision.decided}, by {decision.shadow}"
+    for part in explanation.parts:
+        yield f"{'->' if part.decides else '  '} {part.effect:<7} {part.rule}{_said(part)}"
+
+
+def _said(part: Part) -> str:
+    words = f": {part.words}" if part.words else ""
+    lowered = f" (count {part.count_before} to {part.count_after})" if part.count_after < part.count_before else ""
+    return f" {'[shadow] ' if part.shadow else ''}{part.result}{words}{lowered}"

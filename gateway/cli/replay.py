@@ -1,0 +1,101 @@
+"""`replay`: what a candidate policy directory would have decided about the requests on record."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import orjson
+
+from gateway.audit.segment import chains_in
+from gateway.audit.verify import lines_of, parse_line
+from gateway.cli.audit import printable
+from gateway.policy.load import load_policies
+from gateway.policy.nearest import in_words
+from gateway.policy_tools.replay import Change, Members, Replay, replay
+
+OK, FAILED, USAGE = 0, 1, 2
+FAIL_ON = (Change.PERMIT_TO_DENY, Change.DENY_TO_PERMIT, "any")
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command."""
+    parser = subparsers.add_parser("replay", help="judge the requests on record by a candidate policy directory")
+    parser.add_argument("--policies", type=Path, required=True, metavar="NEW", help="the candidate directory")
+    parser.add_argument("--fail-on", choices=FAIL_ON, default=FAIL_ON[0], help="which change makes the exit code 1")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("paths", nargs="+", type=Path, metavar="AUDIT", help="an audit directory, or files of it")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Returns 1 if a decision would change as `--fail-on` says, or a line on record could not be judged again."""
+    policies = load_policies(arguments.policies)
+    try:
+        files = _segments(arguments.paths)
+    except ValueError as exc:
+        print(f"replay: {exc}", file=sys.stderr)
+        return USAGE
+    result = replay(policies, _records(files))
+    if arguments.json:
+        print(orjson.dumps(_members(result, policies.digest), option=orjson.OPT_INDENT_2).decode())
+    else:
+        print("\n".join(_lines(result)))
+    failing = result.totals.total() if arguments.fail_on == "any" else result.totals[Change(arguments.fail_on)]
+    return FAILED if failing or result.unread else OK
+
+
+def _segments(paths: Sequence[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise ValueError(f"{path}: no such file or directory")
+        members = sorted(path.iterdir()) if path.is_dir() else [path]
+        segments = [segment for files in chains_in(iter(members)).values() for _, segment in files]
+        if not segments:
+            raise ValueError(f"{path}: there is no file of an audit log (<chain>.<number>.jsonl)")
+        found += segments
+    return list(dict.fromkeys(found))
+
+
+def _records(files: Sequence[Path]) -> Iterator[tuple[str, Members | str]]:
+    for path in files:
+        for number, line in enumerate(lines_of(path), 1):
+            yield f"{path}:{number}", parse_line(line.removesuffix(b"\n"))
+
+
+def _lines(result: Replay) -> Iterator[str]:
+    for group, times in result.changes.most_common():
+        example = result.examples[group]
+        before, after = group.rule_before or "default", group.rule_after or "default"
+        yield printable(f"{group.change}  {group.team}  {before} -> {after}  {times} times")
+        yield printable(f"  such as {example.decision_id}: {in_words(example.asked)}")
+        if example.reason is not None:
+            yield printable(f"  {example.reason}")
+        elif example.effective_after is not None:
+            yield printable(f"  would be sent: {in_words(example.effective_after)}")
+    if result.more_changes:
+        yield f"and {result.more_changes} changes of further teams and rules"
+    for why, times in result.unread.most_common():
+        yield printable(f"{times} lines could not be judged again ({why}), first {result.unread_at[why]}")
+    changed = ", ".join(f"{change} {result.totals[change]}" for change in Change)
+    yield f"{result.judged} decisions judged again: {changed}; not judged: {result.unread.total()}"
+
+
+def _members(result: Replay, policy_digest: str) -> dict[str, object]:
+    return {
+        "judged": result.judged,
+        "totals": {change.value: result.totals[change] for change in Change},
+        "changes": [
+            {**asdict(group), "times": times, "example": asdict(result.examples[group])}
+            for group, times in result.changes.most_common()
+        ],
+        "more_changes": result.more_changes,
+        "not_judged": [
+            {"why": why, "times": times, "first": result.unread_at[why]} for why, times in result.unread.most_common()
+        ],
+        "policy_digest": policy_digest,
+    }

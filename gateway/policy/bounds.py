@@ -1,0 +1,119 @@
+"""What the conditions of a rule may say, field by field: declarations that read and describe them.
+
+An `allow` and a `require` hold by containment, a `deny` by possible overlap; each has only the conditions that have a
+meaning under it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from gateway import grammar
+from gateway.cancel import MAX_COUNT
+from gateway.document.fields import Bool, Int, Text, duration_field
+from gateway.document.nodes import Place
+from gateway.document.shapes import Key, ListOf, Present, Shape, may
+from gateway.errors import Problem
+from gateway.policy.model import (
+    Condition,
+    CountCondition,
+    CreatedCondition,
+    RunIdCondition,
+    UrlCondition,
+    ValueCondition,
+)
+
+RUN_IDS = "workflowRunIds"
+VALUE_FIELDS = {"label": grammar.key, "flowControlKey": grammar.key, "callerIp": grammar.ip_address}
+FILTERS = ("workflowUrl", *VALUE_FIELDS, "created")
+NOT_IN_DENY = "in a deny only exact, prefix, any_of, within_last and selects exist"
+_PATTERN_SIGNS = "*^$|\\{}()"
+
+
+def bounds() -> dict[str, Shape[Condition]]:
+    """The conditions of `allow` and `require`, by wire name."""
+    run_ids = {"max": may(Int(1, MAX_COUNT)), "prefix": may(distinct(Text(grammar.run_id_prefix)))}
+    created = {
+        "within_last": may(duration_field(), into="within_last_ms"),
+        "max_span": may(duration_field(), into="max_span_ms"),
+    }
+    return {
+        "workflowUrl": _bound(_url_condition, _url_lists()),
+        RUN_IDS: _bound(RunIdCondition, run_ids),
+        **{name: _bound(partial(_value_condition, name), _any_of(name)) for name in VALUE_FIELDS},
+        "created": _bound(CreatedCondition, created),
+    }
+
+
+def overlaps() -> dict[str, Shape[Condition]]:
+    """The conditions of `deny`, by wire name."""
+    return {
+        "workflowUrl": _overlap(_url_condition, _url_lists()),
+        RUN_IDS: _overlap(RunIdCondition, {"prefix": may(distinct(Text(grammar.run_id_prefix)))}),
+        **{name: _overlap(partial(_value_condition, name), _any_of(name)) for name in VALUE_FIELDS},
+        "created": _overlap(CreatedCondition, {"within_last": may(duration_field(), into="within_last_ms")}),
+    }
+
+
+def _url_lists() -> dict[str, Key]:
+    exact, prefix = _without_patterns(grammar.url), _without_patterns(grammar.policy_url_prefix)
+    return {"exact": may(distinct(Text(exact))), "prefix": may(distinct(Text(prefix)))}
+
+
+def _any_of(name: str) -> dict[str, Key]:
+    return {"any_of": may(distinct(Text(VALUE_FIELDS[name])))}
+
+
+def _bound(make: Callable[..., Condition], lists: dict[str, Key]) -> Shape[Condition]:
+    keys = lists | {"any": may(Bool(only_true=True)), "optional": may(Bool(only_true=True))}
+    return Shape(partial(_any_is_optional, make), keys, check=partial(_names_a_bound, (*lists, "any")))
+
+
+def _overlap(make: Callable[..., Condition], lists: dict[str, Key]) -> Shape[Condition]:
+    absent = {name: NOT_IN_DENY for name in ("max", "max_span", "any", "optional") if name not in lists}
+    return Shape(make, lists, check=partial(_names_a_bound, tuple(lists)), absent=absent)
+
+
+def count() -> Shape[CountCondition]:
+    """The bound on `count` in an `allow` or `require`."""
+    keys = {"max": may(Int(1, MAX_COUNT)), "cap": may(Int(1, MAX_COUNT)), "any": may(Bool(only_true=True))}
+    absent = {"optional": "count is no filter, every request has one"}
+    return Shape(CountCondition, keys, check=partial(_names_a_bound, tuple(keys)), absent=absent)
+
+
+def _any_is_optional(make: Callable[..., Condition], **bounds: object) -> Condition:
+    return make(**bounds | {"optional": True}) if "any" in bounds else make(**bounds)
+
+
+def _url_condition(*, exact: tuple[str, ...] = (), **others: object) -> Condition:
+    make: Callable[..., Condition] = UrlCondition
+    return make(exact=frozenset(exact), **others)
+
+
+def _value_condition(name: str, *, any_of: tuple[str, ...] = (), **others: object) -> Condition:
+    make: Callable[..., Condition] = ValueCondition
+    return make(name, any_of=frozenset(any_of), **others)
+
+
+def _without_patterns(parse: Callable[[str], str]) -> Callable[[str], str]:
+    def checked(text: str) -> str:
+        for sign in _PATTERN_SIGNS:
+            if sign in text:
+                raise ValueError(f"a policy URL is no pattern, and '{sign}' looks like one: use exact or prefix")
+        return parse(text)
+
+    return checked
+
+
+def _names_a_bound(bounds: tuple[str, ...], place: Place, present: Present) -> list[Problem]:
+    if "any" in present and len(present) > 1:
+        return [place.problem("'any' stands alone: it admits every value and implies optional")]
+    if present.keys().isdisjoint(bounds):
+        return [place.problem(f"the condition bounds nothing: write {' or '.join(bounds)}")]
+    return []
+
+
+def distinct(item: Text[str]) -> ListOf[str]:
+    """A list in which nothing stands twice."""
+    return ListOf(item, distinct={"value": str})

@@ -1,0 +1,270 @@
+"""What is accepted and still worth a sentence: each finding has an id, a reason and a fix, and never fails anything.
+
+A finding is silenced where it stands, with a reason: `# lint: ignore <id>: <reason>`, at the end of its line or in a
+line of its own above. Pure: files come in as text, time as Unix milliseconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import partial
+
+from gateway.document.nodes import Place
+from gateway.identity.expiry import ending
+from gateway.policy.bounds import FILTERS, RUN_IDS
+from gateway.policy.model import Effect, Rule, UrlCondition
+from gateway.policy.rules import Policies
+from gateway.policy_tools.conflicts import refuses_all
+from gateway.windows import instant
+
+IDS = {
+    "never-matches": "the rule can never match",
+    "always-refused": "another rule refuses all that this one allows",
+    "bare-host-prefix": "a prefix without a path is a whole host",
+    "cap-above-guardrail": "a smaller cap makes this one idle",
+    "team-without-allow": "a caller of a team that may do nothing",
+    "team-without-caller": "a team that nobody speaks for",
+    "owner-unchecked": "run IDs taken on trust",
+    "count-only": "a bound that upstream may ignore",
+    "passed": "an end that has passed",
+    "timeout-above-grace": "a call may be cut off at the end",
+    "key-expired": "a key that is no longer good",
+    "key-expires": "a key that is soon no longer good",
+    "silence-without-reason": "a silence says why",
+    "silence-unused": "a silence that silences nothing",
+}
+"""Every lint, by id, and what it is about."""
+
+_SILENCE = re.compile(r"#\s*lint:\s*ignore\b\s*(?P<id>[a-z-]*)\s*(?::\s*(?P<reason>.*?))?\s*$")
+
+Lines = Mapping[str, Sequence[str]]
+"""The lines of each file, by the name its places have."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Finding:
+    """One finding: where it stands, what is so, and what to do."""
+
+    place: Place
+    id: str
+    message: str
+    fix: str
+
+    def __str__(self) -> str:
+        place = self.place
+        return f"{place.file}:{place.line}:{place.column}: warning: {self.message} [{self.id}] {self.fix}"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who may speak for a team: a key with its last UTC day, or an issuer."""
+
+    name: str
+    team: str
+    at: Place
+    last: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the lints need of a configuration. `at` is where its deadlines are said."""
+
+    contract: str
+    callers: tuple[Caller, ...]
+    total_timeout_s: int
+    shutdown_grace_s: int
+    at: Place
+
+
+@dataclass(frozen=True, slots=True)
+class _Silence:
+    place: Place
+    id: str
+    reason: str | None
+    line: int
+    """The line that it speaks about."""
+
+
+def lint(policies: Policies, lines: Lines, summary: Summary, now_ms: int) -> tuple[Finding, ...]:
+    """Every finding that is not silenced, in the order of files."""
+    found = [*_of_rules(policies, summary, now_ms), *_of_callers(policies, lines, summary, now_ms)]
+    silences = [silence for file, text in lines.items() for silence in _silences(file, text)]
+    reasoned = {(one.place.file, one.line, one.id) for one in silences if one.reason}
+    kept = [one for one in found if (one.place.file, one.place.line, one.id) not in reasoned]
+    return tuple(sorted({*kept, *_of_silences(silences, found)}))
+
+
+def _of_rules(policies: Policies, summary: Summary, now_ms: int) -> Iterator[Finding]:
+    checks: list[Callable[[Rule], Iterable[Finding]]] = [
+        partial(_never_matches),
+        partial(_bare_host),
+        partial(_owner_unchecked),
+        partial(_passed, now_ms=now_ms),
+        partial(_count_only, contract=summary.contract),
+        partial(_cap_above, policies=policies),
+        partial(_always_refused, policies=policies),
+    ]
+    for rule in policies.rules:
+        for check in checks:
+            yield from check(rule)
+
+
+def _never_matches(rule: Rule) -> Iterator[Finding]:
+    at = _at(rule)
+    if rule.teams and "*" not in rule.teams and all(rule.never_about(team) for team in rule.teams):
+        yield Finding(at, "never-matches", f"{rule.name} excepts every team it is made for.", "Remove it.")
+    if rule.during is not None and rule.until_ms is not None:
+        begins = rule.during.from_ms
+        if begins is not None and begins >= rule.until_ms:
+            yield Finding(at, "never-matches", f"{rule.name} ends before its window opens.", "Correct until or during.")
+    if rule.effect is Effect.ALLOW and rule.selects is not None and _kind(rule) not in rule.selects:
+        message = f"{rule.name} names {_kind(rule)} conditions, and selects leaves {_kind(rule)} out."
+        yield Finding(at, "never-matches", message, f"Add {_kind(rule)} to selects, or leave selects out.")
+
+
+def _bare_host(rule: Rule) -> Iterator[Finding]:
+    url = rule.conditions.get("workflowUrl")
+    if rule.effect is Effect.DENY or not isinstance(url, UrlCondition):
+        return
+    for prefix in url.prefix:
+        if prefix.rstrip("/").count("/") == 2:
+            message = f"{rule.name} admits every workflow of {prefix}, also those that come later."
+            yield Finding(_at(rule), "bare-host-prefix", message, "Name the path below which they may be cancelled.")
+
+
+def _owner_unchecked(rule: Rule) -> Iterator[Finding]:
+    if rule.owner_unchecked:
+        message = f"{rule.name}: run IDs carry no owner, and this rule does not look the runs up."
+        yield Finding(_at(rule), "owner-unchecked", message, "Allow by workflowUrl, or keep the prefix to one team.")
+
+
+def _passed(rule: Rule, now_ms: int) -> Iterator[Finding]:
+    ends = [end for end in (rule.until_ms, rule.during.until_ms if rule.during else None) if end is not None]
+    if ends and min(ends) <= now_ms:
+        message = f"{rule.name} ended at {instant(min(ends))} and is as if absent."
+        yield Finding(_at(rule), "passed", message, "Remove the rule, or set a later end.")
+    for one in rule.excepted:
+        if one.until_ms is not None and one.until_ms <= now_ms:
+            message = f"{rule.name}: the exception of {one} ended at {instant(one.until_ms)}."
+            yield Finding(one.at or _at(rule), "passed", message, "Remove it, or set a later end.")
+
+
+def _count_only(rule: Rule, contract: str) -> Iterator[Finding]:
+    if contract != "2026-09" or rule.count is None or rule.count.ceiling is None or rule.effect is Effect.DENY:
+        return
+    by_filter = not rule.conditions.keys().isdisjoint(FILTERS)
+    if by_filter or (rule.effect is Effect.REQUIRE and RUN_IDS not in rule.conditions):
+        message = (
+            f"{rule.name} bounds a filter cancel by count alone; count is advisory under 2026-09, upstream may cancel "
+            "every run that matches."
+        )
+        yield Finding(
+            _at(rule), "count-only", message, "Keep the filter narrow: only a list of run IDs bounds exactly."
+        )
+
+
+def _cap_above(rule: Rule, policies: Policies) -> Iterator[Finding]:
+    if rule.effect is not Effect.ALLOW or rule.count is None or rule.count.cap is None:
+        return
+    for team in sorted(rule.teams):
+        for guard in policies.for_team(team).requires:
+            cap = guard.count.cap if guard.count is not None and _lasting(guard, team) else None
+            if cap is not None and cap < rule.count.cap:
+                message = f"{rule.name}: the cap {rule.count.cap} never counts, {guard.name} lowers to {cap}."
+                yield Finding(_at(rule), "cap-above-guardrail", message, f"Write at most {cap}.")
+                return
+
+
+def _always_refused(rule: Rule, policies: Policies) -> Iterator[Finding]:
+    if rule.effect is not Effect.ALLOW or rule.shadow:
+        return
+    guards = [_refusing(rule, policies, team) for team in sorted(rule.teams) if not rule.never_about(team)]
+    named = [guard for guard in guards if guard is not None]
+    if named and len(named) == len(guards):
+        message = f"{rule.name} allows nothing: {named[0].name} refuses every request that it admits."
+        yield Finding(_at(rule), "always-refused", message, f"Narrow {named[0].name}, or remove this rule.")
+
+
+def _refusing(rule: Rule, policies: Policies, team: str) -> Rule | None:
+    """The first rule that speaks about the team whenever the `allow` does, and refuses all of it."""
+    rules = policies.for_team(team)
+    guards = (guard for guard in (*rules.denies, *rules.requires) if _lasting(guard, team) and not guard.shadow)
+    return next((guard for guard in guards if refuses_all(guard, rule)), None)
+
+
+def _lasting(guard: Rule, team: str) -> bool:
+    """Whether the rule speaks about the team at all times."""
+    return guard.during is None and guard.until_ms is None and all(one.team != team for one in guard.excepted)
+
+
+def _of_callers(policies: Policies, lines: Lines, summary: Summary, now_ms: int) -> Iterator[Finding]:
+    if summary.total_timeout_s > summary.shutdown_grace_s:
+        message = (
+            f"upstream.total_timeout_s ({summary.total_timeout_s}) is above shutdown_grace_s "
+            f"({summary.shutdown_grace_s}): a call in flight at the end may be closed as unknown."
+        )
+        yield Finding(summary.at, "timeout-above-grace", message, "Raise shutdown_grace_s above it.")
+    for caller in summary.callers:
+        yield from _of_caller(caller, policies, now_ms)
+    spoken_for = {caller.team for caller in summary.callers}
+    for place, team in _team_places(policies, lines):
+        if team not in spoken_for:
+            message = f"Nobody can call as team {team}: no key and no issuer names it."
+            yield Finding(place, "team-without-caller", message, f"Make a key with 'keys new --team {team} --id …'.")
+
+
+def _of_caller(caller: Caller, policies: Policies, now_ms: int) -> Iterator[Finding]:
+    today = datetime.fromtimestamp(now_ms / 1000, UTC).date()
+    if (words := ending(caller.last, today)) is not None and caller.last is not None:
+        expired = caller.last < today
+        fix = "Remove it; 'keys new' makes another." if expired else "Make its successor with 'keys new' before."
+        yield Finding(caller.at, "key-expired" if expired else "key-expires", f"{caller.name}: {words}.", fix)
+    if not policies.for_team(caller.team).allows:
+        message = f"{caller.name}: no rule allows anything to team {caller.team}."
+        yield Finding(caller.at, "team-without-allow", message, "Write an allow for the team, or remove the caller.")
+
+
+def _team_places(policies: Policies, lines: Lines) -> Iterator[tuple[Place, str]]:
+    """Each team that a file names, at the line that names it first."""
+    seen: set[tuple[str, str]] = set()
+    for rule in policies.rules:
+        file = _at(rule).file
+        for team in sorted(rule.teams - {"*"}):
+            if (file, team) not in seen:
+                seen.add((file, team))
+                numbers = (number for number, text in enumerate(lines.get(file, ()), 1) if text.startswith("teams"))
+                yield Place(file, next(numbers, 1), 1), team
+
+
+def _silences(file: str, text: Sequence[str]) -> Iterator[_Silence]:
+    for number, line in enumerate(text, 1):
+        match = _SILENCE.search(line) if "#" in line else None
+        if match is None:
+            continue
+        about = number
+        # In a line of its own it speaks about the next line that is none.
+        while about <= len(text) and text[about - 1].lstrip().startswith("#"):
+            about += 1
+        yield _Silence(Place(file, number, match.start() + 1), match["id"], match["reason"], about)
+
+
+def _of_silences(silences: Iterable[_Silence], found: Sequence[Finding]) -> Iterator[Finding]:
+    standing = {(one.place.file, one.place.line, one.id) for one in found}
+    for silence in silences:
+        if not silence.reason:
+            message = "This silence gives no reason, so it silences nothing."
+            yield Finding(silence.place, "silence-without-reason", message, "Write '# lint: ignore <id>: <reason>'.")
+        elif (silence.place.file, silence.line, silence.id) not in standing:
+            known = "there is no such finding here" if silence.id in IDS else "there is no such lint"
+            yield Finding(silence.place, "silence-unused", f"Nothing is silenced: {known}.", "Remove the comment.")
+
+
+def _kind(rule: Rule) -> str:
+    return "run_ids" if RUN_IDS in rule.conditions else "filter"
+
+
+def _at(rule: Rule) -> Place:
+    return rule.at or Place("", 1, 1)

@@ -1,0 +1,98 @@
+"""What is judged when nothing is sent: a question in any of the ways that people and records write a request.
+
+All ways end in the one reader of requests, so nothing can be asked here that could not be asked of the gateway.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
+
+from gateway.cancel import REPEATABLE, CancelRequest, Decision, Principal
+from gateway.policy.decide import decide
+from gateway.policy.rules import Policies
+from gateway.read import NAMES, Body, parse_cancel
+
+METHOD, PATH = "DELETE", "/v2/workflows/runs"
+_REQUEST_LINE = re.compile(r"(?:(?P<method>[A-Z]+) +)?(?P<path>/[^ ?]*)(?:\?(?P<query>[^ ]*))?(?: HTTP/1\.[01])?")
+_QUERY = re.compile(r"\??(?P<query>[^ /?]*=[^ ]*)?")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:Z|[+-][0-9]{2}:[0-9]{2})")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One request to judge: whose it is, and when it comes (Unix milliseconds)."""
+
+    principal: Principal
+    request: CancelRequest
+    now_ms: int
+
+    def judged(self, policies: Policies) -> Decision:
+        """What the gateway would decide."""
+        return decide(policies, self.principal, self.request, self.now_ms)
+
+
+def from_line(text: str, *, body: bytes = b"", reason: str | None = None) -> CancelRequest:
+    """A request line (`DELETE /v2/workflows/runs?…`), a target, or only the query; `body` is JSON.
+
+    Raises:
+        MalformedRequest: the gateway would answer 400.
+        ValueError: it is no request line of a bulk cancel.
+    """
+    line = text.strip()
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is not None and ((match["method"] or METHOD) != METHOD or match["path"] != PATH):
+        raise ValueError(f"only {METHOD} {PATH} is judged; the gateway answers 404 or 405 to everything else")
+    match = match or _QUERY.fullmatch(line)
+    if match is None:
+        raise ValueError(f"expected a request line like '{METHOD} {PATH}?label=nightly', or only the query")
+    content_types = (b"application/json",) if body else ()
+    request = parse_cancel((match["query"] or "").encode(), Body(body, content_types))
+    return replace(request, reason=reason)
+
+
+def from_wire(members: Mapping[str, object], *, reason: str | None = None) -> CancelRequest:
+    """A request of its typed fields with the wire names, as the record has it in `asked`.
+
+    Raises:
+        MalformedRequest: the gateway would answer 400.
+        ValueError: a field has the wrong type, or stands beside others that say something else.
+    """
+    pairs = [(name, text) for name, value in members.items() for text in _texts(name, value)]
+    if "workflowRunIds" in members and "count" in members:
+        # The record says their number; in a request nothing stands beside run IDs.
+        pairs = [pair for pair in pairs if pair[0] != "count"]
+    request = parse_cancel("&".join(f"{name}={quote(text, safe='')}" for name, text in pairs).encode(), Body())
+    if members.get("count", request.count) != request.count:
+        raise ValueError("for run IDs count is their number")
+    return replace(request, reason=reason)
+
+
+def _texts(name: str, value: object) -> list[str]:
+    if name not in NAMES:
+        raise ValueError("a field has no name of this call")
+    if name in REPEATABLE:
+        values = value if isinstance(value, list | tuple) else [value]
+        if values and all(isinstance(text, str) for text in values):
+            return list(values)
+    elif name == "workflowUrlExactMatch" and type(value) is bool:
+        return [str(value).lower()]
+    elif name in ("fromDate", "toDate") and type(value) is int:
+        return [f"{value:013d}"]
+    elif name == "count" and type(value) is int:
+        return [str(value)]
+    raise ValueError(f"{name} has the wrong type")
+
+
+def instant_ms(text: str) -> int:
+    """A time as RFC 3339 writes it, always with its offset, in Unix milliseconds; raises ValueError."""
+    if not _TIME.fullmatch(text):
+        raise ValueError("expected a time with its offset, like 2026-03-29T01:30:00+01:00 or 2026-03-29T00:30:00Z")
+    try:
+        return (datetime.fromisoformat(text) - _EPOCH) // timedelta(milliseconds=1)
+    except (ValueError, OverflowError):
+        raise ValueError("there is no such time") from None

@@ -1,0 +1,168 @@
+"""What a candidate policy would have decided about the requests on record; streamed, in memory bounded by its groups.
+
+Recorded are typed requests, so each is judged again as it was asked, by whom and when. What cannot be rebuilt is
+counted and named.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from gateway.cancel import Decision, Denial, Permit, Principal
+from gateway.errors import MalformedRequest
+from gateway.policy.rules import Policies
+from gateway.policy_tools.question import Question, from_wire, instant_ms
+
+MAX_GROUPS = 10_000
+"""How many groups of changes are kept apart; further ones are counted together."""
+
+JUDGED_EVENTS = frozenset(("intent", "denied"))
+
+Members = Mapping[str, object]
+
+
+class Change(StrEnum):
+    """How a decision would change; `count` is a permit for another number of runs."""
+
+    PERMIT_TO_DENY = "permit-to-deny"
+    DENY_TO_PERMIT = "deny-to-permit"
+    COUNT = "count"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Changes of one kind, of one team, from one rule to another."""
+
+    change: Change
+    team: str
+    rule_before: str | None
+    rule_after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """The first request of a group: its decision, and what was asked with what effect before and after."""
+
+    decision_id: str
+    asked: Members
+    effective_before: Members | None
+    effective_after: Members | None
+    reason: str | None
+
+
+@dataclass(slots=True)
+class Replay:
+    """The count of everything seen; `unread` counts what could not be judged again by why, with its first place."""
+
+    judged: int = 0
+    changes: Counter[Group] = field(default_factory=Counter)
+    totals: Counter[Change] = field(default_factory=Counter)
+    examples: dict[Group, Example] = field(default_factory=dict)
+    more_changes: int = 0
+    unread: Counter[str] = field(default_factory=Counter)
+    unread_at: dict[str, str] = field(default_factory=dict)
+    max_groups: int = MAX_GROUPS
+
+    def changed(self, group: Group, example: Example) -> None:
+        """Counts one change."""
+        self.totals[group.change] += 1
+        if group not in self.changes and len(self.changes) >= self.max_groups:
+            self.more_changes += 1
+            return
+        self.changes[group] += 1
+        self.examples.setdefault(group, example)
+
+    def not_rebuilt(self, why: str, where: str) -> None:
+        """Counts one line that could not be judged again; `why` is a fixed word."""
+        self.unread[why] += 1
+        self.unread_at.setdefault(why, where)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One recorded decision, rebuilt."""
+
+    decision_id: str
+    question: Question
+    permitted: bool
+    rule: str | None
+    asked: Members
+    effective: Members
+
+
+class _NotRebuiltError(Exception):
+    """The record does not say what is needed; the text is a fixed word."""
+
+
+def replay(policies: Policies, records: Iterable[tuple[str, Members | str]], *, max_groups: int = MAX_GROUPS) -> Replay:
+    """Judges every recorded intent and denial again; each comes with its place, a line that is no record as text."""
+    result = Replay(max_groups=max_groups)
+    for where, members in records:
+        if isinstance(members, str):
+            result.not_rebuilt("not a record", where)
+        elif members.get("event") in JUDGED_EVENTS:
+            _judge_again(result, policies, members, where)
+    return result
+
+
+def _judge_again(result: Replay, policies: Policies, members: Members, where: str) -> None:
+    try:
+        recorded = rebuilt(members)
+    except _NotRebuiltError as exc:
+        result.not_rebuilt(str(exc), where)
+        return
+    result.judged += 1
+    decision = recorded.question.judged(policies)
+    change = _change(recorded, decision)
+    if change is not None:
+        group = Group(change, recorded.question.principal.team, recorded.rule, decision.rule)
+        result.changed(group, _example(recorded, decision))
+
+
+def rebuilt(members: Members) -> Recorded:
+    """The question that a record of an intent or denial answers, and its answer."""
+    decision_id, rule = members.get("decision_id"), members.get("rule")
+    if not isinstance(decision_id, str) or not (rule is None or isinstance(rule, str)):
+        raise _NotRebuiltError("no decision_id or rule")
+    if members.get("enforced") not in ("permit", "deny"):
+        raise _NotRebuiltError("no enforced decision")
+    asked, effective = members.get("asked"), members.get("effective")
+    if not isinstance(asked, Mapping) or not isinstance(effective, Mapping):
+        raise _NotRebuiltError("no asked or effective request")
+    return Recorded(decision_id, _question(members, asked), members["enforced"] == "permit", rule, asked, effective)
+
+
+def _question(members: Members, asked: Members) -> Question:
+    team, principal = members.get("team"), members.get("principal")
+    if not isinstance(team, str) or not isinstance(principal, str) or not principal.startswith(f"{team}/"):
+        raise _NotRebuiltError("no team or principal")
+    reason = members.get("reason")
+    try:
+        now_ms = instant_ms(str(members.get("ts")))
+        request = from_wire(asked, reason=reason if isinstance(reason, str) else None)
+    except (MalformedRequest, ValueError) as exc:
+        raise _NotRebuiltError("the request or its time cannot be read") from exc
+    if request.wire() != dict(asked):
+        raise _NotRebuiltError("the request reads as another one")
+    return Question(Principal(team, principal.removeprefix(f"{team}/")), request, now_ms)
+
+
+def _change(recorded: Recorded, decision: Decision) -> Change | None:
+    if not isinstance(decision, Permit):
+        return Change.PERMIT_TO_DENY if recorded.permitted else None
+    if not recorded.permitted:
+        return Change.DENY_TO_PERMIT
+    return Change.COUNT if decision.effective.wire() != dict(recorded.effective) else None
+
+
+def _example(recorded: Recorded, decision: Decision) -> Example:
+    return Example(
+        recorded.decision_id,
+        recorded.asked,
+        recorded.effective if recorded.permitted else None,
+        decision.effective.wire() if isinstance(decision, Permit) else None,
+        decision.reason if isinstance(decision, Denial) else None,
+    )

@@ -1,0 +1,197 @@
+"""New policies, callers and limits while serving: parse -> schema -> cases -> swap in one step, or nothing changes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from gateway.audit.record import Members, reload_members
+from gateway.authn import Authenticator
+from gateway.config import Config, load_config
+from gateway.credential import TokenHolder
+from gateway.errors import InvalidConfiguration, Problem
+from gateway.identity.tokens import TokenVerifier
+from gateway.live import Current, Live
+from gateway.pins import Pins, pin
+from gateway.policy.load import load_policies
+from gateway.policy.rules import Policies
+from gateway.policy_tools.cases import check_cases
+from gateway.proxies import TrustedProxies
+from gateway.watch import EVERY_S, Fingerprint, NewsLog, fingerprint, fingerprints
+
+Cause = Literal["signal", "change"]
+Look = tuple[Fingerprint, tuple[tuple[str, Fingerprint], ...] | None]
+"""What the configuration file and the files of the policy directory look like, without reading them."""
+
+AT_START = ("listen", "socket_mode", "tls", "health", "upstream", "audit", "shutdown_grace_s")
+"""The keys of the configuration that count at the start alone."""
+
+
+class NotePort(Protocol):
+    """What a reload needs of the audit log."""
+
+    async def note(self, event: str, members: Members) -> None:
+        """Records something that needs no receipt; never raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The configuration file, and what the files looked like before they were read."""
+
+    path: Path
+    seen: Look
+
+
+def look(file: Path, directory: Path) -> Look:
+    """How the files are now."""
+    return fingerprint(file), fingerprints(directory)
+
+
+def checked_policies(directory: Path) -> Policies:
+    """The policies of a directory whose own cases hold. Raises: InvalidConfiguration."""
+    policies = load_policies(directory)
+    check_cases(directory, policies)
+    return policies
+
+
+def make_live(config: Config, policies: Policies, *, token: TokenHolder, before: Pins) -> Live:
+    """Everything of a configuration that can change while serving; `before` is what key sets are taken over from.
+
+    Raises: InvalidConfiguration: a key is the upstream token, or an issuer's keys cannot be used.
+    """
+    if any(token.is_upstream_token(key.digest) for key in config.keys):
+        raise InvalidConfiguration([config.upstream.token.at.problem("a caller's key is the upstream token itself")])
+    pins = pin(config.issuers, before)
+    tokens = TokenVerifier(pins.issuers)
+    authenticator = Authenticator(config.keys, is_upstream_token=token.is_upstream_token, tokens=tokens)
+    return Live(policies, authenticator, config.keys, pins, config.limits, TrustedProxies(config.trusted_proxies))
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What came of reading everything anew: something to serve, or problems with `stage`; and the policies' digest."""
+
+    digest: str | None
+    stage: str
+    problems: tuple[Problem, ...] = ()
+    config: Config | None = None
+    live: Live | None = None
+
+
+class Reloader:
+    """Reads everything anew on SIGHUP and when a file has changed. Whatever fails, the last good one stays."""
+
+    def __init__(
+        self,
+        files: Files,
+        config: Config,
+        *,
+        current: Current,
+        token: TokenHolder,
+        audit: NotePort,
+        log: NewsLog,
+    ) -> None:
+        self._file = files.path
+        self._started = config
+        self._directory = config.policies
+        self._seen: Look | None = files.seen
+        self._last: Look | None = None
+        self._pending: Cause | None = None
+        self._refused: str | None = None
+        self._at_start_changed: tuple[str, ...] = ()
+        self._current = current
+        self._token = token
+        self._audit = audit
+        self._log = log
+
+    @property
+    def degraded(self) -> bool:
+        """Whether what is served is not what the files say, because they were refused."""
+        return self._refused is not None
+
+    def notices(self) -> list[str]:
+        """What operators have to know of it."""
+        found = [self._refused] if self._refused is not None else []
+        if self._at_start_changed:
+            found.append(
+                f"changed in {self._file} and in use only after a restart: {', '.join(self._at_start_changed)}"
+            )
+        return found
+
+    async def run(self, asked: asyncio.Event) -> None:
+        """Looks every second, and at once when `asked`; ends by being cancelled."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(EVERY_S):
+                    await asked.wait()
+            signal = asked.is_set()
+            asked.clear()
+            seen = await asyncio.to_thread(self._look)
+            # Two equal looks: who writes several files, or one slowly, is let finish.
+            settled, self._last = seen == self._last, seen
+            if signal:
+                await self._reload("signal", seen)
+            elif settled and seen != self._seen:
+                await self._reload(self._pending or "change", seen)
+
+    def _look(self) -> Look:
+        return look(self._file, self._directory)
+
+    async def _reload(self, cause: Cause, seen: Look) -> None:
+        read = await asyncio.to_thread(self._read)
+        if await asyncio.to_thread(self._look) != seen:
+            # Half of one state and half of the next was perhaps read, so it is read again when it rests.
+            self._seen, self._pending = None, cause
+            return
+        self._seen, self._pending = seen, None
+        old_digest = self._current.live.policies.digest
+        if read.live is not None and read.config is not None:
+            self._swap(read.live, read.config)
+        else:
+            self._refused = _sentence(read)
+        problems = [str(problem) for problem in read.problems]
+        members = reload_members(cause, old_digest=old_digest, new_digest=read.digest, problems=problems)
+        await self._audit.note("reload", members)
+        # A log that cannot be written to stops no reload.
+        with contextlib.suppress(OSError):
+            self._tell(members)
+
+    def _read(self) -> _Read:
+        digest, stage = None, "the configuration"
+        try:
+            config = load_config(self._file)
+            self._directory, stage = config.policies, "the policies"
+            policies = load_policies(config.policies)
+            digest, stage = policies.digest, "the policies' cases"
+            check_cases(config.policies, policies)
+            stage = "the callers"
+            live = make_live(config, policies, token=self._token, before=self._current.live.pins)
+        except InvalidConfiguration as exc:
+            return _Read(digest, stage, tuple(sorted(exc.problems)))
+        except Exception as fault:  # noqa: BLE001 - whatever is wrong, the last good one stays
+            unforeseen = Problem(str(self._file), 1, 1, f"{stage} cannot be used: {type(fault).__name__}")
+            return _Read(digest, stage, (unforeseen,))
+        return _Read(digest, stage, config=config, live=live)
+
+    def _swap(self, live: Live, config: Config) -> None:
+        self._current.swap(live)
+        self._refused = None
+        self._at_start_changed = tuple(
+            name for name in AT_START if getattr(config, name) != getattr(self._started, name)
+        )
+
+    def _tell(self, members: Members) -> None:
+        if members["outcome"] == "applied":
+            self._log.info("reload_applied", **members, restart_needed=list(self._at_start_changed))
+        else:
+            self._log.error("reload_refused", **members)
+
+
+def _sentence(read: _Read) -> str:
+    """For a page that needs no key: what is refused and where to look, without a word of a rule."""
+    first, more = read.problems[0], len(read.problems) - 1
+    place = f"{first.file}:{first.line}:{first.column}" + (f" and {more} more" if more else "")
+    return f"a reload was refused for {read.stage} ({place}), the last good one stays; the log says why: reload_refused"

@@ -1,0 +1,103 @@
+"""When a rule holds: wall-clock days and hours of a zone, and spans between two instants. Pure: the time is passed in.
+
+Hours are what a clock on the wall of that zone shows. An hour that the clock skips has no instants; one that it shows
+twice counts both times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+from zoneinfo import ZoneInfo
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+EVERY_DAY = frozenset(range(len(DAYS)))
+DAY_MINUTES = 24 * 60
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """From one minute of the day up to another, the end not counted; an end before the start is on the next day."""
+
+    start: int
+    end: int
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.start < DAY_MINUTES and 0 <= self.end <= DAY_MINUTES):
+            raise ValueError("hours lie between 00:00 and 24:00")
+        if self.start == self.end:
+            raise ValueError("the hours end where they begin: for a whole day write 00:00-24:00")
+
+    def __str__(self) -> str:
+        return f"{_clock(self.start)}-{_clock(self.end)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """When it is open: within the days and hours of `zone`, and from `from_ms` until before `until_ms`.
+
+    `days` are numbers from Monday, 0. What is None does not bound; a window is open while every bound holds.
+    """
+
+    zone: ZoneInfo | None = None
+    days: frozenset[int] = EVERY_DAY
+    hours: Hours | None = None
+    from_ms: int | None = None
+    until_ms: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.zone is None and (self.hours is not None or self.days != EVERY_DAY):
+            raise ValueError("days and hours need a zone")
+        if self.from_ms is not None and self.until_ms is not None and self.from_ms >= self.until_ms:
+            raise ValueError("the window ends before it begins")
+
+    def open_at(self, now_ms: int) -> bool:
+        """Whether the rule holds at this instant, in Unix milliseconds."""
+        if self.from_ms is not None and now_ms < self.from_ms:
+            return False
+        if self.until_ms is not None and now_ms >= self.until_ms:
+            return False
+        return self.zone is None or self._shown_by(datetime.fromtimestamp(now_ms // 1000, self.zone))
+
+    def _shown_by(self, local: datetime) -> bool:
+        minute, day = local.hour * 60 + local.minute, local.weekday()
+        if self.hours is None:
+            return day in self.days
+        if self.hours.start < self.hours.end:
+            return day in self.days and self.hours.start <= minute < self.hours.end
+        # A night belongs to the day it begins on.
+        if minute >= self.hours.start:
+            return day in self.days
+        return minute < self.hours.end and (day - 1) % len(DAYS) in self.days
+
+    def words(self) -> str:
+        """The window in plain words, to stand behind *during*."""
+        parts = []
+        if self.days != EVERY_DAY:
+            parts.append(_days(self.days))
+        if self.hours is not None:
+            parts.append(str(self.hours))
+        if self.zone is not None:
+            parts.append(self.zone.key)
+        if self.from_ms is not None:
+            parts.append(f"from {instant(self.from_ms)}")
+        if self.until_ms is not None:
+            parts.append(f"until {instant(self.until_ms)}")
+        return " ".join(parts)
+
+
+def instant(milliseconds: int) -> str:
+    """Unix milliseconds as a person reads them, in UTC: `2026-12-20T00:00:00+00:00`."""
+    return datetime.fromtimestamp(milliseconds // 1000, UTC).isoformat()
+
+
+def _clock(minute: int) -> str:
+    return f"{minute // 60:02d}:{minute % 60:02d}"
+
+
+def _days(days: Iterable[int]) -> str:
+    """The days as a file would name them: runs of them as `mon-fri`."""
+    runs = [[day for _, day in run] for _, run in groupby(enumerate(sorted(days)), key=lambda pair: pair[1] - pair[0])]
+    return ", ".join(DAYS[run[0]] if len(run) == 1 else f"{DAYS[run[0]]}-{DAYS[run[-1]]}" for run in runs)

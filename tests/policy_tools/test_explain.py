@@ -1,0 +1,135 @@
+"""An explanation is the decision, and its parts imply it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.cancel import ByRunIds, CancelRequest, EveryRun, Permit
+from gateway.policy.decide import decide
+from gateway.policy.model import CountCondition, Effect, Rule, TeamException, UrlCondition
+from gateway.policy_tools.explain import Explanation, explain, implied
+from gateway.policy_tools.question import Question
+from gateway.windows import Window, instant
+from tests.core.rules import API, allow, label, rule, urls
+from tests.core.strategies import NOW_MS, TEAM, counted, fitting, policies, requests, rule_sets
+
+
+@st.composite
+def explained(draw: st.DrawFn) -> tuple[tuple[Rule, ...], CancelRequest]:
+    """Rules of which some are in shadow mode, and a request that mostly fits one of the allows."""
+    rules = tuple(replace(each, shadow=draw(st.integers(0, 4)) == 0) for each in draw(rule_sets()))
+    made_for = draw(st.sampled_from([each for each in rules if each.effect is Effect.ALLOW]))
+    return rules, draw(st.one_of(requests(), fitting(made_for), fitting(made_for)))
+
+
+def explanation(request: CancelRequest, *rules: Rule) -> Explanation:
+    return explain(policies(*rules), Question(TEAM, request, NOW_MS))
+
+
+@given(explained())
+def test_the_explained_decision_is_the_judgement(case: tuple[tuple[Rule, ...], CancelRequest]) -> None:
+    """The verdict of an explanation is that of `decide`, in every member."""
+    rules, request = case
+    assert explanation(request, *rules).decision == decide(policies(*rules), TEAM, request, NOW_MS)
+
+
+@given(explained())
+def test_the_parts_imply_the_decision(case: tuple[tuple[Rule, ...], CancelRequest]) -> None:
+    """From the enforced parts alone follow the rule that decides and the count that is permitted."""
+    rules, request = case
+    found = explanation(request, *rules)
+    decision = found.decision
+    permitted = decision.effective.count if isinstance(decision, Permit) else None
+    assert implied(found.parts) == (decision.rule, permitted)
+
+
+@given(explained())
+def test_the_parts_with_shadow_rules_counted_imply_what_was_decided(
+    case: tuple[tuple[Rule, ...], CancelRequest],
+) -> None:
+    """`decided` is what the parts amount to once no rule is in shadow mode."""
+    rules, request = case
+    found = explanation(request, *rules)
+    _, permitted = implied([replace(part, shadow=False) for part in found.parts])
+    assert found.decision.decided == ("deny" if permitted is None else "permit")
+
+
+@given(explained())
+def test_every_rule_has_one_part(case: tuple[tuple[Rule, ...], CancelRequest]) -> None:
+    """No rule about the team is left out, and the one that decides is marked."""
+    rules, request = case
+    found = explanation(request, *rules)
+    assert sorted(part.rule for part in found.parts) == sorted(each.name for each in rules)
+    assert [part.rule for part in found.parts if part.decides] == [found.decision.rule] * (
+        found.decision.rule is not None
+    )
+
+
+@given(explained())
+def test_what_did_not_hold_is_said(case: tuple[tuple[Rule, ...], CancelRequest]) -> None:
+    """A rule that refuses or does not admit has words; any other has none."""
+    rules, request = case
+    for part in explanation(request, *rules).parts:
+        against = part.holds is (part.effect is Effect.DENY)
+        assert bool(part.words) is (against or part.aside)
+        assert not (part.aside and part.reached)
+
+
+def test_the_count_is_followed_from_rule_to_rule() -> None:
+    """Each cap lowers what the one before left; a rule in shadow mode shows its cap and changes nothing."""
+    require = [rule(Effect.REQUIRE, name, CountCondition(cap=cap)) for name, cap in (("a", 80), ("b", 60), ("c", 70))]
+    require[1] = replace(require[1], shadow=True)
+    own = allow("own", CountCondition(cap=50), workflowUrl=UrlCondition(frozenset((API,))))
+    found = explanation(counted(urls(API), 100), *require, own)
+    assert [(part.count_before, part.count_after) for part in found.parts] == [(100, 80), (80, 60), (80, 70), (70, 50)]
+
+
+def test_what_did_not_hold_is_named_by_its_field() -> None:
+    """The words name the condition, or the field that the rule does not speak about."""
+    labelled = allow("labelled", workflowUrl=UrlCondition(frozenset((API,))), label=label("nightly"))
+    other = allow("other", flowControlKey=label("nightly"))
+    found = explanation(counted(urls(API), 1), labelled, other)
+    assert [part.words for part in found.parts] == ["label: nightly", "the rule does not mention workflowUrl"]
+
+
+def test_a_rule_that_does_not_speak_now_is_set_aside_with_the_reason() -> None:
+    """Past its end, outside its window, or for an excepted team, a rule changes nothing and says why."""
+    ended = replace(rule(Effect.DENY, "a"), until_ms=NOW_MS)
+    closed = replace(rule(Effect.DENY, "b"), during=Window(from_ms=NOW_MS + 1000))
+    excepts = replace(rule(Effect.DENY, "c"), excepted=(TeamException(TEAM.team, ticket="OPS-1"),))
+    own = allow("own", workflowUrl=UrlCondition(frozenset((API,))))
+    found = explanation(counted(urls(API), 1), ended, closed, excepts, own)
+    assert isinstance(found.decision, Permit)
+    assert [part.result for part in found.parts] == ["set aside", "set aside", "admitted", "set aside"]
+    assert [part.words for part in found.parts if part.aside] == [
+        f"it ended at {instant(NOW_MS)}",
+        f"it holds only during from {instant(NOW_MS + 1000)}",
+        "it excepts billing (ticket OPS-1)",
+    ]
+    assert found.members()["exceptions"] == ["p/c: billing (ticket OPS-1)"]
+
+
+def test_a_deny_that_only_may_match_says_so() -> None:
+    """A field that the request leaves out overlaps everything; the words name it."""
+    deny = rule(Effect.DENY, label=label("prod"))
+    found = explanation(counted(ByRunIds(("wfr_1",)), 1), deny)
+    assert found.parts[0].words == "label: prod (the request does not say label, so it may)"
+    assert found.parts[0].result == "matched"
+
+
+def test_everything_is_admitted_by_no_rule() -> None:
+    """The words say that nothing was named."""
+    found = explanation(CancelRequest(EveryRun(), 1), allow(label=label("x")))
+    assert found.parts[0].words == "the request names nothing that selects"
+
+
+def test_a_bounded_explanation_keeps_the_rule_that_decides() -> None:
+    """Where parts are left out they are counted, and the deciding one is not among them."""
+    rules = [allow(f"r{number}", label=label(f"l{number}")) for number in range(9)]
+    found = explanation(CancelRequest(urls(API), 1), *rules, allow("z", workflowUrl=UrlCondition(frozenset((API,)))))
+    members = found.members(most=1)
+    assert [part["rule"] for part in members["rules"]] == ["p/z"]  # type: ignore[attr-defined]
+    assert members["left_out"] == 9

@@ -1,0 +1,194 @@
+"""`explain` for operators and `POST /gateway/v1/explain` for callers: the gateway's own decision, and nothing sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.cli.configs import CONFIG, write
+from tests.cli.running import command
+from tests.support.gateway import Answer, RunningGateway, Setup
+
+NOWHERE = "http://127.0.0.1:9"
+"""Nothing listens there: what is sent comes back as unreachable."""
+
+INVOICE = "workflowUrl=https%3A%2F%2Fbilling.example.com%2Fapi%2Finvoice&workflowUrlExactMatch=true"
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    """A gateway with the shipped policies."""
+    with RunningGateway(Setup(NOWHERE, tmp_path_factory.mktemp("explain"))) as running:
+        yield running
+
+
+def asked(
+    gateway: RunningGateway, question: object, *, team: str | None = "billing", headers: Mapping[str, str] = JSON
+) -> Answer:
+    """The answer to a question."""
+    body = question if isinstance(question, bytes) else json.dumps(question).encode()
+    return gateway.request("POST", "/gateway/v1/explain", team=team, body=body, headers=headers)
+
+
+@pytest.mark.parametrize("line", [f"DELETE /v2/workflows/runs?{INVOICE}", INVOICE, f"?{INVOICE}"])
+def test_a_caller_learns_what_would_be_sent(gateway: RunningGateway, line: str) -> None:
+    """The decision, what is left of the count, and the part of every rule about its team."""
+    answer = asked(gateway, {"request": line})
+    members = answer.json()
+    assert (answer.status, members["enforced"], members["rule"]) == (200, "permit", "billing/own-workflows")
+    assert members["effective"] == {
+        "workflowUrl": ["https://billing.example.com/api/invoice"], "workflowUrlExactMatch": True, "count": 50
+    }  # fmt: skip
+    rules = members["rules"]
+    assert isinstance(rules, list)
+    results = {part["rule"]: part["result"] for part in rules}
+    assert results == {
+        "guardrails/everything": "no match", "guardrails/count-cap": "held", "guardrails/exact-url": "held",
+        "billing/own-workflows": "admitted", "billing/own-runs": "not admitted",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("query", "team"),
+    [
+        ("count=100", "billing"), ("label=x", "billing"), (INVOICE + "&label=weekly", "billing"),
+        (INVOICE, "search"), ("workflowRunIds=wfr_billing_1", "search"),
+    ],
+)  # fmt: skip
+def test_an_explained_refusal_is_the_refusal(gateway: RunningGateway, query: str, team: str) -> None:
+    """Rule, sentence and nearest are those that the cancel itself would be answered with."""
+    explained = asked(gateway, {"request": query}, team=team).json()
+    refused = gateway.cancel(query, team=team).json()
+    assert (explained["enforced"], explained["rule"]) == ("deny", refused["rule"])
+    assert (explained["reason"], explained["nearest"]) == (refused["error"], refused.get("nearest"))
+
+
+def test_a_question_is_recorded_and_never_sent(gateway: RunningGateway) -> None:
+    """The record has `explained` with its decision, and no intent."""
+    before = len(gateway.records("intent"))
+    answer = asked(gateway, {"request": INVOICE, "reason": "may I?"})
+    [record] = [
+        each for each in gateway.records("explained") if each["decision_id"] == answer.headers["gateway-decision"]
+    ]
+    assert (record["decision"], record["enforced"], record["rule"]) == ("permit", "permit", "billing/own-workflows")
+    assert (record["principal"], record["reason"]) == ("billing/billing-key", "may I?")
+    assert "orders" not in record
+    assert len(gateway.records("intent")) == before
+
+
+def test_a_caller_sees_only_rules_about_its_own_team(gateway: RunningGateway) -> None:
+    """The names and words of another team's rules are nowhere in the answer."""
+    body = asked(gateway, {"request": "label=x"}, team="search").body
+    assert b"search/named-runs" in body
+    assert b"billing" not in body
+
+
+def test_a_body_in_question_is_read_as_a_body(gateway: RunningGateway) -> None:
+    """As an object or as text, with the dialect of older clients."""
+    for body in ({"workflowRunIds": ["wfr_billing_1"]}, '{"workflowRunIds": ["wfr_billing_1"]}'):
+        members = asked(gateway, {"request": "DELETE /v2/workflows/runs", "body": body}).json()
+        assert (members["enforced"], members["rule"]) == ("permit", "billing/own-runs")
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        b"", b"[]", b"{", b'{"request": "label=a", "request": "label=b"}', {}, {"request": 1},
+        {"request": "label=a", "team": "search"}, {"request": "label=a", "reason": 5},
+        {"request": "label=a", "body": []},
+        {"request": "Label=a"}, {"request": "GET /v2/workflows/runs"}, {"request": "DELETE /v2/messages"},
+        {"request": "label=a", "body": {}}, {"request": "label=a", "reason": "x\ny"}, {"request": "label=\ud800"},
+        {"request": "", "body": '{"workflowRunIds": ["a"], "workflowRunIds": ["b"]}'},
+    ],
+)  # fmt: skip
+def test_a_question_that_cannot_be_read_in_one_way_is_malformed(gateway: RunningGateway, question: object) -> None:
+    """A question is read as strictly as a cancel."""
+    answer = asked(gateway, question)
+    assert (answer.status, answer.json()["code"]) == (400, "malformed_request")
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "text/plain"}, JSON | {"Content-Encoding": "gzip"}])
+def test_a_question_is_plain_json(gateway: RunningGateway, headers: dict[str, str]) -> None:
+    """Nothing is guessed from the bytes."""
+    assert asked(gateway, {"request": "label=a"}, headers=headers).status == 400
+
+
+def test_the_path_is_closed_to_strangers_and_to_other_methods(gateway: RunningGateway) -> None:
+    """Without a key 401, with one 405 for another method, 400 for a query and 404 for another spelling."""
+    assert asked(gateway, {"request": "label=a"}, team=None).status == 401
+    wrong = gateway.request("DELETE", "/gateway/v1/explain")
+    assert (wrong.status, wrong.headers["allow"]) == (405, "POST")
+    assert gateway.request("POST", "/gateway/v1/explain?x=y", body=b"{}", headers=JSON).status == 400
+    assert gateway.request("POST", "/gateway/v1/explain/", body=b"{}", headers=JSON).status == 404
+
+
+def test_the_limits_of_a_cancel_hold_for_a_question(tmp_path: Path) -> None:
+    """Too many IDs are 413, and questions count among the requests of a principal."""
+    limits = "{max_run_ids: 2, per_principal: {in_flight: 4, requests_per_minute: 2}}"
+    with RunningGateway(Setup(NOWHERE, tmp_path / "gateway", limits=limits)) as running:
+        body = {"workflowRunIds": ["a", "b", "c"]}
+        assert asked(running, {"request": "", "body": body}).status == 413
+        assert asked(running, {"request": "label=a"}).status == 200
+        assert asked(running, {"request": "label=a"}).status == 429
+
+
+def explained(config: Path, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of `explain`."""
+    done = command("explain", "--config", str(config), "--team", "billing", *arguments)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_an_operator_sees_every_rules_part(tmp_path: Path) -> None:
+    """The rule that decides is marked, and the count is followed."""
+    config = write(tmp_path, config=CONFIG)
+    url = "https://billing.example.com/api/invoice"
+    code, out, err = explained(config, INVOICE)
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        f"asked: workflowUrl {url}; workflowUrlExactMatch=true; count 100",
+        f"permit by billing/own: workflowUrl {url}; workflowUrlExactMatch=true; count 50",
+        "-> allow   billing/own admitted (count 100 to 50)",
+    ]
+
+
+def test_an_operator_sees_why_not(tmp_path: Path) -> None:
+    """A refusal is explained with exit code 0: the question was answered."""
+    code, out, _ = explained(write(tmp_path), "label=nightly")
+    assert code == 0
+    assert "deny by default: No rule of your team allows this request." in out
+    assert "   allow   billing/own not admitted: the rule does not mention label" in out
+
+
+def test_json_has_the_same_members_as_the_answer_to_a_caller(tmp_path: Path, gateway: RunningGateway) -> None:
+    """Operators and callers read one format."""
+    code, out, _ = explained(write(tmp_path), "--json", "--body", '{"workflowRunIds": ["a"]}', "")
+    assert code == 0
+    assert json.loads(out).keys() == asked(gateway, {"request": "label=a"}).json().keys()
+
+
+def test_the_time_is_given_or_now(tmp_path: Path) -> None:
+    """`--at` judges a window at any time."""
+    policy = "version: 1\nname: billing\nteams: [billing]\nallow:\n  - {id: recent, created: {within_last: 1h}}\n"
+    config = write(tmp_path, policy=policy)
+    query = "fromDate=1767268800000"
+    assert "permit by billing/recent" in explained(config, "--at", "2026-01-01T12:30:00Z", query)[1]
+    assert "deny by default" in explained(config, "--at", "2026-01-01T13:30:00Z", query)[1]
+    assert explained(config, "--at", "noon", query)[0] == 2
+
+
+@pytest.mark.parametrize("request_line", ["Label=a", "GET /v2/workflows/runs", "label=a,b"])
+def test_a_request_that_the_gateway_would_not_read_exits_with_1(tmp_path: Path, request_line: str) -> None:
+    """Nothing is judged, and the reason is on standard error."""
+    code, out, err = explained(write(tmp_path), request_line)
+    assert (code, out) == (1, "")
+    assert err.startswith("malformed: ")
+
+
+def test_a_broken_policy_exits_with_3(tmp_path: Path) -> None:
+    """An explanation by half a policy would be none."""
+    config = write(tmp_path, policy="version: 2\n")
+    assert explained(config, "label=a")[0] == 3

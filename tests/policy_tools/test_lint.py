@@ -1,0 +1,179 @@
+"""Each lint fires where its reason holds, not beside it, and can be silenced there with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.cancel import Denial
+from gateway.document.nodes import Place
+from gateway.policy.decide import decide
+from gateway.policy.load import load_policies
+from gateway.policy.model import Effect, Rule
+from gateway.policy_tools.conflicts import refuses_all
+from gateway.policy_tools.lint import IDS, Caller, Finding, Summary, lint
+from tests.core.strategies import ALLOW_ALL, NOW_MS, TEAM, allows, denies, fitting, policies, requires
+
+HEAD = "version: 1\nname: t\nteams: [a]\n"
+AT = Place("config.yaml", 9, 1)
+CALLERS = (Caller("key a/k", "a", AT),)
+ALLOW = 'allow:\n  - {id: ok, workflowUrl: {exact: ["https://a.example/x"]}}\n'
+
+
+def found(
+    directory: Path, text: str, *, contract: str = "2025", files: Mapping[str, str] | None = None
+) -> list[Finding]:
+    """The findings about one policy file, and others beside it."""
+    for name, content in ({"t.yaml": text} | dict(files or {})).items():
+        (directory / name).write_text(content)
+    lines = {str(path): path.read_text().split("\n") for path in directory.iterdir()}
+    summary = Summary(contract, CALLERS, total_timeout_s=30, shutdown_grace_s=35, at=AT)
+    return list(lint(load_policies(directory), lines, summary, NOW_MS))
+
+
+def ids(findings: list[Finding]) -> list[tuple[str, int]]:
+    """Lint and line of each."""
+    return [(finding.id, finding.place.line) for finding in findings]
+
+
+def deny(condition: str) -> str:
+    return f"deny:\n  - {{id: d, {condition}}}\n"
+
+
+def require(condition: str) -> str:
+    return f"require:\n  - {{id: q, {condition}}}\n"
+
+
+def allow(condition: str) -> str:
+    return f"allow:\n  - {{id: r, {condition}}}\n"
+
+
+BY_URL = 'workflowUrl: {exact: ["https://a.example/x"]}'
+BELOW = 'workflowUrl: {prefix: ["https://a.example/api"]}'
+
+# (text after the head, findings as (lint, line))
+FIRING = {
+    "every team excepted": (f"{allow(f'{BY_URL}, except: [a]')}", [("never-matches", 5), ("team-without-allow", 9)]),
+    "selects leaves it out": (allow(f"{BY_URL}, selects: [run_ids]"), [("never-matches", 5)]),
+    "a deny for nobody": (deny("except: [a]") + ALLOW, [("never-matches", 5)]),
+    "ends before it opens": (
+        allow(f'{BY_URL}, until: 2199-01-01, during: {{from: "2199-01-05T00:00:00Z"}}'),
+        [("never-matches", 5)],
+    ),
+    "deny above it": (deny('workflowUrl: {prefix: ["https://a.example"]}') + allow(BELOW), [("always-refused", 7)]),
+    "deny on another field": (deny("label: {any_of: [x]}") + allow(BY_URL), [("always-refused", 7)]),
+    "deny of run IDs": (
+        deny("selects: [run_ids]") + allow("workflowRunIds: {max: 1}, owner: unchecked"),
+        [("always-refused", 7), ("owner-unchecked", 7)],
+    ),
+    "require of another field": (require("label: {any_of: [x]}") + allow(BY_URL), [("always-refused", 7)]),
+    "require of another value": (
+        require("label: {any_of: [x], optional: true}") + allow("label: {any_of: [z]}"),
+        [("always-refused", 7)],
+    ),
+    "bare host": (allow('workflowUrl: {prefix: ["https://a.example"]}'), [("bare-host-prefix", 5)]),
+    "bare host with a slash": (allow('workflowUrl: {prefix: ["https://a.example/"]}'), [("bare-host-prefix", 5)]),
+    "cap above": (
+        require("count: {cap: 10}") + allow(f"{BY_URL}, count: {{cap: 50}}"),
+        [("cap-above-guardrail", 7)],
+    ),
+    "unchecked owner": (allow("workflowRunIds: {max: 1}, owner: unchecked"), [("owner-unchecked", 5)]),
+    "ended": (allow(f"{BY_URL}, until: 2020-01-01"), [("passed", 5)]),
+    "window ended": (allow(f'{BY_URL}, during: {{until: "2020-01-01T00:00:00Z"}}'), [("passed", 5)]),
+    "exception ended": (
+        f"{ALLOW}require:\n  - id: q\n    count: {{max: 5}}\n    except:\n      - {{team: a, until: 2020-01-01}}\n",
+        [("passed", 10)],
+    ),
+    "silence without reason": (
+        "allow:\n  - {id: r, label: {any_of: [x]}}  # lint: ignore passed\n",
+        [("silence-without-reason", 5)],
+    ),
+    "silence of nothing": (f"# lint: ignore passed: it will\n{ALLOW}", [("silence-unused", 4)]),
+    "silence of no lint": (f"# lint: ignore pased: it will\n{ALLOW}", [("silence-unused", 4)]),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), FIRING.values(), ids=FIRING.keys())
+def test_a_lint_stands_at_the_line_of_its_reason(tmp_path: Path, text: str, expected: list[tuple[str, int]]) -> None:
+    """Every reason, with its place, and nothing else about the same file."""
+    findings = found(tmp_path, HEAD + text)
+    assert ids(findings) == expected
+    assert all(finding.id in IDS and finding.fix and finding.message for finding in findings)
+
+
+SILENT = {
+    "deny in a window": deny('during: {from: "2199-01-05T00:00:00Z"}') + ALLOW,
+    "deny that excepts the team for now": deny("except: [{team: a, until: 2199-01-01}]") + ALLOW,
+    "deny below it": deny('workflowUrl: {prefix: ["https://a.example/x/y"]}') + ALLOW,
+    "exact deny of a subtree": deny('workflowUrl: {exact: ["https://a.example/api"]}') + allow(BELOW),
+    "deny of everything": deny("selects: [everything]") + ALLOW,
+    "deny in shadow": deny("mode: shadow") + ALLOW,
+    "optional require": require("label: {any_of: [x], optional: true}") + ALLOW,
+    "cap below": require("count: {cap: 100}") + allow(f"{BY_URL}, count: {{cap: 50}}"),
+    "window with an end to come": allow(f'{BY_URL}, during: {{until: "2199-01-05T00:00:00Z"}}'),
+}
+
+
+@pytest.mark.parametrize("text", SILENT.values(), ids=SILENT.keys())
+def test_what_may_still_count_is_not_linted(tmp_path: Path, text: str) -> None:
+    """A lint that is sometimes wrong is soon ignored."""
+    assert ids(found(tmp_path, HEAD + text)) == []
+
+
+def test_a_bound_on_count_alone_is_named_under_the_newer_contract(tmp_path: Path) -> None:
+    """Where upstream may ignore count, a cap on a filter bounds nothing; a require of run IDs does."""
+    text = HEAD + require("count: {cap: 100}") + allow(f"{BY_URL}, count: {{cap: 5}}")
+    assert ids(found(tmp_path, text, contract="2026-09")) == [("count-only", 5), ("count-only", 7)]
+
+
+def test_callers_and_teams_are_matched(tmp_path: Path) -> None:
+    """A team of a file without a caller, at its `teams` line, and a caller without an allow, at its entry."""
+    other = {"u.yaml": f"version: 1\nname: u\nteams: [b, c]\n{ALLOW}"}
+    findings = found(tmp_path, HEAD + require("count: {max: 5}"), files=other)
+    places = [(finding.id, Path(finding.place.file).name, finding.place.line) for finding in findings]
+    assert sorted(places) == [
+        ("team-without-allow", "config.yaml", 9),
+        ("team-without-caller", "u.yaml", 3),
+        ("team-without-caller", "u.yaml", 3),
+    ]
+
+
+TRUSTED = "{id: r, workflowRunIds: {max: 1}, owner: unchecked}"
+SILENCE = "# lint: ignore owner-unchecked"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"allow:\n  - {TRUSTED}  {SILENCE}: ours, by prefix\n",
+        f"allow:\n  {SILENCE}: ours, by prefix\n  # and more words\n  - {TRUSTED}\n",
+        f"allow:\n  - id: r    {SILENCE}: ours\n    workflowRunIds: {{max: 1}}\n    owner: unchecked\n",
+    ],
+)
+def test_a_silence_with_a_reason_silences_in_place(tmp_path: Path, text: str) -> None:
+    """At the end of the line, or in a line of its own above."""
+    assert ids(found(tmp_path, HEAD + text)) == []
+
+
+def test_a_silence_without_a_reason_silences_nothing(tmp_path: Path) -> None:
+    """Who reads the file later must find out why."""
+    text = f"allow:\n  - {TRUSTED}  {SILENCE}:\n"
+    assert {name for name, _ in ids(found(tmp_path, HEAD + text))} == {"owner-unchecked", "silence-without-reason"}
+
+
+@given(st.one_of(denies("guard"), requires("guard")), allows("own"), st.data())
+def test_what_is_called_always_refused_is_never_permitted(guard: Rule, own: Rule, data: st.DataObject) -> None:
+    """No request that the allow admits gets past the rule that is named for it."""
+    if refuses_all(guard, own):
+        decision = decide(policies(guard, own), TEAM, data.draw(fitting(own)), NOW_MS)
+        assert isinstance(decision, Denial)
+
+
+def test_a_deny_without_conditions_refuses_every_allow() -> None:
+    """The widest deny of all."""
+    everything = Rule("p", "d", Effect.DENY, {})
+    assert all(refuses_all(everything, own) for own in ALLOW_ALL)

@@ -1,0 +1,119 @@
+"""What a reload takes over from before: the latest time, what was spent, and the key sets that are still named."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from gateway.authn import Authenticator
+from gateway.cancel import Principal
+from gateway.document.nodes import Place
+from gateway.errors import Throttled, Unauthenticated
+from gateway.identity.settings import CallerKey, JwtIssuer, KeySetSource, TeamRule
+from gateway.identity.sources import FetchedKeySet
+from gateway.limits import Admission
+from gateway.pins import Fetches, Pins, pin
+from tests.identity.issuers import jwk, key_pair, published
+
+KEY = b"qgk_ci_" + b"a" * 43
+ANN = Principal("billing", "ann")
+AT = Place("config.yaml", 1, 1)
+URL = "https://issuer.example/keys"
+DAY_MS = 86_400_000
+END_MS = 1_800_057_600_000
+"""The first millisecond after 2027-01-15."""
+
+
+def authenticator() -> Authenticator:
+    """One key with a last day."""
+    key = CallerKey("ci", "billing", hashlib.sha256(KEY).digest(), date(2027, 1, 15))
+    return Authenticator([key], is_upstream_token=lambda digest: False)
+
+
+def test_a_reload_revives_no_key_when_the_clock_has_stepped_back() -> None:
+    """The new authenticator goes on from the latest time that the old one has seen."""
+    old, new = authenticator(), authenticator()
+    with pytest.raises(Unauthenticated):
+        old.authenticate(b"Bearer " + KEY, END_MS)
+    assert new.authenticate(b"Bearer " + KEY, END_MS - 1).key_id == "ci"
+    new.follow(old)
+    with pytest.raises(Unauthenticated):
+        new.authenticate(b"Bearer " + KEY, END_MS - DAY_MS)
+
+
+def passed(admission: Admission, at_s: float, asks: int = 20) -> int:
+    """How many of some requests at one instant get a place."""
+    got = 0
+    for _ in range(asks):
+        try:
+            with admission.place(ANN, at_s):
+                got += 1
+        except Throttled:
+            break
+    return got
+
+
+@pytest.mark.parametrize(("before", "after", "more"), [(3, 5, 2), (5, 3, 0), (3, 3, 0), (0, 4, 4), (3, 0, 20)])
+def test_what_was_spent_stays_spent_under_new_limits(before: int, after: int, more: int) -> None:
+    """A reload hands out no second minute; a higher limit adds the difference, and a first one a full minute."""
+    admission = Admission(max_in_flight=9, principal_in_flight=0, requests_per_minute=before)
+    assert passed(admission, 7.0) == (before or 20)
+    admission.take(max_in_flight=9, principal_in_flight=0, requests_per_minute=after)
+    assert passed(admission, 7.0) == more
+
+
+def test_who_holds_a_place_keeps_it_under_new_limits() -> None:
+    """And its place counts against the new limit."""
+    admission = Admission(max_in_flight=9, principal_in_flight=2, requests_per_minute=0)
+    with admission.place(ANN, 0.0):
+        admission.take(max_in_flight=9, principal_in_flight=1, requests_per_minute=0)
+        assert passed(admission, 0.0) == 0
+    assert passed(admission, 0.0, 1) == 1
+
+
+def issuer(source: KeySetSource) -> JwtIssuer:
+    """One issuer with keys from there."""
+    return JwtIssuer("https://issuer.example", "gateway", ("RS256",), source, {"sub": ("ci",)}, TeamRule("billing"))
+
+
+def test_key_sets_that_are_still_named_are_used_again(tmp_path: Path) -> None:
+    """By file and by address; what is new is read, and what is named no more is gone."""
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps(json.loads(published(jwk(key_pair().public_key())))))
+    both = [issuer(KeySetSource(AT, file=file)), issuer(KeySetSource(AT, url=URL))]
+    first = pin(both, Pins())
+    second = pin([replace(both[0], audience="other"), both[1]], first)
+    assert [one.keys for one in second.issuers] == [one.keys for one in first.issuers]
+    assert second.watched == first.watched
+    third = pin([issuer(KeySetSource(AT, url=f"{URL}/new"))], second)
+    assert third.watched == []
+    assert third.issuers[0].keys not in [one.keys for one in first.issuers]
+
+
+async def test_an_address_that_stays_is_fetched_on_undisturbed() -> None:
+    """Its task is the same; that of an address that is named no more has ended."""
+    pins = pin([issuer(KeySetSource(AT, url=URL))], Pins())
+    running: list[FetchedKeySet] = []
+
+    class Counted(FetchedKeySet):
+        async def run(self) -> None:
+            running.append(self)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                running.remove(self)
+
+    [known] = pins.fetched.values()
+    one, two = (Counted(str(known.url), ("RS256",), known._transport) for _ in range(2))
+    fetches = Fetches()
+    for wanted in ([one], [one, two], [two], []):
+        fetches.follow(wanted)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert set(running) == set(wanted)

@@ -1,0 +1,303 @@
+"""Policies, callers and limits are replaced while serving, all of them or none, and what happened is on record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from gateway.simulator.exchange import Fault
+from gateway.simulator.server import SimulatorServer
+from tests.reliability.waiting import until
+from tests.support.gateway import RunningGateway, Setup, new_key
+
+URL = "https://billing.example.com/api/invoice"
+OWN = "workflowUrl=https%3A%2F%2Fbilling.example.com%2Fapi%2Finvoice&workflowUrlExactMatch=true"
+
+
+def policy(cap: int) -> str:
+    """One rule with a cap."""
+    return f"""\
+version: 1
+name: billing
+teams: [billing]
+allow:
+  - {{id: own, workflowUrl: {{exact: ["{URL}"]}}, count: {{cap: {cap}}}}}
+"""
+
+
+def cases(cap: int) -> str:
+    """A case that holds for one cap alone."""
+    request = f'"DELETE /v2/workflows/runs?{OWN}"'
+    return (
+        "version: 1\ncases:\n"
+        f"  - {{it: is capped, team: billing, request: {request}, expect: permit, effective: {{count: {cap}}}}}\n"
+    )
+
+
+@pytest.fixture
+def setup(simulator: SimulatorServer, tmp_path: Path) -> Setup:
+    """One team, one rule with a cap of 50."""
+    return Setup(simulator.url, tmp_path / "gateway", policies={"billing.yaml": policy(50)}, teams=("billing",))
+
+
+@pytest.fixture
+def gateway(setup: Setup) -> Iterator[RunningGateway]:
+    """A gateway that serves it."""
+    with RunningGateway(setup) as running:
+        yield running
+
+
+def put(path: Path, text: str) -> None:
+    """Replaces a file in one step."""
+    new = path.with_name(f"{path.name}.new")
+    new.write_text(text)
+    new.rename(path)
+
+
+def rules(gateway: RunningGateway) -> Path:
+    """The policy file."""
+    return gateway.setup.directory / "policies" / "billing.yaml"
+
+
+def config(gateway: RunningGateway) -> Path:
+    """The configuration file."""
+    return gateway.setup.directory / "config.yaml"
+
+
+def reloaded(gateway: RunningGateway, change: Callable[[], None], *, by_signal: bool = True) -> dict[str, object]:
+    """Makes a change, tells the process of it or not, and waits for the record of the reload."""
+    before = len(gateway.records("reload"))
+    change()
+    if by_signal:
+        os.kill(gateway.process.pid, signal.SIGHUP)
+    until(lambda: len(gateway.records("reload")) > before)
+    return gateway.records("reload")[-1]
+
+
+def cap(gateway: RunningGateway) -> object:
+    """How many runs a cancel takes now."""
+    return gateway.cancel(OWN).headers.get("gateway-narrowed")
+
+
+def ready(gateway: RunningGateway) -> tuple[int, object, str]:
+    """Status, state and notices of the page."""
+    answer = gateway.request("GET", "/readyz", team=None)
+    members = answer.json()
+    return answer.status, members["state"], str(members["notices"])
+
+
+def digest(gateway: RunningGateway) -> object:
+    """The digest of the policies in use, as the page says it."""
+    return gateway.request("GET", "/readyz", team=None).json()["policy_digest"]
+
+
+@pytest.mark.parametrize("by_signal", [True, False], ids=["signal", "change"])
+def test_a_new_policy_takes_the_place_of_the_old_one(gateway: RunningGateway, by_signal: bool) -> None:
+    """From the record of the reload on every request is judged by it, and the record has both digests."""
+    old, narrowed = digest(gateway), cap(gateway)
+    record = reloaded(gateway, lambda: put(rules(gateway), policy(20)), by_signal=by_signal)
+    assert (narrowed, cap(gateway)) == ("count=50", "count=20")
+    assert [record[name] for name in ("outcome", "cause", "problems")] == [
+        "applied",
+        "signal" if by_signal else "change",
+        [],
+    ]
+    assert (record["old_digest"], record["new_digest"]) == (old, digest(gateway))
+    assert record["old_digest"] != record["new_digest"]
+    assert [one["policy_digest"] for one in gateway.records("intent")] == [old, digest(gateway)]
+    assert ready(gateway)[:2] == (200, "ready")
+    assert "reload_applied" in gateway.stderr()
+
+
+def broken_policy(gateway: RunningGateway) -> None:
+    put(rules(gateway), policy(20).replace("workflowUrl", "workflowUrll"))
+
+
+def no_policy(gateway: RunningGateway) -> None:
+    rules(gateway).unlink()
+
+
+def failing_case(gateway: RunningGateway) -> None:
+    put(rules(gateway).with_name("billing.cases.yaml"), cases(30))
+    put(rules(gateway), policy(20))
+
+
+def broken_case(gateway: RunningGateway) -> None:
+    put(rules(gateway).with_name("billing.cases.yaml"), "version: 1\ncases: [{it: is nothing}]\n")
+    put(rules(gateway), policy(20))
+
+
+def broken_config(gateway: RunningGateway) -> None:
+    put(config(gateway), config(gateway).read_text().replace("callers:", "caller:"))
+    put(rules(gateway), policy(20))
+
+
+def token_as_key(gateway: RunningGateway) -> None:
+    text = config(gateway).read_text()
+    sha256 = hashlib.sha256(gateway.setup.token.encode()).hexdigest()
+    entry = f'  keys:\n    - {{id: stolen, team: billing, sha256: "{sha256}"}}\n'
+    put(config(gateway), text.replace("  keys:\n", entry))
+    put(rules(gateway), policy(20))
+
+
+@pytest.mark.parametrize(
+    ("breaks", "stage", "has_digest"),
+    [
+        (broken_policy, "the policies", False),
+        (no_policy, "the policies", False),
+        (failing_case, "the policies' cases", True),
+        (broken_case, "the policies' cases", True),
+        (broken_config, "the configuration", False),
+        (token_as_key, "the callers", True),
+    ],
+)
+def test_whatever_fails_the_last_good_one_stays(
+    gateway: RunningGateway, breaks: Callable[[RunningGateway], None], stage: str, has_digest: bool
+) -> None:
+    """Nothing of the new files counts; log, page and record say so, until the files are good again."""
+    old, good = digest(gateway), config(gateway).read_text()
+    record = reloaded(gateway, lambda: breaks(gateway))
+    assert (record["outcome"], record["old_digest"], record["new_digest"] is not None) == ("refused", old, has_digest)
+    problems = record["problems"]
+    assert isinstance(problems, list)
+    assert problems
+    assert (cap(gateway), digest(gateway)) == ("count=50", old)
+    status, state, notices = ready(gateway)
+    assert (status, state) == (200, "degraded")
+    assert f"a reload was refused for {stage} (" in notices
+    assert json.dumps(problems[0])[1:-1] in gateway.stderr()
+    rules(gateway).with_name("billing.cases.yaml").unlink(missing_ok=True)
+
+    def repair() -> None:
+        put(config(gateway), good)
+        put(rules(gateway), policy(20))
+
+    assert reloaded(gateway, repair)["outcome"] == "applied"
+    assert ready(gateway)[1:] == ("ready", "[]")
+    assert cap(gateway) == "count=20"
+
+
+def test_a_refused_change_is_refused_once(gateway: RunningGateway) -> None:
+    """Without a further change nothing is read again, so the log is not filled."""
+    reloaded(gateway, lambda: broken_policy(gateway), by_signal=False)
+    put(gateway.setup.directory / "token", gateway.setup.token)
+    until(lambda: '"reloaded"' in gateway.stderr())
+    assert len(gateway.records("reload")) == 1
+
+
+def test_a_request_in_flight_ends_under_the_policy_that_admitted_it(
+    gateway: RunningGateway, simulator: SimulatorServer
+) -> None:
+    """Its record has that one digest, and it is answered as if nothing had changed."""
+    old = digest(gateway)
+    simulator.simulator.script(Fault(acts=True, delay_after_ms=2500))
+    with ThreadPoolExecutor(1) as callers:
+        first = callers.submit(gateway.cancel, OWN)
+        until(lambda: bool(simulator.ledger))
+        record = reloaded(gateway, lambda: put(rules(gateway), policy(20)))
+        assert not first.done()
+        assert (first.result().status, first.result().headers["gateway-narrowed"]) == (200, "count=50")
+    [intent], [outcome] = gateway.records("intent"), gateway.records("outcome")
+    assert (intent["policy_digest"], outcome["decision_id"]) == (old, intent["decision_id"])
+    assert str(record["new_digest"]) not in json.dumps(intent)
+
+
+def test_a_removed_key_is_a_stranger_and_a_new_one_is_known(gateway: RunningGateway) -> None:
+    """From the reload on, on connections that are open as well."""
+    old, new = gateway.key(), new_key("billing-new")
+    sha256 = [hashlib.sha256(key.encode()).hexdigest() for key in (old, new)]
+
+    def rotate() -> None:
+        put(config(gateway), config(gateway).read_text().replace(sha256[0], sha256[1]))
+
+    assert gateway.cancel(OWN).status == 200
+    assert reloaded(gateway, rotate)["outcome"] == "applied"
+    assert gateway.cancel(OWN).status == 401
+    gateway.setup.keys["billing"] = new
+    assert gateway.cancel(OWN).status == 200
+
+
+def test_new_limits_count_at_once(gateway: RunningGateway) -> None:
+    """Those of a principal, of a body and of a request line; from no limit to one a full minute is granted."""
+    limits = "{max_run_ids: 1, max_target_bytes: 400, per_principal: {in_flight: 8, requests_per_minute: 4}}"
+
+    def narrow() -> None:
+        put(config(gateway), config(gateway).read_text().replace(gateway.setup.limits, limits))
+
+    assert gateway.cancel("workflowRunIds=a&workflowRunIds=b").status == 403
+    reloaded(gateway, narrow)
+    statuses = [gateway.cancel("workflowRunIds=a&workflowRunIds=b").status, gateway.cancel("label=" + "x" * 500).status]
+    statuses += [gateway.cancel(OWN).status for _ in range(4)]
+    assert statuses == [413, 414, 200, 200, 200, 429]
+
+
+def test_what_needs_a_restart_is_named_and_the_rest_applied(gateway: RunningGateway) -> None:
+    """The notice stays until the file says again what the process was started with."""
+    text = config(gateway).read_text()
+
+    def change() -> None:
+        put(config(gateway), text.replace("127.0.0.1:0", "127.0.0.1:9") + "shutdown_grace_s: 20\n")
+        put(rules(gateway), policy(20))
+
+    assert reloaded(gateway, change)["outcome"] == "applied"
+    assert cap(gateway) == "count=20"
+    status, state, notices = ready(gateway)
+    assert (status, state) == (200, "ready")
+    assert "only after a restart: listen, shutdown_grace_s" in notices
+    reloaded(gateway, lambda: put(config(gateway), text))
+    assert ready(gateway)[2] == "[]"
+
+
+def test_the_swap_of_kubernetes_is_one_change(simulator: SimulatorServer, tmp_path: Path) -> None:
+    """The files are links through `..data`, and only that one is pointed elsewhere."""
+    folder = tmp_path / "mounted"
+    for name, count in (("..one", 50), ("..two", 20)):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "billing.yaml").write_text(policy(count))
+        (folder / name / "billing.cases.yaml").write_text(cases(count))
+    (folder / "..data").symlink_to("..one")
+    for name in ("billing.yaml", "billing.cases.yaml"):
+        (folder / name).symlink_to(f"..data/{name}")
+
+    def swap() -> None:
+        (folder / "..new").symlink_to("..two")
+        (folder / "..new").rename(folder / "..data")
+
+    with RunningGateway(Setup(simulator.url, tmp_path / "gateway", policies=folder, teams=("billing",))) as gateway:
+        record = reloaded(gateway, swap, by_signal=False)
+        assert (record["outcome"], record["cause"]) == ("applied", "change")
+        assert cap(gateway) == "count=20"
+        assert len(gateway.records("reload")) == 1
+
+
+def test_another_policy_directory_is_followed(gateway: RunningGateway) -> None:
+    """The configuration may name another one, which is watched from then on."""
+    other = gateway.setup.directory / "other"
+    other.mkdir()
+    put(other / "billing.yaml", policy(20))
+
+    def move() -> None:
+        put(config(gateway), config(gateway).read_text().replace("policies: policies", "policies: other"))
+
+    assert reloaded(gateway, move)["outcome"] == "applied"
+    assert cap(gateway) == "count=20"
+    reloaded(gateway, lambda: put(other / "billing.yaml", policy(10)), by_signal=False)
+    assert cap(gateway) == "count=10"
+
+
+def test_a_failing_case_refuses_the_start(setup: Setup) -> None:
+    """At the start there is no last good one."""
+    setup.policies = {"billing.yaml": policy(50), "billing.cases.yaml": cases(30)}
+    command = [sys.executable, "-m", "gateway", "serve", "--config", str(setup.write())]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 3
+    assert "the case 'is capped' fails: expected count 30, found 50" in done.stdout + done.stderr
