@@ -6,13 +6,14 @@ Illegal values cannot be constructed. Two laws live in the types: asking for not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from urllib.parse import quote
 
 from gateway import grammar
+from gateway.run import Resolution, Resolved, Run
 
 MAX_COUNT = 999_999_999
 
@@ -215,10 +216,14 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Permit(Verdict):
-    """Policy allows `effective`, never more than was asked; `owner_unchecked` is what the rule says of run IDs."""
+    """Policy allows `effective`, never more than was asked; `owner_unchecked` is what the rule says of run IDs.
+
+    With a `resolution` the request itself is never sent: its runs are looked up and judged, and cancelled by ID.
+    """
 
     effective: CancelRequest
     owner_unchecked: bool = field(default=False, kw_only=True)
+    resolution: Resolution | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +237,23 @@ class Denial(Verdict):
 Decision = Permit | Denial
 
 
+ORDER_RUNS = 100
+"""How many run IDs one order of a resolved request names at most: about 4 kB of request target."""
+
+
+def orders_of(runs: Sequence[Run]) -> tuple[Order, ...]:
+    """Orders for exactly these runs, in turn; none where there are none, because no ID would mean every run."""
+    ids = [run.run_id for run in runs]
+    chunks = [tuple(ids[first : first + ORDER_RUNS]) for first in range(0, len(ids), ORDER_RUNS)]
+    return tuple(Order(ByRunIds(chunk), len(chunk)) for chunk in chunks)
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A judged request and the calls that carry it out: one order for a filter or a list of IDs."""
+    """A judged request and the calls that carry it out: the request itself, or lists of the run IDs it `resolved` to.
+
+    `plan_id` names the plan that was shown before, where one is applied.
+    """
 
     decision_id: str
     principal: Principal
@@ -243,6 +262,8 @@ class Plan:
     orders: tuple[Order, ...]
     policy_digest: str
     remote: str | None
+    resolved: Resolved | None = None
+    plan_id: str | None = None
 
     @property
     def narrowed(self) -> dict[str, list[int]] | None:
@@ -250,6 +271,11 @@ class Plan:
         if self.asked.count == self.permit.effective.count:
             return None
         return {"count": [self.asked.count, self.permit.effective.count]}
+
+    @property
+    def ordered(self) -> int:
+        """How many runs upstream may cancel at most, if it keeps to the orders."""
+        return sum(order.count for order in self.orders)
 
 
 @dataclass(frozen=True, slots=True)
