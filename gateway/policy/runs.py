@@ -1,0 +1,199 @@
+"""The judgement on runs: which of those found a permitted request cancels, and which a team's rules cover; pure.
+
+    1. the request's own matching: OR inside a field, AND across fields, a prefix as a page and all below it
+    2. runs younger than `older_than` are left out
+    3. a `deny` that is about one of the runs left refuses the whole request
+    4. each run must lie inside the `allow` that admitted and every `require`
+    5. more than `max_runs` refuse, whatever the count
+    6. the oldest `count` of them are chosen
+
+Nothing is ever added to what the request means, and a request is refused rather than cut where a rule is crossed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Denial, EveryRun, Permit, Principal, Selection
+from gateway.policy.model import Rule, RunIdCondition
+from gateway.policy.readings import RUN_IDS, is_denied, lies_inside
+from gateway.policy.rules import Policies, TeamRules
+from gateway.policy.segments import in_subtree
+from gateway.run import Listing, Resolution, Resolved, Run, Skip
+
+SAMPLE = 3
+"""How many run IDs a refusal names."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    rule: Rule | None
+    reason: str
+
+
+Skipping = dict[Skip, list[str]]
+
+
+def choose(
+    policies: Policies, principal: Principal, request: CancelRequest, permit: Permit, listing: Listing, now_ms: int
+) -> Denial | Resolved:
+    """Judges the runs that were looked up for a permitted request; `permit` is the judgement of these policies.
+
+    The runs chosen stand oldest first. Without a `resolution` in the permit the runs are judged without its bounds.
+    """
+    rules = policies.for_team(principal.team).enforced
+    bounds = permit.resolution or Resolution()
+    skipped: Skipping = {}
+    left = _meant(request.selection, listing, skipped)
+    if isinstance(left, _Refused):
+        return _denial(left, permit)
+    left = _old_enough(left, bounds, now_ms, skipped)
+    refused = (
+        _by_denies(rules, request.selection, left, now_ms)
+        or _by_containment(rules, request.selection, permit, left, now_ms)
+        or _by_number(rules, permit, left, now_ms)
+    )
+    if refused is not None:
+        return _denial(refused, permit)
+    chosen, beyond = left[: permit.effective.count], left[permit.effective.count :]
+    _skip(skipped, Skip.BEYOND_COUNT, (run.run_id for run in beyond))
+    return Resolved(tuple(chosen), {reason: tuple(ids) for reason, ids in skipped.items()})
+
+
+def covers(rules: TeamRules, run: Run, now_ms: int) -> Rule | None:
+    """The `allow` rule by which the team could have this run cancelled now, one with `logs: full` first, then by name.
+
+    A rule on run IDs alone covers a run only by their `prefix`: who may name any ID is not shown which there are.
+    """
+    covering = [rule for rule in rules.enforced.covering(run.workflow_url, now_ms) if _covers(rule, run, now_ms)]
+    return min(covering, key=lambda rule: (not rule.logs_full, rule.policy, rule.id), default=None)
+
+
+def _covers(rule: Rule, run: Run, now_ms: int) -> bool:
+    if rule.admits_everything:
+        return True
+    ids = rule.conditions.get(RUN_IDS)
+    if isinstance(ids, RunIdCondition) and not ids.prefix and len(rule.conditions) == 1:
+        return False
+    bounds = [condition for condition in rule.conditions.values() if not condition.optional]
+    if bounds:
+        return all(lies_inside(condition, run, now_ms) for condition in bounds)
+    # A request has to carry one of the fields that it may leave out.
+    return any(lies_inside(condition, run, now_ms) for condition in rule.conditions.values())
+
+
+def _meant(selection: Selection, listing: Listing, skipped: Skipping) -> list[Run] | _Refused:
+    """The running runs that the selection names, oldest first."""
+    if isinstance(selection, ByRunIds):
+        return _named(selection, listing, skipped)
+    # Those that cannot be read may be anybody's: who asked by a filter does not learn their IDs.
+    return _oldest_first(run for run in listing.runs if run.running and selects(selection, run))
+
+
+def _named(selection: ByRunIds, listing: Listing, skipped: Skipping) -> list[Run] | _Refused:
+    found = {run.run_id: run for run in listing.runs}
+    unreadable = frozenset(listing.unreadable)
+    unknown = [run_id for run_id in selection.run_ids if run_id not in found and run_id not in unreadable]
+    if unknown:
+        return _Refused(None, f"{_sample(unknown)}: there is no such run. Nothing was sent.")
+    runs = [found[run_id] for run_id in selection.run_ids if run_id in found]
+    _skip(skipped, Skip.UNREADABLE, (run_id for run_id in selection.run_ids if run_id not in found))
+    _skip(skipped, Skip.FINISHED, (run.run_id for run in runs if not run.running))
+    return _oldest_first(run for run in runs if run.running)
+
+
+def selects(selection: ByFilter | EveryRun, run: Run) -> bool:
+    """Whether the selection names the run, as the gateway matches: exactly, or a prefix as a page and all below it."""
+    if isinstance(selection, EveryRun):
+        return True
+    return (
+        _among(selection, run)
+        and (not selection.labels or not set(selection.labels).isdisjoint(run.labels))
+        and (not selection.flow_control_keys or run.flow_control_key in selection.flow_control_keys)
+        and (not selection.caller_ips or run.caller_ip in selection.caller_ips)
+        and (selection.from_date is None or selection.from_date <= run.created_ms)
+        and (selection.to_date is None or run.created_ms <= selection.to_date)
+    )
+
+
+def _among(selection: ByFilter, run: Run) -> bool:
+    urls = selection.workflow_urls
+    if not urls or selection.exact:
+        return not urls or run.workflow_url in urls
+    return any(in_subtree(run.workflow_url, top) for top in urls)
+
+
+def _old_enough(runs: Sequence[Run], bounds: Resolution, now_ms: int, skipped: Skipping) -> list[Run]:
+    if not bounds.older_than_ms:
+        return list(runs)
+    latest_ms = now_ms - bounds.older_than_ms
+    _skip(skipped, Skip.YOUNG, (run.run_id for run in runs if run.created_ms > latest_ms))
+    return [run for run in runs if run.created_ms <= latest_ms]
+
+
+def _by_denies(rules: TeamRules, selection: Selection, runs: Sequence[Run], now_ms: int) -> _Refused | None:
+    """The first `deny` by name that is about one of the runs, by the runs' own fields."""
+    denies = {url: tuple(rules.denying_runs(url, now_ms)) for url in {run.workflow_url for run in runs}}
+    hit: dict[str, tuple[Rule, list[str]]] = {}
+    for run in runs:
+        for rule in denies[run.workflow_url]:
+            if is_denied(rule, run, selection, now_ms):
+                hit.setdefault(rule.name, (rule, []))[1].append(run.run_id)
+    if not hit:
+        return None
+    rule, found = min(hit.values(), key=lambda pair: (pair[0].policy, pair[0].id))
+    said = rule.message or f"Rule {rule.name} refuses such runs."
+    return _Refused(rule, f"{said} {_counted(found)} are among them. Nothing was sent.")
+
+
+def _by_containment(
+    rules: TeamRules, selection: Selection, permit: Permit, runs: Sequence[Run], now_ms: int
+) -> _Refused | None:
+    """The `allow` that admitted, or a `require`, outside of which one of the runs lies."""
+    allow = next((rule for rule in rules.allowed(now_ms) if rule.name == permit.rule), None)
+    if allow is None:
+        return _Refused(None, "The rule that allowed this request does not hold any more. Nothing was sent.")
+    for rule in (allow, *rules.requiring(now_ms)):
+        for field, condition in rule.conditions.items():
+            if field not in selection.carried and condition.optional:
+                continue
+            outside = [run.run_id for run in runs if not lies_inside(condition, run, now_ms)]
+            if outside:
+                bound = f"{field}: {condition.words()}"
+                return _Refused(rule, f"{_counted(outside)} outside rule {rule.name} ({bound}). Nothing was sent.")
+    return None
+
+
+def _by_number(rules: TeamRules, permit: Permit, runs: Sequence[Run], now_ms: int) -> _Refused | None:
+    most = permit.resolution.max_runs if permit.resolution is not None else None
+    if most is None or len(runs) <= most:
+        return None
+    named = [rule for rule in rules.allowed(now_ms) if rule.name == permit.rule]
+    bounding = (*named, *rules.requiring(now_ms))
+    rule = next((one for one in bounding if one.resolution is not None and one.resolution.max_runs == most), None)
+    said = f"The request means {_counted([run.run_id for run in runs])}, and at most {most} may be left (runs.max)."
+    return _Refused(rule, f"{said} Nothing was sent: narrow the request.")
+
+
+def _denial(refused: _Refused, permit: Permit) -> Denial:
+    # Where no other rule refuses, it is the allow that admits only runs which can be found.
+    name = refused.rule.name if refused.rule is not None else permit.rule
+    return Denial(name, "deny", None, refused.reason, None, exceptions=permit.exceptions)
+
+
+def _oldest_first(runs: Iterable[Run]) -> list[Run]:
+    return sorted(runs, key=lambda run: (run.created_ms, run.run_id))
+
+
+def _skip(skipped: Skipping, reason: Skip, run_ids: Iterable[str]) -> None:
+    if named := list(run_ids):
+        skipped[reason] = named
+
+
+def _counted(run_ids: Sequence[str]) -> str:
+    return f"{len(run_ids)} run{'s' if len(run_ids) != 1 else ''} ({_sample(run_ids)})"
+
+
+def _sample(run_ids: Sequence[str]) -> str:
+    return ", ".join(run_ids[:SAMPLE]) + (", …" if len(run_ids) > SAMPLE else "")
