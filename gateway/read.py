@@ -94,7 +94,7 @@ def _query_values(query: bytes) -> Values:
             raise MalformedRequest("empty_value", f"'{name}' has no value; leave it out or give it one.")
         if name in _ONCE and name in values:
             raise MalformedRequest("repeated", f"'{name}' stands twice.")
-        values.setdefault(name, []).append(_decoded(name, raw_value))
+        values.setdefault(name, []).append(decoded(name, raw_value))
     return values
 
 
@@ -116,7 +116,8 @@ def _name(raw: bytes) -> str:
     )
 
 
-def _decoded(name: str, raw: bytes) -> str:
+def decoded(name: str, raw: bytes) -> str:
+    """One value of a query, decoded once. Raises: MalformedRequest: two readers could read it differently."""
     if b";" in raw or _BAD_ESCAPE.search(raw):
         raise MalformedRequest("bad_escape", f"'{name}' has a ';' or a bad percent-encoding, which upstream drops.")
     try:
