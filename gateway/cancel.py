@@ -6,6 +6,7 @@ Illegal values cannot be constructed. Two laws live in the types: asking for not
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,6 +17,9 @@ from gateway import grammar
 from gateway.run import Resolution, Resolved, Run
 
 MAX_COUNT = 999_999_999
+
+_PLAIN = re.compile("[A-Za-z0-9_.~-]*").fullmatch
+"""Whether a value stands for itself in a query (RFC 3986, unreserved)."""
 
 _FILTER_FIELDS = ("workflowUrl", "created", "callerIp", "flowControlKey", "label")
 
@@ -76,7 +80,7 @@ class ByRunIds:
         return [("workflowRunIds", run_id) for run_id in self.run_ids]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ByFilter:
     """Runs that match: OR inside a field, AND across fields. Dates are Unix milliseconds of the runs' creation.
 
@@ -106,7 +110,7 @@ class ByFilter:
         if dates != sorted(dates) or not all(10**12 <= date < 10**13 for date in dates):
             raise ValueError("dates are Unix milliseconds of 13 digits, fromDate not later than toDate")
 
-    @property
+    @cached_property
     def carried(self) -> frozenset[str]:
         """Wire names of the fields that select; the two dates are one field, `created`."""
         created = self.from_date is not None or self.to_date is not None
@@ -197,7 +201,7 @@ class Order:
     def query(self) -> str:
         """The canonical query string: upstream's order of names, `count` always, everything else percent-encoded."""
         pairs = [*self.selection.pairs(), ("count", str(self.count))]
-        return "&".join(f"{name}={quote(value, safe='')}" for name, value in pairs)
+        return "&".join([f"{name}={value if _PLAIN(value) else quote(value, safe='')}" for name, value in pairs])
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,9 +277,9 @@ class Plan:
         return {"count": [self.asked.count, self.permit.effective.count]}
 
     @property
-    def ordered(self) -> int:
-        """How many runs upstream may cancel at most, if it keeps to the orders."""
-        return sum(order.count for order in self.orders)
+    def runs(self) -> tuple[Run, ...]:
+        """The runs that are to be cancelled, where they were looked up."""
+        return self.resolved.runs if self.resolved is not None else ()
 
 
 @dataclass(frozen=True, slots=True)

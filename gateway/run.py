@@ -1,4 +1,4 @@
-"""One workflow run as upstream's log lists it, how runs are to be looked up, and what a look-up came to; pure values."""
+"""One workflow run as upstream's log lists it, how runs are looked up, and what a look-up came to; pure values."""
 
 from __future__ import annotations
 
@@ -64,6 +64,19 @@ class Skip(StrEnum):
 
 
 Skipped = Mapping[Skip, tuple[str, ...]]
+
+
+def joined(*parts: Skipped) -> Skipped:
+    """All the runs that were skipped, each under the first reason it was skipped for."""
+    found: dict[Skip, tuple[str, ...]] = {}
+    seen: set[str] = set()
+    for part in parts:
+        for why, run_ids in part.items():
+            fresh = tuple(run_id for run_id in run_ids if run_id not in seen)
+            seen.update(fresh)
+            if fresh:
+                found[why] = (*found.get(why, ()), *fresh)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

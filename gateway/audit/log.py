@@ -136,6 +136,18 @@ class AuditLog:
         """
         await _waiter(self._enter("outcome", outcome_members(receipt.decision_id, closing), Kind.KEPT))
 
+    async def chunk(self, members: Mapping[str, object]) -> bool:
+        """Records what came of one of several orders; whether it is durable. If not, it is written when it can be."""
+        return isinstance(await _waiter(self._enter("chunk", members, Kind.KEPT)), int)
+
+    async def keep(self, event: str, members: Mapping[str, object]) -> None:
+        """Records what must be durable before what follows. Raises: AuditUnavailable: it may not be there."""
+        if refusal := self._refusal():
+            raise AuditUnavailable(refusal)
+        result = await _waiter(self._enter(event, members, Kind.NOTE))
+        if not isinstance(result, int):
+            raise AuditUnavailable(result)
+
     async def note(self, event: str, members: Mapping[str, object]) -> None:
         """Records an answer that does not depend on the record; returns at once where there is no hope of writing."""
         if not self._takes_notes():
