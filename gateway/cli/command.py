@@ -6,7 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from gateway.cli import audit, keys, probe, serve
+from gateway.cli import audit, keys, probe, probe_upstream, serve
+from gateway.cli.cancel import command as cancel
 from gateway.cli.policies import check, explain, init, replay, schema, test
 from gateway.cli.trial import demo, simulate
 from gateway.errors import AuditFailure, InvalidConfiguration
@@ -20,7 +21,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="qstash-gateway", description="An authenticating policy gateway for the bulk cancel of QStash workflows."
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (serve, demo, simulate, init, check, schema, test, explain, replay, keys, probe, audit):
+    for module in (
+        serve,
+        demo,
+        simulate,
+        init,
+        check,
+        schema,
+        test,
+        explain,
+        cancel,
+        replay,
+        keys,
+        probe,
+        probe_upstream,
+        audit,
+    ):
         module.register(commands)
     parsed = parser.parse_args(arguments)
     try:
