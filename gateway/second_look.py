@@ -60,7 +60,8 @@ class SecondLook:
         permit = decide(standing.policies, standing.principal, asked, now_ms)
         if isinstance(permit, Denial) or self._too_many(permit):
             return Look(None, stopped="denied")
-        chosen = choose(standing.policies, standing.principal, about(asked, runs), permit, Listing(tuple(runs)), now_ms)
+        request, listing = about(asked, runs), Listing(tuple(runs))
+        chosen = choose(standing.policies, standing.principal, request, permit, listing, now_ms)
         if isinstance(chosen, Denial):
             return Look(None, stopped="denied")
         left = orders_of(chosen.runs)
