@@ -26,13 +26,13 @@ from gateway.config import AuditConfig, Config, audit_problems
 from gateway.connections import Connections
 from gateway.credential import TokenHolder, UpstreamToken
 from gateway.errors import AuditFailure, InvalidConfiguration
+from gateway.exchange import UpstreamLimits
 from gateway.hardening import forbid_core_dumps, raise_descriptor_limit
 from gateway.health import HealthApp, HealthPages, Unrecorded
 from gateway.identity.expiry import expiring
 from gateway.listeners import SocketFile, bind, tls_context
 from gateway.live import Current, Live
 from gateway.log import make_log, quiet_libraries
-from gateway.outbound import make_transport
 from gateway.pins import Pins
 from gateway.pipeline import Pipeline
 from gateway.protocol import ProtocolSettings, RefusalPort
@@ -41,7 +41,8 @@ from gateway.refusals import RefusalLog
 from gateway.reload import Files, Reloader, checked_policies, make_live
 from gateway.secret import read_secret
 from gateway.serving import Listener, StopSignals, serve_until_stopped
-from gateway.upstream import Upstream, UpstreamLimits
+from gateway.transport import PooledTransport
+from gateway.upstream import Upstream
 from gateway.watch import WatchedFile, fingerprint, watch
 
 MAX_CONNECTIONS = 2048
@@ -141,7 +142,9 @@ class Gateway:
     def _upstream(self) -> Upstream:
         settings = self.config.upstream
         limits = UpstreamLimits(settings.connect_timeout_s, settings.total_timeout_s)
-        transport = make_transport(max_connections=settings.max_connections)
+        transport = PooledTransport(
+            max_connections=settings.max_connections, connect_timeout_s=settings.connect_timeout_s
+        )
         return Upstream(settings.url, self.token.holder, limits=limits, transport=transport)
 
     def _reloader(self, current: Current, audit: AuditLog) -> Reloader | None:

@@ -15,9 +15,10 @@ import uvloop
 
 from gateway.cancel import ByFilter, ByRunIds, Order, Receipt
 from gateway.credential import TokenHolder, UpstreamToken
-from gateway.outbound import make_transport
+from gateway.exchange import UpstreamLimits
 from gateway.outcome import Outcome
-from gateway.upstream import Upstream, UpstreamLimits
+from gateway.transport import PooledTransport
+from gateway.upstream import Upstream
 
 T = TypeVar("T")
 
@@ -183,7 +184,7 @@ async def _perform(script: Script, peer: Peer) -> None:
 
 @contextlib.asynccontextmanager
 async def _open(url: str, limits: UpstreamLimits, max_connections: int) -> Any:
-    transport = make_transport(max_connections=max_connections)
+    transport = PooledTransport(max_connections=max_connections, connect_timeout_s=limits.connect_timeout_s)
     upstream = Upstream(url, holder(), limits=limits, transport=transport)
     try:
         yield upstream

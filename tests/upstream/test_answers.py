@@ -7,8 +7,8 @@ import json
 
 import pytest
 
+from gateway.exchange import UpstreamLimits
 from gateway.outcome import Accepted, Cancelled, Outcome, Refused, Unknown
-from gateway.upstream import UpstreamLimits
 from tests.upstream.raw import DONE, LIMITS, ORDER, SHORT, answer, answers, play
 
 
