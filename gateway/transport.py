@@ -1,9 +1,9 @@
 """Connections to upstream that are kept and used again. The only module that knows pyreqwest (reqwest, hyper, rustls).
 
-An order can never be given the answer of another: a connection on which bytes arrive while it is idle, or whose answer
-was not read to its end, is closed and not used again. Nothing is written twice: the library moves a request to another
-connection only if it was never handed to the first. What counts as no connection is told by the library alone; every
-other failure may have sent bytes.
+A connection is used again only if its answer was read to its end and nothing was seen behind it. Nothing is written
+twice: the library moves a request to another connection only if it was never handed to the first. Only what the library
+itself calls no connection is none; every other failure may have sent bytes. docs/adr/0009-kept-connections.md has the
+proofs, and what they cannot cover.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import NoReturn
 import certifi
 import httpx
 from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import DecodeError, DetailedPyreqwestError, PyreqwestError, RequestTimeoutError
+from pyreqwest.exceptions import BuilderError, DecodeError, DetailedPyreqwestError, PyreqwestError, RequestTimeoutError
 from pyreqwest.request import StreamRequest
 from pyreqwest.response import Response
 
@@ -52,8 +52,13 @@ class PooledTransport(httpx.AsyncBaseTransport):
     """
 
     def __init__(self, *, max_connections: int, connect_timeout_s: float, roots: Path | None = None) -> None:
+        """Needs a moment: the roots are read. Without `roots` they are certifi's.
+
+        Raises:
+            OSError: there is no root that can be used.
+        """
         self._client: Client | None = _client(max_connections, connect_timeout_s, roots or Path(certifi.where()))
-        self._long = make_transport(max_connections=max_connections)
+        self._long = make_transport(max_connections=max_connections, roots=roots)
         self._places = asyncio.Semaphore(max_connections)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -142,8 +147,11 @@ def _client(max_connections: int, connect_timeout_s: float, roots: Path) -> Clie
     builder = builder.gzip(enable=False).brotli(enable=False).zstd(enable=False).deflate(enable=False)
     builder = builder.min_tls_version("TLSv1.2").connect_timeout(timedelta(seconds=connect_timeout_s))
     builder = builder.pool_max_idle_per_host(max_connections).pool_idle_timeout(timedelta(seconds=IDLE_S))
-    with _only(roots):
-        return builder.build()
+    try:
+        with _only(roots):
+            return builder.build()
+    except BuilderError as exc:
+        raise OSError(f"the roots in {roots} cannot be used") from exc
 
 
 @contextlib.contextmanager

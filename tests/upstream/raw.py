@@ -99,6 +99,10 @@ class Peer:
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._connection.close()
 
+    def shut(self) -> None:
+        """FIN in one direction; what the gateway sends can still be read."""
+        self._connection.shutdown(socket.SHUT_WR)
+
     async def _more(self, size: int) -> None:
         try:
             content = await self._loop.sock_recv(self._connection, size)
