@@ -68,29 +68,37 @@ class PooledTransport(httpx.AsyncBaseTransport):
             httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout: certainly nothing was sent.
             httpx.TransportError, TimeoutError: the exchange was cut, or late; something may have been sent.
         """
-        url = _url(request)
-        if len(url) > MAX_URL_BYTES:
-            return await self._long.handle_async_request(request)
-        if self._client is None:
-            raise httpx.PoolTimeout("the transport is closed")
         loop = asyncio.get_running_loop()
         limits: Mapping[str, float] = request.extensions["timeout"]
         deadline_s = loop.time() + limits["total"]
         await self._take_place(limits["pool"])
-        exchange = _exchange(self._client, request, url, left_s=deadline_s - loop.time() - LEAD_S)
         try:
-            response = await exchange.__aenter__()
-        except PyreqwestError as exc:
-            self._places.release()
-            _fail(exc)
-        except BaseException:
+            return await self._sent(request, deadline_s)
+        except asyncio.CancelledError:
             loop.call_at(deadline_s, self._places.release)
             raise
-        return httpx.Response(
-            response.status,
-            headers=_headers(response),
-            stream=_Body(exchange, response, leave=self._places.release),
-        )
+        except BaseException:
+            self._places.release()
+            raise
+
+    async def _sent(self, request: httpx.Request, deadline_s: float) -> httpx.Response:
+        url = _url(request)
+        if len(url) > MAX_URL_BYTES:
+            long = await self._long.handle_async_request(request)
+            assert isinstance(long.stream, httpx.AsyncByteStream)
+            return httpx.Response(
+                long.status_code, headers=long.headers, stream=_Held(long.stream, self._places.release)
+            )
+        if self._client is None:
+            raise httpx.PoolTimeout("the transport is closed")
+        left_s = deadline_s - asyncio.get_running_loop().time() - LEAD_S
+        try:
+            exchange = _exchange(self._client, request, url, left_s=left_s)
+            response = await exchange.__aenter__()
+        except PyreqwestError as exc:
+            _fail(exc)
+        body = _Held(_Body(exchange, response), self._places.release)
+        return httpx.Response(response.status, headers=_headers(response), stream=body)
 
     async def aclose(self) -> None:
         """Closes the idle connections."""
@@ -110,36 +118,48 @@ class PooledTransport(httpx.AsyncBaseTransport):
             raise httpx.PoolTimeout("all connections are in use") from exc
 
 
+class _Held(httpx.AsyncByteStream):
+    """A body whose exchange has a place until it is closed."""
+
+    def __init__(self, body: httpx.AsyncByteStream, leave: Callable[[], None]) -> None:
+        self._body = body
+        self._leave: Callable[[], None] | None = leave
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._body.__aiter__()
+
+    async def aclose(self) -> None:
+        leave, self._leave = self._leave, None
+        try:
+            await self._body.aclose()
+        finally:
+            if leave is not None:
+                leave()
+
+
 class _Body(httpx.AsyncByteStream):
     """The raw body. Closing it before its end closes the connection."""
 
-    def __init__(self, exchange: StreamRequest, response: Response, *, leave: Callable[[], None]) -> None:
-        self._exchange = exchange
+    def __init__(self, exchange: StreamRequest, response: Response) -> None:
+        self._exchange: StreamRequest | None = exchange
         self._reader = response.body_reader
-        self._leave = leave
-        self._whole = False
-        self._closed = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        while not self._whole:
+        while self._exchange is not None:
             try:
                 part = await self._reader.read(READ_BYTES)
             except PyreqwestError as exc:
                 _fail(exc)
             # A read ends early only at the end of the body.
-            self._whole = part is None or len(part) < READ_BYTES
+            if part is None or len(part) < READ_BYTES:
+                self._exchange = None
             if part is not None:
                 yield bytes(part)
 
     async def aclose(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            if not self._whole:
-                await self._exchange.__aexit__(None, None, None)
-        finally:
-            self._leave()
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            await exchange.__aexit__(None, None, None)
 
 
 def _client(max_connections: int, connect_timeout_s: float, roots: Path) -> Client:
