@@ -157,6 +157,7 @@ class Gateway:
         self, current: Current, audit: AuditLog, pipeline: Pipeline, *, reloader: Reloader | None, clock: SystemClock
     ) -> Ready:
         def notices() -> list[str]:
+            """What an operator should see to, as of now."""
             files = (*self.token.watched, *current.live.pins.watched)
             found = reloader.notices() if reloader is not None else []
             found += [file.notice for file in files if file.notice is not None]
@@ -189,9 +190,11 @@ class Gateway:
         descriptors = raise_descriptor_limit() - RESERVED_DESCRIPTORS - self.config.upstream.max_connections
 
         def settings(refusals: RefusalPort, most: int) -> Callable[[], ProtocolSettings]:
+            """The limits of one listener, which counts its connections by itself."""
             connections = Connections(most)
 
             def of_the_moment() -> ProtocolSettings:
+                """The limits as they are now, so that a reload reaches the next connection."""
                 limits = current.live.limits
                 return ProtocolSettings(
                     max_target_bytes=limits.max_target_bytes,
@@ -252,6 +255,7 @@ def _token(config: Config) -> Token:
     holder = TokenHolder(UpstreamToken(read_secret(source, os.environ)), time.monotonic())
 
     def reload() -> None:
+        """Reads the token from its file again."""
         holder.replace(UpstreamToken(read_secret(source, os.environ)), time.monotonic())
 
     if source.file is not None:

@@ -72,12 +72,15 @@ class _Exchange:
     body_read: bool = False
 
     def header(self, name: bytes) -> tuple[bytes, ...]:
+        """Every value of one header field, its name in lower case."""
         return tuple(value for key, value in self.scope["headers"] if key == name)
 
     def has_body(self) -> bool:
+        """Whether the head announces a body."""
         return bool(self.header(b"transfer-encoding")) or self.header(b"content-length") not in ((), (b"0",))
 
     def check_body(self) -> None:
+        """Raises the refusal that the protocol found while the body came in, if it found one."""
         broken: Refusal | None = self.scope.get("state", {}).get(BROKEN_BODY)
         if broken is not None:
             raise broken
@@ -88,6 +91,7 @@ class _Exchange:
         return 1 + (len(self.scope["query_string"]) + sum(lengths)) // COST_BYTES
 
     async def gone(self) -> bool:
+        """Whether the caller has gone away."""
         try:
             return await Request(self.scope, self.receive).is_disconnected()
         except Exception:  # noqa: BLE001 - who cannot be asked counts as gone; the outcome is still written to them

@@ -61,6 +61,7 @@ class _Found:
         self.fetched: dict[tuple[str, Algorithms], FetchedKeySet] = {}
 
     def keys(self, issuer: JwtIssuer, issuers: Sequence[JwtIssuer]) -> KeySetPort:
+        """The keys of one issuer: those of its file, or what is fetched from its address for all that name it."""
         file, url = issuer.jwks.file, issuer.jwks.url
         if file is not None:
             name = file, tuple(sorted(issuer.algorithms))

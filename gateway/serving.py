@@ -61,6 +61,7 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Leaves the process's signals alone."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -69,6 +70,7 @@ class _Server(uvicorn.Server):
         settings, tls = self.listener.settings, self.listener.tls
 
         def connection() -> EdgeProtocol:
+            """The protocol of one new connection, under the limits of this moment."""
             return EdgeProtocol(settings=settings(), config=self.config, server_state=self.server_state, app_state={})
 
         server = await asyncio.get_running_loop().create_server(
@@ -94,6 +96,7 @@ async def serve_until_stopped(
     stops: list[asyncio.Future[None]] = []
 
     def end() -> None:
+        """Begins the stop; a second signal leaves it no time."""
         stops.append(asyncio.ensure_future(stop(0 if servers[0].should_exit else max(0, grace_s - CLOSING_S))))
         servers[0].should_exit = True
 

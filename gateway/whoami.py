@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from gateway.cancel import Principal
-from gateway.policy.offers import offers
 from gateway.policy.rules import Policies
+from gateway.policy_tools.offers import offers
 
 _LAST_S = 253_402_300_799
 """9999-12-31T23:59:59Z."""

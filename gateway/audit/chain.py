@@ -62,6 +62,7 @@ class _LineLogger(structlog.BoundLoggerBase):
     """A bound logger that returns the rendered line instead of writing it."""
 
     def line(self, members: dict[str, object]) -> bytes:
+        """One record as rendered bytes, without the end of line."""
         (rendered,), _ = self._process_event("line", None, members)
         return bytes(rendered)
 

@@ -1,1 +1,1 @@
-"""The commands, one module for each group; `command` joins them."""
+"""The commands, one module for each group; `command` joins them, `policies` and `trial` hold two families."""

@@ -15,7 +15,7 @@ from gateway.audit.chain import MacKey, mac_holds
 from gateway.audit.segment import chains_in, load_mac_key
 from gateway.audit.verify import ChainReport, Claim, Finding, claim_of, is_hex, lines_of, parse_line, verify
 from gateway.errors import AuditFailure
-from gateway.policy_tools import shadowing
+from gateway.policy_tools.history import shadowing
 
 USAGE = 64
 _WORST_FIRST = (Finding.TAMPERED, Finding.OPEN, Finding.TORN, Finding.INTACT)
@@ -33,12 +33,14 @@ class _Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
+        """As argparse's, except that arguments it does not know are an error of this command."""
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return parsed, unknown
 
     def error(self, message: str) -> NoReturn:
+        """Says the usage and what is wrong with it, and exits with 64."""
         self.print_usage(sys.stderr)
         self.exit(USAGE, f"{self.prog}: {message}\n")
 

@@ -6,7 +6,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from gateway.cli import audit, check, demo, explain, init, keys, probe, replay, schema, serve, simulate, test
+from gateway.cli import audit, keys, probe, serve
+from gateway.cli.policies import check, explain, init, replay, schema, test
+from gateway.cli.trial import demo, simulate
 from gateway.errors import AuditFailure, InvalidConfiguration
 
 INVALID = 3

@@ -62,6 +62,7 @@ def _argument(field: Text[T]) -> Callable[[str], T]:
     """A reader of the configuration as a type for argparse, so that both accept the same."""
 
     def parse(text: str) -> T:
+        """Reads one argument. Raises: ArgumentTypeError with the sentence that the configuration would get."""
         problems: list[Problem] = []
         value = field.read(Scalar(Place("", 1, 1), text, plain=False), problems)
         if value is None:

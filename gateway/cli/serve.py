@@ -34,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     gateway = build(config, Files(arguments.config.absolute(), seen))
 
     def ready() -> None:
+        """Logs where the gateway listens and whom it calls."""
         health = shown(gateway.health) if gateway.health is not None else None
         upstream = gateway.config.upstream.url
         gateway.log.info("serving", listen=shown(gateway.listener), health=health, upstream=upstream)

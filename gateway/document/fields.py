@@ -170,6 +170,7 @@ def word(pattern: str, says: str) -> Text[str]:
     compiled = re.compile(pattern)
 
     def parse(text: str) -> str:
+        """The text itself, if it matches."""
         if not compiled.fullmatch(text):
             raise ValueError(f"expected {says}")
         return text

@@ -63,6 +63,7 @@ class _Parts:
         self._span = (from_ms, until_ms)
 
     def window(self) -> Window:
+        """The window itself. Raises: ValueError if it ends before it begins."""
         days, hours = self._week
         return Window(self._zone, days, hours, *self._span)
 

@@ -137,6 +137,7 @@ _SYMMETRIC = dict.fromkeys(
 
 def _source(what: str, keys: dict[str, Key], make: Callable[..., KeySetSource]) -> Shape[KeySetSource]:
     def one(place: Place, present: Present) -> list[Problem]:
+        """A problem unless exactly one source is named."""
         if len(present.keys() & keys.keys()) == 1:
             return []
         return [place.problem(f"say where the {what} is: exactly one of {' and '.join(keys)}")]

@@ -14,7 +14,7 @@ from typing import Protocol
 from gateway.cancel import ByFilter, ByRunIds, Selection
 from gateway.document.nodes import Place
 from gateway.grammar import EARLIEST_MS
-from gateway.windows import Window
+from gateway.windows import Window, duration
 
 TO_DATE_LEAD_MS = 60_000
 """How far ahead of now a `toDate` may lie under `within_last`."""
@@ -55,6 +55,7 @@ class UrlCondition:
     optional: bool = False
 
     def contains(self, selection: Selection, now_ms: int) -> bool:
+        """Every URL is listed or lies at or below a prefix; a URL sent as a prefix only where it ends in `/`."""
         assert isinstance(selection, ByFilter)
         return self.any or all(self.admits(url, exact=selection.exact) for url in selection.workflow_urls)
 
@@ -66,6 +67,7 @@ class UrlCondition:
         return (exact or url.endswith("/")) and any(at_or_below(url, prefix) for prefix in self.prefix)
 
     def overlaps(self, selection: Selection, now_ms: int) -> bool:
+        """Some URL is listed or lies below a prefix, or, sent as a prefix, begins what is."""
         assert isinstance(selection, ByFilter)
         return any(self._touches(url, exact=selection.exact) for url in selection.workflow_urls)
 
@@ -77,6 +79,7 @@ class UrlCondition:
         return any(prefix.startswith(url) or _denied_below(url, prefix) for prefix in self.prefix)
 
     def words(self) -> str:
+        """The exact URLs and the prefixes, a few of them."""
         if self.any:
             return "any URL"
         exact = [f"exactly {url}" for url in sorted(self.exact)]
@@ -107,16 +110,19 @@ class RunIdCondition:
     optional: bool = False
 
     def contains(self, selection: Selection, now_ms: int) -> bool:
+        """At most `max` IDs, each with one of the prefixes."""
         assert isinstance(selection, ByRunIds)
         if self.max is not None and len(selection.run_ids) > self.max:
             return False
         return not self.prefix or all(run_id.startswith(self.prefix) for run_id in selection.run_ids)
 
     def overlaps(self, selection: Selection, now_ms: int) -> bool:
+        """Some ID has one of the prefixes."""
         assert isinstance(selection, ByRunIds)
         return any(run_id.startswith(self.prefix) for run_id in selection.run_ids)
 
     def words(self) -> str:
+        """How many IDs, and how they begin."""
         number = f"at most {self.max} IDs" if self.max is not None else "any number of IDs"
         return f"{number} beginning with {some_of(self.prefix)}" if self.prefix else number
 
@@ -142,12 +148,15 @@ class ValueCondition:
                 return selection.caller_ips
 
     def contains(self, selection: Selection, now_ms: int) -> bool:
+        """Every value is listed."""
         return self.any or self.any_of.issuperset(self.values(selection))
 
     def overlaps(self, selection: Selection, now_ms: int) -> bool:
+        """Some value is listed."""
         return not self.any_of.isdisjoint(self.values(selection))
 
     def words(self) -> str:
+        """The listed values, a few of them."""
         return "any value" if self.any else some_of(sorted(self.any_of))
 
 
@@ -161,6 +170,7 @@ class CreatedCondition:
     optional: bool = False
 
     def contains(self, selection: Selection, now_ms: int) -> bool:
+        """The dates lie within the last while and close enough together; a bound fails where its date is left out."""
         assert isinstance(selection, ByFilter)
         start, end = selection.from_date, selection.to_date
         if self.within_last_ms is not None:
@@ -173,12 +183,14 @@ class CreatedCondition:
         return start is not None and end is not None and end - start <= self.max_span_ms
 
     def overlaps(self, selection: Selection, now_ms: int) -> bool:
+        """The dates may reach into the last while; without a `toDate` they do."""
         assert isinstance(selection, ByFilter)
         if self.within_last_ms is None or selection.to_date is None or now_ms < EARLIEST_MS:
             return True
         return selection.to_date >= now_ms - self.within_last_ms
 
     def words(self) -> str:
+        """How recent, and how far apart."""
         parts = []
         if self.within_last_ms is not None:
             parts.append(f"fromDate within the last {duration(self.within_last_ms)}")
@@ -282,11 +294,3 @@ def some_of(values: Iterable[str]) -> str:
     listed = list(values)
     shown = " or ".join(listed[:3])
     return shown if len(listed) <= 3 else f"{shown} (or {len(listed) - 3} more)"
-
-
-def duration(milliseconds: int) -> str:
-    """Milliseconds in the largest whole unit, as policies write it: `24h`, `30m`."""
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
-        if milliseconds % size == 0:
-            return f"{milliseconds // size}{unit}"
-    return f"{milliseconds}ms"

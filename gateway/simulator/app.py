@@ -28,6 +28,7 @@ def app(simulator: Simulator, token: str, read_token: str, *, latency_ms: int = 
     """The ASGI application; every call that is not control takes at least `latency_ms`."""
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one call, with the next scripted fault if there is one."""
         if scope["type"] != "http":
             return
         request = Request(scope, receive)

@@ -21,10 +21,12 @@ class _OpenProtocol(HttpToolsProtocol):
     """Passes the transport on, so that a fault can cut an answer short, and queries of any length."""
 
     def on_message_begin(self) -> None:
+        """Puts the transport beside the request's scope."""
         super().on_message_begin()
         self.scope["state"]["transport"] = self.transport
 
     def on_headers_complete(self) -> None:
+        """Completes the scope with the query, which was kept from the parser."""
         # httptools takes no target apart that is longer than 65,535 bytes; 2,000 run IDs are.
         self.url, _, query = self.url.partition(b"?")
         super().on_headers_complete()

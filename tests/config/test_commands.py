@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli import check, keys
+from gateway.cli import keys
+from gateway.cli.policies import check
 from gateway.config import load_config
 from gateway.policy.load import load_policies
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.cancel import CancelRequest, Decision, Denial, Permit, Principal
 from gateway.policy.decide import decide
 from gateway.policy.model import CountCondition, Effect, Rule, TeamException, UrlCondition
-from gateway.policy.offers import offers
+from gateway.policy_tools.offers import offers
 from gateway.windows import Window
 from tests.core.rules import API, allow, rule, urls
 from tests.core.strategies import ALLOW_ALL, NOW_MS, TEAM, fitting, policies, requests, rule_sets

@@ -13,7 +13,7 @@ from gateway.cancel import Denial, Permit, Principal
 from gateway.policy.decide import decide
 from gateway.policy.load import load_policies
 from gateway.policy.rules import Policies
-from gateway.policy_tools.lint import IDS
+from gateway.policy_tools.lints.findings import IDS
 from gateway.read import Body, parse_cancel
 
 ROOT = Path(__file__).parents[2]

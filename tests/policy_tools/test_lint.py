@@ -14,8 +14,8 @@ from gateway.document.nodes import Place
 from gateway.policy.decide import decide
 from gateway.policy.load import load_policies
 from gateway.policy.model import Effect, Rule
-from gateway.policy_tools.conflicts import refuses_all
-from gateway.policy_tools.lint import IDS, Caller, Finding, Summary, lint
+from gateway.policy_tools.lints.conflicts import refuses_all
+from gateway.policy_tools.lints.findings import IDS, Caller, Finding, Summary, lint
 from tests.core.strategies import ALLOW_ALL, NOW_MS, TEAM, allows, denies, fitting, policies, requires
 
 HEAD = "version: 1\nname: t\nteams: [a]\n"

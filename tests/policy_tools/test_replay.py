@@ -16,7 +16,7 @@ from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Denial, EveryRun, 
 from gateway.policy.decide import decide
 from gateway.policy.model import CountCondition, Effect, Rule
 from gateway.policy.rules import Policies
-from gateway.policy_tools.replay import Change, replay
+from gateway.policy_tools.history.replay import Change, replay
 from tests.cli.running import command
 from tests.core.rules import allow, label, rule
 from tests.core.strategies import NOW_MS, TEAM, counted, fitting, policies, requests, rule_sets

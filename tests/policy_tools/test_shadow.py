@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.cancel import ByFilter, CancelRequest, Decision, Permit
 from gateway.policy.decide import decide
 from gateway.policy.model import CountCondition, Effect, Rule
-from gateway.policy_tools.shadowing import ShadowStats, lines
+from gateway.policy_tools.history.shadowing import ShadowStats, lines
 from tests.cli.running import command
 from tests.core.rules import allow, judge, label, rule
 from tests.core.strategies import NOW_MS, TEAM, policies, requests, rule_sets

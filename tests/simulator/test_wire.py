@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.cli import simulate
+from gateway.cli.trial import simulate
 from gateway.simulator.app import app
 from gateway.simulator.core import Simulator
 from gateway.simulator.exchange import Ending, Fault, fault_of, rate_limited
@@ -26,7 +26,7 @@ from gateway.simulator.server import SimulatorServer
 CANCEL = "/v2/workflows/runs"
 PROGRAM = """
 import argparse, sys
-from gateway.cli import simulate
+from gateway.cli.trial import simulate
 parser = argparse.ArgumentParser()
 simulate.register(parser.add_subparsers())
 arguments = parser.parse_args()

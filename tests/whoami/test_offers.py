@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from gateway.cancel import CancelRequest, Permit
 from gateway.policy.decide import decide
 from gateway.policy.model import CountCondition, CreatedCondition, Effect, Rule, RunIdCondition, UrlCondition
-from gateway.policy.offers import Offer, offers
 from gateway.policy.rules import Policies
+from gateway.policy_tools.offers import Offer, offers
 from gateway.read import Body, parse_cancel
 from tests.core.rules import API, allow, label, rule
 from tests.core.strategies import NOW_MS, TEAM, denies, fitting, policies, requests, rule_sets

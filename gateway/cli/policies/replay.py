@@ -15,7 +15,7 @@ from gateway.audit.verify import lines_of, parse_line
 from gateway.cli.audit import printable
 from gateway.policy.load import load_policies
 from gateway.policy.nearest import in_words
-from gateway.policy_tools.replay import Change, Members, Replay, replay
+from gateway.policy_tools.history.replay import Change, Members, Replay, replay
 
 OK, FAILED, USAGE = 0, 1, 2
 FAIL_ON = (Change.PERMIT_TO_DENY, Change.DENY_TO_PERMIT, "any")

@@ -6,6 +6,10 @@ import argparse
 import signal
 import sys
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.simulator.server import SimulatorServer
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ABSENT = "This installation has no simulator: it is left out of the image. Install qstash-gateway from its wheel."
@@ -25,19 +29,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     """Serves until SIGINT or SIGTERM; returns 0 then, 1 if the port is taken, 2 where the simulator is left out."""
     try:
-        from gateway.simulator.asked import Contract
-        from gateway.simulator.core import Simulator
-        from gateway.simulator.runs import make_runs
-        from gateway.simulator.server import SimulatorServer
-    except ModuleNotFoundError as exc:
-        if not (exc.name or "").startswith("gateway.simulator"):
-            raise
-        print(ABSENT, file=sys.stderr)
-        return 2
-    runs = make_runs(arguments.runs, time.time_ns() // 1_000_000, seed=0)
-    try:
-        server = SimulatorServer(
-            Simulator(runs, contract=Contract(arguments.contract)),
+        server = simulated(
+            arguments.runs,
+            arguments.contract,
             token=arguments.token,
             port=arguments.port,
             latency_ms=arguments.latency_ms,
@@ -45,6 +39,9 @@ def run(arguments: argparse.Namespace) -> int:
     except (OSError, OverflowError) as exc:
         print(f"Cannot listen on port {arguments.port}: {exc}", file=sys.stderr)
         return 1
+    if server is None:
+        print(ABSENT, file=sys.stderr)
+        return 2
     # Blocked before the server's thread exists, so that only sigwait receives them.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     with server:
@@ -54,6 +51,27 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"Ledger: {server.url}/_simulator/ledger", flush=True)
         signal.sigwait(STOP_SIGNALS)
     return 0
+
+
+def simulated(
+    runs: int, contract: str, *, token: str | None = None, port: int = 0, latency_ms: int = 0
+) -> SimulatorServer | None:
+    """The simulated upstream with so many runs, not started; None where this installation has no simulator.
+
+    Raises: OSError if the port is taken; OverflowError if there is no such port.
+    """
+    try:
+        from gateway.simulator.asked import Contract
+        from gateway.simulator.core import Simulator
+        from gateway.simulator.runs import make_runs
+        from gateway.simulator.server import SimulatorServer
+    except ModuleNotFoundError as exc:
+        if not (exc.name or "").startswith("gateway.simulator"):
+            raise
+        return None
+    made = make_runs(runs, time.time_ns() // 1_000_000, seed=0)
+    simulator = Simulator(made, contract=Contract(contract))
+    return SimulatorServer(simulator, token=token, port=port, latency_ms=latency_ms)
 
 
 def _natural(text: str) -> int:

@@ -8,9 +8,9 @@ from itertools import islice
 
 from gateway.cancel import CancelRequest
 from gateway.policy.decide import permitted
-from gateway.policy.examples import examples
 from gateway.policy.model import Condition, CountCondition, Rule, RunIdCondition
 from gateway.policy.rules import Policies, TeamRules
+from gateway.policy_tools.examples import examples
 
 USUAL = 100
 """What an example asks for where nothing bounds it: the count of the official clients."""

@@ -22,7 +22,7 @@ from gateway.identity.sources import key_file
 from gateway.listeners import tls_context
 from gateway.policy.load import load_policies
 from gateway.policy.rules import Policies
-from gateway.policy_tools.lint import Caller, Finding, Summary, lint
+from gateway.policy_tools.lints.findings import Caller, Finding, Summary, lint
 from gateway.secret import read_secret
 
 OK, INVALID = 0, 3

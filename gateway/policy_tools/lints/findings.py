@@ -17,7 +17,7 @@ from gateway.identity.expiry import ending
 from gateway.policy.bounds import FILTERS, RUN_IDS
 from gateway.policy.model import Effect, Rule, UrlCondition
 from gateway.policy.rules import Policies
-from gateway.policy_tools.conflicts import refuses_all
+from gateway.policy_tools.lints.conflicts import refuses_all
 from gateway.windows import instant
 
 IDS = {

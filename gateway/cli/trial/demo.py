@@ -8,7 +8,6 @@ import os
 import socket
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,8 +19,8 @@ import uvloop
 import gateway
 from gateway.app import Gateway, build
 from gateway.cli.keys import entry, new_key
-from gateway.cli.simulate import ABSENT
-from gateway.cli.tour import Tour, take_tour
+from gateway.cli.trial.simulate import ABSENT, simulated
+from gateway.cli.trial.tour import Tour, take_tour
 from gateway.config import load_config
 from gateway.policy.load import load_policies
 
@@ -54,18 +53,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace) -> int:
     """Serves until SIGINT or SIGTERM; with `--tour` returns 1 if the ledger is not what policy allows."""
-    try:
-        from gateway.simulator.asked import Contract
-        from gateway.simulator.core import Simulator
-        from gateway.simulator.runs import make_runs
-        from gateway.simulator.server import SimulatorServer
-    except ModuleNotFoundError as exc:
-        if not (exc.name or "").startswith("gateway.simulator"):
-            raise
+    simulator = simulated(RUNS, "2025")
+    if simulator is None:
         print(ABSENT, file=sys.stderr)
         return 2
-    runs = make_runs(RUNS, time.time_ns() // 1_000_000, seed=0)
-    simulator = SimulatorServer(Simulator(runs, contract=Contract("2025")))
     with (
         simulator,
         _prepared(simulator, arguments.port) as (demo, served),

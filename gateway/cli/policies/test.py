@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.cli.explain import lines
+from gateway.cli.policies.explain import lines
 from gateway.errors import InvalidConfiguration, Problem
 from gateway.policy.load import CASES_SUFFIX, load_policies
 from gateway.policy_tools.cases import Verdict, case_files, judge_cases, load_cases, unreached
@@ -29,6 +29,7 @@ class _Suite:
 
     @property
     def failed(self) -> list[Verdict]:
+        """The cases that were decided otherwise than they expect."""
         return [verdict for verdict in self.verdicts if verdict.differences]
 
 

@@ -1,0 +1,1 @@
+"""The commands that write, check, test, explain and replay policies; nothing is sent."""

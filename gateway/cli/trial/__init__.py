@@ -1,0 +1,1 @@
+"""The commands for trying the gateway out: `demo` with its tour, and `simulate`."""
