@@ -26,7 +26,7 @@ from gateway.calls import Calls
 from gateway.config import AuditConfig, Config, audit_problems, resolve_problems
 from gateway.connections import Connections
 from gateway.errors import AuditFailure, InvalidConfiguration
-from gateway.exchange import Exchange
+from gateway.exchange import Exchange, UpstreamLimits
 from gateway.hardening import forbid_core_dumps, raise_descriptor_limit
 from gateway.health import HealthApp, HealthPages, Unrecorded
 from gateway.identity.expiry import expiring
@@ -34,7 +34,6 @@ from gateway.listeners import SocketFile, bind, tls_context
 from gateway.live import Current, Live
 from gateway.log import make_log, quiet_libraries
 from gateway.lookup.log import MAX_READINGS, UpstreamLog
-from gateway.outbound import make_transport
 from gateway.pins import Pins
 from gateway.pipeline import Pipeline
 from gateway.protocol import ProtocolSettings, RefusalPort
@@ -44,7 +43,8 @@ from gateway.reload import Files, Reloader, checked_policies, make_live, refuse
 from gateway.serving import Listener, StopSignals, serve_until_stopped
 from gateway.settle import Settler
 from gateway.tokens import WatchedTokens, read_tokens
-from gateway.upstream import Upstream, UpstreamLimits
+from gateway.transport import PooledTransport
+from gateway.upstream import Upstream
 from gateway.watch import watch
 
 MAX_CONNECTIONS = 2048
@@ -149,20 +149,19 @@ class Gateway:
     def _upstream(self) -> Upstream:
         settings = self.config.upstream
         limits = UpstreamLimits(settings.connect_timeout_s, settings.total_timeout_s)
-        transport = make_transport(max_connections=settings.max_connections)
+        transport = self._transport(settings.max_connections)
         tokens = self.account.tokens
         return Upstream(settings.url, tokens.writing, limits=limits, transport=transport, reading=tokens.reading)
 
     def _upstream_log(self, clock: SystemClock) -> UpstreamLog:
-        settings, tokens = self.config.upstream, self.account.tokens
+        settings = self.config.upstream
+        limits = UpstreamLimits(settings.connect_timeout_s, settings.total_timeout_s)
         # Places of their own: readings never keep a cancel waiting.
-        exchange = Exchange(
-            settings.url,
-            connect_timeout_s=settings.connect_timeout_s,
-            total_timeout_s=settings.total_timeout_s,
-            transport=make_transport(max_connections=MAX_READINGS),
-        )
-        return UpstreamLog(exchange, tokens=tokens, clock=clock)
+        exchange = Exchange(settings.url, limits=limits, transport=self._transport(MAX_READINGS))
+        return UpstreamLog(exchange, tokens=self.account.tokens, clock=clock)
+
+    def _transport(self, most: int) -> PooledTransport:
+        return PooledTransport(max_connections=most, connect_timeout_s=self.config.upstream.connect_timeout_s)
 
     def _reloader(self, current: Current, audit: AuditLog) -> Reloader | None:
         if self.files is None:

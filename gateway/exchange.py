@@ -1,7 +1,7 @@
 """One HTTP exchange with QStash: bounded, held to a deadline, undecoded. The only place where the token is applied.
 
-The port is closed: what goes wrong is a `Failed` that says whether bytes may have left. No redirect is followed,
-nothing is tried again, and no connection is used twice, so that no request can be given the answer of another.
+The port is closed: what goes wrong is a `Failed` that says whether bytes may have left. No redirect is followed and
+nothing is tried again.
 """
 
 from __future__ import annotations
@@ -10,13 +10,21 @@ import asyncio
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import httpx
 
 from gateway.credential import UpstreamToken
 from gateway.strict_json import json_object
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamLimits:
+    """Deadlines in seconds: until there is a connection, and over the whole call."""
+
+    connect_timeout_s: float
+    total_timeout_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,67 +55,71 @@ class Failed:
 
 
 class Exchange:
-    """Exchanges with one base URL, pinned at start; a deadline until there is a connection, and one over the whole."""
+    """Exchanges with one base URL, pinned at start; only its scheme, host and port are used."""
 
-    def __init__(
-        self,
-        base_url: str,
-        *,
-        connect_timeout_s: float,
-        total_timeout_s: float,
-        transport: httpx.AsyncBaseTransport,
-    ) -> None:
-        self._url = httpx.URL(base_url).copy_with(path="/")
-        self._total_timeout_s = total_timeout_s
+    def __init__(self, base_url: str, *, limits: UpstreamLimits, transport: httpx.AsyncBaseTransport) -> None:
+        self._url = httpx.URL(base_url).copy_with(path="/", query=None)
+        self._total_s = limits.total_timeout_s
         self._transport = transport
-        wait, total = connect_timeout_s, total_timeout_s
-        self._timeout = {"connect": wait, "pool": wait, "read": total, "write": total}
+        wait_s, total_s = limits.connect_timeout_s, limits.total_timeout_s
+        self._timeout = {"connect": wait_s, "pool": wait_s, "read": total_s, "write": total_s, "total": total_s}
+        self._signed: tuple[UpstreamToken, httpx.Headers] | None = None
 
     async def send(
         self, method: str, target: bytes, token: UpstreamToken, *, max_answer_bytes: int, body: bytes = b""
     ) -> Reply | Failed:
         """Sends one request, once, within the total deadline; never raises. A `body` is JSON; orders have none."""
-        response: httpx.Response | None = None
+        status: int | None = None
         try:
-            async with asyncio.timeout(self._total_timeout_s):
+            async with asyncio.timeout(self._total_s):
                 response = await self._transport.handle_async_request(self._request(method, target, token, body))
-                try:
-                    answer = await _bounded(response, max_answer_bytes)
-                finally:
-                    await response.aclose()
+                status = response.status_code
+                return Reply(status, response.headers, await _bounded(response, max_answer_bytes))
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as exc:
             return Failed(sent=False, cause=_no_connection(exc))
         except Exception as exc:  # noqa: BLE001 - whatever failed is a value: after a receipt nothing raises
-            return Failed(sent=True, cause=_word(exc), status=None if response is None else response.status_code)
-        return Reply(response.status_code, dict(response.headers.items()), answer)
+            return Failed(sent=True, cause=_word(exc), status=status)
 
     async def aclose(self) -> None:
-        """Closes what is open."""
+        """Closes the idle connections."""
         await self._transport.aclose()
 
     def _request(self, method: str, target: bytes, token: UpstreamToken, body: bytes) -> httpx.Request:
-        headers = {
-            "Authorization": token.authorization(),
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": "qstash-gateway",
-            **({"Content-Type": "application/json"} if body else {}),
-        }
         # The target is given as bytes: httpx.URL refuses more than 65,536 characters, and 1,000 run IDs may need more.
         extensions = {"timeout": self._timeout, "target": target}
-        return httpx.Request(method, self._url, headers=headers, content=body or None, extensions=extensions)
+        headers = self._headers(token)
+        if body:
+            headers = httpx.Headers([*headers.raw, (b"Content-Type", b"application/json")])
+            return httpx.Request(method, self._url, headers=headers, content=body, extensions=extensions)
+        return httpx.Request(method, self._url, headers=headers, stream=httpx.ByteStream(b""), extensions=extensions)
+
+    def _headers(self, token: UpstreamToken) -> httpx.Headers:
+        """Our five headers. Making them costs more than sending them, so those of the token in use are kept."""
+        if self._signed is None or self._signed[0] is not token:
+            headers = {
+                "Host": self._url.netloc.decode("ascii"),
+                "Authorization": token.authorization(),
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+                "User-Agent": "qstash-gateway",
+            }
+            self._signed = token, httpx.Headers(headers)
+        return self._signed[1]
 
 
 async def _bounded(response: httpx.Response, max_bytes: int) -> bytes | None:
     """The raw body, undecoded; None where it is longer than `max_bytes`."""
-    chunks = bytearray()
     stream = response.stream
-    if not isinstance(stream, AsyncIterable):
+    if not isinstance(stream, httpx.AsyncByteStream):
         raise TypeError("the transport gave a synchronous stream")
-    async for chunk in stream:
-        chunks += chunk
-        if len(chunks) > max_bytes:
-            return None
+    chunks = bytearray()
+    try:
+        async for chunk in stream:
+            chunks += chunk
+            if len(chunks) > max_bytes:
+                return None
+    finally:
+        await stream.aclose()
     return bytes(chunks)
 
 

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
 
 import httpx
 
 from gateway.cancel import Order, Receipt
 from gateway.credential import TokenHolder, UpstreamToken
-from gateway.exchange import Exchange, Failed, Reply
+from gateway.exchange import Exchange, Failed, Reply, UpstreamLimits
 from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
 
 MAX_ANSWER_BYTES = 65_536
@@ -28,21 +26,6 @@ Scrub = Callable[[str], str]
 
 _BURST = ("Burst-RateLimit-Limit", "Burst-RateLimit-Remaining", "Burst-RateLimit-Reset")
 _ACTION_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
-
-
-class CancelPort(Protocol):
-    """What the pipeline needs of upstream."""
-
-    async def cancel(self, order: Order, receipt: Receipt) -> Outcome:
-        """Sends the order once; never raises."""
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamLimits:
-    """Deadlines in seconds: until there is a connection, and over the whole call."""
-
-    connect_timeout_s: float
-    total_timeout_s: float
 
 
 class Upstream:
@@ -59,12 +42,7 @@ class Upstream:
     ) -> None:
         self._holder = token
         self._reading = reading
-        self._exchange = Exchange(
-            base_url,
-            connect_timeout_s=limits.connect_timeout_s,
-            total_timeout_s=limits.total_timeout_s,
-            transport=transport,
-        )
+        self._exchange = Exchange(base_url, limits=limits, transport=transport)
 
     async def cancel(self, order: Order, receipt: Receipt) -> Outcome:
         """Sends one order, once, within the total deadline. Needs the receipt of its durable intent; never raises."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from gateway.cli.probe_answers import Findings, Tracked, conclusion, labels_shown, unsafe
 from gateway.config import Config, load_config
 from gateway.credential import AccountTokens, UpstreamToken
-from gateway.exchange import Exchange, Failed, Reply
+from gateway.exchange import Exchange, Failed, Reply, UpstreamLimits
 from gateway.hardening import forbid_core_dumps
 from gateway.log import quiet_libraries
 from gateway.outbound import make_transport
@@ -81,12 +81,8 @@ def _announcement(url: str, label: str, *, reads: bool) -> str:
 
 async def _probe(config: Config, tokens: AccountTokens, label: str) -> int:
     upstream = config.upstream
-    exchange = Exchange(
-        upstream.url,
-        connect_timeout_s=upstream.connect_timeout_s,
-        total_timeout_s=upstream.total_timeout_s,
-        transport=make_transport(max_connections=1),
-    )
+    limits = UpstreamLimits(upstream.connect_timeout_s, upstream.total_timeout_s)
+    exchange = Exchange(upstream.url, limits=limits, transport=make_transport(max_connections=1))
     reading = tokens.reading.current if tokens.reading is not None else None
     probe = _Probe(exchange, tokens.writing.current, reading, label)
     try:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 from gateway.cancel import ByFilter
 from gateway.credential import AccountTokens, TokenHolder, UpstreamToken
-from gateway.exchange import Exchange
+from gateway.exchange import Exchange, UpstreamLimits
 from gateway.lookup.log import DEADLINE_S, MAX_READINGS, UpstreamLog
-from gateway.outbound import make_transport
 from gateway.simulator.account import LogManner
 from gateway.simulator.core import Simulator
 from gateway.simulator.runs import Run
 from gateway.simulator.server import SimulatorServer
+from gateway.transport import PooledTransport
 
 WRITING = "CANARY-writing-1a2b3c4d5e6f70819"
 READING = "CANARY-reading-9f8e7d6c5b4a39281"
@@ -62,12 +62,8 @@ async def opened(
 ) -> AsyncIterator[UpstreamLog]:
     """The log at an address."""
     clock = time or Time()
-    exchange = Exchange(
-        url,
-        connect_timeout_s=10,
-        total_timeout_s=total_timeout_s,
-        transport=make_transport(max_connections=MAX_READINGS),
-    )
+    transport = PooledTransport(max_connections=MAX_READINGS, connect_timeout_s=10)
+    exchange = Exchange(url, limits=UpstreamLimits(10, total_timeout_s), transport=transport)
     log = UpstreamLog(exchange, tokens=account or tokens(), clock=clock, sleep=clock.sleep, deadline_s=deadline_s)
     try:
         yield log

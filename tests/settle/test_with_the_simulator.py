@@ -15,7 +15,7 @@ import pytest
 from gateway.audit.log import AuditLog, AuditSettings
 from gateway.cancel import Order, Plan, Receipt
 from gateway.credential import AccountTokens, TokenHolder, UpstreamToken
-from gateway.exchange import Exchange
+from gateway.exchange import Exchange, UpstreamLimits
 from gateway.lookup.log import UpstreamLog
 from gateway.outbound import make_transport
 from gateway.outcome import Accepted, Cancelled, Outcome, Progress, Unknown
@@ -26,7 +26,7 @@ from gateway.simulator.core import Simulator
 from gateway.simulator.exchange import Ending, Fault
 from gateway.simulator.runs import make_runs
 from gateway.simulator.server import SimulatorServer
-from gateway.upstream import Upstream, UpstreamLimits
+from gateway.upstream import Upstream
 from tests.settle.fakes import BY_URL, ScriptedLog, Told, by_filter, plan_of, report
 
 WAIT_S = 20
@@ -91,12 +91,7 @@ async def way_to(server: SimulatorServer) -> AsyncIterator[Way]:
     writing, reading = (TokenHolder(UpstreamToken(token), 0) for token in (server.token, server.read_token))
     limits = UpstreamLimits(TIMEOUT_S, TIMEOUT_S)
     upstream = Upstream(server.url, writing, limits=limits, transport=make_transport(max_connections=8))
-    exchange = Exchange(
-        server.url,
-        connect_timeout_s=TIMEOUT_S,
-        total_timeout_s=TIMEOUT_S,
-        transport=make_transport(max_connections=8),
-    )
+    exchange = Exchange(server.url, limits=limits, transport=make_transport(max_connections=8))
     log, heard = WatchedLog(exchange, tokens=AccountTokens(writing, reading), clock=SystemClock()), Heard()
     log.looked = asyncio.Event()
     settler = Settler(log, heard, operators_log=heard, reads_back=True)

@@ -9,9 +9,9 @@ import pytest
 
 from gateway.cancel import Receipt
 from gateway.credential import UpstreamToken
-from gateway.exchange import Exchange, Failed, Reply
-from gateway.outbound import make_transport
+from gateway.exchange import Exchange, Failed, Reply, UpstreamLimits
 from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Unknown
+from gateway.transport import PooledTransport
 from tests.upstream.raw import (
     ORDER,
     TOKEN,
@@ -30,9 +30,8 @@ def exchanged(*scripts: Script, max_answer_bytes: int = 1000, times: int = 1) ->
 
     async def scenario() -> tuple[list[Reply | Failed], bytes]:
         async with RawServer(*scripts) as server:
-            exchange = Exchange(
-                server.url, connect_timeout_s=5, total_timeout_s=10, transport=make_transport(max_connections=2)
-            )
+            transport = PooledTransport(max_connections=2, connect_timeout_s=5)
+            exchange = Exchange(server.url, limits=UpstreamLimits(5, 10), transport=transport)
             token = UpstreamToken(TOKEN)
             found = [
                 await exchange.send("GET", b"/v2/x?a=%2F", token, max_answer_bytes=max_answer_bytes)
