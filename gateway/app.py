@@ -40,6 +40,7 @@ from gateway.protocol import ProtocolSettings, RefusalPort
 from gateway.readiness import Ready
 from gateway.refusals import RefusalLog
 from gateway.reload import Files, Reloader, checked_policies, make_live, refuse
+from gateway.scheduling import keep_what_lasts
 from gateway.serving import Listener, StopSignals, serve_until_stopped
 from gateway.settle import Settler
 from gateway.tokens import WatchedTokens, read_tokens
@@ -134,6 +135,7 @@ class Gateway:
         current.fetches.follow(self.live.pins.fetched.values())
         tasks = [asyncio.create_task(watch(lambda: [*self.account.watched, *current.live.pins.watched], self.log))]
         tasks += [asyncio.create_task(reloader.run(asked))] if reloader is not None else []
+        keep_what_lasts()
         ready()
         listeners = self._listeners(edge, pages, refusals, current=current)
         await serve_until_stopped(listeners, signals, grace_s=config.shutdown_grace_s, stop=pipeline.stop)

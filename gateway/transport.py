@@ -26,6 +26,7 @@ from pyreqwest.request import StreamRequest
 from pyreqwest.response import Response
 
 from gateway.outbound import make_transport
+from gateway.scheduling import giving_way
 
 IDLE_S = 10
 """A connection that was idle for longer may have been forgotten on the way without a word, so it is not used again."""
@@ -168,7 +169,7 @@ def _client(max_connections: int, connect_timeout_s: float, roots: Path) -> Clie
     builder = builder.min_tls_version("TLSv1.2").connect_timeout(timedelta(seconds=connect_timeout_s))
     builder = builder.pool_max_idle_per_host(max_connections).pool_idle_timeout(timedelta(seconds=IDLE_S))
     try:
-        with _only(roots):
+        with _only(roots), giving_way():
             return builder.build()
     except BuilderError as exc:
         raise OSError(f"the roots in {roots} cannot be used") from exc

@@ -23,6 +23,7 @@ from gateway.audit.segment import Disk, OsDisk
 from gateway.audit.writer import Entry, Kind, Settled, Writer
 from gateway.cancel import Plan, Receipt
 from gateway.errors import AuditUnavailable
+from gateway.scheduling import giving_way
 
 __all__ = ["AuditLog", "AuditSettings", "AuditState", "Closing"]
 
@@ -73,7 +74,8 @@ class AuditLog:
             released=begun.lock.release,
         )
         self._thread = threading.Thread(target=self._writer.run, name="audit-writer", daemon=True)
-        self._thread.start()
+        with giving_way():
+            self._thread.start()
 
     @classmethod
     async def open(
