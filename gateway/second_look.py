@@ -68,7 +68,7 @@ class SecondLook:
         return Look(left[0] if left else None, skipped={**skipped, **chosen.skipped})
 
     def _too_many(self, permit: Permit) -> bool:
-        """Whether fewer runs are allowed by now than the plan has: its orders are judged each, its number as a whole."""
+        """Whether fewer runs are allowed by now than the plan has: orders are judged each, their number together."""
         bounds = [permit.effective.count]
         if permit.resolution is not None and permit.resolution.max_runs is not None:
             bounds.append(permit.resolution.max_runs)

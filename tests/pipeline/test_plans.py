@@ -3,89 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 
-from gateway.cancel import ByFilter, CancelRequest, Denial, Principal
-from gateway.drafts import LIFETIME_S, MOST_DRAFTS, Draft, State
+from gateway.cancel import Denial
+from gateway.drafts import LIFETIME_S, MOST_DRAFTS, State
 from gateway.errors import AuditUnavailable, Conflict, LookupFailed, NotFound, ShuttingDown, Throttled
 from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Progress, Refused, Unknown
-from gateway.pipeline import Pipeline, Settled
-from gateway.policy.model import CountCondition, Effect, Rule, UrlCondition
+from gateway.pipeline import Settled
+from gateway.policy.model import CountCondition
 from gateway.policy.rules import Policies
-from gateway.ports import Arrival, Standing
-from gateway.run import STARTED, Resolution, Run, Skip
-from tests.pipeline.fakes import HeldUpstream, MemoryLog, MemoryRuns, PromptUpstream, StillClock
-
-URL = "https://a.example/api"
-ANN, BOB = Principal("team", "ann"), Principal("team", "bob")
-REQUEST = CancelRequest(ByFilter(workflow_urls=(URL,)), 500)
-RULE = Rule(
-    policy="team",
-    id="tree",
-    effect=Effect.ALLOW,
-    conditions={"workflowUrl": UrlCondition(prefix=(URL,))},
-    teams=frozenset(("team",)),
-    resolution=Resolution(max_runs=1_000),
-)
-POLICIES = Policies((RULE,), "digest")
-NOTHING = Policies((), "nothing")
-
-
-def runs(number: int, *, since_ms: int = 1_794_000_000_000) -> list[Run]:
-    """Running runs of the workflow, the oldest first."""
-    return [Run(f"wfr_{at:04}", URL, since_ms + at, STARTED) for at in range(number)]
-
-
-@dataclass
-class Bench:
-    """A pipeline with every port in hand; `live` are the policies of now, None where the key is not accepted."""
-
-    account: MemoryRuns
-    upstream: PromptUpstream | HeldUpstream = field(default_factory=PromptUpstream)
-    log: MemoryLog = field(default_factory=MemoryLog)
-    clock: StillClock = field(default_factory=StillClock)
-    live: Policies | None = POLICIES
-
-    def __post_init__(self) -> None:
-        self.pipeline = Pipeline(
-            upstream=self.upstream, upstream_url="https://up.example", audit=self.log, clock=self.clock, log=self.account
-        )
-
-    def arrival(self, name: str, principal: Principal = ANN) -> Arrival:
-        """A request at the door."""
-
-        async def here() -> bool:
-            return False
-
-        return Arrival(name, None, here, lambda: None if self.live is None else Standing(principal, self.live))
-
-    async def run(self, name: str = "d1", *, request: CancelRequest = REQUEST, principal: Principal = ANN) -> Settled:
-        """A cancel that is permitted."""
-        result = await self.pipeline.run(POLICIES, principal, request, arrival=self.arrival(name, principal))
-        assert isinstance(result, Settled), result
-        return result
-
-    async def plan(self, name: str = "p1", *, principal: Principal = ANN) -> Draft:
-        """A plan."""
-        result = await self.pipeline.plan(POLICIES, principal, REQUEST, arrival=self.arrival(name, principal))
-        assert isinstance(result, Draft), result
-        return result
-
-    async def apply(self, plan: str = "p1", *, name: str = "d1") -> Settled | Denial:
-        """Applies it under the policies of now."""
-        return await self.pipeline.apply(self.live or POLICIES, ANN, plan, arrival=self.arrival(name))
-
-    @property
-    def events(self) -> list[str]:
-        """The names of what was recorded, in order."""
-        return [name for name, _, _ in self.log.events]
-
-    def sent(self) -> list[str]:
-        """Every run that was ordered, in turn."""
-        return [value for order in self.upstream.orders for _, value in order.selection.pairs()]
+from gateway.run import Resolution, Skip
+from tests.pipeline.bench import ANN, BOB, NOTHING, POLICIES, REQUEST, RULE, Bench, runs, until
+from tests.pipeline.fakes import HeldUpstream, MemoryLog, MemoryRuns, PromptUpstream
 
 
 async def test_plan_then_intent_then_each_order_with_its_record_then_the_outcome() -> None:
@@ -101,7 +32,7 @@ async def test_the_record_of_an_order_stands_before_the_next_is_sent() -> None:
     written = asyncio.Event()
     bench = Bench(MemoryRuns(runs(150)), log=MemoryLog(chunk_gate=written))
     running = asyncio.create_task(bench.run())
-    await _until(lambda: bool(bench.upstream.orders))
+    await until(lambda: bool(bench.upstream.orders))
     for _ in range(20):
         await asyncio.sleep(0)
     assert len(bench.upstream.orders) == 1
@@ -135,9 +66,7 @@ async def test_without_a_durable_plan_there_is_no_intent() -> None:
     ],
     ids=["unknown", "refused", "not sent", "accepted"],
 )
-async def test_an_order_that_was_not_carried_out_ends_the_plan(
-    second: Outcome, cause: str, status: int | None
-) -> None:
+async def test_an_order_that_was_not_carried_out_ends_the_plan(second: Outcome, cause: str, status: int | None) -> None:
     """Certain, unknown and not carried out are told apart, by ID; what upstream only took on is unknown."""
     bench = Bench(MemoryRuns(runs(250)), PromptUpstream([Cancelled(200, 100), second]))
     outcome = (await bench.run()).outcome
@@ -148,7 +77,9 @@ async def test_an_order_that_was_not_carried_out_ends_the_plan(
     assert len(bench.upstream.orders) == 2
 
 
-@pytest.mark.parametrize("only", [Refused(401, "no"), NotSent("dns"), Refused(429, "slow", 7)], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "only", [Refused(401, "no"), NotSent("dns"), Refused(429, "slow", 7)], ids=lambda one: one.name
+)
 async def test_a_first_order_that_was_surely_not_carried_out_is_told_as_it_is(only: Outcome) -> None:
     """Nothing was cancelled, so nothing is unknown."""
     bench = Bench(MemoryRuns(runs(250)), PromptUpstream([only]))
@@ -161,7 +92,12 @@ async def test_a_number_that_policy_lowers_in_the_middle_holds_over_the_whole_pl
     """Each order alone would be small enough; together they are not."""
     bench = Bench(MemoryRuns(runs(250)))
     rule = replace(RULE, count=CountCondition(cap=150)) if lower == "cap" else replace(RULE, resolution=Resolution(150))
-    bench.account.before = lambda: bench.upstream.orders and _set(bench, Policies((rule,), "lower"))
+
+    def lowered() -> None:
+        if bench.upstream.orders:
+            bench.live = Policies((rule,), "lower")
+
+    bench.account.before = lowered
     outcome = (await bench.run()).outcome
     assert len(bench.sent()) <= 150
     assert isinstance(outcome, Unknown)
@@ -272,7 +208,7 @@ async def test_a_process_that_ends_during_a_look_up_sends_nothing() -> None:
     """No intent was recorded: the caller is told to come again."""
     bench = Bench(MemoryRuns(runs(3), held=asyncio.Event()))
     running = asyncio.create_task(bench.run())
-    await _until(lambda: bool(bench.account.looks))
+    await until(lambda: bool(bench.account.looks))
     await bench.pipeline.stop(1)
     with pytest.raises(ShuttingDown):
         await running
@@ -299,13 +235,13 @@ async def test_one_look_up_of_a_principal_at_a_time_and_the_same_joins() -> None
     """Another request of the same principal is throttled; another principal is not."""
     bench = Bench(MemoryRuns(runs(3), held=asyncio.Event()))
     first = asyncio.create_task(bench.run("d1"))
-    await _until(lambda: bool(bench.account.looks))
+    await until(lambda: bool(bench.account.looks))
     second = asyncio.create_task(bench.run("d2"))
-    await _until(lambda: "joined" in bench.events)
+    await until(lambda: "joined" in bench.events)
     with pytest.raises(Throttled):
         await bench.run("d3", request=replace(REQUEST, count=7))
     other = asyncio.create_task(bench.run("d4", principal=BOB))
-    await _until(lambda: len(bench.account.looks) == 2)
+    await until(lambda: len(bench.account.looks) == 2)
     assert bench.account.held is not None
     bench.account.held.set()
     assert (await first).outcome == (await second).outcome == Cancelled(200, 3)
@@ -318,9 +254,3 @@ async def test_more_cancelled_than_an_order_names_is_recorded_as_such() -> None:
     bench = Bench(MemoryRuns(runs(150)), PromptUpstream([Cancelled(200, 100), Cancelled(200, 57)]))
     await bench.run()
     assert bench.log.closings()[0].over_cancelled == 7
-
-
-async def _until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not holds():  # noqa: ASYNC110 - what is waited for has no event of its own
-            await asyncio.sleep(0)

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from gateway.inbound import Inbound
 from gateway.authn import Authenticator
 from gateway.config import Limits
+from gateway.inbound import Inbound
 from gateway.live import Live
 from gateway.outcome import Cancelled
 from gateway.pins import Pins
 from gateway.pipeline import Settled
-from gateway.ports import Arrival
 from gateway.policy.rules import Policies
+from gateway.ports import Arrival
 from gateway.proxies import TrustedProxies
 from gateway.simulator.server import SimulatorServer
 from tests.pipeline.fakes import MemoryLog, PromptUpstream

@@ -7,7 +7,11 @@ from tests.reliability.controls.copy import Bug, Edit
 CANCEL, UPSTREAM, PIPELINE = "gateway/cancel.py", "gateway/upstream.py", "gateway/pipeline.py"
 EXCHANGE, TRANSPORT, OUTBOUND = "gateway/exchange.py", "gateway/transport.py", "gateway/outbound.py"
 PORT = ("tests/upstream",)
-SEND = "                response = await self._transport.handle_async_request(self._request(method, target, token))\n"
+SEND = (
+    "                response = await self._transport.handle_async_request("
+    "self._request(method, target, token, body))
+"
+)
 
 RAW_FORWARDED = (
     Edit(CANCEL, "MAX_COUNT = 999_999_999\n", "MAX_COUNT = 999_999_999\nRAW: dict[object, str] = {}\n"),
@@ -28,7 +32,11 @@ RAW_FORWARDED = (
 IN_SENDING = (
     Bug("the raw query forwarded", RAW_FORWARDED, ("tests/core/test_reading.py", "tests/oracle")),
     Bug("the raw query forwarded, on the wire", RAW_FORWARDED, ("tests/edge/test_rebuilt_query.py",)),
-    Bug("values sent unescaped", (Edit(CANCEL, "{quote(value, safe='')}", "{value}"),), ("tests/core",)),
+    Bug(
+        "values sent unescaped",
+        (Edit(CANCEL, "{value if _PLAIN(value) else quote(value, safe='')}", "{value}"),),
+        ("tests/core",),
+    ),
     Bug(
         "everything can be ordered",
         (Edit(CANCEL, "if not isinstance(self.selection, (ByRunIds, ByFilter)):", "if self.selection is None:"),),
@@ -135,17 +143,23 @@ IN_SENDING = (
     ),
     Bug(
         "the token not scrubbed",
-        (Edit(UPSTREAM, "return token.scrub(error) if", "return error if"),),
+        (Edit(UPSTREAM, "return scrub(error) if", "return error if"),),
         ("tests/leaks/test_outputs.py",),
     ),
     Bug(
         "joined repeats sent again",
-        (Edit(PIPELINE, "flight = self._flights.get((principal, request))", "flight = None"),),
+        (
+            Edit(
+                PIPELINE,
+                "flight, arrival = self._flights.get(key), call.arrival",
+                "flight, arrival = None, call.arrival",
+            ),
+        ),
         ("tests/pipeline",),
     ),
     Bug(
         "the cancel ends with its caller",
-        (Edit(PIPELINE, "await asyncio.shield(flight.task)", "await flight.task"),),
+        (Edit("gateway/flights.py", "await asyncio.shield(self.task)", "await self.task"),),
         ("tests/pipeline",),
     ),
 )
