@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.compare.report import table
 from benchmarks.harness.machine import CannotMeasure, facts, on_core, two_cores
-from benchmarks.soak.run import MAX_UPSTREAM, Soaked, soak
+from benchmarks.soak.run import MAX_UPSTREAM, Plan, Soaked, soak
 from benchmarks.soak.verdict import TITLES, Law, Sample, judge, rows
 
 DIRECTORY = Path("build/soak")
@@ -32,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _check_room(work, arguments.requests)
         cores = two_cores()
         with on_core(cores.load):
-            soaked = soak(arguments.requests, directory=work, cores=cores,
-                          connections=arguments.connections, progress=_progress)  # fmt: skip
+            plan = Plan(arguments.requests, connections=arguments.connections)
+            soaked = soak(plan, directory=work, cores=cores, progress=_progress)
     except CannotMeasure as fault:
         sys.stderr.write(f"{fault}\n")
         return 1
@@ -72,7 +72,7 @@ def _publish(soaked: Soaked, laws: Sequence[Law], known: dict[str, object]) -> N
     text = (
         f"{table(TITLES, rows(soaked.samples))}\n{verdicts}\n"
         f"Answers: {answers}; {soaked.hung_up:,} callers hung up.\nThe record {soaked.proof.sentence}\n"
-        f"{known}\n"
+        "\n" + "".join(f"- {name}: {value}\n" for name, value in known.items())
     )
     (DIRECTORY / "result.md").write_text(text)
     result = {"machine": known, "samples": [asdict(sample) for sample in soaked.samples],

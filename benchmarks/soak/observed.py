@@ -75,6 +75,11 @@ def _append(number: int, frame: object) -> None:
         file.write(json.dumps(holdings()) + "\n")
 
 
-if __name__ == "__main__":
+def serve() -> int:
+    """Runs the gateway's own command line; the exit code."""
     signal.signal(signal.SIGUSR1, _append)
-    sys.exit(main())
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(serve())

@@ -37,18 +37,29 @@ class Soaked:
     proof: Proof
 
 
-def soak(
-    requests: int, *, directory: Path, cores: Cores, connections: int = 32, parts: int = 40,
-    progress: Callable[[Sample], None] = lambda _: None,
-) -> Soaked:  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a run is made: in how many parts, over how many connections, and which module is the observed gateway."""
+
+    requests: int
+    parts: int = 40
+    connections: int = 32
+    run_as: str = "benchmarks.soak.observed"
+
+    def after(self, part: int) -> int:
+        """How many requests have been sent after so many parts."""
+        return self.requests * part // self.parts
+
+
+def soak(plan: Plan, *, directory: Path, cores: Cores, progress: Callable[[Sample], None] = lambda _: None) -> Soaked:
     """Sends the requests in parts, and takes a sample after each. Raises: CannotMeasure."""
-    observed = partial(gateway, run_as="benchmarks.soak.observed")
+    launch = partial(gateway, run_as=plan.run_as)
     traffic, samples = Traffic(), []
-    with Instance("gateway", observed, directory=directory, cores=cores, stub=PythonStub) as instance:
-        for part in range(parts):
-            share = requests * (part + 1) // parts - requests * part // parts
-            asyncio.run(send(traffic, share, port=instance.port, connections=connections))
-            samples.append(_sample(instance, requests * (part + 1) // parts))
+    with Instance("gateway", launch, directory=directory, cores=cores, stub=PythonStub) as instance:
+        for part in range(1, plan.parts + 1):
+            share = plan.after(part) - plan.after(part - 1)
+            asyncio.run(send(traffic, share, port=instance.port, connections=plan.connections))
+            samples.append(_sample(instance, plan.after(part)))
             progress(samples[-1])
         proof = instance.stop()
     assert proof is not None

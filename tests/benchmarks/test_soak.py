@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.harness.machine import Cores
-from benchmarks.soak.run import MAX_UPSTREAM, soak
+from benchmarks.soak.run import MAX_UPSTREAM, Plan, soak
 from benchmarks.soak.verdict import Sample, judge, rows
 
 REQUESTS = 20_000
@@ -36,12 +36,19 @@ def cores() -> Cores:
 
 def test_after_many_requests_the_gateway_holds_what_it_held_before(tmp_path: Path, cores: Cores) -> None:
     """Memory flat; descriptors, threads and tasks the same; each request at upstream has its intent and its outcome."""
-    soaked = soak(REQUESTS, directory=tmp_path / "soak", cores=cores, parts=16)
+    soaked = soak(Plan(REQUESTS, parts=16), directory=tmp_path / "soak", cores=cores)
     laws = judge(soaked.samples, max_upstream=MAX_UPSTREAM, max_growth=SHORT_GROWTH)
     assert [f"{law.name}: {law.found}" for law in laws if not law.holds] == []
     assert soaked.proof.holds, soaked.proof.sentence
     assert sum(soaked.answers.values()) + soaked.hung_up == REQUESTS
     assert soaked.answers.keys() == {200, 400, 401, 403, 404}
+
+
+def test_a_gateway_that_leaks_is_caught(tmp_path: Path, cores: Cores) -> None:
+    """The same run over a gateway that keeps ten kilobytes, a descriptor and a task of every request."""
+    plan = Plan(2000, parts=8, run_as="tests.benchmarks.leaking")
+    soaked = soak(plan, directory=tmp_path / "soak", cores=cores)
+    assert {"memory (RSS)", "memory (private)", "objects", "descriptors", "tasks"} == {*failed([*soaked.samples])}
 
 
 def test_what_stays_the_same_breaks_no_law() -> None:
