@@ -82,7 +82,7 @@ def _row(samples: Samples, sizes: list[str]) -> str:
         cost = number(samples.median(size, "cpu_us"))
         grown = times(samples.ratio((size, "cpu_us"), (sizes[0], "cpu_us")))
         rows.append([size, cost, grown, number(per_s), number(took_ms) if took_ms is not None else NONE])
-    return table(["", "CPU µs per request", "÷ the first", "requests/s", "ms"], rows)
+    return table(["", "CPU µs per request", "÷ the first", "requests/s", "ms per request"], rows)
 
 
 ROWS: dict[str, Row] = {
