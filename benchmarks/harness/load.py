@@ -18,6 +18,7 @@ from benchmarks.harness.launch import CONF
 from benchmarks.harness.machine import CannotMeasure, Cores, on_core, program
 from benchmarks.harness.observe import cpu_s, settle
 from benchmarks.harness.requests import Request, exchange
+from benchmarks.harness.steady import steadily
 
 _SCRIPT = CONF / "cancel.lua"
 _LEAD_S = 0.2
@@ -57,6 +58,10 @@ def closed_loop(port: int, pid: int, load: Closed, *, cores: Cores) -> Measured:
 
 def closed_loops(gateways: Sequence[tuple[int, int]], load: Closed, *, cores: Cores) -> list[Measured]:
     """Loads several gateways (port, pid) at once, each with the whole load."""
+    return steadily(lambda: _closed_loops(gateways, load, cores))
+
+
+def _closed_loops(gateways: Sequence[tuple[int, int]], load: Closed, cores: Cores) -> list[Measured]:
     before = [cpu_s(pid) for _, pid in gateways]
     running = [_start(port, load, cores) for port, _ in gateways]
     outputs = [process.communicate(timeout=load.seconds + 60)[0] for process in running]
@@ -121,6 +126,10 @@ def open_loop(port: int, load: Opened) -> list[float]:
 
     Counted from the plan, so that a slow answer also counts against the requests that had to wait behind it.
     """
+    return steadily(lambda: _open_loop(port, load))
+
+
+def _open_loop(port: int, load: Opened) -> list[float]:
     seen = [_Answers() for _ in range(load.connections)]
     start_s = time.perf_counter() + _LEAD_S
     threads = [

@@ -16,6 +16,7 @@ from benchmarks.harness.configuration import RUNS_POLICY, policy_text
 from benchmarks.harness.load import Opened, at_share, open_loop
 from benchmarks.harness.machine import CannotMeasure
 from benchmarks.harness.requests import Request, cancel, cancel_runs, refusals, to_stub
+from benchmarks.harness.steady import STALL_S, Pulse, steadily
 from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Denial, Permit, Principal
 from gateway.policy.decide import decide
 from gateway.policy.load import load_policies
@@ -23,7 +24,7 @@ from gateway.read import Body, parse_cancel
 
 ROOT = Path(__file__).parents[2]
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
-STALL_S = 0.4
+SLOW_S = 0.4
 
 
 def read(request: Request, number: int) -> CancelRequest:
@@ -91,7 +92,7 @@ class Stalling:
                 if not connection.recv(65_536):
                     return
                 if turn == 2:
-                    self._asleep.wait(STALL_S)
+                    self._asleep.wait(SLOW_S)
                 connection.sendall(self._answer)
 
     def close(self) -> None:
@@ -106,7 +107,7 @@ def test_a_slow_answer_counts_against_all_that_had_to_wait_behind_it() -> None:
     finally:
         server.close()
     assert len(took_us) == 40
-    assert sum(took > STALL_S / 4 * 1e6 for took in took_us) > 10
+    assert sum(took > SLOW_S / 4 * 1e6 for took in took_us) > 10
 
 
 def test_a_measurement_with_a_wrong_answer_is_none() -> None:
@@ -117,6 +118,50 @@ def test_a_measurement_with_a_wrong_answer_is_none() -> None:
             open_loop(server.port, Opened(cancel(), per_s=100, connections=1, seconds=0.1))
     finally:
         server.close()
+
+
+class Beats:
+    """Pulses that are late by given seconds, one measurement after the other."""
+
+    def __init__(self, *late_s: float) -> None:
+        self._late_s = iter(late_s)
+
+    def __call__(self) -> Pulse:
+        pulse = Pulse()
+        pulse.longest_s = next(self._late_s)
+        return pulse
+
+
+def test_a_measurement_in_which_the_machine_stood_still_is_repeated() -> None:
+    """Neither its value nor its error is taken."""
+    outcomes: list[int | CannotMeasure] = [1, CannotMeasure("cut"), 3]
+
+    def measure() -> int:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, CannotMeasure):
+            raise outcome
+        return outcome
+
+    assert steadily(measure, pulse=Beats(2 * STALL_S, 2 * STALL_S, 0)) == 3
+
+
+def test_a_machine_that_always_stands_still_gives_no_measurement() -> None:
+    """After three tries it is said."""
+    with pytest.raises(CannotMeasure, match="stood still"):
+        steadily(lambda: 1, pulse=Beats(*[2 * STALL_S] * 3))
+
+
+def test_an_error_on_a_steady_machine_is_the_gateways() -> None:
+    """It is not tried again until it goes well."""
+    tries = []
+
+    def measure() -> int:
+        tries.append(1)
+        raise CannotMeasure("cut")
+
+    with pytest.raises(CannotMeasure, match="cut"):
+        steadily(measure, pulse=Beats(0))
+    assert len(tries) == 1
 
 
 def test_a_share_is_a_value_that_was_measured() -> None:
