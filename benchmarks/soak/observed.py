@@ -30,7 +30,7 @@ def holdings() -> dict[str, object]:
     return {
         "rss_kib": _kib(rollup, "Rss"),
         "pss_kib": _kib(rollup, "Pss"),
-        "private_kib": _kib(rollup, "Private_Clean") + _kib(rollup, "Private_Dirty"),
+        "anonymous_kib": _kib(rollup, "Anonymous"),
         "objects": len(gc.get_objects()),
         "threads": len(list((_SELF / "task").iterdir())),
         "tasks": _tasks(),

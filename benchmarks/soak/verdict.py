@@ -17,7 +17,7 @@ class Sample:
     requests: int
     rss_mib: float
     pss_mib: float
-    private_mib: float
+    anonymous_mib: float
     objects: int
     threads: int
     upstream_connections: int
@@ -37,7 +37,7 @@ class Sample:
             requests=requests,
             rss_mib=_number(held["rss_kib"]) / 1024,
             pss_mib=_number(held["pss_kib"]) / 1024,
-            private_mib=_number(held["private_kib"]) / 1024,
+            anonymous_mib=_number(held["anonymous_kib"]) / 1024,
             objects=_number(held["objects"]),
             threads=_number(held["threads"]),
             upstream_connections=upstream,
@@ -70,7 +70,7 @@ def judge(samples: Sequence[Sample], *, max_upstream: int, max_growth: float = M
     """The laws of a run; `max_upstream` is how many connections to upstream the gateway may keep."""
     return [
         _flat("memory (RSS)", samples, lambda sample: sample.rss_mib, max_growth),
-        _flat("memory (private)", samples, lambda sample: sample.private_mib, max_growth),
+        _flat("memory (anonymous)", samples, lambda sample: sample.anonymous_mib, max_growth),
         _flat("objects", samples, lambda sample: sample.objects, max_growth),
         _same("descriptors", samples, lambda sample: sample.other_descriptors),
         _same("threads", samples, lambda sample: sample.threads),
@@ -110,7 +110,7 @@ def rows(samples: Sequence[Sample], *, at_most: int = 12) -> Iterator[list[str]]
     for sample in samples[len(samples) - 1 :: -step][::-1]:
         yield [
             f"{sample.requests:,}",
-            *(f"{value:.1f}" for value in (sample.rss_mib, sample.pss_mib, sample.private_mib)),
+            *(f"{value:.1f}" for value in (sample.rss_mib, sample.pss_mib, sample.anonymous_mib)),
             f"{sample.objects:,}",
             *map(str, (sample.other_descriptors, sample.upstream_connections, sample.threads)),
             str(sum(sample.tasks.values())),
@@ -118,5 +118,5 @@ def rows(samples: Sequence[Sample], *, at_most: int = 12) -> Iterator[list[str]]
 
 
 TITLES = (
-    "requests", "RSS MiB", "PSS MiB", "private MiB", "objects", "descriptors", "to upstream", "threads", "tasks",
+    "requests", "RSS MiB", "PSS MiB", "anonymous MiB", "objects", "descriptors", "to upstream", "threads", "tasks",
 )  # fmt: skip

@@ -48,7 +48,7 @@ def test_a_gateway_that_leaks_is_caught(tmp_path: Path, cores: Cores) -> None:
     """The same run over a gateway that keeps ten kilobytes, a descriptor and a task of every request."""
     plan = Plan(2000, parts=8, run_as="tests.benchmarks.leaking")
     soaked = soak(plan, directory=tmp_path / "soak", cores=cores)
-    assert {"memory (RSS)", "memory (private)", "objects", "descriptors", "tasks"} == {*failed([*soaked.samples])}
+    assert {"memory (RSS)", "memory (anonymous)", "objects", "descriptors", "tasks"} == {*failed([*soaked.samples])}
 
 
 def test_what_stays_the_same_breaks_no_law() -> None:
@@ -61,7 +61,7 @@ def test_what_stays_the_same_breaks_no_law() -> None:
     ("leak", "law"),
     [
         (lambda n: replace(FLAT, rss_mib=60 + n * 0.3), "memory (RSS)"),
-        (lambda n: replace(FLAT, private_mib=40 + n * 0.3), "memory (private)"),
+        (lambda n: replace(FLAT, anonymous_mib=40 + n * 0.3), "memory (anonymous)"),
         (lambda n: replace(FLAT, objects=58_000 + n * 300), "objects"),
         (lambda n: replace(FLAT, other_descriptors=18 + n // 20), "descriptors"),
         (lambda n: replace(FLAT, threads=5 + n // 20), "threads"),
@@ -79,7 +79,7 @@ def test_a_sample_tells_connections_from_other_descriptors() -> None:
     """By the ends of each socket; the one that listens is none of them."""
     descriptors = {"8080->0": 1, "8080->51000": 2, "51001->9000": 3, "/audit/x.jsonl": 1, "socket": 2}
     held = {
-        "rss_kib": 1024, "pss_kib": 1024, "private_kib": 1024, "objects": 1, "threads": 1,
+        "rss_kib": 1024, "pss_kib": 1024, "anonymous_kib": 1024, "objects": 1, "threads": 1,
         "tasks": {"serve": 1}, "descriptors": descriptors,
     }  # fmt: skip
     sample = Sample.of(5, held, port=8080, upstream_port=9000)
