@@ -189,4 +189,4 @@ class Drafts:
 async def _listing(asked: CancelRequest, log: RunLog) -> Listing:
     if isinstance(asked.selection, ByRunIds):
         return await log.look_up(asked.selection.run_ids)
-    return await log.running(asked.selection, before_ms=None)
+    return await log.running(asked.selection)

@@ -23,8 +23,8 @@ class CancelPort(Protocol):
 class RunLog(Protocol):
     """Where runs are looked up. Both raise LookupFailed or TooLarge: nothing was sent then."""
 
-    async def running(self, selection: ByFilter | EveryRun, *, before_ms: int | None) -> Listing:
-        """The running runs that a filter, or everything, may mean; those created after `before_ms` may be left out."""
+    async def running(self, selection: ByFilter | EveryRun) -> Listing:
+        """The running runs that a filter, or everything, may mean, and perhaps more."""
 
     async def look_up(self, run_ids: Sequence[str]) -> Listing:
         """The newest run of each ID that exists."""

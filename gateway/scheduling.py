@@ -29,7 +29,7 @@ def giving_way() -> Iterator[None]:
 
 
 def keep_what_lasts() -> None:
-    """Takes everything that is there now out of the collector's sight: code, policies, keys stay until they are replaced.
+    """Takes all that is there now out of the collector's sight: code, policies and keys stay until they are replaced.
 
     Else each of its full looks walks over all of that, which costs more than to judge the requests in between.
     """

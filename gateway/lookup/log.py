@@ -63,17 +63,14 @@ class UpstreamLog:
         self._gate = Gate(clock, sleep)
         self._deadline_s = deadline_s
 
-    async def running(self, selection: ByFilter | EveryRun, *, before_ms: int | None) -> Listing:
-        """The running runs that the selection may mean, and perhaps more; none created after `before_ms`.
+    async def running(self, selection: ByFilter | EveryRun) -> Listing:
+        """The running runs that the selection may mean, and perhaps more.
 
         Raises:
             LookupFailed: upstream cannot be read to the end.
             TooLarge: there are more than 200 pages or 2,000 runs.
         """
-        narrowed = narrowing(selection, before_ms=before_ms)
-        if narrowed is None:
-            return Listing(())
-        pairs = [("state", STARTED), *narrowed, ("trimBody", "true"), ("count", "10")]
+        pairs = [("state", STARTED), *narrowing(selection), ("trimBody", "true"), ("count", "10")]
         collected, reader = Collected(self.is_secret), self._reader()
         async with deadline(self._deadline_s):
             pages = await _follow(reader, pairs, collected, max_pages=MAX_PAGES, too_far=_TOO_MANY)

@@ -23,7 +23,7 @@ async def listed(*account: Run, change: Change | None = None, log: LogManner | N
     with serving(*account, log=log) as server:
         server.simulator.change(*([change] if change else []))
         async with opened(server.url) as found:
-            listing = await found.running(OURS, before_ms=None)
+            listing = await found.running(OURS)
         assert server.ledger == ()
     assert listing.unreadable == ()
     return [run.run_id for run in sorted(listing.runs, key=lambda run: run.created_ms)]
@@ -33,7 +33,7 @@ async def test_every_page_is_read_to_the_end_with_the_token_that_cannot_write() 
     """Upstream shows ten runs at once; none of the others is forgotten, and no byte of it could cancel."""
     with serving(*runs(57), run(60, url=INVOICE + "-v2"), run(61).ended(SUCCESS, NOW_MS)) as server:
         async with opened(server.url) as log:
-            listing = await log.running(OURS, before_ms=None)
+            listing = await log.running(OURS)
         assert {found.run_id for found in listing.runs} == {one.run_id for one in runs(57)}
         assert (listing.pages, len(server.simulator.readings)) == (6, 6)
         for reading in server.simulator.readings:
@@ -46,11 +46,11 @@ async def test_two_hundred_pages_are_read_and_one_more_is_refused() -> None:
     """What is too much to look up is refused as a whole; stopping early never looks like the end."""
     with serving(*runs(10 * MAX_PAGES)) as server:
         async with opened(server.url) as log:
-            listing = await log.running(EveryRun(), before_ms=None)
+            listing = await log.running(EveryRun())
             assert (listing.pages, len(listing.runs)) == (MAX_PAGES, 10 * MAX_PAGES)
             server.simulator.add_runs([run(99_999)])
             with pytest.raises(TooLarge, match="narrow the filter") as refused:
-                await log.running(EveryRun(), before_ms=None)
+                await log.running(EveryRun())
     assert refused.value.cause == "pages"
 
 
@@ -78,7 +78,7 @@ async def test_an_older_run_under_the_same_id_does_not_replace_the_newer() -> No
         older = Run("wfr_00024", INVOICE, run(0).created_ms - 1)
         server.simulator.change(Change(after=1, start=(older,)))
         async with opened(server.url) as log:
-            listing = await log.running(OURS, before_ms=None)
+            listing = await log.running(OURS)
     assert [found.created_ms for found in listing.runs if found.run_id == "wfr_00024"] == [run(24).created_ms]
     assert len(listing.runs) == 25
 
@@ -89,16 +89,6 @@ async def test_a_run_that_starts_again_while_listing_is_listed_once_at_most() ->
         found = await listed(*runs(25), change=Change(after=1, restart=("wfr_00003",)), log=log)
         assert len(found) == len(set(found))
         assert {one.run_id for one in runs(25)} - set(found) <= {"wfr_00003"}
-
-
-async def test_runs_created_after_the_look_began_are_not_asked_for() -> None:
-    """A busy account does not make the listing endless."""
-    with serving(*runs(5)) as server:
-        async with opened(server.url) as log:
-            listing = await log.running(EveryRun(), before_ms=run(2).created_ms)
-            nothing = await log.running(ByFilter(from_date=NOW_MS), before_ms=NOW_MS - 1)
-    assert {found.run_id for found in listing.runs} == {"wfr_00000", "wfr_00001", "wfr_00002"}
-    assert (nothing.runs, nothing.pages) == ((), 0)
 
 
 @pytest.mark.parametrize(
@@ -124,15 +114,9 @@ def test_upstream_narrows_only_where_it_means_the_same(
     assert narrowing(selection) == pairs
 
 
-@pytest.mark.parametrize(("before_ms", "sent"), [(NOW_MS - 5, NOW_MS - 5), (NOW_MS + 5, NOW_MS)])
-def test_the_earlier_of_two_ends_is_asked_for(before_ms: int, sent: int) -> None:
-    """The request's own end, or the begin of the look-up."""
-    assert narrowing(ByFilter(to_date=NOW_MS), before_ms=before_ms) == [("toDate", str(sent))]
-
-
 async def test_labels_are_alternatives_upstream_too() -> None:
     """A run with one of the labels asked for is listed."""
     with serving(run(1, labels=("a",)), run(2, labels=("b", "c")), run(3, labels=("c",))) as server:
         async with opened(server.url) as log:
-            listing = await log.running(ByFilter(labels=("a", "b")), before_ms=None)
+            listing = await log.running(ByFilter(labels=("a", "b")))
     assert {found.run_id for found in listing.runs} == {"wfr_00001", "wfr_00002"}

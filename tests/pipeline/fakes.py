@@ -102,7 +102,7 @@ class MemoryRuns:
     held: asyncio.Event | None = None
     looks: list[Sequence[str] | ByFilter | EveryRun] = field(default_factory=list)
 
-    async def running(self, selection: ByFilter | EveryRun, *, before_ms: int | None) -> Listing:
+    async def running(self, selection: ByFilter | EveryRun) -> Listing:
         await self._begun(selection)
         return Listing(tuple(run for run in self.runs if run.running))
 

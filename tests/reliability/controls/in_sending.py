@@ -9,8 +9,7 @@ EXCHANGE, TRANSPORT, OUTBOUND = "gateway/exchange.py", "gateway/transport.py", "
 PORT = ("tests/upstream",)
 SEND = (
     "                response = await self._transport.handle_async_request("
-    "self._request(method, target, token, body))
-"
+    "self._request(method, target, token, body))\n"
 )
 
 RAW_FORWARDED = (
@@ -102,7 +101,7 @@ IN_SENDING = (
         (
             Edit(
                 TRANSPORT,
-                "        with _only(roots):\n            return builder.build()\n",
+                "        with _only(roots), giving_way():\n            return builder.build()\n",
                 "        return builder.build()\n",
             ),
         ),
