@@ -29,7 +29,7 @@ async def failure(*faults: Fault, deadline_s: float = 60, total_timeout_s: float
         server.simulator.script(*faults)
         async with opened(server.url, deadline_s=deadline_s, total_timeout_s=total_timeout_s) as log:
             with pytest.raises(LookupFailed) as failed:
-                await log.running(OURS, before_ms=None)
+                await log.running(OURS)
     assert "Nothing was sent." in failed.value.sentence
     return failed.value
 
@@ -70,7 +70,7 @@ async def test_an_empty_page_without_a_cursor_is_the_end(body: str) -> None:
     with serving() as server:
         server.simulator.script(answered(body))
         async with opened(server.url) as log:
-            assert (await log.running(EveryRun(), before_ms=None)).runs == ()
+            assert (await log.running(EveryRun())).runs == ()
 
 
 async def test_a_cursor_that_leads_back_ends_the_look_up() -> None:
@@ -87,7 +87,7 @@ async def test_an_answer_cut_short_is_asked_for_once_more() -> None:
         with serving(*runs(25)) as server:
             server.simulator.script(lost)
             async with opened(server.url) as log:
-                assert len((await log.running(OURS, before_ms=None)).runs) == 25
+                assert len((await log.running(OURS)).runs) == 25
         assert (await failure(lost, lost)).cause == "unreachable"
 
 
@@ -123,7 +123,7 @@ async def test_without_a_read_only_token_nothing_is_asked() -> None:
     """The token that writes never stands in."""
     with serving(*runs(3)) as server:
         async with opened(server.url, account=tokens(None)) as log:
-            for look in (log.running(OURS, before_ms=None), log.look_up(["wfr_00001"]), log.page([("count", "1")])):
+            for look in (log.running(OURS), log.look_up(["wfr_00001"]), log.page([("count", "1")])):
                 with pytest.raises(LookupFailed) as failed:
                     await look
                 assert failed.value.cause == "no_read_token"
@@ -138,7 +138,7 @@ async def test_upstream_s_burst_limit_is_waited_for() -> None:
     with serving(*runs(25)) as server:
         server.simulator.script(rate_limited(on=Kind.LOGS, times=2, reset_s=3), spent, answered(page()))
         async with opened(server.url, time=time) as log:
-            await log.running(OURS, before_ms=None)
+            await log.running(OURS)
     assert time.waits == [3, 3, 4]
 
 
@@ -153,7 +153,7 @@ async def test_a_limit_on_readings_slows_a_long_list_down_and_loses_nothing() ->
     with serving(*runs(45)) as server:
         server.simulator.script(*faults)
         async with opened(server.url, time=time) as log:
-            assert len((await log.running(OURS, before_ms=None)).runs) == 45
+            assert len((await log.running(OURS)).runs) == 45
     assert time.waits == [1.0] * 5
 
 
@@ -164,7 +164,7 @@ async def test_an_upstream_that_only_throttles_is_given_up() -> None:
         server.simulator.script(rate_limited(on=Kind.LOGS, times=100, reset_s=3600))
         async with opened(server.url, time=time) as log:
             with pytest.raises(LookupFailed) as failed:
-                await log.running(OURS, before_ms=None)
+                await log.running(OURS)
     assert failed.value.cause == "throttled"
     assert time.waits == [10.0] * MAX_WAITS
 
@@ -196,7 +196,7 @@ async def test_more_runs_than_may_be_held_are_refused() -> None:
             server.simulator.script(answered(page(*entries, cursor=f"c{number}")))
         async with opened(server.url) as log:
             with pytest.raises(TooLarge) as refused:
-                await log.running(EveryRun(), before_ms=None)
+                await log.running(EveryRun())
     assert refused.value.cause == "runs"
 
 
@@ -205,7 +205,7 @@ async def test_an_unreadable_run_is_named_and_the_others_are_listed() -> None:
     strange = run(2, url="https://Billing.example.com/API invoice", run_id="wfr_strange")
     with serving(run(1), strange) as server:
         async with opened(server.url) as log:
-            listing = await log.running(EveryRun(), before_ms=None)
+            listing = await log.running(EveryRun())
     assert [found.run_id for found in listing.runs] == ["wfr_00001"]
     assert listing.unreadable == ("wfr_strange",)
 
@@ -214,6 +214,6 @@ async def test_a_run_with_a_token_in_it_is_unreadable() -> None:
     """Somebody may have pasted a token into a workflow's URL; it reaches no record and no answer."""
     with serving(run(1), run(2, url=f"https://a.example/{WRITING}")) as server:
         async with opened(server.url) as log:
-            listing = await log.running(EveryRun(), before_ms=None)
+            listing = await log.running(EveryRun())
     assert WRITING not in repr(listing)
     assert listing.unreadable == ("wfr_00002",)
