@@ -75,9 +75,9 @@ async def own_runs(query: bytes, rules: TeamRules, log: PagePort, now_ms: int, *
 def _fixed(question: Question, rules: TeamRules, now_ms: int) -> Pairs | None:
     """What is asked of upstream with every page; None where no run can be shown."""
     allows = list(rules.enforced.allowed(now_ms))
-    pairs = narrowing(question.selection)
-    if pairs is None or not allows:
+    if not allows:
         return None
+    pairs = narrowing(question.selection)
     own_url = _only_url([allow.conditions.get("workflowUrl") for allow in allows])
     if own_url is not None and "workflowUrl" not in question.selection.carried:
         pairs.append(("workflowUrl", own_url))
