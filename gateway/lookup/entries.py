@@ -53,12 +53,12 @@ class Collected:
     """Runs as their entries come in, each ID once: the one created last. Entries themselves are not kept.
 
     An ID with an entry that cannot be read counts as unreadable as a whole: that entry may be its newest run. So does
-    one with a secret in it, which may not be recorded.
+    one with a secret in it, which may not be recorded, and one whose entries contradict each other.
     """
 
     def __init__(self, is_secret: Callable[[str], bool]) -> None:
         self._is_secret = is_secret
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[str, dict[int, Run]] = {}
         self._unreadable: dict[str, None] = {}
 
     def __len__(self) -> int:
@@ -71,13 +71,16 @@ class Collected:
             run_id = entry_id(entry)
             self._unreadable[UNKNOWN_ID if self._is_secret(run_id) else run_id] = None
             return
-        known = self._runs.get(run.run_id)
-        if known is None or known.created_ms <= run.created_ms:
-            self._runs[run.run_id] = run
+        known = self._runs.setdefault(run.run_id, {})
+        if any(_contradict(run, other) for other in known.values()):
+            self._unreadable[run.run_id] = None
+        # What has ended does not run again: an entry that still says so is the older news.
+        if run.created_ms not in known or not run.running:
+            known[run.created_ms] = run
 
     def listing(self, *, pages: int) -> Listing:
         """What came in, from so many pages."""
-        readable = tuple(run for run in self._runs.values() if run.run_id not in self._unreadable)
+        readable = tuple(known[max(known)] for run_id, known in self._runs.items() if run_id not in self._unreadable)
         return Listing(readable, tuple(self._unreadable), pages)
 
 
@@ -91,6 +94,17 @@ def checked_cursor(cursor: object) -> str:
     if not isinstance(cursor, str) or not _CURSOR.fullmatch(cursor):
         raise ValueError("a cursor is 1 to 1024 printable characters other than a comma")
     return cursor
+
+
+def _contradict(one: Run, other: Run) -> bool:
+    """Whether two runs of one ID do not say which run a cancel would hit, and whose.
+
+    Two that both run were created at different times, or one creation time stands beside different values. A state
+    may differ: it moves on while pages are read.
+    """
+    if one.created_ms == other.created_ms:
+        return one != other
+    return one.running and other.running
 
 
 def _text(entry: Entry, name: str) -> str:
@@ -133,15 +147,16 @@ def _key(text: str | None) -> str | None:
 
 
 def _labels(entry: Entry) -> tuple[str, ...]:
-    """`labels`, or the one `label` of servers that know no more than one."""
-    value = entry.get("labels")
+    """`labels`, or the one `label` of servers that know no more than one; where both stand, the one is among them."""
+    value, first = entry.get("labels"), _optional(entry, "label")
     if value is None:
-        first = _optional(entry, "label")
         value = [] if first is None else [first]
     if not isinstance(value, list):
         raise ValueError("labels is no list")  # noqa: TRY004 - as above
     if not all(isinstance(label, str) for label in value):
         raise ValueError("a label is no string")
+    if first is not None and first not in value:
+        raise ValueError("label is none of the labels")
     labels = tuple(dict.fromkeys(value))
     grammar.check_each("label", grammar.key, labels)
     return labels

@@ -83,10 +83,18 @@ def test_an_address_is_compared_in_one_form(written: str, canonical: str) -> Non
 
 
 def test_a_server_that_knows_one_label_only_is_understood() -> None:
-    """Where there is no list, the one label is the list; a list that is there counts alone."""
+    """Where there is no list, the one label is the list; beside a list it is one of it, or empty."""
     one = {**WHOLE, "labels": None, "label": "nightly"}
-    both = {**WHOLE, "labels": ["batch", "batch"], "label": "nightly"}
-    assert [found.labels for found in map(read_entry, (one, both)) if found] == [("nightly",), ("batch",)]
+    both = {**WHOLE, "labels": ["batch", "batch", "nightly"], "label": "nightly"}
+    empty = {**WHOLE, "labels": ["batch"], "label": ""}
+    found = [run.labels if run else None for run in map(read_entry, (one, both, empty))]
+    assert found == [("nightly",), ("batch", "nightly"), ("batch",)]
+
+
+@pytest.mark.parametrize("labels", [["nightly"], []])
+def test_a_label_that_the_list_does_not_have_makes_the_run_unreadable(labels: list[str]) -> None:
+    """A rule that keeps runs of that label would else be passed by the list that leaves it out."""
+    assert read_entry({**WHOLE, "labels": labels, "label": "keep"}) is None
 
 
 BROKEN: list[tuple[str, object]] = [
@@ -148,11 +156,46 @@ def test_reading_is_total_and_gives_only_values_in_the_grammar(entry: object) ->
             grammar.ip_address(found.caller_ip)
 
 
-@given(st.permutations([CREATED_MS, CREATED_MS + 1, CREATED_MS + 2]))
-def test_of_an_id_that_stands_twice_the_newest_run_counts(created: list[int]) -> None:
+DONE = {**WHOLE, "workflowState": "RUN_SUCCESS"}
+OTHER: list[tuple[str, object]] = [
+    ("workflowUrl", "https://search.example.com/api/reindex"),
+    ("workflowRunCallerIp", "203.0.113.8"),
+    ("flowControlKey", "search"),
+    ("labels", ["nightly", "batch", "keep"]),
+    ("labels", None),
+]
+
+
+@given(st.permutations([(DONE, CREATED_MS), (DONE, CREATED_MS + 1), (WHOLE, CREATED_MS + 2)]))
+def test_of_an_id_that_stands_twice_the_newest_run_counts(entries: list[tuple[dict[str, Any], int]]) -> None:
     """Whatever the order of the pages, a run that was started again is the one that a cancel would hit."""
-    listing = collected(*({**WHOLE, "workflowRunCreatedAt": at} for at in created)).listing(pages=1)
-    assert [run.created_ms for run in listing.runs] == [CREATED_MS + 2]
+    listing = collected(*({**entry, "workflowRunCreatedAt": at} for entry, at in entries)).listing(pages=1)
+    assert [(run.created_ms, run.running) for run in listing.runs] == [(CREATED_MS + 2, True)]
+    assert listing.unreadable == ()
+
+
+@given(st.permutations([(WHOLE, CREATED_MS), (DONE, CREATED_MS + 1), (WHOLE, CREATED_MS + 2)]))
+def test_two_running_runs_under_one_id_make_it_unreadable(entries: list[tuple[dict[str, Any], int]]) -> None:
+    """A cancel names the ID alone, so it may hit either of them, and the older may be anybody's."""
+    listing = collected(*({**entry, "workflowRunCreatedAt": at} for entry, at in entries)).listing(pages=1)
+    assert (listing.runs, listing.unreadable) == ((), ("wfr_1",))
+
+
+@pytest.mark.parametrize(("name", "value"), OTHER)
+@pytest.mark.parametrize("state", ["RUN_STARTED", "RUN_SUCCESS"])
+def test_entries_of_one_run_that_differ_make_it_unreadable(name: str, value: object, state: str) -> None:
+    """In either order: which of them is true is not certain, and a rule may turn on it."""
+    other = {**WHOLE, "workflowState": state, name: value}
+    for entries in ((WHOLE, other), (other, WHOLE), (WHOLE, other, WHOLE)):
+        listing = collected(*entries).listing(pages=1)
+        assert (listing.runs, listing.unreadable) == ((), ("wfr_1",))
+
+
+@given(st.permutations([WHOLE, DONE, WHOLE]))
+def test_a_run_that_ends_while_it_is_listed_has_ended(entries: list[dict[str, Any]]) -> None:
+    """Its state alone may differ between two pages."""
+    listing = collected(*entries).listing(pages=1)
+    assert [(run.created_ms, run.state) for run in listing.runs] == [(CREATED_MS, "RUN_SUCCESS")]
 
 
 @given(st.permutations([WHOLE, {**WHOLE, "labels": 7}]))

@@ -72,15 +72,17 @@ async def test_a_run_that_ends_while_listing_makes_the_list_no_wider() -> None:
         assert len(found) >= 23
 
 
-async def test_an_older_run_under_the_same_id_does_not_replace_the_newer() -> None:
-    """Both may stand in the pages; the one that a cancel would hit is the one created last."""
+@pytest.mark.parametrize("ended", [False, True])
+async def test_an_older_run_under_the_same_id_never_stands_for_the_newer(ended: bool) -> None:
+    """Where both run, a cancel may hit either, so the ID cannot be read; one that has ended changes nothing."""
     with serving(*runs(25)) as server:
         older = Run("wfr_00024", INVOICE, run(0).created_ms - 1)
-        server.simulator.change(Change(after=1, start=(older,)))
+        server.simulator.change(Change(after=1, start=(older.ended(SUCCESS, NOW_MS) if ended else older,)))
         async with opened(server.url) as log:
             listing = await log.running(OURS)
-    assert [found.created_ms for found in listing.runs if found.run_id == "wfr_00024"] == [run(24).created_ms]
-    assert len(listing.runs) == 25
+    newer = [found.created_ms for found in listing.runs if found.run_id == "wfr_00024"]
+    assert newer == ([run(24).created_ms] if ended else [])
+    assert listing.unreadable == (() if ended else ("wfr_00024",))
 
 
 async def test_a_run_that_starts_again_while_listing_is_listed_once_at_most() -> None:
