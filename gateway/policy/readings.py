@@ -11,7 +11,15 @@ from enum import Enum, auto
 
 from gateway.cancel import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection
 from gateway.grammar import EARLIEST_MS
-from gateway.policy.model import Condition, CreatedCondition, Rule, RunIdCondition, UrlCondition, ValueCondition
+from gateway.policy.model import (
+    TO_DATE_LEAD_MS,
+    Condition,
+    CreatedCondition,
+    Rule,
+    RunIdCondition,
+    UrlCondition,
+    ValueCondition,
+)
 from gateway.policy.segments import denied_below, in_subtree
 from gateway.run import Run
 
@@ -129,15 +137,34 @@ def lies_inside(condition: Condition, run: Run, now_ms: int) -> bool:
         case CreatedCondition(within_last_ms=None):
             return True
         case CreatedCondition(within_last_ms=int(length_ms)):
-            return now_ms >= EARLIEST_MS and run.created_ms >= now_ms - length_ms
+            # A run of the future is none of the last while, as no such `toDate` is.
+            return now_ms >= EARLIEST_MS and now_ms - length_ms <= run.created_ms <= now_ms + TO_DATE_LEAD_MS
         case ValueCondition():
-            return condition.any or not condition.any_of.isdisjoint(values(run, condition.field))
+            found = values(run, condition.field)
+            return bool(found) if condition.any else not condition.any_of.isdisjoint(found)
     return False
 
 
 def is_denied(rule: Rule, run: Run, selection: Selection, now_ms: int) -> bool:
     """Whether the `deny` is about this run of a request's."""
-    return about(rule, selection) and all(_touches(condition, run, now_ms) for condition in rule.conditions.values())
+    return about(rule, selection) and touches(rule, run, now_ms)
+
+
+def touches(rule: Rule, run: Run, now_ms: int) -> bool:
+    """Whether all conditions of the `deny` are about this run."""
+    return all(_touches(condition, run, now_ms) for condition in rule.conditions.values())
+
+
+def bounds_runs(condition: Condition) -> bool:
+    """Whether there can be a run that lies outside."""
+    match condition:
+        case RunIdCondition():
+            return bool(condition.prefix)
+        case CreatedCondition():
+            return condition.within_last_ms is not None
+        case UrlCondition() | ValueCondition():
+            return not condition.any
+    return True
 
 
 def _touches(condition: Condition, run: Run, now_ms: int) -> bool:
@@ -146,8 +173,8 @@ def _touches(condition: Condition, run: Run, now_ms: int) -> bool:
         case UrlCondition():
             url = run.workflow_url
             return url in condition.exact or any(denied_below(url, top) for top in condition.prefix)
-        case CreatedCondition() if now_ms < EARLIEST_MS:
-            return True
+        case CreatedCondition(within_last_ms=int(length_ms)):
+            return now_ms < EARLIEST_MS or run.created_ms >= now_ms - length_ms
     return lies_inside(condition, run, now_ms)
 
 

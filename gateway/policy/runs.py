@@ -16,8 +16,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Denial, EveryRun, Permit, Principal, Selection
-from gateway.policy.model import Rule, RunIdCondition
-from gateway.policy.readings import RUN_IDS, is_denied, lies_inside
+from gateway.policy.model import Rule
+from gateway.policy.readings import RUN_IDS, bounds_runs, is_denied, lies_inside, touches
 from gateway.policy.rules import Policies, TeamRules
 from gateway.policy.segments import in_subtree
 from gateway.run import Listing, Resolution, Resolved, Run, Skip
@@ -64,23 +64,32 @@ def choose(
 def covers(rules: TeamRules, run: Run, now_ms: int) -> Rule | None:
     """The `allow` rule by which the team could have this run cancelled now, one with `logs: full` first, then by name.
 
-    A rule on run IDs alone covers a run only by their `prefix`: who may name any ID is not shown which there are.
+    A rule on run IDs covers a run only by what bounds it: who may name any ID is not shown which there are. A run that
+    a `deny` in force is about is covered by no rule that the `deny` is about too.
     """
     covering = [rule for rule in rules.enforced.covering(run.workflow_url, now_ms) if _covers(rule, run, now_ms)]
+    if covering:
+        denies = [rule for rule in rules.enforced.denying_runs(run.workflow_url, now_ms) if touches(rule, run, now_ms)]
+        covering = [rule for rule in covering if not any(_silences(deny, rule) for deny in denies)]
     return min(covering, key=lambda rule: (not rule.logs_full, rule.policy, rule.id), default=None)
 
 
 def _covers(rule: Rule, run: Run, now_ms: int) -> bool:
     if rule.admits_everything:
         return True
-    ids = rule.conditions.get(RUN_IDS)
-    if isinstance(ids, RunIdCondition) and not ids.prefix and len(rule.conditions) == 1:
+    needed = [condition for field, condition in rule.conditions.items() if field == RUN_IDS or not condition.optional]
+    if RUN_IDS in rule.conditions and not any(map(bounds_runs, needed)):
         return False
-    bounds = [condition for condition in rule.conditions.values() if not condition.optional]
-    if bounds:
-        return all(lies_inside(condition, run, now_ms) for condition in bounds)
+    if needed:
+        return all(lies_inside(condition, run, now_ms) for condition in needed)
     # A request has to carry one of the fields that it may leave out.
     return any(lies_inside(condition, run, now_ms) for condition in rule.conditions.values())
+
+
+def _silences(deny: Rule, allow: Rule) -> bool:
+    """Whether the `deny` is about every request that the `allow` admits, by what these select by."""
+    kind = "run_ids" if RUN_IDS in allow.conditions else "everything" if allow.admits_everything else "filter"
+    return deny.selects is None or kind in deny.selects
 
 
 def _meant(selection: Selection, listing: Listing, skipped: Skipping) -> list[Run] | _Refused:

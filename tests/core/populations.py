@@ -100,7 +100,7 @@ def runs(draw: st.DrawFn, run_id: str, asked: Selection) -> Run:
         return draw(st.sampled_from([*picks, *pool] if len(picks) < len(pool) else [*picks, *pool[:3]]))
 
     url = near(wanted.workflow_urls, EXACT_URLS, ("-v2", "/below") if wanted.workflow_urls and not wanted.exact else ())
-    ages = st.sampled_from((0, 1, HOUR_MS - 1, HOUR_MS, *SPANS_MS, 48 * HOUR_MS))
+    ages = st.sampled_from((-60_001, -60_000, 0, 1, HOUR_MS - 1, HOUR_MS, *SPANS_MS, 48 * HOUR_MS))
     labels = [near(wanted.labels if isinstance(asked, ByFilter) else (), POOLS["label"], ())]
     odd = draw(st.integers(0, 19))
     bare = odd == 0
@@ -180,7 +180,8 @@ def holds(bound: Condition, run: Run, *, wide: bool) -> bool:
     if isinstance(bound, RunIdCondition):
         return not bound.prefix or any(run.run_id[: len(start)] == start for start in bound.prefix)
     if isinstance(bound, CreatedCondition):
-        return bound.within_last_ms is None or NOW_MS - run.created_ms <= bound.within_last_ms
+        age_ms = NOW_MS - run.created_ms
+        return bound.within_last_ms is None or (age_ms <= bound.within_last_ms and (wide or age_ms >= -60_000))
     assert isinstance(bound, ValueCondition)
     own = {"label": run.labels, "flowControlKey": (run.flow_control_key,), "callerIp": (run.caller_ip,)}[bound.field]
-    return bound.any or any(value in bound.any_of for value in own)
+    return any(value is not None if bound.any else value in bound.any_of for value in own)

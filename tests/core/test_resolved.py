@@ -165,6 +165,20 @@ def test_a_deny_of_another_kind_of_request_says_nothing_about_the_runs() -> None
     assert isinstance(judge(EveryRun(), everything(Resolution(9)), deny), Denial)
 
 
+@pytest.mark.parametrize(("ahead_ms", "inside"), [(0, True), (60_000, True), (60_001, False), (10**12, False)])
+def test_a_run_of_the_future_is_none_of_the_last_while(ahead_ms: int, inside: bool) -> None:
+    """It may be as far ahead as a `toDate` may, and no farther; a deny of recent runs is about it all the same."""
+    recent = {"created": CreatedCondition(HOUR_MS)}
+    asked = ByFilter(labels=("prod",), from_date=NOW_MS - HOUR_MS)
+    found = [run("wfr_1", created_ms=NOW_MS + ahead_ms, labels=("prod",))]
+    assert isinstance(end(asked, found, looked_up(allow(label=label("prod"), **recent))), Resolved) is inside
+    own = looked_up(allow(label=label("prod"), created=CreatedCondition(any=True, optional=True)))
+    require = rule(Effect.REQUIRE, "q", **recent)
+    assert isinstance(end(asked, found, own, require), Resolved) is inside
+    without_date = ByFilter(labels=("prod",))
+    assert isinstance(end(without_date, found, own, rule(Effect.DENY, "d", **recent)), Denial)
+
+
 BY_ID = looked_up(allow("own", workflowRunIds=RunIdCondition(5), workflowUrl=BELOW_API))
 
 
