@@ -1,4 +1,7 @@
-"""A plan as people and programs see it: how many runs, which, how old, of which workflows, and until when."""
+"""A plan as people and programs see it: how many runs, which, how old, of which workflows, and until when.
+
+Under a rule with `owner: unchecked` any run can be named, so of its runs no more is shown than their IDs and ages.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +25,15 @@ def plan_members(draft: Draft, *, expires_in_s: int) -> dict[str, object]:
         return members | {"error": draft.denial.reason, "rule": draft.denial.rule}
     if draft.state is State.LOOKING:
         return members
-    resolved = draft.resolved
+    resolved, unchecked = draft.resolved, draft.permit.owner_unchecked
     members |= {
         "digest": resolved.digest,
         "runs": len(resolved.runs),
-        "sample": [_run(run) for run in resolved.runs[:SAMPLE]],
+        "sample": [_run(run, unchecked=unchecked) for run in resolved.runs[:SAMPLE]],
         "oldest": _time(resolved.runs[0]) if resolved.runs else None,
         "newest": _time(resolved.runs[-1]) if resolved.runs else None,
-        "by_workflow": _largest(resolved.by_workflow()),
-        "by_label": _largest(resolved.by_label()),
+        "by_workflow": {} if unchecked else _largest(resolved.by_workflow()),
+        "by_label": {} if unchecked else _largest(resolved.by_label()),
         "skipped": _skipped(resolved.skipped),
         "rule": draft.permit.rule,
         "apply": f"POST /gateway/v1/plans/{draft.plan_id}/apply",
@@ -38,13 +41,9 @@ def plan_members(draft: Draft, *, expires_in_s: int) -> dict[str, object]:
     return members | {"orders_sent": draft.orders_sent, "cancelled": draft.cancelled}
 
 
-def _run(run: Run) -> dict[str, object]:
-    return {
-        "workflowRunId": run.run_id,
-        "workflowUrl": run.workflow_url,
-        "created": _time(run),
-        "labels": list(run.labels),
-    }
+def _run(run: Run, *, unchecked: bool) -> dict[str, object]:
+    members: dict[str, object] = {"workflowRunId": run.run_id, "created": _time(run)}
+    return members if unchecked else members | {"workflowUrl": run.workflow_url, "labels": list(run.labels)}
 
 
 def _skipped(skipped: Skipped) -> dict[str, object]:

@@ -7,16 +7,19 @@
     5. more than `max_runs` refuse, whatever the count
     6. the oldest `count` of them are chosen
 
+Of runs that the request names by ID, whatever their state and age, 4. and 3. come first: an ID that does not exist and
+one outside the `allow` are refused in the same words, so that nobody learns by asking which IDs others have.
+
 Nothing is ever added to what the request means, and a request is refused rather than cut where a rule is crossed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Denial, EveryRun, Permit, Principal, Selection
-from gateway.policy.model import Rule
+from gateway.policy.model import Condition, Rule
 from gateway.policy.readings import RUN_IDS, bounds_runs, is_denied, lies_inside, touches
 from gateway.policy.rules import Policies, TeamRules
 from gateway.policy.segments import in_subtree
@@ -24,6 +27,9 @@ from gateway.run import Listing, Resolution, Resolved, Run, Skip
 
 SAMPLE = 3
 """How many run IDs a refusal names."""
+
+_NOTHING = "Nothing was sent."
+_GONE = f"The rule that allowed this request does not hold any more. {_NOTHING}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,7 @@ def choose(
     rules = policies.for_team(principal.team).enforced
     bounds = permit.resolution or Resolution()
     skipped: Skipping = {}
-    left = _meant(request.selection, listing, skipped)
+    left = _meant(rules, request.selection, permit, listing, now_ms, skipped=skipped)
     if isinstance(left, _Refused):
         return _denial(left, permit)
     left = _old_enough(left, bounds, now_ms, skipped)
@@ -92,20 +98,35 @@ def _silences(deny: Rule, allow: Rule) -> bool:
     return deny.selects is None or kind in deny.selects
 
 
-def _meant(selection: Selection, listing: Listing, skipped: Skipping) -> list[Run] | _Refused:
+def _meant(
+    rules: TeamRules, selection: Selection, permit: Permit, listing: Listing, now_ms: int, *, skipped: Skipping
+) -> list[Run] | _Refused:
     """The running runs that the selection names, oldest first."""
     if isinstance(selection, ByRunIds):
-        return _named(selection, listing, skipped)
+        refused = _by_names(rules, selection, permit, listing, now_ms)
+        return refused or _named(selection, listing, skipped)
     # Those that cannot be read may be anybody's: who asked by a filter does not learn their IDs.
     return _oldest_first(run for run in listing.runs if run.running and selects(selection, run))
 
 
-def _named(selection: ByRunIds, listing: Listing, skipped: Skipping) -> list[Run] | _Refused:
+def _by_names(rules: TeamRules, selection: ByRunIds, permit: Permit, listing: Listing, now_ms: int) -> _Refused | None:
+    """The IDs under which there is no run that the `allow` covers; then the `deny` that is about one of the others."""
+    allow = _admitting(rules, permit, now_ms)
+    if allow is None:
+        return _Refused(None, _GONE)
     found = {run.run_id: run for run in listing.runs}
-    unreadable = frozenset(listing.unreadable)
-    unknown = [run_id for run_id in selection.run_ids if run_id not in found and run_id not in unreadable]
-    if unknown:
-        return _Refused(None, f"{_sample(unknown)}: there is no such run. Nothing was sent.")
+    bounds = [condition for _, condition in _bounds(allow, selection)]
+    covered = {run_id for run_id, run in found.items() if all(lies_inside(bound, run, now_ms) for bound in bounds)}
+    known = covered.union(listing.unreadable)
+    strange = [run_id for run_id in selection.run_ids if run_id not in known]
+    if strange:
+        return _Refused(allow, f"{_sample(strange)}: there is no such run that rule {allow.name} covers. {_NOTHING}")
+    named = [found[run_id] for run_id in selection.run_ids if run_id in found]
+    return _by_denies(rules, selection, named, now_ms)
+
+
+def _named(selection: ByRunIds, listing: Listing, skipped: Skipping) -> list[Run]:
+    found = {run.run_id: run for run in listing.runs}
     runs = [found[run_id] for run_id in selection.run_ids if run_id in found]
     _skip(skipped, Skip.UNREADABLE, (run_id for run_id in selection.run_ids if run_id not in found))
     _skip(skipped, Skip.FINISHED, (run.run_id for run in runs if not run.running))
@@ -153,25 +174,35 @@ def _by_denies(rules: TeamRules, selection: Selection, runs: Sequence[Run], now_
         return None
     rule, found = min(hit.values(), key=lambda pair: (pair[0].policy, pair[0].id))
     said = rule.message or f"Rule {rule.name} refuses such runs."
-    return _Refused(rule, f"{said} {_counted(found)} are among them. Nothing was sent.")
+    return _Refused(rule, f"{said} {_counted(found)} are among them. {_NOTHING}")
 
 
 def _by_containment(
     rules: TeamRules, selection: Selection, permit: Permit, runs: Sequence[Run], now_ms: int
 ) -> _Refused | None:
     """The `allow` that admitted, or a `require`, outside of which one of the runs lies."""
-    allow = next((rule for rule in rules.allowed(now_ms) if rule.name == permit.rule), None)
+    allow = _admitting(rules, permit, now_ms)
     if allow is None:
-        return _Refused(None, "The rule that allowed this request does not hold any more. Nothing was sent.")
+        return _Refused(None, _GONE)
     for rule in (allow, *rules.requiring(now_ms)):
-        for field, condition in rule.conditions.items():
-            if field not in selection.carried and condition.optional:
-                continue
+        for field, condition in _bounds(rule, selection):
             outside = [run.run_id for run in runs if not lies_inside(condition, run, now_ms)]
             if outside:
                 bound = f"{field}: {condition.words()}"
-                return _Refused(rule, f"{_counted(outside)} outside rule {rule.name} ({bound}). Nothing was sent.")
+                return _Refused(rule, f"{_counted(outside)} outside rule {rule.name} ({bound}). {_NOTHING}")
     return None
+
+
+def _admitting(rules: TeamRules, permit: Permit, now_ms: int) -> Rule | None:
+    """The `allow` of the permit, if it still holds."""
+    return next((rule for rule in rules.allowed(now_ms) if rule.name == permit.rule), None)
+
+
+def _bounds(rule: Rule, selection: Selection) -> Iterator[tuple[str, Condition]]:
+    """What an `allow` or `require` asks of the runs, optional fields that the request leaves out aside."""
+    for field, condition in rule.conditions.items():
+        if field in selection.carried or not condition.optional:
+            yield field, condition
 
 
 def _by_number(rules: TeamRules, permit: Permit, runs: Sequence[Run], now_ms: int) -> _Refused | None:

@@ -182,13 +182,49 @@ def test_a_run_of_the_future_is_none_of_the_last_while(ahead_ms: int, inside: bo
 BY_ID = looked_up(allow("own", workflowRunIds=RunIdCondition(5), workflowUrl=BELOW_API))
 
 
+STRANGE = "wfr_2: there is no such run that rule p/own covers. Nothing was sent."
+
+
 def test_run_ids_must_lie_in_the_url_of_the_rule() -> None:
     """Whose run an ID names is looked up; one outside refuses all and is named."""
     assert ids(end(ByRunIds(("wfr_2", "wfr_1")), [run("wfr_2"), run("wfr_1")], BY_ID)) == ["wfr_1", "wfr_2"]
     refused = end(ByRunIds(("wfr_1", "wfr_2")), [run("wfr_1"), run("wfr_2", f"{API}-v2")], BY_ID)
     assert isinstance(refused, Denial)
-    assert refused.rule == "p/own"
-    assert "1 run (wfr_2) outside rule p/own (workflowUrl" in refused.reason
+    assert (refused.rule, refused.reason) == ("p/own", STRANGE)
+
+
+OTHERS = run("wfr_2", f"{API}-v2")
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [],
+        [OTHERS],
+        [replace(OTHERS, state=CANCELLED)],
+        [replace(OTHERS, created_ms=NOW_MS)],
+        [replace(OTHERS, labels=("prod",))],
+        [replace(OTHERS, created_ms=NOW_MS, labels=("prod",), state=CANCELLED)],
+    ],
+    ids=["none", "running", "finished", "young", "denied", "all of it"],
+)
+def test_nobody_learns_which_ids_others_have(others: list[Run]) -> None:
+    """An ID of nobody, and one of others in whatever state and of whatever age, are refused alike."""
+    own = looked_up(BY_ID, older_than_ms=HOUR_MS)
+    rules = (own, rule(Effect.DENY, "d", label=label("prod")), rule(Effect.REQUIRE, "q", label=label("night")))
+    refused = end(ByRunIds(("wfr_1", "wfr_2")), [run("wfr_1", labels=("night",)), *others], *rules)
+    assert isinstance(refused, Denial)
+    assert (refused.rule, refused.reason) == ("p/own", STRANGE)
+
+
+@pytest.mark.parametrize("own", [{"state": CANCELLED}, {"created_ms": NOW_MS}, {}], ids=["finished", "young", "due"])
+def test_a_deny_about_a_run_that_is_named_refuses_whatever_its_state_and_age(own: dict[str, object]) -> None:
+    """It is judged before anything is told of the run."""
+    found = [run("wfr_1"), run("wfr_2", labels=("prod",), **own)]
+    which = looked_up(BY_ID, older_than_ms=HOUR_MS)
+    refused = end(ByRunIds(("wfr_1", "wfr_2")), found, which, rule(Effect.DENY, "d", label=label("prod")))
+    assert isinstance(refused, Denial)
+    assert refused.rule == "p/d"
 
 
 def test_finished_runs_are_skipped_and_named_and_unknown_ones_refuse() -> None:
@@ -198,7 +234,7 @@ def test_finished_runs_are_skipped_and_named_and_unknown_ones_refuse() -> None:
     assert (ids(ended), getattr(ended, "skipped", None)) == (["wfr_1"], {Skip.FINISHED: ("wfr_2",)})
     refused = end(ByRunIds(("wfr_1", "wfr_9")), found, BY_ID)
     assert isinstance(refused, Denial)
-    assert refused.reason == "wfr_9: there is no such run. Nothing was sent."
+    assert refused.reason == STRANGE.replace("wfr_2", "wfr_9")
 
 
 def test_a_require_on_other_fields_is_judged_on_the_runs_that_ids_name() -> None:
