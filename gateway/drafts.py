@@ -1,6 +1,7 @@
 """Look-ups, and the plans they become: which runs a permitted request means, kept in memory until they are cancelled.
 
-One look-up at a time for a principal and four in all; a plan can be applied once, by who made it, for ten minutes.
+One look-up at a time for a principal, two for a team and four in all; a plan can be applied once, by who made it, for
+ten minutes.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
 from gateway.audit.record import plan_members
 from gateway.cancel import ByRunIds, CancelRequest, Denial, Permit, Principal
@@ -24,6 +26,10 @@ DEADLINE_S = 60.0
 """How long a look-up may take in all."""
 
 MOST_LOOKUPS = 4
+MOST_OF_A_TEAM = 2
+MOST_JUDGED_AT_ONCE = 50
+"""More runs are judged in a thread: under many rules it takes long enough to be felt by other callers."""
+
 MOST_OF_ONE = 8
 MOST_DRAFTS = 64
 MOST_RUNS = 20_000
@@ -96,7 +102,7 @@ class Drafts:
 
         Raises:
             NotFound: nothing can be looked up here.
-            Throttled: another look-up of the principal is under way.
+            Throttled: another look-up of the principal is under way, or two of its team.
             Overloaded: four look-ups are.
             ShuttingDown: the process ends.
         """
@@ -137,6 +143,9 @@ class Drafts:
         if any(draft.call.principal == principal for draft in looking):
             sentence = "Another look-up of yours is under way, and one at a time is the most. Wait for it to end."
             raise Throttled("lookups", sentence, limit=1, retry_after_s=5)
+        if sum(draft.call.principal.team == principal.team for draft in looking) >= MOST_OF_A_TEAM:
+            sentence = f"{MOST_OF_A_TEAM} look-ups of your team are under way, the most at a time. Wait for one to end."
+            raise Throttled("lookups", sentence, limit=MOST_OF_A_TEAM, retry_after_s=5)
         if len(looking) >= MOST_LOOKUPS:
             raise Overloaded("lookups", "The gateway looks up as much as it may; nothing was sent. Try again shortly.")
 
@@ -161,8 +170,7 @@ class Drafts:
         # A run on the first page is as old news as the look-up is long.
         call, looked_at_s = draft.call, self._clock.monotonic_s()
         listing = await _listing(call.request, log)
-        now_ms = self._clock.now_ms()
-        chosen = choose(call.policies, call.principal, call.request, draft.permit, listing, now_ms)
+        chosen = await _chosen(call, draft.permit, listing, self._clock.now_ms())
         if isinstance(chosen, Denial):
             draft.state, draft.denial = State.REFUSED, chosen
             return
@@ -184,6 +192,11 @@ class Drafts:
 
     def _runs_kept(self) -> int:
         return sum(len(draft.resolved.runs) for draft in self._kept.values())
+
+
+async def _chosen(call: Call, permit: Permit, listing: Listing, now_ms: int) -> Denial | Resolved:
+    judge = partial(choose, call.policies, call.principal, call.request, permit, listing, now_ms)
+    return judge() if len(listing.runs) <= MOST_JUDGED_AT_ONCE else await asyncio.to_thread(judge)
 
 
 async def _listing(asked: CancelRequest, log: RunLog) -> Listing:

@@ -119,7 +119,10 @@ class TeamRules:
 
 @dataclass(frozen=True)
 class Policies:
-    """All rules of a policy directory; `digest` is the SHA-256 (hex) of what was loaded."""
+    """All rules of a policy directory; `digest` is the SHA-256 (hex) of what was loaded.
+
+    Any thread may judge by them: what is found on the first use is found whole before it is kept, and never changed.
+    """
 
     rules: tuple[Rule, ...]
     digest: str
@@ -132,7 +135,8 @@ class Policies:
         found = self._found.get(known)
         if found is None:
             own = self._by_team.get(known, [])
-            found = self._found[known] = TeamRules.of(known, own if known == "*" else (*self._by_team["*"], *own))
+            common = self._by_team.get("*", [])
+            found = self._found[known] = TeamRules.of(known, own if known == "*" else (*common, *own))
         return found
 
     @property
@@ -155,4 +159,4 @@ class Policies:
         for rule in self.rules:
             for team in ("*",) if "*" in rule.teams else rule.teams:
                 found[team].append(rule)
-        return found
+        return dict(found)
