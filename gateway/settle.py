@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.cancel import ByFilter, ByRunIds, Order, Plan
+from gateway.cancel import ByFilter, ByRunIds, Order, Plan, Principal
 from gateway.errors import Refusal
 from gateway.learnt import OrderedRuns, TrackedAction
 from gateway.lookup.log import ActionReport
@@ -20,8 +21,11 @@ from gateway.outcome import Accepted, Cancelled, Outcome, Unknown
 from gateway.run import Listing
 
 MAX_FOLLOWED = 64
+MAX_OF_ONE = 16
+"""How many of a kind are followed at once, and of them for one principal: neither kind takes places of the other."""
+
 FOLLOW_S = 600.0
-"""How many are followed at once, and how long each at most."""
+"""How long each is followed at most."""
 
 POLL_S = 0.5
 MAX_POLL_S = 10.0
@@ -62,6 +66,12 @@ class Alarm(Protocol):
 Subject = TrackedAction | OrderedRuns
 
 
+@dataclass(frozen=True, slots=True)
+class _Followed:
+    subject: Subject
+    principal: Principal
+
+
 class Settler:
     """Follows outcomes, each in a task of its own. `reads_back` says whether there is a token to look runs up with."""
 
@@ -70,7 +80,7 @@ class Settler:
         self._record = record
         self._operators_log = operators_log
         self._reads_back = reads_back
-        self._followed: dict[asyncio.Task[None], Subject] = {}
+        self._followed: dict[asyncio.Task[None], _Followed] = {}
         self._stopped = False
 
     def follow(self, plan: Plan, outcome: Outcome) -> None:
@@ -78,11 +88,11 @@ class Settler:
         subject = _subject(plan, outcome, reads_back=self._reads_back)
         if subject is None:
             return
-        if self._stopped or len(self._followed) >= MAX_FOLLOWED:
+        if self._stopped or not self._has_place(subject, plan.principal):
             self._tell(subject, "stopping" if self._stopped else "not_followed")
             return
         task = asyncio.create_task(self._follow(subject))
-        self._followed[task] = subject
+        self._followed[task] = _Followed(subject, plan.principal)
         task.add_done_callback(self._followed.pop)
 
     async def stop(self) -> None:
@@ -92,10 +102,14 @@ class Settler:
         for task in followed:
             task.cancel()
         await asyncio.gather(*followed, return_exceptions=True)
-        for task, subject in followed.items():
+        for task, one in followed.items():
             # A task cancelled before its first step has run none of its own code, so this cannot be left to it.
             if task.cancelled():
-                self._tell(subject, "stopping")
+                self._tell(one.subject, "stopping")
+
+    def _has_place(self, subject: Subject, principal: Principal) -> bool:
+        alike = [one for one in self._followed.values() if type(one.subject) is type(subject)]
+        return len(alike) < MAX_FOLLOWED and sum(one.principal == principal for one in alike) < MAX_OF_ONE
 
     async def _follow(self, subject: Subject) -> None:
         try:

@@ -71,23 +71,23 @@ class Told:
         self.alarms.append((event, members))
 
 
-def plan_of(*orders: Order, runs: Sequence[Run] = (), number: int = 1) -> Plan:
-    """A plan of orders; with `runs`, one whose runs were looked up."""
+def plan_of(*orders: Order, runs: Sequence[Run] = (), number: int = 1, key: str = "ci") -> Plan:
+    """A plan of orders by a key of billing; with `runs`, one whose runs were looked up."""
     orders = orders_of(runs) if runs else orders
     request = CancelRequest(orders[0].selection, orders[0].count)
     permit = Permit("billing/own", "permit", None, effective=request)
     resolved = Resolved(tuple(runs)) if runs else None
-    return Plan(f"d{number}", Principal("billing", "ci"), request, permit, orders, "0" * 64, None, resolved)
+    return Plan(f"d{number}", Principal("billing", key), request, permit, orders, "0" * 64, None, resolved)
 
 
-def by_filter(count: int = 10) -> Plan:
+def by_filter(count: int = 10, *, key: str = "ci") -> Plan:
     """A direct order of a filter."""
-    return plan_of(Order(BY_URL, count))
+    return plan_of(Order(BY_URL, count), key=key)
 
 
-def by_ids(*run_ids: str) -> Plan:
+def by_ids(*run_ids: str, key: str = "ci") -> Plan:
     """A direct order of run IDs."""
-    return plan_of(Order(ByRunIds(run_ids), len(run_ids)))
+    return plan_of(Order(ByRunIds(run_ids), len(run_ids)), key=key)
 
 
 def followed(plan: Plan, outcome: Outcome, log: ScriptedLog, *, reads_back: bool = True, after_s: float = 3600) -> Told:
