@@ -10,7 +10,7 @@ import asyncio
 import re
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import httpx
@@ -35,12 +35,12 @@ class Reply:
     headers: Mapping[str, str]
     body: bytes | None
 
-    def members(self) -> dict[str, object] | None:
-        """The JSON object in the body; None where there is none that can be trusted."""
+    def members(self, read: Callable[[bytes], dict[str, object]] = json_object) -> dict[str, object] | None:
+        """The JSON object in the body; None where there is none that can be trusted, and `read` raises ValueError."""
         if self.body is None or self.headers.get("content-encoding", "identity").lower() != "identity":
             return None
         try:
-            return json_object(self.body)
+            return read(self.body)
         except ValueError:
             return None
 

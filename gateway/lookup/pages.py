@@ -14,6 +14,7 @@ from gateway.errors import LookupFailed
 from gateway.exchange import Exchange, Failed, Reply
 from gateway.lookup.entries import checked_cursor
 from gateway.lookup.pace import wait_s
+from gateway.lookup.page_json import page_object
 
 PATH = "/v2/workflows/logs"
 MAX_PAGE_BYTES = 8 * 1024 * 1024
@@ -84,7 +85,7 @@ class Reader:
         reply = await self.reply(f"{PATH}?{query}")
         if reply.status != 200:
             raise _failed("status", f"Upstream answered the look-up of runs with {reply.status}.")
-        return _page(reply.members())
+        return _page(reply.members(page_object))
 
     async def reply(self, path: str) -> Reply:
         """The answer to one GET, whatever its status but 401, 403 and 429.
