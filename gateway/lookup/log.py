@@ -12,6 +12,7 @@ from gateway.cancel import ByFilter, EveryRun
 from gateway.credential import AccountTokens
 from gateway.errors import LookupFailed, TooLarge
 from gateway.exchange import Exchange
+from gateway.lookup.askers import Askers
 from gateway.lookup.entries import Collected, entry_id
 from gateway.lookup.narrowing import narrowing
 from gateway.lookup.pages import Clock, Gate, Page, Pairs, Reader, deadline
@@ -46,6 +47,8 @@ class ActionReport:
 class UpstreamLog:
     """The account's log. Without a read-only token no runs can be looked up; progress is read with the other one then.
 
+    `askers` are those who read pages of it for themselves.
+
     Everything raises LookupFailed where upstream cannot be read to the end, and TooLarge where the end is too far.
     """
 
@@ -60,6 +63,7 @@ class UpstreamLog:
     ) -> None:
         self._exchange = exchange
         self._tokens = tokens
+        self.askers = Askers(clock)
         self._gate = Gate(clock, sleep)
         self._deadline_s = deadline_s
 

@@ -130,8 +130,7 @@ def lies_inside(condition: Condition, run: Run, now_ms: int) -> bool:
     """Whether one run lies inside what an `allow` or `require` says of its field; what a run lacks lies outside."""
     match condition:
         case UrlCondition():
-            listed = condition.any or run.workflow_url in condition.exact
-            return listed or any(in_subtree(run.workflow_url, top) for top in condition.prefix)
+            return url_inside(condition, run.workflow_url)
         case RunIdCondition():
             return not condition.prefix or run.run_id.startswith(condition.prefix)
         case CreatedCondition(within_last_ms=None):
@@ -143,6 +142,11 @@ def lies_inside(condition: Condition, run: Run, now_ms: int) -> bool:
             found = values(run, condition.field)
             return bool(found) if condition.any else not condition.any_of.isdisjoint(found)
     return False
+
+
+def url_inside(condition: UrlCondition, url: str) -> bool:
+    """Whether runs of this URL lie inside."""
+    return condition.any or url in condition.exact or any(in_subtree(url, top) for top in condition.prefix)
 
 
 def is_denied(rule: Rule, run: Run, selection: Selection, now_ms: int) -> bool:

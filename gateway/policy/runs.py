@@ -19,8 +19,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Denial, EveryRun, Permit, Principal, Selection
-from gateway.policy.model import Condition, Rule
-from gateway.policy.readings import RUN_IDS, bounds_runs, is_denied, lies_inside, touches
+from gateway.policy.model import Condition, Rule, UrlCondition
+from gateway.policy.readings import RUN_IDS, bounds_runs, is_denied, lies_inside, touches, url_inside
 from gateway.policy.rules import Policies, TeamRules
 from gateway.policy.segments import in_subtree
 from gateway.run import Listing, Resolution, Resolved, Run, Skip
@@ -80,13 +80,33 @@ def covers(rules: TeamRules, run: Run, now_ms: int) -> Rule | None:
     return min(covering, key=lambda rule: (not rule.logs_full, rule.policy, rule.id), default=None)
 
 
+def showing(rules: TeamRules, now_ms: int) -> list[Rule]:
+    """The `allow` rules of now that can cover any run."""
+    return [rule for rule in rules.enforced.allowed(now_ms) if _shows(rule)]
+
+
+def may_cover(rule: Rule, url: str) -> bool:
+    """Whether the `allow` may cover a run of this URL."""
+    condition = rule.conditions.get("workflowUrl")
+    return not isinstance(condition, UrlCondition) or condition.optional or url_inside(condition, url)
+
+
+def _shows(rule: Rule) -> bool:
+    """Whether the rule bounds its runs by more than that somebody knows their IDs."""
+    return RUN_IDS not in rule.conditions or any(bounds_runs(condition) for condition in _needed(rule))
+
+
+def _needed(rule: Rule) -> list[Condition]:
+    """What every run has to keep; run IDs are carried by every request that a rule on them admits."""
+    return [condition for field, condition in rule.conditions.items() if field == RUN_IDS or not condition.optional]
+
+
 def _covers(rule: Rule, run: Run, now_ms: int) -> bool:
     if rule.admits_everything:
         return True
-    needed = [condition for field, condition in rule.conditions.items() if field == RUN_IDS or not condition.optional]
-    if RUN_IDS in rule.conditions and not any(map(bounds_runs, needed)):
+    if not _shows(rule):
         return False
-    if needed:
+    if needed := _needed(rule):
         return all(lies_inside(condition, run, now_ms) for condition in needed)
     # A request has to carry one of the fields that it may leave out.
     return any(lies_inside(condition, run, now_ms) for condition in rule.conditions.values())

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from gateway.cancel import Principal
 from gateway.errors import LookupFailed, MalformedRequest
 from gateway.lookup.asked import Question, parse_question
 from gateway.lookup.own import MAX_PAGES, own_runs
 from gateway.policy.load import load_policies
 from gateway.policy.rules import TeamRules
+from gateway.simulator.account import LogManner
+from gateway.simulator.changes import Change
 from gateway.simulator.exchange import Fault, Kind, Token
 from gateway.simulator.golang import query_values
 from gateway.simulator.runs import SUCCESS, Run
@@ -38,6 +43,7 @@ FULL = POLICY + "    logs: full\n"
 WIDE = POLICY.replace(
     '{exact: ["https://billing.example.com/api/invoice"]}', '{prefix: ["https://billing.example.com/api"]}'
 )
+CI = Principal("billing", "ci")
 SECRETS = {"out": "the payload"}
 
 
@@ -56,20 +62,22 @@ def mixed(number: int) -> Iterator[Run]:
 async def asked(server: SimulatorServer, query: str, speaking: TeamRules, *, events: bool = False) -> dict[str, Any]:
     """One page."""
     async with opened(server.url) as log:
-        return await own_runs(query.encode(), speaking, log, NOW_MS, events=events)
+        return await own_runs(query.encode(), speaking, log, NOW_MS, events=events, principal=CI)
 
 
-async def all_pages(server: SimulatorServer, speaking: TeamRules, *, count: int = 10) -> list[str]:
-    """What a client sees that follows the cursor to its end."""
-    found: list[str] = []
+async def all_pages(server: SimulatorServer, speaking: TeamRules, *, count: int = 10) -> list[list[str]]:
+    """The pages of a client that follows the cursor to its end."""
+    pages: list[list[str]] = []
     cursor = ""
-    while True:
-        page = await asked(server, f"count={count}" + (f"&cursor={cursor}" if cursor else ""), speaking)
-        assert len(page["runs"]) <= count
-        found += [entry["workflowRunId"] for entry in page["runs"]]
-        cursor = page["cursor"]
-        if not cursor:
-            return found
+    async with opened(server.url) as log:
+        while True:
+            query = urlencode({"count": count} | ({"cursor": cursor} if cursor else {}))
+            page: Any = await own_runs(query.encode(), speaking, log, NOW_MS, events=False, principal=CI)
+            assert len(page["runs"]) <= count
+            pages.append([entry["workflowRunId"] for entry in page["runs"]])
+            cursor = page["cursor"]
+            if not cursor:
+                return pages
 
 
 @pytest.mark.parametrize("policy", [POLICY, WIDE])
@@ -79,7 +87,8 @@ async def test_a_client_that_follows_the_cursor_sees_each_of_its_teams_runs_once
 ) -> None:
     """Runs of others on upstream's pages are passed over; none of its own is lost between two pages."""
     with serving(*mixed(70)) as server:
-        found = await all_pages(server, rules(tmp_path, policy), count=count)
+        pages = await all_pages(server, rules(tmp_path, policy), count=count)
+        found = [run_id for page in pages for run_id in page]
         assert found == [one.run_id for one in reversed(list(mixed(70))) if one.url == INVOICE]
         assert {reading.call.token for reading in server.simulator.readings} == {Token.READ_ONLY}
 
@@ -94,12 +103,97 @@ async def test_a_team_without_rules_sees_nothing_and_upstream_is_not_asked(tmp_p
 async def test_one_page_of_ours_reads_a_bounded_number_of_theirs(tmp_path: Path) -> None:
     """Where nothing of twenty pages is the team's, it gets an empty page and the cursor to go on from."""
     with serving(run(0), *(run(number, url=SEARCH) for number in range(1, 231))) as server:
+        pages = await all_pages(server, rules(tmp_path, WIDE))
+        assert pages == [[], ["wfr_00000"]]
+        asked_for = [query_values(reading.call.query) for reading in server.simulator.readings]
+    assert ["cursor" in one for one in asked_for] == [False] + [True] * (MAX_PAGES + 3)
+
+
+@pytest.mark.parametrize("log", [None, LogManner(shifting=True)], ids=["steady cursors", "shifting cursors"])
+@pytest.mark.parametrize("count", [1, 3, 10])
+async def test_a_run_that_appears_between_two_pages_hides_none(tmp_path: Path, log: LogManner, count: int) -> None:
+    """The runs of the beginning are all shown, none of them twice on the page that is gone on from."""
+    with serving(*(run(number) for number in range(12)), log=log) as server:
+        new = Change(after=1, start=tuple(run(100 + number) for number in range(2)))
+        server.simulator.change(new)
+        pages = await all_pages(server, rules(tmp_path), count=count)
+    found = [run_id for page in pages for run_id in page]
+    assert {run(number).run_id for number in range(12)} <= set(found)
+    assert all(len(set(page)) == len(page) for page in pages)
+
+
+async def test_upstream_is_asked_for_full_pages_however_few_are_wanted(tmp_path: Path) -> None:
+    """One run a page would be a reading for each run of everybody."""
+    with serving(*mixed(30)) as server:
+        await asked(server, "count=1", rules(tmp_path, WIDE))
+        assert [query_values(reading.call.query)["count"] for reading in server.simulator.readings] == [["10"]]
+
+
+async def test_a_cursor_says_nothing_of_the_runs_of_others(tmp_path: Path) -> None:
+    """Upstream's names the last run of its page, whoever's it is; ours is another for the same page each time."""
+    with serving(*mixed(70), run(100, run_id="wfr_payroll", url=SEARCH)) as server:
         speaking = rules(tmp_path, WIDE)
-        page = await asked(server, "", speaking)
-        assert (page["runs"], len(server.simulator.readings)) == ([], MAX_PAGES)
-        assert page["cursor"]
-        rest = await asked(server, urlencode({"cursor": page["cursor"]}), speaking)
-    assert [entry["workflowRunId"] for entry in rest["runs"]] == ["wfr_00000"]
+        first, second = [await asked(server, "count=1", speaking) for _ in range(2)]
+    assert first["runs"] == second["runs"]
+    for page in (first, second):
+        assert re.fullmatch(r"[A-Za-z0-9_-]{22}", page["cursor"])
+    assert first["cursor"] != second["cursor"]
+
+
+async def test_what_no_rule_covers_is_not_even_asked_for(tmp_path: Path) -> None:
+    """A page of another team's URL would say by its cursor that there are such runs."""
+    with serving(*mixed(70)) as server:
+        query = urlencode({"workflowUrl": SEARCH, "count": 1})
+        assert await asked(server, query, rules(tmp_path, WIDE)) == {"cursor": "", "runs": []}
+        assert server.simulator.readings == ()
+        both = urlencode([("workflowUrl", SEARCH), ("workflowUrl", INVOICE)])
+        assert len((await asked(server, both, rules(tmp_path, WIDE)))["runs"]) == 10
+        urls = [query_values(reading.call.query).get("workflowUrl") for reading in server.simulator.readings]
+    assert urls == [[INVOICE]]
+
+
+BY_LABEL = POLICY.replace(
+    'workflowUrl: {exact: ["https://billing.example.com/api/invoice"]}', "label: {any_of: [a, b]}"
+)
+
+
+@pytest.mark.parametrize(
+    ("query", "labels", "shown_runs"),
+    [
+        ("", ["a", "b"], ["wfr_00003", "wfr_00002"]),
+        ("label=b", ["b"], ["wfr_00002"]),
+        ("label=c", ["a", "b"], ["wfr_00002"]),
+        ("label=b&label=c", ["a", "b"], ["wfr_00002"]),
+        ("label=d", ["a", "b"], []),
+    ],
+)
+async def test_a_team_of_labels_asks_for_its_labels_alone(
+    tmp_path: Path, query: str, labels: list[str], shown_runs: list[str]
+) -> None:
+    """A run with one of them and another is found by the other too, without a look at runs that have neither."""
+    account = run(1, labels=("d",)), run(2, labels=("b", "c")), run(3, labels=("a",))
+    with serving(*account) as server:
+        page = await asked(server, query, rules(tmp_path, BY_LABEL))
+        [reading] = server.simulator.readings
+    assert query_values(reading.call.query)["label"] == labels
+    assert [entry["workflowRunId"] for entry in page["runs"]] == shown_runs
+
+
+ANY_ID = """\
+version: 1
+name: billing
+teams: [billing]
+allow:
+  - {id: trusted, workflowRunIds: {max: 20}, owner: unchecked}
+  - {id: any, workflowRunIds: {max: 20}, workflowUrl: {any: true}, resolve: true, runs: {max: 20}}
+"""
+
+
+async def test_who_may_name_any_run_is_shown_none(tmp_path: Path) -> None:
+    """Upstream is not asked."""
+    with serving(*mixed(9)) as server:
+        assert await asked(server, "", rules(tmp_path, ANY_ID)) == {"cursor": "", "runs": []}
+        assert server.simulator.readings == ()
 
 
 async def test_one_exact_url_of_the_rules_narrows_upstream(tmp_path: Path) -> None:
@@ -177,6 +271,43 @@ async def test_a_token_in_a_payload_is_not_shown_and_one_in_a_run_hides_it(tmp_p
     )
     assert without["steps"] == []
     assert await shown(full_entry(labels=[token]), rules(tmp_path, FULL)) == []
+
+
+DEEP = json.loads("[" * 252 + "]" * 252)
+
+
+@pytest.mark.parametrize(
+    ("members", "with_payload"),
+    [
+        ({"steps": [{"n": 2**63}]}, True),
+        ({"steps": [{"n": 2**64}]}, False),
+        ({"steps": [{"n": -(2**63) - 1}]}, False),
+        ({"steps": [{"out": "\ud800"}]}, False),
+        ({"invoker": {"\udfff": 1}}, False),
+        ({"steps": DEEP}, False),
+        ({"workflowRunCompletedAt": 2**70}, False),
+    ],
+    ids=["64 bits", "more", "less", "half a character", "half a character's name", "deep", "an end that is no time"],
+)
+async def test_what_cannot_be_written_takes_no_other_run_with_it(
+    tmp_path: Path, members: dict[str, object], with_payload: bool
+) -> None:
+    """A payload is somebody's own; its run is shown without, or left out, and the page goes on."""
+    odd, plain = (json.loads(full_entry(**one))["runs"][0] for one in (members, {}))
+    page = {"cursor": "", "runs": [odd, plain | {"workflowRunId": "wfr_00002"}]}
+    shown_runs = await shown(json.dumps(page), rules(tmp_path, FULL))
+    assert shown_runs[-1]["workflowRunResponse"] == "the payload"
+    assert len(shown_runs) == 1 or ("workflowRunResponse" in shown_runs[0]) is with_payload
+    orjson.dumps({"cursor": "", "runs": shown_runs})
+
+
+async def test_a_name_that_stands_twice_leaves_out_its_entry_alone(tmp_path: Path) -> None:
+    """What a run returned is passed on by upstream as it was written."""
+    entry = full_entry()
+    twice = entry.replace(
+        '"runs": [', '"runs": [' + json.dumps(run(2).wire())[:-1] + ', "invoker": {"a": 1, "a": 2}}, '
+    )
+    assert [one["workflowRunId"] for one in await shown(twice, rules(tmp_path, FULL))] == ["wfr_00001"]
 
 
 async def test_an_unreadable_run_is_left_out(tmp_path: Path) -> None:
