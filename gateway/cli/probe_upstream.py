@@ -1,7 +1,8 @@
 """`probe-upstream`: run once by the owner of an account, with labels that no run has; tells which contract it is under.
 
-Every request is safe on every server that was documented so far, and the safest go first. The first run that is
-cancelled, and the first answer that is not understood, end it. Nothing of it goes through the gateway or its record.
+Every request is safe on every server that was documented so far, and the safest go first: each cancel names a label,
+a URL and a time that no run has, and one of the three is enough. The first run that is cancelled, and the first answer
+that is not understood, end it. Nothing of it goes through the gateway or its record.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ POLLS_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 """The waits before each look at an action that the probe made; it hits nothing, so it should end at once."""
 
 RUNS = "/v2/workflows/runs"
+LATEST_MS = 1_000_000_000_000
+"""September 2001, before the service was there: no run was created until then."""
+
 STOPPED = "Stopped there; nothing more was sent."
 
 
@@ -64,15 +68,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _announcement(url: str, label: str, *, reads: bool) -> str:
-    both = f'DELETE {RUNS}?label=LABEL&count=1 with the body {{"workflowRunIds": ["wfr_LABEL"]}}'
+    cancel = f"DELETE {RUNS}?{_query('LABEL')}"
+    both = f'{cancel} with the body {{"workflowRunIds": ["wfr_LABEL"]}}'
     lines = [
         f"This asks {url} which contract the account is under. It sends, for LABEL = {label}, which no run has:",
         "  GET /v2/workflows/logs?state=RUN_STARTED&label=LABEL, which must list nothing, or it ends there",
         *([f"  {both}, with the read-only token, which must be refused"] if reads else []),
         f"  {both}: safe whichever of the two is read",
-        f"  DELETE {RUNS}?label=LABEL&count=1, as the gateway writes it",
+        f"  {cancel}, as the gateway writes it",
         "and, where an answer names an action, GET /v2/workflows/bulkActions/ID, and two DELETE with two such labels.",
-        "Nothing is cancelled by this, unless QStash does not read the label as documented: then it may be any run.",
+        "Nothing is cancelled by this, unless QStash reads none of label, workflowUrl and toDate as documented:",
+        "then it may be any run.",
         "It goes past the gateway and its record: keep what is printed here.",
         "",
     ]
@@ -140,7 +146,7 @@ class _Probe:
         if self.reading is None:
             print("   None is configured.")
             return None
-        reply = await self._sent("DELETE", f"{RUNS}?label={self.label}&count=1", self.reading, body=self._body)
+        reply = await self._sent("DELETE", f"{RUNS}?{_query(self.label)}", self.reading, body=self._body)
         if isinstance(reply, str):
             return reply
         if alarm := unsafe(reply.members() or {}):
@@ -152,7 +158,7 @@ class _Probe:
 
     async def _both_ways(self) -> str | None:
         print("3. Is a body read, or the query? Both name nothing that exists, so it is safe either way.")
-        answer = await self._cancelled(f"label={self.label}&count=1", body=self._body, may_refuse=True)
+        answer = await self._cancelled(_query(self.label), body=self._body, may_refuse=True)
         if isinstance(answer, str):
             return answer
         self.findings.both_ways = answer
@@ -160,7 +166,7 @@ class _Probe:
 
     async def _by_label(self) -> str | None:
         print("4. What is answered to a filter? How is it tracked?")
-        answer = await self._cancelled(f"label={self.label}&count=1")
+        answer = await self._cancelled(_query(self.label))
         if isinstance(answer, str):
             return answer
         self.findings.by_label = answer
@@ -172,10 +178,10 @@ class _Probe:
             print("   Not told: without an action there is no filter to look at.")
             return None
         other = f"{self.label}b"
-        comma = await self._cancelled(f"label={self.label}%2C{other}&count=1", may_refuse=True)
+        comma = await self._cancelled(_query(self.label, f"{self.label}%2C{other}"), may_refuse=True)
         if isinstance(comma, str):
             return comma
-        repeated = await self._cancelled(f"label={self.label}&label={other}&count=1", may_refuse=True)
+        repeated = await self._cancelled(_query(self.label, self.label, other), may_refuse=True)
         if isinstance(repeated, str):
             return repeated
         self.findings.comma, self.findings.repeated = comma, repeated
@@ -234,3 +240,13 @@ class _Probe:
         for token in (self.writing, self.reading):
             text = text if token is None else token.scrub(text, longest=MOST_SHOWN)
         return text
+
+
+def _query(label: str, *values: str) -> str:
+    """A cancel of at most one run, in the gateway's order of names; each of its three filters hits nothing.
+
+    `values` stand as labels in place of the one, as they are to be sent.
+    """
+    page = f"https%3A%2F%2Fprobe.invalid%2F{label}"
+    labels = "&".join(f"label={value}" for value in values or (label,))
+    return f"workflowUrl={page}&workflowUrlExactMatch=true&toDate={LATEST_MS}&{labels}&count=1"

@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from gateway.cli.probe_answers import Findings, Tracked, conclusion
 from gateway.simulator.asked import Contract
 from gateway.simulator.core import Simulator
-from gateway.simulator.exchange import Fault, Kind
+from gateway.simulator.exchange import Fault, Kind, Token
 from gateway.simulator.golang import query_values
 from gateway.simulator.runs import make_runs
 from gateway.simulator.server import SimulatorServer
@@ -78,7 +79,7 @@ def test_the_contract_is_told_and_no_run_is_cancelled(tmp_path: Path, contract: 
 
 @pytest.mark.parametrize("contract", CONTRACTS)
 def test_every_cancel_is_safe_for_a_server_that_reads_the_query(tmp_path: Path, contract: str) -> None:
-    """Each names only labels made for this run, asks for one, and a body never stands without a query."""
+    """Each names a label, a URL and a time that no run has, asks for one, and no body stands without a query."""
     with account(contract) as server:
         known = {label for run in server.simulator.runs for label in run.labels}
         assert probe(server, tmp_path).returncode == 0
@@ -86,11 +87,28 @@ def test_every_cancel_is_safe_for_a_server_that_reads_the_query(tmp_path: Path, 
     assert calls
     for call in calls:
         asked = query_values(call.query)
-        assert set(asked) == {"label", "count"}
-        assert asked["count"] == ["1"]
+        assert list(asked) == ["workflowUrl", "workflowUrlExactMatch", "toDate", "label", "count"]
+        assert (asked["count"], asked["workflowUrlExactMatch"], asked["toDate"]) == (["1"], ["true"], ["1000000000000"])
+        assert re.fullmatch(r"https://probe\.invalid/probe[0-9a-f]{20}", asked["workflowUrl"][0])
         labels = {label for value in asked["label"] for label in value.split(",")}
         assert all(re.fullmatch(r"probe[0-9a-f]{20}b?", label) for label in labels)
         assert labels.isdisjoint(known)
+
+
+@pytest.mark.parametrize("read", ["label", "workflowUrl", "toDate"])
+@pytest.mark.parametrize("contract", CONTRACTS)
+def test_a_server_that_reads_one_filter_alone_cancels_nothing(tmp_path: Path, contract: str, read: str) -> None:
+    """Whichever of the three it is, each cancel that it is left in hits no run."""
+    with account(contract) as server:
+        assert probe(server, tmp_path).returncode == 0
+        calls = [entry.call for entry in server.ledger]
+    kept = {read, "count"} | ({"workflowUrlExactMatch"} if read == "workflowUrl" else set())
+    with account(contract) as other:
+        for call in calls:
+            pairs = [pair for pair in call.query.split("&") if pair.partition("=")[0] in kept]
+            other.simulator.answer(replace(call, query="&".join(pairs), body=b"", token=Token.FULL), NOW_MS)
+        assert len(other.ledger) == len(calls)
+        assert untouched(other)
 
 
 def test_the_first_cancels_are_safe_for_a_server_that_reads_the_body_too(tmp_path: Path) -> None:

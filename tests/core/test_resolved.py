@@ -168,15 +168,15 @@ def test_a_deny_of_another_kind_of_request_says_nothing_about_the_runs() -> None
 @pytest.mark.parametrize(("ahead_ms", "inside"), [(0, True), (60_000, True), (60_001, False), (10**12, False)])
 def test_a_run_of_the_future_is_none_of_the_last_while(ahead_ms: int, inside: bool) -> None:
     """It may be as far ahead as a `toDate` may, and no farther; a deny of recent runs is about it all the same."""
-    recent = {"created": CreatedCondition(HOUR_MS)}
+    recent = CreatedCondition(HOUR_MS)
     asked = ByFilter(labels=("prod",), from_date=NOW_MS - HOUR_MS)
     found = [run("wfr_1", created_ms=NOW_MS + ahead_ms, labels=("prod",))]
-    assert isinstance(end(asked, found, looked_up(allow(label=label("prod"), **recent))), Resolved) is inside
+    assert isinstance(end(asked, found, looked_up(allow(label=label("prod"), created=recent))), Resolved) is inside
     own = looked_up(allow(label=label("prod"), created=CreatedCondition(any=True, optional=True)))
-    require = rule(Effect.REQUIRE, "q", **recent)
+    require = rule(Effect.REQUIRE, "q", created=recent)
     assert isinstance(end(asked, found, own, require), Resolved) is inside
     without_date = ByFilter(labels=("prod",))
-    assert isinstance(end(without_date, found, own, rule(Effect.DENY, "d", **recent)), Denial)
+    assert isinstance(end(without_date, found, own, rule(Effect.DENY, "d", created=recent)), Denial)
 
 
 BY_ID = looked_up(allow("own", workflowRunIds=RunIdCondition(5), workflowUrl=BELOW_API))
@@ -217,10 +217,17 @@ def test_nobody_learns_which_ids_others_have(others: list[Run]) -> None:
     assert (refused.rule, refused.reason) == ("p/own", STRANGE)
 
 
-@pytest.mark.parametrize("own", [{"state": CANCELLED}, {"created_ms": NOW_MS}, {}], ids=["finished", "young", "due"])
-def test_a_deny_about_a_run_that_is_named_refuses_whatever_its_state_and_age(own: dict[str, object]) -> None:
+KEPT = run("wfr_2", labels=("prod",))
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [replace(KEPT, state=CANCELLED), replace(KEPT, created_ms=NOW_MS), KEPT],
+    ids=["finished", "young", "due"],
+)
+def test_a_deny_about_a_run_that_is_named_refuses_whatever_its_state_and_age(kept: Run) -> None:
     """It is judged before anything is told of the run."""
-    found = [run("wfr_1"), run("wfr_2", labels=("prod",), **own)]
+    found = [run("wfr_1"), kept]
     which = looked_up(BY_ID, older_than_ms=HOUR_MS)
     refused = end(ByRunIds(("wfr_1", "wfr_2")), found, which, rule(Effect.DENY, "d", label=label("prod")))
     assert isinstance(refused, Denial)

@@ -146,6 +146,7 @@ async def test_what_no_rule_covers_is_not_even_asked_for(tmp_path: Path) -> None
         query = urlencode({"workflowUrl": SEARCH, "count": 1})
         assert await asked(server, query, rules(tmp_path, WIDE)) == {"cursor": "", "runs": []}
         assert server.simulator.readings == ()
+    with serving(*mixed(70)) as server:
         both = urlencode([("workflowUrl", SEARCH), ("workflowUrl", INVOICE)])
         assert len((await asked(server, both, rules(tmp_path, WIDE)))["runs"]) == 10
         urls = [query_values(reading.call.query).get("workflowUrl") for reading in server.simulator.readings]
