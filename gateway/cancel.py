@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from itertools import compress
 from urllib.parse import quote
 
 from gateway import grammar
@@ -115,7 +116,7 @@ class ByFilter:
         """Wire names of the fields that select; the two dates are one field, `created`."""
         created = self.from_date is not None or self.to_date is not None
         values = (self.workflow_urls, created, self.caller_ips, self.flow_control_keys, self.labels)
-        return frozenset(name for name, value in zip(_FILTER_FIELDS, values, strict=True) if value)
+        return frozenset(compress(_FILTER_FIELDS, values))
 
     def pairs(self) -> list[tuple[str, str]]:
         """The selection as query pairs, in upstream's order."""
