@@ -6,7 +6,6 @@ without a key may not learn which paths exist.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import Protocol
 
 import uuid_utils
@@ -83,13 +82,11 @@ class Edge:
         authenticate = inbound.live.authenticator.authenticate
         principal = authenticate(inbound.credential(), self._clock.now_ms())
         inbound.principal = principal
-        with ExitStack() as held:
-            try:
-                held.enter_context(
-                    self._current.admission.place(principal, self._clock.monotonic_s(), cost=inbound.cost())
-                )
-            except (Throttled, Overloaded) as limited:
-                return await self._joined(inbound, limited)
+        try:
+            place = self._current.admission.place(principal, self._clock.monotonic_s(), cost=inbound.cost())
+        except (Throttled, Overloaded) as limited:
+            return await self._joined(inbound, limited)
+        with place:
             return await self._calls.answer(inbound)
 
     async def _joined(self, inbound: Inbound, limited: Refusal) -> Settled:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from gateway import problems
 from gateway.cancel import ByRunIds, CancelRequest, Denial, Principal
 from gateway.drafts import Draft, State
-from gateway.errors import Conflict, MalformedRequest, MethodNotAllowed, NotFound, TooLarge
+from gateway.errors import Conflict, MalformedRequest, MethodNotAllowed, NotFound, TooLarge, Unauthenticated
 from gateway.explaining import question_in
 from gateway.inbound import Inbound
 from gateway.live import Current
@@ -131,11 +131,24 @@ class Calls:
     async def _own_body(self, inbound: Inbound) -> Body:
         """The body of a call of the gateway's own, which takes no query."""
         _no_query(inbound)
-        return await inbound.body()
+        return await self._body(inbound)
+
+    async def _body(self, inbound: Inbound) -> Body:
+        """The whole body. Who took long to send it is looked at again, under what holds now.
+
+        Raises: Unauthenticated: the credential is not accepted any more.
+        """
+        body = await inbound.body()
+        if inbound.has_body():
+            live = self.current.live
+            if live.authenticator.authenticate(inbound.credential(), self.clock.now_ms()) != inbound.principal:
+                raise Unauthenticated("other_principal")
+            inbound.live = live
+        return body
 
     async def _request(self, inbound: Inbound) -> CancelRequest:
         reason = parse_reason(inbound.header(b"gateway-reason"))
-        request = parse_cancel(inbound.scope["query_string"], await inbound.body())
+        request = parse_cancel(inbound.scope["query_string"], await self._body(inbound))
         return self._checked(inbound, request if reason is None else replace(request, reason=reason))
 
     def _checked(self, inbound: Inbound, request: CancelRequest) -> CancelRequest:

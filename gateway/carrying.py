@@ -108,6 +108,9 @@ class _Course:
         self.sent[-1] = (order, outcome)
         if not isinstance(outcome, Cancelled):
             self.stopped = outcome.name
+        elif outcome.cancelled > order.count and number < len(self.plan.orders):
+            # The list was no bound for upstream: whatever it did instead, it is not asked again.
+            self.stopped = "over_cancelled"
         if self.plan.resolved is not None:
             await self._recorded(number, order, outcome, look.skipped)
 

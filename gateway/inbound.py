@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from starlette.types import Message, Receive, Scope
@@ -30,10 +30,16 @@ class Inbound:
     live: Live
     principal: Principal | None = None
     body_read: bool = False
+    _headers: dict[bytes, tuple[bytes, ...]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._headers = {}
+        for name, value in self.scope["headers"]:
+            self._headers[name] = (*self._headers.get(name, ()), value)
 
     def header(self, name: bytes) -> tuple[bytes, ...]:
         """Every value of a header, in order; the name in lower case."""
-        return tuple(value for key, value in self.scope["headers"] if key == name)
+        return self._headers.get(name, ())
 
     def has_body(self) -> bool:
         """Whether a body was announced."""

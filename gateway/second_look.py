@@ -6,25 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from gateway.cancel import (
-    ByFilter,
     ByRunIds,
     CancelRequest,
     Denial,
-    EveryRun,
     Order,
     Permit,
     Plan,
-    Selection,
     orders_of,
 )
-from gateway.errors import Refusal, TooLarge
+from gateway.errors import Refusal
 from gateway.policy.decide import decide
 from gateway.policy.runs import choose
 from gateway.ports import Arrival, Clock, RunLog
 from gateway.run import Listing, Run, Skip, Skipped
-
-PAGE_RUNS = 10
-"""How many runs upstream shows in one reading."""
 
 FRESH_S = 2.0
 """How old the look-up of a plan may be when its first order is sent."""
@@ -59,29 +53,11 @@ class SecondLook:
         if number == 1 and self.clock.monotonic_s() - self.looked_at_s <= FRESH_S:
             return self._judged(planned, {})
         try:
-            listing = await self._seen(planned)
+            # By ID: only so a run that was started anew shows, whatever it is now and whoever's.
+            listing = await self.log.look_up([run.run_id for run in planned])
         except Refusal as refusal:
             return Look(None, stopped=refusal.code)
         return self._judged(*_still_running(planned, listing))
-
-    async def _seen(self, planned: Sequence[Run]) -> Listing:
-        """The runs of these IDs as they are now, however that takes fewer readings.
-
-        Raises: LookupFailed.
-        """
-        run_ids = [run.run_id for run in planned]
-        window = _window(self.plan.asked.selection, planned)
-        if window is None:
-            return await self.log.look_up(run_ids)
-        try:
-            running = (await self.log.running(window)).runs
-        except TooLarge:
-            running = ()
-        found = {run.run_id for run in running}
-        missing = [run_id for run_id in run_ids if run_id not in found]
-        # What is not among the running ones of that time has ended, or was started anew: by ID that is told apart.
-        rest = (await self.log.look_up(missing)).runs if missing else ()
-        return Listing((*running, *rest))
 
     def _judged(self, runs: Sequence[Run], skipped: Skipped) -> Look:
         standing = self.arrival.standing()
@@ -113,19 +89,6 @@ def about(asked: CancelRequest, runs: Sequence[Run]) -> CancelRequest:
     if not isinstance(asked.selection, ByRunIds):
         return asked
     return replace(asked, selection=ByRunIds(tuple(run.run_id for run in runs)), count=len(runs))
-
-
-def _window(selection: Selection, planned: Sequence[Run]) -> ByFilter | None:
-    """The filter that was asked for, in the time in which these runs were created; None where IDs are as good."""
-    if isinstance(selection, ByRunIds) or len(planned) <= PAGE_RUNS:
-        return None
-    created = [run.created_ms for run in planned]
-    try:
-        if isinstance(selection, EveryRun):
-            return ByFilter(from_date=min(created), to_date=max(created))
-        return replace(selection, from_date=min(created), to_date=max(created))
-    except ValueError:
-        return None  # A time that no request could name.
 
 
 def _still_running(planned: Sequence[Run], listing: Listing) -> tuple[list[Run], Skipped]:

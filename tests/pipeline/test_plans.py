@@ -254,3 +254,19 @@ async def test_more_cancelled_than_an_order_names_is_recorded_as_such() -> None:
     bench = Bench(MemoryRuns(runs(150)), PromptUpstream([Cancelled(200, 100), Cancelled(200, 57)]))
     await bench.run()
     assert bench.log.closings()[0].over_cancelled == 7
+
+
+async def test_an_order_that_upstream_went_beyond_is_the_last() -> None:
+    """A list that was no bound shows that upstream does something else with it: it is not asked again."""
+    bench = Bench(MemoryRuns(runs(250)), upstream=PromptUpstream([Cancelled(200, 5000)]))
+    outcome = (await bench.run()).outcome
+    assert isinstance(outcome, Unknown)
+    assert (outcome.cause, len(bench.upstream.orders)) == ("partial_over_cancelled", 1)
+    assert bench.log.closings()[0].over_cancelled == 4900
+
+
+async def test_the_second_look_asks_for_each_run_by_its_id() -> None:
+    """By the filter that was asked for, a run started anew by somebody else would not be seen."""
+    bench = Bench(MemoryRuns(runs(150)))
+    await bench.run()
+    assert bench.account.looks[1:] == [[run.run_id for run in runs(150)[100:]]]
