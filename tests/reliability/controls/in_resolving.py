@@ -45,7 +45,7 @@ IN_RESOLVING = (
     ),
     Bug(
         "an unknown run ID is passed over",
-        (Edit(RUNS, "    if unknown:\n", "    if len(unknown) == len(selection.run_ids):\n"),),
+        (Edit(RUNS, "    if strange:\n", "    if len(strange) == len(selection.run_ids):\n"),),
         CHOICE,
     ),
     Bug(
@@ -101,8 +101,8 @@ IN_RESOLVING = (
         (
             Edit(
                 DRAFTS,
-                "        now_ms = self._clock.now_ms()\n        chosen",
-                "        now_ms, looked_at_s = self._clock.now_ms(), self._clock.monotonic_s()\n        chosen",
+                "        chosen = await _chosen(",
+                "        looked_at_s = self._clock.monotonic_s()\n        chosen = await _chosen(",
             ),
         ),
         IN_MEMORY,

@@ -33,7 +33,7 @@ IN_SENDING = (
     Bug("the raw query forwarded, on the wire", RAW_FORWARDED, ("tests/edge/test_rebuilt_query.py",)),
     Bug(
         "values sent unescaped",
-        (Edit(CANCEL, "{value if _PLAIN(value) else quote(value, safe='')}", "{value}"),),
+        (Edit(CANCEL, "{value if _PLAIN(value) else _quoted(value)}", "{value}"),),
         ("tests/core",),
     ),
     Bug(
