@@ -12,10 +12,10 @@ NEW_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON  ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(shell $(p) -c '$(NEW_ENOUGH)' 2>/dev/null && echo $(p))))
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-run: $(VENV)/.run
+run: $(VENV)/.compiled
 	@$(BIN)/qstash-gateway demo
 
-test: $(VENV)/.dev lint $(CLIENTS)/node_modules/.package-lock.json
+test: $(VENV)/.dev $(VENV)/.compiled lint $(CLIENTS)/node_modules/.package-lock.json
 	@mkdir -p build
 	$(BIN)/python -m pytest --junit-xml=build/junit.xml $(PYTEST_ARGS)
 
@@ -40,6 +40,11 @@ $(VENV)/.run: $(VENV)/.made requirements/run.txt requirements/build.txt pyprojec
 	@echo 'Installing the gateway'
 	@$(PIP) install --require-hashes -r requirements/run.txt -r requirements/build.txt
 	@$(PIP) install --no-build-isolation --no-deps --no-index -e .
+	@touch $@
+
+# pip compiles what it installs but not what it only points to; uncompiled, a start takes half as long again.
+$(VENV)/.compiled: $(VENV)/.run $(shell find gateway -name '*.py')
+	@$(BIN)/python -m compileall -q gateway
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements/dev.txt

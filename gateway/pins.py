@@ -17,9 +17,7 @@ from gateway.watch import WatchedFile
 if TYPE_CHECKING:
     from gateway.identity.sources import FetchedKeySet
     from gateway.identity.tokens import PinnedIssuer, TokenVerifier
-    from gateway.pinning import KeyFile
-
-Algorithms = tuple[str, ...]
+    from gateway.pinning import Algorithms, KeyFile
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Self
 
 from uvicorn.config import Config
-from uvicorn.server import Server
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import Server
 
 from gateway.simulator.app import app
 from gateway.simulator.core import Simulator
