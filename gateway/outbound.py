@@ -53,7 +53,7 @@ class LateTransport(httpx.AsyncBaseTransport):
                 try:
                     # Beside the loop: it takes long, and others are waiting for their answers.
                     self._made = await asyncio.to_thread(self._make)
-                except Exception as exc:  # noqa: BLE001 - whatever it is, no connection was asked for yet
+                except Exception as exc:  # whatever it is, no connection was asked for yet
                     raise httpx.ConnectError("no connection") from exc
             return self._made
 

@@ -10,9 +10,9 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from starlette.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.server import Server
-from starlette.types import ASGIApp
 
 from gateway.listeners import BACKLOG
 from gateway.protocol import EdgeProtocol, ProtocolSettings

@@ -42,7 +42,8 @@ UNNEEDED = (
     "click", "multiprocessing",
     # The other commands.
     "gateway.cli.audit", "gateway.cli.cancel", "gateway.cli.keys", "gateway.cli.policies", "gateway.cli.probe",
-    "gateway.cli.trial", "gateway.simulator", "gateway.policy_tools.lints.findings", "gateway.policy_tools.history", "xml",
+    "gateway.cli.trial", "gateway.simulator", "gateway.policy_tools.lints.findings", "gateway.policy_tools.history",
+    "xml",
 )  # fmt: skip
 JSON = {"Content-Type": "application/json"}
 MANY = 1000

@@ -26,7 +26,8 @@ def no_descriptor_free() -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with ExitStack() as stack:
         stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (1 + max(int(name) for name in os.listdir("/proc/self/fd")), hard))
+        highest = max(int(each.name) for each in Path("/proc/self/fd").iterdir())
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
         while True:
             try:
                 stack.callback(os.close, os.open("/dev/null", os.O_RDONLY))
