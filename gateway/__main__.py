@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from gateway.cli.drawing import keep_out
+from gateway.cli.frugal import keep_out
 
 
 def main() -> int:

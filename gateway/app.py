@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import import_module
 
 import uuid_utils
 
@@ -52,10 +51,6 @@ MAX_CONNECTIONS = 2048
 RESERVED_DESCRIPTORS = 64
 """Kept from connections for the audit log, the listeners and upstream's name look-ups."""
 HEALTH_CONNECTIONS = 16
-
-
-IMPORTED_LATE = ("anyio._backends._asyncio", "httpcore._backends.anyio")
-"""What libraries import at the first request: without a free descriptor it would fail after the intent."""
 
 
 class SystemClock:
@@ -230,8 +225,6 @@ def build(config: Config, files: Files | None = None) -> Gateway:
     """
     forbid_core_dumps()
     quiet_libraries()
-    for module in IMPORTED_LATE:
-        import_module(module)
     refuse(audit_problems(config.audit))
     policies = checked_policies(config.policies)
     refuse(resolve_problems(policies, config))

@@ -13,7 +13,6 @@ from gateway.audit.record import Members, reload_members
 from gateway.authn import Authenticator
 from gateway.config import Config, load_config, resolve_problems
 from gateway.errors import InvalidConfiguration, Problem
-from gateway.identity.tokens import TokenVerifier
 from gateway.live import Current, Live
 from gateway.pins import Pins, pin
 from gateway.policy.load import load_policies
@@ -78,8 +77,7 @@ def make_live(config: Config, policies: Policies, *, token: TokensPort, before: 
     if any(token.is_upstream_token(key.digest) for key in config.keys):
         raise InvalidConfiguration([config.upstream.token.at.problem("a caller's key is the upstream token itself")])
     pins = pin(config.issuers, before)
-    tokens = TokenVerifier(pins.issuers)
-    authenticator = Authenticator(config.keys, is_upstream_token=token.is_upstream_token, tokens=tokens)
+    authenticator = Authenticator(config.keys, is_upstream_token=token.is_upstream_token, tokens=pins.verifier())
     return Live(policies, authenticator, config.keys, pins, config.limits, TrustedProxies(config.trusted_proxies))
 
 

@@ -25,7 +25,7 @@ from pyreqwest.exceptions import BuilderError, DecodeError, DetailedPyreqwestErr
 from pyreqwest.request import StreamRequest
 from pyreqwest.response import Response
 
-from gateway.outbound import make_transport
+from gateway.outbound import LateTransport
 from gateway.scheduling import giving_way
 
 IDLE_S = 10
@@ -59,7 +59,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
             OSError: there is no root that can be used.
         """
         self._client: Client | None = _client(max_connections, connect_timeout_s, roots or Path(certifi.where()))
-        self._long = make_transport(max_connections=max_connections, roots=roots)
+        self._long = LateTransport(max_connections=max_connections, roots=roots)
         self._places = asyncio.Semaphore(max_connections)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

@@ -263,7 +263,7 @@ def test_a_key_goes_only_where_it_is_safe(environment: dict[str, str], says: str
 def test_no_other_command_loads_what_draws_tables() -> None:
     """Neither directly nor through a library: a process that holds the token holds no more code than it needs."""
     code = (
-        "import sys; from gateway.__main__ import main; sys.argv[1:] = ['probe', '--config', 'nowhere']; main(); "
-        "print([name for name in ('httpx', 'rich', 'pygments') if sys.modules.get(name)])"
+        "import sys; from gateway.__main__ import main; sys.argv[1:] = ['serve', '--config', 'nowhere']; main(); "
+        "print([name for name in ('structlog', 'rich', 'pygments') if sys.modules.get(name)])"
     )
-    assert ended([sys.executable, "-c", code]).stdout == "['httpx']\n"
+    assert ended([sys.executable, "-c", code]).stdout == "['structlog']\n"

@@ -16,7 +16,7 @@ from gateway import grammar
 from gateway.cancel import ByFilter, ByRunIds
 from gateway.cli.cancel.client import Gateway
 from gateway.cli.cancel.flow import Asked, cancel
-from gateway.cli.drawing import let_in
+from gateway.cli.frugal import let_in
 from gateway.document.fields import duration_field
 from gateway.endpoints import origin
 from gateway.hardening import forbid_core_dumps
