@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import signal
 from pathlib import Path
 
@@ -35,11 +34,9 @@ def run(arguments: argparse.Namespace) -> int:
     gateway = build(config, Files(arguments.config.absolute(), seen))
 
     def ready() -> None:
-        """Logs where the gateway listens and whom it calls, once everything is made."""
+        """Logs where the gateway listens and whom it calls."""
         health = shown(gateway.health) if gateway.health is not None else None
         upstream = gateway.config.upstream.url
-        # Policies, callers and parts stay as well; a pass of the collector holds up every call in flight.
-        gc.freeze()
         gateway.log.info("serving", listen=shown(gateway.listener), health=health, upstream=upstream)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
