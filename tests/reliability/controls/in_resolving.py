@@ -41,7 +41,7 @@ IN_RESOLVING = (
                 "    for rule in rules.requiring(now_ms):\n",
             ),
         ),
-        CHOICE,
+        ("tests/core/test_resolved.py",),
     ),
     Bug(
         "an unknown run ID is passed over",
