@@ -31,7 +31,7 @@ def holdings() -> dict[str, object]:
         "rss_kib": _kib(rollup, "Rss"),
         "pss_kib": _kib(rollup, "Pss"),
         "anonymous_kib": _kib(rollup, "Anonymous"),
-        "objects": len(gc.get_objects()),
+        "objects": len(gc.get_objects()) + gc.get_freeze_count(),
         "threads": len(list((_SELF / "task").iterdir())),
         "tasks": _tasks(),
         "descriptors": _descriptors(),
