@@ -66,7 +66,12 @@ def on_terminal(*arguments: str, env: Mapping[str, str]) -> Iterator[Terminal]:
     fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
     words: Sequence[str] = [*COMMAND, *arguments]
     environment = {**os.environ, "TERM": "xterm-256color", **env}
-    process = subprocess.Popen(words, env=environment, stdin=other, stdout=other, stderr=other)
+    # In the background of a shell Ctrl-C is ignored, and a child would inherit that; a terminal of one's own does not.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(words, env=environment, stdin=other, stdout=other, stderr=other)
+    finally:
+        signal.signal(signal.SIGINT, before)
     os.close(other)
     try:
         yield Terminal(process, end)
