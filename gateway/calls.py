@@ -105,7 +105,7 @@ class Calls:
         caller, query = _caller(inbound), inbound.scope["query_string"]
         events = inbound.scope["raw_path"].endswith(b"/events")
         rules = inbound.live.policies.for_team(caller.team)
-        page = await own_runs(query, rules, self.log, self.clock.now_ms(), events=events)
+        page = await own_runs(query, rules, self.log, self.clock.now_ms(), events=events, principal=caller)
         return problems.status_page(200, page, inbound.decision_id)
 
     async def whoami(self, inbound: Inbound) -> Answer:

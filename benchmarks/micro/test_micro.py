@@ -21,6 +21,7 @@ from gateway.audit.log import AuditLog, AuditSettings
 from gateway.audit.record import intent_members
 from gateway.authn import Authenticator
 from gateway.cancel import Order, Permit
+from gateway.flights import Carried
 from gateway.identity.settings import CallerKey
 from gateway.policy.decide import decide
 from gateway.read import Body, parse_cancel
@@ -117,7 +118,7 @@ def test_record(benchmark: BenchmarkFixture, tmp_path: Path, runner: asyncio.Run
 
 def test_answer(benchmark: BenchmarkFixture) -> None:
     """Headers and body of a 200."""
-    assert benchmark(problems.outcome, values.plan(), values.OUTCOME, values.DECISION_ID).status == 200
+    assert benchmark(problems.outcome, Carried(values.plan(), values.OUTCOME), values.DECISION_ID).status == 200
 
 
 def test_refuse(benchmark: BenchmarkFixture) -> None:

@@ -81,28 +81,28 @@ class _Asked:
 
 
 async def own_runs(
-    query: bytes, rules: TeamRules, log: PagePort, now_ms: int, *, events: bool, principal: Principal | None = None
+    query: bytes, rules: TeamRules, log: PagePort, now_ms: int, *, events: bool, principal: Principal
 ) -> dict[str, object]:
     """One page of the runs that the rules cover, as upstream's log would show it: `{"cursor": …, "runs": […]}`.
 
     A page may hold fewer runs than asked for, even none, and still have a cursor: then there is more to look at. A
-    cursor is good for the `principal` that got it, one of whose pages is read at a time; without one, for its team.
+    cursor is good for the `principal` that got it, one of whose pages is read at a time.
 
     Raises:
         MalformedRequest: the query cannot be read in exactly one way, or its cursor is unknown.
         LookupFailed: upstream cannot be read.
         Throttled, Overloaded: another page is being read for the principal, or as many as may be.
     """
-    question, asker = parse_question(query, events=events), principal or rules.team
+    question = parse_question(query, events=events)
     asked_by = replace(question, cursor="")
-    begin = log.askers.position(question.cursor, asker, asked_by) if question.cursor else Position()
+    begin = log.askers.position(question.cursor, principal, asked_by) if question.cursor else Position()
     fixed = _fixed(question, showing(rules, now_ms))
     if fixed is None:
         return {"cursor": "", "runs": []}
-    with log.askers.turn(asker):
+    with log.askers.turn(principal):
         async with deadline(DEADLINE_S):
             runs, end = await _read(_Asked(question, rules, log, now_ms), fixed, begin)
-    return {"cursor": "" if end is None else log.askers.keep(asker, asked_by, end), "runs": runs}
+    return {"cursor": "" if end is None else log.askers.keep(principal, asked_by, end), "runs": runs}
 
 
 async def _read(asked: _Asked, fixed: Pairs, begin: Position) -> tuple[list[dict[str, object]], Position | None]:

@@ -26,7 +26,7 @@ IN_SHOWING = (
     ),
     Bug(
         "upstream's own cursor is handed out",
-        (Edit(OWN, "else log.askers.keep(asker, asked_by, end)", "else end.cursor"),),
+        (Edit(OWN, "else log.askers.keep(principal, asked_by, end)", "else end.cursor"),),
         OWN_RUNS,
     ),
     Bug(
