@@ -36,6 +36,10 @@ COPY --from=builder /opt/qstash-gateway /opt/qstash-gateway
 ENV PATH=/opt/qstash-gateway/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
+
+# The base brings its modules uncompiled, and later nothing can be written: each start would compile them anew.
+RUN PYTHONDONTWRITEBYTECODE= qstash-gateway --help > /dev/null
+
 VOLUME /var/lib/qstash-gateway
 WORKDIR /var/lib/qstash-gateway
 USER 65532:65532

@@ -10,12 +10,14 @@ IMAGE   ?= qstash-gateway
 # The first of these that is new enough; PYTHON=... names another one.
 NEW_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON  ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(shell $(p) -c '$(NEW_ENOUGH)' 2>/dev/null && echo $(p))))
+# pip compiles what it installs but not what it only points to; uncompiled, a start takes 40 % longer.
+COMPILE := $(BIN)/python -m compileall -q gateway
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-run: $(VENV)/.run
+run: $(VENV)/.compiled
 	@$(BIN)/qstash-gateway demo
 
-test: $(VENV)/.dev lint $(CLIENTS)/node_modules/.package-lock.json
+test: $(VENV)/.dev $(VENV)/.compiled lint $(CLIENTS)/node_modules/.package-lock.json
 	@mkdir -p build
 	$(BIN)/python -m pytest --junit-xml=build/junit.xml $(PYTEST_ARGS)
 
@@ -40,6 +42,11 @@ $(VENV)/.run: $(VENV)/.made requirements/run.txt requirements/build.txt pyprojec
 	@echo 'Installing the gateway'
 	@$(PIP) install --require-hashes -r requirements/run.txt -r requirements/build.txt
 	@$(PIP) install --no-build-isolation --no-deps --no-index -e .
+	@$(COMPILE)
+	@touch $@
+
+$(VENV)/.compiled: $(VENV)/.run $(shell find gateway -name '*.py')
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
@@ -69,6 +76,37 @@ fuzz: $(VENV)/.dev
 controls: $(VENV)/.dev
 	$(BIN)/python -m tests.reliability.controls
 
+# ---------------------------------------------------------------- benchmarks; docs/performance.md says what each figure means
+
+# What the gateway is measured beside comes from wheels, in an environment of its own; nginx and wrk from the system.
+PEERS := build/bench/peers
+
+.PHONY: bench microbench growth soak
+bench: $(VENV)/.run $(PEERS)/.made
+	$(BIN)/python -m benchmarks.compare $(BENCH_ARGS)
+
+growth: $(VENV)/.run
+	$(BIN)/python -m benchmarks.growth $(GROWTH_ARGS)
+
+soak: $(VENV)/.run
+	$(BIN)/python -m benchmarks.soak $(SOAK_ARGS)
+
+# CHANGES_ARGS=--save makes the result the baseline.
+microbench: $(VENV)/.dev
+	@mkdir -p build/microbench
+	@rm -f build/microbench/result.json
+	@$(BIN)/python -m pytest benchmarks/micro -q --benchmark-only --benchmark-max-time=0.2 --benchmark-min-rounds=20 \
+	  --benchmark-warmup=on --benchmark-columns=min --benchmark-json=build/microbench/result.json >build/microbench/output \
+	  || { cat build/microbench/output; exit 1; }
+	@$(BIN)/python -m benchmarks.micro.changes build/microbench/result.json $(CHANGES_ARGS)
+
+$(PEERS)/.made: benchmarks/peers.txt $(VENV)/.made
+	@echo 'Installing what the gateway is measured beside'
+	@rm -rf $(PEERS)
+	@$(BIN)/python -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r benchmarks/peers.txt
+	@touch $@
+
 # ---------------------------------------------------------------- for maintainers
 
 # run.txt is what the image holds; the others add to it and agree with it.
@@ -79,6 +117,7 @@ lock: $(VENV)/.dev
 	$(BIN)/$(LOCK) --extra dev -o requirements/dev.txt
 	$(BIN)/$(LOCK) -c requirements/dev.txt -o requirements/run.txt
 	$(BIN)/$(subst pyproject.toml,requirements/fuzz.in,$(LOCK)) -c requirements/run.txt -o requirements/fuzz.txt
+	$(BIN)/$(subst pyproject.toml,benchmarks/peers.in,$(LOCK)) -o benchmarks/peers.txt
 	echo 'hatchling' | $(BIN)/$(subst pyproject.toml,-,$(LOCK)) -c requirements/dev.txt -o requirements/build.txt
 
 wheel: $(VENV)/.run

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import import_module
 
 import uuid_utils
 
@@ -22,36 +21,36 @@ from gateway import __version__
 from gateway.asgi import Edge, OperatorsLog
 from gateway.audit.log import AuditLog, AuditSettings
 from gateway.audit.segment import load_mac_key
-from gateway.config import AuditConfig, Config, audit_problems
+from gateway.calls import Calls
+from gateway.config import AuditConfig, Config, audit_problems, resolve_problems
 from gateway.connections import Connections
-from gateway.credential import TokenHolder, UpstreamToken
 from gateway.errors import AuditFailure, InvalidConfiguration
+from gateway.exchange import Exchange, UpstreamLimits
 from gateway.hardening import forbid_core_dumps, raise_descriptor_limit
 from gateway.health import HealthApp, HealthPages, Unrecorded
 from gateway.identity.expiry import expiring
 from gateway.listeners import SocketFile, bind, tls_context
 from gateway.live import Current, Live
 from gateway.log import make_log, quiet_libraries
-from gateway.outbound import make_transport
+from gateway.lookup.log import MAX_READINGS, UpstreamLog
 from gateway.pins import Pins
 from gateway.pipeline import Pipeline
 from gateway.protocol import ProtocolSettings, RefusalPort
 from gateway.readiness import Ready
 from gateway.refusals import RefusalLog
-from gateway.reload import Files, Reloader, checked_policies, make_live
-from gateway.secret import read_secret
+from gateway.reload import Files, Reloader, checked_policies, make_live, refuse
+from gateway.scheduling import keep_what_lasts
 from gateway.serving import Listener, StopSignals, serve_until_stopped
-from gateway.upstream import Upstream, UpstreamLimits
-from gateway.watch import WatchedFile, fingerprint, watch
+from gateway.settle import Settler
+from gateway.tokens import WatchedTokens, read_tokens
+from gateway.transport import PooledTransport
+from gateway.upstream import Upstream
+from gateway.watch import watch
 
 MAX_CONNECTIONS = 2048
 RESERVED_DESCRIPTORS = 64
 """Kept from connections for the audit log, the listeners and upstream's name look-ups."""
 HEALTH_CONNECTIONS = 16
-
-
-IMPORTED_LATE = ("anyio._backends._asyncio", "httpcore._backends.anyio")
-"""What libraries import at the first request: without a free descriptor it would fail after the intent."""
 
 
 class SystemClock:
@@ -67,21 +66,13 @@ class SystemClock:
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
-    """The upstream token in use, and the file that it is read from again."""
-
-    holder: TokenHolder
-    watched: tuple[WatchedFile, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Gateway:
     """A gateway ready to serve on `listener`; nothing of it runs before `serve`."""
 
     config: Config
     files: Files | None
     live: Live
-    token: Token
+    account: WatchedTokens
     audit: AuditSettings
     listener: socket.socket
     socket_file: SocketFile | None
@@ -119,15 +110,27 @@ class Gateway:
             stdout=self.stdout,
         )
         upstream = self._upstream()
-        pipeline = Pipeline(upstream=upstream, upstream_url=config.upstream.url, audit=audit, clock=clock)
+        reads = self.account.tokens.reading is not None
+        log = self._upstream_log(clock)
+        settler = Settler(log, audit, operators_log=self.log, reads_back=reads)
+        pipeline = Pipeline(
+            upstream=upstream,
+            upstream_url=config.upstream.url,
+            audit=audit,
+            clock=clock,
+            log=log if reads else None,
+            settler=settler,
+        )
         refusals = RefusalLog(audit, clock)
         current = Current(self.live)
         reloader = self._reloader(current, audit)
         pages = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader, clock=clock))
-        edge = self._edge(current, pipeline, refusals, pages=pages, clock=clock)
+        calls = Calls(current, pipeline, clock, self.account.tokens.is_in, log if reads else None)
+        edge = Edge(current=current, calls=calls, refusals=refusals, pages=pages, clock=clock, log=self.log)
         current.fetches.follow(self.live.pins.fetched.values())
-        tasks = [asyncio.create_task(watch(lambda: [*self.token.watched, *current.live.pins.watched], self.log))]
+        tasks = [asyncio.create_task(watch(lambda: [*self.account.watched, *current.live.pins.watched], self.log))]
         tasks += [asyncio.create_task(reloader.run(asked))] if reloader is not None else []
+        keep_what_lasts()
         ready()
         listeners = self._listeners(edge, pages, refusals, current=current)
         await serve_until_stopped(listeners, signals, grace_s=config.shutdown_grace_s, stop=pipeline.stop)
@@ -135,27 +138,40 @@ class Gateway:
             task.cancel()
         current.fetches.follow(())
         await pipeline.stop(0)
+        await settler.stop()
         await audit.stop({"refusals_left_out": refusals.left_out})
         await upstream.aclose()
+        await log.aclose()
 
     def _upstream(self) -> Upstream:
         settings = self.config.upstream
         limits = UpstreamLimits(settings.connect_timeout_s, settings.total_timeout_s)
-        transport = make_transport(max_connections=settings.max_connections)
-        return Upstream(settings.url, self.token.holder, limits=limits, transport=transport)
+        transport = self._transport(settings.max_connections)
+        tokens = self.account.tokens
+        return Upstream(settings.url, tokens.writing, limits=limits, transport=transport, reading=tokens.reading)
+
+    def _upstream_log(self, clock: SystemClock) -> UpstreamLog:
+        settings = self.config.upstream
+        limits = UpstreamLimits(settings.connect_timeout_s, settings.total_timeout_s)
+        # Places of their own: readings never keep a cancel waiting.
+        exchange = Exchange(settings.url, limits=limits, transport=self._transport(MAX_READINGS))
+        return UpstreamLog(exchange, tokens=self.account.tokens, clock=clock)
+
+    def _transport(self, most: int) -> PooledTransport:
+        return PooledTransport(max_connections=most, connect_timeout_s=self.config.upstream.connect_timeout_s)
 
     def _reloader(self, current: Current, audit: AuditLog) -> Reloader | None:
         if self.files is None:
             return None
-        holder = self.token.holder
-        return Reloader(self.files, self.config, current=current, token=holder, audit=audit, log=self.log)
+        tokens = self.account.tokens
+        return Reloader(self.files, self.config, current=current, token=tokens, audit=audit, log=self.log)
 
     def _readiness(
         self, current: Current, audit: AuditLog, pipeline: Pipeline, *, reloader: Reloader | None, clock: SystemClock
     ) -> Ready:
         def notices() -> list[str]:
             """What an operator should see to, as of now."""
-            files = (*self.token.watched, *current.live.pins.watched)
+            files = (*self.account.watched, *current.live.pins.watched)
             found = reloader.notices() if reloader is not None else []
             found += [file.notice for file in files if file.notice is not None]
             found += current.live.pins.notices()
@@ -165,26 +181,15 @@ class Gateway:
             audit=audit,
             policy_digest=lambda: current.live.policies.digest,
             stopping=lambda: pipeline.stopping,
-            token_age_s=lambda: round(clock.monotonic_s() - self.token.holder.since_s),
+            token_age_s=lambda: round(clock.monotonic_s() - self.account.tokens.writing.since_s),
             notices=notices,
             degraded=lambda: reloader is not None and reloader.degraded,
         )
 
-    def _edge(
-        self, current: Current, pipeline: Pipeline, refusals: RefusalLog, *, pages: HealthPages, clock: SystemClock
-    ) -> Edge:
-        return Edge(
-            current=current,
-            pipeline=pipeline,
-            refusals=refusals,
-            pages=pages,
-            clock=clock,
-            is_secret=self.token.holder.is_in,
-            log=self.log,
-        )
-
     def _listeners(self, edge: Edge, pages: HealthPages, refusals: RefusalLog, *, current: Current) -> list[Listener]:
-        descriptors = raise_descriptor_limit() - RESERVED_DESCRIPTORS - self.config.upstream.max_connections
+        descriptors = (
+            raise_descriptor_limit() - RESERVED_DESCRIPTORS - MAX_READINGS - self.config.upstream.max_connections
+        )
 
         def settings(refusals: RefusalPort, most: int) -> Callable[[], ProtocolSettings]:
             """The limits of one listener, which counts its connections by itself."""
@@ -220,13 +225,11 @@ def build(config: Config, files: Files | None = None) -> Gateway:
     """
     forbid_core_dumps()
     quiet_libraries()
-    for module in IMPORTED_LATE:
-        import_module(module)
-    if problems := list(audit_problems(config.audit)):
-        raise InvalidConfiguration(problems)
+    refuse(audit_problems(config.audit))
     policies = checked_policies(config.policies)
-    token = _token(config)
-    live = make_live(config, policies, token=token.holder, before=Pins())
+    refuse(resolve_problems(policies, config))
+    account = read_tokens(config.upstream, os.environ, time.monotonic)
+    live = make_live(config, policies, token=account.tokens, before=Pins())
     tls = tls_context(config.tls) if config.tls is not None else None
     audit = _audit_settings(config.audit)
     health = bind(config.health.listen, socket_mode=0) if config.health is not None else None
@@ -236,7 +239,7 @@ def build(config: Config, files: Files | None = None) -> Gateway:
         config=config,
         files=files,
         live=live,
-        token=token,
+        account=account,
         audit=audit,
         listener=listener,
         socket_file=SocketFile.of(config.listen),
@@ -244,23 +247,6 @@ def build(config: Config, files: Files | None = None) -> Gateway:
         health=health,
         log=make_log(),
     )
-
-
-def _token(config: Config) -> Token:
-    source = config.upstream.token
-    seen = fingerprint(source.file) if source.file is not None else None
-    holder = TokenHolder(UpstreamToken(read_secret(source, os.environ)), time.monotonic())
-
-    def reload() -> None:
-        """Reads the token from its file again."""
-        holder.replace(UpstreamToken(read_secret(source, os.environ)), time.monotonic())
-
-    if source.file is not None:
-        return Token(holder, (WatchedFile(source.file, reload, seen=seen),))
-    if source.env is not None:
-        # Children inherit the environment; the token is not theirs.
-        del os.environ[source.env]
-    return Token(holder, ())
 
 
 def _audit_settings(audit: AuditConfig) -> AuditSettings:

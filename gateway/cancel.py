@@ -6,15 +6,24 @@ Illegal values cannot be constructed. Two laws live in the types: asking for not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
+from itertools import compress
 from urllib.parse import quote
 
 from gateway import grammar
+from gateway.run import Resolution, Resolved, Run
 
 MAX_COUNT = 999_999_999
+
+_PLAIN = re.compile("[A-Za-z0-9_.~-]*").fullmatch
+"""Whether a value stands for itself in a query (RFC 3986, unreserved)."""
+
+_quoted = lru_cache(maxsize=grammar.REMEMBERED_URLS)(partial(quote, safe=""))
+"""A value percent-encoded, all but the unreserved characters; the same few URLs are sent all day."""
 
 _FILTER_FIELDS = ("workflowUrl", "created", "callerIp", "flowControlKey", "label")
 
@@ -79,6 +88,7 @@ class ByRunIds:
 class ByFilter:
     """Runs that match: OR inside a field, AND across fields. Dates are Unix milliseconds of the runs' creation.
 
+    `carried` are the wire names of the fields that select; the two dates are one field, `created`.
     `exact` says how upstream matches the URLs; without it a URL is a prefix *without* any boundary.
     """
 
@@ -89,10 +99,14 @@ class ByFilter:
     caller_ips: tuple[str, ...] = ()
     flow_control_keys: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    carried: frozenset[str] = field(init=False, repr=False, compare=False)
 
     kind = "filter"
 
     def __post_init__(self) -> None:
+        created = self.from_date is not None or self.to_date is not None
+        values = (self.workflow_urls, created, self.caller_ips, self.flow_control_keys, self.labels)
+        object.__setattr__(self, "carried", frozenset(compress(_FILTER_FIELDS, values)))
         if not self.carried:
             raise ValueError("a filter names at least one field; without any it is EveryRun")
         if self.exact and not self.workflow_urls:
@@ -104,13 +118,6 @@ class ByFilter:
         dates = [date for date in (self.from_date, self.to_date) if date is not None]
         if dates != sorted(dates) or not all(10**12 <= date < 10**13 for date in dates):
             raise ValueError("dates are Unix milliseconds of 13 digits, fromDate not later than toDate")
-
-    @property
-    def carried(self) -> frozenset[str]:
-        """Wire names of the fields that select; the two dates are one field, `created`."""
-        created = self.from_date is not None or self.to_date is not None
-        values = (self.workflow_urls, created, self.caller_ips, self.flow_control_keys, self.labels)
-        return frozenset(name for name, value in zip(_FILTER_FIELDS, values, strict=True) if value)
 
     def pairs(self) -> list[tuple[str, str]]:
         """The selection as query pairs, in upstream's order."""
@@ -196,7 +203,7 @@ class Order:
     def query(self) -> str:
         """The canonical query string: upstream's order of names, `count` always, everything else percent-encoded."""
         pairs = [*self.selection.pairs(), ("count", str(self.count))]
-        return "&".join(f"{name}={quote(value, safe='')}" for name, value in pairs)
+        return "&".join([f"{name}={value if _PLAIN(value) else _quoted(value)}" for name, value in pairs])
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,10 +222,14 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Permit(Verdict):
-    """Policy allows `effective`, never more than was asked; `owner_unchecked` is what the rule says of run IDs."""
+    """Policy allows `effective`, never more than was asked; `owner_unchecked` is what the rule says of run IDs.
+
+    With a `resolution` the request itself is never sent: its runs are looked up and judged, and cancelled by ID.
+    """
 
     effective: CancelRequest
     owner_unchecked: bool = field(default=False, kw_only=True)
+    resolution: Resolution | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +243,23 @@ class Denial(Verdict):
 Decision = Permit | Denial
 
 
+ORDER_RUNS = 100
+"""How many run IDs one order of a resolved request names at most: about 4 kB of request target."""
+
+
+def orders_of(runs: Sequence[Run]) -> tuple[Order, ...]:
+    """Orders for exactly these runs, in turn; none where there are none, because no ID would mean every run."""
+    ids = [run.run_id for run in runs]
+    chunks = [tuple(ids[first : first + ORDER_RUNS]) for first in range(0, len(ids), ORDER_RUNS)]
+    return tuple(Order(ByRunIds(chunk), len(chunk)) for chunk in chunks)
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A judged request and the calls that carry it out: one order for a filter or a list of IDs."""
+    """A judged request and the calls that carry it out: the request itself, or lists of the run IDs it `resolved` to.
+
+    `plan_id` names the plan that was shown before, where one is applied.
+    """
 
     decision_id: str
     principal: Principal
@@ -243,6 +268,8 @@ class Plan:
     orders: tuple[Order, ...]
     policy_digest: str
     remote: str | None
+    resolved: Resolved | None = None
+    plan_id: str | None = None
 
     @property
     def narrowed(self) -> dict[str, list[int]] | None:
@@ -250,6 +277,11 @@ class Plan:
         if self.asked.count == self.permit.effective.count:
             return None
         return {"count": [self.asked.count, self.permit.effective.count]}
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """The runs that are to be cancelled, where they were looked up."""
+        return self.resolved.runs if self.resolved is not None else ()
 
 
 @dataclass(frozen=True, slots=True)

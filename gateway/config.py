@@ -6,7 +6,6 @@ Secrets never enter it: it says where they are. Paths are relative to the file t
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
@@ -17,33 +16,18 @@ from gateway import endpoints
 from gateway.document.fields import Bool, Choice, Int, Text
 from gateway.document.file import parse_document, read_file
 from gateway.document.nodes import Mapping, Place
-from gateway.document.shapes import ListOf, Present, Shape, may, need
-from gateway.endpoints import Health, Listen, Origin, TlsFiles, UnixListen
+from gateway.document.shapes import ListOf, Shape, may, need
+from gateway.endpoints import Health, Listen, TlsFiles, UnixListen
 from gateway.errors import InvalidConfiguration, Problem
 from gateway.identity.settings import CallerKey, JwtIssuer, RawCallers, callers
-from gateway.secret import SecretSource
+from gateway.policy.rules import Policies
+from gateway.upstream_settings import MAX_SECONDS, RawUpstream, UpstreamSettings, complete, upstream
 
-Contract = Literal["2025", "2026-09"]
 Durability = Literal["fsync", "os"]
-CONTRACTS: tuple[Contract, ...] = ("2025", "2026-09")
 DURABILITIES: tuple[Durability, ...] = ("fsync", "os")
 
 _MAX_BYTES = 16 * 1024 * 1024
-_MAX_SECONDS = 3600
 _MAX_PLACES = 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamSettings:
-    """The one upstream: `url` is `scheme://host[:port]`, `host` is what the Host header says."""
-
-    url: str
-    host: str
-    token: SecretSource
-    contract: Contract
-    connect_timeout_s: int
-    total_timeout_s: int
-    max_connections: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +78,6 @@ class Config:
     limits: Limits
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
     shutdown_grace_s: int
-
-
-@dataclass(frozen=True, slots=True)
-class RawUpstream:
-    """`upstream` as written."""
-
-    url: Origin
-    token: SecretSource
-    contract: Contract = "2026-09"
-    connect_timeout_s: int = 5
-    total_timeout_s: int = 30
-    max_connections: int = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,54 +139,18 @@ def config_file() -> Shape[RawConfig]:
     keys = {
         "version": need(Int(1, 1)),
         "listen": need(Text(endpoints.listen)),
-        "upstream": need(_upstream()),
+        "upstream": need(upstream()),
         "callers": need(callers()),
         "policies": need(Text(str)),
         "audit": need(_audit()),
         "limits": may(_limits()),
         "trusted_proxies": may(ListOf(Text(endpoints.network), min_items=0)),
-        "shutdown_grace_s": may(Int(1, _MAX_SECONDS)),
+        "shutdown_grace_s": may(Int(1, MAX_SECONDS)),
         "socket_mode": may(Text(endpoints.socket_mode, "0[0-7]{3}")),
         "tls": may(Shape(TlsFiles, {"certificate": need(Text(Path)), "key": need(Text(Path))}, located=True)),
         "health": may(Shape(Health, {"listen": need(Text(endpoints.address))})),
     }
     return Shape(RawConfig, keys)
-
-
-def _upstream() -> Shape[RawUpstream]:
-    keys = {
-        "url": need(Text(endpoints.origin, hidden=True)),
-        "token": need(_secret()),
-        "contract": may(Choice(CONTRACTS)),
-        "connect_timeout_s": may(Int(1, _MAX_SECONDS)),
-        "total_timeout_s": may(Int(1, _MAX_SECONDS)),
-        "max_connections": may(Int(1, 10_000)),
-    }
-    return Shape(RawUpstream, keys)
-
-
-def _secret() -> Shape[SecretSource]:
-    keys = {
-        "file": may(Text(Path)),
-        "env": may(Text(_variable, hidden=True)),
-    }
-    return Shape(_secret_source, keys, check=_one_source, located=True)
-
-
-def _variable(text: str) -> str:
-    if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", text):
-        raise ValueError("expected the name of an environment variable")
-    return text
-
-
-def _secret_source(*, at: Place, file: Path | None = None, env: str | None = None) -> SecretSource | None:
-    return None if (file is None) == (env is None) else SecretSource(file, env, at)
-
-
-def _one_source(place: Place, present: Present) -> list[Problem]:
-    if len(present.keys() & {"file", "env"}) == 1:
-        return []
-    return [place.problem("say where the secret is: exactly one of {file: …} and {env: …}")]
 
 
 def _audit() -> Shape[RawAudit]:
@@ -234,7 +170,7 @@ def _limits() -> Shape[Limits]:
         "max_body_bytes": may(Int(1, _MAX_BYTES)),
         "max_header_bytes": may(Int(1, _MAX_BYTES)),
         "max_run_ids": may(Int(1, _MAX_PLACES)),
-        "receive_timeout_s": may(Int(1, _MAX_SECONDS)),
+        "receive_timeout_s": may(Int(1, MAX_SECONDS)),
         "max_in_flight": may(Int(1, _MAX_PLACES)),
         "per_principal": may(Shape(PerPrincipal, per_principal)),
     }
@@ -247,7 +183,7 @@ def _complete(raw: RawConfig, base: Path) -> Config:
         socket_mode=raw.socket_mode,
         tls=_complete_tls(raw.tls, base) if raw.tls is not None else None,
         health=raw.health,
-        upstream=_complete_upstream(raw.upstream, base),
+        upstream=complete(raw.upstream, base),
         keys=raw.callers.keys,
         issuers=tuple(_complete_issuer(issuer, base) for issuer in raw.callers.jwt),
         policies=base / raw.policies,
@@ -267,19 +203,6 @@ def _complete_issuer(issuer: JwtIssuer, base: Path) -> JwtIssuer:
     return issuer if file is None else replace(issuer, jwks=replace(issuer.jwks, file=base / file))
 
 
-def _complete_upstream(raw: RawUpstream, base: Path) -> UpstreamSettings:
-    token = raw.token if raw.token.file is None else replace(raw.token, file=base / raw.token.file)
-    return UpstreamSettings(
-        url=raw.url.url,
-        host=raw.url.host,
-        token=token,
-        contract=raw.contract,
-        connect_timeout_s=raw.connect_timeout_s,
-        total_timeout_s=raw.total_timeout_s,
-        max_connections=raw.max_connections,
-    )
-
-
 def _complete_audit(raw: RawAudit, base: Path) -> AuditConfig:
     mac_key = None if raw.mac_key is None else base / raw.mac_key
     return AuditConfig(base / raw.directory, raw.durability, raw.stdout, mac_key, raw.at)
@@ -293,3 +216,16 @@ def audit_problems(audit: AuditConfig) -> Iterator[Problem]:
         yield audit.at.problem(f"the audit directory cannot be used: {existing} is no directory; make it")
     elif not os.access(existing, os.W_OK | os.X_OK):
         yield audit.at.problem(f"the audit directory cannot be used: {existing} is not writable")
+
+
+def resolve_problems(policies: Policies, config: Config) -> Iterator[Problem]:
+    """A problem for each rule that has runs looked up, where there is no read-only token to do it with."""
+    if config.upstream.read_token is not None:
+        return
+    for rule in policies.rules:
+        if rule.resolution is not None:
+            place = rule.at or Place(rule.policy, 1, 1)
+            yield place.problem(
+                f"{rule.name} has runs looked up ('resolve: true'), so the configuration needs "
+                "upstream.read_token, the account's read-only token; the token that writes never stands in for it"
+            )

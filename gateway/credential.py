@@ -34,7 +34,7 @@ class UpstreamToken:
         raise TypeError("the token is not copied or pickled")
 
     def authorization(self) -> str:
-        """The value of the Authorization header; only `Upstream` calls this, at the moment of sending."""
+        """The value of the Authorization header; only `Exchange` calls this, at the moment of sending."""
         return f"Bearer {self._value}"
 
     def is_in(self, text: str) -> bool:
@@ -80,6 +80,23 @@ class TokenHolder:
     def is_upstream_token(self, digest: bytes) -> bool:
         """Whether the SHA-256 is that of the real token, now or before."""
         return digest in self._digests
+
+
+class AccountTokens:
+    """The account's tokens: the one that writes and, where there is one, the read-only one, each in its own holder."""
+
+    def __init__(self, writing: TokenHolder, reading: TokenHolder | None = None) -> None:
+        self.writing = writing
+        self.reading = reading
+        self._holders = (writing,) if reading is None else (writing, reading)
+
+    def is_in(self, text: str) -> bool:
+        """Whether the text holds one of the tokens in use."""
+        return any(holder.is_in(text) for holder in self._holders)
+
+    def is_upstream_token(self, digest: bytes) -> bool:
+        """Whether the SHA-256 is that of a real token, now or before."""
+        return any(holder.is_upstream_token(digest) for holder in self._holders)
 
 
 def _runs(form: str) -> Iterator[str]:

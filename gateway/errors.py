@@ -10,7 +10,9 @@ GatewayError
 ├── MethodNotAllowed      405
 ├── ReceiveTimeout        408
 ├── TooLarge              413, 414, 431
+├── Conflict              409  a plan's state does not admit it
 ├── Throttled             429  this principal's own limits
+├── LookupFailed          502  the runs could not be looked up; nothing was sent
 ├── AuditUnavailable      503  the intent could not be made durable
 ├── Overloaded            503
 └── ShuttingDown          503
@@ -18,7 +20,7 @@ GatewayError
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -115,6 +117,23 @@ class TooLarge(Refusal):
     def __init__(self, cause: str, sentence: str, *, status: int = 413) -> None:
         self.status = status  # type: ignore[misc]
         super().__init__(cause, sentence)
+
+
+class Conflict(Refusal):
+    """A plan is not in a state for this; `members` say which plan and what is known of it."""
+
+    status, code, title = 409, "conflict", "Conflict"
+
+    def __init__(self, code: str, sentence: str, *, members: Mapping[str, object] | None = None) -> None:
+        self.code = code  # type: ignore[misc]
+        self.members = dict(members or {})
+        super().__init__(code, sentence)
+
+
+class LookupFailed(Refusal):
+    """The runs that a request means could not be looked up to the end; nothing was sent."""
+
+    status, code, title = 502, "lookup_failed", "Look-up failed"
 
 
 class Throttled(Refusal):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 MAX_RUN_ID = 128
 MAX_REASON_CHARS = 200
@@ -16,6 +17,9 @@ MAX_URL = 4096
 MAX_KEY = 256
 MAX_VALUES = 100
 """Bounds of one value, and of how many of a filter's field may stand beside each other: each is judged and recorded."""
+
+REMEMBERED_URLS = 512
+"""How many URLs found to be canonical are not looked at again; the same few workflows are named all day."""
 
 EARLIEST_MS = 1_767_225_600_000
 """2026-01-01, Unix milliseconds: a clock that shows less is wrong, and nothing that hangs on the time is allowed."""
@@ -104,6 +108,7 @@ def reason(text: str) -> str:
     return text
 
 
+@lru_cache(maxsize=REMEMBERED_URLS)
 def url(text: str) -> str:
     """An exact workflow URL in canonical form, with a path and perhaps a `?query`."""
     return _canonical(text, need_path=True, allow_query=True)

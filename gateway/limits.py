@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from gateway.cancel import Principal
@@ -19,6 +17,22 @@ class _Use:
     in_flight: int = 0
     tokens: float = 0.0
     filled_at_s: float = 0.0
+
+
+class Place:
+    """A place that was taken; a `with` over it gives it back at its end."""
+
+    __slots__ = ("_admission", "_use")
+
+    def __init__(self, admission: Admission, use: _Use) -> None:
+        self._admission = admission
+        self._use = use
+
+    def __enter__(self) -> None:
+        """It was taken already."""
+
+    def __exit__(self, *error: object) -> None:
+        self._admission._leave(self._use)  # noqa: SLF001 - one thing in two classes
 
 
 class Admission:
@@ -44,9 +58,10 @@ class Admission:
         self._principal_in_flight = principal_in_flight
         self._per_minute = requests_per_minute
 
-    @contextmanager
-    def place(self, principal: Principal, monotonic_s: float, *, cost: int = 1) -> Iterator[None]:
-        """Holds a place for one request that counts for `cost`; `monotonic_s` is a monotonic clock in seconds.
+    def place(self, principal: Principal, monotonic_s: float, *, cost: int = 1) -> Place:
+        """Takes a place for one request that counts for `cost`; `monotonic_s` is a monotonic clock in seconds.
+
+        The place is held until the end of a `with` over it.
 
         Raises:
             Throttled: the principal has asked for too much at once or within a minute.
@@ -65,11 +80,11 @@ class Admission:
             raise Overloaded("in_flight", "The gateway is busy; nothing was sent. Try again in a moment.")
         use.in_flight += 1
         self._in_flight += 1
-        try:
-            yield
-        finally:
-            use.in_flight -= 1
-            self._in_flight -= 1
+        return Place(self, use)
+
+    def _leave(self, use: _Use) -> None:
+        use.in_flight -= 1
+        self._in_flight -= 1
 
     def _row(self, principal: Principal, monotonic_s: float) -> _Use:
         use = self._uses.pop(principal, None)

@@ -2,19 +2,60 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from importlib import import_module
+from pathlib import Path
 
 import certifi
 import httpx
 
+IMPORTED_LATE = ("anyio._backends._asyncio", "httpcore._backends.anyio")
+"""What libraries import at the first request: without a free descriptor it would fail in the middle of one."""
 
-def make_transport(*, max_connections: int) -> httpx.AsyncHTTPTransport:
-    """A transport that verifies against certifi's roots, follows nothing and repeats nothing.
+
+def make_transport(*, max_connections: int, roots: Path | None = None) -> httpx.AsyncHTTPTransport:
+    """A transport that verifies against certifi's roots, or the given ones, follows nothing and repeats nothing.
 
     No connection is kept: bytes that come behind an answer would stay in its parser, where no check of the socket sees
     them, and be read as the answer to the next request.
     """
+    for module in IMPORTED_LATE:
+        import_module(module)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(cafile=certifi.where())
+    context.load_verify_locations(cafile=roots or certifi.where())
     pool = httpx.Limits(max_connections=max_connections, max_keepalive_connections=0)
     return httpx.AsyncHTTPTransport(verify=context, trust_env=False, retries=0, limits=pool)
+
+
+class LateTransport(httpx.AsyncBaseTransport):
+    """What `make_transport` makes, made with the first request: loading it is a quarter of a start, and few need it."""
+
+    def __init__(self, *, max_connections: int, roots: Path | None = None) -> None:
+        self._max_connections = max_connections
+        self._roots = roots
+        self._made: httpx.AsyncHTTPTransport | None = None
+        self._making = asyncio.Lock()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Sends the request. Raises: httpx.ConnectError also where nothing can be made: certainly nothing was sent."""
+        transport = await self._transport()
+        return await transport.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Closes what was made."""
+        if self._made is not None:
+            await self._made.aclose()
+
+    async def _transport(self) -> httpx.AsyncHTTPTransport:
+        async with self._making:
+            if self._made is None:
+                try:
+                    # Beside the loop: it takes long, and others are waiting for their answers.
+                    self._made = await asyncio.to_thread(self._make)
+                except Exception as exc:  # whatever it is, no connection was asked for yet
+                    raise httpx.ConnectError("no connection") from exc
+            return self._made
+
+    def _make(self) -> httpx.AsyncHTTPTransport:
+        return make_transport(max_connections=self._max_connections, roots=self._roots)

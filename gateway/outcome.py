@@ -7,10 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """Upstream answered how many runs it cancelled."""
+    """Upstream answered how many runs it cancelled; `upstream_status` is None where there was nothing to send.
 
-    upstream_status: int
+    `action_id` names the bulk action under which upstream keeps the true total, where it has one.
+    """
+
+    upstream_status: int | None
     cancelled: int
+    action_id: str | None = None
 
     name = "cancelled"
 
@@ -51,11 +55,24 @@ class NotSent:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a plan of several orders got: runs cancelled for certain, and the IDs not sent or of unknown fate."""
+
+    cancelled: int
+    unsent: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
-    """Bytes may have arrived, and no trustworthy answer came back; `cause` is a fixed word."""
+    """Bytes may have arrived, and no trustworthy answer came back; `cause` is a fixed word.
+
+    `progress` is there where several orders were to be sent and not all of them were carried out.
+    """
 
     cause: str
     upstream_status: int | None = None
+    progress: Progress | None = None
 
     name = "unknown"
 

@@ -5,17 +5,31 @@ Every problem carries `error`, the one sentence that official clients show to a 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import orjson
 from starlette.types import Send
 
-from gateway.cancel import Denial, Plan
-from gateway.errors import MethodNotAllowed, Refusal, Throttled, Unauthenticated
-from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
+from gateway.cancel import Denial
+from gateway.errors import Conflict, MethodNotAllowed, Refusal, Throttled, Unauthenticated
+from gateway.flights import Carried
+from gateway.outcome import Accepted, Cancelled, NotSent, Progress, Refused, Unknown
+from gateway.run import Skipped
 
 Headers = list[tuple[bytes, bytes]]
+
+SHOWN = 10
+"""How many run IDs an answer names of a longer list."""
+
+_ENDED_BY_US = {
+    "stopping": "The gateway is shutting down; nothing was sent and nothing was cancelled. Try again.",
+    "revoked": "Your key is not accepted any more; nothing was sent and nothing was cancelled.",
+    "denied": "Policy does not allow it any more; nothing was sent and nothing was cancelled.",
+    "lookup_failed": "The runs could not be looked at again; nothing was sent and nothing was cancelled.",
+}
+"""Why nothing was sent although the intent was recorded, where it was not for the want of a connection."""
 
 _RETRY_LATER = {"audit_unavailable", "overloaded", "shutting_down"}
 
@@ -54,7 +68,9 @@ def refusal(error: Refusal, decision_id: str) -> Answer:
                                                   ("Burst-RateLimit-Reset", str(retry_after_s))))  # fmt: skip
         case Refusal(code=code) if code in _RETRY_LATER:
             headers = [(b"retry-after", b"1")]
-    return _answer(_Problem(error.status, error.code, error.title, error.sentence, headers=headers), decision_id)
+    members = error.members if isinstance(error, Conflict) else {}
+    problem = _Problem(error.status, error.code, error.title, error.sentence, members, headers=headers)
+    return _answer(problem, decision_id)
 
 
 def denial(denied: Denial, decision_id: str) -> Answer:
@@ -66,8 +82,9 @@ def denial(denied: Denial, decision_id: str) -> Answer:
     return _answer(problem, decision_id)
 
 
-def outcome(plan: Plan, result: Outcome, decision_id: str) -> Answer:
+def outcome(carried: Carried, decision_id: str) -> Answer:
     """The answer to a request that was sent, or was to be sent."""
+    plan, result = carried.plan, carried.outcome
     if isinstance(result, Cancelled):
         headers = [(b"content-type", b"application/json"), *_gateway_headers(decision_id, b"upstream")]
         answer = _with_length(200, headers, orjson.dumps({"cancelled": result.cancelled}))
@@ -75,7 +92,18 @@ def outcome(plan: Plan, result: Outcome, decision_id: str) -> Answer:
         answer = _answer(_not_cancelled(result, decision_id), decision_id)
     if plan.narrowed is not None:
         answer.headers.append((b"gateway-narrowed", b"count=%d" % plan.permit.effective.count))
+    if carried.skipped:
+        answer.headers.append((b"gateway-skipped", _skipped(carried.skipped)))
     return answer
+
+
+def _skipped(skipped: Skipped) -> bytes:
+    """The runs left out as a structured field (RFC 9651), a list of some run IDs under each reason, `n` how many."""
+    lists = (
+        f"{why.value}=({' '.join(json.dumps(name) for name in run_ids[:SHOWN])});n={len(run_ids)}"
+        for why, run_ids in skipped.items()
+    )
+    return ", ".join(lists).encode("ascii")
 
 
 def _not_cancelled(result: Accepted | Refused | NotSent | Unknown, decision_id: str) -> _Problem:
@@ -90,12 +118,27 @@ def _not_cancelled(result: Accepted | Refused | NotSent | Unknown, decision_id: 
             return _refused_upstream(status, text)
         case NotSent(cause=cause):
             sentence = "QStash could not be reached; nothing was sent and nothing was cancelled. Try again later."
-            if cause == "stopping":
-                sentence = "The gateway is shutting down; nothing was sent and nothing was cancelled. Try again."
+            sentence = _ENDED_BY_US.get(cause, sentence)
             return _Problem(502, "upstream_unreachable", "Upstream unreachable", sentence, {"cause": cause})
+        case Unknown(cause=cause, progress=Progress() as progress):
+            return _partly(decision_id, cause, progress)
         case Unknown(cause=cause, upstream_status=status):
             members = {"cause": cause} | ({"upstream_status": status} if status is not None else {})
             return _unknown(decision_id, "no trustworthy answer came back from QStash", members)
+
+
+def _partly(decision_id: str, cause: str, progress: Progress) -> _Problem:
+    sentence = (
+        f"Stopped in the middle ({cause}): {progress.cancelled} runs were cancelled for certain, "
+        f"{len(progress.unsent)} were not sent, of {len(progress.unknown)} it is not known. The runs' states are read "
+        f"back and recorded under decision {decision_id}; look there before you plan the rest."
+    )
+    shown = {
+        "cancelled": progress.cancelled,
+        "unsent": {"runs": len(progress.unsent), "sample": progress.unsent[:SHOWN]},
+        "unknown": {"runs": len(progress.unknown), "sample": progress.unknown[:SHOWN]},
+    }
+    return _Problem(504, "outcome_unknown", "Outcome unknown", sentence, {"cause": cause, "progress": shown})
 
 
 def broken(decision_id: str) -> Answer:

@@ -34,6 +34,8 @@ DEFAULT_COUNT = 100
 """Upstream's default for a missing `count` (contract, section 1); judged and sent explicitly."""
 
 _ONCE = frozenset(("workflowUrlExactMatch", "fromDate", "toDate", "count"))
+_PLAIN = re.compile(rb"[A-Za-z0-9_.~-]*")
+"""Values that stand for themselves in every reading of a query (RFC 3986, unreserved)."""
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _SHOWABLE = re.compile(r"[A-Za-z0-9_.\[\]-]{1,40}")
 _MEDIA_TYPE = re.compile(rb'application/json(?:[ \t]*;[ \t]*charset="?utf-8"?)?', re.IGNORECASE)
@@ -94,7 +96,7 @@ def _query_values(query: bytes) -> Values:
             raise MalformedRequest("empty_value", f"'{name}' has no value; leave it out or give it one.")
         if name in _ONCE and name in values:
             raise MalformedRequest("repeated", f"'{name}' stands twice.")
-        values.setdefault(name, []).append(_decoded(name, raw_value))
+        values.setdefault(name, []).append(decoded(name, raw_value))
     return values
 
 
@@ -116,7 +118,10 @@ def _name(raw: bytes) -> str:
     )
 
 
-def _decoded(name: str, raw: bytes) -> str:
+def decoded(name: str, raw: bytes) -> str:
+    """One value of a query, decoded once. Raises: MalformedRequest: two readers could read it differently."""
+    if _PLAIN.fullmatch(raw):
+        return raw.decode("ascii")
     if b";" in raw or _BAD_ESCAPE.search(raw):
         raise MalformedRequest("bad_escape", f"'{name}' has a ';' or a bad percent-encoding, which upstream drops.")
     try:

@@ -9,7 +9,7 @@ from gateway.audit.record import Members, refused_members, throttled_members
 from gateway.authn import ExpiredKey
 from gateway.cancel import Principal
 from gateway.errors import Refusal, Throttled
-from gateway.pipeline import Clock
+from gateway.ports import Clock
 
 BURST = 100
 PER_SECOND = 10

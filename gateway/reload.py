@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 from gateway.audit.record import Members, reload_members
 from gateway.authn import Authenticator
-from gateway.config import Config, load_config
-from gateway.credential import TokenHolder
+from gateway.config import Config, load_config, resolve_problems
 from gateway.errors import InvalidConfiguration, Problem
-from gateway.identity.tokens import TokenVerifier
 from gateway.live import Current, Live
 from gateway.pins import Pins, pin
 from gateway.policy.load import load_policies
@@ -37,6 +36,13 @@ class NotePort(Protocol):
         """Records something that needs no receipt; never raises."""
 
 
+class TokensPort(Protocol):
+    """What must be known of the account's tokens to judge a caller."""
+
+    def is_upstream_token(self, digest: bytes) -> bool:
+        """Whether the SHA-256 is that of a real token, now or before."""
+
+
 @dataclass(frozen=True, slots=True)
 class Files:
     """The configuration file, and what the files looked like before they were read."""
@@ -57,7 +63,13 @@ def checked_policies(directory: Path) -> Policies:
     return policies
 
 
-def make_live(config: Config, policies: Policies, *, token: TokenHolder, before: Pins) -> Live:
+def refuse(problems: Iterable[Problem]) -> None:
+    """Raises: InvalidConfiguration: there is a problem."""
+    if found := list(problems):
+        raise InvalidConfiguration(found)
+
+
+def make_live(config: Config, policies: Policies, *, token: TokensPort, before: Pins) -> Live:
     """Everything of a configuration that can change while serving; `before` is what key sets are taken over from.
 
     Raises: InvalidConfiguration: a key is the upstream token, or an issuer's keys cannot be used.
@@ -65,8 +77,7 @@ def make_live(config: Config, policies: Policies, *, token: TokenHolder, before:
     if any(token.is_upstream_token(key.digest) for key in config.keys):
         raise InvalidConfiguration([config.upstream.token.at.problem("a caller's key is the upstream token itself")])
     pins = pin(config.issuers, before)
-    tokens = TokenVerifier(pins.issuers)
-    authenticator = Authenticator(config.keys, is_upstream_token=token.is_upstream_token, tokens=tokens)
+    authenticator = Authenticator(config.keys, is_upstream_token=token.is_upstream_token, tokens=pins.verifier())
     return Live(policies, authenticator, config.keys, pins, config.limits, TrustedProxies(config.trusted_proxies))
 
 
@@ -90,7 +101,7 @@ class Reloader:
         config: Config,
         *,
         current: Current,
-        token: TokenHolder,
+        token: TokensPort,
         audit: NotePort,
         log: NewsLog,
     ) -> None:
@@ -167,6 +178,8 @@ class Reloader:
             policies = load_policies(config.policies)
             digest, stage = policies.digest, "the policies' cases"
             check_cases(config.policies, policies)
+            # A read-only token counts from the start on, like everything of `upstream`.
+            refuse(resolve_problems(policies, self._started))
             stage = "the callers"
             live = make_live(config, policies, token=self._token, before=self._current.live.pins)
         except InvalidConfiguration as exc:

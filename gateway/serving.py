@@ -10,8 +10,9 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.config import Config
+from uvicorn.server import Server
 
 from gateway.listeners import BACKLOG
 from gateway.protocol import EdgeProtocol, ProtocolSettings
@@ -52,7 +53,7 @@ class StopSignals:
             self._heard()
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     """uvicorn without its signal handling, which would end the process before the log is closed."""
 
     def __init__(self, listener: Listener, grace_s: int) -> None:
@@ -108,8 +109,8 @@ async def serve_until_stopped(
     await asyncio.gather(*running, *stops)
 
 
-def _uvicorn_config(listener: Listener, grace_s: int) -> uvicorn.Config:
-    return uvicorn.Config(
+def _uvicorn_config(listener: Listener, grace_s: int) -> Config:
+    return Config(
         listener.app,
         loop="none",
         http=EdgeProtocol,

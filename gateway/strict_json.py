@@ -12,8 +12,8 @@ def json_object(content: bytes) -> dict[str, object]:
         ValueError: it is anything else, or nested too deeply to read.
     """
     try:
-        # A decoded str keeps json.loads from guessing UTF-16, and makes a byte-order mark an error.
-        value = json.loads(content.decode("utf-8"), object_pairs_hook=_distinct, parse_constant=_refuse)
+        # A decoded str is read as it is: no UTF-16 is guessed, and a byte-order mark is an error.
+        value = _DECODER.decode(content.decode("utf-8"))
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(value, dict):
@@ -30,3 +30,6 @@ def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _refuse(constant: str) -> object:
     raise ValueError(f"{constant} is not JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_distinct, parse_constant=_refuse)

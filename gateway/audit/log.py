@@ -23,6 +23,7 @@ from gateway.audit.segment import Disk, OsDisk
 from gateway.audit.writer import Entry, Kind, Settled, Writer
 from gateway.cancel import Plan, Receipt
 from gateway.errors import AuditUnavailable
+from gateway.scheduling import giving_way
 
 __all__ = ["AuditLog", "AuditSettings", "AuditState", "Closing"]
 
@@ -73,7 +74,8 @@ class AuditLog:
             released=begun.lock.release,
         )
         self._thread = threading.Thread(target=self._writer.run, name="audit-writer", daemon=True)
-        self._thread.start()
+        with giving_way():
+            self._thread.start()
 
     @classmethod
     async def open(
@@ -135,6 +137,18 @@ class AuditLog:
         Until it is written, the log takes no intents.
         """
         await _waiter(self._enter("outcome", outcome_members(receipt.decision_id, closing), Kind.KEPT))
+
+    async def chunk(self, members: Mapping[str, object]) -> bool:
+        """Records what came of one of several orders; whether it is durable. If not, it is written when it can be."""
+        return isinstance(await _waiter(self._enter("chunk", members, Kind.KEPT)), int)
+
+    async def keep(self, event: str, members: Mapping[str, object]) -> None:
+        """Records what must be durable before what follows. Raises: AuditUnavailable: it may not be there."""
+        if refusal := self._refusal():
+            raise AuditUnavailable(refusal)
+        result = await _waiter(self._enter(event, members, Kind.NOTE))
+        if not isinstance(result, int):
+            raise AuditUnavailable(result)
 
     async def note(self, event: str, members: Mapping[str, object]) -> None:
         """Records an answer that does not depend on the record; returns at once where there is no hope of writing."""

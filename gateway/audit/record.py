@@ -6,10 +6,11 @@ No event holds a credential, a raw target or bytes of a request: only typed valu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 
-from gateway.cancel import CancelRequest, Decision, Denial, Permit, Plan, Principal, Verdict
+from gateway.cancel import CancelRequest, Decision, Denial, Order, Permit, Plan, Principal, Verdict
 from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
+from gateway.run import Resolved, Skipped
 
 Members = dict[str, object]
 
@@ -20,12 +21,16 @@ MOST_PROBLEM_CHARS = 500
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """What came of a plan: its outcome, the runs cancelled above the count sent, and how the call went."""
+    """What came of a plan: its outcome, the runs cancelled above the count sent, and how the call went.
+
+    `skipped` are the runs that a second look left out, just before their order.
+    """
 
     outcome: Outcome
     over_cancelled: int
     duration_ms: int
     caller_gone: bool
+    skipped: Skipped = field(default_factory=dict)
 
 
 def intent_members(plan: Plan, *, upstream: str) -> Members:
@@ -33,10 +38,45 @@ def intent_members(plan: Plan, *, upstream: str) -> Members:
     members = _judged(
         plan.decision_id, principal=plan.principal, asked=plan.asked, verdict=plan.permit, remote=plan.remote
     )
-    members |= {"effective": plan.permit.effective.wire(), "enforced": "permit", "narrowed": plan.narrowed}
-    members |= {"policy_digest": plan.policy_digest, "upstream": upstream}
+    if plan.permit.effective is not plan.asked:
+        members["effective"] = plan.permit.effective.wire()
+    members["enforced"] = "permit"
+    members["narrowed"] = plan.narrowed
+    members["policy_digest"] = plan.policy_digest
+    members["upstream"] = upstream
     members["orders"] = [order.query for order in plan.orders]
-    return members | ({"owner": "unchecked"} if plan.permit.owner_unchecked else {})
+    if plan.resolved is not None:
+        members |= {"plan": plan.plan_id, "digest": plan.resolved.digest}
+    if plan.permit.owner_unchecked:
+        members["owner"] = "unchecked"
+    return members
+
+
+def plan_members(plan: Plan, resolved: Resolved, *, upstream: str) -> Members:
+    """What a look-up found: every run that would be cancelled, as `[ID, URL, creation time]`, and those left out."""
+    members = _judged(
+        plan.decision_id, principal=plan.principal, asked=plan.asked, verdict=plan.permit, remote=plan.remote
+    )
+    members |= {"effective": plan.permit.effective.wire(), "enforced": "permit"}
+    members |= {"policy_digest": plan.policy_digest, "upstream": upstream, "digest": resolved.digest}
+    members["runs"] = [[run.run_id, run.workflow_url, run.created_ms] for run in resolved.runs]
+    members["skipped"] = skipped_members(resolved.skipped)
+    return {name: value for name, value in members.items() if name not in ("narrowed", "orders")}
+
+
+def skipped_members(skipped: Skipped) -> Members:
+    """The runs that were left out, by reason."""
+    return {why.value: list(run_ids) for why, run_ids in skipped.items()}
+
+
+def chunk_members(
+    decision_id: str, *, number: int, orders: int, order: Order, outcome: Outcome, skipped: Skipped
+) -> Members:
+    """What came of one order of several, and the runs that a second look left out of it."""
+    members: Members = {"decision_id": decision_id, "number": number, "of": orders, "order": order.query}
+    members |= {"outcome": outcome.name, "upstream_status": outcome.upstream_status, "cancelled": None}
+    members |= {"skipped": skipped_members(skipped)}
+    return members | _particulars(outcome)
 
 
 def denied_members(
@@ -110,7 +150,7 @@ def outcome_members(decision_id: str, closing: Closing) -> Members:
     members = _closed(decision_id, closing.outcome)
     members |= {"over_cancelled": closing.over_cancelled, "duration_ms": closing.duration_ms}
     members["caller_gone"] = closing.caller_gone
-    return members
+    return members | ({"skipped": skipped_members(closing.skipped)} if closing.skipped else {})
 
 
 def recovered_members(decision_id: str) -> Members:
@@ -139,16 +179,18 @@ def _closed(decision_id: str, outcome: Outcome) -> Members:
 
 def _particulars(outcome: Outcome) -> Members:
     match outcome:
-        case Cancelled():
+        case Cancelled(action_id=None):
             return {"cancelled": outcome.cancelled, "carried_out": True}
+        case Cancelled():
+            return {"cancelled": outcome.cancelled, "carried_out": True, "action_id": outcome.action_id}
         case Accepted():
             return {"carried_out": True, "action_id": outcome.action_id}
         case Refused():
             return {"carried_out": False}
         case NotSent():
             return {"carried_out": False, "cause": outcome.cause}
-        case Unknown():
-            return {"cause": outcome.cause}
+        case Unknown(progress=progress):
+            return {"cause": outcome.cause} | ({"progress": asdict(progress)} if progress is not None else {})
 
 
 def refused_members(
@@ -205,3 +247,14 @@ def reload_members(cause: str, *, old_digest: str, new_digest: str | None, probl
 def continued_members(reason: str, *, open_intents: int, left_out: int, found: Mapping[str, object]) -> Members:
     """A `recovery`: the log goes on after `reason`, with `left_out` records not written and what was `found`."""
     return {"reason": reason, "open": open_intents, "left_out": left_out, **found}
+
+
+def settled_members(
+    decision_id: str, *, source: str, cancelled: int | None, cause: str | None, found: Mapping[str, object]
+) -> Members:
+    """What was learnt after the outcome, from a `bulk_action` or a `read_back`; `found` is what else that showed.
+
+    `cancelled` is None where nobody knows still; `cause` says why looking ended early.
+    """
+    members: Members = {"decision_id": decision_id, "source": source, "cancelled": cancelled, **found}
+    return members | ({"cause": cause} if cause is not None else {})

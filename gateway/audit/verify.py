@@ -24,7 +24,7 @@ MAX_PROBLEMS = 100
 
 _TS = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-([0-2][0-9]|3[01])T([01][0-9]|2[0-3])(:[0-5][0-9]){2}\.[0-9]{6}Z")
 _HEX = re.compile(r"[0-9a-f]{64}")
-_NEEDS_DECISION = frozenset(("intent", "outcome", "denied", "joined"))
+_NEEDS_DECISION = frozenset(("intent", "outcome", "denied", "joined", "plan", "chunk", "settled"))
 
 Members = dict[str, object]
 

@@ -13,7 +13,7 @@ from gateway.document.fields import Text, date_field, is_text
 from gateway.document.nodes import Place, Scalar
 from gateway.errors import Problem
 from gateway.identity.expiry import ending
-from gateway.policy.vocabulary import key_id, team_name
+from gateway.policy.format.vocabulary import key_id, team_name
 
 KEY_BYTES = 32
 

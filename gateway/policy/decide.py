@@ -5,31 +5,42 @@
     3. one `allow` must admit what is left: of several the one that leaves the largest `count`, then by file and id
     otherwise: denied
 
+The request is read as forwarded; under rules with `resolve: true` it is read as resolved (readings.py), and what only
+the runs can tell is judged on them (runs.py). Where both readings admit it, the preference of 3. decides.
+
 A rule counts while its window is open and no exception holds for the team. Rules in shadow mode are judged beside this
 and never enforced.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from gateway.cancel import ByRunIds, CancelRequest, Decision, Denial, EveryRun, Permit, Principal
 from gateway.policy.model import Effect, Rule
 from gateway.policy.nearest import candidates_near, in_words
+from gateway.policy.readings import Reading, admits, matches, unmet
 from gateway.policy.rules import Policies, TeamRules
+from gateway.run import Resolution
 
 
 @dataclass(frozen=True, slots=True)
 class _Admitted:
     rule: Rule
     effective: CancelRequest
+    resolution: Resolution | None
+    reading: Reading
 
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
     rule: Rule | None
     reason: str
+    reading: Reading
+
+
+_Judged = _Admitted | _Refused
 
 
 def decide(policies: Policies, principal: Principal, request: CancelRequest, now_ms: int) -> Decision:
@@ -42,23 +53,30 @@ def decide(policies: Policies, principal: Principal, request: CancelRequest, now
     name = judged.rule.name if judged.rule is not None else None
     used = _exceptions(rules.enforced, request, now_ms)
     if isinstance(judged, _Admitted):
-        unchecked = judged.rule.owner_unchecked
-        return Permit(name, decided, shadow, judged.effective, exceptions=used, owner_unchecked=unchecked)
+        unchecked, found = judged.rule.owner_unchecked, judged.resolution
+        return Permit(
+            name, decided, shadow, judged.effective, exceptions=used, owner_unchecked=unchecked, resolution=found
+        )
     nearest = _nearest(rules.enforced, request, now_ms)
     return Denial(name, decided, shadow, _sentence(judged, request, nearest), nearest, exceptions=used)
 
 
-def _in_shadow(
-    rules: TeamRules, judged: _Admitted | _Refused, shadowed: _Admitted | _Refused, now_ms: int
-) -> str | None:
-    """The rule in shadow mode that makes the difference, if there is one: it refuses, admits, or caps the count."""
-    if _result(shadowed) == _result(judged):
+def _in_shadow(rules: TeamRules, judged: _Judged, shadowed: _Judged, now_ms: int) -> str | None:
+    """The rule in shadow mode that makes the difference, if one does: it refuses, admits, caps, or looks runs up."""
+    if _made(shadowed) == _made(judged):
         return None
     if shadowed.rule is not None and shadowed.rule.shadow:
         return shadowed.rule.name
-    counts = [(rule.count, rule) for rule in rules.requiring(now_ms) if rule.shadow]
+    requires = [rule for rule in rules.requiring(now_ms) if rule.shadow]
+    counts = [(rule.count, rule) for rule in requires]
     caps = [(count.cap, rule.name) for count, rule in counts if count is not None and count.cap is not None]
-    return min(caps)[1] if caps else None
+    if caps and _result(shadowed) != _result(judged):
+        return min(caps)[1]
+    return next((rule.name for rule in requires if rule.resolution is not None), None)
+
+
+def _made(judged: _Judged) -> tuple[CancelRequest, Resolution | None] | None:
+    return (judged.effective, judged.resolution) if isinstance(judged, _Admitted) else None
 
 
 def permitted(rules: TeamRules, request: CancelRequest, now_ms: int) -> CancelRequest | None:
@@ -66,105 +84,107 @@ def permitted(rules: TeamRules, request: CancelRequest, now_ms: int) -> CancelRe
     return _result(_judge(rules, request, now_ms))
 
 
-def _result(judged: _Admitted | _Refused) -> CancelRequest | None:
+def reading_of(rules: TeamRules, request: CancelRequest, now_ms: int) -> Reading:
+    """In which reading the decision of these rules on a request was made."""
+    return _judge(rules, request, now_ms).reading
+
+
+def _result(judged: _Judged) -> CancelRequest | None:
     """What would be sent, if anything."""
     return judged.effective if isinstance(judged, _Admitted) else None
 
 
-def _judge(rules: TeamRules, request: CancelRequest, now_ms: int) -> _Admitted | _Refused:
+def _judge(rules: TeamRules, request: CancelRequest, now_ms: int) -> _Judged:
+    if not rules.resolves:
+        return _read_as(Reading.FORWARDED, rules, request, now_ms)
+    resolved = _read_as(Reading.RESOLVED, rules, request, now_ms)
+    if any(rule.resolution is not None for rule in rules.requiring(now_ms)):
+        return resolved
+    forwarded = _read_as(Reading.FORWARDED, rules, request, now_ms)
+    admitted = [judged for judged in (forwarded, resolved) if isinstance(judged, _Admitted)]
+    if admitted:
+        return min(admitted, key=lambda judged: _preference(judged.rule, judged.effective.count))
+    looks_up = any(rule.resolution is not None for rule in rules.allowing(request.selection, now_ms))
+    return resolved if looks_up else forwarded
+
+
+def _read_as(reading: Reading, rules: TeamRules, request: CancelRequest, now_ms: int) -> _Judged:
     for rule in rules.denying(request.selection, now_ms):
-        if _matches(rule, request, now_ms):
-            return _Refused(rule, f"Rule {rule.name} refuses every request that could select such runs{_while(rule)}.")
+        if matches(rule, request, now_ms, reading):
+            reason = f"Rule {rule.name} refuses every request that could select such runs{_while(rule)}."
+            return _Refused(rule, reason, reading)
     requires = list(rules.requiring(now_ms))
     for rule in requires:
-        if unmet := _unmet(rule, request, now_ms):
-            return _Refused(rule, f"Rule {rule.name} requires {unmet}{_while(rule)}.")
-    capped = _lowered(request, requires)
-    admitted = [rule for rule in rules.allowing(request.selection, now_ms) if _admits(rule, request, now_ms)]
+        if missing := unmet(rule, request, now_ms, reading):
+            return _Refused(rule, f"Rule {rule.name} requires {missing}{_while(rule)}.", reading)
+    allowing = _that_read(reading, rules.allowing(request.selection, now_ms), requires)
+    admitted = [rule for rule in allowing if admits(rule, request, now_ms, reading)]
     if not admitted:
-        return _Refused(None, _not_now(rules, request, now_ms) or "No rule of your team allows this request.")
-    rule = min(admitted, key=lambda rule: (-_lowered(capped, (rule,)).count, rule.policy, rule.id))
-    return _Admitted(rule, _lowered(capped, (rule,)))
+        reason = _not_now(rules, request, now_ms, reading) or "No rule of your team allows this request."
+        return _Refused(None, reason, reading)
+    rule = min(admitted, key=lambda rule: _preference(rule, _capped(request, (rule, *requires))))
+    return _Admitted(rule, _lowered(request, (rule, *requires)), _joined((rule, *requires)), reading)
+
+
+def _that_read(reading: Reading, allows: Iterable[Rule], requires: Iterable[Rule]) -> Iterator[Rule]:
+    """The `allow` rules that speak in this reading: one that looks nothing up does so under a `require` that does."""
+    forced = any(rule.resolution is not None for rule in requires)
+    return (rule for rule in allows if forced or (rule.resolution is not None) is (reading is Reading.RESOLVED))
+
+
+def _preference(rule: Rule, count: int) -> tuple[int, str, str]:
+    return -count, rule.policy, rule.id
+
+
+def _joined(rules: Iterable[Rule]) -> Resolution | None:
+    """The bounds of all the rules that have the runs looked up; None if none has."""
+    found = [rule.resolution for rule in rules if rule.resolution is not None]
+    if not found:
+        return None
+    bounds = [one.max_runs for one in found if one.max_runs is not None]
+    return Resolution(min(bounds, default=None), max(one.older_than_ms for one in found))
 
 
 def _while(rule: Rule) -> str:
     return f" (during {rule.during.words()})" if rule.during is not None else ""
 
 
-def _not_now(rules: TeamRules, request: CancelRequest, now_ms: int) -> str | None:
+def _not_now(rules: TeamRules, request: CancelRequest, now_ms: int, reading: Reading) -> str | None:
     """Which rule allows this at another time."""
-    for rule in rules.closed(request.selection, now_ms):
-        if rule.during is not None and _admits(rule, request, now_ms):
+    closed = _that_read(reading, rules.closed(request.selection, now_ms), rules.requiring(now_ms))
+    for rule in closed:
+        if rule.during is not None and admits(rule, request, now_ms, reading):
             return f"Rule {rule.name} allows this only during {rule.during.words()}."
     return None
 
 
 def _exceptions(rules: TeamRules, request: CancelRequest, now_ms: int) -> tuple[str, ...]:
-    """Each exception that was used: its rule would have refused the request or lowered its count."""
+    """Each exception that was used: its rule could have refused the request, lowered its count, looked its runs up."""
     return tuple(
         f"{rule.name}: {exception}" for rule, exception in rules.excused(now_ms) if _counts(rule, request, now_ms)
     )
 
 
 def _counts(rule: Rule, request: CancelRequest, now_ms: int) -> bool:
-    """Whether a `deny` or `require` refuses the request or lowers its count."""
+    """Whether a `deny` or `require` could refuse the request, lowers its count or has its runs looked up."""
     if rule.effect is Effect.DENY:
-        return _matches(rule, request, now_ms)
-    return _unmet(rule, request, now_ms) is not None or _lowered(request, (rule,)) is not request
-
-
-def _matches(rule: Rule, request: CancelRequest, now_ms: int) -> bool:
-    """Whether some run that the request could select may be one that the `deny` is about."""
-    if rule.selects is not None and request.selection.kind not in rule.selects:
-        return False
-    # A field that the request leaves out overlaps everything; so do run IDs, which carry no other field.
-    carried = request.selection.carried
-    return all(
-        field not in carried or condition.overlaps(request.selection, now_ms)
-        for field, condition in rule.conditions.items()
-    )
-
-
-def _unmet(rule: Rule, request: CancelRequest, now_ms: int) -> str | None:
-    """What of a `require` does not hold, in words; None if all of it holds."""
-    selection = request.selection
-    if rule.selects is not None and selection.kind not in rule.selects:
-        return f"a request by {' or '.join(sorted(rule.selects))}"
-    if rule.exact_match and "workflowUrl" in selection.carried and not getattr(selection, "exact", False):
-        return "workflowUrlExactMatch=true beside workflowUrl (clients: filter.workflowUrl, not a URL prefix)"
-    for field, condition in rule.conditions.items():
-        holds = condition.contains(selection, now_ms) if field in selection.carried else condition.optional
-        if not holds:
-            return f"{field}: {condition.words()}"
-    if rule.reason_required and request.reason is None:
-        return "a reason: send it as the header Gateway-Reason, 1 to 200 characters"
-    return _too_many(rule, request)
-
-
-def _too_many(rule: Rule, request: CancelRequest) -> str | None:
-    if rule.count is None:
-        return None
-    by_ids = isinstance(request.selection, ByRunIds)
-    bound = rule.count.ceiling if by_ids else rule.count.max
-    if bound is None or request.count <= bound:
-        return None
-    return f"at most {bound} run IDs" if by_ids else f"count at most {bound}"
-
-
-def _admits(rule: Rule, request: CancelRequest, now_ms: int) -> bool:
-    """Whether every run the request could select lies inside the `allow`."""
-    selection = request.selection
-    if isinstance(selection, EveryRun):
-        return False
-    return selection.carried <= rule.conditions.keys() and _unmet(rule, request, now_ms) is None
+        return matches(rule, request, now_ms, Reading.FORWARDED)
+    refuses = unmet(rule, request, now_ms, Reading.FORWARDED) is not None
+    return refuses or rule.resolution is not None or _capped(request, (rule,)) < request.count
 
 
 def _lowered(request: CancelRequest, rules: Iterable[Rule]) -> CancelRequest:
-    """The request with `count` lowered to the smallest cap; a list of IDs is never cut."""
+    """The request with `count` lowered to the smallest cap."""
+    count = _capped(request, rules)
+    return request if count == request.count else replace(request, count=count)
+
+
+def _capped(request: CancelRequest, rules: Iterable[Rule]) -> int:
+    """What the caps leave of `count`; a list of IDs is never cut."""
+    if isinstance(request.selection, ByRunIds):
+        return request.count
     caps = [rule.count.cap for rule in rules if rule.count is not None and rule.count.cap is not None]
-    if isinstance(request.selection, ByRunIds) or not caps or min(caps) >= request.count:
-        return request
-    return replace(request, count=min(caps))
+    return min([request.count, *caps])
 
 
 def _nearest(rules: TeamRules, request: CancelRequest, now_ms: int) -> dict[str, object] | None:

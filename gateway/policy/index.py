@@ -22,12 +22,16 @@ class AllowIndex:
         self._any_url: list[Rule] = []
         self._no_url: list[Rule] = []
         self._run_ids: list[Rule] = []
+        self._everything: list[Rule] = []
         for rule in allows:
             self._place(rule)
 
     def _place(self, rule: Rule) -> None:
         if "workflowRunIds" in rule.conditions:
             self._run_ids.append(rule)
+            return
+        if rule.admits_everything:
+            self._everything.append(rule)
             return
         url = rule.conditions.get("workflowUrl")
         if not isinstance(url, UrlCondition):
@@ -48,13 +52,22 @@ class AllowIndex:
             case ByRunIds():
                 return self._run_ids
             case ByFilter(workflow_urls=[first, *_]):
-                found = [*self._exact.get(first, ()), *self._any_url]
-                for prefix in _boundaries(first):
-                    found += self._prefix.get(prefix, ())
-                return _each_once(found)
+                return self._at(first)
             case ByFilter():
                 return self._no_url
-        return ()
+        return self._everything
+
+    def about(self, url: str) -> Sequence[Rule]:
+        """Every rule that could cover a run of this URL, and perhaps some that do not; each once."""
+        return _each_once([*self._at(url), *self._no_url, *self._run_ids, *self._everything])
+
+    def _at(self, url: str) -> Sequence[Rule]:
+        found = [*self._exact.get(url, ()), *self._any_url]
+        for prefix in _boundaries(url):
+            found += self._prefix.get(prefix, ())
+        # Where the gateway matches, the page itself lies in a prefix that is written with the final slash.
+        found += self._prefix.get(url + "/", ())
+        return _each_once(found)
 
 
 class DenyIndex:
@@ -79,16 +92,21 @@ class DenyIndex:
         """Every rule that could match the selection, by name; whatever leaves the URL open can touch all of them."""
         if not isinstance(selection, ByFilter) or not selection.exact:
             return self._all
+        return self.about(selection.workflow_urls)
+
+    def about(self, urls: Iterable[str]) -> Sequence[Rule]:
+        """Every rule that could match a run of one of these URLs, by name."""
         found = list(self._others)
-        for url in selection.workflow_urls:
+        for url in urls:
             for prefix in above(url):
                 found += self._by_url.get(prefix, ())
         return sorted(_each_once(found), key=lambda rule: (rule.policy, rule.id))
 
 
 def above(url: str) -> frozenset[str]:
-    """The URL and every prefix that it lies below, as a `deny` counts it: the same path with a ?query is below it."""
-    return frozenset((*_boundaries(url), *_boundaries(url.partition("?")[0])))
+    """The URL and every prefix that it is below for a `deny`: a closing `/` or a ?query makes no difference."""
+    page = url.partition("?")[0]
+    return frozenset((*_boundaries(url), *_boundaries(page), url + "/", page + "/"))
 
 
 def _each_once(rules: Iterable[Rule]) -> Sequence[Rule]:

@@ -12,9 +12,9 @@ from pathlib import Path
 from gateway.document.file import FileBytes, all_kept, parse_document, read_file
 from gateway.document.shapes import report_twice
 from gateway.errors import InvalidConfiguration, Problem
+from gateway.policy.format.vocabulary import PolicyFile, RuleEntry, allowed_at_all, policy_file
 from gateway.policy.model import Rule
 from gateway.policy.rules import Policies
-from gateway.policy.vocabulary import PolicyFile, RuleEntry, policy_file
 
 SUFFIX = ".yaml"
 CASES_SUFFIX = ".cases.yaml"
@@ -53,6 +53,8 @@ def parse_policy(file: str, content: bytes) -> PolicyFile:
     if policy is not None:
         report_twice("rule id", [(rule.at, rule.id) for rule in policy.rules], problems)
         problems += _everyone_and_others(policy)
+        if not problems:
+            problems += (problem for rule in policy.allow for problem in allowed_at_all(rule))
     if problems or policy is None:
         raise InvalidConfiguration(problems)
     return policy
@@ -147,6 +149,8 @@ def _rule(file: PolicyFile, entry: RuleEntry) -> Rule:
         during=entry.during,
         until_ms=entry.until_ms,
         reason_required=entry.reason,
+        resolution=entry.runs if entry.resolve else None,
+        logs_full=entry.logs == "full",
         at=entry.at,
     )
 

@@ -14,6 +14,8 @@ from typing import Protocol
 from gateway.cancel import ByFilter, ByRunIds, Selection
 from gateway.document.nodes import Place
 from gateway.grammar import EARLIEST_MS
+from gateway.policy.segments import at_or_below, denied_below
+from gateway.run import Resolution
 from gateway.windows import Window, duration
 
 TO_DATE_LEAD_MS = 60_000
@@ -73,10 +75,10 @@ class UrlCondition:
 
     def _touches(self, url: str, *, exact: bool) -> bool:
         if exact:
-            return url in self.exact or any(_denied_below(url, prefix) for prefix in self.prefix)
+            return url in self.exact or any(denied_below(url, prefix) for prefix in self.prefix)
         if any(listed.startswith(url) for listed in self.exact):
             return True
-        return any(prefix.startswith(url) or _denied_below(url, prefix) for prefix in self.prefix)
+        return any(prefix.startswith(url) or denied_below(url, prefix) for prefix in self.prefix)
 
     def words(self) -> str:
         """The exact URLs and the prefixes, a few of them."""
@@ -85,19 +87,6 @@ class UrlCondition:
         exact = [f"exactly {url}" for url in sorted(self.exact)]
         below = [f"{url.rstrip('/')}/ or below" for url in self.prefix]
         return some_of(exact + below)
-
-
-def at_or_below(url: str, prefix: str) -> bool:
-    """Whether `url` is the prefix itself or lies under it at a segment boundary; a final `/` of the prefix counts."""
-    if not url.startswith(prefix):
-        return False
-    return prefix.endswith("/") or url[len(prefix) : len(prefix) + 1] in ("", "/")
-
-
-def _denied_below(url: str, prefix: str) -> bool:
-    # For a deny the page itself, with or without a closing / or a ?query, counts as below: when in doubt, it overlaps.
-    page = prefix.rstrip("/")
-    return at_or_below(url, page) or url.startswith(page + "?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +225,8 @@ class TeamException:
 class Rule:
     """One rule of one file. `conditions` bound what the request selects; the others bound the request itself.
 
-    Outside its window (`during`) and from `until_ms` on the rule is as if absent.
+    Outside its window (`during`) and from `until_ms` on the rule is as if absent. With a `resolution` (`resolve: true`)
+    the runs are looked up and cancelled by ID. `logs_full` shows steps and payloads of the runs that an `allow` covers.
     """
 
     policy: str
@@ -254,12 +244,20 @@ class Rule:
     during: Window | None = None
     until_ms: int | None = None
     reason_required: bool = False
+    resolution: Resolution | None = None
+    logs_full: bool = False
     at: Place | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
         """`file/id`, unique over all files."""
         return f"{self.policy}/{self.id}"
+
+    @property
+    def admits_everything(self) -> bool:
+        """Whether this `allow` is about every run of the account: only where the runs are looked up."""
+        kinds = self.selects or frozenset()
+        return self.resolution is not None and "everything" in kinds and not self.conditions
 
     def names(self, team: str) -> bool:
         """Whether the rule is made for this team, exceptions aside."""

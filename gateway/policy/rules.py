@@ -52,6 +52,14 @@ class TeamRules:
         """The `allow` rules of now that could admit the selection."""
         return self._now(self._allows.candidates(selection), now_ms)
 
+    def denying_runs(self, url: str, now_ms: int) -> Iterator[Rule]:
+        """The `deny` rules that could match a run of this URL now, by name."""
+        return self._now(self._denies.about((url,)), now_ms)
+
+    def covering(self, url: str, now_ms: int) -> Iterator[Rule]:
+        """The `allow` rules of now that could cover a run of this URL."""
+        return self._now(self._allows.about(url), now_ms)
+
     def allowed(self, now_ms: int) -> Iterator[Rule]:
         """All `allow` rules of now, by name."""
         return self._now(self.allows, now_ms)
@@ -93,6 +101,11 @@ class TeamRules:
         return any(rule.shadow for rule in self._all)
 
     @cached_property
+    def resolves(self) -> bool:
+        """Whether any rule has runs looked up."""
+        return any(rule.resolution is not None for rule in (*self.requires, *self.allows))
+
+    @cached_property
     def enforced(self) -> TeamRules:
         """The same without the rules in shadow mode."""
         if not self.has_shadow:
@@ -106,7 +119,10 @@ class TeamRules:
 
 @dataclass(frozen=True)
 class Policies:
-    """All rules of a policy directory; `digest` is the SHA-256 (hex) of what was loaded."""
+    """All rules of a policy directory; `digest` is the SHA-256 (hex) of what was loaded.
+
+    Any thread may judge by them: what is found on the first use is found whole before it is kept, and never changed.
+    """
 
     rules: tuple[Rule, ...]
     digest: str
@@ -119,13 +135,19 @@ class Policies:
         found = self._found.get(known)
         if found is None:
             own = self._by_team.get(known, [])
-            found = self._found[known] = TeamRules.of(known, own if known == "*" else (*self._by_team["*"], *own))
+            common = self._by_team.get("*", [])
+            found = self._found[known] = TeamRules.of(known, own if known == "*" else (*common, *own))
         return found
 
     @property
     def teams(self) -> frozenset[str]:
         """Every team that a file names as one it is made for; `*` is not among them."""
         return frozenset(self._by_team) - {"*"}
+
+    @cached_property
+    def resolving(self) -> tuple[Rule, ...]:
+        """Every rule that has runs looked up, in shadow mode too: it needs a token that can read."""
+        return tuple(rule for rule in self.rules if rule.resolution is not None)
 
     @cached_property
     def _named(self) -> frozenset[str]:
@@ -137,4 +159,4 @@ class Policies:
         for rule in self.rules:
             for team in ("*",) if "*" in rule.teams else rule.teams:
                 found[team].append(rule)
-        return found
+        return dict(found)

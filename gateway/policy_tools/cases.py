@@ -7,18 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway import grammar
-from gateway.cancel import CancelRequest, Decision, Permit, Principal
+from gateway.cancel import CancelRequest, Decision, Denial, Permit, Principal
+from gateway.document import nodes
 from gateway.document.fields import Bool, Choice, Int, Text, word
 from gateway.document.file import parse_document, read_file
-from gateway.document.nodes import Listing, Node, Place
-from gateway.document.shapes import Either, Key, ListOf, Shape, may, need
+from gateway.document.nodes import Node, Place
+from gateway.document.shapes import Either, Key, ListOf, Present, Shape, may, need
 from gateway.errors import InvalidConfiguration, MalformedRequest, Problem
+from gateway.policy.format.vocabulary import team_name
 from gateway.policy.load import CASES_SUFFIX
 from gateway.policy.rules import Policies
-from gateway.policy.vocabulary import team_name
+from gateway.policy.runs import choose
 from gateway.policy_tools.explain import Explanation, explain
 from gateway.policy_tools.question import Question, from_line, from_wire, instant_ms
 from gateway.read import NAMES
+from gateway.run import CANCELLED, STARTED, Listing, Resolved, Run
 
 NOON_MS = 1_767_268_800_000
 """The time of a case that names none: 2026-01-01T12:00:00Z."""
@@ -42,15 +45,22 @@ class Case:
     rule: str | None = None
     shadow: str | None = None
     effective: Mapping[str, object] | None = None
+    resolve: bool | None = None
+    runs: tuple[Run, ...] | None = None
+    cancels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One case judged: what differed from what it expects (nothing: it passed), and why it was decided so."""
+    """One case judged: what differed from what it expects (nothing: it passed), and why it was decided so.
+
+    `end` is what came of the case's runs, where the request was permitted and the case has any.
+    """
 
     case: Case
     differences: tuple[str, ...]
     explanation: Explanation
+    end: Denial | Resolved | None = None
 
 
 def case_files(directory: Path) -> list[Path]:
@@ -89,7 +99,23 @@ def judge_cases(policies: Policies, cases: Iterable[Case]) -> Iterator[Verdict]:
     """Judges every case."""
     for case in cases:
         explanation = explain(policies, case.question)
-        yield Verdict(case, tuple(_differences(case, explanation.decision)), explanation)
+        end = _end(policies, case, explanation.decision)
+        decision = end if isinstance(end, Denial) else explanation.decision
+        yield Verdict(case, (*_differences(case, decision), *_cancelled(case, end)), explanation, end)
+
+
+def _end(policies: Policies, case: Case, decision: Decision) -> Denial | Resolved | None:
+    """What comes of the case's runs, as the look-up would have found them."""
+    if case.runs is None or isinstance(decision, Denial):
+        return None
+    asked, listing = case.question, Listing(case.runs)
+    return choose(policies, asked.principal, asked.request, decision, listing, asked.now_ms)
+
+
+def _cancelled(case: Case, end: Denial | Resolved | None) -> Iterator[str]:
+    found = [run.run_id for run in end.runs] if isinstance(end, Resolved) else []
+    if case.cancels is not None and sorted(found) != sorted(case.cancels):
+        yield f"expected to cancel {', '.join(case.cancels) or 'no run'}, found {', '.join(found) or 'no run'}"
 
 
 def check_cases(directory: Path, policies: Policies) -> None:
@@ -109,6 +135,7 @@ def _failure(verdict: Verdict) -> Problem:
 def unreached(policies: Policies, verdicts: Sequence[Verdict]) -> list[str]:
     """The rules that had nothing to say in any case: none refused, admitted or was narrowed by them."""
     reached = {part.rule for verdict in verdicts for part in verdict.explanation.parts if part.reached}
+    reached |= {verdict.end.rule or "" for verdict in verdicts if isinstance(verdict.end, Denial)}
     return sorted({rule.name for rule in policies.rules} - reached)
 
 
@@ -120,6 +147,8 @@ def _differences(case: Case, decision: Decision) -> Iterator[str]:
         yield f"expected the rule {case.rule}, found {decision.rule or 'none'}"
     if case.shadow is not None and decision.shadow != case.shadow:
         yield f"expected the shadow rule {case.shadow}, found {decision.shadow or 'none'}"
+    if isinstance(decision, Permit) and case.resolve not in (None, decision.resolution is not None):
+        yield f"expected resolve {str(case.resolve).lower()}, found {str(decision.resolution is not None).lower()}"
     if isinstance(decision, Permit) and case.effective is not None:
         effective = decision.effective.wire()
         for name, value in case.effective.items():
@@ -142,6 +171,9 @@ class _Entry:
     rule: str | None = None
     shadow: str | None = None
     effective: Mapping[str, object] | None = None
+    resolve: bool | None = None
+    runs: tuple[Run, ...] | None = None
+    cancels: tuple[str, ...] | None = None
 
 
 def cases_file() -> Shape[tuple[_Entry, ...]]:
@@ -168,8 +200,31 @@ def _entry() -> Shape[_Entry]:
         "rule": may(rule),
         "shadow": may(rule),
         "effective": may(_fields()),
+        "resolve": may(Bool()),
+        "runs": may(ListOf(_run(), min_items=0, distinct={"run ID": lambda run: run.run_id})),
+        "cancels": may(ListOf(Text(grammar.run_id), min_items=0, distinct={"run ID": str})),
     }
-    return Shape(_Entry, keys, located=True)
+    return Shape(_Entry, keys, check=_runs_beside_cancels, located=True)
+
+
+def _run() -> Shape[Run]:
+    """One run of the account, as the look-up would find it."""
+    keys = {
+        "id": need(Text(grammar.run_id), into="run_id"),
+        "url": need(Text(grammar.url), into="workflow_url"),
+        "created": need(Text(instant_ms, typed=True), into="created_ms"),
+        "labels": may(ListOf(Text(grammar.key))),
+        "flowControlKey": may(Text(grammar.key), into="flow_control_key"),
+        "callerIp": may(Text(grammar.ip_address), into="caller_ip"),
+        "state": may(Choice((STARTED, "RUN_SUCCESS", "RUN_FAILED", CANCELLED))),
+    }
+    return Shape(Run, keys)
+
+
+def _runs_beside_cancels(place: Place, present: Present) -> list[Problem]:
+    if "cancels" in present and "runs" not in present:
+        return [present["cancels"].problem("'cancels' stands only beside 'runs', of which they are some")]
+    return []
 
 
 class _OneOrMore:
@@ -177,7 +232,7 @@ class _OneOrMore:
 
     def read(self, node: Node, problems: list[Problem]) -> list[str] | None:
         """Always a list."""
-        if isinstance(node, Listing):
+        if isinstance(node, nodes.Listing):
             texts = ListOf(Text(str)).read(node, problems)
             return None if texts is None else list(texts)
         text = Text(str).read(node, problems)
@@ -199,13 +254,16 @@ def _fields() -> Shape[Mapping[str, object]]:
 def _case(entry: _Entry, problems: list[Problem]) -> Case | None:
     if entry.expect == "deny" and entry.effective is not None:
         problems.append(entry.at.problem("'effective' is what is sent: it stands only beside 'expect: permit'"))
+    if entry.expect == "deny" and entry.cancels:
+        problems.append(entry.at.problem("'cancels' is what is cancelled: it stands only beside 'expect: permit'"))
     try:
         request = _request(entry)
     except (MalformedRequest, ValueError) as exc:
         problems.append(entry.at.problem(f"the request cannot be judged, the gateway would not read it: {exc}"))
         return None
     question = Question(Principal(entry.team, SUBJECT), request, entry.time_ms)
-    return Case(entry.at, entry.it, question, entry.expect, entry.rule, entry.shadow, entry.effective)
+    expected = (entry.expect, entry.rule, entry.shadow, entry.effective, entry.resolve, entry.runs, entry.cancels)
+    return Case(entry.at, entry.it, question, *expected)
 
 
 def _request(entry: _Entry) -> CancelRequest:

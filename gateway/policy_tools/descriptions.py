@@ -8,6 +8,7 @@ CONFIG = {
     "upstream": "The one upstream that cancels go to.",
     "url": "Where it is: https, or http to loopback only.",
     "token": "Where the token is: a file, which is read again when it changes, or an environment variable.",
+    "read_token": "Where the account's read-only token is, another one: for 'resolve: true', and to show runs.",
     "contract": "Which answers to expect of upstream. Under 2026-09 count is advisory.",
     "callers": "Who may call: keys, and issuers of tokens.",
     "keys": "'keys new' prints an entry to paste.",
@@ -55,6 +56,10 @@ POLICY = {
     "any_of": "Every value that the request names is one of these.",
     "any": "Every value is admitted; implies optional.",
     "optional": "A request may leave the field out.",
+    "resolve": "The gateway looks the runs up, judges each, and cancels exactly these by ID.",
+    "runs": "What is asked of the runs that are looked up; stands beside resolve.",
+    "older_than": "Younger runs are left out and named, like 5m.",
+    "logs": "full: steps and payloads of the runs that the rule covers are shown; summary, the default: they are not.",
     "owner": "unchecked: run IDs carry no owner, and you know whose they are.",
     "reason": "true in a require: the request carries the header Gateway-Reason. In an exception: why it exists.",
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 
-from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Selection
+from gateway.cancel import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection
 from gateway.policy.model import Condition, CreatedCondition, Rule, RunIdCondition, UrlCondition, ValueCondition
 from gateway.policy.rules import TeamRules
 
@@ -26,6 +26,9 @@ Members = dict[str, object]
 
 def examples(rule: Rule, rules: TeamRules, count: int, now_ms: int) -> Iterator[CancelRequest]:
     """Proposals for the rule, each for `count` runs, or for one run ID."""
+    if rule.admits_everything:
+        yield CancelRequest(EveryRun(), count)
+        return
     if "workflowRunIds" in rule.conditions:
         yield from (CancelRequest(ByRunIds((run_id,)), 1) for run_id in _run_ids(rule, rules))
         return

@@ -11,6 +11,9 @@ from gateway.policy.decide import permitted
 from gateway.policy.model import Condition, CountCondition, Rule, RunIdCondition
 from gateway.policy.rules import Policies, TeamRules
 from gateway.policy_tools.examples import examples
+from gateway.policy_tools.explain import resolution_in_words
+from gateway.policy_tools.lints.conflicts import kind_of
+from gateway.run import Resolution
 
 USUAL = 100
 """What an example asks for where nothing bounds it: the count of the official clients."""
@@ -54,6 +57,7 @@ def _at_most(rule: Rule, requires: Iterable[Rule]) -> int | None:
     by_ids = "workflowRunIds" in rule.conditions
     bounds: list[int | None] = []
     for one in (rule, *requires):
+        bounds.append(one.resolution.max_runs if one.resolution is not None else None)
         bounds.append(one.count.ceiling if one.count is not None else None)
         ids = one.conditions.get("workflowRunIds")
         bounds.append(ids.max if by_ids and isinstance(ids, RunIdCondition) else None)
@@ -76,6 +80,9 @@ def _words(rule: Rule, rules: TeamRules, at_most: int | None) -> str:
     ids = rule.conditions.get("workflowRunIds")
     if ids is not None:
         parts = [f"{number} of the runs that are named by ID ({ids.words()})"]
+        parts += [f"each a run of {url.words()}" for field, url in rule.conditions.items() if field == "workflowUrl"]
+    if rule.admits_everything:
+        parts = [f"{number} of all runs of the account"]
     parts += [
         _bound(field, condition)
         for field, condition in rule.conditions.items()
@@ -85,9 +92,15 @@ def _words(rule: Rule, rules: TeamRules, at_most: int | None) -> str:
         parts.append(said)
     if rule.during is not None:
         parts.append(f"only during {rule.during.words()}")
+    resolved = any(one.resolution is not None for one in (rule, *rules.requires))
+    parts += [_looked_up(one.resolution) for one in (rule, *rules.requires) if one.resolution is not None]
     parts += [words for one in rules.requires for words in _always(one, by_ids=ids is not None)]
-    parts += [words for one in rules.denies if (words := _never(one, by_ids=ids is not None)) is not None]
+    parts += [words for one in rules.denies if (words := _never(one, kind_of(rule), resolved=resolved)) is not None]
     return "; ".join(parts)
+
+
+def _looked_up(resolution: Resolution) -> str:
+    return f"the runs are looked up first: {resolution_in_words(resolution)}"
 
 
 def _scope(rule: Rule) -> str:
@@ -129,10 +142,11 @@ def _always(require: Rule, *, by_ids: bool) -> Iterator[str]:
         yield f"always {_bound(field, condition)}"
 
 
-def _never(deny: Rule, *, by_ids: bool) -> str | None:
+def _never(deny: Rule, kind: str, *, resolved: bool) -> str | None:
     """A `deny` in words; None where it cannot concern the rule."""
-    kind = "run_ids" if by_ids else "filter"
     if deny.selects is not None and kind not in deny.selects:
         return None
     about = " and ".join(f"{field} {condition.words()}" for field, condition in deny.conditions.items())
+    if resolved and about:
+        return f"nothing where one of the runs is of {about}"
     return f"never what could touch {about}" if about else "never, whatever is asked"

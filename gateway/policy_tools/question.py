@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 from gateway.cancel import REPEATABLE, CancelRequest, Decision, Principal
-from gateway.policy.decide import decide
+from gateway.policy.decide import decide, reading_of
+from gateway.policy.readings import Reading
 from gateway.policy.rules import Policies
 from gateway.read import NAMES, Body, parse_cancel
 
@@ -34,6 +35,10 @@ class Question:
     def judged(self, policies: Policies) -> Decision:
         """What the gateway would decide."""
         return decide(policies, self.principal, self.request, self.now_ms)
+
+    def reading(self, policies: Policies) -> Reading:
+        """Whether it is judged as upstream would match it, or as the gateway does after a look-up."""
+        return reading_of(policies.for_team(self.principal.team).enforced, self.request, self.now_ms)
 
 
 def from_line(text: str, *, body: bytes = b"", reason: str | None = None) -> CancelRequest:

@@ -17,6 +17,7 @@ listen: 127.0.0.1:8080
 upstream:
   url: https://qstash.upstash.io       # or https://qstash-us-east-1.upstash.io
   token: {file: qstash-token}          # write the token of your QStash account into this file; mode 0600
+  # read_token: {file: qstash-read-token}  # the account's read-only token, for rules with `resolve: true`
   contract: "2026-09"                  # or "2025": which answers to expect. Under 2026-09 `count` is advisory
 
 callers:
@@ -66,10 +67,13 @@ allow:
     workflowUrl: {exact: ["https://TEAM.example.com/api/workflow"]}
     count: {cap: 50}
 
-  # Runs by ID: the prefix keeps a mistaken paste from hitting others. Take the # away to allow it.
+  # Runs by ID: each is looked up first and must be one of our workflow. This needs `upstream.read_token` in the
+  # configuration; then take the # away to allow it.
   # - id: own-runs
-  #   workflowRunIds: {max: 20, prefix: ["wfr_TEAM_"]}
-  #   owner: unchecked
+  #   workflowRunIds: {max: 20}
+  #   workflowUrl: {exact: ["https://TEAM.example.com/api/workflow"]}
+  #   resolve: true
+  #   runs: {max: 20}
 """
 
 _CASES = """\
@@ -104,6 +108,7 @@ cases:
 
 _IGNORED = """\
 qstash-token
+qstash-read-token
 audit/
 """
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 
 from gateway.config import config_file
-from gateway.policy.vocabulary import policy_file
+from gateway.policy.format.vocabulary import policy_file
 from gateway.policy_tools.cases import cases_file
 from gateway.policy_tools.descriptions import CONFIG, POLICY
 
@@ -70,6 +70,9 @@ _FLAG: Schema = {"type": ["boolean", "null"]}
 _UUID: Schema = {"type": "string", "pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"}
 _RULE: Schema = {"type": ["string", "null"], "pattern": "^[^/]+/[^/]+$"}
 _ASKED: Schema = {"type": "object", "properties": {"count": {"type": "integer", "minimum": 1}}, "required": ["count"]}
+
+_RUN: Schema = {"type": "array", "prefixItems": [_TEXT, _TEXT, _NUMBER], "minItems": 3, "maxItems": 3}
+_SKIPPED: Schema = {"type": "object", "additionalProperties": {"type": "array", "items": _TEXT}}
 
 _COMMON: Schema = {
     "v": {"const": 1},
@@ -133,10 +136,26 @@ _EVENTS: dict[str, Schema] = {
     },
     "denied": _JUDGED | {"effective": {"const": {}}},
     "throttled": {"decision_id": _UUID, **_WHO, "cause": _TEXT, "limit": _NUMBER, "retry_after_s": _NUMBER},
-    "intent": _JUDGED | {"enforced": {"const": "permit"}, "orders": {"type": "array", "items": _TEXT, "minItems": 1}},
+    "plan": {name: shape for name, shape in _JUDGED.items() if name not in ("narrowed", "orders")}
+    | {"enforced": {"const": "permit"}, "digest": _TEXT, "runs": {"type": "array", "items": _RUN}, "skipped": _SKIPPED},
+    "intent": _JUDGED | {"enforced": {"const": "permit"}},
+    "chunk": {
+        "decision_id": _UUID,
+        "number": _NUMBER,
+        "of": _NUMBER,
+        "order": _TEXT,
+        "outcome": _OUTCOME["outcome"],
+        "upstream_status": _NULLABLE_NUMBER,
+        "cancelled": _NULLABLE_NUMBER,
+        "skipped": _SKIPPED,
+    },
     "joined": {"decision_id": _UUID, "joins": _UUID, **_WHO},
     "outcome": _OUTCOME,
-    "settled": {"decision_id": _UUID},
+    "settled": {
+        "decision_id": _UUID,
+        "source": {"enum": ["bulk_action", "read_back"]},
+        "cancelled": _NULLABLE_NUMBER,
+    },
     "explained": {"decision_id": _UUID},
 }
 

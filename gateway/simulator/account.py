@@ -41,29 +41,64 @@ class Action:
         }
 
 
-def log_page(runs: Iterable[Run], query: str, contract: Contract, at_ms: int) -> dict[str, object]:
+@dataclass(frozen=True, slots=True)
+class LogManner:
+    """How runs are listed: as they were `lag_ms` ago, `burst` readings in each `burst_ms` (0: no limit).
+
+    `shifting` cursors count runs, so that what changes between two pages shifts the second.
+    """
+
+    lag_ms: int = 0
+    burst: int = 0
+    burst_ms: int = 1_000
+    shifting: bool = False
+
+
+class Burst:
+    """How many readings upstream answers in each window of time; 0 is no limit."""
+
+    def __init__(self, limit: int, window_ms: int) -> None:
+        self._limit = limit
+        self._window_ms = window_ms
+        self._ends_ms = 0
+        self._left = 0
+
+    def take(self, now_ms: int) -> tuple[bool, tuple[tuple[str, str], ...]]:
+        """Whether one more reading is answered, and the headers that say how many are left, until when."""
+        if not self._limit:
+            return True, ()
+        if now_ms >= self._ends_ms:
+            self._ends_ms, self._left = now_ms + self._window_ms, self._limit
+        answered = self._left > 0
+        self._left = max(self._left - 1, 0)
+        said = {"Limit": self._limit, "Remaining": self._left, "Reset": self._ends_ms}
+        return answered, tuple((f"Burst-RateLimit-{name}", str(value)) for name, value in said.items())
+
+
+def log_page(runs: Iterable[Run], query: str, at_ms: int, *, shifting: bool = False) -> dict[str, object]:
     """One page of the workflow log as an index of the age `at_ms` shows it, newest first, at most ten runs.
+
+    `shifting` cursors count runs, so that what changes between two pages shifts the second.
 
     Raises: ValueError if the cursor is not one of ours.
     """
     asked = golang.query_values(query)
-    found = [run for run in runs if _listed(run, asked, contract, at_ms)]
+    found = [run for run in runs if _listed(run, asked, at_ms)]
     found.sort(key=_position, reverse=True)
     cursor = _first(asked, "cursor")
-    if cursor:
-        start = _read_cursor(cursor)
-        found = [run for run in found if _position(run) < start]
+    begin = _begin(cursor, found, shifting=shifting) if cursor else 0
     size = min(golang.parse_int(_first(asked, "count")) or MAX_PAGE, MAX_PAGE)
-    page = found[: max(size, 1)]
+    end = begin + max(size, 1)
+    page = found[begin:end]
     with_bodies = not golang.parse_bool(_first(asked, "trimBody"))
-    more = len(found) > len(page)
+    last = str(end) if shifting or not page else f"{page[-1].created_ms}-{page[-1].run_id}"
     return {
-        "cursor": f"{page[-1].created_ms}-{page[-1].run_id}" if more else "",
+        "cursor": last if len(found) > end else "",
         "runs": [_entry(run, at_ms, with_bodies=with_bodies) for run in page],
     }
 
 
-def _listed(run: Run, asked: dict[str, list[str]], contract: Contract, at_ms: int) -> bool:
+def _listed(run: Run, asked: dict[str, list[str]], at_ms: int) -> bool:
     state = run.state_at(at_ms)
     if state is None:
         return False
@@ -77,7 +112,8 @@ def _listed(run: Run, asked: dict[str, list[str]], contract: Contract, at_ms: in
     }
     if any(_first(asked, name) not in ("", value) for name, value in single.items()):
         return False
-    labels = list_in_query(asked.get("label", []), contract)
+    # Of labels it takes several under both contracts, unlike the cancel of 2025.
+    labels = list_in_query(asked.get("label", []), Contract.V2026_09)
     if labels and set(labels).isdisjoint(run.labels):
         return False
     from_ms = golang.parse_int(_first(asked, "fromDate")) or 0
@@ -98,6 +134,16 @@ def _entry(run: Run, at_ms: int, *, with_bodies: bool) -> dict[str, object]:
 
 def _position(run: Run) -> tuple[int, str]:
     return run.created_ms, run.run_id
+
+
+def _begin(cursor: str, found: list[Run], *, shifting: bool) -> int:
+    if shifting:
+        number = golang.parse_int(cursor)
+        if number is None:
+            raise ValueError("invalid cursor")
+        return number
+    start = _read_cursor(cursor)
+    return sum(_position(run) >= start for run in found)
 
 
 def _read_cursor(cursor: str) -> tuple[int, str]:

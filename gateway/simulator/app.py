@@ -16,12 +16,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.simulator.changes import change_of
 from gateway.simulator.core import Simulator, kind_of
 from gateway.simulator.exchange import Answer, Call, Ending, Fault, Token, answer_of, fault_of
 from gateway.simulator.golang import query_values
 from gateway.simulator.runs import make_runs, run_of
 
 CONTROL = "/_simulator/"
+_CONTROLS = "GET ledger, GET readings, GET runs, POST faults, POST runs, POST changes"
 
 
 def app(simulator: Simulator, token: str, read_token: str, *, latency_ms: int = 0) -> ASGIApp:
@@ -111,20 +113,29 @@ def _control(simulator: Simulator, request: Request, body: bytes) -> Answer:
     if not _is_loopback(request.client.host if request.client else ""):
         return answer_of(403, {"error": "control is for loopback only"})
     try:
-        match request.method, _raw_path(request.scope).removeprefix(CONTROL):
-            case "GET", "ledger":
-                return answer_of(200, {"ledger": [entry.wire() for entry in simulator.ledger]})
-            case "GET", "runs":
-                return answer_of(200, {"runs": [run.wire() for run in simulator.runs]})
-            case "POST", "faults":
-                simulator.script(*(fault_of(wire) for wire in _objects(body, "faults")))
-            case "POST", "runs":
-                _start_runs(simulator, body)
-            case _:
-                return answer_of(404, {"error": "GET ledger, GET runs, POST faults, POST runs"})
+        members = _controlled(simulator, request.method, _raw_path(request.scope).removeprefix(CONTROL), body)
     except ValueError as exc:
         return answer_of(400, {"error": str(exc)})
-    return answer_of(200, {})
+    return answer_of(200, members) if members is not None else answer_of(404, {"error": _CONTROLS})
+
+
+def _controlled(simulator: Simulator, method: str, name: str, body: bytes) -> dict[str, object] | None:
+    match method, name:
+        case "GET", "ledger":
+            return {"ledger": [entry.wire() for entry in simulator.ledger]}
+        case "GET", "readings":
+            return {"readings": [entry.wire() for entry in simulator.readings]}
+        case "GET", "runs":
+            return {"runs": [run.wire() for run in simulator.runs]}
+        case "POST", "faults":
+            simulator.script(*(fault_of(wire) for wire in _objects(body, "faults")))
+        case "POST", "runs":
+            _start_runs(simulator, body)
+        case "POST", "changes":
+            simulator.change(*(change_of(wire) for wire in _objects(body, "changes")))
+        case _:
+            return None
+    return {}
 
 
 def _start_runs(simulator: Simulator, body: bytes) -> None:

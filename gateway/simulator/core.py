@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from urllib.parse import unquote
 
-from gateway.simulator.account import Action, log_page
+from gateway.simulator.account import Action, Burst, LogManner, log_page
 from gateway.simulator.asked import Asked, Contract, read_asked
+from gateway.simulator.changes import Change
 from gateway.simulator.exchange import Answer, Call, Entry, Fault, Kind, Token, answer_of
 from gateway.simulator.golang import query_values
 from gateway.simulator.runs import CANCELED, SUCCESS, Run
@@ -25,7 +27,8 @@ class Simulator:
     """One account. `now_ms` is Unix milliseconds and passed to every call; nothing here waits or looks at a clock.
 
     Under contract 2026-09: `count_is_ignored` makes `count` bound nothing, `always_in_background` answers every filter
-    cancel with an `actionId` alone, and progress is reported over `action_ms`. `listing_lag_ms` is the log's age.
+    cancel with an `actionId` alone, and progress is reported over `action_ms`. `log` says how runs are
+    listed.
     """
 
     def __init__(
@@ -36,17 +39,20 @@ class Simulator:
         count_is_ignored: bool = True,
         always_in_background: bool = False,
         action_ms: int = 1_000,
-        listing_lag_ms: int = 0,
+        log: LogManner | None = None,
     ) -> None:
         self._runs = {run.run_id: run for run in runs}
         self._contract = Contract(contract)
         self._count_is_ignored = count_is_ignored and self._contract is Contract.V2026_09
         self._always_in_background = always_in_background
         self._action_ms = action_ms
-        self._listing_lag_ms = listing_lag_ms
+        self._log = log or LogManner()
         self._actions: dict[str, Action] = {}
+        self._burst = Burst(self._log.burst, self._log.burst_ms)
         self._faults: list[Fault] = []
+        self._changes: list[Change] = []
         self._ledger: list[Entry] = []
+        self._readings: list[Entry] = []
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -57,6 +63,11 @@ class Simulator:
     def ledger(self) -> tuple[Entry, ...]:
         """Every call that was not a reading, in order of arrival."""
         return tuple(self._ledger)
+
+    @property
+    def readings(self) -> tuple[Entry, ...]:
+        """Every reading that was answered, in order of arrival."""
+        return tuple(self._readings)
 
     @property
     def cancelled(self) -> tuple[str, ...]:
@@ -76,6 +87,10 @@ class Simulator:
         """Queues faults; the oldest that concerns a call strikes it."""
         self._faults.extend(faults)
 
+    def change(self, *changes: Change) -> None:
+        """Queues changes of the account, each of which happens before one call to come."""
+        self._changes.extend(changes)
+
     def next_fault(self, kind: Kind) -> Fault | None:
         """Takes one happening of the oldest fault that concerns this kind of call."""
         for index, fault in enumerate(self._faults):
@@ -93,10 +108,12 @@ class Simulator:
     def answer(self, call: Call, now_ms: int, *, at_most: int | None = None) -> Answer:
         """Carries the call out; `at_most` bounds how many runs it cancels before it fails."""
         refusal = _refusal(call)
+        if kind_of(call) in _READINGS:
+            return self._read(call, now_ms, refusal)
         if refusal is not None:
-            if kind_of(call) not in _READINGS:
-                self._record(call, now_ms, status=refusal.status)
+            self._record(call, now_ms, status=refusal.status)
             return refusal
+        self._happen(kind_of(call), now_ms)
         match kind_of(call):
             case Kind.CANCEL:
                 answer = self._cancel(call, now_ms, at_most)
@@ -104,14 +121,30 @@ class Simulator:
                 answer = self._end_one(call, now_ms, state=CANCELED)
             case Kind.FINISH:
                 answer = self._end_one(call, now_ms, state=SUCCESS)
-            case Kind.LOGS:
-                answer = self._logs(call, now_ms)
-            case Kind.PROGRESS:
-                answer = self._progress(call, now_ms)
             case kind:
                 answer = answer_of(200, {}) if kind is Kind.CATASTROPHE else _error(404, "not found")
                 self._record(call, now_ms, status=answer.status)
         return answer
+
+    def _read(self, call: Call, now_ms: int, refusal: Answer | None) -> Answer:
+        answered, headers = self._burst.take(now_ms)
+        answer = refusal if answered else refusal or _error(429, "Exceeded burst rate limit.")
+        if answer is None:
+            self._happen(kind_of(call), now_ms)
+            answer = self._logs(call, now_ms) if kind_of(call) is Kind.LOGS else self._progress(call, now_ms)
+        self._readings.append(Entry(now_ms, kind_of(call), call, answer.status))
+        return replace(answer, headers=headers)
+
+    def _happen(self, kind: Kind, now_ms: int) -> None:
+        """Carries out the changes that were to come before this call."""
+        queued, self._changes = self._changes, []
+        for change in queued:
+            if change.on != kind:
+                self._changes.append(change)
+            elif change.after:
+                self._changes.append(replace(change, after=change.after - 1))
+            else:
+                self._runs.update(change.of(self._runs, now_ms))
 
     def _cancel(self, call: Call, now_ms: int, at_most: int | None) -> Answer:
         try:
@@ -157,7 +190,7 @@ class Simulator:
 
     def _logs(self, call: Call, now_ms: int) -> Answer:
         try:
-            page = log_page(self.runs, call.query, self._contract, now_ms - self._listing_lag_ms)
+            page = log_page(self.runs, call.query, now_ms - self._log.lag_ms, shifting=self._log.shifting)
         except ValueError as exc:
             return _error(400, str(exc))
         return answer_of(200, page)
@@ -188,6 +221,8 @@ def kind_of(call: Call) -> Kind:
         case "DELETE", ["runs", _]:
             return Kind.FINISH if query_values(call.query).get("cancel", [""])[0] == "false" else Kind.CANCEL_ONE
         case "GET", ["logs"]:
+            return Kind.LOGS
+        case "GET", ["events"] if query_values(call.query).get("groupBy") == ["workflowRunId"]:
             return Kind.LOGS
         case "GET", ["bulkActions", _]:
             return Kind.PROGRESS

@@ -9,8 +9,9 @@ import threading
 from types import TracebackType
 from typing import Self
 
-import uvicorn
+from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import Server
 
 from gateway.simulator.app import app
 from gateway.simulator.core import Simulator
@@ -53,8 +54,8 @@ class SimulatorServer:
         self.read_token = read_token or secrets.token_urlsafe(32)
         self._socket = socket.create_server(("127.0.0.1", port), backlog=1024)
         self.port: int = self._socket.getsockname()[1]
-        self._server = uvicorn.Server(
-            uvicorn.Config(
+        self._server = Server(
+            Config(
                 app(simulator, self.token, self.read_token, latency_ms=latency_ms),
                 http=_OpenProtocol,
                 loop="uvloop",

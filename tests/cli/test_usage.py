@@ -9,14 +9,24 @@ import pytest
 
 from tests.cli.running import command, ended
 
-COMMANDS = ("serve", "demo", "simulate", "check", "test", "explain", "replay", "keys", "probe", "audit")
+COMMANDS = ("serve", "demo", "simulate", "check", "test", "explain", "cancel", "replay", "keys", "probe", "audit")
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
         pytest.param((), id="nothing"),
-        pytest.param(("cancel",), id="unknown-command"),
+        pytest.param(("cancle",), id="unknown-command"),
+        pytest.param(("cancel",), id="cancel-everything"),
+        pytest.param(("cancel", "--count", "5"), id="cancel-count-alone"),
+        pytest.param(("cancel", "--run-id", "wfr_a", "--label", "a"), id="cancel-label-beside-run-ids"),
+        pytest.param(("cancel", "--url", "https://a.example/", "--prefix", "https://a.example/"), id="cancel-two-ways"),
+        pytest.param(("cancel", "--url", "a.example"), id="cancel-no-url"),
+        pytest.param(("cancel", "--label", "a,b"), id="cancel-two-labels-in-one"),
+        pytest.param(("cancel", "--label", "a", "--count", "0"), id="cancel-count-zero"),
+        pytest.param(("cancel", "--label", "a", "--older-than", "1 hour"), id="cancel-no-duration"),
+        pytest.param(("cancel", "--label", "a", "--reason", ""), id="cancel-blank-reason"),
+        pytest.param(("cancel", "--label", "a", "--json"), id="cancel-json-would-ask"),
         pytest.param(("serve",), id="serve-without-config"),
         pytest.param(("serve", "--config"), id="serve-without-file"),
         pytest.param(("check",), id="check-without-config"),

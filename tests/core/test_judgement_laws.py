@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Decision, EveryRun, Order, Permit, Selection
 from gateway.policy.decide import decide
-from gateway.policy.index import AllowIndex
-from gateway.policy.model import Effect, Rule
+from gateway.policy.index import AllowIndex, DenyIndex
+from gateway.policy.model import Effect, Rule, UrlCondition
 from gateway.read import Body, parse_cancel
 from tests.core.strategies import (
     ALLOW_ALL,
@@ -225,3 +225,16 @@ def test_a_deny_on_another_field_than_the_id_refuses_every_list_of_ids(
         field: condition for field, condition in deny.conditions.items() if field != "workflowRunIds"
     })  # fmt: skip
     assert not isinstance(decision([*ALLOW_ALL, narrowed], counted(ByRunIds(run_ids), 1)), Permit)
+
+
+@given(st.lists(denies(), max_size=8), st.sampled_from(EXACT_URLS))
+def test_no_deny_is_missed_by_the_index(rules: list[Rule], url: str) -> None:
+    """Whatever a look at every rule finds against an exact URL, or a run of it, the index finds; in the same order."""
+    named = [replace(rule, id=f"r{number}") for number, rule in enumerate(rules)]
+    asked = ByFilter(workflow_urls=(url,), exact=True)
+    found = [rule.name for rule in DenyIndex(named).candidates(asked)]
+    against = [rule for rule in named if isinstance(rule.conditions.get("workflowUrl"), UrlCondition)]
+    touching = [rule for rule in against if rule.conditions["workflowUrl"].overlaps(asked, NOW_MS)]
+    assert {rule.name for rule in touching} | {rule.name for rule in named if rule not in against} <= set(found)
+    assert found == sorted(found)
+    assert list(DenyIndex(named).about((url,))) == list(DenyIndex(named).candidates(asked))

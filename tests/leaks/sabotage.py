@@ -28,7 +28,7 @@ def _telling(self: Authenticator, authorization: bytes | None, now_ms: int) -> N
 
 
 if sys.argv[1] == "transport":
-    vars(gateway.app)["make_transport"] = lambda max_connections: _Telltale()
+    vars(gateway.app)["PooledTransport"] = lambda **settings: _Telltale()
 else:
     Authenticator.authenticate = _telling  # type: ignore[method-assign]
 sys.exit(main(sys.argv[5:]))

@@ -9,10 +9,13 @@ from urllib.parse import quote_plus
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.cancel import ByFilter, ByRunIds, CancelRequest, EveryRun, Order, Permit
+from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Denial, EveryRun, Order, Permit, orders_of
 from gateway.policy.decide import decide
 from gateway.policy.model import CreatedCondition, Effect, Rule
 from gateway.read import Body, parse_cancel
+from gateway.run import Run as ListedRun
+from tests.core.populations import Case as LookedUp
+from tests.core.populations import cases as looked_up
 from tests.core.strategies import (
     EXACT_URLS,
     HOUR_MS,
@@ -149,3 +152,36 @@ def test_under_every_model_the_selected_runs_lie_inside_the_permitting_rule(tabl
     judge()
     assert tried["Permit"] >= LEAST_PERMITTED * tried.total(), tried
     assert all(any(table[model.name, path] for _, path in table) for model in MODELS)
+
+
+def as_upstream_knows(run: ListedRun) -> Run:
+    """A run of the account with the one label that the models look at."""
+    label, key, address = (run.labels or ("",))[0], run.flow_control_key or "", run.caller_ip or ""
+    return Run(run.run_id, run.workflow_url, label, key, address, run.created_ms)
+
+
+def test_under_every_model_the_orders_of_a_look_up_reach_only_the_chosen_runs() -> None:
+    """No reading of a list of IDs reaches another run, or one twice; where nothing was chosen nothing is sent."""
+    tried = Counter[str]()
+
+    @settings(max_examples=3_000 if DEEP else 800, deadline=None, derandomize=not DEEP, database=None,
+              suppress_health_check=list(HealthCheck))  # fmt: skip
+    @given(looked_up())
+    def judge(case: LookedUp) -> None:
+        permit, resolved = case.decision(), case.judged()
+        if isinstance(permit, Denial) or isinstance(resolved, Denial) or permit.resolution is None:
+            return
+        tried["resolved"] += bool(resolved.runs)
+        account = [as_upstream_knows(run) for run in case.listing.runs]
+        orders, chosen = orders_of(resolved.runs), {run.run_id for run in resolved.runs}
+        assert bool(orders) is bool(resolved.runs)
+        for model in MODELS:
+            reached = [run.run_id for order in orders for run in model.selected(order.query, account)]
+            assert len(set(reached)) == len(reached), model.name
+            assert set(reached) <= chosen, model.name
+            assert set(reached) == chosen or model.name in ("first value only", "last value only"), model.name
+        again = [parse_cancel(order.query.encode("ascii").partition(b"&count=")[0], Body()) for order in orders]
+        assert [request.selection for request in again] == [order.selection for order in orders]
+
+    judge()
+    assert tried["resolved"] >= 50, tried

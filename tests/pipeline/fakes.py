@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gateway.audit.record import Closing
-from gateway.cancel import Order, Plan, Receipt
+from gateway.cancel import ByFilter, EveryRun, Order, Plan, Receipt
 from gateway.errors import AuditUnavailable
 from gateway.outcome import Cancelled, NotSent, Outcome
+from gateway.run import Listing, Run
 
 
 @dataclass
@@ -47,10 +48,15 @@ class BrokenUpstream:
 
 @dataclass
 class MemoryLog:
-    """An audit log; `refuses` makes intents fail, `gate` holds them back until it is set."""
+    """An audit log; `refuses` makes intents fail, `gate` holds them back until it is set.
+
+    `durable` is what it says of the record of an order, which `chunk_gate` holds back.
+    """
 
     refuses: str | None = None
     gate: asyncio.Event | None = None
+    durable: bool = True
+    chunk_gate: asyncio.Event | None = None
     events: list[tuple[str, str, object]] = field(default_factory=list)
 
     async def intent(self, plan: Plan) -> Receipt:
@@ -67,6 +73,17 @@ class MemoryLog:
     async def note(self, event: str, members: Mapping[str, object]) -> None:
         self.events.append((event, str(members["decision_id"]), members))
 
+    async def keep(self, event: str, members: Mapping[str, object]) -> None:
+        if self.refuses is not None:
+            raise AuditUnavailable(self.refuses)
+        await self.note(event, members)
+
+    async def chunk(self, members: Mapping[str, object]) -> bool:
+        if self.chunk_gate is not None:
+            await self.chunk_gate.wait()
+        await self.note("chunk", members)
+        return self.durable
+
     def named(self, event: str) -> list[object]:
         """What was recorded under one event."""
         return [what for name, _, what in self.events if name == event]
@@ -74,6 +91,30 @@ class MemoryLog:
     def closings(self) -> list[Closing]:
         """Every closing record."""
         return [what for what in self.named("outcome") if isinstance(what, Closing)]
+
+
+@dataclass
+class MemoryRuns:
+    """An account's log in memory; `before` happens at the start of each look, `held` keeps it until it is set."""
+
+    runs: Sequence[Run] = ()
+    before: Callable[[], object] = lambda: None
+    held: asyncio.Event | None = None
+    looks: list[Sequence[str] | ByFilter | EveryRun] = field(default_factory=list)
+
+    async def running(self, selection: ByFilter | EveryRun) -> Listing:
+        await self._begun(selection)
+        return Listing(tuple(run for run in self.runs if run.running))
+
+    async def look_up(self, run_ids: Sequence[str]) -> Listing:
+        await self._begun(run_ids)
+        return Listing(tuple(run for run in self.runs if run.run_id in run_ids))
+
+    async def _begun(self, look: Sequence[str] | ByFilter | EveryRun) -> None:
+        self.looks.append(look)
+        self.before()
+        if self.held is not None:
+            await self.held.wait()
 
 
 @dataclass

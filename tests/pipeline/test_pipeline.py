@@ -11,10 +11,10 @@ import pytest
 from gateway.cancel import ByFilter, CancelRequest, Denial, Dialect, Order, Principal
 from gateway.errors import AuditUnavailable, ShuttingDown
 from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
-from gateway.pipeline import Arrival, Pipeline, Settled
+from gateway.pipeline import Pipeline, Settled
 from gateway.policy.model import CountCondition, Effect, Rule, UrlCondition
 from gateway.policy.rules import Policies
-from gateway.upstream import CancelPort
+from gateway.ports import Arrival, CancelPort, Standing
 from tests.pipeline.fakes import NOTHING_SENT, BrokenUpstream, HeldUpstream, MemoryLog, PromptUpstream, StillClock
 
 URL = "https://a.example/api"
@@ -46,7 +46,7 @@ def arrival(decision_id: str, *, gone: bool = False) -> Arrival:
     async def has_gone() -> bool:
         return gone
 
-    return Arrival(decision_id, "127.0.0.1", has_gone)
+    return Arrival(decision_id, "127.0.0.1", has_gone, lambda: Standing(ANN, POLICIES))
 
 
 async def settled(result: object) -> Settled:

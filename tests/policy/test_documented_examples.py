@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cancel import Denial, Permit, Principal
+from gateway.cancel import CancelRequest, Denial, Permit, Principal
 from gateway.policy.decide import decide
 from gateway.policy.load import load_policies
 from gateway.policy.rules import Policies
+from gateway.policy.runs import choose
+from gateway.policy_tools.cases import judge_cases, parse_cases
 from gateway.policy_tools.lints.findings import IDS
 from gateway.read import Body, parse_cancel
+from gateway.run import Listing, Resolution, Run
 
 ROOT = Path(__file__).parents[2]
 NOW_MS = 1_795_000_000_000
@@ -50,6 +53,20 @@ JUDGED = [
     ("docs/policies.md", 3, "billing", "workflowRunIds=wfr_billing_1&workflowRunIds=wfr_billing_2", True),
     ("docs/policies.md", 3, "billing", "workflowRunIds=wfr_other_1", False),
     ("docs/policies.md", 4, "billing", "count=1", False),
+]
+
+JUDGED += [
+    ("docs/policies.md", 7, "search", f"{SEARCH}api", True),
+    ("docs/policies.md", 7, "search", f"{SEARCH}api%2Findex{EXACT}", True),
+    ("docs/policies.md", 7, "search", f"{SEARCH}api&label=batch", True),
+    ("docs/policies.md", 7, "search", f"{SEARCH}", False),
+    ("docs/policies.md", 7, "search", f"{SEARCH}api-v2", False),
+    ("docs/policies.md", 7, "search", f"{SEARCH}api&label=keep", False),
+    ("docs/policies.md", 7, "search", "workflowRunIds=wfr_1&workflowRunIds=wfr_2", True),
+    ("docs/policies.md", 7, "search", "count=1", False),
+    ("docs/policies.md", 8, "oncall", "count=1", False),
+    ("docs/policies.md", 8, "oncall", "label=x", False),
+    ("docs/policies.md", 9, "search", f"{SEARCH}api", False),
 ]
 
 SHOP = "workflowUrl=https%3A%2F%2Fshop.example.com%2Fapi%2F"
@@ -131,6 +148,65 @@ def test_the_documented_deny_holds_against_every_wider_spelling(tmp_path: Path, 
     decision = decide(policies, Principal("billing", "k"), parse_cancel(query.encode(), Body()), NOW_MS)
     assert isinstance(decision, Denial)
     assert decision.rule == "guardrails/payments"
+
+
+def run(run_id: str, path: str, age_s: int = 7200, *labels: str) -> Run:
+    return Run(run_id, f"https://search.example.com{path}", NOW_MS - age_s * 1000, labels=labels)
+
+
+OWN, OTHER, YOUNG = run("wfr_own", "/api/x"), run("wfr_other", "/api-v2"), run("wfr_young", "/api", 299)
+KEPT = run("wfr_kept", "/api", 7200, "keep", "nightly")
+
+# (query, runs found, IDs cancelled or the rule that refuses)
+LOOKED_UP = [
+    (f"{SEARCH}api", (OWN, OTHER, YOUNG), ["wfr_own"]),
+    (f"{SEARCH}api", (OWN, KEPT), "exactly/keep"),
+    (f"{SEARCH}api", (), []),
+    (f"{SEARCH}api&label=nightly", (OWN, OTHER), []),
+    (f"{SEARCH}api", tuple(run(f"wfr_{number}", "/api", 7200 + number) for number in range(201)), "exactly/subtree"),
+    ("workflowRunIds=wfr_own", (OWN,), ["wfr_own"]),
+    ("workflowRunIds=wfr_own&workflowRunIds=wfr_other", (OWN, OTHER), "exactly/by-id"),
+    ("workflowRunIds=wfr_own&workflowRunIds=wfr_gone", (OWN,), "exactly/by-id"),
+    ("workflowRunIds=wfr_own&workflowRunIds=wfr_kept", (OWN, KEPT), "exactly/keep"),
+]
+
+
+@pytest.mark.parametrize(("query", "found", "end"), LOOKED_UP)
+def test_documented_look_ups_end_as_the_page_says(
+    tmp_path: Path, query: str, found: tuple[Run, ...], end: list[str] | str
+) -> None:
+    """The runs that are cancelled, or the rule that refuses all of them."""
+    policies, who, request = loaded(tmp_path, "docs/policies.md", 7), Principal("search", "k"), read(query)
+    permit = decide(policies, who, request, NOW_MS)
+    assert isinstance(permit, Permit)
+    resolved = choose(policies, who, request, permit, Listing(found), NOW_MS)
+    assert (resolved.rule if isinstance(resolved, Denial) else [one.run_id for one in resolved.runs]) == end
+
+
+def read(query: str) -> CancelRequest:
+    return parse_cancel(query.encode(), Body())
+
+
+def test_the_documented_require_of_a_look_up_forces_direct_rules(tmp_path: Path) -> None:
+    """Beside the first example of the page; on-call is excepted, and everything needs its reason."""
+    [policies] = [loaded(tmp_path, "docs/policies.md", index) for index in (0, 8, 9)][-1:]
+    asked = read(f"{BILLING}invoice{EXACT}")
+    forced = decide(policies, Principal("billing", "k"), asked, NOW_MS)
+    assert isinstance(forced, Permit)
+    assert forced.resolution == Resolution(100, 60_000)
+    everything = replace(read("count=9"), reason="stuck")
+    decision = decide(policies, Principal("oncall", "k"), everything, NOW_MS)
+    assert isinstance(decision, Permit)
+    assert decision.resolution == Resolution(500, 3_600_000)
+    assert decide(policies, Principal("oncall", "k"), read("count=9"), NOW_MS).rule == "emergency/why"
+
+
+def test_the_documented_case_passes(tmp_path: Path) -> None:
+    """The page's cases are judged by the policy above them."""
+    policies = loaded(tmp_path, "docs/policies.md", 7)
+    [text] = re.findall(r"```yaml\n(version: 1\ncases:\n.*?)```", (ROOT / "docs/policies.md").read_text(), re.DOTALL)
+    verdicts = list(judge_cases(policies, parse_cases("page", text.encode())))
+    assert [verdict.differences for verdict in verdicts] == [()]
 
 
 def test_every_example_is_judged() -> None:

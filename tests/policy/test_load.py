@@ -22,6 +22,7 @@ from gateway.policy.model import (
     UrlCondition,
     ValueCondition,
 )
+from gateway.run import Resolution
 from gateway.windows import Hours, Window
 
 HEAD = "version: 1\nname: t\nteams: [a]\n"
@@ -129,6 +130,7 @@ require:
     assert rule.at.line == 6
 
 
+LOOKED_UP = "resolve: true, runs: {max: 9}"
 NOT_IN_DENY = "in a deny only exact, prefix, any_of, within_last and selects exist"
 REFUSED_RULES = {
     "cap in a deny": ("deny", "count: {cap: 5}", f"13: 'count' is not allowed here: {NOT_IN_DENY}"),
@@ -161,14 +163,79 @@ REFUSED_RULES = {
         "workflowRunIds: {prefix: [w]}, created: {within_last: 1h}",
         "5: run IDs and",
     ),
-    "IDs without owner": ("allow", "workflowRunIds: {max: 1}", "5: run IDs carry no owner: say 'owner: unchecked'"),
+    "IDs without owner": ("allow", "workflowRunIds: {max: 1}", "5: run IDs carry no owner: say 'resolve: true'"),
     "another owner": ("allow", "workflowRunIds: {max: 1}, owner: me", "46: 'me': expected unchecked"),
     "owner without IDs": (
         "allow",
         "label: {any: true}, owner: unchecked",
         "33: 'owner' stands only beside workflowRunIds",
     ),
-    "resolve": ("allow", "workflowRunIds: {max: 1}, resolve: true", "39: 'resolve' is not allowed here: looking up"),
+    "resolve without runs": ("allow", "label: {any: true}, resolve: true", "5: 'resolve: true' needs 'runs: {max: …}'"),
+    "resolve in a require without runs": ("require", "resolve: true", "5: 'resolve: true' needs 'runs: {max: …}'"),
+    "runs without resolve": ("allow", "label: {any: true}, runs: {max: 9}", "33: 'runs' stands only beside 'resolve"),
+    "runs alone in a require": ("require", "count: {max: 1}, runs: {max: 9}", "30: 'runs' stands only beside"),
+    "resolve turned off": (
+        "allow",
+        f"label: {{any: true}}, {LOOKED_UP.replace('true', 'false')}",
+        "42: expected true,",
+    ),
+    "runs without max": (
+        "allow",
+        "label: {any: true}, resolve: true, runs: {older_than: 5m}",
+        "54: the key 'max' is missing",
+    ),
+    "no runs at all": ("allow", "label: {any: true}, resolve: true, runs: {max: 0}", "60: expected 1 to 999999999"),
+    "age without unit": (
+        "allow",
+        'label: {any: true}, resolve: true, runs: {max: 1, older_than: "5"}',
+        "75: '5': expected a duration",
+    ),
+    "resolve in a deny": ("deny", LOOKED_UP, f"13: 'resolve' is not allowed here: {NOT_IN_DENY}"),
+    "runs in a deny": ("deny", "runs: {max: 1}", f"13: 'runs' is not allowed here: {NOT_IN_DENY}"),
+    "logs in a deny": ("deny", "logs: full", "13: 'logs' is not allowed here"),
+    "logs in a require": ("require", "count: {max: 1}, logs: full", "30: 'logs' is not allowed here: it exists in an"),
+    "logs of another kind": ("allow", "label: {any: true}, logs: all", "39: 'all': expected summary or full"),
+    "looked-up IDs without URL": (
+        "allow",
+        f"workflowRunIds: {{max: 1}}, {LOOKED_UP}",
+        "5: with 'resolve: true' an allow on workflowRunIds names the workflowUrl",
+    ),
+    "looked-up IDs with another filter": (
+        "allow",
+        f"workflowRunIds: {{max: 1}}, workflowUrl: {{any: true}}, label: {{any: true}}, {LOOKED_UP}",
+        "65: beside workflowRunIds an allow with 'resolve: true' names workflowUrl only, not label",
+    ),
+    "looked-up IDs on trust": (
+        "allow",
+        f"workflowRunIds: {{max: 1}}, workflowUrl: {{any: true}}, owner: unchecked, {LOOKED_UP}",
+        "65: 'owner: unchecked' and 'resolve: true' exclude each other",
+    ),
+    "looked-up IDs whose URL is optional": (
+        "allow",
+        f'workflowRunIds: {{max: 1}}, workflowUrl: {{prefix: ["https://a.example/x"], optional: true}}, {LOOKED_UP}',
+        "5: beside workflowRunIds workflowUrl is not optional: every run has a URL",
+    ),
+    "IDs and URL not looked up": (
+        "allow",
+        "workflowRunIds: {max: 1}, workflowUrl: {any: true}, owner: unchecked",
+        "5: run IDs and filters never stand in one rule",
+    ),
+    "looked-up IDs and URL in a require": (
+        "require",
+        f"workflowRunIds: {{max: 1}}, workflowUrl: {{any: true}}, {LOOKED_UP}",
+        "5: run IDs and filters never stand in one rule",
+    ),
+    "resolve alone in an allow": ("allow", LOOKED_UP, "5: the allow names nothing that selects"),
+    "nothing named, and not everything": (
+        "allow",
+        f"selects: [filter], {LOOKED_UP}",
+        "5: the allow names nothing that selects: with no field it says selects: [everything]",
+    ),
+    "everything and a filter": (
+        "allow",
+        f"selects: [everything, filter], {LOOKED_UP}",
+        "5: everything can only be allowed by a rule that looks the runs up",
+    ),
     "any and a bound": ("allow", "label: {any: true, any_of: [x]}", "20: 'any' stands alone"),
     "any turned off": ("allow", "label: {any: false}", "26: expected true, found 'false'"),
     "optional without a bound": ("allow", "label: {optional: true}", "20: the condition bounds nothing"),
@@ -261,8 +328,34 @@ def test_a_rule_with_a_fault_is_refused_at_its_place(name: str) -> None:
 
 def test_everything_cannot_be_allowed() -> None:
     """The accident that the gateway exists for needs a rule that looks the runs up, and says so."""
-    [fault] = rule_faults("allow", ", selects: [everything], label: {any: true}")
-    assert fault.startswith("5:23: 'everything': everything can only be allowed by a rule that looks the runs up")
+    for members in ("", ", label: {any: true}", f", label: {{any: true}}, {LOOKED_UP}"):
+        [fault] = rule_faults("allow", f", selects: [everything]{members}")
+        if members:
+            assert fault.startswith(
+                "5:5: everything can only be allowed by a rule that looks the runs up (resolve: true)"
+            )
+        else:
+            assert "everything can only be allowed by selects: [everything] with resolve: true" in fault
+
+
+def test_a_rule_that_looks_runs_up_becomes_its_type(tmp_path: Path) -> None:
+    """Bounds of the look-up, the URL that runs named by ID must have, everything, and the way runs are shown."""
+    text = f"""{HEAD}require:
+  - {{id: forced, resolve: true, runs: {{max: 100}}}}
+allow:
+  - {{id: by-url, workflowUrl: {{any: true}}, resolve: true, runs: {{max: 200, older_than: 5m}}, logs: full}}
+  - {{id: by-id, workflowRunIds: {{max: 9}}, workflowUrl: {{prefix: [https://a.example/x]}}, {LOOKED_UP}}}
+  - {{id: all, selects: [everything], {LOOKED_UP}, logs: summary}}
+  - {{id: direct, label: {{any_of: [x]}}}}
+"""
+    loaded = rules(text, tmp_path)
+    assert loaded["forced"].resolution == Resolution(100)
+    assert (loaded["by-url"].resolution, loaded["by-url"].logs_full) == (Resolution(200, 300_000), True)
+    assert loaded["by-id"].conditions.keys() == {"workflowRunIds", "workflowUrl"}
+    assert not loaded["by-id"].owner_unchecked
+    assert (loaded["all"].admits_everything, loaded["all"].logs_full) == (True, False)
+    assert loaded["direct"].resolution is None
+    assert [rule.id for rule in load_policies(tmp_path).resolving] == ["forced", "by-url", "by-id", "all"]
 
 
 REFUSED_FILES = {

@@ -172,3 +172,69 @@ def test_a_directory_without_cases_is_no_success(policies: Path) -> None:
     (policies / "own.cases.yaml").unlink()
     assert command("test", str(policies)).returncode == 3
     assert command("test", str(policies / "own.yaml")).returncode == 3
+
+
+RESOLVING = """\
+version: 1
+name: own
+teams: [billing]
+deny:
+  - {id: kept, label: {any_of: [keep]}}
+allow:
+  - {id: old, workflowUrl: {prefix: ["https://a.example/api"]}, resolve: true, runs: {max: 2, older_than: 1h}}
+"""
+RUNS = """\
+      - {id: wfr_1, url: "https://a.example/api", created: "2026-01-01T10:00:00Z"}
+      - {id: wfr_2, url: "https://a.example/api/x", created: "2026-01-01T09:00:00Z", labels: [LABEL]}
+      - {id: wfr_3, url: "https://a.example/api-v2", created: "2026-01-01T09:00:00Z"}
+      - {id: wfr_4, url: "https://a.example/api", created: "2026-01-01T11:30:00Z"}
+      - {id: wfr_5, url: "https://a.example/api", created: "2026-01-01T09:00:00Z", state: RUN_SUCCESS}
+"""
+
+
+def with_runs(label: str, expected: str) -> bytes:
+    """One case about five runs, the second with this label."""
+    asked = "    request: {workflowUrl: https://a.example/api}\n"
+    runs = f"    runs:\n{RUNS.replace('LABEL', label)}"
+    return f"version: 1\ncases:\n  - it: x\n    team: billing\n{asked}{runs}    {expected}\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("label", "expected", "differences"),
+    [
+        ("x", "expect: permit\n    resolve: true\n    cancels: [wfr_1, wfr_2]", ()),
+        ("x", "expect: permit\n    cancels: [wfr_1]", ("expected to cancel wfr_1, found wfr_2, wfr_1",)),
+        ("x", "expect: permit\n    resolve: false", ("expected resolve false, found true",)),
+        ("keep", "expect: deny\n    rule: own/kept", ()),
+        (
+            "keep",
+            "expect: permit\n    rule: own/old",
+            ("expected permit, found deny", "expected the rule own/old, found own/kept"),
+        ),
+        ("x", "expect: deny", ("expected deny, found permit",)),
+    ],
+)
+def test_a_case_may_say_which_runs_there_are_and_which_are_cancelled(
+    tmp_path: Path, label: str, expected: str, differences: tuple[str, ...]
+) -> None:
+    """The runs are judged as the look-up would have found them; a deny that they meet is reached by the case."""
+    (tmp_path / "own.yaml").write_text(RESOLVING)
+    loaded = load_policies(tmp_path)
+    verdicts = list(judge_cases(loaded, parse_cases("c", with_runs(label, expected))))
+    assert [verdict.differences for verdict in verdicts] == [differences]
+    assert unreached(loaded, verdicts) == ([] if label == "keep" else ["own/kept"])
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("request: label=a, expect: permit, cancels: [wfr_1]", "'cancels' stands only beside 'runs'"),
+        ("request: label=a, expect: permit, runs: [{id: wfr_1}]", "'url' is missing"),
+        ("request: label=a, expect: deny, runs: [], cancels: [wfr_1]", "only beside 'expect: permit'"),
+    ],
+)
+def test_runs_that_say_nothing_certain_are_refused(text: str, part: str) -> None:
+    """As every other part of a case."""
+    with pytest.raises(InvalidConfiguration) as raised:
+        parse_cases("c", case(text))
+    assert any(part in problem.message for problem in raised.value.problems)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.cancel import ByRunIds, CancelRequest, EveryRun, Permit
+from gateway.cli.policies.explain import lines
 from gateway.policy.decide import decide
-from gateway.policy.model import CountCondition, Effect, Rule, TeamException, UrlCondition
+from gateway.policy.model import CountCondition, Effect, Rule, RunIdCondition, TeamException, UrlCondition
 from gateway.policy_tools.explain import Explanation, explain, implied
 from gateway.policy_tools.question import Question
+from gateway.run import Resolution
 from gateway.windows import Window, instant
+from tests.core.populations import Case, cases
 from tests.core.rules import API, allow, label, rule, urls
 from tests.core.strategies import NOW_MS, TEAM, counted, fitting, policies, requests, rule_sets
 
@@ -23,6 +26,9 @@ def explained(draw: st.DrawFn) -> tuple[tuple[Rule, ...], CancelRequest]:
     rules = tuple(replace(each, shadow=draw(st.integers(0, 4)) == 0) for each in draw(rule_sets()))
     made_for = draw(st.sampled_from([each for each in rules if each.effect is Effect.ALLOW]))
     return rules, draw(st.one_of(requests(), fitting(made_for), fitting(made_for)))
+
+
+thorough = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=300)
 
 
 def explanation(request: CancelRequest, *rules: Rule) -> Explanation:
@@ -44,6 +50,19 @@ def test_the_parts_imply_the_decision(case: tuple[tuple[Rule, ...], CancelReques
     decision = found.decision
     permitted = decision.effective.count if isinstance(decision, Permit) else None
     assert implied(found.parts) == (decision.rule, permitted)
+
+
+@thorough
+@given(cases())
+def test_the_parts_imply_the_decision_where_runs_are_looked_up(case: Case) -> None:
+    """Whichever reading decides, each rule's part is told in it."""
+    found = explanation(case.request, *case.rules)
+    decision = found.decision
+    permitted = decision.effective.count if isinstance(decision, Permit) else None
+    assert implied(found.parts) == (decision.rule, permitted)
+    for part in found.parts:
+        against = part.holds is (part.effect is Effect.DENY)
+        assert bool(part.words) is (against or part.aside or part.left)
 
 
 @given(explained())
@@ -118,6 +137,24 @@ def test_a_deny_that_only_may_match_says_so() -> None:
     found = explanation(counted(ByRunIds(("wfr_1",)), 1), deny)
     assert found.parts[0].words == "label: prod (the request does not say label, so it may)"
     assert found.parts[0].result == "matched"
+
+
+def test_what_is_left_to_the_runs_says_so() -> None:
+    """Where runs are looked up, a deny on what the request does not say is judged on them, and so is the URL of IDs."""
+    url = UrlCondition(prefix=(API,))
+    own = replace(
+        allow("own", workflowRunIds=RunIdCondition(max=9), workflowUrl=url), resolution=Resolution(200, 300_000)
+    )
+    found = explanation(counted(ByRunIds(("wfr_1",)), 1), rule(Effect.DENY, "d", label=label("prod")), own)
+    assert [(part.result, part.words) for part in found.parts] == [
+        ("left to the runs found", "label: prod"),
+        ("admitted", f"workflowUrl: {API}/ or below"),
+    ]
+    assert found.members()["resolve"] == {"max": 200, "older_than": "5m"}
+    said = "\n".join(lines(found))
+    assert (
+        "looked up, judged and cancelled by ID: more than 200 left are refused, those younger than 5m are left" in said
+    )
 
 
 def test_everything_is_admitted_by_no_rule() -> None:

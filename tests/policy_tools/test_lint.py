@@ -16,6 +16,7 @@ from gateway.policy.load import load_policies
 from gateway.policy.model import Effect, Rule
 from gateway.policy_tools.lints.conflicts import refuses_all
 from gateway.policy_tools.lints.findings import IDS, Caller, Finding, Summary, lint
+from tests.core.populations import resolving
 from tests.core.strategies import ALLOW_ALL, NOW_MS, TEAM, allows, denies, fitting, policies, requires
 
 HEAD = "version: 1\nname: t\nteams: [a]\n"
@@ -130,6 +131,29 @@ def test_a_bound_on_count_alone_is_named_under_the_newer_contract(tmp_path: Path
     assert ids(found(tmp_path, text, contract="2026-09")) == [("count-only", 5), ("count-only", 7)]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        require("resolve: true, runs: {max: 9}, count: {cap: 100}") + allow(f"{BY_URL}, count: {{cap: 5}}"),
+        allow(f"{BY_URL}, count: {{cap: 5}}, resolve: true, runs: {{max: 9}}"),
+    ],
+)
+def test_a_count_over_runs_that_are_looked_up_is_a_bound(tmp_path: Path, text: str) -> None:
+    """There the gateway counts; a require in shadow mode looks nothing up."""
+    assert ids(found(tmp_path, HEAD + text, contract="2026-09")) == []
+    unforced = HEAD + text.replace("{id: q", "{id: q, mode: shadow").replace("{id: r", "{id: r, label: {any: true}")
+    lints = {name for name, _ in ids(found(tmp_path, unforced, contract="2026-09"))}
+    assert lints == ({"count-only"} if "require" in text else set())
+
+
+def test_both_findings_that_a_look_up_would_answer_propose_it(tmp_path: Path) -> None:
+    """Whoever reads of a count or an owner on trust reads what to write instead."""
+    text = HEAD + allow(f"{BY_URL}, count: {{cap: 5}}") + f"  - {TRUSTED.replace('id: r', 'id: s')}\n"
+    fixes = {finding.id: finding.fix for finding in found(tmp_path, text, contract="2026-09")}
+    assert fixes.keys() == {"count-only", "owner-unchecked"}
+    assert all("resolve: true" in fix for fix in fixes.values())
+
+
 def test_callers_and_teams_are_matched(tmp_path: Path) -> None:
     """A team of a file without a caller, at its `teams` line, and a caller without an allow, at its entry."""
     other = {"u.yaml": f"version: 1\nname: u\nteams: [b, c]\n{ALLOW}"}
@@ -163,6 +187,17 @@ def test_a_silence_without_a_reason_silences_nothing(tmp_path: Path) -> None:
     """Who reads the file later must find out why."""
     text = f"allow:\n  - {TRUSTED}  {SILENCE}:\n"
     assert {name for name, _ in ids(found(tmp_path, HEAD + text))} == {"owner-unchecked", "silence-without-reason"}
+
+
+@given(st.one_of(denies("guard"), requires("guard")), allows("own"), st.data())
+def test_what_is_called_always_refused_is_so_where_runs_are_looked_up(
+    guard: Rule, own: Rule, data: st.DataObject
+) -> None:
+    """What only the runs can tell is never called refused before they are looked up."""
+    own = data.draw(resolving(own))
+    if refuses_all(guard, own, resolved=own.resolution is not None):
+        decision = decide(policies(guard, own), TEAM, data.draw(fitting(own)), NOW_MS)
+        assert isinstance(decision, Denial)
 
 
 @given(st.one_of(denies("guard"), requires("guard")), allows("own"), st.data())

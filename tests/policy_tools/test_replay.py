@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from gateway.audit.record import denied_members, intent_members
 from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Denial, EveryRun, Order, Permit, Plan, Principal
 from gateway.policy.decide import decide
-from gateway.policy.model import CountCondition, Effect, Rule
+from gateway.policy.model import CountCondition, Effect, Rule, UrlCondition
 from gateway.policy.rules import Policies
 from gateway.policy_tools.history.replay import Change, replay
+from gateway.run import Resolution
 from tests.cli.running import command
 from tests.core.rules import allow, label, rule
 from tests.core.strategies import NOW_MS, TEAM, counted, fitting, policies, requests, rule_sets
@@ -84,6 +85,27 @@ def test_a_recorded_reason_counts_for_a_candidate_that_asks_for_one() -> None:
     asked = CancelRequest(ByFilter(labels=("x",)), 1)
     records = [("1", recorded(lenient, asked)), ("2", recorded(lenient, replace(asked, reason="stuck")))]
     assert replay(strict, records).totals == {Change.PERMIT_TO_DENY: 1}
+
+
+def test_what_would_be_looked_up_from_now_on_is_a_change() -> None:
+    """The same number by ID is not the same as a filter sent on; once it was looked up, nothing changes."""
+    direct, asked = allow(label=label("x")), CancelRequest(ByFilter(labels=("x",)), 1)
+    resolving = policies(replace(direct, resolution=Resolution(5)))
+    before = recorded(policies(direct), asked)
+    assert replay(resolving, [("1", before)]).totals == {Change.LOOK_UP: 1}
+    assert replay(resolving, [("1", before | {"plan": "p1"})]).totals == {}
+
+
+def test_what_was_refused_for_its_runs_is_taken_to_be_refused_again() -> None:
+    """The runs of then are not on record; a rule that is gone refuses nobody."""
+    own, asked = (
+        replace(allow("own", label=label("x")), resolution=Resolution(5)),
+        CancelRequest(ByFilter(labels=("x",)), 1),
+    )
+    deny = rule(Effect.DENY, "d", workflowUrl=UrlCondition(prefix=("https://a.example/p",)))
+    refused = recorded(policies(), asked) | {"rule": "p/d"}
+    assert replay(policies(own, deny), [("1", refused)]).totals == {}
+    assert replay(policies(own), [("1", refused)]).totals == {Change.DENY_TO_PERMIT: 1}
 
 
 def broken_records() -> Iterator[tuple[str, dict[str, object] | str]]:

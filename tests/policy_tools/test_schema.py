@@ -68,6 +68,13 @@ DURING = {"days": ["mon-fri", "sat"], "hours": "22:00-06:00", "zone": "Europe/Be
         ({}, True),
         ({"deny": [{"id": "d", "during": DURING, "until": "2027-01-01", "except": ["b"]}]}, True),
         ({"require": [{"id": "q", "reason": True, "except": [{"team": "b", "until": "2027-01-01T00:00:00Z"}]}]}, True),
+        ({"require": [{"id": "q", "resolve": True, "runs": {"max": 5, "older_than": "5m"}}]}, True),
+        (
+            {"allow": [{"id": "r", "selects": ["everything"], "resolve": True, "runs": {"max": 5}, "logs": "full"}]},
+            True,
+        ),
+        ({"require": [{"id": "q", "resolve": True, "runs": {"older_than": "5m"}}]}, False),
+        ({"deny": [{"id": "d", "resolve": True}]}, False),
         ({"versin": 1}, False),
         ({"deny": [{"id": "d", "count": {"cap": 5}}]}, False),
         ({"deny": [{"id": "d", "during": {**DURING, "hours": "9-17"}}]}, False),

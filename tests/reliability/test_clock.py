@@ -14,8 +14,9 @@ from gateway.errors import Throttled, Unauthenticated
 from gateway.identity.settings import CallerKey
 from gateway.limits import Admission
 from gateway.outcome import Cancelled
-from gateway.pipeline import Arrival, Pipeline
+from gateway.pipeline import Pipeline
 from gateway.policy.model import CreatedCondition
+from gateway.ports import Arrival
 from tests.pipeline.fakes import HeldUpstream, MemoryLog, StillClock
 from tests.pipeline.test_pipeline import ANN, POLICIES, REQUEST
 
@@ -60,7 +61,9 @@ async def test_a_duration_is_never_negative() -> None:
     async def there() -> bool:
         return False
 
-    running = asyncio.ensure_future(pipeline.run(POLICIES, ANN, REQUEST, arrival=Arrival("d1", "127.0.0.1", there)))
+    running = asyncio.ensure_future(
+        pipeline.run(POLICIES, ANN, REQUEST, arrival=Arrival("d1", "127.0.0.1", there, lambda: None))
+    )
     await upstream.called.wait()
     clock.wall_ms -= HOUR_MS
     clock.steady_s += 1.5

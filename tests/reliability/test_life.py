@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from gateway.asgi import _Exchange
 from gateway.authn import Authenticator
 from gateway.config import Limits
+from gateway.inbound import Inbound
 from gateway.live import Live
 from gateway.outcome import Cancelled
 from gateway.pins import Pins
-from gateway.pipeline import Arrival, Settled
+from gateway.pipeline import Settled
 from gateway.policy.rules import Policies
+from gateway.ports import Arrival
 from gateway.proxies import TrustedProxies
 from gateway.simulator.server import SimulatorServer
 from tests.pipeline.fakes import MemoryLog, PromptUpstream
@@ -98,7 +99,7 @@ async def test_the_outcome_is_recorded_when_the_caller_cannot_be_asked_whether_h
         raise OSError(24, "Too many open files")
 
     settled = await pipeline(PromptUpstream(), log).run(
-        POLICIES, ANN, REQUEST, arrival=Arrival("d1", "127.0.0.1", broken)
+        POLICIES, ANN, REQUEST, arrival=Arrival("d1", "127.0.0.1", broken, lambda: None)
     )
     assert isinstance(settled, Settled)
     assert settled.outcome == Cancelled(200, 50)
@@ -113,5 +114,5 @@ async def test_asking_whether_the_caller_is_there_never_fails() -> None:
 
     nobody = Authenticator((), is_upstream_token=lambda digest: False)
     live = Live(Policies((), "digest"), nobody, (), Pins(), Limits(), TrustedProxies(()))
-    exchange = _Exchange({"type": "http", "headers": []}, broken, "d1", None, live)
-    assert await exchange.gone()
+    inbound = Inbound({"type": "http", "headers": []}, broken, "d1", None, live)
+    assert await inbound.gone()

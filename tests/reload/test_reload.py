@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -301,3 +303,28 @@ def test_a_failing_case_refuses_the_start(setup: Setup) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == 3
     assert "the case 'is capped' fails: expected count 30, found 50" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("change", ["key", "policy"])
+def test_a_body_that_comes_after_the_change_is_judged_by_what_holds_then(gateway: RunningGateway, change: str) -> None:
+    """A caller who holds the body back does not keep a key that was taken out, nor a policy that was replaced."""
+    body = b'{"workflowUrl":"https://billing.example.com/api/invoice/"}'
+    put(rules(gateway), policy(50).replace("exact: [", "prefix: ["))
+    os.kill(gateway.process.pid, signal.SIGHUP)
+    until(lambda: len(gateway.records("reload")) == 1)
+    with socket.create_connection(("127.0.0.1", gateway.port), 10) as caller:
+        caller.sendall(
+            b"DELETE /v2/workflows/runs HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\n"
+            b"Authorization: Bearer %b\r\nContent-Length: %d\r\n\r\n%b" % (gateway.key().encode(), len(body), body[:5])
+        )
+        until(lambda: gateway.cancel("count=1").status == 403)
+
+        def taken_out() -> None:
+            text = config(gateway).read_text()
+            put(config(gateway), re.sub(r"    - \{id: billing-key.*\n", "", text).replace("keys:\n", "keys: []\n"))
+
+        reloaded(gateway, taken_out if change == "key" else lambda: put(rules(gateway), policy(20)))
+        caller.sendall(body[5:])
+        answer = caller.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 401" if change == "key" else b"HTTP/1.1 403"), answer
+    assert gateway.records("intent") == []

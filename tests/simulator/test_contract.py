@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.simulator.account import LogManner
 from gateway.simulator.asked import Contract
 from gateway.simulator.core import Simulator
 from gateway.simulator.exchange import Answer, Call, Token
@@ -97,13 +98,11 @@ def test_a_missing_count_is_a_hundred(query: str, now_ms: int) -> None:
 # ---------------------------------------------------------------- bulk actions
 
 
-@pytest.mark.parametrize("options", [{}, {"always_in_background": True}])
-def test_a_background_cancel_answers_without_a_total(
-    account: tuple[Run, ...], options: dict[str, bool], now_ms: int
-) -> None:
+@pytest.mark.parametrize("always", [False, True])
+def test_a_background_cancel_answers_without_a_total(account: tuple[Run, ...], always: bool, now_ms: int) -> None:
     """The answer is an action ID; how many were cancelled is learnt from its progress."""
-    simulator = Simulator(account, contract=NEW, action_ms=1_000, **options)
-    answered = ask(simulator, "DELETE", DELETE, "label=batch" + ("" if options else "&async=true"), at=now_ms)
+    simulator = Simulator(account, contract=NEW, action_ms=1_000, always_in_background=always)
+    answered = ask(simulator, "DELETE", DELETE, "label=batch" + ("" if always else "&async=true"), at=now_ms)
     assert set(answered) == {"actionId"}
     path = f"/v2/workflows/bulkActions/{answered['actionId']}"
     midway, done = (ask(simulator, "GET", path, at=now_ms + age_ms) for age_ms in (500, 1_000))
@@ -200,7 +199,7 @@ def test_a_bad_cursor_is_refused(read: Read) -> None:
 
 def test_the_log_lags(account: tuple[Run, ...], now_ms: int) -> None:
     """A run cancelled within the lag is still listed as running; one begun within it is not listed."""
-    simulator = Simulator(account, listing_lag_ms=5_000)
+    simulator = Simulator(account, log=LogManner(lag_ms=5_000))
     simulator.add_runs([Run("wfr_new", "https://a.example/x", now_ms)])
     ask(simulator, "DELETE", DELETE, "workflowRunIds=wfr_evil", at=now_ms)
     for age_ms, state, new in ((0, STARTED, []), (5_000, CANCELED, ["wfr_new"])):

@@ -15,9 +15,10 @@ import uvloop
 
 from gateway.cancel import ByFilter, ByRunIds, Order, Receipt
 from gateway.credential import TokenHolder, UpstreamToken
-from gateway.outbound import make_transport
+from gateway.exchange import UpstreamLimits
 from gateway.outcome import Outcome
-from gateway.upstream import Upstream, UpstreamLimits
+from gateway.transport import PooledTransport
+from gateway.upstream import Upstream
 
 T = TypeVar("T")
 
@@ -97,6 +98,10 @@ class Peer:
         """RST."""
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._connection.close()
+
+    def shut(self) -> None:
+        """FIN in one direction; what the gateway sends can still be read."""
+        self._connection.shutdown(socket.SHUT_WR)
 
     async def _more(self, size: int) -> None:
         try:
@@ -183,7 +188,7 @@ async def _perform(script: Script, peer: Peer) -> None:
 
 @contextlib.asynccontextmanager
 async def _open(url: str, limits: UpstreamLimits, max_connections: int) -> Any:
-    transport = make_transport(max_connections=max_connections)
+    transport = PooledTransport(max_connections=max_connections, connect_timeout_s=limits.connect_timeout_s)
     upstream = Upstream(url, holder(), limits=limits, transport=transport)
     try:
         yield upstream

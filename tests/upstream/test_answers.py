@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 
 import pytest
 
+from gateway.exchange import UpstreamLimits
 from gateway.outcome import Accepted, Cancelled, Outcome, Refused, Unknown
-from gateway.upstream import UpstreamLimits
-from tests.upstream.raw import DONE, LIMITS, ORDER, SHORT, answer, answers, play
+from tests.upstream.raw import (
+    DONE,
+    LIMITS,
+    ORDER,
+    RECEIPT,
+    SHORT,
+    Peer,
+    RawServer,
+    answer,
+    answers,
+    connected,
+    play,
+    run,
+)
+
+NOTICED_S = 0.05
 
 
 def outcome_of(content: bytes, *, limits: UpstreamLimits = LIMITS) -> Outcome:
@@ -179,9 +195,37 @@ def test_informational_answers_before_the_true_one_are_passed_over() -> None:
 
 
 @pytest.mark.parametrize("surplus", [DONE, answer(b'{"cancelled":0}'), b"X"], ids=["same", "other", "junk"])
-def test_surplus_bytes_after_an_answer_are_never_the_answer_to_the_next_order(surplus: bytes) -> None:
+@pytest.mark.parametrize("behind_s", [None, 0, 0.001, 0.01], ids=["in one write", "at once", "soon", "later"])
+def test_surplus_bytes_after_an_answer_are_never_the_answer_to_the_next_order(
+    surplus: bytes, behind_s: float | None
+) -> None:
     """Two answers to one request: the second belongs to nobody, and the connection is not used again."""
     own = answer(b'{"cancelled":7}')
-    played = play(answers(DONE + surplus, own), answers(own), orders=[ORDER, ORDER])
-    assert played.outcomes == (Cancelled(200, 3), Cancelled(200, 7))
-    assert played.requests == 2
+    both = asyncio.Event()
+
+    async def twice(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(DONE if behind_s is not None else DONE + surplus)
+        if behind_s is not None:
+            await asyncio.sleep(behind_s)
+            await peer.send(surplus)
+        both.set()
+        await peer.left()
+
+    async def scenario() -> tuple[list[Outcome], int]:
+        async with RawServer(twice, answers(own)) as server, connected(server.url) as upstream:
+            outcomes = [await upstream.cancel(ORDER, RECEIPT)]
+            await both.wait()
+            await asyncio.sleep(NOTICED_S)
+            outcomes.append(await upstream.cancel(ORDER, RECEIPT))
+        return outcomes, server.requests
+
+    assert run(scenario()) == ([Cancelled(200, 3), Cancelled(200, 7)], 2)
+
+
+def test_surplus_bytes_in_the_same_write_are_noticed_without_any_time() -> None:
+    """They lie in the library's own buffer, so the next order may follow at once."""
+    bad = answer(b'{"cancelled":99}')
+    played = play(answers(DONE + bad), orders=[ORDER] * 200)
+    assert played.outcomes == (Cancelled(200, 3),) * 200
+    assert len(played.received) == 200

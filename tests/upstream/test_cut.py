@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import re
 from collections import Counter
 from collections.abc import Callable
 
@@ -10,7 +12,7 @@ import pytest
 
 from gateway.cancel import ByRunIds, Order
 from gateway.outcome import Cancelled, Outcome, Unknown
-from tests.upstream.raw import DONE, ORDER, RECEIPT, SHORT, Peer, RawServer, Script, connected, ids, play, run
+from tests.upstream.raw import DONE, ORDER, RECEIPT, SHORT, Peer, RawServer, Script, answers, connected, ids, play, run
 
 End = Callable[[Peer], None]
 ENDS = pytest.mark.parametrize("end", [Peer.close, Peer.reset])
@@ -75,7 +77,9 @@ def test_a_request_cut_at_any_byte_is_unknown_and_never_repeated(end: End) -> No
     """Upstream reads n bytes and leaves, for every n: the rest was on its way, so nobody knows."""
     size = len(play(Peer.left, limits=SHORT).received[0])
     played = play(*(cut_request(cut, end) for cut in range(size + 1)), orders=[ORDER] * (size + 1))
-    assert {outcome.name for outcome in played.outcomes} == {"unknown"}
+    names = [outcome.name for outcome in played.outcomes]
+    assert set(names[1:]) == {"unknown"}
+    assert names[0] in ("unknown", "not_sent"), "a connection that ends before it is seen to stand carried nothing"
     assert [len(content) for content in played.received] == list(range(size + 1))
 
 
@@ -95,18 +99,26 @@ def test_a_request_of_many_writes_cut_anywhere_is_unknown_and_never_repeated(end
     assert [len(content) for content in server.received] == cuts
 
 
-def test_no_connection_carries_two_orders() -> None:
-    """Upstream would keep the connection; the next order opens its own, so it can inherit nothing from the first."""
+def test_a_connection_is_used_again() -> None:
+    """A whole answer leaves it idle, and the next order takes it: no handshake for each."""
+    played = play(answers(*[DONE] * 50), orders=[ORDER] * 50)
+    assert played.outcomes == (Cancelled(200, 3),) * 50
+    assert len(played.received) <= 5
+
+
+@ENDS
+def test_an_order_whose_kept_connection_breaks_is_unknown_and_never_repeated(end: End) -> None:
+    """Upstream read it whole and left without a word: it may have acted, whatever the connection had done before."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(DONE)
         await peer.request()
-        peer.reset()
+        end(peer)
 
-    played = play(script, orders=[ORDER, ORDER])
-    assert played.outcomes == (Cancelled(200, 3),) * 2
-    assert [content.count(b"DELETE /") for content in played.received] == [1, 1]
+    played = play(script, orders=[ORDER] * 40)
+    assert [outcome.name for outcome in played.outcomes] == ["cancelled", "unknown"] * 20
+    assert [content.count(b"DELETE /") for content in played.received] == [2] * 20
 
 
 def test_a_kept_connection_that_was_closed_is_not_used() -> None:
@@ -147,3 +159,54 @@ def test_a_connection_that_closes_as_the_next_order_is_written_never_sends_it_tw
     names = {order.query: outcome.name for order, outcome in zip(orders, played.outcomes, strict=True)}
     assert set(names.values()) <= {"cancelled", "unknown"}
     assert all(seen[query] == 1 for query, name in names.items() if name == "cancelled")
+
+
+def half_close(peer: Peer) -> None:
+    """FIN, and the other direction stays open."""
+    peer.shut()
+
+
+BREAKS = (Peer.close, Peer.reset, half_close)
+
+
+def breaking(number: int) -> Script:
+    """Answers a few orders; then ends before, while or after reading the next one, in one of three ways."""
+    choice = random.Random(number)  # noqa: S311 - the same breaks in every run
+
+    async def script(peer: Peer) -> None:
+        for _ in range(choice.randrange(1, 4)):
+            await peer.request()
+            await peer.send(DONE)
+        match choice.randrange(3):
+            case 0:
+                await asyncio.sleep(choice.choice([0, 0, 0.0001, 0.0003, 0.001]))
+            case 1:
+                await peer.read(choice.randrange(1, 200))
+            case 2:
+                await peer.request()
+        choice.choice(BREAKS)(peer)
+        await asyncio.sleep(0.001)
+
+    return script
+
+
+def test_among_thousands_of_broken_connections_no_order_is_sent_twice() -> None:
+    """Connections end at every moment: an order is seen once at most, a cancelled one once, one not sent never."""
+    names = [f"wfr_order{index:05d}" for index in range(3000)]
+    orders = [Order(ByRunIds((name,)), 1) for name in names]
+
+    async def scenario() -> tuple[list[Outcome], RawServer]:
+        async def send(some: list[Order]) -> list[Outcome]:
+            return [await upstream.cancel(order, RECEIPT) for order in some]
+
+        async with RawServer(*map(breaking, range(3000))) as server, connected(server.url) as upstream:
+            parts = await asyncio.gather(*(send(orders[start : start + 500]) for start in range(0, 3000, 500)))
+        return [outcome for part in parts for outcome in part], server
+
+    outcomes, server = run(scenario())
+    seen = Counter(re.findall(rb"wfr_order[0-9]{5}", b"".join(server.received)))
+    assert max(seen.values()) == 1
+    counts = Counter((outcome.name, seen[name.encode()]) for name, outcome in zip(names, outcomes, strict=True))
+    assert set(counts) <= {("cancelled", 1), ("unknown", 1), ("unknown", 0), ("not_sent", 0)}
+    assert counts["cancelled", 1] > 1000
+    assert counts["unknown", 1] > 100

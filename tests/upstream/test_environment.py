@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from gateway.outcome import Cancelled
 from gateway.simulator.server import SimulatorServer
 from tests.support.gateway import RunningGateway, Setup
 from tests.upstream.authority import new_authority
 from tests.upstream.canned import CannedServer
-from tests.upstream.raw import DONE
+from tests.upstream.raw import DONE, answers, ids, play
 
 OWN = "workflowUrl=https%3A%2F%2Fbilling.example.com%2Fapi%2Finvoice&workflowUrlExactMatch=true&count=10"
 NAMES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "SOCKS_PROXY")
@@ -30,6 +31,16 @@ def test_proxies_of_the_environment_are_not_used(scheme: str, simulator: Simulat
         with RunningGateway(Setup(simulator.url, tmp_path / "gateway", environment=environment)) as running:
             assert running.cancel(OWN).status == 200
     assert [entry.status for entry in simulator.ledger] == [200]
+    assert proxy.connections == 0
+
+
+def test_proxies_of_the_environment_are_not_used_for_long_targets_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They go over another client, made by other code."""
+    order = ids(1000, length=128)
+    with CannedServer(DONE) as proxy:
+        for name, value in proxies(proxy.url).items():
+            monkeypatch.setenv(name, value)
+        assert play(answers(DONE), orders=[order]).outcomes == (Cancelled(200, 3),)
     assert proxy.connections == 0
 
 

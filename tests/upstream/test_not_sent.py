@@ -6,9 +6,10 @@ import asyncio
 import socket
 from dataclasses import replace
 
+from gateway.cancel import Order
+from gateway.exchange import UpstreamLimits
 from gateway.outcome import Cancelled, NotSent, Outcome, Unknown
-from gateway.upstream import Upstream
-from tests.upstream.raw import DONE, ORDER, RECEIPT, SHORT, Peer, RawServer, answers, connected, run
+from tests.upstream.raw import DONE, ORDER, RECEIPT, SHORT, Peer, RawServer, answers, connected, ids, run
 
 
 def outcome_at(url: str) -> Outcome:
@@ -69,21 +70,69 @@ def test_an_order_without_a_place_in_the_pool_is_not_sent() -> None:
     assert (len(server.peers), server.requests) == (2, 2)
 
 
-def test_orders_given_up_leave_their_place_in_the_pool() -> None:
-    """Cancelled while sending or while waiting, at a shutdown for example: the only place is free again."""
+async def given_up(*tasks: asyncio.Task[Outcome]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
 
-    async def give_up(upstream: Upstream) -> None:
-        tasks = [asyncio.create_task(upstream.cancel(ORDER, RECEIPT)) for _ in range(3)]
-        await asyncio.sleep(0.01)
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
 
-    async def scenario() -> Outcome:
-        raw = RawServer(*[Peer.left] * 10, answers(DONE))
-        async with raw as server, connected(server.url, max_connections=1) as upstream:
-            while len(server.peers) < 10:
-                await give_up(upstream)
-            return await upstream.cancel(ORDER, RECEIPT)
+async def until_sent(server: RawServer, number: int) -> None:
+    while server.requests < number:  # noqa: ASYNC110 - the server keeps bytes, not events
+        await asyncio.sleep(0.001)
 
-    assert run(scenario()) == Cancelled(200, 3)
+
+def test_orders_given_up_while_they_wait_for_a_place_are_never_sent() -> None:
+    """Only the order that had the place was seen, and the next one after it."""
+    go = asyncio.Event()
+
+    async def when_told(peer: Peer) -> None:
+        await peer.request()
+        await go.wait()
+        await peer.send(DONE)
+        await answers(DONE)(peer)
+
+    async def scenario() -> tuple[list[Outcome], int]:
+        async with RawServer(when_told) as server, connected(server.url, max_connections=1) as upstream:
+            first, *waiting = (asyncio.create_task(upstream.cancel(ORDER, RECEIPT)) for _ in range(4))
+            await until_sent(server, 1)
+            await given_up(*waiting)
+            go.set()
+            outcomes = [await first, await upstream.cancel(ORDER, RECEIPT)]
+        return outcomes, server.requests
+
+    assert run(scenario()) == ([Cancelled(200, 3)] * 2, 2)
+
+
+def test_an_order_given_up_while_it_is_sent_has_its_place_until_its_deadline_and_not_longer() -> None:
+    """At a shutdown, for example. There are never more exchanges than places, and none is lost."""
+    limits = UpstreamLimits(connect_timeout_s=0.02, total_timeout_s=0.3)
+
+    async def scenario() -> tuple[list[Outcome], Outcome, int]:
+        async with (
+            RawServer(*[Peer.left] * 4, answers(DONE)) as server,
+            connected(server.url, limits=limits, max_connections=1) as upstream,
+        ):
+            meanwhile = []
+            for number in range(1, 5):
+                sending = asyncio.create_task(upstream.cancel(ORDER, RECEIPT))
+                await until_sent(server, number)
+                await given_up(sending)
+                meanwhile.append(await upstream.cancel(ORDER, RECEIPT))
+                await asyncio.sleep(limits.total_timeout_s)
+            return meanwhile, await upstream.cancel(ORDER, RECEIPT), len(server.peers)
+
+    assert run(scenario()) == ([NotSent("pool_timeout")] * 4, Cancelled(200, 3), 5)
+
+
+def test_orders_with_long_targets_take_their_places_from_the_same_pool() -> None:
+    """Two clients below make no second set of connections: with one place there is one connection."""
+    limits = UpstreamLimits(connect_timeout_s=0.02, total_timeout_s=0.3)
+    long = ids(1000, length=128)
+
+    async def scenario(first: Order, second: Order) -> tuple[set[Outcome], int]:
+        async with RawServer(Peer.left) as server, connected(server.url, limits=limits, max_connections=1) as upstream:
+            outcomes = await asyncio.gather(upstream.cancel(first, RECEIPT), upstream.cancel(second, RECEIPT))
+        return set(outcomes), len(server.peers)
+
+    for first, second in ((long, ORDER), (ORDER, long), (long, long)):
+        assert run(scenario(first, second)) == ({Unknown("timeout_error"), NotSent("pool_timeout")}, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cancel import Order
 from gateway.outbound import make_transport
 from gateway.outcome import Cancelled, NotSent, Outcome
+from gateway.transport import PooledTransport
 from gateway.upstream import Upstream
 from tests.upstream.authority import Authority, new_authority
 from tests.upstream.canned import CannedServer
@@ -27,6 +30,7 @@ from tests.upstream.raw import (
     RawServer,
     connected,
     holder,
+    ids,
     run,
 )
 
@@ -38,31 +42,33 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return new_authority(tmp_path_factory.mktemp("tls") / "authority")
 
 
-def outcome_at(url: str, *, trusting: Path | None) -> Outcome:
-    """One order through the context of `make_transport`, to which at most one root is added."""
+SHORT_ORDER, LONG_ORDER = ORDER, ids(1000, length=128)
+EITHER_WAY = pytest.mark.parametrize("order", [SHORT_ORDER, LONG_ORDER], ids=["kept connections", "long target"])
+
+
+def outcome_at(url: str, *, trusting: Path | None, order: Order = ORDER) -> Outcome:
+    """One order through the transport that `serve` makes, with other roots than the bundled ones if at all."""
 
     async def scenario() -> Outcome:
-        transport = make_transport(max_connections=PLACES)
-        if trusting is not None:
-            context = transport._pool._ssl_context
-            assert context is not None
-            context.load_verify_locations(trusting)
+        transport = PooledTransport(max_connections=PLACES, connect_timeout_s=LIMITS.connect_timeout_s, roots=trusting)
         upstream = Upstream(url, holder(), limits=LIMITS, transport=transport)
         try:
-            return await upstream.cancel(ORDER, RECEIPT)
+            return await upstream.cancel(order, RECEIPT)
         finally:
             await upstream.aclose()
 
     return run(scenario())
 
 
-def test_a_server_with_a_valid_certificate_gets_the_order(authority: Authority) -> None:
+@EITHER_WAY
+def test_a_server_with_a_valid_certificate_gets_the_order(authority: Authority, order: Order) -> None:
     """The control: the same authority, a name that fits, dates that fit."""
     with CannedServer(LEAVING, tls=authority.server("IP:127.0.0.1")) as server:
-        assert outcome_at(server.url, trusting=authority.root) == Cancelled(200, 3)
+        assert outcome_at(server.url, trusting=authority.root, order=order) == Cancelled(200, 3)
     assert [request.count(TOKEN.encode()) for request in server.requests] == [1]
 
 
+@EITHER_WAY
 @pytest.mark.parametrize(
     "certificate",
     [
@@ -75,18 +81,19 @@ def test_a_server_with_a_valid_certificate_gets_the_order(authority: Authority) 
     ids=["expired", "not yet valid", "wrong host", "wrong address", "self-signed"],
 )
 def test_an_impostor_does_not_get_the_token(
-    authority: Authority, certificate: Callable[[Authority], ssl.SSLContext]
+    authority: Authority, certificate: Callable[[Authority], ssl.SSLContext], order: Order
 ) -> None:
     """Even with a trusted root: wrong dates or names end the handshake before the request."""
     with CannedServer(LEAVING, tls=certificate(authority)) as server:
-        assert outcome_at(server.url, trusting=authority.root) == NotSent("tls")
+        assert outcome_at(server.url, trusting=authority.root, order=order) == NotSent("tls")
     assert (server.connections, server.requests) == (1, [])
 
 
-def test_a_private_root_is_not_trusted_by_itself(authority: Authority) -> None:
+@EITHER_WAY
+def test_a_private_root_is_not_trusted_by_itself(authority: Authority, order: Order) -> None:
     """Only the bundled roots are: a rebound name that leads to an inner host meets this."""
     with CannedServer(LEAVING, tls=authority.server("IP:127.0.0.1")) as server:
-        assert outcome_at(server.url, trusting=None) == NotSent("tls")
+        assert outcome_at(server.url, trusting=None, order=order) == NotSent("tls")
     assert server.requests == []
 
 
@@ -142,13 +149,43 @@ def test_a_handshake_that_never_ends_is_not_sent() -> None:
     assert TOKEN.encode() not in server.received[0]
 
 
-def test_the_transport_checks_names_and_dates_whatever_the_environment_says() -> None:
-    """The context is made here and not by a library's defaults."""
+def test_the_environment_adds_no_root_and_is_left_as_it_was(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The variables that name other roots are set aside while the transport is made, and nothing else changes."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.setenv(name, str(authority.root if name == "SSL_CERT_FILE" else authority.folder))
+    before = dict(os.environ)
+    with CannedServer(LEAVING, tls=authority.server("IP:127.0.0.1")) as server:
+        assert outcome_at(server.url, trusting=None) == NotSent("tls")
+    assert (server.requests, dict(os.environ)) == ([], before)
+
+
+def test_without_roots_there_is_no_transport(tmp_path: Path) -> None:
+    """The given roots are all there are: if the machine's own were added, an empty file would do."""
+    (tmp_path / "none.pem").write_text("")
+    with pytest.raises(OSError, match="roots"):
+        PooledTransport(max_connections=1, connect_timeout_s=1, roots=tmp_path / "none.pem")
+
+
+def test_long_targets_check_names_and_dates_whatever_the_environment_says() -> None:
+    """Their context is made here and not by a library's defaults."""
     context = make_transport(max_connections=PLACES)._pool._ssl_context
     assert isinstance(context, ssl.SSLContext)
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
     assert not context.keylog_filename
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+def test_a_server_of_the_past_does_not_get_the_token(authority: Authority) -> None:
+    """TLS 1.1 is refused in the handshake."""
+    old = authority.server("IP:127.0.0.1")
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+    with CannedServer(LEAVING, tls=old) as server:
+        assert outcome_at(server.url, trusting=authority.root) == NotSent("tls")
+    assert (server.connections, server.requests) == (1, [])
 
 
 # The HTTP library leaves the socket of a cancelled handshake to the garbage collector, which says so.

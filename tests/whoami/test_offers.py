@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
-from hypothesis import assume, event, given
+from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
 from gateway.cancel import CancelRequest, Permit
@@ -14,8 +15,12 @@ from gateway.policy.model import CountCondition, CreatedCondition, Effect, Rule,
 from gateway.policy.rules import Policies
 from gateway.policy_tools.offers import Offer, offers
 from gateway.read import Body, parse_cancel
+from gateway.run import Resolution
+from tests.core.populations import everything, resolving_sets
 from tests.core.rules import API, allow, label, rule
 from tests.core.strategies import NOW_MS, TEAM, denies, fitting, policies, requests, rule_sets
+
+thorough = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=100)
 
 
 def offered(*rules: Rule) -> list[Offer]:
@@ -155,3 +160,30 @@ def test_an_example_with_dates_holds_for_a_while() -> None:
     (offer,) = offers(judged, TEAM.team, NOW_MS)
     decision = decide(judged, TEAM, asked(offer.example), NOW_MS + 900_000)
     assert isinstance(decision, Permit)
+
+
+@thorough
+@given(resolving_sets())
+def test_every_example_of_rules_that_look_runs_up_is_permitted_as_it_is_shown(rules: tuple[Rule, ...]) -> None:
+    """Also about every run of the account, and within what may be left."""
+    judged = policies(*rules)
+    for offer in offers(judged, TEAM.team, NOW_MS):
+        if offer.example is not None:
+            permit = permits(judged, asked(offer.example))
+            assert permit is not None
+            assert offer.at_most is None or permit.effective.count <= offer.at_most
+
+
+def test_what_is_looked_up_is_said() -> None:
+    """How many may be left, which are left out, what refuses all of it, and whose runs an ID may name."""
+    below = UrlCondition(prefix=(API,))
+    by_url = replace(allow("by-url", workflowUrl=below), resolution=Resolution(200, 300_000))
+    by_id = replace(allow("by-id", workflowRunIds=RunIdCondition(5), workflowUrl=below), resolution=Resolution(20))
+    words = {offer.rule: offer.words for offer in offered(by_url, by_id, rule(Effect.DENY, "d", label=label("prod")))}
+    bounds = "the runs are looked up first: more than 200 left are refused, those younger than 5m are left out"
+    refused = "nothing where one of the runs is of label prod"
+    assert words["p/by-url"] == f"at most 200 of the runs of {API}/ or below; {bounds}; {refused}"
+    assert f"(at most 5 IDs); each a run of {API}/ or below; the runs are looked up first" in words["p/by-id"]
+    [everyone] = offered(everything(Resolution(9)))
+    assert everyone.words.startswith("at most 9 of all runs of the account; the runs are looked up first")
+    assert everyone.example == {"count": 9}

@@ -12,8 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from gateway.audit.segment import load_mac_key
-from gateway.config import Config, audit_problems, load_config, named_policies
-from gateway.credential import UpstreamToken
+from gateway.config import Config, audit_problems, load_config, named_policies, resolve_problems
 from gateway.document import nodes
 from gateway.document.file import parse_document, read_file
 from gateway.document.nodes import Node, Place
@@ -23,7 +22,7 @@ from gateway.listeners import tls_context
 from gateway.policy.load import load_policies
 from gateway.policy.rules import Policies
 from gateway.policy_tools.lints.findings import Caller, Finding, Summary, lint
-from gateway.secret import read_secret
+from gateway.tokens import token_problems
 
 OK, INVALID = 0, 3
 SHOWN_COLUMNS = 160
@@ -103,17 +102,13 @@ def _load(path: Path, problems: list[Problem]) -> tuple[Config | None, Policies 
         policies = load_policies(directory) if directory else None
     except InvalidConfiguration as exc:
         problems += exc.problems
+    if config is not None and policies is not None:
+        problems += resolve_problems(policies, config)
     return config, policies
 
 
 def _secret_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
-    try:
-        token = read_secret(config.upstream.token, environ)
-    except InvalidConfiguration as exc:
-        yield from exc.problems
-    else:
-        if any(key.digest == UpstreamToken(token).digest for key in config.keys):
-            yield config.upstream.token.at.problem("a caller's key is the upstream token itself")
+    yield from token_problems(config, environ)
     try:
         if config.audit.mac_key is not None:
             load_mac_key(config.audit.mac_key)

@@ -15,7 +15,8 @@ from gateway.config import load_config
 from gateway.errors import MalformedRequest
 from gateway.policy.load import load_policies
 from gateway.policy.nearest import in_words
-from gateway.policy_tools.explain import Explanation, Part, explain
+from gateway.policy_tools.explain import Explanation, explain, resolution_in_words
+from gateway.policy_tools.parts import Part
 from gateway.policy_tools.question import Question, from_line, instant_ms
 
 OK, FAILED = 0, 1
@@ -65,8 +66,10 @@ def lines(explanation: Explanation) -> Iterator[str]:
     decision = explanation.decision
     yield f"asked: {in_words(explanation.question.request.wire())}"
     match decision:
-        case Permit(effective=effective):
+        case Permit(effective=effective, resolution=resolution):
             yield f"permit by {decision.rule}: {in_words(effective.wire())}"
+            if resolution is not None:
+                yield f"the runs are looked up, judged and cancelled by ID: {resolution_in_words(resolution)}"
         case Denial(reason=reason):
             yield f"deny by {decision.rule or 'default'}: {reason}"
     if decision.shadow is not None:

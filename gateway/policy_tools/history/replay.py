@@ -25,11 +25,12 @@ Members = Mapping[str, object]
 
 
 class Change(StrEnum):
-    """How a decision would change; `count` is a permit for another number of runs."""
+    """How a decision would change; `count` is a permit for another number of runs, `look-up` one by their IDs only."""
 
     PERMIT_TO_DENY = "permit-to-deny"
     DENY_TO_PERMIT = "deny-to-permit"
     COUNT = "count"
+    LOOK_UP = "look-up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ class Recorded:
     rule: str | None
     asked: Members
     effective: Members
+    planned: bool
 
 
 class _NotRebuiltError(Exception):
@@ -100,15 +102,16 @@ class _NotRebuiltError(Exception):
 def replay(policies: Policies, records: Iterable[tuple[str, Members | str]], *, max_groups: int = MAX_GROUPS) -> Replay:
     """Judges every recorded intent and denial again; each comes with its place, a line that is no record as text."""
     result = Replay(max_groups=max_groups)
+    names = frozenset(rule.name for rule in policies.rules)
     for where, members in records:
         if isinstance(members, str):
             result.not_rebuilt("not a record", where)
         elif members.get("event") in JUDGED_EVENTS:
-            _judge_again(result, policies, members, where)
+            _judge_again(result, policies, members, where=where, names=names)
     return result
 
 
-def _judge_again(result: Replay, policies: Policies, members: Members, where: str) -> None:
+def _judge_again(result: Replay, policies: Policies, members: Members, *, where: str, names: frozenset[str]) -> None:
     try:
         recorded = rebuilt(members)
     except _NotRebuiltError as exc:
@@ -116,7 +119,7 @@ def _judge_again(result: Replay, policies: Policies, members: Members, where: st
         return
     result.judged += 1
     decision = recorded.question.judged(policies)
-    change = _change(recorded, decision)
+    change = _change(recorded, decision, names)
     if change is not None:
         group = Group(change, recorded.question.principal.team, recorded.rule, decision.rule)
         result.changed(group, _example(recorded, decision))
@@ -132,7 +135,8 @@ def rebuilt(members: Members) -> Recorded:
     asked, effective = members.get("asked"), members.get("effective")
     if not isinstance(asked, Mapping) or not isinstance(effective, Mapping):
         raise _NotRebuiltError("no asked or effective request")
-    return Recorded(decision_id, _question(members, asked), members["enforced"] == "permit", rule, asked, effective)
+    permitted, planned = members["enforced"] == "permit", members.get("plan") is not None
+    return Recorded(decision_id, _question(members, asked), permitted, rule, asked, effective, planned)
 
 
 def _question(members: Members, asked: Members) -> Question:
@@ -150,12 +154,17 @@ def _question(members: Members, asked: Members) -> Question:
     return Question(Principal(team, principal.removeprefix(f"{team}/")), request, now_ms)
 
 
-def _change(recorded: Recorded, decision: Decision) -> Change | None:
+def _change(recorded: Recorded, decision: Decision, names: frozenset[str]) -> Change | None:
     if not isinstance(decision, Permit):
         return Change.PERMIT_TO_DENY if recorded.permitted else None
+    looked_up = decision.resolution is not None
     if not recorded.permitted:
-        return Change.DENY_TO_PERMIT
-    return Change.COUNT if decision.effective.wire() != dict(recorded.effective) else None
+        # The runs of then are not on record: what a rule of today refused for its runs is taken to be refused again.
+        again = looked_up and recorded.rule in names
+        return None if again else Change.DENY_TO_PERMIT
+    if decision.effective.wire() != dict(recorded.effective):
+        return Change.COUNT
+    return Change.LOOK_UP if looked_up and not recorded.planned else None
 
 
 def _example(recorded: Recorded, decision: Decision) -> Example:

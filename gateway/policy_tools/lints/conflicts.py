@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-from gateway.policy.bounds import RUN_IDS
+from gateway.policy.format.bounds import RUN_IDS
 from gateway.policy.index import above
 from gateway.policy.model import Condition, CreatedCondition, Effect, Rule, RunIdCondition, UrlCondition, ValueCondition
+from gateway.policy.segments import in_subtree
 
 
-def refuses_all(guard: Rule, allow: Rule) -> bool:
-    """Whether every request that the `allow` admits is refused by the other rule."""
-    kind = "run_ids" if RUN_IDS in allow.conditions else "filter"
-    if guard.effect is Effect.DENY:
-        covered = all(_covers(condition, allow.conditions.get(field)) for field, condition in guard.conditions.items())
-        return covered and (guard.selects is None or kind in guard.selects)
+def refuses_all(guard: Rule, allow: Rule, *, resolved: bool = False) -> bool:
+    """Whether every request that the `allow` admits is refused by the other rule; `resolved`: runs are looked up."""
+    kind = kind_of(allow)
     if guard.selects is not None and kind not in guard.selects:
-        return True
-    return any(_excludes(condition, allow.conditions.get(field)) for field, condition in guard.conditions.items())
+        return guard.effect is Effect.REQUIRE
+    if guard.effect is Effect.DENY:
+        pairs = ((field, condition, allow.conditions.get(field)) for field, condition in guard.conditions.items())
+        return all(
+            _covers(denied, allowed) and not (resolved and _left_to_runs(field, allowed, kind))
+            for field, denied, allowed in pairs
+        )
+    return any(
+        _excludes(condition, allow.conditions.get(field))
+        for field, condition in guard.conditions.items()
+        if not (resolved and kind == "run_ids" and field != RUN_IDS)
+    )
+
+
+def kind_of(allow: Rule) -> str:
+    """What requests that the `allow` admits select by."""
+    if allow.admits_everything:
+        return "everything"
+    return "run_ids" if RUN_IDS in allow.conditions else "filter"
+
+
+def _left_to_runs(field: str, allowed: Condition | None, kind: str) -> bool:
+    """Whether a request may leave the field out, so that a `deny` on it is judged on the runs found."""
+    return allowed is None or allowed.optional or (kind == "run_ids" and field != RUN_IDS)
 
 
 def _covers(denied: Condition, allowed: Condition | None) -> bool:
@@ -48,7 +68,8 @@ def _excludes(required: Condition, allowed: Condition | None) -> bool:
     match required, allowed:
         case UrlCondition(), UrlCondition():
             return not (allowed.any or allowed.prefix) and not any(
-                required.admits(url, exact=True) for url in allowed.exact
+                required.admits(url, exact=True) or any(in_subtree(url, top) for top in required.prefix)
+                for url in allowed.exact
             )
         case ValueCondition(), ValueCondition():
             return not allowed.any and required.any_of.isdisjoint(allowed.any_of)

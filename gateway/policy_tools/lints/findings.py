@@ -14,10 +14,10 @@ from functools import partial
 
 from gateway.document.nodes import Place
 from gateway.identity.expiry import ending
-from gateway.policy.bounds import FILTERS, RUN_IDS
+from gateway.policy.format.bounds import FILTERS, RUN_IDS
 from gateway.policy.model import Effect, Rule, UrlCondition
 from gateway.policy.rules import Policies
-from gateway.policy_tools.lints.conflicts import refuses_all
+from gateway.policy_tools.lints.conflicts import kind_of, refuses_all
 from gateway.windows import instant
 
 IDS = {
@@ -103,7 +103,7 @@ def _of_rules(policies: Policies, summary: Summary, now_ms: int) -> Iterator[Fin
         partial(_bare_host),
         partial(_owner_unchecked),
         partial(_passed, now_ms=now_ms),
-        partial(_count_only, contract=summary.contract),
+        partial(_count_only, contract=summary.contract, policies=policies),
         partial(_cap_above, policies=policies),
         partial(_always_refused, policies=policies),
     ]
@@ -120,9 +120,9 @@ def _never_matches(rule: Rule) -> Iterator[Finding]:
         begins = rule.during.from_ms
         if begins is not None and begins >= rule.until_ms:
             yield Finding(at, "never-matches", f"{rule.name} ends before its window opens.", "Correct until or during.")
-    if rule.effect is Effect.ALLOW and rule.selects is not None and _kind(rule) not in rule.selects:
-        message = f"{rule.name} names {_kind(rule)} conditions, and selects leaves {_kind(rule)} out."
-        yield Finding(at, "never-matches", message, f"Add {_kind(rule)} to selects, or leave selects out.")
+    if rule.effect is Effect.ALLOW and rule.selects is not None and kind_of(rule) not in rule.selects:
+        message = f"{rule.name} names {kind_of(rule)} conditions, and selects leaves {kind_of(rule)} out."
+        yield Finding(at, "never-matches", message, f"Add {kind_of(rule)} to selects, or leave selects out.")
 
 
 def _bare_host(rule: Rule) -> Iterator[Finding]:
@@ -138,7 +138,8 @@ def _bare_host(rule: Rule) -> Iterator[Finding]:
 def _owner_unchecked(rule: Rule) -> Iterator[Finding]:
     if rule.owner_unchecked:
         message = f"{rule.name}: run IDs carry no owner, and this rule does not look the runs up."
-        yield Finding(_at(rule), "owner-unchecked", message, "Allow by workflowUrl, or keep the prefix to one team.")
+        fix = "Have them looked up (resolve: true beside workflowUrl), or keep the prefix to one team."
+        yield Finding(_at(rule), "owner-unchecked", message, fix)
 
 
 def _passed(rule: Rule, now_ms: int) -> Iterator[Finding]:
@@ -152,8 +153,10 @@ def _passed(rule: Rule, now_ms: int) -> Iterator[Finding]:
             yield Finding(one.at or _at(rule), "passed", message, "Remove it, or set a later end.")
 
 
-def _count_only(rule: Rule, contract: str) -> Iterator[Finding]:
+def _count_only(rule: Rule, contract: str, policies: Policies) -> Iterator[Finding]:
     if contract != "2026-09" or rule.count is None or rule.count.ceiling is None or rule.effect is Effect.DENY:
+        return
+    if rule.resolution is not None or all(_looks_up(policies, team) for team in rule.teams):
         return
     by_filter = not rule.conditions.keys().isdisjoint(FILTERS)
     if by_filter or (rule.effect is Effect.REQUIRE and RUN_IDS not in rule.conditions):
@@ -161,9 +164,16 @@ def _count_only(rule: Rule, contract: str) -> Iterator[Finding]:
             f"{rule.name} bounds a filter cancel by count alone; count is advisory under 2026-09, upstream may cancel "
             "every run that matches."
         )
-        yield Finding(
-            _at(rule), "count-only", message, "Keep the filter narrow: only a list of run IDs bounds exactly."
+        fix = (
+            "Have the runs looked up (resolve: true), or keep the filter narrow: only a list of run IDs bounds exactly."
         )
+        yield Finding(_at(rule), "count-only", message, fix)
+
+
+def _looks_up(policies: Policies, team: str) -> bool:
+    """Whether a `require` has the runs of every request of the team looked up, at all times."""
+    guards = policies.for_team(team).requires
+    return any(one.resolution is not None and not one.shadow and _lasting(one, team) for one in guards)
 
 
 def _cap_above(rule: Rule, policies: Policies) -> Iterator[Finding]:
@@ -192,7 +202,9 @@ def _refusing(rule: Rule, policies: Policies, team: str) -> Rule | None:
     """The first rule that speaks about the team whenever the `allow` does, and refuses all of it."""
     rules = policies.for_team(team)
     guards = (guard for guard in (*rules.denies, *rules.requires) if _lasting(guard, team) and not guard.shadow)
-    return next((guard for guard in guards if refuses_all(guard, rule)), None)
+    # A require that looks runs up now and then leaves to them, then, what would else refuse.
+    resolved = rule.resolution is not None or any(one.resolution is not None for one in rules.requires)
+    return next((guard for guard in guards if refuses_all(guard, rule, resolved=resolved)), None)
 
 
 def _lasting(guard: Rule, team: str) -> bool:
@@ -260,10 +272,6 @@ def _of_silences(silences: Iterable[_Silence], found: Sequence[Finding]) -> Iter
         elif (silence.place.file, silence.line, silence.id) not in standing:
             known = "there is no such finding here" if silence.id in IDS else "there is no such lint"
             yield Finding(silence.place, "silence-unused", f"Nothing is silenced: {known}.", "Remove the comment.")
-
-
-def _kind(rule: Rule) -> str:
-    return "run_ids" if RUN_IDS in rule.conditions else "filter"
 
 
 def _at(rule: Rule) -> Place:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from tests.reliability.controls.copy import Bug, Edit
 
-READ, MODEL, DECIDE, FRAMING = (
+READ, MODEL, DECIDE, READINGS, FRAMING = (
     "gateway/read.py",
     "gateway/policy/model.py",
     "gateway/policy/decide.py",
+    "gateway/policy/readings.py",
     "gateway/framing.py",
 )
 CORE, ORACLE, HEADS = ("tests/core",), ("tests/oracle",), ("tests/core/test_framing.py",)
@@ -17,13 +18,15 @@ STARTSWITH = (
     Edit(MODEL, "if exact and url in self.exact:", "if exact and url.startswith(tuple(self.exact)):"),
     Edit(
         "gateway/policy/index.py",
-        "*self._exact.get(first, ())",
-        "*(rule for url, rules in self._exact.items() if first.startswith(url) for rule in rules)",
+        "*self._exact.get(url, ())",
+        "*(rule for listed, rules in self._exact.items() if url.startswith(listed) for rule in rules)",
     ),
 )
 WITHOUT_BOUNDARY = (
     Edit(
-        MODEL, '    return prefix.endswith("/") or url[len(prefix) : len(prefix) + 1] in ("", "/")', "    return True"
+        "gateway/policy/segments.py",
+        '    return prefix.endswith("/") or url[len(prefix) : len(prefix) + 1] in ("", "/")',
+        "    return True",
     ),
     Edit(
         "gateway/policy/index.py",
@@ -40,8 +43,8 @@ IN_READING = (
         (
             Edit(
                 READ,
-                "values.setdefault(name, []).append(_decoded(name, raw_value))",
-                "values[name] = [_decoded(name, raw_value)]",
+                "values.setdefault(name, []).append(decoded(name, raw_value))",
+                "values[name] = [decoded(name, raw_value)]",
             ),
         ),
         CORE,
@@ -102,35 +105,41 @@ IN_READING = (
         "deny by containment",
         (
             Edit(
-                DECIDE, "condition.overlaps(request.selection, now_ms)", "condition.contains(request.selection, now_ms)"
+                READINGS, "return condition.overlaps(selection, now_ms)", "return condition.contains(selection, now_ms)"
             ),
         ),
         CORE,
     ),
     Bug(
         "deny forgets what the request leaves out",
+        (Edit(READINGS, "        field not in carried or _overlaps(", "        field in carried and _overlaps("),),
+        CORE,
+    ),
+    Bug(
+        "count raised to the cap",
+        (Edit(DECIDE, "return min([request.count, *caps])", "return min(caps, default=request.count)"),),
+        CORE,
+    ),
+    Bug(
+        "the largest cap counts",
         (
             Edit(
                 DECIDE,
-                "        field not in carried or condition.overlaps(",
-                "        field in carried and condition.overlaps(",
+                "return min([request.count, *caps])",
+                "return min(request.count, max(caps, default=request.count))",
             ),
         ),
         CORE,
     ),
     Bug(
-        "count raised to the cap",
-        (Edit(DECIDE, "or not caps or min(caps) >= request.count:", "or not caps or min(caps) == request.count:"),),
-        CORE,
-    ),
-    Bug(
-        "the largest cap counts",
-        (Edit(DECIDE, "return replace(request, count=min(caps))", "return replace(request, count=max(caps))"),),
-        CORE,
-    ),
-    Bug(
         "a filter that the rule does not name is admitted",
-        (Edit(DECIDE, "return selection.carried <= rule.conditions.keys() and", "return bool(selection.carried) and"),),
+        (
+            Edit(
+                READINGS,
+                "(RUN_IDS in rule.conditions) and selection.carried <= rule.conditions.keys()",
+                "(RUN_IDS in rule.conditions)",
+            ),
+        ),
         CORE,
     ),
     Bug(

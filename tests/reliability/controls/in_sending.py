@@ -5,9 +5,12 @@ from __future__ import annotations
 from tests.reliability.controls.copy import Bug, Edit
 
 CANCEL, UPSTREAM, PIPELINE = "gateway/cancel.py", "gateway/upstream.py", "gateway/pipeline.py"
-OUTBOUND = "gateway/outbound.py"
+EXCHANGE, TRANSPORT, OUTBOUND = "gateway/exchange.py", "gateway/transport.py", "gateway/outbound.py"
 PORT = ("tests/upstream",)
-SEND = "                response = await self._transport.handle_async_request(self._request(order, receipt, token))\n"
+SEND = (
+    "                response = await self._transport.handle_async_request("
+    "self._request(method, target, token, body))\n"
+)
 
 RAW_FORWARDED = (
     Edit(CANCEL, "MAX_COUNT = 999_999_999\n", "MAX_COUNT = 999_999_999\nRAW: dict[object, str] = {}\n"),
@@ -28,7 +31,11 @@ RAW_FORWARDED = (
 IN_SENDING = (
     Bug("the raw query forwarded", RAW_FORWARDED, ("tests/core/test_reading.py", "tests/oracle")),
     Bug("the raw query forwarded, on the wire", RAW_FORWARDED, ("tests/edge/test_rebuilt_query.py",)),
-    Bug("values sent unescaped", (Edit(CANCEL, "{quote(value, safe='')}", "{value}"),), ("tests/core",)),
+    Bug(
+        "values sent unescaped",
+        (Edit(CANCEL, "{value if _PLAIN(value) else _quoted(value)}", "{value}"),),
+        ("tests/core",),
+    ),
     Bug(
         "everything can be ordered",
         (Edit(CANCEL, "if not isinstance(self.selection, (ByRunIds, ByFilter)):", "if self.selection is None:"),),
@@ -38,7 +45,7 @@ IN_SENDING = (
         "a 500 or 502 is tried again",
         (
             Edit(
-                UPSTREAM,
+                EXCHANGE,
                 SEND,
                 SEND + "                if response.status_code in (500, 502):\n"
                 "                    await response.aclose()\n    " + SEND,
@@ -50,7 +57,7 @@ IN_SENDING = (
         "a reset connection is tried again",
         (
             Edit(
-                UPSTREAM,
+                EXCHANGE,
                 SEND,
                 "                try:\n    "
                 + SEND
@@ -64,7 +71,7 @@ IN_SENDING = (
         "a timeout counts as not sent",
         (
             Edit(
-                UPSTREAM,
+                EXCHANGE,
                 "except (httpx.ConnectError, httpx.ConnectTimeout,",
                 "except (httpx.ConnectError, TimeoutError,",
             ),
@@ -85,6 +92,39 @@ IN_SENDING = (
         ("tests/upstream/test_environment.py",),
     ),
     Bug(
+        "a proxy of the environment is used",
+        (Edit(TRANSPORT, ".no_proxy()", ""),),
+        ("tests/upstream/test_environment.py",),
+    ),
+    Bug(
+        "the machine's roots are trusted",
+        (
+            Edit(
+                TRANSPORT,
+                "        with _only(roots), giving_way():\n            return builder.build()\n",
+                "        return builder.build()\n",
+            ),
+        ),
+        ("tests/upstream/test_tls.py",),
+    ),
+    Bug(
+        "any certificate is taken on kept connections",
+        (Edit(TRANSPORT, ".no_proxy()", ".no_proxy().danger_accept_invalid_certs(enable=True)"),),
+        ("tests/upstream/test_tls.py",),
+    ),
+    Bug("a redirect is followed", (Edit(TRANSPORT, ".follow_redirects(enable=False)", ""),), PORT),
+    Bug("a coded answer is decoded", (Edit(TRANSPORT, ".gzip(enable=False)", ""),), PORT),
+    Bug(
+        "a cut request counts as not sent",
+        (Edit(TRANSPORT, '"client error (Connect)"', '"client error (SendRequest)"'),),
+        PORT,
+    ),
+    Bug(
+        "an order given up leaves its place for another at once",
+        (Edit(TRANSPORT, "loop.call_at(deadline_s, self._places.release)", "self._places.release()"),),
+        PORT,
+    ),
+    Bug(
         "any certificate is taken",
         (
             Edit(
@@ -102,17 +142,23 @@ IN_SENDING = (
     ),
     Bug(
         "the token not scrubbed",
-        (Edit(UPSTREAM, "return token.scrub(error) if", "return error if"),),
+        (Edit(UPSTREAM, "return scrub(error) if", "return error if"),),
         ("tests/leaks/test_outputs.py",),
     ),
     Bug(
         "joined repeats sent again",
-        (Edit(PIPELINE, "flight = self._flights.get((principal, request))", "flight = None"),),
+        (
+            Edit(
+                PIPELINE,
+                "flight, arrival = self._flights.get(key), call.arrival",
+                "flight, arrival = None, call.arrival",
+            ),
+        ),
         ("tests/pipeline",),
     ),
     Bug(
         "the cancel ends with its caller",
-        (Edit(PIPELINE, "await asyncio.shield(flight.task)", "await flight.task"),),
+        (Edit("gateway/flights.py", "await asyncio.shield(self.task)", "await self.task"),),
         ("tests/pipeline",),
     ),
 )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import secrets
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 
-from tests.reliability.crash.laws import LAWS
-from tests.reliability.crash.loop import NAMES, Tally, run_batch
+from tests.reliability.crash.loop import Batch, Tally, run_batch
+from tests.reliability.crash.resolved import PlanBatch
 
 BATCH = 50
 ENOUGH_REACHED = 0.9
@@ -20,21 +21,28 @@ def main() -> int:
     """Runs the rounds in batches, two at a time, and prints what happened."""
     parser = argparse.ArgumentParser(prog="python -m tests.reliability.crash", description=__doc__)
     parser.add_argument("--rounds", type=int, default=1000)
+    parser.add_argument("--plan-rounds", type=int, default=300, help="rounds under requests whose runs are looked up")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
-    started_s = time.monotonic()
-    points = [NAMES[number % len(NAMES)] for number in range(arguments.rounds)]
+    asked = ((Batch, arguments.rounds), (PlanBatch, arguments.plan_rounds))
+    held = [_lived(kind, rounds, arguments) for kind, rounds in asked if rounds]
+    return 0 if all(held) else 1
+
+
+def _lived(kind: type[Batch], rounds: int, arguments: argparse.Namespace) -> bool:
+    """Whether the laws held over so many rounds of a kind."""
+    started_s, names, tally = time.monotonic(), kind.names(), Tally()
+    points = [names[number % len(names)] for number in range(rounds)]
     batches = [points[first : first + BATCH] for first in range(0, len(points), BATCH)]
-    tally = Tally()
     with ProcessPoolExecutor(arguments.jobs) as pool:
         seeds = (arguments.seed * 1000 + number for number in range(len(batches)))
-        for done in pool.map(run_batch, seeds, batches):
+        for done in pool.map(run_batch, seeds, batches, itertools.repeat(kind)):
             tally.add(done)
             sys.stderr.write(f"\r{sum(tally.kills.values())} of {len(points)}")
     sys.stderr.write("\n")
-    sys.stdout.write(report(tally, seed=arguments.seed, took_s=time.monotonic() - started_s))
-    return 0 if holds(tally) else 1
+    sys.stdout.write(report(tally, kind, seed=arguments.seed, took_s=time.monotonic() - started_s))
+    return holds(tally)
 
 
 def holds(tally: Tally) -> bool:
@@ -45,16 +53,16 @@ def holds(tally: Tally) -> bool:
     return not +tally.broken and there and between
 
 
-def report(tally: Tally, *, seed: int, took_s: float) -> str:
+def report(tally: Tally, kind: type[Batch], *, seed: int, took_s: float) -> str:
     """Two tables in Markdown: what happened at each point, and the laws."""
     columns = (tally.kills, tally.reached, tally.between, tally.unsent, tally.unanswered, tally.answered, tally.torn)
     titles = ("kills", "reached", "between", "not sent", "sent", "answered", "torn tails")
-    rows = [(name, *(column[name] for column in columns)) for name in NAMES]
+    rows = [(name, *(column[name] for column in columns)) for name in kind.names()]
     rows.append(("all", *(sum(column.values()) for column in columns)))
     lines = [f"| point | {' | '.join(titles)} |", "|---|" + "---:|" * len(titles)]
     lines += [f"| {' | '.join(map(str, row))} |" for row in rows]
     lines += ["", f"seed {seed}, {took_s:.0f} s; intents {tally.intents}, cancels at upstream {tally.cancels}", ""]
-    lines += ["| law | broken |", "|---|---:|", *(f"| {law} | {tally.broken[law]} |" for law in LAWS)]
+    lines += ["| law | broken |", "|---|---:|", *(f"| {law} | {tally.broken[law]} |" for law in kind.laws)]
     lines += [f"kept: {directory}" for directory in tally.kept]
     return "\n".join(lines) + "\n"
 

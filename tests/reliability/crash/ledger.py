@@ -61,21 +61,28 @@ class Ledger:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
-                await self._answer(await self._write_down(head), writer)
+                await self._exchange(head, writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             return  # the gateway is gone
         finally:
             writer.close()
 
+    async def _exchange(self, head: bytes, writer: asyncio.StreamWriter) -> None:
+        await self._answer(await self._write_down(head), writer)
+
     async def _write_down(self, head: bytes) -> Sent:
         asked = _TARGET.match(head)
         assert asked is not None, head[:200]
         query = asked[1].decode("ascii")
-        sent = Sent(query, cancelled=zlib.crc32(asked[1]) % (query.count("workflowRunIds=") + 1))
+        sent = Sent(query, cancelled=self._carried_out(query))
         self.sent.append(sent)
         async with self._arrived:
             self._arrived.notify_all()
         return sent
+
+    def _carried_out(self, query: str) -> int:
+        """How many runs the cancel is said to hit."""
+        return zlib.crc32(query.encode()) % (query.count("workflowRunIds=") + 1)
 
     async def _answer(self, sent: Sent, writer: asyncio.StreamWriter) -> None:
         life = self._lives
@@ -83,8 +90,12 @@ class Ledger:
         await self.open.wait()
         if life != self._lives:
             return
-        body = b'{"cancelled":%d}' % sent.cancelled
         sent.answered = True
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body))
-        writer.write(body)
-        await writer.drain()
+        await write_json(writer, b'{"cancelled":%d}' % sent.cancelled)
+
+
+async def write_json(writer: asyncio.StreamWriter, body: bytes) -> None:
+    """Answers with 200."""
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body))
+    writer.write(body)
+    await writer.drain()

@@ -32,21 +32,24 @@ async def call(port: int, key: str, asked: Iterator[str], told: Told, *, most: i
         return
     try:
         for query in itertools.islice(asked, most):
-            writer.write(_request(query, port, key))
-            told.answers[query] = await _answer(reader)
+            writer.write(request(query, port, key))
+            told.answers[query] = await answer(reader)
     except (asyncio.IncompleteReadError, ConnectionError):
         return
     finally:
         writer.close()
 
 
-def _request(query: str, port: int, key: str) -> bytes:
-    asked, _, _ = query.partition("&count=")  # beside run IDs the gateway takes no count; it adds theirs
+def request(query: str, port: int, key: str) -> bytes:
+    """The bytes of one cancel."""
+    # Beside run IDs the gateway takes no count; it adds theirs.
+    asked = query.partition("&count=")[0] if query.startswith("workflowRunIds=") else query
     lines = [f"DELETE /v2/workflows/runs?{asked} HTTP/1.1", f"Host: 127.0.0.1:{port}", f"Authorization: Bearer {key}"]
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-async def _answer(reader: asyncio.StreamReader) -> tuple[int, dict]:
+async def answer(reader: asyncio.StreamReader) -> tuple[int, dict]:
+    """The status and the body of one answer."""
     head = await reader.readuntil(b"\r\n\r\n")
     length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
     body = await reader.readexactly(int(length.split(b":")[1]))
@@ -61,7 +64,7 @@ async def ready(port: int) -> bool:
         return False
     try:
         writer.write(b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-        status, _ = await _answer(reader)
+        status, _ = await answer(reader)
     except (asyncio.IncompleteReadError, ConnectionError):
         return False
     finally:

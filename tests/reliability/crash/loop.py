@@ -12,19 +12,27 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
-from tests.reliability.crash.laws import NOT_INTACT, Recorded, recorded, violations
+from tests.reliability.crash.laws import LAWS, NOT_INTACT, Recorded, recorded, violations
 from tests.reliability.crash.ledger import Ledger, Sent
 from tests.reliability.crash.load import Told, queries
-from tests.reliability.crash.points import POINTS, SEGMENT_BYTES, Scene, after_send, mid_write, recovery_injection
+from tests.reliability.crash.points import (
+    POINTS,
+    SEGMENT_BYTES,
+    Point,
+    Scene,
+    after_send,
+    mid_write,
+    recovery_injection,
+)
 from tests.reliability.crash.victim import Nursery, Tracer, Victim
 from tests.support.gateway import Setup
 
 RECOVERY = "during recovery"
-NAMES = (*POINTS, RECOVERY)
 POLICY = """version: 1
 name: crash
 teams: [crash]
@@ -88,6 +96,8 @@ class Batch:
     """Rounds that share an audit directory and an upstream."""
 
     segment_bytes = SEGMENT_BYTES
+    points: ClassVar[Mapping[str, Point]] = POINTS
+    laws: ClassVar[Sequence[str]] = LAWS
 
     def __init__(self, seed: int, directory: Path) -> None:
         self.tally = Tally()
@@ -96,14 +106,19 @@ class Batch:
         self._directory = directory
         self._trace = directory / "trace"
 
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Where its gateways die."""
+        return (*cls.points, RECOVERY)
+
     async def run(self, points: Sequence[str]) -> None:
         """A round for each point, then a clean end, and the verification of the whole directory."""
         await self.within(lambda: self._rounds(points))
 
     async def within(self, lives: Callable[[], Awaitable[None]]) -> None:
         """Upstream and the process that forks, around the lives; then the verification."""
-        self._ledger = await Ledger(self._rng).start()
-        setup = Setup(self._ledger.url, self._directory, policies={"crash.yaml": POLICY}, teams=("crash",))
+        self._ledger = await self._upstream(self._rng).start()
+        setup = self._setup(self._ledger.url)
         setup.audit = "{directory: audit, durability: fsync}"
         self._nursery = Nursery(setup, segment_bytes=self.segment_bytes)
         await self._nursery.open()
@@ -114,15 +129,21 @@ class Batch:
             self._ledger.stop()
         self._verify_all()
 
+    def _upstream(self, rng: random.Random) -> Ledger:
+        return Ledger(rng)
+
+    def _setup(self, url: str) -> Setup:
+        return Setup(url, self._directory, policies={"crash.yaml": POLICY}, teams=("crash",))
+
     async def _rounds(self, points: Sequence[str]) -> None:
         victim = await self._born()
         for number, point in enumerate(points):
             life = Life(sent_before=len(self._ledger.sent))
-            scene = self._scene(victim, life, f"{self._seed}x{number}")
+            scene = self._scene(victim, life.told, f"{self._seed}x{number}")
             if point == RECOVERY:
                 await self._round_of_recovery(scene, life)
             else:
-                reached = await POINTS[point](scene)
+                reached = await self.points[point](scene)
                 self._died(point, scene.victim, life, reached=reached)
             victim = await self._born()
             self._compare(life)
@@ -144,9 +165,9 @@ class Batch:
         assert await victim.until_ready(), (self._directory / "stderr").read_text()
         return victim
 
-    def _scene(self, victim: Victim, life: Life, name: str) -> Scene:
+    def _scene(self, victim: Victim, told: Told, name: str) -> Scene:
         tracer = Tracer(victim, self._trace)
-        return Scene(victim, self._ledger, tracer, queries(name, self._rng), life.told, self._rng)
+        return Scene(victim, self._ledger, tracer, queries(name, self._rng), told, self._rng)
 
     def _died(self, point: str, victim: Victim, life: Life, *, reached: bool) -> None:
         life.begun += victim.segments()
@@ -157,10 +178,13 @@ class Batch:
 
     def _compare(self, life: Life, *, may_owe: bool = False) -> None:
         sent = self._ledger.sent[life.sent_before :]
-        record = recorded(life.files())
-        self.tally.intents += len(record.intents)
+        files = life.files()
+        self.tally.intents += len(recorded(files).intents)
         self.tally.cancels += len(sent)
-        self.tally.broken += violations(record, sent, life.told.answers, may_owe=may_owe)
+        self.tally.broken += self._broken(files, sent, life.told, may_owe=may_owe)
+
+    def _broken(self, files: Sequence[Path], sent: Sequence[Sent], told: Told, *, may_owe: bool) -> Counter[str]:
+        return violations(recorded(files), sent, told.answers, may_owe=may_owe)
 
     def _verify_all(self) -> None:
         audit = str(self._nursery.audit_directory)
@@ -168,14 +192,14 @@ class Batch:
         verified = subprocess.run(command, check=False, capture_output=True, text=True)
         (self._directory / "verify").write_text(verified.stdout + verified.stderr)
         self.tally.broken[NOT_INTACT] += verified.returncode != 0
-        record = recorded(sorted(self._nursery.audit_directory.glob("*.jsonl")))
-        self.tally.broken += violations(record, self._ledger.sent, {})
+        files = sorted(self._nursery.audit_directory.glob("*.jsonl"))
+        self.tally.broken += self._broken(files, self._ledger.sent, Told(), may_owe=False)
 
 
-def run_batch(seed: int, points: Sequence[str]) -> Tally:
+def run_batch(seed: int, points: Sequence[str], kind: type[Batch] = Batch) -> Tally:
     """One batch in a directory of its own, which is kept if a law was broken."""
     directory = Path(tempfile.mkdtemp(prefix="crash-"))
-    batch = Batch(seed, directory)
+    batch = kind(seed, directory)
     asyncio.run(batch.run(points))
     if +batch.tally.broken:
         batch.tally.kept.append(str(directory))

@@ -8,17 +8,28 @@ from tests.reliability.crash import laws, strace
 from tests.reliability.crash.__main__ import holds, report
 from tests.reliability.crash.laws import Recorded, violations
 from tests.reliability.crash.ledger import Sent
-from tests.reliability.crash.loop import NAMES, run_batch
+from tests.reliability.crash.loop import Batch, run_batch
+from tests.reliability.crash.resolved import PlanBatch
 
 ROUNDS = 28
+PLAN_ROUNDS = 8
 
 
 def test_killed_at_any_point_nothing_is_unrecorded_open_or_sent_twice() -> None:
     """Four deaths at each named point: every cancel has its intent, every intent one closing, every number is true."""
     strace.required()
-    tally = run_batch(seed=1, points=[NAMES[number % len(NAMES)] for number in range(ROUNDS)])
-    assert holds(tally), report(tally, seed=1, took_s=0)
+    names = Batch.names()
+    tally = run_batch(seed=1, points=[names[number % len(names)] for number in range(ROUNDS)])
+    assert holds(tally), report(tally, Batch, seed=1, took_s=0)
     assert sum(tally.kills.values()) == ROUNDS
+
+
+def test_killed_at_any_point_of_a_plan_no_run_is_cancelled_outside_of_it_or_twice() -> None:
+    """A death at each named point, one of them between two orders: what was sent was planned and intended before."""
+    strace.required()
+    tally = run_batch(seed=1, points=PlanBatch.names(), kind=PlanBatch)
+    assert not +tally.broken, report(tally, PlanBatch, seed=1, took_s=0)
+    assert (sum(tally.kills.values()), tally.between["between two orders"]) == (PLAN_ROUNDS, 1)
 
 
 def _record(outcome: dict | None = None, *, query: str = "a") -> Recorded:

@@ -98,7 +98,7 @@ class DiskBatch(Batch):
         return met
 
     async def _start(self, number: int, life: Life) -> bool:
-        scene = self._scene(await self._born(), life, f"{number}")
+        scene = self._scene(await self._born(), life.told, f"{number}")
         await mid_write(scene)
         life.begun += scene.victim.segments()
         victim = await self._nursery.bear(traced=True)
@@ -112,7 +112,7 @@ class DiskBatch(Batch):
         return await self._end(victim, life, tracer)
 
     async def _calls(self, victim: Victim, life: Life, name: str, *, each: int) -> None:
-        asked = self._scene(victim, life, name).asked
+        asked = self._scene(victim, life.told, name).asked
         calls = (call(victim.port, victim.key, asked, life.told, most=each) for _ in range(CALLERS))
         await asyncio.gather(*calls)
 

@@ -15,10 +15,10 @@ from gateway.document.file import parse_document
 from gateway.errors import InvalidConfiguration, Problem
 from gateway.policy import load
 from gateway.policy.decide import decide
+from gateway.policy.format.vocabulary import PolicyFile
 from gateway.policy.load import parse_policy
 from gateway.policy.model import Effect
 from gateway.policy.rules import Policies
-from gateway.policy.vocabulary import PolicyFile
 from tests.reliability.fuzz.forward import NOW_MS, TEAM, check_forward
 
 FILE = "f.yaml"

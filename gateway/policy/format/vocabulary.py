@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from gateway.document.fields import Bool, Choice, Int, Text, word
+from gateway.cancel import MAX_COUNT
+from gateway.document.fields import Bool, Choice, Int, Text, duration_field, word
 from gateway.document.nodes import Place
 from gateway.document.shapes import Either, Key, ListOf, Present, Shape, may, need
 from gateway.document.times import end_field, window
 from gateway.errors import Problem
-from gateway.policy.bounds import FILTERS, NOT_IN_DENY, RUN_IDS, bounds, count, distinct, overlaps
-from gateway.policy.model import Condition, CountCondition, Effect, TeamException
+from gateway.policy.format.bounds import FILTERS, NOT_IN_DENY, RUN_IDS, bounds, count, distinct, overlaps
+from gateway.policy.model import Condition, CountCondition, Effect, TeamException, UrlCondition
+from gateway.run import Resolution
 from gateway.windows import Window
 
 MAX_TICKET_CHARS = 64
@@ -38,6 +40,9 @@ class RuleEntry:
     during: Window | None = None
     until_ms: int | None = None
     reason: bool = False
+    resolve: bool = False
+    runs: Resolution | None = None
+    logs: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +101,8 @@ def _mode() -> Choice[str]:
     return Choice(("enforce", "shadow"))
 
 
-def _selects(refused: Mapping[str, str]) -> ListOf[str]:
-    words = tuple(kind for kind in ("run_ids", "filter", "everything") if kind not in refused)
-    return ListOf(Choice(words, refused), distinct={"value": str})
+def _selects() -> ListOf[str]:
+    return ListOf(Choice(("run_ids", "filter", "everything")), distinct={"value": str})
 
 
 def _rule_keys() -> dict[str, Key]:
@@ -129,30 +133,35 @@ def _excepted(name: str) -> TeamException:
 
 
 def _deny_rule() -> Shape[RuleEntry]:
-    keys = _rule_keys() | {"selects": may(_selects({}))} | {name: may(field) for name, field in overlaps().items()}
-    absent = dict.fromkeys(("count", "workflowUrlExactMatch", "owner", "resolve", "reason"), NOT_IN_DENY)
+    keys = _rule_keys() | {"selects": may(_selects())} | {name: may(field) for name, field in overlaps().items()}
+    absent = dict.fromkeys(
+        ("count", "workflowUrlExactMatch", "owner", "resolve", "runs", "logs", "reason"), NOT_IN_DENY
+    )
     return Shape(partial(_entry, effect=Effect.DENY), keys, check=_one_kind, absent=absent, located=True)
 
 
 def _require_rule() -> Shape[RuleEntry]:
-    keys = _rule_keys() | {"selects": may(_selects({}))} | {name: may(field) for name, field in bounds().items()}
+    keys = _rule_keys() | {"selects": may(_selects())} | {name: may(field) for name, field in bounds().items()}
     keys |= {"count": may(count()), "workflowUrlExactMatch": may(Bool(only_true=True), into="exact_match")}
-    keys |= {"reason": may(Bool(only_true=True))}
-    absent = {"owner": "only an allow on workflowRunIds says who vouches for the owner", "resolve": _NO_RESOLVE}
+    keys |= {"reason": may(Bool(only_true=True))} | _resolve_keys()
+    absent = {"owner": "only an allow on workflowRunIds says who vouches for the owner", "logs": _IN_ALLOW}
     return Shape(partial(_entry, effect=Effect.REQUIRE), keys, check=_check_require, absent=absent, located=True)
 
 
-_NO_RESOLVE = "looking up the runs does not exist yet"
-_NO_EVERYTHING = (
-    "everything can only be allowed by a rule that looks the runs up (resolve: true), which does not exist yet"
-)
+_IN_ALLOW = "it exists in an allow"
+
+
+def _resolve_keys() -> dict[str, Key]:
+    """Whether the runs are looked up, and what is then asked of them."""
+    runs = {"max": need(Int(1, MAX_COUNT), into="max_runs"), "older_than": may(duration_field(), into="older_than_ms")}
+    return {"resolve": may(Bool(only_true=True)), "runs": may(Shape(Resolution, runs))}
 
 
 def _allow_rule() -> Shape[RuleEntry]:
-    keys = _rule_keys() | {"selects": may(_selects({"everything": _NO_EVERYTHING}))}
-    keys |= {name: may(field) for name, field in bounds().items()}
-    keys |= {"count": may(count()), "owner": may(Choice(("unchecked",)))}
-    absent = {"workflowUrlExactMatch": "it exists in a require; here write {exact: […]}", "resolve": _NO_RESOLVE}
+    keys = _rule_keys() | {"selects": may(_selects())} | {name: may(field) for name, field in bounds().items()}
+    keys |= {"count": may(count()), "owner": may(Choice(("unchecked",)))} | _resolve_keys()
+    keys |= {"logs": may(Choice(("summary", "full")))}
+    absent = {"workflowUrlExactMatch": "it exists in a require; here write {exact: […]}"}
     absent |= {"reason": "it exists in a require"}
     return Shape(partial(_entry, effect=Effect.ALLOW), keys, check=_check_allow, absent=absent, located=True)
 
@@ -176,20 +185,79 @@ def _one_kind(place: Place, present: Present) -> list[Problem]:
 
 
 def _check_require(place: Place, present: Present) -> list[Problem]:
-    conditions = {RUN_IDS, *FILTERS, "count", "selects", "workflowUrlExactMatch", "reason"}
+    conditions = {RUN_IDS, *FILTERS, "count", "selects", "workflowUrlExactMatch", "reason", "resolve"}
     if present.keys().isdisjoint(conditions):
         return [place.problem("the require names no condition, so it would hold for every request")]
-    return _one_kind(place, present)
+    return [*_one_kind(place, present), *_check_resolve(place, present)]
+
+
+def _check_resolve(place: Place, present: Present) -> list[Problem]:
+    if "resolve" in present and "runs" not in present:
+        return [place.problem("'resolve: true' needs 'runs: {max: …}': how many runs may be left after the look-up")]
+    if "runs" in present and "resolve" not in present:
+        return [present["runs"].problem("'runs' stands only beside 'resolve: true'")]
+    return []
 
 
 def _check_allow(place: Place, present: Present) -> list[Problem]:
-    problems = _one_kind(place, present)
-    if present.keys().isdisjoint((RUN_IDS, *FILTERS)):
+    problems = _check_resolve(place, present)
+    if RUN_IDS in present:
+        return problems + _check_allowed_ids(place, present)
+    if present.keys().isdisjoint(FILTERS) and not {"selects", "resolve"} <= present.keys():
+        fields = f"workflowRunIds or one of {', '.join(FILTERS)}"
         problems.append(
-            place.problem(f"the allow names nothing that selects: write workflowRunIds or one of {', '.join(FILTERS)}")
+            place.problem(
+                f"the allow names nothing that selects: write {fields}; "
+                "everything can only be allowed by selects: [everything] with resolve: true"
+            )
         )
-    if RUN_IDS in present and present.keys().isdisjoint(("owner", "resolve")):
-        problems.append(place.problem("run IDs carry no owner: say 'owner: unchecked' to allow them all the same"))
-    if "owner" in present and RUN_IDS not in present:
+    if "owner" in present:
         problems.append(present["owner"].problem("'owner' stands only beside workflowRunIds"))
     return problems
+
+
+def _check_allowed_ids(place: Place, present: Present) -> list[Problem]:
+    if "resolve" not in present:
+        problems = _one_kind(place, present)
+        if "owner" not in present:
+            problems.append(
+                place.problem(
+                    "run IDs carry no owner: say 'resolve: true' to have the runs looked up, "
+                    "or 'owner: unchecked' to allow them all the same"
+                )
+            )
+        return problems
+    problems = [
+        present[name].problem(f"beside workflowRunIds an allow with 'resolve: true' names workflowUrl only, not {name}")
+        for name in FILTERS
+        if name in present and name != "workflowUrl"
+    ]
+    if "workflowUrl" not in present:
+        problems.append(
+            place.problem("with 'resolve: true' an allow on workflowRunIds names the workflowUrl its runs must have")
+        )
+    if "owner" in present:
+        problems.append(
+            present["owner"].problem(
+                "'owner: unchecked' and 'resolve: true' exclude each other: the runs are looked up"
+            )
+        )
+    return problems
+
+
+def allowed_at_all(entry: RuleEntry) -> list[Problem]:
+    """What an `allow` says that its keys alone do not show: `everything`, and a URL that looked-up runs may lack."""
+    kinds = entry.selects or ()
+    if "everything" in kinds and (not entry.resolve or entry.conditions or kinds != ("everything",)):
+        return [
+            entry.at.problem(
+                "everything can only be allowed by a rule that looks the runs up (resolve: true), "
+                "says selects: [everything] alone, and names no field"
+            )
+        ]
+    if not entry.conditions and "everything" not in kinds:
+        return [entry.at.problem("the allow names nothing that selects: with no field it says selects: [everything]")]
+    url = entry.conditions.get("workflowUrl")
+    if RUN_IDS in entry.conditions and isinstance(url, UrlCondition) and url.optional and not url.any:
+        return [entry.at.problem("beside workflowRunIds workflowUrl is not optional: every run has a URL")]
+    return []

@@ -1,0 +1,180 @@
+"""Carries a plan out: intent -> its orders, each once -> the closing record. After the intent nothing raises.
+
+    receipt  = await audit.intent(plan)              durable, or nothing is sent
+    outcomes = [await upstream.cancel(order, receipt) for order in plan.orders]
+    await audit.close(receipt, closing)              durable, then the answer
+
+Where runs were looked up there may be several orders. Each is recorded before the next, and before each the caller's
+key, the policies and the runs themselves are looked at again: whatever does not hold any more ends the plan there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from gateway.audit.record import Closing, chunk_members
+from gateway.cancel import ByRunIds, Order, Plan, Receipt
+from gateway.flights import Carried, Flight
+from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Progress, Refused, Unknown
+from gateway.ports import Arrival, AuditPort, CancelPort, Clock, SettlerPort
+from gateway.run import Skipped, joined
+from gateway.second_look import Look, SecondLook
+
+Told = Callable[[int, int], None]
+"""Hears after each order how many orders were sent, and how many runs are cancelled for certain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """Carries plans out, whatever made them. `settler` learns later what an outcome could not say."""
+
+    upstream: CancelPort
+    audit: AuditPort
+    clock: Clock
+    stopping: Callable[[], bool]
+    settler: SettlerPort | None = None
+
+    async def out(
+        self, plan: Plan, flight: Flight, arrival: Arrival, *, again: SecondLook | None = None, told: Told | None = None
+    ) -> Carried:
+        """Carries one plan out; `again` is asked before each order, where the runs were looked up.
+
+        Raises: AuditUnavailable: the intent could not be made durable; nothing was sent.
+        """
+        receipt = await self.audit.intent(plan)
+        started_s = self.clock.monotonic_s()
+        course = _Course(self, plan, receipt, again=again, told=told)
+        flight.sending = True
+        try:
+            await course.run()
+        finally:
+            flight.sending = False
+        outcome = course.outcome()
+        closing = Closing(
+            outcome=outcome,
+            over_cancelled=course.over_cancelled,
+            duration_ms=round((self.clock.monotonic_s() - started_s) * 1000),
+            caller_gone=await _gone(arrival),
+            skipped=course.skipped,
+        )
+        await self.audit.close(receipt, closing)
+        if self.settler is not None:
+            self.settler.follow(plan, outcome)
+        before = plan.resolved.skipped if plan.resolved is not None else {}
+        return Carried(plan, outcome, joined(before, course.skipped))
+
+
+@dataclass(slots=True)
+class _Course:
+    """One plan on its way: the orders that were sent, with what came of each, and what stopped it."""
+
+    by: Carrier
+    plan: Plan
+    receipt: Receipt
+    again: SecondLook | None
+    told: Told | None
+    sent: list[tuple[Order, Outcome]] = field(default_factory=list)
+    stopped: str | None = None
+    skipped: Skipped = field(default_factory=dict)
+
+    async def run(self) -> None:
+        """Sends the orders in turn, up to the first that was not carried out."""
+        try:
+            for number, order in enumerate(self.plan.orders, 1):
+                await self._order(number, order)
+                if self.stopped is not None:
+                    return
+        except asyncio.CancelledError:
+            self.stopped = "stopping"
+        except Exception as exc:  # noqa: BLE001 - after the receipt nothing raises, also not an error of our own code
+            self.stopped = f"internal_{type(exc).__name__}"
+
+    async def _order(self, number: int, planned: Order) -> None:
+        look = Look(planned)
+        if self.by.stopping():
+            self.stopped = "stopping"
+            return
+        if self.again is not None:
+            look = await self.again(planned, number)
+            self.stopped, self.skipped = look.stopped, joined(self.skipped, look.skipped)
+        order = look.order
+        if order is None:
+            return
+        # Unknown from the moment it may be on its way, so that no way out of here can call it anything else.
+        self.sent.append((order, Unknown("stopping")))
+        outcome = await self._sent(order)
+        self.sent[-1] = (order, outcome)
+        if not isinstance(outcome, Cancelled):
+            self.stopped = outcome.name
+        elif outcome.cancelled > order.count and number < len(self.plan.orders):
+            # The list was no bound for upstream: whatever it did instead, it is not asked again.
+            self.stopped = "over_cancelled"
+        if self.plan.resolved is not None:
+            await self._recorded(number, order, outcome, look.skipped)
+
+    async def _sent(self, order: Order) -> Outcome:
+        try:
+            return await self.by.upstream.cancel(order, self.receipt)
+        except Exception as exc:  # noqa: BLE001 - an error of our own code, when bytes may be out
+            return Unknown(f"internal_{type(exc).__name__}")
+
+    async def _recorded(self, number: int, order: Order, outcome: Outcome, skipped: Skipped) -> None:
+        members = chunk_members(
+            self.plan.decision_id,
+            number=number,
+            orders=len(self.plan.orders),
+            order=order,
+            outcome=outcome,
+            skipped=skipped,
+        )
+        if not await self.by.audit.chunk(members) and self.stopped is None:
+            self.stopped = "audit"
+        if self.told is not None:
+            self.told(number, self.cancelled)
+
+    @property
+    def cancelled(self) -> int:
+        """How many runs upstream says it cancelled."""
+        return sum(outcome.cancelled for _, outcome in self.sent if isinstance(outcome, Cancelled))
+
+    @property
+    def over_cancelled(self) -> int:
+        """How many runs were cancelled above those ordered, over the orders that were carried out."""
+        ordered = sum(order.count for order, outcome in self.sent if isinstance(outcome, Cancelled))
+        return max(0, self.cancelled - ordered)
+
+    def outcome(self) -> Outcome:
+        """The outcome of all orders: the sum where each was carried out, else what is known of the plan."""
+        last = self.sent[-1][1] if self.sent else None
+        everything_done = self.stopped is None
+        if everything_done and (last is None or isinstance(last, Cancelled)):
+            action_id = last.action_id if last is not None and len(self.plan.orders) == 1 else None
+            return Cancelled(last.upstream_status if last is not None else None, self.cancelled, action_id)
+        if last is None:
+            return NotSent(self.stopped or "stopping")
+        if self.plan.resolved is None or (isinstance(last, (Refused, NotSent)) and not self.cancelled):
+            return last
+        cause = last.cause if isinstance(last, Unknown) else f"partial_{self.stopped}"
+        return Unknown(cause, last.upstream_status, self._progress())
+
+    def _progress(self) -> Progress:
+        carried = set(_ids(order for order, outcome in self.sent if not isinstance(outcome, (Refused, NotSent))))
+        return Progress(
+            cancelled=self.cancelled,
+            unsent=tuple(run_id for run_id in _ids(self.plan.orders) if run_id not in carried),
+            unknown=tuple(_ids(order for order, outcome in self.sent if isinstance(outcome, (Unknown, Accepted)))),
+        )
+
+
+def _ids(orders: Iterable[Order]) -> list[str]:
+    return [run_id for order in orders if isinstance(order.selection, ByRunIds) for run_id in order.selection.run_ids]
+
+
+async def _gone(arrival: Arrival) -> bool:
+    """Whether the caller has gone; one who cannot be asked counts as gone."""
+    try:
+        return await arrival.gone()
+    except Exception:  # noqa: BLE001 - after the receipt nothing raises: the outcome has to reach the record
+        return True

@@ -1,0 +1,144 @@
+"""A caller's side of plans: asks the gateway for one, waits for its look-up, applies it once and watches meanwhile.
+
+Nothing is tried again, no redirect is followed, and no proxy is taken from the environment: the key would go there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import suppress
+
+import httpx
+
+from gateway.cli.cancel.answers import Done, Lost, Members, Plan, Refusal, done_in, plan_in, refusal_in
+from gateway.outbound import make_transport
+from gateway.strict_json import json_object
+
+PLANS = "/gateway/v1/plans"
+MAX_ANSWER_BYTES = 1_048_576
+CONNECT_S = 5.0
+READ_S = 30.0
+"""How long an answer may take; the gateway itself answers after 10 s that it is still looking."""
+GLANCE_S = 2.0
+APPLY_S = 900.0
+"""How long carrying a plan out may take: 2,000 runs are 20 orders, each of up to half a minute."""
+LOOK_S = 120.0
+"""How long a look-up may take; the gateway itself ends it after a minute."""
+EVERY_S = 0.5
+
+Told = Callable[[Plan], None]
+
+
+class Gateway:
+    """One gateway and the key of a caller."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self._url = url
+        self._key = key
+
+    async def plan(self, request: str, *, reason: str | None) -> Plan | Refusal | Lost:
+        """The plan of a request line, looked up to its end; nothing is cancelled."""
+        asked = {"request": request} | ({} if reason is None else {"reason": reason})
+        async with self._client() as client:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    return await self._looked_up(client, asked)
+        return Lost(sent=True, why="the gateway is still looking the runs up")
+
+    async def apply(self, plan: Plan, told: Told) -> Done | Refusal | Lost:
+        """Cancels what the plan names; `told` hears how far it has got."""
+        async with self._client() as client:
+            applying = asyncio.create_task(self._applied(client, plan))
+            try:
+                while not (await asyncio.wait([applying], timeout=EVERY_S))[0]:
+                    await self._glance(client, plan, told)
+                await self._glance(client, plan, told)
+                return applying.result()
+            finally:
+                applying.cancel()
+
+    async def look(self, plan: Plan) -> Plan | None:
+        """How the plan stands, if that can be seen."""
+        async with self._client() as client:
+            seen = await self._seen(client, plan, within_s=GLANCE_S)
+        return seen if isinstance(seen, Plan) else None
+
+    def _client(self) -> httpx.AsyncClient:
+        headers = {
+            "Authorization": f"Bearer {self._key}",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": "qstash-gateway-cancel",
+        }
+        transport = make_transport(max_connections=2)
+        return httpx.AsyncClient(
+            base_url=self._url, headers=headers, transport=transport, trust_env=False, follow_redirects=False
+        )
+
+    async def _looked_up(self, client: httpx.AsyncClient, asked: dict[str, str]) -> Plan | Refusal | Lost:
+        seen = _plan(await _answer(client, "POST", PLANS, within_s=READ_S, body=json.dumps(asked).encode()))
+        while isinstance(seen, Plan) and seen.looking:
+            await asyncio.sleep(EVERY_S)
+            seen = await self._seen(client, seen, within_s=READ_S)
+        if isinstance(seen, Plan) and seen.failure is not None:
+            return Refusal(seen.failure, f"plan_{seen.state}", seen.members)
+        return seen
+
+    async def _glance(self, client: httpx.AsyncClient, plan: Plan, told: Told) -> None:
+        """Tells how far the plan has got; where that cannot be seen nothing is lost, its answer will say."""
+        seen = await self._seen(client, plan, within_s=GLANCE_S)
+        if isinstance(seen, Plan):
+            told(seen)
+
+    async def _seen(self, client: httpx.AsyncClient, plan: Plan, *, within_s: float) -> Plan | Refusal | Lost:
+        return _plan(await _answer(client, "GET", f"{PLANS}/{plan.plan_id}", within_s=within_s))
+
+    async def _applied(self, client: httpx.AsyncClient, plan: Plan) -> Done | Refusal | Lost:
+        answer = await _answer(client, "POST", f"{PLANS}/{plan.plan_id}/apply", within_s=APPLY_S)
+        if isinstance(answer, Refusal | Lost):
+            return answer
+        members, headers = answer
+        try:
+            return done_in(members, headers)
+        except ValueError:
+            return Lost(sent=True, why="the answer is not one of a gateway")
+
+
+async def _answer(
+    client: httpx.AsyncClient, method: str, path: str, *, within_s: float, body: bytes = b""
+) -> tuple[Members, dict[str, str]] | Refusal | Lost:
+    """The members and headers of an answer with 2xx, or what came in its place."""
+    timeout = httpx.Timeout(within_s, connect=CONNECT_S)
+    headers = {"Content-Type": "application/json"} if body else {}
+    try:
+        async with client.stream(method, path, content=body, headers=headers, timeout=timeout) as response:
+            content = await _bounded(response)
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as exc:
+        return Lost(sent=False, why=f"no connection to {client.base_url}: {str(exc) or type(exc).__name__}")
+    except httpx.HTTPError as exc:
+        return Lost(sent=True, why=f"no whole answer came ({type(exc).__name__})")
+    try:
+        members = json_object(content)
+        return refusal_in(members) if response.status_code >= 300 else (members, dict(response.headers.items()))
+    except ValueError:
+        return Lost(sent=True, why=f"the answer with status {response.status_code} is not one of a gateway")
+
+
+async def _bounded(response: httpx.Response) -> bytes:
+    content = bytearray()
+    async for chunk in response.aiter_raw():
+        content += chunk
+        if len(content) > MAX_ANSWER_BYTES:
+            return b""
+    return bytes(content)
+
+
+def _plan(answer: tuple[Members, dict[str, str]] | Refusal | Lost) -> Plan | Refusal | Lost:
+    if isinstance(answer, Refusal | Lost):
+        return answer
+    try:
+        return plan_in(answer[0])
+    except ValueError:
+        return Lost(sent=True, why="the answer is not one of a gateway")

@@ -1,0 +1,147 @@
+"""`cancel`: cancels runs through a running gateway, after showing which; address and key come from the environment."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from urllib.parse import quote
+
+from gateway import grammar
+from gateway.cancel import ByFilter, ByRunIds
+from gateway.cli.cancel.client import Gateway
+from gateway.cli.cancel.flow import Asked, cancel
+from gateway.cli.frugal import let_in
+from gateway.document.fields import duration_field
+from gateway.endpoints import origin
+from gateway.hardening import forbid_core_dumps
+
+USAGE = 2
+URL, KEY = "QSTASH_GATEWAY_URL", "QSTASH_GATEWAY_KEY"
+CALL = "DELETE /v2/workflows/runs"
+
+_KEY = re.compile(r"[!-~]{1,16384}")
+_NOBODY = "qstash-gateway: no terminal to ask on: say --yes to cancel without a question, or --dry-run"
+
+
+@dataclass(frozen=True, slots=True)
+class _Selected:
+    """What the person selects by; `count` is None where it is not given."""
+
+    run_ids: tuple[str, ...]
+    urls: tuple[str, ...]
+    prefixes: tuple[str, ...]
+    labels: tuple[str, ...]
+    to_date: int | None
+    count: str | None
+
+    def query(self) -> str:
+        """The query of the request. Raises: ValueError: it cannot be one, or would mean every run."""
+        pairs = self._ids() if self.run_ids else self._filter()
+        return "&".join(f"{name}={quote(value, safe='')}" for name, value in pairs)
+
+    def _ids(self) -> list[tuple[str, str]]:
+        if self.urls or self.prefixes or self.labels or self.to_date is not None or self.count is not None:
+            raise ValueError("--run-id names the runs themselves: nothing else stands beside it")
+        return ByRunIds(self.run_ids).pairs()
+
+    def _filter(self) -> list[tuple[str, str]]:
+        if not (self.urls or self.prefixes or self.labels or self.to_date is not None):
+            raise ValueError("say which runs: --url, --prefix, --label, --run-id or --older-than")
+        if self.urls and self.prefixes:
+            raise ValueError("--url and --prefix do not go together: one request reads all its addresses in one way")
+        chosen = ByFilter(
+            workflow_urls=self.urls or self.prefixes,
+            exact=bool(self.urls),
+            to_date=self.to_date,
+            labels=self.labels,
+        )
+        count = [] if self.count is None else [("count", str(grammar.count(self.count)))]
+        return [*chosen.pairs(), *count]
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command."""
+    parser = subparsers.add_parser(
+        "cancel",
+        help="show which runs a cancel means, ask, and cancel exactly those",
+        description=f"Cancels runs through the gateway at ${URL}, with the key in ${KEY}.",
+    )
+    several = partial(parser.add_argument, action="append", default=[])
+    several("--url", metavar="U", help="runs of exactly this workflow URL; may be repeated")
+    several("--prefix", metavar="P", help="runs of this URL and all below it; may be repeated")
+    several("--label", metavar="L", help="runs with this label; repeated: with any of them")
+    several("--run-id", metavar="ID", help="this run; may be repeated, with nothing beside it")
+    parser.add_argument("--older-than", type=_duration, metavar="D", help="runs created before that, like 1h or 30m")
+    parser.add_argument("--count", metavar="N", help="at most so many, the oldest (default: the gateway's)")
+    parser.add_argument("--reason", metavar="TEXT", help="why, for the record")
+    parser.add_argument("--dry-run", action="store_true", help="only show which runs it would be")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--json", action="store_true", help="one JSON object; needs --yes or --dry-run")
+    parser.set_defaults(run=partial(run, parser))
+
+
+def _duration(text: str) -> int:
+    try:
+        return duration_field().parse(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
+
+
+def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    """Returns 0 if it was done, 1 if it was refused, failed or is not known, 2 if it could not be begun."""
+    forbid_core_dumps()
+    asked = _asked(parser, arguments)
+    ask = not (arguments.yes or arguments.dry_run)
+    if ask and arguments.json:
+        parser.error("--json asks nothing: say --yes to cancel without a question, or --dry-run")
+    if ask and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        print(_NOBODY, file=sys.stderr)
+        return USAGE
+    try:
+        gateway = _gateway(os.environ)
+    except ValueError as exc:
+        print(f"qstash-gateway: {exc}", file=sys.stderr)
+        return USAGE
+    let_in()
+    from gateway.cli.cancel.screen import Silence, Terminal
+
+    screen = Silence() if arguments.json else Terminal()
+    ending = cancel(gateway, asked, screen, dry_run=arguments.dry_run, ask=ask)
+    screen.ends(ending)
+    return ending.how.exit_code
+
+
+def _asked(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Asked:
+    older_ms = arguments.older_than
+    selected = _Selected(
+        run_ids=tuple(arguments.run_id),
+        urls=tuple(arguments.url),
+        prefixes=tuple(arguments.prefix),
+        labels=tuple(arguments.label),
+        to_date=None if older_ms is None else time.time_ns() // 1_000_000 - older_ms,
+        count=arguments.count,
+    )
+    try:
+        reason = None if arguments.reason is None else grammar.reason(arguments.reason)
+        return Asked(f"{CALL}?{selected.query()}", reason)
+    except ValueError as exc:
+        parser.error(str(exc))
+
+
+def _gateway(environment: Mapping[str, str]) -> Gateway:
+    """The gateway that the environment names. Raises: ValueError: it names none that the key may be sent to."""
+    url, key = environment.get(URL, ""), environment.get(KEY, "")
+    if not url or not key:
+        raise ValueError(f"set {URL} to the gateway's address and {KEY} to your key, both in the environment")
+    if not _KEY.fullmatch(key):
+        raise ValueError(f"{KEY} holds a space, a line break or another sign that no key has")
+    try:
+        return Gateway(origin(url.removesuffix("/")).url, key)
+    except ValueError as exc:
+        raise ValueError(f"{URL}: {exc}") from exc

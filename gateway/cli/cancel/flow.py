@@ -1,0 +1,173 @@
+"""One cancel from the question to its end: look up, show, ask, apply; every way out is an `Ending`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from gateway.cli.cancel.answers import Done, Left, Lost, Plan, Refusal
+from gateway.cli.cancel.client import PLANS, Gateway
+
+UNSENT = "Nothing was cancelled."
+
+
+class End(StrEnum):
+    """How it ended."""
+
+    CANCELLED = "cancelled"
+    NOTHING_FOUND = "nothing_found"
+    DRY_RUN = "dry_run"
+    DECLINED = "declined"
+    REFUSED = "refused"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+    @property
+    def exit_code(self) -> int:
+        """0 where what was asked for was done, else 1."""
+        return 0 if self in (End.CANCELLED, End.NOTHING_FOUND, End.DRY_RUN) else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the person asks for: a request line of a bulk cancel, and why."""
+
+    request: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How it ended, in one sentence, with what is known of it."""
+
+    how: End
+    sentence: str
+    plan: Plan | None = None
+    done: Done | None = None
+    refusal: Refusal | None = None
+
+    def members(self) -> dict[str, object]:
+        """The ending as a program reads it."""
+        return {
+            "outcome": self.how.value,
+            "sentence": self.sentence,
+            "plan": None if self.plan is None else dict(self.plan.members),
+            "result": None if self.done is None else _result(self.done),
+            "problem": None if self.refusal is None else dict(self.refusal.members),
+        }
+
+
+class Screen(Protocol):
+    """What the person sees of it, and answers."""
+
+    def looking(self) -> AbstractContextManager[None]:
+        """While the runs are looked up."""
+
+    def shows(self, plan: Plan) -> None:
+        """The plan."""
+
+    def asks(self, plan: Plan) -> bool:
+        """Whether to go on."""
+
+    def applying(self, plan: Plan) -> AbstractContextManager[Callable[[Plan], None]]:
+        """While the plan is applied; hears how it stands."""
+
+    def ends(self, ending: Ending) -> None:
+        """The ending."""
+
+
+def cancel(gateway: Gateway, asked: Asked, screen: Screen, *, dry_run: bool, ask: bool) -> Ending:
+    """Shows which runs the request means and, if that is wanted, cancels exactly those."""
+    plan = _planned(gateway, asked, screen)
+    if isinstance(plan, Ending):
+        return plan
+    screen.shows(plan)
+    if not plan.runs:
+        return Ending(End.NOTHING_FOUND, f"No run to cancel was found. {UNSENT}", plan)
+    if dry_run:
+        return Ending(End.DRY_RUN, f"Only a dry run. {UNSENT}", plan)
+    if ask and not _agreed(screen, plan):
+        return Ending(End.DECLINED, UNSENT, plan)
+    return _applied(gateway, plan, screen)
+
+
+def runs_in_words(runs: int) -> str:
+    """`1 run`, `137 runs`."""
+    return "1 run" if runs == 1 else f"{runs} runs"
+
+
+def _planned(gateway: Gateway, asked: Asked, screen: Screen) -> Plan | Ending:
+    # The look-up and the apply have a loop each, so that Ctrl-C reaches the question that waits in between.
+    try:
+        with screen.looking():
+            found = asyncio.run(gateway.plan(asked.request, reason=asked.reason))
+    except KeyboardInterrupt:
+        return Ending(End.DECLINED, f"Stopped. {UNSENT}")
+    match found:
+        case Lost(why=why):
+            return Ending(End.FAILED, f"No plan: {why}. {UNSENT}")
+        case Refusal(sentence=sentence):
+            return Ending(End.REFUSED, sentence, refusal=found)
+    return found
+
+
+def _agreed(screen: Screen, plan: Plan) -> bool:
+    try:
+        return screen.asks(plan)
+    except KeyboardInterrupt:
+        return False
+
+
+def _applied(gateway: Gateway, plan: Plan, screen: Screen) -> Ending:
+    try:
+        with screen.applying(plan) as told:
+            result = asyncio.run(gateway.apply(plan, told))
+    except KeyboardInterrupt:
+        sentence = f"The gateway goes on without this command. {_where_to_look(plan)}"
+        return Ending(End.UNKNOWN, sentence, plan)
+    match result:
+        case Done(cancelled=cancelled, decision_id=decision_id):
+            sentence = f"{runs_in_words(cancelled)} cancelled, under decision {decision_id}."
+            return Ending(End.CANCELLED, sentence, plan, done=result)
+        case Refusal(sentence=sentence, code=code):
+            how = End.UNKNOWN if code == "outcome_unknown" else End.REFUSED
+            return Ending(how, sentence, plan, refusal=result)
+        case Lost(sent=False, why=why):
+            return Ending(End.FAILED, f"Not sent: {why}. {UNSENT}", plan)
+        case Lost(why=why):
+            return Ending(End.UNKNOWN, f"Not known what came of it: {why}. {_seen(gateway, plan)}", plan)
+
+
+def _seen(gateway: Gateway, plan: Plan) -> str:
+    """What the gateway says of a plan when its answer to applying it was lost."""
+    look = _where_to_look(plan)
+    try:
+        seen = asyncio.run(gateway.look(plan))
+    except KeyboardInterrupt:
+        return look
+    if seen is None:
+        return look
+    return f"The plan is {seen.state}, {runs_in_words(seen.cancelled)} cancelled for certain so far. {look}"
+
+
+def _where_to_look(plan: Plan) -> str:
+    return (
+        f"Look at plan {plan.plan_id}: GET {PLANS}/{plan.plan_id}, or in the gateway's record. "
+        "Plan anew rather than repeat."
+    )
+
+
+def _result(done: Done) -> dict[str, object]:
+    return {
+        "cancelled": done.cancelled,
+        "decision_id": done.decision_id,
+        "skipped": {why: _left(left) for why, left in done.skipped.items()},
+    }
+
+
+def _left(left: Left) -> dict[str, object]:
+    return {"runs": left.runs, "sample": list(left.sample)}

@@ -1,0 +1,217 @@
+"""What a person sees: tables, a question, a progress bar; plain text where standard output is no terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from gateway.cancel import ORDER_RUNS
+from gateway.cli.cancel.answers import Left, Plan
+from gateway.cli.cancel.flow import End, Ending, runs_in_words
+from gateway.policy.nearest import in_words
+
+PLAIN_WIDTH = 10_000
+"""Where nobody looks at a terminal nothing is cut or folded."""
+
+SHOWN = 3
+
+_WHY = {
+    "young": "younger than the rule lets be cancelled",
+    "finished": "already finished",
+    "restarted": "started again under the same ID since",
+    "unreadable": "with a value that cannot be judged",
+    "beyond_count": "beyond the count",
+}
+
+
+class Terminal:
+    """Standard output as a person reads it, with the question on it; what failed goes to standard error."""
+
+    def __init__(self) -> None:
+        terminal = sys.stdout.isatty()
+        # A sign that the terminal's encoding lacks must not end the command when runs have been cancelled.
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
+        # Nothing that the gateway says is read as markup, and FORCE_COLOR makes no terminal of a file.
+        self._console = Console(
+            force_terminal=terminal,
+            color_system="auto" if terminal else None,
+            width=None if terminal else PLAIN_WIDTH,
+            markup=False,
+            highlight=False,
+            emoji=False,
+        )
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """A sign that it is under way, on a terminal."""
+        if not self._console.is_terminal:
+            yield
+            return
+        with self._console.status("Looking the runs up"):
+            yield
+
+    def shows(self, plan: Plan) -> None:
+        """The runs of the plan: how many of each workflow and label, how old, some of them, and those left out."""
+        if plan.runs:
+            self._console.print(
+                _safe(f"{runs_in_words(plan.runs)}, created {_time(plan.oldest)} to {_time(plan.newest)}")
+            )
+            self._console.print(_safe(f"allowed by {plan.rule}; plan {plan.plan_id}, for {plan.expires_in_s} s"))
+            self._console.print(self._workflows(plan))
+            if plan.by_label:
+                self._console.print(self._table(("Label", "Runs"), _counted(plan.by_label)))
+            self._console.print(self._sample(plan))
+        self._leaves_out(plan.skipped, {})
+
+    def asks(self, plan: Plan) -> bool:
+        """Asks; everything but a yes is a no."""
+        these = "this run" if plan.runs == 1 else f"these {plan.runs} runs"
+        try:
+            return self._console.input(f"Cancel {these}? [y/N] ", markup=False).strip().lower() in ("y", "yes")
+        except EOFError:
+            self._console.print()
+            return False
+
+    @contextmanager
+    def applying(self, plan: Plan) -> Iterator[Callable[[Plan], None]]:
+        """A bar over the orders, on a terminal."""
+        columns = (
+            TextColumn("Cancelling"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("orders, {task.fields[cancelled]} cancelled"),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=self._console, disable=not self._console.is_terminal) as progress:
+            orders = -(-plan.runs // ORDER_RUNS)
+            task = progress.add_task("", total=orders, cancelled=runs_in_words(0))
+
+            def told(seen: Plan) -> None:
+                """Moves the bar."""
+                progress.update(task, completed=seen.orders_sent, cancelled=runs_in_words(seen.cancelled))
+
+            yield told
+
+    def ends(self, ending: Ending) -> None:
+        """What came of it."""
+        if ending.done is not None and ending.plan is not None:
+            self._leaves_out(ending.done.skipped, ending.plan.skipped)
+        if ending.how.exit_code == 0 or ending.how is End.DECLINED:
+            self._console.print(_safe(ending.sentence))
+            return
+        for line in _failure(ending):
+            print(_safe(line), file=sys.stderr)
+
+    def _workflows(self, plan: Plan) -> Table:
+        rows = _counted(plan.by_workflow)
+        others = plan.runs - sum(plan.by_workflow.values())
+        if others > 0:
+            rows.append(("(others)", str(others)))
+        return self._table(("Workflow", "Runs"), rows)
+
+    def _sample(self, plan: Plan) -> Table:
+        rows = [(run.run_id, _time(run.created), run.workflow_url, " ".join(run.labels)) for run in plan.sample]
+        first = "Run" if len(rows) == plan.runs else f"The oldest {len(rows)}"
+        return self._table((first, "Created", "Workflow", "Labels"), rows)
+
+    def _table(self, heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
+        table = Table(box=SIMPLE_HEAD if self._console.is_terminal else None, pad_edge=False)
+        for head in heads:
+            # Folded, never shortened: the end of an address may be what matters.
+            table.add_column(head, overflow="fold", justify="right" if head == "Runs" else "left")
+        for row in rows:
+            table.add_row(*(Text(_safe(cell)) for cell in row))
+        return table
+
+    def _leaves_out(self, skipped: Mapping[str, Left], shown: Mapping[str, Left]) -> None:
+        """Says which runs are left out; those that were `shown` before only in number."""
+        for why, left in skipped.items():
+            some = ", ".join(left.sample[:SHOWN]) + (", …" if left.runs > SHOWN else "")
+            names = "" if shown.get(why) == left else f": {some}"
+            self._console.print(_safe(f"Left out: {runs_in_words(left.runs)} {_WHY.get(why, why)}{names}"))
+
+
+class Silence:
+    """Nothing but one JSON object on standard output, at the end."""
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Nothing."""
+        yield
+
+    def shows(self, plan: Plan) -> None:
+        """Nothing: the plan stands in the object."""
+
+    def asks(self, plan: Plan) -> bool:
+        """No: a program that means it says so beforehand."""
+        return False
+
+    @contextmanager
+    def applying(self, plan: Plan) -> Iterator[Callable[[Plan], None]]:
+        """Nothing."""
+
+        def told(seen: Plan) -> None:
+            """Nothing."""
+
+        yield told
+
+    def ends(self, ending: Ending) -> None:
+        """The object."""
+        print(json.dumps(ending.members(), indent=2))
+
+
+def _counted(groups: Mapping[str, int]) -> list[tuple[str, ...]]:
+    return [(name, str(runs)) for name, runs in groups.items()]
+
+
+def _time(created: str) -> str:
+    """A time to the second."""
+    return re.sub(r"\.[0-9]+Z$", "Z", created)
+
+
+def _options(nearest: Mapping[str, object]) -> str:
+    """A request (wire names) as options of this command; empty where some of it has none."""
+    names = {
+        "workflowUrl": "--url" if "workflowUrlExactMatch" in nearest else "--prefix",
+        "label": "--label",
+        "workflowRunIds": "--run-id",
+        "count": "--count",
+    }
+    unsaid = {"workflowUrlExactMatch"} | ({"count"} if "workflowRunIds" in nearest else set())
+    said = {name: value for name, value in nearest.items() if name not in unsaid}
+    if not said.keys() <= names.keys():
+        return ""
+    pairs = [
+        (names[name], each) for name, value in said.items() for each in (value if isinstance(value, list) else [value])
+    ]
+    return " ".join(f"{name} {shlex.quote(str(each))}" for name, each in pairs)
+
+
+def _failure(ending: Ending) -> Iterator[str]:
+    yield ending.sentence
+    if ending.refusal is None:
+        return
+    members = ending.refusal.members
+    if isinstance(rule := members.get("rule"), str):
+        yield f"Refused by {rule}."
+    if isinstance(nearest := members.get("nearest"), dict):
+        yield f"Allowed would be: {_options(nearest) or in_words(nearest)}"
+    if isinstance(decision := members.get("decision_id"), str):
+        yield f"Decision {decision}."
+
+
+def _safe(text: str) -> str:
+    """The text without what a terminal would obey."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)

@@ -1,0 +1,205 @@
+"""Look-ups, and the plans they become: which runs a permitted request means, kept in memory until they are cancelled.
+
+One look-up at a time for a principal, two for a team and four in all; a plan can be applied once, by who made it, for
+ten minutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import partial
+
+from gateway.audit.record import plan_members
+from gateway.cancel import ByRunIds, CancelRequest, Denial, Permit, Principal
+from gateway.errors import LookupFailed, NotFound, Overloaded, Refusal, ShuttingDown, Throttled
+from gateway.policy.runs import choose
+from gateway.ports import AuditPort, Call, Clock, RunLog
+from gateway.run import Listing, Resolved
+
+LIFETIME_S = 600.0
+"""How long a plan can be applied after it was asked for."""
+
+DEADLINE_S = 60.0
+"""How long a look-up may take in all."""
+
+MOST_LOOKUPS = 4
+MOST_OF_A_TEAM = 2
+MOST_JUDGED_AT_ONCE = 50
+"""More runs are judged in a thread: under many rules it takes long enough to be felt by other callers."""
+
+MOST_OF_ONE = 8
+MOST_DRAFTS = 64
+MOST_RUNS = 20_000
+"""How many plans are kept of a principal and in all, and runs in all of them; the oldest gives way, unless at work."""
+
+
+class State(StrEnum):
+    """Where a plan stands."""
+
+    LOOKING = "looking"
+    READY = "ready"
+    REFUSED = "refused"
+    FAILED = "failed"
+    APPLYING = "applying"
+    APPLIED = "applied"
+
+
+@dataclass(slots=True, eq=False)
+class Draft:
+    """One look-up and the plan it becomes; named by the decision id of the call that asked for it."""
+
+    call: Call
+    permit: Permit
+    made_s: float
+    state: State = State.LOOKING
+    looked_at_s: float = 0.0
+    resolved: Resolved = field(default_factory=lambda: Resolved(()))
+    denial: Denial | None = None
+    failure: Refusal | None = None
+    orders_sent: int = 0
+    cancelled: int = 0
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def plan_id(self) -> str:
+        """Its name."""
+        return self.call.arrival.decision_id
+
+    async def wait(self, most_s: float) -> State:
+        """Waits for the look-up to end, or for `most_s`; who goes away does not end it."""
+        assert self.task is not None
+        await asyncio.wait([self.task], timeout=most_s)
+        return self.state
+
+    def told(self, orders_sent: int, cancelled: int) -> None:
+        """Notes how far its orders have got."""
+        self.orders_sent, self.cancelled = orders_sent, cancelled
+
+
+class Drafts:
+    """Every look-up under way and every plan that can still be applied."""
+
+    def __init__(self, log: RunLog | None, audit: AuditPort, clock: Clock, *, upstream: str) -> None:
+        self._log = log
+        self._audit = audit
+        self._clock = clock
+        self._upstream = upstream
+        self._kept: dict[str, Draft] = {}
+        self._stopping = False
+
+    @property
+    def log(self) -> RunLog:
+        """Where runs are looked up. Raises: NotFound: the configuration has no read-only token."""
+        if self._log is None:
+            raise NotFound("no_read_token", "This gateway cannot look runs up: it has no upstream.read_token.")
+        return self._log
+
+    def begin(self, call: Call, permit: Permit) -> Draft:
+        """Begins to look the runs of a permitted request up, or gives the look-up of the same that is under way.
+
+        Raises:
+            NotFound: nothing can be looked up here.
+            Throttled: another look-up of the principal is under way, or two of its team.
+            Overloaded: four look-ups are.
+            ShuttingDown: the process ends.
+        """
+        log, looking = self.log, [draft for draft in self._kept.values() if draft.state is State.LOOKING]
+        for draft in looking:
+            if (draft.call.principal, draft.call.request) == (call.principal, call.request):
+                return draft
+        self._admit(looking, call.principal)
+        draft = Draft(call, permit, self._clock.monotonic_s())
+        self._kept[draft.plan_id] = draft
+        draft.task = asyncio.create_task(self._look(draft, log))
+        return draft
+
+    def get(self, principal: Principal, plan_id: str) -> Draft:
+        """A plan of this principal. Raises: NotFound: there is none, or not any more."""
+        self._forget()
+        draft = self._kept.get(plan_id)
+        if draft is None or draft.call.principal != principal:
+            raise NotFound("plan", "There is no such plan of yours any more; plan again (POST /gateway/v1/plans).")
+        return draft
+
+    async def stop(self) -> None:
+        """Ends every look-up."""
+        self._stopping = True
+        tasks = [draft.task for draft in self._kept.values() if draft.task is not None and not draft.task.done()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def expires_in_s(self, draft: Draft) -> int:
+        """How long a plan can still be applied, in whole seconds."""
+        return max(0, int(draft.made_s + LIFETIME_S - self._clock.monotonic_s()))
+
+    def _admit(self, looking: list[Draft], principal: Principal) -> None:
+        if self._stopping:
+            raise ShuttingDown("stopping", "The gateway is shutting down; nothing was sent. Try again in a moment.")
+        if any(draft.call.principal == principal for draft in looking):
+            sentence = "Another look-up of yours is under way, and one at a time is the most. Wait for it to end."
+            raise Throttled("lookups", sentence, limit=1, retry_after_s=5)
+        if sum(draft.call.principal.team == principal.team for draft in looking) >= MOST_OF_A_TEAM:
+            sentence = f"{MOST_OF_A_TEAM} look-ups of your team are under way, the most at a time. Wait for one to end."
+            raise Throttled("lookups", sentence, limit=MOST_OF_A_TEAM, retry_after_s=5)
+        if len(looking) >= MOST_LOOKUPS:
+            raise Overloaded("lookups", "The gateway looks up as much as it may; nothing was sent. Try again shortly.")
+
+    async def _look(self, draft: Draft, log: RunLog) -> None:
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                await self._looked_up(draft, log)
+        except Refusal as refusal:
+            draft.state, draft.failure = State.FAILED, refusal
+        except TimeoutError:
+            sentence = f"Looking the runs up took longer than {DEADLINE_S:.0f} s; nothing was sent. Narrow the request."
+            draft.state, draft.failure = State.FAILED, LookupFailed("deadline", sentence)
+        except asyncio.CancelledError:
+            sentence = "The gateway is shutting down; nothing was sent. Try again in a moment."
+            draft.state, draft.failure = State.FAILED, ShuttingDown("stopping", sentence)
+        except Exception as exc:  # noqa: BLE001 - an error of our own code ends the look-up, not its principal's turn
+            sentence = "The gateway failed while it looked the runs up; nothing was sent. Tell its operators the plan."
+            draft.state, draft.failure = State.FAILED, LookupFailed(f"internal_{type(exc).__name__}", sentence)
+        self._forget()
+
+    async def _looked_up(self, draft: Draft, log: RunLog) -> None:
+        # A run on the first page is as old news as the look-up is long.
+        call, looked_at_s = draft.call, self._clock.monotonic_s()
+        listing = await _listing(call.request, log)
+        chosen = await _chosen(call, draft.permit, listing, self._clock.now_ms())
+        if isinstance(chosen, Denial):
+            draft.state, draft.denial = State.REFUSED, chosen
+            return
+        draft.resolved, draft.looked_at_s = chosen, looked_at_s
+        members = plan_members(call.planned(draft.permit, ()), chosen, upstream=self._upstream)
+        await self._audit.keep("plan", members)
+        draft.state = State.READY
+
+    def _forget(self) -> None:
+        """Lets go of what has ended, and of the oldest above the bounds."""
+        now_s, of_one = self._clock.monotonic_s(), Counter(draft.call.principal for draft in self._kept.values())
+        for plan_id, draft in list(self._kept.items()):
+            principal = draft.call.principal
+            over = of_one[principal] > MOST_OF_ONE or len(self._kept) > MOST_DRAFTS or self._runs_kept() > MOST_RUNS
+            at_work = draft.state in (State.LOOKING, State.APPLYING)
+            if not at_work and (over or now_s - draft.made_s >= LIFETIME_S):
+                of_one[principal] -= 1
+                del self._kept[plan_id]
+
+    def _runs_kept(self) -> int:
+        return sum(len(draft.resolved.runs) for draft in self._kept.values())
+
+
+async def _chosen(call: Call, permit: Permit, listing: Listing, now_ms: int) -> Denial | Resolved:
+    judge = partial(choose, call.policies, call.principal, call.request, permit, listing, now_ms)
+    return judge() if len(listing.runs) <= MOST_JUDGED_AT_ONCE else await asyncio.to_thread(judge)
+
+
+async def _listing(asked: CancelRequest, log: RunLog) -> Listing:
+    if isinstance(asked.selection, ByRunIds):
+        return await log.look_up(asked.selection.run_ids)
+    return await log.running(asked.selection)

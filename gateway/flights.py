@@ -1,0 +1,100 @@
+"""Cancels in flight: an identical one joins instead of being sent again, and all of them end before the process does.
+
+In flight is what has begun and whose outcome was not yet written to a caller still connected. Where the caller had
+gone, the outcome can be joined for a while longer: clients repeat a dropped connection within about 4 s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Hashable
+from dataclasses import dataclass, field
+
+from gateway.cancel import Denial, Plan
+from gateway.outcome import Outcome
+from gateway.run import Skipped
+
+JOINABLE_S = 10.0
+"""How long an outcome that its caller did not wait for can still be joined."""
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A plan that was carried out, what came of it, and the runs it did not cancel, with why."""
+
+    plan: Plan
+    outcome: Outcome
+    skipped: Skipped = field(default_factory=dict)
+
+
+Landed = Carried | Denial
+"""What a flight ends in; it also may raise a Refusal, and then nothing was sent."""
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """One cancel under way, known by its `key`. `sending` is true while upstream may be working for it."""
+
+    key: Hashable
+    decision_id: str
+    task: asyncio.Task[Landed] | None = None
+    sending: bool = False
+
+    async def landed(self) -> Landed:
+        """Its end; who waits for it and goes away does not end it."""
+        assert self.task is not None
+        return await asyncio.shield(self.task)
+
+
+Carry = Callable[[Flight], Coroutine[None, None, Landed]]
+"""The work of a flight; it notes in it while upstream may be working."""
+
+
+class Flights:
+    """Every cancel in flight, each in a task of its own, so that it ends and is recorded when its caller goes away."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[Hashable, Flight] = {}
+        self._tasks: dict[asyncio.Task[Landed], Flight] = {}
+        self.stopping = False
+
+    def get(self, key: Hashable) -> Flight | None:
+        """The one of that key, to be joined."""
+        return self._by_key.get(key)
+
+    def take_off(self, key: Hashable, decision_id: str, carry: Carry) -> Flight:
+        """Begins one; `carry` does the work."""
+        flight = Flight(key, decision_id)
+        flight.task = asyncio.create_task(carry(flight))
+        self._by_key[key] = flight
+        self._tasks[flight.task] = flight
+        flight.task.add_done_callback(self._ended)
+        return flight
+
+    def answered(self, flight: Flight, *, caller_gone: bool) -> None:
+        """The answer was written to a caller still connected, or the caller had gone and may repeat the request."""
+        if caller_gone:
+            asyncio.get_running_loop().call_later(JOINABLE_S, self._land, flight)
+        else:
+            self._land(flight)
+
+    async def stop(self, grace_s: float) -> None:
+        """Lets what is under way finish; calls upstream that do not end in time are given up as unknown."""
+        self.stopping = True
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=grace_s)
+        for task, flight in list(self._tasks.items()):
+            if flight.sending:
+                task.cancel()
+        if self._tasks:
+            await asyncio.wait(list(self._tasks))
+
+    def _ended(self, task: asyncio.Task[Landed]) -> None:
+        flight = self._tasks.pop(task)
+        # Without a receipt there is nothing to join. Reading the exception also marks it as seen, should all be gone.
+        if task.cancelled() or task.exception() is not None or isinstance(task.result(), Denial):
+            self._land(flight)
+
+    def _land(self, flight: Flight) -> None:
+        if self._by_key.get(flight.key) is flight:
+            del self._by_key[flight.key]

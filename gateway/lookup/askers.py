@@ -1,0 +1,94 @@
+"""Who reads a page of its own runs now, and where each goes on from: bounded, in memory, lost when the process ends.
+
+Upstream's cursors name runs, of any team, so callers get names of ours for them that say nothing. Such a name is good
+for who got it, for the question it was got by, and for ten minutes.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from gateway.errors import MalformedRequest, Overloaded, Throttled
+from gateway.lookup.pages import Clock
+
+MOST_READING = 4
+MOST_CURSORS = 1000
+MOST_CURSORS_OF_ONE = 100
+LIFETIME_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where to go on: upstream's cursor of a page, and which of its runs were shown, by ID and creation time."""
+
+    cursor: str = ""
+    shown: frozenset[tuple[str, int]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    asker: Hashable
+    question: object
+    position: Position
+    until_s: float
+
+
+class Askers:
+    """The pages being read, one of an asker and four in all; and the cursors handed out, the latest thousand."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._reading: set[Hashable] = set()
+        self._kept: dict[str, _Kept] = {}
+
+    @contextmanager
+    def turn(self, asker: Hashable) -> Iterator[None]:
+        """Holds a place while a page is read.
+
+        Raises:
+            Throttled: the asker has one.
+            Overloaded: all are taken.
+        """
+        if asker in self._reading:
+            sentence = "Another page of runs is being read for you, and one at a time is the most. Wait for it to end."
+            raise Throttled("lookups", sentence, limit=1, retry_after_s=1)
+        if len(self._reading) >= MOST_READING:
+            raise Overloaded("lookups", "The gateway reads as many pages of runs as it may. Try again shortly.")
+        self._reading.add(asker)
+        try:
+            yield
+        finally:
+            self._reading.discard(asker)
+
+    def keep(self, asker: Hashable, question: object, position: Position) -> str:
+        """The cursor for a position: 128 random bits. The oldest gives way, first of the asker's own."""
+        self._forget(asker)
+        cursor = secrets.token_urlsafe(16)
+        self._kept[cursor] = _Kept(asker, question, position, self._clock.monotonic_s() + LIFETIME_S)
+        return cursor
+
+    def position(self, cursor: str, asker: Hashable, question: object) -> Position:
+        """Where a cursor goes on.
+
+        Raises: MalformedRequest: there is none of that name any more, or for another asker or question.
+        """
+        kept = self._kept.pop(cursor, None)
+        if kept is not None and kept.until_s > self._clock.monotonic_s():
+            self._kept[cursor] = kept  # The one used last goes last.
+            if (kept.asker, kept.question) == (asker, question):
+                return kept.position
+        sentence = "This cursor is none of yours for this question, or not any more: start again without a cursor."
+        raise MalformedRequest("cursor", sentence)
+
+    def _forget(self, asker: Hashable) -> None:
+        """Lets go of what is over, and makes room for one more."""
+        now_s = self._clock.monotonic_s()
+        self._kept = {cursor: kept for cursor, kept in self._kept.items() if kept.until_s > now_s}
+        if Counter(kept.asker for kept in self._kept.values())[asker] >= MOST_CURSORS_OF_ONE:
+            del self._kept[next(cursor for cursor, kept in self._kept.items() if kept.asker == asker)]
+        elif len(self._kept) >= MOST_CURSORS:
+            del self._kept[next(iter(self._kept))]

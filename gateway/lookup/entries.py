@@ -1,0 +1,162 @@
+"""One entry of upstream's workflow log to a `Run`: types checked strictly, values by the request's own grammar."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+
+from gateway import grammar
+from gateway.run import Listing, Run
+
+UNKNOWN_ID = "?"
+"""Stands for an ID that cannot be read."""
+
+_CURSOR = re.compile(r"[!-+\--~]{1,1024}")
+_STATE = re.compile(r"[A-Z][A-Z_]{0,39}")
+
+Entry = Mapping[str, object]
+
+
+def read_entry(entry: object) -> Run | None:
+    """The run in one entry; None where a value is missing, of another type, or outside the grammar."""
+    if not isinstance(entry, dict):
+        return None
+    try:
+        return Run(
+            run_id=grammar.run_id(_text(entry, "workflowRunId")),
+            workflow_url=grammar.url(_text(entry, "workflowUrl")),
+            created_ms=_created_ms(entry),
+            state=_state(entry),
+            caller_ip=_caller_ip(_optional(entry, "workflowRunCallerIp")),
+            flow_control_key=_key(_optional(entry, "flowControlKey")),
+            labels=_labels(entry),
+        )
+    except ValueError:
+        return None
+
+
+def entry_id(entry: object) -> str:
+    """The run ID of an entry of which nothing else has to be readable, or `?`."""
+    try:
+        return grammar.run_id(_text(entry, "workflowRunId")) if isinstance(entry, dict) else UNKNOWN_ID
+    except ValueError:
+        return UNKNOWN_ID
+
+
+def texts_of(run: Run) -> tuple[str, ...]:
+    """Every text of a run that somebody else chose."""
+    return (run.run_id, run.workflow_url, run.flow_control_key or "", *run.labels)
+
+
+class Collected:
+    """Runs as their entries come in, each ID once: the one created last. Entries themselves are not kept.
+
+    An ID with an entry that cannot be read counts as unreadable as a whole: that entry may be its newest run. So does
+    one with a secret in it, which may not be recorded, and one whose entries contradict each other.
+    """
+
+    def __init__(self, is_secret: Callable[[str], bool]) -> None:
+        self._is_secret = is_secret
+        self._runs: dict[str, dict[int, Run]] = {}
+        self._unreadable: dict[str, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._runs) + len(self._unreadable)
+
+    def add(self, entry: object) -> None:
+        """Takes one entry in."""
+        run = read_entry(entry)
+        if run is None or any(map(self._is_secret, texts_of(run))):
+            run_id = entry_id(entry)
+            self._unreadable[UNKNOWN_ID if self._is_secret(run_id) else run_id] = None
+            return
+        known = self._runs.setdefault(run.run_id, {})
+        if any(_contradict(run, other) for other in known.values()):
+            self._unreadable[run.run_id] = None
+        # What has ended does not run again: an entry that still says so is the older news.
+        if run.created_ms not in known or not run.running:
+            known[run.created_ms] = run
+
+    def listing(self, *, pages: int) -> Listing:
+        """What came in, from so many pages."""
+        readable = tuple(known[max(known)] for run_id, known in self._runs.items() if run_id not in self._unreadable)
+        return Listing(readable, tuple(self._unreadable), pages)
+
+
+def checked_cursor(cursor: object) -> str:
+    """A cursor that can be sent back: printable ASCII without a comma; none at all is the empty one.
+
+    Raises: ValueError.
+    """
+    if cursor is None or cursor == "":
+        return ""
+    if not isinstance(cursor, str) or not _CURSOR.fullmatch(cursor):
+        raise ValueError("a cursor is 1 to 1024 printable characters other than a comma")
+    return cursor
+
+
+def _contradict(one: Run, other: Run) -> bool:
+    """Whether two runs of one ID do not say which run a cancel would hit, and whose.
+
+    Two that both run were created at different times, or one creation time stands beside different values. A state
+    may differ: it moves on while pages are read.
+    """
+    if one.created_ms == other.created_ms:
+        return one != other
+    return one.running and other.running
+
+
+def _text(entry: Entry, name: str) -> str:
+    value = entry.get(name)
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is no string")  # noqa: TRY004 - one kind of error for every unreadable entry
+    return value
+
+
+def _optional(entry: Entry, name: str) -> str | None:
+    """A string that may be missing; servers written in Go say it with an empty one."""
+    return None if entry.get(name) is None else _text(entry, name) or None
+
+
+def _created_ms(entry: Entry) -> int:
+    value = entry.get("workflowRunCreatedAt")
+    # A bool is an int; seconds for milliseconds would make every run old.
+    if type(value) is not int or not 10**12 <= value < 10**13:
+        raise ValueError("workflowRunCreatedAt is Unix milliseconds of 13 digits")
+    return value
+
+
+def _state(entry: Entry) -> str:
+    state = _text(entry, "workflowState")
+    if not _STATE.fullmatch(state):
+        raise ValueError("workflowState is a word in capitals")
+    return state
+
+
+def _caller_ip(text: str | None) -> str | None:
+    if text is None:
+        return None
+    address = ipaddress.ip_address(text)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return grammar.ip_address(str(mapped or address))
+
+
+def _key(text: str | None) -> str | None:
+    return None if text is None else grammar.key(text)
+
+
+def _labels(entry: Entry) -> tuple[str, ...]:
+    """`labels`, or the one `label` of servers that know no more than one; where both stand, the one is among them."""
+    value, first = entry.get("labels"), _optional(entry, "label")
+    if value is None:
+        value = [] if first is None else [first]
+    if not isinstance(value, list):
+        raise ValueError("labels is no list")  # noqa: TRY004 - as above
+    if not all(isinstance(label, str) for label in value):
+        raise ValueError("a label is no string")
+    if first is not None and first not in value:
+        raise ValueError("label is none of the labels")
+    labels = tuple(dict.fromkeys(value))
+    grammar.check_each("label", grammar.key, labels)
+    return labels

@@ -1,0 +1,202 @@
+"""Upstream's workflow log: which runs there are, read with the token that cannot write, to the end or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from gateway.cancel import ByFilter, EveryRun
+from gateway.credential import AccountTokens
+from gateway.errors import LookupFailed, TooLarge
+from gateway.exchange import Exchange
+from gateway.lookup.askers import Askers
+from gateway.lookup.entries import Collected, entry_id
+from gateway.lookup.narrowing import narrowing
+from gateway.lookup.pages import Clock, Gate, Page, Pairs, Reader, deadline
+from gateway.run import STARTED, Listing
+
+MAX_PAGES = 200
+MAX_RUNS = 2000
+MAX_IDS = 200
+MAX_PAGES_OF_ONE = 20
+"""Pages of one ID that was started again and again."""
+AT_ONCE = 8
+"""IDs looked up at the same time by one look-up."""
+MAX_READINGS = 32
+"""Connections of all look-ups together."""
+DEADLINE_S = 60.0
+
+_TOO_MANY = f"This means more than {MAX_RUNS} runs, which is too many to look up: narrow the filter. Nothing was sent."
+_TOO_OFTEN = "One of these run IDs was started too often to be looked up. Nothing was sent."
+_ACTION_ID = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9_.-]{1,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class ActionReport:
+    """How far a bulk action is: runs in all and done so far, and the filter as upstream understood it."""
+
+    state: Literal["IN_PROGRESS", "FINISHED"]
+    total: int
+    processed: int
+    filter: Mapping[str, object]
+
+
+class UpstreamLog:
+    """The account's log. Without a read-only token no runs can be looked up; progress is read with the other one then.
+
+    `askers` are those who read pages of it for themselves.
+
+    Everything raises LookupFailed where upstream cannot be read to the end, and TooLarge where the end is too far.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        *,
+        tokens: AccountTokens,
+        clock: Clock,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        deadline_s: float = DEADLINE_S,
+    ) -> None:
+        self._exchange = exchange
+        self._tokens = tokens
+        self.askers = Askers(clock)
+        self._gate = Gate(clock, sleep)
+        self._deadline_s = deadline_s
+
+    async def running(self, selection: ByFilter | EveryRun) -> Listing:
+        """The running runs that the selection may mean, and perhaps more.
+
+        Raises:
+            LookupFailed: upstream cannot be read to the end.
+            TooLarge: there are more than 200 pages or 2,000 runs.
+        """
+        pairs = [("state", STARTED), *narrowing(selection), ("trimBody", "true"), ("count", "10")]
+        collected, reader = Collected(self.is_secret), self._reader()
+        async with deadline(self._deadline_s):
+            pages = await _follow(reader, pairs, collected, max_pages=MAX_PAGES, too_far=_TOO_MANY)
+        return collected.listing(pages=pages)
+
+    async def look_up(self, run_ids: Sequence[str]) -> Listing:
+        """The newest run of each ID that exists, running or not.
+
+        Raises:
+            LookupFailed: upstream cannot be read to the end.
+            TooLarge: more than 200 IDs.
+        """
+        wanted = tuple(dict.fromkeys(run_ids))
+        if len(wanted) > MAX_IDS:
+            raise TooLarge("run_ids", f"At most {MAX_IDS} run IDs can be looked up for one request. Nothing was sent.")
+        collected, reader, places = Collected(self.is_secret), self._reader(), asyncio.Semaphore(AT_ONCE)
+
+        async def one(run_id: str) -> int:
+            """Takes in the runs of one ID; returns how many pages they had."""
+            found = _OfOne(run_id, collected)
+            pairs = [("workflowRunId", run_id), ("trimBody", "true"), ("count", "10")]
+            async with places:
+                return await _follow(reader, pairs, found, max_pages=MAX_PAGES_OF_ONE, too_far=_TOO_OFTEN)
+
+        try:
+            async with deadline(self._deadline_s), asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(run_id)) for run_id in wanted]
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
+        return collected.listing(pages=sum(task.result() for task in tasks))
+
+    async def action(self, action_id: str) -> ActionReport | None:
+        """How far a bulk action is; None where upstream knows none of that name (any more).
+
+        Raises: LookupFailed: upstream cannot be read.
+        """
+        if not _ACTION_ID.fullmatch(action_id):
+            return None
+        reader = Reader(self._exchange, self._tokens.reading or self._tokens.writing, self._gate)
+        async with deadline(self._deadline_s):
+            reply = await reader.reply(f"/v2/workflows/bulkActions/{action_id}")
+        if reply.status == 404:
+            return None
+        report = _report(reply.members() or {}, action_id) if reply.status == 200 else None
+        if report is None:
+            raise LookupFailed("action", "Upstream's report on the bulk action cannot be read.")
+        return report
+
+    async def page(self, pairs: Pairs) -> Page:
+        """One page of the log as upstream shows it.
+
+        Raises: LookupFailed: upstream cannot be read.
+        """
+        async with deadline(self._deadline_s):
+            return await self._reader().page(pairs)
+
+    async def aclose(self) -> None:
+        """Closes what is open."""
+        await self._exchange.aclose()
+
+    def is_secret(self, text: str) -> bool:
+        """Whether the text holds a token of the account: such a run is shown to nobody, and not recorded."""
+        return self._tokens.is_in(text)
+
+    def _reader(self) -> Reader:
+        reading = self._tokens.reading
+        if reading is None:
+            raise LookupFailed(
+                "no_read_token",
+                "This gateway has no read-only token to look runs up with: operators have to set upstream.read_token. "
+                "Nothing was sent.",
+            )
+        return Reader(self._exchange, reading, self._gate)
+
+
+class _OfOne:
+    """Takes in the entries of one ID. Any other entry means that upstream did not understand the question."""
+
+    def __init__(self, run_id: str, collected: Collected) -> None:
+        self._run_id = run_id
+        self._collected = collected
+
+    def __len__(self) -> int:
+        return len(self._collected)
+
+    def add(self, entry: object) -> None:
+        """Takes one entry in. Raises: LookupFailed: it is of another run."""
+        if entry_id(entry) != self._run_id:
+            raise LookupFailed(
+                "other_run", "Upstream answered the look-up of one run with another one. Nothing was sent."
+            )
+        self._collected.add(entry)
+
+
+async def _follow(reader: Reader, pairs: Pairs, collected: Collected | _OfOne, *, max_pages: int, too_far: str) -> int:
+    """Takes in every page to the end of the cursor; returns how many there were."""
+    seen: set[str] = set()
+    cursor = ""
+    for number in range(1, max_pages + 1):
+        page = await reader.page([*pairs, ("cursor", cursor)] if cursor else pairs)
+        for entry in page.entries:
+            collected.add(entry)
+        if len(collected) > MAX_RUNS:
+            raise TooLarge("runs", too_far)
+        cursor = page.cursor
+        if not cursor:
+            return number
+        if cursor in seen:
+            raise LookupFailed("cursor", "Upstream's list of runs leads back into itself. Nothing was sent.")
+        seen.add(cursor)
+    raise TooLarge("pages", too_far)
+
+
+def _report(members: Mapping[str, object], action_id: str) -> ActionReport | None:
+    if members.get("actionId") != action_id:
+        return None
+    match members:
+        case {
+            "state": ("IN_PROGRESS" | "FINISHED") as state,
+            "total": int(total),
+            "processed": int(processed),
+            "filter": dict(asked),
+        } if bool not in (type(total), type(processed)) and min(total, processed) >= 0:
+            return ActionReport(state, total, processed, asked)
+    return None

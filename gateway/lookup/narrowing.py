@@ -1,0 +1,80 @@
+"""What of a filter is asked of upstream's log: only where upstream means by it exactly what the gateway means.
+
+For a team nothing is asked that no rule of it can cover, so that pages say little of what others run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from gateway.cancel import ByFilter, EveryRun
+from gateway.policy.model import Rule, UrlCondition, ValueCondition
+from gateway.policy.runs import may_cover
+
+Pairs = list[tuple[str, str]]
+
+MAX_LABELS = 20
+"""More labels of a team's rules are not named to upstream: its pages are looked through instead."""
+
+
+def narrowing(selection: ByFilter | EveryRun) -> Pairs:
+    """Query pairs under which no run is left out that the selection means.
+
+    Upstream's log takes one exact URL, one address, one flow-control key, and any of several labels. An IPv6 address
+    can be written in several ways, so upstream is not asked to compare it.
+    """
+    if isinstance(selection, EveryRun):
+        return []
+    pairs: Pairs = []
+    if selection.exact and len(selection.workflow_urls) == 1:
+        pairs.append(("workflowUrl", selection.workflow_urls[0]))
+    if len(selection.caller_ips) == 1 and ":" not in selection.caller_ips[0]:
+        pairs.append(("callerIp", selection.caller_ips[0]))
+    if len(selection.flow_control_keys) == 1:
+        pairs.append(("flowControlKey", selection.flow_control_keys[0]))
+    pairs += [("label", label) for label in selection.labels]
+    dates = (("fromDate", selection.from_date), ("toDate", selection.to_date))
+    return [*pairs, *((name, str(date)) for name, date in dates if date is not None)]
+
+
+def narrowing_of_team(selection: ByFilter | EveryRun, allows: Sequence[Rule]) -> Pairs | None:
+    """As `narrowing`, of those runs that one of the `allow` rules can cover; None where there can be none."""
+    coverable = _coverable(selection, allows)
+    if not allows or coverable is None:
+        return None
+    pairs = [pair for pair in narrowing(coverable) if pair[0] != "label"]
+    pairs = [*(("label", label) for label in _labels(selection, allows)), *pairs]
+    own_url = _only_url([allow.conditions.get("workflowUrl") for allow in allows])
+    return [*pairs, ("workflowUrl", own_url)] if own_url and "workflowUrl" not in selection.carried else pairs
+
+
+def _coverable(selection: ByFilter | EveryRun, allows: Sequence[Rule]) -> ByFilter | EveryRun | None:
+    """The selection without the URLs that none of the rules can cover; None where that leaves none."""
+    if not isinstance(selection, ByFilter) or not selection.workflow_urls:
+        return selection
+    urls = tuple(url for url in selection.workflow_urls if any(may_cover(allow, url) for allow in allows))
+    return replace(selection, workflow_urls=urls) if urls else None
+
+
+def _labels(selection: ByFilter | EveryRun, allows: Sequence[Rule]) -> Sequence[str]:
+    """The labels that upstream is asked for: those in question, unless every run shown must have one of others."""
+    asked = selection.labels if isinstance(selection, ByFilter) else ()
+    bounds: set[str] = set()
+    for allow in allows:
+        condition = allow.conditions.get("label")
+        if not isinstance(condition, ValueCondition) or condition.any or condition.optional:
+            return asked
+        bounds |= condition.any_of
+    within = bool(asked) and bounds.issuperset(asked)
+    return asked if within or len(bounds) > MAX_LABELS else sorted(bounds)
+
+
+def _only_url(conditions: list[object]) -> str | None:
+    """The one URL that every run must have which any of the rules covers."""
+    urls: set[str] = set()
+    for condition in conditions:
+        if not isinstance(condition, UrlCondition) or condition.prefix or condition.any or condition.optional:
+            return None
+        urls |= condition.exact
+    return urls.pop() if len(urls) == 1 else None

@@ -1,0 +1,182 @@
+"""The runs that a team may see: those that its rules cover, read with the read-only token, without steps and payloads.
+
+What is shown is built from what was read; of upstream's own members only known ones, and full ones where a rule says.
+Upstream is asked for nothing that no rule can cover, and its cursors, which name runs of anybody, stay here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import orjson
+
+from gateway.cancel import Principal
+from gateway.errors import LookupFailed
+from gateway.lookup.asked import Question, parse_question
+from gateway.lookup.askers import Askers, Position
+from gateway.lookup.entries import read_entry
+from gateway.lookup.narrowing import narrowing_of_team
+from gateway.lookup.pages import Page, Pairs, deadline
+from gateway.policy.model import Rule
+from gateway.policy.rules import TeamRules
+from gateway.policy.runs import covers, showing
+from gateway.run import Run
+
+MAX_PAGES = 20
+"""How many of upstream's pages are read for one of ours."""
+DEADLINE_S = 30.0
+
+_FULL: dict[str, type] = {
+    "steps": list,
+    "failureFunction": dict,
+    "workflowRunResponse": str,
+    "invoker": dict,
+    "dlqId": str,
+}
+"""Members that may hold payloads or headers, or speak of other runs."""
+
+
+class PagePort(Protocol):
+    """What this needs of upstream's log."""
+
+    @property
+    def askers(self) -> Askers:
+        """Those who read pages now, and the cursors handed out."""
+
+    async def page(self, pairs: Pairs) -> Page:
+        """One page. Raises: LookupFailed."""
+
+    def is_secret(self, text: str) -> bool:
+        """Whether the text holds a token of the account."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One question of a team, and what of upstream's pages may be shown for it."""
+
+    question: Question
+    rules: TeamRules
+    log: PagePort
+    now_ms: int
+
+    def shown(self, page: Page) -> Iterator[tuple[tuple[str, int], dict[str, object]]]:
+        """What is shown of a page, with the ID and the creation time of each run."""
+        for entry in page.entries:
+            run = read_entry(entry)
+            rule = covers(self.rules, run, self.now_ms) if run is not None and self.question.means(run) else None
+            if run is None or rule is None or not isinstance(entry, dict):
+                continue
+            known = _known(run, entry)
+            full = {**known, **_full(entry)} if rule.logs_full and not self.question.trimmed else known
+            # A secret may have been put into a payload; then the run is shown without, and not at all if it has it
+            # itself. So it is with what cannot be written.
+            found = next((one for one in (full, known) if self._can_be_shown(one)), None)
+            if found is not None:
+                yield (run.run_id, run.created_ms), found
+
+    def _can_be_shown(self, members: Mapping[str, object]) -> bool:
+        return _can_be_written(members) and not any(map(self.log.is_secret, _texts(members)))
+
+
+async def own_runs(
+    query: bytes, rules: TeamRules, log: PagePort, now_ms: int, *, events: bool, principal: Principal
+) -> dict[str, object]:
+    """One page of the runs that the rules cover, as upstream's log would show it: `{"cursor": …, "runs": […]}`.
+
+    A page may hold fewer runs than asked for, even none, and still have a cursor: then there is more to look at. A
+    cursor is good for the `principal` that got it, one of whose pages is read at a time.
+
+    Raises:
+        MalformedRequest: the query cannot be read in exactly one way, or its cursor is unknown.
+        LookupFailed: upstream cannot be read.
+        Throttled, Overloaded: another page is being read for the principal, or as many as may be.
+    """
+    question = parse_question(query, events=events)
+    asked_by = replace(question, cursor="")
+    begin = log.askers.position(question.cursor, principal, asked_by) if question.cursor else Position()
+    fixed = _fixed(question, showing(rules, now_ms))
+    if fixed is None:
+        return {"cursor": "", "runs": []}
+    with log.askers.turn(principal):
+        async with deadline(DEADLINE_S):
+            runs, end = await _read(_Asked(question, rules, log, now_ms), fixed, begin)
+    return {"cursor": "" if end is None else log.askers.keep(principal, asked_by, end), "runs": runs}
+
+
+async def _read(asked: _Asked, fixed: Pairs, begin: Position) -> tuple[list[dict[str, object]], Position | None]:
+    """Reads on until enough is found, or upstream's pages or ours end; where to go on, if there is more."""
+    runs: list[dict[str, object]] = []
+    at, before, seen = begin.cursor, begin.shown, {begin.cursor}
+    for _ in range(MAX_PAGES):
+        page = await asked.log.page([*fixed, ("cursor", at)] if at else fixed)
+        found = [(which, run) for which, run in asked.shown(page) if which not in before]
+        fits = asked.question.count - len(runs)
+        runs += [run for _, run in found[:fits]]
+        if len(found) > fits:
+            of_this_page = before if at == begin.cursor else frozenset()
+            return runs, Position(at, of_this_page.union(which for which, _ in found[:fits]))
+        if not page.cursor:
+            return runs, None
+        if page.cursor in seen:
+            raise LookupFailed("cursor", "Upstream's list of runs leads back into itself. Nothing was sent.")
+        at = page.cursor
+        seen.add(at)
+        if len(found) == fits:
+            break
+    return runs, Position(at)
+
+
+def _fixed(question: Question, allows: Sequence[Rule]) -> Pairs | None:
+    """What is asked of upstream with every page; None where no run can be shown."""
+    pairs = narrowing_of_team(question.selection, allows)
+    if pairs is None:
+        return None
+    pairs += [("state", question.state)] if question.state is not None else []
+    pairs += [("workflowRunId", question.run_id)] if question.run_id is not None else []
+    full = any(allow.logs_full for allow in allows) and not question.trimmed
+    # However few are wanted: upstream's own pages are as long.
+    return [*pairs, ("trimBody", "false" if full else "true"), ("count", "10")]
+
+
+def _known(run: Run, entry: Mapping[str, object]) -> dict[str, object]:
+    ended_ms = entry.get("workflowRunCompletedAt")
+    return {
+        "workflowRunId": run.run_id,
+        "workflowUrl": run.workflow_url,
+        "workflowState": run.state,
+        "workflowRunCreatedAt": run.created_ms,
+        **({"workflowRunCompletedAt": ended_ms} if type(ended_ms) is int else {}),
+        **({"workflowRunCallerIp": run.caller_ip} if run.caller_ip is not None else {}),
+        **({"flowControlKey": run.flow_control_key} if run.flow_control_key is not None else {}),
+        **({"label": run.labels[0]} if run.labels else {}),
+        "labels": list(run.labels),
+        "steps": [],
+    }
+
+
+def _full(entry: Mapping[str, object]) -> dict[str, object]:
+    return {name: entry[name] for name, kind in _FULL.items() if isinstance(entry.get(name), kind)}
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every text in a JSON value, names included."""
+    left = [value]
+    while left:
+        match left.pop():
+            case str(text):
+                yield text
+            case dict(members):
+                left += [*members, *members.values()]
+            case list(items):
+                left += items
+
+
+def _can_be_written(members: Mapping[str, object]) -> bool:
+    """Whether the members can be put into an answer: no number above 64 bits, no half of a character, not too deep."""
+    try:
+        orjson.dumps({"runs": [members]})
+    except orjson.JSONEncodeError:
+        return False
+    return True

@@ -1,0 +1,81 @@
+"""A page of upstream's log, from JSON: what cannot be read in exactly one way spoils the entry it stands in, alone.
+
+What a run returned stands in its entry as its team wrote it. One team's entry keeps no other from seeing its runs.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import NoReturn
+
+_MAX_DIGITS = 19
+"""Whole numbers of no more digits fit into 64 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Spoilt:
+    """Stands for a number that no one can hold, or for an object with a name that stands twice."""
+
+    run_id: object = None
+
+
+def page_object(content: bytes) -> dict[str, object]:
+    """The object in `content`; of an entry of `runs` that is spoilt nothing is left but its run ID, if that is certain.
+
+    Raises:
+        ValueError: it is anything else, is spoilt outside of its entries, or is nested too deeply to read.
+    """
+    spoilt: list[_Spoilt] = []
+
+    def spoil(run_id: object = None) -> _Spoilt:
+        spoilt.append(_Spoilt(run_id))
+        return spoilt[-1]
+
+    def members(pairs: list[tuple[str, object]]) -> object:
+        found = dict(pairs)
+        if len(found) == len(pairs):
+            return found
+        run_ids = [value for name, value in pairs if name == "workflowRunId"]
+        return spoil(run_ids[0] if len(run_ids) == 1 else None)
+
+    def number(digits: str) -> object:
+        return int(digits) if len(digits.removeprefix("-")) <= _MAX_DIGITS else spoil()
+
+    try:
+        text = content.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=members, parse_int=number, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError("not an object")  # noqa: TRY004 - one kind of error for every unreadable content
+    return _without_spoilt(value) if spoilt else value
+
+
+def _without_spoilt(page: dict[str, object]) -> dict[str, object]:
+    entries = page.get("runs")
+    if _is_spoilt({name: value for name, value in page.items() if name != "runs"}) or not isinstance(entries, list):
+        raise ValueError("what cannot be read stands outside of the entries")
+    return page | {"runs": [_named(entry) if _is_spoilt(entry) else entry for entry in entries]}
+
+
+def _named(entry: object) -> dict[str, object]:
+    run_id = entry.run_id if isinstance(entry, _Spoilt) else None
+    return {"workflowRunId": entry.get("workflowRunId") if isinstance(entry, dict) else run_id}
+
+
+def _is_spoilt(value: object) -> bool:
+    left = [value]
+    while left:
+        match left.pop():
+            case _Spoilt():
+                return True
+            case dict(members):
+                left += members.values()
+            case list(items):
+                left += items
+    return False
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")

@@ -1,0 +1,150 @@
+"""Pages of upstream's workflow log over the wire: asked for at upstream's own pace, read strictly, or LookupFailed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import quote
+
+from gateway.credential import TokenHolder
+from gateway.errors import LookupFailed
+from gateway.exchange import Exchange, Failed, Reply
+from gateway.lookup.entries import checked_cursor
+from gateway.lookup.pace import wait_s
+from gateway.lookup.page_json import page_object
+
+PATH = "/v2/workflows/logs"
+MAX_PAGE_BYTES = 8 * 1024 * 1024
+MAX_PAGE_ENTRIES = 100
+"""Upstream sends ten at most."""
+MAX_WAITS = 3
+"""How often in a row upstream may have one look-up wait before it is given up."""
+
+Pairs = Sequence[tuple[str, str]]
+
+
+class Clock(Protocol):
+    """Where time comes from, so that tests can hold it still."""
+
+    def now_ms(self) -> int:
+        """Unix milliseconds."""
+
+    def monotonic_s(self) -> float:
+        """Seconds that never go back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page: its entries as upstream wrote them, and the cursor of the next; empty at the end."""
+
+    entries: tuple[object, ...]
+    cursor: str
+
+
+class Gate:
+    """What all readings of the account share: until when upstream wants them to wait."""
+
+    def __init__(self, clock: Clock, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self.waits = 0
+        self._clock = clock
+        self._sleep = sleep
+        self._until_s = 0.0
+
+    async def passed(self) -> int:
+        """Waits for as long as upstream wants; returns how often that has been, all in all."""
+        while (left_s := self._until_s - self._clock.monotonic_s()) > 0:
+            await self._sleep(left_s)
+        return self.waits
+
+    def heed(self, reply: Reply, passed: int) -> None:
+        """Closes the gate where the answer asks for it; answers to calls of the same time count as one."""
+        wait = wait_s(reply.status, reply.headers, now_ms=self._clock.now_ms())
+        if wait is not None and passed == self.waits:
+            self.waits += 1
+            self._until_s = self._clock.monotonic_s() + wait
+
+
+class Reader:
+    """One look-up's way to upstream: GET alone, with one token. Every failure is a LookupFailed."""
+
+    def __init__(self, exchange: Exchange, holder: TokenHolder, gate: Gate) -> None:
+        self._exchange = exchange
+        self._holder = holder
+        self._gate = gate
+        self._refused_at: set[int] = set()
+
+    async def page(self, pairs: Pairs) -> Page:
+        """One page of the log.
+
+        Raises: LookupFailed: it cannot be had, or not be read.
+        """
+        query = "&".join(f"{name}={quote(value, safe='')}" for name, value in pairs)
+        reply = await self.reply(f"{PATH}?{query}")
+        if reply.status != 200:
+            raise _failed("status", f"Upstream answered the look-up of runs with {reply.status}.")
+        return _page(reply.members(page_object))
+
+    async def reply(self, path: str) -> Reply:
+        """The answer to one GET, whatever its status but 401, 403 and 429.
+
+        Raises: LookupFailed: there is none, the token is not accepted, or upstream keeps on throttling.
+        """
+        while True:
+            passed = await self._gate.passed()
+            reply = await self._sent(path.encode("ascii"))
+            self._gate.heed(reply, passed)
+            if reply.status != 429:
+                break
+            self._refused_at.add(passed)
+            if len(self._refused_at) > MAX_WAITS:
+                raise _failed("throttled", "Upstream keeps on throttling the look-up of runs. Try again later.")
+        self._refused_at.clear()
+        if reply.status in (401, 403):
+            raise _failed(
+                "read_token",
+                f"Upstream does not accept the gateway's read-only token ({reply.status}): "
+                "operators have to renew upstream.read_token.",
+            )
+        return reply
+
+    async def _sent(self, target: bytes) -> Reply:
+        # A reading changes nothing, so it may be sent again, unlike any cancel.
+        for _ in range(2):
+            reply = await self._exchange.send("GET", target, self._holder.current, max_answer_bytes=MAX_PAGE_BYTES)
+            if not isinstance(reply, Failed):
+                return reply
+        raise _failed("unreachable", "Upstream gave no whole answer to the look-up of runs.")
+
+
+@asynccontextmanager
+async def deadline(seconds: float) -> AsyncIterator[None]:
+    """Holds a whole look-up to a time. Raises: LookupFailed when it is over."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise _failed("deadline", f"The look-up of runs took longer than {seconds:g} seconds.") from None
+
+
+def _page(members: Mapping[str, object] | None) -> Page:
+    try:
+        return Page(_entries(members or {}), checked_cursor((members or {}).get("cursor")))
+    except ValueError as exc:
+        raise _failed("page", "Upstream answered the look-up of runs with a page that cannot be read.") from exc
+
+
+def _entries(members: Mapping[str, object]) -> tuple[object, ...]:
+    entries = members.get("runs", "missing")
+    # Servers written in Go write an empty list as null.
+    if entries is None:
+        return ()
+    if not isinstance(entries, list) or len(entries) > MAX_PAGE_ENTRIES:
+        raise ValueError("a page has a list of runs, and not more than any page has")
+    return tuple(entries)
+
+
+def _failed(cause: str, sentence: str) -> LookupFailed:
+    return LookupFailed(cause, f"{sentence} Nothing was sent.")

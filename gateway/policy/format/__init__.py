@@ -1,0 +1,1 @@
+"""What a policy file may say: declarations that read its text and describe it."""

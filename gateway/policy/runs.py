@@ -1,0 +1,259 @@
+"""The judgement on runs: which of those found a permitted request cancels, and which a team's rules cover; pure.
+
+    1. the request's own matching: OR inside a field, AND across fields, a prefix as a page and all below it
+    2. runs younger than `older_than` are left out
+    3. a `deny` that is about one of the runs left refuses the whole request
+    4. each run must lie inside the `allow` that admitted and every `require`
+    5. more than `max_runs` refuse, whatever the count
+    6. the oldest `count` of them are chosen
+
+Of runs that the request names by ID, whatever their state and age, 4. and 3. come first: an ID that does not exist and
+one outside the `allow` are refused in the same words, so that nobody learns by asking which IDs others have.
+
+Nothing is ever added to what the request means, and a request is refused rather than cut where a rule is crossed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Denial, EveryRun, Permit, Principal, Selection
+from gateway.policy.model import Condition, Rule, UrlCondition
+from gateway.policy.readings import RUN_IDS, bounds_runs, is_denied, lies_inside, touches, url_inside
+from gateway.policy.rules import Policies, TeamRules
+from gateway.policy.segments import in_subtree
+from gateway.run import Listing, Resolution, Resolved, Run, Skip
+
+SAMPLE = 3
+"""How many run IDs a refusal names."""
+
+_NOTHING = "Nothing was sent."
+_GONE = f"The rule that allowed this request does not hold any more. {_NOTHING}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    rule: Rule | None
+    reason: str
+
+
+Skipping = dict[Skip, list[str]]
+
+
+def choose(
+    policies: Policies, principal: Principal, request: CancelRequest, permit: Permit, listing: Listing, now_ms: int
+) -> Denial | Resolved:
+    """Judges the runs that were looked up for a permitted request; `permit` is the judgement of these policies.
+
+    The runs chosen stand oldest first. Without a `resolution` in the permit the runs are judged without its bounds.
+    """
+    rules = policies.for_team(principal.team).enforced
+    bounds = permit.resolution or Resolution()
+    skipped: Skipping = {}
+    left = _meant(rules, request.selection, permit, listing, now_ms, skipped=skipped)
+    if isinstance(left, _Refused):
+        return _denial(left, permit)
+    left = _old_enough(left, bounds, now_ms, skipped)
+    refused = (
+        _by_denies(rules, request.selection, left, now_ms)
+        or _by_containment(rules, request.selection, permit, left, now_ms)
+        or _by_number(rules, permit, left, now_ms)
+    )
+    if refused is not None:
+        return _denial(refused, permit)
+    chosen, beyond = left[: permit.effective.count], left[permit.effective.count :]
+    _skip(skipped, Skip.BEYOND_COUNT, (run.run_id for run in beyond))
+    return Resolved(tuple(chosen), {reason: tuple(ids) for reason, ids in skipped.items()})
+
+
+def covers(rules: TeamRules, run: Run, now_ms: int) -> Rule | None:
+    """The `allow` rule by which the team could have this run cancelled now, one with `logs: full` first, then by name.
+
+    A rule on run IDs covers a run only by what bounds it: who may name any ID is not shown which there are. A run that
+    a `deny` in force is about is covered by no rule that the `deny` is about too.
+    """
+    covering = [rule for rule in rules.enforced.covering(run.workflow_url, now_ms) if _covers(rule, run, now_ms)]
+    if covering:
+        denies = [rule for rule in rules.enforced.denying_runs(run.workflow_url, now_ms) if touches(rule, run, now_ms)]
+        covering = [rule for rule in covering if not any(_silences(deny, rule) for deny in denies)]
+    return min(covering, key=lambda rule: (not rule.logs_full, rule.policy, rule.id), default=None)
+
+
+def showing(rules: TeamRules, now_ms: int) -> list[Rule]:
+    """The `allow` rules of now that can cover any run."""
+    return [rule for rule in rules.enforced.allowed(now_ms) if _shows(rule)]
+
+
+def may_cover(rule: Rule, url: str) -> bool:
+    """Whether the `allow` may cover a run of this URL."""
+    condition = rule.conditions.get("workflowUrl")
+    return not isinstance(condition, UrlCondition) or condition.optional or url_inside(condition, url)
+
+
+def _shows(rule: Rule) -> bool:
+    """Whether the rule bounds its runs by more than that somebody knows their IDs."""
+    return RUN_IDS not in rule.conditions or any(bounds_runs(condition) for condition in _needed(rule))
+
+
+def _needed(rule: Rule) -> list[Condition]:
+    """What every run has to keep; run IDs are carried by every request that a rule on them admits."""
+    return [condition for field, condition in rule.conditions.items() if field == RUN_IDS or not condition.optional]
+
+
+def _covers(rule: Rule, run: Run, now_ms: int) -> bool:
+    if rule.admits_everything:
+        return True
+    if not _shows(rule):
+        return False
+    if needed := _needed(rule):
+        return all(lies_inside(condition, run, now_ms) for condition in needed)
+    # A request has to carry one of the fields that it may leave out.
+    return any(lies_inside(condition, run, now_ms) for condition in rule.conditions.values())
+
+
+def _silences(deny: Rule, allow: Rule) -> bool:
+    """Whether the `deny` is about every request that the `allow` admits, by what these select by."""
+    kind = "run_ids" if RUN_IDS in allow.conditions else "everything" if allow.admits_everything else "filter"
+    return deny.selects is None or kind in deny.selects
+
+
+def _meant(
+    rules: TeamRules, selection: Selection, permit: Permit, listing: Listing, now_ms: int, *, skipped: Skipping
+) -> list[Run] | _Refused:
+    """The running runs that the selection names, oldest first."""
+    if isinstance(selection, ByRunIds):
+        refused = _by_names(rules, selection, permit, listing, now_ms)
+        return refused or _named(selection, listing, skipped)
+    # Those that cannot be read may be anybody's: who asked by a filter does not learn their IDs.
+    return _oldest_first(run for run in listing.runs if run.running and selects(selection, run))
+
+
+def _by_names(rules: TeamRules, selection: ByRunIds, permit: Permit, listing: Listing, now_ms: int) -> _Refused | None:
+    """The IDs under which there is no run that the `allow` covers; then the `deny` that is about one of the others."""
+    allow = _admitting(rules, permit, now_ms)
+    if allow is None:
+        return _Refused(None, _GONE)
+    found = {run.run_id: run for run in listing.runs}
+    bounds = [condition for _, condition in _bounds(allow, selection)]
+    covered = {run_id for run_id, run in found.items() if all(lies_inside(bound, run, now_ms) for bound in bounds)}
+    known = covered.union(listing.unreadable)
+    strange = [run_id for run_id in selection.run_ids if run_id not in known]
+    if strange:
+        return _Refused(allow, f"{_sample(strange)}: there is no such run that rule {allow.name} covers. {_NOTHING}")
+    named = [found[run_id] for run_id in selection.run_ids if run_id in found]
+    return _by_denies(rules, selection, named, now_ms)
+
+
+def _named(selection: ByRunIds, listing: Listing, skipped: Skipping) -> list[Run]:
+    found = {run.run_id: run for run in listing.runs}
+    runs = [found[run_id] for run_id in selection.run_ids if run_id in found]
+    _skip(skipped, Skip.UNREADABLE, (run_id for run_id in selection.run_ids if run_id not in found))
+    _skip(skipped, Skip.FINISHED, (run.run_id for run in runs if not run.running))
+    return _oldest_first(run for run in runs if run.running)
+
+
+def selects(selection: ByFilter | EveryRun, run: Run) -> bool:
+    """Whether the selection names the run, as the gateway matches: exactly, or a prefix as a page and all below it."""
+    if isinstance(selection, EveryRun):
+        return True
+    return (
+        _among(selection, run)
+        and (not selection.labels or not set(selection.labels).isdisjoint(run.labels))
+        and (not selection.flow_control_keys or run.flow_control_key in selection.flow_control_keys)
+        and (not selection.caller_ips or run.caller_ip in selection.caller_ips)
+        and (selection.from_date is None or selection.from_date <= run.created_ms)
+        and (selection.to_date is None or run.created_ms <= selection.to_date)
+    )
+
+
+def _among(selection: ByFilter, run: Run) -> bool:
+    urls = selection.workflow_urls
+    if not urls or selection.exact:
+        return not urls or run.workflow_url in urls
+    return any(in_subtree(run.workflow_url, top) for top in urls)
+
+
+def _old_enough(runs: Sequence[Run], bounds: Resolution, now_ms: int, skipped: Skipping) -> list[Run]:
+    if not bounds.older_than_ms:
+        return list(runs)
+    latest_ms = now_ms - bounds.older_than_ms
+    _skip(skipped, Skip.YOUNG, (run.run_id for run in runs if run.created_ms > latest_ms))
+    return [run for run in runs if run.created_ms <= latest_ms]
+
+
+def _by_denies(rules: TeamRules, selection: Selection, runs: Sequence[Run], now_ms: int) -> _Refused | None:
+    """The first `deny` by name that is about one of the runs, by the runs' own fields."""
+    denies = {url: tuple(rules.denying_runs(url, now_ms)) for url in {run.workflow_url for run in runs}}
+    hit: dict[str, tuple[Rule, list[str]]] = {}
+    for run in runs:
+        for rule in denies[run.workflow_url]:
+            if is_denied(rule, run, selection, now_ms):
+                hit.setdefault(rule.name, (rule, []))[1].append(run.run_id)
+    if not hit:
+        return None
+    rule, found = min(hit.values(), key=lambda pair: (pair[0].policy, pair[0].id))
+    said = rule.message or f"Rule {rule.name} refuses such runs."
+    return _Refused(rule, f"{said} {_counted(found)} are among them. {_NOTHING}")
+
+
+def _by_containment(
+    rules: TeamRules, selection: Selection, permit: Permit, runs: Sequence[Run], now_ms: int
+) -> _Refused | None:
+    """The `allow` that admitted, or a `require`, outside of which one of the runs lies."""
+    allow = _admitting(rules, permit, now_ms)
+    if allow is None:
+        return _Refused(None, _GONE)
+    for rule in (allow, *rules.requiring(now_ms)):
+        for field, condition in _bounds(rule, selection):
+            outside = [run.run_id for run in runs if not lies_inside(condition, run, now_ms)]
+            if outside:
+                bound = f"{field}: {condition.words()}"
+                return _Refused(rule, f"{_counted(outside)} outside rule {rule.name} ({bound}). {_NOTHING}")
+    return None
+
+
+def _admitting(rules: TeamRules, permit: Permit, now_ms: int) -> Rule | None:
+    """The `allow` of the permit, if it still holds."""
+    return next((rule for rule in rules.allowed(now_ms) if rule.name == permit.rule), None)
+
+
+def _bounds(rule: Rule, selection: Selection) -> Iterator[tuple[str, Condition]]:
+    """What an `allow` or `require` asks of the runs, optional fields that the request leaves out aside."""
+    for field, condition in rule.conditions.items():
+        if field in selection.carried or not condition.optional:
+            yield field, condition
+
+
+def _by_number(rules: TeamRules, permit: Permit, runs: Sequence[Run], now_ms: int) -> _Refused | None:
+    most = permit.resolution.max_runs if permit.resolution is not None else None
+    if most is None or len(runs) <= most:
+        return None
+    named = [rule for rule in rules.allowed(now_ms) if rule.name == permit.rule]
+    bounding = (*named, *rules.requiring(now_ms))
+    rule = next((one for one in bounding if one.resolution is not None and one.resolution.max_runs == most), None)
+    said = f"The request means {_counted([run.run_id for run in runs])}, and at most {most} may be left (runs.max)."
+    return _Refused(rule, f"{said} Nothing was sent: narrow the request.")
+
+
+def _denial(refused: _Refused, permit: Permit) -> Denial:
+    # Where no other rule refuses, it is the allow that admits only runs which can be found.
+    name = refused.rule.name if refused.rule is not None else permit.rule
+    return Denial(name, "deny", None, refused.reason, None, exceptions=permit.exceptions)
+
+
+def _oldest_first(runs: Iterable[Run]) -> list[Run]:
+    return sorted(runs, key=lambda run: (run.created_ms, run.run_id))
+
+
+def _skip(skipped: Skipping, reason: Skip, run_ids: Iterable[str]) -> None:
+    if named := list(run_ids):
+        skipped[reason] = named
+
+
+def _counted(run_ids: Sequence[str]) -> str:
+    return f"{len(run_ids)} run{'s' if len(run_ids) != 1 else ''} ({_sample(run_ids)})"
+
+
+def _sample(run_ids: Sequence[str]) -> str:
+    return ", ".join(run_ids[:SAMPLE]) + (", …" if len(run_ids) > SAMPLE else "")

@@ -1,0 +1,101 @@
+"""One workflow run as upstream's log lists it, how runs are looked up, and what a look-up came to; pure values."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+STARTED = "RUN_STARTED"
+CANCELLED = "RUN_CANCELED"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run, every value as upstream gave it and in the request grammar; `created_ms` is Unix milliseconds.
+
+    Two runs under one ID differ in `created_ms`: a custom ID can be started again.
+    """
+
+    run_id: str
+    workflow_url: str
+    created_ms: int
+    state: str = field(default=STARTED, compare=False)
+    caller_ip: str | None = None
+    flow_control_key: str | None = None
+    labels: tuple[str, ...] = ()
+
+    @property
+    def running(self) -> bool:
+        """Whether a cancel can still stop it."""
+        return self.state == STARTED
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Runs as upstream's log showed them, each ID once; `unreadable` are those with a value outside the grammar, by ID.
+
+    An ID that cannot be read either stands as `?`.
+    """
+
+    runs: tuple[Run, ...]
+    unreadable: tuple[str, ...] = ()
+    pages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What a permit says of the look-up: at most `max_runs` may be left, those younger than `older_than_ms` are not."""
+
+    max_runs: int | None = None
+    older_than_ms: int = 0
+
+
+class Skip(StrEnum):
+    """Why a run that the request means is not cancelled."""
+
+    YOUNG = "young"
+    FINISHED = "finished"
+    RESTARTED = "restarted"
+    UNREADABLE = "unreadable"
+    BEYOND_COUNT = "beyond_count"
+
+
+Skipped = Mapping[Skip, tuple[str, ...]]
+
+
+def joined(*parts: Skipped) -> Skipped:
+    """All the runs that were skipped, each under the first reason it was skipped for."""
+    found: dict[Skip, tuple[str, ...]] = {}
+    seen: set[str] = set()
+    for part in parts:
+        for why, run_ids in part.items():
+            fresh = tuple(run_id for run_id in run_ids if run_id not in seen)
+            seen.update(fresh)
+            if fresh:
+                found[why] = (*found.get(why, ()), *fresh)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The runs that a permitted request means now: those to cancel, oldest first, and those skipped, by run ID."""
+
+    runs: tuple[Run, ...]
+    skipped: Skipped = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) over the runs to cancel: ID and creation time, in order."""
+        lines = "".join(f"{run.run_id} {run.created_ms}\n" for run in self.runs)
+        return hashlib.sha256(lines.encode("ascii")).hexdigest()
+
+    def by_workflow(self) -> dict[str, int]:
+        """How many runs of each URL are to be cancelled."""
+        return dict(Counter(run.workflow_url for run in self.runs).most_common())
+
+    def by_label(self) -> dict[str, int]:
+        """How many runs of each label are to be cancelled; a run with two counts for both."""
+        return dict(Counter(label for run in self.runs for label in run.labels).most_common())

@@ -1,0 +1,107 @@
+"""Looks again before an order of runs is sent: at the caller's key, at the policies, and at the runs themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from gateway.cancel import (
+    ByRunIds,
+    CancelRequest,
+    Denial,
+    Order,
+    Permit,
+    Plan,
+    orders_of,
+)
+from gateway.errors import Refusal
+from gateway.policy.decide import decide
+from gateway.policy.runs import choose
+from gateway.ports import Arrival, Clock, RunLog
+from gateway.run import Listing, Run, Skip, Skipped
+
+FRESH_S = 2.0
+"""How old the look-up of a plan may be when its first order is sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What may still be sent of an order, if anything; why the plan ends here, if it does; and the runs left out."""
+
+    order: Order | None
+    stopped: str | None = None
+    skipped: Skipped = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SecondLook:
+    """For one plan, whose runs were looked up at `looked_at_s` (monotonic).
+
+    Only the first order may rest on that look-up: before every further one the runs are looked up again.
+    """
+
+    plan: Plan
+    arrival: Arrival
+    log: RunLog
+    clock: Clock
+    looked_at_s: float
+
+    async def __call__(self, order: Order, number: int) -> Look:
+        """Looks again at what the planned order of that number rests on; what is expected to go wrong is a value."""
+        wanted = frozenset(value for _, value in order.selection.pairs())
+        planned = [run for run in self.plan.runs if run.run_id in wanted]
+        if number == 1 and self.clock.monotonic_s() - self.looked_at_s <= FRESH_S:
+            return self._judged(planned, {})
+        try:
+            # By ID: only so a run that was started anew shows, whatever it is now and whoever's.
+            listing = await self.log.look_up([run.run_id for run in planned])
+        except Refusal as refusal:
+            return Look(None, stopped=refusal.code)
+        return self._judged(*_still_running(planned, listing))
+
+    def _judged(self, runs: Sequence[Run], skipped: Skipped) -> Look:
+        standing = self.arrival.standing()
+        if standing is None:
+            return Look(None, stopped="revoked")
+        if not runs:
+            return Look(None, skipped=skipped)
+        now_ms, asked = self.clock.now_ms(), self.plan.asked
+        permit = decide(standing.policies, standing.principal, asked, now_ms)
+        if isinstance(permit, Denial) or self._too_many(permit):
+            return Look(None, stopped="denied")
+        request, listing = about(asked, runs), Listing(tuple(runs))
+        chosen = choose(standing.policies, standing.principal, request, permit, listing, now_ms)
+        if isinstance(chosen, Denial):
+            return Look(None, stopped="denied")
+        left = orders_of(chosen.runs)
+        return Look(left[0] if left else None, skipped={**skipped, **chosen.skipped})
+
+    def _too_many(self, permit: Permit) -> bool:
+        """Whether fewer runs are allowed by now than the plan has: orders are judged each, their number together."""
+        bounds = [permit.effective.count]
+        if permit.resolution is not None and permit.resolution.max_runs is not None:
+            bounds.append(permit.resolution.max_runs)
+        return len(self.plan.runs) > min(bounds)
+
+
+def about(asked: CancelRequest, runs: Sequence[Run]) -> CancelRequest:
+    """The request as far as it is about these runs (at least one): of a list of IDs only theirs."""
+    if not isinstance(asked.selection, ByRunIds):
+        return asked
+    return replace(asked, selection=ByRunIds(tuple(run.run_id for run in runs)), count=len(runs))
+
+
+def _still_running(planned: Sequence[Run], listing: Listing) -> tuple[list[Run], Skipped]:
+    """Those that still are the run that was planned, and still running; of the others why not."""
+    seen = {run.run_id: run for run in listing.runs}
+    left: list[Run] = []
+    skipped: dict[Skip, tuple[str, ...]] = {}
+    for run in planned:
+        now = seen.get(run.run_id)
+        if now is not None and now.running and now.created_ms == run.created_ms:
+            left.append(now)
+            continue
+        # A custom ID can be started again: what runs under it now is not what was judged.
+        why = Skip.RESTARTED if now is not None and now.created_ms != run.created_ms else Skip.FINISHED
+        skipped[why] = (*skipped.get(why, ()), run.run_id)
+    return left, skipped

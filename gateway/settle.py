@@ -1,0 +1,210 @@
+"""Learns what an outcome could not say yet, after the answer; it reads, and never sends a cancel.
+
+    bulk_action   a filter that upstream works on under an action ID: its true total, and whether it is the filter sent
+    read_back     run IDs of which nobody knows whether their order arrived: what became of each run
+
+What was learnt is recorded once, as `settled`; the outcome stays what it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.cancel import ByFilter, ByRunIds, Order, Plan, Principal
+from gateway.errors import Refusal
+from gateway.learnt import OrderedRuns, TrackedAction
+from gateway.lookup.log import ActionReport
+from gateway.outcome import Accepted, Cancelled, Outcome, Unknown
+from gateway.run import Listing
+
+MAX_FOLLOWED = 64
+MAX_OF_ONE = 16
+"""How many of a kind are followed at once, and of them for one principal: neither kind takes places of the other."""
+
+FOLLOW_S = 600.0
+"""How long each is followed at most."""
+
+POLL_S = 0.5
+MAX_POLL_S = 10.0
+MOST_MISSES = 5
+"""A bulk action is asked about at growing intervals; so many failures in a row end it."""
+
+LOOKS_S = (2.0, 4.0, 6.0, 8.0, 10.0)
+"""The waits before each look at the runs: five looks in half a minute, because upstream's index lags."""
+
+LOOK_IDS = 100
+"""How many IDs are looked up in one call."""
+
+
+class LogPort(Protocol):
+    """Where upstream is read. Both raise a Refusal: LookupFailed or TooLarge."""
+
+    async def look_up(self, run_ids: Sequence[str]) -> Listing:
+        """The newest run of each ID that exists."""
+
+    async def action(self, action_id: str) -> ActionReport | None:
+        """How far a bulk action is; None where upstream knows none of that name."""
+
+
+class RecordPort(Protocol):
+    """Where what was learnt is recorded."""
+
+    def note_soon(self, event: str, members: Mapping[str, object]) -> None:
+        """Records it without waiting; never raises."""
+
+
+class Alarm(Protocol):
+    """Where operators read of it."""
+
+    def error(self, event: str, **members: object) -> None:
+        """Writes one line."""
+
+
+Subject = TrackedAction | OrderedRuns
+
+
+@dataclass(frozen=True, slots=True)
+class _Followed:
+    subject: Subject
+    principal: Principal
+
+
+class Settler:
+    """Follows outcomes, each in a task of its own. `reads_back` says whether there is a token to look runs up with."""
+
+    def __init__(self, log: LogPort, record: RecordPort, *, operators_log: Alarm, reads_back: bool) -> None:
+        self._log = log
+        self._record = record
+        self._operators_log = operators_log
+        self._reads_back = reads_back
+        self._followed: dict[asyncio.Task[None], _Followed] = {}
+        self._stopped = False
+
+    def follow(self, plan: Plan, outcome: Outcome) -> None:
+        """Begins to find out, where there is something to find; never waits, never raises."""
+        subject = _subject(plan, outcome, reads_back=self._reads_back)
+        if subject is None:
+            return
+        if self._stopped or not self._has_place(subject, plan.principal):
+            self._tell(subject, "stopping" if self._stopped else "not_followed")
+            return
+        task = asyncio.create_task(self._follow(subject))
+        self._followed[task] = _Followed(subject, plan.principal)
+        task.add_done_callback(self._followed.pop)
+
+    async def stop(self) -> None:
+        """Ends every task; what is known by then is recorded."""
+        self._stopped = True
+        followed = dict(self._followed)
+        for task in followed:
+            task.cancel()
+        await asyncio.gather(*followed, return_exceptions=True)
+        for task, one in followed.items():
+            # A task cancelled before its first step has run none of its own code, so this cannot be left to it.
+            if task.cancelled():
+                self._tell(one.subject, "stopping")
+
+    def _has_place(self, subject: Subject, principal: Principal) -> bool:
+        alike = [one for one in self._followed.values() if type(one.subject) is type(subject)]
+        return len(alike) < MAX_FOLLOWED and sum(one.principal == principal for one in alike) < MAX_OF_ONE
+
+    async def _follow(self, subject: Subject) -> None:
+        try:
+            async with asyncio.timeout(FOLLOW_S):
+                cause = await self._learn(subject)
+        except TimeoutError:
+            cause = "deadline"
+        except Exception as exc:  # noqa: BLE001 - an error of our own code is told, and ends only this one
+            cause = f"internal_{type(exc).__name__}"
+            self._operators_log.error("settle_failed", decision_id=subject.decision_id, error=type(exc).__name__)
+        self._tell(subject, cause)
+
+    def _tell(self, subject: Subject, cause: str | None) -> None:
+        self._record.note_soon("settled", subject.members(cause))
+
+    async def _learn(self, subject: Subject) -> str | None:
+        """Finds out; returns why that ended early, if it did."""
+        match subject:
+            case TrackedAction():
+                return await self._poll(subject)
+            case OrderedRuns():
+                return await self._read_back(subject)
+
+    async def _poll(self, action: TrackedAction) -> str | None:
+        wait_s, misses = POLL_S, 0
+        while True:
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, MAX_POLL_S)
+            missed = await self._ask(action)
+            misses = 0 if missed is None else misses + 1
+            if action.finished or misses == MOST_MISSES:
+                return missed
+
+    async def _ask(self, action: TrackedAction) -> str | None:
+        """Asks once; returns why there was no report, if there was none."""
+        try:
+            report = await self._log.action(action.action_id)
+        except Refusal as refusal:
+            return refusal.cause
+        if report is None:
+            return "not_found"
+        wider, over = action.wider, action.over_cancelled
+        action.see(report)
+        if action.wider and not wider:
+            self._operators_log.error("filter_wider", decision_id=action.decision_id, action_id=action.action_id)
+        if action.over_cancelled and not over:
+            self._operators_log.error(
+                "over_cancelled",
+                decision_id=action.decision_id,
+                cancelled=action.total,
+                over_cancelled=action.over_cancelled,
+            )
+        return None
+
+    async def _read_back(self, runs: OrderedRuns) -> str | None:
+        missed: str | None = None
+        for wait_s in LOOKS_S:
+            await asyncio.sleep(wait_s)
+            missed = await self._look(runs)
+            if not runs.pending:
+                return None
+        return missed
+
+    async def _look(self, runs: OrderedRuns) -> str | None:
+        """Looks once at every run that is pending; returns why that ended early, if it did."""
+        pending = runs.pending
+        for first in range(0, len(pending), LOOK_IDS):
+            asked = pending[first : first + LOOK_IDS]
+            try:
+                runs.see(asked, await self._log.look_up(asked))
+            except Refusal as refusal:
+                return refusal.cause
+        return None
+
+
+def _subject(plan: Plan, outcome: Outcome, *, reads_back: bool) -> Subject | None:
+    match plan.orders, outcome:
+        case (Order(selection=ByFilter()) as order,), Cancelled(action_id=str(action_id), cancelled=cancelled):
+            return TrackedAction(plan.decision_id, order, action_id, cancelled)
+        case (Order(selection=ByFilter()) as order,), Accepted(action_id=action_id):
+            return TrackedAction(plan.decision_id, order, action_id)
+        # For run IDs upstream keeps no total, so an action ID says no more than that the order may be carried out.
+        case (Order(selection=ByRunIds()), *_), Unknown() | Accepted() if reads_back:
+            return _ordered(plan, outcome)
+    return None
+
+
+def _ordered(plan: Plan, outcome: Unknown | Accepted) -> OrderedRuns | None:
+    """The runs of a plan without those that were certainly not sent; None where none is left."""
+    progress = outcome.progress if isinstance(outcome, Unknown) else None
+    unsent = frozenset(progress.unsent if progress is not None else ())
+    created_ms = {run.run_id: run.created_ms for run in plan.runs}
+    ordered = {run_id: created_ms.get(run_id) for run_id in _ids(plan.orders) if run_id not in unsent}
+    return OrderedRuns(plan.decision_id, ordered) if ordered else None
+
+
+def _ids(orders: Iterable[Order]) -> list[str]:
+    return [run_id for order in orders if isinstance(order.selection, ByRunIds) for run_id in order.selection.run_ids]

@@ -1,0 +1,246 @@
+"""Connections to upstream that are kept and used again. The only module that knows pyreqwest (reqwest, hyper, rustls).
+
+A connection is used again only if its answer was read to its end and nothing was seen behind it. Nothing is written
+twice: the library moves a request to another connection only if it was never handed to the first. Only what the library
+itself calls no connection is none; every other failure may have sent bytes. docs/adr/0009-kept-connections.md has the
+proofs, and what they cannot cover.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import NoReturn
+
+import certifi
+import httpx
+from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.exceptions import BuilderError, DecodeError, DetailedPyreqwestError, PyreqwestError, RequestTimeoutError
+from pyreqwest.request import StreamRequest
+from pyreqwest.response import Response
+
+from gateway.outbound import LateTransport
+from gateway.scheduling import giving_way
+
+IDLE_S = 10
+"""A connection that was idle for longer may have been forgotten on the way without a word, so it is not used again."""
+
+MAX_URL_BYTES = 65_534
+"""The longest URL that the `http` crate takes; longer ones go over a connection of their own."""
+
+READ_BYTES = 65_536
+LEAD_S = 0.02
+"""The library lets go this long before the caller's deadline, so that a call that is late leaves nothing behind."""
+
+NO_CONNECTION = "client error (Connect)"
+"""hyper's words for a failure before there was a connection, the TLS handshake included."""
+
+_ROOTS_FROM = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+class PooledTransport(httpx.AsyncBaseTransport):
+    """A transport that follows nothing, repeats nothing, decodes nothing and trusts only the given roots.
+
+    `extensions["timeout"]` names `pool`, the seconds to wait for a place, and `total`, the seconds for the whole
+    exchange. An exchange that is given up before the answer's head goes on in the library until its deadline and keeps
+    its place until then, so that there are never more of them than places.
+    """
+
+    def __init__(self, *, max_connections: int, connect_timeout_s: float, roots: Path | None = None) -> None:
+        """Needs a moment: the roots are read. Without `roots` they are certifi's.
+
+        Raises:
+            OSError: there is no root that can be used.
+        """
+        self._client: Client | None = _client(max_connections, connect_timeout_s, roots or Path(certifi.where()))
+        self._long = LateTransport(max_connections=max_connections, roots=roots)
+        self._places = asyncio.Semaphore(max_connections)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Sends the request once and returns the answer's head; the body is read from its stream.
+
+        Raises:
+            httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout: certainly nothing was sent.
+            httpx.TransportError, TimeoutError: the exchange was cut, or late; something may have been sent.
+        """
+        loop = asyncio.get_running_loop()
+        limits: Mapping[str, float] = request.extensions["timeout"]
+        deadline_s = loop.time() + limits["total"]
+        await self._take_place(limits["pool"])
+        try:
+            return await self._sent(request, deadline_s)
+        except asyncio.CancelledError:
+            loop.call_at(deadline_s, self._places.release)
+            raise
+        except BaseException:
+            self._places.release()
+            raise
+
+    async def _sent(self, request: httpx.Request, deadline_s: float) -> httpx.Response:
+        url = _url(request)
+        if len(url) > MAX_URL_BYTES:
+            long = await self._long.handle_async_request(request)
+            assert isinstance(long.stream, httpx.AsyncByteStream)
+            return httpx.Response(
+                long.status_code, headers=long.headers, stream=_Held(long.stream, self._places.release)
+            )
+        if self._client is None:
+            raise httpx.PoolTimeout("the transport is closed")
+        left_s = deadline_s - asyncio.get_running_loop().time() - LEAD_S
+        try:
+            exchange = _exchange(self._client, request, url, left_s=left_s)
+            response = await exchange.__aenter__()
+        except PyreqwestError as exc:
+            _fail(exc)
+        body = _Held(_Body(exchange, response), self._places.release)
+        return httpx.Response(response.status, headers=_headers(response), stream=body)
+
+    async def aclose(self) -> None:
+        """Closes the idle connections."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+        await self._long.aclose()
+
+    async def _take_place(self, wait_s: float) -> None:
+        if not self._places.locked():
+            await self._places.acquire()
+            return
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._places.acquire()
+        except TimeoutError as exc:
+            raise httpx.PoolTimeout("all connections are in use") from exc
+
+
+class _Held(httpx.AsyncByteStream):
+    """A body whose exchange has a place until it is closed."""
+
+    def __init__(self, body: httpx.AsyncByteStream, leave: Callable[[], None]) -> None:
+        self._body = body
+        self._leave: Callable[[], None] | None = leave
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._body.__aiter__()
+
+    async def aclose(self) -> None:
+        leave, self._leave = self._leave, None
+        try:
+            await self._body.aclose()
+        finally:
+            if leave is not None:
+                leave()
+
+
+class _Body(httpx.AsyncByteStream):
+    """The raw body. Closing it before its end closes the connection."""
+
+    def __init__(self, exchange: StreamRequest, response: Response) -> None:
+        self._exchange: StreamRequest | None = exchange
+        self._reader = response.body_reader
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while self._exchange is not None:
+            try:
+                part = await self._reader.read(READ_BYTES)
+            except PyreqwestError as exc:
+                _fail(exc)
+            # A read ends early only at the end of the body.
+            if part is None or len(part) < READ_BYTES:
+                self._exchange = None
+            if part is not None:
+                yield bytes(part)
+
+    async def aclose(self) -> None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            await exchange.__aexit__(None, None, None)
+
+
+def _client(max_connections: int, connect_timeout_s: float, roots: Path) -> Client:
+    builder = ClientBuilder().http1_only().no_proxy().follow_redirects(enable=False).referer(enable=False)
+    builder = builder.gzip(enable=False).brotli(enable=False).zstd(enable=False).deflate(enable=False)
+    builder = builder.min_tls_version("TLSv1.2").connect_timeout(timedelta(seconds=connect_timeout_s))
+    builder = builder.pool_max_idle_per_host(max_connections).pool_idle_timeout(timedelta(seconds=IDLE_S))
+    try:
+        with _only(roots), giving_way():
+            return builder.build()
+    except BuilderError as exc:
+        raise OSError(f"the roots in {roots} cannot be used") from exc
+
+
+@contextlib.contextmanager
+def _only(roots: Path) -> Iterator[None]:
+    """The library trusts the machine's roots, or those that these variables name while a client is built."""
+    before = {name: os.environ.pop(name, None) for name in _ROOTS_FROM}
+    os.environ["SSL_CERT_FILE"] = str(roots)
+    try:
+        yield
+    finally:
+        del os.environ["SSL_CERT_FILE"]
+        os.environ.update({name: value for name, value in before.items() if value is not None})
+
+
+def _url(request: httpx.Request) -> str:
+    """Scheme, host and port of the URL, and the target as it is to be sent."""
+    target: bytes = request.extensions.get("target") or request.url.raw_path
+    return f"{request.url.scheme}://{request.url.netloc.decode('ascii')}{target.decode('ascii')}"
+
+
+def _exchange(client: Client, request: httpx.Request, url: str, *, left_s: float) -> StreamRequest:
+    builder = client.request(request.method, url).timeout(timedelta(seconds=max(left_s, 0.001)))
+    for name, value in request.headers.raw:
+        text = value.decode("ascii")
+        builder = builder.header(name.decode("ascii"), text, is_sensitive=name.lower() == b"authorization")
+    # Nothing is read ahead: the head comes alone, so that its status is known should the body be cut.
+    return builder.streamed_read_buffer_limit(0).build_streamed()
+
+
+def _headers(response: Response) -> list[tuple[str, str]]:
+    """The headers; a value that is not ASCII becomes a question mark, which means nothing in any header we read."""
+    try:
+        return list(response.headers.items())
+    except ValueError:
+        return [(name, _text(response, name)) for name in response.headers]
+
+
+def _text(response: Response, name: str) -> str:
+    try:
+        return ", ".join(response.get_header_all(name))
+    except ValueError:
+        return "?"
+
+
+def _fail(exc: PyreqwestError) -> NoReturn:
+    """The error in httpx's words, with no text of the library's: it holds the target."""
+    causes = exc.details["causes"] if isinstance(exc, DetailedPyreqwestError) else None
+    words = [cause["message"] for cause in causes or ()]
+    late = isinstance(exc, RequestTimeoutError)
+    if NO_CONNECTION in words and late:
+        raise httpx.ConnectTimeout("no connection in time") from exc
+    if NO_CONNECTION in words:
+        raise httpx.ConnectError("no connection") from _reason(words[words.index(NO_CONNECTION) + 1 :], exc)
+    if late:
+        raise TimeoutError("no whole answer in time") from exc
+    if isinstance(exc, DecodeError):
+        raise httpx.RemoteProtocolError("the answer is not HTTP") from exc
+    raise httpx.ReadError("the exchange was cut") from exc
+
+
+def _reason(words: list[str], exc: PyreqwestError) -> Exception:
+    """Why there was no connection, as the exception that Python has for it."""
+    match words:
+        case ["dns error", *_]:
+            return socket.gaierror()
+        case ["tcp connect error", *more] if any("(os error 111)" in word for word in more):
+            return ConnectionRefusedError()
+        case ["tcp connect error", *_]:
+            return exc
+    # After the TCP connection only the TLS handshake is left.
+    return ssl.SSLError()

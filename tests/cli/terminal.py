@@ -1,0 +1,82 @@
+"""A command on a terminal of its own: what a person would see of it, and type."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tests.cli.running import COMMAND, END_S
+
+COLUMNS = 100
+
+
+@dataclass
+class Terminal:
+    """A running command and the other end of its terminal; `seen` is all it wrote."""
+
+    process: subprocess.Popen[bytes]
+    end: int
+    seen: str = ""
+
+    def until(self, pattern: str) -> str:
+        """Reads until the pattern has come; returns everything so far."""
+        deadline = time.monotonic() + END_S
+        while not re.search(pattern, self.seen) and time.monotonic() < deadline and self._read():
+            pass
+        assert re.search(pattern, self.seen), self.seen
+        return self.seen
+
+    def types(self, text: str) -> None:
+        """Types."""
+        os.write(self.end, text.encode())
+
+    def interrupts(self) -> None:
+        """Ctrl-C."""
+        self.process.send_signal(signal.SIGINT)
+
+    def exit_code(self) -> int:
+        """Reads to the end and returns the exit code."""
+        while self._read():
+            pass
+        return self.process.wait(END_S)
+
+    def _read(self) -> bool:
+        try:
+            piece = os.read(self.end, 65_536)
+        except OSError:  # Linux says EIO where the other end is closed
+            return False
+        self.seen += piece.decode()
+        return bool(piece)
+
+
+@contextmanager
+def on_terminal(*arguments: str, env: Mapping[str, str]) -> Iterator[Terminal]:
+    """Starts a command on a terminal 100 columns wide, and ends it."""
+    end, other = pty.openpty()
+    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
+    words: Sequence[str] = [*COMMAND, *arguments]
+    environment = {**os.environ, "TERM": "xterm-256color", **env}
+    # In the background of a shell Ctrl-C is ignored, and a child would inherit that; a terminal of one's own does not.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(words, env=environment, stdin=other, stdout=other, stderr=other)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    os.close(other)
+    try:
+        yield Terminal(process, end)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait(END_S)
+        os.close(end)

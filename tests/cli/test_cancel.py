@@ -1,0 +1,269 @@
+"""`cancel`: what a person sees is what is cancelled, and nothing before they say so."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gateway.simulator.core import Simulator
+from gateway.simulator.runs import Run, make_runs
+from gateway.simulator.server import SimulatorServer
+from tests.cli.running import Done, command, ended
+from tests.cli.terminal import Terminal, on_terminal
+from tests.support.gateway import REAL_TOKEN, RunningGateway, Setup
+
+HOST = "https://billing.example.com/api"
+INVOICE = f"{HOST}/invoice"
+
+POLICY = f"""\
+version: 1
+name: billing
+teams: [billing]
+allow:
+  - id: own
+    workflowUrl: {{prefix: ["{HOST}"]}}
+    label: {{any: true}}
+    created: {{any: true}}
+    count: {{any: true}}
+    resolve: true
+    runs: {{max: 150, older_than: 5m}}
+  - id: own-runs
+    workflowRunIds: {{max: 20}}
+    workflowUrl: {{prefix: ["{HOST}"]}}
+    resolve: true
+    runs: {{max: 20}}
+"""
+
+
+@dataclass
+class Account:
+    """A gateway, the account behind it, and the environment of a person who may call it."""
+
+    gateway: RunningGateway
+    server: SimulatorServer
+    before: tuple[Run, ...]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Where the gateway is, and the key."""
+        return {"QSTASH_GATEWAY_URL": self.gateway.url, "QSTASH_GATEWAY_KEY": self.gateway.key()}
+
+    @property
+    def cancelled(self) -> tuple[str, ...]:
+        """What upstream cancelled."""
+        return self.server.simulator.cancelled
+
+    def meant(self, url: str, *, older_ms: int = 300_000, label: str | None = None) -> list[str]:
+        """The running runs of exactly this URL, oldest first."""
+        latest = self.before[-1].created_ms + 30_000 - older_ms
+        return [
+            run.run_id
+            for run in self.before
+            if run.url == url and run.running and run.created_ms <= latest and (label is None or label in run.labels)
+        ]
+
+    def cancel(self, *arguments: str, env: Mapping[str, str] | None = None) -> Done:
+        """Runs the command where nobody can be asked."""
+        return command("cancel", *arguments, env={**self.environment, **(env or {})})
+
+
+@pytest.fixture
+def account(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Account]:
+    """300 runs of three teams, half a minute apart; the parameter is upstream's latency in milliseconds."""
+    runs = make_runs(300, time.time_ns() // 1_000_000, seed=0)
+    directory = tmp_path / "gateway"
+    directory.mkdir()
+    with SimulatorServer(Simulator(runs), token=REAL_TOKEN, latency_ms=getattr(request, "param", 0)) as server:
+        (directory / "read-token").write_text(server.read_token)
+        (directory / "read-token").chmod(0o600)
+        setup = Setup(
+            server.url, directory, policies={"billing.yaml": POLICY}, upstream=", read_token: {file: read-token}"
+        )
+        with RunningGateway(setup) as gateway:
+            yield Account(gateway, server, runs)
+
+
+@pytest.fixture
+def terminal(account: Account) -> Iterator[Terminal]:
+    """`cancel` of all running invoices, on a terminal."""
+    with on_terminal("cancel", "--url", INVOICE, "--count", "500", env=account.environment) as running:
+        yield running
+
+
+def test_a_dry_run_shows_the_runs_and_cancels_none(account: Account) -> None:
+    """How many of each workflow and label, the oldest, those left out; plain text, since it is read by no terminal."""
+    done = account.cancel("--prefix", HOST, "--count", "500", "--label", "batch", "--dry-run")
+    assert (done.returncode, done.stderr, account.cancelled) == (0, "", ())
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert [INVOICE, str(len(account.meant(INVOICE, label="batch")))] in rows
+    assert account.meant(INVOICE, label="batch")[0] in done.stdout
+    assert "younger than the rule lets be cancelled" in done.stdout
+    assert done.stdout.endswith("Only a dry run. Nothing was cancelled.\n")
+    assert "\x1b" not in done.stdout
+    assert not account.gateway.records("intent")
+
+
+def test_more_than_the_rule_allows_is_refused_with_the_number(account: Account) -> None:
+    """Before `count` is applied; nothing is cancelled."""
+    done = account.cancel("--prefix", HOST, "--count", "5", "--yes")
+    assert (done.returncode, done.stdout, account.cancelled) == (1, "", ())
+    assert "150" in done.stderr
+    assert "Refused by billing/own." in done.stderr
+
+
+def test_exactly_the_runs_shown_are_cancelled(account: Account) -> None:
+    """By an exact address, not the neighbour that begins like it; with the reason in the record."""
+    done = account.cancel("--url", INVOICE, "--count", "500", "--yes", "--reason", "stuck since noon")
+    assert (done.returncode, done.stderr) == (0, "")
+    meant = account.meant(INVOICE)
+    assert sorted(account.cancelled) == sorted(meant)
+    (intent,) = account.gateway.records("intent")
+    assert intent["reason"] == "stuck since noon"
+    assert f"{len(meant)} runs cancelled, under decision {intent['decision_id']}." in done.stdout
+
+
+def test_only_older_runs_and_the_oldest_of_them(account: Account) -> None:
+    """`--older-than` bounds the time of creation, `--count` takes the oldest; what is beyond it is named."""
+    older = account.meant(INVOICE, older_ms=3_600_000)
+    done = account.cancel("--url", INVOICE, "--older-than", "1h", "--count", "20", "--yes")
+    assert done.returncode == 0
+    assert sorted(account.cancelled) == sorted(older[:20])
+    assert f"Left out: {len(older) - 20} runs beyond the count" in done.stdout
+
+
+def test_runs_by_their_ids(account: Account) -> None:
+    """Finished ones are left out and named; one of another team refuses all."""
+    finished = next(run.run_id for run in account.before if run.url == INVOICE and not run.running)
+    mine = account.meant(INVOICE)[0]
+    done = account.cancel("--run-id", mine, "--run-id", finished, "--yes")
+    assert (done.returncode, account.cancelled) == (0, (mine,)), done.stderr
+    assert f"Left out: 1 run already finished: {finished}" in done.stdout
+    foreign = next(run.run_id for run in account.before if "search" in run.url and run.running)
+    assert account.cancel("--run-id", foreign, "--yes").returncode == 1
+    assert account.cancelled == (mine,)
+
+
+def test_json_is_one_object_and_says_what_the_ledger_says(account: Account) -> None:
+    """The plan, then what came of it; nothing else on standard output."""
+    done = account.cancel("--url", INVOICE, "--yes", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads(done.stdout)
+    meant = account.meant(INVOICE)[:100]
+    assert sorted(account.cancelled) == sorted(meant)
+    assert (told["outcome"], told["plan"]["runs"], told["result"]["cancelled"]) == ("cancelled", len(meant), len(meant))
+    assert told["result"]["decision_id"] == account.gateway.records("intent")[0]["decision_id"]
+    assert told["result"]["skipped"] == told["plan"]["skipped"]
+    assert told["plan"]["skipped"].keys() == {"young", "beyond_count"}
+
+
+def test_nothing_found_is_no_failure(account: Account) -> None:
+    """Exit code 0, and no intent."""
+    done = account.cancel("--prefix", HOST, "--label", "nowhere", "--yes")
+    assert (done.returncode, done.stdout) == (0, "No run to cancel was found. Nothing was cancelled.\n")
+    assert (account.cancelled, account.gateway.records("intent")) == ((), [])
+
+
+def test_a_refusal_says_what_would_be_allowed_as_options(account: Account) -> None:
+    """Exit code 1, the gateway's sentence, and something to type."""
+    done = account.cancel("--prefix", "https://search.example.com/api", "--yes")
+    assert (done.returncode, done.stdout, account.cancelled) == (1, "", ())
+    assert done.stderr.startswith("No rule of your team allows this request.")
+    assert f"Allowed would be: --prefix {HOST}/ --count 100\n" in done.stderr
+    told = json.loads(account.cancel("--prefix", "https://search.example.com/api", "--yes", "--json").stdout)
+    assert (told["outcome"], told["plan"], told["problem"]["code"]) == ("refused", None, "policy_denied")
+
+
+def test_where_nobody_can_be_asked_nothing_is_even_planned(account: Account) -> None:
+    """Without a terminal, `--yes` or `--dry-run`: exit code 2 and a sentence."""
+    done = account.cancel("--url", INVOICE)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no terminal to ask on" in done.stderr
+    assert [record["event"] for record in account.gateway.records()] == ["start"]
+
+
+@pytest.mark.parametrize("answer", ["n\n", "\n", "\x04", "yess\n"])
+def test_everything_but_a_yes_cancels_nothing(account: Account, terminal: Terminal, answer: str) -> None:
+    """No, only Enter, the end of input, a typing error."""
+    meant = len(account.meant(INVOICE))
+    terminal.until(rf"Cancel these {meant} runs\? \[y/N\] ")
+    terminal.types(answer)
+    assert terminal.exit_code() == 1
+    assert "Nothing was cancelled." in terminal.seen
+    assert account.cancelled == ()
+
+
+@pytest.mark.parametrize("account", [100], indirect=True)
+def test_a_yes_cancels_behind_a_bar(account: Account, terminal: Terminal) -> None:
+    """The bar counts orders of up to 100 runs and ends full."""
+    terminal.until(r"\[y/N\] ")
+    assert account.cancelled == ()
+    terminal.types("y\n")
+    assert terminal.exit_code() == 0
+    assert sorted(account.cancelled) == sorted(account.meant(INVOICE))
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", terminal.seen)
+    assert f"2/2 orders, {len(account.cancelled)} runs cancelled" in plain
+
+
+def test_ctrl_c_at_the_question_cancels_nothing(account: Account, terminal: Terminal) -> None:
+    """The first one ends it."""
+    terminal.until(r"\[y/N\] ")
+    terminal.interrupts()
+    assert terminal.exit_code() == 1
+    assert "Nothing was cancelled." in terminal.seen
+    assert "Traceback" not in terminal.seen
+    assert account.cancelled == ()
+
+
+@pytest.mark.parametrize("account", [300], indirect=True)
+def test_ctrl_c_while_applying_says_that_the_gateway_goes_on(account: Account, terminal: Terminal) -> None:
+    """And so it does: the plan is carried out and closed."""
+    terminal.until(r"\[y/N\] ")
+    terminal.types("y\n")
+    terminal.until("Cancelling")
+    while not account.gateway.records("intent"):
+        time.sleep(0.05)
+    terminal.interrupts()
+    assert terminal.exit_code() == 1
+    (plan,) = account.gateway.records("plan")
+    assert "The gateway goes on without this command." in terminal.seen
+    assert str(plan["decision_id"]) in terminal.seen.replace("\r\n", "")
+    assert "Traceback" not in terminal.seen
+    while not account.gateway.records("outcome"):
+        time.sleep(0.05)
+    (outcome,) = account.gateway.records("outcome")
+    assert outcome["cancelled"] == len(account.cancelled) == len(account.meant(INVOICE))
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        pytest.param({"QSTASH_GATEWAY_KEY": ""}, "QSTASH_GATEWAY_KEY", id="no-key"),
+        pytest.param({"QSTASH_GATEWAY_URL": ""}, "QSTASH_GATEWAY_URL", id="no-address"),
+        pytest.param({"QSTASH_GATEWAY_KEY": "secret-part\nX-Other: 1"}, "QSTASH_GATEWAY_KEY", id="header-in-key"),
+        pytest.param({"QSTASH_GATEWAY_URL": "http://gateway.example"}, "plain http", id="key-in-clear"),
+        pytest.param({"QSTASH_GATEWAY_URL": "https://me@gateway.example"}, "https://host", id="user-in-address"),
+    ],
+)
+def test_a_key_goes_only_where_it_is_safe(environment: dict[str, str], says: str) -> None:
+    """Otherwise exit code 2 before anything is sent, without the key in the words."""
+    whole = {"QSTASH_GATEWAY_URL": "http://127.0.0.1:9", "QSTASH_GATEWAY_KEY": "secret-part", **environment}
+    done = command("cancel", "--label", "a", "--dry-run", env=whole)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr
+    assert "secret-part" not in done.stderr
+
+
+def test_no_other_command_loads_what_draws_tables() -> None:
+    """Neither directly nor through a library: a process that holds the token holds no more code than it needs."""
+    code = (
+        "import sys; from gateway.__main__ import main; sys.argv[1:] = ['serve', '--config', 'nowhere']; main(); "
+        "print([name for name in ('structlog', 'rich', 'pygments') if sys.modules.get(name)])"
+    )
+    assert ended([sys.executable, "-c", code]).stdout == "['structlog']\n"

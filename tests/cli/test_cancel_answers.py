@@ -1,0 +1,142 @@
+"""`cancel`, where the gateway or what stands before it answers badly: nothing is sent twice, and no doubt is hidden."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+import pytest
+
+from gateway.cli.cancel.answers import Left, skipped_in
+from tests.cli.fake_gateway import APPLIED, ASKED, PLAN_ID, SEEN, FakeGateway, Said, fake_gateway, plan
+from tests.cli.running import Done, command
+
+KEY = "qgk_ann_made-up-key-of-this-test"
+
+
+def cancel(fake: FakeGateway, *arguments: str, **environment: str) -> Done:
+    """Cancels, without a question, what the fake says there is."""
+    env = {"QSTASH_GATEWAY_URL": fake.url, "QSTASH_GATEWAY_KEY": KEY, **environment}
+    return command("cancel", "--label", "a", "--yes", *arguments, env=env)
+
+
+def test_a_look_up_that_takes_long_is_waited_for() -> None:
+    """202, still looking, then the plan."""
+    looking = plan("looking")
+    says: dict[str, list[Said]] = {
+        ASKED: [(202, looking)],
+        SEEN: [(200, looking), (200, plan())],
+        APPLIED: [(200, {"cancelled": 1})],
+    }
+    with fake_gateway(says, Gateway_Decision="d", Gateway_Skipped='finished=("wfr_b" "wfr_c");n=2') as fake:
+        done = cancel(fake)
+    assert done.returncode == 0, done.stderr
+    assert "Left out: 2 runs already finished: wfr_b, wfr_c\n" in done.stdout
+    assert done.stdout.endswith("1 run cancelled, under decision d.\n")
+    assert fake.authorizations == {f"Bearer {KEY}"}
+
+
+@pytest.mark.parametrize("state", ["refused", "failed"])
+def test_a_look_up_that_ends_without_a_plan_is_a_refusal(state: str) -> None:
+    """Its sentence is shown, and nothing applied."""
+    ended = plan(state, error="More than 200 runs.", rule="a/own")
+    with fake_gateway({ASKED: [(202, plan("looking"))], SEEN: [(200, ended)]}) as fake:
+        done = cancel(fake)
+    assert (done.returncode, done.stderr) == (1, "More than 200 runs.\nRefused by a/own.\n")
+    assert APPLIED not in fake.calls
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param((0, b""), id="hung-up"),
+        pytest.param((504, b"<html>gateway time-out</html>"), id="proxy-gave-up"),
+        pytest.param((200, {"cancelled": -1}), id="no-number"),
+        pytest.param((200, b'{"cancelled": 1'), id="half-an-answer"),
+        pytest.param((302, b""), id="redirect"),
+    ],
+)
+def test_a_lost_answer_is_called_unknown_and_not_asked_for_again(answer: tuple[int, object]) -> None:
+    """Exit code 1, the plan and how it stands; applied once."""
+    seen = plan("applying", cancelled=1)
+    with fake_gateway({ASKED: [(201, plan())], SEEN: [(200, seen)], APPLIED: [answer]}, Location="/elsewhere") as fake:
+        done = cancel(fake)
+        told = json.loads(cancel(fake, "--json").stdout)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Not known what came of it: ")
+    assert "The plan is applying, 1 run cancelled for certain so far." in done.stderr
+    assert f"GET /gateway/v1/plans/{PLAN_ID}" in done.stderr
+    assert (told["outcome"], told["plan"]["plan"], told["result"]) == ("unknown", PLAN_ID, None)
+    assert fake.calls.count(APPLIED) == 2  # once for each command
+    assert not any("elsewhere" in call for call in fake.calls)
+
+
+def test_an_outcome_that_the_gateway_does_not_know_is_unknown_here() -> None:
+    """Its own words, exit code 1."""
+    problem = {"error": "Stopped in the middle.", "code": "outcome_unknown", "decision_id": "d"}
+    with fake_gateway({ASKED: [(201, plan())], APPLIED: [(504, problem)]}) as fake:
+        told = json.loads(cancel(fake, "--json").stdout)
+        done = cancel(fake)
+    assert (told["outcome"], told["problem"]) == ("unknown", problem)
+    assert (done.returncode, done.stderr) == (1, "Stopped in the middle.\nDecision d.\n")
+
+
+@pytest.mark.parametrize("said", [(200, b"hello"), (200, {"plan": "../../v2/messages", "state": "ready"}), (301, b"")])
+def test_what_is_no_gateway_gets_no_second_request(said: tuple[int, object]) -> None:
+    """A web page, a plan whose ID would lead elsewhere, a redirect."""
+    with fake_gateway({ASKED: [said]}, Location="/elsewhere") as fake:
+        done = cancel(fake)
+    assert (done.returncode, fake.calls) == (1, [ASKED])
+    assert done.stderr.endswith("is not one of a gateway. Nothing was cancelled.\n")
+
+
+def test_a_gateway_that_is_not_there() -> None:
+    """Exit code 1; certainly nothing was cancelled."""
+    with fake_gateway({}) as fake:
+        pass
+    done = cancel(fake)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"No plan: no connection to {fake.url}")
+    assert "Nothing was cancelled." in done.stderr
+
+
+def test_the_key_goes_through_no_proxy() -> None:
+    """Whatever the environment says."""
+    with socket.create_server(("127.0.0.1", 0)) as proxy, fake_gateway({ASKED: [(201, plan(runs=0))]}) as fake:
+        address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        done = cancel(fake, HTTP_PROXY=address, http_proxy=address, ALL_PROXY=address, NO_PROXY="", no_proxy="")
+        proxy.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+    assert (done.returncode, fake.calls) == (0, [ASKED])
+
+
+def test_no_text_of_a_gateway_moves_the_terminal() -> None:
+    """Control characters come out as their names, markup as it stands."""
+    evil = plan(by_workflow={"\x1b[2J\x07[red]x[/red]": 1})
+    with fake_gateway({ASKED: [(201, evil)], APPLIED: [(403, {"error": "\x1b]0;x\x07 no", "code": "c"})]}) as fake:
+        done = cancel(fake, FORCE_COLOR="1")
+    assert done.returncode == 1
+    assert "\x1b" not in done.stdout + done.stderr
+    assert "\\x1b[2J\\x07[red]x[/red]" in done.stdout
+    assert done.stderr == "\\x1b]0;x\\x07 no\n"
+
+
+def test_no_encoding_of_the_terminal_stops_it_halfway() -> None:
+    """A sign that cannot be written comes out as its code; what was done is still said."""
+    shown = plan(by_workflow={"https://a.example/\u2026": 1})
+    with fake_gateway({ASKED: [(201, shown)], APPLIED: [(200, {"cancelled": 1})]}, Gateway_Decision="d") as fake:
+        done = cancel(fake, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "https://a.example/\\u2026" in done.stdout
+
+
+def test_what_was_skipped_is_read_from_its_structured_field() -> None:
+    """Reasons in turn, each with the IDs it names and how many there are."""
+    header = 'young=("wfr_a" "wfr_b");n=7, unreadable=("?" "a\\"b");n=2, finished=();n=0'
+    assert skipped_in(header) == {
+        "young": Left(7, ("wfr_a", "wfr_b")),
+        "unreadable": Left(2, ("?", 'a"b')),
+        "finished": Left(0),
+    }
+    assert skipped_in("") == {}

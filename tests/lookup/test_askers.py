@@ -1,0 +1,121 @@
+"""Cursors say nothing and are good for who got them; no asker takes the pages or the cursors of others."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+
+from gateway.cancel import Principal
+from gateway.errors import MalformedRequest, Overloaded, Throttled
+from gateway.lookup.asked import Question
+from gateway.lookup.askers import LIFETIME_S, MOST_CURSORS, MOST_CURSORS_OF_ONE, MOST_READING, Askers, Position
+from gateway.lookup.own import own_runs
+from tests.lookup.reading import INVOICE, NOW_MS, Time, opened, run, serving
+from tests.lookup.test_own import CI, WIDE, mixed, rules
+
+HERE, ASKED = Position("1795000000000-wfr_payroll"), Question()
+OTHERS = [
+    Principal("billing", "other"),
+    Principal("search", "ci"),
+    "billing",
+]
+
+
+def refused(askers: Askers, cursor: str, asker: object = CI, question: Question = ASKED) -> bool:
+    """Whether a cursor is refused, with what to do about it."""
+    try:
+        return askers.position(cursor, asker, question) != HERE
+    except MalformedRequest as exc:
+        return exc.cause == "cursor" and "start again without a cursor" in exc.sentence
+
+
+def test_a_cursor_is_good_for_who_got_it_and_for_the_question_it_was_got_by() -> None:
+    """As often as asked, so that a lost answer can be asked for again; for another it is as one that nobody has."""
+    askers = Askers(Time())
+    cursor = askers.keep(CI, ASKED, HERE)
+    assert all(refused(askers, cursor, other) for other in OTHERS)
+    assert refused(askers, cursor, CI, replace(ASKED, state="RUN_STARTED"))
+    assert refused(askers, cursor, CI, replace(ASKED, count=3))
+    assert refused(askers, HERE.cursor)
+    assert not any(refused(askers, cursor) for _ in range(3))
+    assert "payroll" not in cursor
+
+
+def test_a_cursor_lives_ten_minutes() -> None:
+    """Then one starts again without."""
+    time = Time()
+    askers = Askers(time)
+    cursor = askers.keep(CI, ASKED, HERE)
+    time.steady_s += LIFETIME_S - 1
+    assert not refused(askers, cursor)
+    time.steady_s += 1
+    assert refused(askers, cursor)
+
+
+def test_the_cursors_of_one_are_bounded_and_push_out_none_of_others() -> None:
+    """Its oldest gives way, and one that was used is not the oldest."""
+    askers = Askers(Time())
+    others = askers.keep("other", ASKED, HERE)
+    cursors = [askers.keep(CI, ASKED, HERE) for _ in range(MOST_CURSORS_OF_ONE)]
+    assert not refused(askers, cursors[0])
+    cursors.append(askers.keep(CI, ASKED, HERE))
+    assert [cursor for cursor in cursors if refused(askers, cursor)] == [cursors[1]]
+    assert not refused(askers, others, "other")
+
+
+def test_there_are_never_more_than_a_thousand_cursors() -> None:
+    """Of all that is kept the one unused for longest gives way."""
+    askers = Askers(Time())
+    cursors = [(number, askers.keep(number, ASKED, HERE)) for number in range(MOST_CURSORS + 5)]
+    left = [number for number, cursor in cursors if not refused(askers, cursor, number)]
+    assert left == list(range(5, MOST_CURSORS + 5))
+
+
+def test_one_page_is_read_at_a_time_for_one_and_four_in_all() -> None:
+    """A place is free again whatever the page came to."""
+    askers = Askers(Time())
+    with askers.turn(CI), pytest.raises(Throttled) as throttled, askers.turn(CI):
+        pass
+    assert (throttled.value.limit, throttled.value.retry_after_s) == (1, 1)
+    with ExitStack() as held:
+        for number in range(MOST_READING):
+            held.enter_context(askers.turn(number))
+        with pytest.raises(Overloaded), askers.turn(CI):
+            pass
+    with pytest.raises(ZeroDivisionError), askers.turn(CI):
+        raise ZeroDivisionError
+    with askers.turn(CI):
+        pass
+
+
+async def test_a_callers_second_page_is_refused_while_the_first_is_read(tmp_path: Path) -> None:
+    """Another key of the team is answered."""
+    speaking = rules(tmp_path, WIDE)
+    with serving(*mixed(30)) as server:
+        async with opened(server.url) as log:
+
+            async def page(principal: Principal) -> object:
+                return await own_runs(b"count=1", speaking, log, NOW_MS, events=False, principal=principal)
+
+            answers = await asyncio.gather(page(CI), page(CI), page(Principal("billing", "b")), return_exceptions=True)
+            assert [type(answer) for answer in answers] == [dict, Throttled, dict]
+            assert isinstance(await page(CI), dict)
+
+
+@pytest.mark.parametrize("other", OTHERS[:2])
+async def test_nobody_goes_on_with_the_cursor_of_another(tmp_path: Path, other: Principal) -> None:
+    """Nor with one of upstream's; upstream is not asked."""
+    speaking = rules(tmp_path, WIDE)
+    with serving(*(run(number, url=INVOICE) for number in range(30))) as server:
+        async with opened(server.url) as log:
+            first = await own_runs(b"", speaking, log, NOW_MS, events=False, principal=CI)
+            for principal, cursor in ((other, first["cursor"]), (CI, f"{NOW_MS}-wfr_00010")):
+                query = urlencode({"cursor": cursor}).encode()
+                with pytest.raises(MalformedRequest):
+                    await own_runs(query, speaking, log, NOW_MS, events=False, principal=principal)
+            assert len(server.simulator.readings) == 1

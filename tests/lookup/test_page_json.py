@@ -1,0 +1,71 @@
+"""What a team's run returned stands in upstream's pages; whatever it is, it spoils no more than its own entry."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.lookup.page_json import page_object
+from gateway.strict_json import json_object
+
+WHOLE = '{"workflowRunId": "wfr_1", "steps": []}'
+LONG = "9" * 5000
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=20), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@pytest.mark.parametrize(
+    ("entry", "left"),
+    [
+        ('{"workflowRunId": "wfr_2", "invoker": {"a": 1, "a": 1}}', "wfr_2"),
+        ('{"workflowRunId": "wfr_2", "steps": [[{"a": [{"b": 1, "b": 2}]}]]}', "wfr_2"),
+        ('{"workflowRunId": "wfr_2", "label": "a", "label": "b"}', "wfr_2"),
+        ('{"workflowRunId": "wfr_2", "workflowRunId": "wfr_3"}', None),
+        (f'{{"workflowRunId": "wfr_2", "steps": [{{"n": {LONG}}}]}}', "wfr_2"),
+        (f'{{"workflowRunId": "wfr_2", "steps": [{{"n": -{LONG}}}]}}', "wfr_2"),
+        (f'{{"workflowRunId": {LONG}}}', LONG),
+        (LONG, None),
+    ],
+)
+def test_a_spoilt_entry_has_no_more_than_its_id(entry: str, left: str | None) -> None:
+    """The entries beside it are whole."""
+    page = page_object(f'{{"cursor": "c", "runs": [{entry}, {WHOLE}]}}'.encode())
+    assert page["cursor"] == "c"
+    assert isinstance(page["runs"], list)
+    spoilt, whole = page["runs"]
+    assert whole == {"workflowRunId": "wfr_1", "steps": []}
+    assert spoilt.keys() == {"workflowRunId"}
+    assert left == LONG or spoilt["workflowRunId"] == left
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        '{"cursor": "", "runs": [], "runs": []}',
+        f'{{"cursor": {LONG}, "runs": []}}',
+        '{"cursor": {"a": 1, "a": 2}, "runs": []}',
+        '{"runs": {"a": 1, "a": 2}}',
+        '{"runs": [NaN]}',
+        "[]",
+        "",
+        "\ufeff{}",
+        '{"runs": ' + "[" * 200_000 + "]" * 200_000 + "}",
+    ],
+)
+def test_what_is_spoilt_outside_of_the_entries_spoils_the_page(page: str) -> None:
+    """There it may hide runs."""
+    with pytest.raises(ValueError, match=r".*"):
+        page_object(page.encode())
+
+
+@given(st.dictionaries(st.text(max_size=20), JSON) | st.fixed_dictionaries({"runs": st.lists(JSON), "cursor": JSON}))
+def test_a_page_without_such_things_is_read_as_all_json_is(page: dict[str, object]) -> None:
+    """Nothing else is changed."""
+    content = json.dumps(page).encode()
+    assert page_object(content) == json_object(content) == page

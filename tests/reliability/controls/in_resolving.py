@@ -1,0 +1,202 @@
+"""Bugs of looking runs up: which are chosen, what is looked at again, what is recorded when, and whose a plan is."""
+
+from __future__ import annotations
+
+from tests.reliability.controls.copy import Bug, Edit
+
+RUNS, SECOND_LOOK = "gateway/policy/runs.py", "gateway/second_look.py"
+PLANNING, DRAFTS, CARRYING = "gateway/planning.py", "gateway/drafts.py", "gateway/carrying.py"
+LOG, CALLS = "gateway/lookup/log.py", "gateway/calls.py"
+CHOICE, MOVING, PLANS = (
+    ("tests/resolve/test_choice.py",),
+    ("tests/resolve/test_moving.py",),
+    ("tests/resolve/test_plans.py",),
+)
+BROKEN_OFF = ("tests/resolve/test_broken_off.py",)
+IN_MEMORY = ("tests/pipeline/test_plans.py",)
+
+IN_RESOLVING = (
+    Bug(
+        "the number checked after the count",
+        (
+            Edit(
+                RUNS,
+                "_by_number(rules, permit, left, now_ms)",
+                "_by_number(rules, permit, left[: permit.effective.count], now_ms)",
+            ),
+        ),
+        CHOICE,
+    ),
+    Bug(
+        "no deny is judged on the runs",
+        (Edit(RUNS, "        _by_denies(rules, request.selection, left, now_ms)\n        or ", "        "),),
+        CHOICE,
+    ),
+    Bug(
+        "runs are not held against the rule that allowed",
+        (
+            Edit(
+                RUNS,
+                "    for rule in (allow, *rules.requiring(now_ms)):\n",
+                "    for rule in rules.requiring(now_ms):\n",
+            ),
+        ),
+        ("tests/core/test_resolved.py",),
+    ),
+    Bug(
+        "an unknown run ID is passed over",
+        (Edit(RUNS, "    if strange:\n", "    if len(strange) == len(selection.run_ids):\n"),),
+        CHOICE,
+    ),
+    Bug(
+        "the newest are cancelled",
+        (
+            Edit(
+                RUNS, "key=lambda run: (run.created_ms, run.run_id))", "key=lambda run: (-run.created_ms, run.run_id))"
+            ),
+        ),
+        CHOICE,
+    ),
+    Bug(
+        "a prefix without boundary among the runs",
+        (
+            Edit(
+                RUNS,
+                "any(in_subtree(run.workflow_url, top) for top in urls)",
+                "any(run.workflow_url.startswith(top) for top in urls)",
+            ),
+        ),
+        CHOICE,
+    ),
+    Bug(
+        "where nothing is found the filter is sent",
+        (
+            Edit(PLANNING, "from gateway.cancel import Denial,", "from gateway.cancel import Order, Denial,"),
+            Edit(
+                PLANNING,
+                "orders_of(resolved.runs), resolved",
+                "orders_of(resolved.runs) or (Order(call.request.selection, 100),), resolved",
+            ),
+        ),
+        CHOICE,
+    ),
+    Bug("the cursor is forgotten", (Edit(LOG, "        if not cursor:\n", "        if number:\n"),), CHOICE),
+    Bug(
+        "a cursor that comes again is followed",
+        (Edit(LOG, "        if cursor in seen:\n", "        if cursor in seen and number < 0:\n"),),
+        MOVING,
+    ),
+    Bug(
+        "no second look",
+        (Edit(SECOND_LOOK, "        if number == 1 and ", "        if number >= 1 or "),),
+        MOVING,
+    ),
+    Bug(
+        "a run that was restarted is cancelled",
+        (Edit(SECOND_LOOK, "now.running and now.created_ms == run.created_ms:", "now.running:"),),
+        MOVING,
+    ),
+    Bug(
+        "a look-up is as old as its end",
+        (
+            Edit(
+                DRAFTS,
+                "        chosen = await _chosen(",
+                "        looked_at_s = self._clock.monotonic_s()\n        chosen = await _chosen(",
+            ),
+        ),
+        IN_MEMORY,
+    ),
+    Bug(
+        "a key that was revoked goes on",
+        (
+            Edit(
+                SECOND_LOOK,
+                '            return Look(None, stopped="revoked")\n',
+                "            return Look(orders_of(runs)[0])\n",
+            ),
+        ),
+        BROKEN_OFF,
+    ),
+    Bug(
+        "a number that was lowered holds for each order alone",
+        (Edit(SECOND_LOOK, " or self._too_many(permit):", ":"),),
+        IN_MEMORY,
+    ),
+    Bug(
+        "the next order is sent after a lost answer",
+        (
+            Edit(
+                CARRYING,
+                "        if not isinstance(outcome, Cancelled):\n            self.stopped",
+                "        if isinstance(outcome, NotSent):\n            self.stopped",
+            ),
+        ),
+        BROKEN_OFF,
+    ),
+    Bug(
+        "an order is not recorded before the next",
+        (
+            Edit(
+                CARRYING,
+                "        if not await self.by.audit.chunk(members) and self.stopped is None:\n",
+                "        if asyncio.ensure_future(self.by.audit.chunk(members)) is None:\n",
+            ),
+        ),
+        IN_MEMORY,
+    ),
+    Bug(
+        "the plan is recorded when it can be",
+        (
+            Edit(
+                DRAFTS,
+                '        await self._audit.keep("plan", members)\n',
+                '        await self._audit.note("plan", members)\n',
+            ),
+        ),
+        IN_MEMORY,
+    ),
+    Bug(
+        "the plan is not recorded",
+        (Edit(DRAFTS, '        await self._audit.keep("plan", members)\n', "        assert members\n"),),
+        IN_MEMORY,
+    ),
+    Bug(
+        "a plan is applied twice",
+        (
+            Edit(
+                PLANNING,
+                "    if draft.state is State.READY:\n",
+                "    if draft.state in (State.READY, State.APPLIED):\n",
+            ),
+        ),
+        PLANS,
+    ),
+    Bug(
+        "a plan of another principal is applied",
+        (Edit(DRAFTS, "draft is None or draft.call.principal != principal:", "draft is None:"),),
+        PLANS,
+    ),
+    Bug(
+        "a plan is not judged anew",
+        (
+            Edit(
+                "gateway/pipeline.py",
+                "        chosen = self._planner.chosen_again(draft, call, permit)\n",
+                "        chosen = draft.resolved\n",
+            ),
+        ),
+        PLANS,
+    ),
+    Bug(
+        "a preview is a success",
+        (
+            Edit(
+                CALLS,
+                '        raise Conflict("preview", sentence, members=self._shown(draft))\n',
+                "        return problems.status_page(200, self._shown(draft), inbound.decision_id)\n",
+            ),
+        ),
+        PLANS,
+    ),
+)

@@ -1,0 +1,53 @@
+"""Bugs in what a team learns of runs, its own and those of others, and in what it takes from other teams."""
+
+from __future__ import annotations
+
+from tests.reliability.controls.copy import Bug, Edit
+
+RUNS, OWN, ENTRIES = "gateway/policy/runs.py", "gateway/lookup/own.py", "gateway/lookup/entries.py"
+ASKERS, NARROWING, SETTLE = "gateway/lookup/askers.py", "gateway/lookup/narrowing.py", "gateway/settle.py"
+OWN_RUNS = ("tests/lookup/test_own.py", "tests/lookup/test_askers.py")
+
+IN_SHOWING = (
+    Bug(
+        "of two running runs of an ID the newest counts",
+        (Edit(ENTRIES, "    return one.running and other.running\n", "    return False\n"),),
+        ("tests/lookup/test_entries.py",),
+    ),
+    Bug(
+        "an ID of others is told from one of nobody",
+        (Edit(RUNS, "    known = covered.union(listing.unreadable)\n", "    known = {*found, *listing.unreadable}\n"),),
+        ("tests/core/test_resolved.py",),
+    ),
+    Bug(
+        "a run that is denied is shown",
+        (Edit(RUNS, " if not any(_silences(deny, rule) for deny in denies)]", "]"),),
+        ("tests/core/test_covering.py",),
+    ),
+    Bug(
+        "upstream's own cursor is handed out",
+        (Edit(OWN, "else log.askers.keep(principal, asked_by, end)", "else end.cursor"),),
+        OWN_RUNS,
+    ),
+    Bug(
+        "a cursor is good for anybody",
+        (Edit(ASKERS, "(kept.asker, kept.question) == (asker, question)", "kept.question == question"),),
+        OWN_RUNS,
+    ),
+    Bug(
+        "upstream is asked for the URLs of others",
+        (
+            Edit(
+                NARROWING,
+                "for url in selection.workflow_urls if any(may_cover(allow, url) for allow in allows))",
+                "for url in selection.workflow_urls)",
+            ),
+        ),
+        OWN_RUNS,
+    ),
+    Bug(
+        "one caller's outcomes take all places",
+        (Edit(SETTLE, " and sum(one.principal == principal for one in alike) < MAX_OF_ONE", ""),),
+        ("tests/settle/test_tasks.py",),
+    ),
+)
