@@ -64,7 +64,7 @@ def test_what_stays_the_same_breaks_no_law() -> None:
         (lambda n: replace(FLAT, anonymous_mib=40 + n * 0.3), "memory (anonymous)"),
         (lambda n: replace(FLAT, objects=58_000 + n * 300), "objects"),
         (lambda n: replace(FLAT, other_descriptors=18 + n // 20), "descriptors"),
-        (lambda n: replace(FLAT, threads=5 + n // 20), "threads"),
+        (lambda n: replace(FLAT, threads=5 + n // 5), "threads"),
         (lambda n: replace(FLAT, tasks={"serve": 1, "run": n // 20}), "tasks"),
         (lambda n: replace(FLAT, caller_connections=n // 20), "connections of callers that are gone"),
         (lambda n: replace(FLAT, upstream_connections=3 * n), "connections to upstream"),
