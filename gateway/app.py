@@ -97,18 +97,7 @@ class Gateway:
         clock, config, asked = SystemClock(), self.config, asyncio.Event()
         if self.files is not None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
-        audit = await AuditLog.open(
-            self.audit,
-            instance=str(uuid_utils.uuid7()),
-            upstream=config.upstream.url,
-            start={
-                "version": __version__,
-                "policy_digest": self.live.policies.digest,
-                "contract": config.upstream.contract,
-                "count_is_advisory": config.upstream.contract == "2026-09",
-            },
-            stdout=self.stdout,
-        )
+        audit = await self._opened_log()
         upstream = self._upstream()
         reads = self.account.tokens.reading is not None
         log = self._upstream_log(clock)
@@ -142,6 +131,21 @@ class Gateway:
         await audit.stop({"refusals_left_out": refusals.left_out})
         await upstream.aclose()
         await log.aclose()
+
+    async def _opened_log(self) -> AuditLog:
+        settings = self.config.upstream
+        return await AuditLog.open(
+            self.audit,
+            instance=str(uuid_utils.uuid7()),
+            upstream=settings.url,
+            start={
+                "version": __version__,
+                "policy_digest": self.live.policies.digest,
+                "contract": settings.contract,
+                "count_is_advisory": settings.contract == "2026-09",
+            },
+            stdout=self.stdout,
+        )
 
     def _upstream(self) -> Upstream:
         settings = self.config.upstream

@@ -73,6 +73,7 @@ class Inbound:
         """What the pipeline may ask of it later."""
 
         def standing() -> Standing | None:
+            """The caller as it is now; None where its credential is not accepted any more."""
             live = current.live
             try:
                 principal = live.authenticator.authenticate(self.credential(), clock.now_ms())

@@ -130,6 +130,7 @@ class _Held(httpx.AsyncByteStream):
         return self._body.__aiter__()
 
     async def aclose(self) -> None:
+        """Closes the body, and gives the place back."""
         leave, self._leave = self._leave, None
         try:
             await self._body.aclose()
@@ -158,6 +159,7 @@ class _Body(httpx.AsyncByteStream):
                 yield bytes(part)
 
     async def aclose(self) -> None:
+        """Ends the exchange, unless it was read to its end."""
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             await exchange.__aexit__(None, None, None)

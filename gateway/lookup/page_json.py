@@ -29,10 +29,12 @@ def page_object(content: bytes) -> dict[str, object]:
     spoilt: list[_Spoilt] = []
 
     def spoil(run_id: object = None) -> _Spoilt:
+        """Marks what stands here as unreadable."""
         spoilt.append(_Spoilt(run_id))
         return spoilt[-1]
 
     def members(pairs: list[tuple[str, object]]) -> object:
+        """One object, spoilt where a key stands twice."""
         found = dict(pairs)
         if len(found) == len(pairs):
             return found
@@ -40,6 +42,7 @@ def page_object(content: bytes) -> dict[str, object]:
         return spoil(run_ids[0] if len(run_ids) == 1 else None)
 
     def number(digits: str) -> object:
+        """One integer, spoilt where it is too long."""
         return int(digits) if len(digits.removeprefix("-")) <= _MAX_DIGITS else spoil()
 
     try:
