@@ -54,8 +54,11 @@ class _Problem:
     source: bytes = b"gateway"
 
 
-def refusal(error: Refusal, decision_id: str) -> Answer:
-    """The answer to a request that ended before its receipt."""
+def refusal(error: Refusal, decision_id: str, *, now_ms: int | None = None) -> Answer:
+    """The answer to a request that ended before its receipt.
+
+    `now_ms` is Unix milliseconds; without it an answer to a throttled request does not say when the limit ends.
+    """
     headers: Headers = []
     match error:
         case Unauthenticated():
@@ -63,9 +66,9 @@ def refusal(error: Refusal, decision_id: str) -> Answer:
         case MethodNotAllowed(allow=allow):
             headers = [(b"allow", allow.encode("ascii"))]
         case Throttled(limit=limit, retry_after_s=retry_after_s):
-            headers = _throttling(retry_after_s, (("Burst-RateLimit-Limit", str(limit)),
-                                                  ("Burst-RateLimit-Remaining", "0"),
-                                                  ("Burst-RateLimit-Reset", str(retry_after_s))))  # fmt: skip
+            reset = [("Burst-RateLimit-Reset", _resets_at(now_ms, retry_after_s))] if now_ms is not None else []
+            burst = (("Burst-RateLimit-Limit", str(limit)), ("Burst-RateLimit-Remaining", "0"), *reset)
+            headers = _throttling(retry_after_s, burst)
         case Refusal(code=code) if code in _RETRY_LATER:
             headers = [(b"retry-after", b"1")]
     members = error.members if isinstance(error, Conflict) else {}
@@ -78,6 +81,7 @@ def denial(denied: Denial, decision_id: str) -> Answer:
     members: dict[str, object] = {"rule": denied.rule}
     if denied.nearest is not None:
         members["nearest"] = denied.nearest
+    members |= denied.particulars()
     problem = _Problem(403, "policy_denied", "Refused by policy", denied.reason, members)
     return _answer(problem, decision_id)
 
@@ -92,6 +96,8 @@ def outcome(carried: Carried, decision_id: str) -> Answer:
         answer = _answer(_not_cancelled(result, decision_id), decision_id)
     if plan.narrowed is not None:
         answer.headers.append((b"gateway-narrowed", b"count=%d" % plan.permit.effective.count))
+    if carried.over_cancelled:
+        answer.headers.append((b"gateway-over-cancelled", b"%d" % carried.over_cancelled))
     if carried.skipped:
         answer.headers.append((b"gateway-skipped", _skipped(carried.skipped)))
     return answer
@@ -176,6 +182,11 @@ def _unknown(decision_id: str, why: str, members: Mapping[str, object]) -> _Prob
         f"runs' states first. The record is under decision {decision_id}."
     )
     return _Problem(504, "outcome_unknown", "Outcome unknown", sentence, members)
+
+
+def _resets_at(now_ms: int, retry_after_s: int) -> str:
+    """When the limit lets requests through again, in Unix seconds, as upstream says it: clients show that number."""
+    return str(-(-now_ms // 1000) + retry_after_s)
 
 
 def _throttling(retry_after_s: int, burst: tuple[tuple[str, str], ...]) -> Headers:

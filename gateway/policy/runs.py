@@ -239,7 +239,9 @@ def _by_number(rules: TeamRules, permit: Permit, runs: Sequence[Run], now_ms: in
 def _denial(refused: _Refused, permit: Permit) -> Denial:
     # Where no other rule refuses, it is the allow that admits only runs which can be found.
     name = refused.rule.name if refused.rule is not None else permit.rule
-    return Denial(name, "deny", None, refused.reason, None, exceptions=permit.exceptions)
+    owner = refused.rule.owner if refused.rule is not None else None
+    reason = refused.reason if owner is None else f"{refused.reason} {owner.words()}"
+    return Denial(name, "deny", None, reason, None, exceptions=permit.exceptions, owner=owner)
 
 
 def _oldest_first(runs: Iterable[Run]) -> list[Run]:
