@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import orjson
 from starlette.types import Send
@@ -93,7 +93,7 @@ def outcome(carried: Carried, decision_id: str) -> Answer:
         headers = [(b"content-type", b"application/json"), *_gateway_headers(decision_id, b"upstream")]
         answer = _with_length(200, headers, orjson.dumps({"cancelled": result.cancelled}))
     else:
-        answer = _answer(_not_cancelled(result, decision_id), decision_id)
+        answer = _answer(_with_excess(_not_cancelled(result, decision_id), carried.over_cancelled), decision_id)
     if plan.narrowed is not None:
         answer.headers.append((b"gateway-narrowed", b"count=%d" % plan.permit.effective.count))
     if carried.over_cancelled:
@@ -101,6 +101,14 @@ def outcome(carried: Carried, decision_id: str) -> Answer:
     if carried.skipped:
         answer.headers.append((b"gateway-skipped", _skipped(carried.skipped)))
     return answer
+
+
+def _with_excess(problem: _Problem, over_cancelled: int) -> _Problem:
+    """The problem, with how many runs upstream cancelled above those sent, where it did."""
+    if not over_cancelled:
+        return problem
+    sentence = f"{problem.sentence} QStash cancelled {over_cancelled} more runs than were sent to it."
+    return replace(problem, sentence=sentence, members={**problem.members, "over_cancelled": over_cancelled})
 
 
 def _skipped(skipped: Skipped) -> bytes:

@@ -198,9 +198,10 @@ class _Near:
     closed: bool
 
     @property
-    def rank(self) -> tuple[int, str, str]:
+    def rank(self) -> tuple[bool, int, str, str]:
         """How far away it is; then by file and id."""
-        return len(self.gaps) + self.closed, self.rule.policy, self.rule.id
+        by_kind = any(gap.by_kind for gap in self.gaps)
+        return by_kind, len(self.gaps) + self.closed, self.rule.policy, self.rule.id
 
 
 def _why(refused: _Refused, rules: TeamRules, request: CancelRequest, now_ms: int) -> _Why:

@@ -8,7 +8,7 @@ runs can tell is left to be judged on them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import partial
 
@@ -65,13 +65,15 @@ def about(rule: Rule, selection: Selection) -> bool:
 class Gap:
     """Why a request lies outside a rule: the field by its wire name, and the value not admitted (None: it is missing).
 
-    `wants` is the rule's bound, `found` what the request has instead, both in words.
+    `wants` is the rule's bound, `found` what the request has instead, both in words; `by_kind` is whether the rule is
+    about other requests altogether: by IDs, by filters, or everything.
     """
 
     field: str
     value: str | None
     wants: str
     found: str
+    by_kind: bool = False
 
 
 Shortfall = Callable[[], Gap]
@@ -116,12 +118,16 @@ def _other_kind(rule: Rule, selection: Selection) -> Gap | None:
     if rule.admits_everything:
         if isinstance(selection, EveryRun):
             return None
-        return Gap("selects", selection.kind, "a request for every run", f"this one is by {selection.kind}")
+        return Gap(
+            "selects", selection.kind, "a request for every run", f"this one is by {selection.kind}", by_kind=True
+        )
     ids = rule.conditions.get(RUN_IDS)
     if ids is not None and not isinstance(selection, ByRunIds):
-        return Gap(RUN_IDS, None, f"runs named by ID ({RUN_IDS}: {ids.words()})", "the request names none")
+        return Gap(
+            RUN_IDS, None, f"runs named by ID ({RUN_IDS}: {ids.words()})", "the request names none", by_kind=True
+        )
     if ids is None and isinstance(selection, ByRunIds):
-        return next(_unmentioned(rule, selection))
+        return replace(next(_unmentioned(rule, selection)), by_kind=True)
     return None
 
 

@@ -162,6 +162,15 @@ def test_the_rule_with_the_least_in_the_way_comes_nearest() -> None:
     assert denied(request, near, far).not_admitted == NotAdmitted("p/z-near", "label", "x")
 
 
+def test_a_rule_about_another_kind_of_request_is_the_farthest() -> None:
+    """Who filters is not sent to a rule on run IDs while there is one on filters, however much of it does not fit."""
+    ids = allow("a-ids", workflowRunIds=IDS)
+    filtered = allow("filtered", workflowUrl=URL, label=label("b"), created=DAY)
+    assert denied(ByFilter(labels=("x",)), ids, filtered).not_admitted == NotAdmitted("p/filtered", "workflowUrl", None)
+    refused = denied(ByRunIds(("wfr_b_1",)), ids, filtered, count=1)
+    assert refused.not_admitted == NotAdmitted("p/a-ids", "workflowRunIds", "wfr_b_1")
+
+
 def test_a_team_without_a_rule_reads_that_it_has_none() -> None:
     """There is no rule to name."""
     refused = denied(urls(API))

@@ -206,7 +206,8 @@ def _lines(file: str) -> Sequence[str]:
 def _summary(config: Config, policies: Policies) -> str:
     teams = sorted({team for rule in policies.rules for team in rule.teams})
     issuers = f"{len(config.issuers)} issuers; " if config.issuers else ""
+    nobody = "" if config.keys or config.issuers else ", so nobody can call yet: 'keys new' makes one"
     return (
-        f"ok: {len(policies.rules)} rules for {', '.join(teams)}; {len(config.keys)} keys; {issuers}"
+        f"ok: {len(policies.rules)} rules for {', '.join(teams)}; {len(config.keys)} keys{nobody}; {issuers}"
         f"policy digest {policies.digest}"
     )
