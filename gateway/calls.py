@@ -23,7 +23,13 @@ from gateway.problems import Answer
 from gateway.read import Body, parse_cancel, parse_reason
 
 _PLAN = re.compile(rb"/gateway/v1/plans/(?P<plan>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?P<apply>/apply)?")
-_ONLY = "This gateway only passes bulk cancels, DELETE /v2/workflows/runs;"
+_ONLY = "This gateway only passes bulk cancels, DELETE /v2/workflows/runs."
+_RUNTIMES = "Runtimes that host workflows keep their own client and token."
+_ASK = "GET /gateway/v1/whoami says what you may do."
+_OF_QSTASH = (b"/v2/", b"/v1/")
+_SHOWS_NONE = (
+    "This gateway shows no runs, because it has no read-only token (upstream.read_token): ask its operators for one."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +107,7 @@ class Calls:
     async def logs(self, inbound: Inbound) -> Answer:
         """`GET /v2/workflows/logs`: the runs that the rules of the caller's team cover."""
         if self.log is None:
-            raise NotFound("no_read_token", "This gateway shows no runs: it has no upstream.read_token.")
+            raise NotFound("no_read_token", _SHOWS_NONE)
         caller, query = _caller(inbound), inbound.scope["query_string"]
         events = inbound.scope["raw_path"].endswith(b"/events")
         rules = inbound.live.policies.for_team(caller.team)
@@ -155,7 +161,7 @@ class Calls:
         """The request, if it may be recorded: not too many run IDs, and no secret in it."""
         selection, most = request.selection, inbound.live.limits.max_run_ids
         if isinstance(selection, ByRunIds) and len(selection.run_ids) > most:
-            raise TooLarge("run_ids", f"At most {most} run IDs in one request.")
+            raise TooLarge("run_ids", f"At most {most} run IDs stand in one request: split the list.")
         # A token holds no line end, so one look at all values finds what a look at each would.
         values = "\n".join([*(value for _, value in selection.pairs()), request.reason or ""])
         if self.is_secret(values):
@@ -181,14 +187,25 @@ def _action(inbound: Inbound) -> Action:
     """What the request calls. Raises: NotFound, MethodNotAllowed."""
     method, path = inbound.scope["method"], inbound.scope["raw_path"]
     found = ACTIONS.get(path) or _of_a_plan(path)
-    if found is None and path.startswith((b"/v2/", b"/v1/")):
-        raise NotFound("qstash_path", f"{_ONLY} runtimes that host workflows keep their own client and token.")
     if found is None:
-        raise NotFound("path", f"{_ONLY} this path is not one of it, byte for byte.")
+        cause = "qstash_path" if path.startswith(_OF_QSTASH) else "path"
+        raise NotFound(cause, _not_found(path))
     allowed, action = found
     if method != allowed:
-        raise MethodNotAllowed(allowed, f"{_ONLY} for other calls, use a client with its own token.")
+        more = f" {_ONLY} {_RUNTIMES}" if path.startswith(_OF_QSTASH) else ""
+        raise MethodNotAllowed(allowed, f"This path takes {allowed} and nothing else.{more}")
     return action
+
+
+def _not_found(path: bytes) -> str:
+    """What is wrong with a path that nobody has, where it can be seen; byte for byte, nothing is repaired."""
+    single = re.sub(rb"/{2,}", b"/", path)
+    fault = "This path is none of the gateway's."
+    if single != path:
+        fault = "This path has a double slash, as a base URL that ends in '/' makes one: leave one out."
+    elif path.removesuffix(b"/") in ACTIONS:
+        fault = "This path ends in a slash that does not belong to it: leave it out."
+    return f"{fault} {_ONLY} {_RUNTIMES if single.startswith(_OF_QSTASH) else _ASK}"
 
 
 def _of_a_plan(path: bytes) -> tuple[str, Action] | None:
@@ -211,4 +228,4 @@ def _plan_id(inbound: Inbound) -> str:
 
 def _no_query(inbound: Inbound) -> None:
     if inbound.scope["query_string"]:
-        raise MalformedRequest("query", "This call takes no query: what it is about stands in the body.")
+        raise MalformedRequest("query", "This call takes no query: leave it out.")

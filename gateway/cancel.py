@@ -69,7 +69,7 @@ class ByRunIds:
 
     def __post_init__(self) -> None:
         if not self.run_ids:
-            raise ValueError("a list of run IDs cannot be empty: upstream would read it as every run")
+            raise ValueError("a list of run IDs cannot be empty: upstream may read it as every run")
         if len(set(self.run_ids)) != len(self.run_ids):
             raise ValueError("a run ID is repeated")
         grammar.check_values("workflowRunIds", grammar.run_id, self.run_ids)

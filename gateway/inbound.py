@@ -118,7 +118,7 @@ class Inbound:
                 return bytes(content)
 
     def _too_long(self) -> TooLarge:
-        return TooLarge("body", f"A body is at most {self.live.limits.max_body_bytes} bytes.")
+        return TooLarge("body", f"A body is at most {self.live.limits.max_body_bytes} bytes: name fewer runs.")
 
 
 def _at_once(receiving: Coroutine[None, None, Message]) -> str | None:

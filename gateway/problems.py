@@ -25,9 +25,9 @@ SHOWN = 10
 
 _ENDED_BY_US = {
     "stopping": "The gateway is shutting down; nothing was sent and nothing was cancelled. Try again.",
-    "revoked": "Your key is not accepted any more; nothing was sent and nothing was cancelled.",
-    "denied": "Policy does not allow it any more; nothing was sent and nothing was cancelled.",
-    "lookup_failed": "The runs could not be looked at again; nothing was sent and nothing was cancelled.",
+    "revoked": "Your key or token is not accepted any more; nothing was sent and nothing was cancelled. Get a new one.",
+    "denied": "Policy does not allow it any more; nothing was sent and nothing was cancelled. Ask again to read why.",
+    "lookup_failed": "The runs could not be looked at again; nothing was sent and nothing was cancelled. Try again.",
 }
 """Why nothing was sent although the intent was recorded, where it was not for the want of a connection."""
 
@@ -179,14 +179,15 @@ async def write(answer: Answer, send: Send, *, more: Headers | None = None) -> N
 
 def _refused_upstream(status: int, text: str) -> _Problem:
     said = f" It said: {text}" if text else ""
-    sentence = f"QStash refused the gateway's call with status {status}; nothing was cancelled.{said}"
+    refused = f"QStash refused the gateway's call with status {status}; nothing was cancelled."
+    sentence = f"{refused} Tell the gateway's operators.{said}"
     members = {"upstream_status": status, "upstream_error": text}
     return _Problem(502, "upstream_refused", "Upstream refused", sentence, members, source=b"upstream")
 
 
 def _unknown(decision_id: str, why: str, members: Mapping[str, object]) -> _Problem:
     sentence = (
-        f"The cancel may have happened: {why}. Do not repeat it blindly, a repeat cancels the next runs; look at the "
+        f"The cancel may have happened: {why}. Do not repeat it blindly, a repeat may cancel further runs; look at the "
         f"runs' states first. The record is under decision {decision_id}."
     )
     return _Problem(504, "outcome_unknown", "Outcome unknown", sentence, members)

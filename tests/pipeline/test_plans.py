@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 
 import pytest
 
+from gateway import problems
 from gateway.cancel import Denial
 from gateway.drafts import LIFETIME_S, MOST_DRAFTS, State
 from gateway.errors import AuditUnavailable, Conflict, LookupFailed, NotFound, ShuttingDown, Throttled
