@@ -23,10 +23,7 @@ from gateway.problems import Answer
 from gateway.read import Body, parse_cancel, parse_reason
 
 _PLAN = re.compile(rb"/gateway/v1/plans/(?P<plan>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?P<apply>/apply)?")
-_ONLY = "This gateway only passes bulk cancels, DELETE /v2/workflows/runs."
-_RUNTIMES = "Runtimes that host workflows keep their own client and token."
-_ASK = "GET /gateway/v1/whoami says what you may do."
-_OF_QSTASH = (b"/v2/", b"/v1/")
+_ONLY = "This gateway only passes bulk cancels, DELETE /v2/workflows/runs;"
 _SHOWS_NONE = (
     "This gateway shows no runs, because it has no read-only token (upstream.read_token): ask its operators for one."
 )
@@ -187,25 +184,15 @@ def _action(inbound: Inbound) -> Action:
     """What the request calls. Raises: NotFound, MethodNotAllowed."""
     method, path = inbound.scope["method"], inbound.scope["raw_path"]
     found = ACTIONS.get(path) or _of_a_plan(path)
+    if found is None and path.startswith((b"/v2/", b"/v1/")):
+        raise NotFound("qstash_path", f"{_ONLY} runtimes that host workflows keep their own client and token.")
     if found is None:
-        cause = "qstash_path" if path.startswith(_OF_QSTASH) else "path"
-        raise NotFound(cause, _not_found(path))
+        raise NotFound("path", f"{_ONLY} this path is not one of it, byte for byte.")
     allowed, action = found
     if method != allowed:
-        more = f" {_ONLY} {_RUNTIMES}" if path.startswith(_OF_QSTASH) else ""
+        more = f" {_ONLY} for other calls, use a client with its own token." if path.startswith(b"/v2/") else ""
         raise MethodNotAllowed(allowed, f"This path takes {allowed} and nothing else.{more}")
     return action
-
-
-def _not_found(path: bytes) -> str:
-    """What is wrong with a path that nobody has, where it can be seen; byte for byte, nothing is repaired."""
-    single = re.sub(rb"/{2,}", b"/", path)
-    fault = "This path is none of the gateway's."
-    if single != path:
-        fault = "This path has a double slash, as a base URL that ends in '/' makes one: leave one out."
-    elif path.removesuffix(b"/") in ACTIONS:
-        fault = "This path ends in a slash that does not belong to it: leave it out."
-    return f"{fault} {_ONLY} {_RUNTIMES if single.startswith(_OF_QSTASH) else _ASK}"
 
 
 def _of_a_plan(path: bytes) -> tuple[str, Action] | None:
