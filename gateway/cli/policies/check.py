@@ -55,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
     for line in renderers[args.format](sorted(problems), findings):
         print(line)
     if config is not None and policies is not None and not refused and args.format != "json":
+        if not config.keys and not config.issuers:
+            print("note: there is no key and no issuer, so nobody can call yet; 'keys new' makes a key")
         print(_summary(config, policies))
     return INVALID if refused else OK
 
@@ -206,8 +208,7 @@ def _lines(file: str) -> Sequence[str]:
 def _summary(config: Config, policies: Policies) -> str:
     teams = sorted({team for rule in policies.rules for team in rule.teams})
     issuers = f"{len(config.issuers)} issuers; " if config.issuers else ""
-    nobody = "" if config.keys or config.issuers else ", so nobody can call yet: 'keys new' makes one"
     return (
-        f"ok: {len(policies.rules)} rules for {', '.join(teams)}; {len(config.keys)} keys{nobody}; {issuers}"
+        f"ok: {len(policies.rules)} rules for {', '.join(teams)}; {len(config.keys)} keys; {issuers}"
         f"policy digest {policies.digest}"
     )
