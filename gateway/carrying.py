@@ -58,6 +58,7 @@ class Carrier:
             duration_ms=round((self.clock.monotonic_s() - started_s) * 1000),
             caller_gone=await _gone(arrival),
             skipped=course.skipped,
+            joins_left_out=flight.turned_away,
         )
         await self.audit.close(receipt, closing)
         if self.settler is not None:
