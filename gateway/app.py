@@ -29,7 +29,7 @@ from gateway.exchange import Exchange, UpstreamLimits
 from gateway.hardening import forbid_core_dumps, raise_descriptor_limit
 from gateway.health import HealthApp, HealthPages, Unrecorded
 from gateway.identity.expiry import expiring
-from gateway.limits import TeamShare
+from gateway.limits import Lanes, TeamShare
 from gateway.listeners import SocketFile, bind, tls_context
 from gateway.live import Current, Live
 from gateway.log import make_log, quiet_libraries
@@ -112,7 +112,7 @@ class Gateway:
             clock=clock,
             log=log if reads else None,
             settler=settler,
-            share=current.share,
+            lanes=Lanes(config.upstream.max_connections, current.share, wait_s=config.upstream.connect_timeout_s),
         )
         refusals = RefusalLog(audit, clock, log=self.log)
         reloader = self._reloader(current, audit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -30,6 +31,45 @@ class TeamShare:
     def of(self, most: int) -> int:
         """Returns the share of a bound; at least one."""
         return max(1, most // 2) if self.several else most
+
+
+class Lanes:
+    """The connections to upstream as teams share them: slow orders of one team keep no other team's waiting.
+
+    An order above its team's share waits for one of its own team, for `wait_s` seconds at most.
+    """
+
+    def __init__(self, most: int, share: TeamShare, *, wait_s: float) -> None:
+        self.share = share
+        self._most = most
+        self._wait_s = wait_s
+        self._of: dict[str, asyncio.Semaphore] = {}
+
+    async def enter(self, team: str) -> Lane | None:
+        """Takes a place for one order, to be given back by `leave`; None where none came free in time."""
+        if not self.share.several:
+            return Lane(None)
+        places = self._of.get(team)
+        if places is None:
+            places = self._of[team] = asyncio.Semaphore(self.share.of(self._most))
+        try:
+            async with asyncio.timeout(self._wait_s if places.locked() else None):
+                await places.acquire()
+        except TimeoutError:
+            return None
+        return Lane(places)
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One place of a team for an order on its way; without `places` nothing was taken."""
+
+    places: asyncio.Semaphore | None
+
+    def leave(self) -> None:
+        """Gives the place back."""
+        if self.places is not None:
+            self.places.release()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from gateway.drafts import Draft, Drafts
 from gateway.errors import ShuttingDown
 from gateway.explaining import answer
 from gateway.flights import Carried, Carry, Flight, Flights, Key, Landed
-from gateway.limits import TeamShare
+from gateway.limits import Lanes
 from gateway.outcome import Outcome
 from gateway.planning import Planner, check_ready
 from gateway.policy.decide import decide
@@ -69,13 +69,14 @@ class Pipeline:
         clock: Clock,
         log: RunLog | None = None,
         settler: SettlerPort | None = None,
-        share: TeamShare | None = None,
+        lanes: Lanes | None = None,
     ) -> None:
         self._upstream_url = upstream_url
         self._audit = audit
         self._clock = clock
         self._flights = Flights()
-        self._carrier = Carrier(upstream, audit, clock, lambda: self._flights.stopping, settler)
+        self._carrier = Carrier(upstream, audit, clock, lambda: self._flights.stopping, settler, lanes)
+        share = lanes.share if lanes is not None else None
         self._planner = Planner(Drafts(log, audit, clock, upstream=upstream_url, share=share), self._carrier, clock)
 
     @property
