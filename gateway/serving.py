@@ -7,13 +7,14 @@ import contextlib
 import signal
 import socket
 import ssl
-from asyncio.sslproto import SSLProtocol
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from starlette.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.server import Server
+from uvloop.loop import SSLProtocol  # type: ignore[attr-defined] # it is not in the library's stubs
 
 from gateway.listeners import BACKLOG
 from gateway.protocol import EdgeProtocol, ProtocolSettings
@@ -54,10 +55,10 @@ class StopSignals:
             self._heard()
 
 
-class Handshake(SSLProtocol):
+class Handshake(SSLProtocol):  # type: ignore[misc] # as above
     """A TLS handshake: counted as a connection from its first moment, so that it gives way like any other.
 
-    `asyncio` itself tells nobody of a connection before its handshake has ended.
+    It is what the loop makes of `create_server(ssl=…)`, which tells nobody of a connection before its handshake ends.
     """
 
     team: str | None = None
@@ -67,17 +68,17 @@ class Handshake(SSLProtocol):
             asyncio.get_running_loop(),
             edge,
             tls,
-            None,  # type: ignore[arg-type] # nobody waits for the end of the handshake
+            None,
             server_side=True,
             ssl_handshake_timeout=settings.receive_timeout_s,
             ssl_shutdown_timeout=settings.receive_timeout_s,
         )
         self._connections = settings.connections
-        self._below: asyncio.BaseTransport | None = None
+        self._below: asyncio.Transport | None = None
         edge.handshake = self
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begins to count, and then the handshake."""
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Begins the handshake, and to count it."""
         self._below = transport
         super().connection_made(transport)
         self._connections.opened(self)
@@ -89,7 +90,7 @@ class Handshake(SSLProtocol):
 
     def evict(self) -> None:
         """Ends the connection at once."""
-        if isinstance(self._below, asyncio.Transport):
+        if self._below is not None:
             self._below.abort()
 
     def untaken_bytes(self) -> int:
@@ -118,7 +119,7 @@ class _Server(Server):
             """The protocol of one new connection, under the limits of this moment."""
             now = settings()
             edge = EdgeProtocol(settings=now, config=self.config, server_state=self.server_state, app_state={})
-            return edge if tls is None else Handshake(edge, tls, now)
+            return edge if tls is None else cast(asyncio.BaseProtocol, Handshake(edge, tls, now))
 
         loop = asyncio.get_running_loop()
         server = await loop.create_server(connection, sock=self.listener.socket, backlog=BACKLOG)
