@@ -34,8 +34,9 @@ class Connections:
     there be no other, the newest connection is not taken.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, *, most_untaken_bytes: int = MOST_UNTAKEN_BYTES) -> None:
         self._most = most
+        self._most_untaken_bytes = most_untaken_bytes
         self._idle: dict[str | None, dict[Evictable, None]] = {}
         self._team_of: dict[Evictable, str | None] = {}
         self._busy: set[Evictable] = set()
@@ -74,7 +75,7 @@ class Connections:
         of_team: Counter[str | None] = Counter()
         for one, size in sizes.items():
             of_team[one.team] += size
-        while of_team.total() > MOST_UNTAKEN_BYTES:
+        while of_team.total() > self._most_untaken_bytes:
             most = max(sizes, key=lambda one: (of_team[one.team], sizes[one]))
             of_team[most.team] -= sizes.pop(most)
             most.evict()
