@@ -9,7 +9,15 @@ from dataclasses import dataclass, replace
 from gateway import problems
 from gateway.cancel import ByRunIds, CancelRequest, Denial, Principal
 from gateway.drafts import Draft, State
-from gateway.errors import Conflict, MalformedRequest, MethodNotAllowed, NotFound, TooLarge, Unauthenticated
+from gateway.errors import (
+    Conflict,
+    MalformedRequest,
+    MethodNotAllowed,
+    NotFound,
+    Refusal,
+    TooLarge,
+    Unauthenticated,
+)
 from gateway.explaining import question_in
 from gateway.inbound import Inbound
 from gateway.live import Current
@@ -40,19 +48,35 @@ class Calls:
         """Does what the request calls. Raises: Refusal."""
         return await _action(inbound)(self, inbound)
 
-    async def joined(self, inbound: Inbound) -> Settled | None:
-        """The outcome of an identical cancel in flight, for a caller above its limits; None where there is none.
+    async def joined(self, inbound: Inbound) -> Answer | Settled | None:
+        """Waits for an identical cancel in flight, for a caller above its limits; None where there is none to join.
 
-        Raises: Refusal, where the request is no cancel that could be read.
+        Only what has arrived already is read: nobody waits for a body without a place.
+
+        Raises: Refusal: what became of that cancel, or that too many wait for it.
         """
-        if _action(inbound) is not Calls.cancel:
+        caller, admission = _caller(inbound), self.current.admission
+        if not self.pipeline.any_to_join(caller):
             return None
-        request = await self._request(inbound)
-        assert inbound.principal is not None
-        if not self.pipeline.would_join(inbound.principal, request):
+        request = await self._repeated(inbound)
+        if request is None:
             return None
-        result = await self._sent(inbound, request)
-        return result if isinstance(result, Settled) else None
+        policies, arrival = inbound.live.policies, inbound.arrival(self.current, self.clock)
+        with admission.join(caller, self.clock.monotonic_s()):
+            result = await self.pipeline.join(policies, caller, request, arrival=arrival)
+        return problems.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
+
+    async def _repeated(self, inbound: Inbound) -> CancelRequest | None:
+        """Reads a cancel from what has arrived; None where that is not a whole one."""
+        try:
+            if _action(inbound) is not Calls.cancel:
+                return None
+            body = await inbound.arrived()
+            return None if body is None else self._requested(inbound, body)
+        except Refusal:
+            return None
+        finally:
+            self.current.admission.charge(_caller(inbound), self.clock.monotonic_s(), read_bytes=inbound.read_bytes)
 
     async def cancel(self, inbound: Inbound) -> Answer | Settled:
         """`DELETE /v2/workflows/runs`."""
@@ -147,8 +171,11 @@ class Calls:
         return body
 
     async def _request(self, inbound: Inbound) -> CancelRequest:
+        return self._requested(inbound, await self._body(inbound))
+
+    def _requested(self, inbound: Inbound, body: Body) -> CancelRequest:
         reason = parse_reason(inbound.header(b"gateway-reason"))
-        request = parse_cancel(inbound.scope["query_string"], await self._body(inbound))
+        request = parse_cancel(inbound.scope["query_string"], body)
         return self._checked(inbound, request if reason is None else replace(request, reason=reason))
 
     def _checked(self, inbound: Inbound, request: CancelRequest) -> CancelRequest:
