@@ -15,7 +15,7 @@ from gateway.exchange import Exchange
 from gateway.lookup.askers import Askers
 from gateway.lookup.entries import Collected, entry_id
 from gateway.lookup.narrowing import narrowing
-from gateway.lookup.pages import TRIMMED, Clock, Gate, Page, Pairs, Reader, deadline
+from gateway.lookup.pages import MAX_PAGE_BYTES, TRIMMED, Clock, Gate, Page, Pairs, Reader, deadline
 from gateway.run import STARTED, Listing
 
 MAX_PAGES = 200
@@ -124,13 +124,13 @@ class UpstreamLog:
             raise LookupFailed("action", "Upstream's report on the bulk action cannot be read.")
         return report
 
-    async def page(self, pairs: Pairs) -> Page:
+    async def page(self, pairs: Pairs, *, max_bytes: int = MAX_PAGE_BYTES) -> Page:
         """One page of the log as upstream shows it.
 
         Raises: LookupFailed: upstream cannot be read.
         """
         async with deadline(self._deadline_s):
-            return await self._reader().page(pairs)
+            return await self._reader().page(pairs, max_bytes=max_bytes)
 
     async def aclose(self) -> None:
         """Closes what is open."""

@@ -18,7 +18,7 @@ from gateway.lookup.asked import Question, parse_question
 from gateway.lookup.askers import Askers, Position
 from gateway.lookup.entries import read_entry
 from gateway.lookup.narrowing import narrowing_of_team
-from gateway.lookup.pages import TRIMMED, UNREADABLE, Page, Pairs, deadline
+from gateway.lookup.pages import MAX_PAGE_BYTES, MAX_SECOND_BYTES, TRIMMED, UNREADABLE, Page, Pairs, deadline
 from gateway.policy.model import Rule
 from gateway.policy.rules import TeamRules
 from gateway.policy.runs import covers, showing
@@ -47,8 +47,8 @@ class PagePort(Protocol):
     def askers(self) -> Askers:
         """Those who read pages now, and the cursors handed out."""
 
-    async def page(self, pairs: Pairs) -> Page:
-        """One page. Raises: LookupFailed."""
+    async def page(self, pairs: Pairs, *, max_bytes: int = MAX_PAGE_BYTES) -> Page:
+        """One page of at most so many bytes. Raises: LookupFailed."""
 
     def is_secret(self, text: str | bytes) -> bool:
         """Whether the text holds a token of the account, or a gateway's key."""
@@ -73,7 +73,8 @@ class _Asked:
         except LookupFailed as failed:
             if failed.cause != UNREADABLE or _PAYLOADS not in pairs:
                 raise
-        return await self.log.page([pair if pair != _PAYLOADS else TRIMMED for pair in pairs]), False
+        trimmed = [pair if pair != _PAYLOADS else TRIMMED for pair in pairs]
+        return await self.log.page(trimmed, max_bytes=MAX_SECOND_BYTES), False
 
     def shown(self, page: Page, *, payloads: bool) -> Iterator[tuple[tuple[str, int], dict[str, object]]]:
         """What is shown of a page, with the ID and the creation time of each run."""

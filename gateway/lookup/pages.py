@@ -18,8 +18,8 @@ from gateway.lookup.page_json import page_object
 
 PATH = "/v2/workflows/logs"
 MAX_PAGE_BYTES = 8 * 1024 * 1024
-MAX_TRIMMED_BYTES = 2 * MAX_PAGE_BYTES
-"""The bound of a page that is asked for without payloads: it is short, unless upstream leaves them in all the same."""
+MAX_SECOND_BYTES = 2 * MAX_PAGE_BYTES
+"""The bound of a page that is read again without its payloads, for an upstream that leaves some of them in."""
 
 TRIMMED = ("trimBody", "true")
 UNREADABLE = "page"
@@ -83,26 +83,25 @@ class Reader:
         self._gate = gate
         self._refused_at: set[int] = set()
 
-    async def page(self, pairs: Pairs) -> Page:
+    async def page(self, pairs: Pairs, *, max_bytes: int = MAX_PAGE_BYTES) -> Page:
         """One page of the log.
 
         Raises: LookupFailed: it cannot be had, or not be read.
         """
         query = "&".join(f"{name}={quote(value, safe='')}" for name, value in pairs)
-        most = MAX_TRIMMED_BYTES if TRIMMED in pairs else MAX_PAGE_BYTES
-        reply = await self.reply(f"{PATH}?{query}", max_answer_bytes=most)
+        reply = await self.reply(f"{PATH}?{query}", max_bytes=max_bytes)
         if reply.status != 200:
             raise _failed("status", f"Upstream answered the look-up of runs with {reply.status}.")
         return _page(reply.members(page_object))
 
-    async def reply(self, path: str, *, max_answer_bytes: int = MAX_PAGE_BYTES) -> Reply:
+    async def reply(self, path: str, *, max_bytes: int = MAX_PAGE_BYTES) -> Reply:
         """The answer to one GET, whatever its status but 401, 403 and 429.
 
         Raises: LookupFailed: there is none, the token is not accepted, or upstream keeps on throttling.
         """
         while True:
             passed = await self._gate.passed()
-            reply = await self._sent(path.encode("ascii"), max_answer_bytes)
+            reply = await self._sent(path.encode("ascii"), max_bytes)
             self._holder.answered(reply.status)
             self._gate.heed(reply, passed)
             if reply.status != 429:
@@ -119,10 +118,10 @@ class Reader:
             )
         return reply
 
-    async def _sent(self, target: bytes, max_answer_bytes: int) -> Reply:
+    async def _sent(self, target: bytes, max_bytes: int) -> Reply:
         # A reading changes nothing, so it may be sent again, unlike any cancel.
         for _ in range(2):
-            reply = await self._exchange.send("GET", target, self._holder.current, max_answer_bytes=max_answer_bytes)
+            reply = await self._exchange.send("GET", target, self._holder.current, max_answer_bytes=max_bytes)
             if not isinstance(reply, Failed):
                 return reply
         raise _failed("unreachable", "Upstream gave no whole answer to the look-up of runs.")
