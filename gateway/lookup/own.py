@@ -18,7 +18,7 @@ from gateway.lookup.asked import Question, parse_question
 from gateway.lookup.askers import Askers, Position
 from gateway.lookup.entries import read_entry
 from gateway.lookup.narrowing import narrowing_of_team
-from gateway.lookup.pages import MAX_PAGE_BYTES, MAX_SECOND_BYTES, TRIMMED, UNREADABLE, Page, Pairs, deadline
+from gateway.lookup.pages import MAX_PAGE_BYTES, MAX_TRIMMED_BYTES, TRIMMED, UNREADABLE, Page, Pairs, deadline
 from gateway.policy.model import Rule
 from gateway.policy.rules import TeamRules
 from gateway.policy.runs import covers, showing
@@ -68,13 +68,14 @@ class _Asked:
 
         One that is too long or cannot be read is read again without them: one run's payload hides no other run.
         """
-        try:
-            return await self.log.page(pairs), True
-        except LookupFailed as failed:
-            if failed.cause != UNREADABLE or _PAYLOADS not in pairs:
-                raise
+        if _PAYLOADS in pairs:
+            try:
+                return await self.log.page(pairs), True
+            except LookupFailed as failed:
+                if failed.cause != UNREADABLE:
+                    raise
         trimmed = [pair if pair != _PAYLOADS else TRIMMED for pair in pairs]
-        return await self.log.page(trimmed, max_bytes=MAX_SECOND_BYTES), False
+        return await self.log.page(trimmed, max_bytes=MAX_TRIMMED_BYTES), False
 
     def shown(self, page: Page, *, payloads: bool) -> Iterator[tuple[tuple[str, int], dict[str, object]]]:
         """What is shown of a page, with the ID and the creation time of each run."""

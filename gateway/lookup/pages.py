@@ -18,8 +18,8 @@ from gateway.lookup.page_json import page_object
 
 PATH = "/v2/workflows/logs"
 MAX_PAGE_BYTES = 8 * 1024 * 1024
-MAX_SECOND_BYTES = 2 * MAX_PAGE_BYTES
-"""The bound of a page that is read again without its payloads, for an upstream that leaves some of them in."""
+MAX_TRIMMED_BYTES = 2 * MAX_PAGE_BYTES
+"""The bound of a team's page that is read without payloads, for an upstream that leaves some of them in."""
 
 TRIMMED = ("trimBody", "true")
 UNREADABLE = "page"
