@@ -45,7 +45,8 @@ class UpstreamToken:
 
         Where it still holds the token, behind escapes or in pieces, nothing of it is shown.
         """
-        clean = _UNPRINTABLE.sub("?", text[: 20 * longest])
+        text = text[: 20 * longest]
+        clean = _UNPRINTABLE.sub("?", text)
         lowered = clean.lower()
         leaked = [False] * len(clean)
         for length in {len(gram) for gram in self._grams}:
@@ -53,8 +54,9 @@ class UpstreamToken:
                 if lowered[start : start + length] in self._grams:
                     leaked[start : start + length] = [True] * length
         shown = "".join("\0" if hidden else char for char, hidden in zip(clean, leaked, strict=True))
-        shown = re.sub("\0+", "[redacted]", shown)[:longest]
-        return "[redacted]"[:longest] if holds_secret(shown, self.traces) else shown
+        rest = "".join(char for char, hidden in zip(text, leaked, strict=True) if not hidden)
+        shown = "[redacted]" if holds_secret(rest, self.traces) else re.sub("\0+", "[redacted]", shown)
+        return shown[:longest]
 
 
 class TokenHolder:

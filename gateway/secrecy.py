@@ -47,6 +47,7 @@ _WORDS = (
 """White space written as an escape, as in a text that was wrapped, and the names of what tokens are made of."""
 
 _KEY = re.compile(rb"qgk_[a-z0-9-]+_[A-Za-z0-9_-]{43}")
+_KEY_AFTER_Q = re.compile(_KEY.pattern[1:])
 _KEY_IN_HEX = re.compile(rb"71676b5f[0-9a-f]{90,}", re.IGNORECASE)
 _SAFE = bytes.maketrans(b"+/", b"-_")
 
@@ -189,7 +190,8 @@ def _has_key(reading: bytes) -> bool:
     if _KEY.search(reading) or _KEY_IN_HEX.search(reading):
         return True
     return any(
-        _KEY.search(_decoded(before + found[0])[shift:])
+        # Its first character shares its bits with what stood before it.
+        _KEY_AFTER_Q.search(_decoded(before + found[0])[shift:])
         for pattern, before, shift in _KEYS_IN_BASE64
         for found in pattern.finditer(reading)
     )

@@ -55,7 +55,7 @@ class SecretSource:
     def __str__(self) -> str:
         """The source for a message; a name that may be the secret itself, pasted by mistake, is not shown."""
         if self.file:
-            return f"the file {named(self.file)}"
+            return f"the file {named(self.file, most=0)}"
         conventional = re.fullmatch("[A-Z][A-Z0-9_]*", self.env or "") and not looks_secret(self.env or "")
         return f"the environment variable {self.env}" if conventional else "the environment variable named here"
 

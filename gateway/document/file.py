@@ -15,6 +15,7 @@ from gateway.document.nodes import Node
 from gateway.errors import InvalidConfiguration, Problem
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
+MAX_GUESSED_NAME = 15
 BY_ANYONE = "anyone on this machine could change it: chmod o-w"
 
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
@@ -75,9 +76,12 @@ def anyone_may_read(path: Path) -> bool:
         return False
 
 
-def named(path: Path) -> str:
-    """A path for a message, as far as it exists: in the place of its name a secret may stand, pasted by mistake."""
-    if os.path.lexists(path):
+def named(path: Path, *, most: int = MAX_GUESSED_NAME) -> str:
+    """A path for a message: as far as it exists, for a secret may stand in the place of the name, pasted by mistake.
+
+    A name of at most `most` characters is shown in any case: no secret is that short.
+    """
+    if os.path.lexists(path) or (len(path.name) <= most and os.path.lexists(path.parent)):
         return str(path)
     above = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
     return f"named here, below {above},"
