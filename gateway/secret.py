@@ -27,7 +27,7 @@ _FAULTS = (
     (re.compile("\xef\xbb\xbf|\xff\xfe|\xfe\xff|\ufeff"), "begins with a byte order mark: save it as plain ASCII"),
     (
         # At the end of base64 '=' stands for nothing; anywhere else there is a name before it.
-        re.compile(r"\s*(?:(?:export|set)\s+)?[A-Za-z_][A-Za-z0-9_]*\s*=(?!=*[\s\"'`;,]*\Z)"),
+        re.compile(r"\s*(?:(?:export|set)\s+)?[A-Za-z_][A-Za-z0-9_]*\s*=(?!=*(?:\s|[\"'`;,]*\Z))"),
         "holds NAME= before the token, as a file of variables does: keep the token alone",
     ),
     (re.compile(r"\s*[\"'`]|(?s:.*)[\"'`]\s*\Z"), "holds quotes around the token: leave them out"),
