@@ -46,8 +46,8 @@ def parse_key_set(content: bytes, algorithms: Iterable[str]) -> KeySet:
     Those are keys of another type, curve, use or algorithm, without an id, or too short or long, and broken ones.
 
     Raises:
-        UnusableKeySet: not JSON, too large, a private or shared key, nothing usable, or two different keys for one id
-            and algorithm.
+        UnusableKeySet: not JSON, too large, a private or shared key, nothing usable, an entry that stands twice, or
+            two different keys for one id and algorithm.
     """
     if len(content) > MAX_BYTES:
         raise UnusableKeySet(f"more than {MAX_BYTES} bytes")
@@ -62,16 +62,24 @@ def parse_key_set(content: bytes, algorithms: Iterable[str]) -> KeySet:
     members = [key for key in listed if isinstance(key, dict)]
     if any("d" in key or key.get("kty") == "oct" for key in members):
         raise UnusableKeySet("it holds a private or shared key, so anyone who could read it can sign")
+    named = [key for key in members if isinstance(key.get("kid"), str)]
+    if any(key in named[:number] for number, key in enumerate(named)):
+        raise UnusableKeySet("a key stands twice, word for word")
+    keys = _by_name(named, tuple(algorithms))
+    if not keys:
+        raise UnusableKeySet(f"no key with an id for {' or '.join(algorithms)}")
+    return KeySet(keys)
+
+
+def _by_name(members: Iterable[dict[str, object]], algorithms: tuple[str, ...]) -> dict[tuple[str, str], jwt.PyJWK]:
     keys: dict[tuple[str, str], jwt.PyJWK] = {}
     for member in members:
-        for name, key in _usable(member, tuple(algorithms)):
+        for name, key in _usable(member, algorithms):
             # RFC 7517, 4.5: different keys SHOULD have different ids; one key may be listed for each of its algorithms.
             if name in keys and keys[name].key != key.key:
                 raise UnusableKeySet("a key id stands twice for one algorithm, with two different keys")
             keys[name] = key
-    if not keys:
-        raise UnusableKeySet(f"no key with an id for {' or '.join(algorithms)}")
-    return KeySet(keys)
+    return keys
 
 
 def _usable(member: dict[str, object], algorithms: tuple[str, ...]) -> Iterator[tuple[tuple[str, str], jwt.PyJWK]]:
