@@ -59,6 +59,7 @@ class Draft:
     made_s: float
     state: State = State.LOOKING
     looked_at_s: float = 0.0
+    narrowed: bool = False
     resolved: Resolved = field(default_factory=lambda: Resolved(()))
     denial: Denial | None = None
     failure: Refusal | None = None
@@ -185,7 +186,7 @@ class Drafts:
         if isinstance(chosen, Denial):
             draft.state, draft.denial = State.REFUSED, chosen
             return
-        draft.resolved, draft.looked_at_s = chosen, looked_at_s
+        draft.resolved, draft.looked_at_s, draft.narrowed = chosen, looked_at_s, listing.narrowed
         members = plan_members(call.planned(draft.permit, ()), chosen, upstream=self._upstream)
         await self._audit.keep("plan", members)
         draft.state = State.READY

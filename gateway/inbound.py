@@ -72,6 +72,10 @@ class Inbound:
             raise MalformedRequest("two_credentials", "Send one Authorization header.")
         return credentials[0] if credentials else None
 
+    def bearer(self) -> str:
+        """The credential itself, without its scheme; empty where there is none."""
+        return (self.credential() or b"").decode("latin-1").partition(" ")[2].strip()
+
     def arrival(self, current: Current, clock: Clock) -> Arrival:
         """What the pipeline may ask of it later."""
 
