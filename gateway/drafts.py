@@ -25,6 +25,11 @@ LIFETIME_S = 600.0
 DEADLINE_S = 60.0
 """How long a look-up may take in all."""
 
+_LOOKS_NOTHING_UP = (
+    "This gateway cannot look runs up, because it has no read-only token (upstream.read_token): ask its operators for "
+    "one, or send the cancel itself."
+)
+
 MOST_LOOKUPS = 4
 MOST_OF_A_TEAM = 2
 MOST_JUDGED_AT_ONCE = 50
@@ -106,7 +111,7 @@ class Drafts:
     def log(self) -> RunLog:
         """Where runs are looked up. Raises: NotFound: the configuration has no read-only token."""
         if self._log is None:
-            raise NotFound("no_read_token", "This gateway cannot look runs up: it has no upstream.read_token.")
+            raise NotFound("no_read_token", _LOOKS_NOTHING_UP)
         return self._log
 
     def begin(self, call: Call, permit: Permit) -> Draft:

@@ -157,7 +157,7 @@ class Inbound:
         return Body(content, self.header(b"content-type"), self.header(b"content-encoding"))
 
     def _too_long(self) -> TooLarge:
-        return TooLarge("body", f"A body is at most {self.live.limits.max_body_bytes} bytes.")
+        return TooLarge("body", f"A body is at most {self.live.limits.max_body_bytes} bytes: name fewer runs.")
 
 
 def _at_once(receiving: Coroutine[None, None, Message]) -> Message | None:

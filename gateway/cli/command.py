@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from gateway import __version__
 from gateway.errors import AuditFailure, InvalidConfiguration
 
 INVALID = 3
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="qstash-gateway", description="An authenticating policy gateway for the bulk cancel of QStash workflows."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     # What is loaded stays: the cycle collector need not walk it, now or ever.
     gc.disable()
