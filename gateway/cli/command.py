@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from gateway.cli.output import FAILED, guarded
 from gateway.errors import AuditFailure, InvalidConfiguration
 
 INVALID = 3
@@ -32,11 +33,23 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code."""
-    given = sys.argv[1:] if arguments is None else arguments
+    """Runs one command and returns its exit code, which no fault of a standard stream changes."""
+    with guarded() as streams:
+        try:
+            parsed = _parsed(sys.argv[1:] if arguments is None else arguments)
+            return streams.end(_run(parsed), product=parsed.product)
+        except SystemExit as asked:
+            # Help was asked for, or the command line is wrong.
+            code = asked.code if isinstance(asked.code, int) else FAILED
+            raise SystemExit(streams.end(code, product=True)) from None
+
+
+def _parsed(given: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="qstash-gateway", description="An authenticating policy gateway for the bulk cancel of QStash workflows."
     )
+    # A command that is run for what it prints, rather than for what it does or finds, says so.
+    parser.set_defaults(product=False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     # What is loaded stays: the cycle collector need not walk it, now or ever.
     gc.disable()
@@ -44,7 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         import_module(COMMANDS[name]).register(commands)
     gc.freeze()
     gc.enable()
-    parsed = parser.parse_args(given)
+    return parser.parse_args(given)
+
+
+def _run(parsed: argparse.Namespace) -> int:
     try:
         code: int = parsed.run(parsed)
     except InvalidConfiguration as invalid:
@@ -52,5 +68,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INVALID
     except (AuditFailure, OSError) as failure:
         print(f"qstash-gateway: {failure}", file=sys.stderr)
-        return 1
+        return FAILED
     return code
