@@ -36,15 +36,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code, which no fault of a standard stream changes."""
     with guarded() as streams:
         try:
-            parsed = _parsed(sys.argv[1:] if arguments is None else arguments)
-            return streams.end(_run(parsed), product=parsed.product)
+            command = parsed(sys.argv[1:] if arguments is None else arguments)
+            return streams.end(_run(command), product=command.product)
         except SystemExit as asked:
             # Help was asked for, or the command line is wrong.
             code = asked.code if isinstance(asked.code, int) else FAILED
             raise SystemExit(streams.end(code, product=True)) from None
 
 
-def _parsed(given: Sequence[str]) -> argparse.Namespace:
+def parsed(given: Sequence[str]) -> argparse.Namespace:
+    """Returns what a command line says. Raises: SystemExit: it asks for help, or is none."""
     parser = argparse.ArgumentParser(
         prog="qstash-gateway", description="An authenticating policy gateway for the bulk cancel of QStash workflows."
     )
@@ -60,9 +61,9 @@ def _parsed(given: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(given)
 
 
-def _run(parsed: argparse.Namespace) -> int:
+def _run(command: argparse.Namespace) -> int:
     try:
-        code: int = parsed.run(parsed)
+        code: int = command.run(command)
     except InvalidConfiguration as invalid:
         print(invalid, file=sys.stderr)
         return INVALID

@@ -15,7 +15,7 @@ import pytest
 from gateway.simulator.core import Simulator
 from gateway.simulator.runs import Run, make_runs
 from gateway.simulator.server import SimulatorServer
-from tests.cli.running import Done, command, ended
+from tests.cli.running import COMMAND, Done, command, ended
 from tests.cli.terminal import Terminal, on_terminal
 from tests.support.gateway import REAL_TOKEN, RunningGateway, Setup
 
@@ -198,6 +198,17 @@ def test_the_statistics_count_what_upstream_cancelled(account: Account) -> None:
     shown = command("audit", "show", "--principal", "billing/billing-key", str(account.gateway.audit_directory))
     events = [line.split()[2] for line in shown.stdout.splitlines()]
     assert events == [str(record["event"]) for record in account.gateway.records() if "decision_id" in record]
+
+
+def test_output_that_is_lost_changes_nothing_of_what_became_of_the_runs(account: Account) -> None:
+    """A full disk, a reader that has left: the runs are cancelled, and the exit code says so."""
+    line = 'exec "$@" --yes --json'
+    for count, redirected in enumerate((">/dev/full", "| true", ">&-"), 1):
+        words = ["bash", "-o", "pipefail", "-c", f"{line} {redirected}", "bash", *COMMAND, "cancel", "--url", INVOICE]
+        done = ended([*words, "--count", "10"], env=account.environment)
+        assert (done.returncode, done.stdout) == (0, "")
+        assert len(account.cancelled) == 10 * count
+        assert "Traceback" not in done.stderr
 
 
 def test_plain_http_goes_beyond_loopback_only_where_it_is_said(account: Account) -> None:
