@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, BinaryIO, TextIO, cast
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -63,17 +63,19 @@ class Sink(io.RawIOBase):
         return self.fault is None and os.isatty(self._descriptor)
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Returns how many bytes were taken; never raises."""
-        while self.fault is None:
+        """Writes all of it, or drops what cannot be written; returns its size and never raises."""
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        while rest and self.fault is None:
             try:
-                return os.write(self._descriptor, data)
+                rest = rest[os.write(self._descriptor, rest) :]
             except BlockingIOError:
                 # Somebody who shares the terminal has made it non-blocking: it is only full for now.
                 _await(self._descriptor, select.POLLOUT)
             except OSError as fault:
                 self.fault = fault
-        self.dropped = True
-        return memoryview(data).nbytes
+        self.dropped = self.dropped or len(rest) > 0
+        return size
 
 
 class _Source(io.RawIOBase):
@@ -157,7 +159,8 @@ def guarded() -> Iterator[Streams]:
 
 def lost() -> bool:
     """Returns whether what is printed from now on reaches nobody, as far as was seen."""
-    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    buffer = getattr(sys.stdout, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)
     return isinstance(raw, Sink) and raw.fault is not None
 
 
@@ -178,12 +181,14 @@ def _closed(stream: TextIO | None) -> OSError | None:
 
 
 def _writing(sink: Sink, like: TextIO | None) -> TextIO:
+    # As Python does it: where it was told not to buffer there is nothing in between.
+    unbuffered = bool(getattr(like, "write_through", False))
     return io.TextIOWrapper(
-        io.BufferedWriter(sink),
+        cast(BinaryIO, sink) if unbuffered else io.BufferedWriter(sink),
         encoding=like.encoding if like is not None else "utf-8",
         errors=_SPELLED,
-        line_buffering=getattr(like, "line_buffering", False),
-        write_through=getattr(like, "write_through", False),
+        line_buffering=bool(getattr(like, "line_buffering", False)),
+        write_through=unbuffered,
     )
 
 

@@ -255,6 +255,14 @@ def test_output_that_is_full_for_now_is_waited_for(place: Place) -> None:
     assert (process.returncode, err) == (0, b"")
 
 
+def test_output_that_is_not_buffered_is_the_same(place: Place) -> None:
+    """As containers run Python: nothing is cut, and a full disk is a full disk."""
+    unbuffered = {"PYTHONUNBUFFERED": "1"}
+    assert ended(place, "audit show intact", env=unbuffered).out == ended(place, "audit show intact").out
+    assert ended(place, "audit show intact", ">/dev/full", unbuffered).code == 1
+    assert ended(place, "audit verify torn", ">/dev/full", unbuffered).code == 2
+
+
 @pytest.fixture
 def fifo(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "one.000001.jsonl"
