@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway import problems
 from gateway.calls import Calls
+from gateway.connections import TEAM
 from gateway.errors import AuditUnavailable, Overloaded, Refusal, Throttled
 from gateway.health import HealthPages
 from gateway.inbound import Inbound
@@ -82,22 +83,21 @@ class Edge:
         authenticate = inbound.live.authenticator.authenticate
         principal = authenticate(inbound.credential(), self._clock.now_ms())
         inbound.principal = principal
+        inbound.scope.setdefault("state", {})[TEAM] = principal.team
         try:
             place = self._current.admission.place(principal, self._clock.monotonic_s(), cost=inbound.cost())
         except (Throttled, Overloaded) as limited:
             return await self._joined(inbound, limited)
+        inbound.place = place
         with place:
             return await self._calls.answer(inbound)
 
-    async def _joined(self, inbound: Inbound, limited: Refusal) -> Settled:
+    async def _joined(self, inbound: Inbound, limited: Refusal) -> Answer | Settled:
         """Above a limit only the repeat of a cancel in flight gets through: its cancel has been sent already."""
-        try:
-            settled = await self._calls.joined(inbound)
-        except Refusal:
-            raise limited from None
-        if settled is None:
+        result = await self._calls.joined(inbound)
+        if result is None:
             raise limited
-        return settled
+        return result
 
     async def _deliver(self, inbound: Inbound, settled: Settled, send: Send) -> None:
         gone = True

@@ -28,6 +28,8 @@ _ENDED_BY_US = {
     "revoked": "Your key or token is not accepted any more; nothing was sent and nothing was cancelled. Get a new one.",
     "denied": "Policy does not allow it any more; nothing was sent and nothing was cancelled. Ask again to read why.",
     "lookup_failed": "The runs could not be looked at again; nothing was sent and nothing was cancelled. Try again.",
+    "team_connections": "Your team has as many cancels on their way to QStash as a team may; nothing was sent and "
+    "nothing was cancelled. Try again later.",
 }
 """Why nothing was sent although the intent was recorded, where it was not for the want of a connection."""
 

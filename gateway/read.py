@@ -70,7 +70,8 @@ def parse_reason(headers: Sequence[bytes]) -> str | None:
         return grammar.reason(header.decode("utf-8"))
     except ValueError:
         raise MalformedRequest(
-            "reason", f"Send one Gateway-Reason of 1 to {grammar.MAX_REASON_CHARS} printable characters, as UTF-8."
+            "reason",
+            f"Send one Gateway-Reason of 1 to {grammar.MAX_REASON_CHARS} printable characters, as UTF-8; no key.",
         ) from None
 
 

@@ -15,7 +15,7 @@ from gateway.document.nodes import Node, Place
 from gateway.document.shapes import Either, Key, ListOf, Present, Shape, may, need
 from gateway.errors import InvalidConfiguration, MalformedRequest, Problem
 from gateway.policy.format.vocabulary import owner, team_name
-from gateway.policy.load import CASES_SUFFIX
+from gateway.policy.load import CASES_SUFFIX, is_hidden
 from gateway.policy.rules import Policies
 from gateway.policy.runs import choose
 from gateway.policy_tools.explain import Explanation, explain
@@ -67,7 +67,8 @@ class Verdict:
 def case_files(directory: Path) -> list[Path]:
     """The case files beside the policies of a directory, by name. Raises: InvalidConfiguration."""
     try:
-        return sorted(path for path in directory.iterdir() if path.name.endswith(CASES_SUFFIX))
+        names = (path.name for path in directory.iterdir())
+        return sorted(directory / name for name in names if name.endswith(CASES_SUFFIX) and not is_hidden(name))
     except OSError as exc:
         raise InvalidConfiguration([Problem(str(directory), 1, 1, f"cannot be read: {exc.strerror}")]) from exc
 

@@ -21,6 +21,7 @@ CONFIG = {
     "mac_key": "A secret that makes the chain of records an HMAC.",
     "limits": "What is held in memory at most, and for how long.",
     "per_principal": "What one principal may take; 0 is no limit.",
+    "per_team": "What one team may take. 0: half of max_in_flight where several teams are configured, else no limit.",
     "trusted_proxies": "Peers whose X-Forwarded-For is believed, for the record only.",
     "shutdown_grace_s": "How long calls in flight may take at the end, in seconds.",
 }

@@ -32,6 +32,8 @@ COMMANDS = ("serve", "demo", "simulate", "check", "test", "explain", "cancel", "
         pytest.param(("serve", "--config"), id="serve-without-file"),
         pytest.param(("check",), id="check-without-config"),
         pytest.param(("probe",), id="probe-without-config"),
+        pytest.param(("probe", "--url", "gateway:8080"), id="probe-no-address"),
+        pytest.param(("probe", "--url", "unix:x", "--config", "c.yaml"), id="probe-two-ways"),
         pytest.param(("test",), id="test-without-path"),
         pytest.param(("test", "--format", "tap", "policies"), id="test-unknown-format"),
         pytest.param(("explain", "--config", "c.yaml", "label=a"), id="explain-without-team"),

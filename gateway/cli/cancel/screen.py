@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import shlex
@@ -41,9 +40,6 @@ class Terminal:
 
     def __init__(self) -> None:
         terminal = sys.stdout.isatty()
-        # A sign that the terminal's encoding lacks must not end the command when runs have been cancelled.
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")
         # Nothing that the gateway says is read as markup, and FORCE_COLOR makes no terminal of a file.
         self._console = Console(
             force_terminal=terminal,

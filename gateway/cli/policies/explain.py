@@ -36,7 +36,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--reason", metavar="TEXT", help="the value of Gateway-Reason")
     parser.add_argument("--at", type=_at, metavar="TIME", help="when, like 2026-03-29T01:30:00+01:00; default: now")
     parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, product=True)
 
 
 def _at(text: str) -> int:

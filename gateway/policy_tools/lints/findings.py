@@ -33,6 +33,8 @@ IDS = {
     "timeout-above-grace": "a call may be cut off at the end",
     "key-expired": "a key that is no longer good",
     "key-expires": "a key that is soon no longer good",
+    "hidden-file": "a hidden file is no policy",
+    "readable-by-all": "a secret that everyone may read",
     "silence-without-reason": "a silence says why",
     "silence-unused": "a silence that silences nothing",
 }
@@ -73,13 +75,14 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What the lints need of a configuration. `at` is where its deadlines are said."""
+    """What the lints need of a configuration. `at` is where its deadlines are said; `seen` was found on the disk."""
 
     contract: str
     callers: tuple[Caller, ...]
     total_timeout_s: int
     shutdown_grace_s: int
     at: Place
+    seen: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ class _Silence:
 
 def lint(policies: Policies, lines: Lines, summary: Summary, now_ms: int) -> tuple[Finding, ...]:
     """Every finding that is not silenced, in the order of files."""
-    found = [*_of_rules(policies, summary, now_ms), *_of_callers(policies, summary, now_ms)]
+    found = [*_of_rules(policies, summary, now_ms), *_of_callers(policies, summary, now_ms), *summary.seen]
     silences = [silence for file, text in lines.items() for silence in _silences(file, text)]
     reasoned = {(one.place.file, one.line, one.id) for one in silences if one.reason}
     callerless = list(_without_caller(policies, lines, summary))
