@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from gateway import __version__
 from gateway.cli.output import FAILED, guarded
 from gateway.errors import AuditFailure, InvalidConfiguration
 
@@ -49,6 +50,7 @@ def parsed(given: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="qstash-gateway", description="An authenticating policy gateway for the bulk cancel of QStash workflows."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     # A command that is run for what it prints, rather than for what it does or finds, says so.
     parser.set_defaults(product=False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,12 @@ def test_help_names_every_command() -> None:
     done = command("--help")
     assert done.returncode == 0
     assert all(name in done.stdout for name in COMMANDS)
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    """`--version` prints one line and exits with 0."""
+    done = command("--version")
+    assert (done.returncode, done.stdout) == (0, f"qstash-gateway {version('qstash-gateway')}\n")
 
 
 def test_the_installed_command_and_the_module_are_the_same() -> None:
