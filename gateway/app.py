@@ -22,6 +22,7 @@ from gateway.asgi import Edge, OperatorsLog
 from gateway.audit.log import AuditLog, AuditSettings
 from gateway.audit.segment import load_mac_key
 from gateway.calls import Calls
+from gateway.clock import SteadyClock, SystemClock, clock_problems, floor_ms
 from gateway.config import AuditConfig, Config, audit_problems, resolve_problems
 from gateway.connections import Connections
 from gateway.errors import AuditFailure, InvalidConfiguration
@@ -54,18 +55,6 @@ RESERVED_DESCRIPTORS = 64
 HEALTH_CONNECTIONS = 16
 
 
-class SystemClock:
-    """The real time."""
-
-    def now_ms(self) -> int:
-        """Unix milliseconds."""
-        return time.time_ns() // 1_000_000
-
-    def monotonic_s(self) -> float:
-        """Seconds that never go back."""
-        return time.monotonic()
-
-
 @dataclass(frozen=True, slots=True)
 class Gateway:
     """A gateway ready to serve on `listener`; nothing of it runs before `serve`."""
@@ -80,6 +69,7 @@ class Gateway:
     tls: ssl.SSLContext | None
     health: socket.socket | None
     log: OperatorsLog
+    clock: SteadyClock
     stdout: int = 1
 
     async def serve(self, ready: Callable[[], None]) -> None:
@@ -95,7 +85,7 @@ class Gateway:
                 self.socket_file.remove()
 
     async def _serve(self, ready: Callable[[], None], signals: StopSignals) -> None:
-        clock, config, asked = SystemClock(), self.config, asyncio.Event()
+        clock, config, asked = self.clock, self.config, asyncio.Event()
         if self.files is not None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
         audit = await self._opened_log()
@@ -157,7 +147,7 @@ class Gateway:
         tokens = self.account.tokens
         return Upstream(settings.url, tokens.writing, limits=limits, transport=transport, reading=tokens.reading)
 
-    def _upstream_log(self, clock: SystemClock, share: TeamShare) -> UpstreamLog:
+    def _upstream_log(self, clock: SteadyClock, share: TeamShare) -> UpstreamLog:
         settings = self.config.upstream
         limits = UpstreamLimits(settings.connect_timeout_s, settings.total_timeout_s)
         # Places of their own: readings never keep a cancel waiting.
@@ -174,15 +164,16 @@ class Gateway:
         return Reloader(self.files, self.config, current=current, token=tokens, audit=audit, log=self.log)
 
     def _readiness(
-        self, current: Current, audit: AuditLog, pipeline: Pipeline, *, reloader: Reloader | None, clock: SystemClock
+        self, current: Current, audit: AuditLog, pipeline: Pipeline, *, reloader: Reloader | None, clock: SteadyClock
     ) -> Ready:
         def notices() -> list[str]:
             """What an operator should see to, as of now."""
             files = (*self.account.watched, *current.live.pins.watched)
             found = reloader.notices() if reloader is not None else []
             found += [file.notice for file in files if file.notice is not None]
-            found += current.live.pins.notices()
-            return [*found, *expiring(current.live.keys, datetime.now(UTC).date())]
+            found += [*self.account.tokens.refusals(), *current.live.pins.notices(), *clock.notices()]
+            today = datetime.fromtimestamp(clock.now_ms() // 1000, UTC).date()
+            return [*found, *expiring(current.live.keys, today)]
 
         return Ready(
             audit=audit,
@@ -236,7 +227,8 @@ def build(config: Config, files: Files | None = None) -> Gateway:
     """
     forbid_core_dumps()
     quiet_libraries()
-    refuse(audit_problems(config.audit))
+    clock = SteadyClock(SystemClock(), floor_ms=floor_ms(config.audit))
+    refuse([*audit_problems(config.audit), *clock_problems(config.audit, SystemClock().now_ms())])
     policies = checked_policies(config.policies)
     refuse(resolve_problems(policies, config))
     account = read_tokens(config.upstream, os.environ, time.monotonic)
@@ -257,6 +249,7 @@ def build(config: Config, files: Files | None = None) -> Gateway:
         tls=tls,
         health=health,
         log=make_log(),
+        clock=clock,
     )
 
 

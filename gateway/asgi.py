@@ -68,7 +68,7 @@ class Edge:
             await self._refusals.record(
                 refused, decision_id=inbound.decision_id, remote=inbound.remote, principal=inbound.principal
             )
-            answer = problems.refusal(refused, inbound.decision_id)
+            answer = problems.refusal(refused, inbound.decision_id, now_ms=self._clock.now_ms())
         except Exception as exc:  # noqa: BLE001 - the last handler: no error of our own code reaches the server
             self._log.error("internal_error", decision_id=inbound.decision_id, error=type(exc).__name__)
             answer = problems.broken(inbound.decision_id)
@@ -115,7 +115,7 @@ class Edge:
             cause = getattr(outcome, "cause", None)
             status = outcome.upstream_status
             self._log.error(f"upstream_{outcome.name}", decision_id=decision_id, cause=cause, upstream_status=status)
-        elif (over := outcome.cancelled - sum(order.count for order in settled.plan.orders)) > 0:
+        elif over := settled.carried.over_cancelled:
             self._log.error("over_cancelled", decision_id=decision_id, cancelled=outcome.cancelled, over_cancelled=over)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 
 from gateway import problems
@@ -29,9 +29,13 @@ from gateway.plans import plan_members
 from gateway.ports import Clock
 from gateway.problems import Answer
 from gateway.read import Body, parse_cancel, parse_reason
+from gateway.secrecy import holds_text
 
 _PLAN = re.compile(rb"/gateway/v1/plans/(?P<plan>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?P<apply>/apply)?")
 _ONLY = "This gateway only passes bulk cancels, DELETE /v2/workflows/runs;"
+_SHOWS_NONE = (
+    "This gateway shows no runs, because it has no read-only token (upstream.read_token): ask its operators for one."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +129,9 @@ class Calls:
     async def logs(self, inbound: Inbound) -> Answer:
         """`GET /v2/workflows/logs`: the runs that the rules of the caller's team cover."""
         if self.log is None:
-            raise NotFound("no_read_token", "This gateway shows no runs: it has no upstream.read_token.")
+            raise NotFound("no_read_token", _SHOWS_NONE)
         caller, query = _caller(inbound), inbound.scope["query_string"]
+        self._refuse_secrets(inbound, [query.decode("latin-1")])
         events = inbound.scope["raw_path"].endswith(b"/events")
         rules = inbound.live.policies.for_team(caller.team)
         page = await own_runs(query, rules, self.log, self.clock.now_ms(), events=events, principal=caller)
@@ -182,12 +187,19 @@ class Calls:
         """The request, if it may be recorded: not too many run IDs, and no secret in it."""
         selection, most = request.selection, inbound.live.limits.max_run_ids
         if isinstance(selection, ByRunIds) and len(selection.run_ids) > most:
-            raise TooLarge("run_ids", f"At most {most} run IDs in one request.")
-        # A token holds no line end, so one look at all values finds what a look at each would.
-        values = "\n".join([*(value for _, value in selection.pairs()), request.reason or ""])
-        if self.is_secret(values):
-            raise MalformedRequest("secret_in_request", "The request holds a secret where a value should be.")
+            raise TooLarge("run_ids", f"At most {most} run IDs stand in one request: split the list.")
+        self._refuse_secrets(inbound, [*(value for _, value in selection.pairs()), request.reason or ""])
         return request
+
+    def _refuse_secrets(self, inbound: Inbound, values: Iterable[str]) -> None:
+        """Raises: MalformedRequest: a value holds a token of the account, a gateway's key, or the caller's credential.
+
+        One rule for whatever a caller may write, before any of it is recorded or sent.
+        """
+        # A secret holds no line end, so one look at all values finds what a look at each would.
+        text = "\n".join(values)
+        if self.is_secret(text) or holds_text(text, inbound.bearer()):
+            raise MalformedRequest("secret_in_request", "The request holds a secret where a value should be.")
 
 
 Action = Callable[[Calls, Inbound], Awaitable[Answer | Settled]]
@@ -214,7 +226,8 @@ def _action(inbound: Inbound) -> Action:
         raise NotFound("path", f"{_ONLY} this path is not one of it, byte for byte.")
     allowed, action = found
     if method != allowed:
-        raise MethodNotAllowed(allowed, f"{_ONLY} for other calls, use a client with its own token.")
+        more = f" {_ONLY} for other calls, use a client with its own token." if path.startswith(b"/v2/") else ""
+        raise MethodNotAllowed(allowed, f"This path takes {allowed} and nothing else.{more}")
     return action
 
 
@@ -238,4 +251,4 @@ def _plan_id(inbound: Inbound) -> str:
 
 def _no_query(inbound: Inbound) -> None:
     if inbound.scope["query_string"]:
-        raise MalformedRequest("query", "This call takes no query: what it is about stands in the body.")
+        raise MalformedRequest("query", "This call takes no query: leave it out.")

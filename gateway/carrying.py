@@ -69,7 +69,7 @@ class Carrier:
         if self.settler is not None:
             self.settler.follow(plan, outcome)
         before = plan.resolved.skipped if plan.resolved is not None else {}
-        return Carried(plan, outcome, joined(before, course.skipped))
+        return Carried(plan, outcome, joined(before, course.skipped), course.over_cancelled)
 
 
 @dataclass(slots=True)

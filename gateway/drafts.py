@@ -25,6 +25,11 @@ LIFETIME_S = 600.0
 DEADLINE_S = 60.0
 """How long a look-up may take in all."""
 
+_LOOKS_NOTHING_UP = (
+    "This gateway cannot look runs up, because it has no read-only token (upstream.read_token): ask its operators for "
+    "one, or send the cancel itself."
+)
+
 MOST_LOOKUPS = 4
 MOST_OF_A_TEAM = 2
 MOST_JUDGED_AT_ONCE = 50
@@ -59,6 +64,7 @@ class Draft:
     made_s: float
     state: State = State.LOOKING
     looked_at_s: float = 0.0
+    narrowed: bool = False
     resolved: Resolved = field(default_factory=lambda: Resolved(()))
     denial: Denial | None = None
     failure: Refusal | None = None
@@ -105,7 +111,7 @@ class Drafts:
     def log(self) -> RunLog:
         """Where runs are looked up. Raises: NotFound: the configuration has no read-only token."""
         if self._log is None:
-            raise NotFound("no_read_token", "This gateway cannot look runs up: it has no upstream.read_token.")
+            raise NotFound("no_read_token", _LOOKS_NOTHING_UP)
         return self._log
 
     def begin(self, call: Call, permit: Permit) -> Draft:
@@ -185,7 +191,7 @@ class Drafts:
         if isinstance(chosen, Denial):
             draft.state, draft.denial = State.REFUSED, chosen
             return
-        draft.resolved, draft.looked_at_s = chosen, looked_at_s
+        draft.resolved, draft.looked_at_s, draft.narrowed = chosen, looked_at_s, listing.narrowed
         members = plan_members(call.planned(draft.permit, ()), chosen, upstream=self._upstream)
         await self._audit.keep("plan", members)
         draft.state = State.READY

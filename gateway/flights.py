@@ -28,11 +28,15 @@ Key = tuple[Hashable, Hashable]
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """A plan that was carried out, what came of it, and the runs it did not cancel, with why."""
+    """A plan that was carried out, what came of it, and the runs it did not cancel, with why.
+
+    `over_cancelled` is how many runs upstream cancelled above those that were ordered.
+    """
 
     plan: Plan
     outcome: Outcome
     skipped: Skipped = field(default_factory=dict)
+    over_cancelled: int = 0
 
 
 Landed = Carried | Denial

@@ -72,6 +72,10 @@ class Inbound:
             raise MalformedRequest("two_credentials", "Send one Authorization header.")
         return credentials[0] if credentials else None
 
+    def bearer(self) -> str:
+        """The credential itself, without its scheme; empty where there is none."""
+        return (self.credential() or b"").decode("latin-1").partition(" ")[2].strip()
+
     def arrival(self, current: Current, clock: Clock) -> Arrival:
         """What the pipeline may ask of it later."""
 
@@ -153,7 +157,7 @@ class Inbound:
         return Body(content, self.header(b"content-type"), self.header(b"content-encoding"))
 
     def _too_long(self) -> TooLarge:
-        return TooLarge("body", f"A body is at most {self.live.limits.max_body_bytes} bytes.")
+        return TooLarge("body", f"A body is at most {self.live.limits.max_body_bytes} bytes: name fewer runs.")
 
 
 def _at_once(receiving: Coroutine[None, None, Message]) -> Message | None:

@@ -133,7 +133,9 @@ class EdgeProtocol(HttpToolsProtocol):
         super().on_url(url)
         if len(self.url) > self._settings.max_target_bytes:
             limit = self._settings.max_target_bytes
-            self._refuse(TooLarge("target", f"A request target is at most {limit} bytes.", status=414))
+            self._refuse(
+                TooLarge("target", f"A request target is at most {limit} bytes: name fewer values.", status=414)
+            )
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header; after the head it would be a trailer, which no reader may take for a header."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 
 import pytest
 
+from gateway import problems
 from gateway.cancel import Denial, Principal
 from gateway.drafts import LIFETIME_S, MOST_DRAFTS, MOST_RUNS, State
 from gateway.errors import AuditUnavailable, Conflict, LookupFailed, NotFound, ShuttingDown, Throttled
@@ -301,7 +303,10 @@ async def test_more_cancelled_than_an_order_names_is_recorded_as_such() -> None:
 async def test_an_order_that_upstream_went_beyond_is_the_last() -> None:
     """A list that was no bound shows that upstream does something else with it: it is not asked again."""
     bench = Bench(MemoryRuns(runs(250)), upstream=PromptUpstream([Cancelled(200, 5000)]))
-    outcome = (await bench.run()).outcome
+    settled = await bench.run()
+    outcome, answer = settled.outcome, problems.outcome(settled.carried, "d1")
+    assert (b"gateway-over-cancelled", b"4900") in answer.headers
+    assert json.loads(answer.body)["over_cancelled"] == 4900
     assert isinstance(outcome, Unknown)
     assert (outcome.cause, len(bench.upstream.orders)) == ("partial_over_cancelled", 1)
     assert bench.log.closings()[0].over_cancelled == 4900
