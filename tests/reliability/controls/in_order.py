@@ -23,8 +23,8 @@ IN_ORDER = (
         (
             Edit(
                 INBOUND,
-                '                raise MalformedRequest("incomplete", "The body ended before its announced length.")\n',
-                "                return bytes(content)\n",
+                '            raise MalformedRequest("incomplete", "The body ended before its announced length.")\n',
+                "            return False\n",
             ),
         ),
         ("tests/edge/test_whole_looking_bodies.py",),

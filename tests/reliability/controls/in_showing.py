@@ -47,7 +47,7 @@ IN_SHOWING = (
     ),
     Bug(
         "one caller's outcomes take all places",
-        (Edit(SETTLE, " and sum(one.principal == principal for one in alike) < MAX_OF_ONE", ""),),
+        (Edit(SETTLE, " and alike.count(principal) < MAX_OF_ONE", ""),),
         ("tests/settle/test_tasks.py",),
     ),
 )
