@@ -30,6 +30,7 @@ from gateway.exchange import Exchange, UpstreamLimits
 from gateway.hardening import forbid_core_dumps, raise_descriptor_limit
 from gateway.health import HealthApp, HealthPages, Unrecorded
 from gateway.identity.expiry import expiring
+from gateway.limits import Lanes, TeamShare
 from gateway.listeners import SocketFile, bind, tls_context
 from gateway.live import Current, Live
 from gateway.log import make_log, quiet_libraries
@@ -88,10 +89,12 @@ class Gateway:
         if self.files is not None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
         audit = await self._opened_log()
+        most = self._most_connections()
+        current = Current(self.live, most_in_flight=most // 2)
         upstream = self._upstream()
         reads = self.account.tokens.reading is not None
-        log = self._upstream_log(clock)
-        settler = Settler(log, audit, operators_log=self.log, reads_back=reads)
+        log = self._upstream_log(clock, current.share)
+        settler = Settler(log, audit, operators_log=self.log, reads_back=reads, share=current.share)
         pipeline = Pipeline(
             upstream=upstream,
             upstream_url=config.upstream.url,
@@ -99,9 +102,9 @@ class Gateway:
             clock=clock,
             log=log if reads else None,
             settler=settler,
+            lanes=Lanes(config.upstream.max_connections, current.share, wait_s=config.upstream.connect_timeout_s),
         )
-        refusals = RefusalLog(audit, clock)
-        current = Current(self.live)
+        refusals = RefusalLog(audit, clock, log=self.log)
         reloader = self._reloader(current, audit)
         pages = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader, clock=clock))
         calls = Calls(current, pipeline, clock, self.account.tokens.is_in, log if reads else None)
@@ -111,7 +114,7 @@ class Gateway:
         tasks += [asyncio.create_task(reloader.run(asked))] if reloader is not None else []
         keep_what_lasts()
         ready()
-        listeners = self._listeners(edge, pages, refusals, current=current)
+        listeners = self._listeners(edge, pages, refusals, current=current, most=most)
         await serve_until_stopped(listeners, signals, grace_s=config.shutdown_grace_s, stop=pipeline.stop)
         for task in tasks:
             task.cancel()
@@ -144,12 +147,12 @@ class Gateway:
         tokens = self.account.tokens
         return Upstream(settings.url, tokens.writing, limits=limits, transport=transport, reading=tokens.reading)
 
-    def _upstream_log(self, clock: SteadyClock) -> UpstreamLog:
+    def _upstream_log(self, clock: SteadyClock, share: TeamShare) -> UpstreamLog:
         settings = self.config.upstream
         limits = UpstreamLimits(settings.connect_timeout_s, settings.total_timeout_s)
         # Places of their own: readings never keep a cancel waiting.
         exchange = Exchange(settings.url, limits=limits, transport=self._transport(MAX_READINGS))
-        return UpstreamLog(exchange, tokens=self.account.tokens, clock=clock)
+        return UpstreamLog(exchange, tokens=self.account.tokens, clock=clock, share=share)
 
     def _transport(self, most: int) -> PooledTransport:
         return PooledTransport(max_connections=most, connect_timeout_s=self.config.upstream.connect_timeout_s)
@@ -181,11 +184,16 @@ class Gateway:
             degraded=lambda: reloader is not None and reloader.degraded,
         )
 
-    def _listeners(self, edge: Edge, pages: HealthPages, refusals: RefusalLog, *, current: Current) -> list[Listener]:
+    def _most_connections(self) -> int:
+        """Returns how many callers' connections there may be, by the descriptors of the process."""
         descriptors = (
             raise_descriptor_limit() - RESERVED_DESCRIPTORS - MAX_READINGS - self.config.upstream.max_connections
         )
+        return max(HEALTH_CONNECTIONS, min(MAX_CONNECTIONS, descriptors // 2))
 
+    def _listeners(
+        self, edge: Edge, pages: HealthPages, refusals: RefusalLog, *, current: Current, most: int
+    ) -> list[Listener]:
         def settings(refusals: RefusalPort, most: int) -> Callable[[], ProtocolSettings]:
             """The limits of one listener, which counts its connections by itself."""
             connections = Connections(most)
@@ -203,7 +211,6 @@ class Gateway:
 
             return of_the_moment
 
-        most = max(HEALTH_CONNECTIONS, min(MAX_CONNECTIONS, descriptors // 2))
         listeners = [Listener(edge, self.listener, settings(refusals, most), self.tls)]
         if self.health is not None:
             listeners.append(Listener(HealthApp(pages), self.health, settings(Unrecorded(), HEALTH_CONNECTIONS)))

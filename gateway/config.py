@@ -50,6 +50,13 @@ class PerPrincipal:
 
 
 @dataclass(frozen=True, slots=True)
+class PerTeam:
+    """What the principals of one team may take together; 0 is half of all where several teams are configured."""
+
+    in_flight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What is held in memory at most, and for how long."""
 
@@ -60,6 +67,7 @@ class Limits:
     receive_timeout_s: int = 10
     max_in_flight: int = 256
     per_principal: PerPrincipal = PerPrincipal()
+    per_team: PerTeam = PerTeam()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +184,7 @@ def _limits() -> Shape[Limits]:
         "receive_timeout_s": may(Int(1, MAX_SECONDS)),
         "max_in_flight": may(Int(1, _MAX_PLACES)),
         "per_principal": may(Shape(PerPrincipal, per_principal)),
+        "per_team": may(Shape(PerTeam, {"in_flight": may(Int(0, _MAX_PLACES))})),
     }
     return Shape(Limits, keys)
 

@@ -12,6 +12,7 @@ from gateway.cancel import ByFilter, EveryRun
 from gateway.credential import AccountTokens
 from gateway.errors import LookupFailed, TooLarge
 from gateway.exchange import Exchange
+from gateway.limits import TeamShare
 from gateway.lookup.askers import Askers
 from gateway.lookup.entries import Collected, entry_id
 from gateway.lookup.narrowing import narrowing
@@ -60,10 +61,11 @@ class UpstreamLog:
         clock: Clock,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         deadline_s: float = DEADLINE_S,
+        share: TeamShare | None = None,
     ) -> None:
         self._exchange = exchange
         self._tokens = tokens
-        self.askers = Askers(clock)
+        self.askers = Askers(clock, share=share)
         self._gate = Gate(clock, sleep)
         self._deadline_s = deadline_s
 

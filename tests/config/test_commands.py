@@ -78,6 +78,7 @@ def test_a_good_configuration_is_summed_up(config: Path, capsys: pytest.CaptureF
     """Exit 0, with the digest that the record and readiness show."""
     code, lines = checked(config, capsys)
     assert code == 0
+    assert lines[-2] == "note: there is no key and no issuer, so nobody can call yet; 'keys new' makes a key"
     assert lines[-1] == f"ok: 4 rules for a; 0 keys; policy digest {load_policies(config.parent / 'policies').digest}"
 
 

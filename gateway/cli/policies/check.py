@@ -57,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
     for line in renderers[args.format](sorted(problems), findings):
         print(line)
     if config is not None and policies is not None and not refused and args.format != "json":
+        if not config.keys and not config.issuers:
+            print("note: there is no key and no issuer, so nobody can call yet; 'keys new' makes a key")
         print(_summary(config, policies))
     return INVALID if refused else OK
 
