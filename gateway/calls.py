@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from urllib.parse import unquote_to_bytes
 
 from gateway import problems
 from gateway.cancel import ByRunIds, CancelRequest, Denial, Principal
@@ -24,6 +26,8 @@ from gateway.read import Body, parse_cancel, parse_reason
 
 _PLAN = re.compile(rb"/gateway/v1/plans/(?P<plan>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?P<apply>/apply)?")
 _ONLY = "This gateway only passes bulk cancels, DELETE /v2/workflows/runs;"
+
+_MAX_GUESSED_BYTES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +184,9 @@ ACTIONS: dict[bytes, tuple[str, Action]] = {
 def _action(inbound: Inbound) -> Action:
     """What the request calls. Raises: NotFound, MethodNotAllowed."""
     method, path = inbound.scope["method"], inbound.scope["raw_path"]
-    found = ACTIONS.get(path) or _of_a_plan(path)
+    found = _called(path)
+    if found is None and (meant := _meant(path)) is not None:
+        raise NotFound("path", f"{_ONLY} this path has {_strange_in(path)}: write it as {meant.decode('ascii')}.")
     if found is None and path.startswith((b"/v2/", b"/v1/")):
         raise NotFound("qstash_path", f"{_ONLY} runtimes that host workflows keep their own client and token.")
     if found is None:
@@ -189,6 +195,29 @@ def _action(inbound: Inbound) -> Action:
     if method != allowed:
         raise MethodNotAllowed(allowed, f"{_ONLY} for other calls, use a client with its own token.")
     return action
+
+
+def _called(path: bytes) -> tuple[str, Action] | None:
+    return ACTIONS.get(path) or _of_a_plan(path)
+
+
+def _meant(path: bytes) -> bytes | None:
+    """The path of ours that a person or a proxy has probably written so; it is told, never taken for it."""
+    if len(path) > _MAX_GUESSED_BYTES:
+        return None
+    plain = posixpath.normpath(unquote_to_bytes(path)).lower()
+    return plain if _called(plain) is not None else None
+
+
+def _strange_in(path: bytes) -> str:
+    signs = {
+        "an escape": b"%" in path,
+        "a double slash": b"//" in path,
+        "a slash at its end": path.endswith(b"/"),
+        "upper case": path != path.lower(),
+        "a dot segment": b"/./" in path or b"/../" in path,
+    }
+    return " and ".join(sign for sign, there in signs.items() if there) or "a dot segment"
 
 
 def _of_a_plan(path: bytes) -> tuple[str, Action] | None:

@@ -6,23 +6,24 @@ Secrets never enter it: it says where they are. Paths are relative to the file t
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from gateway import endpoints
 from gateway.document.fields import Bool, Choice, Int, Text
 from gateway.document.file import parse_document, read_file
 from gateway.document.nodes import Mapping, Place
-from gateway.document.shapes import ListOf, Shape, may, need
-from gateway.endpoints import Health, Listen, TlsFiles, UnixListen
+from gateway.document.shapes import ListOf, Several, Shape, may, need
+from gateway.endpoints import MAX_ADDRESSES, Health, Listen, TlsFiles, UnixListen
 from gateway.errors import InvalidConfiguration, Problem
 from gateway.identity.settings import CallerKey, JwtIssuer, RawCallers, callers
 from gateway.policy.rules import Policies
 from gateway.upstream_settings import MAX_SECONDS, RawUpstream, UpstreamSettings, complete, upstream
 
+T = TypeVar("T")
 Durability = Literal["fsync", "os"]
 DURABILITIES: tuple[Durability, ...] = ("fsync", "os")
 
@@ -66,7 +67,7 @@ class Limits:
 class Config:
     """Everything `serve` needs to know, complete."""
 
-    listen: Listen | UnixListen
+    listen: tuple[Listen | UnixListen, ...]
     socket_mode: int
     tls: TlsFiles | None
     health: Health | None
@@ -78,6 +79,7 @@ class Config:
     limits: Limits
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
     shutdown_grace_s: int
+    keep_alive_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class RawConfig:
     """The configuration file as written, every value of the right type."""
 
     version: int
-    listen: Listen | UnixListen
+    listen: tuple[tuple[Place, Listen | UnixListen], ...]
     upstream: RawUpstream
     callers: RawCallers
     policies: str
@@ -106,7 +108,8 @@ class RawConfig:
     shutdown_grace_s: int = 35
     socket_mode: int = 0o660
     tls: TlsFiles | None = None
-    health: Health | None = None
+    health: tuple[tuple[Place, Listen], ...] = ()
+    keep_alive_s: int = 75
 
 
 def load_config(path: Path) -> Config:
@@ -118,7 +121,11 @@ def load_config(path: Path) -> Config:
     raw, base = config_file().read(node, problems), path.absolute().parent
     if raw is not None and isinstance(node, Mapping):
         keys = {key.text: key.place for key, _ in node.members}
-        problems += endpoints.clashes(raw.listen, raw.health, keys=keys, base=base)
+        listen = [
+            (at if len(raw.listen) > 1 else keys["listen"], _complete_listen(one, base)) for at, one in raw.listen
+        ]
+        health = [(at if len(raw.health) > 1 else keys["health"], one) for at, one in raw.health]
+        problems += endpoints.clashes(listen, health, keys=keys)
     if problems or raw is None:
         raise InvalidConfiguration(problems)
     return _complete(raw, base)
@@ -138,7 +145,7 @@ def config_file() -> Shape[RawConfig]:
     """The reader of the configuration file."""
     keys = {
         "version": need(Int(1, 1)),
-        "listen": need(Text(endpoints.listen)),
+        "listen": need(Several(Text(endpoints.listen), MAX_ADDRESSES)),
         "upstream": need(upstream()),
         "callers": need(callers()),
         "policies": need(Text(str)),
@@ -148,7 +155,8 @@ def config_file() -> Shape[RawConfig]:
         "shutdown_grace_s": may(Int(1, MAX_SECONDS)),
         "socket_mode": may(Text(endpoints.socket_mode, "0[0-7]{3}")),
         "tls": may(Shape(TlsFiles, {"certificate": need(Text(Path)), "key": need(Text(Path))}, located=True)),
-        "health": may(Shape(Health, {"listen": need(Text(endpoints.address))})),
+        "health": may(Shape(lambda listen: listen, {"listen": need(Several(Text(endpoints.address), MAX_ADDRESSES))})),
+        "keep_alive_s": may(Int(1, MAX_SECONDS)),
     }
     return Shape(RawConfig, keys)
 
@@ -179,10 +187,10 @@ def _limits() -> Shape[Limits]:
 
 def _complete(raw: RawConfig, base: Path) -> Config:
     return Config(
-        listen=UnixListen(base / raw.listen.path) if isinstance(raw.listen, UnixListen) else raw.listen,
+        listen=tuple(_complete_listen(one, base) for _, one in raw.listen),
         socket_mode=raw.socket_mode,
         tls=_complete_tls(raw.tls, base) if raw.tls is not None else None,
-        health=raw.health,
+        health=Health(tuple(one for _, one in raw.health)) if raw.health else None,
         upstream=complete(raw.upstream, base),
         keys=raw.callers.keys,
         issuers=tuple(_complete_issuer(issuer, base) for issuer in raw.callers.jwt),
@@ -191,7 +199,17 @@ def _complete(raw: RawConfig, base: Path) -> Config:
         limits=raw.limits,
         trusted_proxies=raw.trusted_proxies,
         shutdown_grace_s=raw.shutdown_grace_s,
+        keep_alive_s=raw.keep_alive_s,
     )
+
+
+def _at_key(placed: Sequence[tuple[Place, T]], key: Place) -> Sequence[tuple[Place, T]]:
+    """One address alone is meant by its key; of several each is meant by its own place."""
+    return placed if len(placed) > 1 else [(key, value) for _, value in placed]
+
+
+def _complete_listen(listen: Listen | UnixListen, base: Path) -> Listen | UnixListen:
+    return UnixListen(base / listen.path) if isinstance(listen, UnixListen) else listen
 
 
 def _complete_tls(tls: TlsFiles, base: Path) -> TlsFiles:

@@ -6,12 +6,12 @@ import argparse
 import http.client
 import json
 import socket
-import ssl
 import sys
 from pathlib import Path
 
 from gateway.config import Config, load_config
 from gateway.endpoints import UnixListen
+from gateway.tls import unverified_context
 
 TIMEOUT_S = 3
 
@@ -48,16 +48,14 @@ def _ask(config: Config) -> tuple[int, dict[str, object]]:
 
 
 def _connection(config: Config) -> http.client.HTTPConnection:
-    listen = config.health.listen if config.health is not None else config.listen
+    listen = (config.health.listen if config.health is not None else config.listen)[0]
     if isinstance(listen, UnixListen):
         return _UnixConnection(str(listen.path))
     anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - an address to ask, not to listen on
     host = anywhere.get(listen.host, listen.host)
     if config.tls is None or config.health is not None:
         return http.client.HTTPConnection(host, listen.port, timeout=TIMEOUT_S)
-    # The process asks itself, and sends nothing that a stranger could use: the certificate's name does not matter.
-    context = ssl._create_unverified_context()  # noqa: S323, SLF001
-    return http.client.HTTPSConnection(host, listen.port, timeout=TIMEOUT_S, context=context)
+    return http.client.HTTPSConnection(host, listen.port, timeout=TIMEOUT_S, context=unverified_context())
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -162,7 +162,7 @@ def test_the_pod_starts_and_its_probes_are_answered(tmp_path: Path) -> None:
     pod = manifest("kubernetes.yaml")[3]["spec"]["template"]["spec"]
     gateway = pod["initContainers"][0]
     probes = [gateway[name]["httpGet"] for name in ("startupProbe", "livenessProbe", "readinessProbe")]
-    assert {probe["port"] for probe in probes} == {health.listen.port} == {gateway["ports"][0]["containerPort"]}
+    assert {probe["port"] for probe in probes} == {health.listen[0].port} == {gateway["ports"][0]["containerPort"]}
     with started(example, tmp_path) as running:
         listening = said(running)
         for probe in probes:
@@ -204,7 +204,7 @@ def test_the_composition_starts_and_its_health_check_passes(tmp_path: Path) -> N
     example = compose()
     (project,) = manifest("compose.yaml")
     service = project["services"]["qstash-gateway"]
-    listen = loaded(example, tmp_path).listen
+    [listen] = loaded(example, tmp_path).listen
     assert isinstance(listen, Listen)
     assert project["services"]["tools"]["environment"]["QSTASH_URL"] == f"http://qstash-gateway:{listen.port}"
     assert service["read_only"] is True
@@ -221,7 +221,8 @@ def test_the_composition_starts_and_its_health_check_passes(tmp_path: Path) -> N
 def test_the_service_starts_and_ends_in_order(tmp_path: Path) -> None:
     """The unit's command serves on the socket, and the unit's signal ends it with 0 and without the file."""
     example = systemd()
-    assert isinstance(loaded(example, tmp_path).listen, UnixListen)
+    [listen] = loaded(example, tmp_path).listen
+    assert isinstance(listen, UnixListen)
     with started(example, tmp_path) as running:
         path = Path(said(running)["listen"].removeprefix("unix:"))
         assert ask(to_unix(path), "GET", "/readyz").status == 200

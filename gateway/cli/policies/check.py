@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 
 from gateway.audit.segment import load_mac_key
+from gateway.certificate import load_pair
 from gateway.config import Config, audit_problems, load_config, named_policies, resolve_problems
 from gateway.document import nodes
 from gateway.document.file import parse_document, read_file
 from gateway.document.nodes import Node, Place
 from gateway.errors import AuditFailure, InvalidConfiguration, Problem
 from gateway.identity.sources import key_file
-from gateway.listeners import tls_context
 from gateway.policy.load import load_policies
 from gateway.policy.rules import Policies
 from gateway.policy_tools.lints.findings import Caller, Finding, Summary, lint
@@ -40,13 +40,14 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     """Prints the problems and returns 3, or a summary with the lints and returns 0."""
     problems: list[Problem] = []
+    now = datetime.now(UTC)
     config, policies = _load(args.config, problems)
     if config is not None:
-        problems += _machine_problems(config, os.environ)
+        problems += _machine_problems(config, os.environ, now)
     refused = bool(problems) or config is None or policies is None
     findings: tuple[Finding, ...] = ()
     if config is not None and policies is not None and not refused:
-        findings = findings_of(args.config, config, policies, now=datetime.now(UTC))
+        findings = findings_of(args.config, config, policies, now=now)
     renderers: dict[str, Callable[[Sequence[Problem], Sequence[Finding]], Iterator[str]]] = {
         "text": partial(_as_text, masked=str(args.config)),
         "json": _as_json,
@@ -116,7 +117,7 @@ def _secret_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Pro
         yield config.audit.at.problem(str(exc))
 
 
-def _machine_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
+def _machine_problems(config: Config, environ: Mapping[str, str], now: datetime) -> Iterator[Problem]:
     yield from _secret_problems(config, environ)
     for issuer in config.issuers:
         try:
@@ -126,7 +127,7 @@ def _machine_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Pr
             yield from exc.problems
     if config.tls is not None:
         try:
-            tls_context(config.tls)
+            load_pair(config.tls, now)
         except InvalidConfiguration as exc:
             yield from exc.problems
     yield from audit_problems(config.audit)

@@ -90,7 +90,7 @@ def _prepared(simulator: SimulatorServer, port: int | None) -> Iterator[tuple[De
         # Checkpoints of the audit log belong to collectors, not into what a person reads here.
         with Path(os.devnull).open("wb") as nowhere:
             served = replace(build(load_config(directory / "config.yaml")), stdout=nowhere.fileno())
-            yield Demo(keys, f"http://127.0.0.1:{served.listener.getsockname()[1]}", directory), served
+            yield Demo(keys, f"http://127.0.0.1:{served.listeners[0].socket.getsockname()[1]}", directory), served
 
 
 def _policies() -> Path:
