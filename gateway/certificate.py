@@ -64,8 +64,9 @@ class ServedCertificate:
         seen = fingerprint(files.certificate, files.key)
         self._pair = load_pair(files, now())
         self.watched = WatchedFile(files.certificate, self._reload, seen=seen, beside=(files.key,))
-        self.context = load_pair(files, now()).context
-        # RFC 6066, 3: called in every handshake, with a name or without. Nothing of a context in use is changed.
+        # It has no pair of its own: the callback is asked in every handshake, whether or not a name is sent, and so
+        # nothing of a context that is in use is ever changed.
+        self.context = server_context()
         self.context.sni_callback = self._choose
 
     @property

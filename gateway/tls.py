@@ -8,8 +8,9 @@ from pathlib import Path
 CIPHERS = "@SECLEVEL=2:ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:DHE+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM"
 """Those of Python's own builds since 3.10. Distributions build it to take the system's, which the environment sets."""
 
-_UNSAFE = 0x4 | 0x40000
-"""openssl/ssl.h: SSL_OP_LEGACY_SERVER_CONNECT, SSL_OP_ALLOW_UNSAFE_LEGACY_RENEGOTIATION; not in every Python's ssl."""
+_UNSAFE = 0x4 | 0x80 | 0x40000
+"""openssl/ssl.h, as not every Python names them: SSL_OP_LEGACY_SERVER_CONNECT, SSL_OP_IGNORE_UNEXPECTED_EOF (with it an
+answer that was cut off may be taken for whole; some set it), SSL_OP_ALLOW_UNSAFE_LEGACY_RENEGOTIATION."""
 
 
 def server_context() -> ssl.SSLContext:
