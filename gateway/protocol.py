@@ -67,6 +67,7 @@ class EdgeProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self.timeout_keep_alive = settings.keep_alive_s + KEEP_ALIVE_MARGIN_S  # type: ignore[assignment]
         self._settings = settings
+        self.url = b""
         self._refusal: Refusal | None = None
         self._ended = False
         self._in_head = True
