@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from gateway import endpoints
-from gateway.document.fields import Bool, Choice, Int, Text
+from gateway.document.fields import Bool, Choice, Int, Text, path_field
 from gateway.document.file import parse_document, read_file
 from gateway.document.nodes import Mapping, Place
 from gateway.document.shapes import ListOf, Several, Shape, may, need
@@ -86,11 +86,11 @@ class Config:
 class RawAudit:
     """`audit` as written."""
 
-    directory: str
+    directory: Path
     at: Place
     durability: Durability = "fsync"
     stdout: bool = False
-    mac_key: str | None = None
+    mac_key: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class RawConfig:
     listen: tuple[tuple[Place, Listen | UnixListen], ...]
     upstream: RawUpstream
     callers: RawCallers
-    policies: str
+    policies: Path
     audit: RawAudit
     limits: Limits = Limits()
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
@@ -137,7 +137,7 @@ def named_policies(path: Path) -> Path | None:
         node, _ = parse_document(str(path), read_file(path).content)
     except InvalidConfiguration:
         return None
-    named = Shape(lambda *, policies: policies, {"policies": need(Text(str))}).read(node, [])
+    named = Shape(lambda *, policies: policies, {"policies": need(path_field())}).read(node, [])
     return None if named is None else path.absolute().parent / named
 
 
@@ -148,13 +148,13 @@ def config_file() -> Shape[RawConfig]:
         "listen": need(Several(Text(endpoints.listen), MAX_ADDRESSES)),
         "upstream": need(upstream()),
         "callers": need(callers()),
-        "policies": need(Text(str)),
+        "policies": need(path_field()),
         "audit": need(_audit()),
         "limits": may(_limits()),
         "trusted_proxies": may(ListOf(Text(endpoints.network), min_items=0)),
         "shutdown_grace_s": may(Int(1, MAX_SECONDS)),
         "socket_mode": may(Text(endpoints.socket_mode, "0[0-7]{3}")),
-        "tls": may(Shape(TlsFiles, {"certificate": need(Text(Path)), "key": need(Text(Path))}, located=True)),
+        "tls": may(Shape(TlsFiles, {"certificate": need(path_field()), "key": need(path_field())}, located=True)),
         "health": may(Shape(lambda listen: listen, {"listen": need(Several(Text(endpoints.address), MAX_ADDRESSES))})),
         "keep_alive_s": may(Int(1, MAX_SECONDS)),
     }
@@ -163,10 +163,10 @@ def config_file() -> Shape[RawConfig]:
 
 def _audit() -> Shape[RawAudit]:
     keys = {
-        "directory": need(Text(str)),
+        "directory": need(path_field()),
         "durability": may(Choice(DURABILITIES)),
         "stdout": may(Bool()),
-        "mac_key": may(Shape(lambda file: file, {"file": need(Text(str))})),
+        "mac_key": may(Shape(lambda file: file, {"file": need(path_field())})),
     }
     return Shape(RawAudit, keys, located=True)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
+from gateway.document.fields import path_field
 from gateway.document.nodes import Place
 from gateway.errors import Problem
 
@@ -95,7 +96,7 @@ def listen(text: str) -> Listen | UnixListen:
     path = text.removeprefix("unix:")
     if not path or "\0" in path:
         raise ValueError("expected unix:PATH, a path in the file system")
-    return UnixListen(Path(path))
+    return UnixListen(path_field().parse(path))
 
 
 def address(text: str) -> Listen:

@@ -12,9 +12,12 @@ import pytest
 from cryptography.x509 import load_pem_x509_certificate
 
 from gateway.certificate import ServedCertificate, load_pair
+from gateway.cli.policies import check
+from gateway.config import load_config
 from gateway.document.nodes import Place
 from gateway.endpoints import TlsFiles
 from gateway.errors import InvalidConfiguration
+from gateway.policy.load import load_policies
 from gateway.simulator.server import SimulatorServer
 from tests.cli.configs import CONFIG, write
 from tests.cli.running import command
@@ -89,6 +92,19 @@ def test_the_end_is_a_notice_fourteen_days_before(dated: Dates) -> None:
     for now[0] in (ENDS - timedelta(days=15), ENDS - timedelta(days=14), ENDS, ENDS + timedelta(days=1)):
         said.append((served.notice or "").rpartition(": ")[2])
     assert said == ["", "expires on 2031-06-01", "expires on 2031-06-01", "expired on 2031-06-01"]
+
+
+def test_check_names_a_certificate_that_soon_ends(dated: Dates, tmp_path: Path) -> None:
+    """The same words as in `/readyz`, where the configuration names the file; it fails nothing."""
+    files = dated(START, END)
+    path = write(tmp_path, config=f"{CONFIG}tls: {{certificate: {files.certificate}, key: {files.key}}}\n")
+    config = load_config(path)
+    policies = load_policies(config.policies)
+    said = []
+    for now in (ENDS - timedelta(days=15), ENDS - timedelta(days=14)):
+        found = [one for one in check.findings_of(path, config, policies, now=now) if one.id == "certificate-expires"]
+        said += [(one.place.line, one.message) for one in found]
+    assert said == [(12, f"the TLS certificate {files.certificate}: expires on 2031-06-01.")]
 
 
 def spoken(context: ssl.SSLContext) -> datetime:

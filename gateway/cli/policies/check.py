@@ -21,7 +21,7 @@ from gateway.errors import AuditFailure, InvalidConfiguration, Problem
 from gateway.identity.sources import key_file
 from gateway.policy.load import load_policies
 from gateway.policy.rules import Policies
-from gateway.policy_tools.lints.findings import Caller, Finding, Summary, lint
+from gateway.policy_tools.lints.findings import Caller, Certificate, Finding, Summary, lint
 from gateway.tokens import token_problems
 
 OK, INVALID = 0, 3
@@ -64,10 +64,10 @@ def findings_of(path: Path, config: Config, policies: Policies, *, now: datetime
     """The lints of a configuration that `serve` accepts."""
     files = {str(path), *(rule.at.file for rule in policies.rules if rule.at is not None)}
     lines = {file: _lines(file) for file in files}
-    return lint(policies, lines, _summed_up(path, config), int(now.timestamp() * 1000))
+    return lint(policies, lines, _summed_up(path, config, now), int(now.timestamp() * 1000))
 
 
-def _summed_up(path: Path, config: Config) -> Summary:
+def _summed_up(path: Path, config: Config, now: datetime) -> Summary:
     node, _ = parse_document(str(path), read_file(path).content)
     keys = _items(_member(_member(node, "callers"), "keys"))
     callers = [
@@ -79,8 +79,10 @@ def _summed_up(path: Path, config: Config) -> Summary:
         callers += [Caller(f"issuer {issuer.issuer}", team, place.place) for team in issuer.team.names]
     upstream = _member(node, "upstream")
     assert upstream is not None
-    timeout_s = config.upstream.total_timeout_s
-    return Summary(config.upstream.contract, tuple(callers), timeout_s, config.shutdown_grace_s, upstream.place)
+    timeout_s, tls = config.upstream.total_timeout_s, config.tls
+    certificate = None if tls is None else Certificate(str(tls.certificate), tls.at, load_pair(tls, now).ends.date())
+    contract, grace_s = config.upstream.contract, config.shutdown_grace_s
+    return Summary(contract, tuple(callers), timeout_s, grace_s, upstream.place, certificate)
 
 
 def _member(node: Node | None, name: str) -> Node | None:

@@ -33,6 +33,7 @@ IDS = {
     "timeout-above-grace": "a call may be cut off at the end",
     "key-expired": "a key that is no longer good",
     "key-expires": "a key that is soon no longer good",
+    "certificate-expires": "a TLS certificate that is soon no longer good",
     "silence-without-reason": "a silence says why",
     "silence-unused": "a silence that silences nothing",
 }
@@ -69,6 +70,15 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
+class Certificate:
+    """The listener's certificate: its file, where that is named, and the last UTC day of the first that ends."""
+
+    file: str
+    at: Place
+    last: date
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """What the lints need of a configuration. `at` is where its deadlines are said."""
 
@@ -77,6 +87,7 @@ class Summary:
     total_timeout_s: int
     shutdown_grace_s: int
     at: Place
+    certificate: Certificate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +230,8 @@ def _of_callers(policies: Policies, lines: Lines, summary: Summary, now_ms: int)
             f"({summary.shutdown_grace_s}): a call in flight at the end may be closed as unknown."
         )
         yield Finding(summary.at, "timeout-above-grace", message, "Raise shutdown_grace_s above it.")
+    if summary.certificate is not None:
+        yield from _of_certificate(summary.certificate, now_ms)
     for caller in summary.callers:
         yield from _of_caller(caller, policies, now_ms)
     spoken_for = {caller.team for caller in summary.callers}
@@ -226,6 +239,13 @@ def _of_callers(policies: Policies, lines: Lines, summary: Summary, now_ms: int)
         if team not in spoken_for:
             message = f"Nobody can call as team {team}: no key and no issuer names it."
             yield Finding(place, "team-without-caller", message, f"Make a key with 'keys new --team {team} --id …'.")
+
+
+def _of_certificate(certificate: Certificate, now_ms: int) -> Iterator[Finding]:
+    words = ending(certificate.last, datetime.fromtimestamp(now_ms / 1000, UTC).date())
+    if words is not None:
+        message = f"the TLS certificate {certificate.file}: {words}."
+        yield Finding(certificate.at, "certificate-expires", message, "Renew it; a gateway that serves reads it anew.")
 
 
 def _of_caller(caller: Caller, policies: Policies, now_ms: int) -> Iterator[Finding]:
