@@ -5,11 +5,11 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.document.file import read_file
+from gateway.document.file import named, read_file
 from gateway.endpoints import TlsFiles
 from gateway.errors import InvalidConfiguration, Problem
 from gateway.identity.expiry import ending
@@ -82,16 +82,11 @@ class ServedCertificate:
         self._pair = load_pair(self._files, self._now())
 
 
-def utc_now() -> datetime:
-    """Returns the time of this machine."""
-    return datetime.now(UTC)
-
-
 def _unreadable(files: TlsFiles, path: Path) -> Iterator[Problem]:
     try:
         read_file(path)
     except InvalidConfiguration as exc:
-        yield from (files.at.problem(f"the file {path}: {fault.message}") for fault in exc.problems)
+        yield from (files.at.problem(f"the file {named(path)}: {fault.message}") for fault in exc.problems)
 
 
 def _unusable(files: TlsFiles, fault: Exception) -> str:

@@ -104,7 +104,7 @@ def test_check_names_a_certificate_that_soon_ends(dated: Dates, tmp_path: Path) 
     for now in (ENDS - timedelta(days=15), ENDS - timedelta(days=14)):
         found = [one for one in check.findings_of(path, config, policies, now=now) if one.id == "certificate-expires"]
         said += [(one.place.line, one.message) for one in found]
-    assert said == [(12, f"the TLS certificate {files.certificate}: expires on 2031-06-01.")]
+    assert said == [(12, f"The TLS certificate {files.certificate}: expires on 2031-06-01.")]
 
 
 def spoken(context: ssl.SSLContext) -> datetime:
