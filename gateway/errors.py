@@ -10,6 +10,7 @@ GatewayError
 ├── MethodNotAllowed      405
 ├── ReceiveTimeout        408
 ├── TooLarge              413, 414, 431
+├── ExpectationFailed     417  `Expect`: the client sends the same again without it
 ├── Conflict              409  a plan's state does not admit it
 ├── Throttled             429  this principal's own limits
 ├── LookupFailed          502  the runs could not be looked up; nothing was sent
@@ -117,6 +118,12 @@ class TooLarge(Refusal):
     def __init__(self, cause: str, sentence: str, *, status: int = 413) -> None:
         self.status = status  # type: ignore[misc]
         super().__init__(cause, sentence)
+
+
+class ExpectationFailed(Refusal):
+    """The request has an `Expect`; RFC 9110, 10.1.1 has clients repeat it without one."""
+
+    status, code, title = 417, "expectation_failed", "Expectation failed"
 
 
 class Conflict(Refusal):

@@ -1,4 +1,4 @@
-"""The servers of the process: uvicorn on our listeners, and how it ends. A second one may carry the health pages."""
+"""The servers of the process: uvicorn on our listeners, and how it ends. Some may carry the health pages alone."""
 
 from __future__ import annotations
 
@@ -25,12 +25,16 @@ CLOSING_S = 3
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """An application on a bound socket; each connection takes the settings of its beginning."""
+    """An application on a bound socket; each connection takes the settings of its beginning.
+
+    One that is `for_probes` answers until all others have ended.
+    """
 
     app: ASGIApp
     socket: socket.socket
     settings: Callable[[], ProtocolSettings]
     tls: ssl.SSLContext | None = None
+    for_probes: bool = False
 
 
 class StopSignals:
@@ -133,22 +137,31 @@ async def serve_until_stopped(
     """Serves until a signal. `stop` is then called with the seconds that calls in flight have left.
 
     The first signal lets them finish within the grace period; a second gives them up at once, on the record. The
-    first listener is that of callers; the others answer for as long as it does.
+    listeners for probes answer for as long as those of callers do.
     """
-    servers = [_Server(listener, grace_s) for listener in listeners]
+    servers = [_Server(listener, grace_s) for listener in listeners if not listener.for_probes]
+    probed = [_Server(listener, grace_s) for listener in listeners if listener.for_probes]
     stops: list[asyncio.Future[None]] = []
 
     def end() -> None:
         """Begins the stop; a second signal leaves it no time."""
         stops.append(asyncio.ensure_future(stop(0 if servers[0].should_exit else max(0, grace_s - CLOSING_S))))
-        servers[0].should_exit = True
+        _stop(servers)
 
     signals.tell(end)
-    running = [asyncio.create_task(server.serve([server.listener.socket])) for server in servers]
-    await running[0]
+    running, beside = _run(servers), _run(probed)
+    await asyncio.gather(*running)
+    _stop(probed)
+    await asyncio.gather(*beside, *stops)
+
+
+def _run(servers: Sequence[_Server]) -> list[asyncio.Task[None]]:
+    return [asyncio.create_task(server.serve([server.listener.socket])) for server in servers]
+
+
+def _stop(servers: Sequence[_Server]) -> None:
     for server in servers:
         server.should_exit = True
-    await asyncio.gather(*running, *stops)
 
 
 def _uvicorn_config(listener: Listener, grace_s: int) -> Config:

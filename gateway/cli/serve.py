@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvloop
 
 from gateway.app import build
 from gateway.config import load_config
-from gateway.listeners import shown
+from gateway.listeners import Bound, shown
 from gateway.reload import Files
 from gateway.watch import fingerprint, fingerprints
 
@@ -35,11 +36,16 @@ def run(arguments: argparse.Namespace) -> int:
 
     def ready() -> None:
         """Logs where the gateway listens and whom it calls."""
-        health = shown(gateway.health) if gateway.health is not None else None
-        upstream = gateway.config.upstream.url
-        gateway.log.info("serving", listen=shown(gateway.listener), health=health, upstream=upstream)
+        listen, health = _shown(gateway.listeners), _shown(gateway.health)
+        gateway.log.info("serving", listen=listen, health=health, upstream=gateway.config.upstream.url)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(gateway.serve(ready))
     gateway.log.info("stopped")
     return 0
+
+
+def _shown(listeners: Sequence[Bound]) -> str | list[str] | None:
+    """The one address that is listened on, or a list of several."""
+    addresses = [shown(bound.socket) for bound in listeners]
+    return addresses if len(addresses) > 1 else next(iter(addresses), None)

@@ -33,6 +33,7 @@ IDS = {
     "timeout-above-grace": "a call may be cut off at the end",
     "key-expired": "a key that is no longer good",
     "key-expires": "a key that is soon no longer good",
+    "certificate-expires": "a TLS certificate that is soon no longer good",
     "hidden-file": "a hidden file is no policy",
     "readable-by-all": "a secret that everyone may read",
     "silence-without-reason": "a silence says why",

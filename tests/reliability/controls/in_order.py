@@ -142,7 +142,7 @@ IN_ORDER = (
         (
             Edit(
                 "gateway/proxies.py",
-                "if not self._networks or peer is None or not self._trusts(peer):",
+                "if not self._networks or peer is None or not self._trusts(ip_address(peer)):",
                 "if peer is None:",
             ),
         ),

@@ -128,9 +128,9 @@ IN_SENDING = (
         "any certificate is taken",
         (
             Edit(
-                OUTBOUND,
-                "    pool = httpx.Limits(",
-                "    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE\n    pool = httpx.Limits(",
+                "gateway/tls.py",
+                "    context.load_verify_locations(cafile=roots)\n",
+                "    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE\n",
             ),
         ),
         ("tests/upstream/test_tls.py",),

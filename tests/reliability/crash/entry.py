@@ -50,7 +50,7 @@ def _serve(config: Path, order: dict) -> None:
         gateway = replace(gateway, audit=replace(gateway.audit, segment_bytes=order["segment_bytes"], retry_s=0.05))
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
         ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _PR_SET_PTRACER_ANY, 0, 0, 0)
-        port = gateway.listener.getsockname()[1]
+        port = gateway.listeners[0].socket.getsockname()[1]
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(gateway.serve(lambda: gateway.log.info("serving", port=port)))
         status = 0
