@@ -13,12 +13,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.audit.chain import Head, Record, Sealer
+from gateway.audit.chain import Head, Record, Sealer, parse_line
 from gateway.audit.console import Console
 from gateway.audit.journal import AuditSettings, Journal
+from gateway.audit.reader import ChainReader, ChainReport, Torn
 from gateway.audit.record import continued_members, recovered_members
 from gateway.audit.segment import CHAIN_NAME, AppendFailed, ChainLock, Disk, Segment, chains_in
-from gateway.audit.verify import ChainReader, ChainReport, Torn, parse_line
 from gateway.errors import AuditFailure
 
 TAIL_BYTES = (64 * 1024, 16 * 1024 * 1024)
@@ -228,7 +228,9 @@ class Opening:
         recovered = Recovery(self.settings, sealer, self.disk, self.clock).run()
         journal = Journal(self.settings, chain=self.instance, sealer=sealer, disk=self.disk, clock=self.clock)
         chain = {"chain": "sha256" if key is None else "hmac-sha256", "key_id": key.key_id if key else None}
-        committed = journal.commit([Record(self.clock(), "start", {**start, **chain, **recovered.members()})])
+        committed = journal.commit(
+            [Record(self.clock(), "start", {**start, **chain, "continues": None, **recovered.members()})]
+        )
         console = Console(stdout)
         if self.settings.stdout:
             console.copy(committed.lines)

@@ -7,15 +7,16 @@ import errno
 import fcntl
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
 from gateway.audit.chain import MacKey
 from gateway.errors import AuditFailure
 
-_NAME = re.compile(r"(?P<chain>[A-Za-z0-9][A-Za-z0-9_-]{0,127})\.(?P<number>[0-9]{6,})\.jsonl")
 CHAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+_NAME = re.compile(rf"(?P<chain>{CHAIN_NAME.pattern})\.(?P<number>[0-9]{{6,}})\.jsonl")
+_LIKE_A_NAME = re.compile(r"(?P<chain>[^.]+)\.\d+\.jsonl", re.IGNORECASE)
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -228,10 +229,24 @@ def segment_path(directory: Path, chain: str, number: int) -> Path:
     return directory / f"{chain}.{number:06d}.jsonl"
 
 
-def chains_in(paths: Iterator[Path]) -> dict[str, list[tuple[int, Path]]]:
+def named_segment(path: Path) -> tuple[str, int] | None:
+    """The chain and number in a file's name; None if it is not the one spelling that the log gives a segment."""
+    match = _NAME.fullmatch(path.name)
+    if match is None or path.name != segment_path(path.parent, match["chain"], number := int(match["number"])).name:
+        return None
+    return (match["chain"], number) if number else None
+
+
+def chains_in(paths: Iterable[Path]) -> dict[str, list[tuple[int, Path]]]:
     """The segments among the paths, by chain, each in order of its number."""
     chains: dict[str, list[tuple[int, Path]]] = {}
     for path in paths:
-        if match := _NAME.fullmatch(path.name):
-            chains.setdefault(match["chain"], []).append((int(match["number"]), path))
+        if named := named_segment(path):
+            chains.setdefault(named[0], []).append((named[1], path))
     return {chain: sorted(segments) for chain, segments in sorted(chains.items())}
+
+
+def misnamed(paths: Iterable[Path]) -> dict[Path, str]:
+    """The files that look like a segment of a chain without having its name: another spelling, or number 0."""
+    likely = ((path, _LIKE_A_NAME.fullmatch(path.name)) for path in paths if named_segment(path) is None)
+    return {path: match["chain"] for path, match in likely if match is not None}

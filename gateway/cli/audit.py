@@ -11,9 +11,10 @@ from typing import NoReturn
 
 import orjson
 
-from gateway.audit.chain import MacKey, mac_holds
+from gateway.audit.chain import MacKey, is_hex, mac_holds, parse_line
+from gateway.audit.reader import lines_of
 from gateway.audit.segment import chains_in, load_mac_key
-from gateway.audit.verify import ChainReport, Claim, Finding, claim_of, is_hex, lines_of, parse_line, verify
+from gateway.audit.verify import ChainReport, Claim, Finding, claim_of, verify
 from gateway.errors import AuditFailure
 from gateway.policy_tools.history import shadowing
 
@@ -77,7 +78,7 @@ def run_verify(arguments: argparse.Namespace) -> int:
         keys = [load_mac_key(path) for path in arguments.mac_key]
         checkpoints = _checkpoints(arguments.checkpoint, keys)
         whole = any(path.is_dir() for path in arguments.paths)
-        reports = verify(_files(arguments.paths), keys=keys, checkpoints=checkpoints, whole=whole)
+        reports = verify(_entries(arguments.paths), keys=keys, checkpoints=checkpoints, whole=whole)
     except (AuditFailure, _UsageError, OSError) as exc:
         print(f"audit verify: {exc}", file=sys.stderr)
         return USAGE
@@ -103,6 +104,13 @@ def _files(paths: Sequence[Path]) -> list[Path]:
         # An unmounted volume or a mistyped path is not an intact record.
         raise _UsageError(f"no chain of an audit log in {', '.join(map(str, paths))}")
     return list(dict.fromkeys(found))
+
+
+def _entries(paths: Sequence[Path]) -> list[Path]:
+    """What stands in the directories, the files given, and nothing unless there is a chain among it."""
+    _files(paths)
+    entries = [entry for path in paths for entry in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    return list(dict.fromkeys(entries))
 
 
 def _checkpoints(paths: Sequence[Path], keys: Sequence[MacKey]) -> dict[str, list[Claim]]:
@@ -139,7 +147,11 @@ def _checkpoint(raw: bytes, keys: Sequence[MacKey]) -> Members:
 
 
 def _report_lines(report: ChainReport, *, keyed: bool) -> Iterator[str]:
-    yield f"chain {report.chain}: {report.finding.name.lower()}"
+    yield f"chain {printable(report.chain)}: {report.finding.name.lower()}"
+    if report.retired_by:
+        yield f"  retired up to seq {report.head.seq}, as {report.retired_by} says"
+        yield from _problem_lines(report)
+        return
     yield f"  records {report.records}, seq {report.first_seq or 0} to {report.head.seq}, head {report.head.digest}"
     if not report.keyed:
         yield "  chain: sha256 (anyone who can write the directory can rewrite it)"
@@ -153,6 +165,12 @@ def _report_lines(report: ChainReport, *, keyed: bool) -> Iterator[str]:
         yield f"  open intent {printable(decision_id)} at {where}"
     if report.torn:
         yield f"  {report.torn.path}:{report.torn.line}: an unfinished last line"
+    if report.waiting:
+        yield f"  the chain {report.successor}, which goes on for it, has no record yet"
+    yield from _problem_lines(report)
+
+
+def _problem_lines(report: ChainReport) -> Iterator[str]:
     for problem in report.problems:
         yield f"  TAMPERED {printable(problem)}"
     if report.more_problems:
