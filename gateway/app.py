@@ -15,8 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import uuid_utils
-
 from gateway import __version__
 from gateway.asgi import Edge, OperatorsLog
 from gateway.audit.log import AuditLog, AuditSettings
@@ -51,6 +49,8 @@ MAX_CONNECTIONS = 2048
 RESERVED_DESCRIPTORS = 64
 """Kept from connections for the audit log, the listeners and upstream's name look-ups."""
 HEALTH_CONNECTIONS = 16
+QUIET_OPENING_S = 1.0
+"""How long opening the audit log may take before it is said."""
 
 
 class SystemClock:
@@ -82,7 +82,9 @@ class Gateway:
     stdout: int = 1
 
     async def serve(self, ready: Callable[[], None]) -> None:
-        """Serves until SIGTERM or SIGINT, then ends within the grace period; `ready` is called once it can serve.
+        """Serves until SIGTERM or SIGINT, then ends within the grace period; `ready` is called once it takes cancels.
+
+        Before that, while the audit log is opened, the health pages are answered already.
 
         Raises:
             AuditFailure: the audit log cannot be opened.
@@ -97,7 +99,7 @@ class Gateway:
         clock, config, asked = SystemClock(), self.config, asyncio.Event()
         if self.files is not None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
-        audit = await self._opened_log()
+        audit = self._audit_log()
         upstream = self._upstream()
         reads = self.account.tokens.reading is not None
         log = self._upstream_log(clock)
@@ -119,8 +121,7 @@ class Gateway:
         current.fetches.follow(self.live.pins.fetched.values())
         tasks = [asyncio.create_task(watch(lambda: [*self.account.watched, *current.live.pins.watched], self.log))]
         tasks += [asyncio.create_task(reloader.run(asked))] if reloader is not None else []
-        keep_what_lasts()
-        ready()
+        opening = asyncio.create_task(self._open(audit, ready, signals))
         listeners = self._listeners(edge, pages, refusals, current=current)
         await serve_until_stopped(listeners, signals, grace_s=config.shutdown_grace_s, stop=pipeline.stop)
         for task in tasks:
@@ -131,12 +132,27 @@ class Gateway:
         await audit.stop({"refusals_left_out": refusals.left_out})
         await upstream.aclose()
         await log.aclose()
+        if not opening.cancel():
+            opening.result()
 
-    async def _opened_log(self) -> AuditLog:
+    async def _open(self, audit: AuditLog, ready: Callable[[], None], signals: StopSignals) -> None:
+        """Waits for the log; without one the process ends. Raises: AuditFailure."""
+        opened = asyncio.ensure_future(audit.opened())
+        try:
+            if not (await asyncio.wait({opened}, timeout=QUIET_OPENING_S))[0]:
+                self.log.info("recovering", directory=str(self.audit.directory), progress=audit.state.progress)
+            await opened
+        except AuditFailure:
+            signals.end()
+            raise
+        keep_what_lasts()
+        ready()
+
+    def _audit_log(self) -> AuditLog:
         settings = self.config.upstream
-        return await AuditLog.open(
+        return AuditLog.begin(
             self.audit,
-            instance=str(uuid_utils.uuid7()),
+            instance=self.audit.new_name(),
             upstream=settings.url,
             start={
                 "version": __version__,
@@ -219,8 +235,10 @@ class Gateway:
         return listeners
 
 
-def build(config: Config, files: Files | None = None) -> Gateway:
+def build(config: Config, files: Files | None = None, *, before_binding: Callable[[], None] = lambda: None) -> Gateway:
     """Reads the policies and secrets, and binds the listeners; without `files` nothing is read anew while serving.
+
+    `before_binding` is called when all else is well, before anybody can connect.
 
     Raises:
         InvalidConfiguration: a policy file or its case, a secret, an issuer's keys, or the listener's certificate
@@ -236,6 +254,7 @@ def build(config: Config, files: Files | None = None) -> Gateway:
     live = make_live(config, policies, token=account.tokens, before=Pins())
     tls = tls_context(config.tls) if config.tls is not None else None
     audit = _audit_settings(config.audit)
+    before_binding()
     health = bind(config.health.listen, socket_mode=0) if config.health is not None else None
     # Last, so that a start that fails leaves no socket file.
     listener = bind(config.listen, socket_mode=config.socket_mode)

@@ -299,7 +299,11 @@ def _cuts(paths: Sequence[Path], keys: Sequence[MacKey]) -> dict[str, int]:
 
 def first_record(path: Path, keys: Sequence[MacKey]) -> Members:
     """The members of a file's first line; none if it is no record, or none that a key vouches for. Raises: OSError."""
-    line = next(lines_of(path), b"")
+    return sealed_record(next(lines_of(path), b""), keys)
+
+
+def sealed_record(line: bytes, keys: Sequence[MacKey]) -> Members:
+    """The members of a whole line; none if it is no record, or none that a key vouches for."""
     raw = line.removesuffix(b"\n")
     members = parse_line(raw)
     if isinstance(members, str) or raw == line:

@@ -5,9 +5,10 @@ No event holds a credential, a raw target or bytes of a request: only typed valu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
+from gateway.audit.chain import MacKey
 from gateway.cancel import CancelRequest, Decision, Denial, Order, Permit, Plan, Principal, Verdict
 from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
 from gateway.run import Resolved, Skipped
@@ -31,6 +32,24 @@ class Closing:
     duration_ms: int
     caller_gone: bool
     skipped: Skipped = field(default_factory=dict)
+
+
+def start_members(
+    start: Mapping[str, object],
+    key: MacKey | None,
+    *,
+    origin: Members | None = None,
+    intents: Iterable[str] = (),
+    recovered: Members | None = None,
+) -> Members:
+    """The first record of a chain: how it is sealed, what it goes on for, and the heads of others.
+
+    `origin` is the chain before it, with the head at which it ended, and `intents` what was open there. `recovered` are
+    the heads and the damage found in the directory.
+    """
+    sealed = {"chain": "sha256" if key is None else "hmac-sha256", "key_id": key.key_id if key else None}
+    continues: Members = {"continues": origin} | ({"intents": list(intents)} if origin is not None else {})
+    return {**start, **sealed, **continues, **(recovered or {"heads": {}, "damaged": []})}
 
 
 def intent_members(plan: Plan, *, upstream: str) -> Members:

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.audit.chain import GENESIS, Head, MacKey, Record, Sealer, parse_line
 from gateway.audit.segment import segment_path
-from tests.audit.faults import DONE, findings, opened, plan, segments
+from tests.audit.faults import DONE, findings, opened, plan, segments, split
 
 KEY = MacKey(b"k" * 32)
 
@@ -24,17 +24,9 @@ async def directory(tmp_path: Path) -> Path:
         async with opened(tmp_path, chain, mac_key=KEY) as log:
             for number in range(3):
                 await log.close(await log.intent(plan(f"{chain}-{number}")), DONE)
-    split(tmp_path, "first", 4)
+    split(tmp_path, "first", [4])
     assert tampered(tmp_path) == set()
     return tmp_path
-
-
-def split(directory: Path, chain: str, at: int) -> None:
-    """The same chain in two files, the second beginning after `at` lines."""
-    (path,) = segments(directory, chain)
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(lines[:at]))
-    segment_path(directory, chain, 2).write_bytes(b"".join(lines[at:]))
 
 
 def tampered(directory: Path) -> set[str]:
