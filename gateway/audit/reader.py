@@ -82,6 +82,7 @@ class ChainReport:
     torn: Torn | None = None
     abandoned: int = 0
     last_path: Path | None = None
+    last_ts: str | None = None
     origin: Origin | None = None
     successor: str | None = None
     waiting: bool = False
@@ -185,6 +186,7 @@ class ChainReader:
         head = Head(int(str(members["seq"])), hashlib.sha256(raw).hexdigest())
         self.report.records += 1
         self.report.head = head
+        self.report.last_ts = str(members["ts"])
         successor = members.get("continued_by") if members["event"] == "stop" else None
         self.report.successor = successor if isinstance(successor, str) else None
         for claim in self._claims.pop(head.seq, ()):

@@ -52,6 +52,11 @@ def start_members(
     return {**start, **sealed, **continues, **(recovered or {"heads": {}, "damaged": []})}
 
 
+def retired_members(chain: str, *, seq: int, head: str | None, files: Mapping[str, str], to: str | None) -> Members:
+    """A chain that may be gone from now on: its head, and the SHA-256 of each file; `to` is where they were put."""
+    return {"retired": chain, "at": {"seq": seq, "head": head}, "files": dict(files), "to": to}
+
+
 def intent_members(plan: Plan, *, upstream: str) -> Members:
     """What is about to be sent, and why it may be."""
     members = _judged(

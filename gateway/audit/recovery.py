@@ -100,7 +100,7 @@ class Recovery:
         self.progress.chains = len(chains)
         for chain in chains:
             try:
-                head = self._chain(chain, chains[chain])
+                head = self._chain(chain, chains)
             except Unrecoverable as exc:
                 damaged[chain], head = str(exc), exc.head
             except (OSError, AppendFailed) as exc:
@@ -109,32 +109,35 @@ class Recovery:
                 heads[chain] = head
             self.progress.done += 1
             self.progress.read(0)
-        return Recovered(heads, damaged, self._unnamed(heads, chains))
+        return Recovered(heads, damaged, self.unnamed(heads, chains))
 
-    def _chain(self, chain: str, segments: Segments) -> Head | None:
+    def _chain(self, chain: str, chains: Mapping[str, Segments]) -> Head | None:
+        segments = chains[chain]
         for path in (path for _, path in segments if not stat.S_ISREG(path.lstat().st_mode)):
             raise Unrecoverable(f"{path}: not a file")
         tail = self._tail(segments)
-        if self._is_ended(chain, tail):
+        if self._is_ended(chain, tail, chains):
             return tail.head
         lock = ChainLock.take(self.disk, self.settings.directory, chain, first=segments[0][1])
         if lock is None:
             return tail.head
         try:
-            tail = self._tail(segments)  # its process may have ended it meanwhile
-            return tail.head if self._is_ended(chain, tail) else self._continue(chain, segments)
+            # Its process may have ended it meanwhile, in a file or for a chain that was not there yet.
+            chains = chains_in(self.settings.directory.iterdir())
+            segments = chains.get(chain, ())
+            tail = self._tail(segments)
+            return tail.head if self._is_ended(chain, tail, chains) else self._continue(chain, segments)
         finally:
             lock.release()
 
-    def _is_ended(self, chain: str, tail: Tail) -> bool:
+    def _is_ended(self, chain: str, tail: Tail, chains: Mapping[str, Segments]) -> bool:
         """Whether nothing is open or unfinished there: a hand-over counts only where the other chain has begun.
 
         Its start is written while this chain is locked, so who has the lock sees for certain whether it was.
         """
         if tail.successor is None:
             return tail.is_clean
-        successor = chains_in(self.settings.directory.iterdir()).get(tail.successor, ())
-        origin = origin_of(self._start_of(successor, ()))
+        origin = origin_of(self._start_of(chains.get(tail.successor, ()), ()))
         return tail.is_whole and origin is not None and (origin.chain, origin.head) == (chain, tail.head)
 
     def _continue(self, chain: str, segments: Segments) -> Head | None:
@@ -202,7 +205,7 @@ class Recovery:
                 while chunk:
                     chunk = chunk[self.disk.write(descriptor, chunk) :]
 
-    def _unnamed(self, heads: Mapping[str, Head], chains: Mapping[str, Segments]) -> dict[str, Head]:
+    def unnamed(self, heads: Mapping[str, Head], chains: Mapping[str, Segments]) -> dict[str, Head]:
         """The heads that no start names. With a key only a start that it vouches for names anything.
 
         A start that names a chain is named by a later one, so that no chain can go alone. The newest starts are read

@@ -116,8 +116,8 @@ class _Verification:
         return (ended.successor, ended.head) == (after, begun.origin.head)
 
     def _read_again(self, before: str, after: str) -> None:
-        directory = self._files[before][0].parent
-        found = chains_in(directory.iterdir()) if self._whole else {}
+        known = [*self._files.get(before, ()), *self._files.get(after, ())]
+        found = chains_in(known[0].parent.iterdir()) if self._whole and known else {}
         self._files |= {chain: [path for _, path in found[chain]] for chain in (before, after) if chain in found}
         for chain in (after, before):
             if chain in self._files:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -50,6 +51,7 @@ async def open_log(
     *,
     disk: OsDisk | None = None,
     stdout_descriptor: int = NOWHERE,
+    clock: Callable[[], int] = time.time_ns,
     **settings: Any,
 ) -> AuditLog:
     """A log with quick retries."""
@@ -60,6 +62,7 @@ async def open_log(
         upstream=UPSTREAM,
         start={"version": "test"},
         disk=disk,
+        clock=clock,
         stdout=stdout_descriptor,
     )
 
