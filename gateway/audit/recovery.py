@@ -185,9 +185,9 @@ class Recovery:
     def _cut_torn(self, segment: Segment, torn: Torn) -> int:
         """Keeps the unfinished line aside, durably, before it is cut off."""
         size = segment.size
-        descriptor = self.disk.open(
-            torn.path.with_suffix(".torn"), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        )
+        # A pipe in its place would otherwise wait for a reader.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = self.disk.open(torn.path.with_suffix(".torn"), flags)
         try:
             self._copy(torn, descriptor)
             self.disk.fdatasync(descriptor)
