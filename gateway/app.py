@@ -145,8 +145,9 @@ class Gateway:
         except AuditFailure:
             signals.end()
             raise
-        keep_what_lasts()
-        ready()
+        if not signals.count:
+            keep_what_lasts()
+            ready()
 
     def _audit_log(self) -> AuditLog:
         settings = self.config.upstream
