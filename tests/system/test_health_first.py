@@ -99,6 +99,7 @@ def test_health_answers_while_the_log_is_opened(simulator: SimulatorServer, tmp_
         assert (refused.status, refused.json()["code"]) == (503, "audit_unavailable")
         assert len(simulator.ledger) == 0
         until(lambda: gateway.request("GET", "/readyz").status == 200)
+        until(lambda: "serving" in gateway.said)
     events = [json.loads(line)["event"] for line in gateway.said.splitlines() if line.startswith("{")]
     assert [event for event in events if event in ("recovering", "serving", "stopped")] == [
         "recovering",
