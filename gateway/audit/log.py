@@ -278,8 +278,10 @@ class AuditLog:
         return "queue" if self._queued >= self._settings.queue_records else None
 
     def _takes_notes(self) -> bool:
+        # Half of the queue is kept from notes: no flood of refusals keeps an intent from being recorded.
+        room = self._queued < self._settings.queue_records // 2
         writable = self._writer is None or self._writer.status.cause is None
-        return writable and self._queued < self._settings.queue_records and not self._stopped
+        return writable and room and not self._stopped
 
     def _withdraw(self, decision_id: str, cause: str) -> None:
         # The line may still land, or have landed: the writer closes it only if it did.
