@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-import uuid_utils
-
 from gateway import __version__
 from gateway.asgi import Edge, OperatorsLog
 from gateway.audit.log import AuditLog, AuditSettings
@@ -53,6 +51,8 @@ MAX_CONNECTIONS = 2048
 RESERVED_DESCRIPTORS = 64
 """Kept from connections for the audit log, the listeners and upstream's name look-ups."""
 HEALTH_CONNECTIONS = 16
+QUIET_OPENING_S = 1.0
+"""How long opening the audit log may take before it is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,9 @@ class Gateway:
     stdout: int = 1
 
     async def serve(self, ready: Callable[[], None]) -> None:
-        """Serves until SIGTERM or SIGINT, then ends within the grace period; `ready` is called once it can serve.
+        """Serves until SIGTERM or SIGINT, then ends within the grace period; `ready` is called once it takes cancels.
+
+        Before that, while the audit log is opened, the health pages are answered already.
 
         Raises:
             AuditFailure: the audit log cannot be opened.
@@ -87,7 +89,7 @@ class Gateway:
         clock, config, asked = self.clock, self.config, asyncio.Event()
         if self.files is not None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
-        audit = await self._opened_log()
+        audit = self._audit_log()
         most = self._most_connections()
         current = Current(self.live, most_in_flight=most // 2)
         upstream = self._upstream()
@@ -111,8 +113,7 @@ class Gateway:
         current.fetches.follow(self.live.pins.fetched.values())
         tasks = [asyncio.create_task(watch(lambda: self._watched(current), self.log))]
         tasks += [asyncio.create_task(reloader.run(asked))] if reloader is not None else []
-        keep_what_lasts()
-        ready()
+        opening = asyncio.create_task(self._open(audit, ready, signals))
         listeners = self._listeners(edge, pages, refusals, current=current, most=most)
         await serve_until_stopped(listeners, signals, grace_s=config.shutdown_grace_s, stop=pipeline.stop)
         for task in tasks:
@@ -123,16 +124,32 @@ class Gateway:
         await audit.stop({"refusals_left_out": refusals.left_out})
         await upstream.aclose()
         await log.aclose()
+        if not opening.cancel():
+            opening.result()
 
     def _watched(self, current: Current) -> list[WatchedFile]:
         certificate = [self.certificate.watched] if self.certificate is not None else []
         return [*self.account.watched, *current.live.pins.watched, *certificate]
 
-    async def _opened_log(self) -> AuditLog:
+    async def _open(self, audit: AuditLog, ready: Callable[[], None], signals: StopSignals) -> None:
+        """Waits for the log; without one the process ends. Raises: AuditFailure."""
+        opened = asyncio.ensure_future(audit.opened())
+        try:
+            if not (await asyncio.wait({opened}, timeout=QUIET_OPENING_S))[0]:
+                self.log.info("recovering", directory=str(self.audit.directory), progress=audit.state.progress)
+            await opened
+        except AuditFailure:
+            signals.end()
+            raise
+        if not signals.count:
+            keep_what_lasts()
+            ready()
+
+    def _audit_log(self) -> AuditLog:
         settings = self.config.upstream
-        return await AuditLog.open(
+        return AuditLog.begin(
             self.audit,
-            instance=str(uuid_utils.uuid7()),
+            instance=self.audit.new_name(),
             upstream=settings.url,
             start={
                 "version": __version__,
@@ -223,8 +240,10 @@ class Gateway:
         ]
 
 
-def build(config: Config, files: Files | None = None) -> Gateway:
+def build(config: Config, files: Files | None = None, *, before_binding: Callable[[], None] = lambda: None) -> Gateway:
     """Reads the policies and secrets, and binds the listeners; without `files` nothing is read anew while serving.
+
+    `before_binding` is called when all else is well, before anybody can connect.
 
     Raises:
         InvalidConfiguration: a policy file or its case, a secret, an issuer's keys, or the listener's certificate
@@ -241,6 +260,7 @@ def build(config: Config, files: Files | None = None) -> Gateway:
     live = make_live(config, policies, token=account.tokens, before=Pins())
     certificate = ServedCertificate(config.tls, partial(_utc, clock)) if config.tls is not None else None
     audit = _audit_settings(config.audit)
+    before_binding()
     health = bind_all(config.health.listen, socket_mode=0) if config.health is not None else ()
     # Last, so that a start that fails leaves no socket file.
     listeners = bind_all(config.listen, socket_mode=config.socket_mode)

@@ -14,6 +14,7 @@ from gateway.app import build
 from gateway.config import load_config
 from gateway.listeners import Bound, shown
 from gateway.reload import Files
+from gateway.serving import StopSignals
 from gateway.watch import fingerprint, fingerprints
 
 
@@ -32,10 +33,11 @@ def run(arguments: argparse.Namespace) -> int:
     before = fingerprint(arguments.config)
     config = load_config(arguments.config)
     seen = before, fingerprints(config.policies)
-    gateway = build(config, Files(arguments.config.absolute(), seen))
+    files = Files(arguments.config.absolute(), seen)
+    gateway = build(config, files, before_binding=StopSignals.hold_back)
 
     def ready() -> None:
-        """Logs where the gateway listens and whom it calls."""
+        """Logs where the gateway listens and whom it calls, once it takes cancels."""
         listen, health = _shown(gateway.listeners), _shown(gateway.health)
         gateway.log.info("serving", listen=listen, health=health, upstream=gateway.config.upstream.url)
 
