@@ -11,9 +11,10 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import uuid_utils
 
@@ -26,12 +27,13 @@ from gateway.config import AuditConfig, Config, audit_problems, resolve_problems
 from gateway.connections import Connections
 from gateway.errors import AuditFailure, InvalidConfiguration
 from gateway.exchange import Exchange, UpstreamLimits
+from gateway.faults import place
 from gateway.hardening import forbid_core_dumps, raise_descriptor_limit
 from gateway.health import HealthApp, HealthPages, Unrecorded
 from gateway.identity.expiry import expiring
 from gateway.listeners import SocketFile, bind, tls_context
 from gateway.live import Current, Live
-from gateway.log import make_log, quiet_libraries
+from gateway.log import Consoles, make_log, quiet_libraries
 from gateway.lookup.log import MAX_READINGS, UpstreamLog
 from gateway.pins import Pins
 from gateway.pipeline import Pipeline
@@ -79,7 +81,7 @@ class Gateway:
     tls: ssl.SSLContext | None
     health: socket.socket | None
     log: OperatorsLog
-    stdout: int = 1
+    consoles: Consoles
 
     async def serve(self, ready: Callable[[], None]) -> None:
         """Serves until SIGTERM or SIGINT, then ends within the grace period; `ready` is called once it can serve.
@@ -95,6 +97,7 @@ class Gateway:
 
     async def _serve(self, ready: Callable[[], None], signals: StopSignals) -> None:
         clock, config, asked = SystemClock(), self.config, asyncio.Event()
+        asyncio.get_running_loop().set_exception_handler(self._tell_fault)
         if self.files is not None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
         audit = await self._opened_log()
@@ -132,6 +135,12 @@ class Gateway:
         await upstream.aclose()
         await log.aclose()
 
+    def _tell_fault(self, loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+        """One line for a fault that nobody awaits: class and place, because its text may be a caller's or a secret."""
+        fault: BaseException | None = context.get("exception")
+        error, at = (type(fault).__name__, place(fault)) if fault is not None else (None, None)
+        self.log.error("fault", error=error, at=at, found=context.get("found"))
+
     async def _opened_log(self) -> AuditLog:
         settings = self.config.upstream
         return await AuditLog.open(
@@ -144,7 +153,7 @@ class Gateway:
                 "contract": settings.contract,
                 "count_is_advisory": settings.contract == "2026-09",
             },
-            stdout=self.stdout,
+            stdout=self.consoles.out,
         )
 
     def _upstream(self) -> Upstream:
@@ -178,7 +187,7 @@ class Gateway:
             files = (*self.account.watched, *current.live.pins.watched)
             found = reloader.notices() if reloader is not None else []
             found += [file.notice for file in files if file.notice is not None]
-            found += current.live.pins.notices()
+            found += [*current.live.pins.notices(), *self.consoles.notices()]
             return [*found, *expiring(current.live.keys, datetime.now(UTC).date())]
 
         return Ready(
@@ -219,8 +228,10 @@ class Gateway:
         return listeners
 
 
-def build(config: Config, files: Files | None = None) -> Gateway:
+def build(config: Config, files: Files | None = None, consoles: Consoles | None = None) -> Gateway:
     """Reads the policies and secrets, and binds the listeners; without `files` nothing is read anew while serving.
+
+    Without `consoles` those of standard output and standard error are made.
 
     Raises:
         InvalidConfiguration: a policy file or its case, a secret, an issuer's keys, or the listener's certificate
@@ -239,6 +250,7 @@ def build(config: Config, files: Files | None = None) -> Gateway:
     health = bind(config.health.listen, socket_mode=0) if config.health is not None else None
     # Last, so that a start that fails leaves no socket file.
     listener = bind(config.listen, socket_mode=config.socket_mode)
+    consoles = consoles or Consoles.of()
     return Gateway(
         config=config,
         files=files,
@@ -249,7 +261,8 @@ def build(config: Config, files: Files | None = None) -> Gateway:
         socket_file=SocketFile.of(config.listen),
         tls=tls,
         health=health,
-        log=make_log(),
+        log=make_log(consoles.err),
+        consoles=consoles,
     )
 
 

@@ -15,7 +15,7 @@ from gateway.outcome import Outcome
 from gateway.run import Skipped
 
 JOINABLE_S = 10.0
-"""How long an outcome that its caller did not wait for can still be joined."""
+"""How long an outcome can still be joined, unless it was written to a caller still connected before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class Flight:
     decision_id: str
     task: asyncio.Task[Landed] | None = None
     sending: bool = False
+    release: asyncio.TimerHandle | None = None
 
     async def landed(self) -> Landed:
         """Its end; who waits for it and goes away does not end it."""
@@ -73,9 +74,7 @@ class Flights:
 
     def answered(self, flight: Flight, *, caller_gone: bool) -> None:
         """The answer was written to a caller still connected, or the caller had gone and may repeat the request."""
-        if caller_gone:
-            asyncio.get_running_loop().call_later(JOINABLE_S, self._land, flight)
-        else:
+        if not caller_gone:
             self._land(flight)
 
     async def stop(self, grace_s: float) -> None:
@@ -94,7 +93,13 @@ class Flights:
         # Without a receipt there is nothing to join. Reading the exception also marks it as seen, should all be gone.
         if task.cancelled() or task.exception() is not None or isinstance(task.result(), Denial):
             self._land(flight)
+        else:
+            # Begun here and nowhere else, so that no way of a caller's end can leave a flight joinable for ever.
+            flight.release = task.get_loop().call_later(JOINABLE_S, self._land, flight)
 
     def _land(self, flight: Flight) -> None:
         if self._by_key.get(flight.key) is flight:
             del self._by_key[flight.key]
+        if flight.release is not None:
+            flight.release.cancel()
+            flight.release = None

@@ -11,6 +11,7 @@ from starlette.types import Message, Receive, Scope
 
 from gateway.cancel import Principal
 from gateway.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge, Unauthenticated
+from gateway.faults import Net
 from gateway.framing import BROKEN_BODY
 from gateway.live import Current, Live
 from gateway.ports import Arrival, Clock, Standing
@@ -85,10 +86,10 @@ class Inbound:
 
     async def gone(self) -> bool:
         """Whether the caller has gone; one who cannot be asked counts as gone, and is still answered."""
-        try:
+        with Net():
             return _at_once(cast(Coroutine[None, None, Message], self.receive())) == "http.disconnect"
-        except Exception:  # noqa: BLE001 - whatever is wrong with the connection, the outcome has to reach the record
-            return True
+        # Whatever is wrong with the connection, the outcome has to reach the record.
+        return True
 
     async def body(self) -> Body:
         """The whole body. Raises: ReceiveTimeout, TooLarge, MalformedRequest: it ended too early."""

@@ -23,11 +23,16 @@ from gateway.audit.segment import Disk, OsDisk
 from gateway.audit.writer import Entry, Kind, Settled, Writer
 from gateway.cancel import Plan, Receipt
 from gateway.errors import AuditUnavailable
+from gateway.faults import word
+from gateway.log import Console
 from gateway.scheduling import giving_way
 
 __all__ = ["AuditLog", "AuditSettings", "AuditState", "Closing"]
 
 SLOW = "slow"
+STARVED = "starved"
+PATIENCE = 5
+"""How many times `wait_s` is waited for a writer that does not run, where a disk would be given up after one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ class AuditLog:
         self._gathered: list[Entry] = []
         self._queued = 0
         self._late = 0
+        self._late_cause = SLOW
         self._late_closes = 0
         self._stopped = False
         self._waiting: deque[tuple[float, Entry]] = deque()
@@ -87,15 +93,15 @@ class AuditLog:
         start: Mapping[str, object],
         clock: Callable[[], int] = time.time_ns,
         disk: Disk | None = None,
-        stdout: int = 1,
+        stdout: Console | None = None,
     ) -> AuditLog:
         """Recovers the chains that nobody writes and begins a new one, `instance`, with a durable `start` record.
 
-        `stdout` is the descriptor for copies and checkpoints.
+        `stdout` takes copies and checkpoints, and is closed with the log.
         Raises: AuditFailure, if the directory cannot be used or the record cannot be written.
         """
         opening = Opening(settings, instance, clock, disk or OsDisk())
-        begun = await asyncio.to_thread(opening.begin, start, stdout=stdout)
+        begun = await asyncio.to_thread(opening.begin, start, stdout=stdout or Console(1))
         return cls(settings, begun, upstream=upstream, clock=clock)
 
     @property
@@ -122,13 +128,13 @@ class AuditLog:
         entry = self._enter("intent", intent_members(plan, upstream=self._upstream), Kind.INTENT)
         try:
             result = await _waiter(entry)
-        except asyncio.CancelledError:
-            self._withdraw(plan.decision_id, "cancelled")
+        except BaseException as ended:
+            self._withdraw(plan.decision_id, "cancelled" if isinstance(ended, asyncio.CancelledError) else word(ended))
             raise
         if isinstance(result, int):
             return Receipt(plan.decision_id, result)
-        if result == SLOW:
-            self._withdraw(plan.decision_id, SLOW)
+        if result in (SLOW, STARVED):
+            self._withdraw(plan.decision_id, result)
         raise AuditUnavailable(result)
 
     async def close(self, receipt: Receipt, closing: Closing) -> None:
@@ -181,7 +187,7 @@ class AuditLog:
         if self._late_closes:
             return "unclosed"
         if self._late:
-            return SLOW
+            return self._late_cause
         return "queue" if self._queued >= self._settings.queue_records else None
 
     def _takes_notes(self) -> bool:
@@ -192,7 +198,7 @@ class AuditLog:
         self._enter("outcome", unsent_members(decision_id, cause), Kind.KEPT, waited_for=False)
 
     def _enter(self, event: str, members: Mapping[str, object], kind: Kind, *, waited_for: bool = True) -> Entry:
-        entry = Entry(Record(self._clock(), event, members), kind)
+        entry = Entry(Record(self._clock(), event, members), kind, disk_s=self._writer.on_disk_s())
         if waited_for:
             entry.waiter = self._loop.create_future()
         self._watch(entry)
@@ -214,21 +220,35 @@ class AuditLog:
             self._timer = self._loop.call_later(self._settings.wait_s, self._expire)
 
     def _expire(self) -> None:
-        now_s = self._loop.time()
-        while self._waiting and (self._waiting[0][1].settled or self._waiting[0][0] <= now_s):
-            _, entry = self._waiting.popleft()
-            if not entry.settled:
-                self._make_late(entry)
-        self._timer = None
-        if self._waiting:
-            self._timer = self._loop.call_at(self._waiting[0][0], self._expire)
+        now_s, next_s = self._loop.time(), 0.0
+        while self._waiting:
+            due_s, entry = self._waiting[0]
+            cause = None if entry.settled else self._lateness(entry, now_s - due_s)
+            if due_s > now_s or (cause is None and not entry.settled):
+                next_s = max(due_s, now_s + self._settings.wait_s / 8)
+                break
+            self._waiting.popleft()
+            if cause is not None:
+                self._make_late(entry, cause)
+        self._timer = self._loop.call_at(next_s, self._expire) if self._waiting else None
 
-    def _make_late(self, entry: Entry) -> None:
-        entry.late = True
+    def _lateness(self, entry: Entry, overdue_s: float) -> str | None:
+        """Why an entry that is due is given up; None where the disk is not to blame, and it is waited for on.
+
+        This timer is late where the loop is, and the writer idle where it gets no turn on the processor: neither is
+        slow storage.
+        """
+        wait_s = self._settings.wait_s
+        if self._writer.status.cause is not None or self._writer.on_disk_s() - entry.disk_s >= wait_s / 2:
+            return SLOW
+        return STARVED if overdue_s >= (PATIENCE - 1) * wait_s else None
+
+    def _make_late(self, entry: Entry, cause: str) -> None:
+        entry.late, self._late_cause = True, cause
         self._late += 1
         self._late_closes += entry.kind is Kind.KEPT
         if entry.waiter is not None and not entry.waiter.done():
-            entry.waiter.set_result(SLOW)
+            entry.waiter.set_result(cause)
 
     def _settle_soon(self, settled: Settled) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more

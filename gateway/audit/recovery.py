@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.audit.chain import Head, Record, Sealer
-from gateway.audit.console import Console
 from gateway.audit.journal import AuditSettings, Journal
 from gateway.audit.record import continued_members, recovered_members
 from gateway.audit.segment import CHAIN_NAME, AppendFailed, ChainLock, Disk, Segment, chains_in
 from gateway.audit.verify import ChainReader, ChainReport, Torn, parse_line
 from gateway.errors import AuditFailure
+from gateway.log import Console
 
 TAIL_BYTES = (64 * 1024, 16 * 1024 * 1024)
 CHUNK_BYTES = 1024 * 1024
@@ -192,7 +192,7 @@ class Opening:
     clock: Callable[[], int]
     disk: Disk
 
-    def begin(self, start: Mapping[str, object], *, stdout: int) -> Begun:
+    def begin(self, start: Mapping[str, object], *, stdout: Console) -> Begun:
         """Recovers what is there, then writes the first record. Raises: AuditFailure."""
         if not CHAIN_NAME.fullmatch(self.instance):
             raise AuditFailure(f"{self.instance!r} cannot name a chain: letters, digits, '_' and '-' only")
@@ -220,7 +220,7 @@ class Opening:
             raise AuditFailure(f"another process writes the chain {self.instance} in {self.settings.directory}")
         return lock
 
-    def _first_record(self, start: Mapping[str, object], lock: ChainLock, *, stdout: int) -> Begun:
+    def _first_record(self, start: Mapping[str, object], lock: ChainLock, *, stdout: Console) -> Begun:
         if self.instance in chains_in(self.settings.directory.iterdir()):
             raise AuditFailure(f"the chain {self.instance} exists already in {self.settings.directory}")
         key = self.settings.mac_key
@@ -229,7 +229,6 @@ class Opening:
         journal = Journal(self.settings, chain=self.instance, sealer=sealer, disk=self.disk, clock=self.clock)
         chain = {"chain": "sha256" if key is None else "hmac-sha256", "key_id": key.key_id if key else None}
         committed = journal.commit([Record(self.clock(), "start", {**start, **chain, **recovered.members()})])
-        console = Console(stdout)
         if self.settings.stdout:
-            console.copy(committed.lines)
-        return Begun(journal, lock, console, recovered)
+            stdout.copy(committed.lines)
+        return Begun(journal, lock, stdout, recovered)

@@ -18,15 +18,14 @@ from typing import NamedTuple
 import orjson
 
 from gateway.audit.chain import Head, Record
-from gateway.audit.console import Console
 from gateway.audit.journal import AuditSettings, Committed, Journal
 from gateway.audit.record import continued_members, unsent_members
 from gateway.audit.segment import AppendFailed
+from gateway.log import CLOSE_S, Console
 
 CHECKPOINT_RECORDS = 1000
 CHECKPOINT_S = 60.0
 MAX_BATCH = 1024
-CONSOLE_GRACE_S = 1.0
 
 
 class Kind(Enum):
@@ -44,11 +43,15 @@ class Kind(Enum):
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A queued record; `waiter` gets its sequence number or, in a fixed word, why there is none."""
+    """A queued record; `waiter` gets its sequence number or, in a fixed word, why there is none.
+
+    `disk_s` is `Writer.on_disk_s` of when it was queued.
+    """
 
     record: Record
     kind: Kind
     waiter: asyncio.Future[int | str] | None = None
+    disk_s: float = 0.0
     late: bool = False
     settled: bool = False
 
@@ -98,6 +101,7 @@ class Writer:
         self._checkpoint: dict[str, object] | None = None
         self._checkpoint_seq = 0
         self._checkpoint_due_s = 0.0
+        self._disk: tuple[float, float | None] = 0.0, None
         self._done = threading.Event()
         self._mark_checkpoint()
         self.status = self._status()
@@ -106,6 +110,11 @@ class Writer:
     def left_out(self) -> int:
         """How many notes were not recorded, since the start."""
         return self.skipped + self._dropped
+
+    def on_disk_s(self) -> float:
+        """How many seconds all commits have taken, with the one under way: what the disk answers for, and no more."""
+        ended_s, since_s = self._disk
+        return ended_s + (time.monotonic() - since_s if since_s is not None else 0.0)
 
     def submit(self, entries: list[Entry]) -> None:
         """Queues entries, in order; never waits."""
@@ -120,7 +129,7 @@ class Writer:
             self.status = self._status()._replace(cause="stopped" if self._done.is_set() else "failed")
             self._journal.close()
             self._released()
-            self._console.close(CONSOLE_GRACE_S)
+            self._console.close(CLOSE_S)
 
     def _take(self) -> list[Entry]:
         try:
@@ -157,12 +166,15 @@ class Writer:
         before = self._continuations()
         if not entries and not before:
             return
+        self._disk = self.on_disk_s(), time.monotonic()
         try:
             committed = self._journal.commit([*before, *(entry.record for entry in entries)])
         except AppendFailed as failed:
             self._fail(entries, failed)
         else:
             self._succeed(entries, committed, before=before)
+        finally:
+            self._disk = self.on_disk_s(), None
 
     def _continuations(self) -> list[Record]:
         """A `recovery` where the log goes on after a fault, or after records were left out."""

@@ -11,7 +11,9 @@ import uvloop
 
 from gateway.app import build
 from gateway.config import load_config
+from gateway.hardening import keep_standard_descriptors
 from gateway.listeners import shown
+from gateway.log import Consoles
 from gateway.reload import Files
 from gateway.watch import fingerprint, fingerprints
 
@@ -25,13 +27,16 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace) -> int:
     """Serves until SIGTERM or SIGINT; returns 0 then."""
+    keep_standard_descriptors()
+    consoles = Consoles.of()
+    consoles.take_over()
     # SIGHUP means "read anew"; until there is something to read anew it may not end the process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # What the configuration looked like before it was read, so that no change in between is missed.
     before = fingerprint(arguments.config)
     config = load_config(arguments.config)
     seen = before, fingerprints(config.policies)
-    gateway = build(config, Files(arguments.config.absolute(), seen))
+    gateway = build(config, Files(arguments.config.absolute(), seen), consoles)
 
     def ready() -> None:
         """Logs where the gateway listens and whom it calls."""

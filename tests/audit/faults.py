@@ -15,6 +15,7 @@ from gateway.audit.log import AuditLog, AuditSettings, Closing
 from gateway.audit.segment import OsDisk
 from gateway.audit.verify import verify
 from gateway.cancel import ByFilter, CancelRequest, Order, Permit, Plan, Principal
+from gateway.log import Console
 from gateway.outcome import Cancelled
 
 UPSTREAM = "https://qstash.upstash.io"
@@ -59,7 +60,7 @@ async def open_log(
         upstream=UPSTREAM,
         start={"version": "test"},
         disk=disk,
-        stdout=stdout_descriptor,
+        stdout=Console(stdout_descriptor),
     )
 
 

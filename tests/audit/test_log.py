@@ -17,6 +17,7 @@ from gateway.audit.log import AuditLog, AuditSettings, Closing
 from gateway.audit.record import denied_members
 from gateway.cancel import Denial
 from gateway.errors import AuditFailure, AuditUnavailable
+from gateway.log import Console
 from gateway.outcome import Unknown
 from tests.audit.faults import (
     DONE,
@@ -113,7 +114,12 @@ async def test_clock_stepping_back_breaks_nothing(tmp_path: Path) -> None:
     """Order is by sequence; a clock that runs backwards leaves the chain intact."""
     times = iter(range(10**18, 0, -(10**12)))
     log = await AuditLog.open(
-        AuditSettings(tmp_path), instance="one", upstream=UPSTREAM, start={}, clock=lambda: next(times), stdout=-1
+        AuditSettings(tmp_path),
+        instance="one",
+        upstream=UPSTREAM,
+        start={},
+        clock=lambda: next(times),
+        stdout=Console(-1),
     )
     await log.close(await log.intent(plan("d1")), DONE)
     await log.stop({})

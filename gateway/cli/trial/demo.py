@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from gateway.cli.keys import entry, new_key
 from gateway.cli.trial.simulate import ABSENT, simulated
 from gateway.cli.trial.tour import Tour, take_tour
 from gateway.config import load_config
+from gateway.log import Consoles
 from gateway.policy.load import load_policies
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _prepared(simulator: SimulatorServer, port: int | None) -> Iterator[tuple[De
         os.environ[TOKEN_VARIABLE] = simulator.token
         # Checkpoints of the audit log belong to collectors, not into what a person reads here.
         with Path(os.devnull).open("wb") as nowhere:
-            served = replace(build(load_config(directory / "config.yaml")), stdout=nowhere.fileno())
+            served = build(load_config(directory / "config.yaml"), consoles=Consoles.of(out=nowhere.fileno()))
             yield Demo(keys, f"http://127.0.0.1:{served.listener.getsockname()[1]}", directory), served
 
 
