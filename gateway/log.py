@@ -139,9 +139,6 @@ class Console:
             self._closing.wait(TICK_S)
             return writable or not last
         except OSError as error:
-            if error.errno == errno.EPIPE and self._taken:
-                # Who reads next has not read how this line begins.
-                self._forget()
             self._fault = error.strerror or "it failed"
             self._closing.wait(RETRY_S)
             return not last
@@ -166,12 +163,6 @@ class Console:
                 line = self._held.popleft()
                 self._taken -= len(line)
                 self._held_bytes -= len(line)
-
-    def _forget(self) -> None:
-        with self._changed:
-            self._held_bytes -= len(self._held.popleft())
-            self._taken = 0
-            self.dropped_lines += 1
 
     def _give_up(self) -> None:
         with self._changed:

@@ -31,8 +31,9 @@ __all__ = ["AuditLog", "AuditSettings", "AuditState", "Closing"]
 
 SLOW = "slow"
 STARVED = "starved"
-PATIENCE = 5
-"""How many times `wait_s` is waited for a writer that does not run, where a disk would be given up after one."""
+LOOKS_A_WAIT = 8
+MOST_LOOKS = 4 * LOOKS_A_WAIT
+"""What is due and held up by no disk is looked at so often, so many times each `wait_s`, until all of it is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class AuditLog:
         self._queued = 0
         self._late = 0
         self._late_cause = SLOW
+        self._looks = 0
         self._late_closes = 0
         self._stopped = False
         self._waiting: deque[tuple[float, Entry]] = deque()
@@ -223,25 +225,31 @@ class AuditLog:
         now_s, next_s = self._loop.time(), 0.0
         while self._waiting:
             due_s, entry = self._waiting[0]
-            cause = None if entry.settled else self._lateness(entry, now_s - due_s)
-            if due_s > now_s or (cause is None and not entry.settled):
-                next_s = max(due_s, now_s + self._settings.wait_s / 8)
-                break
-            self._waiting.popleft()
-            if cause is not None:
+            if not entry.settled:
+                if due_s > now_s:
+                    next_s = due_s
+                    break
+                cause = self._lateness(entry)
+                if cause is None:
+                    self._looks += 1
+                    next_s = now_s + self._settings.wait_s / LOOKS_A_WAIT
+                    break
                 self._make_late(entry, cause)
+            self._waiting.popleft()
         self._timer = self._loop.call_at(next_s, self._expire) if self._waiting else None
 
-    def _lateness(self, entry: Entry, overdue_s: float) -> str | None:
+    def _lateness(self, entry: Entry) -> str | None:
         """Why an entry that is due is given up; None where the disk is not to blame, and it is waited for on.
 
         This timer is late where the loop is, and the writer idle where it gets no turn on the processor: neither is
-        slow storage.
+        slow storage. So looks are counted, not seconds.
         """
-        wait_s = self._settings.wait_s
-        if self._writer.status.cause is not None or self._writer.on_disk_s() - entry.disk_s >= wait_s / 2:
+        if (
+            self._writer.status.cause is not None
+            or self._writer.on_disk_s() - entry.disk_s >= self._settings.wait_s / 2
+        ):
             return SLOW
-        return STARVED if overdue_s >= (PATIENCE - 1) * wait_s else None
+        return STARVED if self._looks >= MOST_LOOKS else None
 
     def _make_late(self, entry: Entry, cause: str) -> None:
         entry.late, self._late_cause = True, cause
@@ -256,6 +264,7 @@ class AuditLog:
 
     def _settle(self, settled: Settled) -> None:
         self._queued -= len(settled)
+        self._looks = 0
         for entry, result in settled:
             entry.settled = True
             if entry.late:

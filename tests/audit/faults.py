@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from gateway.audit.log import AuditLog, AuditSettings, Closing
 from gateway.audit.segment import OsDisk
 from gateway.audit.verify import verify
+from gateway.audit.writer import CHECKPOINT_RECORDS
 from gateway.cancel import ByFilter, CancelRequest, Order, Permit, Plan, Principal
 from gateway.log import Console
 from gateway.outcome import Cancelled
@@ -50,6 +52,7 @@ async def open_log(
     *,
     disk: OsDisk | None = None,
     stdout_descriptor: int = NOWHERE,
+    clock: Callable[[], int] = time.time_ns,
     **settings: Any,
 ) -> AuditLog:
     """A log with quick retries."""
@@ -59,6 +62,7 @@ async def open_log(
         instance=chain,
         upstream=UPSTREAM,
         start={"version": "test"},
+        clock=clock,
         disk=disk,
         stdout=Console(stdout_descriptor),
     )
@@ -226,3 +230,24 @@ class HeldDisk(OsDisk):
     def fdatasync(self, descriptor: int) -> None:
         self.gate.wait()
         super().fdatasync(descriptor)
+
+
+class StarvingClock:
+    """Holds the writer's thread outside of every commit, where it asks for the time of a checkpoint."""
+
+    def __init__(self) -> None:
+        self.let_go, self._armed, self._held = threading.Event(), threading.Event(), threading.Event()
+
+    def __call__(self) -> int:
+        if self._armed.is_set() and threading.current_thread().name == "audit-writer":
+            self._armed.clear()
+            self._held.set()
+            self.let_go.wait()
+        return time.time_ns()
+
+    async def starve(self, log: AuditLog) -> None:
+        """Returns when the thread stands still."""
+        self._armed.set()
+        for number in range(CHECKPOINT_RECORDS):
+            log.note_soon("denied", {"decision_id": str(number)})
+        await asyncio.to_thread(self._held.wait)
