@@ -41,7 +41,7 @@ from gateway.protocol import ProtocolSettings, RefusalPort
 from gateway.readiness import Ready
 from gateway.refusals import RefusalLog
 from gateway.reload import Files, Reloader, checked_policies, make_live, refuse
-from gateway.scheduling import keep_what_lasts
+from gateway.scheduling import keep_what_lasts, start_resolver
 from gateway.serving import Listener, StopSignals, serve_until_stopped
 from gateway.settle import Settler
 from gateway.tokens import WatchedTokens, read_tokens
@@ -100,6 +100,7 @@ class Gateway:
         asyncio.get_running_loop().set_exception_handler(self._tell_fault)
         if self.files is not None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
+        await start_resolver()
         audit = await self._opened_log()
         upstream = self._upstream()
         reads = self.account.tokens.reading is not None

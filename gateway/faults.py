@@ -18,7 +18,8 @@ ENDINGS = (asyncio.CancelledError, GeneratorExit)
 """What is no fault: the task is cancelled, or its coroutine is closed."""
 
 NO_THREAD = "no_thread"
-_NO_THREAD_TEXTS = ("can't start new thread", "can't create new thread")
+_NO_THREAD_TEXTS = ("can't start new thread", "Failed to spawn tokio runtime thread")
+"""Those of Python, and of the client library while it is made."""
 
 
 class Net:

@@ -23,7 +23,7 @@ from gateway.audit.segment import Disk, OsDisk
 from gateway.audit.writer import Entry, Kind, Settled, Writer
 from gateway.cancel import Plan, Receipt
 from gateway.errors import AuditUnavailable
-from gateway.faults import word
+from gateway.faults import Net, word
 from gateway.log import Console
 from gateway.scheduling import giving_way
 
@@ -33,7 +33,7 @@ SLOW = "slow"
 STARVED = "starved"
 LOOKS_A_WAIT = 8
 MOST_LOOKS = 4 * LOOKS_A_WAIT
-"""What is due and held up by no disk is looked at so often, so many times each `wait_s`, until all of it is given up."""
+"""What is due and held up by no disk is looked at so often, so many times each `wait_s`, until it is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,11 @@ class AuditLog:
         self._stopped = True
         await _waiter(self._enter("stop", members, Kind.STOP))
         self._writer.giving_up = True
-        await asyncio.to_thread(self._thread.join, self._settings.wait_s)
+        with Net():
+            await asyncio.to_thread(self._thread.join, self._settings.wait_s)
+            return
+        # Without a thread to wait on, the loop waits: nothing else is left to do.
+        self._thread.join(self._settings.wait_s)
 
     def _refusal(self) -> str | None:
         if self._stopped:

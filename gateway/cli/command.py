@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from gateway.errors import AuditFailure, InvalidConfiguration
+from gateway.faults import NO_THREAD, word
 
 INVALID = 3
 
@@ -52,5 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INVALID
     except (AuditFailure, OSError) as failure:
         print(f"qstash-gateway: {failure}", file=sys.stderr)
+        return 1
+    except RuntimeError as fault:
+        if word(fault) != NO_THREAD:
+            raise
+        print("qstash-gateway: the system gives this process no thread", file=sys.stderr)
         return 1
     return code

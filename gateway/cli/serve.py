@@ -11,7 +11,8 @@ import uvloop
 
 from gateway.app import build
 from gateway.config import load_config
-from gateway.hardening import keep_standard_descriptors
+from gateway.faults import NO_THREAD, word
+from gateway.hardening import keep_standard_descriptors, unblock_standard_error
 from gateway.listeners import shown
 from gateway.log import Consoles
 from gateway.reload import Files
@@ -28,6 +29,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     """Serves until SIGTERM or SIGINT; returns 0 then."""
     keep_standard_descriptors()
+    unblock_standard_error()
     consoles = Consoles.of()
     consoles.take_over()
     # SIGHUP means "read anew"; until there is something to read anew it may not end the process.
@@ -44,7 +46,14 @@ def run(arguments: argparse.Namespace) -> int:
         upstream = gateway.config.upstream.url
         gateway.log.info("serving", listen=shown(gateway.listener), health=health, upstream=upstream)
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(gateway.serve(ready))
+    served = False
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(gateway.serve(ready))
+            served = True
+    except RuntimeError as fault:
+        # Closing the loop takes a thread; all that had to be ended and recorded is by then.
+        if not served or word(fault) != NO_THREAD:
+            raise
     gateway.log.info("stopped")
     return 0
