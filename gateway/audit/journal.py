@@ -85,6 +85,10 @@ class Journal:
             if failed.suspect:
                 self._set_aside(segment)
             raise
+        except BaseException:
+            # No disk's error: what of the batch is in the file nobody knows.
+            self._set_aside(segment)
+            raise
         self.head, self.open_intents = head, still_open
         self._suspects, self._intrusions = [], []
         return Committed(seqs, lines)

@@ -21,6 +21,7 @@ from gateway.audit.chain import Head, Record
 from gateway.audit.journal import AuditSettings, Committed, Journal
 from gateway.audit.record import continued_members, unsent_members
 from gateway.audit.segment import AppendFailed
+from gateway.faults import Net, internal
 from gateway.log import CLOSE_S, Console
 
 CHECKPOINT_RECORDS = 1000
@@ -167,14 +168,17 @@ class Writer:
         if not entries and not before:
             return
         self._disk = self.on_disk_s(), time.monotonic()
-        try:
+        with Net() as net:
             committed = self._journal.commit([*before, *(entry.record for entry in entries)])
-        except AppendFailed as failed:
-            self._fail(entries, failed)
-        else:
-            self._succeed(entries, committed, before=before)
-        finally:
-            self._disk = self.on_disk_s(), None
+        self._disk = self.on_disk_s(), None
+        match net.fault:
+            case None:
+                self._succeed(entries, committed, before=before)
+            case AppendFailed() as failed:
+                self._fail(entries, failed.cause, suspect=failed.suspect)
+            case BaseException() as fault:
+                # As a failed write, so that what is owed is tried again: with this thread it would be lost.
+                self._fail(entries, internal(fault), suspect=True)
 
     def _continuations(self) -> list[Record]:
         """A `recovery` where the log goes on after a fault, or after records were left out."""
@@ -195,16 +199,16 @@ class Writer:
         if self._copy_records:
             self._console.copy(committed.lines)
 
-    def _fail(self, entries: list[Entry], failed: AppendFailed) -> None:
-        self._fault = failed.cause
+    def _fail(self, entries: list[Entry], cause: str, *, suspect: bool) -> None:
+        self._fault = cause
         owed: list[Entry] = []
         for entry in entries:
-            if entry.kind is Kind.INTENT and failed.suspect:
+            if entry.kind is Kind.INTENT and suspect:
                 owed += self._unsent(entry)
             elif entry.kind is Kind.KEPT:
                 owed.append(entry)
         self._owed = owed
-        self._refuse(entries, failed.cause)
+        self._refuse(entries, cause)
 
     def _unsent(self, intent: Entry) -> Iterable[Entry]:
         # Its line may or may not be in the suspect file: it is said again, and closed, where it is certain.
