@@ -71,15 +71,16 @@ class Exchange:
         """Sends one request, once, within the total deadline; never raises. A `body` is JSON; orders have none."""
         status: int | None = None
         with Net() as net:
-            try:
-                async with asyncio.timeout(self._total_s):
-                    response = await self._transport.handle_async_request(self._request(method, target, token, body))
-                    status = response.status_code
-                    return Reply(status, response.headers, await _bounded(response, max_answer_bytes))
-            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as exc:
-                return Failed(sent=False, cause=_no_connection(exc))
+            async with asyncio.timeout(self._total_s):
+                response = await self._transport.handle_async_request(self._request(method, target, token, body))
+                status = response.status_code
+                return Reply(status, response.headers, await _bounded(response, max_answer_bytes))
         # Whatever failed is a value: after a receipt nothing raises.
-        return Failed(sent=True, cause=word(net.caught), status=status)
+        match net.caught:
+            case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout() as fault:
+                return Failed(sent=False, cause=_no_connection(fault))
+            case fault:
+                return Failed(sent=True, cause=word(fault), status=status)
 
     async def aclose(self) -> None:
         """Closes the idle connections."""
