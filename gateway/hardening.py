@@ -9,19 +9,6 @@ import stat
 import sys
 
 _PR_SET_DUMPABLE = 4
-_STANDARD = ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDONLY))
-
-
-def keep_standard_descriptors() -> None:
-    """Takes the numbers 0 to 2 where they are closed: else a socket or the record would get one, and stray lines.
-
-    What is opened in their place can be used in the wrong direction only, so that every use fails and shows.
-    """
-    for number, flags in _STANDARD:
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, flags)  # the lowest free number is this one
 
 
 def unblock_standard_error() -> None:

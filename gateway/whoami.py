@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from gateway.cancel import Principal
+from gateway.cancel import Owner, Principal
 from gateway.policy.rules import Policies
 from gateway.policy_tools.offers import offers
 
@@ -20,10 +20,14 @@ def whoami(principal: Principal, policies: Policies, now_ms: int) -> dict[str, o
         "expires": None if principal.expires_ms is None else _time(principal.expires_ms),
         "claims": dict(principal.claims),
         "rules": [
-            {"rule": offer.rule, "words": offer.words, "example": offer.example}
+            {"rule": offer.rule, "words": offer.words, "example": offer.example, "owner": _owner(offer.owner)}
             for offer in offers(policies, principal.team, now_ms)
         ],
     }
+
+
+def _owner(owner: Owner | None) -> dict[str, object] | None:
+    return None if owner is None else owner.members()
 
 
 def _time(unix_ms: int) -> str:

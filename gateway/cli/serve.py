@@ -12,7 +12,7 @@ import uvloop
 from gateway.app import build
 from gateway.config import load_config
 from gateway.faults import NO_THREAD, word
-from gateway.hardening import keep_standard_descriptors, unblock_standard_error
+from gateway.hardening import unblock_standard_error
 from gateway.listeners import shown
 from gateway.log import Consoles
 from gateway.reload import Files
@@ -28,7 +28,6 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace) -> int:
     """Serves until SIGTERM or SIGINT; returns 0 then."""
-    keep_standard_descriptors()
     unblock_standard_error()
     consoles = Consoles.of()
     consoles.take_over()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from gateway.cancel import CancelRequest
+from gateway.cancel import CancelRequest, Owner
 from gateway.policy.decide import permitted
 from gateway.policy.model import Condition, CountCondition, Rule, RunIdCondition
 from gateway.policy.rules import Policies, TeamRules
@@ -24,12 +24,16 @@ MOST = 256
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One rule: `at_most` runs (None: as many as asked), and a request it allows; no example if it allows none."""
+    """One rule: `at_most` runs (None: as many as asked), and a request it allows; no example if it allows none.
+
+    `owner` is whom its file names to be asked.
+    """
 
     rule: str
     words: str
     at_most: int | None
     example: Mapping[str, object] | None
+    owner: Owner | None = None
 
 
 def offers(policies: Policies, team: str, now_ms: int) -> Iterator[Offer]:
@@ -38,7 +42,7 @@ def offers(policies: Policies, team: str, now_ms: int) -> Iterator[Offer]:
     now = rules.at(now_ms)
     for rule in rules.allows:
         if rule.closed(now_ms) and rule.during is not None and rule.exception(team, now_ms) is None:
-            yield Offer(rule.name, f"nothing now: only during {rule.during.words()}", None, None)
+            yield Offer(rule.name, f"nothing now: only during {rule.during.words()}", None, None, rule.owner)
         if rule.applies_to(team, now_ms):
             yield _offer(rule, now, now_ms)
 
@@ -49,7 +53,7 @@ def _offer(rule: Rule, rules: TeamRules, now_ms: int) -> Offer:
     words = _words(rule, rules, at_most)
     if example is None:
         words = f"nothing as things stand, another rule refuses it: {words}"
-    return Offer(rule.name, words, at_most, None if example is None else example.wire())
+    return Offer(rule.name, words, at_most, None if example is None else example.wire(), rule.owner)
 
 
 def _at_most(rule: Rule, requires: Iterable[Rule]) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from gateway.cancel import CancelRequest, Decision, Denial, EveryRun, Permit
+from gateway.cancel import Decision, Denial, EveryRun, Permit
 from gateway.policy.model import (
     Condition,
     CreatedCondition,
@@ -15,7 +15,7 @@ from gateway.policy.model import (
     UrlCondition,
     ValueCondition,
 )
-from gateway.policy.readings import Reading, left_to_runs, matches
+from gateway.policy.readings import Reading, left_to_runs, matches, named_by_deny
 from gateway.policy.rules import Policies
 from gateway.policy_tools.question import Question
 from gateway.run import Resolution
@@ -203,7 +203,7 @@ def _words(rule: Rule, judge: _Judge) -> str | None:
     """What matched of a deny, or what did not hold of the others."""
     request = judge.question.request
     if rule.effect is Effect.DENY:
-        return _of_deny(rule, request)
+        return named_by_deny(rule, request.selection)
     if isinstance(request.selection, EveryRun) and not rule.admits_everything and rule.effect is Effect.ALLOW:
         return "the request names nothing that selects"
     unnamed = sorted(request.selection.carried - rule.conditions.keys())
@@ -214,12 +214,3 @@ def _words(rule: Rule, judge: _Judge) -> str | None:
     if refusal is None:
         return "as the request would be forwarded, another rule refuses it"
     return refusal.removeprefix(f"Rule {rule.name} requires ").removesuffix(".")
-
-
-def _of_deny(rule: Rule, request: CancelRequest) -> str:
-    named = [f"{field}: {condition.words()}" for field, condition in rule.conditions.items()]
-    if rule.selects is not None:
-        named.insert(0, f"selects: {' or '.join(sorted(rule.selects))}")
-    unknown = sorted(rule.conditions.keys() - request.selection.carried)
-    said = "; ".join(named) or "every request"
-    return f"{said} (the request does not say {', '.join(unknown)}, so it may)" if unknown else said

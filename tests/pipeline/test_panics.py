@@ -211,7 +211,7 @@ class House:
         self.edge = Edge(
             current=current,
             calls=Calls(current, self.pipeline, self.clock, lambda _: False),
-            refusals=RefusalLog(self.log, self.clock),
+            refusals=RefusalLog(self.log, self.clock, log=self.lines),
             pages=self.pages,
             clock=self.clock,
             log=self.lines,
@@ -378,9 +378,9 @@ def test_no_flight_stays_joinable_whatever_becomes_of_its_callers() -> None:
     async def story() -> None:
         gateway = pipeline(PromptUpstream(), MemoryLog())
         await gateway.run(POLICIES, ANN, REQUEST, arrival=arrival("d1"))
-        assert gateway.would_join(ANN, REQUEST)
+        assert gateway.any_to_join(ANN)
         await asyncio.sleep(JOINABLE_S + 0.1)
-        assert not gateway.would_join(ANN, REQUEST)
+        assert not gateway.any_to_join(ANN)
 
     run(story())
 

@@ -139,7 +139,7 @@ def test_a_refused_start_has_its_exit_code_where_nobody_can_read_why(tmp_path: P
 def test_what_is_closed_is_not_taken_by_a_socket_or_the_record(tmp_path: Path) -> None:
     """A number that was closed at the start is held by the null device, the wrong way round: every use fails."""
     program = (
-        "import os, pathlib, sys; from gateway.hardening import keep_standard_descriptors as keep\n"
+        "import os, pathlib, sys; from gateway.cli.output import occupy as keep\n"
         "keep(); at = [os.readlink(f'/proc/self/fd/{n}') for n in range(3)]\n"
         "pathlib.Path(sys.argv[1]).write_text(repr((at, os.open('/', os.O_RDONLY) > 2)))\n"
     )
