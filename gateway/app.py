@@ -9,10 +9,11 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 from gateway import __version__
 from gateway.asgi import Edge, OperatorsLog
@@ -25,13 +26,14 @@ from gateway.config import AuditConfig, Config, audit_problems, resolve_problems
 from gateway.connections import Connections
 from gateway.errors import AuditFailure, InvalidConfiguration
 from gateway.exchange import Exchange, UpstreamLimits
+from gateway.faults import place
 from gateway.hardening import forbid_core_dumps, raise_descriptor_limit
 from gateway.health import HealthApp, HealthPages, Unrecorded
 from gateway.identity.expiry import expiring
 from gateway.limits import Lanes, TeamShare
 from gateway.listeners import Bound, bind_all
 from gateway.live import Current, Live
-from gateway.log import make_log, quiet_libraries
+from gateway.log import Consoles, make_log, quiet_libraries
 from gateway.lookup.log import MAX_READINGS, UpstreamLog
 from gateway.pins import Pins
 from gateway.pipeline import Pipeline
@@ -39,7 +41,7 @@ from gateway.protocol import ProtocolSettings, RefusalPort
 from gateway.readiness import Ready
 from gateway.refusals import RefusalLog
 from gateway.reload import Files, Reloader, checked_policies, make_live, refuse
-from gateway.scheduling import keep_what_lasts
+from gateway.scheduling import keep_what_lasts, start_resolver
 from gateway.serving import Listener, StopSignals, serve_until_stopped
 from gateway.settle import Settler
 from gateway.tokens import WatchedTokens, read_tokens
@@ -69,7 +71,7 @@ class Gateway:
     health: tuple[Bound, ...]
     log: OperatorsLog
     clock: SteadyClock
-    stdout: int = 1
+    consoles: Consoles
 
     async def serve(self, ready: Callable[[], None]) -> None:
         """Serves until SIGTERM or SIGINT, then ends within the grace period; `ready` is called once it takes cancels.
@@ -87,8 +89,10 @@ class Gateway:
 
     async def _serve(self, ready: Callable[[], None], signals: StopSignals) -> None:
         clock, config, asked = self.clock, self.config, asyncio.Event()
+        asyncio.get_running_loop().set_exception_handler(self._tell_fault)
         if self.files is not None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
+        await start_resolver()
         audit = self._audit_log()
         most = self._most_connections()
         current = Current(self.live, most_in_flight=most // 2)
@@ -127,6 +131,12 @@ class Gateway:
         if not opening.cancel():
             opening.result()
 
+    def _tell_fault(self, loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+        """One line for a fault that nobody awaits: class and place, because its text may be a caller's or a secret."""
+        fault: BaseException | None = context.get("exception")
+        error, at = (type(fault).__name__, place(fault)) if fault is not None else (None, None)
+        self.log.error("fault", error=error, at=at, found=context.get("found"))
+
     def _watched(self, current: Current) -> list[WatchedFile]:
         certificate = [self.certificate.watched] if self.certificate is not None else []
         return [*self.account.watched, *current.live.pins.watched, *certificate]
@@ -157,7 +167,7 @@ class Gateway:
                 "contract": settings.contract,
                 "count_is_advisory": settings.contract == "2026-09",
             },
-            stdout=self.stdout,
+            stdout=self.consoles.out,
         )
 
     def _upstream(self) -> Upstream:
@@ -193,6 +203,7 @@ class Gateway:
             found += [*self.account.tokens.refusals(), *current.live.pins.notices(), *clock.notices()]
             if self.certificate is not None and self.certificate.notice is not None:
                 found.append(self.certificate.notice)
+            found += self.consoles.notices()
             return [*found, *expiring(current.live.keys, _utc(clock).date())]
 
         return Ready(
@@ -240,10 +251,17 @@ class Gateway:
         ]
 
 
-def build(config: Config, files: Files | None = None, *, before_binding: Callable[[], None] = lambda: None) -> Gateway:
+def build(
+    config: Config,
+    files: Files | None = None,
+    consoles: Consoles | None = None,
+    *,
+    before_binding: Callable[[], None] = lambda: None,
+) -> Gateway:
     """Reads the policies and secrets, and binds the listeners; without `files` nothing is read anew while serving.
 
-    `before_binding` is called when all else is well, before anybody can connect.
+    Without `consoles` those of standard output and standard error are made. `before_binding` is called when all else
+    is well, before anybody can connect.
 
     Raises:
         InvalidConfiguration: a policy file or its case, a secret, an issuer's keys, or the listener's certificate
@@ -264,6 +282,7 @@ def build(config: Config, files: Files | None = None, *, before_binding: Callabl
     health = bind_all(config.health.listen, socket_mode=0) if config.health is not None else ()
     # Last, so that a start that fails leaves no socket file.
     listeners = bind_all(config.listen, socket_mode=config.socket_mode)
+    consoles = consoles or Consoles.of()
     return Gateway(
         config=config,
         files=files,
@@ -273,8 +292,9 @@ def build(config: Config, files: Files | None = None, *, before_binding: Callabl
         listeners=listeners,
         certificate=certificate,
         health=health,
-        log=make_log(),
+        log=make_log(consoles.err),
         clock=clock,
+        consoles=consoles,
     )
 
 

@@ -13,6 +13,7 @@ _AUDIT_ADVICE = {
     "failed": "a write failed, check the disk and the mount of the audit directory",
     "unclosed": "a closing record is not on disk yet, make room or check the disk and the mount",
     "slow": "the disk takes longer than 2 s for a write",
+    "starved": "the writer gets no time on the processor, give the container more CPU",
     "queue": "more records wait than the disk takes",
     "stopped": "the log is closed",
 }
@@ -56,6 +57,7 @@ class Ready:
                 "head": state.head,
                 "open_intents": state.open_intents,
                 "left_out": state.left_out,
+                "copies_dropped": state.copies_dropped,
                 "checkpoint": state.checkpoint,
             },
             "token_age_s": self.token_age_s(),

@@ -77,7 +77,8 @@ class _LineLogger(structlog.BoundLoggerBase):
 def line_logger() -> _LineLogger:
     """The fixed rendering chain. Everything is given and bound here, so `structlog.configure` cannot change it."""
     bound = structlog.wrap_logger(
-        None,
+        # Never called; without it structlog makes one on standard output, and fails where that is closed.
+        structlog.ReturnLogger(),
         processors=[structlog.processors.JSONRenderer(serializer=orjson.dumps, default=repr)],
         wrapper_class=_LineLogger,
         context_class=dict,

@@ -168,6 +168,10 @@ class Journal:
             if failed.suspect:
                 self._set_aside(segment)
             raise
+        except BaseException:
+            # No disk's error: what of the batch is in the file nobody knows.
+            self._set_aside(segment)
+            raise
         self.head, self._last = head, (self._chain, head)
         self._bytes += len(data)
         self.written += len(lines)

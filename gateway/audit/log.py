@@ -25,6 +25,8 @@ from gateway.audit.segment import Disk, OsDisk
 from gateway.audit.writer import Entry, Kind, Settled, Writer
 from gateway.cancel import Plan, Receipt
 from gateway.errors import AuditFailure, AuditUnavailable
+from gateway.faults import Net, word
+from gateway.log import Console
 from gateway.scheduling import giving_way
 
 __all__ = ["AuditLog", "AuditSettings", "AuditState", "Closing"]
@@ -33,6 +35,10 @@ SLOW = "slow"
 RECOVERING = "recovering"
 OPENING_GRACE_S = 1.0
 """How long a process that is told to end waits for its log to be opened, so that its start and end stand in it."""
+STARVED = "starved"
+LOOKS_A_WAIT = 8
+MOST_LOOKS = 4 * LOOKS_A_WAIT
+"""What is due and held up by no disk is looked at so often, so many times each `wait_s`, until it is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,8 @@ class AuditLog:
         self._left_out = 0
         self._queued = 0
         self._late = 0
+        self._late_cause = SLOW
+        self._looks = 0
         self._late_closes = 0
         self._stopped = False
         self._waiting: deque[tuple[float, Entry]] = deque()
@@ -89,16 +97,17 @@ class AuditLog:
         start: Mapping[str, object],
         clock: Callable[[], int] = time.time_ns,
         disk: Disk | None = None,
-        stdout: int = 1,
+        stdout: Console | None = None,
     ) -> AuditLog:
         """Begins to open a log, on a thread, and returns it at once; `opened` tells the end.
 
         The chains that nobody writes are recovered, and a new one is begun, `instance`, with a durable `start` record.
-        `stdout` is the descriptor for copies and checkpoints. Raises: AuditFailure, if there is no thread for it.
+        `stdout` takes copies and checkpoints, and is closed with the log.
+        Raises: AuditFailure, if there is no thread for it.
         """
         log = cls(settings, upstream=upstream, clock=clock)
         opening = Opening(settings, instance, clock, disk or OsDisk(), log._progress)
-        _started(lambda: log._open(opening, start, stdout), name="audit-opening")
+        _started(lambda: log._open(opening, start, stdout or Console(1)), name="audit-opening")
         return log
 
     @classmethod
@@ -111,7 +120,7 @@ class AuditLog:
         start: Mapping[str, object],
         clock: Callable[[], int] = time.time_ns,
         disk: Disk | None = None,
-        stdout: int = 1,
+        stdout: Console | None = None,
     ) -> AuditLog:
         """The same, to its end. Raises: AuditFailure, if the directory cannot be used or the record not be written."""
         log = cls.begin(
@@ -124,7 +133,7 @@ class AuditLog:
         """Returns when intents are taken. Raises: AuditFailure, if the log cannot be opened."""
         await asyncio.shield(self._opened)
 
-    def _open(self, opening: Opening, start: Mapping[str, object], stdout: int) -> None:
+    def _open(self, opening: Opening, start: Mapping[str, object], stdout: Console) -> None:
         outcome: Begun | AuditFailure
         try:
             outcome = opening.begin(start, stdout=stdout)
@@ -201,13 +210,13 @@ class AuditLog:
         entry = self._enter("intent", intent_members(plan, upstream=self._upstream), Kind.INTENT)
         try:
             result = await _waiter(entry)
-        except asyncio.CancelledError:
-            self._withdraw(plan.decision_id, "cancelled")
+        except BaseException as ended:
+            self._withdraw(plan.decision_id, "cancelled" if isinstance(ended, asyncio.CancelledError) else word(ended))
             raise
         if isinstance(result, int):
             return Receipt(plan.decision_id, result)
-        if result == SLOW:
-            self._withdraw(plan.decision_id, SLOW)
+        if result in (SLOW, STARVED):
+            self._withdraw(plan.decision_id, result)
         raise AuditUnavailable(result)
 
     async def close(self, receipt: Receipt, closing: Closing) -> None:
@@ -262,7 +271,11 @@ class AuditLog:
             return
         await _waiter(self._enter("stop", members, Kind.STOP))
         self._writer.giving_up = True
-        await asyncio.to_thread(self._thread.join, self._settings.wait_s)
+        with Net():
+            await asyncio.to_thread(self._thread.join, self._settings.wait_s)
+            return
+        # Without a thread to wait on, the loop waits: nothing else is left to do.
+        self._thread.join(self._settings.wait_s)
 
     def _refusal(self) -> str | None:
         if self._stopped:
@@ -274,7 +287,7 @@ class AuditLog:
         if self._late_closes:
             return "unclosed"
         if self._late:
-            return SLOW
+            return self._late_cause
         return "queue" if self._queued >= self._settings.queue_records else None
 
     def _takes_notes(self) -> bool:
@@ -299,6 +312,7 @@ class AuditLog:
         return entry
 
     def _queue(self, entry: Entry, writer: Writer) -> None:
+        entry.disk_s = writer.on_disk_s()
         self._watch(entry)
         # All entries of one turn of the loop are handed over at once: one wake-up of the writer for them.
         if not self._gathered:
@@ -316,21 +330,40 @@ class AuditLog:
             self._timer = self._loop.call_later(self._settings.wait_s, self._expire)
 
     def _expire(self) -> None:
-        now_s = self._loop.time()
-        while self._waiting and (self._waiting[0][1].settled or self._waiting[0][0] <= now_s):
-            _, entry = self._waiting.popleft()
+        now_s, next_s = self._loop.time(), 0.0
+        while self._waiting:
+            due_s, entry = self._waiting[0]
             if not entry.settled:
-                self._make_late(entry)
-        self._timer = None
-        if self._waiting:
-            self._timer = self._loop.call_at(self._waiting[0][0], self._expire)
+                if due_s > now_s:
+                    next_s = due_s
+                    break
+                cause = self._lateness(entry)
+                if cause is None:
+                    self._looks += 1
+                    next_s = now_s + self._settings.wait_s / LOOKS_A_WAIT
+                    break
+                self._make_late(entry, cause)
+            self._waiting.popleft()
+        self._timer = self._loop.call_at(next_s, self._expire) if self._waiting else None
 
-    def _make_late(self, entry: Entry) -> None:
-        entry.late = True
+    def _lateness(self, entry: Entry) -> str | None:
+        """Why an entry that is due is given up; None where the disk is not to blame, and it is waited for on.
+
+        This timer is late where the loop is, and the writer idle where it gets no turn on the processor: neither is
+        slow storage. So looks are counted, not seconds.
+        """
+        writer = self._writer
+        assert writer is not None  # only what was handed to it is waited for
+        if writer.status.cause is not None or writer.on_disk_s() - entry.disk_s >= self._settings.wait_s / 2:
+            return SLOW
+        return STARVED if self._looks >= MOST_LOOKS else None
+
+    def _make_late(self, entry: Entry, cause: str) -> None:
+        entry.late, self._late_cause = True, cause
         self._late += 1
         self._late_closes += entry.kind is Kind.KEPT
         if entry.waiter is not None and not entry.waiter.done():
-            entry.waiter.set_result(SLOW)
+            entry.waiter.set_result(cause)
 
     def _settle_soon(self, settled: Settled) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
@@ -338,6 +371,7 @@ class AuditLog:
 
     def _settle(self, settled: Settled) -> None:
         self._queued -= len(settled)
+        self._looks = 0
         for entry, result in settled:
             entry.settled = True
             if entry.late:

@@ -20,12 +20,12 @@ from datetime import datetime
 from pathlib import Path
 
 from gateway.audit.chain import Head, MacKey, Members, Record, Sealer, parse_line
-from gateway.audit.console import Console
 from gateway.audit.journal import AuditSettings, Journal
 from gateway.audit.reader import ChainReader, ChainReport, Torn, claim_of, lines_of, origin_of, sealed_record
 from gateway.audit.record import continued_members, recovered_members, start_members
 from gateway.audit.segment import CHAIN_NAME, AppendFailed, ChainLock, Disk, Segment, chains_in
 from gateway.errors import AuditFailure
+from gateway.log import Console
 
 TAIL_BYTES = (4 * 1024, 64 * 1024, 16 * 1024 * 1024)
 CHUNK_BYTES = 1024 * 1024
@@ -325,7 +325,7 @@ class Opening:
     disk: Disk
     progress: Progress = field(default_factory=Progress)
 
-    def begin(self, start: Mapping[str, object], *, stdout: int) -> Begun:
+    def begin(self, start: Mapping[str, object], *, stdout: Console) -> Begun:
         """Recovers what is there, then writes the first record. Raises: AuditFailure."""
         if not CHAIN_NAME.fullmatch(self.instance):
             raise AuditFailure(f"{self.instance!r} cannot name a chain: letters, digits, '_' and '-' only")
@@ -353,7 +353,7 @@ class Opening:
             raise AuditFailure(f"another process writes the chain {self.instance} in {self.settings.directory}")
         return lock
 
-    def _first_record(self, start: Mapping[str, object], lock: ChainLock, *, stdout: int) -> Begun:
+    def _first_record(self, start: Mapping[str, object], lock: ChainLock, *, stdout: Console) -> Begun:
         if self.instance in chains_in(self.settings.directory.iterdir()):
             raise AuditFailure(f"the chain {self.instance} exists already in {self.settings.directory}")
         key = self.settings.mac_key
@@ -363,7 +363,6 @@ class Opening:
             self.settings, chain=self.instance, sealer=sealer, disk=self.disk, clock=self.clock, lock=lock, start=start
         )
         committed = journal.begin(start_members(start, key, recovered=recovered.members()))
-        console = Console(stdout)
         if self.settings.stdout:
-            console.copy(committed.lines)
-        return Begun(journal, console, recovered)
+            stdout.copy(committed.lines)
+        return Begun(journal, stdout, recovered)

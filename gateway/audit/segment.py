@@ -153,6 +153,17 @@ class Segment:
     def append(self, data: bytes) -> None:
         """Writes one batch, durable under `fsync`; all of it or nothing. Raises: AppendFailed."""
         try:
+            self._appended(data)
+        except AppendFailed:
+            raise
+        except BaseException:
+            # No disk's error: the file is cut back as after one.
+            self.cut(self.size)
+            raise
+        self.size += len(data)
+
+    def _appended(self, data: bytes) -> None:
+        try:
             self._write_all(data)
         except OSError as error:
             raise AppendFailed(error, suspect=not self.cut(self.size)) from error
@@ -162,7 +173,6 @@ class Segment:
         except OSError as error:
             self.cut(self.size)
             raise AppendFailed(error, suspect=True) from error
-        self.size += len(data)
 
     def _write_all(self, data: bytes) -> None:
         while data:

@@ -18,17 +18,17 @@ from typing import NamedTuple
 import orjson
 
 from gateway.audit.chain import Head, Record
-from gateway.audit.console import Console
 from gateway.audit.journal import AuditSettings, Committed, Journal
 from gateway.audit.record import continued_members, unsent_members
 from gateway.audit.segment import AppendFailed
+from gateway.faults import Net, internal
+from gateway.log import CLOSE_S, Console
 
 CHECKPOINT_RECORDS = 1000
 CHECKPOINT_S = 60.0
 MAX_BATCH = 1024
 WATCH_S = 0.5
 """How often the lock is looked at, so that what happens to it is said within a second."""
-CONSOLE_GRACE_S = 1.0
 
 
 class Kind(Enum):
@@ -46,11 +46,15 @@ class Kind(Enum):
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A queued record; `waiter` gets its sequence number or, in a fixed word, why there is none."""
+    """A queued record; `waiter` gets its sequence number or, in a fixed word, why there is none.
+
+    `disk_s` is `Writer.on_disk_s` of when it was queued.
+    """
 
     record: Record
     kind: Kind
     waiter: asyncio.Future[int | str] | None = None
+    disk_s: float = 0.0
     late: bool = False
     settled: bool = False
 
@@ -99,6 +103,7 @@ class Writer:
         self._checkpoint_written = 0
         self._checkpoint_due_s = 0.0
         self._watch_due_s = 0.0
+        self._disk: tuple[float, float | None] = 0.0, None
         self._done = threading.Event()
         self._mark_checkpoint()
         self.status = self._status()
@@ -107,6 +112,11 @@ class Writer:
     def left_out(self) -> int:
         """How many notes were not recorded, since the start."""
         return self.skipped + self._dropped
+
+    def on_disk_s(self) -> float:
+        """How many seconds all commits have taken, with the one under way: what the disk answers for, and no more."""
+        ended_s, since_s = self._disk
+        return ended_s + (time.monotonic() - since_s if since_s is not None else 0.0)
 
     def submit(self, entries: list[Entry]) -> None:
         """Queues entries, in order; never waits."""
@@ -120,7 +130,7 @@ class Writer:
         finally:
             self.status = self._status()._replace(cause="stopped" if self._done.is_set() else "failed")
             self._journal.close()
-            self._console.close(CONSOLE_GRACE_S)
+            self._console.close(CLOSE_S)
 
     def _take(self) -> list[Entry]:
         try:
@@ -159,12 +169,18 @@ class Writer:
         before = self._continuations()
         if not entries and not before and not self._journal.has_news:
             return
-        try:
+        self._disk = self.on_disk_s(), time.monotonic()
+        with Net() as net:
             committed = self._journal.commit([*before, *(entry.record for entry in entries)])
-        except AppendFailed as failed:
-            self._fail(entries, failed)
-        else:
-            self._succeed(entries, committed, before=before)
+        self._disk = self.on_disk_s(), None
+        match net.fault:
+            case None:
+                self._succeed(entries, committed, before=before)
+            case AppendFailed() as failed:
+                self._fail(entries, failed.cause, suspect=failed.suspect)
+            case BaseException() as fault:
+                # As a failed write, so that what is owed is tried again: with this thread it would be lost.
+                self._fail(entries, internal(fault), suspect=True)
 
     def _continuations(self) -> list[Record]:
         """A `recovery` where the log goes on after a fault, or after records were left out."""
@@ -185,16 +201,16 @@ class Writer:
         if self._copy_records:
             self._console.copy(committed.lines)
 
-    def _fail(self, entries: list[Entry], failed: AppendFailed) -> None:
-        self._fault = failed.cause
+    def _fail(self, entries: list[Entry], cause: str, *, suspect: bool) -> None:
+        self._fault = cause
         owed: list[Entry] = []
         for entry in entries:
-            if entry.kind is Kind.INTENT and failed.suspect:
+            if entry.kind is Kind.INTENT and suspect:
                 owed += self._unsent(entry)
             elif entry.kind is Kind.KEPT:
                 owed.append(entry)
         self._owed = owed
-        self._refuse(entries, failed.cause)
+        self._refuse(entries, cause)
 
     def _unsent(self, intent: Entry) -> Iterable[Entry]:
         # Its line may or may not be in the suspect file: it is said again, and closed, where it is certain.

@@ -16,7 +16,9 @@ from typing import Any
 from gateway.audit.log import AuditLog, AuditSettings, Closing
 from gateway.audit.segment import OsDisk, segment_path
 from gateway.audit.verify import verify
+from gateway.audit.writer import CHECKPOINT_RECORDS
 from gateway.cancel import ByFilter, CancelRequest, Order, Permit, Plan, Principal
+from gateway.log import Console
 from gateway.outcome import Cancelled
 
 UPSTREAM = "https://qstash.upstash.io"
@@ -61,9 +63,9 @@ async def open_log(
         instance=chain,
         upstream=UPSTREAM,
         start={"version": "test"},
-        disk=disk,
         clock=clock,
-        stdout=stdout_descriptor,
+        disk=disk,
+        stdout=Console(stdout_descriptor),
     )
 
 
@@ -237,3 +239,24 @@ class HeldDisk(OsDisk):
     def fdatasync(self, descriptor: int) -> None:
         self.gate.wait()
         super().fdatasync(descriptor)
+
+
+class StarvingClock:
+    """Holds the writer's thread outside of every commit, where it asks for the time of a checkpoint."""
+
+    def __init__(self) -> None:
+        self.let_go, self._armed, self._held = threading.Event(), threading.Event(), threading.Event()
+
+    def __call__(self) -> int:
+        if self._armed.is_set() and threading.current_thread().name == "audit-writer":
+            self._armed.clear()
+            self._held.set()
+            self.let_go.wait()
+        return time.time_ns()
+
+    async def starve(self, log: AuditLog) -> None:
+        """Returns when the thread stands still."""
+        self._armed.set()
+        for number in range(CHECKPOINT_RECORDS):
+            log.note_soon("denied", {"decision_id": str(number)})
+        await asyncio.to_thread(self._held.wait)

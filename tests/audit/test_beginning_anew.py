@@ -17,6 +17,7 @@ from gateway.audit.record import reload_members
 from gateway.audit.recovery import Opening, Progress
 from gateway.audit.segment import OsDisk
 from gateway.errors import AuditFailure, AuditUnavailable
+from gateway.log import Console
 from tests.audit.faults import (
     DONE,
     NOWHERE,
@@ -57,7 +58,7 @@ def starts(directory: Path) -> list[dict]:
 def begin(directory: Path, disk: OsDisk | None = None, *, progress: Progress | None = None) -> None:
     """Starts as a process would, up to its first record."""
     opening = Opening(AuditSettings(directory), "zz", lambda: 1, disk or OsDisk(), progress or Progress())
-    begun = opening.begin({}, stdout=NOWHERE)
+    begun = opening.begin({}, stdout=Console(NOWHERE))
     begun.journal.close()
     begun.console.close(1)
 
@@ -140,7 +141,7 @@ async def _lived(directory: Path, nth: int, settings: dict) -> bool:
     disk = CrashingDisk(nth)
     begun = None
     try:
-        begun = Opening(kept, "one", lambda: 1, disk).begin({}, stdout=NOWHERE)
+        begun = Opening(kept, "one", lambda: 1, disk).begin({}, stdout=Console(NOWHERE))
         for number in range(8):
             begun.journal.commit([Record(1, "intent", {"decision_id": f"d{number}", "orders": ["x" * 300]})])
             if number:

@@ -15,6 +15,7 @@ from gateway.audit.log import AuditLog
 from gateway.audit.recovery import Opening
 from gateway.audit.segment import ChainLock, OsDisk, segment_path
 from gateway.errors import AuditFailure, AuditUnavailable
+from gateway.log import Console
 from tests.audit.faults import (
     DONE,
     NOWHERE,
@@ -37,7 +38,7 @@ KEY = MacKey(b"k" * 32)
 def beginning(directory: Path, disk: OsDisk, *, wait_s: float = 2.0) -> AuditLog:
     """A log that is not waited for."""
     settings = AuditSettings(directory, wait_s=wait_s)
-    return AuditLog.begin(settings, instance="one", upstream=UPSTREAM, start={}, disk=disk, stdout=NOWHERE)
+    return AuditLog.begin(settings, instance="one", upstream=UPSTREAM, start={}, disk=disk, stdout=Console(NOWHERE))
 
 
 def held() -> HeldDisk:
@@ -150,7 +151,7 @@ async def test_a_chain_whose_lock_file_is_taken_away_is_still_locked(tmp_path: P
 def begin(directory: Path, chain: str, *, key: MacKey | None = None) -> None:
     """Starts as a process would, up to its first record."""
     settings = AuditSettings(directory, mac_key=key)
-    begun = Opening(settings, chain, lambda: 1, OsDisk()).begin({}, stdout=NOWHERE)
+    begun = Opening(settings, chain, lambda: 1, OsDisk()).begin({}, stdout=Console(NOWHERE))
     begun.journal.close()
     begun.console.close(1)
 

@@ -72,8 +72,8 @@ IN_SENDING = (
         (
             Edit(
                 EXCHANGE,
-                "except (httpx.ConnectError, httpx.ConnectTimeout,",
-                "except (httpx.ConnectError, TimeoutError,",
+                "case httpx.ConnectError() | httpx.ConnectTimeout() |",
+                "case httpx.ConnectError() | TimeoutError() |",
             ),
         ),
         PORT,
