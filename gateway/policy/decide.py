@@ -104,12 +104,13 @@ def _judge(rules: TeamRules, request: CancelRequest, now_ms: int) -> _Judged:
     admitted = [judged for judged in (forwarded, resolved) if isinstance(judged, _Admitted)]
     if admitted:
         return min(admitted, key=lambda judged: _preference(judged.rule, judged.effective.count))
-    looks_up = any(rule.resolution is not None for rule in rules.allowing(request.selection, now_ms))
+    looks_up = any(rule.resolution is not None for rule in rules.near(request.selection, now_ms))
     return resolved if looks_up else forwarded
 
 
 def _read_as(reading: Reading, rules: TeamRules, request: CancelRequest, now_ms: int) -> _Judged:
-    for rule in rules.denying(request.selection, now_ms):
+    # As resolved, a `deny` on what the request does not say is judged on the runs found.
+    for rule in rules.denying(request.selection, now_ms, wholly=reading is Reading.RESOLVED):
         if matches(rule, request, now_ms, reading):
             reason = f"Rule {rule.name} refuses every request that could select such runs{_while(rule)}."
             return _Refused(rule, reason, reading)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from gateway.cancel import Selection
-from gateway.policy.index import AllowIndex, DenyIndex
+from gateway.policy.index import AllowIndex, DenyIndex, seen
 from gateway.policy.model import Effect, Rule, TeamException
+from gateway.run import Run
 
 
 @dataclass(frozen=True)
@@ -40,25 +41,29 @@ class TeamRules:
         kinds = (tuple(self._now(rules, now_ms)) for rules in (self.denies, self.requires, self.allows))
         return TeamRules(self.team, *kinds)
 
-    def denying(self, selection: Selection, now_ms: int) -> Iterator[Rule]:
-        """The `deny` rules that could match the selection now, by name."""
-        return self._now(self._denies.candidates(selection), now_ms)
+    def denying(self, selection: Selection, now_ms: int, *, wholly: bool = False) -> Iterator[Rule]:
+        """The `deny` rules that could match the selection now, by name; `wholly`: by no field that it leaves open."""
+        return self._now(self._denies.candidates(selection, wholly=wholly), now_ms)
 
     def requiring(self, now_ms: int) -> Iterator[Rule]:
         """The `require` rules of now, by name."""
         return self._now(self.requires, now_ms)
 
     def allowing(self, selection: Selection, now_ms: int) -> Iterator[Rule]:
-        """The `allow` rules of now that could admit the selection."""
+        """The `allow` rules of now that could admit the selection, by name."""
+        return self._now(self._allows.admitting(selection), now_ms)
+
+    def near(self, selection: Selection, now_ms: int) -> Iterator[Rule]:
+        """The `allow` rules of now that share something with the selection, the closest first."""
         return self._now(self._allows.candidates(selection), now_ms)
 
-    def denying_runs(self, url: str, now_ms: int) -> Iterator[Rule]:
-        """The `deny` rules that could match a run of this URL now, by name."""
-        return self._now(self._denies.about((url,)), now_ms)
+    def denying_run(self, run: Run, now_ms: int) -> Iterator[Rule]:
+        """The `deny` rules that could match the run now, by name."""
+        return self._now(self._denies.about((run.workflow_url,), seen(run)), now_ms)
 
-    def covering(self, url: str, now_ms: int) -> Iterator[Rule]:
-        """The `allow` rules of now that could cover a run of this URL."""
-        return self._now(self._allows.about(url), now_ms)
+    def covering(self, run: Run, now_ms: int) -> Iterator[Rule]:
+        """The `allow` rules of now that could cover the run."""
+        return self._now(self._allows.about(run.workflow_url, seen(run)), now_ms)
 
     def allowed(self, now_ms: int) -> Iterator[Rule]:
         """All `allow` rules of now, by name."""
@@ -68,7 +73,7 @@ class TeamRules:
         """The `allow` rules that could admit the selection at another time."""
         return (
             rule
-            for rule in self._allows.candidates(selection)
+            for rule in self._allows.admitting(selection)
             if rule.closed(now_ms) and rule.exception(self.team, now_ms) is None
         )
 
