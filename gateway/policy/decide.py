@@ -112,18 +112,18 @@ def _read_as(reading: Reading, rules: TeamRules, request: CancelRequest, now_ms:
     # As resolved, a `deny` on what the request does not say is judged on the runs found.
     for rule in rules.denying(request.selection, now_ms, wholly=reading is Reading.RESOLVED):
         if matches(rule, request, now_ms, reading):
-            reason = f"Rule {rule.name} refuses every request that could select such runs{_while(rule)}."
+            reason = f"Rule {rule.name} refuses every request that could select such runs{within(rule)}."
             return _Refused(rule, reason, reading)
     requires = list(rules.requiring(now_ms))
     for rule in requires:
         if missing := unmet(rule, request, now_ms, reading):
-            return _Refused(rule, f"Rule {rule.name} requires {missing}{_while(rule)}.", reading)
+            return _Refused(rule, f"Rule {rule.name} requires {missing}{within(rule)}.", reading)
     allowing = _that_read(reading, rules.allowing(request.selection, now_ms), requires)
     admitted = [rule for rule in allowing if admits(rule, request, now_ms, reading)]
     if not admitted:
         reason = _not_now(rules, request, now_ms, reading) or "No rule of your team allows this request."
         return _Refused(None, reason, reading)
-    rule = min(admitted, key=lambda rule: _preference(rule, _capped(request, (rule, *requires))))
+    rule = min(admitted, key=lambda rule: _preference(rule, capped(request, (rule, *requires))))
     return _Admitted(rule, _lowered(request, (rule, *requires)), _joined((rule, *requires)), reading)
 
 
@@ -146,7 +146,8 @@ def _joined(rules: Iterable[Rule]) -> Resolution | None:
     return Resolution(min(bounds, default=None), max(one.older_than_ms for one in found))
 
 
-def _while(rule: Rule) -> str:
+def within(rule: Rule) -> str:
+    """The window that is open, in brackets behind what a rule says; nothing where it has none."""
     return f" (during {rule.during.words()})" if rule.during is not None else ""
 
 
@@ -171,16 +172,16 @@ def _counts(rule: Rule, request: CancelRequest, now_ms: int) -> bool:
     if rule.effect is Effect.DENY:
         return matches(rule, request, now_ms, Reading.FORWARDED)
     refuses = unmet(rule, request, now_ms, Reading.FORWARDED) is not None
-    return refuses or rule.resolution is not None or _capped(request, (rule,)) < request.count
+    return refuses or rule.resolution is not None or capped(request, (rule,)) < request.count
 
 
 def _lowered(request: CancelRequest, rules: Iterable[Rule]) -> CancelRequest:
     """The request with `count` lowered to the smallest cap."""
-    count = _capped(request, rules)
+    count = capped(request, rules)
     return request if count == request.count else replace(request, count=count)
 
 
-def _capped(request: CancelRequest, rules: Iterable[Rule]) -> int:
+def capped(request: CancelRequest, rules: Iterable[Rule]) -> int:
     """What the caps leave of `count`; a list of IDs is never cut."""
     if isinstance(request.selection, ByRunIds):
         return request.count

@@ -130,13 +130,25 @@ class _Urls(_Field):
             self.pages.add(url.rstrip("/"), alone)
 
     def about(self, value: str, *, exact: bool) -> Iterator[Places]:
-        """The rules that list the URL, then those that list a page above it; a ?query lies below its page."""
+        """The rules that list the URL, then those that list a page which it is or lies below, the closest first."""
         if exact:
             yield self.listed.at(value)
-        for end in _ends(value):
-            # Only there, so that a URL of 2,000 segments is not cut out of itself 2,000 times.
-            if end in self.pages.lengths:
-                yield self.pages.at(value[:end])
+        yield self.pages.at(value)
+        at = value.rfind("/")
+        while at >= len("https://"):
+            # Only where a page may end, so that a URL of 2,000 segments is not cut out of itself 2,000 times.
+            if at in self.pages.lengths:
+                yield self.pages.at(value[:at])
+            at = value.rfind("/", 0, at)
+
+
+class _DeniedUrls(_Urls):
+    """URLs of `deny` rules, which reach further: to a page with a ?query, and up to whatever may lie above them."""
+
+    def about(self, value: str, *, exact: bool) -> Iterator[Places]:
+        """As above, and the rules that list the page before a ?query."""
+        yield from super().about(value, exact=exact)
+        yield self.pages.at(value.partition("?")[0])
 
     def touching(self, values: Iterable[str], *, exact: bool) -> set[int]:
         """The rules that may be about one of the URLs, or where those are prefixes, about what begins with one."""
@@ -154,17 +166,6 @@ class _Urls(_Field):
     @cached_property
     def _sorted(self) -> list[str]:
         return sorted({*self.listed.values(), *self.pages.values()})
-
-
-def _ends(url: str) -> Iterator[int]:
-    """Where pages end that the URL is or lies below, the closest first."""
-    yield len(url)
-    if (query := url.find("?")) != -1:
-        yield query
-    at = url.rfind("/")
-    while at >= len("https://"):
-        yield at
-        at = url.rfind("/", 0, at)
 
 
 def _shortest(values: Iterable[str]) -> Iterator[str]:
@@ -185,6 +186,8 @@ _FIELDS: Mapping[str, type[_Field]] = {
 }
 """The fields whose values are looked up; what rules say of others is cheap to try."""
 
+_DENIED: Mapping[str, type[_Field]] = {**_FIELDS, URL: _DeniedUrls}
+
 
 @dataclass(frozen=True, slots=True)
 class _Group:
@@ -204,9 +207,9 @@ class _Group:
 class _Index:
     """Rules in the order given: by the values that they list, and by the fields that they mention."""
 
-    def __init__(self, rules: Iterable[Rule]) -> None:
+    def __init__(self, rules: Iterable[Rule], fields: Mapping[str, type[_Field]]) -> None:
         self._rules = tuple(rules)
-        self._fields = {name: field() for name, field in _FIELDS.items()}
+        self._fields = {name: field() for name, field in fields.items()}
         groups: dict[tuple[frozenset[str], frozenset[str]], list[int]] = defaultdict(list)
         for place, rule in enumerate(self._rules):
             alone = (place,)
@@ -225,6 +228,9 @@ class _Index:
 
 class AllowIndex(_Index):
     """`allow` rules; built once, never changed."""
+
+    def __init__(self, allows: Iterable[Rule]) -> None:
+        super().__init__(allows, _FIELDS)
 
     def candidates(self, selection: Selection) -> Sequence[Rule]:
         """Every rule that shares something with the selection, be it the first URL; each once, the closest first.
@@ -285,6 +291,9 @@ class AllowIndex(_Index):
 
 class DenyIndex(_Index):
     """`deny` rules, given by name; built once, never changed."""
+
+    def __init__(self, denies: Iterable[Rule]) -> None:
+        super().__init__(denies, _DENIED)
 
     def candidates(self, selection: Selection, *, wholly: bool = False) -> Iterator[Rule]:
         """Every rule that could match the selection, and perhaps some that do not; each once, by name.

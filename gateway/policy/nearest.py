@@ -23,7 +23,7 @@ from gateway.policy.rules import TeamRules
 SLACK_MS = 60_000
 MOST = 20
 """How many rules are asked for a proposal."""
-MOST_JUDGED = 4
+MOST_JUDGED = 6
 """How many proposals are made: each is judged like a request, and a refusal may not cost many times a permit."""
 
 
