@@ -163,7 +163,9 @@ def _not_now(rules: TeamRules, request: CancelRequest, now_ms: int, reading: Rea
 def _exceptions(rules: TeamRules, request: CancelRequest, now_ms: int) -> tuple[str, ...]:
     """Each exception that was used: its rule could have refused the request, lowered its count, looked its runs up."""
     return tuple(
-        f"{rule.name}: {exception}" for rule, exception in rules.excused(now_ms) if _counts(rule, request, now_ms)
+        f"{rule.name}: {exception}"
+        for rule, exception in rules.excused(request.selection, now_ms)
+        if _counts(rule, request, now_ms)
     )
 
 

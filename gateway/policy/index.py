@@ -209,7 +209,9 @@ class _Index:
 
     def __init__(self, rules: Iterable[Rule], fields: Mapping[str, type[_Field]]) -> None:
         self._rules = tuple(rules)
-        self._fields = {name: field() for name, field in fields.items()}
+        # Only of fields that a rule mentions: nobody looks where nothing can be found.
+        named = frozenset().union(*(rule.conditions for rule in self._rules))
+        self._fields = {name: field() for name, field in fields.items() if name in named}
         groups: dict[tuple[frozenset[str], frozenset[str]], list[int]] = defaultdict(list)
         for place, rule in enumerate(self._rules):
             alone = (place,)
@@ -223,7 +225,11 @@ class _Index:
         return [self._rules[place] for place in places]
 
     def _touching(self, values: Values, *, exact: bool = True) -> Hits:
-        return {name: self._fields[name].touching(found, exact=exact) for name, found in values.items()}
+        return {
+            name: self._fields[name].touching(found, exact=exact)
+            for name, found in values.items()
+            if name in self._fields
+        }
 
 
 class AllowIndex(_Index):
@@ -241,7 +247,7 @@ class AllowIndex(_Index):
             case ByRunIds():
                 return self._at(self._by_ids)
             case ByFilter(workflow_urls=[first, *_]):
-                return self._at(self._near(first, exact=True))
+                return self._at(self._near(first))
             case ByFilter():
                 return self._at(self._without_url)
         return self._at(self._everything)
@@ -251,14 +257,16 @@ class AllowIndex(_Index):
         if isinstance(selection, EveryRun):
             return self._at(self._everything)
         by_ids, carried = isinstance(selection, ByRunIds), selection.carried
-        exact = isinstance(selection, ByFilter) and selection.exact
-        hits = {name: self._fields[name].admitting(values, exact=exact) for name, values in asked(selection).items()}
-        fitting = (
+        fitting = [
             group
             for group in self._groups
             if carried <= group.fields and (by_ids or (group.needed <= carried and RUN_IDS not in group.fields))
-        )
-        return self._at(sorted(place for group in fitting for place in group.among(hits, carried)))
+        ]
+        if not fitting:
+            return []
+        exact = isinstance(selection, ByFilter) and selection.exact
+        hits = {name: self._fields[name].admitting(values, exact=exact) for name, values in asked(selection).items()}
+        return self._at(_in_order(group.among(hits, carried) for group in fitting))
 
     def about(self, url: str, others: Values | None = None) -> Sequence[Rule]:
         """Every rule that could cover a run of this URL, and perhaps some that do not; each once, in their order.
@@ -266,11 +274,11 @@ class AllowIndex(_Index):
         `others` are the run's values of other fields.
         """
         hits = self._touching({URL: (url,), **(others or {})})
-        return self._at(sorted(place for group in self._groups for place in group.among(hits, group.needed)))
+        return self._at(_in_order(group.among(hits, group.needed) for group in self._groups))
 
-    def _near(self, url: str, *, exact: bool) -> Iterable[int]:
-        urls = self._fields[URL]
-        exactly, *above = urls.about(url, exact=exact)
+    def _near(self, url: str) -> Iterable[int]:
+        urls = self._fields.get(URL) or _Urls()
+        exactly, *above = urls.about(url, exact=True)
         found = dict.fromkeys([*exactly, *urls.any, *(place for places in above for place in places)])
         return (place for place in found if RUN_IDS not in self._rules[place].conditions)
 
@@ -305,13 +313,19 @@ class DenyIndex(_Index):
         exact = isinstance(selection, ByFilter) and selection.exact
         hits = self._touching(asked(selection), exact=exact)
         groups = (group for group in self._groups if not wholly or group.fields <= carried)
-        # One group after the other is looked through as far as the first match alone.
-        return (self._rules[place] for place in merge(*(group.among(hits, group.fields) for group in groups)))
+        # Whoever asks takes no more than he needs: of ten thousand that match, the first.
+        return (self._rules[place] for place in _in_order(group.among(hits, group.fields) for group in groups))
 
     def about(self, urls: Iterable[str], others: Values | None = None) -> Sequence[Rule]:
         """Every rule that could match a run of one of these URLs, by name; `others` are its values of other fields."""
         hits = self._touching({URL: tuple(urls), **(others or {})})
-        return self._at(sorted(place for group in self._groups for place in group.among(hits, group.fields)))
+        return self._at(_in_order(group.among(hits, group.fields) for group in self._groups))
+
+
+def _in_order(found: Iterable[Places]) -> Iterable[int]:
+    """The places of several groups in one order."""
+    lists = [places for places in found if places]
+    return merge(*lists) if len(lists) > 1 else lists[0] if lists else ()
 
 
 def seen(run: Run) -> Values:

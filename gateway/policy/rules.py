@@ -41,6 +41,12 @@ class TeamRules:
         kinds = (tuple(self._now(rules, now_ms)) for rules in (self.denies, self.requires, self.allows))
         return TeamRules(self.team, *kinds)
 
+    def only(self, allow: Rule) -> TeamRules:
+        """The same guards around this one `allow`; what is known of the `deny` rules is known of them here, too."""
+        alone = TeamRules(self.team, self.denies, self.requires, (allow,))
+        alone.__dict__["_denies"] = self._denies
+        return alone
+
     def denying(self, selection: Selection, now_ms: int, *, wholly: bool = False) -> Iterator[Rule]:
         """The `deny` rules that could match the selection now, by name; `wholly`: by no field that it leaves open."""
         return self._now(self._denies.candidates(selection, wholly=wholly), now_ms)
@@ -77,9 +83,13 @@ class TeamRules:
             if rule.closed(now_ms) and rule.exception(self.team, now_ms) is None
         )
 
-    def excused(self, now_ms: int) -> Iterator[tuple[Rule, TeamException]]:
-        """Each `deny` and `require` in force that excepts the team now, with the exception."""
-        for rule in self._excusing:
+    def excused(self, selection: Selection, now_ms: int) -> Iterator[tuple[Rule, TeamException]]:
+        """Each `deny` that could match the selection and each `require`, in force, that excepts the team now."""
+        if not self._excepting:
+            return
+        denies, requires = self._excusing
+        found = {rule.name for rule in denies.candidates(selection)}.union(requires)
+        for rule in (rule for rule in self._excepting if rule.name in found):
             exception = rule.exception(self.team, now_ms)
             if exception is not None and rule.in_force(now_ms):
                 yield rule, exception
@@ -88,9 +98,15 @@ class TeamRules:
         return (rule for rule in rules if rule.in_force(now_ms) and rule.exception(self.team, now_ms) is None)
 
     @cached_property
-    def _excusing(self) -> tuple[Rule, ...]:
+    def _excepting(self) -> tuple[Rule, ...]:
         guarding = (rule for rule in self._all if rule.effect is not Effect.ALLOW)
         return tuple(rule for rule in guarding if any(one.team == self.team for one in rule.excepted))
+
+    @cached_property
+    def _excusing(self) -> tuple[DenyIndex, frozenset[str]]:
+        """Those of the rules that except the team: the `deny` rules to look up, the others by name."""
+        denies = [rule for rule in self._excepting if rule.effect is Effect.DENY]
+        return DenyIndex(denies), frozenset(rule.name for rule in self._excepting) - {rule.name for rule in denies}
 
     @cached_property
     def _allows(self) -> AllowIndex:
