@@ -71,6 +71,10 @@ class TeamRules:
         """The `allow` rules of now that could cover the run."""
         return self._now(self._allows.about(run.workflow_url, seen(run)), now_ms)
 
+    def covering_url(self, url: str, now_ms: int) -> Iterator[Rule]:
+        """The `allow` rules of now that could cover any run of this URL."""
+        return self._now(self._allows.about(url), now_ms)
+
     def allowed(self, now_ms: int) -> Iterator[Rule]:
         """All `allow` rules of now, by name."""
         return self._now(self.allows, now_ms)

@@ -86,8 +86,12 @@ def showing(rules: TeamRules, now_ms: int) -> list[Rule]:
     return [rule for rule in rules.enforced.allowed(now_ms) if _shows(rule)]
 
 
-def may_cover(rule: Rule, url: str) -> bool:
-    """Whether the `allow` may cover a run of this URL."""
+def may_show(rules: TeamRules, url: str, now_ms: int) -> bool:
+    """Whether one of `showing` may cover a run of this URL."""
+    return any(_shows(rule) and _may_cover(rule, url) for rule in rules.enforced.covering_url(url, now_ms))
+
+
+def _may_cover(rule: Rule, url: str) -> bool:
     condition = rule.conditions.get("workflowUrl")
     return not isinstance(condition, UrlCondition) or condition.optional or url_inside(condition, url)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway import grammar
@@ -18,9 +18,12 @@ from gateway.run import Run
 from tests.core.populations import resolving, resolving_sets, runs
 from tests.core.strategies import NOW_MS, RUN_IDS, allows, counted, denies, filters, some
 
-ORIGINS = ("http://h", "https://h", "https://h:8", "http://[::1]", "https://a.h")
-SEGMENTS = ("a", "b", "ab", "a-b", "x.y", "%20")
+PATHS = ("", "/", "/a", "/a/", "/a/b", "/a/b/", "/ab", "/a-b", "/a%20", "/a/b/c")
+PLACES = (*(f"https://h{path}" for path in PATHS), "http://h/a", "https://h:8/a", "http://[::1]/a/", "https://a.h/a")
 QUERIES = ("", "", "?q", "?a/b", "?a=b/", "?/", "?q?")
+"""Few, so that what rules list and what is asked for often lie beside, above or below each other."""
+
+thorough = settings(max_examples=300, deadline=None)
 
 
 def fits(check: Callable[[str], str]) -> Callable[[str], bool]:
@@ -36,8 +39,7 @@ def fits(check: Callable[[str], str]) -> Callable[[str], bool]:
     return fitting
 
 
-paths = st.lists(st.sampled_from(SEGMENTS), max_size=3).map(lambda names: "".join(f"/{name}" for name in names))
-places = st.builds("{}{}{}".format, st.sampled_from(ORIGINS), paths, st.sampled_from(("", "/")))
+places = st.sampled_from(PLACES)
 urls = st.builds("{}{}".format, places, st.sampled_from(QUERIES)).filter(fits(grammar.url))
 policy_prefixes = places.filter(fits(grammar.policy_url_prefix))
 asked_prefixes = places.filter(fits(grammar.url_prefix))
@@ -99,6 +101,7 @@ def asks(selection: Selection) -> CancelRequest:
     return counted(selection, 10)
 
 
+@thorough
 @given(deny_lists, selections())
 def test_every_deny_that_matches_a_request_is_found(rules: list[Rule], selection: Selection) -> None:
     """In both readings, whatever the request selects by; by name, as the first of them is the one that is said."""
@@ -110,6 +113,7 @@ def test_every_deny_that_matches_a_request_is_found(rules: list[Rule], selection
         assert [rule for rule in given_by_it if matches(rule, request, NOW_MS, reading)] == matching
 
 
+@thorough
 @given(allow_lists, selections())
 def test_every_allow_that_admits_a_request_is_found(rules: list[Rule], selection: Selection) -> None:
     """In both readings; those that only come near are never fewer."""
@@ -127,6 +131,7 @@ def single_runs(draw: st.DrawFn) -> Run:
     return replace(run, workflow_url=draw(urls))
 
 
+@thorough
 @given(deny_lists, single_runs())
 def test_every_deny_that_is_about_a_run_is_found(rules: list[Rule], run: Run) -> None:
     """By the run's URL alone, and by everything that is known of it."""
@@ -136,6 +141,7 @@ def test_every_deny_that_is_about_a_run_is_found(rules: list[Rule], run: Run) ->
     assert found(index.about((run.workflow_url,))) >= found(index.about((run.workflow_url,), seen(run)))
 
 
+@thorough
 @given(st.one_of(allow_lists, resolving_sets().map(named)), single_runs())
 def test_every_allow_that_covers_a_run_is_found(rules: list[Rule], run: Run) -> None:
     """By the run's URL alone, and by everything that is known of it."""
@@ -157,6 +163,7 @@ def hit(condition: UrlCondition, url: str) -> bool:
     return url in condition.exact or any(lies_below(url, top) for top in condition.prefix)
 
 
+@thorough
 @given(deny_lists, st.lists(asked_prefixes, min_size=1, max_size=3, unique=True), urls)
 def test_a_prefix_finds_every_deny_about_a_run_that_upstream_would_take(
     rules: list[Rule], asked: list[str], url: str
