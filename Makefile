@@ -63,7 +63,12 @@ $(CLIENTS)/node_modules/.package-lock.json: $(CLIENTS)/package.json $(CLIENTS)/p
 
 # ---------------------------------------------------------------- longer proofs, with their figures in docs/reliability.md
 
-.PHONY: crash disk fuzz controls
+.PHONY: crash disk fuzz controls calendar
+# The whole suite under another date, the calendar tests aside; DAYS=… names how far ahead.
+calendar: $(VENV)/.dev $(VENV)/.compiled $(CLIENTS)/node_modules/.package-lock.json
+	$(BIN)/python -m tests.support.calendar --days $(or $(DAYS),400) -- \
+	  $(CURDIR)/$(BIN)/python -m pytest --deselect tests/system/test_calendar.py $(PYTEST_ARGS)
+
 crash: $(VENV)/.dev
 	$(BIN)/python -m tests.reliability.crash --rounds 1000
 

@@ -5,15 +5,23 @@ from __future__ import annotations
 import sys
 
 from gateway.cli.frugal import keep_out
+from gateway.cli.output import occupy
+
+INTERRUPTED = 130
+"""128 and the number of SIGINT, as shells say it."""
 
 
 def main() -> int:
-    """Runs the command line, in a process that holds no more code than it needs."""
-    # Before anything that would load it.
+    """Runs the command line, in a process that holds no more code than it needs; Ctrl-C ends it with 130."""
+    # Before anything that would open a file, or load what is kept out.
+    occupy()
     keep_out()
-    from gateway.cli.command import main as command
+    try:
+        from gateway.cli.command import main as command
 
-    return command()
+        return command()
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from gateway.asgi import Edge, OperatorsLog
 from gateway.audit.log import AuditLog, AuditSettings
 from gateway.audit.segment import load_mac_key
 from gateway.calls import Calls
+from gateway.clock import SteadyClock, SystemClock, clock_problems, floor_ms
 from gateway.config import AuditConfig, Config, audit_problems, resolve_problems
 from gateway.connections import Connections
 from gateway.errors import AuditFailure, InvalidConfiguration
@@ -29,6 +30,7 @@ from gateway.exchange import Exchange, UpstreamLimits
 from gateway.hardening import forbid_core_dumps, raise_descriptor_limit
 from gateway.health import HealthApp, HealthPages, Unrecorded
 from gateway.identity.expiry import expiring
+from gateway.limits import Lanes, TeamShare
 from gateway.listeners import SocketFile, bind, tls_context
 from gateway.live import Current, Live
 from gateway.log import make_log, quiet_libraries
@@ -53,18 +55,6 @@ RESERVED_DESCRIPTORS = 64
 HEALTH_CONNECTIONS = 16
 
 
-class SystemClock:
-    """The real time."""
-
-    def now_ms(self) -> int:
-        """Unix milliseconds."""
-        return time.time_ns() // 1_000_000
-
-    def monotonic_s(self) -> float:
-        """Seconds that never go back."""
-        return time.monotonic()
-
-
 @dataclass(frozen=True, slots=True)
 class Gateway:
     """A gateway ready to serve on `listener`; nothing of it runs before `serve`."""
@@ -79,6 +69,7 @@ class Gateway:
     tls: ssl.SSLContext | None
     health: socket.socket | None
     log: OperatorsLog
+    clock: SteadyClock
     stdout: int = 1
 
     async def serve(self, ready: Callable[[], None]) -> None:
@@ -94,14 +85,16 @@ class Gateway:
                 self.socket_file.remove()
 
     async def _serve(self, ready: Callable[[], None], signals: StopSignals) -> None:
-        clock, config, asked = SystemClock(), self.config, asyncio.Event()
+        clock, config, asked = self.clock, self.config, asyncio.Event()
         if self.files is not None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
         audit = await self._opened_log()
+        most = self._most_connections()
+        current = Current(self.live, most_in_flight=most // 2)
         upstream = self._upstream()
         reads = self.account.tokens.reading is not None
-        log = self._upstream_log(clock)
-        settler = Settler(log, audit, operators_log=self.log, reads_back=reads)
+        log = self._upstream_log(clock, current.share)
+        settler = Settler(log, audit, operators_log=self.log, reads_back=reads, share=current.share)
         pipeline = Pipeline(
             upstream=upstream,
             upstream_url=config.upstream.url,
@@ -109,9 +102,9 @@ class Gateway:
             clock=clock,
             log=log if reads else None,
             settler=settler,
+            lanes=Lanes(config.upstream.max_connections, current.share, wait_s=config.upstream.connect_timeout_s),
         )
-        refusals = RefusalLog(audit, clock)
-        current = Current(self.live)
+        refusals = RefusalLog(audit, clock, log=self.log)
         reloader = self._reloader(current, audit)
         pages = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader, clock=clock))
         calls = Calls(current, pipeline, clock, self.account.tokens.is_in, log if reads else None)
@@ -121,7 +114,7 @@ class Gateway:
         tasks += [asyncio.create_task(reloader.run(asked))] if reloader is not None else []
         keep_what_lasts()
         ready()
-        listeners = self._listeners(edge, pages, refusals, current=current)
+        listeners = self._listeners(edge, pages, refusals, current=current, most=most)
         await serve_until_stopped(listeners, signals, grace_s=config.shutdown_grace_s, stop=pipeline.stop)
         for task in tasks:
             task.cancel()
@@ -154,12 +147,12 @@ class Gateway:
         tokens = self.account.tokens
         return Upstream(settings.url, tokens.writing, limits=limits, transport=transport, reading=tokens.reading)
 
-    def _upstream_log(self, clock: SystemClock) -> UpstreamLog:
+    def _upstream_log(self, clock: SteadyClock, share: TeamShare) -> UpstreamLog:
         settings = self.config.upstream
         limits = UpstreamLimits(settings.connect_timeout_s, settings.total_timeout_s)
         # Places of their own: readings never keep a cancel waiting.
         exchange = Exchange(settings.url, limits=limits, transport=self._transport(MAX_READINGS))
-        return UpstreamLog(exchange, tokens=self.account.tokens, clock=clock)
+        return UpstreamLog(exchange, tokens=self.account.tokens, clock=clock, share=share)
 
     def _transport(self, most: int) -> PooledTransport:
         return PooledTransport(max_connections=most, connect_timeout_s=self.config.upstream.connect_timeout_s)
@@ -171,15 +164,16 @@ class Gateway:
         return Reloader(self.files, self.config, current=current, token=tokens, audit=audit, log=self.log)
 
     def _readiness(
-        self, current: Current, audit: AuditLog, pipeline: Pipeline, *, reloader: Reloader | None, clock: SystemClock
+        self, current: Current, audit: AuditLog, pipeline: Pipeline, *, reloader: Reloader | None, clock: SteadyClock
     ) -> Ready:
         def notices() -> list[str]:
             """What an operator should see to, as of now."""
             files = (*self.account.watched, *current.live.pins.watched)
             found = reloader.notices() if reloader is not None else []
             found += [file.notice for file in files if file.notice is not None]
-            found += current.live.pins.notices()
-            return [*found, *expiring(current.live.keys, datetime.now(UTC).date())]
+            found += [*self.account.tokens.refusals(), *current.live.pins.notices(), *clock.notices()]
+            today = datetime.fromtimestamp(clock.now_ms() // 1000, UTC).date()
+            return [*found, *expiring(current.live.keys, today)]
 
         return Ready(
             audit=audit,
@@ -190,11 +184,16 @@ class Gateway:
             degraded=lambda: reloader is not None and reloader.degraded,
         )
 
-    def _listeners(self, edge: Edge, pages: HealthPages, refusals: RefusalLog, *, current: Current) -> list[Listener]:
+    def _most_connections(self) -> int:
+        """Returns how many callers' connections there may be, by the descriptors of the process."""
         descriptors = (
             raise_descriptor_limit() - RESERVED_DESCRIPTORS - MAX_READINGS - self.config.upstream.max_connections
         )
+        return max(HEALTH_CONNECTIONS, min(MAX_CONNECTIONS, descriptors // 2))
 
+    def _listeners(
+        self, edge: Edge, pages: HealthPages, refusals: RefusalLog, *, current: Current, most: int
+    ) -> list[Listener]:
         def settings(refusals: RefusalPort, most: int) -> Callable[[], ProtocolSettings]:
             """The limits of one listener, which counts its connections by itself."""
             connections = Connections(most)
@@ -212,7 +211,6 @@ class Gateway:
 
             return of_the_moment
 
-        most = max(HEALTH_CONNECTIONS, min(MAX_CONNECTIONS, descriptors // 2))
         listeners = [Listener(edge, self.listener, settings(refusals, most), self.tls)]
         if self.health is not None:
             listeners.append(Listener(HealthApp(pages), self.health, settings(Unrecorded(), HEALTH_CONNECTIONS)))
@@ -229,7 +227,8 @@ def build(config: Config, files: Files | None = None) -> Gateway:
     """
     forbid_core_dumps()
     quiet_libraries()
-    refuse(audit_problems(config.audit))
+    clock = SteadyClock(SystemClock(), floor_ms=floor_ms(config.audit))
+    refuse([*audit_problems(config.audit), *clock_problems(config.audit, SystemClock().now_ms())])
     policies = checked_policies(config.policies)
     refuse(resolve_problems(policies, config))
     account = read_tokens(config.upstream, os.environ, time.monotonic)
@@ -250,6 +249,7 @@ def build(config: Config, files: Files | None = None) -> Gateway:
         tls=tls,
         health=health,
         log=make_log(),
+        clock=clock,
     )
 
 

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway import problems
 from gateway.calls import Calls
+from gateway.connections import TEAM
 from gateway.errors import AuditUnavailable, Overloaded, Refusal, Throttled
 from gateway.health import HealthPages
 from gateway.inbound import Inbound
@@ -67,7 +68,7 @@ class Edge:
             await self._refusals.record(
                 refused, decision_id=inbound.decision_id, remote=inbound.remote, principal=inbound.principal
             )
-            answer = problems.refusal(refused, inbound.decision_id)
+            answer = problems.refusal(refused, inbound.decision_id, now_ms=self._clock.now_ms())
         except Exception as exc:  # noqa: BLE001 - the last handler: no error of our own code reaches the server
             self._log.error("internal_error", decision_id=inbound.decision_id, error=type(exc).__name__)
             answer = problems.broken(inbound.decision_id)
@@ -82,22 +83,21 @@ class Edge:
         authenticate = inbound.live.authenticator.authenticate
         principal = authenticate(inbound.credential(), self._clock.now_ms())
         inbound.principal = principal
+        inbound.scope.setdefault("state", {})[TEAM] = principal.team
         try:
             place = self._current.admission.place(principal, self._clock.monotonic_s(), cost=inbound.cost())
         except (Throttled, Overloaded) as limited:
             return await self._joined(inbound, limited)
+        inbound.place = place
         with place:
             return await self._calls.answer(inbound)
 
-    async def _joined(self, inbound: Inbound, limited: Refusal) -> Settled:
+    async def _joined(self, inbound: Inbound, limited: Refusal) -> Answer | Settled:
         """Above a limit only the repeat of a cancel in flight gets through: its cancel has been sent already."""
-        try:
-            settled = await self._calls.joined(inbound)
-        except Refusal:
-            raise limited from None
-        if settled is None:
+        result = await self._calls.joined(inbound)
+        if result is None:
             raise limited
-        return settled
+        return result
 
     async def _deliver(self, inbound: Inbound, settled: Settled, send: Send) -> None:
         gone = True
@@ -115,7 +115,7 @@ class Edge:
             cause = getattr(outcome, "cause", None)
             status = outcome.upstream_status
             self._log.error(f"upstream_{outcome.name}", decision_id=decision_id, cause=cause, upstream_status=status)
-        elif (over := outcome.cancelled - sum(order.count for order in settled.plan.orders)) > 0:
+        elif over := settled.carried.over_cancelled:
             self._log.error("over_cancelled", decision_id=decision_id, cancelled=outcome.cancelled, over_cancelled=over)
 
 

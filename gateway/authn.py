@@ -29,6 +29,13 @@ class ExpiredKey(Unauthenticated):
         super().__init__("expired_key")
 
 
+class RealTokenUsed(Unauthenticated):
+    """The credential is a token of the account itself: somebody has it who should not."""
+
+    def __init__(self) -> None:
+        super().__init__("upstream_token")
+
+
 class Authenticator:
     """Knows every caller; `is_upstream_token` tells by digest whether a caller uses the real token."""
 
@@ -71,7 +78,7 @@ class Authenticator:
 
     def _stranger(self, credential: str, digest: bytes) -> Principal:
         if self._is_upstream_token(digest):
-            raise Unauthenticated("upstream_token")
+            raise RealTokenUsed
         if self._tokens is None or not self._tokens.is_token(credential):
             raise Unauthenticated("unknown_key")
         return self._tokens.verify(credential, now_ms=self._latest_ms)

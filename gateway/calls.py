@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 
 from gateway import problems
 from gateway.cancel import ByRunIds, CancelRequest, Denial, Principal
 from gateway.drafts import Draft, State
-from gateway.errors import Conflict, MalformedRequest, MethodNotAllowed, NotFound, TooLarge, Unauthenticated
+from gateway.errors import (
+    Conflict,
+    MalformedRequest,
+    MethodNotAllowed,
+    NotFound,
+    Refusal,
+    TooLarge,
+    Unauthenticated,
+)
 from gateway.explaining import question_in
 from gateway.inbound import Inbound
 from gateway.live import Current
@@ -21,9 +29,13 @@ from gateway.plans import plan_members
 from gateway.ports import Clock
 from gateway.problems import Answer
 from gateway.read import Body, parse_cancel, parse_reason
+from gateway.secrecy import holds_text
 
 _PLAN = re.compile(rb"/gateway/v1/plans/(?P<plan>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?P<apply>/apply)?")
 _ONLY = "This gateway only passes bulk cancels, DELETE /v2/workflows/runs;"
+_SHOWS_NONE = (
+    "This gateway shows no runs, because it has no read-only token (upstream.read_token): ask its operators for one."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +52,35 @@ class Calls:
         """Does what the request calls. Raises: Refusal."""
         return await _action(inbound)(self, inbound)
 
-    async def joined(self, inbound: Inbound) -> Settled | None:
-        """The outcome of an identical cancel in flight, for a caller above its limits; None where there is none.
+    async def joined(self, inbound: Inbound) -> Answer | Settled | None:
+        """Waits for an identical cancel in flight, for a caller above its limits; None where there is none to join.
 
-        Raises: Refusal, where the request is no cancel that could be read.
+        Only what has arrived already is read: nobody waits for a body without a place.
+
+        Raises: Refusal: what became of that cancel, or that too many wait for it.
         """
-        if _action(inbound) is not Calls.cancel:
+        caller, admission = _caller(inbound), self.current.admission
+        if not self.pipeline.any_to_join(caller):
             return None
-        request = await self._request(inbound)
-        assert inbound.principal is not None
-        if not self.pipeline.would_join(inbound.principal, request):
+        request = await self._repeated(inbound)
+        if request is None:
             return None
-        result = await self._sent(inbound, request)
-        return result if isinstance(result, Settled) else None
+        policies, arrival = inbound.live.policies, inbound.arrival(self.current, self.clock)
+        with admission.join(caller, self.clock.monotonic_s()):
+            result = await self.pipeline.join(policies, caller, request, arrival=arrival)
+        return problems.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
+
+    async def _repeated(self, inbound: Inbound) -> CancelRequest | None:
+        """Reads a cancel from what has arrived; None where that is not a whole one."""
+        try:
+            if _action(inbound) is not Calls.cancel:
+                return None
+            body = await inbound.arrived()
+            return None if body is None else self._requested(inbound, body)
+        except Refusal:
+            return None
+        finally:
+            self.current.admission.charge(_caller(inbound), self.clock.monotonic_s(), read_bytes=inbound.read_bytes)
 
     async def cancel(self, inbound: Inbound) -> Answer | Settled:
         """`DELETE /v2/workflows/runs`."""
@@ -101,8 +129,9 @@ class Calls:
     async def logs(self, inbound: Inbound) -> Answer:
         """`GET /v2/workflows/logs`: the runs that the rules of the caller's team cover."""
         if self.log is None:
-            raise NotFound("no_read_token", "This gateway shows no runs: it has no upstream.read_token.")
+            raise NotFound("no_read_token", _SHOWS_NONE)
         caller, query = _caller(inbound), inbound.scope["query_string"]
+        self._refuse_secrets(inbound, [query.decode("latin-1")])
         events = inbound.scope["raw_path"].endswith(b"/events")
         rules = inbound.live.policies.for_team(caller.team)
         page = await own_runs(query, rules, self.log, self.clock.now_ms(), events=events, principal=caller)
@@ -147,20 +176,30 @@ class Calls:
         return body
 
     async def _request(self, inbound: Inbound) -> CancelRequest:
+        return self._requested(inbound, await self._body(inbound))
+
+    def _requested(self, inbound: Inbound, body: Body) -> CancelRequest:
         reason = parse_reason(inbound.header(b"gateway-reason"))
-        request = parse_cancel(inbound.scope["query_string"], await self._body(inbound))
+        request = parse_cancel(inbound.scope["query_string"], body)
         return self._checked(inbound, request if reason is None else replace(request, reason=reason))
 
     def _checked(self, inbound: Inbound, request: CancelRequest) -> CancelRequest:
         """The request, if it may be recorded: not too many run IDs, and no secret in it."""
         selection, most = request.selection, inbound.live.limits.max_run_ids
         if isinstance(selection, ByRunIds) and len(selection.run_ids) > most:
-            raise TooLarge("run_ids", f"At most {most} run IDs in one request.")
-        # A token holds no line end, so one look at all values finds what a look at each would.
-        values = "\n".join([*(value for _, value in selection.pairs()), request.reason or ""])
-        if self.is_secret(values):
-            raise MalformedRequest("secret_in_request", "The request holds a secret where a value should be.")
+            raise TooLarge("run_ids", f"At most {most} run IDs stand in one request: split the list.")
+        self._refuse_secrets(inbound, [*(value for _, value in selection.pairs()), request.reason or ""])
         return request
+
+    def _refuse_secrets(self, inbound: Inbound, values: Iterable[str]) -> None:
+        """Raises: MalformedRequest: a value holds a token of the account, a gateway's key, or the caller's credential.
+
+        One rule for whatever a caller may write, before any of it is recorded or sent.
+        """
+        # A secret holds no line end, so one look at all values finds what a look at each would.
+        text = "\n".join(values)
+        if self.is_secret(text) or holds_text(text, inbound.bearer()):
+            raise MalformedRequest("secret_in_request", "The request holds a secret where a value should be.")
 
 
 Action = Callable[[Calls, Inbound], Awaitable[Answer | Settled]]
@@ -187,7 +226,8 @@ def _action(inbound: Inbound) -> Action:
         raise NotFound("path", f"{_ONLY} this path is not one of it, byte for byte.")
     allowed, action = found
     if method != allowed:
-        raise MethodNotAllowed(allowed, f"{_ONLY} for other calls, use a client with its own token.")
+        more = f" {_ONLY} for other calls, use a client with its own token." if path.startswith(b"/v2/") else ""
+        raise MethodNotAllowed(allowed, f"This path takes {allowed} and nothing else.{more}")
     return action
 
 
@@ -211,4 +251,4 @@ def _plan_id(inbound: Inbound) -> str:
 
 def _no_query(inbound: Inbound) -> None:
     if inbound.scope["query_string"]:
-        raise MalformedRequest("query", "This call takes no query: what it is about stands in the body.")
+        raise MalformedRequest("query", "This call takes no query: leave it out.")

@@ -69,9 +69,9 @@ class ByRunIds:
 
     def __post_init__(self) -> None:
         if not self.run_ids:
-            raise ValueError("a list of run IDs cannot be empty: upstream would read it as every run")
+            raise ValueError("a list of run IDs cannot be empty: upstream may read it as every run")
         if len(set(self.run_ids)) != len(self.run_ids):
-            raise ValueError("a run ID stands twice")
+            raise ValueError("a run ID is repeated")
         grammar.check_values("workflowRunIds", grammar.run_id, self.run_ids)
 
     @property
@@ -224,20 +224,61 @@ class Verdict:
 class Permit(Verdict):
     """Policy allows `effective`, never more than was asked; `owner_unchecked` is what the rule says of run IDs.
 
+    `narrowed_by` names the rule whose cap lowered the count, where one did.
     With a `resolution` the request itself is never sent: its runs are looked up and judged, and cancelled by ID.
     """
 
     effective: CancelRequest
+    narrowed_by: str | None = field(default=None, kw_only=True)
     owner_unchecked: bool = field(default=False, kw_only=True)
     resolution: Resolution | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
+class Owner:
+    """Whom to ask about the rules of a policy file: its team, and how it is reached."""
+
+    team: str
+    contact: str
+
+    def words(self) -> str:
+        """The sentence that sends a refused person there."""
+        return f"Ask {self.team}: {self.contact}."
+
+    def members(self) -> dict[str, object]:
+        """The owner as JSON."""
+        return {"team": self.team, "contact": self.contact}
+
+
+@dataclass(frozen=True, slots=True)
+class NotAdmitted:
+    """What a rule did not admit: a field by its wire name, and its value (None: the request lacks the field)."""
+
+    rule: str
+    field: str
+    value: str | None
+
+    def members(self) -> dict[str, object]:
+        """The field and value as JSON."""
+        return {"rule": self.rule, "field": self.field, "value": self.value}
+
+
+@dataclass(frozen=True, slots=True)
 class Denial(Verdict):
-    """Policy refuses: `reason` is for people, `nearest` (wire names) what would have been allowed, if any."""
+    """Policy refuses: `reason` is for people, `nearest` (wire names) what would have been allowed, if any.
+
+    `owner` is that of the rule that refused, or else of the one that came nearest, as `not_admitted` is.
+    """
 
     reason: str
     nearest: Mapping[str, object] | None
+    owner: Owner | None = field(default=None, kw_only=True)
+    not_admitted: NotAdmitted | None = field(default=None, kw_only=True)
+
+    def particulars(self) -> dict[str, object]:
+        """What is known of the owner and of what was not admitted, as JSON."""
+        found = {"not_admitted": self.not_admitted, "owner": self.owner}
+        return {name: one.members() for name, one in found.items() if one is not None}
 
 
 Decision = Permit | Denial

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from gateway.audit.record import Closing, chunk_members
 from gateway.cancel import ByRunIds, Order, Plan, Receipt
 from gateway.flights import Carried, Flight
+from gateway.limits import Lane, Lanes
 from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Progress, Refused, Unknown
 from gateway.ports import Arrival, AuditPort, CancelPort, Clock, SettlerPort
 from gateway.run import Skipped, joined
@@ -28,13 +29,17 @@ Told = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Carrier:
-    """Carries plans out, whatever made them. `settler` learns later what an outcome could not say."""
+    """Carries plans out, whatever made them. `settler` learns later what an outcome could not say.
+
+    `lanes` are the places upstream that the team of a plan has for its orders.
+    """
 
     upstream: CancelPort
     audit: AuditPort
     clock: Clock
     stopping: Callable[[], bool]
     settler: SettlerPort | None = None
+    lanes: Lanes | None = None
 
     async def out(
         self, plan: Plan, flight: Flight, arrival: Arrival, *, again: SecondLook | None = None, told: Told | None = None
@@ -58,12 +63,13 @@ class Carrier:
             duration_ms=round((self.clock.monotonic_s() - started_s) * 1000),
             caller_gone=await _gone(arrival),
             skipped=course.skipped,
+            joins_left_out=flight.turned_away,
         )
         await self.audit.close(receipt, closing)
         if self.settler is not None:
             self.settler.follow(plan, outcome)
         before = plan.resolved.skipped if plan.resolved is not None else {}
-        return Carried(plan, outcome, joined(before, course.skipped))
+        return Carried(plan, outcome, joined(before, course.skipped), course.over_cancelled)
 
 
 @dataclass(slots=True)
@@ -115,10 +121,15 @@ class _Course:
             await self._recorded(number, order, outcome, look.skipped)
 
     async def _sent(self, order: Order) -> Outcome:
+        lane = Lane(None) if self.by.lanes is None else await self.by.lanes.enter(self.plan.principal.team)
+        if lane is None:
+            return NotSent("team_connections")
         try:
             return await self.by.upstream.cancel(order, self.receipt)
         except Exception as exc:  # noqa: BLE001 - an error of our own code, when bytes may be out
             return Unknown(f"internal_{type(exc).__name__}")
+        finally:
+            lane.leave()
 
     async def _recorded(self, number: int, order: Order, outcome: Outcome, skipped: Skipped) -> None:
         members = chunk_members(

@@ -14,7 +14,7 @@ from typing import Literal
 
 from gateway import endpoints
 from gateway.document.fields import Bool, Choice, Int, Text
-from gateway.document.file import parse_document, read_file
+from gateway.document.file import BY_ANYONE, anyone_may_change, parse_document, read_anyway
 from gateway.document.nodes import Mapping, Place
 from gateway.document.shapes import ListOf, Shape, may, need
 from gateway.endpoints import Health, Listen, TlsFiles, UnixListen
@@ -50,6 +50,13 @@ class PerPrincipal:
 
 
 @dataclass(frozen=True, slots=True)
+class PerTeam:
+    """What the principals of one team may take together; 0 is half of all where several teams are configured."""
+
+    in_flight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What is held in memory at most, and for how long."""
 
@@ -60,6 +67,7 @@ class Limits:
     receive_timeout_s: int = 10
     max_in_flight: int = 256
     per_principal: PerPrincipal = PerPrincipal()
+    per_team: PerTeam = PerTeam()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +122,9 @@ def load_config(path: Path) -> Config:
 
     Raises: InvalidConfiguration with every problem of the file.
     """
-    node, problems = parse_document(str(path), read_file(path).content)
+    file = read_anyway(path)
+    node, problems = parse_document(str(path), file.content)
+    problems += [Problem(str(path), 1, 1, BY_ANYONE)] if file.by_anyone else []
     raw, base = config_file().read(node, problems), path.absolute().parent
     if raw is not None and isinstance(node, Mapping):
         keys = {key.text: key.place for key, _ in node.members}
@@ -127,7 +137,7 @@ def load_config(path: Path) -> Config:
 def named_policies(path: Path) -> Path | None:
     """The policy directory that a configuration names, even where the rest of the file is wrong."""
     try:
-        node, _ = parse_document(str(path), read_file(path).content)
+        node, _ = parse_document(str(path), read_anyway(path).content)
     except InvalidConfiguration:
         return None
     named = Shape(lambda *, policies: policies, {"policies": need(Text(str))}).read(node, [])
@@ -136,6 +146,7 @@ def named_policies(path: Path) -> Path | None:
 
 def config_file() -> Shape[RawConfig]:
     """The reader of the configuration file."""
+    tls = {"certificate": need(Text(Path)), "key": need(Text(Path))}
     keys = {
         "version": need(Int(1, 1)),
         "listen": need(Text(endpoints.listen)),
@@ -147,7 +158,7 @@ def config_file() -> Shape[RawConfig]:
         "trusted_proxies": may(ListOf(Text(endpoints.network), min_items=0)),
         "shutdown_grace_s": may(Int(1, MAX_SECONDS)),
         "socket_mode": may(Text(endpoints.socket_mode, "0[0-7]{3}")),
-        "tls": may(Shape(TlsFiles, {"certificate": need(Text(Path)), "key": need(Text(Path))}, located=True)),
+        "tls": may(Shape(TlsFiles, tls, located=True, hidden=True)),
         "health": may(Shape(Health, {"listen": need(Text(endpoints.address))})),
     }
     return Shape(RawConfig, keys)
@@ -158,7 +169,7 @@ def _audit() -> Shape[RawAudit]:
         "directory": need(Text(str)),
         "durability": may(Choice(DURABILITIES)),
         "stdout": may(Bool()),
-        "mac_key": may(Shape(lambda file: file, {"file": need(Text(str))})),
+        "mac_key": may(Shape(lambda file: file, {"file": need(Text(str))}, hidden=True)),
     }
     return Shape(RawAudit, keys, located=True)
 
@@ -173,6 +184,7 @@ def _limits() -> Shape[Limits]:
         "receive_timeout_s": may(Int(1, MAX_SECONDS)),
         "max_in_flight": may(Int(1, _MAX_PLACES)),
         "per_principal": may(Shape(PerPrincipal, per_principal)),
+        "per_team": may(Shape(PerTeam, {"in_flight": may(Int(0, _MAX_PLACES))})),
     }
     return Shape(Limits, keys)
 
@@ -216,6 +228,11 @@ def audit_problems(audit: AuditConfig) -> Iterator[Problem]:
         yield audit.at.problem(f"the audit directory cannot be used: {existing} is no directory; make it")
     elif not os.access(existing, os.W_OK | os.X_OK):
         yield audit.at.problem(f"the audit directory cannot be used: {existing} is not writable")
+    elif existing is directory and anyone_may_change(directory):
+        yield audit.at.problem(
+            f"the audit directory {directory}: {BY_ANYONE}, or name a new directory inside it, which is made for "
+            "the gateway alone"
+        )
 
 
 def resolve_problems(policies: Policies, config: Config) -> Iterator[Problem]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-import json
 import re
 from collections.abc import Iterator
+from functools import reduce
+from operator import or_
 from typing import NoReturn
-from urllib.parse import quote
 
-SHARED_RUN = 12
-"""A run of this many characters shared with the token is a leak."""
+from gateway.secrecy import SHARED_RUN, Traces, forms, holds_secret
+
+__all__ = ["SHARED_RUN", "AccountTokens", "TokenHolder", "UpstreamToken"]
+
+KNOWN_BEFORE = 8
+"""How many tokens that were used before are still looked for in texts; by digest every one is recognised."""
 
 _UNPRINTABLE = re.compile(r"[^ -~]")
 
@@ -20,11 +22,12 @@ _UNPRINTABLE = re.compile(r"[^ -~]")
 class UpstreamToken:
     """The account's token: applied to a request, compared by digest, removed from texts; never shown."""
 
-    __slots__ = ("_grams", "_value", "digest")
+    __slots__ = ("_grams", "_value", "digest", "traces")
 
     def __init__(self, value: str) -> None:
         self._value = value
-        self._grams = frozenset(gram for form in _forms(value) for gram in _runs(form.lower()))
+        self._grams = frozenset(gram for form in forms(value) for gram in _runs(form.lower()))
+        self.traces = Traces((value,))
         self.digest = hashlib.sha256(value.encode("ascii")).digest()
 
     def __repr__(self) -> str:
@@ -37,13 +40,13 @@ class UpstreamToken:
         """The value of the Authorization header; only `Exchange` calls this, at the moment of sending."""
         return f"Bearer {self._value}"
 
-    def is_in(self, text: str) -> bool:
-        """Whether the text holds the token."""
-        return self._value in text
-
     def scrub(self, text: str, *, longest: int = 200) -> str:
-        """`text` as printable ASCII of at most `longest` characters, every run shared with the token replaced."""
-        clean = _UNPRINTABLE.sub("?", text[: 20 * longest])
+        """`text` as printable ASCII of at most `longest` characters, every run shared with the token replaced.
+
+        Where it still holds the token, behind escapes or in pieces, nothing of it is shown.
+        """
+        text = text[: 20 * longest]
+        clean = _UNPRINTABLE.sub("?", text)
         lowered = clean.lower()
         leaked = [False] * len(clean)
         for length in {len(gram) for gram in self._grams}:
@@ -51,18 +54,23 @@ class UpstreamToken:
                 if lowered[start : start + length] in self._grams:
                     leaked[start : start + length] = [True] * length
         shown = "".join("\0" if hidden else char for char, hidden in zip(clean, leaked, strict=True))
-        return re.sub("\0+", "[redacted]", shown)[:longest]
+        rest = "".join(char for char, hidden in zip(text, leaked, strict=True) if not hidden)
+        shown = "[redacted]" if holds_secret(rest, self.traces) else re.sub("\0+", "[redacted]", shown)
+        return shown[:longest]
 
 
 class TokenHolder:
     """The token in use now. `replace` takes effect for the next request; one in flight keeps the one it was sent with.
 
-    Tokens that were used before stay recognised, so that a caller who still has one is seen.
+    Tokens that were used before stay recognised, so that a caller who still has one is seen, and no text shows one.
+    `refused_with` is upstream's status while it refuses the token: until a call succeeds.
     """
 
     def __init__(self, token: UpstreamToken, monotonic_s: float) -> None:
         self.current = token
         self.since_s = monotonic_s
+        self.refused_with: int | None = None
+        self.known: tuple[UpstreamToken, ...] = (token,)
         self._digests = frozenset((token.digest,))
 
     def replace(self, token: UpstreamToken, monotonic_s: float) -> None:
@@ -71,11 +79,16 @@ class TokenHolder:
             return
         # Known before it is used, and as one new set: another thread may be asking.
         self._digests = self._digests | {token.digest}
+        before = [one for one in self.known if one.digest != token.digest]
+        self.known = (token, *before[:KNOWN_BEFORE])
         self.current, self.since_s = token, monotonic_s
 
-    def is_in(self, text: str) -> bool:
-        """Whether the text holds the token in use."""
-        return self.current.is_in(text)
+    def answered(self, status: int) -> None:
+        """Notes what upstream says of the token: refused by 401 and 403, accepted where a call succeeds."""
+        if status in (401, 403):
+            self.refused_with = status
+        elif 200 <= status < 300:
+            self.refused_with = None
 
     def is_upstream_token(self, digest: bytes) -> bool:
         """Whether the SHA-256 is that of the real token, now or before."""
@@ -89,14 +102,40 @@ class AccountTokens:
         self.writing = writing
         self.reading = reading
         self._holders = (writing,) if reading is None else (writing, reading)
+        self._traced: tuple[tuple[UpstreamToken, ...], Traces] = (), Traces(())
 
-    def is_in(self, text: str) -> bool:
-        """Whether the text holds one of the tokens in use."""
-        return any(holder.is_in(text) for holder in self._holders)
+    def is_in(self, text: str | bytes) -> bool:
+        """Whether the text holds one of the tokens, of now or before, or a gateway's key, in any form."""
+        return holds_secret(text, self._traces())
+
+    def scrub(self, text: str, *, longest: int = 200) -> str:
+        """The text as `UpstreamToken.scrub` shows it, without any of the tokens and without a gateway's key."""
+        for token in self._known():
+            text = token.scrub(text, longest=longest)
+        return "[redacted]" if holds_secret(text) else text
 
     def is_upstream_token(self, digest: bytes) -> bool:
         """Whether the SHA-256 is that of a real token, now or before."""
         return any(holder.is_upstream_token(digest) for holder in self._holders)
+
+    def refusals(self) -> list[str]:
+        """A sentence for each token that upstream refuses, until a call with it succeeds."""
+        names = zip(("upstream.token", "upstream.read_token"), self._holders, strict=False)
+        return [
+            f"QStash refused {name} ({holder.refused_with}): renew it; this goes when a call succeeds"
+            for name, holder in names
+            if holder.refused_with is not None
+        ]
+
+    def _known(self) -> tuple[UpstreamToken, ...]:
+        return tuple(token for holder in self._holders for token in holder.known)
+
+    def _traces(self) -> Traces:
+        """The traces of all tokens as one, made anew when a token was replaced."""
+        known = self._known()
+        if known != self._traced[0]:
+            self._traced = known, reduce(or_, (token.traces for token in known))
+        return self._traced[1]
 
 
 def _runs(form: str) -> Iterator[str]:
@@ -104,29 +143,3 @@ def _runs(form: str) -> Iterator[str]:
         yield form
     for start in range(len(form) - SHARED_RUN + 1):
         yield form[start : start + SHARED_RUN]
-
-
-def _forms(value: str) -> Iterator[str]:
-    """The token as it might come back: raw, percent-encoded, hex, base64 at every alignment, and its decoded parts."""
-    raw = value.encode("ascii")
-    yield value
-    yield quote(value, safe="")
-    yield raw.hex()
-    for shift in range(3):
-        encoded = base64.b64encode(b"\0" * shift + raw).decode("ascii")
-        inner = encoded[(shift * 8 + 5) // 6 :]
-        yield inner
-        yield inner.translate(str.maketrans("+/", "-_"))
-    yield from _decoded_parts(raw)
-
-
-def _decoded_parts(raw: bytes) -> Iterator[str]:
-    """A development token is base64 of JSON with a user and a password; each part of 8 characters or more counts."""
-    try:
-        decoded = base64.b64decode(raw + b"=" * (-len(raw) % 4), validate=True).decode("utf-8")
-        parts = json.loads(decoded)
-    except (binascii.Error, ValueError):
-        return
-    yield decoded
-    if isinstance(parts, dict):
-        yield from (part for part in parts.values() if isinstance(part, str) and len(part) >= 8)

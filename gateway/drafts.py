@@ -7,7 +7,6 @@ ten minutes.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -15,6 +14,7 @@ from functools import partial
 from gateway.audit.record import plan_members
 from gateway.cancel import ByRunIds, CancelRequest, Denial, Permit, Principal
 from gateway.errors import LookupFailed, NotFound, Overloaded, Refusal, ShuttingDown, Throttled
+from gateway.limits import Bounds, TeamShare
 from gateway.policy.runs import choose
 from gateway.ports import AuditPort, Call, Clock, RunLog
 from gateway.run import Listing, Resolved
@@ -25,6 +25,11 @@ LIFETIME_S = 600.0
 DEADLINE_S = 60.0
 """How long a look-up may take in all."""
 
+_LOOKS_NOTHING_UP = (
+    "This gateway cannot look runs up, because it has no read-only token (upstream.read_token): ask its operators for "
+    "one, or send the cancel itself."
+)
+
 MOST_LOOKUPS = 4
 MOST_OF_A_TEAM = 2
 MOST_JUDGED_AT_ONCE = 50
@@ -33,7 +38,10 @@ MOST_JUDGED_AT_ONCE = 50
 MOST_OF_ONE = 8
 MOST_DRAFTS = 64
 MOST_RUNS = 20_000
-"""How many plans are kept of a principal and in all, and runs in all of them; the oldest gives way, unless at work."""
+"""How many plans are kept of a principal and in all, and runs in all of them; a team has its share of both.
+
+The oldest plan of whoever holds most gives way, unless it is at work.
+"""
 
 
 class State(StrEnum):
@@ -56,6 +64,7 @@ class Draft:
     made_s: float
     state: State = State.LOOKING
     looked_at_s: float = 0.0
+    narrowed: bool = False
     resolved: Resolved = field(default_factory=lambda: Resolved(()))
     denial: Denial | None = None
     failure: Refusal | None = None
@@ -67,6 +76,11 @@ class Draft:
     def plan_id(self) -> str:
         """Its name."""
         return self.call.arrival.decision_id
+
+    @property
+    def at_work(self) -> bool:
+        """Whether it is being looked up or applied."""
+        return self.state in (State.LOOKING, State.APPLYING)
 
     async def wait(self, most_s: float) -> State:
         """Waits for the look-up to end, or for `most_s`; who goes away does not end it."""
@@ -82,11 +96,14 @@ class Draft:
 class Drafts:
     """Every look-up under way and every plan that can still be applied."""
 
-    def __init__(self, log: RunLog | None, audit: AuditPort, clock: Clock, *, upstream: str) -> None:
+    def __init__(
+        self, log: RunLog | None, audit: AuditPort, clock: Clock, *, upstream: str, share: TeamShare | None = None
+    ) -> None:
         self._log = log
         self._audit = audit
         self._clock = clock
         self._upstream = upstream
+        self._share = share or TeamShare()
         self._kept: dict[str, Draft] = {}
         self._stopping = False
 
@@ -94,7 +111,7 @@ class Drafts:
     def log(self) -> RunLog:
         """Where runs are looked up. Raises: NotFound: the configuration has no read-only token."""
         if self._log is None:
-            raise NotFound("no_read_token", "This gateway cannot look runs up: it has no upstream.read_token.")
+            raise NotFound("no_read_token", _LOOKS_NOTHING_UP)
         return self._log
 
     def begin(self, call: Call, permit: Permit) -> Draft:
@@ -174,24 +191,34 @@ class Drafts:
         if isinstance(chosen, Denial):
             draft.state, draft.denial = State.REFUSED, chosen
             return
-        draft.resolved, draft.looked_at_s = chosen, looked_at_s
+        draft.resolved, draft.looked_at_s, draft.narrowed = chosen, looked_at_s, listing.narrowed
         members = plan_members(call.planned(draft.permit, ()), chosen, upstream=self._upstream)
         await self._audit.keep("plan", members)
         draft.state = State.READY
 
     def _forget(self) -> None:
-        """Lets go of what has ended, and of the oldest above the bounds."""
-        now_s, of_one = self._clock.monotonic_s(), Counter(draft.call.principal for draft in self._kept.values())
-        for plan_id, draft in list(self._kept.items()):
-            principal = draft.call.principal
-            over = of_one[principal] > MOST_OF_ONE or len(self._kept) > MOST_DRAFTS or self._runs_kept() > MOST_RUNS
-            at_work = draft.state in (State.LOOKING, State.APPLYING)
-            if not at_work and (over or now_s - draft.made_s >= LIFETIME_S):
-                of_one[principal] -= 1
-                del self._kept[plan_id]
+        """Lets go of what has ended, and above the bounds of the oldest plan of whoever holds most."""
+        now_s = self._clock.monotonic_s()
+        for draft in list(self._kept.values()):
+            if not draft.at_work and now_s - draft.made_s >= LIFETIME_S:
+                del self._kept[draft.plan_id]
+        while (above := self._giving_way()) is not None:
+            del self._kept[above.plan_id]
 
-    def _runs_kept(self) -> int:
-        return sum(len(draft.resolved.runs) for draft in self._kept.values())
+    def _giving_way(self) -> Draft | None:
+        kept, share = list(self._kept.values()), self._share
+        plans = [(draft.call.principal, 1) for draft in kept]
+        runs = [(draft.call.principal, len(draft.resolved.runs)) for draft in kept]
+        at_rest = [draft for draft in kept if not draft.at_work]
+        with_runs = [draft for draft in at_rest if draft.resolved.runs]
+        for bounds, held, free in (
+            (Bounds(MOST_OF_ONE, share.of(MOST_DRAFTS), MOST_DRAFTS), plans, at_rest),
+            (Bounds(MOST_RUNS, share.of(MOST_RUNS), MOST_RUNS), runs, with_runs),
+        ):
+            holder = bounds.gives_way(held, {draft.call.principal for draft in free})
+            if holder is not None:
+                return next(draft for draft in free if draft.call.principal == holder)
+        return None
 
 
 async def _chosen(call: Call, permit: Permit, listing: Listing, now_ms: int) -> Denial | Resolved:

@@ -124,10 +124,20 @@ def key_set_url(text: str) -> str:
     return text
 
 
-def origin(text: str) -> Origin:
+def reached(text: str, *, allow_http: bool) -> Origin | UnixListen:
+    """Where a caller reaches the gateway: `unix:PATH`, or a base URL; raises ValueError with one sentence."""
+    if not text.startswith("unix:"):
+        return origin(text.removesuffix("/"), allow_http=allow_http)
+    found = listen(text)
+    assert isinstance(found, UnixListen)
+    return found
+
+
+def origin(text: str, *, allow_http: bool = False) -> Origin:
     """The upstream's base URL; raises ValueError with one sentence.
 
-    Plain http would show the token to everyone on the way, so it goes to loopback only.
+    Plain http would show the token to everyone on the way, so it goes to loopback only, unless `allow_http` says that
+    the network is nobody else's.
     """
     if text.endswith("/") and _ORIGIN.fullmatch(text[:-1]):
         raise ValueError("leave out the final '/'")
@@ -136,7 +146,7 @@ def origin(text: str) -> Origin:
         raise ValueError("expected https://host[:port] in lower case and nothing else: no path, query or user")
     if int(match["port"] or 1) > _MAX_PORT:
         raise ValueError("a port is at most 65535")
-    if match["scheme"] == "http" and not _is_loopback(match["host"]):
+    if match["scheme"] == "http" and not allow_http and not _is_loopback(match["host"]):
         raise ValueError("plain http only to loopback (localhost, 127.0.0.1, [::1]): the token would be readable")
     _check_host(match["host"])
     return Origin(text, text.partition("://")[2])

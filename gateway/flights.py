@@ -7,24 +7,36 @@ gone, the outcome can be joined for a while longer: clients repeat a dropped con
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass, field
 
 from gateway.cancel import Denial, Plan
+from gateway.errors import Throttled
 from gateway.outcome import Outcome
 from gateway.run import Skipped
 
 JOINABLE_S = 10.0
 """How long an outcome that its caller did not wait for can still be joined."""
 
+MOST_JOINS = 16
+"""How many identical requests join one cancel, each on record; clients repeat a dropped connection up to five times."""
+
+Key = tuple[Hashable, Hashable]
+"""What a flight is known by: whose it is, or that it is a plan's, and what it does."""
+
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """A plan that was carried out, what came of it, and the runs it did not cancel, with why."""
+    """A plan that was carried out, what came of it, and the runs it did not cancel, with why.
+
+    `over_cancelled` is how many runs upstream cancelled above those that were ordered.
+    """
 
     plan: Plan
     outcome: Outcome
     skipped: Skipped = field(default_factory=dict)
+    over_cancelled: int = 0
 
 
 Landed = Carried | Denial
@@ -33,12 +45,30 @@ Landed = Carried | Denial
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """One cancel under way, known by its `key`. `sending` is true while upstream may be working for it."""
+    """One cancel under way, known by its `key`. `sending` is true while upstream may be working for it.
 
-    key: Hashable
+    `joined` counts those who have joined it, `turned_away` those who came after as many as may.
+    """
+
+    key: Key
     decision_id: str
     task: asyncio.Task[Landed] | None = None
     sending: bool = False
+    joined: int = 0
+    turned_away: int = 0
+
+    def join(self) -> None:
+        """Counts one who joins. Raises: Throttled: as many have joined as may; this one is counted, not recorded."""
+        if self.joined >= MOST_JOINS:
+            self.turned_away += 1
+            raise Throttled(
+                "joins",
+                f"The same cancel is under way and {self.joined} repeats of it have joined, the most that may; nothing "
+                f"more was sent. Its outcome is under decision {self.decision_id}: look there before you try again.",
+                limit=MOST_JOINS,
+                retry_after_s=5,
+            )
+        self.joined += 1
 
     async def landed(self) -> Landed:
         """Its end; who waits for it and goes away does not end it."""
@@ -54,19 +84,25 @@ class Flights:
     """Every cancel in flight, each in a task of its own, so that it ends and is recorded when its caller goes away."""
 
     def __init__(self) -> None:
-        self._by_key: dict[Hashable, Flight] = {}
+        self._by_key: dict[Key, Flight] = {}
+        self._of: Counter[Hashable] = Counter()
         self._tasks: dict[asyncio.Task[Landed], Flight] = {}
         self.stopping = False
 
-    def get(self, key: Hashable) -> Flight | None:
+    def get(self, key: Key) -> Flight | None:
         """The one of that key, to be joined."""
         return self._by_key.get(key)
 
-    def take_off(self, key: Hashable, decision_id: str, carry: Carry) -> Flight:
+    def any_of(self, owner: Hashable) -> bool:
+        """Whether there is one to be joined whose key begins with `owner`."""
+        return owner in self._of
+
+    def take_off(self, key: Key, decision_id: str, carry: Carry) -> Flight:
         """Begins one; `carry` does the work."""
         flight = Flight(key, decision_id)
         flight.task = asyncio.create_task(carry(flight))
         self._by_key[key] = flight
+        self._of[key[0]] += 1
         self._tasks[flight.task] = flight
         flight.task.add_done_callback(self._ended)
         return flight
@@ -98,3 +134,7 @@ class Flights:
     def _land(self, flight: Flight) -> None:
         if self._by_key.get(flight.key) is flight:
             del self._by_key[flight.key]
+            owner = flight.key[0]
+            self._of[owner] -= 1
+            if not self._of[owner]:
+                del self._of[owner]

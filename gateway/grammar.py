@@ -54,11 +54,11 @@ def run_id_prefix(text: str) -> str:
     """The beginning of run IDs, as a policy names it."""
     if not _RUN_ID_PREFIX.fullmatch(text):
         raise ValueError("a run ID prefix is 1 to 128 letters, digits, '_', '.' or '-'")
-    return text
+    return _no_gateway_key(text)
 
 
 def _no_gateway_key(text: str) -> str:
-    # A key pasted into the wrong place would be sent upstream and stand in the record.
+    # A key pasted into the wrong place would be sent upstream and stand in the record. Further forms: secrecy.py.
     if _GATEWAY_KEY.search(text):
         raise ValueError("this looks like a gateway key; a key goes into the Authorization header only")
     return text
@@ -105,7 +105,7 @@ def reason(text: str) -> str:
     """Why a cancel is asked for, in a person's words: 1 to 200 printable characters, not blank."""
     if not text.strip() or len(text) > MAX_REASON_CHARS or not text.isprintable():
         raise ValueError(f"a reason is 1 to {MAX_REASON_CHARS} printable characters")
-    return text
+    return _no_gateway_key(text)
 
 
 @lru_cache(maxsize=REMEMBERED_URLS)
@@ -156,7 +156,7 @@ def _canonical(text: str, *, need_path: bool, allow_query: bool) -> str:
         raise ValueError("a URL prefix has no ?query")
     if _BAD_ESCAPE.search(text):
         raise ValueError("the URL has a percent-encoding that is needless or hides a separator or control character")
-    return text
+    return _no_gateway_key(text)
 
 
 def _check_path(path: str, *, need_path: bool) -> None:

@@ -12,16 +12,18 @@ from starlette.types import Message, Receive, Scope
 from gateway.cancel import Principal
 from gateway.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge, Unauthenticated
 from gateway.framing import BROKEN_BODY
+from gateway.limits import COST_BYTES, Place
 from gateway.live import Current, Live
 from gateway.ports import Arrival, Clock, Standing
 from gateway.read import Body
 
-COST_BYTES = 8192
+LOOKS = 3
+"""Turns of the loop after which a body that was sent right behind its head has been read from the socket."""
 
 
 @dataclass(slots=True)
 class Inbound:
-    """One request, under `live` to its end; `principal` once it is known."""
+    """One request, under `live` to its end; `principal` once it is known, `place` once it has one."""
 
     scope: Scope
     receive: Receive
@@ -29,7 +31,9 @@ class Inbound:
     remote: str | None
     live: Live
     principal: Principal | None = None
+    place: Place | None = None
     body_read: bool = False
+    read_bytes: int = 0
     _headers: dict[bytes, tuple[bytes, ...]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -58,9 +62,8 @@ class Inbound:
                 raise self._too_long()
 
     def cost(self) -> int:
-        """How many requests this one counts for: a large one takes as much of the record as many small ones."""
-        lengths = [int(length) for length in self.header(b"content-length") if length.isdigit()]
-        return 1 + (len(self.scope["query_string"]) + sum(lengths)) // COST_BYTES
+        """Returns how many requests this one counts for before its body, which is charged as it is read."""
+        return 1 + len(self.scope["query_string"]) // COST_BYTES
 
     def credential(self) -> bytes | None:
         """The one Authorization header. Raises: MalformedRequest, if there are two."""
@@ -68,6 +71,10 @@ class Inbound:
         if len(credentials) > 1:
             raise MalformedRequest("two_credentials", "Send one Authorization header.")
         return credentials[0] if credentials else None
+
+    def bearer(self) -> str:
+        """The credential itself, without its scheme; empty where there is none."""
+        return (self.credential() or b"").decode("latin-1").partition(" ")[2].strip()
 
     def arrival(self, current: Current, clock: Clock) -> Arrival:
         """What the pipeline may ask of it later."""
@@ -86,43 +93,75 @@ class Inbound:
     async def gone(self) -> bool:
         """Whether the caller has gone; one who cannot be asked counts as gone, and is still answered."""
         try:
-            return _at_once(cast(Coroutine[None, None, Message], self.receive())) == "http.disconnect"
+            message = _at_once(cast(Coroutine[None, None, Message], self.receive()))
+            return message is not None and message["type"] == "http.disconnect"
         except Exception:  # noqa: BLE001 - whatever is wrong with the connection, the outcome has to reach the record
             return True
 
     async def body(self) -> Body:
-        """The whole body. Raises: ReceiveTimeout, TooLarge, MalformedRequest: it ended too early."""
+        """Waits for the whole body, in the request's place.
+
+        Raises:
+            ReceiveTimeout, TooLarge: it came too slowly, or is too long.
+            MalformedRequest: it ended too early.
+            Throttled, Overloaded: more bytes of unfinished bodies wait than may.
+        """
         if not self.has_body():
-            self.body_read = True
-            return Body(content_encodings=self.header(b"content-encoding"))
+            return self._whole(b"")
+        assert self.place is not None
+        content = bytearray()
         try:
-            async with asyncio.timeout(self.live.limits.receive_timeout_s):
-                content = await self._received()
+            with self.place.reading() as reading:
+                async with asyncio.timeout(self.live.limits.receive_timeout_s):
+                    more = True
+                    while more:
+                        message = await self.receive()
+                        reading.took(len(message.get("body", b"")))
+                        more = self._add(content, message)
         except TimeoutError:
             raise ReceiveTimeout("body", "The body did not arrive in time; nothing was sent.") from None
+        return self._whole(bytes(content))
+
+    async def arrived(self) -> Body | None:
+        """Returns the body if all of it is here already; None where it would have to be waited for.
+
+        Raises: TooLarge, MalformedRequest: as `body`.
+        """
+        if not self.has_body():
+            return self._whole(b"")
+        content = bytearray()
+        for _ in range(LOOKS):
+            while (message := _at_once(cast(Coroutine[None, None, Message], self.receive()))) is not None:
+                if not self._add(content, message):
+                    return self._whole(bytes(content))
+            await asyncio.sleep(0)
+        return None
+
+    def _add(self, content: bytearray, message: Message) -> bool:
+        """Adds what a message brings of the body; returns whether more is to come."""
+        self.check_body()
+        # A caller that stops in the middle gives a disconnect, never the end of the body.
+        if message["type"] != "http.request":
+            raise MalformedRequest("incomplete", "The body ended before its announced length.")
+        piece = message.get("body", b"")
+        content += piece
+        self.read_bytes += len(piece)
+        if len(content) > self.live.limits.max_body_bytes:
+            raise self._too_long()
+        return bool(message.get("more_body", False))
+
+    def _whole(self, content: bytes) -> Body:
         self.body_read = True
+        if not self.has_body():
+            return Body(content_encodings=self.header(b"content-encoding"))
         return Body(content, self.header(b"content-type"), self.header(b"content-encoding"))
 
-    async def _received(self) -> bytes:
-        content = bytearray()
-        while True:
-            message = await self.receive()
-            self.check_body()
-            # A caller that stops in the middle gives a disconnect, never the end of the body.
-            if message["type"] != "http.request":
-                raise MalformedRequest("incomplete", "The body ended before its announced length.")
-            content += message.get("body", b"")
-            if len(content) > self.live.limits.max_body_bytes:
-                raise self._too_long()
-            if not message.get("more_body", False):
-                return bytes(content)
-
     def _too_long(self) -> TooLarge:
-        return TooLarge("body", f"A body is at most {self.live.limits.max_body_bytes} bytes.")
+        return TooLarge("body", f"A body is at most {self.live.limits.max_body_bytes} bytes: name fewer runs.")
 
 
-def _at_once(receiving: Coroutine[None, None, Message]) -> str | None:
-    """The type of the message that is there now; None where the server would wait for one.
+def _at_once(receiving: Coroutine[None, None, Message]) -> Message | None:
+    """Returns the message that is there now; None where the server would wait for one.
 
     One step of the coroutine tells. To cancel a task or a scope around it costs more than to judge a request.
     """
@@ -130,7 +169,7 @@ def _at_once(receiving: Coroutine[None, None, Message]) -> str | None:
         receiving.send(None)
     except StopIteration as done:
         message: Message = done.value
-        return str(message["type"])
+        return message
     finally:
         receiving.close()
     return None

@@ -1,9 +1,13 @@
-"""How much one principal may ask for, and how much all of them together."""
+"""How much one principal may take, how much one team, and how much all of them together."""
 
 from __future__ import annotations
 
+import asyncio
 import math
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Self
 
 from gateway.cancel import Principal
 from gateway.errors import Overloaded, Throttled
@@ -11,12 +15,129 @@ from gateway.errors import Overloaded, Throttled
 MAX_PRINCIPALS = 10_000
 """How many rows are kept."""
 
+COST_BYTES = 8192
+"""So many bytes of a request count for one more request: a large one takes as much of the record as many small ones."""
+
+MOST_WAITING_BYTES = 64 * 1024 * 1024
+"""Bytes of bodies that are not whole yet: in all. One principal has at most a quarter, one of several teams half."""
+
+
+class TeamShare:
+    """How much of a bound one team may take: half where `several` teams are configured, so that none takes it whole."""
+
+    def __init__(self, *, several: bool = False) -> None:
+        self.several = several
+
+    def of(self, most: int) -> int:
+        """Returns the share of a bound; at least one."""
+        return max(1, most // 2) if self.several else most
+
+
+class Lanes:
+    """The connections to upstream as teams share them: slow orders of one team keep no other team's waiting.
+
+    An order above its team's share waits for one of its own team, for `wait_s` seconds at most.
+    """
+
+    def __init__(self, most: int, share: TeamShare, *, wait_s: float) -> None:
+        self.share = share
+        self._most = most
+        self._wait_s = wait_s
+        self._of: dict[str, asyncio.Semaphore] = {}
+
+    async def enter(self, team: str) -> Lane | None:
+        """Takes a place for one order, to be given back by `leave`; None where none came free in time."""
+        if not self.share.several:
+            return Lane(None)
+        places = self._of.get(team)
+        if places is None:
+            places = self._of[team] = asyncio.Semaphore(self.share.of(self._most))
+        try:
+            async with asyncio.timeout(self._wait_s if places.locked() else None):
+                await places.acquire()
+        except TimeoutError:
+            return None
+        return Lane(places)
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One place of a team for an order on its way; without `places` nothing was taken."""
+
+    places: asyncio.Semaphore | None
+
+    def leave(self) -> None:
+        """Gives the place back."""
+        if self.places is not None:
+            self.places.release()
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much is kept of one kind of thing: of one principal, of one team and in all."""
+
+    of_one: int
+    of_team: int
+    overall: int
+
+    def gives_way(self, held: Iterable[tuple[Principal, int]], among: Collection[Principal]) -> Principal | None:
+        """Returns who of `among` has to let something go; None where every bound holds.
+
+        That is the largest holder in the largest team of those above their bounds, so that what few hold is safe from
+        what many take; of equal ones the first in `held`.
+        """
+        of_one: Counter[Principal] = Counter()
+        of_team: Counter[str] = Counter()
+        for principal, amount in held:
+            of_one[principal] += amount
+            of_team[principal.team] += amount
+        everyone = of_one.total() > self.overall
+
+        def above(one: Principal) -> bool:
+            """Whether what it holds counts towards a bound that is passed."""
+            return everyone or of_one[one] > self.of_one or of_team[one.team] > self.of_team
+
+        found = [one for one in of_one if one in among and above(one)]
+        return max(found, key=lambda one: (of_team[one.team], of_one[one]), default=None)
+
 
 @dataclass(slots=True)
-class _Use:
+class _Held:
+    """What is held at one moment, by one principal, by one team or by all."""
+
     in_flight: int = 0
+    joins: int = 0
+    waiting_bytes: int = 0
+
+
+@dataclass(slots=True)
+class _Use(_Held):
+    team: _Held = field(default_factory=_Held)
     tokens: float = 0.0
     filled_at_s: float = 0.0
+
+
+class Reading:
+    """The bytes of one body while it is read: a `with` holds them against the bounds, and charges them at its end."""
+
+    __slots__ = ("_admission", "_count", "_use")
+
+    def __init__(self, admission: Admission, use: _Use) -> None:
+        self._admission = admission
+        self._use = use
+        self._count = 0
+
+    def took(self, count: int) -> None:
+        """Counts bytes that have come. Raises: Throttled, Overloaded: too many bytes of unfinished bodies wait."""
+        self._count += count
+        self._admission._hold_bytes(self._use, count)  # noqa: SLF001 - one thing in several classes
+
+    def __enter__(self) -> Self:
+        """Begins with nothing."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._admission._release_bytes(self._use, self._count)  # noqa: SLF001 - as above
 
 
 class Place:
@@ -28,34 +149,64 @@ class Place:
         self._admission = admission
         self._use = use
 
+    def reading(self) -> Reading:
+        """Returns the account of the request's body: nobody waits for a body without a place."""
+        return Reading(self._admission, self._use)
+
     def __enter__(self) -> None:
         """It was taken already."""
 
     def __exit__(self, *error: object) -> None:
-        self._admission._leave(self._use)  # noqa: SLF001 - one thing in two classes
+        self._admission._leave(self._use)  # noqa: SLF001 - one thing in several classes
+
+
+class JoinPlace:
+    """The place of a caller above its limits that waits for an identical cancel; a `with` over it gives it back."""
+
+    __slots__ = ("_admission", "_use")
+
+    def __init__(self, admission: Admission, use: _Use) -> None:
+        self._admission = admission
+        self._use = use
+
+    def __enter__(self) -> None:
+        """It was taken already."""
+
+    def __exit__(self, *error: object) -> None:
+        self._admission._end_join(self._use)  # noqa: SLF001 - one thing in several classes
 
 
 class Admission:
     """Places for requests in flight, and a token bucket of a minute's requests for each principal; 0 is no limit.
 
+    Beside the places of a principal and of all there are those of a team: whoever brings many keys or many subjects of
+    tokens has no more of them for that.
+
     Tokens may bring ever new subjects, so the table is bounded: the row that was asked for longest ago gives way,
-    unless it has a request in flight. Whoever is forgotten starts again with a full minute.
+    unless it has something in flight. Whoever is forgotten starts again with a full minute.
     """
 
-    def __init__(self, *, max_in_flight: int, principal_in_flight: int, requests_per_minute: int) -> None:
+    def __init__(
+        self, *, max_in_flight: int, principal_in_flight: int, requests_per_minute: int, team_in_flight: int = 0
+    ) -> None:
         self._max_in_flight = max_in_flight
         self._principal_in_flight = principal_in_flight
+        self._team_in_flight = team_in_flight
         self._per_minute = requests_per_minute
-        self._in_flight = 0
+        self._all = _Held()
+        self._teams: dict[str, _Held] = {}
         self._uses: dict[Principal, _Use] = {}
 
-    def take(self, *, max_in_flight: int, principal_in_flight: int, requests_per_minute: int) -> None:
+    def take(
+        self, *, max_in_flight: int, principal_in_flight: int, requests_per_minute: int, team_in_flight: int = 0
+    ) -> None:
         """New limits from now on; who holds a place keeps it, and what was spent in this minute stays spent."""
         more = requests_per_minute - self._per_minute
         for use in self._uses.values():
             use.tokens += max(0, more)
         self._max_in_flight = max_in_flight
         self._principal_in_flight = principal_in_flight
+        self._team_in_flight = team_in_flight
         self._per_minute = requests_per_minute
 
     def place(self, principal: Principal, monotonic_s: float, *, cost: int = 1) -> Place:
@@ -64,11 +215,13 @@ class Admission:
         The place is held until the end of a `with` over it.
 
         Raises:
-            Throttled: the principal has asked for too much at once or within a minute.
+            Throttled: the principal has asked for too much at once or within a minute, or its team for too much at
+                once.
             Overloaded: every place of the gateway is taken.
         """
         use = self._row(principal, monotonic_s)
         self._spend(use, monotonic_s, cost)
+        team = use.team
         if self._principal_in_flight and use.in_flight >= self._principal_in_flight:
             raise Throttled(
                 "in_flight",
@@ -76,21 +229,86 @@ class Admission:
                 limit=self._principal_in_flight,
                 retry_after_s=1,
             )
-        if self._in_flight >= self._max_in_flight:
+        if self._team_in_flight and team.in_flight >= self._team_in_flight:
+            raise Throttled(
+                "team_in_flight",
+                f"Your team has {team.in_flight} requests in flight, the most a team may have: this is the limit of "
+                "the team, not of your key. Wait for one to end.",
+                limit=self._team_in_flight,
+                retry_after_s=1,
+            )
+        if self._all.in_flight >= self._max_in_flight:
             raise Overloaded("in_flight", "The gateway is busy; nothing was sent. Try again in a moment.")
         use.in_flight += 1
-        self._in_flight += 1
+        team.in_flight += 1
+        self._all.in_flight += 1
         return Place(self, use)
+
+    def join(self, principal: Principal, monotonic_s: float) -> JoinPlace:
+        """Takes a place to wait for a cancel that is under way, for a caller above its limits.
+
+        There are as many of these as of the others: for one principal, for one team and in all.
+
+        Raises: Throttled: as many wait as may.
+        """
+        use = self._row(principal, monotonic_s)
+        bounds = (
+            (use, self._principal_in_flight, "you"),
+            (use.team, self._team_in_flight, "your team (this is its limit, not that of your key)"),
+            (self._all, self._max_in_flight, "all callers"),
+        )
+        for held, most, whose in bounds:
+            if most and held.joins >= most:
+                sentence = f"{held.joins} repeated requests of {whose} wait for cancels under way, the most that may."
+                raise Throttled("joins", f"{sentence} Wait for one to end.", limit=most, retry_after_s=1)
+        for held, _, _ in bounds:
+            held.joins += 1
+        return JoinPlace(self, use)
+
+    def charge(self, principal: Principal, monotonic_s: float, *, read_bytes: int) -> None:
+        """Charges bytes that were read for a request without a place."""
+        self._pay(self._row(principal, monotonic_s), read_bytes)
 
     def _leave(self, use: _Use) -> None:
         use.in_flight -= 1
-        self._in_flight -= 1
+        use.team.in_flight -= 1
+        self._all.in_flight -= 1
+
+    def _end_join(self, use: _Use) -> None:
+        for held in (use, use.team, self._all):
+            held.joins -= 1
+
+    def _hold_bytes(self, use: _Use, count: int) -> None:
+        held = (use, use.team, self._all)
+        for one in held:
+            one.waiting_bytes += count
+        mine, teams = MOST_WAITING_BYTES // 4, MOST_WAITING_BYTES // 2
+        if use.waiting_bytes > mine:
+            sentence = "Too many bytes of your requests are still on their way. Wait for one to end."
+            raise Throttled("waiting_bytes", sentence, limit=mine, retry_after_s=1)
+        if self._team_in_flight and use.team.waiting_bytes > teams:
+            sentence = "Too many bytes of your team's requests are still on their way: this is the limit of the team."
+            raise Throttled("team_waiting_bytes", f"{sentence} Wait for one to end.", limit=teams, retry_after_s=1)
+        if self._all.waiting_bytes > MOST_WAITING_BYTES:
+            raise Overloaded("waiting_bytes", "The gateway is busy; nothing was sent. Try again in a moment.")
+
+    def _release_bytes(self, use: _Use, count: int) -> None:
+        for held in (use, use.team, self._all):
+            held.waiting_bytes -= count
+        self._pay(use, count)
+
+    def _pay(self, use: _Use, read_bytes: int) -> None:
+        # What was read is paid for, however it was framed and whatever came of it; nobody is refused for it later than
+        # at the next request.
+        if self._per_minute:
+            use.tokens -= read_bytes // COST_BYTES
 
     def _row(self, principal: Principal, monotonic_s: float) -> _Use:
         use = self._uses.pop(principal, None)
         if use is None:
-            use = _Use(tokens=self._per_minute, filled_at_s=monotonic_s)
-            idle = (name for name, other in self._uses.items() if not other.in_flight)
+            team = self._teams.setdefault(principal.team, _Held())
+            use = _Use(team=team, tokens=self._per_minute, filled_at_s=monotonic_s)
+            idle = (name for name, other in self._uses.items() if not (other.in_flight or other.joins))
             if len(self._uses) >= MAX_PRINCIPALS and (oldest := next(idle, None)) is not None:
                 del self._uses[oldest]
         self._uses[principal] = use

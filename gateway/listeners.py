@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.document.file import read_file
+from gateway.document.file import named, read_file
 from gateway.endpoints import Listen, TlsFiles, UnixListen
 from gateway.errors import InvalidConfiguration, Problem
 
@@ -126,7 +126,7 @@ def _unreadable(files: TlsFiles, path: Path) -> Iterator[Problem]:
     try:
         read_file(path)
     except InvalidConfiguration as exc:
-        yield from (files.at.problem(f"the file {path}: {fault.message}") for fault in exc.problems)
+        yield from (files.at.problem(f"the file {named(path)}: {fault.message}") for fault in exc.problems)
 
 
 def _unusable(files: TlsFiles, fault: Exception) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 from gateway.authn import Authenticator
 from gateway.config import Limits
 from gateway.identity.settings import CallerKey
-from gateway.limits import Admission
+from gateway.limits import Admission, TeamShare
 from gateway.pins import Fetches, Pins
 from gateway.policy.rules import Policies
 from gateway.proxies import TrustedProxies
@@ -24,28 +25,52 @@ class Live:
     limits: Limits
     proxies: TrustedProxies
 
+    @property
+    def several_teams(self) -> bool:
+        """Whether callers may be of more than one team, by the keys and by what issuers' tokens may speak for."""
+        teams = {key.team for key in self.keys}
+        teams |= {name for issuer in self.pins.issuers for name in issuer.settings.team.names}
+        return len(teams) > 1
+
+
+class _Places(TypedDict):
+    max_in_flight: int
+    principal_in_flight: int
+    team_in_flight: int
+    requests_per_minute: int
+
 
 class Current:
-    """The one in use, and what outlives it. Who serves a request reads `live` once."""
+    """The one in use, and what outlives it. Who serves a request reads `live` once.
 
-    def __init__(self, live: Live) -> None:
-        each = live.limits.per_principal
+    `most_in_flight` is how many connections may have a request in flight, whatever `max_in_flight` says. `share` is
+    what one team may take of every bound that the configuration does not name.
+    """
+
+    def __init__(self, live: Live, *, most_in_flight: int | None = None) -> None:
         self.live = live
-        self.admission = Admission(
-            max_in_flight=live.limits.max_in_flight,
-            principal_in_flight=each.in_flight,
-            requests_per_minute=each.requests_per_minute,
-        )
+        self.share = TeamShare(several=live.several_teams)
+        self._most_in_flight = most_in_flight
+        self.admission = Admission(**self._places(live))
         self.fetches = Fetches()
 
     def swap(self, live: Live) -> None:
         """Takes over another one in one step of the loop, so that no request sees half of it."""
-        each = live.limits.per_principal
         live.authenticator.follow(self.live.authenticator)
         self.live = live
-        self.admission.take(
-            max_in_flight=live.limits.max_in_flight,
-            principal_in_flight=each.in_flight,
-            requests_per_minute=each.requests_per_minute,
-        )
+        self.share.several = live.several_teams
+        self.admission.take(**self._places(live))
         self.fetches.follow(live.pins.fetched.values())
+
+    def _places(self, live: Live) -> _Places:
+        limits, each = live.limits, live.limits.per_principal
+        most = limits.max_in_flight if self._most_in_flight is None else min(limits.max_in_flight, self._most_in_flight)
+        team = limits.per_team.in_flight
+        if not team and self.share.several:
+            team = self.share.of(most)
+        return {
+            "max_in_flight": most,
+            "principal_in_flight": each.in_flight,
+            "team_in_flight": team,
+            "requests_per_minute": each.requests_per_minute,
+        }

@@ -14,8 +14,12 @@ IMPORTED_LATE = ("anyio._backends._asyncio", "httpcore._backends.anyio")
 """What libraries import at the first request: without a free descriptor it would fail in the middle of one."""
 
 
-def make_transport(*, max_connections: int, roots: Path | None = None) -> httpx.AsyncHTTPTransport:
+def make_transport(
+    *, max_connections: int, roots: Path | None = None, unix: Path | None = None
+) -> httpx.AsyncHTTPTransport:
     """A transport that verifies against certifi's roots, or the given ones, follows nothing and repeats nothing.
+
+    With `unix` every connection goes to that socket in the file system.
 
     No connection is kept: bytes that come behind an answer would stay in its parser, where no check of the socket sees
     them, and be read as the answer to the next request.
@@ -25,7 +29,8 @@ def make_transport(*, max_connections: int, roots: Path | None = None) -> httpx.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cafile=roots or certifi.where())
     pool = httpx.Limits(max_connections=max_connections, max_keepalive_connections=0)
-    return httpx.AsyncHTTPTransport(verify=context, trust_env=False, retries=0, limits=pool)
+    path = str(unix) if unix is not None else None
+    return httpx.AsyncHTTPTransport(verify=context, trust_env=False, retries=0, limits=pool, uds=path)
 
 
 class LateTransport(httpx.AsyncBaseTransport):

@@ -10,7 +10,6 @@ A plan that a person looks at first stops before the last line; applying it begi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,7 +19,8 @@ from gateway.carrying import Carrier
 from gateway.drafts import Draft, Drafts
 from gateway.errors import ShuttingDown
 from gateway.explaining import answer
-from gateway.flights import Carried, Carry, Flight, Flights, Landed
+from gateway.flights import Carried, Carry, Flight, Flights, Key, Landed
+from gateway.limits import Lanes
 from gateway.outcome import Outcome
 from gateway.planning import Planner, check_ready
 from gateway.policy.decide import decide
@@ -69,13 +69,15 @@ class Pipeline:
         clock: Clock,
         log: RunLog | None = None,
         settler: SettlerPort | None = None,
+        lanes: Lanes | None = None,
     ) -> None:
         self._upstream_url = upstream_url
         self._audit = audit
         self._clock = clock
         self._flights = Flights()
-        self._carrier = Carrier(upstream, audit, clock, lambda: self._flights.stopping, settler)
-        self._planner = Planner(Drafts(log, audit, clock, upstream=upstream_url), self._carrier, clock)
+        self._carrier = Carrier(upstream, audit, clock, lambda: self._flights.stopping, settler, lanes)
+        share = lanes.share if lanes is not None else None
+        self._planner = Planner(Drafts(log, audit, clock, upstream=upstream_url, share=share), self._carrier, clock)
 
     @property
     def stopping(self) -> bool:
@@ -86,9 +88,25 @@ class Pipeline:
         """Who the caller is and what it may do now."""
         return whoami(principal, policies, self._clock.now_ms())
 
-    def would_join(self, principal: Principal, request: CancelRequest) -> bool:
-        """Whether an identical request is in flight, so that nothing more would be sent for this one."""
-        return self._flights.get((principal, request)) is not None
+    def any_to_join(self, principal: Principal) -> bool:
+        """Whether a cancel of the principal is in flight, so that it is worth reading a repeat of it."""
+        return self._flights.any_of(principal)
+
+    async def join(
+        self, policies: Policies, principal: Principal, request: CancelRequest, *, arrival: Arrival
+    ) -> Denial | Settled | None:
+        """Waits for the identical request in flight, and begins nothing.
+
+        Returns None where there is none, or where policy does not admit the request any more.
+
+        Raises:
+            Throttled: as many have joined as may.
+            AuditUnavailable, Conflict, LookupFailed: what became of that request.
+        """
+        flight = self._flights.get((principal, request))
+        if flight is None or isinstance(decide(policies, principal, request, self._clock.now_ms()), Denial):
+            return None
+        return await self._joined(flight, Call(policies, principal, request, arrival))
 
     async def explain(
         self, policies: Policies, principal: Principal, request: CancelRequest, *, arrival: Arrival
@@ -193,19 +211,22 @@ class Pipeline:
         await self._audit.note("denied", members)
         return denial
 
-    async def _in_flight(self, key: Hashable, carry: Carry, call: Call) -> Denial | Settled:
+    async def _in_flight(self, key: Key, carry: Carry, call: Call) -> Denial | Settled:
         """Begins the flight of that key, or joins it; waits for its end."""
-        flight, arrival = self._flights.get(key), call.arrival
-        if flight is None and self._flights.stopping:
+        flight = self._flights.get(key)
+        if flight is not None:
+            return await self._joined(flight, call)
+        if self._flights.stopping:
             raise ShuttingDown("stopping", STOPPING)
-        if flight is None:
-            flight = self._flights.take_off(key, arrival.decision_id, carry)
-        else:
-            joins = flight.decision_id
-            members = joined_members(arrival.decision_id, joins=joins, principal=call.principal, remote=arrival.remote)
-            await self._audit.note("joined", members)
-        landed = await flight.landed()
-        return landed if isinstance(landed, Denial) else Settled(landed, flight)
+        return await _landed(self._flights.take_off(key, call.arrival.decision_id, carry))
+
+    async def _joined(self, flight: Flight, call: Call) -> Denial | Settled:
+        """Waits for the end of a flight that was begun for another request. Raises: Throttled, if too many do."""
+        flight.join()
+        joins, arrival = flight.decision_id, call.arrival
+        members = joined_members(arrival.decision_id, joins=joins, principal=call.principal, remote=arrival.remote)
+        await self._audit.note("joined", members)
+        return await _landed(flight)
 
     async def _fly(self, call: Call, permit: Permit, flight: Flight) -> Landed:
         """A request that came to be sent: as it is, or as the runs that it means."""
@@ -223,3 +244,8 @@ class Pipeline:
         if isinstance(chosen, Denial):
             return await self._denied(call, chosen)
         return await self._planner.carried(draft, chosen, call, permit=permit, flight=flight)
+
+
+async def _landed(flight: Flight) -> Denial | Settled:
+    landed = await flight.landed()
+    return landed if isinstance(landed, Denial) else Settled(landed, flight)

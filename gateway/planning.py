@@ -51,7 +51,7 @@ class Planner:
         draft.state = State.APPLYING
         resolved = Resolved(chosen.runs, joined(draft.resolved.skipped, chosen.skipped))
         plan = call.planned(permit, orders_of(resolved.runs), resolved=resolved, plan_id=draft.plan_id)
-        again = SecondLook(plan, call.arrival, self.drafts.log, self.clock, draft.looked_at_s)
+        again = SecondLook(plan, call.arrival, self.drafts.log, self.clock, draft.looked_at_s, narrowed=draft.narrowed)
         try:
             carried = await self.carrier.out(plan, flight, call.arrival, again=again, told=draft.told)
         except BaseException:

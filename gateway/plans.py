@@ -22,7 +22,7 @@ def plan_members(draft: Draft, *, expires_in_s: int) -> dict[str, object]:
     if draft.failure is not None:
         return members | {"error": draft.failure.sentence}
     if draft.denial is not None:
-        return members | {"error": draft.denial.reason, "rule": draft.denial.rule}
+        return members | {"error": draft.denial.reason, "rule": draft.denial.rule, **draft.denial.particulars()}
     if draft.state is State.LOOKING:
         return members
     resolved, unchecked = draft.resolved, draft.permit.owner_unchecked
@@ -36,9 +36,17 @@ def plan_members(draft: Draft, *, expires_in_s: int) -> dict[str, object]:
         "by_label": {} if unchecked else _largest(resolved.by_label()),
         "skipped": _skipped(resolved.skipped),
         "rule": draft.permit.rule,
+        "count": draft.permit.effective.count,
+        "narrowed": _narrowed(draft),
         "apply": f"POST /gateway/v1/plans/{draft.plan_id}/apply",
     }
     return members | {"orders_sent": draft.orders_sent, "cancelled": draft.cancelled}
+
+
+def _narrowed(draft: Draft) -> dict[str, object] | None:
+    """The count that was asked and the one that policy lowered it to, with the rule that did; None where none did."""
+    asked, permit = draft.call.request.count, draft.permit
+    return None if permit.narrowed_by is None else {"count": [asked, permit.effective.count], "by": permit.narrowed_by}
 
 
 def _run(run: Run, *, unchecked: bool) -> dict[str, object]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import orjson
 from starlette.types import Send
@@ -25,9 +25,11 @@ SHOWN = 10
 
 _ENDED_BY_US = {
     "stopping": "The gateway is shutting down; nothing was sent and nothing was cancelled. Try again.",
-    "revoked": "Your key is not accepted any more; nothing was sent and nothing was cancelled.",
-    "denied": "Policy does not allow it any more; nothing was sent and nothing was cancelled.",
-    "lookup_failed": "The runs could not be looked at again; nothing was sent and nothing was cancelled.",
+    "revoked": "Your key or token is not accepted any more; nothing was sent and nothing was cancelled. Get a new one.",
+    "denied": "Policy does not allow it any more; nothing was sent and nothing was cancelled. Ask again to read why.",
+    "lookup_failed": "The runs could not be looked at again; nothing was sent and nothing was cancelled. Try again.",
+    "team_connections": "Your team has as many cancels on their way to QStash as a team may; nothing was sent and "
+    "nothing was cancelled. Try again later.",
 }
 """Why nothing was sent although the intent was recorded, where it was not for the want of a connection."""
 
@@ -54,8 +56,11 @@ class _Problem:
     source: bytes = b"gateway"
 
 
-def refusal(error: Refusal, decision_id: str) -> Answer:
-    """The answer to a request that ended before its receipt."""
+def refusal(error: Refusal, decision_id: str, *, now_ms: int | None = None) -> Answer:
+    """The answer to a request that ended before its receipt.
+
+    `now_ms` is Unix milliseconds; without it an answer to a throttled request does not say when the limit ends.
+    """
     headers: Headers = []
     match error:
         case Unauthenticated():
@@ -63,9 +68,9 @@ def refusal(error: Refusal, decision_id: str) -> Answer:
         case MethodNotAllowed(allow=allow):
             headers = [(b"allow", allow.encode("ascii"))]
         case Throttled(limit=limit, retry_after_s=retry_after_s):
-            headers = _throttling(retry_after_s, (("Burst-RateLimit-Limit", str(limit)),
-                                                  ("Burst-RateLimit-Remaining", "0"),
-                                                  ("Burst-RateLimit-Reset", str(retry_after_s))))  # fmt: skip
+            reset = [("Burst-RateLimit-Reset", _resets_at(now_ms, retry_after_s))] if now_ms is not None else []
+            burst = (("Burst-RateLimit-Limit", str(limit)), ("Burst-RateLimit-Remaining", "0"), *reset)
+            headers = _throttling(retry_after_s, burst)
         case Refusal(code=code) if code in _RETRY_LATER:
             headers = [(b"retry-after", b"1")]
     members = error.members if isinstance(error, Conflict) else {}
@@ -78,6 +83,7 @@ def denial(denied: Denial, decision_id: str) -> Answer:
     members: dict[str, object] = {"rule": denied.rule}
     if denied.nearest is not None:
         members["nearest"] = denied.nearest
+    members |= denied.particulars()
     problem = _Problem(403, "policy_denied", "Refused by policy", denied.reason, members)
     return _answer(problem, decision_id)
 
@@ -89,12 +95,22 @@ def outcome(carried: Carried, decision_id: str) -> Answer:
         headers = [(b"content-type", b"application/json"), *_gateway_headers(decision_id, b"upstream")]
         answer = _with_length(200, headers, orjson.dumps({"cancelled": result.cancelled}))
     else:
-        answer = _answer(_not_cancelled(result, decision_id), decision_id)
+        answer = _answer(_with_excess(_not_cancelled(result, decision_id), carried.over_cancelled), decision_id)
     if plan.narrowed is not None:
         answer.headers.append((b"gateway-narrowed", b"count=%d" % plan.permit.effective.count))
+    if carried.over_cancelled:
+        answer.headers.append((b"gateway-over-cancelled", b"%d" % carried.over_cancelled))
     if carried.skipped:
         answer.headers.append((b"gateway-skipped", _skipped(carried.skipped)))
     return answer
+
+
+def _with_excess(problem: _Problem, over_cancelled: int) -> _Problem:
+    """The problem, with how many runs upstream cancelled above those sent, where it did."""
+    if not over_cancelled:
+        return problem
+    sentence = f"{problem.sentence} QStash cancelled {over_cancelled} more runs than were sent to it."
+    return replace(problem, sentence=sentence, members={**problem.members, "over_cancelled": over_cancelled})
 
 
 def _skipped(skipped: Skipped) -> bytes:
@@ -165,17 +181,23 @@ async def write(answer: Answer, send: Send, *, more: Headers | None = None) -> N
 
 def _refused_upstream(status: int, text: str) -> _Problem:
     said = f" It said: {text}" if text else ""
-    sentence = f"QStash refused the gateway's call with status {status}; nothing was cancelled.{said}"
+    refused = f"QStash refused the gateway's call with status {status}; nothing was cancelled."
+    sentence = f"{refused} Tell the gateway's operators.{said}"
     members = {"upstream_status": status, "upstream_error": text}
     return _Problem(502, "upstream_refused", "Upstream refused", sentence, members, source=b"upstream")
 
 
 def _unknown(decision_id: str, why: str, members: Mapping[str, object]) -> _Problem:
     sentence = (
-        f"The cancel may have happened: {why}. Do not repeat it blindly, a repeat cancels the next runs; look at the "
+        f"The cancel may have happened: {why}. Do not repeat it blindly, a repeat may cancel further runs; look at the "
         f"runs' states first. The record is under decision {decision_id}."
     )
     return _Problem(504, "outcome_unknown", "Outcome unknown", sentence, members)
+
+
+def _resets_at(now_ms: int, retry_after_s: int) -> str:
+    """When the limit lets requests through again, in Unix seconds, as upstream says it: clients show that number."""
+    return str(-(-now_ms // 1000) + retry_after_s)
 
 
 def _throttling(retry_after_s: int, burst: tuple[tuple[str, str], ...]) -> Headers:

@@ -20,7 +20,7 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway import problems
-from gateway.connections import Connections
+from gateway.connections import TEAM, Connections, Evictable
 from gateway.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge
 from gateway.framing import BROKEN_BODY, Head, check_head
 from gateway.listeners import unix_peer
@@ -45,7 +45,7 @@ class ProtocolSettings:
 
     max_target_bytes: int
     max_header_bytes: int
-    receive_timeout_s: float
+    receive_timeout_s: int
     refusals: RefusalPort
     connections: Connections
 
@@ -53,8 +53,11 @@ class ProtocolSettings:
 class EdgeProtocol(HttpToolsProtocol):
     """One connection."""
 
+    team: str | None = None
+
     def __init__(self, *args: Any, settings: ProtocolSettings, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's own
         super().__init__(*args, **kwargs)
+        self.handshake: Evictable | None = None
         self._settings = settings
         self._refusal: Refusal | None = None
         self._ended = False
@@ -72,7 +75,8 @@ class EdgeProtocol(HttpToolsProtocol):
         if (peer := unix_peer(transport)) is not None:
             self.client = (peer, 0)
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        self._settings.connections.opened(self)
+        self._settings.connections.opened(self, instead_of=self.handshake)
+        self.handshake = None
         self._start_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -129,7 +133,9 @@ class EdgeProtocol(HttpToolsProtocol):
         super().on_url(url)
         if len(self.url) > self._settings.max_target_bytes:
             limit = self._settings.max_target_bytes
-            self._refuse(TooLarge("target", f"A request target is at most {limit} bytes.", status=414))
+            self._refuse(
+                TooLarge("target", f"A request target is at most {limit} bytes: name fewer values.", status=414)
+            )
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header; after the head it would be a trailer, which no reader may take for a header."""
@@ -153,7 +159,6 @@ class EdgeProtocol(HttpToolsProtocol):
         except Refusal as refusal:
             self._refuse(refusal)
         self._stop_deadline()
-        self._settings.connections.busy(self)
         path, _, query = self.url.partition(b"?")
         # uvicorn takes the target apart with httptools.parse_url, which fails on more than 65,535 bytes; 1,000 run IDs
         # need more. So it gets none to take apart, and the scope the bytes as they stood.
@@ -164,16 +169,19 @@ class EdgeProtocol(HttpToolsProtocol):
         self._in_head, self._in_body, self._head_bytes = False, True, 0
 
     def on_message_complete(self) -> None:
-        """The whole request has arrived."""
+        """The whole request has arrived: only now does the connection keep its place."""
         super().on_message_complete()
         self._in_head, self._in_body = True, False
+        self._settings.connections.busy(self)
 
     def on_response_complete(self) -> None:
-        """The answer is written; the connection is idle unless requests are queued that will still be answered."""
+        """The answer is written; the connection is idle unless a whole request is queued that will be answered."""
+        answered, cycle = self._running, self.cycle
+        if answered is not None:
+            self.team = answered.scope["state"].get(TEAM)
         super().on_response_complete()
-        cycle: RequestResponseCycle | None = self.cycle
-        running = cycle is not None and not cycle.response_complete
-        if (not self.pipeline and not running) or self.transport.is_closing():
+        waiting = self._in_body and self._running is cycle
+        if waiting or (not self.pipeline and self._running is answered) or self.transport.is_closing():
             self._settings.connections.idle(self)
         self._watch_taking()
 
@@ -211,7 +219,10 @@ class EdgeProtocol(HttpToolsProtocol):
         return decision_id
 
     def _watch_taking(self) -> None:
-        if self._taking is None and self.transport.get_write_buffer_size():
+        if not self.transport.get_write_buffer_size():
+            return
+        self._settings.connections.untaken(self)
+        if self._taking is None:
             self._taking = self.loop.call_later(self._settings.receive_timeout_s, self._not_taken)
 
     def _not_taken(self) -> None:
@@ -240,6 +251,10 @@ class EdgeProtocol(HttpToolsProtocol):
         """Gives this connection's place to a newer one."""
         self._ended = True
         self.transport.abort()
+
+    def untaken_bytes(self) -> int:
+        """Returns how many bytes of answers wait for the caller to take them."""
+        return self.transport.get_write_buffer_size()
 
 
 def _headers_too_large(settings: ProtocolSettings) -> TooLarge:

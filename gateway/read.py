@@ -6,13 +6,12 @@ bytes differently (contract, section 5) the request is malformed, also where bot
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from gateway import grammar
+from gateway import grammar, names
 from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Dialect, EveryRun, Selection
 from gateway.errors import MalformedRequest
 from gateway.strict_json import json_object
@@ -33,11 +32,17 @@ NAMES = (
 DEFAULT_COUNT = 100
 """Upstream's default for a missing `count` (contract, section 1); judged and sent explicitly."""
 
+_WIDER = "QStash may ignore a name that it does not know, and would then cancel more than you mean."
+_IN_BODY = ("workflowRunIds", "workflowUrl")
+_BODY = (
+    'A body is {"workflowRunIds": ["…"]} or {"workflowUrl": "…"}, not empty, and nothing else; '
+    "a query takes every filter."
+)
+
 _ONCE = frozenset(("workflowUrlExactMatch", "fromDate", "toDate", "count"))
 _PLAIN = re.compile(rb"[A-Za-z0-9_.~-]*")
 """Values that stand for themselves in every reading of a query (RFC 3986, unreserved)."""
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-_SHOWABLE = re.compile(r"[A-Za-z0-9_.\[\]-]{1,40}")
 _MEDIA_TYPE = re.compile(rb'application/json(?:[ \t]*;[ \t]*charset="?utf-8"?)?', re.IGNORECASE)
 
 Values = Mapping[str, Sequence[str]]
@@ -65,7 +70,8 @@ def parse_reason(headers: Sequence[bytes]) -> str | None:
         return grammar.reason(header.decode("utf-8"))
     except ValueError:
         raise MalformedRequest(
-            "reason", f"Send one Gateway-Reason of 1 to {grammar.MAX_REASON_CHARS} printable characters, as UTF-8."
+            "reason",
+            f"Send one Gateway-Reason of 1 to {grammar.MAX_REASON_CHARS} printable characters, as UTF-8; no key.",
         ) from None
 
 
@@ -95,7 +101,7 @@ def _query_values(query: bytes) -> Values:
         if not equals or not raw_value:
             raise MalformedRequest("empty_value", f"'{name}' has no value; leave it out or give it one.")
         if name in _ONCE and name in values:
-            raise MalformedRequest("repeated", f"'{name}' stands twice.")
+            raise MalformedRequest("repeated", f"'{name}' is given twice.")
         values.setdefault(name, []).append(decoded(name, raw_value))
     return values
 
@@ -107,15 +113,10 @@ def _name(raw: bytes) -> str:
     if name in NAMES:
         return name
     if not name:
-        raise MalformedRequest("empty_pair", "The query has an empty pair.")
-    if not _SHOWABLE.fullmatch(name):
-        raise MalformedRequest("unknown_parameter", "The query has an unknown parameter.")
-    close = difflib.get_close_matches(name, NAMES, n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else f"; known are {', '.join(NAMES)}."
-    raise MalformedRequest(
-        "unknown_parameter",
-        f"'{name}' is not a parameter of this call, and upstream would ignore it and cancel more than you mean{hint}",
-    )
+        raise MalformedRequest(
+            "empty_pair", "The query has an empty pair: two '&' without a parameter between them, or one at an end."
+        )
+    raise MalformedRequest("unknown_parameter", names.about(name, NAMES, risk=_WIDER))
 
 
 def decoded(name: str, raw: bytes) -> str:
@@ -123,13 +124,17 @@ def decoded(name: str, raw: bytes) -> str:
     if _PLAIN.fullmatch(raw):
         return raw.decode("ascii")
     if b";" in raw or _BAD_ESCAPE.search(raw):
-        raise MalformedRequest("bad_escape", f"'{name}' has a ';' or a bad percent-encoding, which upstream drops.")
+        raise MalformedRequest(
+            "bad_escape", f"'{name}' has a ';' or a bad percent-encoding, which upstream may drop: encode the value."
+        )
     try:
         value = unquote_to_bytes(raw.replace(b"+", b" ")).decode("utf-8")
     except UnicodeDecodeError:
         raise MalformedRequest("not_utf8", f"'{name}' is not UTF-8.") from None
     if "," in value:
-        raise MalformedRequest("comma", f"'{name}' has a comma, which upstream reads as a list: repeat the parameter.")
+        raise MalformedRequest(
+            "comma", f"'{name}' has a comma, which upstream may read as a list: repeat the parameter."
+        )
     return value
 
 
@@ -198,17 +203,33 @@ def _from_body(body: Body) -> CancelRequest:
             return CancelRequest(ByRunIds(_texts(run_ids)), len(run_ids), Dialect.BODY)
         case {"workflowUrl": [_, *_] as urls, **others} if not others:
             return CancelRequest(ByFilter(workflow_urls=_texts(urls)), DEFAULT_COUNT, Dialect.BODY)
-        case {"workflowUrl": str(url), **others} if not others:
+        case {"workflowUrl": str(url), **others} if url and not others:
             return CancelRequest(ByFilter(workflow_urls=_texts([url])), DEFAULT_COUNT, Dialect.BODY)
-    raise MalformedRequest(
-        "body_shape", 'The body is {"workflowRunIds": ["…"]} or {"workflowUrl": "…"}, not empty, and nothing else.'
-    )
+    for name in members:
+        if name not in NAMES:
+            raise MalformedRequest("unknown_parameter", f"{names.about(name, NAMES, risk=_WIDER)} {_BODY}")
+        if name not in _IN_BODY:
+            raise MalformedRequest("body_shape", f"'{name}' is not read from a body. {_BODY}")
+    raise MalformedRequest("body_shape", _misshapen(members))
+
+
+def _misshapen(members: Mapping[str, object]) -> str:
+    """What is wrong with a body whose names are known."""
+    if len(members) > 1:
+        return f"Upstream ignores everything beside workflowRunIds, so nothing may stand beside it. {_BODY}"
+    [(name, value)] = members.items()
+    if value in ([], ""):
+        return f"'{name}' is empty, which upstream may read as every run: name what you mean. {_BODY}"
+    shape = "a list of strings" if name == "workflowRunIds" else "a string or a list of strings"
+    return f"'{name}' is {shape}. {_BODY}"
 
 
 def _texts(values: Sequence[object]) -> tuple[str, ...]:
     texts = tuple(value for value in values if isinstance(value, str))
     if len(texts) != len(values):
-        raise MalformedRequest("body_shape", "A list in the body holds strings only.")
+        raise MalformedRequest("body_shape", f"A list in the body holds strings only. {_BODY}")
     if any("," in text for text in texts):
-        raise MalformedRequest("comma", "A value in the body has a comma, which upstream reads as a list.")
+        raise MalformedRequest(
+            "comma", "A value in the body has a comma, which upstream may read as a list: write a list."
+        )
     return texts

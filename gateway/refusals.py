@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
 from gateway.audit.record import Members, refused_members, throttled_members
-from gateway.authn import ExpiredKey
+from gateway.authn import ExpiredKey, RealTokenUsed
 from gateway.cancel import Principal
 from gateway.errors import Refusal, Throttled
 from gateway.ports import Clock
@@ -14,6 +14,10 @@ from gateway.ports import Clock
 BURST = 100
 PER_SECOND = 10
 """Unbounded refusals on record: this many at once, then this many a second; the rest is counted in `left_out`."""
+
+ALARM_BURST = 5
+ALARMS_PER_SECOND = 1 / 60
+"""Lines for operators about uses of the real token: so many at once, then one a minute, with the number between."""
 
 
 class NotePort(Protocol):
@@ -49,28 +53,40 @@ class Budget:
         return left_out
 
 
+class Alarm(Protocol):
+    """Where operators read of what cannot wait for somebody who reads the record."""
+
+    def error(self, event: str, **members: object) -> None:
+        """Writes one line."""
+
+
 class RefusalLog:
     """Writes `refused` and `throttled` records.
 
-    Refusals of strangers, and throttled requests, are what a flood is made of: each kind has a budget. Other refusals
-    of a known principal are bounded by its own `requests_per_minute`.
+    Refusals of strangers, and throttled requests, are what a flood is made of: each kind has a budget, and so have the
+    throttled requests of each team. No flood of one kind hides another: uses of the account's real token, and of keys
+    that have expired, have budgets of their own. Of the real token operators also hear at once. Other refusals of a
+    known principal are bounded by its own `requests_per_minute`.
     """
 
-    def __init__(self, audit: NotePort, clock: Clock) -> None:
+    def __init__(self, audit: NotePort, clock: Clock, *, log: Alarm) -> None:
         self._audit = audit
         self._clock = clock
-        self._strangers = Budget(burst=BURST, per_second=PER_SECOND)
-        self._throttled = Budget(burst=BURST, per_second=PER_SECOND)
+        self._log = log
+        self._budgets: dict[str, Budget] = {}
+        self._alarms = Budget(burst=ALARM_BURST, per_second=ALARMS_PER_SECOND)
 
     @property
     def left_out(self) -> int:
         """How many have not been recorded, nor counted in a later record yet."""
-        return self._strangers.left_out + self._throttled.left_out
+        return sum(budget.left_out for budget in self._budgets.values())
 
     async def record(
         self, refusal: Refusal, *, decision_id: str, remote: str | None, principal: Principal | None
     ) -> None:
         """Records one refusal and waits until it is written, or a bounded while."""
+        if isinstance(refusal, RealTokenUsed):
+            self._alarm(decision_id, remote)
         entry = self._entry(refusal, decision_id, remote, principal)
         if entry is not None:
             await self._audit.note(*entry)
@@ -81,12 +97,23 @@ class RefusalLog:
         if entry is not None:
             self._audit.note_soon(*entry)
 
+    def _alarm(self, decision_id: str, remote: str | None) -> None:
+        left_out = self._alarms.spend(self._clock.monotonic_s())
+        if left_out is not None:
+            self._log.error("upstream_token_used", decision_id=decision_id, remote=remote, left_out=left_out)
+
+    def _left_out(self, kind: str) -> int | None:
+        """Spends of the budget of one kind; None where this one is left out."""
+        budget = self._budgets.get(kind)
+        if budget is None:
+            budget = self._budgets[kind] = Budget(burst=BURST, per_second=PER_SECOND)
+        return budget.spend(self._clock.monotonic_s())
+
     def _entry(
         self, refusal: Refusal, decision_id: str, remote: str | None, principal: Principal | None
     ) -> tuple[str, Members] | None:
-        left_out: int | None = 0
         if isinstance(refusal, Throttled) and principal is not None:
-            left_out = self._throttled.spend(self._clock.monotonic_s())
+            left_out = self._left_out(f"throttled {principal.team}")
             members = throttled_members(
                 decision_id,
                 principal=principal,
@@ -98,8 +125,7 @@ class RefusalLog:
             return (
                 ("throttled", members | ({"left_out": left_out} if left_out else {})) if left_out is not None else None
             )
-        if principal is None:
-            left_out = self._strangers.spend(self._clock.monotonic_s())
+        left_out = 0 if principal is not None else self._left_out(_kind(refusal))
         if left_out is None:
             return None
         return "refused", refused_members(
@@ -111,3 +137,8 @@ class RefusalLog:
             principal=refusal.principal if isinstance(refusal, ExpiredKey) else principal,
             left_out=left_out,
         )
+
+
+def _kind(refusal: Refusal) -> str:
+    """The kind of a stranger's refusal: what an operator has to see is counted apart from what anybody can send."""
+    return refusal.cause if isinstance(refusal, (ExpiredKey, RealTokenUsed)) else "strangers"

@@ -37,12 +37,14 @@ class Run:
 class Listing:
     """Runs as upstream's log showed them, each ID once; `unreadable` are those with a value outside the grammar, by ID.
 
-    An ID that cannot be read either stands as `?`.
+    An ID that cannot be read either stands as `?`. Where upstream's log was `narrowed` to what was asked for, a second
+    run under one of the IDs may not have shown.
     """
 
     runs: tuple[Run, ...]
     unreadable: tuple[str, ...] = ()
     pages: int = 0
+    narrowed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

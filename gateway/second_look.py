@@ -37,7 +37,9 @@ class Look:
 class SecondLook:
     """For one plan, whose runs were looked up at `looked_at_s` (monotonic).
 
-    Only the first order may rest on that look-up: before every further one the runs are looked up again.
+    Only the first order may rest on that look-up: before every further one the runs are looked up again. Not even the
+    first rests on one that was `narrowed`: another run under the same ID, perhaps another team's, did not show there,
+    and nobody could say which of the two a cancel would hit.
     """
 
     plan: Plan
@@ -45,12 +47,13 @@ class SecondLook:
     log: RunLog
     clock: Clock
     looked_at_s: float
+    narrowed: bool = False
 
     async def __call__(self, order: Order, number: int) -> Look:
         """Looks again at what the planned order of that number rests on; what is expected to go wrong is a value."""
         wanted = frozenset(value for _, value in order.selection.pairs())
         planned = [run for run in self.plan.runs if run.run_id in wanted]
-        if number == 1 and self.clock.monotonic_s() - self.looked_at_s <= FRESH_S:
+        if number == 1 and not self.narrowed and self.clock.monotonic_s() - self.looked_at_s <= FRESH_S:
             return self._judged(planned, {})
         try:
             # By ID: only so a run that was started anew shows, whatever it is now and whoever's.
@@ -93,7 +96,7 @@ def about(asked: CancelRequest, runs: Sequence[Run]) -> CancelRequest:
 
 def _still_running(planned: Sequence[Run], listing: Listing) -> tuple[list[Run], Skipped]:
     """Those that still are the run that was planned, and still running; of the others why not."""
-    seen = {run.run_id: run for run in listing.runs}
+    seen, unreadable = {run.run_id: run for run in listing.runs}, frozenset(listing.unreadable)
     left: list[Run] = []
     skipped: dict[Skip, tuple[str, ...]] = {}
     for run in planned:
@@ -103,5 +106,7 @@ def _still_running(planned: Sequence[Run], listing: Listing) -> tuple[list[Run],
             continue
         # A custom ID can be started again: what runs under it now is not what was judged.
         why = Skip.RESTARTED if now is not None and now.created_ms != run.created_ms else Skip.FINISHED
+        # Two runs under one ID that contradict each other, or one that cannot be read.
+        why = Skip.UNREADABLE if run.run_id in unreadable else why
         skipped[why] = (*skipped.get(why, ()), run.run_id)
     return left, skipped

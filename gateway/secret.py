@@ -7,14 +7,37 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.document.file import read_file
+from gateway.document.file import named, read_file
 from gateway.document.nodes import Place
 from gateway.errors import InvalidConfiguration
+from gateway.secrecy import looks_secret
 
 MAX_SECRET_BYTES = 4096
 
 # What templates and examples leave behind; a token that only looks poor is the account owner's business.
-_PLACEHOLDER = re.compile(r"<.*>|\$\{.*\}|\{\{.*\}\}|[x*.]+|your[-_].*|change[-_]?me|replace[-_]?me|placeholder|todo")
+_PLACEHOLDER = (
+    r"<.*>|\$\{.*\}|\{\{.*\}\}|\$[a-z_][a-z0-9_]*|\$\(.*\)|%[a-z_]+%|[x*.]+|your[-_].*|.*[-_]here|(?:insert|paste)[-_].*"
+    r"|(?:change|replace)[-_]?me|placeholder|todo|null|none|undefined|(?:qstash|upstash)[-_](?:read[-_])?token"
+)
+_NEVER_IN_ONE = r"[\"'`{}<>()\[\]$\\,;:|]"
+
+_FAULTS = (
+    (re.compile(r"\Z"), "is empty"),
+    (re.compile(rf"(?s:.{{{MAX_SECRET_BYTES + 1}}})"), f"is longer than {MAX_SECRET_BYTES} bytes"),
+    (re.compile("\xef\xbb\xbf|\xff\xfe|\xfe\xff|\ufeff"), "begins with a byte order mark: save it as plain ASCII"),
+    (
+        # At the end of base64 '=' stands for nothing; anywhere else there is a name before it.
+        re.compile(r"\s*(?:(?:export|set)\s+)?[A-Za-z_][A-Za-z0-9_]*\s*=(?!=*(?:\s|[\"'`;,]*\Z))"),
+        "holds NAME= before the token, as a file of variables does: keep the token alone",
+    ),
+    (re.compile(r"\s*[\"'`]|(?s:.*)[\"'`]\s*\Z"), "holds quotes around the token: leave them out"),
+    (re.compile(r"(?i:\s*(?:authorization\s*:\s*)?bearer\s)"), "holds 'Bearer' before the token: the gateway adds it"),
+    (re.compile(rf"(?:{_PLACEHOLDER})\Z", re.IGNORECASE), "holds a placeholder, not a secret"),
+    (re.compile(r"(?s:.*[^!-~])"), "holds a space, control character or non-ASCII character"),
+    # RFC 6750, 2.1 has none of these; templates, shells and JSON put them around a token.
+    (re.compile(rf".*{_NEVER_IN_ONE}"), "holds a quote, bracket, comma or other character that no token has"),
+)
+"""What can be no token, in this order: an expression that matches from the first character, and what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +53,11 @@ class SecretSource:
             raise ValueError("a secret comes from a file or from the environment")
 
     def __str__(self) -> str:
-        return f"the file {self.file}" if self.file else f"the environment variable {self.env}"
+        """The source for a message; a name that may be the secret itself, pasted by mistake, is not shown."""
+        if self.file:
+            return f"the file {named(self.file, most=0)}"
+        conventional = re.fullmatch("[A-Z][A-Z0-9_]*", self.env or "") and not looks_secret(self.env or "")
+        return f"the environment variable {self.env}" if conventional else "the environment variable named here"
 
 
 def read_secret(source: SecretSource, environ: Mapping[str, str]) -> str:
@@ -40,8 +67,7 @@ def read_secret(source: SecretSource, environ: Mapping[str, str]) -> str:
     or can be no secret.
     """
     text = _file_text(source, source.file) if source.file else _variable(source, environ)
-    fault = _fault(text)
-    if fault:
+    if fault := fault_of(text):
         raise InvalidConfiguration([source.at.problem(f"{source} {fault}")])
     return text
 
@@ -63,13 +89,6 @@ def _variable(source: SecretSource, environ: Mapping[str, str]) -> str:
     return text
 
 
-def _fault(text: str) -> str | None:
-    if not text:
-        return "is empty"
-    if len(text) > MAX_SECRET_BYTES:
-        return f"is longer than {MAX_SECRET_BYTES} bytes"
-    if not re.fullmatch("[!-~]+", text):
-        return "holds a space, control character or non-ASCII character"
-    if _PLACEHOLDER.fullmatch(text.lower()):
-        return "holds a placeholder, not a secret"
-    return None
+def fault_of(text: str) -> str | None:
+    """Why this can be no token, in words that show nothing of it; None where it can."""
+    return next((says for pattern, says in _FAULTS if pattern.match(text)), None)

@@ -9,10 +9,12 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from starlette.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.server import Server
+from uvloop.loop import SSLProtocol  # type: ignore[attr-defined] # it is not in the library's stubs
 
 from gateway.listeners import BACKLOG
 from gateway.protocol import EdgeProtocol, ProtocolSettings
@@ -53,6 +55,49 @@ class StopSignals:
             self._heard()
 
 
+class Handshake(SSLProtocol):  # type: ignore[misc] # as above
+    """A TLS handshake: counted as a connection from its first moment, so that it gives way like any other.
+
+    It is what the loop makes of `create_server(ssl=…)`, which tells nobody of a connection before its handshake ends.
+    """
+
+    team: str | None = None
+
+    def __init__(self, edge: EdgeProtocol, tls: ssl.SSLContext, settings: ProtocolSettings) -> None:
+        super().__init__(
+            asyncio.get_running_loop(),
+            edge,
+            tls,
+            None,
+            server_side=True,
+            ssl_handshake_timeout=settings.receive_timeout_s,
+            ssl_shutdown_timeout=settings.receive_timeout_s,
+        )
+        self._connections = settings.connections
+        self._below: asyncio.Transport | None = None
+        edge.handshake = self
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Begins the handshake, and to count it."""
+        self._below = transport
+        super().connection_made(transport)
+        self._connections.opened(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Ends the count, unless the connection behind the handshake has taken it over."""
+        self._connections.closed(self)
+        super().connection_lost(exc)
+
+    def evict(self) -> None:
+        """Ends the connection at once."""
+        if self._below is not None:
+            self._below.abort()
+
+    def untaken_bytes(self) -> int:
+        """Returns 0: nothing is answered before the end of a handshake."""
+        return 0
+
+
 class _Server(Server):
     """uvicorn without its signal handling, which would end the process before the log is closed."""
 
@@ -66,21 +111,18 @@ class _Server(Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's for one given socket, and with a deadline for the TLS handshake, which is 60 s otherwise."""
+        """As uvicorn's for one given socket, with TLS handshakes that have a deadline and count as connections."""
         await self.lifespan.startup()
         settings, tls = self.listener.settings, self.listener.tls
 
-        def connection() -> EdgeProtocol:
+        def connection() -> asyncio.BaseProtocol:
             """The protocol of one new connection, under the limits of this moment."""
-            return EdgeProtocol(settings=settings(), config=self.config, server_state=self.server_state, app_state={})
+            now = settings()
+            edge = EdgeProtocol(settings=now, config=self.config, server_state=self.server_state, app_state={})
+            return edge if tls is None else cast(asyncio.BaseProtocol, Handshake(edge, tls, now))
 
-        server = await asyncio.get_running_loop().create_server(
-            connection,
-            sock=self.listener.socket,
-            backlog=BACKLOG,
-            ssl=tls,
-            ssl_handshake_timeout=settings().receive_timeout_s if tls is not None else None,
-        )
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(connection, sock=self.listener.socket, backlog=BACKLOG)
         self.servers = [server]
         self.started = True
 

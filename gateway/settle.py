@@ -16,13 +16,17 @@ from typing import Protocol
 from gateway.cancel import ByFilter, ByRunIds, Order, Plan, Principal
 from gateway.errors import Refusal
 from gateway.learnt import OrderedRuns, TrackedAction
+from gateway.limits import TeamShare
 from gateway.lookup.log import ActionReport
 from gateway.outcome import Accepted, Cancelled, Outcome, Unknown
 from gateway.run import Listing
 
 MAX_FOLLOWED = 64
 MAX_OF_ONE = 16
-"""How many of a kind are followed at once, and of them for one principal: neither kind takes places of the other."""
+"""How many of a kind are followed at once, and of them for one principal: neither kind takes places of the other.
+
+A team has its share of them.
+"""
 
 FOLLOW_S = 600.0
 """How long each is followed at most."""
@@ -75,11 +79,20 @@ class _Followed:
 class Settler:
     """Follows outcomes, each in a task of its own. `reads_back` says whether there is a token to look runs up with."""
 
-    def __init__(self, log: LogPort, record: RecordPort, *, operators_log: Alarm, reads_back: bool) -> None:
+    def __init__(
+        self,
+        log: LogPort,
+        record: RecordPort,
+        *,
+        operators_log: Alarm,
+        reads_back: bool,
+        share: TeamShare | None = None,
+    ) -> None:
         self._log = log
         self._record = record
         self._operators_log = operators_log
         self._reads_back = reads_back
+        self._share = share or TeamShare()
         self._followed: dict[asyncio.Task[None], _Followed] = {}
         self._stopped = False
 
@@ -108,8 +121,11 @@ class Settler:
                 self._tell(one.subject, "stopping")
 
     def _has_place(self, subject: Subject, principal: Principal) -> bool:
-        alike = [one for one in self._followed.values() if type(one.subject) is type(subject)]
-        return len(alike) < MAX_FOLLOWED and sum(one.principal == principal for one in alike) < MAX_OF_ONE
+        alike = [one.principal for one in self._followed.values() if type(one.subject) is type(subject)]
+        of_team = sum(one.team == principal.team for one in alike)
+        return (
+            len(alike) < MAX_FOLLOWED and of_team < self._share.of(MAX_FOLLOWED) and alike.count(principal) < MAX_OF_ONE
+        )
 
     async def _follow(self, subject: Subject) -> None:
         try:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import httpx
 
 from gateway.cancel import Order, Receipt
-from gateway.credential import TokenHolder, UpstreamToken
+from gateway.credential import AccountTokens, TokenHolder
 from gateway.exchange import Exchange, Failed, Reply, UpstreamLimits
 from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
 
@@ -41,7 +41,7 @@ class Upstream:
         reading: TokenHolder | None = None,
     ) -> None:
         self._holder = token
-        self._reading = reading
+        self._tokens = AccountTokens(token, reading)
         self._exchange = Exchange(base_url, limits=limits, transport=transport)
 
     async def cancel(self, order: Order, receipt: Receipt) -> Outcome:
@@ -55,11 +55,8 @@ class Upstream:
                 return NotSent(cause)
             case Failed(cause=cause, status=status):
                 return Unknown(cause, status)
-        return _outcome(reply, reply.members() or {}, self._scrubbing(token))
-
-    def _scrubbing(self, token: UpstreamToken) -> Scrub:
-        reading = self._reading.current if self._reading is not None else None
-        return token.scrub if reading is None else lambda text: reading.scrub(token.scrub(text))
+        self._holder.answered(reply.status)
+        return _outcome(reply, reply.members() or {}, self._tokens.scrub)
 
     async def aclose(self) -> None:
         """Closes the idle connections."""

@@ -87,7 +87,7 @@ def _secret() -> Shape[SecretSource]:
         "file": may(Text(Path)),
         "env": may(Text(_variable, hidden=True)),
     }
-    return Shape(_secret_source, keys, check=_one_source, located=True)
+    return Shape(_secret_source, keys, check=_one_source, located=True, hidden=True)
 
 
 def _variable(text: str) -> str:

@@ -61,9 +61,10 @@ def fingerprint(path: Path) -> Fingerprint:
 
 
 def fingerprints(directory: Path) -> tuple[tuple[str, Fingerprint], ...] | None:
-    """The same for the YAML files of a directory, by name; None where it cannot be listed."""
+    """The same for the YAML files of a directory that are not hidden, by name; None where it cannot be listed."""
     try:
-        names = sorted(path.name for path in directory.iterdir() if path.suffix.lower() in (".yaml", ".yml"))
+        found = (path.name for path in directory.iterdir() if path.suffix.lower() in (".yaml", ".yml"))
+        names = sorted(name for name in found if not name.startswith("."))
     except OSError:
         return None
     return tuple((name, fingerprint(directory / name)) for name in names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from itertools import islice
 
-from gateway.cancel import Principal
+from gateway.cancel import Owner, Principal
 from gateway.policy.rules import Policies
 from gateway.policy_tools.offers import offered, offers
 
@@ -24,9 +24,16 @@ def whoami(principal: Principal, policies: Policies, now_ms: int) -> dict[str, o
         "principal": principal.name,
         "expires": None if principal.expires_ms is None else _time(principal.expires_ms),
         "claims": dict(principal.claims),
-        "rules": [{"rule": offer.rule, "words": offer.words, "example": offer.example} for offer in shown],
+        "rules": [
+            {"rule": offer.rule, "words": offer.words, "example": offer.example, "owner": _owner(offer.owner)}
+            for offer in shown
+        ],
         "left_out": len(offered(policies, principal.team, now_ms)) - len(shown),
     }
+
+
+def _owner(owner: Owner | None) -> dict[str, object] | None:
+    return None if owner is None else owner.members()
 
 
 def _time(unix_ms: int) -> str:

@@ -185,7 +185,9 @@ class AuditLog:
         return "queue" if self._queued >= self._settings.queue_records else None
 
     def _takes_notes(self) -> bool:
-        return self._writer.status.cause is None and self._queued < self._settings.queue_records and not self._stopped
+        # Half of the queue is kept from notes: no flood of refusals keeps an intent from being recorded.
+        room = self._queued < self._settings.queue_records // 2
+        return self._writer.status.cause is None and room and not self._stopped
 
     def _withdraw(self, decision_id: str, cause: str) -> None:
         # The line may still land, or have landed: the writer closes it only if it did.

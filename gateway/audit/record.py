@@ -23,7 +23,8 @@ MOST_PROBLEM_CHARS = 500
 class Closing:
     """What came of a plan: its outcome, the runs cancelled above the count sent, and how the call went.
 
-    `skipped` are the runs that a second look left out, just before their order.
+    `skipped` are the runs that a second look left out, just before their order. `joins_left_out` counts the identical
+    requests that came while it was under way, after as many had joined as may: each was refused, none has a `joined`.
     """
 
     outcome: Outcome
@@ -31,6 +32,7 @@ class Closing:
     duration_ms: int
     caller_gone: bool
     skipped: Skipped = field(default_factory=dict)
+    joins_left_out: int = 0
 
 
 def intent_members(plan: Plan, *, upstream: str) -> Members:
@@ -150,7 +152,8 @@ def outcome_members(decision_id: str, closing: Closing) -> Members:
     members = _closed(decision_id, closing.outcome)
     members |= {"over_cancelled": closing.over_cancelled, "duration_ms": closing.duration_ms}
     members["caller_gone"] = closing.caller_gone
-    return members | ({"skipped": skipped_members(closing.skipped)} if closing.skipped else {})
+    members |= {"skipped": skipped_members(closing.skipped)} if closing.skipped else {}
+    return members | ({"joins_left_out": closing.joins_left_out} if closing.joins_left_out else {})
 
 
 def recovered_members(decision_id: str) -> Members:

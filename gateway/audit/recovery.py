@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from gateway.audit.chain import Head, Record, Sealer
@@ -24,6 +25,8 @@ from gateway.errors import AuditFailure
 TAIL_BYTES = (64 * 1024, 16 * 1024 * 1024)
 CHUNK_BYTES = 1024 * 1024
 BATCH = 1024
+LATEST = 32
+"""How many files are looked into for the newest record."""
 
 Segments = Sequence[tuple[int, Path]]
 
@@ -171,6 +174,31 @@ def _tail_within(path: Path, size_bytes: int) -> Tail:
     head = Head(int(str(members["seq"])), hashlib.sha256(lines[-2]).hexdigest())
     ended = members["event"] in ("stop", "recovery") and members.get("open") == 0
     return Tail(head, is_clean=ended and lines[-1] == b"")
+
+
+def newest_ms(directory: Path) -> int | None:
+    """When the newest record of a directory was made, in Unix milliseconds; None where there is none to be read.
+
+    Only the files written last are looked into: a directory may hold many.
+    """
+    try:
+        segments = [path for chain in chains_in(directory.iterdir()).values() for _, path in chain]
+        latest = sorted(segments, key=lambda path: path.stat().st_mtime_ns)[-LATEST:]
+        return max((made for path in latest if (made := _last_ms(path)) is not None), default=None)
+    except OSError:
+        return None
+
+
+def _last_ms(path: Path) -> int | None:
+    for size_bytes in TAIL_BYTES:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - size_bytes))
+            lines = file.read().split(b"\n")
+        # The last line may be unfinished, and the first one here be cut.
+        for line in reversed(lines):
+            if not isinstance(members := parse_line(line), str):
+                return int(datetime.fromisoformat(str(members["ts"])).timestamp() * 1000)
+    return None
 
 
 @dataclass(frozen=True, slots=True)

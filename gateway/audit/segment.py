@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from gateway.audit.chain import MacKey
-from gateway.errors import AuditFailure
+from gateway.document.file import named, read_file
+from gateway.errors import AuditFailure, InvalidConfiguration
 
 _NAME = re.compile(r"(?P<chain>[A-Za-z0-9][A-Za-z0-9_-]{0,127})\.(?P<number>[0-9]{6,})\.jsonl")
 CHAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
@@ -209,15 +210,16 @@ class ChainLock:
         os.close(self._descriptor)
 
 
-MIN_KEY_BYTES = 16
+MIN_KEY_BYTES, MAX_KEY_BYTES = 16, 65_536
 
 
 def load_mac_key(path: Path) -> MacKey:
     """The key in a file: its bytes without a newline at the end. Raises: AuditFailure."""
     try:
-        secret = path.read_bytes().rstrip(b"\r\n")
-    except OSError as exc:
-        raise AuditFailure(f"the MAC key {path} cannot be read: {exc.strerror}") from exc
+        secret = read_file(path, max_bytes=MAX_KEY_BYTES).content.rstrip(b"\r\n")
+    except InvalidConfiguration as exc:
+        reasons = "; ".join(fault.message for fault in exc.problems)
+        raise AuditFailure(f"the MAC key {named(path)} {reasons}") from exc
     if len(secret) < MIN_KEY_BYTES:
         raise AuditFailure(f"the MAC key {path} is shorter than {MIN_KEY_BYTES} bytes")
     return MacKey(secret)

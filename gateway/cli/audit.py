@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,12 +14,15 @@ import orjson
 from gateway.audit.chain import MacKey, mac_holds
 from gateway.audit.segment import chains_in, load_mac_key
 from gateway.audit.verify import ChainReport, Claim, Finding, claim_of, is_hex, lines_of, parse_line, verify
+from gateway.cli.output import lost, spelled
 from gateway.errors import AuditFailure
-from gateway.policy_tools.history import shadowing
+from gateway.policy_tools.history import decisions, shadowing
+from gateway.policy_tools.history.decisions import Callers
 
 USAGE = 64
 _WORST_FIRST = (Finding.TAMPERED, Finding.OPEN, Finding.TORN, Finding.INTACT)
 _ENVELOPE = frozenset(("v", "seq", "ts", "event", "instance", "prev", "mac"))
+_PLAIN = re.compile(r"[^\s\"'=\\]+")
 
 Members = dict[str, object]
 
@@ -56,14 +59,14 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_paths(parser)
     parser = commands.add_parser("show", help="print records, one a line")
     parser.add_argument("--event", help="only this event")
-    parser.add_argument("--principal", help="only this <team>/<key id>")
+    parser.add_argument("--principal", help="only this <team>/<key id>, and what came of its decisions")
     parser.add_argument("--decision", metavar="ID", help="only this decision")
     parser.add_argument("--json", action="store_true", help="the lines as they stand in the file")
-    parser.set_defaults(run=run_show)
+    parser.set_defaults(run=run_show, product=True)
     _add_paths(parser)
-    parser = commands.add_parser("stats", help="count records by event, team, rule and outcome")
+    parser = commands.add_parser("stats", help="count records by event, decisions by team, rule and outcome")
     parser.add_argument("--shadow", action="store_true", help="whom shadow rules would have refused or admitted")
-    parser.set_defaults(run=run_stats)
+    parser.set_defaults(run=run_stats, product=True)
     _add_paths(parser)
 
 
@@ -161,41 +164,67 @@ def _report_lines(report: ChainReport, *, keyed: bool) -> Iterator[str]:
 
 def run_show(arguments: argparse.Namespace) -> int:
     """Prints the records that match, safe for any terminal; 1 if some lines are no records."""
-    wanted = {"event": arguments.event, "principal": arguments.principal, "decision_id": arguments.decision}
+    wanted = {"event": arguments.event, "decision_id": arguments.decision}
     wanted = {name: value for name, value in wanted.items() if value is not None}
+    callers = Callers(arguments.principal) if arguments.principal is not None else None
+
+    def show(members: Members, raw: bytes) -> None:
+        theirs = callers is None or callers.are(members)
+        if theirs and all(members.get(name) == value for name, value in wanted.items()):
+            print(json_line(raw) if arguments.json else human_line(members))
+
+    unread = _read("show", arguments.paths, show)
+    return USAGE if unread is None else _said(unread)
+
+
+def _read(command: str, paths: Sequence[Path], take: Callable[[Members, bytes], None]) -> int | None:
+    """Takes every record and its line; returns how many lines are none, or None where there is nothing to read."""
     unread = 0
     try:
-        for members, raw in _records(arguments.paths):
+        for members, raw in _records(paths):
             if members is None:
                 unread += 1
-            elif all(members.get(name) == value for name, value in wanted.items()):
-                print(printable(raw.decode()) if arguments.json else human_line(members))
+            else:
+                take(members, raw)
+            if lost():
+                break
     except (_UsageError, OSError) as exc:
-        print(f"audit show: {exc}", file=sys.stderr)
-        return USAGE
+        print(f"audit {command}: {exc}", file=sys.stderr)
+        return None
+    return unread
+
+
+def _said(unread: int) -> int:
     if unread:
         print(f"{unread} lines are no records; see audit verify", file=sys.stderr)
     return 1 if unread else 0
 
 
 def _records(paths: Sequence[Path]) -> Iterator[tuple[Members | None, bytes]]:
-    for path in _files(paths):
-        with path.open("rb") as file:
-            for line in file:
-                raw = line.rstrip(b"\n")
+    # Each chain in its own order, however its files were named: later records continue earlier ones.
+    for files in chains_in(iter(_files(paths))).values():
+        for _, path in files:
+            for line in lines_of(path):
+                raw = line.removesuffix(b"\n")
                 members = parse_line(raw)
                 yield (None if isinstance(members, str) else members), raw
 
 
 def human_line(members: Members) -> str:
-    """Time, event and the members that say something, in one line without control characters."""
+    """Time, event and the members that say something, in one line of shell words without control characters."""
     told = {name: value for name, value in members.items() if name not in _ENVELOPE and value not in (None, [], {})}
-    words = [f"{name}={_word(value)}" for name, value in told.items()]
-    return printable(f"{members['ts']} {members['seq']:>6} {members['event']:<9} {' '.join(words)}")
+    words = [f"{_word(name)}={_word(value)}" for name, value in told.items()]
+    return printable(f"{members['ts']} {members['seq']:>6} {_word(members['event']):<9} {' '.join(words)}")
 
 
 def _word(value: object) -> str:
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    """The value as one word, so that no value can pass for a further member: quoted as a shell reads it."""
+    if not isinstance(value, str):
+        # JSON has its own quotes around everything that holds a space.
+        return orjson.dumps(value).decode()
+    if value.isprintable() and _PLAIN.fullmatch(value):
+        return value
+    return '"' + value.replace("\\", r"\\").replace('"', r"\"") + '"'
 
 
 def printable(text: str) -> str:
@@ -203,47 +232,28 @@ def printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
+def json_line(raw: bytes) -> str:
+    """A record's line, with the same spelled as JSON has it: it stays the record that it is."""
+    return "".join(sign if sign.isprintable() else spelled(sign) for sign in raw.decode())
+
+
 def run_stats(arguments: argparse.Namespace) -> int:
-    """Counts by event, and by team, rule and outcome; 1 if some lines are no records."""
+    """Counts records by event, and decisions by team, rule and outcome; 1 if some lines are no records."""
     if arguments.shadow:
         return _run_shadow(arguments)
-    counts: dict[str, Counter[str]] = {name: Counter() for name in ("event", "team", "rule", "outcome")}
-    cancelled = unread = 0
-    try:
-        for members, _ in _records(arguments.paths):
-            if members is None:
-                unread += 1
-                continue
-            for name, counter in counts.items():
-                # What somebody only asked about was no decision of a rule.
-                said = name == "event" or members["event"] != "explained"
-                if said and isinstance(value := members.get(name), str):
-                    counter[value] += 1
-            number = members.get("cancelled")
-            cancelled += number if type(number) is int else 0
-    except (_UsageError, OSError) as exc:
-        print(f"audit stats: {exc}", file=sys.stderr)
+    stats = decisions.DecisionStats()
+    unread = _read("stats", arguments.paths, lambda members, _: stats.add(members))
+    if unread is None:
         return USAGE
-    for name, counter in counts.items():
-        for value, number in counter.most_common():
-            print(f"{name:<8} {printable(value):<40} {number}")
-    print(f"cancelled runs: {cancelled}; lines that are no records: {unread}")
+    print("\n".join(map(printable, decisions.lines(stats))))
+    print(f"cancelled runs: {stats.cancelled}; lines that are no records: {unread}")
     return 1 if unread else 0
 
 
 def _run_shadow(arguments: argparse.Namespace) -> int:
     stats = shadowing.ShadowStats()
-    unread = 0
-    try:
-        for members, _ in _records(arguments.paths):
-            if members is None:
-                unread += 1
-            else:
-                stats.add(members)
-    except (_UsageError, OSError) as exc:
-        print(f"audit stats: {exc}", file=sys.stderr)
+    unread = _read("stats", arguments.paths, lambda members, _: stats.add(members))
+    if unread is None:
         return USAGE
     print("\n".join(map(printable, shadowing.lines(stats))))
-    if unread:
-        print(f"{unread} lines are no records; see audit verify", file=sys.stderr)
-    return 1 if unread else 0
+    return _said(unread)

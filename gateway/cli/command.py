@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from gateway import __version__
+from gateway.cli.output import FAILED, guarded
 from gateway.errors import AuditFailure, InvalidConfiguration
 
 INVALID = 3
@@ -32,11 +34,25 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code."""
-    given = sys.argv[1:] if arguments is None else arguments
+    """Runs one command and returns its exit code, which no fault of a standard stream changes."""
+    with guarded() as streams:
+        try:
+            command = parsed(sys.argv[1:] if arguments is None else arguments)
+            return streams.end(_run(command), product=command.product)
+        except SystemExit as asked:
+            # Help was asked for, or the command line is wrong.
+            code = asked.code if isinstance(asked.code, int) else FAILED
+            raise SystemExit(streams.end(code, product=True)) from None
+
+
+def parsed(given: Sequence[str]) -> argparse.Namespace:
+    """Returns what a command line says. Raises: SystemExit: it asks for help, or is none."""
     parser = argparse.ArgumentParser(
         prog="qstash-gateway", description="An authenticating policy gateway for the bulk cancel of QStash workflows."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    # A command that is run for what it prints, rather than for what it does or finds, says so.
+    parser.set_defaults(product=False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     # What is loaded stays: the cycle collector need not walk it, now or ever.
     gc.disable()
@@ -44,13 +60,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         import_module(COMMANDS[name]).register(commands)
     gc.freeze()
     gc.enable()
-    parsed = parser.parse_args(given)
+    return parser.parse_args(given)
+
+
+def _run(command: argparse.Namespace) -> int:
     try:
-        code: int = parsed.run(parsed)
+        code: int = command.run(command)
     except InvalidConfiguration as invalid:
         print(invalid, file=sys.stderr)
         return INVALID
     except (AuditFailure, OSError) as failure:
         print(f"qstash-gateway: {failure}", file=sys.stderr)
-        return 1
+        return FAILED
     return code

@@ -27,7 +27,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--team", type=_argument(team_name()), required=True, help="the team that policies name")
     parser.add_argument("--id", type=_argument(key_id()), required=True, help="what the record calls the key")
     parser.add_argument("--expires", type=_argument(date_field()), metavar="DATE", help="the last UTC day, YYYY-MM-DD")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, product=True)
 
 
 def run(args: argparse.Namespace) -> int:

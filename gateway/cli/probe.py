@@ -8,10 +8,13 @@ import json
 import socket
 import ssl
 import sys
+from functools import partial
 from pathlib import Path
 
+import certifi
+
 from gateway.config import Config, load_config
-from gateway.endpoints import UnixListen
+from gateway.endpoints import Origin, UnixListen, reached
 
 TIMEOUT_S = 3
 
@@ -19,14 +22,24 @@ TIMEOUT_S = 3
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command."""
     parser = subparsers.add_parser("probe", help="exit 0 if the running gateway is ready")
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE")
-    parser.set_defaults(run=run)
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--config", type=Path, metavar="FILE", help="the gateway of this configuration, on this machine")
+    where.add_argument("--url", metavar="ADDRESS", help="the gateway at https://HOST or unix:PATH")
+    parser.add_argument("--allow-http", action="store_true", help="with --url: also http://HOST beyond loopback")
+    parser.set_defaults(run=partial(run, parser))
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Returns 0 if `/readyz` answers 200, else 1 with the reason on standard error."""
     try:
-        status, page = _ask(load_config(arguments.config))
+        if arguments.url is None:
+            connection = _configured(load_config(arguments.config))
+        else:
+            connection = _named(reached(arguments.url, allow_http=arguments.allow_http))
+    except ValueError as exc:
+        parser.error(f"--url: {exc}")
+    try:
+        status, page = _ask(connection)
     except (OSError, http.client.HTTPException, ValueError) as failure:
         print(f"not ready: {type(failure).__name__}: {failure}", file=sys.stderr)
         return 1
@@ -36,10 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
     return 1
 
 
-def _ask(config: Config) -> tuple[int, dict[str, object]]:
-    connection = _connection(config)
+def _ask(connection: http.client.HTTPConnection) -> tuple[int, dict[str, object]]:
     try:
-        connection.request("GET", "/readyz", headers={"Host": "localhost"})
+        connection.request("GET", "/readyz")
         answer = connection.getresponse()
         page = json.loads(answer.read(65_536))
     finally:
@@ -47,7 +59,16 @@ def _ask(config: Config) -> tuple[int, dict[str, object]]:
     return answer.status, page if isinstance(page, dict) else {}
 
 
-def _connection(config: Config) -> http.client.HTTPConnection:
+def _named(address: Origin | UnixListen) -> http.client.HTTPConnection:
+    if isinstance(address, UnixListen):
+        return _UnixConnection(str(address.path))
+    if address.url.startswith("http:"):
+        return http.client.HTTPConnection(address.host, timeout=TIMEOUT_S)
+    context = ssl.create_default_context(cafile=certifi.where())
+    return http.client.HTTPSConnection(address.host, timeout=TIMEOUT_S, context=context)
+
+
+def _configured(config: Config) -> http.client.HTTPConnection:
     listen = config.health.listen if config.health is not None else config.listen
     if isinstance(listen, UnixListen):
         return _UnixConnection(str(listen.path))

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway.cli.output import lost
 from gateway.cli.probe_answers import Findings, Tracked, conclusion, labels_shown, unsafe
 from gateway.config import Config, load_config
 from gateway.credential import AccountTokens, UpstreamToken
@@ -44,7 +45,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = subparsers.add_parser("probe-upstream", help="find out which contract the QStash account is under")
     parser.add_argument("--config", type=Path, required=True, metavar="FILE")
     parser.add_argument("--yes", action="store_true", help="do not ask before anything is sent")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, product=True)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -54,8 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config)
     tokens = read_tokens(config.upstream, os.environ, time.monotonic).tokens
     label = f"probe{secrets.token_hex(10)}"
-    print(_announcement(config.upstream.url, label, reads=tokens.reading is not None))
+    print(_announcement(config.upstream.url, label, reads=tokens.reading is not None), flush=True)
     if not arguments.yes:
+        if lost():
+            print("What would be sent could not be shown: nothing was sent.", file=sys.stderr)
+            return 2
         try:
             agreed = input("Send this? [y/N] ").strip().lower() in ("y", "yes")
         except EOFError:

@@ -15,19 +15,34 @@ from gateway.document.nodes import Node
 from gateway.errors import InvalidConfiguration, Problem
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
-_BOM = b"\xef\xbb\xbf"
+MAX_GUESSED_NAME = 15
+BY_ANYONE = "anyone on this machine could change it: chmod o-w"
+
+_BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+BYTE_ORDER_MARK = "a byte order mark: save the file as plain UTF-8"
 
 
 @dataclass(frozen=True, slots=True)
 class FileBytes:
-    """What was read of a file, and its mode at that moment."""
+    """What was read of a file, and whether anyone on the machine could change it, at that moment."""
 
     content: bytes
-    mode: int
+    by_anyone: bool
 
 
 def read_file(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> FileBytes:
-    """The whole of a regular file.
+    """The whole of a regular file that not everyone may change.
+
+    Raises: InvalidConfiguration if anyone could change it, or as `read_anyway`.
+    """
+    file = read_anyway(path, max_bytes=max_bytes)
+    if file.by_anyone:
+        raise InvalidConfiguration([Problem(str(path), 1, 1, BY_ANYONE)])
+    return file
+
+
+def read_anyway(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> FileBytes:
+    """The whole of a regular file, whoever may change it: for who reports that beside the other faults.
 
     Raises: InvalidConfiguration if it cannot be read, is no regular file, or is longer than `max_bytes`.
     """
@@ -35,6 +50,7 @@ def read_file(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> FileBytes:
         # O_NONBLOCK: a FIFO in the place of a file must not hold up the start.
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
             mode = os.fstat(file.fileno()).st_mode
+            by_anyone = _changeable(mode, os.fstatvfs(file.fileno()))
             content = file.read(max_bytes + 1) if stat.S_ISREG(mode) else b""
     except OSError as exc:
         raise InvalidConfiguration([Problem(str(path), 1, 1, f"cannot be read: {exc.strerror}")]) from exc
@@ -42,7 +58,43 @@ def read_file(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> FileBytes:
         raise InvalidConfiguration([Problem(str(path), 1, 1, "not a regular file")])
     if len(content) > max_bytes:
         raise InvalidConfiguration([Problem(str(path), 1, 1, f"larger than {max_bytes} bytes")])
-    return FileBytes(content, mode)
+    return FileBytes(content, by_anyone)
+
+
+def anyone_may_change(path: Path) -> bool:
+    """Whether anyone on the machine could change this file, or what is in this directory. Raises: OSError."""
+    return _changeable(path.stat().st_mode, os.statvfs(path))
+
+
+def anyone_may_read(path: Path) -> bool:
+    """Whether anyone on the machine can open this file for reading, by its mode and those of its directories."""
+    try:
+        real = path.resolve(strict=True)
+        modes = [directory.stat().st_mode for directory in real.parents]
+        return bool(real.stat().st_mode & stat.S_IROTH) and all(mode & stat.S_IXOTH for mode in modes)
+    except OSError:
+        return False
+
+
+def named(path: Path, *, most: int = MAX_GUESSED_NAME) -> str:
+    """A path for a message: as far as it exists, for a secret may stand in the place of the name, pasted by mistake.
+
+    A name of at most `most` characters is shown in any case: no secret is that short.
+    """
+    if os.path.lexists(path) or (len(path.name) <= most and os.path.lexists(path.parent)):
+        return str(path)
+    above = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+    return f"named here, below {above},"
+
+
+def _changeable(mode: int, system: os.statvfs_result) -> bool:
+    # Kubernetes mounts a ConfigMap's directory with mode 0777, but read-only: nobody can change it there.
+    return bool(mode & stat.S_IWOTH) and not system.f_flag & os.ST_RDONLY
+
+
+def has_byte_order_mark(content: bytes) -> bool:
+    """Whether the bytes begin with a byte order mark of UTF-8 or UTF-16."""
+    return content.startswith(_BYTE_ORDER_MARKS)
 
 
 def parse_document(file: str, content: bytes) -> tuple[Node, list[Problem]]:
@@ -50,8 +102,8 @@ def parse_document(file: str, content: bytes) -> tuple[Node, list[Problem]]:
 
     Raises: InvalidConfiguration if the bytes are not UTF-8 without byte order mark, or not YAML at all.
     """
-    if content.startswith((_BOM, b"\xff\xfe", b"\xfe\xff")):
-        raise InvalidConfiguration([Problem(file, 1, 1, "a byte order mark: save the file as plain UTF-8")])
+    if has_byte_order_mark(content):
+        raise InvalidConfiguration([Problem(file, 1, 1, BYTE_ORDER_MARK)])
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as exc:

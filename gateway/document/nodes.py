@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.errors import Problem
+from gateway.secrecy import looks_secret
 
 SHOWN_CHARS = 60
 
@@ -70,6 +71,11 @@ Node = Scalar | Listing | Mapping | Refused
 
 
 def shown(text: str) -> str:
-    """Text of a file for a message: escaped to printable ASCII and cut."""
+    """Text of a file for a message: escaped to printable ASCII and cut; not shown where it may be a secret.
+
+    Every message that quotes a value gets it here: messages go to terminals, build logs, and the record.
+    """
+    if looks_secret(text):
+        return f"a value of {len(text)} characters that looks like a secret"
     cut = text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + "…"
     return "'" + cut.encode("unicode_escape").decode("ascii").replace("\\u2026", "...") + "'"

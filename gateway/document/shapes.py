@@ -79,6 +79,7 @@ class Shape(Generic[T]):
     """A mapping with known keys; `make` gets their values as arguments, and `at` where `located`.
 
     `check` judges which keys stand together. `absent` holds keys that exist elsewhere, with the reason why not here.
+    `hidden` keeps a key that is not known out of messages: where a secret may have been pasted by mistake.
     """
 
     make: Callable[..., T | None]
@@ -86,6 +87,7 @@ class Shape(Generic[T]):
     check: Callable[[Place, Present], list[Problem]] = _no_check
     absent: Mapping[str, str] = field(default_factory=dict)
     located: bool = False
+    hidden: bool = False
 
     def read(self, node: Node, problems: list[Problem]) -> T | None:
         """What `make` makes of the values; a key that could not be read is left out if it may be."""
@@ -120,6 +122,8 @@ class Shape(Generic[T]):
     def _unknown(self, name: Scalar) -> str:
         if name.text in self.absent:
             return f"{name} is not allowed here: {self.absent[name.text]}"
+        if self.hidden:
+            return f"unknown key (not shown, it may be a secret): known are {', '.join(self.keys)}"
         guesses = difflib.get_close_matches(name.text[:_MAX_GUESSED_CHARS], self.keys, n=1)
         guess = f"did you mean {shown(guesses[0])}?" if guesses else f"known are {', '.join(self.keys)}"
         return f"unknown key {name}: {guess}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import jwt
 
+from gateway.document.file import BYTE_ORDER_MARK, has_byte_order_mark
 from gateway.strict_json import json_object
 
 MAX_BYTES = 1_000_000
@@ -40,13 +41,18 @@ class KeySet:
 
 
 def parse_key_set(content: bytes, algorithms: Iterable[str]) -> KeySet:
-    """The usable keys among at most 100; others (another use or algorithm, no id, too short or long) are passed over.
+    """The usable keys among at most 100; others are passed over (RFC 7517, 5).
+
+    Those are keys of another type, curve, use or algorithm, without an id, or too short or long, and broken ones.
 
     Raises:
-        UnusableKeySet: not JSON, too large, an id that stands twice, a private or shared key, or nothing usable.
+        UnusableKeySet: not JSON, too large, a private or shared key, nothing usable, an entry that stands twice, or
+            two different keys for one id and algorithm.
     """
     if len(content) > MAX_BYTES:
         raise UnusableKeySet(f"more than {MAX_BYTES} bytes")
+    if has_byte_order_mark(content):
+        raise UnusableKeySet(BYTE_ORDER_MARK)
     try:
         listed = json_object(content).get("keys")
     except ValueError:
@@ -56,13 +62,24 @@ def parse_key_set(content: bytes, algorithms: Iterable[str]) -> KeySet:
     members = [key for key in listed if isinstance(key, dict)]
     if any("d" in key or key.get("kty") == "oct" for key in members):
         raise UnusableKeySet("it holds a private or shared key, so anyone who could read it can sign")
-    ids = [key.get("kid") for key in members if key.get("kid") is not None]
-    if len(set(map(str, ids))) != len(ids):
-        raise UnusableKeySet("a key id stands twice")
-    keys = {name: key for member in members for name, key in _usable(member, tuple(algorithms))}
+    named = [key for key in members if isinstance(key.get("kid"), str)]
+    if any(key in named[:number] for number, key in enumerate(named)):
+        raise UnusableKeySet("a key stands twice, word for word")
+    keys = _by_name(named, tuple(algorithms))
     if not keys:
         raise UnusableKeySet(f"no key with an id for {' or '.join(algorithms)}")
     return KeySet(keys)
+
+
+def _by_name(members: Iterable[dict[str, object]], algorithms: tuple[str, ...]) -> dict[tuple[str, str], jwt.PyJWK]:
+    keys: dict[tuple[str, str], jwt.PyJWK] = {}
+    for member in members:
+        for name, key in _usable(member, algorithms):
+            # RFC 7517, 4.5: different keys SHOULD have different ids; one key may be listed for each of its algorithms.
+            if name in keys and keys[name].key != key.key:
+                raise UnusableKeySet("a key id stands twice for one algorithm, with two different keys")
+            keys[name] = key
+    return keys
 
 
 def _usable(member: dict[str, object], algorithms: tuple[str, ...]) -> Iterator[tuple[tuple[str, str], jwt.PyJWK]]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gateway import grammar
+from gateway import grammar, names
 from gateway.cancel import ByFilter, EveryRun
 from gateway.errors import MalformedRequest
 from gateway.lookup.entries import checked_cursor
@@ -22,7 +21,6 @@ _NAMES = (
     *("groupBy", "state", "workflowRunId", "workflowCreatedAt", "fromDate", "toDate"),
     *(*_REPEATABLE, "cursor", "count", "trimBody"),
 )
-_SHOWABLE = re.compile(r"[A-Za-z0-9_.\[\]-]{1,40}")
 _STATES = frozenset(("RUN_STARTED", "RUN_SUCCESS", "RUN_FAILED", "RUN_CANCELED"))
 
 Values = Mapping[str, Sequence[str]]
@@ -83,7 +81,7 @@ def _values(query: bytes) -> Values:
         if not equals or not raw_value:
             raise MalformedRequest("empty_value", f"'{name}' has no value; leave it out or give it one.")
         if name in values and name not in _REPEATABLE:
-            raise MalformedRequest("repeated", f"'{name}' stands twice.")
+            raise MalformedRequest("repeated", f"'{name}' is given twice.")
         values.setdefault(name, []).append(decoded(name, raw_value))
     return values
 
@@ -92,8 +90,7 @@ def _name(raw: bytes) -> str:
     name = raw.decode("latin-1")
     if name in _NAMES:
         return name
-    shown = f"'{name}' is not" if _SHOWABLE.fullmatch(name) else "The query has a name that is not"
-    raise MalformedRequest("unknown_parameter", f"{shown} a parameter of this call; known are {', '.join(_NAMES)}.")
+    raise MalformedRequest("unknown_parameter", names.about(name, _NAMES))
 
 
 def _selection(values: Values) -> ByFilter | EveryRun:

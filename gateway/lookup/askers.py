@@ -7,12 +7,13 @@ for who got it, for the question it was got by, and for ten minutes.
 from __future__ import annotations
 
 import secrets
-from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from gateway.cancel import Principal
 from gateway.errors import MalformedRequest, Overloaded, Throttled
+from gateway.limits import Bounds, TeamShare
 from gateway.lookup.pages import Clock
 
 MOST_READING = 4
@@ -31,31 +32,39 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    asker: Hashable
+    asker: Principal
     question: object
     position: Position
     until_s: float
 
 
 class Askers:
-    """The pages being read, one of an asker and four in all; and the cursors handed out, the latest thousand."""
+    """The pages being read, one of an asker and four in all; and the cursors handed out, a thousand in all.
 
-    def __init__(self, clock: Clock) -> None:
+    A team has its share of both.
+    """
+
+    def __init__(self, clock: Clock, *, share: TeamShare | None = None) -> None:
         self._clock = clock
-        self._reading: set[Hashable] = set()
+        self._share = share or TeamShare()
+        self._reading: set[Principal] = set()
         self._kept: dict[str, _Kept] = {}
 
     @contextmanager
-    def turn(self, asker: Hashable) -> Iterator[None]:
+    def turn(self, asker: Principal) -> Iterator[None]:
         """Holds a place while a page is read.
 
         Raises:
-            Throttled: the asker has one.
+            Throttled: the asker has one, or its team has its share.
             Overloaded: all are taken.
         """
         if asker in self._reading:
             sentence = "Another page of runs is being read for you, and one at a time is the most. Wait for it to end."
             raise Throttled("lookups", sentence, limit=1, retry_after_s=1)
+        most = self._share.of(MOST_READING)
+        if self._share.several and sum(one.team == asker.team for one in self._reading) >= most:
+            sentence = f"{most} pages of runs are being read for your team, the most at a time. Wait for one to end."
+            raise Throttled("team_lookups", sentence, limit=most, retry_after_s=1)
         if len(self._reading) >= MOST_READING:
             raise Overloaded("lookups", "The gateway reads as many pages of runs as it may. Try again shortly.")
         self._reading.add(asker)
@@ -64,14 +73,14 @@ class Askers:
         finally:
             self._reading.discard(asker)
 
-    def keep(self, asker: Hashable, question: object, position: Position) -> str:
-        """The cursor for a position: 128 random bits. The oldest gives way, first of the asker's own."""
+    def keep(self, asker: Principal, question: object, position: Position) -> str:
+        """The cursor for a position: 128 random bits. Above a bound the oldest of whoever has most gives way."""
         self._forget(asker)
         cursor = secrets.token_urlsafe(16)
         self._kept[cursor] = _Kept(asker, question, position, self._clock.monotonic_s() + LIFETIME_S)
         return cursor
 
-    def position(self, cursor: str, asker: Hashable, question: object) -> Position:
+    def position(self, cursor: str, asker: Principal, question: object) -> Position:
         """Where a cursor goes on.
 
         Raises: MalformedRequest: there is none of that name any more, or for another asker or question.
@@ -84,11 +93,12 @@ class Askers:
         sentence = "This cursor is none of yours for this question, or not any more: start again without a cursor."
         raise MalformedRequest("cursor", sentence)
 
-    def _forget(self, asker: Hashable) -> None:
+    def _forget(self, asker: Principal) -> None:
         """Lets go of what is over, and makes room for one more."""
         now_s = self._clock.monotonic_s()
         self._kept = {cursor: kept for cursor, kept in self._kept.items() if kept.until_s > now_s}
-        if Counter(kept.asker for kept in self._kept.values())[asker] >= MOST_CURSORS_OF_ONE:
-            del self._kept[next(cursor for cursor, kept in self._kept.items() if kept.asker == asker)]
-        elif len(self._kept) >= MOST_CURSORS:
-            del self._kept[next(iter(self._kept))]
+        bounds = Bounds(MOST_CURSORS_OF_ONE, self._share.of(MOST_CURSORS), MOST_CURSORS)
+        held = [(kept.asker, 1) for kept in self._kept.values()]
+        holder = bounds.gives_way([*held, (asker, 1)], {kept.asker for kept in self._kept.values()})
+        if holder is not None:
+            del self._kept[next(cursor for cursor, kept in self._kept.items() if kept.asker == holder)]

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from gateway.cancel import ByFilter, EveryRun
 from gateway.credential import AccountTokens
 from gateway.errors import LookupFailed, TooLarge
 from gateway.exchange import Exchange
+from gateway.limits import TeamShare
 from gateway.lookup.askers import Askers
 from gateway.lookup.entries import Collected, entry_id
 from gateway.lookup.narrowing import narrowing
-from gateway.lookup.pages import Clock, Gate, Page, Pairs, Reader, deadline
+from gateway.lookup.pages import MAX_PAGE_BYTES, TRIMMED, Clock, Gate, Page, Pairs, Reader, deadline
 from gateway.run import STARTED, Listing
 
 MAX_PAGES = 200
@@ -60,10 +61,11 @@ class UpstreamLog:
         clock: Clock,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         deadline_s: float = DEADLINE_S,
+        share: TeamShare | None = None,
     ) -> None:
         self._exchange = exchange
         self._tokens = tokens
-        self.askers = Askers(clock)
+        self.askers = Askers(clock, share=share)
         self._gate = Gate(clock, sleep)
         self._deadline_s = deadline_s
 
@@ -74,11 +76,12 @@ class UpstreamLog:
             LookupFailed: upstream cannot be read to the end.
             TooLarge: there are more than 200 pages or 2,000 runs.
         """
-        pairs = [("state", STARTED), *narrowing(selection), ("trimBody", "true"), ("count", "10")]
+        narrowed = narrowing(selection)
+        pairs = [("state", STARTED), *narrowed, TRIMMED, ("count", "10")]
         collected, reader = Collected(self.is_secret), self._reader()
         async with deadline(self._deadline_s):
             pages = await _follow(reader, pairs, collected, max_pages=MAX_PAGES, too_far=_TOO_MANY)
-        return collected.listing(pages=pages)
+        return replace(collected.listing(pages=pages), narrowed=bool(narrowed))
 
     async def look_up(self, run_ids: Sequence[str]) -> Listing:
         """The newest run of each ID that exists, running or not.
@@ -95,7 +98,7 @@ class UpstreamLog:
         async def one(run_id: str) -> int:
             """Takes in the runs of one ID; returns how many pages they had."""
             found = _OfOne(run_id, collected)
-            pairs = [("workflowRunId", run_id), ("trimBody", "true"), ("count", "10")]
+            pairs = [("workflowRunId", run_id), TRIMMED, ("count", "10")]
             async with places:
                 return await _follow(reader, pairs, found, max_pages=MAX_PAGES_OF_ONE, too_far=_TOO_OFTEN)
 
@@ -123,20 +126,20 @@ class UpstreamLog:
             raise LookupFailed("action", "Upstream's report on the bulk action cannot be read.")
         return report
 
-    async def page(self, pairs: Pairs) -> Page:
+    async def page(self, pairs: Pairs, *, max_bytes: int = MAX_PAGE_BYTES) -> Page:
         """One page of the log as upstream shows it.
 
         Raises: LookupFailed: upstream cannot be read.
         """
         async with deadline(self._deadline_s):
-            return await self._reader().page(pairs)
+            return await self._reader().page(pairs, max_bytes=max_bytes)
 
     async def aclose(self) -> None:
         """Closes what is open."""
         await self._exchange.aclose()
 
-    def is_secret(self, text: str) -> bool:
-        """Whether the text holds a token of the account: such a run is shown to nobody, and not recorded."""
+    def is_secret(self, text: str | bytes) -> bool:
+        """Whether the text holds a token of the account or a gateway's key: its run is neither shown nor recorded."""
         return self._tokens.is_in(text)
 
     def _reader(self) -> Reader:

@@ -18,7 +18,7 @@ from gateway.lookup.asked import Question, parse_question
 from gateway.lookup.askers import Askers, Position
 from gateway.lookup.entries import read_entry
 from gateway.lookup.narrowing import narrowing_of_team
-from gateway.lookup.pages import Page, Pairs, deadline
+from gateway.lookup.pages import MAX_PAGE_BYTES, MAX_TRIMMED_BYTES, TRIMMED, UNREADABLE, Page, Pairs, deadline
 from gateway.policy.rules import TeamRules
 from gateway.policy.runs import covers, may_show, showing
 from gateway.run import Run
@@ -26,6 +26,8 @@ from gateway.run import Run
 MAX_PAGES = 20
 """How many of upstream's pages are read for one of ours."""
 DEADLINE_S = 30.0
+
+_PAYLOADS = ("trimBody", "false")
 
 _FULL: dict[str, type] = {
     "steps": list,
@@ -44,11 +46,11 @@ class PagePort(Protocol):
     def askers(self) -> Askers:
         """Those who read pages now, and the cursors handed out."""
 
-    async def page(self, pairs: Pairs) -> Page:
-        """One page. Raises: LookupFailed."""
+    async def page(self, pairs: Pairs, *, max_bytes: int = MAX_PAGE_BYTES) -> Page:
+        """One page of at most so many bytes. Raises: LookupFailed."""
 
-    def is_secret(self, text: str) -> bool:
-        """Whether the text holds a token of the account."""
+    def is_secret(self, text: str | bytes) -> bool:
+        """Whether the text holds a token of the account, or a gateway's key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,21 @@ class _Asked:
     log: PagePort
     now_ms: int
 
-    def shown(self, page: Page) -> Iterator[tuple[tuple[str, int], dict[str, object]]]:
+    async def page(self, pairs: Pairs) -> tuple[Page, bool]:
+        """A page, and whether it has payloads.
+
+        One that is too long or cannot be read is read again without them: one run's payload hides no other run.
+        """
+        if _PAYLOADS in pairs:
+            try:
+                return await self.log.page(pairs), True
+            except LookupFailed as failed:
+                if failed.cause != UNREADABLE:
+                    raise
+        trimmed = [pair if pair != _PAYLOADS else TRIMMED for pair in pairs]
+        return await self.log.page(trimmed, max_bytes=MAX_TRIMMED_BYTES), False
+
+    def shown(self, page: Page, *, payloads: bool) -> Iterator[tuple[tuple[str, int], dict[str, object]]]:
         """What is shown of a page, with the ID and the creation time of each run."""
         for entry in page.entries:
             run = read_entry(entry)
@@ -68,7 +84,8 @@ class _Asked:
             if run is None or rule is None or not isinstance(entry, dict):
                 continue
             known = _known(run, entry)
-            full = {**known, **_full(entry)} if rule.logs_full and not self.question.trimmed else known
+            with_payloads = payloads and rule.logs_full and not self.question.trimmed
+            full = {**known, **_full(entry)} if with_payloads else known
             # A secret may have been put into a payload; then the run is shown without, and not at all if it has it
             # itself. So it is with what cannot be written.
             found = next((one for one in (full, known) if self._can_be_shown(one)), None)
@@ -76,7 +93,14 @@ class _Asked:
                 yield (run.run_id, run.created_ms), found
 
     def _can_be_shown(self, members: Mapping[str, object]) -> bool:
-        return _can_be_written(members) and not any(map(self.log.is_secret, _texts(members)))
+        """Whether the members can be put into an answer, and hold no secret.
+
+        Not so a number above 64 bits, half of a character, or what is nested too deeply.
+        """
+        try:
+            return not self.log.is_secret(orjson.dumps({"runs": [members]}))
+        except orjson.JSONEncodeError:
+            return False
 
 
 async def own_runs(
@@ -109,8 +133,8 @@ async def _read(asked: _Asked, fixed: Pairs, begin: Position) -> tuple[list[dict
     runs: list[dict[str, object]] = []
     at, before, seen = begin.cursor, begin.shown, {begin.cursor}
     for _ in range(MAX_PAGES):
-        page = await asked.log.page([*fixed, ("cursor", at)] if at else fixed)
-        found = [(which, run) for which, run in asked.shown(page) if which not in before]
+        page, payloads = await asked.page([*fixed, ("cursor", at)] if at else fixed)
+        found = [(which, run) for which, run in asked.shown(page, payloads=payloads) if which not in before]
         fits = asked.question.count - len(runs)
         runs += [run for _, run in found[:fits]]
         if len(found) > fits:
@@ -137,7 +161,7 @@ def _fixed(asked: _Asked) -> Pairs | None:
     pairs += [("workflowRunId", question.run_id)] if question.run_id is not None else []
     full = any(allow.logs_full for allow in allows) and not question.trimmed
     # However few are wanted: upstream's own pages are as long.
-    return [*pairs, ("trimBody", "false" if full else "true"), ("count", "10")]
+    return [*pairs, _PAYLOADS if full else TRIMMED, ("count", "10")]
 
 
 def _known(run: Run, entry: Mapping[str, object]) -> dict[str, object]:
@@ -158,25 +182,3 @@ def _known(run: Run, entry: Mapping[str, object]) -> dict[str, object]:
 
 def _full(entry: Mapping[str, object]) -> dict[str, object]:
     return {name: entry[name] for name, kind in _FULL.items() if isinstance(entry.get(name), kind)}
-
-
-def _texts(value: object) -> Iterator[str]:
-    """Every text in a JSON value, names included."""
-    left = [value]
-    while left:
-        match left.pop():
-            case str(text):
-                yield text
-            case dict(members):
-                left += [*members, *members.values()]
-            case list(items):
-                left += items
-
-
-def _can_be_written(members: Mapping[str, object]) -> bool:
-    """Whether the members can be put into an answer: no number above 64 bits, no half of a character, not too deep."""
-    try:
-        orjson.dumps({"runs": [members]})
-    except orjson.JSONEncodeError:
-        return False
-    return True

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import NoReturn
 
 _MAX_DIGITS = 19
 """Whole numbers of no more digits fit into 64 bits."""
@@ -15,9 +14,10 @@ _MAX_DIGITS = 19
 
 @dataclass(frozen=True, slots=True)
 class _Spoilt:
-    """Stands for a number that no one can hold, or for an object with a name that stands twice."""
+    """Stands for a number that no one can hold, for what is no JSON, or for an object with a name that stands twice."""
 
     run_id: object = None
+    no_json: bool = False
 
 
 def page_object(content: bytes) -> dict[str, object]:
@@ -45,9 +45,15 @@ def page_object(content: bytes) -> dict[str, object]:
         """One integer, spoilt where it is too long."""
         return int(digits) if len(digits.removeprefix("-")) <= _MAX_DIGITS else spoil()
 
+    def constant(_: str) -> object:
+        """NaN or an infinity, which JSON does not have."""
+        spoilt.append(_Spoilt(no_json=True))
+        return spoilt[-1]
+
     try:
-        text = content.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=members, parse_int=number, parse_constant=_refuse)
+        # A byte that is not UTF-8 becomes half of a character: what holds one can be no value that is read here.
+        text = content.decode("utf-8", "surrogateescape")
+        value = json.loads(text, object_pairs_hook=members, parse_int=number, parse_constant=constant)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(value, dict):
@@ -59,6 +65,8 @@ def _without_spoilt(page: dict[str, object]) -> dict[str, object]:
     entries = page.get("runs")
     if _is_spoilt({name: value for name, value in page.items() if name != "runs"}) or not isinstance(entries, list):
         raise ValueError("what cannot be read stands outside of the entries")
+    if any(isinstance(entry, _Spoilt) and entry.no_json for entry in entries):
+        raise ValueError("an entry is no JSON")
     return page | {"runs": [_named(entry) if _is_spoilt(entry) else entry for entry in entries]}
 
 
@@ -78,7 +86,3 @@ def _is_spoilt(value: object) -> bool:
             case list(items):
                 left += items
     return False
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")

@@ -18,6 +18,13 @@ from gateway.lookup.page_json import page_object
 
 PATH = "/v2/workflows/logs"
 MAX_PAGE_BYTES = 8 * 1024 * 1024
+MAX_TRIMMED_BYTES = 2 * MAX_PAGE_BYTES
+"""The bound of a team's page that is read without payloads, for an upstream that leaves some of them in."""
+
+TRIMMED = ("trimBody", "true")
+UNREADABLE = "page"
+"""The cause of the LookupFailed for a page that is too long or cannot be read."""
+
 MAX_PAGE_ENTRIES = 100
 """Upstream sends ten at most."""
 MAX_WAITS = 3
@@ -76,25 +83,26 @@ class Reader:
         self._gate = gate
         self._refused_at: set[int] = set()
 
-    async def page(self, pairs: Pairs) -> Page:
+    async def page(self, pairs: Pairs, *, max_bytes: int = MAX_PAGE_BYTES) -> Page:
         """One page of the log.
 
         Raises: LookupFailed: it cannot be had, or not be read.
         """
         query = "&".join(f"{name}={quote(value, safe='')}" for name, value in pairs)
-        reply = await self.reply(f"{PATH}?{query}")
+        reply = await self.reply(f"{PATH}?{query}", max_bytes=max_bytes)
         if reply.status != 200:
             raise _failed("status", f"Upstream answered the look-up of runs with {reply.status}.")
         return _page(reply.members(page_object))
 
-    async def reply(self, path: str) -> Reply:
+    async def reply(self, path: str, *, max_bytes: int = MAX_PAGE_BYTES) -> Reply:
         """The answer to one GET, whatever its status but 401, 403 and 429.
 
         Raises: LookupFailed: there is none, the token is not accepted, or upstream keeps on throttling.
         """
         while True:
             passed = await self._gate.passed()
-            reply = await self._sent(path.encode("ascii"))
+            reply = await self._sent(path.encode("ascii"), max_bytes)
+            self._holder.answered(reply.status)
             self._gate.heed(reply, passed)
             if reply.status != 429:
                 break
@@ -110,10 +118,10 @@ class Reader:
             )
         return reply
 
-    async def _sent(self, target: bytes) -> Reply:
+    async def _sent(self, target: bytes, max_bytes: int) -> Reply:
         # A reading changes nothing, so it may be sent again, unlike any cancel.
         for _ in range(2):
-            reply = await self._exchange.send("GET", target, self._holder.current, max_answer_bytes=MAX_PAGE_BYTES)
+            reply = await self._exchange.send("GET", target, self._holder.current, max_answer_bytes=max_bytes)
             if not isinstance(reply, Failed):
                 return reply
         raise _failed("unreachable", "Upstream gave no whole answer to the look-up of runs.")
@@ -133,7 +141,7 @@ def _page(members: Mapping[str, object] | None) -> Page:
     try:
         return Page(_entries(members or {}), checked_cursor((members or {}).get("cursor")))
     except ValueError as exc:
-        raise _failed("page", "Upstream answered the look-up of runs with a page that cannot be read.") from exc
+        raise _failed(UNREADABLE, "Upstream answered the look-up of runs with a page that cannot be read.") from exc
 
 
 def _entries(members: Mapping[str, object]) -> tuple[object, ...]:

@@ -14,13 +14,24 @@ and never enforced.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 
-from gateway.cancel import ByRunIds, CancelRequest, Decision, Denial, EveryRun, Permit, Principal
+from gateway.cancel import (
+    ByRunIds,
+    CancelRequest,
+    Decision,
+    Denial,
+    EveryRun,
+    NotAdmitted,
+    Permit,
+    Principal,
+    Verdict,
+)
 from gateway.policy.model import Effect, Rule
-from gateway.policy.nearest import candidates_near, in_words
-from gateway.policy.readings import Reading, admits, matches, unmet
+from gateway.policy.nearest import MOST, candidates_near, in_words
+from gateway.policy.readings import Gap, Reading, Shortfall, admits, lacking, matches, named_by_deny, unmet
 from gateway.policy.rules import Policies, TeamRules
 from gateway.run import Resolution
 
@@ -31,16 +42,24 @@ class _Admitted:
     effective: CancelRequest
     resolution: Resolution | None
     reading: Reading
+    narrowed_by: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
+    """By a `deny`, by a `require` with what of it does not hold, or because no `allow` admits (`rule` is None)."""
+
     rule: Rule | None
-    reason: str
     reading: Reading
+    unmet: Shortfall | None = None
 
 
 _Judged = _Admitted | _Refused
+
+SAID = 3
+"""How many things that keep a rule from admitting a request are said."""
+
+_NO_RULE = "No rule of your team allows this request."
 
 
 def decide(policies: Policies, principal: Principal, request: CancelRequest, now_ms: int) -> Decision:
@@ -53,12 +72,25 @@ def decide(policies: Policies, principal: Principal, request: CancelRequest, now
     name = judged.rule.name if judged.rule is not None else None
     used = _exceptions(rules.enforced, request, now_ms)
     if isinstance(judged, _Admitted):
-        unchecked, found = judged.rule.owner_unchecked, judged.resolution
-        return Permit(
-            name, decided, shadow, judged.effective, exceptions=used, owner_unchecked=unchecked, resolution=found
-        )
+        return _permit(judged, Verdict(name, decided, shadow, exceptions=used))
     nearest = _nearest(rules.enforced, request, now_ms)
-    return Denial(name, decided, shadow, _sentence(judged, request, nearest), nearest, exceptions=used)
+    why = _why(judged, rules.enforced, request, now_ms)
+    reason = _sentence(why, judged.rule, request, nearest)
+    refused, owner = why.not_admitted, why.rule.owner if why.rule is not None else None
+    return Denial(name, decided, shadow, reason, nearest, exceptions=used, owner=owner, not_admitted=refused)
+
+
+def _permit(judged: _Admitted, verdict: Verdict) -> Permit:
+    return Permit(
+        verdict.rule,
+        verdict.decided,
+        verdict.shadow,
+        judged.effective,
+        exceptions=verdict.exceptions,
+        narrowed_by=judged.narrowed_by,
+        owner_unchecked=judged.rule.owner_unchecked,
+        resolution=judged.resolution,
+    )
 
 
 def _in_shadow(rules: TeamRules, judged: _Judged, shadowed: _Judged, now_ms: int) -> str | None:
@@ -112,19 +144,18 @@ def _read_as(reading: Reading, rules: TeamRules, request: CancelRequest, now_ms:
     # As resolved, a `deny` on what the request does not say is judged on the runs found.
     for rule in rules.denying(request.selection, now_ms, wholly=reading is Reading.RESOLVED):
         if matches(rule, request, now_ms, reading):
-            reason = f"Rule {rule.name} refuses every request that could select such runs{within(rule)}."
-            return _Refused(rule, reason, reading)
+            return _Refused(rule, reading)
     requires = list(rules.requiring(now_ms))
     for rule in requires:
         if missing := unmet(rule, request, now_ms, reading):
-            return _Refused(rule, f"Rule {rule.name} requires {missing}{within(rule)}.", reading)
+            return _Refused(rule, reading, missing)
     allowing = _that_read(reading, rules.allowing(request.selection, now_ms), requires)
     admitted = [rule for rule in allowing if admits(rule, request, now_ms, reading)]
     if not admitted:
-        reason = _not_now(rules, request, now_ms, reading) or "No rule of your team allows this request."
-        return _Refused(None, reason, reading)
+        return _Refused(None, reading)
     rule = min(admitted, key=lambda rule: _preference(rule, capped(request, (rule, *requires))))
-    return _Admitted(rule, _lowered(request, (rule, *requires)), _joined((rule, *requires)), reading)
+    counted = (rule, *requires)
+    return _Admitted(rule, _lowered(request, counted), _joined(counted), reading, _lowering(request, counted))
 
 
 def _that_read(reading: Reading, allows: Iterable[Rule], requires: Iterable[Rule]) -> Iterator[Rule]:
@@ -151,13 +182,73 @@ def within(rule: Rule) -> str:
     return f" (during {rule.during.words()})" if rule.during is not None else ""
 
 
-def _not_now(rules: TeamRules, request: CancelRequest, now_ms: int, reading: Reading) -> str | None:
-    """Which rule allows this at another time."""
-    closed = _that_read(reading, rules.closed(request.selection, now_ms), rules.requiring(now_ms))
-    for rule in closed:
-        if rule.during is not None and admits(rule, request, now_ms, reading):
-            return f"Rule {rule.name} allows this only during {rule.during.words()}."
+@dataclass(frozen=True, slots=True)
+class _Why:
+    """Why a request is refused, in a sentence; the rule that refused or came nearest, and what it did not admit."""
+
+    said: str
+    rule: Rule | None = None
+    not_admitted: NotAdmitted | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Near:
+    """An `allow` that came near, and what keeps it from admitting the request; `closed` where its window is."""
+
+    rule: Rule
+    gaps: Sequence[Gap]
+    closed: bool
+
+    @property
+    def rank(self) -> tuple[bool, int, str, str]:
+        """How far away it is; then by file and id."""
+        by_kind = any(gap.by_kind for gap in self.gaps)
+        return by_kind, len(self.gaps) + self.closed, self.rule.policy, self.rule.id
+
+
+def _why(refused: _Refused, rules: TeamRules, request: CancelRequest, now_ms: int) -> _Why:
+    rule = refused.rule
+    if rule is None:
+        near = _nearest_rule(rules, request, now_ms)
+        return _Why(f"{_NO_RULE} None allows your team anything now.") if near is None else _of_near(near)
+    if refused.unmet is None:
+        about = named_by_deny(rule, request.selection)
+        said = f"Rule {rule.name} refuses every request that could select such runs{within(rule)}: {about}."
+        return _Why(said, rule)
+    gap = refused.unmet()
+    said = f"Rule {rule.name} requires {gap.wants}{within(rule)}; {gap.found}."
+    return _Why(said, rule, NotAdmitted(rule.name, gap.field, gap.value))
+
+
+def _nearest_rule(rules: TeamRules, request: CancelRequest, now_ms: int) -> _Near | None:
+    """The `allow` with the least that keeps it from admitting the request; none where nothing is allowed now.
+
+    Of the rules that the index names, open or closed; where it names none, of all. Of either, the first few are tried.
+    """
+    forced = any(rule.resolution is not None for rule in rules.requiring(now_ms))
+    named = chain(rules.near(request.selection, now_ms), rules.closed(request.selection, now_ms))
+    for tried in (list(islice(named, MOST)), list(islice(rules.allowed(now_ms), MOST))):
+        if tried:
+            return min((_near(rule, request, now_ms, forced=forced) for rule in tried), key=lambda near: near.rank)
     return None
+
+
+def _near(rule: Rule, request: CancelRequest, now_ms: int, *, forced: bool) -> _Near:
+    reading = Reading.RESOLVED if forced or rule.resolution is not None else Reading.FORWARDED
+    return _Near(rule, lacking(rule, request, now_ms, reading), rule.closed(now_ms))
+
+
+def _of_near(near: _Near) -> _Why:
+    rule, gaps = near.rule, near.gaps
+    window = rule.during.words() if near.closed and rule.during is not None else None
+    if gaps:
+        bounds = [f"it wants {gap.wants}, but {gap.found}" for gap in gaps[:SAID]]
+        bounds += [f"it holds only during {window}"] if window is not None else []
+        said = f"{_NO_RULE} Rule {rule.name} comes nearest: {'; '.join(bounds)}."
+        return _Why(said, rule, NotAdmitted(rule.name, gaps[0].field, gaps[0].value))
+    if window is not None:
+        return _Why(f"Rule {rule.name} allows this only during {window}.", rule, NotAdmitted(rule.name, "during", None))
+    return _Why(f"Rule {rule.name} would allow this, but as it would be sent another rule refuses it.", rule)
 
 
 def _exceptions(rules: TeamRules, request: CancelRequest, now_ms: int) -> tuple[str, ...]:
@@ -183,6 +274,14 @@ def _lowered(request: CancelRequest, rules: Iterable[Rule]) -> CancelRequest:
     return request if count == request.count else replace(request, count=count)
 
 
+def _lowering(request: CancelRequest, rules: Iterable[Rule]) -> str | None:
+    """The rule whose cap lowers the count; of several that lower it as far, the first by name."""
+    count = capped(request, rules := tuple(rules))
+    if count == request.count:
+        return None
+    return min(rule.name for rule in rules if rule.count is not None and rule.count.cap == count)
+
+
 def capped(request: CancelRequest, rules: Iterable[Rule]) -> int:
     """What the caps leave of `count`; a list of IDs is never cut."""
     if isinstance(request.selection, ByRunIds):
@@ -202,17 +301,19 @@ def _nearest(rules: TeamRules, request: CancelRequest, now_ms: int) -> dict[str,
     return None
 
 
-def _sentence(refused: _Refused, request: CancelRequest, nearest: dict[str, object] | None) -> str:
+def _sentence(why: _Why, rule: Rule | None, request: CancelRequest, nearest: dict[str, object] | None) -> str:
+    """What a person reads; `rule` is the one that refused."""
     parts = []
     if isinstance(request.selection, EveryRun):
         parts.append("This request names no runs and no filter, so it would cancel every run of the account.")
-    message = refused.rule.message if refused.rule is not None else None
-    if message is not None:
-        parts.append(message)
+    if rule is not None and rule.message is not None:
+        parts.append(rule.message)
     elif parts:
         parts.append("Name the runs (workflowRunIds), or the workflow (workflowUrl, exactly).")
     else:
-        parts.append(refused.reason)
+        parts.append(why.said)
     if nearest is not None:
         parts.append(f"The nearest that would be allowed: {in_words(nearest)}.")
+    if why.rule is not None and why.rule.owner is not None:
+        parts.append(why.rule.owner.words())
     return " ".join(parts)

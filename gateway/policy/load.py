@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.document.file import FileBytes, all_kept, parse_document, read_file
+from gateway.document.file import BY_ANYONE, FileBytes, all_kept, anyone_may_change, parse_document, read_anyway
 from gateway.document.shapes import report_twice
 from gateway.errors import InvalidConfiguration, Problem
 from gateway.policy.format.vocabulary import PolicyFile, RuleEntry, allowed_at_all, policy_file
@@ -60,6 +60,17 @@ def parse_policy(file: str, content: bytes) -> PolicyFile:
     return policy
 
 
+def hidden_policies(directory: Path) -> list[Path]:
+    """The hidden files of a directory that a reader may take for policies, or their cases. Raises: OSError."""
+    names = sorted(entry.name for entry in directory.iterdir() if is_hidden(entry.name))
+    return [directory / name for name in names if re.search(r"\.ya?ml", name, re.IGNORECASE)]
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a name beside the policies is none of theirs: editors and archives put copies and locks there."""
+    return name.startswith(".")
+
+
 def _read_policy(directory: Path, source: _Source, problems: list[Problem]) -> PolicyFile | None:
     try:
         return parse_policy(str(directory / source.name), source.content)
@@ -80,8 +91,9 @@ def _read_sources(directory: Path, problems: list[Problem]) -> list[_Source]:
 
 def _names(directory: Path, problems: list[Problem]) -> list[str]:
     try:
-        problems += _changeable_by_anyone(directory.stat().st_mode, directory, directory)
-        return sorted(entry.name for entry in directory.iterdir())
+        if anyone_may_change(directory):
+            problems.append(Problem(str(directory), 1, 1, BY_ANYONE))
+        return sorted(entry.name for entry in directory.iterdir() if not is_hidden(entry.name))
     except OSError as exc:
         problem = Problem(str(directory), 1, 1, f"the policy directory cannot be read: {exc.strerror}")
         raise InvalidConfiguration([problem]) from exc
@@ -91,7 +103,7 @@ def _misnamed(path: Path) -> Iterable[Problem]:
     """A file that its author takes for a policy and that would not be read: perhaps a deny."""
     if path.suffix.lower() in (".yml", ".yaml") and path.suffix != SUFFIX:
         yield Problem(str(path), 1, 1, f"would not be read: rename it to {path.stem}{SUFFIX}")
-    if path.is_dir() and not path.name.startswith(".") and any(path.rglob(f"*{SUFFIX}")):
+    if path.is_dir() and any(path.rglob(f"*{SUFFIX}")):
         yield Problem(str(path), 1, 1, "its policies would not be read: a policy directory has no subdirectories")
 
 
@@ -101,7 +113,7 @@ def _read_source(directory: Path, name: str, problems: list[Problem]) -> FileByt
         # Kubernetes mounts each file as a link through `..data`, which stays below the directory.
         target = path.resolve(strict=True)
         inside = target.is_relative_to(directory.resolve(strict=True))
-        file = read_file(target) if inside else None
+        file = read_anyway(target) if inside else None
     except OSError as exc:
         problems.append(Problem(str(path), 1, 1, f"cannot be read: {exc.strerror}"))
         return None
@@ -111,15 +123,9 @@ def _read_source(directory: Path, name: str, problems: list[Problem]) -> FileByt
     if file is None:
         problems.append(Problem(str(path), 1, 1, "a link that leads out of the policy directory"))
         return None
-    problems += _changeable_by_anyone(file.mode, target, path)
+    if file.by_anyone:
+        problems.append(Problem(str(path), 1, 1, BY_ANYONE))
     return file
-
-
-def _changeable_by_anyone(mode: int, target: Path, shown: Path) -> list[Problem]:
-    # Kubernetes mounts a ConfigMap's directory with mode 0777, but read-only: nobody can change it there.
-    if not mode & stat.S_IWOTH or os.statvfs(target).f_flag & os.ST_RDONLY:
-        return []
-    return [Problem(str(shown), 1, 1, "anyone on this machine could change it: chmod o-w")]
 
 
 def _everyone_and_others(policy: PolicyFile) -> list[Problem]:
@@ -151,6 +157,7 @@ def _rule(file: PolicyFile, entry: RuleEntry) -> Rule:
         reason_required=entry.reason,
         resolution=entry.runs if entry.resolve else None,
         logs_full=entry.logs == "full",
+        owner=file.owner,
         at=entry.at,
     )
 

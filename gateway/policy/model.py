@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from gateway.cancel import ByFilter, ByRunIds, Selection
+from gateway.cancel import ByFilter, ByRunIds, Owner, Selection
 from gateway.document.nodes import Place
 from gateway.grammar import EARLIEST_MS
 from gateway.policy.segments import at_or_below, denied_below, lies_under
@@ -225,6 +225,7 @@ class Rule:
 
     Outside its window (`during`) and from `until_ms` on the rule is as if absent. With a `resolution` (`resolve: true`)
     the runs are looked up and cancelled by ID. `logs_full` shows steps and payloads of the runs that an `allow` covers.
+    `owner` is whom its file names to be asked.
     """
 
     policy: str
@@ -244,6 +245,7 @@ class Rule:
     reason_required: bool = False
     resolution: Resolution | None = None
     logs_full: bool = False
+    owner: Owner | None = None
     at: Place | None = field(default=None, compare=False, repr=False)
 
     @property

@@ -7,7 +7,10 @@ runs can tell is left to be judged on them.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from enum import Enum, auto
+from functools import partial
 
 from gateway.cancel import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection
 from gateway.grammar import EARLIEST_MS
@@ -20,10 +23,15 @@ from gateway.policy.model import (
     UrlCondition,
     ValueCondition,
 )
-from gateway.policy.segments import denied_below, in_subtree, lies_under
+from gateway.policy.segments import at_or_below, denied_below, in_subtree, lies_under
+from gateway.read import DEFAULT_COUNT
 from gateway.run import Run
 
 RUN_IDS = "workflowRunIds"
+CREATED = "created"
+
+SHOWN_CHARS = 200
+"""How much of a request's value a refusal shows."""
 
 
 class Reading(Enum):
@@ -53,23 +61,92 @@ def about(rule: Rule, selection: Selection) -> bool:
     return rule.selects is None or selection.kind in rule.selects
 
 
-def unmet(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -> str | None:
-    """What of an `allow` or `require` does not hold, in words; None if all of it holds."""
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Why a request lies outside a rule: the field by its wire name, and the value not admitted (None: it is missing).
+
+    `wants` is the rule's bound, `found` what the request has instead, both in words; `by_kind` is whether the rule is
+    about other requests altogether: by IDs, by filters, or everything.
+    """
+
+    field: str
+    value: str | None
+    wants: str
+    found: str
+    by_kind: bool = False
+
+
+Shortfall = Callable[[], Gap]
+"""One thing that does not hold; called for its words, which most judgements never need."""
+
+
+def shortfalls(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -> Iterator[Shortfall]:
+    """Everything of an `allow` or `require` that does not hold; of each field the first value that does not fit."""
     selection = request.selection
     if rule.selects is not None and selection.kind not in rule.selects:
-        return f"a request by {' or '.join(sorted(rule.selects))}"
-    if rule.exact_match and "workflowUrl" in selection.carried and not getattr(selection, "exact", False):
-        return "workflowUrlExactMatch=true beside workflowUrl (clients: filter.workflowUrl, not a URL prefix)"
+        yield partial(_other_selects, rule.selects, selection)
+    if rule.exact_match and isinstance(selection, ByFilter) and selection.workflow_urls and not selection.exact:
+        yield partial(_not_exact, selection)
     for field, condition in rule.conditions.items():
-        if field in selection.carried:
-            holds = _contains(condition, selection, now_ms, reading)
-        else:
-            holds = condition.optional or left_to_runs(condition, selection, reading)
-        if not holds:
-            return f"{field}: {condition.words()}"
+        if field not in selection.carried:
+            if not (condition.optional or left_to_runs(condition, selection, reading)):
+                yield partial(_missing, field, condition)
+        elif not _contains(condition, selection, now_ms, reading):
+            yield partial(_outside, field, condition, selection, now_ms, reading)
     if rule.reason_required and request.reason is None:
-        return "a reason: send it as the header Gateway-Reason, 1 to 200 characters"
-    return _too_many(rule, request)
+        yield _no_reason
+    if (bound := _exceeded(rule, request)) is not None:
+        yield partial(_too_many, request, bound)
+
+
+def unmet(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -> Shortfall | None:
+    """The first thing of an `allow` or `require` that does not hold; None if all of it holds."""
+    return next(shortfalls(rule, request, now_ms, reading), None)
+
+
+def lacking(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -> list[Gap]:
+    """Everything that keeps an `allow` from admitting the request; nothing where it admits it."""
+    kind = _other_kind(rule, request.selection)
+    if kind is not None:
+        return [kind]
+    failing = [shortfall() for shortfall in shortfalls(rule, request, now_ms, reading)]
+    return [*_unmentioned(rule, request.selection), *failing]
+
+
+def _other_kind(rule: Rule, selection: Selection) -> Gap | None:
+    """That the rule is about runs by ID, filters or every run, and the request is not."""
+    if rule.admits_everything:
+        if isinstance(selection, EveryRun):
+            return None
+        return Gap(
+            "selects", selection.kind, "a request for every run", f"this one is by {selection.kind}", by_kind=True
+        )
+    ids = rule.conditions.get(RUN_IDS)
+    if ids is not None and not isinstance(selection, ByRunIds):
+        return Gap(
+            RUN_IDS, None, f"runs named by ID ({RUN_IDS}: {ids.words()})", "the request names none", by_kind=True
+        )
+    if ids is None and isinstance(selection, ByRunIds):
+        return replace(next(_unmentioned(rule, selection)), by_kind=True)
+    return None
+
+
+def _unmentioned(rule: Rule, selection: Selection) -> Iterator[Gap]:
+    """What the request selects by and the `allow` does not mention, so that it does not admit it."""
+    for field in sorted(selection.carried - rule.conditions.keys()):
+        name = _wire_name(field, selection)
+        value = next(value for wire, value in selection.pairs() if wire == name)
+        yield Gap(name, value, f"no {name}, which it does not mention", f"the request has {name} {_shown(value)}")
+
+
+def named_by_deny(rule: Rule, selection: Selection) -> str:
+    """What a `deny` that matches is about, and what of that the request leaves open, in words."""
+    named = [f"{field}: {condition.words()}" for field, condition in rule.conditions.items()]
+    if rule.selects is not None:
+        named.insert(0, f"selects: {' or '.join(sorted(rule.selects))}")
+    unknown = sorted(rule.conditions.keys() - selection.carried)
+    said = "; ".join(named) or "every request"
+    return f"{said} (the request does not say {', '.join(unknown)}, so it may)" if unknown else said
 
 
 def left_to_runs(condition: Condition, selection: Selection, reading: Reading) -> bool:
@@ -91,14 +168,100 @@ def admits(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) ->
     return named and unmet(rule, request, now_ms, reading) is None
 
 
-def _too_many(rule: Rule, request: CancelRequest) -> str | None:
+def _exceeded(rule: Rule, request: CancelRequest) -> int | None:
+    """The most that the rule lets be asked for, where the request asks for more."""
     if rule.count is None:
         return None
-    by_ids = isinstance(request.selection, ByRunIds)
-    bound = rule.count.ceiling if by_ids else rule.count.max
-    if bound is None or request.count <= bound:
-        return None
-    return f"at most {bound} run IDs" if by_ids else f"count at most {bound}"
+    bound = rule.count.ceiling if isinstance(request.selection, ByRunIds) else rule.count.max
+    return None if bound is None or request.count <= bound else bound
+
+
+def _too_many(request: CancelRequest, bound: int) -> Gap:
+    count = str(request.count)
+    if isinstance(request.selection, ByRunIds):
+        return Gap(RUN_IDS, count, f"at most {bound} run IDs", f"the request names {count}")
+    default = ", as one without a count does" if request.count == DEFAULT_COUNT else ""
+    return Gap("count", count, f"count at most {bound}", f"the request asks for {count}{default}")
+
+
+def _other_selects(selects: frozenset[str], selection: Selection) -> Gap:
+    wants = f"a request by {' or '.join(sorted(selects))}"
+    return Gap("selects", selection.kind, wants, f"this one is by {selection.kind}")
+
+
+def _not_exact(selection: ByFilter) -> Gap:
+    wants = "workflowUrlExactMatch=true beside workflowUrl (clients: filter.workflowUrl, not a URL prefix)"
+    return Gap("workflowUrlExactMatch", None, wants, f"{_shown(selection.workflow_urls[0])} is asked as a prefix")
+
+
+def _missing(field: str, condition: Condition) -> Gap:
+    name, said = ("fromDate", "fromDate or toDate") if field == CREATED else (field, field)
+    return Gap(name, None, f"{field}: {condition.words()}", f"the request names no {said}")
+
+
+def _no_reason() -> Gap:
+    wants = "a reason: send it as the header Gateway-Reason, 1 to 200 characters"
+    return Gap("Gateway-Reason", None, wants, "the request has none")
+
+
+def _outside(field: str, condition: Condition, selection: Selection, now_ms: int, reading: Reading) -> Gap:
+    """The first value of a field that lies outside, and how."""
+    name, value, found = field, None, "it lies outside"
+    match condition, selection:
+        case UrlCondition(), ByFilter(workflow_urls=urls, exact=exact):
+            value = next(url for url in urls if not _lies(condition, url, exact=exact, reading=reading))
+            found = _how_outside(condition, value, exact=exact, reading=reading)
+        case RunIdCondition(max=int(most)), ByRunIds(run_ids=ids) if len(ids) > most:
+            value, found = str(len(ids)), f"the request names {len(ids)}"
+        case RunIdCondition(), ByRunIds(run_ids=ids):
+            value = next(run_id for run_id in ids if not run_id.startswith(condition.prefix))
+            found = f"{_shown(value)} begins otherwise"
+        case ValueCondition(), ByFilter():
+            value = next(value for value in condition.values(selection) if value not in condition.any_of)
+            found = f"{field} {_shown(value)} is not among them"
+        case CreatedCondition(), ByFilter():
+            name, value, found = _dates_outside(condition, selection, now_ms)
+    return Gap(name, value, f"{field}: {condition.words()}", found)
+
+
+def _lies(condition: UrlCondition, url: str, *, exact: bool, reading: Reading) -> bool:
+    return _lists(condition, url, exact=exact) if reading is Reading.RESOLVED else condition.admits(url, exact=exact)
+
+
+def _how_outside(condition: UrlCondition, url: str, *, exact: bool, reading: Reading) -> str:
+    if not exact and _lies(condition, url, exact=True, reading=reading):
+        also = "" if not lies_under(url, condition.prefix, at_or_below) else ", or end it with '/'"
+        return f"{_shown(url)} is asked as a prefix: add workflowUrlExactMatch=true{also}"
+    if not exact and url.rstrip("/") in condition.exact:
+        return f"{_shown(url)} is asked as a prefix: name the URL itself, with workflowUrlExactMatch=true"
+    return f"{_shown(url)} {'is' if exact else 'as a prefix is'} not among them"
+
+
+def _dates_outside(condition: CreatedCondition, asked: ByFilter, now_ms: int) -> tuple[str, str | None, str]:
+    start, end = asked.from_date, asked.to_date
+    if condition.within_last_ms is not None and now_ms < EARLIEST_MS:
+        return "fromDate", None, "the gateway's clock is wrong, so no date can be judged: tell its operators"
+    if start is None:
+        return "fromDate", None, "the request names no fromDate"
+    if condition.within_last_ms is not None and start < now_ms - condition.within_last_ms:
+        return "fromDate", str(start), f"fromDate {start} is earlier"
+    if condition.within_last_ms is not None and end is not None and end > now_ms + TO_DATE_LEAD_MS:
+        return "toDate", str(end), f"toDate {end} lies in the future"
+    if end is None:
+        return "toDate", None, "the request names no toDate"
+    return "toDate", str(end), f"fromDate {start} and toDate {end} are further apart"
+
+
+def _wire_name(field: str, selection: Selection) -> str:
+    """The name that the request has for a field of a rule; the two dates are one field there."""
+    if field != CREATED:
+        return field
+    return "toDate" if isinstance(selection, ByFilter) and selection.from_date is None else "fromDate"
+
+
+def _shown(value: str) -> str:
+    """A value of a request for people; it is printable, and a long one is cut."""
+    return f"'{value}'" if len(value) <= SHOWN_CHARS else f"'{value[:SHOWN_CHARS]}…'"
 
 
 def _contains(condition: Condition, selection: Selection, now_ms: int, reading: Reading) -> bool:

@@ -83,7 +83,7 @@ class TeamRules:
         """The `allow` rules that could admit the selection at another time."""
         return (
             rule
-            for rule in self._allows.admitting(selection)
+            for rule in self._allows.candidates(selection)
             if rule.closed(now_ms) and rule.exception(self.team, now_ms) is None
         )
 
@@ -155,7 +155,7 @@ class Policies:
 
     def for_team(self, team: str) -> TeamRules:
         """The rules made for `team`; those about everyone for a team that no file names."""
-        known = team if team in self._named else "*"
+        known = team if team in self.named else "*"
         # Teams are looked at when first asked for: at once they would cost the product of teams and common rules.
         found = self._found.get(known)
         if found is None:
@@ -175,7 +175,8 @@ class Policies:
         return tuple(rule for rule in self.rules if rule.resolution is not None)
 
     @cached_property
-    def _named(self) -> frozenset[str]:
+    def named(self) -> frozenset[str]:
+        """Every team that a file names, as one it is made for or as an exception."""
         return self.teams.union(one.team for rule in self.rules for one in rule.excepted)
 
     @cached_property

@@ -30,7 +30,7 @@ SAMPLE = 3
 
 _KINDS = frozenset((ByRunIds.kind, ByFilter.kind, EveryRun.kind))
 _NOTHING = "Nothing was sent."
-_GONE = f"The rule that allowed this request does not hold any more. {_NOTHING}"
+_GONE = f"The rule that allowed this request does not hold any more. {_NOTHING} Ask again to read what does."
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +207,7 @@ def _by_denies(rules: TeamRules, selection: Selection, runs: Sequence[Run], now_
         return None
     rule, found = min(hit.values(), key=lambda pair: (pair[0].policy, pair[0].id))
     said = rule.message or f"Rule {rule.name} refuses such runs."
-    return _Refused(rule, f"{said} {_counted(found)} are among them. {_NOTHING}")
+    return _Refused(rule, f"{said} Of those found that is {_counted(found)}. Nothing was sent: narrow the request.")
 
 
 def _by_containment(
@@ -222,7 +222,10 @@ def _by_containment(
             outside = [run.run_id for run in runs if not lies_inside(condition, run, now_ms)]
             if outside:
                 bound = f"{field}: {condition.words()}"
-                return _Refused(rule, f"{_counted(outside)} outside rule {rule.name} ({bound}). {_NOTHING}")
+                return _Refused(
+                    rule,
+                    f"Outside rule {rule.name} ({bound}): {_counted(outside)}. Nothing was sent: narrow the request.",
+                )
     return None
 
 
@@ -252,7 +255,9 @@ def _by_number(rules: TeamRules, permit: Permit, runs: Sequence[Run], now_ms: in
 def _denial(refused: _Refused, permit: Permit) -> Denial:
     # Where no other rule refuses, it is the allow that admits only runs which can be found.
     name = refused.rule.name if refused.rule is not None else permit.rule
-    return Denial(name, "deny", None, refused.reason, None, exceptions=permit.exceptions)
+    owner = refused.rule.owner if refused.rule is not None else None
+    reason = refused.reason if owner is None else f"{refused.reason} {owner.words()}"
+    return Denial(name, "deny", None, reason, None, exceptions=permit.exceptions, owner=owner)
 
 
 def _oldest_first(runs: Iterable[Run]) -> list[Run]:

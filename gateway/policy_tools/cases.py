@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway import grammar
-from gateway.cancel import CancelRequest, Decision, Denial, Permit, Principal
+from gateway.cancel import CancelRequest, Decision, Denial, Owner, Permit, Principal
 from gateway.document import nodes
 from gateway.document.fields import Bool, Choice, Int, Text, word
 from gateway.document.file import parse_document, read_file
 from gateway.document.nodes import Node, Place
 from gateway.document.shapes import Either, Key, ListOf, Present, Shape, may, need
 from gateway.errors import InvalidConfiguration, MalformedRequest, Problem
-from gateway.policy.format.vocabulary import team_name
-from gateway.policy.load import CASES_SUFFIX
+from gateway.policy.format.vocabulary import owner, team_name
+from gateway.policy.load import CASES_SUFFIX, is_hidden
 from gateway.policy.rules import Policies
 from gateway.policy.runs import choose
 from gateway.policy_tools.explain import Explanation, explain
@@ -48,6 +48,7 @@ class Case:
     resolve: bool | None = None
     runs: tuple[Run, ...] | None = None
     cancels: tuple[str, ...] | None = None
+    owner: Owner | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,8 @@ class Verdict:
 def case_files(directory: Path) -> list[Path]:
     """The case files beside the policies of a directory, by name. Raises: InvalidConfiguration."""
     try:
-        return sorted(path for path in directory.iterdir() if path.name.endswith(CASES_SUFFIX))
+        names = (path.name for path in directory.iterdir())
+        return sorted(directory / name for name in names if name.endswith(CASES_SUFFIX) and not is_hidden(name))
     except OSError as exc:
         raise InvalidConfiguration([Problem(str(directory), 1, 1, f"cannot be read: {exc.strerror}")]) from exc
 
@@ -147,6 +149,9 @@ def _differences(case: Case, decision: Decision) -> Iterator[str]:
         yield f"expected the rule {case.rule}, found {decision.rule or 'none'}"
     if case.shadow is not None and decision.shadow != case.shadow:
         yield f"expected the shadow rule {case.shadow}, found {decision.shadow or 'none'}"
+    if case.owner is not None and isinstance(decision, Denial) and decision.owner != case.owner:
+        found_owner = "nobody" if decision.owner is None else f"{decision.owner.team}: {decision.owner.contact}"
+        yield f"expected to be sent to {case.owner.team}: {case.owner.contact}, found {found_owner}"
     if isinstance(decision, Permit) and case.resolve not in (None, decision.resolution is not None):
         yield f"expected resolve {str(case.resolve).lower()}, found {str(decision.resolution is not None).lower()}"
     if isinstance(decision, Permit) and case.effective is not None:
@@ -174,6 +179,7 @@ class _Entry:
     resolve: bool | None = None
     runs: tuple[Run, ...] | None = None
     cancels: tuple[str, ...] | None = None
+    owner: Owner | None = None
 
 
 def cases_file() -> Shape[tuple[_Entry, ...]]:
@@ -198,6 +204,7 @@ def _entry() -> Shape[_Entry]:
         "reason": may(Text(grammar.reason)),
         "expect": need(Choice(("permit", "deny"))),
         "rule": may(rule),
+        "owner": may(owner()),
         "shadow": may(rule),
         "effective": may(_fields()),
         "resolve": may(Bool()),
@@ -254,6 +261,8 @@ def _fields() -> Shape[Mapping[str, object]]:
 def _case(entry: _Entry, problems: list[Problem]) -> Case | None:
     if entry.expect == "deny" and entry.effective is not None:
         problems.append(entry.at.problem("'effective' is what is sent: it stands only beside 'expect: permit'"))
+    if entry.expect == "permit" and entry.owner is not None:
+        problems.append(entry.at.problem("'owner' is whom a refusal names: it stands only beside 'expect: deny'"))
     if entry.expect == "deny" and entry.cancels:
         problems.append(entry.at.problem("'cancels' is what is cancelled: it stands only beside 'expect: permit'"))
     try:
@@ -263,7 +272,7 @@ def _case(entry: _Entry, problems: list[Problem]) -> Case | None:
         return None
     question = Question(Principal(entry.team, SUBJECT), request, entry.time_ms)
     expected = (entry.expect, entry.rule, entry.shadow, entry.effective, entry.resolve, entry.runs, entry.cancels)
-    return Case(entry.at, entry.it, question, *expected)
+    return Case(entry.at, entry.it, question, *expected, entry.owner)
 
 
 def _request(entry: _Entry) -> CancelRequest:

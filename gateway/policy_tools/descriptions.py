@@ -21,6 +21,7 @@ CONFIG = {
     "mac_key": "A secret that makes the chain of records an HMAC.",
     "limits": "What is held in memory at most, and for how long.",
     "per_principal": "What one principal may take; 0 is no limit.",
+    "per_team": "What one team may take. 0: half of max_in_flight where several teams are configured, else no limit.",
     "trusted_proxies": "Peers whose X-Forwarded-For is believed, for the record only.",
     "shutdown_grace_s": "How long calls in flight may take at the end, in seconds.",
 }
@@ -28,6 +29,7 @@ CONFIG = {
 POLICY = {
     "version": "The version of this format: 1.",
     "name": "The name of the file in rule names, <file>/<rule>.",
+    "contact": "How the owner is reached: a channel, an address, a page.",
     "teams": "Which teams the rules are made for; '*' alone is every team.",
     "except": "Teams that are not meant: a name, or {team, until, reason, ticket}.",
     "mode": "shadow: judged and recorded, never enforced.",
@@ -60,6 +62,6 @@ POLICY = {
     "runs": "What is asked of the runs that are looked up; stands beside resolve.",
     "older_than": "Younger runs are left out and named, like 5m.",
     "logs": "full: steps and payloads of the runs that the rule covers are shown; summary, the default: they are not.",
-    "owner": "unchecked: run IDs carry no owner, and you know whose they are.",
+    "owner": "Of a file: whom to ask about its rules. Of a rule, unchecked: run IDs carry no owner, you know whose.",
     "reason": "true in a require: the request carries the header Gateway-Reason. In an exception: why it exists.",
 }

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from gateway.cancel import CancelRequest
+from gateway.cancel import CancelRequest, Owner
 from gateway.policy.decide import permitted
 from gateway.policy.model import Condition, CountCondition, Rule, RunIdCondition
 from gateway.policy.rules import Policies, TeamRules
@@ -27,12 +27,16 @@ MOST_SAID = 20
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One rule: `at_most` runs (None: as many as asked), and a request it allows; no example if it allows none."""
+    """One rule: `at_most` runs (None: as many as asked), and a request it allows; no example if it allows none.
+
+    `owner` is whom its file names to be asked.
+    """
 
     rule: str
     words: str
     at_most: int | None
     example: Mapping[str, object] | None
+    owner: Owner | None = None
 
 
 def offers(policies: Policies, team: str, now_ms: int) -> Iterator[Offer]:
@@ -43,7 +47,7 @@ def offers(policies: Policies, team: str, now_ms: int) -> Iterator[Offer]:
         if rule.applies_to(team, now_ms):
             yield _offer(rule, now, rules.only(rule), now_ms)
         elif rule.during is not None:
-            yield Offer(rule.name, f"nothing now: only during {rule.during.words()}", None, None)
+            yield Offer(rule.name, f"nothing now: only during {rule.during.words()}", None, None, rule.owner)
 
 
 def offered(policies: Policies, team: str, now_ms: int) -> list[Rule]:
@@ -63,7 +67,7 @@ def _offer(rule: Rule, rules: TeamRules, alone: TeamRules, now_ms: int) -> Offer
     words = _words(rule, rules, at_most)
     if example is None:
         words = f"nothing as things stand, another rule refuses it: {words}"
-    return Offer(rule.name, words, at_most, None if example is None else example.wire())
+    return Offer(rule.name, words, at_most, None if example is None else example.wire(), rule.owner)
 
 
 def _at_most(rule: Rule, requires: Iterable[Rule]) -> int | None:

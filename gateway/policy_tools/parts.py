@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from gateway.cancel import CancelRequest, Decision, EveryRun
+from gateway.cancel import Decision, EveryRun
 from gateway.policy.decide import capped, within
 from gateway.policy.model import Effect, Rule
-from gateway.policy.readings import Reading, admits, left_to_runs, matches, unmet
+from gateway.policy.readings import Reading, Shortfall, admits, left_to_runs, matches, named_by_deny, unmet
 from gateway.policy.rules import Policies, TeamRules
 from gateway.policy_tools.question import Question
 from gateway.windows import instant
@@ -86,7 +86,7 @@ class _Judge:
             return rule.name in self._touching and self._matches(rule, self._reading(resolved=self.resolved))
         return self.unmet(rule) is None if rule.effect is Effect.REQUIRE else self.admitted(rule) is not None
 
-    def unmet(self, rule: Rule) -> str | None:
+    def unmet(self, rule: Rule) -> Shortfall | None:
         """What of a rule does not hold; one that has runs looked up is always read so."""
         reading = self._reading(resolved=self.resolved or rule.resolution is not None)
         return unmet(rule, self.question.request, self.question.now_ms, reading)
@@ -203,7 +203,7 @@ def _words(rule: Rule, judge: _Judge) -> str | None:
     """What matched of a deny, or what did not hold of the others."""
     request = judge.question.request
     if rule.effect is Effect.DENY:
-        return _of_deny(rule, request)
+        return named_by_deny(rule, request.selection)
     if isinstance(request.selection, EveryRun) and not rule.admits_everything and rule.effect is Effect.ALLOW:
         return "the request names nothing that selects"
     unnamed = sorted(request.selection.carried - rule.conditions.keys())
@@ -213,13 +213,5 @@ def _words(rule: Rule, judge: _Judge) -> str | None:
     missing = judge.unmet(rule)
     if missing is None:
         return "as the request would be forwarded, another rule refuses it"
-    return f"{missing}{within(rule)}"
-
-
-def _of_deny(rule: Rule, request: CancelRequest) -> str:
-    named = [f"{field}: {condition.words()}" for field, condition in rule.conditions.items()]
-    if rule.selects is not None:
-        named.insert(0, f"selects: {' or '.join(sorted(rule.selects))}")
-    unknown = sorted(rule.conditions.keys() - request.selection.carried)
-    said = "; ".join(named) or "every request"
-    return f"{said} (the request does not say {', '.join(unknown)}, so it may)" if unknown else said
+    gap = missing()
+    return f"{gap.wants}{within(rule)}; {gap.found}"

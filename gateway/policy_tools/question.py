@@ -57,7 +57,7 @@ def from_line(text: str, *, body: bytes = b"", reason: str | None = None) -> Can
     line = text.strip()
     match = _REQUEST_LINE.fullmatch(line)
     if match is not None and ((match["method"] or METHOD) != METHOD or match["path"] != PATH):
-        raise ValueError(f"only {METHOD} {PATH} is judged; the gateway answers 404 or 405 to everything else")
+        raise ValueError(f"only {METHOD} {PATH} is judged by policies")
     match = match or _QUERY.fullmatch(line)
     if match is None:
         raise ValueError(f"expected a request line like '{METHOD} {PATH}?label=nightly', or only the query")

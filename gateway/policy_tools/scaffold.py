@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from gateway.policy_tools.schema import rendered
@@ -111,6 +112,19 @@ qstash-token
 qstash-read-token
 audit/
 """
+
+
+def team_files(team: str, *, schemas: bool) -> Mapping[str, str]:
+    """The text of a further team's own two files by their names; `schemas`: they name those of `init`, for editors.
+
+    The cases name no rule of the files that are there already, which may be called otherwise.
+    """
+    cases = re.sub(r"\n    rule: guardrails/\S+", "", _CASES)
+    texts = {f"{team}.yaml": ("policy", _TEAM), f"{team}.cases.yaml": ("cases", cases)}
+    return {
+        name: (f"{_SCHEMA_LINE}../schemas/{schema}.json\n{text}" if schemas else text).replace("TEAM", team)
+        for name, (schema, text) in texts.items()
+    }
 
 
 def scaffold(team: str) -> Mapping[str, str]:

@@ -158,6 +158,12 @@ _EVENTS: dict[str, Schema] = {
     },
     "explained": {"decision_id": _UUID},
 }
+_SOMETIMES: dict[str, Schema] = {
+    "refused": {"left_out": _NUMBER},
+    "throttled": {"left_out": _NUMBER},
+    "outcome": {"joins_left_out": _NUMBER},
+}
+"""Members that stand only where there is something to say; both count what has no record of its own."""
 
 
 def _audit() -> Schema:
@@ -169,7 +175,7 @@ def _audit() -> Schema:
         "allOf": [
             {
                 "if": {"properties": {"event": {"const": event}}, "required": ["event"]},
-                "then": {"properties": members, "required": list(members)},
+                "then": {"properties": members | _SOMETIMES.get(event, {}), "required": list(members)},
             }
             for event, members in _EVENTS.items()
         ],

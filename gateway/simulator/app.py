@@ -9,7 +9,6 @@ import ipaddress
 import json
 import socket
 import struct
-import time
 from collections.abc import Callable, Mapping
 
 from starlette.requests import ClientDisconnect, Request
@@ -26,8 +25,8 @@ CONTROL = "/_simulator/"
 _CONTROLS = "GET ledger, GET readings, GET runs, POST faults, POST runs, POST changes"
 
 
-def app(simulator: Simulator, token: str, read_token: str, *, latency_ms: int = 0) -> ASGIApp:
-    """The ASGI application; every call that is not control takes at least `latency_ms`."""
+def app(simulator: Simulator, token: str, read_token: str, *, clock: Callable[[], int], latency_ms: int = 0) -> ASGIApp:
+    """Returns the ASGI application. `clock` gives Unix milliseconds; a call that is no control takes `latency_ms`."""
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one call, with the next scripted fault if there is one."""
@@ -39,30 +38,32 @@ def app(simulator: Simulator, token: str, read_token: str, *, latency_ms: int = 
         except ClientDisconnect:
             return
         if _raw_path(scope).startswith(CONTROL):
-            await _respond(_control(simulator, request, body), scope, receive, send)
+            await _respond(_control(simulator, request, body, clock()), scope, receive, send)
             return
         call = _call_of(request, body, token_of=lambda given: _kind_of_token(given, token, read_token))
         await asyncio.sleep(latency_ms / 1000)
         fault = simulator.next_fault(kind_of(call))
         if fault is None:
-            await _respond(simulator.answer(call, _now_ms()), scope, receive, send)
+            await _respond(simulator.answer(call, clock()), scope, receive, send)
         else:
-            await _strike(fault, simulator, call, scope=scope, receive=receive, send=send)
+            await _end(scope, receive, send, fault=fault, answer=await _struck(fault, simulator, call, clock))
 
     return serve
 
 
-async def _strike(
-    fault: Fault, simulator: Simulator, call: Call, *, scope: Scope, receive: Receive, send: Send
-) -> None:
+async def _struck(fault: Fault, simulator: Simulator, call: Call, clock: Callable[[], int]) -> Answer | None:
+    """Carries the call out as far as the fault lets it; None where nothing answers."""
     await asyncio.sleep(fault.delay_before_ms / 1000)
     answer = None
     if fault.acts:
-        answer = simulator.answer(call, _now_ms(), at_most=fault.acts_on_at_most)
+        answer = simulator.answer(call, clock(), at_most=fault.acts_on_at_most)
     else:
-        simulator.ignore(call, _now_ms())
+        simulator.ignore(call, clock())
     await asyncio.sleep(fault.delay_after_ms / 1000)
-    answer = fault.scripted() or answer
+    return fault.scripted() or answer
+
+
+async def _end(scope: Scope, receive: Receive, send: Send, *, fault: Fault, answer: Answer | None) -> None:
     if answer is not None and answer.status and fault.sent_bytes is None:
         await _respond(answer, scope, receive, send)
         return
@@ -109,40 +110,41 @@ async def _respond(answer: Answer, scope: Scope, receive: Receive, send: Send) -
     await Response(answer.content, status_code=answer.status, headers=_headers(answer))(scope, receive, send)
 
 
-def _control(simulator: Simulator, request: Request, body: bytes) -> Answer:
+def _control(simulator: Simulator, request: Request, body: bytes, now_ms: int) -> Answer:
     if not _is_loopback(request.client.host if request.client else ""):
         return answer_of(403, {"error": "control is for loopback only"})
+    control = f"{request.method} {_raw_path(request.scope).removeprefix(CONTROL)}"
     try:
-        members = _controlled(simulator, request.method, _raw_path(request.scope).removeprefix(CONTROL), body)
+        members = _controlled(simulator, control, body, now_ms)
     except ValueError as exc:
         return answer_of(400, {"error": str(exc)})
     return answer_of(200, members) if members is not None else answer_of(404, {"error": _CONTROLS})
 
 
-def _controlled(simulator: Simulator, method: str, name: str, body: bytes) -> dict[str, object] | None:
-    match method, name:
-        case "GET", "ledger":
+def _controlled(simulator: Simulator, control: str, body: bytes, now_ms: int) -> dict[str, object] | None:
+    match control:
+        case "GET ledger":
             return {"ledger": [entry.wire() for entry in simulator.ledger]}
-        case "GET", "readings":
+        case "GET readings":
             return {"readings": [entry.wire() for entry in simulator.readings]}
-        case "GET", "runs":
+        case "GET runs":
             return {"runs": [run.wire() for run in simulator.runs]}
-        case "POST", "faults":
+        case "POST faults":
             simulator.script(*(fault_of(wire) for wire in _objects(body, "faults")))
-        case "POST", "runs":
-            _start_runs(simulator, body)
-        case "POST", "changes":
+        case "POST runs":
+            _start_runs(simulator, body, now_ms)
+        case "POST changes":
             simulator.change(*(change_of(wire) for wire in _objects(body, "changes")))
         case _:
             return None
     return {}
 
 
-def _start_runs(simulator: Simulator, body: bytes) -> None:
+def _start_runs(simulator: Simulator, body: bytes, now_ms: int) -> None:
     """`{"runs": [...]}` as in the workflow log, or `{"make": n, "seed": s}`."""
     asked = json.loads(body)
     if isinstance(asked, dict) and isinstance(asked.get("make"), int):
-        simulator.add_runs(make_runs(asked["make"], _now_ms(), int(asked.get("seed", 0))))
+        simulator.add_runs(make_runs(asked["make"], now_ms, int(asked.get("seed", 0))))
     else:
         simulator.add_runs([run_of(wire) for wire in _objects(body, "runs")])
 
@@ -184,7 +186,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

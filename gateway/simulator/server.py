@@ -6,6 +6,8 @@ import contextlib
 import secrets
 import socket
 import threading
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -34,8 +36,15 @@ class _OpenProtocol(HttpToolsProtocol):
         self.scope["query_string"] = query
 
 
+def wall_clock_ms() -> int:
+    """Returns the time of the machine, Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
 class SimulatorServer:
     """Serves `simulator` on 127.0.0.1; `port` 0 takes a free one; tokens not given are made.
+
+    `clock` gives Unix milliseconds. Tests whose runs and actions have fixed dates give the clock of those dates.
 
     The port is bound by the constructor. Raises: OSError if it is taken.
     """
@@ -48,6 +57,7 @@ class SimulatorServer:
         read_token: str | None = None,
         port: int = 0,
         latency_ms: int = 0,
+        clock: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self.simulator = simulator
         self.token = token or secrets.token_urlsafe(32)
@@ -56,7 +66,7 @@ class SimulatorServer:
         self.port: int = self._socket.getsockname()[1]
         self._server = Server(
             Config(
-                app(simulator, self.token, self.read_token, latency_ms=latency_ms),
+                app(simulator, self.token, self.read_token, clock=clock, latency_ms=latency_ms),
                 http=_OpenProtocol,
                 loop="uvloop",
                 ws="none",

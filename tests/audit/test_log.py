@@ -218,6 +218,21 @@ async def test_the_queue_is_bounded_for_all_but_closes(tmp_path: Path) -> None:
     assert [record["left_out"] for record in records(tmp_path) if record["event"] == "recovery"] == [1]
 
 
+async def test_a_flood_of_notes_keeps_no_intent_from_being_recorded(tmp_path: Path) -> None:
+    """While the disk is slow, refusals and denials fill half of the queue; the other half is for intents."""
+    disk = HeldDisk()
+    async with opened(tmp_path, disk=disk, queue_records=10, wait_s=5) as log:
+        await log.intent(plan("d0"))
+        disk.gate.clear()
+        for number in range(100):
+            log.note_soon("refused", {"decision_id": f"n{number}"})
+        waiting = asyncio.create_task(log.intent(plan("d1")))
+        await asyncio.sleep(0)
+        disk.gate.set()
+        assert (await waiting).decision_id == "d1"
+        assert log.state.left_out == 95
+
+
 @pytest.mark.parametrize("attack", ["segment_deleted", "segment_replaced", "segment_truncated", "segment_extended"])
 async def test_a_file_touched_by_others_is_noticed_at_the_next_commit(tmp_path: Path, attack: str) -> None:
     """The log goes on in a new file that says what was done, and verification calls it tampering."""

@@ -250,13 +250,13 @@ async def test_showing_is_safe_for_a_terminal(tmp_path: Path, capsys: pytest.Cap
 
 
 async def test_showing_selects(log_of: MakeLog, capsys: pytest.CaptureFixture[str]) -> None:
-    """By event, principal and decision; --json prints the lines of the file."""
+    """By event, by decision, by principal with what came of it; --json prints the lines of the file."""
     directory = await log_of()
     assert run("show", directory, "--decision", "one-3", "--json") == 0
     shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [record["event"] for record in shown] == ["intent", "outcome"]
     assert run("show", directory, "--principal", "billing/ci") == 0
-    assert len(capsys.readouterr().out.splitlines()) == 6
+    assert [line.split()[2] for line in capsys.readouterr().out.splitlines()] == ["intent", "outcome"] * 6
 
 
 async def test_statistics_count(log_of: MakeLog, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ import pytest
 from gateway.simulator.core import Simulator
 from gateway.simulator.runs import Run, make_runs
 from gateway.simulator.server import SimulatorServer
-from tests.cli.running import Done, command, ended
+from tests.cli.running import COMMAND, Done, command, ended
 from tests.cli.terminal import Terminal, on_terminal
 from tests.support.gateway import REAL_TOKEN, RunningGateway, Setup
 
@@ -188,6 +188,53 @@ def test_where_nobody_can_be_asked_nothing_is_even_planned(account: Account) -> 
     assert [record["event"] for record in account.gateway.records()] == ["start"]
 
 
+def test_the_statistics_count_what_upstream_cancelled(account: Account) -> None:
+    """Two orders, their outcome, and what went before: each decision once."""
+    assert account.cancel("--url", INVOICE, "--count", "500", "--yes").returncode == 0
+    assert account.cancel("--prefix", HOST, "--yes").returncode == 0
+    assert len(account.gateway.records("chunk")) > 2
+    done = command("audit", "stats", str(account.gateway.audit_directory))
+    assert f"cancelled runs: {len(account.cancelled)};" in done.stdout
+    shown = command("audit", "show", "--principal", "billing/billing-key", str(account.gateway.audit_directory))
+    events = [line.split()[2] for line in shown.stdout.splitlines()]
+    assert events == [str(record["event"]) for record in account.gateway.records() if "decision_id" in record]
+
+
+def test_output_that_is_lost_changes_nothing_of_what_became_of_the_runs(account: Account) -> None:
+    """A full disk, a reader that has left: the runs are cancelled, and the exit code says so."""
+    line = 'exec "$@" --yes --json'
+    for count, redirected in enumerate((">/dev/full", "| true", ">&-"), 1):
+        words = ["bash", "-o", "pipefail", "-c", f"{line} {redirected}", "bash", *COMMAND, "cancel", "--url", INVOICE]
+        done = ended([*words, "--count", "10"], env=account.environment)
+        assert (done.returncode, done.stdout) == (0, "")
+        assert len(account.cancelled) == 10 * count
+        assert "Traceback" not in done.stderr
+
+
+def test_plain_http_goes_beyond_loopback_only_where_it_is_said(account: Account) -> None:
+    """Another container of a network that is nobody else's has no certificate."""
+    env = {"QSTASH_GATEWAY_URL": account.gateway.url.replace("127.0.0.1", "0.0.0.0")}
+    refused = account.cancel("--url", INVOICE, "--dry-run", env=env)
+    assert (refused.returncode, "--allow-http" in refused.stderr) == (2, True)
+    done = account.cancel("--url", INVOICE, "--dry-run", "--allow-http", env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_gateway_on_a_socket_file_is_reached(account: Account) -> None:
+    """`unix:PATH`, as the configuration says where it listens."""
+    account.gateway.stop()
+    setup = replace(account.gateway.setup, listen="unix:gateway.sock")
+    path = setup.directory / "gateway.sock"
+    with RunningGateway(setup):
+        env = {"QSTASH_GATEWAY_URL": f"unix:{path}"}
+        done = account.cancel("--url", INVOICE, "--yes", env=env)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert account.cancelled
+    lost = account.cancel("--url", INVOICE, "--yes", env=env)
+    assert (lost.returncode, lost.stdout) == (1, "")
+    assert lost.stderr.startswith(f"No plan: no connection to unix:{path}: ")
+
+
 @pytest.mark.parametrize("answer", ["n\n", "\n", "\x04", "yess\n"])
 def test_everything_but_a_yes_cancels_nothing(account: Account, terminal: Terminal, answer: str) -> None:
     """No, only Enter, the end of input, a typing error."""
@@ -249,6 +296,7 @@ def test_ctrl_c_while_applying_says_that_the_gateway_goes_on(account: Account, t
         pytest.param({"QSTASH_GATEWAY_KEY": "secret-part\nX-Other: 1"}, "QSTASH_GATEWAY_KEY", id="header-in-key"),
         pytest.param({"QSTASH_GATEWAY_URL": "http://gateway.example"}, "plain http", id="key-in-clear"),
         pytest.param({"QSTASH_GATEWAY_URL": "https://me@gateway.example"}, "https://host", id="user-in-address"),
+        pytest.param({"QSTASH_GATEWAY_URL": "unix:"}, "unix:PATH", id="no-path"),
     ],
 )
 def test_a_key_goes_only_where_it_is_safe(environment: dict[str, str], says: str) -> None:

@@ -140,3 +140,44 @@ def test_what_was_skipped_is_read_from_its_structured_field() -> None:
         "finished": Left(0),
     }
     assert skipped_in("") == {}
+
+
+def test_a_lowered_count_is_said_with_the_rule_that_lowered_it() -> None:
+    """Before the runs; a count that nobody gave is said to be the default."""
+    for asked, said in ((500, "from 500 to 50"), (100, "from 100 (without --count that many are asked for) to 50")):
+        lowered = plan(narrowed={"count": [asked, 50], "by": "guardrails/count-cap"})
+        with fake_gateway({ASKED: [(201, lowered)]}) as fake:
+            done = cancel(fake, "--dry-run")
+        assert done.stdout.startswith(f"policy lowered the count {said}: rule guardrails/count-cap\n")
+
+
+def test_what_was_cancelled_beyond_what_was_sent_is_said() -> None:
+    """Exit code 0, since what was asked for was done, and a sentence that sends to the operators."""
+    says: dict[str, list[Said]] = {ASKED: [(201, plan())], APPLIED: [(200, {"cancelled": 70})]}
+    with fake_gateway(says, Gateway_Decision="d", Gateway_Over_Cancelled="69") as fake:
+        done, program = cancel(fake), cancel(fake, "--json")
+    assert done.returncode == 0
+    assert "QStash cancelled 69 runs more than were sent to it: tell the operators.\n" in done.stdout
+    assert json.loads(program.stdout)["result"]["over_cancelled"] == 69
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("Gateway-Reason", None, "Say why with --reason TEXT."),
+        ("workflowUrlExactMatch", None, "Write --url in place of --prefix."),
+        ("count", "500", "Ask for fewer with --count N."),
+        ("label", None, "Add --label L."),
+        ("label", "weekly", None),
+        ("callerIp", None, None),
+        (7, [], None),
+    ],
+)
+def test_a_refusal_names_the_option(field: object, value: object, said: str | None) -> None:
+    """What a header or a field is to a program, an option is to a person at this command."""
+    problem = {"error": "Rule g/r requires it.", "code": "policy_denied", "rule": "g/r",
+               "not_admitted": {"rule": "g/r", "field": field, "value": value}}  # fmt: skip
+    with fake_gateway({ASKED: [(403, problem)]}) as fake:
+        done = cancel(fake)
+    first = "Rule g/r requires it." if said is None else f"Rule g/r requires it. {said}"
+    assert (done.returncode, done.stderr.splitlines()[0]) == (1, first)

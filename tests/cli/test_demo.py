@@ -53,6 +53,54 @@ def test_the_tour_shows_four_requests_and_what_they_cancelled(tmp_path: Path) ->
     assert REAL not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("contract", ["2025", "2026-09"])
+def test_the_tour_shows_a_plan_and_applies_it(tmp_path: Path, contract: str) -> None:
+    """A plan cancels nothing; applied, it cancels exactly the runs it found, whatever `count` means upstream."""
+    done = command("demo", "--tour", "--port", "0", "--contract", contract, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    steps = {step.partition(":")[0]: step.splitlines() for step in done.stdout.strip().split("\n\n")}
+    found = re.fullmatch(r"  201 (\d+) runs found", steps["Planned"][2])
+    assert found is not None
+    assert steps["Planned"][3].startswith("  The simulator's ledger: 0 of ")
+    assert steps["Applied"][2] == f"  200 {{'cancelled': {found[1]}}}"
+    assert steps["Applied"][3].startswith(f"  The simulator's ledger: {found[1]} of ")
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after"),
+    [
+        pytest.param("billing.yaml", "{cap: 50}", "{cap: 60}", id="more-than-the-cap"),
+        pytest.param("guardrails.yaml", "deny:", "deny:\n  - {id: none, label: {any_of: [nightly]}}", id="no-plan"),
+    ],
+)
+def test_the_tour_fails_where_the_ledger_says_otherwise(tmp_path: Path, file: str, before: str, after: str) -> None:
+    """Policies beside it that let more through than the tour says, or less: exit code 1, and the step is marked."""
+    shutil.copytree(POLICIES, tmp_path / "policies", ignore=shutil.ignore_patterns("*.cases.yaml"))
+    path = tmp_path / "policies" / file
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after, 1))
+    done = command("demo", "--tour", "--port", "0", cwd=tmp_path)
+    assert done.returncode == 1
+    assert " WRONG" in done.stdout
+    assert done.stdout.rstrip().endswith("NOT what policy allows.")
+
+
+@pytest.mark.parametrize("contract", ["2025", "2026-09"])
+def test_the_printed_command_shows_what_it_would_cancel(tmp_path: Path, contract: str) -> None:
+    """`cancel … --dry-run` with the key of those on call, pasted in another directory: it cancels nothing."""
+    with serving("demo", "--port", "0", "--contract", contract, directory=tmp_path) as running:
+        running.answering()
+        assert set(re.findall(r"(?m)^  (\S+): qgk_", running.said)) == {"billing", "oncall", "search"}
+        line = running.find(r"(?m)^  (QSTASH_GATEWAY_URL=.*qstash-gateway cancel .* --dry-run)$")[1]
+        done = ended(["sh", "-c", line], cwd=Path("/"))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "allowed by demo-oncall/looked-up" in done.stdout
+        assert done.stdout.endswith("Only a dry run. Nothing was cancelled.\n")
+        record = ended(["sh", "-c", running.find(r"(?m)^The record: (.*)$")[1]], cwd=Path("/"))
+        assert [line.split()[2] for line in record.stdout.splitlines()] == ["start", "plan"]
+
+
 def test_the_printed_lines_work_in_a_shell(demo: Serving) -> None:
     """Pasted as printed: one is allowed and capped, one is refused, and cancel-everything is refused."""
     require_curl(shutil.which("curl"))

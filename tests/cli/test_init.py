@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from gateway.cli.command import main
+
+CONTRACTS = ("2025", "2026-09")
+
+
+def token(directory: Path) -> None:
+    """Puts a token where the configuration says."""
+    (directory / "qstash-token").write_text("a-token-of-this-test\n")
+    (directory / "qstash-token").chmod(0o600)
+
+
+def under(contract: str, directory: Path) -> None:
+    """Has the configuration expect this contract."""
+    config = directory / "config.yaml"
+    config.write_text(re.sub('contract: "[0-9-]+"', f'contract: "{contract}"', config.read_text()))
 
 
 @pytest.mark.parametrize("team", ["billing", "search-2"])
@@ -16,11 +31,11 @@ def test_a_new_team_starts_from_files_that_hold(tmp_path: Path, capsys: pytest.C
     assert main(["init", str(start), "--team", team]) == 0
     assert main(["check", "--config", str(start / "config.yaml")]) == 3
     assert "qstash-token" in capsys.readouterr().out
-    (start / "qstash-token").write_text("a-token-of-this-test\n")
-    (start / "qstash-token").chmod(0o600)
-    assert main(["check", "--config", str(start / "config.yaml")]) == 0
-    lints = [line for line in capsys.readouterr().out.splitlines() if ": warning: " in line]
-    assert all("[team-without-caller]" in line for line in lints)
+    token(start)
+    for contract in CONTRACTS:
+        under(contract, start)
+        assert main(["check", "--config", str(start / "config.yaml")]) == 0
+        assert ": warning: " not in capsys.readouterr().out
     assert main(["test", str(start / "policies")]) == 0
     assert "0 failed, 0 rules unreached" in capsys.readouterr().out
 
@@ -47,3 +62,54 @@ def test_a_team_that_no_file_could_be_named_after_is_a_usage_error(tmp_path: Pat
     with pytest.raises(SystemExit) as raised:
         main(["init", str(tmp_path), "--team", team])
     assert raised.value.code == 2
+
+
+def test_a_further_team_is_added_and_nothing_else_is_touched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two files come to what is there; `check` has no warning under either contract and every case holds."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", "."]) == 0
+    token(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert main(["init", "--team", "second", "."]) == 0
+    said = capsys.readouterr().out
+    assert "qstash-gateway keys new --team second --id ci" in said
+    assert "qstash-gateway test policies" in said
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    added = {path.relative_to(tmp_path).as_posix() for path in after.keys() - before.keys()}
+    assert added == {"policies/second.yaml", "policies/second.cases.yaml"}
+    assert all(after[path] == content for path, content in before.items())
+    for contract in CONTRACTS:
+        under(contract, tmp_path)
+        assert main(["check", "--config", "config.yaml"]) == 0
+        assert ": warning: " not in capsys.readouterr().out
+    assert main(["test", "policies"]) == 0
+    assert "8 cases, 0 failed, 0 rules unreached" in capsys.readouterr().out
+
+
+def test_a_team_that_is_there_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One of its two files is enough to refuse both, and the sentence says what to do."""
+    assert main(["init", str(tmp_path)]) == 0
+    (tmp_path / "policies" / "second.cases.yaml").write_text("mine\n")
+    capsys.readouterr()
+    assert main(["init", "--team", "second", str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert "second.cases.yaml is there already; nothing was written." in said
+    assert "edit them, or name another team" in said
+    assert not (tmp_path / "policies" / "second.yaml").exists()
+    assert main(["init", str(tmp_path)]) == 1
+    assert f"init --team TEAM {tmp_path}" in capsys.readouterr().out
+
+
+def test_a_team_is_added_where_the_configuration_keeps_its_policies(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The directory is the one that the file names; where it names none that is there, nothing is written."""
+    (tmp_path / "config.yaml").write_text("policies: rules\n")
+    assert main(["init", "--team", "second", str(tmp_path)]) == 1
+    assert "names no directory of policies" in capsys.readouterr().out
+    (tmp_path / "rules").mkdir()
+    assert main(["init", "--team", "second", str(tmp_path)]) == 0
+    assert sorted(path.name for path in (tmp_path / "rules").iterdir()) == ["second.cases.yaml", "second.yaml"]
+    assert "yaml-language-server" not in (tmp_path / "rules" / "second.yaml").read_text()

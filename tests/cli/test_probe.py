@@ -6,6 +6,7 @@ import http.server
 import json
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 from tests.cli.configs import CONFIG, write
@@ -36,6 +37,26 @@ def test_a_running_gateway_is_ready(gateway: RunningGateway, tmp_path: Path) -> 
     done = probe(tmp_path, gateway.port)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert [record["event"] for record in gateway.records()] == ["start"]
+
+
+def test_a_gateway_is_asked_at_its_address(gateway: RunningGateway) -> None:
+    """For those who have no configuration of it; plain http beyond loopback only where that is said."""
+    assert command("probe", "--url", gateway.url).returncode == 0
+    other = gateway.url.replace("127.0.0.1", "0.0.0.0")
+    done = command("probe", "--url", other)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert command("probe", "--url", other, "--allow-http").returncode == 0
+
+
+def test_a_gateway_is_asked_on_its_socket_file(gateway: RunningGateway, tmp_path: Path) -> None:
+    """By its configuration or by `unix:PATH`."""
+    gateway.stop()
+    setup = replace(gateway.setup, listen="unix:gateway.sock")
+    with RunningGateway(setup):
+        assert command("probe", "--config", str(setup.directory / "config.yaml")).returncode == 0
+        assert command("probe", "--url", f"unix:{setup.directory / 'gateway.sock'}").returncode == 0
+    done = command("probe", "--url", f"unix:{tmp_path / 'none'}")
+    assert (done.returncode, done.stderr.startswith("not ready: ")) == (1, True)
 
 
 def test_a_gateway_that_was_stopped_is_not_ready(gateway: RunningGateway, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,8 @@ COMMANDS = ("serve", "demo", "simulate", "check", "test", "explain", "cancel", "
         pytest.param(("serve", "--config"), id="serve-without-file"),
         pytest.param(("check",), id="check-without-config"),
         pytest.param(("probe",), id="probe-without-config"),
+        pytest.param(("probe", "--url", "gateway:8080"), id="probe-no-address"),
+        pytest.param(("probe", "--url", "unix:x", "--config", "c.yaml"), id="probe-two-ways"),
         pytest.param(("test",), id="test-without-path"),
         pytest.param(("test", "--format", "tap", "policies"), id="test-unknown-format"),
         pytest.param(("explain", "--config", "c.yaml", "label=a"), id="explain-without-team"),
@@ -76,6 +79,12 @@ def test_help_names_every_command() -> None:
     done = command("--help")
     assert done.returncode == 0
     assert all(name in done.stdout for name in COMMANDS)
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    """`--version` prints one line and exits with 0."""
+    done = command("--version")
+    assert (done.returncode, done.stdout) == (0, f"qstash-gateway {version('qstash-gateway')}\n")
 
 
 def test_the_installed_command_and_the_module_are_the_same() -> None:

@@ -7,14 +7,20 @@ import datetime as dt
 import hashlib
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
 
+from gateway.app import build
+from gateway.audit.chain import GENESIS, Record, Sealer
 from gateway.cli import keys
 from gateway.cli.policies import check
 from gateway.config import load_config
+from gateway.document.file import anyone_may_read
+from gateway.errors import AuditFailure, InvalidConfiguration
 from gateway.policy.load import load_policies
+from gateway.policy_tools.cases import check_cases
 
 TODAY = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 CONFIG = """\
@@ -72,6 +78,7 @@ def test_a_good_configuration_is_summed_up(config: Path, capsys: pytest.CaptureF
     """Exit 0, with the digest that the record and readiness show."""
     code, lines = checked(config, capsys)
     assert code == 0
+    assert lines[-2] == "note: there is no key and no issuer, so nobody can call yet; 'keys new' makes a key"
     assert lines[-1] == f"ok: 4 rules for a; 0 keys; policy digest {load_policies(config.parent / 'policies').digest}"
 
 
@@ -124,6 +131,184 @@ def test_a_mac_key_that_cannot_be_read_fails_the_check(config: Path, capsys: pyt
     code, [line] = checked(config, capsys)
     assert code == 3
     assert "the MAC key mac cannot be read" in line
+
+
+BRACES = {
+    "as a key": "{SECRET}",
+    "as a key with a value": "{SECRET: }",
+    "as a file": "{file: SECRET}",
+    "as a file in a directory": "{file: /run/secrets/SECRET}",
+    "as a variable": "{env: SECRET}",
+    "alone": "SECRET",
+    "in a list": "[SECRET]",
+    "beside a file": "{file: token, SECRET: x}",
+    "twice": "{SECRET: a, SECRET: b}",
+    "as a name of the section": "{file: token}\n  SECRET: x",
+}
+PASTED = [
+    "eyJVc2VySUQiOiI0MmY3YzBkZSIsIlBhc3N3b3JkIjoiOGYzYTljNTEifQ==",
+    "qstash_" + "3f9a0c51d2e64b70" * 2,
+    "sig_7kYQ5JhVmNdC4jKp8jFhWbXu1uT2",
+    f"qgk_billing-ci_{'aB3-_dEfGh' * 4}xyz",
+]
+
+
+@pytest.mark.parametrize("form", ["text", "json", "github"])
+@pytest.mark.parametrize("place", BRACES)
+@pytest.mark.parametrize("secret", PASTED, ids=["token", "prefixed", "signing key", "gateway key"])
+def test_a_token_pasted_into_the_configuration_is_not_shown(
+    config: Path, capsys: pytest.CaptureFixture[str], secret: str, place: str, form: str
+) -> None:
+    """Neither as a message nor as the line it stands in, wherever it was put instead of where it is."""
+    config.write_text(CONFIG.replace("{file: token}", BRACES[place].replace("SECRET", secret)))
+    assert run("check", "--config", str(config), "--format", form) == 3
+    said = capsys.readouterr()
+    # Piece by piece: a message is cut, a name is guessed at.
+    pieces = {secret[at : at + 10] for at in range(len(secret) - 9)}
+    assert not [piece for piece in pieces if piece in said.out + said.err]
+
+
+@pytest.mark.parametrize("word", ["qstash_abc", "hunter2hunter2"])
+def test_a_secret_of_plain_words_is_not_shown_where_secrets_belong(
+    config: Path, capsys: pytest.CaptureFixture[str], word: str
+) -> None:
+    """There nothing is quoted at all, whatever it looks like."""
+    for value in (f"{{{word}}}", f"{{{word}: }}", f"{{file: {word}}}", f"{{env: {word}}}", f"{{file: t, {word}: x}}"):
+        for key in ("token", "read_token"):
+            config.write_text(CONFIG.replace("{file: token}", f"{{file: token}}\n  {key}: {value}"))
+            run("check", "--config", str(config))
+            assert word not in capsys.readouterr().out
+    config.write_text(CONFIG.replace("directory: audit", f"directory: audit, mac_key: {{{word}}}"))
+    run("check", "--config", str(config))
+    assert word not in capsys.readouterr().out
+
+
+WRAPPED = {
+    "in quotes": ('"{}"', "quotes"),
+    "in single quotes": ("'{}'", "quotes"),
+    "with a name": ("QSTASH_TOKEN={}", "NAME="),
+    "with a name and quotes": ('QSTASH_TOKEN="{}"', "NAME="),
+    "exported": ("export QSTASH_TOKEN={}", "NAME="),
+    "behind Bearer": ("Bearer {}", "'Bearer'"),
+    "in a header": ("Authorization: Bearer {}", "'Bearer'"),
+    "in two lines": ("{}\n{}", "space, control character"),
+    "in braces": ("{{{}}}", "no token has"),
+    "with a comma": ("{},", "no token has"),
+    "behind a byte order mark": ("\ufeff{}", "byte order mark"),
+}
+
+
+@pytest.mark.parametrize("wrapped", WRAPPED)
+@pytest.mark.parametrize("token", PASTED[:2])
+def test_a_token_that_was_copied_with_something_around_it_is_refused(
+    config: Path, capsys: pytest.CaptureFixture[str], token: str, wrapped: str
+) -> None:
+    """As env files and copied lines leave it; the sentence says what is wrong, and nothing of the token."""
+    text, says = WRAPPED[wrapped]
+    (config.parent / "token").write_text(text.format(token, token) + "\n")
+    code, [line] = checked(config, capsys)
+    assert code == 3
+    assert says in line
+    assert token[:8] not in line
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "token", "policies", "policies/t.yaml", "mac", "audit"])
+@pytest.mark.parametrize("mode", [0o002, 0o022])
+def test_what_anyone_may_change_is_refused(
+    config: Path, capsys: pytest.CaptureFixture[str], name: str, mode: int
+) -> None:
+    """Whoever is on the machine could say what the gateway allows, to whom the token goes, or what is on record."""
+    config.write_text(CONFIG.replace("directory: audit", "directory: audit, mac_key: {file: mac}"))
+    (config.parent / "mac").write_text("k" * 32)
+    (config.parent / "audit").mkdir()
+    path = config.parent / name
+    before = path.stat().st_mode
+    assert run("check", "--config", str(config)) == 0
+    path.chmod(before | mode)
+    capsys.readouterr()
+    code, [line] = checked(config, capsys)
+    assert code == 3
+    assert "anyone on this machine could change it: chmod o-w" in line
+    with pytest.raises((InvalidConfiguration, AuditFailure)):
+        build(load_config(config))
+    path.chmod(before | 0o070)
+    assert run("check", "--config", str(config)) == 0
+
+
+def test_a_directory_that_everyone_shares_is_no_fault_above(config: Path) -> None:
+    """In /tmp, sticky, and in a mounted volume the file's own mode counts."""
+    for mode in (0o1777, 0o777):
+        config.parent.chmod(mode)
+        assert run("check", "--config", str(config)) == 0
+
+
+def test_a_secret_that_anyone_may_read_is_a_lint_and_no_fault(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Kubernetes mounts secrets with mode 0644 into a container where nobody else is."""
+    assert warned(config, "readable-by-all") == []
+    monkeypatch.setattr(check, "anyone_may_read", lambda path: path.name == "token")
+    [message] = warned(config, "readable-by-all")
+    assert "token" in message
+    assert run("check", "--config", str(config)) == 0
+
+
+def test_whether_anyone_may_read_hangs_on_the_directories_too(tmp_path: Path) -> None:
+    """A file in a directory that others cannot enter is as good as closed."""
+    path = tmp_path / "inner" / "token"
+    path.parent.mkdir(mode=0o700)
+    path.write_text("x")
+    path.chmod(0o644)
+    assert not anyone_may_read(path)
+    assert not anyone_may_read(tmp_path / "absent")
+    assert anyone_may_read(Path(json.__file__)) == all(
+        one.stat().st_mode & 0o001 for one in Path(json.__file__).resolve().parents
+    )
+
+
+HIDDEN = [".#t.yaml", "._t.yaml", ".t.yaml.swp", ".t.yaml", ".t.cases.yaml", ".T.YML"]
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_a_hidden_file_beside_the_policies_is_none_and_is_named(
+    config: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """Editors and archives leave locks, copies and attributes there; one may be a link that leads nowhere."""
+    policies = config.parent / "policies"
+    digest = load_policies(policies).digest
+    if name.startswith(".#"):
+        (policies / name).symlink_to("ann@laptop.4711:1764366000")
+    else:
+        (policies / name).write_bytes(b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        ")
+    code, lines = checked(config, capsys)
+    assert code == 0
+    assert lines[-1].endswith(digest)
+    assert [line for line in lines if "[hidden-file]" in line and name in line]
+    check_cases(policies, load_policies(policies))
+
+
+def test_policies_mounted_by_kubernetes_are_read(config: Path) -> None:
+    """Each is a link through `..data`, which is hidden and a link itself."""
+    policies = config.parent / "policies"
+    (policies / "..2026_11_29").mkdir()
+    (policies / "t.yaml").rename(policies / "..2026_11_29" / "t.yaml")
+    (policies / "..data").symlink_to("..2026_11_29")
+    (policies / "t.yaml").symlink_to("..data/t.yaml")
+    assert run("check", "--config", str(config)) == 0
+    assert warned(config, "hidden-file") == []
+
+
+def test_a_clock_behind_the_record_is_refused(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ended allowances would hold again."""
+    (config.parent / "audit").mkdir()
+    later_ns = time.time_ns() + 3 * 86_400 * 10**9
+    lines, _ = Sealer("later", key=None).seal(GENESIS, [Record(later_ns, "start", {})])
+    (config.parent / "audit" / "later.000001.jsonl").write_bytes(b"".join(lines))
+    code, [line] = checked(config, capsys)
+    assert code == 3
+    assert "set the clock" in line
+    with pytest.raises(InvalidConfiguration, match="set the clock"):
+        build(load_config(config))
 
 
 def warned(config: Path, lint: str) -> list[str]:

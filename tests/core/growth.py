@@ -13,11 +13,21 @@ TURNS = 9
 """How often a pair is measured before it is called too much: others use this machine, and the least time counts."""
 
 
-def too_much(small: Callable[[], object], large: Callable[[], object], *, size: int) -> str | None:
-    """Why `large`, with an input of twice the size, costs more than linear work would; None where it does not.
+Sized = Callable[[int], Callable[[], object]]
+"""The call to measure, made for an input of some size."""
 
-    What takes no longer than a plain loop over its input is linear, however it compares with what is nothing at all.
+
+def too_much(call: Sized, *, size: int) -> str | None:
+    """Why a call costs more than linear work; None where it does not, from `size` to twice that or from there on.
+
+    A step at one size is no square: that shows at every size.
     """
+    return _pair(call, size) and _pair(call, 2 * size)
+
+
+def _pair(call: Sized, size: int) -> str | None:
+    # What takes no longer than a plain loop over its input is linear, however it compares with what is nothing at all.
+    small, large = call(size), call(2 * size)
     least = most = plain = math.inf
     for _ in range(TURNS):
         least, most = min(least, _seconds(small)), min(most, _seconds(large))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from contextlib import ExitStack
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.cancel import Principal
 from gateway.errors import Overloaded, Throttled
-from gateway.limits import Admission
+from gateway.limits import COST_BYTES, MOST_WAITING_BYTES, Admission, Place
 
 ONE, TWO = Principal("billing", "ci"), Principal("billing", "laptop")
 
@@ -97,3 +98,85 @@ def test_zero_is_no_limit_for_a_principal() -> None:
     """Without per-principal limits only the gateway's own places count."""
     limits = admission()
     assert all(passes(limits, ONE, 0.0) for _ in range(1000))
+
+
+def of_team(limits: Admission, number: int, team: str = "billing") -> Place:
+    """A place for one of ever new subjects of a team."""
+    return limits.place(Principal(team, f"issuer#{number}"), 0.0)
+
+
+def test_a_team_with_many_subjects_has_the_places_of_a_team() -> None:
+    """However many keys or subjects it brings, another team finds its places free, and the sentence says why."""
+    limits = Admission(max_in_flight=8, principal_in_flight=2, requests_per_minute=0, team_in_flight=4)
+    with ExitStack() as held:
+        for number in range(4):
+            held.enter_context(of_team(limits, number))
+        with pytest.raises(Throttled, match="limit of the team") as refused:
+            of_team(limits, 4)
+        assert (refused.value.cause, refused.value.limit) == ("team_in_flight", 4)
+        for number in range(4):
+            held.enter_context(of_team(limits, number, "search"))
+    with of_team(limits, 4):
+        pass
+
+
+def test_waiting_for_a_cancel_under_way_is_bounded_like_being_in_flight() -> None:
+    """For a principal, for a team and for all: who is above the limits holds no connections without end."""
+    limits = Admission(max_in_flight=5, principal_in_flight=2, requests_per_minute=0, team_in_flight=3)
+    search = [Principal("search", f"key{number}") for number in range(3)]
+    with ExitStack() as held:
+        for principal in (ONE, ONE, TWO):
+            held.enter_context(limits.join(principal, 0.0))
+        for principal, whose in ((ONE, "of you"), (TWO, "of your team")):
+            with pytest.raises(Throttled, match=whose) as refused:
+                limits.join(principal, 0.0)
+            assert refused.value.cause == "joins"
+        for principal in search[:2]:
+            held.enter_context(limits.join(principal, 0.0))
+        with pytest.raises(Throttled, match="of all callers"):
+            limits.join(search[2], 0.0)
+    with limits.join(ONE, 0.0), limits.join(ONE, 0.0):
+        pass
+
+
+@pytest.mark.parametrize("pieces", [(80_000,), (8_192,) * 10, (1,) * 100], ids=["at once", "in chunks", "bytes"])
+def test_a_body_costs_what_was_read_of_it(pieces: tuple[int, ...]) -> None:
+    """However it came: the bucket holds one request for each 8 KiB less, also where it broke off."""
+    limits = admission(per_minute=100)
+    place = limits.place(ONE, 0.0)
+    with contextlib.suppress(ConnectionError), place, place.reading() as reading:
+        for piece in pieces:
+            reading.took(piece)
+        raise ConnectionError
+    left = sum(passes(limits, ONE, 0.0) for _ in range(100))
+    assert left == 100 - 1 - sum(pieces) // COST_BYTES
+
+
+def test_bytes_of_unfinished_bodies_are_bounded_for_one_for_a_team_and_for_all() -> None:
+    """Large bodies that never end fill no memory; what ended is free again."""
+    limits = Admission(max_in_flight=99, principal_in_flight=0, requests_per_minute=0, team_in_flight=50)
+    quarter = MOST_WAITING_BYTES // 4
+    with ExitStack() as held:
+
+        def waits(principal: Principal, count: int) -> None:
+            """A body of which so much has come."""
+            place = limits.place(principal, 0.0)
+            held.enter_context(place)
+            held.enter_context(place.reading()).took(count)
+
+        waits(ONE, quarter)
+        with pytest.raises(Throttled) as refused:
+            waits(ONE, 1)
+        assert refused.value.cause == "waiting_bytes"
+    with ExitStack() as held:
+        waits(ONE, quarter)
+        waits(TWO, quarter)
+        with pytest.raises(Throttled, match="limit of the team"):
+            waits(Principal("billing", "third"), 1)
+    with ExitStack() as held:
+        for team in "abcd":
+            waits(Principal(team, "ci"), quarter)
+        with pytest.raises(Overloaded):
+            waits(Principal("e", "ci"), 1)
+    with ExitStack() as held:
+        waits(ONE, quarter)

@@ -36,10 +36,37 @@ def test_a_shared_secret_is_refused_with_its_whole_set() -> None:
     assert "shared" in refusal(published(RSA, {"kty": "oct", "k": "c2VjcmV0", "kid": "k9"}))
 
 
-def test_a_key_id_stands_once() -> None:
-    """Of two keys with one id it is not said which one signs."""
-    assert "twice" in refusal(published(RSA, jwk(key_pair(number=2).public_key())))
-    assert "twice" in refusal(published(RSA, jwk(key_pair("p256").public_key())))
+def test_a_key_id_names_one_key_for_each_algorithm() -> None:
+    """Of two different keys with one id and algorithm it is not said which one signs; nothing else is in doubt."""
+    other, short = jwk(key_pair(number=2).public_key()), jwk(key_pair("short").public_key())
+    assert "twice" in refusal(published(RSA, other))
+    assert "twice" in refusal(published(RSA | {"alg": "RS256"}, other))
+    apart = key_set(RSA | {"alg": "RS256"}, other | {"alg": "RS384"}, jwk(key_pair("p256").public_key()))
+    assert set(apart.keys) == {("k1", "RS256"), ("k1", "RS384"), ("k1", "ES256")}
+    assert apart.keys["k1", "RS256"].key != apart.keys["k1", "RS384"].key
+    for passed_over in (other | {"use": "enc"}, other | {"kty": "x"}, short):
+        assert ("k1", "RS256") in key_set(RSA, passed_over).keys
+
+
+def test_one_key_may_be_listed_for_each_of_its_algorithms() -> None:
+    """Also twice over, with other members beside it: it stays the one key. Word for word it is a fault."""
+    assert "twice" in refusal(published(RSA, RSA))
+    listed = [RSA | {"alg": name} for name in ("RS256", "RS384", "RS512")]
+    assert {name for _, name in key_set(*listed, RSA | {"alg": "RS256", "x5t": "AQAB"}).keys} == {
+        "RS256", "RS384", "RS512",
+    }  # fmt: skip
+
+
+def test_keys_without_an_id_are_passed_over_however_many_there_are() -> None:
+    """They contradict nothing."""
+    nameless = [jwk(key_pair(number=number).public_key(), None) for number in (1, 2)]
+    assert set(key_set(*nameless, EC).keys) == {("k2", "ES256")}
+
+
+@pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_called_one(codec: str) -> None:
+    """Editors leave one behind; the sentence is that for YAML."""
+    assert "byte order mark: save the file as plain UTF-8" in refusal(published(RSA).decode().encode(codec))
 
 
 def test_a_key_without_an_id_is_passed_over() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import select
+import socket
 import ssl
 import subprocess
 import warnings
@@ -13,7 +16,8 @@ import pytest
 from gateway.simulator.server import SimulatorServer
 from tests.cli.configs import CONFIG, position, write
 from tests.cli.running import command
-from tests.listeners.doors import CANCEL, ask, certified, over_tls, to_port
+from tests.listeners.doors import CANCEL, OverSocket, ask, certified, over_tls, to_port
+from tests.reliability.waiting import until
 from tests.support.gateway import RunningGateway, Setup
 
 
@@ -82,6 +86,42 @@ def test_bytes_that_are_no_handshake_do_no_harm(gateway: RunningGateway, pair: t
     assert b"HTTP" not in answered
     assert ask(over_tls(gateway, pair[0]), "GET", "/healthz").status == 200
     assert "Traceback" not in gateway.stderr()
+
+
+def test_handshakes_that_never_come_count_as_connections(
+    simulator: SimulatorServer, tmp_path: Path, pair: tuple[Path, Path]
+) -> None:
+    """With descriptors for few, the oldest handshakes give way: callers get in, one who is there stays."""
+    tls = f"tls: {{certificate: {pair[0]}, key: {pair[1]}}}\n"
+    setup = Setup(simulator.url, tmp_path / "gateway", more=tls, limits="{receive_timeout_s: 60}")
+    with (
+        RunningGateway(setup, before=("prlimit", "--nofile=256:256")) as gateway,
+        contextlib.ExitStack() as stack,
+    ):
+        known = OverSocket(stack.enter_context(over_tls(gateway, pair[0])))
+        assert whoami(known, gateway.key()) == 200
+        stalled = [stack.enter_context(to_port(gateway.port)) for _ in range(300)]
+        assert ask(over_tls(gateway, pair[0]), "GET", "/healthz").status == 200
+        until(lambda: ended(stalled) >= 250)
+        assert ask(over_tls(gateway, pair[0]), "DELETE", CANCEL, gateway.key()).status == 200
+        assert whoami(known, gateway.key()) == 200
+        assert len(list(Path(f"/proc/{gateway.process.pid}/fd").iterdir())) < 120
+
+
+def whoami(connection: OverSocket, key: str) -> int:
+    """The status of a question on a connection that stays."""
+    connection.request("GET", "/gateway/v1/whoami", headers={"Authorization": f"Bearer {key}"})
+    response = connection.getresponse()
+    response.read()
+    return response.status
+
+
+def ended(connections: list[socket.socket]) -> int:
+    """How many of some silent connections the gateway has ended."""
+    poll = select.poll()
+    for connection in connections:
+        poll.register(connection.fileno(), select.POLLIN)
+    return len(poll.poll(0))
 
 
 def refused(directory: Path, certificate: Path, key: Path) -> str:

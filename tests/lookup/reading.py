@@ -73,7 +73,9 @@ async def opened(
 
 def serving(*runs: Run, log: LogManner | None = None) -> SimulatorServer:
     """A simulated upstream with these runs and the tokens of these tests."""
-    return SimulatorServer(Simulator(runs, log=log), token=WRITING, read_token=READING)
+    simulator = Simulator(runs, log=log)
+    # Days later, when the index knows also the runs that a test gives a date after the others.
+    return SimulatorServer(simulator, token=WRITING, read_token=READING, clock=lambda: NOW_MS + 3 * 86_400_000)
 
 
 def run(number: int, *, url: str = INVOICE, run_id: str | None = None, labels: tuple[str, ...] = ()) -> Run:

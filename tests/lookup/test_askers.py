@@ -12,6 +12,7 @@ import pytest
 
 from gateway.cancel import Principal
 from gateway.errors import MalformedRequest, Overloaded, Throttled
+from gateway.limits import TeamShare
 from gateway.lookup.asked import Question
 from gateway.lookup.askers import LIFETIME_S, MOST_CURSORS, MOST_CURSORS_OF_ONE, MOST_READING, Askers, Position
 from gateway.lookup.own import own_runs
@@ -19,14 +20,15 @@ from tests.lookup.reading import INVOICE, NOW_MS, Time, opened, run, serving
 from tests.lookup.test_own import CI, WIDE, mixed, rules
 
 HERE, ASKED = Position("1795000000000-wfr_payroll"), Question()
-OTHERS = [
-    Principal("billing", "other"),
-    Principal("search", "ci"),
-    "billing",
-]
+OTHERS = [Principal("billing", "other"), Principal("search", "ci")]
 
 
-def refused(askers: Askers, cursor: str, asker: object = CI, question: Question = ASKED) -> bool:
+def key(number: int, team: str = "billing") -> Principal:
+    """One of many keys of a team."""
+    return Principal(team, f"key{number}")
+
+
+def refused(askers: Askers, cursor: str, asker: Principal = CI, question: Question = ASKED) -> bool:
     """Whether a cursor is refused, with what to do about it."""
     try:
         return askers.position(cursor, asker, question) != HERE
@@ -60,19 +62,19 @@ def test_a_cursor_lives_ten_minutes() -> None:
 def test_the_cursors_of_one_are_bounded_and_push_out_none_of_others() -> None:
     """Its oldest gives way, and one that was used is not the oldest."""
     askers = Askers(Time())
-    others = askers.keep("other", ASKED, HERE)
+    others = askers.keep(OTHERS[0], ASKED, HERE)
     cursors = [askers.keep(CI, ASKED, HERE) for _ in range(MOST_CURSORS_OF_ONE)]
     assert not refused(askers, cursors[0])
     cursors.append(askers.keep(CI, ASKED, HERE))
     assert [cursor for cursor in cursors if refused(askers, cursor)] == [cursors[1]]
-    assert not refused(askers, others, "other")
+    assert not refused(askers, others, OTHERS[0])
 
 
 def test_there_are_never_more_than_a_thousand_cursors() -> None:
-    """Of all that is kept the one unused for longest gives way."""
+    """Among equal holders the one unused for longest gives way."""
     askers = Askers(Time())
-    cursors = [(number, askers.keep(number, ASKED, HERE)) for number in range(MOST_CURSORS + 5)]
-    left = [number for number, cursor in cursors if not refused(askers, cursor, number)]
+    cursors = [(number, askers.keep(key(number), ASKED, HERE)) for number in range(MOST_CURSORS + 5)]
+    left = [number for number, cursor in cursors if not refused(askers, cursor, key(number))]
     assert left == list(range(5, MOST_CURSORS + 5))
 
 
@@ -84,13 +86,37 @@ def test_one_page_is_read_at_a_time_for_one_and_four_in_all() -> None:
     assert (throttled.value.limit, throttled.value.retry_after_s) == (1, 1)
     with ExitStack() as held:
         for number in range(MOST_READING):
-            held.enter_context(askers.turn(number))
+            held.enter_context(askers.turn(key(number)))
         with pytest.raises(Overloaded), askers.turn(CI):
             pass
     with pytest.raises(ZeroDivisionError), askers.turn(CI):
         raise ZeroDivisionError
     with askers.turn(CI):
         pass
+
+
+def test_the_keys_of_one_team_never_take_every_page() -> None:
+    """Four keys of a team read two pages at a time; another team is served, and the sentence says whose limit it is."""
+    askers = Askers(Time(), share=TeamShare(several=True))
+    with ExitStack() as held:
+        for number in range(2):
+            held.enter_context(askers.turn(key(number)))
+        with pytest.raises(Throttled, match="your team") as throttled, askers.turn(key(2)):
+            pass
+        assert (throttled.value.cause, throttled.value.limit) == ("team_lookups", MOST_READING // 2)
+        held.enter_context(askers.turn(key(0, "search")))
+    with askers.turn(key(2)):
+        pass
+
+
+def test_the_cursors_of_a_team_with_many_keys_push_out_none_of_another() -> None:
+    """Whoever holds most lets go: the few cursors of a small team stay good, however old they are."""
+    askers = Askers(Time(), share=TeamShare(several=True))
+    small = askers.keep(OTHERS[1], ASKED, HERE)
+    for number in range(2 * MOST_CURSORS):
+        askers.keep(key(number), ASKED, HERE)
+    assert not refused(askers, small, OTHERS[1])
+    assert len(askers._kept) == MOST_CURSORS // 2 + 1
 
 
 async def test_a_callers_second_page_is_refused_while_the_first_is_read(tmp_path: Path) -> None:
@@ -107,7 +133,7 @@ async def test_a_callers_second_page_is_refused_while_the_first_is_read(tmp_path
             assert isinstance(await page(CI), dict)
 
 
-@pytest.mark.parametrize("other", OTHERS[:2])
+@pytest.mark.parametrize("other", OTHERS)
 async def test_nobody_goes_on_with_the_cursor_of_another(tmp_path: Path, other: Principal) -> None:
     """Nor with one of upstream's; upstream is not asked."""
     speaking = rules(tmp_path, WIDE)

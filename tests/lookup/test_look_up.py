@@ -92,7 +92,8 @@ def with_action() -> tuple[SimulatorServer, str]:
     """An upstream with one bulk action in the background, and its name."""
     simulator = Simulator(runs(5), always_in_background=True, action_ms=3_600_000)
     answer = simulator.answer(Call("DELETE", "/v2/workflows/runs", "label=none&count=1"), NOW_MS)
-    return SimulatorServer(simulator, token=WRITING, read_token=READING), json.loads(answer.body)["actionId"]
+    server = SimulatorServer(simulator, token=WRITING, read_token=READING, clock=lambda: NOW_MS)
+    return server, json.loads(answer.body)["actionId"]
 
 
 @pytest.mark.parametrize(

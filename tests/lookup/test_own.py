@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from gateway.cancel import Principal
 from gateway.errors import LookupFailed, MalformedRequest
 from gateway.lookup.asked import Question, parse_question
 from gateway.lookup.own import MAX_PAGES, own_runs
+from gateway.lookup.pages import MAX_PAGE_BYTES
 from gateway.policy.load import load_policies
 from gateway.policy.rules import TeamRules
 from gateway.simulator.account import LogManner
@@ -272,6 +274,44 @@ async def test_a_token_in_a_payload_is_not_shown_and_one_in_a_run_hides_it(tmp_p
     )
     assert without["steps"] == []
     assert await shown(full_entry(labels=[token]), rules(tmp_path, FULL)) == []
+
+
+@pytest.mark.parametrize("token", [READING, WRITING])
+async def test_a_token_in_base64_or_in_hex_is_one_too(tmp_path: Path, token: str) -> None:
+    """Upstream keeps bodies in base64; a run itself can name a token in hex."""
+    body = base64.b64encode(json.dumps({"headers": {"Authorization": f"Bearer {token}"}}).encode()).decode()
+    for members in ({"steps": [{"body": body}]}, {"steps": [token.encode().hex()]}, {"steps": [[*token.encode()]]}):
+        [without] = await shown(full_entry(**members), rules(tmp_path, FULL))
+        assert without["steps"] == []
+    assert await shown(full_entry(labels=[token.encode().hex()]), rules(tmp_path, FULL)) == []
+
+
+UNREADABLE_WITH_PAYLOADS = {
+    "too long": '{"cursor": "", "runs": ["' + "x" * MAX_PAGE_BYTES + '"]}',
+    "too deep": '{"cursor": "", "runs": [' + "[" * 100_000 + "]" * 100_000 + "]}",
+}
+
+
+@pytest.mark.parametrize("body", UNREADABLE_WITH_PAYLOADS.values(), ids=list(UNREADABLE_WITH_PAYLOADS))
+async def test_a_page_that_others_payloads_make_unreadable_is_read_again_without(tmp_path: Path, body: str) -> None:
+    """What another team's runs returned keeps nobody from seeing runs of its own, without payloads then."""
+    with serving(*mixed(9)) as server:
+        server.simulator.script(Fault(on=Kind.LOGS, status=200, body=body))
+        page = await asked(server, "", rules(tmp_path, FULL))
+        asked_for = [query_values(reading.call.query)["trimBody"] for reading in server.simulator.readings]
+    assert [entry["workflowRunId"] for entry in page["runs"]] == ["wfr_00006", "wfr_00003", "wfr_00000"]
+    assert all(entry["steps"] == [] for entry in page["runs"])
+    # The faulty answer is no reading.
+    assert asked_for == [["true"]]
+
+
+async def test_a_page_that_is_unreadable_without_payloads_too_is_a_failure(tmp_path: Path) -> None:
+    """Once more, and no more."""
+    with serving(*mixed(9)) as server:
+        server.simulator.script(Fault(on=Kind.LOGS, status=200, body="[]", times=2))
+        with pytest.raises(LookupFailed):
+            await asked(server, "", rules(tmp_path, FULL))
+        assert server.simulator.readings == ()
 
 
 DEEP = json.loads("[" * 252 + "]" * 252)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.lookup.entries import read_entry
 from gateway.lookup.page_json import page_object
 from gateway.strict_json import json_object
 
@@ -31,6 +32,7 @@ JSON = st.recursive(
         (f'{{"workflowRunId": "wfr_2", "steps": [{{"n": -{LONG}}}]}}', "wfr_2"),
         (f'{{"workflowRunId": {LONG}}}', LONG),
         (LONG, None),
+        ('{"workflowRunId": "wfr_2", "steps": [NaN, {"n": [-Infinity]}]}', "wfr_2"),
     ],
 )
 def test_a_spoilt_entry_has_no_more_than_its_id(entry: str, left: str | None) -> None:
@@ -42,6 +44,15 @@ def test_a_spoilt_entry_has_no_more_than_its_id(entry: str, left: str | None) ->
     assert whole == {"workflowRunId": "wfr_1", "steps": []}
     assert spoilt.keys() == {"workflowRunId"}
     assert left == LONG or spoilt["workflowRunId"] == left
+
+
+def test_bytes_that_are_no_text_stay_in_their_entry() -> None:
+    """Nothing that is read of an entry can be made of them, and the entries beside it are whole."""
+    entry = b'{"workflowRunId": "wfr_2", "workflowUrl": "https://a.example.com/\xff", "steps": [{"body": "\xed\xa0"}]}'
+    page = page_object(b'{"cursor": "c", "runs": [' + entry + b", " + WHOLE.encode() + b"]}")
+    assert isinstance(page["runs"], list)
+    assert page["runs"][1] == {"workflowRunId": "wfr_1", "steps": []}
+    assert read_entry(page["runs"][0]) is None
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from gateway.lookup.askers import MOST_READING
 from gateway.simulator.core import Simulator
 from gateway.simulator.exchange import Fault, Kind, Token
 from gateway.simulator.server import SimulatorServer
 from tests.lookup.reading import INVOICE, run
-from tests.support.gateway import REAL_TOKEN, RunningGateway, Setup
+from tests.reliability.waiting import until
+from tests.support.gateway import REAL_TOKEN, RunningGateway, Setup, new_key
 
 READING = "CANARY" + secrets.token_hex(24)
 SEARCH = "https://search.example.com/api/reindex"
@@ -54,6 +58,42 @@ def test_a_team_sees_its_runs_through_the_gateway(upstream: SimulatorServer, tmp
             assert [entry["workflowRunId"] for entry in page["runs"]] == ["wfr_00003", "wfr_00001"]
     assert {reading.call.token for reading in upstream.simulator.readings} == {Token.READ_ONLY}
     assert upstream.ledger == ()
+
+
+class ManyKeys(Setup):
+    """A team that has as many keys as there are pages to read at once, and another team."""
+
+    def write(self) -> Path:
+        """Writes the files, and the keys of the team into them."""
+        path = super().write()
+        self.keys |= {f"billing{number}": new_key(f"billing{number}-key") for number in range(MOST_READING)}
+        more = "".join(
+            f'    - {{id: {team}-key, team: billing, sha256: "{hashlib.sha256(key.encode()).hexdigest()}"}}\n'
+            for team, key in self.keys.items()
+            if team not in self.teams
+        )
+        path.write_text(path.read_text().replace("  keys:\n", f"  keys:\n{more}"))
+        return path
+
+
+def test_the_keys_of_one_team_leave_pages_to_read_to_another(upstream: SimulatorServer, tmp_path: Path) -> None:
+    """While upstream is slow, two of its four keys read; the others are told that it is the limit of the team."""
+    (tmp_path / "gateway").mkdir()
+    (tmp_path / "gateway" / "read-token").write_text(READING)
+    policies = {"billing.yaml": RESOLVING.replace("[billing]", '["*"]')}
+    teams, more = ("billing", "search"), ", read_token: {file: read-token}"
+    setup = ManyKeys(upstream.url, tmp_path / "gateway", policies=policies, teams=teams, upstream=more)
+    with RunningGateway(setup) as gateway, ThreadPoolExecutor(MOST_READING) as callers:
+        upstream.simulator.script(Fault(on=Kind.LOGS, times=2, acts=True, delay_before_ms=3000))
+        asked = [
+            callers.submit(gateway.request, "GET", "/v2/workflows/logs", team=f"billing{number}")
+            for number in range(MOST_READING)
+        ]
+        until(lambda: len(gateway.records("throttled")) == MOST_READING // 2)
+        assert gateway.request("GET", "/v2/workflows/logs", team="search").status == 200
+        answers = [future.result() for future in asked]
+        assert sorted(answer.status for answer in answers) == [200, 200, 429, 429]
+        assert {record["cause"] for record in gateway.records("throttled")} == {"team_lookups"}
 
 
 def test_neither_token_is_shown_whatever_upstream_says(upstream: SimulatorServer, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from gateway.cancel import ByFilter, CancelRequest, Denial, Principal
 from gateway.drafts import Draft
+from gateway.limits import Lanes
 from gateway.pipeline import Pipeline, Settled
 from gateway.policy.model import Effect, Rule, UrlCondition
 from gateway.policy.rules import Policies
@@ -44,6 +45,8 @@ class Bench:
     log: MemoryLog = field(default_factory=MemoryLog)
     clock: StillClock = field(default_factory=StillClock)
     live: Policies | None = POLICIES
+    policies: Policies = POLICIES
+    lanes: Lanes | None = None
 
     def __post_init__(self) -> None:
         self.pipeline = Pipeline(
@@ -52,6 +55,7 @@ class Bench:
             audit=self.log,
             clock=self.clock,
             log=self.account,
+            lanes=self.lanes,
         )
 
     def arrival(self, name: str, principal: Principal = ANN) -> Arrival:
@@ -70,7 +74,7 @@ class Bench:
 
     async def plan(self, name: str = "p1", *, principal: Principal = ANN) -> Draft:
         """A plan."""
-        result = await self.pipeline.plan(POLICIES, principal, REQUEST, arrival=self.arrival(name, principal))
+        result = await self.pipeline.plan(self.policies, principal, REQUEST, arrival=self.arrival(name, principal))
         assert isinstance(result, Draft), result
         return result
 

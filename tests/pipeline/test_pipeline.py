@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from gateway.cancel import ByFilter, CancelRequest, Denial, Dialect, Order, Principal
-from gateway.errors import AuditUnavailable, ShuttingDown
+from gateway.errors import AuditUnavailable, ShuttingDown, Throttled
+from gateway.flights import MOST_JOINS
 from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
 from gateway.pipeline import Pipeline, Settled
 from gateway.policy.model import CountCondition, Effect, Rule, UrlCondition
@@ -138,6 +139,58 @@ async def test_a_repeat_that_comes_while_the_intent_is_being_written_joins_too()
     log.gate.set()
     await asyncio.gather(*tasks)
     assert len(upstream.orders) == 1
+
+
+async def test_so_many_join_a_cancel_and_the_others_are_told_and_counted() -> None:
+    """Repeats make no durable records without end: beyond sixteen the answer is 429 at once, with where to look."""
+    log, upstream = MemoryLog(), HeldUpstream()
+    gateway = pipeline(upstream, log)
+    tasks = [
+        asyncio.create_task(gateway.run(POLICIES, ANN, REQUEST, arrival=arrival(f"d{number}")))
+        for number in range(MOST_JOINS + 1)
+    ]
+    await _until(lambda: len(log.named("joined")) == MOST_JOINS)
+    for number in range(50):
+        with pytest.raises(Throttled, match="decision d0") as refused:
+            await gateway.run(POLICIES, ANN, REQUEST, arrival=arrival(f"late{number}"))
+        assert (refused.value.cause, refused.value.limit) == ("joins", MOST_JOINS)
+    upstream.answer.set_result(Cancelled(200, 50))
+    outcomes = [(await settled(await task)).outcome for task in tasks]
+    assert (outcomes, len(upstream.orders)) == ([Cancelled(200, 50)] * (MOST_JOINS + 1), 1)
+    assert (len(log.named("joined")), log.closings()[0].joins_left_out) == (MOST_JOINS, 50)
+
+
+async def test_who_is_above_its_limits_joins_and_begins_nothing() -> None:
+    """`join` waits for what is under way; without it, or where policy refuses by now, there is nothing to wait for."""
+    log, upstream = MemoryLog(), HeldUpstream()
+    gateway = pipeline(upstream, log)
+    assert await gateway.join(POLICIES, ANN, REQUEST, arrival=arrival("d0")) is None
+    assert not gateway.any_to_join(ANN)
+    first = asyncio.create_task(gateway.run(POLICIES, ANN, REQUEST, arrival=arrival("d1")))
+    await upstream.called.wait()
+    assert (gateway.any_to_join(ANN), gateway.any_to_join(BOB)) == (True, False)
+    assert await gateway.join(POLICIES, ANN, OTHER, arrival=arrival("d2")) is None
+    assert await gateway.join(Policies((), "none"), ANN, REQUEST, arrival=arrival("d3")) is None
+    second = asyncio.create_task(gateway.join(POLICIES, ANN, REQUEST, arrival=arrival("d4")))
+    await _until(lambda: bool(log.named("joined")))
+    upstream.answer.set_result(Cancelled(200, 50))
+    assert (await settled(await second)).outcome == Cancelled(200, 50)
+    gateway.answered(await settled(await first), caller_gone=False)
+    assert not gateway.any_to_join(ANN)
+    assert [name for name, _, _ in log.events] == ["intent", "joined", "outcome"]
+
+
+async def test_what_is_joined_late_counts_too() -> None:
+    """An outcome that can still be joined makes no more records than one under way."""
+    log = MemoryLog()
+    gateway = pipeline(PromptUpstream(), log)
+    first = await settled(await gateway.run(POLICIES, ANN, REQUEST, arrival=arrival("d0", gone=True)))
+    gateway.answered(first, caller_gone=True)
+    for number in range(MOST_JOINS):
+        await settled(await gateway.join(POLICIES, ANN, REQUEST, arrival=arrival(f"j{number}")))
+    with pytest.raises(Throttled):
+        await gateway.join(POLICIES, ANN, REQUEST, arrival=arrival("late"))
+    assert len(log.named("joined")) == MOST_JOINS
 
 
 @pytest.mark.parametrize(("principal", "request_"), [(BOB, REQUEST), (ANN, OTHER)], ids=["principal", "request"])

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 
 import pytest
 
-from gateway.cancel import Denial
-from gateway.drafts import LIFETIME_S, MOST_DRAFTS, State
+from gateway import problems
+from gateway.cancel import Denial, Principal
+from gateway.drafts import LIFETIME_S, MOST_DRAFTS, MOST_RUNS, State
 from gateway.errors import AuditUnavailable, Conflict, LookupFailed, NotFound, ShuttingDown, Throttled
+from gateway.limits import Lanes, TeamShare
 from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Progress, Refused, Unknown
 from gateway.pipeline import Settled
 from gateway.policy.model import CountCondition
@@ -162,6 +165,47 @@ async def test_the_oldest_plan_gives_way_and_one_that_is_applied_does_not() -> N
     await applying
 
 
+def many(number: int) -> Principal:
+    """One of many subjects of a team."""
+    return Principal("many", f"subject{number}")
+
+
+def shared() -> Bench:
+    """A bench of two teams."""
+    lanes = Lanes(64, TeamShare(several=True), wait_s=1)
+    return Bench(MemoryRuns(runs(3)), policies=Policies((replace(RULE, teams=frozenset(("*",))),), "d"), lanes=lanes)
+
+
+async def test_the_plans_of_a_small_holder_outlive_those_of_a_large_one() -> None:
+    """The largest holder gives way, not the oldest plan: a team of many subjects pushes out its own alone."""
+    bench = shared()
+    await bench.plan("small")
+    for number in range(2 * MOST_DRAFTS):
+        await bench.plan(f"m{number}", principal=many(number))
+    assert bench.pipeline.planned(ANN, "small").state is State.READY
+    kept = [number for number in range(2 * MOST_DRAFTS) if held(bench, many(number), f"m{number}")]
+    assert kept == list(range(2 * MOST_DRAFTS - MOST_DRAFTS // 2, 2 * MOST_DRAFTS))
+
+
+async def test_whoever_holds_most_runs_gives_way() -> None:
+    """Few plans of many runs are as large as many plans of few."""
+    bench = shared()
+    await bench.plan("small")
+    bench.account.runs = runs(500)
+    for number in range(25):
+        await bench.plan(f"m{number}", principal=many(number))
+    assert bench.pipeline.planned(ANN, "small").state is State.READY
+    assert sum(held(bench, many(number), f"m{number}") for number in range(25)) == MOST_RUNS // 2 // 500
+
+
+def held(bench: Bench, principal: Principal, plan: str) -> bool:
+    """Whether there is such a plan still."""
+    try:
+        return bench.pipeline.planned(principal, plan) is not None
+    except NotFound:
+        return False
+
+
 async def test_a_plan_whose_intent_failed_can_be_applied_still() -> None:
     """Nothing was sent, so nothing was used up."""
     bench = Bench(MemoryRuns(runs(3)))
@@ -259,7 +303,10 @@ async def test_more_cancelled_than_an_order_names_is_recorded_as_such() -> None:
 async def test_an_order_that_upstream_went_beyond_is_the_last() -> None:
     """A list that was no bound shows that upstream does something else with it: it is not asked again."""
     bench = Bench(MemoryRuns(runs(250)), upstream=PromptUpstream([Cancelled(200, 5000)]))
-    outcome = (await bench.run()).outcome
+    settled = await bench.run()
+    outcome, answer = settled.outcome, problems.outcome(settled.carried, "d1")
+    assert (b"gateway-over-cancelled", b"4900") in answer.headers
+    assert json.loads(answer.body)["over_cancelled"] == 4900
     assert isinstance(outcome, Unknown)
     assert (outcome.cause, len(bench.upstream.orders)) == ("partial_over_cancelled", 1)
     assert bench.log.closings()[0].over_cancelled == 4900

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.cancel import Owner
 from gateway.errors import InvalidConfiguration
 from gateway.policy.load import load_policies, parse_policy
 from gateway.policy.model import (
@@ -71,6 +72,45 @@ def test_every_condition_becomes_its_type(tmp_path: Path) -> None:
     assert loaded["by-id"].conditions == {"workflowRunIds": RunIdCondition(20, ("wfr_a_",))}
     assert loaded["by-id"].owner_unchecked
     assert loaded["by-id"].message == "Name fewer."
+
+
+def test_a_file_says_whom_to_ask_about_its_rules(tmp_path: Path) -> None:
+    """Every rule of it carries the owner, and the digest is that of other bytes."""
+    plain, owned = tmp_path / "plain", tmp_path / "owned"
+    for directory, more in ((plain, ""), (owned, 'owner: {team: Billing platform, contact: "#billing, page 7"}\n')):
+        directory.mkdir()
+        loaded = rules(f"{HEAD}{more}deny:\n{ALLOW}allow:\n{ALLOW.replace('id: r', 'id: s')}", directory)
+        expected = Owner("Billing platform", "#billing, page 7") if more else None
+        assert {rule.owner for rule in loaded.values()} == {expected}
+    assert load_policies(plain).digest != load_policies(owned).digest
+
+
+OWNERS = {
+    "unknown key": ("{team: a, contact: b, phone: c}", "4:30: unknown key 'phone': known are team, contact"),
+    "no contact": ("{team: a}", "4:8: the key 'contact' is missing"),
+    "no team": ("{contact: a}", "4:8: the key 'team' is missing"),
+    "a text": ("a", "4:8: expected a mapping, found a single value"),
+    "control character": ('{team: "a\\tb", contact: c}', "4:15: the text holds a line break or control character"),
+    "line break": ('{team: a, contact: "b\\nc"}', "4:27: the text holds a line break or control character"),
+    "right to left": ('{team: a, contact: "\u202eb"}', "4:28: the character U+202E is not allowed"),
+    "empty": ('{team: "", contact: c}', "4:15: expected text, found an empty string"),
+    "blank": ('{team: " ", contact: c}', "4:15: '" + " ': expected text, found only spaces"),
+    "too long": (f"{{team: a, contact: {'c' * 201}}}", "4:27: longer than 200 characters"),
+    "a number": ("{team: 7, contact: c}", "4:15: expected text, found '7' without quotes"),
+}
+
+
+@pytest.mark.parametrize(("owner", "fault"), OWNERS.values(), ids=OWNERS)
+def test_a_faulty_owner_is_refused_with_its_place(owner: str, fault: str) -> None:
+    """Exactly one problem each, at the key or value."""
+    [found] = faults(f"{HEAD}owner: {owner}\nallow:\n{ALLOW}")
+    assert found.startswith(fault)
+
+
+def test_an_owner_of_200_characters_is_whole(tmp_path: Path) -> None:
+    """The bound itself holds."""
+    text = f"{HEAD}owner: {{team: {'t' * 200}, contact: {'c' * 200}}}\nallow:\n{ALLOW}"
+    assert rules(text, tmp_path)["r"].owner == Owner("t" * 200, "c" * 200)
 
 
 def test_requirements_and_denials_have_their_own_words(tmp_path: Path) -> None:

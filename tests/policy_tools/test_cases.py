@@ -50,6 +50,16 @@ def test_every_shipped_rule_has_a_case_that_reaches_it() -> None:
     assert unreached(shipped, verdicts) == []
 
 
+def test_a_case_says_whom_a_refusal_sends_to(policies: Path) -> None:
+    """The owner of the file whose rule refused or came nearest; another one, or none, is a difference."""
+    owned = POLICY.replace("teams:", "owner: {team: Platform, contact: page us}\nteams:", 1)
+    for text, differences in ((owned, 0), (POLICY, 1), (owned.replace("page us", "call"), 1)):
+        (policies / "own.yaml").write_text(text)
+        content = case("request: callerIp=10.0.0.1, expect: deny, owner: {team: Platform, contact: page us}")
+        [verdict] = judge_cases(load_policies(policies), parse_cases("c.yaml", content))
+        assert len(verdict.differences) == differences
+
+
 @pytest.mark.parametrize(
     ("text", "place", "part"),
     [
@@ -62,6 +72,8 @@ def test_every_shipped_rule_has_a_case_that_reaches_it() -> None:
         ("request: {count: 0100}, expect: deny", "0100", "plain digits"),
         ("request: label=a, expect: deny, at: 2026-01-01", "2026-01-01", "a time with its offset"),
         ("request: label=a, expect: deny, rule: nightly", "nightly}", "a rule as file/id"),
+        ("request: label=a, expect: permit, owner: {team: a, contact: b}", "{it", "only beside 'expect: deny'"),
+        ("request: label=a, expect: deny, owner: {team: a}", "{team", "'contact' is missing"),
         ("request: label=a, expect: deny, effective: {count: 1}", "{it", "only beside 'expect: permit'"),
         ("request: {label: a}, body: '{}', expect: deny", "{it", "beside a request line"),
         ("request: label=a, body: '{}', expect: deny", "{it", "either a query or a body"),

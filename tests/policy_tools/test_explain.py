@@ -111,7 +111,8 @@ def test_what_did_not_hold_is_named_by_its_field() -> None:
     labelled = allow("labelled", workflowUrl=UrlCondition(frozenset((API,))), label=label("nightly"))
     other = allow("other", flowControlKey=label("nightly"))
     found = explanation(counted(urls(API), 1), labelled, other)
-    assert [part.words for part in found.parts] == ["label: nightly", "the rule does not mention workflowUrl"]
+    said = ["label: nightly; the request names no label", "the rule does not mention workflowUrl"]
+    assert [part.words for part in found.parts] == said
 
 
 def test_a_rule_that_does_not_speak_now_is_set_aside_with_the_reason() -> None:

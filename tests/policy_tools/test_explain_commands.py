@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.configs import CONFIG, write
+from tests.cli.configs import CONFIG, POLICY, write
 from tests.cli.running import command
 from tests.support.gateway import Answer, RunningGateway, Setup
 
@@ -192,3 +192,36 @@ def test_a_broken_policy_exits_with_3(tmp_path: Path) -> None:
     """An explanation by half a policy would be none."""
     config = write(tmp_path, policy="version: 2\n")
     assert explained(config, "label=a")[0] == 3
+
+
+ISSUER = """\
+callers:
+  jwt:
+    - issuer: https://issuer.example
+      audience: a
+      algorithms: [RS256]
+      jwks: {url: "https://issuer.example/keys"}
+      claims: {sub: [s]}
+      team: {claim: group, teams: [shipping]}
+"""
+OTHER = CONFIG[CONFIG.index("callers:") : CONFIG.index("policies:")]
+KNOWN = {
+    "a key": (OTHER.replace("team: billing", "team: shipping"), POLICY),
+    "an issuer": (ISSUER, POLICY),
+    "a policy": (OTHER, POLICY.replace("[billing]", "[billing, shipping]")),
+    "an exception": (OTHER, POLICY.replace("{id: own,", "{id: own, except: [shipping],")),
+}
+
+
+@pytest.mark.parametrize(("callers", "policy"), KNOWN.values(), ids=KNOWN)
+def test_a_team_that_nothing_names_is_called_a_typing_error(tmp_path: Path, callers: str, policy: str) -> None:
+    """Where a key, an issuer's mapping, a policy or an exception names the team there is nothing to say of it."""
+    path = write(tmp_path, config=CONFIG.replace(OTHER, callers), policy=policy)
+    known = command("explain", "--config", str(path), "--team", "shipping", INVOICE)
+    assert known.stdout.startswith("asked: "), known.stderr
+    mistyped = command("explain", "--config", str(path), "--team", "shiping", INVOICE)
+    assert mistyped.returncode == 0
+    said = "No key, no issuer and no policy names the team 'shiping', so nobody can call as it. "
+    assert mistyped.stdout.startswith(f"{said}Did you mean 'shipping'?")
+    members = json.loads(command("explain", "--config", str(path), "--team", "shiping", INVOICE, "--json").stdout)
+    assert members["unknown_team"].startswith(said)

@@ -122,6 +122,18 @@ def records() -> list[dict[str, object]]:
     return [json.loads(line) for line in lines]
 
 
+def test_joins_that_were_not_recorded_are_counted_in_the_outcome() -> None:
+    """Where there were any, and as a number."""
+    closing = record.Closing(Cancelled(200, 1), over_cancelled=0, duration_ms=3, caller_gone=False, joins_left_out=7)
+    line = next(line for line in records() if line["event"] == "outcome")
+    assert "joins_left_out" not in line
+    counted = line | record.outcome_members(str(line["decision_id"]), closing)
+    assert counted["joins_left_out"] == 7
+    jsonschema.validate(counted, schema("audit"))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(counted | {"joins_left_out": "7"}, schema("audit"))
+
+
 @pytest.mark.parametrize("number", range(8))
 def test_every_record_is_as_its_schema_says(number: int) -> None:
     """What the log writes, and not the same without one of its members."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -13,12 +14,16 @@ import pytest
 
 from gateway.authn import Authenticator
 from gateway.cancel import Principal
+from gateway.config import Limits, PerTeam
 from gateway.document.nodes import Place
-from gateway.errors import Throttled, Unauthenticated
+from gateway.errors import Overloaded, Throttled, Unauthenticated
 from gateway.identity.settings import CallerKey, JwtIssuer, KeySetSource, TeamRule
 from gateway.identity.sources import FetchedKeySet
 from gateway.limits import Admission
+from gateway.live import Current, Live
 from gateway.pins import Fetches, Pins, pin
+from gateway.policy.rules import Policies
+from gateway.proxies import TrustedProxies
 from tests.identity.issuers import jwk, key_pair, published
 
 KEY = b"qgk_ci_" + b"a" * 43
@@ -75,6 +80,57 @@ def test_who_holds_a_place_keeps_it_under_new_limits() -> None:
         admission.take(max_in_flight=9, principal_in_flight=1, requests_per_minute=0)
         assert passed(admission, 0.0) == 0
     assert passed(admission, 0.0, 1) == 1
+
+
+def live(*teams: str, limits: Limits | None = None, pins: Pins | None = None) -> Live:
+    """What is in force where these teams have a key each."""
+    keys = tuple(CallerKey("ci", team, hashlib.sha256(team.encode()).digest()) for team in teams)
+    return Live(Policies((), "d"), authenticator(), keys, pins or Pins(), limits or Limits(), TrustedProxies(()))
+
+
+def places(current: Current, team: str) -> int:
+    """How many places ever new subjects of a team get at once."""
+    with ExitStack() as held:
+        for number in range(300):
+            try:
+                held.enter_context(current.admission.place(Principal(team, f"s{number}"), 0.0))
+            except (Throttled, Overloaded):
+                return number
+    return 300
+
+
+def several(source: KeySetSource) -> Pins:
+    """One issuer, whose tokens may speak for two teams."""
+    return pin([replace(issuer(source), team=TeamRule(claim="team", teams=("a", "b")))], Pins())
+
+
+def test_half_of_the_places_is_for_other_teams_where_there_are_any() -> None:
+    """By keys, and by the teams that an issuer's tokens may speak for; a number in the configuration goes before."""
+    named = Limits(per_team=PerTeam(in_flight=40))
+    both = several(KeySetSource(AT, url=URL))
+    assert places(Current(live("billing", "billing2")), "billing") == 128
+    assert places(Current(live("billing", pins=both)), "a") == 128
+    assert places(Current(live(pins=both)), "a") == 128
+    assert places(Current(live("billing")), "billing") == 256
+    assert places(Current(live("billing", limits=named)), "billing") == 40
+    assert places(Current(live("billing", "search", limits=named)), "billing") == 40
+    assert places(Current(live("billing", "search", limits=Limits(max_in_flight=1))), "billing") == 1
+
+
+def test_a_reload_that_brings_a_second_team_halves_what_one_may_take() -> None:
+    """At once, for places and for every bound that the configuration does not name; and back again."""
+    current = Current(live("billing"))
+    assert (places(current, "billing"), current.share.of(4)) == (256, 4)
+    current.swap(live("billing", "search"))
+    assert (places(current, "billing"), current.share.of(4)) == (128, 2)
+    current.swap(live("billing"))
+    assert (places(current, "billing"), current.share.of(4)) == (256, 4)
+
+
+def test_there_are_no_more_places_than_connections_allow() -> None:
+    """A larger number in the configuration would let requests in flight hold every connection."""
+    current = Current(live("billing", "search", limits=Limits(max_in_flight=10_000)), most_in_flight=24)
+    assert places(current, "billing") == 12
 
 
 def issuer(source: KeySetSource) -> JwtIssuer:

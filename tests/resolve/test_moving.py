@@ -12,7 +12,7 @@ from gateway.simulator.exchange import Answer, Call, Fault, Kind
 from gateway.simulator.runs import SUCCESS, Run
 from tests.resolve.account import INVOICE, SEARCH, MovingAccount, ids, now_ms, runs_of
 from tests.resolve.conftest import Build
-from tests.resolve.house import House, by_ids, skipped, tree
+from tests.resolve.house import House, by_ids, exactly, skipped, tree
 
 Entries = list[dict[str, object]]
 Falsify = Callable[[Call, Entries, MovingAccount], Entries]
@@ -153,6 +153,37 @@ def test_a_log_that_lies_never_leads_to_another_run(house: House, lie: str, way:
     assert set(house.cancelled) <= set(ids(runs))
     assert all(set(order) <= set(ids(runs)) for order in house.orders)
     assert len(house.orders) <= 1
+
+
+@pytest.mark.parametrize("query", [exactly(INVOICE), exactly(INVOICE, label="nightly"), tree(url=INVOICE)])
+def test_another_teams_run_under_the_same_id_is_seen_although_the_filter_hides_it(house: House, query: str) -> None:
+    """Nobody could say which of the two a cancel by ID would hit: it is left out, and the others are sent."""
+    runs = runs_of(INVOICE, 4, labels=["nightly"])
+    twin = Run(runs[1].run_id, SEARCH, runs[1].created_ms + 5000)
+    house.begin(runs)
+
+    def with_twin(call: Call, entries: Entries, account: MovingAccount) -> Entries:
+        hidden = any(name in call.query for name in ("workflowUrl=", "label=", "cursor="))
+        asked = "workflowRunId=" not in call.query or f"workflowRunId={twin.run_id}" in call.query
+        return [*entries, twin.wire()] if asked and not hidden else entries
+
+    house.account.lie = lying(with_twin, house.account)
+    answer = house.cancel(query)
+    assert (answer.status, answer.json()) == (200, {"cancelled": 3})
+    assert house.orders == [[run.run_id for run in runs if run.run_id != twin.run_id]]
+    # Named where the caller's plan had it; a listing alone does not say whose it is.
+    assert ("unreadable=(" in skipped(answer)) is ("ExactMatch" in query)
+
+
+def test_where_nothing_is_hidden_nothing_is_looked_up_again(house: House) -> None:
+    """A listing of every running run shows both runs of an ID; only what a filter narrowed is looked at by ID."""
+    runs = runs_of(INVOICE, 4)
+    house.begin(runs)
+    assert house.cancel(tree(url=INVOICE)).json() == {"cancelled": 4}
+    assert house.account.arrived(Kind.LOGS) == 1
+    house.begin(runs)
+    assert house.cancel(exactly(INVOICE)).json() == {"cancelled": 4}
+    assert house.account.arrived(Kind.LOGS) == 1 + len(runs)
 
 
 def _page(**members: object) -> str:

@@ -42,6 +42,15 @@ def test_the_digest_says_which_runs_and_changes_with_them(house: House) -> None:
     assert house.plan(tree()).json()["digest"] != first["digest"]
 
 
+def test_a_plan_says_when_policy_lowered_the_count_and_which_rule_did(house: House) -> None:
+    """The number asked for and the one left; nothing where nothing was lowered."""
+    house.begin(runs_of(INVOICE, 8))
+    lowered = house.plan(exactly(INVOICE), team="capped").json()
+    assert (lowered["count"], lowered["narrowed"]) == (5, {"count": [100, 5], "by": "capped/invoice"})
+    as_asked = house.plan(exactly(INVOICE, count=4), team="capped").json()
+    assert (as_asked["count"], as_asked["narrowed"]) == (4, None)
+
+
 def test_a_plan_is_applied_once(house: House) -> None:
     """Exactly its runs; a second time is 409, and the plan says what came of it."""
     runs = runs_of(INVOICE, 4)

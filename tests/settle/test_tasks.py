@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
+from gateway.cancel import Principal
+from gateway.limits import TeamShare
 from gateway.outcome import Accepted, Unknown
 from gateway.run import STARTED, Listing
 from gateway.settle import MAX_FOLLOWED, MAX_OF_ONE, Settler
@@ -53,6 +56,24 @@ def test_no_principal_takes_the_places_of_others() -> None:
         return [greedy, others]
 
     assert run(scenario()) == [["not_followed"] * (MAX_FOLLOWED - MAX_OF_ONE), 0]
+
+
+def test_no_team_takes_the_places_of_others() -> None:
+    """However many keys it has, half is left to the other teams."""
+
+    async def scenario() -> list[object]:
+        told, log = Told(), ScriptedLog(NEVER_ENDS)
+        following = Settler(log, told, operators_log=told, reads_back=True, share=TeamShare(several=True))
+        for number in range(MAX_FOLLOWED):
+            following.follow(by_filter(key=f"k{number}"), ACCEPTED)
+        greedy = [members.get("cause") for members in told.settled]
+        small = by_filter()
+        following.follow(replace(small, principal=Principal("search", "ci")), ACCEPTED)
+        others = len(told.settled) - len(greedy)
+        await following.stop()
+        return [greedy, others]
+
+    assert run(scenario()) == [["not_followed"] * (MAX_FOLLOWED // 2), 0]
 
 
 @pytest.mark.parametrize("key", ["greedy", "other"])

@@ -212,7 +212,7 @@ def test_control_refuses_what_it_cannot_read(server: SimulatorServer, path: str,
 @pytest.mark.parametrize(("peer", "status"), [("127.0.0.1", 200), ("::1", 200), ("192.0.2.1", 403)])
 async def test_control_is_for_loopback_only(simulator: Simulator, peer: str, status: int) -> None:
     """Who comes from elsewhere may not script the account."""
-    transport = httpx.ASGITransport(app(simulator, "full", "read"), client=(peer, 1))
+    transport = httpx.ASGITransport(app(simulator, "full", "read", clock=lambda: 0), client=(peer, 1))
     async with httpx.AsyncClient(transport=transport, base_url="http://simulator.example") as client:
         assert (await client.get("/_simulator/ledger")).status_code == status
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from gateway.cancel import Order
 from gateway.exchange import UpstreamLimits
 from gateway.outcome import Cancelled, NotSent, Outcome, Unknown
-from tests.upstream.raw import DONE, ORDER, RECEIPT, SHORT, Peer, RawServer, answers, connected, ids, run
+from tests.upstream.raw import DONE, LIMITS, ORDER, RECEIPT, SHORT, Peer, RawServer, answers, connected, ids, run
 
 
 def outcome_at(url: str) -> Outcome:
@@ -126,13 +126,26 @@ def test_an_order_given_up_while_it_is_sent_has_its_place_until_its_deadline_and
 
 def test_orders_with_long_targets_take_their_places_from_the_same_pool() -> None:
     """Two clients below make no second set of connections: with one place there is one connection."""
-    limits = UpstreamLimits(connect_timeout_s=0.02, total_timeout_s=0.3)
     long = ids(1000, length=128)
 
-    async def scenario(first: Order, second: Order) -> tuple[set[Outcome], int]:
-        async with RawServer(Peer.left) as server, connected(server.url, limits=limits, max_connections=1) as upstream:
-            outcomes = await asyncio.gather(upstream.cancel(first, RECEIPT), upstream.cancel(second, RECEIPT))
-        return set(outcomes), len(server.peers)
+    async def scenario(first: Order, second: Order) -> tuple[Outcome, int, Outcome]:
+        go = asyncio.Event()
+
+        async def when_told(peer: Peer) -> None:
+            await peer.request()
+            await go.wait()
+            await peer.send(DONE)
+            await peer.left()
+
+        async with (
+            RawServer(when_told) as server,
+            connected(server.url, limits=replace(LIMITS, connect_timeout_s=1), max_connections=1) as upstream,
+        ):
+            sending = asyncio.create_task(upstream.cancel(first, RECEIPT))
+            await until_sent(server, 1)
+            waited = await upstream.cancel(second, RECEIPT)
+            go.set()
+            return waited, len(server.peers), await sending
 
     for first, second in ((long, ORDER), (ORDER, long), (long, long)):
-        assert run(scenario(first, second)) == ({Unknown("timeout_error"), NotSent("pool_timeout")}, 1)
+        assert run(scenario(first, second)) == (NotSent("pool_timeout"), 1, Cancelled(200, 3))

@@ -40,6 +40,25 @@ def test_a_rule_in_shadow_mode_is_no_permission(gateway: RunningGateway) -> None
     assert [rule["rule"] for rule in rules] == ["search/named-runs"]
 
 
+def test_each_rule_says_whom_to_ask(simulator: SimulatorServer, tmp_path: Path) -> None:
+    """In `whoami`, in a refusal and its sentence, and in `explain`: the owner that the policy file names."""
+    owner = {"team": "Billing platform", "contact": "#billing-oncall"}
+    policy = (
+        "version: 1\nname: own\nteams: [billing]\nowner: {team: Billing platform, contact: '#billing-oncall'}\n"
+        "allow:\n  - {id: r, label: {any_of: [nightly]}}\n"
+    )
+    setup = Setup(simulator.url, tmp_path / "gateway", policies={"own.yaml": policy})
+    with RunningGateway(setup) as gateway:
+        assert [rule["owner"] for rule in gateway.request("GET", WHOAMI).json()["rules"]] == [owner]  # type: ignore[attr-defined]
+        refused = gateway.cancel("label=weekly").json()
+        body, headers = b'{"request": "label=weekly"}', {"Content-Type": "application/json"}
+        explained = gateway.request("POST", "/gateway/v1/explain", body=body, headers=headers).json()
+    for members in (refused, explained):
+        assert members["owner"] == owner
+        assert members["not_admitted"] == {"rule": "own/r", "field": "label", "value": "weekly"}
+    assert str(refused["error"]).endswith("Ask Billing platform: #billing-oncall.")
+
+
 def test_a_team_without_rules_may_do_nothing(gateway: RunningGateway) -> None:
     """An empty list, and no other team's rules."""
     assert gateway.request("GET", WHOAMI, team="oncall").json()["rules"] == []

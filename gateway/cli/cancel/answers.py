@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 _PLAN_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SKIPPED = re.compile(r'([a-z_]+)=\(((?:"(?:[^"\\]|\\.)*" ?)*)\);n=([0-9]{1,9})(?:, |$)')
+_COUNT = re.compile(r"[0-9]{1,9}")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 Members = Mapping[str, object]
@@ -33,6 +34,15 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
+class Narrowed:
+    """The count that was asked for, the one that policy lowered it to, and the rule that did."""
+
+    asked: int
+    left: int
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A plan as the gateway shows it; `members` is all of it. `failure` is why its look-up came to nothing."""
 
@@ -47,6 +57,7 @@ class Plan:
     by_label: Mapping[str, int] = field(default_factory=dict)
     skipped: Mapping[str, Left] = field(default_factory=dict)
     rule: str = ""
+    narrowed: Narrowed | None = None
     expires_in_s: int = 0
     orders_sent: int = 0
     cancelled: int = 0
@@ -60,11 +71,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The plan was carried out to its end."""
+    """The plan was carried out to its end; `over_cancelled` runs were cancelled above those that were sent."""
 
     cancelled: int
     decision_id: str
     skipped: Mapping[str, Left]
+    over_cancelled: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +115,7 @@ def plan_in(members: Members) -> Plan:
         by_label={name: _number(runs) for name, runs in _object(members.get("by_label")).items()},
         skipped={why: _left(_object(left)) for why, left in _object(members.get("skipped")).items()},
         rule=_text(members.get("rule")),
+        narrowed=_narrowed(_object(members.get("narrowed"))),
         expires_in_s=_number(members.get("expires_in_s")),
         orders_sent=_number(members.get("orders_sent")),
         cancelled=_number(members.get("cancelled")),
@@ -115,7 +128,9 @@ def done_in(members: Members, headers: Mapping[str, str]) -> Done:
     cancelled = members.get("cancelled")
     if type(cancelled) is not int or cancelled < 0:
         raise ValueError("no result")
-    return Done(cancelled, headers.get("gateway-decision", ""), skipped_in(headers.get("gateway-skipped", "")))
+    over = headers.get("gateway-over-cancelled", "")
+    skipped = skipped_in(headers.get("gateway-skipped", ""))
+    return Done(cancelled, headers.get("gateway-decision", ""), skipped, int(over) if _COUNT.fullmatch(over) else 0)
 
 
 def refusal_in(members: Members) -> Refusal:
@@ -136,6 +151,13 @@ def skipped_in(header: str) -> dict[str, Left]:
         found[why] = Left(int(runs), tuple(json.loads(name) for name in _STRING.findall(names)))
         at = match.end()
     return found
+
+
+def _narrowed(members: Members) -> Narrowed | None:
+    match members:
+        case {"count": [int(asked), int(left)], "by": str(by)}:
+            return Narrowed(asked, left, by)
+    return None
 
 
 def _listed(run: object) -> Listed:

@@ -13,6 +13,7 @@ from contextlib import suppress
 import httpx
 
 from gateway.cli.cancel.answers import Done, Lost, Members, Plan, Refusal, done_in, plan_in, refusal_in
+from gateway.endpoints import Origin, UnixListen
 from gateway.outbound import make_transport
 from gateway.strict_json import json_object
 
@@ -27,6 +28,8 @@ APPLY_S = 900.0
 LOOK_S = 120.0
 """How long a look-up may take; the gateway itself ends it after a minute."""
 EVERY_S = 0.5
+LOCAL = "http://localhost"
+"""What stands in the place of an address where a socket in the file system is dialled."""
 
 Told = Callable[[Plan], None]
 
@@ -34,8 +37,8 @@ Told = Callable[[Plan], None]
 class Gateway:
     """One gateway and the key of a caller."""
 
-    def __init__(self, url: str, key: str) -> None:
-        self._url = url
+    def __init__(self, address: Origin | UnixListen, key: str) -> None:
+        self._address = address
         self._key = key
 
     async def plan(self, request: str, *, reason: str | None) -> Plan | Refusal | Lost:
@@ -65,6 +68,11 @@ class Gateway:
             seen = await self._seen(client, plan, within_s=GLANCE_S)
         return seen if isinstance(seen, Plan) else None
 
+    @property
+    def _where(self) -> str:
+        """The address as the environment has it."""
+        return self._address.url if isinstance(self._address, Origin) else f"unix:{self._address.path}"
+
     def _client(self) -> httpx.AsyncClient:
         headers = {
             "Authorization": f"Bearer {self._key}",
@@ -72,13 +80,15 @@ class Gateway:
             "Accept-Encoding": "identity",
             "User-Agent": "qstash-gateway-cancel",
         }
-        transport = make_transport(max_connections=2)
+        unix = self._address.path if isinstance(self._address, UnixListen) else None
+        url = self._address.url if isinstance(self._address, Origin) else LOCAL
+        transport = make_transport(max_connections=2, unix=unix)
         return httpx.AsyncClient(
-            base_url=self._url, headers=headers, transport=transport, trust_env=False, follow_redirects=False
+            base_url=url, headers=headers, transport=transport, trust_env=False, follow_redirects=False
         )
 
     async def _looked_up(self, client: httpx.AsyncClient, asked: dict[str, str]) -> Plan | Refusal | Lost:
-        seen = _plan(await _answer(client, "POST", PLANS, within_s=READ_S, body=json.dumps(asked).encode()))
+        seen = _plan(await self._answer(client, "POST", PLANS, within_s=READ_S, body=json.dumps(asked).encode()))
         while isinstance(seen, Plan) and seen.looking:
             await asyncio.sleep(EVERY_S)
             seen = await self._seen(client, seen, within_s=READ_S)
@@ -93,10 +103,10 @@ class Gateway:
             told(seen)
 
     async def _seen(self, client: httpx.AsyncClient, plan: Plan, *, within_s: float) -> Plan | Refusal | Lost:
-        return _plan(await _answer(client, "GET", f"{PLANS}/{plan.plan_id}", within_s=within_s))
+        return _plan(await self._answer(client, "GET", f"{PLANS}/{plan.plan_id}", within_s=within_s))
 
     async def _applied(self, client: httpx.AsyncClient, plan: Plan) -> Done | Refusal | Lost:
-        answer = await _answer(client, "POST", f"{PLANS}/{plan.plan_id}/apply", within_s=APPLY_S)
+        answer = await self._answer(client, "POST", f"{PLANS}/{plan.plan_id}/apply", within_s=APPLY_S)
         if isinstance(answer, Refusal | Lost):
             return answer
         members, headers = answer
@@ -105,25 +115,24 @@ class Gateway:
         except ValueError:
             return Lost(sent=True, why="the answer is not one of a gateway")
 
-
-async def _answer(
-    client: httpx.AsyncClient, method: str, path: str, *, within_s: float, body: bytes = b""
-) -> tuple[Members, dict[str, str]] | Refusal | Lost:
-    """The members and headers of an answer with 2xx, or what came in its place."""
-    timeout = httpx.Timeout(within_s, connect=CONNECT_S)
-    headers = {"Content-Type": "application/json"} if body else {}
-    try:
-        async with client.stream(method, path, content=body, headers=headers, timeout=timeout) as response:
-            content = await _bounded(response)
-    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as exc:
-        return Lost(sent=False, why=f"no connection to {client.base_url}: {str(exc) or type(exc).__name__}")
-    except httpx.HTTPError as exc:
-        return Lost(sent=True, why=f"no whole answer came ({type(exc).__name__})")
-    try:
-        members = json_object(content)
-        return refusal_in(members) if response.status_code >= 300 else (members, dict(response.headers.items()))
-    except ValueError:
-        return Lost(sent=True, why=f"the answer with status {response.status_code} is not one of a gateway")
+    async def _answer(
+        self, client: httpx.AsyncClient, method: str, path: str, *, within_s: float, body: bytes = b""
+    ) -> tuple[Members, dict[str, str]] | Refusal | Lost:
+        """The members and headers of an answer with 2xx, or what came in its place."""
+        timeout = httpx.Timeout(within_s, connect=CONNECT_S)
+        headers = {"Content-Type": "application/json"} if body else {}
+        try:
+            async with client.stream(method, path, content=body, headers=headers, timeout=timeout) as response:
+                content = await _bounded(response)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as exc:
+            return Lost(sent=False, why=f"no connection to {self._where}: {str(exc) or type(exc).__name__}")
+        except httpx.HTTPError as exc:
+            return Lost(sent=True, why=f"no whole answer came ({type(exc).__name__})")
+        try:
+            members = json_object(content)
+            return refusal_in(members) if response.status_code >= 300 else (members, dict(response.headers.items()))
+        except ValueError:
+            return Lost(sent=True, why=f"the answer with status {response.status_code} is not one of a gateway")
 
 
 async def _bounded(response: httpx.Response) -> bytes:

@@ -18,12 +18,13 @@ from gateway.cli.cancel.client import Gateway
 from gateway.cli.cancel.flow import Asked, cancel
 from gateway.cli.frugal import let_in
 from gateway.document.fields import duration_field
-from gateway.endpoints import origin
+from gateway.endpoints import reached
 from gateway.hardening import forbid_core_dumps
 
 USAGE = 2
 URL, KEY = "QSTASH_GATEWAY_URL", "QSTASH_GATEWAY_KEY"
 CALL = "DELETE /v2/workflows/runs"
+ALLOW_HTTP = "also http://HOST, where the network is nobody else's: the key would be readable on it"
 
 _KEY = re.compile(r"[!-~]{1,16384}")
 _NOBODY = "qstash-gateway: no terminal to ask on: say --yes to cancel without a question, or --dry-run"
@@ -70,7 +71,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = subparsers.add_parser(
         "cancel",
         help="show which runs a cancel means, ask, and cancel exactly those",
-        description=f"Cancels runs through the gateway at ${URL}, with the key in ${KEY}.",
+        description=f"Cancels runs through the gateway at ${URL} (https://HOST or unix:PATH), with the key in ${KEY}.",
     )
     several = partial(parser.add_argument, action="append", default=[])
     several("--url", metavar="U", help="runs of exactly this workflow URL; may be repeated")
@@ -83,6 +84,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--dry-run", action="store_true", help="only show which runs it would be")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--json", action="store_true", help="one JSON object; needs --yes or --dry-run")
+    parser.add_argument("--allow-http", action="store_true", help=ALLOW_HTTP)
     parser.set_defaults(run=partial(run, parser))
 
 
@@ -104,7 +106,7 @@ def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         print(_NOBODY, file=sys.stderr)
         return USAGE
     try:
-        gateway = _gateway(os.environ)
+        gateway = _gateway(os.environ, allow_http=arguments.allow_http)
     except ValueError as exc:
         print(f"qstash-gateway: {exc}", file=sys.stderr)
         return USAGE
@@ -134,7 +136,7 @@ def _asked(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> As
         parser.error(str(exc))
 
 
-def _gateway(environment: Mapping[str, str]) -> Gateway:
+def _gateway(environment: Mapping[str, str], *, allow_http: bool) -> Gateway:
     """The gateway that the environment names. Raises: ValueError: it names none that the key may be sent to."""
     url, key = environment.get(URL, ""), environment.get(KEY, "")
     if not url or not key:
@@ -142,6 +144,7 @@ def _gateway(environment: Mapping[str, str]) -> Gateway:
     if not _KEY.fullmatch(key):
         raise ValueError(f"{KEY} holds a space, a line break or another sign that no key has")
     try:
-        return Gateway(origin(url.removesuffix("/")).url, key)
+        return Gateway(reached(url, allow_http=allow_http), key)
     except ValueError as exc:
-        raise ValueError(f"{URL}: {exc}") from exc
+        plain = "; --allow-http sends it all the same" if url.startswith("http://") and not allow_http else ""
+        raise ValueError(f"{URL}: {exc}{plain}") from exc

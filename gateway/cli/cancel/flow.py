@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,6 +11,14 @@ from typing import Protocol
 
 from gateway.cli.cancel.answers import Done, Left, Lost, Plan, Refusal
 from gateway.cli.cancel.client import PLANS, Gateway
+
+OPTIONS = {
+    "workflowUrl": "--url U",
+    "label": "--label L",
+    "workflowRunIds": "--run-id ID",
+    "toDate": "--older-than D",
+}
+"""The option that says a field of a request."""
 
 UNSENT = "Nothing was cancelled."
 
@@ -111,8 +119,21 @@ def _planned(gateway: Gateway, asked: Asked, screen: Screen) -> Plan | Ending:
         case Lost(why=why):
             return Ending(End.FAILED, f"No plan: {why}. {UNSENT}")
         case Refusal(sentence=sentence):
-            return Ending(End.REFUSED, sentence, refusal=found)
+            return Ending(End.REFUSED, " ".join([sentence, *_in_options(found)]), refusal=found)
     return found
+
+
+def _in_options(refusal: Refusal) -> Iterator[str]:
+    """What to change on the command line, where one option is what the refusal is about."""
+    match refusal.members.get("not_admitted"):
+        case {"field": "Gateway-Reason"}:
+            yield "Say why with --reason TEXT."
+        case {"field": "workflowUrlExactMatch"}:
+            yield "Write --url in place of --prefix."
+        case {"field": "count"}:
+            yield "Ask for fewer with --count N."
+        case {"field": str(field), "value": None} if field in OPTIONS:
+            yield f"Add {OPTIONS[field]}."
 
 
 def _agreed(screen: Screen, plan: Plan) -> bool:
@@ -131,15 +152,23 @@ def _applied(gateway: Gateway, plan: Plan, screen: Screen) -> Ending:
         return Ending(End.UNKNOWN, sentence, plan)
     match result:
         case Done(cancelled=cancelled, decision_id=decision_id):
-            sentence = f"{runs_in_words(cancelled)} cancelled, under decision {decision_id}."
+            sentence = f"{runs_in_words(cancelled)} cancelled, under decision {decision_id}.{_beyond(result)}"
             return Ending(End.CANCELLED, sentence, plan, done=result)
         case Refusal(sentence=sentence, code=code):
+            sentence = " ".join([sentence, *_in_options(result)])
             how = End.UNKNOWN if code == "outcome_unknown" else End.REFUSED
             return Ending(how, sentence, plan, refusal=result)
         case Lost(sent=False, why=why):
             return Ending(End.FAILED, f"Not sent: {why}. {UNSENT}", plan)
         case Lost(why=why):
             return Ending(End.UNKNOWN, f"Not known what came of it: {why}. {_seen(gateway, plan)}", plan)
+
+
+def _beyond(done: Done) -> str:
+    """That upstream did more than it was asked for."""
+    if not done.over_cancelled:
+        return ""
+    return f" QStash cancelled {runs_in_words(done.over_cancelled)} more than were sent to it: tell the operators."
 
 
 def _seen(gateway: Gateway, plan: Plan) -> str:
@@ -165,6 +194,7 @@ def _result(done: Done) -> dict[str, object]:
     return {
         "cancelled": done.cancelled,
         "decision_id": done.decision_id,
+        "over_cancelled": done.over_cancelled,
         "skipped": {why: _left(left) for why, left in done.skipped.items()},
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import shlex
@@ -17,9 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.cancel import ORDER_RUNS
-from gateway.cli.cancel.answers import Left, Plan
+from gateway.cli.cancel.answers import Left, Narrowed, Plan
 from gateway.cli.cancel.flow import End, Ending, runs_in_words
 from gateway.policy.nearest import in_words
+from gateway.read import DEFAULT_COUNT
 
 PLAIN_WIDTH = 10_000
 """Where nobody looks at a terminal nothing is cut or folded."""
@@ -40,9 +40,6 @@ class Terminal:
 
     def __init__(self) -> None:
         terminal = sys.stdout.isatty()
-        # A sign that the terminal's encoding lacks must not end the command when runs have been cancelled.
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")
         # Nothing that the gateway says is read as markup, and FORCE_COLOR makes no terminal of a file.
         self._console = Console(
             force_terminal=terminal,
@@ -64,6 +61,8 @@ class Terminal:
 
     def shows(self, plan: Plan) -> None:
         """The runs of the plan: how many of each workflow and label, how old, some of them, and those left out."""
+        if plan.narrowed is not None:
+            self._console.print(_safe(_lowered(plan.narrowed)))
         if plan.runs:
             self._console.print(
                 _safe(f"{runs_in_words(plan.runs)}, created {_time(plan.oldest)} to {_time(plan.newest)}")
@@ -170,6 +169,12 @@ class Silence:
     def ends(self, ending: Ending) -> None:
         """The object."""
         print(json.dumps(ending.members(), indent=2))
+
+
+def _lowered(narrowed: Narrowed) -> str:
+    """That policy lowered the count, and by which rule."""
+    asked = " (without --count that many are asked for)" if narrowed.asked == DEFAULT_COUNT else ""
+    return f"policy lowered the count from {narrowed.asked}{asked} to {narrowed.left}: rule {narrowed.by}"
 
 
 def _counted(groups: Mapping[str, int]) -> list[tuple[str, ...]]:

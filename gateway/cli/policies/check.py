@@ -11,22 +11,24 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from gateway import secrecy
 from gateway.audit.segment import load_mac_key
-from gateway.config import Config, audit_problems, load_config, named_policies, resolve_problems
+from gateway.clock import SystemClock, clock_problems
+from gateway.config import Config, audit_problems, config_file, load_config, named_policies, resolve_problems
 from gateway.document import nodes
-from gateway.document.file import parse_document, read_file
+from gateway.document.file import anyone_may_read, parse_document, read_anyway
 from gateway.document.nodes import Node, Place
 from gateway.errors import AuditFailure, InvalidConfiguration, Problem
 from gateway.identity.sources import key_file
 from gateway.listeners import tls_context
-from gateway.policy.load import load_policies
+from gateway.policy.load import hidden_policies, load_policies
 from gateway.policy.rules import Policies
 from gateway.policy_tools.lints.findings import Caller, Finding, Summary, lint
 from gateway.tokens import token_problems
 
 OK, INVALID = 0, 3
 SHOWN_COLUMNS = 160
-_VALUE = re.compile(r"(?P<key>\b[a-z0-9_]{1,40}:(?=\s|$)|^\s*- )|[^\s{}\[\],]")
+_VALUE = re.compile(r"(?P<key>\b(?P<name>[a-z0-9_]{1,40}):(?=\s|$)|^\s*- )|[^\s{}\[\],]")
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -55,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
     for line in renderers[args.format](sorted(problems), findings):
         print(line)
     if config is not None and policies is not None and not refused and args.format != "json":
+        if not config.keys and not config.issuers:
+            print("note: there is no key and no issuer, so nobody can call yet; 'keys new' makes a key")
         print(_summary(config, policies))
     return INVALID if refused else OK
 
@@ -67,7 +71,7 @@ def findings_of(path: Path, config: Config, policies: Policies, *, now: datetime
 
 
 def _summed_up(path: Path, config: Config) -> Summary:
-    node, _ = parse_document(str(path), read_file(path).content)
+    node, _ = parse_document(str(path), read_anyway(path).content)
     keys = _items(_member(_member(node, "callers"), "keys"))
     callers = [
         Caller(f"key {key.team}/{key.id}", key.team, place.place, key.expires)
@@ -79,7 +83,26 @@ def _summed_up(path: Path, config: Config) -> Summary:
     upstream = _member(node, "upstream")
     assert upstream is not None
     timeout_s = config.upstream.total_timeout_s
-    return Summary(config.upstream.contract, tuple(callers), timeout_s, config.shutdown_grace_s, upstream.place)
+    seen = (*_hidden(config.policies), *_readable(config))
+    return Summary(config.upstream.contract, tuple(callers), timeout_s, config.shutdown_grace_s, upstream.place, seen)
+
+
+def _hidden(directory: Path) -> Iterator[Finding]:
+    for path in hidden_policies(directory):
+        message = f"{path.name} is hidden, so it is no policy and not read."
+        yield Finding(Place(str(path), 1, 1), "hidden-file", message, "Remove it, or give it a name without the dot.")
+
+
+def _readable(config: Config) -> Iterator[Finding]:
+    """The secrets on the disk that everyone may read. In a container there is nobody else, so it is no fault."""
+    sources = [one for one in (config.upstream.token, config.upstream.read_token) if one is not None]
+    files = [(source.file, source.at) for source in sources if source.file is not None]
+    files += [(config.audit.mac_key, config.audit.at)] if config.audit.mac_key is not None else []
+    files += [(config.tls.key, config.tls.at)] if config.tls is not None else []
+    for path, at in files:
+        if anyone_may_read(path):
+            message = f"Anyone on this machine may read {path}, which holds a secret."
+            yield Finding(at, "readable-by-all", message, "chmod o-r, unless nobody else is on it.")
 
 
 def _member(node: Node | None, name: str) -> Node | None:
@@ -130,6 +153,7 @@ def _machine_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Pr
         except InvalidConfiguration as exc:
             yield from exc.problems
     yield from audit_problems(config.audit)
+    yield from clock_problems(config.audit, SystemClock().now_ms())
 
 
 def _as_text(problems: Sequence[Problem], findings: Sequence[Finding], *, masked: str) -> Iterator[str]:
@@ -150,10 +174,32 @@ def _excerpt(text: str, place: Place, *, masked: bool) -> Iterator[str]:
     line = "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
     if masked:
         # A secret may have been pasted into the configuration by mistake, and this output goes into build logs.
-        line = _VALUE.sub(lambda match: match["key"] or "\u00b7", line)
+        known = _names_in(config_file().json_schema())
+        line = _VALUE.sub(lambda match: _shown(match, known), line)
+    else:
+        line = secrecy.masked(line)
     start = max(0, place.column - SHOWN_COLUMNS)
     yield f"{place.line:>6} | {line[start : start + SHOWN_COLUMNS]}"
     yield f"{'':>6} | {'^':>{place.column - start}}"
+
+
+def _shown(match: re.Match[str], known: frozenset[str]) -> str:
+    """A key of the configuration as it is, and a sign for each of everything else."""
+    if match["key"] is None:
+        return "\u00b7"
+    return match["key"] if match["name"] is None or match["name"] in known else "\u00b7" * len(match["key"])
+
+
+def _names_in(schema: object) -> frozenset[str]:
+    """Every key that a configuration may have."""
+    match schema:
+        case {"properties": dict(properties)}:
+            return frozenset(properties).union(*map(_names_in, properties.values()))
+        case dict():
+            return frozenset[str]().union(*map(_names_in, schema.values()))
+        case list():
+            return frozenset[str]().union(*map(_names_in, schema))
+    return frozenset()
 
 
 def _as_json(problems: Sequence[Problem], findings: Sequence[Finding]) -> Iterator[str]:
@@ -197,7 +243,7 @@ def _escaped(text: str) -> str:
 def _lines(file: str) -> Sequence[str]:
     """The lines of a file as its places count them; none where it cannot be read."""
     try:
-        text = read_file(Path(file)).content.decode("utf-8", errors="replace")
+        text = read_anyway(Path(file)).content.decode("utf-8", errors="replace")
     except InvalidConfiguration:
         return ()
     return [line.removesuffix("\r") for line in text.split("\n")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 import time
 from collections.abc import Iterator
@@ -11,15 +12,17 @@ from pathlib import Path
 import orjson
 
 from gateway.cancel import Denial, Permit, Principal
-from gateway.config import load_config
+from gateway.config import Config, load_config
 from gateway.errors import MalformedRequest
 from gateway.policy.load import load_policies
 from gateway.policy.nearest import in_words
+from gateway.policy.rules import Policies
 from gateway.policy_tools.explain import Explanation, explain, resolution_in_words
 from gateway.policy_tools.parts import Part
 from gateway.policy_tools.question import Question, from_line, instant_ms
 
 OK, FAILED = 0, 1
+_MOST_CHARS = 64
 SUBJECT = "explain"
 
 
@@ -33,7 +36,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--reason", metavar="TEXT", help="the value of Gateway-Reason")
     parser.add_argument("--at", type=_at, metavar="TIME", help="when, like 2026-03-29T01:30:00+01:00; default: now")
     parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, product=True)
 
 
 def _at(text: str) -> int:
@@ -45,7 +48,8 @@ def _at(text: str) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints the explanation and returns 0, whatever the decision; 1 if the gateway could not read the request."""
-    policies = load_policies(load_config(arguments.config).policies)
+    config = load_config(arguments.config)
+    policies = load_policies(config.policies)
     try:
         request = from_line(arguments.request, body=arguments.body.encode(), reason=arguments.reason)
     except (MalformedRequest, ValueError) as exc:
@@ -54,11 +58,25 @@ def run(arguments: argparse.Namespace) -> int:
     now_ms = time.time_ns() // 1_000_000 if arguments.at is None else arguments.at
     question = Question(Principal(arguments.team, SUBJECT), request, now_ms)
     explanation = explain(policies, question)
+    unknown = _unknown(arguments.team, config, policies)
     if arguments.json:
-        print(orjson.dumps(explanation.members(), option=orjson.OPT_INDENT_2).decode())
+        members = explanation.members() | ({"unknown_team": unknown} if unknown is not None else {})
+        print(orjson.dumps(members, option=orjson.OPT_INDENT_2).decode())
     else:
-        print("\n".join(lines(explanation)))
+        print("\n".join([*([unknown] if unknown is not None else []), *lines(explanation)]))
     return OK
+
+
+def _unknown(team: str, config: Config, policies: Policies) -> str | None:
+    """That nothing names the team, so that it is perhaps a typing error; None where something does."""
+    callers = {key.team for key in config.keys}.union(*(issuer.team.names for issuer in config.issuers))
+    known = sorted(callers | policies.named)
+    if team in known:
+        return None
+    close = difflib.get_close_matches(team[:_MOST_CHARS], known, n=1)
+    guess = f"Did you mean '{close[0]}'?" if close else f"Named are: {', '.join(known) or 'none'}."
+    said = f"No key, no issuer and no policy names the team '{team}', so nobody can call as it. {guess}"
+    return f"{said} What follows is what the rules for every team make of the request."
 
 
 def lines(explanation: Explanation) -> Iterator[str]:

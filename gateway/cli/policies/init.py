@@ -1,47 +1,85 @@
-"""`init`: writes a commented starting point for a new team, and never over anything."""
+"""`init`: writes a commented starting point, or adds a team's files to what is there; never over anything."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
-from gateway.policy_tools.scaffold import scaffold
+from gateway.config import named_policies
+from gateway.policy_tools.scaffold import scaffold, team_files
 
 OK, FAILED = 0, 1
+CONFIG, FIRST_TEAM = "config.yaml", "billing"
 _TEAM = "(?!guardrails$)[a-z](?:[a-z0-9-]{0,49}[a-z0-9])?"
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command."""
-    parser = subparsers.add_parser("init", help="write a configuration, policies and cases to start from")
+    parser = subparsers.add_parser("init", help="write a configuration, policies and cases to start from, or a team's")
     parser.add_argument("directory", type=Path, metavar="DIR", help="where to; made if it does not exist")
-    parser.add_argument("--team", type=_team, default="billing", metavar="TEAM", help="the team (default: billing)")
+    parser.add_argument(
+        "--team",
+        type=_team,
+        metavar="TEAM",
+        help=f"the team (default: {FIRST_TEAM}); where there is a {CONFIG} already, only this team's files are added",
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Returns 1, with nothing written, if one of the files is there already."""
-    files = {args.directory / name: text for name, text in scaffold(args.team).items()}
+    config = args.directory / CONFIG
+    if config.exists() and args.team is not None:
+        return _add(config, args.team)
+    team = args.team or FIRST_TEAM
+    files = {args.directory / name: text for name, text in scaffold(team).items()}
+    if not _written(files):
+        print(f"To add a team to what is there: qstash-gateway init --team TEAM {args.directory}")
+        return FAILED
+    print(f"\nNext: write the QStash token into {args.directory / 'qstash-token'} (mode 0600), then")
+    _say_next(config, team, args.directory / "policies")
+    return OK
+
+
+def _add(config: Path, team: str) -> int:
+    """Adds a team's two files to the policies of a configuration, and changes no other file."""
+    policies = named_policies(config)
+    if policies is None or not policies.is_dir():
+        print(f"{config} names no directory of policies that is there; nothing was written.")
+        print(f"Correct it first: qstash-gateway check --config {config}")
+        return FAILED
+    schemas = (policies.parent / "schemas" / "policy.json").is_file()
+    shown = Path(os.path.relpath(policies)) if not config.is_absolute() else policies
+    if not _written({shown / name: text for name, text in team_files(team, schemas=schemas).items()}):
+        print(f"The team {team} has its files: edit them, or name another team.")
+        return FAILED
+    print(f"\nNext: put your workflow's URL into {shown / f'{team}.yaml'}, then")
+    _say_next(config, team, shown)
+    return OK
+
+
+def _written(files: Mapping[Path, str]) -> bool:
+    """Writes all the files; none of them, if one is there already."""
     standing = [path for path in files if path.exists()]
     for path in standing:
-        print(f"{path} is there already; nothing was written")
+        print(f"{path} is there already; nothing was written.")
     if standing:
-        return FAILED
+        return False
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
         print(f"wrote {path}")
-    _say_next(args.directory, args.team)
-    return OK
+    return True
 
 
-def _say_next(directory: Path, team: str) -> None:
-    print(f"\nNext: write the QStash token into {directory / 'qstash-token'} (mode 0600), then")
-    print(f"  qstash-gateway keys new --team {team} --id ci     and paste the line it prints into config.yaml")
-    print(f"  qstash-gateway check --config {directory / 'config.yaml'}")
-    print(f"  qstash-gateway test {directory / 'policies'}")
+def _say_next(config: Path, team: str, policies: Path) -> None:
+    print(f"  qstash-gateway keys new --team {team} --id ci     and paste the line it prints into {config}")
+    print(f"  qstash-gateway check --config {config}")
+    print(f"  qstash-gateway test {policies}")
 
 
 def _team(text: str) -> str:

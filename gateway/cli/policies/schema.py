@@ -12,7 +12,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Adds the command."""
     parser = subparsers.add_parser("schema", help="print the JSON Schema of a file format")
     parser.add_argument("name", choices=NAMES, help="which format")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, product=True)
 
 
 def run(args: argparse.Namespace) -> int:

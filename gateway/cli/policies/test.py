@@ -103,7 +103,9 @@ def _junit(suites: Sequence[_Suite]) -> str:
         if suite.unreached:
             ET.SubElement(element, "system-out").text = "\n".join(f"no case reaches {rule}" for rule in suite.unreached)
     ET.indent(root)
-    return ET.tostring(root, encoding="unicode", xml_declaration=True)
+    # References in place of other signs, so that it is the same report in whatever encoding it is printed.
+    report: bytes = ET.tostring(root, encoding="us-ascii", xml_declaration=True)
+    return report.decode("ascii")
 
 
 def _junit_case(verdict: Verdict, element: Callable[[str, dict[str, str]], ET.Element]) -> ET.Element:

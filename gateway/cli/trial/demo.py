@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shlex
+import shutil
 import socket
 import sys
 import tempfile
@@ -19,10 +21,12 @@ import uvloop
 import gateway
 from gateway.app import Gateway, build
 from gateway.cli.keys import entry, new_key
-from gateway.cli.trial.simulate import ABSENT, simulated
-from gateway.cli.trial.tour import Tour, take_tour
+from gateway.cli.trial.simulate import ABSENT, CONTRACTS, simulated
+from gateway.cli.trial.tour import ON_CALL_URL, Tour, take_tour
 from gateway.config import load_config
-from gateway.policy.load import load_policies
+from gateway.policy.load import CASES_SUFFIX, SUFFIX
+from gateway.policy.rules import Policies
+from gateway.reload import checked_policies
 
 if TYPE_CHECKING:
     from gateway.simulator.server import SimulatorServer
@@ -30,36 +34,59 @@ if TYPE_CHECKING:
 RUNS = 200
 PORT = 8080
 TOKEN_VARIABLE = "QSTASH_GATEWAY_DEMO_TOKEN"  # noqa: S105 - the name of a variable
-TEAM = "billing"
+READ_TOKEN_VARIABLE = "QSTASH_GATEWAY_DEMO_READ_TOKEN"  # noqa: S105 - as well
+TEAM, ON_CALL = "billing", "oncall"
 OWN_URL = "https%3A%2F%2Fbilling.example.com%2Fapi%2Finvoice"
+
+ON_CALL_POLICY = f"""\
+version: 1
+name: demo-oncall
+description: Made by the demo. Who is on call stops runs of search, which are looked up and shown before.
+teams: [{ON_CALL}]
+allow:
+  - id: looked-up
+    workflowUrl: {{prefix: ["{ON_CALL_URL}"]}}
+    label: {{any: true}}
+    created: {{any: true}}
+    count: {{any: true}}
+    resolve: true
+    runs: {{max: {RUNS}}}
+"""
+"""Added where the policies exempt those on call and give them no rule, as the shipped ones do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What was made for this start: a key for each team of the policies, and the address."""
+    """What was made for this start: a key for each team of the policies, the address, and the rule for those on call.
+
+    `contract` is what upstream speaks.
+    """
 
     keys: dict[str, str]
     url: str
     directory: Path
+    contract: str
+    looks_up: bool
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command."""
     parser = subparsers.add_parser("demo", help="try the gateway with a simulated upstream and keys made now")
-    parser.add_argument("--tour", action="store_true", help="play four requests, show what was cancelled, and end")
+    parser.add_argument("--tour", action="store_true", help="play six requests, show what was cancelled, and end")
+    parser.add_argument("--contract", choices=CONTRACTS, default=CONTRACTS[0], help="what the simulated QStash speaks")
     parser.add_argument("--port", type=int, default=None, help=f"default: {PORT}, or any free port where it is taken")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Serves until SIGINT or SIGTERM; with `--tour` returns 1 if the ledger is not what policy allows."""
-    simulator = simulated(RUNS, "2025")
+    simulator = simulated(RUNS, arguments.contract)
     if simulator is None:
         print(ABSENT, file=sys.stderr)
         return 2
     with (
         simulator,
-        _prepared(simulator, arguments.port) as (demo, served),
+        _prepared(simulator, arguments.port, arguments.contract) as (demo, served),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         if not arguments.tour:
@@ -68,29 +95,51 @@ def run(arguments: argparse.Namespace) -> int:
         if TEAM not in demo.keys:
             print(f"The tour plays a member of the team {TEAM}, which ./policies does not name.", file=sys.stderr)
             return 1
-        return runner.run(take_tour(served, Tour(demo.url, demo.keys[TEAM], simulator.simulator)))
+        on_call = demo.keys[ON_CALL] if demo.looks_up else None
+        tour = Tour(demo.url, demo.keys[TEAM], on_call, simulator.simulator, caps=demo.contract == CONTRACTS[0])
+        return runner.run(take_tour(served, tour))
 
 
 @contextmanager
-def _prepared(simulator: SimulatorServer, port: int | None) -> Iterator[tuple[Demo, Gateway]]:
-    policies = _policies()
-    teams = sorted({team for rule in load_policies(policies).rules for team in rule.teams} - {"*"})
-    keys = {team: new_key(f"{team}-demo") for team in teams}
+def _prepared(simulator: SimulatorServer, port: int | None, contract: str) -> Iterator[tuple[Demo, Gateway]]:
+    given = _policies()
+    policies = checked_policies(given)
+    keys = {team: new_key(f"{team}-demo") for team in sorted(policies.teams | _exempt(policies))}
     with tempfile.TemporaryDirectory(prefix="qstash-gateway-demo-") as name:
         directory = Path(name)
+        looks_up = _copy(given, policies, directory / "policies")
         chosen = _free_port() if port is None else port
         entries = "".join(f"    - {entry(key, team, f'{team}-demo')}\n" for team, key in keys.items())
         (directory / "config.yaml").write_text(
             f"version: 1\nlisten: 127.0.0.1:{chosen}\n"
-            f'upstream: {{url: "{simulator.url}", token: {{env: {TOKEN_VARIABLE}}}, contract: "2025"}}\n'
-            f'callers:\n  keys:\n{entries}policies: "{policies}"\naudit: {{directory: audit}}\n',
+            f'upstream: {{url: "{simulator.url}", token: {{env: {TOKEN_VARIABLE}}}, '
+            f'read_token: {{env: {READ_TOKEN_VARIABLE}}}, contract: "{contract}"}}\n'
+            f"callers:\n  keys:\n{entries}policies: policies\naudit: {{directory: audit}}\n",
             encoding="utf-8",
         )
-        os.environ[TOKEN_VARIABLE] = simulator.token
+        os.environ |= {TOKEN_VARIABLE: simulator.token, READ_TOKEN_VARIABLE: simulator.read_token}
         # Checkpoints of the audit log belong to collectors, not into what a person reads here.
         with Path(os.devnull).open("wb") as nowhere:
             served = replace(build(load_config(directory / "config.yaml")), stdout=nowhere.fileno())
-            yield Demo(keys, f"http://127.0.0.1:{served.listener.getsockname()[1]}", directory), served
+            url = f"http://127.0.0.1:{served.listener.getsockname()[1]}"
+            yield Demo(keys, url, directory, contract, looks_up), served
+
+
+def _copy(given: Path, policies: Policies, directory: Path) -> bool:
+    """Copies the policies to the demo's place; returns whether a rule for those on call was added to them."""
+    directory.mkdir()
+    for path in given.glob(f"*{SUFFIX}"):
+        # Their cases have been judged; they say what holds without what is added.
+        if not path.name.endswith(CASES_SUFFIX):
+            shutil.copyfile(path, directory / path.name)
+    if ON_CALL not in _exempt(policies) - policies.teams:
+        return False
+    (directory / f"demo-oncall{SUFFIX}").write_text(ON_CALL_POLICY, encoding="utf-8")
+    return True
+
+
+def _exempt(policies: Policies) -> frozenset[str]:
+    return frozenset(one.team for rule in policies.rules for one in rule.excepted)
 
 
 def _policies() -> Path:
@@ -121,18 +170,30 @@ def _introduce(demo: Demo, simulator: SimulatorServer) -> None:
             flush=True,
         )
         return
-    print(
-        f"1. Allowed, and capped to 50 runs of exactly one workflow:\n  {_curl(key, f'{runs}?workflowUrl={OWN_URL}')}"
-    )
+    capped = "capped to 50 runs of" if demo.contract == CONTRACTS[0] else "although its cap of 50 is advisory now:"
+    print(f"1. Allowed, {capped} exactly one workflow:\n  {_curl(key, f'{runs}?workflowUrl={OWN_URL}')}")
     print(f"2. Refused, because a prefix also hits neighbours:\n  {_curl(key, f'{runs}?workflowUrl={OWN_URL}', '')}")
-    print(f"3. Cancel everything, as clients send it by accident; refused:\n  {_curl(key, f'{runs}?count=100', '')}\n")
-    print(f"What the simulator really cancelled: curl -s {simulator.url}/_simulator/ledger")
+    print(f"3. Cancel everything, as clients send it by accident; refused:\n  {_curl(key, f'{runs}?count=100', '')}")
+    if demo.looks_up:
+        print(f"4. On call: which runs a cancel means, looked up and cancelled by ID:\n  {_dry_run(demo)}")
+    print(f"\nWhat the simulator really cancelled: curl -s {simulator.url}/_simulator/ledger")
     print(f"The record: {_command()} audit show {demo.directory / 'audit'}\nEnd with Ctrl-C.", flush=True)
 
 
+def _dry_run(demo: Demo) -> str:
+    where = f"QSTASH_GATEWAY_URL={demo.url} QSTASH_GATEWAY_KEY={demo.keys[ON_CALL]}"
+    return f"{where} {_command()} cancel --prefix {ON_CALL_URL} --dry-run"
+
+
 def _command() -> str:
-    """How this process was started, to be typed again."""
-    return "python -m gateway" if sys.argv[0].endswith("__main__.py") else sys.argv[0]
+    """How this program is called, from wherever the line is pasted."""
+    started = Path(sys.argv[0])
+    if started.name != "__main__.py":
+        return shlex.quote(str(started.absolute()))
+    installed = Path(sys.executable).with_name("qstash-gateway")
+    if installed.exists():
+        return shlex.quote(str(installed))
+    return f"{shlex.quote(sys.executable)} -m gateway"
 
 
 def _curl(key: str, url: str, more: str = "&workflowUrlExactMatch=true") -> str:

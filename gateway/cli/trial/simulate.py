@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gateway.simulator.server import SimulatorServer
 
+CONTRACTS = ("2025", "2026-09")
+"""What the simulator can speak, the newest last."""
+
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ABSENT = "This installation has no simulator: it is left out of the image. Install qstash-gateway from its wheel."
 
@@ -19,10 +22,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Adds the command."""
     parser = subparsers.add_parser("simulate", help="run a simulated QStash upstream on 127.0.0.1")
     parser.add_argument("--port", type=int, default=8081, help="0 takes a free port (default: 8081)")
-    parser.add_argument("--contract", choices=("2025", "2026-09"), default="2026-09", help="version of the contract")
+    parser.add_argument("--contract", choices=CONTRACTS, default=CONTRACTS[-1], help="version of the contract")
     parser.add_argument("--runs", type=_natural, default=200, metavar="N", help="runs to begin with (default: 200)")
     parser.add_argument("--latency-ms", type=_natural, default=0, metavar="N", help="least time of every answer")
     parser.add_argument("--token", help="the full token to accept (default: made at this start)")
+    parser.add_argument("--read-token", metavar="TOKEN", help="the read-only token to accept (default: made as well)")
     parser.set_defaults(run=run)
 
 
@@ -33,6 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.runs,
             arguments.contract,
             token=arguments.token,
+            read_token=arguments.read_token,
             port=arguments.port,
             latency_ms=arguments.latency_ms,
         )
@@ -54,7 +59,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def simulated(
-    runs: int, contract: str, *, token: str | None = None, port: int = 0, latency_ms: int = 0
+    runs: int,
+    contract: str,
+    *,
+    token: str | None = None,
+    read_token: str | None = None,
+    port: int = 0,
+    latency_ms: int = 0,
 ) -> SimulatorServer | None:
     """The simulated upstream with so many runs, not started; None where this installation has no simulator.
 
@@ -71,7 +82,7 @@ def simulated(
         return None
     made = make_runs(runs, time.time_ns() // 1_000_000, seed=0)
     simulator = Simulator(made, contract=Contract(contract))
-    return SimulatorServer(simulator, token=token, port=port, latency_ms=latency_ms)
+    return SimulatorServer(simulator, token=token, read_token=read_token, port=port, latency_ms=latency_ms)
 
 
 def _natural(text: str) -> int:

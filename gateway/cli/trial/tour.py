@@ -1,4 +1,4 @@
-"""The tour of `demo`: four requests, and whether what the simulator cancelled is what policy allows."""
+"""The tour of `demo`: six requests, and whether what the simulator cancelled is what policy allows."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ from gateway.app import Gateway
 
 URL = "https://billing.example.com/api/invoice"
 CAP = 50
+ON_CALL_URL = "https://search.example.com/api"
+PLANS = "/gateway/v1/plans"
+RUNS = "/v2/workflows/runs"
+
+Members = dict[str, object]
 
 
 class Run(Protocol):
@@ -42,11 +47,16 @@ class Simulator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tour:
-    """Where to play, with which key, against which runs."""
+    """Where to play, with which keys, against which runs.
+
+    `on_call` is None where policies give those on call no rule; `caps` says that `count` bounds what upstream cancels.
+    """
 
     url: str
     key: str
+    on_call: str | None
     simulator: Simulator
+    caps: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,27 +80,31 @@ async def take_tour(gateway: Gateway, tour: Tour) -> int:
     finally:
         signal.raise_signal(signal.SIGTERM)
         await serving
-    print("\nWhat was cancelled is what policy allows." if good else "\nNOT what policy allows.")
+    kept = "is what policy allows" if tour.caps else "is what policy can promise under this contract"
+    print(f"\nWhat was cancelled {kept}." if good else "\nNOT what policy allows.")
     return 0 if good else 1
 
 
 def _play(tour: Tour) -> bool:
-    results = [_step(tour, stop) for stop in _stops(_running(tour))]
-    return all(results)
+    results = [_step(tour, stop) for stop in _stops(_running(tour), caps=tour.caps)]
+    return all(results) and (tour.on_call is None or _plan_and_apply(tour, tour.on_call))
 
 
 def _running(tour: Tour) -> dict[str, str]:
     return {run.run_id: run.url for run in tour.simulator.runs if run.running}
 
 
-def _stops(running: dict[str, str]) -> list[_Stop]:
+def _stops(running: dict[str, str], *, caps: bool) -> list[_Stop]:
     own = [run_id for run_id, url in running.items() if url == URL]
     named = [run_id for run_id in own if run_id.startswith("wfr_billing_")][:2]
     exact = [("workflowUrl", URL), ("workflowUrlExactMatch", "true")]
     nothing: frozenset[str] = frozenset()
+    capped = "Capped: the runs of one exact URL, 100 asked"
+    if not caps:
+        capped = "Advisory: the runs of one exact URL; a cap of 50 bounds nothing under this contract"
     return [
         _Stop("Allowed: two runs by ID", [("workflowRunIds", run_id) for run_id in named], 200, frozenset(named), 2),
-        _Stop("Capped: the runs of one exact URL, 100 asked", [*exact, ("count", "100")], 200, frozenset(own), CAP),
+        _Stop(capped, [*exact, ("count", "100")], 200, frozenset(own), CAP if caps else len(own)),
         _Stop("Refused: a URL prefix, which has no boundary", [("workflowUrl", URL)], 403, nothing, 0),
         _Stop("Refused: nothing named, which means everything", [("count", "100")], 403, nothing, 0),
     ]
@@ -98,21 +112,49 @@ def _stops(running: dict[str, str]) -> list[_Stop]:
 
 def _step(tour: Tour, stop: _Stop) -> bool:
     before = _running(tour)
-    status, answer = _delete(tour, stop.query)
+    status, members = _ask(tour, tour.key, "DELETE", f"{RUNS}?{urlencode(stop.query)}")
     gone = before.keys() - _running(tour).keys()
     good = status == stop.status and gone <= stop.allowed and len(gone) <= stop.most and bool(gone) == bool(stop.most)
-    print(f"\n{stop.title}\n  DELETE /v2/workflows/runs?{urlencode(stop.query)[:100]}\n  {status} {answer}")
-    print(f"  The simulator's ledger: {len(gone)} of {len(before)} running runs cancelled.{'' if good else ' WRONG'}")
+    print(f"\n{stop.title}\n  DELETE {RUNS}?{urlencode(stop.query)[:100]}\n  {status} {_said(members)}")
+    _ledger(len(gone), len(before), good=good)
     return good
 
 
-def _delete(tour: Tour, query: list[tuple[str, str]]) -> tuple[int, str]:
-    connection = http.client.HTTPConnection(urlsplit(tour.url).netloc, timeout=10)
+def _plan_and_apply(tour: Tour, key: str) -> bool:
+    """Plays the two steps of a person on call: a plan cancels nothing, and applied it cancels exactly its runs."""
+    before = _running(tour)
+    request = f"DELETE {RUNS}?{urlencode([('workflowUrl', ON_CALL_URL + '/')])}"
+    status, plan = _ask(tour, key, "POST", PLANS, {"request": request})
+    found = plan.get("runs", 0)
+    good = status == http.client.CREATED and _running(tour) == before
+    print(f"\nPlanned: which runs one URL and all below it mean, under any contract\n  POST {PLANS}")
+    print(f"  {status} {f'{found} runs found' if good else _said(plan)}")
+    _ledger(len(before) - len(_running(tour)), len(before), good=good)
+    path = f"{PLANS}/{plan.get('plan')}/apply"
+    status, result = _ask(tour, key, "POST", path)
+    gone = before.keys() - _running(tour).keys()
+    meant = all(before[run_id].startswith(f"{ON_CALL_URL}/") for run_id in gone)
+    good = good and status == http.client.OK and meant and 0 < len(gone) == found == result.get("cancelled")
+    print(f"\nApplied: exactly those, by their IDs\n  POST {path}\n  {status} {_said(result)}")
+    _ledger(len(gone), len(before), good=good)
+    return good
+
+
+def _ledger(gone: int, running: int, *, good: bool) -> None:
+    print(f"  The simulator's ledger: {gone} of {running} running runs cancelled.{'' if good else ' WRONG'}")
+
+
+def _said(members: Members) -> object:
+    return members.get("error", members)
+
+
+def _ask(tour: Tour, key: str, method: str, target: str, body: Members | None = None) -> tuple[int, Members]:
+    connection = http.client.HTTPConnection(urlsplit(tour.url).netloc, timeout=30)
+    headers = {"Authorization": f"Bearer {key}"} | ({} if body is None else {"Content-Type": "application/json"})
     try:
-        target = f"/v2/workflows/runs?{urlencode(query)}"
-        connection.request("DELETE", target, headers={"Authorization": f"Bearer {tour.key}"})
+        connection.request(method, target, body=None if body is None else json.dumps(body), headers=headers)
         response = connection.getresponse()
         members = json.loads(response.read())
     finally:
         connection.close()
-    return response.status, str(members.get("error", members))
+    return response.status, members if isinstance(members, dict) else {}

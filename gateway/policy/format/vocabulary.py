@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from gateway.cancel import MAX_COUNT
+from gateway.cancel import MAX_COUNT, Owner
 from gateway.document.fields import Bool, Choice, Int, Text, duration_field, word
 from gateway.document.nodes import Place
 from gateway.document.shapes import Either, Key, ListOf, Present, Shape, may, need
@@ -20,6 +20,7 @@ from gateway.windows import Window
 MAX_TICKET_CHARS = 64
 MAX_EXCEPTION_REASON_CHARS = 200
 MAX_MESSAGE_CHARS = 300
+MAX_OWNER_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class PolicyFile:
     name: str
     teams: tuple[str, ...]
     description: str | None = None
+    owner: Owner | None = None
     mode: str | None = None
     excepted: tuple[TeamException, ...] = ()
     deny: tuple[RuleEntry, ...] = ()
@@ -83,6 +85,7 @@ def policy_file() -> Shape[PolicyFile]:
         "name": need(word("[a-z0-9][a-z0-9-]{0,62}", "a name: lower-case letters, digits and '-', at most 63")),
         "description": may(Text(str)),
         "teams": need(_teams()),
+        "owner": may(owner()),
         "except": may(_exceptions(), into="excepted"),
         "mode": may(_mode()),
         "deny": may(ListOf(_deny_rule())),
@@ -90,6 +93,18 @@ def policy_file() -> Shape[PolicyFile]:
         "allow": may(ListOf(_allow_rule())),
     }
     return Shape(PolicyFile, keys, check=_holds_a_rule, located=True)
+
+
+def owner() -> Shape[Owner]:
+    """Whom to ask about the rules of a file."""
+    said = Text(_not_blank, max_chars=MAX_OWNER_CHARS)
+    return Shape(Owner, {"team": need(said), "contact": need(said)})
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("expected text, found only spaces")
+    return text
 
 
 def _teams() -> ListOf[str]:

@@ -33,10 +33,15 @@ IDS = {
     "timeout-above-grace": "a call may be cut off at the end",
     "key-expired": "a key that is no longer good",
     "key-expires": "a key that is soon no longer good",
+    "hidden-file": "a hidden file is no policy",
+    "readable-by-all": "a secret that everyone may read",
     "silence-without-reason": "a silence says why",
     "silence-unused": "a silence that silences nothing",
 }
 """Every lint, by id, and what it is about."""
+
+CONTRACTS = ("2025", "2026-09")
+"""Upstream's contracts; which one a gateway is told makes a difference to `count-only` alone."""
 
 _SILENCE = re.compile(r"#\s*lint:\s*ignore\b\s*(?:(?P<id>[a-z-]+)\s*)?(?P<reason>:.*)?$")
 
@@ -70,13 +75,14 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What the lints need of a configuration. `at` is where its deadlines are said."""
+    """What the lints need of a configuration. `at` is where its deadlines are said; `seen` was found on the disk."""
 
     contract: str
     callers: tuple[Caller, ...]
     total_timeout_s: int
     shutdown_grace_s: int
     at: Place
+    seen: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +96,16 @@ class _Silence:
 
 def lint(policies: Policies, lines: Lines, summary: Summary, now_ms: int) -> tuple[Finding, ...]:
     """Every finding that is not silenced, in the order of files."""
-    found = [*_of_rules(policies, summary, now_ms), *_of_callers(policies, lines, summary, now_ms)]
+    found = [*_of_rules(policies, summary, now_ms), *_of_callers(policies, summary, now_ms), *summary.seen]
     silences = [silence for file, text in lines.items() for silence in _silences(file, text)]
     reasoned = {(one.place.file, one.line, one.id) for one in silences if one.reason}
-    kept = [one for one in found if (one.place.file, one.place.line, one.id) not in reasoned]
-    return tuple(sorted({*kept, *_of_silences(silences, found)}))
+    callerless = list(_without_caller(policies, lines, summary))
+    # Where nobody can call at all, that is one fact and not one for each team: the summary says it.
+    told = [*found, *(callerless if summary.callers else ())]
+    kept = [one for one in told if (one.place.file, one.place.line, one.id) not in reasoned]
+    # One text serves under both contracts, and before the first key: a silence for the other case is not idle.
+    other = (one for contract in CONTRACTS for rule in policies.rules for one in _count_only(rule, contract, policies))
+    return tuple(sorted({*kept, *_of_silences(silences, [*found, *callerless, *other])}))
 
 
 def _of_rules(policies: Policies, summary: Summary, now_ms: int) -> Iterator[Finding]:
@@ -212,7 +223,7 @@ def _lasting(guard: Rule, team: str) -> bool:
     return guard.during is None and guard.until_ms is None and all(one.team != team for one in guard.excepted)
 
 
-def _of_callers(policies: Policies, lines: Lines, summary: Summary, now_ms: int) -> Iterator[Finding]:
+def _of_callers(policies: Policies, summary: Summary, now_ms: int) -> Iterator[Finding]:
     if summary.total_timeout_s > summary.shutdown_grace_s:
         message = (
             f"upstream.total_timeout_s ({summary.total_timeout_s}) is above shutdown_grace_s "
@@ -221,6 +232,9 @@ def _of_callers(policies: Policies, lines: Lines, summary: Summary, now_ms: int)
         yield Finding(summary.at, "timeout-above-grace", message, "Raise shutdown_grace_s above it.")
     for caller in summary.callers:
         yield from _of_caller(caller, policies, now_ms)
+
+
+def _without_caller(policies: Policies, lines: Lines, summary: Summary) -> Iterator[Finding]:
     spoken_for = {caller.team for caller in summary.callers}
     for place, team in _team_places(policies, lines):
         if team not in spoken_for:

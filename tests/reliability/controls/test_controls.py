@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.reliability.controls.bugs import BUGS
-from tests.reliability.controls.copy import Edit, StaleEditError, Verdict, copied, judge, origin_of_code
+from tests.reliability.controls.copy import Edit, StaleEditError, Verdict, copied, judge, limit_s, origin_of_code
 
 IN_SHORT = ("startswith for an exact match", "the last duplicate wins", "Upgrade not refused")
 
@@ -40,3 +40,9 @@ def test_bugs_have_names_of_their_own() -> None:
     """The table names each once."""
     names = [bug.name for bug in BUGS]
     assert len(set(names)) == len(names)
+
+
+def test_a_busy_machine_gives_no_bug_up() -> None:
+    """What the tests take without a bug, however long that is, bounds what they may take with one."""
+    assert limit_s(("a", "b"), {"a": 400.0, "b": 200.0, "c": 1.0}) == 10 * 600.0
+    assert limit_s(("c",), {"a": 400.0, "c": 1.0}) == 120.0

@@ -1,0 +1,226 @@
+"""What a secret looks like in a text: the closed list of the forms it may take, and the one test that knows them.
+
+A text is read as it stands and with its escapes resolved (percent, JSON and JavaScript, HTML; three deep); white space,
+quotes, backslashes and whatever is not ASCII count for nothing. In each reading a secret is looked for, in any case
+
+    as it is · backwards · percent-encoded · in hex · as a list of its bytes in decimal
+    in base64, standard or URL-safe, at each of the three alignments, padded or not, once or twice over
+    decoded, where it is base64 of JSON itself: the JSON, and its strings of eight characters or more
+
+and a gateway's key by its shape, as it is, in hex or in base64. The cost is linear in the text.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import struct
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import NoReturn
+from urllib.parse import quote
+
+SHARED_RUN = 12
+"""A run of this many characters shared with a secret is a leak: it is removed from what is shown."""
+
+_STEP = 16
+"""Texts are compared at every sixteenth character, so that a run of 31 shared characters is always found."""
+
+_SAMPLES = struct.Struct(f"{_STEP}s")
+_DEPTH = 3
+MOST_ESCAPES = 50_000
+"""A text with more escapes than this is not judged: it counts as one that holds a secret."""
+
+_IGNORED = bytes(byte for byte in range(256) if not 0x21 <= byte <= 0x7E or byte in b"\"'\\")
+
+_ESCAPES = (b"%", b"\\u00", b"\\u{", b"\\x", b"&#")
+_CODE = re.compile(
+    rb"(?:%|\\u00|\\x|\\u\{0{0,4}|&#[xX]0{0,6})(?P<hex>[0-9A-Fa-f]{2})[;}]?|&#0{0,6}(?P<number>[0-9]{2,3});?"
+)
+_WORDS = (
+    *((b"\\n", b""), (b"\\r", b""), (b"\\t", b"")),
+    *((b"&plus;", b"+"), (b"&sol;", b"/"), (b"&equals;", b"=")),
+    *((b"&lowbar;", b"_"), (b"&period;", b"."), (b"&amp;", b"&")),
+)
+"""White space written as an escape, as in a text that was wrapped, and the names of what tokens are made of."""
+
+_KEY = re.compile(rb"qgk_[a-z0-9-]+_[A-Za-z0-9_-]{43}")
+_KEY_AFTER_Q = re.compile(_KEY.pattern[1:])
+_KEY_IN_HEX = re.compile(rb"71676b5f[0-9a-f]{90,}", re.IGNORECASE)
+_SAFE = bytes.maketrans(b"+/", b"-_")
+
+
+class Traces:
+    """What some secrets leave in a text, in every form. Nothing prints it."""
+
+    __slots__ = ("_grams", "_wholes")
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        # A short part alone, like a user's name, may stand in any text.
+        told = [form for one in secrets for form in forms(one) if len(form) >= SHARED_RUN or form == one]
+        every = [form.encode().lower().translate(None, _IGNORED) for form in told]
+        long = [form for form in every if len(form) >= 2 * _STEP - 1]
+        self._grams = frozenset((form[at : at + _STEP],) for form in long for at in range(len(form) - _STEP + 1))
+        # What is shorter is looked for as a whole.
+        self._wholes = frozenset(form for form in every if form and len(form) < 2 * _STEP - 1)
+
+    def __or__(self, other: Traces) -> Traces:
+        """The traces of both, looked for at once."""
+        both = Traces(())
+        both._grams, both._wholes = self._grams | other._grams, self._wholes | other._wholes
+        return both
+
+    def __repr__(self) -> str:
+        return "Traces(***)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("the traces of a secret are not copied or pickled")
+
+    def are_in(self, reading: bytes) -> bool:
+        """Whether one reading of a text holds one of the secrets: whole, or a run of 31 characters or more of it."""
+        lowered = reading.lower()
+        if any(whole in lowered for whole in self._wholes):
+            return True
+        whole_steps = memoryview(lowered)[: len(lowered) // _STEP * _STEP]
+        return not self._grams.isdisjoint(_SAMPLES.iter_unpack(whole_steps))
+
+
+def holds_secret(text: str | bytes, *traces: Traces) -> bool:
+    """Whether a text holds one of the secrets, or what has the shape of a gateway's key; whether it may, in doubt."""
+    try:
+        return any(_has_key(reading) or any(one.are_in(reading) for one in traces) for reading in readings(text))
+    except _TooManyEscapes:
+        return True
+
+
+def holds_text(text: str, secret: str) -> bool:
+    """Whether a text holds these very characters, in one of its readings; whether it may, in doubt."""
+    exact = secret.encode("ascii", "ignore").translate(None, _IGNORED)
+    try:
+        return bool(exact) and any(exact in reading for reading in readings(text))
+    except _TooManyEscapes:
+        return True
+
+
+def readings(text: str | bytes) -> Iterator[bytes]:
+    """The text as it stands, and with its escapes resolved, each without the characters that count for nothing."""
+    raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    yield raw.translate(None, _IGNORED)
+    for _ in range(_DEPTH):
+        resolved = _resolved(raw)
+        if resolved == raw:
+            return
+        raw = resolved
+        yield raw.translate(None, _IGNORED)
+
+
+def forms(secret: str) -> Iterator[str]:
+    """The secret in every form of the list that escapes do not make, of base64 also without what stands around it."""
+    raw = secret.encode("ascii")
+    yield secret
+    yield secret[::-1] if len(secret) >= SHARED_RUN else secret
+    yield quote(secret, safe="")
+    yield raw.hex()
+    yield ",".join(map(str, raw))
+    for once in _in_base64(raw):
+        yield once
+        yield from _in_base64(once.encode("ascii"))
+    yield from _decoded_parts(raw)
+
+
+def _in_base64(raw: bytes) -> Iterator[str]:
+    for shift in range(3):
+        encoded = base64.b64encode(b"\0" * shift + raw)
+        first, last = (shift * 8 + 5) // 6, (shift + len(raw)) * 8 // 6
+        for form in {encoded[first:], encoded[first:last]}:
+            for alphabet in {form, form.translate(_SAFE)}:
+                # Fewer characters than a shared run say nothing of a secret.
+                if len(alphabet) >= SHARED_RUN:
+                    yield alphabet.decode("ascii")
+
+
+def _decoded_parts(raw: bytes) -> Iterator[str]:
+    """A development token is base64 of JSON with a user and a password; each part of 8 characters or more counts."""
+    try:
+        decoded = base64.b64decode(raw + b"=" * (-len(raw) % 4), validate=True).decode("utf-8")
+        parts = json.loads(decoded)
+    except (binascii.Error, ValueError):
+        return
+    yield decoded
+    if isinstance(parts, dict):
+        yield from (part for part in parts.values() if isinstance(part, str) and len(part) >= 8)
+
+
+class _TooManyEscapes(Exception):
+    """A text is made of escapes, and reading it would take too long."""
+
+
+def _resolved(raw: bytes) -> bytes:
+    """The bytes with one layer of escapes resolved. Raises: _TooManyEscapes."""
+    if b"\\" in raw or b"&" in raw:
+        for written, meant in _WORDS:
+            raw = raw.replace(written, meant)
+    number = sum(map(raw.count, _ESCAPES))
+    if number > MOST_ESCAPES:
+        raise _TooManyEscapes
+    return _CODE.sub(_character, raw) if number else raw
+
+
+def _character(found: re.Match[bytes]) -> bytes:
+    if found["hex"]:
+        return bytes.fromhex(found["hex"].decode("ascii"))
+    number = int(found["number"])
+    return bytes((number,)) if number < 256 else found[0]
+
+
+def _key_in_base64() -> Iterator[tuple[re.Pattern[bytes], bytes, int]]:
+    """For each alignment: base64 that may hold a key, what completes its first group, and how many bytes that adds."""
+    for shift in range(3):
+        first, last = (shift * 8 + 5) // 6, (shift + len("qgk_")) * 8 // 6
+        mark = re.escape(base64.b64encode(b"\0" * shift + b"qgk_")[first:last])
+        yield re.compile(mark + rb"[A-Za-z0-9+/_-]{56,200}"), b"A" * first, shift
+
+
+_KEYS_IN_BASE64 = tuple(_key_in_base64())
+
+
+def _has_key(reading: bytes) -> bool:
+    if _KEY.search(reading) or _KEY_IN_HEX.search(reading):
+        return True
+    return any(
+        # Its first character shares its bits with what stood before it.
+        _KEY_AFTER_Q.search(_decoded(before + found[0])[shift:])
+        for pattern, before, shift in _KEYS_IN_BASE64
+        for found in pattern.finditer(reading)
+    )
+
+
+def _decoded(encoded: bytes) -> bytes:
+    whole = encoded[: len(encoded) // 4 * 4] if len(encoded) % 4 == 1 else encoded + b"=" * (-len(encoded) % 4)
+    return base64.urlsafe_b64decode(whole.translate(_SAFE))
+
+
+_RUN = re.compile(r"[A-Za-z0-9+/_=-]{20,}")
+_MARKED = re.compile(r"qgk_|eyJ|sig_|qstash_")
+_CLASSES = ("abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789")
+
+
+def masked(text: str, mask: str = "\u00b7") -> str:
+    """The text with everything in it that looks like a secret masked, sign by sign."""
+    return _RUN.sub(lambda found: mask * len(found[0]) if _looks_random(found[0]) else found[0], text)
+
+
+def looks_secret(text: str) -> bool:
+    """Whether a text holds what looks like a secret: twenty signs or more that no person would choose."""
+    return any(_looks_random(found[0]) for found in _RUN.finditer(text))
+
+
+def _looks_random(run: str) -> bool:
+    if _MARKED.search(run):
+        return True
+    # Of two neighbours in base64 or hex about every second pair is of two kinds; in names and words few are.
+    kinds = [next((kind for kind, signs in enumerate(_CLASSES) if sign in signs), None) for sign in run]
+    changes = sum(one != other and None not in (one, other) for one, other in pairwise(kinds))
+    return changes * 10 >= len(run) * 3

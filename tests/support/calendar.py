@@ -1,0 +1,52 @@
+"""A process under another date: its calendar is moved, and how fast time passes is left alone.
+
+`python -m tests.support.calendar --days 400 -- COMMAND …` runs a command, and all that it starts, under that date.
+A library that is loaded before all others moves the calendar, so it reaches child processes and native libraries too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+DAY_S = 86_400
+SOURCE = Path(__file__).with_name("moved_clock.c")
+
+
+def built(directory: Path) -> Path | None:
+    """Returns the library that moves the calendar, compiled into `directory`; None without a C compiler."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        return None
+    library = directory / "moved_clock.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, SOURCE, "-ldl"], check=True)
+    return library
+
+
+def environment(library: Path, *, days: int) -> dict[str, str]:
+    """Returns this process's environment for a process whose calendar is `days` ahead."""
+    return {**os.environ, "LD_PRELOAD": str(library), "MOVED_CLOCK_S": str(days * DAY_S)}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.support.calendar", description=__doc__)
+    parser.add_argument("--days", type=int, default=400)
+    parser.add_argument("command", nargs="+")
+    arguments = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory(prefix="calendar-") as name:
+        library = built(Path(name))
+        if library is None:
+            sys.stderr.write("There is no C compiler here (Debian: gcc).\n")
+            return 2
+        return subprocess.run(arguments.command, env=environment(library, days=arguments.days), check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
