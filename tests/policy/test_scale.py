@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from gateway.policy.decide import decide
 from gateway.policy.load import load_policies
 from gateway.policy.model import Effect, Rule, UrlCondition
 from gateway.policy.rules import Policies
+from tests.support.steps import steps
 
 NOW_MS = 1_795_000_000_000
 ASKED = CancelRequest(ByFilter(workflow_urls=("https://w3.example.com/api",), exact=True), 50)
@@ -47,23 +50,16 @@ def many_denies(count: int) -> Policies:
     return Policies((Rule("p", "own", Effect.ALLOW, {"workflowUrl": url(3)}, teams=everyone), *denies), "")
 
 
-def cost_s(policies: Policies) -> float:
-    """The time of a hundred decisions."""
-    start = time.perf_counter()
-    for _ in range(100):
-        decide(policies, WHO, ASKED, NOW_MS)
-    return time.perf_counter() - start
-
-
 @pytest.mark.parametrize("made", [one_team, many_teams, many_denies])
-def test_a_decision_costs_the_same_with_ten_rules_or_ten_thousand(made: object) -> None:
-    """At most 1.2 times, the fastest of many turns in one run, taken in turn."""
-    assert callable(made)
-    few, many = made(10), made(10_000)
-    assert isinstance(decide(few, WHO, ASKED, NOW_MS), Permit)
-    assert isinstance(decide(many, WHO, ASKED, NOW_MS), Permit)
-    turns = [(cost_s(few), cost_s(many)) for _ in range(60)]
-    assert min(cost for _, cost in turns) <= 1.2 * min(cost for cost, _ in turns)
+def test_a_decision_costs_the_same_with_ten_rules_or_ten_thousand(made: Callable[[int], Policies]) -> None:
+    """At most a tenth more instructions; the first decision of a team makes its index and is not counted."""
+    counted = []
+    for count in (10, 10_000):
+        policies = made(count)
+        assert isinstance(decide(policies, WHO, ASKED, NOW_MS), Permit)
+        counted.append(steps(partial(decide, policies, WHO, ASKED, NOW_MS)))
+    few, many = counted
+    assert 0 < many <= 1.1 * few
 
 
 def test_loading_grows_with_the_number_of_rules_and_no_faster(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ class DiskBatch(Batch):
             self.tally.broken[NOT_READY] += 1
         met = await self._end(victim, life, tracer)
         if not self._fault.stays:
-            self.tally.broken[LEFT_OPEN] += len(recorded(life.files()).open_queries)
+            self._judge_left_open(life)
         return met
 
     async def _start(self, number: int, life: Life) -> bool:
@@ -105,11 +105,19 @@ class DiskBatch(Batch):
         tracer = Tracer(victim, self._trace)
         await tracer.attach(*self._injections(number))
         victim.go_on()
-        if await victim.until_ready():
+        served = await victim.until_ready()
+        if served:
             await self._calls(victim, life, f"{number}after", each=1)
         else:
             self.outcome.refused_starts += 1
-        return await self._end(victim, life, tracer)
+        met = await self._end(victim, life, tracer)
+        if served:
+            # Its own chains only: those of the one before wait for a start that can read them.
+            self._judge_left_open(Life(begun=victim.segments()))
+        return met
+
+    def _judge_left_open(self, life: Life) -> None:
+        self.tally.broken[LEFT_OPEN] += len(recorded(life.files()).open_queries)
 
     async def _calls(self, victim: Victim, life: Life, name: str, *, each: int) -> None:
         asked = self._scene(victim, life.told, name).asked
