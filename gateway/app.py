@@ -9,12 +9,11 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-
-import uuid_utils
+from typing import Any
 
 from gateway import __version__
 from gateway.asgi import Edge, OperatorsLog
@@ -27,13 +26,14 @@ from gateway.config import AuditConfig, Config, audit_problems, resolve_problems
 from gateway.connections import Connections
 from gateway.errors import AuditFailure, InvalidConfiguration
 from gateway.exchange import Exchange, UpstreamLimits
+from gateway.faults import place
 from gateway.hardening import forbid_core_dumps, raise_descriptor_limit
 from gateway.health import HealthApp, HealthPages, Unrecorded
 from gateway.identity.expiry import expiring
 from gateway.limits import Lanes, TeamShare
 from gateway.listeners import Bound, bind_all
 from gateway.live import Current, Live
-from gateway.log import make_log, quiet_libraries
+from gateway.log import Consoles, make_log, quiet_libraries
 from gateway.lookup.log import MAX_READINGS, UpstreamLog
 from gateway.pins import Pins
 from gateway.pipeline import Pipeline
@@ -41,7 +41,7 @@ from gateway.protocol import ProtocolSettings, RefusalPort
 from gateway.readiness import Ready
 from gateway.refusals import RefusalLog
 from gateway.reload import Files, Reloader, checked_policies, make_live, refuse
-from gateway.scheduling import keep_what_lasts
+from gateway.scheduling import keep_what_lasts, start_resolver
 from gateway.serving import Listener, StopSignals, serve_until_stopped
 from gateway.settle import Settler
 from gateway.tokens import WatchedTokens, read_tokens
@@ -53,6 +53,8 @@ MAX_CONNECTIONS = 2048
 RESERVED_DESCRIPTORS = 64
 """Kept from connections for the audit log, the listeners and upstream's name look-ups."""
 HEALTH_CONNECTIONS = 16
+QUIET_OPENING_S = 1.0
+"""How long opening the audit log may take before it is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,12 @@ class Gateway:
     health: tuple[Bound, ...]
     log: OperatorsLog
     clock: SteadyClock
-    stdout: int = 1
+    consoles: Consoles
 
     async def serve(self, ready: Callable[[], None]) -> None:
-        """Serves until SIGTERM or SIGINT, then ends within the grace period; `ready` is called once it can serve.
+        """Serves until SIGTERM or SIGINT, then ends within the grace period; `ready` is called once it takes cancels.
+
+        Before that, while the audit log is opened, the health pages are answered already.
 
         Raises:
             AuditFailure: the audit log cannot be opened.
@@ -85,9 +89,11 @@ class Gateway:
 
     async def _serve(self, ready: Callable[[], None], signals: StopSignals) -> None:
         clock, config, asked = self.clock, self.config, asyncio.Event()
+        asyncio.get_running_loop().set_exception_handler(self._tell_fault)
         if self.files is not None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
-        audit = await self._opened_log()
+        await start_resolver()
+        audit = self._audit_log()
         most = self._most_connections()
         current = Current(self.live, most_in_flight=most // 2)
         upstream = self._upstream()
@@ -111,8 +117,7 @@ class Gateway:
         current.fetches.follow(self.live.pins.fetched.values())
         tasks = [asyncio.create_task(watch(lambda: self._watched(current), self.log))]
         tasks += [asyncio.create_task(reloader.run(asked))] if reloader is not None else []
-        keep_what_lasts()
-        ready()
+        opening = asyncio.create_task(self._open(audit, ready, signals))
         listeners = self._listeners(edge, pages, refusals, current=current, most=most)
         await serve_until_stopped(listeners, signals, grace_s=config.shutdown_grace_s, stop=pipeline.stop)
         for task in tasks:
@@ -123,16 +128,38 @@ class Gateway:
         await audit.stop({"refusals_left_out": refusals.left_out})
         await upstream.aclose()
         await log.aclose()
+        if not opening.cancel():
+            opening.result()
+
+    def _tell_fault(self, loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+        """One line for a fault that nobody awaits: class and place, because its text may be a caller's or a secret."""
+        fault: BaseException | None = context.get("exception")
+        error, at = (type(fault).__name__, place(fault)) if fault is not None else (None, None)
+        self.log.error("fault", error=error, at=at, found=context.get("found"))
 
     def _watched(self, current: Current) -> list[WatchedFile]:
         certificate = [self.certificate.watched] if self.certificate is not None else []
         return [*self.account.watched, *current.live.pins.watched, *certificate]
 
-    async def _opened_log(self) -> AuditLog:
+    async def _open(self, audit: AuditLog, ready: Callable[[], None], signals: StopSignals) -> None:
+        """Waits for the log; without one the process ends. Raises: AuditFailure."""
+        opened = asyncio.ensure_future(audit.opened())
+        try:
+            if not (await asyncio.wait({opened}, timeout=QUIET_OPENING_S))[0]:
+                self.log.info("recovering", directory=str(self.audit.directory), progress=audit.state.progress)
+            await opened
+        except AuditFailure:
+            signals.end()
+            raise
+        if not signals.count:
+            keep_what_lasts()
+            ready()
+
+    def _audit_log(self) -> AuditLog:
         settings = self.config.upstream
-        return await AuditLog.open(
+        return AuditLog.begin(
             self.audit,
-            instance=str(uuid_utils.uuid7()),
+            instance=self.audit.new_name(),
             upstream=settings.url,
             start={
                 "version": __version__,
@@ -140,7 +167,7 @@ class Gateway:
                 "contract": settings.contract,
                 "count_is_advisory": settings.contract == "2026-09",
             },
-            stdout=self.stdout,
+            stdout=self.consoles.out,
         )
 
     def _upstream(self) -> Upstream:
@@ -176,6 +203,7 @@ class Gateway:
             found += [*self.account.tokens.refusals(), *current.live.pins.notices(), *clock.notices()]
             if self.certificate is not None and self.certificate.notice is not None:
                 found.append(self.certificate.notice)
+            found += self.consoles.notices()
             return [*found, *expiring(current.live.keys, _utc(clock).date())]
 
         return Ready(
@@ -223,8 +251,17 @@ class Gateway:
         ]
 
 
-def build(config: Config, files: Files | None = None) -> Gateway:
+def build(
+    config: Config,
+    files: Files | None = None,
+    consoles: Consoles | None = None,
+    *,
+    before_binding: Callable[[], None] = lambda: None,
+) -> Gateway:
     """Reads the policies and secrets, and binds the listeners; without `files` nothing is read anew while serving.
+
+    Without `consoles` those of standard output and standard error are made. `before_binding` is called when all else
+    is well, before anybody can connect.
 
     Raises:
         InvalidConfiguration: a policy file or its case, a secret, an issuer's keys, or the listener's certificate
@@ -241,9 +278,11 @@ def build(config: Config, files: Files | None = None) -> Gateway:
     live = make_live(config, policies, token=account.tokens, before=Pins())
     certificate = ServedCertificate(config.tls, partial(_utc, clock)) if config.tls is not None else None
     audit = _audit_settings(config.audit)
+    before_binding()
     health = bind_all(config.health.listen, socket_mode=0) if config.health is not None else ()
     # Last, so that a start that fails leaves no socket file.
     listeners = bind_all(config.listen, socket_mode=config.socket_mode)
+    consoles = consoles or Consoles.of()
     return Gateway(
         config=config,
         files=files,
@@ -253,8 +292,9 @@ def build(config: Config, files: Files | None = None) -> Gateway:
         listeners=listeners,
         certificate=certificate,
         health=health,
-        log=make_log(),
+        log=make_log(consoles.err),
         clock=clock,
+        consoles=consoles,
     )
 
 

@@ -6,6 +6,7 @@ without a key may not learn which paths exist.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Protocol
 
 import uuid_utils
@@ -14,15 +15,19 @@ from starlette.types import Receive, Scope, Send
 from gateway import problems
 from gateway.calls import Calls
 from gateway.connections import TEAM
-from gateway.errors import AuditUnavailable, Overloaded, Refusal, Throttled
+from gateway.errors import AuditUnavailable, Overloaded, Refusal, ShuttingDown, Throttled
+from gateway.faults import Net, place, report
 from gateway.health import HealthPages
 from gateway.inbound import Inbound
 from gateway.live import Current
 from gateway.outcome import Cancelled
-from gateway.pipeline import Settled
+from gateway.pipeline import STOPPING, Settled, WaitEnded
 from gateway.ports import Clock
 from gateway.problems import Answer
 from gateway.refusals import RefusalLog
+
+NO_ID = "00000000-0000-0000-0000-000000000000"
+"""The decision id of a request for which none could be made; no record has it."""
 
 
 class OperatorsLog(Protocol):
@@ -57,25 +62,40 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one HTTP request; nothing raises out of here."""
-        live = self._current.live
-        inbound = Inbound(scope, receive, str(uuid_utils.uuid7()), live.proxies.remote(scope), live)
+        decision_id, inbound, refused, answer = NO_ID, None, None, None
+        with Net() as net:
+            decision_id, live = str(uuid_utils.uuid7()), self._current.live
+            inbound = Inbound(scope, receive, decision_id, live.proxies.remote(scope), live)
+            try:
+                answer = await self._answer(inbound)
+            except Refusal as refusal:
+                refused = refusal
+                await self._refusals.record(
+                    refusal, decision_id=decision_id, remote=inbound.remote, principal=inbound.principal
+                )
+                answer = problems.refusal(refusal, decision_id, now_ms=self._clock.now_ms())
+        with Net() as late:
+            if isinstance(answer, Settled):
+                assert inbound is not None
+                await self._deliver(inbound, answer, send)
+            else:
+                await _write(inbound, answer or problems.broken(decision_id), send)
+        # Operators are told when the caller has its answer.
+        if isinstance(refused, AuditUnavailable):
+            self._tell(refused.code, decision_id=decision_id, cause=refused.cause)
+        for fault in (net.fault, late.fault):
+            if fault is not None:
+                self._tell("internal_error", decision_id=decision_id, error=type(fault).__name__, at=place(fault))
+
+    async def _answer(self, inbound: Inbound) -> Answer | Settled:
+        """The answer, also to a request whose task is cancelled: the server does that when its grace period is over."""
         try:
-            page = self._pages.page(scope["method"], scope["raw_path"], inbound.decision_id)
-            answer = page or await self._authenticated(inbound)
-        except Refusal as refused:
-            if isinstance(refused, AuditUnavailable):
-                self._log.error(refused.code, decision_id=inbound.decision_id, cause=refused.cause)
-            await self._refusals.record(
-                refused, decision_id=inbound.decision_id, remote=inbound.remote, principal=inbound.principal
-            )
-            answer = problems.refusal(refused, inbound.decision_id, now_ms=self._clock.now_ms())
-        except Exception as exc:  # noqa: BLE001 - the last handler: no error of our own code reaches the server
-            self._log.error("internal_error", decision_id=inbound.decision_id, error=type(exc).__name__)
-            answer = problems.broken(inbound.decision_id)
-        if isinstance(answer, Settled):
-            await self._deliver(inbound, answer, send)
-        else:
-            await _write(inbound, answer, send)
+            page = self._pages.page(inbound.scope["method"], inbound.scope["raw_path"], inbound.decision_id)
+            return page or await self._authenticated(inbound)
+        except WaitEnded:
+            return problems.not_awaited(inbound.decision_id)
+        except asyncio.CancelledError:
+            raise ShuttingDown("stopping", STOPPING) from None
 
     async def _authenticated(self, inbound: Inbound) -> Answer | Settled:
         inbound.check_body()
@@ -100,26 +120,40 @@ class Edge:
         return result
 
     async def _deliver(self, inbound: Inbound, settled: Settled, send: Send) -> None:
-        gone = True
-        self._tell_operators(settled)
+        written = False
         try:
             gone = await inbound.gone()
-            await _write(inbound, problems.outcome(settled.carried, inbound.decision_id), send)
+            await _write(inbound, self._shown(settled, inbound.decision_id), send)
+            written = not gone
         finally:
-            self._calls.pipeline.answered(settled, caller_gone=gone)
+            self._calls.pipeline.answered(settled, caller_gone=not written)
+            self._tell_of(settled)
 
-    def _tell_operators(self, settled: Settled) -> None:
+    def _shown(self, settled: Settled, decision_id: str) -> Answer:
+        with Net() as net:
+            return problems.outcome(settled.carried, decision_id)
+        self._tell("internal_error", decision_id=decision_id, error=type(net.caught).__name__, at=place(net.caught))
+        return problems.not_shown(decision_id)
+
+    def _tell_of(self, settled: Settled) -> None:
         """One line for every call that did not do what it was sent for; what callers did is in the audit log."""
         outcome, decision_id = settled.outcome, settled.plan.decision_id
         if not isinstance(outcome, Cancelled):
             cause = getattr(outcome, "cause", None)
             status = outcome.upstream_status
-            self._log.error(f"upstream_{outcome.name}", decision_id=decision_id, cause=cause, upstream_status=status)
+            self._tell(f"upstream_{outcome.name}", decision_id=decision_id, cause=cause, upstream_status=status)
         elif over := settled.carried.over_cancelled:
-            self._log.error("over_cancelled", decision_id=decision_id, cancelled=outcome.cancelled, over_cancelled=over)
+            self._tell("over_cancelled", decision_id=decision_id, cancelled=outcome.cancelled, over_cancelled=over)
+
+    def _tell(self, event: str, **members: object) -> None:
+        """One line for the operators; a log that fails is no caller's fault."""
+        with Net() as net:
+            self._log.error(event, **members)
+            return
+        report(net.caught, f"the operators' log failed to take {event}")
 
 
-async def _write(inbound: Inbound, answer: Answer, send: Send) -> None:
+async def _write(inbound: Inbound | None, answer: Answer, send: Send) -> None:
     # What is left of a body that was not read keeps the connection from carrying another request.
-    unread = inbound.has_body() and not inbound.body_read
+    unread = inbound is None or (inbound.has_body() and not inbound.body_read)
     await problems.write(answer, send, more=[(b"connection", b"close")] if unread else None)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from gateway.audit.record import Closing, chunk_members
 from gateway.cancel import ByRunIds, Order, Plan, Receipt
+from gateway.faults import Net, internal, report
 from gateway.flights import Carried, Flight
 from gateway.limits import Lane, Lanes
 from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Progress, Refused, Unknown
@@ -49,27 +50,57 @@ class Carrier:
         Raises: AuditUnavailable: the intent could not be made durable; nothing was sent.
         """
         receipt = await self.audit.intent(plan)
-        started_s = self.clock.monotonic_s()
         course = _Course(self, plan, receipt, again=again, told=told)
+        started_s = self._now_s()
         flight.sending = True
         try:
             await course.run()
         finally:
             flight.sending = False
-        outcome = course.outcome()
         closing = Closing(
-            outcome=outcome,
+            outcome=course.outcome(),
             over_cancelled=course.over_cancelled,
-            duration_ms=round((self.clock.monotonic_s() - started_s) * 1000),
+            duration_ms=self._since_ms(started_s),
             caller_gone=await _gone(arrival),
             skipped=course.skipped,
             joins_left_out=flight.turned_away,
         )
-        await self.audit.close(receipt, closing)
-        if self.settler is not None:
-            self.settler.follow(plan, outcome)
+        outcome = await self._closed(receipt, closing)
+        self._follow(plan, outcome)
         before = plan.resolved.skipped if plan.resolved is not None else {}
         return Carried(plan, outcome, joined(before, course.skipped), course.over_cancelled)
+
+    def _now_s(self) -> float | None:
+        with Net() as net:
+            return self.clock.monotonic_s()
+        # How long it took is not worth the record.
+        report(net.caught, "the clock failed")
+        return None
+
+    def _since_ms(self, started_s: float | None) -> int:
+        now_s = self._now_s()
+        return 0 if started_s is None or now_s is None else round((now_s - started_s) * 1000)
+
+    async def _closed(self, receipt: Receipt, closing: Closing) -> Outcome:
+        """The outcome, once the log has it; unknown where the log failed twice, so that no number is off the record."""
+        with Net() as net:
+            await self.audit.close(receipt, closing)
+            return closing.outcome
+        report(net.caught, "the log failed to take an outcome")
+        with Net() as net:
+            # To close again makes no second record: the log sees to that.
+            await self.audit.close(receipt, closing)
+            return closing.outcome
+        return Unknown(internal(net.caught))
+
+    def _follow(self, plan: Plan, outcome: Outcome) -> None:
+        if self.settler is None:
+            return
+        with Net() as net:
+            self.settler.follow(plan, outcome)
+            return
+        # What is learnt later is not worth this answer.
+        report(net.caught, "an outcome is not followed")
 
 
 @dataclass(slots=True)
@@ -86,16 +117,18 @@ class _Course:
     skipped: Skipped = field(default_factory=dict)
 
     async def run(self) -> None:
-        """Sends the orders in turn, up to the first that was not carried out."""
+        """Sends the orders in turn, up to the first that was not carried out; raises nothing."""
+        net = Net()
         try:
-            for number, order in enumerate(self.plan.orders, 1):
-                await self._order(number, order)
-                if self.stopped is not None:
-                    return
+            with net:
+                for number, order in enumerate(self.plan.orders, 1):
+                    await self._order(number, order)
+                    if self.stopped is not None:
+                        return
         except asyncio.CancelledError:
             self.stopped = "stopping"
-        except Exception as exc:  # noqa: BLE001 - after the receipt nothing raises, also not an error of our own code
-            self.stopped = f"internal_{type(exc).__name__}"
+        if net.fault is not None:
+            self.stopped = internal(net.fault)
 
     async def _order(self, number: int, planned: Order) -> None:
         look = Look(planned)
@@ -125,9 +158,10 @@ class _Course:
         if lane is None:
             return NotSent("team_connections")
         try:
-            return await self.by.upstream.cancel(order, self.receipt)
-        except Exception as exc:  # noqa: BLE001 - an error of our own code, when bytes may be out
-            return Unknown(f"internal_{type(exc).__name__}")
+            with Net() as net:
+                return await self.by.upstream.cancel(order, self.receipt)
+            # An error of our own code, when bytes may be out.
+            return Unknown(internal(net.caught))
         finally:
             lane.leave()
 
@@ -185,7 +219,6 @@ def _ids(orders: Iterable[Order]) -> list[str]:
 
 async def _gone(arrival: Arrival) -> bool:
     """Whether the caller has gone; one who cannot be asked counts as gone."""
-    try:
+    with Net():
         return await arrival.gone()
-    except Exception:  # noqa: BLE001 - after the receipt nothing raises: the outcome has to reach the record
-        return True
+    return True

@@ -14,6 +14,7 @@ from functools import partial
 from gateway.audit.record import plan_members
 from gateway.cancel import ByRunIds, CancelRequest, Denial, Permit, Principal
 from gateway.errors import LookupFailed, NotFound, Overloaded, Refusal, ShuttingDown, Throttled
+from gateway.faults import Net, internal
 from gateway.limits import Bounds, TeamShare
 from gateway.policy.runs import choose
 from gateway.ports import AuditPort, Call, Clock, RunLog
@@ -167,20 +168,16 @@ class Drafts:
             raise Overloaded("lookups", "The gateway looks up as much as it may; nothing was sent. Try again shortly.")
 
     async def _look(self, draft: Draft, log: RunLog) -> None:
+        net = Net()
         try:
-            async with asyncio.timeout(DEADLINE_S):
-                await self._looked_up(draft, log)
-        except Refusal as refusal:
-            draft.state, draft.failure = State.FAILED, refusal
-        except TimeoutError:
-            sentence = f"Looking the runs up took longer than {DEADLINE_S:.0f} s; nothing was sent. Narrow the request."
-            draft.state, draft.failure = State.FAILED, LookupFailed("deadline", sentence)
+            with net:
+                async with asyncio.timeout(DEADLINE_S):
+                    await self._looked_up(draft, log)
         except asyncio.CancelledError:
             sentence = "The gateway is shutting down; nothing was sent. Try again in a moment."
             draft.state, draft.failure = State.FAILED, ShuttingDown("stopping", sentence)
-        except Exception as exc:  # noqa: BLE001 - an error of our own code ends the look-up, not its principal's turn
-            sentence = "The gateway failed while it looked the runs up; nothing was sent. Tell its operators the plan."
-            draft.state, draft.failure = State.FAILED, LookupFailed(f"internal_{type(exc).__name__}", sentence)
+        if net.fault is not None:
+            draft.state, draft.failure = State.FAILED, _failure(net.fault)
         self._forget()
 
     async def _looked_up(self, draft: Draft, log: RunLog) -> None:
@@ -219,6 +216,18 @@ class Drafts:
             if holder is not None:
                 return next(draft for draft in free if draft.call.principal == holder)
         return None
+
+
+def _failure(fault: BaseException) -> Refusal:
+    """Why there is no plan; an error of our own code ends the look-up, not its principal's turn."""
+    match fault:
+        case Refusal():
+            return fault
+        case TimeoutError():
+            sentence = f"Looking the runs up took longer than {DEADLINE_S:.0f} s; nothing was sent. Narrow the request."
+            return LookupFailed("deadline", sentence)
+    sentence = "The gateway failed while it looked the runs up; nothing was sent. Tell its operators the plan."
+    return LookupFailed(internal(fault), sentence)
 
 
 async def _chosen(call: Call, permit: Permit, listing: Listing, now_ms: int) -> Denial | Resolved:

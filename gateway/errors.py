@@ -160,7 +160,8 @@ class AuditUnavailable(Refusal):
     status, code, title = 503, "audit_unavailable", "Audit log unavailable"
 
     def __init__(self, cause: str) -> None:
-        super().__init__(cause, "The audit log cannot be written, so nothing was sent. Try again later.")
+        why = "is still being opened" if cause == "recovering" else "cannot be written"
+        super().__init__(cause, f"The audit log {why}, so nothing was sent. Try again later.")
 
 
 class Overloaded(Refusal):

@@ -7,7 +7,6 @@ nothing is tried again.
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 import ssl
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 import httpx
 
 from gateway.credential import UpstreamToken
+from gateway.faults import NO_THREAD, Net, word
 from gateway.strict_json import json_object
 
 
@@ -70,15 +70,17 @@ class Exchange:
     ) -> Reply | Failed:
         """Sends one request, once, within the total deadline; never raises. A `body` is JSON; orders have none."""
         status: int | None = None
-        try:
+        with Net() as net:
             async with asyncio.timeout(self._total_s):
                 response = await self._transport.handle_async_request(self._request(method, target, token, body))
                 status = response.status_code
                 return Reply(status, response.headers, await _bounded(response, max_answer_bytes))
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as exc:
-            return Failed(sent=False, cause=_no_connection(exc))
-        except Exception as exc:  # noqa: BLE001 - whatever failed is a value: after a receipt nothing raises
-            return Failed(sent=True, cause=_word(exc), status=status)
+        # Whatever failed is a value: after a receipt nothing raises.
+        match net.caught:
+            case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout() as fault:
+                return Failed(sent=False, cause=_no_connection(fault))
+            case fault:
+                return Failed(sent=True, cause=word(fault), status=status)
 
     async def aclose(self) -> None:
         """Closes the idle connections."""
@@ -134,10 +136,7 @@ def _no_connection(exc: BaseException) -> str:
                 return "tls"
             case ConnectionRefusedError():
                 return "refused"
+            case RuntimeError() if word(reason) == NO_THREAD:
+                return NO_THREAD
         reason = reason.__cause__ or reason.__context__
-    return _word(exc)
-
-
-def _word(exc: BaseException) -> str:
-    """A fixed word for the record: the error's class, never its text."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(exc).__name__).lower()
+    return word(exc)

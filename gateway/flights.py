@@ -17,7 +17,7 @@ from gateway.outcome import Outcome
 from gateway.run import Skipped
 
 JOINABLE_S = 10.0
-"""How long an outcome that its caller did not wait for can still be joined."""
+"""How long an outcome can still be joined, unless it was written to a caller still connected before."""
 
 MOST_JOINS = 16
 """How many identical requests join one cancel, each on record; clients repeat a dropped connection up to five times."""
@@ -54,6 +54,7 @@ class Flight:
     decision_id: str
     task: asyncio.Task[Landed] | None = None
     sending: bool = False
+    release: asyncio.TimerHandle | None = None
     joined: int = 0
     turned_away: int = 0
 
@@ -109,9 +110,7 @@ class Flights:
 
     def answered(self, flight: Flight, *, caller_gone: bool) -> None:
         """The answer was written to a caller still connected, or the caller had gone and may repeat the request."""
-        if caller_gone:
-            asyncio.get_running_loop().call_later(JOINABLE_S, self._land, flight)
-        else:
+        if not caller_gone:
             self._land(flight)
 
     async def stop(self, grace_s: float) -> None:
@@ -130,6 +129,9 @@ class Flights:
         # Without a receipt there is nothing to join. Reading the exception also marks it as seen, should all be gone.
         if task.cancelled() or task.exception() is not None or isinstance(task.result(), Denial):
             self._land(flight)
+        else:
+            # Begun here and nowhere else, so that no way of a caller's end can leave a flight joinable for ever.
+            flight.release = task.get_loop().call_later(JOINABLE_S, self._land, flight)
 
     def _land(self, flight: Flight) -> None:
         if self._by_key.get(flight.key) is flight:
@@ -138,3 +140,6 @@ class Flights:
             self._of[owner] -= 1
             if not self._of[owner]:
                 del self._of[owner]
+        if flight.release is not None:
+            flight.release.cancel()
+            flight.release = None

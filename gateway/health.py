@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway import problems
 from gateway.errors import MethodNotAllowed, NotFound, Refusal
+from gateway.faults import Net, report
 from gateway.framing import HEALTH_PATHS
 from gateway.problems import Answer
 
@@ -46,13 +47,17 @@ class HealthApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request; nothing is recorded, because nothing can be done here."""
-        decision_id = str(uuid_utils.uuid7())
-        try:
-            answer = self._pages.page(scope["method"], scope["raw_path"], decision_id)
-            if answer is None:
-                raise NotFound("path", "This listener has /healthz and /readyz, nothing else.")
-        except Refusal as refused:
-            answer = problems.refusal(refused, decision_id)
+        decision_id, answer = str(uuid_utils.uuid7()), None
+        with Net() as net:
+            try:
+                answer = self._pages.page(scope["method"], scope["raw_path"], decision_id)
+                if answer is None:
+                    raise NotFound("path", "This listener has /healthz and /readyz, nothing else.")
+            except Refusal as refused:
+                answer = problems.refusal(refused, decision_id)
+        if net.fault is not None:
+            report(net.fault, "a page failed")
+        answer = answer or problems.broken(decision_id)
         # A probe comes alone, and a body that nobody reads keeps the connection from carrying another request.
         await problems.write(answer, send, more=[(b"connection", b"close")])
 

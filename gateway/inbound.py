@@ -11,6 +11,7 @@ from starlette.types import Message, Receive, Scope
 
 from gateway.cancel import Principal
 from gateway.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge, Unauthenticated
+from gateway.faults import Net
 from gateway.framing import BROKEN_BODY
 from gateway.limits import COST_BYTES, Place
 from gateway.live import Current, Live
@@ -92,11 +93,11 @@ class Inbound:
 
     async def gone(self) -> bool:
         """Whether the caller has gone; one who cannot be asked counts as gone, and is still answered."""
-        try:
+        with Net():
             message = _at_once(cast(Coroutine[None, None, Message], self.receive()))
             return message is not None and message["type"] == "http.disconnect"
-        except Exception:  # noqa: BLE001 - whatever is wrong with the connection, the outcome has to reach the record
-            return True
+        # Whatever is wrong with the connection, the outcome has to reach the record.
+        return True
 
     async def body(self) -> Body:
         """Waits for the whole body, in the request's place.

@@ -1,18 +1,250 @@
-"""The operators' log: one JSON object a line on standard error. What callers did is not here but in the audit log."""
+"""The two diagnostic streams: the operators' log on standard error, copies of the record on standard output.
+
+What callers did is not in the operators' log but in the audit log. No line holds up or fails who writes it: a console
+takes it at once and writes it from a thread of its own, as soon as the descriptor takes it.
+"""
 
 from __future__ import annotations
 
+import atexit
+import errno
+import fcntl
+import io
 import logging
+import os
+import select
 import sys
-from typing import TextIO
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from itertools import islice
+from typing import TextIO, cast
 
 import structlog
 
+MAX_HELD_BYTES = 8 * 1024 * 1024
+"""How much of lines is held for a descriptor that does not take them; what comes above it is dropped and counted."""
 
-def make_log(stream: TextIO | None = None) -> structlog.typing.FilteringBoundLogger:
+RETRY_S = 0.5
+"""The pause before a descriptor that failed is tried again: the reader may come back, the disk may have room again."""
+
+TICK_S = 0.001
+"""The pause where a descriptor takes something, but not a whole batch."""
+
+STUCK_S = 2.0
+"""A reader that is slower than this is said in a notice."""
+
+CLOSE_S = 0.5
+"""How long the end of the process waits for each descriptor."""
+
+MAX_BATCH_LINES = 64
+MAX_PART_CHARS = 65_536
+"""A text without an end of line is a line from here on."""
+
+
+class Console:
+    """Writes lines to a descriptor from a thread of its own: nothing but `close` ends that, whatever fails.
+
+    A batch is at most PIPE_BUF bytes of whole lines, which a pipe takes whole or not at all, or one longer line. A line
+    that was taken in part is ended before another begins; `turn` keeps that between two consoles on one file.
+    """
+
+    def __init__(
+        self, descriptor: int, *, max_held_bytes: int = MAX_HELD_BYTES, turn: threading.Lock | None = None
+    ) -> None:
+        self.dropped_lines = 0
+        # Its own descriptor, so that nothing else can come to stand behind the number if this one is closed.
+        self._descriptor = _duplicate(descriptor)
+        self._max_held_bytes = max_held_bytes
+        self._turn = turn or threading.Lock()
+        self._held: deque[bytes] = deque()
+        self._held_bytes = 0
+        self._taken = 0
+        self._fault = "it is closed to writing" if self._descriptor is None else None
+        self._waiting_since_s: float | None = None
+        self._dropping = False
+        self._closing = threading.Event()
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="console", daemon=True)
+        self._thread.start()
+
+    @property
+    def notice(self) -> str | None:
+        """Why lines do not flow, with how many wait and were dropped; None while they do."""
+        since_s, fault = self._waiting_since_s, self._fault
+        if fault is None and since_s is not None and time.monotonic() - since_s >= STUCK_S:
+            fault = "nobody reads it"
+        if fault is None and self._dropping:
+            fault = "it is read too slowly"
+        if fault is None or not (self._held or self.dropped_lines):
+            return None
+        return f"{fault}: {len(self._held)} lines wait, {self.dropped_lines} were dropped since the start"
+
+    def copy(self, lines: list[bytes]) -> None:
+        """Takes lines to be written, in order; never waits for the reader, never raises."""
+        size = sum(map(len, lines))
+        with self._changed:
+            if self._descriptor is None or self._held_bytes + size > self._max_held_bytes:
+                self.dropped_lines += len(lines)
+                self._dropping = True
+                return
+            self._held += lines
+            self._held_bytes += size
+            self._changed.notify()
+
+    def close(self, timeout_s: float) -> None:
+        """Waits for what is held to be written, but not for ever; a second time it does not wait."""
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        with self._changed:
+            self._changed.notify()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        if self._descriptor is None:
+            return
+        try:
+            while self._has_lines():
+                # Until no line is torn: what the other console has to say comes after it.
+                with self._turn:
+                    alive = self._attempt(self._descriptor)
+                    while alive and self._taken:
+                        alive = self._attempt(self._descriptor)
+                if not alive:
+                    return
+        finally:
+            os.close(self._descriptor)
+            self._give_up()
+
+    def _has_lines(self) -> bool:
+        """Waits for lines; False where there are none and none will come."""
+        with self._changed:
+            while not self._held:
+                self._dropping = False
+                if self._closing.is_set():
+                    return False
+                self._changed.wait()
+            return True
+
+    def _attempt(self, descriptor: int) -> bool:
+        """Writes once, and pauses where that failed; whether to go on."""
+        last = self._closing.is_set()
+        self._waiting_since_s = self._waiting_since_s or time.monotonic()
+        try:
+            self._advance(_written(descriptor, self._batch()))
+        except BlockingIOError:
+            writable = _writable(descriptor, RETRY_S)
+            self._closing.wait(TICK_S)
+            return writable or not last
+        except OSError as error:
+            self._fault = error.strerror or "it failed"
+            self._closing.wait(RETRY_S)
+            return not last
+        self._fault = self._waiting_since_s = None
+        return True
+
+    def _batch(self) -> bytes:
+        with self._changed:
+            if self._taken:
+                return self._held[0][self._taken :]
+            batch = self._held[0]
+            for line in islice(self._held, 1, MAX_BATCH_LINES):
+                if len(batch) + len(line) > select.PIPE_BUF:
+                    break
+                batch += line
+            return batch
+
+    def _advance(self, written: int) -> None:
+        with self._changed:
+            self._taken += written
+            while self._held and self._taken >= len(self._held[0]):
+                line = self._held.popleft()
+                self._taken -= len(line)
+                self._held_bytes -= len(line)
+
+    def _give_up(self) -> None:
+        with self._changed:
+            self._descriptor, self._fault = None, self._fault or "it is closed"
+            self.dropped_lines += len(self._held)
+            self._held.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Consoles:
+    """The two of the process."""
+
+    out: Console
+    err: Console
+
+    @classmethod
+    def of(cls, out: int = 1, err: int = 2) -> Consoles:
+        """Those of two descriptors."""
+        turn = threading.Lock() if _is_same_file(out, err) else None
+        return cls(Console(out, turn=turn), Console(err, turn=turn))
+
+    def notices(self) -> list[str]:
+        """What operators have to know of them, in words for `/readyz`: they cannot read it on the streams."""
+        named = (("output", self.out.notice), ("error", self.err.notice))
+        return [f"standard {name} takes no lines, {notice}" for name, notice in named if notice is not None]
+
+    def take_over(self) -> None:
+        """Makes all that others print go through them: tracebacks, warnings, libraries.
+
+        So it stays to the end of the process, which waits a moment for the lines.
+        """
+        sys.stdout = cast(TextIO, _Printed(self.out))
+        sys.stderr = cast(TextIO, _Printed(self.err))
+        atexit.register(self._close)
+
+    def _close(self) -> None:
+        self.out.close(CLOSE_S)
+        self.err.close(CLOSE_S)
+
+
+class _Printed(io.TextIOBase):
+    """A text stream whose whole lines go to a console; neither `write` nor `flush` waits."""
+
+    encoding = "utf-8"
+    errors = "backslashreplace"
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._begun = threading.local()
+
+    def writable(self) -> bool:
+        """It can be written."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Takes a text; what follows its last end of line waits for its own."""
+        *whole, part = (getattr(self._begun, "text", "") + text).split("\n")
+        if len(part) > MAX_PART_CHARS:
+            whole, part = [*whole, part], ""
+        self._begun.text = part
+        if whole:
+            self._console.copy([f"{line}\n".encode("utf-8", "backslashreplace") for line in whole])
+        return len(text)
+
+
+class _Said:
+    """What structlog hands rendered lines to."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def info(self, line: str) -> None:
+        """Takes one line."""
+        self._console.copy([f"{line}\n".encode("utf-8", "backslashreplace")])
+
+    error = warning = info
+
+
+def make_log(console: Console) -> structlog.typing.FilteringBoundLogger:
     """A logger whose processors global configuration cannot change."""
     log: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
-        structlog.PrintLogger(stream if stream is not None else sys.stderr),
+        _Said(console),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -28,3 +260,35 @@ def make_log(stream: TextIO | None = None) -> structlog.typing.FilteringBoundLog
 def quiet_libraries() -> None:
     """Lets only warnings of libraries through, one plain line each and without a traceback's source lines."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+
+
+def _duplicate(descriptor: int) -> int | None:
+    """A descriptor of the same file; None where nothing can ever be written there, so that every line is dropped."""
+    try:
+        own = os.dup(descriptor)
+    except OSError:
+        return None
+    if fcntl.fcntl(own, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY:
+        return own
+    os.close(own)
+    return None
+
+
+def _written(descriptor: int, data: bytes) -> int:
+    written = os.write(descriptor, data)
+    if not written:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    return written
+
+
+def _writable(descriptor: int, wait_s: float) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(wait_s * 1000))
+
+
+def _is_same_file(one: int, other: int) -> bool:
+    try:
+        return os.path.sameopenfile(one, other)
+    except OSError:
+        return False

@@ -9,6 +9,7 @@ from pathlib import Path
 import certifi
 import httpx
 
+from gateway.faults import Net
 from gateway.tls import client_context
 
 IMPORTED_LATE = ("anyio._backends._asyncio", "httpcore._backends.anyio")
@@ -54,13 +55,14 @@ class LateTransport(httpx.AsyncBaseTransport):
 
     async def _transport(self) -> httpx.AsyncHTTPTransport:
         async with self._making:
-            if self._made is None:
-                try:
-                    # Beside the loop: it takes long, and others are waiting for their answers.
-                    self._made = await asyncio.to_thread(self._make)
-                except Exception as exc:  # whatever it is, no connection was asked for yet
-                    raise httpx.ConnectError("no connection") from exc
-            return self._made
+            if self._made is not None:
+                return self._made
+            with Net() as net:
+                # Beside the loop: it takes long, and others are waiting for their answers.
+                self._made = await asyncio.to_thread(self._make)
+                return self._made
+            # Whatever it was, no connection was asked for yet.
+            raise httpx.ConnectError("no connection") from net.caught
 
     def _make(self) -> httpx.AsyncHTTPTransport:
         return make_transport(max_connections=self._max_connections, roots=self._roots)

@@ -34,6 +34,10 @@ from gateway.whoami import whoami
 STOPPING = "The gateway is shutting down; nothing was sent. Try again in a moment."
 
 
+class WaitEnded(asyncio.CancelledError):
+    """The caller's task was cancelled while its cancel was in flight, which goes on and is recorded."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settled:
     """A carried-out (or joined) request; hand it to `Pipeline.answered` when the answer was written or could not be."""
@@ -247,5 +251,9 @@ class Pipeline:
 
 
 async def _landed(flight: Flight) -> Denial | Settled:
-    landed = await flight.landed()
+    try:
+        landed = await flight.landed()
+    except asyncio.CancelledError:
+        # Also where the flight itself was given up: what came of it is not known here.
+        raise WaitEnded from None
     return landed if isinstance(landed, Denial) else Settled(landed, flight)

@@ -25,6 +25,7 @@ SHOWN = 10
 
 _ENDED_BY_US = {
     "stopping": "The gateway is shutting down; nothing was sent and nothing was cancelled. Try again.",
+    "no_thread": "The gateway's system gave it no thread; nothing was sent and nothing was cancelled. Try again later.",
     "revoked": "Your key or token is not accepted any more; nothing was sent and nothing was cancelled. Get a new one.",
     "denied": "Policy does not allow it any more; nothing was sent and nothing was cancelled. Ask again to read why.",
     "lookup_failed": "The runs could not be looked at again; nothing was sent and nothing was cancelled. Try again.",
@@ -161,6 +162,16 @@ def broken(decision_id: str) -> Answer:
     """The last handler: an error of our own code before the receipt (after it, the pipeline answers unknown)."""
     sentence = "The gateway failed before anything was sent. Tell its operators the decision id."
     return _answer(_Problem(503, "internal_error", "Internal error", sentence), decision_id)
+
+
+def not_shown(decision_id: str) -> Answer:
+    """The answer where an outcome cannot be put into words: it is on record, and so it is looked for there."""
+    return _answer(_unknown(decision_id, "the gateway failed to write down the answer", {}), decision_id)
+
+
+def not_awaited(decision_id: str) -> Answer:
+    """The answer where the process ends before the cancel does."""
+    return _answer(_unknown(decision_id, "the gateway is shutting down while it is sent", {}), decision_id)
 
 
 def status_page(status: int, members: Mapping[str, object], decision_id: str) -> Answer:

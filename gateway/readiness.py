@@ -13,6 +13,7 @@ _AUDIT_ADVICE = {
     "failed": "a write failed, check the disk and the mount of the audit directory",
     "unclosed": "a closing record is not on disk yet, make room or check the disk and the mount",
     "slow": "the disk takes longer than 2 s for a write",
+    "starved": "the writer gets no time on the processor, give the container more CPU",
     "queue": "more records wait than the disk takes",
     "stopped": "the log is closed",
 }
@@ -47,7 +48,7 @@ class Ready:
         ready = state.ready and not stopping
         members: dict[str, object] = {
             "state": ("degraded" if self.degraded() else "ready") if ready else "not ready",
-            "reason": "shutting_down" if stopping else None if state.ready else _audit_words(state.reason),
+            "reason": "shutting_down" if stopping else None if state.ready else _audit_words(state),
             "policy_digest": self.policy_digest(),
             "audit": {
                 "ready": state.ready,
@@ -56,6 +57,7 @@ class Ready:
                 "head": state.head,
                 "open_intents": state.open_intents,
                 "left_out": state.left_out,
+                "copies_dropped": state.copies_dropped,
                 "checkpoint": state.checkpoint,
             },
             "token_age_s": self.token_age_s(),
@@ -64,6 +66,9 @@ class Ready:
         return ready, members
 
 
-def _audit_words(cause: str | None) -> str:
+def _audit_words(state: AuditState) -> str:
     """What is wrong with the audit log, and what to do, behind the log's own word for it."""
-    return f"audit {cause}: {_AUDIT_ADVICE.get(str(cause), 'see the audit section of the operations page')}"
+    if state.progress is not None:
+        return f"recovering: {state.progress}"
+    cause = str(state.reason)
+    return f"audit {cause}: {_AUDIT_ADVICE.get(cause, 'see the audit section of the operations page')}"

@@ -9,6 +9,7 @@ from gateway.audit.record import Members, refused_members, throttled_members
 from gateway.authn import ExpiredKey, RealTokenUsed
 from gateway.cancel import Principal
 from gateway.errors import Refusal, Throttled
+from gateway.faults import Net, report
 from gateway.ports import Clock
 
 BURST = 100
@@ -75,27 +76,38 @@ class RefusalLog:
         self._log = log
         self._budgets: dict[str, Budget] = {}
         self._alarms = Budget(burst=ALARM_BURST, per_second=ALARMS_PER_SECOND)
+        self._failed = 0
 
     @property
     def left_out(self) -> int:
         """How many have not been recorded, nor counted in a later record yet."""
-        return sum(budget.left_out for budget in self._budgets.values())
+        return sum(budget.left_out for budget in self._budgets.values()) + self._failed
 
     async def record(
         self, refusal: Refusal, *, decision_id: str, remote: str | None, principal: Principal | None
     ) -> None:
-        """Records one refusal and waits until it is written, or a bounded while."""
-        if isinstance(refusal, RealTokenUsed):
-            self._alarm(decision_id, remote)
-        entry = self._entry(refusal, decision_id, remote, principal)
-        if entry is not None:
-            await self._audit.note(*entry)
+        """Records one refusal and waits until it is written, or a bounded while; never raises."""
+        with Net() as net:
+            if isinstance(refusal, RealTokenUsed):
+                self._alarm(decision_id, remote)
+            entry = self._entry(refusal, decision_id, remote, principal)
+            if entry is not None:
+                await self._audit.note(*entry)
+            return
+        self._lost(net.caught)
 
     def record_soon(self, refusal: Refusal, *, decision_id: str, remote: str | None) -> None:
-        """Records one refusal of a stranger from code that cannot wait."""
-        entry = self._entry(refusal, decision_id, remote, None)
-        if entry is not None:
-            self._audit.note_soon(*entry)
+        """Records one refusal of a stranger from code that cannot wait; never raises."""
+        with Net() as net:
+            entry = self._entry(refusal, decision_id, remote, None)
+            if entry is not None:
+                self._audit.note_soon(*entry)
+            return
+        self._lost(net.caught)
+
+    def _lost(self, fault: BaseException) -> None:
+        self._failed += 1
+        report(fault, "a refusal is not on record")
 
     def _alarm(self, decision_id: str, remote: str | None) -> None:
         left_out = self._alarms.spend(self._clock.monotonic_s())

@@ -13,6 +13,7 @@ from gateway.audit.record import Members, reload_members
 from gateway.authn import Authenticator
 from gateway.config import Config, load_config, resolve_problems
 from gateway.errors import InvalidConfiguration, Problem
+from gateway.faults import Net, report
 from gateway.live import Current, Live
 from gateway.pins import Pins, pin
 from gateway.policy.load import load_policies
@@ -140,13 +141,22 @@ class Reloader:
                     await asked.wait()
             signal = asked.is_set()
             asked.clear()
-            seen = await asyncio.to_thread(self._look)
-            # Two equal looks: who writes several files, or one slowly, is let finish.
-            settled, self._last = seen == self._last, seen
-            if signal:
-                await self._reload("signal", seen)
-            elif settled and seen != self._seen:
-                await self._reload(self._pending or "change", seen)
+            with Net() as net:
+                await self._look_again(signal=signal)
+            if net.fault is not None:
+                # As the want of a thread: the next look tries again, also what a signal asked for.
+                report(net.fault, "the files were not looked at")
+                if signal:
+                    self._seen, self._pending = None, "signal"
+
+    async def _look_again(self, *, signal: bool) -> None:
+        seen = await asyncio.to_thread(self._look)
+        # Two equal looks: who writes several files, or one slowly, is let finish.
+        settled, self._last = seen == self._last, seen
+        if signal:
+            await self._reload("signal", seen)
+        elif settled and seen != self._seen:
+            await self._reload(self._pending or "change", seen)
 
     def _look(self) -> Look:
         return look(self._file, self._directory)
@@ -166,13 +176,11 @@ class Reloader:
         problems = [str(problem) for problem in read.problems]
         members = reload_members(cause, old_digest=old_digest, new_digest=read.digest, problems=problems)
         await self._audit.note("reload", members)
-        # A log that cannot be written to stops no reload.
-        with contextlib.suppress(OSError):
-            self._tell(members)
+        self._tell(members)
 
     def _read(self) -> _Read:
         digest, stage = None, "the configuration"
-        try:
+        with Net() as net:
             config = load_config(self._file)
             self._directory, stage = config.policies, "the policies"
             policies = load_policies(config.policies)
@@ -182,12 +190,12 @@ class Reloader:
             refuse(resolve_problems(policies, self._started))
             stage = "the callers"
             live = make_live(config, policies, token=self._token, before=self._current.live.pins)
-        except InvalidConfiguration as exc:
-            return _Read(digest, stage, tuple(sorted(exc.problems)))
-        except Exception as fault:  # noqa: BLE001 - whatever is wrong, the last good one stays
-            unforeseen = Problem(str(self._file), 1, 1, f"{stage} cannot be used: {type(fault).__name__}")
-            return _Read(digest, stage, (unforeseen,))
-        return _Read(digest, stage, config=config, live=live)
+            return _Read(digest, stage, config=config, live=live)
+        # Whatever is wrong, the last good one stays.
+        if isinstance(net.fault, InvalidConfiguration):
+            return _Read(digest, stage, tuple(sorted(net.fault.problems)))
+        unforeseen = Problem(str(self._file), 1, 1, f"{stage} cannot be used: {type(net.fault).__name__}")
+        return _Read(digest, stage, (unforeseen,))
 
     def _swap(self, live: Live, config: Config) -> None:
         self._current.swap(live)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import os
@@ -26,6 +27,12 @@ def giving_way() -> Iterator[None]:
         yield
     finally:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+async def start_resolver() -> None:
+    """Makes the loop start its threads for name look-ups now: with none to be had later, libuv ends the process."""
+    with contextlib.suppress(OSError):
+        await asyncio.get_running_loop().getaddrinfo("localhost", None)
 
 
 def keep_what_lasts() -> None:

@@ -19,6 +19,7 @@ from uvloop.loop import SSLProtocol  # type: ignore[attr-defined] # it is not in
 from gateway.listeners import BACKLOG
 from gateway.protocol import EdgeProtocol, ProtocolSettings
 
+STOPS = (signal.SIGTERM, signal.SIGINT)
 CLOSING_S = 3
 """What is left of the grace period for recording and answering, once calls in flight are given up."""
 
@@ -44,14 +45,25 @@ class StopSignals:
         self.count = 0
         self._heard: Callable[[], None] | None = None
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOPS:
             loop.add_signal_handler(number, self._hear)
+        # One that came before there was somebody to hear it was held back.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
     def tell(self, heard: Callable[[], None]) -> None:
         """Calls `heard` for every signal, those before included."""
         self._heard = heard
         for _ in range(self.count):
             heard()
+
+    def end(self) -> None:
+        """Ends the process as a signal would."""
+        self._hear()
+
+    @staticmethod
+    def hold_back() -> None:
+        """Keeps signals for the first `StopSignals`, so that a process that can be reached ends in good order."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
 
     def _hear(self) -> None:
         self.count += 1

@@ -9,12 +9,14 @@ What was learnt is recorded once, as `settled`; the outcome stays what it was.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.cancel import ByFilter, ByRunIds, Order, Plan, Principal
 from gateway.errors import Refusal
+from gateway.faults import Net, internal
 from gateway.learnt import OrderedRuns, TrackedAction
 from gateway.limits import TeamShare
 from gateway.lookup.log import ActionReport
@@ -128,14 +130,14 @@ class Settler:
         )
 
     async def _follow(self, subject: Subject) -> None:
-        try:
+        cause: str | None = "deadline"
+        with Net() as net, contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FOLLOW_S):
                 cause = await self._learn(subject)
-        except TimeoutError:
-            cause = "deadline"
-        except Exception as exc:  # noqa: BLE001 - an error of our own code is told, and ends only this one
-            cause = f"internal_{type(exc).__name__}"
-            self._operators_log.error("settle_failed", decision_id=subject.decision_id, error=type(exc).__name__)
+        if net.fault is not None:
+            # An error of our own code is told, and ends only this one.
+            cause = internal(net.fault)
+            self._operators_log.error("settle_failed", decision_id=subject.decision_id, error=type(net.fault).__name__)
         self._tell(subject, cause)
 
     def _tell(self, subject: Subject, cause: str | None) -> None:

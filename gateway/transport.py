@@ -21,7 +21,14 @@ from typing import NoReturn
 import certifi
 import httpx
 from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import BuilderError, DecodeError, DetailedPyreqwestError, PyreqwestError, RequestTimeoutError
+from pyreqwest.exceptions import (
+    BuilderError,
+    DecodeError,
+    DetailedPyreqwestError,
+    PyreqwestError,
+    RequestPanicError,
+    RequestTimeoutError,
+)
 from pyreqwest.request import StreamRequest
 from pyreqwest.response import Response
 
@@ -40,6 +47,9 @@ LEAD_S = 0.02
 
 NO_CONNECTION = "client error (Connect)"
 """hyper's words for a failure before there was a connection, the TLS handshake included."""
+
+NO_THREAD = "OS can't spawn worker thread"
+"""tokio's words where there is no thread to resolve the name with, which comes before every connection."""
 
 _ROOTS_FROM = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -221,6 +231,11 @@ def _text(response: Response, name: str) -> str:
 
 def _fail(exc: PyreqwestError) -> NoReturn:
     """The error in httpx's words, with no text of the library's: it holds the target."""
+    if isinstance(exc, RequestPanicError):
+        # Its causes are bare texts, unlike those of the others.
+        if NO_THREAD in str(exc):
+            raise httpx.ConnectError("no connection") from RuntimeError("can't start new thread")
+        raise httpx.ReadError("the library failed") from exc
     causes = exc.details["causes"] if isinstance(exc, DetailedPyreqwestError) else None
     words = [cause["message"] for cause in causes or ()]
     late = isinstance(exc, RequestTimeoutError)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
+
+from gateway.faults import Net, report
 
 EVERY_S = 1.0
 
@@ -45,14 +46,14 @@ class WatchedFile:
         if now == self._seen:
             return
         self._seen = now
-        try:
+        with Net() as net:
             self._reload()
-        except Exception as fault:  # noqa: BLE001 - whatever is wrong with the file, the last good content stays
-            self.notice = f"{self.path} cannot be used, the last good content stays: {fault}"
-            log.error("reload_failed", file=str(self.path), problem=str(fault))  # noqa: TRY400 - a sentence, no traceback
+            self.notice = None
+            log.info("reloaded", file=str(self.path))
             return
-        self.notice = None
-        log.info("reloaded", file=str(self.path))
+        # Whatever is wrong with the file, the last good content stays.
+        self.notice = f"{self.path} cannot be used, the last good content stays: {net.caught}"
+        log.error("reload_failed", file=str(self.path), problem=str(net.caught))
 
 
 def fingerprint(path: Path, *beside: Path) -> Fingerprint:
@@ -81,6 +82,8 @@ async def watch(files: Callable[[], Sequence[WatchedFile]], log: NewsLog) -> Non
     while True:
         await asyncio.sleep(EVERY_S)
         for file in files():
-            # A log that cannot be written to stops no rotation; every other fault is the file's notice.
-            with contextlib.suppress(OSError):
+            # What is wrong with the file is its notice; what is left, as the want of a thread, is tried again.
+            with Net() as net:
                 await asyncio.to_thread(file.check, log)
+            if net.fault is not None:
+                report(net.fault, "a watched file was not looked at")

@@ -18,15 +18,17 @@ from typing import NamedTuple
 import orjson
 
 from gateway.audit.chain import Head, Record
-from gateway.audit.console import Console
 from gateway.audit.journal import AuditSettings, Committed, Journal
 from gateway.audit.record import continued_members, unsent_members
 from gateway.audit.segment import AppendFailed
+from gateway.faults import Net, internal
+from gateway.log import CLOSE_S, Console
 
 CHECKPOINT_RECORDS = 1000
 CHECKPOINT_S = 60.0
 MAX_BATCH = 1024
-CONSOLE_GRACE_S = 1.0
+WATCH_S = 0.5
+"""How often the lock is looked at, so that what happens to it is said within a second."""
 
 
 class Kind(Enum):
@@ -44,11 +46,15 @@ class Kind(Enum):
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A queued record; `waiter` gets its sequence number or, in a fixed word, why there is none."""
+    """A queued record; `waiter` gets its sequence number or, in a fixed word, why there is none.
+
+    `disk_s` is `Writer.on_disk_s` of when it was queued.
+    """
 
     record: Record
     kind: Kind
     waiter: asyncio.Future[int | str] | None = None
+    disk_s: float = 0.0
     late: bool = False
     settled: bool = False
 
@@ -77,7 +83,6 @@ class Writer:
         console: Console,
         settings: AuditSettings,
         settle: Callable[[Settled], None],
-        released: Callable[[], None],
     ) -> None:
         self.skipped = 0
         self.giving_up = False
@@ -87,7 +92,6 @@ class Writer:
         self._copy_records = settings.stdout
         self._retry_s = settings.retry_s
         self._settle = settle
-        self._released = released
         self._inbox: queue.SimpleQueue[list[Entry]] = queue.SimpleQueue()
         self._owed: list[Entry] = []
         self._stop: Entry | None = None
@@ -96,8 +100,10 @@ class Writer:
         self._left_out_recorded = 0
         self._fault: str | None = None
         self._checkpoint: dict[str, object] | None = None
-        self._checkpoint_seq = 0
+        self._checkpoint_written = 0
         self._checkpoint_due_s = 0.0
+        self._watch_due_s = 0.0
+        self._disk: tuple[float, float | None] = 0.0, None
         self._done = threading.Event()
         self._mark_checkpoint()
         self.status = self._status()
@@ -106,6 +112,11 @@ class Writer:
     def left_out(self) -> int:
         """How many notes were not recorded, since the start."""
         return self.skipped + self._dropped
+
+    def on_disk_s(self) -> float:
+        """How many seconds all commits have taken, with the one under way: what the disk answers for, and no more."""
+        ended_s, since_s = self._disk
+        return ended_s + (time.monotonic() - since_s if since_s is not None else 0.0)
 
     def submit(self, entries: list[Entry]) -> None:
         """Queues entries, in order; never waits."""
@@ -119,8 +130,7 @@ class Writer:
         finally:
             self.status = self._status()._replace(cause="stopped" if self._done.is_set() else "failed")
             self._journal.close()
-            self._released()
-            self._console.close(CONSOLE_GRACE_S)
+            self._console.close(CLOSE_S)
 
     def _take(self) -> list[Entry]:
         try:
@@ -132,14 +142,16 @@ class Writer:
                 batch += self._inbox.get_nowait()
         return batch
 
-    def _patience_s(self) -> float | None:
+    def _patience_s(self) -> float:
         if self._fault is not None or self._stop is not None:
-            return self._retry_s
-        if self._journal.head.seq > self._checkpoint_seq:
-            return max(0.0, self._checkpoint_due_s - time.monotonic())
-        return None
+            return min(self._retry_s, WATCH_S)
+        due_s = self._watch_due_s
+        if self._journal.written > self._checkpoint_written:
+            due_s = min(due_s, self._checkpoint_due_s)
+        return max(0.0, due_s - time.monotonic())
 
     def _turn(self, batch: list[Entry]) -> None:
+        self._watch_if_due()
         self._stop = next((entry for entry in batch if entry.kind is Kind.STOP), self._stop)
         taken = [entry for entry in batch if entry.kind is not Kind.STOP]
         if self._fault is not None:
@@ -155,14 +167,20 @@ class Writer:
 
     def _attempt(self, entries: list[Entry]) -> None:
         before = self._continuations()
-        if not entries and not before:
+        if not entries and not before and not self._journal.has_news:
             return
-        try:
+        self._disk = self.on_disk_s(), time.monotonic()
+        with Net() as net:
             committed = self._journal.commit([*before, *(entry.record for entry in entries)])
-        except AppendFailed as failed:
-            self._fail(entries, failed)
-        else:
-            self._succeed(entries, committed, before=before)
+        self._disk = self.on_disk_s(), None
+        match net.fault:
+            case None:
+                self._succeed(entries, committed, before=before)
+            case AppendFailed() as failed:
+                self._fail(entries, failed.cause, suspect=failed.suspect)
+            case BaseException() as fault:
+                # As a failed write, so that what is owed is tried again: with this thread it would be lost.
+                self._fail(entries, internal(fault), suspect=True)
 
     def _continuations(self) -> list[Record]:
         """A `recovery` where the log goes on after a fault, or after records were left out."""
@@ -183,16 +201,16 @@ class Writer:
         if self._copy_records:
             self._console.copy(committed.lines)
 
-    def _fail(self, entries: list[Entry], failed: AppendFailed) -> None:
-        self._fault = failed.cause
+    def _fail(self, entries: list[Entry], cause: str, *, suspect: bool) -> None:
+        self._fault = cause
         owed: list[Entry] = []
         for entry in entries:
-            if entry.kind is Kind.INTENT and failed.suspect:
+            if entry.kind is Kind.INTENT and suspect:
                 owed += self._unsent(entry)
             elif entry.kind is Kind.KEPT:
                 owed.append(entry)
         self._owed = owed
-        self._refuse(entries, failed.cause)
+        self._refuse(entries, cause)
 
     def _unsent(self, intent: Entry) -> Iterable[Entry]:
         # Its line may or may not be in the suspect file: it is said again, and closed, where it is certain.
@@ -215,15 +233,19 @@ class Writer:
             self._mark_checkpoint()
             self._done.set()
 
+    def _watch_if_due(self) -> None:
+        if time.monotonic() >= self._watch_due_s:
+            self._watch_due_s = time.monotonic() + WATCH_S
+            self._journal.watch()
+
     def _checkpoint_if_due(self) -> None:
-        new_records = self._journal.head.seq - self._checkpoint_seq
+        new_records = self._journal.written - self._checkpoint_written
         if new_records >= CHECKPOINT_RECORDS or (new_records and time.monotonic() >= self._checkpoint_due_s):
             self._mark_checkpoint()
 
     def _mark_checkpoint(self) -> None:
-        head = self._journal.head
         self._checkpoint = self._journal.checkpoint()
-        self._checkpoint_seq = head.seq
+        self._checkpoint_written = self._journal.written
         self._checkpoint_due_s = time.monotonic() + CHECKPOINT_S
         self._console.copy([orjson.dumps(self._checkpoint) + b"\n"])
 

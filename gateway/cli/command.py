@@ -11,6 +11,7 @@ from importlib import import_module
 from gateway import __version__
 from gateway.cli.output import FAILED, guarded
 from gateway.errors import AuditFailure, InvalidConfiguration
+from gateway.faults import NO_THREAD, word
 
 INVALID = 3
 
@@ -71,5 +72,10 @@ def _run(command: argparse.Namespace) -> int:
         return INVALID
     except (AuditFailure, OSError) as failure:
         print(f"qstash-gateway: {failure}", file=sys.stderr)
+        return FAILED
+    except RuntimeError as fault:
+        if word(fault) != NO_THREAD:
+            raise
+        print("qstash-gateway: the system gives this process no thread", file=sys.stderr)
         return FAILED
     return code

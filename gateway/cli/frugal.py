@@ -19,6 +19,10 @@ ALLOCATOR = "MIMALLOC_ARENA_EAGER_COMMIT"
 """pyreqwest's allocator reads it once, when it is loaded. Left alone it touches 7 MB before anything asks for them."""
 
 
+RESOLVERS = "UV_THREADPOOL_SIZE"
+"""libuv's threads, which only resolve the names of upstream for targets too long for kept connections; else four."""
+
+
 def keep_out() -> None:
     """Makes it absent for this process, whatever is loaded after."""
     for name in ABSENT:
@@ -26,6 +30,7 @@ def keep_out() -> None:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]
     sys.modules.setdefault(UVICORN, _empty(UVICORN, ("Server", "main", "run")))
     os.environ.setdefault(ALLOCATOR, "0")
+    os.environ.setdefault(RESOLVERS, "2")
 
 
 def let_in() -> None:

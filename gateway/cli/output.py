@@ -31,14 +31,15 @@ _SPELLED = "qstash-gateway-spelled"
 def occupy() -> None:
     """Puts the null device in the place of closed standard streams.
 
-    Otherwise the next file that is opened stands behind such a number, and what is printed goes into it.
+    Otherwise the next file that is opened stands behind such a number, and what is printed goes into it. It can only be
+    used the wrong way round, so that every use fails and shows.
     """
-    for descriptor in (0, 1, 2):
+    for descriptor, flags in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDONLY)):
         try:
             os.fstat(descriptor)
         except OSError:
             # The lowest free number is taken, and that is this one.
-            os.open(os.devnull, os.O_RDWR)
+            os.open(os.devnull, flags)
 
 
 class Sink(io.RawIOBase):
@@ -154,7 +155,9 @@ def guarded() -> Iterator[Streams]:
     finally:
         for stream in now:
             stream.flush()
-        sys.stdin, sys.stdout, sys.stderr = before
+        # A command that has put others in their place leaves them there to the end of the process.
+        if (sys.stdout, sys.stderr) == now:
+            sys.stdin, sys.stdout, sys.stderr = before
 
 
 def lost() -> bool:

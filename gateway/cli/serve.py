@@ -12,8 +12,12 @@ import uvloop
 
 from gateway.app import build
 from gateway.config import load_config
+from gateway.faults import NO_THREAD, word
+from gateway.hardening import unblock_standard_error
 from gateway.listeners import Bound, shown
+from gateway.log import Consoles
 from gateway.reload import Files
+from gateway.serving import StopSignals
 from gateway.watch import fingerprint, fingerprints
 
 
@@ -26,21 +30,32 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace) -> int:
     """Serves until SIGTERM or SIGINT; returns 0 then."""
+    unblock_standard_error()
+    consoles = Consoles.of()
+    consoles.take_over()
     # SIGHUP means "read anew"; until there is something to read anew it may not end the process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # What the configuration looked like before it was read, so that no change in between is missed.
     before = fingerprint(arguments.config)
     config = load_config(arguments.config)
     seen = before, fingerprints(config.policies)
-    gateway = build(config, Files(arguments.config.absolute(), seen))
+    files = Files(arguments.config.absolute(), seen)
+    gateway = build(config, files, consoles, before_binding=StopSignals.hold_back)
 
     def ready() -> None:
-        """Logs where the gateway listens and whom it calls."""
+        """Logs where the gateway listens and whom it calls, once it takes cancels."""
         listen, health = _shown(gateway.listeners), _shown(gateway.health)
         gateway.log.info("serving", listen=listen, health=health, upstream=gateway.config.upstream.url)
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(gateway.serve(ready))
+    served = False
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(gateway.serve(ready))
+            served = True
+    except RuntimeError as fault:
+        # Closing the loop takes a thread; all that had to be ended and recorded is by then.
+        if not served or word(fault) != NO_THREAD:
+            raise
     gateway.log.info("stopped")
     return 0
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import jwt
 
 from gateway.document.file import BYTE_ORDER_MARK, has_byte_order_mark
+from gateway.faults import Net
 from gateway.strict_json import json_object
 
 MAX_BYTES = 1_000_000
@@ -90,9 +91,10 @@ def _usable(member: dict[str, object], algorithms: tuple[str, ...]) -> Iterator[
     for algorithm in _KINDS.get(kind, ()):
         # A key that names its own algorithm is for that one only.
         if algorithm in algorithms and own in (None, algorithm):
-            try:
+            with Net() as net:
                 key = jwt.PyJWK(member, algorithm=algorithm)
-            except Exception:  # noqa: BLE001, S112 - a key that the library cannot read is passed over, whatever it says
+            if net.fault is not None:
+                # A key that the library cannot read is passed over, whatever it says.
                 continue
             if kind != "RSA" or MIN_RSA_BITS <= key.key.key_size <= MAX_RSA_BITS:
                 yield (key_id, algorithm), key

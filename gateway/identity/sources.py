@@ -13,6 +13,7 @@ import httpx
 
 from gateway.document.file import read_file
 from gateway.errors import InvalidConfiguration
+from gateway.faults import Net
 from gateway.identity.keysets import MAX_BYTES, KeySet, UnusableKeySet, parse_key_set
 from gateway.identity.settings import JwtIssuer
 
@@ -54,16 +55,18 @@ class FetchedKeySet:
 
     async def fetch(self) -> None:
         """One fetch; a failure keeps the last good set and leaves a notice. Never raises."""
-        try:
+        with Net() as net:
             async with asyncio.timeout(FETCH_TIMEOUT_S):
                 content = await self._content()
             self.current = parse_key_set(content, self._algorithms)
-        except UnusableKeySet as unusable:
-            self.notice = f"cannot be used, the last good set stays: {unusable}"
-        except Exception as failed:  # noqa: BLE001 - whatever fails, the last good set stays and the next fetch comes
-            self.notice = f"cannot be fetched, the last good set stays: {type(failed).__name__}"
-        else:
-            self.notice = None
+        # Whatever fails, the last good set stays and the next fetch comes.
+        match net.fault:
+            case None:
+                self.notice = None
+            case UnusableKeySet() as unusable:
+                self.notice = f"cannot be used, the last good set stays: {unusable}"
+            case failed:
+                self.notice = f"cannot be fetched, the last good set stays: {type(failed).__name__}"
 
     async def _content(self) -> bytes:
         request = httpx.Request("GET", self.url, headers={"Accept": "application/json", "Accept-Encoding": "identity"})

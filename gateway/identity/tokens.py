@@ -13,6 +13,7 @@ from jwt.types import Options
 
 from gateway.cancel import Principal
 from gateway.errors import Unauthenticated
+from gateway.faults import Net
 from gateway.identity.keysets import KeySet
 from gateway.identity.settings import JwtIssuer
 from gateway.strict_json import json_object
@@ -154,7 +155,7 @@ def _principal(pinned: PinnedIssuer, token: str, unverified: _Unverified, *, now
 
 
 def _verified(settings: JwtIssuer, token: str, key: jwt.PyJWK, algorithm: str) -> Claims:
-    try:
+    with Net() as net:
         claims: Claims = jwt.decode(
             token,
             key,
@@ -163,12 +164,14 @@ def _verified(settings: JwtIssuer, token: str, key: jwt.PyJWK, algorithm: str) -
             issuer=settings.issuer,
             options=_OPTIONS,
         )
-    except jwt.InvalidAudienceError:
-        raise _Refused("token_audience") from None
-    except jwt.InvalidSignatureError:
-        raise _Refused("token_signature") from None
-    except Exception:  # noqa: BLE001 - whatever the library says of a stranger's bytes, they are no caller
-        raise _Refused("bad_token") from None
+    match net.fault:
+        case jwt.InvalidAudienceError():
+            raise _Refused("token_audience")
+        case jwt.InvalidSignatureError():
+            raise _Refused("token_signature")
+        case BaseException():
+            # Whatever the library says of a stranger's bytes, they are no caller.
+            raise _Refused("bad_token")
     # A token for several audiences can be replayed to us by each of the others.
     if claims["aud"] not in (settings.audience, [settings.audience]):
         raise _Refused("token_audience")

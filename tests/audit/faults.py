@@ -6,15 +6,19 @@ import asyncio
 import json
 import os
 import threading
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from gateway.audit.log import AuditLog, AuditSettings, Closing
-from gateway.audit.segment import OsDisk
+from gateway.audit.segment import OsDisk, segment_path
 from gateway.audit.verify import verify
+from gateway.audit.writer import CHECKPOINT_RECORDS
 from gateway.cancel import ByFilter, CancelRequest, Order, Permit, Plan, Principal
+from gateway.log import Console
 from gateway.outcome import Cancelled
 
 UPSTREAM = "https://qstash.upstash.io"
@@ -49,6 +53,7 @@ async def open_log(
     *,
     disk: OsDisk | None = None,
     stdout_descriptor: int = NOWHERE,
+    clock: Callable[[], int] = time.time_ns,
     **settings: Any,
 ) -> AuditLog:
     """A log with quick retries."""
@@ -58,8 +63,9 @@ async def open_log(
         instance=chain,
         upstream=UPSTREAM,
         start={"version": "test"},
+        clock=clock,
         disk=disk,
-        stdout=stdout_descriptor,
+        stdout=Console(stdout_descriptor),
     )
 
 
@@ -73,6 +79,14 @@ async def until(condition: Callable[[], object]) -> None:
 def segments(directory: Path, chain: str = "*", *, suffix: str = "jsonl") -> list[Path]:
     """The files of a chain, or of all, in order."""
     return sorted(directory.glob(f"{chain}.*.{suffix}"))
+
+
+def split(directory: Path, chain: str, at: Sequence[int]) -> None:
+    """The same chain in several files, as faults leave it: each but the first begins after so many lines."""
+    (path,) = segments(directory, chain)
+    lines = path.read_bytes().splitlines(keepends=True)
+    for number, (first, last) in enumerate(pairwise([0, *at, len(lines)]), 1):
+        segment_path(directory, chain, number).write_bytes(b"".join(lines[first:last]))
 
 
 def records(directory: Path) -> list[dict]:
@@ -225,3 +239,24 @@ class HeldDisk(OsDisk):
     def fdatasync(self, descriptor: int) -> None:
         self.gate.wait()
         super().fdatasync(descriptor)
+
+
+class StarvingClock:
+    """Holds the writer's thread outside of every commit, where it asks for the time of a checkpoint."""
+
+    def __init__(self) -> None:
+        self.let_go, self._armed, self._held = threading.Event(), threading.Event(), threading.Event()
+
+    def __call__(self) -> int:
+        if self._armed.is_set() and threading.current_thread().name == "audit-writer":
+            self._armed.clear()
+            self._held.set()
+            self.let_go.wait()
+        return time.time_ns()
+
+    async def starve(self, log: AuditLog) -> None:
+        """Returns when the thread stands still."""
+        self._armed.set()
+        for number in range(CHECKPOINT_RECORDS):
+            log.note_soon("denied", {"decision_id": str(number)})
+        await asyncio.to_thread(self._held.wait)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,10 @@ class Ledger:
 
 
 async def busy(directory: Path, disk: OsDisk) -> Ledger:
-    """Decisions in threes over several files."""
+    """Decisions in threes over several chains."""
     ledger = Ledger()
     try:
-        log = await open_log(directory, disk=disk, segment_bytes=4000, retry_s=0.002)
+        log = await open_log(directory, disk=disk, chain_bytes=4000, retry_s=0.002)
     except AuditFailure:
         return ledger
     for first in range(0, 12, 3):
@@ -103,3 +104,54 @@ async def test_a_failed_fdatasync_is_never_repeated_on_the_same_file(tmp_path: P
     assert outcomes(tmp_path) == {"d1": ["not_sent"]}
     assert second.read_bytes().startswith(b'{"v":1,"seq":2,')
     assert findings(tmp_path) == {"one": "INTACT"}
+
+
+class Panic(BaseException):
+    """As a native library's."""
+
+
+@pytest.mark.parametrize("fault", [Panic(), MemoryError()], ids=["panic", "memory"])
+@pytest.mark.parametrize("operation", ["write", "fdatasync", "stat"])
+async def test_a_fault_that_is_no_disks_costs_no_record_and_no_writer(
+    tmp_path: Path, fault: BaseException, operation: str
+) -> None:
+    """The intent is refused and closed as not sent, the log takes the next one, and the chain is intact."""
+
+    class Faulty(OsDisk):
+        armed = False
+
+        def _burn(self, name: str) -> None:
+            if self.armed and name == operation:
+                self.armed = False
+                raise fault
+
+        def write(self, descriptor: int, data: bytes) -> int:
+            if self.armed and operation == "write":
+                super().write(descriptor, data[: len(data) // 2])
+            self._burn("write")
+            return super().write(descriptor, data)
+
+        def fdatasync(self, descriptor: int) -> None:
+            self._burn("fdatasync")
+            super().fdatasync(descriptor)
+
+        def stat(self, path: Path) -> os.stat_result:
+            self._burn("stat")
+            return super().stat(path)
+
+    disk = Faulty()
+    async with opened(tmp_path, disk=disk) as log:
+        await log.close(await log.intent(plan("d0")), DONE)
+        disk.armed = True
+        with pytest.raises(AuditUnavailable) as refused:
+            await log.intent(plan("d1"))
+        assert refused.value.cause == f"internal_{type(fault).__name__}"
+        await until(lambda: log.state.ready)
+        receipt = await log.intent(plan("d2"))
+        disk.armed = True
+        await log.close(receipt, DONE)
+        await until(lambda: log.state.ready)
+    found = outcomes(tmp_path)
+    assert (found["d0"], found["d2"]) == (["cancelled"], ["cancelled"])
+    assert found.get("d1", ["not_sent"]) == ["not_sent"]
+    assert set(findings(tmp_path).values()) <= {"INTACT", "TORN_TAIL"}

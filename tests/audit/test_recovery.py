@@ -17,6 +17,7 @@ from gateway.audit.journal import AuditSettings
 from gateway.audit.recovery import Opening
 from gateway.audit.segment import ChainLock, OsDisk
 from gateway.errors import AuditFailure
+from gateway.log import Console
 from tests.audit.faults import (
     DONE,
     NOWHERE,
@@ -150,9 +151,8 @@ async def test_dying_at_any_point_of_a_recovery(tmp_path: Path) -> None:
 
 def begin(directory: Path, disk: OsDisk) -> None:
     """Starts as a process would, up to its first record."""
-    begun = Opening(AuditSettings(directory), "middle", time.time_ns, disk).begin({}, stdout=NOWHERE)
+    begun = Opening(AuditSettings(directory), "middle", time.time_ns, disk).begin({}, stdout=Console(NOWHERE))
     begun.journal.close()
-    begun.lock.release()
     begun.console.close(1)
 
 
@@ -199,7 +199,7 @@ VICTIM = textwrap.dedent(
             tell("closed", name)
 
     async def main(directory, chain):
-        log = await open_log(Path(directory), chain, segment_bytes=30_000)
+        log = await open_log(Path(directory), chain, chain_bytes=30_000)
         tell("open", chain)
         await asyncio.gather(*(caller(log, who, chain) for who in range(4)))
 

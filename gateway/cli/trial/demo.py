@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from gateway.cli.keys import entry, new_key
 from gateway.cli.trial.simulate import ABSENT, CONTRACTS, simulated
 from gateway.cli.trial.tour import ON_CALL_URL, Tour, take_tour
 from gateway.config import load_config
+from gateway.log import Consoles
 from gateway.policy.load import CASES_SUFFIX, SUFFIX
 from gateway.policy.rules import Policies
 from gateway.reload import checked_policies
@@ -120,7 +121,7 @@ def _prepared(simulator: SimulatorServer, port: int | None, contract: str) -> It
         os.environ |= {TOKEN_VARIABLE: simulator.token, READ_TOKEN_VARIABLE: simulator.read_token}
         # Checkpoints of the audit log belong to collectors, not into what a person reads here.
         with Path(os.devnull).open("wb") as nowhere:
-            served = replace(build(load_config(directory / "config.yaml")), stdout=nowhere.fileno())
+            served = build(load_config(directory / "config.yaml"), consoles=Consoles.of(out=nowhere.fileno()))
             url = f"http://127.0.0.1:{served.listeners[0].socket.getsockname()[1]}"
             yield Demo(keys, url, directory, contract, looks_up), served
 

@@ -23,8 +23,8 @@ IN_ORDER = (
         (
             Edit(
                 INBOUND,
-                '                raise MalformedRequest("incomplete", "The body ended before its announced length.")\n',
-                "                return bytes(content)\n",
+                '            raise MalformedRequest("incomplete", "The body ended before its announced length.")\n',
+                "            return False\n",
             ),
         ),
         ("tests/edge/test_whole_looking_bodies.py",),
@@ -44,8 +44,9 @@ IN_ORDER = (
         (
             Edit(
                 CARRYING,
-                "        await self.audit.close(receipt, closing)\n",
-                "        _late = asyncio.ensure_future(self.audit.close(receipt, closing))\n",
+                "        with Net() as net:\n            await self.audit.close(receipt, closing)\n",
+                "        with Net() as net:\n"
+                "            _late = asyncio.ensure_future(self.audit.close(receipt, closing))\n",
             ),
         ),
         RUN,
@@ -54,18 +55,23 @@ IN_ORDER = (
         "an error after the receipt leaves the intent open",
         (
             Edit(
-                CARRYING,
-                "        except Exception as exc:  # noqa: BLE001 - after the receipt nothing raises, also not an"
-                " error of our own code\n",
-                "        except KeyError as exc:\n",
-            ),
-            Edit(
-                CARRYING,
-                "        except Exception as exc:  # noqa: BLE001 - an error of our own code, when bytes may be out\n",
-                "        except KeyError as exc:\n",
+                "gateway/faults.py",
+                "if fault is None or isinstance(fault, ENDINGS):\n",
+                "if fault is None or isinstance(fault, (*ENDINGS, ZeroDivisionError)):\n",
             ),
         ),
         RUN,
+    ),
+    Bug(
+        "a panic passes every net",
+        (
+            Edit(
+                "gateway/faults.py",
+                "if fault is None or isinstance(fault, ENDINGS):\n",
+                "if not isinstance(fault, Exception):\n",
+            ),
+        ),
+        ("tests/pipeline/test_panics.py",),
     ),
     Bug(
         "fdatasync left out",

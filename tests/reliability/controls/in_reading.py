@@ -12,14 +12,16 @@ READ, MODEL, DECIDE, READINGS, FRAMING = (
     "gateway/framing.py",
 )
 CORE, ORACLE, HEADS = ("tests/core",), ("tests/oracle",), ("tests/core/test_framing.py",)
+INDEX, INDEXED = "gateway/policy/index.py", ("tests/policy/test_index.py",)
 
 # The index looks exact URLs up, so a real bug of this kind would stand in both places.
 STARTSWITH = (
     Edit(MODEL, "if exact and url in self.exact:", "if exact and url.startswith(tuple(self.exact)):"),
     Edit(
-        "gateway/policy/index.py",
-        "*self._exact.get(url, ())",
-        "*(rule for listed, rules in self._exact.items() if url.startswith(listed) for rule in rules)",
+        INDEX,
+        "        if exact:\n            yield self.listed.at(value)\n",
+        "        if exact:\n"
+        "            yield from (self.listed.at(text) for text in self.listed.values() if value.startswith(text))\n",
     ),
 )
 WITHOUT_BOUNDARY = (
@@ -29,9 +31,9 @@ WITHOUT_BOUNDARY = (
         "    return True",
     ),
     Edit(
-        "gateway/policy/index.py",
-        "    yield url\n    at =",
-        "    yield from (url[:end] for end in range(1, len(url) + 1))\n    at =",
+        INDEX,
+        "        yield self.pages.at(value)\n",
+        "        yield from (self.pages.at(value[:end]) for end in range(1, len(value) + 1))\n",
     ),
 )
 
@@ -156,10 +158,30 @@ IN_READING = (
         ORACLE,
     ),
     Bug("prefix without boundary in a policy", WITHOUT_BOUNDARY, CORE),
+    Bug(
+        "a deny below a prefix is not looked up",
+        (Edit(INDEX, "for url in () if exact else _shortest(values):", "for url in ():"),),
+        INDEXED,
+    ),
+    Bug(
+        "a deny on the page of a query is not looked up",
+        (Edit(INDEX, '        yield self.pages.at(value.partition("?")[0])\n', ""),),
+        INDEXED,
+    ),
+    Bug(
+        "a label that a request leaves out touches no deny",
+        (Edit(INDEX, "group for group in self._groups if not wholly or", "group for group in self._groups if"),),
+        INDEXED,
+    ),
+    Bug(
+        "a rule that may leave a field out is looked up by it",
+        (Edit(INDEX, "group.among(hits, group.needed)", "group.among(hits, group.fields)"),),
+        INDEXED,
+    ),
     Bug("prefix without boundary in a policy, before the oracle", WITHOUT_BOUNDARY, ORACLE),
     Bug(
         "prefix without boundary in a request",
-        (Edit(MODEL, 'return (exact or url.endswith("/")) and any(', "return any("),),
+        (Edit(MODEL, 'return (exact or url.endswith("/")) and lies_under', "return lies_under"),),
         ORACLE,
     ),
     Bug(

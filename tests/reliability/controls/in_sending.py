@@ -72,8 +72,8 @@ IN_SENDING = (
         (
             Edit(
                 EXCHANGE,
-                "except (httpx.ConnectError, httpx.ConnectTimeout,",
-                "except (httpx.ConnectError, TimeoutError,",
+                "case httpx.ConnectError() | httpx.ConnectTimeout() |",
+                "case httpx.ConnectError() | TimeoutError() |",
             ),
         ),
         PORT,
@@ -147,13 +147,7 @@ IN_SENDING = (
     ),
     Bug(
         "joined repeats sent again",
-        (
-            Edit(
-                PIPELINE,
-                "flight, arrival = self._flights.get(key), call.arrival",
-                "flight, arrival = None, call.arrival",
-            ),
-        ),
+        (Edit(PIPELINE, "flight = self._flights.get(key)\n", "flight = None\n"),),
         ("tests/pipeline",),
     ),
     Bug(
