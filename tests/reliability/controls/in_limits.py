@@ -25,8 +25,8 @@ IN_LIMITS = (
         (
             Edit(
                 "gateway/protocol.py",
-                "        self._stop_deadline()\n        path,",
-                "        self._stop_deadline()\n        self._settings.connections.busy(self)\n        path,",
+                "        self._leaves_out_body = self.parser",
+                "        self._settings.connections.busy(self)\n        self._leaves_out_body = self.parser",
             ),
         ),
         WAITING,

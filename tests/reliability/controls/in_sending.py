@@ -83,7 +83,8 @@ IN_SENDING = (
         (
             Edit(
                 OUTBOUND,
-                "    return httpx.AsyncHTTPTransport(verify=context, trust_env=False, retries=0, limits=pool)\n",
+                "    return httpx.AsyncHTTPTransport(verify=context, trust_env=False, retries=0, "
+                "limits=pool, uds=path)\n",
                 "    client = httpx.AsyncClient(verify=context, trust_env=True, limits=pool)\n"
                 "    found = [each for each in client._mounts.values() if each is not None]\n"
                 "    return (found or [client._transport])[0]\n",
