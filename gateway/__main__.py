@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import zoneinfo
 
 from gateway.cli.frugal import keep_out
 from gateway.cli.output import occupy
@@ -16,6 +17,9 @@ def main() -> int:
     # Before anything that would open a file, or load what is kept out.
     occupy()
     keep_out()
+    # Zones come from the package tzdata alone. Where the machine's are, how old they are, and which variable names
+    # others, depends on how Python was built; a policy's hours may not.
+    zoneinfo.reset_tzpath(())
     try:
         from gateway.cli.command import main as command
 

@@ -8,21 +8,19 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
-import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
-
-import uuid_utils
 
 from gateway import __version__
 from gateway.asgi import Edge, OperatorsLog
 from gateway.audit.log import AuditLog, AuditSettings
 from gateway.audit.segment import load_mac_key
 from gateway.calls import Calls
+from gateway.certificate import ServedCertificate
 from gateway.clock import SteadyClock, SystemClock, clock_problems, floor_ms
 from gateway.config import AuditConfig, Config, audit_problems, resolve_problems
 from gateway.connections import Connections
@@ -33,7 +31,7 @@ from gateway.hardening import forbid_core_dumps, raise_descriptor_limit
 from gateway.health import HealthApp, HealthPages, Unrecorded
 from gateway.identity.expiry import expiring
 from gateway.limits import Lanes, TeamShare
-from gateway.listeners import SocketFile, bind, tls_context
+from gateway.listeners import Bound, bind_all
 from gateway.live import Current, Live
 from gateway.log import Consoles, make_log, quiet_libraries
 from gateway.lookup.log import MAX_READINGS, UpstreamLog
@@ -49,33 +47,36 @@ from gateway.settle import Settler
 from gateway.tokens import WatchedTokens, read_tokens
 from gateway.transport import PooledTransport
 from gateway.upstream import Upstream
-from gateway.watch import watch
+from gateway.watch import WatchedFile, watch
 
 MAX_CONNECTIONS = 2048
 RESERVED_DESCRIPTORS = 64
 """Kept from connections for the audit log, the listeners and upstream's name look-ups."""
 HEALTH_CONNECTIONS = 16
+QUIET_OPENING_S = 1.0
+"""How long opening the audit log may take before it is said."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A gateway ready to serve on `listener`; nothing of it runs before `serve`."""
+    """A gateway ready to serve on its `listeners`; nothing of it runs before `serve`."""
 
     config: Config
     files: Files | None
     live: Live
     account: WatchedTokens
     audit: AuditSettings
-    listener: socket.socket
-    socket_file: SocketFile | None
-    tls: ssl.SSLContext | None
-    health: socket.socket | None
+    listeners: tuple[Bound, ...]
+    certificate: ServedCertificate | None
+    health: tuple[Bound, ...]
     log: OperatorsLog
     clock: SteadyClock
     consoles: Consoles
 
     async def serve(self, ready: Callable[[], None]) -> None:
-        """Serves until SIGTERM or SIGINT, then ends within the grace period; `ready` is called once it can serve.
+        """Serves until SIGTERM or SIGINT, then ends within the grace period; `ready` is called once it takes cancels.
+
+        Before that, while the audit log is opened, the health pages are answered already.
 
         Raises:
             AuditFailure: the audit log cannot be opened.
@@ -83,8 +84,8 @@ class Gateway:
         try:
             await self._serve(ready, StopSignals())
         finally:
-            if self.socket_file is not None:
-                self.socket_file.remove()
+            for bound in self.listeners:
+                bound.close()
 
     async def _serve(self, ready: Callable[[], None], signals: StopSignals) -> None:
         clock, config, asked = self.clock, self.config, asyncio.Event()
@@ -92,7 +93,7 @@ class Gateway:
         if self.files is not None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
         await start_resolver()
-        audit = await self._opened_log()
+        audit = self._audit_log()
         most = self._most_connections()
         current = Current(self.live, most_in_flight=most // 2)
         upstream = self._upstream()
@@ -114,10 +115,9 @@ class Gateway:
         calls = Calls(current, pipeline, clock, self.account.tokens.is_in, log if reads else None)
         edge = Edge(current=current, calls=calls, refusals=refusals, pages=pages, clock=clock, log=self.log)
         current.fetches.follow(self.live.pins.fetched.values())
-        tasks = [asyncio.create_task(watch(lambda: [*self.account.watched, *current.live.pins.watched], self.log))]
+        tasks = [asyncio.create_task(watch(lambda: self._watched(current), self.log))]
         tasks += [asyncio.create_task(reloader.run(asked))] if reloader is not None else []
-        keep_what_lasts()
-        ready()
+        opening = asyncio.create_task(self._open(audit, ready, signals))
         listeners = self._listeners(edge, pages, refusals, current=current, most=most)
         await serve_until_stopped(listeners, signals, grace_s=config.shutdown_grace_s, stop=pipeline.stop)
         for task in tasks:
@@ -128,6 +128,8 @@ class Gateway:
         await audit.stop({"refusals_left_out": refusals.left_out})
         await upstream.aclose()
         await log.aclose()
+        if not opening.cancel():
+            opening.result()
 
     def _tell_fault(self, loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
         """One line for a fault that nobody awaits: class and place, because its text may be a caller's or a secret."""
@@ -135,11 +137,29 @@ class Gateway:
         error, at = (type(fault).__name__, place(fault)) if fault is not None else (None, None)
         self.log.error("fault", error=error, at=at, found=context.get("found"))
 
-    async def _opened_log(self) -> AuditLog:
+    def _watched(self, current: Current) -> list[WatchedFile]:
+        certificate = [self.certificate.watched] if self.certificate is not None else []
+        return [*self.account.watched, *current.live.pins.watched, *certificate]
+
+    async def _open(self, audit: AuditLog, ready: Callable[[], None], signals: StopSignals) -> None:
+        """Waits for the log; without one the process ends. Raises: AuditFailure."""
+        opened = asyncio.ensure_future(audit.opened())
+        try:
+            if not (await asyncio.wait({opened}, timeout=QUIET_OPENING_S))[0]:
+                self.log.info("recovering", directory=str(self.audit.directory), progress=audit.state.progress)
+            await opened
+        except AuditFailure:
+            signals.end()
+            raise
+        if not signals.count:
+            keep_what_lasts()
+            ready()
+
+    def _audit_log(self) -> AuditLog:
         settings = self.config.upstream
-        return await AuditLog.open(
+        return AuditLog.begin(
             self.audit,
-            instance=str(uuid_utils.uuid7()),
+            instance=self.audit.new_name(),
             upstream=settings.url,
             start={
                 "version": __version__,
@@ -178,13 +198,13 @@ class Gateway:
     ) -> Ready:
         def notices() -> list[str]:
             """What an operator should see to, as of now."""
-            files = (*self.account.watched, *current.live.pins.watched)
             found = reloader.notices() if reloader is not None else []
-            found += [file.notice for file in files if file.notice is not None]
+            found += [file.notice for file in self._watched(current) if file.notice is not None]
             found += [*self.account.tokens.refusals(), *current.live.pins.notices(), *clock.notices()]
+            if self.certificate is not None and self.certificate.notice is not None:
+                found.append(self.certificate.notice)
             found += self.consoles.notices()
-            today = datetime.fromtimestamp(clock.now_ms() // 1000, UTC).date()
-            return [*found, *expiring(current.live.keys, today)]
+            return [*found, *expiring(current.live.keys, _utc(clock).date())]
 
         return Ready(
             audit=audit,
@@ -206,7 +226,7 @@ class Gateway:
         self, edge: Edge, pages: HealthPages, refusals: RefusalLog, *, current: Current, most: int
     ) -> list[Listener]:
         def settings(refusals: RefusalPort, most: int) -> Callable[[], ProtocolSettings]:
-            """The limits of one listener, which counts its connections by itself."""
+            """The limits of listeners that count their connections together."""
             connections = Connections(most)
 
             def of_the_moment() -> ProtocolSettings:
@@ -216,22 +236,32 @@ class Gateway:
                     max_target_bytes=limits.max_target_bytes,
                     max_header_bytes=limits.max_header_bytes,
                     receive_timeout_s=limits.receive_timeout_s,
+                    keep_alive_s=self.config.keep_alive_s,
                     refusals=refusals,
                     connections=connections,
                 )
 
             return of_the_moment
 
-        listeners = [Listener(edge, self.listener, settings(refusals, most), self.tls)]
-        if self.health is not None:
-            listeners.append(Listener(HealthApp(pages), self.health, settings(Unrecorded(), HEALTH_CONNECTIONS)))
-        return listeners
+        callers, probes = settings(refusals, most), settings(Unrecorded(), HEALTH_CONNECTIONS)
+        tls = self.certificate.context if self.certificate is not None else None
+        return [
+            *(Listener(edge, bound.socket, callers, None if bound.is_file else tls) for bound in self.listeners),
+            *(Listener(HealthApp(pages), bound.socket, probes, for_probes=True) for bound in self.health),
+        ]
 
 
-def build(config: Config, files: Files | None = None, consoles: Consoles | None = None) -> Gateway:
+def build(
+    config: Config,
+    files: Files | None = None,
+    consoles: Consoles | None = None,
+    *,
+    before_binding: Callable[[], None] = lambda: None,
+) -> Gateway:
     """Reads the policies and secrets, and binds the listeners; without `files` nothing is read anew while serving.
 
-    Without `consoles` those of standard output and standard error are made.
+    Without `consoles` those of standard output and standard error are made. `before_binding` is called when all else
+    is well, before anybody can connect.
 
     Raises:
         InvalidConfiguration: a policy file or its case, a secret, an issuer's keys, or the listener's certificate
@@ -246,11 +276,12 @@ def build(config: Config, files: Files | None = None, consoles: Consoles | None 
     refuse(resolve_problems(policies, config))
     account = read_tokens(config.upstream, os.environ, time.monotonic)
     live = make_live(config, policies, token=account.tokens, before=Pins())
-    tls = tls_context(config.tls) if config.tls is not None else None
+    certificate = ServedCertificate(config.tls, partial(_utc, clock)) if config.tls is not None else None
     audit = _audit_settings(config.audit)
-    health = bind(config.health.listen, socket_mode=0) if config.health is not None else None
+    before_binding()
+    health = bind_all(config.health.listen, socket_mode=0) if config.health is not None else ()
     # Last, so that a start that fails leaves no socket file.
-    listener = bind(config.listen, socket_mode=config.socket_mode)
+    listeners = bind_all(config.listen, socket_mode=config.socket_mode)
     consoles = consoles or Consoles.of()
     return Gateway(
         config=config,
@@ -258,14 +289,17 @@ def build(config: Config, files: Files | None = None, consoles: Consoles | None 
         live=live,
         account=account,
         audit=audit,
-        listener=listener,
-        socket_file=SocketFile.of(config.listen),
-        tls=tls,
+        listeners=listeners,
+        certificate=certificate,
         health=health,
         log=make_log(consoles.err),
         clock=clock,
         consoles=consoles,
     )
+
+
+def _utc(clock: SteadyClock) -> datetime:
+    return datetime.fromtimestamp(clock.now_ms() / 1000, UTC)
 
 
 def _audit_settings(audit: AuditConfig) -> AuditSettings:

@@ -63,8 +63,8 @@ class Authenticator:
         """
         if authorization is None:
             raise Unauthenticated("no_credential")
-        match = _BEARER.fullmatch(authorization)
-        if match is None or len(authorization) > MAX_CREDENTIAL_BYTES:
+        match = _BEARER.fullmatch(authorization) if len(authorization) <= MAX_CREDENTIAL_BYTES else None
+        if match is None:
             raise Unauthenticated("not_bearer")
         digest = hashlib.sha256(match[1]).digest()
         # A clock that steps back revives no key and no token.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
+from urllib.parse import unquote_to_bytes
 
 from gateway import problems
 from gateway.cancel import ByRunIds, CancelRequest, Denial, Principal
@@ -36,6 +38,8 @@ _ONLY = "This gateway only passes bulk cancels, DELETE /v2/workflows/runs;"
 _SHOWS_NONE = (
     "This gateway shows no runs, because it has no read-only token (upstream.read_token): ask its operators for one."
 )
+
+_MAX_GUESSED_BYTES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +201,9 @@ class Calls:
         One rule for whatever a caller may write, before any of it is recorded or sent.
         """
         # A secret holds no line end, so one look at all values finds what a look at each would.
-        text = "\n".join(values)
-        if self.is_secret(text) or holds_text(text, inbound.bearer()):
+        text, credential = "\n".join(values), inbound.bearer()
+        # A key is known by its shape; a token of an issuer has none that a value could not have.
+        if self.is_secret(text) or (not credential.startswith("qgk_") and holds_text(text, credential)):
             raise MalformedRequest("secret_in_request", "The request holds a secret where a value should be.")
 
 
@@ -219,7 +224,9 @@ ACTIONS: dict[bytes, tuple[str, Action]] = {
 def _action(inbound: Inbound) -> Action:
     """What the request calls. Raises: NotFound, MethodNotAllowed."""
     method, path = inbound.scope["method"], inbound.scope["raw_path"]
-    found = ACTIONS.get(path) or _of_a_plan(path)
+    found = _called(path)
+    if found is None and (meant := _meant(path)) is not None:
+        raise NotFound("path", f"{_ONLY} this path has {_strange_in(path)}: write it as {meant.decode('ascii')}.")
     if found is None and path.startswith((b"/v2/", b"/v1/")):
         raise NotFound("qstash_path", f"{_ONLY} runtimes that host workflows keep their own client and token.")
     if found is None:
@@ -229,6 +236,29 @@ def _action(inbound: Inbound) -> Action:
         more = f" {_ONLY} for other calls, use a client with its own token." if path.startswith(b"/v2/") else ""
         raise MethodNotAllowed(allowed, f"This path takes {allowed} and nothing else.{more}")
     return action
+
+
+def _called(path: bytes) -> tuple[str, Action] | None:
+    return ACTIONS.get(path) or _of_a_plan(path)
+
+
+def _meant(path: bytes) -> bytes | None:
+    """The path of ours that a person or a proxy has probably written so; it is told, never taken for it."""
+    if len(path) > _MAX_GUESSED_BYTES:
+        return None
+    plain = posixpath.normpath(unquote_to_bytes(path)).lower()
+    return plain if _called(plain) is not None else None
+
+
+def _strange_in(path: bytes) -> str:
+    signs = {
+        "an escape": b"%" in path,
+        "a double slash": b"//" in path,
+        "a slash at its end": path.endswith(b"/"),
+        "upper case": path != path.lower(),
+        "a dot segment": b"/./" in path or b"/../" in path,
+    }
+    return " and ".join(sign for sign, there in signs.items() if there) or "a dot segment"
 
 
 def _of_a_plan(path: bytes) -> tuple[str, Action] | None:

@@ -6,23 +6,24 @@ Secrets never enter it: it says where they are. Paths are relative to the file t
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from gateway import endpoints
-from gateway.document.fields import Bool, Choice, Int, Text
+from gateway.document.fields import Bool, Choice, Int, Text, path_field
 from gateway.document.file import BY_ANYONE, anyone_may_change, parse_document, read_anyway
 from gateway.document.nodes import Mapping, Place
-from gateway.document.shapes import ListOf, Shape, may, need
-from gateway.endpoints import Health, Listen, TlsFiles, UnixListen
+from gateway.document.shapes import ListOf, Several, Shape, may, need
+from gateway.endpoints import MAX_ADDRESSES, Health, Listen, TlsFiles, UnixListen
 from gateway.errors import InvalidConfiguration, Problem
 from gateway.identity.settings import CallerKey, JwtIssuer, RawCallers, callers
 from gateway.policy.rules import Policies
 from gateway.upstream_settings import MAX_SECONDS, RawUpstream, UpstreamSettings, complete, upstream
 
+T = TypeVar("T")
 Durability = Literal["fsync", "os"]
 DURABILITIES: tuple[Durability, ...] = ("fsync", "os")
 
@@ -74,7 +75,7 @@ class Limits:
 class Config:
     """Everything `serve` needs to know, complete."""
 
-    listen: Listen | UnixListen
+    listen: tuple[Listen | UnixListen, ...]
     socket_mode: int
     tls: TlsFiles | None
     health: Health | None
@@ -86,17 +87,18 @@ class Config:
     limits: Limits
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
     shutdown_grace_s: int
+    keep_alive_s: int
 
 
 @dataclass(frozen=True, slots=True)
 class RawAudit:
     """`audit` as written."""
 
-    directory: str
+    directory: Path
     at: Place
     durability: Durability = "fsync"
     stdout: bool = False
-    mac_key: str | None = None
+    mac_key: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +106,18 @@ class RawConfig:
     """The configuration file as written, every value of the right type."""
 
     version: int
-    listen: Listen | UnixListen
+    listen: tuple[tuple[Place, Listen | UnixListen], ...]
     upstream: RawUpstream
     callers: RawCallers
-    policies: str
+    policies: Path
     audit: RawAudit
     limits: Limits = Limits()
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     shutdown_grace_s: int = 35
     socket_mode: int = 0o660
     tls: TlsFiles | None = None
-    health: Health | None = None
+    health: tuple[tuple[Place, Listen], ...] = ()
+    keep_alive_s: int = 75
 
 
 def load_config(path: Path) -> Config:
@@ -128,7 +131,11 @@ def load_config(path: Path) -> Config:
     raw, base = config_file().read(node, problems), path.absolute().parent
     if raw is not None and isinstance(node, Mapping):
         keys = {key.text: key.place for key, _ in node.members}
-        problems += endpoints.clashes(raw.listen, raw.health, keys=keys, base=base)
+        listen = [
+            (at if len(raw.listen) > 1 else keys["listen"], _complete_listen(one, base)) for at, one in raw.listen
+        ]
+        health = [(at if len(raw.health) > 1 else keys["health"], one) for at, one in raw.health]
+        problems += endpoints.clashes(listen, health, keys=keys)
     if problems or raw is None:
         raise InvalidConfiguration(problems)
     return _complete(raw, base)
@@ -140,36 +147,37 @@ def named_policies(path: Path) -> Path | None:
         node, _ = parse_document(str(path), read_anyway(path).content)
     except InvalidConfiguration:
         return None
-    named = Shape(lambda *, policies: policies, {"policies": need(Text(str))}).read(node, [])
+    named = Shape(lambda *, policies: policies, {"policies": need(path_field())}).read(node, [])
     return None if named is None else path.absolute().parent / named
 
 
 def config_file() -> Shape[RawConfig]:
     """The reader of the configuration file."""
-    tls = {"certificate": need(Text(Path)), "key": need(Text(Path))}
+    tls = {"certificate": need(path_field()), "key": need(path_field())}
     keys = {
         "version": need(Int(1, 1)),
-        "listen": need(Text(endpoints.listen)),
+        "listen": need(Several(Text(endpoints.listen), MAX_ADDRESSES)),
         "upstream": need(upstream()),
         "callers": need(callers()),
-        "policies": need(Text(str)),
+        "policies": need(path_field()),
         "audit": need(_audit()),
         "limits": may(_limits()),
         "trusted_proxies": may(ListOf(Text(endpoints.network), min_items=0)),
         "shutdown_grace_s": may(Int(1, MAX_SECONDS)),
         "socket_mode": may(Text(endpoints.socket_mode, "0[0-7]{3}")),
         "tls": may(Shape(TlsFiles, tls, located=True, hidden=True)),
-        "health": may(Shape(Health, {"listen": need(Text(endpoints.address))})),
+        "health": may(Shape(lambda listen: listen, {"listen": need(Several(Text(endpoints.address), MAX_ADDRESSES))})),
+        "keep_alive_s": may(Int(1, MAX_SECONDS)),
     }
     return Shape(RawConfig, keys)
 
 
 def _audit() -> Shape[RawAudit]:
     keys = {
-        "directory": need(Text(str)),
+        "directory": need(path_field()),
         "durability": may(Choice(DURABILITIES)),
         "stdout": may(Bool()),
-        "mac_key": may(Shape(lambda file: file, {"file": need(Text(str))}, hidden=True)),
+        "mac_key": may(Shape(lambda file: file, {"file": need(path_field())}, hidden=True)),
     }
     return Shape(RawAudit, keys, located=True)
 
@@ -191,10 +199,10 @@ def _limits() -> Shape[Limits]:
 
 def _complete(raw: RawConfig, base: Path) -> Config:
     return Config(
-        listen=UnixListen(base / raw.listen.path) if isinstance(raw.listen, UnixListen) else raw.listen,
+        listen=tuple(_complete_listen(one, base) for _, one in raw.listen),
         socket_mode=raw.socket_mode,
         tls=_complete_tls(raw.tls, base) if raw.tls is not None else None,
-        health=raw.health,
+        health=Health(tuple(one for _, one in raw.health)) if raw.health else None,
         upstream=complete(raw.upstream, base),
         keys=raw.callers.keys,
         issuers=tuple(_complete_issuer(issuer, base) for issuer in raw.callers.jwt),
@@ -203,7 +211,17 @@ def _complete(raw: RawConfig, base: Path) -> Config:
         limits=raw.limits,
         trusted_proxies=raw.trusted_proxies,
         shutdown_grace_s=raw.shutdown_grace_s,
+        keep_alive_s=raw.keep_alive_s,
     )
+
+
+def _at_key(placed: Sequence[tuple[Place, T]], key: Place) -> Sequence[tuple[Place, T]]:
+    """One address alone is meant by its key; of several each is meant by its own place."""
+    return placed if len(placed) > 1 else [(key, value) for _, value in placed]
+
+
+def _complete_listen(listen: Listen | UnixListen, base: Path) -> Listen | UnixListen:
+    return UnixListen(base / listen.path) if isinstance(listen, UnixListen) else listen
 
 
 def _complete_tls(tls: TlsFiles, base: Path) -> TlsFiles:

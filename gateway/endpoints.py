@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
+from gateway.document.fields import path_field
 from gateway.document.nodes import Place
 from gateway.errors import Problem
 
@@ -20,7 +21,9 @@ _KEY_SET_URL = re.compile(r"(?P<origin>https?://[^/?#@]+)/[!$&-.0-;=@-Z_a-z~/]*"
 _MAX_PORT = 65_535
 _MAX_UNIX_PATH_BYTES = 107
 """unix(7): sun_path has 108 bytes, the last of them zero."""
-_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not listened on
+_LOOPBACK = IPv4Network("127.0.0.0/8")
+MAX_ADDRESSES = 4
+"""How many addresses the gateway listens on at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +33,36 @@ class Listen:
     host: str
     port: int
 
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def meets(self, other: Listen) -> bool:
+        """Returns whether both cannot be listened on at once; `::` takes every address, `0.0.0.0` those of IPv4."""
+        if self.port != other.port or self.port == 0:
+            return False
+        mine, others = self._address(), other._address()
+        return mine == others or _takes(mine, others) or _takes(others, mine)
+
+    def _address(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+        address = ipaddress.ip_address("127.0.0.1" if self.host == "localhost" else self.host)
+        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+        return address if mapped is None else mapped
+
+
+def _takes(
+    one: ipaddress.IPv4Address | ipaddress.IPv6Address, other: ipaddress.IPv4Address | ipaddress.IPv6Address
+) -> bool:
+    return one.is_unspecified and (one.version == 6 or other.version == 4)
+
 
 @dataclass(frozen=True, slots=True)
 class UnixListen:
     """A socket in the file system."""
 
     path: Path
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +76,9 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A second listener for `/healthz` and `/readyz` alone, without TLS."""
+    """Listeners of their own for `/healthz` and `/readyz` alone, without TLS."""
 
-    listen: Listen
+    listen: tuple[Listen, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +96,7 @@ def listen(text: str) -> Listen | UnixListen:
     path = text.removeprefix("unix:")
     if not path or "\0" in path:
         raise ValueError("expected unix:PATH, a path in the file system")
-    return UnixListen(Path(path))
+    return UnixListen(path_field().parse(path))
 
 
 def address(text: str) -> Listen:
@@ -93,26 +120,32 @@ def socket_mode(text: str) -> int:
 
 
 def clashes(
-    listen: Listen | UnixListen, health: Health | None, *, keys: Mapping[str, Place], base: Path
+    listen: Sequence[tuple[Place, Listen | UnixListen]],
+    health: Sequence[tuple[Place, Listen]],
+    *,
+    keys: Mapping[str, Place],
 ) -> Iterator[Problem]:
-    """What does not go together; `keys` are those that the file has, `base` is what paths are relative to."""
-    if isinstance(listen, UnixListen):
-        if "tls" in keys:
-            yield keys["tls"].problem("'tls' does not go with a Unix socket: what it carries never leaves the machine")
-        if len(os.fsencode(base / listen.path)) > _MAX_UNIX_PATH_BYTES:
-            yield keys["listen"].problem(f"the path of a Unix socket has at most {_MAX_UNIX_PATH_BYTES} bytes")
-        return
-    if "socket_mode" in keys:
+    """Yields what does not go together, at the place of each address; `keys` are those that the file has."""
+    files = [(at, place) for at, place in listen if isinstance(place, UnixListen)]
+    if "tls" in keys and len(files) == len(listen):
+        yield keys["tls"].problem("'tls' does not go with a Unix socket: what it carries never leaves the machine")
+    if "socket_mode" in keys and not files:
         yield keys["socket_mode"].problem("'socket_mode' has no effect: only listen: unix:PATH makes a file")
-    if health is not None and _meet(listen, health.listen):
-        yield keys["health"].problem("'health' needs an address of its own, this one is that of 'listen'")
+    for at, file in files:
+        if len(os.fsencode(file.path)) > _MAX_UNIX_PATH_BYTES:
+            yield at.problem(f"the path of a Unix socket has at most {_MAX_UNIX_PATH_BYTES} bytes")
+    for index, (at, place) in enumerate(listen):
+        if any(_meet(place, other) for _, other in listen[:index]):
+            yield at.problem(f"{place} is listened on already: an address above takes it, and [::] takes IPv4 as well")
+    for index, (at, address) in enumerate(health):
+        if any(_meet(address, other) for _, other in (*listen, *health[:index])):
+            yield at.problem(f"'health' needs an address of its own, {address} is listened on already")
 
 
-def _meet(one: Listen, other: Listen) -> bool:
-    if one.port != other.port or one.port == 0:
-        return False
-    hosts = {host.replace("localhost", "127.0.0.1") for host in (one.host, other.host)}
-    return len(hosts) == 1 or not hosts.isdisjoint(_EVERYWHERE)
+def _meet(one: Listen | UnixListen, other: Listen | UnixListen) -> bool:
+    if isinstance(one, Listen) and isinstance(other, Listen):
+        return one.meets(other)
+    return one == other
 
 
 def key_set_url(text: str) -> str:
@@ -153,15 +186,21 @@ def origin(text: str, *, allow_http: bool = False) -> Origin:
 
 
 def network(text: str) -> IPv4Network | IPv6Network:
-    """An IP address or CIDR network without host bits; raises ValueError with one sentence."""
+    """An IP address or CIDR network without host bits; raises ValueError with one sentence.
+
+    IPv4 networks that are written within IPv6 are IPv4: that is how their addresses are compared.
+    """
     try:
-        return ipaddress.ip_network(text)
+        found = ipaddress.ip_network(text)
     except ValueError as exc:
         raise ValueError("expected an IP address or network like 10.0.0.0/8, without host bits") from exc
+    mapped = found.network_address.ipv4_mapped if isinstance(found, IPv6Network) else None
+    return found if mapped is None or found.prefixlen < 96 else IPv4Network((mapped, found.prefixlen - 96))
 
 
 def _is_loopback(host: str) -> bool:
-    return host == "localhost" or (_looks_numeric(host) and _address(host).is_loopback)
+    # Newer Pythons take IPv4 within IPv6 for loopback, older ones do not: it is no loopback of ours.
+    return host in ("localhost", "[::1]") or (_looks_numeric(host) and _address(host) in _LOOPBACK)
 
 
 def _check_host(host: str) -> None:

@@ -10,6 +10,7 @@ GatewayError
 ├── MethodNotAllowed      405
 ├── ReceiveTimeout        408
 ├── TooLarge              413, 414, 431
+├── ExpectationFailed     417  `Expect`: the client sends the same again without it
 ├── Conflict              409  a plan's state does not admit it
 ├── Throttled             429  this principal's own limits
 ├── LookupFailed          502  the runs could not be looked up; nothing was sent
@@ -119,6 +120,12 @@ class TooLarge(Refusal):
         super().__init__(cause, sentence)
 
 
+class ExpectationFailed(Refusal):
+    """The request has an `Expect`; RFC 9110, 10.1.1 has clients repeat it without one."""
+
+    status, code, title = 417, "expectation_failed", "Expectation failed"
+
+
 class Conflict(Refusal):
     """A plan is not in a state for this; `members` say which plan and what is known of it."""
 
@@ -153,7 +160,8 @@ class AuditUnavailable(Refusal):
     status, code, title = 503, "audit_unavailable", "Audit log unavailable"
 
     def __init__(self, cause: str) -> None:
-        super().__init__(cause, "The audit log cannot be written, so nothing was sent. Try again later.")
+        why = "is still being opened" if cause == "recovering" else "cannot be written"
+        super().__init__(cause, f"The audit log {why}, so nothing was sent. Try again later.")
 
 
 class Overloaded(Refusal):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 
@@ -49,5 +50,6 @@ def _content(body: object) -> bytes:
         case str():
             return body.encode()
         case Mapping():
-            return json.dumps(body).encode()
+            with contextlib.suppress(RecursionError):
+                return json.dumps(body).encode()
     raise MalformedRequest("explain_shape", _SHAPE)

@@ -5,12 +5,21 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from gateway.errors import MalformedRequest
+from gateway.errors import ExpectationFailed, MalformedRequest
 
 # RFC 9112, 3.2.1: origin-form = absolute-path [ "?" query ]; a fragment is never sent, and non-ASCII must be escaped.
 _ORIGIN_FORM = re.compile(rb"/(?!/)[!\"$-~]*")
+_ABSOLUTE_FORM = re.compile(rb"https?://[A-Za-z0-9._:\[\]-]+(?P<origin_form>/[!\"$-~]*)", re.IGNORECASE)
+_SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://")
+_PRINTABLE = re.compile(rb"[!-~]*")
 _HOST = re.compile(rb"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
+
+WHITESPACE = b" \t"
+"""What may stand before and behind a field's value and is no part of it (RFC 9110, 5.5)."""
+
+HEALTH_PATHS = (b"/healthz", b"/readyz")
+"""The two pages that probes ask for: nothing can be done there, so old and terse HTTP does no harm."""
 
 BROKEN_BODY = "gateway.broken_body"
 """Where the state of an ASGI scope holds the refusal of a body that stopped being HTTP."""
@@ -18,7 +27,10 @@ BROKEN_BODY = "gateway.broken_body"
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A request head as the parser read it; header names in lower case, in order, repeated ones included."""
+    """A request head as the parser read it; names in lower case, values without the whitespace around them, in order.
+
+    Repeated headers are repeated here.
+    """
 
     method: bytes
     target: bytes
@@ -26,32 +38,78 @@ class Head:
     headers: tuple[tuple[bytes, bytes], ...]
 
     def values(self, name: bytes) -> list[bytes]:
-        """Every value of a header."""
+        """Returns every value of a header."""
         return [value for key, value in self.headers if key == name]
 
 
-def check_head(head: Head) -> None:
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What is left to know of a head that passed: `framing` is the one header that says where the body ends.
+
+    `offers_h2c` says that it offers a change to HTTP/2, which is left out; RFC 9110, 7.8: "A server MAY ignore".
+    """
+
+    path: bytes
+    query: bytes
+    framing: tuple[bytes, bytes] | None
+    offers_h2c: bool
+
+
+def check_head(head: Head) -> Checked:
     """Refuses what two HTTP readers could take differently.
 
     Raises:
         MalformedRequest: with the rule that was broken.
+        ExpectationFailed: the head has an `Expect`.
     """
     if head.version not in ("1.1", "1.0"):
         raise MalformedRequest("version", "Speak HTTP/1.1.")
-    if not _ORIGIN_FORM.fullmatch(head.target):
-        raise MalformedRequest("target", "The request target is a path and perhaps a query, in printable ASCII.")
-    # RFC 9112, 3.2: "A server MUST respond with a 400 to any request message that lacks a Host header field and to
-    # any request message that contains more than one Host header field line or an invalid field value."
-    hosts = head.values(b"host")
-    if len(hosts) != 1 or not _is_host(hosts[0]):
-        raise MalformedRequest("host", "Send exactly one valid Host header.")
+    path, query = _target(head.target)
+    _check_host(head, lenient=path in HEALTH_PATHS)
     if len(head.values(b"authorization")) > 1:
         raise MalformedRequest("two_credentials", "Send one Authorization header.")
-    _check_framing(head)
-    if head.values(b"upgrade") or head.method == b"CONNECT":
+    framing = _framing(head)
+    offers_h2c = _offers_h2c(head)
+    if head.method == b"CONNECT" or (head.values(b"upgrade") and not offers_h2c):
         raise MalformedRequest("upgrade", "This connection speaks HTTP/1.1 only: leave Upgrade out.")
-    if head.values(b"expect"):
-        raise MalformedRequest("expect", "Leave the Expect header out and send the body at once.")
+    # RFC 9110, 10.1.1: an expectation of HTTP/1.0 MUST be ignored. Its 417 makes clients repeat the request without it.
+    if head.values(b"expect") and head.version == "1.1":
+        raise ExpectationFailed("expect", "Leave the Expect header out and send the body at once.")
+    return Checked(path, query, framing, offers_h2c)
+
+
+def _target(target: bytes) -> tuple[bytes, bytes]:
+    """The path and the query. RFC 9112, 3.2.2 has servers accept the absolute form; here only the health pages do."""
+    absolute = _ABSOLUTE_FORM.fullmatch(target)
+    asked = absolute["origin_form"] if absolute is not None else target
+    path, _, query = asked.partition(b"?")
+    if not _ORIGIN_FORM.fullmatch(asked) or (absolute is not None and path not in HEALTH_PATHS):
+        raise MalformedRequest("target", _why_no_target(target))
+    return path, query
+
+
+def _why_no_target(target: bytes) -> str:
+    if target.startswith(b"//"):
+        return (
+            "The path begins with a double slash: write one, as in /v2/workflows/runs. "
+            "A base URL that ends in '/' makes two of them."
+        )
+    if b"#" in target and _PRINTABLE.fullmatch(target):
+        return "The request target has a '#': leave the fragment out, or write '%23'."
+    if _SCHEME.match(target):
+        return "The request target is a whole URL: this gateway is no proxy, so give it to clients as their base URL."
+    return "The request target is a path and perhaps a query, in printable ASCII."
+
+
+def _check_host(head: Head, *, lenient: bool) -> None:
+    # RFC 9112, 3.2: "A server MUST respond with a 400 to any request message that lacks a Host header field and to
+    # any request message that contains more than one Host header field line or an invalid field value." HTTP/1.0 has
+    # no such rule, and an empty Host is valid where nobody is named; so probes write it.
+    hosts = head.values(b"host")
+    if lenient and (hosts == [b""] or (not hosts and head.version == "1.0")):
+        return
+    if len(hosts) != 1 or not _is_host(hosts[0]):
+        raise MalformedRequest("host", "Send exactly one valid Host header.")
 
 
 def _is_host(value: bytes) -> bool:
@@ -59,12 +117,20 @@ def _is_host(value: bytes) -> bool:
     return match is not None and int(match["port"] or b"0") <= 65535
 
 
-def _check_framing(head: Head) -> None:
+def _offers_h2c(head: Head) -> bool:
+    return head.version == "1.1" and [value.lower() for value in head.values(b"upgrade")] == [b"h2c"]
+
+
+def _framing(head: Head) -> tuple[bytes, bytes] | None:
     lengths, codings = head.values(b"content-length"), head.values(b"transfer-encoding")
     # RFC 9112, 6.1: a message with both "might indicate an attempt to perform request smuggling".
     if lengths and codings:
         raise MalformedRequest("framing", "Send Content-Length or Transfer-Encoding, never both.")
     if len(lengths) > 1 or not all(_LENGTH.fullmatch(length) for length in lengths):
         raise MalformedRequest("content_length", "Content-Length is one whole number.")
-    if codings and (codings != [b"chunked"] or head.version == "1.0"):
+    # RFC 9112, 7: "All transfer-coding names are case-insensitive".
+    if codings and ([coding.lower() for coding in codings] != [b"chunked"] or head.version == "1.0"):
         raise MalformedRequest("transfer_encoding", "The only transfer coding is chunked, in HTTP/1.1.")
+    if codings:
+        return b"transfer-encoding", b"chunked"
+    return (b"content-length", lengths[0]) if lengths else None

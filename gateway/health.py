@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 from gateway import problems
 from gateway.errors import MethodNotAllowed, NotFound, Refusal
 from gateway.faults import Net, report
+from gateway.framing import HEALTH_PATHS
 from gateway.problems import Answer
 
 
@@ -28,10 +29,10 @@ class HealthPages:
 
     def page(self, method: str, path: bytes, decision_id: str) -> Answer | None:
         """The answer, or None for another path. Raises: MethodNotAllowed."""
-        if path not in (b"/healthz", b"/readyz"):
+        if path not in HEALTH_PATHS:
             return None
-        if method != "GET":
-            raise MethodNotAllowed("GET", "This page is only read: use GET.")
+        if method not in ("GET", "HEAD"):
+            raise MethodNotAllowed("GET, HEAD", "This page is only read: use GET or HEAD.")
         if path == b"/healthz":
             return problems.status_page(200, {"status": "ok"}, decision_id)
         ready, members = self._readiness.report()

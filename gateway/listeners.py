@@ -1,34 +1,78 @@
-"""Where requests come in: an address, with or without TLS, or a socket file whose peers the kernel names."""
+"""Where requests come in: addresses of this machine, and socket files whose peers the kernel names."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import socket
-import ssl
 import stat
 import struct
 from asyncio import BaseTransport
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.document.file import named, read_file
-from gateway.endpoints import Listen, TlsFiles, UnixListen
-from gateway.errors import InvalidConfiguration, Problem
+from gateway.endpoints import Listen, UnixListen
 
 BACKLOG = 2048
 _CREDENTIALS = struct.Struct("3i")
 """pid, uid and gid: `struct ucred` of unix(7)."""
 
 
-def bind(listen: Listen | UnixListen, *, socket_mode: int) -> socket.socket:
-    """A bound socket, listening. Raises: OSError, if the place is taken or not allowed."""
-    if isinstance(listen, UnixListen):
-        return _bind_unix(listen.path, socket_mode)
-    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
-    return socket.create_server((listen.host, listen.port), family=family, backlog=BACKLOG)
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A socket that listens, and the file that it has in the file system."""
+
+    socket: socket.socket
+    file: SocketFile | None = None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a socket file: what it carries never leaves the machine."""
+        return self.file is not None
+
+    def close(self) -> None:
+        """Stops listening, and removes the file."""
+        self.socket.close()
+        if self.file is not None:
+            self.file.remove()
+
+
+def bind_all(places: Sequence[Listen | UnixListen], *, socket_mode: int) -> tuple[Bound, ...]:
+    """Returns a listening socket for each place.
+
+    Raises: OSError, if one is taken or not allowed; nothing is left of the others then.
+    """
+    with ExitStack() as undo:
+        bound = []
+        for place in places:
+            bound.append(bind(place, socket_mode=socket_mode))
+            undo.callback(bound[-1].close)
+        undo.pop_all()
+    return tuple(bound)
+
+
+def bind(place: Listen | UnixListen, *, socket_mode: int) -> Bound:
+    """Returns a listening socket. Raises: OSError, if the place is taken or not allowed."""
+    if isinstance(place, UnixListen):
+        listener = _bind_unix(place.path, socket_mode)
+        return Bound(listener, SocketFile.of(place.path))
+    six = ":" in place.host
+    try:
+        # Said explicitly: without it `[::]` takes IPv4 on some machines, and with Python's default on none.
+        return Bound(
+            socket.create_server(
+                (place.host, place.port),
+                family=socket.AF_INET6 if six else socket.AF_INET,
+                backlog=BACKLOG,
+                dualstack_ipv6=six,
+            )
+        )
+    except ValueError as exc:
+        raise OSError(f"cannot listen on {place}: this machine has no IPv6 that takes IPv4 as well") from exc
+    except OSError as exc:
+        raise OSError(f"cannot listen on {place}: {os.strerror(exc.errno) if exc.errno else exc}") from exc
 
 
 def _bind_unix(path: Path, mode: int) -> socket.socket:
@@ -91,12 +135,10 @@ class SocketFile:
     inode: tuple[int, int]
 
     @staticmethod
-    def of(listen: Listen | UnixListen) -> SocketFile | None:
-        """The file that `bind` has made; None for an address."""
-        if not isinstance(listen, UnixListen):
-            return None
-        found = listen.path.lstat()
-        return SocketFile(listen.path, (found.st_dev, found.st_ino))
+    def of(path: Path) -> SocketFile:
+        """The file of a socket that was just bound."""
+        found = path.lstat()
+        return SocketFile(path, (found.st_dev, found.st_ino))
 
     def remove(self) -> None:
         """Removes the file, unless another process has put its own in that place."""
@@ -104,42 +146,6 @@ class SocketFile:
             found = self.path.lstat()
             if (found.st_dev, found.st_ino) == self.inode:
                 self.path.unlink()
-
-
-def tls_context(files: TlsFiles) -> ssl.SSLContext:
-    """TLS 1.2 or newer with this certificate and key. Raises: InvalidConfiguration, at the place that names them."""
-    problems = [problem for path in (files.certificate, files.key) for problem in _unreadable(files, path)]
-    if problems:
-        raise InvalidConfiguration(problems)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION
-    context.set_alpn_protocols(["http/1.1"])
-    try:
-        context.load_cert_chain(files.certificate, files.key, password=_encrypted)
-    except (OSError, ValueError) as exc:
-        raise InvalidConfiguration([files.at.problem(_unusable(files, exc))]) from exc
-    return context
-
-
-def _unreadable(files: TlsFiles, path: Path) -> Iterator[Problem]:
-    try:
-        read_file(path)
-    except InvalidConfiguration as exc:
-        yield from (files.at.problem(f"the file {named(path)}: {fault.message}") for fault in exc.problems)
-
-
-def _unusable(files: TlsFiles, fault: Exception) -> str:
-    if isinstance(fault, ssl.SSLError) and fault.reason == "KEY_VALUES_MISMATCH":
-        return f"the key {files.key} is not that of the certificate {files.certificate}"
-    if not isinstance(fault, OSError):
-        return f"the key {files.key} {fault}"
-    return f"{files.certificate} and {files.key} are not a certificate and a key in PEM"
-
-
-def _encrypted() -> str:
-    """In the place of a question on the terminal."""
-    raise ValueError("is encrypted: nobody is there to type a passphrase")
 
 
 def shown(listener: socket.socket) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from importlib import import_module
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import certifi
 import httpx
 
 from gateway.faults import Net
+from gateway.tls import client_context
 
 IMPORTED_LATE = ("anyio._backends._asyncio", "httpcore._backends.anyio")
 """What libraries import at the first request: without a free descriptor it would fail in the middle of one."""
@@ -28,8 +28,7 @@ def make_transport(
     """
     for module in IMPORTED_LATE:
         import_module(module)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(cafile=roots or certifi.where())
+    context = client_context(roots or Path(certifi.where()))
     pool = httpx.Limits(max_connections=max_connections, max_keepalive_connections=0)
     path = str(unix) if unix is not None else None
     return httpx.AsyncHTTPTransport(verify=context, trust_env=False, retries=0, limits=pool, uds=path)

@@ -4,6 +4,9 @@ A request that HTTP forbids never becomes an ASGI call. It is answered here, as 
 connection ends. While an earlier request of the same connection is in flight nothing is written in its place: the
 connection only stops reading and ends after the answers that are due. Where a body breaks off, the exchange that waits
 for it is told, and answers. A peer that does not take its answers within the deadline loses the connection.
+
+The parser reads no body behind a head that offers an upgrade; where the offer is one that may be left out, a second
+parser reads it. An idle connection is kept for `keep_alive_s`, which every answer that keeps it says.
 """
 
 from __future__ import annotations
@@ -12,24 +15,30 @@ import asyncio
 import http
 import socket
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import httptools
 import uuid_utils
-from uvicorn._types import ASGI3Application
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway import problems
 from gateway.connections import TEAM, Connections, Evictable
 from gateway.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge
-from gateway.framing import BROKEN_BODY, Head, check_head
+from gateway.framing import BROKEN_BODY, WHITESPACE, Checked, Head, check_head
 from gateway.listeners import unix_peer
 from gateway.problems import Answer
+from gateway.proxies import ip_address
 
 MAX_PIPELINED = 8
 MAX_HEADERS = 100
 SEND_BUFFER_BYTES = 32_768
 """What the kernel may hold of answers that a caller does not take: it would let it grow to megabytes; one is 2 kB."""
+
+KEEP_ALIVE_MARGIN_S = 0.5
+"""How much longer than it says a connection is kept: a request that was sent in time may still be on the way."""
+LAST_LOOK_S = 0.001
+"""Before an idle connection is closed the loop looks once more for bytes that have arrived and were not read yet."""
 
 
 class RefusalPort(Protocol):
@@ -41,13 +50,14 @@ class RefusalPort(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProtocolSettings:
-    """What every connection shares; sizes in bytes, the deadline for a whole head in seconds."""
+    """What every connection shares; sizes in bytes; seconds for a whole head, and between two requests."""
 
     max_target_bytes: int
     max_header_bytes: int
     receive_timeout_s: int
     refusals: RefusalPort
     connections: Connections
+    keep_alive_s: int
 
 
 class EdgeProtocol(HttpToolsProtocol):
@@ -57,12 +67,16 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, settings: ProtocolSettings, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's own
         super().__init__(*args, **kwargs)
+        self.timeout_keep_alive = settings.keep_alive_s + KEEP_ALIVE_MARGIN_S  # type: ignore[assignment]
         self.handshake: Evictable | None = None
         self._settings = settings
+        self.url = b""
         self._refusal: Refusal | None = None
         self._ended = False
         self._in_head = True
         self._in_body = False
+        self._checked: Checked | None = None
+        self._leaves_out_body = False
         self._head_bytes = 0
         self._header_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
@@ -74,6 +88,8 @@ class EdgeProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         if (peer := unix_peer(transport)) is not None:
             self.client = (peer, 0)
+        elif self.client is not None and (address := ip_address(self.client[0])) is not None:
+            self.client = (str(address), self.client[1])
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._settings.connections.opened(self, instead_of=self.handshake)
         self.handshake = None
@@ -94,7 +110,7 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, _saying_how_long_it_is_kept(app, cycle, self._settings.keep_alive_s))
 
     def data_received(self, data: bytes) -> None:
         """Feeds the parser, within the bounds of a head and its deadline."""
@@ -104,12 +120,21 @@ class EdgeProtocol(HttpToolsProtocol):
         # The parser holds an unfinished header itself, so its memory is bounded here, before it is fed.
         self._head_bytes += len(data) if self._in_head else 0
         try:
-            self.parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._feed(data)
+        except httptools.HttpParserError:
             self._end(self._refusal or MalformedRequest("http", "The bytes are not an HTTP/1.1 request."))
             return
         if self._in_head and self._head_bytes:
             self._check_unfinished_head()
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as stopped:
+            assert self._checked is not None
+            self._leaves_out_body = False
+            self.parser = _body_parser(self, self._checked.framing)
+            self.parser.feed_data(data[stopped.args[0] :])
 
     def _check_unfinished_head(self) -> None:
         if self._head_bytes > self._settings.max_target_bytes + self._settings.max_header_bytes:
@@ -144,7 +169,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._header_bytes += len(name) + len(value) + 4
         if self._header_bytes > self._settings.max_header_bytes or len(self.headers) >= MAX_HEADERS:
             self._refuse(_headers_too_large(self._settings))
-        super().on_header(name, value)
+        super().on_header(name, value.strip(WHITESPACE))
 
     def on_headers_complete(self) -> None:
         """The whole head: checked as it stood on the wire, then handed to ASGI with the raw path and query."""
@@ -155,21 +180,29 @@ class EdgeProtocol(HttpToolsProtocol):
             headers=tuple(self.headers),
         )
         try:
-            check_head(head)
+            checked = self._checked = check_head(head)
         except Refusal as refusal:
             self._refuse(refusal)
         self._stop_deadline()
-        path, _, query = self.url.partition(b"?")
+        self._leaves_out_body = self.parser.should_upgrade()
+        # Only HTTP/1.0 gets here with one: uvicorn would send it a 100, which that version does not know.
+        self.expect_100_continue = False
         # uvicorn takes the target apart with httptools.parse_url, which fails on more than 65,535 bytes; 1,000 run IDs
         # need more. So it gets none to take apart, and the scope the bytes as they stood.
         self.url = b"/"
         super().on_headers_complete()
-        self.scope["path"], self.scope["raw_path"] = path.decode("ascii"), path
-        self.scope["query_string"] = query
+        self.cycle.keep_alive = self.cycle.keep_alive and not checked.offers_h2c
+        self.scope["path"], self.scope["raw_path"] = checked.path.decode("ascii"), checked.path
+        self.scope["query_string"] = checked.query
         self._in_head, self._in_body, self._head_bytes = False, True, 0
 
     def on_message_complete(self) -> None:
-        """The whole request has arrived: only now does the connection keep its place."""
+        """The whole request has arrived: only now does the connection keep its place.
+
+        Where the parser stops behind a head with an offer, it only says so, and the body is still to come.
+        """
+        if self._leaves_out_body:
+            return
         super().on_message_complete()
         self._in_head, self._in_body = True, False
         self._settings.connections.busy(self)
@@ -185,12 +218,17 @@ class EdgeProtocol(HttpToolsProtocol):
             self._settings.connections.idle(self)
         self._watch_taking()
 
+    def timeout_keep_alive_handler(self) -> None:
+        """Closes the idle connection, unless a request has begun, or has arrived and was not read yet."""
+        if not self._head_bytes and not self.transport.is_closing():
+            self.timeout_keep_alive_task = self.loop.call_later(LAST_LOOK_S, self.transport.close)
+
     def pause_writing(self) -> None:
         """The peer takes its answers more slowly than they are made."""
         super().pause_writing()
         self._watch_taking()
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, refusal: Refusal) -> NoReturn:
         self._refusal = refusal
         raise refusal
 
@@ -200,7 +238,9 @@ class EdgeProtocol(HttpToolsProtocol):
         self._stop_deadline()
         last: RequestResponseCycle | None = self.cycle
         if last is None or last.response_complete:
-            self.transport.write(_on_the_wire(problems.refusal(refusal, self._record(refusal))))
+            answer = problems.refusal(refusal, self._record(refusal))
+            # RFC 9110, 9.3.2: an answer to HEAD has no content; the method is known where the target has begun.
+            self.transport.write(_on_the_wire(answer, bodiless=bool(self.url) and self.parser.get_method() == b"HEAD"))
             self.transport.close()
             self._watch_taking()
             return
@@ -262,7 +302,54 @@ def _headers_too_large(settings: ProtocolSettings) -> TooLarge:
     return TooLarge("headers", sentence, status=431)
 
 
-def _on_the_wire(answer: Answer) -> bytes:
+def _saying_how_long_it_is_kept(
+    app: ASGI3Application, cycle: RequestResponseCycle, keep_alive_s: int
+) -> ASGI3Application:
+    """The application; an answer that keeps the connection says how long it may be idle."""
+    kept = [(b"connection", b"keep-alive"), (b"keep-alive", b"timeout=%d" % keep_alive_s)]
+
+    async def answering(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Answers one request."""
+
+        async def saying(message: ASGISendEvent) -> None:
+            """Sends one message."""
+            if message["type"] == "http.response.start" and cycle.keep_alive:
+                headers = list(message["headers"])
+                message["headers"] = headers if any(name == b"connection" for name, _ in headers) else headers + kept
+            await send(message)
+
+        await app(scope, receive, saying)
+
+    return answering
+
+
+class _Body:
+    """The callbacks of a parser that reads the body behind a head which another has read."""
+
+    def __init__(self, connection: EdgeProtocol) -> None:
+        self.on_body = connection.on_body
+        self.on_message_complete = connection.on_message_complete
+        self._connection = connection
+        self.began = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A trailer, once the body has begun; before that, a header of the head that tells the parser its framing."""
+        if self.began:
+            self._connection.on_header(name, value)
+
+
+def _body_parser(connection: EdgeProtocol, framing: tuple[bytes, bytes] | None) -> httptools.HttpRequestParser:
+    """A parser that stands at the beginning of a body, and takes nothing behind it for a request."""
+    body = _Body(connection)
+    parser = httptools.HttpRequestParser(body)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    length = [b"%s: %s" % framing] if framing is not None else []
+    parser.feed_data(b"\r\n".join([b"POST / HTTP/1.1", b"Connection: close", *length, b"", b""]))
+    body.began = True
+    return parser
+
+
+def _on_the_wire(answer: Answer, *, bodiless: bool) -> bytes:
     reason = http.HTTPStatus(answer.status).phrase.encode("ascii")
     lines = [b"HTTP/1.1 %d %s" % (answer.status, reason), *(b"%s: %s" % header for header in answer.headers)]
-    return b"\r\n".join([*lines, b"connection: close", b"", answer.body])
+    return b"\r\n".join([*lines, b"connection: close", b"", b"" if bodiless else answer.body])

@@ -34,7 +34,10 @@ DEFAULT_COUNT = 100
 
 _WIDER = "QStash may ignore a name that it does not know, and would then cancel more than you mean."
 _IN_BODY = ("workflowRunIds", "workflowUrl")
-_BODY = 'A body is {"workflowRunIds": ["…"]} or {"workflowUrl": "…"} and nothing else; a query takes every filter.'
+_BODY = (
+    'A body is {"workflowRunIds": ["…"]} or {"workflowUrl": "…"}, not empty, and nothing else; '
+    "a query takes every filter."
+)
 
 _ONCE = frozenset(("workflowUrlExactMatch", "fromDate", "toDate", "count"))
 _PLAIN = re.compile(rb"[A-Za-z0-9_.~-]*")
@@ -218,7 +221,7 @@ def _misshapen(members: Mapping[str, object]) -> str:
     if value in ([], ""):
         return f"'{name}' is empty, which upstream may read as every run: name what you mean. {_BODY}"
     shape = "a list of strings" if name == "workflowRunIds" else "a string or a list of strings"
-    return f"'{name}' is {shape}, not empty. {_BODY}"
+    return f"'{name}' is {shape}. {_BODY}"
 
 
 def _texts(values: Sequence[object]) -> tuple[str, ...]:

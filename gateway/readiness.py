@@ -48,7 +48,7 @@ class Ready:
         ready = state.ready and not stopping
         members: dict[str, object] = {
             "state": ("degraded" if self.degraded() else "ready") if ready else "not ready",
-            "reason": "shutting_down" if stopping else None if state.ready else _audit_words(state.reason),
+            "reason": "shutting_down" if stopping else None if state.ready else _audit_words(state),
             "policy_digest": self.policy_digest(),
             "audit": {
                 "ready": state.ready,
@@ -66,6 +66,9 @@ class Ready:
         return ready, members
 
 
-def _audit_words(cause: str | None) -> str:
+def _audit_words(state: AuditState) -> str:
     """What is wrong with the audit log, and what to do, behind the log's own word for it."""
-    return f"audit {cause}: {_AUDIT_ADVICE.get(str(cause), 'see the audit section of the operations page')}"
+    if state.progress is not None:
+        return f"recovering: {state.progress}"
+    cause = str(state.reason)
+    return f"audit {cause}: {_AUDIT_ADVICE.get(cause, 'see the audit section of the operations page')}"

@@ -26,7 +26,7 @@ Cause = Literal["signal", "change"]
 Look = tuple[Fingerprint, tuple[tuple[str, Fingerprint], ...] | None]
 """What the configuration file and the files of the policy directory look like, without reading them."""
 
-AT_START = ("listen", "socket_mode", "tls", "health", "upstream", "audit", "shutdown_grace_s")
+AT_START = ("listen", "socket_mode", "tls", "health", "upstream", "audit", "shutdown_grace_s", "keep_alive_s")
 """The keys of the configuration that count at the start alone."""
 
 

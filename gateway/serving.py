@@ -1,4 +1,4 @@
-"""The servers of the process: uvicorn on our listeners, and how it ends. A second one may carry the health pages."""
+"""The servers of the process: uvicorn on our listeners, and how it ends. Some may carry the health pages alone."""
 
 from __future__ import annotations
 
@@ -19,18 +19,23 @@ from uvloop.loop import SSLProtocol  # type: ignore[attr-defined] # it is not in
 from gateway.listeners import BACKLOG
 from gateway.protocol import EdgeProtocol, ProtocolSettings
 
+STOPS = (signal.SIGTERM, signal.SIGINT)
 CLOSING_S = 3
 """What is left of the grace period for recording and answering, once calls in flight are given up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """An application on a bound socket; each connection takes the settings of its beginning."""
+    """An application on a bound socket; each connection takes the settings of its beginning.
+
+    One that is `for_probes` answers until all others have ended.
+    """
 
     app: ASGIApp
     socket: socket.socket
     settings: Callable[[], ProtocolSettings]
     tls: ssl.SSLContext | None = None
+    for_probes: bool = False
 
 
 class StopSignals:
@@ -40,14 +45,25 @@ class StopSignals:
         self.count = 0
         self._heard: Callable[[], None] | None = None
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOPS:
             loop.add_signal_handler(number, self._hear)
+        # One that came before there was somebody to hear it was held back.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
     def tell(self, heard: Callable[[], None]) -> None:
         """Calls `heard` for every signal, those before included."""
         self._heard = heard
         for _ in range(self.count):
             heard()
+
+    def end(self) -> None:
+        """Ends the process as a signal would."""
+        self._hear()
+
+    @staticmethod
+    def hold_back() -> None:
+        """Keeps signals for the first `StopSignals`, so that a process that can be reached ends in good order."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
 
     def _hear(self) -> None:
         self.count += 1
@@ -133,22 +149,31 @@ async def serve_until_stopped(
     """Serves until a signal. `stop` is then called with the seconds that calls in flight have left.
 
     The first signal lets them finish within the grace period; a second gives them up at once, on the record. The
-    first listener is that of callers; the others answer for as long as it does.
+    listeners for probes answer for as long as those of callers do.
     """
-    servers = [_Server(listener, grace_s) for listener in listeners]
+    servers = [_Server(listener, grace_s) for listener in listeners if not listener.for_probes]
+    probed = [_Server(listener, grace_s) for listener in listeners if listener.for_probes]
     stops: list[asyncio.Future[None]] = []
 
     def end() -> None:
         """Begins the stop; a second signal leaves it no time."""
         stops.append(asyncio.ensure_future(stop(0 if servers[0].should_exit else max(0, grace_s - CLOSING_S))))
-        servers[0].should_exit = True
+        _stop(servers)
 
     signals.tell(end)
-    running = [asyncio.create_task(server.serve([server.listener.socket])) for server in servers]
-    await running[0]
+    running, beside = _run(servers), _run(probed)
+    await asyncio.gather(*running)
+    _stop(probed)
+    await asyncio.gather(*beside, *stops)
+
+
+def _run(servers: Sequence[_Server]) -> list[asyncio.Task[None]]:
+    return [asyncio.create_task(server.serve([server.listener.socket])) for server in servers]
+
+
+def _stop(servers: Sequence[_Server]) -> None:
     for server in servers:
         server.should_exit = True
-    await asyncio.gather(*running, *stops)
 
 
 def _uvicorn_config(listener: Listener, grace_s: int) -> Config:

@@ -35,7 +35,7 @@ from pyreqwest.response import Response
 from gateway.outbound import LateTransport
 from gateway.scheduling import giving_way
 
-IDLE_S = 10
+IDLE_S = 4
 """A connection that was idle for longer may have been forgotten on the way without a word, so it is not used again."""
 
 MAX_URL_BYTES = 65_534

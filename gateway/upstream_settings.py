@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from gateway import endpoints
-from gateway.document.fields import Choice, Int, Text
+from gateway.document.fields import Choice, Int, Text, path_field
 from gateway.document.nodes import Place
 from gateway.document.shapes import Present, Shape, may, need
 from gateway.endpoints import Origin
@@ -84,7 +84,7 @@ def _located(source: SecretSource, base: Path) -> SecretSource:
 
 def _secret() -> Shape[SecretSource]:
     keys = {
-        "file": may(Text(Path)),
+        "file": may(path_field()),
         "env": may(Text(_variable, hidden=True)),
     }
     return Shape(_secret_source, keys, check=_one_source, located=True, hidden=True)

@@ -27,18 +27,22 @@ class NewsLog(Protocol):
 class WatchedFile:
     """One file. `reload` reads and takes over its content, or raises and leaves what was there.
 
-    `seen` is the fingerprint taken before the content was read first, so that no change in between is missed.
+    `seen` is the fingerprint taken before the content was read first, so that no change in between is missed. The files
+    `beside` it are read together with it, so a change of one counts as a change of it.
     """
 
-    def __init__(self, path: Path, reload: Callable[[], None], *, seen: Fingerprint) -> None:
+    def __init__(
+        self, path: Path, reload: Callable[[], None], *, seen: Fingerprint, beside: Sequence[Path] = ()
+    ) -> None:
         self.path = path
+        self._beside = tuple(beside)
         self.notice: str | None = None
         self._reload = reload
         self._seen = seen
 
     def check(self, log: NewsLog) -> None:
         """Reads the file again if it is not what it was; a file that cannot be read leaves a notice."""
-        now = fingerprint(self.path)
+        now = fingerprint(self.path, *self._beside)
         if now == self._seen:
             return
         self._seen = now
@@ -52,13 +56,15 @@ class WatchedFile:
         log.error("reload_failed", file=str(self.path), problem=str(net.caught))
 
 
-def fingerprint(path: Path) -> Fingerprint:
-    """What tells one content of a path from another without reading it; None where nothing can be found."""
+def fingerprint(path: Path, *beside: Path) -> Fingerprint:
+    """What tells one content of the paths from another without reading it; None where one cannot be found."""
     try:
-        found = path.stat()
+        found = [each.stat() for each in (path, *beside)]
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
+    return tuple(
+        part for each in found for part in (each.st_dev, each.st_ino, each.st_mtime_ns, each.st_ctime_ns, each.st_size)
+    )
 
 
 def fingerprints(directory: Path) -> tuple[tuple[str, Fingerprint], ...] | None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import islice
 
 from gateway.cancel import Owner, Principal
 from gateway.policy.rules import Policies
-from gateway.policy_tools.offers import offers
+from gateway.policy_tools.offers import offered, offers
+
+MOST_OFFERS = 50
+"""How many rules the page shows; further ones are counted in `left_out`."""
 
 _LAST_S = 253_402_300_799
 """9999-12-31T23:59:59Z."""
@@ -14,6 +18,7 @@ _LAST_S = 253_402_300_799
 
 def whoami(principal: Principal, policies: Policies, now_ms: int) -> dict[str, object]:
     """Team, principal, when the credential ends, and each rule's words with a request that it would allow now."""
+    shown = list(islice(offers(policies, principal.team, now_ms), MOST_OFFERS))
     return {
         "team": principal.team,
         "principal": principal.name,
@@ -21,8 +26,9 @@ def whoami(principal: Principal, policies: Policies, now_ms: int) -> dict[str, o
         "claims": dict(principal.claims),
         "rules": [
             {"rule": offer.rule, "words": offer.words, "example": offer.example, "owner": _owner(offer.owner)}
-            for offer in offers(policies, principal.team, now_ms)
+            for offer in shown
         ],
+        "left_out": len(offered(policies, principal.team, now_ms)) - len(shown),
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +21,12 @@ import structlog
 VERSION = 1
 FIRST = ("v", "seq", "ts", "event", "instance")
 LAST = ("prev", "mac")
+
+_TS = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-([0-2][0-9]|3[01])T([01][0-9]|2[0-3])(:[0-5][0-9]){2}\.[0-9]{6}Z")
+_HEX = re.compile(r"[0-9a-f]{64}")
+_NEEDS_DECISION = frozenset(("intent", "outcome", "denied", "joined", "plan", "chunk", "settled"))
+
+Members = dict[str, object]
 
 
 class Record(NamedTuple):
@@ -140,3 +147,40 @@ def mac_holds(line: bytes, mac: str, keys: Iterable[MacKey]) -> bool:
     """Whether one of the keys made the `mac` that ends this canonical line."""
     signed = line[: -len(',"mac":""}') - len(mac)]
     return any(hmac.compare_digest(hmac.digest(key.secret, signed, "sha256").hex(), mac) for key in keys)
+
+
+def parse_line(raw: bytes) -> Members | str:
+    """The members of a line without its newline, or what is wrong with it in a few words.
+
+    A record has exactly one spelling: so duplicate keys, spaces and other escapes show as a difference from it.
+    """
+    try:
+        members = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return "not JSON"
+    if type(members) is not dict or orjson.dumps(members) != raw:
+        return "not the canonical JSON of an object (a duplicate key, or another spelling)"
+    names = tuple(members)
+    if names[: len(FIRST)] != FIRST or names[-len(LAST) :] != LAST:
+        return "members missing or out of order"
+    return _shape_problem(members) or members
+
+
+def _shape_problem(members: Members) -> str | None:
+    seq, ts, event = members["seq"], members["ts"], members["event"]
+    if members["v"] != VERSION or type(members["v"]) is not int:
+        return "unknown version"
+    if type(seq) is not int or seq < 1 or type(event) is not str or type(members["instance"]) is not str:
+        return "seq, event or instance has the wrong type"
+    if type(ts) is not str or not _TS.fullmatch(ts):
+        return "ts is not RFC 3339 in UTC with microseconds"
+    if not all(members[name] is None or is_hex(members[name]) for name in LAST):
+        return "prev or mac is not 64 hex digits or null"
+    if event in _NEEDS_DECISION and type(members.get("decision_id")) is not str:
+        return "no decision_id"
+    return None
+
+
+def is_hex(value: object) -> bool:
+    """Whether the value is a SHA-256 in lower-case hex."""
+    return type(value) is str and _HEX.fullmatch(value) is not None

@@ -1,18 +1,28 @@
-"""One chain on disk: commits batches of records to its newest segment, rotates, and goes on after a bad one.
+"""The chain that a process writes: batches of records, another file after a bad one, another chain at a size.
 
 What is true of the files is kept here and changes only with them: the head, and the intents without an outcome.
+
+    old chain:  …  stop {continued_by: new, open: n}
+    new chain:  start {continues: {chain: old, seq, head}, intents: [n of them]}  …
+
+The new file is there before the `stop` names it, and the old chain stays locked until the `start` is durable. So if the
+process dies between the two, the next one finds a hand-over to a chain without a record, and closes the intents in the
+old chain; after that, it finds them in the new one. Never in both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import uuid_utils
+
 from gateway.audit.chain import GENESIS, Head, MacKey, Record, Sealer
-from gateway.audit.record import Members, continued_members
-from gateway.audit.segment import AppendFailed, Disk, Segment, segment_path
+from gateway.audit.record import Members, continued_members, start_members
+from gateway.audit.segment import AppendFailed, ChainLock, Disk, Segment, removed, segment_path
 
 
 class Committed(NamedTuple):
@@ -22,23 +32,29 @@ class Committed(NamedTuple):
     lines: list[bytes]
 
 
+def new_chain_name() -> str:
+    """A name that sorts by time: a UUIDv7."""
+    return str(uuid_utils.uuid7())
+
+
 @dataclass(frozen=True, slots=True)
 class AuditSettings:
     """How the log is kept.
 
-    `segment_bytes` is the size from which the next file is begun, `wait_s` the longest wait for the disk,
-    `retry_s` the pause between tries after a failed write, and `queue_records` how many records may wait before
-    intents are refused.
+    `chain_bytes` is the size from which a new chain is begun, so that no start has to read more of one than that;
+    `wait_s` the longest wait for the disk, `retry_s` the pause between tries after a failed write, and `queue_records`
+    how many records may wait before intents are refused.
     """
 
     directory: Path
     durability: Literal["fsync", "os"] = "fsync"
     stdout: bool = False
     mac_key: MacKey | None = None
-    segment_bytes: int = 64 * 1024 * 1024
+    chain_bytes: int = 8 * 1024 * 1024
     queue_records: int = 10_000
     wait_s: float = 2.0
     retry_s: float = 0.5
+    new_name: Callable[[], str] = new_chain_name
 
     @property
     def durable(self) -> bool:
@@ -46,51 +62,86 @@ class AuditSettings:
         return self.durability == "fsync"
 
 
+class Heir(NamedTuple):
+    """A chain that has a locked name and an empty file, and that nobody has named yet."""
+
+    chain: str
+    lock: ChainLock
+    segment: Segment
+
+
 class Journal:
-    """The only writer of one chain. Not for two threads at once."""
+    """The only writer of one chain, and of those after it. Not for two threads at once.
+
+    With `start`, the members of every `start` record, chains are begun anew at a size; the `lock` is the journal's own.
+    """
 
     def __init__(
-        self, settings: AuditSettings, *, chain: str, sealer: Sealer, disk: Disk, clock: Callable[[], int]
+        self,
+        settings: AuditSettings,
+        *,
+        chain: str,
+        sealer: Sealer,
+        disk: Disk,
+        clock: Callable[[], int],
+        lock: ChainLock | None = None,
+        start: Mapping[str, object] | None = None,
     ) -> None:
         self.head = GENESIS
         self.open_intents: dict[str, None] = {}
         self.notice: str | None = None
+        self.written = 0
         self._settings = settings
         self._chain = chain
         self._sealer = sealer
         self._disk = disk
         self._clock = clock
+        self._lock = lock
+        self._start = dict(start) if start is not None else None
+        self._beginning: Members | None = None
         self._number = 0
+        self._bytes = 0
         self._segment: Segment | None = None
+        self._unusable: list[str] = []
         self._suspects: list[str] = []
-        self._intrusions: list[Members] = []
+        self._found: list[Members] = []
+        self._heir: Heir | None = None
+        self._before: ChainLock | None = None
+        self._uncopied: list[bytes] = []
+        self._last = (chain, GENESIS)
 
-    def resume(self, segment: Segment, *, number: int, head: Head, open_intents: Iterable[str]) -> None:
-        """Goes on with a chain that another process began; `number` is that of its last file."""
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to write that nobody gave: what was found wrong, or the start of a new chain."""
+        return bool(self._found) or self._beginning is not None
+
+    def resume(
+        self, segment: Segment, *, number: int, head: Head, open_intents: Iterable[str], unusable: Iterable[str]
+    ) -> None:
+        """Goes on with a chain that another process began; `number` is that of its last file.
+
+        `unusable` are the files behind `segment`, which hold no record.
+        """
         self._segment, self._number, self.head = segment, number, head
         self.open_intents = dict.fromkeys(open_intents)
+        self._unusable = list(unusable)
+
+    def begin(self, members: Mapping[str, object]) -> Committed:
+        """Writes the first record, `start`. Raises: AppendFailed."""
+        self._beginning = dict(members)
+        return self.commit(())
 
     def commit(self, records: Sequence[Record]) -> Committed:
         """Appends the records as one batch. An outcome for an intent that is not open is left out: never closed twice.
 
-        Raises: AppendFailed: none of them is in the log, and nothing else changed.
+        Raises: AppendFailed: none of them is in the log.
         """
         segment = self._writable()
-        notices = self._notices()
-        wanted, seqs, still_open = self._admit(records, first_seq=self.head.seq + len(notices) + 1)
-        lines, head = self._sealer.seal(self.head, [*notices, *wanted])
-        try:
-            segment.append(b"".join(lines))
-        except AppendFailed as failed:
-            if failed.suspect:
-                self._set_aside(segment)
-            raise
-        except BaseException:
-            # No disk's error: what of the batch is in the file nobody knows.
-            self._set_aside(segment)
-            raise
-        self.head, self.open_intents = head, still_open
-        self._suspects, self._intrusions = [], []
+        firsts = self._firsts()
+        wanted, seqs, still_open = self._admit(records, first_seq=self.head.seq + len(firsts) + 1)
+        lines = [*self._uncopied, *self._append(segment, [*firsts, *wanted])]
+        self.open_intents, self._uncopied = still_open, []
+        self._keep_digest(wanted)
         return Committed(seqs, lines)
 
     def _admit(self, records: Sequence[Record], *, first_seq: int) -> tuple[list[Record], list[int], dict[str, None]]:
@@ -108,49 +159,152 @@ class Journal:
             wanted.append(record)
         return wanted, seqs, opened
 
+    def _append(self, segment: Segment, records: Sequence[Record]) -> list[bytes]:
+        lines, head = self._sealer.seal(self.head, records)
+        data = b"".join(lines)
+        try:
+            segment.append(data)
+        except AppendFailed as failed:
+            if failed.suspect:
+                self._set_aside(segment)
+            raise
+        except BaseException:
+            # No disk's error: what of the batch is in the file nobody knows.
+            self._set_aside(segment)
+            raise
+        self.head, self._last = head, (self._chain, head)
+        self._bytes += len(data)
+        self.written += len(lines)
+        self._suspects, self._found, self._beginning = [], [], None
+        if self._before is not None:
+            self._before.release()
+            self._before = None
+        return lines
+
     def _writable(self) -> Segment:
         if self._segment is not None and (reason := self._segment.intrusion()):
             self.notice = reason
-            self._intrusions.append({"reason": reason, "segment": self._segment.path.name})
+            self._found.append({"reason": reason, "segment": self._segment.path.name})
             self._segment.close()
             self._segment = None
-        if self._segment is None or self._segment.size >= self._settings.segment_bytes:
+        if self._start is not None and self._beginning is None and self._bytes >= self._settings.chain_bytes:
+            self._hand_over(self._start)
+        if self._segment is None:
             self._segment = self._next_segment()
         return self._segment
 
     def _next_segment(self) -> Segment:
-        # The number is used up even if this fails, so that no half-made file is ever taken for the next one.
+        path = segment_path(self._settings.directory, self._chain, self._number + 1)
+        try:
+            fresh = Segment.create(self._disk, path, durable=self._settings.durable)
+        except AppendFailed as failed:
+            if failed.left_behind:  # the next file says that this one holds nothing
+                self._number += 1
+                self._suspects.append(path.name)
+            raise
         self._number += 1
-        path = segment_path(self._settings.directory, self._chain, self._number)
-        fresh = Segment.create(self._disk, path, durable=self._settings.durable)
-        if self._segment is not None:
-            self._segment.close()
+        if self._lock is not None and self._number == 1:
+            _hold(self._lock, fresh)
         return fresh
 
     def _set_aside(self, segment: Segment) -> None:
-        self._suspects.append(segment.path.name)
+        self._suspects += [segment.path.name, *self._unusable]
+        self._unusable = []
         self.notice = "segment_suspect"
         segment.close()
         self._segment = None
 
-    def _notices(self) -> list[Record]:
-        notices: list[Members] = []
+    def _hand_over(self, start: Mapping[str, object]) -> None:
+        """Ends the chain and begins another, whose `start` is written with the next batch. Raises: AppendFailed."""
+        self._segment = self._segment or self._next_segment()
+        heir = self._heir = self._heir or self._make_heir()
+        ending = {"reason": "size", "open": len(self.open_intents), "continued_by": heir.chain}
+        self._uncopied += self._append(self._segment, [*self._firsts(), Record(self._clock(), "stop", ending)])
+        self._segment.close()
+        origin = {"chain": self._chain, "seq": self.head.seq, "head": self.head.digest}
+        self._beginning = start_members(start, self._sealer.key, origin=origin, intents=self.open_intents)
+        self._before, self._lock, self._segment, self._heir = self._lock, heir.lock, heir.segment, None
+        self._chain, self._number, self._bytes, self.head = heir.chain, 1, 0, GENESIS
+        self._sealer = Sealer(heir.chain, key=self._sealer.key)
+
+    def _make_heir(self) -> Heir:
+        directory, chain = self._settings.directory, self._settings.new_name()
+        path = segment_path(directory, chain, 1)
+        with ExitStack() as undo:
+            try:
+                lock = ChainLock.take(self._disk, directory, chain)
+            except OSError as error:
+                raise AppendFailed(error) from error
+            if lock is None:
+                raise AppendFailed(OSError(f"another process writes the chain {chain}"))
+            undo.callback(lock.discard)
+            segment = Segment.create(self._disk, path, durable=self._settings.durable)
+            undo.callback(removed, self._disk, path)
+            _hold(lock, segment)
+            undo.pop_all()
+        return Heir(chain, lock, segment)
+
+    def _firsts(self) -> list[Record]:
+        """What is said before anything else: that the chain begins, and what was found wrong."""
+        suspect: Members = {}
         if self._suspects:
-            last_good = {"seq": self.head.seq, "head": self.head.digest}
-            notices.append({"reason": "segment_suspect", "suspect": list(self._suspects), "last_good": last_good})
-        return [self._continued(found) for found in [*notices, *self._intrusions]]
+            suspect = {"suspect": list(self._suspects), "last_good": {"seq": self.head.seq, "head": self.head.digest}}
+        if self._beginning is not None:
+            return [Record(self._clock(), "start", {**self._beginning, **suspect}), *map(self._continued, self._found)]
+        notices = [{"reason": "segment_suspect", **suspect}] if suspect else []
+        return [self._continued(found) for found in [*notices, *self._found]]
 
     def _continued(self, found: Members) -> Record:
         reason = str(found["reason"])
         members = continued_members(reason, open_intents=len(self.open_intents), left_out=0, found=found)
         return Record(self._clock(), "recovery", members)
 
+    def _keep_digest(self, records: Iterable[Record]) -> None:
+        # What a start says of the policies is what is in force when it is written.
+        for record in records:
+            if self._start is not None and record.event == "reload" and record.members.get("outcome") == "applied":
+                self._start["policy_digest"] = record.members.get("new_digest")
+
+    def watch(self) -> None:
+        """Looks whether the lock file is still the one that was locked; if not, that is said, and it is made again."""
+        if self._lock is None:
+            return
+        try:
+            lost = self._lock.lost()
+            if lost is None:
+                return
+            self.notice = lost
+            if self._lock.renew():
+                self._found.append({"reason": lost})
+        except OSError:
+            self.notice = "lock_unknown"
+
     def checkpoint(self) -> Members:
-        """The head now, signed, for keeping somewhere else."""
-        return self._sealer.checkpoint(self._chain, self.head, self._clock())
+        """The head that was written last, signed, for keeping somewhere else."""
+        chain, head = self._last
+        return self._sealer.checkpoint(chain, head, self._clock())
 
     def close(self) -> None:
-        """Gives the file back."""
+        """Gives the file and the locks back."""
+        if self._heir is not None:
+            self._heir.segment.close()
+            removed(self._disk, self._heir.segment.path)
+            self._heir.lock.discard()
         if self._segment is not None:
             self._segment.close()
-            self._segment = None
+        for lock in (self._before, self._lock):
+            if lock is not None:
+                lock.release()
+        self._heir = self._segment = self._before = self._lock = None
+
+
+def _hold(lock: ChainLock, segment: Segment) -> None:
+    """Locks a chain's first file. Raises: AppendFailed."""
+    try:
+        held = lock.hold(segment.path)
+    except OSError as error:
+        segment.close()
+        raise AppendFailed(error) from error
+    if not held:
+        segment.close()
+        raise AppendFailed(OSError(f"another process has {segment.path} locked"))

@@ -1,5 +1,7 @@
 """The audit log as the event loop sees it: queue a record, wait for it or for two seconds, never for a disk.
 
+It is there at once and opened beside what else the process does: until then records wait, and soon intents are refused.
+
 receipt = await log.intent(plan)      durable, or AuditUnavailable: nothing may be sent
 await log.close(receipt, closing)     durable, or owed: the log takes no intent until it is
 await log.note("denied", members)     written, or counted as left out
@@ -18,11 +20,11 @@ from dataclasses import dataclass
 from gateway.audit.chain import Record
 from gateway.audit.journal import AuditSettings
 from gateway.audit.record import Closing, intent_members, outcome_members, unsent_members
-from gateway.audit.recovery import Begun, Opening
+from gateway.audit.recovery import Begun, Opening, Progress
 from gateway.audit.segment import Disk, OsDisk
 from gateway.audit.writer import Entry, Kind, Settled, Writer
 from gateway.cancel import Plan, Receipt
-from gateway.errors import AuditUnavailable
+from gateway.errors import AuditFailure, AuditUnavailable
 from gateway.faults import Net, word
 from gateway.log import Console
 from gateway.scheduling import giving_way
@@ -30,6 +32,9 @@ from gateway.scheduling import giving_way
 __all__ = ["AuditLog", "AuditSettings", "AuditState", "Closing"]
 
 SLOW = "slow"
+RECOVERING = "recovering"
+OPENING_GRACE_S = 1.0
+"""How long a process that is told to end waits for its log to be opened, so that its start and end stand in it."""
 STARVED = "starved"
 LOOKS_A_WAIT = 8
 MOST_LOOKS = 4 * LOOKS_A_WAIT
@@ -40,7 +45,8 @@ MOST_LOOKS = 4 * LOOKS_A_WAIT
 class AuditState:
     """What readiness shows. `left_out` counts the notes not recorded since the start; `damaged` names old chains.
 
-    `reason` says why the log is not ready, or, while it is ready, what was last found wrong with its files.
+    `reason` says why the log is not ready, or, while it is ready, what was last found wrong with its files; `progress`
+    how far the opening is.
     """
 
     ready: bool
@@ -52,19 +58,25 @@ class AuditState:
     copies_dropped: int = 0
     checkpoint: Mapping[str, object] | None = None
     damaged: tuple[str, ...] = ()
+    progress: str | None = None
 
 
 class AuditLog:
-    """One process's chain. Made by `open`; all methods are for the event loop it was opened on."""
+    """One process's chain, and those after it. All methods are for the event loop it was made on."""
 
-    def __init__(self, settings: AuditSettings, begun: Begun, *, upstream: str, clock: Callable[[], int]) -> None:
+    def __init__(self, settings: AuditSettings, *, upstream: str, clock: Callable[[], int] = time.time_ns) -> None:
         self._settings = settings
         self._upstream = upstream
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._console = begun.console
-        self._damaged = tuple(sorted(begun.recovered.damaged))
+        self._progress = Progress()
+        self._opened: asyncio.Future[None] = self._loop.create_future()
+        self._opened_by_s = self._loop.time() + settings.wait_s
+        self._begun: Begun | None = None
+        self._writer: Writer | None = None
+        self._held: list[Entry] = []
         self._gathered: list[Entry] = []
+        self._left_out = 0
         self._queued = 0
         self._late = 0
         self._late_cause = SLOW
@@ -73,17 +85,30 @@ class AuditLog:
         self._stopped = False
         self._waiting: deque[tuple[float, Entry]] = deque()
         self._timer: asyncio.TimerHandle | None = None
-        self._writer = Writer(
-            begun.journal,
-            console=begun.console,
-            clock=clock,
-            settings=settings,
-            settle=self._settle_soon,
-            released=begun.lock.release,
-        )
-        self._thread = threading.Thread(target=self._writer.run, name="audit-writer", daemon=True)
-        with giving_way():
-            self._thread.start()
+        self._thread: threading.Thread | None = None
+
+    @classmethod
+    def begin(
+        cls,
+        settings: AuditSettings,
+        *,
+        instance: str,
+        upstream: str,
+        start: Mapping[str, object],
+        clock: Callable[[], int] = time.time_ns,
+        disk: Disk | None = None,
+        stdout: Console | None = None,
+    ) -> AuditLog:
+        """Begins to open a log, on a thread, and returns it at once; `opened` tells the end.
+
+        The chains that nobody writes are recovered, and a new one is begun, `instance`, with a durable `start` record.
+        `stdout` takes copies and checkpoints, and is closed with the log.
+        Raises: AuditFailure, if there is no thread for it.
+        """
+        log = cls(settings, upstream=upstream, clock=clock)
+        opening = Opening(settings, instance, clock, disk or OsDisk(), log._progress)
+        _started(lambda: log._open(opening, start, stdout or Console(1)), name="audit-opening")
+        return log
 
     @classmethod
     async def open(
@@ -97,20 +122,69 @@ class AuditLog:
         disk: Disk | None = None,
         stdout: Console | None = None,
     ) -> AuditLog:
-        """Recovers the chains that nobody writes and begins a new one, `instance`, with a durable `start` record.
+        """The same, to its end. Raises: AuditFailure, if the directory cannot be used or the record not be written."""
+        log = cls.begin(
+            settings, instance=instance, upstream=upstream, start=start, clock=clock, disk=disk, stdout=stdout
+        )
+        await log.opened()
+        return log
 
-        `stdout` takes copies and checkpoints, and is closed with the log.
-        Raises: AuditFailure, if the directory cannot be used or the record cannot be written.
-        """
-        opening = Opening(settings, instance, clock, disk or OsDisk())
-        begun = await asyncio.to_thread(opening.begin, start, stdout=stdout or Console(1))
-        return cls(settings, begun, upstream=upstream, clock=clock)
+    async def opened(self) -> None:
+        """Returns when intents are taken. Raises: AuditFailure, if the log cannot be opened."""
+        await asyncio.shield(self._opened)
+
+    def _open(self, opening: Opening, start: Mapping[str, object], stdout: Console) -> None:
+        outcome: Begun | AuditFailure
+        try:
+            outcome = opening.begin(start, stdout=stdout)
+        except AuditFailure as failure:
+            outcome = failure
+        except BaseException as exc:  # noqa: BLE001 - whatever it is, the process must hear of it and end
+            outcome = AuditFailure(f"the audit log cannot be opened: {exc!r}")
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
+            self._loop.call_soon_threadsafe(self._take_over, outcome)
+
+    def _take_over(self, outcome: Begun | AuditFailure) -> None:
+        try:
+            if isinstance(outcome, AuditFailure):
+                raise outcome
+            self._start_writing(outcome)
+        except AuditFailure as failure:
+            self._opened.set_exception(failure)
+            self._opened.exception()  # looked at here, so that it is no complaint where nobody waits
+        else:
+            self._opened.set_result(None)
+
+    def _start_writing(self, begun: Begun) -> None:
+        writer = Writer(
+            begun.journal,
+            console=begun.console,
+            clock=self._clock,
+            settings=self._settings,
+            settle=self._settle_soon,
+        )
+        writer.skipped = self._left_out
+        self._thread = _started(writer.run, name="audit-writer")
+        self._begun, self._writer = begun, writer
+        held, self._held = self._held, []
+        for entry in held:
+            self._queue(entry, writer)
 
     @property
     def state(self) -> AuditState:
         """Whether intents are taken, and where the chain stands."""
-        status = self._writer.status
         refusal = self._refusal()
+        if self._writer is None or self._begun is None:
+            return AuditState(
+                ready=False,
+                reason=refusal,
+                seq=0,
+                head=None,
+                open_intents=0,
+                left_out=self._left_out,
+                progress=str(self._progress),
+            )
+        status = self._writer.status
         return AuditState(
             ready=refusal is None,
             reason=refusal or status.notice,
@@ -118,13 +192,19 @@ class AuditLog:
             head=status.head.digest,
             open_intents=status.open_intents,
             left_out=self._writer.left_out,
-            copies_dropped=self._console.dropped_lines,
+            copies_dropped=self._begun.console.dropped_lines,
             checkpoint=status.checkpoint,
-            damaged=self._damaged,
+            damaged=tuple(sorted(self._begun.recovered.damaged)),
         )
+
+    async def _until_opened(self) -> None:
+        """Waits as long as for a slow disk: what comes in the first moments of a process is not turned away."""
+        if self._writer is None and not self._stopped:
+            await asyncio.wait({self._opened}, timeout=max(0.0, self._opened_by_s - self._loop.time()))
 
     async def intent(self, plan: Plan) -> Receipt:
         """Records what is about to be sent. Raises: AuditUnavailable: it is not durable, and must not be sent."""
+        await self._until_opened()
         if refusal := self._refusal():
             raise AuditUnavailable(refusal)
         entry = self._enter("intent", intent_members(plan, upstream=self._upstream), Kind.INTENT)
@@ -152,6 +232,7 @@ class AuditLog:
 
     async def keep(self, event: str, members: Mapping[str, object]) -> None:
         """Records what must be durable before what follows. Raises: AuditUnavailable: it may not be there."""
+        await self._until_opened()
         if refusal := self._refusal():
             raise AuditUnavailable(refusal)
         result = await _waiter(self._enter(event, members, Kind.NOTE))
@@ -160,23 +241,34 @@ class AuditLog:
 
     async def note(self, event: str, members: Mapping[str, object]) -> None:
         """Records an answer that does not depend on the record; returns at once where there is no hope of writing."""
-        if not self._takes_notes():
-            self._writer.skipped += 1
+        await self._until_opened()
+        if self._writer is None or not self._takes_notes():
+            self.note_soon(event, members)
             return
         await _waiter(self._enter(event, members, Kind.NOTE))
 
     def note_soon(self, event: str, members: Mapping[str, object]) -> None:
         """The same, without waiting."""
-        if not self._takes_notes():
+        if self._takes_notes():
+            self._enter(event, members, Kind.NOTE, waited_for=False)
+        elif self._writer is not None:
             self._writer.skipped += 1
-            return
-        self._enter(event, members, Kind.NOTE, waited_for=False)
+        else:
+            self._left_out += 1
 
     async def stop(self, members: Mapping[str, object]) -> None:
-        """Takes no more intents, writes what is queued and a last record, `stop`, and lets go of the chain."""
+        """Takes no more intents, writes what is queued and a last record, `stop`, and lets go of the chain.
+
+        A log that is not opened yet has a moment to be; then the opening is given up, and the next start goes on.
+        """
         if self._stopped:
             return
         self._stopped = True
+        if self._writer is None:
+            await asyncio.wait({self._opened}, timeout=OPENING_GRACE_S)
+        if self._writer is None or self._thread is None:
+            self._progress.abandon()
+            return
         await _waiter(self._enter("stop", members, Kind.STOP))
         self._writer.giving_up = True
         with Net():
@@ -188,6 +280,8 @@ class AuditLog:
     def _refusal(self) -> str | None:
         if self._stopped:
             return "stopped"
+        if self._writer is None:
+            return RECOVERING
         if cause := self._writer.status.cause:
             return cause
         if self._late_closes:
@@ -199,27 +293,35 @@ class AuditLog:
     def _takes_notes(self) -> bool:
         # Half of the queue is kept from notes: no flood of refusals keeps an intent from being recorded.
         room = self._queued < self._settings.queue_records // 2
-        return self._writer.status.cause is None and room and not self._stopped
+        writable = self._writer is None or self._writer.status.cause is None
+        return writable and room and not self._stopped
 
     def _withdraw(self, decision_id: str, cause: str) -> None:
         # The line may still land, or have landed: the writer closes it only if it did.
         self._enter("outcome", unsent_members(decision_id, cause), Kind.KEPT, waited_for=False)
 
     def _enter(self, event: str, members: Mapping[str, object], kind: Kind, *, waited_for: bool = True) -> Entry:
-        entry = Entry(Record(self._clock(), event, members), kind, disk_s=self._writer.on_disk_s())
+        entry = Entry(Record(self._clock(), event, members), kind)
         if waited_for:
             entry.waiter = self._loop.create_future()
+        self._queued += 1
+        if self._writer is None:
+            self._held.append(entry)
+        else:
+            self._queue(entry, self._writer)
+        return entry
+
+    def _queue(self, entry: Entry, writer: Writer) -> None:
+        entry.disk_s = writer.on_disk_s()
         self._watch(entry)
         # All entries of one turn of the loop are handed over at once: one wake-up of the writer for them.
         if not self._gathered:
-            self._loop.call_soon(self._hand_over)
+            self._loop.call_soon(self._hand_over, writer)
         self._gathered.append(entry)
-        self._queued += 1
-        return entry
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, writer: Writer) -> None:
         gathered, self._gathered = self._gathered, []
-        self._writer.submit(gathered)
+        writer.submit(gathered)
 
     def _watch(self, entry: Entry) -> None:
         # All waits are equally long, so the queue is in order of its deadlines and one timer does.
@@ -250,10 +352,9 @@ class AuditLog:
         This timer is late where the loop is, and the writer idle where it gets no turn on the processor: neither is
         slow storage. So looks are counted, not seconds.
         """
-        if (
-            self._writer.status.cause is not None
-            or self._writer.on_disk_s() - entry.disk_s >= self._settings.wait_s / 2
-        ):
+        writer = self._writer
+        assert writer is not None  # only what was handed to it is waited for
+        if writer.status.cause is not None or writer.on_disk_s() - entry.disk_s >= self._settings.wait_s / 2:
             return SLOW
         return STARVED if self._looks >= MOST_LOOKS else None
 
@@ -280,6 +381,17 @@ class AuditLog:
                 entry.waiter.set_result(result)
         while self._waiting and self._waiting[0][1].settled:
             self._waiting.popleft()
+
+
+def _started(work: Callable[[], None], *, name: str) -> threading.Thread:
+    """A thread; a daemon, so that a disk that does not come back does not keep the process from ending."""
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    try:
+        with giving_way():
+            thread.start()
+    except RuntimeError as exc:
+        raise AuditFailure(f"the audit log has no thread to be written on: {exc}") from exc
+    return thread
 
 
 def _waiter(entry: Entry) -> asyncio.Future[int | str]:

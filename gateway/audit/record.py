@@ -5,9 +5,10 @@ No event holds a credential, a raw target or bytes of a request: only typed valu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
+from gateway.audit.chain import MacKey
 from gateway.cancel import CancelRequest, Decision, Denial, Order, Permit, Plan, Principal, Verdict
 from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
 from gateway.run import Resolved, Skipped
@@ -33,6 +34,29 @@ class Closing:
     caller_gone: bool
     skipped: Skipped = field(default_factory=dict)
     joins_left_out: int = 0
+
+
+def start_members(
+    start: Mapping[str, object],
+    key: MacKey | None,
+    *,
+    origin: Members | None = None,
+    intents: Iterable[str] = (),
+    recovered: Members | None = None,
+) -> Members:
+    """The first record of a chain: how it is sealed, what it goes on for, and the heads of others.
+
+    `origin` is the chain before it, with the head at which it ended, and `intents` what was open there. `recovered` are
+    the heads and the damage found in the directory.
+    """
+    sealed = {"chain": "sha256" if key is None else "hmac-sha256", "key_id": key.key_id if key else None}
+    continues: Members = {"continues": origin} | ({"intents": list(intents)} if origin is not None else {})
+    return {**start, **sealed, **continues, **(recovered or {"heads": {}, "damaged": []})}
+
+
+def retired_members(chain: str, *, seq: int, head: str | None, files: Mapping[str, str], to: str | None) -> Members:
+    """A chain that may be gone from now on: its head, and the SHA-256 of each file; `to` is where they were put."""
+    return {"retired": chain, "at": {"seq": seq, "head": head}, "files": dict(files), "to": to}
 
 
 def intent_members(plan: Plan, *, upstream: str) -> Members:

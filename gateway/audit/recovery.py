@@ -1,47 +1,88 @@
 """What a start does: closes what earlier processes left open, in their own chains, and begins a chain for this one.
 
-Only a chain whose lock is free is touched, and only by appending. Nothing is ever sent again: an intent without an
+Only a chain whose locks are free is touched, and only by appending. Nothing is ever sent again: an intent without an
 outcome is closed as `unknown`. Doing it twice, or dying in the middle of it, changes nothing more.
+
+It runs beside the process that serves, on a thread, and reads a bounded part: of each chain its ends, and the whole of
+one that was left open, which a gateway begins anew before it is long.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import stat
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from gateway.audit.chain import Head, Record, Sealer
+from gateway.audit.chain import Head, MacKey, Members, Record, Sealer, parse_line
 from gateway.audit.journal import AuditSettings, Journal
-from gateway.audit.record import continued_members, recovered_members
+from gateway.audit.reader import ChainReader, ChainReport, Torn, claim_of, lines_of, origin_of, sealed_record
+from gateway.audit.record import continued_members, recovered_members, start_members
 from gateway.audit.segment import CHAIN_NAME, AppendFailed, ChainLock, Disk, Segment, chains_in
-from gateway.audit.verify import ChainReader, ChainReport, Torn, parse_line
 from gateway.errors import AuditFailure
 from gateway.log import Console
 
-TAIL_BYTES = (64 * 1024, 16 * 1024 * 1024)
+TAIL_BYTES = (4 * 1024, 64 * 1024, 16 * 1024 * 1024)
 CHUNK_BYTES = 1024 * 1024
 BATCH = 1024
+MOST_DAMAGED = 100
+"""How many damaged chains a `start` names; all of them are what `audit verify` finds."""
 LATEST = 32
 """How many files are looked into for the newest record."""
 
 Segments = Sequence[tuple[int, Path]]
 
 
+@dataclass(slots=True)
+class Progress:
+    """How far the recovery is, for whoever looks from another thread, and whether it is still wanted."""
+
+    chains: int = 0
+    done: int = 0
+    read_bytes: int = 0
+    _abandoned: threading.Event = field(default_factory=threading.Event)
+
+    def __str__(self) -> str:
+        """As people read it."""
+        return f"{self.done} of {self.chains} chains, {self.read_bytes // 1_000_000} MB read"
+
+    def abandon(self) -> None:
+        """Lets the recovery end where it is; what it has not closed is the next one's."""
+        self._abandoned.set()
+
+    def read(self, size: int) -> None:
+        """Counts bytes. Raises: Abandoned."""
+        self.read_bytes += size
+        if self._abandoned.is_set():
+            raise Abandoned("the process ends before its audit log was opened")
+
+
+class Abandoned(AuditFailure):
+    """The recovery was not wanted any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """The chains found at a start: their heads, and for those not continued although nobody writes them, why not."""
+    """The chains found at a start: their heads, and for those not continued although nobody writes them, why not.
+
+    `unnamed` are the heads that no `start` in the directory names yet.
+    """
 
     heads: dict[str, Head]
     damaged: dict[str, str]
+    unnamed: dict[str, Head]
 
-    def members(self) -> dict[str, object]:
-        """For the `start` record: what later verification holds the directory to."""
-        heads = {chain: {"seq": head.seq, "head": head.digest} for chain, head in self.heads.items()}
-        return {"heads": heads, "damaged": [{"chain": name, "problem": why} for name, why in self.damaged.items()]}
+    def members(self) -> Members:
+        """For the `start` record: what later verification holds the directory to, together with earlier starts."""
+        heads = {chain: {"seq": head.seq, "head": head.digest} for chain, head in self.unnamed.items()}
+        damaged = [{"chain": name, "problem": why} for name, why in self.damaged.items()]
+        more: Members = {"damaged_more": len(damaged) - MOST_DAMAGED} if len(damaged) > MOST_DAMAGED else {}
+        return {"heads": heads, "damaged": damaged[:MOST_DAMAGED], **more}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,43 +93,72 @@ class Recovery:
     sealer: Sealer
     disk: Disk
     clock: Callable[[], int]
+    progress: Progress = field(default_factory=Progress)
 
     def run(self) -> Recovered:
-        """Recovers every chain that nobody writes. No old chain can prevent a start. Raises: OSError (directory)."""
+        """Recovers every chain that nobody writes. No old chain can prevent a start. Raises: OSError, Abandoned."""
+        chains = chains_in(self.settings.directory.iterdir())
         heads: dict[str, Head] = {}
         damaged: dict[str, str] = {}
-        for chain, segments in chains_in(self.settings.directory.iterdir()).items():
+        self.progress.chains = len(chains)
+        for chain in chains:
             try:
-                head = self._chain(chain, segments)
+                head = self._chain(chain, chains)
             except Unrecoverable as exc:
                 damaged[chain], head = str(exc), exc.head
             except (OSError, AppendFailed) as exc:
                 damaged[chain], head = f"cannot be continued: {exc}", None
             if head is not None:
                 heads[chain] = head
-        return Recovered(heads, damaged)
+            self.progress.done += 1
+            self.progress.read(0)
+        return Recovered(heads, damaged, self.unnamed(heads, chains))
 
-    def _chain(self, chain: str, segments: Segments) -> Head | None:
-        lock = ChainLock.take(self.disk, self.settings.directory, chain)
+    def _chain(self, chain: str, chains: Mapping[str, Segments]) -> Head | None:
+        segments = chains[chain]
+        for path in (path for _, path in segments if not stat.S_ISREG(path.lstat().st_mode)):
+            raise Unrecoverable(f"{path}: not a file")
+        tail = self._tail(segments)
+        if self._is_ended(chain, tail, chains):
+            return tail.head
+        lock = ChainLock.take(self.disk, self.settings.directory, chain, first=segments[0][1])
         if lock is None:
-            return _tail(segments).head
+            return tail.head
         try:
-            tail = _tail(segments)
-            return tail.head if tail.is_clean else self._continue(chain, segments)
+            # Its process may have ended it meanwhile, in a file or for a chain that was not there yet.
+            chains = chains_in(self.settings.directory.iterdir())
+            segments = chains.get(chain, ())
+            tail = self._tail(segments)
+            return tail.head if self._is_ended(chain, tail, chains) else self._continue(chain, segments)
         finally:
             lock.release()
 
+    def _is_ended(self, chain: str, tail: Tail, chains: Mapping[str, Segments]) -> bool:
+        """Whether nothing is open or unfinished there: a hand-over counts only where the other chain has begun.
+
+        Its start is written while this chain is locked, so who has the lock sees for certain whether it was.
+        """
+        if tail.successor is None:
+            return tail.is_clean
+        origin = origin_of(self._start_of(chains.get(tail.successor, ()), ()))
+        return tail.is_whole and origin is not None and (origin.chain, origin.head) == (chain, tail.head)
+
     def _continue(self, chain: str, segments: Segments) -> Head | None:
-        report = ChainReader(chain).read([path for _, path in segments])
+        paths = [path for _, path in segments]
+        report = ChainReader(chain, on_read=self.progress.read).read(paths)
         if report.problems:
-            raise Unrecoverable(report)
+            raise Unrecoverable(report.problems[0], report)
+        if report.keyed and self.sealer.key is None:
+            raise Unrecoverable("it is sealed with a key, and this gateway has none", report)
         if report.last_path is None:
             return None
         segment = Segment.resume(self.disk, report.last_path, durable=self.settings.durable)
         torn_bytes = self._cut_torn(segment, report.torn) if report.torn else 0
         journal = Journal(self.settings, chain=chain, sealer=self.sealer, disk=self.disk, clock=self.clock)
-        number = max(number for number, _ in segments)
-        journal.resume(segment, number=number, head=report.head, open_intents=report.open_intents)
+        behind = [path.name for path in paths[paths.index(report.last_path) + 1 :]]
+        journal.resume(
+            segment, number=segments[-1][0], head=report.head, open_intents=report.open_intents, unusable=behind
+        )
         try:
             self._close_open(journal, torn_bytes)
         finally:
@@ -118,9 +188,9 @@ class Recovery:
     def _cut_torn(self, segment: Segment, torn: Torn) -> int:
         """Keeps the unfinished line aside, durably, before it is cut off."""
         size = segment.size
-        descriptor = self.disk.open(
-            torn.path.with_suffix(".torn"), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        )
+        # A pipe in its place would otherwise wait for a reader.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = self.disk.open(torn.path.with_suffix(".torn"), flags)
         try:
             self._copy(torn, descriptor)
             self.disk.fdatasync(descriptor)
@@ -138,42 +208,76 @@ class Recovery:
                 while chunk:
                     chunk = chunk[self.disk.write(descriptor, chunk) :]
 
+    def unnamed(self, heads: Mapping[str, Head], chains: Mapping[str, Segments]) -> dict[str, Head]:
+        """The heads that no start names. With a key only a start that it vouches for names anything.
+
+        A start that names a chain is named by a later one, so that no chain can go alone. The newest starts are read
+        first: whatever is older than all that is still unnamed has nothing to add.
+        """
+        keys = [self.settings.mac_key] if self.settings.mac_key is not None else []
+        unnamed = dict(heads)
+        for chain in sorted(chains, reverse=True):
+            if not any(other < chain for other in unnamed):
+                break
+            named = self._start_of(chains[chain], keys).get("heads")
+            for other, head in named.items() if isinstance(named, dict) else ():
+                claim = claim_of(head, chain)
+                if claim is not None and unnamed.get(other) == (claim.seq, claim.digest):
+                    del unnamed[other]
+        return unnamed
+
+    def _start_of(self, segments: Segments, keys: Sequence[MacKey]) -> Members:
+        """The chain's first record, if it is a start."""
+        for _, path in segments:
+            if stat.S_ISREG(path.lstat().st_mode) and (line := next(lines_of(path), b"")):
+                self.progress.read(len(line))
+                start = sealed_record(line, keys)
+                return start if start.get("event") == "start" else {}
+        return {}
+
+    def _tail(self, segments: Segments) -> Tail:
+        path = next((path for _, path in reversed(segments) if path.stat().st_size), None)
+        if path is None:
+            return Tail(None, is_whole=True, is_clean=True)
+        # Nearly all records are short, and a directory may hold many chains; one with a thousand run IDs is not short.
+        tails = (self._tail_within(path, size_bytes) for size_bytes in TAIL_BYTES)
+        return next((tail for tail in tails if tail.head), Tail(None, is_whole=False, is_clean=False))
+
+    def _tail_within(self, path: Path, size_bytes: int) -> Tail:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - size_bytes))
+            content = file.read()
+        self.progress.read(len(content))
+        lines = content.split(b"\n")
+        members = parse_line(lines[-2]) if len(lines) > 1 else "no whole line"
+        if isinstance(members, str):
+            return Tail(None, is_whole=False, is_clean=False)
+        head = Head(int(str(members["seq"])), hashlib.sha256(lines[-2]).hexdigest())
+        whole = lines[-1] == b""
+        successor = members.get("continued_by") if members["event"] == "stop" else None
+        clean = whole and members["event"] in ("stop", "recovery") and members.get("open") == 0
+        return Tail(head, is_whole=whole, is_clean=clean, successor=str(successor) if successor is not None else None)
+
 
 class Unrecoverable(Exception):
-    """A chain that was changed: it is named, and never appended to."""
+    """A chain that was changed, or that this process may not go on with: it is named, and never appended to."""
 
-    def __init__(self, report: ChainReport) -> None:
-        self.head = report.head if report.head.seq else None
-        super().__init__(report.problems[0])
+    def __init__(self, why: str, report: ChainReport | None = None) -> None:
+        self.head = report.head if report is not None and report.head.seq else None
+        super().__init__(why)
 
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The last whole record of a chain; `is_clean` says that nothing is open or unfinished after it."""
+    """The last whole record of a chain; `is_clean` says that nothing is open or unfinished after it.
+
+    `successor` is the chain that it says goes on for it.
+    """
 
     head: Head | None
+    is_whole: bool
     is_clean: bool
-
-
-def _tail(segments: Segments) -> Tail:
-    path = next((path for _, path in reversed(segments) if path.stat().st_size), None)
-    if path is None:
-        return Tail(None, is_clean=True)
-    # Nearly all records are short, and a directory may hold many chains; one with a thousand run IDs is not short.
-    tails = (_tail_within(path, size_bytes) for size_bytes in TAIL_BYTES)
-    return next((tail for tail in tails if tail.head), Tail(None, is_clean=False))
-
-
-def _tail_within(path: Path, size_bytes: int) -> Tail:
-    with path.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - size_bytes))
-        lines = file.read().split(b"\n")
-    members = parse_line(lines[-2]) if len(lines) > 1 else "no whole line"
-    if isinstance(members, str):
-        return Tail(None, is_clean=False)
-    head = Head(int(str(members["seq"])), hashlib.sha256(lines[-2]).hexdigest())
-    ended = members["event"] in ("stop", "recovery") and members.get("open") == 0
-    return Tail(head, is_clean=ended and lines[-1] == b"")
+    successor: str | None = None
 
 
 def newest_ms(directory: Path) -> int | None:
@@ -183,7 +287,8 @@ def newest_ms(directory: Path) -> int | None:
     """
     try:
         segments = [path for chain in chains_in(directory.iterdir()).values() for _, path in chain]
-        latest = sorted(segments, key=lambda path: path.stat().st_mtime_ns)[-LATEST:]
+        written = {path: found.st_mtime_ns for path in segments if stat.S_ISREG((found := path.lstat()).st_mode)}
+        latest = sorted(written, key=lambda path: written[path])[-LATEST:]
         return max((made for path in latest if (made := _last_ms(path)) is not None), default=None)
     except OSError:
         return None
@@ -206,7 +311,6 @@ class Begun:
     """A chain with its `start` record durable, ready for its writer."""
 
     journal: Journal
-    lock: ChainLock
     console: Console
     recovered: Recovered
 
@@ -219,6 +323,7 @@ class Opening:
     instance: str
     clock: Callable[[], int]
     disk: Disk
+    progress: Progress = field(default_factory=Progress)
 
     def begin(self, start: Mapping[str, object], *, stdout: Console) -> Begun:
         """Recovers what is there, then writes the first record. Raises: AuditFailure."""
@@ -253,10 +358,11 @@ class Opening:
             raise AuditFailure(f"the chain {self.instance} exists already in {self.settings.directory}")
         key = self.settings.mac_key
         sealer = Sealer(self.instance, key=key)
-        recovered = Recovery(self.settings, sealer, self.disk, self.clock).run()
-        journal = Journal(self.settings, chain=self.instance, sealer=sealer, disk=self.disk, clock=self.clock)
-        chain = {"chain": "sha256" if key is None else "hmac-sha256", "key_id": key.key_id if key else None}
-        committed = journal.commit([Record(self.clock(), "start", {**start, **chain, **recovered.members()})])
+        recovered = Recovery(self.settings, sealer, self.disk, self.clock, self.progress).run()
+        journal = Journal(
+            self.settings, chain=self.instance, sealer=sealer, disk=self.disk, clock=self.clock, lock=lock, start=start
+        )
+        committed = journal.begin(start_members(start, key, recovered=recovered.members()))
         if self.settings.stdout:
             stdout.copy(committed.lines)
-        return Begun(journal, lock, stdout, recovered)
+        return Begun(journal, stdout, recovered)

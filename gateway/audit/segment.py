@@ -7,7 +7,7 @@ import errno
 import fcntl
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -15,8 +15,9 @@ from gateway.audit.chain import MacKey
 from gateway.document.file import named, read_file
 from gateway.errors import AuditFailure, InvalidConfiguration
 
-_NAME = re.compile(r"(?P<chain>[A-Za-z0-9][A-Za-z0-9_-]{0,127})\.(?P<number>[0-9]{6,})\.jsonl")
 CHAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+_NAME = re.compile(rf"(?P<chain>{CHAIN_NAME.pattern})\.(?P<number>[0-9]{{6,}})\.jsonl")
+_LIKE_A_NAME = re.compile(r"(?P<chain>[^.]+)\.\d+\.jsonl", re.IGNORECASE)
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -92,11 +93,13 @@ class AppendFailed(Exception):
     """A batch is not in the log. `cause` is `full` or `failed`; `suspect` says that its lines may be in the file.
 
     A suspect file is never written or synced again: after a failed fdatasync the kernel may call lost pages clean.
+    `left_behind`: a new file could not be used, and its name is taken.
     """
 
-    def __init__(self, error: OSError, *, suspect: bool = False) -> None:
+    def __init__(self, error: OSError, *, suspect: bool = False, left_behind: bool = False) -> None:
         self.cause = "full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "failed"
         self.suspect = suspect
+        self.left_behind = left_behind
         super().__init__(str(error))
 
 
@@ -117,15 +120,13 @@ class Segment:
         try:
             descriptor = disk.open(path, _APPEND | os.O_CREAT | os.O_EXCL)
         except OSError as error:
-            raise AppendFailed(error) from error
+            raise AppendFailed(error, left_behind=isinstance(error, FileExistsError)) from error
         try:
             disk.sync_directory(path.parent)
             return cls(disk, path, descriptor, durable=durable)
         except OSError as error:
             disk.close(descriptor)
-            with contextlib.suppress(OSError):  # an empty file left behind is read as nothing
-                disk.unlink(path)
-            raise AppendFailed(error) from error
+            raise AppendFailed(error, left_behind=not removed(disk, path)) from error
 
     @classmethod
     def resume(cls, disk: Disk, path: Path, *, durable: bool) -> Segment:
@@ -195,29 +196,93 @@ class Segment:
             self._disk.close(self._descriptor)
 
 
-class ChainLock:
-    """An exclusive lock on a chain for as long as the process lives, or until released."""
+def removed(disk: Disk, path: Path) -> bool:
+    """Removes a name; whether it is gone."""
+    try:
+        disk.unlink(path)
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return True
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+
+class ChainLock:
+    """An exclusive lock on a chain for as long as the process lives, or until released.
+
+    Both the file `<chain>.lock` and the chain's first segment are locked: where somebody removes the lock file, which
+    is but a name, the record itself still says that it is being written.
+    """
+
+    def __init__(self, disk: Disk, path: Path, descriptor: int) -> None:
+        self._disk = disk
+        self._path = path
+        self._descriptors = [descriptor]
+        self._inode = os.fstat(descriptor)
 
     @classmethod
-    def take(cls, disk: Disk, directory: Path, chain: str) -> ChainLock | None:
-        """The lock, or None while another process holds it. Raises: OSError."""
-        descriptor = disk.open(directory / f"{chain}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
+    def take(cls, disk: Disk, directory: Path, chain: str, *, first: Path | None = None) -> ChainLock | None:
+        """The lock, or None while another process holds it; `first` is the chain's first segment, where it has one.
+
+        Raises: OSError.
+        """
+        path = directory / f"{chain}.lock"
+        descriptor = _locked(disk, path, os.O_CREAT)
+        if descriptor is None:
             return None
-        except OSError:
-            os.close(descriptor)
-            raise
-        return cls(descriptor)
+        lock = cls(disk, path, descriptor)
+        with contextlib.ExitStack() as undo:
+            undo.callback(lock.release)
+            if first is None or lock.hold(first):
+                undo.pop_all()
+                return lock
+        return None
+
+    def hold(self, first: Path) -> bool:
+        """Locks the chain's first segment as well; False while another process holds it. Raises: OSError."""
+        descriptor = _locked(self._disk, first, 0)
+        if descriptor is None:
+            return False
+        self._descriptors.append(descriptor)
+        return True
+
+    def lost(self) -> str | None:
+        """What became of the lock file, in a fixed word; None while it is the one that is locked. Raises: OSError."""
+        try:
+            now = self._disk.stat(self._path)
+        except FileNotFoundError:
+            return "lock_deleted"
+        return None if (now.st_dev, now.st_ino) == (self._inode.st_dev, self._inode.st_ino) else "lock_replaced"
+
+    def renew(self) -> bool:
+        """Makes and locks the lock file again; False while another process has it locked. Raises: OSError."""
+        descriptor = _locked(self._disk, self._path, os.O_CREAT)
+        if descriptor is None:
+            return False
+        self._descriptors.append(descriptor)
+        self._inode = os.fstat(descriptor)
+        return True
+
+    def discard(self) -> None:
+        """Removes the lock file of a chain that was never begun, and lets go of it."""
+        removed(self._disk, self._path)
+        self.release()
 
     def release(self) -> None:
         """Lets the next process continue the chain."""
-        os.close(self._descriptor)
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+
+def _locked(disk: Disk, path: Path, flags: int) -> int | None:
+    descriptor = disk.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 MIN_KEY_BYTES, MAX_KEY_BYTES = 16, 65_536
@@ -240,10 +305,24 @@ def segment_path(directory: Path, chain: str, number: int) -> Path:
     return directory / f"{chain}.{number:06d}.jsonl"
 
 
-def chains_in(paths: Iterator[Path]) -> dict[str, list[tuple[int, Path]]]:
+def named_segment(path: Path) -> tuple[str, int] | None:
+    """The chain and number in a file's name; None if it is not the one spelling that the log gives a segment."""
+    match = _NAME.fullmatch(path.name)
+    if match is None or path.name != segment_path(path.parent, match["chain"], number := int(match["number"])).name:
+        return None
+    return (match["chain"], number) if number else None
+
+
+def chains_in(paths: Iterable[Path]) -> dict[str, list[tuple[int, Path]]]:
     """The segments among the paths, by chain, each in order of its number."""
     chains: dict[str, list[tuple[int, Path]]] = {}
     for path in paths:
-        if match := _NAME.fullmatch(path.name):
-            chains.setdefault(match["chain"], []).append((int(match["number"]), path))
+        if named := named_segment(path):
+            chains.setdefault(named[0], []).append((named[1], path))
     return {chain: sorted(segments) for chain, segments in sorted(chains.items())}
+
+
+def misnamed(paths: Iterable[Path]) -> dict[Path, str]:
+    """The files that look like a segment of a chain without having its name: another spelling, or number 0."""
+    likely = ((path, _LIKE_A_NAME.fullmatch(path.name)) for path in paths if named_segment(path) is None)
+    return {path: match["chain"] for path, match in likely if match is not None}

@@ -27,6 +27,8 @@ from gateway.log import CLOSE_S, Console
 CHECKPOINT_RECORDS = 1000
 CHECKPOINT_S = 60.0
 MAX_BATCH = 1024
+WATCH_S = 0.5
+"""How often the lock is looked at, so that what happens to it is said within a second."""
 
 
 class Kind(Enum):
@@ -81,7 +83,6 @@ class Writer:
         console: Console,
         settings: AuditSettings,
         settle: Callable[[Settled], None],
-        released: Callable[[], None],
     ) -> None:
         self.skipped = 0
         self.giving_up = False
@@ -91,7 +92,6 @@ class Writer:
         self._copy_records = settings.stdout
         self._retry_s = settings.retry_s
         self._settle = settle
-        self._released = released
         self._inbox: queue.SimpleQueue[list[Entry]] = queue.SimpleQueue()
         self._owed: list[Entry] = []
         self._stop: Entry | None = None
@@ -100,8 +100,9 @@ class Writer:
         self._left_out_recorded = 0
         self._fault: str | None = None
         self._checkpoint: dict[str, object] | None = None
-        self._checkpoint_seq = 0
+        self._checkpoint_written = 0
         self._checkpoint_due_s = 0.0
+        self._watch_due_s = 0.0
         self._disk: tuple[float, float | None] = 0.0, None
         self._done = threading.Event()
         self._mark_checkpoint()
@@ -129,7 +130,6 @@ class Writer:
         finally:
             self.status = self._status()._replace(cause="stopped" if self._done.is_set() else "failed")
             self._journal.close()
-            self._released()
             self._console.close(CLOSE_S)
 
     def _take(self) -> list[Entry]:
@@ -142,14 +142,16 @@ class Writer:
                 batch += self._inbox.get_nowait()
         return batch
 
-    def _patience_s(self) -> float | None:
+    def _patience_s(self) -> float:
         if self._fault is not None or self._stop is not None:
-            return self._retry_s
-        if self._journal.head.seq > self._checkpoint_seq:
-            return max(0.0, self._checkpoint_due_s - time.monotonic())
-        return None
+            return min(self._retry_s, WATCH_S)
+        due_s = self._watch_due_s
+        if self._journal.written > self._checkpoint_written:
+            due_s = min(due_s, self._checkpoint_due_s)
+        return max(0.0, due_s - time.monotonic())
 
     def _turn(self, batch: list[Entry]) -> None:
+        self._watch_if_due()
         self._stop = next((entry for entry in batch if entry.kind is Kind.STOP), self._stop)
         taken = [entry for entry in batch if entry.kind is not Kind.STOP]
         if self._fault is not None:
@@ -165,7 +167,7 @@ class Writer:
 
     def _attempt(self, entries: list[Entry]) -> None:
         before = self._continuations()
-        if not entries and not before:
+        if not entries and not before and not self._journal.has_news:
             return
         self._disk = self.on_disk_s(), time.monotonic()
         with Net() as net:
@@ -231,15 +233,19 @@ class Writer:
             self._mark_checkpoint()
             self._done.set()
 
+    def _watch_if_due(self) -> None:
+        if time.monotonic() >= self._watch_due_s:
+            self._watch_due_s = time.monotonic() + WATCH_S
+            self._journal.watch()
+
     def _checkpoint_if_due(self) -> None:
-        new_records = self._journal.head.seq - self._checkpoint_seq
+        new_records = self._journal.written - self._checkpoint_written
         if new_records >= CHECKPOINT_RECORDS or (new_records and time.monotonic() >= self._checkpoint_due_s):
             self._mark_checkpoint()
 
     def _mark_checkpoint(self) -> None:
-        head = self._journal.head
         self._checkpoint = self._journal.checkpoint()
-        self._checkpoint_seq = head.seq
+        self._checkpoint_written = self._journal.written
         self._checkpoint_due_s = time.monotonic() + CHECKPOINT_S
         self._console.copy([orjson.dumps(self._checkpoint) + b"\n"])
 

@@ -1,23 +1,29 @@
-"""`audit verify`, `audit show`, `audit stats`: reading the audit log."""
+"""`audit verify`, `audit show`, `audit stats`: reading the audit log; `audit retire`: what of it may go."""
 
 from __future__ import annotations
 
 import argparse
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import NoReturn
 
 import orjson
 
-from gateway.audit.chain import MacKey, mac_holds
-from gateway.audit.segment import chains_in, load_mac_key
-from gateway.audit.verify import ChainReport, Claim, Finding, claim_of, is_hex, lines_of, parse_line, verify
+from gateway.audit.chain import MacKey, is_hex, mac_holds, parse_line
+from gateway.audit.journal import AuditSettings
+from gateway.audit.reader import lines_of
+from gateway.audit.segment import OsDisk, chains_in, load_mac_key
+from gateway.audit.verify import ChainReport, Claim, Finding, claim_of, verify
 from gateway.cli.output import lost, spelled
+from gateway.config import load_config
 from gateway.errors import AuditFailure
 from gateway.policy_tools.history import decisions, shadowing
 from gateway.policy_tools.history.decisions import Callers
+from gateway.retirement import Choice, Retirement
 
 USAGE = 64
 _WORST_FIRST = (Finding.TAMPERED, Finding.OPEN, Finding.TORN, Finding.INTACT)
@@ -49,7 +55,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the three commands under `audit`."""
+    """Adds the commands under `audit`."""
     group = subparsers.add_parser("audit", help="verify, show or count the records of the audit log")
     commands = group.add_subparsers(dest="audit_command", required=True, metavar="COMMAND", parser_class=_Parser)
     parser = commands.add_parser("verify", help="0 intact, 1 tampered, 2 torn tail, 3 open intents, 64 usage")
@@ -57,6 +63,14 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--checkpoint", action="append", default=[], type=Path, metavar="FILE", help="kept checkpoints")
     parser.set_defaults(run=run_verify)
     _add_paths(parser)
+    parser = commands.add_parser("retire", help="take old chains out of the directory, on record")
+    parser.add_argument("--before", type=_day, metavar="DATE", help="chains that ended before this day, UTC")
+    parser.add_argument("--chain", action="append", default=[], metavar="NAME", help="this chain")
+    parser.add_argument("--to", type=Path, metavar="DIRECTORY", help="move the files there instead of deleting them")
+    parser.add_argument("--mac-key", action="append", default=[], type=Path, metavar="FILE", help="then older keys")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the gateway's, which names the key")
+    parser.add_argument("path", type=Path, metavar="PATH", help="an audit directory")
+    parser.set_defaults(run=run_retire)
     parser = commands.add_parser("show", help="print records, one a line")
     parser.add_argument("--event", help="only this event")
     parser.add_argument("--principal", help="only this <team>/<key id>, and what came of its decisions")
@@ -70,6 +84,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_paths(parser)
 
 
+def _day(text: str) -> str:
+    """A date as it is written in records. Raises: ValueError."""
+    return date.fromisoformat(text).isoformat()
+
+
 def _add_paths(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="an audit directory, or files of it")
 
@@ -80,7 +99,7 @@ def run_verify(arguments: argparse.Namespace) -> int:
         keys = [load_mac_key(path) for path in arguments.mac_key]
         checkpoints = _checkpoints(arguments.checkpoint, keys)
         whole = any(path.is_dir() for path in arguments.paths)
-        reports = verify(_files(arguments.paths), keys=keys, checkpoints=checkpoints, whole=whole)
+        reports = verify(_entries(arguments.paths), keys=keys, checkpoints=checkpoints, whole=whole)
     except (AuditFailure, _UsageError, OSError) as exc:
         print(f"audit verify: {exc}", file=sys.stderr)
         return USAGE
@@ -106,6 +125,13 @@ def _files(paths: Sequence[Path]) -> list[Path]:
         # An unmounted volume or a mistyped path is not an intact record.
         raise _UsageError(f"no chain of an audit log in {', '.join(map(str, paths))}")
     return list(dict.fromkeys(found))
+
+
+def _entries(paths: Sequence[Path]) -> list[Path]:
+    """What stands in the directories, the files given, and nothing unless there is a chain among it."""
+    _files(paths)
+    entries = [entry for path in paths for entry in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    return list(dict.fromkeys(entries))
 
 
 def _checkpoints(paths: Sequence[Path], keys: Sequence[MacKey]) -> dict[str, list[Claim]]:
@@ -142,7 +168,11 @@ def _checkpoint(raw: bytes, keys: Sequence[MacKey]) -> Members:
 
 
 def _report_lines(report: ChainReport, *, keyed: bool) -> Iterator[str]:
-    yield f"chain {report.chain}: {report.finding.name.lower()}"
+    yield f"chain {printable(report.chain)}: {report.finding.name.lower()}"
+    if report.retired_by:
+        yield f"  retired up to seq {report.head.seq}, as {report.retired_by} says"
+        yield from _problem_lines(report)
+        return
     yield f"  records {report.records}, seq {report.first_seq or 0} to {report.head.seq}, head {report.head.digest}"
     if not report.keyed:
         yield "  chain: sha256 (anyone who can write the directory can rewrite it)"
@@ -156,10 +186,44 @@ def _report_lines(report: ChainReport, *, keyed: bool) -> Iterator[str]:
         yield f"  open intent {printable(decision_id)} at {where}"
     if report.torn:
         yield f"  {report.torn.path}:{report.torn.line}: an unfinished last line"
+    if report.waiting:
+        yield f"  the chain {report.successor}, which goes on for it, has no record yet"
+    yield from _problem_lines(report)
+
+
+def _problem_lines(report: ChainReport) -> Iterator[str]:
     for problem in report.problems:
         yield f"  TAMPERED {printable(problem)}"
     if report.more_problems:
         yield f"  and {report.more_problems} more"
+
+
+def run_retire(arguments: argparse.Namespace) -> int:
+    """Retires chains; 1 if one that was named has to stay, or the record cannot be written."""
+    try:
+        retirement = _retirement(arguments)
+    except (AuditFailure, _UsageError) as exc:
+        print(f"audit retire: {exc}", file=sys.stderr)
+        return USAGE
+    done = retirement.run(Choice(frozenset(arguments.chain), arguments.before))
+    for chain, why in done.kept.items():
+        print(f"kept    {printable(chain)}: {why}")
+    for chain in done.gone:
+        print(f"retired {chain}")
+    print(f"{len(done.gone)} chains retired" + (f", on record in {done.record}" if done.record else ""))
+    return 1 if done.kept.keys() & set(arguments.chain) else 0
+
+
+def _retirement(arguments: argparse.Namespace) -> Retirement:
+    for directory in filter(None, (arguments.path, arguments.to)):
+        if not directory.is_dir():
+            raise _UsageError(f"{directory}: no directory")
+    if arguments.before is None and not arguments.chain:
+        raise _UsageError("say which: --before DATE, or --chain NAME")
+    configured = load_config(arguments.config).audit.mac_key if arguments.config is not None else None
+    keys = [load_mac_key(path) for path in [*([configured] if configured else []), *arguments.mac_key]]
+    settings = AuditSettings(arguments.path, mac_key=keys[0] if keys else None)
+    return Retirement(settings, keys, arguments.to, OsDisk(), time.time_ns)
 
 
 def run_show(arguments: argparse.Namespace) -> int:

@@ -6,7 +6,6 @@ import argparse
 import http.client
 import json
 import socket
-import ssl
 import sys
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ import certifi
 
 from gateway.config import Config, load_config
 from gateway.endpoints import Origin, UnixListen, reached
+from gateway.tls import client_context, unverified_context
 
 TIMEOUT_S = 3
 
@@ -64,21 +64,19 @@ def _named(address: Origin | UnixListen) -> http.client.HTTPConnection:
         return _UnixConnection(str(address.path))
     if address.url.startswith("http:"):
         return http.client.HTTPConnection(address.host, timeout=TIMEOUT_S)
-    context = ssl.create_default_context(cafile=certifi.where())
+    context = client_context(Path(certifi.where()))
     return http.client.HTTPSConnection(address.host, timeout=TIMEOUT_S, context=context)
 
 
 def _configured(config: Config) -> http.client.HTTPConnection:
-    listen = config.health.listen if config.health is not None else config.listen
+    listen = (config.health.listen if config.health is not None else config.listen)[0]
     if isinstance(listen, UnixListen):
         return _UnixConnection(str(listen.path))
     anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - an address to ask, not to listen on
     host = anywhere.get(listen.host, listen.host)
     if config.tls is None or config.health is not None:
         return http.client.HTTPConnection(host, listen.port, timeout=TIMEOUT_S)
-    # The process asks itself, and sends nothing that a stranger could use: the certificate's name does not matter.
-    context = ssl._create_unverified_context()  # noqa: S323, SLF001
-    return http.client.HTTPSConnection(host, listen.port, timeout=TIMEOUT_S, context=context)
+    return http.client.HTTPSConnection(host, listen.port, timeout=TIMEOUT_S, context=unverified_context())
 
 
 class _UnixConnection(http.client.HTTPConnection):

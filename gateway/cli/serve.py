@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvloop
@@ -13,9 +14,10 @@ from gateway.app import build
 from gateway.config import load_config
 from gateway.faults import NO_THREAD, word
 from gateway.hardening import unblock_standard_error
-from gateway.listeners import shown
+from gateway.listeners import Bound, shown
 from gateway.log import Consoles
 from gateway.reload import Files
+from gateway.serving import StopSignals
 from gateway.watch import fingerprint, fingerprints
 
 
@@ -37,13 +39,13 @@ def run(arguments: argparse.Namespace) -> int:
     before = fingerprint(arguments.config)
     config = load_config(arguments.config)
     seen = before, fingerprints(config.policies)
-    gateway = build(config, Files(arguments.config.absolute(), seen), consoles)
+    files = Files(arguments.config.absolute(), seen)
+    gateway = build(config, files, consoles, before_binding=StopSignals.hold_back)
 
     def ready() -> None:
-        """Logs where the gateway listens and whom it calls."""
-        health = shown(gateway.health) if gateway.health is not None else None
-        upstream = gateway.config.upstream.url
-        gateway.log.info("serving", listen=shown(gateway.listener), health=health, upstream=upstream)
+        """Logs where the gateway listens and whom it calls, once it takes cancels."""
+        listen, health = _shown(gateway.listeners), _shown(gateway.health)
+        gateway.log.info("serving", listen=listen, health=health, upstream=gateway.config.upstream.url)
 
     served = False
     try:
@@ -56,3 +58,9 @@ def run(arguments: argparse.Namespace) -> int:
             raise
     gateway.log.info("stopped")
     return 0
+
+
+def _shown(listeners: Sequence[Bound]) -> str | list[str] | None:
+    """The one address that is listened on, or a list of several."""
+    addresses = [shown(bound.socket) for bound in listeners]
+    return addresses if len(addresses) > 1 else next(iter(addresses), None)

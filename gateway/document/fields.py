@@ -6,9 +6,12 @@ A reader returns what it could read and None where it could not; a file with any
 from __future__ import annotations
 
 import datetime as dt
+import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from yaml.nodes import ScalarNode
@@ -178,6 +181,11 @@ def word(pattern: str, says: str) -> Text[str]:
     return Text(parse, pattern)
 
 
+def path_field() -> Text[Path]:
+    """A path in the file system; the environment may say that names have no letter beyond ASCII."""
+    return Text(_path)
+
+
 def date_field() -> Text[dt.date]:
     """A day as YYYY-MM-DD, with or without quotes."""
     return Text(_date, _DATE.pattern, typed=True)
@@ -201,6 +209,17 @@ def single(node: Node, expected: str, problems: list[Problem]) -> Scalar | None:
     if not isinstance(node, Refused):
         problems.append(node.place.problem(f"expected {expected}, found {node.kind}"))
     return None
+
+
+def _path(text: str) -> Path:
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        encoding = sys.getfilesystemencoding()
+        raise ValueError(
+            f"no file has this name in {encoding}, which the environment asks for: set PYTHONUTF8=1"
+        ) from None
+    return Path(text)
 
 
 def _date(text: str) -> dt.date:

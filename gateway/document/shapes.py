@@ -28,6 +28,7 @@ class ListOf(Generic[T]):
     item: Field[T]
     min_items: int = 1
     distinct: Mapping[str, Callable[[T], Hashable]] = field(default_factory=dict)
+    max_items: int = MAX_ITEMS
 
     def read(self, node: Node, problems: list[Problem]) -> tuple[T, ...] | None:
         """The items that could be read."""
@@ -35,8 +36,8 @@ class ListOf(Generic[T]):
             if not isinstance(node, Refused):
                 problems.append(node.place.problem(f"expected a list, found {node.kind}"))
             return None
-        if not self.min_items <= len(node.items) <= MAX_ITEMS:
-            fault = "the list is empty" if not node.items else f"expected {self.min_items} to {MAX_ITEMS} items"
+        if not self.min_items <= len(node.items) <= self.max_items:
+            fault = "the list is empty" if not node.items else f"expected {self.min_items} to {self.max_items} items"
             problems.append(node.place.problem(fault))
             return None
         read = [(part.place, self.item.read(part, problems)) for part in node.items]
@@ -47,7 +48,7 @@ class ListOf(Generic[T]):
 
     def json_schema(self) -> dict[str, object]:
         """An array of the item's schema."""
-        schema: dict[str, object] = {"type": "array", "items": self.item.json_schema(), "maxItems": MAX_ITEMS}
+        schema: dict[str, object] = {"type": "array", "items": self.item.json_schema(), "maxItems": self.max_items}
         return schema | {"minItems": self.min_items} if self.min_items else schema
 
 
@@ -207,6 +208,42 @@ class Either(Generic[T]):
     def json_schema(self) -> dict[str, object]:
         """Both forms."""
         return {"anyOf": [self.short.json_schema(), self.long.json_schema()]}
+
+
+@dataclass(frozen=True, slots=True)
+class Several(Generic[T]):
+    """One value, or a list of one to `most` of them; each is read with its place."""
+
+    item: Field[T]
+    most: int
+
+    def read(self, node: Node, problems: list[Problem]) -> tuple[tuple[Place, T], ...] | None:
+        """The values that could be read."""
+        if isinstance(node, nodes.Listing):
+            return ListOf(Placed(self.item), max_items=self.most).read(node, problems)
+        value = self.item.read(node, problems)
+        return None if value is None else ((node.place, value),)
+
+    def json_schema(self) -> dict[str, object]:
+        """Both forms."""
+        listed = ListOf(self.item, max_items=self.most)
+        return {"anyOf": [self.item.json_schema(), listed.json_schema()]}
+
+
+@dataclass(frozen=True, slots=True)
+class Placed(Generic[T]):
+    """A value together with its place."""
+
+    item: Field[T]
+
+    def read(self, node: Node, problems: list[Problem]) -> tuple[Place, T] | None:
+        """The two."""
+        value = self.item.read(node, problems)
+        return None if value is None else (node.place, value)
+
+    def json_schema(self) -> dict[str, object]:
+        """That of the value."""
+        return self.item.json_schema()
 
 
 def report_twice(what: str, located: list[tuple[Place, Hashable]], problems: list[Problem]) -> None:

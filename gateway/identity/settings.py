@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 
 from gateway import endpoints
-from gateway.document.fields import Choice, Int, Text, date_field, word
+from gateway.document.fields import Choice, Int, Text, date_field, path_field, word
 from gateway.document.nodes import Place
 from gateway.document.shapes import Entries, Key, ListOf, Present, Shape, may, need
 from gateway.errors import Problem
@@ -121,7 +121,9 @@ def _issuer() -> Shape[JwtIssuer]:
         "issuer": need(word("https?://[!-~]{1,500}", "the issuer as its tokens name it, like https://…")),
         "audience": need(word("[!-~]{1,500}", "the audience that the tokens must be made for")),
         "algorithms": need(ListOf(Choice(ALGORITHMS, refused=_SYMMETRIC))),
-        "jwks": need(_source("jwks", {"file": may(Text(Path)), "url": may(Text(endpoints.key_set_url))}, KeySetSource)),
+        "jwks": need(
+            _source("jwks", {"file": may(path_field()), "url": may(Text(endpoints.key_set_url))}, KeySetSource)
+        ),
         "claims": need(Entries(claim, ListOf(Text(_exact)), check=_binds)),
         "team": need(Shape(TeamRule, _team_keys(claim), check=_one_team)),
         "leeway_s": may(Int(0, MAX_LEEWAY_S)),

@@ -5,12 +5,11 @@ For a team nothing is asked that no rule of it can cover, so that pages say litt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from gateway.cancel import ByFilter, EveryRun
 from gateway.policy.model import Rule, UrlCondition, ValueCondition
-from gateway.policy.runs import may_cover
 
 Pairs = list[tuple[str, str]]
 
@@ -38,22 +37,27 @@ def narrowing(selection: ByFilter | EveryRun) -> Pairs:
     return [*pairs, *((name, str(date)) for name, date in dates if date is not None)]
 
 
-def narrowing_of_team(selection: ByFilter | EveryRun, allows: Sequence[Rule]) -> Pairs | None:
-    """As `narrowing`, of those runs that one of the `allow` rules can cover; None where there can be none."""
-    coverable = _coverable(selection, allows)
+def narrowing_of_team(
+    selection: ByFilter | EveryRun, allows: Sequence[Rule], may_show: Callable[[str], bool]
+) -> Pairs | None:
+    """As `narrowing`, of those runs that one of the `allow` rules can cover; None where there can be none.
+
+    `may_show` tells whether they can cover any run of a URL.
+    """
+    coverable = _coverable(selection, may_show)
     if not allows or coverable is None:
         return None
     pairs = [pair for pair in narrowing(coverable) if pair[0] != "label"]
     pairs = [*(("label", label) for label in _labels(selection, allows)), *pairs]
-    own_url = _only_url([allow.conditions.get("workflowUrl") for allow in allows])
+    own_url = _only_url(allow.conditions.get("workflowUrl") for allow in allows)
     return [*pairs, ("workflowUrl", own_url)] if own_url and "workflowUrl" not in selection.carried else pairs
 
 
-def _coverable(selection: ByFilter | EveryRun, allows: Sequence[Rule]) -> ByFilter | EveryRun | None:
+def _coverable(selection: ByFilter | EveryRun, may_show: Callable[[str], bool]) -> ByFilter | EveryRun | None:
     """The selection without the URLs that none of the rules can cover; None where that leaves none."""
     if not isinstance(selection, ByFilter) or not selection.workflow_urls:
         return selection
-    urls = tuple(url for url in selection.workflow_urls if any(may_cover(allow, url) for allow in allows))
+    urls = tuple(url for url in selection.workflow_urls if may_show(url))
     return replace(selection, workflow_urls=urls) if urls else None
 
 
@@ -66,15 +70,19 @@ def _labels(selection: ByFilter | EveryRun, allows: Sequence[Rule]) -> Sequence[
         if not isinstance(condition, ValueCondition) or condition.any or condition.optional:
             return asked
         bounds |= condition.any_of
+        if len(bounds) > MAX_LABELS:
+            return asked
     within = bool(asked) and bounds.issuperset(asked)
-    return asked if within or len(bounds) > MAX_LABELS else sorted(bounds)
+    return asked if within else sorted(bounds)
 
 
-def _only_url(conditions: list[object]) -> str | None:
+def _only_url(conditions: Iterable[object]) -> str | None:
     """The one URL that every run must have which any of the rules covers."""
     urls: set[str] = set()
     for condition in conditions:
         if not isinstance(condition, UrlCondition) or condition.prefix or condition.any or condition.optional:
             return None
         urls |= condition.exact
-    return urls.pop() if len(urls) == 1 else None
+        if len(urls) > 1:
+            return None
+    return urls.pop() if urls else None

@@ -6,7 +6,7 @@ Upstream is asked for nothing that no rule can cover, and its cursors, which nam
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -19,9 +19,8 @@ from gateway.lookup.askers import Askers, Position
 from gateway.lookup.entries import read_entry
 from gateway.lookup.narrowing import narrowing_of_team
 from gateway.lookup.pages import MAX_PAGE_BYTES, MAX_TRIMMED_BYTES, TRIMMED, UNREADABLE, Page, Pairs, deadline
-from gateway.policy.model import Rule
 from gateway.policy.rules import TeamRules
-from gateway.policy.runs import covers, showing
+from gateway.policy.runs import covers, may_show, showing
 from gateway.run import Run
 
 MAX_PAGES = 20
@@ -120,7 +119,7 @@ async def own_runs(
     question = parse_question(query, events=events)
     asked_by = replace(question, cursor="")
     begin = log.askers.position(question.cursor, principal, asked_by) if question.cursor else Position()
-    fixed = _fixed(question, showing(rules, now_ms))
+    fixed = _fixed(_Asked(question, rules, log, now_ms))
     if fixed is None:
         return {"cursor": "", "runs": []}
     with log.askers.turn(principal):
@@ -152,9 +151,10 @@ async def _read(asked: _Asked, fixed: Pairs, begin: Position) -> tuple[list[dict
     return runs, Position(at)
 
 
-def _fixed(question: Question, allows: Sequence[Rule]) -> Pairs | None:
+def _fixed(asked: _Asked) -> Pairs | None:
     """What is asked of upstream with every page; None where no run can be shown."""
-    pairs = narrowing_of_team(question.selection, allows)
+    question, allows = asked.question, showing(asked.rules, asked.now_ms)
+    pairs = narrowing_of_team(question.selection, allows, lambda url: may_show(asked.rules, url, asked.now_ms))
     if pairs is None:
         return None
     pairs += [("state", question.state)] if question.state is not None else []

@@ -136,12 +136,13 @@ def _judge(rules: TeamRules, request: CancelRequest, now_ms: int) -> _Judged:
     admitted = [judged for judged in (forwarded, resolved) if isinstance(judged, _Admitted)]
     if admitted:
         return min(admitted, key=lambda judged: _preference(judged.rule, judged.effective.count))
-    looks_up = any(rule.resolution is not None for rule in rules.allowing(request.selection, now_ms))
+    looks_up = any(rule.resolution is not None for rule in rules.near(request.selection, now_ms))
     return resolved if looks_up else forwarded
 
 
 def _read_as(reading: Reading, rules: TeamRules, request: CancelRequest, now_ms: int) -> _Judged:
-    for rule in rules.denying(request.selection, now_ms):
+    # As resolved, a `deny` on what the request does not say is judged on the runs found.
+    for rule in rules.denying(request.selection, now_ms, wholly=reading is Reading.RESOLVED):
         if matches(rule, request, now_ms, reading):
             return _Refused(rule, reading)
     requires = list(rules.requiring(now_ms))
@@ -152,7 +153,7 @@ def _read_as(reading: Reading, rules: TeamRules, request: CancelRequest, now_ms:
     admitted = [rule for rule in allowing if admits(rule, request, now_ms, reading)]
     if not admitted:
         return _Refused(None, reading)
-    rule = min(admitted, key=lambda rule: _preference(rule, _capped(request, (rule, *requires))))
+    rule = min(admitted, key=lambda rule: _preference(rule, capped(request, (rule, *requires))))
     counted = (rule, *requires)
     return _Admitted(rule, _lowered(request, counted), _joined(counted), reading, _lowering(request, counted))
 
@@ -176,7 +177,8 @@ def _joined(rules: Iterable[Rule]) -> Resolution | None:
     return Resolution(min(bounds, default=None), max(one.older_than_ms for one in found))
 
 
-def _while(rule: Rule) -> str:
+def within(rule: Rule) -> str:
+    """The window that is open, in brackets behind what a rule says; nothing where it has none."""
     return f" (during {rule.during.words()})" if rule.during is not None else ""
 
 
@@ -211,10 +213,10 @@ def _why(refused: _Refused, rules: TeamRules, request: CancelRequest, now_ms: in
         return _Why(f"{_NO_RULE} None allows your team anything now.") if near is None else _of_near(near)
     if refused.unmet is None:
         about = named_by_deny(rule, request.selection)
-        said = f"Rule {rule.name} refuses every request that could select such runs{_while(rule)}: {about}."
+        said = f"Rule {rule.name} refuses every request that could select such runs{within(rule)}: {about}."
         return _Why(said, rule)
     gap = refused.unmet()
-    said = f"Rule {rule.name} requires {gap.wants}{_while(rule)}; {gap.found}."
+    said = f"Rule {rule.name} requires {gap.wants}{within(rule)}; {gap.found}."
     return _Why(said, rule, NotAdmitted(rule.name, gap.field, gap.value))
 
 
@@ -224,7 +226,7 @@ def _nearest_rule(rules: TeamRules, request: CancelRequest, now_ms: int) -> _Nea
     Of the rules that the index names, open or closed; where it names none, of all. Of either, the first few are tried.
     """
     forced = any(rule.resolution is not None for rule in rules.requiring(now_ms))
-    named = chain(rules.allowing(request.selection, now_ms), rules.closed(request.selection, now_ms))
+    named = chain(rules.near(request.selection, now_ms), rules.closed(request.selection, now_ms))
     for tried in (list(islice(named, MOST)), list(islice(rules.allowed(now_ms), MOST))):
         if tried:
             return min((_near(rule, request, now_ms, forced=forced) for rule in tried), key=lambda near: near.rank)
@@ -252,7 +254,9 @@ def _of_near(near: _Near) -> _Why:
 def _exceptions(rules: TeamRules, request: CancelRequest, now_ms: int) -> tuple[str, ...]:
     """Each exception that was used: its rule could have refused the request, lowered its count, looked its runs up."""
     return tuple(
-        f"{rule.name}: {exception}" for rule, exception in rules.excused(now_ms) if _counts(rule, request, now_ms)
+        f"{rule.name}: {exception}"
+        for rule, exception in rules.excused(request.selection, now_ms)
+        if _counts(rule, request, now_ms)
     )
 
 
@@ -261,24 +265,24 @@ def _counts(rule: Rule, request: CancelRequest, now_ms: int) -> bool:
     if rule.effect is Effect.DENY:
         return matches(rule, request, now_ms, Reading.FORWARDED)
     refuses = unmet(rule, request, now_ms, Reading.FORWARDED) is not None
-    return refuses or rule.resolution is not None or _capped(request, (rule,)) < request.count
+    return refuses or rule.resolution is not None or capped(request, (rule,)) < request.count
 
 
 def _lowered(request: CancelRequest, rules: Iterable[Rule]) -> CancelRequest:
     """The request with `count` lowered to the smallest cap."""
-    count = _capped(request, rules)
+    count = capped(request, rules)
     return request if count == request.count else replace(request, count=count)
 
 
 def _lowering(request: CancelRequest, rules: Iterable[Rule]) -> str | None:
     """The rule whose cap lowers the count; of several that lower it as far, the first by name."""
-    count = _capped(request, rules := tuple(rules))
+    count = capped(request, rules := tuple(rules))
     if count == request.count:
         return None
     return min(rule.name for rule in rules if rule.count is not None and rule.count.cap == count)
 
 
-def _capped(request: CancelRequest, rules: Iterable[Rule]) -> int:
+def capped(request: CancelRequest, rules: Iterable[Rule]) -> int:
     """What the caps leave of `count`; a list of IDs is never cut."""
     if isinstance(request.selection, ByRunIds):
         return request.count

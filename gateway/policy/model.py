@@ -14,7 +14,7 @@ from typing import Protocol
 from gateway.cancel import ByFilter, ByRunIds, Owner, Selection
 from gateway.document.nodes import Place
 from gateway.grammar import EARLIEST_MS
-from gateway.policy.segments import at_or_below, denied_below
+from gateway.policy.segments import at_or_below, denied_below, lies_under
 from gateway.run import Resolution
 from gateway.windows import Window, duration
 
@@ -66,19 +66,17 @@ class UrlCondition:
         if exact and url in self.exact:
             return True
         # Upstream's prefix has no boundary: `…/api` would also cancel `…/api-v2`, so only `…/api/` is contained.
-        return (exact or url.endswith("/")) and any(at_or_below(url, prefix) for prefix in self.prefix)
+        return (exact or url.endswith("/")) and lies_under(url, self.prefix, at_or_below)
 
     def overlaps(self, selection: Selection, now_ms: int) -> bool:
         """Some URL is listed or lies below a prefix, or, sent as a prefix, begins what is."""
         assert isinstance(selection, ByFilter)
-        return any(self._touches(url, exact=selection.exact) for url in selection.workflow_urls)
-
-    def _touches(self, url: str, *, exact: bool) -> bool:
-        if exact:
-            return url in self.exact or any(denied_below(url, prefix) for prefix in self.prefix)
-        if any(listed.startswith(url) for listed in self.exact):
+        urls = selection.workflow_urls
+        if any(lies_under(url, self.prefix, denied_below) for url in urls):
             return True
-        return any(prefix.startswith(url) or denied_below(url, prefix) for prefix in self.prefix)
+        if selection.exact:
+            return not self.exact.isdisjoint(urls)
+        return any(listed.startswith(urls) for listed in (*self.exact, *self.prefix))
 
     def words(self) -> str:
         """The exact URLs and the prefixes, a few of them."""

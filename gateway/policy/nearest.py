@@ -22,12 +22,24 @@ from gateway.policy.rules import TeamRules
 
 SLACK_MS = 60_000
 MOST = 20
-"""How many rules are tried; a refusal must stay cheap whatever the number of rules."""
+"""How many rules are asked for a proposal."""
+MOST_JUDGED = 6
+"""How many proposals are made: each is judged like a request, and a refusal may not cost many times a permit."""
 
 
 def candidates_near(rules: TeamRules, request: CancelRequest, now_ms: int) -> Iterator[CancelRequest]:
-    """Proposals from the rules that share something with the request first, then from the others by name."""
-    close = list(islice(rules.allowing(request.selection, now_ms), MOST))
+    """A few proposals from the rules that share something with the request first, then from the others by name."""
+    known = {request}  # It was just refused.
+    for proposal in _proposals(rules, request, now_ms):
+        if proposal not in known:
+            known.add(proposal)
+            yield proposal
+        if len(known) > MOST_JUDGED:
+            return
+
+
+def _proposals(rules: TeamRules, request: CancelRequest, now_ms: int) -> Iterator[CancelRequest]:
+    close = list(islice(rules.near(request.selection, now_ms), MOST))
     others = (rule for rule in rules.allowed(now_ms) if rule not in close)
     for rule in islice(chain(close, others), MOST):
         for asked in _spellings(request.selection):

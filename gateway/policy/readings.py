@@ -23,7 +23,7 @@ from gateway.policy.model import (
     UrlCondition,
     ValueCondition,
 )
-from gateway.policy.segments import at_or_below, denied_below, in_subtree
+from gateway.policy.segments import at_or_below, denied_below, in_subtree, lies_under
 from gateway.read import DEFAULT_COUNT
 from gateway.run import Run
 
@@ -230,7 +230,7 @@ def _lies(condition: UrlCondition, url: str, *, exact: bool, reading: Reading) -
 
 def _how_outside(condition: UrlCondition, url: str, *, exact: bool, reading: Reading) -> str:
     if not exact and _lies(condition, url, exact=True, reading=reading):
-        also = "" if not any(at_or_below(url, top) for top in condition.prefix) else ", or end it with '/'"
+        also = "" if not lies_under(url, condition.prefix, at_or_below) else ", or end it with '/'"
         return f"{_shown(url)} is asked as a prefix: add workflowUrlExactMatch=true{also}"
     if not exact and url.rstrip("/") in condition.exact:
         return f"{_shown(url)} is asked as a prefix: name the URL itself, with workflowUrlExactMatch=true"
@@ -272,21 +272,21 @@ def _contains(condition: Condition, selection: Selection, now_ms: int, reading: 
 
 def _lists(condition: UrlCondition, url: str, *, exact: bool) -> bool:
     """Whether an exact URL, or a page and all below it, lies inside."""
-    return (exact and url in condition.exact) or any(in_subtree(url, top) for top in condition.prefix)
+    return (exact and url in condition.exact) or lies_under(url, condition.prefix, in_subtree)
 
 
 def _overlaps(condition: Condition, selection: Selection, now_ms: int, reading: Reading) -> bool:
     by_prefix = isinstance(selection, ByFilter) and not selection.exact
     if reading is Reading.RESOLVED and by_prefix and isinstance(condition, UrlCondition):
         assert isinstance(selection, ByFilter)
-        return any(_meets(condition, url) for url in selection.workflow_urls)
+        return _meets(condition, selection.workflow_urls)
     return condition.overlaps(selection, now_ms)
 
 
-def _meets(condition: UrlCondition, top: str) -> bool:
-    """Whether a page and all below it share a URL with the condition."""
-    inside = any(in_subtree(listed, top) for listed in (*condition.exact, *condition.prefix))
-    return inside or any(in_subtree(top, listed) for listed in condition.prefix)
+def _meets(condition: UrlCondition, tops: tuple[str, ...]) -> bool:
+    """Whether one of the pages and all below it share a URL with the condition."""
+    inside = any(lies_under(listed, tops, in_subtree) for listed in (*condition.exact, *condition.prefix))
+    return inside or any(lies_under(top, condition.prefix, in_subtree) for top in tops)
 
 
 def lies_inside(condition: Condition, run: Run, now_ms: int) -> bool:
@@ -309,7 +309,7 @@ def lies_inside(condition: Condition, run: Run, now_ms: int) -> bool:
 
 def url_inside(condition: UrlCondition, url: str) -> bool:
     """Whether runs of this URL lie inside."""
-    return condition.any or url in condition.exact or any(in_subtree(url, top) for top in condition.prefix)
+    return condition.any or url in condition.exact or lies_under(url, condition.prefix, in_subtree)
 
 
 def is_denied(rule: Rule, run: Run, selection: Selection, now_ms: int) -> bool:
@@ -339,7 +339,7 @@ def _touches(condition: Condition, run: Run, now_ms: int) -> bool:
     match condition:
         case UrlCondition():
             url = run.workflow_url
-            return url in condition.exact or any(denied_below(url, top) for top in condition.prefix)
+            return url in condition.exact or lies_under(url, condition.prefix, denied_below)
         case CreatedCondition(within_last_ms=int(length_ms)):
             return now_ms < EARLIEST_MS or run.created_ms >= now_ms - length_ms
     return lies_inside(condition, run, now_ms)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from gateway.cancel import Selection
-from gateway.policy.index import AllowIndex, DenyIndex
+from gateway.policy.index import AllowIndex, DenyIndex, seen
 from gateway.policy.model import Effect, Rule, TeamException
+from gateway.run import Run
 
 
 @dataclass(frozen=True)
@@ -40,24 +41,38 @@ class TeamRules:
         kinds = (tuple(self._now(rules, now_ms)) for rules in (self.denies, self.requires, self.allows))
         return TeamRules(self.team, *kinds)
 
-    def denying(self, selection: Selection, now_ms: int) -> Iterator[Rule]:
-        """The `deny` rules that could match the selection now, by name."""
-        return self._now(self._denies.candidates(selection), now_ms)
+    def only(self, allow: Rule) -> TeamRules:
+        """The same guards around this one `allow`; what is known of the `deny` rules is known of them here, too."""
+        alone = TeamRules(self.team, self.denies, self.requires, (allow,))
+        alone.__dict__["_denies"] = self._denies
+        return alone
+
+    def denying(self, selection: Selection, now_ms: int, *, wholly: bool = False) -> Iterator[Rule]:
+        """The `deny` rules that could match the selection now, by name; `wholly`: by no field that it leaves open."""
+        return self._now(self._denies.candidates(selection, wholly=wholly), now_ms)
 
     def requiring(self, now_ms: int) -> Iterator[Rule]:
         """The `require` rules of now, by name."""
         return self._now(self.requires, now_ms)
 
     def allowing(self, selection: Selection, now_ms: int) -> Iterator[Rule]:
-        """The `allow` rules of now that could admit the selection."""
+        """The `allow` rules of now that could admit the selection, by name."""
+        return self._now(self._allows.admitting(selection), now_ms)
+
+    def near(self, selection: Selection, now_ms: int) -> Iterator[Rule]:
+        """The `allow` rules of now that share something with the selection, the closest first."""
         return self._now(self._allows.candidates(selection), now_ms)
 
-    def denying_runs(self, url: str, now_ms: int) -> Iterator[Rule]:
-        """The `deny` rules that could match a run of this URL now, by name."""
-        return self._now(self._denies.about((url,)), now_ms)
+    def denying_run(self, run: Run, now_ms: int) -> Iterator[Rule]:
+        """The `deny` rules that could match the run now, by name."""
+        return self._now(self._denies.about((run.workflow_url,), seen(run)), now_ms)
 
-    def covering(self, url: str, now_ms: int) -> Iterator[Rule]:
-        """The `allow` rules of now that could cover a run of this URL."""
+    def covering(self, run: Run, now_ms: int) -> Iterator[Rule]:
+        """The `allow` rules of now that could cover the run."""
+        return self._now(self._allows.about(run.workflow_url, seen(run)), now_ms)
+
+    def covering_url(self, url: str, now_ms: int) -> Iterator[Rule]:
+        """The `allow` rules of now that could cover any run of this URL."""
         return self._now(self._allows.about(url), now_ms)
 
     def allowed(self, now_ms: int) -> Iterator[Rule]:
@@ -72,9 +87,13 @@ class TeamRules:
             if rule.closed(now_ms) and rule.exception(self.team, now_ms) is None
         )
 
-    def excused(self, now_ms: int) -> Iterator[tuple[Rule, TeamException]]:
-        """Each `deny` and `require` in force that excepts the team now, with the exception."""
-        for rule in self._excusing:
+    def excused(self, selection: Selection, now_ms: int) -> Iterator[tuple[Rule, TeamException]]:
+        """Each `deny` that could match the selection and each `require`, in force, that excepts the team now."""
+        if not self._excepting:
+            return
+        denies, requires = self._excusing
+        found = {rule.name for rule in denies.candidates(selection)}.union(requires)
+        for rule in (rule for rule in self._excepting if rule.name in found):
             exception = rule.exception(self.team, now_ms)
             if exception is not None and rule.in_force(now_ms):
                 yield rule, exception
@@ -83,9 +102,15 @@ class TeamRules:
         return (rule for rule in rules if rule.in_force(now_ms) and rule.exception(self.team, now_ms) is None)
 
     @cached_property
-    def _excusing(self) -> tuple[Rule, ...]:
+    def _excepting(self) -> tuple[Rule, ...]:
         guarding = (rule for rule in self._all if rule.effect is not Effect.ALLOW)
         return tuple(rule for rule in guarding if any(one.team == self.team for one in rule.excepted))
+
+    @cached_property
+    def _excusing(self) -> tuple[DenyIndex, frozenset[str]]:
+        """Those of the rules that except the team: the `deny` rules to look up, the others by name."""
+        denies = [rule for rule in self._excepting if rule.effect is Effect.DENY]
+        return DenyIndex(denies), frozenset(rule.name for rule in self._excepting) - {rule.name for rule in denies}
 
     @cached_property
     def _allows(self) -> AllowIndex:

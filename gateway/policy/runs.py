@@ -22,12 +22,13 @@ from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Denial, EveryRun, 
 from gateway.policy.model import Condition, Rule, UrlCondition
 from gateway.policy.readings import RUN_IDS, bounds_runs, is_denied, lies_inside, touches, url_inside
 from gateway.policy.rules import Policies, TeamRules
-from gateway.policy.segments import in_subtree
+from gateway.policy.segments import in_subtree, lies_under
 from gateway.run import Listing, Resolution, Resolved, Run, Skip
 
 SAMPLE = 3
 """How many run IDs a refusal names."""
 
+_KINDS = frozenset((ByRunIds.kind, ByFilter.kind, EveryRun.kind))
 _NOTHING = "Nothing was sent."
 _GONE = f"The rule that allowed this request does not hold any more. {_NOTHING} Ask again to read what does."
 
@@ -73,10 +74,10 @@ def covers(rules: TeamRules, run: Run, now_ms: int) -> Rule | None:
     A rule on run IDs covers a run only by what bounds it: who may name any ID is not shown which there are. A run that
     a `deny` in force is about is covered by no rule that the `deny` is about too.
     """
-    covering = [rule for rule in rules.enforced.covering(run.workflow_url, now_ms) if _covers(rule, run, now_ms)]
+    covering = [rule for rule in rules.enforced.covering(run, now_ms) if _covers(rule, run, now_ms)]
     if covering:
-        denies = [rule for rule in rules.enforced.denying_runs(run.workflow_url, now_ms) if touches(rule, run, now_ms)]
-        covering = [rule for rule in covering if not any(_silences(deny, rule) for deny in denies)]
+        silenced = _silenced(rule for rule in rules.enforced.denying_run(run, now_ms) if touches(rule, run, now_ms))
+        covering = [rule for rule in covering if _kind(rule) not in silenced]
     return min(covering, key=lambda rule: (not rule.logs_full, rule.policy, rule.id), default=None)
 
 
@@ -85,8 +86,12 @@ def showing(rules: TeamRules, now_ms: int) -> list[Rule]:
     return [rule for rule in rules.enforced.allowed(now_ms) if _shows(rule)]
 
 
-def may_cover(rule: Rule, url: str) -> bool:
-    """Whether the `allow` may cover a run of this URL."""
+def may_show(rules: TeamRules, url: str, now_ms: int) -> bool:
+    """Whether one of `showing` may cover a run of this URL."""
+    return any(_shows(rule) and _may_cover(rule, url) for rule in rules.enforced.covering_url(url, now_ms))
+
+
+def _may_cover(rule: Rule, url: str) -> bool:
     condition = rule.conditions.get("workflowUrl")
     return not isinstance(condition, UrlCondition) or condition.optional or url_inside(condition, url)
 
@@ -112,10 +117,19 @@ def _covers(rule: Rule, run: Run, now_ms: int) -> bool:
     return any(lies_inside(condition, run, now_ms) for condition in rule.conditions.values())
 
 
-def _silences(deny: Rule, allow: Rule) -> bool:
-    """Whether the `deny` is about every request that the `allow` admits, by what these select by."""
-    kind = "run_ids" if RUN_IDS in allow.conditions else "everything" if allow.admits_everything else "filter"
-    return deny.selects is None or kind in deny.selects
+def _kind(allow: Rule) -> str:
+    """What the requests select by that the `allow` admits."""
+    return "run_ids" if RUN_IDS in allow.conditions else "everything" if allow.admits_everything else "filter"
+
+
+def _silenced(denies: Iterable[Rule]) -> frozenset[str]:
+    """What requests select by about every one of which one of the `deny` rules is."""
+    found: frozenset[str] = frozenset()
+    for deny in denies:
+        found |= _KINDS if deny.selects is None else deny.selects
+        if found >= _KINDS:
+            break
+    return found
 
 
 def _meant(
@@ -171,7 +185,7 @@ def _among(selection: ByFilter, run: Run) -> bool:
     urls = selection.workflow_urls
     if not urls or selection.exact:
         return not urls or run.workflow_url in urls
-    return any(in_subtree(run.workflow_url, top) for top in urls)
+    return lies_under(run.workflow_url, urls, in_subtree)
 
 
 def _old_enough(runs: Sequence[Run], bounds: Resolution, now_ms: int, skipped: Skipping) -> list[Run]:
@@ -184,10 +198,9 @@ def _old_enough(runs: Sequence[Run], bounds: Resolution, now_ms: int, skipped: S
 
 def _by_denies(rules: TeamRules, selection: Selection, runs: Sequence[Run], now_ms: int) -> _Refused | None:
     """The first `deny` by name that is about one of the runs, by the runs' own fields."""
-    denies = {url: tuple(rules.denying_runs(url, now_ms)) for url in {run.workflow_url for run in runs}}
     hit: dict[str, tuple[Rule, list[str]]] = {}
     for run in runs:
-        for rule in denies[run.workflow_url]:
+        for rule in rules.denying_run(run, now_ms):
             if is_denied(rule, run, selection, now_ms):
                 hit.setdefault(rule.name, (rule, []))[1].append(run.run_id)
     if not hit:

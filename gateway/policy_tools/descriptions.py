@@ -4,7 +4,7 @@ from __future__ import annotations
 
 CONFIG = {
     "version": "The version of this format: 1.",
-    "listen": "An IP address or localhost and a port, or unix:/path/of/socket.",
+    "listen": "An IP address or localhost and a port, or unix:/path/of/socket; or a list of up to four.",
     "upstream": "The one upstream that cancels go to.",
     "url": "Where it is: https, or http to loopback only.",
     "token": "Where the token is: a file, which is read again when it changes, or an environment variable.",
@@ -23,6 +23,7 @@ CONFIG = {
     "per_principal": "What one principal may take; 0 is no limit.",
     "per_team": "What one team may take. 0: half of max_in_flight where several teams are configured, else no limit.",
     "trusted_proxies": "Peers whose X-Forwarded-For is believed, for the record only.",
+    "keep_alive_s": "How long a caller's connection may be idle between two requests, in seconds.",
     "shutdown_grace_s": "How long calls in flight may take at the end, in seconds.",
 }
 

@@ -7,7 +7,7 @@ fields together, so the values of all fields are combined, the plainest first.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import product
+from itertools import islice, product
 
 from gateway.cancel import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection
 from gateway.policy.model import Condition, CreatedCondition, Rule, RunIdCondition, UrlCondition, ValueCondition
@@ -16,6 +16,9 @@ from gateway.policy.rules import TeamRules
 DAY_MS = 86_400_000
 MOST_VALUES = 12
 """How many values of one field are combined with those of the others."""
+
+MOST_TRIED = 1000
+"""How many values of one field are held against every rule that bounds it."""
 
 MADE_UP = {"label": "example", "flowControlKey": "example", "callerIp": "192.0.2.1"}
 _MEMBERS = {"label": "labels", "flowControlKey": "flow_control_keys", "callerIp": "caller_ips"}
@@ -46,7 +49,7 @@ def _run_ids(rule: Rule, rules: TeamRules) -> Iterator[str]:
         if isinstance(ids := one.conditions.get("workflowRunIds"), RunIdCondition)
         for prefix in ids.prefix
     ]
-    for prefix in (*prefixes, "wfr_", ""):
+    for prefix in (*prefixes[:MOST_TRIED], "wfr_", ""):
         for ending in _ENDINGS:
             selection = _named(f"{prefix}{ending}"[:128])
             if selection is not None and _contained("workflowRunIds", selection, rule, rules, 0):
@@ -57,13 +60,13 @@ def _values(field: str, rule: Rule, rules: TeamRules, now_ms: int) -> Sequence[M
     """What a filter may say of one field, nothing included where the field may be left out; the plainest first."""
     bounds = [one.conditions[field] for one in (rule, *rules.requires) if field in one.conditions]
     denied = [one.conditions[field] for one in rules.denies if field in one.conditions]
-    proposed = [
+    proposed = (
         members
-        for members in _proposed(field, bounds, denied, now_ms)
+        for members in islice(_proposed(field, bounds, denied, now_ms), MOST_TRIED)
         if (selection := _filter(members)) is not None and _contained(field, selection, rule, rules, now_ms)
-    ]
+    )
     left_out: list[Members] = [{}] if all(bound.optional for bound in bounds) else []
-    return left_out + proposed[:MOST_VALUES]
+    return [*left_out, *islice(proposed, MOST_VALUES)]
 
 
 def _contained(field: str, selection: Selection, rule: Rule, rules: TeamRules, now_ms: int) -> bool:

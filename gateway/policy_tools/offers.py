@@ -21,6 +21,9 @@ USUAL = 100
 MOST = 256
 """How many examples are tried for one rule; the page must stay cheap whatever the rules say."""
 
+MOST_SAID = 20
+"""How many of the rules that refuse are put into the words of one that allows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:
@@ -40,16 +43,27 @@ def offers(policies: Policies, team: str, now_ms: int) -> Iterator[Offer]:
     """The enforced `allow` rules of the team, by name. `now_ms` is Unix milliseconds."""
     rules = policies.for_team(team).enforced
     now = rules.at(now_ms)
-    for rule in rules.allows:
-        if rule.closed(now_ms) and rule.during is not None and rule.exception(team, now_ms) is None:
-            yield Offer(rule.name, f"nothing now: only during {rule.during.words()}", None, None, rule.owner)
+    for rule in offered(policies, team, now_ms):
         if rule.applies_to(team, now_ms):
-            yield _offer(rule, now, now_ms)
+            yield _offer(rule, now, rules.only(rule), now_ms)
+        elif rule.during is not None:
+            yield Offer(rule.name, f"nothing now: only during {rule.during.words()}", None, None, rule.owner)
 
 
-def _offer(rule: Rule, rules: TeamRules, now_ms: int) -> Offer:
+def offered(policies: Policies, team: str, now_ms: int) -> list[Rule]:
+    """The rules that `offers` speaks of: those of now, and those whose window opens again."""
+    return [
+        rule
+        for rule in policies.for_team(team).enforced.allows
+        if rule.exception(team, now_ms) is None and (rule.in_force(now_ms) or rule.closed(now_ms))
+    ]
+
+
+def _offer(rule: Rule, rules: TeamRules, alone: TeamRules, now_ms: int) -> Offer:
+    """What a rule offers among the rules of now; `alone` is it with what guards it."""
     at_most = _at_most(rule, rules.requires)
-    example = _example(rule, rules, at_most or USUAL, now_ms)
+    proposals = islice(examples(rule, rules, at_most or USUAL, now_ms), MOST)
+    example = _example(proposals, alone, now_ms)
     words = _words(rule, rules, at_most)
     if example is None:
         words = f"nothing as things stand, another rule refuses it: {words}"
@@ -68,10 +82,9 @@ def _at_most(rule: Rule, requires: Iterable[Rule]) -> int | None:
     return min((bound for bound in bounds if bound is not None), default=None)
 
 
-def _example(rule: Rule, rules: TeamRules, asked: int, now_ms: int) -> CancelRequest | None:
-    """The first proposal that this rule permits and no other one refuses, as it would be sent."""
-    alone = TeamRules(rules.team, rules.denies, rules.requires, (rule,))
-    for proposal in islice(examples(rule, rules, asked, now_ms), MOST):
+def _example(proposals: Iterable[CancelRequest], alone: TeamRules, now_ms: int) -> CancelRequest | None:
+    """The first proposal that the one rule permits and no other one refuses, as it would be sent."""
+    for proposal in proposals:
         effective = permitted(alone, replace(proposal, reason="an example"), now_ms)
         if effective is not None:
             return effective
@@ -96,11 +109,14 @@ def _words(rule: Rule, rules: TeamRules, at_most: int | None) -> str:
         parts.append(said)
     if rule.during is not None:
         parts.append(f"only during {rule.during.words()}")
-    resolved = any(one.resolution is not None for one in (rule, *rules.requires))
-    parts += [_looked_up(one.resolution) for one in (rule, *rules.requires) if one.resolution is not None]
-    parts += [words for one in rules.requires for words in _always(one, by_ids=ids is not None)]
-    parts += [words for one in rules.denies if (words := _never(one, kind_of(rule), resolved=resolved)) is not None]
-    return "; ".join(parts)
+    looked_up = [one.resolution for one in (rule, *rules.requires) if one.resolution is not None]
+    parts += [_looked_up(one) for one in looked_up[:MOST_SAID]]
+    parts += [words for one in rules.requires[:MOST_SAID] for words in _always(one, by_ids=ids is not None)]
+    kind = kind_of(rule)
+    refusing = [one for one in rules.denies if one.selects is None or kind in one.selects]
+    parts += [_never(one, resolved=bool(looked_up)) for one in refusing[:MOST_SAID]]
+    left_out = max(0, len(refusing) - MOST_SAID) + max(0, len(rules.requires) - MOST_SAID)
+    return "; ".join([*parts, f"and {left_out} more rules refuse"] if left_out else parts)
 
 
 def _looked_up(resolution: Resolution) -> str:
@@ -146,10 +162,8 @@ def _always(require: Rule, *, by_ids: bool) -> Iterator[str]:
         yield f"always {_bound(field, condition)}"
 
 
-def _never(deny: Rule, kind: str, *, resolved: bool) -> str | None:
-    """A `deny` in words; None where it cannot concern the rule."""
-    if deny.selects is not None and kind not in deny.selects:
-        return None
+def _never(deny: Rule, *, resolved: bool) -> str:
+    """A `deny` in words."""
     about = " and ".join(f"{field} {condition.words()}" for field, condition in deny.conditions.items())
     if resolved and about:
         return f"nothing where one of the runs is of {about}"

@@ -1,41 +1,18 @@
-"""One rule's part in a decision: itself a judgement of `decide` about that rule alone, in the reading that decided."""
+"""One rule's part in a decision: what the judgement asks of that rule, asked alone, in the reading that decided."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
-from gateway.cancel import Decision, Denial, EveryRun, Permit
-from gateway.policy.model import (
-    Condition,
-    CreatedCondition,
-    Effect,
-    Rule,
-    RunIdCondition,
-    UrlCondition,
-    ValueCondition,
-)
-from gateway.policy.readings import Reading, left_to_runs, matches, named_by_deny
-from gateway.policy.rules import Policies
+from gateway.cancel import Decision, EveryRun
+from gateway.policy.decide import capped, within
+from gateway.policy.model import Effect, Rule
+from gateway.policy.readings import Reading, Shortfall, admits, left_to_runs, matches, named_by_deny, unmet
+from gateway.policy.rules import Policies, TeamRules
 from gateway.policy_tools.question import Question
-from gateway.run import Resolution
 from gateway.windows import instant
-
-_FIELDS: Mapping[str, Condition] = {
-    "workflowUrl": UrlCondition(any=True, optional=True),
-    "created": CreatedCondition(any=True, optional=True),
-    **{name: ValueCondition(name, any=True, optional=True) for name in ("label", "flowControlKey", "callerIp")},
-}
-_RUN_IDS: Mapping[str, Condition] = {"workflowRunIds": RunIdCondition(any=True, optional=True)}
-_OPEN = (
-    Rule("", "filters", Effect.ALLOW, _FIELDS, teams=frozenset(("*",))),
-    Rule("", "ids", Effect.ALLOW, _RUN_IDS, teams=frozenset(("*",))),
-)
-"""Allows that admit every filter and every list of IDs."""
-_LOOK_UP = Rule("", "look-up", Effect.REQUIRE, {}, resolution=Resolution(), teams=frozenset(("*",)))
-_EVERYTHING = Rule("", "all", Effect.ALLOW, {}, selects=frozenset(("everything",)), resolution=Resolution(),
-                   teams=frozenset(("*",)))  # fmt: skip
-"""Under the first every rule is judged in the resolved reading; there the second admits all that names nothing."""
 
 _RESULT = {
     (Effect.DENY, True): "matched",
@@ -94,81 +71,104 @@ class Part:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Judge:
-    """The question in the reading in which it was decided, with the rules that guard the other reading."""
+    """The question in the reading in which it was decided, and what the team's rules can say of it at all."""
 
     question: Question
+    rules: TeamRules
     resolved: bool
     forced: bool
-    guards: tuple[Rule, ...]
 
-    def alone(self, *rules: Rule) -> Decision:
-        """What these rules alone decide in this reading."""
-        around = (_LOOK_UP,) if self.resolved else ()
-        return self.question.judged(Policies((*rules, *around), digest=""))
+    def holds(self, rule: Rule) -> bool:
+        """Whether a rule that speaks now matches, holds or admits, by itself."""
+        if rule.effect is Effect.DENY:
+            return rule.name in self._touching and self._matches(rule, self._reading(resolved=self.resolved))
+        return self.unmet(rule) is None if rule.effect is Effect.REQUIRE else self.admitted(rule) is not None
 
-    def refusal(self, rule: Rule) -> str | None:
-        """The sentence with which a deny or require refuses; None if it does not."""
-        decision = self.alone(rule)
-        return decision.reason if isinstance(decision, Denial) and decision.rule == rule.name else None
-
-    def permitted(self, *rules: Rule) -> int | None:
-        """The count that these rules permit; None if they refuse."""
-        return _count(self.alone(*rules))
+    def unmet(self, rule: Rule) -> Shortfall | None:
+        """What of a rule does not hold; one that has runs looked up is always read so."""
+        reading = self._reading(resolved=self.resolved or rule.resolution is not None)
+        return unmet(rule, self.question.request, self.question.now_ms, reading)
 
     def admitted(self, allow: Rule) -> int | None:
         """The count that an `allow` leaves, in its own reading; None if it does not admit the request."""
-        resolves = allow.resolution is not None
-        if self.forced or resolves is self.resolved:
-            return self.permitted(allow)
-        # It was judged in the other reading, and there the guards may refuse what they leave to the runs in this one.
-        return _count(self.question.judged(Policies((allow, *self.guards), digest="")))
+        resolved = self.resolved if self.forced else allow.resolution is not None
+        request, now_ms = self.question.request, self.question.now_ms
+        if allow.name not in self._near or not admits(allow, request, now_ms, self._reading(resolved=resolved)):
+            return None
+        left = request.count if resolved is self.resolved else self._guarded
+        return None if left is None else min(left, capped(request, (allow,)))
 
+    @cached_property
+    def _guarded(self) -> int | None:
+        """What the guards leave in the other reading, where they may refuse what they leave to the runs in this one."""
+        request, now_ms, reading = (
+            self.question.request,
+            self.question.now_ms,
+            self._reading(resolved=not self.resolved),
+        )
+        guards = self.rules.enforced
+        denies = guards.denying(request.selection, now_ms, wholly=reading is Reading.RESOLVED)
+        requires = tuple(guards.requiring(now_ms))
+        refused = any(self._matches(rule, reading) for rule in denies)
+        refused = refused or any(unmet(rule, request, now_ms, reading) is not None for rule in requires)
+        return None if refused else capped(request, requires)
 
-def _count(decision: Decision) -> int | None:
-    return decision.effective.count if isinstance(decision, Permit) else None
+    @cached_property
+    def _touching(self) -> frozenset[str]:
+        selection, now_ms = self.question.request.selection, self.question.now_ms
+        return frozenset(rule.name for rule in self.rules.denying(selection, now_ms, wholly=self.resolved))
+
+    @cached_property
+    def _near(self) -> frozenset[str]:
+        return frozenset(
+            rule.name for rule in self.rules.allowing(self.question.request.selection, self.question.now_ms)
+        )
+
+    def _matches(self, rule: Rule, reading: Reading) -> bool:
+        return matches(rule, self.question.request, self.question.now_ms, reading)
+
+    @staticmethod
+    def _reading(*, resolved: bool) -> Reading:
+        return Reading.RESOLVED if resolved else Reading.FORWARDED
 
 
 def parts_of(policies: Policies, question: Question, decision: Decision) -> Iterator[Part]:
     """The part of every rule that speaks about the team, in the order of judgement."""
     rules = policies.for_team(question.principal.team)
-    near = frozenset(rule.name for rule in rules.allowing(question.request.selection, question.now_ms))
     count = question.request.count
-    enforced = rules.enforced
-    forced = any(rule.resolution is not None for rule in enforced.requiring(question.now_ms))
-    resolved = question.reading(policies) is Reading.RESOLVED
-    judge = _Judge(question, resolved, forced, (*enforced.denies, *enforced.requires))
+    forced = any(rule.resolution is not None for rule in rules.enforced.requiring(question.now_ms))
+    judge = _Judge(question, rules, question.reading(policies) is Reading.RESOLVED, forced)
     for rule in (*rules.denies, *rules.requires, *rules.allows, *rules.excepted):
-        part = _part(rule, judge, count, near=rule.name in near, decides=rule.name == decision.rule)
+        part = _part(rule, judge, count, decides=rule.name == decision.rule)
         if rule.effect is Effect.REQUIRE and not rule.shadow:
             count = part.count_after
         yield part
 
 
-def _part(rule: Rule, judge: _Judge, count: int, *, near: bool, decides: bool) -> Part:
-    alone = replace(rule, shadow=False, message=None)
-    holds, allowed = _by_itself(alone, judge, count, near=near)
+def _part(rule: Rule, judge: _Judge, count: int, *, decides: bool) -> Part:
     words = aside = _aside(rule, judge.question)
+    holds = judge.holds(rule) if aside is None else rule.effect is Effect.REQUIRE
     left = False
     if aside is None and holds is (rule.effect is Effect.DENY):
-        words = _words(alone, judge)
+        words = _words(rule, judge)
     elif aside is None and judge.resolved:
-        words = _left(alone, judge)
+        words = _left(rule, judge)
         left = words is not None
-    after = min(count, allowed)
+    after = _after(rule, judge, count) if aside is None and holds else count
     return Part(rule.name, rule.effect, rule.shadow, holds, words, count, after, decides, aside is not None, left)
 
 
-def _by_itself(rule: Rule, judge: _Judge, count: int, *, near: bool) -> tuple[bool, int]:
-    """Whether the rule matches, holds or admits, and the count it would leave; `near` are allows that may admit."""
+def _after(rule: Rule, judge: _Judge, count: int) -> int:
+    """The count behind a rule that holds."""
+    request = judge.question.request
     if rule.effect is Effect.ALLOW:
-        left = judge.admitted(rule) if near else None
-        return left is not None, count if left is None else left
-    refuses = judge.refusal(rule) is not None
-    if rule.effect is Effect.DENY or refuses or rule.count is None:
-        return refuses is (rule.effect is Effect.DENY), count
-    return True, judge.permitted(rule, *_OPEN, *((_EVERYTHING,) if judge.resolved else ())) or count
+        return min(count, judge.admitted(rule) or count)
+    # Everything can only be asked for where the runs are looked up.
+    if isinstance(request.selection, EveryRun) and not judge.resolved:
+        return count
+    return min(count, capped(request, (rule,)))
 
 
 def _left(rule: Rule, judge: _Judge) -> str | None:
@@ -209,8 +209,9 @@ def _words(rule: Rule, judge: _Judge) -> str | None:
     unnamed = sorted(request.selection.carried - rule.conditions.keys())
     if rule.effect is Effect.ALLOW and unnamed:
         return f"the rule does not mention {', '.join(unnamed)}"
-    # An allow and a require hold by the same containment, and the refusal of a require says what did not hold.
-    refusal = judge.refusal(replace(rule, effect=Effect.REQUIRE))
-    if refusal is None:
+    # An allow and a require hold by the same containment.
+    missing = judge.unmet(rule)
+    if missing is None:
         return "as the request would be forwarded, another rule refuses it"
-    return refusal.removeprefix(f"Rule {rule.name} requires ").removesuffix(".")
+    gap = missing()
+    return f"{gap.wants}{within(rule)}; {gap.found}"

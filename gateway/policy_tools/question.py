@@ -19,9 +19,13 @@ from gateway.read import NAMES, Body, parse_cancel
 
 METHOD, PATH = "DELETE", "/v2/workflows/runs"
 _REQUEST_LINE = re.compile(r"(?:(?P<method>[A-Z]+) +)?(?P<path>/[^ ?]*)(?:\?(?P<query>[^ ]*))?(?: HTTP/1\.[01])?")
-_QUERY = re.compile(r"\??(?P<query>[^ /?]*=[^ ]*)?")
+# A name ends at the first "=": were one among its own characters, every later one would be tried as its end.
+_QUERY = re.compile(r"\??(?P<query>[^ /?=]*=[^ ]*)?")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:Z|[+-][0-9]{2}:[0-9]{2})")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+MAX_LINE = 131_072 + 64
+"""How long a request line may be: the longest target by default, with the method and version around it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,8 @@ def from_line(text: str, *, body: bytes = b"", reason: str | None = None) -> Can
         MalformedRequest: the gateway would answer 400.
         ValueError: it is no request line of a bulk cancel.
     """
+    if len(text) > MAX_LINE:
+        raise ValueError(f"a request line is at most {MAX_LINE} characters")
     line = text.strip()
     match = _REQUEST_LINE.fullmatch(line)
     if match is not None and ((match["method"] or METHOD) != METHOD or match["path"] != PATH):

@@ -157,6 +157,12 @@ _EVENTS: dict[str, Schema] = {
         "cancelled": _NULLABLE_NUMBER,
     },
     "explained": {"decision_id": _UUID},
+    "retired": {
+        "retired": _TEXT,
+        "at": {"type": "object", "properties": {"seq": _NUMBER, "head": _HEX}, "required": ["seq", "head"]},
+        "files": {"type": "object", "additionalProperties": _HEX},
+        "to": _NULLABLE_TEXT,
+    },
 }
 _SOMETIMES: dict[str, Schema] = {
     "refused": {"left_out": _NUMBER},

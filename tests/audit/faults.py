@@ -7,13 +7,14 @@ import json
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from gateway.audit.log import AuditLog, AuditSettings, Closing
-from gateway.audit.segment import OsDisk
+from gateway.audit.segment import OsDisk, segment_path
 from gateway.audit.verify import verify
 from gateway.audit.writer import CHECKPOINT_RECORDS
 from gateway.cancel import ByFilter, CancelRequest, Order, Permit, Plan, Principal
@@ -78,6 +79,14 @@ async def until(condition: Callable[[], object]) -> None:
 def segments(directory: Path, chain: str = "*", *, suffix: str = "jsonl") -> list[Path]:
     """The files of a chain, or of all, in order."""
     return sorted(directory.glob(f"{chain}.*.{suffix}"))
+
+
+def split(directory: Path, chain: str, at: Sequence[int]) -> None:
+    """The same chain in several files, as faults leave it: each but the first begins after so many lines."""
+    (path,) = segments(directory, chain)
+    lines = path.read_bytes().splitlines(keepends=True)
+    for number, (first, last) in enumerate(pairwise([0, *at, len(lines)]), 1):
+        segment_path(directory, chain, number).write_bytes(b"".join(lines[first:last]))
 
 
 def records(directory: Path) -> list[dict]:

@@ -12,8 +12,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.audit.chain import GENESIS, MacKey, Record, Sealer, timestamp
-from gateway.audit.verify import parse_line
+from gateway.audit.chain import GENESIS, MacKey, Record, Sealer, parse_line, timestamp
 
 KEY = MacKey(b"k" * 32)
 

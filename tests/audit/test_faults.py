@@ -51,10 +51,10 @@ class Ledger:
 
 
 async def busy(directory: Path, disk: OsDisk) -> Ledger:
-    """Decisions in threes over several files."""
+    """Decisions in threes over several chains."""
     ledger = Ledger()
     try:
-        log = await open_log(directory, disk=disk, segment_bytes=4000, retry_s=0.002)
+        log = await open_log(directory, disk=disk, chain_bytes=4000, retry_s=0.002)
     except AuditFailure:
         return ledger
     for first in range(0, 12, 3):

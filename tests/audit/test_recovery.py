@@ -153,7 +153,6 @@ def begin(directory: Path, disk: OsDisk) -> None:
     """Starts as a process would, up to its first record."""
     begun = Opening(AuditSettings(directory), "middle", time.time_ns, disk).begin({}, stdout=Console(NOWHERE))
     begun.journal.close()
-    begun.lock.release()
     begun.console.close(1)
 
 
@@ -200,7 +199,7 @@ VICTIM = textwrap.dedent(
             tell("closed", name)
 
     async def main(directory, chain):
-        log = await open_log(Path(directory), chain, segment_bytes=30_000)
+        log = await open_log(Path(directory), chain, chain_bytes=30_000)
         tell("open", chain)
         await asyncio.gather(*(caller(log, who, chain) for who in range(4)))
 

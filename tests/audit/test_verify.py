@@ -20,7 +20,7 @@ from gateway.audit.segment import load_mac_key
 from gateway.audit.verify import verify
 from gateway.cli import audit
 from gateway.errors import AuditFailure
-from tests.audit.faults import DONE, findings, open_log, opened, plan, segments
+from tests.audit.faults import DONE, findings, open_log, opened, plan, segments, split
 
 SECRET = b"k" * 32
 KEY = MacKey(SECRET)
@@ -33,9 +33,10 @@ async def log_of(tmp_path: Path) -> MakeLog:
     """Makes a directory with one chain of five files."""
 
     async def make(name: str = "audit", chain: str = "one", **settings: Any) -> Path:
-        async with opened(tmp_path / name, chain, segment_bytes=2500, **settings) as log:
+        async with opened(tmp_path / name, chain, **settings) as log:
             for number in range(6):
                 await log.close(await log.intent(plan(f"{chain}-{number}")), DONE)
+        split(tmp_path / name, chain, [3, 6, 9, 12])
         return tmp_path / name
 
     return make

@@ -120,3 +120,24 @@ def test_a_warning_never_fails_check(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "warning: billing/own bounds a filter cancel by count alone" in done.stdout
     assert "warning: key billing/ci: expired on 2020-01-01" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("policies: policies", "policies: pölicies"),
+        ("{file: token}", "{file: tökén}"),
+        ("directory: audit", "directory: aüdit"),
+        ("listen: 127.0.0.1:0", "listen: unix:g.söck"),
+    ],
+)
+def test_a_name_that_the_environment_cannot_write_is_a_problem_at_its_place(tmp_path: Path, old: str, new: str) -> None:
+    """Python takes the names of files in the encoding of the locale, where it is told to."""
+    config = write(tmp_path, config=CONFIG.replace(old, new))
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = command("serve", "--config", str(config), env=ascii_only)
+    assert done.returncode == 3
+    assert PROBLEM.fullmatch(done.stderr.strip())
+    assert done.stderr.strip().endswith(
+        "no file has this name in ascii, which the environment asks for: set PYTHONUTF8=1"
+    )

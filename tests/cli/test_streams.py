@@ -79,6 +79,7 @@ PRODUCTS = {
     "schema policy": 0,
     "keys new --team billing --id ci": 0,
     "--help": 0,
+    "--version": 0,
 }
 """Commands that are run for what they print: where that is lost they have failed."""
 

@@ -47,7 +47,7 @@ def faults(directory: Path, text: str) -> list[str]:
 def test_what_is_left_out_is_what_the_documentation_shows(tmp_path: Path) -> None:
     """Only the required keys are needed; everything else has its documented default."""
     config = load_config(written(tmp_path, MINIMAL))
-    assert config.listen == Listen("127.0.0.1", 8080)
+    assert config.listen == (Listen("127.0.0.1", 8080),)
     upstream = config.upstream
     assert (upstream.url, upstream.host) == ("https://qstash.upstash.io", "qstash.upstash.io")
     assert (upstream.contract, upstream.connect_timeout_s, upstream.total_timeout_s) == ("2026-09", 5, 30)
@@ -64,7 +64,7 @@ def test_what_is_left_out_is_what_the_documentation_shows(tmp_path: Path) -> Non
         "per_principal": {"in_flight": 16, "requests_per_minute": 600},
         "per_team": {"in_flight": 0},
     }
-    assert (config.trusted_proxies, config.shutdown_grace_s, config.keys) == ((), 35, ())
+    assert (config.trusted_proxies, config.shutdown_grace_s, config.keep_alive_s, config.keys) == ((), 35, 75, ())
 
 
 def test_paths_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:
@@ -79,9 +79,9 @@ def test_a_socket_and_its_health_listener_load(tmp_path: Path) -> None:
     """The mode is permission bits, 0660 where nothing is said; the certificate's paths are relative to the file."""
     text = MINIMAL.replace("127.0.0.1:8080", "unix:run/g.sock") + "health: {listen: 127.0.0.1:8081}\n"
     config = load_config(written(tmp_path, text))
-    assert config.listen == UnixListen(tmp_path / "run/g.sock")
+    assert config.listen == (UnixListen(tmp_path / "run/g.sock"),)
     assert (config.socket_mode, config.tls) == (0o660, None)
-    assert config.health == Health(Listen("127.0.0.1", 8081))
+    assert config.health == Health((Listen("127.0.0.1", 8081),))
     tls = load_config(written(tmp_path, MINIMAL + "tls: {certificate: c.pem, key: /k.pem}\n")).tls
     assert tls is not None
     assert (tls.certificate, tls.key) == (tmp_path / "c.pem", Path("/k.pem"))
@@ -91,7 +91,7 @@ def test_the_example_holds_the_documented_defaults(tmp_path: Path) -> None:
     """config.example.yaml loads, and differs from the minimal file in nothing but paths."""
     example = load_config(Path(__file__).parents[2] / "config.example.yaml")
     minimal = load_config(written(tmp_path, MINIMAL))
-    for name in ("listen", "limits", "keys", "trusted_proxies", "shutdown_grace_s"):
+    for name in ("listen", "limits", "keys", "trusted_proxies", "shutdown_grace_s", "keep_alive_s"):
         assert getattr(example, name) == getattr(minimal, name)
     assert example.upstream.contract == minimal.upstream.contract
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import MalformedRequest
-from gateway.framing import Head, check_head
+from gateway.errors import ExpectationFailed, MalformedRequest
+from gateway.framing import Checked, Head, check_head
 
 Headers = tuple[tuple[bytes, bytes], ...]
 HOST = (b"host", b"gateway.example")
@@ -87,16 +87,83 @@ def test_exactly_one_valid_host(hosts: tuple[bytes, ...]) -> None:
         (((b"transfer-encoding", b"chunked\x0b"),), "1.1", "transfer_encoding"),
         (((b"transfer-encoding", b"chunked"), (b"transfer-encoding", b"chunked")), "1.1", "transfer_encoding"),
         (((b"transfer-encoding", b"chunked"),), "1.0", "transfer_encoding"),
-        (((b"upgrade", b"h2c"),), "1.1", "upgrade"),
+        (((b"upgrade", b"h2c"),), "1.0", "upgrade"),
+        (((b"upgrade", b"h2"),), "1.1", "upgrade"),
+        (((b"upgrade", b""),), "1.1", "upgrade"),
+        (((b"upgrade", b"h2c, websocket"),), "1.1", "upgrade"),
+        (((b"upgrade", b"h2c"), (b"upgrade", b"websocket")), "1.1", "upgrade"),
         (((b"upgrade", b"websocket"),), "1.1", "upgrade"),
-        (((b"expect", b"100-continue"),), "1.1", "expect"),
         (((b"authorization", b"Bearer a"), (b"authorization", b"Bearer a")), "1.1", "two_credentials"),
         ((), "0.9", "version"), ((), "2", "version"), ((), "2.0", "version"), ((), "1.2", "version"),
     ],
 )  # fmt: skip
 def test_what_two_readers_could_frame_differently_is_refused(headers: Headers, version: str, word: str) -> None:
-    """Lengths beside codings, two lengths, odd numbers, other codings, upgrades, expectations, two credentials."""
+    """Lengths beside codings, two lengths, odd numbers, other codings, upgrades, two credentials."""
     assert cause(head(HOST, *headers, version=version)) == word
+
+
+@pytest.mark.parametrize("offer", [b"h2c", b"H2C", b"h2C"])
+def test_an_offer_of_http_2_is_left_out(offer: bytes) -> None:
+    """RFC 9110, 7.8: a server may ignore it; where the body ends is known all the same."""
+    offered = check_head(head(HOST, (b"upgrade", offer), (b"content-length", b"3")))
+    assert offered == Checked(b"/v2/workflows/runs", b"label=a", (b"content-length", b"3"), offers_h2c=True)
+    assert not check_head(head(HOST)).offers_h2c
+
+
+@pytest.mark.parametrize("expected", [b"100-continue", b"100-Continue", b"200-ok", b""])
+def test_an_expectation_fails(expected: bytes) -> None:
+    """RFC 9110, 10.1.1: 417 makes a client repeat the request without it; of HTTP/1.0 it MUST be ignored."""
+    with pytest.raises(ExpectationFailed):
+        check_head(head(HOST, (b"expect", expected)))
+    check_head(head(HOST, (b"expect", expected), version="1.0"))
+
+
+@pytest.mark.parametrize("coding", [b"chunked", b"Chunked", b"CHUNKED"])
+def test_the_name_of_a_coding_has_no_case(coding: bytes) -> None:
+    """RFC 9112, 7."""
+    assert check_head(head(HOST, (b"transfer-encoding", coding))).framing == (b"transfer-encoding", b"chunked")
+
+
+@pytest.mark.parametrize("path", [b"/healthz", b"/readyz"])
+@pytest.mark.parametrize("form", [b"%s", b"%s?verbose", b"http://10.0.0.1:8081%s", b"HTTPS://[::1]%s?x=1"])
+def test_probes_may_be_old_and_terse(path: bytes, form: bytes) -> None:
+    """HTTP/1.0 without a Host, an empty Host, a whole URL: nothing can be done on the two pages."""
+    target = form % path
+    for headers, version in (((), "1.0"), ((b"host", b""), "1.0"), ((b"host", b""), "1.1"), (HOST, "1.1")):
+        lines = (headers,) if headers else ((b"accept", b"*/*"),)
+        assert check_head(head(*lines, target=target, version=version, method=b"HEAD")).path == path
+
+
+@pytest.mark.parametrize(
+    ("headers", "version", "target"),
+    [
+        (((b"accept", b"*/*"),), "1.1", b"/healthz"),
+        ((HOST, HOST), "1.0", b"/healthz"),
+        (((b"host", b""), (b"host", b"")), "1.1", b"/readyz"),
+        (((b"host", b"a b"),), "1.0", b"/readyz"),
+        (((b"accept", b"*/*"),), "1.0", b"/readyz/"),
+        (((b"accept", b"*/*"),), "1.0", b"/Readyz"),
+        (((b"host", b""),), "1.1", b"/v2/workflows/runs?/healthz"),
+    ],
+)
+def test_the_leniency_towards_probes_ends_there(headers: Headers, version: str, target: bytes) -> None:
+    """HTTP/1.1 without a Host, two of them, an invalid one, and every other path are refused as ever."""
+    assert cause(head(*headers, version=version, target=target)) == "host"
+
+
+@pytest.mark.parametrize(
+    ("target", "word"),
+    [
+        (b"//v2/workflows/runs", "double slash"), (b"//", "double slash"), (b"/v2/workflows/runs#x", "'#'"),
+        (b"http://gateway.example/v2/workflows/runs", "base URL"), (b"HTTPS://x/", "base URL"),
+        (b"http://gateway.example/healthz/", "base URL"), (b"/v2/\xe9", "printable ASCII"), (b"*", "a path"),
+    ],
+)  # fmt: skip
+def test_the_sentence_names_what_is_wrong_with_the_target(target: bytes, word: str) -> None:
+    """A person reads what to change."""
+    with pytest.raises(MalformedRequest) as error:
+        check_head(head(target=target))
+    assert word in error.value.sentence
 
 
 def test_connect_is_refused() -> None:
@@ -115,7 +182,7 @@ def test_checking_is_total(target: bytes, headers: list[tuple[bytes, bytes]], ve
     checked = head(*headers, (b"x", b""), target=target, version=version)
     try:
         check_head(checked)
-    except MalformedRequest:
+    except (MalformedRequest, ExpectationFailed):
         return
     assert target.startswith(b"/")
     assert len(checked.values(b"host")) == 1

@@ -99,6 +99,15 @@ def test_a_text_made_of_escapes_is_not_read_and_counts_as_one_that_holds_a_secre
     assert holds_text("&#61;" * (MOST_ESCAPES + 1), "another")
 
 
+@pytest.mark.parametrize("form", ["as it is", "percent-encoded as a whole", "JSON escapes", "in pieces"])
+def test_the_credential_of_a_caller_is_seen_as_it_is_and_behind_escapes(form: str) -> None:
+    """A signed token has no shape of its own; so exactly the one that came with the request is looked for."""
+    credential = f"{secrets.token_urlsafe(40)}.{secrets.token_urlsafe(60)}.{secrets.token_urlsafe(40)}"
+    assert holds_text(f"label={FORMS[form](credential)}&x", credential)
+    assert not holds_text(f"label={credential[:-1]}", credential)
+    assert not holds_text("label=a", "")
+
+
 HARD = {
     "nothing": "x",
     "escapes": "%61",

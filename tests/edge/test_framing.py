@@ -39,8 +39,6 @@ LENGTHS = {
     "parameter": ["Transfer-Encoding: chunked;a=b"],
     "empty coding": ["Transfer-Encoding:"],
     "folded coding": ["Transfer-Encoding:", " chunked"],
-    "expectation": ["Content-Length: 37", "Expect: 100-continue"],
-    "unknown expectation": ["Content-Length: 37", "Expect: 200-ok"],
 }
 
 CHUNKS = {

@@ -33,6 +33,8 @@ LINES = {
     "HTTP/1.10": f"DELETE {TARGET} HTTP/1.10",
     "lower-case version": f"DELETE {TARGET} http/1.1",
     "space behind the version": f"DELETE {TARGET} HTTP/1.1 ",
+    "HTTP/2 with prior knowledge": "PRI * HTTP/2.0",
+    "HTTP/2 with prior knowledge and a path": "PRI / HTTP/2.0",
     "another protocol": f"DELETE {TARGET} ICE/1.0",
     "lower-case method": f"delete {TARGET} HTTP/1.1",
     "unknown method": f"CANCEL {TARGET} HTTP/1.1",
@@ -48,9 +50,12 @@ HEADERS = {
     "second Host, other case": ["hOST: evil.example"],
     "second Authorization": ["Authorization: Bearer x"],
     "second, empty Authorization": ["authorization:"],
-    "Upgrade to h2c": ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__"],
     "Upgrade to WebSocket": ["Connection: Upgrade", "Upgrade: websocket"],
-    "Upgrade without Connection": ["Upgrade: h2c"],
+    "Upgrade to WebSocket without Connection": ["Upgrade: websocket"],
+    "Upgrade to h2": ["Connection: Upgrade", "Upgrade: h2"],
+    "Upgrade to one of two": ["Connection: Upgrade", "Upgrade: h2c, websocket"],
+    "Upgrade to one of two, in two lines": ["Connection: Upgrade", "Upgrade: h2c", "Upgrade: websocket"],
+    "Upgrade to nothing": ["Connection: Upgrade", "Upgrade:"],
     "folded line": ["X-A: 1", " Transfer-Encoding: chunked"],
     "folded line with a tab": ["X-A: 1", "\tContent-Length: 3"],
     "space before the colon": ["X-A : 1"],
@@ -107,7 +112,7 @@ def test_host(edge: Edge, name: str) -> None:
 
 def test_strangers_are_told_what_http_forbids_before_they_are_asked_for_a_key(edge: Edge) -> None:
     """The order of refusal: 400 by HTTP stands before 401."""
-    check_forbidden(edge, edge.request("Upgrade: h2c", team=None))
+    check_forbidden(edge, edge.request("Upgrade: websocket", team=None))
 
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r", b"\n\r", b"\r\r\n"])

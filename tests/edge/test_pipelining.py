@@ -136,7 +136,7 @@ def test_connections_are_used_again_after_a_refusal(edge: Edge) -> None:
             connection.sendall(edge.request(line=line, team=team))
             [answer] = receive(connection, want=1)
             assert answer.status == status
-            assert "connection" not in answer.headers
+            assert answer.headers["connection"] == "keep-alive"
 
 
 def test_a_401_with_an_unread_body_ends_the_connection(edge: Edge) -> None:

@@ -35,7 +35,7 @@ async def serving() -> AsyncIterator[int]:
     config = Config(app, lifespan="off", log_config=None, access_log=False, ws="none", http=EdgeProtocol)
     config.load()
     connections = Connections(100, most_untaken_bytes=MOST)
-    settings = ProtocolSettings(4096, 4096, 60, Unrecorded(), connections)
+    settings = ProtocolSettings(4096, 4096, 60, Unrecorded(), connections, 75)
     state = ServerState()
 
     def connection() -> EdgeProtocol:

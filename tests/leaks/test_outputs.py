@@ -202,7 +202,7 @@ def test_a_token_from_the_environment_is_not_left_to_children(tmp_path: Path, si
         "built = build(load_config(Path(sys.argv[1])))\n"
         "sys.stdout.flush()\n"
         "subprocess.run(['env'], check=True)\n"
-        "built.listener.close()\n"
+        "[bound.close() for bound in built.listeners]\n"
         "print(built, built.config)\n"
     )
     done = subprocess.run(

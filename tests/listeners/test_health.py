@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -73,6 +75,72 @@ def test_nothing_is_recorded(gateway: RunningGateway, sent: bytes) -> None:
     assert ask(to_port(gateway.health_port), "GET", "/metrics").status == 404
     assert gateway.stop() == 0
     assert [record["event"] for record in gateway.records()] == ["start", "stop"]
+
+
+PROBES = {
+    "HTTP/1.0 without a Host": b"GET %s HTTP/1.0\r\n\r\n",
+    "HTTP/1.0 and keep-alive": b"GET %s HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+    "HTTP/1.0 with an empty Host": b"GET %s HTTP/1.0\r\nHost:\r\n\r\n",
+    "HTTP/1.0 with a Host": b"GET %s HTTP/1.0\r\nHost: gw\r\n\r\n",
+    "an empty Host": b"GET %s HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n",
+    "a Host of spaces": b"GET %s HTTP/1.1\r\nHost: \t \r\nConnection: close\r\n\r\n",
+    "HEAD": b"HEAD %s HTTP/1.1\r\nHost: gw\r\nConnection: close\r\n\r\n",
+    "HEAD in HTTP/1.0": b"HEAD %s HTTP/1.0\r\n\r\n",
+    "a query": b"GET %s?probe=1 HTTP/1.1\r\nHost: gw\r\nConnection: close\r\n\r\n",
+    "a whole URL": b"GET http://10.0.0.1:8081%s HTTP/1.1\r\nHost: gw\r\nConnection: close\r\n\r\n",
+    "HEAD of a whole URL": b"HEAD http://gw%s?x HTTP/1.0\r\n\r\n",
+}
+
+
+def test_old_and_terse_probes_are_answered_on_both_listeners(gateway: RunningGateway) -> None:
+    """200, with the same headers whatever the method, and a body for GET alone."""
+    for probe, page in itertools.product(PROBES, ("/healthz", "/readyz")):
+        _check_probe(gateway, probe, page)
+
+
+def _check_probe(gateway: RunningGateway, probe: str, page: str) -> None:
+    path = Path(gateway.setup.listen.removeprefix("unix:"))
+    usual_probe = b"GET %s HTTP/1.1\r\nHost: gw\r\nConnection: close\r\n\r\n"
+    for there, again in ((to_port(gateway.health_port), to_port(gateway.health_port)), (to_unix(path), to_unix(path))):
+        usual = _exchange(there, usual_probe % page.encode())
+        head, body = _exchange(again, PROBES[probe] % page.encode())
+        assert head[0] == "HTTP/1.1 200 OK"
+        assert _names(head) == _names(usual[0])
+        if probe.startswith("HEAD"):
+            assert body == b""
+        else:
+            assert json.loads(body).keys() == json.loads(usual[1]).keys()
+
+
+def test_the_leniency_is_for_the_two_pages_alone(gateway: RunningGateway) -> None:
+    """Another path stays what it is, and an answer to HEAD has no body, also one that was written before ASGI."""
+    path = Path(gateway.setup.listen.removeprefix("unix:"))
+    for asked, status in (
+        ("HEAD /gateway/v1/whoami", "401"),
+        ("HEAD /", "401"),
+        ("HEAD http://gw/readyz/", "400"),
+        ("POST /readyz", "405"),
+    ):
+        sent = f"{asked} HTTP/1.1\r\nHost: gw\r\nConnection: close\r\n\r\n".encode()
+        head, body = _exchange(to_unix(path), sent)
+        assert head[0].split(" ")[1] == status
+        assert (body == b"") == asked.startswith("HEAD")
+
+
+def _exchange(connection: socket.socket, sent: bytes) -> tuple[list[str], bytes]:
+    """The lines of an answer's head, and its body, until the end of the connection."""
+    with connection:
+        connection.sendall(sent)
+        data = b""
+        while piece := connection.recv(65536):
+            data += piece
+    head, _, body = data.partition(b"\r\n\r\n")
+    return head.decode().split("\r\n"), body
+
+
+def _names(head: list[str]) -> set[str]:
+    """The names of the headers, those of the connection left out."""
+    return {line.partition(":")[0] for line in head[1:]} - {"connection", "keep-alive"}
 
 
 def test_probe_asks_there(gateway: RunningGateway) -> None:

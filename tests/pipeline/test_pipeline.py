@@ -151,8 +151,9 @@ async def test_so_many_join_a_cancel_and_the_others_are_told_and_counted() -> No
     ]
     await _until(lambda: len(log.named("joined")) == MOST_JOINS)
     for number in range(50):
+        repeat = gateway.run(POLICIES, ANN, REQUEST, arrival=arrival(f"late{number}"))
         with pytest.raises(Throttled, match="decision d0") as refused:
-            await gateway.run(POLICIES, ANN, REQUEST, arrival=arrival(f"late{number}"))
+            await asyncio.wait_for(repeat, 5)
         assert (refused.value.cause, refused.value.limit) == ("joins", MOST_JOINS)
     upstream.answer.set_result(Cancelled(200, 50))
     outcomes = [(await settled(await task)).outcome for task in tasks]

@@ -21,7 +21,9 @@ from gateway.run import Listing, Resolution, Run
 
 ROOT = Path(__file__).parents[2]
 NOW_MS = 1_795_000_000_000
-FENCED = re.compile(r"```yaml\n(version: 1\nname: ([a-z-]+)\n.*?)```", re.DOTALL)
+FENCED = re.compile(
+    r"(?:```yaml\n|<< 'END'[^\n]*\n)(version: 1\nname: ([a-z-]+)\n.*?)(?:```|^END$)", re.DOTALL | re.MULTILINE
+)
 
 SEARCH = "workflowUrl=https%3A%2F%2Fsearch.example.com%2F"
 BILLING = "workflowUrl=https%3A%2F%2Fbilling.example.com%2Fapi%2F"
@@ -30,7 +32,7 @@ EXACT = "&workflowUrlExactMatch=true"
 # (file, example, team, query, permitted)
 JUDGED = [
     ("README.md", 0, "billing", f"{BILLING}invoice{EXACT}", True),
-    ("README.md", 0, "billing", "workflowRunIds=wfr_billing_1", True),
+    ("README.md", 0, "billing", "workflowRunIds=wfr_billing_1", False),
     ("README.md", 0, "billing", "count=100", False),
     ("docs/policies.md", 0, "billing", f"{BILLING}invoice{EXACT}", True),
     ("docs/policies.md", 0, "billing", f"{BILLING}invoice", False),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from importlib import resources
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -14,6 +15,7 @@ from gateway.document.file import parse_document
 from gateway.document.times import end_field, window
 from gateway.errors import Problem
 from gateway.windows import EVERY_DAY, Hours, Window
+from tests.cli.running import command
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -154,3 +156,25 @@ def test_words_say_the_window_as_a_file_would() -> None:
 def test_zones_come_with_the_installation() -> None:
     """Slim images have none of their own."""
     assert resources.files("tzdata").joinpath("zoneinfo", "Europe", "Berlin").is_file()
+
+
+def test_zones_do_not_hang_on_the_machine(tmp_path: Path) -> None:
+    """Where Python looks for them is said when it is built, and by a variable: another Berlin changes no window."""
+    utc = resources.files("tzdata").joinpath("zoneinfo", "UTC").read_bytes()
+    for name in ("Europe/Berlin", "Mars/Olympus"):
+        (tmp_path / "zones" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "zones" / name).write_bytes(utc)
+    (tmp_path / "policies").mkdir()
+    policy, cases = tmp_path / "policies" / "p.yaml", tmp_path / "policies" / "p.cases.yaml"
+    rule = "{id: r, workflowUrl: {any: true}, during: {hours: '09:00-10:00', zone: ZONE}}"
+    policy.write_text(f"version: 1\nname: p\nteams: [a]\nallow:\n  - {rule}\n".replace("ZONE", "Europe/Berlin"))
+    request = "/v2/workflows/runs?workflowUrl=https%3A%2F%2Fa.example%2Fx"
+    cases.write_text(
+        "version: 1\ncases:\n"
+        f"  - {{it: opens at nine, team: a, request: '{request}', at: 2026-01-07T08:30:00Z, expect: permit}}\n"
+    )
+    elsewhere = {"PYTHONTZPATH": str(tmp_path / "zones")}
+    assert command("test", str(tmp_path / "policies"), env=elsewhere).returncode == 0
+    policy.write_text(policy.read_text().replace("Europe/Berlin", "Mars/Olympus"))
+    done = command("test", str(tmp_path / "policies"), env=elsewhere)
+    assert "not a time zone" in done.stdout + done.stderr

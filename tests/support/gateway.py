@@ -238,8 +238,10 @@ class RunningGateway:
 
 
 def _port(listen: object) -> int:
-    """The port of an address as the log says it; 0 for a Unix socket, or for none."""
-    return 0 if listen is None or str(listen).startswith("unix:") else int(str(listen).rpartition(":")[2])
+    """The port of an address as the log says it, of several the first; 0 where there are only Unix sockets, or none."""
+    addresses = [str(one) for one in (listen if isinstance(listen, list) else [listen])]
+    ports = [int(one.rpartition(":")[2]) for one in addresses if ":" in one and not one.startswith("unix:")]
+    return ports[0] if ports else 0
 
 
 def read_answer(connection: socket.socket) -> bytes:

@@ -12,6 +12,7 @@ import pytest
 
 from gateway.cancel import ByRunIds, Order
 from gateway.outcome import Cancelled, Outcome, Unknown
+from gateway.transport import IDLE_S
 from tests.upstream.raw import DONE, ORDER, RECEIPT, SHORT, Peer, RawServer, Script, answers, connected, ids, play, run
 
 End = Callable[[Peer], None]
@@ -119,6 +120,24 @@ def test_an_order_whose_kept_connection_breaks_is_unknown_and_never_repeated(end
     played = play(script, orders=[ORDER] * 40)
     assert [outcome.name for outcome in played.outcomes] == ["cancelled", "unknown"] * 20
     assert [content.count(b"DELETE /") for content in played.received] == [2] * 20
+
+
+def test_a_connection_that_has_been_idle_is_not_used_again() -> None:
+    """Servers close theirs after 5 s (Node, uvicorn): an order that meets the end on its way would be unknown."""
+
+    async def scenario() -> tuple[list[Outcome], RawServer]:
+        async with RawServer(answers(*[DONE] * 8)) as server, connected(server.url) as upstream:
+            outcomes = [await upstream.cancel(ORDER, RECEIPT) for _ in range(2)]
+            await asyncio.sleep(IDLE_S + 0.1)
+            before = len(server.peers)
+            outcomes.append(await upstream.cancel(ORDER, RECEIPT))
+            assert len(server.peers) == before + 1
+            return outcomes, server
+
+    outcomes, server = run(scenario())
+    assert outcomes == [Cancelled(200, 3)] * 3
+    assert sum(content.count(b"DELETE /") for content in server.received) == 3
+    assert IDLE_S <= 4
 
 
 def test_a_kept_connection_that_was_closed_is_not_used() -> None:

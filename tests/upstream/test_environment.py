@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -88,3 +91,52 @@ def test_a_fault_is_answered_and_recorded_as_what_it_is(tmp_path: Path) -> None:
     assert (answer.status, answer.json()["code"]) == (504, "outcome_unknown")
     assert (outcome["outcome"], outcome["upstream_status"], outcome["carried_out"]) == ("unknown", 200, None)
     assert len(upstream.requests) == 1
+
+
+WEAK = """\
+openssl_conf = all
+[all]
+ssl_conf = ssl
+[ssl]
+system_default = weak
+[weak]
+MinProtocol = TLSv1
+MaxProtocol = TLSv1.1
+CipherString = ALL:@SECLEVEL=0
+Options = UnsafeLegacyRenegotiation
+"""
+
+CONTEXTS = """\
+import ssl
+from pathlib import Path
+import certifi
+from gateway import tls
+for context in (tls.client_context(Path(certifi.where())), tls.unverified_context(), tls.server_context()):
+    names = sorted(cipher["name"] for cipher in context.get_ciphers())
+    versions = int(context.minimum_version), int(context.maximum_version)
+    print(*versions, context.security_level, int(context.options), names)
+print(int(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).maximum_version))
+"""
+
+
+def test_what_tls_is_spoken_does_not_hang_on_the_machine(tmp_path: Path) -> None:
+    """OPENSSL_CONF, and a Python that was built to follow it, change no version, cipher or option of ours."""
+    (tmp_path / "weak.cnf").write_text(WEAK)
+    usual, *_ = plain = _contexts({})
+    weak = _contexts({"OPENSSL_CONF": str(tmp_path / "weak.cnf")})
+    assert plain[-1] != weak[-1], "the control: this Python does read OPENSSL_CONF"
+    assert plain[:-1] == weak[:-1]
+    minimum, _, level, options, *_ = usual.split()
+    assert (int(minimum), int(level) >= 2, int(options) & 0x40084) == (0x303, True, 0)
+
+
+def _contexts(environment: Mapping[str, str]) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", CONTEXTS],
+        env={**{name: value for name, value in os.environ.items() if name != "OPENSSL_CONF"}, **environment},
+        cwd=Path(__file__).parents[2],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.splitlines()

@@ -143,10 +143,14 @@ def refusal_in(members: Members) -> Refusal:
 
 def skipped_in(header: str) -> dict[str, Left]:
     """The value of `Gateway-Skipped`, a structured field: `young=("wfr_a" "wfr_b");n=7, finished=("wfr_c");n=1`."""
-    return {
-        why: Left(int(runs), tuple(json.loads(name) for name in _STRING.findall(names)))
-        for why, names, runs in _SKIPPED.findall(header)
-    }
+    found: dict[str, Left] = {}
+    at = 0
+    # Each member begins where the one before ended: looked for at every character, a long header costs its square.
+    while (match := _SKIPPED.match(header, at)) is not None:
+        why, names, runs = match.groups()
+        found[why] = Left(int(runs), tuple(json.loads(name) for name in _STRING.findall(names)))
+        at = match.end()
+    return found
 
 
 def _narrowed(members: Members) -> Narrowed | None:

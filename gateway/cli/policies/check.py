@@ -13,14 +13,15 @@ from pathlib import Path
 
 from gateway import secrecy
 from gateway.audit.segment import load_mac_key
+from gateway.certificate import load_pair
 from gateway.clock import SystemClock, clock_problems
 from gateway.config import Config, audit_problems, config_file, load_config, named_policies, resolve_problems
 from gateway.document import nodes
 from gateway.document.file import anyone_may_read, parse_document, read_anyway
 from gateway.document.nodes import Node, Place
 from gateway.errors import AuditFailure, InvalidConfiguration, Problem
+from gateway.identity.expiry import ending
 from gateway.identity.sources import key_file
-from gateway.listeners import tls_context
 from gateway.policy.load import hidden_policies, load_policies
 from gateway.policy.rules import Policies
 from gateway.policy_tools.lints.findings import Caller, Finding, Summary, lint
@@ -42,13 +43,14 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     """Prints the problems and returns 3, or a summary with the lints and returns 0."""
     problems: list[Problem] = []
+    now = datetime.now(UTC)
     config, policies = _load(args.config, problems)
     if config is not None:
-        problems += _machine_problems(config, os.environ)
+        problems += _machine_problems(config, os.environ, now)
     refused = bool(problems) or config is None or policies is None
     findings: tuple[Finding, ...] = ()
     if config is not None and policies is not None and not refused:
-        findings = findings_of(args.config, config, policies, now=datetime.now(UTC))
+        findings = findings_of(args.config, config, policies, now=now)
     renderers: dict[str, Callable[[Sequence[Problem], Sequence[Finding]], Iterator[str]]] = {
         "text": partial(_as_text, masked=str(args.config)),
         "json": _as_json,
@@ -67,10 +69,10 @@ def findings_of(path: Path, config: Config, policies: Policies, *, now: datetime
     """The lints of a configuration that `serve` accepts."""
     files = {str(path), *(rule.at.file for rule in policies.rules if rule.at is not None)}
     lines = {file: _lines(file) for file in files}
-    return lint(policies, lines, _summed_up(path, config), int(now.timestamp() * 1000))
+    return lint(policies, lines, _summed_up(path, config, now), int(now.timestamp() * 1000))
 
 
-def _summed_up(path: Path, config: Config) -> Summary:
+def _summed_up(path: Path, config: Config, now: datetime) -> Summary:
     node, _ = parse_document(str(path), read_anyway(path).content)
     keys = _items(_member(_member(node, "callers"), "keys"))
     callers = [
@@ -83,7 +85,7 @@ def _summed_up(path: Path, config: Config) -> Summary:
     upstream = _member(node, "upstream")
     assert upstream is not None
     timeout_s = config.upstream.total_timeout_s
-    seen = (*_hidden(config.policies), *_readable(config))
+    seen = (*_hidden(config.policies), *_readable(config), *_ending(config, now))
     return Summary(config.upstream.contract, tuple(callers), timeout_s, config.shutdown_grace_s, upstream.place, seen)
 
 
@@ -91,6 +93,13 @@ def _hidden(directory: Path) -> Iterator[Finding]:
     for path in hidden_policies(directory):
         message = f"{path.name} is hidden, so it is no policy and not read."
         yield Finding(Place(str(path), 1, 1), "hidden-file", message, "Remove it, or give it a name without the dot.")
+
+
+def _ending(config: Config, now: datetime) -> Iterator[Finding]:
+    tls = config.tls
+    if tls is not None and (words := ending(load_pair(tls, now).ends.date(), now.date())) is not None:
+        message = f"The TLS certificate {tls.certificate}: {words}."
+        yield Finding(tls.at, "certificate-expires", message, "Renew it; a gateway that serves reads it anew.")
 
 
 def _readable(config: Config) -> Iterator[Finding]:
@@ -139,7 +148,7 @@ def _secret_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Pro
         yield config.audit.at.problem(str(exc))
 
 
-def _machine_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
+def _machine_problems(config: Config, environ: Mapping[str, str], now: datetime) -> Iterator[Problem]:
     yield from _secret_problems(config, environ)
     for issuer in config.issuers:
         try:
@@ -149,7 +158,7 @@ def _machine_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Pr
             yield from exc.problems
     if config.tls is not None:
         try:
-            tls_context(config.tls)
+            load_pair(config.tls, now)
         except InvalidConfiguration as exc:
             yield from exc.problems
     yield from audit_problems(config.audit)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import orjson
 
+from gateway.audit.chain import parse_line
+from gateway.audit.reader import lines_of
 from gateway.audit.segment import chains_in
-from gateway.audit.verify import lines_of, parse_line
 from gateway.cli.audit import printable
 from gateway.policy.load import load_policies
 from gateway.policy.nearest import in_words

@@ -122,7 +122,7 @@ def _prepared(simulator: SimulatorServer, port: int | None, contract: str) -> It
         # Checkpoints of the audit log belong to collectors, not into what a person reads here.
         with Path(os.devnull).open("wb") as nowhere:
             served = build(load_config(directory / "config.yaml"), consoles=Consoles.of(out=nowhere.fileno()))
-            url = f"http://127.0.0.1:{served.listener.getsockname()[1]}"
+            url = f"http://127.0.0.1:{served.listeners[0].socket.getsockname()[1]}"
             yield Demo(keys, url, directory, contract, looks_up), served
 
 

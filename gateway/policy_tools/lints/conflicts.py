@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from gateway.policy.format.bounds import RUN_IDS
-from gateway.policy.index import above
 from gateway.policy.model import Condition, CreatedCondition, Effect, Rule, RunIdCondition, UrlCondition, ValueCondition
-from gateway.policy.segments import in_subtree
+from gateway.policy.segments import denied_below, in_subtree, lies_under
 
 
 def refuses_all(guard: Rule, allow: Rule, *, resolved: bool = False) -> bool:
@@ -44,7 +43,7 @@ def _covers(denied: Condition, allowed: Condition | None) -> bool:
         case _, None:
             return True  # A request cannot carry what the allow does not mention, and what is left out overlaps.
         case UrlCondition(), UrlCondition():
-            below = all(not above(url).isdisjoint(denied.prefix) for url in allowed.prefix)
+            below = all(lies_under(url, denied.prefix, denied_below) for url in allowed.prefix)
             return not allowed.any and below and all(_url_covered(denied, url) for url in allowed.exact)
         case ValueCondition(), ValueCondition():
             return not allowed.any and allowed.any_of <= denied.any_of
@@ -56,7 +55,7 @@ def _covers(denied: Condition, allowed: Condition | None) -> bool:
 
 
 def _url_covered(denied: UrlCondition, url: str) -> bool:
-    return url in denied.exact or not above(url).isdisjoint(denied.prefix)
+    return url in denied.exact or lies_under(url, denied.prefix, denied_below)
 
 
 def _excludes(required: Condition, allowed: Condition | None) -> bool:
@@ -68,7 +67,7 @@ def _excludes(required: Condition, allowed: Condition | None) -> bool:
     match required, allowed:
         case UrlCondition(), UrlCondition():
             return not (allowed.any or allowed.prefix) and not any(
-                required.admits(url, exact=True) or any(in_subtree(url, top) for top in required.prefix)
+                required.admits(url, exact=True) or lies_under(url, required.prefix, in_subtree)
                 for url in allowed.exact
             )
         case ValueCondition(), ValueCondition():

@@ -33,6 +33,7 @@ IDS = {
     "timeout-above-grace": "a call may be cut off at the end",
     "key-expired": "a key that is no longer good",
     "key-expires": "a key that is soon no longer good",
+    "certificate-expires": "a TLS certificate that is soon no longer good",
     "hidden-file": "a hidden file is no policy",
     "readable-by-all": "a secret that everyone may read",
     "silence-without-reason": "a silence says why",
@@ -43,7 +44,7 @@ IDS = {
 CONTRACTS = ("2025", "2026-09")
 """Upstream's contracts; which one a gateway is told makes a difference to `count-only` alone."""
 
-_SILENCE = re.compile(r"#\s*lint:\s*ignore\b\s*(?P<id>[a-z-]*)\s*(?::\s*(?P<reason>.*?))?\s*$")
+_SILENCE = re.compile(r"#\s*lint:\s*ignore\b\s*(?:(?P<id>[a-z-]+)\s*)?(?P<reason>:.*)?$")
 
 Lines = Mapping[str, Sequence[str]]
 """The lines of each file, by the name its places have."""
@@ -89,7 +90,7 @@ class Summary:
 class _Silence:
     place: Place
     id: str
-    reason: str | None
+    reason: str
     line: int
     """The line that it speaks about."""
 
@@ -274,7 +275,9 @@ def _silences(file: str, text: Sequence[str]) -> Iterator[_Silence]:
         # In a line of its own it speaks about the next line that is none.
         while about <= len(text) and text[about - 1].lstrip().startswith("#"):
             about += 1
-        yield _Silence(Place(file, number, match.start() + 1), match["id"], match["reason"], about)
+        yield _Silence(
+            Place(file, number, match.start() + 1), match["id"] or "", (match["reason"] or "")[1:].strip(), about
+        )
 
 
 def _of_silences(silences: Iterable[_Silence], found: Sequence[Finding]) -> Iterator[Finding]:

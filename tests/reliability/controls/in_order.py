@@ -23,8 +23,8 @@ IN_ORDER = (
         (
             Edit(
                 INBOUND,
-                '                raise MalformedRequest("incomplete", "The body ended before its announced length.")\n',
-                "                return bytes(content)\n",
+                '            raise MalformedRequest("incomplete", "The body ended before its announced length.")\n',
+                "            return False\n",
             ),
         ),
         ("tests/edge/test_whole_looking_bodies.py",),
@@ -148,7 +148,7 @@ IN_ORDER = (
         (
             Edit(
                 "gateway/proxies.py",
-                "if not self._networks or peer is None or not self._trusts(peer):",
+                "if not self._networks or peer is None or not self._trusts(ip_address(peer)):",
                 "if peer is None:",
             ),
         ),

@@ -12,14 +12,16 @@ READ, MODEL, DECIDE, READINGS, FRAMING = (
     "gateway/framing.py",
 )
 CORE, ORACLE, HEADS = ("tests/core",), ("tests/oracle",), ("tests/core/test_framing.py",)
+INDEX, INDEXED = "gateway/policy/index.py", ("tests/policy/test_index.py",)
 
 # The index looks exact URLs up, so a real bug of this kind would stand in both places.
 STARTSWITH = (
     Edit(MODEL, "if exact and url in self.exact:", "if exact and url.startswith(tuple(self.exact)):"),
     Edit(
-        "gateway/policy/index.py",
-        "*self._exact.get(url, ())",
-        "*(rule for listed, rules in self._exact.items() if url.startswith(listed) for rule in rules)",
+        INDEX,
+        "        if exact:\n            yield self.listed.at(value)\n",
+        "        if exact:\n"
+        "            yield from (self.listed.at(text) for text in self.listed.values() if value.startswith(text))\n",
     ),
 )
 WITHOUT_BOUNDARY = (
@@ -29,11 +31,13 @@ WITHOUT_BOUNDARY = (
         "    return True",
     ),
     Edit(
-        "gateway/policy/index.py",
-        "    yield url\n    at =",
-        "    yield from (url[:end] for end in range(1, len(url) + 1))\n    at =",
+        INDEX,
+        "        yield self.pages.at(value)\n",
+        "        yield from (self.pages.at(value[:end]) for end in range(1, len(value) + 1))\n",
     ),
 )
+
+UPGRADE = (Edit(FRAMING, ' or (head.values(b"upgrade") and not offers_h2c):', ":"),)
 
 IN_READING = (
     Bug("startswith for an exact match", STARTSWITH, CORE),
@@ -154,10 +158,30 @@ IN_READING = (
         ORACLE,
     ),
     Bug("prefix without boundary in a policy", WITHOUT_BOUNDARY, CORE),
+    Bug(
+        "a deny below a prefix is not looked up",
+        (Edit(INDEX, "for url in () if exact else _shortest(values):", "for url in ():"),),
+        INDEXED,
+    ),
+    Bug(
+        "a deny on the page of a query is not looked up",
+        (Edit(INDEX, '        yield self.pages.at(value.partition("?")[0])\n', ""),),
+        INDEXED,
+    ),
+    Bug(
+        "a label that a request leaves out touches no deny",
+        (Edit(INDEX, "group for group in self._groups if not wholly or", "group for group in self._groups if"),),
+        INDEXED,
+    ),
+    Bug(
+        "a rule that may leave a field out is looked up by it",
+        (Edit(INDEX, "group.among(hits, group.needed)", "group.among(hits, group.fields)"),),
+        INDEXED,
+    ),
     Bug("prefix without boundary in a policy, before the oracle", WITHOUT_BOUNDARY, ORACLE),
     Bug(
         "prefix without boundary in a request",
-        (Edit(MODEL, 'return (exact or url.endswith("/")) and any(', "return any("),),
+        (Edit(MODEL, 'return (exact or url.endswith("/")) and lies_under', "return lies_under"),),
         ORACLE,
     ),
     Bug(
@@ -176,11 +200,12 @@ IN_READING = (
         ),
         ("tests/config/test_document.py", "tests/policy/test_load.py"),
     ),
-    Bug("Upgrade not refused", (Edit(FRAMING, 'if head.values(b"upgrade") or ', "if "),), HEADS),
+    Bug("Upgrade not refused", UPGRADE, HEADS),
+    Bug("Upgrade not refused, on the wire", UPGRADE, ("tests/edge/test_heads.py",)),
     Bug(
-        "Upgrade not refused, on the wire",
-        (Edit(FRAMING, 'if head.values(b"upgrade") or ', "if "),),
-        ("tests/edge/test_heads.py",),
+        "the body behind an offer of HTTP/2 is lost",
+        (Edit("gateway/protocol.py", "        if self._leaves_out_body:\n            return\n", ""),),
+        ("tests/edge/test_offers.py",),
     ),
     Bug("a second Host accepted", (Edit(FRAMING, "if len(hosts) != 1 or", "if not hosts or"),), HEADS),
     Bug(

@@ -62,8 +62,8 @@ IN_RESOLVING = (
         (
             Edit(
                 RUNS,
-                "any(in_subtree(run.workflow_url, top) for top in urls)",
-                "any(run.workflow_url.startswith(top) for top in urls)",
+                "return lies_under(run.workflow_url, urls, in_subtree)",
+                "return run.workflow_url.startswith(urls)",
             ),
         ),
         CHOICE,

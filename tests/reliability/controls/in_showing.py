@@ -21,7 +21,7 @@ IN_SHOWING = (
     ),
     Bug(
         "a run that is denied is shown",
-        (Edit(RUNS, " if not any(_silences(deny, rule) for deny in denies)]", "]"),),
+        (Edit(RUNS, " if _kind(rule) not in silenced]", "]"),),
         ("tests/core/test_covering.py",),
     ),
     Bug(
@@ -39,7 +39,7 @@ IN_SHOWING = (
         (
             Edit(
                 NARROWING,
-                "for url in selection.workflow_urls if any(may_cover(allow, url) for allow in allows))",
+                "for url in selection.workflow_urls if may_show(url))",
                 "for url in selection.workflow_urls)",
             ),
         ),
@@ -47,7 +47,7 @@ IN_SHOWING = (
     ),
     Bug(
         "one caller's outcomes take all places",
-        (Edit(SETTLE, " and sum(one.principal == principal for one in alike) < MAX_OF_ONE", ""),),
+        (Edit(SETTLE, " and alike.count(principal) < MAX_OF_ONE", ""),),
         ("tests/settle/test_tasks.py",),
     ),
 )

@@ -1,4 +1,4 @@
-"""Gateways with small audit segments, each forked from a process that has imported the code and done nothing else.
+"""Gateways with small audit chains, each forked from a process that has imported the code and done nothing else.
 
 One JSON object a line comes in: the order for a gateway; its process number goes out. The child serves what `serve`
 serves. It lets a tracer in, which `serve` forbids (a process that is not dumpable is traced only by root), and waits
@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import itertools
 import json
 import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import uvloop
 
 from gateway.app import build
+from gateway.audit.journal import new_chain_name
 from gateway.config import load_config
 
 _PR_SET_DUMPABLE = 4
@@ -47,10 +50,11 @@ def _serve(config: Path, order: dict) -> None:
             ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _PR_SET_PTRACER_ANY, 0, 0, 0)
             os.kill(os.getpid(), signal.SIGSTOP)
         gateway = build(load_config(config))
-        gateway = replace(gateway, audit=replace(gateway.audit, segment_bytes=order["segment_bytes"], retry_s=0.05))
+        audit = replace(gateway.audit, chain_bytes=order["chain_bytes"], new_name=_names(), retry_s=0.05)
+        gateway = replace(gateway, audit=audit)
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
         ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _PR_SET_PTRACER_ANY, 0, 0, 0)
-        port = gateway.listener.getsockname()[1]
+        port = gateway.listeners[0].socket.getsockname()[1]
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(gateway.serve(lambda: gateway.log.info("serving", port=port)))
         status = 0
@@ -58,6 +62,12 @@ def _serve(config: Path, order: dict) -> None:
         traceback.print_exc()
     finally:
         os._exit(status)
+
+
+def _names() -> Callable[[], str]:
+    """Names of chains that tell which comes next, so that a fault can be laid on a file that is not there yet."""
+    process, numbers = new_chain_name(), itertools.count(1)
+    return lambda: f"{process}-{next(numbers):03d}"
 
 
 def _leave_the_parent(output: Path) -> None:

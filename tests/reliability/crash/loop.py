@@ -21,8 +21,8 @@ from tests.reliability.crash.laws import LAWS, NOT_INTACT, Recorded, recorded, v
 from tests.reliability.crash.ledger import Ledger, Sent
 from tests.reliability.crash.load import Told, queries
 from tests.reliability.crash.points import (
+    CHAIN_BYTES,
     POINTS,
-    SEGMENT_BYTES,
     Point,
     Scene,
     after_send,
@@ -95,7 +95,7 @@ class Life:
 class Batch:
     """Rounds that share an audit directory and an upstream."""
 
-    segment_bytes = SEGMENT_BYTES
+    chain_bytes = CHAIN_BYTES
     points: ClassVar[Mapping[str, Point]] = POINTS
     laws: ClassVar[Sequence[str]] = LAWS
 
@@ -120,7 +120,7 @@ class Batch:
         self._ledger = await self._upstream(self._rng).start()
         setup = self._setup(self._ledger.url)
         setup.audit = "{directory: audit, durability: fsync}"
-        self._nursery = Nursery(setup, segment_bytes=self.segment_bytes)
+        self._nursery = Nursery(setup, chain_bytes=self.chain_bytes)
         await self._nursery.open()
         try:
             await lives()

@@ -19,7 +19,7 @@ from tests.reliability.crash.victim import Tracer, Victim
 CALLERS = 6
 REACH_S = 3.0
 ROTATIONS = 3
-SEGMENT_BYTES = 12_000
+CHAIN_BYTES = 12_000
 LESS_THAN_A_LINE_BYTES = 300
 RECOVERY_CALLS = ("write:when=1", "write:when=2", "fdatasync:when=1", "fdatasync:when=2", "fsync:when=1")
 TORN_CALLS = ("openat:when=1", "ftruncate:when=1", "write:when=1", "fdatasync:when=1")
@@ -120,17 +120,16 @@ async def mid_write(scene: Scene) -> bool:
 
 
 async def _tear_next_write(scene: Scene) -> None:
-    size = scene.victim.segments()[-1].stat().st_size
-    rotates = size >= SEGMENT_BYTES
-    await scene.tracer.attach("write:signal=KILL:when=2", paths=scene.victim.next_segments(1)[rotates:][:1])
-    scene.victim.limit_file_size((0 if rotates else size) + scene.rng.randint(1, LESS_THAN_A_LINE_BYTES))
+    newest = scene.victim.segments()[-1]
+    await scene.tracer.attach("write:signal=KILL:when=2", paths=[newest])
+    scene.victim.limit_file_size(newest.stat().st_size + scene.rng.randint(1, LESS_THAN_A_LINE_BYTES))
 
 
 async def mid_rotate(scene: Scene) -> bool:
-    """The next file is about to be made, or is not durable yet, or is still empty."""
+    """The next chain's file is about to be made, is not durable yet, is still empty, or its start is not durable."""
     number = scene.rng.randint(1, ROTATIONS)
     coming = scene.victim.next_segments(ROTATIONS)[number:][:1]
-    match scene.rng.choice(("openat", "fsync", "write")):
+    match scene.rng.choice(("openat", "fsync", "write", "fdatasync")):
         case "fsync":
             await scene.tracer.attach(f"fsync:signal=KILL:when={number}")
         case name:

@@ -22,10 +22,10 @@ POLL_S = 0.002
 class Nursery:
     """Starts gateways by forking; all of one set-up and its audit directory."""
 
-    def __init__(self, setup: Setup, *, segment_bytes: int) -> None:
+    def __init__(self, setup: Setup, *, chain_bytes: int) -> None:
         self.setup = setup
         self._config = setup.write()
-        self._segment_bytes = segment_bytes
+        self._chain_bytes = chain_bytes
 
     async def open(self) -> None:
         """Starts the process that forks."""
@@ -51,7 +51,7 @@ class Nursery:
         output = self.setup.directory / "stderr"
         output.unlink(missing_ok=True)
         order = {"config": str(self._config), "output": str(output), "traced": traced}
-        order["segment_bytes"] = self._segment_bytes
+        order["chain_bytes"] = self._chain_bytes
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
         pid = int(await self._process.stdout.readline())
         victim = Victim(pid, output, self.audit_directory, key=self.setup.keys[self.setup.teams[0]])
@@ -142,15 +142,25 @@ class Victim:
         resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))
 
     def segments(self) -> list[Path]:
-        """The files of its chain so far; recovery may have begun a file of an earlier chain, and names are in order."""
+        """The files of its chains so far, in order; recovery may have begun a file of an earlier process."""
         begun = sorted(set(self._directory.glob("*.jsonl")) - self._before)
-        return [path for path in begun if path.name.partition(".")[0] == begun[-1].name.partition(".")[0]]
+        return [path for path in begun if _process(path) == _process(begun[-1])]
 
     def next_segments(self, number: int) -> list[Path]:
-        """The newest file, and those that will come after it."""
+        """The newest file, and the first of each chain that will come after it."""
         newest = self.segments()[-1]
-        chain, count, _ = newest.name.split(".")
-        return [newest, *(newest.with_name(f"{chain}.{int(count) + more:06d}.jsonl") for more in range(1, number + 1))]
+        process, _, count = newest.name.partition(".")[0].rpartition("-")
+        coming = (f"{process}-{int(count) + more:03d}.000001.jsonl" for more in range(1, number + 1))
+        return [newest, *map(newest.with_name, coming)]
+
+    def possible_segments(self, number: int) -> list[Path]:
+        """The same, with the files that follow a suspect one."""
+        files = [path.name.split(".") for path in self.next_segments(number)]
+        return [
+            self._directory / f"{chain}.{int(first) + more:06d}.{kind}"
+            for chain, first, kind in files
+            for more in range(3)
+        ]
 
     def tracer_ids(self) -> list[str]:
         """Who traces its threads; "0" is nobody."""
@@ -159,6 +169,10 @@ class Victim:
             with suppress(OSError):  # the thread has ended
                 found.append(status.read_text().split("TracerPid:")[1].split()[0])
         return found
+
+
+def _process(segment: Path) -> str:
+    return segment.name.partition(".")[0].rpartition("-")[0]
 
 
 class Tracer:

@@ -20,7 +20,7 @@ from tests.reliability.crash.victim import Tracer, Victim
 from tests.reliability.disk.faults import Failing
 
 CALLS_EACH = 3
-SEGMENTS = 12
+CHAINS = 12
 READY_S = 10.0
 FIRST_SIGNAL_S = 10.0
 NOT_READY = "gateways that did not become ready again"
@@ -51,7 +51,7 @@ class Outcome:
 class DiskBatch(Batch):
     """All N of one case."""
 
-    segment_bytes = 6_000
+    chain_bytes = 6_000
 
     def __init__(self, case: Case, directory: Path) -> None:
         super().__init__(1, directory)
@@ -87,7 +87,7 @@ class DiskBatch(Batch):
     async def _serve(self, number: int, life: Life) -> bool:
         victim = await self._born()
         tracer = Tracer(victim, self._trace)
-        paths = victim.next_segments(SEGMENTS) if self._fault.on_files else []
+        paths = victim.possible_segments(CHAINS) if self._fault.on_files else []
         await tracer.attach(*self._injections(number), paths=paths)
         await self._calls(victim, life, f"{number}", each=CALLS_EACH)
         if not self._fault.stays and not await self._ready_again(victim):

@@ -55,6 +55,8 @@ HEADS = (
     b"DELETE /v2/workflows/runs HTTP/1.1\n" + HOST + b"\nTransfer-Encoding: chunked, identity",
     b"DELETE /v2/workflows/runs HTTP/1.0\n" + HOST + b"\nTransfer-Encoding: chunked",
     b"DELETE /v2/workflows/runs HTTP/1.1\n" + HOST + b"\nUpgrade: h2c\nExpect: 100-continue",
+    b"DELETE /v2/workflows/runs?label=a HTTP/1.1\n" + HOST + b"\nUpgrade: h2c\nConnection: Upgrade, HTTP2-Settings",
+    b"GET http://10.0.0.1:8081/healthz?x HTTP/1.0",
     b"DELETE /v2/workflows/runs HTTP/1.1\n" + HOST + b"\nAuthorization: Bearer a\nAuthorization: Bearer b",
 )
 BODIES = (

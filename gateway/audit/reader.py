@@ -1,0 +1,329 @@
+"""Reads one chain back and finds what was changed in it: streamed, in memory bounded by the open intents.
+
+Only records count as evidence, and with a key only those whose MAC holds: no file's name or emptiness, and no line that
+nobody sealed, takes anything out of sight.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import NamedTuple
+
+from gateway.audit.chain import GENESIS, Head, MacKey, Members, is_hex, mac_holds, parse_line
+from gateway.audit.segment import named_segment
+
+MAX_LINE_BYTES = 64 * 1024 * 1024
+MAX_PROBLEMS = 100
+
+
+class Finding(IntEnum):
+    """What a chain's verification ends in; the numbers are the exit codes."""
+
+    INTACT = 0
+    TAMPERED = 1
+    TORN = 2
+    OPEN = 3
+
+
+class Torn(NamedTuple):
+    """An unfinished last line: its file, line number, and where it begins."""
+
+    path: Path
+    line: int
+    offset: int
+
+
+class Claim(NamedTuple):
+    """What someone else says a chain held: the digest of its record `seq`; `source` is who says so."""
+
+    seq: int
+    digest: str
+    source: str
+
+
+class Retired(NamedTuple):
+    """What a `retired` record says: the chain that may be gone, its head, and the SHA-256 of each of its files."""
+
+    chain: str
+    head: Head
+    files: dict[str, str]
+    source: str
+
+
+class Origin(NamedTuple):
+    """Where a chain goes on from: the chain before it, that one's head, and the intents that it left open."""
+
+    chain: str
+    head: Head
+    intents: frozenset[str]
+
+
+@dataclass(slots=True)
+class ChainReport:
+    """What was found in one chain. `torn` is an unfinished last line, `abandoned` counts lines of suspect files.
+
+    `successor` is the chain that this one says goes on for it, with the intents that are open here; `waiting` says that
+    this other chain has no record yet. `retirements` are the chains that this one says may be gone; `retired_by` says
+    that this one may be.
+    """
+
+    chain: str
+    records: int = 0
+    first_seq: int | None = None
+    head: Head = GENESIS
+    keyed: int = 0
+    open_intents: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    more_problems: int = 0
+    torn: Torn | None = None
+    abandoned: int = 0
+    last_path: Path | None = None
+    last_ts: str | None = None
+    origin: Origin | None = None
+    successor: str | None = None
+    waiting: bool = False
+    retirements: list[Retired] = field(default_factory=list)
+    retired_by: str | None = None
+
+    @property
+    def finding(self) -> Finding:
+        """The worst that was found; tampered before open intents before a torn tail."""
+        if self.problems:
+            return Finding.TAMPERED
+        if self.open_intents:
+            return Finding.OPEN
+        return Finding.TORN if self.torn or self.waiting else Finding.INTACT
+
+    def problem(self, where: object, text: str) -> None:
+        """Notes one thing that is wrong; beyond the first hundred they are only counted."""
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(f"{where}: {text}")
+        else:
+            self.more_problems += 1
+
+
+def _unheard(_: int) -> None:
+    """Takes no interest in how far a reading is."""
+
+
+class ChainReader:
+    """Checks one chain, line by line. `whole` says that it is there from its first record on.
+
+    `on_read` is called with the size of every line read, and may raise to break off.
+    """
+
+    def __init__(
+        self,
+        chain: str,
+        *,
+        keys: Sequence[MacKey] = (),
+        claims: Iterable[Claim] = (),
+        whole: bool = True,
+        on_read: Callable[[int], None] = _unheard,
+    ) -> None:
+        self.report = ChainReport(chain)
+        self._keys = list(keys)
+        self._claims: dict[int, list[Claim]] = {}
+        for claim in claims:
+            self._claims.setdefault(claim.seq, []).append(claim)
+        self._whole = whole
+        self._on_read = on_read
+        self._strict = True
+
+    def read(self, paths: Sequence[Path]) -> ChainReport:
+        """Reads the chain's files in order. Raises: OSError."""
+        cuts = _cuts(paths, self._keys)
+        empty = [path for path in paths if not self._read_file(path, cuts.get(path.name))]
+        if self._whole and self.report.records:
+            self._layout(paths, [path for path in empty if path.name not in cuts])
+        for claim in (claim for claims in self._claims.values() for claim in claims):
+            self.report.problem(self.report.chain, f"{claim.source} names record {claim.seq}, which is not there")
+        return self.report
+
+    def _layout(self, paths: Sequence[Path], empty: Sequence[Path]) -> None:
+        numbers = [named[1] for path in paths if (named := named_segment(path))]
+        # Chains of version 0.1 may have gaps and empty files behind their first, where the disk failed.
+        expected = range(1, len(numbers) + 1) if self._strict else [1, *numbers[1:]]
+        if numbers and numbers != list(expected):
+            self.report.problem(self.report.chain, f"its files have the numbers {_few(numbers)}: some are gone")
+        hiding = empty if self._strict else [path for path in empty if path == paths[0]]
+        for path in (path for path in hiding if path != paths[-1]):
+            self.report.problem(path, "an empty file that is not the last of its chain")
+
+    def _read_file(self, path: Path, cut: int | None) -> int:
+        """Reads one file; returns how many lines it has."""
+        offset = number = 0
+        for number, raw in enumerate(lines_of(path), 1):
+            self._on_read(len(raw))
+            if cut is not None and self.report.head.seq >= cut:
+                self.report.abandoned += 1
+                continue
+            where = f"{path}:{number}"
+            if self.report.torn is not None:
+                self.report.problem(f"{self.report.torn.path}:{self.report.torn.line}", "an unfinished line inside")
+                self.report.torn = None
+            if raw.endswith(b"\n"):
+                self._line(where, raw[:-1])
+            else:
+                self.report.torn = Torn(path, number, offset)
+            offset += len(raw)
+            self.report.last_path = path
+        return number
+
+    def _line(self, where: str, raw: bytes) -> None:
+        members = parse_line(raw)
+        if isinstance(members, str):
+            self.report.problem(where, members)
+            return
+        self._links(where, members)
+        if self._mac(where, raw, members) and members["event"] == "retired":
+            self._retired(where, members)
+        self._pairs(where, members)
+        head = Head(int(str(members["seq"])), hashlib.sha256(raw).hexdigest())
+        self.report.records += 1
+        self.report.head = head
+        self.report.last_ts = str(members["ts"])
+        successor = members.get("continued_by") if members["event"] == "stop" else None
+        self.report.successor = successor if isinstance(successor, str) else None
+        for claim in self._claims.pop(head.seq, ()):
+            if claim.digest != head.digest:
+                self.report.problem(where, f"{claim.source} names another record {claim.seq}")
+
+    def _links(self, where: str, members: Members) -> None:
+        before = self.report.head
+        if self.report.first_seq is None:
+            self.report.first_seq = int(str(members["seq"]))
+            self._first(where, members)
+        elif members["seq"] != before.seq + 1:
+            self.report.problem(where, f"seq {members['seq']} after {before.seq}: records removed, inserted or moved")
+        elif members["prev"] != before.digest:
+            self.report.problem(where, "prev is not the digest of the line before: it was changed")
+        elif members["event"] == "start":
+            self.report.problem(where, "a second start in one chain")
+
+    def _first(self, where: str, members: Members) -> None:
+        if members["event"] == "start":
+            self._begin(where, members)
+        if not self._whole:
+            return
+        if members["seq"] != 1:
+            self.report.problem(where, f"the chain begins with seq {members['seq']}: what was before it is gone")
+        elif members["prev"] is not None or members["event"] != "start" or members["instance"] != self.report.chain:
+            self.report.problem(where, "the first record is not this chain's start")
+
+    def _begin(self, where: str, start: Members) -> None:
+        self._strict = "continues" in start
+        kept_with = "sha256" if start["mac"] is None else "hmac-sha256"
+        if start.get("chain", kept_with) != kept_with:
+            self.report.problem(where, f"the start says {start['chain']}, and its own mac says {kept_with}")
+        origin = start.get("continues")
+        if origin is None:
+            return
+        self.report.origin = origin_of(start)
+        if self.report.origin is None:
+            self.report.problem(where, "what the start says of the chain before it cannot be read")
+            return
+        self.report.open_intents = dict.fromkeys(sorted(self.report.origin.intents), where)
+
+    def _retired(self, where: str, members: Members) -> None:
+        if retired := retired_in(members, f"the record {where}"):
+            self.report.retirements.append(retired)
+        else:
+            self.report.problem(where, "what it says was retired cannot be read")
+
+    def _mac(self, where: str, raw: bytes, members: Members) -> bool:
+        """Whether the record may be believed."""
+        problems = len(self.report.problems) + self.report.more_problems
+        mac = members["mac"]
+        if mac is None and self.report.keyed:
+            self.report.problem(where, "no mac, although records before it have one")
+        elif mac is None and self._keys:
+            self.report.problem(where, "no mac, although a key is given")
+        elif mac is not None and self._keys and not mac_holds(raw, str(mac), self._keys):
+            self.report.problem(where, "mac does not hold under any given key")
+        self.report.keyed += mac is not None
+        return problems == len(self.report.problems) + self.report.more_problems
+
+    def _pairs(self, where: str, members: Members) -> None:
+        decision_id = str(members.get("decision_id"))
+        match members["event"]:
+            case "intent" if decision_id in self.report.open_intents:
+                self.report.problem(where, "a second intent with this decision_id")
+            case "intent":
+                self.report.open_intents[decision_id] = where
+            case "outcome" if self.report.open_intents.pop(decision_id, None) is None and self._whole:
+                self.report.problem(where, "an outcome without an open intent: closed twice, or never begun")
+
+
+def _few(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers[:10])) + (" …" if len(numbers) > 10 else "")
+
+
+def lines_of(path: Path) -> Iterator[bytes]:
+    """The file's lines with their newlines; one above the bound comes in pieces, none of which is a record."""
+    with path.open("rb") as file:
+        while raw := file.readline(MAX_LINE_BYTES):
+            yield raw
+
+
+def origin_of(start: Members) -> Origin | None:
+    """What a `start` says of the chain that it continues; None if it continues none, or says it wrongly."""
+    origin, intents = start.get("continues"), start.get("intents")
+    claim = claim_of(origin, "start")
+    if claim is None or not isinstance(origin, dict) or type(origin.get("chain")) is not str:
+        return None
+    if not isinstance(intents, list) or not all(type(name) is str for name in intents):
+        return None
+    return Origin(origin["chain"], Head(claim.seq, claim.digest), frozenset(intents))
+
+
+def _cuts(paths: Sequence[Path], keys: Sequence[MacKey]) -> dict[str, int]:
+    """For files set aside as suspect: the last record that counts, as the first line of a later file says.
+
+    That line must itself be the record after it, so that it cannot speak of its own file, and be sealed.
+    """
+    cuts: dict[str, int] = {}
+    before: set[str] = set()
+    for path in paths:
+        first = first_record(path, keys)
+        suspects, last_good = first.get("suspect"), first.get("last_good")
+        if isinstance(suspects, list) and isinstance(last_good, dict) and first["event"] in ("recovery", "start"):
+            seq, head = last_good.get("seq"), last_good.get("head")
+            if type(seq) is int and (seq + 1, head) == (first["seq"], first["prev"]):
+                cuts |= {name: seq for name in suspects if name in before}
+        before.add(path.name)
+    return cuts
+
+
+def first_record(path: Path, keys: Sequence[MacKey]) -> Members:
+    """The members of a file's first line; none if it is no record, or none that a key vouches for. Raises: OSError."""
+    return sealed_record(next(lines_of(path), b""), keys)
+
+
+def sealed_record(line: bytes, keys: Sequence[MacKey]) -> Members:
+    """The members of a whole line; none if it is no record, or none that a key vouches for."""
+    raw = line.removesuffix(b"\n")
+    members = parse_line(raw)
+    if isinstance(members, str) or raw == line:
+        return {}
+    sealed = is_hex(members["mac"]) and mac_holds(raw, str(members["mac"]), keys)
+    return members if sealed or not keys else {}
+
+
+def claim_of(head: object, source: str) -> Claim | None:
+    """What an object with `seq` and `head` claims, if it is one."""
+    if not isinstance(head, dict) or type(head.get("seq")) is not int or not is_hex(head.get("head")):
+        return None
+    return Claim(head["seq"], head["head"], source)
+
+
+def retired_in(members: Members, source: str) -> Retired | None:
+    """What a `retired` record says, if it is one."""
+    claim, chain, files = claim_of(members.get("at"), source), members.get("retired"), members.get("files")
+    if claim is None or type(chain) is not str or not isinstance(files, dict) or not all(map(is_hex, files.values())):
+        return None
+    return Retired(chain, Head(claim.seq, claim.digest), files, source)

@@ -1,0 +1,128 @@
+"""The listener's certificate and key: read at start, read again when they change, and the day on which they end."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.document.file import named, read_file
+from gateway.endpoints import TlsFiles
+from gateway.errors import InvalidConfiguration, Problem
+from gateway.identity.expiry import ending
+from gateway.tls import server_context
+from gateway.watch import WatchedFile, fingerprint
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A certificate chain and its key, in force now; `ends` is when the first certificate of the chain does."""
+
+    context: ssl.SSLContext
+    ends: datetime
+
+
+def load_pair(files: TlsFiles, now: datetime) -> Pair:
+    """Reads the two files.
+
+    Raises:
+        InvalidConfiguration: one cannot be read, they do not belong together, or the chain is not in force. The place
+            is that which names them.
+    """
+    problems = [problem for path in (files.certificate, files.key) for problem in _unreadable(files, path)]
+    if problems:
+        raise InvalidConfiguration(problems)
+    context = server_context()
+    try:
+        context.load_cert_chain(files.certificate, files.key, password=_encrypted)
+    except (OSError, ValueError) as exc:
+        raise InvalidConfiguration([files.at.problem(_unusable(files, exc))]) from exc
+    chain = _chain(files)
+    problems = [files.at.problem(f"the certificate {files.certificate} {fault}") for fault in _not_in_force(chain, now)]
+    if problems:
+        raise InvalidConfiguration(problems)
+    return Pair(context, min(one.not_valid_after_utc for one in chain))
+
+
+class ServedCertificate:
+    """The pair that new handshakes use: the one of the start, then whatever good one the files hold.
+
+    `context` is for the server; a connection keeps the pair of its handshake.
+    """
+
+    def __init__(self, files: TlsFiles, now: Callable[[], datetime]) -> None:
+        """Reads the files. Raises: InvalidConfiguration."""
+        self._files = files
+        self._now = now
+        # Looked at before they are read, so that no change in between is missed.
+        seen = fingerprint(files.certificate, files.key)
+        self._pair = load_pair(files, now())
+        self.watched = WatchedFile(files.certificate, self._reload, seen=seen, beside=(files.key,))
+        # It has no pair of its own: the callback is asked in every handshake, whether or not a name is sent, and so
+        # nothing of a context that is in use is ever changed.
+        self.context = server_context()
+        self.context.sni_callback = self._choose
+
+    @property
+    def notice(self) -> str | None:
+        """What operators have to know: that it ends within 14 days, or has ended."""
+        ends = ending(self._pair.ends.date(), self._now().date())
+        return None if ends is None else f"the TLS certificate {self._files.certificate}: {ends}"
+
+    def _choose(self, handshake: ssl.SSLObject | ssl.SSLSocket, name: str | None, context: ssl.SSLContext) -> None:
+        handshake.context = self._pair.context
+
+    def _reload(self) -> None:
+        self._pair = load_pair(self._files, self._now())
+
+
+def _unreadable(files: TlsFiles, path: Path) -> Iterator[Problem]:
+    try:
+        read_file(path)
+    except InvalidConfiguration as exc:
+        yield from (files.at.problem(f"the file {named(path)}: {fault.message}") for fault in exc.problems)
+
+
+def _unusable(files: TlsFiles, fault: Exception) -> str:
+    if isinstance(fault, ssl.SSLError) and fault.reason == "KEY_VALUES_MISMATCH":
+        return f"the key {files.key} is not that of the certificate {files.certificate}"
+    if isinstance(fault, ssl.SSLError) and fault.reason in ("EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK"):
+        return f"the certificate {files.certificate} is too weak: TLS refuses its key or its signature"
+    if not isinstance(fault, OSError):
+        return f"the key {files.key} {fault}"
+    return f"{files.certificate} and {files.key} are not a certificate and a key in PEM"
+
+
+def _encrypted() -> str:
+    """Raised instead of asking for a passphrase."""
+    raise ValueError("is encrypted: nobody is there to type a passphrase")
+
+
+def _chain(files: TlsFiles) -> Sequence[Certificate]:
+    # Only a listener with TLS needs it, and it takes memory.
+    from cryptography.x509 import load_pem_x509_certificates
+
+    try:
+        return load_pem_x509_certificates(read_file(files.certificate).content)
+    except ValueError as exc:
+        raise InvalidConfiguration([files.at.problem(_unusable(files, OSError()))]) from exc
+
+
+def _not_in_force(chain: Sequence[Certificate], now: datetime) -> Iterator[str]:
+    for number, one in enumerate(chain, start=1):
+        which = "" if number == 1 else f"(number {number} of the chain in it) "
+        if one.not_valid_after_utc <= now:
+            yield f"{which}ended on {_shown(one.not_valid_after_utc)}: renew it"
+        elif one.not_valid_before_utc > now:
+            since = _shown(one.not_valid_before_utc)
+            yield f"{which}is valid from {since} on, and it is {_shown(now)} now: is this machine's clock right?"
+
+
+def _shown(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,80 @@
+"""Bugs of who may take how much, and who gives way."""
+
+from __future__ import annotations
+
+from tests.reliability.controls.copy import Bug, Edit
+
+WAITING = ("tests/edge/test_waiting.py",)
+LIMITS, FLIGHTS, ASKERS = "gateway/limits.py", "gateway/flights.py", "gateway/lookup/askers.py"
+DRAFTS, REFUSALS, APP = "gateway/drafts.py", "gateway/refusals.py", "gateway/app.py"
+
+IN_LIMITS = (
+    Bug(
+        "above the limits a body is waited for",
+        (
+            Edit(
+                "gateway/calls.py",
+                "        if not self.pipeline.any_to_join(caller):\n            return None\n",
+                "        await inbound.receive()\n",
+            ),
+        ),
+        WAITING,
+    ),
+    Bug(
+        "a head alone keeps its connection",
+        (
+            Edit(
+                "gateway/protocol.py",
+                "        self._stop_deadline()\n        path,",
+                "        self._stop_deadline()\n        self._settings.connections.busy(self)\n        path,",
+            ),
+        ),
+        WAITING,
+    ),
+    Bug(
+        "a body is not paid for",
+        (Edit(LIMITS, "            use.tokens -= read_bytes // COST_BYTES\n", "            use.tokens -= 0\n"),),
+        WAITING,
+    ),
+    Bug(
+        "a team has every place",
+        (Edit("gateway/live.py", "team = self.share.of(most)", "team = most"),),
+        ("tests/reload/test_parts.py",),
+    ),
+    Bug(
+        "a team has every page",
+        (Edit(APP, "clock=clock, share=share)", "clock=clock)"),),
+        ("tests/lookup/test_served.py",),
+    ),
+    Bug(
+        "joins without end",
+        (Edit(FLIGHTS, "        if self.joined >= MOST_JOINS:\n", "        if self.joined < 0:\n"),),
+        ("tests/pipeline/test_pipeline.py",),
+    ),
+    Bug(
+        "the oldest plan gives way, whoever has it",
+        (Edit(DRAFTS, "for draft in free if draft.call.principal == holder)", "for draft in free)"),),
+        ("tests/pipeline/test_plans.py",),
+    ),
+    Bug(
+        "the oldest cursor gives way, whoever has it",
+        (Edit(ASKERS, " in self._kept.items() if kept.asker == holder)]", " in self._kept.items())]"),),
+        ("tests/lookup/test_askers.py",),
+    ),
+    Bug(
+        "strangers hide uses of the real token",
+        (Edit(REFUSALS, "isinstance(refusal, (ExpiredKey, RealTokenUsed)) else", "False else"),),
+        ("tests/core/test_refusal_log.py",),
+    ),
+    Bug(
+        "handshakes are not counted",
+        (
+            Edit(
+                "gateway/serving.py",
+                "        super().connection_made(transport)\n        self._connections.opened(self)\n",
+                "        super().connection_made(transport)\n",
+            ),
+        ),
+        ("tests/listeners/test_tls.py",),
+    ),
+)
