@@ -17,6 +17,7 @@ import pytest
 
 from gateway.simulator.server import SimulatorServer
 from tests.leaks.canary import DEVELOPMENT_TOKEN, ODD_TOKEN, PLAIN_TOKEN, TOKENS, decoded, forms, found
+from tests.reliability.waiting import until
 from tests.support.gateway import Answer, RunningGateway, Setup
 from tests.upstream.canned import CannedServer
 from tests.upstream.raw import answer
@@ -109,7 +110,7 @@ def test_an_error_of_our_own_code_tells_nobody(
     with RunningGateway(setup, before=[sys.executable, str(SABOTAGE), where]) as running:
         got = running.cancel(OWN)
         assert got.status == status
-        assert b"RuntimeError" in running.said() or b"runtime_error" in running.said()
+        until(lambda: b"RuntimeError" in running.said() or b"runtime_error" in running.said())
         assert b"Traceback" not in running.said()
         assert_silent(running, got)
 

@@ -117,7 +117,7 @@ def test_a_new_policy_takes_the_place_of_the_old_one(gateway: RunningGateway, by
     assert record["old_digest"] != record["new_digest"]
     assert [one["policy_digest"] for one in gateway.records("intent")] == [old, digest(gateway)]
     assert ready(gateway)[:2] == (200, "ready")
-    assert "reload_applied" in gateway.stderr()
+    until(lambda: "reload_applied" in gateway.stderr())
 
 
 def broken_policy(gateway: RunningGateway) -> None:
@@ -176,7 +176,7 @@ def test_whatever_fails_the_last_good_one_stays(
     status, state, notices = ready(gateway)
     assert (status, state) == (200, "degraded")
     assert f"a reload was refused for {stage} (" in notices
-    assert json.dumps(problems[0])[1:-1] in gateway.stderr()
+    until(lambda: json.dumps(problems[0])[1:-1] in gateway.stderr())
     rules(gateway).with_name("billing.cases.yaml").unlink(missing_ok=True)
 
     def repair() -> None:

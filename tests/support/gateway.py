@@ -218,12 +218,20 @@ class RunningGateway:
         records = [json.loads(line) for line in lines]
         return [record for record in records if event is None or record["event"] == event]
 
+    def _rested(self) -> None:
+        """Waits until the streams grow no more: their lines are written behind the answers."""
+        paths, before = [self.setup.directory / name for name in ("stderr", "stdout")], [-1]
+        while before != (before := [path.stat().st_size for path in paths]):
+            time.sleep(0.1)
+
     def stderr(self) -> str:
         """What the process said."""
+        self._rested()
         return (self.setup.directory / "stderr").read_text()
 
     def said(self) -> bytes:
         """Every byte that the process has written to a stream or file."""
+        self._rested()
         files = [self.setup.directory / "stderr", self.setup.directory / "stdout"]
         files += [path for path in self.audit_directory.rglob("*") if path.is_file()]
         return b"".join(path.read_bytes() for path in files)
