@@ -221,8 +221,8 @@ class _Index:
             groups[frozenset(rule.conditions), frozenset(needed)].append(place)
         self._groups = tuple(_Group(*kind, tuple(places), frozenset(places)) for kind, places in groups.items())
 
-    def _at(self, places: Iterable[int]) -> list[Rule]:
-        return [self._rules[place] for place in places]
+    def _at(self, places: Iterable[int]) -> Iterator[Rule]:
+        return (self._rules[place] for place in places)
 
     def _touching(self, values: Values, *, exact: bool = True) -> Hits:
         return {
@@ -238,7 +238,7 @@ class AllowIndex(_Index):
     def __init__(self, allows: Iterable[Rule]) -> None:
         super().__init__(allows, _FIELDS)
 
-    def candidates(self, selection: Selection) -> Sequence[Rule]:
+    def candidates(self, selection: Selection) -> Iterator[Rule]:
         """Every rule that shares something with the selection, be it the first URL; each once, the closest first.
 
         No other rule could admit the selection.
@@ -252,7 +252,7 @@ class AllowIndex(_Index):
                 return self._at(self._without_url)
         return self._at(self._everything)
 
-    def admitting(self, selection: Selection) -> Sequence[Rule]:
+    def admitting(self, selection: Selection) -> Iterator[Rule]:
         """Every rule that could admit the selection, and perhaps some that do not; each once, in their order."""
         if isinstance(selection, EveryRun):
             return self._at(self._everything)
@@ -263,12 +263,12 @@ class AllowIndex(_Index):
             if carried <= group.fields and (by_ids or (group.needed <= carried and RUN_IDS not in group.fields))
         ]
         if not fitting:
-            return []
+            return iter(())
         exact = isinstance(selection, ByFilter) and selection.exact
         hits = {name: self._fields[name].admitting(values, exact=exact) for name, values in asked(selection).items()}
         return self._at(_in_order(group.among(hits, carried) for group in fitting))
 
-    def about(self, url: str, others: Values | None = None) -> Sequence[Rule]:
+    def about(self, url: str, others: Values | None = None) -> Iterator[Rule]:
         """Every rule that could cover a run of this URL, and perhaps some that do not; each once, in their order.
 
         `others` are the run's values of other fields.
@@ -316,7 +316,7 @@ class DenyIndex(_Index):
         # Whoever asks takes no more than he needs: of ten thousand that match, the first.
         return (self._rules[place] for place in _in_order(group.among(hits, group.fields) for group in groups))
 
-    def about(self, urls: Iterable[str], others: Values | None = None) -> Sequence[Rule]:
+    def about(self, urls: Iterable[str], others: Values | None = None) -> Iterator[Rule]:
         """Every rule that could match a run of one of these URLs, by name; `others` are its values of other fields."""
         hits = self._touching({URL: tuple(urls), **(others or {})})
         return self._at(_in_order(group.among(hits, group.fields) for group in self._groups))

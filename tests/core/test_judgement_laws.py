@@ -130,7 +130,7 @@ def test_everything_is_never_permitted(rules: tuple[Rule, ...], count: int) -> N
 def test_the_index_finds_what_a_look_at_every_rule_finds(rules: list[Rule], selection: Selection) -> None:
     """Candidates from the index, judged, are those of a linear scan; none is missed and none stands twice."""
     named = [replace(rule, id=f"r{number}") for number, rule in enumerate(rules)]
-    candidates = AllowIndex(named).candidates(selection)
+    candidates = list(AllowIndex(named).candidates(selection))
     assert len({rule.name for rule in candidates}) == len(candidates)
     alone = {rule.name for rule in named if permitted_count([rule], counted(selection, 1))}
     assert alone <= {rule.name for rule in candidates}

@@ -90,10 +90,11 @@ def selections(draw: st.DrawFn) -> Selection:
     return replace(drawn, workflow_urls=named, exact=exact)
 
 
-def found(rules: Sequence[Rule]) -> set[str]:
+def found(rules: Iterable[Rule]) -> set[str]:
     """Their names, each once."""
-    assert len({rule.name for rule in rules}) == len(rules)
-    return {rule.name for rule in rules}
+    names = [rule.name for rule in rules]
+    assert len(set(names)) == len(names)
+    return set(names)
 
 
 def asks(selection: Selection) -> CancelRequest:
