@@ -75,6 +75,10 @@ class _Field:
         for value in condition.any_of:
             self.listed.add(value, alone)
 
+    def prepare(self) -> None:
+        """Finds now what is looked at later."""
+        _ = self.listed.lengths
+
     def about(self, value: str, *, exact: bool) -> Iterator[Places]:
         """The rules that list the value, or what it lies under; the closest first."""
         yield self.listed.at(value)
@@ -129,6 +133,10 @@ class _Urls(_Field):
         for url in condition.prefix:
             self.pages.add(url.rstrip("/"), alone)
 
+    def prepare(self) -> None:
+        """Finds how long the pages are."""
+        _ = self.pages.lengths
+
     def about(self, value: str, *, exact: bool) -> Iterator[Places]:
         """The rules that list the URL, then those that list a page which it is or lies below, the closest first."""
         if exact:
@@ -144,6 +152,11 @@ class _Urls(_Field):
 
 class _DeniedUrls(_Urls):
     """URLs of `deny` rules, which reach further: to a page with a ?query, and up to whatever may lie above them."""
+
+    def prepare(self) -> None:
+        """Sorts everything that is listed, too."""
+        super().prepare()
+        _ = self._sorted
 
     def about(self, value: str, *, exact: bool) -> Iterator[Places]:
         """As above, and the rules that list the page before a ?query."""
@@ -220,6 +233,11 @@ class _Index:
             needed = (name for name, condition in rule.conditions.items() if not condition.optional)
             groups[frozenset(rule.conditions), frozenset(needed)].append(place)
         self._groups = tuple(_Group(*kind, tuple(places), frozenset(places)) for kind, places in groups.items())
+
+    def prepare(self) -> None:
+        """Sorts now what is sorted on the first use otherwise."""
+        for field in self._fields.values():
+            field.prepare()
 
     def _at(self, places: Iterable[int]) -> list[Rule]:
         return [self._rules[place] for place in places]
