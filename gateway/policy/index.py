@@ -51,9 +51,9 @@ class _Listed:
         """The rules that list the value."""
         return self._places.get(value, ())
 
-    def values(self) -> Iterable[str]:
-        """Every value that is listed."""
-        return self._places
+    def pairs(self) -> Iterator[tuple[str, int]]:
+        """Every value that is listed, with each rule that lists it."""
+        return ((value, place) for value, places in self._places.items() for place in places)
 
     @cached_property
     def lengths(self) -> frozenset[int]:
@@ -170,15 +170,18 @@ class _DeniedUrls(_Urls):
         for url in () if exact else values:
             # The gateway itself reads a prefix as a page and all below it.
             found.update(self.listed.at(url.removesuffix("/")))
+        texts, places = self._sorted
         for url in () if exact else _shortest(values):
-            begin = bisect_left(self._sorted, url)
-            for listed in self._sorted[begin : bisect_left(self._sorted, url + _LAST, begin)]:
-                found.update(self.listed.at(listed), self.pages.at(listed))
+            begin = bisect_left(texts, url)
+            found.update(places[begin : bisect_left(texts, url + _LAST, begin)])
         return found
 
     @cached_property
-    def _sorted(self) -> list[str]:
-        return sorted({*self.listed.values(), *self.pages.values()})
+    def _sorted(self) -> tuple[list[str], list[int]]:
+        """Everything that is listed, and beside each text the rule that lists it: once for each of several."""
+        pairs = [pair for listed in (self.listed, self.pages) for pair in listed.pairs()]
+        pairs.sort()
+        return [text for text, _ in pairs], [place for _, place in pairs]
 
 
 def _shortest(values: Iterable[str]) -> Iterator[str]:
