@@ -137,13 +137,13 @@ class Calls:
         caller, query = _caller(inbound), inbound.scope["query_string"]
         self._refuse_secrets(inbound, [query.decode("latin-1")])
         events = inbound.scope["raw_path"].endswith(b"/events")
-        rules = inbound.live.policies.for_team(caller.team)
+        rules = await self.pipeline.prepared(inbound.live.policies, caller)
         page = await own_runs(query, rules, self.log, self.clock.now_ms(), events=events, principal=caller)
         return problems.status_page(200, page, inbound.decision_id)
 
     async def whoami(self, inbound: Inbound) -> Answer:
         """`GET /gateway/v1/whoami`."""
-        members = self.pipeline.whoami(inbound.live.policies, _caller(inbound))
+        members = await self.pipeline.whoami(inbound.live.policies, _caller(inbound))
         return problems.status_page(200, members, inbound.decision_id)
 
     async def explain(self, inbound: Inbound) -> Answer:

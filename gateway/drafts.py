@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import partial
 
 from gateway.audit.record import plan_members
 from gateway.cancel import ByRunIds, CancelRequest, Denial, Permit, Principal
 from gateway.errors import LookupFailed, NotFound, Overloaded, Refusal, ShuttingDown, Throttled
 from gateway.faults import Net, internal
+from gateway.judging import Judging
 from gateway.limits import Bounds, TeamShare
-from gateway.policy.runs import choose
 from gateway.ports import AuditPort, Call, Clock, RunLog
 from gateway.run import Listing, Resolved
 
@@ -33,8 +32,6 @@ _LOOKS_NOTHING_UP = (
 
 MOST_LOOKUPS = 4
 MOST_OF_A_TEAM = 2
-MOST_JUDGED_AT_ONCE = 50
-"""More runs are judged in a thread: under many rules it takes long enough to be felt by other callers."""
 
 MOST_OF_ONE = 8
 MOST_DRAFTS = 64
@@ -98,11 +95,19 @@ class Drafts:
     """Every look-up under way and every plan that can still be applied."""
 
     def __init__(
-        self, log: RunLog | None, audit: AuditPort, clock: Clock, *, upstream: str, share: TeamShare | None = None
+        self,
+        log: RunLog | None,
+        audit: AuditPort,
+        clock: Clock,
+        judging: Judging,
+        *,
+        upstream: str,
+        share: TeamShare | None = None,
     ) -> None:
         self._log = log
         self._audit = audit
         self._clock = clock
+        self._judging = judging
         self._upstream = upstream
         self._share = share or TeamShare()
         self._kept: dict[str, Draft] = {}
@@ -184,7 +189,7 @@ class Drafts:
         # A run on the first page is as old news as the look-up is long.
         call, looked_at_s = draft.call, self._clock.monotonic_s()
         listing = await _listing(call.request, log)
-        chosen = await _chosen(call, draft.permit, listing, self._clock.now_ms())
+        chosen = await self._judging.chosen(call, draft.permit, listing)
         if isinstance(chosen, Denial):
             draft.state, draft.denial = State.REFUSED, chosen
             return
@@ -228,11 +233,6 @@ def _failure(fault: BaseException) -> Refusal:
             return LookupFailed("deadline", sentence)
     sentence = "The gateway failed while it looked the runs up; nothing was sent. Tell its operators the plan."
     return LookupFailed(internal(fault), sentence)
-
-
-async def _chosen(call: Call, permit: Permit, listing: Listing, now_ms: int) -> Denial | Resolved:
-    judge = partial(choose, call.policies, call.principal, call.request, permit, listing, now_ms)
-    return judge() if len(listing.runs) <= MOST_JUDGED_AT_ONCE else await asyncio.to_thread(judge)
 
 
 async def _listing(asked: CancelRequest, log: RunLog) -> Listing:

@@ -20,16 +20,13 @@ from gateway.drafts import Draft, Drafts
 from gateway.errors import ShuttingDown
 from gateway.explaining import answer
 from gateway.flights import Carried, Carry, Flight, Flights, Key, Landed
+from gateway.judging import Judging
 from gateway.limits import Lanes
 from gateway.outcome import Outcome
 from gateway.planning import Planner, check_ready
-from gateway.policy.decide import decide
-from gateway.policy.rules import Policies
-from gateway.policy_tools.explain import explain
-from gateway.policy_tools.question import Question
+from gateway.policy.rules import Policies, TeamRules
 from gateway.ports import Arrival, AuditPort, Call, CancelPort, Clock, RunLog, SettlerPort
 from gateway.run import Skipped
-from gateway.whoami import whoami
 
 STOPPING = "The gateway is shutting down; nothing was sent. Try again in a moment."
 
@@ -79,18 +76,25 @@ class Pipeline:
         self._audit = audit
         self._clock = clock
         self._flights = Flights()
+        self._judging = judging = Judging(clock)
         self._carrier = Carrier(upstream, audit, clock, lambda: self._flights.stopping, settler, lanes)
         share = lanes.share if lanes is not None else None
-        self._planner = Planner(Drafts(log, audit, clock, upstream=upstream_url, share=share), self._carrier, clock)
+        drafts = Drafts(log, audit, clock, judging, upstream=upstream_url, share=share)
+        self._planner = Planner(drafts, self._carrier, clock, judging)
 
     @property
     def stopping(self) -> bool:
         """Whether new intents are refused because the process ends."""
         return self._flights.stopping
 
-    def whoami(self, policies: Policies, principal: Principal) -> dict[str, object]:
+    async def whoami(self, policies: Policies, principal: Principal) -> dict[str, object]:
         """Who the caller is and what it may do now."""
-        return whoami(principal, policies, self._clock.now_ms())
+        return await self._judging.whoami(policies, principal)
+
+    async def prepared(self, policies: Policies, principal: Principal) -> TeamRules:
+        """The rules of the principal's team, ready to be asked which runs it may see."""
+        await self._judging.prepared(policies, principal)
+        return policies.for_team(principal.team)
 
     def any_to_join(self, principal: Principal) -> bool:
         """Whether a cancel of the principal is in flight, so that it is worth reading a repeat of it."""
@@ -108,16 +112,19 @@ class Pipeline:
             AuditUnavailable, Conflict, LookupFailed: what became of that request.
         """
         flight = self._flights.get((principal, request))
-        if flight is None or isinstance(decide(policies, principal, request, self._clock.now_ms()), Denial):
+        if flight is None:
             return None
-        return await self._joined(flight, Call(policies, principal, request, arrival))
+        call, permit = await self._judging.judged(Call(policies, principal, request, arrival))
+        return None if isinstance(permit, Denial) else await self._joined(flight, call)
 
     async def explain(
         self, policies: Policies, principal: Principal, request: CancelRequest, *, arrival: Arrival
     ) -> dict[str, object]:
-        """Why the request would be decided as it would be now; recorded, and never sent."""
-        # In a thread: with 10,000 rules it takes long enough to be felt by other callers.
-        explained = await asyncio.to_thread(explain, policies, Question(principal, request, self._clock.now_ms()))
+        """Why the request would be decided as it would be now; recorded, and never sent.
+
+        Raises: Throttled: another explanation for the principal is being made.
+        """
+        explained = await self._judging.explained(policies, principal, request)
         members = explained_members(
             arrival.decision_id,
             principal=principal,
@@ -134,16 +141,16 @@ class Pipeline:
     ) -> Denial | Settled:
         """Judges a request and, if permitted, sends it once or joins the identical one in flight.
 
-        Its records carry the digest of `policies`, whatever has taken their place by then.
+        Its records carry the digest of the policies that it was judged by, whatever has taken their place by then.
 
         Raises:
+            Unauthenticated: the credential was revoked while the request waited to be judged.
             AuditUnavailable: the intent could not be made durable; nothing was sent.
             Conflict: its runs are still being looked up; the plan can be applied when they are.
             LookupFailed: its runs could not be looked up; nothing was sent.
             ShuttingDown: the process takes no new intents.
         """
-        call = Call(policies, principal, request, arrival)
-        permit = decide(policies, principal, request, self._clock.now_ms())
+        call, permit = await self._judging.judged(Call(policies, principal, request, arrival))
         if isinstance(permit, Denial):
             return await self._denied(call, permit)
         return await self._in_flight((principal, request), partial(self._fly, call, permit), call)
@@ -157,8 +164,7 @@ class Pipeline:
 
         Raises: LookupFailed, NotFound, Throttled, Overloaded, AuditUnavailable: there is no plan.
         """
-        call = Call(policies, principal, request, arrival)
-        permit = decide(policies, principal, request, self._clock.now_ms())
+        call, permit = await self._judging.judged(Call(policies, principal, request, arrival))
         if isinstance(permit, Denial):
             return await self._denied(call, permit)
         draft = await self._planner.drafted(call, permit)
@@ -186,8 +192,7 @@ class Pipeline:
         key = ("plan", plan_id)
         if self._flights.get(key) is None:
             check_ready(draft)
-        call = Call(policies, principal, draft.call.request, arrival)
-        permit = decide(policies, principal, call.request, self._clock.now_ms())
+        call, permit = await self._judging.judged(Call(policies, principal, draft.call.request, arrival))
         if isinstance(permit, Denial):
             return await self._denied(call, permit)
         return await self._in_flight(key, partial(self._apply, call, permit, draft), call)
@@ -201,6 +206,7 @@ class Pipeline:
         self._flights.stopping = True
         await self._planner.drafts.stop()
         await self._flights.stop(grace_s)
+        self._judging.close()
 
     async def _denied(self, call: Call, denial: Denial) -> Denial:
         members = denied_members(
@@ -244,7 +250,7 @@ class Pipeline:
 
     async def _apply(self, call: Call, permit: Permit, draft: Draft, flight: Flight) -> Landed:
         """A plan that was shown before: only its runs, and of them what would be chosen now."""
-        chosen = self._planner.chosen_again(draft, call, permit)
+        chosen = await self._planner.chosen_again(draft, call, permit)
         if isinstance(chosen, Denial):
             return await self._denied(call, chosen)
         return await self._planner.carried(draft, chosen, call, permit=permit, flight=flight)

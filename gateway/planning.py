@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.cancel import Denial, Permit, orders_of
 from gateway.carrying import Carrier
 from gateway.drafts import Draft, Drafts, State
 from gateway.errors import Conflict
 from gateway.flights import Carried, Flight
-from gateway.policy.runs import choose
+from gateway.judging import Judging
 from gateway.ports import Call, Clock
 from gateway.run import Listing, Resolved, joined
 from gateway.second_look import SecondLook, about
@@ -25,6 +25,7 @@ class Planner:
     drafts: Drafts
     carrier: Carrier
     clock: Clock
+    judging: Judging
 
     async def drafted(self, call: Call, permit: Permit) -> Draft:
         """The look-up of a permitted call: ended, refused by policy, or still under way after `WAIT_S`.
@@ -37,13 +38,13 @@ class Planner:
             raise draft.failure
         return draft
 
-    def chosen_again(self, draft: Draft, call: Call, permit: Permit) -> Denial | Resolved:
+    async def chosen_again(self, draft: Draft, call: Call, permit: Permit) -> Denial | Resolved:
         """What of a plan's runs would be chosen now; what became of them upstream is looked at when they are sent."""
         runs = draft.resolved.runs
         if not runs:
             return Resolved(())
-        about_them = about(call.request, runs)
-        return choose(call.policies, call.principal, about_them, permit, Listing(runs), self.clock.now_ms())
+        about_them = replace(call, request=about(call.request, runs))
+        return await self.judging.chosen(about_them, permit, Listing(runs))
 
     async def carried(self, draft: Draft, chosen: Resolved, call: Call, *, permit: Permit, flight: Flight) -> Carried:
         """Cancels the runs chosen of a plan, once. Raises: Conflict, AuditUnavailable: nothing was sent."""
@@ -51,7 +52,15 @@ class Planner:
         draft.state = State.APPLYING
         resolved = Resolved(chosen.runs, joined(draft.resolved.skipped, chosen.skipped))
         plan = call.planned(permit, orders_of(resolved.runs), resolved=resolved, plan_id=draft.plan_id)
-        again = SecondLook(plan, call.arrival, self.drafts.log, self.clock, draft.looked_at_s, narrowed=draft.narrowed)
+        again = SecondLook(
+            plan,
+            call.arrival,
+            self.drafts.log,
+            self.clock,
+            draft.looked_at_s,
+            self.judging,
+            narrowed=draft.narrowed,
+        )
         try:
             carried = await self.carrier.out(plan, flight, call.arrival, again=again, told=draft.told)
         except BaseException:

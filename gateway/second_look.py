@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from gateway.cancel import (
     ByRunIds,
@@ -15,10 +16,11 @@ from gateway.cancel import (
     orders_of,
 )
 from gateway.errors import Refusal
+from gateway.judging import Judging
 from gateway.policy.decide import decide
 from gateway.policy.runs import choose
-from gateway.ports import Arrival, Clock, RunLog
-from gateway.run import Listing, Run, Skip, Skipped
+from gateway.ports import Arrival, Clock, RunLog, Standing
+from gateway.run import Listing, Resolved, Run, Skip, Skipped
 
 FRESH_S = 2.0
 """How old the look-up of a plan may be when its first order is sent."""
@@ -47,6 +49,7 @@ class SecondLook:
     log: RunLog
     clock: Clock
     looked_at_s: float
+    judging: Judging
     narrowed: bool = False
 
     async def __call__(self, order: Order, number: int) -> Look:
@@ -54,30 +57,37 @@ class SecondLook:
         wanted = frozenset(value for _, value in order.selection.pairs())
         planned = [run for run in self.plan.runs if run.run_id in wanted]
         if number == 1 and not self.narrowed and self.clock.monotonic_s() - self.looked_at_s <= FRESH_S:
-            return self._judged(planned, {})
+            return await self._judged(planned, {})
         try:
             # By ID: only so a run that was started anew shows, whatever it is now and whoever's.
             listing = await self.log.look_up([run.run_id for run in planned])
         except Refusal as refusal:
             return Look(None, stopped=refusal.code)
-        return self._judged(*_still_running(planned, listing))
+        return await self._judged(*_still_running(planned, listing))
 
-    def _judged(self, runs: Sequence[Run], skipped: Skipped) -> Look:
+    async def _judged(self, runs: Sequence[Run], skipped: Skipped) -> Look:
         standing = self.arrival.standing()
         if standing is None:
             return Look(None, stopped="revoked")
         if not runs:
             return Look(None, skipped=skipped)
-        now_ms, asked = self.clock.now_ms(), self.plan.asked
-        permit = decide(standing.policies, standing.principal, asked, now_ms)
-        if isinstance(permit, Denial) or self._too_many(permit):
-            return Look(None, stopped="denied")
-        request, listing = about(asked, runs), Listing(tuple(runs))
-        chosen = choose(standing.policies, standing.principal, request, permit, listing, now_ms)
-        if isinstance(chosen, Denial):
+        judge = partial(self._chosen, standing, runs)
+        chosen = await self.judging.done(standing.policies, standing.principal, judge, runs=len(runs))
+        # A judgement on a thread may have waited for its turn.
+        if chosen is None or self.arrival.standing() is None:
             return Look(None, stopped="denied")
         left = orders_of(chosen.runs)
         return Look(left[0] if left else None, skipped={**skipped, **chosen.skipped})
+
+    def _chosen(self, standing: Standing, runs: Sequence[Run], now_ms: int) -> Resolved | None:
+        """Which of the runs may be cancelled now; None where policy refuses the request."""
+        asked = self.plan.asked
+        permit = decide(standing.policies, standing.principal, asked, now_ms)
+        if isinstance(permit, Denial) or self._too_many(permit):
+            return None
+        request, listing = about(asked, runs), Listing(tuple(runs))
+        chosen = choose(standing.policies, standing.principal, request, permit, listing, now_ms)
+        return None if isinstance(chosen, Denial) else chosen
 
     def _too_many(self, permit: Permit) -> bool:
         """Whether fewer runs are allowed by now than the plan has: orders are judged each, their number together."""

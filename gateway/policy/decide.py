@@ -149,13 +149,15 @@ def _read_as(reading: Reading, rules: TeamRules, request: CancelRequest, now_ms:
     for rule in requires:
         if missing := unmet(rule, request, now_ms, reading):
             return _Refused(rule, reading, missing)
+    left = capped(request, requires)
     allowing = _that_read(reading, rules.allowing(request.selection, now_ms), requires)
-    admitted = [rule for rule in allowing if admits(rule, request, now_ms, reading)]
-    if not admitted:
+    # The best first, so that no other one has to be tried.
+    preferred = sorted(allowing, key=lambda rule: _preference(rule, min(left, capped(request, (rule,)))))
+    admitting = next((rule for rule in preferred if admits(rule, request, now_ms, reading)), None)
+    if admitting is None:
         return _Refused(None, reading)
-    rule = min(admitted, key=lambda rule: _preference(rule, capped(request, (rule, *requires))))
-    counted = (rule, *requires)
-    return _Admitted(rule, _lowered(request, counted), _joined(counted), reading, _lowering(request, counted))
+    counted = (admitting, *requires)
+    return _Admitted(admitting, _lowered(request, counted), _joined(counted), reading, _lowering(request, counted))
 
 
 def _that_read(reading: Reading, allows: Iterable[Rule], requires: Iterable[Rule]) -> Iterator[Rule]:

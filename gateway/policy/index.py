@@ -51,9 +51,9 @@ class _Listed:
         """The rules that list the value."""
         return self._places.get(value, ())
 
-    def values(self) -> Iterable[str]:
-        """Every value that is listed."""
-        return self._places
+    def pairs(self) -> Iterator[tuple[str, int]]:
+        """Every value that is listed, with each rule that lists it."""
+        return ((value, place) for value, places in self._places.items() for place in places)
 
     @cached_property
     def lengths(self) -> frozenset[int]:
@@ -74,6 +74,10 @@ class _Field:
         self.any += alone if condition.any else ()
         for value in condition.any_of:
             self.listed.add(value, alone)
+
+    def prepare(self) -> None:
+        """Finds now what is looked at later."""
+        _ = self.listed.lengths
 
     def about(self, value: str, *, exact: bool) -> Iterator[Places]:
         """The rules that list the value, or what it lies under; the closest first."""
@@ -129,6 +133,10 @@ class _Urls(_Field):
         for url in condition.prefix:
             self.pages.add(url.rstrip("/"), alone)
 
+    def prepare(self) -> None:
+        """Finds how long the pages are."""
+        _ = self.pages.lengths
+
     def about(self, value: str, *, exact: bool) -> Iterator[Places]:
         """The rules that list the URL, then those that list a page which it is or lies below, the closest first."""
         if exact:
@@ -145,6 +153,11 @@ class _Urls(_Field):
 class _DeniedUrls(_Urls):
     """URLs of `deny` rules, which reach further: to a page with a ?query, and up to whatever may lie above them."""
 
+    def prepare(self) -> None:
+        """Sorts everything that is listed, too."""
+        super().prepare()
+        _ = self._sorted
+
     def about(self, value: str, *, exact: bool) -> Iterator[Places]:
         """As above, and the rules that list the page before a ?query."""
         yield from super().about(value, exact=exact)
@@ -157,15 +170,18 @@ class _DeniedUrls(_Urls):
         for url in () if exact else values:
             # The gateway itself reads a prefix as a page and all below it.
             found.update(self.listed.at(url.removesuffix("/")))
+        texts, places = self._sorted
         for url in () if exact else _shortest(values):
-            begin = bisect_left(self._sorted, url)
-            for listed in self._sorted[begin : bisect_left(self._sorted, url + _LAST, begin)]:
-                found.update(self.listed.at(listed), self.pages.at(listed))
+            begin = bisect_left(texts, url)
+            found.update(places[begin : bisect_left(texts, url + _LAST, begin)])
         return found
 
     @cached_property
-    def _sorted(self) -> list[str]:
-        return sorted({*self.listed.values(), *self.pages.values()})
+    def _sorted(self) -> tuple[list[str], list[int]]:
+        """Everything that is listed, and beside each text the rule that lists it: once for each of several."""
+        pairs = [pair for listed in (self.listed, self.pages) for pair in listed.pairs()]
+        pairs.sort()
+        return [text for text, _ in pairs], [place for _, place in pairs]
 
 
 def _shortest(values: Iterable[str]) -> Iterator[str]:
@@ -220,6 +236,11 @@ class _Index:
             needed = (name for name, condition in rule.conditions.items() if not condition.optional)
             groups[frozenset(rule.conditions), frozenset(needed)].append(place)
         self._groups = tuple(_Group(*kind, tuple(places), frozenset(places)) for kind, places in groups.items())
+
+    def prepare(self) -> None:
+        """Sorts now what is sorted on the first use otherwise."""
+        for field in self._fields.values():
+            field.prepare()
 
     def _at(self, places: Iterable[int]) -> Iterator[Rule]:
         return (self._rules[place] for place in places)

@@ -41,6 +41,12 @@ class TeamRules:
         kinds = (tuple(self._now(rules, now_ms)) for rules in (self.denies, self.requires, self.allows))
         return TeamRules(self.team, *kinds)
 
+    def prepare(self) -> None:
+        """Finds everything now that is looked up here later."""
+        self._allows.prepare()
+        self._denies.prepare()
+        self._excusing[0].prepare()
+
     def only(self, allow: Rule) -> TeamRules:
         """The same guards around this one `allow`; what is known of the `deny` rules is known of them here, too."""
         alone = TeamRules(self.team, self.denies, self.requires, (allow,))
@@ -152,10 +158,28 @@ class Policies:
     rules: tuple[Rule, ...]
     digest: str
     _found: dict[str, TeamRules] = field(default_factory=dict, init=False, compare=False, repr=False)
+    _prepared: set[str] = field(default_factory=set, init=False, compare=False, repr=False)
+
+    def prepare(self, team: str) -> None:
+        """Finds everything that judgements of the team look up: with very many rules that takes a second."""
+        if self.is_prepared(team):
+            return
+        rules = self.for_team(team)
+        rules.prepare()
+        rules.enforced.prepare()
+        self._prepared.add(rules.team)
+
+    def is_prepared(self, team: str) -> bool:
+        """Whether nothing has to be found first."""
+        return self._known(team) in self._prepared
+
+    def number(self, team: str) -> int:
+        """How many rules are made for `team`."""
+        return sum(len(self._by_team.get(name, ())) for name in {self._known(team), "*"})
 
     def for_team(self, team: str) -> TeamRules:
         """The rules made for `team`; those about everyone for a team that no file names."""
-        known = team if team in self.named else "*"
+        known = self._known(team)
         # Teams are looked at when first asked for: at once they would cost the product of teams and common rules.
         found = self._found.get(known)
         if found is None:
@@ -163,6 +187,9 @@ class Policies:
             common = self._by_team.get("*", [])
             found = self._found[known] = TeamRules.of(known, own if known == "*" else (*common, *own))
         return found
+
+    def _known(self, team: str) -> str:
+        return team if team in self.named else "*"
 
     @property
     def teams(self) -> frozenset[str]:

@@ -15,12 +15,12 @@ Nothing is ever added to what the request means, and a request is refused rather
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Denial, EveryRun, Permit, Principal, Selection
 from gateway.policy.model import Condition, Rule, UrlCondition
-from gateway.policy.readings import RUN_IDS, bounds_runs, is_denied, lies_inside, touches, url_inside
+from gateway.policy.readings import RUN_IDS, bounds_runs, is_denied, lies_inside, touches, url_inside, values
 from gateway.policy.rules import Policies, TeamRules
 from gateway.policy.segments import in_subtree, lies_under
 from gateway.run import Listing, Resolution, Resolved, Run, Skip
@@ -74,11 +74,15 @@ def covers(rules: TeamRules, run: Run, now_ms: int) -> Rule | None:
     A rule on run IDs covers a run only by what bounds it: who may name any ID is not shown which there are. A run that
     a `deny` in force is about is covered by no rule that the `deny` is about too.
     """
-    covering = [rule for rule in rules.enforced.covering(run, now_ms) if _covers(rule, run, now_ms)]
-    if covering:
-        silenced = _silenced(rule for rule in rules.enforced.denying_run(run, now_ms) if touches(rule, run, now_ms))
-        covering = [rule for rule in covering if _kind(rule) not in silenced]
-    return min(covering, key=lambda rule: (not rule.logs_full, rule.policy, rule.id), default=None)
+    enforced, silenced = rules.enforced, None
+    for rule in sorted(enforced.covering(run, now_ms), key=lambda rule: not rule.logs_full):
+        if not _covers(rule, run, now_ms):
+            continue
+        if silenced is None:
+            silenced = _silenced(deny for deny in enforced.denying_run(run, now_ms) if touches(deny, run, now_ms))
+        if _kind(rule) not in silenced:
+            return rule
+    return None
 
 
 def showing(rules: TeamRules, now_ms: int) -> list[Rule]:
@@ -217,9 +221,10 @@ def _by_containment(
     allow = _admitting(rules, permit, now_ms)
     if allow is None:
         return _Refused(None, _GONE)
+    alike = _Alike(runs)
     for rule in (allow, *rules.requiring(now_ms)):
         for field, condition in _bounds(rule, selection):
-            outside = [run.run_id for run in runs if not lies_inside(condition, run, now_ms)]
+            outside = alike.outside(field, condition, now_ms)
             if outside:
                 bound = f"{field}: {condition.words()}"
                 return _Refused(
@@ -227,6 +232,34 @@ def _by_containment(
                     f"Outside rule {rule.name} ({bound}): {_counted(outside)}. Nothing was sent: narrow the request.",
                 )
     return None
+
+
+class _Alike:
+    """Runs by what they have of a field: of thousands of one workflow a bound has to be held against one."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self._runs = runs
+        self._by_field: dict[str, dict[Hashable, Run]] = {}
+
+    def outside(self, field: str, condition: Condition, now_ms: int) -> list[str]:
+        """The IDs of the runs that lie outside what a rule says of a field."""
+        first = self._by_field.get(field)
+        if first is None:
+            first = self._by_field[field] = {_of(run, field): run for run in self._runs}
+        lying = {of for of, run in first.items() if not lies_inside(condition, run, now_ms)}
+        return [run.run_id for run in self._runs if _of(run, field) in lying] if lying else []
+
+
+def _of(run: Run, field: str) -> Hashable:
+    """What a condition on the field looks at."""
+    match field:
+        case "workflowUrl":
+            return run.workflow_url
+        case "workflowRunIds":
+            return run.run_id
+        case "created":
+            return run.created_ms
+    return values(run, field)
 
 
 def _admitting(rules: TeamRules, permit: Permit, now_ms: int) -> Rule | None:

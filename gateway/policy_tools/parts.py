@@ -80,11 +80,20 @@ class _Judge:
     resolved: bool
     forced: bool
 
-    def holds(self, rule: Rule) -> bool:
-        """Whether a rule that speaks now matches, holds or admits, by itself."""
+    def verdict(self, rule: Rule, count: int) -> tuple[bool, int]:
+        """Whether a rule that speaks now matches, holds or admits, by itself, and what it leaves of the count."""
         if rule.effect is Effect.DENY:
-            return rule.name in self._touching and self._matches(rule, self._reading(resolved=self.resolved))
-        return self.unmet(rule) is None if rule.effect is Effect.REQUIRE else self.admitted(rule) is not None
+            reading = self._reading(resolved=self.resolved)
+            return rule.name in self._touching and self._matches(rule, reading), count
+        if rule.effect is Effect.ALLOW:
+            left = self.admitted(rule)
+            return left is not None, count if left is None else min(count, left)
+        if self.unmet(rule) is not None:
+            return False, count
+        request = self.question.request
+        # Everything can only be asked for where the runs are looked up.
+        counts = self.resolved or not isinstance(request.selection, EveryRun)
+        return True, min(count, capped(request, (rule,))) if counts else count
 
     def unmet(self, rule: Rule) -> Shortfall | None:
         """What of a rule does not hold; one that has runs looked up is always read so."""
@@ -149,26 +158,14 @@ def parts_of(policies: Policies, question: Question, decision: Decision) -> Iter
 
 def _part(rule: Rule, judge: _Judge, count: int, *, decides: bool) -> Part:
     words = aside = _aside(rule, judge.question)
-    holds = judge.holds(rule) if aside is None else rule.effect is Effect.REQUIRE
+    holds, after = judge.verdict(rule, count) if aside is None else (rule.effect is Effect.REQUIRE, count)
     left = False
     if aside is None and holds is (rule.effect is Effect.DENY):
         words = _words(rule, judge)
     elif aside is None and judge.resolved:
         words = _left(rule, judge)
         left = words is not None
-    after = _after(rule, judge, count) if aside is None and holds else count
     return Part(rule.name, rule.effect, rule.shadow, holds, words, count, after, decides, aside is not None, left)
-
-
-def _after(rule: Rule, judge: _Judge, count: int) -> int:
-    """The count behind a rule that holds."""
-    request = judge.question.request
-    if rule.effect is Effect.ALLOW:
-        return min(count, judge.admitted(rule) or count)
-    # Everything can only be asked for where the runs are looked up.
-    if isinstance(request.selection, EveryRun) and not judge.resolved:
-        return count
-    return min(count, capped(request, (rule,)))
 
 
 def _left(rule: Rule, judge: _Judge) -> str | None:

@@ -10,8 +10,9 @@ from dataclasses import replace
 import pytest
 
 from gateway.cancel import Principal
-from gateway.drafts import MOST_JUDGED_AT_ONCE, MOST_OF_A_TEAM, Draft
+from gateway.drafts import MOST_OF_A_TEAM, Draft
 from gateway.errors import Throttled
+from gateway.judging import RUNS_AT_ONCE
 from gateway.outcome import Cancelled
 from gateway.pipeline import Settled
 from gateway.policy.model import Condition, Effect, Rule
@@ -57,7 +58,7 @@ class Watched(Mapping[str, Condition]):
         return 0
 
 
-@pytest.mark.parametrize("number", [MOST_JUDGED_AT_ONCE, MOST_JUDGED_AT_ONCE + 1])
+@pytest.mark.parametrize("number", [RUNS_AT_ONCE, RUNS_AT_ONCE + 1])
 async def test_many_runs_are_judged_beside_the_loop(number: int) -> None:
     """2,000 runs under many rules take long; other callers are served meanwhile."""
     watched = Watched()
@@ -68,4 +69,4 @@ async def test_many_runs_are_judged_beside_the_loop(number: int) -> None:
     assert isinstance(plan, Draft)
     assert len(plan.resolved.runs) == number
     beside = watched.threads - {threading.get_ident()}
-    assert bool(beside) is (number > MOST_JUDGED_AT_ONCE)
+    assert bool(beside) is (number > RUNS_AT_ONCE)

@@ -21,7 +21,7 @@ STARTSWITH = (
         INDEX,
         "        if exact:\n            yield self.listed.at(value)\n",
         "        if exact:\n"
-        "            yield from (self.listed.at(text) for text in self.listed.values() if value.startswith(text))\n",
+        "            yield from (self.listed.at(text) for text, _ in self.listed.pairs() if value.startswith(text))\n",
     ),
 )
 WITHOUT_BOUNDARY = (

@@ -101,8 +101,8 @@ IN_RESOLVING = (
         (
             Edit(
                 DRAFTS,
-                "        chosen = await _chosen(",
-                "        looked_at_s = self._clock.monotonic_s()\n        chosen = await _chosen(",
+                "        chosen = await self._judging.chosen(",
+                "        looked_at_s = self._clock.monotonic_s()\n        chosen = await self._judging.chosen(",
             ),
         ),
         IN_MEMORY,
@@ -182,7 +182,7 @@ IN_RESOLVING = (
         (
             Edit(
                 "gateway/pipeline.py",
-                "        chosen = self._planner.chosen_again(draft, call, permit)\n",
+                "        chosen = await self._planner.chosen_again(draft, call, permit)\n",
                 "        chosen = draft.resolved\n",
             ),
         ),

@@ -21,7 +21,7 @@ IN_SHOWING = (
     ),
     Bug(
         "a run that is denied is shown",
-        (Edit(RUNS, " if _kind(rule) not in silenced]", "]"),),
+        (Edit(RUNS, "        if _kind(rule) not in silenced:\n            return rule\n", "        return rule\n"),),
         ("tests/core/test_covering.py",),
     ),
     Bug(
