@@ -15,9 +15,6 @@ from tests.resolve.house import House, tree
 
 RUNS, PAGES, ORDERS = 2_000, 200, 20
 LATENCY_MS = 20
-WITHIN_S = 15.0
-PAGE_S = 0.025
-"""What a page takes on a machine that has nothing else to do."""
 MOST_TIMES_LISTING = 2.5
 """Looking again asks for ten times as many answers, eight of them side by side."""
 
@@ -27,15 +24,16 @@ MORE_MB = 40
 def test_two_thousand_runs_are_cancelled_in_bounded_calls_time_and_memory(build: Build) -> None:
     """200 pages, twenty orders, one further look at each run of all but the first: and nothing else is asked.
 
-    The one test with an absolute time, because there is one to keep: 15 s where a page takes little more than the
-    20 ms of its latency, and in proportion where the machine has so much else to do that it takes longer.
+    Looking again takes at most 2.5 times as long as listing did, in the same run. It is planned and then applied,
+    because a busy machine lists for longer than a request may wait.
     """
     house = build(latency_ms=LATENCY_MS)
     house.begin(runs_of(INVOICE, RUNS))
     before_mb = _memory_mb(house)
-    began_s = time.monotonic()
-    answer = house.cancel(tree(count=RUNS))
-    took_s = time.monotonic() - began_s
+    plan = house.plan(tree(count=RUNS)).json()["plan"]
+    while house.see(plan).json()["state"] == "looking":
+        time.sleep(0.05)
+    answer = house.apply(plan)
     assert (answer.status, answer.json()) == (200, {"cancelled": RUNS})
     assert len(house.orders) == ORDERS
     assert house.account.arrived(Kind.LOGS) <= PAGES + RUNS
@@ -43,7 +41,6 @@ def test_two_thousand_runs_are_cancelled_in_bounded_calls_time_and_memory(build:
     times = house.account.times
     listing_s, looking_s = times[PAGES - 1] - times[0], times[-1] - times[PAGES]
     assert looking_s < MOST_TIMES_LISTING * listing_s
-    assert took_s < WITHIN_S * max(1.0, listing_s / PAGES / PAGE_S)
     assert len(set(house.cancelled)) == len(house.cancelled) == RUNS
     house.check_record()
 
