@@ -23,6 +23,8 @@ from typing import TextIO, cast
 
 import structlog
 
+from gateway.scheduling import hearing_no_signal
+
 MAX_HELD_BYTES = 8 * 1024 * 1024
 """How much of lines is held for a descriptor that does not take them; what comes above it is dropped and counted."""
 
@@ -67,7 +69,8 @@ class Console:
         self._closing = threading.Event()
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="console", daemon=True)
-        self._thread.start()
+        with hearing_no_signal():
+            self._thread.start()
 
     @property
     def notice(self) -> str | None:

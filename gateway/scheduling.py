@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import signal
 from collections.abc import Iterator
 
 YOUNG_OBJECTS = 10_000
@@ -27,6 +28,19 @@ def giving_way() -> Iterator[None]:
         yield
     finally:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+@contextlib.contextmanager
+def hearing_no_signal() -> Iterator[None]:
+    """Threads that are started inside leave signals to the others.
+
+    A signal that the main thread holds back would end the process through any thread that does not.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 async def start_resolver() -> None:
