@@ -2,14 +2,16 @@
 
     verify -> lock -> record `retired`, durable -> move or delete
 
-A chain goes only as a whole, ended, intact and without an open intent; what said that others may be gone stays.
+A chain goes only as a whole, ended, intact and without an open intent; what said that others may be gone stays. Nothing
+goes from a directory in which anything was tampered with: a chain that goes may be the only one that says so. What the
+chains that go say of others is said again by the record's own start.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +22,8 @@ from gateway.audit.journal import AuditSettings, Journal
 from gateway.audit.reader import ChainReader, ChainReport
 from gateway.audit.record import Members, retired_members, start_members
 from gateway.audit.recovery import Recovered, Recovery
-from gateway.audit.segment import AppendFailed, ChainLock, Disk, chains_in
-from gateway.audit.verify import Finding, digest_of, verify
+from gateway.audit.segment import AppendFailed, ChainLock, Disk, chains_in, open_segment
+from gateway.audit.verify import Claim, Finding, digest_of, verify_listed
 from gateway.errors import AuditFailure
 
 
@@ -40,18 +42,34 @@ class Choice:
 
 @dataclass(slots=True)
 class Retired:
-    """What was done: the chains that are gone, why others stayed, and the chain that holds the record, if any."""
+    """What was done: the chains that are gone, why others stayed, and the chain that holds the record, if any.
+
+    `refused` says that nothing was done, for a reason that is not of the chains that were meant alone.
+    """
 
     gone: list[str] = field(default_factory=list)
     kept: dict[str, str] = field(default_factory=dict)
     record: str | None = None
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Going:
+    """A chain that is locked and about to go: its files, its head, and what its start says of other chains."""
+
+    paths: Sequence[Path]
+    head: Head
+    said: Sequence[tuple[str, Claim]]
+
+
+SEALED = "it is sealed with a key: give it, so that the record of its end is sealed too"
 
 
 @dataclass(frozen=True, slots=True)
 class Retirement:
     """Retires chains of `settings.directory`; `keys` are all that its records were sealed with, also older ones.
 
-    `to` is the directory that they are moved to; without one they are deleted.
+    `to` is the directory that they are moved to; without one they are deleted. `checkpoints` are kept heads.
     """
 
     settings: AuditSettings
@@ -59,58 +77,68 @@ class Retirement:
     to: Path | None
     disk: Disk
     clock: Callable[[], int]
+    checkpoints: Mapping[str, list[Claim]] = field(default_factory=dict)
 
     def run(self, choice: Choice) -> Retired:
         """Retires the chains that are meant and may go. Raises: AuditFailure: nothing was moved or deleted; OSError."""
-        entries = sorted(self.settings.directory.iterdir())
-        found = verify(entries, keys=self.keys, checkpoints={}, whole=True)
+        found = verify_listed(self._entries, keys=self.keys, checkpoints=self.checkpoints, whole=True)
         reports = {report.chain: report for report in found}
-        files = {chain: [path for _, path in segments] for chain, segments in chains_in(entries).items()}
+        files = {chain: [path for _, path in segments] for chain, segments in chains_in(self._entries()).items()}
+        files = {chain: paths for chain, paths in files.items() if chain in reports}  # what came since is not meant
         done = Retired(kept=dict.fromkeys(choice.chains - files.keys(), "it is not there"))
+        if damaged := [report.chain for report in found if report.problems]:
+            done.kept |= dict.fromkeys(damaged, "it does not verify")
+            done.refused = True
+            return done
+        if self.settings.mac_key is None and any(report.keyed for report in found):
+            done.kept |= {chain: SEALED for chain in files if choice.takes(reports[chain])}
+            done.refused = True
+            return done
         with ExitStack() as locks:
             going = {}
-            for chain in sorted(files):
-                report = reports[chain]
-                if report.retired_by is not None and not report.problems:
-                    self._remove(chain, files[chain])  # what an earlier retirement had no time for
-                elif choice.takes(report):
-                    if why := self._reason_to_stay(report, files[chain], locks):
-                        done.kept[chain] = why
-                    else:
-                        going[chain] = files[chain]
+            for chain, paths in files.items():
+                if reports[chain].retired_by is not None:
+                    self._remove(chain, paths)  # what an earlier retirement had no time for
+                elif choice.takes(reports[chain]):
+                    match self._taken(reports[chain], paths, locks):
+                        case str(why):
+                            done.kept[chain] = why
+                        case _Going() as found_so:
+                            going[chain] = found_so
             if not going or choice.chains & done.kept.keys():
                 return done
-            heads = {chain: report.head for chain, report in reports.items() if report.records}
-            done.record = self._write(going, heads)
-            for chain, paths in going.items():
-                self._remove(chain, paths)
+            done.record = self._write(going, {report.chain: report.head for report in found if report.records})
+            for chain, gone in going.items():
+                self._remove(chain, gone.paths)
                 done.gone.append(chain)
         return done
 
-    def _reason_to_stay(self, report: ChainReport, paths: Sequence[Path], locks: ExitStack) -> str | None:
-        """Why a chain may not go; None where it may, and then it is locked."""
-        if report.keyed and self.settings.mac_key is None:
-            return "it is sealed with a key: give it, so that the record of its end is sealed too"
-        if report.finding is not Finding.INTACT:
-            return {Finding.OPEN: "it has open intents", Finding.TORN: "it has not ended"}.get(
-                report.finding, "it does not verify"
-            )
-        if report.retirements:
-            return "it says of other chains that they are retired"
-        lock = ChainLock.take(self.disk, self.settings.directory, report.chain, first=paths[0])
-        if lock is None:
-            return "a gateway writes it"
-        locks.callback(lock.release)
-        if ChainReader(report.chain).read(paths).head != report.head:
-            return "it was written to a moment ago"
-        return None
+    def _entries(self) -> list[Path]:
+        return sorted(self.settings.directory.iterdir())
 
-    def _write(self, going: dict[str, list[Path]], heads: dict[str, Head]) -> str:
+    def _taken(self, report: ChainReport, paths: Sequence[Path], locks: ExitStack) -> _Going | str:
+        """Locks a chain that may go, and reads it once more; or why it has to stay."""
+        if why := _reason_to_stay(report):
+            return why
+        try:
+            lock = ChainLock.take(self.disk, self.settings.directory, report.chain, first=paths[0])
+            if lock is None:
+                return "a gateway writes it"
+            locks.callback(lock.release)
+            reader = ChainReader(report.chain, keys=self.keys)
+            now = reader.read(paths)
+        except OSError as exc:
+            return f"it cannot be opened: {exc}"
+        if now.problems or now.head != report.head:
+            return "it was written to a moment ago"
+        return _Going(paths, now.head, reader.said)
+
+    def _write(self, going: Mapping[str, _Going], heads: Mapping[str, Head]) -> str:
         """Makes the record durable, in a chain of its own. Raises: AuditFailure."""
         chain, key = self.settings.new_name(), self.settings.mac_key
         sealer = Sealer(chain, key=key)
-        records = [self._record(name, heads[name], paths) for name, paths in going.items()]
         try:
+            records = [self._record(name, gone) for name, gone in going.items()]
             lock = ChainLock.take(self.disk, self.settings.directory, chain)
             journal = Journal(self.settings, chain=chain, sealer=sealer, disk=self.disk, clock=self.clock, lock=lock)
             try:
@@ -123,19 +151,25 @@ class Retirement:
             raise AuditFailure(f"the record of it cannot be written, so nothing was removed: {exc}") from exc
         return chain
 
-    def _record(self, chain: str, head: Head, paths: Sequence[Path]) -> Record:
-        files = {path.name: digest_of(path) for path in paths}
+    def _record(self, chain: str, gone: _Going) -> Record:
+        files = {path.name: digest_of(path) for path in gone.paths}
         to = str(self.to) if self.to is not None else None
-        members = retired_members(chain, seq=head.seq, head=head.digest, files=files, to=to)
+        members = retired_members(chain, seq=gone.head.seq, head=gone.head.digest, files=files, to=to)
         return Record(self.clock(), "retired", members)
 
-    def _left(self, sealer: Sealer, going: dict[str, list[Path]], heads: dict[str, Head]) -> Members:
-        """The heads of chains that stay, and that nobody names any more once the others have gone."""
+    def _left(self, sealer: Sealer, going: Mapping[str, _Going], heads: Mapping[str, Head]) -> Members:
+        """What nobody says any more once the others have gone: all that their starts say, and heads of those that stay.
+
+        Of a chain of which several things are said the last is enough, as its digest holds all that was before.
+        """
         staying = {chain: head for chain, head in heads.items() if chain not in going}
-        found = chains_in(self.settings.directory.iterdir())
-        chains = {chain: found[chain] for chain in staying if chain in found}
-        unnamed = Recovery(self.settings, sealer, self.disk, self.clock).unnamed(staying, chains)
-        return Recovered(staying, {}, unnamed).members()
+        present = chains_in(self._entries())
+        chains = {chain: present[chain] for chain in staying if chain in present}
+        left = Recovery(self.settings, sealer, self.disk, self.clock).unnamed(staying, chains)
+        for chain, claim in (said for gone in going.values() for said in gone.said):
+            if chain not in going and (chain not in left or left[chain].seq < claim.seq):
+                left[chain] = Head(claim.seq, claim.digest)
+        return Recovered(dict(staying), {}, left).members()
 
     def _remove(self, chain: str, paths: Sequence[Path]) -> None:
         directory = self.settings.directory
@@ -149,10 +183,20 @@ class Retirement:
         self.disk.sync_directory(directory)
 
 
+def _reason_to_stay(report: ChainReport) -> str | None:
+    reasons = {
+        "it has open intents": report.finding is Finding.OPEN,
+        "it has not ended": report.finding is Finding.TORN,
+        "it has no record": not report.records,
+        "it says of other chains that they are retired": bool(report.retirements),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
 def _move(disk: Disk, path: Path, target: Path) -> None:
     """Copies durably, also to another file system, before the original goes. Raises: OSError."""
     if not (target.exists() and digest_of(target) == digest_of(path)):
-        with path.open("rb") as source, target.open("xb") as copy:
+        with open_segment(path) as source, target.open("xb") as copy:
             shutil.copyfileobj(source, copy)
             copy.flush()
             os.fsync(copy.fileno())

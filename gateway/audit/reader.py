@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from gateway.audit.chain import GENESIS, Head, MacKey, Members, is_hex, mac_holds, parse_line
-from gateway.audit.segment import named_segment
+from gateway.audit.segment import named_segment, open_segment
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 MAX_PROBLEMS = 100
@@ -68,7 +68,7 @@ class ChainReport:
 
     `successor` is the chain that this one says goes on for it, with the intents that are open here; `waiting` says that
     this other chain has no record yet. `retirements` are the chains that this one says may be gone; `retired_by` says
-    that this one may be.
+    that this one may be. `elsewhere` says that a chain is missed here that may stand in another directory.
     """
 
     chain: str
@@ -88,6 +88,7 @@ class ChainReport:
     waiting: bool = False
     retirements: list[Retired] = field(default_factory=list)
     retired_by: str | None = None
+    elsewhere: bool = False
 
     @property
     def finding(self) -> Finding:
@@ -113,7 +114,8 @@ def _unheard(_: int) -> None:
 class ChainReader:
     """Checks one chain, line by line. `whole` says that it is there from its first record on.
 
-    `on_read` is called with the size of every line read, and may raise to break off.
+    `on_read` is called with the size of every line read, and may raise to break off. `said` is what the chain's start
+    says of others.
     """
 
     def __init__(
@@ -126,6 +128,7 @@ class ChainReader:
         on_read: Callable[[int], None] = _unheard,
     ) -> None:
         self.report = ChainReport(chain)
+        self.said: list[tuple[str, Claim]] = []
         self._keys = list(keys)
         self._claims: dict[int, list[Claim]] = {}
         for claim in claims:
@@ -216,6 +219,7 @@ class ChainReader:
             self.report.problem(where, "the first record is not this chain's start")
 
     def _begin(self, where: str, start: Members) -> None:
+        self.said = list(said_in(start, f"the start of chain {self.report.chain}"))
         self._strict = "continues" in start
         kept_with = "sha256" if start["mac"] is None else "hmac-sha256"
         if start.get("chain", kept_with) != kept_with:
@@ -264,10 +268,18 @@ def _few(numbers: Sequence[int]) -> str:
 
 
 def lines_of(path: Path) -> Iterator[bytes]:
-    """The file's lines with their newlines; one above the bound comes in pieces, none of which is a record."""
-    with path.open("rb") as file:
-        while raw := file.readline(MAX_LINE_BYTES):
-            yield raw
+    """The lines of a segment with their newlines; one above the bound comes in pieces, none of which is a record.
+
+    Raises: NotAFile; OSError.
+    """
+    with open_segment(path) as file:
+        yield from lines_in(file)
+
+
+def lines_in(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of an open file, as `lines_of` gives them."""
+    while raw := file.readline(MAX_LINE_BYTES):
+        yield raw
 
 
 def origin_of(start: Members) -> Origin | None:
@@ -319,6 +331,19 @@ def claim_of(head: object, source: str) -> Claim | None:
     if not isinstance(head, dict) or type(head.get("seq")) is not int or not is_hex(head.get("head")):
         return None
     return Claim(head["seq"], head["head"], source)
+
+
+def said_in(start: Members, source: str) -> Iterator[tuple[str, Claim]]:
+    """What a `start` says of other chains, that which it goes on for among them; nothing if it is no start."""
+    heads = start.get("heads")
+    if start.get("event") != "start" or not isinstance(heads, dict):
+        return
+    origin = origin_of(start)
+    if origin is not None and origin.head.digest is not None:
+        yield origin.chain, Claim(origin.head.seq, origin.head.digest, source)
+    for other, head in heads.items():
+        if claim := claim_of(head, source):
+            yield other, claim
 
 
 def retired_in(members: Members, source: str) -> Retired | None:

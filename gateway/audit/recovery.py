@@ -23,7 +23,7 @@ from gateway.audit.chain import Head, MacKey, Members, Record, Sealer, parse_lin
 from gateway.audit.journal import AuditSettings, Journal
 from gateway.audit.reader import ChainReader, ChainReport, Torn, claim_of, lines_of, origin_of, sealed_record
 from gateway.audit.record import continued_members, recovered_members, start_members
-from gateway.audit.segment import CHAIN_NAME, AppendFailed, ChainLock, Disk, Segment, chains_in
+from gateway.audit.segment import CHAIN_NAME, AppendFailed, ChainLock, Disk, Segment, chains_in, open_segment
 from gateway.errors import AuditFailure
 from gateway.log import Console
 
@@ -202,7 +202,7 @@ class Recovery:
         return size - torn.offset
 
     def _copy(self, torn: Torn, descriptor: int) -> None:
-        with torn.path.open("rb") as source:
+        with open_segment(torn.path) as source:
             source.seek(torn.offset)
             while chunk := source.read(CHUNK_BYTES):
                 while chunk:
@@ -244,7 +244,7 @@ class Recovery:
         return next((tail for tail in tails if tail.head), Tail(None, is_whole=False, is_clean=False))
 
     def _tail_within(self, path: Path, size_bytes: int) -> Tail:
-        with path.open("rb") as file:
+        with open_segment(path) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - size_bytes))
             content = file.read()
         self.progress.read(len(content))
@@ -296,7 +296,7 @@ def newest_ms(directory: Path) -> int | None:
 
 def _last_ms(path: Path) -> int | None:
     for size_bytes in TAIL_BYTES:
-        with path.open("rb") as file:
+        with open_segment(path) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - size_bytes))
             lines = file.read().split(b"\n")
         # The last line may be unfinished, and the first one here be cut.

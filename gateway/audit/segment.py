@@ -7,7 +7,9 @@ import errno
 import fcntl
 import os
 import re
+import stat
 from collections.abc import Iterable
+from io import BufferedReader
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +20,9 @@ from gateway.errors import AuditFailure, InvalidConfiguration
 CHAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _NAME = re.compile(rf"(?P<chain>{CHAIN_NAME.pattern})\.(?P<number>[0-9]{{6,}})\.jsonl")
 _LIKE_A_NAME = re.compile(r"(?P<chain>[^.]+)\.\d+\.jsonl", re.IGNORECASE)
-_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+# A pipe in a file's place would otherwise wait for its other end, and a link lead out of the directory.
+_AS_IT_STANDS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_APPEND = os.O_WRONLY | os.O_APPEND | _AS_IT_STANDS
 
 
 class Disk(Protocol):
@@ -101,6 +105,30 @@ class AppendFailed(Exception):
         self.suspect = suspect
         self.left_behind = left_behind
         super().__init__(str(error))
+
+
+class NotAFile(OSError):
+    """A link, a pipe, a directory or the like stands where a file of the log should be."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path}: not a file")
+
+
+def open_segment(path: Path) -> BufferedReader:
+    """Opens a file of the log for reading; nothing else that has its name is ever waited for or followed.
+
+    Raises: NotAFile; OSError.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | _AS_IT_STANDS)
+    except OSError as exc:
+        if exc.errno in (errno.ELOOP, errno.ENXIO):  # a link, a socket
+            raise NotAFile(path) from exc
+        raise
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise NotAFile(path)
 
 
 class Segment:
@@ -273,7 +301,7 @@ class ChainLock:
 
 
 def _locked(disk: Disk, path: Path, flags: int) -> int | None:
-    descriptor = disk.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags)
+    descriptor = disk.open(path, os.O_RDWR | _AS_IT_STANDS | flags)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from gateway.audit.chain import MacKey
@@ -20,11 +20,16 @@ from gateway.audit.reader import (
     Retired,
     claim_of,
     first_record,
-    origin_of,
+    said_in,
 )
-from gateway.audit.segment import chains_in, misnamed
+from gateway.audit.segment import NotAFile, chains_in, misnamed, open_segment
 
-__all__ = ["ChainReport", "Claim", "Finding", "claim_of", "verify"]
+__all__ = ["ChainReport", "Claim", "Finding", "claim_of", "verify", "verify_listed"]
+
+MOST_READINGS = 1000
+"""How often files may go away while they are read; each time, a retirement has taken one."""
+MOST_FINDINGS = 3
+"""How often a finding is looked at again because files came or went meanwhile."""
 
 
 def verify(
@@ -35,6 +40,43 @@ def verify(
     `whole` says that the files are all there ever were, as in a directory. Raises: OSError.
     """
     return _Verification(paths, keys=keys, checkpoints=checkpoints, whole=whole).reports()
+
+
+def verify_listed(
+    list_paths: Callable[[], Sequence[Path]],
+    *,
+    keys: Sequence[MacKey] = (),
+    checkpoints: Mapping[str, list[Claim]],
+    whole: bool,
+) -> list[ChainReport]:
+    """Verifies as `verify` does, while chains may come and go: a finding counts only where no file did meanwhile.
+
+    Raises: OSError.
+    """
+    paths, found = list_paths(), 0
+    for _ in range(MOST_READINGS):
+        try:
+            reports = verify(paths, keys=keys, checkpoints=checkpoints, whole=whole)
+        except (FileNotFoundError, NotAFile):
+            paths = list_paths()
+            continue
+        found += any(report.problems for report in reports)
+        before, paths = _names(paths), list_paths()
+        if found in (0, MOST_FINDINGS) or _names(paths) == before:
+            return reports
+    return _unsteady(paths)
+
+
+def _names(paths: Iterable[Path]) -> set[Path]:
+    return {path for path in paths if path.suffix.lower() == ".jsonl"}
+
+
+def _unsteady(paths: Iterable[Path]) -> list[ChainReport]:
+    """Says of every chain that it cannot be told: somebody takes files away as often as they are looked for."""
+    reports = [ChainReport(chain) for chain in chains_in(paths)]
+    for report in reports:
+        report.problem(report.chain, "its directory did not hold still, files came and went while it was read")
+    return reports
 
 
 class _Verification:
@@ -60,6 +102,7 @@ class _Verification:
         self._retire()
         for chain in self._claims.keys() - self._reports.keys():
             self._read(chain)
+            self._report(chain).elsewhere = True
         for path, chain in misnamed(self._paths).items():
             self._report(chain).problem(path, "not the name of a segment, but much like it")
         for path, chain in self._strange.items():
@@ -83,14 +126,7 @@ class _Verification:
     def _statements(self) -> Iterable[tuple[str, Claim]]:
         for chain, paths in self._files.items():
             start = next(filter(None, (first_record(path, self._keys) for path in paths)), {})
-            heads = start.get("heads")
-            if start.get("event") != "start" or not isinstance(heads, dict):
-                continue
-            if origin := origin_of(start):
-                heads = {**heads, origin.chain: {"seq": origin.head.seq, "head": origin.head.digest}}
-            for other, head in heads.items():
-                if claim := claim_of(head, f"the start of chain {chain}"):
-                    yield other, claim
+            yield from said_in(start, f"the start of chain {chain}")
 
     def _read(self, chain: str) -> None:
         paths = self._files.get(chain, [])
@@ -116,9 +152,11 @@ class _Verification:
         return (ended.successor, ended.head) == (after, begun.origin.head)
 
     def _read_again(self, before: str, after: str) -> None:
-        known = [*self._files.get(before, ()), *self._files.get(after, ())]
-        found = chains_in(known[0].parent.iterdir()) if self._whole and known else {}
-        self._files |= {chain: [path for _, path in found[chain]] for chain in (before, after) if chain in found}
+        known = {path.parent for chain in (before, after) for path in self._files.get(chain, ())}
+        found = chains_in(path for directory in known for path in directory.iterdir()) if self._whole else {}
+        fresh = {chain: [path for _, path in found[chain]] for chain in (before, after) if chain in found}
+        self._strange |= _no_files(fresh)
+        self._files |= fresh
         for chain in (after, before):
             if chain in self._files:
                 self._read(chain)
@@ -144,13 +182,14 @@ class _Verification:
         retired = any(after == gone.chain for report in self._reports.values() for gone in report.retirements)
         if self._whole and not retired:
             ended.problem(ended.chain, f"it ends by handing over to {after}, which is not there")
+            ended.elsewhere = True
         ended.open_intents.clear()
 
     def _retire(self) -> None:
         """Accepts the absence, also of a part, of what a record says was retired; what is there has to be that."""
         for gone in [gone for report in self._reports.values() for gone in report.retirements]:
             paths = self._files.get(gone.chain, [])
-            if gone.files.keys() <= {path.name for path in paths}:
+            if paths and gone.files.keys() <= {path.name for path in paths}:
                 if self._reports[gone.chain].head != gone.head:
                     self._reports[gone.chain].problem(gone.chain, f"{gone.source} says it was retired at another head")
                 continue
@@ -169,7 +208,7 @@ class _Verification:
 
 def digest_of(path: Path) -> str:
     """The SHA-256 of a file's bytes. Raises: OSError."""
-    with path.open("rb") as file:
+    with open_segment(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

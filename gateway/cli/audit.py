@@ -15,9 +15,9 @@ import orjson
 
 from gateway.audit.chain import MacKey, is_hex, mac_holds, parse_line
 from gateway.audit.journal import AuditSettings
-from gateway.audit.reader import lines_of
-from gateway.audit.segment import OsDisk, chains_in, load_mac_key
-from gateway.audit.verify import ChainReport, Claim, Finding, claim_of, verify
+from gateway.audit.reader import lines_in, lines_of
+from gateway.audit.segment import NotAFile, OsDisk, chains_in, load_mac_key
+from gateway.audit.verify import ChainReport, Claim, Finding, claim_of, verify_listed
 from gateway.cli.output import lost, spelled
 from gateway.config import load_config
 from gateway.errors import AuditFailure
@@ -68,6 +68,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--chain", action="append", default=[], metavar="NAME", help="this chain")
     parser.add_argument("--to", type=Path, metavar="DIRECTORY", help="move the files there instead of deleting them")
     parser.add_argument("--mac-key", action="append", default=[], type=Path, metavar="FILE", help="then older keys")
+    parser.add_argument("--checkpoint", action="append", default=[], type=Path, metavar="FILE", help="kept checkpoints")
     parser.add_argument("--config", type=Path, metavar="FILE", help="the gateway's, which names the key")
     parser.add_argument("path", type=Path, metavar="PATH", help="an audit directory")
     parser.set_defaults(run=run_retire)
@@ -99,7 +100,7 @@ def run_verify(arguments: argparse.Namespace) -> int:
         keys = [load_mac_key(path) for path in arguments.mac_key]
         checkpoints = _checkpoints(arguments.checkpoint, keys)
         whole = any(path.is_dir() for path in arguments.paths)
-        reports = verify(_entries(arguments.paths), keys=keys, checkpoints=checkpoints, whole=whole)
+        reports = verify_listed(lambda: _entries(arguments.paths), keys=keys, checkpoints=checkpoints, whole=whole)
     except (AuditFailure, _UsageError, OSError) as exc:
         print(f"audit verify: {exc}", file=sys.stderr)
         return USAGE
@@ -148,11 +149,12 @@ def _checkpoints(paths: Sequence[Path], keys: Sequence[MacKey]) -> dict[str, lis
 def _checkpoints_in(path: Path, keys: Sequence[MacKey]) -> list[tuple[str, Claim]]:
     # Other lines of the file are passed over: it may be all that the gateway ever printed.
     found = []
-    for number, raw in enumerate(lines_of(path), 1):
-        members = _checkpoint(raw.strip(), keys)
-        claim = claim_of(members, f"the checkpoint {path}:{number}")
-        if claim and isinstance(chain := members.get("chain"), str):
-            found.append((chain, claim))
+    with path.open("rb") as file:
+        for number, raw in enumerate(lines_in(file), 1):
+            members = _checkpoint(raw.strip(), keys)
+            claim = claim_of(members, f"the checkpoint {path}:{number}")
+            if claim and isinstance(chain := members.get("chain"), str):
+                found.append((chain, claim))
     return found
 
 
@@ -189,6 +191,8 @@ def _report_lines(report: ChainReport, *, keyed: bool) -> Iterator[str]:
     if report.waiting:
         yield f"  the chain {report.successor}, which goes on for it, has no record yet"
     yield from _problem_lines(report)
+    if report.elsewhere:
+        yield "  what `audit retire --to` moved is verified together with the directory that it was in: name both"
 
 
 def _problem_lines(report: ChainReport) -> Iterator[str]:
@@ -199,19 +203,21 @@ def _problem_lines(report: ChainReport) -> Iterator[str]:
 
 
 def run_retire(arguments: argparse.Namespace) -> int:
-    """Retires chains; 1 if one that was named has to stay, or the record cannot be written."""
+    """Retires chains; 1 if one that was named has to stay, anything was tampered with, or nothing can be recorded."""
     try:
         retirement = _retirement(arguments)
-    except (AuditFailure, _UsageError) as exc:
+    except (AuditFailure, _UsageError, OSError) as exc:
         print(f"audit retire: {exc}", file=sys.stderr)
         return USAGE
     done = retirement.run(Choice(frozenset(arguments.chain), arguments.before))
+    if done.refused:
+        print("audit retire: nothing is retired before this is settled, see audit verify", file=sys.stderr)
     for chain, why in done.kept.items():
         print(f"kept    {printable(chain)}: {why}")
     for chain in done.gone:
         print(f"retired {chain}")
     print(f"{len(done.gone)} chains retired" + (f", on record in {done.record}" if done.record else ""))
-    return 1 if done.kept.keys() & set(arguments.chain) else 0
+    return 1 if done.refused or done.kept.keys() & set(arguments.chain) else 0
 
 
 def _retirement(arguments: argparse.Namespace) -> Retirement:
@@ -223,7 +229,8 @@ def _retirement(arguments: argparse.Namespace) -> Retirement:
     configured = load_config(arguments.config).audit.mac_key if arguments.config is not None else None
     keys = [load_mac_key(path) for path in [*([configured] if configured else []), *arguments.mac_key]]
     settings = AuditSettings(arguments.path, mac_key=keys[0] if keys else None)
-    return Retirement(settings, keys, arguments.to, OsDisk(), time.time_ns)
+    checkpoints = _checkpoints(arguments.checkpoint, keys)
+    return Retirement(settings, keys, arguments.to, OsDisk(), time.time_ns, checkpoints)
 
 
 def run_show(arguments: argparse.Namespace) -> int:
@@ -268,10 +275,17 @@ def _records(paths: Sequence[Path]) -> Iterator[tuple[Members | None, bytes]]:
     # Each chain in its own order, however its files were named: later records continue earlier ones.
     for files in chains_in(iter(_files(paths))).values():
         for _, path in files:
-            for line in lines_of(path):
-                raw = line.removesuffix(b"\n")
-                members = parse_line(raw)
-                yield (None if isinstance(members, str) else members), raw
+            yield from _records_in(path)
+
+
+def _records_in(path: Path) -> Iterator[tuple[Members | None, bytes]]:
+    try:
+        for line in lines_of(path):
+            raw = line.removesuffix(b"\n")
+            members = parse_line(raw)
+            yield (None if isinstance(members, str) else members), raw
+    except (FileNotFoundError, NotAFile):
+        yield None, b""  # retired meanwhile, or put there by somebody: what was there cannot be told
 
 
 def human_line(members: Members) -> str:

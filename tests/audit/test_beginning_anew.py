@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,9 +14,11 @@ import pytest
 from gateway.audit.chain import MacKey, Record
 from gateway.audit.journal import AuditSettings
 from gateway.audit.log import AuditLog
+from gateway.audit.reader import lines_of
 from gateway.audit.record import reload_members
-from gateway.audit.recovery import Opening, Progress
-from gateway.audit.segment import OsDisk
+from gateway.audit.recovery import Opening, Progress, newest_ms
+from gateway.audit.segment import NotAFile, OsDisk, segment_path
+from gateway.audit.verify import digest_of
 from gateway.errors import AuditFailure, AuditUnavailable
 from gateway.log import Console
 from tests.audit.faults import (
@@ -244,6 +247,39 @@ async def test_a_hand_over_that_does_not_fit_is_found(tmp_path: Path, attack: st
     old, new = in_order(tmp_path)[1:3]
     ATTACKS[attack](old, new)
     assert "TAMPERED" in findings(tmp_path).values()
+
+
+STRANGE: dict[str, Callable[[Path], object]] = {
+    "a pipe": os.mkfifo,
+    "a directory": Path.mkdir,
+    "a link": lambda path: path.symlink_to(os.devnull),
+    "a link to nowhere": lambda path: path.symlink_to("nowhere"),
+}
+
+
+@pytest.mark.parametrize("strange", STRANGE)
+@pytest.mark.parametrize("which", [0, 1, 2])
+async def test_no_file_at_a_hand_over_is_named_and_not_opened(tmp_path: Path, strange: str, which: int) -> None:
+    """Looking at both chains once more, as they may have gone on, does not wait for the pipe either."""
+    await written(tmp_path, mac_key=KEY)
+    path = in_order(tmp_path)[which]
+    path.unlink()
+    STRANGE[strange](path)
+    assert findings(tmp_path, keys=[KEY])[path.name.partition(".")[0]] == "TAMPERED"
+    begin(tmp_path)
+
+
+@pytest.mark.parametrize("strange", STRANGE)
+@pytest.mark.parametrize("read", [digest_of, lambda path: list(lines_of(path)), newest_ms])
+def test_no_reader_opens_what_is_no_file(tmp_path: Path, strange: str, read: Callable[[Path], object]) -> None:
+    """Whoever put it there after a look at the name: the open itself neither waits nor follows."""
+    path = segment_path(tmp_path, "one", 1)
+    STRANGE[strange](path)
+    if read is newest_ms:
+        assert newest_ms(tmp_path) is None
+    else:
+        with pytest.raises(NotAFile):
+            read(path)
 
 
 @pytest.mark.parametrize("decisions", [120, 1200])

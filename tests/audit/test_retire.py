@@ -177,6 +177,35 @@ async def test_dying_in_the_middle_is_made_good_by_the_next_one(directory: Path,
     assert tampered(directory) == set()
 
 
+async def test_one_damaged_chain_keeps_all(directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also with `--before`, also where it was not meant: it is named, nothing goes, and the exit code says so."""
+    (tmp_path / "key").write_bytes(KEY.secret)
+    _changed(directory)
+    before = names(directory)
+    for words in (["--chain", "a"], ["--before", "1970-01-02"], ["--before", "1980-01-01"]):
+        assert run("retire", directory, *words, "--mac-key", tmp_path / "key") == 1
+        printed = capsys.readouterr()
+        assert "kept    b: it does not verify\n0 chains retired\n" in printed.out
+        assert "see audit verify" in printed.err
+    assert names(directory) == before
+
+
+async def test_an_archive_is_verified_with_the_directory_it_came_from(
+    directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Alone it misses what stayed, and says so; with both, record and files are held to each other."""
+    (tmp_path / "key").write_bytes(KEY.secret)
+    (tmp_path / "old").mkdir()
+    assert retire(directory, "b", to=tmp_path / "old").gone == ["b"]
+    assert run("verify", tmp_path / "old", "--mac-key", tmp_path / "key") == 1
+    assert "with the directory that it was in: name both" in capsys.readouterr().out
+    both = ("verify", directory, tmp_path / "old", "--mac-key", tmp_path / "key")
+    assert run(*both) == 0
+    moved = tmp_path / "old" / "b.000001.jsonl"
+    moved.write_bytes(moved.read_bytes().replace(b"nightly", b"weeklyy"))
+    assert run(*both) == 1
+
+
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It says what went and what stays; verification says what was retired; mistakes are usage errors."""
 
