@@ -105,16 +105,11 @@ class DiskBatch(Batch):
         tracer = Tracer(victim, self._trace)
         await tracer.attach(*self._injections(number))
         victim.go_on()
-        served = await victim.until_ready()
-        if served:
+        if await victim.until_ready():
             await self._calls(victim, life, f"{number}after", each=1)
         else:
             self.outcome.refused_starts += 1
-        met = await self._end(victim, life, tracer)
-        if served:
-            # Its own chains only: those of the one before wait for a start that can read them.
-            self._judge_left_open(Life(begun=victim.segments()))
-        return met
+        return await self._end(victim, life, tracer)
 
     def _judge_left_open(self, life: Life) -> None:
         self.tally.broken[LEFT_OPEN] += len(recorded(life.files()).open_queries)
