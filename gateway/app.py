@@ -9,7 +9,8 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -19,7 +20,6 @@ from gateway import __version__
 from gateway.asgi import Edge, OperatorsLog
 from gateway.audit.log import AuditLog, AuditSettings
 from gateway.audit.segment import load_mac_key
-from gateway.calls import Calls
 from gateway.certificate import ServedCertificate
 from gateway.clock import SteadyClock, SystemClock, clock_problems, floor_ms
 from gateway.config import AuditConfig, Config, audit_problems, resolve_problems
@@ -31,11 +31,13 @@ from gateway.faults import place
 from gateway.hardening import forbid_core_dumps, raise_descriptor_limit
 from gateway.health import HealthApp, HealthPages, Unrecorded
 from gateway.identity.expiry import expiring
+from gateway.inbound import Intake
 from gateway.limits import Lanes, TeamShare
 from gateway.listeners import Bound, bind_all
 from gateway.live import Current, Live
 from gateway.log import Consoles, make_log, quiet_libraries
 from gateway.lookup.log import MAX_READINGS, UpstreamLog
+from gateway.pages import Pages
 from gateway.pins import Pins
 from gateway.pipeline import Pipeline
 from gateway.protocol import ProtocolSettings, RefusalPort
@@ -112,19 +114,20 @@ class Gateway:
         )
         refusals = RefusalLog(audit, clock, log=self.log)
         reloader = self._reloader(current, audit)
-        pages = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader, clock=clock))
-        questions = Questions(audit, clock)
-        calls = Calls(current, pipeline, questions, clock, self.account.tokens.is_in, log if reads else None)
-        edge = Edge(current=current, calls=calls, refusals=refusals, pages=pages, clock=clock, log=self.log)
-        current.fetches.follow(self.live.pins.fetched.values())
-        tasks = [asyncio.create_task(watch(lambda: self._watched(current), self.log))]
-        tasks += [asyncio.create_task(reloader.run(asked))] if reloader is not None else []
+        health = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader, clock=clock))
+        questions, intake = Questions(audit, clock), Intake(current, clock, self.account.tokens.is_in)
+        edge = Edge(
+            pipeline=pipeline,
+            pages=Pages(intake, pipeline, questions, log if reads else None),
+            health=health,
+            refusals=refusals,
+            log=self.log,
+            lifespan=lambda _: self._lifespan(current, reloader, asked),
+        )
         opening = asyncio.create_task(self._open(audit, ready, signals))
-        listeners = self._listeners(edge, pages, refusals, current=current, most=most)
-        await serve_until_stopped(listeners, signals, grace_s=config.shutdown_grace_s, stop=pipeline.stop)
-        for task in tasks:
-            task.cancel()
-        current.fetches.follow(())
+        listeners = self._listeners(edge, health, refusals, current=current, most=most)
+        async with edge.router.lifespan_context(edge):
+            await serve_until_stopped(listeners, signals, grace_s=config.shutdown_grace_s, stop=pipeline.stop)
         questions.close()
         await pipeline.stop(0)
         await settler.stop()
@@ -133,6 +136,17 @@ class Gateway:
         await log.aclose()
         if not opening.cancel():
             opening.result()
+
+    @asynccontextmanager
+    async def _lifespan(self, current: Current, reloader: Reloader | None, asked: asyncio.Event) -> AsyncIterator[None]:
+        """Runs what watches and fetches for as long as requests are served."""
+        current.fetches.follow(self.live.pins.fetched.values())
+        tasks = [asyncio.create_task(watch(lambda: self._watched(current), self.log))]
+        tasks += [asyncio.create_task(reloader.run(asked))] if reloader is not None else []
+        yield
+        for task in tasks:
+            task.cancel()
+        current.fetches.follow(())
 
     def _tell_fault(self, loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
         """One line for a fault that nobody awaits: class and place, because its text may be a caller's or a secret."""

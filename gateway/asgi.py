@@ -1,33 +1,58 @@
-"""The edge: ASGI messages to arguments, results to bytes. Order of refusal: size, 401, 404 and 405, 400, policy.
+"""The edge: a Starlette application with a table of routes, and one door before it for every request.
 
-It is one plain ASGI application, because what must be compared is the raw path, byte for byte, and because a caller
-without a key may not learn which paths exist.
+Order of refusal: size, 401, limits, 404 and 405, 400, policy. A caller without a key may not learn which paths exist,
+so the door stands before the router. The router compares the decoded path; the door lets no path through that has
+another spelling than its own, so that routing on the decoded path is routing byte for byte.
 """
 
 from __future__ import annotations
 
 import asyncio
+import posixpath
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
+from urllib.parse import unquote_to_bytes
 
 import uuid_utils
-from starlette.types import Receive, Scope, Send
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match, Route
+from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from gateway import problems
-from gateway.calls import Calls
+from gateway.cancel import CancelRequest, Denial
 from gateway.connections import TEAM
-from gateway.errors import AuditUnavailable, Overloaded, Refusal, ShuttingDown, Throttled
+from gateway.errors import (
+    AuditUnavailable,
+    MalformedRequest,
+    MethodNotAllowed,
+    NotFound,
+    Overloaded,
+    Refusal,
+    ShuttingDown,
+    Throttled,
+)
 from gateway.faults import Net, place, report
+from gateway.framing import HEALTH_PATHS
 from gateway.health import HealthPages
-from gateway.inbound import Inbound
-from gateway.live import Current
+from gateway.inbound import INBOUND, Inbound, Intake, caller_of, inbound_of
 from gateway.outcome import Cancelled
-from gateway.pipeline import STOPPING, Settled, WaitEnded
-from gateway.ports import Clock
+from gateway.pages import Pages, plan_id
+from gateway.pipeline import STOPPING, Pipeline, Settled, WaitEnded
 from gateway.problems import Answer
 from gateway.refusals import RefusalLog
 
 NO_ID = "00000000-0000-0000-0000-000000000000"
 """The decision id of a request for which none could be made; no record has it."""
+
+RUNS = "/v2/workflows/runs"
+
+_ONLY = "This gateway only passes bulk cancels, DELETE /v2/workflows/runs;"
+_MAX_GUESSED_BYTES = 200
 
 
 class OperatorsLog(Protocol):
@@ -40,120 +65,331 @@ class OperatorsLog(Protocol):
         """Writes one line for the operators."""
 
 
-class Edge:
-    """The ASGI application."""
+@dataclass(frozen=True, slots=True)
+class Teller:
+    """Writes lines for operators, once the caller has its answer; a log that fails is no caller's fault."""
 
-    def __init__(
-        self,
-        *,
-        current: Current,
-        calls: Calls,
-        refusals: RefusalLog,
-        pages: HealthPages,
-        clock: Clock,
-        log: OperatorsLog,
-    ) -> None:
-        self._current = current
-        self._calls = calls
-        self._refusals = refusals
-        self._pages = pages
-        self._clock = clock
-        self._log = log
+    log: OperatorsLog
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one HTTP request; nothing raises out of here."""
-        decision_id, inbound, refused, answer = NO_ID, None, None, None
+    def tell(self, event: str, **members: object) -> None:
+        """Writes one line."""
         with Net() as net:
-            decision_id, live = str(uuid_utils.uuid7()), self._current.live
-            inbound = Inbound(scope, receive, decision_id, live.proxies.remote(scope), live)
-            try:
-                answer = await self._answer(inbound)
-            except Refusal as refusal:
-                refused = refusal
-                await self._refusals.record(
-                    refusal, decision_id=decision_id, remote=inbound.remote, principal=inbound.principal
-                )
-                answer = problems.refusal(refusal, decision_id, now_ms=self._clock.now_ms())
-        with Net() as late:
-            if isinstance(answer, Settled):
-                assert inbound is not None
-                await self._deliver(inbound, answer, send)
-            else:
-                await _write(inbound, answer or problems.broken(decision_id), send)
-        # Operators are told when the caller has its answer.
-        if isinstance(refused, AuditUnavailable):
-            self._tell(refused.code, decision_id=decision_id, cause=refused.cause)
-        for fault in (net.fault, late.fault):
-            if fault is not None:
-                self._tell("internal_error", decision_id=decision_id, error=type(fault).__name__, at=place(fault))
+            self.log.error(event, **members)
+            return
+        report(net.caught, f"the operators' log failed to take {event}")
 
-    async def _answer(self, inbound: Inbound) -> Answer | Settled:
-        """The answer, also to a request whose task is cancelled: the server does that when its grace period is over."""
-        try:
-            page = self._pages.page(inbound.scope["method"], inbound.scope["raw_path"], inbound.decision_id)
-            return page or await self._authenticated(inbound)
-        except WaitEnded:
-            return problems.not_awaited(inbound.decision_id)
-        except asyncio.CancelledError:
-            raise ShuttingDown("stopping", STOPPING) from None
+    def fault(self, fault: BaseException, decision_id: str) -> None:
+        """Tells of a fault by its class and place: its text may be a caller's or a secret."""
+        self.tell("internal_error", decision_id=decision_id, error=type(fault).__name__, at=place(fault))
 
-    async def _authenticated(self, inbound: Inbound) -> Answer | Settled:
-        inbound.check_body()
-        inbound.check_length()
-        authenticate = inbound.live.authenticator.authenticate
-        principal = authenticate(inbound.credential(), self._clock.now_ms())
-        inbound.principal = principal
-        inbound.scope.setdefault("state", {})[TEAM] = principal.team
-        try:
-            place = self._current.admission.place(principal, self._clock.monotonic_s(), cost=inbound.cost())
-        except (Throttled, Overloaded) as limited:
-            return await self._joined(inbound, limited)
-        inbound.place = place
-        with place:
-            return await self._calls.answer(inbound)
-
-    async def _joined(self, inbound: Inbound, limited: Refusal) -> Answer | Settled:
-        """Above a limit only the repeat of a cancel in flight gets through: its cancel has been sent already."""
-        result = await self._calls.joined(inbound)
-        if result is None:
-            raise limited
-        return result
-
-    async def _deliver(self, inbound: Inbound, settled: Settled, send: Send) -> None:
-        written = False
-        try:
-            gone = await inbound.gone()
-            await _write(inbound, self._shown(settled, inbound.decision_id), send)
-            written = not gone
-        finally:
-            self._calls.pipeline.answered(settled, caller_gone=not written)
-            self._tell_of(settled)
-
-    def _shown(self, settled: Settled, decision_id: str) -> Answer:
-        with Net() as net:
-            return problems.outcome(settled.carried, decision_id)
-        self._tell("internal_error", decision_id=decision_id, error=type(net.caught).__name__, at=place(net.caught))
-        return problems.not_shown(decision_id)
-
-    def _tell_of(self, settled: Settled) -> None:
-        """One line for every call that did not do what it was sent for; what callers did is in the audit log."""
+    def outcome(self, settled: Settled) -> None:
+        """Tells of a call that did not do what it was sent for; what callers did is in the audit log."""
         outcome, decision_id = settled.outcome, settled.plan.decision_id
         if not isinstance(outcome, Cancelled):
             cause = getattr(outcome, "cause", None)
             status = outcome.upstream_status
-            self._tell(f"upstream_{outcome.name}", decision_id=decision_id, cause=cause, upstream_status=status)
+            self.tell(f"upstream_{outcome.name}", decision_id=decision_id, cause=cause, upstream_status=status)
         elif over := settled.carried.over_cancelled:
-            self._tell("over_cancelled", decision_id=decision_id, cancelled=outcome.cancelled, over_cancelled=over)
+            self.tell("over_cancelled", decision_id=decision_id, cancelled=outcome.cancelled, over_cancelled=over)
 
-    def _tell(self, event: str, **members: object) -> None:
-        """One line for the operators; a log that fails is no caller's fault."""
+
+class Reply:
+    """The way back to the caller: gives the request's place back when the answer begins."""
+
+    __slots__ = ("_inbound", "_send", "begun")
+
+    def __init__(self, inbound: Inbound, send: Send) -> None:
+        self._inbound = inbound
+        self._send = send
+        self.begun = False
+
+    async def __call__(self, message: Message) -> None:
+        """Sends a message of the answer: a caller that takes its answer slowly holds no place."""
+        self.begun = True
+        self._inbound.leave()
+        await self._send(message)
+
+
+Action = Callable[[Inbound], Awaitable[Answer | Settled]]
+
+
+class Cancels:
+    """The calls that send something: a bulk cancel, and a plan that is applied."""
+
+    def __init__(self, intake: Intake, pipeline: Pipeline, teller: Teller) -> None:
+        self._intake = intake
+        self._pipeline = pipeline
+        self._teller = teller
+
+    async def cancel(self, inbound: Inbound) -> Answer | Settled:
+        """`DELETE /v2/workflows/runs`. Raises: Refusal."""
+        request, caller = await self._intake.request(inbound), caller_of(inbound)
+        policies, arrival = inbound.live.policies, inbound.arrival(self._intake.current, self._intake.clock)
+        result = await self._pipeline.run(policies, caller, request, arrival=arrival)
+        return problems.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
+
+    async def apply(self, inbound: Inbound) -> Answer | Settled:
+        """`POST /gateway/v1/plans/{plan}/apply`: cancels what still runs of a plan, once. Raises: Refusal."""
+        name = plan_id(inbound)
+        if (await self._intake.own_body(inbound)).content not in (b"", b"{}"):
+            raise MalformedRequest("plan_body", "Applying a plan takes no body: the plan says what is cancelled.")
+        policies, arrival = inbound.live.policies, inbound.arrival(self._intake.current, self._intake.clock)
+        result = await self._pipeline.apply(policies, caller_of(inbound), name, arrival=arrival)
+        return problems.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
+
+    async def joined(self, inbound: Inbound) -> Answer | Settled | None:
+        """Waits for an identical cancel in flight, for a caller above its limits; None where there is none to join.
+
+        Only what has arrived already is read: nobody waits for a body without a place.
+
+        Raises: Refusal: what became of that cancel, or that too many wait for it.
+        """
+        caller, current, clock = caller_of(inbound), self._intake.current, self._intake.clock
+        if not self._pipeline.any_to_join(caller):
+            return None
+        request = await self._repeated(inbound)
+        if request is None:
+            return None
+        with current.admission.join(caller, clock.monotonic_s()):
+            arrival = inbound.arrival(current, clock)
+            result = await self._pipeline.join(inbound.live.policies, caller, request, arrival=arrival)
+        return problems.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
+
+    async def _repeated(self, inbound: Inbound) -> CancelRequest | None:
+        """Reads a cancel from what has arrived; None where that is not a whole one."""
+        if (inbound.scope["method"], inbound.scope["raw_path"]) != ("DELETE", RUNS.encode()):
+            return None
+        try:
+            body = await inbound.arrived()
+            return None if body is None else self._intake.requested(inbound, body)
+        except Refusal:
+            return None
+        finally:
+            admission, now_s = self._intake.current.admission, self._intake.clock.monotonic_s()
+            admission.charge(caller_of(inbound), now_s, read_bytes=inbound.read_bytes)
+
+    async def deliver(self, inbound: Inbound, settled: Settled, reply: Send) -> None:
+        """Writes what became of a cancel, ends its flight, and tells operators; raises nothing but a cancellation."""
+        written = False
         with Net() as net:
-            self._log.error(event, **members)
-            return
-        report(net.caught, f"the operators' log failed to take {event}")
+            try:
+                gone = await inbound.gone()
+                await write(inbound, self._shown(settled, inbound.decision_id), reply)
+                written = not gone
+            finally:
+                self._pipeline.answered(settled, caller_gone=not written)
+                self._teller.outcome(settled)
+        if net.fault is not None:
+            self._teller.fault(net.fault, inbound.decision_id)
+
+    def _shown(self, settled: Settled, decision_id: str) -> Answer:
+        with Net() as net:
+            return problems.outcome(settled.carried, decision_id)
+        self._teller.fault(net.caught, decision_id)
+        return problems.not_shown(decision_id)
 
 
-async def _write(inbound: Inbound | None, answer: Answer, send: Send) -> None:
-    # What is left of a body that was not read keeps the connection from carrying another request.
+class Call(Route):
+    """One call as a route: exactly one method, where Starlette would answer HEAD beside GET."""
+
+    def __init__(self, method: str, path: str, action: Action, cancels: Cancels) -> None:
+        super().__init__(path, Endpoint(action, cancels), methods=[method])
+        self.methods = {method}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An ASGI application that does what its call says and writes the answer. Raises: Refusal, before it writes."""
+
+    action: Action
+    cancels: Cancels
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request that the door has let in."""
+        inbound = inbound_of(scope)
+        answer = await self.action(inbound)
+        if isinstance(answer, Settled):
+            await self.cancels.deliver(inbound, answer, send)
+        else:
+            await write(inbound, answer, send)
+
+
+class Door:
+    """ASGI middleware before the router: whatever is refused is refused here, recorded, and answered."""
+
+    def __init__(self, app: ASGIApp, *, edge: Edge) -> None:
+        self._app = app
+        self._edge = edge
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one HTTP request; nothing raises out of here but what the server does to its task."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        edge, decision_id = self._edge, NO_ID
+        inbound, reply, refused, answer = None, None, None, None
+        with Net() as net:
+            decision_id, live = str(uuid_utils.uuid7()), edge.current.live
+            inbound = Inbound(scope, receive, decision_id, live.proxies.remote(scope), live)
+            reply = Reply(inbound, send)
+            try:
+                answer = await self._let_in(inbound, reply)
+            except Refusal as refusal:
+                refused = refusal
+                await edge.refusals.record(
+                    refusal, decision_id=decision_id, remote=inbound.remote, principal=inbound.principal
+                )
+                answer = problems.refusal(refusal, decision_id, now_ms=edge.clock.now_ms())
+            finally:
+                inbound.leave()
+        with Net() as late:
+            if reply is None or not reply.begun:
+                await write(inbound, answer or problems.broken(decision_id), send)
+        # Operators are told when the caller has its answer.
+        if isinstance(refused, AuditUnavailable):
+            edge.teller.tell(refused.code, decision_id=decision_id, cause=refused.cause)
+        for fault in (net.fault, late.fault):
+            if fault is not None:
+                edge.teller.fault(fault, decision_id)
+        return None
+
+    async def _let_in(self, inbound: Inbound, reply: Reply) -> Answer | None:
+        """Returns an answer that is still to be written, or None. Raises: Refusal.
+
+        A request whose task is cancelled is answered, too: the server does that when its grace period is over.
+        """
+        try:
+            if inbound.scope["raw_path"] not in HEALTH_PATHS:
+                await self._authenticated(inbound, reply)
+            else:
+                await self._routed(inbound, reply)
+        except WaitEnded:
+            return problems.not_awaited(inbound.decision_id)
+        except asyncio.CancelledError:
+            if reply.begun:
+                raise
+            raise ShuttingDown("stopping", STOPPING) from None
+        return None
+
+    async def _authenticated(self, inbound: Inbound, reply: Reply) -> None:
+        inbound.check_body()
+        inbound.check_length()
+        edge, authenticate = self._edge, inbound.live.authenticator.authenticate
+        inbound.principal = principal = authenticate(inbound.credential(), edge.clock.now_ms())
+        inbound.scope.setdefault("state", {})[TEAM] = principal.team
+        try:
+            inbound.place = edge.current.admission.place(principal, edge.clock.monotonic_s(), cost=inbound.cost())
+        except (Throttled, Overloaded) as limited:
+            return await self._joined(inbound, limited, reply)
+        path = inbound.scope["raw_path"]
+        if not _is_plain(path):
+            raise edge.no_such_path(path)
+        return await self._routed(inbound, reply)
+
+    async def _joined(self, inbound: Inbound, limited: Refusal, reply: Reply) -> None:
+        """Above a limit only the repeat of a cancel in flight gets through: its cancel has been sent already."""
+        result = await self._edge.cancels.joined(inbound)
+        if result is None:
+            raise limited
+        if isinstance(result, Settled):
+            return await self._edge.cancels.deliver(inbound, result, reply)
+        return await write(inbound, result, reply)
+
+    async def _routed(self, inbound: Inbound, reply: Reply) -> None:
+        inbound.scope.setdefault("state", {})[INBOUND] = inbound
+        await self._app(inbound.scope, inbound.receive, reply)
+
+
+class Edge(Starlette):
+    """The application: its routes, and what the door needs."""
+
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        pages: Pages,
+        health: HealthPages,
+        refusals: RefusalLog,
+        log: OperatorsLog,
+        lifespan: Lifespan[Edge] | None = None,
+    ) -> None:
+        self.refusals, self.teller = refusals, Teller(log)
+        self.current, self.clock = pages.intake.current, pages.intake.clock
+        self.cancels = Cancels(pages.intake, pipeline, self.teller)
+        super().__init__(
+            routes=self._table(pages, health),
+            middleware=[Middleware(Door, edge=self)],
+            exception_handlers={404: self._not_found, 405: self._not_allowed},
+            lifespan=lifespan,
+        )
+        self.router.redirect_slashes = False
+
+    def _table(self, pages: Pages, health: HealthPages) -> Sequence[Route]:
+        async def health_page(inbound: Inbound) -> Answer:
+            """Answers `/healthz` and `/readyz`, whose methods the page itself knows."""
+            answer = health.page(inbound.scope["method"], inbound.scope["raw_path"], inbound.decision_id)
+            assert answer is not None
+            return answer
+
+        cancels = self.cancels
+        return [
+            Call("DELETE", RUNS, cancels.cancel, cancels),
+            Call("DELETE", "/preview" + RUNS, pages.preview, cancels),
+            Call("GET", "/v2/workflows/logs", pages.logs, cancels),
+            Call("GET", "/v2/workflows/events", pages.logs, cancels),
+            Call("GET", "/gateway/v1/whoami", pages.whoami, cancels),
+            Call("POST", "/gateway/v1/explain", pages.explain, cancels),
+            Call("POST", "/gateway/v1/plans", pages.plan, cancels),
+            Call("GET", "/gateway/v1/plans/{plan}", pages.planned, cancels),
+            Call("POST", "/gateway/v1/plans/{plan}/apply", cancels.apply, cancels),
+            *(Route(path.decode(), Endpoint(health_page, cancels)) for path in sorted(HEALTH_PATHS)),
+        ]
+
+    async def _not_found(self, request: Request, _: Exception) -> Response:
+        raise self.no_such_path(request.scope["raw_path"])
+
+    async def _not_allowed(self, request: Request, exc: Exception) -> Response:
+        assert isinstance(exc, HTTPException)
+        assert exc.headers is not None
+        allowed, path = exc.headers["Allow"], request.scope["path"]
+        more = f" {_ONLY} for other calls, use a client with its own token." if path.startswith("/v2/") else ""
+        raise MethodNotAllowed(allowed, f"This path takes {allowed} and nothing else.{more}")
+
+    def no_such_path(self, path: bytes) -> NotFound:
+        """Returns the refusal of a path that is none of ours; it tells the one that was probably meant."""
+        meant = self._meant(path)
+        if meant is not None:
+            return NotFound("path", f"{_ONLY} this path has {_strange_in(path)}: write it as {meant}.")
+        if path.startswith((b"/v2/", b"/v1/")):
+            return NotFound("qstash_path", f"{_ONLY} runtimes that host workflows keep their own client and token.")
+        return NotFound("path", f"{_ONLY} this path is not one of it, byte for byte.")
+
+    def _meant(self, path: bytes) -> str | None:
+        """The path of ours that a person or a proxy has probably written so; it is told, never taken for it."""
+        if len(path) > _MAX_GUESSED_BYTES:
+            return None
+        plain = posixpath.normpath(unquote_to_bytes(path).decode("latin-1")).lower()
+        scope = {"type": "http", "method": "DELETE", "path": plain}
+        known = any(route.matches(scope)[0] is not Match.NONE for route in self.routes)
+        return plain if known and plain.encode("latin-1") != path else None
+
+
+def _is_plain(path: bytes) -> bool:
+    """Whether a path is its own decoded form: printable ASCII, no escape, no double slash."""
+    return path.isascii() and b"%" not in path and b"//" not in path and path.decode().isprintable()
+
+
+def _strange_in(path: bytes) -> str:
+    signs = {
+        "an escape": b"%" in path,
+        "a double slash": b"//" in path,
+        "a slash at its end": path.endswith(b"/"),
+        "upper case": path != path.lower(),
+        "a dot segment": b"/./" in path or b"/../" in path,
+    }
+    return " and ".join(sign for sign, there in signs.items() if there) or "a dot segment"
+
+
+async def write(inbound: Inbound | None, answer: Answer, send: Send) -> None:
+    """Writes an answer; what is left of a body that was not read keeps the connection from carrying another request."""
     unread = inbound is None or (inbound.has_body() and not inbound.body_read)
     await problems.write(answer, send, more=[(b"connection", b"close")] if unread else None)

@@ -53,6 +53,11 @@ class State(StrEnum):
     APPLIED = "applied"
 
 
+def no_such_plan() -> NotFound:
+    """Returns the refusal of a plan that the caller has not, has no more, or that none can be."""
+    return NotFound("plan", "There is no such plan of yours any more; plan again (POST /gateway/v1/plans).")
+
+
 @dataclass(slots=True, eq=False)
 class Draft:
     """One look-up and the plan it becomes; named by the decision id of the call that asked for it."""
@@ -144,7 +149,7 @@ class Drafts:
         self._forget()
         draft = self._kept.get(plan_id)
         if draft is None or draft.call.principal != principal:
-            raise NotFound("plan", "There is no such plan of yours any more; plan again (POST /gateway/v1/plans).")
+            raise no_such_plan()
         return draft
 
     async def stop(self) -> None:

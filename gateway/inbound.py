@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from starlette.types import Message, Receive, Scope
 
-from gateway.cancel import Principal
+from gateway.cancel import ByRunIds, CancelRequest, Principal
 from gateway.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge, Unauthenticated
 from gateway.faults import Net
 from gateway.framing import BROKEN_BODY
 from gateway.limits import COST_BYTES, Place
 from gateway.live import Current, Live
 from gateway.ports import Arrival, Clock, Standing
-from gateway.read import Body
+from gateway.read import Body, parse_cancel, parse_reason
+from gateway.secrecy import holds_text
+
+INBOUND = "inbound"
+"""Where the door puts the request into the scope's state."""
 
 LOOKS = 3
 """Turns of the loop after which a body that was sent right behind its head has been read from the socket."""
@@ -49,6 +53,12 @@ class Inbound:
     def has_body(self) -> bool:
         """Whether a body was announced."""
         return bool(self.header(b"transfer-encoding")) or self.header(b"content-length") not in ((), (b"0",))
+
+    def leave(self) -> None:
+        """Gives the place back, if it has one still."""
+        if self.place is not None:
+            self.place.leave()
+            self.place = None
 
     def check_body(self) -> None:
         """Raises: the refusal with which the protocol ended the body."""
@@ -159,6 +169,81 @@ class Inbound:
 
     def _too_long(self) -> TooLarge:
         return TooLarge("body", f"A body is at most {self.live.limits.max_body_bytes} bytes: name fewer runs.")
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """Reads what a request asks for; `is_secret` tells whether a text holds a token of the account or a key."""
+
+    current: Current
+    clock: Clock
+    is_secret: Callable[[str], bool]
+
+    async def own_body(self, inbound: Inbound) -> Body:
+        """Reads the body of a call of the gateway's own, which takes no query. Raises: Refusal."""
+        no_query(inbound)
+        return await self.body(inbound)
+
+    async def body(self, inbound: Inbound) -> Body:
+        """Reads the whole body. After a body the caller is authenticated again, under the settings now in force.
+
+        Raises: Unauthenticated: the credential is not accepted any more. Refusal: as `Inbound.body`.
+        """
+        body = await inbound.body()
+        if inbound.has_body():
+            live = self.current.live
+            if live.authenticator.authenticate(inbound.credential(), self.clock.now_ms()) != inbound.principal:
+                raise Unauthenticated("other_principal")
+            inbound.live = live
+        return body
+
+    async def request(self, inbound: Inbound) -> CancelRequest:
+        """Reads a cancel. Raises: Refusal."""
+        return self.requested(inbound, await self.body(inbound))
+
+    def requested(self, inbound: Inbound, body: Body) -> CancelRequest:
+        """Reads a cancel whose body has come. Raises: MalformedRequest, TooLarge."""
+        reason = parse_reason(inbound.header(b"gateway-reason"))
+        request = parse_cancel(inbound.scope["query_string"], body)
+        return self.checked(inbound, request if reason is None else replace(request, reason=reason))
+
+    def checked(self, inbound: Inbound, request: CancelRequest) -> CancelRequest:
+        """Returns a request that may be recorded. Raises: TooLarge, MalformedRequest: too many run IDs, a secret."""
+        selection, most = request.selection, inbound.live.limits.max_run_ids
+        if isinstance(selection, ByRunIds) and len(selection.run_ids) > most:
+            raise TooLarge("run_ids", f"At most {most} run IDs stand in one request: split the list.")
+        self.refuse_secrets(inbound, [*(value for _, value in selection.pairs()), request.reason or ""])
+        return request
+
+    def refuse_secrets(self, inbound: Inbound, values: Iterable[str]) -> None:
+        """Applies the one rule for whatever a caller may write, before any of it is recorded or sent.
+
+        Raises: MalformedRequest: a value holds a token of the account, a gateway's key, or the caller's credential.
+        """
+        # A secret holds no line end, so one look at all values finds what a look at each would.
+        text, credential = "\n".join(values), inbound.bearer()
+        # A key is known by its shape; a token of an issuer has none that a value could not have.
+        if self.is_secret(text) or (not credential.startswith("qgk_") and holds_text(text, credential)):
+            raise MalformedRequest("secret_in_request", "The request holds a secret where a value should be.")
+
+
+def inbound_of(scope: Scope) -> Inbound:
+    """Returns the request that the door put into the scope."""
+    inbound = scope["state"][INBOUND]
+    assert isinstance(inbound, Inbound)
+    return inbound
+
+
+def caller_of(inbound: Inbound) -> Principal:
+    """Returns who is calling; the door lets nobody else in."""
+    assert inbound.principal is not None
+    return inbound.principal
+
+
+def no_query(inbound: Inbound) -> None:
+    """Raises: MalformedRequest: there is a query, and the call takes none."""
+    if inbound.scope["query_string"]:
+        raise MalformedRequest("query", "This call takes no query: leave it out.")
 
 
 def _at_once(receiving: Coroutine[None, None, Message]) -> Message | None:

@@ -66,6 +66,12 @@ class Lane:
 
     places: asyncio.Semaphore | None
 
+    def __enter__(self) -> None:
+        """It was taken already."""
+
+    def __exit__(self, *error: object) -> None:
+        self.leave()
+
     def leave(self) -> None:
         """Gives the place back."""
         if self.places is not None:
@@ -141,7 +147,7 @@ class Reading:
 
 
 class Place:
-    """A place that was taken; a `with` over it gives it back at its end."""
+    """A place that was taken; `leave`, or the end of a `with` over it, gives it back, once."""
 
     __slots__ = ("_admission", "_use")
 
@@ -157,6 +163,10 @@ class Place:
         """It was taken already."""
 
     def __exit__(self, *error: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Gives the place back."""
         self._admission._leave(self._use)  # noqa: SLF001 - one thing in several classes
 
 

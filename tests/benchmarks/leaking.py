@@ -23,5 +23,5 @@ async def leaking(self: Edge, scope: Scope, receive: Receive, send: Send) -> Non
 answered = Edge.__call__
 
 if __name__ == "__main__":
-    Edge.__call__ = leaking  # type: ignore[method-assign]
+    Edge.__call__ = leaking  # type: ignore[method-assign, assignment]
     sys.exit(serve())

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
-from gateway import calls, grammar, names, secrecy
+from gateway import grammar, names, pages, secrecy
 from gateway.authn import Authenticator
 from gateway.cli.cancel.answers import skipped_in
 from gateway.credential import UpstreamToken
@@ -34,6 +36,9 @@ from tests.core.growth import too_much
 
 SIZE = 5000
 """Characters, measured against twice as many: enough for a square to show, too few for it to take long."""
+
+APPLY = Route("/gateway/v1/plans/{plan}/apply", lambda _: PlainTextResponse(""), methods=["POST"])
+APPLYING = {"type": "http", "method": "POST"}
 
 UNITS = (
     *(
@@ -158,7 +163,10 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "Content-Type's parameter": lambda text: parse_cancel(b"", Body(b"{}", (b"application/json" + text.encode(),))),
     "Gateway-Reason": lambda text: parse_reason((text.encode(),)),
     "target": lambda text: check_head(Head(b"DELETE", text.encode(), "1.1", ((b"host", b"h"),))),
-    "path": lambda text: calls._PLAN.fullmatch(b"/gateway/v1/plans/" + text.encode()),
+    "path": lambda text: (
+        APPLY.matches({**APPLYING, "path": f"/gateway/v1/plans/{text}"}),
+        pages._PLAN_ID.fullmatch(text),
+    ),
     "Host": lambda text: check_head(head(host=text)),
     "Content-Length": lambda text: check_head(head(content_length=text)),
     "Transfer-Encoding": lambda text: check_head(head(transfer_encoding=text)),

@@ -15,7 +15,6 @@ from starlette.types import Message
 from gateway.asgi import Edge
 from gateway.audit.record import Closing
 from gateway.authn import Authenticator
-from gateway.calls import Calls
 from gateway.cancel import ByFilter, EveryRun, Order, Plan, Principal, Receipt
 from gateway.config import Limits
 from gateway.credential import UpstreamToken
@@ -24,9 +23,11 @@ from gateway.explaining import Questions
 from gateway.flights import JOINABLE_S
 from gateway.health import HealthApp, HealthPages
 from gateway.identity.settings import CallerKey
+from gateway.inbound import Intake
 from gateway.limits import Admission, Place
 from gateway.live import Current, Live
 from gateway.outcome import Cancelled, Outcome, Refused
+from gateway.pages import Pages
 from gateway.pins import Pins
 from gateway.pipeline import Pipeline
 from gateway.policy.model import Effect, Rule, RunIdCondition
@@ -209,12 +210,12 @@ class House:
             log=FusedRuns([RUN], fuse=self.fuse),
             settler=FusedSettler(self.fuse),
         )
+        intake = Intake(current, self.clock, lambda _: False)
         self.edge = Edge(
-            current=current,
-            calls=Calls(current, self.pipeline, Questions(self.log, self.clock), self.clock, lambda _: False),
+            pipeline=self.pipeline,
+            pages=Pages(intake, self.pipeline, Questions(self.log, self.clock)),
+            health=self.pages,
             refusals=RefusalLog(self.log, self.clock, log=self.lines),
-            pages=self.pages,
-            clock=self.clock,
             log=self.lines,
         )
 
@@ -222,7 +223,14 @@ class House:
         self, query: bytes = b"workflowRunIds=wfr_1", *, method: str = "DELETE", path: bytes = b"/v2/workflows/runs"
     ) -> tuple[int, str, dict]:
         """One request: status, content type, members of the body."""
-        scope = {"type": "http", "method": method, "raw_path": path, "query_string": query, "headers": HEADERS}
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": path.decode(),
+            "raw_path": path,
+            "query_string": query,
+            "headers": HEADERS,
+        }
         sent: list[Message] = []
 
         async def receive() -> Message:
