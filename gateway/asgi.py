@@ -239,8 +239,6 @@ class Door:
                     refusal, decision_id=decision_id, remote=inbound.remote, principal=inbound.principal
                 )
                 answer = problems.refusal(refusal, decision_id, now_ms=edge.clock.now_ms())
-            finally:
-                inbound.leave()
         with Net() as late:
             if reply is None or not reply.begun:
                 await write(inbound, answer or problems.broken(decision_id), send)
@@ -268,6 +266,8 @@ class Door:
             if reply.begun:
                 raise
             raise ShuttingDown("stopping", STOPPING) from None
+        finally:
+            inbound.leave()
         return None
 
     async def _authenticated(self, inbound: Inbound, reply: Reply) -> None:
