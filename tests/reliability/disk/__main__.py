@@ -10,7 +10,8 @@ from concurrent.futures import ProcessPoolExecutor
 
 from tests.reliability.crash.laws import LAWS
 from tests.reliability.disk.faults import SERVING, STARTING
-from tests.reliability.disk.loop import DID_NOT_END, LEFT_OPEN, NOT_READY, Case, Outcome, run_case
+from tests.reliability.disk.loop import DID_NOT_END, DIED, LEFT_OPEN, NOT_READY, Case, Outcome, run_case
+from tests.reliability.tables import laws_table, table
 
 
 def main() -> int:
@@ -35,19 +36,15 @@ def holds(outcome: Outcome) -> bool:
 
 def report(outcomes: list[Outcome], *, took_s: float) -> str:
     """Two tables in Markdown: how often each fault was met, and the laws."""
-    lines = ["| while it | fault | met for N = 1 … | starts refused | cancels sent |", "|---|---|---:|---:|---:|"]
-    for found in outcomes:
-        fault = found.case.fault
-        lines.append(f"| {fault.phase}s | {fault.name} | {found.met} | {found.refused_starts} | {found.cancels} |")
-    broken = sum((found.broken for found in outcomes), Counter[str]())
-    lines += [
-        "",
-        f"{sum(found.met for found in outcomes)} faults, {took_s:.0f} s",
-        "",
-        "| law | broken |",
-        "|---|---:|",
+    titles = ("while it", "fault", "met for N = 1 …", "starts refused", "died", "cancels sent")
+    rows = [
+        (f"{fault.phase}s", fault.name, found.met, found.refused_starts, found.deaths, found.cancels)
+        for fault, found in ((found.case.fault, found) for found in outcomes)
     ]
-    lines += [f"| {law} | {broken[law]} |" for law in (*LAWS, NOT_READY, DID_NOT_END, LEFT_OPEN)]
+    broken = sum((found.broken for found in outcomes), Counter[str]())
+    lines = table(titles, rows, texts=2)
+    lines += ["", f"{sum(found.met for found in outcomes)} faults, {took_s:.0f} s", ""]
+    lines += laws_table((*LAWS, NOT_READY, DID_NOT_END, DIED, LEFT_OPEN), broken)
     lines += [f"kept: {found.kept}" for found in outcomes if found.kept]
     return "\n".join(lines) + "\n"
 
