@@ -40,8 +40,7 @@ def _lived(kind: type[Batch], rounds: int, arguments: argparse.Namespace) -> boo
         seeds = (arguments.seed * 1000 + number for number in range(len(batches)))
         for done in pool.map(run_batch, seeds, batches, itertools.repeat(kind)):
             tally.add(done)
-            sys.stderr.write(f"\r{sum(tally.kills.values())} of {len(points)}")
-    sys.stderr.write("\n")
+            sys.stderr.write(f"{kind.title}: {sum(tally.kills.values())} of {len(points)}\n")
     sys.stdout.write(report(tally, kind, seed=arguments.seed, took_s=time.monotonic() - started_s))
     return holds(tally)
 
@@ -60,7 +59,7 @@ def report(tally: Tally, kind: type[Batch], *, seed: int, took_s: float) -> str:
     titles = ("point", "kills", "reached", "between", "not sent", "sent", "answered", "torn tails")
     rows = [(name, *(column[name] for column in columns)) for name in kind.names()]
     rows.append(("all", *(sum(column.values()) for column in columns)))
-    lines = table(titles, rows)
+    lines = ["", f"{kind.title}:", "", *table(titles, rows)]
     lines += ["", f"seed {seed}, {took_s:.0f} s; intents {tally.intents}, cancels at upstream {tally.cancels}", ""]
     lines += laws_table(kind.laws, tally.broken)
     lines += [f"kept: {directory}" for directory in tally.kept]

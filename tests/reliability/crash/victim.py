@@ -28,6 +28,7 @@ class Nursery:
         self.setup = setup
         self._config = setup.write()
         self._chain_bytes = chain_bytes
+        self._victims: list[Victim] = []
 
     async def open(self) -> None:
         """Starts the process that forks."""
@@ -41,7 +42,9 @@ class Nursery:
         )
 
     async def close(self) -> None:
-        """Ends it."""
+        """Ends it, and every gateway that is left."""
+        for victim in self._victims:
+            await victim.kill()
         assert self._process.stdin is not None
         self._process.stdin.close()
         await self._process.wait()
@@ -58,6 +61,7 @@ class Nursery:
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
         pid = int(await self._process.stdout.readline())
         victim = Victim(pid, output, self.audit_directory, name=name, key=self.setup.keys[self.setup.teams[0]])
+        self._victims.append(victim)
         if traced:
             await victim.until_stopped()
         return victim
@@ -130,15 +134,18 @@ class Victim:
 
     async def kill(self) -> None:
         """SIGKILL, and its end."""
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
         await self._ended
 
     async def stop(self, wait_s: float = START_S) -> bool:
         """SIGTERM; whether it ended."""
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGTERM)
+        self._signal(signal.SIGTERM)
         return await self.until_ended(wait_s)
+
+    def _signal(self, number: int) -> None:
+        if not self.ended:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._descriptor, number)
 
     def limit_file_size(self, size_bytes: int) -> None:
         """The kernel takes a write only up to this size of a file, and refuses the rest."""

@@ -14,14 +14,14 @@ from pathlib import Path
 from gateway.audit.verify import Finding, verify
 from tests.reliability.crash.laws import NOT_INTACT, recorded
 from tests.reliability.crash.load import call, ready
-from tests.reliability.crash.loop import Batch, Life
+from tests.reliability.crash.loop import LONGEST_ROUND_S, Batch, Life
 from tests.reliability.crash.points import CALLERS, mid_write
 from tests.reliability.crash.victim import Tracer, Victim
 from tests.reliability.disk.faults import Failing
 
 CALLS_EACH = 3
 CHAINS = 12
-READY_S = 10.0
+READY_S = 20.0
 FIRST_SIGNAL_S = 10.0
 NOT_READY = "gateways that did not become ready again"
 DID_NOT_END = "gateways that did not end"
@@ -71,8 +71,9 @@ class DiskBatch(Batch):
         live = self._start if self._fault.phase == "start" else self._serve
         for number in itertools.count(1):
             life = Life(sent_before=len(self._ledger.sent))
-            met = await live(number, life)
-            await (await self._born()).stop()
+            async with asyncio.timeout(LONGEST_ROUND_S):
+                met = await live(number, life)
+                await (await self._born()).stop()
             self._compare(life, may_owe=True)
             self._begin_anew()
             self.outcome.met += met
@@ -164,11 +165,7 @@ def run_case(case: Case) -> Outcome:
     """One case in a directory of its own, which is kept if a law was broken."""
     directory = Path(tempfile.mkdtemp(prefix="disk-"))
     batch = DiskBatch(case, directory)
-    asyncio.run(batch.every_n())
     outcome = batch.outcome
+    outcome.kept = batch.to_the_end(batch.every_n())
     outcome.broken, outcome.cancels = +batch.tally.broken, batch.tally.cancels
-    if outcome.broken:
-        outcome.kept = str(directory)
-    else:
-        shutil.rmtree(directory)
     return outcome
