@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 
-from tests.reliability.controls.bugs import BUGS
+from tests.reliability.controls.bugs import BUGS, KINDS
 from tests.reliability.controls.copy import (
     Bug,
     Result,
@@ -23,25 +24,23 @@ from tests.reliability.controls.copy import (
     origin_of_code,
     run_tests,
 )
+from tests.reliability.tables import table
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Judges the bugs and prints a line for each."""
+    """Judges the bugs, with a line for each on the way, and prints the tables."""
     arguments = _arguments(argv)
     bugs = [bug for bug in BUGS if arguments.bug in bug.name]
-    caught = 0
+    started_s, results = time.monotonic(), {}
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        clean_s = {} if arguments.skip_clean else _clean(bugs, pool)
-        if clean_s is None:
-            return 1
-        judged = pool.map(lambda bug: _judged(bug, clean_s), bugs)
-        for bug, result in zip(bugs, judged, strict=True):
-            caught += result.verdict is Verdict.CAUGHT
+        clean = None if arguments.skip_clean else _clean(bugs, pool)
+        for bug, result in zip(bugs, pool.map(lambda bug: _judged(bug, clean), bugs), strict=True):
+            results[bug.name] = result
             _say(f"{result.verdict.value:9} {bug.name:58} {result.failed.removeprefix('tests/')}")
             if result.verdict is not Verdict.CAUGHT:
                 _say(result.output)
-    _say(f"{caught} of {len(bugs)} caught")
-    return 0 if bugs and caught == len(bugs) else 1
+    sys.stdout.write(report(results, took_s=time.monotonic() - started_s))
+    return 0 if results and all(result.verdict is Verdict.CAUGHT for result in results.values()) else 1
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -52,20 +51,20 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _clean(bugs: Sequence[Bug], pool: Executor) -> dict[str, float] | None:
-    """Returns how long each part of the suite takes without a bug, in seconds; None where one does not pass."""
+def _clean(bugs: Sequence[Bug], pool: Executor) -> dict[str, float]:
+    """Returns how long each part of the suite takes without a bug, in seconds; one that does not pass is left out."""
     with copied() as root:
         if not origin_of_code(root).is_relative_to(root):
             _say("the tests would not run the copy's code")
-            return None
+            return {}
     parts = list(dict.fromkeys(test for bug in bugs for test in bug.tests))
     clean_s = {}
     for part, result in zip(parts, pool.map(_without_a_bug, parts), strict=True):
-        if result.verdict is not Verdict.SURVIVED:
-            _say(f"the tests do not pass without a bug: {result.failed or part}\n{result.output}")
-            return None
-        clean_s[part] = result.took_s
-    _say(f"passes    without a bug: {len(parts)} parts of the suite, {sum(clean_s.values()):.0f} s")
+        if result.verdict is Verdict.SURVIVED:
+            clean_s[part] = result.took_s
+            _say(f"passes    without a bug: {part}, {result.took_s:.0f} s")
+        else:
+            _say(f"FAILS     without a bug: {result.failed or part}\n{result.output}")
     return clean_s
 
 
@@ -74,16 +73,31 @@ def _without_a_bug(part: str) -> Result:
         return run_tests(root, [part])
 
 
-def _judged(bug: Bug, clean_s: Mapping[str, float]) -> Result:
+def _judged(bug: Bug, clean_s: Mapping[str, float] | None) -> Result:
+    """Judges one bug. Where its tests do not pass without it, a failure would prove nothing."""
+    if clean_s is not None and not clean_s.keys() >= set(bug.tests):
+        return Result(Verdict.UNCLEAR, "", "its tests do not pass without the bug")
     try:
-        return judge(bug, longest_s=limit_s(bug.tests, clean_s))
+        return judge(bug, longest_s=limit_s(bug.tests, clean_s or {}))
     except StaleEditError as stale:
         return Result(Verdict.UNCLEAR, "", str(stale))
 
 
+def report(results: Mapping[str, Result], *, took_s: float) -> str:
+    """Tables in Markdown: how many bugs of each kind were caught, and which were not, if any."""
+    verdicts = {
+        kind: [results[bug.name].verdict for bug in bugs if bug.name in results] for kind, bugs in KINDS.items()
+    }
+    verdicts["all"] = [result.verdict for result in results.values()]
+    rows = [(kind, len(found), found.count(Verdict.CAUGHT)) for kind, found in verdicts.items() if found]
+    alive = [(name, result.verdict.value) for name, result in results.items() if result.verdict is not Verdict.CAUGHT]
+    lines = [*table(("bugs of", "tried", "caught"), rows), "", f"{took_s:.0f} s"]
+    lines += ["", *table(("not caught", "verdict"), alive, texts=2)] if alive else []
+    return "\n".join(lines) + "\n"
+
+
 def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    sys.stderr.write(line + "\n")
 
 
 if __name__ == "__main__":

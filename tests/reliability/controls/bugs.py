@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from tests.reliability.controls.copy import Bug
 from tests.reliability.controls.in_limits import IN_LIMITS
 from tests.reliability.controls.in_order import IN_ORDER
@@ -10,4 +13,14 @@ from tests.reliability.controls.in_resolving import IN_RESOLVING
 from tests.reliability.controls.in_sending import IN_SENDING
 from tests.reliability.controls.in_showing import IN_SHOWING
 
-BUGS: tuple[Bug, ...] = (*IN_READING, *IN_SENDING, *IN_ORDER, *IN_RESOLVING, *IN_SHOWING, *IN_LIMITS)
+KINDS: Mapping[str, tuple[Bug, ...]] = MappingProxyType(
+    {
+        "reading and judging": IN_READING,
+        "sending": IN_SENDING,
+        "the record and its order": IN_ORDER,
+        "looking runs up": IN_RESOLVING,
+        "showing": IN_SHOWING,
+        "limits": IN_LIMITS,
+    }
+)
+BUGS: tuple[Bug, ...] = tuple(bug for bugs in KINDS.values() for bug in bugs)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -111,19 +112,35 @@ def run_tests(root: Path, tests: Sequence[str], *, longest_s: float = LONGEST_S)
     environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
     environment.pop("HYPOTHESIS_PROFILE", None)
     started_s = time.monotonic()
-    try:
-        ended = subprocess.run(
-            command, cwd=root, env=environment, capture_output=True, text=True, timeout=longest_s, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return Result(Verdict.UNCLEAR, "", f"not ended after {longest_s:.0f} s", longest_s)
+    status, said = _ran(command, root, environment, longest_s=longest_s)
     took_s = time.monotonic() - started_s
-    failed = _FAILED.search(ended.stdout)
-    output = (ended.stdout + ended.stderr)[-3000:]
-    if ended.returncode == SOME_FAILED and failed is not None:
+    if status is None:
+        return Result(Verdict.UNCLEAR, "", f"not ended after {longest_s:.0f} s", took_s)
+    failed, output = _FAILED.search(said), said[-3000:]
+    if status == SOME_FAILED and failed is not None:
         return Result(Verdict.CAUGHT, failed["test"], output, took_s)
-    verdict = Verdict.SURVIVED if ended.returncode == ALL_PASSED else Verdict.UNCLEAR
-    return Result(verdict, "", output, took_s)
+    return Result(Verdict.SURVIVED if status == ALL_PASSED else Verdict.UNCLEAR, "", output, took_s)
+
+
+def _ran(
+    command: Sequence[str], root: Path, environment: Mapping[str, str], *, longest_s: float
+) -> tuple[int | None, str]:
+    """Runs a command in a process group that ends with it; its exit code, None if it was given up, and what it said."""
+    # Into a file: a process that a bug leaves behind would hold a pipe open for ever.
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            command, cwd=root, env=environment, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            status = process.wait(longest_s)
+        except subprocess.TimeoutExpired:
+            status = None
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        said.seek(0)
+        return status, said.read().decode(errors="replace")
 
 
 def origin_of_code(root: Path) -> Path:

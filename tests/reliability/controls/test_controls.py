@@ -6,8 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.reliability.controls.__main__ import report
 from tests.reliability.controls.bugs import BUGS
-from tests.reliability.controls.copy import Edit, StaleEditError, Verdict, copied, judge, limit_s, origin_of_code
+from tests.reliability.controls.copy import (
+    Edit,
+    Result,
+    StaleEditError,
+    Verdict,
+    copied,
+    judge,
+    limit_s,
+    origin_of_code,
+    run_tests,
+)
 
 IN_SHORT = ("startswith for an exact match", "the last duplicate wins", "Upgrade not refused")
 
@@ -46,3 +57,28 @@ def test_a_busy_machine_gives_no_bug_up() -> None:
     """What the tests take without a bug, however long that is, bounds what they may take with one."""
     assert limit_s(("a", "b"), {"a": 400.0, "b": 200.0, "c": 1.0}) == 10 * 600.0
     assert limit_s(("c",), {"a": 400.0, "c": 1.0}) == 120.0
+
+
+LEAVES_ONE = """import subprocess
+def test_it():
+    open("left", "w").write(str(subprocess.Popen(["sleep", "600"]).pid))
+"""
+
+
+def test_what_a_run_leaves_behind_ends_with_it(tmp_path: Path) -> None:
+    """A bug may keep a process from ending; neither the verdict nor the machine waits for it."""
+    (tmp_path / "test_left.py").write_text(LEAVES_ONE)
+    assert run_tests(tmp_path, ["test_left.py"]).verdict is Verdict.SURVIVED
+    status = Path("/proc", (tmp_path / "left").read_text(), "status")
+    assert not status.exists() or "Z (zombie)" in status.read_text()
+
+
+def test_the_table_names_what_was_not_caught() -> None:
+    """By kind how many were tried and caught, in all as well; then what survived or could not be judged."""
+    verdicts = dict(zip((bug.name for bug in BUGS), (Verdict.CAUGHT, Verdict.SURVIVED, Verdict.UNCLEAR), strict=False))
+    lines = report({name: Result(verdict, "", "") for name, verdict in verdicts.items()}, took_s=1).splitlines()
+    assert "| reading and judging | 3 | 1 |" in lines
+    assert "| all | 3 | 1 |" in lines
+    assert [line for line in lines if line.endswith(("| SURVIVED |", "| UNCLEAR |"))] == [
+        f"| {name} | {verdict.value} |" for name, verdict in verdicts.items() if verdict is not Verdict.CAUGHT
+    ]

@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 from tests.reliability.crash.loop import Batch, Tally, run_batch
 from tests.reliability.crash.resolved import PlanBatch
+from tests.reliability.tables import laws_table, table
 
 BATCH = 50
 ENOUGH_REACHED = 0.9
@@ -39,8 +40,7 @@ def _lived(kind: type[Batch], rounds: int, arguments: argparse.Namespace) -> boo
         seeds = (arguments.seed * 1000 + number for number in range(len(batches)))
         for done in pool.map(run_batch, seeds, batches, itertools.repeat(kind)):
             tally.add(done)
-            sys.stderr.write(f"\r{sum(tally.kills.values())} of {len(points)}")
-    sys.stderr.write("\n")
+            sys.stderr.write(f"{kind.title}: {sum(tally.kills.values())} of {len(points)}\n")
     sys.stdout.write(report(tally, kind, seed=arguments.seed, took_s=time.monotonic() - started_s))
     return holds(tally)
 
@@ -56,13 +56,12 @@ def holds(tally: Tally) -> bool:
 def report(tally: Tally, kind: type[Batch], *, seed: int, took_s: float) -> str:
     """Two tables in Markdown: what happened at each point, and the laws."""
     columns = (tally.kills, tally.reached, tally.between, tally.unsent, tally.unanswered, tally.answered, tally.torn)
-    titles = ("kills", "reached", "between", "not sent", "sent", "answered", "torn tails")
+    titles = ("point", "kills", "reached", "between", "not sent", "sent", "answered", "torn tails")
     rows = [(name, *(column[name] for column in columns)) for name in kind.names()]
     rows.append(("all", *(sum(column.values()) for column in columns)))
-    lines = [f"| point | {' | '.join(titles)} |", "|---|" + "---:|" * len(titles)]
-    lines += [f"| {' | '.join(map(str, row))} |" for row in rows]
+    lines = ["", f"{kind.title}:", "", *table(titles, rows)]
     lines += ["", f"seed {seed}, {took_s:.0f} s; intents {tally.intents}, cancels at upstream {tally.cancels}", ""]
-    lines += ["| law | broken |", "|---|---:|", *(f"| {law} | {tally.broken[law]} |" for law in kind.laws)]
+    lines += laws_table(kind.laws, tally.broken)
     lines += [f"kept: {directory}" for directory in tally.kept]
     return "\n".join(lines) + "\n"
 

@@ -22,7 +22,6 @@ from pathlib import Path
 import uvloop
 
 from gateway.app import build
-from gateway.audit.journal import new_chain_name
 from gateway.config import load_config
 
 _PR_SET_DUMPABLE = 4
@@ -50,7 +49,7 @@ def _serve(config: Path, order: dict) -> None:
             ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _PR_SET_PTRACER_ANY, 0, 0, 0)
             os.kill(os.getpid(), signal.SIGSTOP)
         gateway = build(load_config(config))
-        audit = replace(gateway.audit, chain_bytes=order["chain_bytes"], new_name=_names(), retry_s=0.05)
+        audit = replace(gateway.audit, chain_bytes=order["chain_bytes"], new_name=_names(order["name"]), retry_s=0.05)
         gateway = replace(gateway, audit=audit)
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
         ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _PR_SET_PTRACER_ANY, 0, 0, 0)
@@ -64,10 +63,10 @@ def _serve(config: Path, order: dict) -> None:
         os._exit(status)
 
 
-def _names() -> Callable[[], str]:
-    """Names of chains that tell which comes next, so that a fault can be laid on a file that is not there yet."""
-    process, numbers = new_chain_name(), itertools.count(1)
-    return lambda: f"{process}-{next(numbers):03d}"
+def _names(name: str) -> Callable[[], str]:
+    """Names of chains that are known beforehand, so that a fault can be laid on a file that is not there yet."""
+    numbers = itertools.count(1)
+    return lambda: f"{name}-{next(numbers):03d}"
 
 
 def _leave_the_parent(output: Path) -> None:

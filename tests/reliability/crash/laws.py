@@ -17,7 +17,8 @@ WRONG_NUMBER = "outcomes that differ from the ledger"
 SENT_AFTER_ALL = "outcomes not_sent of what was sent"
 TOLD_OTHERWISE = "answers that differ from the record"
 NOT_INTACT = "chains that do not verify"
-LAWS = (NO_INTENT, NOT_ONCE, TWICE, WRONG_NUMBER, SENT_AFTER_ALL, TOLD_OTHERWISE, NOT_INTACT)
+NOT_ENDED = "batches that did not come to their end"
+LAWS = (NO_INTENT, NOT_ONCE, TWICE, WRONG_NUMBER, SENT_AFTER_ALL, TOLD_OTHERWISE, NOT_INTACT, NOT_ENDED)
 
 
 @dataclass(slots=True)

@@ -11,13 +11,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from tests.reliability.crash.laws import LAWS, NOT_INTACT, Recorded, recorded, violations
+from tests.reliability.crash.laws import LAWS, NOT_ENDED, NOT_INTACT, Recorded, recorded, violations
 from tests.reliability.crash.ledger import Ledger, Sent
 from tests.reliability.crash.load import Told, queries
 from tests.reliability.crash.points import (
@@ -33,6 +34,8 @@ from tests.reliability.crash.victim import Nursery, Tracer, Victim
 from tests.support.gateway import Setup
 
 RECOVERY = "during recovery"
+LONGEST_ROUND_S = 120.0
+"""Who does not come to an end in this time, on a busy machine too, never will."""
 POLICY = """version: 1
 name: crash
 teams: [crash]
@@ -95,6 +98,7 @@ class Life:
 class Batch:
     """Rounds that share an audit directory and an upstream."""
 
+    title = "requests by run IDs"
     chain_bytes = CHAIN_BYTES
     points: ClassVar[Mapping[str, Point]] = POINTS
     laws: ClassVar[Sequence[str]] = LAWS
@@ -129,6 +133,21 @@ class Batch:
             self._ledger.stop()
         self._verify_all()
 
+    def to_the_end(self, work: Coroutine[None, None, None]) -> str | None:
+        """Does the work in a loop of its own; what ends it is counted and written down.
+
+        Returns the directory where a law was broken; otherwise it is removed.
+        """
+        try:
+            asyncio.run(work)
+        except Exception:  # noqa: BLE001 - the other batches go on, and there is a table
+            self.tally.broken[NOT_ENDED] += 1
+            (self._directory / "failed").write_text(traceback.format_exc())
+        if +self.tally.broken:
+            return str(self._directory)
+        shutil.rmtree(self._directory)
+        return None
+
     def _upstream(self, rng: random.Random) -> Ledger:
         return Ledger(rng)
 
@@ -138,16 +157,21 @@ class Batch:
     async def _rounds(self, points: Sequence[str]) -> None:
         victim = await self._born()
         for number, point in enumerate(points):
-            life = Life(sent_before=len(self._ledger.sent))
-            scene = self._scene(victim, life.told, f"{self._seed}x{number}")
-            if point == RECOVERY:
-                await self._round_of_recovery(scene, life)
-            else:
-                reached = await self.points[point](scene)
-                self._died(point, scene.victim, life, reached=reached)
-            victim = await self._born()
-            self._compare(life)
+            async with asyncio.timeout(LONGEST_ROUND_S):
+                victim = await self._round(number, point, victim)
         await victim.stop()
+
+    async def _round(self, number: int, point: str, victim: Victim) -> Victim:
+        life = Life(sent_before=len(self._ledger.sent))
+        scene = self._scene(victim, life.told, f"{self._seed}x{number}")
+        if point == RECOVERY:
+            await self._round_of_recovery(scene, life)
+        else:
+            reached = await self.points[point](scene)
+            self._died(point, scene.victim, life, reached=reached)
+        heir = await self._born()
+        self._compare(life)
+        return heir
 
     async def _round_of_recovery(self, scene: Scene, life: Life) -> None:
         await self._rng.choice((after_send, mid_write))(scene)
@@ -200,9 +224,6 @@ def run_batch(seed: int, points: Sequence[str], kind: type[Batch] = Batch) -> Ta
     """One batch in a directory of its own, which is kept if a law was broken."""
     directory = Path(tempfile.mkdtemp(prefix="crash-"))
     batch = kind(seed, directory)
-    asyncio.run(batch.run(points))
-    if +batch.tally.broken:
-        batch.tally.kept.append(str(directory))
-    else:
-        shutil.rmtree(directory)
+    if kept := batch.to_the_end(batch.run(points)):
+        batch.tally.kept.append(kept)
     return batch.tally

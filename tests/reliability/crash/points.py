@@ -17,7 +17,7 @@ from tests.reliability.crash.load import Told, call
 from tests.reliability.crash.victim import Tracer, Victim
 
 CALLERS = 6
-REACH_S = 3.0
+REACH_S = 10.0
 ROTATIONS = 3
 CHAIN_BYTES = 12_000
 LESS_THAN_A_LINE_BYTES = 300

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import parse_qs
 
-from tests.reliability.crash.laws import NOT_INTACT, SENT_AFTER_ALL, TOLD_OTHERWISE, WRONG_NUMBER
+from tests.reliability.crash.laws import NOT_ENDED, NOT_INTACT, SENT_AFTER_ALL, TOLD_OTHERWISE, WRONG_NUMBER
 from tests.reliability.crash.ledger import Ledger, Sent, write_json
 from tests.reliability.crash.load import Told, answer, request
 from tests.reliability.crash.loop import Batch
@@ -26,7 +26,7 @@ from tests.resolve.laws import LAWS as PLAN_LAWS
 from tests.resolve.laws import violations
 from tests.support.gateway import Setup
 
-LAWS = (*PLAN_LAWS, WRONG_NUMBER, SENT_AFTER_ALL, TOLD_OTHERWISE, NOT_INTACT)
+LAWS = (*PLAN_LAWS, WRONG_NUMBER, SENT_AFTER_ALL, TOLD_OTHERWISE, NOT_INTACT, NOT_ENDED)
 BETWEEN_ORDERS = "between two orders"
 LEAST_RUNS, MOST_RUNS = 90, 130
 PAGE_RUNS = 100
@@ -127,6 +127,7 @@ async def between_orders(scene: Scene) -> bool:
 class PlanBatch(Batch):
     """Rounds of requests that are resolved."""
 
+    title = "requests whose runs are looked up"
     points: ClassVar[Mapping[str, Point]] = {**POINTS, BETWEEN_ORDERS: between_orders}
     laws = LAWS
 

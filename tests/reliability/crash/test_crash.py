@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
+from typing import ClassVar
 
 from tests.reliability.crash import laws, strace
 from tests.reliability.crash.__main__ import holds, report
 from tests.reliability.crash.laws import Recorded, violations
 from tests.reliability.crash.ledger import Sent
 from tests.reliability.crash.loop import Batch, run_batch
+from tests.reliability.crash.points import Scene
 from tests.reliability.crash.resolved import PlanBatch
 
 ROUNDS = 28
@@ -30,6 +33,28 @@ def test_killed_at_any_point_of_a_plan_no_run_is_cancelled_outside_of_it_or_twic
     tally = run_batch(seed=1, points=PlanBatch.names(), kind=PlanBatch)
     assert not +tally.broken, report(tally, PlanBatch, seed=1, took_s=0)
     assert (sum(tally.kills.values()), tally.between["between two orders"]) == (PLAN_ROUNDS, 1)
+
+
+async def _stops_half_way(scene: Scene) -> bool:
+    Interrupted.pids.append(scene.victim.pid)
+    raise TimeoutError
+
+
+class Interrupted(Batch):
+    """The rounds themselves fail, while a gateway serves."""
+
+    points: ClassVar = {"half-way": _stops_half_way}
+    pids: ClassVar[list[int]] = []
+
+
+def test_a_batch_that_does_not_end_is_counted_and_leaves_no_gateway_behind(tmp_path: Path) -> None:
+    """The other batches go on and there is a table, which says so; why is kept beside the record."""
+    batch = Interrupted(1, tmp_path)
+    kept = batch.to_the_end(batch.run(["half-way"]))
+    assert (batch.tally.broken, kept) == (Counter({laws.NOT_ENDED: 1}), str(tmp_path))
+    assert "TimeoutError" in (tmp_path / "failed").read_text()
+    assert not holds(batch.tally)
+    assert [pid for pid in Interrupted.pids if Path(f"/proc/{pid}").exists()] == []
 
 
 def _record(outcome: dict | None = None, *, query: str = "a") -> Recorded:

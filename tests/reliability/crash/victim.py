@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import resource
 import signal
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from gateway.audit.journal import new_chain_name
 from tests.reliability.crash.load import ready
 from tests.support.gateway import Setup
 
@@ -26,6 +28,7 @@ class Nursery:
         self.setup = setup
         self._config = setup.write()
         self._chain_bytes = chain_bytes
+        self._victims: list[Victim] = []
 
     async def open(self) -> None:
         """Starts the process that forks."""
@@ -39,7 +42,9 @@ class Nursery:
         )
 
     async def close(self) -> None:
-        """Ends it."""
+        """Ends it, and every gateway that is left."""
+        for victim in self._victims:
+            await victim.kill()
         assert self._process.stdin is not None
         self._process.stdin.close()
         await self._process.wait()
@@ -50,11 +55,13 @@ class Nursery:
         assert self._process.stdout is not None
         output = self.setup.directory / "stderr"
         output.unlink(missing_ok=True)
-        order = {"config": str(self._config), "output": str(output), "traced": traced}
+        name = new_chain_name()
+        order = {"config": str(self._config), "output": str(output), "traced": traced, "name": name}
         order["chain_bytes"] = self._chain_bytes
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
         pid = int(await self._process.stdout.readline())
-        victim = Victim(pid, output, self.audit_directory, key=self.setup.keys[self.setup.teams[0]])
+        victim = Victim(pid, output, self.audit_directory, name=name, key=self.setup.keys[self.setup.teams[0]])
+        self._victims.append(victim)
         if traced:
             await victim.until_stopped()
         return victim
@@ -66,15 +73,15 @@ class Nursery:
 
 
 class Victim:
-    """One gateway process."""
+    """One gateway process; its chains are `name`-001, -002 and so on."""
 
-    def __init__(self, pid: int, output: Path, audit_directory: Path, *, key: str) -> None:
+    def __init__(self, pid: int, output: Path, audit_directory: Path, *, name: str, key: str) -> None:
         self.pid = pid
         self.key = key
         self.port = 0
-        self._output = output
+        self.output = output
         self._directory = audit_directory
-        self._before = set(audit_directory.glob("*.jsonl")) if audit_directory.exists() else set()
+        self._name = name
         self._descriptor = os.pidfd_open(pid)
         self._ended = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().add_reader(self._descriptor, self._end)
@@ -105,9 +112,9 @@ class Victim:
         return False
 
     def _said_port(self) -> int:
-        if not self._output.exists():
+        if not self.output.exists():
             return 0
-        for line in self._output.read_text().splitlines(keepends=True):
+        for line in self.output.read_text().splitlines(keepends=True):
             if line.startswith("{") and line.endswith("}\n") and "port" in (members := json.loads(line)):
                 return int(members["port"])
         return 0
@@ -127,31 +134,33 @@ class Victim:
 
     async def kill(self) -> None:
         """SIGKILL, and its end."""
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
         await self._ended
 
     async def stop(self, wait_s: float = START_S) -> bool:
         """SIGTERM; whether it ended."""
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGTERM)
+        self._signal(signal.SIGTERM)
         return await self.until_ended(wait_s)
+
+    def _signal(self, number: int) -> None:
+        if not self.ended:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._descriptor, number)
 
     def limit_file_size(self, size_bytes: int) -> None:
         """The kernel takes a write only up to this size of a file, and refuses the rest."""
         resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))
 
     def segments(self) -> list[Path]:
-        """The files of its chains so far, in order; recovery may have begun a file of an earlier process."""
-        begun = sorted(set(self._directory.glob("*.jsonl")) - self._before)
-        return [path for path in begun if _process(path) == _process(begun[-1])]
+        """The files of its chains so far, in order."""
+        return sorted(self._directory.glob(f"{self._name}-*.jsonl"))
 
     def next_segments(self, number: int) -> list[Path]:
-        """The newest file, and the first of each chain that will come after it."""
-        newest = self.segments()[-1]
-        process, _, count = newest.name.partition(".")[0].rpartition("-")
-        coming = (f"{process}-{int(count) + more:03d}.000001.jsonl" for more in range(1, number + 1))
-        return [newest, *map(newest.with_name, coming)]
+        """The newest file, if there is one, and the first of each chain that will come after it."""
+        newest = self.segments()[-1:]
+        begun = max((int(path.name.partition(".")[0].rpartition("-")[2]) for path in newest), default=0)
+        coming = (f"{self._name}-{begun + more:03d}.000001.jsonl" for more in range(1, number + 1))
+        return [*newest, *map(self._directory.joinpath, coming)]
 
     def possible_segments(self, number: int) -> list[Path]:
         """The same, with the files that follow a suspect one."""
@@ -171,10 +180,6 @@ class Victim:
         return found
 
 
-def _process(segment: Path) -> str:
-    return segment.name.partition(".")[0].rpartition("-")[0]
-
-
 class Tracer:
     """strace on a running victim: does something to some of its system calls."""
 
@@ -187,7 +192,7 @@ class Tracer:
         calls = ",".join(injection.partition(":")[0] for injection in injections)
         only = [part for path in paths for part in ("-P", str(path))]
         what = [f"--inject={injection}" for injection in injections]
-        options = ["-f", "-qq", "-o", str(self._trace), "-e", f"trace={calls}", *only, *what]
+        options = ["-f", "-q", "-o", str(self._trace), "-e", f"trace={calls}", *only, *what]
         self._process = await asyncio.create_subprocess_exec(
             "strace", *options, "-p", str(self._victim.pid), stderr=asyncio.subprocess.DEVNULL
         )
@@ -198,5 +203,13 @@ class Tracer:
 
     async def injected(self) -> int:
         """How many calls were tampered with, once the victim has ended."""
+        return (await self._seen()).count("(INJECTED)")
+
+    async def died(self) -> bool:
+        """Whether a signal ended the victim, and not the victim itself; once it has ended."""
+        ended = re.compile(rf"^{self._victim.pid} +\+\+\+ killed by ", re.MULTILINE)
+        return ended.search(await self._seen()) is not None
+
+    async def _seen(self) -> str:
         await self._process.wait()
-        return self._trace.read_text().count("(INJECTED)")
+        return self._trace.read_text()

@@ -38,6 +38,7 @@ SERVING = (
 
 STARTING = (
     Failing("write ENOSPC", ("write:error=ENOSPC:when={}",), on_files=False, phase="start"),
+    Failing("write ENOSPC, files only", ("write:error=ENOSPC:when={}",), phase="start"),
     Failing("fdatasync EIO", ("fdatasync:error=EIO:when={}",), on_files=False, phase="start"),
     Failing("fsync EIO", ("fsync:error=EIO:when={}",), on_files=False, phase="start"),
     Failing("openat EMFILE", ("openat:error=EMFILE:when={}",), on_files=False, phase="start"),

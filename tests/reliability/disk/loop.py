@@ -14,17 +14,18 @@ from pathlib import Path
 from gateway.audit.verify import Finding, verify
 from tests.reliability.crash.laws import NOT_INTACT, recorded
 from tests.reliability.crash.load import call, ready
-from tests.reliability.crash.loop import Batch, Life
+from tests.reliability.crash.loop import LONGEST_ROUND_S, Batch, Life
 from tests.reliability.crash.points import CALLERS, mid_write
 from tests.reliability.crash.victim import Tracer, Victim
 from tests.reliability.disk.faults import Failing
 
 CALLS_EACH = 3
 CHAINS = 12
-READY_S = 10.0
+READY_S = 20.0
 FIRST_SIGNAL_S = 10.0
 NOT_READY = "gateways that did not become ready again"
 DID_NOT_END = "gateways that did not end"
+DIED = "gateways that died of a fault while they served"
 LEFT_OPEN = "intents that a gateway left open although it could write"
 
 
@@ -38,11 +39,15 @@ class Case:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a case: how many N met the fault, how many of the gateways refused to start, what was broken."""
+    """What became of a case: how many N met the fault, and what was broken.
+
+    Of the gateways some refused to start, and some died on their way: the fault made a library call `abort`.
+    """
 
     case: Case
     met: int = 0
     refused_starts: int = 0
+    deaths: int = 0
     cancels: int = 0
     broken: Counter[str] = field(default_factory=Counter)
     kept: str | None = None
@@ -66,8 +71,9 @@ class DiskBatch(Batch):
         live = self._start if self._fault.phase == "start" else self._serve
         for number in itertools.count(1):
             life = Life(sent_before=len(self._ledger.sent))
-            met = await live(number, life)
-            await (await self._born()).stop()
+            async with asyncio.timeout(LONGEST_ROUND_S):
+                met = await live(number, life)
+                await (await self._born()).stop()
             self._compare(life, may_owe=True)
             self._begin_anew()
             self.outcome.met += met
@@ -87,12 +93,12 @@ class DiskBatch(Batch):
     async def _serve(self, number: int, life: Life) -> bool:
         victim = await self._born()
         tracer = Tracer(victim, self._trace)
-        paths = victim.possible_segments(CHAINS) if self._fault.on_files else []
-        await tracer.attach(*self._injections(number), paths=paths)
+        await tracer.attach(*self._injections(number), paths=self._written_by(victim))
         await self._calls(victim, life, f"{number}", each=CALLS_EACH)
         if not self._fault.stays and not await self._ready_again(victim):
             self.tally.broken[NOT_READY] += 1
         met = await self._end(victim, life, tracer)
+        self.tally.broken[DIED] += await tracer.died()
         if not self._fault.stays:
             self._judge_left_open(life)
         return met
@@ -103,13 +109,29 @@ class DiskBatch(Batch):
         life.begun += scene.victim.segments()
         victim = await self._nursery.bear(traced=True)
         tracer = Tracer(victim, self._trace)
-        await tracer.attach(*self._injections(number))
+        await tracer.attach(*self._injections(number), paths=self._written_by(victim, after=scene.victim))
         victim.go_on()
-        if await victim.until_ready():
+        served = await victim.until_ready()
+        if served:
             await self._calls(victim, life, f"{number}after", each=1)
-        else:
+        met = await self._end(victim, life, tracer)
+        if await tracer.died():
+            # As after a kill, what is open waits for the next start.
+            self.outcome.deaths += 1
+        elif not served:
             self.outcome.refused_starts += 1
-        return await self._end(victim, life, tracer)
+        else:
+            # Its own chains only: one that it could not recover waits for the next start.
+            self._judge_left_open(Life(begun=victim.segments()))
+        return met
+
+    def _written_by(self, victim: Victim, *, after: Victim | None = None) -> list[Path]:
+        """The files on which calls count: of its log, and in a start those of the chain to recover and its messages."""
+        if not self._fault.on_files:
+            return []
+        left = after.possible_segments(0) if after is not None else []
+        torn = [path.with_suffix(".torn") for path in left]
+        return [*victim.possible_segments(CHAINS), *left, *torn, *([victim.output] if after is not None else [])]
 
     def _judge_left_open(self, life: Life) -> None:
         self.tally.broken[LEFT_OPEN] += len(recorded(life.files()).open_queries)
@@ -143,11 +165,7 @@ def run_case(case: Case) -> Outcome:
     """One case in a directory of its own, which is kept if a law was broken."""
     directory = Path(tempfile.mkdtemp(prefix="disk-"))
     batch = DiskBatch(case, directory)
-    asyncio.run(batch.every_n())
     outcome = batch.outcome
+    outcome.kept = batch.to_the_end(batch.every_n())
     outcome.broken, outcome.cancels = +batch.tally.broken, batch.tally.cancels
-    if outcome.broken:
-        outcome.kept = str(directory)
-    else:
-        shutil.rmtree(directory)
     return outcome

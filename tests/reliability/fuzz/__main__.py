@@ -15,6 +15,7 @@ from pathlib import Path
 from tests.reliability.fuzz import report
 from tests.reliability.fuzz.seeds import PROJECT, seeds, words
 from tests.reliability.fuzz.targets import TARGETS
+from tests.reliability.tables import table
 
 BUILD = PROJECT / "build" / "fuzz"
 MAX_INPUT_BYTES = 4096
@@ -23,18 +24,22 @@ MEMORY_MB = 1024
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Fuzzes the targets and prints a line for each."""
+    """Fuzzes the targets, with a line for each on the way, and prints the table."""
     arguments = _arguments(argv)
-    python = _environment()
+    try:
+        python = _environment()
+    except subprocess.CalledProcessError as failed:
+        sys.stderr.write(f"{failed}\nThe locked atheris has wheels for Linux on x86-64 and Python 3.11 to 3.13 only.\n")
+        return 1
     names = [arguments.target] if arguments.target else list(TARGETS)
-    sys.stdout.write(report.HEADER)
-    found = 0
+    done = []
     with ThreadPoolExecutor(arguments.jobs) as pool:
         for figures in pool.map(lambda name: _fuzz(name, python, seconds=round(arguments.minutes * 60)), names):
-            sys.stdout.write(figures.line())
-            sys.stdout.flush()
-            found += figures.findings
-    sys.stdout.write(f"{found} findings in {len(names)} targets\n")
+            sys.stderr.write(f"{figures.target}: {figures.executions:,} executions, {figures.findings} findings\n")
+            done.append(figures)
+    found = sum(figures.findings for figures in done)
+    lines = [*table(report.TITLES, [figures.row for figures in done]), "", f"{found} findings in {len(done)} targets"]
+    sys.stdout.write("\n".join(lines) + "\n")
     return 1 if found else 0
 
 

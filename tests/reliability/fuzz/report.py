@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-HEADER = "target    seconds  executions  edges: seeds    end  new inputs  findings\n"
+TITLES = ("target", "seconds", "executions", "edges: seeds", "end", "new inputs", "findings")
 
 _EDGES = re.compile(r"^#\d+\s+(?P<what>[A-Za-z]+)\s+cov: (?P<edges>\d+)", re.MULTILINE)
 _DONE = re.compile(r"^Done (\d+) runs in (\d+) second", re.MULTILINE)
@@ -24,12 +24,11 @@ class Figures:
     new_inputs: int
     findings: int
 
-    def line(self) -> str:
-        """The figures under `HEADER`."""
-        return (
-            f"{self.target:8} {self.seconds:>8} {self.executions:>11,} {self.edges_of_seeds:>13} {self.edges:>6} "
-            f"{self.new_inputs:>11} {self.findings:>9}\n"
-        )
+    @property
+    def row(self) -> tuple[str, int, int, int, int, int, int]:
+        """The figures under `TITLES`."""
+        edges = self.edges_of_seeds, self.edges
+        return f"`{self.target}`", self.seconds, self.executions, *edges, self.new_inputs, self.findings
 
 
 def figures(target: str, log: str, *, exit_code: int) -> Figures:
