@@ -13,8 +13,8 @@ IN_LIMITS = (
         "above the limits a body is waited for",
         (
             Edit(
-                "gateway/calls.py",
-                "        if not self.pipeline.any_to_join(caller):\n            return None\n",
+                "gateway/asgi.py",
+                "        if not self._pipeline.any_to_join(caller):\n            return None\n",
                 "        await inbound.receive()\n",
             ),
         ),

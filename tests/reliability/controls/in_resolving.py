@@ -6,7 +6,7 @@ from tests.reliability.controls.copy import Bug, Edit
 
 RUNS, SECOND_LOOK = "gateway/policy/runs.py", "gateway/second_look.py"
 PLANNING, DRAFTS, CARRYING = "gateway/planning.py", "gateway/drafts.py", "gateway/carrying.py"
-LOG, CALLS = "gateway/lookup/log.py", "gateway/calls.py"
+LOG, PAGES = "gateway/lookup/log.py", "gateway/pages.py"
 CHOICE, MOVING, PLANS = (
     ("tests/resolve/test_choice.py",),
     ("tests/resolve/test_moving.py",),
@@ -192,7 +192,7 @@ IN_RESOLVING = (
         "a preview is a success",
         (
             Edit(
-                CALLS,
+                PAGES,
                 '        raise Conflict("preview", sentence, members=self._shown(draft))\n',
                 "        return problems.status_page(200, self._shown(draft), inbound.decision_id)\n",
             ),
