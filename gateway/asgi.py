@@ -41,7 +41,7 @@ class OperatorsLog(Protocol):
 
 
 class Edge:
-    """The ASGI application."""
+    """The ASGI application. Judgement goes by `clock`; `wall` is for times that callers compare with their own."""
 
     def __init__(
         self,
@@ -51,6 +51,7 @@ class Edge:
         refusals: RefusalLog,
         pages: HealthPages,
         clock: Clock,
+        wall: Clock,
         log: OperatorsLog,
     ) -> None:
         self._current = current
@@ -58,6 +59,7 @@ class Edge:
         self._refusals = refusals
         self._pages = pages
         self._clock = clock
+        self._wall = wall
         self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,7 +75,7 @@ class Edge:
                 await self._refusals.record(
                     refusal, decision_id=decision_id, remote=inbound.remote, principal=inbound.principal
                 )
-                answer = problems.refusal(refusal, decision_id, now_ms=self._clock.now_ms())
+                answer = problems.refusal(refusal, decision_id, now_ms=self._wall.now_ms())
         with Net() as late:
             if isinstance(answer, Settled):
                 assert inbound is not None

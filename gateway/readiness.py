@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,12 @@ _AUDIT_ADVICE = {
 }
 
 
+MOST_NOTICES = 10
+"""How many notices of one kind the page shows."""
+MOST_CHARS = 1000
+"""How much of one notice the page shows."""
+
+
 class AuditStatePort(Protocol):
     """The audit log as far as it is asked here."""
 
@@ -29,13 +35,13 @@ class AuditStatePort(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The page's sources; each is asked anew for every page."""
+    """The page's sources; each is asked anew for every page. `notices` are sentences for operators, kind by kind."""
 
     audit: AuditStatePort
     policy_digest: Callable[[], str]
     stopping: Callable[[], bool]
     token_age_s: Callable[[], int]
-    notices: Callable[[], list[str]]
+    notices: Sequence[Callable[[], Iterable[str]]]
     degraded: Callable[[], bool]
 
     def report(self) -> tuple[bool, dict[str, object]]:
@@ -61,9 +67,18 @@ class Ready:
                 "checkpoint": state.checkpoint,
             },
             "token_age_s": self.token_age_s(),
-            "notices": self.notices(),
+            "notices": [line for kind in self.notices for line in bounded(kind())],
         }
         return ready, members
+
+
+def bounded(kind: Iterable[str]) -> Iterator[str]:
+    """Shortens what there may be any number of: ten notices of one kind, and how many more there are."""
+    found = list(kind)
+    for notice in found[:MOST_NOTICES]:
+        yield notice if len(notice) <= MOST_CHARS else f"{notice[:MOST_CHARS]}…"
+    if len(found) > MOST_NOTICES:
+        yield f"and {len(found) - MOST_NOTICES} more"
 
 
 def _audit_words(state: AuditState) -> str:

@@ -214,6 +214,7 @@ class House:
             refusals=RefusalLog(self.log, self.clock, log=self.lines),
             pages=self.pages,
             clock=self.clock,
+            wall=self.clock,
             log=self.lines,
         )
 
