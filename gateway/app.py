@@ -9,7 +9,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -39,7 +39,7 @@ from gateway.pins import Pins
 from gateway.pipeline import Pipeline
 from gateway.ports import Clock
 from gateway.protocol import ProtocolSettings, RefusalPort
-from gateway.readiness import Ready
+from gateway.readiness import Ready, Recent
 from gateway.refusals import RefusalLog
 from gateway.reload import Files, Reloader, checked_policies, make_live, refuse
 from gateway.scheduling import keep_what_lasts, start_resolver
@@ -214,31 +214,31 @@ class Gateway:
             degraded=lambda: reloader is not None and reloader.degraded,
         )
 
-    def _notices(self, current: Current, reloader: Reloader | None) -> Sequence[Callable[[], Iterable[str]]]:
+    def _notices(self, current: Current, reloader: Reloader | None) -> Sequence[Callable[[], Sequence[str]]]:
         """What an operator should see to, as of now, kind by kind."""
 
-        def files() -> Iterable[str]:
+        def files() -> Sequence[str]:
             """Those that cannot be read again."""
             return [file.notice for file in self._watched(current) if file.notice is not None]
 
-        def addresses() -> Iterable[str]:
+        def addresses() -> Sequence[str]:
             """Those where keys cannot be had."""
             return current.live.pins.notices()
 
-        def certificate() -> Iterable[str]:
+        def certificate() -> Sequence[str]:
             """Its end."""
             found = self.certificate.notice if self.certificate is not None else None
             return [found] if found is not None else []
 
-        def keys() -> Iterable[str]:
+        def keys() -> Sequence[str]:
             """How many end."""
             return current.live.endings.notices(_utc(self.clock).date())
 
         return (
             reloader.notices if reloader is not None else list,
-            files,
+            Recent(files, self.clock.monotonic_s),
             self.account.tokens.refusals,
-            addresses,
+            Recent(addresses, self.clock.monotonic_s),
             self.clock.notices,
             certificate,
             self.consoles.notices,

@@ -122,7 +122,7 @@ def _way_out(chains: Sequence[str]) -> str:
     more = len(chains) - MOST_NAMED
     named = ", ".join(chains[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
     word = "chain" if len(chains) == 1 else "chains"
-    retire = "stop the gateway, 'audit retire' them, and start it"
+    retire = f"'audit retire' the {word} and restart the gateway"
     return f"records of the {word} {named} are of that time. If the clock is right, {retire}"
 
 

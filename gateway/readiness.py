@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,6 +23,7 @@ MOST_NOTICES = 10
 """How many notices of one kind the page shows."""
 MOST_CHARS = 1000
 """How much of one notice the page shows."""
+RECENT_S = 0.1
 
 
 class AuditStatePort(Protocol):
@@ -41,7 +42,7 @@ class Ready:
     policy_digest: Callable[[], str]
     stopping: Callable[[], bool]
     token_age_s: Callable[[], int]
-    notices: Sequence[Callable[[], Iterable[str]]]
+    notices: Sequence[Callable[[], Sequence[str]]]
     degraded: Callable[[], bool]
 
     def report(self) -> tuple[bool, dict[str, object]]:
@@ -72,9 +73,25 @@ class Ready:
         return ready, members
 
 
-def bounded(kind: Iterable[str]) -> Iterator[str]:
+class Recent:
+    """Notices that take a look at each of many things: looked for ten times a second at most, however often asked."""
+
+    def __init__(self, kind: Callable[[], Sequence[str]], monotonic_s: Callable[[], float]) -> None:
+        self._kind = kind
+        self._monotonic_s = monotonic_s
+        self._found: Sequence[str] = ()
+        self._until_s = 0.0
+
+    def __call__(self) -> Sequence[str]:
+        """Returns them as they were found a tenth of a second ago at the earliest."""
+        now_s = self._monotonic_s()
+        if now_s >= self._until_s:
+            self._found, self._until_s = self._kind(), now_s + RECENT_S
+        return self._found
+
+
+def bounded(found: Sequence[str]) -> Iterator[str]:
     """Shortens what there may be any number of: ten notices of one kind, and how many more there are."""
-    found = list(kind)
     for notice in found[:MOST_NOTICES]:
         yield notice if len(notice) <= MOST_CHARS else f"{notice[:MOST_CHARS]}…"
     if len(found) > MOST_NOTICES:

@@ -305,7 +305,7 @@ def test_a_clock_behind_the_record_is_a_lint_and_no_fault(config: Path, capsys: 
     lines, _ = Sealer("later", key=None).seal(GENESIS, [Record(later_ns, "start", {})])
     (config.parent / "audit" / "later.000001.jsonl").write_bytes(b"".join(lines))
     [message] = warned(config, "clock-behind")
-    assert "records of the chain later are of that time. If the clock is right, stop the gateway" in message
+    assert "records of the chain later are of that time. If the clock is right, 'audit retire' the chain" in message
     assert run("check", "--config", str(config)) == 0
     gateway = build(load_config(config))
     for bound in gateway.listeners:

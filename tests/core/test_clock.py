@@ -175,7 +175,7 @@ def test_a_floor_ahead_of_the_clock_names_its_chains_and_the_way_out(tmp_path: P
     clock = SteadyClock(wall, floor_ms=found.ms, because=found.because)
     [notice] = clock.notices()
     assert "records of the chains c12, c11, " in notice
-    assert ", c03 and 1 more are of that time. If the clock is right, stop the gateway, 'audit retire' them" in notice
+    assert ", c03 and 1 more are of that time. If the clock is right, 'audit retire' the chains" in notice
     assert "c02" not in notice
     wall.steady_s += 60
     assert clock.now_ms() == LATER_MS + 11 * DAY_MS + 60_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -21,7 +21,7 @@ from gateway.live import Live
 from gateway.pins import Pins
 from gateway.policy.rules import Policies
 from gateway.proxies import TrustedProxies
-from gateway.readiness import MOST_CHARS, MOST_NOTICES, Ready, bounded
+from gateway.readiness import MOST_CHARS, MOST_NOTICES, RECENT_S, Ready, Recent, bounded
 from tests.pipeline.fakes import StillClock
 from tests.support.steps import steps
 
@@ -50,7 +50,7 @@ def live(*callers: CallerKey) -> Live:
     return Live(Policies((), "d"), nobody, callers, Pins(), Limits(), TrustedProxies(()))
 
 
-def page(*kinds: Callable[[], Iterable[str]]) -> HealthPages:
+def page(*kinds: Callable[[], Sequence[str]]) -> HealthPages:
     """The pages with these kinds of notices."""
     ready = Ready(
         audit=StillLog(),
@@ -110,6 +110,20 @@ def test_of_one_kind_ten_notices_are_shown(count: int, lines: int) -> None:
     assert len(notices) == lines + 1
     assert notices[-1] == "another"
     assert (f"and {count - MOST_NOTICES} more" in notices) == (count > MOST_NOTICES)
+
+
+def test_what_takes_a_look_at_each_of_many_files_is_not_looked_at_for_every_request() -> None:
+    """A flood of requests costs the same for ten files as for ten thousand; a change shows a moment later."""
+    clock, work, files = StillClock(), [], [0]
+    pages = page(Recent(lambda: [f"file {number}" for number in range(files[0])], clock.monotonic_s))
+    assert json.loads(shown(pages))["notices"] == []
+    for files[0] in (11, 10_000, 1):
+        before = shown(pages)
+        clock.steady_s += RECENT_S
+        assert shown(pages) != before
+        work.append(steps(lambda: shown(pages)))
+    assert work[0] == work[1]
+    assert json.loads(shown(pages))["notices"] == ["file 0"]
 
 
 def test_a_notice_of_any_length_is_cut() -> None:

@@ -158,11 +158,11 @@ def test_a_clock_that_was_a_year_ahead_does_not_keep_the_gateway_from_its_work_f
         [line] = [json.loads(line) for line in gateway.stderr().splitlines() if "records of the chain" in line]
         assert (line["event"], line["level"]) == ("clock_behind", "error")
         checked = command("check", "--config", config)
-        assert (checked.returncode, f"{ahead}" in checked.stdout) == (0, True)
-    (tmp_path / "archive").mkdir()
-    retire = ("--chain", ahead, "--to", str(tmp_path / "archive"), "--config", config)
-    done = command("audit", "retire", str(gateway.audit_directory), *retire)
-    assert (done.returncode, f"retired {ahead}" in done.stdout) == (0, True), done
+        assert (checked.returncode, f"the chain {ahead} are of that time" in checked.stdout) == (0, True)
+        (tmp_path / "archive").mkdir()
+        retire = ("--chain", ahead, "--to", str(tmp_path / "archive"), "--config", config)
+        done = command("audit", "retire", str(gateway.audit_directory), *retire)
+        assert (done.returncode, f"retired {ahead}" in done.stdout) == (0, True), done
     with RunningGateway(setup) as gateway:
         assert clock_notices(gateway) == []
         assert gateway.cancel(OWN).status == 200
@@ -186,3 +186,20 @@ def test_a_clock_that_is_behind_the_record_does_not_begin_again_what_has_ended(
             calendar.set(days=5)
             assert clock_notices(gateway) == []
             until(lambda: '"event": "clock_caught_up"' in gateway.stderr())
+
+
+def test_times_that_callers_compare_with_their_own_are_the_machines(
+    simulator: SimulatorServer, calendar: Calendar, tmp_path: Path
+) -> None:
+    """Judged time a year ahead tells no client to come back in a year: its limit ends in a minute."""
+    limits = "{per_principal: {in_flight: 9, requests_per_minute: 1}}"
+    setup = Setup(simulator.url, tmp_path / "gateway", environment=calendar.environment, limits=limits)
+    calendar.set(days=400)
+    with RunningGateway(setup) as gateway:
+        assert gateway.cancel(OWN).status == 200
+        calendar.set(days=0)
+        assert len(clock_notices(gateway)) == 1
+        throttled = gateway.cancel(OWN)
+    assert throttled.status == 429
+    resets_at = datetime.fromtimestamp(int(throttled.headers["burst-ratelimit-reset"]), UTC)
+    assert abs(resets_at - datetime.now(UTC)) < timedelta(days=1)
