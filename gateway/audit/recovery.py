@@ -279,11 +279,11 @@ class Tail:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A chain with its `start` record durable, ready for its writer."""
+    """A chain with its `start` record durable, ready for its writer; `damaged` are old ones that nobody continues."""
 
     journal: Journal
     console: Console
-    recovered: Recovered
+    damaged: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,4 +336,4 @@ class Opening:
         committed = journal.begin(start_members(start, key, recovered=recovered.members()))
         if self.settings.stdout:
             stdout.copy(committed.lines)
-        return Begun(journal, stdout, recovered)
+        return Begun(journal, stdout, tuple(sorted(recovered.damaged)))
