@@ -27,6 +27,7 @@ from gateway.config import AuditConfig, Config, audit_problems, resolve_problems
 from gateway.connections import Connections
 from gateway.errors import AuditFailure, InvalidConfiguration
 from gateway.exchange import Exchange, UpstreamLimits
+from gateway.explaining import Questions
 from gateway.faults import place
 from gateway.hardening import forbid_core_dumps, raise_descriptor_limit
 from gateway.health import HealthApp, HealthPages, Unrecorded
@@ -113,16 +114,9 @@ class Gateway:
         refusals = RefusalLog(audit, clock, log=self.log)
         reloader = self._reloader(current, audit)
         pages = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader))
-        calls = Calls(current, pipeline, clock, self.account.tokens.is_in, log if reads else None)
-        edge = Edge(
-            current=current,
-            calls=calls,
-            refusals=refusals,
-            pages=pages,
-            clock=clock,
-            wall=SystemClock(),
-            log=self.log,
-        )
+        questions = Questions(audit, clock)
+        calls = Calls(current, pipeline, questions, clock, self.account.tokens.is_in, log if reads else None)
+        edge = self._edge(current, calls, refusals, pages)
         current.fetches.follow(self.live.pins.fetched.values())
         tasks = [asyncio.create_task(watch(lambda: self._watched(current), self.log))]
         tasks += [asyncio.create_task(Announcer(clock, lambda: current.live, self.log).run())]
@@ -133,6 +127,7 @@ class Gateway:
         for task in tasks:
             task.cancel()
         current.fetches.follow(())
+        questions.close()
         await pipeline.stop(0)
         await settler.stop()
         await audit.stop({"refusals_left_out": refusals.left_out})
@@ -140,6 +135,17 @@ class Gateway:
         await log.aclose()
         if not opening.cancel():
             opening.result()
+
+    def _edge(self, current: Current, calls: Calls, refusals: RefusalLog, pages: HealthPages) -> Edge:
+        return Edge(
+            current=current,
+            calls=calls,
+            refusals=refusals,
+            pages=pages,
+            clock=self.clock,
+            wall=SystemClock(),
+            log=self.log,
+        )
 
     def _tell_fault(self, loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
         """One line for a fault that nobody awaits: class and place, because its text may be a caller's or a secret."""
@@ -303,8 +309,7 @@ def build(
     wall = SystemClock()
     refuse([*audit_problems(config.audit), *clock_problems(config.audit, wall.now_ms())])
     audit = _audit_settings(config.audit)
-    earliest = floor(audit.directory, audit.mac_key, wall.now_ms())
-    clock = SteadyClock(wall, floor_ms=earliest.ms, because=earliest.because)
+    clock = _steady_clock(wall, audit)
     policies = checked_policies(config.policies)
     refuse(resolve_problems(policies, config))
     account = read_tokens(config.upstream, os.environ, time.monotonic)
@@ -329,6 +334,11 @@ def build(
         clock=clock,
         consoles=consoles,
     )
+
+
+def _steady_clock(wall: Clock, audit: AuditSettings) -> SteadyClock:
+    earliest = floor(audit.directory, audit.mac_key, wall.now_ms())
+    return SteadyClock(wall, floor_ms=earliest.ms, because=earliest.because)
 
 
 def _utc(clock: Clock) -> datetime:
