@@ -9,7 +9,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,11 +17,12 @@ from functools import partial
 from typing import Any
 
 from gateway import __version__
+from gateway.announcing import Announcer
 from gateway.asgi import Edge, OperatorsLog
 from gateway.audit.log import AuditLog, AuditSettings
 from gateway.audit.segment import load_mac_key
 from gateway.certificate import ServedCertificate
-from gateway.clock import SteadyClock, SystemClock, clock_problems, floor_ms
+from gateway.clock import SteadyClock, SystemClock, clock_problems, floor
 from gateway.config import AuditConfig, Config, audit_problems, resolve_problems
 from gateway.connections import Connections
 from gateway.errors import AuditFailure, InvalidConfiguration
@@ -30,7 +31,6 @@ from gateway.explaining import Questions
 from gateway.faults import place
 from gateway.hardening import forbid_core_dumps, raise_descriptor_limit
 from gateway.health import HealthApp, HealthPages, Unrecorded
-from gateway.identity.expiry import expiring
 from gateway.inbound import Intake
 from gateway.limits import Lanes, TeamShare
 from gateway.listeners import Bound, bind_all
@@ -40,8 +40,9 @@ from gateway.lookup.log import MAX_READINGS, UpstreamLog
 from gateway.pages import Pages
 from gateway.pins import Pins
 from gateway.pipeline import Pipeline
+from gateway.ports import Clock
 from gateway.protocol import ProtocolSettings, RefusalPort
-from gateway.readiness import Ready
+from gateway.readiness import Ready, Recent
 from gateway.refusals import RefusalLog
 from gateway.reload import Files, Reloader, checked_policies, make_live, refuse
 from gateway.scheduling import keep_what_lasts, start_resolver
@@ -101,7 +102,7 @@ class Gateway:
         current = Current(self.live, most_in_flight=most // 2)
         upstream = self._upstream()
         reads = self.account.tokens.reading is not None
-        log = self._upstream_log(clock, current.share)
+        log = self._upstream_log(current.share)
         settler = Settler(log, audit, operators_log=self.log, reads_back=reads, share=current.share)
         pipeline = Pipeline(
             upstream=upstream,
@@ -114,13 +115,14 @@ class Gateway:
         )
         refusals = RefusalLog(audit, clock, log=self.log)
         reloader = self._reloader(current, audit)
-        health = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader, clock=clock))
+        health = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader))
         questions, intake = Questions(audit, clock), Intake(current, clock, self.account.tokens.is_in)
         edge = Edge(
             pipeline=pipeline,
             pages=Pages(intake, pipeline, questions, log if reads else None),
             health=health,
             refusals=refusals,
+            wall=SystemClock(),
             log=self.log,
             lifespan=lambda _: self._lifespan(current, reloader, asked),
         )
@@ -139,9 +141,10 @@ class Gateway:
 
     @asynccontextmanager
     async def _lifespan(self, current: Current, reloader: Reloader | None, asked: asyncio.Event) -> AsyncIterator[None]:
-        """Runs what watches and fetches for as long as requests are served."""
+        """Runs what watches, fetches and announces for as long as requests are served."""
         current.fetches.follow(self.live.pins.fetched.values())
         tasks = [asyncio.create_task(watch(lambda: self._watched(current), self.log))]
+        tasks += [asyncio.create_task(Announcer(self.clock, lambda: current.live, self.log).run())]
         tasks += [asyncio.create_task(reloader.run(asked))] if reloader is not None else []
         yield
         for task in tasks:
@@ -194,12 +197,13 @@ class Gateway:
         tokens = self.account.tokens
         return Upstream(settings.url, tokens.writing, limits=limits, transport=transport, reading=tokens.reading)
 
-    def _upstream_log(self, clock: SteadyClock, share: TeamShare) -> UpstreamLog:
+    def _upstream_log(self, share: TeamShare) -> UpstreamLog:
         settings = self.config.upstream
         limits = UpstreamLimits(settings.connect_timeout_s, settings.total_timeout_s)
         # Places of their own: readings never keep a cancel waiting.
         exchange = Exchange(settings.url, limits=limits, transport=self._transport(MAX_READINGS))
-        return UpstreamLog(exchange, tokens=self.account.tokens, clock=clock, share=share)
+        # Upstream's times are compared with the machine's, not with those that judgement goes by.
+        return UpstreamLog(exchange, tokens=self.account.tokens, clock=SystemClock(), share=share)
 
     def _transport(self, most: int) -> PooledTransport:
         return PooledTransport(max_connections=most, connect_timeout_s=self.config.upstream.connect_timeout_s)
@@ -210,26 +214,45 @@ class Gateway:
         tokens = self.account.tokens
         return Reloader(self.files, self.config, current=current, token=tokens, audit=audit, log=self.log)
 
-    def _readiness(
-        self, current: Current, audit: AuditLog, pipeline: Pipeline, *, reloader: Reloader | None, clock: SteadyClock
-    ) -> Ready:
-        def notices() -> list[str]:
-            """What an operator should see to, as of now."""
-            found = reloader.notices() if reloader is not None else []
-            found += [file.notice for file in self._watched(current) if file.notice is not None]
-            found += [*self.account.tokens.refusals(), *current.live.pins.notices(), *clock.notices()]
-            if self.certificate is not None and self.certificate.notice is not None:
-                found.append(self.certificate.notice)
-            found += self.consoles.notices()
-            return [*found, *expiring(current.live.keys, _utc(clock).date())]
-
+    def _readiness(self, current: Current, audit: AuditLog, pipeline: Pipeline, *, reloader: Reloader | None) -> Ready:
         return Ready(
             audit=audit,
             policy_digest=lambda: current.live.policies.digest,
             stopping=lambda: pipeline.stopping,
-            token_age_s=lambda: round(clock.monotonic_s() - self.account.tokens.writing.since_s),
-            notices=notices,
+            token_age_s=lambda: round(self.clock.monotonic_s() - self.account.tokens.writing.since_s),
+            notices=self._notices(current, reloader),
             degraded=lambda: reloader is not None and reloader.degraded,
+        )
+
+    def _notices(self, current: Current, reloader: Reloader | None) -> Sequence[Callable[[], Sequence[str]]]:
+        """What an operator should see to, as of now, kind by kind."""
+
+        def files() -> Sequence[str]:
+            """Those that cannot be read again."""
+            return [file.notice for file in self._watched(current) if file.notice is not None]
+
+        def addresses() -> Sequence[str]:
+            """Those where keys cannot be had."""
+            return current.live.pins.notices()
+
+        def certificate() -> Sequence[str]:
+            """Its end."""
+            found = self.certificate.notice if self.certificate is not None else None
+            return [found] if found is not None else []
+
+        def keys() -> Sequence[str]:
+            """How many end."""
+            return current.live.endings.notices(_utc(self.clock).date())
+
+        return (
+            reloader.notices if reloader is not None else list,
+            Recent(files, self.clock.monotonic_s),
+            self.account.tokens.refusals,
+            Recent(addresses, self.clock.monotonic_s),
+            self.clock.notices,
+            certificate,
+            self.consoles.notices,
+            keys,
         )
 
     def _most_connections(self) -> int:
@@ -287,14 +310,16 @@ def build(
     """
     forbid_core_dumps()
     quiet_libraries()
-    clock = SteadyClock(SystemClock(), floor_ms=floor_ms(config.audit))
-    refuse([*audit_problems(config.audit), *clock_problems(config.audit, SystemClock().now_ms())])
+    wall = SystemClock()
+    refuse([*audit_problems(config.audit), *clock_problems(config.audit, wall.now_ms())])
+    audit = _audit_settings(config.audit)
+    clock = _steady_clock(wall, audit)
     policies = checked_policies(config.policies)
     refuse(resolve_problems(policies, config))
     account = read_tokens(config.upstream, os.environ, time.monotonic)
     live = make_live(config, policies, token=account.tokens, before=Pins())
-    certificate = ServedCertificate(config.tls, partial(_utc, clock)) if config.tls is not None else None
-    audit = _audit_settings(config.audit)
+    # A client checks it by its own clock, so what judgement goes by does not matter here.
+    certificate = ServedCertificate(config.tls, partial(_utc, wall)) if config.tls is not None else None
     before_binding()
     health = bind_all(config.health.listen, socket_mode=0) if config.health is not None else ()
     # Last, so that a start that fails leaves no socket file.
@@ -315,7 +340,12 @@ def build(
     )
 
 
-def _utc(clock: SteadyClock) -> datetime:
+def _steady_clock(wall: Clock, audit: AuditSettings) -> SteadyClock:
+    earliest = floor(audit.directory, audit.mac_key, wall.now_ms())
+    return SteadyClock(wall, floor_ms=earliest.ms, because=earliest.because)
+
+
+def _utc(clock: Clock) -> datetime:
     return datetime.fromtimestamp(clock.now_ms() / 1000, UTC)
 
 

@@ -238,7 +238,7 @@ class Door:
                 await edge.refusals.record(
                     refusal, decision_id=decision_id, remote=inbound.remote, principal=inbound.principal
                 )
-                answer = problems.refusal(refusal, decision_id, now_ms=edge.clock.now_ms())
+                answer = problems.refusal(refusal, decision_id, now_ms=edge.wall.now_ms())
         with Net() as late:
             if reply is None or not reply.begun:
                 await write(inbound, answer or problems.broken(decision_id), send)
@@ -300,7 +300,10 @@ class Door:
 
 
 class Edge(Starlette):
-    """The application: its routes, and what the door needs."""
+    """The application: its routes, and what the door needs.
+
+    Judgement goes by the intake's clock; `wall` is for times that callers compare with their own.
+    """
 
     def __init__(
         self,
@@ -309,10 +312,11 @@ class Edge(Starlette):
         pages: Pages,
         health: HealthPages,
         refusals: RefusalLog,
+        wall: Clock,
         log: OperatorsLog,
         lifespan: Lifespan[Edge] | None = None,
     ) -> None:
-        self.refusals, self.teller = refusals, Teller(log)
+        self.refusals, self.wall, self.teller = refusals, wall, Teller(log)
         self.current, self.clock = pages.intake.current, pages.intake.clock
         self.cancels = Cancels(pages.intake, pipeline, self.teller)
         super().__init__(

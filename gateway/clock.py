@@ -1,16 +1,29 @@
-"""The time that judgement goes by: it never goes back, and never lies before what is known to have been.
+"""The time that judgement goes by: it goes on at the pace of seconds, never goes back, and stands in no record's past.
 
-An allowance or an exception that has ended stays ended, whatever becomes of the machine's clock.
+    judged time = max(the machine's clock, the floor + the seconds that have passed since it was set)
+
+So what has ended stays ended, whatever becomes of the machine's clock, and a clock once ahead freezes nothing. After a
+start the floor is the newest time on record. With a MAC key only sealed records count. Without one all do: nobody can
+tell which are true, and to doubt a true one would let begin again what has ended. A floor far ahead of the machine's
+clock never prevents a start: operators are told which chain it is from, and the way out.
 """
 
 from __future__ import annotations
 
+import os
+import re
+import stat
+import threading
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from gateway import RELEASED
-from gateway.audit.recovery import newest_ms
+from gateway.audit.chain import MacKey
+from gateway.audit.reader import sealed_record
+from gateway.audit.segment import chains_in, open_segment
 from gateway.config import AuditConfig
 from gateway.errors import Problem
 from gateway.ports import Clock
@@ -19,7 +32,23 @@ from gateway.windows import instant
 RELEASED_MS = int(datetime.fromisoformat(RELEASED).replace(tzinfo=UTC).timestamp()) * 1000
 
 TOLERANCE_MS = 86_400_000
-"""A clock that is behind by less than this is set right by its machine sooner or later; nobody is told to do it."""
+"""A clock that is behind the release by less than this is set right by its machine sooner or later."""
+AHEAD_MS = 10_000
+"""How far judged time may be ahead of the machine's clock before operators are told."""
+LATEST_MS = 2**63 // 1_000_000
+"""No machine's clock shows a later time, the year 2262: a record that does was not stamped by one."""
+LATEST_FILES = 32
+"""How many files, those written last, are looked into for the newest record."""
+TAIL_BYTES = 1024 * 1024
+"""How much of a file's end is looked into; with its first record, for the clock may have been set back in between."""
+MOST_NAMED = 10
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_STAMP = re.compile(rb'\{"v":1,"seq":[0-9]{1,19},"ts":"([0-9T:.Z-]{27})"')
+
+SET_BACK = "it was set back while this gateway served. If it is right now, restart the gateway"
+SEE = "operations.md: When the clock was wrong"
+RELEASE = "this release is of that day. Set the clock"
 
 
 class SystemClock:
@@ -35,39 +64,125 @@ class SystemClock:
 
 
 class SteadyClock:
-    """A clock that shows no time before `floor_ms` (Unix milliseconds), nor before any that it has shown."""
+    """A clock that shows no time before `floor_ms` (Unix milliseconds) and never goes back or stands still.
 
-    def __init__(self, clock: Clock, *, floor_ms: int) -> None:
+    `because` says why it cannot be earlier than the floor. For any thread.
+    """
+
+    def __init__(self, clock: Clock, *, floor_ms: int, because: str = RELEASE) -> None:
         self._clock = clock
-        self._latest_ms = floor_ms
+        self._lock = threading.Lock()
+        self._floor_ms, self._floor_s, self._because = floor_ms, clock.monotonic_s(), because
+        self.now_ms()
 
     def now_ms(self) -> int:
         """Unix milliseconds."""
-        self._latest_ms = max(self._latest_ms, self._clock.now_ms())
-        return self._latest_ms
+        with self._lock:
+            steady_s = self._clock.monotonic_s()
+            steady_ms = self._floor_ms + int((steady_s - self._floor_s) * 1000)
+            shown_ms = self._clock.now_ms()
+            if shown_ms < steady_ms:
+                return steady_ms
+            self._floor_ms, self._floor_s, self._because = shown_ms, steady_s, SET_BACK
+            return shown_ms
 
     def monotonic_s(self) -> float:
         """Seconds that never go back."""
         return self._clock.monotonic_s()
 
     def notices(self) -> list[str]:
-        """What operators have to know: the clock went back."""
-        shown_ms, latest_ms = self._clock.now_ms(), self.now_ms()
-        if shown_ms >= latest_ms - TOLERANCE_MS:
+        """What operators have to know: that judged time is ahead of the machine's clock, why, and the way out."""
+        judged_ms, shown_ms = self.now_ms(), self._clock.now_ms()
+        if judged_ms - shown_ms <= AHEAD_MS:
             return []
-        return [f"the machine's clock went back to {instant(shown_ms)}: requests are judged as at {instant(latest_ms)}"]
+        shown = f"the machine's clock shows {instant(shown_ms)}"
+        return [f"requests are judged as at {instant(judged_ms)}, but {shown}: {self._because} ({SEE})"]
 
 
-def floor_ms(audit: AuditConfig) -> int:
-    """Before when it cannot be now: this release, and the newest record in the audit directory."""
-    return max(RELEASED_MS, newest_ms(audit.directory) or 0)
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """The time (Unix milliseconds) that now cannot be before, and why; `chains` have records ahead of the clock."""
+
+    ms: int
+    because: str
+    chains: Sequence[str] = ()
+
+
+def floor(directory: Path, key: MacKey | None, now_ms: int) -> Floor:
+    """The later of this release and the newest record that counts; `now_ms` is what the machine's clock shows."""
+    told = recorded(directory, key)
+    newest_ms = max(told.values(), default=0)
+    if newest_ms <= RELEASED_MS:
+        return Floor(RELEASED_MS, RELEASE)
+    chains = sorted((name for name in told if told[name] - now_ms > AHEAD_MS), key=lambda name: -told[name])
+    return Floor(newest_ms, _way_out(chains) if chains else SET_BACK, chains)
+
+
+def _way_out(chains: Sequence[str]) -> str:
+    more = len(chains) - MOST_NAMED
+    named = ", ".join(chains[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    word = "chain" if len(chains) == 1 else "chains"
+    retire = f"'audit retire' the {word} and restart the gateway"
+    return f"records of the {word} {named} are of that time. If the clock is right, {retire}"
+
+
+def recorded(directory: Path, key: MacKey | None) -> dict[str, int]:
+    """The newest time that each chain tells of, in Unix milliseconds: with a `key`, in a record that it sealed.
+
+    Only the files written last are looked into, and of each the first record and the last megabyte.
+    """
+    newest: dict[str, int] = {}
+    for chain, path in _written_last(directory):
+        try:
+            told_ms = _newest_in(path, key)
+        except OSError:  # retired meanwhile, or not to be read: the others still tell
+            continue
+        if told_ms is not None:
+            newest[chain] = max(newest.get(chain, 0), told_ms)
+    return newest
+
+
+def _written_last(directory: Path) -> list[tuple[str, Path]]:
+    written: list[tuple[int, str, Path]] = []
+    try:
+        chains = chains_in(directory.iterdir())
+    except OSError:
+        return []
+    for chain, path in ((chain, path) for chain, segments in chains.items() for _, path in segments):
+        try:
+            found = path.lstat()
+        except OSError:
+            continue
+        if stat.S_ISREG(found.st_mode):
+            written.append((found.st_mtime_ns, chain, path))
+    return [(chain, path) for _, chain, path in sorted(written, reverse=True)[:LATEST_FILES]]
+
+
+def _newest_in(path: Path, key: MacKey | None) -> int | None:
+    with open_segment(path) as file:
+        first = file.readline(TAIL_BYTES)
+        file.seek(max(len(first), file.seek(0, os.SEEK_END) - TAIL_BYTES))
+        content = first + file.read()
+    # Stamps of one length are in the order of time. Most files have one candidate: only a key has others looked at.
+    for stamp, begins in sorted(((match[1], match.start()) for match in _STAMP.finditer(content)), reverse=True):
+        line = content[begins : content.find(b"\n", begins) + 1]
+        told_ms = _ms(stamp)
+        if told_ms is not None and sealed_record(line, [key] if key is not None else []):
+            return told_ms
+    return None
+
+
+def _ms(stamp: bytes) -> int | None:
+    try:
+        told = datetime.fromisoformat(stamp.decode("ascii"))
+    except ValueError:
+        return None
+    milliseconds = (told - _EPOCH) // timedelta(milliseconds=1)
+    return milliseconds if milliseconds <= LATEST_MS else None
 
 
 def clock_problems(audit: AuditConfig, now_ms: int) -> Iterator[Problem]:
     """Why the machine's clock cannot be right."""
-    newest = newest_ms(audit.directory)
-    for known_ms, what in ((RELEASED_MS, "this release is"), (newest, "the newest record in the audit directory is")):
-        if known_ms is not None and now_ms < known_ms - TOLERANCE_MS:
-            yield audit.at.problem(
-                f"the machine's clock shows {instant(now_ms)}, and {what} of {instant(known_ms)}: set the clock"
-            )
+    if now_ms < RELEASED_MS - TOLERANCE_MS:
+        released, shown = instant(RELEASED_MS), instant(now_ms)
+        yield audit.at.problem(f"the machine's clock shows {shown}, and this release is of {released}: set the clock")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypedDict
 
 from gateway.authn import Authenticator
 from gateway.config import Limits
+from gateway.identity.expiry import Endings
 from gateway.identity.settings import CallerKey
 from gateway.limits import Admission, TeamShare
 from gateway.pins import Fetches, Pins
@@ -16,7 +17,7 @@ from gateway.proxies import TrustedProxies
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """Policies, callers and limits that go together."""
+    """Policies, callers and limits that go together; `endings` are the last days of the keys."""
 
     policies: Policies
     authenticator: Authenticator
@@ -24,6 +25,10 @@ class Live:
     pins: Pins
     limits: Limits
     proxies: TrustedProxies
+    endings: Endings = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "endings", Endings(self.keys))
 
     @property
     def several_teams(self) -> bool:

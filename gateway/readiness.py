@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,13 @@ _AUDIT_ADVICE = {
 }
 
 
+MOST_NOTICES = 10
+"""How many notices of one kind the page shows."""
+MOST_CHARS = 1000
+"""How much of one notice the page shows."""
+RECENT_S = 0.1
+
+
 class AuditStatePort(Protocol):
     """The audit log as far as it is asked here."""
 
@@ -29,13 +36,13 @@ class AuditStatePort(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The page's sources; each is asked anew for every page."""
+    """The page's sources; each is asked anew for every page. `notices` are sentences for operators, kind by kind."""
 
     audit: AuditStatePort
     policy_digest: Callable[[], str]
     stopping: Callable[[], bool]
     token_age_s: Callable[[], int]
-    notices: Callable[[], list[str]]
+    notices: Sequence[Callable[[], Sequence[str]]]
     degraded: Callable[[], bool]
 
     def report(self) -> tuple[bool, dict[str, object]]:
@@ -61,9 +68,34 @@ class Ready:
                 "checkpoint": state.checkpoint,
             },
             "token_age_s": self.token_age_s(),
-            "notices": self.notices(),
+            "notices": [line for kind in self.notices for line in bounded(kind())],
         }
         return ready, members
+
+
+class Recent:
+    """Notices that take a look at each of many things: looked for ten times a second at most, however often asked."""
+
+    def __init__(self, kind: Callable[[], Sequence[str]], monotonic_s: Callable[[], float]) -> None:
+        self._kind = kind
+        self._monotonic_s = monotonic_s
+        self._found: Sequence[str] = ()
+        self._until_s = 0.0
+
+    def __call__(self) -> Sequence[str]:
+        """Returns them as they were found a tenth of a second ago at the earliest."""
+        now_s = self._monotonic_s()
+        if now_s >= self._until_s:
+            self._found, self._until_s = self._kind(), now_s + RECENT_S
+        return self._found
+
+
+def bounded(found: Sequence[str]) -> Iterator[str]:
+    """Shortens what there may be any number of: ten notices of one kind, and how many more there are."""
+    for notice in found[:MOST_NOTICES]:
+        yield notice if len(notice) <= MOST_CHARS else f"{notice[:MOST_CHARS]}…"
+    if len(found) > MOST_NOTICES:
+        yield f"and {len(found) - MOST_NOTICES} more"
 
 
 def _audit_words(state: AuditState) -> str:

@@ -194,7 +194,7 @@ class AuditLog:
             left_out=self._writer.left_out,
             copies_dropped=self._begun.console.dropped_lines,
             checkpoint=status.checkpoint,
-            damaged=tuple(sorted(self._begun.recovered.damaged)),
+            damaged=self._begun.damaged,
         )
 
     async def _until_opened(self) -> None:

@@ -16,7 +16,6 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 
 from gateway.audit.chain import Head, MacKey, Members, Record, Sealer, parse_line
@@ -32,8 +31,6 @@ CHUNK_BYTES = 1024 * 1024
 BATCH = 1024
 MOST_DAMAGED = 100
 """How many damaged chains a `start` names; all of them are what `audit verify` finds."""
-LATEST = 32
-"""How many files are looked into for the newest record."""
 
 Segments = Sequence[tuple[int, Path]]
 
@@ -280,39 +277,13 @@ class Tail:
     successor: str | None = None
 
 
-def newest_ms(directory: Path) -> int | None:
-    """When the newest record of a directory was made, in Unix milliseconds; None where there is none to be read.
-
-    Only the files written last are looked into: a directory may hold many.
-    """
-    try:
-        segments = [path for chain in chains_in(directory.iterdir()).values() for _, path in chain]
-        written = {path: found.st_mtime_ns for path in segments if stat.S_ISREG((found := path.lstat()).st_mode)}
-        latest = sorted(written, key=lambda path: written[path])[-LATEST:]
-        return max((made for path in latest if (made := _last_ms(path)) is not None), default=None)
-    except OSError:
-        return None
-
-
-def _last_ms(path: Path) -> int | None:
-    for size_bytes in TAIL_BYTES:
-        with open_segment(path) as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - size_bytes))
-            lines = file.read().split(b"\n")
-        # The last line may be unfinished, and the first one here be cut.
-        for line in reversed(lines):
-            if not isinstance(members := parse_line(line), str):
-                return int(datetime.fromisoformat(str(members["ts"])).timestamp() * 1000)
-    return None
-
-
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A chain with its `start` record durable, ready for its writer."""
+    """A chain with its `start` record durable, ready for its writer; `damaged` are old ones that nobody continues."""
 
     journal: Journal
     console: Console
-    recovered: Recovered
+    damaged: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,4 +336,4 @@ class Opening:
         committed = journal.begin(start_members(start, key, recovered=recovered.members()))
         if self.settings.stdout:
             stdout.copy(committed.lines)
-        return Begun(journal, stdout, recovered)
+        return Begun(journal, stdout, tuple(sorted(recovered.damaged)))

@@ -16,9 +16,10 @@ from gateway.audit.journal import AuditSettings
 from gateway.audit.log import AuditLog
 from gateway.audit.reader import lines_of
 from gateway.audit.record import reload_members
-from gateway.audit.recovery import Opening, Progress, newest_ms
+from gateway.audit.recovery import Opening, Progress
 from gateway.audit.segment import NotAFile, OsDisk, segment_path
 from gateway.audit.verify import digest_of
+from gateway.clock import recorded
 from gateway.errors import AuditFailure, AuditUnavailable
 from gateway.log import Console
 from tests.audit.faults import (
@@ -270,16 +271,14 @@ async def test_no_file_at_a_hand_over_is_named_and_not_opened(tmp_path: Path, st
 
 
 @pytest.mark.parametrize("strange", STRANGE)
-@pytest.mark.parametrize("read", [digest_of, lambda path: list(lines_of(path)), newest_ms])
+@pytest.mark.parametrize("read", [digest_of, lambda path: list(lines_of(path))])
 def test_no_reader_opens_what_is_no_file(tmp_path: Path, strange: str, read: Callable[[Path], object]) -> None:
     """Whoever put it there after a look at the name: the open itself neither waits nor follows."""
     path = segment_path(tmp_path, "one", 1)
     STRANGE[strange](path)
-    if read is newest_ms:
-        assert newest_ms(tmp_path) is None
-    else:
-        with pytest.raises(NotAFile):
-            read(path)
+    with pytest.raises(NotAFile):
+        read(path)
+    assert recorded(tmp_path, None) == {}
 
 
 @pytest.mark.parametrize("decisions", [120, 1200])

@@ -253,6 +253,16 @@ async def test_a_chain_with_a_key_is_not_continued_without_it(tmp_path: Path) ->
     assert outcomes(tmp_path) == {"d1": ["unknown"]}
 
 
+async def test_damaged_chains_are_named_once_and_not_for_every_look_at_the_state(tmp_path: Path) -> None:
+    """The readiness page looks at it, and a stranger may ask for that as often as he likes."""
+    names = [f"odd{number:04}" for number in range(300)]
+    for name in names:
+        segment_path(tmp_path, name, 1).write_bytes(b"no record\n")
+    async with opened(tmp_path) as log:
+        assert list(log.state.damaged) == names
+        assert log.state.damaged is log.state.damaged
+
+
 async def test_what_is_no_file_holds_up_no_start(tmp_path: Path) -> None:
     """A pipe with the name of a segment, or of the place for a torn line, is damage, and never waited for."""
     os.mkfifo(segment_path(tmp_path, "pipe", 1))

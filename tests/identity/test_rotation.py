@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import secrets
 import threading
@@ -239,16 +241,40 @@ class TwoKeysSetup(Setup):
 
 
 def test_two_keys_of_a_team_overlap_and_what_ends_is_announced(upstream: TwoTokens, tmp_path: Path) -> None:
-    """Both are accepted; `/readyz`, `check` and `keys new` say in the same words what ends within fourteen days."""
+    """Both are accepted; the log, `check` and `keys new` name what ends within fourteen days, `/readyz` counts it."""
     setup = TwoKeysSetup(upstream.url, tmp_path / "gateway", teams=("old", "billing"))
     with RunningGateway(setup) as gateway:
         assert [gateway.cancel(EXACT, team=team).status for team in ("old", "billing")] == [200, 200]
         names = [record["principal"] for record in gateway.records("intent")]
         assert names == ["billing/old-key", "billing/billing-key"]
         ends = f"key billing/old-key: expires on {setup.last}"
-        assert notices(gateway) == [ends]
+        assert [notice.partition(":")[0] for notice in notices(gateway)] == [f"1 key expires on {setup.last}"]
+        assert ends in gateway.stderr()
         checked = command("check", "--config", str(setup.directory / "config.yaml"))
     assert (checked.returncode, f"warning: {ends}. [key-expires]" in checked.stdout) == (0, True)
+
+
+class ManyKeysSetup(Setup):
+    """As many keys as a configuration may have, nearly all of them about to end."""
+
+    def write(self) -> Path:
+        path = super().write()
+        last = (datetime.now(UTC) + timedelta(days=7)).date()
+        digests = (hashlib.sha256(b"%d" % number).hexdigest() for number in range(9_990))
+        lines = [f'    - {{id: k-{one[:20]}, team: search, sha256: "{one}", expires: {last}}}\n' for one in digests]
+        path.write_text(path.read_text().replace("  keys:\n", "".join(["  keys:\n", *lines])))
+        return path
+
+
+def test_a_page_that_needs_no_key_is_short_and_names_no_caller(upstream: TwoTokens, tmp_path: Path) -> None:
+    """However many keys end; the operators' log names ten and says how many more there are."""
+    with RunningGateway(ManyKeysSetup(upstream.url, tmp_path / "gateway")) as gateway:
+        page = gateway.request("GET", "/readyz", team=None)
+        assert "9990 keys expire within 14 days, the first on " in str(page.json()["notices"])
+        assert len(page.body) < 1000
+        assert b"k-" not in page.body
+        [line] = [json.loads(line) for line in gateway.stderr().splitlines() if "keys_end" in line]
+        assert (len(line["keys"]), line["more"]) == (10, 9_980)
 
 
 @pytest.mark.parametrize(("days", "says"), [(-1, "expired on"), (0, "expires on"), (14, "expires on"), (16, None)])

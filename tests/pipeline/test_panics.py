@@ -216,6 +216,7 @@ class House:
             pages=Pages(intake, self.pipeline, Questions(self.log, self.clock)),
             health=self.pages,
             refusals=RefusalLog(self.log, self.clock, log=self.lines),
+            wall=self.clock,
             log=self.lines,
         )
 

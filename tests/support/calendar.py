@@ -34,6 +34,21 @@ def environment(library: Path, *, days: int) -> dict[str, str]:
     return {**os.environ, "LD_PRELOAD": str(library), "MOVED_CLOCK_S": str(days * DAY_S)}
 
 
+class Calendar:
+    """A calendar that is set while processes run: `environment` is for them."""
+
+    def __init__(self, library: Path, path: Path) -> None:
+        self._path = path
+        self.environment = {**environment(library, days=0), "MOVED_CLOCK_FILE": str(path)}
+        self.set(days=0)
+
+    def set(self, *, days: float) -> None:
+        """Moves it to so many days from the machine's."""
+        new = self._path.with_suffix(".new")
+        new.write_text(str(int(days * DAY_S)))
+        new.rename(self._path)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.support.calendar", description=__doc__)

@@ -14,7 +14,7 @@ from pathlib import Path
 from gateway import secrecy
 from gateway.audit.segment import load_mac_key
 from gateway.certificate import load_pair
-from gateway.clock import SystemClock, clock_problems
+from gateway.clock import SEE, SystemClock, clock_problems, floor
 from gateway.config import Config, audit_problems, config_file, load_config, named_policies, resolve_problems
 from gateway.document import nodes
 from gateway.document.file import anyone_may_read, parse_document, read_anyway
@@ -26,6 +26,7 @@ from gateway.policy.load import hidden_policies, load_policies
 from gateway.policy.rules import Policies
 from gateway.policy_tools.lints.findings import Caller, Finding, Summary, lint
 from gateway.tokens import token_problems
+from gateway.windows import instant
 
 OK, INVALID = 0, 3
 SHOWN_COLUMNS = 160
@@ -85,7 +86,7 @@ def _summed_up(path: Path, config: Config, now: datetime) -> Summary:
     upstream = _member(node, "upstream")
     assert upstream is not None
     timeout_s = config.upstream.total_timeout_s
-    seen = (*_hidden(config.policies), *_readable(config), *_ending(config, now))
+    seen = (*_hidden(config.policies), *_readable(config), *_ending(config, now), *_behind(config, now))
     return Summary(config.upstream.contract, tuple(callers), timeout_s, config.shutdown_grace_s, upstream.place, seen)
 
 
@@ -100,6 +101,17 @@ def _ending(config: Config, now: datetime) -> Iterator[Finding]:
     if tls is not None and (words := ending(load_pair(tls, now).ends.date(), now.date())) is not None:
         message = f"The TLS certificate {tls.certificate}: {words}."
         yield Finding(tls.at, "certificate-expires", message, "Renew it; a gateway that serves reads it anew.")
+
+
+def _behind(config: Config, now: datetime) -> Iterator[Finding]:
+    audit = config.audit
+    key = load_mac_key(audit.mac_key) if audit.mac_key is not None else None
+    now_ms = int(now.timestamp() * 1000)
+    earliest = floor(audit.directory, key, now_ms)
+    if earliest.chains:
+        shown = f"this machine's clock shows {instant(now_ms)}"
+        message = f"Requests would be judged as at {instant(earliest.ms)}, but {shown}: {earliest.because} ({SEE})."
+        yield Finding(audit.at, "clock-behind", message, "If the clock is wrong, set it.")
 
 
 def _readable(config: Config) -> Iterator[Finding]:

@@ -34,6 +34,7 @@ IDS = {
     "key-expired": "a key that is no longer good",
     "key-expires": "a key that is soon no longer good",
     "certificate-expires": "a TLS certificate that is soon no longer good",
+    "clock-behind": "records that are ahead of the machine's clock",
     "hidden-file": "a hidden file is no policy",
     "readable-by-all": "a secret that everyone may read",
     "silence-without-reason": "a silence says why",

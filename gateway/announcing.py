@@ -1,0 +1,49 @@
+"""Tells operators what comes about by itself: a clock that judgement does not go by, and keys that end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from gateway.clock import SteadyClock
+from gateway.faults import Net, report
+from gateway.live import Live
+from gateway.watch import EVERY_S, NewsLog
+
+MOST_NAMED = 10
+
+
+class Announcer:
+    """Looks once a second, and says only what has changed. The names that `/readyz` leaves out are said here."""
+
+    def __init__(self, clock: SteadyClock, live: Callable[[], Live], log: NewsLog) -> None:
+        self._clock = clock
+        self._live = live
+        self._log = log
+        self._ahead = False
+        self._endings: tuple[int, int] = (0, 0)
+
+    async def run(self) -> None:
+        """Runs until cancelled."""
+        while True:
+            with Net() as net:
+                self.look()
+            if net.fault is not None:
+                report(net.fault, "what operators have to know was not looked at")
+            await asyncio.sleep(EVERY_S)
+
+    def look(self) -> None:
+        """Says what has changed since the look before."""
+        notices = self._clock.notices()
+        if notices and not self._ahead:
+            self._log.error("clock_behind", problem=notices[0])
+        if self._ahead and not notices:
+            self._log.info("clock_caught_up")
+        self._ahead = bool(notices)
+        today, endings = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC).date(), self._live().endings
+        counts = endings.counts(today)
+        if counts not in (self._endings, (0, 0)):
+            named, (expired, soon) = endings.named(today, MOST_NAMED), counts
+            self._log.info("keys_end", keys=named, more=expired + soon - len(named))
+        self._endings = counts
