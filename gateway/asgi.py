@@ -43,6 +43,7 @@ from gateway.inbound import INBOUND, Inbound, Intake, caller_of, inbound_of
 from gateway.outcome import Cancelled
 from gateway.pages import Pages, plan_id
 from gateway.pipeline import STOPPING, Pipeline, Settled, WaitEnded
+from gateway.ports import Clock
 from gateway.problems import Answer
 from gateway.refusals import RefusalLog
 

@@ -34,12 +34,12 @@ IN_SENDING = (
     Bug(
         "values sent unescaped",
         (Edit(CANCEL, "{value if _PLAIN(value) else _quoted(value)}", "{value}"),),
-        ("tests/core",),
+        ("tests/core/test_grammar.py",),
     ),
     Bug(
         "everything can be ordered",
         (Edit(CANCEL, "if not isinstance(self.selection, (ByRunIds, ByFilter)):", "if self.selection is None:"),),
-        ("tests/core",),
+        ("tests/core/test_grammar.py",),
     ),
     Bug(
         "a 500 or 502 is tried again",

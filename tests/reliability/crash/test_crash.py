@@ -13,6 +13,7 @@ from tests.reliability.crash.ledger import Sent
 from tests.reliability.crash.loop import Batch, run_batch
 from tests.reliability.crash.points import Scene
 from tests.reliability.crash.resolved import PlanBatch
+from tests.reliability.waiting import until
 
 ROUNDS = 28
 PLAN_ROUNDS = 8
@@ -54,7 +55,7 @@ def test_a_batch_that_does_not_end_is_counted_and_leaves_no_gateway_behind(tmp_p
     assert (batch.tally.broken, kept) == (Counter({laws.NOT_ENDED: 1}), str(tmp_path))
     assert "TimeoutError" in (tmp_path / "failed").read_text()
     assert not holds(batch.tally)
-    assert [pid for pid in Interrupted.pids if Path(f"/proc/{pid}").exists()] == []
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in Interrupted.pids))
 
 
 def _record(outcome: dict | None = None, *, query: str = "a") -> Recorded:
