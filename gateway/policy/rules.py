@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from gateway.cancel import Selection
-from gateway.policy.index import AllowIndex, DenyIndex, seen
+from gateway.policy.index.rules import AllowIndex, DenyIndex, seen
 from gateway.policy.model import Effect, Rule, TeamException
 from gateway.run import Run
 
@@ -87,6 +87,8 @@ class TeamRules:
 
     def closed(self, selection: Selection, now_ms: int) -> Iterator[Rule]:
         """The `allow` rules that could admit the selection at another time."""
+        if not self._has_windows:
+            return iter(())
         return (
             rule
             for rule in self._allows.candidates(selection)
@@ -125,6 +127,10 @@ class TeamRules:
     @cached_property
     def _denies(self) -> DenyIndex:
         return DenyIndex(self.denies)
+
+    @cached_property
+    def _has_windows(self) -> bool:
+        return any(rule.during is not None for rule in self.allows)
 
     @cached_property
     def has_shadow(self) -> bool:
