@@ -6,15 +6,13 @@ judged, and where a question is about every rule, it goes to a desk.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
-from weakref import WeakValueDictionary
 
 from gateway.cancel import CancelRequest, Decision, Denial, Permit, Principal
+from gateway.desk import Desk
 from gateway.errors import Throttled, Unauthenticated
 from gateway.policy.decide import decide
 from gateway.policy.rules import Policies
@@ -35,52 +33,6 @@ RUNS_AT_ONCE = 100
 """Runs up to which they are judged as fast."""
 
 _Done = TypeVar("_Done")
-
-
-class Desk:
-    """A few threads for work of callers. One principal, and one team, has one piece of work there at a time.
-
-    So teams take turns, and within a team its principals: who asks much waits for itself.
-    """
-
-    def __init__(self, name: str, threads: int) -> None:
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
-        self._turns: WeakValueDictionary[Principal | str, asyncio.Lock] = WeakValueDictionary()
-
-    async def done(self, principal: Principal, work: Callable[[], Callable[[], _Done]]) -> _Done:
-        """Calls `work` when it is the principal's turn, and what that returns on a thread; returns its result."""
-        async with self._turn(principal):
-            turn = self._turn(principal.team)
-            await turn.acquire()
-            job = self._begun(work, turn)
-            # A thread cannot be stopped: whoever does not wait any more leaves the turn to it until it has ended.
-            return await asyncio.shield(job)
-
-    def close(self) -> None:
-        """Begins nothing more that waits for a thread."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-    def _turn(self, whose: Principal | str) -> asyncio.Lock:
-        turn = self._turns.get(whose)
-        if turn is None:
-            turn = self._turns[whose] = asyncio.Lock()
-        return turn
-
-    def _begun(self, work: Callable[[], Callable[[], _Done]], turn: asyncio.Lock) -> asyncio.Future[_Done]:
-        loop = asyncio.get_running_loop()
-        job: asyncio.Future[_Done] = loop.create_future()
-        try:
-            task = work()
-            try:
-                job = loop.run_in_executor(self._threads, task)
-            except RuntimeError:
-                # No thread is to be had. The work is bounded, and a late answer is better than none.
-                job.set_result(task())
-        except BaseException:
-            turn.release()
-            raise
-        job.add_done_callback(lambda _: turn.release())
-        return job
 
 
 class Judging:

@@ -6,9 +6,10 @@ Upstream is asked for nothing that no rule can cover, and its cursors, which nam
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 import orjson
 
@@ -39,6 +40,9 @@ _FULL: dict[str, type] = {
 """Members that may hold payloads or headers, or speak of other runs."""
 
 
+_Taken = TypeVar("_Taken")
+
+
 class PagePort(Protocol):
     """What this needs of upstream's log."""
 
@@ -46,11 +50,19 @@ class PagePort(Protocol):
     def askers(self) -> Askers:
         """Those who read pages now, and the cursors handed out."""
 
-    async def page(self, pairs: Pairs, *, max_bytes: int = MAX_PAGE_BYTES) -> Page:
-        """One page of at most so many bytes. Raises: LookupFailed."""
+    async def page(self, pairs: Pairs, take: Callable[[Page], _Taken], *, max_bytes: int = MAX_PAGE_BYTES) -> _Taken:
+        """What `take` makes of one page of at most so many bytes, perhaps on a thread. Raises: LookupFailed."""
 
     def is_secret(self, text: str | bytes) -> bool:
         """Whether the text holds a token of the account, or a gateway's key."""
+
+
+@dataclass(frozen=True, slots=True)
+class _ShownPage:
+    """What is shown of a page of upstream's, with the ID and the creation time of each run; and the next cursor."""
+
+    found: Sequence[tuple[tuple[str, int], dict[str, object]]]
+    cursor: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +74,25 @@ class _Asked:
     log: PagePort
     now_ms: int
 
-    async def page(self, pairs: Pairs) -> tuple[Page, bool]:
-        """A page, and whether it has payloads.
+    async def page(self, pairs: Pairs) -> _ShownPage:
+        """What is shown of a page.
 
         One that is too long or cannot be read is read again without them: one run's payload hides no other run.
         """
         if _PAYLOADS in pairs:
             try:
-                return await self.log.page(pairs), True
+                return await self.log.page(pairs, partial(self.taken, payloads=True))
             except LookupFailed as failed:
                 if failed.cause != UNREADABLE:
                     raise
         trimmed = [pair if pair != _PAYLOADS else TRIMMED for pair in pairs]
-        return await self.log.page(trimmed, max_bytes=MAX_TRIMMED_BYTES), False
+        return await self.log.page(trimmed, partial(self.taken, payloads=False), max_bytes=MAX_TRIMMED_BYTES)
 
-    def shown(self, page: Page, *, payloads: bool) -> Iterator[tuple[tuple[str, int], dict[str, object]]]:
-        """What is shown of a page, with the ID and the creation time of each run."""
+    def taken(self, page: Page, *, payloads: bool) -> _ShownPage:
+        """What is shown of a page that was read with payloads, or without."""
+        return _ShownPage(list(self._shown(page, payloads=payloads)), page.cursor)
+
+    def _shown(self, page: Page, *, payloads: bool) -> Iterator[tuple[tuple[str, int], dict[str, object]]]:
         for entry in page.entries:
             run = read_entry(entry)
             rule = covers(self.rules, run, self.now_ms) if run is not None and self.question.means(run) else None
@@ -133,8 +148,8 @@ async def _read(asked: _Asked, fixed: Pairs, begin: Position) -> tuple[list[dict
     runs: list[dict[str, object]] = []
     at, before, seen = begin.cursor, begin.shown, {begin.cursor}
     for _ in range(MAX_PAGES):
-        page, payloads = await asked.page([*fixed, ("cursor", at)] if at else fixed)
-        found = [(which, run) for which, run in asked.shown(page, payloads=payloads) if which not in before]
+        page = await asked.page([*fixed, ("cursor", at)] if at else fixed)
+        found = [(which, run) for which, run in page.found if which not in before]
         fits = asked.question.count - len(runs)
         runs += [run for _, run in found[:fits]]
         if len(found) > fits:

@@ -14,8 +14,9 @@ import pytest
 
 import gateway
 from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Denial, Permit, Principal
+from gateway.desk import Desk
 from gateway.errors import Throttled, Unauthenticated
-from gateway.judging import RULES_AT_ONCE, Desk, Judging
+from gateway.judging import RULES_AT_ONCE, Judging
 from gateway.policy.model import Effect, Rule, UrlCondition, ValueCondition
 from gateway.policy.rules import Policies
 from gateway.ports import Arrival, Call, Standing
