@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import accumulate
 from typing import Protocol, TypeVar
 
 import orjson
@@ -27,6 +28,8 @@ from gateway.run import Run
 MAX_PAGES = 20
 """How many of upstream's pages are read for one of ours."""
 DEADLINE_S = 30.0
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+"""How much one page of ours holds, unless a single run is longer: it is written in one step."""
 
 _PAYLOADS = ("trimBody", "false")
 
@@ -58,10 +61,19 @@ class PagePort(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _ShownPage:
-    """What is shown of a page of upstream's, with the ID and the creation time of each run; and the next cursor."""
+class _Shown:
+    """What is shown of a run: `which` it is, by ID and creation time, its members, and how many bytes these take."""
 
-    found: Sequence[tuple[tuple[str, int], dict[str, object]]]
+    which: tuple[str, int]
+    members: dict[str, object]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _ShownPage:
+    """What is shown of a page of upstream's, and the cursor of the next."""
+
+    found: Sequence[_Shown]
     cursor: str
 
 
@@ -92,7 +104,7 @@ class _Asked:
         """What is shown of a page that was read with payloads, or without."""
         return _ShownPage(list(self._shown(page, payloads=payloads)), page.cursor)
 
-    def _shown(self, page: Page, *, payloads: bool) -> Iterator[tuple[tuple[str, int], dict[str, object]]]:
+    def _shown(self, page: Page, *, payloads: bool) -> Iterator[_Shown]:
         for entry in page.entries:
             run = read_entry(entry)
             rule = covers(self.rules, run, self.now_ms) if run is not None and self.question.means(run) else None
@@ -103,19 +115,21 @@ class _Asked:
             full = {**known, **_full(entry)} if with_payloads else known
             # A secret may have been put into a payload; then the run is shown without, and not at all if it has it
             # itself. So it is with what cannot be written.
-            found = next((one for one in (full, known) if self._can_be_shown(one)), None)
-            if found is not None:
-                yield (run.run_id, run.created_ms), found
+            for members in (full, known):
+                if (size := self._size_shown(members)) is not None:
+                    yield _Shown((run.run_id, run.created_ms), members, size)
+                    break
 
-    def _can_be_shown(self, members: Mapping[str, object]) -> bool:
-        """Whether the members can be put into an answer, and hold no secret.
+    def _size_shown(self, members: Mapping[str, object]) -> int | None:
+        """How many bytes the members take in an answer; None where they cannot be put into one, or hold a secret.
 
-        Not so a number above 64 bits, half of a character, or what is nested too deeply.
+        A number above 64 bits, half of a character, or what is nested too deeply cannot.
         """
         try:
-            return not self.log.is_secret(orjson.dumps({"runs": [members]}))
+            written = orjson.dumps({"runs": [members]})
         except orjson.JSONEncodeError:
-            return False
+            return None
+        return None if self.log.is_secret(written) else len(written)
 
 
 async def own_runs(
@@ -146,24 +160,35 @@ async def own_runs(
 async def _read(asked: _Asked, fixed: Pairs, begin: Position) -> tuple[list[dict[str, object]], Position | None]:
     """Reads on until enough is found, or upstream's pages or ours end; where to go on, if there is more."""
     runs: list[dict[str, object]] = []
-    at, before, seen = begin.cursor, begin.shown, {begin.cursor}
+    at, before, seen, room = begin.cursor, begin.shown, {begin.cursor}, MAX_ANSWER_BYTES
     for _ in range(MAX_PAGES):
         page = await asked.page([*fixed, ("cursor", at)] if at else fixed)
-        found = [(which, run) for which, run in page.found if which not in before]
-        fits = asked.question.count - len(runs)
-        runs += [run for _, run in found[:fits]]
-        if len(found) > fits:
+        found = [one for one in page.found if one.which not in before]
+        fitting = _fitting(found, most=asked.question.count - len(runs), room=room, first=not runs)
+        runs += [one.members for one in fitting]
+        room -= sum(one.size for one in fitting)
+        if len(found) > len(fitting):
             of_this_page = before if at == begin.cursor else frozenset()
-            return runs, Position(at, of_this_page.union(which for which, _ in found[:fits]))
+            return runs, Position(at, of_this_page.union(one.which for one in fitting))
         if not page.cursor:
             return runs, None
         if page.cursor in seen:
             raise LookupFailed("cursor", "Upstream's list of runs leads back into itself. Nothing was sent.")
         at = page.cursor
         seen.add(at)
-        if len(found) == fits:
+        if len(runs) == asked.question.count:
             break
     return runs, Position(at)
+
+
+def _fitting(found: Sequence[_Shown], *, most: int, room: int, first: bool) -> Sequence[_Shown]:
+    """Those of the runs that fit into an answer beside what it has; one alone always does."""
+    sizes = accumulate(one.size for one in found)
+    return [
+        one
+        for number, (one, size) in enumerate(zip(found, sizes, strict=True))
+        if number < most and (size <= room or (first and number == 0))
+    ]
 
 
 def _fixed(asked: _Asked) -> Pairs | None:
