@@ -23,8 +23,11 @@ from gateway.ports import Call, Clock
 from gateway.run import Listing, Resolved
 from gateway.whoami import whoami
 
-AT_ONCE = 50_000
-"""Rules times values up to which a judgement takes a few milliseconds at most, whatever both say."""
+AT_ONCE = 2_000
+"""Rules that have to be tried, times values or runs, up to which a judgement takes some milliseconds at most."""
+
+MOST_FOUND_AT_ONCE = 50_000
+"""Rules in all, times values, up to which it takes less to find which of them have to be tried."""
 
 RULES_AT_ONCE = 200
 """Rules up to which a team's are found and sorted, or put into words, as fast."""
@@ -51,7 +54,7 @@ class Judging:
 
         Raises: Unauthenticated: the credential is not accepted any more.
         """
-        if not _is_long(call.policies, call.principal, len(call.request.selection.pairs())):
+        if not _takes_long(call):
             return call, decide(call.policies, call.principal, call.request, self._clock.now_ms())
 
         def work() -> Callable[[], tuple[Call, Decision]]:
@@ -74,7 +77,8 @@ class Judging:
         self, policies: Policies, principal: Principal, judge: Callable[[int], _Done], *, runs: int
     ) -> _Done:
         """Judges that many runs by the policies; `judge` takes the time, Unix milliseconds."""
-        if runs <= RUNS_AT_ONCE and not _is_long(policies, principal, runs):
+        short = _is_ready(policies, principal) and policies.number(principal.team) * (1 + runs) <= AT_ONCE
+        if runs <= RUNS_AT_ONCE and short:
             return judge(self._clock.now_ms())
 
         def work() -> _Done:
@@ -124,8 +128,14 @@ def _is_ready(policies: Policies, principal: Principal) -> bool:
     return policies.number(principal.team) <= RULES_AT_ONCE or policies.is_prepared(principal.team)
 
 
-def _is_long(policies: Policies, principal: Principal, values: int) -> bool:
-    return not _is_ready(policies, principal) or policies.number(principal.team) * (1 + values) > AT_ONCE
+def _takes_long(call: Call) -> bool:
+    """Whether a request has to be judged beside the loop."""
+    policies, team, selection = call.policies, call.principal.team, call.request.selection
+    values = 1 + len(selection.pairs())
+    in_all = policies.number(team) * values
+    if not _is_ready(policies, call.principal) or in_all > MOST_FOUND_AT_ONCE:
+        return True
+    return in_all > AT_ONCE and policies.for_team(team).tried(selection) * values > AT_ONCE
 
 
 def _as_of_now(call: Call) -> Call:

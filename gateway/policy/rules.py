@@ -57,6 +57,10 @@ class TeamRules:
         """The `deny` rules that could match the selection now, by name; `wholly`: by no field that it leaves open."""
         return self._now(self._denies.candidates(selection, wholly=wholly), now_ms)
 
+    def tried(self, selection: Selection) -> int:
+        """How many rules a judgement of the selection has to try, at most."""
+        return self._denies.number(selection) + len(self.requires) + self._allows.number(selection)
+
     def requiring(self, now_ms: int) -> Iterator[Rule]:
         """The `require` rules of now, by name."""
         return self._now(self.requires, now_ms)

@@ -100,8 +100,15 @@ class AllowIndex(_Index):
 
     def admitting(self, selection: Selection) -> Iterator[Rule]:
         """Every rule that could admit the selection, and perhaps some that do not; each once, in their order."""
+        return self._at(_in_order(self._admitting(selection)))
+
+    def number(self, selection: Selection) -> int:
+        """How many rules `admitting` gives."""
+        return sum(map(len, self._admitting(selection)))
+
+    def _admitting(self, selection: Selection) -> list[Sequence[int]]:
         if isinstance(selection, EveryRun):
-            return self._at(self._everything)
+            return [self._everything]
         by_ids, carried = isinstance(selection, ByRunIds), selection.carried
         fitting = [
             group
@@ -109,10 +116,10 @@ class AllowIndex(_Index):
             if carried <= group.fields and (by_ids or (group.needed <= carried and RUN_IDS not in group.fields))
         ]
         if not fitting:
-            return iter(())
+            return []
         exact = isinstance(selection, ByFilter) and selection.exact
         hits = {name: self._fields[name].admitting(values, exact=exact) for name, values in asked(selection).items()}
-        return self._at(_in_order(group.among(hits, carried) for group in fitting))
+        return [group.among(hits, carried) for group in fitting]
 
     def about(self, url: str, others: Values | None = None) -> Iterator[Rule]:
         """Every rule that could cover a run of this URL, and perhaps some that do not; each once, in their order.
@@ -161,14 +168,20 @@ class DenyIndex(_Index):
         Without `wholly` a rule matches whatever the selection leaves open; with it only where all of its fields are
         carried.
         """
+        return self._at(_in_order(self._matching(selection, wholly=wholly)))
+
+    def number(self, selection: Selection) -> int:
+        """How many rules `candidates` gives at most."""
+        return sum(map(len, self._matching(selection, wholly=False)))
+
+    def _matching(self, selection: Selection, *, wholly: bool) -> list[Sequence[int]]:
         if not self._rules:
-            return iter(())
+            return []
         carried = selection.carried
         exact = isinstance(selection, ByFilter) and selection.exact
         hits = self._touching(asked(selection), exact=exact)
         groups = (group for group in self._groups if not wholly or group.fields <= carried)
-        # Whoever asks takes no more than he needs: of ten thousand that match, the first.
-        return (self._rules[place] for place in _in_order(group.among(hits, group.fields) for group in groups))
+        return [group.among(hits, group.fields) for group in groups]
 
     def about(self, urls: Iterable[str], others: Values | None = None) -> Iterator[Rule]:
         """Every rule that could match a run of one of these URLs, by name; `others` are its values of other fields."""
