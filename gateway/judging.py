@@ -65,13 +65,13 @@ class Judging:
         return found
 
     async def chosen(self, call: Call, permit: Permit, listing: Listing) -> Denial | Resolved:
-        """Judges the runs that were looked up for a permitted call."""
-        return await self.done(
-            call.policies,
-            call.principal,
-            partial(choose, call.policies, call.principal, call.request, permit, listing),
-            runs=len(listing.runs),
-        )
+        """Judges the runs that were looked up for a permitted call, and counts those chosen."""
+
+        def judge(now_ms: int) -> Denial | Resolved:
+            chosen = choose(call.policies, call.principal, call.request, permit, listing, now_ms)
+            return chosen if isinstance(chosen, Denial) else chosen.counted()
+
+        return await self.done(call.policies, call.principal, judge, runs=len(listing.runs))
 
     async def done(
         self, policies: Policies, principal: Principal, judge: Callable[[int], _Done], *, runs: int

@@ -133,13 +133,15 @@ class UpstreamLog:
             raise LookupFailed("action", "Upstream's report on the bulk action cannot be read.")
         return report
 
-    async def page(self, pairs: Pairs, take: Callable[[Page], _Taken], *, max_bytes: int = MAX_PAGE_BYTES) -> _Taken:
-        """What `take` makes of one page of the log as upstream shows it; it may be called on a thread.
+    async def page(
+        self, pairs: Pairs, take: Callable[[Page], _Taken], *, max_bytes: int = MAX_PAGE_BYTES, beside: bool = False
+    ) -> _Taken:
+        """What `take` makes of one page of the log as upstream shows it; on a thread if it is long, or `beside` is set.
 
         Raises: LookupFailed: upstream cannot be read.
         """
         async with deadline(self._deadline_s):
-            return await self._reader().page(pairs, take, max_bytes=max_bytes)
+            return await self._reader().page(pairs, take, max_bytes=max_bytes, beside=beside)
 
     async def aclose(self) -> None:
         """Closes what is open, and reads nothing more."""

@@ -28,6 +28,8 @@ from gateway.run import Run
 MAX_PAGES = 20
 """How many of upstream's pages are read for one of ours."""
 DEADLINE_S = 30.0
+RULES_AT_ONCE = 200
+"""Rules of a team up to which what they show of a short page is found at once."""
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 """How much one page of ours holds, unless a single run is longer: it is written in one step."""
 
@@ -53,8 +55,13 @@ class PagePort(Protocol):
     def askers(self) -> Askers:
         """Those who read pages now, and the cursors handed out."""
 
-    async def page(self, pairs: Pairs, take: Callable[[Page], _Taken], *, max_bytes: int = MAX_PAGE_BYTES) -> _Taken:
-        """What `take` makes of one page of at most so many bytes, perhaps on a thread. Raises: LookupFailed."""
+    async def page(
+        self, pairs: Pairs, take: Callable[[Page], _Taken], *, max_bytes: int = MAX_PAGE_BYTES, beside: bool = False
+    ) -> _Taken:
+        """What `take` makes of one page of at most so many bytes; on a thread if that is long, or `beside` is set.
+
+        Raises: LookupFailed.
+        """
 
     def is_secret(self, text: str | bytes) -> bool:
         """Whether the text holds a token of the account, or a gateway's key."""
@@ -91,14 +98,17 @@ class _Asked:
 
         One that is too long or cannot be read is read again without them: one run's payload hides no other run.
         """
+        # Each run is held against every rule that may cover it.
+        beside = len(self.rules.allows) > RULES_AT_ONCE
         if _PAYLOADS in pairs:
             try:
-                return await self.log.page(pairs, partial(self.taken, payloads=True))
+                return await self.log.page(pairs, partial(self.taken, payloads=True), beside=beside)
             except LookupFailed as failed:
                 if failed.cause != UNREADABLE:
                     raise
         trimmed = [pair if pair != _PAYLOADS else TRIMMED for pair in pairs]
-        return await self.log.page(trimmed, partial(self.taken, payloads=False), max_bytes=MAX_TRIMMED_BYTES)
+        take = partial(self.taken, payloads=False)
+        return await self.log.page(trimmed, take, max_bytes=MAX_TRIMMED_BYTES, beside=beside)
 
     def taken(self, page: Page, *, payloads: bool) -> _ShownPage:
         """What is shown of a page that was read with payloads, or without."""

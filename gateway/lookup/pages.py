@@ -94,8 +94,12 @@ class Reader:
         self._desk = desk
         self._refused_at: set[int] = set()
 
-    async def page(self, pairs: Pairs, take: Callable[[Page], _Taken], *, max_bytes: int = MAX_PAGE_BYTES) -> _Taken:
+    async def page(
+        self, pairs: Pairs, take: Callable[[Page], _Taken], *, max_bytes: int = MAX_PAGE_BYTES, beside: bool = False
+    ) -> _Taken:
         """What `take` makes of one page of the log; it may be called on a thread, and changes nothing outside of it.
+
+        `beside`: on a thread even where the page is short.
 
         Raises: LookupFailed: the page cannot be had, or not be read.
         """
@@ -103,11 +107,11 @@ class Reader:
         reply = await self.reply(f"{PATH}?{query}", max_bytes=max_bytes)
         if reply.status != 200:
             raise _failed("status", f"Upstream answered the look-up of runs with {reply.status}.")
-        return await self.read(reply, lambda reply: take(_page(reply.members(page_object))))
+        return await self.read(reply, lambda reply: take(_page(reply.members(page_object))), beside=beside)
 
-    async def read(self, reply: Reply, take: Callable[[Reply], _Taken]) -> _Taken:
+    async def read(self, reply: Reply, take: Callable[[Reply], _Taken], *, beside: bool = False) -> _Taken:
         """What `take` makes of an answer: at once of a short one, beside the loop of one that may take long."""
-        if len(reply.body or b"") <= AT_ONCE_BYTES:
+        if not beside and len(reply.body or b"") <= AT_ONCE_BYTES:
             return take(reply)
         return await self._desk.done(self, lambda: partial(take, reply))
 

@@ -83,6 +83,19 @@ async def test_a_long_page_is_read_on_a_thread_and_a_short_one_at_once(
     assert account.threads == ({here} if len(body) <= AT_ONCE_BYTES else {"reading_0"})
 
 
+async def test_the_rules_of_a_team_with_many_are_held_against_a_page_beside_the_loop(tmp_path: Path) -> None:
+    """However short it is."""
+    account, many = (
+        Watched(),
+        [f"  - {{id: r{n}, workflowUrl: {{any: true}}, label: {{any_of: [l{n}]}}}}" for n in range(300)],
+    )
+    with serving() as server:
+        answered(server, page(1))
+        async with opened(server.url, account=account) as log:
+            await own(log, rules(tmp_path, POLICY + "\n".join(many) + "\n"))
+    assert account.threads == {"reading_0"}
+
+
 @pytest.mark.parametrize("reads", READS)
 def test_the_loop_does_no_more_for_a_page_that_holds_ten_times_as_much(tmp_path: Path, reads: str) -> None:
     """Its instructions are those of the exchange; it never looks into what came."""
