@@ -288,7 +288,7 @@ def capped(request: CancelRequest, rules: Iterable[Rule]) -> int:
     if isinstance(request.selection, ByRunIds):
         return request.count
     caps = [rule.count.cap for rule in rules if rule.count is not None and rule.count.cap is not None]
-    return min([request.count, *caps])
+    return min(request.count, *caps) if caps else request.count
 
 
 def _nearest(rules: TeamRules, request: CancelRequest, now_ms: int) -> dict[str, object] | None:
