@@ -27,8 +27,8 @@ def plan_members(draft: Draft, *, expires_in_s: int) -> dict[str, object]:
         "digest": resolved.digest,
         "runs": len(resolved.runs),
         "sample": [_run(run, unchecked=unchecked) for run in resolved.runs[:SAMPLE]],
-        "oldest": _time(resolved.runs[0]) if resolved.runs else None,
-        "newest": _time(resolved.runs[-1]) if resolved.runs else None,
+        "oldest": _created(resolved.runs[0]) if resolved.runs else None,
+        "newest": _created(resolved.runs[-1]) if resolved.runs else None,
         "by_workflow": {} if unchecked else resolved.by_workflow,
         "by_label": {} if unchecked else resolved.by_label,
         "skipped": _skipped(resolved.skipped),
@@ -47,7 +47,7 @@ def _narrowed(draft: Draft) -> dict[str, object] | None:
 
 
 def _run(run: Run, *, unchecked: bool) -> dict[str, object]:
-    members: dict[str, object] = {"workflowRunId": run.run_id, "created": _time(run)}
+    members: dict[str, object] = {"workflowRunId": run.run_id, "created": _created(run)}
     return members if unchecked else members | {"workflowUrl": run.workflow_url, "labels": list(run.labels)}
 
 
@@ -55,5 +55,5 @@ def _skipped(skipped: Skipped) -> dict[str, object]:
     return {why.value: {"runs": len(run_ids), "sample": list(run_ids[:SAMPLE])} for why, run_ids in skipped.items()}
 
 
-def _time(run: Run) -> str:
+def _created(run: Run) -> str:
     return datetime.fromtimestamp(run.created_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
