@@ -12,8 +12,9 @@ from functools import partial
 
 from gateway.audit.record import explained_members
 from gateway.cancel import CancelRequest, Principal
+from gateway.desk import Desk
 from gateway.errors import MalformedRequest, Throttled
-from gateway.judging import RULES_AT_ONCE, Desk
+from gateway.judging import RULES_AT_ONCE
 from gateway.policy.rules import Policies
 from gateway.policy_tools.explain import explain
 from gateway.policy_tools.question import Question, from_line

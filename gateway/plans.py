@@ -5,15 +5,12 @@ Under a rule with `owner: unchecked` any run can be named, so of its runs no mor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from itertools import islice
 
 from gateway.drafts import Draft, State
 from gateway.run import Run, Skipped
 
 SAMPLE = 10
-MOST_GROUPS = 50
 
 
 def plan_members(draft: Draft, *, expires_in_s: int) -> dict[str, object]:
@@ -32,8 +29,8 @@ def plan_members(draft: Draft, *, expires_in_s: int) -> dict[str, object]:
         "sample": [_run(run, unchecked=unchecked) for run in resolved.runs[:SAMPLE]],
         "oldest": _created(resolved.runs[0]) if resolved.runs else None,
         "newest": _created(resolved.runs[-1]) if resolved.runs else None,
-        "by_workflow": {} if unchecked else _largest(resolved.by_workflow()),
-        "by_label": {} if unchecked else _largest(resolved.by_label()),
+        "by_workflow": {} if unchecked else resolved.by_workflow,
+        "by_label": {} if unchecked else resolved.by_label,
         "skipped": _skipped(resolved.skipped),
         "rule": draft.permit.rule,
         "count": draft.permit.effective.count,
@@ -56,10 +53,6 @@ def _run(run: Run, *, unchecked: bool) -> dict[str, object]:
 
 def _skipped(skipped: Skipped) -> dict[str, object]:
     return {why.value: {"runs": len(run_ids), "sample": list(run_ids[:SAMPLE])} for why, run_ids in skipped.items()}
-
-
-def _largest(groups: Mapping[str, int]) -> dict[str, int]:
-    return dict(islice(groups.items(), MOST_GROUPS))
 
 
 def _created(run: Run) -> str:

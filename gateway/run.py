@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 STARTED = "RUN_STARTED"
 CANCELLED = "RUN_CANCELED"
@@ -65,6 +66,9 @@ class Skip(StrEnum):
     BEYOND_COUNT = "beyond_count"
 
 
+MOST_GROUPS = 50
+"""How many workflows and labels are told apart where runs are counted."""
+
 Skipped = Mapping[Skip, tuple[str, ...]]
 
 
@@ -81,23 +85,33 @@ def joined(*parts: Skipped) -> Skipped:
     return found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Resolved:
-    """The runs that a permitted request means now: those to cancel, oldest first, and those skipped, by run ID."""
+    """The runs that a permitted request means now: those to cancel, oldest first, and those skipped, by run ID.
+
+    What is shown of them is counted once; two thousand runs may have two hundred thousand labels.
+    """
 
     runs: tuple[Run, ...]
     skipped: Skipped = field(default_factory=dict)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) over the runs to cancel: ID and creation time, in order."""
         lines = "".join(f"{run.run_id} {run.created_ms}\n" for run in self.runs)
         return hashlib.sha256(lines.encode("ascii")).hexdigest()
 
+    @cached_property
     def by_workflow(self) -> dict[str, int]:
-        """How many runs of each URL are to be cancelled."""
-        return dict(Counter(run.workflow_url for run in self.runs).most_common())
+        """How many runs of a URL are to be cancelled, of the 50 with most."""
+        return dict(Counter(run.workflow_url for run in self.runs).most_common(MOST_GROUPS))
 
+    @cached_property
     def by_label(self) -> dict[str, int]:
-        """How many runs of each label are to be cancelled; a run with two counts for both."""
-        return dict(Counter(label for run in self.runs for label in run.labels).most_common())
+        """How many runs of a label are to be cancelled, of the 50 with most; a run with two counts for both."""
+        return dict(Counter(label for run in self.runs for label in run.labels).most_common(MOST_GROUPS))
+
+    def counted(self) -> Resolved:
+        """The same, with everything counted now that is shown later."""
+        _ = self.digest, self.by_workflow, self.by_label
+        return self

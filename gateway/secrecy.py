@@ -33,6 +33,13 @@ _DEPTH = 3
 MOST_ESCAPES = 50_000
 """A text with more escapes than this is not judged: it counts as one that holds a secret."""
 
+_BYTES = {
+    f"{first}{second}".encode(): bytes.fromhex(first + second)
+    for first in "0123456789abcdefABCDEF"
+    for second in "0123456789abcdefABCDEF"
+}
+"""What two hexadecimal digits mean."""
+
 _IGNORED = bytes(byte for byte in range(256) if not 0x21 <= byte <= 0x7E or byte in b"\"'\\")
 
 _ESCAPES = (b"%", b"\\u00", b"\\u{", b"\\x", b"&#")
@@ -169,8 +176,8 @@ def _resolved(raw: bytes) -> bytes:
 
 
 def _character(found: re.Match[bytes]) -> bytes:
-    if found["hex"]:
-        return bytes.fromhex(found["hex"].decode("ascii"))
+    if found[1]:
+        return _BYTES[found[1]]
     number = int(found["number"])
     return bytes((number,)) if number < 256 else found[0]
 

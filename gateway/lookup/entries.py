@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from gateway import grammar
 from gateway.run import Listing, Run
@@ -49,6 +50,23 @@ def texts_of(run: Run) -> str:
     return "\n".join((run.run_id, run.workflow_url, run.flow_control_key or "", *run.labels))
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is kept of one entry: its run, or the ID alone (or `?`) where that cannot be read or holds a secret."""
+
+    run_id: str
+    run: Run | None
+
+
+def seen(entry: object, is_secret: Callable[[str], bool]) -> Seen:
+    """Reads one entry."""
+    run = read_entry(entry)
+    if run is not None and not is_secret(texts_of(run)):
+        return Seen(run.run_id, run)
+    run_id = entry_id(entry)
+    return Seen(UNKNOWN_ID if is_secret(run_id) else run_id, None)
+
+
 class Collected:
     """Runs as their entries come in, each ID once: the one created last. Entries themselves are not kept.
 
@@ -56,20 +74,18 @@ class Collected:
     one with a secret in it, which may not be recorded, and one whose entries contradict each other.
     """
 
-    def __init__(self, is_secret: Callable[[str], bool]) -> None:
-        self._is_secret = is_secret
+    def __init__(self) -> None:
         self._runs: dict[str, dict[int, Run]] = {}
         self._unreadable: dict[str, None] = {}
 
     def __len__(self) -> int:
         return len(self._runs) + len(self._unreadable)
 
-    def add(self, entry: object) -> None:
-        """Takes one entry in."""
-        run = read_entry(entry)
-        if run is None or self._is_secret(texts_of(run)):
-            run_id = entry_id(entry)
-            self._unreadable[UNKNOWN_ID if self._is_secret(run_id) else run_id] = None
+    def add(self, found: Seen) -> None:
+        """Takes in what was read of one entry."""
+        run = found.run
+        if run is None:
+            self._unreadable[found.run_id] = None
             return
         known = self._runs.setdefault(run.run_id, {})
         if any(_contradict(run, other) for other in known.values()):

@@ -6,15 +6,17 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeVar
 
 from gateway.cancel import ByFilter, EveryRun
 from gateway.credential import AccountTokens
+from gateway.desk import Desk
 from gateway.errors import LookupFailed, TooLarge
-from gateway.exchange import Exchange
+from gateway.exchange import Exchange, Reply
 from gateway.limits import TeamShare
 from gateway.lookup.askers import Askers
-from gateway.lookup.entries import Collected, entry_id
+from gateway.lookup.entries import Collected, Seen, seen
 from gateway.lookup.narrowing import narrowing
 from gateway.lookup.pages import MAX_PAGE_BYTES, TRIMMED, Clock, Gate, Page, Pairs, Reader, deadline
 from gateway.run import STARTED, Listing
@@ -33,6 +35,9 @@ DEADLINE_S = 60.0
 _TOO_MANY = f"This means more than {MAX_RUNS} runs, which is too many to look up: narrow the filter. Nothing was sent."
 _TOO_OFTEN = "One of these run IDs was started too often to be looked up. Nothing was sent."
 _ACTION_ID = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9_.-]{1,128}")
+
+
+_Taken = TypeVar("_Taken")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,8 @@ class UpstreamLog:
         self._tokens = tokens
         self.askers = Askers(clock, share=share)
         self._gate = Gate(clock, sleep)
+        # One thread: those that read take the interpreter from the loop in turn.
+        self._desk = Desk("reading", 1)
         self._deadline_s = deadline_s
 
     async def running(self, selection: ByFilter | EveryRun) -> Listing:
@@ -78,9 +85,9 @@ class UpstreamLog:
         """
         narrowed = narrowing(selection)
         pairs = [("state", STARTED), *narrowed, TRIMMED, ("count", "10")]
-        collected, reader = Collected(self.is_secret), self._reader()
+        collected, read = Collected(), self._read_with(self._reader())
         async with deadline(self._deadline_s):
-            pages = await _follow(reader, pairs, collected, max_pages=MAX_PAGES, too_far=_TOO_MANY)
+            pages = await _follow(read, pairs, collected, max_pages=MAX_PAGES, too_far=_TOO_MANY)
         return replace(collected.listing(pages=pages), narrowed=bool(narrowed))
 
     async def look_up(self, run_ids: Sequence[str]) -> Listing:
@@ -93,14 +100,14 @@ class UpstreamLog:
         wanted = tuple(dict.fromkeys(run_ids))
         if len(wanted) > MAX_IDS:
             raise TooLarge("run_ids", f"At most {MAX_IDS} run IDs can be looked up for one request. Nothing was sent.")
-        collected, reader, places = Collected(self.is_secret), self._reader(), asyncio.Semaphore(AT_ONCE)
+        collected, read, places = Collected(), self._read_with(self._reader()), asyncio.Semaphore(AT_ONCE)
 
         async def one(run_id: str) -> int:
             """Takes in the runs of one ID; returns how many pages they had."""
             found = _OfOne(run_id, collected)
             pairs = [("workflowRunId", run_id), TRIMMED, ("count", "10")]
             async with places:
-                return await _follow(reader, pairs, found, max_pages=MAX_PAGES_OF_ONE, too_far=_TOO_OFTEN)
+                return await _follow(read, pairs, found, max_pages=MAX_PAGES_OF_ONE, too_far=_TOO_OFTEN)
 
         try:
             async with deadline(self._deadline_s), asyncio.TaskGroup() as group:
@@ -116,26 +123,29 @@ class UpstreamLog:
         """
         if not _ACTION_ID.fullmatch(action_id):
             return None
-        reader = Reader(self._exchange, self._tokens.reading or self._tokens.writing, self._gate)
+        reader = Reader(self._exchange, self._tokens.reading or self._tokens.writing, self._gate, self._desk)
         async with deadline(self._deadline_s):
             reply = await reader.reply(f"/v2/workflows/bulkActions/{action_id}")
-        if reply.status == 404:
-            return None
-        report = _report(reply.members() or {}, action_id) if reply.status == 200 else None
+            if reply.status == 404:
+                return None
+            report = await reader.read(reply, lambda reply: _report(reply, action_id))
         if report is None:
             raise LookupFailed("action", "Upstream's report on the bulk action cannot be read.")
         return report
 
-    async def page(self, pairs: Pairs, *, max_bytes: int = MAX_PAGE_BYTES) -> Page:
-        """One page of the log as upstream shows it.
+    async def page(
+        self, pairs: Pairs, take: Callable[[Page], _Taken], *, max_bytes: int = MAX_PAGE_BYTES, beside: bool = False
+    ) -> _Taken:
+        """What `take` makes of one page of the log as upstream shows it; on a thread if it is long, or `beside` is set.
 
         Raises: LookupFailed: upstream cannot be read.
         """
         async with deadline(self._deadline_s):
-            return await self._reader().page(pairs, max_bytes=max_bytes)
+            return await self._reader().page(pairs, take, max_bytes=max_bytes, beside=beside)
 
     async def aclose(self) -> None:
-        """Closes what is open."""
+        """Closes what is open, and reads nothing more."""
+        self._desk.close()
         await self._exchange.aclose()
 
     def is_secret(self, text: str | bytes) -> bool:
@@ -150,7 +160,26 @@ class UpstreamLog:
                 "This gateway has no read-only token to look runs up with: operators have to set upstream.read_token. "
                 "Nothing was sent.",
             )
-        return Reader(self._exchange, reading, self._gate)
+        return Reader(self._exchange, reading, self._gate, self._desk)
+
+    def _read_with(self, reader: Reader) -> _Read:
+        """Reads pages for one look-up."""
+        return partial(reader.page, take=partial(_seen, is_secret=self.is_secret))
+
+
+@dataclass(frozen=True, slots=True)
+class _SeenPage:
+    """What is kept of a page: what was read of each entry, and the cursor of the next."""
+
+    found: Sequence[Seen]
+    cursor: str
+
+
+_Read = Callable[[Pairs], Awaitable[_SeenPage]]
+
+
+def _seen(page: Page, is_secret: Callable[[str], bool]) -> _SeenPage:
+    return _SeenPage([seen(entry, is_secret) for entry in page.entries], page.cursor)
 
 
 class _OfOne:
@@ -163,23 +192,23 @@ class _OfOne:
     def __len__(self) -> int:
         return len(self._collected)
 
-    def add(self, entry: object) -> None:
-        """Takes one entry in. Raises: LookupFailed: it is of another run."""
-        if entry_id(entry) != self._run_id:
+    def add(self, found: Seen) -> None:
+        """Takes in what was read of one entry. Raises: LookupFailed: it is of another run."""
+        if found.run_id != self._run_id:
             raise LookupFailed(
                 "other_run", "Upstream answered the look-up of one run with another one. Nothing was sent."
             )
-        self._collected.add(entry)
+        self._collected.add(found)
 
 
-async def _follow(reader: Reader, pairs: Pairs, collected: Collected | _OfOne, *, max_pages: int, too_far: str) -> int:
+async def _follow(read: _Read, pairs: Pairs, collected: Collected | _OfOne, *, max_pages: int, too_far: str) -> int:
     """Takes in every page to the end of the cursor; returns how many there were."""
     seen: set[str] = set()
     cursor = ""
     for number in range(1, max_pages + 1):
-        page = await reader.page([*pairs, ("cursor", cursor)] if cursor else pairs)
-        for entry in page.entries:
-            collected.add(entry)
+        page = await read([*pairs, ("cursor", cursor)] if cursor else pairs)
+        for found in page.found:
+            collected.add(found)
         if len(collected) > MAX_RUNS:
             raise TooLarge("runs", too_far)
         cursor = page.cursor
@@ -191,7 +220,8 @@ async def _follow(reader: Reader, pairs: Pairs, collected: Collected | _OfOne, *
     raise TooLarge("pages", too_far)
 
 
-def _report(members: Mapping[str, object], action_id: str) -> ActionReport | None:
+def _report(reply: Reply, action_id: str) -> ActionReport | None:
+    members = (reply.members() or {}) if reply.status == 200 else {}
     if members.get("actionId") != action_id:
         return None
     match members:

@@ -6,9 +6,11 @@ Upstream is asked for nothing that no rule can cover, and its cursors, which nam
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from functools import partial
+from itertools import accumulate
+from typing import Protocol, TypeVar
 
 import orjson
 
@@ -26,6 +28,10 @@ from gateway.run import Run
 MAX_PAGES = 20
 """How many of upstream's pages are read for one of ours."""
 DEADLINE_S = 30.0
+RULES_AT_ONCE = 200
+"""Rules of a team up to which what they show of a short page is found at once."""
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+"""How much one page of ours holds, unless a single run is longer: it is written in one step."""
 
 _PAYLOADS = ("trimBody", "false")
 
@@ -39,6 +45,9 @@ _FULL: dict[str, type] = {
 """Members that may hold payloads or headers, or speak of other runs."""
 
 
+_Taken = TypeVar("_Taken")
+
+
 class PagePort(Protocol):
     """What this needs of upstream's log."""
 
@@ -46,11 +55,33 @@ class PagePort(Protocol):
     def askers(self) -> Askers:
         """Those who read pages now, and the cursors handed out."""
 
-    async def page(self, pairs: Pairs, *, max_bytes: int = MAX_PAGE_BYTES) -> Page:
-        """One page of at most so many bytes. Raises: LookupFailed."""
+    async def page(
+        self, pairs: Pairs, take: Callable[[Page], _Taken], *, max_bytes: int = MAX_PAGE_BYTES, beside: bool = False
+    ) -> _Taken:
+        """What `take` makes of one page of at most so many bytes; on a thread if that is long, or `beside` is set.
+
+        Raises: LookupFailed.
+        """
 
     def is_secret(self, text: str | bytes) -> bool:
         """Whether the text holds a token of the account, or a gateway's key."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What is shown of a run: `which` it is, by ID and creation time, its members, and how many bytes these take."""
+
+    which: tuple[str, int]
+    members: dict[str, object]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _ShownPage:
+    """What is shown of a page of upstream's, and the cursor of the next."""
+
+    found: Sequence[_Shown]
+    cursor: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +93,28 @@ class _Asked:
     log: PagePort
     now_ms: int
 
-    async def page(self, pairs: Pairs) -> tuple[Page, bool]:
-        """A page, and whether it has payloads.
+    async def page(self, pairs: Pairs) -> _ShownPage:
+        """What is shown of a page.
 
         One that is too long or cannot be read is read again without them: one run's payload hides no other run.
         """
+        # Each run is held against every rule that may cover it.
+        beside = len(self.rules.allows) > RULES_AT_ONCE
         if _PAYLOADS in pairs:
             try:
-                return await self.log.page(pairs), True
+                return await self.log.page(pairs, partial(self.taken, payloads=True), beside=beside)
             except LookupFailed as failed:
                 if failed.cause != UNREADABLE:
                     raise
         trimmed = [pair if pair != _PAYLOADS else TRIMMED for pair in pairs]
-        return await self.log.page(trimmed, max_bytes=MAX_TRIMMED_BYTES), False
+        take = partial(self.taken, payloads=False)
+        return await self.log.page(trimmed, take, max_bytes=MAX_TRIMMED_BYTES, beside=beside)
 
-    def shown(self, page: Page, *, payloads: bool) -> Iterator[tuple[tuple[str, int], dict[str, object]]]:
-        """What is shown of a page, with the ID and the creation time of each run."""
+    def taken(self, page: Page, *, payloads: bool) -> _ShownPage:
+        """What is shown of a page that was read with payloads, or without."""
+        return _ShownPage(list(self._shown(page, payloads=payloads)), page.cursor)
+
+    def _shown(self, page: Page, *, payloads: bool) -> Iterator[_Shown]:
         for entry in page.entries:
             run = read_entry(entry)
             rule = covers(self.rules, run, self.now_ms) if run is not None and self.question.means(run) else None
@@ -88,19 +125,21 @@ class _Asked:
             full = {**known, **_full(entry)} if with_payloads else known
             # A secret may have been put into a payload; then the run is shown without, and not at all if it has it
             # itself. So it is with what cannot be written.
-            found = next((one for one in (full, known) if self._can_be_shown(one)), None)
-            if found is not None:
-                yield (run.run_id, run.created_ms), found
+            for members in (full, known):
+                if (size := self._size_shown(members)) is not None:
+                    yield _Shown((run.run_id, run.created_ms), members, size)
+                    break
 
-    def _can_be_shown(self, members: Mapping[str, object]) -> bool:
-        """Whether the members can be put into an answer, and hold no secret.
+    def _size_shown(self, members: Mapping[str, object]) -> int | None:
+        """How many bytes the members take in an answer; None where they cannot be put into one, or hold a secret.
 
-        Not so a number above 64 bits, half of a character, or what is nested too deeply.
+        A number above 64 bits, half of a character, or what is nested too deeply cannot.
         """
         try:
-            return not self.log.is_secret(orjson.dumps({"runs": [members]}))
+            written = orjson.dumps({"runs": [members]})
         except orjson.JSONEncodeError:
-            return False
+            return None
+        return None if self.log.is_secret(written) else len(written)
 
 
 async def own_runs(
@@ -131,24 +170,35 @@ async def own_runs(
 async def _read(asked: _Asked, fixed: Pairs, begin: Position) -> tuple[list[dict[str, object]], Position | None]:
     """Reads on until enough is found, or upstream's pages or ours end; where to go on, if there is more."""
     runs: list[dict[str, object]] = []
-    at, before, seen = begin.cursor, begin.shown, {begin.cursor}
+    at, before, seen, room = begin.cursor, begin.shown, {begin.cursor}, MAX_ANSWER_BYTES
     for _ in range(MAX_PAGES):
-        page, payloads = await asked.page([*fixed, ("cursor", at)] if at else fixed)
-        found = [(which, run) for which, run in asked.shown(page, payloads=payloads) if which not in before]
-        fits = asked.question.count - len(runs)
-        runs += [run for _, run in found[:fits]]
-        if len(found) > fits:
+        page = await asked.page([*fixed, ("cursor", at)] if at else fixed)
+        found = [one for one in page.found if one.which not in before]
+        fitting = _fitting(found, most=asked.question.count - len(runs), room=room, first=not runs)
+        runs += [one.members for one in fitting]
+        room -= sum(one.size for one in fitting)
+        if len(found) > len(fitting):
             of_this_page = before if at == begin.cursor else frozenset()
-            return runs, Position(at, of_this_page.union(which for which, _ in found[:fits]))
+            return runs, Position(at, of_this_page.union(one.which for one in fitting))
         if not page.cursor:
             return runs, None
         if page.cursor in seen:
             raise LookupFailed("cursor", "Upstream's list of runs leads back into itself. Nothing was sent.")
         at = page.cursor
         seen.add(at)
-        if len(found) == fits:
+        if len(runs) == asked.question.count:
             break
     return runs, Position(at)
+
+
+def _fitting(found: Sequence[_Shown], *, most: int, room: int, first: bool) -> Sequence[_Shown]:
+    """Those of the runs that fit into an answer beside what it has; one alone always does."""
+    sizes = accumulate(one.size for one in found)
+    return [
+        one
+        for number, (one, size) in enumerate(zip(found, sizes, strict=True))
+        if number < most and (size <= room or (first and number == 0))
+    ]
 
 
 def _fixed(asked: _Asked) -> Pairs | None:

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 _MAX_DIGITS = 19
 """Whole numbers of no more digits fit into 64 bits."""
 
+MAX_PARTS = 250_000
+"""Lists and objects of one page. To make and forget millions keeps every other thread waiting, the loop's as well."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Spoilt:
@@ -24,8 +27,11 @@ def page_object(content: bytes) -> dict[str, object]:
     """The object in `content`; of an entry of `runs` that is spoilt nothing is left but its run ID, if that is certain.
 
     Raises:
-        ValueError: it is anything else, is spoilt outside of its entries, or is nested too deeply to read.
+        ValueError: it is anything else, is spoilt outside of its entries, is nested too deeply to read, or has too many
+            lists and objects (those written in strings count as well).
     """
+    if content.count(b"[") + content.count(b"{") > MAX_PARTS:
+        raise ValueError("too many lists and objects")
     spoilt: list[_Spoilt] = []
 
     def spoil(run_id: object = None) -> _Spoilt:
@@ -53,12 +59,19 @@ def page_object(content: bytes) -> dict[str, object]:
     try:
         # A byte that is not UTF-8 becomes half of a character: what holds one can be no value that is read here.
         text = content.decode("utf-8", "surrogateescape")
-        value = json.loads(text, object_pairs_hook=members, parse_int=number, parse_constant=constant)
+        value = json.loads(
+            text, object_pairs_hook=members, parse_int=number, parse_float=_fraction, parse_constant=constant
+        )
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(value, dict):
         raise ValueError("not an object")  # noqa: TRY004 - one kind of error for every unreadable content
     return _without_spoilt(value) if spoilt else value
+
+
+def _fraction(digits: str) -> float:
+    """One number that is not whole. In Python, so that other threads have their turn between two."""
+    return float(digits)
 
 
 def _without_spoilt(page: dict[str, object]) -> dict[str, object]:

@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 from urllib.parse import quote
 
 from gateway.credential import TokenHolder
+from gateway.desk import Desk
 from gateway.errors import LookupFailed
 from gateway.exchange import Exchange, Failed, Reply
 from gateway.lookup.entries import checked_cursor
@@ -21,6 +23,9 @@ MAX_PAGE_BYTES = 8 * 1024 * 1024
 MAX_TRIMMED_BYTES = 2 * MAX_PAGE_BYTES
 """The bound of a team's page that is read without payloads, for an upstream that leaves some of them in."""
 
+AT_ONCE_BYTES = 16 * 1024
+"""Answers up to which they are read in a millisecond or two, whatever they hold; pages without payloads are as long."""
+
 TRIMMED = ("trimBody", "true")
 UNREADABLE = "page"
 """The cause of the LookupFailed for a page that is too long or cannot be read."""
@@ -31,6 +36,8 @@ MAX_WAITS = 3
 """How often in a row upstream may have one look-up wait before it is given up."""
 
 Pairs = Sequence[tuple[str, str]]
+
+_Taken = TypeVar("_Taken")
 
 
 class Clock(Protocol):
@@ -75,24 +82,38 @@ class Gate:
 
 
 class Reader:
-    """One look-up's way to upstream: GET alone, with one token. Every failure is a LookupFailed."""
+    """One look-up's way to upstream: GET alone, with one token. Every failure is a LookupFailed.
 
-    def __init__(self, exchange: Exchange, holder: TokenHolder, gate: Gate) -> None:
+    Long answers are read at the `desk`, beside the loop, one of a look-up at a time.
+    """
+
+    def __init__(self, exchange: Exchange, holder: TokenHolder, gate: Gate, desk: Desk) -> None:
         self._exchange = exchange
         self._holder = holder
         self._gate = gate
+        self._desk = desk
         self._refused_at: set[int] = set()
 
-    async def page(self, pairs: Pairs, *, max_bytes: int = MAX_PAGE_BYTES) -> Page:
-        """One page of the log.
+    async def page(
+        self, pairs: Pairs, take: Callable[[Page], _Taken], *, max_bytes: int = MAX_PAGE_BYTES, beside: bool = False
+    ) -> _Taken:
+        """What `take` makes of one page of the log; it may be called on a thread, and changes nothing outside of it.
 
-        Raises: LookupFailed: it cannot be had, or not be read.
+        `beside`: on a thread even where the page is short.
+
+        Raises: LookupFailed: the page cannot be had, or not be read.
         """
         query = "&".join(f"{name}={quote(value, safe='')}" for name, value in pairs)
         reply = await self.reply(f"{PATH}?{query}", max_bytes=max_bytes)
         if reply.status != 200:
             raise _failed("status", f"Upstream answered the look-up of runs with {reply.status}.")
-        return _page(reply.members(page_object))
+        return await self.read(reply, lambda reply: take(_page(reply.members(page_object))), beside=beside)
+
+    async def read(self, reply: Reply, take: Callable[[Reply], _Taken], *, beside: bool = False) -> _Taken:
+        """What `take` makes of an answer: at once of a short one, beside the loop of one that may take long."""
+        if not beside and len(reply.body or b"") <= AT_ONCE_BYTES:
+            return take(reply)
+        return await self._desk.done(self, lambda: partial(take, reply))
 
     async def reply(self, path: str, *, max_bytes: int = MAX_PAGE_BYTES) -> Reply:
         """The answer to one GET, whatever its status but 401, 403 and 429.

@@ -229,10 +229,9 @@ def _nearest_rule(rules: TeamRules, request: CancelRequest, now_ms: int) -> _Nea
     """
     forced = any(rule.resolution is not None for rule in rules.requiring(now_ms))
     named = chain(rules.near(request.selection, now_ms), rules.closed(request.selection, now_ms))
-    for tried in (list(islice(named, MOST)), list(islice(rules.allowed(now_ms), MOST))):
-        if tried:
-            return min((_near(rule, request, now_ms, forced=forced) for rule in tried), key=lambda near: near.rank)
-    return None
+    tried = list(islice(named, MOST)) or islice(rules.allowed(now_ms), MOST)
+    found = (_near(rule, request, now_ms, forced=forced) for rule in tried)
+    return min(found, key=lambda near: near.rank, default=None)
 
 
 def _near(rule: Rule, request: CancelRequest, now_ms: int, *, forced: bool) -> _Near:
@@ -289,7 +288,7 @@ def capped(request: CancelRequest, rules: Iterable[Rule]) -> int:
     if isinstance(request.selection, ByRunIds):
         return request.count
     caps = [rule.count.cap for rule in rules if rule.count is not None and rule.count.cap is not None]
-    return min([request.count, *caps])
+    return min(request.count, *caps) if caps else request.count
 
 
 def _nearest(rules: TeamRules, request: CancelRequest, now_ms: int) -> dict[str, object] | None:

@@ -284,6 +284,9 @@ class Rule:
 
     def exception(self, team: str, now_ms: int) -> TeamException | None:
         """What excepts the team at this instant."""
+        # Most rules except nobody, and every judgement asks.
+        if not self.excepted:
+            return None
         return next((one for one in self.excepted if one.team == team and one.holds(now_ms)), None)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from gateway.cancel import Selection
-from gateway.policy.index import AllowIndex, DenyIndex, seen
+from gateway.policy.index.rules import AllowIndex, DenyIndex, seen
 from gateway.policy.model import Effect, Rule, TeamException
 from gateway.run import Run
 
@@ -57,6 +57,10 @@ class TeamRules:
         """The `deny` rules that could match the selection now, by name; `wholly`: by no field that it leaves open."""
         return self._now(self._denies.candidates(selection, wholly=wholly), now_ms)
 
+    def tried(self, selection: Selection) -> int:
+        """How many rules a judgement of the selection has to try, at most."""
+        return self._denies.number(selection) + len(self.requires) + self._allows.number(selection)
+
     def requiring(self, now_ms: int) -> Iterator[Rule]:
         """The `require` rules of now, by name."""
         return self._now(self.requires, now_ms)
@@ -87,6 +91,8 @@ class TeamRules:
 
     def closed(self, selection: Selection, now_ms: int) -> Iterator[Rule]:
         """The `allow` rules that could admit the selection at another time."""
+        if not self._has_windows:
+            return iter(())
         return (
             rule
             for rule in self._allows.candidates(selection)
@@ -125,6 +131,10 @@ class TeamRules:
     @cached_property
     def _denies(self) -> DenyIndex:
         return DenyIndex(self.denies)
+
+    @cached_property
+    def _has_windows(self) -> bool:
+        return any(rule.during is not None for rule in self.allows)
 
     @cached_property
     def has_shadow(self) -> bool:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Decision, EveryRun, Order, Permit, Selection
 from gateway.policy.decide import decide
-from gateway.policy.index import AllowIndex, DenyIndex
+from gateway.policy.index.rules import AllowIndex, DenyIndex
 from gateway.policy.model import Effect, Rule, UrlCondition
 from gateway.read import Body, parse_cancel
 from tests.core.strategies import (

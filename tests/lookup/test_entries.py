@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import grammar
-from gateway.lookup.entries import UNKNOWN_ID, Collected, entry_id, read_entry
+from gateway.lookup.entries import UNKNOWN_ID, Collected, entry_id, read_entry, seen
 from gateway.run import Run
 
 CREATED_MS = 1_795_000_000_000
@@ -39,9 +39,9 @@ JSON = st.recursive(
 
 
 def collected(*entries: object, hidden: str = "\0") -> Collected:
-    found = Collected(lambda text: hidden in text)
+    found = Collected()
     for entry in entries:
-        found.add(entry)
+        found.add(seen(entry, lambda text: hidden in text))
     return found
 
 

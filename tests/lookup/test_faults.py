@@ -123,7 +123,7 @@ async def test_without_a_read_only_token_nothing_is_asked() -> None:
     """The token that writes never stands in."""
     with serving(*runs(3)) as server:
         async with opened(server.url, account=tokens(None)) as log:
-            for look in (log.running(OURS), log.look_up(["wfr_00001"]), log.page([("count", "1")])):
+            for look in (log.running(OURS), log.look_up(["wfr_00001"]), log.page([("count", "1")], lambda page: page)):
                 with pytest.raises(LookupFailed) as failed:
                     await look
                 assert failed.value.cause == "no_read_token"

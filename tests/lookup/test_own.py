@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from gateway.cancel import Principal
 from gateway.errors import LookupFailed, MalformedRequest
 from gateway.lookup.asked import Question, parse_question
-from gateway.lookup.own import MAX_PAGES, own_runs
+from gateway.lookup.own import MAX_ANSWER_BYTES, MAX_PAGES, own_runs
 from gateway.lookup.pages import MAX_PAGE_BYTES
 from gateway.policy.load import load_policies
 from gateway.policy.rules import TeamRules
@@ -312,6 +312,27 @@ async def test_a_page_that_is_unreadable_without_payloads_too_is_a_failure(tmp_p
         with pytest.raises(LookupFailed):
             await asked(server, "", rules(tmp_path, FULL))
         assert server.simulator.readings == ()
+
+
+async def test_an_answer_holds_as_many_runs_as_fit_and_the_next_goes_on(tmp_path: Path) -> None:
+    """Ten payloads of eight megabytes are not written at once; each run is shown, and once."""
+    long = "x" * (MAX_ANSWER_BYTES // 3)
+    entries = [{**run(number).wire(), "workflowRunResponse": long, "steps": []} for number in range(6)]
+    pages = [json.dumps({"cursor": cursor, "runs": entries[at : at + 4]}) for at, cursor in ((0, "c"), (4, ""))]
+    found: list[list[str]] = []
+    with serving() as server:
+        # The first page again, and then the second, each time with what was left of the one before.
+        server.simulator.script(*(Fault(on=Kind.LOGS, status=200, body=pages[at]) for at in (0, 0, 1, 1, 1)))
+        async with opened(server.url) as log:
+            cursor, speaking = "", rules(tmp_path, FULL)
+            while not found or cursor:
+                query = urlencode({"cursor": cursor} if cursor else {}).encode()
+                page: Any = await own_runs(query, speaking, log, NOW_MS, events=False, principal=CI)
+                found.append([entry["workflowRunId"] for entry in page["runs"]])
+                assert len(orjson.dumps(page)) <= MAX_ANSWER_BYTES + 200
+                cursor = page["cursor"]
+    assert [len(page) for page in found] == [2, 2, 2]
+    assert [run_id for page in found for run_id in page] == [entry["workflowRunId"] for entry in entries]
 
 
 DEEP = json.loads("[" * 252 + "]" * 252)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.lookup.entries import read_entry
-from gateway.lookup.page_json import page_object
+from gateway.lookup.page_json import MAX_PARTS, page_object
 from gateway.strict_json import json_object
 
 WHOLE = '{"workflowRunId": "wfr_1", "steps": []}'
@@ -80,3 +80,13 @@ def test_a_page_without_such_things_is_read_as_all_json_is(page: dict[str, objec
     """Nothing else is changed."""
     content = json.dumps(page).encode()
     assert page_object(content) == json_object(content) == page
+
+
+@pytest.mark.parametrize("part", ["[]", "{}"])
+def test_a_page_of_too_many_parts_is_not_read(part: str) -> None:
+    """The interpreter makes and forgets lists in one step, in which nothing else of the process goes on."""
+    whole = ",".join([part] * (MAX_PARTS - 10))
+    assert page_object(f'{{"runs": [{WHOLE}, {{"steps": [{whole}]}}]}}'.encode())
+    too_many = ",".join([part] * MAX_PARTS)
+    with pytest.raises(ValueError, match="too many"):
+        page_object(f'{{"runs": [{WHOLE}, {{"steps": [{too_many}]}}]}}'.encode())

@@ -14,8 +14,9 @@ import pytest
 
 import gateway
 from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Denial, Permit, Principal
+from gateway.desk import Desk
 from gateway.errors import Unauthenticated
-from gateway.judging import Desk, Judging
+from gateway.judging import Judging
 from gateway.policy.model import Effect, Rule, UrlCondition, ValueCondition
 from gateway.policy.rules import Policies
 from gateway.ports import Arrival, Call, Standing
@@ -110,6 +111,25 @@ async def test_a_short_judgement_is_made_at_once_after_the_first() -> None:
     clock.threads.clear()
     await judging.judged(call(policies, FEW))
     assert clock.threads == {threading.current_thread().name}
+
+
+@pytest.mark.parametrize("about", ["what is asked", "something else"])
+@pytest.mark.parametrize("effect", Effect)
+async def test_many_rules_are_tried_beside_the_loop_and_passed_over_at_once(effect: Effect, about: str) -> None:
+    """What counts is how many rules speak about the request, not how many there are; a `require` speaks about all."""
+    prefix = URL if about == "what is asked" else "https://other.example/api"
+    said = {"workflowUrl": UrlCondition(prefix=(prefix,), optional=effect is Effect.REQUIRE)}
+    label = {"label": ValueCondition("label", frozenset(("other",)), optional=True)}
+    many = tuple(
+        Rule("z", f"r{at:05}", effect, {**said, **label}, teams=frozenset(("team",)), shadow=effect is Effect.DENY)
+        for at in range(4000)
+    )
+    clock, policies = Watched(), Policies((*POLICIES.rules, *many), "d")
+    judging = Judging(clock)
+    await judging.prepared(policies, ANN)
+    await judging.judged(call(policies, FEW))
+    beside = about == "what is asked" or effect is Effect.REQUIRE
+    assert any(name.startswith("judging") for name in clock.threads) is beside
 
 
 async def test_the_loop_goes_on_while_a_decision_is_made() -> None:

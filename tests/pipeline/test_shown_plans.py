@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
-from gateway.cancel import ByRunIds, CancelRequest
+from gateway.cancel import ByFilter, ByRunIds, CancelRequest
 from gateway.drafts import Draft
 from gateway.plans import plan_members
-from gateway.policy.model import Effect, Rule, RunIdCondition
+from gateway.policy.model import Effect, Rule, RunIdCondition, UrlCondition
 from gateway.policy.rules import Policies
-from gateway.run import Run
+from gateway.run import MOST_GROUPS, Resolution, Run
 from tests.pipeline.bench import ANN, Bench
 from tests.pipeline.fakes import MemoryRuns
+from tests.support.steps import steps
 
 PAYROLL = "https://payroll.example.com/salaries"
 ANYBODYS = Run("wfr_1", PAYROLL, 1_794_000_000_000, labels=("salaries",))
@@ -31,3 +33,22 @@ async def test_a_plan_of_ids_taken_on_trust_shows_no_more_than_the_ids() -> None
         assert members["runs"] == 1
         assert "wfr_1" in str(members["sample"])
         assert (PAYROLL in str(members), "salaries" in str(members)) == (shows, shows)
+
+
+async def test_a_plan_is_shown_at_the_same_cost_however_many_runs_and_labels_it_has() -> None:
+    """What is told of its runs was counted when they were judged, and no more is told than a person would read."""
+    said = {"workflowUrl": UrlCondition(prefix=(PAYROLL,))}
+    rule = Rule("p", "own", Effect.ALLOW, said, teams=frozenset((ANN.team,)), resolution=Resolution())
+    counted = []
+    for number in (MOST_GROUPS, 1500):
+        found = [
+            Run(f"wfr_{at}", f"{PAYROLL}/{at}", 1_794_000_000_000 + at, labels=tuple(f"l{at}-{n}" for n in range(20)))
+            for at in range(number)
+        ]
+        bench, asked = Bench(MemoryRuns(found)), CancelRequest(ByFilter(workflow_urls=(f"{PAYROLL}/",)), number)
+        plan = await bench.pipeline.plan(Policies((rule,), "d"), ANN, asked, arrival=bench.arrival("p1"))
+        assert isinstance(plan, Draft)
+        counted.append(steps(partial(plan_members, plan, expires_in_s=600)))
+        members = plan_members(plan, expires_in_s=600)
+        assert (members["runs"], len(members["by_label"])) == (number, MOST_GROUPS)  # type: ignore[arg-type]
+    assert 0 < counted[1] <= 1.2 * counted[0]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway import grammar
 from gateway.cancel import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection
-from gateway.policy.index import AllowIndex, DenyIndex, seen
+from gateway.policy.index.rules import AllowIndex, DenyIndex, seen
 from gateway.policy.model import Effect, Rule, UrlCondition
 from gateway.policy.readings import Reading, admits, matches, touches
 from gateway.policy.runs import _covers
@@ -151,6 +151,36 @@ def test_every_allow_that_covers_a_run_is_found(rules: list[Rule], run: Run) -> 
     covering = found([rule for rule in allowing if _covers(rule, run, NOW_MS)])
     assert found(index.about(run.workflow_url, seen(run))) >= covering
     assert found(index.about(run.workflow_url)) >= found(index.about(run.workflow_url, seen(run)))
+
+
+CROWD = 20
+
+
+def crowded(rules: Sequence[Rule]) -> list[Rule]:
+    """Each rule many times, under names of their own, so that many list each value."""
+    return [replace(rule, id=f"{rule.id}-{number:02}") for rule in rules for number in range(CROWD)]
+
+
+@settings(deadline=None)
+@given(deny_lists, allow_lists, selections(), single_runs())
+def test_in_a_crowd_the_same_rules_are_found(
+    denies: list[Rule], allows: list[Rule], selection: Selection, run: Run
+) -> None:
+    """Long lists are not looked through, but asked; whoever stands in them is found as among a few."""
+    few_denies, many_denies = DenyIndex(denies), DenyIndex(crowded(denies))
+    few_allows, many_allows = AllowIndex(allows), AllowIndex(crowded(allows))
+    for few, many in (
+        (few_denies.candidates(selection), many_denies.candidates(selection)),
+        (few_denies.candidates(selection, wholly=True), many_denies.candidates(selection, wholly=True)),
+        (few_denies.about((run.workflow_url,), seen(run)), many_denies.about((run.workflow_url,), seen(run))),
+        (few_allows.admitting(selection), many_allows.admitting(selection)),
+        (few_allows.about(run.workflow_url, seen(run)), many_allows.about(run.workflow_url, seen(run))),
+    ):
+        assert list(many) == crowded(list(few))
+    near = found(few_allows.candidates(selection))
+    assert found(many_allows.candidates(selection)) == {
+        f"{name}-{number:02}" for name in near for number in range(CROWD)
+    }
 
 
 def lies_below(url: str, top: str) -> bool:

@@ -1,10 +1,12 @@
-"""Ten thousand rules: loading grows with their number and no faster, and a decision does not grow at all."""
+"""Ten thousand rules: loading grows with their number and no faster, and a judgement does not grow at all."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -14,12 +16,14 @@ from gateway.cancel import ByFilter, CancelRequest, Permit, Principal
 from gateway.document import compose
 from gateway.policy.decide import decide
 from gateway.policy.load import load_policies
-from gateway.policy.model import Effect, Rule, UrlCondition
-from gateway.policy.rules import Policies
-from tests.support.steps import steps
+from gateway.policy.model import Condition, Effect, Rule, UrlCondition, ValueCondition
+from gateway.policy.rules import Policies, TeamRules
+from gateway.run import Run
+from tests.support.steps import most_held, steps
 
 NOW_MS = 1_795_000_000_000
-ASKED = CancelRequest(ByFilter(workflow_urls=("https://w3.example.com/api",), exact=True), 50)
+OWN = ByFilter(workflow_urls=("https://w3.example.com/api",), exact=True)
+ASKED = CancelRequest(OWN, 50)
 WHO = Principal("team-3", "k")
 
 
@@ -48,6 +52,82 @@ def many_denies(count: int) -> Policies:
     everyone = frozenset(("*",))
     denies = [Rule("d", f"r{n}", Effect.DENY, {"workflowUrl": url(n, "/other")}, teams=everyone) for n in range(count)]
     return Policies((Rule("p", "own", Effect.ALLOW, {"workflowUrl": url(3)}, teams=everyone), *denies), "")
+
+
+def values(name: str, *listed: str) -> ValueCondition:
+    """The listed values of a field; without any, whatever the request has of it or leaves out."""
+    return ValueCondition(name, frozenset(listed), any=not listed, optional=not listed)
+
+
+OTHERS: dict[str, dict[str, Condition]] = {
+    "any values": {
+        "label": values("label"),
+        "flowControlKey": values("flowControlKey"),
+        "callerIp": replace(values("callerIp", "203.0.113.7"), optional=True),
+    },
+    "the same values": {
+        "label": values("label", "nightly", "batch"),
+        "flowControlKey": values("flowControlKey", "k"),
+    },
+}
+"""What rules of one URL each say of other fields."""
+
+LABELS = ("nightly", "batch")
+CARRYING = replace(OWN, labels=LABELS, flow_control_keys=("k",))
+"""Asks for the URL of one of them, and for what all of them say of other fields."""
+
+RUN = Run("wfr_1", "https://w3.example.com/api", NOW_MS - 60_000, labels=LABELS, flow_control_key="k")
+
+FINDING: dict[str, tuple[Effect, Callable[[TeamRules], Iterable[Rule]]]] = {
+    "allow": (Effect.ALLOW, lambda rules: rules.allowing(CARRYING, NOW_MS)),
+    "allow that comes near": (Effect.ALLOW, lambda rules: rules.near(CARRYING, NOW_MS)),
+    "allow of a run": (Effect.ALLOW, lambda rules: rules.covering(RUN, NOW_MS)),
+    "deny": (Effect.DENY, lambda rules: rules.denying(CARRYING, NOW_MS)),
+    "deny of a run": (Effect.DENY, lambda rules: rules.denying_run(RUN, NOW_MS)),
+}
+
+
+@pytest.mark.parametrize(
+    ("finding", "others"),
+    # A `deny` lists its values.
+    [(one, other) for one in FINDING for other in OTHERS if not (one.startswith("deny") and other == "any values")],
+)
+def test_finding_rules_costs_what_the_field_leaves_that_leaves_the_fewest(finding: str, others: str) -> None:
+    """However many rules take any value of another field, or list the one that is asked: they are not copied either."""
+    effect, find = FINDING[finding]
+    team, found, counted, held = frozenset(("team-3",)), [], [], []
+    for count in (10, 10_000):
+        said = [{"workflowUrl": url(n), **OTHERS[others]} for n in range(count)]
+        made = [Rule("p", f"r{n:05}", effect, conditions, teams=team) for n, conditions in enumerate(said)]
+        rules = Policies(tuple(made), "").for_team(WHO.team)
+        rules.prepare()
+        found.append([rule.name for rule in find(rules)])
+        counted.append(steps(lambda rules=rules: list(find(rules))))  # type: ignore[misc]
+        held.append(most_held(lambda rules=rules: list(find(rules))))  # type: ignore[misc]
+    assert found == [["p/r00003"]] * 2
+    assert 0 < counted[1] <= 1.2 * counted[0]
+    assert 0 < held[1] <= 1.2 * held[0]
+
+
+def test_of_many_rules_about_any_url_only_those_taken_are_looked_at() -> None:
+    """A refusal asks the first few that come near, however many there are."""
+    counted, held = [], []
+    for count in (30, 10_000):
+        said: list[dict[str, Condition]] = [
+            {"workflowUrl": UrlCondition(any=True, optional=True), "label": values("label", f"l{n}")}
+            for n in range(count)
+        ]
+        made = [Rule("p", f"r{n:05}", Effect.ALLOW, one, teams=frozenset(("team-3",))) for n, one in enumerate(said)]
+        rules = Policies(tuple(made), "").for_team(WHO.team)
+
+        def few(rules: TeamRules = rules) -> list[Rule]:
+            return list(islice(rules.near(OWN, NOW_MS), 20))
+
+        assert len(few()) == 20
+        counted.append(steps(few))
+        held.append(most_held(few))
+    assert 0 < counted[1] <= 1.2 * counted[0]
+    assert 0 < held[1] <= 1.2 * held[0]
 
 
 @pytest.mark.parametrize("made", [one_team, many_teams, many_denies])

@@ -44,6 +44,10 @@ def below(*urls: str, optional: bool = False) -> dict[str, Condition]:
 
 SAYS: dict[str, Said] = {
     "URLs elsewhere": lambda at, most: below(*(f"https://w{at}-{n}.example.com/api" for n in range(most))),
+    "URLs elsewhere, and the labels that are asked": lambda at, most: {
+        **below(*(f"https://w{at}-{n}.example.com/api" for n in range(most))),
+        **values("label", *(f"l{n}" for n in range(100))),
+    },
     "exact URLs elsewhere": lambda at, most: {
         "workflowUrl": UrlCondition(frozenset(f"https://w{at}-{n}.example.com/api" for n in range(most)))
     },
@@ -169,7 +173,10 @@ def test_finding_what_is_looked_up_grows_with_the_rules_and_no_faster(says: str)
 
 
 @pytest.mark.parametrize("asked", ["exact URLs", "prefixes", "prefixes and labels"])
-@pytest.mark.parametrize("says", ["URLs elsewhere", "exact URLs elsewhere", "labels", "run IDs"])
+@pytest.mark.parametrize(
+    "says",
+    ["URLs elsewhere", "URLs elsewhere, and the labels that are asked", "exact URLs elsewhere", "labels", "run IDs"],
+)
 @pytest.mark.parametrize("effect", [Effect.DENY, Effect.ALLOW])
 def test_rules_about_something_else_cost_nothing(effect: Effect, says: str, asked: str) -> None:
     """Ten times as many rules that what is asked cannot touch are not looked at."""

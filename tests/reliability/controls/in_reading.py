@@ -12,13 +12,14 @@ READ, MODEL, DECIDE, READINGS, FRAMING = (
     "gateway/framing.py",
 )
 CORE, ORACLE, HEADS = ("tests/core",), ("tests/oracle",), ("tests/core/test_framing.py",)
-INDEX, INDEXED = "gateway/policy/index.py", ("tests/policy/test_index.py",)
+FIELDS, INDEX = "gateway/policy/index/fields.py", "gateway/policy/index/rules.py"
+INDEXED = ("tests/policy/test_index.py",)
 
 # The index leaves out what would not hold, so a real bug of such a kind would stand in both places.
 STARTSWITH = (
     Edit(MODEL, "if exact and url in self.exact:", "if exact and url.startswith(tuple(self.exact)):"),
     Edit(
-        INDEX,
+        FIELDS,
         "        if exact:\n            yield self.listed.at(value)\n",
         "        if exact:\n"
         "            yield from (self.listed.at(text) for text, _ in self.listed.pairs() if value.startswith(text))\n",
@@ -31,7 +32,7 @@ WITHOUT_BOUNDARY = (
         "    return True",
     ),
     Edit(
-        INDEX,
+        FIELDS,
         "        yield self.pages.at(value)\n",
         "        yield from (self.pages.at(value[:end]) for end in range(1, len(value) + 1))\n",
     ),
@@ -170,12 +171,12 @@ IN_READING = (
     Bug("prefix without boundary in a policy", WITHOUT_BOUNDARY, CONDITIONS),
     Bug(
         "a deny below a prefix is not looked up",
-        (Edit(INDEX, "for url in () if exact else _shortest(values):", "for url in ():"),),
+        (Edit(FIELDS, "for url in _shortest(values):", "for url in ():"),),
         INDEXED,
     ),
     Bug(
         "a deny on the page of a query is not looked up",
-        (Edit(INDEX, '        yield self.pages.at(value.partition("?")[0])\n', ""),),
+        (Edit(FIELDS, '        yield self.pages.at(value.partition("?")[0])\n', ""),),
         INDEXED,
     ),
     Bug(
@@ -186,6 +187,16 @@ IN_READING = (
     Bug(
         "a rule that may leave a field out is looked up by it",
         (Edit(INDEX, "group.among(hits, group.needed)", "group.among(hits, group.fields)"),),
+        INDEXED,
+    ),
+    Bug(
+        "a rule that takes any value is looked up by the one that is asked",
+        (Edit(INDEX, "name in hits and name not in self.unbounded", "name in hits"),),
+        INDEXED,
+    ),
+    Bug(
+        "of several lists only the first is asked",
+        (Edit(FIELDS, "for one in self._lists", "for one in self._lists[:1]"),),
         INDEXED,
     ),
     Bug("prefix without boundary in a policy, before the oracle", WITHOUT_BOUNDARY, ORACLE),

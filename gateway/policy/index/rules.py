@@ -1,0 +1,223 @@
+"""Finds the rules that may speak about a request, so that a judgement costs the same with ten rules or 10,000.
+
+Every value that a rule lists stands in a dictionary. What a URL lies under is found there at its segment boundaries,
+what begins with it side by side in a sorted list; rules on the same fields lie together. Of what was found the fewest
+are looked through, and of the rest it is only asked whether these are among them. What is left is tried rule by rule.
+An index never leaves out a rule that would hold: it may only give too many.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from functools import cached_property
+from heapq import merge
+from itertools import chain
+
+from gateway.cancel import ByFilter, ByRunIds, EveryRun, Selection
+from gateway.policy.index.fields import ALLOWED, DENIED, RUN_IDS, URL, Field, Hits, Urls, Values, common, takes_any
+from gateway.policy.model import Rule
+from gateway.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The rules that mention the same fields, let a request leave out the same, and take any value of the same."""
+
+    fields: frozenset[str]
+    needed: frozenset[str]
+    unbounded: frozenset[str]
+    places: Sequence[int]
+    members: frozenset[int]
+
+    def among(self, hits: Hits, fields: Iterable[str]) -> Sequence[int]:
+        """Those of the rules that are hit on each of the fields, in their order."""
+        found = [one for name in fields if name in hits and name not in self.unbounded for one in hits[name]]
+        if not found:
+            return self.places
+        left: AbstractSet[int] = self.members
+        # The fewest first: of the others no more is asked than whether these are among them.
+        for one in sorted(found, key=len):
+            left = common(left, one)
+        return sorted(left)
+
+
+class _Index:
+    """Rules in the order given: by the values that they list, and by the fields that they mention."""
+
+    def __init__(self, rules: Iterable[Rule], fields: Mapping[str, type[Field]]) -> None:
+        self._rules = tuple(rules)
+        # Only of fields that a rule mentions: nobody looks where nothing can be found.
+        named = frozenset().union(*(rule.conditions for rule in self._rules))
+        self._fields = {name: field() for name, field in fields.items() if name in named}
+        groups: dict[tuple[frozenset[str], frozenset[str], frozenset[str]], list[int]] = defaultdict(list)
+        for place, rule in enumerate(self._rules):
+            alone = (place,)
+            unbounded = frozenset(name for name in self._fields if takes_any(rule.conditions.get(name)))
+            for name in (rule.conditions.keys() & self._fields.keys()) - unbounded:
+                self._fields[name].place(rule.conditions[name], alone)
+            needed = frozenset(name for name, condition in rule.conditions.items() if not condition.optional)
+            groups[frozenset(rule.conditions), needed, unbounded].append(place)
+        self._groups = tuple(_Group(*kind, tuple(places), frozenset(places)) for kind, places in groups.items())
+
+    def prepare(self) -> None:
+        """Sorts now what is sorted on the first use otherwise."""
+        for field in self._fields.values():
+            field.prepare()
+
+    def _at(self, places: Iterable[int]) -> Iterator[Rule]:
+        return (self._rules[place] for place in places)
+
+    def _touching(self, values: Values, *, exact: bool = True) -> Hits:
+        return {
+            name: self._fields[name].touching(found, exact=exact)
+            for name, found in values.items()
+            if name in self._fields
+        }
+
+
+class AllowIndex(_Index):
+    """`allow` rules; built once, never changed."""
+
+    def __init__(self, allows: Iterable[Rule]) -> None:
+        super().__init__(allows, ALLOWED)
+
+    def candidates(self, selection: Selection) -> Iterator[Rule]:
+        """Every rule that shares something with the selection, be it the first URL; each once, the closest first.
+
+        No other rule could admit the selection.
+        """
+        match selection:
+            case ByRunIds():
+                return self._at(self._by_ids)
+            case ByFilter(workflow_urls=[first, *_]):
+                return self._at(self._near(first))
+            case ByFilter():
+                return self._at(self._without_url)
+        return self._at(self._everything)
+
+    def admitting(self, selection: Selection) -> Iterator[Rule]:
+        """Every rule that could admit the selection, and perhaps some that do not; each once, in their order."""
+        return self._at(_in_order(self._admitting(selection)))
+
+    def number(self, selection: Selection) -> int:
+        """How many rules `admitting` gives."""
+        return sum(map(len, self._admitting(selection)))
+
+    def _admitting(self, selection: Selection) -> list[Sequence[int]]:
+        if isinstance(selection, EveryRun):
+            return [self._everything]
+        by_ids, carried = isinstance(selection, ByRunIds), selection.carried
+        fitting = [
+            group
+            for group in self._groups
+            if carried <= group.fields and (by_ids or (group.needed <= carried and RUN_IDS not in group.fields))
+        ]
+        if not fitting:
+            return []
+        exact = isinstance(selection, ByFilter) and selection.exact
+        hits = {name: self._fields[name].admitting(values, exact=exact) for name, values in asked(selection).items()}
+        return [group.among(hits, carried) for group in fitting]
+
+    def about(self, url: str, others: Values | None = None) -> Iterator[Rule]:
+        """Every rule that could cover a run of this URL, and perhaps some that do not; each once, in their order.
+
+        `others` are the run's values of other fields.
+        """
+        hits = self._touching({URL: (url,), **(others or {})})
+        return self._at(_in_order(group.among(hits, group.needed) for group in self._groups))
+
+    def _near(self, url: str) -> Iterator[int]:
+        exactly, *above = (self._fields.get(URL) or Urls()).about(url, exact=True)
+        given: set[int] = set()
+        for place in chain(exactly, self._of_any_url, *above):
+            if place not in given and RUN_IDS not in self._rules[place].conditions:
+                given.add(place)
+                yield place
+
+    @cached_property
+    def _of_any_url(self) -> Sequence[int]:
+        return sorted(place for group in self._groups if URL in group.unbounded for place in group.places)
+
+    @cached_property
+    def _by_ids(self) -> Sequence[int]:
+        return [place for place, rule in enumerate(self._rules) if RUN_IDS in rule.conditions]
+
+    @cached_property
+    def _everything(self) -> Sequence[int]:
+        return [place for place, rule in enumerate(self._rules) if rule.admits_everything]
+
+    @cached_property
+    def _without_url(self) -> Sequence[int]:
+        others = {*self._by_ids, *self._everything}
+        groups = (group for group in self._groups if URL not in group.needed)
+        return sorted({place for group in groups for place in group.places} - others)
+
+
+class DenyIndex(_Index):
+    """`deny` rules, given by name; built once, never changed."""
+
+    def __init__(self, denies: Iterable[Rule]) -> None:
+        super().__init__(denies, DENIED)
+
+    def candidates(self, selection: Selection, *, wholly: bool = False) -> Iterator[Rule]:
+        """Every rule that could match the selection, and perhaps some that do not; each once, by name.
+
+        Without `wholly` a rule matches whatever the selection leaves open; with it only where all of its fields are
+        carried.
+        """
+        return self._at(_in_order(self._matching(selection, wholly=wholly)))
+
+    def number(self, selection: Selection) -> int:
+        """How many rules `candidates` gives at most."""
+        return sum(map(len, self._matching(selection, wholly=False)))
+
+    def _matching(self, selection: Selection, *, wholly: bool) -> list[Sequence[int]]:
+        if not self._rules:
+            return []
+        carried = selection.carried
+        exact = isinstance(selection, ByFilter) and selection.exact
+        hits = self._touching(asked(selection), exact=exact)
+        groups = (group for group in self._groups if not wholly or group.fields <= carried)
+        return [group.among(hits, group.fields) for group in groups]
+
+    def about(self, urls: Iterable[str], others: Values | None = None) -> Iterator[Rule]:
+        """Every rule that could match a run of one of these URLs, by name; `others` are its values of other fields."""
+        if not self._rules:
+            return iter(())
+        hits = self._touching({URL: tuple(urls), **(others or {})})
+        return self._at(_in_order(group.among(hits, group.fields) for group in self._groups))
+
+
+def _in_order(found: Iterable[Sequence[int]]) -> Iterable[int]:
+    """The places of several groups in one order."""
+    lists = [places for places in found if places]
+    return merge(*lists) if len(lists) > 1 else lists[0] if lists else ()
+
+
+def seen(run: Run) -> Values:
+    """What a run has, of the fields that are looked up; its URL aside."""
+    return {
+        RUN_IDS: (run.run_id,),
+        "label": run.labels,
+        "flowControlKey": (run.flow_control_key,) if run.flow_control_key is not None else (),
+        "callerIp": (run.caller_ip,) if run.caller_ip is not None else (),
+    }
+
+
+def asked(selection: Selection) -> Values:
+    """What the selection carries, of the fields that are looked up."""
+    match selection:
+        case ByRunIds(run_ids=run_ids):
+            return {RUN_IDS: run_ids}
+        case ByFilter():
+            values = {
+                URL: selection.workflow_urls,
+                "label": selection.labels,
+                "flowControlKey": selection.flow_control_keys,
+                "callerIp": selection.caller_ips,
+            }
+            return {name: found for name, found in values.items() if found}
+    return {}
