@@ -18,7 +18,7 @@ from gateway.audit.journal import AuditSettings
 from gateway.audit.reader import lines_in, lines_of
 from gateway.audit.segment import NotAFile, OsDisk, chains_in, load_mac_key
 from gateway.audit.verify import ChainReport, Claim, Finding, claim_of, verify_listed
-from gateway.cli.output import lost, spelled
+from gateway.cli.output import lost, printable, printable_json
 from gateway.config import load_config
 from gateway.errors import AuditFailure
 from gateway.policy_tools.history import decisions, shadowing
@@ -305,14 +305,9 @@ def _word(value: object) -> str:
     return '"' + value.replace("\\", r"\\").replace('"', r"\"") + '"'
 
 
-def printable(text: str) -> str:
-    """The text with everything a terminal could act on, or hide, spelled out."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
-
-
 def json_line(raw: bytes) -> str:
     """A record's line, with the same spelled as JSON has it: it stays the record that it is."""
-    return "".join(sign if sign.isprintable() else spelled(sign) for sign in raw.decode())
+    return printable_json(raw.decode())
 
 
 def run_stats(arguments: argparse.Namespace) -> int:

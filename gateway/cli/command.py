@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from gateway import __version__
-from gateway.cli.output import FAILED, guarded
+from gateway.cli.output import FAILED, guarded, printable
 from gateway.errors import AuditFailure, InvalidConfiguration
 from gateway.faults import NO_THREAD, word
 
@@ -68,10 +68,10 @@ def _run(command: argparse.Namespace) -> int:
     try:
         code: int = command.run(command)
     except InvalidConfiguration as invalid:
-        print(invalid, file=sys.stderr)
+        print("\n".join(printable(str(problem)) for problem in invalid.problems), file=sys.stderr)
         return INVALID
     except (AuditFailure, OSError) as failure:
-        print(f"qstash-gateway: {failure}", file=sys.stderr)
+        print(f"qstash-gateway: {printable(str(failure))}", file=sys.stderr)
         return FAILED
     except RuntimeError as fault:
         if word(fault) != NO_THREAD:

@@ -167,6 +167,16 @@ def lost() -> bool:
     return isinstance(raw, Sink) and raw.fault is not None
 
 
+def printable(text: str) -> str:
+    """The text with everything a terminal could act on, or hide, spelled out."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def printable_json(text: str) -> str:
+    """JSON with the same spelled as JSON has it, so that it stays what it is; line ends stay as they are."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else spelled(sign) for sign in text)
+
+
 def spelled(text: str) -> str:
     r"""Returns every sign of the text as JSON spells it, like \u00fc; one above U+FFFF as two."""
     units = text.encode("utf-16-be", "surrogatepass")

@@ -12,6 +12,9 @@ from typing import Protocol
 from gateway.cli.cancel.answers import Done, Left, Lost, Plan, Refusal
 from gateway.cli.cancel.client import PLANS, Gateway
 
+URL, KEY = "QSTASH_GATEWAY_URL", "QSTASH_GATEWAY_KEY"
+"""The environment variables that say where the gateway is and who calls."""
+
 OPTIONS = {
     "workflowUrl": "--url U",
     "label": "--label L",
@@ -124,7 +127,9 @@ def _planned(gateway: Gateway, asked: Asked, screen: Screen) -> Plan | Ending:
 
 
 def _in_options(refusal: Refusal) -> Iterator[str]:
-    """What to change on the command line, where one option is what the refusal is about."""
+    """What to change on the command line or in the environment, where that is what the refusal is about."""
+    if refusal.code == "unauthenticated":
+        yield f"This command sends what is in {KEY}: put another key there."
     match refusal.members.get("not_admitted"):
         case {"field": "Gateway-Reason"}:
             yield "Say why with --reason TEXT."

@@ -18,6 +18,7 @@ from rich.text import Text
 from gateway.cancel import ORDER_RUNS
 from gateway.cli.cancel.answers import Left, Narrowed, Plan
 from gateway.cli.cancel.flow import End, Ending, runs_in_words
+from gateway.cli.output import printable
 from gateway.policy.nearest import in_words
 from gateway.read import DEFAULT_COUNT
 
@@ -62,12 +63,12 @@ class Terminal:
     def shows(self, plan: Plan) -> None:
         """The runs of the plan: how many of each workflow and label, how old, some of them, and those left out."""
         if plan.narrowed is not None:
-            self._console.print(_safe(_lowered(plan.narrowed)))
+            self._console.print(printable(_lowered(plan.narrowed)))
         if plan.runs:
             self._console.print(
-                _safe(f"{runs_in_words(plan.runs)}, created {_time(plan.oldest)} to {_time(plan.newest)}")
+                printable(f"{runs_in_words(plan.runs)}, created {_time(plan.oldest)} to {_time(plan.newest)}")
             )
-            self._console.print(_safe(f"allowed by {plan.rule}; plan {plan.plan_id}, for {plan.expires_in_s} s"))
+            self._console.print(printable(f"allowed by {plan.rule}; plan {plan.plan_id}, for {plan.expires_in_s} s"))
             self._console.print(self._workflows(plan))
             if plan.by_label:
                 self._console.print(self._table(("Label", "Runs"), _counted(plan.by_label)))
@@ -108,10 +109,10 @@ class Terminal:
         if ending.done is not None and ending.plan is not None:
             self._leaves_out(ending.done.skipped, ending.plan.skipped)
         if ending.how.exit_code == 0 or ending.how is End.DECLINED:
-            self._console.print(_safe(ending.sentence))
+            self._console.print(printable(ending.sentence))
             return
         for line in _failure(ending):
-            print(_safe(line), file=sys.stderr)
+            print(printable(line), file=sys.stderr)
 
     def _workflows(self, plan: Plan) -> Table:
         rows = _counted(plan.by_workflow)
@@ -131,7 +132,7 @@ class Terminal:
             # Folded, never shortened: the end of an address may be what matters.
             table.add_column(head, overflow="fold", justify="right" if head == "Runs" else "left")
         for row in rows:
-            table.add_row(*(Text(_safe(cell)) for cell in row))
+            table.add_row(*(Text(printable(cell)) for cell in row))
         return table
 
     def _leaves_out(self, skipped: Mapping[str, Left], shown: Mapping[str, Left]) -> None:
@@ -139,7 +140,7 @@ class Terminal:
         for why, left in skipped.items():
             some = ", ".join(left.sample[:SHOWN]) + (", …" if left.runs > SHOWN else "")
             names = "" if shown.get(why) == left else f": {some}"
-            self._console.print(_safe(f"Left out: {runs_in_words(left.runs)} {_WHY.get(why, why)}{names}"))
+            self._console.print(printable(f"Left out: {runs_in_words(left.runs)} {_WHY.get(why, why)}{names}"))
 
 
 class Silence:
@@ -215,8 +216,3 @@ def _failure(ending: Ending) -> Iterator[str]:
         yield f"Allowed would be: {_options(nearest) or in_words(nearest)}"
     if isinstance(decision := members.get("decision_id"), str):
         yield f"Decision {decision}."
-
-
-def _safe(text: str) -> str:
-    """The text without what a terminal would obey."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)

@@ -14,6 +14,7 @@ from pathlib import Path
 from gateway import secrecy
 from gateway.audit.segment import load_mac_key
 from gateway.certificate import load_pair
+from gateway.cli.output import printable
 from gateway.clock import SystemClock, clock_problems
 from gateway.config import Config, audit_problems, config_file, load_config, named_policies, resolve_problems
 from gateway.document import nodes
@@ -173,7 +174,7 @@ def _as_text(problems: Sequence[Problem], findings: Sequence[Finding], *, masked
     ]
     lines = {file: _lines(file) for file in {place.file for _, place in located}}
     for text, place in located:
-        yield text
+        yield printable(text)
         if 1 <= place.line <= len(lines[place.file]):
             yield from _excerpt(lines[place.file][place.line - 1], place, masked=place.file == masked)
 

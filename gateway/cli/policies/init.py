@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from gateway.config import named_policies
@@ -30,18 +31,35 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    """Returns 1, with nothing written, if one of the files is there already."""
+    """Returns 1, with nothing written, if one of the files is there already.
+
+    Raises: OSError, also with nothing written: one cannot be written.
+    """
     config = args.directory / CONFIG
     if config.exists() and args.team is not None:
         return _add(config, args.team)
     team = args.team or FIRST_TEAM
     files = {args.directory / name: text for name, text in scaffold(team).items()}
     if not _written(files):
-        print(f"To add a team to what is there: qstash-gateway init --team TEAM {args.directory}")
+        print(_instead(config))
         return FAILED
+    if args.team is not None:
+        print(
+            f"\nThere was no {config} to add the team {team} to, so this is a new start, with {team} as its first team."
+        )
     print(f"\nNext: write the QStash token into {args.directory / 'qstash-token'} (mode 0600), then")
     _say_next(config, team, args.directory / "policies")
     return OK
+
+
+def _instead(config: Path) -> str:
+    """What to do where no start can be written."""
+    if config.is_file():
+        return f"To add a team to what is there: qstash-gateway init --team TEAM {config.parent}"
+    return (
+        f"There is no {config}, so a whole new start would be written there. Name the directory of the {CONFIG} "
+        "that a team is to be added to, or for a new start one that does not exist yet."
+    )
 
 
 def _add(config: Path, team: str) -> int:
@@ -62,18 +80,43 @@ def _add(config: Path, team: str) -> int:
 
 
 def _written(files: Mapping[Path, str]) -> bool:
-    """Writes all the files; none of them, if one is there already."""
-    standing = [path for path in files if path.exists()]
+    """Writes all the files; none of them, if one is there already. Raises: OSError: one cannot be written: none is."""
+    standing = [path for path in files if os.path.lexists(path)]
     for path in standing:
         print(f"{path} is there already; nothing was written.")
     if standing:
         return False
-    for path, text in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
+    made: list[Path] = []
+    try:
+        for path, text in files.items():
+            _write(path, text, made)
+    except OSError as fault:
+        for path in reversed(made):
+            with suppress(OSError):
+                path.rmdir() if path.is_dir() else path.unlink()
+        raise OSError(f"{_in_the_way(fault)}; nothing was written") from fault
+    for path in files:
         print(f"wrote {path}")
     return True
+
+
+def _write(path: Path, text: str, made: list[Path]) -> None:
+    """Writes one new file and the directories above it, and notes in `made` each that was not there before."""
+    for above in (*reversed(path.parents), path.parent):
+        if not above.exists():
+            above.mkdir()
+            made.append(above)
+    with path.open("x", encoding="utf-8") as file:
+        made.append(path)
+        file.write(text)
+
+
+def _in_the_way(fault: OSError) -> str:
+    path = Path(str(fault.filename))
+    standing = next((one for one in (path, *path.parents) if one.exists()), path)
+    if not standing.is_dir():
+        return f"{standing} is a file where a directory is wanted"
+    return f"{path} cannot be written: {fault.strerror}"
 
 
 def _say_next(config: Path, team: str, policies: Path) -> None:

@@ -13,7 +13,7 @@ import orjson
 from gateway.audit.chain import parse_line
 from gateway.audit.reader import lines_of
 from gateway.audit.segment import chains_in
-from gateway.cli.audit import printable
+from gateway.cli.output import printable, printable_json
 from gateway.policy.load import load_policies
 from gateway.policy.nearest import in_words
 from gateway.policy_tools.history.replay import Change, Members, Replay, replay
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         return USAGE
     result = replay(policies, _records(files))
     if arguments.json:
-        print(orjson.dumps(_members(result, policies.digest), option=orjson.OPT_INDENT_2).decode())
+        print(printable_json(orjson.dumps(_members(result, policies.digest), option=orjson.OPT_INDENT_2).decode()))
     else:
         print("\n".join(_lines(result)))
     failing = result.totals.total() if arguments.fail_on == "any" else result.totals[Change(arguments.fail_on)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.cli.output import printable
 from gateway.cli.policies.explain import lines
 from gateway.errors import InvalidConfiguration, Problem
 from gateway.policy.load import CASES_SUFFIX, load_policies
@@ -47,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "junit":
         print(_junit(suites))
     else:
-        print("\n".join(line for suite in suites for line in _text(suite)))
+        print("\n".join(printable(line) for suite in suites for line in _text(suite)))
     return FAILED if any(suite.failed for suite in suites) else OK
 
 
