@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from gateway.document.file import read_file
+from gateway.document.file import read_file, sentence
 from gateway.endpoints import Origin, UnixListen, listen, origin
 from gateway.errors import InvalidConfiguration
 from gateway.tls import client_context
@@ -101,10 +101,9 @@ def trusted(option: Path | None, environ: Mapping[str, str]) -> Path | None:
         read_file(path)
         client_context(path)
     except InvalidConfiguration as exc:
-        reasons = "; ".join(fault.message for fault in exc.problems)
-        raise ValueError(f"{name} names {path}: {reasons}") from exc
+        raise ValueError(sentence(f"the file {path} ({name})", exc)) from exc
     except OSError as exc:
-        raise ValueError(f"{name} names {path}, which holds no certificate in PEM") from exc
+        raise ValueError(f"the file {path} ({name}) holds no certificate in PEM") from exc
     return path
 
 

@@ -148,7 +148,7 @@ def test_a_file_without_a_certificate_is_a_usage_error(private: Private, tmp_pat
         path = str(tmp_path / name)
         for done in (*both(private.url, "--ca-file", path), *both(private.url, QSTASH_GATEWAY_CA=path)):
             assert (done.returncode, done.stdout) == (2, ""), name
-            assert f"names {path}" in done.stderr
+            assert f"the file {path} (" in done.stderr
             assert says in done.stderr
 
 
