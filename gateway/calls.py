@@ -32,6 +32,7 @@ from gateway.ports import Clock
 from gateway.problems import Answer
 from gateway.read import Body, parse_cancel, parse_reason
 from gateway.secrecy import holds_text
+from gateway.wording import counted
 
 _PLAN = re.compile(rb"/gateway/v1/plans/(?P<plan>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?P<apply>/apply)?")
 _ONLY = "This gateway only passes bulk cancels, DELETE /v2/workflows/runs;"
@@ -102,7 +103,7 @@ class Calls:
             return draft
         check_ready(draft)
         sentence = (
-            f"This is a preview, nothing was sent: {len(draft.resolved.runs)} runs would be cancelled. "
+            f"This is a preview, nothing was sent: {counted(len(draft.resolved.runs), 'run')} would be cancelled. "
             f"To cancel exactly those: POST /gateway/v1/plans/{draft.plan_id}/apply."
         )
         raise Conflict("preview", sentence, members=self._shown(draft))

@@ -13,7 +13,9 @@ import codecs
 import errno
 import io
 import os
+import re
 import select
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 FAILED = 1
 
 _SPELLED = "qstash-gateway-spelled"
+_INDENT = "    "
 
 
 def occupy() -> None:
@@ -170,6 +173,22 @@ def lost() -> bool:
 def printable(text: str) -> str:
     """The text with everything a terminal could act on, or hide, spelled out."""
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def folded(text: str, stream: TextIO | None = None) -> str:
+    """The text in lines that fit the terminal, where the stream (standard output) is one: no ID is broken in two.
+
+    Lines end behind a space, a comma or `&`, none of which an ID holds; what is longer than a line stays whole.
+    """
+    if not (stream or sys.stdout).isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    lines = [""]
+    for piece in re.findall(r"[^ ,&]*[ ,&]+|[^ ,&]+", text):
+        if len(lines[-1]) + len(piece.rstrip()) > width and lines[-1].strip():
+            lines.append(_INDENT)
+        lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def printable_json(text: str) -> str:

@@ -27,6 +27,7 @@ from gateway.hardening import forbid_core_dumps
 from gateway.log import quiet_libraries
 from gateway.outbound import make_transport
 from gateway.tokens import read_tokens
+from gateway.wording import counted
 
 MAX_ANSWER_BYTES = 1_048_576
 MOST_SHOWN = 300
@@ -141,7 +142,8 @@ class _Probe:
         if reply.status != 200 or not isinstance(runs, list):
             return "The log could not be read: is this the right address, and the token one of this account?"
         if runs:
-            return f"ALARM: {len(runs)} runs are listed under a label that no run has: the filter is ignored."
+            are = counted(len(runs), "run is", "runs are")
+            return f"ALARM: {are} listed under a label that no run has: the filter is ignored."
         print("   Nothing is listed under a label that no run has, as it should be.")
         return None
 

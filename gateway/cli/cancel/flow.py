@@ -11,6 +11,7 @@ from typing import Protocol
 
 from gateway.cli.cancel.answers import Done, Left, Lost, Plan, Refusal
 from gateway.cli.cancel.client import PLANS, Gateway
+from gateway.wording import counted
 
 URL, KEY = "QSTASH_GATEWAY_URL", "QSTASH_GATEWAY_KEY"
 """The environment variables that say where the gateway is and who calls."""
@@ -108,7 +109,7 @@ def cancel(gateway: Gateway, asked: Asked, screen: Screen, *, dry_run: bool, ask
 
 def runs_in_words(runs: int) -> str:
     """`1 run`, `137 runs`."""
-    return "1 run" if runs == 1 else f"{runs} runs"
+    return counted(runs, "run")
 
 
 def _planned(gateway: Gateway, asked: Asked, screen: Screen) -> Plan | Ending:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -18,7 +19,7 @@ from rich.text import Text
 from gateway.cancel import ORDER_RUNS
 from gateway.cli.cancel.answers import Left, Narrowed, Plan
 from gateway.cli.cancel.flow import End, Ending, runs_in_words
-from gateway.cli.output import printable
+from gateway.cli.output import folded, printable
 from gateway.policy.nearest import in_words
 from gateway.read import DEFAULT_COUNT
 
@@ -26,6 +27,8 @@ PLAIN_WIDTH = 10_000
 """Where nobody looks at a terminal nothing is cut or folded."""
 
 SHOWN = 3
+GAP, EDGE = 3, 1
+"""Signs between two columns of a table, and beside it, on a terminal."""
 
 _WHY = {
     "young": "younger than the rule lets be cancelled",
@@ -72,7 +75,7 @@ class Terminal:
             self._console.print(self._workflows(plan))
             if plan.by_label:
                 self._console.print(self._table(("Label", "Runs"), _counted(plan.by_label)))
-            self._console.print(self._sample(plan))
+            self._console.print(*self._sample(plan), sep="\n", soft_wrap=True)
         self._leaves_out(plan.skipped, {})
 
     def asks(self, plan: Plan) -> bool:
@@ -112,7 +115,7 @@ class Terminal:
             self._console.print(printable(ending.sentence))
             return
         for line in _failure(ending):
-            print(printable(line), file=sys.stderr)
+            print(folded(printable(line), sys.stderr), file=sys.stderr)
 
     def _workflows(self, plan: Plan) -> Table:
         rows = _counted(plan.by_workflow)
@@ -121,10 +124,20 @@ class Terminal:
             rows.append(("(others)", str(others)))
         return self._table(("Workflow", "Runs"), rows)
 
-    def _sample(self, plan: Plan) -> Table:
+    def _sample(self, plan: Plan) -> Sequence[Table | Text]:
+        """Some of the runs as a table; in two lines each where a run ID would not stay whole in it."""
         rows = [(run.run_id, _time(run.created), run.workflow_url, " ".join(run.labels)) for run in plan.sample]
         first = "Run" if len(rows) == plan.runs else f"The oldest {len(rows)}"
-        return self._table((first, "Created", "Workflow", "Labels"), rows)
+        heads = (first, "Created", "Workflow", "Labels")
+        if self._fits(heads, rows):
+            return [self._table(heads, rows)]
+        lines = [line for run_id, created, *rest in rows for line in (f"{run_id}  {created}", f"  {'  '.join(rest)}")]
+        return [Text(first), *(Text(printable(line)) for line in lines)]
+
+    def _fits(self, heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> bool:
+        """Whether a table needs no more than a line for each row."""
+        widths = [max(cell_len(printable(cell)) for cell in column) for column in zip(heads, *rows, strict=True)]
+        return sum(widths) + GAP * (len(heads) - 1) + 2 * EDGE <= self._console.width
 
     def _table(self, heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
         table = Table(box=SIMPLE_HEAD if self._console.is_terminal else None, pad_edge=False)

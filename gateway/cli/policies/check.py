@@ -27,6 +27,7 @@ from gateway.policy.load import hidden_policies, load_policies
 from gateway.policy.rules import Policies
 from gateway.policy_tools.lints.findings import Caller, Finding, Summary, lint
 from gateway.tokens import token_problems
+from gateway.wording import counted
 
 OK, INVALID = 0, 3
 SHOWN_COLUMNS = 160
@@ -261,8 +262,6 @@ def _lines(file: str) -> Sequence[str]:
 
 def _summary(config: Config, policies: Policies) -> str:
     teams = sorted({team for rule in policies.rules for team in rule.teams})
-    issuers = f"{len(config.issuers)} issuers; " if config.issuers else ""
-    return (
-        f"ok: {len(policies.rules)} rules for {', '.join(teams)}; {len(config.keys)} keys; {issuers}"
-        f"policy digest {policies.digest}"
-    )
+    rules, keys = counted(len(policies.rules), "rule"), counted(len(config.keys), "key")
+    issuers = f"{counted(len(config.issuers), 'issuer')}; " if config.issuers else ""
+    return f"ok: {rules} for {', '.join(teams)}; {keys}; {issuers}policy digest {policies.digest}"

@@ -13,6 +13,7 @@ from gateway.cli.policies.explain import lines
 from gateway.errors import InvalidConfiguration, Problem
 from gateway.policy.load import CASES_SUFFIX, load_policies
 from gateway.policy_tools.cases import Verdict, case_files, judge_cases, load_cases, unreached
+from gateway.wording import counted
 
 if TYPE_CHECKING:
     from xml.etree import ElementTree as ET
@@ -89,7 +90,8 @@ def _text(suite: _Suite) -> Iterator[str]:
         yield from (f"  {difference}" for difference in verdict.differences)
         yield from (f"    {line}" for line in lines(verdict.explanation))
     yield from (f"no case reaches {rule}" for rule in suite.unreached)
-    numbers = f"{len(suite.verdicts)} cases, {len(suite.failed)} failed, {len(suite.unreached)} rules unreached"
+    cases, rules = counted(len(suite.verdicts), "case"), counted(len(suite.unreached), "rule")
+    numbers = f"{cases}, {len(suite.failed)} failed, {rules} unreached"
     yield f"{suite.directory}: {numbers}"
 
 

@@ -8,6 +8,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from gateway.wording import counted
+
 if TYPE_CHECKING:
     from gateway.simulator.server import SimulatorServer
 
@@ -50,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     # Blocked before the server's thread exists, so that only sigwait receives them.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     with server:
-        print(f"Simulated upstream ({arguments.contract}, {arguments.runs} runs): {server.url}")
+        print(f"Simulated upstream ({arguments.contract}, {counted(arguments.runs, 'run')}): {server.url}")
         print(f"Token: {server.token}")
         print(f"Read-only token: {server.read_token}")
         print(f"Ledger: {server.url}/_simulator/ledger", flush=True)
