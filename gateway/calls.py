@@ -35,7 +35,13 @@ from gateway.secrecy import holds_text
 from gateway.wording import counted
 
 _PLAN = re.compile(rb"/gateway/v1/plans/(?P<plan>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?P<apply>/apply)?")
-_ONLY = "This gateway only passes bulk cancels, DELETE /v2/workflows/runs;"
+_ONE_RUN = re.compile(rb"(?:/preview)?/v2/workflows/runs/[^/]+")
+_CANCEL = "DELETE /v2/workflows/runs"
+_ONLY = (
+    f"Of QStash's calls this gateway only passes bulk cancels ({_CANCEL}) and shows runs of your team (GET "
+    "/v2/workflows/logs); previews, plans and what you may do are at /preview/v2/workflows/runs and /gateway/v1/."
+)
+_RUNTIMES = "Runtimes that host workflows keep their own client and token."
 _SHOWS_NONE = (
     "This gateway shows no runs, because it has no read-only token (upstream.read_token): ask its operators for one."
 )
@@ -227,14 +233,18 @@ def _action(inbound: Inbound) -> Action:
     method, path = inbound.scope["method"], inbound.scope["raw_path"]
     found = _called(path)
     if found is None and (meant := _meant(path)) is not None:
-        raise NotFound("path", f"{_ONLY} this path has {_strange_in(path)}: write it as {meant.decode('ascii')}.")
+        raise NotFound("path", f"This path has {_strange_in(path)}: write it as {meant.decode('ascii')}.")
+    if found is None and method == "DELETE" and _ONE_RUN.fullmatch(path):
+        # Every run that ends sends this with cancel=false, as a report.
+        one = f"A run is cancelled by its ID in the query, not in the path: {_CANCEL}?workflowRunIds=ID."
+        raise NotFound("qstash_path", f"{one} {_RUNTIMES}")
     if found is None and path.startswith((b"/v2/", b"/v1/")):
-        raise NotFound("qstash_path", f"{_ONLY} runtimes that host workflows keep their own client and token.")
+        raise NotFound("qstash_path", f"{_ONLY} {_RUNTIMES}")
     if found is None:
-        raise NotFound("path", f"{_ONLY} this path is not one of it, byte for byte.")
+        raise NotFound("path", f"This path is none of the gateway's, byte for byte. {_ONLY}")
     allowed, action = found
     if method != allowed:
-        more = f" {_ONLY} for other calls, use a client with its own token." if path.startswith(b"/v2/") else ""
+        more = f" {_ONLY} For other calls, use a client with its own token." if path.startswith(b"/v2/") else ""
         raise MethodNotAllowed(allowed, f"This path takes {allowed} and nothing else.{more}")
     return action
 

@@ -180,7 +180,7 @@ def not_awaited(decision_id: str) -> Answer:
 def status_page(status: int, members: Mapping[str, object], decision_id: str) -> Answer:
     """The answer of the pages that are read; a status of refusal makes it a problem with the page's members."""
     if status >= 400:
-        sentence = f"Not ready: {members.get('reason')}."
+        sentence = f"Not ready: {str(members.get('reason')).replace('_', ' ')}."
         return _answer(_Problem(status, "not_ready", "Not ready", sentence, members), decision_id)
     headers = [(b"content-type", b"application/json"), *_gateway_headers(decision_id, b"gateway")]
     return _with_length(status, headers, orjson.dumps(members))

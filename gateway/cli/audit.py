@@ -19,7 +19,7 @@ from gateway.audit.journal import AuditSettings
 from gateway.audit.reader import lines_in, lines_of
 from gateway.audit.segment import NotAFile, OsDisk, chains_in, load_mac_key
 from gateway.audit.verify import ChainReport, Claim, Finding, claim_of, verify_listed
-from gateway.cli.output import folded, lost, printable, printable_json
+from gateway.cli.output import fault_in_words, folded, lost, printable, printable_json
 from gateway.config import load_config
 from gateway.document.fields import date_field
 from gateway.errors import AuditFailure
@@ -112,7 +112,7 @@ def run_verify(arguments: argparse.Namespace) -> int:
         whole = any(path.is_dir() for path in arguments.paths)
         reports = verify_listed(lambda: _entries(arguments.paths), keys=keys, checkpoints=checkpoints, whole=whole)
     except (AuditFailure, _UsageError, OSError) as exc:
-        print(f"audit verify: {exc}", file=sys.stderr)
+        print(f"audit verify: {fault_in_words(exc)}", file=sys.stderr)
         return USAGE
     for report in reports:
         print("\n".join(_report_lines(report, keyed=bool(keys))))
@@ -217,7 +217,7 @@ def run_retire(arguments: argparse.Namespace) -> int:
     try:
         retirement = _retirement(arguments)
     except (AuditFailure, _UsageError, OSError) as exc:
-        print(f"audit retire: {exc}", file=sys.stderr)
+        print(f"audit retire: {fault_in_words(exc)}", file=sys.stderr)
         return USAGE
     done = retirement.run(Choice(frozenset(arguments.chain), arguments.before))
     if done.refused:
@@ -291,7 +291,7 @@ def _read(command: str, paths: Sequence[Path], take: Callable[[Members, bytes], 
             if lost():
                 break
     except (_UsageError, OSError) as exc:
-        print(f"audit {command}: {exc}", file=sys.stderr)
+        print(f"audit {command}: {fault_in_words(exc)}", file=sys.stderr)
         return None
     return unread
 

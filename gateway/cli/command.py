@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from gateway import __version__
-from gateway.cli.output import FAILED, guarded, printable
+from gateway.cli.output import FAILED, fault_in_words, guarded, printable
 from gateway.errors import AuditFailure, InvalidConfiguration
 from gateway.faults import NO_THREAD, word
 
@@ -71,7 +71,7 @@ def _run(command: argparse.Namespace) -> int:
         print("\n".join(printable(str(problem)) for problem in invalid.problems), file=sys.stderr)
         return INVALID
     except (AuditFailure, OSError) as failure:
-        print(f"qstash-gateway: {printable(str(failure))}", file=sys.stderr)
+        print(f"qstash-gateway: {fault_in_words(failure)}", file=sys.stderr)
         return FAILED
     except RuntimeError as fault:
         if word(fault) != NO_THREAD:

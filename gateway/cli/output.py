@@ -191,6 +191,14 @@ def folded(text: str, stream: TextIO | None = None) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
+def fault_in_words(fault: Exception) -> str:
+    """What went wrong, safe for any terminal: a system call's error by what it was about, without its number."""
+    if not isinstance(fault, OSError) or fault.strerror is None:
+        return printable(str(fault))
+    about = "" if fault.filename is None else f"{fault.filename}: "
+    return printable(f"{about}{fault.strerror}")
+
+
 def printable_json(text: str) -> str:
     """JSON with the same spelled as JSON has it, so that it stays what it is; line ends stay as they are."""
     return "".join(sign if sign.isprintable() or sign == "\n" else spelled(sign) for sign in text)

@@ -13,7 +13,7 @@ import orjson
 from gateway.audit.chain import parse_line
 from gateway.audit.reader import lines_of
 from gateway.audit.segment import chains_in
-from gateway.cli.output import printable, printable_json
+from gateway.cli.output import fault_in_words, printable, printable_json
 from gateway.policy.load import load_policies
 from gateway.policy.nearest import in_words
 from gateway.policy_tools.history.replay import Change, Members, Replay, replay
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         files = _segments(arguments.paths)
     except ValueError as exc:
-        print(f"replay: {exc}", file=sys.stderr)
+        print(f"replay: {fault_in_words(exc)}", file=sys.stderr)
         return USAGE
     result = replay(policies, _records(files))
     if arguments.json:

@@ -21,7 +21,7 @@ import uvloop
 import gateway
 from gateway.app import Gateway, build
 from gateway.cli.keys import entry, new_key
-from gateway.cli.trial.simulate import ABSENT, CONTRACTS, simulated
+from gateway.cli.trial.simulate import ABSENT, CONTRACTS, port, simulated
 from gateway.cli.trial.tour import ON_CALL_URL, Tour, take_tour
 from gateway.config import load_config
 from gateway.log import Consoles
@@ -88,7 +88,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = subparsers.add_parser("demo", help="try the gateway with a simulated upstream and keys made now")
     parser.add_argument("--tour", action="store_true", help="play six requests, show what was cancelled, and end")
     parser.add_argument("--contract", choices=CONTRACTS, default=CONTRACTS[0], help="what the simulated QStash speaks")
-    parser.add_argument("--port", type=int, default=None, help=f"default: {PORT}, or any free port where it is taken")
+    parser.add_argument("--port", type=port, default=None, help=f"default: {PORT}, or any free port where it is taken")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="a new directory for its record and files, which stay")
     parser.set_defaults(run=run)
 
