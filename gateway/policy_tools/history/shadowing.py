@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from gateway.policy_tools.history.replay import JUDGED_EVENTS, Members
 from gateway.wording import counted
 
-JUDGED_EVENTS = frozenset(("intent", "denied"))
 MAX_CALLERS = 100_000
-
-Members = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True, order=True)
