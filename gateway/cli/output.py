@@ -15,7 +15,6 @@ import io
 import os
 import re
 import select
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -182,6 +181,8 @@ def folded(text: str, stream: TextIO | None = None) -> str:
     """
     if not (stream or sys.stdout).isatty():
         return text
+    import shutil  # `serve` shares this module, and needs nothing of the archives that it loads
+
     width = shutil.get_terminal_size().columns
     lines = [""]
     for piece in re.findall(r"[^ ,&]*[ ,&]+|[^ ,&]+", text):

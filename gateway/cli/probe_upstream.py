@@ -38,6 +38,13 @@ RUNS = "/v2/workflows/runs"
 LATEST_MS = 1_000_000_000_000
 """September 2001, before the service was there: no run was created until then."""
 
+NO_CONNECTION = {
+    "refused": " Nothing listens at upstream.url.",
+    "dns": " The host name in upstream.url is not known.",
+    "tls": " What answers at upstream.url has no certificate of a public authority for that name, or speaks no TLS.",
+}
+"""What the fixed words for a connection that came to nothing mean."""
+
 STOPPED = "Stopped there; nothing more was sent."
 
 
@@ -236,7 +243,8 @@ class _Probe:
             method, target.encode("ascii"), token, max_answer_bytes=MAX_ANSWER_BYTES, body=body
         )
         if isinstance(reply, Failed):
-            return f"No answer ({reply.cause}); {'it may have arrived' if reply.sent else 'nothing was sent'}."
+            sent = "it may have arrived" if reply.sent else "nothing was sent"
+            return f"No answer ({reply.cause}); {sent}.{NO_CONNECTION.get(reply.cause, '')}"
         print(f"   {reply.status} {self._safe(reply.body)}")
         return reply
 

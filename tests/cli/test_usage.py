@@ -120,3 +120,28 @@ def test_a_fault_of_the_system_is_told_without_its_number(tmp_path: Path, argume
     assert done.stderr
     assert "Errno" not in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(("cancel", "--nope", "EVIL"), id="unknown-option"),
+        pytest.param(("EVIL",), id="unknown-command"),
+        pytest.param(("audit", "show", "--nope", "EVIL"), id="unknown-option-of-audit"),
+        pytest.param(("audit", "show", "EVIL"), id="no-log"),
+        pytest.param(("check", "--config", "EVIL"), id="no-configuration"),
+        pytest.param(("test", "EVIL"), id="no-cases"),
+        pytest.param(("init", "EVIL"), id="new-directory"),
+        pytest.param(("explain", "--config", "new/config.yaml", "--team", "EVIL", "label=a"), id="unknown-team"),
+        pytest.param(("explain", "--config", "new/config.yaml", "--team", "a", "EVIL=a"), id="unknown-name"),
+        pytest.param(("probe", "--url", "unix:EVIL"), id="no-socket"),
+        pytest.param(("keys", "new", "--team", "EVIL", "--id", "a"), id="no-team"),
+    ],
+)
+def test_nothing_that_was_typed_moves_the_terminal(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """It may have been pasted: tabs, colours and what moves the cursor are spelled out wherever they are repeated."""
+    assert command("init", "new", cwd=tmp_path).returncode == 0
+    done = command(*(word.replace("EVIL", "a\x1b[2J\tb\u202e") for word in arguments), cwd=tmp_path)
+    said = (done.stdout + done.stderr).replace("\n", "")
+    assert said
+    assert said.isprintable()

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from gateway.cli.output import printable
 from gateway.config import named_policies
 from gateway.policy_tools.scaffold import scaffold, team_files
 
@@ -41,13 +42,13 @@ def run(args: argparse.Namespace) -> int:
     team = args.team or FIRST_TEAM
     files = {args.directory / name: text for name, text in scaffold(team).items()}
     if not _written(files):
-        print(_instead(config))
+        _say(_instead(config))
         return FAILED
     if args.team is not None:
-        print(
+        _say(
             f"\nThere was no {config} to add the team {team} to, so this is a new start, with {team} as its first team."
         )
-    print(f"\nNext: write the QStash token into {args.directory / 'qstash-token'} (mode 0600), then")
+    _say(f"\nNext: write the QStash token into {args.directory / 'qstash-token'} (mode 0600), then")
     _say_next(config, team, args.directory / "policies")
     return OK
 
@@ -66,15 +67,15 @@ def _add(config: Path, team: str) -> int:
     """Adds a team's two files to the policies of a configuration, and changes no other file."""
     policies = named_policies(config)
     if policies is None or not policies.is_dir():
-        print(f"{config} names no directory of policies that is there; nothing was written.")
-        print(f"Correct it first: qstash-gateway check --config {config}")
+        _say(f"{config} names no directory of policies that is there; nothing was written.")
+        _say(f"Correct it first: qstash-gateway check --config {config}")
         return FAILED
     schemas = (policies.parent / "schemas" / "policy.json").is_file()
     shown = Path(os.path.relpath(policies)) if not config.is_absolute() else policies
     if not _written({shown / name: text for name, text in team_files(team, schemas=schemas).items()}):
-        print(f"The team {team} has its files: edit them, or name another team.")
+        _say(f"The team {team} has its files: edit them, or name another team.")
         return FAILED
-    print(f"\nNext: put your workflow's URL into {shown / f'{team}.yaml'}, then")
+    _say(f"\nNext: put your workflow's URL into {shown / f'{team}.yaml'}, then")
     _say_next(config, team, shown)
     return OK
 
@@ -83,7 +84,7 @@ def _written(files: Mapping[Path, str]) -> bool:
     """Writes all the files; none of them, if one is there already. Raises: OSError: one cannot be written: none is."""
     standing = [path for path in files if os.path.lexists(path)]
     for path in standing:
-        print(f"{path} is there already; nothing was written.")
+        _say(f"{path} is there already; nothing was written.")
     if standing:
         return False
     made: list[Path] = []
@@ -96,7 +97,7 @@ def _written(files: Mapping[Path, str]) -> bool:
                 path.rmdir() if path.is_dir() else path.unlink()
         raise OSError(f"{_in_the_way(fault)}; nothing was written") from fault
     for path in files:
-        print(f"wrote {path}")
+        _say(f"wrote {path}")
     return True
 
 
@@ -120,9 +121,14 @@ def _in_the_way(fault: OSError) -> str:
 
 
 def _say_next(config: Path, team: str, policies: Path) -> None:
-    print(f"  qstash-gateway keys new --team {team} --id ci     and paste the line it prints into {config}")
-    print(f"  qstash-gateway check --config {config}")
-    print(f"  qstash-gateway test {policies}")
+    _say(f"  qstash-gateway keys new --team {team} --id ci     and paste the line it prints into {config}")
+    _say(f"  qstash-gateway check --config {config}")
+    _say(f"  qstash-gateway test {policies}")
+
+
+def _say(text: str) -> None:
+    """Prints lines with every path spelled out that a terminal would act on."""
+    print("\n".join(map(printable, text.split("\n"))))
 
 
 def _team(text: str) -> str:
