@@ -8,11 +8,9 @@ another spelling than its own, so that routing on the decoded path is routing by
 from __future__ import annotations
 
 import asyncio
-import posixpath
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import unquote_to_bytes
 
 import uuid_utils
 from starlette.applications import Starlette
@@ -29,7 +27,6 @@ from gateway.connections import TEAM
 from gateway.errors import (
     AuditUnavailable,
     MalformedRequest,
-    MethodNotAllowed,
     NotFound,
     Overloaded,
     Refusal,
@@ -42,6 +39,7 @@ from gateway.health import HealthPages
 from gateway.inbound import INBOUND, Inbound, Intake, caller_of, inbound_of
 from gateway.outcome import Cancelled
 from gateway.pages import Pages, plan_id
+from gateway.paths import RUNS, is_plain, no_such_method, no_such_path
 from gateway.pipeline import STOPPING, Pipeline, Settled, WaitEnded
 from gateway.ports import Clock
 from gateway.problems import Answer
@@ -49,11 +47,6 @@ from gateway.refusals import RefusalLog
 
 NO_ID = "00000000-0000-0000-0000-000000000000"
 """The decision id of a request for which none could be made; no record has it."""
-
-RUNS = "/v2/workflows/runs"
-
-_ONLY = "This gateway only passes bulk cancels, DELETE /v2/workflows/runs;"
-_MAX_GUESSED_BYTES = 200
 
 
 class OperatorsLog(Protocol):
@@ -281,9 +274,8 @@ class Door:
             inbound.place = edge.current.admission.place(principal, edge.clock.monotonic_s(), cost=inbound.cost())
         except (Throttled, Overloaded) as limited:
             return await self._joined(inbound, limited, reply)
-        path = inbound.scope["raw_path"]
-        if not _is_plain(path):
-            raise edge.no_such_path(path)
+        if not is_plain(inbound.scope["raw_path"]):
+            raise edge.no_such_path(inbound.scope)
         return await self._routed(inbound, reply)
 
     async def _joined(self, inbound: Inbound, limited: Refusal, reply: Reply) -> None:
@@ -350,48 +342,22 @@ class Edge(Starlette):
         ]
 
     async def _not_found(self, request: Request, _: Exception) -> Response:
-        raise self.no_such_path(request.scope["raw_path"])
+        raise self.no_such_path(request.scope)
 
     async def _not_allowed(self, request: Request, exc: Exception) -> Response:
         assert isinstance(exc, HTTPException)
         assert exc.headers is not None
-        allowed, path = exc.headers["Allow"], request.scope["path"]
-        more = f" {_ONLY} for other calls, use a client with its own token." if path.startswith("/v2/") else ""
-        raise MethodNotAllowed(allowed, f"This path takes {allowed} and nothing else.{more}")
+        raise no_such_method(request.scope["path"], exc.headers["Allow"])
 
-    def no_such_path(self, path: bytes) -> NotFound:
-        """Returns the refusal of a path that is none of ours; it tells the one that was probably meant."""
-        meant = self._meant(path)
-        if meant is not None:
-            return NotFound("path", f"{_ONLY} this path has {_strange_in(path)}: write it as {meant}.")
-        if path.startswith((b"/v2/", b"/v1/")):
-            return NotFound("qstash_path", f"{_ONLY} runtimes that host workflows keep their own client and token.")
-        return NotFound("path", f"{_ONLY} this path is not one of it, byte for byte.")
+    def no_such_path(self, scope: Scope) -> NotFound:
+        """Returns the refusal of a request whose path is none of ours."""
 
-    def _meant(self, path: bytes) -> str | None:
-        """The path of ours that a person or a proxy has probably written so; it is told, never taken for it."""
-        if len(path) > _MAX_GUESSED_BYTES:
-            return None
-        plain = posixpath.normpath(unquote_to_bytes(path).decode("latin-1")).lower()
-        scope = {"type": "http", "method": "DELETE", "path": plain}
-        known = any(route.matches(scope)[0] is not Match.NONE for route in self.routes)
-        return plain if known and plain.encode("latin-1") != path else None
+        def is_known(path: str) -> bool:
+            """Whether a route takes the path, whatever its method."""
+            asked = {"type": "http", "method": "", "path": path}
+            return any(route.matches(asked)[0] is not Match.NONE for route in self.routes)
 
-
-def _is_plain(path: bytes) -> bool:
-    """Whether a path is its own decoded form: printable ASCII, no escape, no double slash."""
-    return path.isascii() and b"%" not in path and b"//" not in path and path.decode().isprintable()
-
-
-def _strange_in(path: bytes) -> str:
-    signs = {
-        "an escape": b"%" in path,
-        "a double slash": b"//" in path,
-        "a slash at its end": path.endswith(b"/"),
-        "upper case": path != path.lower(),
-        "a dot segment": b"/./" in path or b"/../" in path,
-    }
-    return " and ".join(sign for sign, there in signs.items() if there) or "a dot segment"
+        return no_such_path(scope["method"], scope["raw_path"], is_known=is_known)
 
 
 async def write(inbound: Inbound | None, answer: Answer, send: Send) -> None:

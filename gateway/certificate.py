@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.document.file import named, read_file
+from gateway.document.file import named, read_file, sentence
 from gateway.endpoints import TlsFiles
 from gateway.errors import InvalidConfiguration, Problem
 from gateway.identity.expiry import ending
@@ -86,7 +86,7 @@ def _unreadable(files: TlsFiles, path: Path) -> Iterator[Problem]:
     try:
         read_file(path)
     except InvalidConfiguration as exc:
-        yield from (files.at.problem(f"the file {named(path)}: {fault.message}") for fault in exc.problems)
+        yield files.at.problem(sentence(f"the file {named(path)}", exc))
 
 
 def _unusable(files: TlsFiles, fault: Exception) -> str:

@@ -157,15 +157,6 @@ def key_set_url(text: str) -> str:
     return text
 
 
-def reached(text: str, *, allow_http: bool) -> Origin | UnixListen:
-    """Where a caller reaches the gateway: `unix:PATH`, or a base URL; raises ValueError with one sentence."""
-    if not text.startswith("unix:"):
-        return origin(text.removesuffix("/"), allow_http=allow_http)
-    found = listen(text)
-    assert isinstance(found, UnixListen)
-    return found
-
-
 def origin(text: str, *, allow_http: bool = False) -> Origin:
     """The upstream's base URL; raises ValueError with one sentence.
 

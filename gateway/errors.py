@@ -77,15 +77,19 @@ class MalformedRequest(Refusal):
     status, code, title = 400, "malformed_request", "Malformed request"
 
 
+_HOW_TO_AUTHENTICATE = (
+    "Send a gateway key of your team, or a token it accepts, as 'Authorization: Bearer <key>'. If you did, the gateway "
+    "does not know it or it has ended: ask the gateway's operators for a key. A token of QStash is not accepted here."
+)
+
+
 class Unauthenticated(Refusal):
     """No valid credential; callers see one text whatever the cause."""
 
     status, code, title = 401, "unauthenticated", "Not authenticated"
 
     def __init__(self, cause: str) -> None:
-        super().__init__(
-            cause, "Send a gateway key of your team, or a token it accepts, as 'Authorization: Bearer <key>'."
-        )
+        super().__init__(cause, _HOW_TO_AUTHENTICATE)
 
 
 class NotFound(Refusal):

@@ -17,6 +17,7 @@ from gateway.pipeline import Pipeline
 from gateway.planning import check_ready
 from gateway.plans import plan_members
 from gateway.problems import Answer
+from gateway.wording import counted
 
 _PLAN_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SHOWS_NONE = (
@@ -40,7 +41,7 @@ class Pages:
             return draft
         check_ready(draft)
         sentence = (
-            f"This is a preview, nothing was sent: {len(draft.resolved.runs)} runs would be cancelled. "
+            f"This is a preview, nothing was sent: {counted(len(draft.resolved.runs), 'run')} would be cancelled. "
             f"To cancel exactly those: POST /gateway/v1/plans/{draft.plan_id}/apply."
         )
         raise Conflict("preview", sentence, members=self._shown(draft))

@@ -17,6 +17,7 @@ from gateway.errors import Conflict, MethodNotAllowed, Refusal, Throttled, Unaut
 from gateway.flights import Carried
 from gateway.outcome import Accepted, Cancelled, NotSent, Progress, Refused, Unknown
 from gateway.run import Skipped
+from gateway.wording import counted
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -110,7 +111,7 @@ def _with_excess(problem: _Problem, over_cancelled: int) -> _Problem:
     """The problem, with how many runs upstream cancelled above those sent, where it did."""
     if not over_cancelled:
         return problem
-    sentence = f"{problem.sentence} QStash cancelled {over_cancelled} more runs than were sent to it."
+    sentence = f"{problem.sentence} QStash cancelled {counted(over_cancelled, 'more run')} than were sent to it."
     return replace(problem, sentence=sentence, members={**problem.members, "over_cancelled": over_cancelled})
 
 
@@ -145,10 +146,12 @@ def _not_cancelled(result: Accepted | Refused | NotSent | Unknown, decision_id: 
 
 
 def _partly(decision_id: str, cause: str, progress: Progress) -> _Problem:
+    done = counted(progress.cancelled, "run was", "runs were")
+    unsent = counted(len(progress.unsent), "was", "were")
     sentence = (
-        f"Stopped in the middle ({cause}): {progress.cancelled} runs were cancelled for certain, "
-        f"{len(progress.unsent)} were not sent, of {len(progress.unknown)} it is not known. The runs' states are read "
-        f"back and recorded under decision {decision_id}; look there before you plan the rest."
+        f"Stopped in the middle ({cause}): {done} cancelled for certain, {unsent} not sent, of {len(progress.unknown)} "
+        f"it is not known. The runs' states are read back and recorded under decision {decision_id}; look there before "
+        "you plan the rest."
     )
     shown = {
         "cancelled": progress.cancelled,
@@ -177,7 +180,7 @@ def not_awaited(decision_id: str) -> Answer:
 def status_page(status: int, members: Mapping[str, object], decision_id: str) -> Answer:
     """The answer of the pages that are read; a status of refusal makes it a problem with the page's members."""
     if status >= 400:
-        sentence = f"Not ready: {members.get('reason')}."
+        sentence = f"Not ready: {str(members.get('reason')).replace('_', ' ')}."
         return _answer(_Problem(status, "not_ready", "Not ready", sentence, members), decision_id)
     headers = [(b"content-type", b"application/json"), *_gateway_headers(decision_id, b"gateway")]
     return _with_length(status, headers, orjson.dumps(members))

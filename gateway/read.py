@@ -71,7 +71,8 @@ def parse_reason(headers: Sequence[bytes]) -> str | None:
     except ValueError:
         raise MalformedRequest(
             "reason",
-            f"Send one Gateway-Reason of 1 to {grammar.MAX_REASON_CHARS} printable characters, as UTF-8; no key.",
+            f"Send the header Gateway-Reason once: 1 to {grammar.MAX_REASON_CHARS} printable characters in UTF-8, "
+            "without a key among them.",
         ) from None
 
 

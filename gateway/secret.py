@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.document.file import named, read_file
+from gateway.document.file import read_file, sentence, unnamed
 from gateway.document.nodes import Place
 from gateway.errors import InvalidConfiguration
 from gateway.secrecy import looks_secret
@@ -42,11 +42,15 @@ _FAULTS = (
 
 @dataclass(frozen=True, slots=True)
 class SecretSource:
-    """A file, or the name of an environment variable; exactly one of them. `at` is where the configuration says so."""
+    """A file, or the name of an environment variable; exactly one of them.
+
+    `at` is where the configuration says so, and `key` under which key (`upstream.token`).
+    """
 
     file: Path | None
     env: str | None
     at: Place = field(compare=False, repr=False)
+    key: str = ""
 
     def __post_init__(self) -> None:
         if (self.file is None) == (self.env is None):
@@ -54,10 +58,18 @@ class SecretSource:
 
     def __str__(self) -> str:
         """The source for a message; a name that may be the secret itself, pasted by mistake, is not shown."""
+        kind = "file" if self.file else "environment variable"
+        if (hidden := self._hidden()) is not None:
+            return f"the {kind} {f'that {self.key} names' if self.key else 'named here'}{hidden}"
+        return f"the {kind} {self.file or self.env}" + (f" ({self.key})" if self.key and self.file else "")
+
+    def _hidden(self) -> str | None:
+        """In place of the name; None where it may be shown."""
         if self.file:
-            return f"the file {named(self.file, most=0)}"
+            where = unnamed(self.file, most=0)
+            return None if where is None else f", {where},"
         conventional = re.fullmatch("[A-Z][A-Z0-9_]*", self.env or "") and not looks_secret(self.env or "")
-        return f"the environment variable {self.env}" if conventional else "the environment variable named here"
+        return None if conventional else ""
 
 
 def read_secret(source: SecretSource, environ: Mapping[str, str]) -> str:
@@ -76,8 +88,7 @@ def _file_text(source: SecretSource, path: Path) -> str:
     try:
         content = read_file(path, max_bytes=MAX_SECRET_BYTES + 2).content
     except InvalidConfiguration as exc:
-        reasons = "; ".join(fault.message for fault in exc.problems)
-        raise InvalidConfiguration([source.at.problem(f"{source}: {reasons}")]) from exc
+        raise InvalidConfiguration([source.at.problem(sentence(str(source), exc))]) from exc
     # latin-1 reads every byte; what is not ASCII is refused with the other faults.
     return content.decode("latin-1").removesuffix("\n").removesuffix("\r")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -54,8 +55,8 @@ def upstream() -> Shape[RawUpstream]:
     """The reader of the section."""
     keys = {
         "url": need(Text(endpoints.origin, hidden=True)),
-        "token": need(_secret()),
-        "read_token": may(_secret()),
+        "token": need(_secret("upstream.token")),
+        "read_token": may(_secret("upstream.read_token")),
         "contract": may(Choice(CONTRACTS)),
         "connect_timeout_s": may(Int(1, MAX_SECONDS)),
         "total_timeout_s": may(Int(1, MAX_SECONDS)),
@@ -82,12 +83,13 @@ def _located(source: SecretSource, base: Path) -> SecretSource:
     return source if source.file is None else replace(source, file=base / source.file)
 
 
-def _secret() -> Shape[SecretSource]:
+def _secret(key: str) -> Shape[SecretSource]:
+    """Reads where a secret is; `key` is the name of the key for messages."""
     keys = {
         "file": may(path_field()),
         "env": may(Text(_variable, hidden=True)),
     }
-    return Shape(_secret_source, keys, check=_one_source, located=True, hidden=True)
+    return Shape(partial(_secret_source, key=key), keys, check=_one_source, located=True, hidden=True)
 
 
 def _variable(text: str) -> str:
@@ -96,8 +98,8 @@ def _variable(text: str) -> str:
     return text
 
 
-def _secret_source(*, at: Place, file: Path | None = None, env: str | None = None) -> SecretSource | None:
-    return None if (file is None) == (env is None) else SecretSource(file, env, at)
+def _secret_source(*, key: str, at: Place, file: Path | None = None, env: str | None = None) -> SecretSource | None:
+    return None if (file is None) == (env is None) else SecretSource(file, env, at, key)
 
 
 def _one_source(place: Place, present: Present) -> list[Problem]:

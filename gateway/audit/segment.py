@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gateway.audit.chain import MacKey
-from gateway.document.file import named, read_file
+from gateway.document.file import named, read_file, sentence
 from gateway.errors import AuditFailure, InvalidConfiguration
 
 CHAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
@@ -321,8 +321,7 @@ def load_mac_key(path: Path) -> MacKey:
     try:
         secret = read_file(path, max_bytes=MAX_KEY_BYTES).content.rstrip(b"\r\n")
     except InvalidConfiguration as exc:
-        reasons = "; ".join(fault.message for fault in exc.problems)
-        raise AuditFailure(f"the MAC key {named(path)} {reasons}") from exc
+        raise AuditFailure(sentence(f"the MAC key {named(path)}", exc)) from exc
     if len(secret) < MIN_KEY_BYTES:
         raise AuditFailure(f"the MAC key {path} is shorter than {MIN_KEY_BYTES} bytes")
     return MacKey(secret)

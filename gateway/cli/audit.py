@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import date
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,14 +19,20 @@ from gateway.audit.journal import AuditSettings
 from gateway.audit.reader import lines_in, lines_of
 from gateway.audit.segment import NotAFile, OsDisk, chains_in, load_mac_key
 from gateway.audit.verify import ChainReport, Claim, Finding, claim_of, verify_listed
-from gateway.cli.output import lost, spelled
+from gateway.cli.output import fault_in_words, folded, lost, printable, printable_json
 from gateway.config import load_config
+from gateway.document.fields import date_field
 from gateway.errors import AuditFailure
 from gateway.policy_tools.history import decisions, shadowing
 from gateway.policy_tools.history.decisions import Callers
+from gateway.policy_tools.schema import EVENTS
 from gateway.retirement import Choice, Retirement
+from gateway.wording import counted
 
 USAGE = 64
+MOST_GUESSED = 64
+"""How many characters of a name are compared with the known ones."""
+
 _WORST_FIRST = (Finding.TAMPERED, Finding.OPEN, Finding.TORN, Finding.INTACT)
 _ENVELOPE = frozenset(("v", "seq", "ts", "event", "instance", "prev", "mac"))
 _PLAIN = re.compile(r"[^\s\"'=\\]+")
@@ -51,7 +58,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Says the usage and what is wrong with it, and exits with 64."""
         self.print_usage(sys.stderr)
-        self.exit(USAGE, f"{self.prog}: {message}\n")
+        self.exit(USAGE, f"{self.prog}: {printable(message)}\n")
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -73,7 +80,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("path", type=Path, metavar="PATH", help="an audit directory")
     parser.set_defaults(run=run_retire)
     parser = commands.add_parser("show", help="print records, one a line")
-    parser.add_argument("--event", help="only this event")
+    parser.add_argument("--event", help="only this event, like denied or outcome")
     parser.add_argument("--principal", help="only this <team>/<key id>, and what came of its decisions")
     parser.add_argument("--decision", metavar="ID", help="only this decision")
     parser.add_argument("--json", action="store_true", help="the lines as they stand in the file")
@@ -86,8 +93,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _day(text: str) -> str:
-    """A date as it is written in records. Raises: ValueError."""
-    return date.fromisoformat(text).isoformat()
+    """A date as it is written in records. Raises: ArgumentTypeError."""
+    try:
+        return date_field().parse(text).isoformat()
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"{exc}; a day in UTC is written YYYY-MM-DD, like 2026-08-31") from exc
 
 
 def _add_paths(parser: argparse.ArgumentParser) -> None:
@@ -102,13 +112,13 @@ def run_verify(arguments: argparse.Namespace) -> int:
         whole = any(path.is_dir() for path in arguments.paths)
         reports = verify_listed(lambda: _entries(arguments.paths), keys=keys, checkpoints=checkpoints, whole=whole)
     except (AuditFailure, _UsageError, OSError) as exc:
-        print(f"audit verify: {exc}", file=sys.stderr)
+        print(f"audit verify: {fault_in_words(exc)}", file=sys.stderr)
         return USAGE
     for report in reports:
         print("\n".join(_report_lines(report, keyed=bool(keys))))
     findings = {report.finding for report in reports}
     worst = next((finding for finding in _WORST_FIRST if finding in findings), Finding.INTACT)
-    print(f"{len(reports)} chains: {worst.name.lower()}")
+    print(f"{counted(len(reports), 'chain')}: {worst.name.lower()}")
     return worst.value
 
 
@@ -179,11 +189,11 @@ def _report_lines(report: ChainReport, *, keyed: bool) -> Iterator[str]:
     if not report.keyed:
         yield "  chain: sha256 (anyone who can write the directory can rewrite it)"
     elif not keyed:
-        yield f"  chain: hmac-sha256, {report.keyed} records; not checked, no --mac-key given"
+        yield f"  chain: hmac-sha256, {counted(report.keyed, 'record')}; not checked, no --mac-key given"
     else:
-        yield f"  chain: hmac-sha256, {report.keyed} records"
+        yield f"  chain: hmac-sha256, {counted(report.keyed, 'record')}"
     if report.abandoned:
-        yield f"  {report.abandoned} lines in suspect files were given up and written again"
+        yield f"  {counted(report.abandoned, 'line')} in suspect files given up and written again"
     for decision_id, where in report.open_intents.items():
         yield f"  open intent {printable(decision_id)} at {where}"
     if report.torn:
@@ -207,7 +217,7 @@ def run_retire(arguments: argparse.Namespace) -> int:
     try:
         retirement = _retirement(arguments)
     except (AuditFailure, _UsageError, OSError) as exc:
-        print(f"audit retire: {exc}", file=sys.stderr)
+        print(f"audit retire: {fault_in_words(exc)}", file=sys.stderr)
         return USAGE
     done = retirement.run(Choice(frozenset(arguments.chain), arguments.before))
     if done.refused:
@@ -216,7 +226,7 @@ def run_retire(arguments: argparse.Namespace) -> int:
         print(f"kept    {printable(chain)}: {why}")
     for chain in done.gone:
         print(f"retired {chain}")
-    print(f"{len(done.gone)} chains retired" + (f", on record in {done.record}" if done.record else ""))
+    print(f"{counted(len(done.gone), 'chain')} retired" + (f", on record in {done.record}" if done.record else ""))
     return 1 if done.refused or done.kept.keys() & set(arguments.chain) else 0
 
 
@@ -238,14 +248,35 @@ def run_show(arguments: argparse.Namespace) -> int:
     wanted = {"event": arguments.event, "decision_id": arguments.decision}
     wanted = {name: value for name, value in wanted.items() if value is not None}
     callers = Callers(arguments.principal) if arguments.principal is not None else None
+    numbers = {"seen": 0, "shown": 0}
 
     def show(members: Members, raw: bytes) -> None:
         theirs = callers is None or callers.are(members)
+        numbers["seen"] += 1
         if theirs and all(members.get(name) == value for name, value in wanted.items()):
-            print(json_line(raw) if arguments.json else human_line(members))
+            numbers["shown"] += 1
+            print(json_line(raw) if arguments.json else folded(human_line(members)))
 
     unread = _read("show", arguments.paths, show)
-    return USAGE if unread is None else _said(unread)
+    if unread is None:
+        return USAGE
+    if not numbers["shown"] and (wanted or callers):
+        return _said(unread) or _matched_none(arguments, numbers["seen"])
+    return _said(unread)
+
+
+def _matched_none(arguments: argparse.Namespace, seen: int) -> int:
+    """Says that the filters match nothing; returns the exit code, which is that of a usage error for no event."""
+    filters = {"--event": arguments.event, "--principal": arguments.principal, "--decision": arguments.decision}
+    asked = " ".join(f"{option} {shlex.quote(value)}" for option, value in filters.items() if value is not None)
+    print(f"audit show: none of {counted(seen, 'record')} matches {printable(asked)}", file=sys.stderr)
+    if arguments.event is None or arguments.event in EVENTS:
+        return 0
+    # A later version may have others: what was found would have been shown.
+    close = difflib.get_close_matches(arguments.event[:MOST_GUESSED], EVENTS, n=1)
+    guess = f" (did you mean {close[0]}?)" if close else ""
+    print(f"audit show: there is no event of this name{guess}; events are: {', '.join(EVENTS)}", file=sys.stderr)
+    return USAGE
 
 
 def _read(command: str, paths: Sequence[Path], take: Callable[[Members, bytes], None]) -> int | None:
@@ -260,14 +291,14 @@ def _read(command: str, paths: Sequence[Path], take: Callable[[Members, bytes], 
             if lost():
                 break
     except (_UsageError, OSError) as exc:
-        print(f"audit {command}: {exc}", file=sys.stderr)
+        print(f"audit {command}: {fault_in_words(exc)}", file=sys.stderr)
         return None
     return unread
 
 
 def _said(unread: int) -> int:
     if unread:
-        print(f"{unread} lines are no records; see audit verify", file=sys.stderr)
+        print(f"{counted(unread, 'line is no record', 'lines are no records')}; see audit verify", file=sys.stderr)
     return 1 if unread else 0
 
 
@@ -305,14 +336,9 @@ def _word(value: object) -> str:
     return '"' + value.replace("\\", r"\\").replace('"', r"\"") + '"'
 
 
-def printable(text: str) -> str:
-    """The text with everything a terminal could act on, or hide, spelled out."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
-
-
 def json_line(raw: bytes) -> str:
     """A record's line, with the same spelled as JSON has it: it stays the record that it is."""
-    return "".join(sign if sign.isprintable() else spelled(sign) for sign in raw.decode())
+    return printable_json(raw.decode())
 
 
 def run_stats(arguments: argparse.Namespace) -> int:
@@ -323,7 +349,7 @@ def run_stats(arguments: argparse.Namespace) -> int:
     unread = _read("stats", arguments.paths, lambda members, _: stats.add(members))
     if unread is None:
         return USAGE
-    print("\n".join(map(printable, decisions.lines(stats))))
+    print("\n".join(folded(printable(line)) for line in decisions.lines(stats)))
     print(f"cancelled runs: {stats.cancelled}; lines that are no records: {unread}")
     return 1 if unread else 0
 
@@ -333,5 +359,5 @@ def _run_shadow(arguments: argparse.Namespace) -> int:
     unread = _read("stats", arguments.paths, lambda members, _: stats.add(members))
     if unread is None:
         return USAGE
-    print("\n".join(map(printable, shadowing.lines(stats))))
+    print("\n".join(folded(printable(line)) for line in shadowing.lines(stats)))
     return _said(unread)

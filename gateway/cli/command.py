@@ -7,9 +7,10 @@ import gc
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from gateway import __version__
-from gateway.cli.output import FAILED, guarded
+from gateway.cli.output import FAILED, fault_in_words, guarded, printable
 from gateway.errors import AuditFailure, InvalidConfiguration
 from gateway.faults import NO_THREAD, word
 
@@ -34,6 +35,12 @@ COMMANDS = {
 """Where each command is. Only the one that is asked for is loaded; all of them where help or a mistake needs them."""
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """As argparse's; what was typed is shown as no terminal acts on it."""
+        super().error(printable(message))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code, which no fault of a standard stream changes."""
     with guarded() as streams:
@@ -48,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parsed(given: Sequence[str]) -> argparse.Namespace:
     """Returns what a command line says. Raises: SystemExit: it asks for help, or is none."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="qstash-gateway", description="An authenticating policy gateway for the bulk cancel of QStash workflows."
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
@@ -68,10 +75,10 @@ def _run(command: argparse.Namespace) -> int:
     try:
         code: int = command.run(command)
     except InvalidConfiguration as invalid:
-        print(invalid, file=sys.stderr)
+        print("\n".join(printable(str(problem)) for problem in invalid.problems), file=sys.stderr)
         return INVALID
     except (AuditFailure, OSError) as failure:
-        print(f"qstash-gateway: {failure}", file=sys.stderr)
+        print(f"qstash-gateway: {fault_in_words(failure)}", file=sys.stderr)
         return FAILED
     except RuntimeError as fault:
         if word(fault) != NO_THREAD:

@@ -13,6 +13,7 @@ import codecs
 import errno
 import io
 import os
+import re
 import select
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 FAILED = 1
 
 _SPELLED = "qstash-gateway-spelled"
+_INDENT = "    "
 
 
 def occupy() -> None:
@@ -165,6 +167,42 @@ def lost() -> bool:
     buffer = getattr(sys.stdout, "buffer", None)
     raw = getattr(buffer, "raw", buffer)
     return isinstance(raw, Sink) and raw.fault is not None
+
+
+def printable(text: str) -> str:
+    """The text with everything a terminal could act on, or hide, spelled out."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def folded(text: str, stream: TextIO | None = None) -> str:
+    """The text in lines that fit the terminal, where the stream (standard output) is one: no ID is broken in two.
+
+    Lines end behind a space, a comma or `&`, none of which an ID holds; what is longer than a line stays whole.
+    """
+    if not (stream or sys.stdout).isatty():
+        return text
+    import shutil  # `serve` shares this module, and needs nothing of the archives that it loads
+
+    width = shutil.get_terminal_size().columns
+    lines = [""]
+    for piece in re.findall(r"[^ ,&]*[ ,&]+|[^ ,&]+", text):
+        if len(lines[-1]) + len(piece.rstrip()) > width and lines[-1].strip():
+            lines.append(_INDENT)
+        lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def fault_in_words(fault: Exception) -> str:
+    """What went wrong, safe for any terminal: a system call's error by what it was about, without its number."""
+    if not isinstance(fault, OSError) or fault.strerror is None:
+        return printable(str(fault))
+    about = "" if fault.filename is None else f"{fault.filename}: "
+    return printable(f"{about}{fault.strerror}")
+
+
+def printable_json(text: str) -> str:
+    """JSON with the same spelled as JSON has it, so that it stays what it is; line ends stay as they are."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else spelled(sign) for sign in text)
 
 
 def spelled(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import os
 import socket
 import sys
 from functools import partial
@@ -12,11 +13,15 @@ from pathlib import Path
 
 import certifi
 
+from gateway.cli.output import printable
 from gateway.config import Config, load_config
-from gateway.endpoints import Origin, UnixListen, reached
+from gateway.endpoints import Origin, UnixListen
+from gateway.reached import CA_HELP, CA_OPTION, perhaps_tls, reached, trusted, unreached
 from gateway.tls import client_context, unverified_context
 
 TIMEOUT_S = 3
+READY = ("ready", "degraded")
+"""The states of a gateway that takes cancels."""
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -26,30 +31,44 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     where.add_argument("--config", type=Path, metavar="FILE", help="the gateway of this configuration, on this machine")
     where.add_argument("--url", metavar="ADDRESS", help="the gateway at https://HOST or unix:PATH")
     parser.add_argument("--allow-http", action="store_true", help="with --url: also http://HOST beyond loopback")
+    parser.add_argument(CA_OPTION, type=Path, metavar="PATH", help=f"with --url: {CA_HELP}")
     parser.set_defaults(run=partial(run, parser))
 
 
 def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Returns 0 if `/readyz` answers 200, else 1 with the reason on standard error."""
     try:
-        if arguments.url is None:
-            connection = _configured(load_config(arguments.config))
-        else:
-            connection = _named(reached(arguments.url, allow_http=arguments.allow_http))
+        where, connection = _connection(arguments)
     except ValueError as exc:
-        parser.error(f"--url: {exc}")
-    try:
-        status, page = _ask(connection)
-    except (OSError, http.client.HTTPException, ValueError) as failure:
-        print(f"not ready: {type(failure).__name__}: {failure}", file=sys.stderr)
+        parser.error(str(exc))
+    fault = _asked(connection, where)
+    if fault is not None:
+        print(f"not ready: {printable(fault)}", file=sys.stderr)
         return 1
-    if status == http.client.OK:
-        return 0
-    print(f"not ready: {page.get('reason')}", file=sys.stderr)
-    return 1
+    return 0
 
 
-def _ask(connection: http.client.HTTPConnection) -> tuple[int, dict[str, object]]:
+def _asked(connection: http.client.HTTPConnection, where: str) -> str | None:
+    """Asks the gateway; returns why it is not ready, or None if it is."""
+    try:
+        connection.connect()
+    except OSError as failure:
+        return unreached(failure, there=f"at {where}", within_s=TIMEOUT_S)
+    try:
+        status, page = _page(connection)
+    except TimeoutError:
+        return f"what answers at {where} said nothing within {TIMEOUT_S} s"
+    except (OSError, http.client.HTTPException, ValueError):
+        return f"what answers at {where} is no gateway, no page of one came{perhaps_tls(where)}"
+    reason = page.get("reason")
+    if status == http.client.OK and page.get("state") in READY:
+        return None
+    if status != http.client.OK and isinstance(reason, str):
+        return reason
+    return f"what answers at {where} is no gateway: its /readyz is another page (status {status})"
+
+
+def _page(connection: http.client.HTTPConnection) -> tuple[int, dict[str, object]]:
     try:
         connection.request("GET", "/readyz")
         answer = connection.getresponse()
@@ -59,12 +78,31 @@ def _ask(connection: http.client.HTTPConnection) -> tuple[int, dict[str, object]
     return answer.status, page if isinstance(page, dict) else {}
 
 
-def _named(address: Origin | UnixListen) -> http.client.HTTPConnection:
+def _connection(arguments: argparse.Namespace) -> tuple[str, http.client.HTTPConnection]:
+    """The place to ask, for people, and how. Raises: ValueError: what is said of it on the command line is wrong."""
+    if arguments.url is None:
+        if arguments.ca_file is not None:
+            raise ValueError(f"{CA_OPTION} goes with --url: the gateway of a configuration is asked on this machine")
+        connection = _configured(load_config(arguments.config))
+        return _shown(connection), connection
+    address = reached(arguments.url, name="--url", allow_http=arguments.allow_http)
+    return str(address) if isinstance(address, UnixListen) else address.url, _named(address, arguments.ca_file)
+
+
+def _shown(connection: http.client.HTTPConnection) -> str:
+    if isinstance(connection, _UnixConnection):
+        return f"unix:{connection.path}"
+    scheme = "https" if isinstance(connection, http.client.HTTPSConnection) else "http"
+    host = f"[{connection.host}]" if ":" in connection.host else connection.host
+    return f"{scheme}://{host}:{connection.port}"
+
+
+def _named(address: Origin | UnixListen, ca_file: Path | None) -> http.client.HTTPConnection:
     if isinstance(address, UnixListen):
         return _UnixConnection(str(address.path))
     if address.url.startswith("http:"):
         return http.client.HTTPConnection(address.host, timeout=TIMEOUT_S)
-    context = client_context(Path(certifi.where()))
+    context = client_context(trusted(ca_file, os.environ) or Path(certifi.where()))
     return http.client.HTTPSConnection(address.host, timeout=TIMEOUT_S, context=context)
 
 
@@ -84,10 +122,10 @@ class _UnixConnection(http.client.HTTPConnection):
 
     def __init__(self, path: str) -> None:
         super().__init__("localhost", timeout=TIMEOUT_S)
-        self._path = path
+        self.path = path
 
     def connect(self) -> None:
         """Connects to the path."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(TIMEOUT_S)
-        self.sock.connect(self._path)
+        self.sock.connect(self.path)

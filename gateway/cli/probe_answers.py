@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from gateway.wording import counted
+
 NOT_TOLD = "not told"
 
 
@@ -38,7 +40,8 @@ def unsafe(members: Mapping[str, object]) -> str | None:
     if cancelled is None or (type(cancelled) is int and cancelled == 0):
         return None
     if type(cancelled) is int and cancelled > 0:
-        return f"ALARM: {cancelled} runs were cancelled by a label that no run has. Look at the account now."
+        were = counted(cancelled, "run was", "runs were")
+        return f"ALARM: {were} cancelled by a label that no run has. Look at the account now."
     return "ALARM: the number of cancelled runs cannot be read. Look at the account now."
 
 
@@ -91,7 +94,7 @@ def _values(tracked: Tracked | None) -> str:
     labels = labels_shown(tracked.filter or {})
     if len(labels) == 1 and "," in labels[0] and isinstance((tracked.filter or {}).get("label"), str):
         return f"{NOT_TOLD}: shown as one text with a comma"
-    return "one value" if len(labels) == 1 else f"{len(labels)} values"
+    return "one value" if len(labels) == 1 else counted(len(labels), "value")
 
 
 def _lines(findings: Findings, configured: str) -> Iterator[str]:

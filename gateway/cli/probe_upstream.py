@@ -27,6 +27,7 @@ from gateway.hardening import forbid_core_dumps
 from gateway.log import quiet_libraries
 from gateway.outbound import make_transport
 from gateway.tokens import read_tokens
+from gateway.wording import counted
 
 MAX_ANSWER_BYTES = 1_048_576
 MOST_SHOWN = 300
@@ -36,6 +37,13 @@ POLLS_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 RUNS = "/v2/workflows/runs"
 LATEST_MS = 1_000_000_000_000
 """September 2001, before the service was there: no run was created until then."""
+
+NO_CONNECTION = {
+    "refused": " Nothing listens at upstream.url.",
+    "dns": " The host name in upstream.url is not known.",
+    "tls": " What answers at upstream.url has no certificate of a public authority for that name, or speaks no TLS.",
+}
+"""What the fixed words for a connection that came to nothing mean."""
 
 STOPPED = "Stopped there; nothing more was sent."
 
@@ -141,7 +149,8 @@ class _Probe:
         if reply.status != 200 or not isinstance(runs, list):
             return "The log could not be read: is this the right address, and the token one of this account?"
         if runs:
-            return f"ALARM: {len(runs)} runs are listed under a label that no run has: the filter is ignored."
+            are = counted(len(runs), "run is", "runs are")
+            return f"ALARM: {are} listed under a label that no run has: the filter is ignored."
         print("   Nothing is listed under a label that no run has, as it should be.")
         return None
 
@@ -234,7 +243,8 @@ class _Probe:
             method, target.encode("ascii"), token, max_answer_bytes=MAX_ANSWER_BYTES, body=body
         )
         if isinstance(reply, Failed):
-            return f"No answer ({reply.cause}); {'it may have arrived' if reply.sent else 'nothing was sent'}."
+            sent = "it may have arrived" if reply.sent else "nothing was sent"
+            return f"No answer ({reply.cause}); {sent}.{NO_CONNECTION.get(reply.cause, '')}"
         print(f"   {reply.status} {self._safe(reply.body)}")
         return reply
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,14 @@ from gateway.errors import InvalidConfiguration, Problem
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
 MAX_GUESSED_NAME = 15
+
+_WORD = (
+    "account|app|api|conf|config|data|etc|files?|gateway|keys?|main|mnt|opt|prod|qstash|read|readonly|ro|run|rw|secrets?"
+    "|srv|staging|test|tls|tokens?|txt|upstash|var|vault|workflows?|write"
+)
+_CONVENTIONAL = re.compile(rf"\.?(?:{_WORD})(?:[-_.](?:{_WORD}))*", re.IGNORECASE)
+"""A name that says what is in a file, or a directory of such: a closed list of words, so that no secret is one."""
+
 BY_ANYONE = "anyone on this machine could change it: chmod o-w"
 
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
@@ -55,9 +64,9 @@ def read_anyway(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> FileBytes:
     except OSError as exc:
         raise InvalidConfiguration([Problem(str(path), 1, 1, f"cannot be read: {exc.strerror}")]) from exc
     if not stat.S_ISREG(mode):
-        raise InvalidConfiguration([Problem(str(path), 1, 1, "not a regular file")])
+        raise InvalidConfiguration([Problem(str(path), 1, 1, "is not a regular file")])
     if len(content) > max_bytes:
-        raise InvalidConfiguration([Problem(str(path), 1, 1, f"larger than {max_bytes} bytes")])
+        raise InvalidConfiguration([Problem(str(path), 1, 1, f"is larger than {max_bytes} bytes")])
     return FileBytes(content, by_anyone)
 
 
@@ -79,12 +88,30 @@ def anyone_may_read(path: Path) -> bool:
 def named(path: Path, *, most: int = MAX_GUESSED_NAME) -> str:
     """A path for a message: as far as it exists, for a secret may stand in the place of the name, pasted by mistake.
 
-    A name of at most `most` characters is shown in any case: no secret is that short.
+    A name of at most `most` characters is shown in any case: no secret is that short. So is one of the few words that
+    files with secrets are called by.
     """
-    if os.path.lexists(path) or (len(path.name) <= most and os.path.lexists(path.parent)):
-        return str(path)
+    hidden = unnamed(path, most=most)
+    return str(path) if hidden is None else f"named here, {hidden},"
+
+
+def unnamed(path: Path, *, most: int = MAX_GUESSED_NAME) -> str | None:
+    """In place of the path, where it lies and why it is not named; None where it may be shown, as in `named`."""
+    missing = [one for one in (path, *path.parents) if not os.path.lexists(one)]
+    short = len(missing) == 1 and len(path.name) <= most
+    if short or all(_CONVENTIONAL.fullmatch(one.name) for one in missing):
+        return None
     above = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
-    return f"named here, below {above},"
+    return f"in or under {above} (its name is not shown, it may be the secret)"
+
+
+def sentence(subject: str, fault: InvalidConfiguration) -> str:
+    """What is wrong with a file as a sentence about `subject`, for a message that stands elsewhere."""
+    reasons = "; ".join(problem.message for problem in fault.problems)
+    # Most are predicates; the others speak for themselves.
+    if reasons.startswith(("cannot ", "is ")):
+        return f"{subject} {reasons}"
+    return f"{subject.removesuffix(',')}: {reasons}"
 
 
 def _changeable(mode: int, system: os.statvfs_result) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from gateway.document.file import read_file
+from gateway.document.file import read_file, sentence
 from gateway.errors import InvalidConfiguration
 from gateway.faults import Net
 from gateway.identity.keysets import MAX_BYTES, KeySet, UnusableKeySet, parse_key_set
@@ -108,7 +108,7 @@ class FileKeySet:
         try:
             content = read_file(self.path, max_bytes=MAX_BYTES).content
         except InvalidConfiguration as exc:
-            raise UnusableKeySet("; ".join(problem.message for problem in exc.problems)) from exc
+            raise UnusableKeySet(sentence("it", exc).removeprefix("it: ")) from exc
         self.current = parse_key_set(content, self._algorithms)
 
 

@@ -172,6 +172,10 @@ _SOMETIMES: dict[str, Schema] = {
 """Members that stand only where there is something to say; both count what has no record of its own."""
 
 
+EVENTS = tuple(_EVENTS)
+"""The names of the events of this version."""
+
+
 def _audit() -> Schema:
     """One line of the log. Later versions add events and members, so others are admitted."""
     return {

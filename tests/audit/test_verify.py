@@ -264,7 +264,7 @@ async def test_statistics_count(log_of: MakeLog, capsys: pytest.CaptureFixture[s
     """Events, teams, rules, outcomes, and the runs cancelled."""
     assert run("stats", await log_of()) == 0
     out = capsys.readouterr().out
-    assert re.search(r"outcome +cancelled +6\n", out)
+    assert re.search(r"outcome +cancelled +6 decisions, 18 runs cancelled\n", out)
     assert "cancelled runs: 18" in out
 
 

@@ -60,10 +60,10 @@ class Terminal:
 
 
 @contextmanager
-def on_terminal(*arguments: str, env: Mapping[str, str]) -> Iterator[Terminal]:
-    """Starts a command on a terminal 100 columns wide, and ends it."""
+def on_terminal(*arguments: str, env: Mapping[str, str], columns: int = COLUMNS) -> Iterator[Terminal]:
+    """Starts a command on a terminal so many columns wide, and ends it."""
     end, other = pty.openpty()
-    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
+    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     words: Sequence[str] = [*COMMAND, *arguments]
     environment = {**os.environ, "TERM": "xterm-256color", **env}
     # In the background of a shell Ctrl-C is ignored, and a child would inherit that; a terminal of one's own does not.

@@ -145,6 +145,41 @@ def test_the_end_leaves_nothing_behind(demo: Serving) -> None:
     assert not directory.exists()
 
 
+def test_no_line_points_to_a_record_that_is_gone(tmp_path: Path) -> None:
+    """It is said beforehand that the record goes, and how to keep it; and so of the tour, which names no path."""
+    with serving("demo", "--port", "0", directory=tmp_path) as running:
+        running.answering()
+        assert "The record goes when the demo ends; demo --keep DIR keeps it." in running.said
+        assert running.stop() == 0
+        assert running.said.endswith("The demo has ended, and its record is gone with it.\n")
+    tour = command("demo", "--tour", "--port", "0", cwd=tmp_path)
+    assert "demo --keep DIR keeps it." in tour.stdout
+    assert "audit show" not in tour.stdout
+
+
+@pytest.mark.parametrize("tour", [(), ("--tour",)], ids=["demo", "tour"])
+def test_a_record_that_is_kept_is_where_it_was_said(tmp_path: Path, tour: tuple[str, ...]) -> None:
+    """The line works as pasted after the end; a directory with something in it is left alone."""
+    keep = tmp_path / "kept here"
+    words = ("demo", *tour, "--port", "0", "--keep", str(keep))
+    if tour:
+        said = command(*words, cwd=tmp_path).stdout
+    else:
+        with serving(*words, directory=tmp_path) as running:
+            running.answering()
+            assert running.stop() == 0
+            said = running.said
+    line = re.findall(r"(?m)^The record stays: (.*)$", said)[-1]
+    shown = ended(["sh", "-c", line], cwd=Path("/"))
+    assert shown.returncode == 0
+    assert shown.stdout.splitlines()[-1].split()[2] == "stop"
+    before = sorted(keep.rglob("*"))
+    again = command(*words, cwd=tmp_path)
+    assert (again.returncode, again.stdout) == (1, "")
+    assert f"{keep} is not empty" in again.stderr
+    assert sorted(keep.rglob("*")) == before
+
+
 def test_policies_of_the_working_directory_win(tmp_path: Path) -> None:
     """A stranger tries their own policies by starting the demo beside them: keys are made for the teams they name."""
     policy = (

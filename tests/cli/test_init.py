@@ -113,3 +113,49 @@ def test_a_team_is_added_where_the_configuration_keeps_its_policies(
     assert main(["init", "--team", "second", str(tmp_path)]) == 0
     assert sorted(path.name for path in (tmp_path / "rules").iterdir()) == ["second.cases.yaml", "second.yaml"]
     assert "yaml-language-server" not in (tmp_path / "rules" / "second.yaml").read_text()
+
+
+IN_THE_WAY = {
+    "a file for the directory": ("afile", "afile is a file where a directory is wanted"),
+    "a file above it": ("afile/new", "afile is a file where a directory is wanted"),
+    "a file for a directory within": ("half", "schemas is a file where a directory is wanted"),
+    "a link that leads nowhere": ("link", "cannot be written"),
+}
+
+
+@pytest.mark.parametrize("team", [[], ["--team", "second"]], ids=["start", "team"])
+@pytest.mark.parametrize("name", IN_THE_WAY)
+def test_what_is_in_the_way_leaves_nothing_half_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, team: list[str]
+) -> None:
+    """Exit code 1 and a sentence without a system call's words; every file and directory is as it was."""
+    (tmp_path / "afile").write_text("mine\n")
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "schemas").write_text("mine\n")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    before = sorted(tmp_path.rglob("*"))
+    directory, says = IN_THE_WAY[name]
+    assert main(["init", *team, str(tmp_path / directory)]) == 1
+    said = capsys.readouterr()
+    assert says in said.err
+    assert said.err.endswith("; nothing was written\n")
+    assert "Errno" not in said.err
+    assert said.out == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_team_without_a_configuration_to_be_added_to_is_a_new_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And that is said, for who meant another directory; beside policies without a configuration nothing is written."""
+    assert main(["init", "--team", "second", str(tmp_path / "new")]) == 0
+    assert f"There was no {tmp_path / 'new' / 'config.yaml'} to add the team second to" in capsys.readouterr().out
+    assert main(["init", str(tmp_path / "other")]) == 0
+    assert "There was no" not in capsys.readouterr().out
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "guardrails.yaml").write_text("mine\n")
+    assert main(["init", "--team", "second", str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert f"There is no {tmp_path / 'config.yaml'}" in said
+    assert "init --team" not in said
+    assert [path.name for path in (tmp_path / "policies").iterdir()] == ["guardrails.yaml"]

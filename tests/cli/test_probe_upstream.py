@@ -151,7 +151,7 @@ def test_a_log_that_ignores_labels_ends_it_before_anything_is_sent(tmp_path: Pat
         done = probe(server, tmp_path)
         assert server.ledger == ()
     assert done.returncode == 1
-    assert "ALARM: 1 runs are listed under a label that no run has" in done.stdout
+    assert "ALARM: 1 run is listed under a label that no run has" in done.stdout
 
 
 @pytest.mark.parametrize("status", [401, 500])

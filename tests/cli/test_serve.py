@@ -110,7 +110,7 @@ def test_check_passes_what_serve_would_take(tmp_path: Path) -> None:
     """A summary without secrets, and exit code 0."""
     done = command("check", "--config", str(write(tmp_path)))
     assert (done.returncode, done.stderr) == (0, "")
-    assert "ok: 1 rules for billing; 1 keys; policy digest " in done.stdout
+    assert "ok: 1 rule for billing; 1 key; policy digest " in done.stdout
 
 
 def test_a_warning_never_fails_check(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -42,6 +43,8 @@ COMMANDS = ("serve", "demo", "simulate", "check", "test", "explain", "cancel", "
         pytest.param(("replay", "--policies", "new"), id="replay-without-log"),
         pytest.param(("replay", "--policies", "new", "--fail-on", "deny", "audit"), id="replay-fail-on-unknown"),
         pytest.param(("demo", "--port", "http"), id="demo-port-no-number"),
+        pytest.param(("demo", "--port", "65536"), id="demo-port-too-large"),
+        pytest.param(("simulate", "--port", "-1"), id="simulate-negative-port"),
         pytest.param(("demo", "now"), id="demo-extra-word"),
         pytest.param(("simulate", "--contract", "2024"), id="simulate-unknown-contract"),
         pytest.param(("simulate", "--runs", "-1"), id="simulate-negative-runs"),
@@ -65,6 +68,7 @@ def test_a_mistyped_command_exits_with_2_and_does_nothing(arguments: tuple[str, 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("usage: ")
     assert "Traceback" not in done.stderr
+    assert not re.search("invalid [a-z_]+ value", done.stderr), "the name of one of our functions"
 
 
 @pytest.mark.parametrize("arguments", [("audit", "verify"), ("audit", "show", "nowhere")])
@@ -91,3 +95,53 @@ def test_the_installed_command_and_the_module_are_the_same() -> None:
     """`qstash-gateway` and `python -m gateway` run one program."""
     installed = ended([str(Path(sys.executable).parent / "qstash-gateway"), "--help"])
     assert (installed.returncode, installed.stdout) == (0, command("--help").stdout)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(("audit", "show", "closed"), id="show"),
+        pytest.param(("audit", "stats", "closed"), id="stats"),
+        pytest.param(("audit", "verify", "--checkpoint", "absent", "audit"), id="verify"),
+        pytest.param(("audit", "retire", "--before", "2026-01-01", "--mac-key", "absent", "audit"), id="retire"),
+        pytest.param(("demo", "--tour", "--keep", "file"), id="demo"),
+        pytest.param(("init", "file"), id="init"),
+        pytest.param(("replay", "--policies", "policies", "closed"), id="replay"),
+    ],
+)
+def test_a_fault_of_the_system_is_told_without_its_number(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """What it is about and what is wrong, as a person says it."""
+    for name in ("audit", "policies"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "file").write_text("")
+    (tmp_path / "audit" / "a.000001.jsonl").write_text("")
+    done = command(*arguments, cwd=tmp_path)
+    assert done.returncode != 0
+    assert done.stderr
+    assert "Errno" not in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(("cancel", "--nope", "EVIL"), id="unknown-option"),
+        pytest.param(("EVIL",), id="unknown-command"),
+        pytest.param(("audit", "show", "--nope", "EVIL"), id="unknown-option-of-audit"),
+        pytest.param(("audit", "show", "EVIL"), id="no-log"),
+        pytest.param(("check", "--config", "EVIL"), id="no-configuration"),
+        pytest.param(("test", "EVIL"), id="no-cases"),
+        pytest.param(("init", "EVIL"), id="new-directory"),
+        pytest.param(("explain", "--config", "new/config.yaml", "--team", "EVIL", "label=a"), id="unknown-team"),
+        pytest.param(("explain", "--config", "new/config.yaml", "--team", "a", "EVIL=a"), id="unknown-name"),
+        pytest.param(("probe", "--url", "unix:EVIL"), id="no-socket"),
+        pytest.param(("keys", "new", "--team", "EVIL", "--id", "a"), id="no-team"),
+    ],
+)
+def test_nothing_that_was_typed_moves_the_terminal(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """It may have been pasted: tabs, colours and what moves the cursor are spelled out wherever they are repeated."""
+    assert command("init", "new", cwd=tmp_path).returncode == 0
+    done = command(*(word.replace("EVIL", "a\x1b[2J\tb\u202e") for word in arguments), cwd=tmp_path)
+    said = (done.stdout + done.stderr).replace("\n", "")
+    assert said
+    assert said.isprintable()

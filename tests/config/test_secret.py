@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,48 @@ def test_a_source_is_exactly_one() -> None:
         SecretSource(Path("a"), "B", AT)
     with pytest.raises(ValueError):
         SecretSource(None, None, AT)
+
+
+@pytest.mark.parametrize("name", ["qstash-token", "prod/qstash_read_token.txt", "UPSTASH-TOKEN"])
+@pytest.mark.parametrize("key", ["upstream.token", "upstream.read_token"])
+def test_a_file_that_is_missing_is_named_with_its_key(tmp_path: Path, key: str, name: str) -> None:
+    """Which file, which key names it and where: a name made of words that such files are called by is shown."""
+    with pytest.raises(InvalidConfiguration) as raised:
+        read_secret(SecretSource(tmp_path / name, None, AT, key), {})
+    says = f"the file {tmp_path / name} ({key}) cannot be read: No such file or directory"
+    assert str(raised.value) == f"config.yaml:5:10: {says}"
+
+
+@pytest.mark.parametrize(
+    "name", ["hunter2", "secrets/hunter2", "hunter2/token", "eyJVc2VySUQiOiI0MmY3YzBkZSJ9", "qstash_abc"]
+)
+def test_a_name_that_may_be_the_secret_is_not_shown(tmp_path: Path, name: str) -> None:
+    """Its key is named, and as much of the path as is there; the sentence reads as one."""
+    with pytest.raises(InvalidConfiguration) as raised:
+        read_secret(SecretSource(tmp_path / name, None, AT, "upstream.token"), {})
+    where = f"in or under {tmp_path} (its name is not shown, it may be the secret)"
+    says = f"the file that upstream.token names, {where}, cannot be read: No such file or directory"
+    assert str(raised.value) == f"config.yaml:5:10: {says}"
+
+
+def test_a_variable_that_is_not_set_is_named() -> None:
+    """Unless its name may be the secret, pasted in the place of a name: then the key that has it is."""
+    for variable, says in {"QSTASH": "QSTASH", "hunter2": "that upstream.token names"}.items():
+        with pytest.raises(InvalidConfiguration) as raised:
+            read_secret(SecretSource(None, variable, AT, "upstream.token"), {})
+        assert str(raised.value) == f"config.yaml:5:10: the environment variable {says} is not set"
+
+
+def test_what_is_no_file_reads_as_a_sentence(tmp_path: Path) -> None:
+    """A directory, a pipe, a file that anyone may change: no colon stands where a verb follows."""
+    (tmp_path / "open").write_text("token")
+    (tmp_path / "open").chmod(0o666)
+    os.mkfifo(tmp_path / "pipe")
+    for path, says in {
+        tmp_path: f"the file {tmp_path} (upstream.token) cannot be read: Is a directory",
+        tmp_path / "pipe": f"the file {tmp_path / 'pipe'} (upstream.token) is not a regular file",
+        tmp_path / "open": f"the file {tmp_path / 'open'} (upstream.token): anyone on this machine",
+    }.items():
+        with pytest.raises(InvalidConfiguration) as raised:
+            read_secret(SecretSource(path, None, AT, "upstream.token"), {})
+        assert str(raised.value).startswith(f"config.yaml:5:10: {says}")

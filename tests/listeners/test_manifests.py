@@ -21,8 +21,9 @@ import pytest
 import yaml
 
 from gateway.config import Config, load_config
-from gateway.endpoints import Origin, reached
+from gateway.endpoints import Origin
 from gateway.policy.load import load_policies
+from gateway.reached import reached
 from gateway.simulator.core import Simulator
 from gateway.simulator.runs import make_runs
 from gateway.simulator.server import SimulatorServer
@@ -354,7 +355,7 @@ def test_the_composition_starts_and_its_health_check_passes(tmp_path: Path) -> N
     assert listening is not None
     url = project["services"]["tools"]["environment"]["QSTASH_GATEWAY_URL"]
     assert url == f"http://qstash-gateway:{listening[1]}"
-    assert reached(url, allow_http=True) == Origin(url, url.removeprefix("http://"))
+    assert reached(url, name="QSTASH_GATEWAY_URL", allow_http=True) == Origin(url, url.removeprefix("http://"))
     assert service["read_only"] is True
     with started(example, tmp_path) as running:
         address = said(running)["listen"]

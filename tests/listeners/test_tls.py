@@ -151,7 +151,7 @@ def test_files_that_are_missing_are_named_both(tmp_path: Path) -> None:
     """At the place that names them."""
     said = refused(tmp_path, Path("no.pem"), Path("no.key"))
     assert said == "".join(
-        f"the file {tmp_path / name}: cannot be read: No such file or directory\n" for name in ("no.key", "no.pem")
+        f"the file {tmp_path / name} cannot be read: No such file or directory\n" for name in ("no.key", "no.pem")
     )
 
 

@@ -132,7 +132,7 @@ def test_all_cases_pass_with_0_and_unreached_rules_are_named(policies: Path) -> 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
         "no case reaches own/recent",
-        f"{policies}: 1 cases, 0 failed, 1 rules unreached",
+        f"{policies}: 1 case, 0 failed, 1 rule unreached",
     ]
 
 

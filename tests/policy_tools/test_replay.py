@@ -193,7 +193,7 @@ def test_a_torn_line_fails_the_replay_and_is_named(tmp_path: Path) -> None:
         file.write(b'{"v":1,"seq"')
     done = command("replay", "--policies", str(candidate(tmp_path / "new", "same")), str(tmp_path / "audit"))
     assert done.returncode == 1
-    assert f"1 lines could not be judged again (not a record), first {log}:5" in done.stdout
+    assert f"1 line could not be judged again (not a record), first {log}:5" in done.stdout
 
 
 def test_a_replay_of_nothing_is_a_usage_error(tmp_path: Path) -> None:
@@ -211,4 +211,4 @@ def test_the_times_of_a_log_are_the_gateways(tmp_path: Path) -> None:
     new = candidate(tmp_path / "new", "window")
     done = command("replay", "--policies", str(new), "--fail-on", "any", str(tmp_path / "audit"))
     assert (done.returncode, TS[0] < TS[1]) == (1, True)
-    assert "permit-to-deny  billing  own/nightly -> own/freeze  1 times" in done.stdout
+    assert "permit-to-deny  billing  own/nightly -> own/freeze  1 time" in done.stdout

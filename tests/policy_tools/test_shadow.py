@@ -141,4 +141,4 @@ def test_a_line_that_is_no_record_is_not_passed_over(tmp_path: Path) -> None:
         file.write(b"{}\n")
     done = command("audit", "stats", "--shadow", str(log))
     assert done.returncode == 1
-    assert "1 lines are no records" in done.stderr
+    assert "1 line is no record" in done.stderr

@@ -9,12 +9,14 @@ import asyncio
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import httpx
 
 from gateway.cli.cancel.answers import Done, Lost, Members, Plan, Refusal, done_in, plan_in, refusal_in
 from gateway.endpoints import Origin, UnixListen
 from gateway.outbound import make_transport
+from gateway.reached import perhaps_tls, unreached
 from gateway.strict_json import json_object
 
 PLANS = "/gateway/v1/plans"
@@ -35,11 +37,12 @@ Told = Callable[[Plan], None]
 
 
 class Gateway:
-    """One gateway and the key of a caller."""
+    """One gateway and the key of a caller; `roots` is a file of CA certificates in place of the public ones."""
 
-    def __init__(self, address: Origin | UnixListen, key: str) -> None:
+    def __init__(self, address: Origin | UnixListen, key: str, *, roots: Path | None = None) -> None:
         self._address = address
         self._key = key
+        self._roots = roots
 
     async def plan(self, request: str, *, reason: str | None) -> Plan | Refusal | Lost:
         """The plan of a request line, looked up to its end; nothing is cancelled."""
@@ -82,7 +85,7 @@ class Gateway:
         }
         unix = self._address.path if isinstance(self._address, UnixListen) else None
         url = self._address.url if isinstance(self._address, Origin) else LOCAL
-        transport = make_transport(max_connections=2, unix=unix)
+        transport = make_transport(max_connections=2, roots=self._roots, unix=unix)
         return httpx.AsyncClient(
             base_url=url, headers=headers, transport=transport, trust_env=False, follow_redirects=False
         )
@@ -125,9 +128,12 @@ class Gateway:
             async with client.stream(method, path, content=body, headers=headers, timeout=timeout) as response:
                 content = await _bounded(response)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as exc:
-            return Lost(sent=False, why=f"no connection to {self._where}: {str(exc) or type(exc).__name__}")
-        except httpx.HTTPError as exc:
-            return Lost(sent=True, why=f"no whole answer came ({type(exc).__name__})")
+            why = unreached(exc, there="there", within_s=CONNECT_S)
+            return Lost(sent=False, why=f"no connection to {self._where}: {why}")
+        except httpx.TimeoutException:
+            return Lost(sent=True, why=f"no whole answer came within {within_s:g} s")
+        except httpx.HTTPError:
+            return Lost(sent=True, why=f"the connection ended before a whole answer came{perhaps_tls(self._where)}")
         try:
             members = json_object(content)
             return refusal_in(members) if response.status_code >= 300 else (members, dict(response.headers.items()))

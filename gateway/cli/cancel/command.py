@@ -10,19 +10,20 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from urllib.parse import quote
 
 from gateway import grammar
 from gateway.cancel import ByFilter, ByRunIds
 from gateway.cli.cancel.client import Gateway
-from gateway.cli.cancel.flow import Asked, cancel
+from gateway.cli.cancel.flow import KEY, URL, Asked, cancel
 from gateway.cli.frugal import let_in
 from gateway.document.fields import duration_field
-from gateway.endpoints import reached
+from gateway.endpoints import UnixListen
 from gateway.hardening import forbid_core_dumps
+from gateway.reached import CA_HELP, CA_OPTION, reached, trusted
 
 USAGE = 2
-URL, KEY = "QSTASH_GATEWAY_URL", "QSTASH_GATEWAY_KEY"
 CALL = "DELETE /v2/workflows/runs"
 ALLOW_HTTP = "also http://HOST, where the network is nobody else's: the key would be readable on it"
 
@@ -84,6 +85,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--dry-run", action="store_true", help="only show which runs it would be")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--json", action="store_true", help="one JSON object; needs --yes or --dry-run")
+    parser.add_argument(CA_OPTION, type=Path, metavar="PATH", help=CA_HELP)
     parser.add_argument("--allow-http", action="store_true", help=ALLOW_HTTP)
     parser.set_defaults(run=partial(run, parser))
 
@@ -106,7 +108,7 @@ def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         print(_NOBODY, file=sys.stderr)
         return USAGE
     try:
-        gateway = _gateway(os.environ, allow_http=arguments.allow_http)
+        gateway = _gateway(os.environ, arguments.ca_file, allow_http=arguments.allow_http)
     except ValueError as exc:
         print(f"qstash-gateway: {exc}", file=sys.stderr)
         return USAGE
@@ -136,15 +138,13 @@ def _asked(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> As
         parser.error(str(exc))
 
 
-def _gateway(environment: Mapping[str, str], *, allow_http: bool) -> Gateway:
+def _gateway(environment: Mapping[str, str], ca_file: Path | None, *, allow_http: bool) -> Gateway:
     """The gateway that the environment names. Raises: ValueError: it names none that the key may be sent to."""
     url, key = environment.get(URL, ""), environment.get(KEY, "")
     if not url or not key:
         raise ValueError(f"set {URL} to the gateway's address and {KEY} to your key, both in the environment")
     if not _KEY.fullmatch(key):
         raise ValueError(f"{KEY} holds a space, a line break or another sign that no key has")
-    try:
-        return Gateway(reached(url, allow_http=allow_http), key)
-    except ValueError as exc:
-        plain = "; --allow-http sends it all the same" if url.startswith("http://") and not allow_http else ""
-        raise ValueError(f"{URL}: {exc}{plain}") from exc
+    address = reached(url, name=URL, allow_http=allow_http)
+    tls = not isinstance(address, UnixListen) and address.url.startswith("https:")
+    return Gateway(address, key, roots=trusted(ca_file, environment) if tls else None)

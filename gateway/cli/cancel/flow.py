@@ -11,6 +11,10 @@ from typing import Protocol
 
 from gateway.cli.cancel.answers import Done, Left, Lost, Plan, Refusal
 from gateway.cli.cancel.client import PLANS, Gateway
+from gateway.wording import counted
+
+URL, KEY = "QSTASH_GATEWAY_URL", "QSTASH_GATEWAY_KEY"
+"""The environment variables that say where the gateway is and who calls."""
 
 OPTIONS = {
     "workflowUrl": "--url U",
@@ -105,7 +109,7 @@ def cancel(gateway: Gateway, asked: Asked, screen: Screen, *, dry_run: bool, ask
 
 def runs_in_words(runs: int) -> str:
     """`1 run`, `137 runs`."""
-    return "1 run" if runs == 1 else f"{runs} runs"
+    return counted(runs, "run")
 
 
 def _planned(gateway: Gateway, asked: Asked, screen: Screen) -> Plan | Ending:
@@ -124,7 +128,9 @@ def _planned(gateway: Gateway, asked: Asked, screen: Screen) -> Plan | Ending:
 
 
 def _in_options(refusal: Refusal) -> Iterator[str]:
-    """What to change on the command line, where one option is what the refusal is about."""
+    """What to change on the command line or in the environment, where that is what the refusal is about."""
+    if refusal.code == "unauthenticated":
+        yield f"This command sends what is in {KEY}: put another key there."
     match refusal.members.get("not_admitted"):
         case {"field": "Gateway-Reason"}:
             yield "Say why with --reason TEXT."

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -18,6 +19,7 @@ from rich.text import Text
 from gateway.cancel import ORDER_RUNS
 from gateway.cli.cancel.answers import Left, Narrowed, Plan
 from gateway.cli.cancel.flow import End, Ending, runs_in_words
+from gateway.cli.output import folded, printable
 from gateway.policy.nearest import in_words
 from gateway.read import DEFAULT_COUNT
 
@@ -25,6 +27,8 @@ PLAIN_WIDTH = 10_000
 """Where nobody looks at a terminal nothing is cut or folded."""
 
 SHOWN = 3
+GAP, EDGE = 3, 1
+"""Signs between two columns of a table, and beside it, on a terminal."""
 
 _WHY = {
     "young": "younger than the rule lets be cancelled",
@@ -62,16 +66,16 @@ class Terminal:
     def shows(self, plan: Plan) -> None:
         """The runs of the plan: how many of each workflow and label, how old, some of them, and those left out."""
         if plan.narrowed is not None:
-            self._console.print(_safe(_lowered(plan.narrowed)))
+            self._console.print(printable(_lowered(plan.narrowed)))
         if plan.runs:
             self._console.print(
-                _safe(f"{runs_in_words(plan.runs)}, created {_time(plan.oldest)} to {_time(plan.newest)}")
+                printable(f"{runs_in_words(plan.runs)}, created {_time(plan.oldest)} to {_time(plan.newest)}")
             )
-            self._console.print(_safe(f"allowed by {plan.rule}; plan {plan.plan_id}, for {plan.expires_in_s} s"))
+            self._console.print(printable(f"allowed by {plan.rule}; plan {plan.plan_id}, for {plan.expires_in_s} s"))
             self._console.print(self._workflows(plan))
             if plan.by_label:
                 self._console.print(self._table(("Label", "Runs"), _counted(plan.by_label)))
-            self._console.print(self._sample(plan))
+            self._console.print(*self._sample(plan), sep="\n", soft_wrap=True)
         self._leaves_out(plan.skipped, {})
 
     def asks(self, plan: Plan) -> bool:
@@ -108,10 +112,10 @@ class Terminal:
         if ending.done is not None and ending.plan is not None:
             self._leaves_out(ending.done.skipped, ending.plan.skipped)
         if ending.how.exit_code == 0 or ending.how is End.DECLINED:
-            self._console.print(_safe(ending.sentence))
+            self._console.print(printable(ending.sentence))
             return
         for line in _failure(ending):
-            print(_safe(line), file=sys.stderr)
+            print(folded(printable(line), sys.stderr), file=sys.stderr)
 
     def _workflows(self, plan: Plan) -> Table:
         rows = _counted(plan.by_workflow)
@@ -120,10 +124,20 @@ class Terminal:
             rows.append(("(others)", str(others)))
         return self._table(("Workflow", "Runs"), rows)
 
-    def _sample(self, plan: Plan) -> Table:
+    def _sample(self, plan: Plan) -> Sequence[Table | Text]:
+        """Some of the runs as a table; in two lines each where a run ID would not stay whole in it."""
         rows = [(run.run_id, _time(run.created), run.workflow_url, " ".join(run.labels)) for run in plan.sample]
         first = "Run" if len(rows) == plan.runs else f"The oldest {len(rows)}"
-        return self._table((first, "Created", "Workflow", "Labels"), rows)
+        heads = (first, "Created", "Workflow", "Labels")
+        if self._fits(heads, rows):
+            return [self._table(heads, rows)]
+        lines = [line for run_id, created, *rest in rows for line in (f"{run_id}  {created}", f"  {'  '.join(rest)}")]
+        return [Text(first), *(Text(printable(line)) for line in lines)]
+
+    def _fits(self, heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> bool:
+        """Whether a table needs no more than a line for each row."""
+        widths = [max(cell_len(printable(cell)) for cell in column) for column in zip(heads, *rows, strict=True)]
+        return sum(widths) + GAP * (len(heads) - 1) + 2 * EDGE <= self._console.width
 
     def _table(self, heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
         table = Table(box=SIMPLE_HEAD if self._console.is_terminal else None, pad_edge=False)
@@ -131,7 +145,7 @@ class Terminal:
             # Folded, never shortened: the end of an address may be what matters.
             table.add_column(head, overflow="fold", justify="right" if head == "Runs" else "left")
         for row in rows:
-            table.add_row(*(Text(_safe(cell)) for cell in row))
+            table.add_row(*(Text(printable(cell)) for cell in row))
         return table
 
     def _leaves_out(self, skipped: Mapping[str, Left], shown: Mapping[str, Left]) -> None:
@@ -139,7 +153,7 @@ class Terminal:
         for why, left in skipped.items():
             some = ", ".join(left.sample[:SHOWN]) + (", …" if left.runs > SHOWN else "")
             names = "" if shown.get(why) == left else f": {some}"
-            self._console.print(_safe(f"Left out: {runs_in_words(left.runs)} {_WHY.get(why, why)}{names}"))
+            self._console.print(printable(f"Left out: {runs_in_words(left.runs)} {_WHY.get(why, why)}{names}"))
 
 
 class Silence:
@@ -215,8 +229,3 @@ def _failure(ending: Ending) -> Iterator[str]:
         yield f"Allowed would be: {_options(nearest) or in_words(nearest)}"
     if isinstance(decision := members.get("decision_id"), str):
         yield f"Decision {decision}."
-
-
-def _safe(text: str) -> str:
-    """The text without what a terminal would obey."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)

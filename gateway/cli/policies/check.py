@@ -14,6 +14,7 @@ from pathlib import Path
 from gateway import secrecy
 from gateway.audit.segment import load_mac_key
 from gateway.certificate import load_pair
+from gateway.cli.output import printable
 from gateway.clock import SEE, SystemClock, clock_problems, floor
 from gateway.config import Config, audit_problems, config_file, load_config, named_policies, resolve_problems
 from gateway.document import nodes
@@ -27,6 +28,7 @@ from gateway.policy.rules import Policies
 from gateway.policy_tools.lints.findings import Caller, Finding, Summary, lint
 from gateway.tokens import token_problems
 from gateway.windows import instant
+from gateway.wording import counted
 
 OK, INVALID = 0, 3
 SHOWN_COLUMNS = 160
@@ -185,7 +187,7 @@ def _as_text(problems: Sequence[Problem], findings: Sequence[Finding], *, masked
     ]
     lines = {file: _lines(file) for file in {place.file for _, place in located}}
     for text, place in located:
-        yield text
+        yield printable(text)
         if 1 <= place.line <= len(lines[place.file]):
             yield from _excerpt(lines[place.file][place.line - 1], place, masked=place.file == masked)
 
@@ -272,8 +274,6 @@ def _lines(file: str) -> Sequence[str]:
 
 def _summary(config: Config, policies: Policies) -> str:
     teams = sorted({team for rule in policies.rules for team in rule.teams})
-    issuers = f"{len(config.issuers)} issuers; " if config.issuers else ""
-    return (
-        f"ok: {len(policies.rules)} rules for {', '.join(teams)}; {len(config.keys)} keys; {issuers}"
-        f"policy digest {policies.digest}"
-    )
+    rules, keys = counted(len(policies.rules), "rule"), counted(len(config.keys), "key")
+    issuers = f"{counted(len(config.issuers), 'issuer')}; " if config.issuers else ""
+    return f"ok: {rules} for {', '.join(teams)}; {keys}; {issuers}policy digest {policies.digest}"

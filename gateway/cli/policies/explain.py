@@ -12,6 +12,7 @@ from pathlib import Path
 import orjson
 
 from gateway.cancel import Denial, Permit, Principal
+from gateway.cli.output import printable, printable_json
 from gateway.config import Config, load_config
 from gateway.errors import MalformedRequest
 from gateway.policy.load import load_policies
@@ -53,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         request = from_line(arguments.request, body=arguments.body.encode(), reason=arguments.reason)
     except (MalformedRequest, ValueError) as exc:
-        print(f"malformed: {exc}", file=sys.stderr)
+        print(f"malformed: {printable(str(exc))}", file=sys.stderr)
         return FAILED
     now_ms = time.time_ns() // 1_000_000 if arguments.at is None else arguments.at
     question = Question(Principal(arguments.team, SUBJECT), request, now_ms)
@@ -61,9 +62,9 @@ def run(arguments: argparse.Namespace) -> int:
     unknown = _unknown(arguments.team, config, policies)
     if arguments.json:
         members = explanation.members() | ({"unknown_team": unknown} if unknown is not None else {})
-        print(orjson.dumps(members, option=orjson.OPT_INDENT_2).decode())
+        print(printable_json(orjson.dumps(members, option=orjson.OPT_INDENT_2).decode()))
     else:
-        print("\n".join([*([unknown] if unknown is not None else []), *lines(explanation)]))
+        print("\n".join(map(printable, [*([unknown] if unknown is not None else []), *lines(explanation)])))
     return OK
 
 

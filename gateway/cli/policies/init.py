@@ -6,8 +6,10 @@ import argparse
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
+from gateway.cli.output import printable
 from gateway.config import named_policies
 from gateway.policy_tools.scaffold import scaffold, team_files
 
@@ -30,56 +32,103 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    """Returns 1, with nothing written, if one of the files is there already."""
+    """Returns 1, with nothing written, if one of the files is there already.
+
+    Raises: OSError, also with nothing written: one cannot be written.
+    """
     config = args.directory / CONFIG
     if config.exists() and args.team is not None:
         return _add(config, args.team)
     team = args.team or FIRST_TEAM
     files = {args.directory / name: text for name, text in scaffold(team).items()}
     if not _written(files):
-        print(f"To add a team to what is there: qstash-gateway init --team TEAM {args.directory}")
+        _say(_instead(config))
         return FAILED
-    print(f"\nNext: write the QStash token into {args.directory / 'qstash-token'} (mode 0600), then")
+    if args.team is not None:
+        _say(
+            f"\nThere was no {config} to add the team {team} to, so this is a new start, with {team} as its first team."
+        )
+    _say(f"\nNext: write the QStash token into {args.directory / 'qstash-token'} (mode 0600), then")
     _say_next(config, team, args.directory / "policies")
     return OK
+
+
+def _instead(config: Path) -> str:
+    """What to do where no start can be written."""
+    if config.is_file():
+        return f"To add a team to what is there: qstash-gateway init --team TEAM {config.parent}"
+    return (
+        f"There is no {config}, so a whole new start would be written there. Name the directory of the {CONFIG} "
+        "that a team is to be added to, or for a new start one that does not exist yet."
+    )
 
 
 def _add(config: Path, team: str) -> int:
     """Adds a team's two files to the policies of a configuration, and changes no other file."""
     policies = named_policies(config)
     if policies is None or not policies.is_dir():
-        print(f"{config} names no directory of policies that is there; nothing was written.")
-        print(f"Correct it first: qstash-gateway check --config {config}")
+        _say(f"{config} names no directory of policies that is there; nothing was written.")
+        _say(f"Correct it first: qstash-gateway check --config {config}")
         return FAILED
     schemas = (policies.parent / "schemas" / "policy.json").is_file()
     shown = Path(os.path.relpath(policies)) if not config.is_absolute() else policies
     if not _written({shown / name: text for name, text in team_files(team, schemas=schemas).items()}):
-        print(f"The team {team} has its files: edit them, or name another team.")
+        _say(f"The team {team} has its files: edit them, or name another team.")
         return FAILED
-    print(f"\nNext: put your workflow's URL into {shown / f'{team}.yaml'}, then")
+    _say(f"\nNext: put your workflow's URL into {shown / f'{team}.yaml'}, then")
     _say_next(config, team, shown)
     return OK
 
 
 def _written(files: Mapping[Path, str]) -> bool:
-    """Writes all the files; none of them, if one is there already."""
-    standing = [path for path in files if path.exists()]
+    """Writes all the files; none of them, if one is there already. Raises: OSError: one cannot be written: none is."""
+    standing = [path for path in files if os.path.lexists(path)]
     for path in standing:
-        print(f"{path} is there already; nothing was written.")
+        _say(f"{path} is there already; nothing was written.")
     if standing:
         return False
-    for path, text in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-        print(f"wrote {path}")
+    made: list[Path] = []
+    try:
+        for path, text in files.items():
+            _write(path, text, made)
+    except OSError as fault:
+        for path in reversed(made):
+            with suppress(OSError):
+                path.rmdir() if path.is_dir() else path.unlink()
+        raise OSError(f"{_in_the_way(fault)}; nothing was written") from fault
+    for path in files:
+        _say(f"wrote {path}")
     return True
 
 
+def _write(path: Path, text: str, made: list[Path]) -> None:
+    """Writes one new file and the directories above it, and notes in `made` each that was not there before."""
+    for above in (*reversed(path.parents), path.parent):
+        if not above.exists():
+            above.mkdir()
+            made.append(above)
+    with path.open("x", encoding="utf-8") as file:
+        made.append(path)
+        file.write(text)
+
+
+def _in_the_way(fault: OSError) -> str:
+    path = Path(str(fault.filename))
+    standing = next((one for one in (path, *path.parents) if one.exists()), path)
+    if not standing.is_dir():
+        return f"{standing} is a file where a directory is wanted"
+    return f"{path} cannot be written: {fault.strerror}"
+
+
 def _say_next(config: Path, team: str, policies: Path) -> None:
-    print(f"  qstash-gateway keys new --team {team} --id ci     and paste the line it prints into {config}")
-    print(f"  qstash-gateway check --config {config}")
-    print(f"  qstash-gateway test {policies}")
+    _say(f"  qstash-gateway keys new --team {team} --id ci     and paste the line it prints into {config}")
+    _say(f"  qstash-gateway check --config {config}")
+    _say(f"  qstash-gateway test {policies}")
+
+
+def _say(text: str) -> None:
+    """Prints lines with every path spelled out that a terminal would act on."""
+    print("\n".join(map(printable, text.split("\n"))))
 
 
 def _team(text: str) -> str:

@@ -13,10 +13,11 @@ import orjson
 from gateway.audit.chain import parse_line
 from gateway.audit.reader import lines_of
 from gateway.audit.segment import chains_in
-from gateway.cli.audit import printable
+from gateway.cli.output import fault_in_words, printable, printable_json
 from gateway.policy.load import load_policies
 from gateway.policy.nearest import in_words
 from gateway.policy_tools.history.replay import Change, Members, Replay, replay
+from gateway.wording import counted
 
 OK, FAILED, USAGE = 0, 1, 2
 FAIL_ON = (Change.PERMIT_TO_DENY, Change.DENY_TO_PERMIT, "any")
@@ -38,11 +39,11 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         files = _segments(arguments.paths)
     except ValueError as exc:
-        print(f"replay: {exc}", file=sys.stderr)
+        print(f"replay: {fault_in_words(exc)}", file=sys.stderr)
         return USAGE
     result = replay(policies, _records(files))
     if arguments.json:
-        print(orjson.dumps(_members(result, policies.digest), option=orjson.OPT_INDENT_2).decode())
+        print(printable_json(orjson.dumps(_members(result, policies.digest), option=orjson.OPT_INDENT_2).decode()))
     else:
         print("\n".join(_lines(result)))
     failing = result.totals.total() if arguments.fail_on == "any" else result.totals[Change(arguments.fail_on)]
@@ -72,18 +73,18 @@ def _lines(result: Replay) -> Iterator[str]:
     for group, times in result.changes.most_common():
         example = result.examples[group]
         before, after = group.rule_before or "default", group.rule_after or "default"
-        yield printable(f"{group.change}  {group.team}  {before} -> {after}  {times} times")
+        yield printable(f"{group.change}  {group.team}  {before} -> {after}  {counted(times, 'time')}")
         yield printable(f"  such as {example.decision_id}: {in_words(example.asked)}")
         if example.reason is not None:
             yield printable(f"  {example.reason}")
         elif example.effective_after is not None:
             yield printable(f"  would be sent: {in_words(example.effective_after)}")
     if result.more_changes:
-        yield f"and {result.more_changes} changes of further teams and rules"
+        yield f"and {counted(result.more_changes, 'change')} of further teams and rules"
     for why, times in result.unread.most_common():
-        yield printable(f"{times} lines could not be judged again ({why}), first {result.unread_at[why]}")
+        yield printable(f"{counted(times, 'line')} could not be judged again ({why}), first {result.unread_at[why]}")
     changed = ", ".join(f"{change} {result.totals[change]}" for change in Change)
-    yield f"{result.judged} decisions judged again: {changed}; not judged: {result.unread.total()}"
+    yield f"{counted(result.judged, 'decision')} judged again: {changed}; not judged: {result.unread.total()}"
 
 
 def _members(result: Replay, policy_digest: str) -> dict[str, object]:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.cli.output import printable
 from gateway.cli.policies.explain import lines
 from gateway.errors import InvalidConfiguration, Problem
 from gateway.policy.load import CASES_SUFFIX, load_policies
 from gateway.policy_tools.cases import Verdict, case_files, judge_cases, load_cases, unreached
+from gateway.wording import counted
 
 if TYPE_CHECKING:
     from xml.etree import ElementTree as ET
@@ -47,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "junit":
         print(_junit(suites))
     else:
-        print("\n".join(line for suite in suites for line in _text(suite)))
+        print("\n".join(printable(line) for suite in suites for line in _text(suite)))
     return FAILED if any(suite.failed for suite in suites) else OK
 
 
@@ -88,7 +90,8 @@ def _text(suite: _Suite) -> Iterator[str]:
         yield from (f"  {difference}" for difference in verdict.differences)
         yield from (f"    {line}" for line in lines(verdict.explanation))
     yield from (f"no case reaches {rule}" for rule in suite.unreached)
-    numbers = f"{len(suite.verdicts)} cases, {len(suite.failed)} failed, {len(suite.unreached)} rules unreached"
+    cases, rules = counted(len(suite.verdicts), "case"), counted(len(suite.unreached), "rule")
+    numbers = f"{cases}, {len(suite.failed)} failed, {rules} unreached"
     yield f"{suite.directory}: {numbers}"
 
 

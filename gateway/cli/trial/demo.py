@@ -21,7 +21,7 @@ import uvloop
 import gateway
 from gateway.app import Gateway, build
 from gateway.cli.keys import entry, new_key
-from gateway.cli.trial.simulate import ABSENT, CONTRACTS, simulated
+from gateway.cli.trial.simulate import ABSENT, CONTRACTS, port, simulated
 from gateway.cli.trial.tour import ON_CALL_URL, Tour, take_tour
 from gateway.config import load_config
 from gateway.log import Consoles
@@ -57,6 +57,19 @@ allow:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where the demo's configuration, policies and record are, and whether they stay when it ends."""
+
+    directory: Path
+    kept: bool
+
+    @property
+    def record(self) -> Path:
+        """The audit directory."""
+        return self.directory / "audit"
+
+
+@dataclass(frozen=True, slots=True)
 class Demo:
     """What was made for this start: a key for each team of the policies, the address, and the rule for those on call.
 
@@ -65,7 +78,7 @@ class Demo:
 
     keys: dict[str, str]
     url: str
-    directory: Path
+    place: Place
     contract: str
     looks_up: bool
 
@@ -75,7 +88,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = subparsers.add_parser("demo", help="try the gateway with a simulated upstream and keys made now")
     parser.add_argument("--tour", action="store_true", help="play six requests, show what was cancelled, and end")
     parser.add_argument("--contract", choices=CONTRACTS, default=CONTRACTS[0], help="what the simulated QStash speaks")
-    parser.add_argument("--port", type=int, default=None, help=f"default: {PORT}, or any free port where it is taken")
+    parser.add_argument("--port", type=port, default=None, help=f"default: {PORT}, or any free port where it is taken")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="a new directory for its record and files, which stay")
     parser.set_defaults(run=run)
 
 
@@ -87,43 +101,63 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     with (
         simulator,
-        _prepared(simulator, arguments.port, arguments.contract) as (demo, served),
+        _place(arguments.keep) as directory,
+        _prepared(simulator, arguments.port, arguments.contract, directory) as (demo, served),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         if not arguments.tour:
             runner.run(served.serve(lambda: _introduce(demo, simulator)))
+            print(_left_behind(demo) if demo.place.kept else "The demo has ended, and its record is gone with it.")
             return 0
         if TEAM not in demo.keys:
             print(f"The tour plays a member of the team {TEAM}, which ./policies does not name.", file=sys.stderr)
             return 1
         on_call = demo.keys[ON_CALL] if demo.looks_up else None
+        print(_left_behind(demo))
         tour = Tour(demo.url, demo.keys[TEAM], on_call, simulator.simulator, caps=demo.contract == CONTRACTS[0])
         return runner.run(take_tour(served, tour))
 
 
 @contextmanager
-def _prepared(simulator: SimulatorServer, port: int | None, contract: str) -> Iterator[tuple[Demo, Gateway]]:
+def _place(keep: Path | None) -> Iterator[Place]:
+    """The directory for everything that a demo writes: one that is removed at the end, or the one to keep.
+
+    Raises: OSError: there is something in that already, or it cannot be made.
+    """
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix="qstash-gateway-demo-") as name:
+            yield Place(Path(name), kept=False)
+        return
+    keep.mkdir(mode=0o700, exist_ok=True)
+    if any(keep.iterdir()):
+        raise OSError(f"{keep} is not empty; a demo is kept in a directory of its own")
+    yield Place(keep.absolute(), kept=True)
+
+
+@contextmanager
+def _prepared(
+    simulator: SimulatorServer, port: int | None, contract: str, place: Place
+) -> Iterator[tuple[Demo, Gateway]]:
     given = _policies()
     policies = checked_policies(given)
     keys = {team: new_key(f"{team}-demo") for team in sorted(policies.teams | _exempt(policies))}
-    with tempfile.TemporaryDirectory(prefix="qstash-gateway-demo-") as name:
-        directory = Path(name)
-        looks_up = _copy(given, policies, directory / "policies")
-        chosen = _free_port() if port is None else port
-        entries = "".join(f"    - {entry(key, team, f'{team}-demo')}\n" for team, key in keys.items())
-        (directory / "config.yaml").write_text(
-            f"version: 1\nlisten: 127.0.0.1:{chosen}\n"
-            f'upstream: {{url: "{simulator.url}", token: {{env: {TOKEN_VARIABLE}}}, '
-            f'read_token: {{env: {READ_TOKEN_VARIABLE}}}, contract: "{contract}"}}\n'
-            f"callers:\n  keys:\n{entries}policies: policies\naudit: {{directory: audit}}\n",
-            encoding="utf-8",
-        )
-        os.environ |= {TOKEN_VARIABLE: simulator.token, READ_TOKEN_VARIABLE: simulator.read_token}
-        # Checkpoints of the audit log belong to collectors, not into what a person reads here.
-        with Path(os.devnull).open("wb") as nowhere:
-            served = build(load_config(directory / "config.yaml"), consoles=Consoles.of(out=nowhere.fileno()))
-            url = f"http://127.0.0.1:{served.listeners[0].socket.getsockname()[1]}"
-            yield Demo(keys, url, directory, contract, looks_up), served
+    directory = place.directory
+    looks_up = _copy(given, policies, directory / "policies")
+    chosen = _free_port() if port is None else port
+    entries = "".join(f"    - {entry(key, team, f'{team}-demo')}\n" for team, key in keys.items())
+    (directory / "config.yaml").write_text(
+        f"version: 1\nlisten: 127.0.0.1:{chosen}\n"
+        f'upstream: {{url: "{simulator.url}", token: {{env: {TOKEN_VARIABLE}}}, '
+        f'read_token: {{env: {READ_TOKEN_VARIABLE}}}, contract: "{contract}"}}\n'
+        f"callers:\n  keys:\n{entries}policies: policies\naudit: {{directory: audit}}\n",
+        encoding="utf-8",
+    )
+    os.environ |= {TOKEN_VARIABLE: simulator.token, READ_TOKEN_VARIABLE: simulator.read_token}
+    # Checkpoints of the audit log belong to collectors, not into what a person reads here.
+    with Path(os.devnull).open("wb") as nowhere:
+        served = build(load_config(directory / "config.yaml"), consoles=Consoles.of(out=nowhere.fileno()))
+        url = f"http://127.0.0.1:{served.listeners[0].socket.getsockname()[1]}"
+        yield Demo(keys, url, place, contract, looks_up), served
 
 
 def _copy(given: Path, policies: Policies, directory: Path) -> bool:
@@ -167,7 +201,8 @@ def _introduce(demo: Demo, simulator: SimulatorServer) -> None:
     print("Keys made for this start:\n" + "".join(f"  {team}: {text}\n" for team, text in demo.keys.items()))
     if key is None:
         print(
-            f"No curl lines: they are for the team {TEAM}, which ./policies does not name.\nEnd with Ctrl-C.",
+            f"No curl lines: they are for the team {TEAM}, which ./policies does not name.\n"
+            f"The record: {_show(demo)}\n{_left_behind(demo)}\nEnd with Ctrl-C.",
             flush=True,
         )
         return
@@ -178,7 +213,19 @@ def _introduce(demo: Demo, simulator: SimulatorServer) -> None:
     if demo.looks_up:
         print(f"4. On call: which runs a cancel means, looked up and cancelled by ID:\n  {_dry_run(demo)}")
     print(f"\nWhat the simulator really cancelled: curl -s {simulator.url}/_simulator/ledger")
-    print(f"The record: {_command()} audit show {demo.directory / 'audit'}\nEnd with Ctrl-C.", flush=True)
+    print(f"The record: {_show(demo)}\n{_left_behind(demo)}\nEnd with Ctrl-C.", flush=True)
+
+
+def _show(demo: Demo) -> str:
+    """The command that shows the record."""
+    return f"{_command()} audit show {shlex.quote(str(demo.place.record))}"
+
+
+def _left_behind(demo: Demo) -> str:
+    """What becomes of the record when the demo ends."""
+    if demo.place.kept:
+        return f"The record stays: {_show(demo)}"
+    return "The record goes when the demo ends; demo --keep DIR keeps it."
 
 
 def _dry_run(demo: Demo) -> str:

@@ -8,6 +8,9 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from gateway.cli.output import fault_in_words
+from gateway.wording import counted
+
 if TYPE_CHECKING:
     from gateway.simulator.server import SimulatorServer
 
@@ -15,13 +18,14 @@ CONTRACTS = ("2025", "2026-09")
 """What the simulator can speak, the newest last."""
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+MAX_PORT, MAX_DIGITS = 65_535, 9
 ABSENT = "This installation has no simulator: it is left out of the image. Install qstash-gateway from its wheel."
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command."""
     parser = subparsers.add_parser("simulate", help="run a simulated QStash upstream on 127.0.0.1")
-    parser.add_argument("--port", type=int, default=8081, help="0 takes a free port (default: 8081)")
+    parser.add_argument("--port", type=port, default=8081, help="0 takes a free port (default: 8081)")
     parser.add_argument("--contract", choices=CONTRACTS, default=CONTRACTS[-1], help="version of the contract")
     parser.add_argument("--runs", type=_natural, default=200, metavar="N", help="runs to begin with (default: 200)")
     parser.add_argument("--latency-ms", type=_natural, default=0, metavar="N", help="least time of every answer")
@@ -42,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
             latency_ms=arguments.latency_ms,
         )
     except (OSError, OverflowError) as exc:
-        print(f"Cannot listen on port {arguments.port}: {exc}", file=sys.stderr)
+        print(f"Cannot listen on port {arguments.port}: {fault_in_words(exc)}", file=sys.stderr)
         return 1
     if server is None:
         print(ABSENT, file=sys.stderr)
@@ -50,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     # Blocked before the server's thread exists, so that only sigwait receives them.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     with server:
-        print(f"Simulated upstream ({arguments.contract}, {arguments.runs} runs): {server.url}")
+        print(f"Simulated upstream ({arguments.contract}, {counted(arguments.runs, 'run')}): {server.url}")
         print(f"Token: {server.token}")
         print(f"Read-only token: {server.read_token}")
         print(f"Ledger: {server.url}/_simulator/ledger", flush=True)
@@ -85,7 +89,16 @@ def simulated(
     return SimulatorServer(simulator, token=token, read_token=read_token, port=port, latency_ms=latency_ms)
 
 
+def port(text: str) -> int:
+    """The number of a port, for argparse. Raises: ArgumentTypeError."""
+    number = _natural(text)
+    if number > MAX_PORT:
+        raise argparse.ArgumentTypeError(f"a port is at most {MAX_PORT}")
+    return number
+
+
 def _natural(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError("a whole number, 0 or more")
+    # Many digits would take long to read, and no option means so many.
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
+        raise argparse.ArgumentTypeError(f"expected a whole number, 0 or more, in at most {MAX_DIGITS} digits")
     return int(text)

@@ -11,6 +11,7 @@ from typing import Protocol
 from urllib.parse import urlencode, urlsplit
 
 from gateway.app import Gateway
+from gateway.wording import counted
 
 URL = "https://billing.example.com/api/invoice"
 CAP = 50
@@ -128,7 +129,7 @@ def _plan_and_apply(tour: Tour, key: str) -> bool:
     found = plan.get("runs", 0)
     good = status == http.client.CREATED and _running(tour) == before
     print(f"\nPlanned: which runs one URL and all below it mean, under any contract\n  POST {PLANS}")
-    print(f"  {status} {f'{found} runs found' if good else _said(plan)}")
+    print(f"  {status} {counted(int(str(found)), 'run') + ' found' if good else _said(plan)}")
     _ledger(len(before) - len(_running(tour)), len(before), good=good)
     path = f"{PLANS}/{plan.get('plan')}/apply"
     status, result = _ask(tour, key, "POST", path)

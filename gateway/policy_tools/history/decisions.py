@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from gateway.wording import counted
+
 MOST_HELD = 32_768
 """Far more than are ever open at once; what is held longest are outcomes that nobody could settle."""
 
@@ -88,7 +90,7 @@ class Callers:
 class _Decision:
     """What the records of one decision say so far; a number is None where none was said."""
 
-    ended: bool = False
+    outcome: str | None = None
     chunks: int = 0
     said: int | None = None
     settled: int | None = None
@@ -101,13 +103,12 @@ class _Decision:
 
     def take(self, members: Members) -> None:
         """Adds what one record says."""
-        number = members.get("cancelled")
-        known = number if type(number) is int else None
+        known = _number(members.get("cancelled"))
         match members.get("event"):
             case "chunk":
                 self.chunks += known or 0
             case "outcome":
-                self.ended = True
+                self.outcome = self.outcome or str(members.get("outcome"))
                 if self.said is None:
                     self.said = _certain(members) if known is None else known
             case "settled" if known is not None:
@@ -117,18 +118,40 @@ class _Decision:
 def _certain(members: Members) -> int | None:
     """What an outcome that is not known as a whole names as cancelled for certain."""
     progress = members.get("progress")
-    number = progress.get("cancelled") if isinstance(progress, dict) else None
-    return number if type(number) is int else None
+    return _number(progress.get("cancelled")) if isinstance(progress, dict) else None
+
+
+def _number(value: object) -> int | None:
+    return value if type(value) is int else None
+
+
+def _refusal(members: Members) -> str | None:
+    """Code and reason of the request that this record refuses; None where it refuses none."""
+    match members.get("event"):
+        case "denied":
+            return f"policy_denied {members.get('rule') or 'no rule allows it'}"
+        case "throttled":
+            return f"throttled {members.get('cause')}"
+        case "refused":
+            return f"{members.get('code')} {members.get('cause')}"
+    return None
 
 
 @dataclass(slots=True)
 class DecisionStats:
-    """Records by event; decisions, each once, by team, rule and outcome; and the runs that they cancelled."""
+    """Records by event; decisions, each once, by team, rule and outcome; and the runs that they cancelled.
+
+    `refusals` are requests that came to nothing, by code and why: the rule that denied one, else the cause of record.
+    `unrecorded` is how many more there were in floods, as later records say.
+    """
 
     events: Counter[str] = field(default_factory=Counter)
     teams: Counter[str] = field(default_factory=Counter)
     rules: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
+    runs: Counter[str] = field(default_factory=Counter)
+    refusals: Counter[str] = field(default_factory=Counter)
+    unrecorded: int = 0
     cancelled: int = 0
     strays: int = 0
     held: Held[_Decision] = field(default_factory=Held)
@@ -137,6 +160,9 @@ class DecisionStats:
         """Counts one record; takes them in order."""
         event = str(members.get("event"))
         self.events[event] += 1
+        if (refusal := _refusal(members)) is not None:
+            self.refusals[refusal] += 1
+            self.unrecorded += _number(members.get("left_out")) or 0
         if event in CONTINUING:
             self._continue(members)
         elif event != ASKED_ONLY and self.held.of(members) is None:
@@ -153,11 +179,14 @@ class DecisionStats:
             decision = _Decision()
             if not _is_last(members):
                 self.held.hold(members, decision)
-        before, ended = decision.cancelled, decision.ended
+        before, ended = decision.cancelled, decision.outcome
         decision.take(members)
         self.cancelled += decision.cancelled - before
-        if decision.ended and not ended:
-            _count(self.outcomes, members.get("outcome"))
+        if decision.outcome is not None:
+            if ended is None:
+                self.outcomes[decision.outcome] += 1
+            # What its parts had cancelled before it ended counts with its outcome.
+            self.runs[decision.outcome] += decision.cancelled - (0 if ended is None else before)
         self.held.let_go(members)
 
 
@@ -166,11 +195,23 @@ def _count(counter: Counter[str], value: object) -> None:
         counter[value] += 1
 
 
+def _table(name: str, unit: str, counter: Counter[str]) -> Iterator[str]:
+    for value, number in counter.most_common():
+        yield f"{name:<8} {value:<40} {counted(number, unit)}"
+
+
 def lines(stats: DecisionStats) -> Iterator[str]:
-    """The numbers for people."""
-    counters = {"event": stats.events, "team": stats.teams, "rule": stats.rules, "outcome": stats.outcomes}
-    for name, counter in counters.items():
-        for value, number in counter.most_common():
-            yield f"{name:<8} {value:<40} {number}"
+    """The numbers for people, each with what it counts."""
+    yield from _table("event", "record", stats.events)
+    yield from _table("team", "decision", stats.teams)
+    yield from _table("rule", "decision", stats.rules)
+    yield from _table("refusal", "request", stats.refusals)
+    if stats.unrecorded:
+        yield from _table("refusal", "request", Counter({"not recorded, there were too many": stats.unrecorded}))
+    for line, outcome in zip(
+        _table("outcome", "decision", stats.outcomes), dict(stats.outcomes.most_common()), strict=True
+    ):
+        yield f"{line}, {counted(stats.runs[outcome], 'run')} cancelled"
     if stats.strays:
-        yield f"{stats.strays} records continue a decision that began elsewhere, or too long ago to be joined"
+        strays = counted(stats.strays, "record continues", "records continue")
+        yield f"{strays} a decision that began elsewhere, or too long ago to be joined"

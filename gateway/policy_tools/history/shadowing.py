@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from gateway.policy_tools.history.replay import JUDGED_EVENTS, Members
+from gateway.wording import counted
 
 MAX_CALLERS = 100_000
 
@@ -73,13 +74,13 @@ def lines(stats: ShadowStats) -> Iterator[str]:
     if stats.first is None:
         yield "no decisions on record"
         return
-    yield f"{stats.decisions} decisions from {stats.first} to {stats.last}"
+    yield f"{counted(stats.decisions, 'decision')} from {stats.first} to {stats.last}"
     if not stats.callers:
         yield "no rule in shadow mode would have changed any of them"
     for caller, seen in sorted(stats.callers.items()):
         yield (
             f"{caller.rule} would {caller.effect:<7} {caller.principal:<32} "
-            f"{seen.times} times, first {seen.first}, last {seen.last}"
+            f"{counted(seen.times, 'time')}, first {seen.first}, last {seen.last}"
         )
     if stats.more:
-        yield f"and {stats.more} times callers beyond the first {MAX_CALLERS}"
+        yield f"and {counted(stats.more, 'time')} callers beyond the first {MAX_CALLERS}"

@@ -1,0 +1,64 @@
+"""What to say of a path that is none of ours: the one that was probably meant, or what the gateway is for; pure."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable
+from urllib.parse import unquote_to_bytes
+
+from gateway.errors import MethodNotAllowed, NotFound
+
+RUNS = "/v2/workflows/runs"
+_ONE_RUN = re.compile(rb"(?:/preview)?/v2/workflows/runs/[^/]+")
+_CANCEL = f"DELETE {RUNS}"
+_ONLY = (
+    f"Of QStash's calls this gateway only passes bulk cancels ({_CANCEL}) and shows runs of your team (GET "
+    "/v2/workflows/logs); previews, plans and what you may do are at /preview/v2/workflows/runs and /gateway/v1/."
+)
+_RUNTIMES = "Runtimes that host workflows keep their own client and token."
+_MAX_GUESSED_BYTES = 200
+
+
+def is_plain(path: bytes) -> bool:
+    """Returns whether a path is its own decoded form: printable ASCII, no escape, no double slash."""
+    return path.isascii() and b"%" not in path and b"//" not in path and path.decode().isprintable()
+
+
+def no_such_path(method: str, path: bytes, *, is_known: Callable[[str], bool]) -> NotFound:
+    """Returns the refusal of a path that is none of ours; `is_known` tells of a decoded path whether it is one."""
+    meant = _meant(path)
+    if meant is not None and is_known(meant):
+        return NotFound("path", f"This path has {_strange_in(path)}: write it as {meant}.")
+    if method == "DELETE" and _ONE_RUN.fullmatch(path):
+        # Every run that ends sends this with cancel=false, as a report.
+        one = f"A run is cancelled by its ID in the query, not in the path: {_CANCEL}?workflowRunIds=ID."
+        return NotFound("qstash_path", f"{one} {_RUNTIMES}")
+    if path.startswith((b"/v2/", b"/v1/")):
+        return NotFound("qstash_path", f"{_ONLY} {_RUNTIMES}")
+    return NotFound("path", f"This path is none of the gateway's, byte for byte. {_ONLY}")
+
+
+def no_such_method(path: str, allowed: str) -> MethodNotAllowed:
+    """Returns the refusal of a method that the path does not take."""
+    more = f" {_ONLY} For other calls, use a client with its own token." if path.startswith("/v2/") else ""
+    return MethodNotAllowed(allowed, f"This path takes {allowed} and nothing else.{more}")
+
+
+def _meant(path: bytes) -> str | None:
+    """The plain path that a person or a proxy has probably written so; it is told, never taken for it."""
+    if len(path) > _MAX_GUESSED_BYTES:
+        return None
+    plain = posixpath.normpath(unquote_to_bytes(path)).lower()
+    return plain.decode() if plain != path and is_plain(plain) else None
+
+
+def _strange_in(path: bytes) -> str:
+    signs = {
+        "an escape": b"%" in path,
+        "a double slash": b"//" in path,
+        "a slash at its end": path.endswith(b"/"),
+        "upper case": path != path.lower(),
+        "a dot segment": b"/./" in path or b"/../" in path,
+    }
+    return " and ".join(sign for sign, there in signs.items() if there) or "a dot segment"
