@@ -37,6 +37,7 @@ from gateway.log import Consoles, make_log, quiet_libraries
 from gateway.lookup.log import MAX_READINGS, UpstreamLog
 from gateway.pins import Pins
 from gateway.pipeline import Pipeline
+from gateway.ports import LookUps
 from gateway.protocol import ProtocolSettings, RefusalPort
 from gateway.readiness import Ready
 from gateway.refusals import RefusalLog
@@ -105,7 +106,7 @@ class Gateway:
             upstream_url=config.upstream.url,
             audit=audit,
             clock=clock,
-            log=log if reads else None,
+            look_ups=LookUps(log, self.log) if reads else None,
             settler=settler,
             lanes=Lanes(config.upstream.max_connections, current.share, wait_s=config.upstream.connect_timeout_s),
         )

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from gateway import problems
 from gateway.calls import Calls
 from gateway.connections import TEAM
-from gateway.errors import AuditUnavailable, Overloaded, Refusal, ShuttingDown, Throttled
+from gateway.errors import AuditUnavailable, LookupFailed, Overloaded, Refusal, ShuttingDown, Throttled
 from gateway.faults import Net, place, report
 from gateway.health import HealthPages
 from gateway.inbound import Inbound
@@ -83,6 +83,8 @@ class Edge:
         # Operators are told when the caller has its answer.
         if isinstance(refused, AuditUnavailable):
             self._tell(refused.code, decision_id=decision_id, cause=refused.cause)
+        elif isinstance(refused, LookupFailed):
+            self._tell(refused.code, decision_id=decision_id, **refused.particulars())
         for fault in (net.fault, late.fault):
             if fault is not None:
                 self._tell("internal_error", decision_id=decision_id, error=type(fault).__name__, at=place(fault))
