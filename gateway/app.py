@@ -26,6 +26,7 @@ from gateway.config import AuditConfig, Config, audit_problems, resolve_problems
 from gateway.connections import Connections
 from gateway.errors import AuditFailure, InvalidConfiguration
 from gateway.exchange import Exchange, UpstreamLimits
+from gateway.explaining import Questions
 from gateway.faults import place
 from gateway.hardening import forbid_core_dumps, raise_descriptor_limit
 from gateway.health import HealthApp, HealthPages, Unrecorded
@@ -113,7 +114,8 @@ class Gateway:
         refusals = RefusalLog(audit, clock, log=self.log)
         reloader = self._reloader(current, audit)
         pages = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader, clock=clock))
-        calls = Calls(current, pipeline, clock, self.account.tokens.is_in, log if reads else None)
+        questions = Questions(audit, clock)
+        calls = Calls(current, pipeline, questions, clock, self.account.tokens.is_in, log if reads else None)
         edge = Edge(current=current, calls=calls, refusals=refusals, pages=pages, clock=clock, log=self.log)
         current.fetches.follow(self.live.pins.fetched.values())
         tasks = [asyncio.create_task(watch(lambda: self._watched(current), self.log))]
@@ -124,6 +126,7 @@ class Gateway:
         for task in tasks:
             task.cancel()
         current.fetches.follow(())
+        questions.close()
         await pipeline.stop(0)
         await settler.stop()
         await audit.stop({"refusals_left_out": refusals.left_out})

@@ -20,7 +20,7 @@ from gateway.errors import (
     TooLarge,
     Unauthenticated,
 )
-from gateway.explaining import question_in
+from gateway.explaining import Questions, question_in
 from gateway.inbound import Inbound
 from gateway.live import Current
 from gateway.lookup.log import UpstreamLog
@@ -48,6 +48,7 @@ class Calls:
 
     current: Current
     pipeline: Pipeline
+    questions: Questions
     clock: Clock
     is_secret: Callable[[str], bool]
     log: UpstreamLog | None = None
@@ -143,14 +144,14 @@ class Calls:
 
     async def whoami(self, inbound: Inbound) -> Answer:
         """`GET /gateway/v1/whoami`."""
-        members = await self.pipeline.whoami(inbound.live.policies, _caller(inbound))
+        members = await self.questions.whoami(inbound.live.policies, _caller(inbound))
         return problems.status_page(200, members, inbound.decision_id)
 
     async def explain(self, inbound: Inbound) -> Answer:
         """`POST /gateway/v1/explain`: why a request would be decided as it would be; nothing is sent."""
         request = self._checked(inbound, question_in(await self._own_body(inbound)))
         arrival = inbound.arrival(self.current, self.clock)
-        members = await self.pipeline.explain(inbound.live.policies, _caller(inbound), request, arrival=arrival)
+        members = await self.questions.explain(inbound.live.policies, _caller(inbound), request, arrival=arrival)
         return problems.status_page(200, members, inbound.decision_id)
 
     async def _drafted(self, inbound: Inbound, request: CancelRequest) -> Answer | Draft:

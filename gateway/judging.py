@@ -1,7 +1,7 @@
 """Judging, at once or on threads of its own: what one caller asks holds up neither the loop nor a reload.
 
-Nearly every judgement is made at once. Where a team has many rules and a request many values, where many runs are
-judged, and where a question is about every rule, it goes to a desk.
+Nearly every judgement is made at once. Where a team has many rules and a request many values, and where many runs are
+judged, it goes to a desk.
 """
 
 from __future__ import annotations
@@ -14,16 +14,13 @@ from functools import partial
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
-from gateway.cancel import CancelRequest, Decision, Denial, Permit, Principal
-from gateway.errors import Throttled, Unauthenticated
+from gateway.cancel import Decision, Denial, Permit, Principal
+from gateway.errors import Unauthenticated
 from gateway.policy.decide import decide
 from gateway.policy.rules import Policies
 from gateway.policy.runs import choose
-from gateway.policy_tools.explain import Explanation, explain
-from gateway.policy_tools.question import Question
 from gateway.ports import Call, Clock
 from gateway.run import Listing, Resolved
-from gateway.whoami import whoami
 
 AT_ONCE = 50_000
 """Rules times values up to which a judgement takes a few milliseconds at most, whatever both say."""
@@ -89,8 +86,6 @@ class Judging:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._judging = Desk("judging", 2)
-        self._explaining = Desk("explaining", 1)
-        self._asking: set[Principal] = set()
 
     async def judged(self, call: Call) -> tuple[Call, Decision]:
         """The decision on a call, and the call under the policies that it was judged by.
@@ -135,28 +130,6 @@ class Judging:
         call.policies.prepare(call.principal.team)
         return call, decide(call.policies, call.principal, call.request, self._clock.now_ms())
 
-    async def explained(self, policies: Policies, principal: Principal, request: CancelRequest) -> Explanation:
-        """Every rule's part in the decision on a request.
-
-        Raises: Throttled: another explanation for the principal is being made.
-        """
-        if principal in self._asking:
-            sentence = "Another explanation of yours is being made, and one at a time is the most. Wait for it to end."
-            raise Throttled("explanations", sentence, limit=1, retry_after_s=1)
-        self._asking.add(principal)
-        try:
-            question = Question(principal, request, self._clock.now_ms())
-            return await self._explaining.done(principal, lambda: partial(explain, policies, question))
-        finally:
-            self._asking.discard(principal)
-
-    async def whoami(self, policies: Policies, principal: Principal) -> dict[str, object]:
-        """Who the caller is and what it may do now."""
-        page = partial(whoami, principal, policies, self._clock.now_ms())
-        if policies.number(principal.team) <= RULES_AT_ONCE:
-            return page()
-        return await self._explaining.done(principal, lambda: page)
-
     async def prepared(self, policies: Policies, principal: Principal) -> None:
         """Finds the team's rules and sorts them, where that takes long and was not done yet."""
         if not _is_ready(policies, principal):
@@ -165,7 +138,6 @@ class Judging:
     def close(self) -> None:
         """Begins nothing more on a thread."""
         self._judging.close()
-        self._explaining.close()
 
 
 def _is_ready(policies: Policies, principal: Principal) -> bool:

@@ -13,12 +13,11 @@ import asyncio
 from dataclasses import dataclass
 from functools import partial
 
-from gateway.audit.record import denied_members, explained_members, joined_members
+from gateway.audit.record import denied_members, joined_members
 from gateway.cancel import CancelRequest, Denial, Order, Permit, Plan, Principal
 from gateway.carrying import Carrier
 from gateway.drafts import Draft, Drafts
 from gateway.errors import ShuttingDown
-from gateway.explaining import answer
 from gateway.flights import Carried, Carry, Flight, Flights, Key, Landed
 from gateway.judging import Judging
 from gateway.limits import Lanes
@@ -87,10 +86,6 @@ class Pipeline:
         """Whether new intents are refused because the process ends."""
         return self._flights.stopping
 
-    async def whoami(self, policies: Policies, principal: Principal) -> dict[str, object]:
-        """Who the caller is and what it may do now."""
-        return await self._judging.whoami(policies, principal)
-
     async def prepared(self, policies: Policies, principal: Principal) -> TeamRules:
         """The rules of the principal's team, ready to be asked which runs it may see."""
         await self._judging.prepared(policies, principal)
@@ -116,25 +111,6 @@ class Pipeline:
             return None
         call, permit = await self._judging.judged(Call(policies, principal, request, arrival))
         return None if isinstance(permit, Denial) else await self._joined(flight, call)
-
-    async def explain(
-        self, policies: Policies, principal: Principal, request: CancelRequest, *, arrival: Arrival
-    ) -> dict[str, object]:
-        """Why the request would be decided as it would be now; recorded, and never sent.
-
-        Raises: Throttled: another explanation for the principal is being made.
-        """
-        explained = await self._judging.explained(policies, principal, request)
-        members = explained_members(
-            arrival.decision_id,
-            principal=principal,
-            asked=request,
-            decision=explained.decision,
-            remote=arrival.remote,
-            policy_digest=explained.policy_digest,
-        )
-        await self._audit.note("explained", members)
-        return answer(explained)
 
     async def run(
         self, policies: Policies, principal: Principal, request: CancelRequest, *, arrival: Arrival

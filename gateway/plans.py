@@ -30,8 +30,8 @@ def plan_members(draft: Draft, *, expires_in_s: int) -> dict[str, object]:
         "digest": resolved.digest,
         "runs": len(resolved.runs),
         "sample": [_run(run, unchecked=unchecked) for run in resolved.runs[:SAMPLE]],
-        "oldest": _time(resolved.runs[0]) if resolved.runs else None,
-        "newest": _time(resolved.runs[-1]) if resolved.runs else None,
+        "oldest": _created(resolved.runs[0]) if resolved.runs else None,
+        "newest": _created(resolved.runs[-1]) if resolved.runs else None,
         "by_workflow": {} if unchecked else _largest(resolved.by_workflow()),
         "by_label": {} if unchecked else _largest(resolved.by_label()),
         "skipped": _skipped(resolved.skipped),
@@ -50,7 +50,7 @@ def _narrowed(draft: Draft) -> dict[str, object] | None:
 
 
 def _run(run: Run, *, unchecked: bool) -> dict[str, object]:
-    members: dict[str, object] = {"workflowRunId": run.run_id, "created": _time(run)}
+    members: dict[str, object] = {"workflowRunId": run.run_id, "created": _created(run)}
     return members if unchecked else members | {"workflowUrl": run.workflow_url, "labels": list(run.labels)}
 
 
@@ -62,5 +62,5 @@ def _largest(groups: Mapping[str, int]) -> dict[str, int]:
     return dict(islice(groups.items(), MOST_GROUPS))
 
 
-def _time(run: Run) -> str:
+def _created(run: Run) -> str:
     return datetime.fromtimestamp(run.created_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

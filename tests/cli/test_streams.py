@@ -266,25 +266,29 @@ def test_output_that_is_not_buffered_is_the_same(place: Place) -> None:
 
 
 @pytest.fixture
-def fifo(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "one.000001.jsonl"
+def answers(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "answers"
     os.mkfifo(path)
     yield path
     path.unlink()
 
 
-def test_ctrl_c_ends_with_130(place: Place, fifo: Path) -> None:
-    """As shells say it, without a traceback; here while the command waits for its input."""
+def test_ctrl_c_ends_with_130(place: Place, answers: Path) -> None:
+    """As shells say it, without a traceback; here while the command waits for an answer to its question."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        process = started(place, f"audit stats {fifo}", "", {})
+        process = started(place, "probe-upstream --config good/config.yaml", f"<{answers}", {})
     finally:
         signal.signal(signal.SIGINT, before)
-    # Opens once the command has opened its end.
-    with process, fifo.open("wb"):
+    with process, answers.open("wb"):
+        assert process.stdout is not None
+        assert process.stderr is not None
+        asked = b""
+        while not asked.endswith(b"[y/N] "):
+            asked += process.stdout.read1()  # type: ignore[attr-defined]
+            assert process.poll() is None
         process.send_signal(signal.SIGINT)
         assert process.wait(END_S) == 130
-        assert process.stderr is not None
         assert process.stderr.read() == b""
 
 

@@ -13,16 +13,18 @@ from contextlib import suppress
 
 import pytest
 
-from gateway import calls, explaining, grammar, names, secrecy
+from gateway import calls, grammar, names, secrecy
 from gateway.authn import Authenticator
 from gateway.cli.cancel.answers import skipped_in
 from gateway.credential import UpstreamToken
 from gateway.document.file import parse_document
 from gateway.errors import GatewayError
+from gateway.explaining import question_in
 from gateway.framing import Head, check_head
 from gateway.identity.keysets import UnusableKeySet, parse_key_set
 from gateway.identity.tokens import TokenVerifier
-from gateway.lookup import asked, entries, pace, page_json
+from gateway.lookup import asked, entries, page_json
+from gateway.lookup.pace import wait_s
 from gateway.policy.load import parse_policy
 from gateway.policy_tools.lints import findings
 from gateway.policy_tools.question import from_line, from_wire, instant_ms
@@ -166,11 +168,11 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "token's header": lambda text: VERIFIER.verify(f"{part(text)}.{part('{}')}.e", now_ms=10**12),
     "token's claims": lambda text: VERIFIER.verify(f"{part('{}')}.{part('{' + text)}.e", now_ms=10**12),
     "X-Forwarded-For": forwarded,
-    "explain's request": lambda text: explaining.question_in(page({"request": text})),
-    "explain's target": lambda text: explaining.question_in(page({"request": f"/v2/workflows/runs?{text}"})),
-    "explain's body": lambda text: explaining.question_in(page({"request": "", "body": text})),
-    "explain's body as an object": lambda text: explaining.question_in(page({"request": "", "body": {text: [text]}})),
-    "explain's reason": lambda text: explaining.question_in(page({"request": "label=a", "reason": text})),
+    "explain's request": lambda text: question_in(page({"request": text})),
+    "explain's target": lambda text: question_in(page({"request": f"/v2/workflows/runs?{text}"})),
+    "explain's body": lambda text: question_in(page({"request": "", "body": text})),
+    "explain's body as an object": lambda text: question_in(page({"request": "", "body": {text: [text]}})),
+    "explain's reason": lambda text: question_in(page({"request": "label=a", "reason": text})),
     "request line": from_line,
     "recorded request": lambda text: from_wire({"label": [text, text]}),
     "time": instant_ms,
@@ -190,7 +192,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "name that is not known": lambda text: names.about(text, NAMES),
     "value that is shown": secrecy.masked,
     "upstream's text": TOKEN.scrub,
-    "upstream's wait": lambda text: pace.wait_s(429, {"retry-after": text}, now_ms=0),
+    "upstream's wait": lambda text: wait_s(429, {"retry-after": text}, now_ms=0),
     "upstream's page": lambda text: page_json.page_object(text.encode()),
     "upstream's page of runs": lambda text: page_json.page_object(b'{"runs":[' + text.encode()),
     "upstream's run": lambda text: run(workflowRunId=text, workflowUrl=text, flowControlKey=text),

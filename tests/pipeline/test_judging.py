@@ -14,8 +14,8 @@ import pytest
 
 import gateway
 from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Denial, Permit, Principal
-from gateway.errors import Throttled, Unauthenticated
-from gateway.judging import RULES_AT_ONCE, Desk, Judging
+from gateway.errors import Unauthenticated
+from gateway.judging import Desk, Judging
 from gateway.policy.model import Effect, Rule, UrlCondition, ValueCondition
 from gateway.policy.rules import Policies
 from gateway.ports import Arrival, Call, Standing
@@ -226,32 +226,6 @@ async def test_a_key_that_is_revoked_while_its_request_waits_is_refused(looks: i
     asked = Call(policies, ANN, WIDE, arrival(lambda: standings.pop() if standings else None))
     with pytest.raises(Unauthenticated):
         await Judging(StillClock()).judged(asked)
-
-
-async def test_a_principal_has_one_explanation_made_at_a_time() -> None:
-    """A second one is refused at once, with how long to wait; another caller's is not."""
-    judging, policies = Judging(StillClock()), Policies((*POLICIES.rules, *denies(300)), "d")
-    first = asyncio.create_task(judging.explained(policies, ANN, WIDE))
-    await asyncio.sleep(0)
-    with pytest.raises(Throttled) as refused:
-        await judging.explained(policies, ANN, FEW)
-    assert (refused.value.cause, refused.value.limit, refused.value.retry_after_s) == ("explanations", 1, 1)
-    assert isinstance((await judging.explained(policies, BOB, FEW)).decision, Permit)
-    assert len((await first).parts) == 301
-    assert isinstance((await judging.explained(policies, ANN, FEW)).decision, Permit)
-
-
-async def test_the_page_of_a_team_with_many_rules_is_made_beside_the_loop() -> None:
-    """And shows a bounded number of them, the rest as a number."""
-    allows = tuple(
-        Rule("p", f"a{at:05}", Effect.ALLOW, {"workflowUrl": UrlCondition(prefix=(URL,))}, teams=frozenset(("team",)))
-        for at in range(RULES_AT_ONCE + 1)
-    )
-    page = await Judging(StillClock()).whoami(Policies((*allows, *denies(300)), "d"), ANN)
-    rules = page["rules"]
-    assert isinstance(rules, list)
-    assert (len(rules), page["left_out"]) == (50, RULES_AT_ONCE - 49)
-    assert all(rule["example"] is not None and "and 280 more rules refuse" in rule["words"] for rule in rules)
 
 
 def test_callers_work_shares_no_threads_with_reloads() -> None:

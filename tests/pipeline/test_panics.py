@@ -20,6 +20,7 @@ from gateway.cancel import ByFilter, EveryRun, Order, Plan, Principal, Receipt
 from gateway.config import Limits
 from gateway.credential import UpstreamToken
 from gateway.exchange import Exchange, Failed, UpstreamLimits
+from gateway.explaining import Questions
 from gateway.flights import JOINABLE_S
 from gateway.health import HealthApp, HealthPages
 from gateway.identity.settings import CallerKey
@@ -211,7 +212,7 @@ class House:
         )
         self.edge = Edge(
             current=current,
-            calls=Calls(current, self.pipeline, self.clock, lambda _: False),
+            calls=Calls(current, self.pipeline, Questions(self.log, self.clock), self.clock, lambda _: False),
             refusals=RefusalLog(self.log, self.clock, log=self.lines),
             pages=self.pages,
             clock=self.clock,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-JUDGED_EVENTS = frozenset(("intent", "denied"))
-MAX_CALLERS = 100_000
+from gateway.policy_tools.history.replay import JUDGED_EVENTS, Members
 
-Members = Mapping[str, object]
+MAX_CALLERS = 100_000
 
 
 @dataclass(frozen=True, slots=True, order=True)
