@@ -40,7 +40,7 @@ from gateway.lookup.log import MAX_READINGS, UpstreamLog
 from gateway.pages import Pages
 from gateway.pins import Pins
 from gateway.pipeline import Pipeline
-from gateway.ports import Clock
+from gateway.ports import Clock, LookUps
 from gateway.protocol import ProtocolSettings, RefusalPort
 from gateway.readiness import Ready, Recent
 from gateway.refusals import RefusalLog
@@ -109,7 +109,7 @@ class Gateway:
             upstream_url=config.upstream.url,
             audit=audit,
             clock=clock,
-            log=log if reads else None,
+            look_ups=LookUps(log, self.log) if reads else None,
             settler=settler,
             lanes=Lanes(config.upstream.max_connections, current.share, wait_s=config.upstream.connect_timeout_s),
         )

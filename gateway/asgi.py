@@ -26,6 +26,7 @@ from gateway.cancel import CancelRequest, Denial
 from gateway.connections import TEAM
 from gateway.errors import (
     AuditUnavailable,
+    LookupFailed,
     MalformedRequest,
     NotFound,
     Overloaded,
@@ -239,6 +240,8 @@ class Door:
         # Operators are told when the caller has its answer.
         if isinstance(refused, AuditUnavailable):
             edge.teller.tell(refused.code, decision_id=decision_id, cause=refused.cause)
+        elif isinstance(refused, LookupFailed):
+            edge.teller.tell(refused.code, decision_id=decision_id, **refused.particulars())
         for fault in (net.fault, late.fault):
             if fault is not None:
                 edge.teller.fault(fault, decision_id)

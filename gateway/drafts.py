@@ -12,11 +12,11 @@ from enum import StrEnum
 
 from gateway.audit.record import plan_members
 from gateway.cancel import ByRunIds, CancelRequest, Denial, Permit, Principal
-from gateway.errors import LookupFailed, NotFound, Overloaded, Refusal, ShuttingDown, Throttled
-from gateway.faults import Net, internal
+from gateway.errors import NARROW, LookupFailed, NotFound, Overloaded, Refusal, ShuttingDown, Throttled
+from gateway.faults import Net, internal, report
 from gateway.judging import Judging
 from gateway.limits import Bounds, TeamShare
-from gateway.ports import AuditPort, Call, Clock, RunLog
+from gateway.ports import AuditPort, Call, Clock, LookUps, RunLog
 from gateway.run import Listing, Resolved
 
 LIFETIME_S = 600.0
@@ -74,6 +74,7 @@ class Draft:
     orders_sent: int = 0
     cancelled: int = 0
     task: asyncio.Task[None] | None = None
+    waiting: int = 0
 
     @property
     def plan_id(self) -> str:
@@ -88,7 +89,11 @@ class Draft:
     async def wait(self, most_s: float) -> State:
         """Waits for the look-up to end, or for `most_s`; who goes away does not end it."""
         assert self.task is not None
-        await asyncio.wait([self.task], timeout=most_s)
+        self.waiting += 1
+        try:
+            await asyncio.wait([self.task], timeout=most_s)
+        finally:
+            self.waiting -= 1
         return self.state
 
     def told(self, orders_sent: int, cancelled: int) -> None:
@@ -101,7 +106,7 @@ class Drafts:
 
     def __init__(
         self,
-        log: RunLog | None,
+        look_ups: LookUps | None,
         audit: AuditPort,
         clock: Clock,
         judging: Judging,
@@ -109,7 +114,8 @@ class Drafts:
         upstream: str,
         share: TeamShare | None = None,
     ) -> None:
-        self._log = log
+        self._log = look_ups.runs if look_ups is not None else None
+        self._operators_log = look_ups.operators_log if look_ups is not None else None
         self._audit = audit
         self._clock = clock
         self._judging = judging
@@ -188,7 +194,16 @@ class Drafts:
             draft.state, draft.failure = State.FAILED, ShuttingDown("stopping", sentence)
         if net.fault is not None:
             draft.state, draft.failure = State.FAILED, _failure(net.fault)
+            self._tell_of(draft)
         self._forget()
+
+    def _tell_of(self, draft: Draft) -> None:
+        """One line for a look-up that failed when nobody waited for it any more; else its request is answered so."""
+        if isinstance(draft.failure, LookupFailed) and not draft.waiting and self._operators_log is not None:
+            with Net() as net:
+                self._operators_log.error("lookup_failed", decision_id=draft.plan_id, **draft.failure.particulars())
+                return
+            report(net.caught, "the operators' log failed to take lookup_failed")
 
     async def _looked_up(self, draft: Draft, log: RunLog) -> None:
         # A run on the first page is as old news as the look-up is long.
@@ -234,10 +249,9 @@ def _failure(fault: BaseException) -> Refusal:
         case Refusal():
             return fault
         case TimeoutError():
-            sentence = f"Looking the runs up took longer than {DEADLINE_S:.0f} s; nothing was sent. Narrow the request."
-            return LookupFailed("deadline", sentence)
-    sentence = "The gateway failed while it looked the runs up; nothing was sent. Tell its operators the plan."
-    return LookupFailed(internal(fault), sentence)
+            return LookupFailed("deadline", f"Looking the runs up took longer than {DEADLINE_S:.0f} s.", NARROW)
+    what = "The gateway failed while it looked the runs up."
+    return LookupFailed(internal(fault), what, "Tell its operators the decision id.")
 
 
 async def _listing(asked: CancelRequest, log: RunLog) -> Listing:

@@ -141,10 +141,40 @@ class Conflict(Refusal):
         super().__init__(code, sentence)
 
 
+NARROW = "Narrow the request, or try again later."
+"""The advice where looking runs up takes too long."""
+
+
 class LookupFailed(Refusal):
-    """The runs that a request means could not be looked up to the end; nothing was sent."""
+    """The runs that a request means could not be looked up to the end; nothing was sent.
+
+    `what` says what happened and `advice` whether to try again, each in a sentence. Operators also read `reason`, a
+    fixed word for why there was no answer, and `upstream_status`, where there was one.
+    """
 
     status, code, title = 502, "lookup_failed", "Look-up failed"
+
+    def __init__(
+        self,
+        cause: str,
+        what: str,
+        advice: str = "Try again later; if it stays so, tell the gateway's operators.",
+        *,
+        reason: str | None = None,
+        upstream_status: int | None = None,
+    ) -> None:
+        self.reason = reason
+        self.upstream_status = upstream_status
+        super().__init__(cause, f"{what} Nothing was sent and nothing was cancelled. {advice}")
+
+    def particulars(self) -> dict[str, object]:
+        """What the operators' log says of it: no word of it is a caller's or upstream's."""
+        return {
+            "cause": self.cause,
+            "reason": self.reason,
+            "upstream_status": self.upstream_status,
+            "said": self.sentence,
+        }
 
 
 class Throttled(Refusal):

@@ -24,7 +24,7 @@ from gateway.limits import Lanes
 from gateway.outcome import Outcome
 from gateway.planning import Planner, check_ready
 from gateway.policy.rules import Policies, TeamRules
-from gateway.ports import Arrival, AuditPort, Call, CancelPort, Clock, RunLog, SettlerPort
+from gateway.ports import Arrival, AuditPort, Call, CancelPort, Clock, LookUps, SettlerPort
 from gateway.run import Skipped
 
 STOPPING = "The gateway is shutting down; nothing was sent. Try again in a moment."
@@ -67,7 +67,7 @@ class Pipeline:
         upstream_url: str,
         audit: AuditPort,
         clock: Clock,
-        log: RunLog | None = None,
+        look_ups: LookUps | None = None,
         settler: SettlerPort | None = None,
         lanes: Lanes | None = None,
     ) -> None:
@@ -78,7 +78,7 @@ class Pipeline:
         self._judging = judging = Judging(clock)
         self._carrier = Carrier(upstream, audit, clock, lambda: self._flights.stopping, settler, lanes)
         share = lanes.share if lanes is not None else None
-        drafts = Drafts(log, audit, clock, judging, upstream=upstream_url, share=share)
+        drafts = Drafts(look_ups, audit, clock, judging, upstream=upstream_url, share=share)
         self._planner = Planner(drafts, self._carrier, clock, judging)
 
     @property

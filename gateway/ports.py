@@ -49,6 +49,21 @@ class AuditPort(Protocol):
         """Records something that needs no receipt; never raises."""
 
 
+class Alarm(Protocol):
+    """Where operators read of what cannot wait for somebody who reads the record."""
+
+    def error(self, event: str, **members: object) -> None:
+        """Writes one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookUps:
+    """Where runs are looked up, and where operators read of a look-up that failed when its request had ended."""
+
+    runs: RunLog
+    operators_log: Alarm | None = None
+
+
 class SettlerPort(Protocol):
     """Learns what an outcome could not say yet."""
 

@@ -13,7 +13,7 @@ import orjson
 from starlette.types import Send
 
 from gateway.cancel import Denial
-from gateway.errors import Conflict, MethodNotAllowed, Refusal, Throttled, Unauthenticated
+from gateway.errors import Conflict, LookupFailed, MethodNotAllowed, Refusal, Throttled, Unauthenticated
 from gateway.flights import Carried
 from gateway.outcome import Accepted, Cancelled, NotSent, Progress, Refused, Unknown
 from gateway.run import Skipped
@@ -64,6 +64,7 @@ def refusal(error: Refusal, decision_id: str, *, now_ms: int | None = None) -> A
     `now_ms` is Unix milliseconds; without it an answer to a throttled request does not say when the limit ends.
     """
     headers: Headers = []
+    members: Mapping[str, object] = {}
     match error:
         case Unauthenticated():
             headers = [(b"www-authenticate", b"Bearer")]
@@ -75,7 +76,10 @@ def refusal(error: Refusal, decision_id: str, *, now_ms: int | None = None) -> A
             headers = _throttling(retry_after_s, burst)
         case Refusal(code=code) if code in _RETRY_LATER:
             headers = [(b"retry-after", b"1")]
-    members = error.members if isinstance(error, Conflict) else {}
+        case LookupFailed(cause=cause):
+            members = {"cause": cause}
+        case Conflict():
+            members = error.members
     problem = _Problem(error.status, error.code, error.title, error.sentence, members, headers=headers)
     return _answer(problem, decision_id)
 

@@ -10,7 +10,7 @@ from gateway.authn import ExpiredKey, RealTokenUsed
 from gateway.cancel import Principal
 from gateway.errors import Refusal, Throttled
 from gateway.faults import Net, report
-from gateway.ports import Clock
+from gateway.ports import Alarm, Clock
 
 BURST = 100
 PER_SECOND = 10
@@ -52,13 +52,6 @@ class Budget:
         self._tokens -= 1
         left_out, self.left_out = self.left_out, 0
         return left_out
-
-
-class Alarm(Protocol):
-    """Where operators read of what cannot wait for somebody who reads the record."""
-
-    def error(self, event: str, **members: object) -> None:
-        """Writes one line."""
 
 
 class RefusalLog:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -82,6 +82,37 @@ def make_live(config: Config, policies: Policies, *, token: TokensPort, before: 
     return Live(policies, authenticator, config.keys, pins, config.limits, TrustedProxies(config.trusted_proxies))
 
 
+def changes(before: Config, after: Config) -> dict[str, list[str]]:
+    """What of the callers and settings that change while serving is another one, by name (`audit.record.CHANGES`).
+
+    Of keys and issuers those count as changed whose digest, end, claims or anything else differs under the same name.
+    """
+    found: dict[str, list[str]] = {}
+    for what, old, new in (
+        ("keys", _keys(before), _keys(after)),
+        ("issuers", _issuers(before), _issuers(after)),
+    ):
+        found[f"{what}_added"] = sorted(new.keys() - old.keys())
+        found[f"{what}_removed"] = sorted(old.keys() - new.keys())
+        found[f"{what}_changed"] = sorted(name for name in old.keys() & new.keys() if old[name] != new[name])
+    settings = ("limits", "trusted_proxies")
+    found["settings_changed"] = [name for name in settings if getattr(before, name) != getattr(after, name)]
+    return found
+
+
+def _keys(config: Config) -> dict[str, object]:
+    return {f"{key.team}/{key.id}": key for key in config.keys}
+
+
+def _issuers(config: Config) -> dict[str, object]:
+    """What is said of each issuer; the order of its entries means nothing."""
+    found: dict[str, list[str]] = {}
+    for entry in config.issuers:
+        plain = replace(entry, claims=dict(sorted(entry.claims.items())))
+        found.setdefault(entry.issuer, []).append(repr(plain))
+    return {issuer: sorted(entries) for issuer, entries in found.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class _Read:
     """What came of reading everything anew: something to serve, or problems with `stage`; and the policies' digest."""
@@ -91,6 +122,7 @@ class _Read:
     problems: tuple[Problem, ...] = ()
     config: Config | None = None
     live: Live | None = None
+    changed: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class Reloader:
@@ -107,7 +139,7 @@ class Reloader:
         log: NewsLog,
     ) -> None:
         self._file = files.path
-        self._started = config
+        self._started = self._in_force = config
         self._directory = config.policies
         self._seen: Look | None = files.seen
         self._last: Look | None = None
@@ -174,7 +206,9 @@ class Reloader:
         else:
             self._refused = _sentence(read)
         problems = [str(problem) for problem in read.problems]
-        members = reload_members(cause, old_digest=old_digest, new_digest=read.digest, problems=problems)
+        members = reload_members(
+            cause, old_digest=old_digest, new_digest=read.digest, problems=problems, changed=read.changed
+        )
         await self._audit.note("reload", members)
         self._tell(members)
 
@@ -190,7 +224,7 @@ class Reloader:
             refuse(resolve_problems(policies, self._started))
             stage = "the callers"
             live = make_live(config, policies, token=self._token, before=self._current.live.pins)
-            return _Read(digest, stage, config=config, live=live)
+            return _Read(digest, stage, config=config, live=live, changed=changes(self._in_force, config))
         # Whatever is wrong, the last good one stays.
         if isinstance(net.fault, InvalidConfiguration):
             return _Read(digest, stage, tuple(sorted(net.fault.problems)))
@@ -199,6 +233,7 @@ class Reloader:
 
     def _swap(self, live: Live, config: Config) -> None:
         self._current.swap(live)
+        self._in_force = config
         self._refused = None
         self._at_start_changed = tuple(
             name for name in AT_START if getattr(config, name) != getattr(self._started, name)

@@ -19,6 +19,16 @@ MOST_PROBLEMS = 20
 MOST_PROBLEM_CHARS = 500
 """What a `reload` records of its problems; all of them are what `check` prints."""
 
+CHANGES = (
+    *("keys_added", "keys_removed", "keys_changed"),
+    *("issuers_added", "issuers_removed", "issuers_changed"),
+    "settings_changed",
+)
+"""What a `reload` names: keys as `team/id`, issuers as their tokens name them, and keys of the configuration."""
+
+MOST_NAMES = 100
+"""How many names stand in one of these lists; of all of them the others are counted in `names_left_out`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Closing:
@@ -257,17 +267,28 @@ def joined_members(decision_id: str, *, joins: str, principal: Principal, remote
     return {"decision_id": decision_id, "joins": joins, **_who(principal, remote)}
 
 
-def reload_members(cause: str, *, old_digest: str, new_digest: str | None, problems: Sequence[str]) -> Members:
+def reload_members(
+    cause: str,
+    *,
+    old_digest: str,
+    new_digest: str | None,
+    problems: Sequence[str],
+    changed: Mapping[str, Sequence[str]] | None = None,
+) -> Members:
     """Policies, callers and limits were read anew; `problems` says why they were refused, and then nothing changed.
 
-    `new_digest` is None where there were no policies that can be read.
+    `new_digest` is None where there were no policies that can be read. `changed` has names for any of CHANGES.
     """
+    names = {what: (changed or {}).get(what, ()) for what in CHANGES}
+    left_out = sum(max(0, len(some) - MOST_NAMES) for some in names.values())
     return {
         "outcome": "refused" if problems else "applied",
         "cause": cause,
         "old_digest": old_digest,
         "new_digest": new_digest,
         "problems": [problem[:MOST_PROBLEM_CHARS] for problem in problems[:MOST_PROBLEMS]],
+        **{what: list(some[:MOST_NAMES]) for what, some in names.items()},
+        **({"names_left_out": left_out} if left_out else {}),
     }
 
 

@@ -18,7 +18,7 @@ from gateway.limits import TeamShare
 from gateway.lookup.askers import Askers
 from gateway.lookup.entries import Collected, Seen, seen
 from gateway.lookup.narrowing import narrowing
-from gateway.lookup.pages import MAX_PAGE_BYTES, TRIMMED, Clock, Gate, Page, Pairs, Reader, deadline
+from gateway.lookup.pages import LEADS_BACK, MAX_PAGE_BYTES, TRIMMED, Clock, Gate, Page, Pairs, Reader, deadline
 from gateway.run import STARTED, Listing
 
 MAX_PAGES = 200
@@ -130,7 +130,7 @@ class UpstreamLog:
                 return None
             report = await reader.read(reply, lambda reply: _report(reply, action_id))
         if report is None:
-            raise LookupFailed("action", "Upstream's report on the bulk action cannot be read.")
+            raise LookupFailed("action", "QStash's report on the bulk action cannot be read.")
         return report
 
     async def page(
@@ -157,8 +157,8 @@ class UpstreamLog:
         if reading is None:
             raise LookupFailed(
                 "no_read_token",
-                "This gateway has no read-only token to look runs up with: operators have to set upstream.read_token. "
-                "Nothing was sent.",
+                "This gateway has no read-only token to look runs up with.",
+                "Trying again does not help until its operators have set upstream.read_token.",
             )
         return Reader(self._exchange, reading, self._gate, self._desk)
 
@@ -195,9 +195,7 @@ class _OfOne:
     def add(self, found: Seen) -> None:
         """Takes in what was read of one entry. Raises: LookupFailed: it is of another run."""
         if found.run_id != self._run_id:
-            raise LookupFailed(
-                "other_run", "Upstream answered the look-up of one run with another one. Nothing was sent."
-            )
+            raise LookupFailed("other_run", "QStash answered the look-up of one run with another one.")
         self._collected.add(found)
 
 
@@ -215,7 +213,7 @@ async def _follow(read: _Read, pairs: Pairs, collected: Collected | _OfOne, *, m
         if not cursor:
             return number
         if cursor in seen:
-            raise LookupFailed("cursor", "Upstream's list of runs leads back into itself. Nothing was sent.")
+            raise LookupFailed("cursor", LEADS_BACK)
         seen.add(cursor)
     raise TooLarge("pages", too_far)
 

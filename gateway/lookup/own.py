@@ -20,7 +20,16 @@ from gateway.lookup.asked import Question, parse_question
 from gateway.lookup.askers import Askers, Position
 from gateway.lookup.entries import read_entry
 from gateway.lookup.narrowing import narrowing_of_team
-from gateway.lookup.pages import MAX_PAGE_BYTES, MAX_TRIMMED_BYTES, TRIMMED, UNREADABLE, Page, Pairs, deadline
+from gateway.lookup.pages import (
+    LEADS_BACK,
+    MAX_PAGE_BYTES,
+    MAX_TRIMMED_BYTES,
+    TRIMMED,
+    UNREADABLE,
+    Page,
+    Pairs,
+    deadline,
+)
 from gateway.policy.rules import TeamRules
 from gateway.policy.runs import covers, may_show, showing
 from gateway.run import Run
@@ -183,7 +192,7 @@ async def _read(asked: _Asked, fixed: Pairs, begin: Position) -> tuple[list[dict
         if not page.cursor:
             return runs, None
         if page.cursor in seen:
-            raise LookupFailed("cursor", "Upstream's list of runs leads back into itself. Nothing was sent.")
+            raise LookupFailed("cursor", LEADS_BACK)
         at = page.cursor
         seen.add(at)
         if len(runs) == asked.question.count:

@@ -12,8 +12,9 @@ from urllib.parse import quote
 
 from gateway.credential import TokenHolder
 from gateway.desk import Desk
-from gateway.errors import LookupFailed
+from gateway.errors import NARROW, LookupFailed
 from gateway.exchange import Exchange, Failed, Reply
+from gateway.faults import NO_THREAD
 from gateway.lookup.entries import checked_cursor
 from gateway.lookup.pace import wait_s
 from gateway.lookup.page_json import page_object
@@ -27,6 +28,11 @@ AT_ONCE_BYTES = 16 * 1024
 """Answers up to which they are read in a millisecond or two, whatever they hold; pages without payloads are as long."""
 
 TRIMMED = ("trimBody", "true")
+LEADS_BACK = "QStash's list of the runs leads back into itself."
+"""What happened where a page has the cursor of an earlier one."""
+_LATER = "Try again later."
+_RENEW = "Trying again does not help until the gateway's operators have renewed upstream.read_token."
+
 UNREADABLE = "page"
 """The cause of the LookupFailed for a page that is too long or cannot be read."""
 
@@ -106,7 +112,8 @@ class Reader:
         query = "&".join(f"{name}={quote(value, safe='')}" for name, value in pairs)
         reply = await self.reply(f"{PATH}?{query}", max_bytes=max_bytes)
         if reply.status != 200:
-            raise _failed("status", f"Upstream answered the look-up of runs with {reply.status}.")
+            what = f"QStash answered the look-up of the runs with status {reply.status}."
+            raise LookupFailed("status", what, upstream_status=reply.status)
         return await self.read(reply, lambda reply: take(_page(reply.members(page_object))), beside=beside)
 
     async def read(self, reply: Reply, take: Callable[[Reply], _Taken], *, beside: bool = False) -> _Taken:
@@ -129,23 +136,26 @@ class Reader:
                 break
             self._refused_at.add(passed)
             if len(self._refused_at) > MAX_WAITS:
-                raise _failed("throttled", "Upstream keeps on throttling the look-up of runs. Try again later.")
+                what = "QStash keeps on throttling this account, so the runs could not be looked up."
+                raise LookupFailed("throttled", what, _LATER, upstream_status=reply.status)
         self._refused_at.clear()
         if reply.status in (401, 403):
-            raise _failed(
-                "read_token",
-                f"Upstream does not accept the gateway's read-only token ({reply.status}): "
-                "operators have to renew upstream.read_token.",
-            )
+            what = f"QStash does not accept the gateway's read-only token ({reply.status}), so no run can be looked up."
+            raise LookupFailed("read_token", what, _RENEW, upstream_status=reply.status)
         return reply
 
     async def _sent(self, target: bytes, max_bytes: int) -> Reply:
-        # A reading changes nothing, so it may be sent again, unlike any cancel.
-        for _ in range(2):
-            reply = await self._exchange.send("GET", target, self._holder.current, max_answer_bytes=max_bytes)
-            if not isinstance(reply, Failed):
-                return reply
-        raise _failed("unreachable", "Upstream gave no whole answer to the look-up of runs.")
+        reply = await self._once(target, max_bytes)
+        if isinstance(reply, Failed):
+            # A reading changes nothing, so it may be sent again, unlike any cancel.
+            reply = await self._once(target, max_bytes)
+        if isinstance(reply, Failed):
+            what, status = _unreached(reply), reply.status
+            raise LookupFailed("unreachable", what, _LATER, reason=reply.cause, upstream_status=status)
+        return reply
+
+    async def _once(self, target: bytes, max_bytes: int) -> Reply | Failed:
+        return await self._exchange.send("GET", target, self._holder.current, max_answer_bytes=max_bytes)
 
 
 @asynccontextmanager
@@ -155,14 +165,14 @@ async def deadline(seconds: float) -> AsyncIterator[None]:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
-        raise _failed("deadline", f"The look-up of runs took longer than {seconds:g} seconds.") from None
+        raise LookupFailed("deadline", f"Looking the runs up took longer than {seconds:g} s.", NARROW) from None
 
 
 def _page(members: Mapping[str, object] | None) -> Page:
     try:
         return Page(_entries(members or {}), checked_cursor((members or {}).get("cursor")))
     except ValueError as exc:
-        raise _failed(UNREADABLE, "Upstream answered the look-up of runs with a page that cannot be read.") from exc
+        raise LookupFailed(UNREADABLE, "QStash sent a list of the runs that cannot be read.") from exc
 
 
 def _entries(members: Mapping[str, object]) -> tuple[object, ...]:
@@ -175,5 +185,10 @@ def _entries(members: Mapping[str, object]) -> tuple[object, ...]:
     return tuple(entries)
 
 
-def _failed(cause: str, sentence: str) -> LookupFailed:
-    return LookupFailed(cause, f"{sentence} Nothing was sent.")
+def _unreached(failed: Failed) -> str:
+    """What happened, in a sentence."""
+    if failed.cause == NO_THREAD:
+        return "The gateway's system gave it no thread, so the runs could not be looked up."
+    if not failed.sent:
+        return "QStash cannot be reached, so the runs could not be looked up."
+    return "QStash gave no whole answer when the runs were looked up."

@@ -1,11 +1,18 @@
-"""What a refused caller could have asked for instead: the request, bent as little as possible towards an `allow` rule.
+"""What a refused caller could have asked for instead: the part of the request that an `allow` rule takes.
 
+A proposal never reaches a run that the request did not: every bound that the caller gave stays or gets narrower, and
+bounds that the rule wants are added. So another workflow, label or day is never proposed in the place of one that no
+rule admits, and no filter is left out because a rule does not mention it: whoever pastes a proposal would cancel runs
+that nobody asked for. Where a rule takes no part of the request nothing is proposed, and the refusal's sentence says
+what the rule wants (`readings.Gap`). A caller who asked for every run is shown a first value of each field.
+
+This holds however prefixes are matched: as plain beginnings of a URL, upstream, or as a page and all below it, here.
 The requests made here are only proposals; `decide` judges each before it shows one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain, islice
 
@@ -21,6 +28,8 @@ from gateway.policy.model import (
 from gateway.policy.rules import TeamRules
 
 SLACK_MS = 60_000
+MEMBERS = {"label": "labels", "flowControlKey": "flow_control_keys", "callerIp": "caller_ips"}
+"""The member of a `ByFilter` for each field of values."""
 MOST = 20
 """How many rules are asked for a proposal."""
 MOST_JUDGED = 6
@@ -41,11 +50,12 @@ def candidates_near(rules: TeamRules, request: CancelRequest, now_ms: int) -> It
 def _proposals(rules: TeamRules, request: CancelRequest, now_ms: int) -> Iterator[CancelRequest]:
     close = list(islice(rules.near(request.selection, now_ms), MOST))
     others = (rule for rule in rules.allowed(now_ms) if rule not in close)
+    bounds = [rule.count.max for rule in rules.requiring(now_ms) if rule.count is not None]
     for rule in islice(chain(close, others), MOST):
         for asked in _spellings(request.selection):
-            selection = _bent(rule, asked, now_ms)
+            selection = _part(rule, asked, now_ms)
             if selection is not None:
-                yield _counted(rule, selection, request.count)
+                yield _counted(selection, request.count, [*bounds, rule.count.max if rule.count is not None else None])
 
 
 def _spellings(asked: Selection) -> Iterator[Selection]:
@@ -69,42 +79,32 @@ def in_words(wire: Mapping[str, object]) -> str:
     return "; ".join(parts)
 
 
-def _counted(rule: Rule, selection: Selection, asked: int) -> CancelRequest:
+def _counted(selection: Selection, asked: int, bounds: Iterable[int | None]) -> CancelRequest:
     if isinstance(selection, ByRunIds):
         return CancelRequest(selection, len(selection.run_ids))
-    bound = rule.count.max if rule.count is not None else None
-    return CancelRequest(selection, min(asked, bound) if bound is not None else asked)
+    return CancelRequest(selection, min([asked, *(bound for bound in bounds if bound is not None)]))
 
 
-def _bent(rule: Rule, asked: Selection, now_ms: int) -> Selection | None:
+def _part(rule: Rule, asked: Selection, now_ms: int) -> Selection | None:
+    """What of the selection the rule may take; None where there is nothing."""
     ids = rule.conditions.get("workflowRunIds")
     if isinstance(ids, RunIdCondition):
         return _fewer_ids(rule, ids, asked)
     if isinstance(asked, ByRunIds):
         return None  # Who named single runs is not sent to a filter, which may reach many.
+    if not asked.carried <= rule.conditions.keys():
+        return None  # Without the filter that the rule does not mention more runs would be selected.
     wanted = asked if isinstance(asked, ByFilter) else None
-    kept = {field: _values(field, condition, wanted, now_ms) for field, condition in rule.conditions.items()}
+    members: dict[str, object] = {}
+    for field, condition in rule.conditions.items():
+        part = _field(field, condition, wanted, now_ms)
+        if part is None:
+            return None
+        members |= part
     try:
-        return ByFilter(
-            workflow_urls=tuple(kept.get("workflowUrl", ())),
-            exact=_exactly(rule.conditions.get("workflowUrl"), kept.get("workflowUrl", ()), wanted),
-            from_date=_number(kept.get("created", ()), 0),
-            to_date=_number(kept.get("created", ()), 1),
-            caller_ips=tuple(kept.get("callerIp", ())),
-            flow_control_keys=tuple(kept.get("flowControlKey", ())),
-            labels=tuple(kept.get("label", ())),
-        )
+        return ByFilter(**members)  # type: ignore[arg-type]
     except ValueError:
-        return None  # Nothing to propose: every field of the rule is optional, or two proposals do not go together.
-
-
-def _exactly(condition: Condition | None, urls: Sequence[str], asked: ByFilter | None) -> bool:
-    """Whether the proposal is an exact one: always, unless all of it are prefixes and nobody asked for exact values."""
-    if not urls or not isinstance(condition, UrlCondition):
-        return False
-    if asked is not None and asked.exact:
-        return True
-    return not all(url.endswith("/") for url in urls) or not condition.exact.isdisjoint(urls)
+        return None  # Every field of the rule is optional and none was named, or a date is none.
 
 
 def _fewer_ids(rule: Rule, ids: RunIdCondition, asked: Selection) -> Selection | None:
@@ -116,52 +116,73 @@ def _fewer_ids(rule: Rule, ids: RunIdCondition, asked: Selection) -> Selection |
     return ByRunIds(tuple(fewer)) if fewer else None
 
 
-def _values(field: str, condition: Condition, asked: ByFilter | None, now_ms: int) -> Sequence[str]:
+Members = dict[str, object]
+"""Some arguments of a `ByFilter`."""
+
+
+def _field(field: str, condition: Condition, asked: ByFilter | None, now_ms: int) -> Members | None:
+    """What a proposal says of one field: a part of what was asked, or the rule's own; None where it has no part."""
+    given = asked if asked is not None and field in asked.carried else None
+    if given is None and condition.optional:
+        return {}
     match condition:
         case UrlCondition():
-            return _urls(condition, asked.workflow_urls if asked is not None else ())
+            return _urls(condition, given)
         case CreatedCondition():
-            return _dates(condition, asked, now_ms)
+            return _dates(condition, given, now_ms)
         case ValueCondition():
-            return _listed(condition, asked)
-    return ()
+            return _listed(condition, given)
+    return None
 
 
-def _listed(condition: ValueCondition, asked: ByFilter | None) -> Sequence[str]:
-    values = list(condition.values(asked)) if asked is not None else []
-    fitting = values if condition.any else [value for value in values if value in condition.any_of]
-    return fitting or ([] if condition.optional or condition.any else sorted(condition.any_of)[:1])
+def _listed(condition: ValueCondition, given: ByFilter | None) -> Members | None:
+    if given is None:
+        values = [min(condition.any_of)]
+    else:
+        values = [value for value in condition.values(given) if condition.any or value in condition.any_of]
+    return {MEMBERS[condition.field]: tuple(values)} if values else None
 
 
-def _urls(condition: UrlCondition, asked: Iterable[str]) -> Sequence[str]:
-    fitting = [url for url in asked if condition.any or condition.admits(url, exact=True)]
-    if fitting:
-        return fitting
-    if condition.optional or condition.any:
-        return []
-    return sorted(condition.exact)[:1] or [condition.prefix[0].rstrip("/") + "/"]
+def _urls(condition: UrlCondition, given: ByFilter | None) -> Members | None:
+    if given is None:
+        return _first_url(condition, "https://")
+    fitting = tuple(url for url in given.workflow_urls if condition.any or condition.admits(url, exact=True))
+    if not fitting:
+        # A closed prefix is one in both readings. One without its `/` has been tried with it before.
+        closed = tuple(url for url in given.workflow_urls if url.endswith("/"))
+        return None if given.exact or not closed else _first_url(condition, closed)
+    # As prefixes only if all of them are ones, and nobody asked for exact values.
+    exact = given.exact or not all(url.endswith("/") for url in fitting) or not condition.exact.isdisjoint(fitting)
+    return {"workflow_urls": fitting, "exact": exact}
 
 
-def _dates(condition: CreatedCondition, asked: ByFilter | None, now_ms: int) -> Sequence[str]:
-    if condition.any or (condition.optional and (asked is None or "created" not in asked.carried)):
-        return _asked_dates(asked)
-    earliest = None
+def _first_url(condition: UrlCondition, tops: str | tuple[str, ...]) -> Members | None:
+    """The first of the rule's own URLs that begin like this, an exact one if it can be."""
+    if exact := min((url for url in condition.exact if url.startswith(tops)), default=None):
+        return {"workflow_urls": (exact,), "exact": True}
+    below = next((page for url in condition.prefix if (page := url.rstrip("/") + "/").startswith(tops)), None)
+    return None if below is None else {"workflow_urls": (below,)}
+
+
+def _dates(condition: CreatedCondition, given: ByFilter | None, now_ms: int) -> Members | None:
+    """The part of the dates that the rule takes, from its start; an end is added only where the rule wants one."""
+    start, end = (given.from_date, given.to_date) if given is not None else (None, None)
     if condition.within_last_ms is not None:
         # A little later than the rule would take, so that it still holds when somebody has read it.
         earliest = now_ms - condition.within_last_ms + min(SLACK_MS, condition.within_last_ms // 2)
-    start = asked.from_date if asked is not None and asked.from_date is not None else earliest
-    start = start if start is not None else now_ms - (condition.max_span_ms or 0)
-    start = max(start, earliest) if earliest is not None else start
+        end = min(end, now_ms) if end is not None else None
+        start = max(start, earliest) if start is not None else _begun(condition, end, now_ms, earliest)
+    elif start is None and not condition.any:
+        start = _begun(condition, end, now_ms, 0)
+    if condition.max_span_ms is not None and start is not None:
+        end = min(start + condition.max_span_ms, end if end is not None else now_ms)
+    if start is not None and end is not None and start > end:
+        return None  # The rule is about other days.
+    return {"from_date": start, "to_date": end}
+
+
+def _begun(condition: CreatedCondition, end: int | None, now_ms: int, earliest: int) -> int:
+    """A start where none was given: as early as the rule takes it."""
     if condition.max_span_ms is None:
-        return [str(start)]
-    return [str(start), str(min(now_ms, start + condition.max_span_ms))]
-
-
-def _asked_dates(asked: ByFilter | None) -> Sequence[str]:
-    if asked is None or asked.from_date is None:
-        return ()
-    return [str(asked.from_date)] + ([str(asked.to_date)] if asked.to_date is not None else [])
-
-
-def _number(texts: Sequence[str], index: int) -> int | None:
-    return int(texts[index]) if index < len(texts) else None
+        return earliest
+    return max(earliest, (end if end is not None else now_ms) - condition.max_span_ms)

@@ -136,7 +136,10 @@ def _unmentioned(rule: Rule, selection: Selection) -> Iterator[Gap]:
     for field in sorted(selection.carried - rule.conditions.keys()):
         name = _wire_name(field, selection)
         value = next(value for wire, value in selection.pairs() if wire == name)
-        yield Gap(name, value, f"no {name}, which it does not mention", f"the request has {name} {_shown(value)}")
+        found = f"the request has {name} {_shown(value)}"
+        if isinstance(selection, ByFilter):
+            found += " (without it more runs would be selected)"
+        yield Gap(name, value, f"no {name}, which it does not mention", found)
 
 
 def named_by_deny(rule: Rule, selection: Selection) -> str:

@@ -11,6 +11,7 @@ from itertools import islice, product
 
 from gateway.cancel import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection
 from gateway.policy.model import Condition, CreatedCondition, Rule, RunIdCondition, UrlCondition, ValueCondition
+from gateway.policy.nearest import MEMBERS
 from gateway.policy.rules import TeamRules
 
 DAY_MS = 86_400_000
@@ -21,7 +22,6 @@ MOST_TRIED = 1000
 """How many values of one field are held against every rule that bounds it."""
 
 MADE_UP = {"label": "example", "flowControlKey": "example", "callerIp": "192.0.2.1"}
-_MEMBERS = {"label": "labels", "flowControlKey": "flow_control_keys", "callerIp": "caller_ips"}
 _ENDINGS = ("example", "", "0", "Z")
 
 Members = dict[str, object]
@@ -80,7 +80,7 @@ def _proposed(field: str, bounds: Sequence[Condition], denied: Sequence[Conditio
     if field == "created":
         return _dates([bound for bound in (*bounds, *denied) if isinstance(bound, CreatedCondition)], now_ms)
     listed = {value for bound in bounds if isinstance(bound, ValueCondition) for value in bound.any_of}
-    return ({_MEMBERS[field]: (value,)} for value in (*sorted(listed), MADE_UP[field]))
+    return ({MEMBERS[field]: (value,)} for value in (*sorted(listed), MADE_UP[field]))
 
 
 def _urls(bounds: Iterable[UrlCondition]) -> Iterator[Members]:

@@ -72,6 +72,7 @@ _RULE: Schema = {"type": ["string", "null"], "pattern": "^[^/]+/[^/]+$"}
 _ASKED: Schema = {"type": "object", "properties": {"count": {"type": "integer", "minimum": 1}}, "required": ["count"]}
 
 _RUN: Schema = {"type": "array", "prefixItems": [_TEXT, _TEXT, _NUMBER], "minItems": 3, "maxItems": 3}
+_NAMES: Schema = {"type": "array", "items": _TEXT, "maxItems": 100}
 _SKIPPED: Schema = {"type": "object", "additionalProperties": {"type": "array", "items": _TEXT}}
 
 _COMMON: Schema = {
@@ -168,8 +169,13 @@ _SOMETIMES: dict[str, Schema] = {
     "refused": {"left_out": _NUMBER},
     "throttled": {"left_out": _NUMBER},
     "outcome": {"joins_left_out": _NUMBER},
+    "reload": {
+        **{f"{what}_{how}": _NAMES for what in ("keys", "issuers") for how in ("added", "removed", "changed")},
+        "settings_changed": _NAMES,
+        "names_left_out": _NUMBER,
+    },
 }
-"""Members that stand only where there is something to say; both count what has no record of its own."""
+"""Members that not every record of an event has: counts of what was left out, and what earlier versions did not say."""
 
 
 EVENTS = tuple(_EVENTS)

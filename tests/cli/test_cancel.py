@@ -171,13 +171,22 @@ def test_nothing_found_is_no_failure(account: Account) -> None:
 
 
 def test_a_refusal_says_what_would_be_allowed_as_options(account: Account) -> None:
-    """Exit code 1, the gateway's sentence, and something to type."""
-    done = account.cancel("--prefix", "https://search.example.com/api", "--yes")
+    """Exit code 1, the gateway's sentence, and something to type: of what was asked, the part that is allowed."""
+    both = ("--prefix", "https://search.example.com/api", "--prefix", HOST, "--yes")
+    done = account.cancel(*both)
     assert (done.returncode, done.stdout, account.cancelled) == (1, "", ())
     assert done.stderr.startswith("No rule of your team allows this request.")
     assert f"Allowed would be: --prefix {HOST}/ --count 100\n" in done.stderr
-    told = json.loads(account.cancel("--prefix", "https://search.example.com/api", "--yes", "--json").stdout)
+    told = json.loads(account.cancel(*both, "--json").stdout)
     assert (told["outcome"], told["plan"], told["problem"]["code"]) == ("refused", None, "policy_denied")
+
+
+def test_another_workflow_is_never_something_to_type(account: Account) -> None:
+    """The sentence says what the rule wants; a pasted line could only cancel runs that nobody asked for."""
+    done = account.cancel("--prefix", "https://search.example.com/api", "--yes")
+    assert (done.returncode, done.stdout, account.cancelled) == (1, "", ())
+    assert f"it wants workflowUrl: {HOST}/ or below" in done.stderr
+    assert "Allowed would be" not in done.stderr
 
 
 def test_where_nobody_can_be_asked_nothing_is_even_planned(account: Account) -> None:

@@ -84,7 +84,7 @@ def test_a_permitted_call_cancels_exactly_the_runs_it_names(
             "latest",
             POLICIES,
             {"filter": {"workflowUrl": REMINDER}},
-            f"nearest that would be allowed: workflowUrl {INVOICE}; workflowUrlExactMatch=true",
+            f"it wants workflowUrl: exactly {INVOICE}, but '{REMINDER}' is not among them.",
             id="latest-foreign-url",
         ),
         pytest.param(
@@ -98,7 +98,11 @@ def test_a_permitted_call_cancels_exactly_the_runs_it_names(
             id="latest-prefix-under-guardrails",
         ),
         pytest.param(
-            "latest", TEST_POLICIES, {"filter": {"label": "batch"}}, "label nightly", id="latest-another-label"
+            "latest",
+            TEST_POLICIES,
+            {"filter": {"label": "batch"}},
+            "it wants label: nightly, but label 'batch' is not among them.",
+            id="latest-another-label",
         ),
         pytest.param(
             "latest",

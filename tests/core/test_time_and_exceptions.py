@@ -134,7 +134,7 @@ def test_a_reason_is_demanded_where_a_rule_requires_it() -> None:
 def test_the_nearest_keeps_the_reason() -> None:
     """What a caller with a reason is shown would be admitted with that reason."""
     own = allow("own", workflowUrl=UrlCondition(frozenset({API})))
-    asked = CancelRequest(urls("https://b.example/x"), 5, reason="INC-7")
+    asked = CancelRequest(urls(API, "https://b.example/x"), 5, reason="INC-7")
     refused = at(NOW_MS, WHY, own, asked=asked)
     assert isinstance(refused, Denial)
     assert refused.nearest is not None

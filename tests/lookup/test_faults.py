@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -30,7 +31,8 @@ async def failure(*faults: Fault, deadline_s: float = 60, total_timeout_s: float
         async with opened(server.url, deadline_s=deadline_s, total_timeout_s=total_timeout_s) as log:
             with pytest.raises(LookupFailed) as failed:
                 await log.running(OURS)
-    assert "Nothing was sent." in failed.value.sentence
+    assert "Nothing was sent and nothing was cancelled." in failed.value.sentence
+    assert re.search("[Tt]ry(ing)? again", failed.value.sentence)
     return failed.value
 
 
@@ -92,13 +94,17 @@ async def test_an_answer_cut_short_is_asked_for_once_more() -> None:
 
 
 async def test_an_upstream_that_cannot_be_reached_ends_the_look_up() -> None:
-    """Nothing listens there."""
+    """Nothing listens there: it says so, and that it may be tried again later."""
     with serving() as server:
         url = server.url
     async with opened(url) as log:
         with pytest.raises(LookupFailed) as failed:
             await log.look_up(["wfr_1"])
-    assert failed.value.cause == "unreachable"
+    assert (failed.value.cause, failed.value.reason) == ("unreachable", "refused")
+    assert failed.value.sentence == (
+        "QStash cannot be reached, so the runs could not be looked up. Nothing was sent and nothing was cancelled. "
+        "Try again later."
+    )
 
 
 @pytest.mark.parametrize("status", [400, 404, 412, 500, 502, 503, 204, 302])

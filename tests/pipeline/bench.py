@@ -12,9 +12,9 @@ from gateway.limits import Lanes
 from gateway.pipeline import Pipeline, Settled
 from gateway.policy.model import Effect, Rule, UrlCondition
 from gateway.policy.rules import Policies
-from gateway.ports import Arrival, Standing
+from gateway.ports import Arrival, LookUps, Standing
 from gateway.run import STARTED, Resolution, Run
-from tests.pipeline.fakes import HeldUpstream, MemoryLog, MemoryRuns, PromptUpstream, StillClock
+from tests.pipeline.fakes import HeldUpstream, Lines, MemoryLog, MemoryRuns, PromptUpstream, StillClock
 
 URL = "https://a.example/api"
 ANN, BOB = Principal("team", "ann"), Principal("team", "bob")
@@ -47,6 +47,7 @@ class Bench:
     live: Policies | None = POLICIES
     policies: Policies = POLICIES
     lanes: Lanes | None = None
+    lines: Lines = field(default_factory=Lines)
 
     def __post_init__(self) -> None:
         self.pipeline = Pipeline(
@@ -54,7 +55,7 @@ class Bench:
             upstream_url="https://up.example",
             audit=self.log,
             clock=self.clock,
-            log=self.account,
+            look_ups=LookUps(self.account, self.lines),
             lanes=self.lanes,
         )
 
@@ -71,6 +72,10 @@ class Bench:
         result = await self.pipeline.run(POLICIES, principal, request, arrival=self.arrival(name, principal))
         assert isinstance(result, Settled), result
         return result
+
+    def planned(self, name: str, principal: Principal = ANN) -> Draft:
+        """A plan, whatever its state."""
+        return self.pipeline.planned(principal, name)
 
     async def plan(self, name: str = "p1", *, principal: Principal = ANN) -> Draft:
         """A plan."""

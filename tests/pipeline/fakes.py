@@ -118,6 +118,16 @@ class MemoryRuns:
 
 
 @dataclass
+class Lines:
+    """The operators' log."""
+
+    said: list[tuple[str, Mapping[str, object]]] = field(default_factory=list)
+
+    def error(self, event: str, **members: object) -> None:
+        self.said.append((event, members))
+
+
+@dataclass
 class StillClock:
     """A clock that moves when it is told to."""
 

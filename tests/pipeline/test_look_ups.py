@@ -9,14 +9,15 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.cancel import Principal
+from gateway.cancel import ByFilter, EveryRun, Principal
 from gateway.drafts import MOST_OF_A_TEAM, Draft
-from gateway.errors import Throttled
+from gateway.errors import LookupFailed, Throttled
 from gateway.judging import RUNS_AT_ONCE
 from gateway.outcome import Cancelled
 from gateway.pipeline import Settled
 from gateway.policy.model import Condition, Effect, Rule
 from gateway.policy.rules import Policies
+from gateway.run import Listing
 from tests.pipeline.bench import ANN, BOB, POLICIES, REQUEST, RULE, Bench, runs, until
 from tests.pipeline.fakes import MemoryRuns
 
@@ -70,3 +71,35 @@ async def test_many_runs_are_judged_beside_the_loop(number: int) -> None:
     assert len(plan.resolved.runs) == number
     beside = watched.threads - {threading.get_ident()}
     assert bool(beside) is (number > RUNS_AT_ONCE)
+
+
+class Away(MemoryRuns):
+    """A log that cannot be read when it is waited for."""
+
+    async def running(self, selection: ByFilter | EveryRun) -> Listing:
+        await super().running(selection)
+        raise LookupFailed("unreachable", "QStash cannot be reached.", reason="refused")
+
+
+@pytest.mark.parametrize("stays", [True, False])
+async def test_a_look_up_that_fails_late_is_told_to_operators(*, stays: bool) -> None:
+    """Whoever waited for it has been answered that it goes on; whoever still waits is answered that it failed."""
+    bench = Bench(Away(runs(3), held=asyncio.Event()))
+    asked = asyncio.create_task(bench.pipeline.plan(POLICIES, ANN, REQUEST, arrival=bench.arrival("p1")))
+    await until(lambda: len(bench.account.looks) == 1)
+    if not stays:
+        asked.cancel()
+        await asyncio.wait([asked])
+    assert bench.account.held is not None
+    bench.account.held.set()
+    await until(lambda: bench.planned("p1").failure is not None)
+    if stays:
+        with pytest.raises(LookupFailed):
+            await asked
+        assert bench.lines.said == []
+        return
+    [(event, members)] = bench.lines.said
+    assert (event, members["decision_id"], members["cause"], members["reason"]) == (
+        "lookup_failed", "p1", "unreachable", "refused"
+    )  # fmt: skip
+    assert "Nothing was sent and nothing was cancelled." in str(members["said"])

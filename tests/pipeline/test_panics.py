@@ -32,6 +32,7 @@ from gateway.pins import Pins
 from gateway.pipeline import Pipeline
 from gateway.policy.model import Effect, Rule, RunIdCondition
 from gateway.policy.rules import Policies
+from gateway.ports import LookUps
 from gateway.proxies import TrustedProxies
 from gateway.refusals import RefusalLog
 from gateway.run import STARTED, Listing, Resolution, Run
@@ -207,7 +208,7 @@ class House:
             upstream_url="https://up.example",
             audit=self.log,
             clock=self.clock,
-            log=FusedRuns([RUN], fuse=self.fuse),
+            look_ups=LookUps(FusedRuns([RUN], fuse=self.fuse)),
             settler=FusedSettler(self.fuse),
         )
         intake = Intake(current, self.clock, lambda _: False)

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from gateway.cancel import CancelRequest, Denial, Permit, Principal
+from gateway.document.nodes import Place
 from gateway.policy.decide import decide
 from gateway.policy.load import load_policies
 from gateway.policy.rules import Policies
 from gateway.policy.runs import choose
 from gateway.policy_tools.cases import judge_cases, parse_cases
-from gateway.policy_tools.lints.findings import IDS
+from gateway.policy_tools.lints.findings import IDS, Summary, lint
 from gateway.read import Body, parse_cancel
 from gateway.run import Listing, Resolution, Run
 
@@ -138,6 +139,19 @@ def test_every_lint_is_documented() -> None:
     """Whoever reads an id finds its reason and fix on the page."""
     page = (ROOT / "docs/policies.md").read_text()
     assert [lint for lint in IDS if f"`{lint}`" not in page] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "index"),
+    [(file, index) for file in ("README.md", "docs/policies.md") for index in range(len(examples(file)))],
+)
+def test_no_documented_policy_says_a_bound_that_runs_are_not_held_against(
+    tmp_path: Path, file: str, index: int
+) -> None:
+    """Whoever copies one with `resolve: true` gets what it seems to say."""
+    policies = loaded(tmp_path, file, index)
+    summary = Summary("2026-09", (), total_timeout_s=30, shutdown_grace_s=35, at=Place("config.yaml", 1, 1))
+    assert "optional-not-compared" not in {finding.id for finding in lint(policies, {}, summary, NOW_MS)}
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cancel import Denial
+from gateway.cancel import Denial, Permit
 from gateway.document.nodes import Place
 from gateway.policy.decide import decide
 from gateway.policy.load import load_policies
 from gateway.policy.model import Effect, Rule
 from gateway.policy_tools.lints.conflicts import refuses_all
 from gateway.policy_tools.lints.findings import IDS, Caller, Finding, Summary, lint
-from tests.core.populations import resolving
+from gateway.run import Resolved
+from tests.core.populations import Case, cases, holds, resolving
 from tests.core.strategies import ALLOW_ALL, NOW_MS, TEAM, allows, denies, fitting, policies, requires
 
 HEAD = "version: 1\nname: t\nteams: [a]\n"
@@ -56,6 +57,9 @@ def allow(condition: str) -> str:
 BY_URL = 'workflowUrl: {exact: ["https://a.example/x"]}'
 BELOW = 'workflowUrl: {prefix: ["https://a.example/api"]}'
 
+OPTIONAL = "label: {any_of: [x], optional: true}"
+LOOKED_UP = "resolve: true, runs: {max: 9}"
+
 # (text after the head, findings as (lint, line))
 FIRING = {
     "every team excepted": (f"{allow(f'{BY_URL}, except: [a]')}", [("never-matches", 5), ("team-without-allow", 9)]),
@@ -89,6 +93,23 @@ FIRING = {
         f"{ALLOW}require:\n  - id: q\n    count: {{max: 5}}\n    except:\n      - {{team: a, until: 2020-01-01}}\n",
         [("passed", 10)],
     ),
+    "optional where runs are looked up": (allow(f"{BY_URL}, {OPTIONAL}, {LOOKED_UP}"), [("optional-not-compared", 5)]),
+    "optional under a require that looks up": (
+        require(LOOKED_UP) + allow(f"{BY_URL}, {OPTIONAL}"),
+        [("optional-not-compared", 7)],
+    ),
+    "optional in a require that looks up": (
+        require(f"{OPTIONAL}, {LOOKED_UP}") + ALLOW,
+        [("optional-not-compared", 5)],
+    ),
+    "optional in a require beside an allow that looks up": (
+        require(OPTIONAL) + allow(f"{BY_URL}, label: {{any: true}}, {LOOKED_UP}"),
+        [("optional-not-compared", 5)],
+    ),
+    "two optional fields": (
+        allow(f"{BY_URL}, {OPTIONAL}, created: {{within_last: 1h, optional: true}}, {LOOKED_UP}"),
+        [("optional-not-compared", 5), ("optional-not-compared", 5)],
+    ),
     "silence without reason": (
         "allow:\n  - {id: r, label: {any_of: [x]}}  # lint: ignore passed\n",
         [("silence-without-reason", 5)],
@@ -114,6 +135,10 @@ SILENT = {
     "deny of everything": deny("selects: [everything]") + ALLOW,
     "deny in shadow": deny("mode: shadow") + ALLOW,
     "optional require": require("label: {any_of: [x], optional: true}") + ALLOW,
+    "optional where nothing is looked up": allow(f"{BY_URL}, {OPTIONAL}"),
+    "any where runs are looked up": allow(f"{BY_URL}, label: {{any: true}}, {LOOKED_UP}"),
+    "an optional span, which bounds no run": allow(f"{BY_URL}, created: {{max_span: 1h, optional: true}}, {LOOKED_UP}"),
+    "optional beside a look-up in shadow": require(f"mode: shadow, {LOOKED_UP}") + allow(f"{BY_URL}, {OPTIONAL}"),
     "cap below": require("count: {cap: 100}") + allow(f"{BY_URL}, count: {{cap: 50}}"),
     "window with an end to come": allow(f'{BY_URL}, during: {{until: "2199-01-05T00:00:00Z"}}'),
 }
@@ -152,6 +177,23 @@ def test_both_findings_that_a_look_up_would_answer_propose_it(tmp_path: Path) ->
     fixes = {finding.id: finding.fix for finding in found(tmp_path, text, contract="2026-09")}
     assert fixes.keys() == {"count-only", "owner-unchecked"}
     assert all("resolve: true" in fix for fix in fixes.values())
+
+
+@given(cases())
+def test_what_an_optional_field_leaves_out_is_named(case: Case) -> None:
+    """A run that is chosen lies in every bound of every enforced rule, but in those that the lint names."""
+    permit, chosen = case.decision(), case.judged()
+    if not isinstance(permit, Permit) or permit.resolution is None or not isinstance(chosen, Resolved):
+        return
+    judged = policies(*case.rules)
+    summary = Summary("2025", (), total_timeout_s=30, shutdown_grace_s=35, at=AT)
+    named = " ".join(one.message for one in lint(judged, {}, summary, NOW_MS) if one.id == "optional-not-compared")
+    binding = [rule for rule in case.rules if rule.name == permit.rule or rule.effect is Effect.REQUIRE]
+    for run in chosen.runs:
+        for rule in binding:
+            outside = [field for field, bound in rule.conditions.items() if not holds(bound, run, wide=False)]
+            left_out = [field for field in outside if not getattr(rule.conditions[field], "any", False)]
+            assert all(f"{rule.name}: where a request leaves {field} out" in named for field in left_out)
 
 
 def test_callers_and_teams_are_matched(tmp_path: Path) -> None:

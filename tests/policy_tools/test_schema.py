@@ -88,6 +88,9 @@ def test_an_editor_sees_what_the_reader_would_refuse(change: dict[str, object], 
     assert valid("policy", POLICY | change) is accepted
 
 
+MANY = {"keys_added": [f"billing/{number}" for number in range(101)], "settings_changed": ["limits"]}
+
+
 def records() -> list[dict[str, object]]:
     """One record of each kind, sealed."""
     principal = Principal("billing", "ci")
@@ -116,6 +119,10 @@ def records() -> list[dict[str, object]]:
         ("joined", record.joined_members(decision_id, joins=decision_id, **who)),  # type: ignore[arg-type]
         ("refused", record.refused_members(decision_id, status=400, code="c", cause="c", remote=None)),
         ("reload", record.reload_members("change", old_digest="0" * 64, new_digest=None, problems=["f:1:1: no"])),
+        (
+            "reload",
+            record.reload_members("signal", old_digest="0" * 64, new_digest="1" * 64, problems=[], changed=MANY),
+        ),
         ("recovery", record.continued_members("restart", open_intents=0, left_out=0, found={"closed": 1})),
     ]
     lines, _ = Sealer("i", key=None).seal(GENESIS, [Record(1, event, one) for event, one in members])
@@ -134,13 +141,29 @@ def test_joins_that_were_not_recorded_are_counted_in_the_outcome() -> None:
         jsonschema.validate(counted | {"joins_left_out": "7"}, schema("audit"))
 
 
-@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize("number", range(9))
 def test_every_record_is_as_its_schema_says(number: int) -> None:
     """What the log writes, and not the same without one of its members."""
     line = records()[number]
     jsonschema.validate(line, schema("audit"))
     for name in ("seq", "event", FIRST.get(str(line["event"]), "decision_id")):
         assert not valid("audit", {key: value for key, value in line.items() if key != name})
+
+
+def test_what_a_reload_names_is_named_in_the_schema() -> None:
+    """Every member that is written, and of one with another shape it says so."""
+    line = next(line for line in records() if line.get("new_digest") == "1" * 64)
+    rules = schema("audit")["allOf"]
+    assert isinstance(rules, list)
+    [properties] = [
+        rule["then"]["properties"] for rule in rules if rule["if"]["properties"]["event"]["const"] == "reload"
+    ]
+    assert line["names_left_out"] == 1
+    assert line.keys() - properties.keys() == {"v", "seq", "ts", "event", "instance", "prev", "mac"}
+    for name in ("keys_added", "keys_removed", "settings_changed", "names_left_out"):
+        assert not valid("audit", line | {name: "ci"})
+    earlier = {name: value for name, value in line.items() if not re.search("_(added|removed|changed|out)$", name)}
+    assert valid("audit", earlier)
 
 
 def test_a_later_version_may_add_events_and_members() -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.audit.record import CHANGES
 from gateway.authn import Authenticator
 from gateway.cancel import Principal
-from gateway.config import Limits, PerTeam
+from gateway.config import Config, Limits, PerTeam, load_config
 from gateway.document.nodes import Place
 from gateway.errors import Overloaded, Throttled, Unauthenticated
 from gateway.identity.settings import CallerKey, JwtIssuer, KeySetSource, TeamRule
@@ -24,6 +25,7 @@ from gateway.live import Current, Live
 from gateway.pins import Fetches, Pins, pin
 from gateway.policy.rules import Policies
 from gateway.proxies import TrustedProxies
+from gateway.reload import changes
 from tests.identity.issuers import jwk, key_pair, published
 
 KEY = b"qgk_ci_" + b"a" * 43
@@ -173,3 +175,63 @@ async def test_an_address_that_stays_is_fetched_on_undisturbed() -> None:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert set(running) == set(wanted)
+
+
+def with_issuers(directory: Path, *entries: str) -> Config:
+    """A configuration with these issuers of tokens."""
+    (directory / "config.yaml").write_text(
+        "version: 1\nlisten: 127.0.0.1:0\npolicies: .\naudit: {directory: audit}\n"
+        "upstream: {url: https://qstash.upstash.io, token: {env: QSTASH_TOKEN}}\n"
+        f"callers:\n  jwt: [{', '.join(entries)}]\n"
+    )
+    return load_config(directory / "config.yaml")
+
+
+def entry(
+    name: str, *, audience: str = "gateway", claims: str = "sub: [ci], ref: [main]", team: str = "billing"
+) -> str:
+    """An issuer of the configuration."""
+    return (
+        f"{{issuer: https://{name}.example, audience: {audience}, algorithms: [RS256], jwks: {{file: keys.json}}, "
+        f"claims: {{{claims}}}, team: {{equals: {team}}}}}"
+    )
+
+
+ISSUERS = {
+    "nothing": (("one", "two"), ("one", "two"), {}),
+    "another order": (("one", "two"), ("two", "one"), {}),
+    "added": (("one",), ("one", "two"), {"issuers_added": ["https://two.example"]}),
+    "removed": (("one", "two"), ("two",), {"issuers_removed": ["https://one.example"]}),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "expected"), ISSUERS.values(), ids=ISSUERS)
+def test_the_issuers_that_came_and_went_are_named(
+    tmp_path: Path, before: tuple[str, ...], after: tuple[str, ...], expected: dict[str, list[str]]
+) -> None:
+    """By the name that their tokens have."""
+    old, new = (with_issuers(tmp_path, *map(entry, names)) for names in (before, after))
+    assert {what: names for what, names in changes(old, new).items() if names} == expected
+    assert tuple(changes(old, new)) == CHANGES
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"audience": "other"},
+        {"claims": "sub: [ci, cd], ref: [main]"},
+        {"team": "search"},
+        {"claims": "sub: [ci]"},
+    ],
+)
+def test_an_issuer_whose_tokens_mean_something_else_is_named(tmp_path: Path, other: dict[str, str]) -> None:
+    """Also where it has several entries; the order of its claims means nothing."""
+    second = entry("one", audience="second")
+    old = with_issuers(tmp_path, entry("one"), second)
+    assert (
+        changes(old, with_issuers(tmp_path, second, entry("one", claims="ref: [main], sub: [ci]")))["issuers_changed"]
+        == []
+    )
+    assert changes(old, with_issuers(tmp_path, entry("one", **other), second))["issuers_changed"] == [
+        "https://one.example"
+    ]

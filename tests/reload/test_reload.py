@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import jsonschema
 import pytest
 
+from gateway.policy_tools.schema import schema
 from gateway.simulator.exchange import Fault
 from gateway.simulator.server import SimulatorServer
 from tests.reliability.waiting import until
@@ -113,7 +115,7 @@ def test_a_new_policy_takes_the_place_of_the_old_one(gateway: RunningGateway, by
         "signal" if by_signal else "change",
         [],
     ]
-    assert (record["old_digest"], record["new_digest"]) == (old, digest(gateway))
+    assert (record["old_digest"], record["new_digest"], changed(record)) == (old, digest(gateway), {})
     assert record["old_digest"] != record["new_digest"]
     assert [one["policy_digest"] for one in gateway.records("intent")] == [old, digest(gateway)]
     assert ready(gateway)[:2] == (200, "ready")
@@ -228,6 +230,71 @@ def test_a_removed_key_is_a_stranger_and_a_new_one_is_known(gateway: RunningGate
     assert gateway.cancel(OWN).status == 200
 
 
+NOTHING_CHANGED: dict[str, list[str]] = {
+    "keys_added": [], "keys_removed": [], "keys_changed": [],
+    "issuers_added": [], "issuers_removed": [], "issuers_changed": [], "settings_changed": [],
+}  # fmt: skip
+
+
+def changed(record: dict[str, object]) -> dict[str, object]:
+    """What the record says of callers and settings, where it differs from nothing."""
+    assert record.keys() >= NOTHING_CHANGED.keys()
+    return {name: record[name] for name, nothing in NOTHING_CHANGED.items() if record[name] != nothing}
+
+
+def key_line(key_id: str, team: str, *, more: str = "") -> str:
+    """A new key as the configuration has it."""
+    digest = hashlib.sha256(new_key(key_id).encode()).hexdigest()
+    return f'    - {{id: {key_id}, team: {team}, sha256: "{digest}"{more}}}\n'
+
+
+def test_the_record_of_a_reload_names_the_keys_that_came_went_and_changed(gateway: RunningGateway) -> None:
+    """As their principals are on record, whichever team has the same id; a secret or an end that changed as well."""
+    text = config(gateway).read_text()
+    own = re.findall(r"    - \{id: billing-key.*\n", text)[0]
+    ci, other, ending = key_line("ci", "billing"), key_line("ci", "search"), ", expires: 2199-01-01}"
+
+    def write(*lines: str, more: str = "") -> Callable[[], None]:
+        return lambda: put(config(gateway), text.replace(own, "".join(lines)) + more)
+
+    steps: list[tuple[Callable[[], None], dict[str, object]]] = [
+        (write(own, ci, other), {"keys_added": ["billing/ci", "search/ci"]}),
+        (write(other, ci, own), {}),
+        (write(own, ci), {"keys_removed": ["search/ci"]}),
+        (write(own, key_line("ci", "billing")), {"keys_changed": ["billing/ci"]}),
+        (write(own.replace("}", ending)), {"keys_removed": ["billing/ci"], "keys_changed": ["billing/billing-key"]}),
+        (write(own, more="trusted_proxies: [10.0.0.0/8]\n"),
+         {"keys_changed": ["billing/billing-key"], "settings_changed": ["trusted_proxies"]}),
+        (write(own, more="trusted_proxies: [10.0.0.0/8]\nversion: 2\n"), {}),
+        (write(own), {"settings_changed": ["trusted_proxies"]}),
+    ]  # fmt: skip
+    for change, expected in steps:
+        record = reloaded(gateway, change)
+        assert changed(record) == expected
+        jsonschema.validate(record, schema("audit"))
+        until(lambda: len(told(gateway)) == len(gateway.records("reload")))
+        assert changed(told(gateway)[-1]) == expected
+    assert [record["outcome"] for record in gateway.records("reload")] == ["applied"] * 6 + ["refused", "applied"]
+
+
+def told(gateway: RunningGateway) -> list[dict[str, object]]:
+    """The lines about reloads in the operators' log."""
+    lines = [json.loads(line) for line in gateway.stderr().splitlines()]
+    return [line for line in lines if line["event"] in ("reload_applied", "reload_refused")]
+
+
+def test_very_many_keys_leave_a_record_of_bounded_length(gateway: RunningGateway) -> None:
+    """A hundred are named, the first by name, and the others counted."""
+    text = config(gateway).read_text()
+    many = "".join(key_line(f"k{number:03}", "billing") for number in range(130))
+    record = reloaded(gateway, lambda: put(config(gateway), text.replace("  keys:\n", f"  keys:\n{many}")))
+    assert record["keys_added"] == [f"billing/k{number:03}" for number in range(100)]
+    assert record["names_left_out"] == 30
+    record = reloaded(gateway, lambda: put(config(gateway), text))
+    assert (record["keys_removed"], record["names_left_out"]) == ([f"billing/k{n:03}" for n in range(100)], 30)
+    jsonschema.validate(record, schema("audit"))
+
+
 def test_new_limits_count_at_once(gateway: RunningGateway) -> None:
     """Those of a principal, of a body and of a request line; from no limit to one a full minute is granted."""
     limits = "{max_run_ids: 1, max_target_bytes: 400, per_principal: {in_flight: 8, requests_per_minute: 4}}"
@@ -236,7 +303,7 @@ def test_new_limits_count_at_once(gateway: RunningGateway) -> None:
         put(config(gateway), config(gateway).read_text().replace(gateway.setup.limits, limits))
 
     assert gateway.cancel("workflowRunIds=a&workflowRunIds=b").status == 403
-    reloaded(gateway, narrow)
+    assert changed(reloaded(gateway, narrow)) == {"settings_changed": ["limits"]}
     statuses = [gateway.cancel("workflowRunIds=a&workflowRunIds=b").status, gateway.cancel("label=" + "x" * 500).status]
     statuses += [gateway.cancel(OWN).status for _ in range(4)]
     assert statuses == [413, 414, 200, 200, 200, 429]

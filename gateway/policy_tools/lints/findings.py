@@ -16,6 +16,7 @@ from gateway.document.nodes import Place
 from gateway.identity.expiry import ending
 from gateway.policy.format.bounds import FILTERS, RUN_IDS
 from gateway.policy.model import Effect, Rule, UrlCondition
+from gateway.policy.readings import bounds_runs
 from gateway.policy.rules import Policies
 from gateway.policy_tools.lints.conflicts import kind_of, refuses_all
 from gateway.windows import instant
@@ -29,6 +30,7 @@ IDS = {
     "team-without-caller": "a team that nobody speaks for",
     "owner-unchecked": "run IDs taken on trust",
     "count-only": "a bound that upstream may ignore",
+    "optional-not-compared": "a bound that runs are not held against",
     "passed": "an end that has passed",
     "timeout-above-grace": "a call may be cut off at the end",
     "key-expired": "a key that is no longer good",
@@ -111,12 +113,14 @@ def lint(policies: Policies, lines: Lines, summary: Summary, now_ms: int) -> tup
 
 
 def _of_rules(policies: Policies, summary: Summary, now_ms: int) -> Iterator[Finding]:
+    resolving = frozenset(team for rule in policies.resolving if not rule.shadow for team in rule.teams)
     checks: list[Callable[[Rule], Iterable[Finding]]] = [
         partial(_never_matches),
         partial(_bare_host),
         partial(_owner_unchecked),
         partial(_passed, now_ms=now_ms),
         partial(_count_only, contract=summary.contract, policies=policies),
+        partial(_not_compared, policies=policies, resolving=resolving),
         partial(_cap_above, policies=policies),
         partial(_always_refused, policies=policies),
     ]
@@ -181,6 +185,29 @@ def _count_only(rule: Rule, contract: str, policies: Policies) -> Iterator[Findi
             "Have the runs looked up (resolve: true), or keep the filter narrow: only a list of run IDs bounds exactly."
         )
         yield Finding(_at(rule), "count-only", message, fix)
+
+
+def _not_compared(rule: Rule, policies: Policies, resolving: frozenset[str]) -> Iterator[Finding]:
+    """Optional fields of a rule that judges runs which were looked up; `resolving` are the teams whose runs may be."""
+    left_out = [(field, bound) for field, bound in rule.conditions.items() if bound.optional and bounds_runs(bound)]
+    if not left_out or not _judges_runs(rule, policies, resolving):
+        return
+    for field, bound in left_out:
+        message = (
+            f"{rule.name}: where a request leaves {field} out, the runs that are looked up are not compared with it "
+            f"({bound.words()}): any of them may be cancelled."
+        )
+        fix = f"Take 'optional: true' away, so that every request names {field}; or say {{any: true}} if any may be."
+        yield Finding(_at(rule), "optional-not-compared", message, fix)
+
+
+def _judges_runs(rule: Rule, policies: Policies, resolving: frozenset[str]) -> bool:
+    """Whether runs that were looked up are held against the rule: also under another one's `resolve`."""
+    if rule.resolution is not None:
+        return True
+    if rule.effect is Effect.REQUIRE:
+        return bool(resolving) and ("*" in rule.teams | resolving or not resolving.isdisjoint(rule.teams))
+    return any(_looks_up(policies, team) for team in rule.teams)
 
 
 def _looks_up(policies: Policies, team: str) -> bool:
