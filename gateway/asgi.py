@@ -20,7 +20,7 @@ from gateway.faults import Net, place, report
 from gateway.health import HealthPages
 from gateway.inbound import Inbound
 from gateway.live import Current
-from gateway.outcome import Cancelled
+from gateway.outcome import Cancelled, NotSent, Unknown
 from gateway.pipeline import STOPPING, Settled, WaitEnded
 from gateway.ports import Clock
 from gateway.problems import Answer
@@ -139,7 +139,7 @@ class Edge:
         """One line for every call that did not do what it was sent for; what callers did is in the audit log."""
         outcome, decision_id = settled.outcome, settled.plan.decision_id
         if not isinstance(outcome, Cancelled):
-            cause = getattr(outcome, "cause", None)
+            cause = outcome.cause if isinstance(outcome, (NotSent, Unknown)) else None
             status = outcome.upstream_status
             self._tell(f"upstream_{outcome.name}", decision_id=decision_id, cause=cause, upstream_status=status)
         elif over := settled.carried.over_cancelled:
