@@ -19,7 +19,8 @@ QUICK   := tests/config tests/core tests/docs tests/lookup tests/pipeline tests/
 LONG    := tests/core/test_chosen_runs.py tests/core/test_console.py tests/core/test_credential.py \
            tests/core/test_independent_matcher.py tests/core/test_judgement_laws.py tests/core/test_law_of_time.py \
            tests/core/test_not_admitted.py tests/core/test_reading.py tests/core/test_time_and_exceptions.py \
-           tests/lookup/test_own.py tests/lookup/test_running.py tests/lookup/test_served.py \
+           tests/lookup/test_faults.py tests/lookup/test_own.py tests/lookup/test_page_json.py \
+           tests/lookup/test_running.py tests/lookup/test_served.py \
            tests/policy/test_index.py tests/policy/test_scale.py tests/policy/test_work_of_judging.py
 
 run: $(VENV)/.compiled ## tries the gateway: a simulated QStash, keys made at that start, lines to paste
