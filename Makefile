@@ -1,7 +1,8 @@
 # `make run` tries the gateway, `make test` checks it. Needs Python 3.11 or newer and make; Node only for the client tests.
+# `make help` prints every target with the words behind its `##`.
 
 .DELETE_ON_ERROR:
-.PHONY: run test lint types arrows lock wheel image clean
+.PHONY: run help quick test lint
 
 VENV    := .venv
 BIN     := $(VENV)/bin
@@ -13,15 +14,29 @@ PYTHON  ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(sh
 # pip compiles what it installs but not what it only points to; uncompiled, a start takes 40 % longer.
 COMPILE := $(BIN)/python -m compileall -q gateway
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Folders that need no processes, but for the laws in them that look at many thousands of cases.
+QUICK   := tests/config tests/core tests/docs tests/lookup tests/pipeline tests/policy tests/simulator tests/wire
+LONG    := tests/core/test_chosen_runs.py tests/core/test_console.py tests/core/test_credential.py \
+           tests/core/test_independent_matcher.py tests/core/test_judgement_laws.py tests/core/test_law_of_time.py \
+           tests/core/test_not_admitted.py tests/core/test_reading.py tests/core/test_time_and_exceptions.py \
+           tests/lookup/test_faults.py tests/lookup/test_own.py tests/lookup/test_page_json.py \
+           tests/lookup/test_running.py tests/lookup/test_served.py \
+           tests/policy/test_index.py tests/policy/test_scale.py tests/policy/test_work_of_judging.py
 
-run: $(VENV)/.compiled
+run: $(VENV)/.compiled ## tries the gateway: a simulated QStash, keys made at that start, lines to paste
 	@$(BIN)/qstash-gateway demo
 
-test: $(VENV)/.dev $(VENV)/.compiled lint $(CLIENTS)/node_modules/.package-lock.json
+help: ## prints this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+quick: $(VENV)/.dev $(VENV)/.compiled lint ## checks a change in under a minute: `make lint`, and the laws that are fast
+	$(BIN)/python -m pytest -q -x $(QUICK) $(addprefix --ignore=,$(LONG)) $(PYTEST_ARGS)
+
+test: $(VENV)/.dev $(VENV)/.compiled lint $(CLIENTS)/node_modules/.package-lock.json ## checks everything that CI checks
 	@mkdir -p build
 	$(BIN)/python -m pytest --junit-xml=build/junit.xml $(PYTEST_ARGS)
 
-lint: $(VENV)/.dev
+lint: $(VENV)/.dev ## checks style, types, and who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -63,22 +78,24 @@ $(CLIENTS)/node_modules/.package-lock.json: $(CLIENTS)/package.json $(CLIENTS)/p
 
 # ---------------------------------------------------------------- longer proofs, with their figures in docs/reliability.md
 
-.PHONY: crash disk fuzz controls calendar
-# The whole suite under another date, the calendar tests aside; DAYS=… names how far ahead.
-calendar: $(VENV)/.dev $(VENV)/.compiled $(CLIENTS)/node_modules/.package-lock.json
+.PHONY: proof crash disk fuzz controls calendar
+proof: crash disk fuzz controls ## proves what `make test` cannot in its time; takes hours
+
+# The calendar tests aside.
+calendar: $(VENV)/.dev $(VENV)/.compiled $(CLIENTS)/node_modules/.package-lock.json ## runs the tests DAYS=400 days ahead
 	$(BIN)/python -m tests.support.calendar --days $(or $(DAYS),400) -- \
 	  $(CURDIR)/$(BIN)/python -m pytest --deselect tests/system/test_calendar.py $(PYTEST_ARGS)
 
-crash: $(VENV)/.dev
+crash: $(VENV)/.dev ## kills a serving gateway a thousand times, and reads the record
 	$(BIN)/python -m tests.reliability.crash --rounds 1000
 
-disk: $(VENV)/.dev
+disk: $(VENV)/.dev ## lets every system call of the audit log fail in turn
 	$(BIN)/python -m tests.reliability.disk
 
-fuzz: $(VENV)/.dev
+fuzz: $(VENV)/.dev ## feeds every reader of foreign bytes generated ones, for ten minutes
 	$(BIN)/python -m tests.reliability.fuzz --minutes 10
 
-controls: $(VENV)/.dev
+controls: $(VENV)/.dev ## puts known bugs in, one by one: a test has to fail for each
 	$(BIN)/python -m tests.reliability.controls
 
 # ---------------------------------------------------------------- benchmarks; docs/performance.md says what each figure means
@@ -87,17 +104,16 @@ controls: $(VENV)/.dev
 PEERS := build/bench/peers
 
 .PHONY: bench microbench growth soak
-bench: $(VENV)/.run $(PEERS)/.made
+bench: $(VENV)/.run $(PEERS)/.made ## measures the gateway beside nginx, Envoy and Caddy; BENCH_ARGS=--quick
 	$(BIN)/python -m benchmarks.compare $(BENCH_ARGS)
 
-growth: $(VENV)/.run
+growth: $(VENV)/.run ## measures what costs grow with
 	$(BIN)/python -m benchmarks.growth $(GROWTH_ARGS)
 
-soak: $(VENV)/.run
+soak: $(VENV)/.run ## sends a million requests, and watches memory, files and threads
 	$(BIN)/python -m benchmarks.soak $(SOAK_ARGS)
 
-# CHANGES_ARGS=--save makes the result the baseline.
-microbench: $(VENV)/.dev
+microbench: $(VENV)/.dev ## times the parts beside the baseline; CHANGES_ARGS=--save makes a new one
 	@mkdir -p build/microbench
 	@rm -f build/microbench/result.json
 	@$(BIN)/python -m pytest benchmarks/micro -q --benchmark-only --benchmark-max-time=0.2 --benchmark-min-rounds=20 \
@@ -114,23 +130,24 @@ $(PEERS)/.made: benchmarks/peers.txt $(VENV)/.made
 
 # ---------------------------------------------------------------- for maintainers
 
+.PHONY: lock wheel image clean
 # run.txt is what the image holds; the others add to it and agree with it.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
         --no-header --upgrade pyproject.toml
 
-lock: $(VENV)/.dev
+lock: $(VENV)/.dev ## renews the versions and hashes in requirements/
 	$(BIN)/$(LOCK) --extra dev -o requirements/dev.txt
 	$(BIN)/$(LOCK) -c requirements/dev.txt -o requirements/run.txt
 	$(BIN)/$(subst pyproject.toml,requirements/fuzz.in,$(LOCK)) -c requirements/run.txt -o requirements/fuzz.txt
 	$(BIN)/$(subst pyproject.toml,benchmarks/peers.in,$(LOCK)) -o benchmarks/peers.txt
 	echo 'hatchling' | $(BIN)/$(subst pyproject.toml,-,$(LOCK)) -c requirements/dev.txt -o requirements/build.txt
 
-wheel: $(VENV)/.run
+wheel: $(VENV)/.run ## builds the wheel into dist/
 	@$(PIP) wheel --no-build-isolation --no-deps --no-index -w dist .
 
-image:
+image: ## builds the container image
 	@command -v docker >/dev/null || { echo 'docker is not here; see docs/docker.md' >&2; exit 1; }
 	docker build --pull -t $(IMAGE) .
 
-clean:
+clean: ## removes what was built and installed here
 	rm -rf $(VENV) build dist $(CLIENTS)/node_modules

@@ -38,7 +38,7 @@ from gateway.faults import Net, place, report
 from gateway.framing import HEALTH_PATHS
 from gateway.health import HealthPages
 from gateway.inbound import INBOUND, Inbound, Intake, caller_of, inbound_of
-from gateway.outcome import Cancelled
+from gateway.outcome import Cancelled, NotSent, Unknown
 from gateway.pages import Pages, plan_id
 from gateway.paths import RUNS, is_plain, no_such_method, no_such_path
 from gateway.pipeline import STOPPING, Pipeline, Settled, WaitEnded
@@ -81,7 +81,7 @@ class Teller:
         """Tells of a call that did not do what it was sent for; what callers did is in the audit log."""
         outcome, decision_id = settled.outcome, settled.plan.decision_id
         if not isinstance(outcome, Cancelled):
-            cause = getattr(outcome, "cause", None)
+            cause = outcome.cause if isinstance(outcome, (NotSent, Unknown)) else None
             status = outcome.upstream_status
             self.tell(f"upstream_{outcome.name}", decision_id=decision_id, cause=cause, upstream_status=status)
         elif over := settled.carried.over_cancelled:

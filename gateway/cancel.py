@@ -288,6 +288,15 @@ ORDER_RUNS = 100
 """How many run IDs one order of a resolved request names at most: about 4 kB of request target."""
 
 
+def order_of(request: CancelRequest) -> Order:
+    """The order that sends a request as it is. Raises: TypeError, if it is for every run: nothing can send that."""
+    match request.selection:
+        case ByRunIds() | ByFilter() as selection:
+            return Order(selection, request.count)
+        case EveryRun():
+            raise TypeError("an order names runs or a filter")
+
+
 def orders_of(runs: Sequence[Run]) -> tuple[Order, ...]:
     """Orders for exactly these runs, in turn; none where there are none, because no ID would mean every run."""
     ids = [run.run_id for run in runs]

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 
 class GatewayError(Exception):
@@ -61,9 +60,9 @@ class Refusal(GatewayError):
     `cause` is a fixed word for the record and never holds bytes of the request; `sentence` is what a person reads.
     """
 
-    status: ClassVar[int]
-    code: ClassVar[str]
-    title: ClassVar[str]
+    status: int
+    code: str
+    title: str
 
     def __init__(self, cause: str, sentence: str) -> None:
         self.cause = cause
@@ -120,7 +119,7 @@ class TooLarge(Refusal):
     status, code, title = 413, "too_large", "Too large"
 
     def __init__(self, cause: str, sentence: str, *, status: int = 413) -> None:
-        self.status = status  # type: ignore[misc]
+        self.status = status
         super().__init__(cause, sentence)
 
 
@@ -136,7 +135,7 @@ class Conflict(Refusal):
     status, code, title = 409, "conflict", "Conflict"
 
     def __init__(self, code: str, sentence: str, *, members: Mapping[str, object] | None = None) -> None:
-        self.code = code  # type: ignore[misc]
+        self.code = code
         self.members = dict(members or {})
         super().__init__(code, sentence)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from gateway.audit.record import denied_members, joined_members
-from gateway.cancel import CancelRequest, Denial, Order, Permit, Plan, Principal
+from gateway.cancel import CancelRequest, Denial, Permit, Plan, Principal, order_of
 from gateway.carrying import Carrier
 from gateway.drafts import Draft, Drafts
 from gateway.errors import ShuttingDown
@@ -217,8 +217,7 @@ class Pipeline:
     async def _fly(self, call: Call, permit: Permit, flight: Flight) -> Landed:
         """A request that came to be sent: as it is, or as the runs that it means."""
         if permit.resolution is None:
-            order = Order(permit.effective.selection, permit.effective.count)  # type: ignore[arg-type]
-            return await self._carrier.out(call.planned(permit, (order,)), flight, call.arrival)
+            return await self._carrier.out(call.planned(permit, (order_of(permit.effective),)), flight, call.arrival)
         draft = await self._planner.drafted(call, permit)
         if draft.denial is not None:
             return await self._denied(call, draft.denial)

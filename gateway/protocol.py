@@ -14,12 +14,13 @@ from __future__ import annotations
 import asyncio
 import http
 import socket
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 import httptools
 import uuid_utils
-from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
+from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway import problems
@@ -39,6 +40,9 @@ KEEP_ALIVE_MARGIN_S = 0.5
 """How much longer than it says a connection is kept: a request that was sent in time may still be on the way."""
 LAST_LOOK_S = 0.001
 """Before an idle connection is closed the loop looks once more for bytes that have arrived and were not read yet."""
+
+Application = Callable[..., Awaitable[None]]
+"""What answers requests, as uvicorn hands it over: its own types of it are private, and narrower than Starlette's."""
 
 
 class RefusalPort(Protocol):
@@ -108,7 +112,7 @@ class EdgeProtocol(HttpToolsProtocol):
             self._running.message_event.set()
         super().connection_lost(exc)
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Application) -> None:
         self._running = cycle
         super()._start_asgi_task(cycle, _saying_how_long_it_is_kept(app, cycle, self._settings.keep_alive_s))
 
@@ -302,16 +306,14 @@ def _headers_too_large(settings: ProtocolSettings) -> TooLarge:
     return TooLarge("headers", sentence, status=431)
 
 
-def _saying_how_long_it_is_kept(
-    app: ASGI3Application, cycle: RequestResponseCycle, keep_alive_s: int
-) -> ASGI3Application:
+def _saying_how_long_it_is_kept(app: Application, cycle: RequestResponseCycle, keep_alive_s: int) -> Application:
     """The application; an answer that keeps the connection says how long it may be idle."""
     kept = [(b"connection", b"keep-alive"), (b"keep-alive", b"timeout=%d" % keep_alive_s)]
 
-    async def answering(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    async def answering(scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
 
-        async def saying(message: ASGISendEvent) -> None:
+        async def saying(message: Message) -> None:
             """Sends one message."""
             if message["type"] == "http.response.start" and cycle.keep_alive:
                 headers = list(message["headers"])

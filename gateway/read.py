@@ -1,7 +1,7 @@
 """Target and body to `CancelRequest`: read in exactly one way, or refused.
 
 Reading is total: it returns a value or raises MalformedRequest, never anything else. Where two parsers could read the
-bytes differently (contract, section 5) the request is malformed, also where both would do no harm.
+bytes differently (docs/upstream-contract.md#5-two-parsers) the request is malformed, also where both would do no harm.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NAMES = (
 """Every parameter that may stand in a query, in upstream's order and case."""
 
 DEFAULT_COUNT = 100
-"""Upstream's default for a missing `count` (contract, section 1); judged and sent explicitly."""
+"""Upstream's default for a missing `count` (docs/upstream-contract.md#1-the-call); judged and sent explicitly."""
 
 _WIDER = "QStash may ignore a name that it does not know, and would then cancel more than you mean."
 _IN_BODY = ("workflowRunIds", "workflowUrl")
@@ -80,7 +80,7 @@ def parse_cancel(query: bytes, body: Body) -> CancelRequest:
     """Reads a bulk cancel from the raw query (without `?`) and the body.
 
     Raises:
-        MalformedRequest: the bytes break the grammar of design.md, "What is accepted".
+        MalformedRequest: the bytes break the grammar of docs/requests.md.
     """
     if body.content_encodings:
         raise MalformedRequest("content_encoding", "The body must not be compressed: leave Content-Encoding out.")

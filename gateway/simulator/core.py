@@ -16,7 +16,7 @@ from gateway.simulator.runs import CANCELED, SUCCESS, Run
 
 RUNS = "/v2/workflows/runs"
 
-# Other calls that the same token can make and that are as destructive (contract, section 3).
+# Other calls that the same token can make and that are as destructive (docs/upstream-contract.md#3-what-clients-send).
 _CATASTROPHES = re.compile(
     r"DELETE /v2/(messages|dlq|workflows/dlq)(/.*)?|POST /v2/flowControl/[^/]+/pause|POST /v2/keys/rotate"
 )

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from tests.cli.running import Done, ended, serving
 from tests.support.gateway import POLICIES
+from tests.support.project import ROOT, project_files
 
-ROOT = Path(__file__).parents[2]
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
 
 
@@ -47,6 +48,22 @@ def test_the_wheel_carries_the_shipped_policies(installed: Path) -> None:
     """Byte for byte the files that the source tree shows."""
     shipped = {path.name: path.read_bytes() for path in POLICIES.glob("*.yaml")}
     assert {path.name: path.read_bytes() for path in (installed / "gateway" / "_policies").glob("*.yaml")} == shipped
+
+
+def test_the_wheel_says_that_it_is_typed(installed: Path) -> None:
+    """With the marker of PEP 561 a type checker believes the annotations of the installed package."""
+    assert (installed / "gateway" / "py.typed").is_file()
+
+
+def test_what_is_released_as_source_can_be_tested(tmp_path: Path) -> None:
+    """The source archive holds every file of the repository: what a test reads is there."""
+    files = set(project_files())
+    built = ended([sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)], cwd=ROOT)
+    assert built.returncode == 0, built.stderr
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        held = {name.partition("/")[2] for name in opened.getnames()}
+    assert files - held == set()
 
 
 def test_the_tour_runs_from_an_empty_directory(installed: Path, tmp_path: Path) -> None:

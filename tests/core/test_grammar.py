@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Dialect, EveryRun, Order, Selection
+from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Dialect, EveryRun, Order, Selection, order_of
 from gateway.errors import MalformedRequest
 from gateway.read import Body, parse_cancel
 
@@ -257,6 +257,8 @@ def test_nothing_that_selects_everything_can_be_sent() -> None:
     """An order cannot be made of EveryRun, an empty list, an empty filter or a lone exact flag."""
     with pytest.raises(TypeError):
         Order(EveryRun(), 1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        order_of(CancelRequest(EveryRun(), 1))
     for make in (lambda: ByRunIds(()), ByFilter, lambda: ByFilter(labels=("a",), exact=True)):
         with pytest.raises(ValueError, match=r"empty|names|stands only"):
             make()

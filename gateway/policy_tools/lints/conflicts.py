@@ -62,17 +62,17 @@ def _excludes(required: Condition, allowed: Condition | None) -> bool:
     """Whether a require's condition holds for nothing that an `allow` admits of the field."""
     if allowed is None:
         return not required.optional
-    if (allowed.optional and required.optional) or getattr(required, "any", False):
+    if allowed.optional and required.optional:
         return False
     match required, allowed:
-        case UrlCondition(), UrlCondition():
+        case UrlCondition(any=False), UrlCondition():
             return not (allowed.any or allowed.prefix) and not any(
                 required.admits(url, exact=True) or lies_under(url, required.prefix, in_subtree)
                 for url in allowed.exact
             )
-        case ValueCondition(), ValueCondition():
+        case ValueCondition(any=False), ValueCondition():
             return not allowed.any and required.any_of.isdisjoint(allowed.any_of)
-        case RunIdCondition(), RunIdCondition():
+        case RunIdCondition(any=False), RunIdCondition():
             pairs = [(ours, theirs) for ours in required.prefix for theirs in allowed.prefix]
             return bool(pairs) and not any(ours.startswith(theirs) or theirs.startswith(ours) for ours, theirs in pairs)
     return False
