@@ -265,7 +265,7 @@ class NotAdmitted:
 
 @dataclass(frozen=True, slots=True)
 class Denial(Verdict):
-    """Policy refuses: `reason` is for people, `nearest` (wire names) what would have been allowed, if any.
+    """Policy refuses: `reason` is for people, `nearest` (wire names) a part of the request that it would allow, if any.
 
     `owner` is that of the rule that refused, or else of the one that came nearest, as `not_admitted` is.
     """
