@@ -18,14 +18,15 @@ from typing import Any
 
 from gateway import __version__
 from gateway.announcing import Announcer
-from gateway.asgi import Edge, OperatorsLog
+from gateway.asgi import Edge
 from gateway.audit.log import AuditLog, AuditSettings
 from gateway.audit.segment import load_mac_key
 from gateway.certificate import ServedCertificate
 from gateway.clock import SteadyClock, SystemClock, clock_problems, floor
 from gateway.config import AuditConfig, Config, audit_problems, resolve_problems
 from gateway.connections import Connections
-from gateway.errors import AuditFailure, InvalidConfiguration
+from gateway.core.errors import AuditFailure, InvalidConfiguration
+from gateway.core.ports import Clock, OperatorsLog
 from gateway.exchange import Exchange, UpstreamLimits
 from gateway.explaining import Questions
 from gateway.faults import place
@@ -40,7 +41,7 @@ from gateway.lookup.log import MAX_READINGS, UpstreamLog
 from gateway.pages import Pages
 from gateway.pins import Pins
 from gateway.pipeline import Pipeline
-from gateway.ports import Clock, LookUps
+from gateway.ports import LookUps
 from gateway.protocol import ProtocolSettings, RefusalPort
 from gateway.readiness import Ready, Recent
 from gateway.refusals import RefusalLog

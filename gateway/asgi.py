@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import uuid_utils
 from starlette.applications import Starlette
@@ -22,9 +21,8 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from gateway import problems
-from gateway.cancel import CancelRequest, Denial
 from gateway.connections import TEAM
-from gateway.errors import (
+from gateway.core.errors import (
     AuditUnavailable,
     LookupFailed,
     MalformedRequest,
@@ -34,30 +32,22 @@ from gateway.errors import (
     ShuttingDown,
     Throttled,
 )
+from gateway.core.outcome import Cancelled, NotSent, Unknown
+from gateway.core.plan import Denial
+from gateway.core.ports import Clock, OperatorsLog
+from gateway.core.request import CancelRequest
 from gateway.faults import Net, place, report
 from gateway.framing import HEALTH_PATHS
 from gateway.health import HealthPages
 from gateway.inbound import INBOUND, Inbound, Intake, caller_of, inbound_of
-from gateway.outcome import Cancelled, NotSent, Unknown
 from gateway.pages import Pages, plan_id
 from gateway.paths import RUNS, is_plain, no_such_method, no_such_path
 from gateway.pipeline import STOPPING, Pipeline, Settled, WaitEnded
-from gateway.ports import Clock
 from gateway.problems import Answer
 from gateway.refusals import RefusalLog
 
 NO_ID = "00000000-0000-0000-0000-000000000000"
 """The decision id of a request for which none could be made; no record has it."""
-
-
-class OperatorsLog(Protocol):
-    """Where operators read of news and faults."""
-
-    def info(self, event: str, **members: object) -> None:
-        """Writes one line of news."""
-
-    def error(self, event: str, **members: object) -> None:
-        """Writes one line for the operators."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
-from gateway.cancel import Principal
-from gateway.errors import Unauthenticated
-from gateway.grammar import EARLIEST_MS
+from gateway.core.errors import ExpiredKey, RealTokenUsed, Unauthenticated
+from gateway.core.grammar import EARLIEST_MS
+from gateway.core.request import Principal
 from gateway.identity.settings import CallerKey
 
 if TYPE_CHECKING:  # what reads tokens is loaded where an issuer is pinned, not here
@@ -19,21 +19,6 @@ if TYPE_CHECKING:  # what reads tokens is loaded where an issuer is pinned, not 
 MAX_CREDENTIAL_BYTES = 8192
 _DAY_MS = 86_400_000
 _BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +([!-~]+)")
-
-
-class ExpiredKey(Unauthenticated):
-    """A key whose last day is past; the answer is that of every stranger, the record names whose key it was."""
-
-    def __init__(self, principal: Principal) -> None:
-        self.principal = principal
-        super().__init__("expired_key")
-
-
-class RealTokenUsed(Unauthenticated):
-    """The credential is a token of the account itself: somebody has it who should not."""
-
-    def __init__(self) -> None:
-        super().__init__("upstream_token")
 
 
 class Authenticator:

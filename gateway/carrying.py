@@ -14,14 +14,16 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from gateway.audit.record import Closing, chunk_members
-from gateway.cancel import ByRunIds, Order, Plan, Receipt
+from gateway.audit.record import chunk_members
+from gateway.core.outcome import Accepted, Cancelled, Closing, NotSent, Outcome, Progress, Refused, Unknown
+from gateway.core.plan import Order, Plan, Receipt
+from gateway.core.ports import Clock
+from gateway.core.request import ByRunIds
+from gateway.core.run import Skipped, joined
 from gateway.faults import Net, internal, report
 from gateway.flights import Carried, Flight
 from gateway.limits import Lane, Lanes
-from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Progress, Refused, Unknown
-from gateway.ports import Arrival, AuditPort, CancelPort, Clock, SettlerPort
-from gateway.run import Skipped, joined
+from gateway.ports import Arrival, AuditPort, CancelPort, SettlerPort
 from gateway.second_look import Look, SecondLook
 
 Told = Callable[[int, int], None]

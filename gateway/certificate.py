@@ -9,9 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.document.file import named, read_file, sentence
 from gateway.endpoints import TlsFiles
-from gateway.errors import InvalidConfiguration, Problem
 from gateway.identity.expiry import ending
 from gateway.tls import server_context
 from gateway.watch import WatchedFile, fingerprint

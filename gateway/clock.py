@@ -25,8 +25,8 @@ from gateway.audit.chain import MacKey
 from gateway.audit.reader import sealed_record
 from gateway.audit.segment import chains_in, open_segment
 from gateway.config import AuditConfig
-from gateway.errors import Problem
-from gateway.ports import Clock
+from gateway.core.errors import Problem
+from gateway.core.ports import Clock
 from gateway.windows import instant
 
 RELEASED_MS = int(datetime.fromisoformat(RELEASED).replace(tzinfo=UTC).timestamp()) * 1000

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from gateway import endpoints
+from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.document.fields import Bool, Choice, Int, Text, path_field
 from gateway.document.file import BY_ANYONE, anyone_may_change, parse_document, read_anyway
 from gateway.document.nodes import Mapping, Place
 from gateway.document.shapes import ListOf, Several, Shape, may, need
 from gateway.endpoints import MAX_ADDRESSES, Health, Listen, TlsFiles, UnixListen
-from gateway.errors import InvalidConfiguration, Problem
 from gateway.identity.settings import CallerKey, JwtIssuer, RawCallers, callers
 from gateway.policy.rules import Policies
 from gateway.upstream_settings import MAX_SECONDS, RawUpstream, UpstreamSettings, complete, upstream

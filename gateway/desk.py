@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
-from gateway.cancel import Principal
+from gateway.core.request import Principal
 
 _Done = TypeVar("_Done")
 

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from gateway.audit.record import plan_members
-from gateway.cancel import ByRunIds, CancelRequest, Denial, Permit, Principal
-from gateway.errors import NARROW, LookupFailed, NotFound, Overloaded, Refusal, ShuttingDown, Throttled
+from gateway.core.errors import NARROW, LookupFailed, NotFound, Overloaded, Refusal, ShuttingDown, Throttled
+from gateway.core.plan import Denial, Permit
+from gateway.core.ports import Clock
+from gateway.core.request import ByRunIds, CancelRequest, Principal
+from gateway.core.run import Listing, Resolved
 from gateway.faults import Net, internal, report
 from gateway.judging import Judging
 from gateway.limits import Bounds, TeamShare
-from gateway.ports import AuditPort, Call, Clock, LookUps, RunLog
-from gateway.run import Listing, Resolved
+from gateway.ports import AuditPort, Call, LookUps, RunLog
 
 LIFETIME_S = 600.0
 """How long a plan can be applied after it was asked for."""

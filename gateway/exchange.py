@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import httpx
 
+from gateway.core.strict_json import json_object
 from gateway.credential import UpstreamToken
 from gateway.faults import NO_THREAD, Net, word
-from gateway.strict_json import json_object
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,15 +11,16 @@ from collections.abc import Mapping
 from functools import partial
 
 from gateway.audit.record import explained_members
-from gateway.cancel import CancelRequest, Principal
+from gateway.core.errors import MalformedRequest, Throttled
+from gateway.core.parse import Body, json_members
+from gateway.core.ports import Clock
+from gateway.core.request import CancelRequest, Principal
 from gateway.desk import Desk
-from gateway.errors import MalformedRequest, Throttled
 from gateway.judging import RULES_AT_ONCE
 from gateway.policy.rules import Policies
 from gateway.policy_tools.explain import explain
 from gateway.policy_tools.question import Question, from_line
-from gateway.ports import Arrival, AuditPort, Clock
-from gateway.read import Body, json_members
+from gateway.ports import Arrival, AuditPort
 from gateway.whoami import whoami
 
 MOST_PARTS = 200

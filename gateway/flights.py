@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass, field
 
-from gateway.cancel import Denial, Plan
-from gateway.errors import Throttled
-from gateway.outcome import Outcome
-from gateway.run import Skipped
+from gateway.core.errors import Throttled
+from gateway.core.outcome import Outcome
+from gateway.core.plan import Denial, Plan
+from gateway.core.run import Skipped
 
 JOINABLE_S = 10.0
 """How long an outcome can still be joined, unless it was written to a caller still connected before."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from gateway.errors import ExpectationFailed, MalformedRequest
+from gateway.core.errors import ExpectationFailed, MalformedRequest
 
 # RFC 9112, 3.2.1: origin-form = absolute-path [ "?" query ]; a fragment is never sent, and non-ASCII must be escaped.
 _ORIGIN_FORM = re.compile(rb"/(?!/)[!\"$-~]*")

@@ -8,7 +8,7 @@ import uuid_utils
 from starlette.types import Receive, Scope, Send
 
 from gateway import problems
-from gateway.errors import MethodNotAllowed, NotFound, Refusal
+from gateway.core.errors import MethodNotAllowed, NotFound, Refusal
 from gateway.faults import Net, report
 from gateway.framing import HEALTH_PATHS
 from gateway.problems import Answer

@@ -9,14 +9,15 @@ from typing import cast
 
 from starlette.types import Message, Receive, Scope
 
-from gateway.cancel import ByRunIds, CancelRequest, Principal
-from gateway.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge, Unauthenticated
+from gateway.core.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge, Unauthenticated
+from gateway.core.parse import Body, parse_cancel, parse_reason
+from gateway.core.ports import Clock
+from gateway.core.request import ByRunIds, CancelRequest, Principal
 from gateway.faults import Net
 from gateway.framing import BROKEN_BODY
 from gateway.limits import COST_BYTES, Place
 from gateway.live import Current, Live
-from gateway.ports import Arrival, Clock, Standing
-from gateway.read import Body, parse_cancel, parse_reason
+from gateway.ports import Arrival, Standing
 from gateway.secrecy import holds_text
 
 INBOUND = "inbound"

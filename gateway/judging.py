@@ -11,14 +11,16 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from gateway.cancel import Decision, Denial, Permit, Principal
+from gateway.core.errors import Unauthenticated
+from gateway.core.plan import Decision, Denial, Permit
+from gateway.core.ports import Clock
+from gateway.core.request import Principal
+from gateway.core.run import Listing, Resolved
 from gateway.desk import Desk
-from gateway.errors import Unauthenticated
 from gateway.policy.decide import decide
 from gateway.policy.rules import Policies
 from gateway.policy.runs import choose
-from gateway.ports import Call, Clock
-from gateway.run import Listing, Resolved
+from gateway.ports import Call
 
 AT_ONCE = 2_000
 """Rules that have to be tried, times values or runs, up to which a judgement takes some milliseconds at most."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from gateway.audit.record import Members, settled_members
-from gateway.cancel import Order
+from gateway.core.plan import Order
+from gateway.core.run import CANCELLED, Listing, Run
 from gateway.lookup.log import ActionReport
-from gateway.run import CANCELLED, Listing, Run
 
 FINISHED = "FINISHED"
 

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
-from gateway.cancel import Principal
-from gateway.errors import Overloaded, Throttled
+from gateway.core.errors import Overloaded, Throttled
+from gateway.core.request import Principal
 
 MAX_PRINCIPALS = 10_000
 """How many rows are kept."""

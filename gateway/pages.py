@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 
 from gateway import problems
-from gateway.cancel import CancelRequest, Denial
+from gateway.core.errors import Conflict, NotFound, counted
+from gateway.core.plan import Denial
+from gateway.core.request import CancelRequest
 from gateway.drafts import Draft, State, no_such_plan
-from gateway.errors import Conflict, NotFound
 from gateway.explaining import Questions, question_in
 from gateway.inbound import Inbound, Intake, caller_of, no_query
 from gateway.lookup.log import UpstreamLog
@@ -17,7 +18,6 @@ from gateway.pipeline import Pipeline
 from gateway.planning import check_ready
 from gateway.plans import plan_members
 from gateway.problems import Answer
-from gateway.wording import counted
 
 _PLAN_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SHOWS_NONE = (

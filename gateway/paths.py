@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from urllib.parse import unquote_to_bytes
 
-from gateway.errors import MethodNotAllowed, NotFound
+from gateway.core.errors import MethodNotAllowed, NotFound
 
 RUNS = "/v2/workflows/runs"
 _ONE_RUN = re.compile(rb"(?:/preview)?/v2/workflows/runs/[^/]+")

@@ -14,18 +14,20 @@ from dataclasses import dataclass
 from functools import partial
 
 from gateway.audit.record import denied_members, joined_members
-from gateway.cancel import CancelRequest, Denial, Permit, Plan, Principal, order_of
 from gateway.carrying import Carrier
+from gateway.core.errors import ShuttingDown
+from gateway.core.outcome import Outcome
+from gateway.core.plan import Denial, Permit, Plan, order_of
+from gateway.core.ports import Clock
+from gateway.core.request import CancelRequest, Principal
+from gateway.core.run import Skipped
 from gateway.drafts import Draft, Drafts
-from gateway.errors import ShuttingDown
 from gateway.flights import Carried, Carry, Flight, Flights, Key, Landed
 from gateway.judging import Judging
 from gateway.limits import Lanes
-from gateway.outcome import Outcome
 from gateway.planning import Planner, check_ready
 from gateway.policy.rules import Policies, TeamRules
-from gateway.ports import Arrival, AuditPort, Call, CancelPort, Clock, LookUps, SettlerPort
-from gateway.run import Skipped
+from gateway.ports import Arrival, AuditPort, Call, CancelPort, LookUps, SettlerPort
 
 STOPPING = "The gateway is shutting down; nothing was sent. Try again in a moment."
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gateway.cancel import Denial, Permit, orders_of
 from gateway.carrying import Carrier
+from gateway.core.errors import Conflict
+from gateway.core.plan import Denial, Permit, orders_of
+from gateway.core.ports import Clock
+from gateway.core.run import Listing, Resolved, joined
 from gateway.drafts import Draft, Drafts, State
-from gateway.errors import Conflict
 from gateway.flights import Carried, Flight
 from gateway.judging import Judging
-from gateway.ports import Call, Clock
-from gateway.run import Listing, Resolved, joined
+from gateway.ports import Call
 from gateway.second_look import SecondLook, about
 
 WAIT_S = 10.0

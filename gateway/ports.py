@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.audit.record import Closing
-from gateway.cancel import ByFilter, CancelRequest, EveryRun, Order, Permit, Plan, Principal, Receipt
-from gateway.outcome import Outcome
+from gateway.core.outcome import Closing, Outcome
+from gateway.core.plan import Order, Permit, Plan, Receipt
+from gateway.core.ports import Alarm
+from gateway.core.request import ByFilter, CancelRequest, EveryRun, Principal
+from gateway.core.run import Listing, Resolved
 from gateway.policy.rules import Policies
-from gateway.run import Listing, Resolved
 
 
 class CancelPort(Protocol):
@@ -49,13 +50,6 @@ class AuditPort(Protocol):
         """Records something that needs no receipt; never raises."""
 
 
-class Alarm(Protocol):
-    """Where operators read of what cannot wait for somebody who reads the record."""
-
-    def error(self, event: str, **members: object) -> None:
-        """Writes one line."""
-
-
 @dataclass(frozen=True, slots=True)
 class LookUps:
     """Where runs are looked up, and where operators read of a look-up that failed when its request had ended."""
@@ -69,16 +63,6 @@ class SettlerPort(Protocol):
 
     def follow(self, plan: Plan, outcome: Outcome) -> None:
         """Begins to find out, where there is something to find; never waits, never raises."""
-
-
-class Clock(Protocol):
-    """Where time comes from, so that tests can hold it still."""
-
-    def now_ms(self) -> int:
-        """Unix milliseconds."""
-
-    def monotonic_s(self) -> float:
-        """Seconds that never go back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,11 @@ from dataclasses import dataclass, field, replace
 import orjson
 from starlette.types import Send
 
-from gateway.cancel import Denial
-from gateway.errors import Conflict, LookupFailed, MethodNotAllowed, Refusal, Throttled, Unauthenticated
+from gateway.core.errors import Conflict, LookupFailed, MethodNotAllowed, Refusal, Throttled, Unauthenticated, counted
+from gateway.core.outcome import Accepted, Cancelled, NotSent, Progress, Refused, Unknown
+from gateway.core.plan import Denial
+from gateway.core.run import Skipped
 from gateway.flights import Carried
-from gateway.outcome import Accepted, Cancelled, NotSent, Progress, Refused, Unknown
-from gateway.run import Skipped
-from gateway.wording import counted
 
 Headers = list[tuple[bytes, bytes]]
 

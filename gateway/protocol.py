@@ -25,7 +25,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from gateway import problems
 from gateway.connections import TEAM, Connections, Evictable
-from gateway.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge
+from gateway.core.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge
 from gateway.framing import BROKEN_BODY, WHITESPACE, Checked, Head, check_head
 from gateway.listeners import unix_peer
 from gateway.problems import Answer

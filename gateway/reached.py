@@ -10,9 +10,9 @@ import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from gateway.core.errors import InvalidConfiguration
 from gateway.document.file import read_file, sentence
 from gateway.endpoints import Origin, UnixListen, listen, origin
-from gateway.errors import InvalidConfiguration
 from gateway.tls import client_context
 
 CA = "QSTASH_GATEWAY_CA"

@@ -6,11 +6,10 @@ from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
 from gateway.audit.record import Members, refused_members, throttled_members
-from gateway.authn import ExpiredKey, RealTokenUsed
-from gateway.cancel import Principal
-from gateway.errors import Refusal, Throttled
+from gateway.core.errors import ExpiredKey, RealTokenUsed, Refusal, Throttled
+from gateway.core.ports import Alarm, Clock
+from gateway.core.request import Principal
 from gateway.faults import Net, report
-from gateway.ports import Alarm, Clock
 
 BURST = 100
 PER_SECOND = 10

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 from gateway.audit.record import Members, reload_members
 from gateway.authn import Authenticator
 from gateway.config import Config, load_config, resolve_problems
-from gateway.errors import InvalidConfiguration, Problem
+from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.faults import Net, report
 from gateway.live import Current, Live
 from gateway.pins import Pins, pin

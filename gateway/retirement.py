@@ -24,7 +24,7 @@ from gateway.audit.record import Members, retired_members, start_members
 from gateway.audit.recovery import Recovered, Recovery
 from gateway.audit.segment import AppendFailed, ChainLock, Disk, chains_in, open_segment
 from gateway.audit.verify import Claim, Finding, digest_of, verify_listed
-from gateway.errors import AuditFailure
+from gateway.core.errors import AuditFailure
 
 
 @dataclass(frozen=True, slots=True)

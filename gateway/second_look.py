@@ -6,21 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from gateway.cancel import (
-    ByRunIds,
-    CancelRequest,
-    Denial,
-    Order,
-    Permit,
-    Plan,
-    orders_of,
-)
-from gateway.errors import Refusal
+from gateway.core.errors import Refusal
+from gateway.core.plan import Denial, Order, Permit, Plan, orders_of
+from gateway.core.ports import Clock
+from gateway.core.request import ByRunIds, CancelRequest
+from gateway.core.run import Listing, Resolved, Run, Skip, Skipped
 from gateway.judging import Judging
 from gateway.policy.decide import decide
 from gateway.policy.runs import choose
-from gateway.ports import Arrival, Clock, RunLog, Standing
-from gateway.run import Listing, Resolved, Run, Skip, Skipped
+from gateway.ports import Arrival, RunLog, Standing
 
 FRESH_S = 2.0
 """How old the look-up of a plan may be when its first order is sent."""

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway.core.errors import InvalidConfiguration
 from gateway.document.file import read_file, sentence, unnamed
 from gateway.document.nodes import Place
-from gateway.errors import InvalidConfiguration
 from gateway.secrecy import looks_secret
 
 MAX_SECRET_BYTES = 4096

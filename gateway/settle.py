@@ -14,14 +14,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.cancel import ByFilter, ByRunIds, Order, Plan, Principal
-from gateway.errors import Refusal
+from gateway.core.errors import Refusal
+from gateway.core.outcome import Accepted, Cancelled, Outcome, Unknown
+from gateway.core.plan import Order, Plan
+from gateway.core.request import ByFilter, ByRunIds, Principal
+from gateway.core.run import Listing
 from gateway.faults import Net, internal
 from gateway.learnt import OrderedRuns, TrackedAction
 from gateway.limits import TeamShare
 from gateway.lookup.log import ActionReport
-from gateway.outcome import Accepted, Cancelled, Outcome, Unknown
-from gateway.run import Listing
 
 MAX_FOLLOWED = 64
 MAX_OF_ONE = 16

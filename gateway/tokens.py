@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 
 from gateway.config import Config
+from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.credential import AccountTokens, TokenHolder, UpstreamToken
-from gateway.errors import InvalidConfiguration, Problem
 from gateway.secret import SecretSource, read_secret
 from gateway.upstream_settings import UpstreamSettings
 from gateway.watch import WatchedFile, fingerprint

@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 import httpx
 
-from gateway.cancel import Order, Receipt
+from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
+from gateway.core.plan import Order, Receipt
 from gateway.credential import AccountTokens, TokenHolder
 from gateway.exchange import Exchange, Failed, Reply, UpstreamLimits
-from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
 
 MAX_ANSWER_BYTES = 65_536
 MAX_RETRY_AFTER_S = 3600

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from gateway import endpoints
+from gateway.core.errors import Problem
 from gateway.document.fields import Choice, Int, Text, path_field
 from gateway.document.nodes import Place
 from gateway.document.shapes import Present, Shape, may, need
 from gateway.endpoints import Origin
-from gateway.errors import Problem
 from gateway.secret import SecretSource
 
 Contract = Literal["2025", "2026-09"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from itertools import islice
 
-from gateway.cancel import Owner, Principal
+from gateway.core.plan import Owner
+from gateway.core.request import Principal
 from gateway.policy.rules import Policies
 from gateway.policy_tools.offers import offered, offers
 

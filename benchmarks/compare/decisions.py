@@ -11,11 +11,11 @@ from benchmarks.compare.samples import Samples
 from benchmarks.harness.configuration import Tables, write_gateway
 from benchmarks.harness.requests import EXACT, KEY
 from gateway.authn import Authenticator
-from gateway.cancel import Permit
 from gateway.config import load_config
+from gateway.core.parse import Body, parse_cancel
+from gateway.core.plan import Permit
 from gateway.policy.decide import decide
 from gateway.policy.load import load_policies
-from gateway.read import Body, parse_cancel
 
 NOW_MS = 1_795_000_000_000
 _TURNS = 15

@@ -20,11 +20,11 @@ from gateway.audit.chain import GENESIS, Record, Sealer
 from gateway.audit.log import AuditLog, AuditSettings
 from gateway.audit.record import intent_members
 from gateway.authn import Authenticator
-from gateway.cancel import Order, Permit
+from gateway.core.parse import Body, parse_cancel
+from gateway.core.plan import Order, Permit
 from gateway.flights import Carried
 from gateway.identity.settings import CallerKey
 from gateway.policy.decide import decide
-from gateway.read import Body, parse_cancel
 
 UPSTREAM = "https://qstash.upstash.io"
 

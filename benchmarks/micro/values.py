@@ -7,13 +7,13 @@ from pathlib import Path
 
 from benchmarks.harness.configuration import RUNS_POLICY, policy_text
 from benchmarks.harness.requests import EXACT
-from gateway.audit.record import Closing
-from gateway.cancel import CancelRequest, Order, Permit, Plan, Principal
-from gateway.outcome import Cancelled
+from gateway.core.outcome import Cancelled, Closing
+from gateway.core.parse import Body, parse_cancel
+from gateway.core.plan import Order, Permit, Plan
+from gateway.core.request import CancelRequest, Principal
 from gateway.policy.decide import decide
 from gateway.policy.load import load_policies
 from gateway.policy.rules import Policies
-from gateway.read import Body, parse_cancel
 
 NOW_MS = 1_795_000_000_000
 QUERY = f"{EXACT}&label=nightly".encode("ascii")

@@ -19,12 +19,13 @@ from dataclasses import dataclass
 
 from gateway.audit.chain import Record
 from gateway.audit.journal import AuditSettings
-from gateway.audit.record import Closing, intent_members, outcome_members, unsent_members
+from gateway.audit.record import intent_members, outcome_members, unsent_members
 from gateway.audit.recovery import Begun, Opening, Progress
 from gateway.audit.segment import Disk, OsDisk
 from gateway.audit.writer import Entry, Kind, Settled, Writer
-from gateway.cancel import Plan, Receipt
-from gateway.errors import AuditFailure, AuditUnavailable
+from gateway.core.errors import AuditFailure, AuditUnavailable
+from gateway.core.outcome import Closing
+from gateway.core.plan import Plan, Receipt
 from gateway.faults import Net, word
 from gateway.log import Console
 from gateway.scheduling import giving_way

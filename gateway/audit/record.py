@@ -6,12 +6,13 @@ No event holds a credential, a raw target or bytes of a request: only typed valu
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 
 from gateway.audit.chain import MacKey
-from gateway.cancel import CancelRequest, Decision, Denial, Order, Permit, Plan, Principal, Verdict
-from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
-from gateway.run import Resolved, Skipped
+from gateway.core.outcome import Accepted, Cancelled, Closing, NotSent, Outcome, Refused, Unknown
+from gateway.core.plan import Decision, Denial, Order, Permit, Plan, Verdict
+from gateway.core.request import CancelRequest, Principal
+from gateway.core.run import Resolved, Skipped
 
 Members = dict[str, object]
 
@@ -28,22 +29,6 @@ CHANGES = (
 
 MOST_NAMES = 100
 """How many names stand in one of these lists; of all of them the others are counted in `names_left_out`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Closing:
-    """What came of a plan: its outcome, the runs cancelled above the count sent, and how the call went.
-
-    `skipped` are the runs that a second look left out, just before their order. `joins_left_out` counts the identical
-    requests that came while it was under way, after as many had joined as may: each was refused, none has a `joined`.
-    """
-
-    outcome: Outcome
-    over_cancelled: int
-    duration_ms: int
-    caller_gone: bool
-    skipped: Skipped = field(default_factory=dict)
-    joins_left_out: int = 0
 
 
 def start_members(

@@ -23,7 +23,7 @@ from gateway.audit.journal import AuditSettings, Journal
 from gateway.audit.reader import ChainReader, ChainReport, Torn, claim_of, lines_of, origin_of, sealed_record
 from gateway.audit.record import continued_members, recovered_members, start_members
 from gateway.audit.segment import CHAIN_NAME, AppendFailed, ChainLock, Disk, Segment, chains_in, open_segment
-from gateway.errors import AuditFailure
+from gateway.core.errors import AuditFailure
 from gateway.log import Console
 
 TAIL_BYTES = (4 * 1024, 64 * 1024, 16 * 1024 * 1024)

@@ -21,13 +21,12 @@ from gateway.audit.segment import NotAFile, OsDisk, chains_in, load_mac_key
 from gateway.audit.verify import ChainReport, Claim, Finding, claim_of, verify_listed
 from gateway.cli.output import fault_in_words, folded, lost, printable, printable_json
 from gateway.config import load_config
+from gateway.core.errors import AuditFailure, counted
 from gateway.document.fields import date_field
-from gateway.errors import AuditFailure
 from gateway.policy_tools.history import decisions, shadowing
 from gateway.policy_tools.history.decisions import Callers
 from gateway.policy_tools.schema import EVENTS
 from gateway.retirement import Choice, Retirement
-from gateway.wording import counted
 
 USAGE = 64
 MOST_GUESSED = 64

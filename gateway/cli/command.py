@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from gateway import __version__
 from gateway.cli.output import FAILED, fault_in_words, guarded, printable
-from gateway.errors import AuditFailure, InvalidConfiguration
+from gateway.core.errors import AuditFailure, InvalidConfiguration
 from gateway.faults import NO_THREAD, word
 
 INVALID = 3

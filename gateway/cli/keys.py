@@ -9,9 +9,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from gateway.core.errors import Problem
 from gateway.document.fields import Text, date_field, is_text
 from gateway.document.nodes import Place, Scalar
-from gateway.errors import Problem
 from gateway.identity.expiry import ending
 from gateway.policy.format.vocabulary import key_id, team_name
 

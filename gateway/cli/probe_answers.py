@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from gateway.wording import counted
+from gateway.core.errors import counted
 
 NOT_TOLD = "not told"
 

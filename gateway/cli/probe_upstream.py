@@ -21,13 +21,13 @@ from pathlib import Path
 from gateway.cli.output import lost
 from gateway.cli.probe_answers import Findings, Tracked, conclusion, labels_shown, unsafe
 from gateway.config import Config, load_config
+from gateway.core.errors import counted
 from gateway.credential import AccountTokens, UpstreamToken
 from gateway.exchange import Exchange, Failed, Reply, UpstreamLimits
 from gateway.hardening import forbid_core_dumps
 from gateway.log import quiet_libraries
 from gateway.outbound import make_transport
 from gateway.tokens import read_tokens
-from gateway.wording import counted
 
 MAX_ANSWER_BYTES = 1_048_576
 MOST_SHOWN = 300

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import yaml
 
+from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.document.nodes import Listing, Mapping, Node, Place, Refused, Scalar
-from gateway.errors import InvalidConfiguration, Problem
 
 MAX_DEPTH = 32
 

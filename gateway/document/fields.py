@@ -17,8 +17,8 @@ from typing import Generic, Protocol, TypeVar
 from yaml.nodes import ScalarNode
 from yaml.resolver import Resolver
 
+from gateway.core.errors import Problem
 from gateway.document.nodes import Node, Refused, Scalar
-from gateway.errors import Problem
 
 T = TypeVar("T")
 W = TypeVar("W", bound=str)

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.document.compose import compose
 from gateway.document.nodes import Node
-from gateway.errors import InvalidConfiguration, Problem
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
 MAX_GUESSED_NAME = 15

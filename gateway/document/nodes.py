@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.errors import Problem
+from gateway.core.errors import Problem
 from gateway.secrecy import looks_secret
 
 SHOWN_CHARS = 60

@@ -7,10 +7,10 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from gateway.core.errors import Problem
 from gateway.document import nodes
 from gateway.document.fields import Field, Text
 from gateway.document.nodes import Node, Place, Refused, Scalar, shown
-from gateway.errors import Problem
 
 S = TypeVar("S")
 T = TypeVar("T")

@@ -7,10 +7,10 @@ import difflib
 import re
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
+from gateway.core.errors import Problem
 from gateway.document.fields import Field, Text
 from gateway.document.nodes import Place
 from gateway.document.shapes import Judged, ListOf, Present, Shape, may
-from gateway.errors import Problem
 from gateway.windows import DAY_MINUTES, DAYS, EVERY_DAY, Hours, Window
 
 _DAY_MS = 86_400_000

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import jwt
 
+from gateway.core.strict_json import json_object
 from gateway.document.file import BYTE_ORDER_MARK, has_byte_order_mark
 from gateway.faults import Net
-from gateway.strict_json import json_object
 
 MAX_BYTES = 1_000_000
 MAX_KEYS = 100

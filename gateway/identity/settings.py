@@ -8,10 +8,10 @@ from datetime import date
 from pathlib import Path
 
 from gateway import endpoints
+from gateway.core.errors import Problem
 from gateway.document.fields import Choice, Int, Text, date_field, path_field, word
 from gateway.document.nodes import Place
 from gateway.document.shapes import Entries, Key, ListOf, Present, Shape, may, need
-from gateway.errors import Problem
 from gateway.policy.format.vocabulary import key_id, team_name
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")

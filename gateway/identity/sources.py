@@ -11,8 +11,8 @@ from pathlib import Path
 
 import httpx
 
+from gateway.core.errors import InvalidConfiguration
 from gateway.document.file import read_file, sentence
-from gateway.errors import InvalidConfiguration
 from gateway.faults import Net
 from gateway.identity.keysets import MAX_BYTES, KeySet, UnusableKeySet, parse_key_set
 from gateway.identity.settings import JwtIssuer

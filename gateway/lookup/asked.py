@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gateway import grammar, names
-from gateway.cancel import ByFilter, EveryRun
-from gateway.errors import MalformedRequest
+from gateway.core import grammar
+from gateway.core.errors import MalformedRequest
+from gateway.core.parse import decoded
+from gateway.core.request import ByFilter, EveryRun
+from gateway.core.run import Run
 from gateway.lookup.entries import checked_cursor
 from gateway.policy.runs import selects
-from gateway.read import decoded
-from gateway.run import Run
 
 MAX_COUNT = 10
 """Upstream shows no more at once."""
@@ -90,7 +90,7 @@ def _name(raw: bytes) -> str:
     name = raw.decode("latin-1")
     if name in _NAMES:
         return name
-    raise MalformedRequest("unknown_parameter", names.about(name, _NAMES))
+    raise MalformedRequest("unknown_parameter", grammar.unknown_name(name, _NAMES))
 
 
 def _selection(values: Values) -> ByFilter | EveryRun:

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from gateway.cancel import Principal
-from gateway.errors import MalformedRequest, Overloaded, Throttled
+from gateway.core.errors import MalformedRequest, Overloaded, Throttled
+from gateway.core.request import Principal
 from gateway.limits import Bounds, TeamShare
 from gateway.lookup.pages import Clock
 

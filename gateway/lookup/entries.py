@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from gateway import grammar
-from gateway.run import Listing, Run
+from gateway.core import grammar
+from gateway.core.run import Listing, Run
 
 UNKNOWN_ID = "?"
 """Stands for an ID that cannot be read."""

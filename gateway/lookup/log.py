@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeVar
 
-from gateway.cancel import ByFilter, EveryRun
+from gateway.core.errors import LookupFailed, TooLarge
+from gateway.core.request import ByFilter, EveryRun
+from gateway.core.run import STARTED, Listing
 from gateway.credential import AccountTokens
 from gateway.desk import Desk
-from gateway.errors import LookupFailed, TooLarge
 from gateway.exchange import Exchange, Reply
 from gateway.limits import TeamShare
 from gateway.lookup.askers import Askers
 from gateway.lookup.entries import Collected, Seen, seen
 from gateway.lookup.narrowing import narrowing
 from gateway.lookup.pages import LEADS_BACK, MAX_PAGE_BYTES, TRIMMED, Clock, Gate, Page, Pairs, Reader, deadline
-from gateway.run import STARTED, Listing
 
 MAX_PAGES = 200
 MAX_RUNS = 2000

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from gateway.cancel import ByFilter, EveryRun
+from gateway.core.request import ByFilter, EveryRun
 from gateway.policy.model import Rule, UrlCondition, ValueCondition
 
 Pairs = list[tuple[str, str]]

@@ -14,8 +14,9 @@ from typing import Protocol, TypeVar
 
 import orjson
 
-from gateway.cancel import Principal
-from gateway.errors import LookupFailed
+from gateway.core.errors import LookupFailed
+from gateway.core.request import Principal
+from gateway.core.run import Run
 from gateway.lookup.asked import Question, parse_question
 from gateway.lookup.askers import Askers, Position
 from gateway.lookup.entries import read_entry
@@ -32,7 +33,6 @@ from gateway.lookup.pages import (
 )
 from gateway.policy.rules import TeamRules
 from gateway.policy.runs import covers, may_show, showing
-from gateway.run import Run
 
 MAX_PAGES = 20
 """How many of upstream's pages are read for one of ours."""

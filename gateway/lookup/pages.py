@@ -10,14 +10,14 @@ from functools import partial
 from typing import Protocol, TypeVar
 from urllib.parse import quote
 
+from gateway.core.errors import NARROW, LookupFailed
+from gateway.core.strict_json import page_object
 from gateway.credential import TokenHolder
 from gateway.desk import Desk
-from gateway.errors import NARROW, LookupFailed
 from gateway.exchange import Exchange, Failed, Reply
 from gateway.faults import NO_THREAD
 from gateway.lookup.entries import checked_cursor
 from gateway.lookup.pace import wait_s
-from gateway.lookup.page_json import page_object
 
 PATH = "/v2/workflows/logs"
 MAX_PAGE_BYTES = 8 * 1024 * 1024

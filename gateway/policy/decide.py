@@ -18,22 +18,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
-from gateway.cancel import (
-    ByRunIds,
-    CancelRequest,
-    Decision,
-    Denial,
-    EveryRun,
-    NotAdmitted,
-    Permit,
-    Principal,
-    Verdict,
-)
+from gateway.core.plan import Decision, Denial, NotAdmitted, Permit, Verdict
+from gateway.core.request import ByRunIds, CancelRequest, EveryRun, Principal
+from gateway.core.run import Resolution
 from gateway.policy.model import Effect, Rule
 from gateway.policy.nearest import MOST, candidates_near, in_words
 from gateway.policy.readings import Gap, Reading, Shortfall, admits, lacking, matches, named_by_deny, unmet
 from gateway.policy.rules import Policies, TeamRules
-from gateway.run import Resolution
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from gateway.cancel import ByFilter, ByRunIds, Owner, Selection
+from gateway.core.grammar import EARLIEST_MS, at_or_below, denied_below, lies_under
+from gateway.core.plan import Owner
+from gateway.core.request import ByFilter, ByRunIds, Selection
+from gateway.core.run import Resolution
 from gateway.document.nodes import Place
-from gateway.grammar import EARLIEST_MS
-from gateway.policy.segments import at_or_below, denied_below, lies_under
-from gateway.run import Resolution
 from gateway.windows import Window, duration
 
 TO_DATE_LEAD_MS = 60_000

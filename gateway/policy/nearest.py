@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain, islice
 
-from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Selection
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Selection
 from gateway.policy.model import (
     Condition,
     CreatedCondition,

@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import partial
 
-from gateway.cancel import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection
-from gateway.grammar import EARLIEST_MS
+from gateway.core.grammar import EARLIEST_MS, at_or_below, denied_below, in_subtree, lies_under
+from gateway.core.parse import DEFAULT_COUNT
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection
+from gateway.core.run import Run
 from gateway.policy.model import (
     TO_DATE_LEAD_MS,
     Condition,
@@ -23,9 +25,6 @@ from gateway.policy.model import (
     UrlCondition,
     ValueCondition,
 )
-from gateway.policy.segments import at_or_below, denied_below, in_subtree, lies_under
-from gateway.read import DEFAULT_COUNT
-from gateway.run import Run
 
 RUN_IDS = "workflowRunIds"
 CREATED = "created"

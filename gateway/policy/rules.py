@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from gateway.cancel import Selection
+from gateway.core.request import Selection
+from gateway.core.run import Run
 from gateway.policy.index.rules import AllowIndex, DenyIndex, seen
 from gateway.policy.model import Effect, Rule, TeamException
-from gateway.run import Run
 
 
 @dataclass(frozen=True)

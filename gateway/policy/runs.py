@@ -18,12 +18,13 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Denial, EveryRun, Permit, Principal, Selection
+from gateway.core.grammar import in_subtree, lies_under
+from gateway.core.plan import Denial, Permit
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Principal, Selection
+from gateway.core.run import Listing, Resolution, Resolved, Run, Skip
 from gateway.policy.model import Condition, Rule, UrlCondition
 from gateway.policy.readings import RUN_IDS, bounds_runs, is_denied, lies_inside, touches, url_inside, values
 from gateway.policy.rules import Policies, TeamRules
-from gateway.policy.segments import in_subtree, lies_under
-from gateway.run import Listing, Resolution, Resolved, Run, Skip
 
 SAMPLE = 3
 """How many run IDs a refusal names."""

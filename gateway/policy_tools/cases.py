@@ -6,22 +6,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway import grammar
-from gateway.cancel import CancelRequest, Decision, Denial, Owner, Permit, Principal
+from gateway.core import grammar
+from gateway.core.errors import InvalidConfiguration, MalformedRequest, Problem
+from gateway.core.parse import NAMES
+from gateway.core.plan import Decision, Denial, Owner, Permit
+from gateway.core.request import CancelRequest, Principal
+from gateway.core.run import CANCELLED, STARTED, Listing, Resolved, Run
 from gateway.document import nodes
 from gateway.document.fields import Bool, Choice, Int, Text, word
 from gateway.document.file import parse_document, read_file
 from gateway.document.nodes import Node, Place
 from gateway.document.shapes import Either, Key, ListOf, Present, Shape, may, need
-from gateway.errors import InvalidConfiguration, MalformedRequest, Problem
 from gateway.policy.format.vocabulary import owner, team_name
 from gateway.policy.load import CASES_SUFFIX, is_hidden
 from gateway.policy.rules import Policies
 from gateway.policy.runs import choose
 from gateway.policy_tools.explain import Explanation, explain
 from gateway.policy_tools.question import Question, from_line, from_wire, instant_ms
-from gateway.read import NAMES
-from gateway.run import CANCELLED, STARTED, Listing, Resolved, Run
 
 NOON_MS = 1_767_268_800_000
 """The time of a case that names none: 2026-01-01T12:00:00Z."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, product
 
-from gateway.cancel import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection
 from gateway.policy.model import Condition, CreatedCondition, Rule, RunIdCondition, UrlCondition, ValueCondition
 from gateway.policy.nearest import MEMBERS
 from gateway.policy.rules import TeamRules

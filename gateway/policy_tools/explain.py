@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.cancel import Decision, Denial, Permit
+from gateway.core.plan import Decision, Denial, Permit
+from gateway.core.run import Resolution
 from gateway.policy.model import Effect
 from gateway.policy.rules import Policies
 from gateway.policy_tools.parts import Part, parts_of
 from gateway.policy_tools.question import Question
-from gateway.run import Resolution
 from gateway.windows import duration
 
 Members = dict[str, object]

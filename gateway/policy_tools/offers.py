@@ -6,14 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from gateway.cancel import CancelRequest, Owner
+from gateway.core.plan import Owner
+from gateway.core.request import CancelRequest
+from gateway.core.run import Resolution
 from gateway.policy.decide import permitted
 from gateway.policy.model import Condition, CountCondition, Rule, RunIdCondition
 from gateway.policy.rules import Policies, TeamRules
 from gateway.policy_tools.examples import examples
 from gateway.policy_tools.explain import resolution_in_words
 from gateway.policy_tools.lints.conflicts import kind_of
-from gateway.run import Resolution
 
 USUAL = 100
 """What an example asks for where nothing bounds it: the count of the official clients."""

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from gateway.cancel import Decision, EveryRun
+from gateway.core.plan import Decision
+from gateway.core.request import EveryRun
 from gateway.policy.decide import capped, within
 from gateway.policy.model import Effect, Rule
 from gateway.policy.readings import Reading, Shortfall, admits, left_to_runs, matches, named_by_deny, unmet

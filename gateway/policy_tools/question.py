@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
-from gateway.cancel import REPEATABLE, CancelRequest, Decision, Principal
+from gateway.core.parse import NAMES, Body, parse_cancel
+from gateway.core.plan import Decision
+from gateway.core.request import REPEATABLE, CancelRequest, Principal
 from gateway.policy.decide import decide, reading_of
 from gateway.policy.readings import Reading
 from gateway.policy.rules import Policies
-from gateway.read import NAMES, Body, parse_cancel
 
 METHOD, PATH = "DELETE", "/v2/workflows/runs"
 _REQUEST_LINE = re.compile(r"(?:(?P<method>[A-Z]+) +)?(?P<path>/[^ ?]*)(?:\?(?P<query>[^ ]*))?(?: HTTP/1\.[01])?")

@@ -17,9 +17,10 @@ from gateway.audit.log import AuditLog, AuditSettings, Closing
 from gateway.audit.segment import OsDisk, segment_path
 from gateway.audit.verify import verify
 from gateway.audit.writer import CHECKPOINT_RECORDS
-from gateway.cancel import ByFilter, CancelRequest, Order, Permit, Plan, Principal
+from gateway.core.outcome import Cancelled
+from gateway.core.plan import Order, Permit, Plan
+from gateway.core.request import ByFilter, CancelRequest, Principal
 from gateway.log import Console
-from gateway.outcome import Cancelled
 
 UPSTREAM = "https://qstash.upstash.io"
 DONE = Closing(Cancelled(200, 3), over_cancelled=0, duration_ms=5, caller_gone=False)

@@ -20,7 +20,7 @@ from gateway.audit.recovery import Opening, Progress
 from gateway.audit.segment import NotAFile, OsDisk, segment_path
 from gateway.audit.verify import digest_of
 from gateway.clock import recorded
-from gateway.errors import AuditFailure, AuditUnavailable
+from gateway.core.errors import AuditFailure, AuditUnavailable
 from gateway.log import Console
 from tests.audit.faults import (
     DONE,

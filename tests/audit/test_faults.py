@@ -15,7 +15,7 @@ import pytest
 
 from gateway.audit.log import AuditLog
 from gateway.audit.segment import OsDisk
-from gateway.errors import AuditFailure, AuditUnavailable
+from gateway.core.errors import AuditFailure, AuditUnavailable
 from tests.audit.faults import DONE, FailingDisk, findings, open_log, opened, outcomes, plan, records, segments, until
 
 FAULTS: dict[str, dict[str, Any]] = {

@@ -17,10 +17,10 @@ import uvloop
 from gateway.audit.chain import MacKey
 from gateway.audit.log import AuditLog, AuditSettings, Closing
 from gateway.audit.record import denied_members
-from gateway.cancel import Denial
-from gateway.errors import AuditFailure, AuditUnavailable
+from gateway.core.errors import AuditFailure, AuditUnavailable
+from gateway.core.outcome import Unknown
+from gateway.core.plan import Denial
 from gateway.log import Console
-from gateway.outcome import Unknown
 from tests.audit.faults import (
     DONE,
     UPSTREAM,

@@ -14,7 +14,7 @@ from gateway.audit.journal import AuditSettings
 from gateway.audit.log import AuditLog
 from gateway.audit.recovery import Opening
 from gateway.audit.segment import ChainLock, OsDisk, segment_path
-from gateway.errors import AuditFailure, AuditUnavailable
+from gateway.core.errors import AuditFailure, AuditUnavailable
 from gateway.log import Console
 from tests.audit.faults import (
     DONE,

@@ -16,7 +16,7 @@ import pytest
 from gateway.audit.journal import AuditSettings
 from gateway.audit.recovery import Opening
 from gateway.audit.segment import ChainLock, OsDisk
-from gateway.errors import AuditFailure
+from gateway.core.errors import AuditFailure
 from gateway.log import Console
 from tests.audit.faults import (
     DONE,

@@ -19,7 +19,7 @@ from gateway.audit.journal import AuditSettings
 from gateway.audit.reader import ChainReader, Claim
 from gateway.audit.segment import OsDisk, chains_in, segment_path
 from gateway.audit.verify import verify_listed
-from gateway.errors import AuditFailure
+from gateway.core.errors import AuditFailure
 from gateway.retirement import Choice, Retired, Retirement
 from tests.audit.faults import DONE, findings, opened, plan, segments
 

@@ -19,7 +19,7 @@ from gateway.audit.chain import GENESIS, MacKey, Record, Sealer
 from gateway.audit.segment import load_mac_key
 from gateway.audit.verify import verify
 from gateway.cli import audit
-from gateway.errors import AuditFailure
+from gateway.core.errors import AuditFailure
 from tests.audit.faults import DONE, findings, open_log, opened, plan, segments, split
 
 SECRET = b"k" * 32

@@ -17,10 +17,11 @@ from benchmarks.harness.load import Opened, at_share, open_loop
 from benchmarks.harness.machine import CannotMeasure
 from benchmarks.harness.requests import Request, cancel, cancel_runs, refusals, to_stub
 from benchmarks.harness.steady import STALL_S, Pulse, steadily
-from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Denial, Permit, Principal
+from gateway.core.parse import Body, parse_cancel
+from gateway.core.plan import Denial, Permit
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Principal
 from gateway.policy.decide import decide
 from gateway.policy.load import load_policies
-from gateway.read import Body, parse_cancel
 
 ROOT = Path(__file__).parents[2]
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"

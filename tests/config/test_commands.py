@@ -17,8 +17,8 @@ from gateway.audit.chain import GENESIS, Record, Sealer
 from gateway.cli import keys
 from gateway.cli.policies import check
 from gateway.config import load_config
+from gateway.core.errors import AuditFailure, InvalidConfiguration
 from gateway.document.file import anyone_may_read
-from gateway.errors import AuditFailure, InvalidConfiguration
 from gateway.policy.load import load_policies
 from gateway.policy_tools.cases import check_cases
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.core.errors import InvalidConfiguration
 from gateway.document.nodes import Place
-from gateway.errors import InvalidConfiguration
 from gateway.secret import MAX_SECRET_BYTES, SecretSource, read_secret
 
 AT = Place("config.yaml", 5, 10)

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
-from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Denial, EveryRun, Permit, Selection
+from gateway.core.plan import Denial, Permit
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection
+from gateway.core.run import CANCELLED, STARTED, Listing, Resolution, Resolved, Run
 from gateway.policy.decide import decide
 from gateway.policy.model import (
     Condition,
@@ -22,7 +24,6 @@ from gateway.policy.model import (
     ValueCondition,
 )
 from gateway.policy.runs import choose
-from gateway.run import CANCELLED, STARTED, Listing, Resolution, Resolved, Run
 from tests.core.strategies import (
     EXACT_URLS,
     HOUR_MS,

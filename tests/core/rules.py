@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.cancel import ByFilter, Decision, Permit, Principal, Selection
+from gateway.core.plan import Decision, Permit
+from gateway.core.request import ByFilter, Principal, Selection
 from gateway.policy.decide import decide
 from gateway.policy.model import Condition, CountCondition, Effect, Rule, ValueCondition
 from tests.core.strategies import NOW_MS, TEAM, counted, policies

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from gateway.cancel import ByFilter, ByRunIds, CancelRequest, EveryRun, Principal, Selection
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Principal, Selection
 from gateway.policy.model import (
     Condition,
     CountCondition,

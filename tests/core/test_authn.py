@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.authn import MAX_CREDENTIAL_BYTES, Authenticator
-from gateway.cancel import Principal
+from gateway.core.errors import Unauthenticated
+from gateway.core.request import Principal
 from gateway.credential import TokenHolder, UpstreamToken
-from gateway.errors import Unauthenticated
 from gateway.identity.settings import CallerKey
 
 KEY = "qgk_ci_" + "k" * 43

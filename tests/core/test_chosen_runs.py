@@ -8,10 +8,11 @@ from dataclasses import replace
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.cancel import ByRunIds, CancelRequest, Denial, EveryRun, Permit, orders_of
+from gateway.core.plan import Denial, Permit, orders_of
+from gateway.core.request import ByRunIds, CancelRequest, EveryRun
+from gateway.core.run import Listing, Resolution, Resolved, Run, Skip
 from gateway.policy.decide import decide
 from gateway.policy.model import Effect
-from gateway.run import Listing, Resolution, Resolved, Run, Skip
 from tests.core.populations import Case, cases, everything, is_denied, lies_in, meant, resolutions, resolving_sets, runs
 from tests.core.strategies import NOW_MS, TEAM, counts, denies, policies, requests, rule_sets
 

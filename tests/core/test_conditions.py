@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.cancel import ByFilter, ByRunIds, Denial, EveryRun, Permit, Principal, Selection
+from gateway.core.plan import Denial, Permit
+from gateway.core.request import ByFilter, ByRunIds, EveryRun, Principal, Selection
 from gateway.policy.model import (
     CountCondition,
     CreatedCondition,

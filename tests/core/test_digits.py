@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.errors import MalformedRequest
-from gateway.read import Body, parse_cancel
+from gateway.core.errors import MalformedRequest
+from gateway.core.parse import Body, parse_cancel
 
 OTHER_DIGITS = [chr(code) for code in range(0x80, 0x110000) if unicodedata.category(chr(code)) == "Nd"]
 

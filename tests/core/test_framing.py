@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import ExpectationFailed, MalformedRequest
+from gateway.core.errors import ExpectationFailed, MalformedRequest
 from gateway.framing import Checked, Head, check_head
 
 Headers = tuple[tuple[bytes, bytes], ...]

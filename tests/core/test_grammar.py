@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Dialect, EveryRun, Order, Selection, order_of
-from gateway.errors import MalformedRequest
-from gateway.read import Body, parse_cancel
+from gateway.core.errors import MalformedRequest
+from gateway.core.parse import Body, parse_cancel
+from gateway.core.plan import Order, order_of
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Dialect, EveryRun, Selection
 
 JSON = b"application/json"
 URL = "https://a.example/api"

@@ -8,11 +8,12 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Decision, EveryRun, Order, Permit, Selection
+from gateway.core.parse import Body, parse_cancel
+from gateway.core.plan import Decision, Order, Permit
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection
 from gateway.policy.decide import decide
 from gateway.policy.index.rules import AllowIndex, DenyIndex
 from gateway.policy.model import Effect, Rule, UrlCondition
-from gateway.read import Body, parse_cancel
 from tests.core.strategies import (
     ALLOW_ALL,
     EXACT_URLS,

@@ -15,23 +15,24 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from gateway import grammar, names, pages, secrecy
+from gateway import pages, secrecy
 from gateway.authn import Authenticator
 from gateway.cli.cancel.answers import skipped_in
+from gateway.core import grammar, strict_json
+from gateway.core.errors import GatewayError
+from gateway.core.parse import NAMES, Body, parse_cancel, parse_reason
 from gateway.credential import UpstreamToken
 from gateway.document.file import parse_document
-from gateway.errors import GatewayError
 from gateway.explaining import question_in
 from gateway.framing import Head, check_head
 from gateway.identity.keysets import UnusableKeySet, parse_key_set
 from gateway.identity.tokens import TokenVerifier
-from gateway.lookup import asked, entries, page_json
+from gateway.lookup import asked, entries
 from gateway.lookup.pace import wait_s
 from gateway.policy.load import parse_policy
 from gateway.policy_tools.lints import findings
 from gateway.policy_tools.question import from_line, from_wire, instant_ms
 from gateway.proxies import TrustedProxies
-from gateway.read import NAMES, Body, parse_cancel, parse_reason
 from tests.core.growth import too_much
 
 SIZE = 5000
@@ -197,12 +198,12 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "reason": grammar.reason,
     "secret in a request": lambda text: secrecy.holds_secret(text, TOKEN.traces),
     "caller's own credential": lambda text: secrecy.holds_text(text, "qgk_billing_0123456789"),
-    "name that is not known": lambda text: names.about(text, NAMES),
+    "name that is not known": lambda text: grammar.unknown_name(text, NAMES),
     "value that is shown": secrecy.masked,
     "upstream's text": TOKEN.scrub,
     "upstream's wait": lambda text: wait_s(429, {"retry-after": text}, now_ms=0),
-    "upstream's page": lambda text: page_json.page_object(text.encode()),
-    "upstream's page of runs": lambda text: page_json.page_object(b'{"runs":[' + text.encode()),
+    "upstream's page": lambda text: strict_json.page_object(text.encode()),
+    "upstream's page of runs": lambda text: strict_json.page_object(b'{"runs":[' + text.encode()),
     "upstream's run": lambda text: run(workflowRunId=text, workflowUrl=text, flowControlKey=text),
     "upstream's labels": lambda text: run(labels=text.split("a"), label=text[:1]),
     "upstream's address": lambda text: run(workflowRunCallerIp=text),

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from gateway.cancel import Principal
-from gateway.errors import Throttled
+from gateway.core.errors import Throttled
+from gateway.core.request import Principal
 from gateway.limits import MAX_PRINCIPALS, Admission
 
 

@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.errors import MalformedRequest
+from gateway.core.errors import MalformedRequest
+from gateway.core.parse import NAMES, Body, parse_cancel
 from gateway.lookup.asked import parse_question
-from gateway.read import NAMES, Body, parse_cancel
 
 JSON = (b"application/json",)
 

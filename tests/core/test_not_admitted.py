@@ -8,7 +8,9 @@ from functools import partial
 import pytest
 from hypothesis import given
 
-from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Denial, EveryRun, NotAdmitted, Owner, Selection
+from gateway.core.plan import Denial, NotAdmitted, Owner
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection
+from gateway.core.run import Resolution
 from gateway.policy.decide import decide
 from gateway.policy.model import (
     CountCondition,
@@ -20,7 +22,6 @@ from gateway.policy.model import (
     ValueCondition,
 )
 from gateway.policy.nearest import MOST
-from gateway.run import Resolution
 from gateway.windows import Window
 from tests.core.rules import API, allow, judge, label, urls
 from tests.core.strategies import HOUR_MS, NOW_MS, TEAM, counted, policies

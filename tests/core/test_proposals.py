@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Denial, EveryRun, Permit, Selection
+from gateway.core.plan import Denial, Permit
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection
+from gateway.core.run import Resolution, Run
 from gateway.policy.decide import decide
 from gateway.policy.model import Condition, CountCondition, CreatedCondition, Effect, Rule, UrlCondition, ValueCondition
-from gateway.run import Resolution, Run
 from tests.core.populations import resolving_sets, runs
 from tests.core.rules import API, allow, label, urls
 from tests.core.strategies import ALLOW_ALL, HOUR_MS, NOW_MS, POOLS, RUN_IDS, TEAM, counted, denies, fitting, policies

@@ -7,9 +7,10 @@ from urllib.parse import parse_qsl, quote_plus
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.cancel import ByRunIds, CancelRequest, EveryRun, Order
-from gateway.errors import MalformedRequest
-from gateway.read import NAMES, Body, parse_cancel
+from gateway.core.errors import MalformedRequest
+from gateway.core.parse import NAMES, Body, parse_cancel
+from gateway.core.plan import Order
+from gateway.core.request import ByRunIds, CancelRequest, EveryRun
 from tests.core.strategies import RUN_IDS, URLS, counted, filters, requests, some
 
 JSON = (b"application/json",)

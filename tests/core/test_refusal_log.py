@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gateway.authn import ExpiredKey, RealTokenUsed
-from gateway.cancel import Principal
-from gateway.errors import MalformedRequest, Refusal, Throttled, Unauthenticated
+from gateway.core.errors import ExpiredKey, MalformedRequest, RealTokenUsed, Refusal, Throttled, Unauthenticated
+from gateway.core.request import Principal
 from gateway.refusals import ALARM_BURST, BURST, RefusalLog
 
 STRANGER = Unauthenticated("unknown_key")

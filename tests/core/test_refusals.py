@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Decision, Denial, EveryRun, Permit, Selection
+from gateway.core.plan import Decision, Denial, Permit
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection
 from gateway.policy.model import CountCondition, Effect, Rule, RunIdCondition, UrlCondition
 from tests.core.rules import API, allow, judge, label, permits, urls
 

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.cancel import ByFilter, ByRunIds, Denial, EveryRun, Permit, Selection
+from gateway.core.plan import Denial, Permit
+from gateway.core.request import ByFilter, ByRunIds, EveryRun, Selection
+from gateway.core.run import CANCELLED, Listing, Resolution, Resolved, Run, Skip
 from gateway.policy.model import (
     Condition,
     CountCondition,
@@ -18,7 +20,6 @@ from gateway.policy.model import (
     UrlCondition,
 )
 from gateway.policy.runs import choose
-from gateway.run import CANCELLED, Listing, Resolution, Resolved, Run, Skip
 from tests.core.populations import everything
 from tests.core.rules import API, allow, judge, label, rule, urls
 from tests.core.strategies import HOUR_MS, NOW_MS, TEAM, counted, policies

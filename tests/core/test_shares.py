@@ -8,7 +8,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cancel import Principal
+from gateway.core.request import Principal
 from gateway.limits import Bounds, Lane, Lanes, TeamShare
 
 PRINCIPALS = st.builds(Principal, st.sampled_from(["a", "b", "c"]), st.sampled_from(["1", "2", "3", "4"]))

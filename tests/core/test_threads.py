@@ -10,7 +10,7 @@ from threading import Barrier
 
 import pytest
 
-from gateway.cancel import Principal
+from gateway.core.request import Principal
 from gateway.policy.decide import decide
 from gateway.policy.model import UrlCondition
 from gateway.policy.rules import Policies

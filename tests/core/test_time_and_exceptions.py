@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cancel import CancelRequest, Decision, Denial, Permit, Principal
+from gateway.core.plan import Decision, Denial, Permit
+from gateway.core.request import CancelRequest, Principal
 from gateway.policy.decide import decide
 from gateway.policy.model import CountCondition, Effect, Rule, TeamException, UrlCondition
 from gateway.policy_tools.offers import offers

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.errors import MalformedRequest
-from gateway.read import parse_reason
+from gateway.core.errors import MalformedRequest
+from gateway.core.parse import parse_reason
 from gateway.simulator.asked import Contract
 from gateway.simulator.core import Simulator
 from gateway.simulator.runs import make_runs

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import load_config
-from gateway.errors import InvalidConfiguration
+from gateway.core.errors import InvalidConfiguration
 from gateway.identity.settings import ALGORITHMS, BINDING_CLAIMS
 from tests.cli.running import command
 from tests.config.test_config import MINIMAL

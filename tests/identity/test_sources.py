@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.errors import InvalidConfiguration, Unauthenticated
+from gateway.core.errors import InvalidConfiguration, Unauthenticated
 from gateway.identity.keysets import MAX_BYTES, UnusableKeySet
 from gateway.identity.settings import KeySetSource
 from gateway.identity.sources import FETCH_TIMEOUT_S, LEAST_PAUSE_S, REFRESH_S, FetchedKeySet, FileKeySet, key_file

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.authn import Authenticator
-from gateway.cancel import Principal
-from gateway.errors import Unauthenticated
+from gateway.core.errors import Unauthenticated
+from gateway.core.request import Principal
 from gateway.identity.keysets import KeySet
 from gateway.identity.settings import ALGORITHMS, JwtIssuer, TeamRule
 from gateway.identity.tokens import PinnedIssuer, TokenVerifier

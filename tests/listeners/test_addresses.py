@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from gateway.config import load_config
+from gateway.core.errors import InvalidConfiguration
 from gateway.endpoints import Listen, UnixListen
-from gateway.errors import InvalidConfiguration
 from gateway.listeners import bind, bind_all
 from gateway.simulator.server import SimulatorServer
 from tests.cli.running import command

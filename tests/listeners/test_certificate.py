@@ -14,9 +14,9 @@ from cryptography.x509 import load_pem_x509_certificate
 from gateway.certificate import ServedCertificate, load_pair
 from gateway.cli.policies import check
 from gateway.config import load_config
+from gateway.core.errors import InvalidConfiguration
 from gateway.document.nodes import Place
 from gateway.endpoints import TlsFiles
-from gateway.errors import InvalidConfiguration
 from gateway.policy.load import load_policies
 from gateway.simulator.server import SimulatorServer
 from tests.cli.configs import CONFIG, write

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from gateway.cancel import ByFilter
+from gateway.core.request import ByFilter
 from gateway.credential import AccountTokens, TokenHolder, UpstreamToken
 from gateway.exchange import Exchange, UpstreamLimits
 from gateway.lookup.log import DEADLINE_S, MAX_READINGS, UpstreamLog

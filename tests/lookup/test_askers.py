@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from gateway.cancel import Principal
-from gateway.errors import MalformedRequest, Overloaded, Throttled
+from gateway.core.errors import MalformedRequest, Overloaded, Throttled
+from gateway.core.request import Principal
 from gateway.limits import TeamShare
 from gateway.lookup.asked import Question
 from gateway.lookup.askers import LIFETIME_S, MOST_CURSORS, MOST_CURSORS_OF_ONE, MOST_READING, Askers, Position

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cancel import Principal
+from gateway.core.request import Principal
 from gateway.credential import AccountTokens, TokenHolder, UpstreamToken
 from gateway.lookup.log import UpstreamLog
 from gateway.lookup.own import own_runs

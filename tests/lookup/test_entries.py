@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import grammar
+from gateway.core import grammar
+from gateway.core.run import Run
 from gateway.lookup.entries import UNKNOWN_ID, Collected, entry_id, read_entry, seen
-from gateway.run import Run
 
 CREATED_MS = 1_795_000_000_000
 WHOLE: dict[str, Any] = {

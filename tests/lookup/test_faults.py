@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from gateway.cancel import EveryRun
-from gateway.errors import LookupFailed, TooLarge
+from gateway.core.errors import LookupFailed, TooLarge
+from gateway.core.request import EveryRun
 from gateway.lookup.log import MAX_RUNS
 from gateway.lookup.pages import MAX_PAGE_ENTRIES, MAX_WAITS
 from gateway.simulator.exchange import Ending, Fault, Kind, rate_limited

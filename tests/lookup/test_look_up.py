@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from gateway.core.errors import LookupFailed, TooLarge
 from gateway.credential import AccountTokens
-from gateway.errors import LookupFailed, TooLarge
 from gateway.lookup.log import AT_ONCE, MAX_IDS, ActionReport
 from gateway.simulator.core import Simulator
 from gateway.simulator.exchange import Call, Fault, Kind, Token

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.cancel import Principal
-from gateway.errors import LookupFailed, MalformedRequest
+from gateway.core.errors import LookupFailed, MalformedRequest
+from gateway.core.request import Principal
 from gateway.lookup.asked import Question, parse_question
 from gateway.lookup.own import MAX_ANSWER_BYTES, MAX_PAGES, own_runs
 from gateway.lookup.pages import MAX_PAGE_BYTES

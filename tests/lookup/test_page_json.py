@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core.strict_json import MAX_PARTS, json_object, page_object
 from gateway.lookup.entries import read_entry
-from gateway.lookup.page_json import MAX_PARTS, page_object
-from gateway.strict_json import json_object
 
 WHOLE = '{"workflowRunId": "wfr_1", "steps": []}'
 LONG = "9" * 5000

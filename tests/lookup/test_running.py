@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.cancel import ByFilter, EveryRun
-from gateway.errors import TooLarge
+from gateway.core.errors import TooLarge
+from gateway.core.request import ByFilter, EveryRun
 from gateway.lookup.log import MAX_PAGES
 from gateway.lookup.narrowing import narrowing
 from gateway.simulator.account import LogManner

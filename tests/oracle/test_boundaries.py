@@ -6,7 +6,8 @@ from itertools import product
 
 import pytest
 
-from gateway.cancel import ByFilter, CancelRequest, Order, Permit
+from gateway.core.plan import Order, Permit
+from gateway.core.request import ByFilter, CancelRequest
 from gateway.policy.decide import decide
 from gateway.policy.model import Effect, Rule, UrlCondition
 from tests.core.strategies import EXACT_URLS, NOW_MS, PREFIXES, TEAM, URLS, policies

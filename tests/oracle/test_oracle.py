@@ -9,11 +9,12 @@ from urllib.parse import quote_plus
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Denial, EveryRun, Order, Permit, orders_of
+from gateway.core.parse import Body, parse_cancel
+from gateway.core.plan import Denial, Order, Permit, orders_of
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun
+from gateway.core.run import Run as ListedRun
 from gateway.policy.decide import decide
 from gateway.policy.model import CreatedCondition, Effect, Rule
-from gateway.read import Body, parse_cancel
-from gateway.run import Run as ListedRun
 from tests.core.populations import Case as LookedUp
 from tests.core.populations import cases as looked_up
 from tests.core.strategies import (

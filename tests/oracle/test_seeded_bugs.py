@@ -12,11 +12,11 @@ from urllib.parse import parse_qs, parse_qsl, unquote, urlencode
 
 import pytest
 
-from gateway.cancel import Order, Permit
-from gateway.errors import MalformedRequest
+from gateway.core.errors import MalformedRequest
+from gateway.core.parse import Body, parse_cancel
+from gateway.core.plan import Order, Permit
 from gateway.policy.decide import decide
 from gateway.policy.model import Effect, Rule, RunIdCondition, UrlCondition, ValueCondition
-from gateway.read import Body, parse_cancel
 from tests.core.strategies import NOW_MS, TEAM, policies
 from tests.oracle.models import MODELS, named
 from tests.oracle.reference import Run, inside

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gateway.audit.record import Closing
-from gateway.cancel import ByFilter, EveryRun, Order, Plan, Receipt
-from gateway.errors import AuditUnavailable
-from gateway.outcome import Cancelled, NotSent, Outcome
-from gateway.run import Listing, Run
+from gateway.core.errors import AuditUnavailable
+from gateway.core.outcome import Cancelled, Closing, NotSent, Outcome
+from gateway.core.plan import Order, Plan, Receipt
+from gateway.core.request import ByFilter, EveryRun
+from gateway.core.run import Listing, Run
 
 
 @dataclass

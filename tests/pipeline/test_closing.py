@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.audit.record import Closing
-from gateway.cancel import Receipt
+from gateway.core.outcome import Closing
+from gateway.core.plan import Receipt
 from tests.pipeline.fakes import MemoryLog, PromptUpstream
 from tests.pipeline.test_pipeline import ANN, POLICIES, REQUEST, arrival, pipeline, settled
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.errors import Throttled
+from gateway.core.errors import Throttled
 from gateway.explaining import Questions
 from gateway.judging import RULES_AT_ONCE
 from gateway.policy.model import Effect, Rule, UrlCondition

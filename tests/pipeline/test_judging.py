@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 
 import gateway
-from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Denial, Permit, Principal
+from gateway.core.errors import Unauthenticated
+from gateway.core.plan import Denial, Permit
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Principal
+from gateway.core.run import Listing, Run
 from gateway.desk import Desk
-from gateway.errors import Unauthenticated
 from gateway.judging import Judging
 from gateway.policy.model import Effect, Rule, UrlCondition, ValueCondition
 from gateway.policy.rules import Policies
 from gateway.ports import Arrival, Call, Standing
-from gateway.run import Listing, Run
 from tests.pipeline.bench import ANN, BOB, POLICIES, URL
 from tests.pipeline.fakes import StillClock
 

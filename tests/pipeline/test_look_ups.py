@@ -9,15 +9,15 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.cancel import ByFilter, EveryRun, Principal
+from gateway.core.errors import LookupFailed, Throttled
+from gateway.core.outcome import Cancelled
+from gateway.core.request import ByFilter, EveryRun, Principal
+from gateway.core.run import Listing
 from gateway.drafts import MOST_OF_A_TEAM, Draft
-from gateway.errors import LookupFailed, Throttled
 from gateway.judging import RUNS_AT_ONCE
-from gateway.outcome import Cancelled
 from gateway.pipeline import Settled
 from gateway.policy.model import Condition, Effect, Rule
 from gateway.policy.rules import Policies
-from gateway.run import Listing
 from tests.pipeline.bench import ANN, BOB, POLICIES, REQUEST, RULE, Bench, runs, until
 from tests.pipeline.fakes import MemoryRuns
 

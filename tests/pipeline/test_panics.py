@@ -13,10 +13,12 @@ import pytest
 from starlette.types import Message
 
 from gateway.asgi import Edge
-from gateway.audit.record import Closing
 from gateway.authn import Authenticator
-from gateway.cancel import ByFilter, EveryRun, Order, Plan, Principal, Receipt
 from gateway.config import Limits
+from gateway.core.outcome import Cancelled, Closing, Outcome, Refused
+from gateway.core.plan import Order, Plan, Receipt
+from gateway.core.request import ByFilter, EveryRun, Principal
+from gateway.core.run import STARTED, Listing, Resolution, Run
 from gateway.credential import UpstreamToken
 from gateway.exchange import Exchange, Failed, UpstreamLimits
 from gateway.explaining import Questions
@@ -26,7 +28,6 @@ from gateway.identity.settings import CallerKey
 from gateway.inbound import Intake
 from gateway.limits import Admission, Place
 from gateway.live import Current, Live
-from gateway.outcome import Cancelled, Outcome, Refused
 from gateway.pages import Pages
 from gateway.pins import Pins
 from gateway.pipeline import Pipeline
@@ -35,7 +36,6 @@ from gateway.policy.rules import Policies
 from gateway.ports import LookUps
 from gateway.proxies import TrustedProxies
 from gateway.refusals import RefusalLog
-from gateway.run import STARTED, Listing, Resolution, Run
 from tests.identity.virtual_time import run
 from tests.pipeline.bench import until
 from tests.pipeline.fakes import HeldUpstream, MemoryLog, MemoryRuns, PromptUpstream, StillClock

@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.cancel import ByFilter, CancelRequest, Denial, Dialect, Order, Principal
-from gateway.errors import AuditUnavailable, ShuttingDown, Throttled
+from gateway.core.errors import AuditUnavailable, ShuttingDown, Throttled
+from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
+from gateway.core.plan import Denial, Order
+from gateway.core.request import ByFilter, CancelRequest, Dialect, Principal
 from gateway.flights import MOST_JOINS
-from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
 from gateway.pipeline import Pipeline, Settled
 from gateway.policy.model import CountCondition, Effect, Rule, UrlCondition
 from gateway.policy.rules import Policies

@@ -9,15 +9,16 @@ from dataclasses import replace
 import pytest
 
 from gateway import problems
-from gateway.cancel import Denial, Principal
+from gateway.core.errors import AuditUnavailable, Conflict, LookupFailed, NotFound, ShuttingDown, Throttled
+from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Progress, Refused, Unknown
+from gateway.core.plan import Denial
+from gateway.core.request import Principal
+from gateway.core.run import Resolution, Skip
 from gateway.drafts import LIFETIME_S, MOST_DRAFTS, MOST_RUNS, State
-from gateway.errors import AuditUnavailable, Conflict, LookupFailed, NotFound, ShuttingDown, Throttled
 from gateway.limits import Lanes, TeamShare
-from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Progress, Refused, Unknown
 from gateway.pipeline import Settled
 from gateway.policy.model import CountCondition
 from gateway.policy.rules import Policies
-from gateway.run import Resolution, Skip
 from tests.pipeline.bench import ANN, BOB, NOTHING, POLICIES, REQUEST, RULE, Bench, runs, until
 from tests.pipeline.fakes import HeldUpstream, MemoryLog, MemoryRuns, PromptUpstream
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from gateway.cancel import ByFilter, ByRunIds, CancelRequest
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest
+from gateway.core.run import MOST_GROUPS, Resolution, Run
 from gateway.drafts import Draft
 from gateway.plans import plan_members
 from gateway.policy.model import Effect, Rule, RunIdCondition, UrlCondition
 from gateway.policy.rules import Policies
-from gateway.run import MOST_GROUPS, Resolution, Run
 from tests.pipeline.bench import ANN, Bench
 from tests.pipeline.fakes import MemoryRuns
 from tests.support.steps import steps

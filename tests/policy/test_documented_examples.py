@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cancel import CancelRequest, Denial, Permit, Principal
+from gateway.core.parse import Body, parse_cancel
+from gateway.core.plan import Denial, Permit
+from gateway.core.request import CancelRequest, Principal
+from gateway.core.run import Listing, Resolution, Run
 from gateway.document.nodes import Place
 from gateway.policy.decide import decide
 from gateway.policy.load import load_policies
@@ -17,8 +20,6 @@ from gateway.policy.rules import Policies
 from gateway.policy.runs import choose
 from gateway.policy_tools.cases import judge_cases, parse_cases
 from gateway.policy_tools.lints.findings import IDS, Summary, lint
-from gateway.read import Body, parse_cancel
-from gateway.run import Listing, Resolution, Run
 
 ROOT = Path(__file__).parents[2]
 NOW_MS = 1_795_000_000_000

@@ -8,13 +8,13 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway import grammar
-from gateway.cancel import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection
+from gateway.core import grammar
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection
+from gateway.core.run import Run
 from gateway.policy.index.rules import AllowIndex, DenyIndex, seen
 from gateway.policy.model import Effect, Rule, UrlCondition
 from gateway.policy.readings import Reading, admits, matches, touches
 from gateway.policy.runs import _covers
-from gateway.run import Run
 from tests.core.populations import resolving, resolving_sets, runs
 from tests.core.strategies import NOW_MS, RUN_IDS, allows, counted, denies, filters, some
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cancel import Owner
-from gateway.errors import InvalidConfiguration
+from gateway.core.errors import InvalidConfiguration
+from gateway.core.plan import Owner
+from gateway.core.run import Resolution
 from gateway.policy.load import load_policies, parse_policy
 from gateway.policy.model import (
     CountCondition,
@@ -23,7 +24,6 @@ from gateway.policy.model import (
     UrlCondition,
     ValueCondition,
 )
-from gateway.run import Resolution
 from gateway.windows import Hours, Window
 
 HEAD = "version: 1\nname: t\nteams: [a]\n"

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gateway.cancel import ByFilter, CancelRequest, Permit, Principal
+from gateway.core.plan import Permit
+from gateway.core.request import ByFilter, CancelRequest, Principal
+from gateway.core.run import Run
 from gateway.document import compose
 from gateway.policy.decide import decide
 from gateway.policy.load import load_policies
 from gateway.policy.model import Condition, Effect, Rule, UrlCondition, ValueCondition
 from gateway.policy.rules import Policies, TeamRules
-from gateway.run import Run
 from tests.support.steps import most_held, steps
 
 NOW_MS = 1_795_000_000_000

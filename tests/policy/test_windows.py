@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core.errors import Problem
 from gateway.document.file import parse_document
 from gateway.document.times import end_field, window
-from gateway.errors import Problem
 from gateway.windows import EVERY_DAY, Hours, Window
 from tests.cli.running import command
 

@@ -10,7 +10,9 @@ from collections.abc import Callable, ItemsView
 
 import pytest
 
-from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Denial, EveryRun, Permit, Principal
+from gateway.core.plan import Denial, Permit
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Principal
+from gateway.core.run import Listing, Resolution, Run
 from gateway.policy.decide import decide
 from gateway.policy.model import Condition, CountCondition, Effect, Rule, RunIdCondition, UrlCondition, ValueCondition
 from gateway.policy.nearest import MOST_JUDGED
@@ -18,7 +20,6 @@ from gateway.policy.rules import Policies
 from gateway.policy.runs import choose, covers
 from gateway.policy_tools.explain import explain
 from gateway.policy_tools.question import Question
-from gateway.run import Listing, Resolution, Run
 from gateway.whoami import whoami
 from tests.core.growth import too_much
 

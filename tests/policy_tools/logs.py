@@ -7,7 +7,8 @@ from pathlib import Path
 
 from gateway.audit.chain import GENESIS, Record, Sealer
 from gateway.audit.record import denied_members, intent_members
-from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Denial, Order, Plan, Principal
+from gateway.core.plan import Denial, Order, Plan
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Principal
 from gateway.policy.decide import decide
 from gateway.policy.load import load_policies
 from gateway.policy.model import RunIdCondition

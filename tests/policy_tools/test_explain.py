@@ -7,13 +7,14 @@ from dataclasses import replace
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.cancel import ByRunIds, CancelRequest, EveryRun, Permit
 from gateway.cli.policies.explain import lines
+from gateway.core.plan import Permit
+from gateway.core.request import ByRunIds, CancelRequest, EveryRun
+from gateway.core.run import Resolution
 from gateway.policy.decide import decide
 from gateway.policy.model import CountCondition, Effect, Rule, RunIdCondition, TeamException, UrlCondition
 from gateway.policy_tools.explain import Explanation, explain, implied
 from gateway.policy_tools.question import Question
-from gateway.run import Resolution
 from gateway.windows import Window, instant
 from tests.core.populations import Case, cases
 from tests.core.rules import API, allow, label, rule, urls

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cancel import Denial, Permit
+from gateway.core.plan import Denial, Permit
+from gateway.core.run import Resolved
 from gateway.document.nodes import Place
 from gateway.policy.decide import decide
 from gateway.policy.load import load_policies
 from gateway.policy.model import Effect, Rule
 from gateway.policy_tools.lints.conflicts import refuses_all
 from gateway.policy_tools.lints.findings import IDS, Caller, Finding, Summary, lint
-from gateway.run import Resolved
 from tests.core.populations import Case, cases, holds, resolving
 from tests.core.strategies import ALLOW_ALL, NOW_MS, TEAM, allows, denies, fitting, policies, requires
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from gateway.cancel import ByRunIds, CancelRequest, EveryRun, Order
-from gateway.errors import MalformedRequest
+from gateway.core.errors import MalformedRequest
+from gateway.core.parse import Body, parse_cancel
+from gateway.core.plan import Order
+from gateway.core.request import ByRunIds, CancelRequest, EveryRun
 from gateway.policy_tools.question import from_line, from_wire, instant_ms
-from gateway.read import Body, parse_cancel
 from tests.core.strategies import requests
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Principal
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Principal
 from gateway.policy.load import load_policies
 from tests.cli.configs import CONFIG
 from tests.cli.running import command

@@ -12,9 +12,10 @@ import yaml
 
 from gateway.audit import record
 from gateway.audit.chain import GENESIS, Record, Sealer
-from gateway.cancel import ByRunIds, CancelRequest, Denial, Order, Permit, Plan, Principal
 from gateway.cli.command import main
-from gateway.outcome import Cancelled
+from gateway.core.outcome import Cancelled, Closing
+from gateway.core.plan import Denial, Order, Permit, Plan
+from gateway.core.request import ByRunIds, CancelRequest, Principal
 from gateway.policy_tools.schema import NAMES, rendered, schema
 
 ROOT = Path(__file__).parents[2]
@@ -99,7 +100,7 @@ def records() -> list[dict[str, object]]:
     decision_id = "01890000-0000-7000-8000-000000000000"
     plan = Plan(decision_id, principal, asked, permit, (Order(asked.selection, 1),), "0" * 64, None)  # type: ignore[arg-type]
     denial = Denial(None, "deny", None, "no", None)
-    closing = record.Closing(Cancelled(200, 1), over_cancelled=0, duration_ms=3, caller_gone=False)
+    closing = Closing(Cancelled(200, 1), over_cancelled=0, duration_ms=3, caller_gone=False)
     who = {"principal": principal, "remote": "10.0.0.1"}
     members = [
         ("intent", record.intent_members(plan, upstream="https://u.example")),
@@ -131,7 +132,7 @@ def records() -> list[dict[str, object]]:
 
 def test_joins_that_were_not_recorded_are_counted_in_the_outcome() -> None:
     """Where there were any, and as a number."""
-    closing = record.Closing(Cancelled(200, 1), over_cancelled=0, duration_ms=3, caller_gone=False, joins_left_out=7)
+    closing = Closing(Cancelled(200, 1), over_cancelled=0, duration_ms=3, caller_gone=False, joins_left_out=7)
     line = next(line for line in records() if line["event"] == "outcome")
     assert "joins_left_out" not in line
     counted = line | record.outcome_members(str(line["decision_id"]), closing)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cancel import ByFilter, CancelRequest, Decision, Permit
+from gateway.core.plan import Decision, Permit
+from gateway.core.request import ByFilter, CancelRequest
 from gateway.policy.decide import decide
 from gateway.policy.model import CountCondition, Effect, Rule
 from gateway.policy_tools.history.shadowing import ShadowStats, lines

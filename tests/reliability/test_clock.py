@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from gateway.authn import Authenticator
-from gateway.cancel import ByFilter
-from gateway.errors import Throttled, Unauthenticated
+from gateway.core.errors import Throttled, Unauthenticated
+from gateway.core.outcome import Cancelled
+from gateway.core.request import ByFilter
 from gateway.identity.settings import CallerKey
 from gateway.limits import Admission
-from gateway.outcome import Cancelled
 from gateway.pipeline import Pipeline
 from gateway.policy.model import CreatedCondition
 from gateway.ports import Arrival

@@ -11,9 +11,9 @@ import pytest
 
 from gateway.authn import Authenticator
 from gateway.config import Limits
+from gateway.core.outcome import Cancelled
 from gateway.inbound import Inbound
 from gateway.live import Live
-from gateway.outcome import Cancelled
 from gateway.pins import Pins
 from gateway.pipeline import Settled
 from gateway.policy.rules import Policies

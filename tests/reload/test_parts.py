@@ -14,10 +14,10 @@ import pytest
 
 from gateway.audit.record import CHANGES
 from gateway.authn import Authenticator
-from gateway.cancel import Principal
 from gateway.config import Config, Limits, PerTeam, load_config
+from gateway.core.errors import Overloaded, Throttled, Unauthenticated
+from gateway.core.request import Principal
 from gateway.document.nodes import Place
-from gateway.errors import Overloaded, Throttled, Unauthenticated
 from gateway.identity.settings import CallerKey, JwtIssuer, KeySetSource, TeamRule
 from gateway.identity.sources import FetchedKeySet
 from gateway.limits import Admission

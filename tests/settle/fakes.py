@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Order, Permit, Plan, Principal, orders_of
-from gateway.errors import Refusal
+from gateway.core.errors import Refusal
+from gateway.core.outcome import Outcome
+from gateway.core.plan import Order, Permit, Plan, orders_of
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Principal
+from gateway.core.run import CANCELLED, Listing, Resolved, Run
 from gateway.lookup.log import ActionReport
-from gateway.outcome import Outcome
-from gateway.run import CANCELLED, Listing, Resolved, Run
 from gateway.settle import Settler
 from tests.identity.virtual_time import run
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.errors import LookupFailed
-from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
+from gateway.core.errors import LookupFailed
+from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
 from tests.settle.fakes import URL, ScriptedLog, Told, by_filter, by_ids, followed, report
 
 ACCEPTED = Accepted(202, "act_1")

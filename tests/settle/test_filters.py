@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cancel import ByFilter, CancelRequest, Order
+from gateway.core.plan import Order
+from gateway.core.request import ByFilter, CancelRequest
 from gateway.learnt import is_wider
 
 URLS = ("https://a.example/x", "https://a.example/y", "https://b.example/")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from gateway.errors import LookupFailed
-from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Progress, Refused, Unknown
-from gateway.run import STARTED, Listing
+from gateway.core.errors import LookupFailed
+from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Progress, Refused, Unknown
+from gateway.core.run import STARTED, Listing
 from tests.settle.fakes import CREATED_MS, ScriptedLog, Told, a_run, by_filter, by_ids, followed, plan_of
 
 LOST = Unknown("read_timeout")

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.cancel import Principal
+from gateway.core.outcome import Accepted, Unknown
+from gateway.core.request import Principal
+from gateway.core.run import STARTED, Listing
 from gateway.limits import TeamShare
-from gateway.outcome import Accepted, Unknown
-from gateway.run import STARTED, Listing
 from gateway.settle import MAX_FOLLOWED, MAX_OF_ONE, Settler
 from tests.identity.virtual_time import run
 from tests.settle.fakes import ScriptedLog, Told, a_run, by_filter, by_ids, report

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from gateway.audit.log import AuditLog, AuditSettings
-from gateway.cancel import Order, Plan, Receipt
+from gateway.core.outcome import Accepted, Cancelled, Outcome, Progress, Unknown
+from gateway.core.plan import Order, Plan, Receipt
+from gateway.core.run import Listing, Run
 from gateway.credential import AccountTokens, TokenHolder, UpstreamToken
 from gateway.exchange import Exchange, UpstreamLimits
 from gateway.lookup.log import UpstreamLog
 from gateway.outbound import make_transport
-from gateway.outcome import Accepted, Cancelled, Outcome, Progress, Unknown
-from gateway.run import Listing, Run
 from gateway.settle import Settler
 from gateway.simulator.asked import Contract
 from gateway.simulator.core import Simulator

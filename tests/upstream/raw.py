@@ -13,10 +13,11 @@ from typing import Any, Self, TypeVar
 
 import uvloop
 
-from gateway.cancel import ByFilter, ByRunIds, Order, Receipt
+from gateway.core.outcome import Outcome
+from gateway.core.plan import Order, Receipt
+from gateway.core.request import ByFilter, ByRunIds
 from gateway.credential import TokenHolder, UpstreamToken
 from gateway.exchange import UpstreamLimits
-from gateway.outcome import Outcome
 from gateway.transport import PooledTransport
 from gateway.upstream import Upstream
 

@@ -8,8 +8,8 @@ import json
 
 import pytest
 
+from gateway.core.outcome import Accepted, Cancelled, Outcome, Refused, Unknown
 from gateway.exchange import UpstreamLimits
-from gateway.outcome import Accepted, Cancelled, Outcome, Refused, Unknown
 from tests.upstream.raw import (
     DONE,
     LIMITS,

@@ -8,7 +8,7 @@ import zlib
 
 import pytest
 
-from gateway.outcome import Cancelled, Unknown
+from gateway.core.outcome import Cancelled, Unknown
 from gateway.upstream import MAX_ANSWER_BYTES
 from tests.upstream.raw import DONE, LIMITS, ORDER, SHORT, Peer, Script, answer, answers, play
 

@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.cancel import ByRunIds, Order
-from gateway.outcome import Cancelled, Outcome, Unknown
+from gateway.core.outcome import Cancelled, Outcome, Unknown
+from gateway.core.plan import Order
+from gateway.core.request import ByRunIds
 from gateway.transport import IDLE_S
 from tests.upstream.raw import DONE, ORDER, RECEIPT, SHORT, Peer, RawServer, Script, answers, connected, ids, play, run
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.outcome import Cancelled
+from gateway.core.outcome import Cancelled
 from gateway.simulator.server import SimulatorServer
 from tests.support.gateway import RunningGateway, Setup
 from tests.upstream.authority import new_authority

@@ -7,10 +7,10 @@ import json
 
 import pytest
 
-from gateway.cancel import Receipt
+from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Unknown
+from gateway.core.plan import Receipt
 from gateway.credential import UpstreamToken
 from gateway.exchange import Exchange, Failed, Reply, UpstreamLimits
-from gateway.outcome import Accepted, Cancelled, NotSent, Outcome, Unknown
 from gateway.transport import PooledTransport
 from tests.upstream.raw import (
     ORDER,

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import httpx
 
+from gateway.core.outcome import Cancelled, NotSent, Outcome
 from gateway.exchange import UpstreamLimits
 from gateway.outbound import LateTransport
-from gateway.outcome import Cancelled, NotSent, Outcome
 from gateway.upstream import Upstream
 from tests.upstream.raw import DONE, LIMITS, ORDER, RECEIPT, RawServer, answers, connected, holder, ids, run
 

@@ -6,9 +6,9 @@ import asyncio
 import socket
 from dataclasses import replace
 
-from gateway.cancel import Order
+from gateway.core.outcome import Cancelled, NotSent, Outcome, Unknown
+from gateway.core.plan import Order
 from gateway.exchange import UpstreamLimits
-from gateway.outcome import Cancelled, NotSent, Outcome, Unknown
 from tests.upstream.raw import DONE, LIMITS, ORDER, RECEIPT, SHORT, Peer, RawServer, answers, connected, ids, run
 
 

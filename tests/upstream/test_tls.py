@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cancel import Order
+from gateway.core.outcome import Cancelled, NotSent, Outcome
+from gateway.core.plan import Order
 from gateway.outbound import make_transport
-from gateway.outcome import Cancelled, NotSent, Outcome
 from gateway.transport import PooledTransport
 from gateway.upstream import Upstream
 from tests.upstream.authority import Authority, new_authority

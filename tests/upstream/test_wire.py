@@ -7,8 +7,9 @@ from collections import Counter
 
 import pytest
 
-from gateway.cancel import ByRunIds, Order, Receipt
-from gateway.outcome import Cancelled, Outcome, Unknown
+from gateway.core.outcome import Cancelled, Outcome, Unknown
+from gateway.core.plan import Order, Receipt
+from gateway.core.request import ByRunIds
 from gateway.transport import MAX_URL_BYTES
 from gateway.upstream import PATH
 from tests.upstream.canned import CannedServer

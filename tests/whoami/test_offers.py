@@ -9,13 +9,14 @@ import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
-from gateway.cancel import CancelRequest, Permit
+from gateway.core.parse import Body, parse_cancel
+from gateway.core.plan import Permit
+from gateway.core.request import CancelRequest
+from gateway.core.run import Resolution
 from gateway.policy.decide import decide
 from gateway.policy.model import CountCondition, CreatedCondition, Effect, Rule, RunIdCondition, UrlCondition
 from gateway.policy.rules import Policies
 from gateway.policy_tools.offers import Offer, offers
-from gateway.read import Body, parse_cancel
-from gateway.run import Resolution
 from tests.core.populations import everything, resolving_sets
 from tests.core.rules import API, allow, label, rule
 from tests.core.strategies import NOW_MS, TEAM, denies, fitting, policies, requests, rule_sets

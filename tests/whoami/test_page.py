@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlencode
 
-from gateway.cancel import Principal
+from gateway.core.request import Principal
 from gateway.policy.rules import Policies
 from gateway.simulator.server import SimulatorServer
 from gateway.whoami import whoami

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Dialect, EveryRun
-from gateway.errors import MalformedRequest
+from gateway.core.errors import MalformedRequest
+from gateway.core.parse import Body, parse_cancel
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Dialect, EveryRun
 from gateway.framing import Head, check_head
-from gateway.read import Body, parse_cancel
 
 RECORDED = Path(__file__).with_name("clients.jsonl")
 RUNS = "/v2/workflows/runs"

@@ -14,10 +14,10 @@ from pathlib import Path
 import httpx
 
 from gateway.cli.cancel.answers import Done, Lost, Members, Plan, Refusal, done_in, plan_in, refusal_in
+from gateway.core.strict_json import json_object
 from gateway.endpoints import Origin, UnixListen
 from gateway.outbound import make_transport
 from gateway.reached import perhaps_tls, unreached
-from gateway.strict_json import json_object
 
 PLANS = "/gateway/v1/plans"
 MAX_ANSWER_BYTES = 1_048_576

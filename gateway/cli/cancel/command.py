@@ -13,11 +13,11 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
-from gateway import grammar
-from gateway.cancel import ByFilter, ByRunIds
 from gateway.cli.cancel.client import Gateway
 from gateway.cli.cancel.flow import KEY, URL, Asked, cancel
 from gateway.cli.frugal import let_in
+from gateway.core import grammar
+from gateway.core.request import ByFilter, ByRunIds
 from gateway.document.fields import duration_field
 from gateway.endpoints import UnixListen
 from gateway.hardening import forbid_core_dumps

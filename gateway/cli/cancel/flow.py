@@ -11,7 +11,7 @@ from typing import Protocol
 
 from gateway.cli.cancel.answers import Done, Left, Lost, Plan, Refusal
 from gateway.cli.cancel.client import PLANS, Gateway
-from gateway.wording import counted
+from gateway.core.errors import counted
 
 URL, KEY = "QSTASH_GATEWAY_URL", "QSTASH_GATEWAY_KEY"
 """The environment variables that say where the gateway is and who calls."""

@@ -16,12 +16,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from gateway.cancel import ORDER_RUNS
 from gateway.cli.cancel.answers import Left, Narrowed, Plan
 from gateway.cli.cancel.flow import End, Ending, runs_in_words
 from gateway.cli.output import folded, printable
+from gateway.core.parse import DEFAULT_COUNT
+from gateway.core.plan import ORDER_RUNS
 from gateway.policy.nearest import in_words
-from gateway.read import DEFAULT_COUNT
 
 PLAIN_WIDTH = 10_000
 """Where nobody looks at a terminal nothing is cut or folded."""

@@ -17,10 +17,10 @@ from gateway.certificate import load_pair
 from gateway.cli.output import printable
 from gateway.clock import SEE, SystemClock, clock_problems, floor
 from gateway.config import Config, audit_problems, config_file, load_config, named_policies, resolve_problems
+from gateway.core.errors import AuditFailure, InvalidConfiguration, Problem, counted
 from gateway.document import nodes
 from gateway.document.file import anyone_may_read, parse_document, read_anyway
 from gateway.document.nodes import Node, Place
-from gateway.errors import AuditFailure, InvalidConfiguration, Problem
 from gateway.identity.expiry import ending
 from gateway.identity.sources import key_file
 from gateway.policy.load import hidden_policies, load_policies
@@ -28,7 +28,6 @@ from gateway.policy.rules import Policies
 from gateway.policy_tools.lints.findings import Caller, Finding, Summary, lint
 from gateway.tokens import token_problems
 from gateway.windows import instant
-from gateway.wording import counted
 
 OK, INVALID = 0, 3
 SHOWN_COLUMNS = 160

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import orjson
 
-from gateway.cancel import Denial, Permit, Principal
 from gateway.cli.output import printable, printable_json
 from gateway.config import Config, load_config
-from gateway.errors import MalformedRequest
+from gateway.core.errors import MalformedRequest
+from gateway.core.plan import Denial, Permit
+from gateway.core.request import Principal
 from gateway.policy.load import load_policies
 from gateway.policy.nearest import in_words
 from gateway.policy.rules import Policies

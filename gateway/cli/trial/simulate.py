@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gateway.cli.output import fault_in_words
-from gateway.wording import counted
+from gateway.core.errors import counted
 
 if TYPE_CHECKING:
     from gateway.simulator.server import SimulatorServer

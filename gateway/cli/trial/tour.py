@@ -11,7 +11,7 @@ from typing import Protocol
 from urllib.parse import urlencode, urlsplit
 
 from gateway.app import Gateway
-from gateway.wording import counted
+from gateway.core.errors import counted
 
 URL = "https://billing.example.com/api/invoice"
 CAP = 50

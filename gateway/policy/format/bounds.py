@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from gateway import grammar
-from gateway.cancel import MAX_COUNT
+from gateway.core import grammar
+from gateway.core.errors import Problem
+from gateway.core.request import MAX_COUNT
 from gateway.document.fields import Bool, Int, Text, duration_field
 from gateway.document.nodes import Place
 from gateway.document.shapes import Key, ListOf, Present, Shape, may
-from gateway.errors import Problem
 from gateway.policy.model import (
     Condition,
     CountCondition,

@@ -16,10 +16,10 @@ from functools import cached_property
 from heapq import merge
 from itertools import chain
 
-from gateway.cancel import ByFilter, ByRunIds, EveryRun, Selection
+from gateway.core.request import ByFilter, ByRunIds, EveryRun, Selection
+from gateway.core.run import Run
 from gateway.policy.index.fields import ALLOWED, DENIED, RUN_IDS, URL, Field, Hits, Urls, Values, common, takes_any
 from gateway.policy.model import Rule
-from gateway.run import Run
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from gateway.wording import counted
+from gateway.core.errors import counted
 
 MOST_HELD = 32_768
 """Far more than are ever open at once; what is held longest are outcomes that nobody could settle."""

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from gateway.cancel import Decision, Denial, Permit, Principal
-from gateway.errors import MalformedRequest
+from gateway.core.errors import MalformedRequest
+from gateway.core.plan import Decision, Denial, Permit
+from gateway.core.request import Principal
 from gateway.policy.rules import Policies
 from gateway.policy_tools.question import Question, from_wire, instant_ms
 

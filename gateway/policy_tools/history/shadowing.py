@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from gateway.core.errors import counted
 from gateway.policy_tools.history.replay import JUDGED_EVENTS, Members
-from gateway.wording import counted
 
 MAX_CALLERS = 100_000
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from gateway.core.grammar import denied_below, in_subtree, lies_under
 from gateway.policy.format.bounds import RUN_IDS
 from gateway.policy.model import Condition, CreatedCondition, Effect, Rule, RunIdCondition, UrlCondition, ValueCondition
-from gateway.policy.segments import denied_below, in_subtree, lies_under
 
 
 def refuses_all(guard: Rule, allow: Rule, *, resolved: bool = False) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.reliability.controls.copy import Bug, Edit
 
 READ, MODEL, DECIDE, READINGS, FRAMING = (
-    "gateway/read.py",
+    "gateway/core/parse.py",
     "gateway/policy/model.py",
     "gateway/policy/decide.py",
     "gateway/policy/readings.py",
@@ -27,7 +27,7 @@ STARTSWITH = (
 )
 WITHOUT_BOUNDARY = (
     Edit(
-        "gateway/policy/segments.py",
+        "gateway/core/grammar.py",
         '    return prefix.endswith("/") or url[len(prefix) : len(prefix) + 1] in ("", "/")',
         "    return True",
     ),
@@ -115,14 +115,14 @@ IN_READING = (
     ),
     Bug(
         "the last duplicate wins in JSON",
-        (Edit("gateway/strict_json.py", "if len(members) != len(pairs):", "if len(members) > len(pairs):"),),
+        (Edit("gateway/core/strict_json.py", "if len(members) != len(pairs):", "if len(members) > len(pairs):"),),
         GRAMMAR,
     ),
     Bug(
         "dates in seconds, and zero",
         (
-            Edit("gateway/grammar.py", '"[1-9][0-9]{12}"', '"[0-9]{10,13}"'),
-            Edit("gateway/cancel.py", "10**12 <= date", "0 <= date"),
+            Edit("gateway/core/grammar.py", '"[1-9][0-9]{12}"', '"[0-9]{10,13}"'),
+            Edit("gateway/core/plan.py", "10**12 <= date", "0 <= date"),
         ),
         GRAMMAR,
     ),
@@ -130,7 +130,9 @@ IN_READING = (
         "full-width digits are a count",
         (
             Edit(
-                "gateway/grammar.py", '_COUNT = re.compile(r"[1-9][0-9]{0,8}")', '_COUNT = re.compile(r"[1-9]\\d{0,8}")'
+                "gateway/core/grammar.py",
+                '_COUNT = re.compile(r"[1-9][0-9]{0,8}")',
+                '_COUNT = re.compile(r"[1-9]\\d{0,8}")',
             ),
         ),
         DIGITS,

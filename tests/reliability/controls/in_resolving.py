@@ -71,7 +71,7 @@ IN_RESOLVING = (
     Bug(
         "where nothing is found the filter is sent",
         (
-            Edit(PLANNING, "from gateway.cancel import Denial,", "from gateway.cancel import Order, Denial,"),
+            Edit(PLANNING, "from gateway.core.plan import Denial,", "from gateway.core.plan import Order, Denial,"),
             Edit(
                 PLANNING,
                 "orders_of(resolved.runs), resolved",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.reliability.controls.copy import Bug, Edit
 
-CANCEL, UPSTREAM, PIPELINE = "gateway/cancel.py", "gateway/upstream.py", "gateway/pipeline.py"
+CANCEL, UPSTREAM, PIPELINE = "gateway/core/plan.py", "gateway/upstream.py", "gateway/pipeline.py"
 EXCHANGE, TRANSPORT, OUTBOUND = "gateway/exchange.py", "gateway/transport.py", "gateway/outbound.py"
 PORT = ("tests/upstream",)
 SEND = (
@@ -21,9 +21,9 @@ RAW_FORWARDED = (
         "        pairs = [*self.selection.pairs(), ",
     ),
     Edit(
-        "gateway/read.py",
+        "gateway/core/parse.py",
         "        return _from_values(_query_values(query))\n",
-        "        from gateway.cancel import RAW\n        request = _from_values(_query_values(query))\n"
+        "        from gateway.core.plan import RAW\n        request = _from_values(_query_values(query))\n"
         '        RAW[request.selection] = query.decode("latin-1")\n        return request\n',
     ),
 )

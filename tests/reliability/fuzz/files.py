@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 import yaml
 
 from gateway import config
-from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Denial, EveryRun
 from gateway.config import Config, config_file
+from gateway.core.errors import InvalidConfiguration, Problem
+from gateway.core.plan import Denial
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun
 from gateway.document.file import parse_document
-from gateway.errors import InvalidConfiguration, Problem
 from gateway.policy import load
 from gateway.policy.decide import decide
 from gateway.policy.format.vocabulary import PolicyFile

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Denial, EveryRun, Order, Permit, Principal, Selection
+from gateway.core.parse import Body, parse_cancel
+from gateway.core.plan import Denial, Order, Permit
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Principal, Selection
 from gateway.policy.decide import decide
 from gateway.policy.model import (
     Condition,
@@ -22,7 +24,6 @@ from gateway.policy.model import (
     ValueCondition,
 )
 from gateway.policy.rules import Policies
-from gateway.read import Body, parse_cancel
 from tests.oracle.models import MODELS, Model, bad_for_go, split_at_commas
 from tests.oracle.reference import Run, condition_holds
 

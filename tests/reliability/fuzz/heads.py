@@ -6,10 +6,10 @@ import json
 import re
 from urllib.parse import parse_qsl
 
-from gateway.cancel import CancelRequest, EveryRun
-from gateway.errors import MalformedRequest, Refusal
+from gateway.core.errors import MalformedRequest, Refusal
+from gateway.core.parse import Body, parse_cancel
+from gateway.core.request import CancelRequest, EveryRun
 from gateway.framing import Head, check_head
-from gateway.read import Body, parse_cancel
 from tests.reliability.fuzz.forward import check_denied, check_forward, check_read, fixed_policies
 
 MAX_SENTENCE_CHARS = 600

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from gateway.read import NAMES
+from gateway.core.parse import NAMES
 from tests.reliability.fuzz.lines import chain
 
 PROJECT = Path(__file__).parents[3]

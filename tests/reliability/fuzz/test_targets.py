@@ -7,14 +7,15 @@ from functools import partial
 
 import pytest
 
-from gateway.cancel import ByFilter, CancelRequest, EveryRun, Order, Permit
 from gateway.config import config_file
+from gateway.core.errors import MalformedRequest, Problem
+from gateway.core.parse import Body, parse_cancel
+from gateway.core.plan import Order, Permit
+from gateway.core.request import ByFilter, CancelRequest, EveryRun
 from gateway.document.file import parse_document
-from gateway.errors import MalformedRequest, Problem
 from gateway.framing import Head
 from gateway.policy.decide import decide
 from gateway.policy.load import parse_policy
-from gateway.read import Body, parse_cancel
 from tests.reliability.fuzz import files, forward, heads, lines, report
 from tests.reliability.fuzz.seeds import CONFIG, POLICY, QUERIES, seeds, words
 from tests.reliability.fuzz.targets import TARGETS

@@ -1,4 +1,4 @@
-"""The values a cancel may carry: each function returns the typed value or raises ValueError with one sentence.
+"""The values and names a cancel may carry: a function returns the typed value or raises ValueError.
 
 The rules are stricter than the upstream's on purpose: a value that two parsers could read differently is refused,
 never normalised. Requests and policy files share this module, so a policy can only name what a request can carry.
@@ -6,10 +6,12 @@ never normalised. Requests and policy files share this module, so a policy can o
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from urllib.parse import unquote
 
 MAX_RUN_ID = 128
 MAX_REASON_CHARS = 200
@@ -179,3 +181,134 @@ def _check_host(host: str) -> None:
     # A last label of digits (or hex) makes browsers and Go read the whole name as an IPv4 number (WHATWG URL, 3.5).
     if labels[-1].isdigit() or labels[-1].startswith("0x"):
         ip_address(host)
+
+
+_SHOWABLE = re.compile(r"[A-Za-z0-9_.\[\]-]{1,40}")
+_MAX_WRITTEN = 120
+_ALIKE = 0.7
+_BESIDE_LETTERS = re.compile(r"[^a-z]")
+
+_NEWEST_FILTER = (
+    "QStash's newest contract has it as a filter of cancels, but an account that does not know it may cancel without "
+    "it, so this gateway does not pass it; name the workflow with 'workflowUrl'"
+)
+_DEAD_LETTERS = "it names entries of the dead letter queue, and this call is about workflow runs"
+_MESSAGES = "it selects messages, and this call is about workflow runs"
+_LISTING = "it belongs to the call that lists runs; leave it out"
+_CREDENTIAL = (
+    "a token or key in a request ends in logs; send your gateway key in the header 'Authorization: Bearer …', and "
+    "replace this one if it was real"
+)
+_PREVIEW = "to see first which runs a cancel would hit, ask /preview/v2/workflows/runs or POST /gateway/v1/plans"
+
+_PLACES: dict[str, tuple[str, ...]] = {
+    _NEWEST_FILTER: ("host", "hosts", "hostname", "path", "paths", "pathname"),
+    "QStash's newest contract has it for cancels, to answer before the runs are cancelled; the gateway waits and tells "
+    "you the total, so leave it out": ("async", "isasync", "background", "wait"),
+    _DEAD_LETTERS: ("dlqid", "dlqids", "dlq"),
+    _MESSAGES: ("messageid", "messageids", "topicname", "urlgroup", "queue", "queuename", "scheduleid", "schedule"),
+    _LISTING: ("cursor", "groupby", "state", "status", "workflowstate", "runstate", "trimbody"),
+    "a request that names nothing means every run already; name the runs (workflowRunIds) or the workflow "
+    "(workflowUrl)": ("all", "everything", "cancelall"),
+    "write the fields of the filter themselves, with nothing around them": ("filter", "filters", "where"),
+    "the reason of a cancel goes into the header 'Gateway-Reason'": ("reason", "gatewayreason", "why", "comment"),
+    "workflowUrl is matched exactly here; leave it out": ("workflowurlexactmatch", "exactmatch", "exact"),
+    _PREVIEW: ("dryrun", "preview", "simulate"),
+    _CREDENTIAL: ("qstashtoken", "token", "apikey", "authorization", "accesstoken", "gatewaykey"),
+}
+"""Names that this or another call of QStash has, that clients or people write, and why they have no place in it."""
+
+_WHY = {name: why for why, names in _PLACES.items() for name in names}
+
+_MEANT: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("workflowRunIds", "workflowRunId"): (
+        *("workflowrunid", "workflowrunids", "runid", "runids", "id", "ids", "run", "runs", "workflowrun"),
+        *("workflowruns", "workflowid", "workflowids"),
+    ),
+    ("workflowUrl",): (
+        *("workflowurls", "url", "urls", "uri", "urlprefix", "workflowurlprefix", "urlstartingwith", "startingwith"),
+        *("workflowurlstartingwith", "prefix", "startswith", "workflow", "workflows", "endpoint", "destination"),
+    ),
+    ("workflowUrlExactMatch",): ("exact", "exactmatch", "urlexactmatch", "workflowurlexact", "isexact"),
+    ("fromDate",): ("from", "since", "after", "start", "startdate", "fromtime", "createdafter", "newerthan"),
+    ("toDate",): ("to", "until", "before", "end", "enddate", "totime", "createdbefore", "olderthan"),
+    ("callerIp",): ("ip", "ips", "callerips", "calleraddress", "clientip", "workflowruncallerip"),
+    ("flowControlKey",): ("flowcontrol", "flowcontrolkeys", "flowkey", "flowcontrolname"),
+    ("label",): ("labels", "tag", "tags"),
+    ("count",): ("limit", "max", "maxcount", "maxruns", "number", "size", "counts", "pagesize"),
+    ("state",): ("status", "workflowstate", "runstate"),
+    ("workflowCreatedAt",): ("workflowruncreatedat", "createdat", "created"),
+    ("cursor",): ("page", "offset", "next"),
+}
+"""Words that people and other calls of QStash use, under the names that a call may have instead, the better first."""
+
+_ALIASES = {word: names for names, words in _MEANT.items() for word in words}
+_PREFIXES = frozenset(word for word in _ALIASES if word.endswith(("prefix", "with")))
+
+
+def unknown_name(name: str, known: Sequence[str], *, risk: str = "") -> str:
+    """What to say of a name, as it was written, that is none of `known`.
+
+    `risk` is a sentence on what may come of a name that upstream does not know; it is left out where that is not so.
+    """
+    name = unquote(name, errors="replace") if len(name) <= _MAX_WRITTEN else ""
+    if not _SHOWABLE.fullmatch(name):
+        return _joined("The request has a name that is no parameter of this call.", risk)
+    plain = _BESIDE_LETTERS.sub("", name.lower())
+    said = f"'{name}' is not a parameter of this call"
+    meant = _meant(plain, known)
+    if meant is not None:
+        return _joined(f"{said}; did you mean '{meant}'?", _how(name, plain, meant, known), risk)
+    if plain in _WHY:
+        return f"{said}: {_WHY[plain]}."
+    return _joined(f"{said}; known are {', '.join(known)}.", risk)
+
+
+def _joined(*sentences: str) -> str:
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _meant(plain: str, known: Sequence[str]) -> str | None:
+    by_letters = {_BESIDE_LETTERS.sub("", one.lower()): one for one in known}
+    if plain in by_letters:
+        return by_letters[plain]
+    if plain in _ALIASES:
+        return next((one for one in _ALIASES[plain] if one in known), None)
+    close = [] if plain in _WHY else difflib.get_close_matches(plain, by_letters, n=1, cutoff=_ALIKE)
+    return by_letters[close[0]] if close else None
+
+
+def _how(name: str, plain: str, meant: str, known: Sequence[str]) -> str:
+    """What else the writer has to know of the name that was meant."""
+    if name.lower() == meant.lower():
+        return "Upper and lower case count."
+    if plain in _PREFIXES and "workflowUrlExactMatch" in known:
+        return "Without workflowUrlExactMatch=true it is a prefix."
+    if "[" in name:
+        return "For several values repeat the name, without brackets."
+    return ""
+
+
+def at_or_below(url: str, prefix: str) -> bool:
+    """Whether `url` is the prefix itself or lies under it at a segment boundary; a final `/` of the prefix counts."""
+    if not url.startswith(prefix):
+        return False
+    return prefix.endswith("/") or url[len(prefix) : len(prefix) + 1] in ("", "/")
+
+
+def lies_under(url: str, tops: tuple[str, ...], lies: Callable[[str, str], bool]) -> bool:
+    """Whether `url` lies, as `lies` has it, under one of many; they have no ?query. Most are ruled out in one look."""
+    page = url.partition("?")[0]
+    return f"{page}/".startswith(tops) and any(lies(url, top) for top in tops)
+
+
+def in_subtree(url: str, top: str) -> bool:
+    """Whether `url` is the page `top` or lies below it; a final `/` of `top` makes no difference."""
+    page = top.removesuffix("/")
+    return url == page or url.startswith(page + "/")
+
+
+def denied_below(url: str, prefix: str) -> bool:
+    """As `at_or_below` for a `deny`: the page with or without a closing `/` or a ?query counts; when in doubt, yes."""
+    page = prefix.rstrip("/")
+    return at_or_below(url, page) or url.startswith(page + "?")

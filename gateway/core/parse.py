@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from gateway import grammar, names
-from gateway.cancel import ByFilter, ByRunIds, CancelRequest, Dialect, EveryRun, Selection
-from gateway.errors import MalformedRequest
-from gateway.strict_json import json_object
+from gateway.core import grammar
+from gateway.core.errors import MalformedRequest
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Dialect, EveryRun, Selection
+from gateway.core.strict_json import json_object
 
 NAMES = (
     "workflowRunIds",
@@ -117,7 +117,7 @@ def _name(raw: bytes) -> str:
         raise MalformedRequest(
             "empty_pair", "The query has an empty pair: two '&' without a parameter between them, or one at an end."
         )
-    raise MalformedRequest("unknown_parameter", names.about(name, NAMES, risk=_WIDER))
+    raise MalformedRequest("unknown_parameter", grammar.unknown_name(name, NAMES, risk=_WIDER))
 
 
 def decoded(name: str, raw: bytes) -> str:
@@ -208,7 +208,7 @@ def _from_body(body: Body) -> CancelRequest:
             return CancelRequest(ByFilter(workflow_urls=_texts([url])), DEFAULT_COUNT, Dialect.BODY)
     for name in members:
         if name not in NAMES:
-            raise MalformedRequest("unknown_parameter", f"{names.about(name, NAMES, risk=_WIDER)} {_BODY}")
+            raise MalformedRequest("unknown_parameter", f"{grammar.unknown_name(name, NAMES, risk=_WIDER)} {_BODY}")
         if name not in _IN_BODY:
             raise MalformedRequest("body_shape", f"'{name}' is not read from a body. {_BODY}")
     raise MalformedRequest("body_shape", _misshapen(members))

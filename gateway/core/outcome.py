@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from gateway.core.run import Skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +80,19 @@ class Unknown:
 
 
 Outcome = Cancelled | Accepted | Refused | NotSent | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What came of a plan: its outcome, the runs cancelled above the count sent, and how the call went.
+
+    `skipped` are the runs that a second look left out, just before their order. `joins_left_out` counts the identical
+    requests that came while it was under way, after as many had joined as may: each was refused, none has a `joined`.
+    """
+
+    outcome: Outcome
+    over_cancelled: int
+    duration_ms: int
+    caller_gone: bool
+    skipped: Skipped = field(default_factory=dict)
+    joins_left_out: int = 0

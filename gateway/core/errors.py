@@ -4,25 +4,29 @@ GatewayError
 ├── InvalidConfiguration      a file that cannot be used; every problem in it, with its position
 ├── AuditFailure              the log cannot be opened, continued or locked at start
 └── Refusal                   ends one request; mapped to HTTP in one table, `problems.py`
-├── MalformedRequest      400  cannot be read in exactly one way
-├── Unauthenticated       401  one answer for every cause
-├── NotFound              404
-├── MethodNotAllowed      405
-├── ReceiveTimeout        408
-├── TooLarge              413, 414, 431
-├── ExpectationFailed     417  `Expect`: the client sends the same again without it
-├── Conflict              409  a plan's state does not admit it
-├── Throttled             429  this principal's own limits
-├── LookupFailed          502  the runs could not be looked up; nothing was sent
-├── AuditUnavailable      503  the intent could not be made durable
-├── Overloaded            503
-└── ShuttingDown          503
+    ├── MalformedRequest      400  cannot be read in exactly one way
+    ├── Unauthenticated       401  one answer for every cause
+    │   ├── ExpiredKey         its last day is past
+    │   └── RealTokenUsed      the credential is a token of the account itself
+    ├── NotFound              404
+    ├── MethodNotAllowed      405
+    ├── ReceiveTimeout        408
+    ├── TooLarge              413, 414, 431
+    ├── ExpectationFailed     417  `Expect`: the client sends the same again without it
+    ├── Conflict              409  a plan's state does not admit it
+    ├── Throttled             429  this principal's own limits
+    ├── LookupFailed          502  the runs could not be looked up; nothing was sent
+    ├── AuditUnavailable      503  the intent could not be made durable
+    ├── Overloaded            503
+    └── ShuttingDown          503
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from gateway.core.request import Principal
 
 
 class GatewayError(Exception):
@@ -207,3 +211,23 @@ class ShuttingDown(Refusal):
     """The process is ending and takes no new intents."""
 
     status, code, title = 503, "shutting_down", "Shutting down"
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """Returns the number with what is counted; `many` is its plural where that is not `one` with an s."""
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
+
+
+class ExpiredKey(Unauthenticated):
+    """A key whose last day is past; the answer is that of every stranger, the record names whose key it was."""
+
+    def __init__(self, principal: Principal) -> None:
+        self.principal = principal
+        super().__init__("expired_key")
+
+
+class RealTokenUsed(Unauthenticated):
+    """The credential is a token of the account itself: somebody has it who should not."""
+
+    def __init__(self) -> None:
+        super().__init__("upstream_token")

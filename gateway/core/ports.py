@@ -1,0 +1,32 @@
+"""What every room needs from outside: the time, and somewhere to tell operators."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Alarm(Protocol):
+    """Where operators read of what cannot wait for somebody who reads the record."""
+
+    def error(self, event: str, **members: object) -> None:
+        """Writes one line."""
+
+
+class Clock(Protocol):
+    """Where time comes from, so that tests can hold it still."""
+
+    def now_ms(self) -> int:
+        """Unix milliseconds."""
+
+    def monotonic_s(self) -> float:
+        """Seconds that never go back."""
+
+
+class OperatorsLog(Protocol):
+    """Where operators read of news and faults."""
+
+    def info(self, event: str, **members: object) -> None:
+        """Writes one line of news."""
+
+    def error(self, event: str, **members: object) -> None:
+        """Writes one line for the operators."""
