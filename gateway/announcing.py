@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 from gateway.clock import SteadyClock
 from gateway.faults import Net, report
+from gateway.files.watch import EVERY_S, NewsLog
 from gateway.live import Live
-from gateway.watch import EVERY_S, NewsLog
 
 MOST_NAMED = 10
 

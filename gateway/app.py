@@ -30,6 +30,7 @@ from gateway.core.ports import Clock, OperatorsLog
 from gateway.exchange import Exchange, UpstreamLimits
 from gateway.explaining import Questions
 from gateway.faults import place
+from gateway.files.watch import WatchedFile, watch
 from gateway.hardening import forbid_core_dumps, raise_descriptor_limit
 from gateway.health import HealthApp, HealthPages, Unrecorded
 from gateway.inbound import Intake
@@ -52,7 +53,6 @@ from gateway.settle import Settler
 from gateway.tokens import WatchedTokens, read_tokens
 from gateway.transport import PooledTransport
 from gateway.upstream import Upstream
-from gateway.watch import WatchedFile, watch
 
 MAX_CONNECTIONS = 2048
 RESERVED_DESCRIPTORS = 64

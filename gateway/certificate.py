@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.core.errors import InvalidConfiguration, Problem
-from gateway.document.file import named, read_file, sentence
-from gateway.endpoints import TlsFiles
+from gateway.files.addresses import TlsFiles
+from gateway.files.source import named, read_file, sentence
+from gateway.files.watch import WatchedFile, fingerprint
 from gateway.identity.expiry import ending
 from gateway.tls import server_context
-from gateway.watch import WatchedFile, fingerprint
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate

@@ -12,13 +12,13 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from gateway import endpoints
 from gateway.core.errors import InvalidConfiguration, Problem
-from gateway.document.fields import Bool, Choice, Int, Text, path_field
-from gateway.document.file import BY_ANYONE, anyone_may_change, parse_document, read_anyway
-from gateway.document.nodes import Mapping, Place
-from gateway.document.shapes import ListOf, Several, Shape, may, need
-from gateway.endpoints import MAX_ADDRESSES, Health, Listen, TlsFiles, UnixListen
+from gateway.files import addresses
+from gateway.files.addresses import MAX_ADDRESSES, Health, Listen, TlsFiles, UnixListen
+from gateway.files.mappings import ListOf, Several, Shape, may, need
+from gateway.files.nodes import Mapping, Place
+from gateway.files.source import BY_ANYONE, anyone_may_change, parse_document, read_anyway
+from gateway.files.values import Bool, Choice, Int, Text, path_field
 from gateway.identity.settings import CallerKey, JwtIssuer, RawCallers, callers
 from gateway.policy.rules import Policies
 from gateway.upstream_settings import MAX_SECONDS, RawUpstream, UpstreamSettings, complete, upstream
@@ -135,7 +135,7 @@ def load_config(path: Path) -> Config:
             (at if len(raw.listen) > 1 else keys["listen"], _complete_listen(one, base)) for at, one in raw.listen
         ]
         health = [(at if len(raw.health) > 1 else keys["health"], one) for at, one in raw.health]
-        problems += endpoints.clashes(listen, health, keys=keys)
+        problems += addresses.clashes(listen, health, keys=keys)
     if problems or raw is None:
         raise InvalidConfiguration(problems)
     return _complete(raw, base)
@@ -156,17 +156,17 @@ def config_file() -> Shape[RawConfig]:
     tls = {"certificate": need(path_field()), "key": need(path_field())}
     keys = {
         "version": need(Int(1, 1)),
-        "listen": need(Several(Text(endpoints.listen), MAX_ADDRESSES)),
+        "listen": need(Several(Text(addresses.listen), MAX_ADDRESSES)),
         "upstream": need(upstream()),
         "callers": need(callers()),
         "policies": need(path_field()),
         "audit": need(_audit()),
         "limits": may(_limits()),
-        "trusted_proxies": may(ListOf(Text(endpoints.network), min_items=0)),
+        "trusted_proxies": may(ListOf(Text(addresses.network), min_items=0)),
         "shutdown_grace_s": may(Int(1, MAX_SECONDS)),
-        "socket_mode": may(Text(endpoints.socket_mode, "0[0-7]{3}")),
+        "socket_mode": may(Text(addresses.socket_mode, "0[0-7]{3}")),
         "tls": may(Shape(TlsFiles, tls, located=True, hidden=True)),
-        "health": may(Shape(lambda listen: listen, {"listen": need(Several(Text(endpoints.address), MAX_ADDRESSES))})),
+        "health": may(Shape(lambda listen: listen, {"listen": need(Several(Text(addresses.address), MAX_ADDRESSES))})),
         "keep_alive_s": may(Int(1, MAX_SECONDS)),
     }
     return Shape(RawConfig, keys)

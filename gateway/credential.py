@@ -9,7 +9,7 @@ from functools import reduce
 from operator import or_
 from typing import NoReturn
 
-from gateway.secrecy import SHARED_RUN, Traces, forms, holds_secret
+from gateway.files.secrecy import SHARED_RUN, Traces, forms, holds_secret
 
 __all__ = ["SHARED_RUN", "AccountTokens", "TokenHolder", "UpstreamToken"]
 

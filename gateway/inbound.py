@@ -14,11 +14,11 @@ from gateway.core.parse import Body, parse_cancel, parse_reason
 from gateway.core.ports import Clock
 from gateway.core.request import ByRunIds, CancelRequest, Principal
 from gateway.faults import Net
+from gateway.files.secrecy import holds_text
 from gateway.framing import BROKEN_BODY
 from gateway.limits import COST_BYTES, Place
 from gateway.live import Current, Live
 from gateway.ports import Arrival, Standing
-from gateway.secrecy import holds_text
 
 INBOUND = "inbound"
 """Where the door puts the request into the scope's state."""

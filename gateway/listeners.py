@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.endpoints import Listen, UnixListen
+from gateway.files.addresses import Listen, UnixListen
 
 BACKLOG = 2048
 _CREDENTIALS = struct.Struct("3i")

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.files.watch import WatchedFile, fingerprint
 from gateway.identity.settings import JwtIssuer
 from gateway.identity.sources import FetchedKeySet, FileKeySet, key_file
 from gateway.identity.tokens import KeySetPort, PinnedIssuer
 from gateway.outbound import make_transport
-from gateway.watch import WatchedFile, fingerprint
 
 Algorithms = tuple[str, ...]
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.files.watch import WatchedFile
 from gateway.identity.settings import JwtIssuer
-from gateway.watch import WatchedFile
 
 if TYPE_CHECKING:
     from gateway.identity.sources import FetchedKeySet

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from gateway.core.errors import InvalidConfiguration
-from gateway.document.file import read_file, sentence
-from gateway.endpoints import Origin, UnixListen, listen, origin
+from gateway.files.addresses import Origin, UnixListen, listen, origin
+from gateway.files.source import read_file, sentence
 from gateway.tls import client_context
 
 CA = "QSTASH_GATEWAY_CA"

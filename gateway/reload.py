@@ -14,13 +14,13 @@ from gateway.authn import Authenticator
 from gateway.config import Config, load_config, resolve_problems
 from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.faults import Net, report
+from gateway.files.watch import EVERY_S, Fingerprint, NewsLog, fingerprint, fingerprints
 from gateway.live import Current, Live
 from gateway.pins import Pins, pin
 from gateway.policy.load import load_policies
 from gateway.policy.rules import Policies
 from gateway.policy_tools.cases import check_cases
 from gateway.proxies import TrustedProxies
-from gateway.watch import EVERY_S, Fingerprint, NewsLog, fingerprint, fingerprints
 
 Cause = Literal["signal", "change"]
 Look = tuple[Fingerprint, tuple[tuple[str, Fingerprint], ...] | None]

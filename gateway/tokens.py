@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from gateway.config import Config
 from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.credential import AccountTokens, TokenHolder, UpstreamToken
-from gateway.secret import SecretSource, read_secret
+from gateway.files.secret import SecretSource, read_secret
+from gateway.files.watch import WatchedFile, fingerprint
 from gateway.upstream_settings import UpstreamSettings
-from gateway.watch import WatchedFile, fingerprint
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from gateway import endpoints
 from gateway.core.errors import Problem
-from gateway.document.fields import Choice, Int, Text, path_field
-from gateway.document.nodes import Place
-from gateway.document.shapes import Present, Shape, may, need
-from gateway.endpoints import Origin
-from gateway.secret import SecretSource
+from gateway.files import addresses
+from gateway.files.addresses import Origin
+from gateway.files.mappings import Present, Shape, may, need
+from gateway.files.nodes import Place
+from gateway.files.secret import SecretSource
+from gateway.files.values import Choice, Int, Text, path_field
 
 Contract = Literal["2025", "2026-09"]
 CONTRACTS: tuple[Contract, ...] = ("2025", "2026-09")
@@ -54,7 +54,7 @@ class RawUpstream:
 def upstream() -> Shape[RawUpstream]:
     """The reader of the section."""
     keys = {
-        "url": need(Text(endpoints.origin, hidden=True)),
+        "url": need(Text(addresses.origin, hidden=True)),
         "token": need(_secret("upstream.token")),
         "read_token": may(_secret("upstream.read_token")),
         "contract": may(Choice(CONTRACTS)),

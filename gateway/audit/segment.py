@@ -15,7 +15,7 @@ from typing import Protocol
 
 from gateway.audit.chain import MacKey
 from gateway.core.errors import AuditFailure, InvalidConfiguration
-from gateway.document.file import named, read_file, sentence
+from gateway.files.source import named, read_file, sentence
 
 CHAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _NAME = re.compile(rf"(?P<chain>{CHAIN_NAME.pattern})\.(?P<number>[0-9]{{6,}})\.jsonl")

@@ -22,7 +22,7 @@ from gateway.audit.verify import ChainReport, Claim, Finding, claim_of, verify_l
 from gateway.cli.output import fault_in_words, folded, lost, printable, printable_json
 from gateway.config import load_config
 from gateway.core.errors import AuditFailure, counted
-from gateway.document.fields import date_field
+from gateway.files.values import date_field
 from gateway.policy_tools.history import decisions, shadowing
 from gateway.policy_tools.history.decisions import Callers
 from gateway.policy_tools.schema import EVENTS

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from gateway.core.errors import Problem
-from gateway.document.fields import Text, date_field, is_text
-from gateway.document.nodes import Place, Scalar
+from gateway.files.nodes import Place, Scalar
+from gateway.files.values import Text, date_field, is_text
 from gateway.identity.expiry import ending
 from gateway.policy.format.vocabulary import key_id, team_name
 

@@ -15,7 +15,7 @@ import certifi
 
 from gateway.cli.output import printable
 from gateway.config import Config, load_config
-from gateway.endpoints import Origin, UnixListen
+from gateway.files.addresses import Origin, UnixListen
 from gateway.reached import CA_HELP, CA_OPTION, perhaps_tls, reached, trusted, unreached
 from gateway.tls import client_context, unverified_context
 

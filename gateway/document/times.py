@@ -8,9 +8,9 @@ import re
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from gateway.core.errors import Problem
-from gateway.document.fields import Field, Text
-from gateway.document.nodes import Place
-from gateway.document.shapes import Judged, ListOf, Present, Shape, may
+from gateway.files.mappings import Judged, ListOf, Present, Shape, may
+from gateway.files.nodes import Place
+from gateway.files.values import Field, Text
 from gateway.windows import DAY_MINUTES, DAYS, EVERY_DAY, Hours, Window
 
 _DAY_MS = 86_400_000

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from gateway import endpoints
 from gateway.core.errors import Problem
-from gateway.document.fields import Choice, Int, Text, date_field, path_field, word
-from gateway.document.nodes import Place
-from gateway.document.shapes import Entries, Key, ListOf, Present, Shape, may, need
+from gateway.files import addresses
+from gateway.files.mappings import Entries, Key, ListOf, Present, Shape, may, need
+from gateway.files.nodes import Place
+from gateway.files.values import Choice, Int, Text, date_field, path_field, word
 from gateway.policy.format.vocabulary import key_id, team_name
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
@@ -122,7 +122,7 @@ def _issuer() -> Shape[JwtIssuer]:
         "audience": need(word("[!-~]{1,500}", "the audience that the tokens must be made for")),
         "algorithms": need(ListOf(Choice(ALGORITHMS, refused=_SYMMETRIC))),
         "jwks": need(
-            _source("jwks", {"file": may(path_field()), "url": may(Text(endpoints.key_set_url))}, KeySetSource)
+            _source("jwks", {"file": may(path_field()), "url": may(Text(addresses.key_set_url))}, KeySetSource)
         ),
         "claims": need(Entries(claim, ListOf(Text(_exact)), check=_binds)),
         "team": need(Shape(TeamRule, _team_keys(claim), check=_one_team)),

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 
 from gateway.core.errors import InvalidConfiguration
-from gateway.document.file import read_file, sentence
 from gateway.faults import Net
+from gateway.files.source import read_file, sentence
 from gateway.identity.keysets import MAX_BYTES, KeySet, UnusableKeySet, parse_key_set
 from gateway.identity.settings import JwtIssuer
 

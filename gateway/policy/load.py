@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.core.errors import InvalidConfiguration, Problem
-from gateway.document.file import BY_ANYONE, FileBytes, all_kept, anyone_may_change, parse_document, read_anyway
-from gateway.document.shapes import report_twice
+from gateway.files.mappings import report_twice
+from gateway.files.source import BY_ANYONE, FileBytes, all_kept, anyone_may_change, parse_document, read_anyway
 from gateway.policy.format.vocabulary import PolicyFile, RuleEntry, allowed_at_all, policy_file
 from gateway.policy.model import Rule
 from gateway.policy.rules import Policies

@@ -15,7 +15,7 @@ from gateway.core.grammar import EARLIEST_MS, at_or_below, denied_below, lies_un
 from gateway.core.plan import Owner
 from gateway.core.request import ByFilter, ByRunIds, Selection
 from gateway.core.run import Resolution
-from gateway.document.nodes import Place
+from gateway.files.nodes import Place
 from gateway.windows import Window, duration
 
 TO_DATE_LEAD_MS = 60_000

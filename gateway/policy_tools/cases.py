@@ -12,11 +12,11 @@ from gateway.core.parse import NAMES
 from gateway.core.plan import Decision, Denial, Owner, Permit
 from gateway.core.request import CancelRequest, Principal
 from gateway.core.run import CANCELLED, STARTED, Listing, Resolved, Run
-from gateway.document import nodes
-from gateway.document.fields import Bool, Choice, Int, Text, word
-from gateway.document.file import parse_document, read_file
-from gateway.document.nodes import Node, Place
-from gateway.document.shapes import Either, Key, ListOf, Present, Shape, may, need
+from gateway.files import nodes
+from gateway.files.mappings import Either, Key, ListOf, Present, Shape, may, need
+from gateway.files.nodes import Node, Place
+from gateway.files.source import parse_document, read_file
+from gateway.files.values import Bool, Choice, Int, Text, word
 from gateway.policy.format.vocabulary import owner, team_name
 from gateway.policy.load import CASES_SUFFIX, is_hidden
 from gateway.policy.rules import Policies

@@ -18,7 +18,7 @@ from gateway.cli import keys
 from gateway.cli.policies import check
 from gateway.config import load_config
 from gateway.core.errors import AuditFailure, InvalidConfiguration
-from gateway.document.file import anyone_may_read
+from gateway.files.source import anyone_may_read
 from gateway.policy.load import load_policies
 from gateway.policy_tools.cases import check_cases
 

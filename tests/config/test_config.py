@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from gateway.config import Limits, config_file, load_config, named_policies
 from gateway.core.errors import InvalidConfiguration
-from gateway.document.file import parse_document
-from gateway.endpoints import Health, Listen, UnixListen
+from gateway.files.addresses import Health, Listen, UnixListen
+from gateway.files.source import parse_document
 
 DIGEST = hashlib.sha256(b"one").hexdigest()
 OTHER = hashlib.sha256(b"two").hexdigest()

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.errors import InvalidConfiguration, Problem
-from gateway.document.compose import MAX_DEPTH
-from gateway.document.fields import Bool, Field, Int, Text, date_field, duration_field, is_text
-from gateway.document.file import MAX_FILE_BYTES, parse_document, read_file
-from gateway.document.nodes import Mapping, Node, Place, Refused, Scalar
-from gateway.document.shapes import ListOf, Shape, may, need
+from gateway.files.mappings import ListOf, Shape, may, need
+from gateway.files.nodes import Mapping, Node, Place, Refused, Scalar
+from gateway.files.source import MAX_FILE_BYTES, parse_document, read_file
+from gateway.files.values import Bool, Field, Int, Text, date_field, duration_field, is_text
+from gateway.files.yaml_text import MAX_DEPTH
 
 
 def faults(content: bytes | str) -> list[str]:

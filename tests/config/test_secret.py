@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from gateway.core.errors import InvalidConfiguration
-from gateway.document.nodes import Place
-from gateway.secret import MAX_SECRET_BYTES, SecretSource, read_secret
+from gateway.files.nodes import Place
+from gateway.files.secret import MAX_SECRET_BYTES, SecretSource, read_secret
 
 AT = Place("config.yaml", 5, 10)
 

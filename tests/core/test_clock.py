@@ -25,7 +25,7 @@ from gateway.clock import (
     recorded,
 )
 from gateway.config import AuditConfig
-from gateway.document.nodes import Place
+from gateway.files.nodes import Place
 from gateway.policy.model import Effect, Rule
 
 DAY_MS = 86_400_000

@@ -15,15 +15,16 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from gateway import pages, secrecy
+from gateway import pages
 from gateway.authn import Authenticator
 from gateway.cli.cancel.answers import skipped_in
 from gateway.core import grammar, strict_json
 from gateway.core.errors import GatewayError
 from gateway.core.parse import NAMES, Body, parse_cancel, parse_reason
 from gateway.credential import UpstreamToken
-from gateway.document.file import parse_document
 from gateway.explaining import question_in
+from gateway.files import secrecy
+from gateway.files.source import parse_document
 from gateway.framing import Head, check_head
 from gateway.identity.keysets import UnusableKeySet, parse_key_set
 from gateway.identity.tokens import TokenVerifier

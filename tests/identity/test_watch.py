@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.watch import WatchedFile, fingerprint, watch
+from gateway.files.watch import WatchedFile, fingerprint, watch
 from tests.identity.virtual_time import run
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.config import load_config
 from gateway.core.errors import InvalidConfiguration
-from gateway.endpoints import Listen, UnixListen
+from gateway.files.addresses import Listen, UnixListen
 from gateway.listeners import bind, bind_all
 from gateway.simulator.server import SimulatorServer
 from tests.cli.running import command

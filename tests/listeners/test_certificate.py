@@ -15,8 +15,8 @@ from gateway.certificate import ServedCertificate, load_pair
 from gateway.cli.policies import check
 from gateway.config import load_config
 from gateway.core.errors import InvalidConfiguration
-from gateway.document.nodes import Place
-from gateway.endpoints import TlsFiles
+from gateway.files.addresses import TlsFiles
+from gateway.files.nodes import Place
 from gateway.policy.load import load_policies
 from gateway.simulator.server import SimulatorServer
 from tests.cli.configs import CONFIG, write

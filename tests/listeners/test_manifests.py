@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from gateway.config import Config, load_config
-from gateway.endpoints import Origin
+from gateway.files.addresses import Origin
 from gateway.policy.load import load_policies
 from gateway.reached import reached
 from gateway.simulator.core import Simulator

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.endpoints import UnixListen
+from gateway.files.addresses import UnixListen
 from gateway.listeners import Bound, bind
 from gateway.simulator.server import SimulatorServer
 from tests.cli.running import command, ended, require_curl

@@ -13,7 +13,7 @@ from gateway.core.parse import Body, parse_cancel
 from gateway.core.plan import Denial, Permit
 from gateway.core.request import CancelRequest, Principal
 from gateway.core.run import Listing, Resolution, Run
-from gateway.document.nodes import Place
+from gateway.files.nodes import Place
 from gateway.policy.decide import decide
 from gateway.policy.load import load_policies
 from gateway.policy.rules import Policies

@@ -15,7 +15,7 @@ import yaml
 from gateway.core.plan import Permit
 from gateway.core.request import ByFilter, CancelRequest, Principal
 from gateway.core.run import Run
-from gateway.document import compose
+from gateway.files import yaml_text
 from gateway.policy.decide import decide
 from gateway.policy.load import load_policies
 from gateway.policy.model import Condition, Effect, Rule, UrlCondition, ValueCondition
@@ -161,4 +161,4 @@ def test_loading_grows_with_the_number_of_rules_and_no_faster(tmp_path: Path) ->
 def test_files_are_parsed_by_libyaml() -> None:
     """The pure Python parser takes ten times as long; the wheels that are locked bring the other."""
     assert yaml.__with_libyaml__
-    assert compose._LOADER is yaml.CSafeLoader
+    assert yaml_text._LOADER is yaml.CSafeLoader

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.errors import Problem
-from gateway.document.file import parse_document
 from gateway.document.times import end_field, window
+from gateway.files.source import parse_document
 from gateway.windows import EVERY_DAY, Hours, Window
 from tests.cli.running import command
 

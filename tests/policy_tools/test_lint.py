@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.core.plan import Denial, Permit
 from gateway.core.run import Resolved
-from gateway.document.nodes import Place
+from gateway.files.nodes import Place
 from gateway.policy.decide import decide
 from gateway.policy.load import load_policies
 from gateway.policy.model import Effect, Rule

@@ -17,7 +17,7 @@ from gateway.authn import Authenticator
 from gateway.config import Config, Limits, PerTeam, load_config
 from gateway.core.errors import Overloaded, Throttled, Unauthenticated
 from gateway.core.request import Principal
-from gateway.document.nodes import Place
+from gateway.files.nodes import Place
 from gateway.identity.settings import CallerKey, JwtIssuer, KeySetSource, TeamRule
 from gateway.identity.sources import FetchedKeySet
 from gateway.limits import Admission

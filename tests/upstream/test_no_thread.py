@@ -14,9 +14,9 @@ from pyreqwest.exceptions import RequestPanicError
 
 from gateway.credential import UpstreamToken
 from gateway.exchange import Exchange, Failed, UpstreamLimits
+from gateway.files.watch import WatchedFile, fingerprint, watch
 from gateway.log import Console, make_log
 from gateway.transport import MAX_URL_BYTES, NO_THREAD, PooledTransport, _fail
-from gateway.watch import WatchedFile, fingerprint, watch
 from tests.identity.virtual_time import run
 
 LIMITS = UpstreamLimits(1, 2)

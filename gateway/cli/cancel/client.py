@@ -15,7 +15,7 @@ import httpx
 
 from gateway.cli.cancel.answers import Done, Lost, Members, Plan, Refusal, done_in, plan_in, refusal_in
 from gateway.core.strict_json import json_object
-from gateway.endpoints import Origin, UnixListen
+from gateway.files.addresses import Origin, UnixListen
 from gateway.outbound import make_transport
 from gateway.reached import perhaps_tls, unreached
 

@@ -18,8 +18,8 @@ from gateway.cli.cancel.flow import KEY, URL, Asked, cancel
 from gateway.cli.frugal import let_in
 from gateway.core import grammar
 from gateway.core.request import ByFilter, ByRunIds
-from gateway.document.fields import duration_field
-from gateway.endpoints import UnixListen
+from gateway.files.addresses import UnixListen
+from gateway.files.values import duration_field
 from gateway.hardening import forbid_core_dumps
 from gateway.reached import CA_HELP, CA_OPTION, reached, trusted
 

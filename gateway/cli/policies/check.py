@@ -11,16 +11,15 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from gateway import secrecy
 from gateway.audit.segment import load_mac_key
 from gateway.certificate import load_pair
 from gateway.cli.output import printable
 from gateway.clock import SEE, SystemClock, clock_problems, floor
 from gateway.config import Config, audit_problems, config_file, load_config, named_policies, resolve_problems
 from gateway.core.errors import AuditFailure, InvalidConfiguration, Problem, counted
-from gateway.document import nodes
-from gateway.document.file import anyone_may_read, parse_document, read_anyway
-from gateway.document.nodes import Node, Place
+from gateway.files import nodes, secrecy
+from gateway.files.nodes import Node, Place
+from gateway.files.source import anyone_may_read, parse_document, read_anyway
 from gateway.identity.expiry import ending
 from gateway.identity.sources import key_file
 from gateway.policy.load import hidden_policies, load_policies

@@ -12,9 +12,9 @@ from functools import partial
 from gateway.core import grammar
 from gateway.core.errors import Problem
 from gateway.core.request import MAX_COUNT
-from gateway.document.fields import Bool, Int, Text, duration_field
-from gateway.document.nodes import Place
-from gateway.document.shapes import Key, ListOf, Present, Shape, may
+from gateway.files.mappings import Key, ListOf, Present, Shape, may
+from gateway.files.nodes import Place
+from gateway.files.values import Bool, Int, Text, duration_field
 from gateway.policy.model import (
     Condition,
     CountCondition,

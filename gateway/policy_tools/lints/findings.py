@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
 
-from gateway.document.nodes import Place
+from gateway.files.nodes import Place
 from gateway.identity.expiry import ending
 from gateway.policy.format.bounds import FILTERS, RUN_IDS
 from gateway.policy.model import Effect, Rule, UrlCondition

@@ -216,7 +216,7 @@ IN_READING = (
         "the last duplicate wins in YAML",
         (
             Edit(
-                "gateway/document/compose.py",
+                "gateway/files/yaml_text.py",
                 "case Scalar(text=text) if text in first:",
                 "case Scalar(text=text) if not text:",
             ),

@@ -13,7 +13,7 @@ from gateway.config import Config, config_file
 from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.core.plan import Denial
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun
-from gateway.document.file import parse_document
+from gateway.files.source import parse_document
 from gateway.policy import load
 from gateway.policy.decide import decide
 from gateway.policy.format.vocabulary import PolicyFile

@@ -12,7 +12,7 @@ from gateway.core.errors import MalformedRequest, Problem
 from gateway.core.parse import Body, parse_cancel
 from gateway.core.plan import Order, Permit
 from gateway.core.request import ByFilter, CancelRequest, EveryRun
-from gateway.document.file import parse_document
+from gateway.files.source import parse_document
 from gateway.framing import Head
 from gateway.policy.decide import decide
 from gateway.policy.load import parse_policy

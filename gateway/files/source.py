@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.core.errors import InvalidConfiguration, Problem
-from gateway.document.compose import compose
-from gateway.document.nodes import Node
+from gateway.files.nodes import Node
+from gateway.files.yaml_text import compose
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
 MAX_GUESSED_NAME = 15

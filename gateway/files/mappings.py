@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from gateway.core.errors import Problem
-from gateway.document import nodes
-from gateway.document.fields import Field, Text
-from gateway.document.nodes import Node, Place, Refused, Scalar, shown
+from gateway.files import nodes
+from gateway.files.nodes import Node, Place, Refused, Scalar, shown
+from gateway.files.values import Field, Text
 
 S = TypeVar("S")
 T = TypeVar("T")

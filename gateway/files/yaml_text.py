@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import yaml
 
 from gateway.core.errors import InvalidConfiguration, Problem
-from gateway.document.nodes import Listing, Mapping, Node, Place, Refused, Scalar
+from gateway.files.nodes import Listing, Mapping, Node, Place, Refused, Scalar
 
 MAX_DEPTH = 32
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.core.errors import InvalidConfiguration
-from gateway.document.file import read_file, sentence, unnamed
-from gateway.document.nodes import Place
-from gateway.secrecy import looks_secret
+from gateway.files.nodes import Place
+from gateway.files.secrecy import looks_secret
+from gateway.files.source import read_file, sentence, unnamed
 
 MAX_SECRET_BYTES = 4096
 

@@ -11,8 +11,8 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from gateway.core.errors import Problem
-from gateway.document.fields import path_field
-from gateway.document.nodes import Place
+from gateway.files.nodes import Place
+from gateway.files.values import path_field
 
 _LISTEN = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[0-9.]+|localhost):(?P<port>0|[1-9][0-9]{0,4})")
 _ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[1-9][0-9]{0,4}))?")

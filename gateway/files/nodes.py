@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.core.errors import Problem
-from gateway.secrecy import looks_secret
+from gateway.files.secrecy import looks_secret
 
 SHOWN_CHARS = 60
 

@@ -18,7 +18,7 @@ from yaml.nodes import ScalarNode
 from yaml.resolver import Resolver
 
 from gateway.core.errors import Problem
-from gateway.document.nodes import Node, Refused, Scalar
+from gateway.files.nodes import Node, Refused, Scalar
 
 T = TypeVar("T")
 W = TypeVar("W", bound=str)
