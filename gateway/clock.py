@@ -27,7 +27,7 @@ from gateway.audit.segment import chains_in, open_segment
 from gateway.config import AuditConfig
 from gateway.core.errors import Problem
 from gateway.core.ports import Clock
-from gateway.windows import instant
+from gateway.policy.window import instant
 
 RELEASED_MS = int(datetime.fromisoformat(RELEASED).replace(tzinfo=UTC).timestamp()) * 1000
 

@@ -17,9 +17,9 @@ from gateway.core.ports import Clock
 from gateway.core.request import Principal
 from gateway.core.run import Listing, Resolved
 from gateway.desk import Desk
+from gateway.policy.choose import choose
 from gateway.policy.decide import decide
 from gateway.policy.rules import Policies
-from gateway.policy.runs import choose
 from gateway.ports import Call
 
 AT_ONCE = 2_000

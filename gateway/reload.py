@@ -17,7 +17,7 @@ from gateway.faults import Net, report
 from gateway.files.watch import EVERY_S, Fingerprint, NewsLog, fingerprint, fingerprints
 from gateway.live import Current, Live
 from gateway.pins import Pins, pin
-from gateway.policy.load import load_policies
+from gateway.policy.format.load import load_policies
 from gateway.policy.rules import Policies
 from gateway.policy_tools.cases import check_cases
 from gateway.proxies import TrustedProxies

@@ -12,8 +12,8 @@ from gateway.core.ports import Clock
 from gateway.core.request import ByRunIds, CancelRequest
 from gateway.core.run import Listing, Resolved, Run, Skip, Skipped
 from gateway.judging import Judging
+from gateway.policy.choose import choose
 from gateway.policy.decide import decide
-from gateway.policy.runs import choose
 from gateway.ports import Arrival, RunLog, Standing
 
 FRESH_S = 2.0

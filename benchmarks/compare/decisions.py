@@ -15,7 +15,7 @@ from gateway.config import load_config
 from gateway.core.parse import Body, parse_cancel
 from gateway.core.plan import Permit
 from gateway.policy.decide import decide
-from gateway.policy.load import load_policies
+from gateway.policy.format.load import load_policies
 
 NOW_MS = 1_795_000_000_000
 _TURNS = 15

@@ -12,7 +12,7 @@ from gateway.core.parse import Body, parse_cancel
 from gateway.core.plan import Order, Permit, Plan
 from gateway.core.request import CancelRequest, Principal
 from gateway.policy.decide import decide
-from gateway.policy.load import load_policies
+from gateway.policy.format.load import load_policies
 from gateway.policy.rules import Policies
 
 NOW_MS = 1_795_000_000_000

@@ -13,7 +13,7 @@ from gateway.core.errors import Problem
 from gateway.files.nodes import Place, Scalar
 from gateway.files.values import Text, date_field, is_text
 from gateway.identity.expiry import ending
-from gateway.policy.format.vocabulary import key_id, team_name
+from gateway.policy.format.keys import key_id, team_name
 
 KEY_BYTES = 32
 

@@ -12,7 +12,7 @@ from gateway.files import addresses
 from gateway.files.mappings import Entries, Key, ListOf, Present, Shape, may, need
 from gateway.files.nodes import Place
 from gateway.files.values import Choice, Int, Text, date_field, path_field, word
-from gateway.policy.format.vocabulary import key_id, team_name
+from gateway.policy.format.keys import key_id, team_name
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Asymmetric ones only: with an HMAC algorithm everyone who can check a token can make one."""

@@ -11,7 +11,7 @@ from gateway.core.parse import decoded
 from gateway.core.request import ByFilter, EveryRun
 from gateway.core.run import Run
 from gateway.lookup.entries import checked_cursor
-from gateway.policy.runs import selects
+from gateway.policy.choose import selects
 
 MAX_COUNT = 10
 """Upstream shows no more at once."""

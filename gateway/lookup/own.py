@@ -31,8 +31,8 @@ from gateway.lookup.pages import (
     Pairs,
     deadline,
 )
+from gateway.policy.choose import covers, may_show, showing
 from gateway.policy.rules import TeamRules
-from gateway.policy.runs import covers, may_show, showing
 
 MAX_PAGES = 20
 """How many of upstream's pages are read for one of ours."""

@@ -23,7 +23,7 @@ from gateway.core.request import ByRunIds, CancelRequest, EveryRun, Principal
 from gateway.core.run import Resolution
 from gateway.policy.model import Effect, Rule
 from gateway.policy.nearest import MOST, candidates_near, in_words
-from gateway.policy.readings import Gap, Reading, Shortfall, admits, lacking, matches, named_by_deny, unmet
+from gateway.policy.reading import Gap, Reading, Shortfall, admits, lacking, matches, named_by_deny, unmet
 from gateway.policy.rules import Policies, TeamRules
 
 

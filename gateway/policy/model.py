@@ -16,7 +16,7 @@ from gateway.core.plan import Owner
 from gateway.core.request import ByFilter, ByRunIds, Selection
 from gateway.core.run import Resolution
 from gateway.files.nodes import Place
-from gateway.windows import Window, duration
+from gateway.policy.window import Window, duration
 
 TO_DATE_LEAD_MS = 60_000
 """How far ahead of now a `toDate` may lie under `within_last`."""

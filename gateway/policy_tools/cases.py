@@ -17,10 +17,10 @@ from gateway.files.mappings import Either, Key, ListOf, Present, Shape, may, nee
 from gateway.files.nodes import Node, Place
 from gateway.files.source import parse_document, read_file
 from gateway.files.values import Bool, Choice, Int, Text, word
-from gateway.policy.format.vocabulary import owner, team_name
-from gateway.policy.load import CASES_SUFFIX, is_hidden
+from gateway.policy.choose import choose
+from gateway.policy.format.keys import owner, team_name
+from gateway.policy.format.load import CASES_SUFFIX, is_hidden
 from gateway.policy.rules import Policies
-from gateway.policy.runs import choose
 from gateway.policy_tools.explain import Explanation, explain
 from gateway.policy_tools.question import Question, from_line, from_wire, instant_ms
 

@@ -12,9 +12,9 @@ from gateway.core.plan import Decision, Denial, Permit
 from gateway.core.run import Resolution
 from gateway.policy.model import Effect
 from gateway.policy.rules import Policies
+from gateway.policy.window import duration
 from gateway.policy_tools.parts import Part, parts_of
 from gateway.policy_tools.question import Question
-from gateway.windows import duration
 
 Members = dict[str, object]
 

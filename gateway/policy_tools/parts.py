@@ -10,10 +10,10 @@ from gateway.core.plan import Decision
 from gateway.core.request import EveryRun
 from gateway.policy.decide import capped, within
 from gateway.policy.model import Effect, Rule
-from gateway.policy.readings import Reading, Shortfall, admits, left_to_runs, matches, named_by_deny, unmet
+from gateway.policy.reading import Reading, Shortfall, admits, left_to_runs, matches, named_by_deny, unmet
 from gateway.policy.rules import Policies, TeamRules
+from gateway.policy.window import instant
 from gateway.policy_tools.question import Question
-from gateway.windows import instant
 
 _RESULT = {
     (Effect.DENY, True): "matched",

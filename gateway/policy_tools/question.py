@@ -15,7 +15,7 @@ from gateway.core.parse import NAMES, Body, parse_cancel
 from gateway.core.plan import Decision
 from gateway.core.request import REPEATABLE, CancelRequest, Principal
 from gateway.policy.decide import decide, reading_of
-from gateway.policy.readings import Reading
+from gateway.policy.reading import Reading
 from gateway.policy.rules import Policies
 
 METHOD, PATH = "DELETE", "/v2/workflows/runs"

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 
 from gateway.config import config_file
-from gateway.policy.format.vocabulary import policy_file
+from gateway.policy.format.keys import policy_file
 from gateway.policy_tools.cases import cases_file
 from gateway.policy_tools.descriptions import CONFIG, POLICY
 

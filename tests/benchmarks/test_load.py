@@ -21,7 +21,7 @@ from gateway.core.parse import Body, parse_cancel
 from gateway.core.plan import Denial, Permit
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Principal
 from gateway.policy.decide import decide
-from gateway.policy.load import load_policies
+from gateway.policy.format.load import load_policies
 
 ROOT = Path(__file__).parents[2]
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"

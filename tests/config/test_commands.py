@@ -19,7 +19,7 @@ from gateway.cli.policies import check
 from gateway.config import load_config
 from gateway.core.errors import AuditFailure, InvalidConfiguration
 from gateway.files.source import anyone_may_read
-from gateway.policy.load import load_policies
+from gateway.policy.format.load import load_policies
 from gateway.policy_tools.cases import check_cases
 
 TODAY = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)

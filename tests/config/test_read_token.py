@@ -14,7 +14,7 @@ from gateway.cli.policies import check
 from gateway.config import load_config, resolve_problems
 from gateway.core.errors import InvalidConfiguration
 from gateway.credential import AccountTokens, TokenHolder, UpstreamToken
-from gateway.policy.load import load_policies
+from gateway.policy.format.load import load_policies
 from gateway.tokens import WatchedTokens, read_tokens, token_problems
 from gateway.upstream_settings import UpstreamSettings
 

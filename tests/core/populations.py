@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from gateway.core.plan import Denial, Permit
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection
 from gateway.core.run import CANCELLED, STARTED, Listing, Resolution, Resolved, Run
+from gateway.policy.choose import choose
 from gateway.policy.decide import decide
 from gateway.policy.model import (
     Condition,
@@ -23,7 +24,6 @@ from gateway.policy.model import (
     UrlCondition,
     ValueCondition,
 )
-from gateway.policy.runs import choose
 from tests.core.strategies import (
     EXACT_URLS,
     HOUR_MS,

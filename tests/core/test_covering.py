@@ -8,6 +8,7 @@ import pytest
 
 from gateway.core.request import Principal
 from gateway.core.run import Resolution
+from gateway.policy.choose import covers
 from gateway.policy.decide import decide
 from gateway.policy.model import (
     CreatedCondition,
@@ -18,7 +19,6 @@ from gateway.policy.model import (
     UrlCondition,
     ValueCondition,
 )
-from gateway.policy.runs import covers
 from tests.core.populations import everything
 from tests.core.rules import API, allow, label, rule, urls
 from tests.core.strategies import HOUR_MS, NOW_MS, TEAM, counted, policies

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from gateway.core.plan import Denial, Permit
 from gateway.core.request import ByFilter, ByRunIds, EveryRun, Selection
 from gateway.core.run import Run
+from gateway.policy.choose import choose
 from gateway.policy.decide import decide
 from gateway.policy.model import Condition, CreatedCondition, Effect, Rule, RunIdCondition, UrlCondition, ValueCondition
-from gateway.policy.runs import choose
 from tests.core.populations import Case, cases
 from tests.core.strategies import NOW_MS, TEAM, policies
 from tests.core.strategies import denies as deny_rules

@@ -30,7 +30,7 @@ from gateway.identity.keysets import UnusableKeySet, parse_key_set
 from gateway.identity.tokens import TokenVerifier
 from gateway.lookup import asked, entries
 from gateway.lookup.pace import wait_s
-from gateway.policy.load import parse_policy
+from gateway.policy.format.load import parse_policy
 from gateway.policy_tools.lints import findings
 from gateway.policy_tools.question import from_line, from_wire, instant_ms
 from gateway.proxies import TrustedProxies

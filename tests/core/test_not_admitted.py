@@ -22,7 +22,7 @@ from gateway.policy.model import (
     ValueCondition,
 )
 from gateway.policy.nearest import MOST
-from gateway.windows import Window
+from gateway.policy.window import Window
 from tests.core.rules import API, allow, judge, label, urls
 from tests.core.strategies import HOUR_MS, NOW_MS, TEAM, counted, policies
 from tests.core.test_judgement_laws import judged

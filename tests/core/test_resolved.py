@@ -9,6 +9,7 @@ import pytest
 from gateway.core.plan import Denial, Permit
 from gateway.core.request import ByFilter, ByRunIds, EveryRun, Selection
 from gateway.core.run import CANCELLED, Listing, Resolution, Resolved, Run, Skip
+from gateway.policy.choose import choose
 from gateway.policy.model import (
     Condition,
     CountCondition,
@@ -19,7 +20,6 @@ from gateway.policy.model import (
     TeamException,
     UrlCondition,
 )
-from gateway.policy.runs import choose
 from tests.core.populations import everything
 from tests.core.rules import API, allow, judge, label, rule, urls
 from tests.core.strategies import HOUR_MS, NOW_MS, TEAM, counted, policies

@@ -11,10 +11,10 @@ from threading import Barrier
 import pytest
 
 from gateway.core.request import Principal
+from gateway.policy.choose import covers
 from gateway.policy.decide import decide
 from gateway.policy.model import UrlCondition
 from gateway.policy.rules import Policies
-from gateway.policy.runs import covers
 from tests.core.rules import API, allow, urls
 from tests.core.strategies import NOW_MS, counted
 from tests.core.test_resolved import run

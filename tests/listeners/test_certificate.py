@@ -17,7 +17,7 @@ from gateway.config import load_config
 from gateway.core.errors import InvalidConfiguration
 from gateway.files.addresses import TlsFiles
 from gateway.files.nodes import Place
-from gateway.policy.load import load_policies
+from gateway.policy.format.load import load_policies
 from gateway.simulator.server import SimulatorServer
 from tests.cli.configs import CONFIG, write
 from tests.cli.running import command

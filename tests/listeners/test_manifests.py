@@ -22,7 +22,7 @@ import yaml
 
 from gateway.config import Config, load_config
 from gateway.files.addresses import Origin
-from gateway.policy.load import load_policies
+from gateway.policy.format.load import load_policies
 from gateway.reached import reached
 from gateway.simulator.core import Simulator
 from gateway.simulator.runs import make_runs

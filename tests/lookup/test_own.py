@@ -20,7 +20,7 @@ from gateway.core.request import Principal
 from gateway.lookup.asked import Question, parse_question
 from gateway.lookup.own import MAX_ANSWER_BYTES, MAX_PAGES, own_runs
 from gateway.lookup.pages import MAX_PAGE_BYTES
-from gateway.policy.load import load_policies
+from gateway.policy.format.load import load_policies
 from gateway.policy.rules import TeamRules
 from gateway.simulator.account import LogManner
 from gateway.simulator.changes import Change

@@ -14,10 +14,10 @@ from gateway.core.plan import Denial, Permit
 from gateway.core.request import CancelRequest, Principal
 from gateway.core.run import Listing, Resolution, Run
 from gateway.files.nodes import Place
+from gateway.policy.choose import choose
 from gateway.policy.decide import decide
-from gateway.policy.load import load_policies
+from gateway.policy.format.load import load_policies
 from gateway.policy.rules import Policies
-from gateway.policy.runs import choose
 from gateway.policy_tools.cases import judge_cases, parse_cases
 from gateway.policy_tools.lints.findings import IDS, Summary, lint
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from gateway.core import grammar
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection
 from gateway.core.run import Run
+from gateway.policy.choose import _covers
 from gateway.policy.index.rules import AllowIndex, DenyIndex, seen
 from gateway.policy.model import Effect, Rule, UrlCondition
-from gateway.policy.readings import Reading, admits, matches, touches
-from gateway.policy.runs import _covers
+from gateway.policy.reading import Reading, admits, matches, touches
 from tests.core.populations import resolving, resolving_sets, runs
 from tests.core.strategies import NOW_MS, RUN_IDS, allows, counted, denies, filters, some
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gateway.core.errors import InvalidConfiguration
 from gateway.core.plan import Owner
 from gateway.core.run import Resolution
-from gateway.policy.load import load_policies, parse_policy
+from gateway.policy.format.load import load_policies, parse_policy
 from gateway.policy.model import (
     CountCondition,
     CreatedCondition,
@@ -24,7 +24,7 @@ from gateway.policy.model import (
     UrlCondition,
     ValueCondition,
 )
-from gateway.windows import Hours, Window
+from gateway.policy.window import Hours, Window
 
 HEAD = "version: 1\nname: t\nteams: [a]\n"
 ALLOW = "  - {id: r, label: {any_of: [x]}}\n"

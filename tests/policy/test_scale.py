@@ -17,7 +17,7 @@ from gateway.core.request import ByFilter, CancelRequest, Principal
 from gateway.core.run import Run
 from gateway.files import yaml_text
 from gateway.policy.decide import decide
-from gateway.policy.load import load_policies
+from gateway.policy.format.load import load_policies
 from gateway.policy.model import Condition, Effect, Rule, UrlCondition, ValueCondition
 from gateway.policy.rules import Policies, TeamRules
 from tests.support.steps import most_held, steps

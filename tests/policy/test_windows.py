@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.errors import Problem
-from gateway.document.times import end_field, window
 from gateway.files.source import parse_document
-from gateway.windows import EVERY_DAY, Hours, Window
+from gateway.policy.format.times import end_field, window
+from gateway.policy.window import EVERY_DAY, Hours, Window
 from tests.cli.running import command
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -13,11 +13,11 @@ import pytest
 from gateway.core.plan import Denial, Permit
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Principal
 from gateway.core.run import Listing, Resolution, Run
+from gateway.policy.choose import choose, covers
 from gateway.policy.decide import decide
 from gateway.policy.model import Condition, CountCondition, Effect, Rule, RunIdCondition, UrlCondition, ValueCondition
 from gateway.policy.nearest import MOST_JUDGED
 from gateway.policy.rules import Policies
-from gateway.policy.runs import choose, covers
 from gateway.policy_tools.explain import explain
 from gateway.policy_tools.question import Question
 from gateway.whoami import whoami

@@ -10,7 +10,7 @@ from gateway.audit.record import denied_members, intent_members
 from gateway.core.plan import Denial, Order, Plan
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Principal
 from gateway.policy.decide import decide
-from gateway.policy.load import load_policies
+from gateway.policy.format.load import load_policies
 from gateway.policy.model import RunIdCondition
 from gateway.policy.rules import Policies
 from tests.core.rules import allow

@@ -13,9 +13,9 @@ from gateway.core.request import ByRunIds, CancelRequest, EveryRun
 from gateway.core.run import Resolution
 from gateway.policy.decide import decide
 from gateway.policy.model import CountCondition, Effect, Rule, RunIdCondition, TeamException, UrlCondition
+from gateway.policy.window import Window, instant
 from gateway.policy_tools.explain import Explanation, explain, implied
 from gateway.policy_tools.question import Question
-from gateway.windows import Window, instant
 from tests.core.populations import Case, cases
 from tests.core.rules import API, allow, label, rule, urls
 from tests.core.strategies import NOW_MS, TEAM, counted, fitting, policies, requests, rule_sets

@@ -13,7 +13,7 @@ from gateway.core.plan import Denial, Permit
 from gateway.core.run import Resolved
 from gateway.files.nodes import Place
 from gateway.policy.decide import decide
-from gateway.policy.load import load_policies
+from gateway.policy.format.load import load_policies
 from gateway.policy.model import Effect, Rule
 from gateway.policy_tools.lints.conflicts import refuses_all
 from gateway.policy_tools.lints.findings import IDS, Caller, Finding, Summary, lint

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Principal
-from gateway.policy.load import load_policies
+from gateway.policy.format.load import load_policies
 from tests.cli.configs import CONFIG
 from tests.cli.running import command
 from tests.policy_tools.logs import HOUR_MS, TS, log_of

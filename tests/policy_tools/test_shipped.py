@@ -13,7 +13,7 @@ import yaml
 
 from gateway.cli.policies.check import findings_of
 from gateway.config import load_config
-from gateway.policy.load import load_policies
+from gateway.policy.format.load import load_policies
 from gateway.policy_tools.lints.findings import CONTRACTS
 
 ROOT = Path(__file__).parents[2]

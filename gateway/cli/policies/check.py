@@ -22,11 +22,11 @@ from gateway.files.nodes import Node, Place
 from gateway.files.source import anyone_may_read, parse_document, read_anyway
 from gateway.identity.expiry import ending
 from gateway.identity.sources import key_file
-from gateway.policy.load import hidden_policies, load_policies
+from gateway.policy.format.load import hidden_policies, load_policies
 from gateway.policy.rules import Policies
+from gateway.policy.window import instant
 from gateway.policy_tools.lints.findings import Caller, Finding, Summary, lint
 from gateway.tokens import token_problems
-from gateway.windows import instant
 
 OK, INVALID = 0, 3
 SHOWN_COLUMNS = 160

@@ -16,7 +16,7 @@ from gateway.config import Config, load_config
 from gateway.core.errors import MalformedRequest
 from gateway.core.plan import Denial, Permit
 from gateway.core.request import Principal
-from gateway.policy.load import load_policies
+from gateway.policy.format.load import load_policies
 from gateway.policy.nearest import in_words
 from gateway.policy.rules import Policies
 from gateway.policy_tools.explain import Explanation, explain, resolution_in_words

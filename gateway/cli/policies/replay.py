@@ -15,7 +15,7 @@ from gateway.audit.reader import lines_of
 from gateway.audit.segment import chains_in
 from gateway.cli.output import fault_in_words, printable, printable_json
 from gateway.core.errors import counted
-from gateway.policy.load import load_policies
+from gateway.policy.format.load import load_policies
 from gateway.policy.nearest import in_words
 from gateway.policy_tools.history.replay import Change, Members, Replay, replay
 

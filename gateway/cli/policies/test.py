@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gateway.cli.output import printable
 from gateway.cli.policies.explain import lines
 from gateway.core.errors import InvalidConfiguration, Problem, counted
-from gateway.policy.load import CASES_SUFFIX, load_policies
+from gateway.policy.format.load import CASES_SUFFIX, load_policies
 from gateway.policy_tools.cases import Verdict, case_files, judge_cases, load_cases, unreached
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from gateway.cli.trial.simulate import ABSENT, CONTRACTS, port, simulated
 from gateway.cli.trial.tour import ON_CALL_URL, Tour, take_tour
 from gateway.config import load_config
 from gateway.log import Consoles
-from gateway.policy.load import CASES_SUFFIX, SUFFIX
+from gateway.policy.format.load import CASES_SUFFIX, SUFFIX
 from gateway.policy.rules import Policies
 from gateway.reload import checked_policies
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.core.grammar import denied_below, in_subtree, lies_under
-from gateway.policy.format.bounds import RUN_IDS
+from gateway.policy.format.conditions import RUN_IDS
 from gateway.policy.model import Condition, CreatedCondition, Effect, Rule, RunIdCondition, UrlCondition, ValueCondition
 
 

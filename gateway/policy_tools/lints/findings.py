@@ -14,12 +14,12 @@ from functools import partial
 
 from gateway.files.nodes import Place
 from gateway.identity.expiry import ending
-from gateway.policy.format.bounds import FILTERS, RUN_IDS
+from gateway.policy.format.conditions import FILTERS, RUN_IDS
 from gateway.policy.model import Effect, Rule, UrlCondition
-from gateway.policy.readings import bounds_runs
+from gateway.policy.reading import bounds_runs
 from gateway.policy.rules import Policies
+from gateway.policy.window import instant
 from gateway.policy_tools.lints.conflicts import kind_of, refuses_all
-from gateway.windows import instant
 
 IDS = {
     "never-matches": "the rule can never match",

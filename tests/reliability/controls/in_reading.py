@@ -8,7 +8,7 @@ READ, MODEL, DECIDE, READINGS, FRAMING = (
     "gateway/core/parse.py",
     "gateway/policy/model.py",
     "gateway/policy/decide.py",
-    "gateway/policy/readings.py",
+    "gateway/policy/reading.py",
     "gateway/framing.py",
 )
 CORE, ORACLE, HEADS = ("tests/core",), ("tests/oracle",), ("tests/core/test_framing.py",)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.reliability.controls.copy import Bug, Edit
 
-RUNS, SECOND_LOOK = "gateway/policy/runs.py", "gateway/second_look.py"
+RUNS, SECOND_LOOK = "gateway/policy/choose.py", "gateway/second_look.py"
 PLANNING, DRAFTS, CARRYING = "gateway/planning.py", "gateway/drafts.py", "gateway/carrying.py"
 LOG, PAGES = "gateway/lookup/log.py", "gateway/pages.py"
 CHOICE, MOVING, PLANS = (

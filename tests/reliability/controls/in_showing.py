@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.reliability.controls.copy import Bug, Edit
 
-RUNS, OWN, ENTRIES = "gateway/policy/runs.py", "gateway/lookup/own.py", "gateway/lookup/entries.py"
+RUNS, OWN, ENTRIES = "gateway/policy/choose.py", "gateway/lookup/own.py", "gateway/lookup/entries.py"
 ASKERS, NARROWING, SETTLE = "gateway/lookup/askers.py", "gateway/lookup/narrowing.py", "gateway/settle.py"
 OWN_RUNS = ("tests/lookup/test_own.py", "tests/lookup/test_askers.py")
 

@@ -14,10 +14,10 @@ from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.core.plan import Denial
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun
 from gateway.files.source import parse_document
-from gateway.policy import load
 from gateway.policy.decide import decide
-from gateway.policy.format.vocabulary import PolicyFile
-from gateway.policy.load import parse_policy
+from gateway.policy.format import load
+from gateway.policy.format.keys import PolicyFile
+from gateway.policy.format.load import parse_policy
 from gateway.policy.model import Effect
 from gateway.policy.rules import Policies
 from tests.reliability.fuzz.forward import NOW_MS, TEAM, check_forward

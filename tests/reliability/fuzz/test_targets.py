@@ -15,7 +15,7 @@ from gateway.core.request import ByFilter, CancelRequest, EveryRun
 from gateway.files.source import parse_document
 from gateway.framing import Head
 from gateway.policy.decide import decide
-from gateway.policy.load import parse_policy
+from gateway.policy.format.load import parse_policy
 from tests.reliability.fuzz import files, forward, heads, lines, report
 from tests.reliability.fuzz.seeds import CONFIG, POLICY, QUERIES, seeds, words
 from tests.reliability.fuzz.targets import TARGETS

@@ -23,7 +23,7 @@ from gateway.core.plan import Denial, Permit
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Principal, Selection
 from gateway.core.run import Listing, Resolution, Resolved, Run, Skip
 from gateway.policy.model import Condition, Rule, UrlCondition
-from gateway.policy.readings import RUN_IDS, bounds_runs, is_denied, lies_inside, touches, url_inside, values
+from gateway.policy.reading import RUN_IDS, bounds_runs, is_denied, lies_inside, touches, url_inside, values
 from gateway.policy.rules import Policies, TeamRules
 
 SAMPLE = 3

@@ -12,7 +12,7 @@ from pathlib import Path
 from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.files.mappings import report_twice
 from gateway.files.source import BY_ANYONE, FileBytes, all_kept, anyone_may_change, parse_document, read_anyway
-from gateway.policy.format.vocabulary import PolicyFile, RuleEntry, allowed_at_all, policy_file
+from gateway.policy.format.keys import PolicyFile, RuleEntry, allowed_at_all, policy_file
 from gateway.policy.model import Rule
 from gateway.policy.rules import Policies
 

@@ -10,13 +10,13 @@ from gateway.core.errors import Problem
 from gateway.core.plan import Owner
 from gateway.core.request import MAX_COUNT
 from gateway.core.run import Resolution
-from gateway.document.times import end_field, window
 from gateway.files.mappings import Either, Key, ListOf, Present, Shape, may, need
 from gateway.files.nodes import Place
 from gateway.files.values import Bool, Choice, Int, Text, duration_field, word
-from gateway.policy.format.bounds import FILTERS, NOT_IN_DENY, RUN_IDS, bounds, count, distinct, overlaps
+from gateway.policy.format.conditions import FILTERS, NOT_IN_DENY, RUN_IDS, bounds, count, distinct, overlaps
+from gateway.policy.format.times import end_field, window
 from gateway.policy.model import Condition, CountCondition, Effect, TeamException, UrlCondition
-from gateway.windows import Window
+from gateway.policy.window import Window
 
 MAX_TICKET_CHARS = 64
 MAX_EXCEPTION_REASON_CHARS = 200

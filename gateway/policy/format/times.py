@@ -11,7 +11,7 @@ from gateway.core.errors import Problem
 from gateway.files.mappings import Judged, ListOf, Present, Shape, may
 from gateway.files.nodes import Place
 from gateway.files.values import Field, Text
-from gateway.windows import DAY_MINUTES, DAYS, EVERY_DAY, Hours, Window
+from gateway.policy.window import DAY_MINUTES, DAYS, EVERY_DAY, Hours, Window
 
 _DAY_MS = 86_400_000
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
