@@ -20,6 +20,7 @@ from gateway import __version__
 from gateway.announcing import Announcer
 from gateway.asgi import Edge
 from gateway.audit.log import AuditLog, AuditSettings
+from gateway.audit.refusals import RefusalLog
 from gateway.audit.segment import load_mac_key
 from gateway.certificate import ServedCertificate
 from gateway.clock import SteadyClock, SystemClock, clock_problems, floor
@@ -45,7 +46,6 @@ from gateway.pipeline import Pipeline
 from gateway.ports import LookUps
 from gateway.protocol import ProtocolSettings, RefusalPort
 from gateway.readiness import Ready, Recent
-from gateway.refusals import RefusalLog
 from gateway.reload import Files, Reloader, checked_policies, make_live, refuse
 from gateway.scheduling import keep_what_lasts, start_resolver
 from gateway.serving import Listener, StopSignals, serve_until_stopped

@@ -21,6 +21,7 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from gateway import problems
+from gateway.audit.refusals import RefusalLog
 from gateway.connections import TEAM
 from gateway.core.errors import (
     AuditUnavailable,
@@ -44,7 +45,6 @@ from gateway.pages import Pages, plan_id
 from gateway.paths import RUNS, is_plain, no_such_method, no_such_path
 from gateway.pipeline import STOPPING, Pipeline, Settled, WaitEnded
 from gateway.problems import Answer
-from gateway.refusals import RefusalLog
 
 NO_ID = "00000000-0000-0000-0000-000000000000"
 """The decision id of a request for which none could be made; no record has it."""

@@ -1,1 +1,1 @@
-"""The audit log: records, chains, files, the writer, recovery and verification."""
+"""The audit log: records, chains, files, the writer, and recovery at a start."""

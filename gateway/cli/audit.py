@@ -15,18 +15,19 @@ from typing import NoReturn
 import orjson
 
 from gateway.audit.chain import MacKey, is_hex, mac_holds, parse_line
+from gateway.audit.evidence import decisions
+from gateway.audit.evidence.decisions import Callers
+from gateway.audit.evidence.retire import Choice, Retirement
+from gateway.audit.evidence.verify import ChainReport, Claim, Finding, claim_of, verify_listed
 from gateway.audit.journal import AuditSettings
 from gateway.audit.reader import lines_in, lines_of
 from gateway.audit.segment import NotAFile, OsDisk, chains_in, load_mac_key
-from gateway.audit.verify import ChainReport, Claim, Finding, claim_of, verify_listed
 from gateway.cli.output import fault_in_words, folded, lost, printable, printable_json
 from gateway.config import load_config
 from gateway.core.errors import AuditFailure, counted
 from gateway.files.values import date_field
-from gateway.policy_tools.history import decisions, shadowing
-from gateway.policy_tools.history.decisions import Callers
+from gateway.policy_tools.history import shadowing
 from gateway.policy_tools.schema import EVENTS
-from gateway.retirement import Choice, Retirement
 
 USAGE = 64
 MOST_GUESSED = 64

@@ -13,9 +13,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from gateway.audit.evidence.verify import verify
 from gateway.audit.log import AuditLog, AuditSettings, Closing
 from gateway.audit.segment import OsDisk, segment_path
-from gateway.audit.verify import verify
 from gateway.audit.writer import CHECKPOINT_RECORDS
 from gateway.core.outcome import Cancelled
 from gateway.core.plan import Order, Permit, Plan

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.audit.chain import GENESIS, Record, Sealer
+from gateway.audit.evidence import decisions
+from gateway.audit.evidence.decisions import Callers, DecisionStats, Held
 from gateway.cli.audit import human_line, json_line
-from gateway.policy_tools.history import decisions
-from gateway.policy_tools.history.decisions import Callers, DecisionStats, Held
 
 Members = dict[str, object]
 

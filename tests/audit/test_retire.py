@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from gateway.audit.chain import MacKey
+from gateway.audit.evidence.retire import Choice, Retired, Retirement
 from gateway.audit.journal import AuditSettings
 from gateway.audit.segment import ChainLock, OsDisk
-from gateway.retirement import Choice, Retired, Retirement
 from tests.audit.faults import DONE, Crash, findings, open_log, opened, plan, records, segments
 from tests.audit.test_verify import run
 

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from gateway.audit.chain import MacKey
+from gateway.audit.evidence.retire import Choice, Retired, Retirement
+from gateway.audit.evidence.verify import verify_listed
 from gateway.audit.journal import AuditSettings
 from gateway.audit.reader import ChainReader, Claim
 from gateway.audit.segment import OsDisk, chains_in, segment_path
-from gateway.audit.verify import verify_listed
 from gateway.core.errors import AuditFailure
-from gateway.retirement import Choice, Retired, Retirement
 from tests.audit.faults import DONE, findings, opened, plan, segments
 
 KEY = MacKey(b"k" * 32)

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from gateway.audit.chain import GENESIS, MacKey, Record, Sealer
+from gateway.audit.evidence.verify import verify
 from gateway.audit.segment import load_mac_key
-from gateway.audit.verify import verify
 from gateway.cli import audit
 from gateway.core.errors import AuditFailure
 from tests.audit.faults import DONE, findings, open_log, opened, plan, segments, split

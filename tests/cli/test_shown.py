@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.audit.evidence.decisions import DecisionStats, lines
 from gateway.cli.output import folded
-from gateway.policy_tools.history.decisions import DecisionStats, lines
 from tests.cli.fake_gateway import ASKED, PLAN_ID, fake_gateway, plan
 from tests.cli.running import Done, command
 from tests.cli.terminal import on_terminal

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from gateway.audit.refusals import ALARM_BURST, BURST, RefusalLog
 from gateway.core.errors import ExpiredKey, MalformedRequest, RealTokenUsed, Refusal, Throttled, Unauthenticated
 from gateway.core.request import Principal
-from gateway.refusals import ALARM_BURST, BURST, RefusalLog
 
 STRANGER = Unauthenticated("unknown_key")
 FLOOD = 50 * BURST

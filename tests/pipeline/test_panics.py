@@ -13,6 +13,7 @@ import pytest
 from starlette.types import Message
 
 from gateway.asgi import Edge
+from gateway.audit.refusals import RefusalLog
 from gateway.authn import Authenticator
 from gateway.config import Limits
 from gateway.core.outcome import Cancelled, Closing, Outcome, Refused
@@ -35,7 +36,6 @@ from gateway.policy.model import Effect, Rule, RunIdCondition
 from gateway.policy.rules import Policies
 from gateway.ports import LookUps
 from gateway.proxies import TrustedProxies
-from gateway.refusals import RefusalLog
 from tests.identity.virtual_time import run
 from tests.pipeline.bench import until
 from tests.pipeline.fakes import HeldUpstream, MemoryLog, MemoryRuns, PromptUpstream, StillClock

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from gateway.audit.verify import verify
+from gateway.audit.evidence.verify import verify
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -6,7 +6,7 @@ from tests.reliability.controls.copy import Bug, Edit
 
 WAITING = ("tests/edge/test_waiting.py",)
 LIMITS, FLIGHTS, ASKERS = "gateway/limits.py", "gateway/flights.py", "gateway/lookup/askers.py"
-DRAFTS, REFUSALS, APP = "gateway/drafts.py", "gateway/refusals.py", "gateway/app.py"
+DRAFTS, REFUSALS, APP = "gateway/drafts.py", "gateway/audit/refusals.py", "gateway/app.py"
 
 IN_LIMITS = (
     Bug(

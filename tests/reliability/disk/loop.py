@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.audit.verify import Finding, verify
+from gateway.audit.evidence.verify import Finding, verify
 from tests.reliability.crash.laws import NOT_INTACT, recorded
 from tests.reliability.crash.load import call, ready
 from tests.reliability.crash.loop import LONGEST_ROUND_S, Batch, Life

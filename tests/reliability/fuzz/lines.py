@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from gateway.audit.chain import FIRST, GENESIS, LAST, MacKey, Record, Sealer, parse_line
-from gateway.audit.verify import Finding, verify
+from gateway.audit.evidence.verify import Finding, verify
 
 KEY = MacKey(b"0123456789abcdef")
 EDIT_HEAD_BYTES = 3

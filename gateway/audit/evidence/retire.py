@@ -18,12 +18,12 @@ from pathlib import Path
 
 from gateway import __version__
 from gateway.audit.chain import Head, MacKey, Record, Sealer
+from gateway.audit.evidence.verify import Claim, Finding, digest_of, verify_listed
 from gateway.audit.journal import AuditSettings, Journal
 from gateway.audit.reader import ChainReader, ChainReport
 from gateway.audit.record import Members, retired_members, start_members
 from gateway.audit.recovery import Recovered, Recovery
 from gateway.audit.segment import AppendFailed, ChainLock, Disk, chains_in, open_segment
-from gateway.audit.verify import Claim, Finding, digest_of, verify_listed
 from gateway.core.errors import AuditFailure
 
 

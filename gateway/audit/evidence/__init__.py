@@ -1,0 +1,1 @@
+"""What the record proves: verification, retirement, and the records of one decision joined."""
