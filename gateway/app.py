@@ -28,18 +28,15 @@ from gateway.config import AuditConfig, Config, audit_problems, resolve_problems
 from gateway.connections import Connections
 from gateway.core.errors import AuditFailure, InvalidConfiguration
 from gateway.core.ports import Clock, OperatorsLog
-from gateway.exchange import Exchange, UpstreamLimits
 from gateway.explaining import Questions
 from gateway.faults import place
 from gateway.files.watch import WatchedFile, watch
 from gateway.hardening import forbid_core_dumps, raise_descriptor_limit
 from gateway.health import HealthApp, HealthPages, Unrecorded
 from gateway.inbound import Intake
-from gateway.limits import Lanes, TeamShare
 from gateway.listeners import Bound, bind_all
 from gateway.live import Current, Live
 from gateway.log import Consoles, make_log, quiet_libraries
-from gateway.lookup.log import MAX_READINGS, UpstreamLog
 from gateway.pages import Pages
 from gateway.pins import Pins
 from gateway.pipeline import Pipeline
@@ -50,9 +47,12 @@ from gateway.reload import Files, Reloader, checked_policies, make_live, refuse
 from gateway.scheduling import keep_what_lasts, start_resolver
 from gateway.serving import Listener, StopSignals, serve_until_stopped
 from gateway.settle import Settler
-from gateway.tokens import WatchedTokens, read_tokens
-from gateway.transport import PooledTransport
-from gateway.upstream import Upstream
+from gateway.upstream.account import WatchedTokens, read_tokens
+from gateway.upstream.cancel import Upstream
+from gateway.upstream.client import Exchange, UpstreamLimits
+from gateway.upstream.pool import PooledTransport
+from gateway.upstream.runs.log import MAX_READINGS, UpstreamLog
+from gateway.upstream.shares import Lanes, TeamShare
 
 MAX_CONNECTIONS = 2048
 RESERVED_DESCRIPTORS = 64

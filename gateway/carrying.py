@@ -22,9 +22,9 @@ from gateway.core.request import ByRunIds
 from gateway.core.run import Skipped, joined
 from gateway.faults import Net, internal, report
 from gateway.flights import Carried, Flight
-from gateway.limits import Lane, Lanes
 from gateway.ports import Arrival, AuditPort, CancelPort, SettlerPort
 from gateway.second_look import Look, SecondLook
+from gateway.upstream.shares import Lane, Lanes
 
 Told = Callable[[int, int], None]
 """Hears after each order how many orders were sent, and how many runs are cancelled for certain."""

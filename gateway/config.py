@@ -21,7 +21,7 @@ from gateway.files.source import BY_ANYONE, anyone_may_change, parse_document, r
 from gateway.files.values import Bool, Choice, Int, Text, path_field
 from gateway.identity.settings import CallerKey, JwtIssuer, RawCallers, callers
 from gateway.policy.rules import Policies
-from gateway.upstream_settings import MAX_SECONDS, RawUpstream, UpstreamSettings, complete, upstream
+from gateway.upstream.settings import MAX_SECONDS, RawUpstream, UpstreamSettings, complete, upstream
 
 T = TypeVar("T")
 Durability = Literal["fsync", "os"]

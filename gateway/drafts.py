@@ -18,8 +18,8 @@ from gateway.core.request import ByRunIds, CancelRequest, Principal
 from gateway.core.run import Listing, Resolved
 from gateway.faults import Net, internal, report
 from gateway.judging import Judging
-from gateway.limits import Bounds, TeamShare
 from gateway.ports import AuditPort, Call, LookUps, RunLog
+from gateway.upstream.shares import Bounds, TeamShare
 
 LIFETIME_S = 600.0
 """How long a plan can be applied after it was asked for."""

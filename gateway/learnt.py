@@ -10,7 +10,7 @@ from enum import StrEnum
 from gateway.audit.record import Members, settled_members
 from gateway.core.plan import Order
 from gateway.core.run import CANCELLED, Listing, Run
-from gateway.lookup.log import ActionReport
+from gateway.upstream.runs.log import ActionReport
 
 FINISHED = "FINISHED"
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections import Counter
-from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -20,91 +17,6 @@ COST_BYTES = 8192
 
 MOST_WAITING_BYTES = 64 * 1024 * 1024
 """Bytes of bodies that are not whole yet: in all. One principal has at most a quarter, one of several teams half."""
-
-
-class TeamShare:
-    """How much of a bound one team may take: half where `several` teams are configured, so that none takes it whole."""
-
-    def __init__(self, *, several: bool = False) -> None:
-        self.several = several
-
-    def of(self, most: int) -> int:
-        """Returns the share of a bound; at least one."""
-        return max(1, most // 2) if self.several else most
-
-
-class Lanes:
-    """The connections to upstream as teams share them: slow orders of one team keep no other team's waiting.
-
-    An order above its team's share waits for one of its own team, for `wait_s` seconds at most.
-    """
-
-    def __init__(self, most: int, share: TeamShare, *, wait_s: float) -> None:
-        self.share = share
-        self._most = most
-        self._wait_s = wait_s
-        self._of: dict[str, asyncio.Semaphore] = {}
-
-    async def enter(self, team: str) -> Lane | None:
-        """Takes a place for one order, to be given back by `leave`; None where none came free in time."""
-        if not self.share.several:
-            return Lane(None)
-        places = self._of.get(team)
-        if places is None:
-            places = self._of[team] = asyncio.Semaphore(self.share.of(self._most))
-        try:
-            async with asyncio.timeout(self._wait_s if places.locked() else None):
-                await places.acquire()
-        except TimeoutError:
-            return None
-        return Lane(places)
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """One place of a team for an order on its way; without `places` nothing was taken."""
-
-    places: asyncio.Semaphore | None
-
-    def __enter__(self) -> None:
-        """It was taken already."""
-
-    def __exit__(self, *error: object) -> None:
-        self.leave()
-
-    def leave(self) -> None:
-        """Gives the place back."""
-        if self.places is not None:
-            self.places.release()
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How much is kept of one kind of thing: of one principal, of one team and in all."""
-
-    of_one: int
-    of_team: int
-    overall: int
-
-    def gives_way(self, held: Iterable[tuple[Principal, int]], among: Collection[Principal]) -> Principal | None:
-        """Returns who of `among` has to let something go; None where every bound holds.
-
-        That is the largest holder in the largest team of those above their bounds, so that what few hold is safe from
-        what many take; of equal ones the first in `held`.
-        """
-        of_one: Counter[Principal] = Counter()
-        of_team: Counter[str] = Counter()
-        for principal, amount in held:
-            of_one[principal] += amount
-            of_team[principal.team] += amount
-        everyone = of_one.total() > self.overall
-
-        def above(one: Principal) -> bool:
-            """Whether what it holds counts towards a bound that is passed."""
-            return everyone or of_one[one] > self.of_one or of_team[one.team] > self.of_team
-
-        found = [one for one in of_one if one in among and above(one)]
-        return max(found, key=lambda one: (of_team[one.team], of_one[one]), default=None)
 
 
 @dataclass(slots=True)

@@ -9,10 +9,11 @@ from gateway.authn import Authenticator
 from gateway.config import Limits
 from gateway.identity.expiry import Endings
 from gateway.identity.settings import CallerKey
-from gateway.limits import Admission, TeamShare
+from gateway.limits import Admission
 from gateway.pins import Fetches, Pins
 from gateway.policy.rules import Policies
 from gateway.proxies import TrustedProxies
+from gateway.upstream.shares import TeamShare
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,12 @@ from gateway.core.request import CancelRequest
 from gateway.drafts import Draft, State, no_such_plan
 from gateway.explaining import Questions, question_in
 from gateway.inbound import Inbound, Intake, caller_of, no_query
-from gateway.lookup.log import UpstreamLog
-from gateway.lookup.own import own_runs
 from gateway.pipeline import Pipeline
 from gateway.planning import check_ready
 from gateway.plans import plan_members
 from gateway.problems import Answer
+from gateway.upstream.runs.log import UpstreamLog
+from gateway.upstream.runs.team_runs import own_runs
 
 _PLAN_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SHOWS_NONE = (

@@ -10,7 +10,7 @@ from gateway.files.watch import WatchedFile, fingerprint
 from gateway.identity.settings import JwtIssuer
 from gateway.identity.sources import FetchedKeySet, FileKeySet, key_file
 from gateway.identity.tokens import KeySetPort, PinnedIssuer
-from gateway.outbound import make_transport
+from gateway.upstream.direct import make_transport
 
 Algorithms = tuple[str, ...]
 

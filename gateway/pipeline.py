@@ -24,10 +24,10 @@ from gateway.core.run import Skipped
 from gateway.drafts import Draft, Drafts
 from gateway.flights import Carried, Carry, Flight, Flights, Key, Landed
 from gateway.judging import Judging
-from gateway.limits import Lanes
 from gateway.planning import Planner, check_ready
 from gateway.policy.rules import Policies, TeamRules
 from gateway.ports import Arrival, AuditPort, Call, CancelPort, LookUps, SettlerPort
+from gateway.upstream.shares import Lanes
 
 STOPPING = "The gateway is shutting down; nothing was sent. Try again in a moment."
 

@@ -21,8 +21,8 @@ from gateway.core.request import ByFilter, ByRunIds, Principal
 from gateway.core.run import Listing
 from gateway.faults import Net, internal
 from gateway.learnt import OrderedRuns, TrackedAction
-from gateway.limits import TeamShare
-from gateway.lookup.log import ActionReport
+from gateway.upstream.runs.log import ActionReport
+from gateway.upstream.shares import TeamShare
 
 MAX_FOLLOWED = 64
 MAX_OF_ONE = 16

@@ -22,12 +22,12 @@ from gateway.cli.output import lost
 from gateway.cli.probe_answers import Findings, Tracked, conclusion, labels_shown, unsafe
 from gateway.config import Config, load_config
 from gateway.core.errors import counted
-from gateway.credential import AccountTokens, UpstreamToken
-from gateway.exchange import Exchange, Failed, Reply, UpstreamLimits
 from gateway.hardening import forbid_core_dumps
 from gateway.log import quiet_libraries
-from gateway.outbound import make_transport
-from gateway.tokens import read_tokens
+from gateway.upstream.account import read_tokens
+from gateway.upstream.client import Exchange, Failed, Reply, UpstreamLimits
+from gateway.upstream.direct import make_transport
+from gateway.upstream.token import AccountTokens, UpstreamToken
 
 MAX_ANSWER_BYTES = 1_048_576
 MOST_SHOWN = 300

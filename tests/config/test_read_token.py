@@ -12,11 +12,11 @@ import pytest
 from gateway.app import build
 from gateway.cli.policies import check
 from gateway.config import load_config, resolve_problems
-from gateway.core.errors import InvalidConfiguration
-from gateway.credential import AccountTokens, TokenHolder, UpstreamToken
+from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.policy.format.load import load_policies
-from gateway.tokens import WatchedTokens, read_tokens, token_problems
-from gateway.upstream_settings import UpstreamSettings
+from gateway.upstream.account import WatchedTokens, read_tokens, token_problems
+from gateway.upstream.settings import UpstreamSettings
+from gateway.upstream.token import AccountTokens, TokenHolder, UpstreamToken
 
 WRITING, READING = "the-token-that-writes-0123", "the-token-that-reads-4567"
 CONFIG = """\
@@ -38,6 +38,14 @@ teams: [a]
 allow:
   - {id: own, workflowUrl: {exact: ["https://a.example/b"]}}
 """
+
+
+def problems_of(path: Path) -> list[Problem]:
+    """What is wrong with the tokens that a configuration names."""
+    config = load_config(path)
+    return [*token_problems(config.upstream, {key.digest for key in config.keys}, {})]
+
+
 RESOLVING = (
     PLAIN
     + """\
@@ -146,7 +154,7 @@ def test_the_writing_token_is_no_read_only_token(tmp_path: Path) -> None:
             opened(path)
         assert [problem.line for problem in refused.value.problems] == [6]
         assert WRITING not in str(refused.value)
-        assert [problem.line for problem in token_problems(load_config(path), {})] == [6]
+        assert [problem.line for problem in problems_of(path)] == [6]
 
 
 def test_it_is_read_again_when_it_changes_and_the_one_before_stays_recognised(tmp_path: Path) -> None:
@@ -193,7 +201,7 @@ def test_a_caller_s_key_is_neither_token(tmp_path: Path) -> None:
         path = written(tmp_path, config=CONFIG.replace("callers: {keys: []}", keys))
         with pytest.raises(InvalidConfiguration, match="a caller's key is the upstream token itself"):
             build(load_config(path))
-        assert ["a caller's key" in problem.message for problem in token_problems(load_config(path), {})] == [True]
+        assert ["a caller's key" in problem.message for problem in problems_of(path)] == [True]
 
 
 def test_rules_that_look_runs_up_need_a_read_only_token(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from gateway.authn import MAX_CREDENTIAL_BYTES, Authenticator
 from gateway.core.errors import Unauthenticated
 from gateway.core.request import Principal
-from gateway.credential import TokenHolder, UpstreamToken
 from gateway.identity.settings import CallerKey
+from gateway.upstream.token import TokenHolder, UpstreamToken
 
 KEY = "qgk_ci_" + "k" * 43
 OLD = "qgk_old_" + "o" * 43

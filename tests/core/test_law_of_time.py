@@ -21,19 +21,19 @@ from gateway.cli.cancel.answers import skipped_in
 from gateway.core import grammar, strict_json
 from gateway.core.errors import GatewayError
 from gateway.core.parse import NAMES, Body, parse_cancel, parse_reason
-from gateway.credential import UpstreamToken
 from gateway.explaining import question_in
 from gateway.files import secrecy
 from gateway.files.source import parse_document
 from gateway.framing import Head, check_head
 from gateway.identity.keysets import UnusableKeySet, parse_key_set
 from gateway.identity.tokens import TokenVerifier
-from gateway.lookup import asked, entries
-from gateway.lookup.pace import wait_s
 from gateway.policy.format.load import parse_policy
 from gateway.policy_tools.lints import findings
 from gateway.policy_tools.question import from_line, from_wire, instant_ms
 from gateway.proxies import TrustedProxies
+from gateway.upstream.runs import entries, query
+from gateway.upstream.runs.pages import wait_s
+from gateway.upstream.token import UpstreamToken
 from tests.core.growth import too_much
 
 SIZE = 5000
@@ -186,9 +186,9 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "request line": from_line,
     "recorded request": lambda text: from_wire({"label": [text, text]}),
     "time": instant_ms,
-    "logs query": lambda text: asked.parse_question(text.encode(), events=False),
-    "logs values": lambda text: asked.parse_question(f"state={text}&label={text}".encode(), events=False),
-    "cursor": lambda text: asked.parse_question(f"cursor={text}".encode(), events=False),
+    "logs query": lambda text: query.parse_question(text.encode(), events=False),
+    "logs values": lambda text: query.parse_question(f"state={text}&label={text}".encode(), events=False),
+    "cursor": lambda text: query.parse_question(f"cursor={text}".encode(), events=False),
     "run ID": grammar.run_id,
     "run ID prefix": grammar.run_id_prefix,
     "key": grammar.key,

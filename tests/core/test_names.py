@@ -9,7 +9,7 @@ import pytest
 
 from gateway.core.errors import MalformedRequest
 from gateway.core.parse import NAMES, Body, parse_cancel
-from gateway.lookup.asked import parse_question
+from gateway.upstream.runs.query import parse_question
 
 JSON = (b"application/json",)
 

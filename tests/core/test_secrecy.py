@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.credential import KNOWN_BEFORE, AccountTokens, TokenHolder, UpstreamToken
 from gateway.files import secrecy
 from gateway.files.secrecy import MOST_ESCAPES, Traces, holds_secret, holds_text, looks_secret, masked
+from gateway.upstream.token import KNOWN_BEFORE, AccountTokens, TokenHolder, UpstreamToken
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-"
 TOKEN = base64.b64encode(b'{"UserID":"42f7c0de-user","Password":"8f3a9c51d2e64b70"}').decode()

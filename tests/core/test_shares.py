@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.request import Principal
-from gateway.limits import Bounds, Lane, Lanes, TeamShare
+from gateway.upstream.shares import Bounds, Lane, Lanes, TeamShare
 
 PRINCIPALS = st.builds(Principal, st.sampled_from(["a", "b", "c"]), st.sampled_from(["1", "2", "3", "4"]))
 HELD = st.lists(st.tuples(PRINCIPALS, st.integers(0, 9)), max_size=30)

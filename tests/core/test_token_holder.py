@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from gateway.credential import TokenHolder, UpstreamToken
+from gateway.upstream.token import TokenHolder, UpstreamToken
 
 OLD, NEW = "the-old-token-0123456789", "the-new-token-0123456789"
 

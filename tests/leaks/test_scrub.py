@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.credential import UpstreamToken
+from gateway.upstream.token import UpstreamToken
 from tests.leaks.canary import RUN, TOKENS, forms, found
 
 EVERY_TOKEN = pytest.mark.parametrize("token", TOKENS, ids=["plain", "odd", "development"])

@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from gateway.core.request import ByFilter
-from gateway.credential import AccountTokens, TokenHolder, UpstreamToken
-from gateway.exchange import Exchange, UpstreamLimits
-from gateway.lookup.log import DEADLINE_S, MAX_READINGS, UpstreamLog
 from gateway.simulator.account import LogManner
 from gateway.simulator.core import Simulator
 from gateway.simulator.runs import Run
 from gateway.simulator.server import SimulatorServer
-from gateway.transport import PooledTransport
+from gateway.upstream.client import Exchange, UpstreamLimits
+from gateway.upstream.pool import PooledTransport
+from gateway.upstream.runs.log import DEADLINE_S, MAX_READINGS, UpstreamLog
+from gateway.upstream.token import AccountTokens, TokenHolder, UpstreamToken
 
 WRITING = "CANARY-writing-1a2b3c4d5e6f70819"
 READING = "CANARY-reading-9f8e7d6c5b4a39281"

@@ -12,10 +12,10 @@ import pytest
 
 from gateway.core.errors import MalformedRequest, Overloaded, Throttled
 from gateway.core.request import Principal
-from gateway.limits import TeamShare
-from gateway.lookup.asked import Question
-from gateway.lookup.askers import LIFETIME_S, MOST_CURSORS, MOST_CURSORS_OF_ONE, MOST_READING, Askers, Position
-from gateway.lookup.own import own_runs
+from gateway.upstream.runs.cursors import LIFETIME_S, MOST_CURSORS, MOST_CURSORS_OF_ONE, MOST_READING, Askers, Position
+from gateway.upstream.runs.query import Question
+from gateway.upstream.runs.team_runs import own_runs
+from gateway.upstream.shares import TeamShare
 from tests.lookup.reading import INVOICE, NOW_MS, Time, opened, run, serving
 from tests.lookup.test_own import CI, WIDE, mixed, rules
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from gateway.core.request import Principal
-from gateway.credential import AccountTokens, TokenHolder, UpstreamToken
-from gateway.lookup.log import UpstreamLog
-from gateway.lookup.own import own_runs
-from gateway.lookup.pages import AT_ONCE_BYTES
 from gateway.policy.rules import TeamRules
 from gateway.simulator.exchange import Fault, Kind
 from gateway.simulator.server import SimulatorServer
+from gateway.upstream.runs.log import UpstreamLog
+from gateway.upstream.runs.pages import AT_ONCE_BYTES
+from gateway.upstream.runs.team_runs import own_runs
+from gateway.upstream.token import AccountTokens, TokenHolder, UpstreamToken
 from tests.lookup.reading import NOW_MS, OURS, READING, WRITING, opened, run, serving
 from tests.lookup.test_own import FULL, POLICY, rules
 from tests.support.steps import steps

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.core import grammar
 from gateway.core.run import Run
-from gateway.lookup.entries import UNKNOWN_ID, Collected, entry_id, read_entry, seen
+from gateway.upstream.runs.entries import UNKNOWN_ID, Collected, entry_id, read_entry, seen
 
 CREATED_MS = 1_795_000_000_000
 WHOLE: dict[str, Any] = {

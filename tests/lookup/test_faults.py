@@ -9,9 +9,9 @@ import pytest
 
 from gateway.core.errors import LookupFailed, TooLarge
 from gateway.core.request import EveryRun
-from gateway.lookup.log import MAX_RUNS
-from gateway.lookup.pages import MAX_PAGE_ENTRIES, MAX_WAITS
 from gateway.simulator.exchange import Ending, Fault, Kind, rate_limited
+from gateway.upstream.runs.log import MAX_RUNS
+from gateway.upstream.runs.pages import MAX_PAGE_ENTRIES, MAX_WAITS
 from tests.lookup.reading import OURS, READING, WRITING, Time, opened, run, runs, serving, tokens
 
 

@@ -7,12 +7,12 @@ import json
 import pytest
 
 from gateway.core.errors import LookupFailed, TooLarge
-from gateway.credential import AccountTokens
-from gateway.lookup.log import AT_ONCE, MAX_IDS, ActionReport
 from gateway.simulator.core import Simulator
 from gateway.simulator.exchange import Call, Fault, Kind, Token
 from gateway.simulator.runs import SUCCESS, Run
 from gateway.simulator.server import SimulatorServer
+from gateway.upstream.runs.log import AT_ONCE, MAX_IDS, ActionReport
+from gateway.upstream.token import AccountTokens
 from tests.lookup.reading import INVOICE, NOW_MS, READING, WRITING, opened, run, runs, serving, tokens
 
 

@@ -17,9 +17,6 @@ from hypothesis import strategies as st
 
 from gateway.core.errors import LookupFailed, MalformedRequest
 from gateway.core.request import Principal
-from gateway.lookup.asked import Question, parse_question
-from gateway.lookup.own import MAX_ANSWER_BYTES, MAX_PAGES, own_runs
-from gateway.lookup.pages import MAX_PAGE_BYTES
 from gateway.policy.format.load import load_policies
 from gateway.policy.rules import TeamRules
 from gateway.simulator.account import LogManner
@@ -28,6 +25,9 @@ from gateway.simulator.exchange import Fault, Kind, Token
 from gateway.simulator.golang import query_values
 from gateway.simulator.runs import SUCCESS, Run
 from gateway.simulator.server import SimulatorServer
+from gateway.upstream.runs.pages import MAX_PAGE_BYTES
+from gateway.upstream.runs.query import Question, parse_question
+from gateway.upstream.runs.team_runs import MAX_ANSWER_BYTES, MAX_PAGES, own_runs
 from tests.lookup.reading import INVOICE, NOW_MS, READING, WRITING, opened, run, serving
 
 SEARCH = "https://search.example.com/api/reindex"

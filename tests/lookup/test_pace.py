@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.lookup.pace import DEFAULT_WAIT_S, MAX_WAIT_S, wait_s
+from gateway.upstream.runs.pages import DEFAULT_WAIT_S, MAX_WAIT_S, wait_s
 
 NOW_MS = 1_795_000_000_000
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.strict_json import MAX_PARTS, json_object, page_object
-from gateway.lookup.entries import read_entry
+from gateway.upstream.runs.entries import read_entry
 
 WHOLE = '{"workflowRunId": "wfr_1", "steps": []}'
 LONG = "9" * 5000

@@ -6,13 +6,13 @@ import pytest
 
 from gateway.core.errors import TooLarge
 from gateway.core.request import ByFilter, EveryRun
-from gateway.lookup.log import MAX_PAGES
-from gateway.lookup.narrowing import narrowing
 from gateway.simulator.account import LogManner
 from gateway.simulator.changes import Change
 from gateway.simulator.exchange import Token
 from gateway.simulator.golang import query_values
 from gateway.simulator.runs import SUCCESS, Run
+from gateway.upstream.runs.log import MAX_PAGES
+from gateway.upstream.runs.narrowing import narrowing
 from tests.lookup.reading import INVOICE, NOW_MS, OURS, opened, run, runs, serving
 
 SHIFTING = LogManner(shifting=True)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.lookup.askers import MOST_READING
 from gateway.simulator.core import Simulator
 from gateway.simulator.exchange import Fault, Kind, Token
 from gateway.simulator.server import SimulatorServer
+from gateway.upstream.runs.cursors import MOST_READING
 from tests.lookup.reading import INVOICE, run
 from tests.reliability.waiting import until
 from tests.support.gateway import REAL_TOKEN, RunningGateway, Setup, new_key

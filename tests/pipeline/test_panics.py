@@ -20,8 +20,6 @@ from gateway.core.outcome import Cancelled, Closing, Outcome, Refused
 from gateway.core.plan import Order, Plan, Receipt
 from gateway.core.request import ByFilter, EveryRun, Principal
 from gateway.core.run import STARTED, Listing, Resolution, Run
-from gateway.credential import UpstreamToken
-from gateway.exchange import Exchange, Failed, UpstreamLimits
 from gateway.explaining import Questions
 from gateway.flights import JOINABLE_S
 from gateway.health import HealthApp, HealthPages
@@ -36,6 +34,8 @@ from gateway.policy.model import Effect, Rule, RunIdCondition
 from gateway.policy.rules import Policies
 from gateway.ports import LookUps
 from gateway.proxies import TrustedProxies
+from gateway.upstream.client import Exchange, Failed, UpstreamLimits
+from gateway.upstream.token import UpstreamToken
 from tests.identity.virtual_time import run
 from tests.pipeline.bench import until
 from tests.pipeline.fakes import HeldUpstream, MemoryLog, MemoryRuns, PromptUpstream, StillClock

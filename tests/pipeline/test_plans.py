@@ -15,10 +15,10 @@ from gateway.core.plan import Denial
 from gateway.core.request import Principal
 from gateway.core.run import Resolution, Skip
 from gateway.drafts import LIFETIME_S, MOST_DRAFTS, MOST_RUNS, State
-from gateway.limits import Lanes, TeamShare
 from gateway.pipeline import Settled
 from gateway.policy.model import CountCondition
 from gateway.policy.rules import Policies
+from gateway.upstream.shares import Lanes, TeamShare
 from tests.pipeline.bench import ANN, BOB, NOTHING, POLICIES, REQUEST, RULE, Bench, runs, until
 from tests.pipeline.fakes import HeldUpstream, MemoryLog, MemoryRuns, PromptUpstream
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from gateway.config import load_config
-from gateway.credential import TokenHolder, UpstreamToken
 from gateway.live import Current
 from gateway.pins import Pins
 from gateway.reload import Files, Reloader, checked_policies, look, make_live
+from gateway.upstream.token import TokenHolder, UpstreamToken
 from tests.cli.configs import POLICY, write
 
 

@@ -12,8 +12,8 @@ from gateway.core.outcome import Outcome
 from gateway.core.plan import Order, Permit, Plan, orders_of
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Principal
 from gateway.core.run import CANCELLED, Listing, Resolved, Run
-from gateway.lookup.log import ActionReport
 from gateway.settle import Settler
+from gateway.upstream.runs.log import ActionReport
 from tests.identity.virtual_time import run
 
 URL = "https://billing.example.com/api/invoice"

@@ -16,17 +16,17 @@ from gateway.audit.log import AuditLog, AuditSettings
 from gateway.core.outcome import Accepted, Cancelled, Outcome, Progress, Unknown
 from gateway.core.plan import Order, Plan, Receipt
 from gateway.core.run import Listing, Run
-from gateway.credential import AccountTokens, TokenHolder, UpstreamToken
-from gateway.exchange import Exchange, UpstreamLimits
-from gateway.lookup.log import UpstreamLog
-from gateway.outbound import make_transport
 from gateway.settle import Settler
 from gateway.simulator.asked import Contract
 from gateway.simulator.core import Simulator
 from gateway.simulator.exchange import Ending, Fault
 from gateway.simulator.runs import make_runs
 from gateway.simulator.server import SimulatorServer
-from gateway.upstream import Upstream
+from gateway.upstream.cancel import Upstream
+from gateway.upstream.client import Exchange, UpstreamLimits
+from gateway.upstream.direct import make_transport
+from gateway.upstream.runs.log import UpstreamLog
+from gateway.upstream.token import AccountTokens, TokenHolder, UpstreamToken
 from tests.settle.fakes import BY_URL, ScriptedLog, Told, by_filter, plan_of, report
 
 WAIT_S = 20

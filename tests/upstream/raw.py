@@ -16,10 +16,10 @@ import uvloop
 from gateway.core.outcome import Outcome
 from gateway.core.plan import Order, Receipt
 from gateway.core.request import ByFilter, ByRunIds
-from gateway.credential import TokenHolder, UpstreamToken
-from gateway.exchange import UpstreamLimits
-from gateway.transport import PooledTransport
-from gateway.upstream import Upstream
+from gateway.upstream.cancel import Upstream
+from gateway.upstream.client import UpstreamLimits
+from gateway.upstream.pool import PooledTransport
+from gateway.upstream.token import TokenHolder, UpstreamToken
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ import json
 import pytest
 
 from gateway.core.outcome import Accepted, Cancelled, Outcome, Refused, Unknown
-from gateway.exchange import UpstreamLimits
+from gateway.upstream.client import UpstreamLimits
 from tests.upstream.raw import (
     DONE,
     LIMITS,

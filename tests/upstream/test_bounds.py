@@ -9,7 +9,7 @@ import zlib
 import pytest
 
 from gateway.core.outcome import Cancelled, Unknown
-from gateway.upstream import MAX_ANSWER_BYTES
+from gateway.upstream.cancel import MAX_ANSWER_BYTES
 from tests.upstream.raw import DONE, LIMITS, ORDER, SHORT, Peer, Script, answer, answers, play
 
 ROOM_BYTES = 8 * 1024 * 1024

@@ -13,7 +13,7 @@ import pytest
 from gateway.core.outcome import Cancelled, Outcome, Unknown
 from gateway.core.plan import Order
 from gateway.core.request import ByRunIds
-from gateway.transport import IDLE_S
+from gateway.upstream.pool import IDLE_S
 from tests.upstream.raw import DONE, ORDER, RECEIPT, SHORT, Peer, RawServer, Script, answers, connected, ids, play, run
 
 End = Callable[[Peer], None]

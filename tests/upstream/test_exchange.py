@@ -9,9 +9,9 @@ import pytest
 
 from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Unknown
 from gateway.core.plan import Receipt
-from gateway.credential import UpstreamToken
-from gateway.exchange import Exchange, Failed, Reply, UpstreamLimits
-from gateway.transport import PooledTransport
+from gateway.upstream.client import Exchange, Failed, Reply, UpstreamLimits
+from gateway.upstream.pool import PooledTransport
+from gateway.upstream.token import UpstreamToken
 from tests.upstream.raw import (
     ORDER,
     TOKEN,

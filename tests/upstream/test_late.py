@@ -12,9 +12,9 @@ from pathlib import Path
 import httpx
 
 from gateway.core.outcome import Cancelled, NotSent, Outcome
-from gateway.exchange import UpstreamLimits
-from gateway.outbound import LateTransport
-from gateway.upstream import Upstream
+from gateway.upstream.cancel import Upstream
+from gateway.upstream.client import UpstreamLimits
+from gateway.upstream.direct import LateTransport
 from tests.upstream.raw import DONE, LIMITS, ORDER, RECEIPT, RawServer, answers, connected, holder, ids, run
 
 LONG = ids(1000, length=128)

@@ -12,11 +12,11 @@ import httpx
 import pytest
 from pyreqwest.exceptions import RequestPanicError
 
-from gateway.credential import UpstreamToken
-from gateway.exchange import Exchange, Failed, UpstreamLimits
 from gateway.files.watch import WatchedFile, fingerprint, watch
 from gateway.log import Console, make_log
-from gateway.transport import MAX_URL_BYTES, NO_THREAD, PooledTransport, _fail
+from gateway.upstream.client import Exchange, Failed, UpstreamLimits
+from gateway.upstream.pool import MAX_URL_BYTES, NO_THREAD, PooledTransport, _fail
+from gateway.upstream.token import UpstreamToken
 from tests.identity.virtual_time import run
 
 LIMITS = UpstreamLimits(1, 2)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from gateway.core.outcome import Cancelled, NotSent, Outcome, Unknown
 from gateway.core.plan import Order
-from gateway.exchange import UpstreamLimits
+from gateway.upstream.client import UpstreamLimits
 from tests.upstream.raw import DONE, LIMITS, ORDER, RECEIPT, SHORT, Peer, RawServer, answers, connected, ids, run
 
 

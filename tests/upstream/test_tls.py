@@ -13,9 +13,9 @@ import pytest
 
 from gateway.core.outcome import Cancelled, NotSent, Outcome
 from gateway.core.plan import Order
-from gateway.outbound import make_transport
-from gateway.transport import PooledTransport
-from gateway.upstream import Upstream
+from gateway.upstream.cancel import Upstream
+from gateway.upstream.direct import make_transport
+from gateway.upstream.pool import PooledTransport
 from tests.upstream.authority import Authority, new_authority
 from tests.upstream.canned import CannedServer
 from tests.upstream.raw import (

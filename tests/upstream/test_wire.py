@@ -10,8 +10,8 @@ import pytest
 from gateway.core.outcome import Cancelled, Outcome, Unknown
 from gateway.core.plan import Order, Receipt
 from gateway.core.request import ByRunIds
-from gateway.transport import MAX_URL_BYTES
-from gateway.upstream import PATH
+from gateway.upstream.cancel import PATH
+from gateway.upstream.pool import MAX_URL_BYTES
 from tests.upstream.canned import CannedServer
 from tests.upstream.raw import DONE, ORDER, RECEIPT, TOKEN, Peer, RawServer, answer, answers, connected, ids, play, run
 

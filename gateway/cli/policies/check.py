@@ -26,7 +26,7 @@ from gateway.policy.format.load import hidden_policies, load_policies
 from gateway.policy.rules import Policies
 from gateway.policy.window import instant
 from gateway.policy_tools.lints.findings import Caller, Finding, Summary, lint
-from gateway.tokens import token_problems
+from gateway.upstream.account import token_problems
 
 OK, INVALID = 0, 3
 SHOWN_COLUMNS = 160
@@ -152,7 +152,7 @@ def _load(path: Path, problems: list[Problem]) -> tuple[Config | None, Policies 
 
 
 def _secret_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
-    yield from token_problems(config, environ)
+    yield from token_problems(config.upstream, {key.digest for key in config.keys}, environ)
     try:
         if config.audit.mac_key is not None:
             load_mac_key(config.audit.mac_key)

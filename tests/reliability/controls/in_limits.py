@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.reliability.controls.copy import Bug, Edit
 
 WAITING = ("tests/edge/test_waiting.py",)
-LIMITS, FLIGHTS, ASKERS = "gateway/limits.py", "gateway/flights.py", "gateway/lookup/askers.py"
+LIMITS, FLIGHTS, ASKERS = "gateway/limits.py", "gateway/flights.py", "gateway/upstream/runs/cursors.py"
 DRAFTS, REFUSALS, APP = "gateway/drafts.py", "gateway/audit/refusals.py", "gateway/app.py"
 
 IN_LIMITS = (

@@ -6,7 +6,7 @@ from tests.reliability.controls.copy import Bug, Edit
 
 RUNS, SECOND_LOOK = "gateway/policy/choose.py", "gateway/second_look.py"
 PLANNING, DRAFTS, CARRYING = "gateway/planning.py", "gateway/drafts.py", "gateway/carrying.py"
-LOG, PAGES = "gateway/lookup/log.py", "gateway/pages.py"
+LOG, PAGES = "gateway/upstream/runs/log.py", "gateway/pages.py"
 CHOICE, MOVING, PLANS = (
     ("tests/resolve/test_choice.py",),
     ("tests/resolve/test_moving.py",),

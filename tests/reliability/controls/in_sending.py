@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.reliability.controls.copy import Bug, Edit
 
-CANCEL, UPSTREAM, PIPELINE = "gateway/core/plan.py", "gateway/upstream.py", "gateway/pipeline.py"
-EXCHANGE, TRANSPORT, OUTBOUND = "gateway/exchange.py", "gateway/transport.py", "gateway/outbound.py"
+CANCEL, UPSTREAM, PIPELINE = "gateway/core/plan.py", "gateway/upstream/cancel.py", "gateway/pipeline.py"
+EXCHANGE, TRANSPORT, OUTBOUND = "gateway/upstream/client.py", "gateway/upstream/pool.py", "gateway/upstream/direct.py"
 PORT = ("tests/upstream",)
 SEND = (
     "                response = await self._transport.handle_async_request("

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from tests.reliability.controls.copy import Bug, Edit
 
-RUNS, OWN, ENTRIES = "gateway/policy/choose.py", "gateway/lookup/own.py", "gateway/lookup/entries.py"
-ASKERS, NARROWING, SETTLE = "gateway/lookup/askers.py", "gateway/lookup/narrowing.py", "gateway/settle.py"
+RUNS, OWN, ENTRIES = (
+    "gateway/policy/choose.py",
+    "gateway/upstream/runs/team_runs.py",
+    "gateway/upstream/runs/entries.py",
+)
+ASKERS, NARROWING, SETTLE = (
+    "gateway/upstream/runs/cursors.py",
+    "gateway/upstream/runs/narrowing.py",
+    "gateway/settle.py",
+)
 OWN_RUNS = ("tests/lookup/test_own.py", "tests/lookup/test_askers.py")
 
 IN_SHOWING = (

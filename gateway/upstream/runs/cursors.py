@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from gateway.core.errors import MalformedRequest, Overloaded, Throttled
+from gateway.core.ports import Clock
 from gateway.core.request import Principal
-from gateway.limits import Bounds, TeamShare
-from gateway.lookup.pages import Clock
+from gateway.upstream.shares import Bounds, TeamShare
 
 MOST_READING = 4
 MOST_CURSORS = 1000

@@ -13,8 +13,8 @@ import httpx
 
 from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
 from gateway.core.plan import Order, Receipt
-from gateway.credential import AccountTokens, TokenHolder
-from gateway.exchange import Exchange, Failed, Reply, UpstreamLimits
+from gateway.upstream.client import Exchange, Failed, Reply, UpstreamLimits
+from gateway.upstream.token import AccountTokens, TokenHolder
 
 MAX_ANSWER_BYTES = 65_536
 MAX_RETRY_AFTER_S = 3600

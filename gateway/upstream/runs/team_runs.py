@@ -17,11 +17,12 @@ import orjson
 from gateway.core.errors import LookupFailed
 from gateway.core.request import Principal
 from gateway.core.run import Run
-from gateway.lookup.asked import Question, parse_question
-from gateway.lookup.askers import Askers, Position
-from gateway.lookup.entries import read_entry
-from gateway.lookup.narrowing import narrowing_of_team
-from gateway.lookup.pages import (
+from gateway.policy.choose import covers, may_show, showing
+from gateway.policy.rules import TeamRules
+from gateway.upstream.runs.cursors import Askers, Position
+from gateway.upstream.runs.entries import read_entry
+from gateway.upstream.runs.narrowing import narrowing_of_team
+from gateway.upstream.runs.pages import (
     LEADS_BACK,
     MAX_PAGE_BYTES,
     MAX_TRIMMED_BYTES,
@@ -31,8 +32,7 @@ from gateway.lookup.pages import (
     Pairs,
     deadline,
 )
-from gateway.policy.choose import covers, may_show, showing
-from gateway.policy.rules import TeamRules
+from gateway.upstream.runs.query import Question, parse_question
 
 MAX_PAGES = 20
 """How many of upstream's pages are read for one of ours."""

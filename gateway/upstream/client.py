@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import httpx
 
 from gateway.core.strict_json import json_object
-from gateway.credential import UpstreamToken
 from gateway.faults import NO_THREAD, Net, word
+from gateway.upstream.token import UpstreamToken
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,8 @@ from pyreqwest.exceptions import (
 from pyreqwest.request import StreamRequest
 from pyreqwest.response import Response
 
-from gateway.outbound import LateTransport
 from gateway.scheduling import giving_way
+from gateway.upstream.direct import LateTransport
 
 IDLE_S = 4
 """A connection that was idle for longer may have been forgotten on the way without a word, so it is not used again."""

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 from urllib.parse import quote
 
 from gateway.core.errors import NARROW, LookupFailed
+from gateway.core.ports import Clock
 from gateway.core.strict_json import page_object
-from gateway.credential import TokenHolder
-from gateway.desk import Desk
-from gateway.exchange import Exchange, Failed, Reply
 from gateway.faults import NO_THREAD
-from gateway.lookup.entries import checked_cursor
-from gateway.lookup.pace import wait_s
+from gateway.upstream.client import Exchange, Failed, Reply
+from gateway.upstream.runs.entries import checked_cursor
+from gateway.upstream.shares import Desk
+from gateway.upstream.token import TokenHolder
 
 PATH = "/v2/workflows/logs"
 MAX_PAGE_BYTES = 8 * 1024 * 1024
@@ -44,16 +45,6 @@ MAX_WAITS = 3
 Pairs = Sequence[tuple[str, str]]
 
 _Taken = TypeVar("_Taken")
-
-
-class Clock(Protocol):
-    """Where time comes from, so that tests can hold it still."""
-
-    def now_ms(self) -> int:
-        """Unix milliseconds."""
-
-    def monotonic_s(self) -> float:
-        """Seconds that never go back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,3 +183,36 @@ def _unreached(failed: Failed) -> str:
     if not failed.sent:
         return "QStash cannot be reached, so the runs could not be looked up."
     return "QStash gave no whole answer when the runs were looked up."
+
+
+MAX_WAIT_S = 10.0
+DEFAULT_WAIT_S = 1.0
+_NUMBER = re.compile(r"[0-9]{1,15}")
+
+
+def wait_s(status: int, headers: Mapping[str, str], *, now_ms: int) -> float | None:
+    """Seconds to wait before the next reading, at most ten; None where upstream asks for none.
+
+    It asks with a 429, or with an answer after which nothing remains of the burst.
+    """
+    if status != 429 and headers.get("burst-ratelimit-remaining") != "0":
+        return None
+    after, reset = (_number(headers.get(name, "")) for name in ("retry-after", "burst-ratelimit-reset"))
+    if status == 429 and after is not None:
+        return _bounded(after)
+    return DEFAULT_WAIT_S if reset is None else _bounded(_until(reset, now_ms))
+
+
+def _until(reset: int, now_ms: int) -> float:
+    """A reset is seconds, or a Unix time in seconds or milliseconds; no one waits for thirty years."""
+    if reset >= 10**12:
+        return (reset - now_ms) / 1000
+    return reset - now_ms / 1000 if reset >= 10**9 else reset
+
+
+def _bounded(seconds: float) -> float:
+    return min(max(seconds, 0.0), MAX_WAIT_S)
+
+
+def _number(text: str) -> int | None:
+    return int(text) if _NUMBER.fullmatch(text) else None

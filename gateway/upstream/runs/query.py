@@ -10,8 +10,8 @@ from gateway.core.errors import MalformedRequest
 from gateway.core.parse import decoded
 from gateway.core.request import ByFilter, EveryRun
 from gateway.core.run import Run
-from gateway.lookup.entries import checked_cursor
 from gateway.policy.choose import selects
+from gateway.upstream.runs.entries import checked_cursor
 
 MAX_COUNT = 10
 """Upstream shows no more at once."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 
-from gateway.config import Config
 from gateway.core.errors import InvalidConfiguration, Problem
-from gateway.credential import AccountTokens, TokenHolder, UpstreamToken
 from gateway.files.secret import SecretSource, read_secret
 from gateway.files.watch import WatchedFile, fingerprint
-from gateway.upstream_settings import UpstreamSettings
+from gateway.upstream.settings import UpstreamSettings
+from gateway.upstream.token import AccountTokens, TokenHolder, UpstreamToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +44,12 @@ def read_tokens(
     return WatchedTokens(tokens, tuple(watched))
 
 
-def token_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
-    """Why the tokens cannot be used as they are now, without taking anything over."""
+def token_problems(
+    settings: UpstreamSettings, keys: Collection[bytes], environ: Mapping[str, str]
+) -> Iterator[Problem]:
+    """Why the tokens cannot be used as they are now, without taking anything over; `keys`: callers' digests."""
     digests: set[bytes] = set()
-    for source in (config.upstream.token, config.upstream.read_token):
+    for source in (settings.token, settings.read_token):
         if source is None:
             continue
         try:
@@ -58,7 +59,7 @@ def token_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Probl
             continue
         if token.digest in digests:
             yield _same(source)
-        elif any(key.digest == token.digest for key in config.keys):
+        elif token.digest in keys:
             yield source.at.problem("a caller's key is the upstream token itself")
         digests.add(token.digest)
 

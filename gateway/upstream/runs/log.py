@@ -10,16 +10,16 @@ from functools import partial
 from typing import Literal, TypeVar
 
 from gateway.core.errors import LookupFailed, TooLarge
+from gateway.core.ports import Clock
 from gateway.core.request import ByFilter, EveryRun
 from gateway.core.run import STARTED, Listing
-from gateway.credential import AccountTokens
-from gateway.desk import Desk
-from gateway.exchange import Exchange, Reply
-from gateway.limits import TeamShare
-from gateway.lookup.askers import Askers
-from gateway.lookup.entries import Collected, Seen, seen
-from gateway.lookup.narrowing import narrowing
-from gateway.lookup.pages import LEADS_BACK, MAX_PAGE_BYTES, TRIMMED, Clock, Gate, Page, Pairs, Reader, deadline
+from gateway.upstream.client import Exchange, Reply
+from gateway.upstream.runs.cursors import Askers
+from gateway.upstream.runs.entries import Collected, Seen, seen
+from gateway.upstream.runs.narrowing import narrowing
+from gateway.upstream.runs.pages import LEADS_BACK, MAX_PAGE_BYTES, TRIMMED, Gate, Page, Pairs, Reader, deadline
+from gateway.upstream.shares import Desk, TeamShare
+from gateway.upstream.token import AccountTokens
 
 MAX_PAGES = 200
 MAX_RUNS = 2000

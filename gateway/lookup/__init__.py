@@ -1,1 +1,0 @@
-"""Looking runs up: upstream's workflow log, page by page, with the read-only token; nothing here changes anything."""
