@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from gateway.callers.in_force import Live
 from gateway.clock import SteadyClock
 from gateway.faults import Net, report
 from gateway.files.watch import EVERY_S, NewsLog
-from gateway.live import Live
 
 MOST_NAMED = 10
 

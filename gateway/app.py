@@ -22,6 +22,8 @@ from gateway.asgi import Edge
 from gateway.audit.log import AuditLog, AuditSettings
 from gateway.audit.refusals import RefusalLog
 from gateway.audit.segment import load_mac_key
+from gateway.callers.in_force import Current, Live
+from gateway.callers.issuers import Pins
 from gateway.certificate import ServedCertificate
 from gateway.clock import SteadyClock, SystemClock, clock_problems, floor
 from gateway.config import AuditConfig, Config, audit_problems, resolve_problems
@@ -35,10 +37,8 @@ from gateway.hardening import forbid_core_dumps, raise_descriptor_limit
 from gateway.health import HealthApp, HealthPages, Unrecorded
 from gateway.inbound import Intake
 from gateway.listeners import Bound, bind_all
-from gateway.live import Current, Live
 from gateway.log import Consoles, make_log, quiet_libraries
 from gateway.pages import Pages
-from gateway.pins import Pins
 from gateway.pipeline import Pipeline
 from gateway.ports import LookUps
 from gateway.protocol import ProtocolSettings, RefusalPort

@@ -9,11 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.callers.settings import ending
 from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.files.addresses import TlsFiles
 from gateway.files.source import named, read_file, sentence
 from gateway.files.watch import WatchedFile, fingerprint
-from gateway.identity.expiry import ending
 from gateway.tls import server_context
 
 if TYPE_CHECKING:

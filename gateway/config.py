@@ -12,6 +12,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from gateway.callers.settings import CallerKey, JwtIssuer, Limits, PerPrincipal, PerTeam, RawCallers, callers
 from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.files import addresses
 from gateway.files.addresses import MAX_ADDRESSES, Health, Listen, TlsFiles, UnixListen
@@ -19,7 +20,6 @@ from gateway.files.mappings import ListOf, Several, Shape, may, need
 from gateway.files.nodes import Mapping, Place
 from gateway.files.source import BY_ANYONE, anyone_may_change, parse_document, read_anyway
 from gateway.files.values import Bool, Choice, Int, Text, path_field
-from gateway.identity.settings import CallerKey, JwtIssuer, RawCallers, callers
 from gateway.policy.rules import Policies
 from gateway.upstream.settings import MAX_SECONDS, RawUpstream, UpstreamSettings, complete, upstream
 
@@ -40,35 +40,6 @@ class AuditConfig:
     stdout: bool
     mac_key: Path | None
     at: Place = field(compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class PerPrincipal:
-    """What one principal may take; 0 is no limit."""
-
-    in_flight: int = 16
-    requests_per_minute: int = 600
-
-
-@dataclass(frozen=True, slots=True)
-class PerTeam:
-    """What the principals of one team may take together; 0 is half of all where several teams are configured."""
-
-    in_flight: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What is held in memory at most, and for how long."""
-
-    max_target_bytes: int = 131_072
-    max_body_bytes: int = 65_536
-    max_header_bytes: int = 16_384
-    max_run_ids: int = 1000
-    receive_timeout_s: int = 10
-    max_in_flight: int = 256
-    per_principal: PerPrincipal = PerPrincipal()
-    per_team: PerTeam = PerTeam()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from typing import cast
 
 from starlette.types import Message, Receive, Scope
 
+from gateway.callers.admission import COST_BYTES, Place
+from gateway.callers.in_force import Current, Live
 from gateway.core.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge, Unauthenticated
 from gateway.core.parse import Body, parse_cancel, parse_reason
 from gateway.core.ports import Clock
@@ -16,8 +18,6 @@ from gateway.core.request import ByRunIds, CancelRequest, Principal
 from gateway.faults import Net
 from gateway.files.secrecy import holds_text
 from gateway.framing import BROKEN_BODY
-from gateway.limits import COST_BYTES, Place
-from gateway.live import Current, Live
 from gateway.ports import Arrival, Standing
 
 INBOUND = "inbound"

@@ -24,12 +24,12 @@ from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway import problems
+from gateway.callers.forwarded import ip_address
 from gateway.connections import TEAM, Connections, Evictable
 from gateway.core.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge
 from gateway.framing import BROKEN_BODY, WHITESPACE, Checked, Head, check_head
 from gateway.listeners import unix_peer
 from gateway.problems import Answer
-from gateway.proxies import ip_address
 
 MAX_PIPELINED = 8
 MAX_HEADERS = 100

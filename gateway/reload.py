@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from gateway.audit.record import Members, reload_members
-from gateway.authn import Authenticator
+from gateway.callers.authenticate import Authenticator
+from gateway.callers.forwarded import TrustedProxies
+from gateway.callers.in_force import Current, Live
+from gateway.callers.issuers import Pins, pin
 from gateway.config import Config, load_config, resolve_problems
 from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.faults import Net, report
 from gateway.files.watch import EVERY_S, Fingerprint, NewsLog, fingerprint, fingerprints
-from gateway.live import Current, Live
-from gateway.pins import Pins, pin
 from gateway.policy.format.load import load_policies
 from gateway.policy.rules import Policies
 from gateway.policy_tools.cases import check_cases
-from gateway.proxies import TrustedProxies
 
 Cause = Literal["signal", "change"]
 Look = tuple[Fingerprint, tuple[tuple[str, Fingerprint], ...] | None]

@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.compare.samples import Samples
 from benchmarks.harness.configuration import Tables, write_gateway
 from benchmarks.harness.requests import EXACT, KEY
-from gateway.authn import Authenticator
+from gateway.callers.authenticate import Authenticator
 from gateway.config import load_config
 from gateway.core.parse import Body, parse_cancel
 from gateway.core.plan import Permit

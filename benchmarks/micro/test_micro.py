@@ -19,11 +19,11 @@ from gateway import problems
 from gateway.audit.chain import GENESIS, Record, Sealer
 from gateway.audit.log import AuditLog, AuditSettings
 from gateway.audit.record import intent_members
-from gateway.authn import Authenticator
+from gateway.callers.authenticate import Authenticator
+from gateway.callers.settings import CallerKey
 from gateway.core.parse import Body, parse_cancel
 from gateway.core.plan import Order, Permit
 from gateway.flights import Carried
-from gateway.identity.settings import CallerKey
 from gateway.policy.decide import decide
 
 UPSTREAM = "https://qstash.upstash.io"

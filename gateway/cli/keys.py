@@ -9,10 +9,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from gateway.callers.settings import ending
 from gateway.core.errors import Problem
 from gateway.files.nodes import Place, Scalar
 from gateway.files.values import Text, date_field, is_text
-from gateway.identity.expiry import ending
 from gateway.policy.format.keys import key_id, team_name
 
 KEY_BYTES = 32

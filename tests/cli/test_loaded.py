@@ -35,7 +35,7 @@ ASKED = json.dumps({"request": f"DELETE /v2/workflows/runs?{SEEN}"}).encode()
 
 UNNEEDED = (
     # What reads tokens, where there is no issuer.
-    "jwt", "cryptography", "gateway.identity.tokens", "gateway.identity.sources",
+    "jwt", "cryptography", "gateway.callers.tokens", "gateway.callers.key_sources",
     # The client that long targets go through, before the first of them.
     "httpcore", "anyio", "h11",
     # Command lines and supervisors; what draws on terminals has a test of its own.

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import Limits, config_file, load_config, named_policies
+from gateway.callers.settings import Limits
+from gateway.config import config_file, load_config, named_policies
 from gateway.core.errors import InvalidConfiguration
 from gateway.files.addresses import Health, Listen, UnixListen
 from gateway.files.source import parse_document

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.callers.admission import COST_BYTES, MOST_WAITING_BYTES, Admission, Place
 from gateway.core.errors import Overloaded, Throttled
 from gateway.core.request import Principal
-from gateway.limits import COST_BYTES, MOST_WAITING_BYTES, Admission, Place
 
 ONE, TWO = Principal("billing", "ci"), Principal("billing", "laptop")
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.authn import MAX_CREDENTIAL_BYTES, Authenticator
+from gateway.callers.authenticate import MAX_CREDENTIAL_BYTES, Authenticator
+from gateway.callers.settings import CallerKey
 from gateway.core.errors import Unauthenticated
 from gateway.core.request import Principal
-from gateway.identity.settings import CallerKey
 from gateway.upstream.token import TokenHolder, UpstreamToken
 
 KEY = "qgk_ci_" + "k" * 43

@@ -16,7 +16,10 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from gateway import pages
-from gateway.authn import Authenticator
+from gateway.callers.authenticate import Authenticator
+from gateway.callers.forwarded import TrustedProxies
+from gateway.callers.keysets import UnusableKeySet, parse_key_set
+from gateway.callers.tokens import TokenVerifier
 from gateway.cli.cancel.answers import skipped_in
 from gateway.core import grammar, strict_json
 from gateway.core.errors import GatewayError
@@ -25,12 +28,9 @@ from gateway.explaining import question_in
 from gateway.files import secrecy
 from gateway.files.source import parse_document
 from gateway.framing import Head, check_head
-from gateway.identity.keysets import UnusableKeySet, parse_key_set
-from gateway.identity.tokens import TokenVerifier
 from gateway.policy.format.load import parse_policy
 from gateway.policy_tools.lints import findings
 from gateway.policy_tools.question import from_line, from_wire, instant_ms
-from gateway.proxies import TrustedProxies
 from gateway.upstream.runs import entries, query
 from gateway.upstream.runs.pages import wait_s
 from gateway.upstream.token import UpstreamToken

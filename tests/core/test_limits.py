@@ -6,9 +6,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from gateway.callers.admission import MAX_PRINCIPALS, Admission
 from gateway.core.errors import Throttled
 from gateway.core.request import Principal
-from gateway.limits import MAX_PRINCIPALS, Admission
 
 
 def who(number: int) -> Principal:

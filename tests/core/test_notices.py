@@ -11,16 +11,14 @@ import pytest
 
 from gateway.announcing import MOST_NAMED, Announcer
 from gateway.audit.log import AuditState
-from gateway.authn import Authenticator
+from gateway.callers.authenticate import Authenticator
+from gateway.callers.forwarded import TrustedProxies
+from gateway.callers.in_force import Live
+from gateway.callers.issuers import Pins
+from gateway.callers.settings import CallerKey, Endings, Limits
 from gateway.clock import AHEAD_MS, SteadyClock
-from gateway.config import Limits
 from gateway.health import HealthPages
-from gateway.identity.expiry import Endings
-from gateway.identity.settings import CallerKey
-from gateway.live import Live
-from gateway.pins import Pins
 from gateway.policy.rules import Policies
-from gateway.proxies import TrustedProxies
 from gateway.readiness import MOST_CHARS, MOST_NOTICES, RECENT_S, Ready, Recent, bounded
 from tests.pipeline.fakes import StillClock
 from tests.support.steps import steps

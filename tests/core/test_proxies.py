@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from gateway.callers.forwarded import TrustedProxies
 from gateway.files.addresses import network
-from gateway.proxies import TrustedProxies
 
 TRUSTED = TrustedProxies([ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
 

@@ -13,10 +13,10 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
+from gateway.callers.keysets import KeySet, parse_key_set
+from gateway.callers.settings import ALGORITHMS, JwtIssuer, KeySetSource, TeamRule
+from gateway.callers.tokens import PinnedIssuer, TokenVerifier
 from gateway.files.nodes import Place
-from gateway.identity.keysets import KeySet, parse_key_set
-from gateway.identity.settings import ALGORITHMS, JwtIssuer, KeySetSource, TeamRule
-from gateway.identity.tokens import PinnedIssuer, TokenVerifier
 
 ISSUER = "https://issuer.example"
 AUDIENCE = "https://gateway.example"

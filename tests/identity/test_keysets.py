@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.identity.keysets import MAX_BYTES, MAX_KEYS, UnusableKeySet, parse_key_set
-from gateway.identity.settings import ALGORITHMS
+from gateway.callers.keysets import MAX_BYTES, MAX_KEYS, UnusableKeySet, parse_key_set
+from gateway.callers.settings import ALGORITHMS
 from tests.identity.issuers import jwk, key_pair, key_set, published
 
 RSA = jwk(key_pair().public_key())

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.callers.settings import ALGORITHMS, BINDING_CLAIMS
 from gateway.config import load_config
 from gateway.core.errors import InvalidConfiguration
-from gateway.identity.settings import ALGORITHMS, BINDING_CLAIMS
 from tests.cli.running import command
 from tests.config.test_config import MINIMAL
 from tests.identity.issuers import jwk, key_pair, published

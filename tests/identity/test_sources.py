@@ -9,11 +9,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway.callers.key_sources import FETCH_TIMEOUT_S, LEAST_PAUSE_S, REFRESH_S, FetchedKeySet, FileKeySet, key_file
+from gateway.callers.keysets import MAX_BYTES, UnusableKeySet
+from gateway.callers.settings import KeySetSource
+from gateway.callers.tokens import PinnedIssuer, TokenVerifier
 from gateway.core.errors import InvalidConfiguration, Unauthenticated
-from gateway.identity.keysets import MAX_BYTES, UnusableKeySet
-from gateway.identity.settings import KeySetSource
-from gateway.identity.sources import FETCH_TIMEOUT_S, LEAST_PAUSE_S, REFRESH_S, FetchedKeySet, FileKeySet, key_file
-from gateway.identity.tokens import PinnedIssuer, TokenVerifier
 from tests.identity.issuers import NOW_MS, entry, jwk, key_pair, published, token
 from tests.identity.virtual_time import run
 

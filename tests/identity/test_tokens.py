@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives import serialization
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.authn import Authenticator
+from gateway.callers.authenticate import Authenticator
+from gateway.callers.keysets import KeySet
+from gateway.callers.settings import ALGORITHMS, JwtIssuer, TeamRule
+from gateway.callers.tokens import PinnedIssuer, TokenVerifier
 from gateway.core.errors import Unauthenticated
 from gateway.core.request import Principal
-from gateway.identity.keysets import KeySet
-from gateway.identity.settings import ALGORITHMS, JwtIssuer, TeamRule
-from gateway.identity.tokens import PinnedIssuer, TokenVerifier
 from tests.identity.issuers import (
     AUDIENCE,
     CLAIMS,

@@ -13,7 +13,7 @@ from typing import NoReturn
 import httpx
 
 import gateway.app
-from gateway.authn import Authenticator
+from gateway.callers.authenticate import Authenticator
 from gateway.cli.command import main
 
 

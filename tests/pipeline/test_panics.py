@@ -14,8 +14,12 @@ from starlette.types import Message
 
 from gateway.asgi import Edge
 from gateway.audit.refusals import RefusalLog
-from gateway.authn import Authenticator
-from gateway.config import Limits
+from gateway.callers.admission import Admission, Place
+from gateway.callers.authenticate import Authenticator
+from gateway.callers.forwarded import TrustedProxies
+from gateway.callers.in_force import Current, Live
+from gateway.callers.issuers import Pins
+from gateway.callers.settings import CallerKey, Limits
 from gateway.core.outcome import Cancelled, Closing, Outcome, Refused
 from gateway.core.plan import Order, Plan, Receipt
 from gateway.core.request import ByFilter, EveryRun, Principal
@@ -23,17 +27,12 @@ from gateway.core.run import STARTED, Listing, Resolution, Run
 from gateway.explaining import Questions
 from gateway.flights import JOINABLE_S
 from gateway.health import HealthApp, HealthPages
-from gateway.identity.settings import CallerKey
 from gateway.inbound import Intake
-from gateway.limits import Admission, Place
-from gateway.live import Current, Live
 from gateway.pages import Pages
-from gateway.pins import Pins
 from gateway.pipeline import Pipeline
 from gateway.policy.model import Effect, Rule, RunIdCondition
 from gateway.policy.rules import Policies
 from gateway.ports import LookUps
-from gateway.proxies import TrustedProxies
 from gateway.upstream.client import Exchange, Failed, UpstreamLimits
 from gateway.upstream.token import UpstreamToken
 from tests.identity.virtual_time import run

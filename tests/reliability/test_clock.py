@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.authn import Authenticator
+from gateway.callers.admission import Admission
+from gateway.callers.authenticate import Authenticator
+from gateway.callers.settings import CallerKey
 from gateway.core.errors import Throttled, Unauthenticated
 from gateway.core.outcome import Cancelled
 from gateway.core.request import ByFilter
-from gateway.identity.settings import CallerKey
-from gateway.limits import Admission
 from gateway.pipeline import Pipeline
 from gateway.policy.model import CreatedCondition
 from gateway.ports import Arrival

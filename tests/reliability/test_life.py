@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from gateway.authn import Authenticator
-from gateway.config import Limits
+from gateway.callers.authenticate import Authenticator
+from gateway.callers.forwarded import TrustedProxies
+from gateway.callers.in_force import Live
+from gateway.callers.issuers import Pins
+from gateway.callers.settings import Limits
 from gateway.core.outcome import Cancelled
 from gateway.inbound import Inbound
-from gateway.live import Live
-from gateway.pins import Pins
 from gateway.pipeline import Settled
 from gateway.policy.rules import Policies
 from gateway.ports import Arrival
-from gateway.proxies import TrustedProxies
 from gateway.simulator.server import SimulatorServer
 from tests.pipeline.fakes import MemoryLog, PromptUpstream
 from tests.pipeline.test_pipeline import ANN, POLICIES, REQUEST, pipeline

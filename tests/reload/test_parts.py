@@ -13,18 +13,18 @@ from pathlib import Path
 import pytest
 
 from gateway.audit.record import CHANGES
-from gateway.authn import Authenticator
-from gateway.config import Config, Limits, PerTeam, load_config
+from gateway.callers.admission import Admission
+from gateway.callers.authenticate import Authenticator
+from gateway.callers.forwarded import TrustedProxies
+from gateway.callers.in_force import Current, Live
+from gateway.callers.issuers import Fetches, Pins, pin
+from gateway.callers.key_sources import FetchedKeySet
+from gateway.callers.settings import CallerKey, JwtIssuer, KeySetSource, Limits, PerTeam, TeamRule
+from gateway.config import Config, load_config
 from gateway.core.errors import Overloaded, Throttled, Unauthenticated
 from gateway.core.request import Principal
 from gateway.files.nodes import Place
-from gateway.identity.settings import CallerKey, JwtIssuer, KeySetSource, TeamRule
-from gateway.identity.sources import FetchedKeySet
-from gateway.limits import Admission
-from gateway.live import Current, Live
-from gateway.pins import Fetches, Pins, pin
 from gateway.policy.rules import Policies
-from gateway.proxies import TrustedProxies
 from gateway.reload import changes
 from tests.identity.issuers import jwk, key_pair, published
 

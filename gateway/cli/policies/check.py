@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from gateway.audit.segment import load_mac_key
+from gateway.callers.key_sources import key_file
+from gateway.callers.settings import ending
 from gateway.certificate import load_pair
 from gateway.cli.output import printable
 from gateway.clock import SEE, SystemClock, clock_problems, floor
@@ -20,8 +22,6 @@ from gateway.core.errors import AuditFailure, InvalidConfiguration, Problem, cou
 from gateway.files import nodes, secrecy
 from gateway.files.nodes import Node, Place
 from gateway.files.source import anyone_may_read, parse_document, read_anyway
-from gateway.identity.expiry import ending
-from gateway.identity.sources import key_file
 from gateway.policy.format.load import hidden_policies, load_policies
 from gateway.policy.rules import Policies
 from gateway.policy.window import instant

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
 
+from gateway.callers.settings import ending
 from gateway.files.nodes import Place
-from gateway.identity.expiry import ending
 from gateway.policy.format.conditions import FILTERS, RUN_IDS
 from gateway.policy.model import Effect, Rule, UrlCondition
 from gateway.policy.reading import bounds_runs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.reliability.controls.copy import Bug, Edit
 
 WAITING = ("tests/edge/test_waiting.py",)
-LIMITS, FLIGHTS, ASKERS = "gateway/limits.py", "gateway/flights.py", "gateway/upstream/runs/cursors.py"
+LIMITS, FLIGHTS, ASKERS = "gateway/callers/admission.py", "gateway/flights.py", "gateway/upstream/runs/cursors.py"
 DRAFTS, REFUSALS, APP = "gateway/drafts.py", "gateway/audit/refusals.py", "gateway/app.py"
 
 IN_LIMITS = (
@@ -39,7 +39,7 @@ IN_LIMITS = (
     ),
     Bug(
         "a team has every place",
-        (Edit("gateway/live.py", "team = self.share.of(most)", "team = most"),),
+        (Edit("gateway/callers/in_force.py", "team = self.share.of(most)", "team = most"),),
         ("tests/reload/test_parts.py",),
     ),
     Bug(

@@ -147,7 +147,7 @@ IN_ORDER = (
         "X-Forwarded-For believed from everyone",
         (
             Edit(
-                "gateway/proxies.py",
+                "gateway/callers/forwarded.py",
                 "if not self._networks or peer is None or not self._trusts(ip_address(peer)):",
                 "if peer is None:",
             ),

@@ -236,7 +236,7 @@ IN_READING = (
     ),
     Bug(
         "an expired key accepted",
-        (Edit("gateway/authn.py", ">= known.expires_ms:", "< 0:"),),
+        (Edit("gateway/callers/authenticate.py", ">= known.expires_ms:", "< 0:"),),
         ("tests/core/test_authn.py",),
     ),
 )

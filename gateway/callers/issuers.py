@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.callers.settings import JwtIssuer
 from gateway.files.watch import WatchedFile
-from gateway.identity.settings import JwtIssuer
 
 if TYPE_CHECKING:
-    from gateway.identity.sources import FetchedKeySet
-    from gateway.identity.tokens import PinnedIssuer, TokenVerifier
-    from gateway.pinning import Algorithms, KeyFile
+    from gateway.callers.key_sources import Algorithms, FetchedKeySet, KeyFile
+    from gateway.callers.tokens import PinnedIssuer, TokenVerifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class Pins:
         """What reads tokens of these issuers; None where there is none, so that no token can be anyone's."""
         if not self.issuers:
             return None
-        from gateway.identity.tokens import TokenVerifier
+        from gateway.callers.tokens import TokenVerifier
 
         return TokenVerifier(self.issuers)
 
@@ -53,7 +52,7 @@ def pin(issuers: Sequence[JwtIssuer], before: Pins) -> Pins:
     """
     if not issuers:
         return Pins()
-    from gateway.pinning import Found
+    from gateway.callers.key_sources import Found
 
     found = Found(before.files, before.fetched)
     return Pins(found.pinned(issuers), found.files, found.fetched)

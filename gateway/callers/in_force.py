@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypedDict
 
-from gateway.authn import Authenticator
-from gateway.config import Limits
-from gateway.identity.expiry import Endings
-from gateway.identity.settings import CallerKey
-from gateway.limits import Admission
-from gateway.pins import Fetches, Pins
+from gateway.callers.admission import Admission
+from gateway.callers.authenticate import Authenticator
+from gateway.callers.forwarded import TrustedProxies
+from gateway.callers.issuers import Fetches, Pins
+from gateway.callers.settings import CallerKey, Endings, Limits
 from gateway.policy.rules import Policies
-from gateway.proxies import TrustedProxies
 from gateway.upstream.shares import TeamShare
 
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
+from gateway.callers.settings import CallerKey
 from gateway.core.errors import ExpiredKey, RealTokenUsed, Unauthenticated
 from gateway.core.grammar import EARLIEST_MS
 from gateway.core.request import Principal
-from gateway.identity.settings import CallerKey
 
 if TYPE_CHECKING:  # what reads tokens is loaded where an issuer is pinned, not here
-    from gateway.identity.tokens import TokenVerifier
+    from gateway.callers.tokens import TokenVerifier
 
 MAX_CREDENTIAL_BYTES = 8192
 _DAY_MS = 86_400_000

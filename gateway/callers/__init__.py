@@ -1,0 +1,1 @@
+"""Who is calling, how much they may ask, and the settings in force."""
