@@ -30,6 +30,9 @@ from gateway.config import AuditConfig, Config, audit_problems, resolve_problems
 from gateway.connections import Connections
 from gateway.core.errors import AuditFailure, InvalidConfiguration
 from gateway.core.ports import Clock, OperatorsLog
+from gateway.execution.follow_up import Settler
+from gateway.execution.pipeline import Pipeline
+from gateway.execution.ports import LookUps
 from gateway.explaining import Questions
 from gateway.faults import place
 from gateway.files.watch import WatchedFile, watch
@@ -39,14 +42,11 @@ from gateway.inbound import Intake
 from gateway.listeners import Bound, bind_all
 from gateway.log import Consoles, make_log, quiet_libraries
 from gateway.pages import Pages
-from gateway.pipeline import Pipeline
-from gateway.ports import LookUps
 from gateway.protocol import ProtocolSettings, RefusalPort
 from gateway.readiness import Ready, Recent
 from gateway.reload import Files, Reloader, checked_policies, make_live, refuse
 from gateway.scheduling import keep_what_lasts, start_resolver
 from gateway.serving import Listener, StopSignals, serve_until_stopped
-from gateway.settle import Settler
 from gateway.upstream.account import WatchedTokens, read_tokens
 from gateway.upstream.cancel import Upstream
 from gateway.upstream.client import Exchange, UpstreamLimits

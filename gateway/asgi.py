@@ -37,13 +37,13 @@ from gateway.core.outcome import Cancelled, NotSent, Unknown
 from gateway.core.plan import Denial
 from gateway.core.ports import Clock, OperatorsLog
 from gateway.core.request import CancelRequest
+from gateway.execution.pipeline import STOPPING, Pipeline, Settled, WaitEnded
 from gateway.faults import Net, place, report
 from gateway.framing import HEALTH_PATHS
 from gateway.health import HealthPages
 from gateway.inbound import INBOUND, Inbound, Intake, caller_of, inbound_of
 from gateway.pages import Pages, plan_id
 from gateway.paths import RUNS, is_plain, no_such_method, no_such_path
-from gateway.pipeline import STOPPING, Pipeline, Settled, WaitEnded
 from gateway.problems import Answer
 
 NO_ID = "00000000-0000-0000-0000-000000000000"

@@ -15,11 +15,11 @@ from gateway.core.errors import MalformedRequest, Throttled
 from gateway.core.parse import Body, json_members
 from gateway.core.ports import Clock
 from gateway.core.request import CancelRequest, Principal
-from gateway.judging import RULES_AT_ONCE
+from gateway.execution.judging import RULES_AT_ONCE
+from gateway.execution.ports import Arrival, AuditPort
 from gateway.policy.rules import Policies
 from gateway.policy_tools.explain import explain
 from gateway.policy_tools.question import Question, from_line
-from gateway.ports import Arrival, AuditPort
 from gateway.upstream.shares import Desk
 from gateway.whoami import whoami
 

@@ -9,11 +9,10 @@ from gateway import problems
 from gateway.core.errors import Conflict, NotFound, counted
 from gateway.core.plan import Denial
 from gateway.core.request import CancelRequest
-from gateway.drafts import Draft, State, no_such_plan
+from gateway.execution.pipeline import Pipeline
+from gateway.execution.plans import Draft, State, check_ready, no_such_plan
 from gateway.explaining import Questions, question_in
 from gateway.inbound import Inbound, Intake, caller_of, no_query
-from gateway.pipeline import Pipeline
-from gateway.planning import check_ready
 from gateway.plans import plan_members
 from gateway.problems import Answer
 from gateway.upstream.runs.log import UpstreamLog

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from gateway.core.run import Run, Skipped
-from gateway.drafts import Draft, State
+from gateway.execution.plans import Draft, State
 
 SAMPLE = 10
 

@@ -16,7 +16,7 @@ from gateway.core.errors import Conflict, LookupFailed, MethodNotAllowed, Refusa
 from gateway.core.outcome import Accepted, Cancelled, NotSent, Progress, Refused, Unknown
 from gateway.core.plan import Denial
 from gateway.core.run import Skipped
-from gateway.flights import Carried
+from gateway.execution.flights import Carried
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -23,7 +23,7 @@ from gateway.callers.authenticate import Authenticator
 from gateway.callers.settings import CallerKey
 from gateway.core.parse import Body, parse_cancel
 from gateway.core.plan import Order, Permit
-from gateway.flights import Carried
+from gateway.execution.flights import Carried
 from gateway.policy.decide import decide
 
 UPSTREAM = "https://qstash.upstash.io"

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from gateway.core.plan import Denial
 from gateway.core.request import ByFilter, CancelRequest, Principal
 from gateway.core.run import STARTED, Resolution, Run
-from gateway.drafts import Draft
-from gateway.pipeline import Pipeline, Settled
+from gateway.execution.pipeline import Pipeline, Settled
+from gateway.execution.plans import Draft
+from gateway.execution.ports import Arrival, LookUps, Standing
 from gateway.policy.model import Effect, Rule, UrlCondition
 from gateway.policy.rules import Policies
-from gateway.ports import Arrival, LookUps, Standing
 from gateway.upstream.shares import Lanes
 from tests.pipeline.fakes import HeldUpstream, Lines, MemoryLog, MemoryRuns, PromptUpstream, StillClock
 

@@ -17,10 +17,10 @@ from gateway.core.errors import Unauthenticated
 from gateway.core.plan import Denial, Permit
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Principal
 from gateway.core.run import Listing, Run
-from gateway.judging import Judging
+from gateway.execution.judging import Judging
+from gateway.execution.ports import Arrival, Call, Standing
 from gateway.policy.model import Effect, Rule, UrlCondition, ValueCondition
 from gateway.policy.rules import Policies
-from gateway.ports import Arrival, Call, Standing
 from gateway.upstream.shares import Desk
 from tests.pipeline.bench import ANN, BOB, POLICIES, URL
 from tests.pipeline.fakes import StillClock

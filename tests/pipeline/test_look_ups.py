@@ -13,9 +13,9 @@ from gateway.core.errors import LookupFailed, Throttled
 from gateway.core.outcome import Cancelled
 from gateway.core.request import ByFilter, EveryRun, Principal
 from gateway.core.run import Listing
-from gateway.drafts import MOST_OF_A_TEAM, Draft
-from gateway.judging import RUNS_AT_ONCE
-from gateway.pipeline import Settled
+from gateway.execution.judging import RUNS_AT_ONCE
+from gateway.execution.pipeline import Settled
+from gateway.execution.plans import MOST_OF_A_TEAM, Draft
 from gateway.policy.model import Condition, Effect, Rule
 from gateway.policy.rules import Policies
 from tests.pipeline.bench import ANN, BOB, POLICIES, REQUEST, RULE, Bench, runs, until

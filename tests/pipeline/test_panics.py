@@ -24,15 +24,15 @@ from gateway.core.outcome import Cancelled, Closing, Outcome, Refused
 from gateway.core.plan import Order, Plan, Receipt
 from gateway.core.request import ByFilter, EveryRun, Principal
 from gateway.core.run import STARTED, Listing, Resolution, Run
+from gateway.execution.flights import JOINABLE_S
+from gateway.execution.pipeline import Pipeline
+from gateway.execution.ports import LookUps
 from gateway.explaining import Questions
-from gateway.flights import JOINABLE_S
 from gateway.health import HealthApp, HealthPages
 from gateway.inbound import Intake
 from gateway.pages import Pages
-from gateway.pipeline import Pipeline
 from gateway.policy.model import Effect, Rule, RunIdCondition
 from gateway.policy.rules import Policies
-from gateway.ports import LookUps
 from gateway.upstream.client import Exchange, Failed, UpstreamLimits
 from gateway.upstream.token import UpstreamToken
 from tests.identity.virtual_time import run

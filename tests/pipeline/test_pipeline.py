@@ -12,11 +12,11 @@ from gateway.core.errors import AuditUnavailable, ShuttingDown, Throttled
 from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
 from gateway.core.plan import Denial, Order
 from gateway.core.request import ByFilter, CancelRequest, Dialect, Principal
-from gateway.flights import MOST_JOINS
-from gateway.pipeline import Pipeline, Settled
+from gateway.execution.flights import MOST_JOINS
+from gateway.execution.pipeline import Pipeline, Settled
+from gateway.execution.ports import Arrival, CancelPort, Standing
 from gateway.policy.model import CountCondition, Effect, Rule, UrlCondition
 from gateway.policy.rules import Policies
-from gateway.ports import Arrival, CancelPort, Standing
 from tests.pipeline.fakes import NOTHING_SENT, BrokenUpstream, HeldUpstream, MemoryLog, PromptUpstream, StillClock
 
 URL = "https://a.example/api"

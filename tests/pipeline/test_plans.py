@@ -14,8 +14,8 @@ from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Progress
 from gateway.core.plan import Denial
 from gateway.core.request import Principal
 from gateway.core.run import Resolution, Skip
-from gateway.drafts import LIFETIME_S, MOST_DRAFTS, MOST_RUNS, State
-from gateway.pipeline import Settled
+from gateway.execution.pipeline import Settled
+from gateway.execution.plans import LIFETIME_S, MOST_DRAFTS, MOST_RUNS, State
 from gateway.policy.model import CountCondition
 from gateway.policy.rules import Policies
 from gateway.upstream.shares import Lanes, TeamShare

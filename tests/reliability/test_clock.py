@@ -18,9 +18,9 @@ from gateway.callers.settings import CallerKey
 from gateway.core.errors import Throttled, Unauthenticated
 from gateway.core.outcome import Cancelled
 from gateway.core.request import ByFilter
-from gateway.pipeline import Pipeline
+from gateway.execution.pipeline import Pipeline
+from gateway.execution.ports import Arrival
 from gateway.policy.model import CreatedCondition
-from gateway.ports import Arrival
 from gateway.simulator.server import SimulatorServer
 from tests.cli.running import command
 from tests.pipeline.fakes import HeldUpstream, MemoryLog, StillClock

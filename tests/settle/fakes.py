@@ -12,7 +12,7 @@ from gateway.core.outcome import Outcome
 from gateway.core.plan import Order, Permit, Plan, orders_of
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Principal
 from gateway.core.run import CANCELLED, Listing, Resolved, Run
-from gateway.settle import Settler
+from gateway.execution.follow_up import Settler
 from gateway.upstream.runs.log import ActionReport
 from tests.identity.virtual_time import run
 

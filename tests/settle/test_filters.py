@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.core.plan import Order
 from gateway.core.request import ByFilter, CancelRequest
-from gateway.learnt import is_wider
+from gateway.execution.fates import is_wider
 
 URLS = ("https://a.example/x", "https://a.example/y", "https://b.example/")
 KEYS = ("a", "b", "c-1", "d.e")

@@ -10,7 +10,7 @@ import pytest
 from gateway.core.outcome import Accepted, Unknown
 from gateway.core.request import Principal
 from gateway.core.run import STARTED, Listing
-from gateway.settle import MAX_FOLLOWED, MAX_OF_ONE, Settler
+from gateway.execution.follow_up import MAX_FOLLOWED, MAX_OF_ONE, Settler
 from gateway.upstream.shares import TeamShare
 from tests.identity.virtual_time import run
 from tests.settle.fakes import ScriptedLog, Told, a_run, by_filter, by_ids, report

@@ -16,7 +16,7 @@ from gateway.audit.log import AuditLog, AuditSettings
 from gateway.core.outcome import Accepted, Cancelled, Outcome, Progress, Unknown
 from gateway.core.plan import Order, Plan, Receipt
 from gateway.core.run import Listing, Run
-from gateway.settle import Settler
+from gateway.execution.follow_up import Settler
 from gateway.simulator.asked import Contract
 from gateway.simulator.core import Simulator
 from gateway.simulator.exchange import Ending, Fault

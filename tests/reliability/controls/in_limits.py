@@ -5,8 +5,12 @@ from __future__ import annotations
 from tests.reliability.controls.copy import Bug, Edit
 
 WAITING = ("tests/edge/test_waiting.py",)
-LIMITS, FLIGHTS, ASKERS = "gateway/callers/admission.py", "gateway/flights.py", "gateway/upstream/runs/cursors.py"
-DRAFTS, REFUSALS, APP = "gateway/drafts.py", "gateway/audit/refusals.py", "gateway/app.py"
+LIMITS, FLIGHTS, ASKERS = (
+    "gateway/callers/admission.py",
+    "gateway/execution/flights.py",
+    "gateway/upstream/runs/cursors.py",
+)
+DRAFTS, REFUSALS, APP = "gateway/execution/plans.py", "gateway/audit/refusals.py", "gateway/app.py"
 
 IN_LIMITS = (
     Bug(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.reliability.controls.copy import Bug, Edit
 
-RUNS, SECOND_LOOK = "gateway/policy/choose.py", "gateway/second_look.py"
-PLANNING, DRAFTS, CARRYING = "gateway/planning.py", "gateway/drafts.py", "gateway/carrying.py"
+RUNS, SECOND_LOOK = "gateway/policy/choose.py", "gateway/execution/recheck.py"
+PLANNING, DRAFTS, CARRYING = "gateway/execution/plans.py", "gateway/execution/plans.py", "gateway/execution/orders.py"
 LOG, PAGES = "gateway/upstream/runs/log.py", "gateway/pages.py"
 CHOICE, MOVING, PLANS = (
     ("tests/resolve/test_choice.py",),
@@ -181,7 +181,7 @@ IN_RESOLVING = (
         "a plan is not judged anew",
         (
             Edit(
-                "gateway/pipeline.py",
+                "gateway/execution/pipeline.py",
                 "        chosen = await self._planner.chosen_again(draft, call, permit)\n",
                 "        chosen = draft.resolved\n",
             ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.reliability.controls.copy import Bug, Edit
 
-CANCEL, UPSTREAM, PIPELINE = "gateway/core/plan.py", "gateway/upstream/cancel.py", "gateway/pipeline.py"
+CANCEL, UPSTREAM, PIPELINE = "gateway/core/plan.py", "gateway/upstream/cancel.py", "gateway/execution/pipeline.py"
 EXCHANGE, TRANSPORT, OUTBOUND = "gateway/upstream/client.py", "gateway/upstream/pool.py", "gateway/upstream/direct.py"
 PORT = ("tests/upstream",)
 SEND = (
@@ -153,7 +153,7 @@ IN_SENDING = (
     ),
     Bug(
         "the cancel ends with its caller",
-        (Edit("gateway/flights.py", "await asyncio.shield(self.task)", "await self.task"),),
+        (Edit("gateway/execution/flights.py", "await asyncio.shield(self.task)", "await self.task"),),
         ("tests/pipeline",),
     ),
 )

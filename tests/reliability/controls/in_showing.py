@@ -12,7 +12,7 @@ RUNS, OWN, ENTRIES = (
 ASKERS, NARROWING, SETTLE = (
     "gateway/upstream/runs/cursors.py",
     "gateway/upstream/runs/narrowing.py",
-    "gateway/settle.py",
+    "gateway/execution/follow_up.py",
 )
 OWN_RUNS = ("tests/lookup/test_own.py", "tests/lookup/test_askers.py")
 

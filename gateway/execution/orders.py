@@ -20,10 +20,10 @@ from gateway.core.plan import Order, Plan, Receipt
 from gateway.core.ports import Clock
 from gateway.core.request import ByRunIds
 from gateway.core.run import Skipped, joined
+from gateway.execution.flights import Carried, Flight
+from gateway.execution.ports import Arrival, AuditPort, CancelPort, SettlerPort
+from gateway.execution.recheck import Look, SecondLook
 from gateway.faults import Net, internal, report
-from gateway.flights import Carried, Flight
-from gateway.ports import Arrival, AuditPort, CancelPort, SettlerPort
-from gateway.second_look import Look, SecondLook
 from gateway.upstream.shares import Lane, Lanes
 
 Told = Callable[[int, int], None]

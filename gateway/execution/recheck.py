@@ -11,10 +11,10 @@ from gateway.core.plan import Denial, Order, Permit, Plan, orders_of
 from gateway.core.ports import Clock
 from gateway.core.request import ByRunIds, CancelRequest
 from gateway.core.run import Listing, Resolved, Run, Skip, Skipped
-from gateway.judging import Judging
+from gateway.execution.judging import Judging
+from gateway.execution.ports import Arrival, RunLog, Standing
 from gateway.policy.choose import choose
 from gateway.policy.decide import decide
-from gateway.ports import Arrival, RunLog, Standing
 
 FRESH_S = 2.0
 """How old the look-up of a plan may be when its first order is sent."""

@@ -16,10 +16,10 @@ from gateway.core.plan import Decision, Denial, Permit
 from gateway.core.ports import Clock
 from gateway.core.request import Principal
 from gateway.core.run import Listing, Resolved
+from gateway.execution.ports import Call
 from gateway.policy.choose import choose
 from gateway.policy.decide import decide
 from gateway.policy.rules import Policies
-from gateway.ports import Call
 from gateway.upstream.shares import Desk
 
 AT_ONCE = 2_000

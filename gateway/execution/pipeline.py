@@ -14,19 +14,18 @@ from dataclasses import dataclass
 from functools import partial
 
 from gateway.audit.record import denied_members, joined_members
-from gateway.carrying import Carrier
 from gateway.core.errors import ShuttingDown
 from gateway.core.outcome import Outcome
 from gateway.core.plan import Denial, Permit, Plan, order_of
 from gateway.core.ports import Clock
 from gateway.core.request import CancelRequest, Principal
 from gateway.core.run import Skipped
-from gateway.drafts import Draft, Drafts
-from gateway.flights import Carried, Carry, Flight, Flights, Key, Landed
-from gateway.judging import Judging
-from gateway.planning import Planner, check_ready
+from gateway.execution.flights import Carried, Carry, Flight, Flights, Key, Landed
+from gateway.execution.judging import Judging
+from gateway.execution.orders import Carrier
+from gateway.execution.plans import Draft, Drafts, Planner, check_ready
+from gateway.execution.ports import Arrival, AuditPort, Call, CancelPort, LookUps, SettlerPort
 from gateway.policy.rules import Policies, TeamRules
-from gateway.ports import Arrival, AuditPort, Call, CancelPort, LookUps, SettlerPort
 from gateway.upstream.shares import Lanes
 
 STOPPING = "The gateway is shutting down; nothing was sent. Try again in a moment."

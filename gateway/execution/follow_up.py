@@ -19,8 +19,8 @@ from gateway.core.outcome import Accepted, Cancelled, Outcome, Unknown
 from gateway.core.plan import Order, Plan
 from gateway.core.request import ByFilter, ByRunIds, Principal
 from gateway.core.run import Listing
+from gateway.execution.fates import OrderedRuns, TrackedAction
 from gateway.faults import Net, internal
-from gateway.learnt import OrderedRuns, TrackedAction
 from gateway.upstream.runs.log import ActionReport
 from gateway.upstream.shares import TeamShare
 
