@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from functools import partial
 
 from gateway.audit.record import explained_members
+from gateway.authoring.explain import explain
+from gateway.authoring.question import Question, from_line
 from gateway.core.errors import MalformedRequest, Throttled
 from gateway.core.parse import Body, json_members
 from gateway.core.ports import Clock
@@ -18,8 +20,6 @@ from gateway.core.request import CancelRequest, Principal
 from gateway.execution.judging import RULES_AT_ONCE
 from gateway.execution.ports import Arrival, AuditPort
 from gateway.policy.rules import Policies
-from gateway.policy_tools.explain import explain
-from gateway.policy_tools.question import Question, from_line
 from gateway.upstream.shares import Desk
 from gateway.whoami import whoami
 

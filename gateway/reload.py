@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from gateway.audit.record import Members, reload_members
+from gateway.authoring.cases import check_cases
 from gateway.callers.authenticate import Authenticator
 from gateway.callers.forwarded import TrustedProxies
 from gateway.callers.in_force import Current, Live
@@ -20,7 +21,6 @@ from gateway.faults import Net, report
 from gateway.files.watch import EVERY_S, Fingerprint, NewsLog, fingerprint, fingerprints
 from gateway.policy.format.load import load_policies
 from gateway.policy.rules import Policies
-from gateway.policy_tools.cases import check_cases
 
 Cause = Literal["signal", "change"]
 Look = tuple[Fingerprint, tuple[tuple[str, Fingerprint], ...] | None]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from itertools import islice
 
+from gateway.authoring.offers import offered, offers
 from gateway.core.plan import Owner
 from gateway.core.request import Principal
 from gateway.policy.rules import Policies
-from gateway.policy_tools.offers import offered, offers
 
 MOST_OFFERS = 50
 """How many rules the page shows; further ones are counted in `left_out`."""

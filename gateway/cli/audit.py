@@ -22,12 +22,12 @@ from gateway.audit.evidence.verify import ChainReport, Claim, Finding, claim_of,
 from gateway.audit.journal import AuditSettings
 from gateway.audit.reader import lines_in, lines_of
 from gateway.audit.segment import NotAFile, OsDisk, chains_in, load_mac_key
+from gateway.authoring import history
+from gateway.authoring.schema import EVENTS
 from gateway.cli.output import fault_in_words, folded, lost, printable, printable_json
 from gateway.config import load_config
 from gateway.core.errors import AuditFailure, counted
 from gateway.files.values import date_field
-from gateway.policy_tools.history import shadowing
-from gateway.policy_tools.schema import EVENTS
 
 USAGE = 64
 MOST_GUESSED = 64
@@ -355,9 +355,9 @@ def run_stats(arguments: argparse.Namespace) -> int:
 
 
 def _run_shadow(arguments: argparse.Namespace) -> int:
-    stats = shadowing.ShadowStats()
+    stats = history.ShadowStats()
     unread = _read("stats", arguments.paths, lambda members, _: stats.add(members))
     if unread is None:
         return USAGE
-    print("\n".join(folded(printable(line)) for line in shadowing.lines(stats)))
+    print("\n".join(folded(printable(line)) for line in history.lines(stats)))
     return _said(unread)

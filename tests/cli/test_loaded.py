@@ -42,7 +42,7 @@ UNNEEDED = (
     "click", "multiprocessing",
     # The other commands.
     "gateway.cli.audit", "gateway.cli.cancel", "gateway.cli.keys", "gateway.cli.policies", "gateway.cli.probe",
-    "gateway.cli.trial", "gateway.simulator", "gateway.policy_tools.lints.findings", "gateway.policy_tools.history",
+    "gateway.cli.trial", "gateway.simulator", "gateway.authoring.lint", "gateway.policy_tools.history",
     "xml",
 )  # fmt: skip
 JSON = {"Content-Type": "application/json"}

@@ -14,13 +14,13 @@ import pytest
 
 from gateway.app import build
 from gateway.audit.chain import GENESIS, Record, Sealer
+from gateway.authoring.cases import check_cases
 from gateway.cli import keys
 from gateway.cli.policies import check
 from gateway.config import load_config
 from gateway.core.errors import AuditFailure, InvalidConfiguration
 from gateway.files.source import anyone_may_read
 from gateway.policy.format.load import load_policies
-from gateway.policy_tools.cases import check_cases
 
 TODAY = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 CONFIG = """\

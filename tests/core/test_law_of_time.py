@@ -16,6 +16,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from gateway import pages
+from gateway.authoring import lint
+from gateway.authoring.question import from_line, from_wire, instant_ms
 from gateway.callers.authenticate import Authenticator
 from gateway.callers.forwarded import TrustedProxies
 from gateway.callers.keysets import UnusableKeySet, parse_key_set
@@ -29,8 +31,6 @@ from gateway.files import secrecy
 from gateway.files.source import parse_document
 from gateway.framing import Head, check_head
 from gateway.policy.format.load import parse_policy
-from gateway.policy_tools.lints import findings
-from gateway.policy_tools.question import from_line, from_wire, instant_ms
 from gateway.upstream.runs import entries, query
 from gateway.upstream.runs.pages import wait_s
 from gateway.upstream.token import UpstreamToken
@@ -212,7 +212,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "key set": lambda text: parse_key_set(text.encode(), ("RS256",)),
     "file": lambda text: parse_document("f", text.encode()),
     "policy": lambda text: parse_policy("f", f"version: 1\nname: {text}\n".encode()),
-    "comments of a policy": lambda text: list(findings._silences("f", text.split("\n"))),
+    "comments of a policy": lambda text: list(lint._silences("f", text.split("\n"))),
     "gateway's own header": skipped_in,
 }
 

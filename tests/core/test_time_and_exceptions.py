@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.authoring.offers import offers
 from gateway.core.plan import Decision, Denial, Permit
 from gateway.core.request import CancelRequest, Principal
 from gateway.policy.decide import decide
 from gateway.policy.model import CountCondition, Effect, Rule, TeamException, UrlCondition
 from gateway.policy.window import Window
-from gateway.policy_tools.offers import offers
 from tests.core.rules import API, allow, rule, urls
 from tests.core.strategies import ALLOW_ALL, NOW_MS, TEAM, fitting, policies, requests, rule_sets
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.authoring.cases import judge_cases, parse_cases
+from gateway.authoring.lint import IDS, Summary, lint
 from gateway.core.parse import Body, parse_cancel
 from gateway.core.plan import Denial, Permit
 from gateway.core.request import CancelRequest, Principal
@@ -18,8 +20,6 @@ from gateway.policy.choose import choose
 from gateway.policy.decide import decide
 from gateway.policy.format.load import load_policies
 from gateway.policy.rules import Policies
-from gateway.policy_tools.cases import judge_cases, parse_cases
-from gateway.policy_tools.lints.findings import IDS, Summary, lint
 
 ROOT = Path(__file__).parents[2]
 NOW_MS = 1_795_000_000_000

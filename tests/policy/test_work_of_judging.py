@@ -10,6 +10,8 @@ from collections.abc import Callable, ItemsView
 
 import pytest
 
+from gateway.authoring.explain import explain
+from gateway.authoring.question import Question
 from gateway.core.plan import Denial, Permit
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Principal
 from gateway.core.run import Listing, Resolution, Run
@@ -18,8 +20,6 @@ from gateway.policy.decide import decide
 from gateway.policy.model import Condition, CountCondition, Effect, Rule, RunIdCondition, UrlCondition, ValueCondition
 from gateway.policy.nearest import MOST_JUDGED
 from gateway.policy.rules import Policies
-from gateway.policy_tools.explain import explain
-from gateway.policy_tools.question import Question
 from gateway.whoami import whoami
 from tests.core.growth import too_much
 

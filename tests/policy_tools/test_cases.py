@@ -7,10 +7,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from gateway.authoring.cases import NOON_MS, case_files, check_cases, judge_cases, load_cases, parse_cases, unreached
+from gateway.authoring.question import instant_ms
 from gateway.core.errors import InvalidConfiguration
 from gateway.policy.format.load import load_policies
-from gateway.policy_tools.cases import NOON_MS, case_files, check_cases, judge_cases, load_cases, parse_cases, unreached
-from gateway.policy_tools.question import instant_ms
 from tests.cli.configs import position
 from tests.cli.running import command
 

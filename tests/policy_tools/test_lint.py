@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.authoring.conflicts import refuses_all
+from gateway.authoring.lint import IDS, Caller, Finding, Summary, lint
 from gateway.core.plan import Denial, Permit
 from gateway.core.run import Resolved
 from gateway.files.nodes import Place
 from gateway.policy.decide import decide
 from gateway.policy.format.load import load_policies
 from gateway.policy.model import Effect, Rule
-from gateway.policy_tools.lints.conflicts import refuses_all
-from gateway.policy_tools.lints.findings import IDS, Caller, Finding, Summary, lint
 from tests.core.populations import Case, cases, holds, resolving
 from tests.core.strategies import ALLOW_ALL, NOW_MS, TEAM, allows, denies, fitting, policies, requires
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
+from gateway.authoring.question import from_line, from_wire, instant_ms
 from gateway.core.errors import MalformedRequest
 from gateway.core.parse import Body, parse_cancel
 from gateway.core.plan import Order
 from gateway.core.request import ByRunIds, CancelRequest, EveryRun
-from gateway.policy_tools.question import from_line, from_wire, instant_ms
 from tests.core.strategies import requests
 
 

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.audit.record import denied_members, intent_members
+from gateway.authoring.history import Change, replay
 from gateway.core.plan import Denial, Order, Permit, Plan
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Principal
 from gateway.core.run import Resolution
 from gateway.policy.decide import decide
 from gateway.policy.model import CountCondition, Effect, Rule, UrlCondition
 from gateway.policy.rules import Policies
-from gateway.policy_tools.history.replay import Change, replay
 from tests.cli.running import command
 from tests.core.rules import allow, label, rule
 from tests.core.strategies import NOW_MS, TEAM, counted, fitting, policies, requests, rule_sets

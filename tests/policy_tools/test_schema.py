@@ -12,11 +12,11 @@ import yaml
 
 from gateway.audit import record
 from gateway.audit.chain import GENESIS, Record, Sealer
+from gateway.authoring.schema import NAMES, rendered, schema
 from gateway.cli.command import main
 from gateway.core.outcome import Cancelled, Closing
 from gateway.core.plan import Denial, Order, Permit, Plan
 from gateway.core.request import ByRunIds, CancelRequest, Principal
-from gateway.policy_tools.schema import NAMES, rendered, schema
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = [ROOT / "config.example.yaml", *sorted((ROOT / "policies").glob("*.yaml"))]

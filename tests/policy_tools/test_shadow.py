@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.authoring.history import ShadowStats, lines
 from gateway.core.plan import Decision, Permit
 from gateway.core.request import ByFilter, CancelRequest
 from gateway.policy.decide import decide
 from gateway.policy.model import CountCondition, Effect, Rule
-from gateway.policy_tools.history.shadowing import ShadowStats, lines
 from tests.cli.running import command
 from tests.core.rules import allow, judge, label, rule
 from tests.core.strategies import NOW_MS, TEAM, policies, requests, rule_sets

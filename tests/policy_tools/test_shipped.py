@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gateway.authoring.lint import CONTRACTS
 from gateway.cli.policies.check import findings_of
 from gateway.config import load_config
 from gateway.policy.format.load import load_policies
-from gateway.policy_tools.lints.findings import CONTRACTS
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"

@@ -17,7 +17,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from gateway.policy_tools.schema import schema
+from gateway.authoring.schema import schema
 from gateway.simulator.exchange import Fault
 from gateway.simulator.server import SimulatorServer
 from tests.reliability.waiting import until

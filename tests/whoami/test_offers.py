@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
+from gateway.authoring.offers import Offer, offers
 from gateway.core.parse import Body, parse_cancel
 from gateway.core.plan import Permit
 from gateway.core.request import CancelRequest
@@ -16,7 +17,6 @@ from gateway.core.run import Resolution
 from gateway.policy.decide import decide
 from gateway.policy.model import CountCondition, CreatedCondition, Effect, Rule, RunIdCondition, UrlCondition
 from gateway.policy.rules import Policies
-from gateway.policy_tools.offers import Offer, offers
 from tests.core.populations import everything, resolving_sets
 from tests.core.rules import API, allow, label, rule
 from tests.core.strategies import NOW_MS, TEAM, denies, fitting, policies, requests, rule_sets

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from gateway.audit.segment import load_mac_key
+from gateway.authoring.lint import Caller, Finding, Summary, lint
 from gateway.callers.key_sources import key_file
 from gateway.callers.settings import ending
 from gateway.certificate import load_pair
@@ -25,7 +26,6 @@ from gateway.files.source import anyone_may_read, parse_document, read_anyway
 from gateway.policy.format.load import hidden_policies, load_policies
 from gateway.policy.rules import Policies
 from gateway.policy.window import instant
-from gateway.policy_tools.lints.findings import Caller, Finding, Summary, lint
 from gateway.upstream.account import token_problems
 
 OK, INVALID = 0, 3

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import orjson
 
+from gateway.authoring.explain import Explanation, Part, explain, resolution_in_words
+from gateway.authoring.question import Question, from_line, instant_ms
 from gateway.cli.output import printable, printable_json
 from gateway.config import Config, load_config
 from gateway.core.errors import MalformedRequest
@@ -19,9 +21,6 @@ from gateway.core.request import Principal
 from gateway.policy.format.load import load_policies
 from gateway.policy.nearest import in_words
 from gateway.policy.rules import Policies
-from gateway.policy_tools.explain import Explanation, explain, resolution_in_words
-from gateway.policy_tools.parts import Part
-from gateway.policy_tools.question import Question, from_line, instant_ms
 
 OK, FAILED = 0, 1
 _MOST_CHARS = 64

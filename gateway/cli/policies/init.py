@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from gateway.authoring.scaffold import scaffold, team_files
 from gateway.cli.output import printable
 from gateway.config import named_policies
-from gateway.policy_tools.scaffold import scaffold, team_files
 
 OK, FAILED = 0, 1
 CONFIG, FIRST_TEAM = "config.yaml", "billing"

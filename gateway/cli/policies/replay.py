@@ -13,11 +13,11 @@ import orjson
 from gateway.audit.chain import parse_line
 from gateway.audit.reader import lines_of
 from gateway.audit.segment import chains_in
+from gateway.authoring.history import Change, Members, Replay, replay
 from gateway.cli.output import fault_in_words, printable, printable_json
 from gateway.core.errors import counted
 from gateway.policy.format.load import load_policies
 from gateway.policy.nearest import in_words
-from gateway.policy_tools.history.replay import Change, Members, Replay, replay
 
 OK, FAILED, USAGE = 0, 1, 2
 FAIL_ON = (Change.PERMIT_TO_DENY, Change.DENY_TO_PERMIT, "any")

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.authoring.cases import Verdict, case_files, judge_cases, load_cases, unreached
 from gateway.cli.output import printable
 from gateway.cli.policies.explain import lines
 from gateway.core.errors import InvalidConfiguration, Problem, counted
 from gateway.policy.format.load import CASES_SUFFIX, load_policies
-from gateway.policy_tools.cases import Verdict, case_files, judge_cases, load_cases, unreached
 
 if TYPE_CHECKING:
     from xml.etree import ElementTree as ET

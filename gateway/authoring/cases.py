@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.authoring.explain import Explanation, explain
+from gateway.authoring.question import Question, from_line, from_wire, instant_ms
 from gateway.core import grammar
 from gateway.core.errors import InvalidConfiguration, MalformedRequest, Problem
 from gateway.core.parse import NAMES
@@ -21,8 +23,6 @@ from gateway.policy.choose import choose
 from gateway.policy.format.keys import owner, team_name
 from gateway.policy.format.load import CASES_SUFFIX, is_hidden
 from gateway.policy.rules import Policies
-from gateway.policy_tools.explain import Explanation, explain
-from gateway.policy_tools.question import Question, from_line, from_wire, instant_ms
 
 NOON_MS = 1_767_268_800_000
 """The time of a case that names none: 2026-01-01T12:00:00Z."""

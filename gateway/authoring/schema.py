@@ -8,10 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 
+from gateway.authoring.cases import cases_file
 from gateway.config import config_file
 from gateway.policy.format.keys import policy_file
-from gateway.policy_tools.cases import cases_file
-from gateway.policy_tools.descriptions import CONFIG, POLICY
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -207,3 +206,69 @@ TITLES = {
 }
 NAMES = tuple(TITLES)
 """What there is a schema of."""
+
+
+CONFIG = {
+    "version": "The version of this format: 1.",
+    "listen": "An IP address or localhost and a port, or unix:/path/of/socket; or a list of up to four.",
+    "upstream": "The one upstream that cancels go to.",
+    "url": "Where it is: https, or http to loopback only.",
+    "token": "Where the token is: a file, which is read again when it changes, or an environment variable.",
+    "read_token": "Where the account's read-only token is, another one: for 'resolve: true', and to show runs.",
+    "contract": "Which answers to expect of upstream. Under 2026-09 count is advisory.",
+    "callers": "Who may call: keys, and issuers of tokens.",
+    "keys": "'keys new' prints an entry to paste.",
+    "sha256": "The SHA-256 of the whole key, as 64 lower-case hex digits.",
+    "expires": "The last UTC day on which the key is good.",
+    "policies": "The directory of policy files, relative to this file.",
+    "audit": "Where and how the record is kept. No record, no cancel.",
+    "durability": "fsync survives a power cut; os survives only the process.",
+    "stdout": "Whether a copy of every record goes to standard output.",
+    "mac_key": "A secret that makes the chain of records an HMAC.",
+    "limits": "What is held in memory at most, and for how long.",
+    "per_principal": "What one principal may take; 0 is no limit.",
+    "per_team": "What one team may take. 0: half of max_in_flight where several teams are configured, else no limit.",
+    "trusted_proxies": "Peers whose X-Forwarded-For is believed, for the record only.",
+    "keep_alive_s": "How long a caller's connection may be idle between two requests, in seconds.",
+    "shutdown_grace_s": "How long calls in flight may take at the end, in seconds.",
+}
+
+POLICY = {
+    "version": "The version of this format: 1.",
+    "name": "The name of the file in rule names, <file>/<rule>.",
+    "contact": "How the owner is reached: a channel, an address, a page.",
+    "teams": "Which teams the rules are made for; '*' alone is every team.",
+    "except": "Teams that are not meant: a name, or {team, until, reason, ticket}.",
+    "mode": "shadow: judged and recorded, never enforced.",
+    "deny": "Refuses a request that could select such a run.",
+    "require": "Must hold for every run that the request could select.",
+    "allow": "Admits a request of which every run lies inside. Without one, nothing is allowed.",
+    "message": "What a refused caller reads.",
+    "during": "When the rule holds; outside it the rule is as if absent.",
+    "days": "Days by the clock of the zone, like mon-fri or sat.",
+    "hours": "From and to by the clock of the zone, like 22:00-06:00; a night belongs to the day it begins on.",
+    "zone": "A time zone like Europe/Berlin.",
+    "from": "The first instant, with its offset.",
+    "until": "The end: an instant with its offset, or a date, the end of that UTC day.",
+    "selects": "What the request selects by: run_ids, filter, everything.",
+    "workflowUrl": "The workflow's URL: exact values, or prefixes with a boundary at '/'.",
+    "workflowUrlExactMatch": "A URL must be named exactly, not as a prefix.",
+    "workflowRunIds": "The runs by ID.",
+    "created": "fromDate and toDate, when the runs were created.",
+    "within_last": "fromDate lies within the last while, like 24h.",
+    "max_span": "fromDate and toDate lie at most so far apart, like 6h.",
+    "count": "How many runs: max refuses more, cap lowers to it.",
+    "max": "More is refused.",
+    "cap": "More is lowered to it; a list of run IDs is never cut, but refused.",
+    "exact": "These URLs, with workflowUrlExactMatch=true.",
+    "prefix": "These and what lies below them.",
+    "any_of": "Every value that the request names is one of these.",
+    "any": "Every value is admitted; implies optional.",
+    "optional": "A request may leave the field out.",
+    "resolve": "The gateway looks the runs up, judges each, and cancels exactly these by ID.",
+    "runs": "What is asked of the runs that are looked up; stands beside resolve.",
+    "older_than": "Younger runs are left out and named, like 5m.",
+    "logs": "full: steps and payloads of the runs that the rule covers are shown; summary, the default: they are not.",
+    "owner": "Of a file: whom to ask about its rules. Of a rule, unchecked: run IDs carry no owner, you know whose.",
+    "reason": "true in a require: the request carries the header Gateway-Reason. In an exception: why it exists.",
+}

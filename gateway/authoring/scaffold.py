@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from gateway.policy_tools.schema import rendered
+from gateway.authoring.schema import rendered
 
 _SCHEMA_LINE = "# yaml-language-server: $schema="
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
 
+from gateway.authoring.conflicts import kind_of, refuses_all
 from gateway.callers.settings import ending
 from gateway.files.nodes import Place
 from gateway.policy.format.conditions import FILTERS, RUN_IDS
@@ -19,7 +20,6 @@ from gateway.policy.model import Effect, Rule, UrlCondition
 from gateway.policy.reading import bounds_runs
 from gateway.policy.rules import Policies
 from gateway.policy.window import instant
-from gateway.policy_tools.lints.conflicts import kind_of, refuses_all
 
 IDS = {
     "never-matches": "the rule can never match",

@@ -1,0 +1,1 @@
+"""Working with policies: cases, explanations, offers, lint, history, schema."""
