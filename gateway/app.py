@@ -18,7 +18,6 @@ from typing import Any
 
 from gateway import __version__
 from gateway.announcing import Announcer
-from gateway.asgi import Edge
 from gateway.audit.log import AuditLog, AuditSettings
 from gateway.audit.refusals import RefusalLog
 from gateway.audit.segment import load_mac_key
@@ -27,22 +26,22 @@ from gateway.callers.issuers import Pins
 from gateway.certificate import ServedCertificate
 from gateway.clock import SteadyClock, SystemClock, clock_problems, floor
 from gateway.config import AuditConfig, Config, audit_problems, resolve_problems
-from gateway.connections import Connections
 from gateway.core.errors import AuditFailure, InvalidConfiguration
 from gateway.core.ports import Clock, OperatorsLog
+from gateway.edge.app import Edge
+from gateway.edge.connections import Connections
+from gateway.edge.health import HealthApp, HealthPages, Unrecorded
+from gateway.edge.inbound import Intake
+from gateway.edge.pages import Pages, Questions
+from gateway.edge.protocol import ProtocolSettings, RefusalPort
 from gateway.execution.follow_up import Settler
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.ports import LookUps
-from gateway.explaining import Questions
 from gateway.faults import place
 from gateway.files.watch import WatchedFile, watch
 from gateway.hardening import forbid_core_dumps, raise_descriptor_limit
-from gateway.health import HealthApp, HealthPages, Unrecorded
-from gateway.inbound import Intake
 from gateway.listeners import Bound, bind_all
 from gateway.log import Consoles, make_log, quiet_libraries
-from gateway.pages import Pages
-from gateway.protocol import ProtocolSettings, RefusalPort
 from gateway.readiness import Ready, Recent
 from gateway.reload import Files, Reloader, checked_policies, make_live, refuse
 from gateway.scheduling import keep_what_lasts, start_resolver

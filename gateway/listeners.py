@@ -6,8 +6,6 @@ import fcntl
 import os
 import socket
 import stat
-import struct
-from asyncio import BaseTransport
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -16,8 +14,6 @@ from pathlib import Path
 from gateway.files.addresses import Listen, UnixListen
 
 BACKLOG = 2048
-_CREDENTIALS = struct.Struct("3i")
-"""pid, uid and gid: `struct ucred` of unix(7)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +150,3 @@ def shown(listener: socket.socket) -> str:
     if listener.family == socket.AF_UNIX:
         return f"unix:{name}"
     return f"[{name[0]}]:{name[1]}" if listener.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
-
-
-def unix_peer(transport: BaseTransport) -> str | None:
-    """`unix:uid=…,pid=…` of the process that connected to a socket file; None for any other connection."""
-    connection = transport.get_extra_info("socket")
-    if connection is None or connection.family != socket.AF_UNIX:
-        return None
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid, uid, _ = _CREDENTIALS.unpack(credentials)
-    return f"unix:uid={uid},pid={pid}"

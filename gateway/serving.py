@@ -16,8 +16,8 @@ from uvicorn.config import Config
 from uvicorn.server import Server
 from uvloop.loop import SSLProtocol  # type: ignore[attr-defined] # it is not in the library's stubs
 
+from gateway.edge.protocol import EdgeProtocol, ProtocolSettings
 from gateway.listeners import BACKLOG
-from gateway.protocol import EdgeProtocol, ProtocolSettings
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 CLOSING_S = 3

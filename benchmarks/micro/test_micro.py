@@ -15,7 +15,6 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.harness.requests import KEY
 from benchmarks.micro import values
-from gateway import problems
 from gateway.audit.chain import GENESIS, Record, Sealer
 from gateway.audit.log import AuditLog, AuditSettings
 from gateway.audit.record import intent_members
@@ -23,6 +22,7 @@ from gateway.callers.authenticate import Authenticator
 from gateway.callers.settings import CallerKey
 from gateway.core.parse import Body, parse_cancel
 from gateway.core.plan import Order, Permit
+from gateway.edge import answers
 from gateway.execution.flights import Carried
 from gateway.policy.decide import decide
 
@@ -118,7 +118,7 @@ def test_record(benchmark: BenchmarkFixture, tmp_path: Path, runner: asyncio.Run
 
 def test_answer(benchmark: BenchmarkFixture) -> None:
     """Headers and body of a 200."""
-    assert benchmark(problems.outcome, Carried(values.plan(), values.OUTCOME), values.DECISION_ID).status == 200
+    assert benchmark(answers.outcome, Carried(values.plan(), values.OUTCOME), values.DECISION_ID).status == 200
 
 
 def test_refuse(benchmark: BenchmarkFixture) -> None:
@@ -130,6 +130,6 @@ def test_refuse(benchmark: BenchmarkFixture) -> None:
         """The judgement and its answer."""
         denied = decide(policies, values.PRINCIPAL, asked, values.NOW_MS)
         assert not isinstance(denied, Permit)
-        return problems.denial(denied, values.DECISION_ID).status
+        return answers.denial(denied, values.DECISION_ID).status
 
     assert benchmark(refuse) == 403

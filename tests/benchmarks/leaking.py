@@ -8,7 +8,7 @@ import sys
 from starlette.types import Receive, Scope, Send
 
 from benchmarks.soak.observed import serve
-from gateway.asgi import Edge
+from gateway.edge.app import Edge
 
 KEPT: list[object] = []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.connections import MOST_UNTAKEN_BYTES, Connections
+from gateway.edge.connections import MOST_UNTAKEN_BYTES, Connections
 
 
 @dataclass(eq=False)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.errors import ExpectationFailed, MalformedRequest
-from gateway.framing import Checked, Head, check_head
+from gateway.edge.head import Checked, Head, check_head
 
 Headers = tuple[tuple[bytes, bytes], ...]
 HOST = (b"host", b"gateway.example")

@@ -15,7 +15,6 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from gateway import pages
 from gateway.authoring import lint
 from gateway.authoring.question import from_line, from_wire, instant_ms
 from gateway.callers.authenticate import Authenticator
@@ -26,10 +25,11 @@ from gateway.cli.cancel.answers import skipped_in
 from gateway.core import grammar, strict_json
 from gateway.core.errors import GatewayError
 from gateway.core.parse import NAMES, Body, parse_cancel, parse_reason
-from gateway.explaining import question_in
+from gateway.edge import pages
+from gateway.edge.head import Head, check_head
+from gateway.edge.pages import question_in
 from gateway.files import secrecy
 from gateway.files.source import parse_document
-from gateway.framing import Head, check_head
 from gateway.policy.format.load import parse_policy
 from gateway.upstream.runs import entries, query
 from gateway.upstream.runs.pages import wait_s

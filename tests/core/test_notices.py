@@ -17,7 +17,7 @@ from gateway.callers.in_force import Live
 from gateway.callers.issuers import Pins
 from gateway.callers.settings import CallerKey, Endings, Limits
 from gateway.clock import AHEAD_MS, SteadyClock
-from gateway.health import HealthPages
+from gateway.edge.health import HealthPages
 from gateway.policy.rules import Policies
 from gateway.readiness import MOST_CHARS, MOST_NOTICES, RECENT_S, Ready, Recent, bounded
 from tests.pipeline.fakes import StillClock

@@ -14,9 +14,9 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from gateway.connections import Connections
 from gateway.core.errors import Refusal
-from gateway.protocol import KEEP_ALIVE_MARGIN_S, EdgeProtocol, ProtocolSettings
+from gateway.edge.connections import Connections
+from gateway.edge.protocol import KEEP_ALIVE_MARGIN_S, EdgeProtocol, ProtocolSettings
 from tests.edge.conftest import LIMITS
 from tests.edge.wire import JSON, PATH, RUN_IDS, Edge, receive, started
 

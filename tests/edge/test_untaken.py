@@ -11,9 +11,9 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from gateway.connections import TEAM, Connections
-from gateway.health import Unrecorded
-from gateway.protocol import EdgeProtocol, ProtocolSettings
+from gateway.edge.connections import TEAM, Connections
+from gateway.edge.health import Unrecorded
+from gateway.edge.protocol import EdgeProtocol, ProtocolSettings
 
 BODY = b"x" * 400_000
 MOST = 3 * len(BODY)

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from gateway.core.errors import Throttled
+from gateway.edge.pages import Questions
 from gateway.execution.judging import RULES_AT_ONCE
-from gateway.explaining import Questions
 from gateway.policy.model import Effect, Rule, UrlCondition
 from gateway.policy.rules import Policies
 from tests.pipeline.bench import ANN, BOB, POLICIES, URL

@@ -12,7 +12,6 @@ import httpx
 import pytest
 from starlette.types import Message
 
-from gateway.asgi import Edge
 from gateway.audit.refusals import RefusalLog
 from gateway.callers.admission import Admission, Place
 from gateway.callers.authenticate import Authenticator
@@ -24,13 +23,13 @@ from gateway.core.outcome import Cancelled, Closing, Outcome, Refused
 from gateway.core.plan import Order, Plan, Receipt
 from gateway.core.request import ByFilter, EveryRun, Principal
 from gateway.core.run import STARTED, Listing, Resolution, Run
+from gateway.edge.app import Edge
+from gateway.edge.health import HealthApp, HealthPages
+from gateway.edge.inbound import Intake
+from gateway.edge.pages import Pages, Questions
 from gateway.execution.flights import JOINABLE_S
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.ports import LookUps
-from gateway.explaining import Questions
-from gateway.health import HealthApp, HealthPages
-from gateway.inbound import Intake
-from gateway.pages import Pages
 from gateway.policy.model import Effect, Rule, RunIdCondition
 from gateway.policy.rules import Policies
 from gateway.upstream.client import Exchange, Failed, UpstreamLimits

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from gateway import problems
 from gateway.core.errors import AuditUnavailable, Conflict, LookupFailed, NotFound, ShuttingDown, Throttled
 from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Progress, Refused, Unknown
 from gateway.core.plan import Denial
 from gateway.core.request import Principal
 from gateway.core.run import Resolution, Skip
+from gateway.edge import answers
 from gateway.execution.pipeline import Settled
 from gateway.execution.plans import LIFETIME_S, MOST_DRAFTS, MOST_RUNS, State
 from gateway.policy.model import CountCondition
@@ -305,7 +305,7 @@ async def test_an_order_that_upstream_went_beyond_is_the_last() -> None:
     """A list that was no bound shows that upstream does something else with it: it is not asked again."""
     bench = Bench(MemoryRuns(runs(250)), upstream=PromptUpstream([Cancelled(200, 5000)]))
     settled = await bench.run()
-    outcome, answer = settled.outcome, problems.outcome(settled.carried, "d1")
+    outcome, answer = settled.outcome, answers.outcome(settled.carried, "d1")
     assert (b"gateway-over-cancelled", b"4900") in answer.headers
     assert json.loads(answer.body)["over_cancelled"] == 4900
     assert isinstance(outcome, Unknown)

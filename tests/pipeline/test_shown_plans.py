@@ -7,8 +7,8 @@ from functools import partial
 
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest
 from gateway.core.run import MOST_GROUPS, Resolution, Run
+from gateway.edge.pages import plan_members
 from gateway.execution.plans import Draft
-from gateway.plans import plan_members
 from gateway.policy.model import Effect, Rule, RunIdCondition, UrlCondition
 from gateway.policy.rules import Policies
 from tests.pipeline.bench import ANN, Bench

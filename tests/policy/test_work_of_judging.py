@@ -15,12 +15,12 @@ from gateway.authoring.question import Question
 from gateway.core.plan import Denial, Permit
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Principal
 from gateway.core.run import Listing, Resolution, Run
+from gateway.edge.pages import whoami
 from gateway.policy.choose import choose, covers
 from gateway.policy.decide import decide
 from gateway.policy.model import Condition, CountCondition, Effect, Rule, RunIdCondition, UrlCondition, ValueCondition
 from gateway.policy.nearest import MOST_JUDGED
 from gateway.policy.rules import Policies
-from gateway.whoami import whoami
 from tests.core.growth import too_much
 
 NOW_MS = 1_795_000_000_000

@@ -15,9 +15,9 @@ from gateway.callers.in_force import Live
 from gateway.callers.issuers import Pins
 from gateway.callers.settings import Limits
 from gateway.core.outcome import Cancelled
+from gateway.edge.inbound import Inbound
 from gateway.execution.pipeline import Settled
 from gateway.execution.ports import Arrival
-from gateway.inbound import Inbound
 from gateway.policy.rules import Policies
 from gateway.simulator.server import SimulatorServer
 from tests.pipeline.fakes import MemoryLog, PromptUpstream

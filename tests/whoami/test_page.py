@@ -6,9 +6,9 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from gateway.core.request import Principal
+from gateway.edge.pages import whoami
 from gateway.policy.rules import Policies
 from gateway.simulator.server import SimulatorServer
-from gateway.whoami import whoami
 from tests.core.strategies import NOW_MS
 from tests.support.gateway import RunningGateway, Setup
 

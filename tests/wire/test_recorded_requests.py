@@ -14,7 +14,7 @@ import pytest
 from gateway.core.errors import MalformedRequest
 from gateway.core.parse import Body, parse_cancel
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Dialect, EveryRun
-from gateway.framing import Head, check_head
+from gateway.edge.head import Head, check_head
 
 RECORDED = Path(__file__).with_name("clients.jsonl")
 RUNS = "/v2/workflows/runs"

@@ -17,7 +17,7 @@ IN_LIMITS = (
         "above the limits a body is waited for",
         (
             Edit(
-                "gateway/asgi.py",
+                "gateway/edge/app.py",
                 "        if not self._pipeline.any_to_join(caller):\n            return None\n",
                 "        await inbound.receive()\n",
             ),
@@ -28,7 +28,7 @@ IN_LIMITS = (
         "a head alone keeps its connection",
         (
             Edit(
-                "gateway/protocol.py",
+                "gateway/edge/protocol.py",
                 "        self._leaves_out_body = self.parser.should_upgrade()\n",
                 "        self._leaves_out_body = self.parser.should_upgrade()\n"
                 "        self._settings.connections.busy(self)\n",

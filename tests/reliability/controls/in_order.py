@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.reliability.controls.copy import Bug, Edit
 
-CARRYING, INBOUND, SEGMENT = "gateway/execution/orders.py", "gateway/inbound.py", "gateway/audit/segment.py"
+CARRYING, INBOUND, SEGMENT = "gateway/execution/orders.py", "gateway/edge/inbound.py", "gateway/audit/segment.py"
 RECOVERY = "gateway/audit/recovery.py"
 RUN = ("tests/pipeline",)
 

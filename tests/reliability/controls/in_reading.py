@@ -9,7 +9,7 @@ READ, MODEL, DECIDE, READINGS, FRAMING = (
     "gateway/policy/model.py",
     "gateway/policy/decide.py",
     "gateway/policy/reading.py",
-    "gateway/framing.py",
+    "gateway/edge/head.py",
 )
 CORE, ORACLE, HEADS = ("tests/core",), ("tests/oracle",), ("tests/core/test_framing.py",)
 FIELDS, INDEX = "gateway/policy/index/fields.py", "gateway/policy/index/rules.py"
@@ -227,7 +227,7 @@ IN_READING = (
     Bug("Upgrade not refused, on the wire", UPGRADE, ("tests/edge/test_heads.py",)),
     Bug(
         "the body behind an offer of HTTP/2 is lost",
-        (Edit("gateway/protocol.py", "        if self._leaves_out_body:\n            return\n", ""),),
+        (Edit("gateway/edge/protocol.py", "        if self._leaves_out_body:\n            return\n", ""),),
         ("tests/edge/test_offers.py",),
     ),
     Bug("a second Host accepted", (Edit(FRAMING, "if len(hosts) != 1 or", "if not hosts or"),), HEADS),

@@ -6,7 +6,7 @@ from tests.reliability.controls.copy import Bug, Edit
 
 RUNS, SECOND_LOOK = "gateway/policy/choose.py", "gateway/execution/recheck.py"
 PLANNING, DRAFTS, CARRYING = "gateway/execution/plans.py", "gateway/execution/plans.py", "gateway/execution/orders.py"
-LOG, PAGES = "gateway/upstream/runs/log.py", "gateway/pages.py"
+LOG, PAGES = "gateway/upstream/runs/log.py", "gateway/edge/pages.py"
 CHOICE, MOVING, PLANS = (
     ("tests/resolve/test_choice.py",),
     ("tests/resolve/test_moving.py",),

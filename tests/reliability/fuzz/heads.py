@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 from gateway.core.errors import MalformedRequest, Refusal
 from gateway.core.parse import Body, parse_cancel
 from gateway.core.request import CancelRequest, EveryRun
-from gateway.framing import Head, check_head
+from gateway.edge.head import Head, check_head
 from tests.reliability.fuzz.forward import check_denied, check_forward, check_read, fixed_policies
 
 MAX_SENTENCE_CHARS = 600

@@ -12,8 +12,8 @@ from gateway.core.errors import MalformedRequest, Problem
 from gateway.core.parse import Body, parse_cancel
 from gateway.core.plan import Order, Permit
 from gateway.core.request import ByFilter, CancelRequest, EveryRun
+from gateway.edge.head import Head
 from gateway.files.source import parse_document
-from gateway.framing import Head
 from gateway.policy.decide import decide
 from gateway.policy.format.load import parse_policy
 from tests.reliability.fuzz import files, forward, heads, lines, report

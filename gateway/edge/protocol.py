@@ -14,6 +14,8 @@ from __future__ import annotations
 import asyncio
 import http
 import socket
+import struct
+from asyncio import BaseTransport
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
@@ -23,13 +25,12 @@ import uuid_utils
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from gateway import problems
 from gateway.callers.forwarded import ip_address
-from gateway.connections import TEAM, Connections, Evictable
 from gateway.core.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge
-from gateway.framing import BROKEN_BODY, WHITESPACE, Checked, Head, check_head
-from gateway.listeners import unix_peer
-from gateway.problems import Answer
+from gateway.edge import answers
+from gateway.edge.answers import Answer
+from gateway.edge.connections import TEAM, Connections, Evictable
+from gateway.edge.head import BROKEN_BODY, WHITESPACE, Checked, Head, check_head
 
 MAX_PIPELINED = 8
 MAX_HEADERS = 100
@@ -242,7 +243,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._stop_deadline()
         last: RequestResponseCycle | None = self.cycle
         if last is None or last.response_complete:
-            answer = problems.refusal(refusal, self._record(refusal))
+            answer = answers.refusal(refusal, self._record(refusal))
             # RFC 9110, 9.3.2: an answer to HEAD has no content; the method is known where the target has begun.
             self.transport.write(_on_the_wire(answer, bodiless=bool(self.url) and self.parser.get_method() == b"HEAD"))
             self.transport.close()
@@ -355,3 +356,17 @@ def _on_the_wire(answer: Answer, *, bodiless: bool) -> bytes:
     reason = http.HTTPStatus(answer.status).phrase.encode("ascii")
     lines = [b"HTTP/1.1 %d %s" % (answer.status, reason), *(b"%s: %s" % header for header in answer.headers)]
     return b"\r\n".join([*lines, b"connection: close", b"", b"" if bodiless else answer.body])
+
+
+_CREDENTIALS = struct.Struct("3i")
+"""pid, uid and gid: `struct ucred` of unix(7)."""
+
+
+def unix_peer(transport: BaseTransport) -> str | None:
+    """`unix:uid=…,pid=…` of the process that connected to a socket file; None for any other connection."""
+    connection = transport.get_extra_info("socket")
+    if connection is None or connection.family != socket.AF_UNIX:
+        return None
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, _ = _CREDENTIALS.unpack(credentials)
+    return f"unix:uid={uid},pid={pid}"

@@ -20,9 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
-from gateway import problems
 from gateway.audit.refusals import RefusalLog
-from gateway.connections import TEAM
 from gateway.core.errors import (
     AuditUnavailable,
     LookupFailed,
@@ -37,14 +35,16 @@ from gateway.core.outcome import Cancelled, NotSent, Unknown
 from gateway.core.plan import Denial
 from gateway.core.ports import Clock, OperatorsLog
 from gateway.core.request import CancelRequest
+from gateway.edge import answers
+from gateway.edge.answers import Answer
+from gateway.edge.connections import TEAM
+from gateway.edge.head import HEALTH_PATHS
+from gateway.edge.health import HealthPages
+from gateway.edge.inbound import INBOUND, Inbound, Intake, caller_of, inbound_of
+from gateway.edge.pages import Pages, plan_id
+from gateway.edge.paths import RUNS, is_plain, no_such_method, no_such_path
 from gateway.execution.pipeline import STOPPING, Pipeline, Settled, WaitEnded
 from gateway.faults import Net, place, report
-from gateway.framing import HEALTH_PATHS
-from gateway.health import HealthPages
-from gateway.inbound import INBOUND, Inbound, Intake, caller_of, inbound_of
-from gateway.pages import Pages, plan_id
-from gateway.paths import RUNS, is_plain, no_such_method, no_such_path
-from gateway.problems import Answer
 
 NO_ID = "00000000-0000-0000-0000-000000000000"
 """The decision id of a request for which none could be made; no record has it."""
@@ -111,7 +111,7 @@ class Cancels:
         request, caller = await self._intake.request(inbound), caller_of(inbound)
         policies, arrival = inbound.live.policies, inbound.arrival(self._intake.current, self._intake.clock)
         result = await self._pipeline.run(policies, caller, request, arrival=arrival)
-        return problems.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
+        return answers.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
 
     async def apply(self, inbound: Inbound) -> Answer | Settled:
         """`POST /gateway/v1/plans/{plan}/apply`: cancels what still runs of a plan, once. Raises: Refusal."""
@@ -120,7 +120,7 @@ class Cancels:
             raise MalformedRequest("plan_body", "Applying a plan takes no body: the plan says what is cancelled.")
         policies, arrival = inbound.live.policies, inbound.arrival(self._intake.current, self._intake.clock)
         result = await self._pipeline.apply(policies, caller_of(inbound), name, arrival=arrival)
-        return problems.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
+        return answers.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
 
     async def joined(self, inbound: Inbound) -> Answer | Settled | None:
         """Waits for an identical cancel in flight, for a caller above its limits; None where there is none to join.
@@ -138,7 +138,7 @@ class Cancels:
         with current.admission.join(caller, clock.monotonic_s()):
             arrival = inbound.arrival(current, clock)
             result = await self._pipeline.join(inbound.live.policies, caller, request, arrival=arrival)
-        return problems.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
+        return answers.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
 
     async def _repeated(self, inbound: Inbound) -> CancelRequest | None:
         """Reads a cancel from what has arrived; None where that is not a whole one."""
@@ -169,9 +169,9 @@ class Cancels:
 
     def _shown(self, settled: Settled, decision_id: str) -> Answer:
         with Net() as net:
-            return problems.outcome(settled.carried, decision_id)
+            return answers.outcome(settled.carried, decision_id)
         self._teller.fault(net.caught, decision_id)
-        return problems.not_shown(decision_id)
+        return answers.not_shown(decision_id)
 
 
 class Call(Route):
@@ -223,10 +223,10 @@ class Door:
                 await edge.refusals.record(
                     refusal, decision_id=decision_id, remote=inbound.remote, principal=inbound.principal
                 )
-                answer = problems.refusal(refusal, decision_id, now_ms=edge.wall.now_ms())
+                answer = answers.refusal(refusal, decision_id, now_ms=edge.wall.now_ms())
         with Net() as late:
             if reply is None or not reply.begun:
-                await write(inbound, answer or problems.broken(decision_id), send)
+                await write(inbound, answer or answers.broken(decision_id), send)
         # Operators are told when the caller has its answer.
         if isinstance(refused, AuditUnavailable):
             edge.teller.tell(refused.code, decision_id=decision_id, cause=refused.cause)
@@ -248,7 +248,7 @@ class Door:
             else:
                 await self._routed(inbound, reply)
         except WaitEnded:
-            return problems.not_awaited(inbound.decision_id)
+            return answers.not_awaited(inbound.decision_id)
         except asyncio.CancelledError:
             if reply.begun:
                 raise
@@ -356,4 +356,4 @@ class Edge(Starlette):
 async def write(inbound: Inbound | None, answer: Answer, send: Send) -> None:
     """Writes an answer; what is left of a body that was not read keeps the connection from carrying another request."""
     unread = inbound is None or (inbound.has_body() and not inbound.body_read)
-    await problems.write(answer, send, more=[(b"connection", b"close")] if unread else None)
+    await answers.write(answer, send, more=[(b"connection", b"close")] if unread else None)

@@ -7,11 +7,11 @@ from typing import Protocol
 import uuid_utils
 from starlette.types import Receive, Scope, Send
 
-from gateway import problems
 from gateway.core.errors import MethodNotAllowed, NotFound, Refusal
+from gateway.edge import answers
+from gateway.edge.answers import Answer
+from gateway.edge.head import HEALTH_PATHS
 from gateway.faults import Net, report
-from gateway.framing import HEALTH_PATHS
-from gateway.problems import Answer
 
 
 class Readiness(Protocol):
@@ -34,9 +34,9 @@ class HealthPages:
         if method not in ("GET", "HEAD"):
             raise MethodNotAllowed("GET, HEAD", "This page is only read: use GET or HEAD.")
         if path == b"/healthz":
-            return problems.status_page(200, {"status": "ok"}, decision_id)
+            return answers.status_page(200, {"status": "ok"}, decision_id)
         ready, members = self._readiness.report()
-        return problems.status_page(200 if ready else 503, members, decision_id)
+        return answers.status_page(200 if ready else 503, members, decision_id)
 
 
 class HealthApp:
@@ -54,12 +54,12 @@ class HealthApp:
                 if answer is None:
                     raise NotFound("path", "This listener has /healthz and /readyz, nothing else.")
             except Refusal as refused:
-                answer = problems.refusal(refused, decision_id)
+                answer = answers.refusal(refused, decision_id)
         if net.fault is not None:
             report(net.fault, "a page failed")
-        answer = answer or problems.broken(decision_id)
+        answer = answer or answers.broken(decision_id)
         # A probe comes alone, and a body that nobody reads keeps the connection from carrying another request.
-        await problems.write(answer, send, more=[(b"connection", b"close")])
+        await answers.write(answer, send, more=[(b"connection", b"close")])
 
 
 class Unrecorded:

@@ -15,10 +15,10 @@ from gateway.core.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLa
 from gateway.core.parse import Body, parse_cancel, parse_reason
 from gateway.core.ports import Clock
 from gateway.core.request import ByRunIds, CancelRequest, Principal
+from gateway.edge.head import BROKEN_BODY
 from gateway.execution.ports import Arrival, Standing
 from gateway.faults import Net
 from gateway.files.secrecy import holds_text
-from gateway.framing import BROKEN_BODY
 
 INBOUND = "inbound"
 """Where the door puts the request into the scope's state."""

@@ -1,0 +1,1 @@
+"""Bytes in, bytes out: protocol, head, the application, pages, answers."""

@@ -1,0 +1,284 @@
+"""The calls that send nothing: previews and plans, the runs of a team, and questions about policy."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
+
+from gateway.audit.record import explained_members
+from gateway.authoring.explain import explain
+from gateway.authoring.offers import offered, offers
+from gateway.authoring.question import Question, from_line
+from gateway.core.errors import Conflict, MalformedRequest, NotFound, Throttled, counted
+from gateway.core.parse import Body, json_members
+from gateway.core.plan import Denial, Owner
+from gateway.core.ports import Clock
+from gateway.core.request import CancelRequest, Principal
+from gateway.core.run import Run, Skipped
+from gateway.edge import answers
+from gateway.edge.answers import Answer
+from gateway.edge.inbound import Inbound, Intake, caller_of, no_query
+from gateway.execution.judging import RULES_AT_ONCE
+from gateway.execution.pipeline import Pipeline
+from gateway.execution.plans import Draft, State, check_ready, no_such_plan
+from gateway.execution.ports import Arrival, AuditPort
+from gateway.policy.rules import Policies
+from gateway.upstream.runs.log import UpstreamLog
+from gateway.upstream.runs.team_runs import own_runs
+from gateway.upstream.shares import Desk
+
+_PLAN_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_SHOWS_NONE = (
+    "This gateway shows no runs, because it has no read-only token (upstream.read_token): ask its operators for one."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Every call that takes a key and sends nothing; each raises Refusal."""
+
+    intake: Intake
+    pipeline: Pipeline
+    questions: Questions
+    log: UpstreamLog | None = None
+
+    async def preview(self, inbound: Inbound) -> Answer:
+        """What a cancel would do, as a refusal: official clients repeat a 2xx while it says that runs were hit."""
+        draft = await self._drafted(inbound, await self.intake.request(inbound))
+        if isinstance(draft, Answer):
+            return draft
+        check_ready(draft)
+        sentence = (
+            f"This is a preview, nothing was sent: {counted(len(draft.resolved.runs), 'run')} would be cancelled. "
+            f"To cancel exactly those: POST /gateway/v1/plans/{draft.plan_id}/apply."
+        )
+        raise Conflict("preview", sentence, members=self._shown(draft))
+
+    async def plan(self, inbound: Inbound) -> Answer:
+        """`POST /gateway/v1/plans`: the request in question in the body; which runs it means."""
+        request = self.intake.checked(inbound, question_in(await self.intake.own_body(inbound)))
+        draft = await self._drafted(inbound, request)
+        if isinstance(draft, Answer):
+            return draft
+        status = 202 if draft.state is State.LOOKING else 201
+        return answers.status_page(status, self._shown(draft), inbound.decision_id)
+
+    async def planned(self, inbound: Inbound) -> Answer:
+        """`GET /gateway/v1/plans/{id}`: a plan of the caller's, whatever its state."""
+        no_query(inbound)
+        draft = self.pipeline.planned(caller_of(inbound), plan_id(inbound))
+        return answers.status_page(200, self._shown(draft), inbound.decision_id)
+
+    async def logs(self, inbound: Inbound) -> Answer:
+        """`GET /v2/workflows/logs`: the runs that the rules of the caller's team cover."""
+        if self.log is None:
+            raise NotFound("no_read_token", _SHOWS_NONE)
+        caller, query = caller_of(inbound), inbound.scope["query_string"]
+        self.intake.refuse_secrets(inbound, [query.decode("latin-1")])
+        events = inbound.scope["raw_path"].endswith(b"/events")
+        rules = await self.pipeline.prepared(inbound.live.policies, caller)
+        page = await own_runs(query, rules, self.log, self.intake.clock.now_ms(), events=events, principal=caller)
+        return answers.status_page(200, page, inbound.decision_id)
+
+    async def whoami(self, inbound: Inbound) -> Answer:
+        """`GET /gateway/v1/whoami`."""
+        members = await self.questions.whoami(inbound.live.policies, caller_of(inbound))
+        return answers.status_page(200, members, inbound.decision_id)
+
+    async def explain(self, inbound: Inbound) -> Answer:
+        """`POST /gateway/v1/explain`: why a request would be decided as it would be; nothing is sent."""
+        request = self.intake.checked(inbound, question_in(await self.intake.own_body(inbound)))
+        arrival = inbound.arrival(self.intake.current, self.intake.clock)
+        members = await self.questions.explain(inbound.live.policies, caller_of(inbound), request, arrival=arrival)
+        return answers.status_page(200, members, inbound.decision_id)
+
+    async def _drafted(self, inbound: Inbound, request: CancelRequest) -> Answer | Draft:
+        policies, arrival = inbound.live.policies, inbound.arrival(self.intake.current, self.intake.clock)
+        result = await self.pipeline.plan(policies, caller_of(inbound), request, arrival=arrival)
+        return answers.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
+
+    def _shown(self, draft: Draft) -> dict[str, object]:
+        return plan_members(draft, expires_in_s=self.pipeline.expires_in_s(draft))
+
+
+def plan_id(inbound: Inbound) -> str:
+    """Returns the plan that the path names. Raises: NotFound: it names none."""
+    name = inbound.scope["path_params"]["plan"]
+    if _PLAN_ID.fullmatch(name) is None:
+        raise no_such_plan()
+    return str(name)
+
+
+MOST_PARTS = 200
+"""How many rules an answer shows; further ones are counted in `left_out`."""
+
+_SHAPE = 'Send {"request": "DELETE /v2/workflows/runs?…"}, and "body" or "reason" where the request has one.'
+
+
+class Questions:
+    """Answers callers' questions about policy, on a thread where an answer takes long."""
+
+    def __init__(self, audit: AuditPort, clock: Clock) -> None:
+        self._audit = audit
+        self._clock = clock
+        self._desk = Desk("explaining", 1)
+        self._asking: set[Principal] = set()
+
+    async def whoami(self, policies: Policies, principal: Principal) -> dict[str, object]:
+        """Returns who the caller is and what it may do now."""
+        page = partial(whoami, principal, policies, self._clock.now_ms())
+        if policies.number(principal.team) <= RULES_AT_ONCE:
+            return page()
+        return await self._desk.done(principal, lambda: page)
+
+    async def explain(
+        self, policies: Policies, principal: Principal, request: CancelRequest, *, arrival: Arrival
+    ) -> dict[str, object]:
+        """Returns why the request would be decided as it would be now, and records that it was asked.
+
+        The caller sees the decision, and the names and words of the rules about its own team.
+
+        Raises: Throttled: another explanation for the principal is being made.
+        """
+        if principal in self._asking:
+            sentence = "Another explanation of yours is being made, and one at a time is the most. Wait for it to end."
+            raise Throttled("explanations", sentence, limit=1, retry_after_s=1)
+        self._asking.add(principal)
+        try:
+            question = Question(principal, request, self._clock.now_ms())
+            explanation = await self._desk.done(principal, lambda: partial(explain, policies, question))
+        finally:
+            self._asking.discard(principal)
+        members = explained_members(
+            arrival.decision_id,
+            principal=principal,
+            asked=request,
+            decision=explanation.decision,
+            remote=arrival.remote,
+            policy_digest=explanation.policy_digest,
+        )
+        await self._audit.note("explained", members)
+        return explanation.members(most=MOST_PARTS)
+
+    def close(self) -> None:
+        """Begins nothing more on the thread."""
+        self._desk.close()
+
+
+def question_in(body: Body) -> CancelRequest:
+    """The request that a caller asks about: `request` is a request line or query, `body` its JSON, `reason` its reason.
+
+    Raises: MalformedRequest, also where the gateway would answer 400 to the request itself.
+    """
+    if body.content_encodings:
+        raise MalformedRequest("content_encoding", "The body must not be compressed: leave Content-Encoding out.")
+    match json_members(body):
+        case {"request": str(line), **others} if others.keys() <= {"body", "reason"}:
+            reason = others.get("reason")
+        case _:
+            raise MalformedRequest("explain_shape", _SHAPE)
+    if not (reason is None or isinstance(reason, str)):
+        raise MalformedRequest("explain_shape", _SHAPE)
+    try:
+        return from_line(line, body=_content(others.get("body")), reason=reason)
+    except ValueError as exc:
+        raise MalformedRequest("explain_request", f"The request in question cannot be read: {exc}.") from None
+
+
+def _content(body: object) -> bytes:
+    match body:
+        case None:
+            return b""
+        case str():
+            return body.encode()
+        case Mapping():
+            with contextlib.suppress(RecursionError):
+                return json.dumps(body).encode()
+    raise MalformedRequest("explain_shape", _SHAPE)
+
+
+SAMPLE = 10
+
+
+def plan_members(draft: Draft, *, expires_in_s: int) -> dict[str, object]:
+    """Everything about a plan that its caller may see; before its look-up has ended, only where that stands."""
+    members: dict[str, object] = {"plan": draft.plan_id, "state": draft.state.value, "expires_in_s": expires_in_s}
+    if draft.failure is not None:
+        return members | {"error": draft.failure.sentence}
+    if draft.denial is not None:
+        return members | {"error": draft.denial.reason, "rule": draft.denial.rule, **draft.denial.particulars()}
+    if draft.state is State.LOOKING:
+        return members
+    resolved, unchecked = draft.resolved, draft.permit.owner_unchecked
+    members |= {
+        "digest": resolved.digest,
+        "runs": len(resolved.runs),
+        "sample": [_run(run, unchecked=unchecked) for run in resolved.runs[:SAMPLE]],
+        "oldest": _created(resolved.runs[0]) if resolved.runs else None,
+        "newest": _created(resolved.runs[-1]) if resolved.runs else None,
+        "by_workflow": {} if unchecked else resolved.by_workflow,
+        "by_label": {} if unchecked else resolved.by_label,
+        "skipped": _skipped(resolved.skipped),
+        "rule": draft.permit.rule,
+        "count": draft.permit.effective.count,
+        "narrowed": _narrowed(draft),
+        "apply": f"POST /gateway/v1/plans/{draft.plan_id}/apply",
+    }
+    return members | {"orders_sent": draft.orders_sent, "cancelled": draft.cancelled}
+
+
+def _narrowed(draft: Draft) -> dict[str, object] | None:
+    """The count that was asked and the one that policy lowered it to, with the rule that did; None where none did."""
+    asked, permit = draft.call.request.count, draft.permit
+    return None if permit.narrowed_by is None else {"count": [asked, permit.effective.count], "by": permit.narrowed_by}
+
+
+def _run(run: Run, *, unchecked: bool) -> dict[str, object]:
+    members: dict[str, object] = {"workflowRunId": run.run_id, "created": _created(run)}
+    return members if unchecked else members | {"workflowUrl": run.workflow_url, "labels": list(run.labels)}
+
+
+def _skipped(skipped: Skipped) -> dict[str, object]:
+    return {why.value: {"runs": len(run_ids), "sample": list(run_ids[:SAMPLE])} for why, run_ids in skipped.items()}
+
+
+def _created(run: Run) -> str:
+    return datetime.fromtimestamp(run.created_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+MOST_OFFERS = 50
+"""How many rules the page shows; further ones are counted in `left_out`."""
+
+_LAST_S = 253_402_300_799
+"""9999-12-31T23:59:59Z."""
+
+
+def whoami(principal: Principal, policies: Policies, now_ms: int) -> dict[str, object]:
+    """Team, principal, when the credential ends, and each rule's words with a request that it would allow now."""
+    shown = list(islice(offers(policies, principal.team, now_ms), MOST_OFFERS))
+    return {
+        "team": principal.team,
+        "principal": principal.name,
+        "expires": None if principal.expires_ms is None else _time(principal.expires_ms),
+        "claims": dict(principal.claims),
+        "rules": [
+            {"rule": offer.rule, "words": offer.words, "example": offer.example, "owner": _owner(offer.owner)}
+            for offer in shown
+        ],
+        "left_out": len(offered(policies, principal.team, now_ms)) - len(shown),
+    }
+
+
+def _owner(owner: Owner | None) -> dict[str, object] | None:
+    return None if owner is None else owner.members()
+
+
+def _time(unix_ms: int) -> str:
+    # A key may be good to the last day that dates know, and a token may name a time far behind it.
+    return datetime.fromtimestamp(min(unix_ms // 1000, _LAST_S), UTC).isoformat().replace("+00:00", "Z")
