@@ -17,14 +17,11 @@ from functools import partial
 from typing import Any
 
 from gateway import __version__
-from gateway.announcing import Announcer
 from gateway.audit.log import AuditLog, AuditSettings
 from gateway.audit.refusals import RefusalLog
 from gateway.audit.segment import load_mac_key
 from gateway.callers.in_force import Current, Live
 from gateway.callers.issuers import Pins
-from gateway.certificate import ServedCertificate
-from gateway.clock import SteadyClock, SystemClock, clock_problems, floor
 from gateway.config import AuditConfig, Config, audit_problems, resolve_problems
 from gateway.core.errors import AuditFailure, InvalidConfiguration
 from gateway.core.ports import Clock, OperatorsLog
@@ -40,12 +37,15 @@ from gateway.execution.ports import LookUps
 from gateway.faults import place
 from gateway.files.watch import WatchedFile, watch
 from gateway.hardening import forbid_core_dumps, raise_descriptor_limit
-from gateway.listeners import Bound, bind_all
 from gateway.log import Consoles, make_log, quiet_libraries
-from gateway.readiness import Ready, Recent
-from gateway.reload import Files, Reloader, checked_policies, make_live, refuse
 from gateway.scheduling import keep_what_lasts, start_resolver
-from gateway.serving import Listener, StopSignals, serve_until_stopped
+from gateway.serving.announcing import Announcer
+from gateway.serving.certificate import ServedCertificate
+from gateway.serving.clock import SteadyClock, SystemClock, clock_problems, floor
+from gateway.serving.readiness import Ready, Recent
+from gateway.serving.reload import Files, Reloader, checked_policies, make_live, refuse
+from gateway.serving.server import Listener, StopSignals, serve_until_stopped
+from gateway.serving.sockets import Bound, bind_all
 from gateway.upstream.account import WatchedTokens, read_tokens
 from gateway.upstream.cancel import Upstream
 from gateway.upstream.client import Exchange, UpstreamLimits

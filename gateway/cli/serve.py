@@ -15,10 +15,10 @@ from gateway.config import load_config
 from gateway.faults import NO_THREAD, word
 from gateway.files.watch import fingerprint, fingerprints
 from gateway.hardening import unblock_standard_error
-from gateway.listeners import Bound, shown
 from gateway.log import Consoles
-from gateway.reload import Files
-from gateway.serving import StopSignals
+from gateway.serving.reload import Files
+from gateway.serving.server import StopSignals
+from gateway.serving.sockets import Bound, shown
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

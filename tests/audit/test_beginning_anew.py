@@ -19,9 +19,9 @@ from gateway.audit.reader import lines_of
 from gateway.audit.record import reload_members
 from gateway.audit.recovery import Opening, Progress
 from gateway.audit.segment import NotAFile, OsDisk, segment_path
-from gateway.clock import recorded
 from gateway.core.errors import AuditFailure, AuditUnavailable
 from gateway.log import Console
+from gateway.serving.clock import recorded
 from tests.audit.faults import (
     DONE,
     NOWHERE,

@@ -12,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.audit.chain import GENESIS, MacKey, Record, Sealer
-from gateway.clock import (
+from gateway.config import AuditConfig
+from gateway.files.nodes import Place
+from gateway.policy.model import Effect, Rule
+from gateway.serving.clock import (
     AHEAD_MS,
     LATEST_MS,
     RELEASED_MS,
@@ -24,9 +27,6 @@ from gateway.clock import (
     floor,
     recorded,
 )
-from gateway.config import AuditConfig
-from gateway.files.nodes import Place
-from gateway.policy.model import Effect, Rule
 
 DAY_MS = 86_400_000
 LATER_MS = RELEASED_MS + 100 * DAY_MS

@@ -9,17 +9,17 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from gateway.announcing import MOST_NAMED, Announcer
 from gateway.audit.log import AuditState
 from gateway.callers.authenticate import Authenticator
 from gateway.callers.forwarded import TrustedProxies
 from gateway.callers.in_force import Live
 from gateway.callers.issuers import Pins
 from gateway.callers.settings import CallerKey, Endings, Limits
-from gateway.clock import AHEAD_MS, SteadyClock
 from gateway.edge.health import HealthPages
 from gateway.policy.rules import Policies
-from gateway.readiness import MOST_CHARS, MOST_NOTICES, RECENT_S, Ready, Recent, bounded
+from gateway.serving.announcing import MOST_NAMED, Announcer
+from gateway.serving.clock import AHEAD_MS, SteadyClock
+from gateway.serving.readiness import MOST_CHARS, MOST_NOTICES, RECENT_S, Ready, Recent, bounded
 from tests.pipeline.fakes import StillClock
 from tests.support.steps import steps
 

@@ -13,7 +13,7 @@ import pytest
 from gateway.config import load_config
 from gateway.core.errors import InvalidConfiguration
 from gateway.files.addresses import Listen, UnixListen
-from gateway.listeners import bind, bind_all
+from gateway.serving.sockets import bind, bind_all
 from gateway.simulator.server import SimulatorServer
 from tests.cli.running import command
 from tests.config.test_config import MINIMAL, faults, written

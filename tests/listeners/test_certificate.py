@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from cryptography.x509 import load_pem_x509_certificate
 
-from gateway.certificate import ServedCertificate, load_pair
 from gateway.cli.policies import check
 from gateway.config import load_config
 from gateway.core.errors import InvalidConfiguration
 from gateway.files.addresses import TlsFiles
 from gateway.files.nodes import Place
 from gateway.policy.format.load import load_policies
+from gateway.serving.certificate import ServedCertificate, load_pair
 from gateway.simulator.server import SimulatorServer
 from tests.cli.configs import CONFIG, write
 from tests.cli.running import command

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.files.addresses import UnixListen
-from gateway.listeners import Bound, bind
+from gateway.serving.sockets import Bound, bind
 from gateway.simulator.server import SimulatorServer
 from tests.cli.running import command, ended, require_curl
 from tests.listeners.doors import CANCEL, ask, to_unix

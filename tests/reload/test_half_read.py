@@ -9,7 +9,7 @@ from pathlib import Path
 from gateway.callers.in_force import Current
 from gateway.callers.issuers import Pins
 from gateway.config import load_config
-from gateway.reload import Files, Reloader, checked_policies, look, make_live
+from gateway.serving.reload import Files, Reloader, checked_policies, look, make_live
 from gateway.upstream.token import TokenHolder, UpstreamToken
 from tests.cli.configs import POLICY, write
 

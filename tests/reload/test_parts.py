@@ -25,7 +25,7 @@ from gateway.core.errors import Overloaded, Throttled, Unauthenticated
 from gateway.core.request import Principal
 from gateway.files.nodes import Place
 from gateway.policy.rules import Policies
-from gateway.reload import changes
+from gateway.serving.reload import changes
 from tests.identity.issuers import jwk, key_pair, published
 
 KEY = b"qgk_ci_" + b"a" * 43

@@ -15,9 +15,7 @@ from gateway.audit.segment import load_mac_key
 from gateway.authoring.lint import Caller, Finding, Summary, lint
 from gateway.callers.key_sources import key_file
 from gateway.callers.settings import ending
-from gateway.certificate import load_pair
 from gateway.cli.output import printable
-from gateway.clock import SEE, SystemClock, clock_problems, floor
 from gateway.config import Config, audit_problems, config_file, load_config, named_policies, resolve_problems
 from gateway.core.errors import AuditFailure, InvalidConfiguration, Problem, counted
 from gateway.files import nodes, secrecy
@@ -26,6 +24,8 @@ from gateway.files.source import anyone_may_read, parse_document, read_anyway
 from gateway.policy.format.load import hidden_policies, load_policies
 from gateway.policy.rules import Policies
 from gateway.policy.window import instant
+from gateway.serving.certificate import load_pair
+from gateway.serving.clock import SEE, SystemClock, clock_problems, floor
 from gateway.upstream.account import token_problems
 
 OK, INVALID = 0, 3

@@ -27,7 +27,7 @@ from gateway.config import load_config
 from gateway.log import Consoles
 from gateway.policy.format.load import CASES_SUFFIX, SUFFIX
 from gateway.policy.rules import Policies
-from gateway.reload import checked_policies
+from gateway.serving.reload import checked_policies
 
 if TYPE_CHECKING:
     from gateway.simulator.server import SimulatorServer

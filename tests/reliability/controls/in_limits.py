@@ -75,7 +75,7 @@ IN_LIMITS = (
         "handshakes are not counted",
         (
             Edit(
-                "gateway/serving.py",
+                "gateway/serving/server.py",
                 "        super().connection_made(transport)\n        self._connections.opened(self)\n",
                 "        super().connection_made(transport)\n",
             ),

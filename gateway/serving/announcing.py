@@ -7,9 +7,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from gateway.callers.in_force import Live
-from gateway.clock import SteadyClock
 from gateway.faults import Net, report
 from gateway.files.watch import EVERY_S, NewsLog
+from gateway.serving.clock import SteadyClock
 
 MOST_NAMED = 10
 

@@ -17,7 +17,7 @@ from uvicorn.server import Server
 from uvloop.loop import SSLProtocol  # type: ignore[attr-defined] # it is not in the library's stubs
 
 from gateway.edge.protocol import EdgeProtocol, ProtocolSettings
-from gateway.listeners import BACKLOG
+from gateway.serving.sockets import BACKLOG
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 CLOSING_S = 3

@@ -1,0 +1,1 @@
+"""A process that serves: sockets, server, reload, readiness, clock, certificate."""
