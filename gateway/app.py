@@ -34,11 +34,9 @@ from gateway.edge.protocol import ProtocolSettings, RefusalPort
 from gateway.execution.follow_up import Settler
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.ports import LookUps
-from gateway.faults import place
 from gateway.files.watch import WatchedFile, watch
-from gateway.hardening import forbid_core_dumps, raise_descriptor_limit
 from gateway.log import Consoles, make_log, quiet_libraries
-from gateway.scheduling import keep_what_lasts, start_resolver
+from gateway.process import forbid_core_dumps, keep_what_lasts, place, raise_descriptor_limit, start_resolver
 from gateway.serving.announcing import Announcer
 from gateway.serving.certificate import ServedCertificate
 from gateway.serving.clock import SteadyClock, SystemClock, clock_problems, floor

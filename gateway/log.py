@@ -7,23 +7,24 @@ takes it at once and writes it from a thread of its own, as soon as the descript
 from __future__ import annotations
 
 import atexit
+import contextlib
 import errno
 import fcntl
 import io
 import logging
 import os
 import select
+import signal
 import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import TextIO, cast
 
 import structlog
-
-from gateway.scheduling import hearing_no_signal
 
 MAX_HELD_BYTES = 8 * 1024 * 1024
 """How much of lines is held for a descriptor that does not take them; what comes above it is dropped and counted."""
@@ -295,3 +296,16 @@ def _is_same_file(one: int, other: int) -> bool:
         return os.path.sameopenfile(one, other)
     except OSError:
         return False
+
+
+@contextlib.contextmanager
+def hearing_no_signal() -> Iterator[None]:
+    """Threads that are started inside leave signals to the others.
+
+    A signal that the main thread holds back would end the process through any thread that does not.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

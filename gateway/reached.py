@@ -13,7 +13,7 @@ from pathlib import Path
 from gateway.core.errors import InvalidConfiguration
 from gateway.files.addresses import Origin, UnixListen, listen, origin
 from gateway.files.source import read_file, sentence
-from gateway.tls import client_context
+from gateway.process import client_context
 
 CA = "QSTASH_GATEWAY_CA"
 """The environment variable that says what the option does."""

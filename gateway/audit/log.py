@@ -26,9 +26,8 @@ from gateway.audit.writer import Entry, Kind, Settled, Writer
 from gateway.core.errors import AuditFailure, AuditUnavailable
 from gateway.core.outcome import Closing
 from gateway.core.plan import Plan, Receipt
-from gateway.faults import Net, word
 from gateway.log import Console
-from gateway.scheduling import giving_way
+from gateway.process import Net, giving_way, word
 
 __all__ = ["AuditLog", "AuditSettings", "AuditState", "Closing"]
 

@@ -9,7 +9,7 @@ from gateway.audit.record import Members, refused_members, throttled_members
 from gateway.core.errors import ExpiredKey, RealTokenUsed, Refusal, Throttled
 from gateway.core.ports import Alarm, Clock
 from gateway.core.request import Principal
-from gateway.faults import Net, report
+from gateway.process import Net, report
 
 BURST = 100
 PER_SECOND = 10

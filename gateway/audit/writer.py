@@ -21,8 +21,8 @@ from gateway.audit.chain import Head, Record
 from gateway.audit.journal import AuditSettings, Committed, Journal
 from gateway.audit.record import continued_members, unsent_members
 from gateway.audit.segment import AppendFailed
-from gateway.faults import Net, internal
 from gateway.log import CLOSE_S, Console
+from gateway.process import Net, internal
 
 CHECKPOINT_RECORDS = 1000
 CHECKPOINT_S = 60.0

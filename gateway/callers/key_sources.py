@@ -16,9 +16,9 @@ from gateway.callers.keysets import MAX_BYTES, KeySet, UnusableKeySet, parse_key
 from gateway.callers.settings import JwtIssuer
 from gateway.callers.tokens import KeySetPort, PinnedIssuer
 from gateway.core.errors import InvalidConfiguration
-from gateway.faults import Net
 from gateway.files.source import read_file, sentence
 from gateway.files.watch import WatchedFile, fingerprint
+from gateway.process import Net
 from gateway.upstream.direct import make_transport
 
 FETCH_TIMEOUT_S = 2.0

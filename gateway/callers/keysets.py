@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import jwt
 
 from gateway.core.strict_json import json_object
-from gateway.faults import Net
 from gateway.files.source import BYTE_ORDER_MARK, has_byte_order_mark
+from gateway.process import Net
 
 MAX_BYTES = 1_000_000
 MAX_KEYS = 100

@@ -16,7 +16,7 @@ from gateway.callers.settings import JwtIssuer
 from gateway.core.errors import Unauthenticated
 from gateway.core.request import Principal
 from gateway.core.strict_json import json_object
-from gateway.faults import Net
+from gateway.process import Net
 
 _REFUSED_HEADERS = frozenset(("jku", "jwk", "x5u", "x5c", "crit", "b64"))
 """A token may not bring its key or say where it is (jku, jwk, x5u, x5c), nor ask for rules of its own (crit, b64).

@@ -12,7 +12,7 @@ from typing import NoReturn
 from gateway import __version__
 from gateway.cli.output import FAILED, fault_in_words, guarded, printable
 from gateway.core.errors import AuditFailure, InvalidConfiguration
-from gateway.faults import NO_THREAD, word
+from gateway.process import NO_THREAD, word
 
 INVALID = 3
 

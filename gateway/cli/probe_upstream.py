@@ -22,8 +22,8 @@ from gateway.cli.output import lost
 from gateway.cli.probe_answers import Findings, Tracked, conclusion, labels_shown, unsafe
 from gateway.config import Config, load_config
 from gateway.core.errors import counted
-from gateway.hardening import forbid_core_dumps
 from gateway.log import quiet_libraries
+from gateway.process import forbid_core_dumps
 from gateway.upstream.account import read_tokens
 from gateway.upstream.client import Exchange, Failed, Reply, UpstreamLimits
 from gateway.upstream.direct import make_transport

@@ -12,10 +12,9 @@ import uvloop
 
 from gateway.app import build
 from gateway.config import load_config
-from gateway.faults import NO_THREAD, word
 from gateway.files.watch import fingerprint, fingerprints
-from gateway.hardening import unblock_standard_error
 from gateway.log import Consoles
+from gateway.process import NO_THREAD, unblock_standard_error, word
 from gateway.serving.reload import Files
 from gateway.serving.server import StopSignals
 from gateway.serving.sockets import Bound, shown

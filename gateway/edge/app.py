@@ -44,7 +44,7 @@ from gateway.edge.inbound import INBOUND, Inbound, Intake, caller_of, inbound_of
 from gateway.edge.pages import Pages, plan_id
 from gateway.edge.paths import RUNS, is_plain, no_such_method, no_such_path
 from gateway.execution.pipeline import STOPPING, Pipeline, Settled, WaitEnded
-from gateway.faults import Net, place, report
+from gateway.process import Net, place, report
 
 NO_ID = "00000000-0000-0000-0000-000000000000"
 """The decision id of a request for which none could be made; no record has it."""

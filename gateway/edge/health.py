@@ -11,7 +11,7 @@ from gateway.core.errors import MethodNotAllowed, NotFound, Refusal
 from gateway.edge import answers
 from gateway.edge.answers import Answer
 from gateway.edge.head import HEALTH_PATHS
-from gateway.faults import Net, report
+from gateway.process import Net, report
 
 
 class Readiness(Protocol):

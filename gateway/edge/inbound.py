@@ -17,8 +17,8 @@ from gateway.core.ports import Clock
 from gateway.core.request import ByRunIds, CancelRequest, Principal
 from gateway.edge.head import BROKEN_BODY
 from gateway.execution.ports import Arrival, Standing
-from gateway.faults import Net
 from gateway.files.secrecy import holds_text
+from gateway.process import Net
 
 INBOUND = "inbound"
 """Where the door puts the request into the scope's state."""

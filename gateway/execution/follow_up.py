@@ -20,7 +20,7 @@ from gateway.core.plan import Order, Plan
 from gateway.core.request import ByFilter, ByRunIds, Principal
 from gateway.core.run import Listing
 from gateway.execution.fates import OrderedRuns, TrackedAction
-from gateway.faults import Net, internal
+from gateway.process import Net, internal
 from gateway.upstream.runs.log import ActionReport
 from gateway.upstream.shares import TeamShare
 

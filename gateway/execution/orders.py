@@ -23,7 +23,7 @@ from gateway.core.run import Skipped, joined
 from gateway.execution.flights import Carried, Flight
 from gateway.execution.ports import Arrival, AuditPort, CancelPort, SettlerPort
 from gateway.execution.recheck import Look, SecondLook
-from gateway.faults import Net, internal, report
+from gateway.process import Net, internal, report
 from gateway.upstream.shares import Lane, Lanes
 
 Told = Callable[[int, int], None]

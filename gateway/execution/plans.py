@@ -21,7 +21,7 @@ from gateway.execution.judging import Judging
 from gateway.execution.orders import Carrier
 from gateway.execution.ports import AuditPort, Call, LookUps, RunLog
 from gateway.execution.recheck import SecondLook, about
-from gateway.faults import Net, internal, report
+from gateway.process import Net, internal, report
 from gateway.upstream.shares import Bounds, TeamShare
 
 LIFETIME_S = 600.0

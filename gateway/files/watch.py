@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from gateway.faults import Net, report
+from gateway.process import Net, report
 
 EVERY_S = 1.0
 

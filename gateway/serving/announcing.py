@@ -7,8 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from gateway.callers.in_force import Live
-from gateway.faults import Net, report
 from gateway.files.watch import EVERY_S, NewsLog
+from gateway.process import Net, report
 from gateway.serving.clock import SteadyClock
 
 MOST_NAMED = 10

@@ -14,7 +14,7 @@ from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.files.addresses import TlsFiles
 from gateway.files.source import named, read_file, sentence
 from gateway.files.watch import WatchedFile, fingerprint
-from gateway.tls import server_context
+from gateway.process import server_context
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate

@@ -17,10 +17,10 @@ from gateway.callers.in_force import Current, Live
 from gateway.callers.issuers import Pins, pin
 from gateway.config import Config, load_config, resolve_problems
 from gateway.core.errors import InvalidConfiguration, Problem
-from gateway.faults import Net, report
 from gateway.files.watch import EVERY_S, Fingerprint, NewsLog, fingerprint, fingerprints
 from gateway.policy.format.load import load_policies
 from gateway.policy.rules import Policies
+from gateway.process import Net, report
 
 Cause = Literal["signal", "change"]
 Look = tuple[Fingerprint, tuple[tuple[str, Fingerprint], ...] | None]

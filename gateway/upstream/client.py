@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import httpx
 
 from gateway.core.strict_json import json_object
-from gateway.faults import NO_THREAD, Net, word
+from gateway.process import NO_THREAD, Net, word
 from gateway.upstream.token import UpstreamToken
 
 

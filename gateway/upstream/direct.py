@@ -9,8 +9,7 @@ from pathlib import Path
 import certifi
 import httpx
 
-from gateway.faults import Net
-from gateway.tls import client_context
+from gateway.process import Net, client_context
 
 IMPORTED_LATE = ("anyio._backends._asyncio", "httpcore._backends.anyio")
 """What libraries import at the first request: without a free descriptor it would fail in the middle of one."""

@@ -32,7 +32,7 @@ from pyreqwest.exceptions import (
 from pyreqwest.request import StreamRequest
 from pyreqwest.response import Response
 
-from gateway.scheduling import giving_way
+from gateway.process import giving_way
 from gateway.upstream.direct import LateTransport
 
 IDLE_S = 4

@@ -181,7 +181,7 @@ def test_the_process_is_not_dumpable() -> None:
     """Also a core pattern with a pipe, which knows no limit, gets nothing; and children begin with the same limit."""
     code = (
         "import ctypes, resource, subprocess, sys\n"
-        "from gateway.hardening import forbid_core_dumps\n"
+        "from gateway.process import forbid_core_dumps\n"
         "forbid_core_dumps()\n"
         "print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), resource.getrlimit(resource.RLIMIT_CORE))\n"
     )

@@ -20,7 +20,7 @@ from gateway.core import grammar
 from gateway.core.request import ByFilter, ByRunIds
 from gateway.files.addresses import UnixListen
 from gateway.files.values import duration_field
-from gateway.hardening import forbid_core_dumps
+from gateway.process import forbid_core_dumps
 from gateway.reached import CA_HELP, CA_OPTION, reached, trusted
 
 USAGE = 2

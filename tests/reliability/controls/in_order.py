@@ -55,7 +55,7 @@ IN_ORDER = (
         "an error after the receipt leaves the intent open",
         (
             Edit(
-                "gateway/faults.py",
+                "gateway/process.py",
                 "if fault is None or isinstance(fault, ENDINGS):\n",
                 "if fault is None or isinstance(fault, (*ENDINGS, ZeroDivisionError)):\n",
             ),
@@ -66,7 +66,7 @@ IN_ORDER = (
         "a panic passes every net",
         (
             Edit(
-                "gateway/faults.py",
+                "gateway/process.py",
                 "if fault is None or isinstance(fault, ENDINGS):\n",
                 "if not isinstance(fault, Exception):\n",
             ),

@@ -129,7 +129,7 @@ IN_SENDING = (
         "any certificate is taken",
         (
             Edit(
-                "gateway/tls.py",
+                "gateway/process.py",
                 "    context.load_verify_locations(cafile=roots)\n",
                 "    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE\n",
             ),
