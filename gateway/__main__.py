@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import zoneinfo
 
-from gateway.cli.frugal import keep_out
+from gateway.cli.lean import keep_out
 from gateway.cli.output import occupy
 
 INTERRUPTED = 130
@@ -21,7 +21,7 @@ def main() -> int:
     # others, depends on how Python was built; a policy's hours may not.
     zoneinfo.reset_tzpath(())
     try:
-        from gateway.cli.command import main as command
+        from gateway.cli.main import main as command
 
         return command()
     except KeyboardInterrupt:

@@ -15,7 +15,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from gateway.cli.command import main
+from gateway.cli.main import main
 
 HOLDINGS = "holdings"
 """The file, in the working directory."""

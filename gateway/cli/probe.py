@@ -13,11 +13,11 @@ from pathlib import Path
 
 import certifi
 
+from gateway.cli.cancel.reached import CA_HELP, CA_OPTION, perhaps_tls, reached, trusted, unreached
 from gateway.cli.output import printable
 from gateway.config import Config, load_config
 from gateway.files.addresses import Origin, UnixListen
 from gateway.process import client_context, unverified_context
-from gateway.reached import CA_HELP, CA_OPTION, perhaps_tls, reached, trusted, unreached
 
 TIMEOUT_S = 3
 READY = ("ready", "degraded")

@@ -200,7 +200,7 @@ def test_a_long_record_is_counted_in_bounded_memory(tmp_path: Path) -> None:
                 lines, head = sealer.seal(head, batch)
                 file.writelines(lines)
         code = (
-            "import sys, tracemalloc; from gateway.cli.command import main; tracemalloc.start(); "
+            "import sys, tracemalloc; from gateway.cli.main import main; tracemalloc.start(); "
             "main(sys.argv[1:]); print(tracemalloc.get_traced_memory()[1] // 1024, file=sys.stderr)"
         )
         done = subprocess.run(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.command import main
+from gateway.cli.main import main
 
 CONTRACTS = ("2025", "2026-09")
 

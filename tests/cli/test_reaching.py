@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.reached import unreached
+from gateway.cli.cancel.reached import unreached
 from tests.cli.fake_gateway import FakeGateway, Said, fake_gateway
 from tests.cli.running import Done, command
 from tests.support.gateway import RunningGateway, Setup

@@ -19,7 +19,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from gateway.audit.chain import GENESIS, Record, Sealer
-from gateway.cli.command import COMMANDS
+from gateway.cli.main import COMMANDS
 from tests.cli.configs import POLICY, write
 from tests.cli.running import COMMAND, END_S
 from tests.cli.terminal import on_terminal

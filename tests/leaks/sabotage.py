@@ -14,7 +14,7 @@ import httpx
 
 import gateway.app
 from gateway.callers.authenticate import Authenticator
-from gateway.cli.command import main
+from gateway.cli.main import main
 
 
 class _Telltale(httpx.AsyncBaseTransport):

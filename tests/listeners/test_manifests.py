@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 import yaml
 
+from gateway.cli.cancel.reached import reached
 from gateway.config import Config, load_config
 from gateway.files.addresses import Origin
 from gateway.policy.format.load import load_policies
-from gateway.reached import reached
 from gateway.simulator.core import Simulator
 from gateway.simulator.runs import make_runs
 from gateway.simulator.server import SimulatorServer

@@ -13,7 +13,7 @@ import yaml
 from gateway.audit import record
 from gateway.audit.chain import GENESIS, Record, Sealer
 from gateway.authoring.schema import NAMES, rendered, schema
-from gateway.cli.command import main
+from gateway.cli.main import main
 from gateway.core.outcome import Cancelled, Closing
 from gateway.core.plan import Denial, Order, Permit, Plan
 from gateway.core.request import ByRunIds, CancelRequest, Principal

@@ -14,9 +14,9 @@ from pathlib import Path
 import httpx
 
 from gateway.cli.cancel.answers import Done, Lost, Members, Plan, Refusal, done_in, plan_in, refusal_in
+from gateway.cli.cancel.reached import perhaps_tls, unreached
 from gateway.core.strict_json import json_object
 from gateway.files.addresses import Origin, UnixListen
-from gateway.reached import perhaps_tls, unreached
 from gateway.upstream.direct import make_transport
 
 PLANS = "/gateway/v1/plans"

@@ -15,13 +15,13 @@ from urllib.parse import quote
 
 from gateway.cli.cancel.client import Gateway
 from gateway.cli.cancel.flow import KEY, URL, Asked, cancel
-from gateway.cli.frugal import let_in
+from gateway.cli.cancel.reached import CA_HELP, CA_OPTION, reached, trusted
+from gateway.cli.lean import let_in
 from gateway.core import grammar
 from gateway.core.request import ByFilter, ByRunIds
 from gateway.files.addresses import UnixListen
 from gateway.files.values import duration_field
 from gateway.process import forbid_core_dumps
-from gateway.reached import CA_HELP, CA_OPTION, reached, trusted
 
 USAGE = 2
 CALL = "DELETE /v2/workflows/runs"
