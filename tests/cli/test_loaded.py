@@ -37,12 +37,12 @@ UNNEEDED = (
     # What reads tokens, where there is no issuer.
     "jwt", "cryptography", "gateway.callers.tokens", "gateway.callers.key_sources",
     # The client that long targets go through, before the first of them.
-    "httpcore", "anyio", "h11",
+    "httpcore", "anyio._backends", "h11",
     # Command lines and supervisors; what draws on terminals has a test of its own.
     "click", "multiprocessing",
     # The other commands.
     "gateway.cli.audit", "gateway.cli.cancel", "gateway.cli.keys", "gateway.cli.policies", "gateway.cli.probe",
-    "gateway.cli.trial", "gateway.simulator", "gateway.authoring.lint", "gateway.policy_tools.history",
+    "gateway.cli.trial", "gateway.simulator", "gateway.authoring.lint", "gateway.authoring.history", "gateway.audit.evidence",
     "xml",
 )  # fmt: skip
 JSON = {"Content-Type": "application/json"}

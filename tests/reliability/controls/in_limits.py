@@ -48,7 +48,7 @@ IN_LIMITS = (
     ),
     Bug(
         "a team has every page",
-        (Edit(APP, "clock=clock, share=share)", "clock=clock)"),),
+        (Edit(APP, "clock=SystemClock(), share=share)", "clock=SystemClock())"),),
         ("tests/lookup/test_served.py",),
     ),
     Bug(

@@ -69,6 +69,8 @@ CONDITIONS, GRAMMAR, DIGITS = ((f"{CORE[0]}/test_{name}.py",) for name in ("cond
 
 UPGRADE = (Edit(FRAMING, ' or (head.values(b"upgrade") and not offers_h2c):', ":"),)
 
+CAPPED = "return min(request.count, *caps) if caps else request.count"
+
 IN_READING = (
     Bug("startswith for an exact match", STARTSWITH, CONDITIONS),
     Bug("startswith for an exact match, before the oracle", STARTSWITH, ORACLE),
@@ -122,7 +124,7 @@ IN_READING = (
         "dates in seconds, and zero",
         (
             Edit("gateway/core/grammar.py", '"[1-9][0-9]{12}"', '"[0-9]{10,13}"'),
-            Edit("gateway/core/plan.py", "10**12 <= date", "0 <= date"),
+            Edit("gateway/core/request.py", "10**12 <= date", "0 <= date"),
         ),
         GRAMMAR,
     ),
@@ -153,7 +155,7 @@ IN_READING = (
     ),
     Bug(
         "count raised to the cap",
-        (Edit(DECIDE, "return min([request.count, *caps])", "return min(caps, default=request.count)"),),
+        (Edit(DECIDE, CAPPED, "return min(caps, default=request.count)"),),
         CONDITIONS,
     ),
     Bug(
@@ -161,7 +163,7 @@ IN_READING = (
         (
             Edit(
                 DECIDE,
-                "return min([request.count, *caps])",
+                CAPPED,
                 "return min(request.count, max(caps, default=request.count))",
             ),
         ),

@@ -13,7 +13,7 @@ SEND = (
 )
 
 RAW_FORWARDED = (
-    Edit(CANCEL, "MAX_COUNT = 999_999_999\n", "MAX_COUNT = 999_999_999\nRAW: dict[object, str] = {}\n"),
+    Edit(CANCEL, "_PLAIN = re.compile(", "RAW: dict[object, str] = {}\n_PLAIN = re.compile("),
     Edit(
         CANCEL,
         "        pairs = [*self.selection.pairs(), ",
