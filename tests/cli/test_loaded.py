@@ -42,7 +42,8 @@ UNNEEDED = (
     "click", "multiprocessing",
     # The other commands.
     "gateway.cli.audit", "gateway.cli.cancel", "gateway.cli.keys", "gateway.cli.policies", "gateway.cli.probe",
-    "gateway.cli.trial", "gateway.simulator", "gateway.authoring.lint", "gateway.authoring.history", "gateway.audit.evidence",
+    "gateway.cli.trial", "gateway.simulator", "gateway.authoring.lint", "gateway.authoring.history",
+    "gateway.audit.evidence",
     "xml",
 )  # fmt: skip
 JSON = {"Content-Type": "application/json"}
