@@ -221,7 +221,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert run("retire", tmp_path / "audit", "--before", "yesterday") == 64
     assert run("retire", tmp_path / "audit", "--chain", "a") == 1
     assert run("retire", tmp_path / "audit", "--chain", "a", "--mac-key", key) == 0
-    assert "retired a\n1 chains retired, on record in " in capsys.readouterr().out
+    assert "retired a\n1 chain retired, on record in " in capsys.readouterr().out
     assert run("verify", tmp_path / "audit", "--mac-key", key) == 0
     assert "chain a: intact\n  retired up to seq 2" in capsys.readouterr().out
     (said,) = [record for record in records(tmp_path / "audit") if record["event"] == "retired"]
