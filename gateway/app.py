@@ -1,6 +1,6 @@
 """The composition root: configuration in, a serving process out. The only place that makes parts and joins them.
 
-bytes -> protocol -> asgi -> authn -> read -> pipeline ( decide -> audit -> upstream -> audit ) -> problems -> bytes
+bytes -> protocol -> door -> route -> parse -> pipeline ( decide -> audit -> upstream -> audit ) -> answers -> bytes
 """
 
 from __future__ import annotations

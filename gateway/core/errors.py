@@ -3,7 +3,7 @@
 GatewayError
 ├── InvalidConfiguration      a file that cannot be used; every problem in it, with its position
 ├── AuditFailure              the log cannot be opened, continued or locked at start
-└── Refusal                   ends one request; mapped to HTTP in one table, `problems.py`
+└── Refusal                   ends one request; mapped to HTTP in one table, edge/answers
     ├── MalformedRequest      400  cannot be read in exactly one way
     ├── Unauthenticated       401  one answer for every cause
     │   ├── ExpiredKey         its last day is past

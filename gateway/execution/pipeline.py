@@ -2,7 +2,7 @@
 
     decision = decide(policies, principal, request, now)     Denial | Permit
     plan     = the request itself, or what its look-up found  Denial | orders
-    outcome  = carried out, once                              carrying.py
+    outcome  = carried out, once                              orders.py
 
 A plan that a person looks at first stops before the last line; applying it begins there.
 """
