@@ -8,10 +8,14 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import uvloop
 from pytest_benchmark.fixture import BenchmarkFixture
+from starlette.applications import Starlette
+from starlette.types import Message
 
 from benchmarks.harness.requests import KEY
 from benchmarks.micro import values
@@ -19,13 +23,21 @@ from gateway.audit.chain import GENESIS, Record, Sealer
 from gateway.audit.log import AuditLog, AuditSettings
 from gateway.audit.record import intent_members
 from gateway.callers.authenticate import Authenticator
+from gateway.callers.in_force import Live
 from gateway.callers.settings import CallerKey
 from gateway.core.parse import Body, parse_cancel
 from gateway.core.plan import Order, Permit
 from gateway.edge import answers
+from gateway.edge.answers import Answer
+from gateway.edge.app import Cancels, routes
+from gateway.edge.health import HealthPages
+from gateway.edge.inbound import INBOUND, Inbound
+from gateway.edge.pages import Pages
+from gateway.edge.paths import RUNS
 from gateway.execution.flights import Carried
 from gateway.policy.decide import decide
 
+DONE = Answer(200, [], b"{}")
 UPSTREAM = "https://qstash.upstash.io"
 
 
@@ -114,6 +126,37 @@ def test_record(benchmark: BenchmarkFixture, tmp_path: Path, runner: asyncio.Run
     benchmark(lambda: runner.get_loop().run_until_complete(all_at_once()))
     assert log.state.open_intents == 0
     runner.run(log.stop({}))
+
+
+def test_route(benchmark: BenchmarkFixture) -> None:
+    """From the application to the endpoint of a cancel and back, with no door before it and no work in it."""
+
+    async def nothing(_: Inbound) -> Answer:
+        """Does nothing and answers."""
+        return DONE
+
+    async def receive() -> Message:
+        """Is never called."""
+        raise AssertionError
+
+    async def send(_: Message) -> None:
+        """Takes the answer."""
+
+    calls = ("preview", "logs", "whoami", "explain", "plan", "planned")
+    cancels, pages = SimpleNamespace(cancel=nothing, apply=nothing), SimpleNamespace(**dict.fromkeys(calls, nothing))
+    app = Starlette(routes=routes(cast(Cancels, cancels), cast(Pages, pages), cast(HealthPages, None)))
+    inbound = Inbound({"headers": []}, receive, values.DECISION_ID, None, cast(Live, None))
+
+    def ask() -> bool:
+        """One request; nothing in it waits."""
+        scope = {"type": "http", "method": "DELETE", "path": RUNS, "state": {INBOUND: inbound}}
+        try:
+            app(scope, receive, send).send(None)
+        except StopIteration:
+            return True
+        return False
+
+    assert benchmark(ask)
 
 
 def test_answer(benchmark: BenchmarkFixture) -> None:

@@ -8,7 +8,7 @@ another spelling than its own, so that routing on the decoded path is routing by
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import uuid_utils
@@ -285,6 +285,29 @@ class Door:
         await self._app(inbound.scope, inbound.receive, reply)
 
 
+def routes(cancels: Cancels, pages: Pages, health: HealthPages) -> list[Route]:
+    """Returns every path of the gateway, the one that is asked for most first."""
+
+    async def health_page(inbound: Inbound) -> Answer:
+        """Answers `/healthz` and `/readyz`, whose methods the page itself knows."""
+        answer = health.page(inbound.scope["method"], inbound.scope["raw_path"], inbound.decision_id)
+        assert answer is not None
+        return answer
+
+    return [
+        Call("DELETE", RUNS, cancels.cancel, cancels),
+        Call("DELETE", "/preview" + RUNS, pages.preview, cancels),
+        Call("GET", "/v2/workflows/logs", pages.logs, cancels),
+        Call("GET", "/v2/workflows/events", pages.logs, cancels),
+        Call("GET", "/gateway/v1/whoami", pages.whoami, cancels),
+        Call("POST", "/gateway/v1/explain", pages.explain, cancels),
+        Call("POST", "/gateway/v1/plans", pages.plan, cancels),
+        Call("GET", "/gateway/v1/plans/{plan}", pages.planned, cancels),
+        Call("POST", "/gateway/v1/plans/{plan}/apply", cancels.apply, cancels),
+        *(Route(path.decode(), Endpoint(health_page, cancels)) for path in sorted(HEALTH_PATHS)),
+    ]
+
+
 class Edge(Starlette):
     """The application: its routes, and what the door needs.
 
@@ -306,33 +329,12 @@ class Edge(Starlette):
         self.current, self.clock = pages.intake.current, pages.intake.clock
         self.cancels = Cancels(pages.intake, pipeline, self.teller)
         super().__init__(
-            routes=self._table(pages, health),
+            routes=routes(self.cancels, pages, health),
             middleware=[Middleware(Door, edge=self)],
             exception_handlers={404: self._not_found, 405: self._not_allowed},
             lifespan=lifespan,
         )
         self.router.redirect_slashes = False
-
-    def _table(self, pages: Pages, health: HealthPages) -> Sequence[Route]:
-        async def health_page(inbound: Inbound) -> Answer:
-            """Answers `/healthz` and `/readyz`, whose methods the page itself knows."""
-            answer = health.page(inbound.scope["method"], inbound.scope["raw_path"], inbound.decision_id)
-            assert answer is not None
-            return answer
-
-        cancels = self.cancels
-        return [
-            Call("DELETE", RUNS, cancels.cancel, cancels),
-            Call("DELETE", "/preview" + RUNS, pages.preview, cancels),
-            Call("GET", "/v2/workflows/logs", pages.logs, cancels),
-            Call("GET", "/v2/workflows/events", pages.logs, cancels),
-            Call("GET", "/gateway/v1/whoami", pages.whoami, cancels),
-            Call("POST", "/gateway/v1/explain", pages.explain, cancels),
-            Call("POST", "/gateway/v1/plans", pages.plan, cancels),
-            Call("GET", "/gateway/v1/plans/{plan}", pages.planned, cancels),
-            Call("POST", "/gateway/v1/plans/{plan}/apply", cancels.apply, cancels),
-            *(Route(path.decode(), Endpoint(health_page, cancels)) for path in sorted(HEALTH_PATHS)),
-        ]
 
     async def _not_found(self, request: Request, _: Exception) -> Response:
         raise self.no_such_path(request.scope)
