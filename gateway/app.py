@@ -20,7 +20,7 @@ from gateway import __version__
 from gateway.audit.log import AuditLog, AuditSettings
 from gateway.audit.refusals import RefusalLog
 from gateway.audit.segment import load_mac_key
-from gateway.callers.in_force import Current, Live
+from gateway.callers.in_force import Holder, InForce
 from gateway.callers.issuers import Pins
 from gateway.config import AuditConfig, Config, audit_problems, resolve_problems
 from gateway.core.errors import AuditFailure, InvalidConfiguration
@@ -65,7 +65,7 @@ class Gateway:
 
     config: Config
     files: Files | None
-    live: Live
+    live: InForce
     account: WatchedTokens
     audit: AuditSettings
     listeners: tuple[Bound, ...]
@@ -97,7 +97,7 @@ class Gateway:
         await start_resolver()
         audit = self._audit_log()
         most = self._most_connections()
-        current = Current(self.live, most_in_flight=most // 2)
+        current = Holder(self.live, most_in_flight=most // 2)
         upstream = self._upstream()
         reads = self.account.tokens.reading is not None
         log = self._upstream_log(current.share)
@@ -138,7 +138,7 @@ class Gateway:
             opening.result()
 
     @asynccontextmanager
-    async def _lifespan(self, current: Current, reloader: Reloader | None, asked: asyncio.Event) -> AsyncIterator[None]:
+    async def _lifespan(self, current: Holder, reloader: Reloader | None, asked: asyncio.Event) -> AsyncIterator[None]:
         """Runs what watches, fetches and announces for as long as requests are served."""
         current.fetches.follow(self.live.pins.fetched.values())
         tasks = [asyncio.create_task(watch(lambda: self._watched(current), self.log))]
@@ -155,7 +155,7 @@ class Gateway:
         error, at = (type(fault).__name__, place(fault)) if fault is not None else (None, None)
         self.log.error("fault", error=error, at=at, found=context.get("found"))
 
-    def _watched(self, current: Current) -> list[WatchedFile]:
+    def _watched(self, current: Holder) -> list[WatchedFile]:
         certificate = [self.certificate.watched] if self.certificate is not None else []
         return [*self.account.watched, *current.live.pins.watched, *certificate]
 
@@ -206,13 +206,13 @@ class Gateway:
     def _transport(self, most: int) -> PooledTransport:
         return PooledTransport(max_connections=most, connect_timeout_s=self.config.upstream.connect_timeout_s)
 
-    def _reloader(self, current: Current, audit: AuditLog) -> Reloader | None:
+    def _reloader(self, current: Holder, audit: AuditLog) -> Reloader | None:
         if self.files is None:
             return None
         tokens = self.account.tokens
         return Reloader(self.files, self.config, current=current, token=tokens, audit=audit, log=self.log)
 
-    def _readiness(self, current: Current, audit: AuditLog, pipeline: Pipeline, *, reloader: Reloader | None) -> Ready:
+    def _readiness(self, current: Holder, audit: AuditLog, pipeline: Pipeline, *, reloader: Reloader | None) -> Ready:
         return Ready(
             audit=audit,
             policy_digest=lambda: current.live.policies.digest,
@@ -222,7 +222,7 @@ class Gateway:
             degraded=lambda: reloader is not None and reloader.degraded,
         )
 
-    def _notices(self, current: Current, reloader: Reloader | None) -> Sequence[Callable[[], Sequence[str]]]:
+    def _notices(self, current: Holder, reloader: Reloader | None) -> Sequence[Callable[[], Sequence[str]]]:
         """What an operator should see to, as of now, kind by kind."""
 
         def files() -> Sequence[str]:
@@ -261,7 +261,7 @@ class Gateway:
         return max(HEALTH_CONNECTIONS, min(MAX_CONNECTIONS, descriptors // 2))
 
     def _listeners(
-        self, edge: Edge, pages: HealthPages, refusals: RefusalLog, *, current: Current, most: int
+        self, edge: Edge, pages: HealthPages, refusals: RefusalLog, *, current: Holder, most: int
     ) -> list[Listener]:
         def settings(refusals: RefusalPort, most: int) -> Callable[[], ProtocolSettings]:
             """The limits of listeners that count their connections together."""

@@ -23,7 +23,7 @@ from gateway.audit.chain import GENESIS, Record, Sealer
 from gateway.audit.log import AuditLog, AuditSettings
 from gateway.audit.record import intent_members
 from gateway.callers.authenticate import Authenticator
-from gateway.callers.in_force import Live
+from gateway.callers.in_force import InForce
 from gateway.callers.settings import CallerKey
 from gateway.core.parse import Body, parse_cancel
 from gateway.core.plan import Order, Permit
@@ -145,7 +145,7 @@ def test_route(benchmark: BenchmarkFixture) -> None:
     calls = ("preview", "logs", "whoami", "explain", "plan", "planned")
     cancels, pages = SimpleNamespace(cancel=nothing, apply=nothing), SimpleNamespace(**dict.fromkeys(calls, nothing))
     app = Starlette(routes=routes(cast(Cancels, cancels), cast(Pages, pages), cast(HealthPages, None)))
-    inbound = Inbound({"headers": []}, receive, values.DECISION_ID, None, cast(Live, None))
+    inbound = Inbound({"headers": []}, receive, values.DECISION_ID, None, cast(InForce, None))
 
     def ask() -> bool:
         """One request; nothing in it waits."""

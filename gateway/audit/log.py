@@ -22,7 +22,7 @@ from gateway.audit.journal import AuditSettings
 from gateway.audit.record import intent_members, outcome_members, unsent_members
 from gateway.audit.recovery import Begun, Opening, Progress
 from gateway.audit.segment import Disk, OsDisk
-from gateway.audit.writer import Entry, Kind, Settled, Writer
+from gateway.audit.writer import Entry, Kind, Writer, Written
 from gateway.core.errors import AuditFailure, AuditUnavailable
 from gateway.core.outcome import Closing
 from gateway.core.plan import Plan, Receipt
@@ -365,11 +365,11 @@ class AuditLog:
         if entry.waiter is not None and not entry.waiter.done():
             entry.waiter.set_result(cause)
 
-    def _settle_soon(self, settled: Settled) -> None:
+    def _settle_soon(self, settled: Written) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._settle, settled)
 
-    def _settle(self, settled: Settled) -> None:
+    def _settle(self, settled: Written) -> None:
         self._queued -= len(settled)
         self._looks = 0
         for entry, result in settled:

@@ -59,7 +59,7 @@ class Entry:
     settled: bool = False
 
 
-Settled = list[tuple[Entry, int | str]]
+Written = list[tuple[Entry, int | str]]
 
 
 class Status(NamedTuple):
@@ -82,7 +82,7 @@ class Writer:
         clock: Callable[[], int],
         console: Console,
         settings: AuditSettings,
-        settle: Callable[[Settled], None],
+        settle: Callable[[Written], None],
     ) -> None:
         self.skipped = 0
         self.giving_up = False
@@ -95,7 +95,7 @@ class Writer:
         self._inbox: queue.SimpleQueue[list[Entry]] = queue.SimpleQueue()
         self._owed: list[Entry] = []
         self._stop: Entry | None = None
-        self._settled: Settled = []
+        self._settled: Written = []
         self._dropped = 0
         self._left_out_recorded = 0
         self._fault: str | None = None

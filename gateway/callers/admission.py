@@ -58,7 +58,7 @@ class Reading:
         self._admission._release_bytes(self._use, self._count)  # noqa: SLF001 - as above
 
 
-class Place:
+class Slot:
     """A place that was taken; `leave`, or the end of a `with` over it, gives it back, once."""
 
     __slots__ = ("_admission", "_use")
@@ -131,7 +131,7 @@ class Admission:
         self._team_in_flight = team_in_flight
         self._per_minute = requests_per_minute
 
-    def place(self, principal: Principal, monotonic_s: float, *, cost: int = 1) -> Place:
+    def place(self, principal: Principal, monotonic_s: float, *, cost: int = 1) -> Slot:
         """Takes a place for one request that counts for `cost`; `monotonic_s` is a monotonic clock in seconds.
 
         The place is held until the end of a `with` over it.
@@ -164,7 +164,7 @@ class Admission:
         use.in_flight += 1
         team.in_flight += 1
         self._all.in_flight += 1
-        return Place(self, use)
+        return Slot(self, use)
 
     def join(self, principal: Principal, monotonic_s: float) -> JoinPlace:
         """Takes a place to wait for a cancel that is under way, for a caller above its limits.

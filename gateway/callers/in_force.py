@@ -15,7 +15,7 @@ from gateway.upstream.shares import TeamShare
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class InForce:
     """Policies, callers and limits that go together; `endings` are the last days of the keys."""
 
     policies: Policies
@@ -44,21 +44,21 @@ class _Places(TypedDict):
     requests_per_minute: int
 
 
-class Current:
+class Holder:
     """The one in use, and what outlives it. Who serves a request reads `live` once.
 
     `most_in_flight` is how many connections may have a request in flight, whatever `max_in_flight` says. `share` is
     what one team may take of every bound that the configuration does not name.
     """
 
-    def __init__(self, live: Live, *, most_in_flight: int | None = None) -> None:
+    def __init__(self, live: InForce, *, most_in_flight: int | None = None) -> None:
         self.live = live
         self.share = TeamShare(several=live.several_teams)
         self._most_in_flight = most_in_flight
         self.admission = Admission(**self._places(live))
         self.fetches = Fetches()
 
-    def swap(self, live: Live) -> None:
+    def swap(self, live: InForce) -> None:
         """Takes over another one in one step of the loop, so that no request sees half of it."""
         live.authenticator.follow(self.live.authenticator)
         self.live = live
@@ -66,7 +66,7 @@ class Current:
         self.admission.take(**self._places(live))
         self.fetches.follow(live.pins.fetched.values())
 
-    def _places(self, live: Live) -> _Places:
+    def _places(self, live: InForce) -> _Places:
         limits, each = live.limits, live.limits.per_principal
         most = limits.max_in_flight if self._most_in_flight is None else min(limits.max_in_flight, self._most_in_flight)
         team = limits.per_team.in_flight

@@ -43,7 +43,7 @@ from gateway.edge.health import HealthPages
 from gateway.edge.inbound import INBOUND, Inbound, Intake, caller_of, inbound_of
 from gateway.edge.pages import Pages, plan_id
 from gateway.edge.paths import RUNS, is_plain, no_such_method, no_such_path
-from gateway.execution.pipeline import STOPPING, Pipeline, Settled, WaitEnded
+from gateway.execution.pipeline import STOPPING, Done, Pipeline, WaitEnded
 from gateway.process import Net, place, report
 
 NO_ID = "00000000-0000-0000-0000-000000000000"
@@ -67,7 +67,7 @@ class Teller:
         """Tells of a fault by its class and place: its text may be a caller's or a secret."""
         self.tell("internal_error", decision_id=decision_id, error=type(fault).__name__, at=place(fault))
 
-    def outcome(self, settled: Settled) -> None:
+    def outcome(self, settled: Done) -> None:
         """Tells of a call that did not do what it was sent for; what callers did is in the audit log."""
         outcome, decision_id = settled.outcome, settled.plan.decision_id
         if not isinstance(outcome, Cancelled):
@@ -78,7 +78,7 @@ class Teller:
             self.tell("over_cancelled", decision_id=decision_id, cancelled=outcome.cancelled, over_cancelled=over)
 
 
-class Reply:
+class ReleasingSend:
     """The way back to the caller: gives the request's place back when the answer begins."""
 
     __slots__ = ("_inbound", "_send", "begun")
@@ -95,7 +95,7 @@ class Reply:
         await self._send(message)
 
 
-Action = Callable[[Inbound], Awaitable[Answer | Settled]]
+Action = Callable[[Inbound], Awaitable[Answer | Done]]
 
 
 class Cancels:
@@ -106,14 +106,14 @@ class Cancels:
         self._pipeline = pipeline
         self._teller = teller
 
-    async def cancel(self, inbound: Inbound) -> Answer | Settled:
+    async def cancel(self, inbound: Inbound) -> Answer | Done:
         """`DELETE /v2/workflows/runs`. Raises: Refusal."""
         request, caller = await self._intake.request(inbound), caller_of(inbound)
         policies, arrival = inbound.live.policies, inbound.arrival(self._intake.current, self._intake.clock)
         result = await self._pipeline.run(policies, caller, request, arrival=arrival)
         return answers.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
 
-    async def apply(self, inbound: Inbound) -> Answer | Settled:
+    async def apply(self, inbound: Inbound) -> Answer | Done:
         """`POST /gateway/v1/plans/{plan}/apply`: cancels what still runs of a plan, once. Raises: Refusal."""
         name = plan_id(inbound)
         if (await self._intake.own_body(inbound)).content not in (b"", b"{}"):
@@ -122,7 +122,7 @@ class Cancels:
         result = await self._pipeline.apply(policies, caller_of(inbound), name, arrival=arrival)
         return answers.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
 
-    async def joined(self, inbound: Inbound) -> Answer | Settled | None:
+    async def joined(self, inbound: Inbound) -> Answer | Done | None:
         """Waits for an identical cancel in flight, for a caller above its limits; None where there is none to join.
 
         Only what has arrived already is read: nobody waits for a body without a place.
@@ -153,7 +153,7 @@ class Cancels:
             admission, now_s = self._intake.current.admission, self._intake.clock.monotonic_s()
             admission.charge(caller_of(inbound), now_s, read_bytes=inbound.read_bytes)
 
-    async def deliver(self, inbound: Inbound, settled: Settled, reply: Send) -> None:
+    async def deliver(self, inbound: Inbound, settled: Done, reply: Send) -> None:
         """Writes what became of a cancel, ends its flight, and tells operators; raises nothing but a cancellation."""
         written = False
         with Net() as net:
@@ -167,14 +167,14 @@ class Cancels:
         if net.fault is not None:
             self._teller.fault(net.fault, inbound.decision_id)
 
-    def _shown(self, settled: Settled, decision_id: str) -> Answer:
+    def _shown(self, settled: Done, decision_id: str) -> Answer:
         with Net() as net:
             return answers.outcome(settled.carried, decision_id)
         self._teller.fault(net.caught, decision_id)
         return answers.not_shown(decision_id)
 
 
-class Call(Route):
+class CallRoute(Route):
     """One call as a route: exactly one method, where Starlette would answer HEAD beside GET."""
 
     def __init__(self, method: str, path: str, action: Action, cancels: Cancels) -> None:
@@ -193,7 +193,7 @@ class Endpoint:
         """Answers one request that the door has let in."""
         inbound = inbound_of(scope)
         answer = await self.action(inbound)
-        if isinstance(answer, Settled):
+        if isinstance(answer, Done):
             await self.cancels.deliver(inbound, answer, send)
         else:
             await write(inbound, answer, send)
@@ -215,7 +215,7 @@ class Door:
         with Net() as net:
             decision_id, live = str(uuid_utils.uuid7()), edge.current.live
             inbound = Inbound(scope, receive, decision_id, live.proxies.remote(scope), live)
-            reply = Reply(inbound, send)
+            reply = ReleasingSend(inbound, send)
             try:
                 answer = await self._let_in(inbound, reply)
             except Refusal as refusal:
@@ -237,7 +237,7 @@ class Door:
                 edge.teller.fault(fault, decision_id)
         return None
 
-    async def _let_in(self, inbound: Inbound, reply: Reply) -> Answer | None:
+    async def _let_in(self, inbound: Inbound, reply: ReleasingSend) -> Answer | None:
         """Returns an answer that is still to be written, or None. Raises: Refusal.
 
         A request whose task is cancelled is answered, too: the server does that when its grace period is over.
@@ -257,7 +257,7 @@ class Door:
             inbound.leave()
         return None
 
-    async def _authenticated(self, inbound: Inbound, reply: Reply) -> None:
+    async def _authenticated(self, inbound: Inbound, reply: ReleasingSend) -> None:
         inbound.check_body()
         inbound.check_length()
         edge, authenticate = self._edge, inbound.live.authenticator.authenticate
@@ -271,16 +271,16 @@ class Door:
             raise edge.no_such_path(inbound.scope)
         return await self._routed(inbound, reply)
 
-    async def _joined(self, inbound: Inbound, limited: Refusal, reply: Reply) -> None:
+    async def _joined(self, inbound: Inbound, limited: Refusal, reply: ReleasingSend) -> None:
         """Above a limit only the repeat of a cancel in flight gets through: its cancel has been sent already."""
         result = await self._edge.cancels.joined(inbound)
         if result is None:
             raise limited
-        if isinstance(result, Settled):
+        if isinstance(result, Done):
             return await self._edge.cancels.deliver(inbound, result, reply)
         return await write(inbound, result, reply)
 
-    async def _routed(self, inbound: Inbound, reply: Reply) -> None:
+    async def _routed(self, inbound: Inbound, reply: ReleasingSend) -> None:
         inbound.scope.setdefault("state", {})[INBOUND] = inbound
         await self._app(inbound.scope, inbound.receive, reply)
 
@@ -295,15 +295,15 @@ def routes(cancels: Cancels, pages: Pages, health: HealthPages) -> list[Route]:
         return answer
 
     return [
-        Call("DELETE", RUNS, cancels.cancel, cancels),
-        Call("DELETE", "/preview" + RUNS, pages.preview, cancels),
-        Call("GET", "/v2/workflows/logs", pages.logs, cancels),
-        Call("GET", "/v2/workflows/events", pages.logs, cancels),
-        Call("GET", "/gateway/v1/whoami", pages.whoami, cancels),
-        Call("POST", "/gateway/v1/explain", pages.explain, cancels),
-        Call("POST", "/gateway/v1/plans", pages.plan, cancels),
-        Call("GET", "/gateway/v1/plans/{plan}", pages.planned, cancels),
-        Call("POST", "/gateway/v1/plans/{plan}/apply", cancels.apply, cancels),
+        CallRoute("DELETE", RUNS, cancels.cancel, cancels),
+        CallRoute("DELETE", "/preview" + RUNS, pages.preview, cancels),
+        CallRoute("GET", "/v2/workflows/logs", pages.logs, cancels),
+        CallRoute("GET", "/v2/workflows/events", pages.logs, cancels),
+        CallRoute("GET", "/gateway/v1/whoami", pages.whoami, cancels),
+        CallRoute("POST", "/gateway/v1/explain", pages.explain, cancels),
+        CallRoute("POST", "/gateway/v1/plans", pages.plan, cancels),
+        CallRoute("GET", "/gateway/v1/plans/{plan}", pages.planned, cancels),
+        CallRoute("POST", "/gateway/v1/plans/{plan}/apply", cancels.apply, cancels),
         *(Route(path.decode(), Endpoint(health_page, cancels)) for path in sorted(HEALTH_PATHS)),
     ]
 

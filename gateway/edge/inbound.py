@@ -9,8 +9,8 @@ from typing import cast
 
 from starlette.types import Message, Receive, Scope
 
-from gateway.callers.admission import COST_BYTES, Place
-from gateway.callers.in_force import Current, Live
+from gateway.callers.admission import COST_BYTES, Slot
+from gateway.callers.in_force import Holder, InForce
 from gateway.core.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge, Unauthenticated
 from gateway.core.parse import Body, parse_cancel, parse_reason
 from gateway.core.ports import Clock
@@ -35,9 +35,9 @@ class Inbound:
     receive: Receive
     decision_id: str
     remote: str | None
-    live: Live
+    live: InForce
     principal: Principal | None = None
-    place: Place | None = None
+    place: Slot | None = None
     body_read: bool = False
     read_bytes: int = 0
     _headers: dict[bytes, tuple[bytes, ...]] = field(init=False)
@@ -88,7 +88,7 @@ class Inbound:
         """The credential itself, without its scheme; empty where there is none."""
         return (self.credential() or b"").decode("latin-1").partition(" ")[2].strip()
 
-    def arrival(self, current: Current, clock: Clock) -> Arrival:
+    def arrival(self, current: Holder, clock: Clock) -> Arrival:
         """What the pipeline may ask of it later."""
 
         def standing() -> Standing | None:
@@ -176,7 +176,7 @@ class Inbound:
 class Intake:
     """Reads what a request asks for; `is_secret` tells whether a text holds a token of the account or a key."""
 
-    current: Current
+    current: Holder
     clock: Clock
     is_secret: Callable[[str], bool]
 

@@ -39,7 +39,7 @@ class Carried:
     over_cancelled: int = 0
 
 
-Landed = Carried | Denial
+Result = Carried | Denial
 """What a flight ends in; it also may raise a Refusal, and then nothing was sent."""
 
 
@@ -52,7 +52,7 @@ class Flight:
 
     key: Key
     decision_id: str
-    task: asyncio.Task[Landed] | None = None
+    task: asyncio.Task[Result] | None = None
     sending: bool = False
     release: asyncio.TimerHandle | None = None
     joined: int = 0
@@ -71,13 +71,13 @@ class Flight:
             )
         self.joined += 1
 
-    async def landed(self) -> Landed:
+    async def landed(self) -> Result:
         """Its end; who waits for it and goes away does not end it."""
         assert self.task is not None
         return await asyncio.shield(self.task)
 
 
-Carry = Callable[[Flight], Coroutine[None, None, Landed]]
+Carry = Callable[[Flight], Coroutine[None, None, Result]]
 """The work of a flight; it notes in it while upstream may be working."""
 
 
@@ -87,7 +87,7 @@ class Flights:
     def __init__(self) -> None:
         self._by_key: dict[Key, Flight] = {}
         self._of: Counter[Hashable] = Counter()
-        self._tasks: dict[asyncio.Task[Landed], Flight] = {}
+        self._tasks: dict[asyncio.Task[Result], Flight] = {}
         self.stopping = False
 
     def get(self, key: Key) -> Flight | None:
@@ -124,7 +124,7 @@ class Flights:
         if self._tasks:
             await asyncio.wait(list(self._tasks))
 
-    def _ended(self, task: asyncio.Task[Landed]) -> None:
+    def _ended(self, task: asyncio.Task[Result]) -> None:
         flight = self._tasks.pop(task)
         # Without a receipt there is nothing to join. Reading the exception also marks it as seen, should all be gone.
         if task.cancelled() or task.exception() is not None or isinstance(task.result(), Denial):

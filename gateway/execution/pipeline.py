@@ -20,7 +20,7 @@ from gateway.core.plan import Denial, Permit, Plan, order_of
 from gateway.core.ports import Clock
 from gateway.core.request import CancelRequest, Principal
 from gateway.core.run import Skipped
-from gateway.execution.flights import Carried, Carry, Flight, Flights, Key, Landed
+from gateway.execution.flights import Carried, Carry, Flight, Flights, Key, Result
 from gateway.execution.judging import Judging
 from gateway.execution.orders import Carrier
 from gateway.execution.plans import Draft, Drafts, Planner, check_ready
@@ -36,7 +36,7 @@ class WaitEnded(asyncio.CancelledError):
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class Done:
     """A carried-out (or joined) request; hand it to `Pipeline.answered` when the answer was written or could not be."""
 
     carried: Carried
@@ -98,7 +98,7 @@ class Pipeline:
 
     async def join(
         self, policies: Policies, principal: Principal, request: CancelRequest, *, arrival: Arrival
-    ) -> Denial | Settled | None:
+    ) -> Denial | Done | None:
         """Waits for the identical request in flight, and begins nothing.
 
         Returns None where there is none, or where policy does not admit the request any more.
@@ -115,7 +115,7 @@ class Pipeline:
 
     async def run(
         self, policies: Policies, principal: Principal, request: CancelRequest, *, arrival: Arrival
-    ) -> Denial | Settled:
+    ) -> Denial | Done:
         """Judges a request and, if permitted, sends it once or joins the identical one in flight.
 
         Its records carry the digest of the policies that it was judged by, whatever has taken their place by then.
@@ -155,9 +155,7 @@ class Pipeline:
         """How long a plan can still be applied, in whole seconds."""
         return self._planner.drafts.expires_in_s(draft)
 
-    async def apply(
-        self, policies: Policies, principal: Principal, plan_id: str, *, arrival: Arrival
-    ) -> Denial | Settled:
+    async def apply(self, policies: Policies, principal: Principal, plan_id: str, *, arrival: Arrival) -> Denial | Done:
         """Cancels what a plan names and what still runs of it, judged anew, once.
 
         Raises:
@@ -174,7 +172,7 @@ class Pipeline:
             return await self._denied(call, permit)
         return await self._in_flight(key, partial(self._apply, call, permit, draft), call)
 
-    def answered(self, settled: Settled, *, caller_gone: bool) -> None:
+    def answered(self, settled: Done, *, caller_gone: bool) -> None:
         """The answer was written to a caller still connected, or the caller had gone and may repeat the request."""
         self._flights.answered(settled.flight, caller_gone=caller_gone)
 
@@ -198,7 +196,7 @@ class Pipeline:
         await self._audit.note("denied", members)
         return denial
 
-    async def _in_flight(self, key: Key, carry: Carry, call: Call) -> Denial | Settled:
+    async def _in_flight(self, key: Key, carry: Carry, call: Call) -> Denial | Done:
         """Begins the flight of that key, or joins it; waits for its end."""
         flight = self._flights.get(key)
         if flight is not None:
@@ -207,7 +205,7 @@ class Pipeline:
             raise ShuttingDown("stopping", STOPPING)
         return await _landed(self._flights.take_off(key, call.arrival.decision_id, carry))
 
-    async def _joined(self, flight: Flight, call: Call) -> Denial | Settled:
+    async def _joined(self, flight: Flight, call: Call) -> Denial | Done:
         """Waits for the end of a flight that was begun for another request. Raises: Throttled, if too many do."""
         flight.join()
         joins, arrival = flight.decision_id, call.arrival
@@ -215,7 +213,7 @@ class Pipeline:
         await self._audit.note("joined", members)
         return await _landed(flight)
 
-    async def _fly(self, call: Call, permit: Permit, flight: Flight) -> Landed:
+    async def _fly(self, call: Call, permit: Permit, flight: Flight) -> Result:
         """A request that came to be sent: as it is, or as the runs that it means."""
         if permit.resolution is None:
             return await self._carrier.out(call.planned(permit, (order_of(permit.effective),)), flight, call.arrival)
@@ -224,7 +222,7 @@ class Pipeline:
             return await self._denied(call, draft.denial)
         return await self._planner.carried(draft, draft.resolved, call, permit=permit, flight=flight)
 
-    async def _apply(self, call: Call, permit: Permit, draft: Draft, flight: Flight) -> Landed:
+    async def _apply(self, call: Call, permit: Permit, draft: Draft, flight: Flight) -> Result:
         """A plan that was shown before: only its runs, and of them what would be chosen now."""
         chosen = await self._planner.chosen_again(draft, call, permit)
         if isinstance(chosen, Denial):
@@ -232,10 +230,10 @@ class Pipeline:
         return await self._planner.carried(draft, chosen, call, permit=permit, flight=flight)
 
 
-async def _landed(flight: Flight) -> Denial | Settled:
+async def _landed(flight: Flight) -> Denial | Done:
     try:
         landed = await flight.landed()
     except asyncio.CancelledError:
         # Also where the flight itself was given up: what came of it is not known here.
         raise WaitEnded from None
-    return landed if isinstance(landed, Denial) else Settled(landed, flight)
+    return landed if isinstance(landed, Denial) else Done(landed, flight)

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from gateway.core.errors import Problem
 from gateway.files import nodes
-from gateway.files.nodes import Node, Place, Refused, Scalar, shown
+from gateway.files.nodes import Node, Place, Reported, Scalar, shown
 from gateway.files.values import Field, Text
 
 S = TypeVar("S")
@@ -33,7 +33,7 @@ class ListOf(Generic[T]):
     def read(self, node: Node, problems: list[Problem]) -> tuple[T, ...] | None:
         """The items that could be read."""
         if not isinstance(node, nodes.Listing):
-            if not isinstance(node, Refused):
+            if not isinstance(node, Reported):
                 problems.append(node.place.problem(f"expected a list, found {node.kind}"))
             return None
         if not self.min_items <= len(node.items) <= self.max_items:
@@ -93,7 +93,7 @@ class Shape(Generic[T]):
     def read(self, node: Node, problems: list[Problem]) -> T | None:
         """What `make` makes of the values; a key that could not be read is left out if it may be."""
         if not isinstance(node, nodes.Mapping):
-            if not isinstance(node, Refused):
+            if not isinstance(node, Reported):
                 problems.append(node.place.problem(f"expected a mapping, found {node.kind}"))
             return None
         present = {key.text: key.place for key, _ in node.members}
@@ -154,7 +154,7 @@ class Entries(Generic[T]):
     def read(self, node: Node, problems: list[Problem]) -> Mapping[str, T] | None:
         """The entries that could be read, at least one."""
         if not isinstance(node, nodes.Mapping):
-            if not isinstance(node, Refused):
+            if not isinstance(node, Reported):
                 problems.append(node.place.problem(f"expected a mapping, found {node.kind}"))
             return None
         if not node.members:

@@ -59,7 +59,7 @@ class Mapping:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Reported:
     """A part that was already reported, so that readers pass over it in silence."""
 
     place: Place
@@ -67,7 +67,7 @@ class Refused:
     kind = "a refused part"
 
 
-Node = Scalar | Listing | Mapping | Refused
+Node = Scalar | Listing | Mapping | Reported
 
 
 def shown(text: str) -> str:

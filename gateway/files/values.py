@@ -18,7 +18,7 @@ from yaml.nodes import ScalarNode
 from yaml.resolver import Resolver
 
 from gateway.core.errors import Problem
-from gateway.files.nodes import Node, Refused, Scalar
+from gateway.files.nodes import Node, Reported, Scalar
 
 T = TypeVar("T")
 W = TypeVar("W", bound=str)
@@ -206,7 +206,7 @@ def single(node: Node, expected: str, problems: list[Problem]) -> Scalar | None:
     """The node as a single value; anything else is a problem."""
     if isinstance(node, Scalar):
         return node
-    if not isinstance(node, Refused):
+    if not isinstance(node, Reported):
         problems.append(node.place.problem(f"expected {expected}, found {node.kind}"))
     return None
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import yaml
 
 from gateway.core.errors import InvalidConfiguration, Problem
-from gateway.files.nodes import Listing, Mapping, Node, Place, Refused, Scalar
+from gateway.files.nodes import Listing, Mapping, Node, Place, Reported, Scalar
 
 MAX_DEPTH = 32
 
@@ -49,7 +49,7 @@ def compose(file: str, text: str) -> tuple[Node, list[Problem]]:
         raise InvalidConfiguration([_syntax_problem(file, exc)]) from exc
     except (ValueError, OverflowError) as exc:  # the pure Python scanner converts escapes and versions unchecked
         raise InvalidConfiguration([Problem(file, 1, 1, "not YAML: a number or escape is out of range")]) from exc
-    return reader.root or Refused(Place(file, 1, 1)), reader.finish()
+    return reader.root or Reported(Place(file, 1, 1)), reader.finish()
 
 
 class _Reader:
@@ -126,7 +126,7 @@ class _Reader:
     def _refused_property(self, event: yaml.ScalarEvent) -> bool:
         refused = self._report_property(event)
         if refused:
-            self._add(Refused(self._place(event)))
+            self._add(Reported(self._place(event)))
         return refused
 
     def _report_property(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent) -> bool:
@@ -138,7 +138,7 @@ class _Reader:
 
     def _refuse(self, event: yaml.Event, message: str) -> None:
         self._problems.append(self._place(event).problem(message))
-        self._add(Refused(self._place(event)))
+        self._add(Reported(self._place(event)))
 
     def _add(self, node: Node) -> None:
         if self._open:

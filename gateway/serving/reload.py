@@ -13,7 +13,7 @@ from gateway.audit.record import Members, reload_members
 from gateway.authoring.cases import check_cases
 from gateway.callers.authenticate import Authenticator
 from gateway.callers.forwarded import TrustedProxies
-from gateway.callers.in_force import Current, Live
+from gateway.callers.in_force import Holder, InForce
 from gateway.callers.issuers import Pins, pin
 from gateway.config import Config, load_config, resolve_problems
 from gateway.core.errors import InvalidConfiguration, Problem
@@ -70,7 +70,7 @@ def refuse(problems: Iterable[Problem]) -> None:
         raise InvalidConfiguration(found)
 
 
-def make_live(config: Config, policies: Policies, *, token: TokensPort, before: Pins) -> Live:
+def make_live(config: Config, policies: Policies, *, token: TokensPort, before: Pins) -> InForce:
     """Everything of a configuration that can change while serving; `before` is what key sets are taken over from.
 
     Raises: InvalidConfiguration: a key is the upstream token, or an issuer's keys cannot be used.
@@ -79,7 +79,7 @@ def make_live(config: Config, policies: Policies, *, token: TokensPort, before: 
         raise InvalidConfiguration([config.upstream.token.at.problem("a caller's key is the upstream token itself")])
     pins = pin(config.issuers, before)
     authenticator = Authenticator(config.keys, is_upstream_token=token.is_upstream_token, tokens=pins.verifier())
-    return Live(policies, authenticator, config.keys, pins, config.limits, TrustedProxies(config.trusted_proxies))
+    return InForce(policies, authenticator, config.keys, pins, config.limits, TrustedProxies(config.trusted_proxies))
 
 
 def changes(before: Config, after: Config) -> dict[str, list[str]]:
@@ -121,7 +121,7 @@ class _Read:
     stage: str
     problems: tuple[Problem, ...] = ()
     config: Config | None = None
-    live: Live | None = None
+    live: InForce | None = None
     changed: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
@@ -133,7 +133,7 @@ class Reloader:
         files: Files,
         config: Config,
         *,
-        current: Current,
+        current: Holder,
         token: TokensPort,
         audit: NotePort,
         log: NewsLog,
@@ -231,7 +231,7 @@ class Reloader:
         unforeseen = Problem(str(self._file), 1, 1, f"{stage} cannot be used: {type(net.fault).__name__}")
         return _Read(digest, stage, (unforeseen,))
 
-    def _swap(self, live: Live, config: Config) -> None:
+    def _swap(self, live: InForce, config: Config) -> None:
         self._current.swap(live)
         self._in_force = config
         self._refused = None

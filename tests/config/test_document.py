@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.files.mappings import ListOf, Shape, may, need
-from gateway.files.nodes import Mapping, Node, Place, Refused, Scalar
+from gateway.files.nodes import Mapping, Node, Place, Reported, Scalar
 from gateway.files.source import MAX_FILE_BYTES, parse_document, read_file
 from gateway.files.values import Bool, Field, Int, Text, date_field, duration_field, is_text
 from gateway.files.yaml_text import MAX_DEPTH
@@ -205,7 +205,7 @@ def test_a_duration_without_a_clear_reading_is_refused(text: str) -> None:
 def test_what_was_reported_already_is_passed_over() -> None:
     """A refused part makes one problem, not two."""
     problems: list[Problem] = []
-    refused: Node = Refused(Place("f", 1, 1))
+    refused: Node = Reported(Place("f", 1, 1))
     fields: list[Field[object]] = [Text(str), Int(0, 1), Bool(), ListOf(Bool()), Shape(dict, {})]
     for field in fields:
         assert field.read(refused, problems) is None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.callers.admission import COST_BYTES, MOST_WAITING_BYTES, Admission, Place
+from gateway.callers.admission import COST_BYTES, MOST_WAITING_BYTES, Admission, Slot
 from gateway.core.errors import Overloaded, Throttled
 from gateway.core.request import Principal
 
@@ -100,7 +100,7 @@ def test_zero_is_no_limit_for_a_principal() -> None:
     assert all(passes(limits, ONE, 0.0) for _ in range(1000))
 
 
-def of_team(limits: Admission, number: int, team: str = "billing") -> Place:
+def of_team(limits: Admission, number: int, team: str = "billing") -> Slot:
     """A place for one of ever new subjects of a team."""
     return limits.place(Principal(team, f"issuer#{number}"), 0.0)
 

@@ -12,7 +12,7 @@ import pytest
 from gateway.audit.log import AuditState
 from gateway.callers.authenticate import Authenticator
 from gateway.callers.forwarded import TrustedProxies
-from gateway.callers.in_force import Live
+from gateway.callers.in_force import InForce
 from gateway.callers.issuers import Pins
 from gateway.callers.settings import CallerKey, Endings, Limits
 from gateway.edge.health import HealthPages
@@ -42,10 +42,10 @@ def keys(count: int, expires: date | None = SOON) -> tuple[CallerKey, ...]:
     )
 
 
-def live(*callers: CallerKey) -> Live:
+def live(*callers: CallerKey) -> InForce:
     """What is in force with these keys."""
     nobody = Authenticator((), is_upstream_token=lambda digest: False)
-    return Live(Policies((), "d"), nobody, callers, Pins(), Limits(), TrustedProxies(()))
+    return InForce(Policies((), "d"), nobody, callers, Pins(), Limits(), TrustedProxies(()))
 
 
 def page(*kinds: Callable[[], Sequence[str]]) -> HealthPages:

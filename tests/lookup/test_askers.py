@@ -13,13 +13,13 @@ import pytest
 from gateway.core.errors import MalformedRequest, Overloaded, Throttled
 from gateway.core.request import Principal
 from gateway.upstream.runs.cursors import LIFETIME_S, MOST_CURSORS, MOST_CURSORS_OF_ONE, MOST_READING, Askers, Position
-from gateway.upstream.runs.query import Question
+from gateway.upstream.runs.query import RunQuery
 from gateway.upstream.runs.team_runs import own_runs
 from gateway.upstream.shares import TeamShare
 from tests.lookup.reading import INVOICE, NOW_MS, Time, opened, run, serving
 from tests.lookup.test_own import CI, WIDE, mixed, rules
 
-HERE, ASKED = Position("1795000000000-wfr_payroll"), Question()
+HERE, ASKED = Position("1795000000000-wfr_payroll"), RunQuery()
 OTHERS = [Principal("billing", "other"), Principal("search", "ci")]
 
 
@@ -28,7 +28,7 @@ def key(number: int, team: str = "billing") -> Principal:
     return Principal(team, f"key{number}")
 
 
-def refused(askers: Askers, cursor: str, asker: Principal = CI, question: Question = ASKED) -> bool:
+def refused(askers: Askers, cursor: str, asker: Principal = CI, question: RunQuery = ASKED) -> bool:
     """Whether a cursor is refused, with what to do about it."""
     try:
         return askers.position(cursor, asker, question) != HERE

@@ -26,7 +26,7 @@ from gateway.simulator.golang import query_values
 from gateway.simulator.runs import SUCCESS, Run
 from gateway.simulator.server import SimulatorServer
 from gateway.upstream.runs.pages import MAX_PAGE_BYTES
-from gateway.upstream.runs.query import Question, parse_question
+from gateway.upstream.runs.query import RunQuery, parse_question
 from gateway.upstream.runs.team_runs import MAX_ANSWER_BYTES, MAX_PAGES, own_runs
 from tests.lookup.reading import INVOICE, NOW_MS, READING, WRITING, opened, run, serving
 
@@ -471,4 +471,4 @@ def test_reading_a_question_is_total(query: bytes) -> None:
         found = parse_question(query, events=False)
     except MalformedRequest:
         return
-    assert isinstance(found, Question)
+    assert isinstance(found, RunQuery)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from gateway.core.plan import Denial
 from gateway.core.request import ByFilter, CancelRequest, Principal
 from gateway.core.run import STARTED, Resolution, Run
-from gateway.execution.pipeline import Pipeline, Settled
+from gateway.execution.pipeline import Done, Pipeline
 from gateway.execution.plans import Draft
 from gateway.execution.ports import Arrival, LookUps, Standing
 from gateway.policy.model import Effect, Rule, UrlCondition
@@ -68,10 +68,10 @@ class Bench:
 
         return Arrival(name, None, here, lambda: None if self.live is None else Standing(principal, self.live))
 
-    async def run(self, name: str = "d1", *, request: CancelRequest = REQUEST, principal: Principal = ANN) -> Settled:
+    async def run(self, name: str = "d1", *, request: CancelRequest = REQUEST, principal: Principal = ANN) -> Done:
         """A cancel that is permitted."""
         result = await self.pipeline.run(POLICIES, principal, request, arrival=self.arrival(name, principal))
-        assert isinstance(result, Settled), result
+        assert isinstance(result, Done), result
         return result
 
     def planned(self, name: str, principal: Principal = ANN) -> Draft:
@@ -84,7 +84,7 @@ class Bench:
         assert isinstance(result, Draft), result
         return result
 
-    async def apply(self, plan: str = "p1", *, name: str = "d1") -> Settled | Denial:
+    async def apply(self, plan: str = "p1", *, name: str = "d1") -> Done | Denial:
         """Applies it under the policies of now."""
         return await self.pipeline.apply(self.live or POLICIES, ANN, plan, arrival=self.arrival(name))
 

@@ -14,7 +14,7 @@ from gateway.core.outcome import Cancelled
 from gateway.core.request import ByFilter, EveryRun, Principal
 from gateway.core.run import Listing
 from gateway.execution.judging import RUNS_AT_ONCE
-from gateway.execution.pipeline import Settled
+from gateway.execution.pipeline import Done
 from gateway.execution.plans import MOST_OF_A_TEAM, Draft
 from gateway.policy.model import Condition, Effect, Rule
 from gateway.policy.rules import Policies
@@ -38,7 +38,7 @@ async def test_a_team_leaves_places_to_other_teams() -> None:
     assert bench.account.held is not None
     bench.account.held.set()
     assert [(await one).outcome for one in first] == [Cancelled(200, 3)] * 2
-    assert isinstance(await other, Settled)
+    assert isinstance(await other, Done)
     assert (await bench.run("d5", principal=CLEO)).outcome == Cancelled(200, 3)
 
 

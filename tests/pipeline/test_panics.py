@@ -13,10 +13,10 @@ import pytest
 from starlette.types import Message
 
 from gateway.audit.refusals import RefusalLog
-from gateway.callers.admission import Admission, Place
+from gateway.callers.admission import Admission, Slot
 from gateway.callers.authenticate import Authenticator
 from gateway.callers.forwarded import TrustedProxies
-from gateway.callers.in_force import Current, Live
+from gateway.callers.in_force import Holder, InForce
 from gateway.callers.issuers import Pins
 from gateway.callers.settings import CallerKey, Limits
 from gateway.core.outcome import Cancelled, Closing, Outcome, Refused
@@ -144,7 +144,7 @@ class FusedAuthenticator(Authenticator):
 class FusedAdmission(Admission):
     fuse = Fuse()
 
-    def place(self, principal: Principal, monotonic_s: float, *, cost: int = 1) -> Place:
+    def place(self, principal: Principal, monotonic_s: float, *, cost: int = 1) -> Slot:
         self.fuse.burn("place")
         return super().place(principal, monotonic_s, cost=cost)
 
@@ -198,7 +198,7 @@ class House:
         authenticator, proxies = FusedAuthenticator([key], is_upstream_token=lambda _: False), FusedProxies(())
         authenticator.fuse = proxies.fuse = self.fuse
         limits = Limits()
-        current = Current(Live(policies, authenticator, (key,), Pins(), limits, proxies))
+        current = Holder(InForce(policies, authenticator, (key,), Pins(), limits, proxies))
         admission = FusedAdmission(max_in_flight=9, principal_in_flight=9, requests_per_minute=0)
         admission.fuse, current.admission = self.fuse, admission
         self.pipeline = Pipeline(

@@ -13,7 +13,7 @@ from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Refused,
 from gateway.core.plan import Denial, Order
 from gateway.core.request import ByFilter, CancelRequest, Dialect, Principal
 from gateway.execution.flights import MOST_JOINS
-from gateway.execution.pipeline import Pipeline, Settled
+from gateway.execution.pipeline import Done, Pipeline
 from gateway.execution.ports import Arrival, CancelPort, Standing
 from gateway.policy.model import CountCondition, Effect, Rule, UrlCondition
 from gateway.policy.rules import Policies
@@ -51,9 +51,9 @@ def arrival(decision_id: str, *, gone: bool = False) -> Arrival:
     return Arrival(decision_id, "127.0.0.1", has_gone, lambda: Standing(ANN, POLICIES))
 
 
-async def settled(result: object) -> Settled:
+async def settled(result: object) -> Done:
     """The result as a settled one."""
-    assert isinstance(result, Settled)
+    assert isinstance(result, Done)
     return result
 
 

@@ -14,7 +14,7 @@ from gateway.core.plan import Denial
 from gateway.core.request import Principal
 from gateway.core.run import Resolution, Skip
 from gateway.edge import answers
-from gateway.execution.pipeline import Settled
+from gateway.execution.pipeline import Done
 from gateway.execution.plans import LIFETIME_S, MOST_DRAFTS, MOST_RUNS, State
 from gateway.policy.model import CountCondition
 from gateway.policy.rules import Policies
@@ -143,7 +143,7 @@ async def test_a_plan_lives_ten_minutes() -> None:
     await bench.plan("p1")
     await bench.plan("p2")
     bench.clock.steady_s += LIFETIME_S - 1
-    assert isinstance(await bench.apply("p1"), Settled)
+    assert isinstance(await bench.apply("p1"), Done)
     bench.clock.steady_s += 1
     with pytest.raises(NotFound, match="plan again"):
         await bench.apply("p2", name="d2")
@@ -216,7 +216,7 @@ async def test_a_plan_whose_intent_failed_can_be_applied_still() -> None:
         await bench.apply()
     bench.log.refuses = None
     settled = await bench.apply(name="d2")
-    assert isinstance(settled, Settled)
+    assert isinstance(settled, Done)
     assert settled.outcome == Cancelled(200, 3)
 
 
@@ -228,7 +228,7 @@ async def test_a_plan_that_was_denied_at_its_application_is_not_used_up() -> Non
     assert isinstance(await bench.apply(), Denial)
     bench.live = POLICIES
     settled = await bench.apply(name="d2")
-    assert isinstance(settled, Settled)
+    assert isinstance(settled, Done)
     bench.pipeline.answered(settled, caller_gone=False)
     with pytest.raises(Conflict):
         await bench.apply(name="d3")

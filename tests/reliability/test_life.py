@@ -11,12 +11,12 @@ import pytest
 
 from gateway.callers.authenticate import Authenticator
 from gateway.callers.forwarded import TrustedProxies
-from gateway.callers.in_force import Live
+from gateway.callers.in_force import InForce
 from gateway.callers.issuers import Pins
 from gateway.callers.settings import Limits
 from gateway.core.outcome import Cancelled
 from gateway.edge.inbound import Inbound
-from gateway.execution.pipeline import Settled
+from gateway.execution.pipeline import Done
 from gateway.execution.ports import Arrival
 from gateway.policy.rules import Policies
 from gateway.simulator.server import SimulatorServer
@@ -101,7 +101,7 @@ async def test_the_outcome_is_recorded_when_the_caller_cannot_be_asked_whether_h
     settled = await pipeline(PromptUpstream(), log).run(
         POLICIES, ANN, REQUEST, arrival=Arrival("d1", "127.0.0.1", broken, lambda: None)
     )
-    assert isinstance(settled, Settled)
+    assert isinstance(settled, Done)
     assert settled.outcome == Cancelled(200, 50)
     assert [(closing.outcome, closing.caller_gone) for closing in log.closings()] == [(Cancelled(200, 50), True)]
 
@@ -113,6 +113,6 @@ async def test_asking_whether_the_caller_is_there_never_fails() -> None:
         raise OSError(24, "Too many open files")
 
     nobody = Authenticator((), is_upstream_token=lambda digest: False)
-    live = Live(Policies((), "digest"), nobody, (), Pins(), Limits(), TrustedProxies(()))
+    live = InForce(Policies((), "digest"), nobody, (), Pins(), Limits(), TrustedProxies(()))
     inbound = Inbound({"type": "http", "headers": []}, broken, "d1", None, live)
     assert await inbound.gone()

@@ -27,7 +27,7 @@ Values = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class RunQuery:
     """Which runs a client wants to see: at most `count`, from `cursor` on; `trimmed` without steps and payloads."""
 
     selection: ByFilter | EveryRun = field(default_factory=EveryRun)
@@ -48,7 +48,7 @@ class Question:
         )
 
 
-def parse_question(query: bytes, *, events: bool) -> Question:
+def parse_question(query: bytes, *, events: bool) -> RunQuery:
     """Reads the raw query (without `?`); `events` is the JavaScript client's path, which has to be grouped by run.
 
     Raises:
@@ -60,7 +60,7 @@ def parse_question(query: bytes, *, events: bool) -> Question:
             "group_by", "Ask /v2/workflows/events with groupBy=workflowRunId, and /v2/workflows/logs without groupBy."
         )
     try:
-        return Question(
+        return RunQuery(
             selection=_selection(values),
             state=_one_of(values, "state", _STATES),
             run_id=grammar.run_id(values["workflowRunId"][0]) if "workflowRunId" in values else None,

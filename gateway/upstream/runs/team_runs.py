@@ -32,7 +32,7 @@ from gateway.upstream.runs.pages import (
     Pairs,
     deadline,
 )
-from gateway.upstream.runs.query import Question, parse_question
+from gateway.upstream.runs.query import RunQuery, parse_question
 
 MAX_PAGES = 20
 """How many of upstream's pages are read for one of ours."""
@@ -97,7 +97,7 @@ class _ShownPage:
 class _Asked:
     """One question of a team, and what of upstream's pages may be shown for it."""
 
-    question: Question
+    question: RunQuery
     rules: TeamRules
     log: PagePort
     now_ms: int
