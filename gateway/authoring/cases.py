@@ -240,7 +240,7 @@ class _OneOrMore:
 
     def read(self, node: Node, problems: list[Problem]) -> list[str] | None:
         """Always a list."""
-        if isinstance(node, nodes.Listing):
+        if isinstance(node, nodes.Sequence):
             texts = ListOf(Text(str)).read(node, problems)
             return None if texts is None else list(texts)
         text = Text(str).read(node, problems)

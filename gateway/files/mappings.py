@@ -32,7 +32,7 @@ class ListOf(Generic[T]):
 
     def read(self, node: Node, problems: list[Problem]) -> tuple[T, ...] | None:
         """The items that could be read."""
-        if not isinstance(node, nodes.Listing):
+        if not isinstance(node, nodes.Sequence):
             if not isinstance(node, Reported):
                 problems.append(node.place.problem(f"expected a list, found {node.kind}"))
             return None
@@ -219,7 +219,7 @@ class Several(Generic[T]):
 
     def read(self, node: Node, problems: list[Problem]) -> tuple[tuple[Place, T], ...] | None:
         """The values that could be read."""
-        if isinstance(node, nodes.Listing):
+        if isinstance(node, nodes.Sequence):
             return ListOf(Placed(self.item), max_items=self.most).read(node, problems)
         value = self.item.read(node, problems)
         return None if value is None else ((node.place, value),)

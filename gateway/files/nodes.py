@@ -39,7 +39,7 @@ class Scalar:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class Sequence:
     """A YAML sequence."""
 
     place: Place
@@ -67,7 +67,7 @@ class Reported:
     kind = "a refused part"
 
 
-Node = Scalar | Listing | Mapping | Reported
+Node = Scalar | Sequence | Mapping | Reported
 
 
 def shown(text: str) -> str:

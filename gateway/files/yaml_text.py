@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import yaml
 
 from gateway.core.errors import InvalidConfiguration, Problem
-from gateway.files.nodes import Listing, Mapping, Node, Place, Reported, Scalar
+from gateway.files.nodes import Mapping, Node, Place, Reported, Scalar, Sequence
 
 MAX_DEPTH = 32
 
@@ -111,7 +111,7 @@ class _Reader:
         if closed.is_mapping:
             self._add(Mapping(closed.place, tuple(self._members(closed.children))))
         else:
-            self._add(Listing(closed.place, tuple(closed.children)))
+            self._add(Sequence(closed.place, tuple(closed.children)))
 
     def _members(self, children: list[Node]) -> Iterator[tuple[Scalar, Node]]:
         first: dict[str, Place] = {}
@@ -157,7 +157,7 @@ def _key_fault(key: Node, first: dict[str, Place]) -> str | None:
             return "a merge key is not allowed: write the members again"
         case Scalar(text=text) if text in first:
             return f"duplicate key {key}: it stands in line {first[text].line} already"
-        case Listing() | Mapping():
+        case Sequence() | Mapping():
             return f"a key is a single value, not {key.kind}"
         case _:
             return None

@@ -132,7 +132,7 @@ def _member(node: Node | None, name: str) -> Node | None:
 
 
 def _items(node: Node | None) -> Sequence[Node]:
-    return node.items if isinstance(node, nodes.Listing) else ()
+    return node.items if isinstance(node, nodes.Sequence) else ()
 
 
 def _load(path: Path, problems: list[Problem]) -> tuple[Config | None, Policies | None]:
