@@ -5,13 +5,6 @@ from __future__ import annotations
 from typing import Protocol
 
 
-class Alarm(Protocol):
-    """Where operators read of what cannot wait for somebody who reads the record."""
-
-    def error(self, event: str, **members: object) -> None:
-        """Writes one line."""
-
-
 class Clock(Protocol):
     """Where time comes from, so that tests can hold it still."""
 
@@ -22,11 +15,15 @@ class Clock(Protocol):
         """Seconds that never go back."""
 
 
-class OperatorsLog(Protocol):
-    """Where operators read of news and faults."""
+class Alarm(Protocol):
+    """Where operators read of what cannot wait for somebody who reads the record."""
+
+    def error(self, event: str, **members: object) -> None:
+        """Writes one line."""
+
+
+class OperatorsLog(Alarm, Protocol):
+    """Where operators read of news, too."""
 
     def info(self, event: str, **members: object) -> None:
         """Writes one line of news."""
-
-    def error(self, event: str, **members: object) -> None:
-        """Writes one line for the operators."""

@@ -71,7 +71,7 @@ class Flight:
             )
         self.joined += 1
 
-    async def landed(self) -> Result:
+    async def result(self) -> Result:
         """Its end; who waits for it and goes away does not end it."""
         assert self.task is not None
         return await asyncio.shield(self.task)
@@ -98,7 +98,7 @@ class Flights:
         """Whether there is one to be joined whose key begins with `owner`."""
         return owner in self._of
 
-    def take_off(self, key: Key, decision_id: str, carry: Carry) -> Flight:
+    def start(self, key: Key, decision_id: str, carry: Carry) -> Flight:
         """Begins one; `carry` does the work."""
         flight = Flight(key, decision_id)
         flight.task = asyncio.create_task(carry(flight))

@@ -17,6 +17,7 @@ from typing import Protocol
 from gateway.core.errors import Refusal
 from gateway.core.outcome import Accepted, Cancelled, Outcome, Unknown
 from gateway.core.plan import Order, Plan
+from gateway.core.ports import Alarm
 from gateway.core.request import ByFilter, ByRunIds, Principal
 from gateway.core.run import Listing
 from gateway.execution.fates import OrderedRuns, TrackedAction
@@ -61,13 +62,6 @@ class RecordPort(Protocol):
 
     def note_soon(self, event: str, members: Mapping[str, object]) -> None:
         """Records it without waiting; never raises."""
-
-
-class Alarm(Protocol):
-    """Where operators read of it."""
-
-    def error(self, event: str, **members: object) -> None:
-        """Writes one line."""
 
 
 Subject = TrackedAction | OrderedRuns

@@ -203,7 +203,7 @@ class Pipeline:
             return await self._joined(flight, call)
         if self._flights.stopping:
             raise ShuttingDown("stopping", STOPPING)
-        return await _landed(self._flights.take_off(key, call.arrival.decision_id, carry))
+        return await _result_of(self._flights.start(key, call.arrival.decision_id, carry))
 
     async def _joined(self, flight: Flight, call: Call) -> Denial | Done:
         """Waits for the end of a flight that was begun for another request. Raises: Throttled, if too many do."""
@@ -211,7 +211,7 @@ class Pipeline:
         joins, arrival = flight.decision_id, call.arrival
         members = joined_members(arrival.decision_id, joins=joins, principal=call.principal, remote=arrival.remote)
         await self._audit.note("joined", members)
-        return await _landed(flight)
+        return await _result_of(flight)
 
     async def _fly(self, call: Call, permit: Permit, flight: Flight) -> Result:
         """A request that came to be sent: as it is, or as the runs that it means."""
@@ -230,10 +230,10 @@ class Pipeline:
         return await self._planner.carried(draft, chosen, call, permit=permit, flight=flight)
 
 
-async def _landed(flight: Flight) -> Denial | Done:
+async def _result_of(flight: Flight) -> Denial | Done:
     try:
-        landed = await flight.landed()
+        result = await flight.result()
     except asyncio.CancelledError:
         # Also where the flight itself was given up: what came of it is not known here.
         raise WaitEnded from None
-    return landed if isinstance(landed, Denial) else Done(landed, flight)
+    return result if isinstance(result, Denial) else Done(result, flight)

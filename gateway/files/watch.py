@@ -5,23 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
+from gateway.core.ports import OperatorsLog
 from gateway.process import Net, report
 
 EVERY_S = 1.0
 
 Fingerprint = tuple[int, ...] | None
-
-
-class NewsLog(Protocol):
-    """Where operators read of it."""
-
-    def info(self, event: str, **members: object) -> None:
-        """News."""
-
-    def error(self, event: str, **members: object) -> None:
-        """A fault."""
 
 
 class WatchedFile:
@@ -40,7 +30,7 @@ class WatchedFile:
         self._reload = reload
         self._seen = seen
 
-    def check(self, log: NewsLog) -> None:
+    def check(self, log: OperatorsLog) -> None:
         """Reads the file again if it is not what it was; a file that cannot be read leaves a notice."""
         now = fingerprint(self.path, *self._beside)
         if now == self._seen:
@@ -77,7 +67,7 @@ def fingerprints(directory: Path) -> tuple[tuple[str, Fingerprint], ...] | None:
     return tuple((name, fingerprint(directory / name)) for name in names)
 
 
-async def watch(files: Callable[[], Sequence[WatchedFile]], log: NewsLog) -> None:
+async def watch(files: Callable[[], Sequence[WatchedFile]], log: OperatorsLog) -> None:
     """Looks at the files of the moment every second, for ever; a slow file system does not hold up the loop."""
     while True:
         await asyncio.sleep(EVERY_S)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from gateway.callers.in_force import InForce
-from gateway.files.watch import EVERY_S, NewsLog
+from gateway.core.ports import OperatorsLog
+from gateway.files.watch import EVERY_S
 from gateway.process import Net, report
 from gateway.serving.clock import SteadyClock
 
@@ -17,7 +18,7 @@ MOST_NAMED = 10
 class Announcer:
     """Looks once a second, and says only what has changed. The names that `/readyz` leaves out are said here."""
 
-    def __init__(self, clock: SteadyClock, live: Callable[[], InForce], log: NewsLog) -> None:
+    def __init__(self, clock: SteadyClock, live: Callable[[], InForce], log: OperatorsLog) -> None:
         self._clock = clock
         self._live = live
         self._log = log

@@ -17,7 +17,8 @@ from gateway.callers.in_force import Holder, InForce
 from gateway.callers.issuers import Pins, pin
 from gateway.config import Config, load_config, resolve_problems
 from gateway.core.errors import InvalidConfiguration, Problem
-from gateway.files.watch import EVERY_S, Fingerprint, NewsLog, fingerprint, fingerprints
+from gateway.core.ports import OperatorsLog
+from gateway.files.watch import EVERY_S, Fingerprint, fingerprint, fingerprints
 from gateway.policy.format.load import load_policies
 from gateway.policy.rules import Policies
 from gateway.process import Net, report
@@ -136,7 +137,7 @@ class Reloader:
         current: Holder,
         token: TokensPort,
         audit: NotePort,
-        log: NewsLog,
+        log: OperatorsLog,
     ) -> None:
         self._file = files.path
         self._started = self._in_force = config
