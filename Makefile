@@ -15,13 +15,16 @@ PYTHON  ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(sh
 COMPILE := $(BIN)/python -m compileall -q gateway
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Folders that need no processes, but for the laws in them that look at many thousands of cases.
-QUICK   := tests/config tests/core tests/docs tests/lookup tests/pipeline tests/policy tests/simulator tests/wire
-LONG    := tests/core/test_chosen_runs.py tests/core/test_console.py tests/core/test_credential.py \
-           tests/core/test_independent_matcher.py tests/core/test_judgement_laws.py tests/core/test_law_of_time.py \
-           tests/core/test_not_admitted.py tests/core/test_reading.py tests/core/test_time_and_exceptions.py \
-           tests/lookup/test_faults.py tests/lookup/test_own.py tests/lookup/test_page_json.py \
-           tests/lookup/test_running.py tests/lookup/test_served.py \
-           tests/policy/test_index.py tests/policy/test_scale.py tests/policy/test_work_of_judging.py
+QUICK   := tests/config tests/core tests/docs tests/files tests/policy tests/simulator tests/upstream/runs tests/wire \
+           tests/callers/test_admission.py tests/callers/test_authn.py tests/callers/test_limits.py \
+           tests/edge/test_connections.py tests/edge/test_head.py tests/serving/test_clock.py \
+           tests/execution tests/upstream/test_shares.py tests/upstream/test_token_holder.py
+LONG    := tests/policy/test_chosen_runs.py tests/policy/test_independent_matcher.py tests/policy/test_index.py \
+           tests/policy/test_judgement_laws.py tests/policy/test_not_admitted.py tests/policy/test_scale.py \
+           tests/policy/test_time_and_exceptions.py tests/policy/test_work_of_judging.py tests/core/test_reading.py \
+           tests/upstream/runs/test_faults.py tests/upstream/runs/test_own.py tests/upstream/runs/test_page_json.py \
+           tests/upstream/runs/test_running.py tests/upstream/runs/test_served.py tests/execution/follow_up \
+           tests/execution/resolve
 
 run: $(VENV)/.compiled ## tries the gateway: a simulated QStash, keys made at that start, lines to paste
 	@$(BIN)/qstash-gateway demo
@@ -30,7 +33,7 @@ help: ## prints this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 quick: $(VENV)/.dev $(VENV)/.compiled lint ## checks a change in under a minute: `make lint`, and the laws that are fast
-	$(BIN)/python -m pytest -q -x $(QUICK) $(addprefix --ignore=,$(LONG)) $(PYTEST_ARGS)
+	HYPOTHESIS_PROFILE=quick $(BIN)/python -m pytest -q -x $(QUICK) $(addprefix --ignore=,$(LONG)) $(PYTEST_ARGS)
 
 test: $(VENV)/.dev $(VENV)/.compiled lint $(CLIENTS)/node_modules/.package-lock.json ## checks everything that CI checks
 	@mkdir -p build

@@ -1,17 +1,29 @@
-"""Fixtures for tests of the whole gateway."""
+"""Fixtures for tests of the whole gateway, and how long generated cases are looked for.
+
+HYPOTHESIS_PROFILE names one of three: `ci` is the same run each time, `quick` the same with fewer cases, `deep` looks
+longer and elsewhere.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from gateway.simulator.asked import Contract
 from gateway.simulator.core import Simulator
 from gateway.simulator.runs import make_runs
 from gateway.simulator.server import SimulatorServer
 from tests.support.gateway import REAL_TOKEN, RunningGateway, Setup
+
+_SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large)
+for _name, _cases in {"quick": 25, "ci": 150}.items():
+    settings.register_profile(_name, max_examples=_cases, deadline=None, derandomize=True, suppress_health_check=_SLOW)
+settings.register_profile("deep", max_examples=5000, deadline=None, suppress_health_check=_SLOW)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 NOW_MS = 1_795_000_000_000
 

@@ -16,8 +16,8 @@ import pytest
 from gateway.simulator.core import Simulator
 from gateway.simulator.exchange import Ending, Fault, Kind
 from gateway.simulator.server import SimulatorServer
-from tests.lookup.reading import INVOICE, run
 from tests.support.gateway import REAL_TOKEN, Answer, RunningGateway, Setup
+from tests.upstream.runs.reading import INVOICE, run
 
 READING = "CANARY" + secrets.token_hex(24)
 REPORT = "https://billing.example.com/api/report"

@@ -20,7 +20,7 @@ from gateway.policy.rules import Policies
 from gateway.serving.announcing import MOST_NAMED, Announcer
 from gateway.serving.clock import AHEAD_MS, SteadyClock
 from gateway.serving.readiness import MOST_CHARS, MOST_NOTICES, RECENT_S, Ready, Recent, bounded
-from tests.pipeline.fakes import StillClock
+from tests.execution.fakes import StillClock
 from tests.support.steps import steps
 
 TODAY = date(2027, 5, 3)

@@ -21,7 +21,7 @@ from gateway.policy.decide import decide
 from gateway.policy.model import Condition, CountCondition, Effect, Rule, RunIdCondition, UrlCondition, ValueCondition
 from gateway.policy.nearest import MOST_JUDGED
 from gateway.policy.rules import Policies
-from tests.core.growth import too_much
+from tests.laws.growth import too_much
 
 NOW_MS = 1_795_000_000_000
 WHO = Principal("billing", "k")

@@ -23,8 +23,8 @@ from gateway.execution.ports import Arrival
 from gateway.policy.model import CreatedCondition
 from gateway.simulator.server import SimulatorServer
 from tests.cli.running import command
-from tests.pipeline.fakes import HeldUpstream, MemoryLog, StillClock
-from tests.pipeline.test_pipeline import ANN, POLICIES, REQUEST
+from tests.execution.fakes import HeldUpstream, MemoryLog, StillClock
+from tests.execution.test_pipeline import ANN, POLICIES, REQUEST
 from tests.reliability.waiting import findings, until
 from tests.support.calendar import Calendar, built
 from tests.support.gateway import RunningGateway, Setup

@@ -20,8 +20,8 @@ from gateway.execution.pipeline import Done
 from gateway.execution.ports import Arrival
 from gateway.policy.rules import Policies
 from gateway.simulator.server import SimulatorServer
-from tests.pipeline.fakes import MemoryLog, PromptUpstream
-from tests.pipeline.test_pipeline import ANN, POLICIES, REQUEST, pipeline
+from tests.execution.fakes import MemoryLog, PromptUpstream
+from tests.execution.test_pipeline import ANN, POLICIES, REQUEST, pipeline
 from tests.reliability.crash import strace
 from tests.reliability.waiting import findings, until
 from tests.support.gateway import Answer, RunningGateway, Setup

@@ -16,18 +16,18 @@ ROOT = Path(__file__).parents[2]
 PARTS = (
     "tests/cli/test_demo.py",
     "tests/config/test_commands.py",
-    "tests/identity/test_documented_callers.py",
-    "tests/lookup/test_look_up.py",
+    "tests/callers/test_documented_callers.py",
+    "tests/upstream/runs/test_look_up.py",
     "tests/policy/test_documented_examples.py",
     "tests/policy/test_windows.py",
-    "tests/policy_tools/test_cases.py",
-    "tests/policy_tools/test_explain_commands.py",
-    "tests/policy_tools/test_rollout.py",
-    "tests/reload/test_parts.py",
-    "tests/settle/test_with_the_simulator.py",
+    "tests/authoring/test_cases.py",
+    "tests/authoring/test_explain_commands.py",
+    "tests/authoring/test_rollout.py",
+    "tests/serving/test_parts.py",
+    "tests/execution/follow_up/test_with_the_simulator.py",
     "tests/simulator/test_contract.py",
     "tests/system/test_smoke.py",
-    "tests/whoami/test_page.py",
+    "tests/edge/test_whoami.py",
 )
 """What reads a clock or holds a date. The whole suite under another date: `make calendar`."""
 

@@ -17,7 +17,7 @@ from gateway.log import Console, make_log
 from gateway.upstream.client import Exchange, Failed, UpstreamLimits
 from gateway.upstream.pool import MAX_URL_BYTES, NO_THREAD, PooledTransport, _fail
 from gateway.upstream.token import UpstreamToken
-from tests.identity.virtual_time import run
+from tests.callers.virtual_time import run
 
 LIMITS = UpstreamLimits(1, 2)
 

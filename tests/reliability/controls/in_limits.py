@@ -44,32 +44,32 @@ IN_LIMITS = (
     Bug(
         "a team has every place",
         (Edit("gateway/callers/in_force.py", "team = self.share.of(most)", "team = most"),),
-        ("tests/reload/test_parts.py",),
+        ("tests/serving/test_parts.py",),
     ),
     Bug(
         "a team has every page",
         (Edit(APP, "clock=SystemClock(), share=share)", "clock=SystemClock())"),),
-        ("tests/lookup/test_served.py",),
+        ("tests/upstream/runs/test_served.py",),
     ),
     Bug(
         "joins without end",
         (Edit(FLIGHTS, "        if self.joined >= MOST_JOINS:\n", "        if self.joined < 0:\n"),),
-        ("tests/pipeline/test_pipeline.py",),
+        ("tests/execution/test_pipeline.py",),
     ),
     Bug(
         "the oldest plan gives way, whoever has it",
         (Edit(DRAFTS, "for draft in free if draft.call.principal == holder)", "for draft in free)"),),
-        ("tests/pipeline/test_plans.py",),
+        ("tests/execution/test_plans.py",),
     ),
     Bug(
         "the oldest cursor gives way, whoever has it",
         (Edit(ASKERS, " in self._kept.items() if kept.asker == holder)]", " in self._kept.items())]"),),
-        ("tests/lookup/test_askers.py",),
+        ("tests/upstream/runs/test_askers.py",),
     ),
     Bug(
         "strangers hide uses of the real token",
         (Edit(REFUSALS, "isinstance(refusal, (ExpiredKey, RealTokenUsed)) else", "False else"),),
-        ("tests/core/test_refusal_log.py",),
+        ("tests/audit/test_refusal_log.py",),
     ),
     Bug(
         "handshakes are not counted",
@@ -80,6 +80,6 @@ IN_LIMITS = (
                 "        super().connection_made(transport)\n",
             ),
         ),
-        ("tests/listeners/test_tls.py",),
+        ("tests/serving/test_tls.py",),
     ),
 )

@@ -6,7 +6,7 @@ from tests.reliability.controls.copy import Bug, Edit
 
 CARRYING, INBOUND, SEGMENT = "gateway/execution/orders.py", "gateway/edge/inbound.py", "gateway/audit/segment.py"
 RECOVERY = "gateway/audit/recovery.py"
-RUN = ("tests/pipeline",)
+RUN = ("tests/execution",)
 
 SENT_FIRST = (
     Edit(CARRYING, "receipt = await self.audit.intent(plan)\n", "receipt = Receipt(plan.decision_id, 1)\n"),
@@ -71,7 +71,7 @@ IN_ORDER = (
                 "if not isinstance(fault, Exception):\n",
             ),
         ),
-        ("tests/pipeline/test_panics.py",),
+        ("tests/execution/test_panics.py",),
     ),
     Bug(
         "fdatasync left out",
@@ -152,6 +152,6 @@ IN_ORDER = (
                 "if peer is None:",
             ),
         ),
-        ("tests/core/test_proxies.py", "tests/edge/test_proxies.py"),
+        ("tests/callers/test_proxies.py", "tests/edge/test_proxies.py"),
     ),
 )

@@ -11,7 +11,7 @@ READ, MODEL, DECIDE, READINGS, FRAMING = (
     "gateway/policy/reading.py",
     "gateway/edge/head.py",
 )
-CORE, ORACLE, HEADS = ("tests/core",), ("tests/oracle",), ("tests/core/test_framing.py",)
+CORE, ORACLE, HEADS = ("tests/core",), ("tests/laws",), ("tests/edge/test_head.py",)
 FIELDS, INDEX = "gateway/policy/index/fields.py", "gateway/policy/index/rules.py"
 INDEXED = ("tests/policy/test_index.py",)
 
@@ -223,7 +223,7 @@ IN_READING = (
                 "case Scalar(text=text) if not text:",
             ),
         ),
-        ("tests/config/test_document.py", "tests/policy/test_load.py"),
+        ("tests/files/test_document.py", "tests/policy/test_load.py"),
     ),
     Bug("Upgrade not refused", UPGRADE, HEADS),
     Bug("Upgrade not refused, on the wire", UPGRADE, ("tests/edge/test_heads.py",)),
@@ -239,6 +239,6 @@ IN_READING = (
     Bug(
         "an expired key accepted",
         (Edit("gateway/callers/authenticate.py", ">= known.expires_ms:", "< 0:"),),
-        ("tests/core/test_authn.py",),
+        ("tests/callers/test_authn.py",),
     ),
 )

@@ -8,12 +8,12 @@ RUNS, SECOND_LOOK = "gateway/policy/choose.py", "gateway/execution/recheck.py"
 PLANNING, DRAFTS, CARRYING = "gateway/execution/plans.py", "gateway/execution/plans.py", "gateway/execution/orders.py"
 LOG, PAGES = "gateway/upstream/runs/log.py", "gateway/edge/pages.py"
 CHOICE, MOVING, PLANS = (
-    ("tests/resolve/test_choice.py",),
-    ("tests/resolve/test_moving.py",),
-    ("tests/resolve/test_plans.py",),
+    ("tests/execution/resolve/test_choice.py",),
+    ("tests/execution/resolve/test_moving.py",),
+    ("tests/execution/resolve/test_plans.py",),
 )
-BROKEN_OFF = ("tests/resolve/test_broken_off.py",)
-IN_MEMORY = ("tests/pipeline/test_plans.py",)
+BROKEN_OFF = ("tests/execution/resolve/test_broken_off.py",)
+IN_MEMORY = ("tests/execution/test_plans.py",)
 
 IN_RESOLVING = (
     Bug(
@@ -41,7 +41,7 @@ IN_RESOLVING = (
                 "    for rule in rules.requiring(now_ms):\n",
             ),
         ),
-        ("tests/core/test_resolved.py",),
+        ("tests/policy/test_resolved.py",),
     ),
     Bug(
         "an unknown run ID is passed over",

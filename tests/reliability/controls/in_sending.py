@@ -29,7 +29,7 @@ RAW_FORWARDED = (
 )
 
 IN_SENDING = (
-    Bug("the raw query forwarded", RAW_FORWARDED, ("tests/core/test_reading.py", "tests/oracle")),
+    Bug("the raw query forwarded", RAW_FORWARDED, ("tests/core/test_reading.py", "tests/laws")),
     Bug("the raw query forwarded, on the wire", RAW_FORWARDED, ("tests/edge/test_rebuilt_query.py",)),
     Bug(
         "values sent unescaped",
@@ -144,16 +144,16 @@ IN_SENDING = (
     Bug(
         "the token not scrubbed",
         (Edit(UPSTREAM, "return scrub(error) if", "return error if"),),
-        ("tests/leaks/test_outputs.py",),
+        ("tests/laws/test_outputs.py",),
     ),
     Bug(
         "joined repeats sent again",
         (Edit(PIPELINE, "flight = self._flights.get(key)\n", "flight = None\n"),),
-        ("tests/pipeline",),
+        ("tests/execution",),
     ),
     Bug(
         "the cancel ends with its caller",
         (Edit("gateway/execution/flights.py", "await asyncio.shield(self.task)", "await self.task"),),
-        ("tests/pipeline",),
+        ("tests/execution",),
     ),
 )

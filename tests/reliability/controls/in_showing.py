@@ -14,23 +14,23 @@ ASKERS, NARROWING, SETTLE = (
     "gateway/upstream/runs/narrowing.py",
     "gateway/execution/follow_up.py",
 )
-OWN_RUNS = ("tests/lookup/test_own.py", "tests/lookup/test_askers.py")
+OWN_RUNS = ("tests/upstream/runs/test_own.py", "tests/upstream/runs/test_askers.py")
 
 IN_SHOWING = (
     Bug(
         "of two running runs of an ID the newest counts",
         (Edit(ENTRIES, "    return one.running and other.running\n", "    return False\n"),),
-        ("tests/lookup/test_entries.py",),
+        ("tests/upstream/runs/test_entries.py",),
     ),
     Bug(
         "an ID of others is told from one of nobody",
         (Edit(RUNS, "    known = covered.union(listing.unreadable)\n", "    known = {*found, *listing.unreadable}\n"),),
-        ("tests/core/test_resolved.py",),
+        ("tests/policy/test_resolved.py",),
     ),
     Bug(
         "a run that is denied is shown",
         (Edit(RUNS, "        if _kind(rule) not in silenced:\n            return rule\n", "        return rule\n"),),
-        ("tests/core/test_covering.py",),
+        ("tests/policy/test_covering.py",),
     ),
     Bug(
         "upstream's own cursor is handed out",
@@ -56,6 +56,6 @@ IN_SHOWING = (
     Bug(
         "one caller's outcomes take all places",
         (Edit(SETTLE, " and alike.count(principal) < MAX_OF_ONE", ""),),
-        ("tests/settle/test_tasks.py",),
+        ("tests/execution/follow_up/test_tasks.py",),
     ),
 )

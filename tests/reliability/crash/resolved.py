@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import parse_qs
 
+from tests.execution.resolve.account import named
+from tests.execution.resolve.laws import LAWS as PLAN_LAWS
+from tests.execution.resolve.laws import violations
 from tests.reliability.crash.laws import NOT_ENDED, NOT_INTACT, SENT_AFTER_ALL, TOLD_OTHERWISE, WRONG_NUMBER
 from tests.reliability.crash.ledger import Ledger, Sent, write_json
 from tests.reliability.crash.load import Told, answer, request
 from tests.reliability.crash.loop import Batch
 from tests.reliability.crash.points import CALLERS, POINTS, Point, Scene
 from tests.reliability.crash.victim import Tracer, Victim
-from tests.resolve.account import named
-from tests.resolve.laws import LAWS as PLAN_LAWS
-from tests.resolve.laws import violations
 from tests.support.gateway import Setup
 
 LAWS = (*PLAN_LAWS, WRONG_NUMBER, SENT_AFTER_ALL, TOLD_OTHERWISE, NOT_INTACT, NOT_ENDED)

@@ -24,8 +24,8 @@ from gateway.policy.model import (
     ValueCondition,
 )
 from gateway.policy.rules import Policies
-from tests.oracle.models import MODELS, Model, bad_for_go, split_at_commas
-from tests.oracle.reference import Run, condition_holds
+from tests.laws.models import MODELS, Model, bad_for_go, split_at_commas
+from tests.laws.reference import Run, condition_holds
 
 NOW_MS = 1_790_000_000_000
 TEAM = Principal("billing", "ci")

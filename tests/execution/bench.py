@@ -1,0 +1,105 @@
+"""A pipeline for requests whose runs are looked up, with every port in hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gateway.core.plan import Denial
+from gateway.core.request import ByFilter, CancelRequest, Principal
+from gateway.core.run import STARTED, Resolution, Run
+from gateway.execution.pipeline import Done, Pipeline
+from gateway.execution.plans import Draft
+from gateway.execution.ports import Arrival, LookUps, Standing
+from gateway.policy.model import Effect, Rule, UrlCondition
+from gateway.policy.rules import Policies
+from gateway.upstream.shares import Lanes
+from tests.execution.fakes import HeldUpstream, Lines, MemoryLog, MemoryRuns, PromptUpstream, StillClock
+
+URL = "https://a.example/api"
+ANN, BOB = Principal("team", "ann"), Principal("team", "bob")
+REQUEST = CancelRequest(ByFilter(workflow_urls=(URL,)), 500)
+RULE = Rule(
+    policy="team",
+    id="tree",
+    effect=Effect.ALLOW,
+    conditions={"workflowUrl": UrlCondition(prefix=(URL,))},
+    teams=frozenset(("team",)),
+    resolution=Resolution(max_runs=1_000),
+)
+POLICIES = Policies((RULE,), "digest")
+NOTHING = Policies((), "nothing")
+
+
+def runs(number: int, *, since_ms: int = 1_794_000_000_000) -> list[Run]:
+    """Running runs of the workflow, the oldest first."""
+    return [Run(f"wfr_{at:04}", URL, since_ms + at, STARTED) for at in range(number)]
+
+
+@dataclass
+class Bench:
+    """A pipeline with every port in hand; `live` are the policies of now, None where the key is not accepted."""
+
+    account: MemoryRuns
+    upstream: PromptUpstream | HeldUpstream = field(default_factory=PromptUpstream)
+    log: MemoryLog = field(default_factory=MemoryLog)
+    clock: StillClock = field(default_factory=StillClock)
+    live: Policies | None = POLICIES
+    policies: Policies = POLICIES
+    lanes: Lanes | None = None
+    lines: Lines = field(default_factory=Lines)
+
+    def __post_init__(self) -> None:
+        self.pipeline = Pipeline(
+            upstream=self.upstream,
+            upstream_url="https://up.example",
+            audit=self.log,
+            clock=self.clock,
+            look_ups=LookUps(self.account, self.lines),
+            lanes=self.lanes,
+        )
+
+    def arrival(self, name: str, principal: Principal = ANN) -> Arrival:
+        """A request at the door."""
+
+        async def here() -> bool:
+            return False
+
+        return Arrival(name, None, here, lambda: None if self.live is None else Standing(principal, self.live))
+
+    async def run(self, name: str = "d1", *, request: CancelRequest = REQUEST, principal: Principal = ANN) -> Done:
+        """A cancel that is permitted."""
+        result = await self.pipeline.run(POLICIES, principal, request, arrival=self.arrival(name, principal))
+        assert isinstance(result, Done), result
+        return result
+
+    def planned(self, name: str, principal: Principal = ANN) -> Draft:
+        """A plan, whatever its state."""
+        return self.pipeline.planned(principal, name)
+
+    async def plan(self, name: str = "p1", *, principal: Principal = ANN) -> Draft:
+        """A plan."""
+        result = await self.pipeline.plan(self.policies, principal, REQUEST, arrival=self.arrival(name, principal))
+        assert isinstance(result, Draft), result
+        return result
+
+    async def apply(self, plan: str = "p1", *, name: str = "d1") -> Done | Denial:
+        """Applies it under the policies of now."""
+        return await self.pipeline.apply(self.live or POLICIES, ANN, plan, arrival=self.arrival(name))
+
+    @property
+    def events(self) -> list[str]:
+        """The names of what was recorded, in order."""
+        return [name for name, _, _ in self.log.events]
+
+    def sent(self) -> list[str]:
+        """Every run that was ordered, in turn."""
+        return [value for order in self.upstream.orders for _, value in order.selection.pairs()]
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Waits until it holds."""
+    async with asyncio.timeout(5):
+        while not holds():  # noqa: ASYNC110 - what is waited for has no event of its own
+            await asyncio.sleep(0)

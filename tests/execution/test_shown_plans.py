@@ -1,0 +1,54 @@
+"""What of a plan's runs is shown to whom."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest
+from gateway.core.run import MOST_GROUPS, Resolution, Run
+from gateway.edge.pages import plan_members
+from gateway.execution.plans import Draft
+from gateway.policy.model import Effect, Rule, RunIdCondition, UrlCondition
+from gateway.policy.rules import Policies
+from tests.execution.bench import ANN, Bench
+from tests.execution.fakes import MemoryRuns
+from tests.support.steps import steps
+
+PAYROLL = "https://payroll.example.com/salaries"
+ANYBODYS = Run("wfr_1", PAYROLL, 1_794_000_000_000, labels=("salaries",))
+NAMED = CancelRequest(ByRunIds(("wfr_1",)), 1)
+TRUSTED = Rule(
+    "p", "ids", Effect.ALLOW, {"workflowRunIds": RunIdCondition(9)}, teams=frozenset((ANN.team,)), owner_unchecked=True
+)
+
+
+async def test_a_plan_of_ids_taken_on_trust_shows_no_more_than_the_ids() -> None:
+    """Who may name any ID does not learn by it what others run."""
+    for rule, shows in ((TRUSTED, False), (replace(TRUSTED, owner_unchecked=False), True)):
+        bench = Bench(MemoryRuns([ANYBODYS]))
+        plan = await bench.pipeline.plan(Policies((rule,), "trust"), ANN, NAMED, arrival=bench.arrival("p1"))
+        assert isinstance(plan, Draft)
+        members = plan_members(plan, expires_in_s=600)
+        assert members["runs"] == 1
+        assert "wfr_1" in str(members["sample"])
+        assert (PAYROLL in str(members), "salaries" in str(members)) == (shows, shows)
+
+
+async def test_a_plan_is_shown_at_the_same_cost_however_many_runs_and_labels_it_has() -> None:
+    """What is told of its runs was counted when they were judged, and no more is told than a person would read."""
+    said = {"workflowUrl": UrlCondition(prefix=(PAYROLL,))}
+    rule = Rule("p", "own", Effect.ALLOW, said, teams=frozenset((ANN.team,)), resolution=Resolution())
+    counted = []
+    for number in (MOST_GROUPS, 1500):
+        found = [
+            Run(f"wfr_{at}", f"{PAYROLL}/{at}", 1_794_000_000_000 + at, labels=tuple(f"l{at}-{n}" for n in range(20)))
+            for at in range(number)
+        ]
+        bench, asked = Bench(MemoryRuns(found)), CancelRequest(ByFilter(workflow_urls=(f"{PAYROLL}/",)), number)
+        plan = await bench.pipeline.plan(Policies((rule,), "d"), ANN, asked, arrival=bench.arrival("p1"))
+        assert isinstance(plan, Draft)
+        counted.append(steps(partial(plan_members, plan, expires_in_s=600)))
+        members = plan_members(plan, expires_in_s=600)
+        assert (members["runs"], len(members["by_label"])) == (number, MOST_GROUPS)  # type: ignore[arg-type]
+    assert 0 < counted[1] <= 1.2 * counted[0]
