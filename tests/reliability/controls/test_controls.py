@@ -20,6 +20,7 @@ from tests.reliability.controls.copy import (
     run_tests,
 )
 from tests.reliability.waiting import until
+from tests.support.project import ROOT
 
 IN_SHORT = ("startswith for an exact match", "the last duplicate wins", "Upgrade not refused")
 
@@ -46,6 +47,11 @@ def test_an_edit_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
     for right in ("x = 1", "x = 2"):
         with pytest.raises(StaleEditError):
             Edit("code.py", right, "x = 3").apply(tmp_path)
+
+
+def test_every_part_of_the_suite_that_a_bug_names_is_there() -> None:
+    """A test that was moved would catch nothing, and say so only in the next long run."""
+    assert [(bug.name, path) for bug in BUGS for path in bug.tests if not (ROOT / path).exists()] == []
 
 
 def test_bugs_have_names_of_their_own() -> None:
