@@ -70,13 +70,6 @@ async def open_log(
     )
 
 
-async def until(condition: Callable[[], object]) -> None:
-    """Returns when the condition holds; raises TimeoutError where it never will."""
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens on another thread, or in a file
-            await asyncio.sleep(0.005)
-
-
 def segments(directory: Path, chain: str = "*", *, suffix: str = "jsonl") -> list[Path]:
     """The files of a chain, or of all, in order."""
     return sorted(directory.glob(f"{chain}.*.{suffix}"))

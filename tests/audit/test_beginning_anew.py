@@ -35,8 +35,8 @@ from tests.audit.faults import (
     plan,
     records,
     segments,
-    until,
 )
+from tests.support.waiting import soon
 
 SMALL = 3000
 KEY = MacKey(b"k" * 32)
@@ -184,7 +184,7 @@ async def test_an_operation_that_fails_in_a_hand_over_is_made_good(tmp_path: Pat
             try:
                 await decide(log, f"d{number}")
             except AuditUnavailable:
-                await until(partial(_is_ready, log))
+                await soon(partial(_is_ready, log))
         await log.stop({})
         reached = disk.reached
         assert set(findings(directory).values()) == {"INTACT"}, nth

@@ -16,7 +16,8 @@ import pytest
 from gateway.audit.log import AuditLog
 from gateway.audit.segment import OsDisk
 from gateway.core.errors import AuditFailure, AuditUnavailable
-from tests.audit.faults import DONE, FailingDisk, findings, open_log, opened, outcomes, plan, records, segments, until
+from tests.audit.faults import DONE, FailingDisk, findings, open_log, opened, outcomes, plan, records, segments
+from tests.support.waiting import soon
 
 FAULTS: dict[str, dict[str, Any]] = {
     "write-full": {"operation": "write", "error": errno.ENOSPC},
@@ -96,7 +97,7 @@ async def test_a_failed_fdatasync_is_never_repeated_on_the_same_file(tmp_path: P
     async with opened(tmp_path, disk=disk) as log:
         with pytest.raises(AuditUnavailable):
             await log.intent(plan("d1"))
-        await until(lambda: log.state.ready)
+        await soon(lambda: log.state.ready)
     first, second = segments(tmp_path)
     named = [record for record in records(tmp_path) if record.get("suspect")]
     assert named[0]["suspect"] == [first.name]
@@ -146,11 +147,11 @@ async def test_a_fault_that_is_no_disks_costs_no_record_and_no_writer(
         with pytest.raises(AuditUnavailable) as refused:
             await log.intent(plan("d1"))
         assert refused.value.cause == f"internal_{type(fault).__name__}"
-        await until(lambda: log.state.ready)
+        await soon(lambda: log.state.ready)
         receipt = await log.intent(plan("d2"))
         disk.armed = True
         await log.close(receipt, DONE)
-        await until(lambda: log.state.ready)
+        await soon(lambda: log.state.ready)
     found = outcomes(tmp_path)
     assert (found["d0"], found["d2"]) == (["cancelled"], ["cancelled"])
     assert found.get("d1", ["not_sent"]) == ["not_sent"]

@@ -34,8 +34,8 @@ from tests.audit.faults import (
     plan,
     records,
     segments,
-    until,
 )
+from tests.support.waiting import soon
 
 
 async def test_intent_is_in_the_file_before_it_returns(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ async def test_a_full_disk_refuses_intents_and_comes_back(tmp_path: Path) -> Non
         await log.note("denied", {"decision_id": "d2"})
         with pytest.raises(AuditUnavailable):
             await log.intent(plan("d3"))
-        await until(lambda: log.state.ready)
+        await soon(lambda: log.state.ready)
         await log.intent(plan("d4"))
         assert log.state.left_out == 1
     (recovery,) = [record for record in records(tmp_path) if record["event"] == "recovery"]
@@ -166,7 +166,7 @@ async def test_an_outcome_that_cannot_be_written_is_owed(tmp_path: Path) -> None
         with pytest.raises(AuditUnavailable) as refused:
             await log.intent(plan("d2"))
         assert refused.value.cause == "unclosed"
-        await until(lambda: log.state.ready)
+        await soon(lambda: log.state.ready)
     assert outcomes(tmp_path) == {"d1": ["cancelled"]}
     assert findings(tmp_path) == {"one": "INTACT"}
 
@@ -187,7 +187,7 @@ async def test_a_slow_disk_never_holds_the_loop(tmp_path: Path) -> None:
         assert refused.value.cause == "slow"
         assert (log.state.ready, log.state.reason) == (False, "unclosed") or log.state.reason == "slow"
         disk.gate.set()
-        await until(lambda: log.state.ready and not log.state.open_intents)
+        await soon(lambda: log.state.ready and not log.state.open_intents)
     assert outcomes(tmp_path) == {"d1": ["not_sent"]}
 
 
@@ -202,7 +202,7 @@ async def test_a_caller_that_goes_away_leaves_no_open_intent(tmp_path: Path) -> 
         with pytest.raises(asyncio.CancelledError):
             await waiting
         disk.gate.set()
-        await until(lambda: outcomes(tmp_path))
+        await soon(lambda: outcomes(tmp_path))
     assert outcomes(tmp_path) == {"d1": ["not_sent"]}
 
 
@@ -309,7 +309,7 @@ async def test_a_blocked_or_broken_stdout_does_not_hold_up_the_log(tmp_path: Pat
     async with opened(tmp_path / "broken", stdout=True, stdout_descriptor=writer) as log:
         await log.intent(plan("d"))
         assert log.state.copies_dropped == 0, "a reader may come back"
-    await until(lambda: log.state.copies_dropped)
+    await soon(lambda: log.state.copies_dropped)
     os.close(writer)
 
 
@@ -318,7 +318,7 @@ async def test_checkpoints_are_signed_and_shown(tmp_path: Path) -> None:
     async with opened(tmp_path, mac_key=MacKey(b"k" * 16), durability="os") as log:
         assert checkpoint_of(log)["seq"] == 1
         await asyncio.gather(*(log.note("denied", {"decision_id": str(number)}) for number in range(1200)))
-        await until(lambda: checkpoint_of(log)["seq"] >= 1000)
+        await soon(lambda: checkpoint_of(log)["seq"] >= 1000)
         assert len(checkpoint_of(log)["mac"]) == 64
 
 
@@ -364,7 +364,7 @@ async def test_a_writer_that_does_not_run_at_all_refuses_in_the_end_and_says_why
         await log.intent(plan("d1"))
     assert (refused.value.cause, log.state.reason) == ("starved", "starved")
     clock.let_go.set()
-    await until(lambda: log.state.ready)
+    await soon(lambda: log.state.ready)
     await log.stop({})
     assert outcomes(tmp_path) == {"d1": ["not_sent"]}
 

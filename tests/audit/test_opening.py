@@ -29,8 +29,8 @@ from tests.audit.faults import (
     plan,
     records,
     segments,
-    until,
 )
+from tests.support.waiting import soon
 
 KEY = MacKey(b"k" * 32)
 
@@ -137,8 +137,8 @@ async def test_a_chain_whose_lock_file_is_taken_away_is_still_locked(tmp_path: P
         if attack == "replaced":
             (tmp_path / "one.lock").touch()
         begin(tmp_path, "two")
-        await until(lambda: log.state.reason in ("lock_deleted", "lock_replaced"))
-        await until(lambda: any(record["event"] == "recovery" for record in records(tmp_path)))
+        await soon(lambda: log.state.reason in ("lock_deleted", "lock_replaced"))
+        await soon(lambda: any(record["event"] == "recovery" for record in records(tmp_path)))
         assert ChainLock.take(OsDisk(), tmp_path, "one") is None
         begin(tmp_path, "three")
         await log.close(receipt, DONE)

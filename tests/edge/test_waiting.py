@@ -16,7 +16,7 @@ import pytest
 from gateway.execution.flights import MOST_JOINS
 from gateway.simulator.exchange import Fault
 from tests.edge.wire import CHUNKED, JSON, PATH, RUN_IDS, URL, Edge, receive, started
-from tests.reliability.waiting import until
+from tests.support.waiting import until
 
 OWN = "{receive_timeout_s: 30, per_principal: {in_flight: 2, requests_per_minute: 0}}"
 WHOAMI = "GET /gateway/v1/whoami HTTP/1.1"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.core.plan import Denial
@@ -96,10 +94,3 @@ class Bench:
     def sent(self) -> list[str]:
         """Every run that was ordered, in turn."""
         return [value for order in self.upstream.orders for _, value in order.selection.pairs()]
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Waits until it holds."""
-    async with asyncio.timeout(5):
-        while not holds():  # noqa: ASYNC110 - what is waited for has no event of its own
-            await asyncio.sleep(0)

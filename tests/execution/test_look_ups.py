@@ -18,8 +18,9 @@ from gateway.execution.pipeline import Done
 from gateway.execution.plans import MOST_OF_A_TEAM, Draft
 from gateway.policy.model import Condition, Effect, Rule
 from gateway.policy.rules import Policies
-from tests.execution.bench import ANN, BOB, POLICIES, REQUEST, RULE, Bench, runs, until
+from tests.execution.bench import ANN, BOB, POLICIES, REQUEST, RULE, Bench, runs
 from tests.execution.fakes import MemoryRuns
+from tests.support.waiting import soon
 
 CLEO, DAN = Principal("team", "cleo"), Principal("search", "dan")
 
@@ -28,13 +29,13 @@ async def test_a_team_leaves_places_to_other_teams() -> None:
     """However many keys it has; its third look-up is throttled, and another team's begins."""
     bench = Bench(MemoryRuns(runs(3), held=asyncio.Event()))
     first = [asyncio.create_task(bench.run(who.subject, principal=who)) for who in (ANN, BOB)]
-    await until(lambda: len(bench.account.looks) == MOST_OF_A_TEAM)
+    await soon(lambda: len(bench.account.looks) == MOST_OF_A_TEAM)
     with pytest.raises(Throttled) as throttled:
         await bench.run("d3", principal=CLEO)
     assert (throttled.value.limit, throttled.value.retry_after_s) == (MOST_OF_A_TEAM, 5)
     both = Policies((RULE, replace(RULE, id="other", teams=frozenset((DAN.team,)))), "both")
     other = asyncio.create_task(bench.pipeline.run(both, DAN, REQUEST, arrival=bench.arrival("d4", DAN)))
-    await until(lambda: len(bench.account.looks) == MOST_OF_A_TEAM + 1)
+    await soon(lambda: len(bench.account.looks) == MOST_OF_A_TEAM + 1)
     assert bench.account.held is not None
     bench.account.held.set()
     assert [(await one).outcome for one in first] == [Cancelled(200, 3)] * 2
@@ -86,13 +87,13 @@ async def test_a_look_up_that_fails_late_is_told_to_operators(*, stays: bool) ->
     """Whoever waited for it has been answered that it goes on; whoever still waits is answered that it failed."""
     bench = Bench(Away(runs(3), held=asyncio.Event()))
     asked = asyncio.create_task(bench.pipeline.plan(POLICIES, ANN, REQUEST, arrival=bench.arrival("p1")))
-    await until(lambda: len(bench.account.looks) == 1)
+    await soon(lambda: len(bench.account.looks) == 1)
     if not stays:
         asked.cancel()
         await asyncio.wait([asked])
     assert bench.account.held is not None
     bench.account.held.set()
-    await until(lambda: bench.planned("p1").failure is not None)
+    await soon(lambda: bench.planned("p1").failure is not None)
     if stays:
         with pytest.raises(LookupFailed):
             await asked

@@ -35,9 +35,9 @@ from gateway.policy.rules import Policies
 from gateway.upstream.client import Exchange, Failed, UpstreamLimits
 from gateway.upstream.token import UpstreamToken
 from tests.callers.virtual_time import run
-from tests.execution.bench import until
 from tests.execution.fakes import HeldUpstream, MemoryLog, MemoryRuns, PromptUpstream, StillClock
 from tests.execution.test_pipeline import ANN, POLICIES, REQUEST, arrival, pipeline
+from tests.support.waiting import soon
 
 
 class Panic(BaseException):
@@ -377,7 +377,7 @@ async def test_a_task_that_is_cancelled_leaves_an_answer_and_no_flight_for_ever(
     asked.cancel()
     assert (await asked)[2]["code"] == "outcome_unknown"
     house.sent.answer.set_result(Cancelled(200, 1))
-    await until(lambda: bool(house.closed()))
+    await soon(lambda: bool(house.closed()))
     assert house.closed() == list(house.opened())
 
 

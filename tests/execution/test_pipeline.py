@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -18,6 +17,7 @@ from gateway.execution.ports import Arrival, CancelPort, Standing
 from gateway.policy.model import CountCondition, Effect, Rule, UrlCondition
 from gateway.policy.rules import Policies
 from tests.execution.fakes import NOTHING_SENT, BrokenUpstream, HeldUpstream, MemoryLog, PromptUpstream, StillClock
+from tests.support.waiting import soon
 
 URL = "https://a.example/api"
 ANN, BOB = Principal("team", "ann"), Principal("team", "bob")
@@ -120,7 +120,7 @@ async def test_an_identical_request_in_flight_joins_and_is_not_sent_again() -> N
     second = asyncio.create_task(
         gateway.run(POLICIES, ANN, replace(REQUEST, dialect=Dialect.BODY), arrival=arrival("d2"))
     )
-    await _until(lambda: bool(log.named("joined")))
+    await soon(lambda: bool(log.named("joined")))
     upstream.answer.set_result(Cancelled(200, 50))
     outcomes = [(await settled(await task)).outcome for task in (first, second)]
     assert (outcomes, len(upstream.orders)) == ([Cancelled(200, 50)] * 2, 1)
@@ -135,7 +135,7 @@ async def test_a_repeat_that_comes_while_the_intent_is_being_written_joins_too()
     log, upstream = MemoryLog(gate=asyncio.Event()), PromptUpstream()
     gateway = pipeline(upstream, log)
     tasks = [asyncio.create_task(gateway.run(POLICIES, ANN, REQUEST, arrival=arrival(f"d{n}"))) for n in range(3)]
-    await _until(lambda: len(log.named("joined")) == 2)
+    await soon(lambda: len(log.named("joined")) == 2)
     assert log.gate is not None
     log.gate.set()
     await asyncio.gather(*tasks)
@@ -150,7 +150,7 @@ async def test_so_many_join_a_cancel_and_the_others_are_told_and_counted() -> No
         asyncio.create_task(gateway.run(POLICIES, ANN, REQUEST, arrival=arrival(f"d{number}")))
         for number in range(MOST_JOINS + 1)
     ]
-    await _until(lambda: len(log.named("joined")) == MOST_JOINS)
+    await soon(lambda: len(log.named("joined")) == MOST_JOINS)
     for number in range(50):
         repeat = gateway.run(POLICIES, ANN, REQUEST, arrival=arrival(f"late{number}"))
         with pytest.raises(Throttled, match="decision d0") as refused:
@@ -174,7 +174,7 @@ async def test_who_is_above_its_limits_joins_and_begins_nothing() -> None:
     assert await gateway.join(POLICIES, ANN, OTHER, arrival=arrival("d2")) is None
     assert await gateway.join(Policies((), "none"), ANN, REQUEST, arrival=arrival("d3")) is None
     second = asyncio.create_task(gateway.join(POLICIES, ANN, REQUEST, arrival=arrival("d4")))
-    await _until(lambda: bool(log.named("joined")))
+    await soon(lambda: bool(log.named("joined")))
     upstream.answer.set_result(Cancelled(200, 50))
     assert (await settled(await second)).outcome == Cancelled(200, 50)
     gateway.answered(await settled(await first), caller_gone=False)
@@ -204,7 +204,7 @@ async def test_another_principal_or_another_request_does_not_join(
     gateway = pipeline(upstream, log)
     tasks = [asyncio.create_task(gateway.run(POLICIES, ANN, REQUEST, arrival=arrival("d1")))]
     tasks.append(asyncio.create_task(gateway.run(POLICIES, principal, request_, arrival=arrival("d2"))))
-    await _until(lambda: len(upstream.orders) == 2)
+    await soon(lambda: len(upstream.orders) == 2)
     upstream.answer.set_result(Cancelled(200, 1))
     await asyncio.gather(*tasks)
     assert (len(upstream.orders), log.named("joined")) == (2, [])
@@ -252,7 +252,7 @@ async def test_a_caller_that_goes_away_does_not_stop_its_cancel() -> None:
     await upstream.called.wait()
     task.cancel()
     upstream.answer.set_result(Cancelled(200, 5))
-    await _until(lambda: bool(log.closings()))
+    await soon(lambda: bool(log.closings()))
     assert log.closings()[0].outcome == Cancelled(200, 5)
 
 
@@ -292,12 +292,6 @@ async def test_an_intent_that_became_durable_while_stopping_is_closed_as_not_sen
     assert (await settled(await task)).outcome == NotSent("stopping")
 
 
-async def _until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not holds():  # noqa: ASYNC110 - what is waited for has no event of its own
-            await asyncio.sleep(0)
-
-
 async def test_a_repeat_joins_also_while_the_gateway_stops() -> None:
     """It is told the true outcome: "nothing was sent" would be untrue for it."""
     log, upstream = MemoryLog(), HeldUpstream()
@@ -307,7 +301,7 @@ async def test_a_repeat_joins_also_while_the_gateway_stops() -> None:
     stopping = asyncio.create_task(gateway.stop(5))
     await asyncio.sleep(0)
     second = asyncio.create_task(gateway.run(POLICIES, ANN, REQUEST, arrival=arrival("d2")))
-    await _until(lambda: bool(log.named("joined")))
+    await soon(lambda: bool(log.named("joined")))
     upstream.answer.set_result(Cancelled(200, 50))
     await stopping
     assert [(await settled(await task)).outcome for task in (first, second)] == [Cancelled(200, 50)] * 2

@@ -19,8 +19,9 @@ from gateway.execution.plans import LIFETIME_S, MOST_DRAFTS, MOST_RUNS, State
 from gateway.policy.model import CountCondition
 from gateway.policy.rules import Policies
 from gateway.upstream.shares import Lanes, TeamShare
-from tests.execution.bench import ANN, BOB, NOTHING, POLICIES, REQUEST, RULE, Bench, runs, until
+from tests.execution.bench import ANN, BOB, NOTHING, POLICIES, REQUEST, RULE, Bench, runs
 from tests.execution.fakes import HeldUpstream, MemoryLog, MemoryRuns, PromptUpstream
+from tests.support.waiting import soon
 
 
 async def test_plan_then_intent_then_each_order_with_its_record_then_the_outcome() -> None:
@@ -36,7 +37,7 @@ async def test_the_record_of_an_order_stands_before_the_next_is_sent() -> None:
     written = asyncio.Event()
     bench = Bench(MemoryRuns(runs(150)), log=MemoryLog(chunk_gate=written))
     running = asyncio.create_task(bench.run())
-    await until(lambda: bool(bench.upstream.orders))
+    await soon(lambda: bool(bench.upstream.orders))
     for _ in range(20):
         await asyncio.sleep(0)
     assert len(bench.upstream.orders) == 1
@@ -253,7 +254,7 @@ async def test_a_process_that_ends_during_a_look_up_sends_nothing() -> None:
     """No intent was recorded: the caller is told to come again."""
     bench = Bench(MemoryRuns(runs(3), held=asyncio.Event()))
     running = asyncio.create_task(bench.run())
-    await until(lambda: bool(bench.account.looks))
+    await soon(lambda: bool(bench.account.looks))
     await bench.pipeline.stop(1)
     with pytest.raises(ShuttingDown):
         await running
@@ -280,13 +281,13 @@ async def test_one_look_up_of_a_principal_at_a_time_and_the_same_joins() -> None
     """Another request of the same principal is throttled; another principal is not."""
     bench = Bench(MemoryRuns(runs(3), held=asyncio.Event()))
     first = asyncio.create_task(bench.run("d1"))
-    await until(lambda: bool(bench.account.looks))
+    await soon(lambda: bool(bench.account.looks))
     second = asyncio.create_task(bench.run("d2"))
-    await until(lambda: "joined" in bench.events)
+    await soon(lambda: "joined" in bench.events)
     with pytest.raises(Throttled):
         await bench.run("d3", request=replace(REQUEST, count=7))
     other = asyncio.create_task(bench.run("d4", principal=BOB))
-    await until(lambda: len(bench.account.looks) == 2)
+    await soon(lambda: len(bench.account.looks) == 2)
     assert bench.account.held is not None
     bench.account.held.set()
     assert (await first).outcome == (await second).outcome == Cancelled(200, 3)

@@ -17,8 +17,8 @@ import pytest
 
 from gateway.simulator.server import SimulatorServer
 from tests.laws.canary import DEVELOPMENT_TOKEN, ODD_TOKEN, PLAIN_TOKEN, TOKENS, decoded, forms, found
-from tests.reliability.waiting import until
 from tests.support.gateway import Answer, RunningGateway, Setup
+from tests.support.waiting import until
 from tests.upstream.canned import CannedServer
 from tests.upstream.raw import answer
 

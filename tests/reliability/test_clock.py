@@ -25,9 +25,9 @@ from gateway.simulator.server import SimulatorServer
 from tests.cli.running import command
 from tests.execution.fakes import HeldUpstream, MemoryLog, StillClock
 from tests.execution.test_pipeline import ANN, POLICIES, REQUEST
-from tests.reliability.waiting import findings, until
 from tests.support.calendar import Calendar, built
 from tests.support.gateway import RunningGateway, Setup
+from tests.support.waiting import findings, until
 
 KEY = b"qgk_ci_" + b"k" * 43
 HOUR_MS = 3_600_000

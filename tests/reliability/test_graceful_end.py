@@ -18,8 +18,8 @@ import pytest
 
 from gateway.simulator.exchange import Ending, Fault
 from gateway.simulator.server import SimulatorServer
-from tests.reliability.waiting import findings, until
 from tests.support.gateway import Answer, RunningGateway, Setup, read_answer
+from tests.support.waiting import findings, until
 
 OWN = "workflowUrl=https%3A%2F%2Fbilling.example.com%2Fapi%2Finvoice&workflowUrlExactMatch=true"
 CALLERS = 20

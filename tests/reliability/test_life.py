@@ -23,8 +23,8 @@ from gateway.simulator.server import SimulatorServer
 from tests.execution.fakes import MemoryLog, PromptUpstream
 from tests.execution.test_pipeline import ANN, POLICIES, REQUEST, pipeline
 from tests.reliability.crash import strace
-from tests.reliability.waiting import findings, until
 from tests.support.gateway import Answer, RunningGateway, Setup
+from tests.support.waiting import findings, until
 
 OWN = "workflowUrl=https%3A%2F%2Fbilling.example.com%2Fapi%2Finvoice&workflowUrlExactMatch=true"
 DELAYED = "fdatasync:delay_enter=4000000:when=3"

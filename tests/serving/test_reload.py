@@ -20,8 +20,8 @@ import pytest
 from gateway.authoring.schema import schema
 from gateway.simulator.exchange import Fault
 from gateway.simulator.server import SimulatorServer
-from tests.reliability.waiting import until
 from tests.support.gateway import RunningGateway, Setup, new_key
+from tests.support.waiting import until
 
 URL = "https://billing.example.com/api/invoice"
 OWN = "workflowUrl=https%3A%2F%2Fbilling.example.com%2Fapi%2Finvoice&workflowUrlExactMatch=true"

@@ -16,9 +16,9 @@ import pytest
 from gateway.simulator.server import SimulatorServer
 from tests.cli.configs import CONFIG, position, write
 from tests.cli.running import command
-from tests.reliability.waiting import until
 from tests.serving.doors import CANCEL, OverSocket, ask, certified, over_tls, to_port
 from tests.support.gateway import RunningGateway, Setup
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module")

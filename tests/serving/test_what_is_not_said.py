@@ -13,9 +13,9 @@ import pytest
 
 from gateway.simulator.exchange import Fault, Kind
 from gateway.simulator.server import SimulatorServer
-from tests.reliability.waiting import until
 from tests.serving.test_reload import OWN, cap, config, policy, put, ready, reloaded, rules
 from tests.support.gateway import RunningGateway, Setup
+from tests.support.waiting import until
 
 PASTED = "eyJVc2VySUQiOiJ" + secrets.token_hex(30)
 

@@ -8,24 +8,16 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from gateway.log import MAX_HELD_BYTES, Console, Consoles, make_log
+from tests.support.waiting import until
 
 PATIENCE_S = 30
-
-
-def until(holds: Callable[[], object]) -> None:
-    """Waits until it holds."""
-    end_s = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < end_s
-        time.sleep(0.01)
 
 
 def line(number: int, size: int = 200) -> bytes:

@@ -18,8 +18,8 @@ import pytest
 
 from gateway.simulator.server import SimulatorServer
 from tests.reliability.crash import strace
-from tests.reliability.waiting import findings, until
 from tests.support.gateway import Answer, Setup
+from tests.support.waiting import findings, until
 
 OWN = "/v2/workflows/runs?workflowUrl=https%3A%2F%2Fbilling.example.com%2Fapi%2Finvoice&workflowUrlExactMatch=true"
 SLOW = "fdatasync:delay_enter=6000000:when=1"

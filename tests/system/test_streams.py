@@ -8,8 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pytest
 from gateway.simulator.exchange import Fault
 from gateway.simulator.server import SimulatorServer
 from tests.support.gateway import STOP_S, RunningGateway, Setup
+from tests.support.waiting import until
 
 OWN = "workflowUrl=https%3A%2F%2Fbilling.example.com%2Fapi%2Finvoice&workflowUrlExactMatch=true"
 STREAMS = ["full", "closed", "unread", "unread and non-blocking", "its reader is gone"]
@@ -87,14 +87,6 @@ class Muted(RunningGateway):
         found = self.request("GET", "/readyz", team=None).json()["notices"]
         assert isinstance(found, list)
         return found
-
-
-def until(holds: Callable[[], object]) -> None:
-    """Waits until it holds."""
-    end_s = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < end_s
-        time.sleep(0.05)
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from gateway.simulator.runs import Run
 from gateway.simulator.server import SimulatorServer
 from tests.execution.resolve.account import API, INVOICE, MovingAccount, named
 from tests.execution.resolve.laws import violations
-from tests.reliability.waiting import until
 from tests.support.gateway import Answer, RunningGateway
+from tests.support.waiting import until
 
 
 class Teams:

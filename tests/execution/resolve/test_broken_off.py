@@ -13,8 +13,8 @@ from gateway.simulator.exchange import Ending, Fault, Kind, rate_limited
 from tests.execution.resolve.account import INVOICE, ids, runs_of
 from tests.execution.resolve.conftest import Build
 from tests.execution.resolve.house import House, Teams, progress, tree
-from tests.reliability.waiting import until
 from tests.support.gateway import Answer
+from tests.support.waiting import until
 
 Stop = Callable[[House], object]
 

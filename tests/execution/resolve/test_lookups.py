@@ -10,8 +10,8 @@ import pytest
 from gateway.simulator.exchange import Fault, Kind
 from tests.execution.resolve.account import API, INVOICE, ids, runs_of
 from tests.execution.resolve.house import House, tree
-from tests.reliability.waiting import until
 from tests.support.gateway import Answer
+from tests.support.waiting import until
 
 LONG_MS = 1_200
 

@@ -9,7 +9,7 @@ from gateway.simulator.exchange import Fault, Kind
 from tests.execution.resolve.account import INVOICE, REMINDER, ids, now_ms, oldest_first, runs_of
 from tests.execution.resolve.conftest import Build
 from tests.execution.resolve.house import House, Teams, by_ids, exactly, skipped, tree
-from tests.reliability.waiting import until
+from tests.support.waiting import until
 
 GONE = "00000000-0000-7000-8000-000000000000"
 

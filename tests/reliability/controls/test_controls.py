@@ -19,8 +19,8 @@ from tests.reliability.controls.copy import (
     origin_of_code,
     run_tests,
 )
-from tests.reliability.waiting import until
 from tests.support.project import ROOT
+from tests.support.waiting import until
 
 IN_SHORT = ("startswith for an exact match", "the last duplicate wins", "Upgrade not refused")
 

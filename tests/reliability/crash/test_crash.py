@@ -13,7 +13,7 @@ from tests.reliability.crash.ledger import Sent
 from tests.reliability.crash.loop import Batch, run_batch
 from tests.reliability.crash.points import Scene
 from tests.reliability.crash.resolved import PlanBatch
-from tests.reliability.waiting import until
+from tests.support.waiting import until
 
 ROUNDS = 28
 PLAN_ROUNDS = 8

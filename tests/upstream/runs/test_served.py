@@ -15,8 +15,8 @@ from gateway.simulator.core import Simulator
 from gateway.simulator.exchange import Fault, Kind, Token
 from gateway.simulator.server import SimulatorServer
 from gateway.upstream.runs.cursors import MOST_READING
-from tests.reliability.waiting import until
 from tests.support.gateway import REAL_TOKEN, RunningGateway, Setup, new_key
+from tests.support.waiting import until
 from tests.upstream.runs.reading import INVOICE, run
 
 READING = "CANARY" + secrets.token_hex(24)
