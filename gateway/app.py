@@ -234,12 +234,12 @@ class Gateway:
             return current.live.pins.notices()
 
         def certificate() -> Sequence[str]:
-            """Return the notice that the certificate ends, if it does soon."""
+            """Return the notice of the certificate's end, if it has ended or soon will."""
             found = self.certificate.notice if self.certificate is not None else None
             return [found] if found is not None else []
 
         def keys() -> Sequence[str]:
-            """Return the notices of how many keys end."""
+            """Return the notice of how many keys have ended or soon will."""
             return current.live.endings.notices(_utc(self.clock).date())
 
         return (

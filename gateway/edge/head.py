@@ -44,7 +44,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The rest of what must be known of a head that passed. `framing` is the one header that says where the body ends.
+    """The findings of a head that passed. `framing` is the one header that says where the body ends.
 
     `offers_h2c` says that the head offers an upgrade to HTTP/2, which is ignored; RFC 9110, 7.8: "A server MAY ignore".
     """

@@ -49,7 +49,10 @@ class Pages:
     log: UpstreamLog | None = None
 
     async def preview(self, inbound: Inbound) -> Answer:
-        """Raise Conflict with what a cancel would do: official clients repeat a call while a 2xx reports runs."""
+        """Raise Conflict with what a cancel would do.
+
+        The answer is no 2xx, because official clients repeat a cancel as long as a 2xx reports cancelled runs.
+        """
         draft = await self._drafted(inbound, await self.intake.request(inbound))
         if isinstance(draft, Answer):
             return draft

@@ -216,7 +216,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._settings.connections.busy(self)
 
     def on_response_complete(self) -> None:
-        """Note that an answer is written; the connection is idle unless another whole request is queued."""
+        """Note that an answer is written; the connection is idle unless a whole request is queued to be answered."""
         answered, cycle = self._running, self.cycle
         if answered is not None:
             self.team = answered.scope["state"].get(TEAM)

@@ -59,7 +59,7 @@ class Flight:
     turned_away: int = 0
 
     def join(self) -> None:
-        """Count one request that joins. Raises: Throttled: MOST_JOINS have joined; this one is counted separately."""
+        """Count a request that joins. Raises: Throttled: MOST_JOINS have joined; this one is counted, not recorded."""
         if self.joined >= MOST_JOINS:
             self.turned_away += 1
             raise Throttled(

@@ -23,16 +23,16 @@ from gateway.policy.rules import Policies
 from gateway.upstream.shares import Desk
 
 AT_ONCE = 2_000
-"""The most rules to try, times values or runs, for a judgement on the loop; that takes a few milliseconds at most."""
+"""The most rules to try, times values or runs, that are judged on the loop; this takes a few milliseconds at most."""
 
 MOST_FOUND_AT_ONCE = 50_000
-"""The most rules in all, times values, for finding on the loop which rules must be tried; that takes less time."""
+"""The most rules in all, times values, among which the rules to try are found on the loop; this takes less time."""
 
 RULES_AT_ONCE = 200
-"""The most rules of a team that are found and sorted, or put into words, on the loop."""
+"""The most rules of a team that are found and sorted, or put into words, on the loop; this is as fast."""
 
 RUNS_AT_ONCE = 100
-"""The most runs that are judged on the loop."""
+"""The most runs that are judged on the loop; this is as fast."""
 
 _Done = TypeVar("_Done")
 
@@ -73,7 +73,7 @@ class Judging:
     async def done(
         self, policies: Policies, principal: Principal, judge: Callable[[int], _Done], *, runs: int
     ) -> _Done:
-        """Return what `judge` makes of the time (Unix milliseconds); called on a thread if rules or `runs` are many."""
+        """Return `judge(now)`, `now` in Unix milliseconds; it is called on a thread if rules or `runs` are many."""
         short = _is_ready(policies, principal) and policies.number(principal.team) * (1 + runs) <= AT_ONCE
         if runs <= RUNS_AT_ONCE and short:
             return judge(self._clock.now_ms())

@@ -93,7 +93,7 @@ class Pipeline:
         return policies.for_team(principal.team)
 
     def any_to_join(self, principal: Principal) -> bool:
-        """Return whether the principal has a cancel in flight, so that a request of its may be a repeat."""
+        """Return whether the principal has a cancel in flight, which a new request may repeat."""
         return self._flights.any_of(principal)
 
     async def join(

@@ -113,7 +113,7 @@ def _still_running(planned: Sequence[Run], listing: Listing) -> tuple[list[Run],
             continue
         # A custom ID can be started again; the run under it now is not the one that was judged.
         why = Skip.RESTARTED if now is not None and now.created_ms != run.created_ms else Skip.FINISHED
-        # Unreadable covers two entries with one ID that contradict each other.
+        # Unreadable: the entry cannot be read, or two entries with this ID contradict each other.
         why = Skip.UNREADABLE if run.run_id in unreadable else why
         skipped[why] = (*skipped.get(why, ()), run.run_id)
     return left, skipped

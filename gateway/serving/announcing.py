@@ -1,4 +1,4 @@
-"""Announcements to operators of what changes with time: a machine's clock that is behind, and keys that expire."""
+"""Announcements to operators of changes that come with time: the machine's clock falls behind, keys expire."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The listener's certificate and key: read at the start, read again when they change, and checked for their end."""
+"""The listener's certificate and key: read at the start and whenever they change, and watched for their expiry."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class NotePort(Protocol):
 
 
 class TokensPort(Protocol):
-    """The question about the account's tokens that must be answered to authenticate a caller."""
+    """The part of the account's token holder that is needed to authenticate callers."""
 
     def is_upstream_token(self, digest: bytes) -> bool:
         """Return whether the SHA-256 is that of a token of the account, current or earlier."""

@@ -74,7 +74,7 @@ class StopSignals:
 class Handshake(SSLProtocol):  # type: ignore[misc] # as above
     """A TLS handshake, counted as a connection from its first moment, so that it can be closed like any other.
 
-    It replaces `create_server(ssl=…)`, which reports a connection only after its handshake.
+    `create_server(ssl=…)` would make the same object, but tell nobody of a connection before its handshake ends.
     """
 
     team: str | None = None
