@@ -3,4 +3,4 @@
 __version__ = "0.1.0"
 
 RELEASED = "2026-11-28"
-"""The UTC day on which this version was made: a clock that shows an earlier one is wrong."""
+"""The UTC day on which this version was made; a clock that shows an earlier day is wrong."""

@@ -1,4 +1,4 @@
-"""`qstash-gateway`, also `python -m gateway`."""
+"""The entry point of `qstash-gateway` and of `python -m gateway`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from gateway.cli.lean import keep_out
 from gateway.cli.output import occupy
 
 INTERRUPTED = 130
-"""128 and the number of SIGINT, as shells say it."""
+"""The exit code after Ctrl-C, by the convention of shells: 128 plus the number of SIGINT."""
 
 
 def main() -> int:
-    """Runs the command line, in a process that holds no more code than it needs; Ctrl-C ends it with 130."""
-    # Before anything that would open a file, or load what is kept out.
+    """Run the command line with no more code loaded than needed, and return its exit code; 130 after Ctrl-C."""
+    # These come first, before anything opens a file or loads a module that is to be kept out.
     occupy()
     keep_out()
-    # Zones come from the package tzdata alone. Where the machine's are, how old they are, and which variable names
-    # others, depends on how Python was built; a policy's hours may not.
+    # Time zones come from the package tzdata only. The machine's own zones, their age and the variable that overrides
+    # them depend on how Python was built, and a policy's hours must not depend on that.
     zoneinfo.reset_tzpath(())
     try:
         from gateway.cli.main import main as command

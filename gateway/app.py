@@ -1,4 +1,4 @@
-"""The composition root: configuration in, a serving process out. The only place that makes parts and joins them.
+"""The composition root, the only place that makes parts and joins them: from a configuration to a serving process.
 
 bytes -> protocol -> door -> route -> parse -> pipeline ( decide -> audit -> upstream -> audit ) -> answers -> bytes
 """
@@ -53,15 +53,15 @@ from gateway.upstream.shares import Lanes, TeamShare
 
 MAX_CONNECTIONS = 2048
 RESERVED_DESCRIPTORS = 64
-"""Kept from connections for the audit log, the listeners and upstream's name look-ups."""
+"""The descriptors not used for connections: for the audit log, the listeners and upstream's name look-ups."""
 HEALTH_CONNECTIONS = 16
 QUIET_OPENING_S = 1.0
-"""How long opening the audit log may take before it is said."""
+"""How long, in seconds, opening the audit log may take before operators are told."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A gateway ready to serve on its `listeners`; nothing of it runs before `serve`."""
+    """A gateway ready to serve on its `listeners`. Nothing runs before `serve`."""
 
     config: Config
     files: Files | None
@@ -76,9 +76,9 @@ class Gateway:
     consoles: Consoles
 
     async def serve(self, ready: Callable[[], None]) -> None:
-        """Serves until SIGTERM or SIGINT, then ends within the grace period; `ready` is called once it takes cancels.
+        """Serve until SIGTERM or SIGINT, then end within the grace period; `ready` is called once cancels are accepted.
 
-        Before that, while the audit log is opened, the health pages are answered already.
+        The health pages are answered even earlier, while the audit log is being opened.
 
         Raises:
             AuditFailure: the audit log cannot be opened.
@@ -139,7 +139,7 @@ class Gateway:
 
     @asynccontextmanager
     async def _lifespan(self, current: Holder, reloader: Reloader | None, asked: asyncio.Event) -> AsyncIterator[None]:
-        """Runs what watches, fetches and announces for as long as requests are served."""
+        """Run the tasks that watch, fetch and announce, for as long as requests are served."""
         current.fetches.follow(self.live.pins.fetched.values())
         tasks = [asyncio.create_task(watch(lambda: self._watched(current), self.log))]
         tasks += [asyncio.create_task(Announcer(self.clock, lambda: current.live, self.log).run())]
@@ -150,7 +150,7 @@ class Gateway:
         current.fetches.follow(())
 
     def _tell_fault(self, loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
-        """One line for a fault that nobody awaits: class and place, because its text may be a caller's or a secret."""
+        """Log an unawaited fault by class and place only: its text may come from a caller or hold a secret."""
         fault: BaseException | None = context.get("exception")
         error, at = (type(fault).__name__, place(fault)) if fault is not None else (None, None)
         self.log.error("fault", error=error, at=at, found=context.get("found"))
@@ -160,7 +160,7 @@ class Gateway:
         return [*self.account.watched, *current.live.pins.watched, *certificate]
 
     async def _open(self, audit: AuditLog, ready: Callable[[], None], signals: StopSignals) -> None:
-        """Waits for the log; without one the process ends. Raises: AuditFailure."""
+        """Wait for the audit log; if it cannot be opened the process ends. Raises: AuditFailure."""
         opened = asyncio.ensure_future(audit.opened())
         try:
             if not (await asyncio.wait({opened}, timeout=QUIET_OPENING_S))[0]:
@@ -198,9 +198,9 @@ class Gateway:
     def _upstream_log(self, share: TeamShare) -> UpstreamLog:
         settings = self.config.upstream
         limits = UpstreamLimits(settings.connect_timeout_s, settings.total_timeout_s)
-        # Places of their own: readings never keep a cancel waiting.
+        # Readings have connections of their own, so they never keep a cancel waiting.
         exchange = Exchange(settings.url, limits=limits, transport=self._transport(MAX_READINGS))
-        # Upstream's times are compared with the machine's, not with those that judgement goes by.
+        # Upstream's times are compared with the machine's clock, not with the clock that requests are judged by.
         return UpstreamLog(exchange, tokens=self.account.tokens, clock=SystemClock(), share=share)
 
     def _transport(self, most: int) -> PooledTransport:
@@ -223,23 +223,23 @@ class Gateway:
         )
 
     def _notices(self, current: Holder, reloader: Reloader | None) -> Sequence[Callable[[], Sequence[str]]]:
-        """What an operator should see to, as of now, kind by kind."""
+        """Return the sources of notices for operators, one for each kind."""
 
         def files() -> Sequence[str]:
-            """Those that cannot be read again."""
+            """Return a notice for each watched file that cannot be read again."""
             return [file.notice for file in self._watched(current) if file.notice is not None]
 
         def addresses() -> Sequence[str]:
-            """Those where keys cannot be had."""
+            """Return a notice for each address from which keys cannot be fetched."""
             return current.live.pins.notices()
 
         def certificate() -> Sequence[str]:
-            """Its end."""
+            """Return the notice of the certificate's end, if it has ended or soon will."""
             found = self.certificate.notice if self.certificate is not None else None
             return [found] if found is not None else []
 
         def keys() -> Sequence[str]:
-            """How many end."""
+            """Return the notice of how many keys have ended or soon will."""
             return current.live.endings.notices(_utc(self.clock).date())
 
         return (
@@ -254,7 +254,7 @@ class Gateway:
         )
 
     def _most_connections(self) -> int:
-        """Returns how many callers' connections there may be, by the descriptors of the process."""
+        """Return how many callers' connections there may be, given the process's limit of descriptors."""
         descriptors = (
             raise_descriptor_limit() - RESERVED_DESCRIPTORS - MAX_READINGS - self.config.upstream.max_connections
         )
@@ -264,11 +264,11 @@ class Gateway:
         self, edge: Edge, pages: HealthPages, refusals: RefusalLog, *, current: Holder, most: int
     ) -> list[Listener]:
         def settings(refusals: RefusalPort, most: int) -> Callable[[], ProtocolSettings]:
-            """The limits of listeners that count their connections together."""
+            """Return the source of settings for listeners that count their connections together."""
             connections = Connections(most)
 
             def of_the_moment() -> ProtocolSettings:
-                """The limits as they are now, so that a reload reaches the next connection."""
+                """Return the limits as they are now, so that a reload applies to the next connection."""
                 limits = current.live.limits
                 return ProtocolSettings(
                     max_target_bytes=limits.max_target_bytes,
@@ -296,10 +296,10 @@ def build(
     *,
     before_binding: Callable[[], None] = lambda: None,
 ) -> Gateway:
-    """Reads the policies and secrets, and binds the listeners; without `files` nothing is read anew while serving.
+    """Read the policies and secrets, and bind the listeners; without `files` nothing is reloaded while serving.
 
-    Without `consoles` those of standard output and standard error are made. `before_binding` is called when all else
-    is well, before anybody can connect.
+    Without `consoles`, those of standard output and standard error are made. `before_binding` is called when everything
+    else has succeeded, before anybody can connect.
 
     Raises:
         InvalidConfiguration: a policy file or its case, a secret, an issuer's keys, or the listener's certificate
@@ -316,11 +316,11 @@ def build(
     refuse(resolve_problems(policies, config))
     account = read_tokens(config.upstream, os.environ, time.monotonic)
     live = make_live(config, policies, token=account.tokens, before=Pins())
-    # A client checks it by its own clock, so what judgement goes by does not matter here.
+    # Clients check the certificate by their own clocks, so the clock that requests are judged by does not matter here.
     certificate = ServedCertificate(config.tls, partial(_utc, wall)) if config.tls is not None else None
     before_binding()
     health = bind_all(config.health.listen, socket_mode=0) if config.health is not None else ()
-    # Last, so that a start that fails leaves no socket file.
+    # The listeners are bound last, so that a failed start leaves no socket file.
     listeners = bind_all(config.listen, socket_mode=config.socket_mode)
     consoles = consoles or Consoles.of()
     return Gateway(

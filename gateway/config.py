@@ -1,6 +1,6 @@
-"""The configuration file: text to raw values with their places, to a `Config` that is complete and frozen.
+"""The configuration file: its text becomes raw values with their places, and these a complete, frozen `Config`.
 
-Secrets never enter it: it says where they are. Paths are relative to the file that names them.
+It never holds a secret, only the place of each. Paths are relative to the file that names them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MAX_PLACES = 100_000
 
 @dataclass(frozen=True, slots=True)
 class AuditConfig:
-    """Where the record is kept and how far a write must have gone before it counts."""
+    """The `audit` section: where the record is kept, and how durable a write must be before it counts."""
 
     directory: Path
     durability: Durability
@@ -44,7 +44,7 @@ class AuditConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything `serve` needs to know, complete."""
+    """The complete configuration of `serve`."""
 
     listen: tuple[Listen | UnixListen, ...]
     socket_mode: int
@@ -63,7 +63,7 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class RawAudit:
-    """`audit` as written."""
+    """The `audit` section before paths are resolved."""
 
     directory: Path
     at: Place
@@ -74,7 +74,7 @@ class RawAudit:
 
 @dataclass(frozen=True, slots=True)
 class RawConfig:
-    """The configuration file as written, every value of the right type."""
+    """The configuration file before paths are resolved; every value has the right type."""
 
     version: int
     listen: tuple[tuple[Place, Listen | UnixListen], ...]
@@ -92,9 +92,9 @@ class RawConfig:
 
 
 def load_config(path: Path) -> Config:
-    """The configuration that a file describes.
+    """Return the configuration that a file describes.
 
-    Raises: InvalidConfiguration with every problem of the file.
+    Raises: InvalidConfiguration: the file has problems; the exception holds all of them.
     """
     file = read_anyway(path)
     node, problems = parse_document(str(path), file.content)
@@ -113,7 +113,7 @@ def load_config(path: Path) -> Config:
 
 
 def named_policies(path: Path) -> Path | None:
-    """The policy directory that a configuration names, even where the rest of the file is wrong."""
+    """Return the policy directory that a configuration names, even if the rest of the file is wrong; else None."""
     try:
         node, _ = parse_document(str(path), read_anyway(path).content)
     except InvalidConfiguration:
@@ -123,7 +123,7 @@ def named_policies(path: Path) -> Path | None:
 
 
 def config_file() -> Shape[RawConfig]:
-    """The reader of the configuration file."""
+    """Return the reader of the configuration file."""
     tls = {"certificate": need(path_field()), "key": need(path_field())}
     keys = {
         "version": need(Int(1, 1)),
@@ -187,7 +187,7 @@ def _complete(raw: RawConfig, base: Path) -> Config:
 
 
 def _at_key(placed: Sequence[tuple[Place, T]], key: Place) -> Sequence[tuple[Place, T]]:
-    """One address alone is meant by its key; of several each is meant by its own place."""
+    """Return the places that problems point to: the key's for a single address, each one's own for several."""
     return placed if len(placed) > 1 else [(key, value) for _, value in placed]
 
 
@@ -210,7 +210,7 @@ def _complete_audit(raw: RawAudit, base: Path) -> AuditConfig:
 
 
 def audit_problems(audit: AuditConfig) -> Iterator[Problem]:
-    """Why the audit directory cannot be used, as far as can be seen without writing to it."""
+    """Yield why the audit directory cannot be used, as far as can be told without writing to it."""
     directory = audit.directory
     existing = directory if directory.exists() else directory.parent
     if not existing.is_dir():
@@ -225,7 +225,7 @@ def audit_problems(audit: AuditConfig) -> Iterator[Problem]:
 
 
 def resolve_problems(policies: Policies, config: Config) -> Iterator[Problem]:
-    """A problem for each rule that has runs looked up, where there is no read-only token to do it with."""
+    """Yield a problem for each rule that has runs looked up, if there is no read-only token to do it with."""
     if config.upstream.read_token is not None:
         return
     for rule in policies.rules:

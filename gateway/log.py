@@ -1,7 +1,7 @@
 """The two diagnostic streams: the operators' log on standard error, copies of the record on standard output.
 
-What callers did is not in the operators' log but in the audit log. No line holds up or fails who writes it: a console
-takes it at once and writes it from a thread of its own, as soon as the descriptor takes it.
+The actions of callers are in the audit log, not in the operators' log. Writing a line never blocks and never fails: a
+console takes it at once, and its own thread writes it as soon as the descriptor accepts it.
 """
 
 from __future__ import annotations
@@ -27,37 +27,37 @@ from typing import TextIO, cast
 import structlog
 
 MAX_HELD_BYTES = 8 * 1024 * 1024
-"""How much of lines is held for a descriptor that does not take them; what comes above it is dropped and counted."""
+"""The most bytes of lines held for a descriptor that does not accept them; further lines are dropped and counted."""
 
 RETRY_S = 0.5
-"""The pause before a descriptor that failed is tried again: the reader may come back, the disk may have room again."""
+"""The pause before a failed descriptor is tried again: its reader may return, or its disk have room again."""
 
 TICK_S = 0.001
-"""The pause where a descriptor takes something, but not a whole batch."""
+"""The pause after a write that would block, in case the descriptor has room, but not for a whole batch."""
 
 STUCK_S = 2.0
-"""A reader that is slower than this is said in a notice."""
+"""The time, in seconds, that a line may wait for its reader before a notice says so."""
 
 CLOSE_S = 0.5
-"""How long the end of the process waits for each descriptor."""
+"""How long, in seconds, the process waits for each descriptor when it ends."""
 
 MAX_BATCH_LINES = 64
 MAX_PART_CHARS = 65_536
-"""A text without an end of line is a line from here on."""
+"""The length at which a text without a line end is written as a line."""
 
 
 class Console:
-    """Writes lines to a descriptor from a thread of its own: nothing but `close` ends that, whatever fails.
+    """A writer of lines to a descriptor, on its own thread. Whatever fails, only `close` ends it.
 
-    A batch is at most PIPE_BUF bytes of whole lines, which a pipe takes whole or not at all, or one longer line. A line
-    that was taken in part is ended before another begins; `turn` keeps that between two consoles on one file.
+    A batch is one long line, or several whole lines of at most PIPE_BUF bytes, which a pipe takes whole or not at all.
+    A line written in part is completed before another begins; `turn` ensures that for two consoles on one file.
     """
 
     def __init__(
         self, descriptor: int, *, max_held_bytes: int = MAX_HELD_BYTES, turn: threading.Lock | None = None
     ) -> None:
         self.dropped_lines = 0
-        # Its own descriptor, so that nothing else can come to stand behind the number if this one is closed.
+        # A duplicate, so that nothing else can take over the number if the original is closed.
         self._descriptor = _duplicate(descriptor)
         self._max_held_bytes = max_held_bytes
         self._turn = turn or threading.Lock()
@@ -75,7 +75,7 @@ class Console:
 
     @property
     def notice(self) -> str | None:
-        """Why lines do not flow, with how many wait and were dropped; None while they do."""
+        """Why lines are not written, with how many wait and how many were dropped; None while all is well."""
         since_s, fault = self._waiting_since_s, self._fault
         if fault is None and since_s is not None and time.monotonic() - since_s >= STUCK_S:
             fault = "nobody reads it"
@@ -86,7 +86,7 @@ class Console:
         return f"{fault}: {len(self._held)} lines wait, {self.dropped_lines} were dropped since the start"
 
     def copy(self, lines: list[bytes]) -> None:
-        """Takes lines to be written, in order; never waits for the reader, never raises."""
+        """Take lines to be written, in order. Never waits for the reader, never raises."""
         size = sum(map(len, lines))
         with self._changed:
             if self._descriptor is None or self._held_bytes + size > self._max_held_bytes:
@@ -98,7 +98,7 @@ class Console:
             self._changed.notify()
 
     def close(self, timeout_s: float) -> None:
-        """Waits for what is held to be written, but not for ever; a second time it does not wait."""
+        """Wait up to `timeout_s` seconds until the held lines are written; a second call does not wait."""
         if self._closing.is_set():
             return
         self._closing.set()
@@ -111,7 +111,7 @@ class Console:
             return
         try:
             while self._has_lines():
-                # Until no line is torn: what the other console has to say comes after it.
+                # Keep the turn until no line is half written; the other console's lines come after it.
                 with self._turn:
                     alive = self._attempt(self._descriptor)
                     while alive and self._taken:
@@ -123,7 +123,7 @@ class Console:
             self._give_up()
 
     def _has_lines(self) -> bool:
-        """Waits for lines; False where there are none and none will come."""
+        """Wait for lines; return False if there are none and none will come."""
         with self._changed:
             while not self._held:
                 self._dropping = False
@@ -133,7 +133,7 @@ class Console:
             return True
 
     def _attempt(self, descriptor: int) -> bool:
-        """Writes once, and pauses where that failed; whether to go on."""
+        """Write once, and pause if that failed; return whether to go on."""
         last = self._closing.is_set()
         self._waiting_since_s = self._waiting_since_s or time.monotonic()
         try:
@@ -177,26 +177,26 @@ class Console:
 
 @dataclass(frozen=True, slots=True)
 class Consoles:
-    """The two of the process."""
+    """The two consoles of the process."""
 
     out: Console
     err: Console
 
     @classmethod
     def of(cls, out: int = 1, err: int = 2) -> Consoles:
-        """Those of two descriptors."""
+        """Make the consoles of two descriptors."""
         turn = threading.Lock() if _is_same_file(out, err) else None
         return cls(Console(out, turn=turn), Console(err, turn=turn))
 
     def notices(self) -> list[str]:
-        """What operators have to know of them, in words for `/readyz`: they cannot read it on the streams."""
+        """Return notices of consoles that do not write, for `/readyz`: operators cannot read them on the streams."""
         named = (("output", self.out.notice), ("error", self.err.notice))
         return [f"standard {name} takes no lines, {notice}" for name, notice in named if notice is not None]
 
     def take_over(self) -> None:
-        """Makes all that others print go through them: tracebacks, warnings, libraries.
+        """Route everything else that is printed through the consoles: tracebacks, warnings, output of libraries.
 
-        So it stays to the end of the process, which waits a moment for the lines.
+        This lasts until the process ends; it then waits up to CLOSE_S for each console's lines.
         """
         sys.stdout = cast(TextIO, _Printed(self.out))
         sys.stderr = cast(TextIO, _Printed(self.err))
@@ -218,11 +218,11 @@ class _Printed(io.TextIOBase):
         self._begun = threading.local()
 
     def writable(self) -> bool:
-        """It can be written."""
+        """Return True."""
         return True
 
     def write(self, text: str) -> int:
-        """Takes a text; what follows its last end of line waits for its own."""
+        """Take a text; the part after its last line end is held until its own line end comes."""
         *whole, part = (getattr(self._begun, "text", "") + text).split("\n")
         if len(part) > MAX_PART_CHARS:
             whole, part = [*whole, part], ""
@@ -233,20 +233,20 @@ class _Printed(io.TextIOBase):
 
 
 class _Said:
-    """What structlog hands rendered lines to."""
+    """The logger that structlog passes rendered lines to."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
     def info(self, line: str) -> None:
-        """Takes one line."""
+        """Take one line, without its line end."""
         self._console.copy([f"{line}\n".encode("utf-8", "backslashreplace")])
 
     error = warning = info
 
 
 def make_log(console: Console) -> structlog.typing.FilteringBoundLogger:
-    """A logger whose processors global configuration cannot change."""
+    """Return a logger whose processors cannot be changed by global configuration."""
     log: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
         _Said(console),
         processors=[
@@ -262,12 +262,12 @@ def make_log(console: Console) -> structlog.typing.FilteringBoundLogger:
 
 
 def quiet_libraries() -> None:
-    """Lets only warnings of libraries through, one plain line each and without a traceback's source lines."""
+    """Let only warnings and errors of libraries through, as plain text on standard error."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
 
 def _duplicate(descriptor: int) -> int | None:
-    """A descriptor of the same file; None where nothing can ever be written there, so that every line is dropped."""
+    """Return a duplicate of the descriptor; None if it can never be written to, so that every line is dropped."""
     try:
         own = os.dup(descriptor)
     except OSError:
@@ -300,9 +300,9 @@ def _is_same_file(one: int, other: int) -> bool:
 
 @contextlib.contextmanager
 def hearing_no_signal() -> Iterator[None]:
-    """Threads that are started inside leave signals to the others.
+    """Block all signals in threads started inside, so that other threads receive them.
 
-    A signal that the main thread holds back would end the process through any thread that does not.
+    Otherwise a signal that the main thread holds back would end the process through a thread that does not.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:

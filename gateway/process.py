@@ -1,4 +1,4 @@
-"""The process's requests to the kernel before it reads the token."""
+"""The process and its surroundings: requests to the kernel, the net for faults, and the settings of TLS."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _PR_SET_DUMPABLE = 4
 
 
 def unblock_standard_error() -> None:
-    """Gives the number 2 an opening of its own that never blocks, where it is a pipe: native libraries write there.
+    """Reopen descriptor 2 so that it never blocks, if it is a pipe: native libraries write to it directly.
 
-    The pipe's other openings, and so other processes, stay as they are. A socket, or another user's pipe, cannot be
-    opened again and is left alone.
+    Opening it anew leaves the pipe as it is for other processes. A socket, or another user's pipe, cannot be reopened
+    and is left alone.
     """
     try:
         if not stat.S_ISFIFO(os.fstat(2).st_mode):
@@ -38,9 +38,10 @@ def unblock_standard_error() -> None:
 
 
 def forbid_core_dumps() -> None:
-    """No core file holds the token: a limit of zero, and not dumpable, which also binds a core pattern with a pipe.
+    """Forbid core files, which would hold the token: set their limit to zero and make the process not dumpable.
 
-    On Linux a process that is not dumpable also keeps /proc/<pid>/environ and /proc/<pid>/mem from its own user.
+    On Linux, a process that is not dumpable also writes no core to a pipe (`core_pattern`), and hides
+    /proc/<pid>/environ and /proc/<pid>/mem even from its own user.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
@@ -48,7 +49,7 @@ def forbid_core_dumps() -> None:
 
 
 def raise_descriptor_limit() -> int:
-    """Takes the most file descriptors the process may have; returns how many that is."""
+    """Raise the limit of file descriptors to the hard limit (65,536 if unlimited), and return it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = hard if hard != resource.RLIM_INFINITY else 65_536
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
@@ -56,15 +57,15 @@ def raise_descriptor_limit() -> int:
 
 
 YOUNG_OBJECTS = 10_000
-"""New containers before the collector looks at the young ones; requests leave hardly any cycles."""
+"""The number of new objects after which the garbage collector runs; requests leave hardly any cycles."""
 
 
 @contextlib.contextmanager
 def giving_way() -> Iterator[None]:
-    """Threads that are started inside do not take the core from the thread that wakes them; they have it next.
+    """Make threads started inside wait for the thread that wakes them, instead of preempting it (SCHED_BATCH).
 
-    sched(7), SCHED_BATCH: with the usual policy, a thread that is handed work preempts the one that hands it over, only
-    to wait for the interpreter that this one holds. Where the process has another policy, that stays.
+    sched(7): under the usual policy, a thread that is given work preempts the one that gives it, only to wait for the
+    interpreter lock which that one still holds. If the process has another policy, it is kept.
     """
     if not hasattr(os, "SCHED_BATCH") or os.sched_getscheduler(0) != os.SCHED_OTHER:
         yield
@@ -77,15 +78,15 @@ def giving_way() -> Iterator[None]:
 
 
 async def start_resolver() -> None:
-    """Makes the loop start its threads for name look-ups now: with none to be had later, libuv ends the process."""
+    """Make the loop start its threads for name look-ups now: if it cannot start one later, libuv ends the process."""
     with contextlib.suppress(OSError):
         await asyncio.get_running_loop().getaddrinfo("localhost", None)
 
 
 def keep_what_lasts() -> None:
-    """Takes all that is there now out of the collector's sight: code, policies and keys stay until they are replaced.
+    """Exempt all present objects from garbage collection: code, policies and keys stay until they are replaced.
 
-    Else each of its full looks walks over all of that, which costs more than to judge the requests in between.
+    Otherwise each full collection walks over all of them, which costs more than judging the requests in between.
     """
     gc.collect()
     gc.freeze()
@@ -93,15 +94,15 @@ def keep_what_lasts() -> None:
 
 
 ENDINGS = (asyncio.CancelledError, GeneratorExit)
-"""What is no fault: the task is cancelled, or its coroutine is closed."""
+"""The exceptions that are not faults: the task is cancelled, or its coroutine is closed."""
 
 NO_THREAD = "no_thread"
 _NO_THREAD_TEXTS = ("can't start new thread", "Failed to spawn tokio runtime thread")
-"""Those of Python, and of the client library while it is made."""
+"""The error texts of Python, and of the HTTP client library while it is set up."""
 
 
 class Net:
-    """Holds every fault of the lines under `with Net() as net:`, so that those below go on. No net holds ENDINGS."""
+    """A context manager that catches every exception except ENDINGS and keeps it in `fault`; the code below goes on."""
 
     __slots__ = ("fault",)
 
@@ -121,45 +122,46 @@ class Net:
 
     @property
     def caught(self) -> BaseException:
-        """The fault, for the lines that are only reached by one."""
+        """The fault, for code that is reached only if there is one."""
         assert self.fault is not None
         return self.fault
 
 
 def word(fault: BaseException) -> str:
-    """A fixed word for the record: the fault's class, never its text; `no_thread` where the system gave no thread."""
+    """Return a fixed word for the record: the fault's class, never its text; `no_thread` if no thread could start."""
     if isinstance(fault, RuntimeError) and str(fault).startswith(_NO_THREAD_TEXTS):
         return NO_THREAD
     return re.sub(r"(?<!^)(?=[A-Z])", "_", type(fault).__name__).lower()
 
 
 def internal(fault: BaseException) -> str:
-    """The same for an error of our own code: `internal_` and the class; `no_thread` as it is."""
+    """Return the word for an error in our own code: `internal_` and the fault's class, or `no_thread`."""
     return NO_THREAD if word(fault) == NO_THREAD else f"internal_{type(fault).__name__}"
 
 
 def place(fault: BaseException) -> str | None:
-    """The file and line it was raised at, which hold nothing of a caller's, as its text may."""
+    """Return the file and line where it was raised, if known; unlike its text, they hold nothing from a caller."""
     frames = list(traceback.walk_tb(fault.__traceback__))
     return f"{Path(frames[-1][0].f_code.co_filename).name}:{frames[-1][1]}" if frames else None
 
 
 def report(fault: BaseException, found: str) -> None:
-    """Tells the loop's exception handler, as the loop does with what nobody awaits; never raises. `found` is fixed."""
+    """Report a fault to the loop's exception handler; `found` is a fixed text that says what failed. Never raises."""
     context = {"message": found, "found": found, "exception": fault}
     asyncio.get_running_loop().call_exception_handler(context)
 
 
 CIPHERS = "@SECLEVEL=2:ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:DHE+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM"
-"""Those of Python's own builds since 3.10. Distributions build it to take the system's, which the environment sets."""
+"""The ciphers of Python's own builds since 3.10; distributions' builds use the system's, which can be overridden."""
 
 _UNSAFE = 0x4 | 0x80 | 0x40000
-"""openssl/ssl.h, as not every Python names them: SSL_OP_LEGACY_SERVER_CONNECT, SSL_OP_IGNORE_UNEXPECTED_EOF (with it an
-answer that was cut off may be taken for whole; some set it), SSL_OP_ALLOW_UNSAFE_LEGACY_RENEGOTIATION."""
+"""The unsafe options, by number because not every Python names them (openssl/ssl.h): SSL_OP_LEGACY_SERVER_CONNECT,
+SSL_OP_IGNORE_UNEXPECTED_EOF (an answer that was cut off may pass for a whole one; some systems set it) and
+SSL_OP_ALLOW_UNSAFE_LEGACY_RENEGOTIATION."""
 
 
 def server_context() -> ssl.SSLContext:
-    """Returns a context for callers, still without a certificate."""
+    """Return a TLS context for callers, still without a certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _settle(context)
     context.options |= ssl.OP_NO_RENEGOTIATION
@@ -168,7 +170,7 @@ def server_context() -> ssl.SSLContext:
 
 
 def client_context(roots: Path) -> ssl.SSLContext:
-    """Returns a context that checks names and certificates against the roots in a file. Raises: OSError."""
+    """Return a TLS context that checks names and certificates against the roots in a file. Raises: OSError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     _settle(context)
     context.load_verify_locations(cafile=roots)
@@ -176,7 +178,7 @@ def client_context(roots: Path) -> ssl.SSLContext:
 
 
 def unverified_context() -> ssl.SSLContext:
-    """Returns a context that takes every certificate: for a process that asks itself and sends nothing of worth."""
+    """Return a TLS context that accepts every certificate, for a process that asks itself and sends no secret."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     _settle(context)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE

@@ -1,1 +1,1 @@
-"""Bytes in, bytes out: protocol, head, the application, pages, answers."""
+"""The edge: bytes in, bytes out. Protocol, head, application, pages and answers."""

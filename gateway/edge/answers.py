@@ -1,6 +1,6 @@
-"""Results to bytes: one table from refusals, denials and outcomes to HTTP answers (RFC 9457 problem details).
+"""The one table from refusals, denials and outcomes to HTTP answers (RFC 9457 problem details).
 
-Every problem carries `error`, the one sentence that official clients show to a person.
+Every problem carries `error`, the one sentence that official clients show to people.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gateway.execution.flights import Carried
 Headers = list[tuple[bytes, bytes]]
 
 SHOWN = 10
-"""How many run IDs an answer names of a longer list."""
+"""The most run IDs that an answer names from one list."""
 
 _ENDED_BY_US = {
     "stopping": "The gateway is shutting down; nothing was sent and nothing was cancelled. Try again.",
@@ -32,14 +32,14 @@ _ENDED_BY_US = {
     "team_connections": "Your team has as many cancels on their way to QStash as a team may; nothing was sent and "
     "nothing was cancelled. Try again later.",
 }
-"""Why nothing was sent although the intent was recorded, where it was not for the want of a connection."""
+"""Why nothing was sent after the intent was recorded, by cause; any other cause means QStash was not reached."""
 
 _RETRY_LATER = {"audit_unavailable", "overloaded", "shutting_down"}
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP answer, complete: status, headers (lower-case names), body."""
+    """One complete HTTP answer: status, headers (names in lower case) and body."""
 
     status: int
     headers: Headers
@@ -58,9 +58,9 @@ class _Problem:
 
 
 def refusal(error: Refusal, decision_id: str, *, now_ms: int | None = None) -> Answer:
-    """The answer to a request that ended before its receipt.
+    """Return the answer to a request that ended before its receipt.
 
-    `now_ms` is Unix milliseconds; without it an answer to a throttled request does not say when the limit ends.
+    `now_ms` is Unix milliseconds; without it the answer to a throttled request does not say when the limit resets.
     """
     headers: Headers = []
     members: Mapping[str, object] = {}
@@ -84,7 +84,7 @@ def refusal(error: Refusal, decision_id: str, *, now_ms: int | None = None) -> A
 
 
 def denial(denied: Denial, decision_id: str) -> Answer:
-    """The answer to a request that policy refuses."""
+    """Return the answer to a request that policy refuses."""
     members: dict[str, object] = {"rule": denied.rule}
     if denied.nearest is not None:
         members["nearest"] = denied.nearest
@@ -94,7 +94,7 @@ def denial(denied: Denial, decision_id: str) -> Answer:
 
 
 def outcome(carried: Carried, decision_id: str) -> Answer:
-    """The answer to a request that was sent, or was to be sent."""
+    """Return the answer to a request whose intent was recorded, whether or not it was sent."""
     plan, result = carried.plan, carried.outcome
     if isinstance(result, Cancelled):
         headers = [(b"content-type", b"application/json"), *_gateway_headers(decision_id, b"upstream")]
@@ -111,7 +111,7 @@ def outcome(carried: Carried, decision_id: str) -> Answer:
 
 
 def _with_excess(problem: _Problem, over_cancelled: int) -> _Problem:
-    """The problem, with how many runs upstream cancelled above those sent, where it did."""
+    """Return the problem, extended by the number of runs that upstream cancelled above those sent, if any."""
     if not over_cancelled:
         return problem
     sentence = f"{problem.sentence} QStash cancelled {counted(over_cancelled, 'more run')} than were sent to it."
@@ -119,7 +119,7 @@ def _with_excess(problem: _Problem, over_cancelled: int) -> _Problem:
 
 
 def _skipped(skipped: Skipped) -> bytes:
-    """The runs left out as a structured field (RFC 9651), a list of some run IDs under each reason, `n` how many."""
+    """Return the runs left out as a structured field (RFC 9651): for each reason some run IDs, and `n`, how many."""
     lists = (
         f"{why.value}=({' '.join(json.dumps(name) for name in run_ids[:SHOWN])});n={len(run_ids)}"
         for why, run_ids in skipped.items()
@@ -165,23 +165,23 @@ def _partly(decision_id: str, cause: str, progress: Progress) -> _Problem:
 
 
 def broken(decision_id: str) -> Answer:
-    """The last handler: an error of our own code before the receipt (after it, the pipeline answers unknown)."""
+    """Return the answer to an error in our own code before the receipt; after it, the pipeline answers unknown."""
     sentence = "The gateway failed before anything was sent. Tell its operators the decision id."
     return _answer(_Problem(503, "internal_error", "Internal error", sentence), decision_id)
 
 
 def not_shown(decision_id: str) -> Answer:
-    """The answer where an outcome cannot be put into words: it is on record, and so it is looked for there."""
+    """Return the answer for an outcome that cannot be written as one; it refers the caller to the record."""
     return _answer(_unknown(decision_id, "the gateway failed to write down the answer", {}), decision_id)
 
 
 def not_awaited(decision_id: str) -> Answer:
-    """The answer where the process ends before the cancel does."""
+    """Return the answer to a request that the process, shutting down, no longer waits for."""
     return _answer(_unknown(decision_id, "the gateway is shutting down while it is sent", {}), decision_id)
 
 
 def status_page(status: int, members: Mapping[str, object], decision_id: str) -> Answer:
-    """The answer of the pages that are read; a status of refusal makes it a problem with the page's members."""
+    """Return the answer of a page that is read; a status of 400 or more makes it a problem with the page's members."""
     if status >= 400:
         sentence = f"Not ready: {str(members.get('reason')).replace('_', ' ')}."
         return _answer(_Problem(status, "not_ready", "Not ready", sentence, members), decision_id)
@@ -190,7 +190,7 @@ def status_page(status: int, members: Mapping[str, object], decision_id: str) ->
 
 
 async def write(answer: Answer, send: Send, *, more: Headers | None = None) -> None:
-    """Sends an answer over ASGI, with `more` headers."""
+    """Send an answer over ASGI, with `more` headers."""
     headers = [*answer.headers, *(more or ())]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body, "more_body": False})
@@ -213,7 +213,7 @@ def _unknown(decision_id: str, why: str, members: Mapping[str, object]) -> _Prob
 
 
 def _resets_at(now_ms: int, retry_after_s: int) -> str:
-    """When the limit lets requests through again, in Unix seconds, as upstream says it: clients show that number."""
+    """Return when the limit resets, in Unix seconds, which is upstream's form: clients show that number."""
     return str(-(-now_ms // 1000) + retry_after_s)
 
 
@@ -228,7 +228,7 @@ def _gateway_headers(decision_id: str, source: bytes) -> Headers:
 
 def _answer(problem: _Problem, decision_id: str) -> Answer:
     members = {
-        # First, because the JavaScript client shows people the raw body.
+        # `error` comes first, because the JavaScript client shows people the raw body.
         "error": problem.sentence,
         "type": f"urn:qstash-gateway:problem:{problem.code}",
         "title": problem.title,

@@ -1,8 +1,8 @@
-"""The edge: a Starlette application with a table of routes, and one door before it for every request.
+"""The edge: a Starlette application with a table of routes, and a door that every request passes first.
 
 Order of refusal: size, 401, limits, 404 and 405, 400, policy. A caller without a key may not learn which paths exist,
-so the door stands before the router. The router compares the decoded path; the door lets no path through that has
-another spelling than its own, so that routing on the decoded path is routing byte for byte.
+so the door comes before the router. The router compares decoded paths; the door refuses every path that has another
+spelling than its decoded form, so routing on the decoded path is routing byte for byte.
 """
 
 from __future__ import annotations
@@ -47,28 +47,28 @@ from gateway.execution.pipeline import STOPPING, Done, Pipeline, WaitEnded
 from gateway.process import Net, place, report
 
 NO_ID = "00000000-0000-0000-0000-000000000000"
-"""The decision id of a request for which none could be made; no record has it."""
+"""The decision id used in an answer if none could be made. No record has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Teller:
-    """Writes lines for operators, once the caller has its answer; a log that fails is no caller's fault."""
+    """The writer of operators' log lines, used after the caller has its answer. A failing log fails no request."""
 
     log: OperatorsLog
 
     def tell(self, event: str, **members: object) -> None:
-        """Writes one line."""
+        """Write one line; if that fails, report it to the event loop's exception handler."""
         with Net() as net:
             self.log.error(event, **members)
             return
         report(net.caught, f"the operators' log failed to take {event}")
 
     def fault(self, fault: BaseException, decision_id: str) -> None:
-        """Tells of a fault by its class and place: its text may be a caller's or a secret."""
+        """Log a fault by its class and place only: its text may come from a caller or hold a secret."""
         self.tell("internal_error", decision_id=decision_id, error=type(fault).__name__, at=place(fault))
 
     def outcome(self, settled: Done) -> None:
-        """Tells of a call that did not do what it was sent for; what callers did is in the audit log."""
+        """Log a cancel that upstream did not carry out as ordered. A plain success is only in the audit log."""
         outcome, decision_id = settled.outcome, settled.plan.decision_id
         if not isinstance(outcome, Cancelled):
             cause = outcome.cause if isinstance(outcome, (NotSent, Unknown)) else None
@@ -79,7 +79,7 @@ class Teller:
 
 
 class ReleasingSend:
-    """The way back to the caller: gives the request's place back when the answer begins."""
+    """The ASGI `send` of one request, which releases the request's place when the answer begins."""
 
     __slots__ = ("_inbound", "_send", "begun")
 
@@ -89,7 +89,7 @@ class ReleasingSend:
         self.begun = False
 
     async def __call__(self, message: Message) -> None:
-        """Sends a message of the answer: a caller that takes its answer slowly holds no place."""
+        """Send one message of the answer, after releasing the place: a caller that reads slowly holds none."""
         self.begun = True
         self._inbound.leave()
         await self._send(message)
@@ -99,7 +99,7 @@ Action = Callable[[Inbound], Awaitable[Answer | Done]]
 
 
 class Cancels:
-    """The calls that send something: a bulk cancel, and a plan that is applied."""
+    """The calls that send something upstream: a bulk cancel, and the application of a plan."""
 
     def __init__(self, intake: Intake, pipeline: Pipeline, teller: Teller) -> None:
         self._intake = intake
@@ -107,14 +107,14 @@ class Cancels:
         self._teller = teller
 
     async def cancel(self, inbound: Inbound) -> Answer | Done:
-        """`DELETE /v2/workflows/runs`. Raises: Refusal."""
+        """Handle `DELETE /v2/workflows/runs`. Raises: Refusal."""
         request, caller = await self._intake.request(inbound), caller_of(inbound)
         policies, arrival = inbound.live.policies, inbound.arrival(self._intake.current, self._intake.clock)
         result = await self._pipeline.run(policies, caller, request, arrival=arrival)
         return answers.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
 
     async def apply(self, inbound: Inbound) -> Answer | Done:
-        """`POST /gateway/v1/plans/{plan}/apply`: cancels what still runs of a plan, once. Raises: Refusal."""
+        """Handle `POST /gateway/v1/plans/{plan}/apply`: cancel the runs of a plan, once. Raises: Refusal."""
         name = plan_id(inbound)
         if (await self._intake.own_body(inbound)).content not in (b"", b"{}"):
             raise MalformedRequest("plan_body", "Applying a plan takes no body: the plan says what is cancelled.")
@@ -123,11 +123,11 @@ class Cancels:
         return answers.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
 
     async def joined(self, inbound: Inbound) -> Answer | Done | None:
-        """Waits for an identical cancel in flight, for a caller above its limits; None where there is none to join.
+        """Wait for an identical cancel in flight, for a caller above its limits; return None if there is none to join.
 
-        Only what has arrived already is read: nobody waits for a body without a place.
+        Reads only what has already arrived: a request without a place does not wait for its body.
 
-        Raises: Refusal: what became of that cancel, or that too many wait for it.
+        Raises: Refusal: that cancel was refused, or too many requests wait for it.
         """
         caller, current, clock = caller_of(inbound), self._intake.current, self._intake.clock
         if not self._pipeline.any_to_join(caller):
@@ -141,7 +141,7 @@ class Cancels:
         return answers.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
 
     async def _repeated(self, inbound: Inbound) -> CancelRequest | None:
-        """Reads a cancel from what has arrived; None where that is not a whole one."""
+        """Return the cancel that has arrived; None if it is another call, incomplete or refused."""
         if (inbound.scope["method"], inbound.scope["raw_path"]) != ("DELETE", RUNS.encode()):
             return None
         try:
@@ -154,7 +154,7 @@ class Cancels:
             admission.charge(caller_of(inbound), now_s, read_bytes=inbound.read_bytes)
 
     async def deliver(self, inbound: Inbound, settled: Done, reply: Send) -> None:
-        """Writes what became of a cancel, ends its flight, and tells operators; raises nothing but a cancellation."""
+        """Write the outcome of a cancel, end its flight and tell operators. Raises nothing except a cancellation."""
         written = False
         with Net() as net:
             try:
@@ -175,7 +175,7 @@ class Cancels:
 
 
 class CallRoute(Route):
-    """One call as a route: exactly one method, where Starlette would answer HEAD beside GET."""
+    """A route for exactly one method; Starlette's own route would add HEAD to GET."""
 
     def __init__(self, method: str, path: str, action: Action, cancels: Cancels) -> None:
         super().__init__(path, Endpoint(action, cancels), methods=[method])
@@ -184,13 +184,13 @@ class CallRoute(Route):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An ASGI application that does what its call says and writes the answer. Raises: Refusal, before it writes."""
+    """An ASGI application that runs one action and writes its answer. Raises: Refusal, before it writes anything."""
 
     action: Action
     cancels: Cancels
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request that the door has let in."""
+        """Answer one request that the door let in."""
         inbound = inbound_of(scope)
         answer = await self.action(inbound)
         if isinstance(answer, Done):
@@ -200,14 +200,14 @@ class Endpoint:
 
 
 class Door:
-    """ASGI middleware before the router: whatever is refused is refused here, recorded, and answered."""
+    """ASGI middleware before the router: every refusal ends here, is recorded, and is answered."""
 
     def __init__(self, app: ASGIApp, *, edge: Edge) -> None:
         self._app = app
         self._edge = edge
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one HTTP request; nothing raises out of here but what the server does to its task."""
+        """Answer one HTTP request. Raises nothing except what the server throws into its task (a cancellation)."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         edge, decision_id = self._edge, NO_ID
@@ -227,7 +227,7 @@ class Door:
         with Net() as late:
             if reply is None or not reply.begun:
                 await write(inbound, answer or answers.broken(decision_id), send)
-        # Operators are told when the caller has its answer.
+        # Operators are told only after the caller has its answer.
         if isinstance(refused, AuditUnavailable):
             edge.teller.tell(refused.code, decision_id=decision_id, cause=refused.cause)
         elif isinstance(refused, LookupFailed):
@@ -238,9 +238,9 @@ class Door:
         return None
 
     async def _let_in(self, inbound: Inbound, reply: ReleasingSend) -> Answer | None:
-        """Returns an answer that is still to be written, or None. Raises: Refusal.
+        """Return an answer that is still to be written, or None if it has been written. Raises: Refusal.
 
-        A request whose task is cancelled is answered, too: the server does that when its grace period is over.
+        The server cancels the tasks of requests when its grace period is over; such a request still gets an answer.
         """
         try:
             if inbound.scope["raw_path"] not in HEALTH_PATHS:
@@ -272,7 +272,7 @@ class Door:
         return await self._routed(inbound, reply)
 
     async def _joined(self, inbound: Inbound, limited: Refusal, reply: ReleasingSend) -> None:
-        """Above a limit only the repeat of a cancel in flight gets through: its cancel has been sent already."""
+        """Let a request above a limit join an identical cancel in flight, since that sends nothing; else refuse it."""
         result = await self._edge.cancels.joined(inbound)
         if result is None:
             raise limited
@@ -286,10 +286,10 @@ class Door:
 
 
 def routes(cancels: Cancels, pages: Pages, health: HealthPages) -> list[Route]:
-    """Returns every path of the gateway, the one that is asked for most first."""
+    """Return a route for every path of the gateway, the most used first."""
 
     async def health_page(inbound: Inbound) -> Answer:
-        """Answers `/healthz` and `/readyz`, whose methods the page itself knows."""
+        """Answer `/healthz` and `/readyz`; the page itself checks the method."""
         answer = health.page(inbound.scope["method"], inbound.scope["raw_path"], inbound.decision_id)
         assert answer is not None
         return answer
@@ -309,9 +309,9 @@ def routes(cancels: Cancels, pages: Pages, health: HealthPages) -> list[Route]:
 
 
 class Edge(Starlette):
-    """The application: its routes, and what the door needs.
+    """The application: its routes, and the parts that the door uses.
 
-    Judgement goes by the intake's clock; `wall` is for times that callers compare with their own.
+    Requests are judged by the intake's clock; `wall` gives the times that callers compare with their own clocks.
     """
 
     def __init__(
@@ -345,10 +345,10 @@ class Edge(Starlette):
         raise no_such_method(request.scope["path"], exc.headers["Allow"])
 
     def no_such_path(self, scope: Scope) -> NotFound:
-        """Returns the refusal of a request whose path is none of ours."""
+        """Return the refusal of a request whose path the gateway does not have."""
 
         def is_known(path: str) -> bool:
-            """Whether a route takes the path, whatever its method."""
+            """Return whether some route has this path, for any method."""
             asked = {"type": "http", "method": "", "path": path}
             return any(route.matches(asked)[0] is not Match.NONE for route in self.routes)
 
@@ -356,6 +356,6 @@ class Edge(Starlette):
 
 
 async def write(inbound: Inbound | None, answer: Answer, send: Send) -> None:
-    """Writes an answer; what is left of a body that was not read keeps the connection from carrying another request."""
+    """Write an answer, and close the connection if a body was left unread: its rest would read as the next request."""
     unread = inbound is None or (inbound.has_body() and not inbound.body_read)
     await answers.write(answer, send, more=[(b"connection", b"close")] if unread else None)

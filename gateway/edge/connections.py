@@ -1,4 +1,4 @@
-"""How many connections are open, and which of them gives way: of the team with most, the one idle for longest."""
+"""The open connections, bounded. Above the bound the team with most loses the one that has been idle longest."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ from collections import Counter
 from typing import Protocol
 
 MOST_UNTAKEN_BYTES = 32 * 1024 * 1024
-"""Bytes of answers that were written and that their callers have not taken yet, over all connections."""
+"""The most bytes of written answers that callers have not yet read, over all connections."""
 
 TEAM = "gateway.team"
-"""Where the state of an ASGI scope holds the team of a caller, once it is known."""
+"""The key in the state of an ASGI scope that holds the caller's team, once it is known."""
 
 
 class Evictable(Protocol):
-    """A connection that can be told to go."""
+    """A connection that can be closed to make room for another."""
 
     @property
     def team(self) -> str | None:
-        """The team that last asked something over it; None where nobody has yet that is known."""
+        """The team that last sent a request on this connection; None before the first known one."""
 
     def evict(self) -> None:
-        """Ends the connection at once."""
+        """Close the connection at once."""
 
     def untaken_bytes(self) -> int:
-        """Returns how many bytes of answers wait for the caller to take them."""
+        """Return how many bytes of written answers the caller has not yet read."""
 
 
 class Connections:
-    """Every open connection; there are never more than `most`.
+    """All open connections, never more than `most`.
 
-    One gives way while it has no whole request in flight: nothing was asked, a handshake, a head or a body is on its
-    way, or the answer is written. Those with a whole request are bounded by `max_in_flight` and as many joins; should
-    there be no other, the newest connection is not taken.
+    A connection counts as idle, and may be closed, while it has no whole request in flight: before a request, during a
+    handshake, head or body, and after the answer is written. Connections with a whole request are bounded by
+    `max_in_flight` and as many joins; if there are no others, the newest connection is closed.
     """
 
     def __init__(self, most: int, *, most_untaken_bytes: int = MOST_UNTAKEN_BYTES) -> None:
@@ -43,7 +43,7 @@ class Connections:
         self._untaken: dict[Evictable, None] = {}
 
     def opened(self, connection: Evictable, *, instead_of: Evictable | None = None) -> None:
-        """Takes in a new one, idle; the longest idle one of the team with most is ended if there are too many."""
+        """Add a new connection, as idle. If there are too many, close the longest idle one of the team with most."""
         if instead_of is not None:
             self.closed(instead_of)
         if len(self._team_of) + len(self._busy) >= self._most:
@@ -57,19 +57,19 @@ class Connections:
         self._wait(connection)
 
     def busy(self, connection: Evictable) -> None:
-        """A whole request has arrived: the connection keeps its place."""
+        """Mark a connection whose request has arrived whole: it keeps its place."""
         if connection in self._team_of:
             self._leave(connection)
             self._busy.add(connection)
 
     def idle(self, connection: Evictable) -> None:
-        """No whole request is in flight any more: it may be ended, after those of its team idle for longer."""
+        """Mark a connection without a whole request in flight: it may be closed, after its team's longer idle ones."""
         if connection in self._busy:
             self._busy.remove(connection)
             self._wait(connection)
 
     def untaken(self, connection: Evictable) -> None:
-        """An answer was written that its caller has not taken: above the bound whoever has most untaken is ended."""
+        """Note an answer not yet read by its caller; above the bound, close the connections with most unread bytes."""
         self._untaken[connection] = None
         sizes = {one: size for one in self._untaken if (size := one.untaken_bytes())}
         of_team: Counter[str | None] = Counter()
@@ -82,7 +82,7 @@ class Connections:
         self._untaken = dict.fromkeys(sizes)
 
     def closed(self, connection: Evictable) -> None:
-        """Forgets it."""
+        """Forget a connection that has ended."""
         self._busy.discard(connection)
         self._untaken.pop(connection, None)
         if connection in self._team_of:

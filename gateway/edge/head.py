@@ -1,4 +1,4 @@
-"""What HTTP forbids in a request head, and what this gateway does not need: pure checks of the head as it was sent."""
+"""Pure checks of a request head as it was sent: they refuse what HTTP forbids and what this gateway does not need."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _HOST = re.compile(rb"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(?::(?P
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 
 WHITESPACE = b" \t"
-"""What may stand before and behind a field's value and is no part of it (RFC 9110, 5.5)."""
+"""The characters that may surround a field's value without being part of it (RFC 9110, 5.5)."""
 
 HEALTH_PATHS = (b"/healthz", b"/readyz")
-"""The two pages that probes ask for: nothing can be done there, so old and terse HTTP does no harm."""
+"""The two pages that probes request. They only report, so HTTP/1.0 and other terse forms do no harm there."""
 
 BROKEN_BODY = "gateway.broken_body"
-"""Where the state of an ASGI scope holds the refusal of a body that stopped being HTTP."""
+"""The key in the state of an ASGI scope that holds the refusal of a body that stopped being HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A request head as the parser read it; names in lower case, values without the whitespace around them, in order.
+    """A request head as the parser read it: headers in order, repeated ones included.
 
-    Repeated headers are repeated here.
+    Names are in lower case; values are without the whitespace around them.
     """
 
     method: bytes
@@ -38,15 +38,15 @@ class Head:
     headers: tuple[tuple[bytes, bytes], ...]
 
     def values(self, name: bytes) -> list[bytes]:
-        """Returns every value of a header."""
+        """Return every value of a header; the name is in lower case."""
         return [value for key, value in self.headers if key == name]
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What is left to know of a head that passed: `framing` is the one header that says where the body ends.
+    """The findings of a head that passed. `framing` is the one header that says where the body ends.
 
-    `offers_h2c` says that it offers a change to HTTP/2, which is left out; RFC 9110, 7.8: "A server MAY ignore".
+    `offers_h2c` says that the head offers an upgrade to HTTP/2, which is ignored; RFC 9110, 7.8: "A server MAY ignore".
     """
 
     path: bytes
@@ -56,10 +56,10 @@ class Checked:
 
 
 def check_head(head: Head) -> Checked:
-    """Refuses what two HTTP readers could take differently.
+    """Check a head and refuse whatever two HTTP readers could read differently.
 
     Raises:
-        MalformedRequest: with the rule that was broken.
+        MalformedRequest: the head breaks a rule, which the refusal names.
         ExpectationFailed: the head has an `Expect`.
     """
     if head.version not in ("1.1", "1.0"):
@@ -72,14 +72,14 @@ def check_head(head: Head) -> Checked:
     offers_h2c = _offers_h2c(head)
     if head.method == b"CONNECT" or (head.values(b"upgrade") and not offers_h2c):
         raise MalformedRequest("upgrade", "This connection speaks HTTP/1.1 only: leave Upgrade out.")
-    # RFC 9110, 10.1.1: an expectation of HTTP/1.0 MUST be ignored. Its 417 makes clients repeat the request without it.
+    # RFC 9110, 10.1.1: an expectation in HTTP/1.0 MUST be ignored. A 417 makes clients repeat the request without it.
     if head.values(b"expect") and head.version == "1.1":
         raise ExpectationFailed("expect", "Leave the Expect header out and send the body at once.")
     return Checked(path, query, framing, offers_h2c)
 
 
 def _target(target: bytes) -> tuple[bytes, bytes]:
-    """The path and the query. RFC 9112, 3.2.2 has servers accept the absolute form; here only the health pages do."""
+    """Return path and query. RFC 9112, 3.2.2 has servers accept the absolute form; here only the health pages do."""
     absolute = _ABSOLUTE_FORM.fullmatch(target)
     asked = absolute["origin_form"] if absolute is not None else target
     path, _, query = asked.partition(b"?")
@@ -104,7 +104,7 @@ def _why_no_target(target: bytes) -> str:
 def _check_host(head: Head, *, lenient: bool) -> None:
     # RFC 9112, 3.2: "A server MUST respond with a 400 to any request message that lacks a Host header field and to
     # any request message that contains more than one Host header field line or an invalid field value." HTTP/1.0 has
-    # no such rule, and an empty Host is valid where nobody is named; so probes write it.
+    # no such rule, and an empty Host is valid if no host is named. Probes send both.
     hosts = head.values(b"host")
     if lenient and (hosts == [b""] or (not hosts and head.version == "1.0")):
         return

@@ -1,4 +1,4 @@
-"""`/healthz` and `/readyz`: the two pages that need no key, on the listener of callers or on one of their own."""
+"""The two pages that need no key, `/healthz` and `/readyz`, on the callers' listener or on one of their own."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from gateway.process import Net, report
 
 
 class Readiness(Protocol):
-    """Whether the gateway can take intents, and what operators may see of it."""
+    """The port that says whether the gateway can take intents, and what operators may see of its state."""
 
     def report(self) -> tuple[bool, dict[str, object]]:
-        """Ready or not, and the members of the page: no secret, no rule text."""
+        """Return whether the gateway is ready, and the members of the page: no secret, no rule text."""
 
 
 class HealthPages:
@@ -28,7 +28,7 @@ class HealthPages:
         self._readiness = readiness
 
     def page(self, method: str, path: bytes, decision_id: str) -> Answer | None:
-        """The answer, or None for another path. Raises: MethodNotAllowed."""
+        """Return the answer, or None for another path. Raises: MethodNotAllowed."""
         if path not in HEALTH_PATHS:
             return None
         if method not in ("GET", "HEAD"):
@@ -40,13 +40,13 @@ class HealthPages:
 
 
 class HealthApp:
-    """An ASGI application of nothing but the two pages, for probes that cannot reach the listener of callers."""
+    """An ASGI application with only the two pages, for probes that cannot reach the callers' listener."""
 
     def __init__(self, pages: HealthPages) -> None:
         self._pages = pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request; nothing is recorded, because nothing can be done here."""
+        """Answer one request. Nothing is recorded, because these pages change nothing."""
         decision_id, answer = str(uuid_utils.uuid7()), None
         with Net() as net:
             try:
@@ -58,12 +58,12 @@ class HealthApp:
         if net.fault is not None:
             report(net.fault, "a page failed")
         answer = answer or answers.broken(decision_id)
-        # A probe comes alone, and a body that nobody reads keeps the connection from carrying another request.
+        # A probe sends one request at a time, and an unread body would be read as the next request.
         await answers.write(answer, send, more=[(b"connection", b"close")])
 
 
 class Unrecorded:
-    """Where refusals of the health listener go: it takes no credential and nothing can be done there."""
+    """The discarding log for refusals on the health listener, which takes no credential and changes nothing."""
 
     def record_soon(self, refusal: Refusal, *, decision_id: str, remote: str | None) -> None:
-        """Leaves no trace, so that a stranger at this listener cannot fill the record."""
+        """Discard the refusal, so that a stranger on this listener cannot fill the record."""

@@ -1,4 +1,4 @@
-"""One HTTP request on its way in: its headers and body as bounded values, and what can be asked of its caller later."""
+"""One HTTP request on its way in: its headers and body as bounded values, and later questions about its caller."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from gateway.files.secrecy import holds_text
 from gateway.process import Net
 
 INBOUND = "inbound"
-"""Where the door puts the request into the scope's state."""
+"""The key in the scope's state under which the door puts the request."""
 
 LOOKS = 3
-"""Turns of the loop after which a body that was sent right behind its head has been read from the socket."""
+"""The turns of the loop after which a body that was sent directly after its head has been read from the socket."""
 
 
 @dataclass(slots=True)
 class Inbound:
-    """One request, under `live` to its end; `principal` once it is known, `place` once it has one."""
+    """One request and the settings it is handled under (`live`). `principal` and `place` are set once they exist."""
 
     scope: Scope
     receive: Receive
@@ -48,51 +48,51 @@ class Inbound:
             self._headers[name] = (*self._headers.get(name, ()), value)
 
     def header(self, name: bytes) -> tuple[bytes, ...]:
-        """Every value of a header, in order; the name in lower case."""
+        """Return every value of a header, in order; `name` is in lower case."""
         return self._headers.get(name, ())
 
     def has_body(self) -> bool:
-        """Whether a body was announced."""
+        """Return whether the head announces a body."""
         return bool(self.header(b"transfer-encoding")) or self.header(b"content-length") not in ((), (b"0",))
 
     def leave(self) -> None:
-        """Gives the place back, if it has one still."""
+        """Give the place back, if the request still has one."""
         if self.place is not None:
             self.place.leave()
             self.place = None
 
     def check_body(self) -> None:
-        """Raises: the refusal with which the protocol ended the body."""
+        """Raise the refusal with which the protocol ended the body, if it did."""
         broken: Refusal | None = self.scope.get("state", {}).get(BROKEN_BODY)
         if broken is not None:
             raise broken
 
     def check_length(self) -> None:
-        """Raises: TooLarge, before any of the body is held."""
+        """Raise TooLarge if the announced length is above the limit, before any of the body is in memory."""
         for length in self.header(b"content-length"):
             if not length.isdigit() or len(length) > 18 or int(length) > self.live.limits.max_body_bytes:
                 raise self._too_long()
 
     def cost(self) -> int:
-        """Returns how many requests this one counts for before its body, which is charged as it is read."""
+        """Return how many requests this one counts as, by its query; its body is charged later, as it is read."""
         return 1 + len(self.scope["query_string"]) // COST_BYTES
 
     def credential(self) -> bytes | None:
-        """The one Authorization header. Raises: MalformedRequest, if there are two."""
+        """Return the Authorization header, if there is one. Raises: MalformedRequest: there are two."""
         credentials = self.header(b"authorization")
         if len(credentials) > 1:
             raise MalformedRequest("two_credentials", "Send one Authorization header.")
         return credentials[0] if credentials else None
 
     def bearer(self) -> str:
-        """The credential itself, without its scheme; empty where there is none."""
+        """Return the credential without its scheme; empty if there is none."""
         return (self.credential() or b"").decode("latin-1").partition(" ")[2].strip()
 
     def arrival(self, current: Holder, clock: Clock) -> Arrival:
-        """What the pipeline may ask of it later."""
+        """Return the request as the pipeline sees it, with the questions that it may ask later."""
 
         def standing() -> Standing | None:
-            """The caller as it is now; None where its credential is not accepted any more."""
+            """Authenticate the caller again; return None if it is refused or is another principal now."""
             live = current.live
             try:
                 principal = live.authenticator.authenticate(self.credential(), clock.now_ms())
@@ -103,20 +103,20 @@ class Inbound:
         return Arrival(self.decision_id, self.remote, self.gone, standing)
 
     async def gone(self) -> bool:
-        """Whether the caller has gone; one who cannot be asked counts as gone, and is still answered."""
+        """Return whether the caller has disconnected. If in doubt it counts as gone, and is answered all the same."""
         with Net():
             message = _at_once(cast(Coroutine[None, None, Message], self.receive()))
             return message is not None and message["type"] == "http.disconnect"
-        # Whatever is wrong with the connection, the outcome has to reach the record.
+        # Whatever is wrong with the connection, the outcome must still reach the record.
         return True
 
     async def body(self) -> Body:
-        """Waits for the whole body, in the request's place.
+        """Wait for the whole body and return it. The request must hold a place.
 
         Raises:
-            ReceiveTimeout, TooLarge: it came too slowly, or is too long.
-            MalformedRequest: it ended too early.
-            Throttled, Overloaded: more bytes of unfinished bodies wait than may.
+            ReceiveTimeout, TooLarge: the body came too slowly, or is too long.
+            MalformedRequest: the body ended too early.
+            Throttled, Overloaded: too many bytes of unfinished bodies are held already.
         """
         if not self.has_body():
             return self._whole(b"")
@@ -135,9 +135,9 @@ class Inbound:
         return self._whole(bytes(content))
 
     async def arrived(self) -> Body | None:
-        """Returns the body if all of it is here already; None where it would have to be waited for.
+        """Return the body if all of it has already arrived, else None.
 
-        Raises: TooLarge, MalformedRequest: as `body`.
+        Raises: TooLarge, MalformedRequest: as in `body`.
         """
         if not self.has_body():
             return self._whole(b"")
@@ -150,9 +150,9 @@ class Inbound:
         return None
 
     def _add(self, content: bytearray, message: Message) -> bool:
-        """Adds what a message brings of the body; returns whether more is to come."""
+        """Add one message's piece of the body; return whether more is to come."""
         self.check_body()
-        # A caller that stops in the middle gives a disconnect, never the end of the body.
+        # A caller that stops in the middle shows up as a disconnect, never as the end of the body.
         if message["type"] != "http.request":
             raise MalformedRequest("incomplete", "The body ended before its announced length.")
         piece = message.get("body", b"")
@@ -174,21 +174,21 @@ class Inbound:
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """Reads what a request asks for; `is_secret` tells whether a text holds a token of the account or a key."""
+    """The reader of requests; `is_secret` says whether a text holds a token of the account or a key."""
 
     current: Holder
     clock: Clock
     is_secret: Callable[[str], bool]
 
     async def own_body(self, inbound: Inbound) -> Body:
-        """Reads the body of a call of the gateway's own, which takes no query. Raises: Refusal."""
+        """Read the body of one of the gateway's own calls, which take no query. Raises: Refusal."""
         no_query(inbound)
         return await self.body(inbound)
 
     async def body(self, inbound: Inbound) -> Body:
-        """Reads the whole body. After a body the caller is authenticated again, under the settings now in force.
+        """Read the whole body. After a body the caller is authenticated again, under the settings now in force.
 
-        Raises: Unauthenticated: the credential is not accepted any more. Refusal: as `Inbound.body`.
+        Raises: Unauthenticated: the credential is no longer accepted. Refusal: as in `Inbound.body`.
         """
         body = await inbound.body()
         if inbound.has_body():
@@ -199,17 +199,17 @@ class Intake:
         return body
 
     async def request(self, inbound: Inbound) -> CancelRequest:
-        """Reads a cancel. Raises: Refusal."""
+        """Read the body and return the cancel request. Raises: Refusal."""
         return self.requested(inbound, await self.body(inbound))
 
     def requested(self, inbound: Inbound, body: Body) -> CancelRequest:
-        """Reads a cancel whose body has come. Raises: MalformedRequest, TooLarge."""
+        """Return the cancel request in the query and a body already read. Raises: MalformedRequest, TooLarge."""
         reason = parse_reason(inbound.header(b"gateway-reason"))
         request = parse_cancel(inbound.scope["query_string"], body)
         return self.checked(inbound, request if reason is None else replace(request, reason=reason))
 
     def checked(self, inbound: Inbound, request: CancelRequest) -> CancelRequest:
-        """Returns a request that may be recorded. Raises: TooLarge, MalformedRequest: too many run IDs, a secret."""
+        """Return the request if it may be recorded. Raises: TooLarge, MalformedRequest: too many run IDs, a secret."""
         selection, most = request.selection, inbound.live.limits.max_run_ids
         if isinstance(selection, ByRunIds) and len(selection.run_ids) > most:
             raise TooLarge("run_ids", f"At most {most} run IDs stand in one request: split the list.")
@@ -217,40 +217,40 @@ class Intake:
         return request
 
     def refuse_secrets(self, inbound: Inbound, values: Iterable[str]) -> None:
-        """Applies the one rule for whatever a caller may write, before any of it is recorded or sent.
+        """Refuse texts of a caller that hold a secret, before any of them is recorded or sent.
 
-        Raises: MalformedRequest: a value holds a token of the account, a gateway's key, or the caller's credential.
+        Raises: MalformedRequest: a value holds a token of the account, a gateway key, or the caller's credential.
         """
-        # A secret holds no line end, so one look at all values finds what a look at each would.
+        # A secret contains no line end, so one search of the joined values finds what searching each would.
         text, credential = "\n".join(values), inbound.bearer()
-        # A key is known by its shape; a token of an issuer has none that a value could not have.
+        # `is_secret` knows a key by its shape; an issuer's token has no shape of its own, so it is compared.
         if self.is_secret(text) or (not credential.startswith("qgk_") and holds_text(text, credential)):
             raise MalformedRequest("secret_in_request", "The request holds a secret where a value should be.")
 
 
 def inbound_of(scope: Scope) -> Inbound:
-    """Returns the request that the door put into the scope."""
+    """Return the request that the door put into the scope."""
     inbound = scope["state"][INBOUND]
     assert isinstance(inbound, Inbound)
     return inbound
 
 
 def caller_of(inbound: Inbound) -> Principal:
-    """Returns who is calling; the door lets nobody else in."""
+    """Return the principal of an authenticated request; the door lets in no other (health pages aside)."""
     assert inbound.principal is not None
     return inbound.principal
 
 
 def no_query(inbound: Inbound) -> None:
-    """Raises: MalformedRequest: there is a query, and the call takes none."""
+    """Raise MalformedRequest if there is a query, for a call that takes none."""
     if inbound.scope["query_string"]:
         raise MalformedRequest("query", "This call takes no query: leave it out.")
 
 
 def _at_once(receiving: Coroutine[None, None, Message]) -> Message | None:
-    """Returns the message that is there now; None where the server would wait for one.
+    """Return the message that is there now; None if the server would have to wait for one.
 
-    One step of the coroutine tells. To cancel a task or a scope around it costs more than to judge a request.
+    Running the coroutine for one step shows that. Cancelling a task or scope around it costs more than a judgement.
     """
     try:
         receiving.send(None)

@@ -1,4 +1,4 @@
-"""The calls that send nothing: previews and plans, the runs of a team, and questions about policy."""
+"""The calls that send nothing upstream: previews and plans, the runs of a team, and questions about policy."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _SHOWS_NONE = (
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """Every call that takes a key and sends nothing; each raises Refusal."""
+    """The calls that need a credential and cancel nothing. Each raises Refusal."""
 
     intake: Intake
     pipeline: Pipeline
@@ -49,7 +49,10 @@ class Pages:
     log: UpstreamLog | None = None
 
     async def preview(self, inbound: Inbound) -> Answer:
-        """What a cancel would do, as a refusal: official clients repeat a 2xx while it says that runs were hit."""
+        """Raise Conflict with what a cancel would do.
+
+        The answer is no 2xx, because official clients repeat a cancel as long as a 2xx reports cancelled runs.
+        """
         draft = await self._drafted(inbound, await self.intake.request(inbound))
         if isinstance(draft, Answer):
             return draft
@@ -61,7 +64,7 @@ class Pages:
         raise Conflict("preview", sentence, members=self._shown(draft))
 
     async def plan(self, inbound: Inbound) -> Answer:
-        """`POST /gateway/v1/plans`: the request in question in the body; which runs it means."""
+        """Handle `POST /gateway/v1/plans`: return which runs the request in the body selects."""
         request = self.intake.checked(inbound, question_in(await self.intake.own_body(inbound)))
         draft = await self._drafted(inbound, request)
         if isinstance(draft, Answer):
@@ -70,13 +73,13 @@ class Pages:
         return answers.status_page(status, self._shown(draft), inbound.decision_id)
 
     async def planned(self, inbound: Inbound) -> Answer:
-        """`GET /gateway/v1/plans/{id}`: a plan of the caller's, whatever its state."""
+        """Handle `GET /gateway/v1/plans/{plan}`: return a plan of the caller, in any state."""
         no_query(inbound)
         draft = self.pipeline.planned(caller_of(inbound), plan_id(inbound))
         return answers.status_page(200, self._shown(draft), inbound.decision_id)
 
     async def logs(self, inbound: Inbound) -> Answer:
-        """`GET /v2/workflows/logs`: the runs that the rules of the caller's team cover."""
+        """Handle `GET /v2/workflows/logs` and `/events`: return the runs that the rules of the caller's team cover."""
         if self.log is None:
             raise NotFound("no_read_token", _SHOWS_NONE)
         caller, query = caller_of(inbound), inbound.scope["query_string"]
@@ -87,12 +90,12 @@ class Pages:
         return answers.status_page(200, page, inbound.decision_id)
 
     async def whoami(self, inbound: Inbound) -> Answer:
-        """`GET /gateway/v1/whoami`."""
+        """Handle `GET /gateway/v1/whoami`."""
         members = await self.questions.whoami(inbound.live.policies, caller_of(inbound))
         return answers.status_page(200, members, inbound.decision_id)
 
     async def explain(self, inbound: Inbound) -> Answer:
-        """`POST /gateway/v1/explain`: why a request would be decided as it would be; nothing is sent."""
+        """Handle `POST /gateway/v1/explain`: return how a request would be decided, and why. Nothing is sent."""
         request = self.intake.checked(inbound, question_in(await self.intake.own_body(inbound)))
         arrival = inbound.arrival(self.intake.current, self.intake.clock)
         members = await self.questions.explain(inbound.live.policies, caller_of(inbound), request, arrival=arrival)
@@ -108,7 +111,7 @@ class Pages:
 
 
 def plan_id(inbound: Inbound) -> str:
-    """Returns the plan that the path names. Raises: NotFound: it names none."""
+    """Return the plan ID in the path. Raises: NotFound: it is not in the form of one."""
     name = inbound.scope["path_params"]["plan"]
     if _PLAN_ID.fullmatch(name) is None:
         raise no_such_plan()
@@ -116,13 +119,13 @@ def plan_id(inbound: Inbound) -> str:
 
 
 MOST_PARTS = 200
-"""How many rules an answer shows; further ones are counted in `left_out`."""
+"""The most rules that an explanation shows; further ones are counted in `left_out`."""
 
 _SHAPE = 'Send {"request": "DELETE /v2/workflows/runs?…"}, and "body" or "reason" where the request has one.'
 
 
 class Questions:
-    """Answers callers' questions about policy, on a thread where an answer takes long."""
+    """The answers to callers' questions about policy, made on a thread if they take long."""
 
     def __init__(self, audit: AuditPort, clock: Clock) -> None:
         self._audit = audit
@@ -131,7 +134,7 @@ class Questions:
         self._asking: set[Principal] = set()
 
     async def whoami(self, policies: Policies, principal: Principal) -> dict[str, object]:
-        """Returns who the caller is and what it may do now."""
+        """Return who the caller is and what it may do now."""
         page = partial(whoami, principal, policies, self._clock.now_ms())
         if policies.number(principal.team) <= RULES_AT_ONCE:
             return page()
@@ -140,7 +143,7 @@ class Questions:
     async def explain(
         self, policies: Policies, principal: Principal, request: CancelRequest, *, arrival: Arrival
     ) -> dict[str, object]:
-        """Returns why the request would be decided as it would be now, and records that it was asked.
+        """Return how the request would be decided now, and why; record that this was asked.
 
         The caller sees the decision, and the names and words of the rules about its own team.
 
@@ -167,14 +170,16 @@ class Questions:
         return explanation.members(most=MOST_PARTS)
 
     def close(self) -> None:
-        """Begins nothing more on the thread."""
+        """Start no more work on the thread."""
         self._desk.close()
 
 
 def question_in(body: Body) -> CancelRequest:
-    """The request that a caller asks about: `request` is a request line or query, `body` its JSON, `reason` its reason.
+    """Return the request that a caller asks about.
 
-    Raises: MalformedRequest, also where the gateway would answer 400 to the request itself.
+    The body is JSON: `request` is a request line or query, `body` the request's own body, `reason` its reason.
+
+    Raises: MalformedRequest: the body has another shape, or the request itself would be answered with 400.
     """
     if body.content_encodings:
         raise MalformedRequest("content_encoding", "The body must not be compressed: leave Content-Encoding out.")
@@ -207,7 +212,7 @@ SAMPLE = 10
 
 
 def plan_members(draft: Draft, *, expires_in_s: int) -> dict[str, object]:
-    """Everything about a plan that its caller may see; before its look-up has ended, only where that stands."""
+    """Return all of a plan that its caller may see; while its runs are being looked up, that is only its state."""
     members: dict[str, object] = {"plan": draft.plan_id, "state": draft.state.value, "expires_in_s": expires_in_s}
     if draft.failure is not None:
         return members | {"error": draft.failure.sentence}
@@ -234,7 +239,7 @@ def plan_members(draft: Draft, *, expires_in_s: int) -> dict[str, object]:
 
 
 def _narrowed(draft: Draft) -> dict[str, object] | None:
-    """The count that was asked and the one that policy lowered it to, with the rule that did; None where none did."""
+    """Return the count asked for, the count that policy lowered it to, and the rule that did; None if none did."""
     asked, permit = draft.call.request.count, draft.permit
     return None if permit.narrowed_by is None else {"count": [asked, permit.effective.count], "by": permit.narrowed_by}
 
@@ -253,14 +258,14 @@ def _created(run: Run) -> str:
 
 
 MOST_OFFERS = 50
-"""How many rules the page shows; further ones are counted in `left_out`."""
+"""The most rules that the page shows; further ones are counted in `left_out`."""
 
 _LAST_S = 253_402_300_799
-"""9999-12-31T23:59:59Z."""
+"""The last second that `datetime` can hold, 9999-12-31T23:59:59Z, as Unix seconds."""
 
 
 def whoami(principal: Principal, policies: Policies, now_ms: int) -> dict[str, object]:
-    """Team, principal, when the credential ends, and each rule's words with a request that it would allow now."""
+    """Return team, principal, the credential's end, and each rule's words with a request that it would allow now."""
     shown = list(islice(offers(policies, principal.team, now_ms), MOST_OFFERS))
     return {
         "team": principal.team,
@@ -280,5 +285,5 @@ def _owner(owner: Owner | None) -> dict[str, object] | None:
 
 
 def _time(unix_ms: int) -> str:
-    # A key may be good to the last day that dates know, and a token may name a time far behind it.
+    # A key may be valid until the last date that exists, and a token may name a time far beyond it.
     return datetime.fromtimestamp(min(unix_ms // 1000, _LAST_S), UTC).isoformat().replace("+00:00", "Z")

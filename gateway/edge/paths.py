@@ -1,4 +1,4 @@
-"""What to say of a path that is none of ours: the one that was probably meant, or what the gateway is for; pure."""
+"""The refusals of unknown paths and methods, with the path that was probably meant or those that exist. Pure."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _MAX_GUESSED_BYTES = 200
 
 
 def is_plain(path: bytes) -> bool:
-    """Returns whether a path is its own decoded form: printable ASCII, no escape, no double slash."""
+    """Return whether a path is its own decoded form: printable ASCII, no escape, no double slash."""
     return path.isascii() and b"%" not in path and b"//" not in path and path.decode().isprintable()
 
 
 def no_such_path(method: str, path: bytes, *, is_known: Callable[[str], bool]) -> NotFound:
-    """Returns the refusal of a path that is none of ours; `is_known` tells of a decoded path whether it is one."""
+    """Return the refusal of a path that is not one of ours; `is_known` says whether a decoded path is."""
     meant = _meant(path)
     if meant is not None and is_known(meant):
         return NotFound("path", f"This path has {_strange_in(path)}: write it as {meant}.")
     if method == "DELETE" and _ONE_RUN.fullmatch(path):
-        # Every run that ends sends this with cancel=false, as a report.
+        # Every run sends this call when it ends, with cancel=false, to report its end.
         one = f"A run is cancelled by its ID in the query, not in the path: {_CANCEL}?workflowRunIds=ID."
         return NotFound("qstash_path", f"{one} {_RUNTIMES}")
     if path.startswith((b"/v2/", b"/v1/")):
@@ -40,13 +40,13 @@ def no_such_path(method: str, path: bytes, *, is_known: Callable[[str], bool]) -
 
 
 def no_such_method(path: str, allowed: str) -> MethodNotAllowed:
-    """Returns the refusal of a method that the path does not take."""
+    """Return the refusal of a method that the path does not accept."""
     more = f" {_ONLY} For other calls, use a client with its own token." if path.startswith("/v2/") else ""
     return MethodNotAllowed(allowed, f"This path takes {allowed} and nothing else.{more}")
 
 
 def _meant(path: bytes) -> str | None:
-    """The plain path that a person or a proxy has probably written so; it is told, never taken for it."""
+    """Return the plain path that was probably meant, or None. It is only suggested to the caller, never used."""
     if len(path) > _MAX_GUESSED_BYTES:
         return None
     plain = posixpath.normpath(unquote_to_bytes(path)).lower()

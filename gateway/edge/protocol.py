@@ -1,12 +1,12 @@
-"""What the ASGI scope hides: raw target, header count, framing, deadlines. A subclass of uvicorn's httptools protocol.
+"""A subclass of uvicorn's httptools protocol, for what the ASGI scope hides: raw target, headers, framing, deadlines.
 
-A request that HTTP forbids never becomes an ASGI call. It is answered here, as a problem like every other, and the
-connection ends. While an earlier request of the same connection is in flight nothing is written in its place: the
-connection only stops reading and ends after the answers that are due. Where a body breaks off, the exchange that waits
-for it is told, and answers. A peer that does not take its answers within the deadline loses the connection.
+A request that HTTP forbids never becomes an ASGI call. It is answered here, with a problem like every other refusal,
+and the connection ends. While an earlier request of the same connection is in flight, the refusal is not written in its
+place: the connection only stops reading, and ends after the answers that are due. If a body breaks off, the request
+that waits for it is told, and answers. A peer that does not read its answers within the deadline loses the connection.
 
-The parser reads no body behind a head that offers an upgrade; where the offer is one that may be left out, a second
-parser reads it. An idle connection is kept for `keep_alive_s`, which every answer that keeps it says.
+The parser does not read the body of a request that offers an upgrade; if the offer may be ignored, a second parser
+reads it. An idle connection is kept for `keep_alive_s`, which is stated in every answer that keeps the connection.
 """
 
 from __future__ import annotations
@@ -35,27 +35,30 @@ from gateway.edge.head import BROKEN_BODY, WHITESPACE, Checked, Head, check_head
 MAX_PIPELINED = 8
 MAX_HEADERS = 100
 SEND_BUFFER_BYTES = 32_768
-"""What the kernel may hold of answers that a caller does not take: it would let it grow to megabytes; one is 2 kB."""
+"""The most bytes of unread answers that the kernel holds. Without a bound they grow to megabytes; an answer is 2 kB."""
 
 KEEP_ALIVE_MARGIN_S = 0.5
-"""How much longer than it says a connection is kept: a request that was sent in time may still be on the way."""
+"""How much longer than stated a connection is kept: a request that was sent in time may still be on its way."""
 LAST_LOOK_S = 0.001
-"""Before an idle connection is closed the loop looks once more for bytes that have arrived and were not read yet."""
+"""The delay before an idle connection is closed, in which the loop reads bytes that have already arrived."""
 
 Application = Callable[..., Awaitable[None]]
-"""What answers requests, as uvicorn hands it over: its own types of it are private, and narrower than Starlette's."""
+"""The ASGI application as uvicorn passes it on: uvicorn's own types are private, and narrower than Starlette's."""
 
 
 class RefusalPort(Protocol):
-    """Where what is refused before ASGI is recorded."""
+    """The port that records refusals made before ASGI."""
 
     def record_soon(self, refusal: Refusal, *, decision_id: str, remote: str | None) -> None:
-        """Records one refusal of a stranger; never raises."""
+        """Record one refusal of a caller not yet authenticated. Never raises."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProtocolSettings:
-    """What every connection shares; sizes in bytes; seconds for a whole head, and between two requests."""
+    """The settings that all connections share.
+
+    `receive_timeout_s` is the time for a whole head, `keep_alive_s` the time between two requests.
+    """
 
     max_target_bytes: int
     max_header_bytes: int
@@ -66,7 +69,7 @@ class ProtocolSettings:
 
 
 class EdgeProtocol(HttpToolsProtocol):
-    """One connection."""
+    """The protocol of one connection."""
 
     team: str | None = None
 
@@ -89,7 +92,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._running: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Starts the deadline for the first head; the oldest idle connection gives way where there are too many."""
+        """Start the deadline for the first head; if too many connections are open, an idle one is closed."""
         super().connection_made(transport)
         if (peer := unix_peer(transport)) is not None:
             self.client = (peer, 0)
@@ -101,7 +104,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._start_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forgets the connection."""
+        """Forget the connection, stop its timers and tell the request that is being answered."""
         self._settings.connections.closed(self)
         self._stop_deadline()
         if self._taking is not None:
@@ -118,7 +121,7 @@ class EdgeProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, _saying_how_long_it_is_kept(app, cycle, self._settings.keep_alive_s))
 
     def data_received(self, data: bytes) -> None:
-        """Feeds the parser, within the bounds of a head and its deadline."""
+        """Feed the parser, within the size limit and the deadline of a head."""
         if self._ended or self.transport.is_closing():
             return
         self._unset_keepalive_if_required()
@@ -150,16 +153,16 @@ class EdgeProtocol(HttpToolsProtocol):
     # Parser callbacks. Raising ends the parse; `data_received` then answers with `_refusal`.
 
     def on_message_begin(self) -> None:
-        """A new request on this connection."""
+        """Begin a new request on this connection."""
         super().on_message_begin()
         self._in_head, self._in_body, self._header_bytes = True, False, 0
-        # Counted also where the first bytes arrived behind another request, so that its deadline starts.
+        # Non-zero even if the first bytes arrived together with an earlier request, so that the deadline starts.
         self._head_bytes = self._head_bytes or 1
         if len(self.pipeline) >= MAX_PIPELINED:
             self._refuse(MalformedRequest("pipelining", f"At most {MAX_PIPELINED} requests may be pipelined."))
 
     def on_url(self, url: bytes) -> None:
-        """A piece of the request target."""
+        """Take one piece of the request target; refuse a target that is too long."""
         super().on_url(url)
         if len(self.url) > self._settings.max_target_bytes:
             limit = self._settings.max_target_bytes
@@ -168,7 +171,7 @@ class EdgeProtocol(HttpToolsProtocol):
             )
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header; after the head it would be a trailer, which no reader may take for a header."""
+        """Take one header. After the head it is a trailer, which no reader may take for a header: it is refused."""
         if not self._in_head:
             self._refuse(MalformedRequest("trailer", "A request has no trailers here."))
         self._header_bytes += len(name) + len(value) + 4
@@ -177,7 +180,7 @@ class EdgeProtocol(HttpToolsProtocol):
         super().on_header(name, value.strip(WHITESPACE))
 
     def on_headers_complete(self) -> None:
-        """The whole head: checked as it stood on the wire, then handed to ASGI with the raw path and query."""
+        """Check the whole head as it was sent, then pass the request to ASGI with the raw path and query."""
         head = Head(
             method=self.parser.get_method(),
             target=self.url,
@@ -190,10 +193,10 @@ class EdgeProtocol(HttpToolsProtocol):
             self._refuse(refusal)
         self._stop_deadline()
         self._leaves_out_body = self.parser.should_upgrade()
-        # Only HTTP/1.0 gets here with one: uvicorn would send it a 100, which that version does not know.
+        # Only HTTP/1.0 gets here with an Expect; uvicorn would send a 100, which that version does not know.
         self.expect_100_continue = False
-        # uvicorn takes the target apart with httptools.parse_url, which fails on more than 65,535 bytes; 1,000 run IDs
-        # need more. So it gets none to take apart, and the scope the bytes as they stood.
+        # uvicorn parses the target with httptools.parse_url, which fails above 65,535 bytes; 1,000 run IDs need more.
+        # So it is given a dummy to parse, and the scope gets the bytes as they were sent.
         self.url = b"/"
         super().on_headers_complete()
         self.cycle.keep_alive = self.cycle.keep_alive and not checked.offers_h2c
@@ -202,9 +205,9 @@ class EdgeProtocol(HttpToolsProtocol):
         self._in_head, self._in_body, self._head_bytes = False, True, 0
 
     def on_message_complete(self) -> None:
-        """The whole request has arrived: only now does the connection keep its place.
+        """Note that the whole request has arrived: from now on the connection keeps its place.
 
-        Where the parser stops behind a head with an offer, it only says so, and the body is still to come.
+        After a head with an upgrade offer the parser calls this too early, while the body is still to come.
         """
         if self._leaves_out_body:
             return
@@ -213,7 +216,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._settings.connections.busy(self)
 
     def on_response_complete(self) -> None:
-        """The answer is written; the connection is idle unless a whole request is queued that will be answered."""
+        """Note that an answer is written; the connection is idle unless a whole request is queued to be answered."""
         answered, cycle = self._running, self.cycle
         if answered is not None:
             self.team = answered.scope["state"].get(TEAM)
@@ -224,12 +227,12 @@ class EdgeProtocol(HttpToolsProtocol):
         self._watch_taking()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Closes the idle connection, unless a request has begun, or has arrived and was not read yet."""
+        """Close the idle connection, unless a request has begun or its bytes have arrived unread."""
         if not self._head_bytes and not self.transport.is_closing():
             self.timeout_keep_alive_task = self.loop.call_later(LAST_LOOK_S, self.transport.close)
 
     def pause_writing(self) -> None:
-        """The peer takes its answers more slowly than they are made."""
+        """Start the deadline for a peer that reads its answers more slowly than they are written."""
         super().pause_writing()
         self._watch_taking()
 
@@ -238,13 +241,13 @@ class EdgeProtocol(HttpToolsProtocol):
         raise refusal
 
     def _end(self, refusal: Refusal) -> None:
-        """Ends the connection: with the refusal where it is this request's turn, else after the answers due."""
+        """End the connection: with the refusal if no earlier answer is due, else after the answers that are due."""
         self._ended = True
         self._stop_deadline()
         last: RequestResponseCycle | None = self.cycle
         if last is None or last.response_complete:
             answer = answers.refusal(refusal, self._record(refusal))
-            # RFC 9110, 9.3.2: an answer to HEAD has no content; the method is known where the target has begun.
+            # RFC 9110, 9.3.2: an answer to HEAD has no content; the method is known once the target has begun.
             self.transport.write(_on_the_wire(answer, bodiless=bool(self.url) and self.parser.get_method() == b"HEAD"))
             self.transport.close()
             self._watch_taking()
@@ -293,12 +296,12 @@ class EdgeProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def evict(self) -> None:
-        """Gives this connection's place to a newer one."""
+        """Close this connection at once, to make room for another."""
         self._ended = True
         self.transport.abort()
 
     def untaken_bytes(self) -> int:
-        """Returns how many bytes of answers wait for the caller to take them."""
+        """Return how many bytes of written answers the caller has not yet read."""
         return self.transport.get_write_buffer_size()
 
 
@@ -308,14 +311,14 @@ def _headers_too_large(settings: ProtocolSettings) -> TooLarge:
 
 
 def _saying_how_long_it_is_kept(app: Application, cycle: RequestResponseCycle, keep_alive_s: int) -> Application:
-    """The application; an answer that keeps the connection says how long it may be idle."""
+    """Return the application, with a `Keep-Alive` header added to answers that keep the connection."""
     kept = [(b"connection", b"keep-alive"), (b"keep-alive", b"timeout=%d" % keep_alive_s)]
 
     async def answering(scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request."""
+        """Answer one request."""
 
         async def saying(message: Message) -> None:
-            """Sends one message."""
+            """Send one message of the answer."""
             if message["type"] == "http.response.start" and cycle.keep_alive:
                 headers = list(message["headers"])
                 message["headers"] = headers if any(name == b"connection" for name, _ in headers) else headers + kept
@@ -327,7 +330,7 @@ def _saying_how_long_it_is_kept(app: Application, cycle: RequestResponseCycle, k
 
 
 class _Body:
-    """The callbacks of a parser that reads the body behind a head which another has read."""
+    """The callbacks of a parser that reads only a body; another parser has read its head."""
 
     def __init__(self, connection: EdgeProtocol) -> None:
         self.on_body = connection.on_body
@@ -336,13 +339,13 @@ class _Body:
         self.began = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A trailer, once the body has begun; before that, a header of the head that tells the parser its framing."""
+        """Pass on a trailer. Before the body begins, ignore the headers that only tell this parser the framing."""
         if self.began:
             self._connection.on_header(name, value)
 
 
 def _body_parser(connection: EdgeProtocol, framing: tuple[bytes, bytes] | None) -> httptools.HttpRequestParser:
-    """A parser that stands at the beginning of a body, and takes nothing behind it for a request."""
+    """Return a parser placed at the beginning of a body, which takes nothing after the body for a request."""
     body = _Body(connection)
     parser = httptools.HttpRequestParser(body)
     parser.set_dangerous_leniencies(lenient_data_after_close=True)
@@ -359,11 +362,11 @@ def _on_the_wire(answer: Answer, *, bodiless: bool) -> bytes:
 
 
 _CREDENTIALS = struct.Struct("3i")
-"""pid, uid and gid: `struct ucred` of unix(7)."""
+"""The layout of `struct ucred` in unix(7): pid, uid and gid."""
 
 
 def unix_peer(transport: BaseTransport) -> str | None:
-    """`unix:uid=…,pid=…` of the process that connected to a socket file; None for any other connection."""
+    """Return `unix:uid=…,pid=…` of the process at the other end of a Unix socket; None for any other connection."""
     connection = transport.get_extra_info("socket")
     if connection is None or connection.family != socket.AF_UNIX:
         return None

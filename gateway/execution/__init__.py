@@ -1,1 +1,1 @@
-"""A permit becomes orders, each sent once: in flight, plans, orders, recheck, follow-up."""
+"""Execution: turns a permit into orders and sends each once. Flights, plans, orders, second looks and follow-ups."""

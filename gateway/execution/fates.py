@@ -1,4 +1,4 @@
-"""What is learnt of a call after its outcome: of a bulk action that upstream tracks, or of each run ordered."""
+"""The findings of a follow-up: the progress of a bulk action that upstream tracks, or the fate of each run ordered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ FINISHED = "FINISHED"
 
 @dataclass(slots=True)
 class TrackedAction:
-    """A filter order under an action ID. `total` is how many runs it cancels, as upstream said last, if it did."""
+    """A filter order that upstream tracks under an action ID.
+
+    `total` is how many runs it cancels by upstream's last report, None before any. `wider` says whether upstream works
+    on a wider filter than the one sent, None before any report.
+    """
 
     decision_id: str
     order: Order
@@ -28,17 +32,17 @@ class TrackedAction:
 
     @property
     def over_cancelled(self) -> int:
-        """How many runs above the count sent."""
+        """The number of runs cancelled above the count sent."""
         return max(0, (self.total or 0) - self.order.count)
 
     def see(self, report: ActionReport) -> None:
-        """Takes over what upstream reports now; a filter that was wider once stays so."""
+        """Take over upstream's report. Once `wider` is true it stays true."""
         self.total = report.total
         self.finished = report.state == FINISHED
         self.wider = bool(self.wider) or is_wider(self.order, report.filter)
 
     def members(self, cause: str | None) -> Members:
-        """The members of `settled`; `cause` is why looking ended before the action did."""
+        """Return the members of a `settled` record; `cause` says why the follow-up ended before the action did."""
         found = {
             "action_id": self.action_id,
             "over_cancelled": self.over_cancelled,
@@ -49,7 +53,7 @@ class TrackedAction:
 
 
 class Fate(StrEnum):
-    """What became of an ordered run; `gone`: upstream shows no such run, or another one under the same ID."""
+    """The fate of an ordered run. `gone`: upstream shows no such run, or another run under the same ID."""
 
     CANCELLED = "cancelled"
     STILL_RUNNING = "still_running"
@@ -60,7 +64,10 @@ class Fate(StrEnum):
 
 @dataclass(slots=True)
 class OrderedRuns:
-    """Runs that were ordered, by ID, with the creation time (Unix milliseconds) of the run meant, where it is known."""
+    """The runs that were ordered, and what has become of each so far.
+
+    `created_ms` maps each ID to the creation time (Unix milliseconds) of the run that was meant, None if not known.
+    """
 
     decision_id: str
     created_ms: Mapping[str, int | None]
@@ -68,20 +75,20 @@ class OrderedRuns:
 
     @property
     def pending(self) -> list[str]:
-        """Those not looked at, or still running: upstream's index lags, so a cancel may not show yet."""
+        """The IDs of runs not yet looked at or still running. Upstream's index lags, so a cancel may not show yet."""
         return [run_id for run_id in self.created_ms if self.fates.get(run_id) in (None, Fate.STILL_RUNNING)]
 
     def see(self, asked: Sequence[str], listing: Listing) -> None:
-        """Takes over what a look at some of the IDs showed."""
+        """Take over the result of looking up the IDs in `asked`."""
         runs = {run.run_id: run for run in listing.runs}
-        # What cannot be read, its ID included, may be any of those missing.
+        # An entry whose very ID cannot be read may be any of the missing runs.
         missing = Fate.UNREADABLE if "?" in listing.unreadable else Fate.GONE
         for run_id in asked:
             self.fates[run_id] = self._fate(runs[run_id]) if run_id in runs else missing
         self.fates |= dict.fromkeys(set(asked).intersection(listing.unreadable), Fate.UNREADABLE)
 
     def members(self, cause: str | None) -> Members:
-        """The members of `settled`; without a look at every run nobody knows how many were cancelled."""
+        """Return the members of a `settled` record; `cancelled` is None unless every run was looked at."""
         number = Counter(self.fates.values())
         others = {fate.value: number[fate] for fate in Fate if fate is not Fate.CANCELLED}
         cancelled = number[Fate.CANCELLED] if len(self.fates) == len(self.created_ms) else None
@@ -97,9 +104,9 @@ class OrderedRuns:
 
 
 def is_wider(order: Order, tracked: Mapping[str, object]) -> bool:
-    """Whether the filter that upstream works on may select a run that the order does not.
+    """Return whether the filter that upstream works on may select a run that the order does not.
 
-    Each field sent must stand there, with values that were sent and no other; further fields only narrow.
+    Every field sent must be there, with no value that was not sent. Additional fields only narrow the filter.
     """
     sent: dict[str, set[str]] = {}
     for name, value in order.selection.pairs():
@@ -109,14 +116,14 @@ def is_wider(order: Order, tracked: Mapping[str, object]) -> bool:
 
 
 def _values(shown: object) -> set[str]:
-    """The values of one field, spelt as on the wire: upstream may show one alone, in a list, or several with commas."""
+    """Return the values of one field as on the wire: upstream shows a single value, a list, or a text with commas."""
     match shown:
         case bool():
             return {"true" if shown else "false"}
         case int():
             return {str(shown)}
         case str():
-            # No value that was sent holds a comma.
+            # No value that we send contains a comma.
             return set(shown.split(","))
         case list():
             return set().union(*(_values(value) or {""} for value in shown))

@@ -1,7 +1,7 @@
-"""Cancels in flight: an identical one joins instead of being sent again, and all of them end before the process does.
+"""Cancels in flight: an identical request joins one instead of sending it again. Each ends before the process does.
 
-In flight is what has begun and whose outcome was not yet written to a caller still connected. Where the caller had
-gone, the outcome can be joined for a while longer: clients repeat a dropped connection within about 4 s.
+A cancel is in flight from its start until its outcome is written to a connected caller. If the caller has disconnected,
+the outcome can be joined for a while longer: clients repeat a request within about 4 s of a dropped connection.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from gateway.core.plan import Denial, Plan
 from gateway.core.run import Skipped
 
 JOINABLE_S = 10.0
-"""How long an outcome can still be joined, unless it was written to a caller still connected before."""
+"""How long an outcome can still be joined, unless it is written to a connected caller before that."""
 
 MOST_JOINS = 16
-"""How many identical requests join one cancel, each on record; clients repeat a dropped connection up to five times."""
+"""How many identical requests may join one cancel; each is recorded. Clients repeat a request up to five times."""
 
 Key = tuple[Hashable, Hashable]
-"""What a flight is known by: whose it is, or that it is a plan's, and what it does."""
+"""The key of a flight: its owner (a principal, or "plan"), and what it does (a request, or a plan id)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """A plan that was carried out, what came of it, and the runs it did not cancel, with why.
+    """A plan that was carried out, its outcome, and the runs it skipped, by reason.
 
-    `over_cancelled` is how many runs upstream cancelled above those that were ordered.
+    `over_cancelled` is how many more runs upstream cancelled than were ordered.
     """
 
     plan: Plan
@@ -40,14 +40,14 @@ class Carried:
 
 
 Result = Carried | Denial
-"""What a flight ends in; it also may raise a Refusal, and then nothing was sent."""
+"""The result of a flight. A flight may also raise a Refusal; then nothing was sent."""
 
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """One cancel under way, known by its `key`. `sending` is true while upstream may be working for it.
+    """One cancel under way, identified by its `key`. `sending` is true while a call to upstream may be running.
 
-    `joined` counts those who have joined it, `turned_away` those who came after as many as may.
+    `joined` counts the requests that joined it, `turned_away` those refused because MOST_JOINS had joined already.
     """
 
     key: Key
@@ -59,7 +59,7 @@ class Flight:
     turned_away: int = 0
 
     def join(self) -> None:
-        """Counts one who joins. Raises: Throttled: as many have joined as may; this one is counted, not recorded."""
+        """Count a request that joins. Raises: Throttled: MOST_JOINS have joined; this one is counted, not recorded."""
         if self.joined >= MOST_JOINS:
             self.turned_away += 1
             raise Throttled(
@@ -72,17 +72,17 @@ class Flight:
         self.joined += 1
 
     async def result(self) -> Result:
-        """Its end; who waits for it and goes away does not end it."""
+        """Wait for the result. Cancelling the waiter does not cancel the flight."""
         assert self.task is not None
         return await asyncio.shield(self.task)
 
 
 Carry = Callable[[Flight], Coroutine[None, None, Result]]
-"""The work of a flight; it notes in it while upstream may be working."""
+"""The work of a flight. It sets `flight.sending` while a call to upstream may be running."""
 
 
 class Flights:
-    """Every cancel in flight, each in a task of its own, so that it ends and is recorded when its caller goes away."""
+    """All cancels in flight. Each has its own task, so it ends and is recorded even if its caller disconnects."""
 
     def __init__(self) -> None:
         self._by_key: dict[Key, Flight] = {}
@@ -91,15 +91,15 @@ class Flights:
         self.stopping = False
 
     def get(self, key: Key) -> Flight | None:
-        """The one of that key, to be joined."""
+        """Return the flight with that key, if one can be joined."""
         return self._by_key.get(key)
 
     def any_of(self, owner: Hashable) -> bool:
-        """Whether there is one to be joined whose key begins with `owner`."""
+        """Return whether a flight whose key begins with `owner` can be joined."""
         return owner in self._of
 
     def start(self, key: Key, decision_id: str, carry: Carry) -> Flight:
-        """Begins one; `carry` does the work."""
+        """Start a flight; `carry` does its work."""
         flight = Flight(key, decision_id)
         flight.task = asyncio.create_task(carry(flight))
         self._by_key[key] = flight
@@ -109,12 +109,12 @@ class Flights:
         return flight
 
     def answered(self, flight: Flight, *, caller_gone: bool) -> None:
-        """The answer was written to a caller still connected, or the caller had gone and may repeat the request."""
+        """Release a flight whose answer was written; if the caller had gone (`caller_gone`), keep it joinable."""
         if not caller_gone:
             self._land(flight)
 
     async def stop(self, grace_s: float) -> None:
-        """Lets what is under way finish; calls upstream that do not end in time are given up as unknown."""
+        """Wait for all flights to end; after `grace_s` seconds, give up the calls still at upstream as unknown."""
         self.stopping = True
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=grace_s)
@@ -126,11 +126,11 @@ class Flights:
 
     def _ended(self, task: asyncio.Task[Result]) -> None:
         flight = self._tasks.pop(task)
-        # Without a receipt there is nothing to join. Reading the exception also marks it as seen, should all be gone.
+        # Without a receipt there is nothing to join. Reading the exception marks it as retrieved even if nobody waits.
         if task.cancelled() or task.exception() is not None or isinstance(task.result(), Denial):
             self._land(flight)
         else:
-            # Begun here and nowhere else, so that no way of a caller's end can leave a flight joinable for ever.
+            # The timer starts here and nowhere else, so however a caller ends, no flight stays joinable for ever.
             flight.release = task.get_loop().call_later(JOINABLE_S, self._land, flight)
 
     def _land(self, flight: Flight) -> None:

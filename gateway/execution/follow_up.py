@@ -1,9 +1,9 @@
-"""Learns what an outcome could not say yet, after the answer; it reads, and never sends a cancel.
+"""The follow-up: learns after the answer what an outcome could not yet say. It reads, and never sends a cancel.
 
     bulk_action   a filter that upstream works on under an action ID: its true total, and whether it is the filter sent
-    read_back     run IDs of which nobody knows whether their order arrived: what became of each run
+    read_back     run IDs whose order may or may not have arrived: the fate of each run
 
-What was learnt is recorded once, as `settled`; the outcome stays what it was.
+The findings are recorded once, as `settled`; the outcome itself does not change.
 """
 
 from __future__ import annotations
@@ -27,41 +27,41 @@ from gateway.upstream.shares import TeamShare
 
 MAX_FOLLOWED = 64
 MAX_OF_ONE = 16
-"""How many of a kind are followed at once, and of them for one principal: neither kind takes places of the other.
+"""How many follow-ups of one kind run at once, in all and for one principal; a team has its share.
 
-A team has its share of them.
+Each kind has its own places, so neither kind can crowd out the other.
 """
 
 FOLLOW_S = 600.0
-"""How long each is followed at most."""
+"""The longest time, in seconds, that one outcome is followed."""
 
 POLL_S = 0.5
 MAX_POLL_S = 10.0
 MOST_MISSES = 5
-"""A bulk action is asked about at growing intervals; so many failures in a row end it."""
+"""A bulk action is polled at intervals that double from POLL_S to MAX_POLL_S; MOST_MISSES failures in a row end it."""
 
 LOOKS_S = (2.0, 4.0, 6.0, 8.0, 10.0)
-"""The waits before each look at the runs: five looks in half a minute, because upstream's index lags."""
+"""The waits, in seconds, before each look at the runs: five looks in half a minute, because upstream's index lags."""
 
 LOOK_IDS = 100
-"""How many IDs are looked up in one call."""
+"""The most IDs that are looked up in one call."""
 
 
 class LogPort(Protocol):
-    """Where upstream is read. Both raise a Refusal: LookupFailed or TooLarge."""
+    """The port that upstream is read through. Both methods raise a Refusal: LookupFailed or TooLarge."""
 
     async def look_up(self, run_ids: Sequence[str]) -> Listing:
-        """The newest run of each ID that exists."""
+        """Return the newest run of each ID that exists."""
 
     async def action(self, action_id: str) -> ActionReport | None:
-        """How far a bulk action is; None where upstream knows none of that name."""
+        """Return the progress of a bulk action; None if upstream knows no action with that ID."""
 
 
 class RecordPort(Protocol):
-    """Where what was learnt is recorded."""
+    """The port that findings are recorded through."""
 
     def note_soon(self, event: str, members: Mapping[str, object]) -> None:
-        """Records it without waiting; never raises."""
+        """Record an event without waiting. Never raises."""
 
 
 Subject = TrackedAction | OrderedRuns
@@ -74,7 +74,7 @@ class _Followed:
 
 
 class Settler:
-    """Follows outcomes, each in a task of its own. `reads_back` says whether there is a token to look runs up with."""
+    """The follow-ups under way, each in its own task. `reads_back` says whether a token to look runs up is set."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Settler:
         self._stopped = False
 
     def follow(self, plan: Plan, outcome: Outcome) -> None:
-        """Begins to find out, where there is something to find; never waits, never raises."""
+        """Start a follow-up if the outcome left something open. Returns at once, never raises."""
         subject = _subject(plan, outcome, reads_back=self._reads_back)
         if subject is None:
             return
@@ -106,14 +106,14 @@ class Settler:
         task.add_done_callback(self._followed.pop)
 
     async def stop(self) -> None:
-        """Ends every task; what is known by then is recorded."""
+        """Stop every follow-up and record what is known so far."""
         self._stopped = True
         followed = dict(self._followed)
         for task in followed:
             task.cancel()
         await asyncio.gather(*followed, return_exceptions=True)
         for task, one in followed.items():
-            # A task cancelled before its first step has run none of its own code, so this cannot be left to it.
+            # A task cancelled before its first step has run none of its own code, so it cannot record this itself.
             if task.cancelled():
                 self._tell(one.subject, "stopping")
 
@@ -130,7 +130,7 @@ class Settler:
             async with asyncio.timeout(FOLLOW_S):
                 cause = await self._learn(subject)
         if net.fault is not None:
-            # An error of our own code is told, and ends only this one.
+            # An error in our own code is logged and ends only this follow-up.
             cause = internal(net.fault)
             self._operators_log.error("settle_failed", decision_id=subject.decision_id, error=type(net.fault).__name__)
         self._tell(subject, cause)
@@ -139,7 +139,7 @@ class Settler:
         self._record.note_soon("settled", subject.members(cause))
 
     async def _learn(self, subject: Subject) -> str | None:
-        """Finds out; returns why that ended early, if it did."""
+        """Follow one subject; return why that ended early, if it did."""
         match subject:
             case TrackedAction():
                 return await self._poll(subject)
@@ -157,7 +157,7 @@ class Settler:
                 return missed
 
     async def _ask(self, action: TrackedAction) -> str | None:
-        """Asks once; returns why there was no report, if there was none."""
+        """Ask upstream once; return why there was no report, if there was none."""
         try:
             report = await self._log.action(action.action_id)
         except Refusal as refusal:
@@ -187,7 +187,7 @@ class Settler:
         return missed
 
     async def _look(self, runs: OrderedRuns) -> str | None:
-        """Looks once at every run that is pending; returns why that ended early, if it did."""
+        """Look up every pending run once; return why that ended early, if it did."""
         pending = runs.pending
         for first in range(0, len(pending), LOOK_IDS):
             asked = pending[first : first + LOOK_IDS]
@@ -204,14 +204,14 @@ def _subject(plan: Plan, outcome: Outcome, *, reads_back: bool) -> Subject | Non
             return TrackedAction(plan.decision_id, order, action_id, cancelled)
         case (Order(selection=ByFilter()) as order,), Accepted(action_id=action_id):
             return TrackedAction(plan.decision_id, order, action_id)
-        # For run IDs upstream keeps no total, so an action ID says no more than that the order may be carried out.
+        # For run IDs upstream keeps no total, so an action ID only says that the order may be carried out.
         case (Order(selection=ByRunIds()), *_), Unknown() | Accepted() if reads_back:
             return _ordered(plan, outcome)
     return None
 
 
 def _ordered(plan: Plan, outcome: Unknown | Accepted) -> OrderedRuns | None:
-    """The runs of a plan without those that were certainly not sent; None where none is left."""
+    """Return the runs of a plan except those that were certainly not sent; None if none is left."""
     progress = outcome.progress if isinstance(outcome, Unknown) else None
     unsent = frozenset(progress.unsent if progress is not None else ())
     created_ms = {run.run_id: run.created_ms for run in plan.runs}

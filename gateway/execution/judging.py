@@ -1,7 +1,7 @@
-"""Judging, at once or on threads of its own: what one caller asks holds up neither the loop nor a reload.
+"""Judging, at once or on threads of its own, so that no request holds up the event loop or a reload.
 
-Nearly every judgement is made at once. Where a team has many rules and a request many values, and where many runs are
-judged, it goes to a desk.
+Nearly every judgement is made at once. If a team has many rules and a request many values, or if many runs are judged,
+the work goes to a desk (a small pool of threads).
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ from gateway.policy.rules import Policies
 from gateway.upstream.shares import Desk
 
 AT_ONCE = 2_000
-"""Rules that have to be tried, times values or runs, up to which a judgement takes some milliseconds at most."""
+"""The most rules to try, times values or runs, that are judged on the loop; this takes a few milliseconds at most."""
 
 MOST_FOUND_AT_ONCE = 50_000
-"""Rules in all, times values, up to which it takes less to find which of them have to be tried."""
+"""The most rules in all, times values, among which the rules to try are found on the loop; this takes less time."""
 
 RULES_AT_ONCE = 200
-"""Rules up to which a team's are found and sorted, or put into words, as fast."""
+"""The most rules of a team that are found and sorted, or put into words, on the loop; this is as fast."""
 
 RUNS_AT_ONCE = 100
-"""Runs up to which they are judged as fast."""
+"""The most runs that are judged on the loop; this is as fast."""
 
 _Done = TypeVar("_Done")
 
 
 class Judging:
-    """Every judgement that a request asks for."""
+    """The judge of requests and of runs, on the event loop or on a thread."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._judging = Desk("judging", 2)
 
     async def judged(self, call: Call) -> tuple[Call, Decision]:
-        """The decision on a call, and the call under the policies that it was judged by.
+        """Return the decision on a call, and the call with the policies that it was judged by.
 
-        Whoever had to wait is judged by the policies of then.
+        A call that waits for a thread is judged by the policies in force when its turn comes.
 
-        Raises: Unauthenticated: the credential is not accepted any more.
+        Raises: Unauthenticated: the credential is no longer accepted.
         """
         if not _takes_long(call):
             return call, decide(call.policies, call.principal, call.request, self._clock.now_ms())
@@ -62,7 +62,7 @@ class Judging:
         return found
 
     async def chosen(self, call: Call, permit: Permit, listing: Listing) -> Denial | Resolved:
-        """Judges the runs that were looked up for a permitted call, and counts those chosen."""
+        """Judge the runs that were looked up for a permitted call, and count those chosen."""
 
         def judge(now_ms: int) -> Denial | Resolved:
             chosen = choose(call.policies, call.principal, call.request, permit, listing, now_ms)
@@ -73,7 +73,7 @@ class Judging:
     async def done(
         self, policies: Policies, principal: Principal, judge: Callable[[int], _Done], *, runs: int
     ) -> _Done:
-        """Judges that many runs by the policies; `judge` takes the time, Unix milliseconds."""
+        """Return `judge(now)`, `now` in Unix milliseconds; it is called on a thread if rules or `runs` are many."""
         short = _is_ready(policies, principal) and policies.number(principal.team) * (1 + runs) <= AT_ONCE
         if runs <= RUNS_AT_ONCE and short:
             return judge(self._clock.now_ms())
@@ -89,12 +89,12 @@ class Judging:
         return call, decide(call.policies, call.principal, call.request, self._clock.now_ms())
 
     async def prepared(self, policies: Policies, principal: Principal) -> None:
-        """Finds the team's rules and sorts them, where that takes long and was not done yet."""
+        """Find and sort the team's rules on a thread, if they are many and not yet prepared."""
         if not _is_ready(policies, principal):
             await self._judging.done(principal, lambda: partial(policies.prepare, principal.team))
 
     def close(self) -> None:
-        """Begins nothing more on a thread."""
+        """Start no more work on threads."""
         self._judging.close()
 
 
@@ -103,7 +103,7 @@ def _is_ready(policies: Policies, principal: Principal) -> bool:
 
 
 def _takes_long(call: Call) -> bool:
-    """Whether a request has to be judged beside the loop."""
+    """Return whether a request must be judged on a thread."""
     policies, team, selection = call.policies, call.principal.team, call.request.selection
     values = 1 + len(selection.pairs())
     in_all = policies.number(team) * values

@@ -1,11 +1,11 @@
-"""Carries a plan out: intent -> its orders, each once -> the closing record. After the intent nothing raises.
+"""The carrier of a plan: intent -> its orders, each once -> the closing record. After the intent nothing raises.
 
-    receipt  = await audit.intent(plan)              durable, or nothing is sent
+    receipt  = await audit.intent(plan)              durable, otherwise nothing is sent
     outcomes = [await upstream.cancel(order, receipt) for order in plan.orders]
     await audit.close(receipt, closing)              durable, then the answer
 
-Where runs were looked up there may be several orders. Each is recorded before the next, and before each the caller's
-key, the policies and the runs themselves are looked at again: whatever does not hold any more ends the plan there.
+If runs were looked up there may be several orders. Each is recorded before the next is sent. Before each, the caller's
+credential, the policies and the runs themselves are checked again, and the plan ends where one no longer holds.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from gateway.process import Net, internal, report
 from gateway.upstream.shares import Lane, Lanes
 
 Told = Callable[[int, int], None]
-"""Hears after each order how many orders were sent, and how many runs are cancelled for certain."""
+"""A callback after each order, with how many orders were sent and how many runs are certainly cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Carrier:
-    """Carries plans out, whatever made them. `settler` learns later what an outcome could not say.
+    """The part that carries out plans of every kind. `settler` learns later what an outcome could not say.
 
-    `lanes` are the places upstream that the team of a plan has for its orders.
+    `lanes` limits how many connections to upstream the orders of one team may use.
     """
 
     upstream: CancelPort
@@ -47,7 +47,7 @@ class Carrier:
     async def out(
         self, plan: Plan, flight: Flight, arrival: Arrival, *, again: SecondLook | None = None, told: Told | None = None
     ) -> Carried:
-        """Carries one plan out; `again` is asked before each order, where the runs were looked up.
+        """Carry out one plan. `again` checks each order just before it is sent, if the plan's runs were looked up.
 
         Raises: AuditUnavailable: the intent could not be made durable; nothing was sent.
         """
@@ -75,7 +75,7 @@ class Carrier:
     def _now_s(self) -> float | None:
         with Net() as net:
             return self.clock.monotonic_s()
-        # How long it took is not worth the record.
+        # A missing duration must not cost the closing record.
         report(net.caught, "the clock failed")
         return None
 
@@ -84,13 +84,13 @@ class Carrier:
         return 0 if started_s is None or now_s is None else round((now_s - started_s) * 1000)
 
     async def _closed(self, receipt: Receipt, closing: Closing) -> Outcome:
-        """The outcome, once the log has it; unknown where the log failed twice, so that no number is off the record."""
+        """Return the outcome once the log has it; Unknown if the log failed twice, so no unrecorded number is shown."""
         with Net() as net:
             await self.audit.close(receipt, closing)
             return closing.outcome
         report(net.caught, "the log failed to take an outcome")
         with Net() as net:
-            # To close again makes no second record: the log sees to that.
+            # The log makes sure that closing again writes no second record.
             await self.audit.close(receipt, closing)
             return closing.outcome
         return Unknown(internal(net.caught))
@@ -101,13 +101,13 @@ class Carrier:
         with Net() as net:
             self.settler.follow(plan, outcome)
             return
-        # What is learnt later is not worth this answer.
+        # A follow-up that fails to start must not cost this answer.
         report(net.caught, "an outcome is not followed")
 
 
 @dataclass(slots=True)
 class _Course:
-    """One plan on its way: the orders that were sent, with what came of each, and what stopped it."""
+    """One plan being carried out: the orders sent so far, the outcome of each, and what stopped the plan."""
 
     by: Carrier
     plan: Plan
@@ -119,7 +119,7 @@ class _Course:
     skipped: Skipped = field(default_factory=dict)
 
     async def run(self) -> None:
-        """Sends the orders in turn, up to the first that was not carried out; raises nothing."""
+        """Send the orders in turn, up to the first that is not carried out. Raises nothing."""
         net = Net()
         try:
             with net:
@@ -143,14 +143,14 @@ class _Course:
         order = look.order
         if order is None:
             return
-        # Unknown from the moment it may be on its way, so that no way out of here can call it anything else.
+        # Unknown from the moment the order may be on its way, whatever ends this method early.
         self.sent.append((order, Unknown("stopping")))
         outcome = await self._sent(order)
         self.sent[-1] = (order, outcome)
         if not isinstance(outcome, Cancelled):
             self.stopped = outcome.name
         elif outcome.cancelled > order.count and number < len(self.plan.orders):
-            # The list was no bound for upstream: whatever it did instead, it is not asked again.
+            # Upstream cancelled more than the runs listed, so it is sent nothing more.
             self.stopped = "over_cancelled"
         if self.plan.resolved is not None:
             await self._recorded(number, order, outcome, look.skipped)
@@ -162,7 +162,7 @@ class _Course:
         try:
             with Net() as net:
                 return await self.by.upstream.cancel(order, self.receipt)
-            # An error of our own code, when bytes may be out.
+            # Our own code failed, and bytes may have been sent.
             return Unknown(internal(net.caught))
         finally:
             lane.leave()
@@ -183,17 +183,17 @@ class _Course:
 
     @property
     def cancelled(self) -> int:
-        """How many runs upstream says it cancelled."""
+        """The number of runs that upstream says it cancelled."""
         return sum(outcome.cancelled for _, outcome in self.sent if isinstance(outcome, Cancelled))
 
     @property
     def over_cancelled(self) -> int:
-        """How many runs were cancelled above those ordered, over the orders that were carried out."""
+        """The number of runs cancelled above those ordered, over the orders that were carried out."""
         ordered = sum(order.count for order, outcome in self.sent if isinstance(outcome, Cancelled))
         return max(0, self.cancelled - ordered)
 
     def outcome(self) -> Outcome:
-        """The outcome of all orders: the sum where each was carried out, else what is known of the plan."""
+        """Return the outcome of all orders: the sum if each was carried out, else what is known of the plan."""
         last = self.sent[-1][1] if self.sent else None
         everything_done = self.stopped is None
         if everything_done and (last is None or isinstance(last, Cancelled)):
@@ -220,7 +220,7 @@ def _ids(orders: Iterable[Order]) -> list[str]:
 
 
 async def _gone(arrival: Arrival) -> bool:
-    """Whether the caller has gone; one who cannot be asked counts as gone."""
+    """Return whether the caller has disconnected. If that cannot be found out, the caller counts as gone."""
     with Net():
         return await arrival.gone()
     return True

@@ -1,10 +1,10 @@
-"""One request from principal to outcome: decide -> plan -> intent -> send -> close.
+"""The pipeline takes one request from principal to outcome: decide -> plan -> intent -> send -> close.
 
-    decision = decide(policies, principal, request, now)     Denial | Permit
+    decision = decide(policies, principal, request, now)      Denial | Permit
     plan     = the request itself, or what its look-up found  Denial | orders
     outcome  = carried out, once                              orders.py
 
-A plan that a person looks at first stops before the last line; applying it begins there.
+A plan that is shown to a person first stops before the last line; applying the plan begins there.
 """
 
 from __future__ import annotations
@@ -32,34 +32,34 @@ STOPPING = "The gateway is shutting down; nothing was sent. Try again in a momen
 
 
 class WaitEnded(asyncio.CancelledError):
-    """The caller's task was cancelled while its cancel was in flight, which goes on and is recorded."""
+    """The caller's task was cancelled while its cancel was in flight. The cancel goes on and is recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A carried-out (or joined) request; hand it to `Pipeline.answered` when the answer was written or could not be."""
+    """A request that was carried out or joined another; pass it to `Pipeline.answered` after writing the answer."""
 
     carried: Carried
     flight: Flight
 
     @property
     def plan(self) -> Plan:
-        """What was carried out."""
+        """The plan that was carried out."""
         return self.carried.plan
 
     @property
     def outcome(self) -> Outcome:
-        """What came of it."""
+        """The outcome of the plan."""
         return self.carried.outcome
 
     @property
     def skipped(self) -> Skipped:
-        """The runs that the request means and that were not cancelled."""
+        """The runs that the request selects but that were not cancelled, by reason."""
         return self.carried.skipped
 
 
 class Pipeline:
-    """Judges requests and carries out what is permitted, each once."""
+    """The way of every request: it is judged and, if permitted, carried out once."""
 
     def __init__(
         self,
@@ -84,28 +84,28 @@ class Pipeline:
 
     @property
     def stopping(self) -> bool:
-        """Whether new intents are refused because the process ends."""
+        """Whether new intents are refused because the process is ending."""
         return self._flights.stopping
 
     async def prepared(self, policies: Policies, principal: Principal) -> TeamRules:
-        """The rules of the principal's team, ready to be asked which runs it may see."""
+        """Return the rules of the principal's team, prepared for asking which runs it may see."""
         await self._judging.prepared(policies, principal)
         return policies.for_team(principal.team)
 
     def any_to_join(self, principal: Principal) -> bool:
-        """Whether a cancel of the principal is in flight, so that it is worth reading a repeat of it."""
+        """Return whether the principal has a cancel in flight, which a new request may repeat."""
         return self._flights.any_of(principal)
 
     async def join(
         self, policies: Policies, principal: Principal, request: CancelRequest, *, arrival: Arrival
     ) -> Denial | Done | None:
-        """Waits for the identical request in flight, and begins nothing.
+        """Wait for the identical request in flight, without starting anything.
 
-        Returns None where there is none, or where policy does not admit the request any more.
+        Return None if there is none, or if policy no longer permits the request.
 
         Raises:
-            Throttled: as many have joined as may.
-            AuditUnavailable, Conflict, LookupFailed: what became of that request.
+            Throttled: too many requests have joined already.
+            AuditUnavailable, Conflict, LookupFailed: that request ended so.
         """
         flight = self._flights.get((principal, request))
         if flight is None:
@@ -116,14 +116,14 @@ class Pipeline:
     async def run(
         self, policies: Policies, principal: Principal, request: CancelRequest, *, arrival: Arrival
     ) -> Denial | Done:
-        """Judges a request and, if permitted, sends it once or joins the identical one in flight.
+        """Judge a request and, if permitted, send it once or join the identical one in flight.
 
-        Its records carry the digest of the policies that it was judged by, whatever has taken their place by then.
+        Its records carry the digest of the policies that it was judged by, even if a reload has replaced them since.
 
         Raises:
             Unauthenticated: the credential was revoked while the request waited to be judged.
             AuditUnavailable: the intent could not be made durable; nothing was sent.
-            Conflict: its runs are still being looked up; the plan can be applied when they are.
+            Conflict: its runs are still being looked up; its plan can be applied afterwards.
             LookupFailed: its runs could not be looked up; nothing was sent.
             ShuttingDown: the process takes no new intents.
         """
@@ -135,9 +135,9 @@ class Pipeline:
     async def plan(
         self, policies: Policies, principal: Principal, request: CancelRequest, *, arrival: Arrival
     ) -> Denial | Draft:
-        """Judges a request and looks its runs up, for a person to see first; nothing is sent.
+        """Judge a request and look its runs up, for a person to see first. Nothing is sent.
 
-        The look-up may be under way still.
+        The look-up may still be under way in the draft that is returned.
 
         Raises: LookupFailed, NotFound, Throttled, Overloaded, AuditUnavailable: there is no plan.
         """
@@ -148,19 +148,19 @@ class Pipeline:
         return draft if draft.denial is None else await self._denied(call, draft.denial)
 
     def planned(self, principal: Principal, plan_id: str) -> Draft:
-        """A plan of the principal, whatever its state. Raises: NotFound."""
+        """Return a plan of the principal, in any state. Raises: NotFound."""
         return self._planner.drafts.get(principal, plan_id)
 
     def expires_in_s(self, draft: Draft) -> int:
-        """How long a plan can still be applied, in whole seconds."""
+        """Return how long a plan can still be applied, in whole seconds."""
         return self._planner.drafts.expires_in_s(draft)
 
     async def apply(self, policies: Policies, principal: Principal, plan_id: str, *, arrival: Arrival) -> Denial | Done:
-        """Cancels what a plan names and what still runs of it, judged anew, once.
+        """Judge a plan's request again and cancel those runs of the plan that still run, once.
 
         Raises:
-            NotFound: the principal has no such plan any more.
-            Conflict: it is still being looked up, or was applied.
+            NotFound: the principal has no such plan, or no longer has it.
+            Conflict: the plan is still being looked up, or was already applied.
             AuditUnavailable, LookupFailed, ShuttingDown: nothing was sent.
         """
         draft = self.planned(principal, plan_id)
@@ -173,11 +173,11 @@ class Pipeline:
         return await self._in_flight(key, partial(self._apply, call, permit, draft), call)
 
     def answered(self, settled: Done, *, caller_gone: bool) -> None:
-        """The answer was written to a caller still connected, or the caller had gone and may repeat the request."""
+        """Call after the answer was written, or when the caller has disconnected (`caller_gone`)."""
         self._flights.answered(settled.flight, caller_gone=caller_gone)
 
     async def stop(self, grace_s: float) -> None:
-        """Takes no new intents, lets calls in flight finish, and closes as unknown what does not end in time."""
+        """Refuse new intents and wait for calls in flight; after `grace_s` seconds, close the rest as unknown."""
         self._flights.stopping = True
         await self._planner.drafts.stop()
         await self._flights.stop(grace_s)
@@ -197,7 +197,7 @@ class Pipeline:
         return denial
 
     async def _in_flight(self, key: Key, carry: Carry, call: Call) -> Denial | Done:
-        """Begins the flight of that key, or joins it; waits for its end."""
+        """Start the flight with that key, or join it, and wait for its result."""
         flight = self._flights.get(key)
         if flight is not None:
             return await self._joined(flight, call)
@@ -206,7 +206,7 @@ class Pipeline:
         return await _result_of(self._flights.start(key, call.arrival.decision_id, carry))
 
     async def _joined(self, flight: Flight, call: Call) -> Denial | Done:
-        """Waits for the end of a flight that was begun for another request. Raises: Throttled, if too many do."""
+        """Wait for the result of another request's flight. Raises: Throttled: too many have joined it."""
         flight.join()
         joins, arrival = flight.decision_id, call.arrival
         members = joined_members(arrival.decision_id, joins=joins, principal=call.principal, remote=arrival.remote)
@@ -214,7 +214,7 @@ class Pipeline:
         return await _result_of(flight)
 
     async def _fly(self, call: Call, permit: Permit, flight: Flight) -> Result:
-        """A request that came to be sent: as it is, or as the runs that it means."""
+        """Carry out a permitted request: as it is, or as the runs that its look-up finds."""
         if permit.resolution is None:
             return await self._carrier.out(call.planned(permit, (order_of(permit.effective),)), flight, call.arrival)
         draft = await self._planner.drafted(call, permit)
@@ -223,7 +223,7 @@ class Pipeline:
         return await self._planner.carried(draft, draft.resolved, call, permit=permit, flight=flight)
 
     async def _apply(self, call: Call, permit: Permit, draft: Draft, flight: Flight) -> Result:
-        """A plan that was shown before: only its runs, and of them what would be chosen now."""
+        """Carry out a plan that was shown before: only its runs, and only those that would be chosen now."""
         chosen = await self._planner.chosen_again(draft, call, permit)
         if isinstance(chosen, Denial):
             return await self._denied(call, chosen)
@@ -234,6 +234,6 @@ async def _result_of(flight: Flight) -> Denial | Done:
     try:
         result = await flight.result()
     except asyncio.CancelledError:
-        # Also where the flight itself was given up: what came of it is not known here.
+        # The flight itself may have been given up too; either way its outcome is not known here.
         raise WaitEnded from None
     return result if isinstance(result, Denial) else Done(result, flight)

@@ -1,7 +1,7 @@
-"""Look-ups, and the plans they become: which runs a permitted request means, kept in memory until they are cancelled.
+"""Look-ups and the plans they become: the runs that a permitted request selects, kept in memory until cancelled.
 
-One look-up at a time for a principal, two for a team and four in all; a plan can be applied once, by who made it, for
-ten minutes.
+A principal has one look-up at a time, a team two, and the gateway four. A plan can be applied once, within ten minutes,
+by the principal that made it.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from gateway.process import Net, internal, report
 from gateway.upstream.shares import Bounds, TeamShare
 
 LIFETIME_S = 600.0
-"""How long a plan can be applied after it was asked for."""
+"""How long after the request for a plan it can be applied, in seconds."""
 
 DEADLINE_S = 60.0
-"""How long a look-up may take in all."""
+"""How long a whole look-up may take, in seconds."""
 
 _LOOKS_NOTHING_UP = (
     "This gateway cannot look runs up, because it has no read-only token (upstream.read_token): ask its operators for "
@@ -41,14 +41,14 @@ MOST_OF_A_TEAM = 2
 MOST_OF_ONE = 8
 MOST_DRAFTS = 64
 MOST_RUNS = 20_000
-"""How many plans are kept of a principal and in all, and runs in all of them; a team has its share of both.
+"""How many plans are kept of one principal and in all, and how many runs in all plans; a team has its share of both.
 
-The oldest plan of whoever holds most gives way, unless it is at work.
+Above a bound, the oldest plan of the principal that holds most is dropped, but never one being looked up or applied.
 """
 
 
 class State(StrEnum):
-    """Where a plan stands."""
+    """The states of a plan."""
 
     LOOKING = "looking"
     READY = "ready"
@@ -59,13 +59,13 @@ class State(StrEnum):
 
 
 def no_such_plan() -> NotFound:
-    """Returns the refusal of a plan that the caller has not, has no more, or that none can be."""
+    """Return the refusal for a plan ID that is not, or no longer, a plan of the caller."""
     return NotFound("plan", "There is no such plan of yours any more; plan again (POST /gateway/v1/plans).")
 
 
 @dataclass(slots=True, eq=False)
 class Draft:
-    """One look-up and the plan it becomes; named by the decision id of the call that asked for it."""
+    """One look-up and the plan it becomes, identified by the decision id of the call that asked for it."""
 
     call: Call
     permit: Permit
@@ -83,16 +83,16 @@ class Draft:
 
     @property
     def plan_id(self) -> str:
-        """Its name."""
+        """The ID of the plan: the decision id of its call."""
         return self.call.arrival.decision_id
 
     @property
     def at_work(self) -> bool:
-        """Whether it is being looked up or applied."""
+        """Whether the plan is being looked up or applied."""
         return self.state in (State.LOOKING, State.APPLYING)
 
     async def wait(self, most_s: float) -> State:
-        """Waits for the look-up to end, or for `most_s`; who goes away does not end it."""
+        """Wait up to `most_s` seconds for the look-up; return the state. Cancelling the waiter does not cancel it."""
         assert self.task is not None
         self.waiting += 1
         try:
@@ -102,12 +102,12 @@ class Draft:
         return self.state
 
     def told(self, orders_sent: int, cancelled: int) -> None:
-        """Notes how far its orders have got."""
+        """Note the progress: how many orders were sent, and how many runs are certainly cancelled."""
         self.orders_sent, self.cancelled = orders_sent, cancelled
 
 
 class Drafts:
-    """Every look-up under way and every plan that can still be applied."""
+    """All look-ups under way and all plans that can still be applied."""
 
     def __init__(
         self,
@@ -131,19 +131,19 @@ class Drafts:
 
     @property
     def log(self) -> RunLog:
-        """Where runs are looked up. Raises: NotFound: the configuration has no read-only token."""
+        """The port for look-ups. Raises: NotFound: the configuration has no read-only token."""
         if self._log is None:
             raise NotFound("no_read_token", _LOOKS_NOTHING_UP)
         return self._log
 
     def begin(self, call: Call, permit: Permit) -> Draft:
-        """Begins to look the runs of a permitted request up, or gives the look-up of the same that is under way.
+        """Start looking up the runs of a permitted request, or return the identical look-up that is under way.
 
         Raises:
-            NotFound: nothing can be looked up here.
+            NotFound: this gateway cannot look runs up.
             Throttled: another look-up of the principal is under way, or two of its team.
-            Overloaded: four look-ups are.
-            ShuttingDown: the process ends.
+            Overloaded: four look-ups are under way.
+            ShuttingDown: the process is ending.
         """
         log, looking = self.log, [draft for draft in self._kept.values() if draft.state is State.LOOKING]
         for draft in looking:
@@ -156,7 +156,7 @@ class Drafts:
         return draft
 
     def get(self, principal: Principal, plan_id: str) -> Draft:
-        """A plan of this principal. Raises: NotFound: there is none, or not any more."""
+        """Return a plan of this principal. Raises: NotFound: there is no such plan, or no longer."""
         self._forget()
         draft = self._kept.get(plan_id)
         if draft is None or draft.call.principal != principal:
@@ -164,7 +164,7 @@ class Drafts:
         return draft
 
     async def stop(self) -> None:
-        """Ends every look-up."""
+        """Cancel every look-up and wait until they have ended."""
         self._stopping = True
         tasks = [draft.task for draft in self._kept.values() if draft.task is not None and not draft.task.done()]
         for task in tasks:
@@ -173,7 +173,7 @@ class Drafts:
             await asyncio.wait(tasks)
 
     def expires_in_s(self, draft: Draft) -> int:
-        """How long a plan can still be applied, in whole seconds."""
+        """Return how long a plan can still be applied, in whole seconds."""
         return max(0, int(draft.made_s + LIFETIME_S - self._clock.monotonic_s()))
 
     def _admit(self, looking: list[Draft], principal: Principal) -> None:
@@ -203,7 +203,7 @@ class Drafts:
         self._forget()
 
     def _tell_of(self, draft: Draft) -> None:
-        """One line for a look-up that failed when nobody waited for it any more; else its request is answered so."""
+        """Log a look-up that failed after its last waiter had left; a request that still waits is told itself."""
         if isinstance(draft.failure, LookupFailed) and not draft.waiting and self._operators_log is not None:
             with Net() as net:
                 self._operators_log.error("lookup_failed", decision_id=draft.plan_id, **draft.failure.particulars())
@@ -211,7 +211,7 @@ class Drafts:
             report(net.caught, "the operators' log failed to take lookup_failed")
 
     async def _looked_up(self, draft: Draft, log: RunLog) -> None:
-        # A run on the first page is as old news as the look-up is long.
+        # The age counts from the start: the first page is as old as the look-up took.
         call, looked_at_s = draft.call, self._clock.monotonic_s()
         listing = await _listing(call.request, log)
         chosen = await self._judging.chosen(call, draft.permit, listing)
@@ -224,7 +224,7 @@ class Drafts:
         draft.state = State.READY
 
     def _forget(self) -> None:
-        """Lets go of what has ended, and above the bounds of the oldest plan of whoever holds most."""
+        """Drop expired plans and, above a bound, the oldest plans of the principals that hold most."""
         now_s = self._clock.monotonic_s()
         for draft in list(self._kept.values()):
             if not draft.at_work and now_s - draft.made_s >= LIFETIME_S:
@@ -249,7 +249,7 @@ class Drafts:
 
 
 def _failure(fault: BaseException) -> Refusal:
-    """Why there is no plan; an error of our own code ends the look-up, not its principal's turn."""
+    """Return why there is no plan. An error in our own code also becomes a refusal, so it ends only this look-up."""
     match fault:
         case Refusal():
             return fault
@@ -266,12 +266,12 @@ async def _listing(asked: CancelRequest, log: RunLog) -> Listing:
 
 
 WAIT_S = 10.0
-"""How long a request waits for its look-up; after that the plan is there to be applied."""
+"""How long, in seconds, a request waits for its look-up; after that its caller can apply the plan when it is ready."""
 
 
 @dataclass(frozen=True, slots=True)
 class Planner:
-    """Looks up the runs that calls mean, and cancels those of plans."""
+    """The part that looks up the runs of calls and cancels the runs of plans."""
 
     drafts: Drafts
     carrier: Carrier
@@ -279,7 +279,7 @@ class Planner:
     judging: Judging
 
     async def drafted(self, call: Call, permit: Permit) -> Draft:
-        """The look-up of a permitted call: ended, refused by policy, or still under way after `WAIT_S`.
+        """Return the look-up of a permitted call: ended, refused by policy, or still under way after `WAIT_S`.
 
         Raises: LookupFailed, NotFound, Throttled, Overloaded, TooLarge, AuditUnavailable, ShuttingDown.
         """
@@ -290,7 +290,7 @@ class Planner:
         return draft
 
     async def chosen_again(self, draft: Draft, call: Call, permit: Permit) -> Denial | Resolved:
-        """What of a plan's runs would be chosen now; what became of them upstream is looked at when they are sent."""
+        """Return which of a plan's runs policy would choose now. Their state upstream is checked when they are sent."""
         runs = draft.resolved.runs
         if not runs:
             return Resolved(())
@@ -298,7 +298,7 @@ class Planner:
         return await self.judging.chosen(about_them, permit, Listing(runs))
 
     async def carried(self, draft: Draft, chosen: Resolved, call: Call, *, permit: Permit, flight: Flight) -> Carried:
-        """Cancels the runs chosen of a plan, once. Raises: Conflict, AuditUnavailable: nothing was sent."""
+        """Cancel the chosen runs of a plan, once. Raises: Conflict, AuditUnavailable: nothing was sent."""
         check_ready(draft)
         draft.state = State.APPLYING
         resolved = Resolved(chosen.runs, joined(draft.resolved.skipped, chosen.skipped))
@@ -315,7 +315,7 @@ class Planner:
         try:
             carried = await self.carrier.out(plan, flight, call.arrival, again=again, told=draft.told)
         except BaseException:
-            # Only before the receipt does anything raise: nothing was sent, and the plan can still be applied.
+            # Nothing raises after the receipt, so nothing was sent and the plan can still be applied.
             draft.state = State.READY
             raise
         draft.state = State.APPLIED
@@ -323,7 +323,7 @@ class Planner:
 
 
 def check_ready(draft: Draft) -> None:
-    """Raises: Conflict, unless the plan can be applied now."""
+    """Raise Conflict unless the plan can be applied now."""
     if draft.state is State.READY:
         return
     name = draft.plan_id

@@ -1,4 +1,4 @@
-"""What carrying out a request needs from outside, and what a request brings along: the ports of the pipeline."""
+"""The ports of the pipeline, and the values that a request brings to it."""
 
 from __future__ import annotations
 
@@ -15,59 +15,59 @@ from gateway.policy.rules import Policies
 
 
 class CancelPort(Protocol):
-    """Where orders are sent."""
+    """The port that orders are sent through."""
 
     async def cancel(self, order: Order, receipt: Receipt) -> Outcome:
-        """Sends the order once; never raises."""
+        """Send the order once. Never raises."""
 
 
 class RunLog(Protocol):
-    """Where runs are looked up. Both raise LookupFailed or TooLarge: nothing was sent then."""
+    """The port that runs are looked up through. Both methods raise LookupFailed or TooLarge; nothing was sent then."""
 
     async def running(self, selection: ByFilter | EveryRun) -> Listing:
-        """The running runs that a filter, or everything, may mean, and perhaps more."""
+        """Return at least the running runs that a filter, or everything, may select."""
 
     async def look_up(self, run_ids: Sequence[str]) -> Listing:
-        """The newest run of each ID that exists."""
+        """Return the newest run of each ID that exists."""
 
 
 class AuditPort(Protocol):
-    """Where everything is recorded."""
+    """The port to the audit log."""
 
     async def intent(self, plan: Plan) -> Receipt:
-        """Makes the intent durable; raises AuditUnavailable, and then nothing may be sent."""
+        """Make the intent durable. Raises: AuditUnavailable: it is not durable, and nothing may be sent."""
 
     async def chunk(self, members: Mapping[str, object]) -> bool:
-        """Records what came of one order of several, at once or as soon as can be; whether it is durable now."""
+        """Record the outcome of one order of several, now or as soon as possible; return whether it is durable now."""
 
     async def close(self, receipt: Receipt, closing: Closing) -> None:
-        """Records the outcome; never raises."""
+        """Record the outcome. Never raises."""
 
     async def keep(self, event: str, members: Mapping[str, object]) -> None:
-        """Records what must be durable before what follows; raises AuditUnavailable."""
+        """Record an event that must be durable before the caller goes on. Raises: AuditUnavailable: it is not."""
 
     async def note(self, event: str, members: Mapping[str, object]) -> None:
-        """Records something that needs no receipt; never raises."""
+        """Record an event that needs no receipt. Never raises."""
 
 
 @dataclass(frozen=True, slots=True)
 class LookUps:
-    """Where runs are looked up, and where operators read of a look-up that failed when its request had ended."""
+    """The port for look-ups, and the log for those that fail after their request has ended."""
 
     runs: RunLog
     operators_log: Alarm | None = None
 
 
 class SettlerPort(Protocol):
-    """Learns what an outcome could not say yet."""
+    """The port that learns later what an outcome could not yet say."""
 
     def follow(self, plan: Plan, outcome: Outcome) -> None:
-        """Begins to find out, where there is something to find; never waits, never raises."""
+        """Start a follow-up if the outcome left something open. Returns at once, never raises."""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The caller as the gateway sees it now, and the policies of now."""
+    """The caller as authenticated now, and the policies now in force."""
 
     principal: Principal
     policies: Policies
@@ -75,9 +75,10 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One request at the door: its decision id, its peer, and two questions to ask later.
+    """One request at the door: its decision id, the address of its peer, and two questions to ask later.
 
-    `gone`: has the caller gone? `standing`: what is the caller now, None where its credential is not accepted any more.
+    `gone` says whether the caller has disconnected. `standing` authenticates the caller again; it returns None if the
+    credential is no longer accepted.
     """
 
     decision_id: str
@@ -88,7 +89,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One authenticated request: the policies it is judged by, whose it is, what it asks for, and how it came."""
+    """One authenticated request, with the policies that it is judged by, its principal and its arrival."""
 
     policies: Policies
     principal: Principal
@@ -103,7 +104,7 @@ class Call:
         resolved: Resolved | None = None,
         plan_id: str | None = None,
     ) -> Plan:
-        """What is to be sent for it."""
+        """Return the plan that carries out this call by the given orders."""
         return Plan(
             decision_id=self.arrival.decision_id,
             principal=self.principal,

@@ -1,4 +1,4 @@
-"""Looks again before an order of runs is sent: at the caller's key, at the policies, and at the runs themselves."""
+"""The second look, just before an order of runs is sent: at the caller's credential, the policies, and the runs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from gateway.policy.choose import choose
 from gateway.policy.decide import decide
 
 FRESH_S = 2.0
-"""How old the look-up of a plan may be when its first order is sent."""
+"""The greatest age, in seconds, of a plan's look-up that its first order may rely on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What may still be sent of an order, if anything; why the plan ends here, if it does; and the runs left out."""
+    """The result of a second look: the part of an order that may still be sent, if any, and the runs left out.
+
+    `stopped` is a fixed word for why the plan ends here, if it does.
+    """
 
     order: Order | None
     stopped: str | None = None
@@ -31,11 +34,11 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class SecondLook:
-    """For one plan, whose runs were looked up at `looked_at_s` (monotonic).
+    """The check of one plan's orders; its runs were looked up at `looked_at_s` (monotonic).
 
-    Only the first order may rest on that look-up: before every further one the runs are looked up again. Not even the
-    first rests on one that was `narrowed`: another run under the same ID, perhaps another team's, did not show there,
-    and nobody could say which of the two a cancel would hit.
+    Only the first order may rely on that look-up: before each later one the runs are looked up again. A look-up that
+    was `narrowed` is not enough even for the first order: it may have missed another run under the same ID, perhaps
+    another team's, and nobody could say which of the two a cancel would hit.
     """
 
     plan: Plan
@@ -47,13 +50,13 @@ class SecondLook:
     narrowed: bool = False
 
     async def __call__(self, order: Order, number: int) -> Look:
-        """Looks again at what the planned order of that number rests on; what is expected to go wrong is a value."""
+        """Check the planned order with that number (from 1) again. Refusals on the way are returned as `stopped`."""
         wanted = frozenset(value for _, value in order.selection.pairs())
         planned = [run for run in self.plan.runs if run.run_id in wanted]
         if number == 1 and not self.narrowed and self.clock.monotonic_s() - self.looked_at_s <= FRESH_S:
             return await self._judged(planned, {})
         try:
-            # By ID: only so a run that was started anew shows, whatever it is now and whoever's.
+            # Only a look-up by ID shows a run that was restarted under the same ID, whoever owns it now.
             listing = await self.log.look_up([run.run_id for run in planned])
         except Refusal as refusal:
             return Look(None, stopped=refusal.code)
@@ -67,14 +70,14 @@ class SecondLook:
             return Look(None, skipped=skipped)
         judge = partial(self._chosen, standing, runs)
         chosen = await self.judging.done(standing.policies, standing.principal, judge, runs=len(runs))
-        # A judgement on a thread may have waited for its turn.
+        # The judgement may have waited for a thread, and the credential may have been revoked meanwhile.
         if chosen is None or self.arrival.standing() is None:
             return Look(None, stopped="denied")
         left = orders_of(chosen.runs)
         return Look(left[0] if left else None, skipped={**skipped, **chosen.skipped})
 
     def _chosen(self, standing: Standing, runs: Sequence[Run], now_ms: int) -> Resolved | None:
-        """Which of the runs may be cancelled now; None where policy refuses the request."""
+        """Return which of the runs may be cancelled now; None if policy refuses the request."""
         asked = self.plan.asked
         permit = decide(standing.policies, standing.principal, asked, now_ms)
         if isinstance(permit, Denial) or self._too_many(permit):
@@ -84,7 +87,7 @@ class SecondLook:
         return None if isinstance(chosen, Denial) else chosen
 
     def _too_many(self, permit: Permit) -> bool:
-        """Whether fewer runs are allowed by now than the plan has: orders are judged each, their number together."""
+        """Return whether the plan has more runs than are allowed now: orders are judged singly, but count together."""
         bounds = [permit.effective.count]
         if permit.resolution is not None and permit.resolution.max_runs is not None:
             bounds.append(permit.resolution.max_runs)
@@ -92,14 +95,14 @@ class SecondLook:
 
 
 def about(asked: CancelRequest, runs: Sequence[Run]) -> CancelRequest:
-    """The request as far as it is about these runs (at least one): of a list of IDs only theirs."""
+    """Return the request limited to these runs (at least one): if it names run IDs, only theirs."""
     if not isinstance(asked.selection, ByRunIds):
         return asked
     return replace(asked, selection=ByRunIds(tuple(run.run_id for run in runs)), count=len(runs))
 
 
 def _still_running(planned: Sequence[Run], listing: Listing) -> tuple[list[Run], Skipped]:
-    """Those that still are the run that was planned, and still running; of the others why not."""
+    """Return the planned runs that are unchanged and still running, and the others by the reason for skipping them."""
     seen, unreadable = {run.run_id: run for run in listing.runs}, frozenset(listing.unreadable)
     left: list[Run] = []
     skipped: dict[Skip, tuple[str, ...]] = {}
@@ -108,9 +111,9 @@ def _still_running(planned: Sequence[Run], listing: Listing) -> tuple[list[Run],
         if now is not None and now.running and now.created_ms == run.created_ms:
             left.append(now)
             continue
-        # A custom ID can be started again: what runs under it now is not what was judged.
+        # A custom ID can be started again; the run under it now is not the one that was judged.
         why = Skip.RESTARTED if now is not None and now.created_ms != run.created_ms else Skip.FINISHED
-        # Two runs under one ID that contradict each other, or one that cannot be read.
+        # Unreadable: the entry cannot be read, or two entries with this ID contradict each other.
         why = Skip.UNREADABLE if run.run_id in unreadable else why
         skipped[why] = (*skipped.get(why, ()), run.run_id)
     return left, skipped

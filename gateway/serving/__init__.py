@@ -1,1 +1,1 @@
-"""A process that serves: sockets, server, reload, readiness, clock, certificate."""
+"""The serving process: sockets, server, reload, readiness, clock and certificate."""

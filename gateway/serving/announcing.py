@@ -1,4 +1,4 @@
-"""Tells operators what comes about by itself: a clock that judgement does not go by, and keys that end."""
+"""Announcements to operators of changes that come with time: the machine's clock falls behind, keys expire."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_NAMED = 10
 
 
 class Announcer:
-    """Looks once a second, and says only what has changed. The names that `/readyz` leaves out are said here."""
+    """The part that checks once a second and logs changes only. It names the keys, which `/readyz` does not."""
 
     def __init__(self, clock: SteadyClock, live: Callable[[], InForce], log: OperatorsLog) -> None:
         self._clock = clock
@@ -26,7 +26,7 @@ class Announcer:
         self._endings: tuple[int, int] = (0, 0)
 
     async def run(self) -> None:
-        """Runs until cancelled."""
+        """Run until cancelled."""
         while True:
             with Net() as net:
                 self.look()
@@ -35,7 +35,7 @@ class Announcer:
             await asyncio.sleep(EVERY_S)
 
     def look(self) -> None:
-        """Says what has changed since the look before."""
+        """Log what has changed since the previous look."""
         notices = self._clock.notices()
         if notices and not self._ahead:
             self._log.error("clock_behind", problem=notices[0])

@@ -1,4 +1,4 @@
-"""The listener's certificate and key: read at start, read again when they change, and the day on which they end."""
+"""The listener's certificate and key: read at the start and whenever they change, and watched for their expiry."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A certificate chain and its key, in force now; `ends` is when the first certificate of the chain does."""
+    """A certificate chain, valid now, with its key; `ends` is the earliest end of any certificate in the chain."""
 
     context: ssl.SSLContext
     ends: datetime
 
 
 def load_pair(files: TlsFiles, now: datetime) -> Pair:
-    """Reads the two files.
+    """Read the two files.
 
     Raises:
-        InvalidConfiguration: one cannot be read, they do not belong together, or the chain is not in force. The place
-            is that which names them.
+        InvalidConfiguration: a file cannot be read, the two do not belong together, or the chain is not valid now. The
+            problem's place is the one in the configuration that names them.
     """
     problems = [problem for path in (files.certificate, files.key) for problem in _unreadable(files, path)]
     if problems:
@@ -51,27 +51,27 @@ def load_pair(files: TlsFiles, now: datetime) -> Pair:
 
 
 class ServedCertificate:
-    """The pair that new handshakes use: the one of the start, then whatever good one the files hold.
+    """The pair that new handshakes use: the one read at the start, then the latest good one in the files.
 
     `context` is for the server; a connection keeps the pair of its handshake.
     """
 
     def __init__(self, files: TlsFiles, now: Callable[[], datetime]) -> None:
-        """Reads the files. Raises: InvalidConfiguration."""
+        """Read the files. Raises: InvalidConfiguration."""
         self._files = files
         self._now = now
-        # Looked at before they are read, so that no change in between is missed.
+        # The fingerprint is taken before the files are read, so that no change in between is missed.
         seen = fingerprint(files.certificate, files.key)
         self._pair = load_pair(files, now())
         self.watched = WatchedFile(files.certificate, self._reload, seen=seen, beside=(files.key,))
-        # It has no pair of its own: the callback is asked in every handshake, whether or not a name is sent, and so
-        # nothing of a context that is in use is ever changed.
+        # This context has no pair of its own. The callback is called in every handshake, even without a server name,
+        # so a context that is in use is never changed.
         self.context = server_context()
         self.context.sni_callback = self._choose
 
     @property
     def notice(self) -> str | None:
-        """What operators have to know: that it ends within 14 days, or has ended."""
+        """The notice for operators that the certificate ends within 14 days or has ended; None otherwise."""
         ends = ending(self._pair.ends.date(), self._now().date())
         return None if ends is None else f"the TLS certificate {self._files.certificate}: {ends}"
 
@@ -100,12 +100,12 @@ def _unusable(files: TlsFiles, fault: Exception) -> str:
 
 
 def _encrypted() -> str:
-    """Raised instead of asking for a passphrase."""
+    """Raise ValueError; OpenSSL calls this instead of asking for a passphrase on the terminal."""
     raise ValueError("is encrypted: nobody is there to type a passphrase")
 
 
 def _chain(files: TlsFiles) -> Sequence[Certificate]:
-    # Only a listener with TLS needs it, and it takes memory.
+    # Only a listener with TLS needs this module, and it takes memory.
     from cryptography.x509 import load_pem_x509_certificates
 
     try:

@@ -1,11 +1,11 @@
-"""The time that judgement goes by: it goes on at the pace of seconds, never goes back, and stands in no record's past.
+"""The clock that requests are judged by: it never goes back, never stops, and is never behind the newest record.
 
-    judged time = max(the machine's clock, the floor + the seconds that have passed since it was set)
+    judged time = max(the machine's clock, the floor + the seconds that have passed since the floor was set)
 
-So what has ended stays ended, whatever becomes of the machine's clock, and a clock once ahead freezes nothing. After a
-start the floor is the newest time on record. With a MAC key only sealed records count. Without one all do: nobody can
-tell which are true, and to doubt a true one would let begin again what has ended. A floor far ahead of the machine's
-clock never prevents a start: operators are told which chain it is from, and the way out.
+So whatever has expired stays expired, even if the machine's clock is set back, and a clock that once was ahead does not
+freeze time. At a start the floor is the newest time on record. With a MAC key only sealed records count. Without a key
+every record counts: true and false ones look alike, and ignoring a true one could revive what has expired. A floor far
+ahead of the machine's clock never prevents a start: operators are told which chain set it, and how to resolve it.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from gateway.policy.window import instant
 RELEASED_MS = int(datetime.fromisoformat(RELEASED).replace(tzinfo=UTC).timestamp()) * 1000
 
 TOLERANCE_MS = 86_400_000
-"""A clock that is behind the release by less than this is set right by its machine sooner or later."""
+"""A clock less than this behind the release date is not reported: the machine will set it right sooner or later."""
 AHEAD_MS = 10_000
 """How far judged time may be ahead of the machine's clock before operators are told."""
 LATEST_MS = 2**63 // 1_000_000
-"""No machine's clock shows a later time, the year 2262: a record that does was not stamped by one."""
+"""The year 2262. No machine's clock shows a later time, so a record with a later one was not stamped by a clock."""
 LATEST_FILES = 32
-"""How many files, those written last, are looked into for the newest record."""
+"""How many files are searched for the newest record, the most recently written first."""
 TAIL_BYTES = 1024 * 1024
-"""How much of a file's end is looked into; with its first record, for the clock may have been set back in between."""
+"""How much of a file's end is searched. Its first record is read too: the clock may have been set back after it."""
 MOST_NAMED = 10
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -52,21 +52,21 @@ RELEASE = "this release is of that day. Set the clock"
 
 
 class SystemClock:
-    """The real time, as the machine has it."""
+    """The machine's own clock."""
 
     def now_ms(self) -> int:
-        """Unix milliseconds."""
+        """Return the machine's time in Unix milliseconds."""
         return time.time_ns() // 1_000_000
 
     def monotonic_s(self) -> float:
-        """Seconds that never go back."""
+        """Return seconds that never go back."""
         return time.monotonic()
 
 
 class SteadyClock:
-    """A clock that shows no time before `floor_ms` (Unix milliseconds) and never goes back or stands still.
+    """A clock that never shows a time before `floor_ms` (Unix milliseconds), never goes back and never stops.
 
-    `because` says why it cannot be earlier than the floor. For any thread.
+    `because` is the reason, for operators, why the time cannot be earlier than the floor. Safe to use from any thread.
     """
 
     def __init__(self, clock: Clock, *, floor_ms: int, because: str = RELEASE) -> None:
@@ -76,7 +76,7 @@ class SteadyClock:
         self.now_ms()
 
     def now_ms(self) -> int:
-        """Unix milliseconds."""
+        """Return the time to judge by, in Unix milliseconds."""
         with self._lock:
             steady_s = self._clock.monotonic_s()
             steady_ms = self._floor_ms + int((steady_s - self._floor_s) * 1000)
@@ -87,11 +87,11 @@ class SteadyClock:
             return shown_ms
 
     def monotonic_s(self) -> float:
-        """Seconds that never go back."""
+        """Return seconds that never go back."""
         return self._clock.monotonic_s()
 
     def notices(self) -> list[str]:
-        """What operators have to know: that judged time is ahead of the machine's clock, why, and the way out."""
+        """Return a notice for operators, with cause and remedy, if judged time is ahead of the machine's clock."""
         judged_ms, shown_ms = self.now_ms(), self._clock.now_ms()
         if judged_ms - shown_ms <= AHEAD_MS:
             return []
@@ -101,7 +101,7 @@ class SteadyClock:
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """The time (Unix milliseconds) that now cannot be before, and why; `chains` have records ahead of the clock."""
+    """The earliest time (Unix milliseconds) that it can be now, and why; `chains` hold records ahead of the clock."""
 
     ms: int
     because: str
@@ -109,7 +109,7 @@ class Floor:
 
 
 def floor(directory: Path, key: MacKey | None, now_ms: int) -> Floor:
-    """The later of this release and the newest record that counts; `now_ms` is what the machine's clock shows."""
+    """Return the later of this release's date and the newest record that counts; `now_ms` is the machine's clock."""
     told = recorded(directory, key)
     newest_ms = max(told.values(), default=0)
     if newest_ms <= RELEASED_MS:
@@ -127,15 +127,15 @@ def _way_out(chains: Sequence[str]) -> str:
 
 
 def recorded(directory: Path, key: MacKey | None) -> dict[str, int]:
-    """The newest time that each chain tells of, in Unix milliseconds: with a `key`, in a record that it sealed.
+    """Return the newest time recorded in each chain, in Unix milliseconds; with a `key`, only records sealed with it.
 
-    Only the files written last are looked into, and of each the first record and the last megabyte.
+    Searches only the most recently written files, and of each only its first record and its last megabyte.
     """
     newest: dict[str, int] = {}
     for chain, path in _written_last(directory):
         try:
             told_ms = _newest_in(path, key)
-        except OSError:  # retired meanwhile, or not to be read: the others still tell
+        except OSError:  # The file was retired meanwhile or cannot be read; the others still count.
             continue
         if told_ms is not None:
             newest[chain] = max(newest.get(chain, 0), told_ms)
@@ -163,7 +163,7 @@ def _newest_in(path: Path, key: MacKey | None) -> int | None:
         first = file.readline(TAIL_BYTES)
         file.seek(max(len(first), file.seek(0, os.SEEK_END) - TAIL_BYTES))
         content = first + file.read()
-    # Stamps of one length are in the order of time. Most files have one candidate: only a key has others looked at.
+    # Stamps have one length, so they sort by time. Without a key the newest stamp nearly always decides.
     for stamp, begins in sorted(((match[1], match.start()) for match in _STAMP.finditer(content)), reverse=True):
         line = content[begins : content.find(b"\n", begins) + 1]
         told_ms = _ms(stamp)
@@ -182,7 +182,7 @@ def _ms(stamp: bytes) -> int | None:
 
 
 def clock_problems(audit: AuditConfig, now_ms: int) -> Iterator[Problem]:
-    """Why the machine's clock cannot be right."""
+    """Yield a problem if the machine's clock shows a time well before this release, which cannot be right."""
     if now_ms < RELEASED_MS - TOLERANCE_MS:
         released, shown = instant(RELEASED_MS), instant(now_ms)
         yield audit.at.problem(f"the machine's clock shows {shown}, and this release is of {released}: set the clock")

@@ -1,4 +1,4 @@
-"""What `/readyz` shows: whether intents can be made durable, and what will need attention soon."""
+"""The content of `/readyz`: whether intents can be made durable, and what will need attention soon."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _AUDIT_ADVICE = {
 
 
 MOST_NOTICES = 10
-"""How many notices of one kind the page shows."""
+"""The most notices of one kind that the page shows."""
 MOST_CHARS = 1000
-"""How much of one notice the page shows."""
+"""The most characters of one notice that the page shows."""
 RECENT_S = 0.1
 
 
 class AuditStatePort(Protocol):
-    """The audit log as far as it is asked here."""
+    """The part of the audit log that readiness reads."""
 
     @property
     def state(self) -> AuditState:
-        """Its state now."""
+        """The state of the log now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The page's sources; each is asked anew for every page. `notices` are sentences for operators, kind by kind."""
+    """The page's sources, each read again for every page. `notices` give sentences for operators, kind by kind."""
 
     audit: AuditStatePort
     policy_digest: Callable[[], str]
@@ -46,9 +46,10 @@ class Ready:
     degraded: Callable[[], bool]
 
     def report(self) -> tuple[bool, dict[str, object]]:
-        """Ready while intents can be made durable and the process is not ending; notices do not change that.
+        """Return whether the gateway is ready, and the members of the page.
 
-        `degraded` is ready as well: what was refused at a reload is not served, the last good one is.
+        It is ready while intents can be made durable and the process is not ending; notices do not change that.
+        `degraded` counts as ready: a reload was refused, and the last good configuration is served.
         """
         state = self.audit.state
         stopping = self.stopping()
@@ -74,7 +75,7 @@ class Ready:
 
 
 class Recent:
-    """Notices that take a look at each of many things: looked for ten times a second at most, however often asked."""
+    """Notices that are costly to find, looked for at most ten times a second however often they are requested."""
 
     def __init__(self, kind: Callable[[], Sequence[str]], monotonic_s: Callable[[], float]) -> None:
         self._kind = kind
@@ -83,7 +84,7 @@ class Recent:
         self._until_s = 0.0
 
     def __call__(self) -> Sequence[str]:
-        """Returns them as they were found a tenth of a second ago at the earliest."""
+        """Return the notices as found at most a tenth of a second ago."""
         now_s = self._monotonic_s()
         if now_s >= self._until_s:
             self._found, self._until_s = self._kind(), now_s + RECENT_S
@@ -91,7 +92,7 @@ class Recent:
 
 
 def bounded(found: Sequence[str]) -> Iterator[str]:
-    """Shortens what there may be any number of: ten notices of one kind, and how many more there are."""
+    """Yield at most ten notices of one kind, each shortened, then how many more there are."""
     for notice in found[:MOST_NOTICES]:
         yield notice if len(notice) <= MOST_CHARS else f"{notice[:MOST_CHARS]}…"
     if len(found) > MOST_NOTICES:
@@ -99,7 +100,7 @@ def bounded(found: Sequence[str]) -> Iterator[str]:
 
 
 def _audit_words(state: AuditState) -> str:
-    """What is wrong with the audit log, and what to do, behind the log's own word for it."""
+    """Return what is wrong with the audit log and what to do, after the log's own word for it."""
     if state.progress is not None:
         return f"recovering: {state.progress}"
     cause = str(state.reason)

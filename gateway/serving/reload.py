@@ -1,4 +1,4 @@
-"""New policies, callers and limits while serving: parse -> schema -> cases -> swap in one step, or nothing changes."""
+"""The reload of policies, callers and limits while serving: parse -> schema -> cases -> one swap, or no change."""
 
 from __future__ import annotations
 
@@ -25,56 +25,56 @@ from gateway.process import Net, report
 
 Cause = Literal["signal", "change"]
 Look = tuple[Fingerprint, tuple[tuple[str, Fingerprint], ...] | None]
-"""What the configuration file and the files of the policy directory look like, without reading them."""
+"""The fingerprints of the configuration file and of the files in the policy directory, taken without reading them."""
 
 AT_START = ("listen", "socket_mode", "tls", "health", "upstream", "audit", "shutdown_grace_s", "keep_alive_s")
-"""The keys of the configuration that count at the start alone."""
+"""The keys of the configuration that take effect only at a start."""
 
 
 class NotePort(Protocol):
-    """What a reload needs of the audit log."""
+    """The part of the audit log that a reload writes to."""
 
     async def note(self, event: str, members: Members) -> None:
-        """Records something that needs no receipt; never raises."""
+        """Record an event that needs no receipt. Never raises."""
 
 
 class TokensPort(Protocol):
-    """What must be known of the account's tokens to judge a caller."""
+    """The part of the account's token holder that is needed to authenticate callers."""
 
     def is_upstream_token(self, digest: bytes) -> bool:
-        """Whether the SHA-256 is that of a real token, now or before."""
+        """Return whether the SHA-256 is that of a token of the account, current or earlier."""
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The configuration file, and what the files looked like before they were read."""
+    """The path of the configuration file, and the fingerprints of all files before they were read."""
 
     path: Path
     seen: Look
 
 
 def look(file: Path, directory: Path) -> Look:
-    """How the files are now."""
+    """Return the fingerprints of the files now."""
     return fingerprint(file), fingerprints(directory)
 
 
 def checked_policies(directory: Path) -> Policies:
-    """The policies of a directory whose own cases hold. Raises: InvalidConfiguration."""
+    """Load the policies of a directory and check its cases. Raises: InvalidConfiguration."""
     policies = load_policies(directory)
     check_cases(directory, policies)
     return policies
 
 
 def refuse(problems: Iterable[Problem]) -> None:
-    """Raises: InvalidConfiguration: there is a problem."""
+    """Raise InvalidConfiguration if there is any problem."""
     if found := list(problems):
         raise InvalidConfiguration(found)
 
 
 def make_live(config: Config, policies: Policies, *, token: TokensPort, before: Pins) -> InForce:
-    """Everything of a configuration that can change while serving; `before` is what key sets are taken over from.
+    """Return the settings that can change while serving; key sets already fetched are taken over from `before`.
 
-    Raises: InvalidConfiguration: a key is the upstream token, or an issuer's keys cannot be used.
+    Raises: InvalidConfiguration: a caller's key is the upstream token, or an issuer's keys cannot be used.
     """
     if any(token.is_upstream_token(key.digest) for key in config.keys):
         raise InvalidConfiguration([config.upstream.token.at.problem("a caller's key is the upstream token itself")])
@@ -84,9 +84,9 @@ def make_live(config: Config, policies: Policies, *, token: TokensPort, before: 
 
 
 def changes(before: Config, after: Config) -> dict[str, list[str]]:
-    """What of the callers and settings that change while serving is another one, by name (`audit.record.CHANGES`).
+    """Return the names of the callers and settings that differ, by kind of change (`audit.record.CHANGES`).
 
-    Of keys and issuers those count as changed whose digest, end, claims or anything else differs under the same name.
+    A key or issuer counts as changed if its digest, its end, its claims or anything else differs under the same name.
     """
     found: dict[str, list[str]] = {}
     for what, old, new in (
@@ -106,7 +106,7 @@ def _keys(config: Config) -> dict[str, object]:
 
 
 def _issuers(config: Config) -> dict[str, object]:
-    """What is said of each issuer; the order of its entries means nothing."""
+    """Return each issuer's entries in a comparable form; their order has no meaning."""
     found: dict[str, list[str]] = {}
     for entry in config.issuers:
         plain = replace(entry, claims=dict(sorted(entry.claims.items())))
@@ -116,7 +116,10 @@ def _issuers(config: Config) -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What came of reading everything anew: something to serve, or problems with `stage`; and the policies' digest."""
+    """The result of reading everything again: new settings to serve, or the problems found at `stage`.
+
+    `digest` is that of the policies, None if they could not be read.
+    """
 
     digest: str | None
     stage: str
@@ -127,7 +130,7 @@ class _Read:
 
 
 class Reloader:
-    """Reads everything anew on SIGHUP and when a file has changed. Whatever fails, the last good one stays."""
+    """The part that reads everything again on SIGHUP or a changed file. If that fails, the last good state stays."""
 
     def __init__(
         self,
@@ -154,11 +157,11 @@ class Reloader:
 
     @property
     def degraded(self) -> bool:
-        """Whether what is served is not what the files say, because they were refused."""
+        """Whether the files were refused, so that what is served differs from them."""
         return self._refused is not None
 
     def notices(self) -> list[str]:
-        """What operators have to know of it."""
+        """Return the notices for operators: a refused reload, and changes that need a restart."""
         found = [self._refused] if self._refused is not None else []
         if self._at_start_changed:
             found.append(
@@ -167,7 +170,7 @@ class Reloader:
         return found
 
     async def run(self, asked: asyncio.Event) -> None:
-        """Looks every second, and at once when `asked`; ends by being cancelled."""
+        """Look every second, and at once when `asked` is set; run until cancelled."""
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(EVERY_S):
@@ -177,14 +180,14 @@ class Reloader:
             with Net() as net:
                 await self._look_again(signal=signal)
             if net.fault is not None:
-                # As the want of a thread: the next look tries again, also what a signal asked for.
+                # For example no thread could be started. The next look tries again, also on behalf of a signal.
                 report(net.fault, "the files were not looked at")
                 if signal:
                     self._seen, self._pending = None, "signal"
 
     async def _look_again(self, *, signal: bool) -> None:
         seen = await asyncio.to_thread(self._look)
-        # Two equal looks: who writes several files, or one slowly, is let finish.
+        # Only two equal looks count, so that somebody who writes several files, or one slowly, can finish.
         settled, self._last = seen == self._last, seen
         if signal:
             await self._reload("signal", seen)
@@ -197,7 +200,7 @@ class Reloader:
     async def _reload(self, cause: Cause, seen: Look) -> None:
         read = await asyncio.to_thread(self._read)
         if await asyncio.to_thread(self._look) != seen:
-            # Half of one state and half of the next was perhaps read, so it is read again when it rests.
+            # Half of one state and half of the next may have been read; read again once the files stop changing.
             self._seen, self._pending = None, cause
             return
         self._seen, self._pending = seen, None
@@ -221,12 +224,12 @@ class Reloader:
             policies = load_policies(config.policies)
             digest, stage = policies.digest, "the policies' cases"
             check_cases(config.policies, policies)
-            # A read-only token counts from the start on, like everything of `upstream`.
+            # A read-only token takes effect only at a start, like all of `upstream`.
             refuse(resolve_problems(policies, self._started))
             stage = "the callers"
             live = make_live(config, policies, token=self._token, before=self._current.live.pins)
             return _Read(digest, stage, config=config, live=live, changed=changes(self._in_force, config))
-        # Whatever is wrong, the last good one stays.
+        # Whatever is wrong, the last good state stays.
         if isinstance(net.fault, InvalidConfiguration):
             return _Read(digest, stage, tuple(sorted(net.fault.problems)))
         unforeseen = Problem(str(self._file), 1, 1, f"{stage} cannot be used: {type(net.fault).__name__}")
@@ -248,7 +251,7 @@ class Reloader:
 
 
 def _sentence(read: _Read) -> str:
-    """For a page that needs no key: what is refused and where to look, without a word of a rule."""
+    """Return what was refused and where to look. The page needs no key, so no text of a rule is shown."""
     first, more = read.problems[0], len(read.problems) - 1
     place = f"{first.file}:{first.line}:{first.column}" + (f" and {more} more" if more else "")
     return f"a reload was refused for {read.stage} ({place}), the last good one stays; the log says why: reload_refused"

@@ -1,4 +1,4 @@
-"""The servers of the process: uvicorn on our listeners, and how it ends. Some may carry the health pages alone."""
+"""The servers of the process: uvicorn on our listeners, and how they stop. Some may serve only the health pages."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from gateway.serving.sockets import BACKLOG
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 CLOSING_S = 3
-"""What is left of the grace period for recording and answering, once calls in flight are given up."""
+"""The seconds of the grace period kept for recording and answering after calls in flight are given up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """An application on a bound socket; each connection takes the settings of its beginning.
+    """An application on a bound socket. Each connection keeps the settings in force when it began.
 
-    One that is `for_probes` answers until all others have ended.
+    A listener that is `for_probes` answers until all others have ended.
     """
 
     app: ASGIApp
@@ -39,7 +39,7 @@ class Listener:
 
 
 class StopSignals:
-    """SIGTERM and SIGINT from now on: counted, so that one that comes while the parts are being made is not lost."""
+    """The counter of SIGTERM and SIGINT, from its creation on: a signal during the rest of the start is not lost."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -47,22 +47,22 @@ class StopSignals:
         loop = asyncio.get_running_loop()
         for number in STOPS:
             loop.add_signal_handler(number, self._hear)
-        # One that came before there was somebody to hear it was held back.
+        # A signal that came before these handlers existed was held back until now.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
     def tell(self, heard: Callable[[], None]) -> None:
-        """Calls `heard` for every signal, those before included."""
+        """Call `heard` for every signal, earlier ones included."""
         self._heard = heard
         for _ in range(self.count):
             heard()
 
     def end(self) -> None:
-        """Ends the process as a signal would."""
+        """End the process as a signal would."""
         self._hear()
 
     @staticmethod
     def hold_back() -> None:
-        """Keeps signals for the first `StopSignals`, so that a process that can be reached ends in good order."""
+        """Hold signals back for the first `StopSignals`, so that a process that can be reached stops in good order."""
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
 
     def _hear(self) -> None:
@@ -72,9 +72,9 @@ class StopSignals:
 
 
 class Handshake(SSLProtocol):  # type: ignore[misc] # as above
-    """A TLS handshake: counted as a connection from its first moment, so that it gives way like any other.
+    """A TLS handshake, counted as a connection from its first moment, so that it can be closed like any other.
 
-    It is what the loop makes of `create_server(ssl=…)`, which tells nobody of a connection before its handshake ends.
+    `create_server(ssl=…)` would make the same object, but tell nobody of a connection before its handshake ends.
     """
 
     team: str | None = None
@@ -94,28 +94,28 @@ class Handshake(SSLProtocol):  # type: ignore[misc] # as above
         edge.handshake = self
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """Begins the handshake, and to count it."""
+        """Begin the handshake, and count it as a connection."""
         self._below = transport
         super().connection_made(transport)
         self._connections.opened(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Ends the count, unless the connection behind the handshake has taken it over."""
+        """Stop counting it, unless the connection after the handshake has taken over its place."""
         self._connections.closed(self)
         super().connection_lost(exc)
 
     def evict(self) -> None:
-        """Ends the connection at once."""
+        """Close the connection at once."""
         if self._below is not None:
             self._below.abort()
 
     def untaken_bytes(self) -> int:
-        """Returns 0: nothing is answered before the end of a handshake."""
+        """Return 0: nothing is answered before the end of a handshake."""
         return 0
 
 
 class _Server(Server):
-    """uvicorn without its signal handling, which would end the process before the log is closed."""
+    """A uvicorn server without its signal handling, which would end the process before the log is closed."""
 
     def __init__(self, listener: Listener, grace_s: int) -> None:
         super().__init__(_uvicorn_config(listener, grace_s))
@@ -123,16 +123,16 @@ class _Server(Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leaves the process's signals alone."""
+        """Leave the process's signals alone."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's for one given socket, with TLS handshakes that have a deadline and count as connections."""
+        """Start like uvicorn on one given socket, but with TLS handshakes that have a deadline and are counted."""
         await self.lifespan.startup()
         settings, tls = self.listener.settings, self.listener.tls
 
         def connection() -> asyncio.BaseProtocol:
-            """The protocol of one new connection, under the limits of this moment."""
+            """Return the protocol of one new connection, under the limits now in force."""
             now = settings()
             edge = EdgeProtocol(settings=now, config=self.config, server_state=self.server_state, app_state={})
             return edge if tls is None else cast(asyncio.BaseProtocol, Handshake(edge, tls, now))
@@ -146,17 +146,17 @@ class _Server(Server):
 async def serve_until_stopped(
     listeners: Sequence[Listener], signals: StopSignals, *, grace_s: int, stop: Callable[[float], Awaitable[None]]
 ) -> None:
-    """Serves until a signal. `stop` is then called with the seconds that calls in flight have left.
+    """Serve until a signal; then call `stop` with the seconds that calls in flight have left.
 
-    The first signal lets them finish within the grace period; a second gives them up at once, on the record. The
-    listeners for probes answer for as long as those of callers do.
+    The first signal lets them finish within the grace period; a second gives them up at once, and that is recorded. The
+    listeners for probes answer as long as those for callers do.
     """
     servers = [_Server(listener, grace_s) for listener in listeners if not listener.for_probes]
     probed = [_Server(listener, grace_s) for listener in listeners if listener.for_probes]
     stops: list[asyncio.Future[None]] = []
 
     def end() -> None:
-        """Begins the stop; a second signal leaves it no time."""
+        """Begin to stop; a second signal leaves no time for calls in flight."""
         stops.append(asyncio.ensure_future(stop(0 if servers[0].should_exit else max(0, grace_s - CLOSING_S))))
         _stop(servers)
 

@@ -1,4 +1,4 @@
-"""Where requests come in: addresses of this machine, and socket files whose peers the kernel names."""
+"""The listening sockets: addresses of this machine, and socket files, whose peers are identified by the kernel."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ BACKLOG = 2048
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A socket that listens, and the file that it has in the file system."""
+    """A listening socket, and its file if it is a Unix socket."""
 
     socket: socket.socket
     file: SocketFile | None = None
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a socket file: what it carries never leaves the machine."""
+        """Whether it is a socket file, whose traffic never leaves the machine."""
         return self.file is not None
 
     def close(self) -> None:
-        """Stops listening, and removes the file."""
+        """Stop listening, and remove the file."""
         self.socket.close()
         if self.file is not None:
             self.file.remove()
 
 
 def bind_all(places: Sequence[Listen | UnixListen], *, socket_mode: int) -> tuple[Bound, ...]:
-    """Returns a listening socket for each place.
+    """Return a listening socket for each place.
 
-    Raises: OSError, if one is taken or not allowed; nothing is left of the others then.
+    Raises: OSError: a place is taken or not allowed; the others are closed again.
     """
     with ExitStack() as undo:
         bound = []
@@ -50,13 +50,13 @@ def bind_all(places: Sequence[Listen | UnixListen], *, socket_mode: int) -> tupl
 
 
 def bind(place: Listen | UnixListen, *, socket_mode: int) -> Bound:
-    """Returns a listening socket. Raises: OSError, if the place is taken or not allowed."""
+    """Return a listening socket. Raises: OSError: the place is taken or not allowed."""
     if isinstance(place, UnixListen):
         listener = _bind_unix(place.path, socket_mode)
         return Bound(listener, SocketFile.of(place.path))
     six = ":" in place.host
     try:
-        # Said explicitly: without it `[::]` takes IPv4 on some machines, and with Python's default on none.
+        # Set explicitly: the system's own default accepts IPv4 on `[::]` on some machines only, Python's on none.
         return Bound(
             socket.create_server(
                 (place.host, place.port),
@@ -92,7 +92,7 @@ def _bind_unix(path: Path, mode: int) -> socket.socket:
 
 @contextmanager
 def _alone_in(directory: Path) -> Iterator[None]:
-    """One process at a time, so that none takes the socket of another, bound but not yet listening, for abandoned."""
+    """Lock the directory, so that no other process takes a socket that is bound but not yet listening for abandoned."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -102,16 +102,16 @@ def _alone_in(directory: Path) -> Iterator[None]:
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Removes a socket that a process left behind when it died; one that is listened on, or another file, stays."""
+    """Remove a socket that a dead process left behind. Raises: OSError: somebody listens on it, or it is no socket."""
     try:
         found = path.lstat()
     except FileNotFoundError:
         return
-    # Connecting to any other file is refused as well, and it would be lost.
+    # Connecting to any other kind of file is refused too, and the file would then be deleted.
     if not stat.S_ISSOCK(found.st_mode):
         raise OSError(f"{path} is there already and is no socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        # Not to be held up by a process that accepts nobody: a full queue is an error then.
+        # Without a wait, a process that accepts nobody cannot hold us up: its full queue is an error.
         probe.settimeout(0)
         try:
             probe.connect(str(path))
@@ -125,19 +125,19 @@ def _remove_abandoned(path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SocketFile:
-    """The file of a bound socket, known by its inode, so that only this one is removed at the end."""
+    """The file of a bound socket, identified by its inode, so that only this file is removed at the end."""
 
     path: Path
     inode: tuple[int, int]
 
     @staticmethod
     def of(path: Path) -> SocketFile:
-        """The file of a socket that was just bound."""
+        """Return the file of a socket that was just bound."""
         found = path.lstat()
         return SocketFile(path, (found.st_dev, found.st_ino))
 
     def remove(self) -> None:
-        """Removes the file, unless another process has put its own in that place."""
+        """Remove the file, unless another process has put its own in that place."""
         with suppress(OSError):
             found = self.path.lstat()
             if (found.st_dev, found.st_ino) == self.inode:
@@ -145,7 +145,7 @@ class SocketFile:
 
 
 def shown(listener: socket.socket) -> str:
-    """The address as the configuration writes it, with the port that the kernel chose."""
+    """Return the address as the configuration writes it, with the port that the kernel chose."""
     name = listener.getsockname()
     if listener.family == socket.AF_UNIX:
         return f"unix:{name}"
