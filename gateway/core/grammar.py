@@ -317,6 +317,6 @@ def in_subtree(url: str, top: str) -> bool:
 
 
 def denied_below(url: str, prefix: str) -> bool:
-    """Like `at_or_below`, but for a `deny`: the page also counts with or without a final `/` and with a ?query."""
+    """Like `at_or_below`, but in doubt true (for a `deny`): a final `/` does not matter, and a ?query may follow."""
     page = prefix.rstrip("/")
     return at_or_below(url, page) or url.startswith(page + "?")
