@@ -1,1 +1,1 @@
-"""Files that people write: read strictly, every problem with its place; where secrets are; what changed."""
+"""The strict readers of files that people write, with the place of every problem; secrets; files that change."""
