@@ -252,7 +252,7 @@ _PREFIXES = frozenset(word for word in _ALIASES if word.endswith(("prefix", "wit
 
 
 def unknown_name(name: str, known: Sequence[str], *, risk: str = "") -> str:
-    """Return the sentences for a name, as it was written, that is none of `known`.
+    """Return what to tell the caller about a name that is none of `known`; `name` is as it was written.
 
     `risk` is a sentence on what may happen if upstream does not know the name; leave it empty if nothing can.
     """
