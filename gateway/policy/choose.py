@@ -109,7 +109,7 @@ def _shows(rule: Rule) -> bool:
 
 
 def _needed(rule: Rule) -> list[Condition]:
-    """Return the conditions that every run must meet; a request that a rule on run IDs admits always carries them."""
+    """Return the conditions that every run must meet; one on run IDs counts, as every such request carries IDs."""
     return [condition for field, condition in rule.conditions.items() if field == RUN_IDS or not condition.optional]
 
 

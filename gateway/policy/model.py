@@ -116,7 +116,7 @@ class RunIdCondition:
 
 @dataclass(frozen=True, slots=True)
 class ValueCondition:
-    """The bound on `label`, `flowControlKey` or `callerIp`: every value is listed; `field` is the wire name."""
+    """The bound on `label`, `flowControlKey` or `callerIp`: every value must be listed; `field` is the wire name."""
 
     field: str
     any_of: frozenset[str] = frozenset()
@@ -205,7 +205,7 @@ class CountCondition:
 
 @dataclass(frozen=True, slots=True)
 class TeamException:
-    """A team that a rule does not apply to, until before `until_ms` (None: for good), and why."""
+    """A team that a rule does not apply to before `until_ms` (None: ever), and why."""
 
     team: str
     until_ms: int | None = None

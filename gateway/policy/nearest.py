@@ -30,7 +30,7 @@ from gateway.policy.rules import TeamRules
 
 SLACK_MS = 60_000
 MEMBERS = {"label": "labels", "flowControlKey": "flow_control_keys", "callerIp": "caller_ips"}
-"""The argument of `ByFilter` for each field of values."""
+"""The argument of `ByFilter` for each of these fields."""
 MOST = 20
 """How many rules are tried for a proposal."""
 MOST_JUDGED = 6

@@ -348,7 +348,7 @@ def _touches(condition: Condition, run: Run, now_ms: int) -> bool:
 
 
 def values(run: Run, field: str) -> tuple[str, ...]:
-    """Return a run's values of a field of values, by its wire name."""
+    """Return a run's values of `label`, `flowControlKey` or `callerIp`, as named by `field`."""
     if field == "label":
         return run.labels
     value = run.flow_control_key if field == "flowControlKey" else run.caller_ip

@@ -29,7 +29,7 @@ class TeamRules:
 
     @staticmethod
     def of(team: str, rules: Iterable[Rule]) -> TeamRules:
-        """Sort the rules that are made for the team into the three kinds."""
+        """Sort the rules that are made for the team into `deny`, `require` and `allow`."""
         kinds: dict[Effect | None, list[Rule]] = defaultdict(list)
         for rule in sorted(rules, key=lambda rule: (rule.policy, rule.id)):
             kinds[None if rule.never_about(team) else rule.effect].append(rule)
@@ -56,7 +56,7 @@ class TeamRules:
     def denying(self, selection: Selection, now_ms: int, *, wholly: bool = False) -> Iterator[Rule]:
         """Return the `deny` rules that apply now and could match the selection, by name.
 
-        With `wholly` a rule matches by no field that the selection leaves open.
+        With `wholly`, a rule must match on fields that the selection carries.
         """
         return self._now(self._denies.candidates(selection, wholly=wholly), now_ms)
 

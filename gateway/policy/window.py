@@ -36,9 +36,9 @@ class Hours:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A window in time: within the days and hours of `zone`, and from `from_ms` until before `until_ms`.
+    """A window in time: the days and hours of `zone`, from `from_ms` until before `until_ms`.
 
-    `days` are numbers from Monday, 0. A bound that is None does not count; the window is open while every other bound
+    `days` are numbers; Monday is 0. A bound that is None does not count; the window is open while every other bound
     holds.
     """
 

@@ -98,7 +98,7 @@ def _value_condition(name: str, *, any_of: tuple[str, ...] = (), **others: objec
 
 def _without_patterns(parse: Callable[[str], str]) -> Callable[[str], str]:
     def checked(text: str) -> str:
-        """Parse a text, unless it has a sign of a pattern."""
+        """Parse a text; refuse it if it has a sign of a pattern."""
         for sign in _PATTERN_SIGNS:
             if sign in text:
                 raise ValueError(f"a policy URL is no pattern, and '{sign}' looks like one: use exact or prefix")

@@ -264,7 +264,8 @@ def _check_allowed_ids(place: Place, present: Present) -> list[Problem]:
 def allowed_at_all(entry: RuleEntry) -> list[Problem]:
     """Return the problems of an `allow` that its keys alone do not show.
 
-    These are `everything` beside anything else, a rule that selects nothing, and an optional URL beside run IDs.
+    These are `everything` that is not alone or has no look-up, a rule that selects nothing, and an optional URL beside
+    run IDs.
     """
     kinds = entry.selects or ()
     if "everything" in kinds and (not entry.resolve or entry.conditions or kinds != ("everything",)):

@@ -29,7 +29,7 @@ class _Source:
 
 
 def load_policies(directory: Path) -> Policies:
-    """Load all rules of the `*.yaml` files of a directory; `*.cases.yaml` are no policies.
+    """Load all rules of the `*.yaml` files of a directory; `*.cases.yaml` are not policies.
 
     Raises:
         InvalidConfiguration: with all problems of all files, also if there is no policy file.

@@ -18,7 +18,7 @@ _FEW = 8
 """Up to this many rules it is as fast to go through all as to look one up."""
 
 Places = Collection[int]
-"""Rules by their place among all, each once and in order. Many are a dictionary, in which one is found at once."""
+"""Rules by their place among all, each once and in order. Many are kept in a dictionary, where one is found at once."""
 
 Values = Mapping[str, Sequence[str]]
 """The values to look up, by the wire names of their fields."""
