@@ -1,1 +1,1 @@
-"""The strict readers of files that people write, with the place of every problem; secrets; files that change."""
+"""The strict readers of files that people write (every problem has its place), of secrets, and of files that change."""

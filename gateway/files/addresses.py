@@ -125,7 +125,7 @@ def clashes(
     *,
     keys: Mapping[str, Place],
 ) -> Iterator[Problem]:
-    """Yield a problem for everything that does not go together, at its place; `keys` are those that the file has."""
+    """Yield a problem for each address or key that clashes with another, at its place; `keys` are those of the file."""
     files = [(at, place) for at, place in listen if isinstance(place, UnixListen)]
     if "tls" in keys and len(files) == len(listen):
         yield keys["tls"].problem("'tls' does not go with a Unix socket: what it carries never leaves the machine")

@@ -181,7 +181,7 @@ class Judged(Generic[S, T]):
     make: Callable[[S], T]
 
     def read(self, node: Node, problems: list[Problem]) -> T | None:
-        """Return what `make` makes of a value without problems."""
+        """Return what `make` makes of the value; None if the value has any problem."""
         before = len(problems)
         value = self.field.read(node, problems)
         if value is None or len(problems) > before:

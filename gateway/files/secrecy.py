@@ -169,7 +169,7 @@ def _decoded_parts(raw: bytes) -> Iterator[str]:
 
 
 class _TooManyEscapes(Exception):
-    """The text is made of escapes, and reading it would take too long."""
+    """The text has so many escapes that reading it would take too long."""
 
 
 def _resolved(raw: bytes) -> bytes:

@@ -14,7 +14,7 @@ from gateway.files.source import read_file, sentence, unnamed
 
 MAX_SECRET_BYTES = 4096
 
-# What templates and examples leave behind. A token that merely looks weak is the account owner's business.
+# Templates and examples leave these behind. A token that merely looks weak is the account owner's business.
 _PLACEHOLDER = (
     r"<.*>|\$\{.*\}|\{\{.*\}\}|\$[a-z_][a-z0-9_]*|\$\(.*\)|%[a-z_]+%|[x*.]+|your[-_].*|.*[-_]here|(?:insert|paste)[-_].*"
     r"|(?:change|replace)[-_]?me|placeholder|todo|null|none|undefined|(?:qstash|upstash)[-_](?:read[-_])?token"
@@ -37,7 +37,7 @@ _FAULTS = (
     # No token has one of these (RFC 6750, 2.1); templates, shells and JSON put them around a token.
     (re.compile(rf".*{_NEVER_IN_ONE}"), "holds a quote, bracket, comma or other character that no token has"),
 )
-"""What cannot be a token, in this order: an expression that matches from the first character, and what is wrong."""
+"""Texts that cannot be a token, in this order: an expression that matches from the first character, and the fault."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 MAX_TEXT_CHARS = 4096
 _STRING_TAG = "tag:yaml.org,2002:str"
-# What the YAML 1.2 core schema, or a 1.1 reader other than PyYAML, takes for a number or a boolean.
+# The YAML 1.2 core schema, or a 1.1 reader other than PyYAML, reads these as a number or a boolean.
 _NOT_TEXT = re.compile(r"y|Y|n|N|0o[0-7]+|0x[0-9a-fA-F]+|[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,17}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")

@@ -17,8 +17,8 @@ from gateway.files.nodes import Mapping, Node, Place, Reported, Scalar, Sequence
 
 MAX_DEPTH = 32
 
-# Control characters, tabs (libyaml and PyYAML's own scanner differ on them), line breaks that only some YAML versions
-# know, and marks that make a reviewer see another text than the one loaded.
+# These are refused: control characters, tabs (libyaml and PyYAML's own scanner differ on them), line breaks that only
+# some YAML versions know, and marks that make a reviewer see another text than the one loaded.
 _UNSEEN = re.compile(
     r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufffe\uffff]|\r(?!\n)"
 )
@@ -79,7 +79,7 @@ class _Reader:
         return True
 
     def finish(self) -> list[Problem]:
-        """Return all problems, also that of an empty file."""
+        """Return all problems, including that of an empty file."""
         match self.root:
             case None if not self._problems:
                 self._problems.append(Problem(self._file, 1, 1, "the file is empty"))
