@@ -128,7 +128,7 @@ class TooLarge(Refusal):
 
 
 class ExpectationFailed(Refusal):
-    """The request has an `Expect` header; clients repeat it without one (RFC 9110, 10.1.1)."""
+    """The request has an `Expect` header; a client is to repeat it without one (RFC 9110, 10.1.1)."""
 
     status, code, title = 417, "expectation_failed", "Expectation failed"
 

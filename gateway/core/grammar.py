@@ -21,7 +21,7 @@ MAX_VALUES = 100
 """The limits on one value, and (`MAX_VALUES`) on the values of one filter field: each value is judged and recorded."""
 
 REMEMBERED_URLS = 512
-"""How many canonical URLs are cached, so that they are not checked again; the same few workflows are named all day."""
+"""The most canonical URLs in the cache of those that need no second check; the same few are named all day."""
 
 EARLIEST_MS = 1_767_225_600_000
 """2026-01-01 in Unix milliseconds. A clock that shows less is wrong: nothing that depends on the time is allowed."""

@@ -16,7 +16,7 @@ from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Pr
 from gateway.core.run import Resolution, Resolved, Run
 
 _PLAIN = re.compile("[A-Za-z0-9_.~-]*").fullmatch
-"""Whether a value needs no encoding in a query (RFC 3986, unreserved)."""
+"""Tells whether a value needs no encoding in a query (RFC 3986, unreserved)."""
 
 _quoted = lru_cache(maxsize=grammar.REMEMBERED_URLS)(partial(quote, safe=""))
 """Percent-encodes all but the unreserved characters; cached, because the same few URLs are sent all day."""
@@ -122,7 +122,7 @@ Decision = Permit | Denial
 
 
 ORDER_RUNS = 100
-"""How many run IDs one order of a resolved request names at most: about 4 kB of request target."""
+"""The most run IDs in one order of a resolved request: about 4 kB of request target."""
 
 
 def order_of(request: CancelRequest) -> Order:

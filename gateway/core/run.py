@@ -67,7 +67,7 @@ class Skip(StrEnum):
 
 
 MOST_GROUPS = 50
-"""How many workflows and labels are counted separately: those with the most runs."""
+"""The most workflows, and the most labels, that are counted separately: those with the most runs."""
 
 Skipped = Mapping[Skip, tuple[str, ...]]
 

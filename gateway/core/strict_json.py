@@ -40,7 +40,7 @@ _MAX_DIGITS = 19
 """Whole numbers of at most this many digits fit into 64 bits."""
 
 MAX_PARTS = 250_000
-"""How many lists and objects one page may have. Making and freeing millions blocks every thread, the loop's too."""
+"""The most lists and objects in one page. Making and freeing millions blocks every thread, the loop's too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ _MAX_UNIX_PATH_BYTES = 107
 """unix(7): sun_path has 108 bytes, the last of them zero."""
 _LOOPBACK = IPv4Network("127.0.0.0/8")
 MAX_ADDRESSES = 4
-"""How many addresses the gateway listens on at most."""
+"""The most addresses that the gateway listens on."""
 
 
 @dataclass(frozen=True, slots=True)

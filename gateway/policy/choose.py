@@ -27,7 +27,7 @@ from gateway.policy.reading import RUN_IDS, bounds_runs, is_denied, lies_inside,
 from gateway.policy.rules import Policies, TeamRules
 
 SAMPLE = 3
-"""How many run IDs a refusal names."""
+"""The most run IDs that a refusal names."""
 
 _KINDS = frozenset((ByRunIds.kind, ByFilter.kind, EveryRun.kind))
 _NOTHING = "Nothing was sent."

@@ -48,7 +48,7 @@ class _Refused:
 _Judged = _Admitted | _Refused
 
 SAID = 3
-"""How many of the gaps between a rule and a request a refusal mentions."""
+"""The most gaps between a rule and a request that a refusal mentions."""
 
 _NO_RULE = "No rule of your team allows this request."
 

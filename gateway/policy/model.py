@@ -19,7 +19,7 @@ from gateway.files.nodes import Place
 from gateway.policy.window import Window, duration
 
 TO_DATE_LEAD_MS = 60_000
-"""How far a `toDate` may lie in the future under `within_last`."""
+"""The furthest that a `toDate` may lie in the future under `within_last`."""
 
 
 class Effect(StrEnum):

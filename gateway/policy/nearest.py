@@ -32,9 +32,9 @@ SLACK_MS = 60_000
 MEMBERS = {"label": "labels", "flowControlKey": "flow_control_keys", "callerIp": "caller_ips"}
 """The argument of `ByFilter` for each of these fields."""
 MOST = 20
-"""How many rules are tried for a proposal."""
+"""The most rules that are tried for a proposal."""
 MOST_JUDGED = 6
-"""How many proposals are made: each is judged like a request, and a refusal must not cost many times a permit."""
+"""The most proposals that are made: each is judged like a request, and a refusal must not cost many times a permit."""
 
 
 def candidates_near(rules: TeamRules, request: CancelRequest, now_ms: int) -> Iterator[CancelRequest]:

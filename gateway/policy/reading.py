@@ -30,7 +30,7 @@ RUN_IDS = "workflowRunIds"
 CREATED = "created"
 
 SHOWN_CHARS = 200
-"""How many characters of a request's value a refusal shows."""
+"""The most characters of a request's value that a refusal shows."""
 
 
 class Reading(Enum):
