@@ -27,8 +27,8 @@ class Dialect(StrEnum):
 class Principal:
     """The authenticated caller: its team, and its subject within the team, a key id or `<issuer>#<sub>`.
 
-    Two principals are equal if they name the same team and subject. A token also brings its id, the claims that bound
-    it, and its end.
+    Two principals are equal if they name the same team and subject. A token also brings its id (or that of its signing
+    key, if it has none), the claims that bound it, and its end.
     """
 
     team: str
@@ -44,7 +44,7 @@ class Principal:
 
     @property
     def key_id(self) -> str:
-        """The id of the token if there is one, else that of the key."""
+        """The id of the token, or for a gateway key that of the key."""
         return self.token_id or self.subject
 
 
