@@ -1,1 +1,1 @@
-"""The words that every room speaks; pure: no I/O, no clock, no framework."""
+"""The types that every room shares; pure: no I/O, no clock, no framework."""

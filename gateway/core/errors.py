@@ -1,4 +1,4 @@
-"""Everything that can go wrong before a receipt exists; after it, outcomes are values.
+"""The errors that can occur before a receipt exists; after it, outcomes are values.
 
 GatewayError
 ├── InvalidConfiguration      a file that cannot be used; every problem in it, with its position
@@ -12,8 +12,8 @@ GatewayError
     ├── MethodNotAllowed      405
     ├── ReceiveTimeout        408
     ├── TooLarge              413, 414, 431
-    ├── ExpectationFailed     417  `Expect`: the client sends the same again without it
-    ├── Conflict              409  a plan's state does not admit it
+    ├── ExpectationFailed     417  `Expect`: the client repeats the request without it
+    ├── Conflict              409  the state of a plan does not allow it
     ├── Throttled             429  this principal's own limits
     ├── LookupFailed          502  the runs could not be looked up; nothing was sent
     ├── AuditUnavailable      503  the intent could not be made durable
@@ -30,12 +30,12 @@ from gateway.core.request import Principal
 
 
 class GatewayError(Exception):
-    """Base of every error this project raises on purpose."""
+    """The base of every error that this project raises on purpose."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One fault in a file, positioned the way editors and CI read it (line and column from 1)."""
+    """One fault in a file, with its position as editors and CI read it (line and column from 1)."""
 
     file: str
     line: int
@@ -47,7 +47,7 @@ class Problem:
 
 
 class InvalidConfiguration(GatewayError):
-    """A configuration or policy file that `serve` refuses; `problems` holds all of them, in file order."""
+    """A configuration or policy file is refused; `problems` holds every problem found, in file order."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(sorted(problems))
@@ -55,13 +55,13 @@ class InvalidConfiguration(GatewayError):
 
 
 class AuditFailure(GatewayError):
-    """The audit directory cannot be used: unwritable, locked, or damaged beyond a torn tail."""
+    """The audit directory cannot be used: it is unwritable, locked, or damaged beyond a torn tail."""
 
 
 class Refusal(GatewayError):
-    """Ends a request before its receipt: nothing was sent upstream.
+    """The end of a request before its receipt: nothing was sent upstream.
 
-    `cause` is a fixed word for the record and never holds bytes of the request; `sentence` is what a person reads.
+    `cause` is a fixed word for the record and never holds bytes of the request; `sentence` is the text for people.
     """
 
     status: int
@@ -87,7 +87,7 @@ _HOW_TO_AUTHENTICATE = (
 
 
 class Unauthenticated(Refusal):
-    """No valid credential; callers see one text whatever the cause."""
+    """The request has no valid credential. Callers see one text whatever the cause."""
 
     status, code, title = 401, "unauthenticated", "Not authenticated"
 
@@ -96,13 +96,13 @@ class Unauthenticated(Refusal):
 
 
 class NotFound(Refusal):
-    """Not one of this gateway's paths, byte for byte."""
+    """The path is not, byte for byte, one of this gateway's paths."""
 
     status, code, title = 404, "not_found", "Not found"
 
 
 class MethodNotAllowed(Refusal):
-    """A known path asked for with another method; `allow` is the value of the Allow header."""
+    """The path is known but does not take this method; `allow` is the value of the Allow header."""
 
     status, code, title = 405, "method_not_allowed", "Method not allowed"
 
@@ -118,7 +118,7 @@ class ReceiveTimeout(Refusal):
 
 
 class TooLarge(Refusal):
-    """A limit of the configuration was passed; `status` is 413 (body, run IDs), 414 (target) or 431 (headers)."""
+    """The request exceeds a configured limit; `status` is 413 (body, run IDs), 414 (target) or 431 (headers)."""
 
     status, code, title = 413, "too_large", "Too large"
 
@@ -128,13 +128,13 @@ class TooLarge(Refusal):
 
 
 class ExpectationFailed(Refusal):
-    """The request has an `Expect`; RFC 9110, 10.1.1 has clients repeat it without one."""
+    """The request has an `Expect` header; a client is to repeat it without one (RFC 9110, 10.1.1)."""
 
     status, code, title = 417, "expectation_failed", "Expectation failed"
 
 
 class Conflict(Refusal):
-    """A plan is not in a state for this; `members` say which plan and what is known of it."""
+    """The state of a plan does not allow this; `members` say which plan it is and what is known of it."""
 
     status, code, title = 409, "conflict", "Conflict"
 
@@ -145,14 +145,14 @@ class Conflict(Refusal):
 
 
 NARROW = "Narrow the request, or try again later."
-"""The advice where looking runs up takes too long."""
+"""The advice given when a look-up takes too long."""
 
 
 class LookupFailed(Refusal):
-    """The runs that a request means could not be looked up to the end; nothing was sent.
+    """The runs that a request means could not all be looked up; nothing was sent.
 
-    `what` says what happened and `advice` whether to try again, each in a sentence. Operators also read `reason`, a
-    fixed word for why there was no answer, and `upstream_status`, where there was one.
+    `what` says what happened and `advice` whether to try again, each in a sentence. The operators' log also gets
+    `reason`, a fixed word for why there was no answer, and `upstream_status`, if there was an answer.
     """
 
     status, code, title = 502, "lookup_failed", "Look-up failed"
@@ -171,7 +171,7 @@ class LookupFailed(Refusal):
         super().__init__(cause, f"{what} Nothing was sent and nothing was cancelled. {advice}")
 
     def particulars(self) -> dict[str, object]:
-        """What the operators' log says of it: no word of it is a caller's or upstream's."""
+        """Return the members for the operators' log; none of them holds text of a caller or of upstream."""
         return {
             "cause": self.cause,
             "reason": self.reason,
@@ -181,7 +181,7 @@ class LookupFailed(Refusal):
 
 
 class Throttled(Refusal):
-    """The principal's own limit; `limit` and `remaining` in requests, `retry_after_s` in whole seconds."""
+    """The principal has reached its own limit; `limit` is in requests, `retry_after_s` in whole seconds."""
 
     status, code, title = 429, "throttled", "Too many requests"
 
@@ -202,24 +202,24 @@ class AuditUnavailable(Refusal):
 
 
 class Overloaded(Refusal):
-    """All places of `max_in_flight` are taken."""
+    """All `max_in_flight` places are taken."""
 
     status, code, title = 503, "overloaded", "Overloaded"
 
 
 class ShuttingDown(Refusal):
-    """The process is ending and takes no new intents."""
+    """The process is ending and accepts no new intents."""
 
     status, code, title = 503, "shutting_down", "Shutting down"
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:
-    """Returns the number with what is counted; `many` is its plural where that is not `one` with an s."""
+    """Return the number with the noun that is counted; `many` is the plural if it is not `one` with an s."""
     return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
 class ExpiredKey(Unauthenticated):
-    """A key whose last day is past; the answer is that of every stranger, the record names whose key it was."""
+    """The key's last day is past. The caller gets the answer of a stranger; the record names the key's principal."""
 
     def __init__(self, principal: Principal) -> None:
         self.principal = principal
@@ -227,7 +227,7 @@ class ExpiredKey(Unauthenticated):
 
 
 class RealTokenUsed(Unauthenticated):
-    """The credential is a token of the account itself: somebody has it who should not."""
+    """The credential is a token of the account itself: it is in the wrong hands."""
 
     def __init__(self) -> None:
         super().__init__("upstream_token")

@@ -1,7 +1,7 @@
-"""The values and names a cancel may carry: a function returns the typed value or raises ValueError.
+"""The values and names that a cancel may carry: each function returns the typed value or raises ValueError.
 
-The rules are stricter than the upstream's on purpose: a value that two parsers could read differently is refused,
-never normalised. Requests and policy files share this module, so a policy can only name what a request can carry.
+The rules are stricter than upstream's on purpose: a value that two parsers could read differently is refused, never
+normalised. Requests and policy files share this module, so a policy can only name what a request can carry.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ MAX_REASON_CHARS = 200
 MAX_URL = 4096
 MAX_KEY = 256
 MAX_VALUES = 100
-"""Bounds of one value, and of how many of a filter's field may stand beside each other: each is judged and recorded."""
+"""The limits on one value, and (`MAX_VALUES`) on the values of one filter field: each value is judged and recorded."""
 
 REMEMBERED_URLS = 512
-"""How many URLs found to be canonical are not looked at again; the same few workflows are named all day."""
+"""The most canonical URLs in the cache of those that need no second check; the same few are named all day."""
 
 EARLIEST_MS = 1_767_225_600_000
-"""2026-01-01, Unix milliseconds: a clock that shows less is wrong, and nothing that hangs on the time is allowed."""
+"""2026-01-01 in Unix milliseconds. A clock that shows less is wrong: nothing that depends on the time is allowed."""
 
 _RUN_ID = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_RUN_ID}}}")
 _RUN_ID_PREFIX = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_RUN_ID}}}")
@@ -33,7 +33,7 @@ _GATEWAY_KEY = re.compile(r"qgk_[a-z0-9-]+_[A-Za-z0-9_-]{43}")
 _COUNT = re.compile(r"[1-9][0-9]{0,8}")
 _DATE = re.compile(r"[1-9][0-9]{12}")
 
-# RFC 3986: pchar without the comma (the upstream splits values at it) and without the semicolon (Go drops the pair).
+# RFC 3986: pchar without the comma (upstream splits values at it) and without the semicolon (Go drops the pair).
 _SEGMENT = r"(?:[A-Za-z0-9._~!$&'()*+=:@-]|%[0-9A-F]{2})"
 _URL = re.compile(
     rf"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[1-9][0-9]{{0,4}}))?"
@@ -41,40 +41,42 @@ _URL = re.compile(
 )
 _HOST_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _DEFAULT_PORT = {"http": 80, "https": 443}
-# Escapes that could stand raw (RFC 3986, 6.2.2.2), or that a second decoding would turn into structure or new escapes.
+# Escapes of characters that need none (RFC 3986, 6.2.2.2), or that a second decoding would turn into structure or new
+# escapes.
 _BAD_ESCAPE = re.compile(r"%(?:2[356CDEF]|3[0-9BDF]|4[1-9A-F]|5[0-9AC]|5F|6[1-9A-F]|7[0-9AEF]|[01][0-9A-F])")
 
 
 def run_id(text: str) -> str:
-    """A workflow run ID: 1 to 128 of `A-Z a-z 0-9 _ . -`, at least one of them a letter or digit."""
+    """Check a workflow run ID: 1 to 128 of `A-Z a-z 0-9 _ . -`, at least one of them a letter or digit."""
     if not _RUN_ID.fullmatch(text) or not text.strip("_.-"):
         raise ValueError("a run ID is 1 to 128 letters, digits, '_', '.' or '-', at least one a letter or digit")
     return _no_gateway_key(text)
 
 
 def run_id_prefix(text: str) -> str:
-    """The beginning of run IDs, as a policy names it."""
+    """Check the prefix of run IDs in a policy: 1 to 128 of `A-Z a-z 0-9 _ . -`."""
     if not _RUN_ID_PREFIX.fullmatch(text):
         raise ValueError("a run ID prefix is 1 to 128 letters, digits, '_', '.' or '-'")
     return _no_gateway_key(text)
 
 
 def _no_gateway_key(text: str) -> str:
-    # A key pasted into the wrong place would be sent upstream and stand in the record. Further forms: secrecy.py.
+    # A key pasted into the wrong place would be sent upstream and be written to the record. files/secrecy knows more
+    # forms.
     if _GATEWAY_KEY.search(text):
         raise ValueError("this looks like a gateway key; a key goes into the Authorization header only")
     return text
 
 
 def key(text: str) -> str:
-    """A label or flow-control key: letters, digits, `_`, `.`, `-`."""
+    """Check a label or flow-control key: letters, digits, `_`, `.`, `-`, at most 256 characters."""
     if not _KEY.fullmatch(text) or len(text) > MAX_KEY:
         raise ValueError(f"only letters, digits, '_', '.' and '-' are allowed, at most {MAX_KEY}")
     return _no_gateway_key(text)
 
 
 def ip_address(text: str) -> str:
-    """An IP address in its canonical text form (RFC 5952 for IPv6); zones and IPv4-mapped forms are refused."""
+    """Check an IP address in its canonical text form (RFC 5952 for IPv6); zones and IPv4-mapped forms are refused."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -87,16 +89,16 @@ def ip_address(text: str) -> str:
 
 
 def count(text: str) -> int:
-    """A number of runs, 1 to 999,999,999, in ASCII digits without sign or leading zero."""
+    """Read a number of runs: 1 to 999,999,999, in ASCII digits without a sign or leading zero."""
     if not _COUNT.fullmatch(text):
         raise ValueError("count is a whole number from 1 to 999999999, without sign, space or leading zero")
     return int(text)
 
 
 def date(text: str) -> int:
-    """A creation time in Unix milliseconds: exactly 13 ASCII digits, so seconds can never be read as 1970.
+    """Read a creation time in Unix milliseconds: exactly 13 ASCII digits, so that seconds are never read as 1970.
 
-    It does not begin with 0: a Go server takes zero for *not given*, and the filter would be gone.
+    It must not begin with 0: a Go server reads zero as *not given* and would drop the filter.
     """
     if not _DATE.fullmatch(text):
         raise ValueError("a date is Unix milliseconds, exactly 13 digits, not beginning with 0")
@@ -104,7 +106,7 @@ def date(text: str) -> int:
 
 
 def reason(text: str) -> str:
-    """Why a cancel is asked for, in a person's words: 1 to 200 printable characters, not blank."""
+    """Check the reason for a cancel in a person's words: 1 to 200 printable characters, not blank."""
     if not text.strip() or len(text) > MAX_REASON_CHARS or not text.isprintable():
         raise ValueError(f"a reason is 1 to {MAX_REASON_CHARS} printable characters")
     return _no_gateway_key(text)
@@ -112,29 +114,32 @@ def reason(text: str) -> str:
 
 @lru_cache(maxsize=REMEMBERED_URLS)
 def url(text: str) -> str:
-    """An exact workflow URL in canonical form, with a path and perhaps a `?query`."""
+    """Check an exact workflow URL: canonical, with a path and perhaps a `?query`."""
     return _canonical(text, need_path=True, allow_query=True)
 
 
 def url_prefix(text: str) -> str:
-    """The beginning of workflow URLs as a request names it: canonical, with a path, without a query."""
+    """Check a workflow URL prefix in a request: canonical, with a path, without a query."""
     return _canonical(text, need_path=True, allow_query=False)
 
 
 def policy_url_prefix(text: str) -> str:
-    """The beginning of workflow URLs as a policy names it: the path may be left out."""
+    """Check a workflow URL prefix in a policy: as in a request, but the path may be left out."""
     return _canonical(text, need_path=False, allow_query=False)
 
 
 def check_each(name: str, rule: Callable[[str], str], values: Sequence[str]) -> None:
-    """Checks every value of a filter's field, and their number; raises ValueError that begins with the field's name."""
+    """Check every value of a filter field, and how many there are.
+
+    The message of the ValueError begins with the field's name.
+    """
     if len(values) > MAX_VALUES or len(set(values)) != len(values):
         raise ValueError(f"{name}: at most {MAX_VALUES} values, none of them twice")
     check_values(name, rule, values)
 
 
 def check_values(name: str, rule: Callable[[str], str], values: Iterable[str]) -> None:
-    """Checks every value of a field; raises ValueError that begins with the field's name."""
+    """Check every value of a field. The message of the ValueError begins with the field's name."""
     for value in values:
         try:
             rule(value)
@@ -216,7 +221,7 @@ _PLACES: dict[str, tuple[str, ...]] = {
     _PREVIEW: ("dryrun", "preview", "simulate"),
     _CREDENTIAL: ("qstashtoken", "token", "apikey", "authorization", "accesstoken", "gatewaykey"),
 }
-"""Names that this or another call of QStash has, that clients or people write, and why they have no place in it."""
+"""Names that people, clients or other QStash calls use but this call does not take, under the reason why not."""
 
 _WHY = {name: why for why, names in _PLACES.items() for name in names}
 
@@ -240,16 +245,16 @@ _MEANT: dict[tuple[str, ...], tuple[str, ...]] = {
     ("workflowCreatedAt",): ("workflowruncreatedat", "createdat", "created"),
     ("cursor",): ("page", "offset", "next"),
 }
-"""Words that people and other calls of QStash use, under the names that a call may have instead, the better first."""
+"""Words that people and other QStash calls use, under the parameters they may mean, the better match first."""
 
 _ALIASES = {word: names for names, words in _MEANT.items() for word in words}
 _PREFIXES = frozenset(word for word in _ALIASES if word.endswith(("prefix", "with")))
 
 
 def unknown_name(name: str, known: Sequence[str], *, risk: str = "") -> str:
-    """What to say of a name, as it was written, that is none of `known`.
+    """Return what to tell the caller about a name that is none of `known`; `name` is as it was written.
 
-    `risk` is a sentence on what may come of a name that upstream does not know; it is left out where that is not so.
+    `risk` is a sentence on what may happen if upstream does not know the name; leave it empty if nothing can.
     """
     name = unquote(name, errors="replace") if len(name) <= _MAX_WRITTEN else ""
     if not _SHOWABLE.fullmatch(name):
@@ -279,7 +284,7 @@ def _meant(plain: str, known: Sequence[str]) -> str | None:
 
 
 def _how(name: str, plain: str, meant: str, known: Sequence[str]) -> str:
-    """What else the writer has to know of the name that was meant."""
+    """Return a hint on how to use the name that was meant; empty if there is none."""
     if name.lower() == meant.lower():
         return "Upper and lower case count."
     if plain in _PREFIXES and "workflowUrlExactMatch" in known:
@@ -290,25 +295,28 @@ def _how(name: str, plain: str, meant: str, known: Sequence[str]) -> str:
 
 
 def at_or_below(url: str, prefix: str) -> bool:
-    """Whether `url` is the prefix itself or lies under it at a segment boundary; a final `/` of the prefix counts."""
+    """Return whether `url` is the prefix or lies below it at a segment boundary; a final `/` of the prefix counts."""
     if not url.startswith(prefix):
         return False
     return prefix.endswith("/") or url[len(prefix) : len(prefix) + 1] in ("", "/")
 
 
 def lies_under(url: str, tops: tuple[str, ...], lies: Callable[[str, str], bool]) -> bool:
-    """Whether `url` lies, as `lies` has it, under one of many; they have no ?query. Most are ruled out in one look."""
+    """Return whether `url` lies under one of `tops`, as `lies` judges it. `tops` have no ?query.
+
+    One `startswith` rules most URLs out.
+    """
     page = url.partition("?")[0]
     return f"{page}/".startswith(tops) and any(lies(url, top) for top in tops)
 
 
 def in_subtree(url: str, top: str) -> bool:
-    """Whether `url` is the page `top` or lies below it; a final `/` of `top` makes no difference."""
+    """Return whether `url` is the page `top` or lies below it; a final `/` of `top` makes no difference."""
     page = top.removesuffix("/")
     return url == page or url.startswith(page + "/")
 
 
 def denied_below(url: str, prefix: str) -> bool:
-    """As `at_or_below` for a `deny`: the page with or without a closing `/` or a ?query counts; when in doubt, yes."""
+    """Like `at_or_below`, but in doubt true (for a `deny`): a final `/` does not matter, and a ?query may follow."""
     page = prefix.rstrip("/")
     return at_or_below(url, page) or url.startswith(page + "?")

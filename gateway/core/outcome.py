@@ -1,4 +1,4 @@
-"""What came of a call to upstream: five values, one of them *unknown*. After the intent nothing raises."""
+"""The outcomes of a call to upstream: five values, one of them *unknown*. After the intent nothing raises."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from gateway.core.run import Skipped
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """Upstream answered how many runs it cancelled; `upstream_status` is None where there was nothing to send.
+    """Upstream answered how many runs it cancelled; `upstream_status` is None if there was nothing to send.
 
-    `action_id` names the bulk action under which upstream keeps the true total, where it has one.
+    `action_id` names the bulk action under which upstream keeps the true total, if it has one.
     """
 
     upstream_status: int | None
@@ -23,7 +23,7 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Upstream will work on it in the background under `action_id`; how many is not known yet."""
+    """Upstream works on the cancel in the background under `action_id`; the number of runs is not known yet."""
 
     upstream_status: int
     action_id: str
@@ -35,7 +35,8 @@ class Accepted:
 class Refused:
     """Upstream refused with 401, 403, 412 or 429, so nothing was cancelled; `text` is safe to show.
 
-    `retry_after_s` is upstream's wait, bounded, and `burst` its `Burst-RateLimit-*` headers; both for 429 only.
+    `retry_after_s` is the wait that upstream asks for, bounded; `burst` holds its `Burst-RateLimit-*` headers. Both are
+    set for 429 only.
     """
 
     upstream_status: int
@@ -48,7 +49,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """Certainly no byte of the request left; `cause` is a fixed word."""
+    """No byte of the request was sent, for certain; `cause` is a fixed word."""
 
     cause: str
 
@@ -58,7 +59,7 @@ class NotSent:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a plan of several orders got: runs cancelled for certain, and the IDs not sent or of unknown fate."""
+    """The progress of a plan of several orders: the runs cancelled for certain, the IDs not sent or of unknown fate."""
 
     cancelled: int
     unsent: tuple[str, ...]
@@ -69,7 +70,7 @@ class Progress:
 class Unknown:
     """Bytes may have arrived, and no trustworthy answer came back; `cause` is a fixed word.
 
-    `progress` is there where several orders were to be sent and not all of them were carried out.
+    `progress` is set if several orders were to be sent and not all of them were carried out.
     """
 
     cause: str
@@ -84,10 +85,11 @@ Outcome = Cancelled | Accepted | Refused | NotSent | Unknown
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """What came of a plan: its outcome, the runs cancelled above the count sent, and how the call went.
+    """The result of a plan: its outcome, the number of runs cancelled above the count sent, and how the call went.
 
-    `skipped` are the runs that a second look left out, just before their order. `joins_left_out` counts the identical
-    requests that came while it was under way, after as many had joined as may: each was refused, none has a `joined`.
+    `skipped` holds the runs that a second look left out, just before their order. `joins_left_out` counts the identical
+    requests that arrived during the call after the limit on joins was reached: each was refused and has no `joined`
+    record.
     """
 
     outcome: Outcome

@@ -1,7 +1,7 @@
-"""Target and body to `CancelRequest`: read in exactly one way, or refused.
+"""The parser from query and body to `CancelRequest`: a request is read in exactly one way, or refused.
 
-Reading is total: it returns a value or raises MalformedRequest, never anything else. Where two parsers could read the
-bytes differently (docs/upstream-contract.md#5-two-parsers) the request is malformed, also where both would do no harm.
+Reading is total: it returns a value or raises MalformedRequest, and nothing else. Bytes that two parsers could read
+differently (docs/upstream-contract.md#5-two-parsers) are malformed, even if neither reading would do harm.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NAMES = (
     "label",
     "count",
 )
-"""Every parameter that may stand in a query, in upstream's order and case."""
+"""Every parameter that a query may have, in upstream's order and case."""
 
 DEFAULT_COUNT = 100
 """Upstream's default for a missing `count` (docs/upstream-contract.md#1-the-call); judged and sent explicitly."""
@@ -41,7 +41,7 @@ _BODY = (
 
 _ONCE = frozenset(("workflowUrlExactMatch", "fromDate", "toDate", "count"))
 _PLAIN = re.compile(rb"[A-Za-z0-9_.~-]*")
-"""Values that stand for themselves in every reading of a query (RFC 3986, unreserved)."""
+"""Values that need no decoding in any reading of a query (RFC 3986, unreserved)."""
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _MEDIA_TYPE = re.compile(rb'application/json(?:[ \t]*;[ \t]*charset="?utf-8"?)?', re.IGNORECASE)
 
@@ -58,10 +58,10 @@ class Body:
 
 
 def parse_reason(headers: Sequence[bytes]) -> str | None:
-    """The reason that the caller gives in `Gateway-Reason` headers, of which there is at most one; UTF-8.
+    """Return the caller's reason from the one `Gateway-Reason` header, decoded as UTF-8; None if there is none.
 
     Raises:
-        MalformedRequest: there are two, or one is no 1 to 200 printable characters.
+        MalformedRequest: there are two, or the value is not 1 to 200 printable characters or holds a gateway key.
     """
     if not headers:
         return None
@@ -77,7 +77,7 @@ def parse_reason(headers: Sequence[bytes]) -> str | None:
 
 
 def parse_cancel(query: bytes, body: Body) -> CancelRequest:
-    """Reads a bulk cancel from the raw query (without `?`) and the body.
+    """Read a bulk cancel from the raw query (without `?`) and the body.
 
     Raises:
         MalformedRequest: the bytes break the grammar of docs/requests.md.
@@ -108,7 +108,7 @@ def _query_values(query: bytes) -> Values:
 
 
 def _name(raw: bytes) -> str:
-    # Names are compared as they stand: an escaped or differently cased name is dropped by some readers (Go is
+    # Names are compared as they are written: some readers drop an escaped name or one in another case (Go is
     # case-sensitive), and a dropped filter widens the call.
     name = raw.decode("latin-1")
     if name in NAMES:
@@ -121,7 +121,11 @@ def _name(raw: bytes) -> str:
 
 
 def decoded(name: str, raw: bytes) -> str:
-    """One value of a query, decoded once. Raises: MalformedRequest: two readers could read it differently."""
+    """Return one value of a query, decoded once.
+
+    Raises:
+        MalformedRequest: two readers could read it differently.
+    """
     if _PLAIN.fullmatch(raw):
         return raw.decode("ascii")
     if b";" in raw or _BAD_ESCAPE.search(raw):
@@ -182,10 +186,10 @@ def _date(values: Values, name: str) -> int | None:
 
 
 def json_members(body: Body) -> dict[str, object]:
-    """The members of a JSON body.
+    """Return the members of a JSON body.
 
     Raises:
-        MalformedRequest: it is not one JSON object with distinct keys, or not said to be JSON.
+        MalformedRequest: it is not one JSON object with distinct keys, or its Content-Type does not say JSON.
     """
     if len(body.content_types) != 1 or not _MEDIA_TYPE.fullmatch(body.content_types[0]):
         raise MalformedRequest("content_type", "A body needs exactly one 'Content-Type: application/json'.")
@@ -215,7 +219,7 @@ def _from_body(body: Body) -> CancelRequest:
 
 
 def _misshapen(members: Mapping[str, object]) -> str:
-    """What is wrong with a body whose names are known."""
+    """Return what is wrong with a body whose names are known."""
     if len(members) > 1:
         return f"Upstream ignores everything beside workflowRunIds, so nothing may stand beside it. {_BODY}"
     [(name, value)] = members.items()

@@ -1,6 +1,6 @@
-"""What policy makes of a request, and what is sent: verdicts, orders, plans, and the receipt of a recorded intent.
+"""The decisions of policy and what is sent for them: verdicts, orders, plans, and the receipt of a recorded intent.
 
-An `Order`, the only thing ever sent, cannot be made of `EveryRun`.
+An `Order`, the only thing that is ever sent, cannot be made from `EveryRun`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Pr
 from gateway.core.run import Resolution, Resolved, Run
 
 _PLAIN = re.compile("[A-Za-z0-9_.~-]*").fullmatch
-"""Whether a value stands for itself in a query (RFC 3986, unreserved)."""
+"""Tells whether a value needs no encoding in a query (RFC 3986, unreserved)."""
 
 _quoted = lru_cache(maxsize=grammar.REMEMBERED_URLS)(partial(quote, safe=""))
-"""A value percent-encoded, all but the unreserved characters; the same few URLs are sent all day."""
+"""Percent-encodes all but the unreserved characters; cached, because the same few URLs are sent all day."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """One call to upstream. It cannot be made of `EveryRun`: nothing can send that."""
+    """One call to upstream. It cannot be made from `EveryRun`, so nothing can send that."""
 
     selection: ByRunIds | ByFilter
     count: int
@@ -36,17 +36,17 @@ class Order:
 
     @cached_property
     def query(self) -> str:
-        """The canonical query string: upstream's order of names, `count` always, everything else percent-encoded."""
+        """The canonical query string: names in upstream's order, `count` always present, values percent-encoded."""
         pairs = [*self.selection.pairs(), ("count", str(self.count))]
         return "&".join([f"{name}={value if _PLAIN(value) else _quoted(value)}" for name, value in pairs])
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What both decisions share: the rule (`file/id`), and the judgement with shadow rules counted.
+    """The part that both decisions share: the rule (`file/id`), and the judgement with shadow rules counted.
 
     `decided` is `permit` or `deny`; `shadow` names the rule in shadow mode that makes the difference, if one does.
-    `exceptions` names each `deny` and `require` that would have counted and excepts the team, with the exception.
+    `exceptions` names each `deny` and `require` that would have counted but excepts the team, with the exception.
     """
 
     rule: str | None
@@ -57,10 +57,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Permit(Verdict):
-    """Policy allows `effective`, never more than was asked; `owner_unchecked` is what the rule says of run IDs.
+    """Policy allows `effective`, which is never more than was asked.
 
-    `narrowed_by` names the rule whose cap lowered the count, where one did.
-    With a `resolution` the request itself is never sent: its runs are looked up and judged, and cancelled by ID.
+    `owner_unchecked` is true if the rule allows run IDs without a check of whose runs they are. `narrowed_by` names the
+    rule whose cap lowered the count, if one did. With a `resolution` the request itself is never sent: its runs are
+    looked up, judged, and cancelled by ID.
     """
 
     effective: CancelRequest
@@ -71,38 +72,39 @@ class Permit(Verdict):
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whom to ask about the rules of a policy file: its team, and how it is reached."""
+    """The people to ask about the rules of a policy file: a team, and how to reach it."""
 
     team: str
     contact: str
 
     def words(self) -> str:
-        """The sentence that sends a refused person there."""
+        """Return the sentence that refers a refused person to the owner."""
         return f"Ask {self.team}: {self.contact}."
 
     def members(self) -> dict[str, object]:
-        """The owner as JSON."""
+        """Return the owner as JSON."""
         return {"team": self.team, "contact": self.contact}
 
 
 @dataclass(frozen=True, slots=True)
 class NotAdmitted:
-    """What a rule did not admit: a field by its wire name, and its value (None: the request lacks the field)."""
+    """The part of a request that a rule did not admit: a field by its wire name, and its value (None if missing)."""
 
     rule: str
     field: str
     value: str | None
 
     def members(self) -> dict[str, object]:
-        """The field and value as JSON."""
+        """Return the rule, field and value as JSON."""
         return {"rule": self.rule, "field": self.field, "value": self.value}
 
 
 @dataclass(frozen=True, slots=True)
 class Denial(Verdict):
-    """Policy refuses: `reason` is for people, `nearest` (wire names) a part of the request that it would allow, if any.
+    """Policy refuses. `reason` is for people; `nearest` (wire names) is a part of the request that would be allowed.
 
-    `owner` is that of the rule that refused, or else of the one that came nearest, as `not_admitted` is.
+    `nearest` is None if no part would be. `owner` and `not_admitted` come from the rule that refused or, if none did,
+    from the one that came nearest.
     """
 
     reason: str
@@ -111,7 +113,7 @@ class Denial(Verdict):
     not_admitted: NotAdmitted | None = field(default=None, kw_only=True)
 
     def particulars(self) -> dict[str, object]:
-        """What is known of the owner and of what was not admitted, as JSON."""
+        """Return the owner and what was not admitted as JSON, as far as they are known."""
         found = {"not_admitted": self.not_admitted, "owner": self.owner}
         return {name: one.members() for name, one in found.items() if one is not None}
 
@@ -120,11 +122,15 @@ Decision = Permit | Denial
 
 
 ORDER_RUNS = 100
-"""How many run IDs one order of a resolved request names at most: about 4 kB of request target."""
+"""The most run IDs in one order of a resolved request: about 4 kB of request target."""
 
 
 def order_of(request: CancelRequest) -> Order:
-    """The order that sends a request as it is. Raises: TypeError, if it is for every run: nothing can send that."""
+    """Return the order that sends a request as it is.
+
+    Raises:
+        TypeError: the request is for every run; nothing can send that.
+    """
     match request.selection:
         case ByRunIds() | ByFilter() as selection:
             return Order(selection, request.count)
@@ -133,7 +139,7 @@ def order_of(request: CancelRequest) -> Order:
 
 
 def orders_of(runs: Sequence[Run]) -> tuple[Order, ...]:
-    """Orders for exactly these runs, in turn; none where there are none, because no ID would mean every run."""
+    """Return orders for exactly these runs, in turn; none for no runs, because a list without IDs means every run."""
     ids = [run.run_id for run in runs]
     chunks = [tuple(ids[first : first + ORDER_RUNS]) for first in range(0, len(ids), ORDER_RUNS)]
     return tuple(Order(ByRunIds(chunk), len(chunk)) for chunk in chunks)
@@ -141,9 +147,9 @@ def orders_of(runs: Sequence[Run]) -> tuple[Order, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A judged request and the calls that carry it out: the request itself, or lists of the run IDs it `resolved` to.
+    """A judged request and the orders that carry it out: the request itself, or lists of the run IDs it `resolved` to.
 
-    `plan_id` names the plan that was shown before, where one is applied.
+    If a plan that was shown before is applied, `plan_id` names it.
     """
 
     decision_id: str
@@ -158,20 +164,20 @@ class Plan:
 
     @property
     def narrowed(self) -> dict[str, list[int]] | None:
-        """`{"count": [asked, sent]}` where policy lowered it."""
+        """`{"count": [asked, sent]}` if policy lowered the count."""
         if self.asked.count == self.permit.effective.count:
             return None
         return {"count": [self.asked.count, self.permit.effective.count]}
 
     @property
     def runs(self) -> tuple[Run, ...]:
-        """The runs that are to be cancelled, where they were looked up."""
+        """The runs to cancel, if they were looked up."""
         return self.resolved.runs if self.resolved is not None else ()
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Evidence that the intent is durable; only the audit log makes one, and nothing is sent without it."""
+    """The evidence that the intent is durable. Only the audit log makes one, and nothing is sent without it."""
 
     decision_id: str
     seq: int

@@ -1,4 +1,4 @@
-"""What every room needs from outside: the time, and somewhere to tell operators."""
+"""The ports that every room needs: the time, and a log for operators."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Where time comes from, so that tests can hold it still."""
+    """The source of time; tests can hold it still."""
 
     def now_ms(self) -> int:
-        """Unix milliseconds."""
+        """Return the time in Unix milliseconds."""
 
     def monotonic_s(self) -> float:
-        """Seconds that never go back."""
+        """Return seconds that never go back."""
 
 
 class Alarm(Protocol):
-    """Where operators read of what cannot wait for somebody who reads the record."""
+    """The log for what operators must know before anyone reads the record."""
 
     def error(self, event: str, **members: object) -> None:
-        """Writes one line."""
+        """Write one error line."""
 
 
 class OperatorsLog(Alarm, Protocol):
-    """Where operators read of news, too."""
+    """The operators' log, for errors and for news."""
 
     def info(self, event: str, **members: object) -> None:
-        """Writes one line of news."""
+        """Write one line of news."""

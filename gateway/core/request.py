@@ -1,6 +1,6 @@
-"""What a caller asks for, as values that cannot be illegal.
+"""The request of a caller, as values that cannot be illegal.
 
-Asking for nothing in particular is a value of its own, `EveryRun`, which only policy may allow.
+A request for nothing in particular is a value of its own, `EveryRun`, which only policy may allow.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _FILTER_FIELDS = ("workflowUrl", "created", "callerIp", "flowControlKey", "label
 
 
 class Dialect(StrEnum):
-    """How the request was written: query (`@upstash/workflow` 1.2 and later) or JSON body (before, and Go)."""
+    """The form of the request: a query (`@upstash/workflow` 1.2 and later) or a JSON body (before, and Go)."""
 
     QUERY = "query"
     BODY = "body"
@@ -25,9 +25,10 @@ class Dialect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is calling: of which team, and which of its subjects, a key id or `<issuer>#<sub>`.
+    """The authenticated caller: its team, and its subject within the team, a key id or `<issuer>#<sub>`.
 
-    Two are equal when they name the same subject. A token also brings its id, the claims that bound it, and its end.
+    Two principals are equal if they name the same team and subject. A token also brings its id (or that of its signing
+    key, if it has none), the claims that bound it, and its end.
     """
 
     team: str
@@ -38,18 +39,18 @@ class Principal:
 
     @property
     def name(self) -> str:
-        """`<team>/<subject>`, as the record has it."""
+        """`<team>/<subject>`, as the record writes it."""
         return f"{self.team}/{self.subject}"
 
     @property
     def key_id(self) -> str:
-        """The id of the key, or of the token."""
+        """The id of the token, or for a gateway key that of the key."""
         return self.token_id or self.subject
 
 
 @dataclass(frozen=True, slots=True)
 class ByRunIds:
-    """Exactly these runs; upstream ignores every other filter beside them."""
+    """Exactly these runs. Beside run IDs upstream ignores every other filter."""
 
     run_ids: tuple[str, ...]
 
@@ -64,20 +65,20 @@ class ByRunIds:
 
     @property
     def carried(self) -> frozenset[str]:
-        """Wire names of the fields that select."""
+        """The wire names of the fields that select."""
         return frozenset(("workflowRunIds",))
 
     def pairs(self) -> list[tuple[str, str]]:
-        """The selection as query pairs, in upstream's order."""
+        """Return the selection as query pairs, in upstream's order."""
         return [("workflowRunIds", run_id) for run_id in self.run_ids]
 
 
 @dataclass(frozen=True, slots=True)
 class ByFilter:
-    """Runs that match: OR inside a field, AND across fields. Dates are Unix milliseconds of the runs' creation.
+    """The runs that match: OR within a field, AND across fields. Dates are Unix milliseconds of the runs' creation.
 
-    `carried` are the wire names of the fields that select; the two dates are one field, `created`.
-    `exact` says how upstream matches the URLs; without it a URL is a prefix *without* any boundary.
+    `carried` holds the wire names of the fields that select; the two dates are one field, `created`. `exact` says how
+    upstream matches the URLs; without it a URL is a prefix *without* any boundary.
     """
 
     workflow_urls: tuple[str, ...] = ()
@@ -108,7 +109,7 @@ class ByFilter:
             raise ValueError("dates are Unix milliseconds of 13 digits, fromDate not later than toDate")
 
     def pairs(self) -> list[tuple[str, str]]:
-        """The selection as query pairs, in upstream's order."""
+        """Return the selection as query pairs, in upstream's order."""
         pairs = [("workflowUrl", url) for url in self.workflow_urls]
         if self.exact:
             pairs.append(("workflowUrlExactMatch", "true"))
@@ -124,17 +125,17 @@ class ByFilter:
 
 @dataclass(frozen=True, slots=True)
 class EveryRun:
-    """Nothing selected: upstream would cancel every run of the account."""
+    """The request selects nothing: upstream would cancel every run of the account."""
 
     kind = "everything"
 
     @property
     def carried(self) -> frozenset[str]:
-        """No field selects."""
+        """The empty set: no field selects."""
         return frozenset()
 
     def pairs(self) -> list[tuple[str, str]]:
-        """No pairs: there is no marker for *all* on the wire."""
+        """Return no pairs: the wire has no marker for *all*."""
         return []
 
 
@@ -145,9 +146,10 @@ REPEATABLE = frozenset(("workflowRunIds", "workflowUrl", "callerIp", "flowContro
 
 @dataclass(frozen=True, slots=True)
 class CancelRequest:
-    """One bulk cancel, read in exactly one way. For run IDs `count` is their number; `reason` is why, in plain words.
+    """One bulk cancel, read in exactly one way.
 
-    Two requests are equal when they ask for the same; how they were written and why does not matter.
+    For run IDs `count` is their number; `reason` says in plain words why the cancel is wanted. Two requests are equal
+    if they ask for the same; how they were written, and why, does not matter.
     """
 
     selection: Selection
@@ -164,7 +166,7 @@ class CancelRequest:
             grammar.reason(self.reason)
 
     def wire(self) -> dict[str, object]:
-        """The request as an object with the wire names; repeatable fields are lists, numbers are numbers."""
+        """Return the request as an object with the wire names; repeatable fields are lists, numbers are numbers."""
         members: dict[str, object] = {}
         for name, value in self.selection.pairs():
             if name in REPEATABLE:

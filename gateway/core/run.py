@@ -1,4 +1,4 @@
-"""One workflow run as upstream's log lists it, how runs are looked up, and what a look-up came to; pure values."""
+"""The workflow runs that upstream's log lists, the bounds on a look-up, and its result; pure values."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ CANCELLED = "RUN_CANCELED"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run, every value as upstream gave it and in the request grammar; `created_ms` is Unix milliseconds.
+    """One run. Every value is as upstream gave it and fits the request grammar; `created_ms` is Unix milliseconds.
 
-    Two runs under one ID differ in `created_ms`: a custom ID can be started again.
+    Two runs with one ID differ in `created_ms`: a custom ID can be started again.
     """
 
     run_id: str
@@ -30,16 +30,16 @@ class Run:
 
     @property
     def running(self) -> bool:
-        """Whether a cancel can still stop it."""
+        """Whether a cancel can still stop the run."""
         return self.state == STARTED
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Runs as upstream's log showed them, each ID once; `unreadable` are those with a value outside the grammar, by ID.
+    """The runs as upstream's log showed them, each ID once; `unreadable` names those with a value outside the grammar.
 
-    An ID that cannot be read either stands as `?`. Where upstream's log was `narrowed` to what was asked for, a second
-    run under one of the IDs may not have shown.
+    If the ID itself cannot be read, `?` stands for it. If upstream was asked for a `narrowed` part of its log, it may
+    not have shown a second run with one of the IDs.
     """
 
     runs: tuple[Run, ...]
@@ -50,14 +50,14 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What a permit says of the look-up: at most `max_runs` may be left, those younger than `older_than_ms` are not."""
+    """The bounds on a look-up: runs younger than `older_than_ms` are left out, and at most `max_runs` may remain."""
 
     max_runs: int | None = None
     older_than_ms: int = 0
 
 
 class Skip(StrEnum):
-    """Why a run that the request means is not cancelled."""
+    """The reason why a run that the request means is not cancelled."""
 
     YOUNG = "young"
     FINISHED = "finished"
@@ -67,13 +67,13 @@ class Skip(StrEnum):
 
 
 MOST_GROUPS = 50
-"""How many workflows and labels are told apart where runs are counted."""
+"""The most workflows, and the most labels, that are counted separately: those with the most runs."""
 
 Skipped = Mapping[Skip, tuple[str, ...]]
 
 
 def joined(*parts: Skipped) -> Skipped:
-    """All the runs that were skipped, each under the first reason it was skipped for."""
+    """Merge skipped runs; each run keeps the first reason it was skipped for."""
     found: dict[Skip, tuple[str, ...]] = {}
     seen: set[str] = set()
     for part in parts:
@@ -89,7 +89,7 @@ def joined(*parts: Skipped) -> Skipped:
 class Resolved:
     """The runs that a permitted request means now: those to cancel, oldest first, and those skipped, by run ID.
 
-    What is shown of them is counted once; two thousand runs may have two hundred thousand labels.
+    The numbers to show are counted once: two thousand runs may have two hundred thousand labels.
     """
 
     runs: tuple[Run, ...]
@@ -97,21 +97,21 @@ class Resolved:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) over the runs to cancel: ID and creation time, in order."""
+        """The SHA-256 (hex) over the runs to cancel: ID and creation time, in order."""
         lines = "".join(f"{run.run_id} {run.created_ms}\n" for run in self.runs)
         return hashlib.sha256(lines.encode("ascii")).hexdigest()
 
     @cached_property
     def by_workflow(self) -> dict[str, int]:
-        """How many runs of a URL are to be cancelled, of the 50 with most."""
+        """The number of runs to cancel for each URL, for the 50 with the most."""
         return dict(Counter(run.workflow_url for run in self.runs).most_common(MOST_GROUPS))
 
     @cached_property
     def by_label(self) -> dict[str, int]:
-        """How many runs of a label are to be cancelled, of the 50 with most; a run with two counts for both."""
+        """The number of runs to cancel for each label, for the 50 with the most; a run with two counts for both."""
         return dict(Counter(label for run in self.runs for label in run.labels).most_common(MOST_GROUPS))
 
     def counted(self) -> Resolved:
-        """The same, with everything counted now that is shown later."""
+        """Count now everything that is shown later, and return the same object."""
         _ = self.digest, self.by_workflow, self.by_label
         return self

@@ -1,4 +1,4 @@
-"""JSON read in exactly one way: one object in UTF-8 without a byte-order mark, distinct keys, no NaN or Infinity."""
+"""A JSON reader with one reading: one object in UTF-8 without a byte order mark, distinct keys, no NaN or Infinity."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 
 def json_object(content: bytes) -> dict[str, object]:
-    """The object in `content`.
+    """Return the object in `content`.
 
     Raises:
         ValueError: it is anything else, or nested too deeply to read.
     """
     try:
-        # A decoded str is read as it is: no UTF-16 is guessed, and a byte-order mark is an error.
+        # A decoded str is read as it is: no UTF-16 is guessed, and a byte order mark is an error.
         value = _DECODER.decode(content.decode("utf-8"))
     except RecursionError:
         raise ValueError("nested too deeply") from None
@@ -37,38 +37,38 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_distinct, parse_constant=_refuse)
 
 
 _MAX_DIGITS = 19
-"""Whole numbers of no more digits fit into 64 bits."""
+"""Whole numbers of at most this many digits fit into 64 bits."""
 
 MAX_PARTS = 250_000
-"""Lists and objects of one page. To make and forget millions keeps every other thread waiting, the loop's as well."""
+"""The most lists and objects in one page. Making and freeing millions blocks every thread, the loop's too."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Spoilt:
-    """Stands for a number that no one can hold, for what is no JSON, or for an object with a name that stands twice."""
+    """A placeholder for a number too large to hold, NaN or infinity (`no_json`), or an object with a duplicate key."""
 
     run_id: object = None
     no_json: bool = False
 
 
 def page_object(content: bytes) -> dict[str, object]:
-    """The object in `content`; of an entry of `runs` that is spoilt nothing is left but its run ID, if that is certain.
+    """Return the object in `content`. Of a spoilt entry of `runs` only its run ID is kept, if that is certain.
 
     Raises:
         ValueError: it is anything else, is spoilt outside of its entries, is nested too deeply to read, or has too many
-            lists and objects (those written in strings count as well).
+            lists and objects (brackets inside strings count as well).
     """
     if content.count(b"[") + content.count(b"{") > MAX_PARTS:
         raise ValueError("too many lists and objects")
     spoilt: list[_Spoilt] = []
 
     def spoil(run_id: object = None) -> _Spoilt:
-        """Marks what stands here as unreadable."""
+        """Mark this value as unreadable."""
         spoilt.append(_Spoilt(run_id))
         return spoilt[-1]
 
     def members(pairs: list[tuple[str, object]]) -> object:
-        """One object, spoilt where a key stands twice."""
+        """Return one object, or mark it as spoilt if it has a duplicate key."""
         found = dict(pairs)
         if len(found) == len(pairs):
             return found
@@ -76,16 +76,17 @@ def page_object(content: bytes) -> dict[str, object]:
         return spoil(run_ids[0] if len(run_ids) == 1 else None)
 
     def number(digits: str) -> object:
-        """One integer, spoilt where it is too long."""
+        """Return one integer, or mark it as spoilt if it has too many digits."""
         return int(digits) if len(digits.removeprefix("-")) <= _MAX_DIGITS else spoil()
 
     def constant(_: str) -> object:
-        """NaN or an infinity, which JSON does not have."""
+        """Mark NaN or an infinity, which JSON does not have."""
         spoilt.append(_Spoilt(no_json=True))
         return spoilt[-1]
 
     try:
-        # A byte that is not UTF-8 becomes half of a character: what holds one can be no value that is read here.
+        # surrogateescape turns a byte that is not UTF-8 into half of a character; no value that is read here may hold
+        # one.
         text = content.decode("utf-8", "surrogateescape")
         value = json.loads(
             text, object_pairs_hook=members, parse_int=number, parse_float=_fraction, parse_constant=constant
@@ -98,7 +99,7 @@ def page_object(content: bytes) -> dict[str, object]:
 
 
 def _fraction(digits: str) -> float:
-    """One number that is not whole. In Python, so that other threads have their turn between two."""
+    """Return one number that is not whole. A function in Python lets other threads have their turn in between."""
     return float(digits)
 
 

@@ -1,1 +1,1 @@
-"""Files that people write: read strictly, every problem with its place; where secrets are; what changed."""
+"""The strict readers of files that people write (every problem has its place), of secrets, and of files that change."""

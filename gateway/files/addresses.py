@@ -1,4 +1,4 @@
-"""Where the gateway listens and where it sends: addresses of the configuration, parsed once."""
+"""The addresses of the configuration, parsed once: where the gateway listens and where it sends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MAX_UNIX_PATH_BYTES = 107
 """unix(7): sun_path has 108 bytes, the last of them zero."""
 _LOOPBACK = IPv4Network("127.0.0.0/8")
 MAX_ADDRESSES = 4
-"""How many addresses the gateway listens on at most."""
+"""The most addresses that the gateway listens on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Listen:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def meets(self, other: Listen) -> bool:
-        """Returns whether both cannot be listened on at once; `::` takes every address, `0.0.0.0` those of IPv4."""
+        """Return whether both cannot be listened on at once; `::` takes every address, `0.0.0.0` those of IPv4."""
         if self.port != other.port or self.port == 0:
             return False
         mine, others = self._address(), other._address()
@@ -76,21 +76,21 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Listeners of their own for `/healthz` and `/readyz` alone, without TLS."""
+    """The listeners that serve only `/healthz` and `/readyz`, without TLS."""
 
     listen: tuple[Listen, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """`scheme://host[:port]` of the upstream, and its `host[:port]`."""
+    """The base URL of upstream, `scheme://host[:port]`, and its `host[:port]`."""
 
     url: str
     host: str
 
 
 def listen(text: str) -> Listen | UnixListen:
-    """`host:port` with an IP address or localhost, or `unix:PATH`; raises ValueError with one sentence."""
+    """Parse `host:port` with an IP address or localhost, or `unix:PATH`; raise ValueError with one sentence."""
     if not text.startswith("unix:"):
         return address(text)
     path = text.removeprefix("unix:")
@@ -100,7 +100,7 @@ def listen(text: str) -> Listen | UnixListen:
 
 
 def address(text: str) -> Listen:
-    """`host:port` with an IP address or localhost; raises ValueError with one sentence."""
+    """Parse `host:port` with an IP address or localhost; raise ValueError with one sentence."""
     match = _LISTEN.fullmatch(text)
     if match is None:
         raise ValueError("expected host:port, the host an IP address or localhost, like 127.0.0.1:8080")
@@ -113,7 +113,7 @@ def address(text: str) -> Listen:
 
 
 def socket_mode(text: str) -> int:
-    """Permission bits of a Unix socket in octal, like "0660"; raises ValueError with one sentence."""
+    """Parse the permission bits of a Unix socket in octal, like "0660"; raise ValueError with one sentence."""
     if not re.fullmatch("0[0-7]{3}", text):
         raise ValueError('expected permission bits in octal and quotes, like "0660"')
     return int(text, 8)
@@ -125,7 +125,7 @@ def clashes(
     *,
     keys: Mapping[str, Place],
 ) -> Iterator[Problem]:
-    """Yields what does not go together, at the place of each address; `keys` are those that the file has."""
+    """Yield a problem for each address or key that clashes with another, at its place; `keys` are those of the file."""
     files = [(at, place) for at, place in listen if isinstance(place, UnixListen)]
     if "tls" in keys and len(files) == len(listen):
         yield keys["tls"].problem("'tls' does not go with a Unix socket: what it carries never leaves the machine")
@@ -149,7 +149,7 @@ def _meet(one: Listen | UnixListen, other: Listen | UnixListen) -> bool:
 
 
 def key_set_url(text: str) -> str:
-    """Where an issuer publishes its keys: https, or http to loopback; raises ValueError with one sentence."""
+    """Check the URL of an issuer's keys: https, or http to loopback; raise ValueError with one sentence."""
     match = _KEY_SET_URL.fullmatch(text)
     if match is None:
         raise ValueError("expected https://host[:port]/path without user, query or fragment")
@@ -158,10 +158,10 @@ def key_set_url(text: str) -> str:
 
 
 def origin(text: str, *, allow_http: bool = False) -> Origin:
-    """The upstream's base URL; raises ValueError with one sentence.
+    """Parse upstream's base URL; raise ValueError with one sentence.
 
-    Plain http would show the token to everyone on the way, so it goes to loopback only, unless `allow_http` says that
-    the network is nobody else's.
+    Plain http would show the token to everyone on the way, so it is allowed to loopback only, unless `allow_http` says
+    that nobody else uses the network.
     """
     if text.endswith("/") and _ORIGIN.fullmatch(text[:-1]):
         raise ValueError("leave out the final '/'")
@@ -177,9 +177,9 @@ def origin(text: str, *, allow_http: bool = False) -> Origin:
 
 
 def network(text: str) -> IPv4Network | IPv6Network:
-    """An IP address or CIDR network without host bits; raises ValueError with one sentence.
+    """Parse an IP address or CIDR network without host bits; raise ValueError with one sentence.
 
-    IPv4 networks that are written within IPv6 are IPv4: that is how their addresses are compared.
+    An IPv4 network written as IPv6 becomes an IPv4 network, because its addresses are compared as IPv4.
     """
     try:
         found = ipaddress.ip_network(text)
@@ -190,7 +190,7 @@ def network(text: str) -> IPv4Network | IPv6Network:
 
 
 def _is_loopback(host: str) -> bool:
-    # Newer Pythons take IPv4 within IPv6 for loopback, older ones do not: it is no loopback of ours.
+    # Newer Pythons take IPv4 within IPv6 for loopback, older ones do not; here it is never loopback.
     return host in ("localhost", "[::1]") or (_looks_numeric(host) and _address(host) in _LOOPBACK)
 
 
@@ -202,7 +202,7 @@ def _check_host(host: str) -> None:
 
 
 def _looks_numeric(host: str) -> bool:
-    # A last label of digits, or hex, is read as an IPv4 number by browsers and libc (WHATWG URL, 3.5).
+    # Browsers and libc read a name whose last label is digits or hex as an IPv4 number (WHATWG URL, 3.5).
     last = host.rpartition(".")[2]
     return host.startswith("[") or last.isdigit() or last.startswith("0x")
 

@@ -1,4 +1,4 @@
-"""Readers of lists and mappings, made of other readers: a file format is a declaration of these."""
+"""The readers of lists and mappings, made of other readers: a file format is a declaration of these."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MAX_GUESSED_CHARS = 40
 
 @dataclass(frozen=True, slots=True)
 class ListOf(Generic[T]):
-    """A list of one kind of value; `distinct` names what may not stand twice and how to get it from an item."""
+    """A list of one kind of value; `distinct` names what must not be repeated and how to get it from an item."""
 
     item: Field[T]
     min_items: int = 1
@@ -31,7 +31,7 @@ class ListOf(Generic[T]):
     max_items: int = MAX_ITEMS
 
     def read(self, node: Node, problems: list[Problem]) -> tuple[T, ...] | None:
-        """The items that could be read."""
+        """Return the items that could be read; None if this is no list or its length is wrong."""
         if not isinstance(node, nodes.Sequence):
             if not isinstance(node, Reported):
                 problems.append(node.place.problem(f"expected a list, found {node.kind}"))
@@ -47,14 +47,14 @@ class ListOf(Generic[T]):
         return tuple(item for _, item in located)
 
     def json_schema(self) -> dict[str, object]:
-        """An array of the item's schema."""
+        """Return the schema of an array of such items."""
         schema: dict[str, object] = {"type": "array", "items": self.item.json_schema(), "maxItems": self.max_items}
         return schema | {"minItems": self.min_items} if self.min_items else schema
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key of a mapping; `into` is the argument its value becomes where that differs from the key."""
+    """One key of a mapping; `into` is the argument that its value becomes, if that is not named like the key."""
 
     field: Field[object]
     required: bool = True
@@ -62,12 +62,12 @@ class Key:
 
 
 def need(value: Field[object], *, into: str | None = None) -> Key:
-    """A key that must be there."""
+    """Declare a key that must be there."""
     return Key(value, into=into)
 
 
 def may(value: Field[object], *, into: str | None = None) -> Key:
-    """A key that may be left out; the default is that of the type which the shape makes."""
+    """Declare a key that may be left out; the default is that of the type which the shape makes."""
     return Key(value, required=False, into=into)
 
 
@@ -77,10 +77,10 @@ def _no_check(place: Place, present: Present) -> list[Problem]:
 
 @dataclass(frozen=True, slots=True)
 class Shape(Generic[T]):
-    """A mapping with known keys; `make` gets their values as arguments, and `at` where `located`.
+    """A mapping with known keys; `make` gets their values as arguments, and `at` if the shape is `located`.
 
-    `check` judges which keys stand together. `absent` holds keys that exist elsewhere, with the reason why not here.
-    `hidden` keeps a key that is not known out of messages: where a secret may have been pasted by mistake.
+    `check` judges which keys go together. `absent` holds keys that exist elsewhere, with the reason why they do not
+    exist here. `hidden` keeps unknown keys out of messages, because a secret may have been pasted there by mistake.
     """
 
     make: Callable[..., T | None]
@@ -91,7 +91,10 @@ class Shape(Generic[T]):
     hidden: bool = False
 
     def read(self, node: Node, problems: list[Problem]) -> T | None:
-        """What `make` makes of the values; a key that could not be read is left out if it may be."""
+        """Return what `make` makes of the values. An optional key that could not be read is left out.
+
+        None means that this is no mapping or that a required key is missing or could not be read.
+        """
         if not isinstance(node, nodes.Mapping):
             if not isinstance(node, Reported):
                 problems.append(node.place.problem(f"expected a mapping, found {node.kind}"))
@@ -130,7 +133,7 @@ class Shape(Generic[T]):
         return f"unknown key {name}: {guess}"
 
     def json_schema(self) -> dict[str, object]:
-        """An object that admits no other keys."""
+        """Return the schema of an object that admits no other keys."""
         return {
             "type": "object",
             "additionalProperties": False,
@@ -145,14 +148,14 @@ def _no_names_check(place: Place, names: Iterable[str]) -> list[Problem]:
 
 @dataclass(frozen=True, slots=True)
 class Entries(Generic[T]):
-    """A mapping whose keys are free, within `name`, and whose values are of one kind; `check` judges the keys."""
+    """A mapping with free keys of the form of `name`, and values of one kind; `check` judges the keys."""
 
     name: Text[str]
     value: Field[T]
     check: Callable[[Place, Iterable[str]], list[Problem]] = _no_names_check
 
     def read(self, node: Node, problems: list[Problem]) -> Mapping[str, T] | None:
-        """The entries that could be read, at least one."""
+        """Return the entries that could be read; an empty mapping is a problem."""
         if not isinstance(node, nodes.Mapping):
             if not isinstance(node, Reported):
                 problems.append(node.place.problem(f"expected a mapping, found {node.kind}"))
@@ -165,20 +168,20 @@ class Entries(Generic[T]):
         return {name: value for name, value in read if name is not None and value is not None}
 
     def json_schema(self) -> dict[str, object]:
-        """An object with any keys of that form."""
+        """Return the schema of an object with any keys of that form."""
         keys = {"propertyNames": self.name.json_schema(), "additionalProperties": self.value.json_schema()}
         return {"type": "object", "minProperties": 1, **keys}
 
 
 @dataclass(frozen=True, slots=True)
 class Judged(Generic[S, T]):
-    """A value that is judged once it is whole: `make` gets it, and raises ValueError with one sentence."""
+    """A value that is judged as a whole: `make` gets it and may raise ValueError with one sentence."""
 
     field: Field[S]
     make: Callable[[S], T]
 
     def read(self, node: Node, problems: list[Problem]) -> T | None:
-        """What `make` makes of a value without problems."""
+        """Return what `make` makes of the value; None if the value has any problem."""
         before = len(problems)
         value = self.field.read(node, problems)
         if value is None or len(problems) > before:
@@ -190,7 +193,7 @@ class Judged(Generic[S, T]):
             return None
 
     def json_schema(self) -> dict[str, object]:
-        """That of the field: how its parts go together cannot be said there."""
+        """Return the schema of the field; it cannot say how the parts go together."""
         return self.field.json_schema()
 
 
@@ -202,11 +205,11 @@ class Either(Generic[T]):
     long: Field[T]
 
     def read(self, node: Node, problems: list[Problem]) -> T | None:
-        """The value, whichever form it has."""
+        """Return the value, whichever form it has."""
         return (self.long if isinstance(node, nodes.Mapping) else self.short).read(node, problems)
 
     def json_schema(self) -> dict[str, object]:
-        """Both forms."""
+        """Return the schema of both forms."""
         return {"anyOf": [self.short.json_schema(), self.long.json_schema()]}
 
 
@@ -218,14 +221,14 @@ class Several(Generic[T]):
     most: int
 
     def read(self, node: Node, problems: list[Problem]) -> tuple[tuple[Place, T], ...] | None:
-        """The values that could be read."""
+        """Return the values that could be read, each with its place."""
         if isinstance(node, nodes.Sequence):
             return ListOf(Placed(self.item), max_items=self.most).read(node, problems)
         value = self.item.read(node, problems)
         return None if value is None else ((node.place, value),)
 
     def json_schema(self) -> dict[str, object]:
-        """Both forms."""
+        """Return the schema of both forms."""
         listed = ListOf(self.item, max_items=self.most)
         return {"anyOf": [self.item.json_schema(), listed.json_schema()]}
 
@@ -237,17 +240,17 @@ class Placed(Generic[T]):
     item: Field[T]
 
     def read(self, node: Node, problems: list[Problem]) -> tuple[Place, T] | None:
-        """The two."""
+        """Return the place and the value."""
         value = self.item.read(node, problems)
         return None if value is None else (node.place, value)
 
     def json_schema(self) -> dict[str, object]:
-        """That of the value."""
+        """Return the schema of the value."""
         return self.item.json_schema()
 
 
 def report_twice(what: str, located: list[tuple[Place, Hashable]], problems: list[Problem]) -> None:
-    """Adds a problem at every place whose value stood before; `what` names the value."""
+    """Report every value that repeats an earlier one; `what` names the value."""
     first: dict[Hashable, Place] = {}
     for place, value in located:
         before = first.setdefault(value, place)

@@ -1,4 +1,4 @@
-"""A YAML document as located nodes: text with its place, nothing resolved and nothing constructed."""
+"""The nodes of a YAML document: text with its place; nothing is resolved and nothing constructed."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ SHOWN_CHARS = 60
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """Where in which file, line and column from 1."""
+    """A place in a file, line and column from 1."""
 
     file: str
     line: int
     column: int
 
     def problem(self, message: str) -> Problem:
-        """A fault that stands here."""
+        """Return a fault at this place."""
         return Problem(self.file, self.line, self.column, message)
 
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """Text as written; `plain` is without quotes and not a block."""
+    """A text as written; `plain` means without quotes and not a block."""
 
     place: Place
     text: str
@@ -34,7 +34,7 @@ class Scalar:
     kind = "a single value"
 
     def __str__(self) -> str:
-        """The text for a message: quoted, escaped and cut to a length that fits a line."""
+        """Return the text for a message: quoted, escaped and cut to a length that fits a line."""
         return shown(self.text)
 
 
@@ -71,9 +71,9 @@ Node = Scalar | Sequence | Mapping | Reported
 
 
 def shown(text: str) -> str:
-    """Text of a file for a message: escaped to printable ASCII and cut; not shown where it may be a secret.
+    """Return a file's text for a message: escaped to printable ASCII and cut; not shown if it may be a secret.
 
-    Every message that quotes a value gets it here: messages go to terminals, build logs, and the record.
+    Every message that quotes a value gets it from here: messages go to terminals, build logs and the record.
     """
     if looks_secret(text):
         return f"a value of {len(text)} characters that looks like a secret"

@@ -1,13 +1,14 @@
-"""What a secret looks like in a text: the closed list of the forms it may take, and the one test that knows them.
+"""The one test for secrets in a text, and the closed list of the forms that a secret may take there.
 
-A text is read as it stands and with its escapes resolved (percent, JSON and JavaScript, HTML; three deep); white space,
-quotes, backslashes and whatever is not ASCII count for nothing. In each reading a secret is looked for, in any case
+A text is read as it is and with its escapes resolved (percent, JSON and JavaScript, HTML; three layers deep). White
+space, quotes, backslashes and everything that is not ASCII are ignored. In each reading a secret is looked for, in
+upper or lower case
 
     as it is · backwards · percent-encoded · in hex · as a list of its bytes in decimal
     in base64, standard or URL-safe, at each of the three alignments, padded or not, once or twice over
-    decoded, where it is base64 of JSON itself: the JSON, and its strings of eight characters or more
+    decoded, if it is base64 of JSON itself: the JSON, and its strings of eight characters or more
 
-and a gateway's key by its shape, as it is, in hex or in base64. The cost is linear in the text.
+and a gateway's key is looked for by its shape, as it is, in hex or in base64. The cost is linear in the text.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ _STEP = 16
 _SAMPLES = struct.Struct(f"{_STEP}s")
 _DEPTH = 3
 MOST_ESCAPES = 50_000
-"""A text with more escapes than this is not judged: it counts as one that holds a secret."""
+"""A text with more escapes than this is not searched: it counts as one that holds a secret."""
 
 _BYTES = {
     f"{first}{second}".encode(): bytes.fromhex(first + second)
     for first in "0123456789abcdefABCDEF"
     for second in "0123456789abcdefABCDEF"
 }
-"""What two hexadecimal digits mean."""
+"""The byte that two hexadecimal digits stand for."""
 
 _IGNORED = bytes(byte for byte in range(256) if not 0x21 <= byte <= 0x7E or byte in b"\"'\\")
 
@@ -51,7 +52,7 @@ _WORDS = (
     *((b"&plus;", b"+"), (b"&sol;", b"/"), (b"&equals;", b"=")),
     *((b"&lowbar;", b"_"), (b"&period;", b"."), (b"&amp;", b"&")),
 )
-"""White space written as an escape, as in a text that was wrapped, and the names of what tokens are made of."""
+"""Escapes of white space, as in a text that was wrapped, and the names of characters that tokens are made of."""
 
 _KEY = re.compile(rb"qgk_[a-z0-9-]+_[A-Za-z0-9_-]{43}")
 _KEY_AFTER_Q = re.compile(_KEY.pattern[1:])
@@ -60,21 +61,21 @@ _SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class Traces:
-    """What some secrets leave in a text, in every form. Nothing prints it."""
+    """The traces that some secrets leave in a text, in every form. Nothing prints them."""
 
     __slots__ = ("_grams", "_wholes")
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        # A short part alone, like a user's name, may stand in any text.
+        # A short part by itself, like a user's name, may be in any text.
         told = [form for one in secrets for form in forms(one) if len(form) >= SHARED_RUN or form == one]
         every = [form.encode().lower().translate(None, _IGNORED) for form in told]
         long = [form for form in every if len(form) >= 2 * _STEP - 1]
         self._grams = frozenset((form[at : at + _STEP],) for form in long for at in range(len(form) - _STEP + 1))
-        # What is shorter is looked for as a whole.
+        # Shorter forms are looked for as a whole.
         self._wholes = frozenset(form for form in every if form and len(form) < 2 * _STEP - 1)
 
     def __or__(self, other: Traces) -> Traces:
-        """The traces of both, looked for at once."""
+        """Return the traces of both, to look for them at once."""
         both = Traces(())
         both._grams, both._wholes = self._grams | other._grams, self._wholes | other._wholes
         return both
@@ -86,7 +87,7 @@ class Traces:
         raise TypeError("the traces of a secret are not copied or pickled")
 
     def are_in(self, reading: bytes) -> bool:
-        """Whether one reading of a text holds one of the secrets: whole, or a run of 31 characters or more of it."""
+        """Return whether one reading of a text holds a secret: whole, or 31 or more of its characters in a row."""
         lowered = reading.lower()
         if any(whole in lowered for whole in self._wholes):
             return True
@@ -95,7 +96,7 @@ class Traces:
 
 
 def holds_secret(text: str | bytes, *traces: Traces) -> bool:
-    """Whether a text holds one of the secrets, or what has the shape of a gateway's key; whether it may, in doubt."""
+    """Return whether a text holds one of the secrets, or something of the shape of a gateway's key; true in doubt."""
     try:
         return any(_has_key(reading) or any(one.are_in(reading) for one in traces) for reading in readings(text))
     except _TooManyEscapes:
@@ -103,7 +104,7 @@ def holds_secret(text: str | bytes, *traces: Traces) -> bool:
 
 
 def holds_text(text: str, secret: str) -> bool:
-    """Whether a text holds these very characters, in one of its readings; whether it may, in doubt."""
+    """Return whether a text holds exactly these characters in one of its readings; true in doubt."""
     exact = secret.encode("ascii", "ignore").translate(None, _IGNORED)
     try:
         return bool(exact) and any(exact in reading for reading in readings(text))
@@ -112,7 +113,7 @@ def holds_text(text: str, secret: str) -> bool:
 
 
 def readings(text: str | bytes) -> Iterator[bytes]:
-    """The text as it stands, and with its escapes resolved, each without the characters that count for nothing."""
+    """Yield the text as it is, then with its escapes resolved, each without the ignored characters."""
     raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
     yield raw.translate(None, _IGNORED)
     for _ in range(_DEPTH):
@@ -124,7 +125,11 @@ def readings(text: str | bytes) -> Iterator[bytes]:
 
 
 def forms(secret: str) -> Iterator[str]:
-    """The secret in every form of the list that escapes do not make, of base64 also without what stands around it."""
+    """Yield the secret in every form of the list, escapes aside.
+
+    Base64 comes without its first characters if they depend on what precedes the secret, and both with and without the
+    last ones, which depend on what follows.
+    """
     raw = secret.encode("ascii")
     yield secret
     yield secret[::-1] if len(secret) >= SHARED_RUN else secret
@@ -143,13 +148,16 @@ def _in_base64(raw: bytes) -> Iterator[str]:
         first, last = (shift * 8 + 5) // 6, (shift + len(raw)) * 8 // 6
         for form in {encoded[first:], encoded[first:last]}:
             for alphabet in {form, form.translate(_SAFE)}:
-                # Fewer characters than a shared run say nothing of a secret.
+                # Fewer characters than a shared run say nothing about a secret.
                 if len(alphabet) >= SHARED_RUN:
                     yield alphabet.decode("ascii")
 
 
 def _decoded_parts(raw: bytes) -> Iterator[str]:
-    """A development token is base64 of JSON with a user and a password; each part of 8 characters or more counts."""
+    """Yield what a token holds if it is base64 of JSON: the JSON, and each string in it of 8 characters or more.
+
+    A development token is of this form, with a user and a password.
+    """
     try:
         decoded = base64.b64decode(raw + b"=" * (-len(raw) % 4), validate=True).decode("utf-8")
         parts = json.loads(decoded)
@@ -161,11 +169,15 @@ def _decoded_parts(raw: bytes) -> Iterator[str]:
 
 
 class _TooManyEscapes(Exception):
-    """A text is made of escapes, and reading it would take too long."""
+    """The text has so many escapes that reading it would take too long."""
 
 
 def _resolved(raw: bytes) -> bytes:
-    """The bytes with one layer of escapes resolved. Raises: _TooManyEscapes."""
+    """Return the bytes with one layer of escapes resolved.
+
+    Raises:
+        _TooManyEscapes: there are more than `MOST_ESCAPES` in them.
+    """
     if b"\\" in raw or b"&" in raw:
         for written, meant in _WORDS:
             raw = raw.replace(written, meant)
@@ -183,7 +195,10 @@ def _character(found: re.Match[bytes]) -> bytes:
 
 
 def _key_in_base64() -> Iterator[tuple[re.Pattern[bytes], bytes, int]]:
-    """For each alignment: base64 that may hold a key, what completes its first group, and how many bytes that adds."""
+    """Yield for each alignment how to find and decode base64 that may hold a key.
+
+    The parts are the pattern to find, the characters that complete its first group, and how many bytes these add.
+    """
     for shift in range(3):
         first, last = (shift * 8 + 5) // 6, (shift + len("qgk_")) * 8 // 6
         mark = re.escape(base64.b64encode(b"\0" * shift + b"qgk_")[first:last])
@@ -197,7 +212,7 @@ def _has_key(reading: bytes) -> bool:
     if _KEY.search(reading) or _KEY_IN_HEX.search(reading):
         return True
     return any(
-        # Its first character shares its bits with what stood before it.
+        # The key's first character shares its bits with what precedes it, so it is not compared.
         _KEY_AFTER_Q.search(_decoded(before + found[0])[shift:])
         for pattern, before, shift in _KEYS_IN_BASE64
         for found in pattern.finditer(reading)
@@ -215,19 +230,19 @@ _CLASSES = ("abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456
 
 
 def masked(text: str, mask: str = "\u00b7") -> str:
-    """The text with everything in it that looks like a secret masked, sign by sign."""
+    """Return the text with everything in it that looks like a secret masked, character by character."""
     return _RUN.sub(lambda found: mask * len(found[0]) if _looks_random(found[0]) else found[0], text)
 
 
 def looks_secret(text: str) -> bool:
-    """Whether a text holds what looks like a secret: twenty signs or more that no person would choose."""
+    """Return whether a text holds what looks like a secret: 20 characters or more that no person would choose."""
     return any(_looks_random(found[0]) for found in _RUN.finditer(text))
 
 
 def _looks_random(run: str) -> bool:
     if _MARKED.search(run):
         return True
-    # Of two neighbours in base64 or hex about every second pair is of two kinds; in names and words few are.
+    # In base64 or hex about every second pair of neighbours is of two kinds; in names and words few are.
     kinds = [next((kind for kind, signs in enumerate(_CLASSES) if sign in signs), None) for sign in run]
     changes = sum(one != other and None not in (one, other) for one, other in pairwise(kinds))
     return changes * 10 >= len(run) * 3

@@ -1,4 +1,4 @@
-"""Where a secret is kept, and the one way to read it: configuration objects hold the source, never the secret."""
+"""The source of a secret, and the one way to read it: configuration objects hold the source, never the secret."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway.files.source import read_file, sentence, unnamed
 
 MAX_SECRET_BYTES = 4096
 
-# What templates and examples leave behind; a token that only looks poor is the account owner's business.
+# Templates and examples leave these behind. A token that merely looks weak is the account owner's business.
 _PLACEHOLDER = (
     r"<.*>|\$\{.*\}|\{\{.*\}\}|\$[a-z_][a-z0-9_]*|\$\(.*\)|%[a-z_]+%|[x*.]+|your[-_].*|.*[-_]here|(?:insert|paste)[-_].*"
     r"|(?:change|replace)[-_]?me|placeholder|todo|null|none|undefined|(?:qstash|upstash)[-_](?:read[-_])?token"
@@ -26,7 +26,7 @@ _FAULTS = (
     (re.compile(rf"(?s:.{{{MAX_SECRET_BYTES + 1}}})"), f"is longer than {MAX_SECRET_BYTES} bytes"),
     (re.compile("\xef\xbb\xbf|\xff\xfe|\xfe\xff|\ufeff"), "begins with a byte order mark: save it as plain ASCII"),
     (
-        # At the end of base64 '=' stands for nothing; anywhere else there is a name before it.
+        # At the end of base64 '=' is padding; anywhere else a name precedes it.
         re.compile(r"\s*(?:(?:export|set)\s+)?[A-Za-z_][A-Za-z0-9_]*\s*=(?!=*(?:\s|[\"'`;,]*\Z))"),
         "holds NAME= before the token, as a file of variables does: keep the token alone",
     ),
@@ -34,17 +34,17 @@ _FAULTS = (
     (re.compile(r"(?i:\s*(?:authorization\s*:\s*)?bearer\s)"), "holds 'Bearer' before the token: the gateway adds it"),
     (re.compile(rf"(?:{_PLACEHOLDER})\Z", re.IGNORECASE), "holds a placeholder, not a secret"),
     (re.compile(r"(?s:.*[^!-~])"), "holds a space, control character or non-ASCII character"),
-    # RFC 6750, 2.1 has none of these; templates, shells and JSON put them around a token.
+    # No token has one of these (RFC 6750, 2.1); templates, shells and JSON put them around a token.
     (re.compile(rf".*{_NEVER_IN_ONE}"), "holds a quote, bracket, comma or other character that no token has"),
 )
-"""What can be no token, in this order: an expression that matches from the first character, and what is wrong."""
+"""Texts that cannot be a token, in this order: an expression that matches from the first character, and the fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class SecretSource:
     """A file, or the name of an environment variable; exactly one of them.
 
-    `at` is where the configuration says so, and `key` under which key (`upstream.token`).
+    `at` is the place in the configuration that says so, and `key` the key there (`upstream.token`).
     """
 
     file: Path | None
@@ -57,14 +57,14 @@ class SecretSource:
             raise ValueError("a secret comes from a file or from the environment")
 
     def __str__(self) -> str:
-        """The source for a message; a name that may be the secret itself, pasted by mistake, is not shown."""
+        """Return the source for a message; a name that may be the secret itself, pasted by mistake, is not shown."""
         kind = "file" if self.file else "environment variable"
         if (hidden := self._hidden()) is not None:
             return f"the {kind} {f'that {self.key} names' if self.key else 'named here'}{hidden}"
         return f"the {kind} {self.file or self.env}" + (f" ({self.key})" if self.key and self.file else "")
 
     def _hidden(self) -> str | None:
-        """In place of the name; None where it may be shown."""
+        """Return what to show in place of the name; None if the name may be shown."""
         if self.file:
             where = unnamed(self.file, most=0)
             return None if where is None else f", {where},"
@@ -73,10 +73,11 @@ class SecretSource:
 
 
 def read_secret(source: SecretSource, environ: Mapping[str, str]) -> str:
-    """The secret, without the one line end that editors put at the end of a file.
+    """Return the secret, without the one line end that editors put at the end of a file.
 
-    Raises: InvalidConfiguration, at the place of the source and without any part of the secret, if it cannot be read
-    or can be no secret.
+    Raises:
+        InvalidConfiguration: it cannot be read or cannot be a secret. The problem stands at the place of the source and
+            shows no part of the secret.
     """
     text = _file_text(source, source.file) if source.file else _variable(source, environ)
     if fault := fault_of(text):
@@ -89,7 +90,7 @@ def _file_text(source: SecretSource, path: Path) -> str:
         content = read_file(path, max_bytes=MAX_SECRET_BYTES + 2).content
     except InvalidConfiguration as exc:
         raise InvalidConfiguration([source.at.problem(sentence(str(source), exc))]) from exc
-    # latin-1 reads every byte; what is not ASCII is refused with the other faults.
+    # latin-1 decodes every byte; what is not ASCII is refused with the other faults.
     return content.decode("latin-1").removesuffix("\n").removesuffix("\r")
 
 
@@ -101,5 +102,5 @@ def _variable(source: SecretSource, environ: Mapping[str, str]) -> str:
 
 
 def fault_of(text: str) -> str | None:
-    """Why this can be no token, in words that show nothing of it; None where it can."""
+    """Return why this cannot be a token, in words that show nothing of it; None if it can be one."""
     return next((says for pattern, says in _FAULTS if pattern.match(text)), None)

@@ -1,4 +1,4 @@
-"""Files to documents: bounded, regular, UTF-8."""
+"""The reader of documents from files, which must be bounded, regular and in UTF-8."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WORD = (
     "|srv|staging|test|tls|tokens?|txt|upstash|var|vault|workflows?|write"
 )
 _CONVENTIONAL = re.compile(rf"\.?(?:{_WORD})(?:[-_.](?:{_WORD}))*", re.IGNORECASE)
-"""A name that says what is in a file, or a directory of such: a closed list of words, so that no secret is one."""
+"""The usual names of files with secrets and of their directories: a closed list of words, so that no secret is one."""
 
 BY_ANYONE = "anyone on this machine could change it: chmod o-w"
 
@@ -33,16 +33,17 @@ BYTE_ORDER_MARK = "a byte order mark: save the file as plain UTF-8"
 
 @dataclass(frozen=True, slots=True)
 class FileBytes:
-    """What was read of a file, and whether anyone on the machine could change it, at that moment."""
+    """The content of a file, and whether anyone on the machine could change it when it was read."""
 
     content: bytes
     by_anyone: bool
 
 
 def read_file(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> FileBytes:
-    """The whole of a regular file that not everyone may change.
+    """Return the whole of a regular file that not everyone may change.
 
-    Raises: InvalidConfiguration if anyone could change it, or as `read_anyway`.
+    Raises:
+        InvalidConfiguration: anyone could change it, or as for `read_anyway`.
     """
     file = read_anyway(path, max_bytes=max_bytes)
     if file.by_anyone:
@@ -51,12 +52,13 @@ def read_file(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> FileBytes:
 
 
 def read_anyway(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> FileBytes:
-    """The whole of a regular file, whoever may change it: for who reports that beside the other faults.
+    """Return the whole of a regular file, whoever may change it: for callers that report that with the other faults.
 
-    Raises: InvalidConfiguration if it cannot be read, is no regular file, or is longer than `max_bytes`.
+    Raises:
+        InvalidConfiguration: it cannot be read, is no regular file, or is longer than `max_bytes`.
     """
     try:
-        # O_NONBLOCK: a FIFO in the place of a file must not hold up the start.
+        # O_NONBLOCK: a FIFO in the place of a file must not block the start.
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
             mode = os.fstat(file.fileno()).st_mode
             by_anyone = _changeable(mode, os.fstatvfs(file.fileno()))
@@ -71,12 +73,19 @@ def read_anyway(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> FileBytes:
 
 
 def anyone_may_change(path: Path) -> bool:
-    """Whether anyone on the machine could change this file, or what is in this directory. Raises: OSError."""
+    """Return whether anyone on the machine could change this file, or what is in this directory.
+
+    Raises:
+        OSError: the path cannot be examined.
+    """
     return _changeable(path.stat().st_mode, os.statvfs(path))
 
 
 def anyone_may_read(path: Path) -> bool:
-    """Whether anyone on the machine can open this file for reading, by its mode and those of its directories."""
+    """Return whether anyone on the machine can read this file, by its mode and those of its directories.
+
+    A file that cannot be examined counts as one that nobody can read.
+    """
     try:
         real = path.resolve(strict=True)
         modes = [directory.stat().st_mode for directory in real.parents]
@@ -86,17 +95,17 @@ def anyone_may_read(path: Path) -> bool:
 
 
 def named(path: Path, *, most: int = MAX_GUESSED_NAME) -> str:
-    """A path for a message: as far as it exists, for a secret may stand in the place of the name, pasted by mistake.
+    """Return a path for a message, or only the part of it that exists: the name may be a secret, pasted by mistake.
 
-    A name of at most `most` characters is shown in any case: no secret is that short. So is one of the few words that
-    files with secrets are called by.
+    A name of at most `most` characters is always shown, because no secret is that short. So is one of the few words
+    that files with secrets are called by.
     """
     hidden = unnamed(path, most=most)
     return str(path) if hidden is None else f"named here, {hidden},"
 
 
 def unnamed(path: Path, *, most: int = MAX_GUESSED_NAME) -> str | None:
-    """In place of the path, where it lies and why it is not named; None where it may be shown, as in `named`."""
+    """Return, in place of the path, where it lies and why it is not named; None if `named` may show it."""
     missing = [one for one in (path, *path.parents) if not os.path.lexists(one)]
     short = len(missing) == 1 and len(path.name) <= most
     if short or all(_CONVENTIONAL.fullmatch(one.name) for one in missing):
@@ -106,9 +115,9 @@ def unnamed(path: Path, *, most: int = MAX_GUESSED_NAME) -> str | None:
 
 
 def sentence(subject: str, fault: InvalidConfiguration) -> str:
-    """What is wrong with a file as a sentence about `subject`, for a message that stands elsewhere."""
+    """Return what is wrong with a file as a sentence about `subject`, for a message at another place."""
     reasons = "; ".join(problem.message for problem in fault.problems)
-    # Most are predicates; the others speak for themselves.
+    # Most reasons are predicates; the others are sentences of their own.
     if reasons.startswith(("cannot ", "is ")):
         return f"{subject} {reasons}"
     return f"{subject.removesuffix(',')}: {reasons}"
@@ -120,14 +129,15 @@ def _changeable(mode: int, system: os.statvfs_result) -> bool:
 
 
 def has_byte_order_mark(content: bytes) -> bool:
-    """Whether the bytes begin with a byte order mark of UTF-8 or UTF-16."""
+    """Return whether the bytes begin with a byte order mark of UTF-8 or UTF-16."""
     return content.startswith(_BYTE_ORDER_MARKS)
 
 
 def parse_document(file: str, content: bytes) -> tuple[Node, list[Problem]]:
-    """The document of a file's bytes and the problems of its form.
+    """Return the document of a file's bytes and the problems of its form.
 
-    Raises: InvalidConfiguration if the bytes are not UTF-8 without byte order mark, or not YAML at all.
+    Raises:
+        InvalidConfiguration: the bytes are not UTF-8 without a byte order mark, or not YAML at all.
     """
     if has_byte_order_mark(content):
         raise InvalidConfiguration([Problem(file, 1, 1, BYTE_ORDER_MARK)])
@@ -144,9 +154,9 @@ def parse_document(file: str, content: bytes) -> tuple[Node, list[Problem]]:
 
 @contextmanager
 def all_kept() -> Iterator[None]:
-    """Holds the cycle collector while a document is read: nothing of it is garbage, and each pass walks all of it.
+    """Pause the garbage collector while a document is read: nothing in it is garbage, and each pass walks all of it.
 
-    With 10,000 rules that is more than half of the time.
+    With 10,000 rules the passes take more than half of the time.
     """
     collecting = gc.isenabled()
     gc.disable()

@@ -1,6 +1,6 @@
-"""Readers of single values: each turns a node into a typed value or reports why it cannot, and knows its JSON Schema.
+"""The readers of single values: each turns a node into a typed value or a problem, and knows its JSON Schema.
 
-A reader returns what it could read and None where it could not; a file with any problem is refused as a whole.
+A reader returns what it could read, and None if it could not; a file with any problem is refused as a whole.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 MAX_TEXT_CHARS = 4096
 _STRING_TAG = "tag:yaml.org,2002:str"
-# What the YAML 1.2 core schema, or a 1.1 reader other than PyYAML, takes for a number or a boolean.
+# The YAML 1.2 core schema, or a 1.1 reader other than PyYAML, reads these as a number or a boolean.
 _NOT_TEXT = re.compile(r"y|Y|n|N|0o[0-7]+|0x[0-9a-fA-F]+|[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,17}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -35,21 +35,21 @@ _UNIT_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 class Field(Protocol[T_co]):
-    """Reads one kind of value."""
+    """A reader of one kind of value."""
 
     def read(self, node: Node, problems: list[Problem]) -> T_co | None:
-        """The value, or None after adding to `problems`."""
+        """Return the value, or None after adding to `problems`."""
 
     def json_schema(self) -> dict[str, object]:
-        """The JSON Schema of what `read` accepts."""
+        """Return the JSON Schema of what `read` accepts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Text(Generic[T]):
-    """A string; `parse` makes the value of it or raises ValueError with one sentence.
+    """A string; `parse` turns it into the value or raises ValueError with one sentence.
 
     A plain scalar that some YAML reader takes for a number, boolean, null or date must be quoted, unless `typed`.
-    `hidden` keeps the text out of messages: where a secret may have been pasted by mistake.
+    `hidden` keeps the text out of messages, because a secret may have been pasted there by mistake.
     """
 
     parse: Callable[[str], T]
@@ -59,7 +59,7 @@ class Text(Generic[T]):
     hidden: bool = False
 
     def read(self, node: Node, problems: list[Problem]) -> T | None:
-        """The parsed text."""
+        """Return the parsed text."""
         scalar = single(node, "text", problems)
         if scalar is None:
             return None
@@ -86,7 +86,7 @@ class Text(Generic[T]):
         return None
 
     def json_schema(self) -> dict[str, object]:
-        """A string, with the pattern where there is one."""
+        """Return the schema of a string, with the pattern if there is one."""
         schema: dict[str, object] = {"type": "string", "minLength": 1, "maxLength": self.max_chars}
         return schema if self.pattern is None else schema | {"pattern": f"^(?:{self.pattern})$"}
 
@@ -99,7 +99,7 @@ class Int:
     maximum: int
 
     def read(self, node: Node, problems: list[Problem]) -> int | None:
-        """The number."""
+        """Return the number."""
         scalar = single(node, "a whole number", problems)
         if scalar is None:
             return None
@@ -119,18 +119,18 @@ class Int:
         return str(self.minimum) if self.minimum == self.maximum else f"{self.minimum} to {self.maximum}"
 
     def json_schema(self) -> dict[str, object]:
-        """An integer with its bounds."""
+        """Return the schema of an integer with its bounds."""
         return {"type": "integer", "minimum": self.minimum, "maximum": self.maximum}
 
 
 @dataclass(frozen=True, slots=True)
 class Bool:
-    """Exactly `true` or `false`, without quotes; with `only_true` the other is said by leaving the key out."""
+    """Exactly `true` or `false`, without quotes. With `only_true`, false is said by leaving the key out."""
 
     only_true: bool = False
 
     def read(self, node: Node, problems: list[Problem]) -> bool | None:
-        """The boolean."""
+        """Return the boolean."""
         words = ("true",) if self.only_true else ("true", "false")
         scalar = single(node, " or ".join(words), problems)
         if scalar is None:
@@ -142,19 +142,19 @@ class Bool:
         return scalar.text == "true"
 
     def json_schema(self) -> dict[str, object]:
-        """A boolean, or the constant true."""
+        """Return the schema of a boolean, or of the constant true."""
         return {"const": True} if self.only_true else {"type": "boolean"}
 
 
 @dataclass(frozen=True, slots=True)
 class Choice(Generic[W]):
-    """One of some words; `refused` holds words that are known but not accepted, with the reason."""
+    """One of several words; `refused` holds words that are known but not accepted, with the reason."""
 
     words: tuple[W, ...]
     refused: Mapping[str, str] = field(default_factory=dict)
 
     def read(self, node: Node, problems: list[Problem]) -> W | None:
-        """The word."""
+        """Return the word."""
         return Text(self._parse).read(node, problems)
 
     def _parse(self, text: str) -> W:
@@ -164,16 +164,16 @@ class Choice(Generic[W]):
         raise ValueError(self.refused.get(text, f"expected {' or '.join(self.words)}"))
 
     def json_schema(self) -> dict[str, object]:
-        """The list of words."""
+        """Return the schema of the list of words."""
         return {"enum": list(self.words)}
 
 
 def word(pattern: str, says: str) -> Text[str]:
-    """Text that matches the whole of `pattern`; `says` describes it in words."""
+    """Return the reader of text that matches the whole of `pattern`; `says` describes it in words."""
     compiled = re.compile(pattern)
 
     def parse(text: str) -> str:
-        """The text itself, if it matches."""
+        """Return the text itself, if it matches."""
         if not compiled.fullmatch(text):
             raise ValueError(f"expected {says}")
         return text
@@ -182,28 +182,28 @@ def word(pattern: str, says: str) -> Text[str]:
 
 
 def path_field() -> Text[Path]:
-    """A path in the file system; the environment may say that names have no letter beyond ASCII."""
+    """Return the reader of a path; a name that the encoding of the file system lacks is refused."""
     return Text(_path)
 
 
 def date_field() -> Text[dt.date]:
-    """A day as YYYY-MM-DD, with or without quotes."""
+    """Return the reader of a day as YYYY-MM-DD, with or without quotes."""
     return Text(_date, _DATE.pattern, typed=True)
 
 
 def duration_field() -> Text[int]:
-    """A duration like 30m or 24h, in milliseconds."""
+    """Return the reader of a duration like 30m or 24h, in milliseconds."""
     return Text(_duration_ms, _DURATION.pattern)
 
 
 def is_text(plain: str) -> bool:
-    """Whether every YAML reader, of version 1.1 or 1.2, takes this plain scalar for a string."""
+    """Return whether every YAML reader, of version 1.1 or 1.2, takes this plain scalar for a string."""
     tag = Resolver().resolve(ScalarNode, plain, (True, False))  # type: ignore[no-untyped-call]
     return tag == _STRING_TAG and not _NOT_TEXT.fullmatch(plain)
 
 
 def single(node: Node, expected: str, problems: list[Problem]) -> Scalar | None:
-    """The node as a single value; anything else is a problem."""
+    """Return the node if it is a single value; report anything else."""
     if isinstance(node, Scalar):
         return node
     if not isinstance(node, Reported):

@@ -1,4 +1,4 @@
-"""Files that are read again when they change, symbolic links that are pointed elsewhere included."""
+"""The watch on files that are read again when they change, or when a symbolic link to them does."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Fingerprint = tuple[int, ...] | None
 
 
 class WatchedFile:
-    """One file. `reload` reads and takes over its content, or raises and leaves what was there.
+    """One file. `reload` reads it and takes over its content, or raises and leaves the old content in force.
 
-    `seen` is the fingerprint taken before the content was read first, so that no change in between is missed. The files
-    `beside` it are read together with it, so a change of one counts as a change of it.
+    `seen` is the fingerprint taken before the content was first read, so that no change in between is missed. The files
+    `beside` it are read together with it, so a change in one of them counts as a change in it.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class WatchedFile:
         self._seen = seen
 
     def check(self, log: OperatorsLog) -> None:
-        """Reads the file again if it is not what it was; a file that cannot be read leaves a notice."""
+        """Read the file again if it has changed; leave a notice if it cannot be used."""
         now = fingerprint(self.path, *self._beside)
         if now == self._seen:
             return
@@ -47,7 +47,7 @@ class WatchedFile:
 
 
 def fingerprint(path: Path, *beside: Path) -> Fingerprint:
-    """What tells one content of the paths from another without reading it; None where one cannot be found."""
+    """Return what tells one content of the paths from another without reading it; None if a path cannot be found."""
     try:
         found = [each.stat() for each in (path, *beside)]
     except OSError:
@@ -58,7 +58,7 @@ def fingerprint(path: Path, *beside: Path) -> Fingerprint:
 
 
 def fingerprints(directory: Path) -> tuple[tuple[str, Fingerprint], ...] | None:
-    """The same for the YAML files of a directory that are not hidden, by name; None where it cannot be listed."""
+    """Return the fingerprints of a directory's YAML files that are not hidden, by name; None if it cannot be listed."""
     try:
         found = (path.name for path in directory.iterdir() if path.suffix.lower() in (".yaml", ".yml"))
         names = sorted(name for name in found if not name.startswith("."))
@@ -68,11 +68,11 @@ def fingerprints(directory: Path) -> tuple[tuple[str, Fingerprint], ...] | None:
 
 
 async def watch(files: Callable[[], Sequence[WatchedFile]], log: OperatorsLog) -> None:
-    """Looks at the files of the moment every second, for ever; a slow file system does not hold up the loop."""
+    """Check every watched file once a second, until cancelled. A slow file system does not block the loop."""
     while True:
         await asyncio.sleep(EVERY_S)
         for file in files():
-            # What is wrong with the file is its notice; what is left, as the want of a thread, is tried again.
+            # A fault of the file becomes its notice. Anything else, such as a lack of threads, is tried again.
             with Net() as net:
                 await asyncio.to_thread(file.check, log)
             if net.fault is not None:

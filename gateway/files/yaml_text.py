@@ -1,7 +1,7 @@
-"""YAML text to located nodes, from the parser's events: what could be read in two ways is refused.
+"""The parser from YAML text to nodes with places, built on events: what could be read in two ways is refused.
 
 PyYAML's own loaders keep the last duplicate key, follow aliases and resolve `no` to False. None of that happens here,
-because nothing is composed or constructed by the library.
+because the library composes and constructs nothing.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from gateway.files.nodes import Mapping, Node, Place, Reported, Scalar, Sequence
 
 MAX_DEPTH = 32
 
-# Controls, tabs (libyaml and PyYAML's own scanner differ on them), line breaks that only some YAML versions know, and
-# marks that make a reviewer see another text than we load.
+# These are refused: control characters, tabs (libyaml and PyYAML's own scanner differ on them), line breaks that only
+# some YAML versions know, and marks that make a reviewer see another text than the one loaded.
 _UNSEEN = re.compile(
     r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufffe\uffff]|\r(?!\n)"
 )
@@ -27,7 +27,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass(slots=True)
 class _Open:
-    """A collection whose end was not read yet; a mapping's children are its keys and values in turn."""
+    """A collection whose end has not been read yet; a mapping's children are its keys and values in turn."""
 
     place: Place
     is_mapping: bool
@@ -35,9 +35,10 @@ class _Open:
 
 
 def compose(file: str, text: str) -> tuple[Node, list[Problem]]:
-    """The one document of a file and the problems of its form.
+    """Return the one document of a file and the problems of its form.
 
-    Raises: InvalidConfiguration where nothing after the problem can be trusted (syntax, hidden characters, depth).
+    Raises:
+        InvalidConfiguration: nothing after the problem can be trusted (syntax, hidden characters, depth).
     """
     _refuse_unseen(file, text)
     reader = _Reader(file)
@@ -53,7 +54,7 @@ def compose(file: str, text: str) -> tuple[Node, list[Problem]]:
 
 
 class _Reader:
-    """Builds nodes from events without recursion, so that depth costs nothing before it is refused."""
+    """A builder of nodes from events; it does not recurse, so that depth costs nothing before it is refused."""
 
     def __init__(self, file: str) -> None:
         self._file = file
@@ -63,7 +64,7 @@ class _Reader:
         self.root: Node | None = None
 
     def take(self, event: yaml.Event) -> bool:
-        """Takes one event; False when the rest of the file does not matter."""
+        """Take one event; return False if the rest of the file does not matter."""
         match event:
             case yaml.DocumentStartEvent():
                 return self._start_document(event)
@@ -78,7 +79,7 @@ class _Reader:
         return True
 
     def finish(self) -> list[Problem]:
-        """All problems, with that of an empty file."""
+        """Return all problems, including that of an empty file."""
         match self.root:
             case None if not self._problems:
                 self._problems.append(Problem(self._file, 1, 1, "the file is empty"))

@@ -1,1 +1,1 @@
-"""What policy files say (`model`, `rules`), how they are loaded (`load`), and the judgement (`decide`)."""
+"""The rules of policy files (`model`, `rules`), their reader (`format`), and the judgement (`decide`, `choose`)."""

@@ -1,16 +1,16 @@
-"""The judgement on runs: which of those found a permitted request cancels, and which a team's rules cover; pure.
+"""The judgement of runs: which of those found a permitted request cancels, and which a team's rules cover; pure.
 
-    1. the request's own matching: OR inside a field, AND across fields, a prefix as a page and all below it
+    1. runs are matched as the request says: OR within a field, AND across fields, a prefix as a page and all below it
     2. runs younger than `older_than` are left out
-    3. a `deny` that is about one of the runs left refuses the whole request
-    4. each run must lie inside the `allow` that admitted and every `require`
-    5. more than `max_runs` refuse, whatever the count
+    3. a `deny` that is about one of the remaining runs refuses the whole request
+    4. each run must lie inside the `allow` that admitted the request and inside every `require`
+    5. more than `max_runs` runs refuse the request, whatever its count
     6. the oldest `count` of them are chosen
 
-Of runs that the request names by ID, whatever their state and age, 4. and 3. come first: an ID that does not exist and
-one outside the `allow` are refused in the same words, so that nobody learns by asking which IDs others have.
+If the request names runs by ID, steps 4 and 3 come first, whatever the state and age of the runs: an ID that does not
+exist and one outside the `allow` are refused in the same words, so that nobody can find out which IDs others have.
 
-Nothing is ever added to what the request means, and a request is refused rather than cut where a rule is crossed.
+Nothing is ever added to what the request means. If a rule is crossed, the request is refused, not cut.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gateway.policy.reading import RUN_IDS, bounds_runs, is_denied, lies_inside,
 from gateway.policy.rules import Policies, TeamRules
 
 SAMPLE = 3
-"""How many run IDs a refusal names."""
+"""The most run IDs that a refusal names."""
 
 _KINDS = frozenset((ByRunIds.kind, ByFilter.kind, EveryRun.kind))
 _NOTHING = "Nothing was sent."
@@ -46,9 +46,10 @@ Skipping = dict[Skip, list[str]]
 def choose(
     policies: Policies, principal: Principal, request: CancelRequest, permit: Permit, listing: Listing, now_ms: int
 ) -> Denial | Resolved:
-    """Judges the runs that were looked up for a permitted request; `permit` is the judgement of these policies.
+    """Judge the runs that were looked up for a permitted request; `permit` is the decision of these policies.
 
-    The runs chosen stand oldest first. Without a `resolution` in the permit the runs are judged without its bounds.
+    The chosen runs are in order, oldest first. If the permit has no `resolution`, the runs are judged without its
+    bounds.
     """
     rules = policies.for_team(principal.team).enforced
     bounds = permit.resolution or Resolution()
@@ -70,10 +71,11 @@ def choose(
 
 
 def covers(rules: TeamRules, run: Run, now_ms: int) -> Rule | None:
-    """The `allow` rule by which the team could have this run cancelled now, one with `logs: full` first, then by name.
+    """Return the `allow` by which the team could have the run cancelled now: one with `logs: full` first, then by name.
 
-    A rule on run IDs covers a run only by what bounds it: who may name any ID is not shown which there are. A run that
-    a `deny` in force is about is covered by no rule that the `deny` is about too.
+    None means that no rule covers the run. A rule on run IDs covers a run only by its bounds on the run: a team that
+    may name any ID is not shown which IDs exist. A rule does not cover a run if a `deny` in force is about that run and
+    about the rule's kind of request.
     """
     enforced, silenced = rules.enforced, None
     for rule in sorted(enforced.covering(run, now_ms), key=lambda rule: not rule.logs_full):
@@ -87,12 +89,12 @@ def covers(rules: TeamRules, run: Run, now_ms: int) -> Rule | None:
 
 
 def showing(rules: TeamRules, now_ms: int) -> list[Rule]:
-    """The `allow` rules of now that can cover any run."""
+    """Return the `allow` rules that apply now and can cover any run."""
     return [rule for rule in rules.enforced.allowed(now_ms) if _shows(rule)]
 
 
 def may_show(rules: TeamRules, url: str, now_ms: int) -> bool:
-    """Whether one of `showing` may cover a run of this URL."""
+    """Return whether one of `showing` may cover a run with this URL."""
     return any(_shows(rule) and _may_cover(rule, url) for rule in rules.enforced.covering_url(url, now_ms))
 
 
@@ -102,12 +104,12 @@ def _may_cover(rule: Rule, url: str) -> bool:
 
 
 def _shows(rule: Rule) -> bool:
-    """Whether the rule bounds its runs by more than that somebody knows their IDs."""
+    """Return whether the rule bounds its runs by more than their IDs, which anybody may know."""
     return RUN_IDS not in rule.conditions or any(bounds_runs(condition) for condition in _needed(rule))
 
 
 def _needed(rule: Rule) -> list[Condition]:
-    """What every run has to keep; run IDs are carried by every request that a rule on them admits."""
+    """Return the conditions that every run must meet; one on run IDs counts, as every such request carries IDs."""
     return [condition for field, condition in rule.conditions.items() if field == RUN_IDS or not condition.optional]
 
 
@@ -118,17 +120,17 @@ def _covers(rule: Rule, run: Run, now_ms: int) -> bool:
         return False
     if needed := _needed(rule):
         return all(lies_inside(condition, run, now_ms) for condition in needed)
-    # A request has to carry one of the fields that it may leave out.
+    # Every field may be left out, but a request has to carry one of them.
     return any(lies_inside(condition, run, now_ms) for condition in rule.conditions.values())
 
 
 def _kind(allow: Rule) -> str:
-    """What the requests select by that the `allow` admits."""
+    """Return the kind of request that the `allow` admits: by run IDs, by a filter or for everything."""
     return "run_ids" if RUN_IDS in allow.conditions else "everything" if allow.admits_everything else "filter"
 
 
 def _silenced(denies: Iterable[Rule]) -> frozenset[str]:
-    """What requests select by about every one of which one of the `deny` rules is."""
+    """Return the kinds of request (run IDs, filter, everything) that at least one of the `deny` rules is about."""
     found: frozenset[str] = frozenset()
     for deny in denies:
         found |= _KINDS if deny.selects is None else deny.selects
@@ -140,16 +142,16 @@ def _silenced(denies: Iterable[Rule]) -> frozenset[str]:
 def _meant(
     rules: TeamRules, selection: Selection, permit: Permit, listing: Listing, now_ms: int, *, skipped: Skipping
 ) -> list[Run] | _Refused:
-    """The running runs that the selection names, oldest first."""
+    """Return the running runs that the selection names, oldest first, or why it is refused."""
     if isinstance(selection, ByRunIds):
         refused = _by_names(rules, selection, permit, listing, now_ms)
         return refused or _named(selection, listing, skipped)
-    # Those that cannot be read may be anybody's: who asked by a filter does not learn their IDs.
+    # Runs that cannot be read may be anybody's: a caller who asked by a filter does not learn their IDs.
     return _oldest_first(run for run in listing.runs if run.running and selects(selection, run))
 
 
 def _by_names(rules: TeamRules, selection: ByRunIds, permit: Permit, listing: Listing, now_ms: int) -> _Refused | None:
-    """The IDs under which there is no run that the `allow` covers; then the `deny` that is about one of the others."""
+    """Refuse IDs without a run that the `allow` covers; then refuse if a `deny` is about one of the runs."""
     allow = _admitting(rules, permit, now_ms)
     if allow is None:
         return _Refused(None, _GONE)
@@ -173,7 +175,7 @@ def _named(selection: ByRunIds, listing: Listing, skipped: Skipping) -> list[Run
 
 
 def selects(selection: ByFilter | EveryRun, run: Run) -> bool:
-    """Whether the selection names the run, as the gateway matches: exactly, or a prefix as a page and all below it."""
+    """Return whether the selection names the run, as the gateway matches: a prefix is a page and all below it."""
     if isinstance(selection, EveryRun):
         return True
     return (
@@ -202,7 +204,7 @@ def _old_enough(runs: Sequence[Run], bounds: Resolution, now_ms: int, skipped: S
 
 
 def _by_denies(rules: TeamRules, selection: Selection, runs: Sequence[Run], now_ms: int) -> _Refused | None:
-    """The first `deny` by name that is about one of the runs, by the runs' own fields."""
+    """Refuse by the first `deny`, in order of name, that is about one of the runs, judged by the runs' own fields."""
     hit: dict[str, tuple[Rule, list[str]]] = {}
     for run in runs:
         for rule in rules.denying_run(run, now_ms):
@@ -218,7 +220,7 @@ def _by_denies(rules: TeamRules, selection: Selection, runs: Sequence[Run], now_
 def _by_containment(
     rules: TeamRules, selection: Selection, permit: Permit, runs: Sequence[Run], now_ms: int
 ) -> _Refused | None:
-    """The `allow` that admitted, or a `require`, outside of which one of the runs lies."""
+    """Refuse if one of the runs lies outside the `allow` that admitted the request, or outside a `require`."""
     allow = _admitting(rules, permit, now_ms)
     if allow is None:
         return _Refused(None, _GONE)
@@ -236,14 +238,14 @@ def _by_containment(
 
 
 class _Alike:
-    """Runs by what they have of a field: of thousands of one workflow a bound has to be held against one."""
+    """Runs grouped by their value of a field: of thousands with one URL, a bound is checked against one."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self._runs = runs
         self._by_field: dict[str, dict[Hashable, Run]] = {}
 
     def outside(self, field: str, condition: Condition, now_ms: int) -> list[str]:
-        """The IDs of the runs that lie outside what a rule says of a field."""
+        """Return the IDs of the runs that lie outside a rule's condition on a field."""
         first = self._by_field.get(field)
         if first is None:
             first = self._by_field[field] = {_of(run, field): run for run in self._runs}
@@ -252,7 +254,7 @@ class _Alike:
 
 
 def _of(run: Run, field: str) -> Hashable:
-    """What a condition on the field looks at."""
+    """Return the part of a run that a condition on the field looks at."""
     match field:
         case "workflowUrl":
             return run.workflow_url
@@ -264,12 +266,12 @@ def _of(run: Run, field: str) -> Hashable:
 
 
 def _admitting(rules: TeamRules, permit: Permit, now_ms: int) -> Rule | None:
-    """The `allow` of the permit, if it still holds."""
+    """Return the `allow` of the permit, if it still holds."""
     return next((rule for rule in rules.allowed(now_ms) if rule.name == permit.rule), None)
 
 
 def _bounds(rule: Rule, selection: Selection) -> Iterator[tuple[str, Condition]]:
-    """What an `allow` or `require` asks of the runs, optional fields that the request leaves out aside."""
+    """Yield the conditions of an `allow` or `require` on the runs, except optional ones that the request leaves out."""
     for field, condition in rule.conditions.items():
         if field in selection.carried or not condition.optional:
             yield field, condition
@@ -287,7 +289,7 @@ def _by_number(rules: TeamRules, permit: Permit, runs: Sequence[Run], now_ms: in
 
 
 def _denial(refused: _Refused, permit: Permit) -> Denial:
-    # Where no other rule refuses, it is the allow that admits only runs which can be found.
+    # If no rule is named, the allow refuses: it admits only runs that can be found.
     name = refused.rule.name if refused.rule is not None else permit.rule
     owner = refused.rule.owner if refused.rule is not None else None
     reason = refused.reason if owner is None else f"{refused.reason} {owner.words()}"

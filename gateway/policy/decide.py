@@ -1,15 +1,15 @@
 """The judgement: policies, principal, request, time -> Decision. Pure, and independent of the order of files and rules.
 
     1. a matching `deny` refuses
-    2. every `require` must hold; all their caps together lower `count` to the smallest
+    2. every `require` must hold; the smallest of their caps lowers `count`
     3. one `allow` must admit what is left: of several the one that leaves the largest `count`, then by file and id
-    otherwise: denied
+    otherwise the request is denied
 
-The request is read as forwarded; under rules with `resolve: true` it is read as resolved (readings.py), and what only
-the runs can tell is judged on them (runs.py). Where both readings admit it, the preference of 3. decides.
+The request is read as forwarded. Under rules with `resolve: true` it is read as resolved (reading.py), and what only
+the runs can show is judged on them (choose.py). If both readings admit it, the preference of step 3 decides.
 
-A rule counts while its window is open and no exception holds for the team. Rules in shadow mode are judged beside this
-and never enforced.
+A rule counts while its window is open and the team has no exception from it. Rules in shadow mode are judged as well,
+but never enforced.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _Admitted:
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
-    """By a `deny`, by a `require` with what of it does not hold, or because no `allow` admits (`rule` is None)."""
+    """A refusal by a `deny`, by a `require` (`unmet` says why), or because no `allow` admits (`rule` is None)."""
 
     rule: Rule | None
     reading: Reading
@@ -48,13 +48,13 @@ class _Refused:
 _Judged = _Admitted | _Refused
 
 SAID = 3
-"""How many things that keep a rule from admitting a request are said."""
+"""The most gaps between a rule and a request that a refusal mentions."""
 
 _NO_RULE = "No rule of your team allows this request."
 
 
 def decide(policies: Policies, principal: Principal, request: CancelRequest, now_ms: int) -> Decision:
-    """Judges one request; `now_ms` is Unix milliseconds. Only `count` is ever changed, only downwards."""
+    """Judge one request; `now_ms` is Unix milliseconds. Only `count` is ever changed, and only downwards."""
     rules = policies.for_team(principal.team)
     judged = _judge(rules.enforced, request, now_ms)
     shadowed = _judge(rules, request, now_ms) if rules.has_shadow else judged
@@ -85,7 +85,10 @@ def _permit(judged: _Admitted, verdict: Verdict) -> Permit:
 
 
 def _in_shadow(rules: TeamRules, judged: _Judged, shadowed: _Judged, now_ms: int) -> str | None:
-    """The rule in shadow mode that makes the difference, if one does: it refuses, admits, caps, or looks runs up."""
+    """Return the name of the rule in shadow mode that makes the difference, if one does.
+
+    A rule makes a difference if it refuses, admits, lowers the count, or has the runs looked up.
+    """
     if _made(shadowed) == _made(judged):
         return None
     if shadowed.rule is not None and shadowed.rule.shadow:
@@ -103,17 +106,17 @@ def _made(judged: _Judged) -> tuple[CancelRequest, Resolution | None] | None:
 
 
 def permitted(rules: TeamRules, request: CancelRequest, now_ms: int) -> CancelRequest | None:
-    """What these rules would send of a request; None if they refuse it."""
+    """Return the request that these rules would send; None if they refuse it."""
     return _result(_judge(rules, request, now_ms))
 
 
 def reading_of(rules: TeamRules, request: CancelRequest, now_ms: int) -> Reading:
-    """In which reading the decision of these rules on a request was made."""
+    """Return the reading in which these rules decided on a request."""
     return _judge(rules, request, now_ms).reading
 
 
 def _result(judged: _Judged) -> CancelRequest | None:
-    """What would be sent, if anything."""
+    """Return the request that would be sent, if any."""
     return judged.effective if isinstance(judged, _Admitted) else None
 
 
@@ -132,7 +135,7 @@ def _judge(rules: TeamRules, request: CancelRequest, now_ms: int) -> _Judged:
 
 
 def _read_as(reading: Reading, rules: TeamRules, request: CancelRequest, now_ms: int) -> _Judged:
-    # As resolved, a `deny` on what the request does not say is judged on the runs found.
+    # In the resolved reading a `deny` on what the request does not say is judged on the runs found.
     for rule in rules.denying(request.selection, now_ms, wholly=reading is Reading.RESOLVED):
         if matches(rule, request, now_ms, reading):
             return _Refused(rule, reading)
@@ -142,7 +145,7 @@ def _read_as(reading: Reading, rules: TeamRules, request: CancelRequest, now_ms:
             return _Refused(rule, reading, missing)
     left = capped(request, requires)
     allowing = _that_read(reading, rules.allowing(request.selection, now_ms), requires)
-    # The best first, so that no other one has to be tried.
+    # Try the best first: the first one that admits is the one to use.
     preferred = sorted(allowing, key=lambda rule: _preference(rule, min(left, capped(request, (rule,)))))
     admitting = next((rule for rule in preferred if admits(rule, request, now_ms, reading)), None)
     if admitting is None:
@@ -152,7 +155,10 @@ def _read_as(reading: Reading, rules: TeamRules, request: CancelRequest, now_ms:
 
 
 def _that_read(reading: Reading, allows: Iterable[Rule], requires: Iterable[Rule]) -> Iterator[Rule]:
-    """The `allow` rules that speak in this reading: one that looks nothing up does so under a `require` that does."""
+    """Return the `allow` rules that count in this reading.
+
+    A rule without a look-up counts as resolved if a `require` has the runs looked up.
+    """
     forced = any(rule.resolution is not None for rule in requires)
     return (rule for rule in allows if forced or (rule.resolution is not None) is (reading is Reading.RESOLVED))
 
@@ -162,7 +168,7 @@ def _preference(rule: Rule, count: int) -> tuple[int, str, str]:
 
 
 def _joined(rules: Iterable[Rule]) -> Resolution | None:
-    """The bounds of all the rules that have the runs looked up; None if none has."""
+    """Return the combined bounds of all rules that have the runs looked up; None if no rule has."""
     found = [rule.resolution for rule in rules if rule.resolution is not None]
     if not found:
         return None
@@ -171,13 +177,13 @@ def _joined(rules: Iterable[Rule]) -> Resolution | None:
 
 
 def within(rule: Rule) -> str:
-    """The window that is open, in brackets behind what a rule says; nothing where it has none."""
+    """Return the rule's window in brackets, to follow what the rule says; empty if it has none."""
     return f" (during {rule.during.words()})" if rule.during is not None else ""
 
 
 @dataclass(frozen=True, slots=True)
 class _Why:
-    """Why a request is refused, in a sentence; the rule that refused or came nearest, and what it did not admit."""
+    """The reason for a refusal as a sentence, the rule that refused or came nearest, and what it did not admit."""
 
     said: str
     rule: Rule | None = None
@@ -186,7 +192,7 @@ class _Why:
 
 @dataclass(frozen=True, slots=True)
 class _Near:
-    """An `allow` that came near, and what keeps it from admitting the request; `closed` where its window is."""
+    """An `allow` that came near, and the gaps that keep it from admitting; `closed` is whether its window is closed."""
 
     rule: Rule
     gaps: Sequence[Gap]
@@ -194,7 +200,7 @@ class _Near:
 
     @property
     def rank(self) -> tuple[bool, int, str, str]:
-        """How far away it is; then by file and id."""
+        """The distance from the request as a sort key; ties go by file and id."""
         by_kind = any(gap.by_kind for gap in self.gaps)
         return by_kind, len(self.gaps) + self.closed, self.rule.policy, self.rule.id
 
@@ -214,9 +220,10 @@ def _why(refused: _Refused, rules: TeamRules, request: CancelRequest, now_ms: in
 
 
 def _nearest_rule(rules: TeamRules, request: CancelRequest, now_ms: int) -> _Near | None:
-    """The `allow` with the least that keeps it from admitting the request; none where nothing is allowed now.
+    """Return the `allow` that comes nearest to admitting the request; None if nothing is allowed now.
 
-    Of the rules that the index names, open or closed; where it names none, of all. Of either, the first few are tried.
+    The candidates are the rules that the index names, whether their window is open or closed; if it names none, all
+    rules that apply now. Only the first few are tried.
     """
     forced = any(rule.resolution is not None for rule in rules.requiring(now_ms))
     named = chain(rules.near(request.selection, now_ms), rules.closed(request.selection, now_ms))
@@ -244,7 +251,11 @@ def _of_near(near: _Near) -> _Why:
 
 
 def _exceptions(rules: TeamRules, request: CancelRequest, now_ms: int) -> tuple[str, ...]:
-    """Each exception that was used: its rule could have refused the request, lowered its count, looked its runs up."""
+    """Return the exceptions that were used.
+
+    An exception is used if its rule could otherwise have refused the request, lowered its count, or had its runs looked
+    up.
+    """
     return tuple(
         f"{rule.name}: {exception}"
         for rule, exception in rules.excused(request.selection, now_ms)
@@ -253,7 +264,7 @@ def _exceptions(rules: TeamRules, request: CancelRequest, now_ms: int) -> tuple[
 
 
 def _counts(rule: Rule, request: CancelRequest, now_ms: int) -> bool:
-    """Whether a `deny` or `require` could refuse the request, lowers its count or has its runs looked up."""
+    """Return whether a `deny` or `require` could refuse the request, lower its count or have its runs looked up."""
     if rule.effect is Effect.DENY:
         return matches(rule, request, now_ms, Reading.FORWARDED)
     refuses = unmet(rule, request, now_ms, Reading.FORWARDED) is not None
@@ -261,13 +272,13 @@ def _counts(rule: Rule, request: CancelRequest, now_ms: int) -> bool:
 
 
 def _lowered(request: CancelRequest, rules: Iterable[Rule]) -> CancelRequest:
-    """The request with `count` lowered to the smallest cap."""
+    """Return the request with `count` lowered to the smallest cap."""
     count = capped(request, rules)
     return request if count == request.count else replace(request, count=count)
 
 
 def _lowering(request: CancelRequest, rules: Iterable[Rule]) -> str | None:
-    """The rule whose cap lowers the count; of several that lower it as far, the first by name."""
+    """Return the rule whose cap lowers the count; if several lower it as far, the first by name."""
     count = capped(request, rules := tuple(rules))
     if count == request.count:
         return None
@@ -275,7 +286,7 @@ def _lowering(request: CancelRequest, rules: Iterable[Rule]) -> str | None:
 
 
 def capped(request: CancelRequest, rules: Iterable[Rule]) -> int:
-    """What the caps leave of `count`; a list of IDs is never cut."""
+    """Return `count` lowered to the smallest cap; a list of IDs is never cut."""
     if isinstance(request.selection, ByRunIds):
         return request.count
     caps = [rule.count.cap for rule in rules if rule.count is not None and rule.count.cap is not None]
@@ -288,13 +299,13 @@ def _nearest(rules: TeamRules, request: CancelRequest, now_ms: int) -> dict[str,
         if effective is not None:
             wire = effective.wire()
             if isinstance(effective.selection, ByRunIds):
-                del wire["count"]  # nothing may stand beside run IDs in a request
+                del wire["count"]  # a request with run IDs carries nothing else
             return wire
     return None
 
 
 def _sentence(why: _Why, rule: Rule | None, request: CancelRequest, nearest: dict[str, object] | None) -> str:
-    """What a person reads; `rule` is the one that refused."""
+    """Return the text that a person reads; `rule` is the one that refused."""
     parts = []
     if isinstance(request.selection, EveryRun):
         parts.append("This request names no runs and no filter, so it would cancel every run of the account.")

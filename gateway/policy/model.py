@@ -1,7 +1,7 @@
-"""What a policy file says, as types: conditions on fields, rules made of them, and the rules of one team.
+"""The content of a policy file as types: conditions on fields, the rules made of them, and exceptions for teams.
 
-Every condition answers two questions about a request that carries its field. `contains`: do all runs that the
-request could select lie inside? (`allow` and `require`) `overlaps`: may one of them lie inside? (`deny`)
+Every condition answers two questions about a request that carries its field. `contains`: do all runs that the request
+could select lie inside? (for `allow` and `require`) `overlaps`: may one of them lie inside? (for `deny`)
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from gateway.files.nodes import Place
 from gateway.policy.window import Window, duration
 
 TO_DATE_LEAD_MS = 60_000
-"""How far ahead of now a `toDate` may lie under `within_last`."""
+"""The furthest that a `toDate` may lie in the future under `within_last`."""
 
 
 class Effect(StrEnum):
-    """What a matching rule does."""
+    """The effect of a rule that matches."""
 
     ALLOW = "allow"
     REQUIRE = "require"
@@ -31,25 +31,25 @@ class Effect(StrEnum):
 
 
 class Condition(Protocol):
-    """One field's bound."""
+    """The bound on one field."""
 
     @property
     def optional(self) -> bool:
         """Whether a request may leave the field out."""
 
     def contains(self, selection: Selection, now_ms: int) -> bool:
-        """All runs that the selection could name lie inside; asked only when it carries the field."""
+        """Return whether all runs that the selection could name lie inside; the selection must carry the field."""
 
     def overlaps(self, selection: Selection, now_ms: int) -> bool:
-        """Some run that the selection could name may lie inside; asked only when it carries the field."""
+        """Return whether some run that the selection could name may lie inside; the selection must carry the field."""
 
     def words(self) -> str:
-        """The bound in plain words, to stand behind the field's name."""
+        """Return the bound in plain words, to follow the field's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class UrlCondition:
-    """`workflowUrl`: exact values, and prefixes whose boundary is the end of the value or `/`."""
+    """The bound on `workflowUrl`: exact values, and prefixes whose boundary is the end of the value or `/`."""
 
     exact: frozenset[str] = frozenset()
     prefix: tuple[str, ...] = ()
@@ -57,19 +57,19 @@ class UrlCondition:
     optional: bool = False
 
     def contains(self, selection: Selection, now_ms: int) -> bool:
-        """Every URL is listed or lies at or below a prefix; a URL sent as a prefix only where it ends in `/`."""
+        """Return whether every URL is listed or lies at or below a prefix; one sent as a prefix must end in `/`."""
         assert isinstance(selection, ByFilter)
         return self.any or all(self.admits(url, exact=selection.exact) for url in selection.workflow_urls)
 
     def admits(self, url: str, *, exact: bool) -> bool:
-        """Whether one value, exact or a prefix, lies inside."""
+        """Return whether one URL, exact or a prefix, lies inside."""
         if exact and url in self.exact:
             return True
         # Upstream's prefix has no boundary: `…/api` would also cancel `…/api-v2`, so only `…/api/` is contained.
         return (exact or url.endswith("/")) and lies_under(url, self.prefix, at_or_below)
 
     def overlaps(self, selection: Selection, now_ms: int) -> bool:
-        """Some URL is listed or lies below a prefix, or, sent as a prefix, begins what is."""
+        """Return whether some URL is listed or lies below a prefix or, sent as a prefix, begins something listed."""
         assert isinstance(selection, ByFilter)
         urls = selection.workflow_urls
         if any(lies_under(url, self.prefix, denied_below) for url in urls):
@@ -79,7 +79,7 @@ class UrlCondition:
         return any(listed.startswith(urls) for listed in (*self.exact, *self.prefix))
 
     def words(self) -> str:
-        """The exact URLs and the prefixes, a few of them."""
+        """Return a few of the exact URLs and prefixes in words."""
         if self.any:
             return "any URL"
         exact = [f"exactly {url}" for url in sorted(self.exact)]
@@ -89,7 +89,7 @@ class UrlCondition:
 
 @dataclass(frozen=True, slots=True)
 class RunIdCondition:
-    """`workflowRunIds`: at most `max` of them, each beginning with one of `prefix` (any, where that is empty)."""
+    """The bound on `workflowRunIds`: at most `max` IDs, each beginning with one of `prefix` (if that is not empty)."""
 
     max: int | None = None
     prefix: tuple[str, ...] = ()
@@ -97,26 +97,26 @@ class RunIdCondition:
     optional: bool = False
 
     def contains(self, selection: Selection, now_ms: int) -> bool:
-        """At most `max` IDs, each with one of the prefixes."""
+        """Return whether there are at most `max` IDs, each beginning with one of the prefixes."""
         assert isinstance(selection, ByRunIds)
         if self.max is not None and len(selection.run_ids) > self.max:
             return False
         return not self.prefix or all(run_id.startswith(self.prefix) for run_id in selection.run_ids)
 
     def overlaps(self, selection: Selection, now_ms: int) -> bool:
-        """Some ID has one of the prefixes."""
+        """Return whether some ID begins with one of the prefixes."""
         assert isinstance(selection, ByRunIds)
         return any(run_id.startswith(self.prefix) for run_id in selection.run_ids)
 
     def words(self) -> str:
-        """How many IDs, and how they begin."""
+        """Return in words how many IDs there may be, and how they begin."""
         number = f"at most {self.max} IDs" if self.max is not None else "any number of IDs"
         return f"{number} beginning with {some_of(self.prefix)}" if self.prefix else number
 
 
 @dataclass(frozen=True, slots=True)
 class ValueCondition:
-    """`label`, `flowControlKey` or `callerIp`: every value in the list; `field` is the wire name."""
+    """The bound on `label`, `flowControlKey` or `callerIp`: every value must be listed; `field` is the wire name."""
 
     field: str
     any_of: frozenset[str] = frozenset()
@@ -124,7 +124,7 @@ class ValueCondition:
     optional: bool = False
 
     def values(self, selection: Selection) -> Iterable[str]:
-        """What the selection carries of this field."""
+        """Return the selection's values of this field."""
         assert isinstance(selection, ByFilter)
         match self.field:
             case "label":
@@ -135,21 +135,21 @@ class ValueCondition:
                 return selection.caller_ips
 
     def contains(self, selection: Selection, now_ms: int) -> bool:
-        """Every value is listed."""
+        """Return whether every value is listed."""
         return self.any or self.any_of.issuperset(self.values(selection))
 
     def overlaps(self, selection: Selection, now_ms: int) -> bool:
-        """Some value is listed."""
+        """Return whether some value is listed."""
         return not self.any_of.isdisjoint(self.values(selection))
 
     def words(self) -> str:
-        """The listed values, a few of them."""
+        """Return a few of the listed values in words."""
         return "any value" if self.any else some_of(sorted(self.any_of))
 
 
 @dataclass(frozen=True, slots=True)
 class CreatedCondition:
-    """`fromDate` and `toDate`: created within the last while, in a window of at most some length (milliseconds)."""
+    """The bound on `fromDate` and `toDate`: how far back they may lie, and how far apart (milliseconds)."""
 
     within_last_ms: int | None = None
     max_span_ms: int | None = None
@@ -157,7 +157,7 @@ class CreatedCondition:
     optional: bool = False
 
     def contains(self, selection: Selection, now_ms: int) -> bool:
-        """The dates lie within the last while and close enough together; a bound fails where its date is left out."""
+        """Return whether the dates are recent enough and close enough together; a missing date fails its bound."""
         assert isinstance(selection, ByFilter)
         start, end = selection.from_date, selection.to_date
         if self.within_last_ms is not None:
@@ -170,14 +170,14 @@ class CreatedCondition:
         return start is not None and end is not None and end - start <= self.max_span_ms
 
     def overlaps(self, selection: Selection, now_ms: int) -> bool:
-        """The dates may reach into the last while; without a `toDate` they do."""
+        """Return whether the dates may reach into `within_last`; without a `toDate` or a credible clock they may."""
         assert isinstance(selection, ByFilter)
         if self.within_last_ms is None or selection.to_date is None or now_ms < EARLIEST_MS:
             return True
         return selection.to_date >= now_ms - self.within_last_ms
 
     def words(self) -> str:
-        """How recent, and how far apart."""
+        """Return in words how recent the dates must be, and how close together."""
         parts = []
         if self.within_last_ms is not None:
             parts.append(f"fromDate within the last {duration(self.within_last_ms)}")
@@ -188,7 +188,10 @@ class CreatedCondition:
 
 @dataclass(frozen=True, slots=True)
 class CountCondition:
-    """`count`: `max` refuses when more is *asked*; `cap` lowers a filter's count to it and refuses longer ID lists."""
+    """The bound on `count`.
+
+    `max` refuses a request that *asks* for more. `cap` lowers a filter's count to it, and refuses a longer list of IDs.
+    """
 
     max: int | None = None
     cap: int | None = None
@@ -196,13 +199,13 @@ class CountCondition:
 
     @property
     def ceiling(self) -> int | None:
-        """The most runs that may be asked for by ID."""
+        """The most run IDs that a request may name; None if there is no bound."""
         return min((bound for bound in (self.max, self.cap) if bound is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class TeamException:
-    """A team that a rule does not speak about, until before `until_ms` (for good, where that is None), and why."""
+    """A team that a rule does not apply to before `until_ms` (None: ever), and why."""
 
     team: str
     until_ms: int | None = None
@@ -211,21 +214,21 @@ class TeamException:
     at: Place | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
-        """The team and the ticket, as the record names a used exception."""
+        """Return the team and the ticket, as the record names a used exception."""
         return self.team if self.ticket is None else f"{self.team} (ticket {self.ticket})"
 
     def holds(self, now_ms: int) -> bool:
-        """Whether it has not ended."""
+        """Return whether the exception has not ended."""
         return self.until_ms is None or now_ms < self.until_ms
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule of one file. `conditions` bound what the request selects; the others bound the request itself.
+    """One rule of one file. `conditions` bound what the request selects; the other fields bound the request itself.
 
-    Outside its window (`during`) and from `until_ms` on the rule is as if absent. With a `resolution` (`resolve: true`)
-    the runs are looked up and cancelled by ID. `logs_full` shows steps and payloads of the runs that an `allow` covers.
-    `owner` is whom its file names to be asked.
+    Outside its window (`during`) and from `until_ms` on, the rule is as if absent. With a `resolution` (`resolve:
+    true`) the runs are looked up and cancelled by ID. `logs_full` shows steps and payloads of the runs that an `allow`
+    covers. `owner` says whom to ask about the rule, as its file names them.
     """
 
     policy: str
@@ -250,48 +253,48 @@ class Rule:
 
     @property
     def name(self) -> str:
-        """`file/id`, unique over all files."""
+        """The name `file/id`, unique over all files."""
         return f"{self.policy}/{self.id}"
 
     @property
     def admits_everything(self) -> bool:
-        """Whether this `allow` is about every run of the account: only where the runs are looked up."""
+        """Whether this `allow` admits a request for every run of the account; it then has the runs looked up."""
         kinds = self.selects or frozenset()
         return self.resolution is not None and "everything" in kinds and not self.conditions
 
     def names(self, team: str) -> bool:
-        """Whether the rule is made for this team, exceptions aside."""
+        """Return whether the rule is made for this team, exceptions aside."""
         return team in self.teams or "*" in self.teams
 
     def applies_to(self, team: str, now_ms: int) -> bool:
-        """Whether the rule speaks about this team at this instant."""
+        """Return whether the rule applies to this team at this instant."""
         return self.names(team) and self.in_force(now_ms) and self.exception(team, now_ms) is None
 
     def never_about(self, team: str) -> bool:
-        """Whether the team is excepted for good."""
+        """Return whether the team is excepted for good."""
         return any(one.team == team and one.until_ms is None for one in self.excepted)
 
     def in_force(self, now_ms: int) -> bool:
-        """Whether its window is open and its end not reached."""
+        """Return whether the window is open and the rule has not ended."""
         if self.until_ms is not None and now_ms >= self.until_ms:
             return False
         return self.during is None or self.during.open_at(now_ms)
 
     def closed(self, now_ms: int) -> bool:
-        """Whether it has not ended, and its window is closed."""
+        """Return whether the window is closed and the rule has not ended."""
         ended = self.until_ms is not None and now_ms >= self.until_ms
         return not ended and self.during is not None and not self.during.open_at(now_ms)
 
     def exception(self, team: str, now_ms: int) -> TeamException | None:
-        """What excepts the team at this instant."""
-        # Most rules except nobody, and every judgement asks.
+        """Return the exception that holds for the team at this instant, if there is one."""
+        # Every judgement asks, and most rules have no exceptions.
         if not self.excepted:
             return None
         return next((one for one in self.excepted if one.team == team and one.holds(now_ms)), None)
 
 
 def some_of(values: Iterable[str]) -> str:
-    """Up to three values joined by *or*, and how many more there are."""
+    """Return up to three values joined by *or*, and how many more there are."""
     listed = list(values)
     shown = " or ".join(listed[:3])
     return shown if len(listed) <= 3 else f"{shown} (or {len(listed) - 3} more)"

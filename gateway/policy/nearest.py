@@ -1,13 +1,14 @@
-"""What a refused caller could have asked for instead: the part of the request that an `allow` rule takes.
+"""The requests that a refused caller could have made instead: the part of the request that an `allow` rule admits.
 
 A proposal never reaches a run that the request did not: every bound that the caller gave stays or gets narrower, and
-bounds that the rule wants are added. So another workflow, label or day is never proposed in the place of one that no
-rule admits, and no filter is left out because a rule does not mention it: whoever pastes a proposal would cancel runs
-that nobody asked for. Where a rule takes no part of the request nothing is proposed, and the refusal's sentence says
-what the rule wants (`readings.Gap`). A caller who asked for every run is shown a first value of each field.
+bounds that the rule wants are added. So no proposal puts another workflow, label or day in the place of one that no
+rule admits, and none leaves out a filter because a rule does not mention it: a caller who pastes such a proposal would
+cancel runs that nobody asked for. If a rule admits no part of the request, nothing is proposed, and the refusal's
+sentence says what the rule wants (`reading.Gap`). A caller who asked for every run is shown a first value of each
+field.
 
-This holds however prefixes are matched: as plain beginnings of a URL, upstream, or as a page and all below it, here.
-The requests made here are only proposals; `decide` judges each before it shows one.
+This holds however prefixes are matched: as plain beginnings of a URL, as upstream does, or as a page and all below it,
+as the gateway does. The requests made here are only proposals; `decide` judges each before it shows one.
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ from gateway.policy.rules import TeamRules
 
 SLACK_MS = 60_000
 MEMBERS = {"label": "labels", "flowControlKey": "flow_control_keys", "callerIp": "caller_ips"}
-"""The member of a `ByFilter` for each field of values."""
+"""The argument of `ByFilter` for each of these fields."""
 MOST = 20
-"""How many rules are asked for a proposal."""
+"""The most rules that are tried for a proposal."""
 MOST_JUDGED = 6
-"""How many proposals are made: each is judged like a request, and a refusal may not cost many times a permit."""
+"""The most proposals that are made: each is judged like a request, and a refusal must not cost many times a permit."""
 
 
 def candidates_near(rules: TeamRules, request: CancelRequest, now_ms: int) -> Iterator[CancelRequest]:
-    """A few proposals from the rules that share something with the request first, then from the others by name."""
+    """Yield a few proposals: from the rules that share something with the request, then from the others by name."""
     known = {request}  # It was just refused.
     for proposal in _proposals(rules, request, now_ms):
         if proposal not in known:
@@ -59,7 +60,10 @@ def _proposals(rules: TeamRules, request: CancelRequest, now_ms: int) -> Iterato
 
 
 def _spellings(asked: Selection) -> Iterator[Selection]:
-    """A URL prefix with its closing `/` first: the same runs as far as a rule with a boundary can admit them."""
+    """Yield the selection with its URL prefixes closed by `/`, then as it was asked.
+
+    As far as a rule with a boundary can admit them, both mean the same runs.
+    """
     if isinstance(asked, ByFilter) and asked.workflow_urls and not asked.exact:
         closed = dict.fromkeys(url.rstrip("/") + "/" for url in asked.workflow_urls)
         yield replace(asked, workflow_urls=tuple(closed))
@@ -67,7 +71,7 @@ def _spellings(asked: Selection) -> Iterator[Selection]:
 
 
 def in_words(wire: Mapping[str, object]) -> str:
-    """A request (`CancelRequest.wire`) as a person would say it."""
+    """Return a request (`CancelRequest.wire`) in a person's words."""
     parts = []
     for name, value in wire.items():
         if name == "workflowUrlExactMatch":
@@ -86,14 +90,14 @@ def _counted(selection: Selection, asked: int, bounds: Iterable[int | None]) -> 
 
 
 def _part(rule: Rule, asked: Selection, now_ms: int) -> Selection | None:
-    """What of the selection the rule may take; None where there is nothing."""
+    """Return the part of the selection that the rule may admit; None if there is none."""
     ids = rule.conditions.get("workflowRunIds")
     if isinstance(ids, RunIdCondition):
         return _fewer_ids(rule, ids, asked)
     if isinstance(asked, ByRunIds):
-        return None  # Who named single runs is not sent to a filter, which may reach many.
+        return None  # A caller who named single runs is not referred to a filter, which may reach many.
     if not asked.carried <= rule.conditions.keys():
-        return None  # Without the filter that the rule does not mention more runs would be selected.
+        return None  # Without the filter that the rule does not mention, more runs would be selected.
     wanted = asked if isinstance(asked, ByFilter) else None
     members: dict[str, object] = {}
     for field, condition in rule.conditions.items():
@@ -104,12 +108,12 @@ def _part(rule: Rule, asked: Selection, now_ms: int) -> Selection | None:
     try:
         return ByFilter(**members)  # type: ignore[arg-type]
     except ValueError:
-        return None  # Every field of the rule is optional and none was named, or a date is none.
+        return None  # All fields of the rule are optional and none was named, or a date is out of range.
 
 
 def _fewer_ids(rule: Rule, ids: RunIdCondition, asked: Selection) -> Selection | None:
     if not isinstance(asked, ByRunIds):
-        return None  # Which runs are the caller's cannot be guessed.
+        return None  # Nobody can guess which runs are the caller's.
     fitting = [run_id for run_id in asked.run_ids if not ids.prefix or run_id.startswith(ids.prefix)]
     bounds = (ids.max, rule.count.ceiling if rule.count is not None else None, len(fitting))
     fewer = fitting[: min(bound for bound in bounds if bound is not None)]
@@ -117,11 +121,11 @@ def _fewer_ids(rule: Rule, ids: RunIdCondition, asked: Selection) -> Selection |
 
 
 Members = dict[str, object]
-"""Some arguments of a `ByFilter`."""
+"""Some arguments of `ByFilter`."""
 
 
 def _field(field: str, condition: Condition, asked: ByFilter | None, now_ms: int) -> Members | None:
-    """What a proposal says of one field: a part of what was asked, or the rule's own; None where it has no part."""
+    """Return what a proposal says of one field: a part of what was asked, or the rule's own; None if it has no part."""
     given = asked if asked is not None and field in asked.carried else None
     if given is None and condition.optional:
         return {}
@@ -148,16 +152,17 @@ def _urls(condition: UrlCondition, given: ByFilter | None) -> Members | None:
         return _first_url(condition, "https://")
     fitting = tuple(url for url in given.workflow_urls if condition.any or condition.admits(url, exact=True))
     if not fitting:
-        # A closed prefix is one in both readings. One without its `/` has been tried with it before.
+        # A prefix with its final `/` means the same in both readings. One without it was tried with it before.
         closed = tuple(url for url in given.workflow_urls if url.endswith("/"))
         return None if given.exact or not closed else _first_url(condition, closed)
-    # As prefixes only if all of them are ones, and nobody asked for exact values.
+    # Propose prefixes only if all values end in `/`, none is listed as exact, and the caller did not ask for exact
+    # ones.
     exact = given.exact or not all(url.endswith("/") for url in fitting) or not condition.exact.isdisjoint(fitting)
     return {"workflow_urls": fitting, "exact": exact}
 
 
 def _first_url(condition: UrlCondition, tops: str | tuple[str, ...]) -> Members | None:
-    """The first of the rule's own URLs that begin like this, an exact one if it can be."""
+    """Return the first of the rule's own URLs that begins with one of `tops`, an exact one if possible."""
     if exact := min((url for url in condition.exact if url.startswith(tops)), default=None):
         return {"workflow_urls": (exact,), "exact": True}
     below = next((page for url in condition.prefix if (page := url.rstrip("/") + "/").startswith(tops)), None)
@@ -165,10 +170,10 @@ def _first_url(condition: UrlCondition, tops: str | tuple[str, ...]) -> Members 
 
 
 def _dates(condition: CreatedCondition, given: ByFilter | None, now_ms: int) -> Members | None:
-    """The part of the dates that the rule takes, from its start; an end is added only where the rule wants one."""
+    """Return the earliest part of the dates that the rule admits; an end is added only if the rule wants one."""
     start, end = (given.from_date, given.to_date) if given is not None else (None, None)
     if condition.within_last_ms is not None:
-        # A little later than the rule would take, so that it still holds when somebody has read it.
+        # Begin a little later than the rule requires, so that the proposal still holds when somebody has read it.
         earliest = now_ms - condition.within_last_ms + min(SLACK_MS, condition.within_last_ms // 2)
         end = min(end, now_ms) if end is not None else None
         start = max(start, earliest) if start is not None else _begun(condition, end, now_ms, earliest)
@@ -182,7 +187,7 @@ def _dates(condition: CreatedCondition, given: ByFilter | None, now_ms: int) -> 
 
 
 def _begun(condition: CreatedCondition, end: int | None, now_ms: int, earliest: int) -> int:
-    """A start where none was given: as early as the rule takes it."""
+    """Return a start where none was given: the earliest that the rule admits."""
     if condition.max_span_ms is None:
         return earliest
     return max(earliest, (end if end is not None else now_ms) - condition.max_span_ms)

@@ -1,8 +1,8 @@
-"""What one rule says of a request, in the two readings there are of it, and what a condition says of one run; pure.
+"""The judgement of a request by one rule, in its two readings, and of one run by one condition; pure.
 
-*Forwarded*, the request goes upstream as it is: a prefix has no boundary, and run IDs say nothing of their runs.
-*Resolved*, the gateway looks the runs up and matches by itself: a prefix is a page and all below it, and what only the
-runs can tell is left to be judged on them.
+*Forwarded*, the request goes upstream as it is: a prefix has no boundary, and run IDs say nothing about their runs.
+*Resolved*, the gateway looks the runs up and matches them itself: a prefix is a page and all below it, and what only
+the runs can show is judged on them.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ RUN_IDS = "workflowRunIds"
 CREATED = "created"
 
 SHOWN_CHARS = 200
-"""How much of a request's value a refusal shows."""
+"""The most characters of a request's value that a refusal shows."""
 
 
 class Reading(Enum):
-    """Who matches runs to the request: upstream, or the gateway."""
+    """The two readings of a request: upstream or the gateway matches runs to it."""
 
     FORWARDED = auto()
     RESOLVED = auto()
 
 
 def matches(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -> bool:
-    """Whether some run that the request could select may be one that the `deny` is about."""
+    """Return whether some run that the request could select may be one that the `deny` is about."""
     selection = request.selection
     if not about(rule, selection):
         return False
     carried = selection.carried
     if reading is Reading.RESOLVED and not rule.conditions.keys() <= carried:
-        return False  # What the request does not say, the runs found will.
+        return False  # The runs found will show what the request does not say.
     # A field that the request leaves out overlaps everything; so do run IDs, which carry no other field.
     return all(
         field not in carried or _overlaps(condition, selection, now_ms, reading)
@@ -56,16 +56,16 @@ def matches(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -
 
 
 def about(rule: Rule, selection: Selection) -> bool:
-    """Whether the rule's `selects` names what the request selects by."""
+    """Return whether the rule's `selects` includes what the request selects by."""
     return rule.selects is None or selection.kind in rule.selects
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Why a request lies outside a rule: the field by its wire name, and the value not admitted (None: it is missing).
+    """The reason why a request lies outside a rule: a field's wire name, and the value not admitted (None if missing).
 
-    `wants` is the rule's bound, `found` what the request has instead, both in words; `by_kind` is whether the rule is
-    about other requests altogether: by IDs, by filters, or everything.
+    `wants` is the rule's bound and `found` what the request has instead, both in words. `by_kind` is true if the rule
+    is about another kind of request: by IDs, by a filter, or for everything.
     """
 
     field: str
@@ -80,7 +80,7 @@ Shortfall = Callable[[], Gap]
 
 
 def shortfalls(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -> Iterator[Shortfall]:
-    """Everything of an `allow` or `require` that does not hold; of each field the first value that does not fit."""
+    """Yield everything in an `allow` or `require` that does not hold; for each field the first value that fails."""
     selection = request.selection
     if rule.selects is not None and selection.kind not in rule.selects:
         yield partial(_other_selects, rule.selects, selection)
@@ -99,12 +99,12 @@ def shortfalls(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading
 
 
 def unmet(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -> Shortfall | None:
-    """The first thing of an `allow` or `require` that does not hold; None if all of it holds."""
+    """Return the first thing in an `allow` or `require` that does not hold; None if all of it holds."""
     return next(shortfalls(rule, request, now_ms, reading), None)
 
 
 def lacking(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -> list[Gap]:
-    """Everything that keeps an `allow` from admitting the request; nothing where it admits it."""
+    """Return everything that keeps an `allow` from admitting the request; empty if it admits it."""
     kind = _other_kind(rule, request.selection)
     if kind is not None:
         return [kind]
@@ -113,7 +113,7 @@ def lacking(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -
 
 
 def _other_kind(rule: Rule, selection: Selection) -> Gap | None:
-    """That the rule is about runs by ID, filters or every run, and the request is not."""
+    """Return the gap if the rule is about another kind of request: by IDs, by a filter, or for everything."""
     if rule.admits_everything:
         if isinstance(selection, EveryRun):
             return None
@@ -131,7 +131,7 @@ def _other_kind(rule: Rule, selection: Selection) -> Gap | None:
 
 
 def _unmentioned(rule: Rule, selection: Selection) -> Iterator[Gap]:
-    """What the request selects by and the `allow` does not mention, so that it does not admit it."""
+    """Yield a gap for each field that the request selects by but the `allow` does not mention."""
     for field in sorted(selection.carried - rule.conditions.keys()):
         name = _wire_name(field, selection)
         value = next(value for wire, value in selection.pairs() if wire == name)
@@ -142,7 +142,7 @@ def _unmentioned(rule: Rule, selection: Selection) -> Iterator[Gap]:
 
 
 def named_by_deny(rule: Rule, selection: Selection) -> str:
-    """What a `deny` that matches is about, and what of that the request leaves open, in words."""
+    """Return in words what a `deny` that matches is about, and which of its fields the request leaves open."""
     named = [f"{field}: {condition.words()}" for field, condition in rule.conditions.items()]
     if rule.selects is not None:
         named.insert(0, f"selects: {' or '.join(sorted(rule.selects))}")
@@ -152,15 +152,15 @@ def named_by_deny(rule: Rule, selection: Selection) -> str:
 
 
 def left_to_runs(condition: Condition, selection: Selection, reading: Reading) -> bool:
-    """Whether a condition on a field that the request does not carry is judged on the runs that its IDs name."""
+    """Return whether a condition on a field that the request lacks is judged on the runs that its IDs name."""
     if reading is Reading.FORWARDED or not isinstance(selection, ByRunIds):
         return False
-    # A span lies between two dates of a request; a run has only one.
+    # A span lies between the two dates of a request; a run has only one date.
     return not isinstance(condition, CreatedCondition) or condition.max_span_ms is None
 
 
 def admits(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -> bool:
-    """Whether every run the request could select lies inside the `allow`, as far as the request can tell."""
+    """Return whether every run that the request could select lies inside the `allow`, as far as the request shows."""
     selection = request.selection
     if isinstance(selection, EveryRun):
         named = reading is Reading.RESOLVED and rule.admits_everything
@@ -171,7 +171,7 @@ def admits(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) ->
 
 
 def _exceeded(rule: Rule, request: CancelRequest) -> int | None:
-    """The most that the rule lets be asked for, where the request asks for more."""
+    """Return the most that the rule lets a request ask for, if this one asks for more."""
     if rule.count is None:
         return None
     bound = rule.count.ceiling if isinstance(request.selection, ByRunIds) else rule.count.max
@@ -207,7 +207,7 @@ def _no_reason() -> Gap:
 
 
 def _outside(field: str, condition: Condition, selection: Selection, now_ms: int, reading: Reading) -> Gap:
-    """The first value of a field that lies outside, and how."""
+    """Return the gap for the first value of a field that lies outside."""
     name, value, found = field, None, "it lies outside"
     match condition, selection:
         case UrlCondition(), ByFilter(workflow_urls=urls, exact=exact):
@@ -255,14 +255,14 @@ def _dates_outside(condition: CreatedCondition, asked: ByFilter, now_ms: int) ->
 
 
 def _wire_name(field: str, selection: Selection) -> str:
-    """The name that the request has for a field of a rule; the two dates are one field there."""
+    """Return the request's name for a field of a rule: `created` is one of its two dates."""
     if field != CREATED:
         return field
     return "toDate" if isinstance(selection, ByFilter) and selection.from_date is None else "fromDate"
 
 
 def _shown(value: str) -> str:
-    """A value of a request for people; it is printable, and a long one is cut."""
+    """Return a value of a request for people; it is printable, and a long one is cut."""
     return f"'{value}'" if len(value) <= SHOWN_CHARS else f"'{value[:SHOWN_CHARS]}…'"
 
 
@@ -273,7 +273,7 @@ def _contains(condition: Condition, selection: Selection, now_ms: int, reading: 
 
 
 def _lists(condition: UrlCondition, url: str, *, exact: bool) -> bool:
-    """Whether an exact URL, or a page and all below it, lies inside."""
+    """Return whether an exact URL, or a page and all below it, lies inside."""
     return (exact and url in condition.exact) or lies_under(url, condition.prefix, in_subtree)
 
 
@@ -286,13 +286,13 @@ def _overlaps(condition: Condition, selection: Selection, now_ms: int, reading: 
 
 
 def _meets(condition: UrlCondition, tops: tuple[str, ...]) -> bool:
-    """Whether one of the pages and all below it share a URL with the condition."""
+    """Return whether one of the pages and all below it share a URL with the condition."""
     inside = any(lies_under(listed, tops, in_subtree) for listed in (*condition.exact, *condition.prefix))
     return inside or any(lies_under(top, condition.prefix, in_subtree) for top in tops)
 
 
 def lies_inside(condition: Condition, run: Run, now_ms: int) -> bool:
-    """Whether one run lies inside what an `allow` or `require` says of its field; what a run lacks lies outside."""
+    """Return whether one run lies inside a condition of an `allow` or `require`; it does not if it lacks the field."""
     match condition:
         case UrlCondition():
             return url_inside(condition, run.workflow_url)
@@ -301,7 +301,7 @@ def lies_inside(condition: Condition, run: Run, now_ms: int) -> bool:
         case CreatedCondition(within_last_ms=None):
             return True
         case CreatedCondition(within_last_ms=int(length_ms)):
-            # A run of the future is none of the last while, as no such `toDate` is.
+            # A run created in the future is not within the last while; a `toDate` in the future is not either.
             return now_ms >= EARLIEST_MS and now_ms - length_ms <= run.created_ms <= now_ms + TO_DATE_LEAD_MS
         case ValueCondition():
             found = values(run, condition.field)
@@ -310,22 +310,22 @@ def lies_inside(condition: Condition, run: Run, now_ms: int) -> bool:
 
 
 def url_inside(condition: UrlCondition, url: str) -> bool:
-    """Whether runs of this URL lie inside."""
+    """Return whether runs with this URL lie inside."""
     return condition.any or url in condition.exact or lies_under(url, condition.prefix, in_subtree)
 
 
 def is_denied(rule: Rule, run: Run, selection: Selection, now_ms: int) -> bool:
-    """Whether the `deny` is about this run of a request's."""
+    """Return whether the `deny` refuses this run to a request with this selection."""
     return about(rule, selection) and touches(rule, run, now_ms)
 
 
 def touches(rule: Rule, run: Run, now_ms: int) -> bool:
-    """Whether all conditions of the `deny` are about this run."""
+    """Return whether the run meets all conditions of the `deny`."""
     return all(_touches(condition, run, now_ms) for condition in rule.conditions.values())
 
 
 def bounds_runs(condition: Condition) -> bool:
-    """Whether there can be a run that lies outside."""
+    """Return whether there can be a run that lies outside."""
     match condition:
         case RunIdCondition():
             return bool(condition.prefix)
@@ -337,7 +337,7 @@ def bounds_runs(condition: Condition) -> bool:
 
 
 def _touches(condition: Condition, run: Run, now_ms: int) -> bool:
-    """As `lies_inside` for a `deny`: when in doubt, yes."""
+    """Like `lies_inside`, but a doubtful case counts as a match (for `deny`)."""
     match condition:
         case UrlCondition():
             url = run.workflow_url
@@ -348,7 +348,7 @@ def _touches(condition: Condition, run: Run, now_ms: int) -> bool:
 
 
 def values(run: Run, field: str) -> tuple[str, ...]:
-    """What a run has of a field of values, by its wire name."""
+    """Return a run's values of `label`, `flowControlKey` or `callerIp`, as named by `field`."""
     if field == "label":
         return run.labels
     value = run.flow_control_key if field == "flowControlKey" else run.caller_ip

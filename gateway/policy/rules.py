@@ -1,4 +1,4 @@
-"""The rules of all files, and what of them speaks about one team."""
+"""The rules of all files, and the part of them that applies to one team."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from gateway.policy.model import Effect, Rule, TeamException
 
 @dataclass(frozen=True)
 class TeamRules:
-    """The rules made for one team, each kind sorted by name so that no order of files shows.
+    """The rules made for one team. Each kind is sorted by name, so that the order of files makes no difference.
 
-    They hold all rules whatever the time; the methods give those that speak about the team at an instant. `excepted`
-    are the rules that never do.
+    The fields hold the rules whatever the time; the methods return those that apply to the team at an instant.
+    `excepted` holds the rules that never do.
     """
 
     team: str
@@ -29,7 +29,7 @@ class TeamRules:
 
     @staticmethod
     def of(team: str, rules: Iterable[Rule]) -> TeamRules:
-        """Sorts the rules that are made for the team into the three kinds."""
+        """Sort the rules that are made for the team into `deny`, `require` and `allow`."""
         kinds: dict[Effect | None, list[Rule]] = defaultdict(list)
         for rule in sorted(rules, key=lambda rule: (rule.policy, rule.id)):
             kinds[None if rule.never_about(team) else rule.effect].append(rule)
@@ -37,60 +37,63 @@ class TeamRules:
         return TeamRules(team, tuple(kinds[Effect.DENY]), tuple(kinds[Effect.REQUIRE]), allows, excepted)
 
     def at(self, now_ms: int) -> TeamRules:
-        """Those of the rules that speak about the team now."""
+        """Return the rules that apply to the team now."""
         kinds = (tuple(self._now(rules, now_ms)) for rules in (self.denies, self.requires, self.allows))
         return TeamRules(self.team, *kinds)
 
     def prepare(self) -> None:
-        """Finds everything now that is looked up here later."""
+        """Build now every index that is otherwise built on first use."""
         self._allows.prepare()
         self._denies.prepare()
         self._excusing[0].prepare()
 
     def only(self, allow: Rule) -> TeamRules:
-        """The same guards around this one `allow`; what is known of the `deny` rules is known of them here, too."""
+        """Return the same `deny` and `require` rules around this one `allow`; the `deny` rules' index is shared."""
         alone = TeamRules(self.team, self.denies, self.requires, (allow,))
         alone.__dict__["_denies"] = self._denies
         return alone
 
     def denying(self, selection: Selection, now_ms: int, *, wholly: bool = False) -> Iterator[Rule]:
-        """The `deny` rules that could match the selection now, by name; `wholly`: by no field that it leaves open."""
+        """Return the `deny` rules that apply now and could match the selection, by name.
+
+        With `wholly`, a rule must match on fields that the selection carries.
+        """
         return self._now(self._denies.candidates(selection, wholly=wholly), now_ms)
 
     def tried(self, selection: Selection) -> int:
-        """How many rules a judgement of the selection has to try, at most."""
+        """Return how many rules a judgement of the selection has to try, at most."""
         return self._denies.number(selection) + len(self.requires) + self._allows.number(selection)
 
     def requiring(self, now_ms: int) -> Iterator[Rule]:
-        """The `require` rules of now, by name."""
+        """Return the `require` rules that apply now, by name."""
         return self._now(self.requires, now_ms)
 
     def allowing(self, selection: Selection, now_ms: int) -> Iterator[Rule]:
-        """The `allow` rules of now that could admit the selection, by name."""
+        """Return the `allow` rules that apply now and could admit the selection, by name."""
         return self._now(self._allows.admitting(selection), now_ms)
 
     def near(self, selection: Selection, now_ms: int) -> Iterator[Rule]:
-        """The `allow` rules of now that share something with the selection, the closest first."""
+        """Return the `allow` rules that apply now and share something with the selection, the closest first."""
         return self._now(self._allows.candidates(selection), now_ms)
 
     def denying_run(self, run: Run, now_ms: int) -> Iterator[Rule]:
-        """The `deny` rules that could match the run now, by name."""
+        """Return the `deny` rules that apply now and could match the run, by name."""
         return self._now(self._denies.about((run.workflow_url,), seen(run)), now_ms)
 
     def covering(self, run: Run, now_ms: int) -> Iterator[Rule]:
-        """The `allow` rules of now that could cover the run."""
+        """Return the `allow` rules that apply now and could cover the run."""
         return self._now(self._allows.about(run.workflow_url, seen(run)), now_ms)
 
     def covering_url(self, url: str, now_ms: int) -> Iterator[Rule]:
-        """The `allow` rules of now that could cover any run of this URL."""
+        """Return the `allow` rules that apply now and could cover any run with this URL."""
         return self._now(self._allows.about(url), now_ms)
 
     def allowed(self, now_ms: int) -> Iterator[Rule]:
-        """All `allow` rules of now, by name."""
+        """Return all `allow` rules that apply now, by name."""
         return self._now(self.allows, now_ms)
 
     def closed(self, selection: Selection, now_ms: int) -> Iterator[Rule]:
-        """The `allow` rules that could admit the selection at another time."""
+        """Return the `allow` rules that could admit the selection at another time: their window is closed now."""
         if not self._has_windows:
             return iter(())
         return (
@@ -100,7 +103,10 @@ class TeamRules:
         )
 
     def excused(self, selection: Selection, now_ms: int) -> Iterator[tuple[Rule, TeamException]]:
-        """Each `deny` that could match the selection and each `require`, in force, that excepts the team now."""
+        """Yield the rules that except the team, with the exception: each `require`, and each `deny` that could match.
+
+        Only rules in force count.
+        """
         if not self._excepting:
             return
         denies, requires = self._excusing
@@ -120,7 +126,7 @@ class TeamRules:
 
     @cached_property
     def _excusing(self) -> tuple[DenyIndex, frozenset[str]]:
-        """Those of the rules that except the team: the `deny` rules to look up, the others by name."""
+        """The index of the `deny` rules that except the team, and the names of the `require` rules that do."""
         denies = [rule for rule in self._excepting if rule.effect is Effect.DENY]
         return DenyIndex(denies), frozenset(rule.name for rule in self._excepting) - {rule.name for rule in denies}
 
@@ -143,12 +149,12 @@ class TeamRules:
 
     @cached_property
     def resolves(self) -> bool:
-        """Whether any rule has runs looked up."""
+        """Whether any rule has the runs looked up."""
         return any(rule.resolution is not None for rule in (*self.requires, *self.allows))
 
     @cached_property
     def enforced(self) -> TeamRules:
-        """The same without the rules in shadow mode."""
+        """The same rules without those in shadow mode."""
         if not self.has_shadow:
             return self
         return TeamRules.of(self.team, (rule for rule in self._all if not rule.shadow))
@@ -162,7 +168,7 @@ class TeamRules:
 class Policies:
     """All rules of a policy directory; `digest` is the SHA-256 (hex) of what was loaded.
 
-    Any thread may judge by them: what is found on the first use is found whole before it is kept, and never changed.
+    Any thread may judge by them: what is built on first use is complete before it is kept, and never changes.
     """
 
     rules: tuple[Rule, ...]
@@ -171,7 +177,7 @@ class Policies:
     _prepared: set[str] = field(default_factory=set, init=False, compare=False, repr=False)
 
     def prepare(self, team: str) -> None:
-        """Finds everything that judgements of the team look up: with very many rules that takes a second."""
+        """Build everything that judgements of the team look up; with very many rules that takes a second."""
         if self.is_prepared(team):
             return
         rules = self.for_team(team)
@@ -180,17 +186,17 @@ class Policies:
         self._prepared.add(rules.team)
 
     def is_prepared(self, team: str) -> bool:
-        """Whether nothing has to be found first."""
+        """Return whether `prepare` has nothing left to build for the team."""
         return self._known(team) in self._prepared
 
     def number(self, team: str) -> int:
-        """How many rules are made for `team`."""
+        """Return how many rules are made for `team`."""
         return sum(len(self._by_team.get(name, ())) for name in {self._known(team), "*"})
 
     def for_team(self, team: str) -> TeamRules:
-        """The rules made for `team`; those about everyone for a team that no file names."""
+        """Return the rules made for `team`; for a team that no file names, the rules made for every team."""
         known = self._known(team)
-        # Teams are looked at when first asked for: at once they would cost the product of teams and common rules.
+        # Teams are sorted out on first use: all at once would cost the product of teams and common rules.
         found = self._found.get(known)
         if found is None:
             own = self._by_team.get(known, [])
@@ -203,17 +209,17 @@ class Policies:
 
     @property
     def teams(self) -> frozenset[str]:
-        """Every team that a file names as one it is made for; `*` is not among them."""
+        """Every team that a file is made for; `*` is not among them."""
         return frozenset(self._by_team) - {"*"}
 
     @cached_property
     def resolving(self) -> tuple[Rule, ...]:
-        """Every rule that has runs looked up, in shadow mode too: it needs a token that can read."""
+        """Every rule that has the runs looked up, in shadow mode too: it needs a token that can read."""
         return tuple(rule for rule in self.rules if rule.resolution is not None)
 
     @cached_property
     def named(self) -> frozenset[str]:
-        """Every team that a file names, as one it is made for or as an exception."""
+        """Every team that a file names, as one it is made for or in an exception."""
         return self.teams.union(one.team for rule in self.rules for one in rule.excepted)
 
     @cached_property

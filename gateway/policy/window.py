@@ -1,6 +1,6 @@
-"""When a rule holds: wall-clock days and hours of a zone, and spans between two instants. Pure: the time is passed in.
+"""The times at which a rule holds: days and hours of a zone, and spans between two instants. Pure: `now` is passed in.
 
-Hours are what a clock on the wall of that zone shows. An hour that the clock skips has no instants; one that it shows
+Hours are what a clock on the wall in that zone shows. An hour that the clock skips has no instants; one that it shows
 twice counts both times.
 """
 
@@ -19,7 +19,7 @@ DAY_MINUTES = 24 * 60
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """From one minute of the day up to another, the end not counted; an end before the start is on the next day."""
+    """The hours from one minute of the day to another, the end excluded; an end before the start is on the next day."""
 
     start: int
     end: int
@@ -36,9 +36,10 @@ class Hours:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """When it is open: within the days and hours of `zone`, and from `from_ms` until before `until_ms`.
+    """A window in time: the days and hours of `zone`, from `from_ms` until before `until_ms`.
 
-    `days` are numbers from Monday, 0. What is None does not bound; a window is open while every bound holds.
+    `days` are numbers; Monday is 0. A bound that is None does not count; the window is open while every other bound
+    holds.
     """
 
     zone: ZoneInfo | None = None
@@ -54,7 +55,7 @@ class Window:
             raise ValueError("the window ends before it begins")
 
     def open_at(self, now_ms: int) -> bool:
-        """Whether the rule holds at this instant, in Unix milliseconds."""
+        """Return whether the window is open at this instant, in Unix milliseconds."""
         if self.from_ms is not None and now_ms < self.from_ms:
             return False
         if self.until_ms is not None and now_ms >= self.until_ms:
@@ -67,13 +68,13 @@ class Window:
             return day in self.days
         if self.hours.start < self.hours.end:
             return day in self.days and self.hours.start <= minute < self.hours.end
-        # A night belongs to the day it begins on.
+        # A night belongs to the day on which it begins.
         if minute >= self.hours.start:
             return day in self.days
         return minute < self.hours.end and (day - 1) % len(DAYS) in self.days
 
     def words(self) -> str:
-        """The window in plain words, to stand behind *during*."""
+        """Return the window in plain words, to follow *during*."""
         parts = []
         if self.days != EVERY_DAY:
             parts.append(_days(self.days))
@@ -89,12 +90,12 @@ class Window:
 
 
 def instant(milliseconds: int) -> str:
-    """Unix milliseconds as a person reads them, in UTC: `2026-12-20T00:00:00+00:00`."""
+    """Return Unix milliseconds as a person reads them, in UTC: `2026-12-20T00:00:00+00:00`."""
     return datetime.fromtimestamp(milliseconds // 1000, UTC).isoformat()
 
 
 def duration(milliseconds: int) -> str:
-    """Milliseconds in the largest whole unit, as policies write it: `24h`, `30m`."""
+    """Return milliseconds in the largest whole unit, as policies write it: `24h`, `30m`."""
     for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
         if milliseconds % size == 0:
             return f"{milliseconds // size}{unit}"
@@ -106,6 +107,6 @@ def _clock(minute: int) -> str:
 
 
 def _days(days: Iterable[int]) -> str:
-    """The days as a file would name them: runs of them as `mon-fri`."""
+    """Return the days as a file would name them, days in a row as `mon-fri`."""
     runs = [[day for _, day in run] for _, run in groupby(enumerate(sorted(days)), key=lambda pair: pair[1] - pair[0])]
     return ", ".join(DAYS[run[0]] if len(run) == 1 else f"{DAYS[run[0]]}-{DAYS[run[-1]]}" for run in runs)

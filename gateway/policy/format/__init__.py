@@ -1,1 +1,1 @@
-"""What a policy file may say: declarations that read its text and describe it."""
+"""The format of policy files: declarations that read their text and describe it."""

@@ -1,4 +1,4 @@
-"""What the conditions of a rule may say, field by field: declarations that read and describe them.
+"""The conditions that a rule may have, field by field: declarations that read and describe them.
 
 An `allow` and a `require` hold by containment, a `deny` by possible overlap; each has only the conditions that have a
 meaning under it.
@@ -32,7 +32,7 @@ _PATTERN_SIGNS = "*^$|\\{}()"
 
 
 def bounds() -> dict[str, Shape[Condition]]:
-    """The conditions of `allow` and `require`, by wire name."""
+    """Return the readers of the conditions of `allow` and `require`, by wire name."""
     run_ids = {"max": may(Int(1, MAX_COUNT)), "prefix": may(distinct(Text(grammar.run_id_prefix)))}
     created = {
         "within_last": may(duration_field(), into="within_last_ms"),
@@ -47,7 +47,7 @@ def bounds() -> dict[str, Shape[Condition]]:
 
 
 def overlaps() -> dict[str, Shape[Condition]]:
-    """The conditions of `deny`, by wire name."""
+    """Return the readers of the conditions of `deny`, by wire name."""
     return {
         "workflowUrl": _overlap(_url_condition, _url_lists()),
         RUN_IDS: _overlap(RunIdCondition, {"prefix": may(distinct(Text(grammar.run_id_prefix)))}),
@@ -76,7 +76,7 @@ def _overlap(make: Callable[..., Condition], lists: dict[str, Key]) -> Shape[Con
 
 
 def count() -> Shape[CountCondition]:
-    """The bound on `count` in an `allow` or `require`."""
+    """Return the reader of the bound on `count` in an `allow` or `require`."""
     keys = {"max": may(Int(1, MAX_COUNT)), "cap": may(Int(1, MAX_COUNT)), "any": may(Bool(only_true=True))}
     absent = {"optional": "count is no filter, every request has one"}
     return Shape(CountCondition, keys, check=partial(_names_a_bound, tuple(keys)), absent=absent)
@@ -98,7 +98,7 @@ def _value_condition(name: str, *, any_of: tuple[str, ...] = (), **others: objec
 
 def _without_patterns(parse: Callable[[str], str]) -> Callable[[str], str]:
     def checked(text: str) -> str:
-        """What `parse` makes of a text without the signs of a pattern."""
+        """Parse a text; refuse it if it has a sign of a pattern."""
         for sign in _PATTERN_SIGNS:
             if sign in text:
                 raise ValueError(f"a policy URL is no pattern, and '{sign}' looks like one: use exact or prefix")
@@ -116,5 +116,5 @@ def _names_a_bound(bounds: tuple[str, ...], place: Place, present: Present) -> l
 
 
 def distinct(item: Text[str]) -> ListOf[str]:
-    """A list in which nothing stands twice."""
+    """Return the reader of a list without repeated values."""
     return ListOf(item, distinct={"value": str})

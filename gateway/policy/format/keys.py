@@ -1,4 +1,4 @@
-"""What a policy file may say: every key of it and of a rule, as declarations that read and describe them."""
+"""The keys of a policy file and of a rule, as declarations that read and describe them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAX_OWNER_CHARS = 200
 
 @dataclass(frozen=True, slots=True)
 class RuleEntry:
-    """One rule as its file has it; the file's own `teams`, `except` and `mode` are not counted in yet."""
+    """One rule as its file has it; the `teams`, `except` and `mode` of the file itself are not counted in yet."""
 
     at: Place
     id: str
@@ -65,22 +65,22 @@ class PolicyFile:
 
     @property
     def rules(self) -> tuple[RuleEntry, ...]:
-        """All rules, whatever their effect."""
+        """All rules of the file, whatever their effect."""
         return (*self.deny, *self.require, *self.allow)
 
 
 def team_name() -> Text[str]:
-    """The name of a team."""
+    """Return the reader of a team's name."""
     return word("[a-z0-9][a-z0-9_-]{0,63}", "a team: lower-case letters, digits, '_' and '-', at most 64")
 
 
 def key_id() -> Text[str]:
-    """The id of a caller's key."""
+    """Return the reader of the id of a caller's key."""
     return word("[a-z0-9][a-z0-9-]{0,62}", "a key id: lower-case letters, digits and '-', at most 63")
 
 
 def policy_file() -> Shape[PolicyFile]:
-    """The reader of one policy file."""
+    """Return the reader of one policy file."""
     keys = {
         "version": need(Int(1, 1)),
         "name": need(word("[a-z0-9][a-z0-9-]{0,62}", "a name: lower-case letters, digits and '-', at most 63")),
@@ -97,7 +97,7 @@ def policy_file() -> Shape[PolicyFile]:
 
 
 def owner() -> Shape[Owner]:
-    """Whom to ask about the rules of a file."""
+    """Return the reader of a file's owner, whom people can ask about its rules."""
     said = Text(_not_blank, max_chars=MAX_OWNER_CHARS)
     return Shape(Owner, {"team": need(said), "contact": need(said)})
 
@@ -133,7 +133,7 @@ def _rule_keys() -> dict[str, Key]:
 
 
 def _exceptions() -> ListOf[TeamException]:
-    """Teams by name, or with an end and why."""
+    """Return the reader of `except`: teams by name alone, or with an end and the reason."""
     keys = {
         "team": need(team_name()),
         "until": may(end_field(), into="until_ms"),
@@ -168,7 +168,7 @@ _IN_ALLOW = "it exists in an allow"
 
 
 def _resolve_keys() -> dict[str, Key]:
-    """Whether the runs are looked up, and what is then asked of them."""
+    """Return the keys that have the runs looked up and bound what may be found."""
     runs = {"max": need(Int(1, MAX_COUNT), into="max_runs"), "older_than": may(duration_field(), into="older_than_ms")}
     return {"resolve": may(Bool(only_true=True)), "runs": may(Shape(Resolution, runs))}
 
@@ -262,7 +262,11 @@ def _check_allowed_ids(place: Place, present: Present) -> list[Problem]:
 
 
 def allowed_at_all(entry: RuleEntry) -> list[Problem]:
-    """What an `allow` says that its keys alone do not show: `everything`, and a URL that looked-up runs may lack."""
+    """Return the problems of an `allow` that its keys alone do not show.
+
+    These are `everything` that is not alone or has no look-up, a rule that selects nothing, and an optional URL beside
+    run IDs.
+    """
     kinds = entry.selects or ()
     if "everything" in kinds and (not entry.resolve or entry.conditions or kinds != ("everything",)):
         return [

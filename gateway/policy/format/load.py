@@ -1,4 +1,4 @@
-"""A directory of policy files to the rules they state, or every problem of every file at once."""
+"""The loader of a policy directory: it returns the rules of its files, or every problem of every file at once."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ CASES_SUFFIX = ".cases.yaml"
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """One policy file's name in the directory and its bytes."""
+    """The name of a policy file in its directory, and its bytes."""
 
     name: str
     content: bytes
 
 
 def load_policies(directory: Path) -> Policies:
-    """All rules of the `*.yaml` files of a directory.
+    """Load all rules of the `*.yaml` files of a directory; `*.cases.yaml` are not policies.
 
-    Raises: InvalidConfiguration with all problems of all files, also if there is no policy file.
+    Raises:
+        InvalidConfiguration: with all problems of all files, also if there is no policy file.
     """
     problems: list[Problem] = []
     with all_kept():
@@ -44,9 +45,10 @@ def load_policies(directory: Path) -> Policies:
 
 
 def parse_policy(file: str, content: bytes) -> PolicyFile:
-    """One policy file of its bytes; `file` is its name in problems.
+    """Read one policy file from its bytes; `file` is its name in problems.
 
-    Raises: InvalidConfiguration.
+    Raises:
+        InvalidConfiguration: with all problems of the file.
     """
     node, problems = parse_document(file, content)
     policy = policy_file().read(node, problems)
@@ -61,13 +63,17 @@ def parse_policy(file: str, content: bytes) -> PolicyFile:
 
 
 def hidden_policies(directory: Path) -> list[Path]:
-    """The hidden files of a directory that a reader may take for policies, or their cases. Raises: OSError."""
+    """Return the hidden files of a directory that a reader may take for policies or their cases.
+
+    Raises:
+        OSError: the directory cannot be read.
+    """
     names = sorted(entry.name for entry in directory.iterdir() if is_hidden(entry.name))
     return [directory / name for name in names if re.search(r"\.ya?ml", name, re.IGNORECASE)]
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a name beside the policies is none of theirs: editors and archives put copies and locks there."""
+    """Return whether a file beside the policies is none of them: editors and archives leave copies and locks there."""
     return name.startswith(".")
 
 
@@ -100,7 +106,7 @@ def _names(directory: Path, problems: list[Problem]) -> list[str]:
 
 
 def _misnamed(path: Path) -> Iterable[Problem]:
-    """A file that its author takes for a policy and that would not be read: perhaps a deny."""
+    """Yield the problem of a file that its author takes for a policy but that would not be read: perhaps a `deny`."""
     if path.suffix.lower() in (".yml", ".yaml") and path.suffix != SUFFIX:
         yield Problem(str(path), 1, 1, f"would not be read: rename it to {path.stem}{SUFFIX}")
     if path.is_dir() and any(path.rglob(f"*{SUFFIX}")):
@@ -110,7 +116,7 @@ def _misnamed(path: Path) -> Iterable[Problem]:
 def _read_source(directory: Path, name: str, problems: list[Problem]) -> FileBytes | None:
     path = directory / name
     try:
-        # Kubernetes mounts each file as a link through `..data`, which stays below the directory.
+        # Kubernetes mounts each file as a link through `..data`, which stays inside the directory.
         target = path.resolve(strict=True)
         inside = target.is_relative_to(directory.resolve(strict=True))
         file = read_anyway(target) if inside else None

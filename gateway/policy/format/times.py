@@ -1,4 +1,4 @@
-"""Readers of time: instants with an offset, days, hours and zones, and the windows made of them."""
+"""The readers of times: instants with an offset, days, hours and zones, and the windows made of them."""
 
 from __future__ import annotations
 
@@ -25,17 +25,20 @@ _DAY_RANGE = f"{_WORD}(?:-{_WORD})?"
 
 
 def instant_field() -> Text[int]:
-    """An instant with its offset, like `2026-12-20T00:00:00+01:00`, in Unix milliseconds."""
+    """Return the reader of an instant with its offset, like `2026-12-20T00:00:00+01:00`, in Unix milliseconds."""
     return Text(_instant_ms, _INSTANT, typed=True)
 
 
 def end_field() -> Text[int]:
-    """The end of something in Unix milliseconds: an instant with its offset, or a date, the end of that UTC day."""
+    """Return the reader of an end in Unix milliseconds: an instant with its offset, or a date.
+
+    A date means the end of that day in UTC.
+    """
     return Text(_end_ms, f"{_DATE}|{_INSTANT}", typed=True)
 
 
 def window() -> Field[Window]:
-    """`{days, hours, zone, from, until}`: days and hours need the zone, instants carry their offset."""
+    """Return the reader of `{days, hours, zone, from, until}`: days and hours need the zone, instants their offset."""
     keys = {
         "days": may(ListOf(Text(_days, _DAY_RANGE))),
         "hours": may(Text(_hours, _HOURS)),
@@ -47,7 +50,7 @@ def window() -> Field[Window]:
 
 
 class _Parts:
-    """A window as its file has it, before its ends are compared."""
+    """The parts of a window as its file has them, before its ends are compared."""
 
     def __init__(
         self,
@@ -63,7 +66,11 @@ class _Parts:
         self._span = (from_ms, until_ms)
 
     def window(self) -> Window:
-        """The window itself. Raises: ValueError if it ends before it begins."""
+        """Return the window.
+
+        Raises:
+            ValueError: it ends before it begins.
+        """
         days, hours = self._week
         return Window(self._zone, days, hours, *self._span)
 
@@ -120,7 +127,7 @@ def _minute(clock: str) -> int:
 
 def _zone(text: str) -> ZoneInfo:
     try:
-        # The pattern first: a zone's name becomes a path.
+        # Check the pattern first: the name of a zone becomes a path.
         return ZoneInfo(text) if re.fullmatch(_ZONE, text) else _no_zone(text)
     except (ZoneInfoNotFoundError, OSError):
         return _no_zone(text)

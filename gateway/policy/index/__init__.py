@@ -1,1 +1,1 @@
-"""Which rules may speak about a request or a run, found without trying each."""
+"""The index of rules: it finds those that may apply to a request or a run without trying each."""

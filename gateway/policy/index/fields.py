@@ -1,4 +1,4 @@
-"""The values that rules list, by field: which rules list a value, or what it lies under or above; pure."""
+"""The index of listed values, by field: it finds the rules that list a value, or something above or below it; pure."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from gateway.policy.model import Condition, RunIdCondition, UrlCondition, ValueC
 
 URL, RUN_IDS = "workflowUrl", "workflowRunIds"
 _LAST = "\U0010ffff"
-"""Sorts behind every character of a value."""
+"""The character that sorts after every character of a value."""
 
 _FEW = 8
-"""Up to so many rules it is as fast to go through all as to ask for one."""
+"""Up to this many rules it is as fast to go through all as to look one up."""
 
 Places = Collection[int]
-"""Rules by their place among all, each once and in order. Many are a dictionary, which can be asked for one."""
+"""Rules by their place among all, each once and in order. Many are kept in a dictionary, where one is found at once."""
 
 Values = Mapping[str, Sequence[str]]
-"""What is asked about: values by the wire names of the fields that are looked up."""
+"""The values to look up, by the wire names of their fields."""
 
 
 class _Several:
-    """The rules that stand in one of several long lists; which these are is asked only of the few that are left."""
+    """The rules that are in one of several long lists; the lists are only searched for the few rules that are left."""
 
     __slots__ = ("_lists", "_number")
 
@@ -37,19 +37,22 @@ class _Several:
         return self._number
 
     def common(self, places: AbstractSet[int]) -> AbstractSet[int]:
-        """Those of the places that stand in one of the lists."""
+        """Return the given places that are in one of the lists."""
         return frozenset().union(*(common(places, one) for one in self._lists))
 
 
 Found = Collection[int] | _Several
-"""The rules that list what was asked about."""
+"""The rules that list what was looked up."""
 
 Hits = Mapping[str, Sequence[Found]]
-"""The rules that may speak about such values, of those that list any, by the field's wire name: who is in all of it."""
+"""For each field, by its wire name, the rules that may apply to the values, among those that list values of the field.
+
+A rule may apply only if it is in every part of the sequence.
+"""
 
 
 def common(places: AbstractSet[int], found: Found) -> AbstractSet[int]:
-    """Those of the places that were found, at the cost of the fewer."""
+    """Return the places that were found, at the cost of the smaller set."""
     if isinstance(found, _Several):
         return found.common(places)
     if isinstance(found, dict):
@@ -58,72 +61,72 @@ def common(places: AbstractSet[int], found: Found) -> AbstractSet[int]:
 
 
 def _one_of(lists: Sequence[Collection[int]]) -> Found:
-    """Whatever stands in one of the lists."""
+    """Return the rules that are in at least one of the lists."""
     if len(lists) == 1:
         return lists[0]
-    # The same few lists are found for many values; each is looked through once.
+    # Many values lead to the same few lists; each list is gone through once.
     every = [*{id(places): places for places in lists}.values()]
     several = _Several(every)
-    # To join short ones costs no more than to have found them.
+    # To join short lists costs no more than finding them did.
     return {*chain.from_iterable(every)} if len(several) <= _FEW * len(every) else several
 
 
 class _Listed:
-    """Which rules list a value."""
+    """The values that rules list, each with the rules that list it."""
 
     def __init__(self) -> None:
         self._places: dict[str, Places] = {}
 
     def add(self, value: str, alone: tuple[int]) -> None:
-        """Adds the rule at the one place of `alone`."""
+        """Add the rule whose place is the one in `alone`."""
         found = self._places.get(value)
         if isinstance(found, dict):
             found[alone[0]] = None
             return
-        # The values that one rule alone lists share its tuple: there may be a million of them.
+        # The values that only one rule lists share its tuple: there may be a million of them.
         more = alone if found is None else (*found, *alone)
         self._places[value] = more if len(more) <= _FEW else dict.fromkeys(more)
 
     def at(self, value: str) -> Places:
-        """The rules that list the value."""
+        """Return the rules that list the value."""
         return self._places.get(value, ())
 
     def pairs(self) -> Iterator[tuple[str, int]]:
-        """Every value that is listed, with each rule that lists it."""
+        """Return pairs of a listed value and a rule that lists it, one for each rule."""
         return ((value, place) for value, places in self._places.items() for place in places)
 
     @cached_property
     def lengths(self) -> frozenset[int]:
-        """How long the values are: of a longer text no other beginning has to be looked up."""
+        """The lengths of the values: other prefixes of a longer text need not be looked up."""
         return frozenset(map(len, self._places))
 
 
 class Field:
-    """Which rules list which values of a field of plain values."""
+    """The index of a field of plain values: which rules list which value."""
 
     def __init__(self) -> None:
         self.listed = _Listed()
 
     def place(self, condition: Condition, alone: tuple[int]) -> None:
-        """Takes in what the rule at the one place of `alone` lists of the field."""
+        """Add what the rule whose place is in `alone` lists for the field."""
         assert isinstance(condition, ValueCondition)
         for value in condition.any_of:
             self.listed.add(value, alone)
 
     def prepare(self) -> None:
-        """Finds now what is looked at later."""
+        """Compute now what is otherwise computed on first use."""
         _ = self.listed.lengths
 
     def about(self, value: str, *, exact: bool) -> Iterator[Places]:
-        """The rules that list the value, or what it lies under; the closest first."""
+        """Yield the rules that list the value or what it lies under, the closest first."""
         yield self.listed.at(value)
 
     def touching(self, values: Sequence[str], *, exact: bool) -> Sequence[Found]:
-        """The rules that may be about one of the values."""
+        """Return the rules that may be about one of the values."""
         return (_one_of([places for value in values for places in self.about(value, exact=exact) if places]),)
 
     def admitting(self, values: Sequence[str], *, exact: bool) -> Sequence[Found]:
-        """The rules that may admit all of the values."""
+        """Return the rules that may admit all of the values."""
         each = [[*filter(None, self.about(value, exact=exact))] for value in values]
         if len(each) > 1:
             each = [*{tuple(map(id, found)): found for found in each}.values()]
@@ -131,29 +134,29 @@ class Field:
 
 
 class _RunIds(Field):
-    """Run IDs: rules list how they begin."""
+    """The index of run IDs: rules list their prefixes."""
 
     def place(self, condition: Condition, alone: tuple[int]) -> None:
-        """Takes in what one rule says of run IDs."""
+        """Add the prefixes that one rule lists."""
         assert isinstance(condition, RunIdCondition)
         for prefix in condition.prefix:
             self.listed.add(prefix, alone)
 
     def about(self, value: str, *, exact: bool) -> Iterator[Places]:
-        """The rules that list a beginning of the run ID."""
+        """Yield the rules that list a prefix of the run ID."""
         for length in self.listed.lengths:
             yield self.listed.at(value[:length])
 
 
 class Urls(Field):
-    """URLs: exact ones, and pages that are listed with all that lies below them, without their final `/`."""
+    """The index of URLs: exact ones, and pages listed with all that lies below them, kept without their final `/`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.pages = _Listed()
 
     def place(self, condition: Condition, alone: tuple[int]) -> None:
-        """Takes in what one rule says of URLs."""
+        """Add the URLs that one rule lists."""
         assert isinstance(condition, UrlCondition)
         for url in condition.exact:
             self.listed.add(url, alone)
@@ -161,37 +164,37 @@ class Urls(Field):
             self.pages.add(url.rstrip("/"), alone)
 
     def prepare(self) -> None:
-        """Finds how long the pages are."""
+        """Compute how long the pages are."""
         _ = self.pages.lengths
 
     def about(self, value: str, *, exact: bool) -> Iterator[Places]:
-        """The rules that list the URL, then those that list a page which it is or lies below, the closest first."""
+        """Yield the rules that list the URL, then those that list it or what it lies below as a page, closest first."""
         if exact:
             yield self.listed.at(value)
         yield self.pages.at(value)
         at = value.rfind("/")
         while at >= len("https://"):
-            # Only where a page may end, so that a URL of 2,000 segments is not cut out of itself 2,000 times.
+            # Cut only where a page may end, so that a URL of 2,000 segments is not copied 2,000 times.
             if at in self.pages.lengths:
                 yield self.pages.at(value[:at])
             at = value.rfind("/", 0, at)
 
 
 class _DeniedUrls(Urls):
-    """URLs of `deny` rules, which reach further: to a page with a ?query, and up to whatever may lie above them."""
+    """The index of URLs of `deny` rules, which reach further: to a page with a ?query, and to prefixes above a URL."""
 
     def prepare(self) -> None:
-        """Sorts everything that is listed, too."""
+        """Compute how long the pages are, and sort everything that is listed."""
         super().prepare()
         _ = self._sorted
 
     def about(self, value: str, *, exact: bool) -> Iterator[Places]:
-        """As above, and the rules that list the page before a ?query."""
+        """Yield the rules of `Urls.about`, then those that list the page before a ?query."""
         yield from super().about(value, exact=exact)
         yield self.pages.at(value.partition("?")[0])
 
     def touching(self, values: Sequence[str], *, exact: bool) -> Sequence[Found]:
-        """The rules that may be about one of the URLs, or where those are prefixes, about what begins with one."""
+        """Return the rules that may be about one of the URLs or, if these are prefixes, about what begins with one."""
         if exact:
             return super().touching(values, exact=exact)
         lists: list[Collection[int]] = [places for url in values for places in self.about(url, exact=exact) if places]
@@ -205,14 +208,14 @@ class _DeniedUrls(Urls):
 
     @cached_property
     def _sorted(self) -> tuple[list[str], list[int]]:
-        """Everything that is listed, and beside each text the rule that lists it: once for each of several."""
+        """All listed texts, sorted, and the rule that lists each; a text that several rules list is repeated."""
         pairs = [pair for listed in (self.listed, self.pages) for pair in listed.pairs()]
         pairs.sort()
         return [text for text, _ in pairs], [place for _, place in pairs]
 
 
 def _shortest(values: Iterable[str]) -> Iterator[str]:
-    """The values that begin with none of the others: what begins with a longer one begins with the shorter, too."""
+    """Drop every value that begins with another one: what begins with the longer also begins with the shorter."""
     last = _LAST
     for value in sorted(values):
         if not value.startswith(last):
@@ -227,14 +230,14 @@ ALLOWED: Mapping[str, type[Field]] = {
     "flowControlKey": Field,
     "callerIp": Field,
 }
-"""The fields of `allow` rules whose values are looked up; what rules say of others is cheap to try."""
+"""The fields of `allow` rules whose values are looked up; conditions on other fields are cheap to try."""
 
 DENIED: Mapping[str, type[Field]] = {**ALLOWED, URL: _DeniedUrls}
-"""Those of `deny` rules."""
+"""The same for `deny` rules."""
 
 
 def takes_any(condition: Condition | None) -> bool:
-    """Whether every value lies inside what a rule says of a field that is looked up."""
+    """Return whether a condition on a field that is looked up admits every value."""
     match condition:
         case RunIdCondition():
             return not condition.prefix

@@ -1,9 +1,9 @@
-"""Finds the rules that may speak about a request, so that a judgement costs the same with ten rules or 10,000.
+"""The index of rules: it finds those that may apply, so that a judgement costs the same with ten rules or 10,000.
 
-Every value that a rule lists stands in a dictionary. What a URL lies under is found there at its segment boundaries,
-what begins with it side by side in a sorted list; rules on the same fields lie together. Of what was found the fewest
-are looked through, and of the rest it is only asked whether these are among them. What is left is tried rule by rule.
-An index never leaves out a rule that would hold: it may only give too many.
+Every value that a rule lists is kept in a dictionary. What a URL lies under is found there at the URL's segment
+boundaries; what begins with a URL stands side by side in a sorted list. Rules on the same fields form a group. Of the
+lists found the shortest is gone through, and the others are only searched for its members. The rules that remain are
+tried one by one. An index never leaves out a rule that would hold; it may only return too many.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gateway.policy.model import Rule
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """The rules that mention the same fields, let a request leave out the same, and take any value of the same."""
+    """The rules that mention the same fields, need the same ones, and take any value of the same ones."""
 
     fields: frozenset[str]
     needed: frozenset[str]
@@ -33,23 +33,23 @@ class _Group:
     members: frozenset[int]
 
     def among(self, hits: Hits, fields: Iterable[str]) -> Sequence[int]:
-        """Those of the rules that are hit on each of the fields, in their order."""
+        """Return the rules that are hit on each of the fields, in their order."""
         found = [one for name in fields if name in hits and name not in self.unbounded for one in hits[name]]
         if not found:
             return self.places
         left: AbstractSet[int] = self.members
-        # The fewest first: of the others no more is asked than whether these are among them.
+        # Start with the fewest: the others are only searched for these.
         for one in sorted(found, key=len):
             left = common(left, one)
         return sorted(left)
 
 
 class _Index:
-    """Rules in the order given: by the values that they list, and by the fields that they mention."""
+    """The index of some rules, in the order given: by the values that they list and the fields that they mention."""
 
     def __init__(self, rules: Iterable[Rule], fields: Mapping[str, type[Field]]) -> None:
         self._rules = tuple(rules)
-        # Only of fields that a rule mentions: nobody looks where nothing can be found.
+        # Index only fields that a rule mentions: nothing can be found in the others.
         named = frozenset().union(*(rule.conditions for rule in self._rules))
         self._fields = {name: field() for name, field in fields.items() if name in named}
         groups: dict[tuple[frozenset[str], frozenset[str], frozenset[str]], list[int]] = defaultdict(list)
@@ -63,7 +63,7 @@ class _Index:
         self._groups = tuple(_Group(*kind, tuple(places), frozenset(places)) for kind, places in groups.items())
 
     def prepare(self) -> None:
-        """Sorts now what is sorted on the first use otherwise."""
+        """Compute now what is otherwise computed on first use."""
         for field in self._fields.values():
             field.prepare()
 
@@ -79,15 +79,15 @@ class _Index:
 
 
 class AllowIndex(_Index):
-    """`allow` rules; built once, never changed."""
+    """The index of `allow` rules; built once, never changed."""
 
     def __init__(self, allows: Iterable[Rule]) -> None:
         super().__init__(allows, ALLOWED)
 
     def candidates(self, selection: Selection) -> Iterator[Rule]:
-        """Every rule that shares something with the selection, be it the first URL; each once, the closest first.
+        """Return every rule that shares something with the selection; of several URLs only the first counts.
 
-        No other rule could admit the selection.
+        Each comes once, the closest first. No other rule could admit the selection.
         """
         match selection:
             case ByRunIds():
@@ -99,11 +99,11 @@ class AllowIndex(_Index):
         return self._at(self._everything)
 
     def admitting(self, selection: Selection) -> Iterator[Rule]:
-        """Every rule that could admit the selection, and perhaps some that do not; each once, in their order."""
+        """Return every rule that could admit the selection, and perhaps others; each once, in their order."""
         return self._at(_in_order(self._admitting(selection)))
 
     def number(self, selection: Selection) -> int:
-        """How many rules `admitting` gives."""
+        """Return how many rules `admitting` returns."""
         return sum(map(len, self._admitting(selection)))
 
     def _admitting(self, selection: Selection) -> list[Sequence[int]]:
@@ -122,9 +122,9 @@ class AllowIndex(_Index):
         return [group.among(hits, carried) for group in fitting]
 
     def about(self, url: str, others: Values | None = None) -> Iterator[Rule]:
-        """Every rule that could cover a run of this URL, and perhaps some that do not; each once, in their order.
+        """Return every rule that could cover a run with this URL, and perhaps others; each once, in their order.
 
-        `others` are the run's values of other fields.
+        `others` holds the run's values of other fields.
         """
         hits = self._touching({URL: (url,), **(others or {})})
         return self._at(_in_order(group.among(hits, group.needed) for group in self._groups))
@@ -157,21 +157,21 @@ class AllowIndex(_Index):
 
 
 class DenyIndex(_Index):
-    """`deny` rules, given by name; built once, never changed."""
+    """The index of `deny` rules, given in order of name; built once, never changed."""
 
     def __init__(self, denies: Iterable[Rule]) -> None:
         super().__init__(denies, DENIED)
 
     def candidates(self, selection: Selection, *, wholly: bool = False) -> Iterator[Rule]:
-        """Every rule that could match the selection, and perhaps some that do not; each once, by name.
+        """Return every rule that could match the selection, and perhaps others; each once, by name.
 
-        Without `wholly` a rule matches whatever the selection leaves open; with it only where all of its fields are
-        carried.
+        A field that the selection leaves open counts as a match; with `wholly` a rule matches only if all of its fields
+        are carried.
         """
         return self._at(_in_order(self._matching(selection, wholly=wholly)))
 
     def number(self, selection: Selection) -> int:
-        """How many rules `candidates` gives at most."""
+        """Return how many rules `candidates` returns at most."""
         return sum(map(len, self._matching(selection, wholly=False)))
 
     def _matching(self, selection: Selection, *, wholly: bool) -> list[Sequence[int]]:
@@ -184,7 +184,10 @@ class DenyIndex(_Index):
         return [group.among(hits, group.fields) for group in groups]
 
     def about(self, urls: Iterable[str], others: Values | None = None) -> Iterator[Rule]:
-        """Every rule that could match a run of one of these URLs, by name; `others` are its values of other fields."""
+        """Return every rule that could match a run with one of these URLs, by name.
+
+        `others` holds the run's values of other fields.
+        """
         if not self._rules:
             return iter(())
         hits = self._touching({URL: tuple(urls), **(others or {})})
@@ -192,13 +195,13 @@ class DenyIndex(_Index):
 
 
 def _in_order(found: Iterable[Sequence[int]]) -> Iterable[int]:
-    """The places of several groups in one order."""
+    """Merge the places of several groups into one order."""
     lists = [places for places in found if places]
     return merge(*lists) if len(lists) > 1 else lists[0] if lists else ()
 
 
 def seen(run: Run) -> Values:
-    """What a run has, of the fields that are looked up; its URL aside."""
+    """Return a run's values of the fields that are looked up, without its URL."""
     return {
         RUN_IDS: (run.run_id,),
         "label": run.labels,
@@ -208,7 +211,7 @@ def seen(run: Run) -> Values:
 
 
 def asked(selection: Selection) -> Values:
-    """What the selection carries, of the fields that are looked up."""
+    """Return a selection's values of the fields that are looked up."""
     match selection:
         case ByRunIds(run_ids=run_ids):
             return {RUN_IDS: run_ids}
