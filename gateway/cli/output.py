@@ -45,7 +45,10 @@ def occupy() -> None:
 
 
 class Sink(io.RawIOBase):
-    """An output to a descriptor, until a write fails. `fault` is the error; `dropped` says whether data was lost."""
+    """An output stream that writes to a descriptor, and drops everything after the first error.
+
+    `fault` is that error; `dropped` says whether anything was lost.
+    """
 
     def __init__(self, descriptor: int, *, fault: OSError | None = None) -> None:
         super().__init__()

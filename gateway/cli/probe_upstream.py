@@ -58,7 +58,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Return 0 if the contract was found out, 1 if it was not or the person said no, 2 if nobody can be asked."""
+    """Announce the probe, ask, and run it.
+
+    Return 0 if the contract was found out, 1 if it was not or the person said no, 2 if nobody can be asked.
+    """
     forbid_core_dumps()
     quiet_libraries()
     config = load_config(arguments.config)
