@@ -4,7 +4,7 @@ r"""The standard streams of a command. A fault of one neither ends the command n
 - On a full disk, or any other error, the rest is dropped, and standard error says so once.
 - A stream that was closed from the start counts as such an error, and no file that is opened later takes its number.
 - A character that the encoding lacks is spelled \uXXXX, which JSON reads as the character.
-- Input that fails is the end of input; input that is not text becomes characters that are no answer.
+- Input that fails counts as the end of input; input that is not text becomes characters that match no answer.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def guarded() -> Iterator[Streams]:
     """Replace the standard streams by ones that never raise, while a command runs."""
     codecs.register_error(_SPELLED, _spell)
     before = sys.stdin, sys.stdout, sys.stderr
-    # Python sets a stream that was closed when it started to None.
+    # A stream that was closed when Python started is None.
     own = [now is then for now, then in zip(before, (sys.__stdin__, sys.__stdout__, sys.__stderr__), strict=True)]
     output = Sink(1, fault=_closed(sys.stdout)) if own[1] else None
     if own[0]:

@@ -35,7 +35,7 @@ class Findings:
 
 
 def unsafe(members: Mapping[str, object]) -> str | None:
-    """Return an alarm if an answer says that runs were cancelled, or if its number cannot be read; else None."""
+    """Return an alarm if an answer says that runs were cancelled, or if their number cannot be read; else None."""
     cancelled = members.get("cancelled")
     if cancelled is None or (type(cancelled) is int and cancelled == 0):
         return None

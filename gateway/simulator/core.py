@@ -67,7 +67,7 @@ class Simulator:
 
     @property
     def readings(self) -> tuple[Entry, ...]:
-        """Every reading in order of arrival, including those that were refused."""
+        """Every reading that was answered, even with a refusal, in order of arrival."""
         return tuple(self._readings)
 
     @property

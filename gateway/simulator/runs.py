@@ -14,7 +14,7 @@ SUCCESS = "RUN_SUCCESS"
 _ID_CHARACTERS = string.ascii_letters + string.digits + "_-"
 _LABELS = (("nightly",), ("batch",), ("nightly", "batch"), ("on-demand",), ())
 
-# The URLs are neighbours on purpose: invoice is a prefix of invoice-v2, and one host of another owner's host.
+# The URLs are neighbours on purpose: invoice is a prefix of invoice-v2, and one host is a prefix of another's.
 _WORKFLOWS = (
     ("https://billing.example.com/api/invoice", "wfr_"),
     ("https://billing.example.com/api/invoice", "wfr_billing_"),

@@ -148,7 +148,7 @@ def skipped_in(header: str) -> dict[str, Left]:
     """Parse `Gateway-Skipped`, a structured field: `young=("wfr_a" "wfr_b");n=7, finished=("wfr_c");n=1`."""
     found: dict[str, Left] = {}
     at = 0
-    # Each member is matched where the one before ended. To search for it would take quadratic time on a long header.
+    # Each member is matched where the one before ended. Searching instead would take quadratic time on a long header.
     while (match := _SKIPPED.match(header, at)) is not None:
         why, names, runs = match.groups()
         found[why] = Left(int(runs), tuple(json.loads(name) for name in _STRING.findall(names)))

@@ -108,7 +108,7 @@ class Terminal:
             yield told
 
     def ends(self, ending: Ending) -> None:
-        """Print the ending, or on standard error a failure."""
+        """Print the ending; a failure goes to standard error."""
         if ending.done is not None and ending.plan is not None:
             self._leaves_out(ending.done.skipped, ending.plan.skipped)
         if ending.how.exit_code == 0 or ending.how is End.DECLINED:

@@ -32,7 +32,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the files and return 0. Return 1, with nothing written, if one of them is there already or no place is.
+    """Write the files and return 0.
+
+    Return 1, with nothing written, if a file is there already or the configuration names no policy directory.
 
     Raises: OSError if a file cannot be written; then nothing is written either.
     """
