@@ -178,7 +178,7 @@ def _beyond(done: Done) -> str:
 
 
 def _seen(gateway: Gateway, plan: Plan) -> str:
-    """Return what the gateway says of a plan when its answer to applying it was lost."""
+    """Return what the gateway says of a plan after its answer to the apply was lost."""
     look = _where_to_look(plan)
     try:
         seen = asyncio.run(gateway.look(plan))

@@ -64,7 +64,7 @@ def _socket_file(text: str, name: str) -> UnixListen:
 
 
 def _superfluous(text: str) -> str | None:
-    """Return what an address has too much or too little of; None if only its host or port can be wrong.
+    """Return what an address holds that it must not, or what it lacks; None if only its host or port can be wrong.
 
     Only the first fault counts, so that a later part is not judged by a wrong reading of an earlier one.
     """

@@ -186,7 +186,7 @@ class Silence:
 
 
 def _lowered(narrowed: Narrowed) -> str:
-    """Return the sentence that policy lowered the count, and by which rule."""
+    """Return a sentence with the lowered count and the rule that lowered it."""
     asked = " (without --count that many are asked for)" if narrowed.asked == DEFAULT_COUNT else ""
     return f"policy lowered the count from {narrowed.asked}{asked} to {narrowed.left}: rule {narrowed.by}"
 

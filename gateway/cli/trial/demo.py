@@ -1,4 +1,7 @@
-"""The `demo` command, which runs the simulated upstream and the gateway with the shipped policies, to try with curl."""
+"""The `demo` command, which runs the simulated upstream and the gateway, to try with curl.
+
+The policies are those in `./policies`, or else the shipped ones.
+"""
 
 from __future__ import annotations
 

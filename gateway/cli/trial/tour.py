@@ -122,7 +122,7 @@ def _step(tour: Tour, stop: _Stop) -> bool:
 
 
 def _plan_and_apply(tour: Tour, key: str) -> bool:
-    """Play the two steps of a person on call: a plan cancels nothing, and to apply it cancels exactly its runs."""
+    """Play the two steps of a person on call: a plan cancels nothing; applied, it cancels exactly its runs."""
     before = _running(tour)
     request = f"DELETE {RUNS}?{urlencode([('workflowUrl', ON_CALL_URL + '/')])}"
     status, plan = _ask(tour, key, "POST", PLANS, {"request": request})
