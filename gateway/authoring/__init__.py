@@ -1,1 +1,1 @@
-"""Working with policies: cases, explanations, offers, lint, history, schema."""
+"""Tools for working with policies: cases, explanations, offers, lint, history, schema."""

@@ -1,4 +1,4 @@
-"""The policies' own cases: `*.cases.yaml` beside the policies, read as strictly as they are; time stands in each."""
+"""The test cases of policies, `*.cases.yaml` beside them: read as strictly as policies, and each with its own time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOON_MS = 1_767_268_800_000
 """The time of a case that names none: 2026-01-01T12:00:00Z."""
 
 SUBJECT = "case"
-"""The subject of a case's principal; policies speak about teams."""
+"""The subject of a case's principal. Its value does not matter, because policies speak about teams."""
 
 _MAX_MS = 9_999_999_999_999
 _MAX_LINE_CHARS = 131_072
@@ -37,7 +37,7 @@ _RULE_NAME = "[a-z0-9][a-z0-9-]{0,62}/[a-z0-9][a-z0-9-]{0,62}"
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One case: a question, and what is expected of its decision; what is None is not looked at."""
+    """One case: a question, and the decision that is expected. An expectation that is None is not checked."""
 
     at: Place
     it: str
@@ -54,9 +54,9 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One case judged: what differed from what it expects (nothing: it passed), and why it was decided so.
+    """The result of one case: its differences from what it expects (none: it passed), and why it was decided so.
 
-    `end` is what came of the case's runs, where the request was permitted and the case has any.
+    `end` is the judgement on the case's runs, if the request was permitted and the case names runs.
     """
 
     case: Case
@@ -66,7 +66,7 @@ class Verdict:
 
 
 def case_files(directory: Path) -> list[Path]:
-    """The case files beside the policies of a directory, by name. Raises: InvalidConfiguration."""
+    """Return the case files of a policy directory, by name. Raises: InvalidConfiguration if it cannot be read."""
     try:
         names = (path.name for path in directory.iterdir())
         return sorted(directory / name for name in names if name.endswith(CASES_SUFFIX) and not is_hidden(name))
@@ -75,7 +75,7 @@ def case_files(directory: Path) -> list[Path]:
 
 
 def load_cases(paths: Iterable[Path]) -> tuple[Case, ...]:
-    """The cases of some files. Raises: InvalidConfiguration with every problem of every file."""
+    """Read the cases of all files. Raises: InvalidConfiguration with every problem of every file."""
     problems: list[Problem] = []
     cases: list[Case] = []
     for path in paths:
@@ -89,7 +89,7 @@ def load_cases(paths: Iterable[Path]) -> tuple[Case, ...]:
 
 
 def parse_cases(file: str, content: bytes) -> tuple[Case, ...]:
-    """The cases of one file of its bytes; `file` is its name in problems. Raises: InvalidConfiguration."""
+    """Parse the cases of one file; `file` is its name in problems. Raises: InvalidConfiguration with every problem."""
     node, problems = parse_document(file, content)
     entries = cases_file().read(node, problems)
     cases = [case for entry in entries or () if (case := _case(entry, problems))]
@@ -99,7 +99,7 @@ def parse_cases(file: str, content: bytes) -> tuple[Case, ...]:
 
 
 def judge_cases(policies: Policies, cases: Iterable[Case]) -> Iterator[Verdict]:
-    """Judges every case."""
+    """Yield the verdict on each case, in turn."""
     for case in cases:
         explanation = explain(policies, case.question)
         end = _end(policies, case, explanation.decision)
@@ -108,7 +108,7 @@ def judge_cases(policies: Policies, cases: Iterable[Case]) -> Iterator[Verdict]:
 
 
 def _end(policies: Policies, case: Case, decision: Decision) -> Denial | Resolved | None:
-    """What comes of the case's runs, as the look-up would have found them."""
+    """Return the judgement on the case's runs, as if a look-up had found them; None if there are none to judge."""
     if case.runs is None or isinstance(decision, Denial):
         return None
     asked, listing = case.question, Listing(case.runs)
@@ -122,9 +122,9 @@ def _cancelled(case: Case, end: Denial | Resolved | None) -> Iterator[str]:
 
 
 def check_cases(directory: Path, policies: Policies) -> None:
-    """Judges all cases beside the policies of a directory, of which there may be none.
+    """Judge all cases of a policy directory, which may have none.
 
-    Raises: InvalidConfiguration where a file cannot be read, or with a problem for each case that fails.
+    Raises: InvalidConfiguration if a file cannot be read, or with a problem for each case that fails.
     """
     failed = [verdict for verdict in judge_cases(policies, load_cases(case_files(directory))) if verdict.differences]
     if failed:
@@ -136,7 +136,7 @@ def _failure(verdict: Verdict) -> Problem:
 
 
 def unreached(policies: Policies, verdicts: Sequence[Verdict]) -> list[str]:
-    """The rules that had nothing to say in any case: none refused, admitted or was narrowed by them."""
+    """Return, by name, the rules that in no case refused, admitted or lowered the count of a request."""
     reached = {part.rule for verdict in verdicts for part in verdict.explanation.parts if part.reached}
     reached |= {verdict.end.rule or "" for verdict in verdicts if isinstance(verdict.end, Denial)}
     return sorted({rule.name for rule in policies.rules} - reached)
@@ -164,7 +164,7 @@ def _differences(case: Case, decision: Decision) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A case as written."""
+    """A case as written in its file."""
 
     at: Place
     it: str
@@ -184,7 +184,7 @@ class _Entry:
 
 
 def cases_file() -> Shape[tuple[_Entry, ...]]:
-    """The reader of one case file."""
+    """Return the reader of one case file."""
     cases = ListOf(_entry(), distinct={"it": lambda entry: entry.it})
     return Shape(_entries, {"version": need(Int(1, 1)), "cases": need(cases)})
 
@@ -216,7 +216,7 @@ def _entry() -> Shape[_Entry]:
 
 
 def _run() -> Shape[Run]:
-    """One run of the account, as the look-up would find it."""
+    """Return the reader of one run of the account, as the look-up would find it."""
     keys = {
         "id": need(Text(grammar.run_id), into="run_id"),
         "url": need(Text(grammar.url), into="workflow_url"),
@@ -236,10 +236,10 @@ def _runs_beside_cancels(place: Place, present: Present) -> list[Problem]:
 
 
 class _OneOrMore:
-    """A text, or a list of them."""
+    """A text, or a list of texts."""
 
     def read(self, node: Node, problems: list[Problem]) -> list[str] | None:
-        """Always a list."""
+        """Read either form as a list. Return None if the node is neither; the problem is added to `problems`."""
         if isinstance(node, nodes.Sequence):
             texts = ListOf(Text(str)).read(node, problems)
             return None if texts is None else list(texts)
@@ -247,12 +247,12 @@ class _OneOrMore:
         return None if text is None else [text]
 
     def json_schema(self) -> dict[str, object]:
-        """Either of the two."""
+        """Return a schema that admits both forms."""
         return {"anyOf": [Text(str).json_schema(), ListOf(Text(str)).json_schema()]}
 
 
 def _fields() -> Shape[Mapping[str, object]]:
-    """The typed fields of a request, with the wire names."""
+    """Return the reader of a request's typed fields, which have the wire names."""
     keys: dict[str, Key] = {name: may(_OneOrMore()) for name in NAMES}
     keys |= {"workflowUrlExactMatch": may(Bool()), "count": may(Int(1, 999_999_999))}
     keys |= {name: may(Int(0, _MAX_MS)) for name in ("fromDate", "toDate")}

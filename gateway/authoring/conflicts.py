@@ -1,4 +1,4 @@
-"""Whether a `deny` or `require` refuses everything that an `allow` admits; pure, and never wrong where it says yes."""
+"""The check whether a `deny` or `require` refuses everything that an `allow` admits; pure. A "yes" is never wrong."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gateway.policy.model import Condition, CreatedCondition, Effect, Rule, RunI
 
 
 def refuses_all(guard: Rule, allow: Rule, *, resolved: bool = False) -> bool:
-    """Whether every request that the `allow` admits is refused by the other rule; `resolved`: runs are looked up."""
+    """Return whether `guard` refuses every request that `allow` admits. `resolved`: the runs are looked up."""
     kind = kind_of(allow)
     if guard.selects is not None and kind not in guard.selects:
         return guard.effect is Effect.REQUIRE
@@ -26,22 +26,22 @@ def refuses_all(guard: Rule, allow: Rule, *, resolved: bool = False) -> bool:
 
 
 def kind_of(allow: Rule) -> str:
-    """What requests that the `allow` admits select by."""
+    """Return the kind of selection that the `allow` admits: `everything`, `run_ids` or `filter`."""
     if allow.admits_everything:
         return "everything"
     return "run_ids" if RUN_IDS in allow.conditions else "filter"
 
 
 def _left_to_runs(field: str, allowed: Condition | None, kind: str) -> bool:
-    """Whether a request may leave the field out, so that a `deny` on it is judged on the runs found."""
+    """Return whether a request may leave the field out, so that a `deny` on it is judged on the runs found."""
     return allowed is None or allowed.optional or (kind == "run_ids" and field != RUN_IDS)
 
 
 def _covers(denied: Condition, allowed: Condition | None) -> bool:
-    """Whether a deny's condition overlaps whatever an `allow` admits of the field."""
+    """Return whether a `deny` condition overlaps every value that an `allow` admits in the field."""
     match denied, allowed:
         case _, None:
-            return True  # A request cannot carry what the allow does not mention, and what is left out overlaps.
+            return True  # A request cannot carry a field that the allow does not mention; a field left out overlaps.
         case UrlCondition(), UrlCondition():
             below = all(lies_under(url, denied.prefix, denied_below) for url in allowed.prefix)
             return not allowed.any and below and all(_url_covered(denied, url) for url in allowed.exact)
@@ -59,7 +59,7 @@ def _url_covered(denied: UrlCondition, url: str) -> bool:
 
 
 def _excludes(required: Condition, allowed: Condition | None) -> bool:
-    """Whether a require's condition holds for nothing that an `allow` admits of the field."""
+    """Return whether a `require` condition holds for no value that an `allow` admits in the field."""
     if allowed is None:
         return not required.optional
     if allowed.optional and required.optional:

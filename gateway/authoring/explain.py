@@ -1,6 +1,6 @@
-"""Why a request is decided as it is: the decision, and every rule's part in it; pure.
+"""The explanation of a decision: the decision itself, and every rule's part in it; pure.
 
-No part can say other than what the gateway does (parts.py), and the parts together imply the decision.
+Each part is judged by the functions that the gateway decides with, and the parts together imply the decision.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Members = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The decision on a question, and the part of every rule that speaks about the team, in the order of judgement."""
+    """The decision on a question, and the part of every rule made for the team, in the order of judgement."""
 
     question: Question
     decision: Decision
@@ -32,7 +32,10 @@ class Explanation:
     policy_digest: str
 
     def members(self, *, most: int | None = None) -> Members:
-        """All of it as JSON, with at most `most` parts: those that had something to say first."""
+        """Return the explanation as JSON.
+
+        With `most`, keep at most that many parts, beginning with the rule that decided and those that were `reached`.
+        """
         decision, asked = self.decision, self.question.request
         permitted = isinstance(decision, Permit)
         shown = self.parts if most is None else sorted(self.parts, key=_silence)[:most]
@@ -61,14 +64,14 @@ def _silence(part: Part) -> tuple[bool, bool]:
 
 
 def explain(policies: Policies, question: Question) -> Explanation:
-    """Judges the question as the gateway would, and says how each rule took part."""
+    """Judge the question as the gateway would, and explain how each rule took part."""
     decision = question.judged(policies)
     parts = tuple(parts_of(policies, question, decision))
     return Explanation(question, decision, parts, policies.digest)
 
 
 def implied(parts: Sequence[Part]) -> tuple[str | None, int | None]:
-    """What the enforced parts amount to: the rule that decides, and the count permitted (None: refused)."""
+    """Return what the enforced parts imply: the rule that decides, and the permitted count (None: refused)."""
     enforced = [part for part in parts if not part.shadow]
     refusing = [part for part in enforced if part.effect is not Effect.ALLOW and part.reached and not _lowers(part)]
     if refusing:
@@ -86,7 +89,7 @@ def _lowers(part: Part) -> bool:
 
 
 def bounds_of(resolution: Resolution | None) -> Members | None:
-    """What is asked of the runs that are looked up, as a policy file writes it; None where none are."""
+    """Return the bounds on the runs that are looked up, as a policy file writes them; None if no runs are looked up."""
     if resolution is None:
         return None
     older = {"older_than": duration(resolution.older_than_ms)} if resolution.older_than_ms else {}
@@ -94,7 +97,7 @@ def bounds_of(resolution: Resolution | None) -> Members | None:
 
 
 def resolution_in_words(resolution: Resolution) -> str:
-    """The bounds on the runs that are looked up."""
+    """Return the bounds on the runs that are looked up, in words."""
     words = [] if resolution.max_runs is None else [f"more than {resolution.max_runs} left are refused"]
     if resolution.older_than_ms:
         words.append(f"those younger than {duration(resolution.older_than_ms)} are left out")
@@ -113,11 +116,12 @@ _RESULT = {
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One rule's part: whether it matched, held or admitted, and `count` before and after it.
+    """One rule's part: whether it matched, held or admitted, and the `count` before and after it.
 
-    `words` say what refused or did not hold. A rule is `aside` outside its window, past its end, or where it excepts
-    the team. `shadow` rules change nothing; `decides` marks the rule that the decision names; of a rule that is `left`
-    to the runs, what only they can tell is judged on those that the look-up finds.
+    `words` say why the rule refused, did not hold, was set aside, or is left to the runs. A rule is `aside` outside its
+    window, past its end, or if it excepts the team. `shadow` rules change nothing. `decides` marks the rule that the
+    decision names. A rule is `left` to the runs if the look-up has to find them before some of its conditions can be
+    judged.
     """
 
     rule: str
@@ -133,19 +137,19 @@ class Part:
 
     @property
     def result(self) -> str:
-        """`matched`, `held`, `admitted`, the opposite in words, `set aside`, or of a deny `left to the runs found`."""
+        """The result in words: `matched`, `held`, `admitted` or the opposite, `set aside`, `left to the runs found`."""
         if self.left and self.effect is Effect.DENY:
             return "left to the runs found"
         return "set aside" if self.aside else _RESULT[self.effect, self.holds]
 
     @property
     def reached(self) -> bool:
-        """Whether the rule had something to say: it refused, admitted, or lowered the count."""
+        """True if the rule refused, admitted, or lowered the count."""
         spoke = not self.holds if self.effect is Effect.REQUIRE else self.holds
         return spoke or self.count_after < self.count_before
 
     def members(self) -> dict[str, object]:
-        """The part as JSON."""
+        """Return the part as JSON."""
         return {
             "rule": self.rule,
             "effect": self.effect.value,
@@ -160,7 +164,10 @@ class Part:
 
 @dataclass(frozen=True)
 class _Judge:
-    """The question in the reading in which it was decided, and what the team's rules can say of it at all."""
+    """The question, the team's rules, and the reading in which the question was decided.
+
+    `forced` says that a `require` in force has the runs of every request looked up.
+    """
 
     question: Question
     rules: TeamRules
@@ -168,7 +175,7 @@ class _Judge:
     forced: bool
 
     def verdict(self, rule: Rule, count: int) -> tuple[bool, int]:
-        """Whether a rule that speaks now matches, holds or admits, by itself, and what it leaves of the count."""
+        """Return whether a rule in force, by itself, matches, holds or admits, and the count that it leaves."""
         if rule.effect is Effect.DENY:
             reading = self._reading(resolved=self.resolved)
             return rule.name in self._touching and self._matches(rule, reading), count
@@ -178,17 +185,20 @@ class _Judge:
         if self.unmet(rule) is not None:
             return False, count
         request = self.question.request
-        # Everything can only be asked for where the runs are looked up.
+        # A request for everything can be permitted only if its runs are looked up.
         counts = self.resolved or not isinstance(request.selection, EveryRun)
         return True, min(count, capped(request, (rule,))) if counts else count
 
     def unmet(self, rule: Rule) -> Shortfall | None:
-        """What of a rule does not hold; one that has runs looked up is always read so."""
+        """Return the first thing that keeps a rule from holding; None if it holds.
+
+        A rule that has runs looked up is always read as resolved.
+        """
         reading = self._reading(resolved=self.resolved or rule.resolution is not None)
         return unmet(rule, self.question.request, self.question.now_ms, reading)
 
     def admitted(self, allow: Rule) -> int | None:
-        """The count that an `allow` leaves, in its own reading; None if it does not admit the request."""
+        """Return the count that an `allow` leaves, in its own reading; None if it does not admit the request."""
         resolved = self.resolved if self.forced else allow.resolution is not None
         request, now_ms = self.question.request, self.question.now_ms
         if allow.name not in self._near or not admits(allow, request, now_ms, self._reading(resolved=resolved)):
@@ -198,7 +208,10 @@ class _Judge:
 
     @cached_property
     def _guarded(self) -> int | None:
-        """What the guards leave in the other reading, where they may refuse what they leave to the runs in this one."""
+        """The count that the guards leave in the other reading; None if they refuse there.
+
+        In this reading they may leave to the runs what they refuse in the other one.
+        """
         request, now_ms, reading = (
             self.question.request,
             self.question.now_ms,
@@ -231,7 +244,7 @@ class _Judge:
 
 
 def parts_of(policies: Policies, question: Question, decision: Decision) -> Iterator[Part]:
-    """The part of every rule that speaks about the team, in the order of judgement."""
+    """Yield the part of every rule made for the team, in the order of judgement."""
     rules = policies.for_team(question.principal.team)
     count = question.request.count
     forced = any(rule.resolution is not None for rule in rules.enforced.requiring(question.now_ms))
@@ -256,7 +269,7 @@ def _part(rule: Rule, judge: _Judge, count: int, *, decides: bool) -> Part:
 
 
 def _left(rule: Rule, judge: _Judge) -> str | None:
-    """What of the rule is judged on the runs found, in words; None if nothing is."""
+    """Return the conditions of the rule that are judged on the runs found, in words; None if there are none."""
     selection = judge.question.request.selection
     unsaid = {field: bound for field, bound in rule.conditions.items() if field not in selection.carried}
     if rule.effect is Effect.DENY:
@@ -271,7 +284,7 @@ def _left(rule: Rule, judge: _Judge) -> str | None:
 
 
 def _aside(rule: Rule, question: Question) -> str | None:
-    """Why the rule does not speak about the team at this time."""
+    """Return why the rule does not apply to the team at this time; None if it does."""
     exception = rule.exception(question.principal.team, question.now_ms)
     if exception is not None:
         return f"it excepts {exception}"
@@ -284,7 +297,7 @@ def _aside(rule: Rule, question: Question) -> str | None:
 
 
 def _words(rule: Rule, judge: _Judge) -> str | None:
-    """What matched of a deny, or what did not hold of the others."""
+    """Return what a `deny` matched, or what keeps another rule from holding."""
     request = judge.question.request
     if rule.effect is Effect.DENY:
         return named_by_deny(rule, request.selection)
@@ -293,7 +306,7 @@ def _words(rule: Rule, judge: _Judge) -> str | None:
     unnamed = sorted(request.selection.carried - rule.conditions.keys())
     if rule.effect is Effect.ALLOW and unnamed:
         return f"the rule does not mention {', '.join(unnamed)}"
-    # An allow and a require hold by the same containment.
+    # An allow and a require hold by the same test: whether the request lies inside the rule.
     missing = judge.unmet(rule)
     if missing is None:
         return "as the request would be forwarded, another rule refuses it"

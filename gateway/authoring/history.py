@@ -1,7 +1,7 @@
-"""What a candidate policy would have decided about the requests on record; streamed, in memory bounded by its groups.
+"""A replay of the recorded requests under candidate policies, and statistics of rules in shadow mode.
 
-Recorded are typed requests, so each is judged again as it was asked, by whom and when. What cannot be rebuilt is
-counted and named.
+A record holds the typed request, its principal and its time, so each request is judged again as it was made. Records
+that cannot be rebuilt are counted and named. Records are streamed; memory is bounded by the number of groups.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gateway.core.request import Principal
 from gateway.policy.rules import Policies
 
 MAX_GROUPS = 10_000
-"""How many groups of changes are kept apart; further ones are counted together."""
+"""The most groups of changes that are kept apart; the changes of further groups are counted together."""
 
 JUDGED_EVENTS = frozenset(("intent", "denied"))
 
@@ -26,7 +26,10 @@ Members = Mapping[str, object]
 
 
 class Change(StrEnum):
-    """How a decision would change; `count` is a permit for another number of runs, `look-up` one by their IDs only."""
+    """A difference between a recorded decision and the new one.
+
+    `count` is a permit for another number of runs; `look-up` is a permit that now cancels by run IDs only.
+    """
 
     PERMIT_TO_DENY = "permit-to-deny"
     DENY_TO_PERMIT = "deny-to-permit"
@@ -36,7 +39,7 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Changes of one kind, of one team, from one rule to another."""
+    """Changes of one kind, for one team, from one rule to another."""
 
     change: Change
     team: str
@@ -46,7 +49,10 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """The first request of a group: its decision, and what was asked with what effect before and after."""
+    """The first request of a group: its decision ID, what was asked, and the effective request before and after.
+
+    The effective request is None if it was refused; `reason` is that of the new refusal.
+    """
 
     decision_id: str
     asked: Members
@@ -57,7 +63,10 @@ class Example:
 
 @dataclass(slots=True)
 class Replay:
-    """The count of everything seen; `unread` counts what could not be judged again by why, with its first place."""
+    """The totals of a replay.
+
+    `unread` counts, by reason, the lines that could not be judged again; `unread_at` has the first place for each.
+    """
 
     judged: int = 0
     changes: Counter[Group] = field(default_factory=Counter)
@@ -69,7 +78,7 @@ class Replay:
     max_groups: int = MAX_GROUPS
 
     def changed(self, group: Group, example: Example) -> None:
-        """Counts one change."""
+        """Count one change. The first request of each group is kept as its example."""
         self.totals[group.change] += 1
         if group not in self.changes and len(self.changes) >= self.max_groups:
             self.more_changes += 1
@@ -78,14 +87,14 @@ class Replay:
         self.examples.setdefault(group, example)
 
     def not_rebuilt(self, why: str, where: str) -> None:
-        """Counts one line that could not be judged again; `why` is a fixed word."""
+        """Count one line that could not be judged again; `why` is one of a few fixed texts."""
         self.unread[why] += 1
         self.unread_at.setdefault(why, where)
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One recorded decision, rebuilt."""
+    """One recorded decision, rebuilt from its record."""
 
     decision_id: str
     question: Question
@@ -97,11 +106,14 @@ class Recorded:
 
 
 class _NotRebuiltError(Exception):
-    """The record does not say what is needed; the text is a fixed word."""
+    """A record without the members that are needed; the text is one of a few fixed ones."""
 
 
 def replay(policies: Policies, records: Iterable[tuple[str, Members | str]], *, max_groups: int = MAX_GROUPS) -> Replay:
-    """Judges every recorded intent and denial again; each comes with its place, a line that is no record as text."""
+    """Judge every recorded intent and denial again.
+
+    Each of `records` comes with its place. A line that is not a record comes as text.
+    """
     result = Replay(max_groups=max_groups)
     names = frozenset(rule.name for rule in policies.rules)
     for where, members in records:
@@ -127,7 +139,10 @@ def _judge_again(result: Replay, policies: Policies, members: Members, *, where:
 
 
 def rebuilt(members: Members) -> Recorded:
-    """The question that a record of an intent or denial answers, and its answer."""
+    """Rebuild the question and the decision from the record of an intent or denial.
+
+    Raises: _NotRebuiltError if a member is missing or cannot be read.
+    """
     decision_id, rule = members.get("decision_id"), members.get("rule")
     if not isinstance(decision_id, str) or not (rule is None or isinstance(rule, str)):
         raise _NotRebuiltError("no decision_id or rule")
@@ -160,7 +175,7 @@ def _change(recorded: Recorded, decision: Decision, names: frozenset[str]) -> Ch
         return Change.PERMIT_TO_DENY if recorded.permitted else None
     looked_up = decision.resolution is not None
     if not recorded.permitted:
-        # The runs of then are not on record: what a rule of today refused for its runs is taken to be refused again.
+        # The runs of that time are not on record: a rule that refused and still exists is taken to refuse them again.
         again = looked_up and recorded.rule in names
         return None if again else Change.DENY_TO_PERMIT
     if decision.effective.wire() != dict(recorded.effective):
@@ -193,7 +208,7 @@ class Caller:
 
 @dataclass(slots=True)
 class Seen:
-    """How often, and when first and last (`ts` of the record)."""
+    """The number of such requests, and the `ts` of the first and the last record."""
 
     times: int
     first: str
@@ -202,7 +217,10 @@ class Seen:
 
 @dataclass(slots=True)
 class ShadowStats:
-    """All callers that a shadow rule would have treated otherwise, among how many decisions, from when to when."""
+    """The callers that shadow rules would have treated otherwise, and the number and period of all decisions.
+
+    `more` counts the requests of callers beyond the first `MAX_CALLERS`.
+    """
 
     decisions: int = 0
     first: str | None = None
@@ -211,7 +229,7 @@ class ShadowStats:
     more: int = 0
 
     def add(self, members: Members) -> None:
-        """Counts one record; only intents and denials say anything here."""
+        """Count one record. Only intents and denials count."""
         if members.get("event") not in JUDGED_EVENTS:
             return
         ts = str(members["ts"])
@@ -240,7 +258,7 @@ def _effect(enforced: object, decided: object) -> str:
 
 
 def lines(stats: ShadowStats) -> Iterator[str]:
-    """The statistics for people, by rule, what it would do, and caller."""
+    """Yield the statistics as lines for people, sorted by rule, effect and caller."""
     if stats.first is None:
         yield "no decisions on record"
         return

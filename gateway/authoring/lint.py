@@ -1,7 +1,7 @@
-"""What is accepted and still worth a sentence: each finding has an id, a reason and a fix, and never fails anything.
+"""Warnings about policies and configurations that are valid. Each has an id, a reason and a fix; none is an error.
 
-A finding is silenced where it stands, with a reason: `# lint: ignore <id>: <reason>`, at the end of its line or in a
-line of its own above. Pure: files come in as text, time as Unix milliseconds.
+A finding is silenced at its place, with a reason: `# lint: ignore <id>: <reason>`, at the end of its line or on a
+line of its own above it. Pure: files come in as text, time as Unix milliseconds.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ IDS = {
     "silence-without-reason": "a silence says why",
     "silence-unused": "a silence that silences nothing",
 }
-"""Every lint, by id, and what it is about."""
+"""Every lint: its id, and what it is about."""
 
 CONTRACTS = ("2025", "2026-09")
-"""Upstream's contracts; which one a gateway is told makes a difference to `count-only` alone."""
+"""The contracts of upstream. The configured one only makes a difference to `count-only`."""
 
 _SILENCE = re.compile(r"#\s*lint:\s*ignore\b\s*(?:(?P<id>[a-z-]+)\s*)?(?P<reason>:.*)?$")
 
 Lines = Mapping[str, Sequence[str]]
-"""The lines of each file, by the name its places have."""
+"""The lines of each file, by the file name that a `Place` has."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Finding:
-    """One finding: where it stands, what is so, and what to do."""
+    """One finding: its place, what was found, and what to do about it."""
 
     place: Place
     id: str
@@ -69,7 +69,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who may speak for a team: a key with its last UTC day, or an issuer."""
+    """A key (with its last UTC day) or an issuer, and the team that it may speak for."""
 
     name: str
     team: str
@@ -79,7 +79,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What the lints need of a configuration. `at` is where its deadlines are said; `seen` was found on the disk."""
+    """The parts of a configuration that lints need. `at` is the place of its deadlines; `seen` comes from the disk."""
 
     contract: str
     callers: tuple[Caller, ...]
@@ -95,19 +95,19 @@ class _Silence:
     id: str
     reason: str
     line: int
-    """The line that it speaks about."""
+    """The line that the silence is about."""
 
 
 def lint(policies: Policies, lines: Lines, summary: Summary, now_ms: int) -> tuple[Finding, ...]:
-    """Every finding that is not silenced, in the order of files."""
+    """Return every finding that is not silenced, sorted by file and place."""
     found = [*_of_rules(policies, summary, now_ms), *_of_callers(policies, summary, now_ms), *summary.seen]
     silences = [silence for file, text in lines.items() for silence in _silences(file, text)]
     reasoned = {(one.place.file, one.line, one.id) for one in silences if one.reason}
     callerless = list(_without_caller(policies, lines, summary))
-    # Where nobody can call at all, that is one fact and not one for each team: the summary says it.
+    # If nobody can call at all, a finding for each team would only repeat it: the summary of `check` says so once.
     told = [*found, *(callerless if summary.callers else ())]
     kept = [one for one in told if (one.place.file, one.place.line, one.id) not in reasoned]
-    # One text serves under both contracts, and before the first key: a silence for the other case is not idle.
+    # One file serves under both contracts, and before the first key exists: a silence needed only then is not unused.
     other = (one for contract in CONTRACTS for rule in policies.rules for one in _count_only(rule, contract, policies))
     return tuple(sorted({*kept, *_of_silences(silences, [*found, *callerless, *other])}))
 
@@ -188,7 +188,10 @@ def _count_only(rule: Rule, contract: str, policies: Policies) -> Iterator[Findi
 
 
 def _not_compared(rule: Rule, policies: Policies, resolving: frozenset[str]) -> Iterator[Finding]:
-    """Optional fields of a rule that judges runs which were looked up; `resolving` are the teams whose runs may be."""
+    """Yield a finding for each optional field of a rule that judges runs found by a look-up.
+
+    `resolving` holds the teams whose runs may be looked up by a rule.
+    """
     left_out = [(field, bound) for field, bound in rule.conditions.items() if bound.optional and bounds_runs(bound)]
     if not left_out or not _judges_runs(rule, policies, resolving):
         return
@@ -202,7 +205,7 @@ def _not_compared(rule: Rule, policies: Policies, resolving: frozenset[str]) -> 
 
 
 def _judges_runs(rule: Rule, policies: Policies, resolving: frozenset[str]) -> bool:
-    """Whether runs that were looked up are held against the rule: also under another one's `resolve`."""
+    """Return whether the rule judges runs found by a look-up, its own or that of another rule."""
     if rule.resolution is not None:
         return True
     if rule.effect is Effect.REQUIRE:
@@ -211,7 +214,7 @@ def _judges_runs(rule: Rule, policies: Policies, resolving: frozenset[str]) -> b
 
 
 def _looks_up(policies: Policies, team: str) -> bool:
-    """Whether a `require` has the runs of every request of the team looked up, at all times."""
+    """Return whether a `require` has the runs of every request of the team looked up, at all times."""
     guards = policies.for_team(team).requires
     return any(one.resolution is not None and not one.shadow and _lasting(one, team) for one in guards)
 
@@ -239,16 +242,16 @@ def _always_refused(rule: Rule, policies: Policies) -> Iterator[Finding]:
 
 
 def _refusing(rule: Rule, policies: Policies, team: str) -> Rule | None:
-    """The first rule that speaks about the team whenever the `allow` does, and refuses all of it."""
+    """Return the first rule that applies to the team at all times and refuses everything that `rule` allows."""
     rules = policies.for_team(team)
     guards = (guard for guard in (*rules.denies, *rules.requires) if _lasting(guard, team) and not guard.shadow)
-    # A require that looks runs up now and then leaves to them, then, what would else refuse.
+    # A require that looks runs up at some times leaves to the runs, at those times, what would otherwise be refused.
     resolved = rule.resolution is not None or any(one.resolution is not None for one in rules.requires)
     return next((guard for guard in guards if refuses_all(guard, rule, resolved=resolved)), None)
 
 
 def _lasting(guard: Rule, team: str) -> bool:
-    """Whether the rule speaks about the team at all times."""
+    """Return whether the rule applies to the team at all times."""
     return guard.during is None and guard.until_ms is None and all(one.team != team for one in guard.excepted)
 
 
@@ -283,7 +286,7 @@ def _of_caller(caller: Caller, policies: Policies, now_ms: int) -> Iterator[Find
 
 
 def _team_places(policies: Policies, lines: Lines) -> Iterator[tuple[Place, str]]:
-    """Each team that a file names, at the line that names it first."""
+    """Yield each team that a file names, at the line of the file that begins with `teams`."""
     seen: set[tuple[str, str]] = set()
     for rule in policies.rules:
         file = _at(rule).file
@@ -300,7 +303,7 @@ def _silences(file: str, text: Sequence[str]) -> Iterator[_Silence]:
         if match is None:
             continue
         about = number
-        # In a line of its own it speaks about the next line that is none.
+        # On a line of its own, a silence is about the next line that is not a comment.
         while about <= len(text) and text[about - 1].lstrip().startswith("#"):
             about += 1
         yield _Silence(

@@ -1,4 +1,4 @@
-"""What a team may do, in plain words: one offer for each `allow` rule, after every `require` and `deny`."""
+"""The offers to a team, in plain words: one for each `allow` rule, after every `require` and `deny`."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from gateway.policy.nearest import MEMBERS
 from gateway.policy.rules import Policies, TeamRules
 
 USUAL = 100
-"""What an example asks for where nothing bounds it: the count of the official clients."""
+"""The count of an example that nothing bounds; the official clients send the same."""
 
 MOST = 256
-"""How many examples are tried for one rule; the page must stay cheap whatever the rules say."""
+"""The most examples tried for one rule, because the page must stay cheap whatever the rules say."""
 
 MOST_SAID = 20
-"""How many of the rules that refuse are put into the words of one that allows."""
+"""The most `require` rules, and the most `deny` rules, in the words of one `allow`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One rule: `at_most` runs (None: as many as asked), and a request it allows; no example if it allows none.
+    """One `allow` rule: `at_most` runs (None: as many as asked), and a request that it allows, if there is one.
 
-    `owner` is whom its file names to be asked.
+    `owner` is the contact that the rule's file names for questions.
     """
 
     rule: str
@@ -49,7 +49,7 @@ class Offer:
 
 
 def offers(policies: Policies, team: str, now_ms: int) -> Iterator[Offer]:
-    """The enforced `allow` rules of the team, by name. `now_ms` is Unix milliseconds."""
+    """Yield an offer for each enforced `allow` rule of the team, by name. `now_ms` is Unix milliseconds."""
     rules = policies.for_team(team).enforced
     now = rules.at(now_ms)
     for rule in offered(policies, team, now_ms):
@@ -60,7 +60,7 @@ def offers(policies: Policies, team: str, now_ms: int) -> Iterator[Offer]:
 
 
 def offered(policies: Policies, team: str, now_ms: int) -> list[Rule]:
-    """The rules that `offers` speaks of: those of now, and those whose window opens again."""
+    """Return the rules that `offers` speaks of: those in force now, and those whose window opens again."""
     return [
         rule
         for rule in policies.for_team(team).enforced.allows
@@ -69,7 +69,7 @@ def offered(policies: Policies, team: str, now_ms: int) -> list[Rule]:
 
 
 def _offer(rule: Rule, rules: TeamRules, alone: TeamRules, now_ms: int) -> Offer:
-    """What a rule offers among the rules of now; `alone` is it with what guards it."""
+    """Return the offer of a rule among the rules in force now. `alone` holds only this rule and its guards."""
     at_most = _at_most(rule, rules.requires)
     proposals = islice(examples(rule, rules, at_most or USUAL, now_ms), MOST)
     example = _example(proposals, alone, now_ms)
@@ -80,7 +80,7 @@ def _offer(rule: Rule, rules: TeamRules, alone: TeamRules, now_ms: int) -> Offer
 
 
 def _at_most(rule: Rule, requires: Iterable[Rule]) -> int | None:
-    """The smallest bound of the rule and of every `require`."""
+    """Return the smallest bound of the rule and of every `require`; None if there is none."""
     by_ids = "workflowRunIds" in rule.conditions
     bounds: list[int | None] = []
     for one in (rule, *requires):
@@ -92,7 +92,7 @@ def _at_most(rule: Rule, requires: Iterable[Rule]) -> int | None:
 
 
 def _example(proposals: Iterable[CancelRequest], alone: TeamRules, now_ms: int) -> CancelRequest | None:
-    """The first proposal that the one rule permits and no other one refuses, as it would be sent."""
+    """Return the first proposal that the rule alone permits and no guard refuses, as it would be sent."""
     for proposal in proposals:
         effective = permitted(alone, replace(proposal, reason="an example"), now_ms)
         if effective is not None:
@@ -144,7 +144,7 @@ def _bound(field: str, condition: Condition) -> str:
 
 
 def _asked(rule: Rule, requires: Iterable[Rule]) -> str | None:
-    """The difference between `max` and `cap`, which the number alone does not show."""
+    """Return how a larger count is treated by `max` and by `cap`, which the number alone does not show."""
     if "workflowRunIds" in rule.conditions:
         return None
     counts = [one.count for one in (rule, *requires) if one.count is not None]
@@ -172,7 +172,7 @@ def _always(require: Rule, *, by_ids: bool) -> Iterator[str]:
 
 
 def _never(deny: Rule, *, resolved: bool) -> str:
-    """A `deny` in words."""
+    """Return a `deny` in words."""
     about = " and ".join(f"{field} {condition.words()}" for field, condition in deny.conditions.items())
     if resolved and about:
         return f"nothing where one of the runs is of {about}"
@@ -181,10 +181,10 @@ def _never(deny: Rule, *, resolved: bool) -> str:
 
 DAY_MS = 86_400_000
 MOST_VALUES = 12
-"""How many values of one field are combined with those of the others."""
+"""The most values of one field that are combined with those of the other fields."""
 
 MOST_TRIED = 1000
-"""How many values of one field are held against every rule that bounds it."""
+"""The most values of one field that are tried against every rule that bounds it."""
 
 MADE_UP = {"label": "example", "flowControlKey": "example", "callerIp": "192.0.2.1"}
 _ENDINGS = ("example", "", "0", "Z")
@@ -193,7 +193,7 @@ Members = dict[str, object]
 
 
 def examples(rule: Rule, rules: TeamRules, count: int, now_ms: int) -> Iterator[CancelRequest]:
-    """Proposals for the rule, each for `count` runs, or for one run ID."""
+    """Yield proposals for the rule, each for `count` runs or for one run ID."""
     if rule.admits_everything:
         yield CancelRequest(EveryRun(), count)
         return
@@ -222,7 +222,10 @@ def _run_ids(rule: Rule, rules: TeamRules) -> Iterator[str]:
 
 
 def _values(field: str, rule: Rule, rules: TeamRules, now_ms: int) -> Sequence[Members]:
-    """What a filter may say of one field, nothing included where the field may be left out; the plainest first."""
+    """Return the members that a filter may have for one field, the plainest first.
+
+    If the field may be left out, the first has no members.
+    """
     bounds = [one.conditions[field] for one in (rule, *rules.requires) if field in one.conditions]
     denied = [one.conditions[field] for one in rules.denies if field in one.conditions]
     proposed = (
@@ -260,7 +263,10 @@ def _urls(bounds: Iterable[UrlCondition]) -> Iterator[Members]:
 
 
 def _dates(bounds: Iterable[CreatedCondition], now_ms: int) -> Iterator[Members]:
-    """Windows that end now, stay open, or end before what a `deny` is about; begun late enough to hold for a while."""
+    """Yield windows that end now, have no end, or end before the time that a `deny` covers.
+
+    They begin late enough to stay valid for a while.
+    """
     bounds = list(bounds)
     lengths = [bound.within_last_ms for bound in bounds if bound.within_last_ms is not None]
     spans = sorted({bound.max_span_ms for bound in bounds if bound.max_span_ms is not None})
@@ -278,7 +284,7 @@ def _filter(members: Members) -> ByFilter | None:
     try:
         return ByFilter(**members)  # type: ignore[arg-type]
     except ValueError:
-        return None  # A prefix with an ending is not always a value.
+        return None  # A prefix with an ending is not always a valid value.
 
 
 def _named(run_id: str) -> ByRunIds | None:

@@ -1,6 +1,6 @@
-"""What is judged when nothing is sent: a question in any of the ways that people and records write a request.
+"""A question: a request that is judged and not sent, read from any form in which people and records write one.
 
-All ways end in the one reader of requests, so nothing can be asked here that could not be asked of the gateway.
+All forms end in the one reader of requests, so nothing can be asked here that could not be asked of the gateway.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ from gateway.policy.rules import Policies
 
 METHOD, PATH = "DELETE", "/v2/workflows/runs"
 _REQUEST_LINE = re.compile(r"(?:(?P<method>[A-Z]+) +)?(?P<path>/[^ ?]*)(?:\?(?P<query>[^ ]*))?(?: HTTP/1\.[01])?")
-# A name ends at the first "=": were one among its own characters, every later one would be tried as its end.
+# A name ends at the first "=". If a name could contain one, every later "=" would be tried as the end of the name.
 _QUERY = re.compile(r"\??(?P<query>[^ /?=]*=[^ ]*)?")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:Z|[+-][0-9]{2}:[0-9]{2})")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 MAX_LINE = 131_072 + 64
-"""How long a request line may be: the longest target by default, with the method and version around it."""
+"""The most characters of a request line: the longest target by default, with the method and version around it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One request to judge: whose it is, and when it comes (Unix milliseconds)."""
+    """One request to judge, its principal, and its time (Unix milliseconds)."""
 
     principal: Principal
     request: CancelRequest
     now_ms: int
 
     def judged(self, policies: Policies) -> Decision:
-        """What the gateway would decide."""
+        """Return the decision that the gateway would make."""
         return decide(policies, self.principal, self.request, self.now_ms)
 
     def reading(self, policies: Policies) -> Reading:
-        """Whether it is judged as upstream would match it, or as the gateway does after a look-up."""
+        """Return whether the request is judged as upstream would match it, or as the gateway does after a look-up."""
         return reading_of(policies.for_team(self.principal.team).enforced, self.request, self.now_ms)
 
 
 def from_line(text: str, *, body: bytes = b"", reason: str | None = None) -> CancelRequest:
-    """A request line (`DELETE /v2/workflows/runs?…`), a target, or only the query; `body` is JSON.
+    """Parse a request line (`DELETE /v2/workflows/runs?…`), a target, or only the query; `body` is JSON.
 
     Raises:
         MalformedRequest: the gateway would answer 400.
-        ValueError: it is no request line of a bulk cancel.
+        ValueError: it is not the request line of a bulk cancel.
     """
     if len(text) > MAX_LINE:
         raise ValueError(f"a request line is at most {MAX_LINE} characters")
@@ -68,15 +68,15 @@ def from_line(text: str, *, body: bytes = b"", reason: str | None = None) -> Can
 
 
 def from_wire(members: Mapping[str, object], *, reason: str | None = None) -> CancelRequest:
-    """A request of its typed fields with the wire names, as the record has it in `asked`.
+    """Make a request from typed fields that have the wire names, as the record has them in `asked`.
 
     Raises:
         MalformedRequest: the gateway would answer 400.
-        ValueError: a field has the wrong type, or stands beside others that say something else.
+        ValueError: a field has the wrong type, or contradicts the others.
     """
     pairs = [(name, text) for name, value in members.items() for text in _texts(name, value)]
     if "workflowRunIds" in members and "count" in members:
-        # The record says their number; in a request nothing stands beside run IDs.
+        # The record adds the number of run IDs as count; in a request nothing may stand beside run IDs.
         pairs = [pair for pair in pairs if pair[0] != "count"]
     request = parse_cancel("&".join(f"{name}={quote(text, safe='')}" for name, text in pairs).encode(), Body())
     if members.get("count", request.count) != request.count:
@@ -101,7 +101,7 @@ def _texts(name: str, value: object) -> list[str]:
 
 
 def instant_ms(text: str) -> int:
-    """A time as RFC 3339 writes it, always with its offset, in Unix milliseconds; raises ValueError."""
+    """Parse a time in RFC 3339, always with its offset, to Unix milliseconds. Raises: ValueError if it is not one."""
     if not _TIME.fullmatch(text):
         raise ValueError("expected a time with its offset, like 2026-03-29T01:30:00+01:00 or 2026-03-29T00:30:00Z")
     try:

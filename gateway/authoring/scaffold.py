@@ -115,9 +115,10 @@ audit/
 
 
 def team_files(team: str, *, schemas: bool) -> Mapping[str, str]:
-    """The text of a further team's own two files by their names; `schemas`: they name those of `init`, for editors.
+    """Return the text of a further team's own two files, by name.
 
-    The cases name no rule of the files that are there already, which may be called otherwise.
+    `schemas` says that the files name the schemas that `init` wrote, for editors. The cases name no rule of the files
+    that are there already, because those rules may have other names.
     """
     cases = re.sub(r"\n    rule: guardrails/\S+", "", _CASES)
     texts = {f"{team}.yaml": ("policy", _TEAM), f"{team}.cases.yaml": ("cases", cases)}
@@ -128,7 +129,7 @@ def team_files(team: str, *, schemas: bool) -> Mapping[str, str]:
 
 
 def scaffold(team: str) -> Mapping[str, str]:
-    """The text of each file by its path, for a team of this name."""
+    """Return the text of each file of a new start, by path, for a team of this name."""
     return {
         "config.yaml": f"{_SCHEMA_LINE}schemas/config.json\n{_CONFIG}".replace("TEAM", team),
         "policies/guardrails.yaml": f"{_SCHEMA_LINE}../schemas/policy.json\n{_GUARDRAILS}",

@@ -1,6 +1,6 @@
-"""JSON Schema of every file format: made from the readers that load them, and for records from a declaration.
+"""JSON Schemas of all file formats, made from the readers that load them; the schema of records is declared here.
 
-A schema says which keys and types there are. Which of them go together only `check` says.
+A schema says which keys and types exist. Only `check` says which of them go together.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ Schema = dict[str, object]
 
 
 def schema(name: str) -> Schema:
-    """The schema of one of `NAMES`."""
+    """Return the schema of one of `NAMES`."""
     return {"$schema": DIALECT, "title": TITLES[name], **_MADE[name]()}
 
 
 def rendered(name: str) -> str:
-    """The text of a schema as it is shipped."""
+    """Return the text of a schema as it is shipped."""
     return json.dumps(schema(name), indent=2, ensure_ascii=False) + "\n"
 
 
 def described(node: object, sentences: Mapping[str, str]) -> object:
-    """A schema whose properties say what they mean, by name; what has no sentence stays as it is."""
+    """Return the schema with a description for each property that `sentences` has by name; others stay as they are."""
     if isinstance(node, list):
         return [described(item, sentences) for item in node]
     if not isinstance(node, dict):
@@ -174,7 +174,7 @@ _SOMETIMES: dict[str, Schema] = {
         "names_left_out": _NUMBER,
     },
 }
-"""Members that not every record of an event has: counts of what was left out, and what earlier versions did not say."""
+"""Members that only some records of an event have: counts of what was left out, and members added later."""
 
 
 EVENTS = tuple(_EVENTS)
@@ -182,7 +182,7 @@ EVENTS = tuple(_EVENTS)
 
 
 def _audit() -> Schema:
-    """One line of the log. Later versions add events and members, so others are admitted."""
+    """Return the schema of one line of the log. Later versions add events and members, so unknown ones are admitted."""
     return {
         "type": "object",
         "properties": _COMMON,
@@ -205,7 +205,7 @@ TITLES = {
     "cases": "Cases of a policy directory of the QStash gateway",
 }
 NAMES = tuple(TITLES)
-"""What there is a schema of."""
+"""The file formats that have a schema."""
 
 
 CONFIG = {

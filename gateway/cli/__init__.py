@@ -1,1 +1,1 @@
-"""The commands, one module for each group; `command` joins them, `policies` and `trial` hold two families."""
+"""The commands. `main` joins them; `cancel`, `policies` and `trial` hold a family each."""

@@ -1,4 +1,4 @@
-"""`audit verify`, `audit show`, `audit stats`: reading the audit log; `audit retire`: what of it may go."""
+"""The `audit` commands: `verify`, `show` and `stats` read the audit log; `retire` takes old chains out of it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from gateway.files.values import date_field
 
 USAGE = 64
 MOST_GUESSED = 64
-"""How many characters of a name are compared with the known ones."""
+"""The most characters of an unknown name that are compared with the known names."""
 
 _WORST_FIRST = (Finding.TAMPERED, Finding.OPEN, Finding.TORN, Finding.INTACT)
 _ENVELOPE = frozenset(("v", "seq", "ts", "event", "instance", "prev", "mac"))
@@ -41,28 +41,28 @@ Members = dict[str, object]
 
 
 class _UsageError(Exception):
-    """A command line that names nothing to read; its text is for the person who typed it."""
+    """A command line that cannot be carried out; the text is for the person who typed it."""
 
 
 class _Parser(argparse.ArgumentParser):
-    # 2 says "torn tail" here, so a mistyped command exits with sysexits' EX_USAGE.
+    # Exit code 2 means "torn tail" here, so a mistyped command exits with EX_USAGE of sysexits.
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """As argparse's, except that arguments it does not know are an error of this command."""
+        """Parse like argparse, except that unknown arguments are an error of this command."""
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return parsed, unknown
 
     def error(self, message: str) -> NoReturn:
-        """Says the usage and what is wrong with it, and exits with 64."""
+        """Print the usage and what is wrong, and exit with 64."""
         self.print_usage(sys.stderr)
         self.exit(USAGE, f"{self.prog}: {printable(message)}\n")
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the commands under `audit`."""
+    """Add the commands under `audit` and their options."""
     group = subparsers.add_parser("audit", help="verify, show or count the records of the audit log")
     commands = group.add_subparsers(dest="audit_command", required=True, metavar="COMMAND", parser_class=_Parser)
     parser = commands.add_parser("verify", help="0 intact, 1 tampered, 2 torn tail, 3 open intents, 64 usage")
@@ -93,7 +93,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _day(text: str) -> str:
-    """A date as it is written in records. Raises: ArgumentTypeError."""
+    """Return a date as records write it. Raises: ArgumentTypeError if the text is not a date."""
     try:
         return date_field().parse(text).isoformat()
     except ValueError as exc:
@@ -105,7 +105,7 @@ def _add_paths(parser: argparse.ArgumentParser) -> None:
 
 
 def run_verify(arguments: argparse.Namespace) -> int:
-    """Prints a report on each chain; the worst finding is the exit code."""
+    """Print a report on each chain; return the worst finding as the exit code, or 64 if there is nothing to read."""
     try:
         keys = [load_mac_key(path) for path in arguments.mac_key]
         checkpoints = _checkpoints(arguments.checkpoint, keys)
@@ -139,7 +139,10 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 
 
 def _entries(paths: Sequence[Path]) -> list[Path]:
-    """What stands in the directories, the files given, and nothing unless there is a chain among it."""
+    """Return the entries of the directories, and the given files.
+
+    Raises: _UsageError if there is no chain among them.
+    """
     _files(paths)
     entries = [entry for path in paths for entry in (sorted(path.iterdir()) if path.is_dir() else [path])]
     return list(dict.fromkeys(entries))
@@ -157,7 +160,7 @@ def _checkpoints(paths: Sequence[Path], keys: Sequence[MacKey]) -> dict[str, lis
 
 
 def _checkpoints_in(path: Path, keys: Sequence[MacKey]) -> list[tuple[str, Claim]]:
-    # Other lines of the file are passed over: it may be all that the gateway ever printed.
+    # Other lines of the file are skipped: it may hold everything that the gateway ever printed.
     found = []
     with path.open("rb") as file:
         for number, raw in enumerate(lines_in(file), 1):
@@ -213,7 +216,10 @@ def _problem_lines(report: ChainReport) -> Iterator[str]:
 
 
 def run_retire(arguments: argparse.Namespace) -> int:
-    """Retires chains; 1 if one that was named has to stay, anything was tampered with, or nothing can be recorded."""
+    """Retire chains and return 0; return 64 if the command line is wrong or a file cannot be read.
+
+    Return 1 if a named chain has to stay, if anything was tampered with, or if nothing can be recorded.
+    """
     try:
         retirement = _retirement(arguments)
     except (AuditFailure, _UsageError, OSError) as exc:
@@ -244,7 +250,10 @@ def _retirement(arguments: argparse.Namespace) -> Retirement:
 
 
 def run_show(arguments: argparse.Namespace) -> int:
-    """Prints the records that match, safe for any terminal; 1 if some lines are no records."""
+    """Print the records that match, safe for any terminal.
+
+    Return 1 if some lines are not records, 64 if there is nothing to read or no such event.
+    """
     wanted = {"event": arguments.event, "decision_id": arguments.decision}
     wanted = {name: value for name, value in wanted.items() if value is not None}
     callers = Callers(arguments.principal) if arguments.principal is not None else None
@@ -266,13 +275,13 @@ def run_show(arguments: argparse.Namespace) -> int:
 
 
 def _matched_none(arguments: argparse.Namespace, seen: int) -> int:
-    """Says that the filters match nothing; returns the exit code, which is that of a usage error for no event."""
+    """Say that the filters match nothing; return the exit code, which is 64 if there is no such event."""
     filters = {"--event": arguments.event, "--principal": arguments.principal, "--decision": arguments.decision}
     asked = " ".join(f"{option} {shlex.quote(value)}" for option, value in filters.items() if value is not None)
     print(f"audit show: none of {counted(seen, 'record')} matches {printable(asked)}", file=sys.stderr)
     if arguments.event is None or arguments.event in EVENTS:
         return 0
-    # A later version may have others: what was found would have been shown.
+    # A later version may have other events: their records would have been found and shown.
     close = difflib.get_close_matches(arguments.event[:MOST_GUESSED], EVENTS, n=1)
     guess = f" (did you mean {close[0]}?)" if close else ""
     print(f"audit show: there is no event of this name{guess}; events are: {', '.join(EVENTS)}", file=sys.stderr)
@@ -280,7 +289,7 @@ def _matched_none(arguments: argparse.Namespace, seen: int) -> int:
 
 
 def _read(command: str, paths: Sequence[Path], take: Callable[[Members, bytes], None]) -> int | None:
-    """Takes every record and its line; returns how many lines are none, or None where there is nothing to read."""
+    """Pass every record and its line to `take`. Return how many lines are not records; None if nothing can be read."""
     unread = 0
     try:
         for members, raw in _records(paths):
@@ -303,7 +312,7 @@ def _said(unread: int) -> int:
 
 
 def _records(paths: Sequence[Path]) -> Iterator[tuple[Members | None, bytes]]:
-    # Each chain in its own order, however its files were named: later records continue earlier ones.
+    # Each chain is read in its own order, whatever the order of the files: later records continue earlier ones.
     for files in chains_in(iter(_files(paths))).values():
         for _, path in files:
             yield from _records_in(path)
@@ -316,20 +325,20 @@ def _records_in(path: Path) -> Iterator[tuple[Members | None, bytes]]:
             members = parse_line(raw)
             yield (None if isinstance(members, str) else members), raw
     except (FileNotFoundError, NotAFile):
-        yield None, b""  # retired meanwhile, or put there by somebody: what was there cannot be told
+        yield None, b""  # retired meanwhile, or put there by somebody: nobody can tell what it held
 
 
 def human_line(members: Members) -> str:
-    """Time, event and the members that say something, in one line of shell words without control characters."""
+    """Return time, event and the members that have a value, in one line of shell words without control characters."""
     told = {name: value for name, value in members.items() if name not in _ENVELOPE and value not in (None, [], {})}
     words = [f"{_word(name)}={_word(value)}" for name, value in told.items()]
     return printable(f"{members['ts']} {members['seq']:>6} {_word(members['event']):<9} {' '.join(words)}")
 
 
 def _word(value: object) -> str:
-    """The value as one word, so that no value can pass for a further member: quoted as a shell reads it."""
+    """Return the value as one word, quoted as a shell reads it, so that no value can pass for a further member."""
     if not isinstance(value, str):
-        # JSON has its own quotes around everything that holds a space.
+        # JSON has quotes of its own around everything that holds a space.
         return orjson.dumps(value).decode()
     if value.isprintable() and _PLAIN.fullmatch(value):
         return value
@@ -337,12 +346,15 @@ def _word(value: object) -> str:
 
 
 def json_line(raw: bytes) -> str:
-    """A record's line, with the same spelled as JSON has it: it stays the record that it is."""
+    """Return a record's line with unprintable characters as JSON escapes, so that it stays the same record."""
     return printable_json(raw.decode())
 
 
 def run_stats(arguments: argparse.Namespace) -> int:
-    """Counts records by event, and decisions by team, rule and outcome; 1 if some lines are no records."""
+    """Count records by event, and decisions by team, rule and outcome.
+
+    Return 1 if some lines are not records, 64 if there is nothing to read.
+    """
     if arguments.shadow:
         return _run_shadow(arguments)
     stats = decisions.DecisionStats()

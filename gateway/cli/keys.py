@@ -1,4 +1,4 @@
-"""`keys new`: a caller's key, shown once, and the line that lets the gateway recognise it."""
+"""The `keys new` command, which shows a new key once, with the entry by which the gateway recognises it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command."""
+    """Add the command and its options."""
     commands = subparsers.add_parser("keys", help="keys of callers").add_subparsers(required=True, metavar="COMMAND")
     parser = commands.add_parser("new", help="make a key, print it once, and the YAML to paste")
     parser.add_argument("--team", type=_argument(team_name()), required=True, help="the team that policies name")
@@ -31,7 +31,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the key and its entry; returns 0."""
+    """Print the key and its entry; return 0."""
     key = new_key(args.id)
     print(f"The key, shown this once. Give it to the caller and keep no copy:\n\n  {key}\n")
     print("Its entry below callers.keys (it takes the place of an empty list, []):\n")
@@ -43,12 +43,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def new_key(key_id: str) -> str:
-    """`qgk_<id>_` and 256 random bits as 43 base64url characters."""
+    """Return `qgk_<id>_` followed by 256 random bits as 43 base64url characters."""
     return f"qgk_{key_id}_{secrets.token_urlsafe(KEY_BYTES)}"
 
 
 def entry(key: str, team: str, key_id: str, expires: object = None) -> str:
-    """The YAML of a key's entry: the digest of its whole text, never the key."""
+    """Return the YAML of a key's entry. It holds the digest of the whole key, never the key."""
     digest = hashlib.sha256(key.encode("ascii")).hexdigest()
     end = "" if expires is None else f", expires: {expires}"
     return f'{{id: {_quoted(key_id)}, team: {_quoted(team)}, sha256: "{digest}"{end}}}'
@@ -59,10 +59,10 @@ def _quoted(text: str) -> str:
 
 
 def _argument(field: Text[T]) -> Callable[[str], T]:
-    """A reader of the configuration as a type for argparse, so that both accept the same."""
+    """Return a reader of the configuration as a type for argparse, so that both accept the same."""
 
     def parse(text: str) -> T:
-        """Reads one argument. Raises: ArgumentTypeError with the sentence that the configuration would get."""
+        """Read one argument. Raises: ArgumentTypeError with the sentence that the configuration would get."""
         problems: list[Problem] = []
         value = field.read(Scalar(Place("", 1, 1), text, plain=False), problems)
         if value is None:

@@ -1,4 +1,4 @@
-"""What this process does without: code that it never runs, and memory that is taken ahead of need."""
+"""Measures that keep unused code, and memory that is not needed yet, out of the process."""
 
 from __future__ import annotations
 
@@ -7,24 +7,27 @@ import sys
 from types import ModuleType
 
 DRAWING = ("rich", "pygments")
-"""What draws on terminals: httpx and structlog load it wherever it is installed, and do without it."""
+"""Packages that draw on terminals. httpx and structlog load them if they are installed, and work without them."""
 
 ABSENT = (*DRAWING, "httpx._main")
-"""The last is the command line of httpx, which does without it as well."""
+"""The modules that are kept out. The last is the command line of httpx, which httpx does not need."""
 
 UVICORN = "uvicorn.main"
-"""uvicorn's command line, with its process supervisors. The package names three things of it that nobody here uses."""
+"""uvicorn's command line, with its process supervisors. The package imports three names from it, all unused here."""
 
 ALLOCATOR = "MIMALLOC_ARENA_EAGER_COMMIT"
-"""pyreqwest's allocator reads it once, when it is loaded. Left alone it touches 7 MB before anything asks for them."""
+"""A variable that pyreqwest's allocator reads once, when it is loaded; by default it touches 7 MB ahead of need."""
 
 
 RESOLVERS = "UV_THREADPOOL_SIZE"
-"""libuv's threads, which only resolve the names of upstream for targets too long for kept connections; else four."""
+"""The number of libuv's threads, by default four.
+
+They only resolve upstream's name, for requests whose target is too long for a kept connection.
+"""
 
 
 def keep_out() -> None:
-    """Makes it absent for this process, whatever is loaded after."""
+    """Keep the unused modules out of this process, whatever is loaded later, and set the two variables."""
     for name in ABSENT:
         # Python reads None as "there is no such module".
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]
@@ -34,7 +37,7 @@ def keep_out() -> None:
 
 
 def let_in() -> None:
-    """Takes the drawing back, once everything else is loaded."""
+    """Allow the drawing packages again, once everything else is loaded."""
     for name in DRAWING:
         if name in sys.modules and sys.modules[name] is None:
             del sys.modules[name]

@@ -32,17 +32,20 @@ COMMANDS = {
     "probe-upstream": "gateway.cli.probe_upstream",
     "audit": "gateway.cli.audit",
 }
-"""Where each command is. Only the one that is asked for is loaded; all of them where help or a mistake needs them."""
+"""The module of each command. Only the requested one is loaded; help and mistakes load all of them."""
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """As argparse's; what was typed is shown as no terminal acts on it."""
+        """Exit like argparse, with the typed text printed so that no terminal acts on it."""
         super().error(printable(message))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code, which no fault of a standard stream changes."""
+    """Run one command and return its exit code.
+
+    A fault of a standard stream changes the code only of a command that is run for its output: from 0 to 1.
+    """
     with guarded() as streams:
         try:
             command = parsed(sys.argv[1:] if arguments is None else arguments)
@@ -54,15 +57,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parsed(given: Sequence[str]) -> argparse.Namespace:
-    """Returns what a command line says. Raises: SystemExit: it asks for help, or is none."""
+    """Parse a command line. Raises: SystemExit if it asks for help or is not valid."""
     parser = _Parser(
         prog="qstash-gateway", description="An authenticating policy gateway for the bulk cancel of QStash workflows."
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    # A command that is run for what it prints, rather than for what it does or finds, says so.
+    # A command that is run for its output, rather than for what it does or finds, sets `product`.
     parser.set_defaults(product=False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    # What is loaded stays: the cycle collector need not walk it, now or ever.
+    # Loaded modules stay, so the cycle collector never needs to walk them.
     gc.disable()
     for name in given[:1] if given and given[0] in COMMANDS else COMMANDS:
         import_module(COMMANDS[name]).register(commands)

@@ -1,10 +1,10 @@
-r"""The standard streams of a command: whatever happens to them neither ends it nor changes what its exit code says.
+r"""The standard streams of a command. A fault of one neither ends the command nor changes what its exit code says.
 
-- The reader is gone: the rest is dropped without a word.
-- A full disk, or any other error: the rest is dropped, and standard error says so once.
-- Closed from the start: the same, and no file that is opened later takes its number.
-- An encoding without the sign: the sign is spelled \uXXXX, which JSON reads as the sign.
-- Input that fails or is no text: the end of input, or signs that are no answer.
+- If the reader is gone, the rest is dropped without a word.
+- On a full disk, or any other error, the rest is dropped, and standard error says so once.
+- A stream that was closed from the start counts as such an error, and no file that is opened later takes its number.
+- A character that the encoding lacks is spelled \uXXXX, which JSON reads as the character.
+- Input that fails counts as the end of input; input that is not text becomes characters that match no answer.
 """
 
 from __future__ import annotations
@@ -31,21 +31,24 @@ _INDENT = "    "
 
 
 def occupy() -> None:
-    """Puts the null device in the place of closed standard streams.
+    """Put the null device in the place of closed standard streams.
 
-    Otherwise the next file that is opened stands behind such a number, and what is printed goes into it. It can only be
-    used the wrong way round, so that every use fails and shows.
+    Otherwise the next file that is opened would get such a number, and printed text would go into it. The device is
+    opened in the wrong direction, so that every use fails and is noticed.
     """
     for descriptor, flags in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDONLY)):
         try:
             os.fstat(descriptor)
         except OSError:
-            # The lowest free number is taken, and that is this one.
+            # `open` takes the lowest free number, which is this one.
             os.open(os.devnull, flags)
 
 
 class Sink(io.RawIOBase):
-    """A descriptor that is written to until it fails; `fault` is why what comes after is `dropped`."""
+    """An output stream that writes to a descriptor, and drops everything after the first error.
+
+    `fault` is that error; `dropped` says whether anything was lost.
+    """
 
     def __init__(self, descriptor: int, *, fault: OSError | None = None) -> None:
         super().__init__()
@@ -54,26 +57,26 @@ class Sink(io.RawIOBase):
         self.dropped = False
 
     def writable(self) -> bool:
-        """Returns True."""
+        """Return True."""
         return True
 
     def fileno(self) -> int:
-        """Returns the number of the descriptor."""
+        """Return the number of the descriptor."""
         return self._descriptor
 
     def isatty(self) -> bool:
-        """Returns whether a person reads it."""
+        """Return whether a person reads it."""
         return self.fault is None and os.isatty(self._descriptor)
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Writes all of it, or drops what cannot be written; returns its size and never raises."""
+        """Write all of `data`, or drop what cannot be written. Return its size; never raise."""
         rest = memoryview(data).cast("B")
         size = len(rest)
         while rest and self.fault is None:
             try:
                 rest = rest[os.write(self._descriptor, rest) :]
             except BlockingIOError:
-                # Somebody who shares the terminal has made it non-blocking: it is only full for now.
+                # Another process that shares the terminal has made it non-blocking: it is only full for now.
                 _await(self._descriptor, select.POLLOUT)
             except OSError as fault:
                 self.fault = fault
@@ -82,26 +85,26 @@ class Sink(io.RawIOBase):
 
 
 class _Source(io.RawIOBase):
-    """A descriptor that is read from until it fails, which is the end of input."""
+    """An input that reads from a descriptor until it fails; a failure is the end of input."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self._descriptor = descriptor
 
     def readable(self) -> bool:
-        """Returns True."""
+        """Return True."""
         return True
 
     def fileno(self) -> int:
-        """Returns the number of the descriptor."""
+        """Return the number of the descriptor."""
         return self._descriptor
 
     def isatty(self) -> bool:
-        """Returns whether a person types."""
+        """Return whether a person types."""
         return os.isatty(self._descriptor)
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Returns how many bytes were read; never raises."""
+        """Read into `buffer` and return the number of bytes; never raise."""
         while True:
             try:
                 return os.readv(self._descriptor, [buffer])
@@ -119,14 +122,14 @@ def _await(descriptor: int, events: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """The streams of one command. `output` is None where a caller in this process has put others in their place."""
+    """The streams of one command. `output` is None if a caller in this process has replaced standard output."""
 
     output: Sink | None
 
     def end(self, code: int, *, product: bool) -> int:
-        """Returns the exit code of a command that ended with `code`.
+        """Report lost output, and return the exit code of a command that ended with `code`.
 
-        `product` says that the command is run for what it prints: if that was lost, it has failed.
+        `product` says that the command is run for its output: if that was lost, the command has failed.
         """
         sys.stdout.flush()
         fault = self.output.fault if self.output is not None and self.output.dropped else None
@@ -139,10 +142,10 @@ class Streams:
 
 @contextmanager
 def guarded() -> Iterator[Streams]:
-    """Puts streams that never raise in the place of the process's own, while a command runs."""
+    """Replace the standard streams by ones that never raise, while a command runs."""
     codecs.register_error(_SPELLED, _spell)
     before = sys.stdin, sys.stdout, sys.stderr
-    # Python knows a stream that was closed when it started as None.
+    # A stream that was closed when Python started is None.
     own = [now is then for now, then in zip(before, (sys.__stdin__, sys.__stdout__, sys.__stderr__), strict=True)]
     output = Sink(1, fault=_closed(sys.stdout)) if own[1] else None
     if own[0]:
@@ -157,31 +160,32 @@ def guarded() -> Iterator[Streams]:
     finally:
         for stream in now:
             stream.flush()
-        # A command that has put others in their place leaves them there to the end of the process.
+        # If the command has replaced the streams, its own stay until the process ends.
         if (sys.stdout, sys.stderr) == now:
             sys.stdin, sys.stdout, sys.stderr = before
 
 
 def lost() -> bool:
-    """Returns whether what is printed from now on reaches nobody, as far as was seen."""
+    """Return whether printed text is known to reach nobody from now on."""
     buffer = getattr(sys.stdout, "buffer", None)
     raw = getattr(buffer, "raw", buffer)
     return isinstance(raw, Sink) and raw.fault is not None
 
 
 def printable(text: str) -> str:
-    """The text with everything a terminal could act on, or hide, spelled out."""
+    """Return the text with every character spelled out that a terminal could act on or hide."""
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def folded(text: str, stream: TextIO | None = None) -> str:
-    """The text in lines that fit the terminal, where the stream (standard output) is one: no ID is broken in two.
+    """Break the text into lines that fit the terminal, if the stream (by default standard output) is one.
 
-    Lines end behind a space, a comma or `&`, none of which an ID holds; what is longer than a line stays whole.
+    Lines end after a space, a comma or `&`. No ID holds one of these, so no ID is broken; anything longer than a line
+    stays whole.
     """
     if not (stream or sys.stdout).isatty():
         return text
-    import shutil  # `serve` shares this module, and needs nothing of the archives that it loads
+    import shutil  # `serve` shares this module, and needs no archives, which shutil loads
 
     width = shutil.get_terminal_size().columns
     lines = [""]
@@ -193,7 +197,7 @@ def folded(text: str, stream: TextIO | None = None) -> str:
 
 
 def fault_in_words(fault: Exception) -> str:
-    """What went wrong, safe for any terminal: a system call's error by what it was about, without its number."""
+    """Return what went wrong, safe for any terminal. A failed system call names its subject, but not its number."""
     if not isinstance(fault, OSError) or fault.strerror is None:
         return printable(str(fault))
     about = "" if fault.filename is None else f"{fault.filename}: "
@@ -201,12 +205,12 @@ def fault_in_words(fault: Exception) -> str:
 
 
 def printable_json(text: str) -> str:
-    """JSON with the same spelled as JSON has it, so that it stays what it is; line ends stay as they are."""
+    """Return JSON with every character escaped that a terminal could act on or hide. Its meaning and line ends stay."""
     return "".join(sign if sign.isprintable() or sign == "\n" else spelled(sign) for sign in text)
 
 
 def spelled(text: str) -> str:
-    r"""Returns every sign of the text as JSON spells it, like \u00fc; one above U+FFFF as two."""
+    r"""Return every character of the text as a JSON escape, like \u00fc; a character above U+FFFF becomes two."""
     units = text.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
@@ -222,7 +226,7 @@ def _closed(stream: TextIO | None) -> OSError | None:
 
 
 def _writing(sink: Sink, like: TextIO | None) -> TextIO:
-    # As Python does it: where it was told not to buffer there is nothing in between.
+    # Like Python: if it was told not to buffer, no buffer is put in between.
     unbuffered = bool(getattr(like, "write_through", False))
     return io.TextIOWrapper(
         cast(BinaryIO, sink) if unbuffered else io.BufferedWriter(sink),

@@ -1,4 +1,4 @@
-"""`probe`: asks the running gateway whether it is ready, for health checks without curl."""
+"""The `probe` command, which asks the running gateway whether it is ready, for health checks without curl."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ READY = ("ready", "degraded")
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command."""
+    """Add the command and its options."""
     parser = subparsers.add_parser("probe", help="exit 0 if the running gateway is ready")
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--config", type=Path, metavar="FILE", help="the gateway of this configuration, on this machine")
@@ -36,7 +36,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
-    """Returns 0 if `/readyz` answers 200, else 1 with the reason on standard error."""
+    """Ask `/readyz`. Return 0 if the gateway is ready, else 1 with the reason on standard error."""
     try:
         where, connection = _connection(arguments)
     except ValueError as exc:
@@ -49,7 +49,7 @@ def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
 
 
 def _asked(connection: http.client.HTTPConnection, where: str) -> str | None:
-    """Asks the gateway; returns why it is not ready, or None if it is."""
+    """Ask the gateway; return why it is not ready, or None if it is."""
     try:
         connection.connect()
     except OSError as failure:
@@ -79,7 +79,10 @@ def _page(connection: http.client.HTTPConnection) -> tuple[int, dict[str, object
 
 
 def _connection(arguments: argparse.Namespace) -> tuple[str, http.client.HTTPConnection]:
-    """The place to ask, for people, and how. Raises: ValueError: what is said of it on the command line is wrong."""
+    """Return the place to ask, as people read it, and a connection to it.
+
+    Raises: ValueError if the options do not name a valid place.
+    """
     if arguments.url is None:
         if arguments.ca_file is not None:
             raise ValueError(f"{CA_OPTION} goes with --url: the gateway of a configuration is asked on this machine")
@@ -118,14 +121,14 @@ def _configured(config: Config) -> http.client.HTTPConnection:
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a socket in the file system."""
+    """An HTTP connection over a socket in the file system."""
 
     def __init__(self, path: str) -> None:
         super().__init__("localhost", timeout=TIMEOUT_S)
         self.path = path
 
     def connect(self) -> None:
-        """Connects to the path."""
+        """Connect to the socket at the path."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(TIMEOUT_S)
         self.sock.connect(self.path)

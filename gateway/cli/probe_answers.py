@@ -1,4 +1,4 @@
-"""What the answers to `probe-upstream` tell, and what the gateway may promise by them; pure."""
+"""The conclusions from the answers to `probe-upstream`, and what the gateway may promise by them; pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NOT_TOLD = "not told"
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """One cancel that hit nothing: its action and the filter that is shown for it, or the status that refused it."""
+    """One cancel that hit nothing: its action and the filter that the action reports, or the status that refused it."""
 
     action_id: str | None = None
     filter: Mapping[str, object] | None = None
@@ -21,7 +21,7 @@ class Tracked:
 
 @dataclass(slots=True)
 class Findings:
-    """The answers so far: to a filter, to a filter with a body beside it, to a comma and to a repeated label."""
+    """The answers so far: to a filter, to a filter and a body, to a comma, and to a repeated label."""
 
     by_label: Tracked | None = None
     both_ways: Tracked | None = None
@@ -30,12 +30,12 @@ class Findings:
 
     @property
     def contract(self) -> str:
-        """The contract that answers like this: only the newer one tracks filters as actions."""
+        """The contract that gives such answers; only the newer one tracks a filter as an action."""
         return "2025" if self.by_label is None or self.by_label.action_id is None else "2026-09"
 
 
 def unsafe(members: Mapping[str, object]) -> str | None:
-    """The alarm, if an answer says that runs were cancelled, or what it says cannot be a number of runs."""
+    """Return an alarm if an answer says that runs were cancelled, or if their number cannot be read; else None."""
     cancelled = members.get("cancelled")
     if cancelled is None or (type(cancelled) is int and cancelled == 0):
         return None
@@ -46,14 +46,14 @@ def unsafe(members: Mapping[str, object]) -> str | None:
 
 
 def labels_shown(shown: Mapping[str, object]) -> list[str]:
-    """The labels in an action's filter; one alone may stand without a list."""
+    """Return the labels in an action's filter. A single label may be given without a list."""
     value = shown.get("label")
     values = value if isinstance(value, list) else [value]
     return [label for label in values if isinstance(label, str)]
 
 
 def conclusion(findings: Findings, *, configured: str, reads: bool) -> str:
-    """What was found, the lines for the configuration, and what the gateway may promise."""
+    """Return what was found, the lines for the configuration, and what the gateway may promise."""
     return "\n".join([*_found(findings), "", *_lines(findings, configured), "", *_promises(findings, reads=reads)])
 
 

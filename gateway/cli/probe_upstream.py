@@ -1,8 +1,9 @@
-"""`probe-upstream`: run once by the owner of an account, with labels that no run has; tells which contract it is under.
+"""The `probe-upstream` command, which finds out which contract an account is under, with labels that no run has.
 
-Every request is safe on every server that was documented so far, and the safest go first: each cancel names a label,
-a URL and a time that no run has, and one of the three is enough. The first run that is cancelled, and the first answer
-that is not understood, end it. Nothing of it goes through the gateway or its record.
+The owner of the account runs it once. Every request is safe on every server that was documented so far, and the
+safest go first: each cancel names a label, a URL and a time that no run has, and one of the three is enough. The first
+run that is cancelled, and the first answer that is not understood, end the probe. Nothing of it goes through the
+gateway or its record.
 """
 
 from __future__ import annotations
@@ -32,24 +33,24 @@ from gateway.upstream.token import AccountTokens, UpstreamToken
 MAX_ANSWER_BYTES = 1_048_576
 MOST_SHOWN = 300
 POLLS_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""The waits before each look at an action that the probe made; it hits nothing, so it should end at once."""
+"""The waits before each look at an action of the probe, which hits nothing and so should end at once."""
 
 RUNS = "/v2/workflows/runs"
 LATEST_MS = 1_000_000_000_000
-"""September 2001, before the service was there: no run was created until then."""
+"""September 2001, before the service existed: no run is so old."""
 
 NO_CONNECTION = {
     "refused": " Nothing listens at upstream.url.",
     "dns": " The host name in upstream.url is not known.",
     "tls": " What answers at upstream.url has no certificate of a public authority for that name, or speaks no TLS.",
 }
-"""What the fixed words for a connection that came to nothing mean."""
+"""The meaning of each cause of a failed connection."""
 
 STOPPED = "Stopped there; nothing more was sent."
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command."""
+    """Add the command and its options."""
     parser = subparsers.add_parser("probe-upstream", help="find out which contract the QStash account is under")
     parser.add_argument("--config", type=Path, required=True, metavar="FILE")
     parser.add_argument("--yes", action="store_true", help="do not ask before anything is sent")
@@ -57,7 +58,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Returns 0 if the contract was told, 1 if it was not or nothing may be sent, 2 where nobody can be asked."""
+    """Announce the probe, ask, and run it.
+
+    Return 0 if the contract was found out, 1 if it was not or the person said no, 2 if nobody can be asked.
+    """
     forbid_core_dumps()
     quiet_libraries()
     config = load_config(arguments.config)
@@ -116,7 +120,7 @@ async def _probe(config: Config, tokens: AccountTokens, label: str) -> int:
 
 @dataclass(slots=True)
 class _Probe:
-    """One run of it. Each step returns why it has to end there, or None."""
+    """One run of the probe. Each step returns why the probe has to end there, or None."""
 
     exchange: Exchange
     writing: UpstreamToken
@@ -126,11 +130,14 @@ class _Probe:
 
     @property
     def _body(self) -> bytes:
-        """A run that does not exist. It never goes without a query: a server that reads none would cancel every run."""
+        """A body with the ID of a run that does not exist.
+
+        It never goes without a query: a server that reads no body would then cancel every run.
+        """
         return json.dumps({"workflowRunIds": [f"wfr_{self.label}"]}).encode()
 
     async def run(self) -> str | None:
-        """All steps in turn, the safest first."""
+        """Take all steps in turn, the safest first. Return why the probe ended early, or None."""
         for step in (self._list, self._write_with_read_token, self._both_ways, self._by_label, self._two_labels):
             failure = await step()
             if failure is not None:
@@ -201,7 +208,7 @@ class _Probe:
         return None
 
     async def _cancelled(self, query: str, *, body: bytes = b"", may_refuse: bool = False) -> Tracked | str:
-        """Sends one cancel that hits nothing, and follows its action; a sentence where that is not how it was."""
+        """Send one cancel that hits nothing, and follow its action. Return a sentence if anything else happens."""
         reply = await self._sent("DELETE", f"{RUNS}?{query}", self.writing, body=body)
         if isinstance(reply, str):
             return reply
@@ -216,7 +223,7 @@ class _Probe:
         return await self._followed(action_id) if isinstance(action_id, str) else Tracked()
 
     async def _followed(self, action_id: str) -> Tracked | str:
-        """The filter that an action works on, once the action has ended and hit nothing."""
+        """Return the filter that an action works on, once it has ended and hit nothing, or a sentence on why not."""
         if not action_id.isascii() or not action_id.replace("_", "").replace("-", "").replace(".", "").isalnum():
             return "The action's ID cannot be put into a path."
         for wait_s in POLLS_S:
@@ -249,7 +256,7 @@ class _Probe:
         return reply
 
     def _safe(self, body: bytes | None) -> str:
-        """The answer as it may be printed: without a token, in one short line."""
+        """Return the answer as it may be printed: without a token, in one short line."""
         text = "(too long)" if body is None else body.decode("latin-1")
         for token in (self.writing, self.reading):
             text = text if token is None else token.scrub(text, longest=MOST_SHOWN)
@@ -257,9 +264,9 @@ class _Probe:
 
 
 def _query(label: str, *values: str) -> str:
-    """A cancel of at most one run, in the gateway's order of names; each of its three filters hits nothing.
+    """Return the query of a cancel of at most one run, with its names in the gateway's order.
 
-    `values` stand as labels in place of the one, as they are to be sent.
+    Each of its three filters hits nothing. `values` replace `label` as the labels, and are sent as they are.
     """
     page = f"https%3A%2F%2Fprobe.invalid%2F{label}"
     labels = "&".join(f"label={value}" for value in values or (label,))

@@ -1,4 +1,4 @@
-"""`serve`: the gateway."""
+"""The `serve` command, which runs the gateway."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from gateway.serving.sockets import Bound, shown
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command."""
+    """Add the command and its options."""
     parser = subparsers.add_parser("serve", help="run the gateway")
     parser.add_argument("--config", type=Path, required=True, metavar="FILE")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serves until SIGTERM or SIGINT; returns 0 then."""
+    """Serve until SIGTERM or SIGINT, then return 0."""
     unblock_standard_error()
     consoles = Consoles.of()
     consoles.take_over()
-    # SIGHUP means "read anew"; until there is something to read anew it may not end the process.
+    # SIGHUP means "reload". Until there is something to reload, it must not end the process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    # What the configuration looked like before it was read, so that no change in between is missed.
+    # The fingerprint is taken before the configuration is read, so that no change in between is missed.
     before = fingerprint(arguments.config)
     config = load_config(arguments.config)
     seen = before, fingerprints(config.policies)
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     gateway = build(config, files, consoles, before_binding=StopSignals.hold_back)
 
     def ready() -> None:
-        """Logs where the gateway listens and whom it calls, once it takes cancels."""
+        """Log where the gateway listens and which upstream it calls, once it takes cancels."""
         listen, health = _shown(gateway.listeners), _shown(gateway.health)
         gateway.log.info("serving", listen=listen, health=health, upstream=gateway.config.upstream.url)
 
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
             runner.run(gateway.serve(ready))
             served = True
     except RuntimeError as fault:
-        # Closing the loop takes a thread; all that had to be ended and recorded is by then.
+        # Closing the loop takes a thread. By then everything has been ended and recorded.
         if not served or word(fault) != NO_THREAD:
             raise
     gateway.log.info("stopped")
@@ -60,6 +60,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _shown(listeners: Sequence[Bound]) -> str | list[str] | None:
-    """The one address that is listened on, or a list of several."""
+    """Return the address that is listened on, a list if there are several, or None."""
     addresses = [shown(bound.socket) for bound in listeners]
     return addresses if len(addresses) > 1 else next(iter(addresses), None)

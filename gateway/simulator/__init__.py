@@ -1,1 +1,1 @@
-"""A QStash that can be asked which runs were cancelled, as dangerous as the real one; never part of `serve`."""
+"""A simulated QStash, as dangerous as the real one, that reports which runs it cancelled. `serve` never uses it."""

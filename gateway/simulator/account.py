@@ -1,4 +1,4 @@
-"""The reading side of the simulated account: the workflow log in pages, and bulk actions in progress."""
+"""The read-only side of the simulated account: the paged workflow log, and the progress of bulk actions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KEPT_MS = 7 * 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A bulk cancel in the background; it reports progress over `duration_ms`, then for seven days that it is done."""
+    """A bulk cancel in the background. It reports progress for `duration_ms`, then its end for seven days."""
 
     action_id: str
     created_ms: int
@@ -24,7 +24,7 @@ class Action:
     filter: dict[str, object]
 
     def report(self, now_ms: int) -> dict[str, object] | None:
-        """The progress report, or None when it is no longer kept."""
+        """Return the progress report, or None if it is no longer kept."""
         age_ms = now_ms - self.created_ms
         if age_ms > self.duration_ms + KEPT_MS:
             return None
@@ -43,9 +43,10 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class LogManner:
-    """How runs are listed: as they were `lag_ms` ago, `burst` readings in each `burst_ms` (0: no limit).
+    """The behaviour of the workflow log.
 
-    `shifting` cursors count runs, so that what changes between two pages shifts the second.
+    It shows the runs as they were `lag_ms` ago, and answers `burst` readings in each `burst_ms` (0: no limit).
+    If it is `shifting`, a cursor counts the runs already listed, so a change between two pages shifts the second.
     """
 
     lag_ms: int = 0
@@ -55,7 +56,7 @@ class LogManner:
 
 
 class Burst:
-    """How many readings upstream answers in each window of time; 0 is no limit."""
+    """The limit on the readings that upstream answers in each window of time; 0 means no limit."""
 
     def __init__(self, limit: int, window_ms: int) -> None:
         self._limit = limit
@@ -64,7 +65,7 @@ class Burst:
         self._left = 0
 
     def take(self, now_ms: int) -> tuple[bool, tuple[tuple[str, str], ...]]:
-        """Whether one more reading is answered, and the headers that say how many are left, until when."""
+        """Count one more reading. Return whether it is answered, and the headers that report the limit, if any."""
         if not self._limit:
             return True, ()
         if now_ms >= self._ends_ms:
@@ -76,11 +77,11 @@ class Burst:
 
 
 def log_page(runs: Iterable[Run], query: str, at_ms: int, *, shifting: bool = False) -> dict[str, object]:
-    """One page of the workflow log as an index of the age `at_ms` shows it, newest first, at most ten runs.
+    """Return one page of the workflow log as it was at `at_ms`: newest first, at most ten runs.
 
-    `shifting` cursors count runs, so that what changes between two pages shifts the second.
+    If the log is `shifting`, a cursor counts the runs already listed, so a change between two pages shifts the second.
 
-    Raises: ValueError if the cursor is not one of ours.
+    Raises: ValueError if the cursor is not one that this log gives out.
     """
     asked = golang.query_values(query)
     found = [run for run in runs if _listed(run, asked, at_ms)]
@@ -112,7 +113,7 @@ def _listed(run: Run, asked: dict[str, list[str]], at_ms: int) -> bool:
     }
     if any(_first(asked, name) not in ("", value) for name, value in single.items()):
         return False
-    # Of labels it takes several under both contracts, unlike the cancel of 2025.
+    # The log takes several labels under both contracts; the cancel of contract 2025 takes only one.
     labels = list_in_query(asked.get("label", []), Contract.V2026_09)
     if labels and set(labels).isdisjoint(run.labels):
         return False

@@ -1,4 +1,4 @@
-"""The simulator on the wire: bytes to calls, answers to bytes, scripted faults, and control under `/_simulator/`."""
+"""The simulator as an ASGI application, with scripted faults, and control endpoints under `/_simulator/`."""
 
 from __future__ import annotations
 
@@ -26,10 +26,13 @@ _CONTROLS = "GET ledger, GET readings, GET runs, POST faults, POST runs, POST ch
 
 
 def app(simulator: Simulator, token: str, read_token: str, *, clock: Callable[[], int], latency_ms: int = 0) -> ASGIApp:
-    """Returns the ASGI application. `clock` gives Unix milliseconds; a call that is no control takes `latency_ms`."""
+    """Return the ASGI application.
+
+    `clock` returns Unix milliseconds. Every call except those under `/_simulator/` is delayed by `latency_ms`.
+    """
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one call, with the next scripted fault if there is one."""
+        """Answer one call, under the next scripted fault for its kind if there is one."""
         if scope["type"] != "http":
             return
         request = Request(scope, receive)
@@ -52,7 +55,7 @@ def app(simulator: Simulator, token: str, read_token: str, *, clock: Callable[[]
 
 
 async def _struck(fault: Fault, simulator: Simulator, call: Call, clock: Callable[[], int]) -> Answer | None:
-    """Carries the call out as far as the fault lets it; None where nothing answers."""
+    """Carry out the call as far as the fault allows, and return the answer to send, or None if there is none."""
     await asyncio.sleep(fault.delay_before_ms / 1000)
     answer = None
     if fault.acts:
@@ -141,7 +144,7 @@ def _controlled(simulator: Simulator, control: str, body: bytes, now_ms: int) ->
 
 
 def _start_runs(simulator: Simulator, body: bytes, now_ms: int) -> None:
-    """`{"runs": [...]}` as in the workflow log, or `{"make": n, "seed": s}`."""
+    """Add runs: those in `{"runs": [...]}`, as in the workflow log, or generated ones for `{"make": n, "seed": s}`."""
     asked = json.loads(body)
     if isinstance(asked, dict) and isinstance(asked.get("make"), int):
         simulator.add_runs(make_runs(asked["make"], now_ms, int(asked.get("seed", 0))))

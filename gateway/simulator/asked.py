@@ -1,4 +1,4 @@
-"""What a cancel asks for, as upstream reads it: query and body merged, under one of the two contracts."""
+"""A cancel as upstream reads it: query and body merged, under one of the two contracts."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _FLAGS = {Contract.V2025: ("workflowUrlExactMatch",), Contract.V2026_09: ("workf
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One cancel as upstream understood it; `lists` holds the recognised filters that carry a value.
+    """One cancel as upstream understands it. `lists` holds each recognised filter that has a value.
 
-    `from_ms` and `to_ms` are Unix milliseconds and 0 where unset.
+    `from_ms` and `to_ms` are Unix milliseconds, 0 if not set.
     """
 
     lists: dict[str, tuple[str, ...]]
@@ -44,11 +44,14 @@ class Asked:
 
     @property
     def run_ids(self) -> tuple[str, ...]:
-        """The runs named, which override every other filter."""
+        """The run IDs named. They override every other filter."""
         return self.lists.get("workflowRunIds", ())
 
     def selects(self, run: Run) -> bool:
-        """Whether every filter hits the run, as they do where there is none; run IDs go before and are no filter."""
+        """Return whether every filter matches the run. Without a filter every run matches.
+
+        Call only if `run_ids` is empty: run IDs override the filters and are not judged here.
+        """
         if run.created_ms < self.from_ms or 0 < self.to_ms < run.created_ms:
             return False
         return all(self._hits(name, wanted, run) for name, wanted in self.lists.items())
@@ -70,7 +73,7 @@ class Asked:
                 return urlsplit(run.url).path in wanted
 
     def wire(self) -> dict[str, object]:
-        """The recognised filter, as progress reports repeat it."""
+        """Return the recognised filter, as progress reports repeat it."""
         members: dict[str, object] = {name: list(values) for name, values in self.lists.items()}
         if self.exact:
             members["workflowUrlExactMatch"] = True
@@ -82,9 +85,9 @@ class Asked:
 
 
 def read_asked(query: str, body: bytes, contract: Contract) -> Asked:
-    """What upstream makes of query and body together: members of the body replace those of the query.
+    """Merge query and body as upstream does: members of the body replace those of the query.
 
-    Raises: ValueError if the body is not JSON or a member has the wrong type (400 upstream).
+    Raises: ValueError if the body is not JSON or a member has the wrong type (upstream answers 400).
     """
     from_query = golang.query_values(query)
     from_body = golang.json_members(body)
@@ -102,7 +105,10 @@ def read_asked(query: str, body: bytes, contract: Contract) -> Asked:
 
 
 def list_in_query(values: list[str], contract: Contract) -> tuple[str, ...]:
-    """The values of a string filter, empty ones dropped: the first alone, or all of them split at commas."""
+    """Return the values of a string filter that are not empty.
+
+    Under 2025 only the first value counts; under 2026-09 all count, and each is split at commas.
+    """
     read = values[:1] if contract is Contract.V2025 else [part for value in values for part in value.split(",")]
     return tuple(filter(None, read))
 

@@ -1,4 +1,4 @@
-"""What happens in the simulated account between two calls: runs end, start, or start again under the same ID."""
+"""Scripted changes of the simulated account between two calls: runs end, start, or start again under the same ID."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from gateway.simulator.runs import STARTED, SUCCESS, Run, run_of
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Happens right before a call of the kind `on`, once `after` others of that kind were carried out.
+    """A change right before a call of the kind `on`, after `after` other calls of that kind have been carried out.
 
-    `end` and `restart` name runs that there are; `start` are new ones, or take the place of one under the same ID.
+    `end` and `restart` name existing runs. `start` holds new runs; each replaces the run with its ID, if there is one.
     """
 
     on: Kind = Kind.LOGS
@@ -23,16 +23,16 @@ class Change:
     start: tuple[Run, ...] = ()
 
     def of(self, runs: Mapping[str, Run], now_ms: int) -> dict[str, Run]:
-        """The runs that are another thing then, by ID."""
+        """Return, by ID, the runs that the change adds or alters."""
         ended = {run_id: runs[run_id].ended(SUCCESS, now_ms) for run_id in self.end if run_id in runs}
         again = {run_id: _again(runs[run_id], now_ms) for run_id in self.restart if run_id in runs}
         return ended | again | {run.run_id: run for run in self.start}
 
 
 def change_of(wire: Mapping[str, object]) -> Change:
-    """A change from JSON with the names of the fields; runs as in the workflow log.
+    """Read a change from JSON with the names of the fields; runs are written as in the workflow log.
 
-    Raises: ValueError if a name is unknown or a value cannot be one.
+    Raises: ValueError if a name is unknown or a value is not valid.
     """
     unknown = wire.keys() - {"on", "after", "end", "restart", "start"}
     after, start = wire.get("after", 0), wire.get("start", [])

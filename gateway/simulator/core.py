@@ -1,4 +1,4 @@
-"""The simulated upstream as a state machine without I/O: calls in, answers out, and a ledger of what they did."""
+"""The simulated upstream as a state machine without I/O. It answers calls and keeps a ledger of what they did."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from gateway.simulator.runs import CANCELED, SUCCESS, Run
 
 RUNS = "/v2/workflows/runs"
 
-# Other calls that the same token can make and that are as destructive (docs/upstream-contract.md#3-what-clients-send).
+# Other calls that the same token can make and that are just as destructive
+# (docs/upstream-contract.md#3-what-clients-send).
 _CATASTROPHES = re.compile(
     r"DELETE /v2/(messages|dlq|workflows/dlq)(/.*)?|POST /v2/flowControl/[^/]+/pause|POST /v2/keys/rotate"
 )
@@ -24,11 +25,11 @@ _READINGS = (Kind.LOGS, Kind.PROGRESS)
 
 
 class Simulator:
-    """One account. `now_ms` is Unix milliseconds and passed to every call; nothing here waits or looks at a clock.
+    """One simulated account. It never waits and reads no clock: every call passes `now_ms`, in Unix milliseconds.
 
-    Under contract 2026-09: `count_is_ignored` makes `count` bound nothing, `always_in_background` answers every filter
-    cancel with an `actionId` alone, and progress is reported over `action_ms`. `log` says how runs are
-    listed.
+    Under contract 2026-09, `count_is_ignored` makes `count` limit nothing, `always_in_background` answers every filter
+    cancel with only an `actionId`, and a cancel in the background reports progress for `action_ms`. `log` sets how
+    runs are listed.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Simulator:
 
     @property
     def readings(self) -> tuple[Entry, ...]:
-        """Every reading that was answered, in order of arrival."""
+        """Every reading that was answered, even with a refusal, in order of arrival."""
         return tuple(self._readings)
 
     @property
@@ -76,23 +77,23 @@ class Simulator:
 
     @property
     def catastrophes(self) -> tuple[Entry, ...]:
-        """The calls to other destructive endpoints that arrived."""
+        """The calls that arrived at other destructive endpoints."""
         return tuple(entry for entry in self.ledger if entry.kind is Kind.CATASTROPHE)
 
     def add_runs(self, runs: Iterable[Run]) -> None:
-        """Starts runs; one with an ID that exists takes its place, as a restart does."""
+        """Add runs. A run with an existing ID replaces that run, as a restart does."""
         self._runs.update((run.run_id, run) for run in runs)
 
     def script(self, *faults: Fault) -> None:
-        """Queues faults; the oldest that concerns a call strikes it."""
+        """Queue faults. A call meets the oldest fault that is for its kind."""
         self._faults.extend(faults)
 
     def change(self, *changes: Change) -> None:
-        """Queues changes of the account, each of which happens before one call to come."""
+        """Queue changes of the account. Each one happens right before a later call."""
         self._changes.extend(changes)
 
     def next_fault(self, kind: Kind) -> Fault | None:
-        """Takes one happening of the oldest fault that concerns this kind of call."""
+        """Return the oldest fault for this kind of call and use it up once; return None if there is none."""
         for index, fault in enumerate(self._faults):
             if fault.strikes(kind):
                 rest = fault.once_less()
@@ -101,12 +102,12 @@ class Simulator:
         return None
 
     def ignore(self, call: Call, now_ms: int) -> None:
-        """Records a call that a fault kept from having any effect."""
+        """Record a call that a fault kept from having any effect; a reading is not recorded."""
         if kind_of(call) not in _READINGS:
             self._record(call, now_ms, status=None)
 
     def answer(self, call: Call, now_ms: int, *, at_most: int | None = None) -> Answer:
-        """Carries the call out; `at_most` bounds how many runs it cancels before it fails."""
+        """Carry out the call; `at_most` limits how many runs it cancels before it fails."""
         refusal = _refusal(call)
         if kind_of(call) in _READINGS:
             return self._read(call, now_ms, refusal)
@@ -136,7 +137,7 @@ class Simulator:
         return replace(answer, headers=headers)
 
     def _happen(self, kind: Kind, now_ms: int) -> None:
-        """Carries out the changes that were to come before this call."""
+        """Carry out the changes that are due before this call, and bring the others for its kind one call closer."""
         queued, self._changes = self._changes, []
         for change in queued:
             if change.on != kind:
@@ -213,7 +214,7 @@ class Simulator:
 
 
 def kind_of(call: Call) -> Kind:
-    """What the call is for; an escaped, doubled or trailing slash leads to the same place as the plain path."""
+    """Classify the call. An escaped, doubled or trailing slash leads to the same place as the plain path."""
     path = _clean(call.path)
     match call.method, path.removeprefix("/v2/workflows/").split("/"):
         case "DELETE", ["runs"]:

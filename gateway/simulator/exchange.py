@@ -1,4 +1,4 @@
-"""What passes between the simulator's core and the wire: calls, answers, ledger entries and scripted faults."""
+"""The values between the simulator's core and the wire: calls, answers, ledger entries and scripted faults."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Token(StrEnum):
-    """Which credential a call carried."""
+    """The credential that a call carried."""
 
     FULL = "full"
     READ_ONLY = "read-only"
@@ -20,7 +20,7 @@ class Token(StrEnum):
 
 
 class Kind(StrEnum):
-    """What a call is for."""
+    """The purpose of a call."""
 
     CANCEL = "cancel"
     CANCEL_ONE = "cancel-one"
@@ -33,7 +33,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request as it arrived: `path` and `query` undecoded, header names in lower case, no Authorization."""
+    """One request as it arrived: `path` and `query` undecoded, header names in lower case, without Authorization."""
 
     method: str
     path: str
@@ -44,7 +44,7 @@ class Call:
 
     @property
     def dialect(self) -> str:
-        """Where the request says what it wants: `query`, `body`, `both` or `none`."""
+        """The part of the request that says what it wants: `query`, `body`, `both` or `none`."""
         match bool(self.query), bool(self.body):
             case True, True:
                 return "both"
@@ -58,7 +58,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One response; lone surrogates in `body` (U+DC80 to U+DCFF) stand for single bytes that are not UTF-8."""
+    """One response. Lone surrogates in `body` (U+DC80 to U+DCFF) stand for single bytes that are not UTF-8."""
 
     status: int
     body: str
@@ -66,20 +66,20 @@ class Answer:
 
     @property
     def content(self) -> bytes:
-        """The body as sent."""
+        """The bytes of the body."""
         return self.body.encode("utf-8", "surrogateescape")
 
 
 def answer_of(status: int, members: Mapping[str, object]) -> Answer:
-    """An answer with a JSON object as its body."""
+    """Return an answer with a JSON object as its body."""
     return Answer(status, json.dumps(members))
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One call that was not a reading: what arrived, what was answered and which runs it cancelled.
+    """One recorded call: what arrived, what was answered, and which runs it cancelled.
 
-    `status` is None where a scripted fault kept the call from having any effect.
+    `status` is None if a scripted fault kept the call from having any effect.
     """
 
     at_ms: int
@@ -90,7 +90,7 @@ class Entry:
     action_id: str | None = None
 
     def wire(self) -> dict[str, object]:
-        """The entry as the control endpoint shows it."""
+        """Return the entry as the control endpoint shows it."""
         return {
             "at": self.at_ms,
             "kind": self.kind,
@@ -108,7 +108,7 @@ class Entry:
 
 
 class Ending(StrEnum):
-    """How a connection ends: after a whole answer, by FIN or RST, or not at all while the caller waits."""
+    """The end of a connection: after a whole answer, by FIN, by RST, or never, so that the caller waits."""
 
     ANSWER = "answer"
     CLOSE = "close"
@@ -118,11 +118,11 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens to the next `times` calls of the kind `on` (`any`: every kind).
+    """A fault that strikes the next `times` calls of the kind `on` (`any`: every kind).
 
-    `acts` says whether the call takes effect, `acts_on_at_most` that only so many of its runs are cancelled. The answer
-    is that of the state machine, or `status`, `body` and `headers` where `status` is set (0: no HTTP at all, the bytes
-    of `body` alone). An `ending` other than `answer` sends only its first `cut_at_byte` bytes.
+    `acts` says whether the call takes effect; `acts_on_at_most` limits how many of its runs are cancelled. The state
+    machine answers, unless `status` is set: then the answer is `status`, `body` and `headers` (0: no HTTP at all, only
+    the bytes of `body`). With an `ending` other than `answer`, only the first `cut_at_byte` bytes of it are sent.
     """
 
     times: int = 1
@@ -144,25 +144,25 @@ class Fault:
             raise ValueError("a call that takes no effect needs a status to answer or another ending")
 
     def once_less(self) -> Fault | None:
-        """What is left of the fault after it happened."""
+        """Return the fault with one strike fewer, or None if that was the last."""
         return replace(self, times=self.times - 1) if self.times > 1 else None
 
     def strikes(self, kind: Kind) -> bool:
-        """Whether it concerns a call of this kind."""
+        """Return whether the fault is for a call of this kind."""
         return self.on in (kind, "any")
 
     @property
     def sent_bytes(self) -> int | None:
-        """How much of the answer goes out; None for all of it."""
+        """The number of bytes of the answer that are sent; None for all of them."""
         return None if self.ending is Ending.ANSWER else self.cut_at_byte
 
     def scripted(self) -> Answer | None:
-        """The answer it puts in place of the true one, if any."""
+        """Return the answer that replaces the true one, or None if none does."""
         return None if self.status is None else Answer(self.status, self.body, tuple(self.headers.items()))
 
 
 def rate_limited(*, times: int = 1, on: str = Kind.CANCEL, reset_s: int = 1) -> Fault:
-    """The answer to too many calls, with the burst headers of the real service."""
+    """Return a fault that answers 429 for too many calls, with the burst headers of the real service."""
     headers = {"Burst-RateLimit-Limit": "100", "Burst-RateLimit-Remaining": "0", "Burst-RateLimit-Reset": str(reset_s)}
     body = json.dumps({"error": "Exceeded burst rate limit."})
     return Fault(times=times, on=on, status=429, body=body, headers=headers)
@@ -177,9 +177,9 @@ _FAULT_TYPES = {
 
 
 def fault_of(wire: Mapping[str, object]) -> Fault:
-    """A fault from JSON with the names of the fields.
+    """Read a fault from JSON with the names of the fields.
 
-    Raises: ValueError if a name is unknown or a value cannot be one.
+    Raises: ValueError if a name is unknown or a value is not valid.
     """
     for name, value in wire.items():
         if type(value) is not _FAULT_TYPES.get(name):

@@ -1,7 +1,7 @@
-"""How a server written in Go reads a query and a JSON body: the lenient reading that the gateway must be safe against.
+"""A query and a JSON body as a lenient server in Go reads them; the gateway must be safe against this reading.
 
-Every leniency here widens a cancel; none of them is a fault of this module. It shares no code with the gateway's own
-reading, so that the two can be compared.
+Every leniency here widens a cancel, and each is intended. This module shares no code with the gateway's own reading,
+so that the two can be compared.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ _INT = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 def query_values(raw: str) -> dict[str, list[str]]:
-    """`url.ParseQuery` with its error ignored, as `r.URL.Query()` does: a pair with `;` or a bad `%` just vanishes."""
+    """Parse a query like `url.ParseQuery` with its error ignored, as `r.URL.Query()` does.
+
+    A pair with `;` or a bad `%` is dropped.
+    """
     values: dict[str, list[str]] = {}
     for pair in raw.split("&"):
         if not pair or ";" in pair or _BAD_ESCAPE.search(pair):
@@ -27,19 +30,20 @@ def query_values(raw: str) -> dict[str, list[str]]:
 
 
 def parse_bool(text: str) -> bool:
-    """`strconv.ParseBool`; what it cannot read counts as false, because callers drop the error."""
+    """Parse like `strconv.ParseBool`. Text that it cannot read counts as false, because callers drop the error."""
     return text in _TRUE
 
 
 def parse_int(text: str) -> int | None:
-    """`strconv.ParseInt` in base 10, or None where it would fail and the filter goes unset."""
+    """Parse like `strconv.ParseInt` in base 10. Return None where it would fail and the filter would stay unset."""
     return int(text) if _INT.fullmatch(text) else None
 
 
 def json_members(body: bytes) -> dict[str, object]:
-    """`json.NewDecoder(body).Decode` into a struct: case-folded names, the last duplicate wins, `null` sets nothing.
+    """Decode like `json.NewDecoder(body).Decode` into a struct.
 
-    Only the first value is read; what follows it is left in the stream.
+    Names are case-folded, the last duplicate wins, and `null` sets nothing. Only the first value is read; anything
+    after it stays in the stream.
 
     Raises: ValueError if the body is not JSON, or neither an object nor `null`.
     """

@@ -14,7 +14,7 @@ SUCCESS = "RUN_SUCCESS"
 _ID_CHARACTERS = string.ascii_letters + string.digits + "_-"
 _LABELS = (("nightly",), ("batch",), ("nightly", "batch"), ("on-demand",), ())
 
-# Neighbours on purpose: invoice is a prefix of invoice-v2, and one host is a prefix of another owner's host.
+# The URLs are neighbours on purpose: invoice is a prefix of invoice-v2, and one host is a prefix of another's.
 _WORKFLOWS = (
     ("https://billing.example.com/api/invoice", "wfr_"),
     ("https://billing.example.com/api/invoice", "wfr_billing_"),
@@ -44,21 +44,21 @@ class Run:
 
     @property
     def running(self) -> bool:
-        """Whether a cancel can still stop it."""
+        """True if a cancel can still stop the run."""
         return self.state == STARTED
 
     def ended(self, state: str, at_ms: int) -> Run:
-        """The same run after it came to an end."""
+        """Return the same run, ended in `state` at `at_ms`."""
         return replace(self, state=state, ended_ms=at_ms)
 
     def state_at(self, at_ms: int) -> str | None:
-        """The state an index as old as `at_ms` shows; None if the run had not begun."""
+        """Return the state that an index as old as `at_ms` shows, or None if the run had not begun."""
         if self.created_ms > at_ms:
             return None
         return STARTED if self.ended_ms is not None and self.ended_ms > at_ms else self.state
 
     def wire(self) -> dict[str, object]:
-        """The run with the names of the workflow log."""
+        """Return the run with the names of the workflow log."""
         return {
             "workflowRunId": self.run_id,
             "workflowUrl": self.url,
@@ -72,7 +72,7 @@ class Run:
 
 
 def run_of(wire: Mapping[str, object]) -> Run:
-    """A run from the names of the workflow log.
+    """Read a run that has the names of the workflow log.
 
     Raises: ValueError if `workflowRunId`, `workflowUrl` or `workflowRunCreatedAt` is missing or of another type.
     """
@@ -94,7 +94,7 @@ def run_of(wire: Mapping[str, object]) -> Run:
 
 
 def make_runs(n: int, now_ms: int, seed: int) -> tuple[Run, ...]:
-    """`n` runs of several workflows, oldest first, half a minute apart up to `now_ms`; every 25th has ended."""
+    """Return `n` runs of several workflows, oldest first, half a minute apart up to `now_ms`; every 25th has ended."""
     source = random.Random(seed)  # noqa: S311 (the same seed makes the same runs; nothing here is secret)
     return tuple(_make(source, index, now_ms - (n - index) * 30_000) for index in range(n))
 

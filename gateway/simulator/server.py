@@ -1,4 +1,4 @@
-"""A simulator that listens: uvicorn in a thread of its own, with its connections within reach of scripted faults."""
+"""The simulator as a server: uvicorn on a thread of its own, whose connections scripted faults can cut."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from gateway.simulator.exchange import Entry
 
 
 class _OpenProtocol(HttpToolsProtocol):
-    """Passes the transport on, so that a fault can cut an answer short, and queries of any length."""
+    """A protocol that accepts queries of any length, and exposes the transport so that faults can cut answers short."""
 
     def on_message_begin(self) -> None:
-        """Puts the transport beside the request's scope."""
+        """Put the transport into the state of the request's scope."""
         super().on_message_begin()
         self.scope["state"]["transport"] = self.transport
 
     def on_headers_complete(self) -> None:
-        """Completes the scope with the query, which was kept from the parser."""
-        # httptools takes no target apart that is longer than 65,535 bytes; 2,000 run IDs are.
+        """Add the query to the scope; the parser of the URL does not see it."""
+        # httptools cannot parse a target of more than 65,535 bytes, and 2,000 run IDs take more.
         self.url, _, query = self.url.partition(b"?")
         super().on_headers_complete()
         self.scope["query_string"] = query
 
 
 def wall_clock_ms() -> int:
-    """Returns the time of the machine, Unix milliseconds."""
+    """Return the time of the machine in Unix milliseconds."""
     return time.time_ns() // 1_000_000
 
 
 class SimulatorServer:
-    """Serves `simulator` on 127.0.0.1; `port` 0 takes a free one; tokens not given are made.
+    """A server of `simulator` on 127.0.0.1. Port 0 takes a free port; tokens that are not given are made.
 
-    `clock` gives Unix milliseconds. Tests whose runs and actions have fixed dates give the clock of those dates.
+    `clock` returns Unix milliseconds. Tests whose runs and actions have fixed dates pass a clock of those dates.
 
-    The port is bound by the constructor. Raises: OSError if it is taken.
+    The constructor binds the port. Raises: OSError if it is taken.
     """
 
     def __init__(
@@ -91,12 +91,12 @@ class SimulatorServer:
         return self.simulator.ledger
 
     def start(self) -> Self:
-        """Starts answering; connections made since the constructor are answered too."""
+        """Start answering. Connections made since the constructor are answered too."""
         self._thread.start()
         return self
 
     def stop(self) -> None:
-        """Cuts every connection, closes the port and waits for the thread; safe to call twice."""
+        """Cut every connection, close the port and wait for the thread. Safe to call twice."""
         self._server.should_exit = True
         for connection in list(self._server.server_state.connections):
             with contextlib.suppress(RuntimeError):  # the loop has closed, and the connection with it

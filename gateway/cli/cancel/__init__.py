@@ -1,1 +1,1 @@
-"""`cancel`, the command for people: it shows which runs a request means, asks, and cancels exactly those."""
+"""The `cancel` command, for people. It shows which runs a request means, asks, and cancels exactly those."""

@@ -1,4 +1,4 @@
-"""What the gateway says to a caller, as values: a plan, a result, a refusal, or no answer that could be read."""
+"""The gateway's answers to a caller, as values: a plan, a result, a refusal, or no answer that could be read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Members = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """Runs that the request means and that are not cancelled: how many, and the IDs of some."""
+    """Runs that the request means but that are not cancelled: their number, and some of their IDs."""
 
     runs: int
     sample: tuple[str, ...] = ()
@@ -35,7 +35,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Narrowed:
-    """The count that was asked for, the one that policy lowered it to, and the rule that did."""
+    """The count that was asked for, the count that policy lowered it to, and the rule that lowered it."""
 
     asked: int
     left: int
@@ -44,7 +44,7 @@ class Narrowed:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A plan as the gateway shows it; `members` is all of it. `failure` is why its look-up came to nothing."""
+    """A plan as the gateway shows it. `members` is all of it; `failure` is why its look-up failed, if it did."""
 
     plan_id: str
     state: str
@@ -65,13 +65,16 @@ class Plan:
 
     @property
     def looking(self) -> bool:
-        """Whether its runs are still being looked up."""
+        """True while its runs are being looked up."""
         return self.state == "looking"
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The plan was carried out to its end; `over_cancelled` runs were cancelled above those that were sent."""
+    """The result of a plan that was carried out to its end.
+
+    `over_cancelled` is how many runs were cancelled beyond those that were sent.
+    """
 
     cancelled: int
     decision_id: str
@@ -81,7 +84,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The gateway's own word that it was not, or not wholly, done; `members` is the whole problem."""
+    """The gateway's statement that a request was not, or not wholly, carried out. `members` is the whole problem."""
 
     sentence: str
     code: str
@@ -90,14 +93,14 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """No answer of a gateway came. `sent` is False only where certainly nothing left; `why` is for people."""
+    """The lack of a gateway's answer. `sent` is False only if certainly nothing was sent; `why` is for people."""
 
     sent: bool
     why: str
 
 
 def plan_in(members: Members) -> Plan:
-    """A plan from its members. Raises: ValueError: this is none."""
+    """Read a plan from the members of an answer. Raises: ValueError if they are not a plan."""
     plan_id, state = members.get("plan"), members.get("state")
     # The ID becomes part of a path.
     if not isinstance(plan_id, str) or not _PLAN_ID.fullmatch(plan_id) or not isinstance(state, str):
@@ -124,7 +127,7 @@ def plan_in(members: Members) -> Plan:
 
 
 def done_in(members: Members, headers: Mapping[str, str]) -> Done:
-    """A result from its members and headers (lower-case names). Raises: ValueError: this is none."""
+    """Read a result from members and headers (lower-case names). Raises: ValueError if they are not a result."""
     cancelled = members.get("cancelled")
     if type(cancelled) is not int or cancelled < 0:
         raise ValueError("no result")
@@ -134,7 +137,7 @@ def done_in(members: Members, headers: Mapping[str, str]) -> Done:
 
 
 def refusal_in(members: Members) -> Refusal:
-    """A refusal from its members. Raises: ValueError: this is none."""
+    """Read a refusal from the members of an answer. Raises: ValueError if they are not a refusal."""
     sentence, code = members.get("error"), members.get("code")
     if isinstance(sentence, str) and isinstance(code, str):
         return Refusal(sentence, code, members)
@@ -142,10 +145,10 @@ def refusal_in(members: Members) -> Refusal:
 
 
 def skipped_in(header: str) -> dict[str, Left]:
-    """The value of `Gateway-Skipped`, a structured field: `young=("wfr_a" "wfr_b");n=7, finished=("wfr_c");n=1`."""
+    """Parse `Gateway-Skipped`, a structured field: `young=("wfr_a" "wfr_b");n=7, finished=("wfr_c");n=1`."""
     found: dict[str, Left] = {}
     at = 0
-    # Each member begins where the one before ended: looked for at every character, a long header costs its square.
+    # Each member is matched where the one before ended. Searching instead would take quadratic time on a long header.
     while (match := _SKIPPED.match(header, at)) is not None:
         why, names, runs = match.groups()
         found[why] = Left(int(runs), tuple(json.loads(name) for name in _STRING.findall(names)))

@@ -1,6 +1,7 @@
-"""A caller's side of plans: asks the gateway for one, waits for its look-up, applies it once and watches meanwhile.
+"""The caller's side of plans: it asks for one, waits for its look-up, applies it once, and watches meanwhile.
 
-Nothing is tried again, no redirect is followed, and no proxy is taken from the environment: the key would go there.
+Nothing is tried again. No redirect is followed and no proxy is taken from the environment, because the key would go
+there.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ PLANS = "/gateway/v1/plans"
 MAX_ANSWER_BYTES = 1_048_576
 CONNECT_S = 5.0
 READ_S = 30.0
-"""How long an answer may take; the gateway itself answers after 10 s that it is still looking."""
+"""The time limit of one answer; the gateway itself answers after 10 s that it is still looking."""
 GLANCE_S = 2.0
 APPLY_S = 900.0
-"""How long carrying a plan out may take: 2,000 runs are 20 orders, each of up to half a minute."""
+"""The time limit of carrying a plan out: 2,000 runs are 20 orders, each of up to half a minute."""
 LOOK_S = 120.0
-"""How long a look-up may take; the gateway itself ends it after a minute."""
+"""The time limit of a look-up; the gateway itself ends it after a minute."""
 EVERY_S = 0.5
 LOCAL = "http://localhost"
-"""What stands in the place of an address where a socket in the file system is dialled."""
+"""The address in the URL if the connection is to a socket in the file system."""
 
 Told = Callable[[Plan], None]
 
 
 class Gateway:
-    """One gateway and the key of a caller; `roots` is a file of CA certificates in place of the public ones."""
+    """One gateway and the key of a caller. `roots` is a file of CA certificates that replaces the public ones."""
 
     def __init__(self, address: Origin | UnixListen, key: str, *, roots: Path | None = None) -> None:
         self._address = address
@@ -45,7 +46,7 @@ class Gateway:
         self._roots = roots
 
     async def plan(self, request: str, *, reason: str | None) -> Plan | Refusal | Lost:
-        """The plan of a request line, looked up to its end; nothing is cancelled."""
+        """Ask for the plan of a request line, and wait until its look-up has ended. Nothing is cancelled."""
         asked = {"request": request} | ({} if reason is None else {"reason": reason})
         async with self._client() as client:
             with suppress(TimeoutError):
@@ -54,7 +55,7 @@ class Gateway:
         return Lost(sent=True, why="the gateway is still looking the runs up")
 
     async def apply(self, plan: Plan, told: Told) -> Done | Refusal | Lost:
-        """Cancels what the plan names; `told` hears how far it has got."""
+        """Cancel the runs that the plan names. `told` is called with the plan as it advances."""
         async with self._client() as client:
             applying = asyncio.create_task(self._applied(client, plan))
             try:
@@ -66,7 +67,7 @@ class Gateway:
                 applying.cancel()
 
     async def look(self, plan: Plan) -> Plan | None:
-        """How the plan stands, if that can be seen."""
+        """Return the plan as it stands now, or None if it cannot be seen."""
         async with self._client() as client:
             seen = await self._seen(client, plan, within_s=GLANCE_S)
         return seen if isinstance(seen, Plan) else None
@@ -100,7 +101,7 @@ class Gateway:
         return seen
 
     async def _glance(self, client: httpx.AsyncClient, plan: Plan, told: Told) -> None:
-        """Tells how far the plan has got; where that cannot be seen nothing is lost, its answer will say."""
+        """Report to `told` how far the plan has got. If it cannot be seen nothing is lost: the final answer says it."""
         seen = await self._seen(client, plan, within_s=GLANCE_S)
         if isinstance(seen, Plan):
             told(seen)
@@ -121,7 +122,7 @@ class Gateway:
     async def _answer(
         self, client: httpx.AsyncClient, method: str, path: str, *, within_s: float, body: bytes = b""
     ) -> tuple[Members, dict[str, str]] | Refusal | Lost:
-        """The members and headers of an answer with 2xx, or what came in its place."""
+        """Return the members and headers of an answer with 2xx, or what came instead."""
         timeout = httpx.Timeout(within_s, connect=CONNECT_S)
         headers = {"Content-Type": "application/json"} if body else {}
         try:

@@ -1,4 +1,4 @@
-"""`cancel`: cancels runs through a running gateway, after showing which; address and key come from the environment."""
+"""The `cancel` command, which shows runs and cancels them through a gateway. Address and key are in the environment."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _NOBODY = "qstash-gateway: no terminal to ask on: say --yes to cancel without a 
 
 @dataclass(frozen=True, slots=True)
 class _Selected:
-    """What the person selects by; `count` is None where it is not given."""
+    """The selection that the options make; `count` is None if it is not given."""
 
     run_ids: tuple[str, ...]
     urls: tuple[str, ...]
@@ -43,7 +43,7 @@ class _Selected:
     count: str | None
 
     def query(self) -> str:
-        """The query of the request. Raises: ValueError: it cannot be one, or would mean every run."""
+        """Return the query of the request. Raises: ValueError if it is not a valid one, or would mean every run."""
         pairs = self._ids() if self.run_ids else self._filter()
         return "&".join(f"{name}={quote(value, safe='')}" for name, value in pairs)
 
@@ -68,7 +68,7 @@ class _Selected:
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command."""
+    """Add the command and its options."""
     parser = subparsers.add_parser(
         "cancel",
         help="show which runs a cancel means, ask, and cancel exactly those",
@@ -98,7 +98,10 @@ def _duration(text: str) -> int:
 
 
 def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
-    """Returns 0 if it was done, 1 if it was refused, failed or is not known, 2 if it could not be begun."""
+    """Cancel runs as the options say.
+
+    Return 0 if that was done, 1 if it was refused, failed or its outcome is unknown, 2 if it could not be begun.
+    """
     forbid_core_dumps()
     asked = _asked(parser, arguments)
     ask = not (arguments.yes or arguments.dry_run)
@@ -139,7 +142,10 @@ def _asked(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> As
 
 
 def _gateway(environment: Mapping[str, str], ca_file: Path | None, *, allow_http: bool) -> Gateway:
-    """The gateway that the environment names. Raises: ValueError: it names none that the key may be sent to."""
+    """Return the gateway that the environment names.
+
+    Raises: ValueError if it names none that the key may be sent to.
+    """
     url, key = environment.get(URL, ""), environment.get(KEY, "")
     if not url or not key:
         raise ValueError(f"set {URL} to the gateway's address and {KEY} to your key, both in the environment")

@@ -1,4 +1,4 @@
-"""One cancel from the question to its end: look up, show, ask, apply; every way out is an `Ending`."""
+"""One cancel from beginning to end: look up, show, ask, apply. Every way out is an `Ending`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway.cli.cancel.client import PLANS, Gateway
 from gateway.core.errors import counted
 
 URL, KEY = "QSTASH_GATEWAY_URL", "QSTASH_GATEWAY_KEY"
-"""The environment variables that say where the gateway is and who calls."""
+"""The environment variables for the gateway's address and the caller's key."""
 
 OPTIONS = {
     "workflowUrl": "--url U",
@@ -22,13 +22,13 @@ OPTIONS = {
     "workflowRunIds": "--run-id ID",
     "toDate": "--older-than D",
 }
-"""The option that says a field of a request."""
+"""The option for each field of a request."""
 
 UNSENT = "Nothing was cancelled."
 
 
 class End(StrEnum):
-    """How it ended."""
+    """The ways in which a cancel ends."""
 
     CANCELLED = "cancelled"
     NOTHING_FOUND = "nothing_found"
@@ -40,13 +40,13 @@ class End(StrEnum):
 
     @property
     def exit_code(self) -> int:
-        """0 where what was asked for was done, else 1."""
+        """0 if what was asked for was done, else 1."""
         return 0 if self in (End.CANCELLED, End.NOTHING_FOUND, End.DRY_RUN) else 1
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the person asks for: a request line of a bulk cancel, and why."""
+    """A person's request: the request line of a bulk cancel, and the reason."""
 
     request: str
     reason: str | None = None
@@ -54,7 +54,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How it ended, in one sentence, with what is known of it."""
+    """The end of a cancel: one sentence, and what is known of it."""
 
     how: End
     sentence: str
@@ -63,7 +63,7 @@ class Ending:
     refusal: Refusal | None = None
 
     def members(self) -> dict[str, object]:
-        """The ending as a program reads it."""
+        """Return the ending as a JSON object for programs."""
         return {
             "outcome": self.how.value,
             "sentence": self.sentence,
@@ -74,26 +74,26 @@ class Ending:
 
 
 class Screen(Protocol):
-    """What the person sees of it, and answers."""
+    """The part that shows a cancel to the person and takes the answer."""
 
     def looking(self) -> AbstractContextManager[None]:
-        """While the runs are looked up."""
+        """Show that the runs are being looked up, until the context ends."""
 
     def shows(self, plan: Plan) -> None:
-        """The plan."""
+        """Show the plan."""
 
     def asks(self, plan: Plan) -> bool:
-        """Whether to go on."""
+        """Ask whether to go on; return the answer."""
 
     def applying(self, plan: Plan) -> AbstractContextManager[Callable[[Plan], None]]:
-        """While the plan is applied; hears how it stands."""
+        """Show that the plan is being applied. The context gives a function to call with the plan as it advances."""
 
     def ends(self, ending: Ending) -> None:
-        """The ending."""
+        """Show the ending."""
 
 
 def cancel(gateway: Gateway, asked: Asked, screen: Screen, *, dry_run: bool, ask: bool) -> Ending:
-    """Shows which runs the request means and, if that is wanted, cancels exactly those."""
+    """Show which runs the request means and, unless the person says no or it is a dry run, cancel exactly those."""
     plan = _planned(gateway, asked, screen)
     if isinstance(plan, Ending):
         return plan
@@ -108,12 +108,12 @@ def cancel(gateway: Gateway, asked: Asked, screen: Screen, *, dry_run: bool, ask
 
 
 def runs_in_words(runs: int) -> str:
-    """`1 run`, `137 runs`."""
+    """Return a number of runs in words: `1 run`, `137 runs`."""
     return counted(runs, "run")
 
 
 def _planned(gateway: Gateway, asked: Asked, screen: Screen) -> Plan | Ending:
-    # The look-up and the apply have a loop each, so that Ctrl-C reaches the question that waits in between.
+    # The look-up and the apply each have an event loop, so that Ctrl-C reaches the question in between.
     try:
         with screen.looking():
             found = asyncio.run(gateway.plan(asked.request, reason=asked.reason))
@@ -128,7 +128,7 @@ def _planned(gateway: Gateway, asked: Asked, screen: Screen) -> Plan | Ending:
 
 
 def _in_options(refusal: Refusal) -> Iterator[str]:
-    """What to change on the command line or in the environment, where that is what the refusal is about."""
+    """Yield what to change on the command line or in the environment, if the refusal is about that."""
     if refusal.code == "unauthenticated":
         yield f"This command sends what is in {KEY}: put another key there."
     match refusal.members.get("not_admitted"):
@@ -171,14 +171,14 @@ def _applied(gateway: Gateway, plan: Plan, screen: Screen) -> Ending:
 
 
 def _beyond(done: Done) -> str:
-    """That upstream did more than it was asked for."""
+    """Return a warning if upstream did more than it was asked for, else an empty text."""
     if not done.over_cancelled:
         return ""
     return f" QStash cancelled {runs_in_words(done.over_cancelled)} more than were sent to it: tell the operators."
 
 
 def _seen(gateway: Gateway, plan: Plan) -> str:
-    """What the gateway says of a plan when its answer to applying it was lost."""
+    """Return what the gateway says of a plan after its answer to the apply was lost."""
     look = _where_to_look(plan)
     try:
         seen = asyncio.run(gateway.look(plan))

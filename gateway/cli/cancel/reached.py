@@ -1,4 +1,4 @@
-"""A gateway as a caller reaches it: the address that a person gives, the CA of its certificate, and faults in words."""
+"""The way to a gateway: the address that a person gives, the CA of its certificate, and connection faults in words."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gateway.files.source import read_file, sentence
 from gateway.process import client_context
 
 CA = "QSTASH_GATEWAY_CA"
-"""The environment variable that says what the option does."""
+"""The environment variable that means the same as the option."""
 
 CA_OPTION = "--ca-file"
 CA_HELP = f"CA certificates (PEM) that may vouch for the gateway, in place of the public ones (default: ${CA})"
@@ -35,9 +35,9 @@ _NOT_YET_VALID, _HAS_EXPIRED, _OTHER_HOST, _OTHER_ADDRESS = 9, 10, 62, 64
 
 
 def reached(text: str, *, name: str, allow_http: bool) -> Origin | UnixListen:
-    """Reads where a caller reaches the gateway: `unix:PATH`, or a base URL; `name` is what the address was given as.
+    """Read the address of a gateway, `unix:PATH` or a base URL. `name` is the option or variable that it came from.
 
-    Raises: ValueError: one sentence on what is wrong, without a word of the address: a password or key may be in it.
+    Raises: ValueError with one sentence on what is wrong. It never quotes the address: a password or key may be in it.
     """
     if text.startswith("unix:"):
         return _socket_file(text, name)
@@ -64,9 +64,9 @@ def _socket_file(text: str, name: str) -> UnixListen:
 
 
 def _superfluous(text: str) -> str | None:
-    """What an address has that none has, or lacks that every one has; None where it is the host or port, if anything.
+    """Return what an address holds that it must not, or what it lacks; None if only its host or port can be wrong.
 
-    The first fault counts, so that a later part is not judged by a wrong reading of an earlier one.
+    Only the first fault counts, so that a later part is not judged by a wrong reading of an earlier one.
     """
     scheme, between, rest = text.partition("://")
     authority, path, query, fragment = _parts(rest)
@@ -83,16 +83,19 @@ def _superfluous(text: str) -> str | None:
 
 
 def _parts(rest: str) -> tuple[str, str, str, str]:
-    """What stands behind `://`: user, host and port; path; query; fragment; the last three with their sign."""
+    """Split what follows `://` into authority (user, host and port), path, query and fragment.
+
+    The last three keep the character that they begin with.
+    """
     match = re.fullmatch(r"([^/?#]*)([^?#]*)((?:\?[^#]*)?)((?:#.*)?)", rest, re.DOTALL)
     assert match is not None
     return match[1], match[2], match[3], match[4]
 
 
 def trusted(option: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """Returns the file of CA certificates that the option names, else the environment; None where neither does.
+    """Return the file of CA certificates that the option names, or else the environment; None if neither does.
 
-    Raises: ValueError: one sentence: it cannot be read, anyone could change it, or there is no certificate in it.
+    Raises: ValueError with one sentence, if it cannot be read, anyone could change it, or it holds no certificate.
     """
     name, path = (CA_OPTION, option) if option is not None else (CA, Path(environ.get(CA, "")))
     if option is None and not environ.get(CA):
@@ -108,12 +111,12 @@ def trusted(option: Path | None, environ: Mapping[str, str]) -> Path | None:
 
 
 def unreached(fault: BaseException, *, there: str, within_s: float) -> str:
-    """Says in plain words why there is no connection; `there` is the place, as in `nothing listens <there>`.
+    """Return in plain words why there is no connection; `there` is the place, as in `nothing listens <there>`.
 
     `within_s` is how long a connection may take, in seconds.
     """
     causes = list(_causes(fault))
-    # The most telling one: libraries put their own errors around it, and several addresses have one each.
+    # Look for the most telling cause: libraries wrap it in errors of their own, and several addresses have one each.
     for words in (_untrusted, _no_tls, _no_host, _system):
         for cause in causes:
             if (said := words(cause, there)) is not None:
@@ -124,12 +127,12 @@ def unreached(fault: BaseException, *, there: str, within_s: float) -> str:
 
 
 def perhaps_tls(url: str) -> str:
-    """Returns the hint that plain http was answered with bytes that are none; empty for other addresses."""
+    """Return a hint for an address in plain http whose answer was not HTTP; an empty text for other addresses."""
     return "; perhaps it is an https:// address" if url.startswith("http:") else ""
 
 
 def _causes(fault: BaseException | None) -> Iterator[BaseException]:
-    """The fault and all that it came of."""
+    """Yield the fault and everything that led to it."""
     seen: set[int] = set()
     waiting = [fault]
     while waiting:

@@ -1,4 +1,4 @@
-"""What a person sees: tables, a question, a progress bar; plain text where standard output is no terminal."""
+"""The screens of `cancel`: tables, a question and a progress bar on a terminal, or plain text, or one JSON object."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from gateway.core.plan import ORDER_RUNS
 from gateway.policy.nearest import in_words
 
 PLAIN_WIDTH = 10_000
-"""Where nobody looks at a terminal nothing is cut or folded."""
+"""The width if there is no terminal: nothing is cut or folded."""
 
 SHOWN = 3
 GAP, EDGE = 3, 1
-"""Signs between two columns of a table, and beside it, on a terminal."""
+"""Characters between two columns of a table, and on each side of it, on a terminal."""
 
 _WHY = {
     "young": "younger than the rule lets be cancelled",
@@ -40,11 +40,11 @@ _WHY = {
 
 
 class Terminal:
-    """Standard output as a person reads it, with the question on it; what failed goes to standard error."""
+    """A screen on standard output, where the question is asked too. Failures go to standard error."""
 
     def __init__(self) -> None:
         terminal = sys.stdout.isatty()
-        # Nothing that the gateway says is read as markup, and FORCE_COLOR makes no terminal of a file.
+        # Nothing that the gateway says is read as markup, and FORCE_COLOR does not turn a file into a terminal.
         self._console = Console(
             force_terminal=terminal,
             color_system="auto" if terminal else None,
@@ -56,7 +56,7 @@ class Terminal:
 
     @contextmanager
     def looking(self) -> Iterator[None]:
-        """A sign that it is under way, on a terminal."""
+        """Show a sign of progress, on a terminal."""
         if not self._console.is_terminal:
             yield
             return
@@ -64,7 +64,7 @@ class Terminal:
             yield
 
     def shows(self, plan: Plan) -> None:
-        """The runs of the plan: how many of each workflow and label, how old, some of them, and those left out."""
+        """Show the runs of the plan: how many of each workflow and label, how old, some of them, and those left out."""
         if plan.narrowed is not None:
             self._console.print(printable(_lowered(plan.narrowed)))
         if plan.runs:
@@ -79,7 +79,7 @@ class Terminal:
         self._leaves_out(plan.skipped, {})
 
     def asks(self, plan: Plan) -> bool:
-        """Asks; everything but a yes is a no."""
+        """Ask whether to cancel. Every answer but a yes is a no."""
         these = "this run" if plan.runs == 1 else f"these {plan.runs} runs"
         try:
             return self._console.input(f"Cancel {these}? [y/N] ", markup=False).strip().lower() in ("y", "yes")
@@ -89,7 +89,7 @@ class Terminal:
 
     @contextmanager
     def applying(self, plan: Plan) -> Iterator[Callable[[Plan], None]]:
-        """A bar over the orders, on a terminal."""
+        """Show a bar over the orders, on a terminal."""
         columns = (
             TextColumn("Cancelling"),
             BarColumn(),
@@ -102,13 +102,13 @@ class Terminal:
             task = progress.add_task("", total=orders, cancelled=runs_in_words(0))
 
             def told(seen: Plan) -> None:
-                """Moves the bar."""
+                """Move the bar."""
                 progress.update(task, completed=seen.orders_sent, cancelled=runs_in_words(seen.cancelled))
 
             yield told
 
     def ends(self, ending: Ending) -> None:
-        """What came of it."""
+        """Print the ending; a failure goes to standard error."""
         if ending.done is not None and ending.plan is not None:
             self._leaves_out(ending.done.skipped, ending.plan.skipped)
         if ending.how.exit_code == 0 or ending.how is End.DECLINED:
@@ -125,7 +125,7 @@ class Terminal:
         return self._table(("Workflow", "Runs"), rows)
 
     def _sample(self, plan: Plan) -> Sequence[Table | Text]:
-        """Some of the runs as a table; in two lines each where a run ID would not stay whole in it."""
+        """Return some of the runs as a table, or in two lines each if the table would break a run ID."""
         rows = [(run.run_id, _time(run.created), run.workflow_url, " ".join(run.labels)) for run in plan.sample]
         first = "Run" if len(rows) == plan.runs else f"The oldest {len(rows)}"
         heads = (first, "Created", "Workflow", "Labels")
@@ -135,21 +135,21 @@ class Terminal:
         return [Text(first), *(Text(printable(line)) for line in lines)]
 
     def _fits(self, heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> bool:
-        """Whether a table needs no more than a line for each row."""
+        """Return whether each row of a table fits on one line."""
         widths = [max(cell_len(printable(cell)) for cell in column) for column in zip(heads, *rows, strict=True)]
         return sum(widths) + GAP * (len(heads) - 1) + 2 * EDGE <= self._console.width
 
     def _table(self, heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
         table = Table(box=SIMPLE_HEAD if self._console.is_terminal else None, pad_edge=False)
         for head in heads:
-            # Folded, never shortened: the end of an address may be what matters.
+            # Cells are folded, never shortened: the end of an address may be what matters.
             table.add_column(head, overflow="fold", justify="right" if head == "Runs" else "left")
         for row in rows:
             table.add_row(*(Text(printable(cell)) for cell in row))
         return table
 
     def _leaves_out(self, skipped: Mapping[str, Left], shown: Mapping[str, Left]) -> None:
-        """Says which runs are left out; those that were `shown` before only in number."""
+        """Print which runs are left out. Of those that were `shown` before, print only the number."""
         for why, left in skipped.items():
             some = ", ".join(left.sample[:SHOWN]) + (", …" if left.runs > SHOWN else "")
             names = "" if shown.get(why) == left else f": {some}"
@@ -157,36 +157,36 @@ class Terminal:
 
 
 class Silence:
-    """Nothing but one JSON object on standard output, at the end."""
+    """A screen that shows nothing but one JSON object on standard output, at the end."""
 
     @contextmanager
     def looking(self) -> Iterator[None]:
-        """Nothing."""
+        """Show nothing."""
         yield
 
     def shows(self, plan: Plan) -> None:
-        """Nothing: the plan stands in the object."""
+        """Show nothing: the plan is in the object."""
 
     def asks(self, plan: Plan) -> bool:
-        """No: a program that means it says so beforehand."""
+        """Return False: a program that means yes says so beforehand."""
         return False
 
     @contextmanager
     def applying(self, plan: Plan) -> Iterator[Callable[[Plan], None]]:
-        """Nothing."""
+        """Show nothing."""
 
         def told(seen: Plan) -> None:
-            """Nothing."""
+            """Ignore the progress."""
 
         yield told
 
     def ends(self, ending: Ending) -> None:
-        """The object."""
+        """Print the object."""
         print(json.dumps(ending.members(), indent=2))
 
 
 def _lowered(narrowed: Narrowed) -> str:
-    """That policy lowered the count, and by which rule."""
+    """Return a sentence with the lowered count and the rule that lowered it."""
     asked = " (without --count that many are asked for)" if narrowed.asked == DEFAULT_COUNT else ""
     return f"policy lowered the count from {narrowed.asked}{asked} to {narrowed.left}: rule {narrowed.by}"
 
@@ -196,12 +196,12 @@ def _counted(groups: Mapping[str, int]) -> list[tuple[str, ...]]:
 
 
 def _time(created: str) -> str:
-    """A time to the second."""
+    """Return a time to the second."""
     return re.sub(r"\.[0-9]+Z$", "Z", created)
 
 
 def _options(nearest: Mapping[str, object]) -> str:
-    """A request (wire names) as options of this command; empty where some of it has none."""
+    """Return a request (wire names) as options of this command; an empty text if some part of it has no option."""
     names = {
         "workflowUrl": "--url" if "workflowUrlExactMatch" in nearest else "--prefix",
         "label": "--label",

@@ -1,1 +1,1 @@
-"""The commands that write, check, test, explain and replay policies; nothing is sent."""
+"""The commands that write, check, test, explain and replay policies. None of them sends anything."""

@@ -1,4 +1,4 @@
-"""`check`: everything `serve` would refuse, all at once, and what it accepts but a reader should know."""
+"""The `check` command, which reports everything that `serve` would refuse, all at once, and lints what it accepts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _VALUE = re.compile(r"(?P<key>\b(?P<name>[a-z0-9_]{1,40}):(?=\s|$)|^\s*- )|[^\s{
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command."""
+    """Add the command and its options."""
     parser = subparsers.add_parser("check", help="say everything that serve would refuse, with file:line:column")
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration file")
     parser.add_argument("--format", choices=("text", "json", "github"), default="text", help="how it is printed")
@@ -42,7 +42,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the problems and returns 3, or a summary with the lints and returns 0."""
+    """Print the problems and return 3, or print a summary with the lints and return 0."""
     problems: list[Problem] = []
     now = datetime.now(UTC)
     config, policies = _load(args.config, problems)
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def findings_of(path: Path, config: Config, policies: Policies, *, now: datetime) -> tuple[Finding, ...]:
-    """The lints of a configuration that `serve` accepts."""
+    """Return the lints of a configuration that `serve` accepts."""
     files = {str(path), *(rule.at.file for rule in policies.rules if rule.at is not None)}
     lines = {file: _lines(file) for file in files}
     return lint(policies, lines, _summed_up(path, config, now), int(now.timestamp() * 1000))
@@ -115,7 +115,10 @@ def _behind(config: Config, now: datetime) -> Iterator[Finding]:
 
 
 def _readable(config: Config) -> Iterator[Finding]:
-    """The secrets on the disk that everyone may read. In a container there is nobody else, so it is no fault."""
+    """Yield a finding for each secret on the disk that everyone may read.
+
+    In a container there is nobody else, so this is a lint and not a problem.
+    """
     sources = [one for one in (config.upstream.token, config.upstream.read_token) if one is not None]
     files = [(source.file, source.at) for source in sources if source.file is not None]
     files += [(config.audit.mac_key, config.audit.at)] if config.audit.mac_key is not None else []
@@ -178,7 +181,10 @@ def _machine_problems(config: Config, environ: Mapping[str, str], now: datetime)
 
 
 def _as_text(problems: Sequence[Problem], findings: Sequence[Finding], *, masked: str) -> Iterator[str]:
-    """Each with the line it is about and a caret below the place; of the file `masked` without the values."""
+    """Yield each problem and finding, with the line that it is about and a caret below the place.
+
+    Lines of the file `masked` are shown without their values.
+    """
     located = [
         *((str(problem), Place(problem.file, problem.line, problem.column)) for problem in problems),
         *((str(finding), finding.place) for finding in findings),
@@ -191,7 +197,7 @@ def _as_text(problems: Sequence[Problem], findings: Sequence[Finding], *, masked
 
 
 def _excerpt(text: str, place: Place, *, masked: bool) -> Iterator[str]:
-    # Columns count characters; what a terminal would act on is shown as a sign of one column.
+    # Columns count characters, so each character that a terminal would act on is shown as one other character.
     line = "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
     if masked:
         # A secret may have been pasted into the configuration by mistake, and this output goes into build logs.
@@ -205,14 +211,14 @@ def _excerpt(text: str, place: Place, *, masked: bool) -> Iterator[str]:
 
 
 def _shown(match: re.Match[str], known: frozenset[str]) -> str:
-    """A key of the configuration as it is, and a sign for each of everything else."""
+    """Return a key of the configuration as it is, and a dot for each character of everything else."""
     if match["key"] is None:
         return "\u00b7"
     return match["key"] if match["name"] is None or match["name"] in known else "\u00b7" * len(match["key"])
 
 
 def _names_in(schema: object) -> frozenset[str]:
-    """Every key that a configuration may have."""
+    """Return the name of every property in a schema: the keys that a configuration may have."""
     match schema:
         case {"properties": dict(properties)}:
             return frozenset(properties).union(*map(_names_in, properties.values()))
@@ -245,7 +251,7 @@ def _as_json(problems: Sequence[Problem], findings: Sequence[Finding]) -> Iterat
 
 
 def _as_github(problems: Sequence[Problem], findings: Sequence[Finding]) -> Iterator[str]:
-    """Workflow commands, which the site shows beside the lines of a change."""
+    """Yield workflow commands, which GitHub shows beside the lines of a change."""
     for problem in problems:
         yield _command("error", Place(problem.file, problem.line, problem.column), "check", problem.message)
     for finding in findings:
@@ -262,7 +268,7 @@ def _escaped(text: str) -> str:
 
 
 def _lines(file: str) -> Sequence[str]:
-    """The lines of a file as its places count them; none where it cannot be read."""
+    """Return the lines of a file as its places count them; none if it cannot be read."""
     try:
         text = read_anyway(Path(file)).content.decode("utf-8", errors="replace")
     except InvalidConfiguration:

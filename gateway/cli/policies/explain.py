@@ -1,4 +1,4 @@
-"""`explain`: the decision on a request and every rule's part in it; nothing is sent."""
+"""The `explain` command, which shows the decision on a request and every rule's part in it. It sends nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SUBJECT = "explain"
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command."""
+    """Add the command and its options."""
     parser = subparsers.add_parser("explain", help="why a request would be allowed or refused; nothing is sent")
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration file")
     parser.add_argument("--team", required=True, metavar="T", help="whose request it is")
@@ -48,7 +48,7 @@ def _at(text: str) -> int:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the explanation and returns 0, whatever the decision; 1 if the gateway could not read the request."""
+    """Print the explanation and return 0, whatever the decision. Return 1 if the gateway could not read the request."""
     config = load_config(arguments.config)
     policies = load_policies(config.policies)
     try:
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _unknown(team: str, config: Config, policies: Policies) -> str | None:
-    """That nothing names the team, so that it is perhaps a typing error; None where something does."""
+    """Return a warning that nothing names the team, which may be a typing error; None if something does."""
     callers = {key.team for key in config.keys}.union(*(issuer.team.names for issuer in config.issuers))
     known = sorted(callers | policies.named)
     if team in known:
@@ -81,7 +81,7 @@ def _unknown(team: str, config: Config, policies: Policies) -> str | None:
 
 
 def lines(explanation: Explanation) -> Iterator[str]:
-    """The explanation for people: the decision, then a line for each rule in the order of judgement."""
+    """Yield the explanation for people: the decision, then a line for each rule in the order of judgement."""
     decision = explanation.decision
     yield f"asked: {in_words(explanation.question.request.wire())}"
     match decision:

@@ -1,4 +1,4 @@
-"""`init`: writes a commented starting point, or adds a team's files to what is there; never over anything."""
+"""The `init` command, which writes commented files to start from, or adds a team's files. It overwrites nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TEAM = "(?!guardrails$)[a-z](?:[a-z0-9-]{0,49}[a-z0-9])?"
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command."""
+    """Add the command and its options."""
     parser = subparsers.add_parser("init", help="write a configuration, policies and cases to start from, or a team's")
     parser.add_argument("directory", type=Path, metavar="DIR", help="where to; made if it does not exist")
     parser.add_argument(
@@ -32,9 +32,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    """Returns 1, with nothing written, if one of the files is there already.
+    """Write the files and return 0.
 
-    Raises: OSError, also with nothing written: one cannot be written.
+    Return 1, with nothing written, if a file is there already or the configuration names no policy directory.
+
+    Raises: OSError if a file cannot be written; then nothing is written either.
     """
     config = args.directory / CONFIG
     if config.exists() and args.team is not None:
@@ -54,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _instead(config: Path) -> str:
-    """What to do where no start can be written."""
+    """Return what to do if no files to start from can be written."""
     if config.is_file():
         return f"To add a team to what is there: qstash-gateway init --team TEAM {config.parent}"
     return (
@@ -64,7 +66,7 @@ def _instead(config: Path) -> str:
 
 
 def _add(config: Path, team: str) -> int:
-    """Adds a team's two files to the policies of a configuration, and changes no other file."""
+    """Add a team's two files to the policies of a configuration. Change no other file."""
     policies = named_policies(config)
     if policies is None or not policies.is_dir():
         _say(f"{config} names no directory of policies that is there; nothing was written.")
@@ -81,7 +83,10 @@ def _add(config: Path, team: str) -> int:
 
 
 def _written(files: Mapping[Path, str]) -> bool:
-    """Writes all the files; none of them, if one is there already. Raises: OSError: one cannot be written: none is."""
+    """Write all the files, or none if one of them is there already. Return whether they were written.
+
+    Raises: OSError if one cannot be written; then none of them stays.
+    """
     standing = [path for path in files if os.path.lexists(path)]
     for path in standing:
         _say(f"{path} is there already; nothing was written.")
@@ -102,7 +107,7 @@ def _written(files: Mapping[Path, str]) -> bool:
 
 
 def _write(path: Path, text: str, made: list[Path]) -> None:
-    """Writes one new file and the directories above it, and notes in `made` each that was not there before."""
+    """Write one new file and the directories above it. Add to `made` each path that was not there before."""
     for above in (*reversed(path.parents), path.parent):
         if not above.exists():
             above.mkdir()
@@ -127,7 +132,7 @@ def _say_next(config: Path, team: str, policies: Path) -> None:
 
 
 def _say(text: str) -> None:
-    """Prints lines with every path spelled out that a terminal would act on."""
+    """Print lines, with every character spelled out that a terminal would act on."""
     print("\n".join(map(printable, text.split("\n"))))
 
 

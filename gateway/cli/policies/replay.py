@@ -1,4 +1,4 @@
-"""`replay`: what a candidate policy directory would have decided about the requests on record."""
+"""The `replay` command, which shows what a candidate policy directory would have decided on recorded requests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FAIL_ON = (Change.PERMIT_TO_DENY, Change.DENY_TO_PERMIT, "any")
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command."""
+    """Add the command and its options."""
     parser = subparsers.add_parser("replay", help="judge the requests on record by a candidate policy directory")
     parser.add_argument("--policies", type=Path, required=True, metavar="NEW", help="the candidate directory")
     parser.add_argument("--fail-on", choices=FAIL_ON, default=FAIL_ON[0], help="which change makes the exit code 1")
@@ -34,7 +34,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Returns 1 if a decision would change as `--fail-on` says, or a line on record could not be judged again."""
+    """Print the changes and return 0; return 2 if there are no records to read.
+
+    Return 1 if a decision would change as `--fail-on` says, or if a line on record could not be judged again.
+    """
     policies = load_policies(arguments.policies)
     try:
         files = _segments(arguments.paths)

@@ -1,4 +1,4 @@
-"""`test`: runs the policies' own cases, says what differed and why, and names the rules that no case reaches."""
+"""The `test` command, which runs the cases of policies, explains failures, and names rules that no case reaches."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class _Suite:
 
     @property
     def failed(self) -> list[Verdict]:
-        """The cases that were decided otherwise than they expect."""
+        """The cases whose decision differs from what they expect."""
         return [verdict for verdict in self.verdicts if verdict.differences]
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command."""
+    """Add the command and its options."""
     parser = subparsers.add_parser("test", help="run the policies' own cases (*.cases.yaml)")
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a policy directory, or case files in one")
     parser.add_argument("--format", choices=("text", "junit"), default="text", help="junit: XML for CI")
@@ -43,7 +43,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Returns 0 if every case is decided as it expects, else 4."""
+    """Run the cases. Return 0 if every case is decided as it expects, else 4."""
     suites = [_judged(directory, files) for directory, files in _grouped(arguments.paths).items()]
     if arguments.format == "junit":
         print(_junit(suites))
@@ -53,7 +53,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _grouped(paths: Sequence[Path]) -> dict[Path, list[Path]]:
-    """Case files by policy directory. Raises: InvalidConfiguration where a path is neither, or there is no case."""
+    """Return the case files by policy directory.
+
+    Raises: InvalidConfiguration if a path is neither a case file nor a directory with case files.
+    """
     grouped: dict[Path, list[Path]] = {}
     for path in paths:
         files = case_files(path) if path.is_dir() else [path]
@@ -105,7 +108,7 @@ def _junit(suites: Sequence[_Suite]) -> str:
         if suite.unreached:
             ET.SubElement(element, "system-out").text = "\n".join(f"no case reaches {rule}" for rule in suite.unreached)
     ET.indent(root)
-    # References in place of other signs, so that it is the same report in whatever encoding it is printed.
+    # Characters beyond ASCII become references, so that the report is the same in whatever encoding it is printed.
     report: bytes = ET.tostring(root, encoding="us-ascii", xml_declaration=True)
     return report.decode("ascii")
 

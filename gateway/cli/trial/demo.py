@@ -1,4 +1,7 @@
-"""`demo`: the simulated upstream and the gateway with the shipped policies, ready to try with curl."""
+"""The `demo` command, which runs the simulated upstream and the gateway, to try with curl.
+
+The policies are those in `./policies`, or else the shipped ones.
+"""
 
 from __future__ import annotations
 
@@ -53,12 +56,12 @@ allow:
     resolve: true
     runs: {{max: {RUNS}}}
 """
-"""Added where the policies exempt those on call and give them no rule, as the shipped ones do."""
+"""A policy that is added if the policies exempt those on call and give them no rule, as the shipped ones do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the demo's configuration, policies and record are, and whether they stay when it ends."""
+    """The directory of the demo's configuration, policies and record, and whether it stays when the demo ends."""
 
     directory: Path
     kept: bool
@@ -71,9 +74,9 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What was made for this start: a key for each team of the policies, the address, and the rule for those on call.
+    """The parts that were made for this start: a key for each team of the policies, the address, and the directory.
 
-    `contract` is what upstream speaks.
+    `contract` is the one that upstream speaks; `looks_up` says that a rule for those on call was added.
     """
 
     keys: dict[str, str]
@@ -84,7 +87,7 @@ class Demo:
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command."""
+    """Add the command and its options."""
     parser = subparsers.add_parser("demo", help="try the gateway with a simulated upstream and keys made now")
     parser.add_argument("--tour", action="store_true", help="play six requests, show what was cancelled, and end")
     parser.add_argument("--contract", choices=CONTRACTS, default=CONTRACTS[0], help="what the simulated QStash speaks")
@@ -94,7 +97,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serves until SIGINT or SIGTERM; with `--tour` returns 1 if the ledger is not what policy allows."""
+    """Serve until SIGINT or SIGTERM. With `--tour`, return 1 if the ledger is not what policy allows."""
     simulator = simulated(RUNS, arguments.contract)
     if simulator is None:
         print(ABSENT, file=sys.stderr)
@@ -120,9 +123,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def _place(keep: Path | None) -> Iterator[Place]:
-    """The directory for everything that a demo writes: one that is removed at the end, or the one to keep.
+    """Yield the directory for everything that a demo writes: one that is removed at the end, or the one to keep.
 
-    Raises: OSError: there is something in that already, or it cannot be made.
+    Raises: OSError if the directory to keep is not empty, or cannot be made.
     """
     if keep is None:
         with tempfile.TemporaryDirectory(prefix="qstash-gateway-demo-") as name:
@@ -153,7 +156,7 @@ def _prepared(
         encoding="utf-8",
     )
     os.environ |= {TOKEN_VARIABLE: simulator.token, READ_TOKEN_VARIABLE: simulator.read_token}
-    # Checkpoints of the audit log belong to collectors, not into what a person reads here.
+    # Checkpoints of the audit log are for collectors, and not for the person who reads the terminal.
     with Path(os.devnull).open("wb") as nowhere:
         served = build(load_config(directory / "config.yaml"), consoles=Consoles.of(out=nowhere.fileno()))
         url = f"http://127.0.0.1:{served.listeners[0].socket.getsockname()[1]}"
@@ -161,10 +164,10 @@ def _prepared(
 
 
 def _copy(given: Path, policies: Policies, directory: Path) -> bool:
-    """Copies the policies to the demo's place; returns whether a rule for those on call was added to them."""
+    """Copy the policies to the demo's directory; return whether a rule for those on call was added to them."""
     directory.mkdir()
     for path in given.glob(f"*{SUFFIX}"):
-        # Their cases have been judged; they say what holds without what is added.
+        # The cases are left out: they have been judged, and they describe the policies without the rule that is added.
         if not path.name.endswith(CASES_SUFFIX):
             shutil.copyfile(path, directory / path.name)
     if ON_CALL not in _exempt(policies) - policies.teams:
@@ -178,7 +181,7 @@ def _exempt(policies: Policies) -> frozenset[str]:
 
 
 def _policies() -> Path:
-    """`./policies` where present, else the copy in the wheel, else that of the source tree."""
+    """Return `./policies` if it is there, or else the copy in the wheel, or else that of the source tree."""
     package = Path(gateway.__file__).parent
     for candidate in (Path("policies"), package / "_policies", package.parent / "policies"):
         if candidate.is_dir():
@@ -217,12 +220,12 @@ def _introduce(demo: Demo, simulator: SimulatorServer) -> None:
 
 
 def _show(demo: Demo) -> str:
-    """The command that shows the record."""
+    """Return the command that shows the record."""
     return f"{_command()} audit show {shlex.quote(str(demo.place.record))}"
 
 
 def _left_behind(demo: Demo) -> str:
-    """What becomes of the record when the demo ends."""
+    """Return the sentence on what becomes of the record when the demo ends."""
     if demo.place.kept:
         return f"The record stays: {_show(demo)}"
     return "The record goes when the demo ends; demo --keep DIR keeps it."
@@ -234,7 +237,7 @@ def _dry_run(demo: Demo) -> str:
 
 
 def _command() -> str:
-    """How this program is called, from wherever the line is pasted."""
+    """Return how this program is called, from any directory."""
     started = Path(sys.argv[0])
     if started.name != "__main__.py":
         return shlex.quote(str(started.absolute()))

@@ -1,4 +1,4 @@
-"""`simulate`: the simulated upstream on a port, until it is told to stop."""
+"""The `simulate` command, which runs the simulated upstream on a port until it is told to stop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.simulator.server import SimulatorServer
 
 CONTRACTS = ("2025", "2026-09")
-"""What the simulator can speak, the newest last."""
+"""The contracts that the simulator can speak, the newest last."""
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 MAX_PORT, MAX_DIGITS = 65_535, 9
@@ -23,7 +23,7 @@ ABSENT = "This installation has no simulator: it is left out of the image. Insta
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command."""
+    """Add the command and its options."""
     parser = subparsers.add_parser("simulate", help="run a simulated QStash upstream on 127.0.0.1")
     parser.add_argument("--port", type=port, default=8081, help="0 takes a free port (default: 8081)")
     parser.add_argument("--contract", choices=CONTRACTS, default=CONTRACTS[-1], help="version of the contract")
@@ -35,7 +35,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serves until SIGINT or SIGTERM; returns 0 then, 1 if the port is taken, 2 where the simulator is left out."""
+    """Serve until SIGINT or SIGTERM, then return 0. Return 1 if the port is taken, 2 if there is no simulator."""
     try:
         server = simulated(
             arguments.runs,
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     if server is None:
         print(ABSENT, file=sys.stderr)
         return 2
-    # Blocked before the server's thread exists, so that only sigwait receives them.
+    # The signals are blocked before the server's thread exists, so that only sigwait receives them.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     with server:
         print(f"Simulated upstream ({arguments.contract}, {counted(arguments.runs, 'run')}): {server.url}")
@@ -71,7 +71,7 @@ def simulated(
     port: int = 0,
     latency_ms: int = 0,
 ) -> SimulatorServer | None:
-    """The simulated upstream with so many runs, not started; None where this installation has no simulator.
+    """Return the simulated upstream with `runs` runs, not started; None if this installation has no simulator.
 
     Raises: OSError if the port is taken; OverflowError if there is no such port.
     """
@@ -90,7 +90,7 @@ def simulated(
 
 
 def port(text: str) -> int:
-    """The number of a port, for argparse. Raises: ArgumentTypeError."""
+    """Read the number of a port for argparse. Raises: ArgumentTypeError if it is not one."""
     number = _natural(text)
     if number > MAX_PORT:
         raise argparse.ArgumentTypeError(f"a port is at most {MAX_PORT}")
@@ -98,7 +98,7 @@ def port(text: str) -> int:
 
 
 def _natural(text: str) -> int:
-    # Many digits would take long to read, and no option means so many.
+    # Many digits would take long to read, and no option needs so many.
     if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
         raise argparse.ArgumentTypeError(f"expected a whole number, 0 or more, in at most {MAX_DIGITS} digits")
     return int(text)

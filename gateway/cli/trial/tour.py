@@ -1,4 +1,4 @@
-"""The tour of `demo`: six requests, and whether what the simulator cancelled is what policy allows."""
+"""The tour of `demo`: six requests, and the check that the simulator cancelled what policy allows."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class Run(Protocol):
 
     @property
     def run_id(self) -> str:
-        """Its ID."""
+        """The run's ID."""
 
     @property
     def url(self) -> str:
-        """The URL of its workflow."""
+        """The URL of the run's workflow."""
 
     @property
     def running(self) -> bool:
-        """Whether it can still be cancelled."""
+        """True if the run can still be cancelled."""
 
 
 class Simulator(Protocol):
@@ -43,14 +43,14 @@ class Simulator(Protocol):
 
     @property
     def runs(self) -> tuple[Run, ...]:
-        """Every run, with its state now."""
+        """Every run in its present state."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tour:
-    """Where to play, with which keys, against which runs.
+    """The address, the keys and the runs of one tour.
 
-    `on_call` is None where policies give those on call no rule; `caps` says that `count` bounds what upstream cancels.
+    `on_call` is None if policies give those on call no rule; `caps` says that `count` bounds what upstream cancels.
     """
 
     url: str
@@ -70,7 +70,7 @@ class _Stop:
 
 
 async def take_tour(gateway: Gateway, tour: Tour) -> int:
-    """Serves while the tour is played; returns 0 if every step cancelled just what policy allows, else 1."""
+    """Serve while the tour is played. Return 0 if every step cancelled just what policy allows, else 1."""
     ready = asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(gateway.serve(lambda: ready.set_result(None)))
     await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
@@ -122,7 +122,7 @@ def _step(tour: Tour, stop: _Stop) -> bool:
 
 
 def _plan_and_apply(tour: Tour, key: str) -> bool:
-    """Plays the two steps of a person on call: a plan cancels nothing, and applied it cancels exactly its runs."""
+    """Play the two steps of a person on call: a plan cancels nothing; applied, it cancels exactly its runs."""
     before = _running(tour)
     request = f"DELETE {RUNS}?{urlencode([('workflowUrl', ON_CALL_URL + '/')])}"
     status, plan = _ask(tour, key, "POST", PLANS, {"request": request})
