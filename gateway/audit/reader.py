@@ -66,10 +66,10 @@ class Origin(NamedTuple):
 class ChainReport:
     """The findings about one chain.
 
-    `torn` is an unfinished last line, and `abandoned` counts the lines of suspect files that do not count. `successor`
-    is the chain that this one names as continuing it, with the intents that are open here; `waiting` says that the
-    successor has no record yet. `retirements` are the chains that this one says may be missing, and `retired_by` is the
-    record that says so of this one. `elsewhere` says that a chain is missing here that may be in another directory.
+    `torn` is an unfinished last line, and `abandoned` counts the disregarded lines of suspect files. `successor` is the
+    chain that this one names as continuing it, with the intents that are open here; `waiting` says that the successor
+    has no record yet. `retirements` are the chains that this one says may be missing, and `retired_by` is the record
+    that says so of this one. `elsewhere` says that a chain is missing here that may be in another directory.
     """
 
     chain: str
@@ -299,8 +299,8 @@ def origin_of(start: Members) -> Origin | None:
 def _cuts(paths: Sequence[Path], keys: Sequence[MacKey]) -> dict[str, int]:
     """Return, for each file that was set aside as suspect, the sequence number of its last record that counts.
 
-    The first line of a later file says so. That line must itself be the record that follows, so that it cannot speak of
-    its own file. With keys, one of them must vouch for it.
+    The first line of a later file says so. That line must itself be the next record, so that it cannot speak of its own
+    file. With keys, one of them must vouch for it.
     """
     cuts: dict[str, int] = {}
     before: set[str] = set()

@@ -136,7 +136,7 @@ def explained_members(
 ) -> Members:
     """Return the members of `explained`: a decision that a caller only asked about.
 
-    Nothing is sent, so it says nothing about upstream.
+    Nothing is sent, so they do not mention upstream.
     """
     members = _judged(decision_id, principal=principal, asked=asked, verdict=decision, remote=remote)
     members["effective"] = {}

@@ -220,8 +220,8 @@ class Admission:
         self._pay(use, count)
 
     def _pay(self, use: _Use, read_bytes: int) -> None:
-        # What was read is paid for, however it was framed and whatever came of it. The debt can refuse the next
-        # requests, but not this one.
+        # All bytes that were read are paid for, however they were framed and whatever came of them. The debt can refuse
+        # the next requests, but not this one.
         if self._per_minute:
             use.tokens -= read_bytes // COST_BYTES
 

@@ -186,7 +186,7 @@ class DecisionStats:
         if decision.outcome is not None:
             if ended is None:
                 self.outcomes[decision.outcome] += 1
-            # What its chunks had cancelled before it ended counts with its outcome.
+            # Runs that its chunks cancelled before its end count with its outcome.
             self.runs[decision.outcome] += decision.cancelled - (0 if ended is None else before)
         self.held.let_go(members)
 

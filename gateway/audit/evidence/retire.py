@@ -2,10 +2,10 @@
 
     verify -> lock -> record `retired`, durable -> move or delete
 
-A chain goes only as a whole, and only if it has ended, is intact and has no open intent. A chain that says that others
-were retired stays. Nothing goes from a directory in which anything was tampered with, because a chain that goes may be
-the only one that shows it. What the chains that go say of others is repeated in the start of the chain that holds the
-record.
+A chain is removed only as a whole, and only if it has ended, is intact and has no open intent. A chain that says that
+others were retired stays. Nothing is removed from a directory in which anything was tampered with, because a removed
+chain may be the only one that shows it. The start of the chain that holds the record repeats what the removed chains
+say of others.
 """
 
 from __future__ import annotations
@@ -166,10 +166,10 @@ class Retirement:
         return Record(self.clock(), "retired", members)
 
     def _left(self, sealer: Sealer, going: Mapping[str, _Going], heads: Mapping[str, Head]) -> Members:
-        """Return what nobody says any more once the others have gone.
+        """Return the members that repeat what would otherwise be lost with the chains that go.
 
-        That is all that their starts say, and the heads of chains that stay. Of several statements about one chain the
-        last is enough, as its digest covers everything before it.
+        These are all that their starts say of other chains, and the heads of chains that stay and that no other start
+        names. Of several statements about one chain the last is enough, as its digest covers everything before it.
         """
         staying = {chain: head for chain, head in heads.items() if chain not in going}
         present = chains_in(self._entries())
