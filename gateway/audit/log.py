@@ -1,7 +1,6 @@
 """The audit log as the event loop uses it: queue a record and wait for it a bounded time, never for the disk itself.
 
-The log exists at once and is opened on a thread. Until it is open, records wait in memory; if that takes longer than
-`wait_s` seconds, intents are refused.
+It exists at once and is opened on a thread. Until then records wait, and after `wait_s` seconds intents are refused.
 
     receipt = await log.intent(plan)      durable, or AuditUnavailable: nothing may be sent
     await log.close(receipt, closing)     durable, or late: the log accepts no intent until it is written
@@ -39,18 +38,15 @@ OPENING_GRACE_S = 1.0
 STARVED = "starved"
 LOOKS_A_WAIT = 8
 MOST_LOOKS = 4 * LOOKS_A_WAIT
-"""An overdue entry that the disk is not holding up is checked LOOKS_A_WAIT times per `wait_s`, and given up after
-MOST_LOOKS checks.
-"""
+"""The checks, LOOKS_A_WAIT per `wait_s`, after which an entry that no disk is holding up is given up."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditState:
-    """The state of the log, as readiness shows it.
+    """The state for readiness. `left_out` counts unrecorded notes; `damaged` names chains that cannot be continued.
 
     `reason` says why the log is not ready or, while it is ready, which fault was last found in its files. `progress`
-    says how far the opening has got. `left_out` counts the notes that were not recorded since the start. `damaged`
-    names the old chains that could not be continued.
+    says how far the opening has got.
     """
 
     ready: bool
@@ -106,9 +102,8 @@ class AuditLog:
         """Begin to open a log on a thread, and return the log at once. Wait for the result with `opened`.
 
         Opening recovers the chains that no process writes, and begins a new chain, `instance`, with a durable `start`
-        record. `stdout` receives copies and checkpoints, and is closed with the log.
-
-        Raises: AuditFailure: no thread can be started.
+        record. `stdout` receives copies and checkpoints, and is closed with the log. Raises: AuditFailure: no thread
+        can be started.
         """
         log = cls(settings, upstream=upstream, clock=clock)
         opening = Opening(settings, instance, clock, disk or OsDisk(), log._progress)
@@ -127,10 +122,7 @@ class AuditLog:
         disk: Disk | None = None,
         stdout: Console | None = None,
     ) -> AuditLog:
-        """Open a log as `begin` does, and wait until it is open.
-
-        Raises: AuditFailure: the directory cannot be used, or the first record cannot be written.
-        """
+        """Call `begin` and wait. Raises: AuditFailure: the directory or the first record cannot be written."""
         log = cls.begin(
             settings, instance=instance, upstream=upstream, start=start, clock=clock, disk=disk, stdout=stdout
         )
@@ -230,7 +222,8 @@ class AuditLog:
     async def close(self, receipt: Receipt, closing: Closing) -> None:
         """Record the outcome of an intent. Return when the record is durable or late; it is written in any case.
 
-        The log calls a record late after `wait_s` seconds, and accepts no intents until a late outcome is written.
+        A record is late after `wait_s` seconds, or more if the disk is not to blame. The log accepts no intents until a
+        late outcome is written.
         """
         await _waiter(self._enter("outcome", outcome_members(receipt.decision_id, closing), Kind.KEPT))
 
@@ -267,8 +260,7 @@ class AuditLog:
     async def stop(self, members: Mapping[str, object]) -> None:
         """Accept no more intents, write what is queued and a last record, `stop`, and release the chain.
 
-        A log that is not open yet gets OPENING_GRACE_S seconds to open. Then the opening is abandoned, and the next
-        start continues it.
+        A log that is not open yet gets OPENING_GRACE_S to open. Then opening is abandoned, and the next start goes on.
         """
         if self._stopped:
             return
@@ -393,10 +385,7 @@ class AuditLog:
 
 
 def _started(work: Callable[[], None], *, name: str) -> threading.Thread:
-    """Start a thread and return it. As a daemon it does not keep the process alive if the disk never answers.
-
-    Raises: AuditFailure: no thread can be started.
-    """
+    """Start a daemon thread: a dead disk does not keep the process alive. Raises: AuditFailure: none can be started."""
     thread = threading.Thread(target=work, name=name, daemon=True)
     try:
         with giving_way():
