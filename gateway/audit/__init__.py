@@ -1,1 +1,1 @@
-"""The audit log: records, chains, files, the writer, and recovery at a start."""
+"""The audit log: records, hash chains, files, the writer thread, and recovery at a start."""

@@ -1,8 +1,8 @@
-"""Records become lines that cannot be changed, dropped or reordered unseen: sequence, hash chain, HMAC; pure.
+"""The record's format: a sequence number, a hash chain and an HMAC show any line changed, removed or reordered.
 
-A line is the canonical JSON of its record: `v, seq, ts, event, instance`, the event's members, `prev, mac`.
-`prev` is the SHA-256 of the line before (without its newline), `mac` the HMAC-SHA256 of the line up to and
-including the value of `prev`; null without a key.
+A line is the canonical JSON of its record: `v, seq, ts, event, instance`, then the event's members, then `prev, mac`.
+`prev` is the SHA-256 of the line before, without its newline. `mac` is the HMAC-SHA256 of the line up to and including
+the value of `prev`; without a key it is null. This module is pure: it does no I/O.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Members = dict[str, object]
 
 
 class Record(NamedTuple):
-    """One event before it is sealed; `ts_ns` is when it happened, Unix nanoseconds."""
+    """One event before it is sealed. `ts_ns` is the time of the event in Unix nanoseconds."""
 
     ts_ns: int
     event: str
@@ -38,7 +38,7 @@ class Record(NamedTuple):
 
 
 class Head(NamedTuple):
-    """Where a chain ends: its last sequence number, and the SHA-256 (hex) of its last line."""
+    """The end of a chain: its last sequence number, and the SHA-256 (hex) of its last line, None if it has no line."""
 
     seq: int
     digest: str | None
@@ -49,7 +49,7 @@ GENESIS = Head(0, None)
 
 @dataclass(frozen=True, slots=True)
 class MacKey:
-    """The secret of an HMAC chain; `key_id` may be shown, the secret never is."""
+    """The secret of an HMAC chain. `key_id` may be shown; the secret may not."""
 
     secret: bytes = field(repr=False)
 
@@ -60,7 +60,7 @@ class MacKey:
 
 
 def timestamp(ts_ns: int) -> str:
-    """RFC 3339 in UTC with microseconds: `2026-01-31T09:30:00.000001Z`."""
+    """Return a time as RFC 3339 in UTC with microseconds: `2026-01-31T09:30:00.000001Z`."""
     seconds, rest_ns = divmod(ts_ns, 1_000_000_000)
     return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{rest_ns // 1000:06d}Z"
 
@@ -69,15 +69,15 @@ class _LineLogger(structlog.BoundLoggerBase):
     """A bound logger that returns the rendered line instead of writing it."""
 
     def line(self, members: dict[str, object]) -> bytes:
-        """One record as rendered bytes, without the end of line."""
+        """Render one record as bytes, without a newline."""
         (rendered,), _ = self._process_event("line", None, members)
         return bytes(rendered)
 
 
 def line_logger() -> _LineLogger:
-    """The fixed rendering chain. Everything is given and bound here, so `structlog.configure` cannot change it."""
+    """Return the logger that renders lines. It uses no global settings, so `structlog.configure` cannot change it."""
     bound = structlog.wrap_logger(
-        # Never called; without it structlog makes one on standard output, and fails where that is closed.
+        # Never called. Without it structlog makes one on standard output, which fails if that is closed.
         structlog.ReturnLogger(),
         processors=[structlog.processors.JSONRenderer(serializer=orjson.dumps, default=repr)],
         wrapper_class=_LineLogger,
@@ -89,7 +89,7 @@ def line_logger() -> _LineLogger:
 
 
 class Sealer:
-    """Turns records into lines for one writer, `instance`; keeps nothing from one batch to the next."""
+    """The encoder of records into lines for one writer, `instance`. It keeps nothing from one batch to the next."""
 
     def __init__(self, instance: str, *, key: MacKey | None) -> None:
         self.instance = instance
@@ -97,7 +97,7 @@ class Sealer:
         self._logger = line_logger()
 
     def seal(self, head: Head, records: Iterable[Record]) -> tuple[list[bytes], Head]:
-        """The lines (with newline) that continue the chain after `head`, and the head after them."""
+        """Return the lines (with newlines) that continue the chain after `head`, and the head after them."""
         seq, prev = head
         lines = []
         for record in records:
@@ -110,16 +110,16 @@ class Sealer:
         return lines, Head(seq, prev)
 
     def checkpoint(self, chain: str, head: Head, ts_ns: int) -> dict[str, object]:
-        """The head of the chain at a time, signed like a record."""
+        """Return the head of the chain with the time, signed like a record."""
         members = {"event": "checkpoint", "chain": chain, "seq": head.seq, "head": head.digest, "ts": timestamp(ts_ns)}
         sealed: dict[str, object] = orjson.loads(self._close(self.render(members)))
         return sealed
 
     def render(self, members: dict[str, object]) -> bytes:
-        """Canonical JSON; total, because a record that could not be rendered would be lost."""
+        """Render canonical JSON of any members. A record that could not be rendered would be lost."""
         try:
             return self._logger.line(members)
-        except TypeError:  # integers above 64 bits and lone surrogates are not JSON to orjson
+        except TypeError:  # orjson refuses integers above 64 bits and lone surrogates
             return self._logger.line({str(name): _plain(value) for name, value in members.items()})
 
     def _close(self, body: bytes) -> bytes:
@@ -144,15 +144,15 @@ def _plain(value: object) -> object:
 
 
 def mac_holds(line: bytes, mac: str, keys: Iterable[MacKey]) -> bool:
-    """Whether one of the keys made the `mac` that ends this canonical line."""
+    """Return whether one of the keys made the `mac` that ends this canonical line."""
     signed = line[: -len(',"mac":""}') - len(mac)]
     return any(hmac.compare_digest(hmac.digest(key.secret, signed, "sha256").hex(), mac) for key in keys)
 
 
 def parse_line(raw: bytes) -> Members | str:
-    """The members of a line without its newline, or what is wrong with it in a few words.
+    """Return the members of a line (given without its newline), or a short text that says what is wrong with it.
 
-    A record has exactly one spelling: so duplicate keys, spaces and other escapes show as a difference from it.
+    A record has exactly one spelling, so a line with a duplicate key, a space or another escape differs from it.
     """
     try:
         members = orjson.loads(raw)
@@ -182,5 +182,5 @@ def _shape_problem(members: Members) -> str | None:
 
 
 def is_hex(value: object) -> bool:
-    """Whether the value is a SHA-256 in lower-case hex."""
+    """Return whether the value is a SHA-256 in lower-case hex."""
     return type(value) is str and _HEX.fullmatch(value) is not None

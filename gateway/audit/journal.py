@@ -1,13 +1,14 @@
-"""The chain that a process writes: batches of records, another file after a bad one, another chain at a size.
+"""The chain that a process writes, in batches: another file after a bad one, and another chain at a certain size.
 
-What is true of the files is kept here and changes only with them: the head, and the intents without an outcome.
+The journal keeps what is true of the files, and changes it only together with them: the head, and the intents without
+an outcome.
 
     old chain:  …  stop {continued_by: new, open: n}
     new chain:  start {continues: {chain: old, seq, head}, intents: [n of them]}  …
 
-The new file is there before the `stop` names it, and the old chain stays locked until the `start` is durable. So if the
-process dies between the two, the next one finds a hand-over to a chain without a record, and closes the intents in the
-old chain; after that, it finds them in the new one. Never in both.
+The new file exists before the `stop` names it, and the old chain stays locked until the `start` is durable. If the
+process dies between the two, the next process finds a hand-over to a chain without a record, and closes the intents in
+the old chain. If it dies later, they are closed in the new chain. They are never closed in both.
 """
 
 from __future__ import annotations
@@ -26,24 +27,27 @@ from gateway.audit.segment import AppendFailed, ChainLock, Disk, Segment, remove
 
 
 class Committed(NamedTuple):
-    """What a commit wrote: each record's sequence number (0: it had been closed before), and all lines."""
+    """The result of a commit: the sequence number of each record, and all the lines that were written.
+
+    The number is 0 for an outcome that was left out, because its intent is not open.
+    """
 
     seqs: list[int]
     lines: list[bytes]
 
 
 def new_chain_name() -> str:
-    """A name that sorts by time: a UUIDv7."""
+    """Return a UUIDv7, so that names sort by time."""
     return str(uuid_utils.uuid7())
 
 
 @dataclass(frozen=True, slots=True)
 class AuditSettings:
-    """How the log is kept.
+    """The settings of the audit log.
 
-    `chain_bytes` is the size from which a new chain is begun, so that no start has to read more of one than that;
-    `wait_s` the longest wait for the disk, `retry_s` the pause between tries after a failed write, and `queue_records`
-    how many records may wait before intents are refused.
+    A new chain is begun at `chain_bytes`, so that no start has to read more than that of one chain. `wait_s` is the
+    longest wait for the disk, `retry_s` the pause before a failed write is tried again, and `queue_records` how many
+    records may wait before intents are refused.
     """
 
     directory: Path
@@ -58,12 +62,12 @@ class AuditSettings:
 
     @property
     def durable(self) -> bool:
-        """Whether a record survives the power cut, not only the process."""
+        """Whether a record survives a power cut, and not only the end of the process."""
         return self.durability == "fsync"
 
 
 class Heir(NamedTuple):
-    """A chain that has a locked name and an empty file, and that nobody has named yet."""
+    """A chain with a locked name and an empty file that no record names yet."""
 
     chain: str
     lock: ChainLock
@@ -71,9 +75,10 @@ class Heir(NamedTuple):
 
 
 class Journal:
-    """The only writer of one chain, and of those after it. Not for two threads at once.
+    """The only writer of one chain and of those that continue it. Two threads must not use it at once.
 
-    With `start`, the members of every `start` record, chains are begun anew at a size; the `lock` is the journal's own.
+    `start` holds the members for every `start` record; with it, a new chain is begun at `chain_bytes`. The journal owns
+    the `lock`.
     """
 
     def __init__(
@@ -112,27 +117,27 @@ class Journal:
 
     @property
     def has_news(self) -> bool:
-        """Whether there is something to write that nobody gave: what was found wrong, or the start of a new chain."""
+        """Whether there is something to write besides given records: a fault that was found or a chain's start."""
         return bool(self._found) or self._beginning is not None
 
     def resume(
         self, segment: Segment, *, number: int, head: Head, open_intents: Iterable[str], unusable: Iterable[str]
     ) -> None:
-        """Goes on with a chain that another process began; `number` is that of its last file.
+        """Continue a chain that another process began; `number` is that of its last file.
 
-        `unusable` are the files behind `segment`, which hold no record.
+        `unusable` are the files after `segment`, which hold no record.
         """
         self._segment, self._number, self.head = segment, number, head
         self.open_intents = dict.fromkeys(open_intents)
         self._unusable = list(unusable)
 
     def begin(self, members: Mapping[str, object]) -> Committed:
-        """Writes the first record, `start`. Raises: AppendFailed."""
+        """Write the first record, `start`. Raises: AppendFailed: it is not in the log."""
         self._beginning = dict(members)
         return self.commit(())
 
     def commit(self, records: Sequence[Record]) -> Committed:
-        """Appends the records as one batch. An outcome for an intent that is not open is left out: never closed twice.
+        """Append the records as one batch. An outcome whose intent is not open is left out: none is closed twice.
 
         Raises: AppendFailed: none of them is in the log.
         """
@@ -169,7 +174,7 @@ class Journal:
                 self._set_aside(segment)
             raise
         except BaseException:
-            # No disk's error: what of the batch is in the file nobody knows.
+            # Not an error of the disk, so nobody knows how much of the batch is in the file.
             self._set_aside(segment)
             raise
         self.head, self._last = head, (self._chain, head)
@@ -198,7 +203,7 @@ class Journal:
         try:
             fresh = Segment.create(self._disk, path, durable=self._settings.durable)
         except AppendFailed as failed:
-            if failed.left_behind:  # the next file says that this one holds nothing
+            if failed.left_behind:  # the next file will say that this one holds nothing
                 self._number += 1
                 self._suspects.append(path.name)
             raise
@@ -215,7 +220,10 @@ class Journal:
         self._segment = None
 
     def _hand_over(self, start: Mapping[str, object]) -> None:
-        """Ends the chain and begins another, whose `start` is written with the next batch. Raises: AppendFailed."""
+        """End the chain and begin another, whose `start` is written with the next batch.
+
+        Raises: AppendFailed: a file of either chain cannot be made or written.
+        """
         self._segment = self._segment or self._next_segment()
         heir = self._heir = self._heir or self._make_heir()
         ending = {"reason": "size", "open": len(self.open_intents), "continued_by": heir.chain}
@@ -245,7 +253,7 @@ class Journal:
         return Heir(chain, lock, segment)
 
     def _firsts(self) -> list[Record]:
-        """What is said before anything else: that the chain begins, and what was found wrong."""
+        """Return the records that come before all others: the start of the chain, and the faults that were found."""
         suspect: Members = {}
         if self._suspects:
             suspect = {"suspect": list(self._suspects), "last_good": {"seq": self.head.seq, "head": self.head.digest}}
@@ -260,13 +268,13 @@ class Journal:
         return Record(self._clock(), "recovery", members)
 
     def _keep_digest(self, records: Iterable[Record]) -> None:
-        # What a start says of the policies is what is in force when it is written.
+        # A `start` names the policies that are in force when it is written.
         for record in records:
             if self._start is not None and record.event == "reload" and record.members.get("outcome") == "applied":
                 self._start["policy_digest"] = record.members.get("new_digest")
 
     def watch(self) -> None:
-        """Looks whether the lock file is still the one that was locked; if not, that is said, and it is made again."""
+        """Check that the lock file is still the one that was locked. If not, make it again, and record that."""
         if self._lock is None:
             return
         try:
@@ -280,12 +288,12 @@ class Journal:
             self.notice = "lock_unknown"
 
     def checkpoint(self) -> Members:
-        """The head that was written last, signed, for keeping somewhere else."""
+        """Return the head that was written last, signed, to be kept elsewhere."""
         chain, head = self._last
         return self._sealer.checkpoint(chain, head, self._clock())
 
     def close(self) -> None:
-        """Gives the file and the locks back."""
+        """Close the file and release the locks. Remove a successor that was not begun."""
         if self._heir is not None:
             self._heir.segment.close()
             removed(self._disk, self._heir.segment.path)
@@ -299,7 +307,7 @@ class Journal:
 
 
 def _hold(lock: ChainLock, segment: Segment) -> None:
-    """Locks a chain's first file. Raises: AppendFailed."""
+    """Lock a chain's first file. Raises: AppendFailed: it cannot be locked."""
     try:
         held = lock.hold(segment.path)
     except OSError as error:

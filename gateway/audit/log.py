@@ -1,10 +1,10 @@
-"""The audit log as the event loop sees it: queue a record, wait for it or for two seconds, never for a disk.
+"""The audit log as the event loop uses it: queue a record and wait for it a bounded time, never for the disk itself.
 
-It is there at once and opened beside what else the process does: until then records wait, and soon intents are refused.
+It exists at once and is opened on a thread. Until then records wait, and after `wait_s` seconds intents are refused.
 
-receipt = await log.intent(plan)      durable, or AuditUnavailable: nothing may be sent
-await log.close(receipt, closing)     durable, or owed: the log takes no intent until it is
-await log.note("denied", members)     written, or counted as left out
+    receipt = await log.intent(plan)      durable, or AuditUnavailable: nothing may be sent
+    await log.close(receipt, closing)     durable, or late: the log accepts no intent until it is written
+    await log.note("denied", members)     written, or counted as left out
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ __all__ = ["AuditLog", "AuditSettings", "AuditState", "Closing"]
 SLOW = "slow"
 RECOVERING = "recovering"
 OPENING_GRACE_S = 1.0
-"""How long a process that is told to end waits for its log to be opened, so that its start and end stand in it."""
+"""Seconds that `stop` waits for the log to open, so that the start and the end of the process are recorded."""
 STARVED = "starved"
 LOOKS_A_WAIT = 8
 MOST_LOOKS = 4 * LOOKS_A_WAIT
-"""What is due and held up by no disk is looked at so often, so many times each `wait_s`, until it is given up."""
+"""The checks, LOOKS_A_WAIT per `wait_s`, after which an entry that no disk is holding up is given up."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditState:
-    """What readiness shows. `left_out` counts the notes not recorded since the start; `damaged` names old chains.
+    """The state for readiness. `left_out` counts unrecorded notes; `damaged` names chains that cannot be continued.
 
-    `reason` says why the log is not ready, or, while it is ready, what was last found wrong with its files; `progress`
-    how far the opening is.
+    `reason` says why the log is not ready or, while it is ready, which fault was last found in its files. `progress`
+    says how far the opening has got.
     """
 
     ready: bool
@@ -62,7 +62,7 @@ class AuditState:
 
 
 class AuditLog:
-    """One process's chain, and those after it. All methods are for the event loop it was made on."""
+    """The chains that one process writes, one after another. Use it only on the event loop on which it was made."""
 
     def __init__(self, settings: AuditSettings, *, upstream: str, clock: Callable[[], int] = time.time_ns) -> None:
         self._settings = settings
@@ -99,11 +99,11 @@ class AuditLog:
         disk: Disk | None = None,
         stdout: Console | None = None,
     ) -> AuditLog:
-        """Begins to open a log, on a thread, and returns it at once; `opened` tells the end.
+        """Begin to open a log on a thread, and return the log at once. Wait for the result with `opened`.
 
-        The chains that nobody writes are recovered, and a new one is begun, `instance`, with a durable `start` record.
-        `stdout` takes copies and checkpoints, and is closed with the log.
-        Raises: AuditFailure, if there is no thread for it.
+        Opening recovers the chains that no process writes, and begins a new chain, `instance`, with a durable `start`
+        record. `stdout` receives copies and checkpoints, and is closed with the log. Raises: AuditFailure: no thread
+        can be started.
         """
         log = cls(settings, upstream=upstream, clock=clock)
         opening = Opening(settings, instance, clock, disk or OsDisk(), log._progress)
@@ -122,7 +122,7 @@ class AuditLog:
         disk: Disk | None = None,
         stdout: Console | None = None,
     ) -> AuditLog:
-        """The same, to its end. Raises: AuditFailure, if the directory cannot be used or the record not be written."""
+        """Call `begin` and wait. Raises: AuditFailure: the directory or the first record cannot be written."""
         log = cls.begin(
             settings, instance=instance, upstream=upstream, start=start, clock=clock, disk=disk, stdout=stdout
         )
@@ -130,7 +130,7 @@ class AuditLog:
         return log
 
     async def opened(self) -> None:
-        """Returns when intents are taken. Raises: AuditFailure, if the log cannot be opened."""
+        """Wait until intents are accepted. Raises: AuditFailure: the log cannot be opened."""
         await asyncio.shield(self._opened)
 
     def _open(self, opening: Opening, start: Mapping[str, object], stdout: Console) -> None:
@@ -139,9 +139,9 @@ class AuditLog:
             outcome = opening.begin(start, stdout=stdout)
         except AuditFailure as failure:
             outcome = failure
-        except BaseException as exc:  # noqa: BLE001 - whatever it is, the process must hear of it and end
+        except BaseException as exc:  # noqa: BLE001 - the process must learn of any failure, and end
             outcome = AuditFailure(f"the audit log cannot be opened: {exc!r}")
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the process is ending
             self._loop.call_soon_threadsafe(self._take_over, outcome)
 
     def _take_over(self, outcome: Begun | AuditFailure) -> None:
@@ -151,7 +151,7 @@ class AuditLog:
             self._start_writing(outcome)
         except AuditFailure as failure:
             self._opened.set_exception(failure)
-            self._opened.exception()  # looked at here, so that it is no complaint where nobody waits
+            self._opened.exception()  # retrieved here, so that asyncio does not complain if nobody waits
         else:
             self._opened.set_result(None)
 
@@ -172,7 +172,7 @@ class AuditLog:
 
     @property
     def state(self) -> AuditState:
-        """Whether intents are taken, and where the chain stands."""
+        """The current state: whether intents are accepted, and where the chain ends."""
         refusal = self._refusal()
         if self._writer is None or self._begun is None:
             return AuditState(
@@ -198,12 +198,12 @@ class AuditLog:
         )
 
     async def _until_opened(self) -> None:
-        """Waits as long as for a slow disk: what comes in the first moments of a process is not turned away."""
+        """Wait for the log to open, until `wait_s` after it was made, so that first requests are not turned away."""
         if self._writer is None and not self._stopped:
             await asyncio.wait({self._opened}, timeout=max(0.0, self._opened_by_s - self._loop.time()))
 
     async def intent(self, plan: Plan) -> Receipt:
-        """Records what is about to be sent. Raises: AuditUnavailable: it is not durable, and must not be sent."""
+        """Record what is about to be sent. Raises: AuditUnavailable: it is not durable, so nothing may be sent."""
         await self._until_opened()
         if refusal := self._refusal():
             raise AuditUnavailable(refusal)
@@ -220,18 +220,19 @@ class AuditLog:
         raise AuditUnavailable(result)
 
     async def close(self, receipt: Receipt, closing: Closing) -> None:
-        """Records what came of an intent. Returns when that is durable, or after `wait_s`; it is written in any case.
+        """Record the outcome of an intent. Return when the record is durable or late; it is written in any case.
 
-        Until it is written, the log takes no intents.
+        A record is late after `wait_s` seconds, or more if the disk is not to blame. The log accepts no intents until a
+        late outcome is written.
         """
         await _waiter(self._enter("outcome", outcome_members(receipt.decision_id, closing), Kind.KEPT))
 
     async def chunk(self, members: Mapping[str, object]) -> bool:
-        """Records what came of one of several orders; whether it is durable. If not, it is written when it can be."""
+        """Record the outcome of one order of several. Return whether that is durable; if not, it is written later."""
         return isinstance(await _waiter(self._enter("chunk", members, Kind.KEPT)), int)
 
     async def keep(self, event: str, members: Mapping[str, object]) -> None:
-        """Records what must be durable before what follows. Raises: AuditUnavailable: it may not be there."""
+        """Record what must be durable before the caller goes on. Raises: AuditUnavailable: it may not be recorded."""
         await self._until_opened()
         if refusal := self._refusal():
             raise AuditUnavailable(refusal)
@@ -240,7 +241,7 @@ class AuditLog:
             raise AuditUnavailable(result)
 
     async def note(self, event: str, members: Mapping[str, object]) -> None:
-        """Records an answer that does not depend on the record; returns at once where there is no hope of writing."""
+        """Record an answer that may be given even if it is not recorded. Do not wait if it cannot be recorded."""
         await self._until_opened()
         if self._writer is None or not self._takes_notes():
             self.note_soon(event, members)
@@ -248,7 +249,7 @@ class AuditLog:
         await _waiter(self._enter(event, members, Kind.NOTE))
 
     def note_soon(self, event: str, members: Mapping[str, object]) -> None:
-        """The same, without waiting."""
+        """Record such an answer without waiting. If the log accepts no notes, count it as left out."""
         if self._takes_notes():
             self._enter(event, members, Kind.NOTE, waited_for=False)
         elif self._writer is not None:
@@ -257,9 +258,9 @@ class AuditLog:
             self._left_out += 1
 
     async def stop(self, members: Mapping[str, object]) -> None:
-        """Takes no more intents, writes what is queued and a last record, `stop`, and lets go of the chain.
+        """Accept no more intents, write what is queued and a last record, `stop`, and release the chain.
 
-        A log that is not opened yet has a moment to be; then the opening is given up, and the next start goes on.
+        A log that is not open yet gets OPENING_GRACE_S to open. Then opening is abandoned, and the next start goes on.
         """
         if self._stopped:
             return
@@ -274,7 +275,7 @@ class AuditLog:
         with Net():
             await asyncio.to_thread(self._thread.join, self._settings.wait_s)
             return
-        # Without a thread to wait on, the loop waits: nothing else is left to do.
+        # No thread could be started for the wait, so the loop itself waits: nothing else is left to do.
         self._thread.join(self._settings.wait_s)
 
     def _refusal(self) -> str | None:
@@ -291,13 +292,13 @@ class AuditLog:
         return "queue" if self._queued >= self._settings.queue_records else None
 
     def _takes_notes(self) -> bool:
-        # Half of the queue is kept from notes: no flood of refusals keeps an intent from being recorded.
+        # Notes may fill only half of the queue, so that no flood of refusals keeps an intent from being recorded.
         room = self._queued < self._settings.queue_records // 2
         writable = self._writer is None or self._writer.status.cause is None
         return writable and room and not self._stopped
 
     def _withdraw(self, decision_id: str, cause: str) -> None:
-        # The line may still land, or have landed: the writer closes it only if it did.
+        # The intent may be in the log, or may still get there: the writer records its end only if it is.
         self._enter("outcome", unsent_members(decision_id, cause), Kind.KEPT, waited_for=False)
 
     def _enter(self, event: str, members: Mapping[str, object], kind: Kind, *, waited_for: bool = True) -> Entry:
@@ -314,7 +315,7 @@ class AuditLog:
     def _queue(self, entry: Entry, writer: Writer) -> None:
         entry.disk_s = writer.on_disk_s()
         self._watch(entry)
-        # All entries of one turn of the loop are handed over at once: one wake-up of the writer for them.
+        # All entries of one turn of the loop are handed over together, so that the writer wakes up once.
         if not self._gathered:
             self._loop.call_soon(self._hand_over, writer)
         self._gathered.append(entry)
@@ -324,7 +325,7 @@ class AuditLog:
         writer.submit(gathered)
 
     def _watch(self, entry: Entry) -> None:
-        # All waits are equally long, so the queue is in order of its deadlines and one timer does.
+        # All waits are equally long, so the queue is in order of its deadlines and one timer is enough.
         self._waiting.append((self._loop.time() + self._settings.wait_s, entry))
         if self._timer is None:
             self._timer = self._loop.call_later(self._settings.wait_s, self._expire)
@@ -347,13 +348,13 @@ class AuditLog:
         self._timer = self._loop.call_at(next_s, self._expire) if self._waiting else None
 
     def _lateness(self, entry: Entry) -> str | None:
-        """Why an entry that is due is given up; None where the disk is not to blame, and it is waited for on.
+        """Return why an overdue entry is given up, or None to keep waiting because the disk is not to blame.
 
-        This timer is late where the loop is, and the writer idle where it gets no turn on the processor: neither is
-        slow storage. So looks are counted, not seconds.
+        This timer is late if the loop is busy, and the writer stands still if it gets no processor time. Neither is
+        slow storage, so checks are counted instead of seconds.
         """
         writer = self._writer
-        assert writer is not None  # only what was handed to it is waited for
+        assert writer is not None  # an entry is watched only once the writer exists
         if writer.status.cause is not None or writer.on_disk_s() - entry.disk_s >= self._settings.wait_s / 2:
             return SLOW
         return STARVED if self._looks >= MOST_LOOKS else None
@@ -366,7 +367,7 @@ class AuditLog:
             entry.waiter.set_result(cause)
 
     def _settle_soon(self, settled: Written) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is waiting any more
             self._loop.call_soon_threadsafe(self._settle, settled)
 
     def _settle(self, settled: Written) -> None:
@@ -384,7 +385,7 @@ class AuditLog:
 
 
 def _started(work: Callable[[], None], *, name: str) -> threading.Thread:
-    """A thread; a daemon, so that a disk that does not come back does not keep the process from ending."""
+    """Start a daemon thread: a dead disk does not keep the process alive. Raises: AuditFailure: none can be started."""
     thread = threading.Thread(target=work, name=name, daemon=True)
     try:
         with giving_way():

@@ -1,7 +1,7 @@
-"""Reads one chain back and finds what was changed in it: streamed, in memory bounded by the open intents.
+"""A reader of one chain that finds what was changed in it: streamed, in memory bounded by the open intents.
 
-Only records count as evidence, and with a key only those whose MAC holds: no file's name or emptiness, and no line that
-nobody sealed, takes anything out of sight.
+Only records count as evidence, and with a key only those whose MAC holds. No file's name or emptiness, and no line that
+nobody sealed, can hide anything.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_PROBLEMS = 100
 
 
 class Finding(IntEnum):
-    """What a chain's verification ends in; the numbers are the exit codes."""
+    """The result of verifying a chain; the numbers are the exit codes."""
 
     INTACT = 0
     TAMPERED = 1
@@ -30,7 +30,7 @@ class Finding(IntEnum):
 
 
 class Torn(NamedTuple):
-    """An unfinished last line: its file, line number, and where it begins."""
+    """An unfinished last line: its file, its line number, and its offset in bytes."""
 
     path: Path
     line: int
@@ -38,7 +38,7 @@ class Torn(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """What someone else says a chain held: the digest of its record `seq`; `source` is who says so."""
+    """A statement about a chain: the digest of its record `seq`. `source` says who stated it."""
 
     seq: int
     digest: str
@@ -46,7 +46,7 @@ class Claim(NamedTuple):
 
 
 class Retired(NamedTuple):
-    """What a `retired` record says: the chain that may be gone, its head, and the SHA-256 of each of its files."""
+    """The content of a `retired` record: the chain that may be missing, its head, and each file's SHA-256."""
 
     chain: str
     head: Head
@@ -55,7 +55,7 @@ class Retired(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Where a chain goes on from: the chain before it, that one's head, and the intents that it left open."""
+    """The chain that another one continues: its name, its head, and the intents that it left open."""
 
     chain: str
     head: Head
@@ -64,11 +64,12 @@ class Origin(NamedTuple):
 
 @dataclass(slots=True)
 class ChainReport:
-    """What was found in one chain. `torn` is an unfinished last line, `abandoned` counts lines of suspect files.
+    """The findings about one chain.
 
-    `successor` is the chain that this one says goes on for it, with the intents that are open here; `waiting` says that
-    this other chain has no record yet. `retirements` are the chains that this one says may be gone; `retired_by` says
-    that this one may be. `elsewhere` says that a chain is missed here that may stand in another directory.
+    `torn` is an unfinished last line, and `abandoned` counts the disregarded lines of suspect files. `successor` is the
+    chain that this one names as continuing it, with the intents that are open here; `waiting` says that the successor
+    has no record yet. `retirements` are the chains that this one says may be missing, and `retired_by` is the record
+    that says so of this one. `elsewhere` says that a chain is missing here that may be in another directory.
     """
 
     chain: str
@@ -92,7 +93,7 @@ class ChainReport:
 
     @property
     def finding(self) -> Finding:
-        """The worst that was found; tampered before open intents before a torn tail."""
+        """The worst finding: tampering before open intents before a torn last line."""
         if self.problems:
             return Finding.TAMPERED
         if self.open_intents:
@@ -100,7 +101,7 @@ class ChainReport:
         return Finding.TORN if self.torn or self.waiting else Finding.INTACT
 
     def problem(self, where: object, text: str) -> None:
-        """Notes one thing that is wrong; beyond the first hundred they are only counted."""
+        """Note one problem. Beyond the first MAX_PROBLEMS, problems are only counted."""
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(f"{where}: {text}")
         else:
@@ -108,14 +109,14 @@ class ChainReport:
 
 
 def _unheard(_: int) -> None:
-    """Takes no interest in how far a reading is."""
+    """Ignore how far a reading has got."""
 
 
 class ChainReader:
-    """Checks one chain, line by line. `whole` says that it is there from its first record on.
+    """A check of one chain, line by line. `whole` says that the chain is present from its first record on.
 
-    `on_read` is called with the size of every line read, and may raise to break off. `said` is what the chain's start
-    says of others.
+    `on_read` is called with the size of every line in bytes, and may raise to stop the reading. `said` holds what the
+    chain's start says of other chains.
     """
 
     def __init__(
@@ -138,7 +139,7 @@ class ChainReader:
         self._strict = True
 
     def read(self, paths: Sequence[Path]) -> ChainReport:
-        """Reads the chain's files in order. Raises: OSError."""
+        """Read the chain's files in order, and return the report. Raises: OSError: a file cannot be read."""
         cuts = _cuts(paths, self._keys)
         empty = [path for path in paths if not self._read_file(path, cuts.get(path.name))]
         if self._whole and self.report.records:
@@ -149,7 +150,7 @@ class ChainReader:
 
     def _layout(self, paths: Sequence[Path], empty: Sequence[Path]) -> None:
         numbers = [named[1] for path in paths if (named := named_segment(path))]
-        # Chains of version 0.1 may have gaps and empty files behind their first, where the disk failed.
+        # Chains of version 0.1 may have gaps and empty files after their first file, where the disk failed.
         expected = range(1, len(numbers) + 1) if self._strict else [1, *numbers[1:]]
         if numbers and numbers != list(expected):
             self.report.problem(self.report.chain, f"its files have the numbers {_few(numbers)}: some are gone")
@@ -158,7 +159,7 @@ class ChainReader:
             self.report.problem(path, "an empty file that is not the last of its chain")
 
     def _read_file(self, path: Path, cut: int | None) -> int:
-        """Reads one file; returns how many lines it has."""
+        """Read one file, and return how many lines it has."""
         offset = number = 0
         for number, raw in enumerate(lines_of(path), 1):
             self._on_read(len(raw))
@@ -240,7 +241,7 @@ class ChainReader:
             self.report.problem(where, "what it says was retired cannot be read")
 
     def _mac(self, where: str, raw: bytes, members: Members) -> bool:
-        """Whether the record may be believed."""
+        """Check the record's MAC, and return whether the record may be believed."""
         problems = len(self.report.problems) + self.report.more_problems
         mac = members["mac"]
         if mac is None and self.report.keyed:
@@ -268,22 +269,24 @@ def _few(numbers: Sequence[int]) -> str:
 
 
 def lines_of(path: Path) -> Iterator[bytes]:
-    """The lines of a segment with their newlines; one above the bound comes in pieces, none of which is a record.
+    """Yield the lines of a segment with their newlines; a line above MAX_LINE_BYTES comes in pieces and is no record.
 
-    Raises: NotAFile; OSError.
+    Raises:
+        NotAFile: a link, a pipe or the like is in the segment's place.
+        OSError: the segment cannot be read.
     """
     with open_segment(path) as file:
         yield from lines_in(file)
 
 
 def lines_in(file: BinaryIO) -> Iterator[bytes]:
-    """The lines of an open file, as `lines_of` gives them."""
+    """Yield the lines of an open file, as `lines_of` does."""
     while raw := file.readline(MAX_LINE_BYTES):
         yield raw
 
 
 def origin_of(start: Members) -> Origin | None:
-    """What a `start` says of the chain that it continues; None if it continues none, or says it wrongly."""
+    """Return what a `start` says of the chain that it continues; None if it continues none, or is malformed."""
     origin, intents = start.get("continues"), start.get("intents")
     claim = claim_of(origin, "start")
     if claim is None or not isinstance(origin, dict) or type(origin.get("chain")) is not str:
@@ -294,9 +297,10 @@ def origin_of(start: Members) -> Origin | None:
 
 
 def _cuts(paths: Sequence[Path], keys: Sequence[MacKey]) -> dict[str, int]:
-    """For files set aside as suspect: the last record that counts, as the first line of a later file says.
+    """Return, for each file that was set aside as suspect, the sequence number of its last record that counts.
 
-    That line must itself be the record after it, so that it cannot speak of its own file, and be sealed.
+    The first line of a later file says so. That line must itself be the next record, so that it cannot speak of its own
+    file. With keys, one of them must vouch for it.
     """
     cuts: dict[str, int] = {}
     before: set[str] = set()
@@ -312,12 +316,15 @@ def _cuts(paths: Sequence[Path], keys: Sequence[MacKey]) -> dict[str, int]:
 
 
 def first_record(path: Path, keys: Sequence[MacKey]) -> Members:
-    """The members of a file's first line; none if it is no record, or none that a key vouches for. Raises: OSError."""
+    """Return the members of a file's first line, or none if it is no record. With keys, one of them must vouch for it.
+
+    Raises: OSError: the file cannot be read.
+    """
     return sealed_record(next(lines_of(path), b""), keys)
 
 
 def sealed_record(line: bytes, keys: Sequence[MacKey]) -> Members:
-    """The members of a whole line; none if it is no record, or none that a key vouches for."""
+    """Return the members of a whole line, or none if it is no record. With keys, one of them must vouch for it."""
     raw = line.removesuffix(b"\n")
     members = parse_line(raw)
     if isinstance(members, str) or raw == line:
@@ -327,14 +334,14 @@ def sealed_record(line: bytes, keys: Sequence[MacKey]) -> Members:
 
 
 def claim_of(head: object, source: str) -> Claim | None:
-    """What an object with `seq` and `head` claims, if it is one."""
+    """Return the claim that an object with `seq` and `head` makes, or None if it is malformed."""
     if not isinstance(head, dict) or type(head.get("seq")) is not int or not is_hex(head.get("head")):
         return None
     return Claim(head["seq"], head["head"], source)
 
 
 def said_in(start: Members, source: str) -> Iterator[tuple[str, Claim]]:
-    """What a `start` says of other chains, that which it goes on for among them; nothing if it is no start."""
+    """Yield what a `start` says of other chains, including the one that it continues; nothing if it is no `start`."""
     heads = start.get("heads")
     if start.get("event") != "start" or not isinstance(heads, dict):
         return
@@ -347,7 +354,7 @@ def said_in(start: Members, source: str) -> Iterator[tuple[str, Claim]]:
 
 
 def retired_in(members: Members, source: str) -> Retired | None:
-    """What a `retired` record says, if it is one."""
+    """Return the content of a `retired` record, or None if it is malformed."""
     claim, chain, files = claim_of(members.get("at"), source), members.get("retired"), members.get("files")
     if claim is None or type(chain) is not str or not isinstance(files, dict) or not all(map(is_hex, files.values())):
         return None

@@ -1,6 +1,6 @@
-"""The members of each event, built from the vocabulary; pure, and the only place that names them.
+"""The members of each event in the record. This module is pure, and the only place that names them.
 
-No event holds a credential, a raw target or bytes of a request: only typed values and fixed words come in.
+No event holds a credential, a raw target or bytes of a request, because only typed values and fixed words come in.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ Members = dict[str, object]
 
 MOST_PROBLEMS = 20
 MOST_PROBLEM_CHARS = 500
-"""What a `reload` records of its problems; all of them are what `check` prints."""
+"""A `reload` records at most MOST_PROBLEMS problems, each cut to this many characters; `check` prints all of them."""
 
 CHANGES = (
     *("keys_added", "keys_removed", "keys_changed"),
     *("issuers_added", "issuers_removed", "issuers_changed"),
     "settings_changed",
 )
-"""What a `reload` names: keys as `team/id`, issuers as their tokens name them, and keys of the configuration."""
+"""The lists in a `reload`: keys as `team/id`, issuers as their tokens name them, and keys of the configuration."""
 
 MOST_NAMES = 100
-"""How many names stand in one of these lists; of all of them the others are counted in `names_left_out`."""
+"""The most names in one of these lists; `names_left_out` counts the others, over all lists."""
 
 
 def start_members(
@@ -39,10 +39,10 @@ def start_members(
     intents: Iterable[str] = (),
     recovered: Members | None = None,
 ) -> Members:
-    """The first record of a chain: how it is sealed, what it goes on for, and the heads of others.
+    """Return the members of `start`, a chain's first record: its seal, the chain it continues, and the heads of others.
 
-    `origin` is the chain before it, with the head at which it ended, and `intents` what was open there. `recovered` are
-    the heads and the damage found in the directory.
+    `origin` is the chain before it, with the head at which that chain ended, and `intents` are those left open there.
+    `recovered` holds the heads and the damage found in the directory.
     """
     sealed = {"chain": "sha256" if key is None else "hmac-sha256", "key_id": key.key_id if key else None}
     continues: Members = {"continues": origin} | ({"intents": list(intents)} if origin is not None else {})
@@ -50,12 +50,15 @@ def start_members(
 
 
 def retired_members(chain: str, *, seq: int, head: str | None, files: Mapping[str, str], to: str | None) -> Members:
-    """A chain that may be gone from now on: its head, and the SHA-256 of each file; `to` is where they were put."""
+    """Return the members of `retired`: a chain that may be missing from now on, and its head.
+
+    `files` gives the SHA-256 of each of its files, and `to` is the directory to which they were moved.
+    """
     return {"retired": chain, "at": {"seq": seq, "head": head}, "files": dict(files), "to": to}
 
 
 def intent_members(plan: Plan, *, upstream: str) -> Members:
-    """What is about to be sent, and why it may be."""
+    """Return the members of `intent`: what is about to be sent, and why it may be sent."""
     members = _judged(
         plan.decision_id, principal=plan.principal, asked=plan.asked, verdict=plan.permit, remote=plan.remote
     )
@@ -74,7 +77,10 @@ def intent_members(plan: Plan, *, upstream: str) -> Members:
 
 
 def plan_members(plan: Plan, resolved: Resolved, *, upstream: str) -> Members:
-    """What a look-up found: every run that would be cancelled, as `[ID, URL, creation time]`, and those left out."""
+    """Return the members of `plan`: the runs that a look-up found to cancel, and the runs that were left out.
+
+    A run to cancel is `[ID, URL, creation time in Unix milliseconds]`.
+    """
     members = _judged(
         plan.decision_id, principal=plan.principal, asked=plan.asked, verdict=plan.permit, remote=plan.remote
     )
@@ -86,14 +92,17 @@ def plan_members(plan: Plan, resolved: Resolved, *, upstream: str) -> Members:
 
 
 def skipped_members(skipped: Skipped) -> Members:
-    """The runs that were left out, by reason."""
+    """Return the IDs of the runs that were left out, by reason."""
     return {why.value: list(run_ids) for why, run_ids in skipped.items()}
 
 
 def chunk_members(
     decision_id: str, *, number: int, orders: int, order: Order, outcome: Outcome, skipped: Skipped
 ) -> Members:
-    """What came of one order of several, and the runs that a second look left out of it."""
+    """Return the members of `chunk`: the outcome of one order of several.
+
+    `skipped` are the runs that were left out of the order after a second look.
+    """
     members: Members = {"decision_id": decision_id, "number": number, "of": orders, "order": order.query}
     members |= {"outcome": outcome.name, "upstream_status": outcome.upstream_status, "cancelled": None}
     members |= {"skipped": skipped_members(skipped)}
@@ -110,7 +119,7 @@ def denied_members(
     policy_digest: str,
     upstream: str,
 ) -> Members:
-    """What policy refused: the members of an intent; nothing is effective, narrowed or ordered."""
+    """Return the members of `denied`: those of an intent, with nothing effective, narrowed or ordered."""
     members = _judged(decision_id, principal=principal, asked=asked, verdict=denial, remote=remote)
     members |= {"effective": {}, "policy_digest": policy_digest, "upstream": upstream}
     return members
@@ -125,7 +134,10 @@ def explained_members(
     remote: str | None,
     policy_digest: str,
 ) -> Members:
-    """What a caller asked about: judged, never to be sent, so without anything about upstream."""
+    """Return the members of `explained`: a decision that a caller only asked about.
+
+    Nothing is sent, so they do not mention upstream.
+    """
     members = _judged(decision_id, principal=principal, asked=asked, verdict=decision, remote=remote)
     members["effective"] = {}
     if isinstance(decision, Permit):
@@ -137,7 +149,7 @@ def explained_members(
 def _judged(
     decision_id: str, *, principal: Principal, asked: CancelRequest, verdict: Verdict, remote: str | None
 ) -> Members:
-    # The order of members is fixed here once, for both events.
+    # The order of members is fixed here, once for all events that record a decision.
     wire = asked.wire()
     return {
         "decision_id": decision_id,
@@ -167,7 +179,7 @@ def _who(principal: Principal, remote: str | None) -> Members:
 
 
 def outcome_members(decision_id: str, closing: Closing) -> Members:
-    """The closing record of an intent; `carried_out` is null where nobody knows."""
+    """Return the members of `outcome`, which closes an intent. `carried_out` is null if nobody knows."""
     members = _closed(decision_id, closing.outcome)
     members |= {"over_cancelled": closing.over_cancelled, "duration_ms": closing.duration_ms}
     members["caller_gone"] = closing.caller_gone
@@ -176,12 +188,12 @@ def outcome_members(decision_id: str, closing: Closing) -> Members:
 
 
 def recovered_members(decision_id: str) -> Members:
-    """The closing record of an intent whose process died: nobody knows what came of it, nor how long it took."""
+    """Return the `outcome` of an intent whose process died: neither what came of it nor its duration is known."""
     return _closed(decision_id, Unknown("recovered"))
 
 
 def unsent_members(decision_id: str, cause: str) -> Members:
-    """The closing record of an intent that was refused before anything was sent; `cause` is a fixed word."""
+    """Return the `outcome` of an intent that was refused before anything was sent; `cause` is a fixed word."""
     return _closed(decision_id, NotSent(cause)) | {"duration_ms": 0}
 
 
@@ -225,7 +237,10 @@ def refused_members(
     principal: Principal | None = None,
     left_out: int = 0,
 ) -> Members:
-    """An answer of 4xx or 503 before policy; `left_out` counts the like of it that were not recorded before."""
+    """Return the members of `refused`: an answer of 4xx or 503 before policy.
+
+    `left_out` counts the refusals of the same kind before it that were not recorded.
+    """
     members: Members = {"decision_id": decision_id, "status": status, "code": code, "cause": cause, "remote": remote}
     if principal is not None:
         members |= {"principal": principal.name, "key_id": principal.key_id}
@@ -237,7 +252,7 @@ def refused_members(
 def throttled_members(
     decision_id: str, *, principal: Principal, remote: str | None, cause: str, limit: int, retry_after_s: int
 ) -> Members:
-    """A request above its principal's own limit."""
+    """Return the members of `throttled`: a request above a limit of its principal or its team."""
     return {
         "decision_id": decision_id,
         **_who(principal, remote),
@@ -248,7 +263,7 @@ def throttled_members(
 
 
 def joined_members(decision_id: str, *, joins: str, principal: Principal, remote: str | None) -> Members:
-    """A repeat that waits for the outcome of the intent `joins`; nothing more is sent for it."""
+    """Return the members of `joined`: a repeat that waits for the outcome of the intent `joins` and sends nothing."""
     return {"decision_id": decision_id, "joins": joins, **_who(principal, remote)}
 
 
@@ -260,9 +275,10 @@ def reload_members(
     problems: Sequence[str],
     changed: Mapping[str, Sequence[str]] | None = None,
 ) -> Members:
-    """Policies, callers and limits were read anew; `problems` says why they were refused, and then nothing changed.
+    """Return the members of `reload`: policies, callers and limits were read again.
 
-    `new_digest` is None where there were no policies that can be read. `changed` has names for any of CHANGES.
+    If there are `problems`, they were refused and nothing changed. `new_digest` is None if there were no readable
+    policies. `changed` has names for any of CHANGES.
     """
     names = {what: (changed or {}).get(what, ()) for what in CHANGES}
     left_out = sum(max(0, len(some) - MOST_NAMES) for some in names.values())
@@ -278,16 +294,20 @@ def reload_members(
 
 
 def continued_members(reason: str, *, open_intents: int, left_out: int, found: Mapping[str, object]) -> Members:
-    """A `recovery`: the log goes on after `reason`, with `left_out` records not written and what was `found`."""
+    """Return the members of `recovery`: the log continues after `reason`.
+
+    `left_out` notes were not written, and `found` holds further members about what was found.
+    """
     return {"reason": reason, "open": open_intents, "left_out": left_out, **found}
 
 
 def settled_members(
     decision_id: str, *, source: str, cancelled: int | None, cause: str | None, found: Mapping[str, object]
 ) -> Members:
-    """What was learnt after the outcome, from a `bulk_action` or a `read_back`; `found` is what else that showed.
+    """Return the members of `settled`: what a `bulk_action` or a `read_back` showed after the outcome.
 
-    `cancelled` is None where nobody knows still; `cause` says why looking ended early.
+    `cancelled` is None if the number is still unknown. `cause` says why the follow-up ended early. `found` holds
+    further members.
     """
     members: Members = {"decision_id": decision_id, "source": source, "cancelled": cancelled, **found}
     return members | ({"cause": cause} if cause is not None else {})

@@ -1,10 +1,11 @@
-"""What a start does: closes what earlier processes left open, in their own chains, and begins a chain for this one.
+"""The work of a start: to close what earlier processes left open, in their own chains, and to begin a new chain.
 
-Only a chain whose locks are free is touched, and only by appending. Nothing is ever sent again: an intent without an
-outcome is closed as `unknown`. Doing it twice, or dying in the middle of it, changes nothing more.
+Only a chain whose locks are free is touched: records are appended, and a torn last line is set aside. Nothing is ever
+sent again: an intent without an outcome is closed as `unknown`. A recovery that is repeated, or interrupted and
+repeated, changes nothing more.
 
-It runs beside the process that serves, on a thread, and reads a bounded part: of each chain its ends, and the whole of
-one that was left open, which a gateway begins anew before it is long.
+Recovery runs on a thread beside the process that serves, and reads a bounded part: both ends of each chain, and all of
+a chain that was left open. Chains stay short, because a gateway begins a new one at a certain size.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ TAIL_BYTES = (4 * 1024, 64 * 1024, 16 * 1024 * 1024)
 CHUNK_BYTES = 1024 * 1024
 BATCH = 1024
 MOST_DAMAGED = 100
-"""How many damaged chains a `start` names; all of them are what `audit verify` finds."""
+"""The most damaged chains that a `start` names; `audit verify` finds all of them."""
 
 Segments = Sequence[tuple[int, Path]]
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far the recovery is, for whoever looks from another thread, and whether it is still wanted."""
+    """The progress of a recovery, for other threads to read, and their means to abandon it."""
 
     chains: int = 0
     done: int = 0
@@ -45,27 +46,27 @@ class Progress:
     _abandoned: threading.Event = field(default_factory=threading.Event)
 
     def __str__(self) -> str:
-        """As people read it."""
+        """Return the progress for people, like `3 of 10 chains, 25 MB read`."""
         return f"{self.done} of {self.chains} chains, {self.read_bytes // 1_000_000} MB read"
 
     def abandon(self) -> None:
-        """Lets the recovery end where it is; what it has not closed is the next one's."""
+        """Make the recovery stop where it is. What it has not closed is left to the next start."""
         self._abandoned.set()
 
     def read(self, size: int) -> None:
-        """Counts bytes. Raises: Abandoned."""
+        """Count bytes that were read. Raises: Abandoned: `abandon` was called."""
         self.read_bytes += size
         if self._abandoned.is_set():
             raise Abandoned("the process ends before its audit log was opened")
 
 
 class Abandoned(AuditFailure):
-    """The recovery was not wanted any more."""
+    """Raised when the recovery is no longer wanted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """The chains found at a start: their heads, and for those not continued although nobody writes them, why not.
+    """The chains found at a start: their heads and, for those that nobody writes but could not be continued, why not.
 
     `unnamed` are the heads that no `start` in the directory names yet.
     """
@@ -75,7 +76,10 @@ class Recovered:
     unnamed: dict[str, Head]
 
     def members(self) -> Members:
-        """For the `start` record: what later verification holds the directory to, together with earlier starts."""
+        """Return the members for the `start` record.
+
+        Later verification compares the directory with these and with those of earlier starts.
+        """
         heads = {chain: {"seq": head.seq, "head": head.digest} for chain, head in self.unnamed.items()}
         damaged = [{"chain": name, "problem": why} for name, why in self.damaged.items()]
         more: Members = {"damaged_more": len(damaged) - MOST_DAMAGED} if len(damaged) > MOST_DAMAGED else {}
@@ -84,7 +88,7 @@ class Recovered:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """Continues the chains of the directory; the records it adds carry the instance and key of `sealer`."""
+    """The recovery of the chains in a directory. Records that it adds carry the instance and key of `sealer`."""
 
     settings: AuditSettings
     sealer: Sealer
@@ -93,7 +97,12 @@ class Recovery:
     progress: Progress = field(default_factory=Progress)
 
     def run(self) -> Recovered:
-        """Recovers every chain that nobody writes. No old chain can prevent a start. Raises: OSError, Abandoned."""
+        """Recover every chain that nobody writes. A chain that cannot be continued is named in the result.
+
+        Raises:
+            OSError: the directory, or the first record of a chain, cannot be read.
+            Abandoned: the recovery is no longer wanted.
+        """
         chains = chains_in(self.settings.directory.iterdir())
         heads: dict[str, Head] = {}
         damaged: dict[str, str] = {}
@@ -122,7 +131,7 @@ class Recovery:
         if lock is None:
             return tail.head
         try:
-            # Its process may have ended it meanwhile, in a file or for a chain that was not there yet.
+            # Its process may have ended it meanwhile, in a file or for a successor that was not there before.
             chains = chains_in(self.settings.directory.iterdir())
             segments = chains.get(chain, ())
             tail = self._tail(segments)
@@ -131,9 +140,10 @@ class Recovery:
             lock.release()
 
     def _is_ended(self, chain: str, tail: Tail, chains: Mapping[str, Segments]) -> bool:
-        """Whether nothing is open or unfinished there: a hand-over counts only where the other chain has begun.
+        """Return whether nothing in a chain is open or unfinished. A hand-over counts only if the successor has begun.
 
-        Its start is written while this chain is locked, so who has the lock sees for certain whether it was.
+        The successor's `start` is written while this chain is locked, so the holder of the lock sees for certain
+        whether it exists.
         """
         if tail.successor is None:
             return tail.is_clean
@@ -180,12 +190,12 @@ class Recovery:
         except AppendFailed as failed:
             if not failed.suspect:
                 raise
-            journal.commit(records)  # goes to the next file, which names the suspect one
+            journal.commit(records)  # goes to a new file, which names the suspect one
 
     def _cut_torn(self, segment: Segment, torn: Torn) -> int:
-        """Keeps the unfinished line aside, durably, before it is cut off."""
+        """Copy the unfinished line to a `.torn` file, durably, then cut it off. Return how many bytes were cut."""
         size = segment.size
-        # A pipe in its place would otherwise wait for a reader.
+        # Without O_NONBLOCK, a pipe in its place would wait for a reader.
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         descriptor = self.disk.open(torn.path.with_suffix(".torn"), flags)
         try:
@@ -206,10 +216,10 @@ class Recovery:
                     chunk = chunk[self.disk.write(descriptor, chunk) :]
 
     def unnamed(self, heads: Mapping[str, Head], chains: Mapping[str, Segments]) -> dict[str, Head]:
-        """The heads that no start names. With a key only a start that it vouches for names anything.
+        """Return the heads that no `start` names. With a key, only a `start` that the key vouches for counts.
 
-        A start that names a chain is named by a later one, so that no chain can go alone. The newest starts are read
-        first: whatever is older than all that is still unnamed has nothing to add.
+        A `start` that names a chain is itself named by a later one, so no chain can disappear alone. A `start` names
+        only older chains. So the newest are read first, and reading ends when no unnamed chain is older than the next.
         """
         keys = [self.settings.mac_key] if self.settings.mac_key is not None else []
         unnamed = dict(heads)
@@ -224,7 +234,7 @@ class Recovery:
         return unnamed
 
     def _start_of(self, segments: Segments, keys: Sequence[MacKey]) -> Members:
-        """The chain's first record, if it is a start."""
+        """Return the members of a chain's first record, if a `start`. With `keys`, one of them must vouch for it."""
         for _, path in segments:
             if stat.S_ISREG(path.lstat().st_mode) and (line := next(lines_of(path), b"")):
                 self.progress.read(len(line))
@@ -236,7 +246,7 @@ class Recovery:
         path = next((path for _, path in reversed(segments) if path.stat().st_size), None)
         if path is None:
             return Tail(None, is_whole=True, is_clean=True)
-        # Nearly all records are short, and a directory may hold many chains; one with a thousand run IDs is not short.
+        # A directory may hold many chains, and nearly all records are short; one with a thousand run IDs is not.
         tails = (self._tail_within(path, size_bytes) for size_bytes in TAIL_BYTES)
         return next((tail for tail in tails if tail.head), Tail(None, is_whole=False, is_clean=False))
 
@@ -257,7 +267,7 @@ class Recovery:
 
 
 class Unrecoverable(Exception):
-    """A chain that was changed, or that this process may not go on with: it is named, and never appended to."""
+    """Raised for a chain that was changed or that this process may not continue: it is named, never appended to."""
 
     def __init__(self, why: str, report: ChainReport | None = None) -> None:
         self.head = report.head if report is not None and report.head.seq else None
@@ -266,9 +276,10 @@ class Unrecoverable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The last whole record of a chain; `is_clean` says that nothing is open or unfinished after it.
+    """The last whole record of a chain. `is_clean` says that nothing is open or unfinished after it.
 
-    `successor` is the chain that it says goes on for it.
+    `is_whole` says that no unfinished line follows. `successor` is the chain that the record names as continuing this
+    one.
     """
 
     head: Head | None
@@ -279,7 +290,7 @@ class Tail:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A chain with its `start` record durable, ready for its writer; `damaged` are old ones that nobody continues."""
+    """A chain whose `start` is durable, ready for its writer. `damaged` are old chains that could not be continued."""
 
     journal: Journal
     console: Console
@@ -288,7 +299,7 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """Begins the chain `instance`."""
+    """The opening of the chain `instance`."""
 
     settings: AuditSettings
     instance: str
@@ -297,7 +308,11 @@ class Opening:
     progress: Progress = field(default_factory=Progress)
 
     def begin(self, start: Mapping[str, object], *, stdout: Console) -> Begun:
-        """Recovers what is there, then writes the first record. Raises: AuditFailure."""
+        """Recover the old chains, then write the first record.
+
+        Raises: AuditFailure: the directory cannot be used, `instance` cannot name a new chain, or recovery was
+        abandoned.
+        """
         if not CHAIN_NAME.fullmatch(self.instance):
             raise AuditFailure(f"{self.instance!r} cannot name a chain: letters, digits, '_' and '-' only")
         try:

@@ -13,25 +13,28 @@ from gateway.process import Net, report
 
 BURST = 100
 PER_SECOND = 10
-"""Unbounded refusals on record: this many at once, then this many a second; the rest is counted in `left_out`."""
+"""The budget of refusals that nothing else bounds: BURST records at once, then PER_SECOND. `left_out` counts the rest.
+"""
 
 ALARM_BURST = 5
 ALARMS_PER_SECOND = 1 / 60
-"""Lines for operators about uses of the real token: so many at once, then one a minute, with the number between."""
+"""The budget of log lines about uses of the real token: ALARM_BURST at once, then one a minute, with the number of uses
+left out.
+"""
 
 
 class NotePort(Protocol):
-    """What this needs of the audit log."""
+    """The part of the audit log that is needed here."""
 
     def note(self, event: str, members: Mapping[str, object]) -> Awaitable[None]:
-        """Records and waits a bounded while; never raises."""
+        """Record an event and wait for a bounded time; never raise."""
 
     def note_soon(self, event: str, members: Mapping[str, object]) -> None:
-        """Records without waiting; never raises."""
+        """Record an event without waiting; never raise."""
 
 
 class Budget:
-    """A token bucket that counts what it turned away."""
+    """A token bucket that counts what it turns away."""
 
     def __init__(self, *, burst: int, per_second: float) -> None:
         self._burst = burst
@@ -41,7 +44,7 @@ class Budget:
         self.left_out = 0
 
     def spend(self, monotonic_s: float) -> int | None:
-        """How many were turned away since the last one let through; None for one more turned away."""
+        """Return how many were turned away since the last one that passed, or None if this one is turned away too."""
         elapsed_s = monotonic_s - self._filled_at_s if self._filled_at_s is not None else 0.0
         self._filled_at_s = monotonic_s
         self._tokens = min(self._burst, self._tokens + elapsed_s * self._per_second)
@@ -54,12 +57,12 @@ class Budget:
 
 
 class RefusalLog:
-    """Writes `refused` and `throttled` records.
+    """The writer of `refused` and `throttled` records.
 
-    Refusals of strangers, and throttled requests, are what a flood is made of: each kind has a budget, and so have the
-    throttled requests of each team. No flood of one kind hides another: uses of the account's real token, and of keys
-    that have expired, have budgets of their own. Of the real token operators also hear at once. Other refusals of a
-    known principal are bounded by its own `requests_per_minute`.
+    A flood consists of strangers' refusals or of throttled requests. So strangers have one budget, and the throttled
+    requests of each team have another. Uses of the account's real token and of expired keys have budgets of their own,
+    so that no flood hides them. Operators also hear of the real token at once. Other refusals of a known principal are
+    bounded by its own `requests_per_minute`.
     """
 
     def __init__(self, audit: NotePort, clock: Clock, *, log: Alarm) -> None:
@@ -72,13 +75,13 @@ class RefusalLog:
 
     @property
     def left_out(self) -> int:
-        """How many have not been recorded, nor counted in a later record yet."""
+        """How many refusals are neither recorded nor counted in a later record yet."""
         return sum(budget.left_out for budget in self._budgets.values()) + self._failed
 
     async def record(
         self, refusal: Refusal, *, decision_id: str, remote: str | None, principal: Principal | None
     ) -> None:
-        """Records one refusal and waits until it is written, or a bounded while; never raises."""
+        """Record one refusal, and wait a bounded time until it is written; never raise."""
         with Net() as net:
             if isinstance(refusal, RealTokenUsed):
                 self._alarm(decision_id, remote)
@@ -89,7 +92,7 @@ class RefusalLog:
         self._lost(net.caught)
 
     def record_soon(self, refusal: Refusal, *, decision_id: str, remote: str | None) -> None:
-        """Records one refusal of a stranger from code that cannot wait; never raises."""
+        """Record one refusal of a stranger, from code that cannot wait; never raise."""
         with Net() as net:
             entry = self._entry(refusal, decision_id, remote, None)
             if entry is not None:
@@ -107,7 +110,7 @@ class RefusalLog:
             self._log.error("upstream_token_used", decision_id=decision_id, remote=remote, left_out=left_out)
 
     def _left_out(self, kind: str) -> int | None:
-        """Spends of the budget of one kind; None where this one is left out."""
+        """Spend from the budget of one kind. Return how many were left out before, or None if this one is left out."""
         budget = self._budgets.get(kind)
         if budget is None:
             budget = self._budgets[kind] = Budget(burst=BURST, per_second=PER_SECOND)
@@ -144,5 +147,8 @@ class RefusalLog:
 
 
 def _kind(refusal: Refusal) -> str:
-    """The kind of a stranger's refusal: what an operator has to see is counted apart from what anybody can send."""
+    """Return the name of the budget for a stranger's refusal.
+
+    What an operator has to see is counted apart from what anybody can send.
+    """
     return refusal.cause if isinstance(refusal, (ExpiredKey, RealTokenUsed)) else "strangers"

@@ -1,4 +1,4 @@
-"""One file of a chain: created, appended to in whole batches, cut back after a failed one; and the port to the disk."""
+"""One file of a chain, written in whole batches and cut back after a failed one; and the port to the disk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gateway.files.source import named, read_file, sentence
 CHAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _NAME = re.compile(rf"(?P<chain>{CHAIN_NAME.pattern})\.(?P<number>[0-9]{{6,}})\.jsonl")
 _LIKE_A_NAME = re.compile(r"(?P<chain>[^.]+)\.\d+\.jsonl", re.IGNORECASE)
-# A pipe in a file's place would otherwise wait for its other end, and a link lead out of the directory.
+# Otherwise a pipe in a file's place would wait for its other end, and a link would lead out of the directory.
 _AS_IT_STANDS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _APPEND = os.O_WRONLY | os.O_APPEND | _AS_IT_STANDS
 
@@ -29,55 +29,55 @@ class Disk(Protocol):
     """The file operations of the log; every one may raise OSError."""
 
     def open(self, path: Path, flags: int) -> int:
-        """A descriptor; a file made by it has mode 0600."""
+        """Open a file, and return the descriptor; a file created by this has mode 0600."""
 
     def write(self, descriptor: int, data: bytes) -> int:
-        """How many bytes were taken, perhaps fewer than given."""
+        """Write bytes, and return how many were written, perhaps fewer than given."""
 
     def fdatasync(self, descriptor: int) -> None:
-        """Returns when the file's data is on stable storage."""
+        """Wait until the file's data is on stable storage."""
 
     def truncate(self, descriptor: int, size: int) -> None:
-        """Cuts the file."""
+        """Cut the file to `size` bytes."""
 
     def stat(self, path: Path) -> os.stat_result:
-        """What the path names now."""
+        """Return the status of what the path names now."""
 
     def sync_directory(self, path: Path) -> None:
-        """Returns when the directory's entries are on stable storage."""
+        """Wait until the directory's entries are on stable storage."""
 
     def unlink(self, path: Path) -> None:
-        """Removes the name."""
+        """Remove the name."""
 
     def close(self, descriptor: int) -> None:
-        """Gives the descriptor back."""
+        """Close the descriptor."""
 
 
 class OsDisk:
-    """The real one."""
+    """The real disk, by system calls."""
 
     def open(self, path: Path, flags: int) -> int:
-        """The system call open with mode 0600."""
+        """Call open, with mode 0600 for a new file."""
         return os.open(path, flags, 0o600)
 
     def write(self, descriptor: int, data: bytes) -> int:
-        """The system call write."""
+        """Call write."""
         return os.write(descriptor, data)
 
     def fdatasync(self, descriptor: int) -> None:
-        """The system call fdatasync."""
+        """Call fdatasync."""
         os.fdatasync(descriptor)
 
     def truncate(self, descriptor: int, size: int) -> None:
-        """The system call ftruncate."""
+        """Call ftruncate."""
         os.ftruncate(descriptor, size)
 
     def stat(self, path: Path) -> os.stat_result:
-        """The system call lstat: a link in the file's place is not the file."""
+        """Call lstat: a link in the file's place is not the file."""
         return path.lstat()
 
     def sync_directory(self, path: Path) -> None:
-        """The system call fsync of the directory."""
+        """Call fsync on the directory."""
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
@@ -85,19 +85,19 @@ class OsDisk:
             os.close(descriptor)
 
     def unlink(self, path: Path) -> None:
-        """The system call unlink."""
+        """Call unlink."""
         path.unlink()
 
     def close(self, descriptor: int) -> None:
-        """The system call close."""
+        """Call close."""
         os.close(descriptor)
 
 
 class AppendFailed(Exception):
-    """A batch is not in the log. `cause` is `full` or `failed`; `suspect` says that its lines may be in the file.
+    """Raised when a batch is not in the log. `cause` is `full` or `failed`. If `suspect`, the file may hold its lines.
 
-    A suspect file is never written or synced again: after a failed fdatasync the kernel may call lost pages clean.
-    `left_behind`: a new file could not be used, and its name is taken.
+    A suspect file is never written or synced again: after a failed fdatasync the kernel may report lost pages as clean.
+    `left_behind` says that a new file cannot be used, but its name is taken.
     """
 
     def __init__(self, error: OSError, *, suspect: bool = False, left_behind: bool = False) -> None:
@@ -108,16 +108,18 @@ class AppendFailed(Exception):
 
 
 class NotAFile(OSError):
-    """A link, a pipe, a directory or the like stands where a file of the log should be."""
+    """Raised for a link, a pipe, a directory or the like in the place of a file of the log."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"{path}: not a file")
 
 
 def open_segment(path: Path) -> BufferedReader:
-    """Opens a file of the log for reading; nothing else that has its name is ever waited for or followed.
+    """Open a file of the log for reading. Anything else in its place is never waited for or followed.
 
-    Raises: NotAFile; OSError.
+    Raises:
+        NotAFile: a link, a pipe or the like is in its place.
+        OSError: it cannot be opened.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | _AS_IT_STANDS)
@@ -132,7 +134,7 @@ def open_segment(path: Path) -> BufferedReader:
 
 
 class Segment:
-    """An open file of a chain. Its size is known, so that anything done to it by others shows."""
+    """An open file of a chain. Its size is known, so that any change by others shows."""
 
     def __init__(self, disk: Disk, path: Path, descriptor: int, *, durable: bool) -> None:
         self.path = path
@@ -144,7 +146,7 @@ class Segment:
 
     @classmethod
     def create(cls, disk: Disk, path: Path, *, durable: bool) -> Segment:
-        """A new file whose name is durable before it is used. Raises: AppendFailed."""
+        """Create a file whose name is durable before it is used. Raises: AppendFailed: it cannot be created."""
         try:
             descriptor = disk.open(path, _APPEND | os.O_CREAT | os.O_EXCL)
         except OSError as error:
@@ -158,14 +160,17 @@ class Segment:
 
     @classmethod
     def resume(cls, disk: Disk, path: Path, *, durable: bool) -> Segment:
-        """An existing file, to be continued at its end. Raises: AppendFailed."""
+        """Open an existing file to continue at its end. Raises: AppendFailed: it cannot be opened."""
         try:
             return cls(disk, path, disk.open(path, _APPEND), durable=durable)
         except OSError as error:
             raise AppendFailed(error) from error
 
     def intrusion(self) -> str | None:
-        """What others did to the file since the last batch, in a fixed word; None if nothing. Raises: AppendFailed."""
+        """Return what others did to the file since the last batch, as a fixed word; None if nothing.
+
+        Raises: AppendFailed: the file cannot be looked at.
+        """
         try:
             now = self._disk.stat(self.path)
         except FileNotFoundError:
@@ -179,13 +184,13 @@ class Segment:
         return "segment_truncated" if now.st_size < self.size else "segment_extended"
 
     def append(self, data: bytes) -> None:
-        """Writes one batch, durable under `fsync`; all of it or nothing. Raises: AppendFailed."""
+        """Write one batch, all of it or nothing, durable under `fsync`. Raises: AppendFailed: it is not in the log."""
         try:
             self._appended(data)
         except AppendFailed:
             raise
         except BaseException:
-            # No disk's error: the file is cut back as after one.
+            # Not an error of the disk, but the file is cut back as after one.
             self.cut(self.size)
             raise
         self.size += len(data)
@@ -210,7 +215,7 @@ class Segment:
             data = data[taken:]
 
     def cut(self, size: int) -> bool:
-        """Cuts the file back to `size` bytes; whether that worked."""
+        """Cut the file back to `size` bytes, and return whether that worked."""
         try:
             self._disk.truncate(self._descriptor, size)
         except OSError:
@@ -219,13 +224,13 @@ class Segment:
         return True
 
     def close(self) -> None:
-        """Gives the descriptor back; what was appended is in the file already, so an error here loses nothing."""
+        """Close the descriptor. An error is ignored: it loses nothing, as what was appended is in the file already."""
         with contextlib.suppress(OSError):
             self._disk.close(self._descriptor)
 
 
 def removed(disk: Disk, path: Path) -> bool:
-    """Removes a name; whether it is gone."""
+    """Remove a name, and return whether it is gone."""
     try:
         disk.unlink(path)
     except OSError as error:
@@ -234,10 +239,10 @@ def removed(disk: Disk, path: Path) -> bool:
 
 
 class ChainLock:
-    """An exclusive lock on a chain for as long as the process lives, or until released.
+    """An exclusive lock on a chain, held until it is released or the process ends.
 
-    Both the file `<chain>.lock` and the chain's first segment are locked: where somebody removes the lock file, which
-    is but a name, the record itself still says that it is being written.
+    Both the file `<chain>.lock` and the chain's first segment are locked. If somebody removes the lock file, the
+    segment still shows that the chain is being written.
     """
 
     def __init__(self, disk: Disk, path: Path, descriptor: int) -> None:
@@ -248,9 +253,9 @@ class ChainLock:
 
     @classmethod
     def take(cls, disk: Disk, directory: Path, chain: str, *, first: Path | None = None) -> ChainLock | None:
-        """The lock, or None while another process holds it; `first` is the chain's first segment, where it has one.
+        """Lock a chain. Return the lock, or None while another process holds it.
 
-        Raises: OSError.
+        `first` is the chain's first segment, if it has one. Raises: OSError: a file cannot be opened or locked.
         """
         path = directory / f"{chain}.lock"
         descriptor = _locked(disk, path, os.O_CREAT)
@@ -265,7 +270,10 @@ class ChainLock:
         return None
 
     def hold(self, first: Path) -> bool:
-        """Locks the chain's first segment as well; False while another process holds it. Raises: OSError."""
+        """Lock the chain's first segment as well. Return False while another process holds it.
+
+        Raises: OSError: the file cannot be opened or locked.
+        """
         descriptor = _locked(self._disk, first, 0)
         if descriptor is None:
             return False
@@ -273,7 +281,10 @@ class ChainLock:
         return True
 
     def lost(self) -> str | None:
-        """What became of the lock file, in a fixed word; None while it is the one that is locked. Raises: OSError."""
+        """Return what became of the lock file, as a fixed word; None while it is the one that is locked.
+
+        Raises: OSError: the file cannot be looked at.
+        """
         try:
             now = self._disk.stat(self._path)
         except FileNotFoundError:
@@ -281,7 +292,10 @@ class ChainLock:
         return None if (now.st_dev, now.st_ino) == (self._inode.st_dev, self._inode.st_ino) else "lock_replaced"
 
     def renew(self) -> bool:
-        """Makes and locks the lock file again; False while another process has it locked. Raises: OSError."""
+        """Make and lock the lock file again. Return False while another process has it locked.
+
+        Raises: OSError: the file cannot be opened or locked.
+        """
         descriptor = _locked(self._disk, self._path, os.O_CREAT)
         if descriptor is None:
             return False
@@ -290,12 +304,12 @@ class ChainLock:
         return True
 
     def discard(self) -> None:
-        """Removes the lock file of a chain that was never begun, and lets go of it."""
+        """Remove the lock file of a chain that was never begun, and release the lock."""
         removed(self._disk, self._path)
         self.release()
 
     def release(self) -> None:
-        """Lets the next process continue the chain."""
+        """Release the lock, so that another process can continue the chain."""
         while self._descriptors:
             os.close(self._descriptors.pop())
 
@@ -317,7 +331,10 @@ MIN_KEY_BYTES, MAX_KEY_BYTES = 16, 65_536
 
 
 def load_mac_key(path: Path) -> MacKey:
-    """The key in a file: its bytes without a newline at the end. Raises: AuditFailure."""
+    """Read the key in a file: its bytes without a newline at the end.
+
+    Raises: AuditFailure: the file cannot be read, or the key is too short or too long.
+    """
     try:
         secret = read_file(path, max_bytes=MAX_KEY_BYTES).content.rstrip(b"\r\n")
     except InvalidConfiguration as exc:
@@ -328,12 +345,12 @@ def load_mac_key(path: Path) -> MacKey:
 
 
 def segment_path(directory: Path, chain: str, number: int) -> Path:
-    """The file `<chain>.<number>.jsonl`, the number in six digits."""
+    """Return the path of the file `<chain>.<number>.jsonl`, with the number in six digits."""
     return directory / f"{chain}.{number:06d}.jsonl"
 
 
 def named_segment(path: Path) -> tuple[str, int] | None:
-    """The chain and number in a file's name; None if it is not the one spelling that the log gives a segment."""
+    """Return the chain and number in a file's name; None unless it is spelt exactly as the log names a segment."""
     match = _NAME.fullmatch(path.name)
     if match is None or path.name != segment_path(path.parent, match["chain"], number := int(match["number"])).name:
         return None
@@ -341,7 +358,7 @@ def named_segment(path: Path) -> tuple[str, int] | None:
 
 
 def chains_in(paths: Iterable[Path]) -> dict[str, list[tuple[int, Path]]]:
-    """The segments among the paths, by chain, each in order of its number."""
+    """Return the segments among the paths, by chain, each chain's in order of their numbers."""
     chains: dict[str, list[tuple[int, Path]]] = {}
     for path in paths:
         if named := named_segment(path):
@@ -350,6 +367,9 @@ def chains_in(paths: Iterable[Path]) -> dict[str, list[tuple[int, Path]]]:
 
 
 def misnamed(paths: Iterable[Path]) -> dict[Path, str]:
-    """The files that look like a segment of a chain without having its name: another spelling, or number 0."""
+    """Return the files whose names are almost those of segments, each with its chain.
+
+    Such a name is spelt differently, or has the number 0.
+    """
     likely = ((path, _LIKE_A_NAME.fullmatch(path.name)) for path in paths if named_segment(path) is None)
     return {path: match["chain"] for path, match in likely if match is not None}

@@ -1,4 +1,4 @@
-"""The one thread that writes a chain: takes what is queued, commits it in groups, and owes what it could not write.
+"""The one thread that writes a chain. It commits queued records in batches, and retries those that must be written.
 
 Everything that changes the chain happens on this thread; the event loop only queues entries and reads `status`.
 """
@@ -28,27 +28,27 @@ CHECKPOINT_RECORDS = 1000
 CHECKPOINT_S = 60.0
 MAX_BATCH = 1024
 WATCH_S = 0.5
-"""How often the lock is looked at, so that what happens to it is said within a second."""
+"""Seconds between two checks of the lock, so that a change to it is recorded within a second."""
 
 
 class Kind(Enum):
-    """What becomes of an entry that cannot be written."""
+    """The kind of an entry: what becomes of it if it cannot be written."""
 
     INTENT = auto()
-    """refused: nothing will be sent"""
+    """Refused: nothing will be sent."""
     KEPT = auto()
-    """kept until it can be: it closes an intent"""
+    """Kept until it can be written: it closes an intent, or a part of one."""
     NOTE = auto()
-    """dropped and counted: the answer does not depend on it"""
+    """Dropped and counted: nothing that was sent depends on it."""
     STOP = auto()
-    """tried again, with a new count, until given up; the last of all"""
+    """Tried again, with a new count of open intents, until the writer gives up; the last entry of all."""
 
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A queued record; `waiter` gets its sequence number or, in a fixed word, why there is none.
+    """A queued record. `waiter` receives its sequence number, or a fixed word that says why there is none.
 
-    `disk_s` is `Writer.on_disk_s` of when it was queued.
+    `disk_s` is the value of `Writer.on_disk_s` when the record was queued.
     """
 
     record: Record
@@ -63,7 +63,7 @@ Written = list[tuple[Entry, int | str]]
 
 
 class Status(NamedTuple):
-    """What the thread last knew; `cause` says why no intent can be taken, `notice` what was last found wrong."""
+    """The last state of the thread. `cause` says why no intent can be accepted, `notice` which fault was last found."""
 
     cause: str | None
     notice: str | None
@@ -73,7 +73,10 @@ class Status(NamedTuple):
 
 
 class Writer:
-    """Runs `run` on a thread; `settle` is called on that thread, once a batch, with what became of its entries."""
+    """The writer of a chain. Call `run` on a thread of its own.
+
+    `settle` is called on that thread, once per batch, with the result of each entry: a sequence number or a fixed word.
+    """
 
     def __init__(
         self,
@@ -110,20 +113,23 @@ class Writer:
 
     @property
     def left_out(self) -> int:
-        """How many notes were not recorded, since the start."""
+        """How many notes were not recorded since the start."""
         return self.skipped + self._dropped
 
     def on_disk_s(self) -> float:
-        """How many seconds all commits have taken, with the one under way: what the disk answers for, and no more."""
+        """Return the seconds that all commits have taken, including the one under way.
+
+        The disk answers for this time, and for no more.
+        """
         ended_s, since_s = self._disk
         return ended_s + (time.monotonic() - since_s if since_s is not None else 0.0)
 
     def submit(self, entries: list[Entry]) -> None:
-        """Queues entries, in order; never waits."""
+        """Queue entries in order, without waiting."""
         self._inbox.put(entries)
 
     def run(self) -> None:
-        """Until the stop record is written, or there is no more hope for it."""
+        """Write entries until the `stop` record is written or given up."""
         try:
             while not self._done.is_set():
                 self._turn(self._take())
@@ -179,11 +185,11 @@ class Writer:
             case AppendFailed() as failed:
                 self._fail(entries, failed.cause, suspect=failed.suspect)
             case BaseException() as fault:
-                # As a failed write, so that what is owed is tried again: with this thread it would be lost.
+                # Treated as a failed write, so that what is owed is tried again: if this thread died, it would be lost.
                 self._fail(entries, internal(fault), suspect=True)
 
     def _continuations(self) -> list[Record]:
-        """A `recovery` where the log goes on after a fault, or after records were left out."""
+        """Return a `recovery` record if the log continues after a fault or after records were left out, else none."""
         left_out = self.left_out - self._left_out_recorded
         if self._fault is None and not left_out:
             return []
@@ -193,7 +199,7 @@ class Writer:
         return [Record(self._clock(), "recovery", members)]
 
     def _succeed(self, entries: list[Entry], committed: Committed, *, before: list[Record]) -> None:
-        # Only what this record said counts as said: more may have been left out meanwhile.
+        # Count only what was just recorded as left out: more may have been left out meanwhile.
         self._left_out_recorded += sum(record.members["left_out"] for record in before)  # type: ignore[misc]
         self._fault = None
         self._owed = []
@@ -213,13 +219,13 @@ class Writer:
         self._refuse(entries, cause)
 
     def _unsent(self, intent: Entry) -> Iterable[Entry]:
-        # Its line may or may not be in the suspect file: it is said again, and closed, where it is certain.
+        # The suspect file may or may not hold its line. So it is written again, and closed, in a file that is certain.
         closing = unsent_members(str(intent.record.members["decision_id"]), "not_durable")
         yield Entry(intent.record, Kind.KEPT)
         yield Entry(Record(self._clock(), "outcome", closing), Kind.KEPT)
 
     def _refuse(self, entries: list[Entry], cause: str) -> list[Entry]:
-        """Gives up what may be given up; what is left must be kept."""
+        """Give up the entries that may be given up, and return those that must be kept."""
         lost = [entry for entry in entries if entry.kind in (Kind.INTENT, Kind.NOTE)]
         self._settled += [(entry, cause) for entry in lost]
         self._dropped += sum(entry.kind is Kind.NOTE for entry in lost)

@@ -1,1 +1,1 @@
-"""Who is calling, how much they may ask, and the settings in force."""
+"""The callers: how they are authenticated, how much they may ask, and the settings in force."""

@@ -1,4 +1,4 @@
-"""How much one principal may take, how much one team, and how much all of them together."""
+"""The limits on what one principal, one team and all callers together may take."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from gateway.core.errors import Overloaded, Throttled
 from gateway.core.request import Principal
 
 MAX_PRINCIPALS = 10_000
-"""How many rows are kept."""
+"""The most rows that are kept, one per principal."""
 
 COST_BYTES = 8192
-"""So many bytes of a request count for one more request: a large one takes as much of the record as many small ones."""
+"""This many bytes of a request count as one request more: a large one fills the record like many small ones."""
 
 MOST_WAITING_BYTES = 64 * 1024 * 1024
-"""Bytes of bodies that are not whole yet: in all. One principal has at most a quarter, one of several teams half."""
+"""The most bytes of unfinished bodies in all. One principal may hold a quarter, and one of several teams half."""
 
 
 @dataclass(slots=True)
 class _Held:
-    """What is held at one moment, by one principal, by one team or by all."""
+    """The places and bytes that one principal, one team or all callers hold at the moment."""
 
     in_flight: int = 0
     joins: int = 0
@@ -36,7 +36,7 @@ class _Use(_Held):
 
 
 class Reading:
-    """The bytes of one body while it is read: a `with` holds them against the bounds, and charges them at its end."""
+    """The bytes of one body while it is read. A `with` counts them against the bounds, and charges them at its end."""
 
     __slots__ = ("_admission", "_count", "_use")
 
@@ -46,12 +46,12 @@ class Reading:
         self._count = 0
 
     def took(self, count: int) -> None:
-        """Counts bytes that have come. Raises: Throttled, Overloaded: too many bytes of unfinished bodies wait."""
+        """Count bytes that have come. Raises: Throttled, Overloaded: unfinished bodies hold too many bytes."""
         self._count += count
         self._admission._hold_bytes(self._use, count)  # noqa: SLF001 - one thing in several classes
 
     def __enter__(self) -> Self:
-        """Begins with nothing."""
+        """Return the account, still empty."""
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -59,7 +59,7 @@ class Reading:
 
 
 class Slot:
-    """A place that was taken; `leave`, or the end of a `with` over it, gives it back, once."""
+    """A place that was taken. Give it back exactly once: with `leave`, or at the end of a `with` over it."""
 
     __slots__ = ("_admission", "_use")
 
@@ -68,22 +68,22 @@ class Slot:
         self._use = use
 
     def reading(self) -> Reading:
-        """Returns the account of the request's body: nobody waits for a body without a place."""
+        """Return the account of the request's body. A body is waited for only while its request has a place."""
         return Reading(self._admission, self._use)
 
     def __enter__(self) -> None:
-        """It was taken already."""
+        """Do nothing: the place was taken already."""
 
     def __exit__(self, *error: object) -> None:
         self.leave()
 
     def leave(self) -> None:
-        """Gives the place back."""
+        """Give the place back."""
         self._admission._leave(self._use)  # noqa: SLF001 - one thing in several classes
 
 
 class JoinPlace:
-    """The place of a caller above its limits that waits for an identical cancel; a `with` over it gives it back."""
+    """A place to wait for an identical cancel, for a caller above its limits. A `with` over it gives it back."""
 
     __slots__ = ("_admission", "_use")
 
@@ -92,20 +92,20 @@ class JoinPlace:
         self._use = use
 
     def __enter__(self) -> None:
-        """It was taken already."""
+        """Do nothing: the place was taken already."""
 
     def __exit__(self, *error: object) -> None:
         self._admission._end_join(self._use)  # noqa: SLF001 - one thing in several classes
 
 
 class Admission:
-    """Places for requests in flight, and a token bucket of a minute's requests for each principal; 0 is no limit.
+    """The places for requests in flight, and a token bucket of a minute's requests for each principal.
 
-    Beside the places of a principal and of all there are those of a team: whoever brings many keys or many subjects of
-    tokens has no more of them for that.
+    A limit of 0 means no limit, except for `max_in_flight`. A team has a limit of its own besides those of a principal
+    and of all callers. Bringing many keys, or tokens with many subjects, does not give a team more places.
 
-    Tokens may bring ever new subjects, so the table is bounded: the row that was asked for longest ago gives way,
-    unless it has something in flight. Whoever is forgotten starts again with a full minute.
+    Tokens may bring ever new subjects, so the table is bounded: the row that was used longest ago gives way, unless it
+    has something in flight. A principal that was forgotten starts again with a full minute.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Admission:
     def take(
         self, *, max_in_flight: int, principal_in_flight: int, requests_per_minute: int, team_in_flight: int = 0
     ) -> None:
-        """New limits from now on; who holds a place keeps it, and what was spent in this minute stays spent."""
+        """Use new limits from now on. Places in use are kept, and what was spent in this minute stays spent."""
         more = requests_per_minute - self._per_minute
         for use in self._uses.values():
             use.tokens += max(0, more)
@@ -132,7 +132,7 @@ class Admission:
         self._per_minute = requests_per_minute
 
     def place(self, principal: Principal, monotonic_s: float, *, cost: int = 1) -> Slot:
-        """Takes a place for one request that counts for `cost`; `monotonic_s` is a monotonic clock in seconds.
+        """Take a place for one request that counts as `cost` requests; `monotonic_s` is a monotonic clock in seconds.
 
         The place is held until the end of a `with` over it.
 
@@ -167,11 +167,11 @@ class Admission:
         return Slot(self, use)
 
     def join(self, principal: Principal, monotonic_s: float) -> JoinPlace:
-        """Takes a place to wait for a cancel that is under way, for a caller above its limits.
+        """Take a place to wait for a cancel that is under way, for a caller above its limits.
 
-        There are as many of these as of the others: for one principal, for one team and in all.
+        There are as many of these places as of the others: for one principal, for one team and in all.
 
-        Raises: Throttled: as many wait as may.
+        Raises: Throttled: all of these places are taken.
         """
         use = self._row(principal, monotonic_s)
         bounds = (
@@ -188,7 +188,7 @@ class Admission:
         return JoinPlace(self, use)
 
     def charge(self, principal: Principal, monotonic_s: float, *, read_bytes: int) -> None:
-        """Charges bytes that were read for a request without a place."""
+        """Charge the principal for bytes that were read for a request without a place."""
         self._pay(self._row(principal, monotonic_s), read_bytes)
 
     def _leave(self, use: _Use) -> None:
@@ -220,8 +220,8 @@ class Admission:
         self._pay(use, count)
 
     def _pay(self, use: _Use, read_bytes: int) -> None:
-        # What was read is paid for, however it was framed and whatever came of it; nobody is refused for it later than
-        # at the next request.
+        # All bytes that were read are paid for, however they were framed and whatever came of them. The debt can refuse
+        # the next requests, but not this one.
         if self._per_minute:
             use.tokens -= read_bytes // COST_BYTES
 
@@ -249,5 +249,5 @@ class Admission:
                 limit=self._per_minute,
                 retry_after_s=math.ceil((1 - use.tokens) / rate_per_s),
             )
-        # A request that costs more than is left is paid off later: it is not refused for its size.
+        # A request that costs more than is left is not refused for its size; the debt is paid off later.
         use.tokens -= cost

@@ -1,4 +1,4 @@
-"""Credential -> Principal: a key, found by its SHA-256 digest so that a look-up tells nothing by time, or a token."""
+"""Authentication: a key, found by its SHA-256 so that the time of the look-up reveals nothing, or a signed token."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.core.errors import ExpiredKey, RealTokenUsed, Unauthenticated
 from gateway.core.grammar import EARLIEST_MS
 from gateway.core.request import Principal
 
-if TYPE_CHECKING:  # what reads tokens is loaded where an issuer is pinned, not here
+if TYPE_CHECKING:  # the verifier of tokens is loaded only if an issuer is pinned
     from gateway.callers.tokens import TokenVerifier
 
 MAX_CREDENTIAL_BYTES = 8192
@@ -22,7 +22,7 @@ _BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +([!-~]+)")
 
 
 class Authenticator:
-    """Knows every caller; `is_upstream_token` tells by digest whether a caller uses the real token."""
+    """The authentication of callers. `is_upstream_token` tells by digest whether a caller uses the real token."""
 
     def __init__(
         self,
@@ -37,14 +37,14 @@ class Authenticator:
         self._latest_ms = EARLIEST_MS
 
     def follow(self, before: Authenticator) -> None:
-        """Takes the place of another one: the latest time that it has seen counts on."""
+        """Take the place of another authenticator, and keep the latest time that it has seen."""
         self._latest_ms = max(self._latest_ms, before._latest_ms)
 
     def authenticate(self, authorization: bytes | None, now_ms: int) -> Principal:
-        """The principal behind an Authorization header at a time in Unix milliseconds.
+        """Return the principal behind an Authorization header, at a time in Unix milliseconds.
 
         Raises:
-            Unauthenticated: for every other header; its `cause` says why, for the record only.
+            Unauthenticated: the header names no caller; `cause` says why, for the record only.
         """
         if authorization is None:
             raise Unauthenticated("no_credential")
@@ -52,7 +52,7 @@ class Authenticator:
         if match is None:
             raise Unauthenticated("not_bearer")
         digest = hashlib.sha256(match[1]).digest()
-        # A clock that steps back revives no key and no token.
+        # If the clock steps back, no expired key or token becomes valid again.
         self._latest_ms = max(self._latest_ms, now_ms)
         known = self._known.get(digest)
         if known is None:
@@ -74,8 +74,8 @@ def _known(key: CallerKey) -> Principal:
 
 
 def _end_of_day_ms(day: date | None) -> int | None:
-    """The first millisecond after the UTC day."""
+    """Return the first millisecond after the UTC day; None if there is no day."""
     if day is None:
         return None
-    # Added as milliseconds: no date lies behind 9999-12-31.
+    # The day is added as milliseconds, because Python has no date after 9999-12-31.
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000 + _DAY_MS

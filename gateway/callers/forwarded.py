@@ -1,4 +1,4 @@
-"""Who is calling, by address: the peer of the connection, or what a trusted proxy says about it."""
+"""The caller's address: the peer of the connection, or what a trusted proxy says about it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ _ZONE = "(?:%[A-Za-z0-9._~-]{1,16})?"
 _HOP = re.compile(
     rf"(?P<v4>[0-9.]+)(?::[0-9]{{1,5}})?|(?P<v6>[0-9A-Fa-f:.]+{_ZONE})|\[(?P<in_brackets>[0-9A-Fa-f:.]+{_ZONE})\](?::[0-9]{{1,5}})?"
 )
-"""An address as proxies write it: bare, or with a port, which IPv6 has only behind brackets."""
+"""An address as proxies write it: bare, or with a port. An IPv6 address with a port is in brackets."""
 
 
 class TrustedProxies:
-    """Believes `X-Forwarded-For` only from peers inside `networks`; without any, the header means nothing."""
+    """The proxies whose `X-Forwarded-For` is believed: peers inside `networks`. Without any, it is ignored."""
 
     def __init__(self, networks: Sequence[Network]) -> None:
         self._networks = tuple(networks)
 
     def remote(self, scope: Scope) -> str | None:
-        """Returns the caller's address: the last one in the forwarding chain that is not a trusted proxy itself."""
+        """Return the caller's address: the last one in the forwarding chain that is not a trusted proxy itself.
+
+        If the chain cannot be read as far as that, or names only trusted proxies, this is the peer's address.
+        """
         client = scope.get("client")
         peer: str | None = client[0] if client else None
         if not self._networks or peer is None or not self._trusts(ip_address(peer)):
@@ -44,9 +47,10 @@ class TrustedProxies:
 
 
 def ip_address(text: str) -> Address | None:
-    """Returns the address, one and the same for all spellings of it; None where the text is none.
+    """Return the address, the same for all its spellings; None if the text is not an address.
 
-    IPv4 within IPv6 is IPv4: a socket for both families shows it so. A zone means something on one machine only.
+    IPv4 within IPv6 becomes IPv4, because a socket for both families shows it so. A zone is dropped, because it means
+    something on one machine only.
     """
     try:
         address = ipaddress.ip_address(text)

@@ -1,4 +1,7 @@
-"""What can change while serving, as one value: a request is authenticated, judged and recorded under one of them."""
+"""The settings that can change while serving, as one value.
+
+Each request is authenticated, judged and recorded under one such value.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from gateway.upstream.shares import TeamShare
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """Policies, callers and limits that go together; `endings` are the last days of the keys."""
+    """Policies, callers and limits that belong together. `endings` are the last days of the keys."""
 
     policies: Policies
     authenticator: Authenticator
@@ -31,7 +34,7 @@ class InForce:
 
     @property
     def several_teams(self) -> bool:
-        """Whether callers may be of more than one team, by the keys and by what issuers' tokens may speak for."""
+        """Whether callers may be of more than one team, by their keys or by what issuers' tokens may speak for."""
         teams = {key.team for key in self.keys}
         teams |= {name for issuer in self.pins.issuers for name in issuer.settings.team.names}
         return len(teams) > 1
@@ -45,10 +48,10 @@ class _Places(TypedDict):
 
 
 class Holder:
-    """The one in use, and what outlives it. Who serves a request reads `live` once.
+    """The settings in force, and the counters that survive a reload. Read `live` once per request.
 
     `most_in_flight` is how many connections may have a request in flight, whatever `max_in_flight` says. `share` is
-    what one team may take of every bound that the configuration does not name.
+    what one team may take of every bound that the configuration does not set.
     """
 
     def __init__(self, live: InForce, *, most_in_flight: int | None = None) -> None:
@@ -59,7 +62,7 @@ class Holder:
         self.fetches = Fetches()
 
     def swap(self, live: InForce) -> None:
-        """Takes over another one in one step of the loop, so that no request sees half of it."""
+        """Put other settings in force, in one step of the loop, so that no request sees half of them."""
         live.authenticator.follow(self.live.authenticator)
         self.live = live
         self.share.several = live.several_teams

@@ -1,6 +1,7 @@
-"""The keys that check the tokens of pinned issuers: one set for a file or an address, kept over a reload.
+"""The keys that check the tokens of pinned issuers: one set for each file or address, kept across reloads.
 
-What reads tokens and key sets is large, so it is loaded with the first issuer: a process without one never holds it.
+The code that reads tokens and key sets is large, so it is loaded with the first issuer. A process without one never
+loads it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Pins:
-    """The issuers of a configuration with their keys, and what is watched and fetched to keep the keys current."""
+    """The issuers of a configuration with their keys, and the files and addresses that keep the keys current."""
 
     issuers: tuple[PinnedIssuer, ...] = ()
     files: Mapping[tuple[Path, Algorithms], KeyFile] = field(default_factory=dict)
@@ -29,15 +30,15 @@ class Pins:
 
     @property
     def watched(self) -> list[WatchedFile]:
-        """The key files."""
+        """The key files that are watched."""
         return [file.watched for file in self.files.values()]
 
     def notices(self) -> list[str]:
-        """What is wrong now with the keys at an address; a file has its own notice."""
+        """Return what is wrong now with the keys of each address. A watched file has a notice of its own."""
         return [f"the keys at {url}: {one.notice}" for (url, _), one in self.fetched.items() if one.notice]
 
     def verifier(self) -> TokenVerifier | None:
-        """What reads tokens of these issuers; None where there is none, so that no token can be anyone's."""
+        """Return the verifier, or None if no issuer is configured; then every token is refused."""
         if not self.issuers:
             return None
         from gateway.callers.tokens import TokenVerifier
@@ -46,9 +47,9 @@ class Pins:
 
 
 def pin(issuers: Sequence[JwtIssuer], before: Pins) -> Pins:
-    """The issuers with their keys; what `before` has of a file or an address is used again, the rest is new.
+    """Return the issuers with their keys. The key set of a file or address that `before` has is used again.
 
-    Raises: InvalidConfiguration at the place of a key file that cannot be used.
+    Raises: InvalidConfiguration: a key file cannot be used; the problem is placed where the file is named.
     """
     if not issuers:
         return Pins()
@@ -59,13 +60,13 @@ def pin(issuers: Sequence[JwtIssuer], before: Pins) -> Pins:
 
 
 class Fetches:
-    """The tasks that fetch keys: one for each address in use."""
+    """The tasks that fetch keys, one for each address in use."""
 
     def __init__(self) -> None:
         self._tasks: dict[FetchedKeySet, asyncio.Task[None]] = {}
 
     def follow(self, wanted: Iterable[FetchedKeySet]) -> None:
-        """Fetches exactly these from now on; those that it fetches already go on undisturbed."""
+        """Fetch exactly these from now on. Those that are fetched already go on undisturbed."""
         kept = set(wanted)
         for keys in self._tasks.keys() - kept:
             self._tasks.pop(keys).cancel()

@@ -1,6 +1,6 @@
-"""Where an issuer's keys come from: a file that is re-read when it changes, or an address that is fetched with bounds.
+"""The sources of an issuer's keys: a file that is read again when it changes, or an address that is fetched.
 
-The last good set is kept whatever happens, and whatever callers send, an address is asked at most once a minute.
+The last good set is kept whatever happens. An address is asked at most once a minute, whatever callers send.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ REFRESH_S = 600.0
 
 
 class FetchedKeySet:
-    """Keys at an https address. `run` fetches at start, every ten minutes, and soon after a miss or a failure."""
+    """The keys at an https address. `run` fetches them at once, every ten minutes, and soon after a miss or failure."""
 
     def __init__(self, url: str, algorithms: Iterable[str], transport: httpx.AsyncBaseTransport) -> None:
         self.current: KeySet | None = None
@@ -38,11 +38,11 @@ class FetchedKeySet:
         self._missed = asyncio.Event()
 
     def miss(self) -> None:
-        """Asks for a fetch; nothing waits for it."""
+        """Ask for a fetch, without waiting for it."""
         self._missed.set()
 
     async def run(self) -> None:
-        """Fetches for ever; ends by being cancelled."""
+        """Run until cancelled, and fetch the keys when they are due."""
         while True:
             self._missed.clear()
             await self.fetch()
@@ -58,12 +58,12 @@ class FetchedKeySet:
             return
 
     async def fetch(self) -> None:
-        """One fetch; a failure keeps the last good set and leaves a notice. Never raises."""
+        """Fetch once. A failure keeps the last good set and leaves a notice; never raise."""
         with Net() as net:
             async with asyncio.timeout(FETCH_TIMEOUT_S):
                 content = await self._content()
             self.current = parse_key_set(content, self._algorithms)
-        # Whatever fails, the last good set stays and the next fetch comes.
+        # Whatever fails, the last good set is kept and the next fetch will come.
         match net.fault:
             case None:
                 self.notice = None
@@ -76,7 +76,7 @@ class FetchedKeySet:
         request = httpx.Request("GET", self.url, headers={"Accept": "application/json", "Accept-Encoding": "identity"})
         response = await self._transport.handle_async_request(request)
         try:
-            # A redirect would let the address choose another one.
+            # Following a redirect would let this address choose another one.
             if response.status_code != 200:
                 raise UnusableKeySet(f"the address answered {response.status_code}")
             return await _bounded(response)
@@ -97,7 +97,7 @@ async def _bounded(response: httpx.Response) -> bytes:
 
 
 class FileKeySet:
-    """Keys in a file; `load` is called at start and whenever the file has changed."""
+    """The keys in a file. `load` is called at the start, and whenever the file has changed."""
 
     def __init__(self, path: Path, algorithms: Iterable[str]) -> None:
         self.path = path
@@ -105,10 +105,10 @@ class FileKeySet:
         self._algorithms = tuple(algorithms)
 
     def miss(self) -> None:
-        """Nothing to ask: the file is watched anyway."""
+        """Do nothing: the file is watched anyway."""
 
     def load(self) -> None:
-        """Reads the file. Raises: UnusableKeySet, and the last good set is kept then."""
+        """Read the file. Raises: UnusableKeySet: it cannot be used, and the last good set is kept."""
         try:
             content = read_file(self.path, max_bytes=MAX_BYTES).content
         except InvalidConfiguration as exc:
@@ -117,10 +117,10 @@ class FileKeySet:
 
 
 def key_file(issuer: JwtIssuer, path: Path) -> FileKeySet:
-    """An issuer's key file, read for the first time.
+    """Read an issuer's key file for the first time.
 
     Raises:
-        InvalidConfiguration: at the place where the file is named.
+        InvalidConfiguration: it cannot be used; the problem is placed where the file is named.
     """
     keys = FileKeySet(path, issuer.algorithms)
     try:
@@ -142,7 +142,7 @@ class KeyFile:
 
 
 class Found:
-    """The key sets of one configuration while they are being found; those given are used again."""
+    """The key sets of one configuration while they are collected. Those that are given are used again."""
 
     def __init__(
         self, files: Mapping[tuple[Path, Algorithms], KeyFile], fetched: Mapping[tuple[str, Algorithms], FetchedKeySet]
@@ -153,18 +153,21 @@ class Found:
         self.fetched: dict[tuple[str, Algorithms], FetchedKeySet] = {}
 
     def pinned(self, issuers: Sequence[JwtIssuer]) -> tuple[PinnedIssuer, ...]:
-        """Every issuer with its keys. Raises: InvalidConfiguration at the place of a key file that cannot be used."""
+        """Return every issuer with its keys.
+
+        Raises: InvalidConfiguration: a key file cannot be used; the problem is placed where the file is named.
+        """
         return tuple(PinnedIssuer(issuer, self._keys(issuer, issuers)) for issuer in issuers)
 
     def _keys(self, issuer: JwtIssuer, issuers: Sequence[JwtIssuer]) -> KeySetPort:
-        """The keys of one issuer: those of its file, or what is fetched from its address for all that name it."""
+        """Return the keys of one issuer: those in its file, or those fetched from its address for all that name it."""
         file, url = issuer.jwks.file, issuer.jwks.url
         if file is not None:
             name = file, tuple(sorted(issuer.algorithms))
             self.files[name] = self.files.get(name) or self._known_files.get(name) or _read(issuer, file)
             return self.files[name].keys
         assert url is not None
-        # One for all entries with this address, so that it is asked once a minute and not once for each.
+        # One set for all entries with this address, so that it is asked once a minute, and not once for each entry.
         address = url, tuple(sorted({name for other in issuers if other.jwks.url == url for name in other.algorithms}))
         known = self.fetched.get(address) or self._known_fetched.get(address)
         self.fetched[address] = known or FetchedKeySet(*address, make_transport(max_connections=1))

@@ -1,4 +1,4 @@
-"""A set of public keys (RFC 7517) from bytes: bounded, keys with an id only, nothing that signs."""
+"""A set of public keys (RFC 7517), read from bytes: bounded, only keys that have an id, and none that can sign."""
 
 from __future__ import annotations
 
@@ -23,32 +23,33 @@ _KINDS = {
     "P-521": ("ES512",),
     "Ed25519": ("EdDSA",),
 }
-"""Which algorithms a key of a type or curve can be for (RFC 7518, 3.1; RFC 8037)."""
+"""The algorithms that a key of each type or curve can be for (RFC 7518, 3.1; RFC 8037)."""
 
 
 class UnusableKeySet(Exception):
-    """The bytes are no key set that can be trusted; the text says why and quotes nothing of them."""
+    """Raised for bytes that are no key set to be trusted; the text says why, and quotes nothing of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeySet:
-    """Public keys by their id and the algorithm they check."""
+    """Public keys, by their id and the algorithm that they are for."""
 
     keys: Mapping[tuple[str, str], jwt.PyJWK]
 
     def find(self, key_id: str, algorithm: str) -> jwt.PyJWK | None:
-        """The key with this id, if it is one for this algorithm."""
+        """Return the key with this id for this algorithm, or None."""
         return self.keys.get((key_id, algorithm))
 
 
 def parse_key_set(content: bytes, algorithms: Iterable[str]) -> KeySet:
-    """The usable keys among at most 100; others are passed over (RFC 7517, 5).
+    """Return the usable keys among at most 100, and ignore the others (RFC 7517, 5).
 
-    Those are keys of another type, curve, use or algorithm, without an id, or too short or long, and broken ones.
+    Ignored are keys of another type, curve, use or algorithm, those without an id, those that are too short or too
+    long, and broken ones.
 
     Raises:
-        UnusableKeySet: not JSON, too large, a private or shared key, nothing usable, an entry that stands twice, or
-            two different keys for one id and algorithm.
+        UnusableKeySet: the bytes are too large or not JSON, hold more than 100 keys, a private or shared key, or no
+            usable key, list a key twice, or give two different keys for one id and algorithm.
     """
     if len(content) > MAX_BYTES:
         raise UnusableKeySet(f"more than {MAX_BYTES} bytes")
@@ -94,13 +95,13 @@ def _usable(member: dict[str, object], algorithms: tuple[str, ...]) -> Iterator[
             with Net() as net:
                 key = jwt.PyJWK(member, algorithm=algorithm)
             if net.fault is not None:
-                # A key that the library cannot read is passed over, whatever it says.
+                # A key that the library cannot read is ignored, whatever its error.
                 continue
             if kind != "RSA" or MIN_RSA_BITS <= key.key.key_size <= MAX_RSA_BITS:
                 yield (key_id, algorithm), key
 
 
 def _checks_signatures(member: dict[str, object]) -> bool:
-    # RFC 7517, 4.2 and 4.3: both members are optional, and say what the key is for.
+    # RFC 7517, 4.2 and 4.3: `use` and `key_ops` are optional, and say what the key is for.
     operations = member.get("key_ops", ["verify"])
     return member.get("use") in (None, "sig") and isinstance(operations, list) and "verify" in operations

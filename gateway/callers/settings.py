@@ -1,4 +1,4 @@
-"""The `callers` section of the configuration: keys, and issuers of tokens with what binds their subjects."""
+"""The `callers` section of the configuration: keys, and token issuers with the claims that bind subjects."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from gateway.files.values import Choice, Int, Text, date_field, path_field, word
 from gateway.policy.format.keys import key_id, team_name
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
-"""Asymmetric ones only: with an HMAC algorithm everyone who can check a token can make one."""
+"""Asymmetric algorithms only: with an HMAC algorithm, everyone who can check a token can make one."""
 
 BINDING_CLAIMS = ("sub", "repository", "repository_id", "workflow_ref", "project_id", "project_path", "oid")
-"""Claims that say *who* among all of an issuer's subjects; one of them must be pinned.
+"""Claims that tell the subjects of one issuer apart; one of them must be pinned.
 
-Not `job_workflow_ref`: any repository may call a public workflow. Not `azp`, `appid` or `client_id`: every person who
-signs in through that application brings the same one.
+`job_workflow_ref` is not among them, because any repository may call a public workflow. Nor are `azp`, `appid` and
+`client_id`: every person who signs in through that application brings the same one.
 """
 
 MAX_LEEWAY_S = 60
@@ -30,7 +30,7 @@ MAX_LEEWAY_S = 60
 
 @dataclass(frozen=True, slots=True)
 class CallerKey:
-    """One key: the digest of its text, and until the end of which UTC day it is valid."""
+    """One key: the digest of its text, and the last UTC day on which it is valid."""
 
     id: str
     team: str
@@ -40,7 +40,7 @@ class CallerKey:
 
 @dataclass(frozen=True, slots=True)
 class KeySetSource:
-    """Where an issuer's public keys come from: a file, or an https address; exactly one. `at` is where it is said."""
+    """The source of an issuer's public keys: exactly one of a file and an https address. `at` is where it is named."""
 
     at: Place = field(compare=False, repr=False)
     file: Path | None = None
@@ -49,7 +49,7 @@ class KeySetSource:
 
 @dataclass(frozen=True, slots=True)
 class TeamRule:
-    """For which team a token speaks: always `equals`, or what `claim` says if it is one of `teams`."""
+    """The team that a token speaks for: always `equals`, or what `claim` says if it is one of `teams`."""
 
     equals: str | None = None
     claim: str | None = None
@@ -76,20 +76,20 @@ class JwtIssuer:
 
 @dataclass(frozen=True, slots=True)
 class RawCallers:
-    """The section as the file has it."""
+    """The `callers` section as the file has it."""
 
     keys: tuple[CallerKey, ...] = ()
     jwt: tuple[JwtIssuer, ...] = ()
 
 
 def callers() -> Shape[RawCallers]:
-    """The reader of the section."""
+    """Return the shape that reads the section."""
     issuers = ListOf(_issuer(), min_items=0, distinct={"issuer, audience and claims": _admits})
     return Shape(RawCallers, {"keys": may(_keys()), "jwt": may(issuers)})
 
 
 def _admits(issuer: JwtIssuer) -> object:
-    # A token that two entries accept speaks for nobody, so two that accept the same ones are a mistake.
+    # A token that two entries accept is refused, so two entries that accept the same tokens are a mistake.
     claims = sorted((name, tuple(sorted(values))) for name, values in issuer.claims.items())
     return issuer.issuer, issuer.audience, tuple(claims)
 
@@ -140,7 +140,7 @@ _SYMMETRIC = dict.fromkeys(
 
 def _source(what: str, keys: dict[str, Key], make: Callable[..., KeySetSource]) -> Shape[KeySetSource]:
     def one(place: Place, present: Present) -> list[Problem]:
-        """A problem unless exactly one source is named."""
+        """Return a problem unless exactly one source is named."""
         if len(present.keys() & keys.keys()) == 1:
             return []
         return [place.problem(f"say where the {what} is: exactly one of {' and '.join(keys)}")]
@@ -179,14 +179,14 @@ SOON = timedelta(days=14)
 
 
 def ending(last: date | None, today: date) -> str | None:
-    """`expired on …` or `expires on …` if the last UTC day is past or at most fourteen days away; else None."""
+    """Return `expired on …` or `expires on …` if the last UTC day is past or at most fourteen days away, else None."""
     if last is None or last - today > SOON:
         return None
     return f"expired on {last}" if last < today else f"expires on {last}"
 
 
 class Endings:
-    """The keys that have a last day, in its order: a look at them costs the same for ten and for ten thousand."""
+    """The keys that have a last day, in its order. A look-up costs the same for ten keys and for ten thousand."""
 
     def __init__(self, keys: Iterable[CallerKey]) -> None:
         found = sorted((key.expires, f"{key.team}/{key.id}") for key in keys if key.expires is not None)
@@ -194,12 +194,12 @@ class Endings:
         self._names = [name for _, name in found]
 
     def counts(self, today: date) -> tuple[int, int]:
-        """How many have expired, and how many expire within fourteen days."""
+        """Return how many keys have expired, and how many expire within fourteen days."""
         expired = bisect_left(self._days, today)
         return expired, bisect_right(self._days, today + SOON) - expired
 
     def notices(self, today: date) -> list[str]:
-        """At most two sentences, without a name: they are for a page that needs no key."""
+        """Return at most two sentences. They name no key, because they are for a page that needs no key to read."""
         expired, soon = self.counts(today)
         sentences = []
         if expired:
@@ -214,7 +214,10 @@ class Endings:
         return [f"{sentence}: check and the operators' log name keys" for sentence in sentences]
 
     def named(self, today: date, most: int) -> list[str]:
-        """Of those that end soon or have, `most` by name and day: those that expire next, then those that just have."""
+        """Return at most `most` keys by name and day, of those that expire within fourteen days or have expired.
+
+        Those that expire next come first, then those that expired last.
+        """
         expired, soon = self.counts(today)
         places = [*range(expired, expired + soon), *reversed(range(max(0, expired - most), expired))]
         return [f"key {self._names[at]}: {ending(self._days[at], today)}" for at in places[:most]]
@@ -222,7 +225,7 @@ class Endings:
 
 @dataclass(frozen=True, slots=True)
 class PerPrincipal:
-    """What one principal may take; 0 is no limit."""
+    """The limits of one principal; 0 means no limit."""
 
     in_flight: int = 16
     requests_per_minute: int = 600
@@ -230,14 +233,14 @@ class PerPrincipal:
 
 @dataclass(frozen=True, slots=True)
 class PerTeam:
-    """What the principals of one team may take together; 0 is half of all where several teams are configured."""
+    """The limit of all principals of one team together; 0 means half of all places if there are several teams."""
 
     in_flight: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is held in memory at most, and for how long."""
+    """The bounds on what is held in memory, and for how long."""
 
     max_target_bytes: int = 131_072
     max_body_bytes: int = 65_536

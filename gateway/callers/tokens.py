@@ -1,4 +1,4 @@
-"""A signed token (RFC 7519) -> Principal: checked against pinned issuers, never against what the token says of keys."""
+"""Signed tokens (RFC 7519), checked against pinned issuers and never against keys that the token itself names."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from gateway.process import Net
 _REFUSED_HEADERS = frozenset(("jku", "jwk", "x5u", "x5c", "crit", "b64"))
 """A token may not bring its key or say where it is (jku, jwk, x5u, x5c), nor ask for rules of its own (crit, b64).
 
-A thumbprint of a certificate (x5t) does neither, and tokens of GitHub Actions carry one.
+The thumbprint of a certificate (x5t) does neither, and tokens of GitHub Actions carry one.
 """
 
 _OPTIONS: Options = {
     "require": ["exp", "iat", "sub", "iss", "aud"],
-    # The instants are checked here, against the time that was given.
+    # The times are checked in this module, against the time that is passed in.
     "verify_exp": False,
     "verify_iat": False,
     "verify_nbf": False,
 }
 _LAST_S = 253_402_300_799
-"""The last second of 9999, the latest instant that can be written as a date."""
+"""The last second of the year 9999, the latest time that can be written as a date."""
 
 _SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 _PRINTABLE = re.compile(r"[!-~]{1,256}")
@@ -41,26 +41,26 @@ Claims = Mapping[str, object]
 
 
 class KeySetPort(Protocol):
-    """An issuer's keys as they are known now."""
+    """The keys of an issuer, as they are known now."""
 
     @property
     def current(self) -> KeySet | None:
-        """The last good key set; None until there was one."""
+        """The last good key set; None until there is one."""
 
     def miss(self) -> None:
-        """A key was asked for that is not there: the set may be fetched again, within its bounds."""
+        """Report that a key was missing, so that the set may be fetched again, within its bounds."""
 
 
 @dataclass(frozen=True, slots=True)
 class PinnedIssuer:
-    """An issuer of the configuration and its keys."""
+    """An issuer of the configuration, and its keys."""
 
     settings: JwtIssuer
     keys: KeySetPort
 
 
 class _Refused(Exception):
-    """One issuer's entry does not accept the token; `cause` is a fixed word."""
+    """Raised when an issuer's entry does not accept the token; `cause` is a fixed word."""
 
     def __init__(self, cause: str) -> None:
         self.cause = cause
@@ -68,21 +68,21 @@ class _Refused(Exception):
 
 
 class TokenVerifier:
-    """Accepts tokens of the pinned issuers."""
+    """The verifier of the tokens of pinned issuers."""
 
     def __init__(self, issuers: Sequence[PinnedIssuer]) -> None:
         self._issuers = tuple(issuers)
 
     @staticmethod
     def is_token(credential: str) -> bool:
-        """Whether the text has the shape of a signed token."""
+        """Return whether the text has the shape of a signed token."""
         return _SHAPE.fullmatch(credential) is not None
 
     def verify(self, token: str, *, now_ms: int) -> Principal:
-        """The principal that exactly one entry of the configuration makes of the token at a time in Unix milliseconds.
+        """Return the principal of a token, at a time in Unix milliseconds. Exactly one entry must accept the token.
 
         Raises:
-            Unauthenticated: no entry accepts it, or more than one does.
+            Unauthenticated: no entry of the configuration accepts it, or more than one does.
         """
         accepted: list[Principal] = []
         cause = "unknown_issuer"
@@ -104,7 +104,7 @@ class TokenVerifier:
 
 @dataclass(frozen=True, slots=True)
 class _Unverified:
-    """What a token says of itself; only good for finding what to check it against."""
+    """The statements of a token about itself, good only for finding what to check it against."""
 
     key_id: str
     algorithm: str
@@ -112,7 +112,7 @@ class _Unverified:
 
 
 def _read_unverified(token: str) -> _Unverified:
-    # Read strictly before the library reads it: of a name that stands twice, two readers may take different values.
+    # Read strictly before the library reads it: of a repeated name, two readers may take different values.
     try:
         header, claims = (json_object(_decoded(part)) for part in token.split(".")[:2])
     except ValueError:
@@ -170,16 +170,19 @@ def _verified(settings: JwtIssuer, token: str, key: jwt.PyJWK, algorithm: str) -
         case jwt.InvalidSignatureError():
             raise _Refused("token_signature")
         case BaseException():
-            # Whatever the library says of a stranger's bytes, they are no caller.
+            # Whatever the library raises for a stranger's bytes, the token is refused.
             raise _Refused("bad_token")
-    # A token for several audiences can be replayed to us by each of the others.
+    # A token for several audiences can be replayed to us by any of the others.
     if claims["aud"] not in (settings.audience, [settings.audience]):
         raise _Refused("token_audience")
     return claims
 
 
 def _in_time(claims: Claims, now_ms: int, *, leeway_ms: int) -> int:
-    """When the token ends, in Unix milliseconds, if now is within its time (RFC 7519, 4.1.4 to 4.1.6)."""
+    """Return when the token expires, in Unix milliseconds (RFC 7519, 4.1.4 to 4.1.6).
+
+    Raises: _Refused: now is not within its time, or a time is malformed.
+    """
     expires_ms, starts_ms = _instant_ms(claims["exp"]), _instant_ms(claims["iat"])
     if "nbf" in claims:
         starts_ms = max(starts_ms, _instant_ms(claims["nbf"]))

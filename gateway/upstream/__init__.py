@@ -1,1 +1,1 @@
-"""The one door to QStash: token, connections, the cancel."""
+"""The one door to QStash: the token, the connections and the cancel."""

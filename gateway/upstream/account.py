@@ -1,4 +1,4 @@
-"""The account's tokens as a process has them: read once at start, and again whenever their files change."""
+"""The account's tokens in a running process: read once at the start, and again whenever their files change."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway.upstream.token import AccountTokens, TokenHolder, UpstreamToken
 
 @dataclass(frozen=True, slots=True)
 class WatchedTokens:
-    """The tokens in use, and the files that they are read from again."""
+    """The tokens in use, and the files from which they are read again."""
 
     tokens: AccountTokens
     watched: tuple[WatchedFile, ...]
@@ -23,9 +23,9 @@ class WatchedTokens:
 def read_tokens(
     settings: UpstreamSettings, environ: MutableMapping[str, str], monotonic_s: Callable[[], float]
 ) -> WatchedTokens:
-    """Reads the tokens, and takes them out of the environment: children inherit it, and they are not theirs.
+    """Read the tokens, and remove them from the environment, because child processes would inherit them.
 
-    Raises: InvalidConfiguration: one cannot be read, or both are one.
+    Raises: InvalidConfiguration: a token cannot be read, or both tokens are the same.
     """
     sources = [source for source in (settings.token, settings.read_token) if source is not None]
     seen = [fingerprint(source.file) if source.file is not None else None for source in sources]
@@ -47,7 +47,10 @@ def read_tokens(
 def token_problems(
     settings: UpstreamSettings, keys: Collection[bytes], environ: Mapping[str, str]
 ) -> Iterator[Problem]:
-    """Why the tokens cannot be used as they are now, without taking anything over; `keys`: callers' digests."""
+    """Yield the reasons why the tokens cannot be used as they are now. Nothing is taken over.
+
+    `keys` are the digests of the callers' keys.
+    """
     digests: set[bytes] = set()
     for source in (settings.token, settings.read_token):
         if source is None:
@@ -70,7 +73,7 @@ def _again(
     other = tokens.reading if holder is tokens.writing else tokens.writing
 
     def reload() -> None:
-        """Reads the token from its file again, and takes it over unless it is the other one."""
+        """Read the token from its file again, and take it over unless it is the account's other token."""
         token = _read(source, {})
         if other is not None:
             _refuse_same(source, token, other)

@@ -1,7 +1,7 @@
-"""Order -> canonical request -> Outcome. The only module that cancels at QStash.
+"""The cancel: it sends an order as a canonical request, and reads the answer as an outcome. Only this module cancels.
 
-The port is closed: every failure is one of the outcomes. What may have reached upstream is never `NotSent`, and
-nothing is ever sent twice.
+The port is closed: every failure is one of the outcomes. An order that may have reached upstream is never `NotSent`,
+and no order is ever sent twice.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ DEFAULT_RETRY_AFTER_S = 60
 PATH = "/v2/workflows/runs"
 
 Scrub = Callable[[str], str]
-"""A text as it may be shown: nothing of a token in it."""
+"""A function that returns a text as it may be shown, with nothing of a token in it."""
 
 _BURST = ("Burst-RateLimit-Limit", "Burst-RateLimit-Remaining", "Burst-RateLimit-Reset")
 _ACTION_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 
 class Upstream:
-    """The upstream at one base URL, pinned at start; the `reading` token is only kept out of what is shown."""
+    """The upstream at one base URL, pinned at the start. The `reading` token is only kept out of shown texts."""
 
     def __init__(
         self,
@@ -45,7 +45,10 @@ class Upstream:
         self._exchange = Exchange(base_url, limits=limits, transport=transport)
 
     async def cancel(self, order: Order, receipt: Receipt) -> Outcome:
-        """Sends one order, once, within the total deadline. Needs the receipt of its durable intent; never raises."""
+        """Send one order, once, within the total deadline, and return the outcome; never raise.
+
+        `receipt` proves that the order's intent is durable.
+        """
         if not receipt.decision_id:
             return NotSent("no_receipt")
         token, target = self._holder.current, f"{PATH}?{order.query}".encode("ascii")
@@ -59,7 +62,7 @@ class Upstream:
         return _outcome(reply, reply.members() or {}, self._tokens.scrub)
 
     async def aclose(self) -> None:
-        """Closes the idle connections."""
+        """Close the idle connections."""
         await self._exchange.aclose()
 
 
@@ -81,9 +84,12 @@ def _outcome(reply: Reply, members: dict[str, object], scrub: Scrub) -> Outcome:
 
 
 def _action_id(members: dict[str, object], scrub: Scrub) -> str | None:
-    """The bulk action's name, where it is one and, shown and recorded as it is, shows nothing of a token."""
+    """Return the ID of the bulk action; None if it is not one, or contains anything of a token.
+
+    It is shown and recorded as it is.
+    """
     name = members.get("actionId")
-    # A redaction's brackets are no action ID.
+    # A redacted text has brackets, so it does not match.
     return name if isinstance(name, str) and _ACTION_ID.fullmatch(scrub(name)) else None
 
 
@@ -93,7 +99,7 @@ def _text(members: dict[str, object], scrub: Scrub) -> str:
 
 
 def _retry_after(reply: Reply) -> int:
-    """Upstream's wait in whole seconds, 1 to 3600; a date, a sign or nonsense gives the default."""
+    """Return upstream's wait in whole seconds, 1 to 3600; the default for a date, a sign or nonsense."""
     text = reply.headers.get("retry-after", "")
     if not re.fullmatch(r"[0-9]{1,9}", text):
         return DEFAULT_RETRY_AFTER_S

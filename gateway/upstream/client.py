@@ -1,6 +1,6 @@
-"""One HTTP exchange with QStash: bounded, held to a deadline, undecoded. The only place where the token is applied.
+"""One HTTP exchange with QStash: bounded, held to a deadline, undecoded. Only this module applies the token.
 
-The port is closed: what goes wrong is a `Failed` that says whether bytes may have left. No redirect is followed and
+The port is closed: a failure is a `Failed`, which says whether bytes may have left. No redirect is followed, and
 nothing is tried again.
 """
 
@@ -21,7 +21,7 @@ from gateway.upstream.token import UpstreamToken
 
 @dataclass(frozen=True, slots=True)
 class UpstreamLimits:
-    """Deadlines in seconds: until there is a connection, and over the whole call."""
+    """The deadlines in seconds: for getting a connection, and for the whole call."""
 
     connect_timeout_s: float
     total_timeout_s: float
@@ -29,14 +29,14 @@ class UpstreamLimits:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole answer: its header names in lower case; `body` is None where it was longer than asked for."""
+    """A whole answer. Its header names are in lower case; `body` is None if it was longer than the bound."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes | None
 
     def members(self, read: Callable[[bytes], dict[str, object]] = json_object) -> dict[str, object] | None:
-        """The JSON object in the body; None where there is none that can be trusted, and `read` raises ValueError."""
+        """Return the body as a JSON object; None if it is missing, encoded, or not valid (`read` raised ValueError)."""
         if self.body is None or self.headers.get("content-encoding", "identity").lower() != "identity":
             return None
         try:
@@ -47,7 +47,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """No whole answer came. `sent` is False only where certainly no byte left; `cause` is a fixed word."""
+    """A failure to get a whole answer. `sent` is False only if certainly no byte left; `cause` is a fixed word."""
 
     sent: bool
     cause: str
@@ -55,7 +55,7 @@ class Failed:
 
 
 class Exchange:
-    """Exchanges with one base URL, pinned at start; only its scheme, host and port are used."""
+    """The exchanges with one base URL, pinned at the start; only its scheme, host and port are used."""
 
     def __init__(self, base_url: str, *, limits: UpstreamLimits, transport: httpx.AsyncBaseTransport) -> None:
         self._url = httpx.URL(base_url).copy_with(path="/", query=None)
@@ -68,14 +68,14 @@ class Exchange:
     async def send(
         self, method: str, target: bytes, token: UpstreamToken, *, max_answer_bytes: int, body: bytes = b""
     ) -> Reply | Failed:
-        """Sends one request, once, within the total deadline; never raises. A `body` is JSON; orders have none."""
+        """Send one request, once, within the total deadline; never raise. A `body` is JSON; orders have none."""
         status: int | None = None
         with Net() as net:
             async with asyncio.timeout(self._total_s):
                 response = await self._transport.handle_async_request(self._request(method, target, token, body))
                 status = response.status_code
                 return Reply(status, response.headers, await _bounded(response, max_answer_bytes))
-        # Whatever failed is a value: after a receipt nothing raises.
+        # Every failure becomes a value: after a receipt nothing raises.
         match net.caught:
             case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout() as fault:
                 return Failed(sent=False, cause=_no_connection(fault))
@@ -83,11 +83,11 @@ class Exchange:
                 return Failed(sent=True, cause=word(fault), status=status)
 
     async def aclose(self) -> None:
-        """Closes the idle connections."""
+        """Close the idle connections."""
         await self._transport.aclose()
 
     def _request(self, method: str, target: bytes, token: UpstreamToken, body: bytes) -> httpx.Request:
-        # The target is given as bytes: httpx.URL refuses more than 65,536 characters, and 1,000 run IDs may need more.
+        # The target is passed as bytes: httpx.URL refuses more than 65,536 characters, and 1,000 run IDs may need more.
         extensions = {"timeout": self._timeout, "target": target}
         headers = self._headers(token)
         if body:
@@ -96,7 +96,7 @@ class Exchange:
         return httpx.Request(method, self._url, headers=headers, stream=httpx.ByteStream(b""), extensions=extensions)
 
     def _headers(self, token: UpstreamToken) -> httpx.Headers:
-        """Our five headers. Making them costs more than sending them, so those of the token in use are kept."""
+        """Return our five headers. Making them costs more than sending them, so those of the token in use are kept."""
         if self._signed is None or self._signed[0] is not token:
             headers = {
                 "Host": self._url.netloc.decode("ascii"),
@@ -110,7 +110,7 @@ class Exchange:
 
 
 async def _bounded(response: httpx.Response, max_bytes: int) -> bytes | None:
-    """The raw body, undecoded; None where it is longer than `max_bytes`."""
+    """Return the raw, undecoded body; None if it is longer than `max_bytes`."""
     stream = response.stream
     if not isinstance(stream, httpx.AsyncByteStream):
         raise TypeError("the transport gave a synchronous stream")
@@ -126,7 +126,7 @@ async def _bounded(response: httpx.Response, max_bytes: int) -> bytes | None:
 
 
 def _no_connection(exc: BaseException) -> str:
-    """Why there was no connection, as a fixed word."""
+    """Return why there was no connection, as a fixed word."""
     reason: BaseException | None = exc if isinstance(exc, httpx.ConnectError) else None
     while reason is not None:
         match reason:

@@ -1,4 +1,4 @@
-"""Connections that go out, with nothing taken from the environment: no proxy, no .netrc, no key log, no other roots."""
+"""Outgoing connections that take nothing from the environment: no proxy, no .netrc, no key log, no other roots."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import httpx
 from gateway.process import Net, client_context
 
 IMPORTED_LATE = ("anyio._backends._asyncio", "httpcore._backends.anyio")
-"""What libraries import at the first request: without a free descriptor it would fail in the middle of one."""
+"""Modules that libraries would import during the first request, which fails there if no descriptor is free."""
 
 
 def make_transport(
     *, max_connections: int, roots: Path | None = None, unix: Path | None = None
 ) -> httpx.AsyncHTTPTransport:
-    """A transport that verifies against certifi's roots, or the given ones, follows nothing and repeats nothing.
+    """Return a transport that verifies against certifi's or the given roots, follows nothing and repeats nothing.
 
-    With `unix` every connection goes to that socket in the file system.
+    With `unix`, every connection goes to that socket in the file system.
 
-    No connection is kept: bytes that come behind an answer would stay in its parser, where no check of the socket sees
-    them, and be read as the answer to the next request.
+    No connection is kept. Otherwise bytes after an answer would stay in its parser, where no check of the socket sees
+    them, and would be read as the answer to the next request.
     """
     for module in IMPORTED_LATE:
         import_module(module)
@@ -34,7 +34,10 @@ def make_transport(
 
 
 class LateTransport(httpx.AsyncBaseTransport):
-    """What `make_transport` makes, made with the first request: loading it is a quarter of a start, and few need it."""
+    """A transport like that of `make_transport`, made at the first request.
+
+    Loading it takes a quarter of a start, and few processes need it.
+    """
 
     def __init__(self, *, max_connections: int, roots: Path | None = None) -> None:
         self._max_connections = max_connections
@@ -43,12 +46,15 @@ class LateTransport(httpx.AsyncBaseTransport):
         self._making = asyncio.Lock()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Sends the request. Raises: httpx.ConnectError also where nothing can be made: certainly nothing was sent."""
+        """Send the request.
+
+        Raises: httpx.ConnectError: also if no transport can be made; certainly nothing was sent.
+        """
         transport = await self._transport()
         return await transport.handle_async_request(request)
 
     async def aclose(self) -> None:
-        """Closes what was made."""
+        """Close the transport if it was made."""
         if self._made is not None:
             await self._made.aclose()
 
@@ -57,10 +63,10 @@ class LateTransport(httpx.AsyncBaseTransport):
             if self._made is not None:
                 return self._made
             with Net() as net:
-                # Beside the loop: it takes long, and others are waiting for their answers.
+                # On a thread: it takes long, and others are waiting for their answers.
                 self._made = await asyncio.to_thread(self._make)
                 return self._made
-            # Whatever it was, no connection was asked for yet.
+            # Whatever failed, no connection had been asked for yet.
             raise httpx.ConnectError("no connection") from net.caught
 
     def _make(self) -> httpx.AsyncHTTPTransport:

@@ -1,9 +1,9 @@
-"""Connections to upstream that are kept and used again. The only module that knows pyreqwest (reqwest, hyper, rustls).
+"""Connections to upstream that are kept and used again. Only this module knows pyreqwest (reqwest, hyper, rustls).
 
-A connection is used again only if its answer was read to its end and nothing was seen behind it. Nothing is written
-twice: the library moves a request to another connection only if it was never handed to the first. Only what the library
-itself calls no connection is none; every other failure may have sent bytes. docs/adr/0009-kept-connections.md has the
-proofs, and what they cannot cover.
+A connection is used again only if its answer was read to its end and nothing was seen after it. Nothing is written
+twice: the library moves a request to another connection only if it was never handed to the first. A failure means that
+there was no connection only if the library itself says so; after every other failure, bytes may have been sent.
+docs/adr/0009-kept-connections.md has the proofs, and what they cannot cover.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from gateway.process import giving_way
 from gateway.upstream.direct import LateTransport
 
 IDLE_S = 4
-"""A connection that was idle for longer may have been forgotten on the way without a word, so it is not used again."""
+"""Seconds after which an idle connection is not used again: something on the way may have forgotten it silently."""
 
 MAX_URL_BYTES = 65_534
-"""The longest URL that the `http` crate takes; longer ones go over a connection of their own."""
+"""The longest URL that the `http` crate takes; a longer one goes over a connection of its own."""
 
 READ_BYTES = 65_536
 LEAD_S = 0.02
-"""The library lets go this long before the caller's deadline, so that a call that is late leaves nothing behind."""
+"""The library gives up this long before the caller's deadline, so that a late call leaves nothing behind."""
 
 NO_CONNECTION = "client error (Connect)"
 """hyper's words for a failure before there was a connection, the TLS handshake included."""
 
 NO_THREAD = "OS can't spawn worker thread"
-"""tokio's words where there is no thread to resolve the name with, which comes before every connection."""
+"""tokio's words if there is no thread on which to resolve the name, which comes before every connection."""
 
 _ROOTS_FROM = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -58,12 +58,12 @@ class PooledTransport(httpx.AsyncBaseTransport):
     """A transport that follows nothing, repeats nothing, decodes nothing and trusts only the given roots.
 
     `extensions["timeout"]` names `pool`, the seconds to wait for a place, and `total`, the seconds for the whole
-    exchange. An exchange that is given up before the answer's head goes on in the library until its deadline and keeps
-    its place until then, so that there are never more of them than places.
+    exchange. If an exchange is given up before the head of its answer, the library goes on with it until its deadline.
+    It keeps its place until then, so that there are never more exchanges than places.
     """
 
     def __init__(self, *, max_connections: int, connect_timeout_s: float, roots: Path | None = None) -> None:
-        """Needs a moment: the roots are read. Without `roots` they are certifi's.
+        """Read the roots, which takes a moment. Without `roots` they are certifi's.
 
         Raises:
             OSError: there is no root that can be used.
@@ -73,11 +73,11 @@ class PooledTransport(httpx.AsyncBaseTransport):
         self._places = asyncio.Semaphore(max_connections)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Sends the request once and returns the answer's head; the body is read from its stream.
+        """Send the request once, and return the head of the answer; the body is read from its stream.
 
         Raises:
             httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout: certainly nothing was sent.
-            httpx.TransportError, TimeoutError: the exchange was cut, or late; something may have been sent.
+            httpx.TransportError, TimeoutError: the exchange was cut or late; something may have been sent.
         """
         loop = asyncio.get_running_loop()
         limits: Mapping[str, float] = request.extensions["timeout"]
@@ -112,7 +112,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
         return httpx.Response(response.status, headers=_headers(response), stream=body)
 
     async def aclose(self) -> None:
-        """Closes the idle connections."""
+        """Close the idle connections."""
         client, self._client = self._client, None
         if client is not None:
             await client.close()
@@ -130,7 +130,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
 
 
 class _Held(httpx.AsyncByteStream):
-    """A body whose exchange has a place until it is closed."""
+    """A body whose exchange keeps its place until the body is closed."""
 
     def __init__(self, body: httpx.AsyncByteStream, leave: Callable[[], None]) -> None:
         self._body = body
@@ -140,7 +140,7 @@ class _Held(httpx.AsyncByteStream):
         return self._body.__aiter__()
 
     async def aclose(self) -> None:
-        """Closes the body, and gives the place back."""
+        """Close the body, and give the place back."""
         leave, self._leave = self._leave, None
         try:
             await self._body.aclose()
@@ -162,14 +162,14 @@ class _Body(httpx.AsyncByteStream):
                 part = await self._reader.read(READ_BYTES)
             except PyreqwestError as exc:
                 _fail(exc)
-            # A read ends early only at the end of the body.
+            # A read returns fewer bytes only at the end of the body.
             if part is None or len(part) < READ_BYTES:
                 self._exchange = None
             if part is not None:
                 yield bytes(part)
 
     async def aclose(self) -> None:
-        """Ends the exchange, unless it was read to its end."""
+        """End the exchange, unless its body was read to the end."""
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             await exchange.__aexit__(None, None, None)
@@ -189,7 +189,10 @@ def _client(max_connections: int, connect_timeout_s: float, roots: Path) -> Clie
 
 @contextlib.contextmanager
 def _only(roots: Path) -> Iterator[None]:
-    """The library trusts the machine's roots, or those that these variables name while a client is built."""
+    """Make the library trust only these roots.
+
+    While a client is built, the library takes its roots from the variables in _ROOTS_FROM, or else from the machine.
+    """
     before = {name: os.environ.pop(name, None) for name in _ROOTS_FROM}
     os.environ["SSL_CERT_FILE"] = str(roots)
     try:
@@ -200,7 +203,7 @@ def _only(roots: Path) -> Iterator[None]:
 
 
 def _url(request: httpx.Request) -> str:
-    """Scheme, host and port of the URL, and the target as it is to be sent."""
+    """Return scheme, host and port of the URL, followed by the target as it is to be sent."""
     target: bytes = request.extensions.get("target") or request.url.raw_path
     return f"{request.url.scheme}://{request.url.netloc.decode('ascii')}{target.decode('ascii')}"
 
@@ -210,12 +213,12 @@ def _exchange(client: Client, request: httpx.Request, url: str, *, left_s: float
     for name, value in request.headers.raw:
         text = value.decode("ascii")
         builder = builder.header(name.decode("ascii"), text, is_sensitive=name.lower() == b"authorization")
-    # Nothing is read ahead: the head comes alone, so that its status is known should the body be cut.
+    # Nothing is read ahead: the head comes alone, so that its status is known even if the body is cut.
     return builder.streamed_read_buffer_limit(0).build_streamed()
 
 
 def _headers(response: Response) -> list[tuple[str, str]]:
-    """The headers; a value that is not ASCII becomes a question mark, which means nothing in any header we read."""
+    """Return the headers. A value that is not ASCII becomes `?`, which means nothing in any header that we read."""
     try:
         return list(response.headers.items())
     except ValueError:
@@ -230,9 +233,9 @@ def _text(response: Response, name: str) -> str:
 
 
 def _fail(exc: PyreqwestError) -> NoReturn:
-    """The error in httpx's words, with no text of the library's: it holds the target."""
+    """Raise the error in httpx's words, without the library's text, because that holds the target."""
     if isinstance(exc, RequestPanicError):
-        # Its causes are bare texts, unlike those of the others.
+        # Unlike the other errors, this one gives its causes only as text.
         if NO_THREAD in str(exc):
             raise httpx.ConnectError("no connection") from RuntimeError("can't start new thread")
         raise httpx.ReadError("the library failed") from exc
@@ -251,7 +254,7 @@ def _fail(exc: PyreqwestError) -> NoReturn:
 
 
 def _reason(words: list[str], exc: PyreqwestError) -> Exception:
-    """Why there was no connection, as the exception that Python has for it."""
+    """Return why there was no connection, as Python's exception for it."""
     match words:
         case ["dns error", *_]:
             return socket.gaierror()

@@ -23,7 +23,7 @@ MAX_SECONDS = 3600
 
 @dataclass(frozen=True, slots=True)
 class UpstreamSettings:
-    """The one upstream: `url` is `scheme://host[:port]`, `host` is what the Host header says.
+    """The one upstream: `url` is `scheme://host[:port]`, and `host` is what the Host header says.
 
     `read_token` can only read; without it no runs can be looked up.
     """
@@ -40,7 +40,7 @@ class UpstreamSettings:
 
 @dataclass(frozen=True, slots=True)
 class RawUpstream:
-    """The section as written."""
+    """The `upstream` section before paths are resolved."""
 
     url: Origin
     token: SecretSource
@@ -52,7 +52,7 @@ class RawUpstream:
 
 
 def upstream() -> Shape[RawUpstream]:
-    """The reader of the section."""
+    """Return the shape that reads the section."""
     keys = {
         "url": need(Text(addresses.origin, hidden=True)),
         "token": need(_secret("upstream.token")),
@@ -66,7 +66,7 @@ def upstream() -> Shape[RawUpstream]:
 
 
 def complete(raw: RawUpstream, base: Path) -> UpstreamSettings:
-    """The section with its paths relative to `base`."""
+    """Return the settings, with the section's paths made relative to `base`."""
     return UpstreamSettings(
         url=raw.url.url,
         host=raw.url.host,
@@ -84,7 +84,7 @@ def _located(source: SecretSource, base: Path) -> SecretSource:
 
 
 def _secret(key: str) -> Shape[SecretSource]:
-    """Reads where a secret is; `key` is the name of the key for messages."""
+    """Return the shape that reads where a secret is; `key` is the name of the key for messages."""
     keys = {
         "file": may(path_field()),
         "env": may(Text(_variable, hidden=True)),

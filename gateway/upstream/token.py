@@ -14,13 +14,13 @@ from gateway.files.secrecy import SHARED_RUN, Traces, forms, holds_secret
 __all__ = ["SHARED_RUN", "AccountTokens", "TokenHolder", "UpstreamToken"]
 
 KNOWN_BEFORE = 8
-"""How many tokens that were used before are still looked for in texts; by digest every one is recognised."""
+"""How many former tokens are still looked for in texts. By digest, every former token is recognised."""
 
 _UNPRINTABLE = re.compile(r"[^ -~]")
 
 
 class UpstreamToken:
-    """The account's token: applied to a request, compared by digest, removed from texts; never shown."""
+    """The account's token. It is applied to a request, compared by digest, removed from texts, and never shown."""
 
     __slots__ = ("_grams", "_value", "digest", "traces")
 
@@ -37,13 +37,13 @@ class UpstreamToken:
         raise TypeError("the token is not copied or pickled")
 
     def authorization(self) -> str:
-        """The value of the Authorization header; only `Exchange` calls this, at the moment of sending."""
+        """Return the value of the Authorization header. Only `Exchange` calls this, at the moment of sending."""
         return f"Bearer {self._value}"
 
     def scrub(self, text: str, *, longest: int = 200) -> str:
-        """`text` as printable ASCII of at most `longest` characters, every run shared with the token replaced.
+        """Return `text` as printable ASCII of at most `longest` characters, every run shared with the token replaced.
 
-        Where it still holds the token, behind escapes or in pieces, nothing of it is shown.
+        If the text still holds the token, behind escapes or in pieces, nothing of it is shown.
         """
         text = text[: 20 * longest]
         clean = _UNPRINTABLE.sub("?", text)
@@ -60,10 +60,10 @@ class UpstreamToken:
 
 
 class TokenHolder:
-    """The token in use now. `replace` takes effect for the next request; one in flight keeps the one it was sent with.
+    """The token in use. `replace` takes effect for the next request; one in flight keeps the token it was sent with.
 
-    Tokens that were used before stay recognised, so that a caller who still has one is seen, and no text shows one.
-    `refused_with` is upstream's status while it refuses the token: until a call succeeds.
+    Former tokens stay recognised, so that a caller who uses one is seen, and no text shows one. `refused_with` is
+    upstream's status while it refuses the token, until a call succeeds.
     """
 
     def __init__(self, token: UpstreamToken, monotonic_s: float) -> None:
@@ -74,29 +74,29 @@ class TokenHolder:
         self._digests = frozenset((token.digest,))
 
     def replace(self, token: UpstreamToken, monotonic_s: float) -> None:
-        """Takes over a token that was read again, perhaps the same."""
+        """Take over a token that was read again; do nothing if it is the same."""
         if token.digest == self.current.digest:
             return
-        # Known before it is used, and as one new set: another thread may be asking.
+        # Make it known before it is used, and as one new set: another thread may be asking.
         self._digests = self._digests | {token.digest}
         before = [one for one in self.known if one.digest != token.digest]
         self.known = (token, *before[:KNOWN_BEFORE])
         self.current, self.since_s = token, monotonic_s
 
     def answered(self, status: int) -> None:
-        """Notes what upstream says of the token: refused by 401 and 403, accepted where a call succeeds."""
+        """Note what upstream says of the token: 401 and 403 refuse it, and a success accepts it."""
         if status in (401, 403):
             self.refused_with = status
         elif 200 <= status < 300:
             self.refused_with = None
 
     def is_upstream_token(self, digest: bytes) -> bool:
-        """Whether the SHA-256 is that of the real token, now or before."""
+        """Return whether the SHA-256 is that of the real token, current or former."""
         return digest in self._digests
 
 
 class AccountTokens:
-    """The account's tokens: the one that writes and, where there is one, the read-only one, each in its own holder."""
+    """The account's tokens: the one that writes and, if there is one, the read-only one, each in its own holder."""
 
     def __init__(self, writing: TokenHolder, reading: TokenHolder | None = None) -> None:
         self.writing = writing
@@ -105,21 +105,21 @@ class AccountTokens:
         self._traced: tuple[tuple[UpstreamToken, ...], Traces] = (), Traces(())
 
     def is_in(self, text: str | bytes) -> bool:
-        """Whether the text holds one of the tokens, of now or before, or a gateway's key, in any form."""
+        """Return whether the text holds one of the tokens, current or former, or a gateway's key, in any form."""
         return holds_secret(text, self._traces())
 
     def scrub(self, text: str, *, longest: int = 200) -> str:
-        """The text as `UpstreamToken.scrub` shows it, without any of the tokens and without a gateway's key."""
+        """Return the text as `UpstreamToken.scrub` does, without any of the tokens and without a gateway's key."""
         for token in self._known():
             text = token.scrub(text, longest=longest)
         return "[redacted]" if holds_secret(text) else text
 
     def is_upstream_token(self, digest: bytes) -> bool:
-        """Whether the SHA-256 is that of a real token, now or before."""
+        """Return whether the SHA-256 is that of a real token, current or former."""
         return any(holder.is_upstream_token(digest) for holder in self._holders)
 
     def refusals(self) -> list[str]:
-        """A sentence for each token that upstream refuses, until a call with it succeeds."""
+        """Return a sentence for each token that upstream refuses, until a call with it succeeds."""
         names = zip(("upstream.token", "upstream.read_token"), self._holders, strict=False)
         return [
             f"QStash refused {name} ({holder.refused_with}): renew it; this goes when a call succeeds"
@@ -131,7 +131,7 @@ class AccountTokens:
         return tuple(token for holder in self._holders for token in holder.known)
 
     def _traces(self) -> Traces:
-        """The traces of all tokens as one, made anew when a token was replaced."""
+        """Return the traces of all tokens as one, made anew after a token was replaced."""
         known = self._known()
         if known != self._traced[0]:
             self._traced = known, reduce(or_, (token.traces for token in known))

@@ -1,1 +1,1 @@
-"""What the record proves: verification, retirement, and the records of one decision joined."""
+"""The record as evidence: verification, retirement, and the records of one decision joined."""

@@ -1,12 +1,13 @@
-"""Joins the records of one decision while they are streamed: whose it was, and how many runs it cancelled.
+"""The records of one decision, joined while they are streamed: whose it was, and how many runs it cancelled.
 
     plan, intent              begin a decision, and name the caller
-    chunk                     a part of it: what one order of several cancelled
-    outcome                   its end, with the number where that is known
-    settled                   the number learnt later, which takes the place of the outcome's
+    chunk                     gives a part of it: what one order of several cancelled
+    outcome                   ends it, with the number if that is known
+    settled                   gives the number that was learnt later, in place of the outcome's
 
-One pass, in bounded memory: a decision is held only until its last record, and of those held the oldest gives way to
-the `MOST_HELD + 1`st. Records of a decision that is not held are counted by themselves, and `strays` says how many.
+One pass is enough, in bounded memory. A decision is held only until its last record, and when more than MOST_HELD are
+held the oldest is forgotten. Records of a decision that is not held are counted by themselves, and `strays` says how
+many there are.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Generic, TypeVar
 from gateway.core.errors import counted
 
 MOST_HELD = 32_768
-"""Far more than are ever open at once; what is held longest are outcomes that nobody could settle."""
+"""Far more than are ever open at once. Those held longest are outcomes that nobody could settle."""
 
 BEGINNING = frozenset(("plan", "intent"))
 CONTINUING = frozenset(("chunk", "outcome", "settled"))
@@ -30,24 +31,24 @@ T = TypeVar("T")
 
 
 class Held(Generic[T]):
-    """A value for each decision that is under way, at most `most` of them."""
+    """A value for each decision that is under way, for at most `most` decisions."""
 
     def __init__(self, *, most: int = MOST_HELD) -> None:
         self._most = most
         self._values: dict[str, T] = {}
 
     def of(self, members: Members) -> T | None:
-        """Returns the value of the decision that the record belongs to; None if none is held."""
+        """Return the value of the decision that the record belongs to; None if none is held."""
         return self._values.get(_decision_id(members))
 
     def hold(self, members: Members, value: T) -> None:
-        """Holds a value for the decision that the record begins; the oldest gives way where there are too many."""
+        """Hold a value for the decision that the record begins; forget the oldest decision if there are too many."""
         self._values[_decision_id(members)] = value
         if len(self._values) > self._most:
             del self._values[next(iter(self._values))]
 
     def let_go(self, members: Members) -> None:
-        """Forgets the decision if this record is its last."""
+        """Forget the decision if this record is its last."""
         if _is_last(members):
             self._values.pop(_decision_id(members), None)
 
@@ -57,7 +58,7 @@ def _decision_id(members: Members) -> str:
 
 
 def _is_last(members: Members) -> bool:
-    """Whether nothing more will be recorded: an outcome that leaves a question open is settled later."""
+    """Return whether nothing more will be recorded. An outcome that leaves a question open is settled later."""
     match members.get("event"):
         case "settled":
             return True
@@ -68,14 +69,14 @@ def _is_last(members: Members) -> bool:
 
 
 class Callers:
-    """Selects the records of one principal; those that carry none belong to the principal of their decision."""
+    """The records of one principal. A record that names none belongs to the principal of its decision."""
 
     def __init__(self, principal: str) -> None:
         self._principal = principal
         self._held: Held[str] = Held()
 
     def are(self, members: Members) -> bool:
-        """Returns whether the record is one of theirs; takes records in order."""
+        """Return whether the record is one of theirs. Records must be given in order."""
         if "principal" in members:
             theirs = members["principal"] == self._principal
             if theirs and members.get("event") in BEGINNING:
@@ -88,7 +89,7 @@ class Callers:
 
 @dataclass(slots=True)
 class _Decision:
-    """What the records of one decision say so far; a number is None where none was said."""
+    """The state of one decision, from its records so far. A number is None until a record gives it."""
 
     outcome: str | None = None
     chunks: int = 0
@@ -102,7 +103,7 @@ class _Decision:
         return self.chunks if later is None else later
 
     def take(self, members: Members) -> None:
-        """Adds what one record says."""
+        """Add what one record says."""
         known = _number(members.get("cancelled"))
         match members.get("event"):
             case "chunk":
@@ -116,7 +117,7 @@ class _Decision:
 
 
 def _certain(members: Members) -> int | None:
-    """What an outcome that is not known as a whole names as cancelled for certain."""
+    """Return how many runs were certainly cancelled, according to an outcome that is not known as a whole."""
     progress = members.get("progress")
     return _number(progress.get("cancelled")) if isinstance(progress, dict) else None
 
@@ -126,7 +127,7 @@ def _number(value: object) -> int | None:
 
 
 def _refusal(members: Members) -> str | None:
-    """Code and reason of the request that this record refuses; None where it refuses none."""
+    """Return the code and the reason if this record refuses a request, otherwise None."""
     match members.get("event"):
         case "denied":
             return f"policy_denied {members.get('rule') or 'no rule allows it'}"
@@ -139,10 +140,10 @@ def _refusal(members: Members) -> str | None:
 
 @dataclass(slots=True)
 class DecisionStats:
-    """Records by event; decisions, each once, by team, rule and outcome; and the runs that they cancelled.
+    """The counts of records by event, of decisions by team, rule and outcome, and of the runs that they cancelled.
 
-    `refusals` are requests that came to nothing, by code and why: the rule that denied one, else the cause of record.
-    `unrecorded` is how many more there were in floods, as later records say.
+    Each decision counts once. `refusals` are requests that came to nothing, by code and reason: the rule that denied
+    one, otherwise the recorded cause. `unrecorded` is how many more there were in floods, according to later records.
     """
 
     events: Counter[str] = field(default_factory=Counter)
@@ -157,7 +158,7 @@ class DecisionStats:
     held: Held[_Decision] = field(default_factory=Held)
 
     def add(self, members: Members) -> None:
-        """Counts one record; takes them in order."""
+        """Count one record. Records must be given in order."""
         event = str(members.get("event"))
         self.events[event] += 1
         if (refusal := _refusal(members)) is not None:
@@ -166,7 +167,7 @@ class DecisionStats:
         if event in CONTINUING:
             self._continue(members)
         elif event != ASKED_ONLY and self.held.of(members) is None:
-            # What somebody only asked about was no decision of a rule.
+            # An explanation that somebody asked for is not a decision of a rule.
             _count(self.teams, members.get("team"))
             _count(self.rules, members.get("rule"))
             if event in BEGINNING:
@@ -185,7 +186,7 @@ class DecisionStats:
         if decision.outcome is not None:
             if ended is None:
                 self.outcomes[decision.outcome] += 1
-            # What its parts had cancelled before it ended counts with its outcome.
+            # Runs that its chunks cancelled before its end count with its outcome.
             self.runs[decision.outcome] += decision.cancelled - (0 if ended is None else before)
         self.held.let_go(members)
 
@@ -201,7 +202,7 @@ def _table(name: str, unit: str, counter: Counter[str]) -> Iterator[str]:
 
 
 def lines(stats: DecisionStats) -> Iterator[str]:
-    """The numbers for people, each with what it counts."""
+    """Yield the numbers as lines for people, each with what it counts."""
     yield from _table("event", "record", stats.events)
     yield from _table("team", "decision", stats.teams)
     yield from _table("rule", "decision", stats.rules)

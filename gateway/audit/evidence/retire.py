@@ -1,10 +1,11 @@
-"""Takes old chains out of the audit directory, with a record of their own that `audit verify` accepts in their place.
+"""The retirement of old chains: they are moved or deleted, and a record that `audit verify` accepts takes their place.
 
     verify -> lock -> record `retired`, durable -> move or delete
 
-A chain goes only as a whole, ended, intact and without an open intent; what said that others may be gone stays. Nothing
-goes from a directory in which anything was tampered with: a chain that goes may be the only one that says so. What the
-chains that go say of others is said again by the record's own start.
+A chain is removed only as a whole, and only if it has ended, is intact and has no open intent. A chain that says that
+others were retired stays. Nothing is removed from a directory in which anything was tampered with, because a removed
+chain may be the only one that shows it. The start of the chain that holds the record repeats what the removed chains
+say of others.
 """
 
 from __future__ import annotations
@@ -29,22 +30,23 @@ from gateway.core.errors import AuditFailure
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which chains: those named, and those whose last record is of a day before `before` (YYYY-MM-DD)."""
+    """The chains that are meant: those named, and those whose last record is of a day before `before` (YYYY-MM-DD)."""
 
     chains: frozenset[str] = frozenset()
     before: str | None = None
 
     def takes(self, report: ChainReport) -> bool:
-        """Whether a chain is meant."""
+        """Return whether the chain of this report is meant."""
         old = self.before is not None and report.last_ts is not None and report.last_ts < self.before
         return old or report.chain in self.chains
 
 
 @dataclass(slots=True)
 class Retired:
-    """What was done: the chains that are gone, why others stayed, and the chain that holds the record, if any.
+    """The result: the chains that are gone, why others stayed, and the chain that holds the record, if any.
 
-    `refused` says that nothing was done, for a reason that is not of the chains that were meant alone.
+    `refused` says that nothing was done, for a reason that lies in the directory and not only in the chains that were
+    meant.
     """
 
     gone: list[str] = field(default_factory=list)
@@ -67,9 +69,10 @@ SEALED = "it is sealed with a key: give it, so that the record of its end is sea
 
 @dataclass(frozen=True, slots=True)
 class Retirement:
-    """Retires chains of `settings.directory`; `keys` are all that its records were sealed with, also older ones.
+    """The retirement of chains in `settings.directory`. `keys` are all that its records were sealed with, old ones too.
 
-    `to` is the directory that they are moved to; without one they are deleted. `checkpoints` are kept heads.
+    `to` is the directory that the chains are moved to; if it is None, they are deleted. `checkpoints` are heads that
+    were kept elsewhere.
     """
 
     settings: AuditSettings
@@ -80,11 +83,16 @@ class Retirement:
     checkpoints: Mapping[str, list[Claim]] = field(default_factory=dict)
 
     def run(self, choice: Choice) -> Retired:
-        """Retires the chains that are meant and may go. Raises: AuditFailure: nothing was moved or deleted; OSError."""
+        """Retire the chains that are meant and may go.
+
+        Raises:
+            AuditFailure: the record cannot be written; none of these chains was moved or deleted.
+            OSError: a file cannot be read, moved or deleted.
+        """
         found = verify_listed(self._entries, keys=self.keys, checkpoints=self.checkpoints, whole=True)
         reports = {report.chain: report for report in found}
         files = {chain: [path for _, path in segments] for chain, segments in chains_in(self._entries()).items()}
-        files = {chain: paths for chain, paths in files.items() if chain in reports}  # what came since is not meant
+        files = {chain: paths for chain, paths in files.items() if chain in reports}  # newer ones are not meant
         done = Retired(kept=dict.fromkeys(choice.chains - files.keys(), "it is not there"))
         if damaged := [report.chain for report in found if report.problems]:
             done.kept |= dict.fromkeys(damaged, "it does not verify")
@@ -98,7 +106,7 @@ class Retirement:
             going = {}
             for chain, paths in files.items():
                 if reports[chain].retired_by is not None:
-                    self._remove(chain, paths)  # what an earlier retirement had no time for
+                    self._remove(chain, paths)  # an earlier retirement did not finish
                 elif choice.takes(reports[chain]):
                     match self._taken(reports[chain], paths, locks):
                         case str(why):
@@ -117,7 +125,7 @@ class Retirement:
         return sorted(self.settings.directory.iterdir())
 
     def _taken(self, report: ChainReport, paths: Sequence[Path], locks: ExitStack) -> _Going | str:
-        """Locks a chain that may go, and reads it once more; or why it has to stay."""
+        """Lock a chain that may go, and read it once more; otherwise return why it has to stay."""
         if why := _reason_to_stay(report):
             return why
         try:
@@ -134,7 +142,7 @@ class Retirement:
         return _Going(paths, now.head, reader.said)
 
     def _write(self, going: Mapping[str, _Going], heads: Mapping[str, Head]) -> str:
-        """Makes the record durable, in a chain of its own. Raises: AuditFailure."""
+        """Write the record durably, in a chain of its own, and return the chain. Raises: AuditFailure: that failed."""
         chain, key = self.settings.new_name(), self.settings.mac_key
         sealer = Sealer(chain, key=key)
         try:
@@ -158,9 +166,10 @@ class Retirement:
         return Record(self.clock(), "retired", members)
 
     def _left(self, sealer: Sealer, going: Mapping[str, _Going], heads: Mapping[str, Head]) -> Members:
-        """What nobody says any more once the others have gone: all that their starts say, and heads of those that stay.
+        """Return the members that repeat what would otherwise be lost with the chains that go.
 
-        Of a chain of which several things are said the last is enough, as its digest holds all that was before.
+        These are all that their starts say of other chains, and the heads of chains that stay and that no other start
+        names. Of several statements about one chain the last is enough, as its digest covers everything before it.
         """
         staying = {chain: head for chain, head in heads.items() if chain not in going}
         present = chains_in(self._entries())
@@ -194,7 +203,7 @@ def _reason_to_stay(report: ChainReport) -> str | None:
 
 
 def _move(disk: Disk, path: Path, target: Path) -> None:
-    """Copies durably, also to another file system, before the original goes. Raises: OSError."""
+    """Copy a file durably, even to another file system, then remove the original. Raises: OSError: that failed."""
     if not (target.exists() and digest_of(target) == digest_of(path)):
         with open_segment(path) as source, target.open("xb") as copy:
             shutil.copyfileobj(source, copy)

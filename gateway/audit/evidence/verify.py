@@ -1,7 +1,8 @@
-"""Verifies what chains say together: each against what others say of it, and the hand-over from one to the next.
+"""The verification of chains together: each against what others say of it, and the hand-over from one to the next.
 
-What it cannot see: who holds the key can write another history, and without a key so can anyone who can write the
-directory; a chain cut at its end looks complete unless a later chain or a checkpoint names what was there.
+There are changes that it cannot see. Whoever holds the key can write another history, and without a key so can anyone
+who can write the directory. A chain cut at its end looks complete unless a later chain or a checkpoint names what was
+there.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ from gateway.audit.segment import NotAFile, chains_in, misnamed, open_segment
 __all__ = ["ChainReport", "Claim", "Finding", "claim_of", "verify", "verify_listed"]
 
 MOST_READINGS = 1000
-"""How often files may go away while they are read; each time, a retirement has taken one."""
+"""How often the files are read again because one went away; each time, a retirement has taken one."""
 MOST_FINDINGS = 3
-"""How often a finding is looked at again because files came or went meanwhile."""
+"""How many readings must find a problem before it counts although files came or went meanwhile."""
 
 
 def verify(
     paths: Iterable[Path], *, keys: Sequence[MacKey] = (), checkpoints: Mapping[str, list[Claim]], whole: bool
 ) -> list[ChainReport]:
-    """Verifies all chains among the files, each against what later chains and checkpoints say of it.
+    """Verify all chains among the files, each against what later chains and checkpoints say of it.
 
-    `whole` says that the files are all there ever were, as in a directory. Raises: OSError.
+    `whole` says that the files are all that there ever were, as in a directory. Raises: OSError: a file cannot be read.
     """
     return _Verification(paths, keys=keys, checkpoints=checkpoints, whole=whole).reports()
 
@@ -49,9 +50,11 @@ def verify_listed(
     checkpoints: Mapping[str, list[Claim]],
     whole: bool,
 ) -> list[ChainReport]:
-    """Verifies as `verify` does, while chains may come and go: a finding counts only where no file did meanwhile.
+    """Verify as `verify` does, while chains may come and go.
 
-    Raises: OSError.
+    A problem counts if no file came or went during the reading, or if it was found MOST_FINDINGS times.
+
+    Raises: OSError: a file cannot be read.
     """
     paths, found = list_paths(), 0
     for _ in range(MOST_READINGS):
@@ -72,7 +75,7 @@ def _names(paths: Iterable[Path]) -> set[Path]:
 
 
 def _unsteady(paths: Iterable[Path]) -> list[ChainReport]:
-    """Says of every chain that it cannot be told: somebody takes files away as often as they are looked for."""
+    """Report that no chain can be judged, because somebody takes files away as often as they are read."""
     reports = [ChainReport(chain) for chain in chains_in(paths)]
     for report in reports:
         report.problem(report.chain, "its directory did not hold still, files came and went while it was read")
@@ -80,7 +83,7 @@ def _unsteady(paths: Iterable[Path]) -> list[ChainReport]:
 
 
 class _Verification:
-    """The chains among some files; one that is being written meanwhile is read twice."""
+    """The chains among some files. If two do not fit together, they are read again: one may have been written to."""
 
     def __init__(
         self, paths: Iterable[Path], *, keys: Sequence[MacKey], checkpoints: Mapping[str, list[Claim]], whole: bool
@@ -94,8 +97,8 @@ class _Verification:
         self._reports: dict[str, ChainReport] = {}
 
     def reports(self) -> list[ChainReport]:
-        """Every chain that is there, or that another one or a checkpoint names."""
-        # The newest first: what a chain says of the one before it was true before that one is read.
+        """Return a report on every chain that is there, or that another chain or a checkpoint names."""
+        # The newest first: what a chain says of the one before it was already true when that one is read.
         for chain in sorted(self._files, reverse=True):
             self._read(chain)
         self._join()
@@ -113,7 +116,7 @@ class _Verification:
         return self._reports.setdefault(chain, ChainReport(chain))
 
     def _claimed(self, checkpoints: Mapping[str, list[Claim]]) -> dict[str, list[Claim]]:
-        """What starts and checkpoints say of chains, each thing once, by chain."""
+        """Return what starts and checkpoints say of chains, by chain; what several starts say appears once."""
         named: dict[str, dict[tuple[int, str], Claim]] = {}
         for chain, claim in self._statements():
             if self._whole or chain in self._files:
@@ -135,7 +138,10 @@ class _Verification:
         self._reports[chain] = reader.read(paths)
 
     def _join(self) -> None:
-        """Follows each hand-over, in both directions: intents that a chain leaves open are open in its successor."""
+        """Check each hand-over from both sides.
+
+        The intents that a chain leaves open are open in its successor, and so no longer in the chain itself.
+        """
         reports = list(self._reports.values())
         pairs = {(report.chain, report.successor) for report in reports if report.successor}
         pairs |= {(report.origin.chain, report.chain) for report in reports if report.origin}
@@ -186,7 +192,7 @@ class _Verification:
         ended.open_intents.clear()
 
     def _retire(self) -> None:
-        """Accepts the absence, also of a part, of what a record says was retired; what is there has to be that."""
+        """Accept that retired chains are missing, even in part; what is left must be what the record describes."""
         for gone in [gone for report in self._reports.values() for gone in report.retirements]:
             paths = self._files.get(gone.chain, [])
             if paths and gone.files.keys() <= {path.name for path in paths}:
@@ -207,13 +213,16 @@ class _Verification:
 
 
 def digest_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes. Raises: OSError."""
+    """Return the SHA-256 of a file's bytes in hex. Raises: OSError: the file cannot be read."""
     with open_segment(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _no_files(files: dict[str, list[Path]]) -> dict[Path, str]:
-    """Takes out of the chains what is no regular file, a link or a pipe: it is named, and never opened."""
+    """Remove from the chains every path that is no regular file, such as a link or a pipe, and return these paths.
+
+    They are named in reports, and never opened.
+    """
     strange: dict[Path, str] = {}
     for chain, paths in files.items():
         strange |= {path: chain for path in paths if not stat.S_ISREG(path.lstat().st_mode)}

@@ -1,1 +1,1 @@
-"""Reading the list of runs: upstream's workflow log, with the read-only token; nothing here changes anything."""
+"""The list of runs: upstream's workflow log, read with the read-only token. Nothing here changes anything."""

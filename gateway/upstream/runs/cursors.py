@@ -1,7 +1,7 @@
-"""Who reads a page of its own runs now, and where each goes on from: bounded, in memory, lost when the process ends.
+"""The callers that are reading a page of their runs, and their cursors: bounded, in memory, lost when the process ends.
 
-Upstream's cursors name runs, of any team, so callers get names of ours for them that say nothing. Such a name is good
-for who got it, for the question it was got by, and for ten minutes.
+Upstream's cursors name runs of any team, so callers get random names for them. Such a name is good for the caller who
+got it, for the question that it was got by, and for ten minutes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LIFETIME_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where to go on: upstream's cursor of a page, and which of its runs were shown, by ID and creation time."""
+    """A position: upstream's cursor of a page, and which of its runs were shown, by ID and creation time."""
 
     cursor: str = ""
     shown: frozenset[tuple[str, int]] = frozenset()
@@ -39,7 +39,7 @@ class _Kept:
 
 
 class Askers:
-    """The pages being read, one of an asker and four in all; and the cursors handed out, a thousand in all.
+    """The pages being read, one per asker and four in all; and the cursors handed out, a thousand in all.
 
     A team has its share of both.
     """
@@ -52,11 +52,11 @@ class Askers:
 
     @contextmanager
     def turn(self, asker: Principal) -> Iterator[None]:
-        """Holds a place while a page is read.
+        """Hold a place while a page is read.
 
         Raises:
-            Throttled: the asker has one, or its team has its share.
-            Overloaded: all are taken.
+            Throttled: the asker has a place already, or its team has its share.
+            Overloaded: all places are taken.
         """
         if asker in self._reading:
             sentence = "Another page of runs is being read for you, and one at a time is the most. Wait for it to end."
@@ -74,27 +74,27 @@ class Askers:
             self._reading.discard(asker)
 
     def keep(self, asker: Principal, question: object, position: Position) -> str:
-        """The cursor for a position: 128 random bits. Above a bound the oldest of whoever has most gives way."""
+        """Return a cursor for a position: 128 random bits. Above a bound, whoever has most loses the oldest."""
         self._forget(asker)
         cursor = secrets.token_urlsafe(16)
         self._kept[cursor] = _Kept(asker, question, position, self._clock.monotonic_s() + LIFETIME_S)
         return cursor
 
     def position(self, cursor: str, asker: Principal, question: object) -> Position:
-        """Where a cursor goes on.
+        """Return the position that a cursor stands for.
 
-        Raises: MalformedRequest: there is none of that name any more, or for another asker or question.
+        Raises: MalformedRequest: the cursor is unknown, has expired, or is for another asker or question.
         """
         kept = self._kept.pop(cursor, None)
         if kept is not None and kept.until_s > self._clock.monotonic_s():
-            self._kept[cursor] = kept  # The one used last goes last.
+            self._kept[cursor] = kept  # The cursor that was used last gives way last.
             if (kept.asker, kept.question) == (asker, question):
                 return kept.position
         sentence = "This cursor is none of yours for this question, or not any more: start again without a cursor."
         raise MalformedRequest("cursor", sentence)
 
     def _forget(self, asker: Principal) -> None:
-        """Lets go of what is over, and makes room for one more."""
+        """Drop what has expired, and make room for one more."""
         now_s = self._clock.monotonic_s()
         self._kept = {cursor: kept for cursor, kept in self._kept.items() if kept.until_s > now_s}
         bounds = Bounds(MOST_CURSORS_OF_ONE, self._share.of(MOST_CURSORS), MOST_CURSORS)

@@ -1,4 +1,4 @@
-"""One entry of upstream's workflow log to a `Run`: types checked strictly, values by the request's own grammar."""
+"""The entries of upstream's workflow log as `Run`s: types checked strictly, values by the grammar of requests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.core import grammar
 from gateway.core.run import Listing, Run
 
 UNKNOWN_ID = "?"
-"""Stands for an ID that cannot be read."""
+"""The stand-in for an ID that cannot be read."""
 
 _CURSOR = re.compile(r"[!-+\--~]{1,1024}")
 _STATE = re.compile(r"[A-Z][A-Z_]{0,39}")
@@ -20,7 +20,7 @@ Entry = Mapping[str, object]
 
 
 def read_entry(entry: object) -> Run | None:
-    """The run in one entry; None where a value is missing, of another type, or outside the grammar."""
+    """Return the run in one entry; None if a value is missing, has another type, or breaks the grammar."""
     if not isinstance(entry, dict):
         return None
     try:
@@ -38,7 +38,7 @@ def read_entry(entry: object) -> Run | None:
 
 
 def entry_id(entry: object) -> str:
-    """The run ID of an entry of which nothing else has to be readable, or `?`."""
+    """Return the run ID of an entry, even if nothing else of it can be read; `?` if there is none."""
     try:
         return grammar.run_id(_text(entry, "workflowRunId")) if isinstance(entry, dict) else UNKNOWN_ID
     except ValueError:
@@ -46,20 +46,20 @@ def entry_id(entry: object) -> str:
 
 
 def texts_of(run: Run) -> str:
-    """Every text of a run that somebody else chose, a line each."""
+    """Return every text of a run that somebody else chose, one per line."""
     return "\n".join((run.run_id, run.workflow_url, run.flow_control_key or "", *run.labels))
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is kept of one entry: its run, or the ID alone (or `?`) where that cannot be read or holds a secret."""
+    """The part of an entry that is kept: its run; or the ID (or `?`) if the run cannot be read or holds a secret."""
 
     run_id: str
     run: Run | None
 
 
 def seen(entry: object, is_secret: Callable[[str], bool]) -> Seen:
-    """Reads one entry."""
+    """Read one entry. `is_secret` tells whether a text holds a secret."""
     run = read_entry(entry)
     if run is not None and not is_secret(texts_of(run)):
         return Seen(run.run_id, run)
@@ -68,10 +68,10 @@ def seen(entry: object, is_secret: Callable[[str], bool]) -> Seen:
 
 
 class Collected:
-    """Runs as their entries come in, each ID once: the one created last. Entries themselves are not kept.
+    """The runs as their entries come in, one for each ID: the one created last. The entries themselves are not kept.
 
-    An ID with an entry that cannot be read counts as unreadable as a whole: that entry may be its newest run. So does
-    one with a secret in it, which may not be recorded, and one whose entries contradict each other.
+    If one entry of an ID cannot be read, the whole ID counts as unreadable, because that entry may be its newest run.
+    So it is with an entry that holds a secret, which may not be recorded, and with entries that contradict each other.
     """
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class Collected:
         return len(self._runs) + len(self._unreadable)
 
     def add(self, found: Seen) -> None:
-        """Takes in what was read of one entry."""
+        """Add what was read of one entry."""
         run = found.run
         if run is None:
             self._unreadable[found.run_id] = None
@@ -90,20 +90,20 @@ class Collected:
         known = self._runs.setdefault(run.run_id, {})
         if any(_contradict(run, other) for other in known.values()):
             self._unreadable[run.run_id] = None
-        # What has ended does not run again: an entry that still says so is the older news.
+        # A run that has ended does not run again, so an entry that shows it as running is the older one.
         if run.created_ms not in known or not run.running:
             known[run.created_ms] = run
 
     def listing(self, *, pages: int) -> Listing:
-        """What came in, from so many pages."""
+        """Return what has come in, from so many pages."""
         readable = tuple(known[max(known)] for run_id, known in self._runs.items() if run_id not in self._unreadable)
         return Listing(readable, tuple(self._unreadable), pages)
 
 
 def checked_cursor(cursor: object) -> str:
-    """A cursor that can be sent back: printable ASCII without a comma; none at all is the empty one.
+    """Return a cursor that can be sent back: printable ASCII without a comma. If there is none, return the empty one.
 
-    Raises: ValueError.
+    Raises: ValueError: it is anything else.
     """
     if cursor is None or cursor == "":
         return ""
@@ -113,10 +113,10 @@ def checked_cursor(cursor: object) -> str:
 
 
 def _contradict(one: Run, other: Run) -> bool:
-    """Whether two runs of one ID do not say which run a cancel would hit, and whose.
+    """Return whether two entries with one ID disagree on which run a cancel would hit.
 
-    Two that both run were created at different times, or one creation time stands beside different values. A state
-    may differ: it moves on while pages are read.
+    They do if both are running and were created at different times, or if they were created at the same time and differ
+    in another value. The state may differ: it moves on while pages are read.
     """
     if one.created_ms == other.created_ms:
         return one != other
@@ -131,13 +131,13 @@ def _text(entry: Entry, name: str) -> str:
 
 
 def _optional(entry: Entry, name: str) -> str | None:
-    """A string that may be missing; servers written in Go say it with an empty one."""
+    """Return a text that may be missing; servers written in Go send an empty one instead."""
     return None if entry.get(name) is None else _text(entry, name) or None
 
 
 def _created_ms(entry: Entry) -> int:
     value = entry.get("workflowRunCreatedAt")
-    # A bool is an int; seconds for milliseconds would make every run old.
+    # A bool is an int to Python, and seconds taken for milliseconds would make every run old.
     if type(value) is not int or not 10**12 <= value < 10**13:
         raise ValueError("workflowRunCreatedAt is Unix milliseconds of 13 digits")
     return value
@@ -163,7 +163,7 @@ def _key(text: str | None) -> str | None:
 
 
 def _labels(entry: Entry) -> tuple[str, ...]:
-    """`labels`, or the one `label` of servers that know no more than one; where both stand, the one is among them."""
+    """Return `labels`, or the one `label` of servers that know only one. If both are given, it must be among them."""
     value, first = entry.get("labels"), _optional(entry, "label")
     if value is None:
         value = [] if first is None else [first]

@@ -1,4 +1,4 @@
-"""Upstream's workflow log: which runs there are, read with the token that cannot write, to the end or not at all."""
+"""Upstream's workflow log: the list of runs, read with the read-only token, to its end or not at all."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ MAX_PAGES = 200
 MAX_RUNS = 2000
 MAX_IDS = 200
 MAX_PAGES_OF_ONE = 20
-"""Pages of one ID that was started again and again."""
+"""The most pages of one ID, which may have been started again and again."""
 AT_ONCE = 8
-"""IDs looked up at the same time by one look-up."""
+"""How many IDs one look-up asks for at the same time."""
 MAX_READINGS = 32
-"""Connections of all look-ups together."""
+"""The most connections of all look-ups together."""
 DEADLINE_S = 60.0
 
 _TOO_MANY = f"This means more than {MAX_RUNS} runs, which is too many to look up: narrow the filter. Nothing was sent."
@@ -42,7 +42,7 @@ _Taken = TypeVar("_Taken")
 
 @dataclass(frozen=True, slots=True)
 class ActionReport:
-    """How far a bulk action is: runs in all and done so far, and the filter as upstream understood it."""
+    """The progress of a bulk action: runs in all and done so far, and the filter as upstream understood it."""
 
     state: Literal["IN_PROGRESS", "FINISHED"]
     total: int
@@ -51,11 +51,12 @@ class ActionReport:
 
 
 class UpstreamLog:
-    """The account's log. Without a read-only token no runs can be looked up; progress is read with the other one then.
+    """The account's log. Without a read-only token no runs can be looked up, and progress is read with the other token.
 
-    `askers` are those who read pages of it for themselves.
+    `askers` are the callers that read pages of it for themselves.
 
-    Everything raises LookupFailed where upstream cannot be read to the end, and TooLarge where the end is too far.
+    Every method that reads raises LookupFailed if upstream cannot be read to the end, and TooLarge if the end is too
+    far.
     """
 
     def __init__(
@@ -72,12 +73,12 @@ class UpstreamLog:
         self._tokens = tokens
         self.askers = Askers(clock, share=share)
         self._gate = Gate(clock, sleep)
-        # One thread: those that read take the interpreter from the loop in turn.
+        # One thread only: while a thread reads, it takes the interpreter from the loop.
         self._desk = Desk("reading", 1)
         self._deadline_s = deadline_s
 
     async def running(self, selection: ByFilter | EveryRun) -> Listing:
-        """The running runs that the selection may mean, and perhaps more.
+        """Return the running runs that the selection may mean, and perhaps more.
 
         Raises:
             LookupFailed: upstream cannot be read to the end.
@@ -91,11 +92,11 @@ class UpstreamLog:
         return replace(collected.listing(pages=pages), narrowed=bool(narrowed))
 
     async def look_up(self, run_ids: Sequence[str]) -> Listing:
-        """The newest run of each ID that exists, running or not.
+        """Return the newest run of each ID that exists, running or not.
 
         Raises:
             LookupFailed: upstream cannot be read to the end.
-            TooLarge: more than 200 IDs.
+            TooLarge: there are more than 200 IDs, or one of them was started too often.
         """
         wanted = tuple(dict.fromkeys(run_ids))
         if len(wanted) > MAX_IDS:
@@ -103,7 +104,7 @@ class UpstreamLog:
         collected, read, places = Collected(), self._read_with(self._reader()), asyncio.Semaphore(AT_ONCE)
 
         async def one(run_id: str) -> int:
-            """Takes in the runs of one ID; returns how many pages they had."""
+            """Add the runs of one ID, and return how many pages they had."""
             found = _OfOne(run_id, collected)
             pairs = [("workflowRunId", run_id), TRIMMED, ("count", "10")]
             async with places:
@@ -117,7 +118,7 @@ class UpstreamLog:
         return collected.listing(pages=sum(task.result() for task in tasks))
 
     async def action(self, action_id: str) -> ActionReport | None:
-        """How far a bulk action is; None where upstream knows none of that name (any more).
+        """Return the progress of a bulk action; None if upstream knows none of that name (any more).
 
         Raises: LookupFailed: upstream cannot be read.
         """
@@ -136,7 +137,7 @@ class UpstreamLog:
     async def page(
         self, pairs: Pairs, take: Callable[[Page], _Taken], *, max_bytes: int = MAX_PAGE_BYTES, beside: bool = False
     ) -> _Taken:
-        """What `take` makes of one page of the log as upstream shows it; on a thread if it is long, or `beside` is set.
+        """Return what `take` makes of one page of the log; on a thread if the page is long or `beside` is set.
 
         Raises: LookupFailed: upstream cannot be read.
         """
@@ -144,12 +145,12 @@ class UpstreamLog:
             return await self._reader().page(pairs, take, max_bytes=max_bytes, beside=beside)
 
     async def aclose(self) -> None:
-        """Closes what is open, and reads nothing more."""
+        """Close what is open, and read nothing more."""
         self._desk.close()
         await self._exchange.aclose()
 
     def is_secret(self, text: str | bytes) -> bool:
-        """Whether the text holds a token of the account or a gateway's key: its run is neither shown nor recorded."""
+        """Return whether a text holds an account's token or a gateway's key. Its run is then not shown or recorded."""
         return self._tokens.is_in(text)
 
     def _reader(self) -> Reader:
@@ -163,13 +164,13 @@ class UpstreamLog:
         return Reader(self._exchange, reading, self._gate, self._desk)
 
     def _read_with(self, reader: Reader) -> _Read:
-        """Reads pages for one look-up."""
+        """Return the function that reads pages for one look-up."""
         return partial(reader.page, take=partial(_seen, is_secret=self.is_secret))
 
 
 @dataclass(frozen=True, slots=True)
 class _SeenPage:
-    """What is kept of a page: what was read of each entry, and the cursor of the next."""
+    """The part of a page that is kept: what was read of each entry, and the cursor of the next page."""
 
     found: Sequence[Seen]
     cursor: str
@@ -183,7 +184,7 @@ def _seen(page: Page, is_secret: Callable[[str], bool]) -> _SeenPage:
 
 
 class _OfOne:
-    """Takes in the entries of one ID. Any other entry means that upstream did not understand the question."""
+    """The collector for one ID. An entry of any other ID means that upstream did not understand the question."""
 
     def __init__(self, run_id: str, collected: Collected) -> None:
         self._run_id = run_id
@@ -193,14 +194,19 @@ class _OfOne:
         return len(self._collected)
 
     def add(self, found: Seen) -> None:
-        """Takes in what was read of one entry. Raises: LookupFailed: it is of another run."""
+        """Add what was read of one entry. Raises: LookupFailed: it is of another run."""
         if found.run_id != self._run_id:
             raise LookupFailed("other_run", "QStash answered the look-up of one run with another one.")
         self._collected.add(found)
 
 
 async def _follow(read: _Read, pairs: Pairs, collected: Collected | _OfOne, *, max_pages: int, too_far: str) -> int:
-    """Takes in every page to the end of the cursor; returns how many there were."""
+    """Add every page until there is no further cursor, and return how many pages there were.
+
+    Raises:
+        LookupFailed: a page cannot be read, or leads back to an earlier one.
+        TooLarge: there are too many pages or runs.
+    """
     seen: set[str] = set()
     cursor = ""
     for number in range(1, max_pages + 1):

@@ -1,6 +1,6 @@
-"""What of a filter is asked of upstream's log: only where upstream means by it exactly what the gateway means.
+"""The part of a filter that is asked of upstream's log: only what upstream understands exactly as the gateway does.
 
-For a team nothing is asked that no rule of it can cover, so that pages say little of what others run.
+For a team, nothing is asked for that none of its rules can cover, so that pages say little of what others run.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from gateway.policy.model import Rule, UrlCondition, ValueCondition
 Pairs = list[tuple[str, str]]
 
 MAX_LABELS = 20
-"""More labels of a team's rules are not named to upstream: its pages are looked through instead."""
+"""If a team's rules name more labels than this, upstream is not asked for them: its pages are searched instead."""
 
 
 def narrowing(selection: ByFilter | EveryRun) -> Pairs:
-    """Query pairs under which no run is left out that the selection means.
+    """Return query pairs that exclude none of the runs that the selection means.
 
     Upstream's log takes one exact URL, one address, one flow-control key, and any of several labels. An IPv6 address
     can be written in several ways, so upstream is not asked to compare it.
@@ -40,9 +40,9 @@ def narrowing(selection: ByFilter | EveryRun) -> Pairs:
 def narrowing_of_team(
     selection: ByFilter | EveryRun, allows: Sequence[Rule], may_show: Callable[[str], bool]
 ) -> Pairs | None:
-    """As `narrowing`, of those runs that one of the `allow` rules can cover; None where there can be none.
+    """Return pairs as `narrowing` does, for the runs that one of the `allow` rules can cover; None if there are none.
 
-    `may_show` tells whether they can cover any run of a URL.
+    `may_show` tells whether the rules can cover any run of a URL.
     """
     coverable = _coverable(selection, may_show)
     if not allows or coverable is None:
@@ -54,7 +54,7 @@ def narrowing_of_team(
 
 
 def _coverable(selection: ByFilter | EveryRun, may_show: Callable[[str], bool]) -> ByFilter | EveryRun | None:
-    """The selection without the URLs that none of the rules can cover; None where that leaves none."""
+    """Return the selection without the URLs that none of the rules can cover; None if no URL is left."""
     if not isinstance(selection, ByFilter) or not selection.workflow_urls:
         return selection
     urls = tuple(url for url in selection.workflow_urls if may_show(url))
@@ -62,7 +62,10 @@ def _coverable(selection: ByFilter | EveryRun, may_show: Callable[[str], bool]) 
 
 
 def _labels(selection: ByFilter | EveryRun, allows: Sequence[Rule]) -> Sequence[str]:
-    """The labels that upstream is asked for: those in question, unless every run shown must have one of others."""
+    """Return the labels to ask upstream for: those of the question if the rules cover them, else those of the rules.
+
+    If a rule covers runs without regard to their labels, or the rules name too many, they are those of the question.
+    """
     asked = selection.labels if isinstance(selection, ByFilter) else ()
     bounds: set[str] = set()
     for allow in allows:
@@ -77,7 +80,7 @@ def _labels(selection: ByFilter | EveryRun, allows: Sequence[Rule]) -> Sequence[
 
 
 def _only_url(conditions: Iterable[object]) -> str | None:
-    """The one URL that every run must have which any of the rules covers."""
+    """Return the one URL that every run must have to be covered by any of the rules; None if there is no such URL."""
     urls: set[str] = set()
     for condition in conditions:
         if not isinstance(condition, UrlCondition) or condition.prefix or condition.any or condition.optional:

@@ -1,4 +1,7 @@
-"""Pages of upstream's workflow log over the wire: asked for at upstream's own pace, read strictly, or LookupFailed."""
+"""Pages of upstream's workflow log, asked for at the pace that upstream wants and read strictly.
+
+Every failure is a LookupFailed.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +29,13 @@ MAX_TRIMMED_BYTES = 2 * MAX_PAGE_BYTES
 """The bound of a team's page that is read without payloads, for an upstream that leaves some of them in."""
 
 AT_ONCE_BYTES = 16 * 1024
-"""Answers up to which they are read in a millisecond or two, whatever they hold; pages without payloads are as long."""
+"""Answers up to this size are read in a millisecond or two, whatever they hold; pages without payloads are about as
+long.
+"""
 
 TRIMMED = ("trimBody", "true")
 LEADS_BACK = "QStash's list of the runs leads back into itself."
-"""What happened where a page has the cursor of an earlier one."""
+"""The error text for a page that has the cursor of an earlier one."""
 _LATER = "Try again later."
 _RENEW = "Trying again does not help until the gateway's operators have renewed upstream.read_token."
 
@@ -38,9 +43,9 @@ UNREADABLE = "page"
 """The cause of the LookupFailed for a page that is too long or cannot be read."""
 
 MAX_PAGE_ENTRIES = 100
-"""Upstream sends ten at most."""
+"""The most entries of a page; upstream sends ten at most."""
 MAX_WAITS = 3
-"""How often in a row upstream may have one look-up wait before it is given up."""
+"""How often in a row upstream may make one look-up wait before it is given up."""
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -49,14 +54,14 @@ _Taken = TypeVar("_Taken")
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page: its entries as upstream wrote them, and the cursor of the next; empty at the end."""
+    """One page: its entries as upstream wrote them, and the cursor of the next page, empty at the end."""
 
     entries: tuple[object, ...]
     cursor: str
 
 
 class Gate:
-    """What all readings of the account share: until when upstream wants them to wait."""
+    """The pauses that upstream wants, shared by all readings of the account."""
 
     def __init__(self, clock: Clock, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self.waits = 0
@@ -65,13 +70,16 @@ class Gate:
         self._until_s = 0.0
 
     async def passed(self) -> int:
-        """Waits for as long as upstream wants; returns how often that has been, all in all."""
+        """Wait until upstream allows the next read, and return how many pauses there have been."""
         while (left_s := self._until_s - self._clock.monotonic_s()) > 0:
             await self._sleep(left_s)
         return self.waits
 
     def heed(self, reply: Reply, passed: int) -> None:
-        """Closes the gate where the answer asks for it; answers to calls of the same time count as one."""
+        """Begin a pause if the answer asks for it.
+
+        `passed` is the number of pauses before the call, so that answers to simultaneous calls count as one.
+        """
         wait = wait_s(reply.status, reply.headers, now_ms=self._clock.now_ms())
         if wait is not None and passed == self.waits:
             self.waits += 1
@@ -79,9 +87,9 @@ class Gate:
 
 
 class Reader:
-    """One look-up's way to upstream: GET alone, with one token. Every failure is a LookupFailed.
+    """The way of one look-up to upstream: only GET, with one token. Every failure is a LookupFailed.
 
-    Long answers are read at the `desk`, beside the loop, one of a look-up at a time.
+    Long answers are read at the `desk`, on a thread, one per look-up at a time.
     """
 
     def __init__(self, exchange: Exchange, holder: TokenHolder, gate: Gate, desk: Desk) -> None:
@@ -94,11 +102,11 @@ class Reader:
     async def page(
         self, pairs: Pairs, take: Callable[[Page], _Taken], *, max_bytes: int = MAX_PAGE_BYTES, beside: bool = False
     ) -> _Taken:
-        """What `take` makes of one page of the log; it may be called on a thread, and changes nothing outside of it.
+        """Return what `take` makes of one page of the log. It may run on a thread, and must change nothing outside.
 
-        `beside`: on a thread even where the page is short.
+        With `beside` it is called on a thread even if the page is short.
 
-        Raises: LookupFailed: the page cannot be had, or not be read.
+        Raises: LookupFailed: the page cannot be had or cannot be read.
         """
         query = "&".join(f"{name}={quote(value, safe='')}" for name, value in pairs)
         reply = await self.reply(f"{PATH}?{query}", max_bytes=max_bytes)
@@ -108,15 +116,15 @@ class Reader:
         return await self.read(reply, lambda reply: take(_page(reply.members(page_object))), beside=beside)
 
     async def read(self, reply: Reply, take: Callable[[Reply], _Taken], *, beside: bool = False) -> _Taken:
-        """What `take` makes of an answer: at once of a short one, beside the loop of one that may take long."""
+        """Return what `take` makes of an answer: at once if it is short, on a thread if that may take long."""
         if not beside and len(reply.body or b"") <= AT_ONCE_BYTES:
             return take(reply)
         return await self._desk.done(self, lambda: partial(take, reply))
 
     async def reply(self, path: str, *, max_bytes: int = MAX_PAGE_BYTES) -> Reply:
-        """The answer to one GET, whatever its status but 401, 403 and 429.
+        """Return the answer to one GET, whatever its status except 401, 403 and 429.
 
-        Raises: LookupFailed: there is none, the token is not accepted, or upstream keeps on throttling.
+        Raises: LookupFailed: there is no answer, the token is not accepted, or upstream keeps on throttling.
         """
         while True:
             passed = await self._gate.passed()
@@ -138,7 +146,7 @@ class Reader:
     async def _sent(self, target: bytes, max_bytes: int) -> Reply:
         reply = await self._once(target, max_bytes)
         if isinstance(reply, Failed):
-            # A reading changes nothing, so it may be sent again, unlike any cancel.
+            # A read changes nothing, so it may be sent again, unlike any cancel.
             reply = await self._once(target, max_bytes)
         if isinstance(reply, Failed):
             what, status = _unreached(reply), reply.status
@@ -151,7 +159,7 @@ class Reader:
 
 @asynccontextmanager
 async def deadline(seconds: float) -> AsyncIterator[None]:
-    """Holds a whole look-up to a time. Raises: LookupFailed when it is over."""
+    """Limit a whole look-up to some seconds. Raises: LookupFailed: the time is over."""
     try:
         async with asyncio.timeout(seconds):
             yield
@@ -177,7 +185,7 @@ def _entries(members: Mapping[str, object]) -> tuple[object, ...]:
 
 
 def _unreached(failed: Failed) -> str:
-    """What happened, in a sentence."""
+    """Return what happened, in a sentence."""
     if failed.cause == NO_THREAD:
         return "The gateway's system gave it no thread, so the runs could not be looked up."
     if not failed.sent:
@@ -191,9 +199,9 @@ _NUMBER = re.compile(r"[0-9]{1,15}")
 
 
 def wait_s(status: int, headers: Mapping[str, str], *, now_ms: int) -> float | None:
-    """Seconds to wait before the next reading, at most ten; None where upstream asks for none.
+    """Return the seconds to wait before the next read, at most ten; None if upstream asks for no wait.
 
-    It asks with a 429, or with an answer after which nothing remains of the burst.
+    It asks with a 429, or with an answer that says that nothing remains of the burst.
     """
     if status != 429 and headers.get("burst-ratelimit-remaining") != "0":
         return None
@@ -204,7 +212,10 @@ def wait_s(status: int, headers: Mapping[str, str], *, now_ms: int) -> float | N
 
 
 def _until(reset: int, now_ms: int) -> float:
-    """A reset is seconds, or a Unix time in seconds or milliseconds; no one waits for thirty years."""
+    """Return the seconds until a reset, which is given in seconds, or as a Unix time in seconds or milliseconds.
+
+    A number from 10**9 on must be a time, because nobody waits for thirty years.
+    """
     if reset >= 10**12:
         return (reset - now_ms) / 1000
     return reset - now_ms / 1000 if reset >= 10**9 else reset

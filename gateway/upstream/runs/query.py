@@ -1,4 +1,4 @@
-"""A client's question for runs, read from its query in exactly one way, or refused; pure."""
+"""A client's question for runs: its query is read in exactly one way, or refused. This module is pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway.policy.choose import selects
 from gateway.upstream.runs.entries import checked_cursor
 
 MAX_COUNT = 10
-"""Upstream shows no more at once."""
+"""The most runs of a page; upstream shows no more at once."""
 
 _REPEATABLE = ("workflowUrl", "callerIp", "flowControlKey", "label")
 _NAMES = (
@@ -28,7 +28,7 @@ Values = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class RunQuery:
-    """Which runs a client wants to see: at most `count`, from `cursor` on; `trimmed` without steps and payloads."""
+    """The runs that a client wants: at most `count`, from `cursor` on; `trimmed` leaves out steps and payloads."""
 
     selection: ByFilter | EveryRun = field(default_factory=EveryRun)
     state: str | None = None
@@ -39,7 +39,7 @@ class RunQuery:
     trimmed: bool = False
 
     def means(self, run: Run) -> bool:
-        """Whether the run is one of those asked for."""
+        """Return whether the run is one of those asked for."""
         return (
             self.state in (None, run.state)
             and self.run_id in (None, run.run_id)
@@ -49,7 +49,7 @@ class RunQuery:
 
 
 def parse_question(query: bytes, *, events: bool) -> RunQuery:
-    """Reads the raw query (without `?`); `events` is the JavaScript client's path, which has to be grouped by run.
+    """Read the raw query (without `?`). `events` is set on the JavaScript client's path, which must be grouped by run.
 
     Raises:
         MalformedRequest: the bytes break the grammar, or a name is not known.

@@ -1,7 +1,8 @@
-"""The runs that a team may see: those that its rules cover, read with the read-only token, without steps and payloads.
+"""The runs that a team may see: those that its rules cover, read with the read-only token.
 
-What is shown is built from what was read; of upstream's own members only known ones, and full ones where a rule says.
-Upstream is asked for nothing that no rule can cover, and its cursors, which name runs of anybody, stay here.
+An answer is built from the values that were read. Of upstream's members only known ones are shown, and steps and
+payloads only if a rule says so. Upstream is asked for nothing that no rule can cover. Its cursors, which name runs of
+any team, stay here.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ from gateway.upstream.runs.pages import (
 from gateway.upstream.runs.query import RunQuery, parse_question
 
 MAX_PAGES = 20
-"""How many of upstream's pages are read for one of ours."""
+"""The most pages of upstream's that are read for one of ours."""
 DEADLINE_S = 30.0
 RULES_AT_ONCE = 200
-"""Rules of a team up to which what they show of a short page is found at once."""
+"""A team with more rules than this has even a short page compared with them on a thread."""
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
-"""How much one page of ours holds, unless a single run is longer: it is written in one step."""
+"""The most bytes of one page of ours, unless a single run is longer. A page is written in one step."""
 
 _PAYLOADS = ("trimBody", "false")
 
@@ -58,27 +59,27 @@ _Taken = TypeVar("_Taken")
 
 
 class PagePort(Protocol):
-    """What this needs of upstream's log."""
+    """The part of upstream's log that is needed here."""
 
     @property
     def askers(self) -> Askers:
-        """Those who read pages now, and the cursors handed out."""
+        """The callers that read pages now, and the cursors handed out."""
 
     async def page(
         self, pairs: Pairs, take: Callable[[Page], _Taken], *, max_bytes: int = MAX_PAGE_BYTES, beside: bool = False
     ) -> _Taken:
-        """What `take` makes of one page of at most so many bytes; on a thread if that is long, or `beside` is set.
+        """Return what `take` makes of one page of at most `max_bytes`; on a thread if it is long or `beside` is set.
 
-        Raises: LookupFailed.
+        Raises: LookupFailed: the page cannot be read.
         """
 
     def is_secret(self, text: str | bytes) -> bool:
-        """Whether the text holds a token of the account, or a gateway's key."""
+        """Return whether the text holds a token of the account, or a gateway's key."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """What is shown of a run: `which` it is, by ID and creation time, its members, and how many bytes these take."""
+    """A run as it is shown: `which` run, by ID and creation time, its members, and how many bytes these take."""
 
     which: tuple[str, int]
     members: dict[str, object]
@@ -87,7 +88,7 @@ class _Shown:
 
 @dataclass(frozen=True, slots=True)
 class _ShownPage:
-    """What is shown of a page of upstream's, and the cursor of the next."""
+    """The part of one of upstream's pages that is shown, and the cursor of the next page."""
 
     found: Sequence[_Shown]
     cursor: str
@@ -95,7 +96,7 @@ class _ShownPage:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """One question of a team, and what of upstream's pages may be shown for it."""
+    """One question of a team, with the rules that decide what it is shown of upstream's pages."""
 
     question: RunQuery
     rules: TeamRules
@@ -103,11 +104,12 @@ class _Asked:
     now_ms: int
 
     async def page(self, pairs: Pairs) -> _ShownPage:
-        """What is shown of a page.
+        """Return what is shown of a page.
 
-        One that is too long or cannot be read is read again without them: one run's payload hides no other run.
+        A page that is too long or cannot be read is read again without payloads, so that one run's payload hides no
+        other run.
         """
-        # Each run is held against every rule that may cover it.
+        # Each run is compared with every rule that may cover it.
         beside = len(self.rules.allows) > RULES_AT_ONCE
         if _PAYLOADS in pairs:
             try:
@@ -120,7 +122,7 @@ class _Asked:
         return await self.log.page(trimmed, take, max_bytes=MAX_TRIMMED_BYTES, beside=beside)
 
     def taken(self, page: Page, *, payloads: bool) -> _ShownPage:
-        """What is shown of a page that was read with payloads, or without."""
+        """Return what is shown of a page that was read with payloads, or without."""
         return _ShownPage(list(self._shown(page, payloads=payloads)), page.cursor)
 
     def _shown(self, page: Page, *, payloads: bool) -> Iterator[_Shown]:
@@ -132,17 +134,17 @@ class _Asked:
             known = _known(run, entry)
             with_payloads = payloads and rule.logs_full and not self.question.trimmed
             full = {**known, **_full(entry)} if with_payloads else known
-            # A secret may have been put into a payload; then the run is shown without, and not at all if it has it
-            # itself. So it is with what cannot be written.
+            # If a payload holds a secret, the run is shown without payloads; if another member does, it is not shown.
+            # The same goes for members that cannot be serialised.
             for members in (full, known):
                 if (size := self._size_shown(members)) is not None:
                     yield _Shown((run.run_id, run.created_ms), members, size)
                     break
 
     def _size_shown(self, members: Mapping[str, object]) -> int | None:
-        """How many bytes the members take in an answer; None where they cannot be put into one, or hold a secret.
+        """Return how many bytes the members take in an answer; None if they hold a secret or cannot be serialised.
 
-        A number above 64 bits, half of a character, or what is nested too deeply cannot.
+        A number above 64 bits, half of a surrogate pair, or too deep a nesting cannot be.
         """
         try:
             written = orjson.dumps({"runs": [members]})
@@ -154,10 +156,10 @@ class _Asked:
 async def own_runs(
     query: bytes, rules: TeamRules, log: PagePort, now_ms: int, *, events: bool, principal: Principal
 ) -> dict[str, object]:
-    """One page of the runs that the rules cover, as upstream's log would show it: `{"cursor": …, "runs": […]}`.
+    """Return one page of the runs that the rules cover, as upstream's log would show it: `{"cursor": …, "runs": […]}`.
 
     A page may hold fewer runs than asked for, even none, and still have a cursor: then there is more to look at. A
-    cursor is good for the `principal` that got it, one of whose pages is read at a time.
+    cursor is good for the `principal` that got it. One page is read at a time for a principal.
 
     Raises:
         MalformedRequest: the query cannot be read in exactly one way, or its cursor is unknown.
@@ -177,7 +179,7 @@ async def own_runs(
 
 
 async def _read(asked: _Asked, fixed: Pairs, begin: Position) -> tuple[list[dict[str, object]], Position | None]:
-    """Reads on until enough is found, or upstream's pages or ours end; where to go on, if there is more."""
+    """Read on until enough is found or no page is left. Return the runs, and where to go on if there is more."""
     runs: list[dict[str, object]] = []
     at, before, seen, room = begin.cursor, begin.shown, {begin.cursor}, MAX_ANSWER_BYTES
     for _ in range(MAX_PAGES):
@@ -201,7 +203,7 @@ async def _read(asked: _Asked, fixed: Pairs, begin: Position) -> tuple[list[dict
 
 
 def _fitting(found: Sequence[_Shown], *, most: int, room: int, first: bool) -> Sequence[_Shown]:
-    """Those of the runs that fit into an answer beside what it has; one alone always does."""
+    """Return the runs that fit into the answer beside what it holds. The first run of an answer always fits."""
     sizes = accumulate(one.size for one in found)
     return [
         one
@@ -211,7 +213,7 @@ def _fitting(found: Sequence[_Shown], *, most: int, room: int, first: bool) -> S
 
 
 def _fixed(asked: _Asked) -> Pairs | None:
-    """What is asked of upstream with every page; None where no run can be shown."""
+    """Return what is asked of upstream with every page; None if no run can be shown."""
     question, allows = asked.question, showing(asked.rules, asked.now_ms)
     pairs = narrowing_of_team(question.selection, allows, lambda url: may_show(asked.rules, url, asked.now_ms))
     if pairs is None:
@@ -219,7 +221,7 @@ def _fixed(asked: _Asked) -> Pairs | None:
     pairs += [("state", question.state)] if question.state is not None else []
     pairs += [("workflowRunId", question.run_id)] if question.run_id is not None else []
     full = any(allow.logs_full for allow in allows) and not question.trimmed
-    # However few are wanted: upstream's own pages are as long.
+    # Ask for ten, however few are wanted: upstream's own pages are as long.
     return [*pairs, _PAYLOADS if full else TRIMMED, ("count", "10")]
 
 
