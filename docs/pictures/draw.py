@@ -14,7 +14,7 @@ WIDTH, STEP, BOX, LEFT, NAMES = 760, 52, 36, 20, 220
 
 
 def drawn(text: str) -> str:
-    """Returns the SVG of a description. Raises: ValueError: a line is no step."""
+    """Return the SVG of a description. Raises: ValueError: a line is no step."""
     title, *lines = text.strip().splitlines()
     steps = [line.split("|") for line in lines]
     if any(len(step) != 2 for step in steps):
@@ -46,7 +46,7 @@ def _step(number: int, steps: int, name: str, what: str) -> list[str]:
 
 
 def main() -> int:
-    """Writes every picture; 0."""
+    """Write every picture, and return 0."""
     for source in sorted(Path(__file__).parent.glob("*.txt")):
         source.with_suffix(".svg").write_text(drawn(source.read_text()))
     return 0

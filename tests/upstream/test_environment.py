@@ -110,7 +110,7 @@ CONTEXTS = """\
 import ssl
 from pathlib import Path
 import certifi
-from gateway import tls
+from gateway import process as tls
 for context in (tls.client_context(Path(certifi.where())), tls.unverified_context(), tls.server_context()):
     names = sorted(cipher["name"] for cipher in context.get_ciphers())
     versions = int(context.minimum_version), int(context.maximum_version)
