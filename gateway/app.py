@@ -40,7 +40,7 @@ from gateway.process import forbid_core_dumps, keep_what_lasts, place, raise_des
 from gateway.serving.announcing import Announcer
 from gateway.serving.certificate import ServedCertificate
 from gateway.serving.clock import SteadyClock, SystemClock, clock_problems, floor
-from gateway.serving.readiness import Ready, Recent
+from gateway.serving.readiness import Ready, Recent, tell_damaged
 from gateway.serving.reload import Files, Reloader, checked_policies, make_live, refuse
 from gateway.serving.server import Listener, StopSignals, serve_until_stopped
 from gateway.serving.sockets import Bound, bind_all
@@ -169,6 +169,7 @@ class Gateway:
         except AuditFailure:
             signals.end()
             raise
+        tell_damaged(audit.state.damaged, self.log)
         if not signals.count:
             keep_what_lasts()
             ready()

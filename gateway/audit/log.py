@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.audit.chain import Record
 from gateway.audit.journal import AuditSettings
@@ -43,7 +43,7 @@ MOST_LOOKS = 4 * LOOKS_A_WAIT
 
 @dataclass(frozen=True, slots=True)
 class AuditState:
-    """The state for readiness. `left_out` counts unrecorded notes; `damaged` names chains that cannot be continued.
+    """The state for readiness. `left_out` counts unrecorded notes; `damaged` says why chains cannot be continued.
 
     `reason` says why the log is not ready or, while it is ready, which fault was last found in its files. `progress`
     says how far the opening has got.
@@ -57,7 +57,7 @@ class AuditState:
     left_out: int
     copies_dropped: int = 0
     checkpoint: Mapping[str, object] | None = None
-    damaged: tuple[str, ...] = ()
+    damaged: Mapping[str, str] = field(default_factory=dict)
     progress: str | None = None
 
 

@@ -38,10 +38,13 @@ class Torn(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A statement about a chain: the digest of its record `seq`. `source` says who stated it."""
+    """A statement about a chain: the digest of its record `seq`. `source` says who stated it.
+
+    If the digest is None, the chain was there, and none of its records could be read when that was stated.
+    """
 
     seq: int
-    digest: str
+    digest: str | None
     source: str
 
 
@@ -145,7 +148,10 @@ class ChainReader:
         if self._whole and self.report.records:
             self._layout(paths, [path for path in empty if path.name not in cuts])
         for claim in (claim for claims in self._claims.values() for claim in claims):
-            self.report.problem(self.report.chain, f"{claim.source} names record {claim.seq}, which is not there")
+            if claim.digest is not None:
+                self.report.problem(self.report.chain, f"{claim.source} names record {claim.seq}, which is not there")
+            elif not self.report.records:
+                self.report.problem(self.report.chain, f"{claim.source} says it was damaged, and it has no record now")
         return self.report
 
     def _layout(self, paths: Sequence[Path], empty: Sequence[Path]) -> None:
@@ -194,7 +200,7 @@ class ChainReader:
         successor = members.get("continued_by") if members["event"] == "stop" else None
         self.report.successor = successor if isinstance(successor, str) else None
         for claim in self._claims.pop(head.seq, ()):
-            if claim.digest != head.digest:
+            if claim.digest not in (None, head.digest):
                 self.report.problem(where, f"{claim.source} names another record {claim.seq}")
 
     def _links(self, where: str, members: Members) -> None:
@@ -351,6 +357,10 @@ def said_in(start: Members, source: str) -> Iterator[tuple[str, Claim]]:
     for other, head in heads.items():
         if claim := claim_of(head, source):
             yield other, claim
+    damaged = start.get("damaged")
+    for named in damaged if isinstance(damaged, list) else ():
+        if isinstance(named, dict) and type(chain := named.get("chain")) is str:
+            yield chain, Claim(1, None, source)
 
 
 def retired_in(members: Members, source: str) -> Retired | None:

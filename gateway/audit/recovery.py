@@ -4,6 +4,9 @@ Only a chain whose locks are free is touched: records are appended, and a torn l
 sent again: an intent without an outcome is closed as `unknown`. A recovery that is repeated, or interrupted and
 repeated, changes nothing more.
 
+No old chain can prevent a start: one that cannot be read or continued is named in the new `start`, with its head if
+it has a record that can be read, and operators are told.
+
 Recovery runs on a thread beside the process that serves, and reads a bounded part: both ends of each chain, and all of
 a chain that was left open. Chains stay short, because a gateway begins a new one at a certain size.
 """
@@ -15,7 +18,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,7 +71,8 @@ class Abandoned(AuditFailure):
 class Recovered:
     """The chains found at a start: their heads and, for those that nobody writes but could not be continued, why not.
 
-    `unnamed` are the heads that no `start` in the directory names yet.
+    A damaged chain has a head too, if any of its records can be read. `unnamed` are the heads that no `start` in the
+    directory names yet.
     """
 
     heads: dict[str, Head]
@@ -81,7 +85,9 @@ class Recovered:
         Later verification compares the directory with these and with those of earlier starts.
         """
         heads = {chain: {"seq": head.seq, "head": head.digest} for chain, head in self.unnamed.items()}
-        damaged = [{"chain": name, "problem": why} for name, why in self.damaged.items()]
+        # Nothing else in the record says that a chain without a head is there, so these come first.
+        names = sorted(self.damaged, key=lambda name: name in self.heads)
+        damaged = [{"chain": name, "problem": self.damaged[name]} for name in names]
         more: Members = {"damaged_more": len(damaged) - MOST_DAMAGED} if len(damaged) > MOST_DAMAGED else {}
         return {"heads": heads, "damaged": damaged[:MOST_DAMAGED], **more}
 
@@ -100,25 +106,42 @@ class Recovery:
         """Recover every chain that nobody writes. A chain that cannot be continued is named in the result.
 
         Raises:
-            OSError: the directory, or the first record of a chain, cannot be read.
+            OSError: the directory cannot be listed.
             Abandoned: the recovery is no longer wanted.
         """
-        chains = chains_in(self.settings.directory.iterdir())
+        chains = self._listed()
         heads: dict[str, Head] = {}
         damaged: dict[str, str] = {}
         self.progress.chains = len(chains)
         for chain in chains:
             try:
                 head = self._chain(chain, chains)
-            except Unrecoverable as exc:
-                damaged[chain], head = str(exc), exc.head
-            except (OSError, AppendFailed) as exc:
-                damaged[chain], head = f"cannot be continued: {exc}", None
+            except FileNotFoundError as exc:
+                if chain not in (now := self._listed()):
+                    continue  # it was retired meanwhile
+                damaged[chain], head = f"cannot be continued: {exc}", self._any_head(now[chain])
+            except (OSError, AppendFailed, Unrecoverable) as exc:
+                known = exc if isinstance(exc, Unrecoverable) else Unrecoverable(f"cannot be continued: {exc}")
+                damaged[chain], head = str(known), known.head or self._any_head(chains[chain])
             if head is not None:
                 heads[chain] = head
             self.progress.done += 1
             self.progress.read(0)
         return Recovered(heads, damaged, self.unnamed(heads, chains))
+
+    def _listed(self) -> dict[str, list[tuple[int, Path]]]:
+        return chains_in(self.settings.directory.iterdir())
+
+    def _any_head(self, segments: Segments) -> Head | None:
+        """Return the last record that can be read, whatever stands beside it; None if there is none.
+
+        A `start` that names it keeps anybody from hiding a chain by damaging it first and deleting it later.
+        """
+        reader = ChainReader("", on_read=self.progress.read)
+        for _, path in segments:
+            with suppress(OSError):
+                reader.read([path])
+        return reader.report.head if reader.report.head.seq else None
 
     def _chain(self, chain: str, chains: Mapping[str, Segments]) -> Head | None:
         segments = chains[chain]
@@ -127,12 +150,13 @@ class Recovery:
         tail = self._tail(segments)
         if self._is_ended(chain, tail, chains):
             return tail.head
+        # A directory or a link in the place of the lock file raises here: operators are told, and nothing is followed.
         lock = ChainLock.take(self.disk, self.settings.directory, chain, first=segments[0][1])
         if lock is None:
             return tail.head
         try:
             # Its process may have ended it meanwhile, in a file or for a successor that was not there before.
-            chains = chains_in(self.settings.directory.iterdir())
+            chains = self._listed()
             segments = chains.get(chain, ())
             tail = self._tail(segments)
             return tail.head if self._is_ended(chain, tail, chains) else self._continue(chain, segments)
@@ -220,13 +244,17 @@ class Recovery:
 
         A `start` that names a chain is itself named by a later one, so no chain can disappear alone. A `start` names
         only older chains. So the newest are read first, and reading ends when no unnamed chain is older than the next.
+        A `start` that cannot be read names nothing here, so what it may have named is named again.
         """
         keys = [self.settings.mac_key] if self.settings.mac_key is not None else []
         unnamed = dict(heads)
         for chain in sorted(chains, reverse=True):
             if not any(other < chain for other in unnamed):
                 break
-            named = self._start_of(chains[chain], keys).get("heads")
+            start: Members = {}
+            with suppress(OSError):
+                start = self._start_of(chains[chain], keys)
+            named = start.get("heads")
             for other, head in named.items() if isinstance(named, dict) else ():
                 claim = claim_of(head, chain)
                 if claim is not None and unnamed.get(other) == (claim.seq, claim.digest):
@@ -234,7 +262,10 @@ class Recovery:
         return unnamed
 
     def _start_of(self, segments: Segments, keys: Sequence[MacKey]) -> Members:
-        """Return the members of a chain's first record, if a `start`. With `keys`, one of them must vouch for it."""
+        """Return the members of a chain's first record, if a `start`. With `keys`, one of them must vouch for it.
+
+        Raises: OSError: a file cannot be read, or is gone.
+        """
         for _, path in segments:
             if stat.S_ISREG(path.lstat().st_mode) and (line := next(lines_of(path), b"")):
                 self.progress.read(len(line))
@@ -290,11 +321,11 @@ class Tail:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A chain whose `start` is durable, ready for its writer. `damaged` are old chains that could not be continued."""
+    """A chain whose `start` is durable, ready for its writer. `damaged` says why old chains could not be continued."""
 
     journal: Journal
     console: Console
-    damaged: tuple[str, ...]
+    damaged: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,4 +382,4 @@ class Opening:
         committed = journal.begin(start_members(start, key, recovered=recovered.members()))
         if self.settings.stdout:
             stdout.copy(committed.lines)
-        return Begun(journal, stdout, tuple(sorted(recovered.damaged)))
+        return Begun(journal, stdout, recovered.damaged)

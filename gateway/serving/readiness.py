@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 from gateway.audit.log import AuditState
+from gateway.core.errors import counted
+from gateway.core.ports import OperatorsLog
 
 _AUDIT_ADVICE = {
     "full": "the disk is full, make room",
@@ -24,6 +27,10 @@ MOST_NOTICES = 10
 MOST_CHARS = 1000
 """The most characters of one notice that the page shows."""
 RECENT_S = 0.1
+DAMAGED = "chain_damaged"
+"""The event in the operators' log that names an old chain that could not be continued, and why."""
+MOST_DAMAGED = 10
+"""The most such chains that the operators' log names; the `start` record names a hundred."""
 
 
 class AuditStatePort(Protocol):
@@ -69,7 +76,7 @@ class Ready:
                 "checkpoint": state.checkpoint,
             },
             "token_age_s": self.token_age_s(),
-            "notices": [line for kind in self.notices for line in bounded(kind())],
+            "notices": [*_damaged(state), *(line for kind in self.notices for line in bounded(kind()))],
         }
         return ready, members
 
@@ -97,6 +104,21 @@ def bounded(found: Sequence[str]) -> Iterator[str]:
         yield notice if len(notice) <= MOST_CHARS else f"{notice[:MOST_CHARS]}…"
     if len(found) > MOST_NOTICES:
         yield f"and {len(found) - MOST_NOTICES} more"
+
+
+def tell_damaged(damaged: Mapping[str, str], log: OperatorsLog) -> None:
+    """Log the chains that could not be continued, and why: a line for each of the first ten, then how many more."""
+    for chain, why in islice(damaged.items(), MOST_DAMAGED):
+        log.error(DAMAGED, chain=chain, problem=why)
+    if len(damaged) > MOST_DAMAGED:
+        log.error(DAMAGED, more=len(damaged) - MOST_DAMAGED)
+
+
+def _damaged(state: AuditState) -> Iterator[str]:
+    """Yield the notice of old chains that could not be continued. It counts them: the page needs no key."""
+    if state.damaged:
+        chains = counted(len(state.damaged), "audit chain")
+        yield f"{chains} could not be continued, and may hold open intents: see {DAMAGED} in the operators' log"
 
 
 def _audit_words(state: AuditState) -> str:

@@ -108,7 +108,7 @@ async def test_a_changed_chain_is_named_and_never_appended_to(tmp_path: Path) ->
     path.write_bytes(path.read_bytes().replace(b"nightly", b"weeklyy", 1))
     before = path.read_bytes()
     async with opened(tmp_path, "new") as log:
-        assert log.state.damaged == ("dead",)
+        assert list(log.state.damaged) == ["dead"]
     assert path.read_bytes() == before
     start = next(record for record in records(tmp_path) if record["event"] == "start" and record["instance"] == "new")
     assert [damage["chain"] for damage in start["damaged"]] == ["dead"]

@@ -176,7 +176,8 @@ class Retirement:
         chains = {chain: present[chain] for chain in staying if chain in present}
         left = Recovery(self.settings, sealer, self.disk, self.clock).unnamed(staying, chains)
         for chain, claim in (said for gone in going.values() for said in gone.said):
-            if chain not in going and (chain not in left or left[chain].seq < claim.seq):
+            # A chain that was only said to be damaged has a head by now: nothing is retired while one is missing.
+            if claim.digest is not None and chain not in going and (chain not in left or left[chain].seq < claim.seq):
                 left[chain] = Head(claim.seq, claim.digest)
         return Recovered(dict(staying), {}, left).members()
 

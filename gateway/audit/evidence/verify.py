@@ -117,7 +117,7 @@ class _Verification:
 
     def _claimed(self, checkpoints: Mapping[str, list[Claim]]) -> dict[str, list[Claim]]:
         """Return what starts and checkpoints say of chains, by chain; what several starts say appears once."""
-        named: dict[str, dict[tuple[int, str], Claim]] = {}
+        named: dict[str, dict[tuple[int, str | None], Claim]] = {}
         for chain, claim in self._statements():
             if self._whole or chain in self._files:
                 named.setdefault(chain, {}).setdefault((claim.seq, claim.digest), claim)
@@ -207,7 +207,9 @@ class _Verification:
             if gone.files.get(path.name) != digest_of(path):
                 report.problem(path, f"not what {gone.source} says was retired")
         for claim in self._claims.get(gone.chain, ()):
-            if claim.seq > gone.head.seq or (claim.seq == gone.head.seq and claim.digest != gone.head.digest):
+            if claim.seq > gone.head.seq or (
+                claim.seq == gone.head.seq and claim.digest not in (None, gone.head.digest)
+            ):
                 report.problem(gone.chain, f"{claim.source} names record {claim.seq}, {gone.source} another end")
         return report
 
