@@ -15,9 +15,12 @@ import re
 import stat
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from itertools import islice
 from pathlib import Path
 
 from gateway import RELEASED
@@ -37,8 +40,16 @@ AHEAD_MS = 10_000
 """How far judged time may be ahead of the machine's clock before operators are told."""
 LATEST_MS = 2**63 // 1_000_000
 """The year 2262. No machine's clock shows a later time, so a record with a later one was not stamped by a clock."""
-LATEST_FILES = 32
-"""How many files are searched for the newest record, the most recently written first."""
+LATEST_CHAINS = 32
+"""How many chains are searched for the newest record: so many of those begun last, and of those written last."""
+LATEST_ODD = 8
+"""How many chains are searched besides that do not begin with a record that counts, the last written first."""
+LAST_FILES = 3
+"""How many files of a chain are searched, besides its first."""
+MOST_LOOKED_AT = 10_000
+"""How many chains are looked at to find these. A directory has more only if somebody fills it on purpose."""
+FIRST_BYTES = 64 * 1024
+"""The longest first record by which a chain is known; nearly all are shorter than 1 KiB."""
 TAIL_BYTES = 1024 * 1024
 """How much of a file's end is searched. Its first record is read too: the clock may have been set back after it."""
 MOST_NAMED = 10
@@ -129,10 +140,12 @@ def _way_out(chains: Sequence[str]) -> str:
 def recorded(directory: Path, key: MacKey | None) -> dict[str, int]:
     """Return the newest time recorded in each chain, in Unix milliseconds; with a `key`, only records sealed with it.
 
-    Searches only the most recently written files, and of each only its first record and its last megabyte.
+    Searches the chains that were begun or written last, and of a file only its first record and its last megabyte.
     """
+    files = _files(directory)
     newest: dict[str, int] = {}
-    for chain, path in _written_last(directory):
+    searched = dict.fromkeys(_searched(files, key))
+    for chain, path in ((name, path) for name in searched for path in _ends(files[name])):
         try:
             told_ms = _newest_in(path, key)
         except OSError:  # The file was retired meanwhile or cannot be read; the others still count.
@@ -142,32 +155,64 @@ def recorded(directory: Path, key: MacKey | None) -> dict[str, int]:
     return newest
 
 
-def _written_last(directory: Path) -> list[tuple[str, Path]]:
-    written: list[tuple[int, str, Path]] = []
+_Files = list[tuple[Path, int]]
+"""A chain's regular files in order, each with the time of its last change in nanoseconds."""
+
+
+def _files(directory: Path) -> dict[str, _Files]:
+    found: dict[str, _Files] = {}
     try:
         chains = chains_in(directory.iterdir())
     except OSError:
-        return []
+        return {}
     for chain, path in ((chain, path) for chain, segments in chains.items() for _, path in segments):
-        try:
-            found = path.lstat()
-        except OSError:
-            continue
-        if stat.S_ISREG(found.st_mode):
-            written.append((found.st_mtime_ns, chain, path))
-    return [(chain, path) for _, chain, path in sorted(written, reverse=True)[:LATEST_FILES]]
+        with suppress(OSError):
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode):
+                found.setdefault(chain, []).append((path, status.st_mtime_ns))
+    return found
+
+
+def _searched(files: Mapping[str, _Files], key: MacKey | None) -> Iterator[str]:
+    """Yield the chains to search: those begun last, as their names sort, those written last, and a few odd ones.
+
+    Whoever writes the directory can make files and set their times, but with a key no chain that begins with a sealed
+    record of its own name. So only chains that begin so are counted, and looking at any other costs one short read.
+    """
+    begun = sorted(files, reverse=True)
+    written = sorted(files, key=lambda chain: (max(time_ns for _, time_ns in files[chain]), chain), reverse=True)
+    true = cache(lambda chain: _begins_true(files[chain][0][0], chain, key))
+    for chains in (begun, written):
+        yield from islice(filter(true, chains[:MOST_LOOKED_AT]), LATEST_CHAINS)
+    # The first record of a true chain may have been damaged, or be longer than most.
+    yield from islice((chain for chain in written[:MOST_LOOKED_AT] if not true(chain)), LATEST_ODD)
+
+
+def _begins_true(path: Path, chain: str, key: MacKey | None) -> bool:
+    try:
+        with open_segment(path) as file:
+            first = file.readline(FIRST_BYTES)
+    except OSError:
+        return False
+    return sealed_record(first, [key] if key is not None else []).get("instance") == chain
+
+
+def _ends(files: _Files) -> list[Path]:
+    """Return the files of a chain to search: its first and its last ones. A chain has more than one after a fault."""
+    return [path for path, _ in (*files[:1], *files[1:][-LAST_FILES:])]
 
 
 def _newest_in(path: Path, key: MacKey | None) -> int | None:
     with open_segment(path) as file:
         first = file.readline(TAIL_BYTES)
         file.seek(max(len(first), file.seek(0, os.SEEK_END) - TAIL_BYTES))
-        content = first + file.read()
+        lines = (first + file.read()).split(b"\n")[:-1]
+    # Only a line can be a record, so each byte is read once, whatever the lines hold.
+    stamped = ((match[1], line) for line in lines if (match := _STAMP.match(line)))
     # Stamps have one length, so they sort by time. Without a key the newest stamp nearly always decides.
-    for stamp, begins in sorted(((match[1], match.start()) for match in _STAMP.finditer(content)), reverse=True):
-        line = content[begins : content.find(b"\n", begins) + 1]
+    for stamp, line in sorted(stamped, reverse=True):
         told_ms = _ms(stamp)
-        if told_ms is not None and sealed_record(line, [key] if key is not None else []):
+        if told_ms is not None and sealed_record(line + b"\n", [key] if key is not None else []):
             return told_ms
     return None
 

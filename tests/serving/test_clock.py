@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +19,7 @@ from gateway.files.nodes import Place
 from gateway.policy.model import Effect, Rule
 from gateway.serving.clock import (
     AHEAD_MS,
+    LATEST_CHAINS,
     LATEST_MS,
     RELEASED_MS,
     TAIL_BYTES,
@@ -27,6 +30,7 @@ from gateway.serving.clock import (
     floor,
     recorded,
 )
+from tests.support.steps import steps
 
 DAY_MS = 86_400_000
 LATER_MS = RELEASED_MS + 100 * DAY_MS
@@ -148,6 +152,65 @@ def test_a_record_counts_although_later_ones_are_of_an_earlier_time(tmp_path: Pa
     path = written(tmp_path, "one", LATER_MS - DAY_MS, LATER_MS, *[LATER_MS - DAY_MS] * min(after, 500), key=KEY)
     assert path.stat().st_size < TAIL_BYTES
     assert floor(tmp_path, KEY, LATER_MS).ms == LATER_MS
+
+
+def _replayed(directory: Path, name: str) -> Path:
+    """A copy of a chain that was sealed long ago, under another name."""
+    path = written(directory, "copied", LATER_MS - 9 * DAY_MS, key=KEY)
+    return path.rename(directory / f"{name}.000001.jsonl")
+
+
+DECOYS: dict[str, Callable[[Path, str], Path]] = {
+    "empty files": written,
+    "unsealed records": lambda directory, name: written(directory, name, LATER_MS - 9 * DAY_MS),
+    "records of another key": lambda directory, name: written(directory, name, LATER_MS + DAY_MS, key=OTHER_KEY),
+    "copies of sealed chains": _replayed,
+    "old sealed chains with a new time": lambda directory, name: written(directory, name, LATER_MS - DAY_MS, key=KEY),
+}
+
+
+@pytest.mark.parametrize("first", ["zz", "00"])
+@pytest.mark.parametrize("decoy", DECOYS)
+def test_no_number_of_files_hides_what_is_on_record(tmp_path: Path, decoy: str, first: str) -> None:
+    """With a key: files that tell nothing, or only what is long past, push no sealed record out of the search."""
+    if decoy.startswith("old"):
+        first = "00"  # a sealed chain has the name that it was begun with, and names sort by time
+    written(tmp_path, "a-true-one", LATER_MS, key=KEY)
+    for number in range(4 * LATEST_CHAINS):
+        path = DECOYS[decoy](tmp_path, f"{first}{number}")
+        os.utime(path, (path.stat().st_mtime + 100,) * 2)
+    assert floor(tmp_path, KEY, LATER_MS).ms == LATER_MS
+
+
+def forged(times: int, *, between: bytes) -> bytes:
+    """So many beginnings of records, none of them sealed."""
+    return (b'{"v":1,"seq":1,"ts":"2261-01-01T00:00:00.000000Z","x":0}' + between) * times + b"\n"
+
+
+def test_a_line_is_looked_at_once_whatever_it_holds(tmp_path: Path) -> None:
+    """Stamps inside a line are no records: twenty times as many cost nothing more."""
+    path = written(tmp_path, "one", LATER_MS, key=KEY)
+    sealed = path.read_bytes()
+
+    def work(times: int) -> int:
+        path.write_bytes(sealed + forged(times, between=b""))
+        return steps(lambda: recorded(tmp_path, KEY))
+
+    work(1)
+    assert work(2000) < 1.1 * work(100)
+
+
+def test_files_full_of_forged_records_cost_a_start_little_more_than_empty_ones(tmp_path: Path) -> None:
+    """A chain is known by its first record; only a few of the others are searched for more."""
+
+    def work(directory: Path, lines: int) -> int:
+        directory.mkdir()
+        for number in range(100):
+            (directory / f"c{number}.000001.jsonl").write_bytes(forged(lines, between=b"\n"))
+        return steps(lambda: recorded(directory, KEY))
+
+    work(tmp_path / "first", 1)
+    assert work(tmp_path / "full", 50) < 10 * work(tmp_path / "short", 1)
 
 
 @pytest.mark.parametrize(
