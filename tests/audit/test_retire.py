@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -14,7 +15,8 @@ from gateway.audit.chain import MacKey
 from gateway.audit.evidence.retire import Choice, Retired, Retirement
 from gateway.audit.journal import AuditSettings
 from gateway.audit.segment import ChainLock, OsDisk
-from tests.audit.faults import DONE, Crash, findings, open_log, opened, plan, records, segments
+from gateway.core.errors import AuditFailure
+from tests.audit.faults import DONE, Crash, FailingDisk, findings, open_log, opened, plan, records, segments, split
 from tests.audit.test_verify import run
 
 KEY = MacKey(b"k" * 32)
@@ -175,6 +177,33 @@ async def test_dying_in_the_middle_is_made_good_by_the_next_one(directory: Path,
     retire(directory, before="1970-01-03")
     assert not segments(directory, "[ab]")
     assert tampered(directory) == set()
+
+
+async def test_a_record_that_cannot_be_written_removes_nothing(directory: Path) -> None:
+    """Not even what an earlier retirement left behind, which goes with the next that succeeds."""
+    split(directory, "a", [2])
+    second = segments(directory, "a")[1]
+    content = second.read_bytes()
+    retire(directory, "a")
+    second.write_bytes(content)
+    before = names(directory)
+    with pytest.raises(AuditFailure, match="nothing was removed"):
+        retire(directory, "b", disk=FailingDisk("write", 1, errno.ENOSPC))
+    assert {name for name in before if name.endswith(".jsonl")} <= names(directory)
+    assert retire(directory, "b").gone == ["b"]
+    assert not second.exists()
+    assert tampered(directory) == set()
+
+
+async def test_the_record_is_not_written_into_a_chain_that_another_process_has(directory: Path) -> None:
+    """Its name is new nearly always; where it is not, nothing is removed."""
+    lock = ChainLock.take(OsDisk(), directory, "taken")
+    settings = AuditSettings(directory, mac_key=KEY, new_name=lambda: "taken")
+    with pytest.raises(AuditFailure, match="nothing was removed"):
+        Retirement(settings, [KEY], None, OsDisk(), lambda: 9 * DAY).run(Choice(frozenset("a")))
+    assert segments(directory, "a")
+    assert lock is not None
+    lock.release()
 
 
 async def test_one_damaged_chain_keeps_all(directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

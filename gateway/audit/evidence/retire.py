@@ -86,7 +86,7 @@ class Retirement:
         """Retire the chains that are meant and may go.
 
         Raises:
-            AuditFailure: the record cannot be written; none of these chains was moved or deleted.
+            AuditFailure: the record cannot be written; nothing was moved or deleted.
             OSError: a file cannot be read, moved or deleted.
         """
         found = verify_listed(self._entries, keys=self.keys, checkpoints=self.checkpoints, whole=True)
@@ -94,32 +94,32 @@ class Retirement:
         files = {chain: [path for _, path in segments] for chain, segments in chains_in(self._entries()).items()}
         files = {chain: paths for chain, paths in files.items() if chain in reports}  # newer ones are not meant
         done = Retired(kept=dict.fromkeys(choice.chains - files.keys(), "it is not there"))
-        if damaged := [report.chain for report in found if report.problems]:
-            done.kept |= dict.fromkeys(damaged, "it does not verify")
-            done.refused = True
-            return done
-        if self.settings.mac_key is None and any(report.keyed for report in found):
-            done.kept |= {chain: SEALED for chain in files if choice.takes(reports[chain])}
-            done.refused = True
+        chosen = [chain for chain in files if choice.takes(reports[chain]) and not reports[chain].retired_by]
+        if (refusal := self._refusal(found, chosen)) is not None:
+            done.kept, done.refused = done.kept | refusal, True
             return done
         with ExitStack() as locks:
-            going = {}
-            for chain, paths in files.items():
-                if reports[chain].retired_by is not None:
-                    self._remove(chain, paths)  # an earlier retirement did not finish
-                elif choice.takes(reports[chain]):
-                    match self._taken(reports[chain], paths, locks):
-                        case str(why):
-                            done.kept[chain] = why
-                        case _Going() as found_so:
-                            going[chain] = found_so
-            if not going or choice.chains & done.kept.keys():
-                return done
-            done.record = self._write(going, {report.chain: report.head for report in found if report.records})
+            taken = {chain: self._taken(reports[chain], files[chain], locks) for chain in chosen}
+            done.kept |= {chain: why for chain, why in taken.items() if isinstance(why, str)}
+            going = {chain: found_so for chain, found_so in taken.items() if isinstance(found_so, _Going)}
+            if choice.chains & done.kept.keys():
+                going = {}
+            if going:
+                done.record = self._write(going, {report.chain: report.head for report in found if report.records})
+            for chain in (chain for chain in files if reports[chain].retired_by):
+                self._remove(chain, files[chain])  # an earlier retirement did not finish
             for chain, gone in going.items():
                 self._remove(chain, gone.paths)
                 done.gone.append(chain)
         return done
+
+    def _refusal(self, found: Sequence[ChainReport], chosen: Sequence[str]) -> dict[str, str] | None:
+        """Return why nothing may be retired, by chain; None if it may."""
+        if damaged := [report.chain for report in found if report.problems]:
+            return dict.fromkeys(damaged, "it does not verify")
+        if self.settings.mac_key is None and any(report.keyed for report in found):
+            return dict.fromkeys(chosen, SEALED)
+        return None
 
     def _entries(self) -> list[Path]:
         return sorted(self.settings.directory.iterdir())
@@ -147,7 +147,7 @@ class Retirement:
         sealer = Sealer(chain, key=key)
         try:
             records = [self._record(name, gone) for name, gone in going.items()]
-            lock = ChainLock.take(self.disk, self.settings.directory, chain)
+            lock = self._locked(chain)
             journal = Journal(self.settings, chain=chain, sealer=sealer, disk=self.disk, clock=self.clock, lock=lock)
             try:
                 start = {"version": __version__, "command": "audit retire", "by": f"cli:{os.getuid()}"}
@@ -158,6 +158,12 @@ class Retirement:
         except (OSError, AppendFailed) as exc:
             raise AuditFailure(f"the record of it cannot be written, so nothing was removed: {exc}") from exc
         return chain
+
+    def _locked(self, chain: str) -> ChainLock:
+        lock = ChainLock.take(self.disk, self.settings.directory, chain)
+        if lock is None:
+            raise AppendFailed(OSError(f"another process writes the chain {chain}"))
+        return lock
 
     def _record(self, chain: str, gone: _Going) -> Record:
         files = {path.name: digest_of(path) for path in gone.paths}
