@@ -140,6 +140,8 @@ class ChainReader:
         self._whole = whole
         self._on_read = on_read
         self._strict = True
+        self._held = self._unheld = 0
+        self._unheld_at: list[str] = []
 
     def read(self, paths: Sequence[Path]) -> ChainReport:
         """Read the chain's files in order, and return the report. Raises: OSError: a file cannot be read."""
@@ -147,6 +149,7 @@ class ChainReader:
         empty = [path for path in paths if not self._read_file(path, cuts.get(path.name))]
         if self._whole and self.report.records:
             self._layout(paths, [path for path in empty if path.name not in cuts])
+        self._tell_unheld()
         for claim in (claim for claims in self._claims.values() for claim in claims):
             if claim.digest is not None:
                 self.report.problem(self.report.chain, f"{claim.source} names record {claim.seq}, which is not there")
@@ -255,9 +258,22 @@ class ChainReader:
         elif mac is None and self._keys:
             self.report.problem(where, "no mac, although a key is given")
         elif mac is not None and self._keys and not mac_holds(raw, str(mac), self._keys):
-            self.report.problem(where, "mac does not hold under any given key")
+            self._unheld += 1
+            self._unheld_at += [where] if self._unheld <= MAX_PROBLEMS else []
+            problems = -1
+        else:
+            self._held += mac is not None
         self.report.keyed += mac is not None
         return problems == len(self.report.problems) + self.report.more_problems
+
+    def _tell_unheld(self) -> None:
+        """Note the records whose MAC does not hold: once if it is all of them and nothing else is wrong."""
+        if self._unheld and not self._held and not self.report.problems:
+            self.report.problem(self.report.chain, "no record is sealed with a given key: is it the right one?")
+        else:
+            for where in self._unheld_at:
+                self.report.problem(where, "mac does not hold under any given key")
+            self.report.more_problems += self._unheld - len(self._unheld_at)
 
     def _pairs(self, where: str, members: Members) -> None:
         decision_id = str(members.get("decision_id"))

@@ -355,7 +355,11 @@ class Opening:
                 undo.pop_all()
                 return begun
         except (OSError, AppendFailed) as exc:
-            raise AuditFailure(f"the audit directory {self.settings.directory} cannot be used: {exc}") from exc
+            failed = AppendFailed(exc) if isinstance(exc, OSError) else exc
+            advice = ". Make room, then start again" if failed.cause == "full" else ""
+            raise AuditFailure(
+                f"the audit directory {self.settings.directory} cannot be used: {failed}{advice}"
+            ) from exc
 
     def _make_directory(self) -> None:
         try:

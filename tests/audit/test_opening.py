@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -108,6 +109,17 @@ async def test_a_process_that_is_told_to_end_meanwhile_ends(tmp_path: Path) -> N
         pass
     assert set(findings(tmp_path).values()) <= {"INTACT"}
     assert outcomes(tmp_path) == {}
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+@pytest.mark.parametrize("operation", ["write", "open"])
+async def test_a_start_on_a_full_disk_says_what_to_do(tmp_path: Path, operation: str, error: int) -> None:
+    """Room has to be made before the next start; other faults are not said to be a lack of it."""
+    log = beginning(tmp_path, FailingDisk(operation, 1, error))
+    with pytest.raises(AuditFailure) as failed:
+        await log.opened()
+    assert (". Make room, then start again" in str(failed.value)) == (error != errno.EIO)
+    await log.stop({})
 
 
 async def test_a_log_that_cannot_be_opened_says_why(tmp_path: Path) -> None:

@@ -130,6 +130,34 @@ async def test_stripped_macs_are_found_given_the_key(log_of: MakeLog, tmp_path: 
     assert run("verify", directory, "--mac-key", tmp_path / "key") == 1
 
 
+async def test_a_wrong_key_is_said_once_for_each_chain(
+    log_of: MakeLog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of an untouched log no record is called changed; the exit code says that it was not verified all the same."""
+    await log_of("audit", "one", mac_key=KEY)
+    directory = await log_of("audit", "two", mac_key=KEY)
+    (tmp_path / "wrong").write_bytes(b"w" * 32)
+    assert run("verify", directory, "--mac-key", tmp_path / "wrong") == 1
+    told = [line for line in capsys.readouterr().out.splitlines() if "TAMPERED" in line]
+    assert told == [
+        f"  TAMPERED {chain}: no record is sealed with a given key: is it the right one?" for chain in ("one", "two")
+    ]
+
+
+async def test_under_a_wrong_key_what_was_changed_is_still_found(
+    log_of: MakeLog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A question about the key takes the place of nothing but the MACs."""
+    directory = await log_of(mac_key=KEY)
+    path = segments(directory)[1]
+    path.write_bytes(path.read_bytes().replace(b"nightly", b"weeklyy", 1))
+    (tmp_path / "wrong").write_bytes(b"w" * 32)
+    assert run("verify", directory, "--mac-key", tmp_path / "wrong") == 1
+    told = capsys.readouterr().out
+    assert "prev is not the digest of the line before" in told
+    assert "is it the right one" not in told
+
+
 async def test_an_older_key_may_be_given_beside_the_new_one(log_of: MakeLog, tmp_path: Path) -> None:
     """After a rotation both keys together verify what neither does alone."""
     directory = await log_of("both", "old", mac_key=MacKey(b"o" * 16))
