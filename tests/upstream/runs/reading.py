@@ -71,11 +71,15 @@ async def opened(
         await log.aclose()
 
 
-def serving(*runs: Run, log: LogManner | None = None) -> SimulatorServer:
+def serving(*runs: Run, log: LogManner | None = None, latency_ms: int = 0) -> SimulatorServer:
     """A simulated upstream with these runs and the tokens of these tests."""
     simulator = Simulator(runs, log=log)
-    # Days later, when the index knows also the runs that a test gives a date after the others.
-    return SimulatorServer(simulator, token=WRITING, read_token=READING, clock=lambda: NOW_MS + 3 * 86_400_000)
+
+    def days_later() -> int:
+        """When the index knows also the runs that a test gives a date after the others."""
+        return NOW_MS + 3 * 86_400_000
+
+    return SimulatorServer(simulator, token=WRITING, read_token=READING, clock=days_later, latency_ms=latency_ms)
 
 
 def run(number: int, *, url: str = INVOICE, run_id: str | None = None, labels: tuple[str, ...] = ()) -> Run:

@@ -122,7 +122,8 @@ def test_the_cursors_of_a_team_with_many_keys_push_out_none_of_another() -> None
 async def test_a_callers_second_page_is_refused_while_the_first_is_read(tmp_path: Path) -> None:
     """Another key of the team is answered."""
     speaking = rules(tmp_path, WIDE)
-    with serving(*mixed(30)) as server:
+    # Slow, so that no page has ended before the next is asked for, however the machine shares its time.
+    with serving(*mixed(30), latency_ms=100) as server:
         async with opened(server.url) as log:
 
             async def page(principal: Principal) -> object:
