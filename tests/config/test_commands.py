@@ -25,7 +25,7 @@ from gateway.policy.format.load import load_policies
 TODAY = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 CONFIG = """\
 version: 1
-listen: 127.0.0.1:8080
+listen: 127.0.0.1:0
 upstream:
   url: https://qstash.upstash.io
   token: {file: token}
