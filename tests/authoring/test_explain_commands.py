@@ -125,7 +125,7 @@ def test_a_question_without_a_body_is_told_what_to_send(
     """Nothing about its Content-Type, which may well be there."""
     answer = gateway.request("POST", f"/gateway/v1/{path}", headers=headers)
     assert answer.status == 400
-    assert answer.json()["error"].startswith('Send a body: {"request": ')
+    assert str(answer.json()["error"]).startswith('Send a body: {"request": ')
 
 
 def test_the_path_is_closed_to_strangers_and_to_other_methods(gateway: RunningGateway) -> None:
