@@ -25,6 +25,7 @@ from gateway.audit.reader import ChainReader, ChainReport, Torn, claim_of, lines
 from gateway.audit.record import continued_members, recovered_members, start_members
 from gateway.audit.segment import CHAIN_NAME, AppendFailed, ChainLock, Disk, Segment, chains_in, open_segment
 from gateway.core.errors import AuditFailure
+from gateway.files.source import named
 from gateway.log import Console
 
 TAIL_BYTES = (4 * 1024, 64 * 1024, 16 * 1024 * 1024)
@@ -324,7 +325,7 @@ class Opening:
                 undo.pop_all()
                 return begun
         except (OSError, AppendFailed) as exc:
-            raise AuditFailure(f"the audit directory {self.settings.directory} cannot be used: {exc}") from exc
+            raise AuditFailure(f"the audit directory {named(self.settings.directory)} cannot be used: {exc}") from exc
 
     def _make_directory(self) -> None:
         try:
