@@ -205,7 +205,7 @@ class ChainReader:
         elif members["seq"] != before.seq + 1:
             self.report.problem(where, f"seq {members['seq']} after {before.seq}: records removed, inserted or moved")
         elif members["prev"] != before.digest:
-            self.report.problem(where, "prev is not the digest of the line before: it was changed")
+            self.report.problem(where, "the line before was changed: this line names another digest")
         elif members["event"] == "start":
             self.report.problem(where, "a second start in one chain")
 

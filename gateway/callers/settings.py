@@ -185,6 +185,9 @@ def ending(last: date | None, today: date) -> str | None:
     return f"expired on {last}" if last < today else f"expires on {last}"
 
 
+_WHICH = "`qstash-gateway check` and the operators' log say which"
+
+
 class Endings:
     """The keys that have a last day, in its order. A look-up costs the same for ten keys and for ten thousand."""
 
@@ -211,7 +214,7 @@ class Endings:
             first = self._days[expired]
             several = f"{soon} keys expire within {SOON.days} days, the first on {first}"
             sentences.append(f"1 key expires on {first}" if soon == 1 else several)
-        return [f"{sentence}: check and the operators' log name keys" for sentence in sentences]
+        return [f"{sentence}; {_WHICH}" for sentence in sentences]
 
     def named(self, today: date, most: int) -> list[str]:
         """Return at most `most` keys by name and day, of those that expire within fourteen days or have expired.

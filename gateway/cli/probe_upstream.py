@@ -93,8 +93,8 @@ def _announcement(url: str, label: str, *, reads: bool) -> str:
         f"  {both}: safe whichever of the two is read",
         f"  {cancel}, as the gateway writes it",
         "and, where an answer names an action, GET /v2/workflows/bulkActions/ID, and two DELETE with two such labels.",
-        "Nothing is cancelled by this, unless QStash reads none of label, workflowUrl and toDate as documented:",
-        "then it may be any run.",
+        "Nothing is cancelled by this. If QStash ignores all three of label, workflowUrl and toDate, any run may be",
+        "cancelled.",
         "It goes past the gateway and its record: keep what is printed here.",
         "",
     ]

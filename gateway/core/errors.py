@@ -81,8 +81,9 @@ class MalformedRequest(Refusal):
 
 
 _HOW_TO_AUTHENTICATE = (
-    "Send a gateway key of your team, or a token it accepts, as 'Authorization: Bearer <key>'. If you did, the gateway "
-    "does not know it or it has ended: ask the gateway's operators for a key. A token of QStash is not accepted here."
+    "Send a gateway key of your team, or a token that the gateway accepts, as 'Authorization: Bearer <key>'. If you "
+    "did, the gateway does not know it or it has ended: ask the gateway's operators for a key. A token of QStash is "
+    "not accepted here."
 )
 
 

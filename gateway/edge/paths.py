@@ -36,7 +36,7 @@ def no_such_path(method: str, path: bytes, *, is_known: Callable[[str], bool]) -
         return NotFound("qstash_path", f"{one} {_RUNTIMES}")
     if path.startswith((b"/v2/", b"/v1/")):
         return NotFound("qstash_path", f"{_ONLY} {_RUNTIMES}")
-    return NotFound("path", f"This path is none of the gateway's, byte for byte. {_ONLY}")
+    return NotFound("path", f"The gateway has no such path (it compares byte for byte). {_ONLY}")
 
 
 def no_such_method(path: str, allowed: str) -> MethodNotAllowed:

@@ -241,7 +241,7 @@ def _of_near(near: _Near) -> _Why:
     rule, gaps = near.rule, near.gaps
     window = rule.during.words() if near.closed and rule.during is not None else None
     if gaps:
-        bounds = [f"it wants {gap.wants}, but {gap.found}" for gap in gaps[:SAID]]
+        bounds = [gap.words() for gap in gaps[:SAID]]
         bounds += [f"it holds only during {window}"] if window is not None else []
         said = f"{_NO_RULE} Rule {rule.name} comes nearest: {'; '.join(bounds)}."
         return _Why(said, rule, NotAdmitted(rule.name, gaps[0].field, gaps[0].value))

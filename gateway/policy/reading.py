@@ -66,7 +66,8 @@ class Gap:
     """The reason why a request lies outside a rule: a field's wire name, and the value not admitted (None if missing).
 
     `wants` is the rule's bound and `found` what the request has instead, both in words. `by_kind` is true if the rule
-    is about another kind of request: by IDs, by a filter, or for everything.
+    is about another kind of request: by IDs, by a filter, or for everything. `unmentioned` is true if the rule says
+    nothing of the field.
     """
 
     field: str
@@ -74,6 +75,13 @@ class Gap:
     wants: str
     found: str
     by_kind: bool = False
+    unmentioned: bool = False
+
+    def words(self) -> str:
+        """Return the gap as a clause about the rule, for a sentence that names it."""
+        if self.unmentioned:
+            return f"it says nothing of {self.field}, and {self.found}"
+        return f"it wants {self.wants}, but {self.found}"
 
 
 Shortfall = Callable[[], Gap]
@@ -136,10 +144,10 @@ def _unmentioned(rule: Rule, selection: Selection) -> Iterator[Gap]:
     for field in sorted(selection.carried - rule.conditions.keys()):
         name = _wire_name(field, selection)
         value = next(value for wire, value in selection.pairs() if wire == name)
-        found = f"the request has {name} {_shown(value)}"
+        found = f"the request names {_shown(value)}"
         if isinstance(selection, ByFilter):
             found += " (without it more runs would be selected)"
-        yield Gap(name, value, f"no {name}, which it does not mention", found)
+        yield Gap(name, value, f"no {name}", found, unmentioned=True)
 
 
 def named_by_deny(rule: Rule, selection: Selection) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.callers.settings import ending
+from gateway.callers.settings import SOON
 from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.files.addresses import TlsFiles
 from gateway.files.source import named, read_file, sentence
@@ -26,6 +26,14 @@ class Pair:
 
     context: ssl.SSLContext
     ends: datetime
+
+
+def ending(files: TlsFiles, pair: Pair, today: date) -> str | None:
+    """Return a notice if the certificate has ended or its last UTC day is at most fourteen days away, else None."""
+    last = pair.ends.date()
+    if last - today > SOON:
+        return None
+    return f"the TLS certificate {files.certificate} {'ended' if last < today else 'ends'} on {last}"
 
 
 def load_pair(files: TlsFiles, now: datetime) -> Pair:
@@ -72,8 +80,7 @@ class ServedCertificate:
     @property
     def notice(self) -> str | None:
         """The notice for operators that the certificate ends within 14 days or has ended; None otherwise."""
-        ends = ending(self._pair.ends.date(), self._now().date())
-        return None if ends is None else f"the TLS certificate {self._files.certificate}: {ends}"
+        return ending(self._files, self._pair, self._now().date())
 
     def _choose(self, handshake: ssl.SSLObject | ssl.SSLSocket, name: str | None, context: ssl.SSLContext) -> None:
         handshake.context = self._pair.context

@@ -96,7 +96,7 @@ class SteadyClock:
         if judged_ms - shown_ms <= AHEAD_MS:
             return []
         shown = f"the machine's clock shows {instant(shown_ms)}"
-        return [f"requests are judged as at {instant(judged_ms)}, but {shown}: {self._because} ({SEE})"]
+        return [f"requests are judged as if it were {instant(judged_ms)}, but {shown}: {self._because} ({SEE})"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -14,6 +15,8 @@ from pathlib import Path
 from gateway.files.addresses import Listen, UnixListen
 
 BACKLOG = 2048
+
+_REMEDY = "end what listens there, or change `listen`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,8 @@ def bind(place: Listen | UnixListen, *, socket_mode: int) -> Bound:
     except ValueError as exc:
         raise OSError(f"cannot listen on {place}: this machine has no IPv6 that takes IPv4 as well") from exc
     except OSError as exc:
-        raise OSError(f"cannot listen on {place}: {os.strerror(exc.errno) if exc.errno else exc}") from exc
+        remedy = f": {_REMEDY}" if exc.errno == errno.EADDRINUSE else ""
+        raise OSError(f"cannot listen on {place}: {os.strerror(exc.errno) if exc.errno else exc}{remedy}") from exc
 
 
 def _bind_unix(path: Path, mode: int) -> socket.socket:
@@ -118,9 +122,9 @@ def _remove_abandoned(path: Path) -> None:
         except ConnectionRefusedError:
             path.unlink(missing_ok=True)
         except BlockingIOError:
-            raise OSError(f"another process listens on {path}, and is busy") from None
+            raise OSError(f"another process listens on {path}, and is busy: {_REMEDY}") from None
         else:
-            raise OSError(f"another process listens on {path}")
+            raise OSError(f"another process listens on {path}: {_REMEDY}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -269,7 +269,7 @@ def test_two_keys_of_a_team_overlap_and_what_ends_is_announced(upstream: TwoToke
         names = [record["principal"] for record in gateway.records("intent")]
         assert names == ["billing/old-key", "billing/billing-key"]
         ends = f"key billing/old-key: expires on {setup.last}"
-        assert [notice.partition(":")[0] for notice in notices(gateway)] == [f"1 key expires on {setup.last}"]
+        assert [notice.partition(";")[0] for notice in notices(gateway)] == [f"1 key expires on {setup.last}"]
         assert ends in gateway.stderr()
         checked = command("check", "--config", str(setup.directory / "config.yaml"))
     assert (checked.returncode, f"warning: {ends}. [key-expires]" in checked.stdout) == (0, True)

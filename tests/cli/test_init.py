@@ -149,7 +149,8 @@ def test_a_team_without_a_configuration_to_be_added_to_is_a_new_start(
 ) -> None:
     """And that is said, for who meant another directory; beside policies without a configuration nothing is written."""
     assert main(["init", "--team", "second", str(tmp_path / "new")]) == 0
-    assert f"There was no {tmp_path / 'new' / 'config.yaml'} to add the team second to" in capsys.readouterr().out
+    said = f"There was no {tmp_path / 'new' / 'config.yaml'} to add the team second to: a new directory was begun; "
+    assert f"{said}its first team is second.\n" in capsys.readouterr().out
     assert main(["init", str(tmp_path / "other")]) == 0
     assert "There was no" not in capsys.readouterr().out
     (tmp_path / "policies").mkdir()

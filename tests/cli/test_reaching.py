@@ -108,7 +108,7 @@ def test_a_private_authority_is_named_by_option_or_environment(private: Private)
         (["--ca-file", private.ca], {"QSTASH_GATEWAY_CA": private.strange_ca}),
     ):
         refused, probed = both(private.url, *arguments, **env)
-        assert "Send a gateway key of your team" in refused.stderr
+        assert "Send a gateway key of your team, or a token that the gateway accepts" in refused.stderr
         assert (probed.returncode, probed.stdout, probed.stderr) == (0, "", "")
 
 

@@ -98,7 +98,7 @@ def test_keys_that_end_are_counted_and_not_named(last: list[int], says: list[str
     """Who the callers are is nobody's business at a page that needs no key."""
     found = [keys(1, TODAY + timedelta(days=days))[0] for days in last]
     notices = Endings([*found, *keys(3, None)]).notices(TODAY)
-    assert [notice.partition(":")[0] for notice in notices] == says
+    assert [notice.partition(";")[0] for notice in notices] == says
     assert "team-" not in str(notices)
 
 

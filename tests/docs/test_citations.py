@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -17,6 +18,9 @@ MADE = {"result.md"}
 PAGE = re.compile(r"(?<![\w/.:$-])(?P<path>[\w./-]*\w\.md)\b(?:#(?P<anchor>[\w-]+))?")
 LINK = re.compile(r"\]\((?!https?:|mailto:)(?P<path>[^)#\s]*)(?:#(?P<anchor>[^)\s]+))?\)")
 NAMED = re.compile(r"(?<![\w/.-])(?:benchmarks|docs|gateway|requirements|schemas|tests)/[\w./-]*[\w/]")
+ROOMS = sorted(room.parent.name for room in (ROOT / "gateway").glob("*/__init__.py"))
+SOURCE = re.compile(r"(?<![\w/.*-])[\w./-]*\w\.py\b(?!:line)")
+MODULE = re.compile(rf"(?<![\w/.:-])(?:{'|'.join(ROOMS)})(?:/[a-z_]+)+\b(?![/.*\w])")
 DECISION = re.compile(r"\bADR (\d{4})\b")
 SECTION = re.compile(r"(?<!RFC \d{4}, )\b[Ss]ection \d", re.MULTILINE)
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
@@ -44,6 +48,23 @@ def anchors(page: Path) -> frozenset[str]:
         number = sum(one == slug or re.fullmatch(f"{re.escape(slug)}-[0-9]+", one) is not None for one in found)
         found.append(f"{slug}-{number}" if number else slug)
     return frozenset(found)
+
+
+def told() -> Iterator[tuple[str, str]]:
+    """Each page, and each docstring of code and tests, by the path of its file."""
+    yield from pages()
+    for name, text in texts():
+        if name.endswith(".py"):
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                    yield name, ast.get_docstring(node) or ""
+
+
+def unknown_sources(name: str, text: str) -> Iterator[str]:
+    """What is said of a file or module that is not here, beside the text, at the root or in gateway/."""
+    places = ((ROOT / name).parent, ROOT, ROOT / "gateway")
+    modules = (f"{module}.py" for module in MODULE.findall(text) if not (ROOT / "gateway" / module).is_dir())
+    return (problem for path in (*SOURCE.findall(text), *modules) if (problem := missing(name, path, None, *places)))
 
 
 def missing(name: str, path: str, anchor: str | None, *places: Path) -> str | None:
@@ -84,6 +105,21 @@ def test_every_file_that_a_page_names_is_here() -> None:
     named = [(name, path) for name, text in pages() for path in NAMED.findall(text)]
     assert len(named) > 50
     assert [problem for name, path in named if (problem := missing(name, path, None, ROOT))] == []
+
+
+def test_every_source_that_a_page_or_docstring_names_is_here() -> None:
+    """Files beside it, from the root or from gateway/, and `room/module`: where a name moves, the words follow."""
+    assert sum(len(MODULE.findall(text)) for _, text in told()) > 50
+    assert [problem for name, text in told() for problem in unknown_sources(name, text)] == []
+
+
+@pytest.mark.parametrize(
+    "named", ["ask.py", "execution/" + "pipelines", "gateway/" + "upstream.py", "policy/format" + "/loads"]
+)
+def test_a_source_that_is_gone_is_seen(named: str) -> None:
+    """As a file, and as a module of a room; one that is here is not reported."""
+    text = f"see `{named}` and `execution/pipeline`, `policy/format`."
+    assert len(list(unknown_sources("docs/architecture.md", text))) == 1
 
 
 def test_every_decision_that_is_cited_was_written_down() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 
 import pytest
 
-PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
-GATEWAY = Path(__file__).parents[2] / "gateway"
+ROOT = Path(__file__).parents[2]
+PICTURES = ROOT / "docs" / "pictures"
+GATEWAY = ROOT / "gateway"
 DRAW = runpy.run_path(str(PICTURES / "draw.py"))
 
 
@@ -22,8 +24,19 @@ def test_every_step_of_a_cancel_is_a_module() -> None:
     """Between the caller and QStash each name of the walk is a file of the gateway."""
     _, _, *steps, _ = (PICTURES / "cancel.txt").read_text().strip().splitlines()
     modules = [step.partition("|")[0].strip() for step in steps]
-    assert len(modules) == 8
+    assert len(modules) == 10
     assert [name for name in modules if not (GATEWAY / f"{name}.py").is_file()] == []
+
+
+def test_the_walks_agree() -> None:
+    """The README's line, the picture and the numbered walk name the same modules in the same order."""
+    _, _, *steps, _ = (PICTURES / "cancel.txt").read_text().strip().splitlines()
+    drawn = [step.partition("|")[0].strip() for step in steps]
+    line = re.search(r"^edge/protocol → [^`]*", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert line is not None
+    assert re.split(r"\s*→\s*", line[0].strip()) == drawn
+    walk = (ROOT / "docs" / "architecture.md").read_text().partition("\n1. ")[2].partition("\nA plan: ")[0]
+    assert sorted(drawn, key=lambda name: walk.index(f"`{name}`")) == drawn
 
 
 def test_a_line_that_is_no_step_is_refused() -> None:

@@ -12,7 +12,7 @@ ONLY = (
 )
 RUNTIMES = "Runtimes that host workflows keep their own client and token."
 BY_ID = "A run is cancelled by its ID in the query, not in the path: DELETE /v2/workflows/runs?workflowRunIds=ID."
-NONE = f"This path is none of the gateway's, byte for byte. {ONLY}"
+NONE = f"The gateway has no such path (it compares byte for byte). {ONLY}"
 
 
 @pytest.mark.parametrize(

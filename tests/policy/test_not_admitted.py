@@ -67,9 +67,9 @@ REASONS: dict[str, tuple[Selection, int, Rule, str, str | None, str]] = {
     "no URL": (ByFilter(labels=("nightly",)), 9, allow(workflowUrl=URL, label=label("nightly")), "workflowUrl", None,
                "but the request names no workflowUrl"),
     "not mentioned": (ByFilter((API,), exact=True, labels=("x",)), 9, allow(workflowUrl=URL), "label", "x",
-                      "it wants no label, which it does not mention, but the request has label 'x'"),
+                      "it says nothing of label, and the request names 'x'"),
     "date not mentioned": (ByFilter((API,), exact=True, to_date=NOW_MS), 9, allow(workflowUrl=URL), "toDate",
-                           str(NOW_MS), "it wants no toDate, which it does not mention"),
+                           str(NOW_MS), "it says nothing of toDate, and the request names '"),
     "count": (urls(API), 51, allow(count=CountCondition(max=50), workflowUrl=URL), "count", "51",
               "it wants count at most 50, but the request asks for 51."),
     "count left out": (urls(API), 100, allow(count=CountCondition(max=50), workflowUrl=URL), "count", "100",
@@ -91,7 +91,7 @@ REASONS: dict[str, tuple[Selection, int, Rule, str, str | None, str]] = {
                           allow(count=CountCondition(cap=1), workflowRunIds=IDS), "workflowRunIds", "2",
                           "it wants at most 1 run IDs, but the request names 2"),
     "IDs under a filter": (ByRunIds(("wfr_a_1",)), 1, allow(workflowUrl=URL), "workflowRunIds", "wfr_a_1",
-                           "it wants no workflowRunIds, which it does not mention"),
+                           "it says nothing of workflowRunIds, and the request names 'wfr_a_1'"),
     "a filter under IDs": (urls(API), 9, allow(workflowRunIds=IDS), "workflowRunIds", None,
                            "it wants runs named by ID (workflowRunIds: at most 2 IDs beginning with wfr_a_)"),
 }  # fmt: skip
@@ -144,7 +144,7 @@ def test_a_closed_window_is_named_with_what_else_does_not_fit() -> None:
     other = allow("other", workflowUrl=UrlCondition(exact=frozenset(("https://b.example/x",))))
     assert denied(urls(API), closed, other).not_admitted == NotAdmitted("p/later", "during", None)
     refused = denied(ByFilter((API,), exact=True, labels=("x",)), closed, other)
-    assert "Rule p/later comes nearest: it wants no label" in refused.reason
+    assert "Rule p/later comes nearest: it says nothing of label" in refused.reason
     assert "it holds only during from" in refused.reason
 
 

@@ -125,7 +125,7 @@ def test_what_no_rule_mentions_is_never_left_out(field: str, resolution: Resolut
     decision = refused(CancelRequest(FULL, 5), rule)
     assert decision.nearest is None
     name = "fromDate" if field == "created" else field
-    assert f"no {name}, which it does not mention" in decision.reason
+    assert f"it says nothing of {name}, and the request names '" in decision.reason
     assert "without it more runs would be selected" in decision.reason
 
 

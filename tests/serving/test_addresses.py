@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import socket
 from pathlib import Path
 
@@ -90,11 +91,12 @@ def test_tls_is_for_the_addresses_and_not_for_the_socket_file(simulator: Simulat
 
 
 def test_a_start_that_fails_leaves_no_listener_and_no_file(tmp_path: Path) -> None:
-    """The error names the address; what was bound before it is let go."""
+    """The error names the address and the remedy; what was bound before it is let go."""
     path = tmp_path / "g.sock"
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(OSError, match=rf"^cannot listen on 127\.0\.0\.1:{port}: Address already in use$"):
+        said = f"cannot listen on 127.0.0.1:{port}: Address already in use: end what listens there, or change `listen`"
+        with pytest.raises(OSError, match=f"^{re.escape(said)}$"):
             bind_all([UnixListen(path), Listen("127.0.0.1", port)], socket_mode=0o600)
     assert not path.exists()
 

@@ -90,8 +90,8 @@ def test_the_end_is_a_notice_fourteen_days_before(dated: Dates) -> None:
     served = ServedCertificate(dated(START, END), lambda: now[0])
     said = []
     for now[0] in (ENDS - timedelta(days=15), ENDS - timedelta(days=14), ENDS, ENDS + timedelta(days=1)):
-        said.append((served.notice or "").rpartition(": ")[2])
-    assert said == ["", "expires on 2031-06-01", "expires on 2031-06-01", "expired on 2031-06-01"]
+        said.append((served.notice or "").rpartition(".pem ")[2])
+    assert said == ["", "ends on 2031-06-01", "ends on 2031-06-01", "ended on 2031-06-01"]
 
 
 def test_check_names_a_certificate_that_soon_ends(dated: Dates, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_check_names_a_certificate_that_soon_ends(dated: Dates, tmp_path: Path) 
     for now in (ENDS - timedelta(days=15), ENDS - timedelta(days=14)):
         found = [one for one in check.findings_of(path, config, policies, now=now) if one.id == "certificate-expires"]
         said += [(one.place.line, one.message) for one in found]
-    assert said == [(12, f"The TLS certificate {files.certificate}: expires on 2031-06-01.")]
+    assert said == [(12, f"The TLS certificate {files.certificate} ends on 2031-06-01.")]
 
 
 def spoken(context: ssl.SSLContext) -> datetime:
@@ -192,7 +192,7 @@ def test_a_gateway_serves_a_renewed_certificate_and_keeps_its_connections(
     old = certificate.read_bytes()
     open_since_before = over_tls(gateway, certificate)
     notices = ask(over_tls(gateway, certificate), "GET", "/readyz").json()["notices"]
-    assert str(notices).startswith(f"['the TLS certificate {certificate}: expires on ")
+    assert str(notices).startswith(f"['the TLS certificate {certificate} ends on ")
     certified(tmp_path)
     while "reloaded" not in gateway.stderr():
         assert gateway.process.poll() is None

@@ -19,6 +19,8 @@ from tests.cli.running import command, ended, require_curl
 from tests.serving.doors import CANCEL, ask, to_unix
 from tests.support.gateway import RunningGateway, Setup, read_answer
 
+REMEDY = "end what listens there, or change `listen`"
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -84,7 +86,7 @@ def test_a_living_socket_is_not_taken(gateway: RunningGateway, path: Path) -> No
     """A second gateway with the same path fails, and the first one goes on."""
     done = command("serve", "--config", str(gateway.setup.directory / "config.yaml"))
     assert done.returncode == 1
-    assert done.stderr == f"qstash-gateway: another process listens on {path}\n"
+    assert done.stderr == f"qstash-gateway: another process listens on {path}: {REMEDY}\n"
     assert ask(to_unix(path), "GET", "/healthz").status == 200
 
 
@@ -110,7 +112,7 @@ def test_a_busy_socket_is_not_taken_for_an_abandoned_one(path: Path) -> None:
         busy.bind(str(path))
         busy.listen(0)
         waiting.connect(str(path))
-        with pytest.raises(OSError, match="another process listens"):
+        with pytest.raises(OSError, match=f"another process listens on .*, and is busy: {REMEDY}$"):
             bind(UnixListen(path), socket_mode=0o600)
 
 

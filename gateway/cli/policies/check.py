@@ -14,7 +14,6 @@ from pathlib import Path
 from gateway.audit.segment import load_mac_key
 from gateway.authoring.lint import Caller, Finding, Summary, lint
 from gateway.callers.key_sources import key_file
-from gateway.callers.settings import ending
 from gateway.cli.output import printable
 from gateway.config import Config, audit_problems, config_file, load_config, named_policies, resolve_problems
 from gateway.core.errors import AuditFailure, InvalidConfiguration, Problem, counted
@@ -24,7 +23,7 @@ from gateway.files.source import anyone_may_read, parse_document, read_anyway
 from gateway.policy.format.load import hidden_policies, load_policies
 from gateway.policy.rules import Policies
 from gateway.policy.window import instant
-from gateway.serving.certificate import load_pair
+from gateway.serving.certificate import ending, load_pair
 from gateway.serving.clock import SEE, SystemClock, clock_problems, floor
 from gateway.upstream.account import token_problems
 
@@ -98,9 +97,8 @@ def _hidden(directory: Path) -> Iterator[Finding]:
 
 def _ending(config: Config, now: datetime) -> Iterator[Finding]:
     tls = config.tls
-    if tls is not None and (words := ending(load_pair(tls, now).ends.date(), now.date())) is not None:
-        message = f"The TLS certificate {tls.certificate}: {words}."
-        yield Finding(tls.at, "certificate-expires", message, "Renew it; a gateway that serves reads it anew.")
+    if tls is not None and (words := ending(tls, load_pair(tls, now), now.date())) is not None:
+        yield Finding(tls.at, "certificate-expires", f"T{words[1:]}.", "Renew it; a gateway that serves reads it anew.")
 
 
 def _behind(config: Config, now: datetime) -> Iterator[Finding]:
@@ -110,7 +108,8 @@ def _behind(config: Config, now: datetime) -> Iterator[Finding]:
     earliest = floor(audit.directory, key, now_ms)
     if earliest.chains:
         shown = f"this machine's clock shows {instant(now_ms)}"
-        message = f"Requests would be judged as at {instant(earliest.ms)}, but {shown}: {earliest.because} ({SEE})."
+        judged = f"Requests would be judged as if it were {instant(earliest.ms)}"
+        message = f"{judged}, but {shown}: {earliest.because} ({SEE})."
         yield Finding(audit.at, "clock-behind", message, "If the clock is wrong, set it.")
 
 

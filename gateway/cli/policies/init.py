@@ -47,9 +47,7 @@ def run(args: argparse.Namespace) -> int:
         _say(_instead(config))
         return FAILED
     if args.team is not None:
-        _say(
-            f"\nThere was no {config} to add the team {team} to, so this is a new start, with {team} as its first team."
-        )
+        _say(f"\nThere was no {config} to add the team {team} to: a new directory was begun; its first team is {team}.")
     _say(f"\nNext: write the QStash token into {args.directory / 'qstash-token'} (mode 0600), then")
     _say_next(config, team, args.directory / "policies")
     return OK
