@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -37,7 +37,7 @@ from gateway.execution.ports import LookUps
 from gateway.files.watch import WatchedFile, watch
 from gateway.log import Consoles, make_log, quiet_libraries
 from gateway.process import forbid_core_dumps, keep_what_lasts, place, raise_descriptor_limit, start_resolver
-from gateway.serving.announcing import Announcer
+from gateway.serving.announcing import Announcer, tampering
 from gateway.serving.certificate import ServedCertificate
 from gateway.serving.clock import SteadyClock, SystemClock, clock_problems, floor
 from gateway.serving.readiness import Ready, Recent, tell_damaged
@@ -46,7 +46,7 @@ from gateway.serving.server import Listener, StopSignals, serve_until_stopped
 from gateway.serving.sockets import Bound, bind_all
 from gateway.upstream.account import WatchedTokens, read_tokens
 from gateway.upstream.cancel import Upstream
-from gateway.upstream.client import Exchange, UpstreamLimits
+from gateway.upstream.client import Exchange, Reach, UpstreamLimits
 from gateway.upstream.pool import PooledTransport
 from gateway.upstream.runs.log import MAX_READINGS, UpstreamLog
 from gateway.upstream.shares import Lanes, TeamShare
@@ -74,6 +74,7 @@ class Gateway:
     log: OperatorsLog
     clock: SteadyClock
     consoles: Consoles
+    reach: Reach = field(default_factory=Reach)
 
     async def serve(self, ready: Callable[[], None]) -> None:
         """Serve until SIGTERM or SIGINT, then end within the grace period; `ready` is called once cancels are accepted.
@@ -122,7 +123,7 @@ class Gateway:
             refusals=refusals,
             wall=SystemClock(),
             log=self.log,
-            lifespan=lambda _: self._lifespan(current, reloader, asked),
+            lifespan=lambda _: self._lifespan(current, reloader, audit, asked),
         )
         opening = asyncio.create_task(self._open(audit, ready, signals))
         listeners = self._listeners(edge, health, refusals, current=current, most=most)
@@ -138,11 +139,13 @@ class Gateway:
             opening.result()
 
     @asynccontextmanager
-    async def _lifespan(self, current: Holder, reloader: Reloader | None, asked: asyncio.Event) -> AsyncIterator[None]:
+    async def _lifespan(
+        self, current: Holder, reloader: Reloader | None, audit: AuditLog, asked: asyncio.Event
+    ) -> AsyncIterator[None]:
         """Run the tasks that watch, fetch and announce, for as long as requests are served."""
         current.fetches.follow(self.live.pins.fetched.values())
         tasks = [asyncio.create_task(watch(lambda: self._watched(current), self.log))]
-        tasks += [asyncio.create_task(Announcer(self.clock, lambda: current.live, self.log).run())]
+        tasks += [asyncio.create_task(Announcer(self.clock, lambda: current.live, self.log, audit).run())]
         tasks += [asyncio.create_task(reloader.run(asked))] if reloader is not None else []
         yield
         for task in tasks:
@@ -194,13 +197,15 @@ class Gateway:
         limits = UpstreamLimits(settings.connect_timeout_s, settings.total_timeout_s)
         transport = self._transport(settings.max_connections)
         tokens = self.account.tokens
-        return Upstream(settings.url, tokens.writing, limits=limits, transport=transport, reading=tokens.reading)
+        return Upstream(
+            settings.url, tokens.writing, limits=limits, transport=transport, reading=tokens.reading, reach=self.reach
+        )
 
     def _upstream_log(self, share: TeamShare) -> UpstreamLog:
         settings = self.config.upstream
         limits = UpstreamLimits(settings.connect_timeout_s, settings.total_timeout_s)
         # Readings have connections of their own, so they never keep a cancel waiting.
-        exchange = Exchange(settings.url, limits=limits, transport=self._transport(MAX_READINGS))
+        exchange = Exchange(settings.url, limits=limits, transport=self._transport(MAX_READINGS), reach=self.reach)
         # Upstream's times are compared with the machine's clock, not with the clock that requests are judged by.
         return UpstreamLog(exchange, tokens=self.account.tokens, clock=SystemClock(), share=share)
 
@@ -219,7 +224,7 @@ class Gateway:
             policy_digest=lambda: current.live.policies.digest,
             stopping=lambda: pipeline.stopping,
             token_age_s=lambda: round(self.clock.monotonic_s() - self.account.tokens.writing.since_s),
-            notices=self._notices(current, reloader),
+            notices=(*self._notices(current, reloader), lambda: tampering(audit)),
             degraded=lambda: reloader is not None and reloader.degraded,
         )
 
@@ -247,6 +252,7 @@ class Gateway:
             reloader.notices if reloader is not None else list,
             Recent(files, self.clock.monotonic_s),
             self.account.tokens.refusals,
+            self.reach.notices,
             Recent(addresses, self.clock.monotonic_s),
             self.clock.notices,
             certificate,

@@ -18,7 +18,7 @@ from gateway.files import addresses
 from gateway.files.addresses import MAX_ADDRESSES, Health, Listen, TlsFiles, UnixListen
 from gateway.files.mappings import ListOf, Several, Shape, may, need
 from gateway.files.nodes import Mapping, Place
-from gateway.files.source import BY_ANYONE, anyone_may_change, parse_document, read_anyway
+from gateway.files.source import BY_ANYONE, anyone_may_change, named, parse_document, read_anyway
 from gateway.files.values import Bool, Choice, Int, Text, path_field
 from gateway.policy.rules import Policies
 from gateway.upstream.settings import MAX_SECONDS, RawUpstream, UpstreamSettings, complete, upstream
@@ -214,7 +214,7 @@ def audit_problems(audit: AuditConfig) -> Iterator[Problem]:
     directory = audit.directory
     existing = directory if directory.exists() else directory.parent
     if not existing.is_dir():
-        yield audit.at.problem(f"the audit directory cannot be used: {existing} is no directory; make it")
+        yield audit.at.problem(f"the audit directory cannot be used: {named(existing)} is no directory; make it")
     elif not os.access(existing, os.W_OK | os.X_OK):
         yield audit.at.problem(f"the audit directory cannot be used: {existing} is not writable")
     elif existing is directory and anyone_may_change(directory):

@@ -28,6 +28,7 @@ from gateway.audit.reader import ChainReader, ChainReport, Torn, claim_of, lines
 from gateway.audit.record import continued_members, recovered_members, start_members
 from gateway.audit.segment import CHAIN_NAME, AppendFailed, ChainLock, Disk, Segment, chains_in, open_segment
 from gateway.core.errors import AuditFailure
+from gateway.files.source import named
 from gateway.log import Console
 
 TAIL_BYTES = (4 * 1024, 64 * 1024, 16 * 1024 * 1024)
@@ -358,7 +359,7 @@ class Opening:
             failed = AppendFailed(exc) if isinstance(exc, OSError) else exc
             advice = ". Make room, then start again" if failed.cause == "full" else ""
             raise AuditFailure(
-                f"the audit directory {self.settings.directory} cannot be used: {failed}{advice}"
+                f"the audit directory {named(self.settings.directory)} cannot be used: {failed}{advice}"
             ) from exc
 
     def _make_directory(self) -> None:

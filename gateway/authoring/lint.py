@@ -14,7 +14,10 @@ from functools import partial
 
 from gateway.authoring.conflicts import kind_of, refuses_all
 from gateway.callers.settings import ending
+from gateway.core.errors import InvalidConfiguration
+from gateway.files import nodes
 from gateway.files.nodes import Place
+from gateway.files.yaml_text import compose
 from gateway.policy.format.conditions import FILTERS, RUN_IDS
 from gateway.policy.model import Effect, Rule, UrlCondition
 from gateway.policy.reading import bounds_runs
@@ -267,9 +270,14 @@ def _of_callers(policies: Policies, summary: Summary, now_ms: int) -> Iterator[F
 
 
 def _without_caller(policies: Policies, lines: Lines, summary: Summary) -> Iterator[Finding]:
-    spoken_for = {caller.team for caller in summary.callers}
-    for place, team in _team_places(policies, lines):
-        if team not in spoken_for:
+    spoken_for = {"*", *(caller.team for caller in summary.callers)}
+    callerless: dict[str, set[str]] = {}
+    for rule in policies.rules:
+        if unspoken := rule.teams - spoken_for:
+            callerless.setdefault(_at(rule).file, set()).update(unspoken)
+    for file, teams in callerless.items():
+        place = _teams_key(file, lines.get(file, ()))
+        for team in sorted(teams):
             message = f"Nobody can call as team {team}: no key and no issuer names it."
             yield Finding(place, "team-without-caller", message, f"Make a key with 'keys new --team {team} --id …'.")
 
@@ -285,16 +293,14 @@ def _of_caller(caller: Caller, policies: Policies, now_ms: int) -> Iterator[Find
         yield Finding(caller.at, "team-without-allow", message, "Write an allow for the team, or remove the caller.")
 
 
-def _team_places(policies: Policies, lines: Lines) -> Iterator[tuple[Place, str]]:
-    """Yield each team that a file names, at the line of the file that begins with `teams`."""
-    seen: set[tuple[str, str]] = set()
-    for rule in policies.rules:
-        file = _at(rule).file
-        for team in sorted(rule.teams - {"*"}):
-            if (file, team) not in seen:
-                seen.add((file, team))
-                numbers = (number for number, text in enumerate(lines.get(file, ()), 1) if text.startswith("teams"))
-                yield Place(file, next(numbers, 1), 1), team
+def _teams_key(file: str, text: Sequence[str]) -> Place:
+    """Return the place of the key `teams` in a policy file, or the file's beginning if it cannot be read any more."""
+    try:
+        document, _ = compose(file, "\n".join(text))
+    except InvalidConfiguration:
+        return Place(file, 1, 1)
+    members = document.members if isinstance(document, nodes.Mapping) else ()
+    return next((key.place for key, _ in members if key.text == "teams"), Place(file, 1, 1))
 
 
 def _silences(file: str, text: Sequence[str]) -> Iterator[_Silence]:

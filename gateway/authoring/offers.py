@@ -13,6 +13,7 @@ from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Se
 from gateway.core.run import Resolution
 from gateway.policy.decide import permitted
 from gateway.policy.model import (
+    MEMBERS,
     Condition,
     CountCondition,
     CreatedCondition,
@@ -21,7 +22,6 @@ from gateway.policy.model import (
     UrlCondition,
     ValueCondition,
 )
-from gateway.policy.nearest import MEMBERS
 from gateway.policy.rules import Policies, TeamRules
 
 USUAL = 100
@@ -187,6 +187,8 @@ MOST_TRIED = 1000
 """The most values of one field that are tried against every rule that bounds it."""
 
 MADE_UP = {"label": "example", "flowControlKey": "example", "callerIp": "192.0.2.1"}
+"""A value for an example of each field of `MEMBERS`, for rules that admit any."""
+
 _ENDINGS = ("example", "", "0", "Z")
 
 Members = dict[str, object]

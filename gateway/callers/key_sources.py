@@ -16,7 +16,7 @@ from gateway.callers.keysets import MAX_BYTES, KeySet, UnusableKeySet, parse_key
 from gateway.callers.settings import JwtIssuer
 from gateway.callers.tokens import KeySetPort, PinnedIssuer
 from gateway.core.errors import InvalidConfiguration
-from gateway.files.source import read_file, sentence
+from gateway.files.source import named, read_file, sentence
 from gateway.files.watch import WatchedFile, fingerprint
 from gateway.process import Net
 from gateway.upstream.direct import make_transport
@@ -126,7 +126,9 @@ def key_file(issuer: JwtIssuer, path: Path) -> FileKeySet:
     try:
         keys.load()
     except UnusableKeySet as exc:
-        raise InvalidConfiguration([issuer.jwks.at.problem(f"the key file {path} cannot be used: {exc}")]) from exc
+        raise InvalidConfiguration(
+            [issuer.jwks.at.problem(f"the key file {named(path)} cannot be used: {exc}")]
+        ) from exc
     return keys
 
 

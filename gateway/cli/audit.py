@@ -182,11 +182,33 @@ def _checkpoint(raw: bytes, keys: Sequence[MacKey]) -> Members:
     return members if not keys or (is_hex(mac) and mac_holds(line, str(mac), keys)) else {}
 
 
+_TORN = "Nothing has to be done: the next start of a gateway on this directory sets it aside, in a .torn file."
+
+
 def _report_lines(report: ChainReport, *, keyed: bool) -> Iterator[str]:
     yield f"chain {printable(report.chain)}: {report.finding.name.lower()}"
     if report.retired_by:
         yield f"  retired up to seq {report.head.seq}, as {report.retired_by} says"
         yield from _problem_lines(report)
+        return
+    yield from _extent_lines(report, keyed=keyed)
+    if report.abandoned:
+        yield f"  {counted(report.abandoned, 'line')} in suspect files given up and written again"
+    for decision_id, where in report.open_intents.items():
+        yield f"  open intent {printable(decision_id)} at {where}"
+    if report.torn:
+        where = printable(f"{report.torn.path}:{report.torn.line}")
+        yield f"  {where}: an unfinished last line, as a crash leaves it. {_TORN}"
+    if report.waiting:
+        yield f"  the chain {report.successor}, which goes on for it, has no record yet"
+    yield from _problem_lines(report)
+    if report.elsewhere:
+        yield "  what `audit retire --to` moved is verified together with the directory that it was in: name both"
+
+
+def _extent_lines(report: ChainReport, *, keyed: bool) -> Iterator[str]:
+    if report.head.digest is None:
+        yield "  no record of it is here"
         return
     yield f"  records {report.records}, seq {report.first_seq or 0} to {report.head.seq}, head {report.head.digest}"
     if not report.keyed:
@@ -195,17 +217,6 @@ def _report_lines(report: ChainReport, *, keyed: bool) -> Iterator[str]:
         yield f"  chain: hmac-sha256, {counted(report.keyed, 'record')}; not checked, no --mac-key given"
     else:
         yield f"  chain: hmac-sha256, {counted(report.keyed, 'record')}"
-    if report.abandoned:
-        yield f"  {counted(report.abandoned, 'line')} in suspect files given up and written again"
-    for decision_id, where in report.open_intents.items():
-        yield f"  open intent {printable(decision_id)} at {where}"
-    if report.torn:
-        yield f"  {report.torn.path}:{report.torn.line}: an unfinished last line"
-    if report.waiting:
-        yield f"  the chain {report.successor}, which goes on for it, has no record yet"
-    yield from _problem_lines(report)
-    if report.elsewhere:
-        yield "  what `audit retire --to` moved is verified together with the directory that it was in: name both"
 
 
 def _problem_lines(report: ChainReport) -> Iterator[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import certifi
 
-from gateway.cli.cancel.reached import CA_HELP, CA_OPTION, perhaps_tls, reached, trusted, unreached
+from gateway.cli.cancel.reached import CA_HELP, CA_OPTION, perhaps_tls, reached, shown, trusted, unreached
 from gateway.cli.output import printable
 from gateway.config import Config, load_config
 from gateway.files.addresses import Origin, UnixListen
@@ -89,12 +89,12 @@ def _connection(arguments: argparse.Namespace) -> tuple[str, http.client.HTTPCon
         connection = _configured(load_config(arguments.config))
         return _shown(connection), connection
     address = reached(arguments.url, name="--url", allow_http=arguments.allow_http)
-    return str(address) if isinstance(address, UnixListen) else address.url, _named(address, arguments.ca_file)
+    return shown(address), _named(address, arguments.ca_file)
 
 
 def _shown(connection: http.client.HTTPConnection) -> str:
     if isinstance(connection, _UnixConnection):
-        return f"unix:{connection.path}"
+        return shown(UnixListen(Path(connection.path)))
     scheme = "https" if isinstance(connection, http.client.HTTPSConnection) else "http"
     host = f"[{connection.host}]" if ":" in connection.host else connection.host
     return f"{scheme}://{host}:{connection.port}"

@@ -41,6 +41,17 @@ _MAX_DIGITS = 19
 
 MAX_PARTS = 250_000
 """The most lists and objects in one page. Making and freeing millions blocks every thread, the loop's too."""
+MAX_NAMES = 300_000
+"""The most names in one page: ten runs of 2,000 steps with 15 names each. One object is made in a single step of C."""
+MAX_VALUES = 2_000_000
+"""The most values in one page. A text or null in a list costs much less than a name."""
+
+_BOUNDS = (
+    (b"[{", MAX_PARTS, "lists and objects"),
+    (b":", MAX_NAMES, "names"),
+    (b",", MAX_VALUES, "values"),
+)
+"""The signs that stand once for each part of a page, how many of them there may be, and what they stand for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +67,11 @@ def page_object(content: bytes) -> dict[str, object]:
 
     Raises:
         ValueError: it is anything else, is spoilt outside of its entries, is nested too deeply to read, or has too many
-            lists and objects (brackets inside strings count as well).
+            lists and objects, names or values (brackets, colons and commas inside strings count as well).
     """
-    if content.count(b"[") + content.count(b"{") > MAX_PARTS:
-        raise ValueError("too many lists and objects")
+    for signs, most, what in _BOUNDS:
+        if sum(content.count(sign) for sign in signs) > most:
+            raise ValueError(f"too many {what}")
     spoilt: list[_Spoilt] = []
 
     def spoil(run_id: object = None) -> _Spoilt:

@@ -97,7 +97,9 @@ def outcome(carried: Carried, decision_id: str) -> Answer:
     """Return the answer to a request whose intent was recorded, whether or not it was sent."""
     plan, result = carried.plan, carried.outcome
     if isinstance(result, Cancelled):
-        headers = [(b"content-type", b"application/json"), *_gateway_headers(decision_id, b"upstream")]
+        # If nothing was left to send, the number is the gateway's own.
+        source = b"gateway" if result.upstream_status is None else b"upstream"
+        headers = [(b"content-type", b"application/json"), *_gateway_headers(decision_id, source)]
         answer = _with_length(200, headers, orjson.dumps({"cancelled": result.cancelled}))
     else:
         answer = _answer(_with_excess(_not_cancelled(result, decision_id), carried.over_cancelled), decision_id)

@@ -31,7 +31,7 @@ from gateway.core.errors import (
     ShuttingDown,
     Throttled,
 )
-from gateway.core.outcome import Cancelled, NotSent, Unknown
+from gateway.core.outcome import Cancelled, NotSent, Refused, Unknown
 from gateway.core.plan import Denial
 from gateway.core.ports import Clock, OperatorsLog
 from gateway.core.request import CancelRequest
@@ -45,6 +45,7 @@ from gateway.edge.pages import Pages, plan_id
 from gateway.edge.paths import RUNS, is_plain, no_such_method, no_such_path
 from gateway.execution.pipeline import STOPPING, Done, Pipeline, WaitEnded
 from gateway.process import Net, place, report
+from gateway.upstream.token import REFUSING, WRITING, refused
 
 NO_ID = "00000000-0000-0000-0000-000000000000"
 """The decision id used in an answer if none could be made. No record has it."""
@@ -73,7 +74,10 @@ class Teller:
         if not isinstance(outcome, Cancelled):
             cause = outcome.cause if isinstance(outcome, (NotSent, Unknown)) else None
             status = outcome.upstream_status
-            self.tell(f"upstream_{outcome.name}", decision_id=decision_id, cause=cause, upstream_status=status)
+            members: dict[str, object] = {"cause": cause, "upstream_status": status}
+            if isinstance(outcome, Refused) and status in REFUSING:
+                members["problem"] = refused(WRITING, status)
+            self.tell(f"upstream_{outcome.name}", decision_id=decision_id, **members)
         elif over := settled.carried.over_cancelled:
             self.tell("over_cancelled", decision_id=decision_id, cancelled=outcome.cancelled, over_cancelled=over)
 

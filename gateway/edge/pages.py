@@ -121,7 +121,7 @@ def plan_id(inbound: Inbound) -> str:
 MOST_PARTS = 200
 """The most rules that an explanation shows; further ones are counted in `left_out`."""
 
-_SHAPE = 'Send {"request": "DELETE /v2/workflows/runs?…"}, and "body" or "reason" where the request has one.'
+_SHAPE = 'Send a body: {"request": "DELETE /v2/workflows/runs?…"}, and "body" or "reason" where the request has one.'
 
 
 class Questions:
@@ -183,6 +183,8 @@ def question_in(body: Body) -> CancelRequest:
     """
     if body.content_encodings:
         raise MalformedRequest("content_encoding", "The body must not be compressed: leave Content-Encoding out.")
+    if not body.content:
+        raise MalformedRequest("explain_shape", _SHAPE)
     match json_members(body):
         case {"request": str(line), **others} if others.keys() <= {"body", "reason"}:
             reason = others.get("reason")

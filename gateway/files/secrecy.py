@@ -225,6 +225,7 @@ def _decoded(encoded: bytes) -> bytes:
 
 
 _RUN = re.compile(r"[A-Za-z0-9+/_=-]{20,}")
+_HEX = re.compile(r"[0-9A-Fa-f]{20,}")
 _MARKED = re.compile(r"qgk_|eyJ|sig_|qstash_")
 _CLASSES = ("abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789")
 
@@ -242,7 +243,14 @@ def looks_secret(text: str) -> bool:
 def _looks_random(run: str) -> bool:
     if _MARKED.search(run):
         return True
-    # In base64 or hex about every second pair of neighbours is of two kinds; in names and words few are.
+    if any(not (digits.isdigit() or digits.isalpha()) for digits in _HEX.findall(run)):
+        return True
+    # In base64 about every second pair of neighbours is of two kinds; in names and words few are.
     kinds = [next((kind for kind, signs in enumerate(_CLASSES) if sign in signs), None) for sign in run]
     changes = sum(one != other and None not in (one, other) for one, other in pairwise(kinds))
-    return changes * 10 >= len(run) * 3
+    if changes * 10 >= len(run) * 3:
+        return True
+    # Some texts in base64 have few such pairs by chance; but then nearly as many signs are different as chance makes.
+    own = run.rstrip("=")
+    by_chance = 64 * (1 - (63 / 64) ** len(own))
+    return changes * 9 >= len(own) * 2 and {0, 1, 2} <= {*kinds} and len({*own}) >= 0.85 * by_chance

@@ -22,8 +22,8 @@ from gateway.core.grammar import in_subtree, lies_under
 from gateway.core.plan import Denial, Permit
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Principal, Selection
 from gateway.core.run import Listing, Resolution, Resolved, Run, Skip
-from gateway.policy.model import Condition, Rule, UrlCondition
-from gateway.policy.reading import RUN_IDS, bounds_runs, is_denied, lies_inside, touches, url_inside, values
+from gateway.policy.model import MEMBERS, Condition, Rule, UrlCondition, values
+from gateway.policy.reading import RUN_IDS, bounds_runs, is_denied, lies_inside, touches, url_inside
 from gateway.policy.rules import Policies, TeamRules
 
 SAMPLE = 3
@@ -180,12 +180,14 @@ def selects(selection: ByFilter | EveryRun, run: Run) -> bool:
         return True
     return (
         _among(selection, run)
-        and (not selection.labels or not set(selection.labels).isdisjoint(run.labels))
-        and (not selection.flow_control_keys or run.flow_control_key in selection.flow_control_keys)
-        and (not selection.caller_ips or run.caller_ip in selection.caller_ips)
+        and all(_has_one(getattr(selection, member), run, field) for field, member in MEMBERS.items())
         and (selection.from_date is None or selection.from_date <= run.created_ms)
         and (selection.to_date is None or run.created_ms <= selection.to_date)
     )
+
+
+def _has_one(asked: tuple[str, ...], run: Run, field: str) -> bool:
+    return not asked or not set(asked).isdisjoint(values(run, field))
 
 
 def _among(selection: ByFilter, run: Run) -> bool:

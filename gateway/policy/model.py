@@ -14,12 +14,26 @@ from typing import Protocol
 from gateway.core.grammar import EARLIEST_MS, at_or_below, denied_below, lies_under
 from gateway.core.plan import Owner
 from gateway.core.request import ByFilter, ByRunIds, Selection
-from gateway.core.run import Resolution
+from gateway.core.run import Resolution, Run
 from gateway.files.nodes import Place
 from gateway.policy.window import Window, duration
 
 TO_DATE_LEAD_MS = 60_000
 """The furthest that a `toDate` may lie in the future under `within_last`."""
+
+MEMBERS = {"label": "labels", "flowControlKey": "flow_control_keys", "callerIp": "caller_ips"}
+"""The fields of plain values, by wire name, each with the member of `ByFilter` that holds the values asked for."""
+
+RUN_MEMBERS = {"label": "labels", "flowControlKey": "flow_control_key", "callerIp": "caller_ip"}
+"""The same fields, each with the member of `Run` that holds its values: a tuple, or one text or None."""
+
+
+def values(run: Run, field: str) -> tuple[str, ...]:
+    """Return a run's values of the field of this wire name, one of `RUN_MEMBERS`."""
+    found: tuple[str, ...] | str | None = getattr(run, RUN_MEMBERS[field])
+    if isinstance(found, str):
+        return (found,)
+    return found or ()
 
 
 class Effect(StrEnum):
@@ -116,7 +130,7 @@ class RunIdCondition:
 
 @dataclass(frozen=True, slots=True)
 class ValueCondition:
-    """The bound on `label`, `flowControlKey` or `callerIp`: every value must be listed; `field` is the wire name."""
+    """The bound on a field of `MEMBERS`: every value must be listed; `field` is the wire name."""
 
     field: str
     any_of: frozenset[str] = frozenset()
@@ -126,13 +140,8 @@ class ValueCondition:
     def values(self, selection: Selection) -> Iterable[str]:
         """Return the selection's values of this field."""
         assert isinstance(selection, ByFilter)
-        match self.field:
-            case "label":
-                return selection.labels
-            case "flowControlKey":
-                return selection.flow_control_keys
-            case _:
-                return selection.caller_ips
+        asked: tuple[str, ...] = getattr(selection, MEMBERS[self.field])
+        return asked
 
     def contains(self, selection: Selection, now_ms: int) -> bool:
         """Return whether every value is listed."""

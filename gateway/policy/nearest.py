@@ -19,6 +19,7 @@ from itertools import chain, islice
 
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Selection
 from gateway.policy.model import (
+    MEMBERS,
     Condition,
     CreatedCondition,
     Rule,
@@ -29,8 +30,6 @@ from gateway.policy.model import (
 from gateway.policy.rules import TeamRules
 
 SLACK_MS = 60_000
-MEMBERS = {"label": "labels", "flowControlKey": "flow_control_keys", "callerIp": "caller_ips"}
-"""The argument of `ByFilter` for each of these fields."""
 MOST = 20
 """The most rules that are tried for a proposal."""
 MOST_JUDGED = 6

@@ -24,6 +24,7 @@ from gateway.policy.model import (
     RunIdCondition,
     UrlCondition,
     ValueCondition,
+    values,
 )
 
 RUN_IDS = "workflowRunIds"
@@ -353,11 +354,3 @@ def _touches(condition: Condition, run: Run, now_ms: int) -> bool:
         case CreatedCondition(within_last_ms=int(length_ms)):
             return now_ms < EARLIEST_MS or run.created_ms >= now_ms - length_ms
     return lies_inside(condition, run, now_ms)
-
-
-def values(run: Run, field: str) -> tuple[str, ...]:
-    """Return a run's values of `label`, `flowControlKey` or `callerIp`, as named by `field`."""
-    if field == "label":
-        return run.labels
-    value = run.flow_control_key if field == "flowControlKey" else run.caller_ip
-    return () if value is None else (value,)

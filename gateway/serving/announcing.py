@@ -1,4 +1,4 @@
-"""Announcements to operators of changes that come with time: the machine's clock falls behind, keys expire."""
+"""Announcements to operators of what changes while the gateway runs: its clock, its keys, its audit directory."""
 
 from __future__ import annotations
 
@@ -11,17 +11,38 @@ from gateway.core.ports import OperatorsLog
 from gateway.files.watch import EVERY_S
 from gateway.process import Net, report
 from gateway.serving.clock import SteadyClock
+from gateway.serving.readiness import AuditStatePort
 
 MOST_NAMED = 10
+
+TAMPERED = {
+    "lock_deleted": "the lock file of the audit chain was deleted, and made again",
+    "lock_replaced": "the lock file of the audit chain was replaced, and made again",
+    "segment_deleted": "a file of the audit log was deleted while it was written",
+    "segment_replaced": "a file of the audit log was replaced while it was written",
+    "segment_truncated": "a file of the audit log was cut while it was written",
+    "segment_extended": "somebody else wrote to a file of the audit log",
+}
+"""The faults of the audit directory that somebody else caused, by the word in `audit.notice` of `/readyz`, in words."""
+
+
+def tampering(audit: AuditStatePort) -> list[str]:
+    """Return a notice if the last fault found in the audit directory was somebody else's doing."""
+    said = TAMPERED.get(audit.state.reason or "")
+    return [] if said is None else [f"{said}: find out what changes files in the audit directory"]
 
 
 class Announcer:
     """The part that checks once a second and logs changes only. It names the keys, which `/readyz` does not."""
 
-    def __init__(self, clock: SteadyClock, live: Callable[[], InForce], log: OperatorsLog) -> None:
+    def __init__(
+        self, clock: SteadyClock, live: Callable[[], InForce], log: OperatorsLog, audit: AuditStatePort
+    ) -> None:
         self._clock = clock
         self._live = live
         self._log = log
+        self._audit = audit
+        self._tampered: str | None = None
         self._ahead = False
         self._endings: tuple[int, int] = (0, 0)
 
@@ -36,6 +57,11 @@ class Announcer:
 
     def look(self) -> None:
         """Log what has changed since the previous look."""
+        reason = self._audit.state.reason
+        if reason in TAMPERED and reason != self._tampered:
+            self._log.error(reason, problem=tampering(self._audit)[0])
+        # Another fault may take its place for a while.
+        self._tampered = reason if reason in TAMPERED else self._tampered
         notices = self._clock.notices()
         if notices and not self._ahead:
             self._log.error("clock_behind", problem=notices[0])

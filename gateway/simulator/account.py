@@ -72,7 +72,8 @@ class Burst:
             self._ends_ms, self._left = now_ms + self._window_ms, self._limit
         answered = self._left > 0
         self._left = max(self._left - 1, 0)
-        said = {"Limit": self._limit, "Remaining": self._left, "Reset": self._ends_ms}
+        # Rounded up: in the second that is named the window has ended.
+        said = {"Limit": self._limit, "Remaining": self._left, "Reset": -(-self._ends_ms // 1000)}
         return answered, tuple((f"Burst-RateLimit-{name}", str(value)) for name, value in said.items())
 
 

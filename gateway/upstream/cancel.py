@@ -13,7 +13,7 @@ import httpx
 
 from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
 from gateway.core.plan import Order, Receipt
-from gateway.upstream.client import Exchange, Failed, Reply, UpstreamLimits
+from gateway.upstream.client import Exchange, Failed, Reach, Reply, UpstreamLimits
 from gateway.upstream.token import AccountTokens, TokenHolder
 
 MAX_ANSWER_BYTES = 65_536
@@ -39,10 +39,11 @@ class Upstream:
         limits: UpstreamLimits,
         transport: httpx.AsyncBaseTransport,
         reading: TokenHolder | None = None,
+        reach: Reach | None = None,
     ) -> None:
         self._holder = token
         self._tokens = AccountTokens(token, reading)
-        self._exchange = Exchange(base_url, limits=limits, transport=transport)
+        self._exchange = Exchange(base_url, limits=limits, transport=transport, reach=reach)
 
     async def cancel(self, order: Order, receipt: Receipt) -> Outcome:
         """Send one order, once, within the total deadline, and return the outcome; never raise.

@@ -54,21 +54,58 @@ class Failed:
     status: int | None = None
 
 
+class Reach:
+    """Whether QStash was there at the last call, for operators. All exchanges of a process share one."""
+
+    def __init__(self) -> None:
+        self._failed: Failed | None = None
+
+    def note(self, result: Reply | Failed) -> None:
+        """Take in how a call ended; any whole answer means that QStash is there."""
+        if isinstance(result, Reply):
+            self._failed = None
+        elif result.cause != NO_THREAD:
+            self._failed = result
+
+    def notices(self) -> list[str]:
+        """Return a sentence if the last call got no answer, until one gets one."""
+        if self._failed is None:
+            return []
+        what = "gave no whole answer to the last call" if self._failed.sent else "could not be reached by the last call"
+        look = "look at the network and at QStash; this goes when a call is answered"
+        return [f"QStash {what} ({self._failed.cause}): {look}"]
+
+
 class Exchange:
     """The exchanges with one base URL, pinned at the start; only its scheme, host and port are used."""
 
-    def __init__(self, base_url: str, *, limits: UpstreamLimits, transport: httpx.AsyncBaseTransport) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        limits: UpstreamLimits,
+        transport: httpx.AsyncBaseTransport,
+        reach: Reach | None = None,
+    ) -> None:
         self._url = httpx.URL(base_url).copy_with(path="/", query=None)
         self._total_s = limits.total_timeout_s
         self._transport = transport
         wait_s, total_s = limits.connect_timeout_s, limits.total_timeout_s
         self._timeout = {"connect": wait_s, "pool": wait_s, "read": total_s, "write": total_s, "total": total_s}
+        self._reach = reach or Reach()
         self._signed: tuple[UpstreamToken, httpx.Headers] | None = None
 
     async def send(
         self, method: str, target: bytes, token: UpstreamToken, *, max_answer_bytes: int, body: bytes = b""
     ) -> Reply | Failed:
         """Send one request, once, within the total deadline; never raise. A `body` is JSON; orders have none."""
+        result = await self._sent(method, target, token, max_answer_bytes=max_answer_bytes, body=body)
+        self._reach.note(result)
+        return result
+
+    async def _sent(
+        self, method: str, target: bytes, token: UpstreamToken, *, max_answer_bytes: int, body: bytes
+    ) -> Reply | Failed:
         status: int | None = None
         with Net() as net:
             async with asyncio.timeout(self._total_s):

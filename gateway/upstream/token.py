@@ -16,6 +16,12 @@ __all__ = ["SHARED_RUN", "AccountTokens", "TokenHolder", "UpstreamToken"]
 KNOWN_BEFORE = 8
 """How many former tokens are still looked for in texts. By digest, every former token is recognised."""
 
+WRITING = "upstream.token"
+"""The key in the configuration of the token that writes."""
+
+REFUSING = (401, 403)
+"""The statuses with which upstream refuses a token."""
+
 _UNPRINTABLE = re.compile(r"[^ -~]")
 
 
@@ -85,7 +91,7 @@ class TokenHolder:
 
     def answered(self, status: int) -> None:
         """Note what upstream says of the token: 401 and 403 refuse it, and a success accepts it."""
-        if status in (401, 403):
+        if status in REFUSING:
             self.refused_with = status
         elif 200 <= status < 300:
             self.refused_with = None
@@ -120,9 +126,9 @@ class AccountTokens:
 
     def refusals(self) -> list[str]:
         """Return a sentence for each token that upstream refuses, until a call with it succeeds."""
-        names = zip(("upstream.token", "upstream.read_token"), self._holders, strict=False)
+        names = zip((WRITING, "upstream.read_token"), self._holders, strict=False)
         return [
-            f"QStash refused {name} ({holder.refused_with}): renew it; this goes when a call succeeds"
+            f"{refused(name, holder.refused_with)}; this goes when a call succeeds"
             for name, holder in names
             if holder.refused_with is not None
         ]
@@ -136,6 +142,11 @@ class AccountTokens:
         if known != self._traced[0]:
             self._traced = known, reduce(or_, (token.traces for token in known))
         return self._traced[1]
+
+
+def refused(name: str, status: int | None) -> str:
+    """Return a sentence for operators about a token that upstream refuses: which it is, and what to do."""
+    return f"QStash refused {name} ({status}): renew it"
 
 
 def _runs(form: str) -> Iterator[str]:

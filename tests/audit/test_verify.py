@@ -230,6 +230,31 @@ def test_every_intent_has_exactly_one_outcome(tmp_path: Path, events: tuple[str,
     assert run("verify", tmp_path / "audit") == code
 
 
+def test_a_torn_tail_says_that_nothing_has_to_be_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 2 is not damage; the sentence says what will become of the line."""
+    forged(tmp_path / "audit")
+    path = tmp_path / "audit" / "one.000001.jsonl"
+    path.write_bytes(path.read_bytes() + b"{")
+    assert run("verify", tmp_path / "audit") == 2
+    out = capsys.readouterr().out
+    assert f"{path}:2: an unfinished last line, as a crash leaves it. Nothing has to be done: the next start" in out
+
+
+async def test_a_chain_that_only_a_checkpoint_names_has_no_head(
+    log_of: MakeLog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is not there is said in words; nothing is said of how it was sealed."""
+    printed = tmp_path / "printed"
+    with printed.open("wb") as out:
+        await log_of(chain="two", stdout_descriptor=out.fileno())
+    forged(tmp_path / "other")
+    assert run("verify", tmp_path / "other", "--checkpoint", printed) == 1
+    lines = capsys.readouterr().out.splitlines()
+    at = lines.index("chain two: tampered")
+    assert lines[at + 1] == "  no record of it is here"
+    assert lines[at + 2].startswith("  TAMPERED ")
+
+
 def test_the_worst_finding_is_the_exit_code(tmp_path: Path) -> None:
     """Tampered before open before torn before intact."""
     forged(tmp_path / "torn")

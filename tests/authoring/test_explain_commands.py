@@ -117,6 +117,17 @@ def test_a_question_is_plain_json(gateway: RunningGateway, headers: dict[str, st
     assert asked(gateway, {"request": "label=a"}, headers=headers).status == 400
 
 
+@pytest.mark.parametrize("path", ["explain", "plans"])
+@pytest.mark.parametrize("headers", [{}, JSON])
+def test_a_question_without_a_body_is_told_what_to_send(
+    gateway: RunningGateway, path: str, headers: dict[str, str]
+) -> None:
+    """Nothing about its Content-Type, which may well be there."""
+    answer = gateway.request("POST", f"/gateway/v1/{path}", headers=headers)
+    assert answer.status == 400
+    assert str(answer.json()["error"]).startswith('Send a body: {"request": ')
+
+
 def test_the_path_is_closed_to_strangers_and_to_other_methods(gateway: RunningGateway) -> None:
     """Without a key 401, with one 405 for another method, 400 for a query and 404 for another spelling."""
     assert asked(gateway, {"request": "label=a"}, team=None).status == 401
@@ -140,6 +151,16 @@ def explained(config: Path, *arguments: str) -> tuple[int, str, str]:
     """Exit code, standard output and standard error of `explain`."""
     done = command("explain", "--config", str(config), "--team", "billing", *arguments)
     return done.returncode, done.stdout, done.stderr
+
+
+def test_a_request_in_several_words_is_told_to_be_one(tmp_path: Path) -> None:
+    """A shell splits at a space and at `&`; nothing is judged that is only a part of what was meant."""
+    config = write(tmp_path, config=CONFIG)
+    code, out, err = explained(config, "workflowUrl=https://billing.example.com/api/invoice", "count=5")
+    assert (code, out) == (2, "")
+    assert "one request: join the parts with & and quote it" in err
+    assert "usage: qstash-gateway explain" in err
+    assert "more" not in err
 
 
 def test_an_operator_sees_every_rules_part(tmp_path: Path) -> None:

@@ -208,6 +208,23 @@ def test_callers_and_teams_are_matched(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("head", "at"),
+    [
+        ("description: >-\n  teams: are listed below\nteams: [b]\n", (5, 1)),
+        ('"teams": [b]\n', (3, 1)),
+        ("# teams of old\n? teams\n: [b]\n", (4, 3)),
+        ("description: >-\n  about\n  teams\n'teams':\n  - b\n", (6, 1)),
+    ],
+)
+def test_the_teams_of_a_file_are_found_as_the_file_is_read(tmp_path: Path, head: str, at: tuple[int, int]) -> None:
+    """Not as its text looks: a key may be quoted, and a line of another value may begin with the word."""
+    other = {"u.yaml": f"version: 1\nname: u\n{head}{ALLOW}"}
+    findings = found(tmp_path, HEAD + require("count: {max: 5}"), files=other)
+    places = [(one.place.line, one.place.column) for one in findings if one.id == "team-without-caller"]
+    assert places == [at]
+
+
 TRUSTED = "{id: r, workflowRunIds: {max: 1}, owner: unchecked}"
 SILENCE = "# lint: ignore owner-unchecked"
 

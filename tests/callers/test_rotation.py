@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,7 +33,7 @@ WAIT_S = 20
 class TwoTokens:
     """An upstream that takes the tokens it is told to; it notes what it was sent, and answers when it may."""
 
-    def __init__(self, *accepted: str) -> None:
+    def __init__(self, *accepted: str, address: tuple[str, int] = ("127.0.0.1", 0)) -> None:
         self.accepted = set(accepted)
         self.sent: list[str] = []
         self.may_answer = threading.Event()
@@ -46,7 +47,7 @@ class TwoTokens:
             def log_message(self, *arguments: object) -> None:
                 """Nothing: requests are in `sent`."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(address, Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -192,6 +193,26 @@ def test_a_token_that_upstream_refuses_is_reported_and_never_tried_again(tmp_pat
         assert upstream.sent == [REAL_TOKEN, NEW_TOKEN]
         closings = [(record["outcome"], record["carried_out"]) for record in gateway.records("outcome")]
         assert closings == [("cancelled", True), ("refused", False)]
+        [line] = [line for line in gateway.stderr().splitlines() if '"event": "upstream_refused"' in line]
+        assert json.loads(line)["problem"] == "QStash refused upstream.token (401): renew it"
+
+
+def test_while_upstream_is_away_a_notice_says_so(tmp_path: Path) -> None:
+    """Until a call gets an answer, whatever it is; `/readyz` stays 200, and asks nothing itself."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        address: tuple[str, int] = held.getsockname()
+        setup = Setup(f"http://127.0.0.1:{address[1]}", tmp_path / "gateway")
+        with RunningGateway(setup) as gateway:
+            assert notices(gateway) == []
+            assert gateway.cancel(EXACT).status == 502
+            assert [notice.partition(":")[0] for notice in notices(gateway)] == [
+                "QStash could not be reached by the last call (refused)"
+            ]
+            held.close()
+            with TwoTokens(REAL_TOKEN, address=address):
+                assert gateway.cancel(f"{EXACT}&count=1").status == 200
+            assert notices(gateway) == []
 
 
 def test_a_caller_with_the_token_is_recognised_before_and_after(upstream: TwoTokens, tmp_path: Path) -> None:

@@ -152,6 +152,37 @@ def test_a_file_without_a_certificate_is_a_usage_error(private: Private, tmp_pat
             assert says in done.stderr
 
 
+PASTED_KEY = "qgk_billing-key_" + "aB3-_dEfGh" * 4 + "xyz"
+
+
+def test_a_key_pasted_in_the_place_of_a_path_is_not_shown(private: Private, tmp_path: Path) -> None:
+    """As the file of the authority, by option or variable, or as a socket, alone or in directories."""
+    for path in (PASTED_KEY, f"{tmp_path}/{PASTED_KEY}", f"{tmp_path}/{PASTED_KEY}/{PASTED_KEY}.pem"):
+        for done in (
+            *both(private.url, "--ca-file", path),
+            *both(private.url, QSTASH_GATEWAY_CA=path),
+            *both(f"unix:{path}"),
+        ):
+            assert done.returncode in (1, 2)
+            assert "its name is not shown" in done.stderr
+            pieces = {PASTED_KEY[at : at + 10] for at in range(len(PASTED_KEY) - 9)}
+            assert not [piece for piece in pieces if piece in done.stdout + done.stderr]
+
+
+def test_a_path_moves_no_terminal(private: Private, tmp_path: Path) -> None:
+    """Whatever signs it holds, and whether it exists or not."""
+    there = tmp_path / "\x1b[2Jthere\u202e"
+    there.write_bytes(b"")
+    for path in (there, tmp_path / "\x1b[2J\u202e\x9b31m"):
+        for done in (
+            *both(private.url, "--ca-file", str(path)),
+            *both(private.url, QSTASH_GATEWAY_CA=str(path)),
+            *both(f"unix:{path}"),
+        ):
+            assert done.returncode in (1, 2)
+            assert all(sign.isprintable() or sign == "\n" for sign in done.stdout + done.stderr)
+
+
 def test_the_authority_goes_with_an_address(private: Private) -> None:
     """The gateway of a configuration is asked on this machine, without its name; the option would do nothing."""
     config = private.gateway.setup.directory / "config.yaml"

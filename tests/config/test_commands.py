@@ -25,7 +25,7 @@ from gateway.policy.format.load import load_policies
 TODAY = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 CONFIG = """\
 version: 1
-listen: 127.0.0.1:8080
+listen: 127.0.0.1:0
 upstream:
   url: https://qstash.upstash.io
   token: {file: token}
@@ -164,6 +164,43 @@ def test_a_token_pasted_into_the_configuration_is_not_shown(
     assert run("check", "--config", str(config), "--format", form) == 3
     said = capsys.readouterr()
     # Piece by piece: a message is cut, a name is guessed at.
+    pieces = {secret[at : at + 10] for at in range(len(secret) - 9)}
+    assert not [piece for piece in pieces if piece in said.out + said.err]
+
+
+ISSUER = """\
+callers:
+  jwt:
+    - issuer: https://a.example.com
+      audience: g
+      algorithms: [RS256]
+      jwks: {file: SECRET}
+      claims: {sub: [ci]}
+      team: {equals: a}
+"""
+PATHS = {
+    "policies": ("policies: policies", "policies: SECRET"),
+    "policies below": ("policies: policies", "policies: SECRET/SECRET"),
+    "audit": ("{directory: audit}", "{directory: SECRET}"),
+    "audit below": ("{directory: audit}", "{directory: SECRET/audit}"),
+    "audit far below": ("{directory: audit}", "{directory: /run/SECRET/SECRET/audit}"),
+    "mac_key": ("{directory: audit}", "{directory: audit, mac_key: {file: SECRET}}"),
+    "key set": ("callers: {keys: []}\n", ISSUER),
+    "certificate": ("version: 1", "version: 1\ntls: {certificate: SECRET, key: SECRET}"),
+}
+
+
+@pytest.mark.parametrize("place", PATHS)
+@pytest.mark.parametrize("secret", PASTED, ids=["token", "prefixed", "signing key", "gateway key"])
+def test_a_token_pasted_as_a_path_is_not_shown(
+    config: Path, capsys: pytest.CaptureFixture[str], secret: str, place: str
+) -> None:
+    """Nothing of that name exists, so the message says where it would be; what can be used is used without a word."""
+    before, after = PATHS[place]
+    config.write_text(CONFIG.replace(before, after.replace("SECRET", secret)))
+    code = run("check", "--config", str(config))
+    assert code == (0 if place == "audit" else 3)
+    said = capsys.readouterr()
     pieces = {secret[at : at + 10] for at in range(len(secret) - 9)}
     assert not [piece for piece in pieces if piece in said.out + said.err]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -17,7 +18,7 @@ from gateway.callers.issuers import Pins
 from gateway.callers.settings import CallerKey, Endings, Limits
 from gateway.edge.health import HealthPages
 from gateway.policy.rules import Policies
-from gateway.serving.announcing import MOST_NAMED, Announcer
+from gateway.serving.announcing import MOST_NAMED, TAMPERED, Announcer, tampering
 from gateway.serving.clock import AHEAD_MS, SteadyClock
 from gateway.serving.readiness import MOST_CHARS, MOST_NOTICES, RECENT_S, Ready, Recent, bounded
 from tests.execution.fakes import StillClock
@@ -29,9 +30,10 @@ STATE = AuditState(ready=True, reason=None, seq=7, head="0" * 64, open_intents=0
 
 
 class StillLog:
-    """An audit log that is well."""
+    """An audit log, which is well at first."""
 
-    state = STATE
+    def __init__(self) -> None:
+        self.state = STATE
 
 
 def keys(count: int, expires: date | None = SOON) -> tuple[CallerKey, ...]:
@@ -146,7 +148,7 @@ def test_operators_read_the_names_once_in_their_log() -> None:
     wall, lines = StillClock(), Lines()
     wall.wall_ms = int(datetime(2027, 5, 3, tzinfo=UTC).timestamp() * 1000)
     now = [live(*keys(1, TODAY - timedelta(days=1)), *keys(2), *keys(1, TODAY + timedelta(days=15)))]
-    announcer = Announcer(SteadyClock(wall, floor_ms=0), lambda: now[0], lines)
+    announcer = Announcer(SteadyClock(wall, floor_ms=0), lambda: now[0], lines, StillLog())
     for _ in range(3):
         announcer.look()
     names = ["key team-0/k0: expires on 2027-05-06", "key team-1/k1: expires on 2027-05-06"]
@@ -167,7 +169,7 @@ def test_operators_are_told_of_a_clock_that_is_behind_and_that_has_caught_up() -
     """Once each, with the words of the notice."""
     wall, lines = StillClock(), Lines()
     clock = SteadyClock(wall, floor_ms=wall.wall_ms + AHEAD_MS + 1, because="of a record")
-    announcer = Announcer(clock, live, lines)
+    announcer = Announcer(clock, live, lines, StillLog())
     for _ in range(3):
         announcer.look()
     [(event, members)] = lines.said
@@ -177,3 +179,18 @@ def test_operators_are_told_of_a_clock_that_is_behind_and_that_has_caught_up() -
     for _ in range(3):
         announcer.look()
     assert [event for event, _ in lines.said] == ["clock_behind", "clock_caught_up"]
+
+
+@pytest.mark.parametrize("reason", TAMPERED)
+def test_operators_are_told_of_a_file_that_was_taken_from_under_the_log(reason: str) -> None:
+    """As a notice while no other fault was found since, and once in the log, whatever fault comes between."""
+    audit, lines = StillLog(), Lines()
+    announcer = Announcer(SteadyClock(StillClock(), floor_ms=0), live, lines, audit)
+    announcer.look()
+    assert (lines.said, tampering(audit)) == ([], [])
+    for word in (reason, reason, "full", reason):
+        audit.state = replace(STATE, reason=word)
+        announcer.look()
+    [notice] = tampering(audit)
+    assert lines.said == [(reason, {"problem": notice})]
+    assert "find out what changes files in the audit directory" in notice

@@ -16,6 +16,7 @@ from gateway.simulator.core import Simulator
 from gateway.simulator.runs import make_runs
 from gateway.simulator.server import SimulatorServer
 from tests.cli.running import command
+from tests.clients.breaking import wait_until
 from tests.conftest import NOW_MS
 from tests.serving.doors import CANCEL, ask, to_port, to_unix
 from tests.support.gateway import REAL_TOKEN, RunningGateway, Setup
@@ -169,3 +170,15 @@ def test_while_calls_are_in_flight_at_the_end_it_says_not_ready(slow: RunningGat
     assert gateway.stop() == 0
     with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", gateway.health_port)):
         pass
+
+
+def test_a_lock_file_that_is_deleted_is_a_notice_and_a_line_in_the_log(gateway: RunningGateway) -> None:
+    """Within seconds, with what to do; the gateway goes on."""
+    [lock] = gateway.audit_directory.glob("*.lock")
+    lock.unlink()
+    wait_until(lambda: '"event": "lock_deleted"' in gateway.stderr())
+    page = ask(to_port(gateway.health_port), "GET", "/readyz")
+    assert page.status == 200
+    [notice] = json.loads(page.body)["notices"]
+    assert notice.startswith("the lock file of the audit chain was deleted")
+    assert gateway.stderr().count("lock_deleted") == 1

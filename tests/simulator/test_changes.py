@@ -76,13 +76,15 @@ def test_a_log_with_shifting_pages_refuses_a_cursor_that_is_no_number(account: t
 
 
 def test_readings_are_limited_in_each_window(account: tuple[Run, ...]) -> None:
-    """Each answer says how many are left and until when; the one too many is a 429, and cancels are not counted."""
+    """Each answer says how many are left and until which second; one too many is a 429, and no cancel is counted."""
     simulator = Simulator(account, log=LogManner(burst=2, burst_ms=500))
     answers = [read(simulator, at_ms=NOW_MS + at) for at in (0, 100, 200, 500)]
     assert [answer.status for answer in answers] == [200, 200, 429, 200]
     said = [dict(answer.headers) for answer in answers]
     assert [each["Burst-RateLimit-Remaining"] for each in said] == ["1", "0", "0", "1"]
-    assert [int(each["Burst-RateLimit-Reset"]) - NOW_MS for each in said] == [500, 500, 500, 1000]
+    assert [int(each["Burst-RateLimit-Reset"]) for each in said] == [
+        -(-ends_ms // 1000) for ends_ms in (NOW_MS + 500, NOW_MS + 500, NOW_MS + 500, NOW_MS + 1000)
+    ]
     assert simulator.answer(Call("DELETE", CANCEL, "label=none"), NOW_MS + 200).status == 200
     assert [entry.status for entry in simulator.readings] == [200, 200, 429, 200]
 

@@ -9,7 +9,8 @@ import pytest
 
 from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Unknown
 from gateway.core.plan import Receipt
-from gateway.upstream.client import Exchange, Failed, Reply, UpstreamLimits
+from gateway.process import NO_THREAD
+from gateway.upstream.client import Exchange, Failed, Reach, Reply, UpstreamLimits
 from gateway.upstream.pool import PooledTransport
 from gateway.upstream.token import UpstreamToken
 from tests.upstream.raw import (
@@ -51,6 +52,22 @@ def test_a_request_is_its_method_its_target_and_our_own_headers() -> None:
     assert head[0] == "GET /v2/x?a=%2F HTTP/1.1"
     names = {line.partition(":")[0].lower() for line in head[1:] if line}
     assert names == {"host", "authorization", "accept", "accept-encoding", "user-agent"}
+
+
+def test_whether_upstream_is_there_is_what_the_last_call_found() -> None:
+    """A fault of the machine's own says nothing of it; neither does what an answer says."""
+    reach = Reach()
+    assert reach.notices() == []
+    for result, begins in [
+        (Failed(sent=True, cause="timeout"), "QStash gave no whole answer to the last call (timeout): "),
+        (Failed(sent=False, cause=NO_THREAD), "QStash gave no whole answer to the last call (timeout): "),
+        (Failed(sent=False, cause="dns"), "QStash could not be reached by the last call (dns): "),
+    ]:
+        reach.note(result)
+        [notice] = reach.notices()
+        assert notice.startswith(begins)
+    reach.note(Reply(500, {}, b""))
+    assert reach.notices() == []
 
 
 def test_header_names_are_read_in_lower_case() -> None:

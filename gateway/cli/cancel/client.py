@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 
 from gateway.cli.cancel.answers import Done, Lost, Members, Plan, Refusal, done_in, plan_in, refusal_in
-from gateway.cli.cancel.reached import perhaps_tls, unreached
+from gateway.cli.cancel.reached import perhaps_tls, shown, unreached
 from gateway.core.strict_json import json_object
 from gateway.files.addresses import Origin, UnixListen
 from gateway.upstream.direct import make_transport
@@ -74,8 +74,8 @@ class Gateway:
 
     @property
     def _where(self) -> str:
-        """The address as the environment has it."""
-        return self._address.url if isinstance(self._address, Origin) else f"unix:{self._address.path}"
+        """The address as messages show it."""
+        return shown(self._address)
 
     def _client(self) -> httpx.AsyncClient:
         headers = {

@@ -17,6 +17,7 @@ from gateway.cli.cancel.client import Gateway
 from gateway.cli.cancel.flow import KEY, URL, Asked, cancel
 from gateway.cli.cancel.reached import CA_HELP, CA_OPTION, reached, trusted
 from gateway.cli.lean import let_in
+from gateway.cli.output import printable
 from gateway.core import grammar
 from gateway.core.request import ByFilter, ByRunIds
 from gateway.files.addresses import UnixListen
@@ -113,7 +114,7 @@ def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     try:
         gateway = _gateway(os.environ, arguments.ca_file, allow_http=arguments.allow_http)
     except ValueError as exc:
-        print(f"qstash-gateway: {exc}", file=sys.stderr)
+        print(f"qstash-gateway: {printable(str(exc))}", file=sys.stderr)
         return USAGE
     let_in()
     from gateway.cli.cancel.screen import Silence, Terminal

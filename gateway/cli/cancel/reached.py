@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gateway.core.errors import InvalidConfiguration
 from gateway.files.addresses import Origin, UnixListen, listen, origin
-from gateway.files.source import read_file, sentence
+from gateway.files.source import named, read_file, sentence, unnamed
 from gateway.process import client_context
 
 CA = "QSTASH_GATEWAY_CA"
@@ -95,7 +95,8 @@ def _parts(rest: str) -> tuple[str, str, str, str]:
 def trusted(option: Path | None, environ: Mapping[str, str]) -> Path | None:
     """Return the file of CA certificates that the option names, or else the environment; None if neither does.
 
-    Raises: ValueError with one sentence, if it cannot be read, anyone could change it, or it holds no certificate.
+    Raises: ValueError with one sentence, if it cannot be read, anyone could change it, or it holds no certificate. A
+    path that does not exist is not quoted if it may be a key, pasted by mistake.
     """
     name, path = (CA_OPTION, option) if option is not None else (CA, Path(environ.get(CA, "")))
     if option is None and not environ.get(CA):
@@ -104,10 +105,18 @@ def trusted(option: Path | None, environ: Mapping[str, str]) -> Path | None:
         read_file(path)
         client_context(path)
     except InvalidConfiguration as exc:
-        raise ValueError(sentence(f"the file {path} ({name})", exc)) from exc
+        raise ValueError(sentence(f"the file {named(path)} ({name})", exc)) from exc
     except OSError as exc:
-        raise ValueError(f"the file {path} ({name}) holds no certificate in PEM") from exc
+        raise ValueError(f"the file {named(path)} ({name}) holds no certificate in PEM") from exc
     return path
+
+
+def shown(address: Origin | UnixListen) -> str:
+    """Return an address for a message; the path of a socket that does not exist is not shown if it may be a key."""
+    if isinstance(address, Origin):
+        return address.url
+    hidden = unnamed(address.path)
+    return str(address) if hidden is None else f"the socket {hidden}"
 
 
 def unreached(fault: BaseException, *, there: str, within_s: float) -> str:

@@ -149,11 +149,12 @@ class Terminal:
         return table
 
     def _leaves_out(self, skipped: Mapping[str, Left], shown: Mapping[str, Left]) -> None:
-        """Print which runs are left out. Of those that were `shown` before, print only the number."""
+        """Print which runs are left out, except those that were `shown` before."""
         for why, left in skipped.items():
+            if shown.get(why) == left:
+                continue
             some = ", ".join(left.sample[:SHOWN]) + (", …" if left.runs > SHOWN else "")
-            names = "" if shown.get(why) == left else f": {some}"
-            self._console.print(printable(f"Left out: {runs_in_words(left.runs)} {_WHY.get(why, why)}{names}"))
+            self._console.print(printable(f"Left out: {runs_in_words(left.runs)} {_WHY.get(why, why)}: {some}"))
 
 
 class Silence:

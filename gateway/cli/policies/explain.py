@@ -7,6 +7,7 @@ import difflib
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -33,11 +34,12 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration file")
     parser.add_argument("--team", required=True, metavar="T", help="whose request it is")
     parser.add_argument("request", metavar="REQUEST", help="'DELETE /v2/workflows/runs?…', or only the query")
+    parser.add_argument("more", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument("--body", default="", metavar="JSON", help="the body, for clients that send one")
     parser.add_argument("--reason", metavar="TEXT", help="the value of Gateway-Reason")
     parser.add_argument("--at", type=_at, metavar="TIME", help="when, like 2026-03-29T01:30:00+01:00; default: now")
     parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.set_defaults(run=run, product=True)
+    parser.set_defaults(run=partial(run, parser), product=True)
 
 
 def _at(text: str) -> int:
@@ -47,8 +49,10 @@ def _at(text: str) -> int:
         raise argparse.ArgumentTypeError(str(exc)) from exc
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Print the explanation and return 0, whatever the decision. Return 1 if the gateway could not read the request."""
+    if arguments.more:
+        parser.error("one request: join the parts with & and quote it")
     config = load_config(arguments.config)
     policies = load_policies(config.policies)
     try:

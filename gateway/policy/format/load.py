@@ -11,7 +11,16 @@ from pathlib import Path
 
 from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.files.mappings import report_twice
-from gateway.files.source import BY_ANYONE, FileBytes, all_kept, anyone_may_change, parse_document, read_anyway
+from gateway.files.source import (
+    BY_ANYONE,
+    FileBytes,
+    all_kept,
+    anyone_may_change,
+    named,
+    parse_document,
+    read_anyway,
+    unnamed,
+)
 from gateway.policy.format.keys import PolicyFile, RuleEntry, allowed_at_all, policy_file
 from gateway.policy.model import Rule
 from gateway.policy.rules import Policies
@@ -101,8 +110,15 @@ def _names(directory: Path, problems: list[Problem]) -> list[str]:
             problems.append(Problem(str(directory), 1, 1, BY_ANYONE))
         return sorted(entry.name for entry in directory.iterdir() if not is_hidden(entry.name))
     except OSError as exc:
-        problem = Problem(str(directory), 1, 1, f"the policy directory cannot be read: {exc.strerror}")
-        raise InvalidConfiguration([problem]) from exc
+        raise InvalidConfiguration([_unreadable(directory, str(exc.strerror))]) from exc
+
+
+def _unreadable(directory: Path, why: str) -> Problem:
+    if unnamed(directory) is None:
+        return Problem(str(directory), 1, 1, f"the policy directory cannot be read: {why}")
+    # The nearest place that exists; the rest of the path may be a secret, pasted by mistake.
+    above = next(parent for parent in directory.absolute().parents if os.path.lexists(parent))
+    return Problem(str(above), 1, 1, f"the policy directory {named(directory)} cannot be read: {why}")
 
 
 def _misnamed(path: Path) -> Iterable[Problem]:

@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from functools import cached_property
 from itertools import chain
 
-from gateway.policy.model import Condition, RunIdCondition, UrlCondition, ValueCondition
+from gateway.policy.model import MEMBERS, Condition, RunIdCondition, UrlCondition, ValueCondition
 
 URL, RUN_IDS = "workflowUrl", "workflowRunIds"
 _LAST = "\U0010ffff"
@@ -226,9 +226,7 @@ def _shortest(values: Iterable[str]) -> Iterator[str]:
 ALLOWED: Mapping[str, type[Field]] = {
     URL: Urls,
     RUN_IDS: _RunIds,
-    "label": Field,
-    "flowControlKey": Field,
-    "callerIp": Field,
+    **dict.fromkeys(MEMBERS, Field),
 }
 """The fields of `allow` rules whose values are looked up; conditions on other fields are cheap to try."""
 

@@ -19,7 +19,7 @@ from itertools import chain
 from gateway.core.request import ByFilter, ByRunIds, EveryRun, Selection
 from gateway.core.run import Run
 from gateway.policy.index.fields import ALLOWED, DENIED, RUN_IDS, URL, Field, Hits, Urls, Values, common, takes_any
-from gateway.policy.model import Rule
+from gateway.policy.model import MEMBERS, Rule, values
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +204,7 @@ def seen(run: Run) -> Values:
     """Return a run's values of the fields that are looked up, without its URL."""
     return {
         RUN_IDS: (run.run_id,),
-        "label": run.labels,
-        "flowControlKey": (run.flow_control_key,) if run.flow_control_key is not None else (),
-        "callerIp": (run.caller_ip,) if run.caller_ip is not None else (),
+        **{field: values(run, field) for field in MEMBERS},
     }
 
 
@@ -216,11 +214,7 @@ def asked(selection: Selection) -> Values:
         case ByRunIds(run_ids=run_ids):
             return {RUN_IDS: run_ids}
         case ByFilter():
-            values = {
-                URL: selection.workflow_urls,
-                "label": selection.labels,
-                "flowControlKey": selection.flow_control_keys,
-                "callerIp": selection.caller_ips,
-            }
-            return {name: found for name, found in values.items() if found}
+            members = {URL: "workflow_urls", **MEMBERS}
+            named = {field: getattr(selection, member) for field, member in members.items()}
+            return {field: found for field, found in named.items() if found}
     return {}

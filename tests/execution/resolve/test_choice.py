@@ -128,6 +128,7 @@ def test_where_nothing_is_left_no_order_is_built(house: House, *, ended: bool) -
     house.account.end(*ids(runs))
     answer = house.cancel(by_ids(ids(runs)), team="by-id") if ended else house.cancel(tree())
     assert (answer.status, answer.json()) == (200, {"cancelled": 0})
+    assert answer.headers["gateway-source"] == "gateway"
     assert house.sent == []
     (intent,), (outcome,) = house.records("intent"), house.records("outcome")
     assert (intent["orders"], outcome["outcome"], outcome["cancelled"]) == ([], "cancelled", 0)

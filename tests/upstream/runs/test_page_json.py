@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.strict_json import MAX_PARTS, json_object, page_object
+from gateway.core.strict_json import MAX_NAMES, MAX_PARTS, MAX_VALUES, json_object, page_object
 from gateway.upstream.runs.entries import read_entry
 
 WHOLE = '{"workflowRunId": "wfr_1", "steps": []}'
@@ -89,3 +89,31 @@ def test_a_page_of_too_many_parts_is_not_read(part: str) -> None:
     too_many = ",".join([part] * MAX_PARTS)
     with pytest.raises(ValueError, match="too many"):
         page_object(f'{{"runs": [{WHOLE}, {{"steps": [{too_many}]}}]}}'.encode())
+
+
+@pytest.mark.parametrize(
+    ("part", "most", "around"),
+    [
+        ('"{:x}":""', MAX_NAMES, "{{{}}}"),
+        ('"{:x}" :\n[]', MAX_PARTS, "{{{}}}"),
+        ("null", MAX_VALUES, "[{}]"),
+        ('"{:x}"', MAX_VALUES, "[{}]"),
+    ],
+)
+def test_a_page_of_too_many_names_or_values_is_not_read(part: str, most: int, around: str) -> None:
+    """One object of a million names has few brackets, and is made in one step of the interpreter as well."""
+
+    def page(number: int) -> bytes:
+        """A page with so many names or values in one run."""
+        return f'{{"runs": [{around.format(",".join(part.format(at) for at in range(number)))}]}}'.encode()
+
+    assert page_object(page(most - 10))
+    with pytest.raises(ValueError, match="too many"):
+        page_object(page(most + 10))
+
+
+def test_a_page_of_long_runs_is_read() -> None:
+    """Ten runs of a thousand steps, each told in full and with a URL, are far below every bound."""
+    step = {f"member{at}": at for at in range(12)} | {"callUrl": "https://a.example.com/b", "headers": {"a": ["b"]}}
+    page = {"cursor": "", "runs": [{"workflowRunId": f"wfr_{at}", "steps": [step] * 1000} for at in range(10)]}
+    assert page_object(json.dumps(page).encode()) == page
