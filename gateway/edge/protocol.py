@@ -31,6 +31,7 @@ from gateway.edge import answers
 from gateway.edge.answers import Answer
 from gateway.edge.connections import TEAM, Connections, Evictable
 from gateway.edge.head import BROKEN_BODY, WHITESPACE, Checked, Head, check_head
+from gateway.process import Net, report
 
 MAX_PIPELINED = 8
 MAX_HEADERS = 100
@@ -319,14 +320,31 @@ def _saying_how_long_it_is_kept(app: Application, cycle: RequestResponseCycle, k
 
         async def saying(message: Message) -> None:
             """Send one message of the answer."""
-            if message["type"] == "http.response.start" and cycle.keep_alive:
+            if message["type"] == "http.response.start":
+                # Whether the connection is kept may change while an earlier answer waits to be read.
+                if cycle.flow.write_paused and not cycle.disconnected:
+                    await cycle.flow.drain()
                 headers = list(message["headers"])
-                message["headers"] = headers if any(name == b"connection" for name, _ in headers) else headers + kept
+                if cycle.keep_alive and not any(name == b"connection" for name, _ in headers):
+                    message = {**message, "headers": headers + kept}
             await send(message)
 
-        await app(scope, receive, saying)
+        with Net(last=True) as net:
+            await app(scope, receive, saying)
+        if net.fault is not None:
+            report(net.fault, "a request was not answered")
+        _end_unanswered(cycle)
 
     return answering
+
+
+def _end_unanswered(cycle: RequestResponseCycle) -> None:
+    """End the connection of a request without a whole answer; uvicorn would add one of its own, with no decision id."""
+    if cycle.response_complete or cycle.disconnected:
+        return
+    # Earlier answers are still passed on. A part of this one is too short for its length, so nobody takes it for whole.
+    cycle.disconnected = True
+    cycle.transport.close()
 
 
 class _Body:
