@@ -176,7 +176,7 @@ class Cancels:
             return None
         finally:
             admission, now_s = self._intake.current.admission, self._intake.clock.monotonic_s()
-            admission.charge(caller_of(inbound), now_s, read_bytes=inbound.read_bytes)
+            admission.charge(caller_of(inbound), now_s, read_bytes=inbound.read_bytes + inbound.framing_bytes)
 
     async def deliver(self, inbound: Inbound, settled: Done, reply: Send) -> None:
         """Write the outcome of a cancel, end its flight and tell operators.
