@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from gateway.audit.record import denied_members, joined_members
+from gateway.audit.record import Members, denied_members, joined_members
 from gateway.core.errors import ShuttingDown
 from gateway.core.outcome import Outcome
 from gateway.core.plan import Decision, Denial, Permit, Plan, order_of
@@ -28,6 +28,7 @@ from gateway.execution.orders import Carrier
 from gateway.execution.plans import Draft, Drafts, Planner, check_ready
 from gateway.execution.ports import Arrival, AuditPort, Call, CancelPort, LookUps, SettlerPort
 from gateway.policy.rules import Policies, TeamRules
+from gateway.process import Net, report
 from gateway.upstream.shares import Lanes
 
 STOPPING = "The gateway is shutting down; nothing was sent. Try again in a moment."
@@ -224,10 +225,11 @@ class Pipeline:
     async def _joined(self, flight: Flight, call: Call) -> Denial | Done:
         """Wait for the result of another request's flight. Raises: Throttled: too many have joined it."""
         flight.join()
-        joins, arrival = flight.decision_id, call.arrival
-        members = joined_members(arrival.decision_id, joins=joins, principal=call.principal, remote=arrival.remote)
         with _waiting():
-            await self._audit.note("joined", members)
+            with Net() as net:
+                await self._audit.note("joined", _joined_members(flight, call))
+            if net.fault is not None:
+                report(net.fault, "a repeat is not on record")
             return await _result_of(flight)
 
     async def _fly(self, call: Call, permit: Permit, flight: Flight) -> Result:
@@ -254,6 +256,13 @@ def _waiting() -> Iterator[None]:
         yield
     except asyncio.CancelledError:
         raise WaitEnded from None
+
+
+def _joined_members(flight: Flight, call: Call) -> Members:
+    arrival = call.arrival
+    return joined_members(
+        arrival.decision_id, joins=flight.decision_id, principal=call.principal, remote=arrival.remote
+    )
 
 
 async def _result_of(flight: Flight) -> Denial | Done:

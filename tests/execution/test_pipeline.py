@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -322,6 +323,28 @@ async def test_a_repeat_whose_note_is_being_written_is_never_told_that_nothing_w
         await second
     upstream.answer.set_result(Cancelled(200, 50))
     assert (await settled(await first)).outcome == Cancelled(200, 50)
+
+
+class BrokenNotes(MemoryLog):
+    """A log with an error of our own code in the way of its notes."""
+
+    async def note(self, event: str, members: Mapping[str, object]) -> None:
+        raise ZeroDivisionError
+
+
+async def test_a_repeat_whose_note_fails_is_told_the_true_outcome() -> None:
+    """Nothing about the record of a repeat makes it a request that sent nothing."""
+    log, upstream = BrokenNotes(), HeldUpstream()
+    gateway = pipeline(upstream, log)
+    first = asyncio.create_task(gateway.run(POLICIES, ANN, REQUEST, arrival=arrival("d1")))
+    await upstream.called.wait()
+    second = asyncio.create_task(gateway.run(POLICIES, ANN, REQUEST, arrival=arrival("d2")))
+    found: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: found.append(context["found"]))
+    await soon(lambda: found)
+    upstream.answer.set_result(Cancelled(200, 50))
+    assert [(await settled(await task)).outcome for task in (first, second)] == [Cancelled(200, 50)] * 2
+    assert found == ["a repeat is not on record"]
 
 
 async def test_a_repeat_that_waits_to_be_judged_is_never_told_that_nothing_was_sent() -> None:
