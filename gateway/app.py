@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -87,7 +87,7 @@ class Gateway:
         try:
             await self._serve(ready, StopSignals())
         finally:
-            for bound in self.listeners:
+            for bound in (*self.listeners, *self.health):
                 bound.close()
 
     async def _serve(self, ready: Callable[[], None], signals: StopSignals) -> None:
@@ -326,9 +326,13 @@ def build(
     # Clients check the certificate by their own clocks, so the clock that requests are judged by does not matter here.
     certificate = ServedCertificate(config.tls, partial(_utc, wall)) if config.tls is not None else None
     before_binding()
-    health = bind_all(config.health.listen, socket_mode=0) if config.health is not None else ()
-    # The listeners are bound last, so that a failed start leaves no socket file.
-    listeners = bind_all(config.listen, socket_mode=config.socket_mode)
+    with ExitStack() as undo:
+        health = bind_all(config.health.listen, socket_mode=0) if config.health is not None else ()
+        for bound in health:
+            undo.callback(bound.close)
+        # The listeners are bound last, so that a failed start leaves no socket file.
+        listeners = bind_all(config.listen, socket_mode=config.socket_mode)
+        undo.pop_all()
     consoles = consoles or Consoles.of()
     return Gateway(
         config=config,

@@ -6,11 +6,11 @@ It never holds a secret, only the place of each. Paths are relative to the file 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from gateway.callers.settings import CallerKey, JwtIssuer, Limits, PerPrincipal, PerTeam, RawCallers, callers
 from gateway.core.errors import InvalidConfiguration, Problem
@@ -23,7 +23,6 @@ from gateway.files.values import Bool, Choice, Int, Text, path_field
 from gateway.policy.rules import Policies
 from gateway.upstream.settings import MAX_SECONDS, RawUpstream, UpstreamSettings, complete, upstream
 
-T = TypeVar("T")
 Durability = Literal["fsync", "os"]
 DURABILITIES: tuple[Durability, ...] = ("fsync", "os")
 
@@ -184,11 +183,6 @@ def _complete(raw: RawConfig, base: Path) -> Config:
         shutdown_grace_s=raw.shutdown_grace_s,
         keep_alive_s=raw.keep_alive_s,
     )
-
-
-def _at_key(placed: Sequence[tuple[Place, T]], key: Place) -> Sequence[tuple[Place, T]]:
-    """Return the places that problems point to: the key's for a single address, each one's own for several."""
-    return placed if len(placed) > 1 else [(key, value) for _, value in placed]
 
 
 def _complete_listen(listen: Listen | UnixListen, base: Path) -> Listen | UnixListen:

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import fcntl
 import io
+import json
 import logging
 import os
 import select
@@ -21,10 +22,13 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice
 from typing import TextIO, cast
 
 import structlog
+
+from gateway.process import place
 
 MAX_HELD_BYTES = 8 * 1024 * 1024
 """The most bytes of lines held for a descriptor that does not accept them; further lines are dropped and counted."""
@@ -261,9 +265,38 @@ def make_log(console: Console) -> structlog.typing.FilteringBoundLogger:
     return log
 
 
+class _LibraryLine(logging.Formatter):
+    """The form of a library's warning: one line of JSON, without anything that may come from a caller.
+
+    Of an exception it names the class and the place, never the text or the traceback; of a message, the fixed template
+    with its numbers filled in.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without its line end."""
+        fault = record.exc_info[1] if record.exc_info else None
+        members: dict[str, object] = {
+            "event": "library",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "timestamp": f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
+        }
+        if fault is not None:
+            members |= {"error": type(fault).__name__, "at": place(fault)}
+        elif isinstance(record.msg, str):
+            members["found"] = record.getMessage() if _are_numbers(record.args) else record.msg
+        return json.dumps(members, sort_keys=True)
+
+
+def _are_numbers(args: object) -> bool:
+    return isinstance(args, tuple) and all(isinstance(arg, (int, float)) for arg in args)
+
+
 def quiet_libraries() -> None:
-    """Let only warnings and errors of libraries through, as plain text on standard error."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    """Let only warnings and errors of libraries through, each as one line of JSON on standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_LibraryLine())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 def _duplicate(descriptor: int) -> int | None:

@@ -102,12 +102,17 @@ _NO_THREAD_TEXTS = ("can't start new thread", "Failed to spawn tokio runtime thr
 
 
 class Net:
-    """A context manager that catches every exception except ENDINGS and keeps it in `fault`; the code below goes on."""
+    """A context manager that catches every exception except ENDINGS and keeps it in `fault`; the code below goes on.
 
-    __slots__ = ("fault",)
+    With `last`, for the outermost net of a task, it catches a cancellation as well, and keeps it in `ended`.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_last", "ended", "fault")
+
+    def __init__(self, *, last: bool = False) -> None:
+        self._last = last
         self.fault: BaseException | None = None
+        self.ended: BaseException | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -115,6 +120,9 @@ class Net:
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        if fault is not None and self._last and isinstance(fault, asyncio.CancelledError):
+            self.ended = fault
+            return True
         if fault is None or isinstance(fault, ENDINGS):
             return False
         self.fault = fault

@@ -36,14 +36,18 @@ class _Use(_Held):
 
 
 class Reading:
-    """The bytes of one body while it is read. A `with` counts them against the bounds, and charges them at its end."""
+    """The bytes of one body while it is read. A `with` counts them against the bounds, and charges them at its end.
 
-    __slots__ = ("_admission", "_count", "_use")
+    `framing_bytes`, which are not held, are charged as well.
+    """
+
+    __slots__ = ("_admission", "_count", "_use", "framing_bytes")
 
     def __init__(self, admission: Admission, use: _Use) -> None:
         self._admission = admission
         self._use = use
         self._count = 0
+        self.framing_bytes = 0
 
     def took(self, count: int) -> None:
         """Count bytes that have come. Raises: Throttled, Overloaded: unfinished bodies hold too many bytes."""
@@ -55,17 +59,18 @@ class Reading:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._admission._release_bytes(self._use, self._count)  # noqa: SLF001 - as above
+        self._admission._release_bytes(self._use, self._count, self.framing_bytes)  # noqa: SLF001 - as above
 
 
 class Slot:
-    """A place that was taken. Give it back exactly once: with `leave`, or at the end of a `with` over it."""
+    """A place that was taken. It is given back once: with the first `leave`, or at the end of a `with` over it."""
 
-    __slots__ = ("_admission", "_use")
+    __slots__ = ("_admission", "_left", "_use")
 
     def __init__(self, admission: Admission, use: _Use) -> None:
         self._admission = admission
         self._use = use
+        self._left = False
 
     def reading(self) -> Reading:
         """Return the account of the request's body. A body is waited for only while its request has a place."""
@@ -78,8 +83,10 @@ class Slot:
         self.leave()
 
     def leave(self) -> None:
-        """Give the place back."""
-        self._admission._leave(self._use)  # noqa: SLF001 - one thing in several classes
+        """Give the place back; a second call does nothing."""
+        if not self._left:
+            self._left = True
+            self._admission._leave(self._use)  # noqa: SLF001 - one thing in several classes
 
 
 class JoinPlace:
@@ -214,10 +221,10 @@ class Admission:
         if self._all.waiting_bytes > MOST_WAITING_BYTES:
             raise Overloaded("waiting_bytes", "The gateway is busy; nothing was sent. Try again in a moment.")
 
-    def _release_bytes(self, use: _Use, count: int) -> None:
+    def _release_bytes(self, use: _Use, count: int, framing_bytes: int) -> None:
         for held in (use, use.team, self._all):
             held.waiting_bytes -= count
-        self._pay(use, count)
+        self._pay(use, count + framing_bytes)
 
     def _pay(self, use: _Use, read_bytes: int) -> None:
         # All bytes that were read are paid for, however they were framed and whatever came of them. The debt can refuse

@@ -5,6 +5,7 @@ Every problem carries `error`, the one sentence that official clients show to pe
 
 from __future__ import annotations
 
+import http
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -196,6 +197,13 @@ async def write(answer: Answer, send: Send, *, more: Headers | None = None) -> N
     headers = [*answer.headers, *(more or ())]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+
+
+def on_the_wire(answer: Answer, *, bodiless: bool) -> bytes:
+    """Return an answer as bytes of HTTP/1.1, for a connection that ends after it; `bodiless` leaves out its body."""
+    reason = http.HTTPStatus(answer.status).phrase.encode("ascii")
+    lines = [b"HTTP/1.1 %d %s" % (answer.status, reason), *(b"%s: %s" % header for header in answer.headers)]
+    return b"\r\n".join([*lines, b"connection: close", b"", b"" if bodiless else answer.body])
 
 
 def _refused_upstream(status: int, text: str) -> _Problem:

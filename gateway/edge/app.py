@@ -83,20 +83,45 @@ class Teller:
 
 
 class ReleasingSend:
-    """The ASGI `send` of one request, which releases the request's place when the answer begins."""
+    """The ASGI `send` of one request, which releases the request's place when the answer begins.
 
-    __slots__ = ("_inbound", "_send", "begun")
+    `begun` is true once the server has taken the beginning of the answer, `given_up` if it will not take one any more.
+    """
+
+    __slots__ = ("_inbound", "_send", "begun", "given_up")
 
     def __init__(self, inbound: Inbound, send: Send) -> None:
         self._inbound = inbound
         self._send = send
-        self.begun = False
+        self.begun = self.given_up = False
 
     async def __call__(self, message: Message) -> None:
-        """Send one message of the answer, after releasing the place: a caller that reads slowly holds none."""
-        self.begun = True
+        """Send one message of the answer, after releasing the place: a caller that reads slowly holds none.
+
+        The server cancels requests whose answers wait behind earlier ones that are not read. A message that it has not
+        taken waits once more, until the process ends: the caller may still read.
+        """
         self._inbound.leave()
-        await self._send(message)
+        try:
+            await self._send(message)
+        except asyncio.CancelledError:
+            if _times_cancelled() > 1:
+                self.given_up = True
+                raise
+            await self._again(message)
+        self.begun = True
+
+    async def _again(self, message: Message) -> None:
+        try:
+            await self._send(message)
+        except asyncio.CancelledError:
+            self.given_up = True
+            raise
+
+
+def _times_cancelled() -> int:
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
 
 
 Action = Callable[[Inbound], Awaitable[Answer | Done]]
@@ -155,21 +180,26 @@ class Cancels:
             return None
         finally:
             admission, now_s = self._intake.current.admission, self._intake.clock.monotonic_s()
-            admission.charge(caller_of(inbound), now_s, read_bytes=inbound.read_bytes)
+            admission.charge(caller_of(inbound), now_s, read_bytes=inbound.read_bytes + inbound.framing_bytes)
 
     async def deliver(self, inbound: Inbound, settled: Done, reply: Send) -> None:
-        """Write the outcome of a cancel, end its flight and tell operators. Raises nothing except a cancellation."""
+        """Write the outcome of a cancel, end its flight and tell operators.
+
+        Raises: WaitEnded: it could not be written before the task was cancelled. Nothing else.
+        """
         written = False
-        with Net() as net:
-            try:
-                gone = await inbound.gone()
-                await write(inbound, self._shown(settled, inbound.decision_id), reply)
-                written = not gone
-            finally:
-                self._pipeline.answered(settled, caller_gone=not written)
-                self._teller.outcome(settled)
-        if net.fault is not None:
-            self._teller.fault(net.fault, inbound.decision_id)
+        with Net(last=True) as net:
+            gone = await inbound.gone()
+            await write(inbound, self._shown(settled, inbound.decision_id), reply)
+            written = not gone
+        with Net() as late:
+            self._pipeline.answered(settled, caller_gone=not written)
+            self._teller.outcome(settled)
+        for fault in (net.fault, late.fault):
+            if fault is not None:
+                self._teller.fault(fault, inbound.decision_id)
+        if net.ended is not None:
+            raise WaitEnded from None
 
     def _shown(self, settled: Done, decision_id: str) -> Answer:
         with Net() as net:
@@ -211,12 +241,12 @@ class Door:
         self._edge = edge
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request. Raises nothing except what the server throws into its task (a cancellation)."""
+        """Answer one HTTP request. Raises nothing: the server would answer by itself, without a decision id."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         edge, decision_id = self._edge, NO_ID
         inbound, reply, refused, answer = None, None, None, None
-        with Net() as net:
+        with Net(last=True) as net:
             decision_id, live = str(uuid_utils.uuid7()), edge.current.live
             inbound = Inbound(scope, receive, decision_id, live.proxies.remote(scope), live)
             reply = ReleasingSend(inbound, send)
@@ -224,13 +254,16 @@ class Door:
                 answer = await self._let_in(inbound, reply)
             except Refusal as refusal:
                 refused = refusal
-                await edge.refusals.record(
-                    refusal, decision_id=decision_id, remote=inbound.remote, principal=inbound.principal
-                )
-                answer = answers.refusal(refusal, decision_id, now_ms=edge.wall.now_ms())
-        with Net() as late:
-            if reply is None or not reply.begun:
-                await write(inbound, answer or answers.broken(decision_id), send)
+                try:
+                    await edge.refusals.record(
+                        refusal, decision_id=decision_id, remote=inbound.remote, principal=inbound.principal
+                    )
+                finally:
+                    # The request may end while its record is being written; it is answered all the same.
+                    answer = answers.refusal(refusal, decision_id, now_ms=edge.wall.now_ms())
+        with Net(last=True) as late:
+            if reply is None or not (reply.begun or reply.given_up):
+                await write(inbound, answer or answers.broken(decision_id), reply or send)
         # Operators are told only after the caller has its answer.
         if isinstance(refused, AuditUnavailable):
             edge.teller.tell(refused.code, decision_id=decision_id, cause=refused.cause)
@@ -254,8 +287,9 @@ class Door:
         except WaitEnded:
             return answers.not_awaited(inbound.decision_id)
         except asyncio.CancelledError:
-            if reply.begun:
-                raise
+            if reply.begun or reply.given_up:
+                return None
+            # Only a request that no cancel was begun or joined for gets here (`WaitEnded`, `Cancels.deliver`).
             raise ShuttingDown("stopping", STOPPING) from None
         finally:
             inbound.leave()

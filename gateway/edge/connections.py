@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import struct
+from asyncio import BaseTransport
 from collections import Counter
 from typing import Protocol
 
@@ -98,3 +101,17 @@ class Connections:
         del of_team[connection]
         if not of_team:
             del self._idle[team]
+
+
+_CREDENTIALS = struct.Struct("3i")
+"""The layout of `struct ucred` in unix(7): pid, uid and gid."""
+
+
+def unix_peer(transport: BaseTransport) -> str | None:
+    """Return `unix:uid=…,pid=…` of the process at the other end of a Unix socket; None for any other connection."""
+    connection = transport.get_extra_info("socket")
+    if connection is None or connection.family != socket.AF_UNIX:
+        return None
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, _ = _CREDENTIALS.unpack(credentials)
+    return f"unix:uid={uid},pid={pid}"

@@ -24,6 +24,9 @@ HEALTH_PATHS = (b"/healthz", b"/readyz")
 BROKEN_BODY = "gateway.broken_body"
 """The key in the state of an ASGI scope that holds the refusal of a body that stopped being HTTP."""
 
+FRAMING_BYTES = "gateway.framing_bytes"
+"""The key in the state of an ASGI scope that holds how many bytes of the body so far were none of its content."""
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
@@ -53,6 +56,11 @@ class Checked:
     query: bytes
     framing: tuple[bytes, bytes] | None
     offers_h2c: bool
+
+    @property
+    def is_chunked(self) -> bool:
+        """Whether the body comes in chunks."""
+        return self.framing is not None and self.framing[0] == b"transfer-encoding"
 
 
 def check_head(head: Head) -> Checked:

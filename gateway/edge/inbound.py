@@ -15,7 +15,7 @@ from gateway.core.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLa
 from gateway.core.parse import Body, parse_cancel, parse_reason
 from gateway.core.ports import Clock
 from gateway.core.request import ByRunIds, CancelRequest, Principal
-from gateway.edge.head import BROKEN_BODY
+from gateway.edge.head import BROKEN_BODY, FRAMING_BYTES
 from gateway.execution.ports import Arrival, Standing
 from gateway.files.secrecy import holds_text
 from gateway.process import Net
@@ -73,6 +73,11 @@ class Inbound:
             if not length.isdigit() or len(length) > 18 or int(length) > self.live.limits.max_body_bytes:
                 raise self._too_long()
 
+    @property
+    def framing_bytes(self) -> int:
+        """How many bytes of the body so far were none of its content."""
+        return int(self.scope.get("state", {}).get(FRAMING_BYTES, 0))
+
     def cost(self) -> int:
         """Return how many requests this one counts as, by its query; its body is charged later, as it is read."""
         return 1 + len(self.scope["query_string"]) // COST_BYTES
@@ -124,12 +129,15 @@ class Inbound:
         content = bytearray()
         try:
             with self.place.reading() as reading:
-                async with asyncio.timeout(self.live.limits.receive_timeout_s):
-                    more = True
-                    while more:
-                        message = await self.receive()
-                        reading.took(len(message.get("body", b"")))
-                        more = self._add(content, message)
+                try:
+                    async with asyncio.timeout(self.live.limits.receive_timeout_s):
+                        more = True
+                        while more:
+                            message = await self.receive()
+                            reading.took(len(message.get("body", b"")))
+                            more = self._add(content, message)
+                finally:
+                    reading.framing_bytes = self.framing_bytes
         except TimeoutError:
             raise ReceiveTimeout("body", "The body did not arrive in time; nothing was sent.") from None
         return self._whole(bytes(content))

@@ -194,6 +194,9 @@ def question_in(body: Body) -> CancelRequest:
         raise MalformedRequest("explain_shape", _SHAPE)
     try:
         return from_line(line, body=_content(others.get("body")), reason=reason)
+    except UnicodeEncodeError:
+        sentence = "The request in question has half of a surrogate pair in it, which no request can carry."
+        raise MalformedRequest("explain_request", sentence) from None
     except ValueError as exc:
         raise MalformedRequest("explain_request", f"The request in question cannot be read: {exc}.") from None
 

@@ -12,10 +12,7 @@ reads it. An idle connection is kept for `keep_alive_s`, which is stated in ever
 from __future__ import annotations
 
 import asyncio
-import http
 import socket
-import struct
-from asyncio import BaseTransport
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
@@ -28,12 +25,16 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from gateway.callers.forwarded import ip_address
 from gateway.core.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge
 from gateway.edge import answers
-from gateway.edge.answers import Answer
-from gateway.edge.connections import TEAM, Connections, Evictable
-from gateway.edge.head import BROKEN_BODY, WHITESPACE, Checked, Head, check_head
+from gateway.edge.connections import TEAM, Connections, Evictable, unix_peer
+from gateway.edge.head import BROKEN_BODY, FRAMING_BYTES, WHITESPACE, Checked, Head, check_head
+from gateway.process import Net, report
 
 MAX_PIPELINED = 8
 MAX_HEADERS = 100
+MOST_FRAMING_BYTES = 65_536
+"""The most bytes of a body that are none of its content: sizes, ends and extensions of chunks."""
+LINE_BYTES = 32
+"""The bytes of a head that are neither target nor headers, at most."""
 SEND_BUFFER_BYTES = 32_768
 """The most bytes of unread answers that the kernel holds. Without a bound they grow to megabytes; an answer is 2 kB."""
 
@@ -87,6 +88,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._leaves_out_body = False
         self._head_bytes = 0
         self._header_bytes = 0
+        self._framing_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._taking: asyncio.TimerHandle | None = None
         self._running: RequestResponseCycle | None = None
@@ -127,6 +129,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         # The parser holds an unfinished header itself, so its memory is bounded here, before it is fed.
         self._head_bytes += len(data) if self._in_head else 0
+        self._framing_bytes += len(data) if self._in_body else 0
         try:
             self._feed(data)
         except httptools.HttpParserError:
@@ -134,6 +137,8 @@ class EdgeProtocol(HttpToolsProtocol):
             return
         if self._in_head and self._head_bytes:
             self._check_unfinished_head()
+        if self._in_body:
+            self._check_unfinished_body()
 
     def _feed(self, data: bytes) -> None:
         try:
@@ -149,6 +154,19 @@ class EdgeProtocol(HttpToolsProtocol):
             self._end(_headers_too_large(self._settings))
         elif self._deadline is None:
             self._start_deadline()
+
+    def _note_framing(self) -> None:
+        """Tell the request how much of its body was no content; it is charged for that as well."""
+        if self._checked is not None and self._checked.is_chunked:
+            self.scope["state"][FRAMING_BYTES] = self._framing_bytes
+
+    def _check_unfinished_body(self) -> None:
+        self._note_framing()
+        if self._framing_bytes > MOST_FRAMING_BYTES:
+            sentence = (
+                f"A body has at most {MOST_FRAMING_BYTES} bytes around its chunks: send larger ones, or a length."
+            )
+            self._end(TooLarge("framing", sentence))
 
     # Parser callbacks. Raising ends the parse; `data_received` then answers with `_refusal`.
 
@@ -197,12 +215,19 @@ class EdgeProtocol(HttpToolsProtocol):
         self.expect_100_continue = False
         # uvicorn parses the target with httptools.parse_url, which fails above 65,535 bytes; 1,000 run IDs need more.
         # So it is given a dummy to parse, and the scope gets the bytes as they were sent.
+        # What came behind the head counts; if an earlier request came with it, only the next bytes do.
+        self._framing_bytes = max(0, self._head_bytes - len(self.url) - self._header_bytes - LINE_BYTES)
         self.url = b"/"
         super().on_headers_complete()
         self.cycle.keep_alive = self.cycle.keep_alive and not checked.offers_h2c
         self.scope["path"], self.scope["raw_path"] = checked.path.decode("ascii"), checked.path
         self.scope["query_string"] = checked.query
         self._in_head, self._in_body, self._head_bytes = False, True, 0
+
+    def on_body(self, body: bytes) -> None:
+        """Take one piece of the content."""
+        self._framing_bytes = max(0, self._framing_bytes - len(body))
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Note that the whole request has arrived: from now on the connection keeps its place.
@@ -211,6 +236,7 @@ class EdgeProtocol(HttpToolsProtocol):
         """
         if self._leaves_out_body:
             return
+        self._note_framing()
         super().on_message_complete()
         self._in_head, self._in_body = True, False
         self._settings.connections.busy(self)
@@ -248,7 +274,9 @@ class EdgeProtocol(HttpToolsProtocol):
         if last is None or last.response_complete:
             answer = answers.refusal(refusal, self._record(refusal))
             # RFC 9110, 9.3.2: an answer to HEAD has no content; the method is known once the target has begun.
-            self.transport.write(_on_the_wire(answer, bodiless=bool(self.url) and self.parser.get_method() == b"HEAD"))
+            self.transport.write(
+                answers.on_the_wire(answer, bodiless=bool(self.url) and self.parser.get_method() == b"HEAD")
+            )
             self.transport.close()
             self._watch_taking()
             return
@@ -319,14 +347,31 @@ def _saying_how_long_it_is_kept(app: Application, cycle: RequestResponseCycle, k
 
         async def saying(message: Message) -> None:
             """Send one message of the answer."""
-            if message["type"] == "http.response.start" and cycle.keep_alive:
+            if message["type"] == "http.response.start":
+                # Whether the connection is kept may change while an earlier answer waits to be read.
+                if cycle.flow.write_paused and not cycle.disconnected:
+                    await cycle.flow.drain()
                 headers = list(message["headers"])
-                message["headers"] = headers if any(name == b"connection" for name, _ in headers) else headers + kept
+                if cycle.keep_alive and not any(name == b"connection" for name, _ in headers):
+                    message = {**message, "headers": headers + kept}
             await send(message)
 
-        await app(scope, receive, saying)
+        with Net(last=True) as net:
+            await app(scope, receive, saying)
+        if net.fault is not None:
+            report(net.fault, "a request was not answered")
+        _end_unanswered(cycle)
 
     return answering
+
+
+def _end_unanswered(cycle: RequestResponseCycle) -> None:
+    """End the connection of a request without a whole answer; uvicorn would add one of its own, with no decision id."""
+    if cycle.response_complete or cycle.disconnected:
+        return
+    # Earlier answers are still passed on. A part of this one is too short for its length, so nobody takes it for whole.
+    cycle.disconnected = True
+    cycle.transport.close()
 
 
 class _Body:
@@ -353,23 +398,3 @@ def _body_parser(connection: EdgeProtocol, framing: tuple[bytes, bytes] | None) 
     parser.feed_data(b"\r\n".join([b"POST / HTTP/1.1", b"Connection: close", *length, b"", b""]))
     body.began = True
     return parser
-
-
-def _on_the_wire(answer: Answer, *, bodiless: bool) -> bytes:
-    reason = http.HTTPStatus(answer.status).phrase.encode("ascii")
-    lines = [b"HTTP/1.1 %d %s" % (answer.status, reason), *(b"%s: %s" % header for header in answer.headers)]
-    return b"\r\n".join([*lines, b"connection: close", b"", b"" if bodiless else answer.body])
-
-
-_CREDENTIALS = struct.Struct("3i")
-"""The layout of `struct ucred` in unix(7): pid, uid and gid."""
-
-
-def unix_peer(transport: BaseTransport) -> str | None:
-    """Return `unix:uid=…,pid=…` of the process at the other end of a Unix socket; None for any other connection."""
-    connection = transport.get_extra_info("socket")
-    if connection is None or connection.family != socket.AF_UNIX:
-        return None
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid, uid, _ = _CREDENTIALS.unpack(credentials)
-    return f"unix:uid={uid},pid={pid}"

@@ -10,13 +10,15 @@ A plan that is shown to a person first stops before the last line; applying the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from gateway.audit.record import denied_members, joined_members
+from gateway.audit.record import Members, denied_members, joined_members
 from gateway.core.errors import ShuttingDown
 from gateway.core.outcome import Outcome
-from gateway.core.plan import Denial, Permit, Plan, order_of
+from gateway.core.plan import Decision, Denial, Permit, Plan, order_of
 from gateway.core.ports import Clock
 from gateway.core.request import CancelRequest, Principal
 from gateway.core.run import Skipped
@@ -26,13 +28,17 @@ from gateway.execution.orders import Carrier
 from gateway.execution.plans import Draft, Drafts, Planner, check_ready
 from gateway.execution.ports import Arrival, AuditPort, Call, CancelPort, LookUps, SettlerPort
 from gateway.policy.rules import Policies, TeamRules
+from gateway.process import Net, report
 from gateway.upstream.shares import Lanes
 
 STOPPING = "The gateway is shutting down; nothing was sent. Try again in a moment."
 
 
 class WaitEnded(asyncio.CancelledError):
-    """The caller's task was cancelled while its cancel was in flight. The cancel goes on and is recorded."""
+    """The caller's task was cancelled while its cancel, or the one that it repeats, was in flight.
+
+    The cancel goes on and is recorded. A cancellation of any other class means that the request has sent nothing.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +116,7 @@ class Pipeline:
         flight = self._flights.get((principal, request))
         if flight is None:
             return None
-        call, permit = await self._judging.judged(Call(policies, principal, request, arrival))
+        call, permit = await self._judged(Call(policies, principal, request, arrival), flight.key)
         return None if isinstance(permit, Denial) else await self._joined(flight, call)
 
     async def run(
@@ -127,10 +133,11 @@ class Pipeline:
             LookupFailed: its runs could not be looked up; nothing was sent.
             ShuttingDown: the process takes no new intents.
         """
-        call, permit = await self._judging.judged(Call(policies, principal, request, arrival))
+        key = (principal, request)
+        call, permit = await self._judged(Call(policies, principal, request, arrival), key)
         if isinstance(permit, Denial):
             return await self._denied(call, permit)
-        return await self._in_flight((principal, request), partial(self._fly, call, permit), call)
+        return await self._in_flight(key, partial(self._fly, call, permit), call)
 
     async def plan(
         self, policies: Policies, principal: Principal, request: CancelRequest, *, arrival: Arrival
@@ -167,7 +174,7 @@ class Pipeline:
         key = ("plan", plan_id)
         if self._flights.get(key) is None:
             check_ready(draft)
-        call, permit = await self._judging.judged(Call(policies, principal, draft.call.request, arrival))
+        call, permit = await self._judged(Call(policies, principal, draft.call.request, arrival), key)
         if isinstance(permit, Denial):
             return await self._denied(call, permit)
         return await self._in_flight(key, partial(self._apply, call, permit, draft), call)
@@ -182,6 +189,15 @@ class Pipeline:
         await self._planner.drafts.stop()
         await self._flights.stop(grace_s)
         self._judging.close()
+
+    async def _judged(self, call: Call, key: Key) -> tuple[Call, Decision]:
+        """Judge a call. A repeat of a cancel under way is not told to try again, even if its own wait ends here."""
+        try:
+            return await self._judging.judged(call)
+        except asyncio.CancelledError:
+            if self._flights.get(key) is None:
+                raise
+            raise WaitEnded from None
 
     async def _denied(self, call: Call, denial: Denial) -> Denial:
         members = denied_members(
@@ -203,15 +219,18 @@ class Pipeline:
             return await self._joined(flight, call)
         if self._flights.stopping:
             raise ShuttingDown("stopping", STOPPING)
-        return await _result_of(self._flights.start(key, call.arrival.decision_id, carry))
+        with _waiting():
+            return await _result_of(self._flights.start(key, call.arrival.decision_id, carry))
 
     async def _joined(self, flight: Flight, call: Call) -> Denial | Done:
         """Wait for the result of another request's flight. Raises: Throttled: too many have joined it."""
         flight.join()
-        joins, arrival = flight.decision_id, call.arrival
-        members = joined_members(arrival.decision_id, joins=joins, principal=call.principal, remote=arrival.remote)
-        await self._audit.note("joined", members)
-        return await _result_of(flight)
+        with _waiting():
+            with Net() as net:
+                await self._audit.note("joined", _joined_members(flight, call))
+            if net.fault is not None:
+                report(net.fault, "a repeat is not on record")
+            return await _result_of(flight)
 
     async def _fly(self, call: Call, permit: Permit, flight: Flight) -> Result:
         """Carry out a permitted request: as it is, or as the runs that its look-up finds."""
@@ -230,10 +249,23 @@ class Pipeline:
         return await self._planner.carried(draft, chosen, call, permit=permit, flight=flight)
 
 
-async def _result_of(flight: Flight) -> Denial | Done:
+@contextlib.contextmanager
+def _waiting() -> Iterator[None]:
+    """Turn every cancellation inside into WaitEnded: a cancel is in flight, and its outcome is not known here."""
     try:
-        result = await flight.result()
+        yield
     except asyncio.CancelledError:
-        # The flight itself may have been given up too; either way its outcome is not known here.
         raise WaitEnded from None
+
+
+def _joined_members(flight: Flight, call: Call) -> Members:
+    arrival = call.arrival
+    return joined_members(
+        arrival.decision_id, joins=flight.decision_id, principal=call.principal, remote=arrival.remote
+    )
+
+
+async def _result_of(flight: Flight) -> Denial | Done:
+    # A flight that was given up ends with a cancellation too.
+    result = await flight.result()
     return result if isinstance(result, Denial) else Done(result, flight)

@@ -71,7 +71,9 @@ class SecondLook:
         judge = partial(self._chosen, standing, runs)
         chosen = await self.judging.done(standing.policies, standing.principal, judge, runs=len(runs))
         # The judgement may have waited for a thread, and the credential may have been revoked meanwhile.
-        if chosen is None or self.arrival.standing() is None:
+        if self.arrival.standing() is None:
+            return Look(None, stopped="revoked")
+        if chosen is None:
             return Look(None, stopped="denied")
         left = orders_of(chosen.runs)
         return Look(left[0] if left else None, skipped={**skipped, **chosen.skipped})

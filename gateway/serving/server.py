@@ -22,6 +22,8 @@ from gateway.serving.sockets import BACKLOG
 STOPS = (signal.SIGTERM, signal.SIGINT)
 CLOSING_S = 3
 """The seconds of the grace period kept for recording and answering after calls in flight are given up."""
+ANSWERING_S = 0.2
+"""The seconds after a second signal in which outcomes are answered, before whoever still waits is told of the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,16 +150,25 @@ async def serve_until_stopped(
 ) -> None:
     """Serve until a signal; then call `stop` with the seconds that calls in flight have left.
 
-    The first signal lets them finish within the grace period; a second gives them up at once, and that is recorded. The
-    listeners for probes answer as long as those for callers do.
+    The first signal lets them finish within the grace period; a second gives them up at once, and that is recorded; it
+    also ends requests whose body is still on its way. The listeners for probes answer as long as those for callers do.
     """
     servers = [_Server(listener, grace_s) for listener in listeners if not listener.for_probes]
     probed = [_Server(listener, grace_s) for listener in listeners if listener.for_probes]
     stops: list[asyncio.Future[None]] = []
 
+    async def give_up() -> None:
+        """Leave no time for calls in flight, nor for requests that have not arrived."""
+        await stop(0)
+        await asyncio.sleep(ANSWERING_S)
+        for server in servers:
+            for task in tuple(server.server_state.tasks):
+                task.cancel()
+
     def end() -> None:
-        """Begin to stop; a second signal leaves no time for calls in flight."""
-        stops.append(asyncio.ensure_future(stop(0 if servers[0].should_exit else max(0, grace_s - CLOSING_S))))
+        """Begin to stop; a second signal gives up."""
+        ending = give_up() if servers[0].should_exit else stop(max(0, grace_s - CLOSING_S))
+        stops.append(asyncio.ensure_future(ending))
         _stop(servers)
 
     signals.tell(end)

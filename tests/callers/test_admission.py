@@ -180,3 +180,14 @@ def test_bytes_of_unfinished_bodies_are_bounded_for_one_for_a_team_and_for_all()
             waits(Principal("e", "ci"), 1)
     with ExitStack() as held:
         waits(ONE, quarter)
+
+
+def test_a_place_is_given_back_once() -> None:
+    """Whoever leaves twice frees no other request's place."""
+    limits = admission(most=2)
+    first, _ = limits.place(ONE, 0.0), limits.place(TWO, 0.0)
+    first.leave()
+    first.leave()
+    limits.place(ONE, 0.0)
+    with pytest.raises(Overloaded):
+        limits.place(ONE, 0.0)

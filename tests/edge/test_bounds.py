@@ -118,10 +118,20 @@ def test_chunks_without_end(edge: Edge, piece: bytes) -> None:
 
 
 def test_a_chunk_extension_without_end(edge: Edge) -> None:
-    """An extension is no body, so no size counts it; the deadline of the body ends it, and memory stays flat."""
+    """An extension is no content, but it is counted: 413 above the bound, long before the deadline of the body."""
     with _flat(edge), edge.connect() as connection:
         connection.sendall(edge.request(JSON, CHUNKED, line=f"DELETE {PATH} HTTP/1.1") + b"1;a=")
-        _pushed(connection, b"a" * 65536, 256)
+        [answer] = answers(_pushed(connection, b"a" * 65536, 256))
+        check_problem(edge, answer, 413, "too_large")
+
+
+def test_a_body_in_small_chunks_is_read(edge: Edge) -> None:
+    """Chunks of one byte, and of a few with an extension each, are as good as a length."""
+    small = b"".join(b"1\r\n%c\r\n" % byte for byte in RUN_IDS + b" " * 8000)
+    named = b"".join(b"2;name=value\r\n%s\r\n" % (RUN_IDS + b" ")[at : at + 2] for at in range(0, len(RUN_IDS), 2))
+    for chunks in (small, named):
+        [answer] = edge.send(edge.chunked(chunks + b"0\r\n\r\n"), want=1)
+        assert answer.status == 200
 
 
 def test_bodies_up_to_the_limit_are_read(edge: Edge) -> None:

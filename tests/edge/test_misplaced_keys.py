@@ -116,3 +116,14 @@ def test_a_value_without_a_secret_is_not_taken_for_one(edge: Edge) -> None:
     """Long, random and encoded values that hold nothing."""
     for value in ("qgk_is-our-prefix", "a" * 200, base64.urlsafe_b64encode(b"nothing of it" * 9).decode().rstrip("=")):
         assert edge.gateway.request(target=f"/v2/workflows/runs?label={value}").status == 200
+
+
+@pytest.mark.parametrize("question", [{"request": "label=\ud800"}, {"request": "", "body": '{"\udfff": 1}'}])
+def test_half_of_a_character_in_a_question_is_told_in_plain_words(edge: Edge, question: dict[str, str]) -> None:
+    """No text of the interpreter's is an answer."""
+    answer = edge.gateway.request(
+        "POST", "/gateway/v1/explain", body=json.dumps(question).encode(), headers={"Content-Type": "application/json"}
+    )
+    assert (answer.status, answer.json()["code"]) == (400, "malformed_request")
+    assert "half of a surrogate pair" in str(answer.json()["error"])
+    assert "codec" not in str(answer.json()["error"])

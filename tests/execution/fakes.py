@@ -50,13 +50,14 @@ class BrokenUpstream:
 class MemoryLog:
     """An audit log; `refuses` makes intents fail, `gate` holds them back until it is set.
 
-    `durable` is what it says of the record of an order, which `chunk_gate` holds back.
+    `durable` is what it says of the record of an order, which `chunk_gate` holds back; `note_gate` holds back notes.
     """
 
     refuses: str | None = None
     gate: asyncio.Event | None = None
     durable: bool = True
     chunk_gate: asyncio.Event | None = None
+    note_gate: asyncio.Event | None = None
     events: list[tuple[str, str, object]] = field(default_factory=list)
 
     async def intent(self, plan: Plan) -> Receipt:
@@ -72,6 +73,8 @@ class MemoryLog:
 
     async def note(self, event: str, members: Mapping[str, object]) -> None:
         self.events.append((event, str(members["decision_id"]), members))
+        if self.note_gate is not None:
+            await self.note_gate.wait()
 
     async def keep(self, event: str, members: Mapping[str, object]) -> None:
         if self.refuses is not None:

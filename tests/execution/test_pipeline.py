@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Refused,
 from gateway.core.plan import Denial, Order
 from gateway.core.request import ByFilter, CancelRequest, Dialect, Principal
 from gateway.execution.flights import MOST_JOINS
-from gateway.execution.pipeline import Done, Pipeline
+from gateway.execution.pipeline import Done, Pipeline, WaitEnded
 from gateway.execution.ports import Arrival, CancelPort, Standing
 from gateway.policy.model import CountCondition, Effect, Rule, UrlCondition
 from gateway.policy.rules import Policies
@@ -305,3 +306,83 @@ async def test_a_repeat_joins_also_while_the_gateway_stops() -> None:
     upstream.answer.set_result(Cancelled(200, 50))
     await stopping
     assert [(await settled(await task)).outcome for task in (first, second)] == [Cancelled(200, 50)] * 2
+
+
+@pytest.mark.parametrize("over_limits", [False, True])
+async def test_a_repeat_whose_note_is_being_written_is_never_told_that_nothing_was_sent(over_limits: bool) -> None:
+    """From the moment it joined, the end of its wait leaves the outcome open, whatever it waits for."""
+    log, upstream = MemoryLog(note_gate=asyncio.Event()), HeldUpstream()
+    gateway = pipeline(upstream, log)
+    first = asyncio.create_task(gateway.run(POLICIES, ANN, REQUEST, arrival=arrival("d1")))
+    await upstream.called.wait()
+    again = gateway.join if over_limits else gateway.run
+    second: asyncio.Task[object] = asyncio.create_task(again(POLICIES, ANN, REQUEST, arrival=arrival("d2")))
+    await soon(lambda: bool(log.named("joined")))
+    second.cancel()
+    with pytest.raises(WaitEnded):
+        await second
+    upstream.answer.set_result(Cancelled(200, 50))
+    assert (await settled(await first)).outcome == Cancelled(200, 50)
+
+
+class BrokenNotes(MemoryLog):
+    """A log with an error of our own code in the way of its notes."""
+
+    async def note(self, event: str, members: Mapping[str, object]) -> None:
+        raise ZeroDivisionError
+
+
+async def test_a_repeat_whose_note_fails_is_told_the_true_outcome() -> None:
+    """Nothing about the record of a repeat makes it a request that sent nothing."""
+    log, upstream = BrokenNotes(), HeldUpstream()
+    gateway = pipeline(upstream, log)
+    first = asyncio.create_task(gateway.run(POLICIES, ANN, REQUEST, arrival=arrival("d1")))
+    await upstream.called.wait()
+    second = asyncio.create_task(gateway.run(POLICIES, ANN, REQUEST, arrival=arrival("d2")))
+    found: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: found.append(context["found"]))
+    await soon(lambda: found)
+    upstream.answer.set_result(Cancelled(200, 50))
+    assert [(await settled(await task)).outcome for task in (first, second)] == [Cancelled(200, 50)] * 2
+    assert found == ["a repeat is not on record"]
+
+
+async def test_a_repeat_that_waits_to_be_judged_is_never_told_that_nothing_was_sent() -> None:
+    """It repeats a cancel under way; "try again" would make a second one of it."""
+    log, upstream = MemoryLog(), HeldUpstream()
+    many = Policies((*(replace(RULE, id=f"r{number}") for number in range(30_000)), RULE), "many")
+    gateway = pipeline(upstream, log)
+    first = asyncio.create_task(gateway.run(POLICIES, ANN, REQUEST, arrival=arrival("d1")))
+    await upstream.called.wait()
+    second = asyncio.create_task(gateway.run(many, ANN, REQUEST, arrival=arrival("d2")))
+    other = asyncio.create_task(gateway.run(many, ANN, OTHER, arrival=arrival("d3")))
+    await asyncio.sleep(0)
+    second.cancel()
+    other.cancel()
+    with pytest.raises(WaitEnded):
+        await second
+    with pytest.raises(asyncio.CancelledError) as ended:
+        await other
+    assert not isinstance(ended.value, WaitEnded)
+    upstream.answer.set_result(Cancelled(200, 50))
+    await first
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_whenever_a_wait_ends_it_is_told_apart_from_a_request_that_began_nothing(turns: int) -> None:
+    """Turn by turn: a request that was cancelled without `WaitEnded` has no order, then and later."""
+    log, upstream = MemoryLog(), PromptUpstream()
+    task = asyncio.create_task(pipeline(upstream, log).run(POLICIES, ANN, REQUEST, arrival=arrival("d1")))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    began_nothing = False
+    try:
+        await task
+    except WaitEnded:
+        pass
+    except asyncio.CancelledError:
+        began_nothing = True
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not (began_nothing and upstream.orders)

@@ -16,6 +16,7 @@ from gateway.core.run import Resolution, Skip
 from gateway.edge import answers
 from gateway.execution.pipeline import Done
 from gateway.execution.plans import LIFETIME_S, MOST_DRAFTS, MOST_RUNS, State
+from gateway.execution.ports import Standing
 from gateway.policy.model import CountCondition
 from gateway.policy.rules import Policies
 from gateway.upstream.shares import Lanes, TeamShare
@@ -120,6 +121,16 @@ async def test_what_has_changed_before_the_first_order_sends_nothing(live: Polic
     bench.account.before = lambda: _set(bench, live)
     assert (await bench.run()).outcome == NotSent(cause)
     assert (bench.upstream.orders, bench.events) == ([], ["plan", "intent", "outcome"])
+
+
+async def test_a_key_that_is_revoked_while_its_order_is_judged_ends_the_plan_as_revoked() -> None:
+    """The cause is the same, whether the second look meets it before the judgement or after."""
+    bench = Bench(MemoryRuns(runs(3)))
+    standings = [Standing(ANN, POLICIES)]
+    arrival = replace(bench.arrival("d1"), standing=lambda: standings.pop() if standings else None)
+    result = await bench.pipeline.run(POLICIES, ANN, REQUEST, arrival=arrival)
+    assert isinstance(result, Done)
+    assert (result.outcome, standings) == (NotSent("revoked"), [])
 
 
 async def test_a_look_up_is_as_old_as_its_beginning() -> None:

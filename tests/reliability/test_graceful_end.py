@@ -24,6 +24,8 @@ from tests.support.waiting import findings, until
 OWN = "workflowUrl=https%3A%2F%2Fbilling.example.com%2Fapi%2Finvoice&workflowUrlExactMatch=true"
 CALLERS = 20
 NEVER_S = 3000
+RECEIVE_S = 60
+"""The deadline of a body."""
 
 Start = Callable[[int], RunningGateway]
 
@@ -37,6 +39,9 @@ def start(simulator: SimulatorServer, tmp_path: Path) -> Iterator[Start]:
             setup = Setup(simulator.url, tmp_path / "gateway", audit="{directory: audit, durability: fsync}")
             setup.upstream = f", total_timeout_s: {NEVER_S}"
             setup.more = f"shutdown_grace_s: {grace_s}\n"
+            setup.limits = (
+                f"{{receive_timeout_s: {RECEIVE_S}, per_principal: {{in_flight: 64, requests_per_minute: 0}}}}"
+            )
             gateway = undo.enter_context(RunningGateway(setup))
             assert gateway.request("GET", "/readyz", team=None).status == 200
             return gateway
@@ -173,6 +178,29 @@ def test_no_new_intent_after_the_first_signal(simulator: SimulatorServer, start:
     assert ended(gateway) == 0
     callers.done()
     assert len(simulator.ledger) == 1
+    assert_closed_once(gateway, "unknown", 1)
+
+
+def test_a_second_signal_waits_for_no_body(simulator: SimulatorServer, start: Start) -> None:
+    """With an hour of grace: the first signal lets it come, the second answers 503, and a cancel in flight is 504."""
+    gateway = start(3600)
+    simulator.simulator.script(Fault(acts=True, ending=Ending.HANG))
+    callers = Callers(gateway, 1)
+    callers.until_sent(simulator)
+    head = f"DELETE /v2/workflows/runs HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {gateway.key()}\r\n"
+    with socket.create_connection(("127.0.0.1", gateway.port), 20) as connection:
+        connection.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 40\r\n\r\n{{".encode())
+        gateway.request("GET", "/healthz", team=None)  # what was sent before it has been read
+        gateway.process.send_signal(signal.SIGTERM)
+        until(lambda: refused(gateway))
+        began_s = time.monotonic()
+        assert ended(gateway) == 0
+        took_s = time.monotonic() - began_s
+        answer = read_answer(connection)
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b'"code":"shutting_down"' in answer
+    assert took_s < RECEIVE_S
+    assert {reply.status for reply in callers.done().values()} == {504}
     assert_closed_once(gateway, "unknown", 1)
 
 

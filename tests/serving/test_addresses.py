@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.app import build
 from gateway.config import load_config
 from gateway.core.errors import InvalidConfiguration
 from gateway.files.addresses import Listen, UnixListen
@@ -99,6 +100,19 @@ def test_a_start_that_fails_leaves_no_listener_and_no_file(tmp_path: Path) -> No
         with pytest.raises(OSError, match=f"^{re.escape(said)}$"):
             bind_all([UnixListen(path), Listen("127.0.0.1", port)], socket_mode=0o600)
     assert not path.exists()
+
+
+def test_a_start_that_fails_leaves_no_health_page(tmp_path: Path) -> None:
+    """The health pages are bound first; they are let go as well."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        health = free.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        setup = Setup("http://127.0.0.1:9", tmp_path / "gateway", listen=f"127.0.0.1:{taken.getsockname()[1]}")
+        setup.more = f'health: {{listen: "127.0.0.1:{health}"}}\n'
+        with pytest.raises(OSError, match="Address already in use"):
+            build(load_config(setup.write()))
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", health), 5)
 
 
 def test_a_list_loads_with_every_kind_of_address(tmp_path: Path) -> None:

@@ -19,13 +19,13 @@ DAY_S = 86_400
 SOURCE = Path(__file__).with_name("moved_clock.c")
 
 
-def built(directory: Path) -> Path | None:
-    """Returns the library that moves the calendar, compiled into `directory`; None without a C compiler."""
+def built(directory: Path, source: Path = SOURCE) -> Path | None:
+    """Returns a library to be loaded before all others, compiled into `directory`; None without a C compiler."""
     compiler = shutil.which("cc")
     if compiler is None:
         return None
-    library = directory / "moved_clock.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, SOURCE, "-ldl"], check=True)
+    library = directory / source.with_suffix(".so").name
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
     return library
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -138,3 +139,20 @@ def test_what_is_closed_is_not_taken_by_a_socket_or_the_record(tmp_path: Path) -
     command = [sys.executable, "-c", program, str(tmp_path / "found")]
     subprocess.run(["sh", "-c", '"$@" <&- >&- 2>&-', "sh", *command], check=True, timeout=60)
     assert (tmp_path / "found").read_text() == repr((["/dev/null"] * 3, True))
+
+
+def test_a_library_says_no_text_of_an_exception(tmp_path: Path) -> None:
+    """Its warnings are one line of JSON each: fixed words and numbers, or the class and the place of an exception."""
+    program = (
+        "import logging; from gateway.log import quiet_libraries\n"
+        "quiet_libraries(); log = logging.getLogger('a.library')\n"
+        "try: raise ValueError('CANARY\\nCANARY')\n"
+        "except ValueError as fault: log.exception('it failed: CANARY'); log.error(fault); log.warning('%s', fault)\n"
+        "log.error('Cancel %s running task(s)', 2)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, timeout=60).stderr.decode()
+    lines = [json.loads(line) for line in said.splitlines()]
+    assert "CANARY" not in said
+    assert [(line["event"], line["logger"]) for line in lines] == [("library", "a.library")] * 4
+    assert (lines[0]["error"], lines[0]["at"]) == ("ValueError", "<string>:3")
+    assert lines[3]["found"] == "Cancel 2 running task(s)"
