@@ -103,20 +103,16 @@ class ReleasingSend:
         """
         self._inbound.leave()
         try:
-            await self._send(message)
-        except asyncio.CancelledError:
-            if _times_cancelled() > 1:
-                self.given_up = True
-                raise
-            await self._again(message)
-        self.begun = True
-
-    async def _again(self, message: Message) -> None:
-        try:
-            await self._send(message)
+            try:
+                await self._send(message)
+            except asyncio.CancelledError:
+                if _times_cancelled() > 1:
+                    raise
+                await self._send(message)
         except asyncio.CancelledError:
             self.given_up = True
             raise
+        self.begun = True
 
 
 def _times_cancelled() -> int:
@@ -187,7 +183,7 @@ class Cancels:
 
         Raises: WaitEnded: it could not be written before the task was cancelled. Nothing else.
         """
-        written = False
+        inbound.settled, written = True, False
         with Net(last=True) as net:
             gone = await inbound.gone()
             await write(inbound, self._shown(settled, inbound.decision_id), reply)
@@ -263,7 +259,7 @@ class Door:
                     answer = answers.refusal(refusal, decision_id, now_ms=edge.wall.now_ms())
         with Net(last=True) as late:
             if reply is None or not (reply.begun or reply.given_up):
-                await write(inbound, answer or answers.broken(decision_id), reply or send)
+                await write(inbound, answer or _fallback(inbound, decision_id), reply or send)
         # Operators are told only after the caller has its answer.
         if isinstance(refused, AuditUnavailable):
             edge.teller.tell(refused.code, decision_id=decision_id, cause=refused.cause)
@@ -321,6 +317,12 @@ class Door:
     async def _routed(self, inbound: Inbound, reply: ReleasingSend) -> None:
         inbound.scope.setdefault("state", {})[INBOUND] = inbound
         await self._app(inbound.scope, inbound.receive, reply)
+
+
+def _fallback(inbound: Inbound | None, decision_id: str) -> Answer:
+    """Return the answer if our own code failed: after a cancel it refers the caller to the record."""
+    settled = inbound is not None and inbound.settled
+    return answers.not_shown(decision_id) if settled else answers.broken(decision_id)
 
 
 def routes(cancels: Cancels, pages: Pages, health: HealthPages) -> list[Route]:

@@ -29,7 +29,10 @@ LOOKS = 3
 
 @dataclass(slots=True)
 class Inbound:
-    """One request and the settings it is handled under (`live`). `principal` and `place` are set once they exist."""
+    """One request and the settings it is handled under (`live`). `principal` and `place` are set once they exist.
+
+    `settled` says that a cancel was carried out for it or joined: it may not be told that nothing was sent.
+    """
 
     scope: Scope
     receive: Receive
@@ -38,6 +41,7 @@ class Inbound:
     live: InForce
     principal: Principal | None = None
     place: Slot | None = None
+    settled: bool = False
     body_read: bool = False
     read_bytes: int = 0
     _headers: dict[bytes, tuple[bytes, ...]] = field(init=False)

@@ -183,11 +183,12 @@ class FusedPage:
 
 @dataclass
 class House:
-    """An edge with every port in hand; `resolve` makes its rule look runs up."""
+    """An edge with every port in hand; `resolve` makes its rule look runs up, `taken` holds its answers back."""
 
     fuse: Fuse
     resolve: bool = False
     upstream: PromptUpstream | HeldUpstream | None = None
+    taken: asyncio.Event | None = None
 
     def __post_init__(self) -> None:
         policies = Policies((_rule(resolve=self.resolve),), "digest")
@@ -238,6 +239,9 @@ class House:
             raise AssertionError
 
         async def send(message: Message) -> None:
+            self.fuse.burn("send")
+            if self.taken is not None:
+                await self.taken.wait()
             sent.append(message)
 
         await self.edge(scope, receive, send)
@@ -379,6 +383,48 @@ async def test_a_task_that_is_cancelled_leaves_an_answer_and_no_flight_for_ever(
     house.sent.answer.set_result(Cancelled(200, 1))
     await soon(lambda: bool(house.closed()))
     assert house.closed() == list(house.opened())
+
+
+async def test_an_answer_that_cannot_be_written_is_never_replaced_by_nothing_was_sent() -> None:
+    """The cancel was carried out, and then the first write fails: the caller is told of the record."""
+    house = House(Fuse("send", times=1))
+    status, _, members = await house.ask()
+    assert (status, members["code"], len(house.sent.orders)) == (504, "outcome_unknown", 1)
+
+
+async def test_an_answer_that_waits_to_be_taken_outlives_the_end_of_its_task() -> None:
+    """The server cancels it before it has taken a byte: the true outcome is written once there is room."""
+    house = House(Fuse(), taken=asyncio.Event())
+    asked = asyncio.ensure_future(house.ask())
+    await soon(house.closed)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    asked.cancel()
+    await asyncio.sleep(0)
+    assert house.taken is not None
+    house.taken.set()
+    status, _, members = await asked
+    assert (status, members) == (200, {"cancelled": 1})
+
+
+@pytest.mark.parametrize("turns", range(25))
+@pytest.mark.parametrize("resolve", [False, True])
+async def test_at_whatever_moment_a_task_is_cancelled_its_answer_is_true(turns: int, *, resolve: bool) -> None:
+    """Turn by turn through the whole way: "nothing was sent" is said only if nothing was, then and later."""
+    house = House(Fuse(), resolve=resolve)
+    asked = asyncio.ensure_future(house.ask())
+    # In its first turn the task has not begun, and a cancellation ends it unseen.
+    for _ in range(turns + 1):
+        await asyncio.sleep(0)
+    asked.cancel()
+    try:
+        status, _, members = await asked
+    except asyncio.CancelledError:
+        pytest.fail("a cancellation left the door")
+    for _ in range(30):
+        await asyncio.sleep(0)
+    assert status in (200, 503, 504)
+    assert status != 503 or (members["code"] == "shutting_down" and not house.sent.orders)
 
 
 def test_no_flight_stays_joinable_whatever_becomes_of_its_callers() -> None:
