@@ -112,8 +112,8 @@ IN_RESOLVING = (
         (
             Edit(
                 SECOND_LOOK,
-                '            return Look(None, stopped="revoked")\n',
-                "            return Look(orders_of(runs)[0])\n",
+                '        if standing is None:\n            return Look(None, stopped="revoked")\n',
+                "        if standing is None:\n            return Look(orders_of(runs)[0])\n",
             ),
         ),
         BROKEN_OFF,
