@@ -240,8 +240,7 @@ class Door:
         """Answer one HTTP request. Raises nothing: the server would answer by itself, without a decision id."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        edge, decision_id = self._edge, NO_ID
-        inbound, reply, refused, answer = None, None, None, None
+        edge, decision_id, inbound, reply, refused, answer = self._edge, NO_ID, None, None, None, None
         with Net(last=True) as net:
             decision_id, live = str(uuid_utils.uuid7()), edge.current.live
             inbound = Inbound(scope, receive, decision_id, live.proxies.remote(scope), live)
