@@ -103,15 +103,8 @@ class Gateway:
         reads = self.account.tokens.reading is not None
         log = self._upstream_log(current.share)
         settler = Settler(log, audit, operators_log=self.log, reads_back=reads, share=current.share)
-        pipeline = Pipeline(
-            upstream=upstream,
-            upstream_url=config.upstream.url,
-            audit=audit,
-            clock=clock,
-            look_ups=LookUps(log, self.log) if reads else None,
-            settler=settler,
-            lanes=Lanes(config.upstream.max_connections, current.share, wait_s=config.upstream.connect_timeout_s),
-        )
+        look_ups = LookUps(log, self.log) if reads else None
+        pipeline = self._pipeline(current, audit, upstream, look_ups=look_ups, settler=settler)
         refusals = RefusalLog(audit, clock, log=self.log)
         reloader = self._reloader(current, audit)
         health = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader))
@@ -137,6 +130,20 @@ class Gateway:
         await log.aclose()
         if not opening.cancel():
             opening.result()
+
+    def _pipeline(
+        self, current: Holder, audit: AuditLog, upstream: Upstream, *, look_ups: LookUps | None, settler: Settler
+    ) -> Pipeline:
+        settings = self.config.upstream
+        return Pipeline(
+            upstream=upstream,
+            upstream_url=settings.url,
+            audit=audit,
+            clock=self.clock,
+            look_ups=look_ups,
+            settler=settler,
+            lanes=Lanes(settings.max_connections, current.share, wait_s=settings.connect_timeout_s),
+        )
 
     @asynccontextmanager
     async def _lifespan(
@@ -326,13 +333,7 @@ def build(
     # Clients check the certificate by their own clocks, so the clock that requests are judged by does not matter here.
     certificate = ServedCertificate(config.tls, partial(_utc, wall)) if config.tls is not None else None
     before_binding()
-    with ExitStack() as undo:
-        health = bind_all(config.health.listen, socket_mode=0) if config.health is not None else ()
-        for bound in health:
-            undo.callback(bound.close)
-        # The listeners are bound last, so that a failed start leaves no socket file.
-        listeners = bind_all(config.listen, socket_mode=config.socket_mode)
-        undo.pop_all()
+    health, listeners = _bound(config)
     consoles = consoles or Consoles.of()
     return Gateway(
         config=config,
@@ -352,6 +353,17 @@ def build(
 def _steady_clock(wall: Clock, audit: AuditSettings) -> SteadyClock:
     earliest = floor(audit.directory, audit.mac_key, wall.now_ms())
     return SteadyClock(wall, floor_ms=earliest.ms, because=earliest.because)
+
+
+def _bound(config: Config) -> tuple[tuple[Bound, ...], tuple[Bound, ...]]:
+    with ExitStack() as undo:
+        health = bind_all(config.health.listen, socket_mode=0) if config.health is not None else ()
+        for bound in health:
+            undo.callback(bound.close)
+        # The listeners are bound last, so that a failed start leaves no socket file.
+        listeners = bind_all(config.listen, socket_mode=config.socket_mode)
+        undo.pop_all()
+    return health, listeners
 
 
 def _utc(clock: Clock) -> datetime:

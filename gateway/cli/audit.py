@@ -271,6 +271,7 @@ def run_show(arguments: argparse.Namespace) -> int:
     numbers = {"seen": 0, "shown": 0}
 
     def show(members: Members, raw: bytes) -> None:
+        """Print one record if it is asked for."""
         theirs = callers is None or callers.are(members)
         numbers["seen"] += 1
         if theirs and all(members.get(name) == value for name, value in wanted.items()):

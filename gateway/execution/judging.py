@@ -55,6 +55,7 @@ class Judging:
             return call, decide(call.policies, call.principal, call.request, self._clock.now_ms())
 
         def work() -> Callable[[], tuple[Call, Decision]]:
+            """Take the call under the policies of the moment its turn comes."""
             return partial(self._decided, _as_of_now(call))
 
         found = await self._judging.done(call.principal, work)
@@ -65,6 +66,7 @@ class Judging:
         """Judge the runs that were looked up for a permitted call, and count those chosen."""
 
         def judge(now_ms: int) -> Denial | Resolved:
+            """Judge the listing as of one moment."""
             chosen = choose(call.policies, call.principal, call.request, permit, listing, now_ms)
             return chosen if isinstance(chosen, Denial) else chosen.counted()
 
@@ -79,6 +81,7 @@ class Judging:
             return judge(self._clock.now_ms())
 
         def work() -> _Done:
+            """Sort the team's rules where that was not done yet, then judge."""
             policies.prepare(principal.team)
             return judge(self._clock.now_ms())
 
