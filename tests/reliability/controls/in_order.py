@@ -6,7 +6,7 @@ from tests.reliability.controls.copy import Bug, Edit
 
 CARRYING, INBOUND, SEGMENT = "gateway/execution/orders.py", "gateway/edge/inbound.py", "gateway/audit/segment.py"
 RECOVERY = "gateway/audit/recovery.py"
-RUN = ("tests/execution",)
+RUN = ("tests/execution/test_pipeline.py", "tests/execution/test_closing.py", "tests/execution/test_panics.py")
 
 SENT_FIRST = (
     Edit(CARRYING, "receipt = await self.audit.intent(plan)\n", "receipt = Receipt(plan.decision_id, 1)\n"),

@@ -149,11 +149,11 @@ IN_SENDING = (
     Bug(
         "joined repeats sent again",
         (Edit(PIPELINE, "flight = self._flights.get(key)\n", "flight = None\n"),),
-        ("tests/execution",),
+        ("tests/execution/test_pipeline.py",),
     ),
     Bug(
         "the cancel ends with its caller",
         (Edit("gateway/execution/flights.py", "await asyncio.shield(self.task)", "await self.task"),),
-        ("tests/execution",),
+        ("tests/execution/test_pipeline.py",),
     ),
 )
