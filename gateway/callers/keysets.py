@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import jwt
 
-from gateway.core.strict_json import json_object
+from gateway.core.forms.strict_json import json_object
 from gateway.files.source import BYTE_ORDER_MARK, has_byte_order_mark
 from gateway.process import Net
 

@@ -14,8 +14,8 @@ from jwt.types import Options
 from gateway.callers.keysets import KeySet
 from gateway.callers.settings import JwtIssuer
 from gateway.core.errors import Unauthenticated
+from gateway.core.forms.strict_json import json_object
 from gateway.core.request import Principal
-from gateway.core.strict_json import json_object
 from gateway.process import Net
 
 _REFUSED_HEADERS = frozenset(("jku", "jwk", "x5u", "x5c", "crit", "b64"))

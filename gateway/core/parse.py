@@ -9,25 +9,26 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import unquote_to_bytes
 
 from gateway.core import grammar
 from gateway.core.errors import MalformedRequest
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Dialect, EveryRun, Selection
-from gateway.core.strict_json import json_object
-
-NAMES = (
-    "workflowRunIds",
-    "workflowUrl",
-    "workflowUrlExactMatch",
-    "fromDate",
-    "toDate",
-    "callerIp",
-    "flowControlKey",
-    "label",
-    "count",
+from gateway.core.forms.query import (
+    CALLER_IPS,
+    COUNT,
+    FLOW_KEYS,
+    FROM_DATE,
+    LABELS,
+    TO_DATE,
+    URLS,
+    Parameter,
+    Parameters,
+    Repeatable,
+    Values,
+    filter_in,
+    query_values,
 )
-"""Every parameter that a query may have, in upstream's order and case."""
+from gateway.core.forms.strict_json import json_object
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Dialect, EveryRun, Selection
 
 DEFAULT_COUNT = 100
 """Upstream's default for a missing `count` (docs/upstream-contract.md#1-the-call); judged and sent explicitly."""
@@ -39,13 +40,7 @@ _BODY = (
     "a query takes every filter."
 )
 
-_ONCE = frozenset(("workflowUrlExactMatch", "fromDate", "toDate", "count"))
-_PLAIN = re.compile(rb"[A-Za-z0-9_.~-]*")
-"""Values that need no decoding in any reading of a query (RFC 3986, unreserved)."""
-_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _MEDIA_TYPE = re.compile(rb'application/json(?:[ \t]*;[ \t]*charset="?utf-8"?)?', re.IGNORECASE)
-
-Values = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,84 +84,16 @@ def parse_cancel(query: bytes, body: Body) -> CancelRequest:
     try:
         if body.content:
             return _from_body(body)
-        return _from_values(_query_values(query))
+        return _from_values(query_values(query, PARAMETERS))
     except ValueError as exc:
         raise MalformedRequest("value", f"The request cannot be read in exactly one way: {exc}.") from None
 
 
-def _query_values(query: bytes) -> Values:
-    values: dict[str, list[str]] = {}
-    for pair in query.split(b"&") if query else ():
-        raw_name, equals, raw_value = pair.partition(b"=")
-        name = _name(raw_name)
-        if not equals or not raw_value:
-            raise MalformedRequest("empty_value", f"'{name}' has no value; leave it out or give it one.")
-        if name in _ONCE and name in values:
-            raise MalformedRequest("repeated", f"'{name}' is given twice.")
-        values.setdefault(name, []).append(decoded(name, raw_value))
-    return values
-
-
-def _name(raw: bytes) -> str:
-    # Names are compared as they are written: some readers drop an escaped name or one in another case (Go is
-    # case-sensitive), and a dropped filter widens the call.
-    name = raw.decode("latin-1")
-    if name in NAMES:
-        return name
-    if not name:
-        raise MalformedRequest(
-            "empty_pair", "The query has an empty pair: two '&' without a parameter between them, or one at an end."
-        )
-    raise MalformedRequest("unknown_parameter", grammar.unknown_name(name, NAMES, risk=_WIDER))
-
-
-def decoded(name: str, raw: bytes) -> str:
-    """Return one value of a query, decoded once.
-
-    Raises:
-        MalformedRequest: two readers could read it differently.
-    """
-    if _PLAIN.fullmatch(raw):
-        return raw.decode("ascii")
-    if b";" in raw or _BAD_ESCAPE.search(raw):
-        raise MalformedRequest(
-            "bad_escape", f"'{name}' has a ';' or a bad percent-encoding, which upstream may drop: encode the value."
-        )
-    try:
-        value = unquote_to_bytes(raw.replace(b"+", b" ")).decode("utf-8")
-    except UnicodeDecodeError:
-        raise MalformedRequest("not_utf8", f"'{name}' is not UTF-8.") from None
-    if "," in value:
-        raise MalformedRequest(
-            "comma", f"'{name}' has a comma, which upstream may read as a list: repeat the parameter."
-        )
-    return value
-
-
-def _from_values(values: Values) -> CancelRequest:
-    if run_ids := values.get("workflowRunIds"):
-        if len(values) > 1:
-            raise MalformedRequest(
-                "beside_run_ids", "Upstream ignores everything beside workflowRunIds, so nothing may stand beside it."
-            )
-        return CancelRequest(ByRunIds(tuple(run_ids)), len(run_ids))
-    count = grammar.count(values["count"][0]) if "count" in values else DEFAULT_COUNT
-    return CancelRequest(_filter(values), count)
-
-
-def _filter(values: Values) -> Selection:
-    if not values or values.keys() == {"count"}:
-        return EveryRun()
-    if "workflowUrlExactMatch" in values and "workflowUrl" not in values:
-        raise MalformedRequest("exact_without_url", "workflowUrlExactMatch stands only beside workflowUrl.")
-    return ByFilter(
-        workflow_urls=tuple(values.get("workflowUrl", ())),
-        exact=_exact(values.get("workflowUrlExactMatch", ("false",))[0]),
-        from_date=_date(values, "fromDate"),
-        to_date=_date(values, "toDate"),
-        caller_ips=tuple(values.get("callerIp", ())),
-        flow_control_keys=tuple(values.get("flowControlKey", ())),
-        labels=tuple(values.get("label", ())),
+def _unknown(name: str) -> MalformedRequest:
+    if name:
+        return MalformedRequest("unknown_parameter", grammar.unknown_name(name, NAMES, risk=_WIDER))
+    return MalformedRequest(
+        "empty_pair", "The query has an empty pair: two '&' without a parameter between them, or one at an end."
     )
 
 
@@ -176,13 +103,33 @@ def _exact(text: str) -> bool:
     return text == "true"
 
 
-def _date(values: Values, name: str) -> int | None:
-    if name not in values:
-        return None
-    try:
-        return grammar.date(values[name][0])
-    except ValueError as exc:
-        raise ValueError(f"{name}: {exc}") from None
+RUN_IDS, EXACT = Repeatable("workflowRunIds"), Parameter("workflowUrlExactMatch", _exact)
+
+PARAMETERS = Parameters(
+    *(RUN_IDS, URLS, EXACT, FROM_DATE, TO_DATE, CALLER_IPS, FLOW_KEYS, LABELS, COUNT), unknown=_unknown
+)
+
+NAMES = PARAMETERS.names
+"""Every parameter that a query may have, in upstream's order and case."""
+
+
+def _from_values(values: Values) -> CancelRequest:
+    if run_ids := RUN_IDS.of(values):
+        if len(values) > 1:
+            raise MalformedRequest(
+                "beside_run_ids", "Upstream ignores everything beside workflowRunIds, so nothing may stand beside it."
+            )
+        return CancelRequest(ByRunIds(run_ids), len(run_ids))
+    count = COUNT.of(values)
+    return CancelRequest(_filter(values), DEFAULT_COUNT if count is None else count)
+
+
+def _filter(values: Values) -> Selection:
+    if not values or values.keys() == {COUNT.name}:
+        return EveryRun()
+    if EXACT.name in values and URLS.name not in values:
+        raise MalformedRequest("exact_without_url", "workflowUrlExactMatch stands only beside workflowUrl.")
+    return filter_in(values, exact=EXACT.of(values) or False)
 
 
 def json_members(body: Body) -> dict[str, object]:

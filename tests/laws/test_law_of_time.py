@@ -22,7 +22,8 @@ from gateway.callers.forwarded import TrustedProxies
 from gateway.callers.keysets import UnusableKeySet, parse_key_set
 from gateway.callers.tokens import TokenVerifier
 from gateway.cli.cancel.answers import skipped_in
-from gateway.core import grammar, strict_json
+from gateway.core import grammar
+from gateway.core.forms import strict_json
 from gateway.core.errors import GatewayError
 from gateway.core.parse import NAMES, Body, parse_cancel, parse_reason
 from gateway.edge import pages

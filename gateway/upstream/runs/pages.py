@@ -15,8 +15,8 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from gateway.core.errors import NARROW, LookupFailed
+from gateway.core.forms.strict_json import page_object
 from gateway.core.ports import Clock
-from gateway.core.strict_json import page_object
 from gateway.process import NO_THREAD
 from gateway.upstream.client import Exchange, Failed, Reply
 from gateway.upstream.runs.entries import checked_cursor

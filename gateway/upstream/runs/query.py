@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gateway.core import grammar
 from gateway.core.errors import MalformedRequest
-from gateway.core.parse import decoded
+from gateway.core.forms.query import (
+    CALLER_IPS,
+    COUNT,
+    CREATED_AT,
+    FLOW_KEYS,
+    FROM_DATE,
+    LABELS,
+    TO_DATE,
+    URLS,
+    Parameter,
+    Parameters,
+    Values,
+    filter_in,
+    query_values,
+)
 from gateway.core.request import ByFilter, EveryRun
 from gateway.core.run import Run
 from gateway.policy.choose import selects
@@ -16,14 +29,28 @@ from gateway.upstream.runs.entries import checked_cursor
 MAX_COUNT = 10
 """The most runs of a page; upstream shows no more at once."""
 
-_REPEATABLE = ("workflowUrl", "callerIp", "flowControlKey", "label")
-_NAMES = (
-    *("groupBy", "state", "workflowRunId", "workflowCreatedAt", "fromDate", "toDate"),
-    *(*_REPEATABLE, "cursor", "count", "trimBody"),
-)
 _STATES = frozenset(("RUN_STARTED", "RUN_SUCCESS", "RUN_FAILED", "RUN_CANCELED"))
 
-Values = Mapping[str, Sequence[str]]
+
+def _unknown(name: str) -> MalformedRequest:
+    return MalformedRequest("unknown_parameter", grammar.unknown_name(name, _PARAMETERS.names))
+
+
+def _one_of(name: str, known: frozenset[str]) -> Parameter[str]:
+    def reads(text: str) -> str:
+        """Read a value that is one of `known`."""
+        if text not in known:
+            raise ValueError(f"{name} is one of {', '.join(sorted(known))}")
+        return text
+
+    return Parameter(name, reads)
+
+
+_GROUP_BY, _RUN_ID = Parameter("groupBy", str), Parameter("workflowRunId", grammar.run_id)
+_STATE, _TRIM = _one_of("state", _STATES), _one_of("trimBody", frozenset(("true", "false")))
+_CURSOR = Parameter("cursor", checked_cursor)
+_FILTERS = (FROM_DATE, TO_DATE, URLS, CALLER_IPS, FLOW_KEYS, LABELS)
+_PARAMETERS = Parameters(*(_GROUP_BY, _STATE, _RUN_ID, CREATED_AT, *_FILTERS, _CURSOR, COUNT, _TRIM), unknown=_unknown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,70 +81,26 @@ def parse_question(query: bytes, *, events: bool) -> RunQuery:
     Raises:
         MalformedRequest: the bytes break the grammar, or a name is not known.
     """
-    values = _values(query)
-    if list(values.get("groupBy", ())) != (["workflowRunId"] if events else []):
+    values = query_values(query, _PARAMETERS)
+    if _GROUP_BY.of(values) != ("workflowRunId" if events else None):
         raise MalformedRequest(
             "group_by", "Ask /v2/workflows/events with groupBy=workflowRunId, and /v2/workflows/logs without groupBy."
         )
     try:
         return RunQuery(
             selection=_selection(values),
-            state=_one_of(values, "state", _STATES),
-            run_id=grammar.run_id(values["workflowRunId"][0]) if "workflowRunId" in values else None,
-            created_ms=_date(values, "workflowCreatedAt"),
-            cursor=checked_cursor(values["cursor"][0]) if "cursor" in values else "",
-            count=min(grammar.count(values["count"][0]), MAX_COUNT) if "count" in values else MAX_COUNT,
-            trimmed=_one_of(values, "trimBody", frozenset(("true", "false"))) == "true",
+            state=_STATE.of(values),
+            run_id=_RUN_ID.of(values),
+            created_ms=CREATED_AT.of(values),
+            cursor=_CURSOR.of(values) or "",
+            count=min(COUNT.of(values) or MAX_COUNT, MAX_COUNT),
+            trimmed=_TRIM.of(values) == "true",
         )
     except ValueError as exc:
         raise MalformedRequest("value", f"The request cannot be read in exactly one way: {exc}.") from None
 
 
-def _values(query: bytes) -> Values:
-    values: dict[str, list[str]] = {}
-    for pair in query.split(b"&") if query else ():
-        raw_name, equals, raw_value = pair.partition(b"=")
-        name = _name(raw_name)
-        if not equals or not raw_value:
-            raise MalformedRequest("empty_value", f"'{name}' has no value; leave it out or give it one.")
-        if name in values and name not in _REPEATABLE:
-            raise MalformedRequest("repeated", f"'{name}' is given twice.")
-        values.setdefault(name, []).append(decoded(name, raw_value))
-    return values
-
-
-def _name(raw: bytes) -> str:
-    name = raw.decode("latin-1")
-    if name in _NAMES:
-        return name
-    raise MalformedRequest("unknown_parameter", grammar.unknown_name(name, _NAMES))
-
-
 def _selection(values: Values) -> ByFilter | EveryRun:
-    filters = ("fromDate", "toDate", *_REPEATABLE)
-    if not values.keys() & set(filters):
+    if not any(one.name in values for one in _FILTERS):
         return EveryRun()
-    return ByFilter(
-        workflow_urls=tuple(values.get("workflowUrl", ())),
-        exact="workflowUrl" in values,
-        from_date=_date(values, "fromDate"),
-        to_date=_date(values, "toDate"),
-        caller_ips=tuple(values.get("callerIp", ())),
-        flow_control_keys=tuple(values.get("flowControlKey", ())),
-        labels=tuple(values.get("label", ())),
-    )
-
-
-def _date(values: Values, name: str) -> int | None:
-    try:
-        return grammar.date(values[name][0]) if name in values else None
-    except ValueError as exc:
-        raise ValueError(f"{name}: {exc}") from None
-
-
-def _one_of(values: Values, name: str, known: frozenset[str]) -> str | None:
-    if name not in values:
-        return None
-    if values[name][0] not in known:
-        raise ValueError(f"{name} is one of {', '.join(sorted(known))}")
-    return values[name][0]
+    return filter_in(values, exact=URLS.name in values)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from tests.reliability.controls.copy import Bug, Edit
 
-READ, MODEL, DECIDE, READINGS, FRAMING = (
+READ, QUERY, MODEL, DECIDE, READINGS, FRAMING = (
     "gateway/core/parse.py",
+    "gateway/core/forms/query.py",
     "gateway/policy/model.py",
     "gateway/policy/decide.py",
     "gateway/policy/reading.py",
@@ -83,23 +84,23 @@ IN_READING = (
         "the last duplicate wins",
         (
             Edit(
-                READ,
-                "values.setdefault(name, []).append(decoded(name, raw_value))",
+                QUERY,
+                "values[name].append(decoded(name, raw_value))",
                 "values[name] = [decoded(name, raw_value)]",
             ),
         ),
         GRAMMAR,
     ),
-    Bug("a comma stands in a value", (Edit(READ, 'if "," in value:', "if not value:"),), GRAMMAR),
-    Bug("a pair that Go drops is read", (Edit(READ, 'b";" in raw or _BAD_ESCAPE.search(raw)', "not raw"),), GRAMMAR),
+    Bug("a comma stands in a value", (Edit(QUERY, 'if "," in value:', "if not value:"),), GRAMMAR),
+    Bug("a pair that Go drops is read", (Edit(QUERY, 'b";" in raw or _BAD_ESCAPE.search(raw)', "not raw"),), GRAMMAR),
     Bug(
         "names in any case",
         (
             Edit(
-                READ,
-                'name = raw.decode("latin-1")\n',
-                'name = raw.decode("latin-1")\n'
-                "    name = next((known for known in NAMES if known.lower() == name.lower()), name)\n",
+                QUERY,
+                'name = raw_name.decode("latin-1")\n',
+                'name = raw_name.decode("latin-1")\n'
+                "        name = next((known for known in once if known.lower() == name.lower()), name)\n",
             ),
         ),
         GRAMMAR,
@@ -108,7 +109,7 @@ IN_READING = (
         "an empty value passes for none",
         (
             Edit(
-                READ,
+                QUERY,
                 "        if not equals or not raw_value:\n",
                 "        if not raw_value:\n            continue\n        if not equals:\n",
             ),
@@ -122,7 +123,7 @@ IN_READING = (
     ),
     Bug(
         "the last duplicate wins in JSON",
-        (Edit("gateway/core/strict_json.py", "if len(members) != len(pairs):", "if len(members) > len(pairs):"),),
+        (Edit("gateway/core/forms/strict_json.py", "if len(members) != len(pairs):", "if len(members) > len(pairs):"),),
         GRAMMAR,
     ),
     Bug(

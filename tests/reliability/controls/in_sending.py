@@ -22,8 +22,8 @@ RAW_FORWARDED = (
     ),
     Edit(
         "gateway/core/parse.py",
-        "        return _from_values(_query_values(query))\n",
-        "        from gateway.core.plan import RAW\n        request = _from_values(_query_values(query))\n"
+        "        return _from_values(query_values(query, PARAMETERS))\n",
+        "        from gateway.core.plan import RAW\n        request = _from_values(query_values(query, PARAMETERS))\n"
         '        RAW[request.selection] = query.decode("latin-1")\n        return request\n',
     ),
 )

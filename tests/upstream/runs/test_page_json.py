@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.strict_json import MAX_NAMES, MAX_PARTS, MAX_VALUES, json_object, page_object
+from gateway.core.forms.strict_json import MAX_NAMES, MAX_PARTS, MAX_VALUES, json_object, page_object
 from gateway.upstream.runs.entries import read_entry
 
 WHOLE = '{"workflowRunId": "wfr_1", "steps": []}'

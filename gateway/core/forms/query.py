@@ -1,0 +1,144 @@
+"""The one reader of a query string: each name is one of the call's, and each value is decoded once, or it is refused.
+
+A call says in a table of `Parameter`s which names it takes, which of them may be repeated, and how one value is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+from urllib.parse import unquote_to_bytes
+
+from gateway.core import grammar
+from gateway.core.errors import MalformedRequest
+from gateway.core.request import ByFilter
+
+_PLAIN = re.compile(rb"[A-Za-z0-9_.~-]*")
+"""Values that need no decoding in any reading of a query (RFC 3986, unreserved)."""
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+Values = Mapping[str, Sequence[str]]
+"""The decoded values of a query under their names, in order."""
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter(Generic[Value]):
+    """One name that a query may have once; `reads` returns the typed value or raises ValueError."""
+
+    name: str
+    reads: Callable[[str], Value]
+
+    def of(self, values: Values) -> Value | None:
+        """Return the typed value; None if the name is missing. Raises: ValueError: it cannot be read."""
+        return self.reads(values[self.name][0]) if self.name in values else None
+
+
+@dataclass(frozen=True, slots=True)
+class Repeatable:
+    """One name that a query may have several times. Its values stay texts, which the selection made of them checks."""
+
+    name: str
+
+    def of(self, values: Values) -> tuple[str, ...]:
+        """Return the values in order."""
+        return tuple(values.get(self.name, ()))
+
+
+def _dated(name: str) -> Parameter[int]:
+    def reads(text: str) -> int:
+        """Read a date, and name the parameter in the error: a query may have several dates."""
+        try:
+            return grammar.date(text)
+        except ValueError as exc:
+            raise ValueError(f"{name}: {exc}") from None
+
+    return Parameter(name, reads)
+
+
+URLS, CALLER_IPS, FLOW_KEYS, LABELS = map(Repeatable, ("workflowUrl", "callerIp", "flowControlKey", "label"))
+FROM_DATE, TO_DATE, CREATED_AT = map(_dated, ("fromDate", "toDate", "workflowCreatedAt"))
+COUNT = Parameter("count", grammar.count)
+
+
+_Row = Parameter[int] | Parameter[str] | Parameter[bool] | Repeatable
+
+
+class Parameters:
+    """The names that one call takes, in order; `unknown` returns the refusal of any other name."""
+
+    __slots__ = ("names", "once", "unknown")
+
+    def __init__(
+        self,
+        *table: Parameter[int] | Parameter[str] | Parameter[bool] | Repeatable,
+        unknown: Callable[[str], MalformedRequest],
+    ) -> None:
+        self.names = tuple(one.name for one in table)
+        self.once = {one.name: isinstance(one, Parameter) for one in table}
+        self.unknown = unknown
+
+
+def query_values(query: bytes, parameters: Parameters) -> Values:
+    """Read the raw query (without `?`).
+
+    Raises:
+        MalformedRequest: a name is unknown or is repeated and may not be, a value is missing or cannot be decoded.
+    """
+    values: dict[str, list[str]] = {}
+    once = parameters.once
+    for pair in query.split(b"&") if query else ():
+        raw_name, equals, raw_value = pair.partition(b"=")
+        # Names are compared as they are written: some readers drop an escaped name or one in another case (Go is
+        # case-sensitive), and a dropped filter widens the call.
+        name = raw_name.decode("latin-1")
+        if name not in once:
+            raise parameters.unknown(name)
+        if not equals or not raw_value:
+            raise MalformedRequest("empty_value", f"'{name}' has no value; leave it out or give it one.")
+        if name not in values:
+            values[name] = [decoded(name, raw_value)]
+        elif once[name]:
+            raise MalformedRequest("repeated", f"'{name}' is given twice.")
+        else:
+            values[name].append(decoded(name, raw_value))
+    return values
+
+
+def decoded(name: str, raw: bytes) -> str:
+    """Return one value of a query, decoded once.
+
+    Raises:
+        MalformedRequest: two readers could read it differently.
+    """
+    if _PLAIN.fullmatch(raw):
+        return raw.decode("ascii")
+    if b";" in raw or _BAD_ESCAPE.search(raw):
+        raise MalformedRequest(
+            "bad_escape", f"'{name}' has a ';' or a bad percent-encoding, which upstream may drop: encode the value."
+        )
+    try:
+        value = unquote_to_bytes(raw.replace(b"+", b" ")).decode("utf-8")
+    except UnicodeDecodeError:
+        raise MalformedRequest("not_utf8", f"'{name}' is not UTF-8.") from None
+    if "," in value:
+        raise MalformedRequest(
+            "comma", f"'{name}' has a comma, which upstream may read as a list: repeat the parameter."
+        )
+    return value
+
+
+def filter_in(values: Values, *, exact: bool) -> ByFilter:
+    """Return the filter in the values of a query. Raises: ValueError: it names no field, or a value is not valid."""
+    return ByFilter(
+        workflow_urls=URLS.of(values),
+        exact=exact,
+        from_date=FROM_DATE.of(values),
+        to_date=TO_DATE.of(values),
+        caller_ips=CALLER_IPS.of(values),
+        flow_control_keys=FLOW_KEYS.of(values),
+        labels=LABELS.of(values),
+    )
