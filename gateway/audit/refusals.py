@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
 from gateway.audit.record import Members, refused_members, throttled_members
+from gateway.core.bucket import Bucket
 from gateway.core.errors import ExpiredKey, RealTokenUsed, Refusal, Throttled
 from gateway.core.ports import Alarm, Clock
 from gateway.core.request import Principal
@@ -34,24 +35,19 @@ class NotePort(Protocol):
 
 
 class Budget:
-    """A token bucket that counts what it turns away."""
+    """A token bucket, full at `now_s`, that counts what it turns away."""
 
-    def __init__(self, *, burst: int, per_second: float) -> None:
+    def __init__(self, now_s: float, *, burst: int, per_second: float) -> None:
         self._burst = burst
         self._per_second = per_second
-        self._tokens = float(burst)
-        self._filled_at_s: float | None = None
+        self._bucket = Bucket(burst, now_s)
         self.left_out = 0
 
-    def spend(self, monotonic_s: float) -> int | None:
+    def spend(self, now_s: float) -> int | None:
         """Return how many were turned away since the last one that passed, or None if this one is turned away too."""
-        elapsed_s = monotonic_s - self._filled_at_s if self._filled_at_s is not None else 0.0
-        self._filled_at_s = monotonic_s
-        self._tokens = min(self._burst, self._tokens + elapsed_s * self._per_second)
-        if self._tokens < 1:
+        if self._bucket.spend(now_s, size=self._burst, per_second=self._per_second) is not None:
             self.left_out += 1
             return None
-        self._tokens -= 1
         left_out, self.left_out = self.left_out, 0
         return left_out
 
@@ -70,7 +66,7 @@ class RefusalLog:
         self._clock = clock
         self._log = log
         self._budgets: dict[str, Budget] = {}
-        self._alarms = Budget(burst=ALARM_BURST, per_second=ALARMS_PER_SECOND)
+        self._alarms = Budget(clock.monotonic_s(), burst=ALARM_BURST, per_second=ALARMS_PER_SECOND)
         self._failed = 0
 
     @property
@@ -111,10 +107,10 @@ class RefusalLog:
 
     def _left_out(self, kind: str) -> int | None:
         """Spend from the budget of one kind. Return how many were left out before, or None if this one is left out."""
-        budget = self._budgets.get(kind)
+        now_s, budget = self._clock.monotonic_s(), self._budgets.get(kind)
         if budget is None:
-            budget = self._budgets[kind] = Budget(burst=BURST, per_second=PER_SECOND)
-        return budget.spend(self._clock.monotonic_s())
+            budget = self._budgets[kind] = Budget(now_s, burst=BURST, per_second=PER_SECOND)
+        return budget.spend(now_s)
 
     def _entry(
         self, refusal: Refusal, decision_id: str, remote: str | None, principal: Principal | None

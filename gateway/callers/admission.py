@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Self
 
+from gateway.core.bucket import Bucket
 from gateway.core.errors import Overloaded, Throttled
 from gateway.core.request import Principal
 
@@ -28,11 +29,10 @@ class _Held:
     waiting_bytes: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Use(_Held):
-    team: _Held = field(default_factory=_Held)
-    tokens: float = 0.0
-    filled_at_s: float = 0.0
+    team: _Held
+    bucket: Bucket
 
 
 class Reading:
@@ -132,7 +132,7 @@ class Admission:
         """Use new limits from now on. Places in use are kept, and what was spent in this minute stays spent."""
         more = requests_per_minute - self._per_minute
         for use in self._uses.values():
-            use.tokens += max(0, more)
+            use.bucket.tokens += max(0, more)
         self._max_in_flight = max_in_flight
         self._principal_in_flight = principal_in_flight
         self._team_in_flight = team_in_flight
@@ -230,13 +230,13 @@ class Admission:
         # All bytes that were read are paid for, however they were framed and whatever came of them. The debt can refuse
         # the next requests, but not this one.
         if self._per_minute:
-            use.tokens -= read_bytes // COST_BYTES
+            use.bucket.tokens -= read_bytes // COST_BYTES
 
     def _row(self, principal: Principal, monotonic_s: float) -> _Use:
         use = self._uses.pop(principal, None)
         if use is None:
             team = self._teams.setdefault(principal.team, _Held())
-            use = _Use(team=team, tokens=self._per_minute, filled_at_s=monotonic_s)
+            use = _Use(team=team, bucket=Bucket(self._per_minute, monotonic_s))
             idle = (name for name, other in self._uses.items() if not (other.in_flight or other.joins))
             if len(self._uses) >= MAX_PRINCIPALS and (oldest := next(idle, None)) is not None:
                 del self._uses[oldest]
@@ -246,15 +246,11 @@ class Admission:
     def _spend(self, use: _Use, monotonic_s: float, cost: int) -> None:
         if not self._per_minute:
             return
-        rate_per_s = self._per_minute / 60
-        use.tokens = min(self._per_minute, use.tokens + (monotonic_s - use.filled_at_s) * rate_per_s)
-        use.filled_at_s = monotonic_s
-        if use.tokens < 1:
+        wait_s = use.bucket.spend(monotonic_s, size=self._per_minute, per_second=self._per_minute / 60, cost=cost)
+        if wait_s is not None:
             raise Throttled(
                 "requests_per_minute",
                 f"Your key may make {self._per_minute} requests a minute. Try again later.",
                 limit=self._per_minute,
-                retry_after_s=math.ceil((1 - use.tokens) / rate_per_s),
+                retry_after_s=math.ceil(wait_s),
             )
-        # A request that costs more than is left is not refused for its size; the debt is paid off later.
-        use.tokens -= cost

@@ -38,7 +38,13 @@ IN_LIMITS = (
     ),
     Bug(
         "a body is not paid for",
-        (Edit(LIMITS, "            use.tokens -= read_bytes // COST_BYTES\n", "            use.tokens -= 0\n"),),
+        (
+            Edit(
+                LIMITS,
+                "            use.bucket.tokens -= read_bytes // COST_BYTES\n",
+                "            use.bucket.tokens -= 0\n",
+            ),
+        ),
         WAITING,
     ),
     Bug(
