@@ -6,7 +6,7 @@ The last good set is kept whatever happens. An address is asked at most once a m
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from gateway.core.errors import InvalidConfiguration
 from gateway.files.source import named, read_file, sentence
 from gateway.files.watch import WatchedFile, fingerprint
 from gateway.process import Net
-from gateway.upstream.direct import make_transport
+from gateway.upstream.direct import bounded, make_transport
 
 FETCH_TIMEOUT_S = 2.0
 LEAST_PAUSE_S = 60.0
@@ -79,21 +79,12 @@ class FetchedKeySet:
             # Following a redirect would let this address choose another one.
             if response.status_code != 200:
                 raise UnusableKeySet(f"the address answered {response.status_code}")
-            return await _bounded(response)
+            content = await bounded(response, MAX_BYTES)
         finally:
             await response.aclose()
-
-
-async def _bounded(response: httpx.Response) -> bytes:
-    content = bytearray()
-    stream = response.stream
-    if not isinstance(stream, AsyncIterable):
-        raise TypeError("the transport gave a synchronous stream")
-    async for chunk in stream:
-        content += chunk
-        if len(content) > MAX_BYTES:
+        if content is None:
             raise UnusableKeySet(f"more than {MAX_BYTES} bytes")
-    return bytes(content)
+        return content
 
 
 class FileKeySet:

@@ -162,7 +162,11 @@ class Inbound:
         return None
 
     def _add(self, content: bytearray, message: Message) -> bool:
-        """Add one message's piece of the body; return whether more is to come."""
+        """Add one message's piece of the body; return whether more is to come.
+
+        This is not `upstream.direct.bounded`, which reads a stream to its end: a message of ASGI says itself whether
+        it is the last, what is too long has already been charged to the caller, and `arrived` never waits for more.
+        """
         self.check_body()
         # A caller that stops in the middle shows up as a disconnect, never as the end of the body.
         if message["type"] != "http.request":

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import httpx
 
-from gateway.core.strict_json import json_object
+from gateway.core.forms.strict_json import json_object
 from gateway.process import NO_THREAD, Net, word
+from gateway.upstream.direct import bounded
 from gateway.upstream.token import UpstreamToken
 
 
@@ -111,7 +112,7 @@ class Exchange:
             async with asyncio.timeout(self._total_s):
                 response = await self._transport.handle_async_request(self._request(method, target, token, body))
                 status = response.status_code
-                return Reply(status, response.headers, await _bounded(response, max_answer_bytes))
+                return Reply(status, response.headers, await bounded(response, max_answer_bytes))
         # Every failure becomes a value: after a receipt nothing raises.
         match net.caught:
             case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout() as fault:
@@ -144,22 +145,6 @@ class Exchange:
             }
             self._signed = token, httpx.Headers(headers)
         return self._signed[1]
-
-
-async def _bounded(response: httpx.Response, max_bytes: int) -> bytes | None:
-    """Return the raw, undecoded body; None if it is longer than `max_bytes`."""
-    stream = response.stream
-    if not isinstance(stream, httpx.AsyncByteStream):
-        raise TypeError("the transport gave a synchronous stream")
-    chunks = bytearray()
-    try:
-        async for chunk in stream:
-            chunks += chunk
-            if len(chunks) > max_bytes:
-                return None
-    finally:
-        await stream.aclose()
-    return bytes(chunks)
 
 
 def _no_connection(exc: BaseException) -> str:

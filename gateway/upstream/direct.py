@@ -33,6 +33,22 @@ def make_transport(
     return httpx.AsyncHTTPTransport(verify=context, trust_env=False, retries=0, limits=pool, uds=path)
 
 
+async def bounded(response: httpx.Response, max_bytes: int) -> bytes | None:
+    """Read and close the raw, undecoded body of an answer; return None if it is longer than `max_bytes`."""
+    stream = response.stream
+    if not isinstance(stream, httpx.AsyncByteStream):
+        raise TypeError("the transport gave a synchronous stream")
+    content = bytearray()
+    try:
+        async for chunk in stream:
+            content += chunk
+            if len(content) > max_bytes:
+                return None
+    finally:
+        await stream.aclose()
+    return bytes(content)
+
+
 class LateTransport(httpx.AsyncBaseTransport):
     """A transport like that of `make_transport`, made at the first request.
 

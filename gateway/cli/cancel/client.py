@@ -16,9 +16,9 @@ import httpx
 
 from gateway.cli.cancel.answers import Done, Lost, Members, Plan, Refusal, done_in, plan_in, refusal_in
 from gateway.cli.cancel.reached import perhaps_tls, shown, unreached
-from gateway.core.strict_json import json_object
+from gateway.core.forms.strict_json import json_object
 from gateway.files.addresses import Origin, UnixListen
-from gateway.upstream.direct import make_transport
+from gateway.upstream.direct import bounded, make_transport
 
 PLANS = "/gateway/v1/plans"
 MAX_ANSWER_BYTES = 1_048_576
@@ -127,7 +127,7 @@ class Gateway:
         headers = {"Content-Type": "application/json"} if body else {}
         try:
             async with client.stream(method, path, content=body, headers=headers, timeout=timeout) as response:
-                content = await _bounded(response)
+                content = await bounded(response, MAX_ANSWER_BYTES)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as exc:
             why = unreached(exc, there="there", within_s=CONNECT_S)
             return Lost(sent=False, why=f"no connection to {self._where}: {why}")
@@ -136,19 +136,10 @@ class Gateway:
         except httpx.HTTPError:
             return Lost(sent=True, why=f"the connection ended before a whole answer came{perhaps_tls(self._where)}")
         try:
-            members = json_object(content)
+            members = json_object(content or b"")
             return refusal_in(members) if response.status_code >= 300 else (members, dict(response.headers.items()))
         except ValueError:
             return Lost(sent=True, why=f"the answer with status {response.status_code} is not one of a gateway")
-
-
-async def _bounded(response: httpx.Response) -> bytes:
-    content = bytearray()
-    async for chunk in response.aiter_raw():
-        content += chunk
-        if len(content) > MAX_ANSWER_BYTES:
-            return b""
-    return bytes(content)
 
 
 def _plan(answer: tuple[Members, dict[str, str]] | Refusal | Lost) -> Plan | Refusal | Lost:
