@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,7 @@ from gateway.callers.in_force import Holder, InForce
 from gateway.callers.issuers import Pins
 from gateway.config import AuditConfig, Config, audit_problems, resolve_problems
 from gateway.core.errors import AuditFailure, InvalidConfiguration
+from gateway.core.forms.times import utc
 from gateway.core.ports import Clock, OperatorsLog
 from gateway.edge.app import Edge
 from gateway.edge.connections import Connections
@@ -367,7 +368,7 @@ def _bound(config: Config) -> tuple[tuple[Bound, ...], tuple[Bound, ...]]:
 
 
 def _utc(clock: Clock) -> datetime:
-    return datetime.fromtimestamp(clock.now_ms() / 1000, UTC)
+    return utc(clock.now_ms())
 
 
 def _audit_settings(audit: AuditConfig) -> AuditSettings:

@@ -12,17 +12,17 @@ import hmac
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 import orjson
 import structlog
 
+from gateway.core.forms.times import RECORD_TIME, record_time
+
 VERSION = 1
 FIRST = ("v", "seq", "ts", "event", "instance")
 LAST = ("prev", "mac")
 
-_TS = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-([0-2][0-9]|3[01])T([01][0-9]|2[0-3])(:[0-5][0-9]){2}\.[0-9]{6}Z")
 _HEX = re.compile(r"[0-9a-f]{64}")
 _NEEDS_DECISION = frozenset(("intent", "outcome", "denied", "joined", "plan", "chunk", "settled"))
 
@@ -57,12 +57,6 @@ class MacKey:
     def key_id(self) -> str:
         """The first 8 hex digits of the key's SHA-256."""
         return hashlib.sha256(self.secret).hexdigest()[:8]
-
-
-def timestamp(ts_ns: int) -> str:
-    """Return a time as RFC 3339 in UTC with microseconds: `2026-01-31T09:30:00.000001Z`."""
-    seconds, rest_ns = divmod(ts_ns, 1_000_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{rest_ns // 1000:06d}Z"
 
 
 class _LineLogger(structlog.BoundLoggerBase):
@@ -102,7 +96,7 @@ class Sealer:
         lines = []
         for record in records:
             seq += 1
-            first = {"v": VERSION, "seq": seq, "ts": timestamp(record.ts_ns), "event": record.event}
+            first = {"v": VERSION, "seq": seq, "ts": record_time(record.ts_ns), "event": record.event}
             first["instance"] = self.instance
             line = self._close(self.render({**first, **record.members, "prev": prev}))
             prev = hashlib.sha256(line).hexdigest()
@@ -111,7 +105,13 @@ class Sealer:
 
     def checkpoint(self, chain: str, head: Head, ts_ns: int) -> dict[str, object]:
         """Return the head of the chain with the time, signed like a record."""
-        members = {"event": "checkpoint", "chain": chain, "seq": head.seq, "head": head.digest, "ts": timestamp(ts_ns)}
+        members = {
+            "event": "checkpoint",
+            "chain": chain,
+            "seq": head.seq,
+            "head": head.digest,
+            "ts": record_time(ts_ns),
+        }
         sealed: dict[str, object] = orjson.loads(self._close(self.render(members)))
         return sealed
 
@@ -172,7 +172,7 @@ def _shape_problem(members: Members) -> str | None:
         return "unknown version"
     if type(seq) is not int or seq < 1 or type(event) is not str or type(members["instance"]) is not str:
         return "seq, event or instance has the wrong type"
-    if type(ts) is not str or not _TS.fullmatch(ts):
+    if type(ts) is not str or not RECORD_TIME.fullmatch(ts):
         return "ts is not RFC 3339 in UTC with microseconds"
     if not all(members[name] is None or is_hex(members[name]) for name in LAST):
         return "prev or mac is not 64 hex digits or null"

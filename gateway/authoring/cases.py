@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from gateway.authoring.explain import Explanation, explain
-from gateway.authoring.question import Question, from_line, from_wire, instant_ms
+from gateway.authoring.question import Question, from_line, from_wire
 from gateway.core import grammar
 from gateway.core.errors import InvalidConfiguration, MalformedRequest, Problem
+from gateway.core.forms.times import instant_ms
 from gateway.core.parse import NAMES
 from gateway.core.plan import Decision, Denial, Owner, Permit
 from gateway.core.request import CancelRequest, Principal
@@ -35,13 +36,12 @@ _MAX_LINE_CHARS = 131_072
 _RULE_NAME = "[a-z0-9][a-z0-9-]{0,62}/[a-z0-9][a-z0-9-]{0,62}"
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One case: a question, and the decision that is expected. An expectation that is None is not checked."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Expected:
+    """The decision that a case expects. An expectation that is None is not checked."""
 
     at: Place
     it: str
-    question: Question
     expect: str
     rule: str | None = None
     shadow: str | None = None
@@ -50,6 +50,13 @@ class Case:
     runs: tuple[Run, ...] | None = None
     cancels: tuple[str, ...] | None = None
     owner: Owner | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case(_Expected):
+    """One case: a question, and the decision that is expected."""
+
+    question: Question
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,25 +169,15 @@ def _differences(case: Case, decision: Decision) -> Iterator[str]:
                 yield f"expected {name} {value}, found {effective.get(name)}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry(_Expected):
     """A case as written in its file."""
 
-    at: Place
-    it: str
     team: str
     request: str | Mapping[str, object]
-    expect: str
     body: str | None = None
     time_ms: int = NOON_MS
     reason: str | None = None
-    rule: str | None = None
-    shadow: str | None = None
-    effective: Mapping[str, object] | None = None
-    resolve: bool | None = None
-    runs: tuple[Run, ...] | None = None
-    cancels: tuple[str, ...] | None = None
-    owner: Owner | None = None
 
 
 def cases_file() -> Shape[tuple[_Entry, ...]]:
@@ -272,8 +269,7 @@ def _case(entry: _Entry, problems: list[Problem]) -> Case | None:
         problems.append(entry.at.problem(f"the request cannot be judged, the gateway would not read it: {exc}"))
         return None
     question = Question(Principal(entry.team, SUBJECT), request, entry.time_ms)
-    expected = (entry.expect, entry.rule, entry.shadow, entry.effective, entry.resolve, entry.runs, entry.cancels)
-    return Case(entry.at, entry.it, question, *expected, entry.owner)
+    return Case(question=question, **{one.name: getattr(entry, one.name) for one in fields(_Expected)})
 
 
 def _request(entry: _Entry) -> CancelRequest:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from gateway.authoring.question import Question
+from gateway.core.forms.times import instant
 from gateway.core.plan import Decision, Denial, Permit
 from gateway.core.request import EveryRun
 from gateway.core.run import Resolution
@@ -17,7 +18,7 @@ from gateway.policy.decide import capped, within
 from gateway.policy.model import Effect, Rule
 from gateway.policy.reading import Reading, Shortfall, admits, left_to_runs, matches, named_by_deny, unmet
 from gateway.policy.rules import Policies, TeamRules
-from gateway.policy.window import duration, instant
+from gateway.policy.window import duration
 
 Members = dict[str, object]
 

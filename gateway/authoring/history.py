@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from gateway.authoring.question import Question, from_wire, instant_ms
+from gateway.authoring.question import Question, from_wire
 from gateway.core.errors import MalformedRequest, counted
+from gateway.core.forms.times import instant_ms
 from gateway.core.plan import Decision, Denial, Permit
 from gateway.core.request import Principal
 from gateway.policy.rules import Policies

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from functools import partial
 
 from gateway.authoring.conflicts import kind_of, refuses_all
 from gateway.callers.settings import ending
 from gateway.core.errors import InvalidConfiguration
+from gateway.core.forms.times import instant, utc
 from gateway.files import nodes
 from gateway.files.nodes import Place
 from gateway.files.yaml_text import compose
@@ -22,7 +23,6 @@ from gateway.policy.format.conditions import FILTERS, RUN_IDS
 from gateway.policy.model import Effect, Rule, UrlCondition
 from gateway.policy.reading import bounds_runs
 from gateway.policy.rules import Policies
-from gateway.policy.window import instant
 
 IDS = {
     "never-matches": "the rule can never match",
@@ -283,7 +283,7 @@ def _without_caller(policies: Policies, lines: Lines, summary: Summary) -> Itera
 
 
 def _of_caller(caller: Caller, policies: Policies, now_ms: int) -> Iterator[Finding]:
-    today = datetime.fromtimestamp(now_ms / 1000, UTC).date()
+    today = utc(now_ms).date()
     if (words := ending(caller.last, today)) is not None and caller.last is not None:
         expired = caller.last < today
         fix = "Remove it; 'keys new' makes another." if expired else "Make its successor with 'keys new' before."

@@ -1,4 +1,8 @@
-"""The offers to a team, in plain words: one for each `allow` rule, after every `require` and `deny`."""
+"""The offers to a team, in plain words: one for each `allow` rule, after every `require` and `deny`.
+
+An offer's example is searched for among made-up requests. `policy.nearest` says why that is not the search for the part
+of a refused request that would be allowed.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from itertools import islice, product
 
 from gateway.authoring.conflicts import kind_of
 from gateway.authoring.explain import resolution_in_words
+from gateway.core.forms.times import DAY_MS
 from gateway.core.plan import Owner
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection
 from gateway.core.run import Resolution
@@ -22,6 +27,7 @@ from gateway.policy.model import (
     UrlCondition,
     ValueCondition,
 )
+from gateway.policy.nearest import Members, filter_of
 from gateway.policy.rules import Policies, TeamRules
 
 USUAL = 100
@@ -179,7 +185,6 @@ def _never(deny: Rule, *, resolved: bool) -> str:
     return f"never what could touch {about}" if about else "never, whatever is asked"
 
 
-DAY_MS = 86_400_000
 MOST_VALUES = 12
 """The most values of one field that are combined with those of the other fields."""
 
@@ -190,8 +195,6 @@ MADE_UP = {"label": "example", "flowControlKey": "example", "callerIp": "192.0.2
 """A value for an example of each field of `MEMBERS`, for rules that admit any."""
 
 _ENDINGS = ("example", "", "0", "Z")
-
-Members = dict[str, object]
 
 
 def examples(rule: Rule, rules: TeamRules, count: int, now_ms: int) -> Iterator[CancelRequest]:
@@ -233,7 +236,7 @@ def _values(field: str, rule: Rule, rules: TeamRules, now_ms: int) -> Sequence[M
     proposed = (
         members
         for members in islice(_proposed(field, bounds, denied, now_ms), MOST_TRIED)
-        if (selection := _filter(members)) is not None and _contained(field, selection, rule, rules, now_ms)
+        if (selection := filter_of(members)) is not None and _contained(field, selection, rule, rules, now_ms)
     )
     left_out: list[Members] = [{}] if all(bound.optional for bound in bounds) else []
     return [*left_out, *islice(proposed, MOST_VALUES)]
@@ -280,13 +283,6 @@ def _dates(bounds: Iterable[CreatedCondition], now_ms: int) -> Iterator[Members]
         for length in (*spans, DAY_MS, 0):
             if end >= 0:
                 yield {"from_date": max(0, end - length), "to_date": end}
-
-
-def _filter(members: Members) -> ByFilter | None:
-    try:
-        return ByFilter(**members)  # type: ignore[arg-type]
-    except ValueError:
-        return None  # A prefix with an ending is not always a valid value.
 
 
 def _named(run_id: str) -> ByRunIds | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 from gateway.core.parse import NAMES, Body, parse_cancel
@@ -22,8 +21,6 @@ METHOD, PATH = "DELETE", "/v2/workflows/runs"
 _REQUEST_LINE = re.compile(r"(?:(?P<method>[A-Z]+) +)?(?P<path>/[^ ?]*)(?:\?(?P<query>[^ ]*))?(?: HTTP/1\.[01])?")
 # A name ends at the first "=". If a name could contain one, every later "=" would be tried as the end of the name.
 _QUERY = re.compile(r"\??(?P<query>[^ /?=]*=[^ ]*)?")
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:Z|[+-][0-9]{2}:[0-9]{2})")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 MAX_LINE = 131_072 + 64
 """The most characters of a request line: the longest target by default, with the method and version around it."""
@@ -98,13 +95,3 @@ def _texts(name: str, value: object) -> list[str]:
     elif name == "count" and type(value) is int:
         return [str(value)]
     raise ValueError(f"{name} has the wrong type")
-
-
-def instant_ms(text: str) -> int:
-    """Parse a time in RFC 3339, always with its offset, to Unix milliseconds. Raises: ValueError if it is not one."""
-    if not _TIME.fullmatch(text):
-        raise ValueError("expected a time with its offset, like 2026-03-29T01:30:00+01:00 or 2026-03-29T00:30:00Z")
-    try:
-        return (datetime.fromisoformat(text) - _EPOCH) // timedelta(milliseconds=1)
-    except (ValueError, OverflowError):
-        raise ValueError("there is no such time") from None

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import TYPE_CHECKING
 
 from gateway.callers.settings import CallerKey
 from gateway.core.errors import ExpiredKey, RealTokenUsed, Unauthenticated
+from gateway.core.forms.times import after_day_ms
 from gateway.core.grammar import EARLIEST_MS
 from gateway.core.request import Principal
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:  # the verifier of tokens is loaded only if an issuer is pinne
     from gateway.callers.tokens import TokenVerifier
 
 MAX_CREDENTIAL_BYTES = 8192
-_DAY_MS = 86_400_000
 _BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +([!-~]+)")
 
 
@@ -75,7 +75,4 @@ def _known(key: CallerKey) -> Principal:
 
 def _end_of_day_ms(day: date | None) -> int | None:
     """Return the first millisecond after the UTC day; None if there is no day."""
-    if day is None:
-        return None
-    # The day is added as milliseconds, because Python has no date after 9999-12-31.
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000 + _DAY_MS
+    return None if day is None else after_day_ms(day)

@@ -6,7 +6,6 @@ Every problem carries `error`, the one sentence that official clients show to pe
 from __future__ import annotations
 
 import http
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -14,15 +13,12 @@ import orjson
 from starlette.types import Send
 
 from gateway.core.errors import Conflict, LookupFailed, MethodNotAllowed, Refusal, Throttled, Unauthenticated, counted
+from gateway.core.forms.shown import Left, left_out, skipped_field
 from gateway.core.outcome import Accepted, Cancelled, NotSent, Progress, Refused, Unknown
 from gateway.core.plan import Denial
-from gateway.core.run import Skipped
 from gateway.execution.flights import Carried
 
 Headers = list[tuple[bytes, bytes]]
-
-SHOWN = 10
-"""The most run IDs that an answer names from one list."""
 
 _ENDED_BY_US = {
     "stopping": "The gateway is shutting down; nothing was sent and nothing was cancelled. Try again.",
@@ -109,7 +105,7 @@ def outcome(carried: Carried, decision_id: str) -> Answer:
     if carried.over_cancelled:
         answer.headers.append((b"gateway-over-cancelled", b"%d" % carried.over_cancelled))
     if carried.skipped:
-        answer.headers.append((b"gateway-skipped", _skipped(carried.skipped)))
+        answer.headers.append((b"gateway-skipped", skipped_field(left_out(carried.skipped)).encode("ascii")))
     return answer
 
 
@@ -119,15 +115,6 @@ def _with_excess(problem: _Problem, over_cancelled: int) -> _Problem:
         return problem
     sentence = f"{problem.sentence} QStash cancelled {counted(over_cancelled, 'more run')} than were sent to it."
     return replace(problem, sentence=sentence, members={**problem.members, "over_cancelled": over_cancelled})
-
-
-def _skipped(skipped: Skipped) -> bytes:
-    """Return the runs left out as a structured field (RFC 9651): for each reason some run IDs, and `n`, how many."""
-    lists = (
-        f"{why.value}=({' '.join(json.dumps(name) for name in run_ids[:SHOWN])});n={len(run_ids)}"
-        for why, run_ids in skipped.items()
-    )
-    return ", ".join(lists).encode("ascii")
 
 
 def _not_cancelled(result: Accepted | Refused | NotSent | Unknown, decision_id: str) -> _Problem:
@@ -161,8 +148,8 @@ def _partly(decision_id: str, cause: str, progress: Progress) -> _Problem:
     )
     shown = {
         "cancelled": progress.cancelled,
-        "unsent": {"runs": len(progress.unsent), "sample": progress.unsent[:SHOWN]},
-        "unknown": {"runs": len(progress.unknown), "sample": progress.unknown[:SHOWN]},
+        "unsent": Left.of(progress.unsent).to_json(),
+        "unknown": Left.of(progress.unknown).to_json(),
     }
     return _Problem(504, "outcome_unknown", "Outcome unknown", sentence, {"cause": cause, "progress": shown})
 

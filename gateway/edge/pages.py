@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 
@@ -16,11 +14,12 @@ from gateway.authoring.explain import explain
 from gateway.authoring.offers import offered, offers
 from gateway.authoring.question import Question, from_line
 from gateway.core.errors import Conflict, MalformedRequest, NotFound, Throttled, counted
+from gateway.core.forms.shown import PLAN_ID, PLANS, SAMPLE, Listed, Narrowed, ShownPlan, left_out
+from gateway.core.forms.times import credential_time, run_time
 from gateway.core.parse import Body, json_members
 from gateway.core.plan import Denial, Owner
 from gateway.core.ports import Clock
 from gateway.core.request import CancelRequest, Principal
-from gateway.core.run import Run, Skipped
 from gateway.edge import answers
 from gateway.edge.answers import Answer
 from gateway.edge.inbound import Inbound, Intake, caller_of, no_query
@@ -33,7 +32,6 @@ from gateway.upstream.runs.log import UpstreamLog
 from gateway.upstream.runs.team_runs import own_runs
 from gateway.upstream.shares import Desk
 
-_PLAN_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SHOWS_NONE = (
     "This gateway shows no runs, because it has no read-only token (upstream.read_token): ask its operators for one."
 )
@@ -59,7 +57,7 @@ class Pages:
         check_ready(draft)
         sentence = (
             f"This is a preview, nothing was sent: {counted(len(draft.resolved.runs), 'run')} would be cancelled. "
-            f"To cancel exactly those: POST /gateway/v1/plans/{draft.plan_id}/apply."
+            f"To cancel exactly those: POST {PLANS}/{draft.plan_id}/apply."
         )
         raise Conflict("preview", sentence, members=self._shown(draft))
 
@@ -113,7 +111,7 @@ class Pages:
 def plan_id(inbound: Inbound) -> str:
     """Return the plan ID in the path. Raises: NotFound: it is not in the form of one."""
     name = inbound.scope["path_params"]["plan"]
-    if _PLAN_ID.fullmatch(name) is None:
+    if PLAN_ID.fullmatch(name) is None:
         raise no_such_plan()
     return str(name)
 
@@ -213,60 +211,44 @@ def _content(body: object) -> bytes:
     raise MalformedRequest("explain_shape", _SHAPE)
 
 
-SAMPLE = 10
-
-
 def plan_members(draft: Draft, *, expires_in_s: int) -> dict[str, object]:
     """Return all of a plan that its caller may see; while its runs are being looked up, that is only its state."""
-    members: dict[str, object] = {"plan": draft.plan_id, "state": draft.state.value, "expires_in_s": expires_in_s}
+    return _shown(draft, expires_in_s).to_json()
+
+
+def _shown(draft: Draft, expires_in_s: int) -> ShownPlan:
+    begun = partial(ShownPlan, draft.plan_id, draft.state.value, expires_in_s)
     if draft.failure is not None:
-        return members | {"error": draft.failure.sentence}
-    if draft.denial is not None:
-        return members | {"error": draft.denial.reason, "rule": draft.denial.rule, **draft.denial.particulars()}
+        return begun(failure=draft.failure.sentence)
+    if (denial := draft.denial) is not None:
+        return begun(failure=denial.reason, refused={"rule": denial.rule, **denial.particulars()})
     if draft.state is State.LOOKING:
-        return members
-    resolved, unchecked = draft.resolved, draft.permit.owner_unchecked
-    members |= {
-        "digest": resolved.digest,
-        "runs": len(resolved.runs),
-        "sample": [_run(run, unchecked=unchecked) for run in resolved.runs[:SAMPLE]],
-        "oldest": _created(resolved.runs[0]) if resolved.runs else None,
-        "newest": _created(resolved.runs[-1]) if resolved.runs else None,
-        "by_workflow": {} if unchecked else resolved.by_workflow,
-        "by_label": {} if unchecked else resolved.by_label,
-        "skipped": _skipped(resolved.skipped),
-        "rule": draft.permit.rule,
-        "count": draft.permit.effective.count,
-        "narrowed": _narrowed(draft),
-        "apply": f"POST /gateway/v1/plans/{draft.plan_id}/apply",
-    }
-    return members | {"orders_sent": draft.orders_sent, "cancelled": draft.cancelled}
+        return begun()
+    resolved, permit, unchecked = draft.resolved, draft.permit, draft.permit.owner_unchecked
+    return begun(
+        digest=resolved.digest,
+        runs=len(resolved.runs),
+        sample=tuple(Listed.of(run, unchecked=unchecked) for run in resolved.runs[:SAMPLE]),
+        oldest=run_time(resolved.runs[0].created_ms) if resolved.runs else None,
+        newest=run_time(resolved.runs[-1].created_ms) if resolved.runs else None,
+        by_workflow={} if unchecked else resolved.by_workflow,
+        by_label={} if unchecked else resolved.by_label,
+        skipped=left_out(resolved.skipped),
+        rule=permit.rule,
+        count=permit.effective.count,
+        narrowed=_narrowed(draft),
+        orders_sent=draft.orders_sent,
+        cancelled=draft.cancelled,
+    )
 
 
-def _narrowed(draft: Draft) -> dict[str, object] | None:
-    """Return the count asked for, the count that policy lowered it to, and the rule that did; None if none did."""
+def _narrowed(draft: Draft) -> Narrowed | None:
     asked, permit = draft.call.request.count, draft.permit
-    return None if permit.narrowed_by is None else {"count": [asked, permit.effective.count], "by": permit.narrowed_by}
-
-
-def _run(run: Run, *, unchecked: bool) -> dict[str, object]:
-    members: dict[str, object] = {"workflowRunId": run.run_id, "created": _created(run)}
-    return members if unchecked else members | {"workflowUrl": run.workflow_url, "labels": list(run.labels)}
-
-
-def _skipped(skipped: Skipped) -> dict[str, object]:
-    return {why.value: {"runs": len(run_ids), "sample": list(run_ids[:SAMPLE])} for why, run_ids in skipped.items()}
-
-
-def _created(run: Run) -> str:
-    return datetime.fromtimestamp(run.created_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if permit.narrowed_by is None else Narrowed(asked, permit.effective.count, permit.narrowed_by)
 
 
 MOST_OFFERS = 50
 """The most rules that the page shows; further ones are counted in `left_out`."""
-
-_LAST_S = 253_402_300_799
-"""The last second that `datetime` can hold, 9999-12-31T23:59:59Z, as Unix seconds."""
 
 
 def whoami(principal: Principal, policies: Policies, now_ms: int) -> dict[str, object]:
@@ -275,7 +257,7 @@ def whoami(principal: Principal, policies: Policies, now_ms: int) -> dict[str, o
     return {
         "team": principal.team,
         "principal": principal.name,
-        "expires": None if principal.expires_ms is None else _time(principal.expires_ms),
+        "expires": None if principal.expires_ms is None else credential_time(principal.expires_ms),
         "claims": dict(principal.claims),
         "rules": [
             {"rule": offer.rule, "words": offer.words, "example": offer.example, "owner": _owner(offer.owner)}
@@ -287,8 +269,3 @@ def whoami(principal: Principal, policies: Policies, now_ms: int) -> dict[str, o
 
 def _owner(owner: Owner | None) -> dict[str, object] | None:
     return None if owner is None else owner.members()
-
-
-def _time(unix_ms: int) -> str:
-    # A key may be valid until the last date that exists, and a token may name a time far beyond it.
-    return datetime.fromtimestamp(min(unix_ms // 1000, _LAST_S), UTC).isoformat().replace("+00:00", "Z")

@@ -9,6 +9,13 @@ field.
 
 This holds however prefixes are matched: as plain beginnings of a URL, as upstream does, or as a page and all below it,
 as the gateway does. The requests made here are only proposals; `decide` judges each before it shows one.
+
+`authoring.offers` makes requests that would be allowed as well, and is a search of another kind. A proposal here is a
+*part* of what one caller asked: there is at most one for each rule and spelling, a refusal costs at most `MOST_JUDGED`
+judgements, and values are the caller's or the rule's own. An offer answers no request: it tries made-up values of each
+field, up to hundreds of combinations, until the rule and every `require` and `deny` beside it permit one. An offer in
+place of a proposal would hand a refused caller other runs than it asked for; a proposal in place of an offer stops at
+the rule's first value, which another rule may refuse. Both make filters with `filter_of`.
 """
 
 from __future__ import annotations
@@ -104,10 +111,7 @@ def _part(rule: Rule, asked: Selection, now_ms: int) -> Selection | None:
         if part is None:
             return None
         members |= part
-    try:
-        return ByFilter(**members)  # type: ignore[arg-type]
-    except ValueError:
-        return None  # All fields of the rule are optional and none was named, or a date is out of range.
+    return filter_of(members)  # None if all fields of the rule are optional and none was named, or a date is too far.
 
 
 def _fewer_ids(rule: Rule, ids: RunIdCondition, asked: Selection) -> Selection | None:
@@ -121,6 +125,14 @@ def _fewer_ids(rule: Rule, ids: RunIdCondition, asked: Selection) -> Selection |
 
 Members = dict[str, object]
 """Some arguments of `ByFilter`."""
+
+
+def filter_of(members: Members) -> ByFilter | None:
+    """Return the filter of a made-up request; None if the values, each made from a valid one, do not make one."""
+    try:
+        return ByFilter(**members)  # type: ignore[arg-type]
+    except ValueError:
+        return None
 
 
 def _field(field: str, condition: Condition, asked: ByFilter | None, now_ms: int) -> Members | None:

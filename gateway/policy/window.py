@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import groupby
 from zoneinfo import ZoneInfo
+
+from gateway.core.forms.times import instant
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 EVERY_DAY = frozenset(range(len(DAYS)))
@@ -87,11 +89,6 @@ class Window:
         if self.until_ms is not None:
             parts.append(f"until {instant(self.until_ms)}")
         return " ".join(parts)
-
-
-def instant(milliseconds: int) -> str:
-    """Return Unix milliseconds as a person reads them, in UTC: `2026-12-20T00:00:00+00:00`."""
-    return datetime.fromtimestamp(milliseconds // 1000, UTC).isoformat()
 
 
 def duration(milliseconds: int) -> str:

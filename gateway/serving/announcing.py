@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from gateway.callers.in_force import InForce
+from gateway.core.forms.times import utc
 from gateway.core.ports import OperatorsLog
 from gateway.files.watch import EVERY_S
 from gateway.process import Net, report
@@ -68,7 +68,7 @@ class Announcer:
         if self._ahead and not notices:
             self._log.info("clock_caught_up")
         self._ahead = bool(notices)
-        today, endings = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC).date(), self._live().endings
+        today, endings = utc(self._clock.now_ms()).date(), self._live().endings
         counts = endings.counts(today)
         if counts not in (self._endings, (0, 0)):
             named, (expired, soon) = endings.named(today, MOST_NAMED), counts

@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import date
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -29,12 +29,12 @@ from gateway.audit.reader import sealed_record
 from gateway.audit.segment import chains_in, open_segment
 from gateway.config import AuditConfig
 from gateway.core.errors import Problem
+from gateway.core.forms.times import DAY_MS, after_day_ms, instant, parsed_ms
 from gateway.core.ports import Clock
-from gateway.policy.window import instant
 
-RELEASED_MS = int(datetime.fromisoformat(RELEASED).replace(tzinfo=UTC).timestamp()) * 1000
+RELEASED_MS = after_day_ms(date.fromisoformat(RELEASED)) - DAY_MS
 
-TOLERANCE_MS = 86_400_000
+TOLERANCE_MS = DAY_MS
 """A clock less than this behind the release date is not reported: the machine will set it right sooner or later."""
 AHEAD_MS = 10_000
 """How far judged time may be ahead of the machine's clock before operators are told."""
@@ -54,7 +54,6 @@ TAIL_BYTES = 1024 * 1024
 """How much of a file's end is searched. Its first record is read too: the clock may have been set back after it."""
 MOST_NAMED = 10
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STAMP = re.compile(rb'\{"v":1,"seq":[0-9]{1,19},"ts":"([0-9T:.Z-]{27})"')
 
 SET_BACK = "it was set back while this gateway served. If it is right now, restart the gateway"
@@ -219,10 +218,9 @@ def _newest_in(path: Path, key: MacKey | None) -> int | None:
 
 def _ms(stamp: bytes) -> int | None:
     try:
-        told = datetime.fromisoformat(stamp.decode("ascii"))
+        milliseconds = parsed_ms(stamp.decode("ascii"))
     except ValueError:
         return None
-    milliseconds = (told - _EPOCH) // timedelta(milliseconds=1)
     return milliseconds if milliseconds <= LATEST_MS else None
 
 

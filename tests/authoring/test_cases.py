@@ -8,8 +8,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from gateway.authoring.cases import NOON_MS, case_files, check_cases, judge_cases, load_cases, parse_cases, unreached
-from gateway.authoring.question import instant_ms
 from gateway.core.errors import InvalidConfiguration
+from gateway.core.forms.times import instant_ms
 from gateway.policy.format.load import load_policies
 from tests.cli.configs import position
 from tests.cli.running import command

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from gateway.authoring.explain import Explanation, explain, implied
 from gateway.authoring.question import Question
 from gateway.cli.policies.explain import lines
+from gateway.core.forms.times import instant
 from gateway.core.plan import Permit
 from gateway.core.request import ByRunIds, CancelRequest, EveryRun
 from gateway.core.run import Resolution
 from gateway.policy.decide import decide
 from gateway.policy.model import CountCondition, Effect, Rule, RunIdCondition, TeamException, UrlCondition
-from gateway.policy.window import Window, instant
+from gateway.policy.window import Window
 from tests.core.populations import Case, cases
 from tests.core.rules import API, allow, label, rule, urls
 from tests.core.strategies import NOW_MS, TEAM, counted, fitting, policies, requests, rule_sets

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from gateway.authoring.question import from_line, from_wire, instant_ms
+from gateway.authoring.question import from_line, from_wire
 from gateway.core.errors import MalformedRequest
+from gateway.core.forms.times import instant_ms
 from gateway.core.parse import Body, parse_cancel
 from gateway.core.plan import Order
 from gateway.core.request import ByRunIds, CancelRequest, EveryRun

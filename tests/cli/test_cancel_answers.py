@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from gateway.cli.cancel.answers import Left, skipped_in
+from gateway.core.forms.shown import Left, skipped_in
 from tests.cli.fake_gateway import APPLIED, ASKED, PLAN_ID, SEEN, FakeGateway, Said, fake_gateway, plan
 from tests.cli.running import Done, command
 

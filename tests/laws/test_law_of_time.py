@@ -16,17 +16,17 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from gateway.authoring import lint
-from gateway.authoring.question import from_line, from_wire, instant_ms
+from gateway.authoring.question import from_line, from_wire
 from gateway.callers.authenticate import Authenticator
 from gateway.callers.forwarded import TrustedProxies
 from gateway.callers.keysets import UnusableKeySet, parse_key_set
 from gateway.callers.tokens import TokenVerifier
-from gateway.cli.cancel.answers import skipped_in
 from gateway.core import grammar
-from gateway.core.forms import strict_json
 from gateway.core.errors import GatewayError
+from gateway.core.forms import strict_json
+from gateway.core.forms.shown import PLAN_ID, skipped_in
+from gateway.core.forms.times import instant_ms
 from gateway.core.parse import NAMES, Body, parse_cancel, parse_reason
-from gateway.edge import pages
 from gateway.edge.head import Head, check_head
 from gateway.edge.pages import question_in
 from gateway.files import secrecy
@@ -168,7 +168,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "target": lambda text: check_head(Head(b"DELETE", text.encode(), "1.1", ((b"host", b"h"),))),
     "path": lambda text: (
         APPLY.matches({**APPLYING, "path": f"/gateway/v1/plans/{text}"}),
-        pages._PLAN_ID.fullmatch(text),
+        PLAN_ID.fullmatch(text),
     ),
     "Host": lambda text: check_head(head(host=text)),
     "Content-Length": lambda text: check_head(head(content_length=text)),

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import httpx
 
-from gateway.cli.cancel.answers import Done, Lost, Members, Plan, Refusal, done_in, plan_in, refusal_in
+from gateway.cli.cancel.answers import Done, Lost, Refusal, done_in, refusal_in
 from gateway.cli.cancel.reached import perhaps_tls, shown, unreached
+from gateway.core.forms.shown import PLANS, Members, ShownPlan
 from gateway.core.forms.strict_json import json_object
 from gateway.files.addresses import Origin, UnixListen
 from gateway.upstream.direct import bounded, make_transport
 
-PLANS = "/gateway/v1/plans"
 MAX_ANSWER_BYTES = 1_048_576
 CONNECT_S = 5.0
 READ_S = 30.0
@@ -34,7 +34,7 @@ EVERY_S = 0.5
 LOCAL = "http://localhost"
 """The address in the URL if the connection is to a socket in the file system."""
 
-Told = Callable[[Plan], None]
+Told = Callable[[ShownPlan], None]
 
 
 class Gateway:
@@ -45,7 +45,7 @@ class Gateway:
         self._key = key
         self._roots = roots
 
-    async def plan(self, request: str, *, reason: str | None) -> Plan | Refusal | Lost:
+    async def plan(self, request: str, *, reason: str | None) -> ShownPlan | Refusal | Lost:
         """Ask for the plan of a request line, and wait until its look-up has ended. Nothing is cancelled."""
         asked = {"request": request} | ({} if reason is None else {"reason": reason})
         async with self._client() as client:
@@ -54,7 +54,7 @@ class Gateway:
                     return await self._looked_up(client, asked)
         return Lost(sent=True, why="the gateway is still looking the runs up")
 
-    async def apply(self, plan: Plan, told: Told) -> Done | Refusal | Lost:
+    async def apply(self, plan: ShownPlan, told: Told) -> Done | Refusal | Lost:
         """Cancel the runs that the plan names. `told` is called with the plan as it advances."""
         async with self._client() as client:
             applying = asyncio.create_task(self._applied(client, plan))
@@ -66,11 +66,11 @@ class Gateway:
             finally:
                 applying.cancel()
 
-    async def look(self, plan: Plan) -> Plan | None:
+    async def look(self, plan: ShownPlan) -> ShownPlan | None:
         """Return the plan as it stands now, or None if it cannot be seen."""
         async with self._client() as client:
             seen = await self._seen(client, plan, within_s=GLANCE_S)
-        return seen if isinstance(seen, Plan) else None
+        return seen if isinstance(seen, ShownPlan) else None
 
     @property
     def _where(self) -> str:
@@ -91,25 +91,25 @@ class Gateway:
             base_url=url, headers=headers, transport=transport, trust_env=False, follow_redirects=False
         )
 
-    async def _looked_up(self, client: httpx.AsyncClient, asked: dict[str, str]) -> Plan | Refusal | Lost:
+    async def _looked_up(self, client: httpx.AsyncClient, asked: dict[str, str]) -> ShownPlan | Refusal | Lost:
         seen = _plan(await self._answer(client, "POST", PLANS, within_s=READ_S, body=json.dumps(asked).encode()))
-        while isinstance(seen, Plan) and seen.looking:
+        while isinstance(seen, ShownPlan) and seen.looking:
             await asyncio.sleep(EVERY_S)
             seen = await self._seen(client, seen, within_s=READ_S)
-        if isinstance(seen, Plan) and seen.failure is not None:
+        if isinstance(seen, ShownPlan) and seen.failure is not None:
             return Refusal(seen.failure, f"plan_{seen.state}", seen.members)
         return seen
 
-    async def _glance(self, client: httpx.AsyncClient, plan: Plan, told: Told) -> None:
+    async def _glance(self, client: httpx.AsyncClient, plan: ShownPlan, told: Told) -> None:
         """Report to `told` how far the plan has got. If it cannot be seen nothing is lost: the final answer says it."""
         seen = await self._seen(client, plan, within_s=GLANCE_S)
-        if isinstance(seen, Plan):
+        if isinstance(seen, ShownPlan):
             told(seen)
 
-    async def _seen(self, client: httpx.AsyncClient, plan: Plan, *, within_s: float) -> Plan | Refusal | Lost:
+    async def _seen(self, client: httpx.AsyncClient, plan: ShownPlan, *, within_s: float) -> ShownPlan | Refusal | Lost:
         return _plan(await self._answer(client, "GET", f"{PLANS}/{plan.plan_id}", within_s=within_s))
 
-    async def _applied(self, client: httpx.AsyncClient, plan: Plan) -> Done | Refusal | Lost:
+    async def _applied(self, client: httpx.AsyncClient, plan: ShownPlan) -> Done | Refusal | Lost:
         answer = await self._answer(client, "POST", f"{PLANS}/{plan.plan_id}/apply", within_s=APPLY_S)
         if isinstance(answer, Refusal | Lost):
             return answer
@@ -142,10 +142,10 @@ class Gateway:
             return Lost(sent=True, why=f"the answer with status {response.status_code} is not one of a gateway")
 
 
-def _plan(answer: tuple[Members, dict[str, str]] | Refusal | Lost) -> Plan | Refusal | Lost:
+def _plan(answer: tuple[Members, dict[str, str]] | Refusal | Lost) -> ShownPlan | Refusal | Lost:
     if isinstance(answer, Refusal | Lost):
         return answer
     try:
-        return plan_in(answer[0])
+        return ShownPlan.from_json(answer[0])
     except ValueError:
         return Lost(sent=True, why="the answer is not one of a gateway")

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from gateway.cli.cancel.answers import Done, Left, Lost, Plan, Refusal
-from gateway.cli.cancel.client import PLANS, Gateway
+from gateway.cli.cancel.answers import Done, Lost, Refusal
+from gateway.cli.cancel.client import Gateway
 from gateway.core.errors import counted
+from gateway.core.forms.shown import PLANS, ShownPlan
 
 URL, KEY = "QSTASH_GATEWAY_URL", "QSTASH_GATEWAY_KEY"
 """The environment variables for the gateway's address and the caller's key."""
@@ -58,7 +59,7 @@ class Ending:
 
     how: End
     sentence: str
-    plan: Plan | None = None
+    plan: ShownPlan | None = None
     done: Done | None = None
     refusal: Refusal | None = None
 
@@ -79,13 +80,13 @@ class Screen(Protocol):
     def looking(self) -> AbstractContextManager[None]:
         """Show that the runs are being looked up, until the context ends."""
 
-    def shows(self, plan: Plan) -> None:
+    def shows(self, plan: ShownPlan) -> None:
         """Show the plan."""
 
-    def asks(self, plan: Plan) -> bool:
+    def asks(self, plan: ShownPlan) -> bool:
         """Ask whether to go on; return the answer."""
 
-    def applying(self, plan: Plan) -> AbstractContextManager[Callable[[Plan], None]]:
+    def applying(self, plan: ShownPlan) -> AbstractContextManager[Callable[[ShownPlan], None]]:
         """Show that the plan is being applied. The context gives a function to call with the plan as it advances."""
 
     def ends(self, ending: Ending) -> None:
@@ -112,7 +113,7 @@ def runs_in_words(runs: int) -> str:
     return counted(runs, "run")
 
 
-def _planned(gateway: Gateway, asked: Asked, screen: Screen) -> Plan | Ending:
+def _planned(gateway: Gateway, asked: Asked, screen: Screen) -> ShownPlan | Ending:
     # The look-up and the apply each have an event loop, so that Ctrl-C reaches the question in between.
     try:
         with screen.looking():
@@ -142,14 +143,14 @@ def _in_options(refusal: Refusal) -> Iterator[str]:
             yield f"Add {OPTIONS[field]}."
 
 
-def _agreed(screen: Screen, plan: Plan) -> bool:
+def _agreed(screen: Screen, plan: ShownPlan) -> bool:
     try:
         return screen.asks(plan)
     except KeyboardInterrupt:
         return False
 
 
-def _applied(gateway: Gateway, plan: Plan, screen: Screen) -> Ending:
+def _applied(gateway: Gateway, plan: ShownPlan, screen: Screen) -> Ending:
     try:
         with screen.applying(plan) as told:
             result = asyncio.run(gateway.apply(plan, told))
@@ -177,7 +178,7 @@ def _beyond(done: Done) -> str:
     return f" QStash cancelled {runs_in_words(done.over_cancelled)} more than were sent to it: tell the operators."
 
 
-def _seen(gateway: Gateway, plan: Plan) -> str:
+def _seen(gateway: Gateway, plan: ShownPlan) -> str:
     """Return what the gateway says of a plan after its answer to the apply was lost."""
     look = _where_to_look(plan)
     try:
@@ -189,7 +190,7 @@ def _seen(gateway: Gateway, plan: Plan) -> str:
     return f"The plan is {seen.state}, {runs_in_words(seen.cancelled)} cancelled for certain so far. {look}"
 
 
-def _where_to_look(plan: Plan) -> str:
+def _where_to_look(plan: ShownPlan) -> str:
     return (
         f"Look at plan {plan.plan_id}: GET {PLANS}/{plan.plan_id}, or in the gateway's record. "
         "Plan anew rather than repeat."
@@ -201,9 +202,5 @@ def _result(done: Done) -> dict[str, object]:
         "cancelled": done.cancelled,
         "decision_id": done.decision_id,
         "over_cancelled": done.over_cancelled,
-        "skipped": {why: _left(left) for why, left in done.skipped.items()},
+        "skipped": {why: left.to_json() for why, left in done.skipped.items()},
     }
-
-
-def _left(left: Left) -> dict[str, object]:
-    return {"runs": left.runs, "sample": list(left.sample)}

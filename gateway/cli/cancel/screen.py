@@ -16,9 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from gateway.cli.cancel.answers import Left, Narrowed, Plan
 from gateway.cli.cancel.flow import End, Ending, runs_in_words
 from gateway.cli.output import folded, printable
+from gateway.core.forms.shown import Left, Narrowed, ShownPlan
 from gateway.core.parse import DEFAULT_COUNT
 from gateway.core.plan import ORDER_RUNS
 from gateway.policy.nearest import in_words
@@ -63,7 +63,7 @@ class Terminal:
         with self._console.status("Looking the runs up"):
             yield
 
-    def shows(self, plan: Plan) -> None:
+    def shows(self, plan: ShownPlan) -> None:
         """Show the runs of the plan: how many of each workflow and label, how old, some of them, and those left out."""
         if plan.narrowed is not None:
             self._console.print(printable(_lowered(plan.narrowed)))
@@ -71,14 +71,15 @@ class Terminal:
             self._console.print(
                 printable(f"{runs_in_words(plan.runs)}, created {_time(plan.oldest)} to {_time(plan.newest)}")
             )
-            self._console.print(printable(f"allowed by {plan.rule}; plan {plan.plan_id}, for {plan.expires_in_s} s"))
+            rule, lasting = plan.rule or "", f"plan {plan.plan_id}, for {plan.expires_in_s} s"
+            self._console.print(printable(f"allowed by {rule}; {lasting}"))
             self._console.print(self._workflows(plan))
             if plan.by_label:
                 self._console.print(self._table(("Label", "Runs"), _counted(plan.by_label)))
             self._console.print(*self._sample(plan), sep="\n", soft_wrap=True)
         self._leaves_out(plan.skipped, {})
 
-    def asks(self, plan: Plan) -> bool:
+    def asks(self, plan: ShownPlan) -> bool:
         """Ask whether to cancel. Every answer but a yes is a no."""
         these = "this run" if plan.runs == 1 else f"these {plan.runs} runs"
         try:
@@ -88,7 +89,7 @@ class Terminal:
             return False
 
     @contextmanager
-    def applying(self, plan: Plan) -> Iterator[Callable[[Plan], None]]:
+    def applying(self, plan: ShownPlan) -> Iterator[Callable[[ShownPlan], None]]:
         """Show a bar over the orders, on a terminal."""
         columns = (
             TextColumn("Cancelling"),
@@ -101,7 +102,7 @@ class Terminal:
             orders = -(-plan.runs // ORDER_RUNS)
             task = progress.add_task("", total=orders, cancelled=runs_in_words(0))
 
-            def told(seen: Plan) -> None:
+            def told(seen: ShownPlan) -> None:
                 """Move the bar."""
                 progress.update(task, completed=seen.orders_sent, cancelled=runs_in_words(seen.cancelled))
 
@@ -117,16 +118,16 @@ class Terminal:
         for line in _failure(ending):
             print(folded(printable(line), sys.stderr), file=sys.stderr)
 
-    def _workflows(self, plan: Plan) -> Table:
+    def _workflows(self, plan: ShownPlan) -> Table:
         rows = _counted(plan.by_workflow)
         others = plan.runs - sum(plan.by_workflow.values())
         if others > 0:
             rows.append(("(others)", str(others)))
         return self._table(("Workflow", "Runs"), rows)
 
-    def _sample(self, plan: Plan) -> Sequence[Table | Text]:
+    def _sample(self, plan: ShownPlan) -> Sequence[Table | Text]:
         """Return some of the runs as a table, or in two lines each if the table would break a run ID."""
-        rows = [(run.run_id, _time(run.created), run.workflow_url, " ".join(run.labels)) for run in plan.sample]
+        rows = [(run.run_id, _time(run.created), run.workflow_url or "", " ".join(run.labels)) for run in plan.sample]
         first = "Run" if len(rows) == plan.runs else f"The oldest {len(rows)}"
         heads = (first, "Created", "Workflow", "Labels")
         if self._fits(heads, rows):
@@ -165,18 +166,18 @@ class Silence:
         """Show nothing."""
         yield
 
-    def shows(self, plan: Plan) -> None:
+    def shows(self, plan: ShownPlan) -> None:
         """Show nothing: the plan is in the object."""
 
-    def asks(self, plan: Plan) -> bool:
+    def asks(self, plan: ShownPlan) -> bool:
         """Return False: a program that means yes says so beforehand."""
         return False
 
     @contextmanager
-    def applying(self, plan: Plan) -> Iterator[Callable[[Plan], None]]:
+    def applying(self, plan: ShownPlan) -> Iterator[Callable[[ShownPlan], None]]:
         """Show nothing."""
 
-        def told(seen: Plan) -> None:
+        def told(seen: ShownPlan) -> None:
             """Ignore the progress."""
 
         yield told
@@ -196,9 +197,9 @@ def _counted(groups: Mapping[str, int]) -> list[tuple[str, ...]]:
     return [(name, str(runs)) for name, runs in groups.items()]
 
 
-def _time(created: str) -> str:
-    """Return a time to the second."""
-    return re.sub(r"\.[0-9]+Z$", "Z", created)
+def _time(created: str | None) -> str:
+    """Return a time to the second; an empty text for none."""
+    return re.sub(r"\.[0-9]+Z$", "Z", created or "")
 
 
 def _options(nearest: Mapping[str, object]) -> str:

@@ -17,12 +17,12 @@ from gateway.callers.key_sources import key_file
 from gateway.cli.output import printable
 from gateway.config import Config, audit_problems, config_file, load_config, named_policies, resolve_problems
 from gateway.core.errors import AuditFailure, InvalidConfiguration, Problem, counted
+from gateway.core.forms.times import instant
 from gateway.files import nodes, secrecy
 from gateway.files.nodes import Node, Place
 from gateway.files.source import anyone_may_read, parse_document, read_anyway
 from gateway.policy.format.load import hidden_policies, load_policies
 from gateway.policy.rules import Policies
-from gateway.policy.window import instant
 from gateway.serving.certificate import ending, load_pair
 from gateway.serving.clock import SEE, SystemClock, clock_problems, floor
 from gateway.upstream.account import token_problems

@@ -13,10 +13,11 @@ from pathlib import Path
 import orjson
 
 from gateway.authoring.explain import Explanation, Part, explain, resolution_in_words
-from gateway.authoring.question import Question, from_line, instant_ms
+from gateway.authoring.question import Question, from_line
 from gateway.cli.output import printable, printable_json
 from gateway.config import Config, load_config
 from gateway.core.errors import MalformedRequest
+from gateway.core.forms.times import instant_ms
 from gateway.core.plan import Denial, Permit
 from gateway.core.request import Principal
 from gateway.policy.format.load import load_policies

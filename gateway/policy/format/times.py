@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import difflib
 import re
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from gateway.core.errors import Problem
+from gateway.core.forms.times import DAY_MS, parsed_ms
 from gateway.files.mappings import Judged, ListOf, Present, Shape, may
 from gateway.files.nodes import Place
 from gateway.files.values import Field, Text
 from gateway.policy.window import DAY_MINUTES, DAYS, EVERY_DAY, Hours, Window
 
-_DAY_MS = 86_400_000
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _INSTANT = rf"{_DATE}T[0-9]{{2}}:[0-9]{{2}}(?::[0-9]{{2}})?(?:Z|[+-][0-9]{{2}}:[0-9]{{2}})"
 _ZONE = "UTC|[A-Z][A-Za-z_]*(?:/[A-Za-z0-9_+-]+)+"
@@ -90,8 +88,8 @@ def _instant_ms(text: str) -> int:
     if not re.fullmatch(_INSTANT, text):
         raise ValueError("expected an instant with its offset, like 2026-12-20T00:00:00+01:00")
     try:
-        return (dt.datetime.fromisoformat(text) - _EPOCH) // dt.timedelta(milliseconds=1)
-    except (ValueError, OverflowError):
+        return parsed_ms(text)
+    except ValueError:
         raise ValueError("there is no such instant") from None
 
 
@@ -101,7 +99,7 @@ def _end_ms(text: str) -> int:
             raise ValueError("expected a date as YYYY-MM-DD, or an instant with its offset")
         return _instant_ms(text)
     try:
-        return _instant_ms(f"{text}T00:00:00Z") + _DAY_MS
+        return _instant_ms(f"{text}T00:00:00Z") + DAY_MS
     except ValueError:
         raise ValueError("there is no such day") from None
 

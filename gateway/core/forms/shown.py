@@ -1,0 +1,236 @@
+"""The values that a caller is shown of a plan and of runs left out: the gateway writes them, `cancel` reads them back.
+
+Reading is lenient where a member is missing or of another type, because it is for a person to look at; only the ID,
+which becomes part of a path, has to be in its form.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+from gateway.core.forms.times import run_time
+from gateway.core.run import Run, Skipped
+
+PLANS = "/gateway/v1/plans"
+"""The path of plans; each is below it under its ID, and is applied with `POST` to `/apply` below that."""
+
+PLAN_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+LOOKING = "looking"
+"""The state of a plan whose runs are being looked up."""
+
+SAMPLE = 10
+"""The most runs, or run IDs of one list, that are shown by name."""
+
+_SKIPPED = re.compile(r'([a-z_]+)=\(((?:"(?:[^"\\]|\\.)*" ?)*)\);n=([0-9]{1,9})(?:, |$)')
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+
+Members = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Runs that were meant but are not cancelled: their number, and some of their IDs."""
+
+    runs: int
+    sample: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, run_ids: Sequence[str]) -> Self:
+        """Return the number of these runs, and the first IDs."""
+        return cls(len(run_ids), tuple(run_ids[:SAMPLE]))
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Read the value from JSON."""
+        members = _object(value)
+        return cls(_number(members.get("runs")), tuple(_text(run_id) for run_id in _list(members.get("sample"))))
+
+    def to_json(self) -> dict[str, object]:
+        """Return the value as JSON."""
+        return {"runs": self.runs, "sample": list(self.sample)}
+
+
+def left_out(skipped: Skipped) -> dict[str, Left]:
+    """Return the runs that were skipped, by the word for the reason."""
+    return {why.value: Left.of(run_ids) for why, run_ids in skipped.items()}
+
+
+def skipped_field(left: Mapping[str, Left]) -> str:
+    """Return `Gateway-Skipped`, a structured field (RFC 9651): for each reason some run IDs, and `n`, how many."""
+    lists = (f"{why}=({' '.join(json.dumps(one) for one in runs.sample)});n={runs.runs}" for why, runs in left.items())
+    return ", ".join(lists)
+
+
+def skipped_in(header: str) -> dict[str, Left]:
+    """Parse `Gateway-Skipped`, like `young=("wfr_a" "wfr_b");n=7, finished=("wfr_c");n=1`."""
+    found: dict[str, Left] = {}
+    at = 0
+    # Each member is matched where the one before ended. Searching instead would take quadratic time on a long header.
+    while (match := _SKIPPED.match(header, at)) is not None:
+        why, names, runs = match.groups()
+        found[why] = Left(int(runs), tuple(json.loads(name) for name in _STRING.findall(names)))
+        at = match.end()
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One run of a plan. Who may name any ID is not shown its URL (None) and labels."""
+
+    run_id: str
+    created: str
+    workflow_url: str | None = None
+    labels: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, run: Run, *, unchecked: bool) -> Self:
+        """Return the run as it is shown; `unchecked` says that nobody checked whose it is."""
+        created = run_time(run.created_ms)
+        return cls(run.run_id, created) if unchecked else cls(run.run_id, created, run.workflow_url, run.labels)
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Read the run from JSON."""
+        members = _object(value)
+        url = members.get("workflowUrl")
+        labels = tuple(_text(label) for label in _list(members.get("labels")))
+        run_id, created = _text(members.get("workflowRunId")), _text(members.get("created"))
+        return cls(run_id, created, None if url is None else _text(url), labels)
+
+    def to_json(self) -> dict[str, object]:
+        """Return the run as JSON."""
+        members: dict[str, object] = {"workflowRunId": self.run_id, "created": self.created}
+        if self.workflow_url is None:
+            return members
+        return members | {"workflowUrl": self.workflow_url, "labels": list(self.labels)}
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowed:
+    """The count that was asked for, the count that policy lowered it to, and the rule that lowered it."""
+
+    asked: int
+    left: int
+    by: str
+
+    @classmethod
+    def from_json(cls, value: object) -> Self | None:
+        """Read the value from JSON; None if nothing was lowered."""
+        match value:
+            case {"count": [int(asked), int(left)], "by": str(by)}:
+                return cls(asked, left, by)
+        return None
+
+    def to_json(self) -> dict[str, object]:
+        """Return the value as JSON."""
+        return {"count": [self.asked, self.left], "by": self.by}
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPlan:
+    """A plan as its caller sees it. `failure` says why its look-up failed or what it found is refused.
+
+    `refused` holds the further members of a refusal: the rule, whom to ask, what was not admitted. `members` is all
+    that an answer held, as it was read.
+    """
+
+    plan_id: str
+    state: str
+    expires_in_s: int = 0
+    digest: str = ""
+    runs: int = 0
+    sample: tuple[Listed, ...] = ()
+    oldest: str | None = None
+    newest: str | None = None
+    by_workflow: Mapping[str, int] = field(default_factory=dict)
+    by_label: Mapping[str, int] = field(default_factory=dict)
+    skipped: Mapping[str, Left] = field(default_factory=dict)
+    rule: str | None = None
+    count: int = 0
+    narrowed: Narrowed | None = None
+    orders_sent: int = 0
+    cancelled: int = 0
+    failure: str | None = None
+    refused: Members = field(default_factory=dict)
+    members: Members = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def looking(self) -> bool:
+        """True while its runs are being looked up."""
+        return self.state == LOOKING
+
+    @classmethod
+    def from_json(cls, members: Members) -> Self:
+        """Read a plan from the members of an answer. Raises: ValueError if they are not a plan."""
+        plan_id, state = members.get("plan"), members.get("state")
+        if not isinstance(plan_id, str) or not PLAN_ID.fullmatch(plan_id) or not isinstance(state, str):
+            raise ValueError("no plan")
+        failure, oldest, newest, rule = (members.get(name) for name in ("error", "oldest", "newest", "rule"))
+        return cls(
+            plan_id,
+            state,
+            expires_in_s=_number(members.get("expires_in_s")),
+            digest=_text(members.get("digest")),
+            runs=_number(members.get("runs")),
+            sample=tuple(Listed.from_json(run) for run in _list(members.get("sample"))),
+            oldest=None if oldest is None else _text(oldest),
+            newest=None if newest is None else _text(newest),
+            by_workflow={name: _number(runs) for name, runs in _object(members.get("by_workflow")).items()},
+            by_label={name: _number(runs) for name, runs in _object(members.get("by_label")).items()},
+            skipped={why: Left.from_json(left) for why, left in _object(members.get("skipped")).items()},
+            rule=None if rule is None else _text(rule),
+            count=_number(members.get("count")),
+            narrowed=Narrowed.from_json(members.get("narrowed")),
+            orders_sent=_number(members.get("orders_sent")),
+            cancelled=_number(members.get("cancelled")),
+            failure=None if failure is None else _text(failure),
+            refused={name: members[name] for name in _OF_A_REFUSAL if failure is not None and name in members},
+            members=members,
+        )
+
+    def to_json(self) -> dict[str, object]:
+        """Return the plan as JSON; while its runs are being looked up, and after a failure, that is only its state."""
+        members: dict[str, object] = {"plan": self.plan_id, "state": self.state, "expires_in_s": self.expires_in_s}
+        if self.failure is not None:
+            return members | {"error": self.failure, **self.refused}
+        if self.looking:
+            return members
+        return members | {
+            "digest": self.digest,
+            "runs": self.runs,
+            "sample": [run.to_json() for run in self.sample],
+            "oldest": self.oldest,
+            "newest": self.newest,
+            "by_workflow": self.by_workflow,
+            "by_label": self.by_label,
+            "skipped": {why: left.to_json() for why, left in self.skipped.items()},
+            "rule": self.rule,
+            "count": self.count,
+            "narrowed": None if self.narrowed is None else self.narrowed.to_json(),
+            "apply": f"POST {PLANS}/{self.plan_id}/apply",
+            "orders_sent": self.orders_sent,
+            "cancelled": self.cancelled,
+        }
+
+
+_OF_A_REFUSAL = ("rule", "not_admitted", "owner")
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: object) -> int:
+    return value if type(value) is int else 0
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _object(value: object) -> Members:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,76 @@
+"""What the gateway shows of a plan is what its own client reads, member by member."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.forms.shown import SAMPLE, Left, Listed, Narrowed, ShownPlan, skipped_field, skipped_in
+
+PLAN_ID = "01a20940-23dd-7575-b88b-57f1178d3492"
+COUNTS = st.integers(0, 10**9 - 1)
+TEXTS = st.text(max_size=9)
+LEFT = st.builds(Left, COUNTS, st.lists(TEXTS, max_size=3).map(tuple))
+LISTED = st.builds(Listed, TEXTS, TEXTS) | st.builds(
+    Listed, TEXTS, TEXTS, TEXTS, st.lists(TEXTS, max_size=3).map(tuple)
+)
+READY = st.builds(
+    ShownPlan,
+    st.just(PLAN_ID),
+    st.sampled_from(("ready", "applying", "applied")),
+    COUNTS,
+    digest=TEXTS,
+    runs=COUNTS,
+    sample=st.lists(LISTED, max_size=3).map(tuple),
+    oldest=st.none() | TEXTS,
+    newest=st.none() | TEXTS,
+    by_workflow=st.dictionaries(TEXTS, COUNTS, max_size=3),
+    by_label=st.dictionaries(TEXTS, COUNTS, max_size=3),
+    skipped=st.dictionaries(TEXTS, LEFT, max_size=3),
+    rule=st.none() | TEXTS,
+    count=COUNTS,
+    narrowed=st.none() | st.builds(Narrowed, COUNTS, COUNTS, TEXTS),
+    orders_sent=COUNTS,
+    cancelled=COUNTS,
+)
+
+
+@given(READY)
+def test_a_plan_is_read_as_it_was_shown(plan: ShownPlan) -> None:
+    """Every member comes back, from the text of its JSON."""
+    written = json.loads(json.dumps(plan.to_json()))
+    assert ShownPlan.from_json(written) == plan
+    assert ShownPlan.from_json(written).members == written
+
+
+def test_a_plan_that_is_not_ready_shows_only_its_state() -> None:
+    """While its runs are looked up, and after that failed or was refused, nothing of its runs is there."""
+    assert ShownPlan(PLAN_ID, "looking", 9).to_json() == {"plan": PLAN_ID, "state": "looking", "expires_in_s": 9}
+    for state, refused in (("failed", {}), ("refused", {"rule": "a/own", "owner": {"team": "a", "contact": "#a"}})):
+        plan = ShownPlan(PLAN_ID, state, 9, failure="No.", refused=refused)
+        written = plan.to_json()
+        assert written == {"plan": PLAN_ID, "state": state, "expires_in_s": 9, "error": "No.", **refused}
+        read = ShownPlan.from_json(written)
+        assert (read.failure, read.refused, read.runs) == ("No.", refused, 0)
+
+
+@pytest.mark.parametrize("members", [{}, {"plan": PLAN_ID}, {"plan": "../../v2", "state": "ready"}, {"plan": 1}])
+def test_what_is_no_plan_is_not_read_as_one(members: dict[str, object]) -> None:
+    """Without an ID in its form or a state nothing of it counts, because the ID becomes part of a path."""
+    with pytest.raises(ValueError, match="no plan"):
+        ShownPlan.from_json(members)
+
+
+@given(st.dictionaries(st.from_regex("[a-z_]+", fullmatch=True), LEFT, max_size=4))
+def test_the_header_of_skipped_runs_is_read_as_it_was_written(left: dict[str, Left]) -> None:
+    """Reasons in turn, each with the IDs that are shown and the number of all."""
+    assert skipped_in(skipped_field(left)) == left
+
+
+def test_of_a_long_list_some_are_shown_and_all_are_counted() -> None:
+    """The number never depends on how many are named."""
+    run_ids = [f"wfr_{number}" for number in range(3 * SAMPLE)]
+    assert Left.of(run_ids) == Left(len(run_ids), tuple(run_ids[:SAMPLE]))
