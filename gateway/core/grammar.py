@@ -180,12 +180,24 @@ def _check_host(host: str) -> None:
         if ":" not in address:
             raise ValueError("only an IPv6 address stands in brackets")
         return
-    labels = host.split(".")
-    if len(host) > 253 or not all(_HOST_LABEL.fullmatch(label) for label in labels):
+    if not is_host_name(host):
         raise ValueError("the URL's host is not a canonical host name")
-    # A last label of digits (or hex) makes browsers and Go read the whole name as an IPv4 number (WHATWG URL, 3.5).
-    if labels[-1].isdigit() or labels[-1].startswith("0x"):
+    if reads_as_number(host):
         ip_address(host)
+
+
+def is_host_name(host: str) -> bool:
+    """Return whether a host without brackets has the form of a name in lower case; an IPv4 address has it as well."""
+    return len(host) <= 253 and all(_HOST_LABEL.fullmatch(label) for label in host.split("."))
+
+
+def reads_as_number(host: str) -> bool:
+    """Return whether browsers, Go and libc read a host as an IP address: it is in brackets, or ends in a number.
+
+    A last label of digits or hex makes them read the whole name as an IPv4 number (WHATWG URL, 3.5).
+    """
+    last = host.rpartition(".")[2]
+    return host.startswith("[") or last.isdigit() or last.startswith("0x")
 
 
 _SHOWABLE = re.compile(r"[A-Za-z0-9_.\[\]-]{1,40}")

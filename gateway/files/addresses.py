@@ -11,12 +11,12 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from gateway.core.errors import Problem
+from gateway.core.grammar import is_host_name, reads_as_number
 from gateway.files.nodes import Place
 from gateway.files.values import path_field
 
 _LISTEN = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[0-9.]+|localhost):(?P<port>0|[1-9][0-9]{0,4})")
 _ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[1-9][0-9]{0,4}))?")
-_HOST_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _KEY_SET_URL = re.compile(r"(?P<origin>https?://[^/?#@]+)/[!$&-.0-;=@-Z_a-z~/]*")
 _MAX_PORT = 65_535
 _MAX_UNIX_PATH_BYTES = 107
@@ -191,20 +191,14 @@ def network(text: str) -> IPv4Network | IPv6Network:
 
 def _is_loopback(host: str) -> bool:
     # Newer Pythons take IPv4 within IPv6 for loopback, older ones do not; here it is never loopback.
-    return host in ("localhost", "[::1]") or (_looks_numeric(host) and _address(host) in _LOOPBACK)
+    return host in ("localhost", "[::1]") or (reads_as_number(host) and _address(host) in _LOOPBACK)
 
 
 def _check_host(host: str) -> None:
-    if _looks_numeric(host):
+    if reads_as_number(host):
         _address(host)
-    elif len(host) > 253 or not all(_HOST_LABEL.fullmatch(label) for label in host.split(".")):
+    elif not is_host_name(host):
         raise ValueError("the host is no host name")
-
-
-def _looks_numeric(host: str) -> bool:
-    # Browsers and libc read a name whose last label is digits or hex as an IPv4 number (WHATWG URL, 3.5).
-    last = host.rpartition(".")[2]
-    return host.startswith("[") or last.isdigit() or last.startswith("0x")
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gateway.simulator import golang
-from gateway.simulator.asked import Contract, list_in_query
+from gateway.simulator.asked import Contract, first, list_in_query
 from gateway.simulator.runs import Run
 
 MAX_PAGE = 10
@@ -87,12 +87,12 @@ def log_page(runs: Iterable[Run], query: str, at_ms: int, *, shifting: bool = Fa
     asked = golang.query_values(query)
     found = [run for run in runs if _listed(run, asked, at_ms)]
     found.sort(key=_position, reverse=True)
-    cursor = _first(asked, "cursor")
+    cursor = first(asked, "cursor")
     begin = _begin(cursor, found, shifting=shifting) if cursor else 0
-    size = min(golang.parse_int(_first(asked, "count")) or MAX_PAGE, MAX_PAGE)
+    size = min(golang.parse_int(first(asked, "count")) or MAX_PAGE, MAX_PAGE)
     end = begin + max(size, 1)
     page = found[begin:end]
-    with_bodies = not golang.parse_bool(_first(asked, "trimBody"))
+    with_bodies = not golang.parse_bool(first(asked, "trimBody"))
     last = str(end) if shifting or not page else f"{page[-1].created_ms}-{page[-1].run_id}"
     return {
         "cursor": last if len(found) > end else "",
@@ -112,14 +112,14 @@ def _listed(run: Run, asked: dict[str, list[str]], at_ms: int) -> bool:
         "flowControlKey": run.flow_control_key,
         "callerIp": run.caller_ip,
     }
-    if any(_first(asked, name) not in ("", value) for name, value in single.items()):
+    if any(first(asked, name) not in ("", value) for name, value in single.items()):
         return False
     # The log takes several labels under both contracts; the cancel of contract 2025 takes only one.
     labels = list_in_query(asked.get("label", []), Contract.V2026_09)
     if labels and set(labels).isdisjoint(run.labels):
         return False
-    from_ms = golang.parse_int(_first(asked, "fromDate")) or 0
-    to_ms = golang.parse_int(_first(asked, "toDate")) or run.created_ms
+    from_ms = golang.parse_int(first(asked, "fromDate")) or 0
+    to_ms = golang.parse_int(first(asked, "toDate")) or run.created_ms
     return from_ms <= run.created_ms <= to_ms
 
 
@@ -154,7 +154,3 @@ def _read_cursor(cursor: str) -> tuple[int, str]:
     if not dash or created_ms is None:
         raise ValueError("invalid cursor")
     return created_ms, run_id
-
-
-def _first(values: dict[str, list[str]], name: str) -> str:
-    return values.get(name, [""])[0]

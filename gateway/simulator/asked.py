@@ -92,8 +92,8 @@ def read_asked(query: str, body: bytes, contract: Contract) -> Asked:
     from_query = golang.query_values(query)
     from_body = golang.json_members(body)
     lists = {name: _list(name, from_query, from_body, contract) for name in _LISTS[contract]}
-    flags = {name: _scalar(name, from_body, golang.parse_bool(_first(from_query, name))) for name in _FLAGS[contract]}
-    numbers = {name: _scalar(name, from_body, golang.parse_int(_first(from_query, name)) or 0) for name in _NUMBERS}
+    flags = {name: _scalar(name, from_body, golang.parse_bool(first(from_query, name))) for name in _FLAGS[contract]}
+    numbers = {name: _scalar(name, from_body, golang.parse_int(first(from_query, name)) or 0) for name in _NUMBERS}
     return Asked(
         lists={name: values for name, values in lists.items() if values},
         from_ms=numbers["fromDate"],
@@ -143,5 +143,6 @@ def _scalar(name: str, members: dict[str, object], default: Scalar) -> Scalar:
     return value
 
 
-def _first(values: dict[str, list[str]], name: str) -> str:
+def first(values: dict[str, list[str]], name: str) -> str:
+    """Return the first value of a name; empty if there is none."""
     return values.get(name, [""])[0]
