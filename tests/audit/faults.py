@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from gateway.audit.chain import MacKey
 from gateway.audit.evidence.verify import verify
 from gateway.audit.log import AuditLog, AuditSettings, Closing
 from gateway.audit.segment import OsDisk, segment_path
@@ -104,6 +105,11 @@ def findings(directory: Path, **kwargs: Any) -> dict[str, str]:
     """What verification says of each chain."""
     reports = verify(sorted(directory.iterdir()), **{"checkpoints": {}, "whole": True, **kwargs})
     return {report.chain: report.finding.name for report in reports}
+
+
+def tampered(directory: Path, *keys: MacKey) -> set[str]:
+    """The chains that verification, given the keys, says were tampered with."""
+    return {chain for chain, finding in findings(directory, keys=keys).items() if finding == "TAMPERED"}
 
 
 class FailingDisk(OsDisk):

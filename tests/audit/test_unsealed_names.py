@@ -12,7 +12,7 @@ import pytest
 
 from gateway.audit.chain import GENESIS, Head, MacKey, Record, Sealer, parse_line
 from gateway.audit.segment import segment_path
-from tests.audit.faults import DONE, findings, opened, plan, segments, split
+from tests.audit.faults import DONE, findings, opened, plan, segments, split, tampered
 
 KEY = MacKey(b"k" * 32)
 
@@ -25,13 +25,8 @@ async def directory(tmp_path: Path) -> Path:
             for number in range(3):
                 await log.close(await log.intent(plan(f"{chain}-{number}")), DONE)
     split(tmp_path, "first", [4])
-    assert tampered(tmp_path) == set()
+    assert tampered(tmp_path, KEY) == set()
     return tmp_path
-
-
-def tampered(directory: Path) -> set[str]:
-    """The chains that verification, given the key, says were tampered with."""
-    return {chain for chain, finding in findings(directory, keys=[KEY]).items() if finding == "TAMPERED"}
 
 
 def lines(path: Path) -> list[bytes]:
@@ -115,16 +110,16 @@ async def test_a_lost_chain_is_found_whatever_is_put_beside_it(directory: Path, 
     """The head that the later start names is missed: nothing but that record's own loss hides it, and that shows."""
     LOSSES[loss](directory)
     HIDINGS[hiding](directory)
-    assert tampered(directory)
+    assert tampered(directory, KEY)
     if "renamed" not in hiding and "link" not in hiding:
-        assert "first" in tampered(directory)
+        assert "first" in tampered(directory, KEY)
 
 
 @pytest.mark.parametrize("hiding", [name for name in HIDINGS if name != "nothing more"])
 async def test_each_of_these_is_a_finding_by_itself(directory: Path, hiding: str) -> None:
     """Also where nothing is lost: the log never makes such a file."""
     HIDINGS[hiding](directory)
-    assert tampered(directory)
+    assert tampered(directory, KEY)
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 3, 7])
@@ -134,13 +129,13 @@ async def test_an_empty_file_is_only_ever_the_last(directory: Path, number: int)
         for later in (2, 1)[: 3 - number]:
             segment_path(directory, "first", later).rename(segment_path(directory, "first", later + 1))
     segment_path(directory, "first", number).touch()
-    assert tampered(directory) == (set() if number == 3 else {"first"})
+    assert tampered(directory, KEY) == (set() if number == 3 else {"first"})
 
 
 async def test_a_gap_in_the_numbers_is_a_finding(directory: Path) -> None:
     """A chain whose second file has the number 3 has lost one, or was handled by somebody."""
     segment_path(directory, "first", 2).rename(segment_path(directory, "first", 3))
-    assert tampered(directory) == {"first"}
+    assert tampered(directory, KEY) == {"first"}
 
 
 @pytest.mark.parametrize("own", [False, True])
@@ -152,7 +147,7 @@ async def test_an_unsealed_line_gives_up_no_lines(directory: Path, *, own: bool)
     named = {"reason": "segment_suspect", "suspect": [suspect], "last_good": {"seq": 4, "head": head.digest}}
     forged = unsealed("first", Record(1, "recovery", {**named, "open": 0, "left_out": 0}), after=head)
     segment_path(directory, "first", 3).write_bytes(forged + b"{}\n")
-    assert tampered(directory) == {"first"}
+    assert tampered(directory, KEY) == {"first"}
 
 
 async def test_a_chain_goes_on_as_it_began(directory: Path) -> None:
@@ -175,4 +170,4 @@ async def test_a_pipe_with_a_segments_name_holds_nobody_up(directory: Path) -> N
     """It is named, and never opened: reading it would wait for a writer for ever."""
     os.mkfifo(segment_path(directory, "first", 3))
     (directory / "second.000002.jsonl").mkdir()
-    assert tampered(directory) == {"first", "second"}
+    assert tampered(directory, KEY) == {"first", "second"}

@@ -23,6 +23,7 @@ from tests.callers.documented import KUBERNETES, CallersSetup, kubernetes
 from tests.callers.issuers import jwk, key_pair, published
 from tests.cli.running import command
 from tests.clients.breaking import wait_until
+from tests.support.files import put
 from tests.support.gateway import REAL_TOKEN, RunningGateway, Setup
 
 EXACT = "workflowUrl=https%3A%2F%2Fbilling.example.com%2Fapi%2Finvoice&workflowUrlExactMatch=true"
@@ -78,13 +79,6 @@ class TwoTokens:
 def upstream() -> Iterator[TwoTokens]:
     with TwoTokens(REAL_TOKEN, NEW_TOKEN) as running:
         yield running
-
-
-def put(path: Path, text: str) -> None:
-    """Replaces a file in one step."""
-    new = path.with_name(f"{path.name}.new")
-    new.write_text(text)
-    new.rename(path)
 
 
 def said(gateway: RunningGateway, event: str) -> int:

@@ -10,19 +10,7 @@ import pytest
 
 from gateway.files.watch import WatchedFile, fingerprint, watch
 from tests.callers.virtual_time import run
-
-
-class Notes:
-    """The operators' log in memory."""
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[str, dict[str, object]]] = []
-
-    def info(self, event: str, **members: object) -> None:
-        self.lines.append((event, members))
-
-    def error(self, event: str, **members: object) -> None:
-        self.lines.append((event, members))
+from tests.support.stand_ins import Lines
 
 
 class Taken:
@@ -39,10 +27,10 @@ class Taken:
         self.texts.append(text)
 
 
-def watched(path: Path) -> tuple[WatchedFile, Taken, Notes]:
+def watched(path: Path) -> tuple[WatchedFile, Taken, Lines]:
     """A file as it is watched from now on."""
     taken = Taken(path)
-    return WatchedFile(path, taken, seen=fingerprint(path)), taken, Notes()
+    return WatchedFile(path, taken, seen=fingerprint(path)), taken, Lines()
 
 
 def renamed(path: Path) -> None:
@@ -82,7 +70,7 @@ def test_a_change_is_seen_whatever_made_it(tmp_path: Path, change: object) -> No
     file.check(log)
     file.check(log)
     assert taken.texts == ["two"]
-    assert [event for event, _ in log.lines] == ["reloaded"]
+    assert [event for event, _ in log.said] == ["reloaded"]
 
 
 def test_the_swap_of_kubernetes_is_seen(tmp_path: Path) -> None:
@@ -115,7 +103,7 @@ def test_what_cannot_be_used_leaves_a_notice_until_it_can(tmp_path: Path) -> Non
     path.write_text("two")
     file.check(log)
     assert [file.notice, *taken.texts] == [None, "two"]
-    assert [event for event, _ in log.lines] == ["reload_failed", "reload_failed", "reloaded"]
+    assert [event for event, _ in log.said] == ["reload_failed", "reload_failed", "reloaded"]
 
 
 def test_a_change_between_the_first_reading_and_the_watch_is_seen(tmp_path: Path) -> None:
@@ -125,11 +113,11 @@ def test_a_change_between_the_first_reading_and_the_watch_is_seen(tmp_path: Path
     before = fingerprint(path)
     renamed(path)
     taken = Taken(path)
-    WatchedFile(path, taken, seen=before).check(Notes())
+    WatchedFile(path, taken, seen=before).check(Lines())
     assert taken.texts == ["two"]
 
 
-class NoReader(Notes):
+class NoReader(Lines):
     """A log whose reader has gone."""
 
     def info(self, event: str, **members: object) -> None:
@@ -139,8 +127,8 @@ class NoReader(Notes):
         raise BrokenPipeError
 
 
-@pytest.mark.parametrize("log", [Notes(), NoReader()])
-def test_every_file_is_looked_at_every_second(tmp_path: Path, log: Notes) -> None:
+@pytest.mark.parametrize("log", [Lines(), NoReader()])
+def test_every_file_is_looked_at_every_second(tmp_path: Path, log: Lines) -> None:
     """One that fails, or a log that nobody reads, does not keep the others from being read."""
     broken, whole = tmp_path / "broken", tmp_path / "whole"
     for path in (broken, whole):

@@ -21,7 +21,7 @@ from gateway.policy.rules import Policies
 from gateway.serving.announcing import MOST_NAMED, TAMPERED, Announcer, tampering
 from gateway.serving.clock import AHEAD_MS, SteadyClock
 from gateway.serving.readiness import MOST_CHARS, MOST_NOTICES, RECENT_S, Ready, Recent, bounded
-from tests.execution.fakes import StillClock
+from tests.support.stand_ins import Lines, StillClock
 from tests.support.steps import steps
 
 TODAY = date(2027, 5, 3)
@@ -129,18 +129,6 @@ def test_what_takes_a_look_at_each_of_many_files_is_not_looked_at_for_every_requ
 def test_a_notice_of_any_length_is_cut() -> None:
     """A file may have any number of faults, and they are one notice."""
     assert [len(notice) for notice in bounded(["x" * 10**6, "x" * MOST_CHARS])] == [MOST_CHARS + 1, MOST_CHARS]
-
-
-class Lines:
-    """The operators' log in memory."""
-
-    def __init__(self) -> None:
-        self.said: list[tuple[str, dict[str, object]]] = []
-
-    def info(self, event: str, **members: object) -> None:
-        self.said.append((event, members))
-
-    error = info
 
 
 def test_operators_read_the_names_once_in_their_log() -> None:

@@ -11,6 +11,7 @@ from gateway.core.outcome import Cancelled, Closing, NotSent, Outcome
 from gateway.core.plan import Order, Plan, Receipt
 from gateway.core.request import ByFilter, EveryRun
 from gateway.core.run import Listing, Run
+from tests.support import stand_ins
 
 
 @dataclass
@@ -120,28 +121,8 @@ class MemoryRuns:
             await self.held.wait()
 
 
-@dataclass
-class Lines:
-    """The operators' log."""
-
-    said: list[tuple[str, Mapping[str, object]]] = field(default_factory=list)
-
-    def error(self, event: str, **members: object) -> None:
-        self.said.append((event, members))
-
-
-@dataclass
-class StillClock:
-    """A clock that moves when it is told to."""
-
-    wall_ms: int = 1_795_000_000_000
-    steady_s: float = 100.0
-
-    def now_ms(self) -> int:
-        return self.wall_ms
-
-    def monotonic_s(self) -> float:
-        return self.steady_s
+Lines = stand_ins.Lines
+StillClock = stand_ins.StillClock
 
 
 NOTHING_SENT = NotSent("connect_error")

@@ -23,6 +23,7 @@ from tests.cli.configs import CONFIG, write
 from tests.cli.running import command
 from tests.serving.doors import CANCEL, ask, certified, over_tls
 from tests.support.gateway import RunningGateway, Setup
+from tests.support.stand_ins import Lines
 from tests.upstream.authority import Authority, new_authority
 
 Dates = Callable[[str, str], TlsFiles]
@@ -125,22 +126,9 @@ def spoken(context: ssl.SSLContext) -> datetime:
     return load_pem_x509_certificate(ssl.DER_cert_to_PEM_cert(der).encode()).not_valid_after_utc
 
 
-class Notes:
-    """The operators' log in memory."""
-
-    def __init__(self) -> None:
-        self.events: list[str] = []
-
-    def info(self, event: str, **members: object) -> None:
-        self.events.append(event)
-
-    def error(self, event: str, **members: object) -> None:
-        self.events.append(event)
-
-
 def test_a_renewed_pair_is_used_for_the_next_handshake(dated: Dates) -> None:
     """Whatever is wrong with the new files, the last good pair stays, and says so; a good one takes the notice away."""
-    files, notes = dated(START, END), Notes()
+    files, notes = dated(START, END), Lines()
     served = ServedCertificate(files, lambda: NOW)
     old_key = files.key.read_bytes()
     assert spoken(served.context) == ENDS
@@ -158,7 +146,7 @@ def test_a_renewed_pair_is_used_for_the_next_handshake(dated: Dates) -> None:
     served.watched.check(notes)
     assert spoken(served.context) == datetime(2032, 1, 1, tzinfo=UTC)
     assert "ended on 2031-05-02" in str(served.watched.notice)
-    assert notes.events == ["reload_failed", "reloaded", "reload_failed"]
+    assert [event for event, _ in notes.said] == ["reload_failed", "reloaded", "reload_failed"]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -30,24 +29,11 @@ from gateway.serving.clock import (
     floor,
     recorded,
 )
+from tests.support.stand_ins import StillClock
 from tests.support.steps import steps
 
 DAY_MS = 86_400_000
 LATER_MS = RELEASED_MS + 100 * DAY_MS
-
-
-@dataclass
-class Wall:
-    """A clock that is set by hand."""
-
-    wall_ms: int
-    steady_s: float = 5.0
-
-    def now_ms(self) -> int:
-        return self.wall_ms
-
-    def monotonic_s(self) -> float:
-        return self.steady_s
 
 
 def audit(directory: Path) -> AuditConfig:
@@ -69,7 +55,7 @@ KEY, OTHER_KEY = MacKey(b"k" * 32), MacKey(b"o" * 32)
 @pytest.mark.parametrize("back_ms", [1, AHEAD_MS + 1, DAY_MS, 365 * DAY_MS])
 def test_a_clock_that_goes_back_is_not_followed_and_time_goes_on(back_ms: int) -> None:
     """Judged time passes second by second from the latest that was shown, for as long as the machine is behind it."""
-    wall = Wall(LATER_MS)
+    wall = StillClock(LATER_MS)
     clock = SteadyClock(wall, floor_ms=0)
     assert clock.now_ms() == LATER_MS
     wall.wall_ms -= back_ms
@@ -83,7 +69,7 @@ def test_a_clock_that_goes_back_is_not_followed_and_time_goes_on(back_ms: int) -
 
 def test_a_clock_that_has_caught_up_is_followed_again() -> None:
     """Also to a jump ahead, from where time goes on once more; there is a notice while it is far off, and no longer."""
-    wall = Wall(LATER_MS)
+    wall = StillClock(LATER_MS)
     clock = SteadyClock(wall, floor_ms=0)
     wall.wall_ms -= AHEAD_MS + 1
     assert len(clock.notices()) == 1
@@ -99,7 +85,7 @@ def test_a_clock_that_has_caught_up_is_followed_again() -> None:
 @given(st.lists(st.tuples(st.integers(-(10**12), 10**12), st.integers(0, 10**6)), max_size=30))
 def test_judged_time_is_never_slower_than_seconds_and_never_before_the_machine(steps: list[tuple[int, int]]) -> None:
     """Whatever the machine's clock does: between two looks at least as much passes as on a clock that nobody sets."""
-    wall = Wall(LATER_MS)
+    wall = StillClock(LATER_MS)
     clock = SteadyClock(wall, floor_ms=RELEASED_MS)
     before = clock.now_ms()
     for moved_ms, passed_s in steps:
@@ -111,7 +97,7 @@ def test_judged_time_is_never_slower_than_seconds_and_never_before_the_machine(s
 
 def test_what_was_shown_before_the_first_request_counts() -> None:
     """A clock that is set back between the start and the first request is not followed either."""
-    wall = Wall(LATER_MS)
+    wall = StillClock(LATER_MS)
     clock = SteadyClock(wall, floor_ms=RELEASED_MS)
     wall.wall_ms = RELEASED_MS
     assert clock.now_ms() == LATER_MS
@@ -128,7 +114,7 @@ def test_time_begins_at_the_release_or_the_newest_record(tmp_path: Path) -> None
     (tmp_path / "odd.000001.jsonl").write_bytes(b"no record\n")
     (tmp_path / "away.000001.jsonl").symlink_to("nowhere")
     assert floor(tmp_path, None, LATER_MS) == Floor(LATER_MS, floor(tmp_path, None, LATER_MS).because, [])
-    assert SteadyClock(Wall(0), floor_ms=RELEASED_MS).now_ms() == RELEASED_MS
+    assert SteadyClock(StillClock(0), floor_ms=RELEASED_MS).now_ms() == RELEASED_MS
 
 
 def test_with_a_key_only_what_it_sealed_tells_the_time(tmp_path: Path) -> None:
@@ -225,7 +211,7 @@ def test_a_time_that_no_clock_shows_is_none(tmp_path: Path, stamp: str) -> None:
     written(tmp_path, "last", LATEST_MS)
     latest = floor(tmp_path, None, LATER_MS)
     assert latest.ms == LATEST_MS
-    assert len(SteadyClock(Wall(LATER_MS), floor_ms=latest.ms, because=latest.because).notices()) == 1
+    assert len(SteadyClock(StillClock(LATER_MS), floor_ms=latest.ms, because=latest.because).notices()) == 1
 
 
 def test_a_floor_ahead_of_the_clock_names_its_chains_and_the_way_out(tmp_path: Path) -> None:
@@ -234,7 +220,7 @@ def test_a_floor_ahead_of_the_clock_names_its_chains_and_the_way_out(tmp_path: P
         written(tmp_path, f"c{number:02}", LATER_MS + (number - 1) * DAY_MS)
     found = floor(tmp_path, None, LATER_MS)
     assert list(found.chains) == [f"c{number:02}" for number in range(12, 1, -1)]
-    wall = Wall(LATER_MS)
+    wall = StillClock(LATER_MS)
     clock = SteadyClock(wall, floor_ms=found.ms, because=found.because)
     [notice] = clock.notices()
     assert "records of the chains c12, c11, " in notice
@@ -255,7 +241,7 @@ def test_a_clock_that_cannot_be_right_is_refused_in_words(tmp_path: Path, behind
 def test_an_exception_that_has_ended_stays_ended() -> None:
     """`until` is judged by the time that never goes back: here a year before the machine's last request."""
     rule = Rule("p", "r", Effect.ALLOW, {}, teams=frozenset(("t",)), until_ms=LATER_MS)
-    wall = Wall(LATER_MS + DAY_MS)
+    wall = StillClock(LATER_MS + DAY_MS)
     clock = SteadyClock(wall, floor_ms=floor(Path("absent"), None, LATER_MS).ms)
     clock.now_ms()
     wall.wall_ms = 0

@@ -20,6 +20,7 @@ import pytest
 from gateway.authoring.schema import schema
 from gateway.simulator.exchange import Fault
 from gateway.simulator.server import SimulatorServer
+from tests.support.files import put
 from tests.support.gateway import RunningGateway, Setup, new_key
 from tests.support.waiting import until
 
@@ -58,13 +59,6 @@ def gateway(setup: Setup) -> Iterator[RunningGateway]:
     """A gateway that serves it."""
     with RunningGateway(setup) as running:
         yield running
-
-
-def put(path: Path, text: str) -> None:
-    """Replaces a file in one step."""
-    new = path.with_name(f"{path.name}.new")
-    new.write_text(text)
-    new.rename(path)
 
 
 def rules(gateway: RunningGateway) -> Path:

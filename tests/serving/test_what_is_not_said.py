@@ -13,7 +13,8 @@ import pytest
 
 from gateway.simulator.exchange import Fault, Kind
 from gateway.simulator.server import SimulatorServer
-from tests.serving.test_reload import OWN, cap, config, policy, put, ready, reloaded, rules
+from tests.serving.test_reload import OWN, cap, config, policy, ready, reloaded, rules
+from tests.support.files import put
 from tests.support.gateway import RunningGateway, Setup
 from tests.support.waiting import until
 

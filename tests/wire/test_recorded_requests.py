@@ -5,9 +5,7 @@ The table is written by hand from upstream's documentation: the method, target a
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -15,8 +13,8 @@ from gateway.core.errors import MalformedRequest
 from gateway.core.parse import Body, parse_cancel
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Dialect, EveryRun
 from gateway.edge.head import Head, check_head
+from tests.support.files import recorded
 
-RECORDED = Path(__file__).with_name("clients.jsonl")
 RUNS = "/v2/workflows/runs"
 
 
@@ -108,10 +106,6 @@ READINGS: dict[tuple[str, str], Reading] = {
     (f"{RUNS}/wfr_life?cancel=true", ""): AnotherCall(),
 }
 # fmt: on
-
-
-def recorded() -> list[dict]:
-    return [json.loads(line) for line in RECORDED.read_text().splitlines()]
 
 
 def values(request: dict, wanted: str) -> tuple[bytes, ...]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import MappingProxyType
 
 from gateway.core.parse import NAMES
 from tests.reliability.fuzz.lines import chain
+from tests.support.files import recorded
 
 PROJECT = Path(__file__).parents[3]
-RECORDED = PROJECT / "tests" / "wire" / "clients.jsonl"
 HOST = b"Host: gateway.example"
 
 QUERIES = (
@@ -161,11 +160,6 @@ def seeds(target: str) -> list[bytes]:
 def words(target: str) -> tuple[str, ...]:
     """What the fuzzer may put into an input as a whole."""
     return MappingProxyType(_WORDS)[target]
-
-
-def recorded() -> list[Mapping[str, object]]:
-    """What official clients put on the wire."""
-    return [json.loads(line) for line in RECORDED.read_text().splitlines()]
 
 
 def _target_seeds() -> Iterator[bytes]:

@@ -15,6 +15,7 @@ from gateway.upstream.client import Exchange, UpstreamLimits
 from gateway.upstream.pool import PooledTransport
 from gateway.upstream.runs.log import DEADLINE_S, MAX_READINGS, UpstreamLog
 from gateway.upstream.token import AccountTokens, TokenHolder, UpstreamToken
+from tests.support.stand_ins import StillClock
 
 WRITING = "CANARY-writing-1a2b3c4d5e6f70819"
 READING = "CANARY-reading-9f8e7d6c5b4a39281"
@@ -24,18 +25,10 @@ OURS = ByFilter((INVOICE,), exact=True)
 
 
 @dataclass
-class Time:
+class Time(StillClock):
     """A clock that moves by what was waited for, and by nothing else."""
 
-    wall_ms: int = NOW_MS
-    steady_s: float = 100.0
     waits: list[float] = field(default_factory=list)
-
-    def now_ms(self) -> int:
-        return self.wall_ms
-
-    def monotonic_s(self) -> float:
-        return self.steady_s
 
     async def sleep(self, seconds: float) -> None:
         self.waits.append(seconds)
