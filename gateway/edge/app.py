@@ -68,11 +68,11 @@ class Cancels:
         return answers.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
 
     async def request(self, inbound: Inbound) -> CancelRequest:
-        """Read the body under limits, authenticate the caller again if there was one, and return the cancel request.
-
-        Raises: Refusal.
-        """
-        return self._parsed(inbound, await self._intake.body(inbound))
+        """Read the body, under limits, and return the cancel request. Raises: Refusal."""
+        body = await inbound.body()
+        # Keys may have changed while the body arrived.
+        self._intake.authenticate_again(inbound)
+        return self._parsed(inbound, body)
 
     def _parsed(self, inbound: Inbound, body: Body) -> CancelRequest:
         """Return the cancel in query and body; from here on nobody looks at the caller's bytes.
@@ -81,6 +81,7 @@ class Cancels:
         """
         reason = parse_reason(inbound.header(b"gateway-reason"))
         request = parse_cancel(inbound.scope["query_string"], body)
+        # The request is refused for a secret in it before any of it is recorded.
         return self._intake.checked(inbound, request if reason is None else replace(request, reason=reason))
 
     async def apply(self, inbound: Inbound) -> Answer | Done:

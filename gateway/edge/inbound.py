@@ -188,20 +188,20 @@ class Intake:
     async def own_body(self, inbound: Inbound) -> Body:
         """Read the body of one of the gateway's own calls, which take no query. Raises: Refusal."""
         no_query(inbound)
-        return await self.body(inbound)
-
-    async def body(self, inbound: Inbound) -> Body:
-        """Read the whole body. After a body the caller is authenticated again, under the settings now in force.
-
-        Raises: Unauthenticated: the credential is no longer accepted. Refusal: as in `Inbound.body`.
-        """
         body = await inbound.body()
+        self.authenticate_again(inbound)
+        return body
+
+    def authenticate_again(self, inbound: Inbound) -> None:
+        """Authenticate the caller under the settings now in force, if a body was waited for.
+
+        Raises: Unauthenticated: the credential is no longer accepted.
+        """
         if inbound.has_body():
             live = self.current.live
             if live.authenticator.authenticate(inbound.credential(), self.clock.now_ms()) != inbound.principal:
                 raise Unauthenticated("other_principal")
             inbound.live = live
-        return body
 
     def checked(self, inbound: Inbound, request: CancelRequest) -> CancelRequest:
         """Return the request if it may be recorded. Raises: TooLarge, MalformedRequest: too many run IDs, a secret."""
