@@ -30,11 +30,11 @@ from gateway.core.plan import Order, Permit
 from gateway.edge import answers
 from gateway.edge.answers import Answer
 from gateway.edge.app import Cancels, routes
+from gateway.edge.head import RUNS
 from gateway.edge.health import HealthPages
 from gateway.edge.inbound import INBOUND, Inbound
 from gateway.edge.pages import Pages
-from gateway.edge.paths import RUNS
-from gateway.execution.flights import Carried
+from gateway.execution.in_flight import Result
 from gateway.policy.decide import decide
 
 DONE = Answer(200, [], b"{}")
@@ -161,7 +161,7 @@ def test_route(benchmark: BenchmarkFixture) -> None:
 
 def test_answer(benchmark: BenchmarkFixture) -> None:
     """Headers and body of a 200."""
-    assert benchmark(answers.outcome, Carried(values.plan(), values.OUTCOME), values.DECISION_ID).status == 200
+    assert benchmark(answers.outcome, Result(values.plan(), values.OUTCOME), values.DECISION_ID).status == 200
 
 
 def test_refuse(benchmark: BenchmarkFixture) -> None:

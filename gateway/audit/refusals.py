@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
-from typing import Protocol
-
 from gateway.audit.record import Members, refused_members, throttled_members
 from gateway.core.bucket import Bucket
 from gateway.core.errors import ExpiredKey, RealTokenUsed, Refusal, Throttled
-from gateway.core.ports import Alarm, Clock
+from gateway.core.ports import Alarm, Clock, NotePort
 from gateway.core.request import Principal
 from gateway.process import Net, report
 
@@ -22,16 +19,6 @@ ALARMS_PER_SECOND = 1 / 60
 """The budget of log lines about uses of the real token: ALARM_BURST at once, then one a minute, with the number of uses
 left out.
 """
-
-
-class NotePort(Protocol):
-    """The part of the audit log that is needed here."""
-
-    def note(self, event: str, members: Mapping[str, object]) -> Awaitable[None]:
-        """Record an event and wait for a bounded time; never raise."""
-
-    def note_soon(self, event: str, members: Mapping[str, object]) -> None:
-        """Record an event without waiting; never raise."""
 
 
 class Budget:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 
@@ -27,3 +28,13 @@ class OperatorsLog(Alarm, Protocol):
 
     def info(self, event: str, **members: object) -> None:
         """Write one line of news."""
+
+
+class NotePort(Protocol):
+    """The part of the audit log that takes events which need no receipt. Neither method raises."""
+
+    async def note(self, event: str, members: Mapping[str, object]) -> None:
+        """Record an event and wait for a bounded time."""
+
+    def note_soon(self, event: str, members: Mapping[str, object]) -> None:
+        """Record an event without waiting."""

@@ -16,7 +16,7 @@ from gateway.core.errors import Conflict, LookupFailed, MethodNotAllowed, Refusa
 from gateway.core.forms.shown import Left, left_out, skipped_field
 from gateway.core.outcome import Accepted, Cancelled, NotSent, Progress, Refused, Unknown
 from gateway.core.plan import Denial
-from gateway.execution.flights import Carried
+from gateway.execution.in_flight import Result
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -90,22 +90,22 @@ def denial(denied: Denial, decision_id: str) -> Answer:
     return _answer(problem, decision_id)
 
 
-def outcome(carried: Carried, decision_id: str) -> Answer:
+def outcome(result: Result, decision_id: str) -> Answer:
     """Return the answer to a request whose intent was recorded, whether or not it was sent."""
-    plan, result = carried.plan, carried.outcome
-    if isinstance(result, Cancelled):
+    plan, found = result.plan, result.outcome
+    if isinstance(found, Cancelled):
         # If nothing was left to send, the number is the gateway's own.
-        source = b"gateway" if result.upstream_status is None else b"upstream"
+        source = b"gateway" if found.upstream_status is None else b"upstream"
         headers = [(b"content-type", b"application/json"), *_gateway_headers(decision_id, source)]
-        answer = _with_length(200, headers, orjson.dumps({"cancelled": result.cancelled}))
+        answer = _with_length(200, headers, orjson.dumps({"cancelled": found.cancelled}))
     else:
-        answer = _answer(_with_excess(_not_cancelled(result, decision_id), carried.over_cancelled), decision_id)
+        answer = _answer(_with_excess(_not_cancelled(found, decision_id), result.over_cancelled), decision_id)
     if plan.narrowed is not None:
         answer.headers.append((b"gateway-narrowed", b"count=%d" % plan.permit.effective.count))
-    if carried.over_cancelled:
-        answer.headers.append((b"gateway-over-cancelled", b"%d" % carried.over_cancelled))
-    if carried.skipped:
-        answer.headers.append((b"gateway-skipped", skipped_field(left_out(carried.skipped)).encode("ascii")))
+    if result.over_cancelled:
+        answer.headers.append((b"gateway-over-cancelled", b"%d" % result.over_cancelled))
+    if result.skipped:
+        answer.headers.append((b"gateway-skipped", skipped_field(left_out(result.skipped)).encode("ascii")))
     return answer
 
 

@@ -1,4 +1,4 @@
-"""The edge: a Starlette application with a table of routes, and a door that every request passes first.
+"""The edge: a Starlette application with a table of routes, a door that every request passes first, and the cancel.
 
 Order of refusal: size, 401, limits, 404 and 405, 400, policy. A caller without a key may not learn which paths exist,
 so the door comes before the router. The router compares decoded paths; the door refuses every path that has another
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import uuid_utils
 from starlette.applications import Starlette
@@ -18,7 +18,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
-from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from gateway.audit.refusals import RefusalLog
 from gateway.core.errors import (
@@ -31,93 +31,23 @@ from gateway.core.errors import (
     ShuttingDown,
     Throttled,
 )
-from gateway.core.outcome import Cancelled, NotSent, Refused, Unknown
+from gateway.core.parse import Body, parse_cancel, parse_reason
 from gateway.core.plan import Denial
 from gateway.core.ports import Clock, OperatorsLog
 from gateway.core.request import CancelRequest
 from gateway.edge import answers
 from gateway.edge.answers import Answer
 from gateway.edge.connections import TEAM
-from gateway.edge.head import HEALTH_PATHS
+from gateway.edge.head import HEALTH_PATHS, RUNS, is_plain, no_such_method, no_such_path
 from gateway.edge.health import HealthPages
 from gateway.edge.inbound import INBOUND, Inbound, Intake, caller_of, inbound_of
 from gateway.edge.pages import Pages, plan_id
-from gateway.edge.paths import RUNS, is_plain, no_such_method, no_such_path
+from gateway.edge.reply import ReleasingSend, Teller, if_broken, write
 from gateway.execution.pipeline import STOPPING, Done, Pipeline, WaitEnded
-from gateway.process import Net, place, report
-from gateway.upstream.token import REFUSING, WRITING, refused
+from gateway.process import Net
 
 NO_ID = "00000000-0000-0000-0000-000000000000"
 """The decision id used in an answer if none could be made. No record has it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Teller:
-    """The writer of operators' log lines, used after the caller has its answer. A failing log fails no request."""
-
-    log: OperatorsLog
-
-    def tell(self, event: str, **members: object) -> None:
-        """Write one line; if that fails, report it to the event loop's exception handler."""
-        with Net() as net:
-            self.log.error(event, **members)
-            return
-        report(net.caught, f"the operators' log failed to take {event}")
-
-    def fault(self, fault: BaseException, decision_id: str) -> None:
-        """Log a fault by its class and place only: its text may come from a caller or hold a secret."""
-        self.tell("internal_error", decision_id=decision_id, error=type(fault).__name__, at=place(fault))
-
-    def outcome(self, settled: Done) -> None:
-        """Log a cancel that upstream did not carry out as ordered. A plain success is only in the audit log."""
-        outcome, decision_id = settled.outcome, settled.plan.decision_id
-        if not isinstance(outcome, Cancelled):
-            cause = outcome.cause if isinstance(outcome, (NotSent, Unknown)) else None
-            status = outcome.upstream_status
-            members: dict[str, object] = {"cause": cause, "upstream_status": status}
-            if isinstance(outcome, Refused) and status in REFUSING:
-                members["problem"] = refused(WRITING, status)
-            self.tell(f"upstream_{outcome.name}", decision_id=decision_id, **members)
-        elif over := settled.carried.over_cancelled:
-            self.tell("over_cancelled", decision_id=decision_id, cancelled=outcome.cancelled, over_cancelled=over)
-
-
-class ReleasingSend:
-    """The ASGI `send` of one request, which releases the request's place when the answer begins.
-
-    `begun` is true once the server has taken the beginning of the answer, `given_up` if it will not take one any more.
-    """
-
-    __slots__ = ("_inbound", "_send", "begun", "given_up")
-
-    def __init__(self, inbound: Inbound, send: Send) -> None:
-        self._inbound = inbound
-        self._send = send
-        self.begun = self.given_up = False
-
-    async def __call__(self, message: Message) -> None:
-        """Send one message of the answer, after releasing the place: a caller that reads slowly holds none.
-
-        The server cancels requests whose answers wait behind earlier ones that are not read. A message that it has not
-        taken waits once more, until the process ends: the caller may still read.
-        """
-        self._inbound.leave()
-        try:
-            try:
-                await self._send(message)
-            except asyncio.CancelledError:
-                if _times_cancelled() > 1:
-                    raise
-                await self._send(message)
-        except asyncio.CancelledError:
-            self.given_up = True
-            raise
-        self.begun = True
-
-
-def _times_cancelled() -> int:
-    task = asyncio.current_task()
-    return 0 if task is None else task.cancelling()
 
 
 Action = Callable[[Inbound], Awaitable[Answer | Done]]
@@ -132,19 +62,35 @@ class Cancels:
         self._teller = teller
 
     async def cancel(self, inbound: Inbound) -> Answer | Done:
-        """Handle `DELETE /v2/workflows/runs`. Raises: Refusal."""
-        request, caller = await self._intake.request(inbound), caller_of(inbound)
-        policies, arrival = inbound.live.policies, inbound.arrival(self._intake.current, self._intake.clock)
-        result = await self._pipeline.run(policies, caller, request, arrival=arrival)
+        """Handle `DELETE /v2/workflows/runs`: read the request, and have it judged and sent. Raises: Refusal."""
+        request = await self.request(inbound)
+        result = await self._pipeline.run(self._intake.call(inbound, request))
         return answers.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
+
+    async def request(self, inbound: Inbound) -> CancelRequest:
+        """Read the body, under limits, and return the cancel request. Raises: Refusal."""
+        body = await inbound.body()
+        # Keys may have changed while the body arrived.
+        self._intake.authenticate_again(inbound)
+        return self._parsed(inbound, body)
+
+    def _parsed(self, inbound: Inbound, body: Body) -> CancelRequest:
+        """Return the cancel in query and body; from here on nobody looks at the caller's bytes.
+
+        Raises: MalformedRequest, TooLarge: it is unreadable, names too many runs, or holds a secret.
+        """
+        reason = parse_reason(inbound.header(b"gateway-reason"))
+        request = parse_cancel(inbound.scope["query_string"], body)
+        # The request is refused for a secret in it before any of it is recorded.
+        return self._intake.checked(inbound, request if reason is None else replace(request, reason=reason))
 
     async def apply(self, inbound: Inbound) -> Answer | Done:
         """Handle `POST /gateway/v1/plans/{plan}/apply`: cancel the runs of a plan, once. Raises: Refusal."""
         name = plan_id(inbound)
         if (await self._intake.own_body(inbound)).content not in (b"", b"{}"):
             raise MalformedRequest("plan_body", "Applying a plan takes no body: the plan says what is cancelled.")
-        policies, arrival = inbound.live.policies, inbound.arrival(self._intake.current, self._intake.clock)
-        result = await self._pipeline.apply(policies, caller_of(inbound), name, arrival=arrival)
+        draft = self._pipeline.planned(caller_of(inbound), name)
+        result = await self._pipeline.apply(self._intake.call(inbound, draft.call.request), draft)
         return answers.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
 
     async def joined(self, inbound: Inbound) -> Answer | Done | None:
@@ -161,8 +107,7 @@ class Cancels:
         if request is None:
             return None
         with current.admission.join(caller, clock.monotonic_s()):
-            arrival = inbound.arrival(current, clock)
-            result = await self._pipeline.join(inbound.live.policies, caller, request, arrival=arrival)
+            result = await self._pipeline.join(self._intake.call(inbound, request))
         return answers.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
 
     async def _repeated(self, inbound: Inbound) -> CancelRequest | None:
@@ -171,35 +116,35 @@ class Cancels:
             return None
         try:
             body = await inbound.arrived()
-            return None if body is None else self._intake.requested(inbound, body)
+            return None if body is None else self._parsed(inbound, body)
         except Refusal:
             return None
         finally:
             admission, now_s = self._intake.current.admission, self._intake.clock.monotonic_s()
             admission.charge(caller_of(inbound), now_s, read_bytes=inbound.read_bytes + inbound.framing_bytes)
 
-    async def deliver(self, inbound: Inbound, settled: Done, reply: Send) -> None:
-        """Write the outcome of a cancel, end its flight and tell operators.
+    async def deliver(self, inbound: Inbound, done: Done, reply: Send) -> None:
+        """Write the outcome of a cancel, say that it was answered, and tell operators.
 
         Raises: WaitEnded: it could not be written before the task was cancelled. Nothing else.
         """
         inbound.settled, written = True, False
         with Net(last=True) as net:
             gone = await inbound.gone()
-            await write(inbound, self._shown(settled, inbound.decision_id), reply)
+            await write(inbound, self._shown(done, inbound.decision_id), reply)
             written = not gone
         with Net() as late:
-            self._pipeline.answered(settled, caller_gone=not written)
-            self._teller.outcome(settled)
+            self._pipeline.answered(done, caller_gone=not written)
+            self._teller.outcome(done)
         for fault in (net.fault, late.fault):
             if fault is not None:
                 self._teller.fault(fault, inbound.decision_id)
         if net.ended is not None:
             raise WaitEnded from None
 
-    def _shown(self, settled: Done, decision_id: str) -> Answer:
+    def _shown(self, done: Done, decision_id: str) -> Answer:
         with Net() as net:
-            return answers.outcome(settled.carried, decision_id)
+            return answers.outcome(done.result, decision_id)
         self._teller.fault(net.caught, decision_id)
         return answers.not_shown(decision_id)
 
@@ -258,7 +203,7 @@ class Door:
                     answer = answers.refusal(refusal, decision_id, now_ms=edge.wall.now_ms())
         with Net(last=True) as late:
             if reply is None or not (reply.begun or reply.given_up):
-                await write(inbound, answer or _fallback(inbound, decision_id), reply or send)
+                await write(inbound, answer or if_broken(inbound, decision_id), reply or send)
         # Operators are told only after the caller has its answer.
         if isinstance(refused, AuditUnavailable):
             edge.teller.tell(refused.code, decision_id=decision_id, cause=refused.cause)
@@ -318,14 +263,12 @@ class Door:
         await self._app(inbound.scope, inbound.receive, reply)
 
 
-def _fallback(inbound: Inbound | None, decision_id: str) -> Answer:
-    """Return the answer if our own code failed: after a cancel it refers the caller to the record."""
-    settled = inbound is not None and inbound.settled
-    return answers.not_shown(decision_id) if settled else answers.broken(decision_id)
-
-
 def routes(cancels: Cancels, pages: Pages, health: HealthPages) -> list[Route]:
     """Return a route for every path of the gateway, the most used first."""
+
+    async def preview(inbound: Inbound) -> Answer:
+        """Answer what a cancel would do: it is read like one."""
+        return await pages.preview(inbound, await cancels.request(inbound))
 
     async def health_page(inbound: Inbound) -> Answer:
         """Answer `/healthz` and `/readyz`; the page itself checks the method."""
@@ -335,7 +278,7 @@ def routes(cancels: Cancels, pages: Pages, health: HealthPages) -> list[Route]:
 
     return [
         CallRoute("DELETE", RUNS, cancels.cancel, cancels),
-        CallRoute("DELETE", "/preview" + RUNS, pages.preview, cancels),
+        CallRoute("DELETE", "/preview" + RUNS, preview, cancels),
         CallRoute("GET", "/v2/workflows/logs", pages.logs, cancels),
         CallRoute("GET", "/v2/workflows/events", pages.logs, cancels),
         CallRoute("GET", "/gateway/v1/whoami", pages.whoami, cancels),
@@ -392,9 +335,3 @@ class Edge(Starlette):
             return any(route.matches(asked)[0] is not Match.NONE for route in self.routes)
 
         return no_such_path(scope["method"], scope["raw_path"], is_known=is_known)
-
-
-async def write(inbound: Inbound | None, answer: Answer, send: Send) -> None:
-    """Write an answer, and close the connection if a body was left unread: its rest would read as the next request."""
-    unread = inbound is None or (inbound.has_body() and not inbound.body_read)
-    await answers.write(answer, send, more=[(b"connection", b"close")] if unread else None)

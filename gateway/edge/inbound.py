@@ -1,10 +1,16 @@
-"""One HTTP request on its way in: its headers and body as bounded values, and later questions about its caller."""
+"""One HTTP request on its way in: its headers and body as bounded values, and what is checked of every one.
+
+Three values hold a request. `Inbound` is its bytes, its place among the limits and the settings (`InForce`) that it is
+handled under; it stays in the edge. A `CancelRequest` is what it asks, in one way, and nothing of the caller. A `Call`
+(`execution/ports`) joins the two for the pipeline, which knows no bytes.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 from starlette.types import Message, Receive, Scope
@@ -12,12 +18,13 @@ from starlette.types import Message, Receive, Scope
 from gateway.callers.admission import COST_BYTES, Slot
 from gateway.callers.in_force import Holder, InForce
 from gateway.core.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge, Unauthenticated
-from gateway.core.parse import Body, parse_cancel, parse_reason
+from gateway.core.parse import Body
 from gateway.core.ports import Clock
 from gateway.core.request import ByRunIds, CancelRequest, Principal
 from gateway.edge.head import BROKEN_BODY, FRAMING_BYTES
-from gateway.execution.ports import Arrival, Standing
+from gateway.execution.ports import Call
 from gateway.files.secrecy import holds_text
+from gateway.policy.rules import Policies
 from gateway.process import Net
 
 INBOUND = "inbound"
@@ -96,20 +103,6 @@ class Inbound:
     def bearer(self) -> str:
         """Return the credential without its scheme; empty if there is none."""
         return (self.credential() or b"").decode("latin-1").partition(" ")[2].strip()
-
-    def arrival(self, current: Holder, clock: Clock) -> Arrival:
-        """Return the request as the pipeline sees it, with the questions that it may ask later."""
-
-        def standing() -> Standing | None:
-            """Authenticate the caller again; return None if it is refused or is another principal now."""
-            live = current.live
-            try:
-                principal = live.authenticator.authenticate(self.credential(), clock.now_ms())
-            except Unauthenticated:
-                return None
-            return Standing(principal, live.policies) if principal == self.principal else None
-
-        return Arrival(self.decision_id, self.remote, self.gone, standing)
 
     async def gone(self) -> bool:
         """Return whether the caller has disconnected. If in doubt it counts as gone, and is answered all the same."""
@@ -190,7 +183,7 @@ class Inbound:
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """The reader of requests; `is_secret` says whether a text holds a token of the account or a key."""
+    """The checks of a request after its head; `is_secret` says whether a text holds a token of the account or a key."""
 
     current: Holder
     clock: Clock
@@ -199,30 +192,20 @@ class Intake:
     async def own_body(self, inbound: Inbound) -> Body:
         """Read the body of one of the gateway's own calls, which take no query. Raises: Refusal."""
         no_query(inbound)
-        return await self.body(inbound)
-
-    async def body(self, inbound: Inbound) -> Body:
-        """Read the whole body. After a body the caller is authenticated again, under the settings now in force.
-
-        Raises: Unauthenticated: the credential is no longer accepted. Refusal: as in `Inbound.body`.
-        """
         body = await inbound.body()
+        self.authenticate_again(inbound)
+        return body
+
+    def authenticate_again(self, inbound: Inbound) -> None:
+        """Authenticate the caller under the settings now in force, if a body was waited for.
+
+        Raises: Unauthenticated: the credential is no longer accepted.
+        """
         if inbound.has_body():
             live = self.current.live
             if live.authenticator.authenticate(inbound.credential(), self.clock.now_ms()) != inbound.principal:
                 raise Unauthenticated("other_principal")
             inbound.live = live
-        return body
-
-    async def request(self, inbound: Inbound) -> CancelRequest:
-        """Read the body and return the cancel request. Raises: Refusal."""
-        return self.requested(inbound, await self.body(inbound))
-
-    def requested(self, inbound: Inbound, body: Body) -> CancelRequest:
-        """Return the cancel request in the query and a body already read. Raises: MalformedRequest, TooLarge."""
-        reason = parse_reason(inbound.header(b"gateway-reason"))
-        request = parse_cancel(inbound.scope["query_string"], body)
-        return self.checked(inbound, request if reason is None else replace(request, reason=reason))
 
     def checked(self, inbound: Inbound, request: CancelRequest) -> CancelRequest:
         """Return the request if it may be recorded. Raises: TooLarge, MalformedRequest: too many run IDs, a secret."""
@@ -231,6 +214,30 @@ class Intake:
             raise TooLarge("run_ids", f"At most {most} run IDs stand in one request: split the list.")
         self.refuse_secrets(inbound, [*(value for _, value in selection.pairs()), request.reason or ""])
         return request
+
+    def call(self, inbound: Inbound, request: CancelRequest) -> Call:
+        """Return the request as the pipeline knows it, under the policies of the settings it is handled under."""
+        return Call(
+            inbound.live.policies,
+            caller_of(inbound),
+            request,
+            inbound.decision_id,
+            inbound.remote,
+            inbound.gone,
+            partial(self._standing, inbound),
+        )
+
+    def _standing(self, inbound: Inbound) -> Policies | None:
+        """Authenticate the caller again and return the policies now in force.
+
+        Return None if the caller is refused, or is another principal now.
+        """
+        live = self.current.live
+        try:
+            principal = live.authenticator.authenticate(inbound.credential(), self.clock.now_ms())
+        except Unauthenticated:
+            return None
+        return live.policies if principal == inbound.principal else None
 
     def refuse_secrets(self, inbound: Inbound, values: Iterable[str]) -> None:
         """Refuse texts of a caller that hold a secret, before any of them is recorded or sent.

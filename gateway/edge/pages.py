@@ -26,7 +26,7 @@ from gateway.edge.inbound import Inbound, Intake, caller_of, no_query
 from gateway.execution.judging import RULES_AT_ONCE
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.plans import Draft, State, check_ready, no_such_plan
-from gateway.execution.ports import Arrival, AuditPort
+from gateway.execution.ports import AuditPort, Call
 from gateway.policy.rules import Policies
 from gateway.upstream.runs.log import UpstreamLog
 from gateway.upstream.runs.team_runs import own_runs
@@ -46,12 +46,12 @@ class Pages:
     questions: Questions
     log: UpstreamLog | None = None
 
-    async def preview(self, inbound: Inbound) -> Answer:
+    async def preview(self, inbound: Inbound, request: CancelRequest) -> Answer:
         """Raise Conflict with what a cancel would do.
 
         The answer is no 2xx, because official clients repeat a cancel as long as a 2xx reports cancelled runs.
         """
-        draft = await self._drafted(inbound, await self.intake.request(inbound))
+        draft = await self._drafted(inbound, request)
         if isinstance(draft, Answer):
             return draft
         check_ready(draft)
@@ -95,13 +95,11 @@ class Pages:
     async def explain(self, inbound: Inbound) -> Answer:
         """Handle `POST /gateway/v1/explain`: return how a request would be decided, and why. Nothing is sent."""
         request = self.intake.checked(inbound, question_in(await self.intake.own_body(inbound)))
-        arrival = inbound.arrival(self.intake.current, self.intake.clock)
-        members = await self.questions.explain(inbound.live.policies, caller_of(inbound), request, arrival=arrival)
+        members = await self.questions.explain(self.intake.call(inbound, request))
         return answers.status_page(200, members, inbound.decision_id)
 
     async def _drafted(self, inbound: Inbound, request: CancelRequest) -> Answer | Draft:
-        policies, arrival = inbound.live.policies, inbound.arrival(self.intake.current, self.intake.clock)
-        result = await self.pipeline.plan(policies, caller_of(inbound), request, arrival=arrival)
+        result = await self.pipeline.plan(self.intake.call(inbound, request))
         return answers.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
 
     def _shown(self, draft: Draft) -> dict[str, object]:
@@ -138,30 +136,29 @@ class Questions:
             return page()
         return await self._desk.done(principal, lambda: page)
 
-    async def explain(
-        self, policies: Policies, principal: Principal, request: CancelRequest, *, arrival: Arrival
-    ) -> dict[str, object]:
+    async def explain(self, call: Call) -> dict[str, object]:
         """Return how the request would be decided now, and why; record that this was asked.
 
         The caller sees the decision, and the names and words of the rules about its own team.
 
         Raises: Throttled: another explanation for the principal is being made.
         """
+        principal = call.principal
         if principal in self._asking:
             sentence = "Another explanation of yours is being made, and one at a time is the most. Wait for it to end."
             raise Throttled("explanations", sentence, limit=1, retry_after_s=1)
         self._asking.add(principal)
         try:
-            question = Question(principal, request, self._clock.now_ms())
-            explanation = await self._desk.done(principal, lambda: partial(explain, policies, question))
+            question = Question(principal, call.request, self._clock.now_ms())
+            explanation = await self._desk.done(principal, lambda: partial(explain, call.policies, question))
         finally:
             self._asking.discard(principal)
         members = explained_members(
-            arrival.decision_id,
+            call.decision_id,
             principal=principal,
-            asked=request,
+            asked=call.request,
             decision=explanation.decision,
-            remote=arrival.remote,
+            remote=call.remote,
             policy_digest=explanation.policy_digest,
         )
         await self._audit.note("explained", members)

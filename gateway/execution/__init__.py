@@ -1,1 +1,1 @@
-"""Execution: turns a permit into orders and sends each once. Flights, plans, orders, second looks and follow-ups."""
+"""Execution: turns a permit into orders, each sent once. Plans, second looks, follow-ups, cancels in flight."""

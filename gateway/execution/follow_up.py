@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.core.errors import Refusal
 from gateway.core.outcome import Accepted, Cancelled, Outcome, Unknown
 from gateway.core.plan import Order, Plan
-from gateway.core.ports import Alarm
+from gateway.core.ports import Alarm, NotePort
 from gateway.core.request import ByFilter, ByRunIds, Principal
 from gateway.core.run import Listing
 from gateway.execution.fates import OrderedRuns, TrackedAction
@@ -57,13 +57,6 @@ class LogPort(Protocol):
         """Return the progress of a bulk action; None if upstream knows no action with that ID."""
 
 
-class RecordPort(Protocol):
-    """The port that findings are recorded through."""
-
-    def note_soon(self, event: str, members: Mapping[str, object]) -> None:
-        """Record an event without waiting. Never raises."""
-
-
 Subject = TrackedAction | OrderedRuns
 
 
@@ -79,7 +72,7 @@ class Settler:
     def __init__(
         self,
         log: LogPort,
-        record: RecordPort,
+        record: NotePort,
         *,
         operators_log: Alarm,
         reads_back: bool,

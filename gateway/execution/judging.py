@@ -1,7 +1,7 @@
-"""Judging, at once or on threads of its own, so that no request holds up the event loop or a reload.
+"""Judging that takes long, on threads of its own, so that no request holds up the event loop or a reload.
 
-Nearly every judgement is made at once. If a team has many rules and a request many values, or if many runs are judged,
-the work goes to a desk (a small pool of threads).
+Nearly every judgement is made at once, by whoever needs it. If a team has many rules and a request many values, or if
+many runs are judged, the work goes to a desk (a small pool of threads).
 """
 
 from __future__ import annotations
@@ -38,21 +38,19 @@ _Done = TypeVar("_Done")
 
 
 class Judging:
-    """The judge of requests and of runs, on the event loop or on a thread."""
+    """The threads for long judgements of requests, and the judge of runs, on the event loop or on a thread."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._judging = Desk("judging", 2)
 
     async def judged(self, call: Call) -> tuple[Call, Decision]:
-        """Return the decision on a call, and the call with the policies that it was judged by.
+        """Decide a call that takes long on a thread; return the call with the policies that it was judged by, too.
 
-        A call that waits for a thread is judged by the policies in force when its turn comes.
+        These are the policies in force when its turn comes.
 
         Raises: Unauthenticated: the credential is no longer accepted.
         """
-        if not _takes_long(call):
-            return call, decide(call.policies, call.principal, call.request, self._clock.now_ms())
 
         def work() -> Callable[[], tuple[Call, Decision]]:
             """Take the call under the policies of the moment its turn comes."""
@@ -105,8 +103,8 @@ def _is_ready(policies: Policies, principal: Principal) -> bool:
     return policies.number(principal.team) <= RULES_AT_ONCE or policies.is_prepared(principal.team)
 
 
-def _takes_long(call: Call) -> bool:
-    """Return whether a request must be judged on a thread."""
+def takes_long(call: Call) -> bool:
+    """Return whether a request must be judged on a thread; almost none must."""
     policies, team, selection = call.policies, call.principal.team, call.request.selection
     values = 1 + len(selection.pairs())
     in_all = policies.number(team) * values
@@ -116,7 +114,7 @@ def _takes_long(call: Call) -> bool:
 
 
 def _as_of_now(call: Call) -> Call:
-    standing = call.arrival.standing()
-    if standing is None:
+    policies = call.standing()
+    if policies is None:
         raise Unauthenticated("other_principal")
-    return replace(call, policies=standing.policies)
+    return replace(call, policies=policies)

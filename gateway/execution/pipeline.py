@@ -1,10 +1,13 @@
 """The pipeline takes one request from principal to outcome: decide -> plan -> intent -> send -> close.
 
     decision = decide(policies, principal, request, now)      Denial | Permit
-    plan     = the request itself, or what its look-up found  Denial | orders
-    outcome  = carried out, once                              orders.py
+    plan     = the request itself, as one order               or several, of the runs that its look-up found
+    receipt  = await audit.intent(plan)                       durable, otherwise nothing is sent
+    outcome  = await upstream.cancel(order, receipt)          once
+    await audit.close(receipt, closing)                       durable, then the answer
 
-A plan that is shown to a person first stops before the last line; applying the plan begins there.
+After the intent nothing raises. A plan that is shown to a person first stops before the intent; applying the plan
+begins there. What several orders need more than one is in `execution/orders`.
 """
 
 from __future__ import annotations
@@ -12,24 +15,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from gateway.audit.record import Members, denied_members, joined_members
 from gateway.core.errors import ShuttingDown
-from gateway.core.outcome import Outcome
-from gateway.core.plan import Decision, Denial, Permit, Plan, order_of
+from gateway.core.outcome import Cancelled, Closing, NotSent, Outcome, Unknown
+from gateway.core.plan import Decision, Denial, Order, Permit, Plan, Receipt, order_of
 from gateway.core.ports import Clock
-from gateway.core.request import CancelRequest, Principal
-from gateway.core.run import Skipped
-from gateway.execution.flights import Carried, Carry, Flight, Flights, Key, Result
-from gateway.execution.judging import Judging
-from gateway.execution.orders import Carrier
+from gateway.core.request import Principal
+from gateway.core.run import Resolved, Skipped
+from gateway.execution.in_flight import InFlight, InFlightCancels, Key, Result, Work
+from gateway.execution.judging import Judging, takes_long
+from gateway.execution.orders import OrdersInTurn
 from gateway.execution.plans import Draft, Drafts, Planner, check_ready
-from gateway.execution.ports import Arrival, AuditPort, Call, CancelPort, LookUps, SettlerPort
+from gateway.execution.ports import AuditPort, Call, CancelPort, LookUps, SettlerPort
+from gateway.policy.decide import decide
 from gateway.policy.rules import Policies, TeamRules
-from gateway.process import Net, report
-from gateway.upstream.shares import Lanes
+from gateway.process import Net, internal, report
+from gateway.upstream.shares import Lane, Lanes
 
 STOPPING = "The gateway is shutting down; nothing was sent. Try again in a moment."
 
@@ -43,29 +47,33 @@ class WaitEnded(asyncio.CancelledError):
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A request that was carried out or joined another; pass it to `Pipeline.answered` after writing the answer."""
+    """A request that was sent or joined another; pass it to `Pipeline.answered` after writing the answer."""
 
-    carried: Carried
-    flight: Flight
+    result: Result
+    in_flight: InFlight
 
     @property
     def plan(self) -> Plan:
-        """The plan that was carried out."""
-        return self.carried.plan
+        """The plan that was sent."""
+        return self.result.plan
 
     @property
     def outcome(self) -> Outcome:
         """The outcome of the plan."""
-        return self.carried.outcome
+        return self.result.outcome
 
     @property
     def skipped(self) -> Skipped:
         """The runs that the request selects but that were not cancelled, by reason."""
-        return self.carried.skipped
+        return self.result.skipped
 
 
 class Pipeline:
-    """The way of every request: it is judged and, if permitted, carried out once."""
+    """The way of every request: it is judged and, if permitted, sent once.
+
+    `settler` learns later what an outcome could not say. `lanes` limits how many connections to upstream the orders of
+    one team may use.
+    """
 
     def __init__(
         self,
@@ -78,20 +86,22 @@ class Pipeline:
         settler: SettlerPort | None = None,
         lanes: Lanes | None = None,
     ) -> None:
+        self._upstream = upstream
         self._upstream_url = upstream_url
         self._audit = audit
         self._clock = clock
-        self._flights = Flights()
+        self._settler = settler
+        self._lanes = lanes
+        self._cancels = InFlightCancels()
         self._judging = judging = Judging(clock)
-        self._carrier = Carrier(upstream, audit, clock, lambda: self._flights.stopping, settler, lanes)
         share = lanes.share if lanes is not None else None
         drafts = Drafts(look_ups, audit, clock, judging, upstream=upstream_url, share=share)
-        self._planner = Planner(drafts, self._carrier, clock, judging)
+        self._planner = Planner(drafts, audit, clock, judging)
 
     @property
     def stopping(self) -> bool:
         """Whether new intents are refused because the process is ending."""
-        return self._flights.stopping
+        return self._cancels.stopping
 
     async def prepared(self, policies: Policies, principal: Principal) -> TeamRules:
         """Return the rules of the principal's team, prepared for asking which runs it may see."""
@@ -100,11 +110,9 @@ class Pipeline:
 
     def any_to_join(self, principal: Principal) -> bool:
         """Return whether the principal has a cancel in flight, which a new request may repeat."""
-        return self._flights.any_of(principal)
+        return self._cancels.any_of(principal)
 
-    async def join(
-        self, policies: Policies, principal: Principal, request: CancelRequest, *, arrival: Arrival
-    ) -> Denial | Done | None:
+    async def join(self, call: Call) -> Denial | Done | None:
         """Wait for the identical request in flight, without starting anything.
 
         Return None if there is none, or if policy no longer permits the request.
@@ -113,15 +121,13 @@ class Pipeline:
             Throttled: too many requests have joined already.
             AuditUnavailable, Conflict, LookupFailed: that request ended so.
         """
-        flight = self._flights.get((principal, request))
-        if flight is None:
+        other = self._cancels.get((call.principal, call.request))
+        if other is None:
             return None
-        call, permit = await self._judged(Call(policies, principal, request, arrival), flight.key)
-        return None if isinstance(permit, Denial) else await self._joined(flight, call)
+        call, permit = await self._judged(call, other.key)
+        return None if isinstance(permit, Denial) else await self._joined(other, call)
 
-    async def run(
-        self, policies: Policies, principal: Principal, request: CancelRequest, *, arrival: Arrival
-    ) -> Denial | Done:
+    async def run(self, call: Call) -> Denial | Done:
         """Judge a request and, if permitted, send it once or join the identical one in flight.
 
         Its records carry the digest of the policies that it was judged by, even if a reload has replaced them since.
@@ -133,22 +139,21 @@ class Pipeline:
             LookupFailed: its runs could not be looked up; nothing was sent.
             ShuttingDown: the process takes no new intents.
         """
-        key = (principal, request)
-        call, permit = await self._judged(Call(policies, principal, request, arrival), key)
-        if isinstance(permit, Denial):
-            return await self._denied(call, permit)
-        return await self._in_flight(key, partial(self._fly, call, permit), call)
+        key = (call.principal, call.request)
+        call, decision = await self._judged(call, key)
+        if isinstance(decision, Denial):
+            return await self._denied(call, decision)
+        work = self._direct if decision.resolution is None else self._resolved
+        return await self._joined_or_started(key, partial(work, call, decision), call)
 
-    async def plan(
-        self, policies: Policies, principal: Principal, request: CancelRequest, *, arrival: Arrival
-    ) -> Denial | Draft:
+    async def plan(self, call: Call) -> Denial | Draft:
         """Judge a request and look its runs up, for a person to see first. Nothing is sent.
 
         The look-up may still be under way in the draft that is returned.
 
         Raises: LookupFailed, NotFound, Throttled, Overloaded, AuditUnavailable: there is no plan.
         """
-        call, permit = await self._judging.judged(Call(policies, principal, request, arrival))
+        call, permit = await self._judged(call)
         if isinstance(permit, Denial):
             return await self._denied(call, permit)
         draft = await self._planner.drafted(call, permit)
@@ -162,91 +167,190 @@ class Pipeline:
         """Return how long a plan can still be applied, in whole seconds."""
         return self._planner.drafts.expires_in_s(draft)
 
-    async def apply(self, policies: Policies, principal: Principal, plan_id: str, *, arrival: Arrival) -> Denial | Done:
-        """Judge a plan's request again and cancel those runs of the plan that still run, once.
+    async def apply(self, call: Call, draft: Draft) -> Denial | Done:
+        """Judge a plan's request again, as `call`, and cancel those runs of the plan that still run, once.
+
+        `draft` is a plan of the same principal, from `planned`.
 
         Raises:
-            NotFound: the principal has no such plan, or no longer has it.
             Conflict: the plan is still being looked up, or was already applied.
             AuditUnavailable, LookupFailed, ShuttingDown: nothing was sent.
         """
-        draft = self.planned(principal, plan_id)
-        key = ("plan", plan_id)
-        if self._flights.get(key) is None:
+        key = ("plan", draft.plan_id)
+        if self._cancels.get(key) is None:
             check_ready(draft)
-        call, permit = await self._judged(Call(policies, principal, draft.call.request, arrival), key)
+        call, permit = await self._judged(call, key)
         if isinstance(permit, Denial):
             return await self._denied(call, permit)
-        return await self._in_flight(key, partial(self._apply, call, permit, draft), call)
+        return await self._joined_or_started(key, partial(self._applied, call, permit, draft), call)
 
     def answered(self, settled: Done, *, caller_gone: bool) -> None:
         """Call after the answer was written, or when the caller has disconnected (`caller_gone`)."""
-        self._flights.answered(settled.flight, caller_gone=caller_gone)
+        self._cancels.answered(settled.in_flight, caller_gone=caller_gone)
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new intents and wait for calls in flight; after `grace_s` seconds, close the rest as unknown."""
-        self._flights.stopping = True
+        self._cancels.stopping = True
         await self._planner.drafts.stop()
-        await self._flights.stop(grace_s)
+        await self._cancels.stop(grace_s)
         self._judging.close()
 
-    async def _judged(self, call: Call, key: Key) -> tuple[Call, Decision]:
-        """Judge a call. A repeat of a cancel under way is not told to try again, even if its own wait ends here."""
+    async def _judged(self, call: Call, key: Key | None = None) -> tuple[Call, Decision]:
+        """Return the decision, and the call with the policies that it was judged by.
+
+        Raises: Unauthenticated: the credential was revoked while the call waited for a thread.
+        """
+        if not takes_long(call):
+            return call, decide(call.policies, call.principal, call.request, self._clock.now_ms())
         try:
             return await self._judging.judged(call)
         except asyncio.CancelledError:
-            if self._flights.get(key) is None:
+            # The repeat of a cancel under way is not told to try again, even if its own wait ends here.
+            if key is None or self._cancels.get(key) is None:
                 raise
             raise WaitEnded from None
 
     async def _denied(self, call: Call, denial: Denial) -> Denial:
         members = denied_members(
-            call.arrival.decision_id,
+            call.decision_id,
             principal=call.principal,
             asked=call.request,
             denial=denial,
             policy_digest=call.policies.digest,
             upstream=self._upstream_url,
-            remote=call.arrival.remote,
+            remote=call.remote,
         )
         await self._audit.note("denied", members)
         return denial
 
-    async def _in_flight(self, key: Key, carry: Carry, call: Call) -> Denial | Done:
-        """Start the flight with that key, or join it, and wait for its result."""
-        flight = self._flights.get(key)
-        if flight is not None:
-            return await self._joined(flight, call)
-        if self._flights.stopping:
+    async def _joined_or_started(self, key: Key, work: Work, call: Call) -> Denial | Done:
+        """Join the cancel with that key if it is in flight, else start it, and wait for its result."""
+        other = self._cancels.get(key)
+        if other is not None:
+            return await self._joined(other, call)
+        if self._cancels.stopping:
             raise ShuttingDown("stopping", STOPPING)
         with _waiting():
-            return await _result_of(self._flights.start(key, call.arrival.decision_id, carry))
+            return await _result_of(self._cancels.start(key, call.decision_id, work))
 
-    async def _joined(self, flight: Flight, call: Call) -> Denial | Done:
-        """Wait for the result of another request's flight. Raises: Throttled: too many have joined it."""
-        flight.join()
+    async def _joined(self, other: InFlight, call: Call) -> Denial | Done:
+        """Wait for the result of another request's cancel. Raises: Throttled: too many have joined it."""
+        other.join()
         with _waiting():
             with Net() as net:
-                await self._audit.note("joined", _joined_members(flight, call))
+                await self._audit.note("joined", _joined_members(other, call))
             if net.fault is not None:
                 report(net.fault, "a repeat is not on record")
-            return await _result_of(flight)
+            return await _result_of(other)
 
-    async def _fly(self, call: Call, permit: Permit, flight: Flight) -> Result:
-        """Carry out a permitted request: as it is, or as the runs that its look-up finds."""
-        if permit.resolution is None:
-            return await self._carrier.out(call.planned(permit, (order_of(permit.effective),)), flight, call.arrival)
+    async def _direct(self, call: Call, permit: Permit, in_flight: InFlight) -> Result:
+        """Send a permitted request as it is: one order, without a look-up."""
+        return await self._sent(call.planned(permit, (order_of(permit.effective),)), call, in_flight)
+
+    async def _sent(self, plan: Plan, call: Call, in_flight: InFlight, *, orders: OrdersInTurn | None = None) -> Result:
+        """Record the intent, send, and record the outcome; `orders` are those of a plan whose runs were looked up.
+
+        Raises: AuditUnavailable: the intent could not be made durable; nothing was sent.
+        """
+        receipt = await self._audit.intent(plan)
+        started_s = self._now_s()
+        in_flight.sending = True
+        try:
+            if orders is not None:
+                result = await orders.send_by(partial(self._send, plan, receipt), self._cancels)
+            else:
+                result = await self._send_only(plan, receipt)
+        finally:
+            in_flight.sending = False
+        closing = Closing(
+            outcome=result.outcome,
+            over_cancelled=result.over_cancelled,
+            duration_ms=self._since_ms(started_s),
+            caller_gone=await _has_gone(call),
+            skipped=result.left_out,
+            joins_left_out=in_flight.turned_away,
+        )
+        outcome = await self._closed(receipt, closing)
+        self._follow(plan, outcome)
+        return result if outcome is result.outcome else replace(result, outcome=outcome)
+
+    async def _send_only(self, plan: Plan, receipt: Receipt) -> Result:
+        """Send the only order of a plan. Raises nothing."""
+        if self._cancels.stopping:
+            return Result(plan, NotSent("stopping"))
+        [order] = plan.orders
+        try:
+            outcome = await self._send(plan, receipt, order)
+        except asyncio.CancelledError:
+            # Given up after the grace period: the order may have arrived.
+            return Result(plan, Unknown("stopping"))
+        over = outcome.cancelled - order.count if isinstance(outcome, Cancelled) else 0
+        return Result(plan, outcome, over_cancelled=max(0, over))
+
+    async def _send(self, plan: Plan, receipt: Receipt, order: Order) -> Outcome:
+        """Send one order of a plan, once. Raises: CancelledError: it was given up, and may have arrived."""
+        with Net() as net:
+            lane = Lane(None) if self._lanes is None else await self._lanes.enter(plan.principal.team)
+            if lane is None:
+                return NotSent("team_connections")
+            try:
+                return await self._upstream.cancel(order, receipt)
+            finally:
+                lane.leave()
+        # Our own code failed, and bytes may have been sent.
+        return Unknown(internal(net.caught))
+
+    async def _closed(self, receipt: Receipt, closing: Closing) -> Outcome:
+        """Return the outcome once the log has it; Unknown if the log failed twice, so no unrecorded number is shown."""
+        with Net() as net:
+            await self._audit.close(receipt, closing)
+            return closing.outcome
+        report(net.caught, "the log failed to take an outcome")
+        with Net() as net:
+            # The log makes sure that closing again writes no second record.
+            await self._audit.close(receipt, closing)
+            return closing.outcome
+        return Unknown(internal(net.caught))
+
+    def _follow(self, plan: Plan, outcome: Outcome) -> None:
+        if self._settler is None:
+            return
+        with Net() as net:
+            self._settler.follow(plan, outcome)
+            return
+        # A follow-up that fails to start must not cost this answer.
+        report(net.caught, "an outcome is not followed")
+
+    def _now_s(self) -> float | None:
+        with Net() as net:
+            return self._clock.monotonic_s()
+        # A missing duration must not cost the closing record.
+        report(net.caught, "the clock failed")
+        return None
+
+    def _since_ms(self, started_s: float | None) -> int:
+        now_s = self._now_s()
+        return 0 if started_s is None or now_s is None else round((now_s - started_s) * 1000)
+
+    async def _resolved(self, call: Call, permit: Permit, in_flight: InFlight) -> Result | Denial:
+        """Look up the runs that a permitted request selects, and cancel exactly those."""
         draft = await self._planner.drafted(call, permit)
         if draft.denial is not None:
             return await self._denied(call, draft.denial)
-        return await self._planner.carried(draft, draft.resolved, call, permit=permit, flight=flight)
+        return await self._sent_runs(draft, draft.resolved, call, permit=permit, in_flight=in_flight)
 
-    async def _apply(self, call: Call, permit: Permit, draft: Draft, flight: Flight) -> Result:
-        """Carry out a plan that was shown before: only its runs, and only those that would be chosen now."""
+    async def _applied(self, call: Call, permit: Permit, draft: Draft, in_flight: InFlight) -> Result | Denial:
+        """Cancel the runs of a plan that was shown before: only those that would be chosen now."""
         chosen = await self._planner.chosen_again(draft, call, permit)
         if isinstance(chosen, Denial):
             return await self._denied(call, chosen)
-        return await self._planner.carried(draft, chosen, call, permit=permit, flight=flight)
+        return await self._sent_runs(draft, chosen, call, permit=permit, in_flight=in_flight)
+
+    async def _sent_runs(
+        self, draft: Draft, chosen: Resolved, call: Call, *, permit: Permit, in_flight: InFlight
+    ) -> Result:
+        with self._planner.applying(draft, chosen, call, permit=permit) as orders:
+            return await self._sent(orders.plan, call, in_flight, orders=orders)
 
 
 @contextlib.contextmanager
@@ -258,14 +362,18 @@ def _waiting() -> Iterator[None]:
         raise WaitEnded from None
 
 
-def _joined_members(flight: Flight, call: Call) -> Members:
-    arrival = call.arrival
-    return joined_members(
-        arrival.decision_id, joins=flight.decision_id, principal=call.principal, remote=arrival.remote
-    )
+def _joined_members(other: InFlight, call: Call) -> Members:
+    return joined_members(call.decision_id, joins=other.decision_id, principal=call.principal, remote=call.remote)
 
 
-async def _result_of(flight: Flight) -> Denial | Done:
-    # A flight that was given up ends with a cancellation too.
-    result = await flight.result()
-    return result if isinstance(result, Denial) else Done(result, flight)
+async def _result_of(in_flight: InFlight) -> Denial | Done:
+    # A cancel that was given up ends with a cancellation too.
+    result = await in_flight.result()
+    return result if isinstance(result, Denial) else Done(result, in_flight)
+
+
+async def _has_gone(call: Call) -> bool:
+    """Return whether the caller has disconnected. If that cannot be found out, the caller counts as gone."""
+    with Net():
+        return await call.gone()
+    return True

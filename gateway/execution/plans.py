@@ -7,6 +7,8 @@ by the principal that made it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -16,9 +18,8 @@ from gateway.core.plan import Denial, Permit, orders_of
 from gateway.core.ports import Clock
 from gateway.core.request import ByRunIds, CancelRequest, Principal
 from gateway.core.run import Listing, Resolved, joined
-from gateway.execution.flights import Carried, Flight
 from gateway.execution.judging import Judging
-from gateway.execution.orders import Carrier
+from gateway.execution.orders import OrdersInTurn
 from gateway.execution.ports import AuditPort, Call, LookUps, RunLog
 from gateway.execution.recheck import SecondLook, about
 from gateway.process import Net, internal, report
@@ -84,7 +85,7 @@ class Draft:
     @property
     def plan_id(self) -> str:
         """The ID of the plan: the decision id of its call."""
-        return self.call.arrival.decision_id
+        return self.call.decision_id
 
     @property
     def at_work(self) -> bool:
@@ -271,10 +272,10 @@ WAIT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Planner:
-    """The part that looks up the runs of calls and cancels the runs of plans."""
+    """The part that looks up the runs of calls, and hands out the orders of plans, once."""
 
     drafts: Drafts
-    carrier: Carrier
+    audit: AuditPort
     clock: Clock
     judging: Judging
 
@@ -297,29 +298,26 @@ class Planner:
         about_them = replace(call, request=about(call.request, runs))
         return await self.judging.chosen(about_them, permit, Listing(runs))
 
-    async def carried(self, draft: Draft, chosen: Resolved, call: Call, *, permit: Permit, flight: Flight) -> Carried:
-        """Cancel the chosen runs of a plan, once. Raises: Conflict, AuditUnavailable: nothing was sent."""
+    @contextlib.contextmanager
+    def applying(self, draft: Draft, chosen: Resolved, call: Call, *, permit: Permit) -> Iterator[OrdersInTurn]:
+        """Hand out the orders for the chosen runs of a plan, to be sent inside; once sent, the plan is applied.
+
+        Raises: Conflict: the plan cannot be applied now; nothing was sent.
+        """
         check_ready(draft)
         draft.state = State.APPLYING
         resolved = Resolved(chosen.runs, joined(draft.resolved.skipped, chosen.skipped))
         plan = call.planned(permit, orders_of(resolved.runs), resolved=resolved, plan_id=draft.plan_id)
         again = SecondLook(
-            plan,
-            call.arrival,
-            self.drafts.log,
-            self.clock,
-            draft.looked_at_s,
-            self.judging,
-            narrowed=draft.narrowed,
+            plan, call, self.drafts.log, self.clock, draft.looked_at_s, self.judging, narrowed=draft.narrowed
         )
         try:
-            carried = await self.carrier.out(plan, flight, call.arrival, again=again, told=draft.told)
+            yield OrdersInTurn(plan, again, self.audit, draft.told)
         except BaseException:
             # Nothing raises after the receipt, so nothing was sent and the plan can still be applied.
             draft.state = State.READY
             raise
         draft.state = State.APPLIED
-        return carried
 
 
 def check_ready(draft: Draft) -> None:

@@ -1,4 +1,4 @@
-"""The ports of the pipeline, and the values that a request brings to it."""
+"""The ports of the pipeline, and the value that a request brings to it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 from gateway.core.outcome import Closing, Outcome
 from gateway.core.plan import Order, Permit, Plan, Receipt
-from gateway.core.ports import Alarm
+from gateway.core.ports import Alarm, NotePort
 from gateway.core.request import ByFilter, CancelRequest, EveryRun, Principal
 from gateway.core.run import Listing, Resolved
 from gateway.policy.rules import Policies
@@ -31,7 +31,7 @@ class RunLog(Protocol):
         """Return the newest run of each ID that exists."""
 
 
-class AuditPort(Protocol):
+class AuditPort(NotePort, Protocol):
     """The port to the audit log."""
 
     async def intent(self, plan: Plan) -> Receipt:
@@ -45,9 +45,6 @@ class AuditPort(Protocol):
 
     async def keep(self, event: str, members: Mapping[str, object]) -> None:
         """Record an event that must be durable before the caller goes on. Raises: AuditUnavailable: it is not."""
-
-    async def note(self, event: str, members: Mapping[str, object]) -> None:
-        """Record an event that needs no receipt. Never raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,35 +63,22 @@ class SettlerPort(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """The caller as authenticated now, and the policies now in force."""
-
-    principal: Principal
-    policies: Policies
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """One request at the door: its decision id, the address of its peer, and two questions to ask later.
-
-    `gone` says whether the caller has disconnected. `standing` authenticates the caller again; it returns None if the
-    credential is no longer accepted.
-    """
-
-    decision_id: str
-    remote: str | None
-    gone: Callable[[], Awaitable[bool]]
-    standing: Callable[[], Standing | None]
-
-
-@dataclass(frozen=True, slots=True)
 class Call:
-    """One authenticated request, with the policies that it is judged by, its principal and its arrival."""
+    """One authenticated request as the pipeline knows it, and the policies that it is judged by.
+
+    Apart from these values it holds two questions to ask later, because a request may wait to be judged or sent. `gone`
+    says whether the caller has disconnected. `standing` authenticates the caller again: it returns the policies now in
+    force, or None if the credential is no longer accepted. The bytes of the request, its body and its place among the
+    limits stay in the edge (`edge/inbound`).
+    """
 
     policies: Policies
     principal: Principal
     request: CancelRequest
-    arrival: Arrival
+    decision_id: str
+    remote: str | None
+    gone: Callable[[], Awaitable[bool]]
+    standing: Callable[[], Policies | None]
 
     def planned(
         self,
@@ -106,13 +90,13 @@ class Call:
     ) -> Plan:
         """Return the plan that carries out this call by the given orders."""
         return Plan(
-            decision_id=self.arrival.decision_id,
+            decision_id=self.decision_id,
             principal=self.principal,
             asked=self.request,
             permit=permit,
             orders=orders,
             policy_digest=self.policies.digest,
-            remote=self.arrival.remote,
+            remote=self.remote,
             resolved=resolved,
             plan_id=plan_id,
         )

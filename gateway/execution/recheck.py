@@ -12,9 +12,10 @@ from gateway.core.ports import Clock
 from gateway.core.request import ByRunIds, CancelRequest
 from gateway.core.run import Listing, Resolved, Run, Skip, Skipped
 from gateway.execution.judging import Judging
-from gateway.execution.ports import Arrival, RunLog, Standing
+from gateway.execution.ports import Call, RunLog
 from gateway.policy.choose import choose
 from gateway.policy.decide import decide
+from gateway.policy.rules import Policies
 
 FRESH_S = 2.0
 """The greatest age, in seconds, of a plan's look-up that its first order may rely on."""
@@ -42,7 +43,7 @@ class SecondLook:
     """
 
     plan: Plan
-    arrival: Arrival
+    call: Call
     log: RunLog
     clock: Clock
     looked_at_s: float
@@ -63,29 +64,29 @@ class SecondLook:
         return await self._judged(*_still_running(planned, listing))
 
     async def _judged(self, runs: Sequence[Run], skipped: Skipped) -> Look:
-        standing = self.arrival.standing()
+        standing = self.call.standing()
         if standing is None:
             return Look(None, stopped="revoked")
         if not runs:
             return Look(None, skipped=skipped)
         judge = partial(self._chosen, standing, runs)
-        chosen = await self.judging.done(standing.policies, standing.principal, judge, runs=len(runs))
+        chosen = await self.judging.done(standing, self.plan.principal, judge, runs=len(runs))
         # The judgement may have waited for a thread, and the credential may have been revoked meanwhile.
-        if self.arrival.standing() is None:
+        if self.call.standing() is None:
             return Look(None, stopped="revoked")
         if chosen is None:
             return Look(None, stopped="denied")
         left = orders_of(chosen.runs)
         return Look(left[0] if left else None, skipped={**skipped, **chosen.skipped})
 
-    def _chosen(self, standing: Standing, runs: Sequence[Run], now_ms: int) -> Resolved | None:
+    def _chosen(self, policies: Policies, runs: Sequence[Run], now_ms: int) -> Resolved | None:
         """Return which of the runs may be cancelled now; None if policy refuses the request."""
-        asked = self.plan.asked
-        permit = decide(standing.policies, standing.principal, asked, now_ms)
+        principal, asked = self.plan.principal, self.plan.asked
+        permit = decide(policies, principal, asked, now_ms)
         if isinstance(permit, Denial) or self._too_many(permit):
             return None
         request, listing = about(asked, runs), Listing(tuple(runs))
-        chosen = choose(standing.policies, standing.principal, request, permit, listing, now_ms)
+        chosen = choose(policies, principal, request, permit, listing, now_ms)
         return None if isinstance(chosen, Denial) else chosen
 
     def _too_many(self, permit: Permit) -> bool:

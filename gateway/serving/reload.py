@@ -17,7 +17,7 @@ from gateway.callers.in_force import Holder, InForce
 from gateway.callers.issuers import Pins, pin
 from gateway.config import Config, load_config, resolve_problems
 from gateway.core.errors import InvalidConfiguration, Problem
-from gateway.core.ports import OperatorsLog
+from gateway.core.ports import NotePort, OperatorsLog
 from gateway.files.watch import EVERY_S, Fingerprint, fingerprint, fingerprints
 from gateway.policy.format.load import load_policies
 from gateway.policy.rules import Policies
@@ -29,13 +29,6 @@ Look = tuple[Fingerprint, tuple[tuple[str, Fingerprint], ...] | None]
 
 AT_START = ("listen", "socket_mode", "tls", "health", "upstream", "audit", "shutdown_grace_s", "keep_alive_s")
 """The keys of the configuration that take effect only at a start."""
-
-
-class NotePort(Protocol):
-    """The part of the audit log that a reload writes to."""
-
-    async def note(self, event: str, members: Members) -> None:
-        """Record an event that needs no receipt. Never raises."""
 
 
 class TokensPort(Protocol):

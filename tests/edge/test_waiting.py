@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.execution.flights import MOST_JOINS
+from gateway.execution.in_flight import MOST_JOINS
 from gateway.simulator.exchange import Fault
 from tests.edge.wire import CHUNKED, JSON, PATH, RUN_IDS, URL, Edge, receive, started
 from tests.support.waiting import until

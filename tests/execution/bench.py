@@ -9,7 +9,7 @@ from gateway.core.request import ByFilter, CancelRequest, Principal
 from gateway.core.run import STARTED, Resolution, Run
 from gateway.execution.pipeline import Done, Pipeline
 from gateway.execution.plans import Draft
-from gateway.execution.ports import Arrival, LookUps, Standing
+from gateway.execution.ports import Call, LookUps
 from gateway.policy.model import Effect, Rule, UrlCondition
 from gateway.policy.rules import Policies
 from gateway.upstream.shares import Lanes
@@ -58,17 +58,24 @@ class Bench:
             lanes=self.lanes,
         )
 
-    def arrival(self, name: str, principal: Principal = ANN) -> Arrival:
-        """A request at the door."""
+    def call(
+        self,
+        name: str,
+        principal: Principal = ANN,
+        *,
+        request: CancelRequest = REQUEST,
+        policies: Policies = POLICIES,
+    ) -> Call:
+        """A request whose caller is there and has the standing of now."""
 
         async def here() -> bool:
             return False
 
-        return Arrival(name, None, here, lambda: None if self.live is None else Standing(principal, self.live))
+        return Call(policies, principal, request, name, None, here, lambda: self.live)
 
     async def run(self, name: str = "d1", *, request: CancelRequest = REQUEST, principal: Principal = ANN) -> Done:
         """A cancel that is permitted."""
-        result = await self.pipeline.run(POLICIES, principal, request, arrival=self.arrival(name, principal))
+        result = await self.pipeline.run(self.call(name, principal, request=request))
         assert isinstance(result, Done), result
         return result
 
@@ -78,13 +85,13 @@ class Bench:
 
     async def plan(self, name: str = "p1", *, principal: Principal = ANN) -> Draft:
         """A plan."""
-        result = await self.pipeline.plan(self.policies, principal, REQUEST, arrival=self.arrival(name, principal))
+        result = await self.pipeline.plan(self.call(name, principal, policies=self.policies))
         assert isinstance(result, Draft), result
         return result
 
     async def apply(self, plan: str = "p1", *, name: str = "d1") -> Done | Denial:
         """Applies it under the policies of now."""
-        return await self.pipeline.apply(self.live or POLICIES, ANN, plan, arrival=self.arrival(name))
+        return await self.pipeline.apply(self.call(name, policies=self.live or POLICIES), self.planned(plan))
 
     @property
     def events(self) -> list[str]:

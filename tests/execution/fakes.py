@@ -77,6 +77,9 @@ class MemoryLog:
         if self.note_gate is not None:
             await self.note_gate.wait()
 
+    def note_soon(self, event: str, members: Mapping[str, object]) -> None:
+        self.events.append((event, str(members["decision_id"]), members))
+
     async def keep(self, event: str, members: Mapping[str, object]) -> None:
         if self.refuses is not None:
             raise AuditUnavailable(self.refuses)

@@ -7,7 +7,7 @@ import asyncio
 from gateway.core.outcome import Closing
 from gateway.core.plan import Receipt
 from tests.execution.fakes import MemoryLog, PromptUpstream
-from tests.execution.test_pipeline import ANN, POLICIES, REQUEST, arrival, pipeline, settled
+from tests.execution.test_pipeline import call, pipeline, settled
 
 
 class HeldLog(MemoryLog):
@@ -26,7 +26,7 @@ class HeldLog(MemoryLog):
 async def test_the_answer_waits_for_the_record_of_the_outcome() -> None:
     """A caller who was told a number can rely on it being in the log."""
     log = HeldLog()
-    running = asyncio.ensure_future(pipeline(PromptUpstream(), log).run(POLICIES, ANN, REQUEST, arrival=arrival("d1")))
+    running = asyncio.ensure_future(pipeline(PromptUpstream(), log).run(call("d1")))
     await log.closing.wait()
     for _ in range(10):
         await asyncio.sleep(0)

@@ -13,26 +13,24 @@ from gateway.policy.model import Effect, Rule, UrlCondition
 from gateway.policy.rules import Policies
 from tests.execution.bench import ANN, BOB, POLICIES, URL
 from tests.execution.fakes import MemoryLog, StillClock
-from tests.execution.test_judging import FEW, WIDE, arrival, denies
-
-ARRIVAL = arrival(lambda: None)
+from tests.execution.test_judging import FEW, WIDE, call, denies
 
 
 async def test_a_principal_has_one_explanation_made_at_a_time() -> None:
     """A second one is refused at once, with how long to wait; another caller's is not."""
     questions, policies = Questions(MemoryLog(), StillClock()), Policies((*POLICIES.rules, *denies(300)), "d")
-    first = asyncio.create_task(questions.explain(policies, ANN, WIDE, arrival=ARRIVAL))
+    first = asyncio.create_task(questions.explain(call(policies, WIDE)))
     await asyncio.sleep(0)
     with pytest.raises(Throttled) as refused:
-        await questions.explain(policies, ANN, FEW, arrival=ARRIVAL)
+        await questions.explain(call(policies, FEW))
     assert (refused.value.cause, refused.value.limit, refused.value.retry_after_s) == ("explanations", 1, 1)
-    assert (await questions.explain(policies, BOB, FEW, arrival=ARRIVAL))["enforced"] == "permit"
+    assert (await questions.explain(call(policies, FEW, principal=BOB)))["enforced"] == "permit"
     explained = await first
     rules, left_out = explained["rules"], explained["left_out"]
     assert isinstance(rules, list)
     assert isinstance(left_out, int)
     assert len(rules) + left_out == 301
-    assert (await questions.explain(policies, ANN, FEW, arrival=ARRIVAL))["enforced"] == "permit"
+    assert (await questions.explain(call(policies, FEW)))["enforced"] == "permit"
 
 
 async def test_the_page_of_a_team_with_many_rules_is_made_beside_the_loop() -> None:

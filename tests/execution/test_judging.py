@@ -7,26 +7,29 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 import gateway
 from gateway.core.errors import Unauthenticated
-from gateway.core.plan import Denial, Permit
+from gateway.core.plan import Decision, Denial, Permit
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Principal
 from gateway.core.run import Listing, Run
 from gateway.execution.judging import Judging
-from gateway.execution.ports import Arrival, Call, Standing
+from gateway.execution.pipeline import Pipeline
+from gateway.execution.ports import Call
 from gateway.policy.model import Effect, Rule, UrlCondition, ValueCondition
 from gateway.policy.rules import Policies
 from gateway.upstream.shares import Desk
 from tests.execution.bench import ANN, BOB, POLICIES, URL
-from tests.execution.fakes import StillClock
+from tests.execution.fakes import MemoryLog, PromptUpstream, StillClock
 
+DIRECT = tuple(replace(rule, resolution=None) for rule in POLICIES.rules)
 EVE = Principal("others", "eve")
 MANY = 100
+ONE = CancelRequest(ByFilter(workflow_urls=(f"{URL}/",)), 5)
 FEW = CancelRequest(ByFilter(workflow_urls=(URL,)), 5)
 WIDE = CancelRequest(ByFilter(workflow_urls=tuple(f"{URL}/{number}/" for number in range(MANY))), 5)
 
@@ -80,26 +83,28 @@ def denies(number: int, team: str = "*") -> tuple[Rule, ...]:
     )
 
 
-def arrival(standing: Callable[[], Standing | None]) -> Arrival:
-    """A caller still there."""
+def call(policies: Policies, request: CancelRequest, *, principal: Principal = ANN) -> Call:
+    """A call of a caller who is still there and whose standing does not change."""
 
     async def here() -> bool:
         return False
 
-    return Arrival("d1", None, here, standing)
+    return Call(policies, principal, request, "d1", None, here, lambda: policies)
 
 
-def call(policies: Policies, request: CancelRequest, *, principal: Principal = ANN) -> Call:
-    """A call of a caller whose standing does not change."""
-    return Call(policies, principal, request, arrival(lambda: Standing(principal, policies)))
+async def decided(clock: Watched, asked: Call) -> Decision:
+    """The decision that the pipeline comes to."""
+    pipeline = Pipeline(upstream=PromptUpstream(), upstream_url=URL, audit=MemoryLog(), clock=clock)
+    result = await pipeline.run(asked)
+    await pipeline.stop(0)
+    return result if isinstance(result, Denial) else result.plan.permit
 
 
-@pytest.mark.parametrize(("rules", "request_", "beside"), [(3, WIDE, False), (1000, FEW, True), (1000, WIDE, True)])
+@pytest.mark.parametrize(("rules", "request_", "beside"), [(3, WIDE, False), (1000, ONE, True), (1000, WIDE, True)])
 async def test_a_long_judgement_is_made_beside_the_loop(rules: int, request_: CancelRequest, beside: bool) -> None:
     """Many rules that were not looked at yet, or many rules times many values; everything else at once."""
     clock = Watched()
-    judging = Judging(clock)
-    _, decision = await judging.judged(call(Policies((*POLICIES.rules, *denies(rules)), "d"), request_))
+    decision = await decided(clock, call(Policies((*DIRECT, *denies(rules)), "d"), request_))
     assert isinstance(decision, Permit)
     assert any(name.startswith("judging") for name in clock.threads) is beside
 
@@ -107,10 +112,10 @@ async def test_a_long_judgement_is_made_beside_the_loop(rules: int, request_: Ca
 async def test_a_short_judgement_is_made_at_once_after_the_first() -> None:
     """With 1,000 rules a request of one URL takes no thread, once the rules are sorted."""
     clock = Watched()
-    judging, policies = Judging(clock), Policies((*POLICIES.rules, *denies(1000)), "d")
-    await judging.judged(call(policies, FEW))
+    policies = Policies((*DIRECT, *denies(1000)), "d")
+    await decided(clock, call(policies, ONE))
     clock.threads.clear()
-    await judging.judged(call(policies, FEW))
+    await decided(clock, call(policies, ONE))
     assert clock.threads == {threading.current_thread().name}
 
 
@@ -125,10 +130,9 @@ async def test_many_rules_are_tried_beside_the_loop_and_passed_over_at_once(effe
         Rule("z", f"r{at:05}", effect, {**said, **label}, teams=frozenset(("team",)), shadow=effect is Effect.DENY)
         for at in range(4000)
     )
-    clock, policies = Watched(), Policies((*POLICIES.rules, *many), "d")
-    judging = Judging(clock)
-    await judging.prepared(policies, ANN)
-    await judging.judged(call(policies, FEW))
+    clock, policies = Watched(), Policies((*DIRECT, *many), "d")
+    await Judging(clock).prepared(policies, ANN)
+    await decided(clock, call(policies, ONE))
     beside = about == "what is asked" or effect is Effect.REQUIRE
     assert any(name.startswith("judging") for name in clock.threads) is beside
 
@@ -233,7 +237,7 @@ async def test_without_a_thread_the_work_is_done_at_once(monkeypatch: pytest.Mon
 async def test_who_waits_is_judged_by_the_policies_of_then() -> None:
     """A reload while a request waits for its turn holds for it."""
     before, after = Policies((*POLICIES.rules, *denies(1000)), "before"), Policies((), "after")
-    asked = Call(before, ANN, WIDE, arrival(lambda: Standing(ANN, after)))
+    asked = replace(call(before, WIDE), standing=lambda: after)
     called, decision = await Judging(StillClock()).judged(asked)
     assert called.policies is after
     assert isinstance(decision, Denial)
@@ -243,8 +247,8 @@ async def test_who_waits_is_judged_by_the_policies_of_then() -> None:
 async def test_a_key_that_is_revoked_while_its_request_waits_is_refused(looks: int) -> None:
     """Before its turn, or while it is judged."""
     policies = Policies((*POLICIES.rules, *denies(1000)), "d")
-    standings = [Standing(ANN, policies)] * looks
-    asked = Call(policies, ANN, WIDE, arrival(lambda: standings.pop() if standings else None))
+    standings = [policies] * looks
+    asked = replace(call(policies, WIDE), standing=lambda: standings.pop() if standings else None)
     with pytest.raises(Unauthenticated):
         await Judging(StillClock()).judged(asked)
 
@@ -264,8 +268,8 @@ def test_callers_work_shares_no_threads_with_reloads() -> None:
 async def test_ids_of_many_rules_are_judged_beside_the_loop() -> None:
     """A thousand run IDs count like a thousand values."""
     clock = Watched()
-    judging, policies = Judging(clock), Policies((*POLICIES.rules, *denies(1000)), "d")
+    policies = Policies((*DIRECT, *denies(1000)), "d")
     ids = CancelRequest(ByRunIds(tuple(f"wfr_{number}" for number in range(1000))), 1000)
-    _, decision = await judging.judged(call(policies, ids))
+    decision = await decided(clock, call(policies, ids))
     assert isinstance(decision, Denial)
     assert any(name.startswith("judging") for name in clock.threads)

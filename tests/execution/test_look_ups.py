@@ -18,7 +18,7 @@ from gateway.execution.pipeline import Done
 from gateway.execution.plans import MOST_OF_A_TEAM, Draft
 from gateway.policy.model import Condition, Effect, Rule
 from gateway.policy.rules import Policies
-from tests.execution.bench import ANN, BOB, POLICIES, REQUEST, RULE, Bench, runs
+from tests.execution.bench import ANN, BOB, POLICIES, RULE, Bench, runs
 from tests.execution.fakes import MemoryRuns
 from tests.support.waiting import soon
 
@@ -34,7 +34,7 @@ async def test_a_team_leaves_places_to_other_teams() -> None:
         await bench.run("d3", principal=CLEO)
     assert (throttled.value.limit, throttled.value.retry_after_s) == (MOST_OF_A_TEAM, 5)
     both = Policies((RULE, replace(RULE, id="other", teams=frozenset((DAN.team,)))), "both")
-    other = asyncio.create_task(bench.pipeline.run(both, DAN, REQUEST, arrival=bench.arrival("d4", DAN)))
+    other = asyncio.create_task(bench.pipeline.run(bench.call("d4", DAN, policies=both)))
     await soon(lambda: len(bench.account.looks) == MOST_OF_A_TEAM + 1)
     assert bench.account.held is not None
     bench.account.held.set()
@@ -67,7 +67,7 @@ async def test_many_runs_are_judged_beside_the_loop(number: int) -> None:
     guard = Rule("guard", "any", Effect.REQUIRE, watched, teams=frozenset(("*",)))
     bench = Bench(MemoryRuns(runs(number)))
     policies = Policies((*POLICIES.rules, guard), "watched")
-    plan = await bench.pipeline.plan(policies, ANN, REQUEST, arrival=bench.arrival("p1"))
+    plan = await bench.pipeline.plan(bench.call("p1", policies=policies))
     assert isinstance(plan, Draft)
     assert len(plan.resolved.runs) == number
     beside = watched.threads - {threading.get_ident()}
@@ -86,7 +86,7 @@ class Away(MemoryRuns):
 async def test_a_look_up_that_fails_late_is_told_to_operators(*, stays: bool) -> None:
     """Whoever waited for it has been answered that it goes on; whoever still waits is answered that it failed."""
     bench = Bench(Away(runs(3), held=asyncio.Event()))
-    asked = asyncio.create_task(bench.pipeline.plan(POLICIES, ANN, REQUEST, arrival=bench.arrival("p1")))
+    asked = asyncio.create_task(bench.pipeline.plan(bench.call("p1")))
     await soon(lambda: len(bench.account.looks) == 1)
     if not stays:
         asked.cancel()

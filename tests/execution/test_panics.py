@@ -27,7 +27,7 @@ from gateway.edge.app import Edge
 from gateway.edge.health import HealthApp, HealthPages
 from gateway.edge.inbound import Intake
 from gateway.edge.pages import Pages, Questions
-from gateway.execution.flights import JOINABLE_S
+from gateway.execution.in_flight import JOINABLE_S
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.ports import LookUps
 from gateway.policy.model import Effect, Rule, RunIdCondition
@@ -36,7 +36,7 @@ from gateway.upstream.client import Exchange, Failed, UpstreamLimits
 from gateway.upstream.token import UpstreamToken
 from tests.callers.virtual_time import run
 from tests.execution.fakes import HeldUpstream, MemoryLog, MemoryRuns, PromptUpstream, StillClock
-from tests.execution.test_pipeline import ANN, POLICIES, REQUEST, arrival, pipeline
+from tests.execution.test_pipeline import ANN, call, pipeline
 from tests.support.waiting import soon
 
 
@@ -345,7 +345,7 @@ async def test_a_log_that_panics_changes_no_refusal(call: str) -> None:
 @pytest.mark.parametrize(
     "outcome", [Cancelled(200, 99), Refused(403, "no")], ids=["over-cancelled", "refused-by-upstream"]
 )
-async def test_operators_hear_after_the_answer_and_a_log_that_panics_holds_no_flight(outcome: Outcome) -> None:
+async def test_operators_hear_after_the_answer_and_a_log_that_panics_keeps_none_in_flight(outcome: Outcome) -> None:
     """The true answer is out before the operators' log is touched, and the next identical cancel is sent."""
     house = House(Fuse("error"), upstream=PromptUpstream([outcome, outcome]))
     expected = 200 if isinstance(outcome, Cancelled) else 502
@@ -354,7 +354,7 @@ async def test_operators_hear_after_the_answer_and_a_log_that_panics_holds_no_fl
 
 
 async def test_an_outcome_that_cannot_be_put_into_words_is_a_504() -> None:
-    """Upstream's text has half a surrogate pair: the answer names the record, and the flight is released."""
+    """Upstream's text has half a surrogate pair: the answer names the record, and the cancel is released."""
     house = House(Fuse(), upstream=PromptUpstream([Refused(403, "\ud800")]))
     status, kind, members = await house.ask()
     assert (status, kind, members["code"]) == (504, "application/problem+json", "outcome_unknown")
@@ -372,7 +372,7 @@ async def test_no_line_says_what_a_panic_was_about() -> None:
     assert SECRET not in str(house.lines.said)
 
 
-async def test_a_task_that_is_cancelled_leaves_an_answer_and_no_flight_for_ever() -> None:
+async def test_a_task_that_is_cancelled_leaves_an_answer_and_nothing_in_flight_for_ever() -> None:
     """The server cancels at the end of its grace: the caller gets 504, the cancel goes on and is recorded."""
     house = House(Fuse(), upstream=HeldUpstream())
     assert isinstance(house.sent, HeldUpstream)
@@ -427,12 +427,12 @@ async def test_at_whatever_moment_a_task_is_cancelled_its_answer_is_true(turns: 
     assert status != 503 or (members["code"] == "shutting_down" and not house.sent.orders)
 
 
-def test_no_flight_stays_joinable_whatever_becomes_of_its_callers() -> None:
+def test_no_cancel_stays_joinable_whatever_becomes_of_its_callers() -> None:
     """Nobody says that the answer was written: ten seconds after its end the same request is a new cancel."""
 
     async def story() -> None:
         gateway = pipeline(PromptUpstream(), MemoryLog())
-        await gateway.run(POLICIES, ANN, REQUEST, arrival=arrival("d1"))
+        await gateway.run(call("d1"))
         assert gateway.any_to_join(ANN)
         await asyncio.sleep(JOINABLE_S + 0.1)
         assert not gateway.any_to_join(ANN)

@@ -16,7 +16,6 @@ from gateway.core.run import Resolution, Skip
 from gateway.edge import answers
 from gateway.execution.pipeline import Done
 from gateway.execution.plans import LIFETIME_S, MOST_DRAFTS, MOST_RUNS, State
-from gateway.execution.ports import Standing
 from gateway.policy.model import CountCondition
 from gateway.policy.rules import Policies
 from gateway.upstream.shares import Lanes, TeamShare
@@ -126,9 +125,9 @@ async def test_what_has_changed_before_the_first_order_sends_nothing(live: Polic
 async def test_a_key_that_is_revoked_while_its_order_is_judged_ends_the_plan_as_revoked() -> None:
     """The cause is the same, whether the second look meets it before the judgement or after."""
     bench = Bench(MemoryRuns(runs(3)))
-    standings = [Standing(ANN, POLICIES)]
-    arrival = replace(bench.arrival("d1"), standing=lambda: standings.pop() if standings else None)
-    result = await bench.pipeline.run(POLICIES, ANN, REQUEST, arrival=arrival)
+    standings = [POLICIES]
+    call = replace(bench.call("d1"), standing=lambda: standings.pop() if standings else None)
+    result = await bench.pipeline.run(call)
     assert isinstance(result, Done)
     assert (result.outcome, standings) == (NotSent("revoked"), [])
 
@@ -317,7 +316,7 @@ async def test_an_order_that_upstream_went_beyond_is_the_last() -> None:
     """A list that was no bound shows that upstream does something else with it: it is not asked again."""
     bench = Bench(MemoryRuns(runs(250)), upstream=PromptUpstream([Cancelled(200, 5000)]))
     settled = await bench.run()
-    outcome, answer = settled.outcome, answers.outcome(settled.carried, "d1")
+    outcome, answer = settled.outcome, answers.outcome(settled.result, "d1")
     assert (b"gateway-over-cancelled", b"4900") in answer.headers
     assert json.loads(answer.body)["over_cancelled"] == 4900
     assert isinstance(outcome, Unknown)

@@ -27,7 +27,7 @@ async def test_a_plan_of_ids_taken_on_trust_shows_no_more_than_the_ids() -> None
     """Who may name any ID does not learn by it what others run."""
     for rule, shows in ((TRUSTED, False), (replace(TRUSTED, owner_unchecked=False), True)):
         bench = Bench(MemoryRuns([ANYBODYS]))
-        plan = await bench.pipeline.plan(Policies((rule,), "trust"), ANN, NAMED, arrival=bench.arrival("p1"))
+        plan = await bench.pipeline.plan(bench.call("p1", request=NAMED, policies=Policies((rule,), "trust")))
         assert isinstance(plan, Draft)
         members = plan_members(plan, expires_in_s=600)
         assert members["runs"] == 1
@@ -46,7 +46,7 @@ async def test_a_plan_is_shown_at_the_same_cost_however_many_runs_and_labels_it_
             for at in range(number)
         ]
         bench, asked = Bench(MemoryRuns(found)), CancelRequest(ByFilter(workflow_urls=(f"{PAYROLL}/",)), number)
-        plan = await bench.pipeline.plan(Policies((rule,), "d"), ANN, asked, arrival=bench.arrival("p1"))
+        plan = await bench.pipeline.plan(bench.call("p1", request=asked, policies=Policies((rule,), "d")))
         assert isinstance(plan, Draft)
         counted.append(steps(partial(plan_members, plan, expires_in_s=600)))
         members = plan_members(plan, expires_in_s=600)

@@ -19,7 +19,7 @@ from gateway.core.errors import Throttled, Unauthenticated
 from gateway.core.outcome import Cancelled
 from gateway.core.request import ByFilter
 from gateway.execution.pipeline import Pipeline
-from gateway.execution.ports import Arrival
+from gateway.execution.ports import Call
 from gateway.policy.model import CreatedCondition
 from gateway.simulator.server import SimulatorServer
 from tests.cli.running import command
@@ -70,9 +70,7 @@ async def test_a_duration_is_never_negative() -> None:
     async def there() -> bool:
         return False
 
-    running = asyncio.ensure_future(
-        pipeline.run(POLICIES, ANN, REQUEST, arrival=Arrival("d1", "127.0.0.1", there, lambda: None))
-    )
+    running = asyncio.ensure_future(pipeline.run(Call(POLICIES, ANN, REQUEST, "d1", "127.0.0.1", there, lambda: None)))
     await upstream.called.wait()
     clock.wall_ms -= HOUR_MS
     clock.steady_s += 1.5

@@ -17,7 +17,7 @@ from gateway.callers.settings import Limits
 from gateway.core.outcome import Cancelled
 from gateway.edge.inbound import Inbound
 from gateway.execution.pipeline import Done
-from gateway.execution.ports import Arrival
+from gateway.execution.ports import Call
 from gateway.policy.rules import Policies
 from gateway.simulator.server import SimulatorServer
 from tests.execution.fakes import MemoryLog, PromptUpstream
@@ -99,7 +99,7 @@ async def test_the_outcome_is_recorded_when_the_caller_cannot_be_asked_whether_h
         raise OSError(24, "Too many open files")
 
     settled = await pipeline(PromptUpstream(), log).run(
-        POLICIES, ANN, REQUEST, arrival=Arrival("d1", "127.0.0.1", broken, lambda: None)
+        Call(POLICIES, ANN, REQUEST, "d1", "127.0.0.1", broken, lambda: None)
     )
     assert isinstance(settled, Done)
     assert settled.outcome == Cancelled(200, 50)

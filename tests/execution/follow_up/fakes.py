@@ -64,6 +64,9 @@ class Told:
     settled: list[Mapping[str, object]] = field(default_factory=list)
     alarms: list[tuple[str, Mapping[str, object]]] = field(default_factory=list)
 
+    async def note(self, event: str, members: Mapping[str, object]) -> None:
+        self.note_soon(event, members)
+
     def note_soon(self, event: str, members: Mapping[str, object]) -> None:
         assert event == "settled"
         self.settled.append(members)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from tests.reliability.controls.copy import Bug, Edit
 
 WAITING = ("tests/edge/test_waiting.py",)
-LIMITS, FLIGHTS, ASKERS = (
+LIMITS, IN_FLIGHT, ASKERS = (
     "gateway/callers/admission.py",
-    "gateway/execution/flights.py",
+    "gateway/execution/in_flight.py",
     "gateway/upstream/runs/cursors.py",
 )
 DRAFTS, REFUSALS, APP = "gateway/execution/plans.py", "gateway/audit/refusals.py", "gateway/app.py"
@@ -59,7 +59,7 @@ IN_LIMITS = (
     ),
     Bug(
         "joins without end",
-        (Edit(FLIGHTS, "        if self.joined >= MOST_JOINS:\n", "        if self.joined < 0:\n"),),
+        (Edit(IN_FLIGHT, "        if self.joined >= MOST_JOINS:\n", "        if self.joined < 0:\n"),),
         ("tests/execution/test_pipeline.py",),
     ),
     Bug(

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from tests.reliability.controls.copy import Bug, Edit
 
-CARRYING, INBOUND, SEGMENT = "gateway/execution/orders.py", "gateway/edge/inbound.py", "gateway/audit/segment.py"
+PIPELINE, INBOUND, SEGMENT = "gateway/execution/pipeline.py", "gateway/edge/inbound.py", "gateway/audit/segment.py"
 RECOVERY = "gateway/audit/recovery.py"
 RUN = ("tests/execution/test_pipeline.py", "tests/execution/test_closing.py", "tests/execution/test_panics.py")
 
 SENT_FIRST = (
-    Edit(CARRYING, "receipt = await self.audit.intent(plan)\n", "receipt = Receipt(plan.decision_id, 1)\n"),
+    Edit(PIPELINE, "receipt = await self._audit.intent(plan)\n", "receipt = Receipt(plan.decision_id, 1)\n"),
     Edit(
-        CARRYING,
-        "            await course.run()\n",
-        "            await course.run()\n            receipt = await self.audit.intent(plan)\n",
+        PIPELINE,
+        "                result = await self._send_only(plan, receipt)\n",
+        "                result = await self._send_only(plan, receipt)\n"
+        "                receipt = await self._audit.intent(plan)\n",
     ),
 )
 
@@ -43,10 +44,10 @@ IN_ORDER = (
         "the answer does not wait for the outcome's record",
         (
             Edit(
-                CARRYING,
-                "        with Net() as net:\n            await self.audit.close(receipt, closing)\n",
+                PIPELINE,
+                "        with Net() as net:\n            await self._audit.close(receipt, closing)\n",
                 "        with Net() as net:\n"
-                "            _late = asyncio.ensure_future(self.audit.close(receipt, closing))\n",
+                "            _late = asyncio.ensure_future(self._audit.close(receipt, closing))\n",
             ),
         ),
         RUN,

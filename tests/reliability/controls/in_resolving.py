@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.reliability.controls.copy import Bug, Edit
 
 RUNS, SECOND_LOOK = "gateway/policy/choose.py", "gateway/execution/recheck.py"
-PLANNING, DRAFTS, CARRYING = "gateway/execution/plans.py", "gateway/execution/plans.py", "gateway/execution/orders.py"
+PLANNING, DRAFTS, ORDERS = "gateway/execution/plans.py", "gateway/execution/plans.py", "gateway/execution/orders.py"
 LOG, PAGES = "gateway/upstream/runs/log.py", "gateway/edge/pages.py"
 CHOICE, MOVING, PLANS = (
     ("tests/execution/resolve/test_choice.py",),
@@ -127,7 +127,7 @@ IN_RESOLVING = (
         "the next order is sent after a lost answer",
         (
             Edit(
-                CARRYING,
+                ORDERS,
                 "        if not isinstance(outcome, Cancelled):\n            self.stopped",
                 "        if isinstance(outcome, NotSent):\n            self.stopped",
             ),
@@ -138,9 +138,9 @@ IN_RESOLVING = (
         "an order is not recorded before the next",
         (
             Edit(
-                CARRYING,
-                "        if not await self.by.audit.chunk(members) and self.stopped is None:\n",
-                "        if asyncio.ensure_future(self.by.audit.chunk(members)) is None:\n",
+                ORDERS,
+                "        if not await self.audit.chunk(members) and self.stopped is None:\n",
+                "        if asyncio.ensure_future(self.audit.chunk(members)) is None:\n",
             ),
         ),
         IN_MEMORY,

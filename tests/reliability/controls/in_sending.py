@@ -148,12 +148,12 @@ IN_SENDING = (
     ),
     Bug(
         "joined repeats sent again",
-        (Edit(PIPELINE, "flight = self._flights.get(key)\n", "flight = None\n"),),
+        (Edit(PIPELINE, "other = self._cancels.get(key)\n", "other = None\n"),),
         ("tests/execution/test_pipeline.py",),
     ),
     Bug(
         "the cancel ends with its caller",
-        (Edit("gateway/execution/flights.py", "await asyncio.shield(self.task)", "await self.task"),),
+        (Edit("gateway/execution/in_flight.py", "await asyncio.shield(self.task)", "await self.task"),),
         ("tests/execution/test_pipeline.py",),
     ),
 )

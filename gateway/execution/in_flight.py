@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from gateway.core.errors import Throttled
 from gateway.core.outcome import Outcome
 from gateway.core.plan import Denial, Plan
-from gateway.core.run import Skipped
+from gateway.core.run import Skipped, joined
 
 JOINABLE_S = 10.0
 """How long an outcome can still be joined, unless it is written to a connected caller before that."""
@@ -23,36 +23,39 @@ MOST_JOINS = 16
 """How many identical requests may join one cancel; each is recorded. Clients repeat a request up to five times."""
 
 Key = tuple[Hashable, Hashable]
-"""The key of a flight: its owner (a principal, or "plan"), and what it does (a request, or a plan id)."""
+"""The key of a cancel in flight: its owner (a principal, or "plan"), and what it does (a request, or a plan id)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
-    """A plan that was carried out, its outcome, and the runs it skipped, by reason.
+class Result:
+    """A plan that was sent, and its outcome.
 
-    `over_cancelled` is how many more runs upstream cancelled than were ordered.
+    `left_out` holds the runs that a second look left out, by reason. `over_cancelled` is how many more runs upstream
+    cancelled than were ordered.
     """
 
     plan: Plan
     outcome: Outcome
-    skipped: Skipped = field(default_factory=dict)
+    left_out: Skipped = field(default_factory=dict)
     over_cancelled: int = 0
 
-
-Result = Carried | Denial
-"""The result of a flight. A flight may also raise a Refusal; then nothing was sent."""
+    @property
+    def skipped(self) -> Skipped:
+        """The runs that the request selects but that were not cancelled, by reason."""
+        resolved = self.plan.resolved
+        return self.left_out if resolved is None else joined(resolved.skipped, self.left_out)
 
 
 @dataclass(slots=True, eq=False)
-class Flight:
-    """One cancel under way, identified by its `key`. `sending` is true while a call to upstream may be running.
+class InFlight:
+    """One cancel in flight, identified by its `key`. `sending` is true while a call to upstream may be running.
 
     `joined` counts the requests that joined it, `turned_away` those refused because MOST_JOINS had joined already.
     """
 
     key: Key
     decision_id: str
-    task: asyncio.Task[Result] | None = None
+    task: asyncio.Task[Result | Denial] | None = None
     sending: bool = False
     release: asyncio.TimerHandle | None = None
     joined: int = 0
@@ -71,75 +74,75 @@ class Flight:
             )
         self.joined += 1
 
-    async def result(self) -> Result:
-        """Wait for the result. Cancelling the waiter does not cancel the flight."""
+    async def result(self) -> Result | Denial:
+        """Wait for the result. Cancelling the waiter does not cancel the work. Raises: Refusal: nothing was sent."""
         assert self.task is not None
         return await asyncio.shield(self.task)
 
 
-Carry = Callable[[Flight], Coroutine[None, None, Result]]
-"""The work of a flight. It sets `flight.sending` while a call to upstream may be running."""
+Work = Callable[[InFlight], Coroutine[None, None, Result | Denial]]
+"""The work of a cancel. It sets `sending` while a call to upstream may be running."""
 
 
-class Flights:
+class InFlightCancels:
     """All cancels in flight. Each has its own task, so it ends and is recorded even if its caller disconnects."""
 
     def __init__(self) -> None:
-        self._by_key: dict[Key, Flight] = {}
+        self._by_key: dict[Key, InFlight] = {}
         self._of: Counter[Hashable] = Counter()
-        self._tasks: dict[asyncio.Task[Result], Flight] = {}
+        self._tasks: dict[asyncio.Task[Result | Denial], InFlight] = {}
         self.stopping = False
 
-    def get(self, key: Key) -> Flight | None:
-        """Return the flight with that key, if one can be joined."""
+    def get(self, key: Key) -> InFlight | None:
+        """Return the cancel with that key, if one can be joined."""
         return self._by_key.get(key)
 
     def any_of(self, owner: Hashable) -> bool:
-        """Return whether a flight whose key begins with `owner` can be joined."""
+        """Return whether a cancel whose key begins with `owner` can be joined."""
         return owner in self._of
 
-    def start(self, key: Key, decision_id: str, carry: Carry) -> Flight:
-        """Start a flight; `carry` does its work."""
-        flight = Flight(key, decision_id)
-        flight.task = asyncio.create_task(carry(flight))
-        self._by_key[key] = flight
+    def start(self, key: Key, decision_id: str, work: Work) -> InFlight:
+        """Start a cancel; `work` does it."""
+        started = InFlight(key, decision_id)
+        started.task = asyncio.create_task(work(started))
+        self._by_key[key] = started
         self._of[key[0]] += 1
-        self._tasks[flight.task] = flight
-        flight.task.add_done_callback(self._ended)
-        return flight
+        self._tasks[started.task] = started
+        started.task.add_done_callback(self._ended)
+        return started
 
-    def answered(self, flight: Flight, *, caller_gone: bool) -> None:
-        """Release a flight whose answer was written; if the caller had gone (`caller_gone`), keep it joinable."""
+    def answered(self, in_flight: InFlight, *, caller_gone: bool) -> None:
+        """Release a cancel whose answer was written; if the caller had gone (`caller_gone`), keep it joinable."""
         if not caller_gone:
-            self._land(flight)
+            self._release(in_flight)
 
     async def stop(self, grace_s: float) -> None:
-        """Wait for all flights to end; after `grace_s` seconds, give up the calls still at upstream as unknown."""
+        """Wait for all cancels to end; after `grace_s` seconds, give up the calls still at upstream as unknown."""
         self.stopping = True
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=grace_s)
-        for task, flight in list(self._tasks.items()):
-            if flight.sending:
+        for task, in_flight in list(self._tasks.items()):
+            if in_flight.sending:
                 task.cancel()
         if self._tasks:
             await asyncio.wait(list(self._tasks))
 
-    def _ended(self, task: asyncio.Task[Result]) -> None:
-        flight = self._tasks.pop(task)
+    def _ended(self, task: asyncio.Task[Result | Denial]) -> None:
+        in_flight = self._tasks.pop(task)
         # Without a receipt there is nothing to join. Reading the exception marks it as retrieved even if nobody waits.
         if task.cancelled() or task.exception() is not None or isinstance(task.result(), Denial):
-            self._land(flight)
+            self._release(in_flight)
         else:
-            # The timer starts here and nowhere else, so however a caller ends, no flight stays joinable for ever.
-            flight.release = task.get_loop().call_later(JOINABLE_S, self._land, flight)
+            # The timer starts here and nowhere else, so however a caller ends, nothing stays joinable for ever.
+            in_flight.release = task.get_loop().call_later(JOINABLE_S, self._release, in_flight)
 
-    def _land(self, flight: Flight) -> None:
-        if self._by_key.get(flight.key) is flight:
-            del self._by_key[flight.key]
-            owner = flight.key[0]
+    def _release(self, in_flight: InFlight) -> None:
+        if self._by_key.get(in_flight.key) is in_flight:
+            del self._by_key[in_flight.key]
+            owner = in_flight.key[0]
             self._of[owner] -= 1
             if not self._of[owner]:
                 del self._of[owner]
-        if flight.release is not None:
-            flight.release.cancel()
-            flight.release = None
+        if in_flight.release is not None:
+            in_flight.release.cancel()
+            in_flight.release = None
