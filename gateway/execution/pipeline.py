@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from gateway.audit.record import Members, denied_members, joined_members
+from gateway.audit.events.declare import Members
+from gateway.audit.record import denied_members, joined_members
 from gateway.core.errors import ShuttingDown
 from gateway.core.outcome import Outcome
 from gateway.core.plan import Decision, Denial, Permit, Plan, order_of
