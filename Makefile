@@ -133,13 +133,16 @@ $(PEERS)/.made: benchmarks/peers.txt $(VENV)/.made
 
 # ---------------------------------------------------------------- for maintainers
 
-.PHONY: pictures lock wheel image clean
+.PHONY: pictures tables lock wheel image clean
 # run.txt is what the image holds; the others add to it and agree with it.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
         --no-header --upgrade pyproject.toml
 
 pictures: $(VENV)/.run ## draws docs/pictures/*.svg from the texts beside them
 	$(BIN)/python docs/pictures/draw.py
+
+tables: $(VENV)/.run ## writes the tables of docs/record.md from the declarations of the events
+	$(BIN)/python docs/tables.py
 
 lock: $(VENV)/.dev ## renews the versions and hashes in requirements/
 	$(BIN)/$(LOCK) --extra dev -o requirements/dev.txt

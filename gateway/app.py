@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from gateway import __version__
+from gateway.audit.events.catalogue import Start, Stop
 from gateway.audit.log import AuditLog, AuditSettings
 from gateway.audit.refusals import RefusalLog
 from gateway.audit.segment import load_mac_key
@@ -126,7 +127,8 @@ class Gateway:
         questions.close()
         await pipeline.stop(0)
         await settler.stop()
-        await audit.stop({"refusals_left_out": refusals.left_out})
+        # The log counts the open intents itself, when it writes the record.
+        await audit.stop(Stop(refusals_left_out=refusals.left_out, open=0).members())
         await upstream.aclose()
         await log.aclose()
         if not opening.cancel():
@@ -191,12 +193,12 @@ class Gateway:
             self.audit,
             instance=self.audit.new_name(),
             upstream=settings.url,
-            start={
-                "version": __version__,
-                "policy_digest": self.live.policies.digest,
-                "contract": settings.contract,
-                "count_is_advisory": settings.contract == "2026-09",
-            },
+            start=Start(
+                version=__version__,
+                policy_digest=self.live.policies.digest,
+                contract=settings.contract,
+                count_is_advisory=settings.contract == "2026-09",
+            ).members(),
             stdout=self.consoles.out,
         )
 

@@ -90,6 +90,11 @@ class Sealer:
         self.key = key
         self._logger = line_logger()
 
+    @property
+    def key_id(self) -> str | None:
+        """The id of the key; None if there is none."""
+        return self.key.key_id if self.key is not None else None
+
     def seal(self, head: Head, records: Iterable[Record]) -> tuple[list[bytes], Head]:
         """Return the lines (with newlines) that continue the chain after `head`, and the head after them."""
         seq, prev = head

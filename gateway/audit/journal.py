@@ -15,14 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import uuid_utils
 
 from gateway.audit.chain import GENESIS, Head, MacKey, Record, Sealer
-from gateway.audit.record import Members, continued_members, start_members
+from gateway.audit.events.catalogue import At, Origin, Recovery, Start, Stop
+from gateway.audit.events.declare import ABSENT, Absent, Members
+from gateway.audit.record import start_members
 from gateway.audit.segment import AppendFailed, ChainLock, Disk, Segment, removed, segment_path
 
 
@@ -109,7 +111,7 @@ class Journal:
         self._segment: Segment | None = None
         self._unusable: list[str] = []
         self._suspects: list[str] = []
-        self._found: list[Members] = []
+        self._found: list[Recovery] = []  # open intents are counted when they are written
         self._heir: Heir | None = None
         self._before: ChainLock | None = None
         self._uncopied: list[bytes] = []
@@ -189,7 +191,7 @@ class Journal:
     def _writable(self) -> Segment:
         if self._segment is not None and (reason := self._segment.intrusion()):
             self.notice = reason
-            self._found.append({"reason": reason, "segment": self._segment.path.name})
+            self._found.append(Recovery(reason=reason, open=0, left_out=0, segment=self._segment.path.name))
             self._segment.close()
             self._segment = None
         if self._start is not None and self._beginning is None and self._bytes >= self._settings.chain_bytes:
@@ -226,11 +228,11 @@ class Journal:
         """
         self._segment = self._segment or self._next_segment()
         heir = self._heir = self._heir or self._make_heir()
-        ending = {"reason": "size", "open": len(self.open_intents), "continued_by": heir.chain}
+        ending = Stop(reason="size", open=len(self.open_intents), continued_by=heir.chain).members()
         self._uncopied += self._append(self._segment, [*self._firsts(), Record(self._clock(), "stop", ending)])
         self._segment.close()
-        origin = {"chain": self._chain, "seq": self.head.seq, "head": self.head.digest}
-        self._beginning = start_members(start, self._sealer.key, origin=origin, intents=self.open_intents)
+        origin: Origin = {"chain": self._chain, "seq": self.head.seq, "head": self.head.digest}
+        self._beginning = start_members(start, self._sealer.key_id, origin=origin, intents=self.open_intents)
         self._before, self._lock, self._segment, self._heir = self._lock, heir.lock, heir.segment, None
         self._chain, self._number, self._bytes, self.head = heir.chain, 1, 0, GENESIS
         self._sealer = Sealer(heir.chain, key=self._sealer.key)
@@ -254,18 +256,16 @@ class Journal:
 
     def _firsts(self) -> list[Record]:
         """Return the records that come before all others: the start of the chain, and the faults that were found."""
-        suspect: Members = {}
-        if self._suspects:
-            suspect = {"suspect": list(self._suspects), "last_good": {"seq": self.head.seq, "head": self.head.digest}}
+        suspect = list(self._suspects) or ABSENT
+        last_good: At | Absent = {"seq": self.head.seq, "head": self.head.digest} if self._suspects else ABSENT
         if self._beginning is not None:
-            return [Record(self._clock(), "start", {**self._beginning, **suspect}), *map(self._continued, self._found)]
-        notices = [{"reason": "segment_suspect", **suspect}] if suspect else []
-        return [self._continued(found) for found in [*notices, *self._found]]
+            start = self._beginning | Start(suspect=suspect, last_good=last_good).members()
+            return [Record(self._clock(), "start", start), *map(self._continued, self._found)]
+        notice = Recovery(reason="segment_suspect", open=0, left_out=0, suspect=suspect, last_good=last_good)
+        return [self._continued(found) for found in [*([notice] if self._suspects else []), *self._found]]
 
-    def _continued(self, found: Members) -> Record:
-        reason = str(found["reason"])
-        members = continued_members(reason, open_intents=len(self.open_intents), left_out=0, found=found)
-        return Record(self._clock(), "recovery", members)
+    def _continued(self, found: Recovery) -> Record:
+        return Record(self._clock(), "recovery", replace(found, open=len(self.open_intents)).members())
 
     def _keep_digest(self, records: Iterable[Record]) -> None:
         # A `start` names the policies that are in force when it is written.
@@ -283,7 +283,7 @@ class Journal:
                 return
             self.notice = lost
             if self._lock.renew():
-                self._found.append({"reason": lost})
+                self._found.append(Recovery(reason=lost, open=0, left_out=0))
         except OSError:
             self.notice = "lock_unknown"
 

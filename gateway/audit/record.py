@@ -1,20 +1,24 @@
-"""The members of each event in the record. This module is pure, and the only place that names them.
+"""The records of plans, decisions and outcomes: the members that `audit/events` declares, filled from typed values.
 
 No event holds a credential, a raw target or bytes of a request, because only typed values and fixed words come in.
+This module is pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
 
-from gateway.audit.chain import MacKey
-from gateway.core.outcome import Accepted, Cancelled, Closing, NotSent, Outcome, Refused, Unknown
+from gateway.audit.events import catalogue
+from gateway.audit.events.catalogue import MOST_NAMES, Origin, Remains
+from gateway.audit.events.declare import ABSENT, Absent, Members, maker
+from gateway.core.outcome import Accepted, Cancelled, Closing, NotSent, Outcome, Progress, Refused, Unknown
 from gateway.core.plan import Decision, Denial, Order, Permit, Plan, Verdict
 from gateway.core.request import CancelRequest, Principal
 from gateway.core.run import Resolved, Skipped
 
-Members = dict[str, object]
+_intent = maker(catalogue.Intent)
+_outcome = maker(catalogue.Outcome)
 
 MOST_PROBLEMS = 20
 MOST_PROBLEM_CHARS = 500
@@ -27,86 +31,78 @@ CHANGES = (
 )
 """The lists in a `reload`: keys as `team/id`, issuers as their tokens name them, and keys of the configuration."""
 
-MOST_NAMES = 100
-"""The most names in one of these lists; `names_left_out` counts the others, over all lists."""
-
 
 def start_members(
     start: Mapping[str, object],
-    key: MacKey | None,
+    key_id: str | None,
     *,
-    origin: Members | None = None,
+    origin: Origin | None = None,
     intents: Iterable[str] = (),
-    recovered: Members | None = None,
+    recovered: Mapping[str, object] | None = None,
 ) -> Members:
     """Return the members of `start`, a chain's first record: its seal, the chain it continues, and the heads of others.
 
-    `origin` is the chain before it, with the head at which that chain ended, and `intents` are those left open there.
-    `recovered` holds the heads and the damage found in the directory.
+    `start` says what writes the chain. `key_id` is None if it is sealed without a key. `origin` is the chain before it,
+    with the head at which that chain ended, and `intents` are those left open there. `recovered` holds the heads and
+    the damage found in the directory.
     """
-    sealed = {"chain": "sha256" if key is None else "hmac-sha256", "key_id": key.key_id if key else None}
-    continues: Members = {"continues": origin} | ({"intents": list(intents)} if origin is not None else {})
-    return {**start, **sealed, **continues, **(recovered or {"heads": {}, "damaged": []})}
-
-
-def retired_members(chain: str, *, seq: int, head: str | None, files: Mapping[str, str], to: str | None) -> Members:
-    """Return the members of `retired`: a chain that may be missing from now on, and its head.
-
-    `files` gives the SHA-256 of each of its files, and `to` is the directory to which they were moved.
-    """
-    return {"retired": chain, "at": {"seq": seq, "head": head}, "files": dict(files), "to": to}
+    sealed = catalogue.Start(
+        chain="sha256" if key_id is None else "hmac-sha256",
+        key_id=key_id,
+        continues=origin,
+        intents=list(intents) if origin is not None else ABSENT,
+    )
+    return {**start, **sealed.members(), **(recovered or catalogue.Start(heads={}, damaged=[]).members())}
 
 
 def intent_members(plan: Plan, *, upstream: str) -> Members:
     """Return the members of `intent`: what is about to be sent, and why it may be sent."""
-    members = _judged(
-        plan.decision_id, principal=plan.principal, asked=plan.asked, verdict=plan.permit, remote=plan.remote
+    principal, asked, permit, resolved = plan.principal, plan.asked.wire(), plan.permit, plan.resolved
+    return _intent(
+        decision_id=plan.decision_id,
+        team=principal.team,
+        principal=principal.name,
+        key_id=principal.key_id,
+        claims=_claims(principal),
+        remote=plan.remote,
+        dialect=plan.asked.dialect.value,
+        asked=asked,
+        effective=asked if permit.effective is plan.asked else permit.effective.wire(),
+        selects=plan.asked.selection.kind,
+        decision=permit.decided,
+        enforced="permit",
+        rule=permit.rule,
+        narrowed=plan.narrowed,
+        shadow=permit.shadow,
+        policy_digest=plan.policy_digest,
+        upstream=upstream,
+        orders=[order.query for order in plan.orders],
+        exceptions=list(permit.exceptions),
+        reason=plan.asked.reason,
+        plan=plan.plan_id if resolved is not None else ABSENT,
+        digest=resolved.digest if resolved is not None else ABSENT,
+        owner="unchecked" if permit.owner_unchecked else ABSENT,
     )
-    if plan.permit.effective is not plan.asked:
-        members["effective"] = plan.permit.effective.wire()
-    members["enforced"] = "permit"
-    members["narrowed"] = plan.narrowed
-    members["policy_digest"] = plan.policy_digest
-    members["upstream"] = upstream
-    members["orders"] = [order.query for order in plan.orders]
-    if plan.resolved is not None:
-        members |= {"plan": plan.plan_id, "digest": plan.resolved.digest}
-    if plan.permit.owner_unchecked:
-        members["owner"] = "unchecked"
-    return members
 
 
 def plan_members(plan: Plan, resolved: Resolved, *, upstream: str) -> Members:
-    """Return the members of `plan`: the runs that a look-up found to cancel, and the runs that were left out.
-
-    A run to cancel is `[ID, URL, creation time in Unix milliseconds]`.
-    """
-    members = _judged(
-        plan.decision_id, principal=plan.principal, asked=plan.asked, verdict=plan.permit, remote=plan.remote
+    """Return the members of `plan`: the runs that a look-up found to cancel, and the runs that were left out."""
+    return _judged(
+        catalogue.Planned,
+        plan.decision_id,
+        principal=plan.principal,
+        request=plan.asked,
+        verdict=plan.permit,
+        remote=plan.remote,
+        asked=plan.asked.wire(),
+        effective=plan.permit.effective.wire(),
+        enforced="permit",
+        policy_digest=plan.policy_digest,
+        upstream=upstream,
+        digest=resolved.digest,
+        runs=[[run.run_id, run.workflow_url, run.created_ms] for run in resolved.runs],
+        skipped=skipped_members(resolved.skipped),
     )
-    members |= {"effective": plan.permit.effective.wire(), "enforced": "permit"}
-    members |= {"policy_digest": plan.policy_digest, "upstream": upstream, "digest": resolved.digest}
-    members["runs"] = [[run.run_id, run.workflow_url, run.created_ms] for run in resolved.runs]
-    members["skipped"] = skipped_members(resolved.skipped)
-    return {name: value for name, value in members.items() if name not in ("narrowed", "orders")}
-
-
-def skipped_members(skipped: Skipped) -> Members:
-    """Return the IDs of the runs that were left out, by reason."""
-    return {why.value: list(run_ids) for why, run_ids in skipped.items()}
-
-
-def chunk_members(
-    decision_id: str, *, number: int, orders: int, order: Order, outcome: Outcome, skipped: Skipped
-) -> Members:
-    """Return the members of `chunk`: the outcome of one order of several.
-
-    `skipped` are the runs that were left out of the order after a second look.
-    """
-    members: Members = {"decision_id": decision_id, "number": number, "of": orders, "order": order.query}
-    members |= {"outcome": outcome.name, "upstream_status": outcome.upstream_status, "cancelled": None}
-    members |= {"skipped": skipped_members(skipped)}
-    return members | _particulars(outcome)
 
 
 def denied_members(
@@ -120,9 +116,21 @@ def denied_members(
     upstream: str,
 ) -> Members:
     """Return the members of `denied`: those of an intent, with nothing effective, narrowed or ordered."""
-    members = _judged(decision_id, principal=principal, asked=asked, verdict=denial, remote=remote)
-    members |= {"effective": {}, "policy_digest": policy_digest, "upstream": upstream}
-    return members
+    return _judged(
+        catalogue.Denied,
+        decision_id,
+        principal=principal,
+        request=asked,
+        verdict=denial,
+        remote=remote,
+        asked=asked.wire(),
+        effective={},
+        enforced="deny",
+        narrowed=None,
+        policy_digest=policy_digest,
+        upstream=upstream,
+        orders=[],
+    )
 
 
 def explained_members(
@@ -138,53 +146,94 @@ def explained_members(
 
     Nothing is sent, so they do not mention upstream.
     """
-    members = _judged(decision_id, principal=principal, asked=asked, verdict=decision, remote=remote)
-    members["effective"] = {}
-    if isinstance(decision, Permit):
-        members |= {"effective": decision.effective.wire(), "enforced": "permit"}
-    members["policy_digest"] = policy_digest
-    return {name: value for name, value in members.items() if name not in ("narrowed", "upstream", "orders")}
+    permitted = isinstance(decision, Permit)
+    return _judged(
+        catalogue.Explained,
+        decision_id,
+        principal=principal,
+        request=asked,
+        verdict=decision,
+        remote=remote,
+        asked=asked.wire(),
+        effective=decision.effective.wire() if isinstance(decision, Permit) else {},
+        enforced="permit" if permitted else "deny",
+        policy_digest=policy_digest,
+    )
 
 
 def _judged(
-    decision_id: str, *, principal: Principal, asked: CancelRequest, verdict: Verdict, remote: str | None
+    event: Callable[..., catalogue.Judged],
+    decision_id: str,
+    *,
+    principal: Principal,
+    request: CancelRequest,
+    verdict: Verdict,
+    remote: str | None,
+    **more: object,
 ) -> Members:
-    # The order of members is fixed here, once for all events that record a decision.
-    wire = asked.wire()
-    return {
-        "decision_id": decision_id,
-        **_who(principal, remote),
-        "dialect": asked.dialect.value,
-        "asked": wire,
-        "effective": wire,
-        "selects": asked.selection.kind,
-        "decision": verdict.decided,
-        "enforced": "deny",
-        "rule": verdict.rule,
-        "narrowed": None,
-        "shadow": verdict.shadow,
-        "policy_digest": None,
-        "upstream": None,
-        "orders": [],
-        "exceptions": list(verdict.exceptions),
-        "reason": asked.reason,
-    }
+    """Return the members of an event that records a decision; `more` are those that differ between such events."""
+    return event(
+        decision_id=decision_id,
+        team=principal.team,
+        principal=principal.name,
+        key_id=principal.key_id,
+        claims=_claims(principal),
+        remote=remote,
+        dialect=request.dialect.value,
+        selects=request.selection.kind,
+        decision=verdict.decided,
+        rule=verdict.rule,
+        shadow=verdict.shadow,
+        exceptions=list(verdict.exceptions),
+        reason=request.reason,
+        **more,
+    ).members()
 
 
-def _who(principal: Principal, remote: str | None) -> Members:
-    members: Members = {"team": principal.team, "principal": principal.name, "key_id": principal.key_id}
-    if principal.claims:
-        members["claims"] = dict(principal.claims)
-    return members | {"remote": remote}
+def _claims(principal: Principal) -> dict[str, str] | Absent:
+    return dict(principal.claims) if principal.claims else ABSENT
+
+
+def skipped_members(skipped: Skipped) -> dict[str, list[str]]:
+    """Return the IDs of the runs that were left out, by reason."""
+    return {why.value: list(run_ids) for why, run_ids in skipped.items()}
+
+
+def chunk_members(
+    decision_id: str, *, number: int, orders: int, order: Order, outcome: Outcome, skipped: Skipped
+) -> Members:
+    """Return the members of `chunk`: the outcome of one order of several.
+
+    `skipped` are the runs that were left out of the order after a second look.
+    """
+    cancelled, carried_out, action_id, cause, progress = _particulars(outcome)
+    return catalogue.Chunk(
+        decision_id=decision_id,
+        number=number,
+        of=orders,
+        order=order.query,
+        outcome=outcome.name,
+        upstream_status=outcome.upstream_status,
+        cancelled=cancelled,
+        skipped=skipped_members(skipped),
+        carried_out=ABSENT if carried_out is None else carried_out,
+        action_id=action_id,
+        cause=cause,
+        progress=progress,
+    ).members()
 
 
 def outcome_members(decision_id: str, closing: Closing) -> Members:
     """Return the members of `outcome`, which closes an intent. `carried_out` is null if nobody knows."""
-    members = _closed(decision_id, closing.outcome)
-    members |= {"over_cancelled": closing.over_cancelled, "duration_ms": closing.duration_ms}
-    members["caller_gone"] = closing.caller_gone
-    members |= {"skipped": skipped_members(closing.skipped)} if closing.skipped else {}
-    return members | ({"joins_left_out": closing.joins_left_out} if closing.joins_left_out else {})
+    return _closed(
+        decision_id,
+        closing.outcome,
+        over_cancelled=closing.over_cancelled,
+        duration_ms=closing.duration_ms,
+        caller_gone=closing.caller_gone,
+        skipped=skipped_members(closing.skipped) if closing.skipped else ABSENT,
+        joins_left_out=closing.joins_left_out or ABSENT,
+    )
 
 
 def recovered_members(decision_id: str) -> Members:
@@ -194,37 +243,58 @@ def recovered_members(decision_id: str) -> Members:
 
 def unsent_members(decision_id: str, cause: str) -> Members:
     """Return the `outcome` of an intent that was refused before anything was sent; `cause` is a fixed word."""
-    return _closed(decision_id, NotSent(cause)) | {"duration_ms": 0}
+    return _closed(decision_id, NotSent(cause), duration_ms=0)
 
 
-def _closed(decision_id: str, outcome: Outcome) -> Members:
-    members: Members = {
-        "decision_id": decision_id,
-        "outcome": outcome.name,
-        "upstream_status": outcome.upstream_status,
-        "cancelled": None,
-        "over_cancelled": 0,
-        "duration_ms": None,
-        "caller_gone": None,
-        "carried_out": None,
-    }
-    return members | _particulars(outcome)
+def _closed(
+    decision_id: str,
+    outcome: Outcome,
+    *,
+    over_cancelled: int = 0,
+    duration_ms: int | None = None,
+    caller_gone: bool | None = None,
+    skipped: dict[str, list[str]] | Absent = ABSENT,
+    joins_left_out: int | Absent = ABSENT,
+) -> Members:
+    cancelled, carried_out, action_id, cause, progress = _particulars(outcome)
+    return _outcome(
+        decision_id=decision_id,
+        outcome=outcome.name,
+        upstream_status=outcome.upstream_status,
+        cancelled=cancelled,
+        over_cancelled=over_cancelled,
+        duration_ms=duration_ms,
+        caller_gone=caller_gone,
+        carried_out=carried_out,
+        action_id=action_id,
+        cause=cause,
+        progress=progress,
+        skipped=skipped,
+        joins_left_out=joins_left_out,
+    )
 
 
-def _particulars(outcome: Outcome) -> Members:
+def _particulars(
+    outcome: Outcome,
+) -> tuple[int | None, bool | None, str | Absent, str | Absent, Remains | Absent]:
+    """Return the members in which outcomes differ: `cancelled, carried_out, action_id, cause, progress`."""
     match outcome:
-        case Cancelled(action_id=None):
-            return {"cancelled": outcome.cancelled, "carried_out": True}
         case Cancelled():
-            return {"cancelled": outcome.cancelled, "carried_out": True, "action_id": outcome.action_id}
+            return outcome.cancelled, True, ABSENT if outcome.action_id is None else outcome.action_id, ABSENT, ABSENT
         case Accepted():
-            return {"carried_out": True, "action_id": outcome.action_id}
+            return None, True, outcome.action_id, ABSENT, ABSENT
         case Refused():
-            return {"carried_out": False}
+            return None, False, ABSENT, ABSENT, ABSENT
         case NotSent():
-            return {"carried_out": False, "cause": outcome.cause}
-        case Unknown(progress=progress):
-            return {"cause": outcome.cause} | ({"progress": asdict(progress)} if progress is not None else {})
+            return None, False, ABSENT, outcome.cause, ABSENT
+        case Unknown():
+            return None, None, ABSENT, outcome.cause, _remains(outcome.progress)
+
+
+def _remains(progress: Progress | None) -> Remains | Absent:
+    if progress is None:
+        return ABSENT
+    return {"cancelled": progress.cancelled, "unsent": progress.unsent, "unknown": progress.unknown}
 
 
 def refused_members(
@@ -241,34 +311,61 @@ def refused_members(
 
     `left_out` counts the refusals of the same kind before it that were not recorded.
     """
-    members: Members = {"decision_id": decision_id, "status": status, "code": code, "cause": cause, "remote": remote}
-    if principal is not None:
-        members |= {"principal": principal.name, "key_id": principal.key_id}
-    if left_out:
-        members["left_out"] = left_out
-    return members
+    return catalogue.Refused(
+        decision_id=decision_id,
+        status=status,
+        code=code,
+        cause=cause,
+        remote=remote,
+        principal=principal.name if principal is not None else ABSENT,
+        key_id=principal.key_id if principal is not None else ABSENT,
+        left_out=left_out or ABSENT,
+    ).members()
 
 
 def throttled_members(
-    decision_id: str, *, principal: Principal, remote: str | None, cause: str, limit: int, retry_after_s: int
+    decision_id: str,
+    *,
+    principal: Principal,
+    remote: str | None,
+    cause: str,
+    limit: int,
+    retry_after_s: int,
+    left_out: int = 0,
 ) -> Members:
-    """Return the members of `throttled`: a request above a limit of its principal or its team."""
-    return {
-        "decision_id": decision_id,
-        **_who(principal, remote),
-        "cause": cause,
-        "limit": limit,
-        "retry_after_s": retry_after_s,
-    }
+    """Return the members of `throttled`: a request above a limit of its principal or its team.
+
+    `left_out` counts those of the same team before it that were not recorded.
+    """
+    return catalogue.Throttled(
+        decision_id=decision_id,
+        team=principal.team,
+        principal=principal.name,
+        key_id=principal.key_id,
+        claims=_claims(principal),
+        remote=remote,
+        cause=cause,
+        limit=limit,
+        retry_after_s=retry_after_s,
+        left_out=left_out or ABSENT,
+    ).members()
 
 
 def joined_members(decision_id: str, *, joins: str, principal: Principal, remote: str | None) -> Members:
     """Return the members of `joined`: a repeat that waits for the outcome of the intent `joins` and sends nothing."""
-    return {"decision_id": decision_id, "joins": joins, **_who(principal, remote)}
+    return catalogue.Joined(
+        decision_id=decision_id,
+        joins=joins,
+        team=principal.team,
+        principal=principal.name,
+        key_id=principal.key_id,
+        claims=_claims(principal),
+        remote=remote,
+    ).members()
 
 
 def reload_members(
-    cause: str,
+    cause: Literal["signal", "change"],
     *,
     old_digest: str,
     new_digest: str | None,
@@ -282,32 +379,13 @@ def reload_members(
     """
     names = {what: (changed or {}).get(what, ()) for what in CHANGES}
     left_out = sum(max(0, len(some) - MOST_NAMES) for some in names.values())
-    return {
-        "outcome": "refused" if problems else "applied",
-        "cause": cause,
-        "old_digest": old_digest,
-        "new_digest": new_digest,
-        "problems": [problem[:MOST_PROBLEM_CHARS] for problem in problems[:MOST_PROBLEMS]],
-        **{what: list(some[:MOST_NAMES]) for what, some in names.items()},
-        **({"names_left_out": left_out} if left_out else {}),
-    }
-
-
-def continued_members(reason: str, *, open_intents: int, left_out: int, found: Mapping[str, object]) -> Members:
-    """Return the members of `recovery`: the log continues after `reason`.
-
-    `left_out` notes were not written, and `found` holds further members about what was found.
-    """
-    return {"reason": reason, "open": open_intents, "left_out": left_out, **found}
-
-
-def settled_members(
-    decision_id: str, *, source: str, cancelled: int | None, cause: str | None, found: Mapping[str, object]
-) -> Members:
-    """Return the members of `settled`: what a `bulk_action` or a `read_back` showed after the outcome.
-
-    `cancelled` is None if the number is still unknown. `cause` says why the follow-up ended early. `found` holds
-    further members.
-    """
-    members: Members = {"decision_id": decision_id, "source": source, "cancelled": cancelled, **found}
-    return members | ({"cause": cause} if cause is not None else {})
+    shown = {what: list(some[:MOST_NAMES]) for what, some in names.items()}
+    return catalogue.Reload(
+        outcome="refused" if problems else "applied",
+        cause=cause,
+        old_digest=old_digest,
+        new_digest=new_digest,
+        problems=[problem[:MOST_PROBLEM_CHARS] for problem in problems[:MOST_PROBLEMS]],
+        names_left_out=left_out or ABSENT,
+        **shown,
+    ).members()

@@ -22,10 +22,13 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.audit.chain import Head, MacKey, Members, Record, Sealer, parse_line
+from gateway.audit.chain import Head, MacKey, Record, Sealer, parse_line
+from gateway.audit.events import catalogue
+from gateway.audit.events.catalogue import At, Damage
+from gateway.audit.events.declare import ABSENT, Members
 from gateway.audit.journal import AuditSettings, Journal
 from gateway.audit.reader import ChainReader, ChainReport, Torn, claim_of, lines_of, origin_of, sealed_record
-from gateway.audit.record import continued_members, recovered_members, start_members
+from gateway.audit.record import recovered_members, start_members
 from gateway.audit.segment import CHAIN_NAME, AppendFailed, ChainLock, Disk, Segment, chains_in, open_segment
 from gateway.core.errors import AuditFailure
 from gateway.files.source import named
@@ -85,12 +88,12 @@ class Recovered:
 
         Later verification compares the directory with these and with those of earlier starts.
         """
-        heads = {chain: {"seq": head.seq, "head": head.digest} for chain, head in self.unnamed.items()}
+        heads: dict[str, At] = {chain: {"seq": head.seq, "head": head.digest} for chain, head in self.unnamed.items()}
         # Nothing else in the record says that a chain without a head is there, so these come first.
         names = sorted(self.damaged, key=lambda name: name in self.heads)
-        damaged = [{"chain": name, "problem": self.damaged[name]} for name in names]
-        more: Members = {"damaged_more": len(damaged) - MOST_DAMAGED} if len(damaged) > MOST_DAMAGED else {}
-        return {"heads": heads, "damaged": damaged[:MOST_DAMAGED], **more}
+        damaged: list[Damage] = [{"chain": name, "problem": self.damaged[name]} for name in names[:MOST_DAMAGED]]
+        more = len(names) - MOST_DAMAGED
+        return catalogue.Start(heads=heads, damaged=damaged, damaged_more=more if more > 0 else ABSENT).members()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,10 +204,10 @@ class Recovery:
         open_intents = list(journal.open_intents)
         for first in range(0, len(open_intents), BATCH):
             self._commit(journal, [self._unknown(name) for name in open_intents[first : first + BATCH]])
-        found = {"closed": len(open_intents), "torn_bytes": torn_bytes}
-        members = continued_members("restart", open_intents=0, left_out=0, found=found)
+        closed = len(open_intents)
+        found = catalogue.Recovery(reason="restart", open=0, left_out=0, closed=closed, torn_bytes=torn_bytes)
         if journal.head.seq:
-            self._commit(journal, [Record(self.clock(), "recovery", members)])
+            self._commit(journal, [Record(self.clock(), "recovery", found.members())])
 
     def _unknown(self, decision_id: str) -> Record:
         return Record(self.clock(), "outcome", recovered_members(decision_id))
@@ -378,13 +381,12 @@ class Opening:
     def _first_record(self, start: Mapping[str, object], lock: ChainLock, *, stdout: Console) -> Begun:
         if self.instance in chains_in(self.settings.directory.iterdir()):
             raise AuditFailure(f"the chain {self.instance} exists already in {self.settings.directory}")
-        key = self.settings.mac_key
-        sealer = Sealer(self.instance, key=key)
+        sealer = Sealer(self.instance, key=self.settings.mac_key)
         recovered = Recovery(self.settings, sealer, self.disk, self.clock, self.progress).run()
         journal = Journal(
             self.settings, chain=self.instance, sealer=sealer, disk=self.disk, clock=self.clock, lock=lock, start=start
         )
-        committed = journal.begin(start_members(start, key, recovered=recovered.members()))
+        committed = journal.begin(start_members(start, sealer.key_id, recovered=recovered.members()))
         if self.settings.stdout:
             stdout.copy(committed.lines)
         return Begun(journal, stdout, recovered.damaged)

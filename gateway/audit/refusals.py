@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.audit.record import Members, refused_members, throttled_members
+from gateway.audit.events.declare import Members
+from gateway.audit.record import refused_members, throttled_members
 from gateway.core.bucket import Bucket
 from gateway.core.errors import ExpiredKey, RealTokenUsed, Refusal, Throttled
 from gateway.core.ports import Alarm, Clock, NotePort
@@ -104,16 +105,16 @@ class RefusalLog:
     ) -> tuple[str, Members] | None:
         if isinstance(refusal, Throttled) and principal is not None:
             left_out = self._left_out(f"throttled {principal.team}")
-            members = throttled_members(
+            if left_out is None:
+                return None
+            return "throttled", throttled_members(
                 decision_id,
                 principal=principal,
                 remote=remote,
                 cause=refusal.cause,
                 limit=refusal.limit,
                 retry_after_s=refusal.retry_after_s,
-            )
-            return (
-                ("throttled", members | ({"left_out": left_out} if left_out else {})) if left_out is not None else None
+                left_out=left_out,
             )
         left_out = 0 if principal is not None else self._left_out(_kind(refusal))
         if left_out is None:

@@ -18,8 +18,9 @@ from typing import NamedTuple
 import orjson
 
 from gateway.audit.chain import Head, Record
+from gateway.audit.events.catalogue import Recovery
 from gateway.audit.journal import AuditSettings, Committed, Journal
-from gateway.audit.record import continued_members, unsent_members
+from gateway.audit.record import unsent_members
 from gateway.audit.segment import AppendFailed
 from gateway.log import CLOSE_S, Console
 from gateway.process import Net, internal
@@ -195,7 +196,7 @@ class Writer:
             return []
         reason = f"write_{self._fault}" if self._fault is not None else "left_out"
         opened = len(self._journal.open_intents)
-        members = continued_members(reason, open_intents=opened, left_out=left_out, found={})
+        members = Recovery(reason=reason, open=opened, left_out=left_out).members()
         return [Record(self._clock(), "recovery", members)]
 
     def _succeed(self, entries: list[Entry], committed: Committed, *, before: list[Record]) -> None:

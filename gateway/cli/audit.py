@@ -14,7 +14,8 @@ from typing import NoReturn
 
 import orjson
 
-from gateway.audit.chain import MacKey, is_hex, mac_holds, parse_line
+from gateway.audit.chain import FIRST, LAST, MacKey, is_hex, mac_holds, parse_line
+from gateway.audit.events.catalogue import EVENTS
 from gateway.audit.evidence import decisions
 from gateway.audit.evidence.decisions import Callers
 from gateway.audit.evidence.retire import Choice, Retirement
@@ -23,7 +24,6 @@ from gateway.audit.journal import AuditSettings
 from gateway.audit.reader import lines_in, lines_of
 from gateway.audit.segment import NotAFile, OsDisk, chains_in, load_mac_key
 from gateway.authoring import history
-from gateway.authoring.schema import EVENTS
 from gateway.cli.output import fault_in_words, folded, lost, printable, printable_json
 from gateway.config import load_config
 from gateway.core.errors import AuditFailure, counted
@@ -34,7 +34,7 @@ MOST_GUESSED = 64
 """The most characters of an unknown name that are compared with the known names."""
 
 _WORST_FIRST = (Finding.TAMPERED, Finding.OPEN, Finding.TORN, Finding.INTACT)
-_ENVELOPE = frozenset(("v", "seq", "ts", "event", "instance", "prev", "mac"))
+_ENVELOPE = frozenset((*FIRST, *LAST))
 _PLAIN = re.compile(r"[^\s\"'=\\]+")
 
 Members = dict[str, object]
@@ -291,12 +291,13 @@ def _matched_none(arguments: argparse.Namespace, seen: int) -> int:
     filters = {"--event": arguments.event, "--principal": arguments.principal, "--decision": arguments.decision}
     asked = " ".join(f"{option} {shlex.quote(value)}" for option, value in filters.items() if value is not None)
     print(f"audit show: none of {counted(seen, 'record')} matches {printable(asked)}", file=sys.stderr)
-    if arguments.event is None or arguments.event in EVENTS:
+    names = [event.NAME for event in EVENTS]
+    if arguments.event is None or arguments.event in names:
         return 0
     # A later version may have other events: their records would have been found and shown.
-    close = difflib.get_close_matches(arguments.event[:MOST_GUESSED], EVENTS, n=1)
+    close = difflib.get_close_matches(arguments.event[:MOST_GUESSED], names, n=1)
     guess = f" (did you mean {close[0]}?)" if close else ""
-    print(f"audit show: there is no event of this name{guess}; events are: {', '.join(EVENTS)}", file=sys.stderr)
+    print(f"audit show: there is no event of this name{guess}; events are: {', '.join(names)}", file=sys.stderr)
     return USAGE
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 from gateway.core.run import Skipped
 
@@ -18,7 +19,7 @@ class Cancelled:
     cancelled: int
     action_id: str | None = None
 
-    name = "cancelled"
+    name: ClassVar[Literal["cancelled"]] = "cancelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Accepted:
     upstream_status: int
     action_id: str
 
-    name = "accepted"
+    name: ClassVar[Literal["accepted"]] = "accepted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Refused:
     retry_after_s: int | None = None
     burst: tuple[tuple[str, str], ...] = ()
 
-    name = "refused"
+    name: ClassVar[Literal["refused"]] = "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class NotSent:
 
     cause: str
 
-    name = "not_sent"
+    name: ClassVar[Literal["not_sent"]] = "not_sent"
     upstream_status = None
 
 
@@ -77,7 +78,7 @@ class Unknown:
     upstream_status: int | None = None
     progress: Progress | None = None
 
-    name = "unknown"
+    name: ClassVar[Literal["unknown"]] = "unknown"
 
 
 Outcome = Cancelled | Accepted | Refused | NotSent | Unknown

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
+from typing import Literal
 from urllib.parse import quote
 
 from gateway.core import grammar
@@ -50,7 +51,7 @@ class Verdict:
     """
 
     rule: str | None
-    decided: str
+    decided: Literal["permit", "deny"]
     shadow: str | None
     exceptions: tuple[str, ...] = field(default=(), kw_only=True)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import compress
+from typing import ClassVar, Literal
 
 from gateway.core import grammar
 
@@ -54,7 +55,7 @@ class ByRunIds:
 
     run_ids: tuple[str, ...]
 
-    kind = "run_ids"
+    kind: ClassVar[Literal["run_ids"]] = "run_ids"
 
     def __post_init__(self) -> None:
         if not self.run_ids:
@@ -90,7 +91,7 @@ class ByFilter:
     labels: tuple[str, ...] = ()
     carried: frozenset[str] = field(init=False, repr=False, compare=False)
 
-    kind = "filter"
+    kind: ClassVar[Literal["filter"]] = "filter"
 
     def __post_init__(self) -> None:
         created = self.from_date is not None or self.to_date is not None
@@ -127,7 +128,7 @@ class ByFilter:
 class EveryRun:
     """The request selects nothing: upstream would cancel every run of the account."""
 
-    kind = "everything"
+    kind: ClassVar[Literal["everything"]] = "everything"
 
     @property
     def carried(self) -> frozenset[str]:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from gateway.audit.record import Members, settled_members
+from gateway.audit.events.catalogue import Settled
+from gateway.audit.events.declare import ABSENT, Members
 from gateway.core.plan import Order
 from gateway.core.run import CANCELLED, Listing, Run
 from gateway.upstream.runs.log import ActionReport
@@ -43,13 +44,15 @@ class TrackedAction:
 
     def members(self, cause: str | None) -> Members:
         """Return the members of a `settled` record; `cause` says why the follow-up ended before the action did."""
-        found = {
-            "action_id": self.action_id,
-            "over_cancelled": self.over_cancelled,
-            "filter_wider": self.wider,
-        }
-        total = self.total if self.finished else None
-        return settled_members(self.decision_id, source="bulk_action", cancelled=total, cause=cause, found=found)
+        return Settled(
+            decision_id=self.decision_id,
+            source="bulk_action",
+            cancelled=self.total if self.finished else None,
+            action_id=self.action_id,
+            over_cancelled=self.over_cancelled,
+            filter_wider=self.wider,
+            cause=ABSENT if cause is None else cause,
+        ).members()
 
 
 class Fate(StrEnum):
@@ -90,10 +93,17 @@ class OrderedRuns:
     def members(self, cause: str | None) -> Members:
         """Return the members of a `settled` record; `cancelled` is None unless every run was looked at."""
         number = Counter(self.fates.values())
-        others = {fate.value: number[fate] for fate in Fate if fate is not Fate.CANCELLED}
-        cancelled = number[Fate.CANCELLED] if len(self.fates) == len(self.created_ms) else None
-        found = {"ordered": len(self.created_ms), **others}
-        return settled_members(self.decision_id, source="read_back", cancelled=cancelled, cause=cause, found=found)
+        return Settled(
+            decision_id=self.decision_id,
+            source="read_back",
+            cancelled=number[Fate.CANCELLED] if len(self.fates) == len(self.created_ms) else None,
+            ordered=len(self.created_ms),
+            still_running=number[Fate.STILL_RUNNING],
+            finished=number[Fate.FINISHED],
+            gone=number[Fate.GONE],
+            unreadable=number[Fate.UNREADABLE],
+            cause=ABSENT if cause is None else cause,
+        ).members()
 
     def _fate(self, run: Run) -> Fate:
         if self.created_ms[run.run_id] not in (None, run.created_ms):

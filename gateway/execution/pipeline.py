@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from gateway.audit.record import Members, denied_members, joined_members
+from gateway.audit.events.declare import Members
+from gateway.audit.record import denied_members, joined_members
 from gateway.core.errors import ShuttingDown
 from gateway.core.outcome import Cancelled, Closing, NotSent, Outcome, Unknown
 from gateway.core.plan import Decision, Denial, Order, Permit, Plan, Receipt, order_of

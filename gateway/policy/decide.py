@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
+from typing import Literal
 
 from gateway.core.plan import Decision, Denial, NotAdmitted, Permit, Verdict
 from gateway.core.request import ByRunIds, CancelRequest, EveryRun, Principal
@@ -58,7 +59,7 @@ def decide(policies: Policies, principal: Principal, request: CancelRequest, now
     rules = policies.for_team(principal.team)
     judged = _judge(rules.enforced, request, now_ms)
     shadowed = _judge(rules, request, now_ms) if rules.has_shadow else judged
-    decided = "permit" if isinstance(shadowed, _Admitted) else "deny"
+    decided: Literal["permit", "deny"] = "permit" if isinstance(shadowed, _Admitted) else "deny"
     shadow = _in_shadow(rules, judged, shadowed, now_ms)
     name = judged.rule.name if judged.rule is not None else None
     used = _exceptions(rules.enforced, request, now_ms)

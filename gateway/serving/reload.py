@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
-from gateway.audit.record import Members, reload_members
+from gateway.audit.events.declare import Members
+from gateway.audit.record import reload_members
 from gateway.authoring.cases import check_cases
 from gateway.callers.authenticate import Authenticator
 from gateway.callers.forwarded import TrustedProxies

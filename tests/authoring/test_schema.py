@@ -12,6 +12,7 @@ import yaml
 
 from gateway.audit import record
 from gateway.audit.chain import GENESIS, Record, Sealer
+from gateway.audit.events.catalogue import Recovery
 from gateway.authoring.schema import NAMES, rendered, schema
 from gateway.cli.main import main
 from gateway.core.outcome import Cancelled, Closing
@@ -124,7 +125,7 @@ def records() -> list[dict[str, object]]:
             "reload",
             record.reload_members("signal", old_digest="0" * 64, new_digest="1" * 64, problems=[], changed=MANY),
         ),
-        ("recovery", record.continued_members("restart", open_intents=0, left_out=0, found={"closed": 1})),
+        ("recovery", Recovery(reason="restart", open=0, left_out=0, closed=1).members()),
     ]
     lines, _ = Sealer("i", key=None).seal(GENESIS, [Record(1, event, one) for event, one in members])
     return [json.loads(line) for line in lines]

@@ -24,8 +24,8 @@ CLASSES = {
     if isinstance(node, ast.ClassDef)
 }
 
-OTHERWISE = {"Caller", "Key", "Settled"}
-"""Classes that bear a word and mean less than it: callers in statistics, keys of a mapping, a request carried out."""
+OTHERWISE = {"Caller", "Key"}
+"""Classes that bear a word and mean less than it: callers in statistics, keys of a mapping."""
 
 
 def named(classes: str) -> list[str]:

@@ -19,10 +19,13 @@ from pathlib import Path
 
 from gateway import __version__
 from gateway.audit.chain import Head, MacKey, Record, Sealer
+from gateway.audit.events import catalogue
+from gateway.audit.events.catalogue import At
+from gateway.audit.events.declare import Members
 from gateway.audit.evidence.verify import Claim, Finding, digest_of, verify_listed
 from gateway.audit.journal import AuditSettings, Journal
 from gateway.audit.reader import ChainReader, ChainReport
-from gateway.audit.record import Members, retired_members, start_members
+from gateway.audit.record import start_members
 from gateway.audit.recovery import Recovered, Recovery
 from gateway.audit.segment import AppendFailed, ChainLock, Disk, chains_in, open_segment
 from gateway.core.errors import AuditFailure
@@ -143,16 +146,17 @@ class Retirement:
 
     def _write(self, going: Mapping[str, _Going], heads: Mapping[str, Head]) -> str:
         """Write the record durably, in a chain of its own, and return the chain. Raises: AuditFailure: that failed."""
-        chain, key = self.settings.new_name(), self.settings.mac_key
-        sealer = Sealer(chain, key=key)
+        chain = self.settings.new_name()
+        sealer = Sealer(chain, key=self.settings.mac_key)
         try:
             records = [self._record(name, gone) for name, gone in going.items()]
             lock = self._locked(chain)
             journal = Journal(self.settings, chain=chain, sealer=sealer, disk=self.disk, clock=self.clock, lock=lock)
             try:
-                start = {"version": __version__, "command": "audit retire", "by": f"cli:{os.getuid()}"}
-                journal.begin(start_members(start, key, recovered=self._left(sealer, going, heads)))
-                journal.commit([*records, Record(self.clock(), "stop", {"reason": "retired", "open": 0})])
+                start = catalogue.Start(version=__version__, command="audit retire", by=f"cli:{os.getuid()}").members()
+                journal.begin(start_members(start, sealer.key_id, recovered=self._left(sealer, going, heads)))
+                stop = catalogue.Stop(reason="retired", open=0).members()
+                journal.commit([*records, Record(self.clock(), "stop", stop)])
             finally:
                 journal.close()
         except (OSError, AppendFailed) as exc:
@@ -168,7 +172,8 @@ class Retirement:
     def _record(self, chain: str, gone: _Going) -> Record:
         files = {path.name: digest_of(path) for path in gone.paths}
         to = str(self.to) if self.to is not None else None
-        members = retired_members(chain, seq=gone.head.seq, head=gone.head.digest, files=files, to=to)
+        at: At = {"seq": gone.head.seq, "head": gone.head.digest}
+        members = catalogue.Retired(retired=chain, at=at, files=files, to=to).members()
         return Record(self.clock(), "retired", members)
 
     def _left(self, sealer: Sealer, going: Mapping[str, _Going], heads: Mapping[str, Head]) -> Members:

@@ -1,0 +1,1 @@
+"""The events of the record: what each of them says, declared once."""

@@ -1,0 +1,182 @@
+"""A record of every event, in every variety: with and without each member that only some have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gateway.audit.chain import Members
+from gateway.audit.events.catalogue import Recovery, Retired, Start, Stop
+from gateway.audit.record import (
+    chunk_members,
+    denied_members,
+    explained_members,
+    intent_members,
+    joined_members,
+    outcome_members,
+    plan_members,
+    recovered_members,
+    refused_members,
+    reload_members,
+    start_members,
+    throttled_members,
+    unsent_members,
+)
+from gateway.core.outcome import Accepted, Cancelled, Closing, NotSent, Outcome, Progress, Refused, Unknown
+from gateway.core.plan import Denial, Order, Permit, Plan
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Dialect, Principal
+from gateway.core.run import Resolved, Run, Skip
+from gateway.execution.fates import Fate, OrderedRuns, TrackedAction
+
+ID, OTHER = "01890000-0000-7000-8000-000000000000", "01890000-0000-7000-8000-000000000001"
+ZEROS, ONES = "0" * 64, "1" * 64
+UPSTREAM = "https://u.example"
+KEY = Principal("billing", "ci")
+TOKEN = Principal("billing", "https://i.example#s", token_id="jti-1", claims=(("sub", "s"), ("repo", "a/b")))
+LIST, FILTER_ = (
+    ByRunIds(("wfr_1", "wfr_2")),
+    ByFilter(workflow_urls=("https://b.example/x",), exact=True, labels=("nightly",)),
+)
+ASKED = CancelRequest(LIST, 2, reason="stuck")
+FILTER = CancelRequest(FILTER_, 100, dialect=Dialect.BODY)
+CAPPED = CancelRequest(FILTER_, 50, dialect=Dialect.BODY)
+PERMIT = Permit(
+    "billing/own",
+    "permit",
+    None,
+    ASKED,
+    exceptions=("g/exact-url: billing (ticket OPS-1)",),
+    owner_unchecked=True,
+)
+NARROW = Permit("billing/cap", "permit", "billing/shadow", CAPPED, narrowed_by="billing/cap")
+DENIAL = Denial(None, "deny", None, "no", None)
+SHADOW = Denial("billing/x", "permit", "billing/s", "no", None)
+SKIPPED = {Skip.YOUNG: ("wfr_8",), Skip.BEYOND_COUNT: ("wfr_9", "wfr_10")}
+FOUND = Resolved(tuple(Run(f"wfr_{n}", "https://b.example/x", 1_700_000_000_000 + n) for n in (1, 2)), SKIPPED)
+OUTCOMES: tuple[Outcome, ...] = (
+    Cancelled(200, 3),
+    Cancelled(200, 3, "act_1"),
+    Cancelled(None, 0),
+    Accepted(202, "act_2"),
+    Refused(401, "no"),
+    NotSent("dns"),
+    Unknown("timeout"),
+    Unknown("partial_audit", 504, Progress(3, ("wfr_1",), ("wfr_2", "wfr_3"))),
+)
+CHANGED = {"keys_added": [f"billing/{n}" for n in range(101)], "settings_changed": ["limits"]}
+
+
+def plan(
+    permit: Permit,
+    asked: CancelRequest,
+    who: Principal = KEY,
+    *,
+    resolved: Resolved | None = None,
+    plan_id: str | None = None,
+) -> Plan:
+    """The plan that sends what a permit allows, as one order."""
+    order = Order(permit.effective.selection, permit.effective.count)  # type: ignore[arg-type]
+    remote = "10.0.0.1" if who is KEY else None
+    return Plan(ID, who, asked, permit, (order,), ZEROS, remote, resolved=resolved, plan_id=plan_id)
+
+
+def chains() -> Iterator[tuple[str, Members]]:
+    """The events of a chain itself."""
+    serving = Start(version="1", policy_digest=ZEROS, contract="2026-09", count_is_advisory=True).members()
+    retiring = Start(version="1", command="audit retire", by="cli:0").members()
+    found = Start(
+        heads={"a": {"seq": 3, "head": ZEROS}}, damaged=[{"chain": "b", "problem": "no"}], damaged_more=1
+    ).members()
+    suspect = Start(suspect=["x.1.jsonl"], last_good={"seq": 9, "head": ZEROS}).members()
+    key_id = "ee6321d7"
+    yield "start", start_members(serving, None)
+    yield "start", start_members(serving, key_id, recovered=found)
+    origin = {"chain": "a", "seq": 9, "head": ONES}
+    yield "start", start_members(serving, key_id, origin=origin, intents=[ID]) | suspect  # type: ignore[arg-type]
+    yield "start", start_members(retiring, None)
+    yield "stop", Stop(refusals_left_out=2, open=1).members()
+    yield "stop", Stop(reason="size", open=0, continued_by="next").members()
+    yield "stop", Stop(reason="retired", open=0).members()
+    yield "recovery", Recovery(reason="restart", open=0, left_out=0, closed=1, torn_bytes=7).members()
+    yield "recovery", Recovery(reason="left_out", open=2, left_out=3).members()
+    yield "recovery", Recovery(reason="segment_gone", open=2, left_out=0, segment="a.1.jsonl").members()
+    yield "recovery", Recovery(reason="lock_deleted", open=2, left_out=0).members()
+    yield (
+        "recovery",
+        Recovery(
+            reason="segment_suspect", open=2, left_out=0, suspect=["a.1.jsonl"], last_good={"seq": 0, "head": None}
+        ).members(),
+    )
+    problems = ["f:1:1: no"] * 21 + ["x" * 600]
+    yield "reload", reload_members("change", old_digest=ZEROS, new_digest=None, problems=problems)
+    yield "reload", reload_members("signal", old_digest=ZEROS, new_digest=ONES, problems=[], changed=CHANGED)
+
+
+def refusals() -> Iterator[tuple[str, Members]]:
+    """The answers without a cancel."""
+    yield "refused", refused_members(ID, status=400, code="c", cause="e", remote=None)
+    yield "refused", refused_members(ID, status=401, code="c", cause="e", remote="::1", principal=TOKEN, left_out=4)
+    for who, asked, denial in ((KEY, ASKED, DENIAL), (TOKEN, FILTER, SHADOW)):
+        remote = "10.0.0.1" if who is KEY else None
+        yield (
+            "denied",
+            denied_members(
+                ID, principal=who, asked=asked, denial=denial, remote=remote, policy_digest=ZEROS, upstream=UPSTREAM
+            ),
+        )
+    yield "throttled", throttled_members(ID, principal=KEY, remote=None, cause="joins", limit=16, retry_after_s=1)
+    yield (
+        "throttled",
+        throttled_members(ID, principal=TOKEN, remote="::1", cause="team", limit=16, retry_after_s=1, left_out=5),
+    )
+
+
+def cancels() -> Iterator[tuple[str, Members]]:
+    """A cancel from its plan to what was learnt later."""
+    yield "plan", plan_members(plan(NARROW, FILTER, TOKEN), FOUND, upstream=UPSTREAM)
+    yield "plan", plan_members(plan(PERMIT, ASKED), Resolved((), {}), upstream=UPSTREAM)
+    yield "intent", intent_members(plan(PERMIT, ASKED), upstream=UPSTREAM)
+    yield "intent", intent_members(plan(NARROW, FILTER, TOKEN), upstream=UPSTREAM)
+    yield "intent", intent_members(plan(NARROW, FILTER, resolved=FOUND), upstream=UPSTREAM)
+    yield "intent", intent_members(plan(PERMIT, ASKED, TOKEN, resolved=FOUND, plan_id=OTHER), upstream=UPSTREAM)
+    for number, outcome in enumerate(OUTCOMES):
+        skipped = SKIPPED if number % 2 else {}
+        order = Order(LIST, 2)
+        yield "chunk", chunk_members(ID, number=number, orders=9, order=order, outcome=outcome, skipped=skipped)
+    yield "joined", joined_members(ID, joins=OTHER, principal=TOKEN, remote=None)
+    yield "joined", joined_members(ID, joins=OTHER, principal=KEY, remote="::1")
+    for number, outcome in enumerate(OUTCOMES):
+        closing = Closing(
+            outcome,
+            over_cancelled=number,
+            duration_ms=number,
+            caller_gone=bool(number % 2),
+            skipped=SKIPPED if number % 3 == 0 else {},
+            joins_left_out=7 * (number % 2),
+        )
+        yield "outcome", outcome_members(ID, closing)
+    yield "outcome", recovered_members(ID)
+    yield "outcome", unsent_members(ID, "not_durable")
+
+
+def afterwards() -> Iterator[tuple[str, Members]]:
+    """What was learnt, asked about or taken away."""
+    order, pair = Order(FILTER_, 100), {"wfr_1": None, "wfr_2": None}
+    yield "settled", TrackedAction(ID, order, "act_1", total=120, finished=True, wider=False).members(None)
+    yield "settled", TrackedAction(ID, order, "act_1").members("not_found")
+    yield "settled", OrderedRuns(ID, pair, {"wfr_1": Fate.CANCELLED}).members("deadline")
+    yield "settled", OrderedRuns(ID, pair, {"wfr_1": Fate.CANCELLED, "wfr_2": Fate.GONE}).members(None)
+    yield (
+        "explained",
+        explained_members(ID, principal=KEY, asked=ASKED, decision=DENIAL, remote=None, policy_digest=ZEROS),
+    )
+    yield (
+        "explained",
+        explained_members(ID, principal=TOKEN, asked=FILTER, decision=NARROW, remote="::1", policy_digest=ZEROS),
+    )
+    for to in (None, "/archive"):
+        head, files = {"seq": 4, "head": ZEROS}, {"old.1.jsonl": ONES}
+        yield "retired", Retired(retired="old", at=head, files=files, to=to).members()  # type: ignore[arg-type]
+
+
+SAMPLES = [*chains(), *refusals(), *cancels(), *afterwards()]
+"""Each event's name with its members."""

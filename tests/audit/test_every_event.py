@@ -1,0 +1,127 @@
+"""Every event is written byte by byte as it always was, and is declared once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+
+import jsonschema
+import orjson
+import pytest
+
+from gateway.audit.chain import FIRST, GENESIS, LAST, Members, Record, Sealer
+from gateway.audit.events import catalogue
+from gateway.audit.events.catalogue import EVENTS, Envelope, Intent, Joined, Recovery
+from gateway.audit.events.declare import ABSENT, LOOSE, Absent, Event, maker
+from gateway.audit.events.shapes import members_of, value_schema
+from gateway.audit.record import CHANGES
+from gateway.authoring.schema import schema
+from tests.audit.samples import SAMPLES
+
+KEPT = Path(__file__).parent / "every_event.jsonl"
+"""The lines of all samples without their seal, as version 0.1 wrote them."""
+
+JUDGE = jsonschema.Draft202012Validator(schema("audit"))
+BY_NAME = {event.NAME: event for event in EVENTS}
+
+
+def test_every_record_has_the_bytes_that_it_always_had() -> None:
+    """Members, their order and their values, for every event and in every variety."""
+    lines = [orjson.dumps({"event": event, **members}) for event, members in SAMPLES]
+    assert lines == KEPT.read_bytes().splitlines()
+
+
+def test_the_samples_hold_every_event_and_every_member() -> None:
+    """So that what was said above is said of all of them."""
+    seen = {(event, name) for event, members in SAMPLES for name in members}
+    assert seen == {(event.NAME, member.name) for event in EVENTS for member in members_of(event)}
+
+
+@pytest.mark.parametrize(("event", "members"), SAMPLES, ids=[event for event, _ in SAMPLES])
+def test_a_record_holds_what_its_event_declares(event: str, members: Members) -> None:
+    """In the declared order, without one that every record has missing, and with values of the declared types."""
+    declared = members_of(BY_NAME[event])
+    assert [member.name for member in declared if member.name in members] == list(members)
+    if event != "start":  # its parts are made in different rooms
+        assert {member.name for member in declared if member.always} <= members.keys()
+    for member in declared:
+        if member.name in members:
+            jsonschema.validate(json.loads(orjson.dumps(members[member.name])), member.value)
+
+
+@pytest.mark.parametrize(("event", "members"), SAMPLES, ids=[event for event, _ in SAMPLES])
+def test_the_schema_requires_and_checks_what_is_declared(event: str, members: Members) -> None:
+    """A sealed record is accepted; without a required member, or with another type in a checked one, it is not."""
+    [line], _ = Sealer("i", key=None).seal(GENESIS, [Record(1, event, members)])
+    record = json.loads(line)
+    JUDGE.validate(record)
+    for member in members_of(BY_NAME[event]):
+        without = {name: value for name, value in record.items() if name != member.name}
+        assert JUDGE.is_valid(without) is not member.required
+        assert JUDGE.is_valid(record | {member.name: 0.5}) is not member.checked
+
+
+def test_every_event_is_named_once() -> None:
+    """A class of the catalogue that has a name is one of EVENTS."""
+    named = [one for one in vars(catalogue).values() if isinstance(one, type) and issubclass(one, Event) and one.NAME]
+    assert len(BY_NAME) == len(EVENTS)
+    assert set(named) == set(EVENTS)
+
+
+def test_every_event_and_member_says_what_it_is() -> None:
+    """In a sentence, which the schema and the documents show."""
+    declared: list[type[Event]] = [Envelope, *EVENTS]
+    for event in declared:
+        assert event.__doc__
+        assert all(str(member.value.get("description", "")).endswith(".") for member in members_of(event))
+
+
+def test_the_envelope_is_what_a_chain_writes() -> None:
+    """Around the members of each event."""
+    assert tuple(field.name for field in fields(Envelope)) == (*FIRST, *LAST)
+
+
+def test_what_a_reload_compares_is_declared() -> None:
+    """Each list of names that can change."""
+    assert set(CHANGES) <= BY_NAME["reload"].__dataclass_fields__.keys()  # type: ignore[attr-defined]
+
+
+def test_an_event_keeps_what_it_was_given() -> None:
+    """It is frozen, and what it hands out is a copy."""
+    event = Recovery(reason="restart", open=0, left_out=0)
+    event.members()["open"] = 7
+    assert event.members() == {"reason": "restart", "open": 0, "left_out": 0}
+    assert (event.closed, event == Recovery(left_out=0, open=0, reason="restart", closed=ABSENT)) == (ABSENT, True)
+    with pytest.raises(FrozenInstanceError):
+        event.open = 7  # type: ignore[misc]
+
+
+def test_no_record_is_made_of_other_members() -> None:
+    """Neither by the value nor by the function that makes none."""
+    for made in (Recovery, maker(Recovery)):
+        with pytest.raises(TypeError, match="missing: left_out, open"):
+            made(reason="restart")  # type: ignore[call-arg]
+        with pytest.raises(TypeError, match="missing: seal"):
+            made(reason="restart", open=0, left_out=0, seal=1)  # type: ignore[call-arg]
+
+
+def test_the_order_is_that_of_the_declaration() -> None:
+    """However the members were given."""
+    given = {"left_out": 1, "closed": 2, "open": 3, "reason": "restart"}
+    assert list(Recovery(**given).members()) == ["reason", "open", "left_out", "closed"]  # type: ignore[arg-type]
+    assert list(maker(Recovery)(**given)) == ["reason", "open", "left_out", "closed"]  # type: ignore[arg-type]
+
+
+def test_an_event_can_do_without_a_member_of_its_base() -> None:
+    """`joined` has no judgement, `plan` and `explained` have none of what is sent."""
+    assert {"narrowed", "orders"} & {member.name for member in members_of(BY_NAME["plan"])} == set()
+    assert "orders" in {member.name for member in members_of(Intent)}
+    assert "dialect" not in {member.name for member in members_of(Joined)}
+
+
+@pytest.mark.parametrize("hint", [float, bytes, list[str], str | int, Absent, LOOSE])
+def test_a_type_that_has_no_place_in_a_record_is_refused(hint: object) -> None:
+    """It would have no schema."""
+    with pytest.raises(TypeError, match=r"a record|one type"):
+        value_schema(hint)
