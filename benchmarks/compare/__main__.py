@@ -16,6 +16,7 @@ from benchmarks.compare.decisions import measure_decisions
 from benchmarks.compare.measure import QUICK, Comparison, Effort
 from benchmarks.compare.report import bars, report
 from benchmarks.compare.svg import svg
+from benchmarks.harness.builds import described
 from benchmarks.harness.launch import KINDS, require, versions
 from benchmarks.harness.machine import CannotMeasure, facts, on_core, two_cores
 
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CannotMeasure as missing:
         sys.stderr.write(f"{missing}\n")
         return 1
+    print(f"Measured on {described()}.")
     known = facts(work) | {"versions": versions((*effort.kinds, *effort.only_started))}
     comparison = Comparison(effort, cores=cores, directory=work)
     with on_core(cores.load):
