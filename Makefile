@@ -30,7 +30,7 @@ run: $(VENV)/.compiled ## tries the gateway: a simulated QStash, keys made at th
 	@$(BIN)/qstash-gateway demo
 
 help: ## prints this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 quick: $(VENV)/.dev $(VENV)/.compiled lint ## checks a change in under a minute: `make lint`, and the laws that are fast
 	HYPOTHESIS_PROFILE=quick $(BIN)/python -m pytest -q -x $(QUICK) $(addprefix --ignore=,$(LONG)) $(PYTEST_ARGS)
@@ -116,7 +116,7 @@ bench: $(FASTEST)/.made $(PEERS)/.made ## measures the gateway beside nginx, Env
 growth: $(FASTEST)/.made ## measures what costs grow with
 	$(FASTEST)/bin/python -m benchmarks.growth $(GROWTH_ARGS)
 
-instructions: $(VENV)/.run ## counts instructions, system calls and switches of a request; fails above the baseline by 10 %
+instructions: $(VENV)/.run ## counts what a request takes in instructions; fails 10 % above the baseline
 	@$(BIN)/python -m benchmarks.instructions $(INSTRUCTIONS_ARGS)
 
 soak: $(VENV)/.run ## sends a million requests, and watches memory, files and threads

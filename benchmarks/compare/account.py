@@ -44,20 +44,21 @@ class Account:
     def __init__(self, manner: Manner) -> None:
         self.manner = manner
         self.calls: Counter[str] = Counter()
-        self._socket = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.port: int = self._socket.getsockname()[1]
+        self.port = 0
         now_ms = time.time_ns() // 1_000_000 - _AGE_MS
         step_ms = _SPAN_MS / manner.runs
         self._order = [(now_ms - _SPAN_MS + round(n * step_ms), f"wfr_bench_{n:012d}") for n in range(manner.runs)]
         self._running = {run_id for _, run_id in self._order}
         self._window_s, self._left = 0.0, 0
-        self._loop = uvloop.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="account", daemon=True)
 
     def started(self, directory: Path, cores: Cores) -> Self:
         """Answers from now on."""
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port = self._listener.getsockname()[1]
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="account", daemon=True)
         self._thread.start()
-        serving = self._loop.create_server(lambda: _Caller(self, self._loop), sock=self._socket)
+        serving = self._loop.create_server(lambda: _Caller(self, self._loop), sock=self._listener)
         asyncio.run_coroutine_threadsafe(serving, self._loop).result(10)
         return self
 
@@ -71,6 +72,7 @@ class Account:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        self._listener.close()
         return self.calls["orders"]
 
     def answer(self, method: bytes, query: list[tuple[str, str]]) -> tuple[int, Members, str]:

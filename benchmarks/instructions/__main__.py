@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measures, prints the table, and judges it by the baseline or makes it the baseline."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.instructions", description=__doc__)
     parser.add_argument("--save", action="store_true", help="make it the baseline of this build of Python")
-    parser.add_argument("--quick", action="store_true", help="fewer requests")
+    parser.add_argument("--quick", action="store_true", help="fewer requests where that changes little")
     arguments = parser.parse_args(argv)
     if missing := missing_programs(("valgrind", "strace", "nginx")):
         print("\n".join(["Instructions are not counted here.", *missing]))
@@ -46,21 +46,21 @@ def measure(work: Path, *, quick: bool) -> dict[str, float]:
     """Measures every figure by its name. Raises: CannotMeasure."""
     cores, proofs = two_cores(), Proofs()
     with on_core(cores.load):
-        counted = instructions(100 if quick else 300, directory=work, cores=cores)
-        called = system_calls(96 if quick else 320, directory=work, cores=cores, proofs=proofs)
+        counted = instructions(150 if quick else 300, directory=work, cores=cores)
+        called = system_calls(320, directory=work, cores=cores, proofs=proofs)
         slept = switches(2 if quick else 5, directory=work, cores=cores, proofs=proofs)
     figures = {f"instructions, {name}": value for name, value in counted.items()}
     figures |= {f"system calls, {name}": value for name, value in called.items()}
     return figures | {f"voluntary switches, {name} at {PER_S}/s": value for name, value in slept.items()}
 
 
-def judge(figures: Figures, *, save: bool) -> int:
+def judge(figures: Figures, *, save: bool, path: Path = BASELINE) -> int:
     """Prints the figures beside their baseline, made of them first with `save`; 1 if a judged one has grown."""
     build = described()
-    kept: dict[str, dict[str, float]] = json.loads(BASELINE.read_text()) if BASELINE.is_file() else {}
+    kept: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.is_file() else {}
     if save:
         kept[build] = kept.get(build, {}) | {name: round(value, 1) for name, value in figures.items()}
-        BASELINE.write_text(json.dumps(kept, indent=1) + "\n")
+        path.write_text(json.dumps(kept, indent=1) + "\n")
     baseline = kept.get(build, {})
     print(f"{build}\n\n{report(figures, baseline)}")
     if not baseline:

@@ -58,6 +58,17 @@ def test_more_than_a_tenth_above_the_baseline_fails(now: float, *, fails: bool) 
     assert bool(grown({"instructions, cancel": now}, {"instructions, cancel": 100.0})) is fails
 
 
+def test_the_command_fails_where_a_request_takes_more(tmp_path: Path) -> None:
+    """What was saved is the baseline from then on, and only of the same build of Python."""
+    path = tmp_path / "instructions.json"
+    path.write_text(json.dumps({"CPython 2.7.18 m68k, LTO, no PGO": {"instructions, cancel": 1.0}}))
+    assert command.judge({"instructions, cancel": 100.0}, save=False, path=path) == 0
+    assert command.judge({"instructions, cancel": 100.0}, save=True, path=path) == 0
+    assert command.judge({"instructions, cancel": 109.0}, save=False, path=path) == 0
+    assert command.judge({"instructions, cancel": 111.0}, save=False, path=path) == 1
+    assert len(json.loads(path.read_text())) == 2
+
+
 def test_what_a_busy_machine_changes_is_shown_and_never_fails() -> None:
     """System calls and switches depend on who wakes first."""
     before = {"system calls, cancel c=1": 10.0, "voluntary switches, cancel at 60/s": 1.0}
