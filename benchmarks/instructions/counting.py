@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from itertools import cycle
 from pathlib import Path
+from threading import Barrier, BrokenBarrierError
 
 from benchmarks.harness.instance import Instance
 from benchmarks.harness.launch import Launch, Place, gateway
@@ -23,6 +25,7 @@ _COUNTER = ("--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/n
 
 _START_S = 300
 _ANSWER_S = 120
+_LOAD_S = 600
 _TOTAL = re.compile(r"^==\d+== I\s+refs:\s+([\d,]+)$", re.MULTILINE)
 
 Requests = Mapping[str, Request]
@@ -37,27 +40,46 @@ def instructions(requests: int, *, directory: Path, cores: Cores) -> dict[str, f
     """Counts the instructions of one cancel and one denial over a kept connection.
 
     Three gateways at once: one answers `WARM` requests of each kind, each of the others so many more of one kind. What
-    they count more than the first, divided by the requests, is the cost of one. Raises: CannotMeasure.
+    they count more than the first, divided by the requests, is the cost of one. They serve for the same time, so that
+    what a gateway does each second at rest cancels out too. Raises: CannotMeasure.
     """
     names = ("", *kinds())
     both = (cores, Cores(cores.load, cores.gateway))  # nothing is timed, so both may count
     with ThreadPoolExecutor(len(names)) as pool:
-        run = partial(_total, requests=requests, directory=directory)
+        together = Barrier(len(names))
+        run = partial(_total, requests=requests, directory=directory, together=together)
         totals = dict(zip(names, pool.map(run, names, cycle(both)), strict=True))
     return {name: (totals[name] - totals[""]) / requests for name in kinds()}
 
 
-def _total(more_of: str, cores: Cores, *, requests: int, directory: Path) -> int:
-    """All instructions of one gateway, from its start to its end."""
+def _total(more_of: str, cores: Cores, *, requests: int, directory: Path, together: Barrier) -> int:
+    """All instructions of one gateway, from its start to its end; it waits for the others before and after its load."""
     place = directory / f"counted-{more_of or 'none'}"
-    with Instance(more_of or "start", _under_valgrind, directory=place, cores=cores, start_s=_START_S) as instance:
+    with (
+        _waiting(together),
+        Instance(more_of or "start", _under_valgrind, directory=place, cores=cores, start_s=_START_S) as instance,
+    ):
+        together.wait(_START_S)
         with socket.create_connection(("127.0.0.1", instance.port), _ANSWER_S) as connection:
             for name, request in kinds().items():
                 send(connection, request, WARM + (requests if name == more_of else 0))
+        together.wait(_LOAD_S)
         proof = instance.stop()
         if proof is None or not proof.holds:
             raise CannotMeasure(f"The record of a counted gateway says otherwise: {proof and proof.sentence}.")
         return read_total(instance.process.log.read_text(errors="replace"))
+
+
+@contextmanager
+def _waiting(together: Barrier) -> Iterator[None]:
+    """Lets nobody wait for one that failed. Raises: CannotMeasure, where another one did."""
+    try:
+        yield
+    except BrokenBarrierError as broken:
+        raise CannotMeasure("Another gateway that was counted at the same time failed.") from broken
+    except BaseException:
+        together.abort()
+        raise
 
 
 def send(connection: socket.socket, request: Request, requests: int) -> None:
