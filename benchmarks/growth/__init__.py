@@ -1,1 +1,1 @@
-"""What grows with what: keys, rules, IDs in a request, gateways on the machine, pages looked up."""
+"""What grows with what: keys, rules, IDs in a request, gateways on the machine, pages looked up, TLS."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks.compare.report import NONE, number, table, times
 from benchmarks.compare.samples import Samples
 from benchmarks.growth.resolving import pages
+from benchmarks.growth.secured import secured
 from benchmarks.growth.tables import Bench, gateways, keys, rules, run_ids
 from benchmarks.harness.launch import require
 from benchmarks.harness.machine import CannotMeasure, Cores, facts, on_core, two_cores
@@ -91,6 +92,7 @@ ROWS: dict[str, Row] = {
     "run IDs in a request": run_ids,
     "gateways": gateways,
     "pages looked up": pages,
+    "TLS to upstream": secured,
 }
 
 

@@ -23,9 +23,9 @@ from gateway.simulator.server import SimulatorServer
 PAGES = (1, 10, 200)
 RUNS_A_PAGE = 10
 
-_READ_TOKEN = TOKEN[::-1]
+READ_TOKEN = TOKEN[::-1]
 _READ = "read_token: {file: read-token}"
-_URL = "https://app7.example.com/api/many"
+WORKFLOW = "https://app7.example.com/api/many"
 _QUERY = "workflowUrl=https%3A%2F%2Fapp7.example.com%2Fapi%2Fmany-{}&workflowUrlExactMatch=true&count=2000"
 _CANCELS = 20
 """As many where each is small, since CPU time is told in hundredths of a second."""
@@ -50,12 +50,12 @@ class _Account:
     def __init__(self, workflows: int, runs: int) -> None:
         created_ms = time.time_ns() // 1_000_000 - 3_600_000
         made = [
-            Run(f"wfr_bench_{workflow}_{number:012d}", f"{_URL}-{workflow}", created_ms + number)
+            Run(f"wfr_bench_{workflow}_{number:012d}", f"{WORKFLOW}-{workflow}", created_ms + number)
             for workflow in range(workflows)
             for number in range(runs)
         ]
         self._simulator = Simulator(made, contract=Contract.V2025)
-        self._server = SimulatorServer(self._simulator, token=TOKEN, read_token=_READ_TOKEN)
+        self._server = SimulatorServer(self._simulator, token=TOKEN, read_token=READ_TOKEN)
 
     def started(self, directory: Path, cores: Cores) -> Self:
         """Answers from now on."""
@@ -90,17 +90,17 @@ def pages(bench: Bench) -> list[str]:
 
 def can_resolve(directory: Path) -> bool:
     """Whether this version of the gateway takes a rule that has runs looked up."""
-    launch = _gateway(Place(directory, 1, 2))
+    launch = resolving_gateway(Place(directory, 1, 2))
     command = [*launch.command[:3], "check", *launch.command[4:]]
     done = subprocess.run(command, capture_output=True, check=False, env={**os.environ, **launch.environment})
     return done.returncode == 0
 
 
-def _gateway(place: Place) -> Launch:
+def resolving_gateway(place: Place) -> Launch:
     """The project with a rule that has runs looked up, and the read-only token that it is done with."""
     launch = gateway(place)
     config, token = place.directory / "config.yaml", place.directory / "read-token"
-    token.write_text(_READ_TOKEN + "\n")
+    token.write_text(READ_TOKEN + "\n")
     token.chmod(0o600)
     config.write_text(config.read_text().replace("token: {file: token}", f"token: {{file: token}}, {_READ}"))
     (place.directory / "policies" / "bench.yaml").write_text(_POLICY)
@@ -112,7 +112,7 @@ def _resolve(bench: Bench, name: str, *, pages: int) -> None:
     cancels = max(1, _CANCELS // pages)
     account = _Account(cancels, RUNS_A_PAGE * pages)
     directory = bench.directory / "resolving"
-    with Instance(name, _gateway, directory=directory, cores=bench.cores, stub=account.started) as instance:
+    with Instance(name, resolving_gateway, directory=directory, cores=bench.cores, stub=account.started) as instance:
         before_s, started_s = cpu_s(instance.process.pid), time.perf_counter()
         answers = {ask(instance.port, delete(_QUERY.format(number)), timeout_s=60) for number in range(cancels)}
         took_s = (time.perf_counter() - started_s) / cancels

@@ -38,14 +38,20 @@ class Upstream(Protocol):
 class Stub:
     """nginx as the upstream: answers who has the token, and counts every cancel that reaches it."""
 
-    def __init__(self, directory: Path, cores: Cores) -> None:
+    def __init__(
+        self, directory: Path, cores: Cores, *, changes: Mapping[str, str] | None = None, tls: bool = False
+    ) -> None:
+        """`changes` are made to its configuration; with `tls` it is only waited for until it listens."""
         directory.mkdir(parents=True, exist_ok=True)
         place = Place(directory, free_port(), 0)
         self._port = place.port
         self._cancels = directory / "cancels"
-        self._process = Process(nginx(place, "stub.conf").command, core=cores.load, directory=directory)
+        launch = nginx(place, "stub.conf", changes=changes)
+        self._process = Process(launch.command, core=cores.load, directory=directory)
         try:
-            wait_until(self._process, lambda: ask(self.port, b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n") == 404)
+            # A request without TLS is refused with 400 where there is TLS.
+            answer = 400 if tls else 404
+            wait_until(self._process, lambda: ask(self.port, b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n") == answer)
         except BaseException:
             self._process.stop()
             raise
@@ -77,6 +83,7 @@ class Instance:
         directory: Path,
         cores: Cores,
         stub: Callable[[Path, Cores], Upstream] = Stub,
+        start_s: float = START_S,
     ) -> None:
         self.kind = kind
         self.directory = directory
@@ -93,7 +100,12 @@ class Instance:
         )
         try:
             good = cancel()
-            wait_until(self.process, lambda: ask(self.port, good.numbered(next(self._numbers))) == 200)
+            # Asked once and waited for: a question that is given up would still be answered, and counted.
+            wait_until(
+                self.process,
+                lambda: ask(self.port, good.numbered(next(self._numbers)), timeout_s=start_s) == 200,
+                at_most_s=start_s,
+            )
         except BaseException:
             self._abandon()
             raise
@@ -170,9 +182,9 @@ def _size(audit: Path) -> int:
     return sum(path.stat().st_size for path in audit.glob("*.jsonl"))
 
 
-def wait_until(process: Process, answers: Callable[[], bool]) -> None:
+def wait_until(process: Process, answers: Callable[[], bool], *, at_most_s: float = START_S) -> None:
     """Asks again and again until a process answers as it should. Raises: CannotMeasure, if it never does."""
-    deadline_s = time.monotonic() + START_S
+    deadline_s = time.monotonic() + at_most_s
     while time.monotonic() < deadline_s and process.running:
         try:
             if answers():

@@ -48,9 +48,10 @@ def _nginx(place: Place) -> Launch:
     return nginx(place, "nginx.conf")
 
 
-def nginx(place: Place, name: str) -> Launch:
-    """One of the nginx configurations in `conf/`."""
-    return Launch((program("nginx"), "-p", str(place.directory), "-c", render(name, place)))
+def nginx(place: Place, name: str, *, changes: Mapping[str, str] | None = None) -> Launch:
+    """One of the nginx configurations in `conf/`; `changes` are texts of it and what replaces them."""
+    path = render(name, place, changes=changes)
+    return Launch((program("nginx"), "-p", str(place.directory), "-c", path))
 
 
 def _envoy(place: Place) -> Launch:
@@ -92,9 +93,13 @@ KINDS: Mapping[str, Callable[[Place], Launch]] = {
 _WHEELS = {"envoy": "lib/python3*/site-packages/envoy/_bin/envoy", "caddy": "bin/caddy", "mitmproxy": "bin/mitmdump"}
 
 
-def render(name: str, place: Place) -> str:
-    """Fills in a file of `conf/`; the path of what was written."""
+def render(name: str, place: Place, *, changes: Mapping[str, str] | None = None) -> str:
+    """Fills in a file of `conf/`, changed first; the path of what was written."""
     text = (CONF / name).read_text()
+    for before, after in (changes or {}).items():
+        if before not in text:
+            raise CannotMeasure(f"{name} has no {before!r} to change.")
+        text = text.replace(before, after)
     values = {"directory": place.directory, "port": place.port, "upstream": place.upstream_port,
               "key": KEY, "token": TOKEN}  # fmt: skip
     for word, value in values.items():

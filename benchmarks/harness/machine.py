@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.harness.builds import described
+
 _SYSTEM_PROGRAMS = "/usr/local/sbin:/usr/sbin:/sbin"
 """Where Debian keeps nginx, which is not in everyone's PATH."""
 
@@ -73,7 +75,7 @@ def facts(directory: Path) -> dict[str, object]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "kernel": f"{platform.system()} {platform.release()}",
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "python": described(),
         "file_system": file_system(directory),
         "load_before": round(os.getloadavg()[0], 2),
         "commit": _commit(),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.compare.bounds import DIRECT
+from benchmarks.compare.lookups import QUICK_MANNERS
 from benchmarks.compare.measure import Comparison, Effort
 from benchmarks.harness.instance import Instance
 from benchmarks.harness.launch import KINDS, Launch, Place, require
@@ -14,7 +15,7 @@ from benchmarks.harness.machine import CannotMeasure, on_core, two_cores
 
 SHORT = Effort(
     kinds=("gateway",), only_started=(), connections=(2,), rounds=1, seconds=1, starts=1, filling_seconds=1,
-    open_rounds=1, open_seconds=0.2,
+    open_rounds=1, open_seconds=0.2, lookups=QUICK_MANNERS, lookup_rounds=1,
 )  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""What one request costs in figures that a busy machine does not change: instructions, system calls, switches."""
