@@ -23,16 +23,18 @@ left out.
 
 
 class Budget:
-    """A token bucket, full at `now_s`, that counts what it turns away."""
+    """A token bucket, full at its first use, that counts what it turns away."""
 
-    def __init__(self, now_s: float, *, burst: int, per_second: float) -> None:
+    def __init__(self, *, burst: int, per_second: float) -> None:
         self._burst = burst
         self._per_second = per_second
-        self._bucket = Bucket(burst, now_s)
+        self._bucket: Bucket | None = None
         self.left_out = 0
 
     def spend(self, now_s: float) -> int | None:
         """Return how many were turned away since the last one that passed, or None if this one is turned away too."""
+        if self._bucket is None:
+            self._bucket = Bucket(self._burst, now_s)
         if self._bucket.spend(now_s, size=self._burst, per_second=self._per_second) is not None:
             self.left_out += 1
             return None
@@ -54,7 +56,7 @@ class RefusalLog:
         self._clock = clock
         self._log = log
         self._budgets: dict[str, Budget] = {}
-        self._alarms = Budget(clock.monotonic_s(), burst=ALARM_BURST, per_second=ALARMS_PER_SECOND)
+        self._alarms = Budget(burst=ALARM_BURST, per_second=ALARMS_PER_SECOND)
         self._failed = 0
 
     @property
@@ -95,10 +97,10 @@ class RefusalLog:
 
     def _left_out(self, kind: str) -> int | None:
         """Spend from the budget of one kind. Return how many were left out before, or None if this one is left out."""
-        now_s, budget = self._clock.monotonic_s(), self._budgets.get(kind)
+        budget = self._budgets.get(kind)
         if budget is None:
-            budget = self._budgets[kind] = Budget(now_s, burst=BURST, per_second=PER_SECOND)
-        return budget.spend(now_s)
+            budget = self._budgets[kind] = Budget(burst=BURST, per_second=PER_SECOND)
+        return budget.spend(self._clock.monotonic_s())
 
     def _entry(
         self, refusal: Refusal, decision_id: str, remote: str | None, principal: Principal | None
