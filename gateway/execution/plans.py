@@ -73,6 +73,7 @@ class Draft:
     state: State = State.LOOKING
     looked_at_s: float = 0.0
     narrowed: bool = False
+    as_of_ms: int | None = None
     resolved: Resolved = field(default_factory=lambda: Resolved(()))
     denial: Denial | None = None
     failure: Refusal | None = None
@@ -219,6 +220,7 @@ class Drafts:
             draft.state, draft.denial = State.REFUSED, chosen
             return
         draft.resolved, draft.looked_at_s, draft.narrowed = chosen, looked_at_s, listing.narrowed
+        draft.as_of_ms = listing.as_of_ms
         members = plan_members(call.planned(draft.permit, ()), chosen, upstream=self._upstream)
         await self._audit.keep("plan", members)
         draft.state = State.READY
@@ -311,6 +313,7 @@ class Planner:
             draft.looked_at_s,
             self.judging,
             narrowed=draft.narrowed,
+            as_of_ms=draft.as_of_ms,
         )
         try:
             carried = await self.carrier.out(plan, flight, call.arrival, again=again, told=draft.told)

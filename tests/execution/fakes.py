@@ -113,6 +113,9 @@ class MemoryRuns:
         await self._begun(run_ids)
         return Listing(tuple(run for run in self.runs if run.run_id in run_ids))
 
+    async def look_again(self, runs: Sequence[Run], selection: ByFilter | EveryRun, since_ms: int) -> Listing:
+        return await self.look_up([run.run_id for run in runs])
+
     async def _begun(self, look: Sequence[str] | ByFilter | EveryRun) -> None:
         self.looks.append(look)
         self.before()

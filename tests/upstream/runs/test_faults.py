@@ -10,7 +10,6 @@ import pytest
 from gateway.core.errors import LookupFailed, TooLarge
 from gateway.core.request import EveryRun
 from gateway.simulator.exchange import Ending, Fault, Kind, rate_limited
-from gateway.upstream.runs.log import MAX_RUNS
 from gateway.upstream.runs.pages import MAX_PAGE_ENTRIES, MAX_WAITS
 from tests.upstream.runs.reading import OURS, READING, WRITING, Time, opened, run, runs, serving, tokens
 
@@ -195,12 +194,12 @@ async def test_a_slow_upstream_ends_the_look_up_at_its_deadline() -> None:
 async def test_more_runs_than_may_be_held_are_refused() -> None:
     """An upstream that shows more at once than it says does not fill the memory."""
     with serving() as server:
-        pages = (MAX_RUNS // MAX_PAGE_ENTRIES) + 1
+        pages = 6
         for number in range(pages):
             first = number * MAX_PAGE_ENTRIES
             entries = [run(first + index).wire() for index in range(MAX_PAGE_ENTRIES)]
             server.simulator.script(answered(page(*entries, cursor=f"c{number}")))
-        async with opened(server.url) as log:
+        async with opened(server.url, max_runs=5 * MAX_PAGE_ENTRIES) as log:
             with pytest.raises(TooLarge) as refused:
                 await log.running(EveryRun())
     assert refused.value.cause == "runs"
