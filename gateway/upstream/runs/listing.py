@@ -21,8 +21,8 @@ from gateway.upstream.runs.spans import PAGE_RUNS, Ask, Spans
 
 MAX_RUNS = 10_000
 """The most runs of one look-up, each about a kilobyte of memory; and the most of others that are read beside them."""
-MAX_SPARE_PAGES = 400
-"""The most pages above the fewest that could hold the runs: a list that goes on without new runs ends there."""
+MAX_SPARE_PAGES = 200
+"""The most pages above one and a half times the fewest that could hold the runs: a list without an end ends there."""
 AT_ONCE = 8
 """How many pages, or IDs, one look-up asks for at the same time."""
 
@@ -34,10 +34,10 @@ For each run that is meant, ten of others take one page; asking for the run by i
 """
 
 AGAIN_AT_ONCE = 12
-"""How many pages a second look asks for at the same time: the windows of a hundred runs, and the news."""
+"""How many pages a second look asks for at the same time: a hundred runs, and the news."""
 NEWS_PAGES = 10
 """The most pages of runs started since the look-up; if there are more, each run of the order is asked for by its ID."""
-WINDOW_SPARE_PAGES = 3
+NEIGHBOURS_SPARE_PAGES = 3
 LAG_MS = 10_000
 """How long before the look-up the news begin: what upstream's index may lag, and its clocks differ, in milliseconds."""
 
@@ -124,7 +124,7 @@ class Lister:
         try:
             async with asyncio.TaskGroup() as group:
                 news = group.create_task(_news(read, since_ms - LAG_MS, collected))
-                looks = [group.create_task(window.look(read, narrowed, collected)) for window in windows(runs)]
+                looks = [group.create_task(part.look(read, narrowed, collected)) for part in neighbours(runs)]
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from failed
         pages = news.result() + sum(look.result() for look in looks)
@@ -173,7 +173,7 @@ class _Found:
             return False
         if len(self.collected) > self.max_runs + (others if self.selection is not None else 0):
             raise TooLarge("runs", _too_many(self.max_runs))
-        if self.spans.spare > MAX_SPARE_PAGES:
+        if self.spans.pages > 1.5 * self.spans.least + MAX_SPARE_PAGES:
             raise TooLarge("pages", _too_many(self.max_runs))
         return True
 
@@ -186,7 +186,7 @@ class _Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class Neighbours:
     """A few runs that are neighbours in time, and the creation times of the oldest and the newest."""
 
     run_ids: frozenset[str]
@@ -194,12 +194,12 @@ class Window:
     to_ms: int
 
     async def look(self, read: Read, narrowed: Pairs, collected: Collected) -> int:
-        """Add the running runs of these times, until all of the window's were seen; return how many pages were read.
+        """Add the running runs of these times, until all of the group were seen; return how many pages were read.
 
         It need not be read to its end: what it does not show is asked for by its ID.
         """
         pairs = _running([*narrowed, ("fromDate", str(self.from_ms)), ("toDate", str(self.to_ms))])
-        left, cursor, most = set(self.run_ids), "", len(self.run_ids) // PAGE_RUNS + WINDOW_SPARE_PAGES
+        left, cursor, most = set(self.run_ids), "", len(self.run_ids) // PAGE_RUNS + NEIGHBOURS_SPARE_PAGES
         for number in range(1, most + 1):
             page = await read([*pairs, ("cursor", cursor)] if cursor else pairs)
             for one in page.found:
@@ -211,15 +211,16 @@ class Window:
         return most
 
 
-def windows(runs: Iterable[Run]) -> list[Window]:
-    """Return windows of about ten runs each; no two have a millisecond in common."""
+def neighbours(runs: Iterable[Run]) -> list[Neighbours]:
+    """Return the runs in groups of about ten; no two have a millisecond in common."""
     groups: list[list[Run]] = []
     for run in sorted(runs, key=lambda run: run.created_ms):
         if not groups or (len(groups[-1]) >= PAGE_RUNS and groups[-1][-1].created_ms != run.created_ms):
             groups.append([])
         groups[-1].append(run)
     return [
-        Window(frozenset(run.run_id for run in group), group[0].created_ms, group[-1].created_ms) for group in groups
+        Neighbours(frozenset(run.run_id for run in group), group[0].created_ms, group[-1].created_ms)
+        for group in groups
     ]
 
 

@@ -108,9 +108,9 @@ class Spans:
             self._first.rate = self._first.rate_of_page = len(known) / max(1, max(known) - min(known))
 
     @property
-    def spare(self) -> float:
-        """The pages read above the least that hold so many runs."""
-        return self.pages - len(self._distinct) / PAGE_RUNS
+    def least(self) -> float:
+        """The fewest pages that hold the runs read so far."""
+        return len(self._distinct) / PAGE_RUNS
 
     def next(self) -> Ask | None:
         """Return a page to ask for now; None if there is none until another page is here, or none at all."""
@@ -180,9 +180,9 @@ class Spans:
     def _cut(self) -> _Part | None:
         """Give the older half of the longest part to a new part, if that is worth a page."""
         probes = sum(not part.pages and not part.done for part in self._parts[1:])
-        least = len(self._distinct) / PAGE_RUNS
         owed = sum(part.pages_of_a_cut() for part in self._parts if not part.done and part.until_ms is not None)
-        if not self._split or self.spare + probes + owed >= SPARE_PAGES + SPARE_SHARE * least:
+        spare = self.pages - self.least
+        if not self._split or spare + probes + owed >= SPARE_PAGES + SPARE_SHARE * self.least:
             return None
         last = self._parts[-1]
         open_ended = not last.done and last.top_ms is not None and probes < MOST_PROBES
@@ -208,6 +208,6 @@ class Spans:
         # Runs of one millisecond at a cut are read in both parts.
         if part.pages_left() < WORTH_PAGES + part.pages_of_a_cut():
             return None
-        near_ms = part.top_ms - page_ms * max(NEAR_PAGES, len(self._distinct) / PAGE_RUNS)
+        near_ms = part.top_ms - page_ms * max(NEAR_PAGES, self.least)
         at_ms = int(max((part.top_ms + part.until_ms) // 2, near_ms))
         return at_ms if part.until_ms < at_ms < part.top_ms else None

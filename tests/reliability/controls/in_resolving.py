@@ -84,7 +84,11 @@ IN_RESOLVING = (
     Bug("the cursor is forgotten", (Edit(SPANS, "        if not cursor:\n", "        if part.pages:\n"),), CHOICE),
     Bug(
         "a cursor that comes again is followed",
-        (Edit(SPANS, "        if cursor in part.cursors:\n", "        if cursor in part.cursors and part.pages < 0:\n"),),
+        (
+            Edit(
+                SPANS, "        if cursor in part.cursors:\n", "        if cursor in part.cursors and part.pages < 0:\n"
+            ),
+        ),
         ("tests/upstream/runs/test_spans.py",),
     ),
     Bug(

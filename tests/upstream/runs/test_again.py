@@ -11,7 +11,7 @@ import pytest
 from gateway.core.request import ByFilter, EveryRun
 from gateway.core.run import Run
 from gateway.upstream.runs.entries import Seen
-from gateway.upstream.runs.listing import AGAIN_AT_ONCE, LAG_MS, NEWS_PAGES, Lister, SeenPage, windows
+from gateway.upstream.runs.listing import AGAIN_AT_ONCE, LAG_MS, NEWS_PAGES, Lister, SeenPage, neighbours
 from tests.upstream.runs.account import AGES, HOUR_MS, NOW_MS, OTHER, URL, Account, population, unreadable
 
 OURS = ByFilter((URL,), exact=True)
@@ -43,12 +43,12 @@ async def test_a_hundred_runs_that_are_the_same_take_eleven_pages() -> None:
 
 
 @pytest.mark.parametrize("shape", AGES)
-async def test_windows_hold_each_run_once_and_no_millisecond_twice(shape: str) -> None:
+async def test_groups_hold_each_run_once_and_no_millisecond_twice(shape: str) -> None:
     """Also where many runs were created in one."""
     runs = population(shape, 100)
-    found = windows(runs)
-    assert sorted(run_id for window in found for run_id in window.run_ids) == sorted(run.run_id for run in runs)
-    ordered = sorted(found, key=lambda window: window.from_ms)
+    found = neighbours(runs)
+    assert sorted(run_id for group in found for run_id in group.run_ids) == sorted(run.run_id for run in runs)
+    ordered = sorted(found, key=lambda group: group.from_ms)
     assert all(one.to_ms < other.from_ms for one, other in pairwise(ordered))
     assert len(found) <= 10
 
@@ -124,7 +124,7 @@ async def test_an_upstream_that_ignores_dates_confirms_only_what_it_shows(name: 
 
 
 async def test_dates_of_the_request_do_not_hide_what_is_looked_for() -> None:
-    """The windows have their own."""
+    """Each page of neighbours has its own."""
     account = Account.of(population("uniform", 100))
     dates = ByFilter((URL,), exact=True, from_date=NOW_MS - 2 * HOUR_MS, to_date=NOW_MS)
     assert (await again(account, selection=dates))[1] == set()
@@ -132,7 +132,7 @@ async def test_dates_of_the_request_do_not_hide_what_is_looked_for() -> None:
 
 
 async def test_many_neighbours_do_not_make_a_second_look_long() -> None:
-    """Where others run between them, a window is given up after a few pages."""
+    """Where others run between them, a group is given up after a few pages."""
     account = Account.of(population("uniform", 100), population("uniform", 20_000, url=OTHER, name="other"))
     same, doubtful = await again(account, selection=EveryRun())
     assert len(same | doubtful) == 100
