@@ -182,7 +182,10 @@ class _Found:
         found = self.collected.listing(pages=pages + self.spans.pages)
         selection = self.selection
         runs = found.runs if selection is None else tuple(run for run in found.runs if selects(selection, run))
-        return replace(found, runs=runs, as_of_ms=self.at_ms)
+        since_ms = None if self.at_ms is None else self.at_ms - LAG_MS
+        news = sum(since_ms is not None and run.created_ms >= since_ms for run in found.runs)
+        # Where those alone are too many news, a second look need not read them for nothing.
+        return replace(found, runs=runs, as_of_ms=self.at_ms if news <= NEWS_PAGES * PAGE_RUNS else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,7 @@ async def test_upstream_s_burst_limit_is_waited_for() -> None:
 
 
 async def test_a_limit_on_readings_slows_a_long_list_down_and_loses_nothing() -> None:
-    """Between windows upstream answers 429; the list is whole all the same."""
+    """Now and then upstream answers 429; the list is whole all the same, and readings that meet it together wait once."""
     faults = [
         fault
         for _ in range(5)
@@ -159,7 +159,8 @@ async def test_a_limit_on_readings_slows_a_long_list_down_and_loses_nothing() ->
         server.simulator.script(*faults)
         async with opened(server.url, time=time) as log:
             assert len((await log.running(OURS)).runs) == 45
-    assert time.waits == [1.0] * 5
+    assert set(time.waits) == {1.0}
+    assert len(time.waits) <= 5
 
 
 async def test_an_upstream_that_only_throttles_is_given_up() -> None:

@@ -273,3 +273,12 @@ async def test_a_list_is_as_old_as_upstreams_clock_says(at_ms: int | None, as_of
     account.at_ms = at_ms
     assert (await listed(account)).as_of_ms == as_of_ms
     assert (await listed(account, OURS)).as_of_ms == as_of_ms
+
+
+async def test_where_too_many_runs_are_news_from_the_start_no_time_is_given() -> None:
+    """Each run is asked for by its ID then, without reading the news before that for nothing."""
+    account = Account.of(population("twenty a millisecond", 300))
+    account.at_ms = None
+    assert (await listed(account)).as_of_ms is None
+    account.at_ms = NOW_MS
+    assert (await listed(account)).as_of_ms == NOW_MS
