@@ -139,8 +139,8 @@ class Gate:
         if known is None or (ends_s > known.ends_s + _SAME_BURST_S and ends_s > now_s):
             self._burst = _Burst(limit, left, ends_s)
         elif ends_s > now_s:
-            # Answers may arrive in another order than upstream counted them.
-            known.limit, known.left = limit, min(known.left, left)
+            # Answers may arrive in another order than upstream counted them, and a burst begins with its first read.
+            self._burst = _Burst(limit, min(known.left, left), max(known.ends_s, ends_s))
 
 
 class Reader:

@@ -61,6 +61,19 @@ async def test_answers_that_overtake_each_other_never_add_to_what_is_left() -> N
     assert clock.waits == [1.0]
 
 
+async def test_a_burst_ends_when_upstream_says_and_not_when_it_was_thought_to_begin() -> None:
+    """The first read of a burst reached upstream late, so the burst ends later than guessed."""
+    clock = Time()
+    gate = Gate(clock, clock.sleep)
+    await asked(gate, said(1, limit=2))
+    clock.steady_s += 1
+    clock.wall_ms += 1_000
+    await asked(gate, said(1, limit=2, reset_ms=2_300))
+    with gate.reading():
+        await gate.passed()
+    assert sum(clock.waits) == pytest.approx(1.3)
+
+
 async def test_after_the_end_of_a_burst_as_many_are_sent_as_the_limit_says() -> None:
     """Until the first answer says more."""
     clock = Time()

@@ -148,7 +148,7 @@ async def test_upstream_s_burst_limit_is_waited_for() -> None:
 
 
 async def test_a_limit_on_readings_slows_a_long_list_down_and_loses_nothing() -> None:
-    """Now and then upstream answers 429; the list is whole all the same, and readings that meet it together wait once."""
+    """Now and then upstream answers 429; the list is whole all the same, and readings refused together wait once."""
     faults = [
         fault
         for _ in range(5)
