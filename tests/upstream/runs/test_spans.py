@@ -128,8 +128,9 @@ def _oldest_first() -> Account:
     ids=["ignores toDate", "ignores dates", "excludes toDate", "takes it for seconds", "turned pages", "oldest first"],
 )
 async def test_nothing_rests_on_the_dates_or_the_order(account: Account) -> None:
-    """Where upstream does something else with them, the list is read in turn, and is complete."""
+    """Where upstream does something else with them, the list is read once more in turn at most, and is complete."""
     assert shows_all(account, await listed(account))
+    assert len(account.readings) <= 75
 
 
 async def test_a_run_that_ends_meanwhile_hides_no_other() -> None:
