@@ -13,8 +13,6 @@ from benchmarks.harness.machine import Cores
 from benchmarks.soak.run import MAX_UPSTREAM, Plan, soak
 from benchmarks.soak.verdict import Sample, judge, rows
 
-pytestmark = pytest.mark.alone  # the load is by speed, and would be spread over minutes
-
 REQUESTS = 20_000
 SHORT_GROWTH = 1.10
 """Half a kilobyte for each request would show; so few requests do not tell less from a larger heap."""

@@ -15,7 +15,7 @@ REPORT = (
     '<?xml version="1.0"?><testsuites name="pytest tests">'
     '<testsuite name="pytest" errors="{}" failures="{}" skipped="{}" tests="{}">'
 )
-GOOD = {"together": (0, 0, 3, 100), "alone": (0, 0, 0, 7)}
+GOOD: dict[str, tuple[int, ...]] = {"together": (0, 0, 3, 100), "alone": (0, 0, 0, 7)}
 CASES: dict[str, tuple[dict[str, tuple[int, ...]], int, str]] = {
     "both parts pass": (GOOD, 0, "104 passed, 0 failed, 3 skipped"),
     "failures and errors of both": (

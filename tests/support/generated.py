@@ -7,4 +7,4 @@ from hypothesis import settings
 
 def cases(in_ci: int) -> int:
     """Returns the number under the profile in use: `in_ci` under `ci`, in proportion under `quick` and `deep`."""
-    return max(1, in_ci * settings.default.max_examples // settings.get_profile("ci").max_examples)
+    return max(1, in_ci * settings().max_examples // settings.get_profile("ci").max_examples)
