@@ -13,10 +13,10 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import orjson
 
@@ -39,6 +39,9 @@ SLOW_WRITE_S = 0.1
 """A commit that takes longer sends records to the thread for QUIET_S, wherever it was made."""
 QUIET_S = 5.0
 """Seconds without a slow commit before the event loop writes again, so that a slow disk does not hold it up often."""
+
+
+Commit = TypeVar("Commit")
 
 
 class Kind(Enum):
@@ -171,8 +174,8 @@ class Writer:
     def _written_at_once(self, entries: list[Entry]) -> Written | None:
         """Return the results, or None if the thread has to write them: it finds the same fault, and deals with it."""
         committed = None
-        with Net(), self._timed():
-            committed = self._journal.commit_at_once([entry.record for entry in entries])
+        with Net():
+            committed = self._timed(self._journal.commit_at_once, [entry.record for entry in entries])
         if committed is None:
             return None
         self._copy(committed)
@@ -229,8 +232,8 @@ class Writer:
         before = self._continuations()
         if not entries and not before and not self._journal.has_news:
             return
-        with Net() as net, self._timed():
-            committed = self._journal.commit([*before, *(entry.record for entry in entries)])
+        with Net() as net:
+            committed = self._timed(self._journal.commit, [*before, *(entry.record for entry in entries)])
         match net.fault:
             case None:
                 self._succeed(entries, committed, before=before)
@@ -240,13 +243,12 @@ class Writer:
                 # Treated as a failed write, so that what is owed is tried again: if this thread died, it would be lost.
                 self._fail(entries, internal(fault), suspect=True)
 
-    @contextlib.contextmanager
-    def _timed(self) -> Iterator[None]:
-        """Count what is done inside as time on the disk, and keep the event loop from it for a while if it was slow."""
+    def _timed(self, commit: Callable[[Sequence[Record]], Commit], records: Sequence[Record]) -> Commit:
+        """Count a commit as time on the disk, and keep the event loop from the disk for a while if it was slow."""
         before_s, began_s = self.on_disk_s(), time.monotonic()
         self._disk = before_s, began_s
         try:
-            yield
+            return commit(records)
         finally:
             now_s = time.monotonic()
             self._disk = before_s + now_s - began_s, None
