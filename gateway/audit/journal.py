@@ -49,8 +49,8 @@ class AuditSettings:
     """The settings of the audit log.
 
     A new chain is begun at `chain_bytes`, so that no start has to read more than that of one chain. `wait_s` is the
-    longest wait for the disk, `retry_s` the pause before a failed write is tried again, and `queue_records` how many
-    records may wait before intents are refused.
+    longest wait for the disk, `retry_s` the pause before a failed write is tried again, and `quiet_s` the time without
+    a write of the event loop after a slow one. `queue_records` may wait before intents are refused.
     """
 
     directory: Path
@@ -61,6 +61,7 @@ class AuditSettings:
     queue_records: int = 10_000
     wait_s: float = 2.0
     retry_s: float = 0.5
+    quiet_s: float = 5.0
     new_name: Callable[[], str] = new_chain_name
 
     @property

@@ -36,9 +36,7 @@ WATCH_S = 0.5
 MAX_AT_ONCE = 128
 """The most records that the event loop writes in one turn: more would keep it from its connections."""
 SLOW_WRITE_S = 0.1
-"""A commit that takes longer sends records to the thread for QUIET_S, wherever it was made."""
-QUIET_S = 5.0
-"""Seconds without a slow commit before the event loop writes again, so that a slow disk does not hold it up often."""
+"""A commit that takes longer, on either thread, is slow: the event loop writes again when none was for `quiet_s`."""
 
 
 Commit = TypeVar("Commit")
@@ -107,6 +105,7 @@ class Writer:
         self._console = console
         self._copy_records = settings.stdout
         self._retry_s = settings.retry_s
+        self._quiet_s = settings.quiet_s
         self._settle = settle
         self._turns = threading.Lock()
         self._inbox: queue.SimpleQueue[list[Entry]] = queue.SimpleQueue()
@@ -146,16 +145,20 @@ class Writer:
 
         Call it only on the event loop. It waits for one look at the open file and one write to it, at most.
         """
-        if self._turns.acquire(blocking=False):
-            try:
-                written = self._written_at_once(entries) if self._may_write_at_once(entries) else None
-            finally:
-                self._turns.release()
-            if written is not None:
-                return written
+        if not self._turns.acquire(blocking=False):
+            self._hand_over(entries)
+            return []
+        try:
+            written = self._written_at_once(entries) if self._may_write_at_once(entries) else []
+            if not written:  # before another turn begins, so that it deals with what a failed write left
+                self._hand_over(entries)
+            return written
+        finally:
+            self._turns.release()
+
+    def _hand_over(self, entries: list[Entry]) -> None:
         self._handed_over += len(entries)
         self._inbox.put(entries)
-        return []
 
     def _may_write_at_once(self, entries: list[Entry]) -> bool:
         """Return whether these entries come next, and need no more of the disk than to be appended."""
@@ -171,13 +174,13 @@ class Writer:
             and all(entry.kind is not Kind.STOP for entry in entries)
         )
 
-    def _written_at_once(self, entries: list[Entry]) -> Written | None:
-        """Return the results, or None if the thread has to write them: it finds the same fault, and deals with it."""
+    def _written_at_once(self, entries: list[Entry]) -> Written:
+        """Return the results, or none if the thread has to write them: it finds the same fault, and deals with it."""
         committed = None
         with Net():
             committed = self._timed(self._journal.commit_at_once, [entry.record for entry in entries])
         if committed is None:
-            return None
+            return []
         self._copy(committed)
         self.status = self._status()
         return list(zip(entries, committed.seqs, strict=True))
@@ -186,24 +189,28 @@ class Writer:
         """Write entries until the `stop` record is written or given up."""
         try:
             while not self._done.is_set():
-                batch = self._take()
+                batch = self._wait()
                 with self._turns:
+                    self._take(batch)
                     self._turn(batch)
                     self._worked_off += len(batch)
         finally:
-            self.status = self._status()._replace(cause="stopped" if self._done.is_set() else "failed")
-            self._journal.close()
+            with self._turns:
+                self.status = self._status()._replace(cause="stopped" if self._done.is_set() else "failed")
+                self._journal.close()
             self._console.close(CLOSE_S)
 
-    def _take(self) -> list[Entry]:
-        try:
-            batch = self._inbox.get(timeout=self._patience_s())
-        except queue.Empty:
-            return []
+    def _wait(self) -> list[Entry]:
+        """Wait for entries until something else is due."""
+        with contextlib.suppress(queue.Empty):
+            return self._inbox.get(timeout=self._patience_s())
+        return []
+
+    def _take(self, batch: list[Entry]) -> None:
+        """Add the other entries that are queued."""
         with contextlib.suppress(queue.Empty):
             while len(batch) < MAX_BATCH:
                 batch += self._inbox.get_nowait()
-        return batch
 
     def _patience_s(self) -> float:
         if self._fault is not None or self._stop is not None:
@@ -253,7 +260,7 @@ class Writer:
             now_s = time.monotonic()
             self._disk = before_s + now_s - began_s, None
             if now_s - began_s > SLOW_WRITE_S:
-                self._at_once_from_s = now_s + QUIET_S
+                self._at_once_from_s = now_s + self._quiet_s
 
     def _continuations(self) -> list[Record]:
         """Return a `recovery` record if the log continues after a fault or after records were left out, else none."""
