@@ -14,7 +14,7 @@ import pytest
 
 from gateway.audit.log import AuditLog
 from gateway.audit.segment import OsDisk
-from gateway.audit.writer import SLOW_WRITE_S
+from gateway.audit.writer import MAX_AT_ONCE, SLOW_WRITE_S
 from gateway.core.errors import AuditUnavailable
 from tests.audit.faults import DONE, FailingDisk, findings, open_log, opened, outcomes, plan, records, segments
 from tests.support.waiting import soon
@@ -201,6 +201,20 @@ async def test_work_that_moves_between_the_loop_and_the_thread_keeps_its_order(t
     assert disk.on_loop["write"] > 5
     assert disk.elsewhere["write"] > 5
     assert not disk.met
+
+
+async def test_what_the_thread_was_given_is_not_overtaken(tmp_path: Path) -> None:
+    """More records at once than the loop writes are the thread's; one that comes after them is written after them."""
+    given: list[str] = []
+    async with opened(tmp_path, disk=SeenDisk(), durability="os") as log:
+        for turn in range(5):
+            for number in range(MAX_AT_ONCE + 1):
+                given.append(f"{turn}-{number}")
+                log.note_soon("denied", {"decision_id": given[-1]})
+            await asyncio.sleep(0)
+            given.append(f"{turn}-last")
+            await log.note("denied", {"decision_id": given[-1]})
+    assert [record["decision_id"] for record in records(tmp_path) if record["event"] == "denied"] == given
 
 
 def records_in_order(directory: Path) -> list[dict]:
