@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 
 DAY_MS = 86_400_000
 
@@ -56,7 +57,13 @@ def instant_ms(text: str) -> int:
 def record_time(unix_ns: int) -> str:
     """Return a time with microseconds: `2026-01-31T09:30:00.000001Z`."""
     seconds, rest_ns = divmod(unix_ns, 1_000_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{rest_ns // 1000:06d}Z"
+    return f"{_to_the_second(seconds)}.{rest_ns // 1000:06d}Z"
+
+
+@lru_cache(maxsize=2)
+def _to_the_second(unix_s: int) -> str:
+    """Return a time without its offset; the records of one second share it."""
+    return datetime.fromtimestamp(unix_s, UTC).isoformat()[:19]
 
 
 def run_time(unix_ms: int) -> str:
