@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, cast
 
 import httptools
 import uuid_utils
@@ -212,7 +212,7 @@ class EdgeProtocol(HttpToolsProtocol):
         scope["path"], scope["raw_path"] = checked.path.decode("ascii"), checked.path
         scope["query_string"] = checked.query
         self._in_head, self._in_body, self._head_bytes = False, True, 0
-        before: Cycle | None = self.cycle
+        before = cast("Cycle | None", self.cycle)
         keeps = version != "1.0" and self.parser.should_keep_alive() and not checked.offers_h2c
         self.cycle = cycle = Cycle(self, keep_alive=keeps, keep_alive_s=self._settings.keep_alive_s)
         if before is None or before.response_complete:
@@ -267,7 +267,7 @@ class EdgeProtocol(HttpToolsProtocol):
         """End the connection: with the refusal if no earlier answer is due, else after the answers that are due."""
         self._ended = True
         self._stop_deadline()
-        last: Cycle | None = self.cycle
+        last = cast("Cycle | None", self.cycle)
         if last is None or last.response_complete:
             answer = answers.refusal(refusal, self._record(refusal))
             # RFC 9110, 9.3.2: an answer to HEAD has no content; the method is known once the target has begun.
