@@ -13,7 +13,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from gateway.core import grammar
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Principal
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Principal, check_count
 from gateway.core.run import Resolution, Resolved, Run
 
 _PLAIN = re.compile("[A-Za-z0-9_.~-]*").fullmatch
@@ -33,7 +33,7 @@ class Order:
     def __post_init__(self) -> None:
         if not isinstance(self.selection, (ByRunIds, ByFilter)):
             raise TypeError("an order names runs or a filter")
-        CancelRequest(self.selection, self.count)
+        check_count(self.selection, self.count)
 
     @cached_property
     def query(self) -> str:
