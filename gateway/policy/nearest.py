@@ -111,6 +111,8 @@ def _part(rule: Rule, asked: Selection, now_ms: int) -> Selection | None:
         if part is None:
             return None
         members |= part
+    if wanted is not None and all(getattr(wanted, name) == value for name, value in members.items()):
+        return wanted  # The rule bounds nothing but the count, so this selection is judged once more as it is.
     return filter_of(members)  # None if all fields of the rule are optional and none was named, or a date is too far.
 
 
