@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import quote
 
 from gateway.core import grammar
@@ -146,8 +146,7 @@ def orders_of(runs: Sequence[Run]) -> tuple[Order, ...]:
     return tuple(Order(ByRunIds(chunk), len(chunk)) for chunk in chunks)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """A judged request and the orders that carry it out: the request itself, or lists of the run IDs it `resolved` to.
 
     If a plan that was shown before is applied, `plan_id` names it.
@@ -176,8 +175,7 @@ class Plan:
         return self.resolved.runs if self.resolved is not None else ()
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """The evidence that the intent is durable. Only the audit log makes one, and nothing is sent without it."""
 
     decision_id: str

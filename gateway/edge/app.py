@@ -40,7 +40,7 @@ from gateway.edge.inbound import INBOUND, Inbound, Intake, caller_of, inbound_of
 from gateway.edge.pages import Pages, plan_id
 from gateway.edge.reply import ReleasingSend, Teller, if_broken, write
 from gateway.execution.pipeline import STOPPING, Done, Pipeline, WaitEnded
-from gateway.process import Net
+from gateway.process import LastNet, Net
 
 NO_ID = "00000000-0000-0000-0000-000000000000"
 """The decision id used in an answer if none could be made. No record has it."""
@@ -125,7 +125,7 @@ class Cancels:
         Raises: WaitEnded: it could not be written before the task was cancelled. Nothing else.
         """
         inbound.settled, written = True, False
-        with Net(last=True) as net:
+        with LastNet() as net:
             gone = await inbound.gone()
             await write(inbound, self._shown(done, inbound.decision_id), reply)
             written = not gone
@@ -197,7 +197,7 @@ class Door:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         edge, decision_id, inbound, reply, refused, answer = self._edge, NO_ID, None, None, None, None
-        with Net(last=True) as net:
+        with LastNet() as net:
             decision_id, live = str(uuid_utils.uuid7()), edge.current.live
             inbound = Inbound(scope, receive, decision_id, live.proxies.remote(scope), live)
             reply = ReleasingSend(inbound, send)
@@ -212,7 +212,7 @@ class Door:
                 finally:
                     # The request may end while its record is being written; it is answered all the same.
                     answer = answers.refusal(refusal, decision_id, now_ms=edge.wall.now_ms())
-        with Net(last=True) as late:
+        with LastNet() as late:
             if reply is None or not (reply.begun or reply.given_up):
                 await write(inbound, answer or if_broken(inbound, decision_id), reply or send)
         # Operators are told only after the caller has its answer.

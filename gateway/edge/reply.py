@@ -22,7 +22,7 @@ from gateway.edge import answers
 from gateway.edge.answers import Answer
 from gateway.edge.inbound import Inbound
 from gateway.execution.pipeline import Done
-from gateway.process import Net, place, report
+from gateway.process import LastNet, Net, place, report
 from gateway.upstream.token import REFUSING, WRITING, refused
 
 
@@ -98,7 +98,7 @@ class Cycle(RequestResponseCycle):
 
     async def run_asgi(self, app: Any) -> None:  # noqa: ANN401 - uvicorn's own types are private
         """Call the application, and end the connection if it gave no whole answer."""
-        with Net(last=True) as net:
+        with LastNet() as net:
             await app(self.scope, self.receive, self.send)
         if net.fault is not None:
             report(net.fault, "a request was not answered")

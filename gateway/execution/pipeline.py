@@ -15,8 +15,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 from gateway.audit.events.declare import Members
 from gateway.audit.record import denied_members, joined_members
@@ -46,8 +47,7 @@ class WaitEnded(asyncio.CancelledError):
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """A request that was sent or joined another; pass it to `Pipeline.answered` after writing the answer."""
 
     result: Result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway.core.outcome import Closing, Outcome
 from gateway.core.plan import Order, Permit, Plan, Receipt
@@ -62,8 +62,7 @@ class SettlerPort(Protocol):
         """Start a follow-up if the outcome left something open. Returns at once, never raises."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One authenticated request as the pipeline knows it, and the policies that it is judged by.
 
     Apart from these values it holds two questions to ask later, because a request may wait to be judged or sent. `gone`
