@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache, partial
+from functools import lru_cache, partial
 from typing import Literal, NamedTuple
 from urllib.parse import quote
 
@@ -23,21 +23,24 @@ _quoted = lru_cache(maxsize=grammar.REMEMBERED_URLS)(partial(quote, safe=""))
 """Percent-encodes all but the unreserved characters; cached, because the same few URLs are sent all day."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Order:
-    """One call to upstream. It cannot be made from `EveryRun`, so nothing can send that."""
+    """One call to upstream. It cannot be made from `EveryRun`, so nothing can send that.
+
+    `query` is the canonical query string: names in upstream's order, `count` always present, values percent-encoded.
+    """
 
     selection: ByRunIds | ByFilter
     count: int
+    query: str = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.selection, (ByRunIds, ByFilter)):
             raise TypeError("an order names runs or a filter")
         check_count(self.selection, self.count)
+        object.__setattr__(self, "query", self._query())
 
-    @cached_property
-    def query(self) -> str:
-        """The canonical query string: names in upstream's order, `count` always present, values percent-encoded."""
+    def _query(self) -> str:
         pairs = [*self.selection.pairs(), ("count", str(self.count))]
         return "&".join([f"{name}={value if _PLAIN(value) else _quoted(value)}" for name, value in pairs])
 

@@ -32,6 +32,9 @@ HEALTH_PATHS = (b"/healthz", b"/readyz")
 BROKEN_BODY = "gateway.broken_body"
 """The key in the state of an ASGI scope that holds the refusal of a body that stopped being HTTP."""
 
+GONE = "gateway.gone"
+"""The key in the state of an ASGI scope that holds a function: whether the caller has disconnected."""
+
 FRAMING_BYTES = "gateway.framing_bytes"
 """The key in the state of an ASGI scope that holds how many bytes of the body so far were none of its content."""
 

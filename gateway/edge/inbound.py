@@ -21,7 +21,7 @@ from gateway.core.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLa
 from gateway.core.parse import Body
 from gateway.core.ports import Clock
 from gateway.core.request import ByRunIds, CancelRequest, Principal
-from gateway.edge.head import BROKEN_BODY, FRAMING_BYTES
+from gateway.edge.head import BROKEN_BODY, FRAMING_BYTES, GONE
 from gateway.execution.ports import Call
 from gateway.files.secrecy import holds_text
 from gateway.policy.rules import Policies
@@ -113,6 +113,9 @@ class Inbound:
     async def gone(self) -> bool:
         """Return whether the caller has disconnected. If in doubt it counts as gone, and is answered all the same."""
         with Net():
+            told = self.scope.get("state", {}).get(GONE)
+            if told is not None:
+                return bool(told())
             message = _at_once(cast(Coroutine[None, None, Message], self.receive()))
             return message is not None and message["type"] == "http.disconnect"
         # Whatever is wrong with the connection, the outcome must still reach the record.

@@ -20,6 +20,7 @@ from gateway.core.outcome import Cancelled, NotSent, Refused, Unknown
 from gateway.core.ports import OperatorsLog
 from gateway.edge import answers
 from gateway.edge.answers import Answer
+from gateway.edge.head import GONE
 from gateway.edge.inbound import Inbound
 from gateway.execution.pipeline import Done
 from gateway.process import LastNet, Net, place, report
@@ -96,6 +97,11 @@ class Cycle(RequestResponseCycle):
         self._kept, self._kept_lines = _kept_for(keep_alive_s)
         self._head: bytes | None = None
 
+    def gone(self) -> bool:
+        """Return what `receive` would say at once: whether the caller has disconnected."""
+        self.flow.resume_reading()
+        return self.disconnected or self.response_complete
+
     async def run_asgi(self, app: Any) -> None:  # noqa: ANN401 - uvicorn's own types are private
         """Call the application, and end the connection if it gave no whole answer."""
         with LastNet() as net:
@@ -107,7 +113,9 @@ class Cycle(RequestResponseCycle):
             # for whole.
             self.disconnected = True
             self.transport.close()
+        # Nothing of the request may lead back to it, so that it is freed at once.
         self.on_response = _nothing
+        self.scope["state"].pop(GONE, None)
 
     async def send(self, message: Any) -> None:  # noqa: ANN401 - as above
         """Take one message of the answer. Raises: RuntimeError: it is not the one that is due."""
@@ -136,16 +144,13 @@ class Cycle(RequestResponseCycle):
         """Return the head of an answer that has a length and keeps the connection; None for any other, or to HEAD."""
         headers = [*self.default_headers, *headers]
         found = dict(headers)
-        length = found.get(b"content-length")
-        if length is None or not self.keep_alive or len(found) != len(headers) or self.scope["method"] == "HEAD":
-            return None
-        names = b"-".join(found)
-        if b"connection" in found or b"transfer-encoding" in found or not names.islower():
+        names = tuple(found)
+        if not self.keep_alive or len(names) != len(headers) or self.scope["method"] == "HEAD" or not _bounds(names):
             return None
         # Joined with a sign that each of them may have, all are checked at once.
-        if HEADER_RE.search(names) or HEADER_VALUE_RE.search(b"\t".join(found.values())):
-            raise RuntimeError("the name or value of a header is not valid")
-        self.expected_content_length, self.chunked_encoding = int(length), False
+        if HEADER_VALUE_RE.search(b"\t".join(found.values())):
+            raise RuntimeError("the value of a header is not valid")
+        self.expected_content_length, self.chunked_encoding = int(found[b"content-length"]), False
         return b"%b%b%b\r\n" % (STATUS_LINE[status], _lines(headers), self._kept_lines)
 
     def _whole(self, head: bytes, body: bytes) -> None:
@@ -158,6 +163,14 @@ class Cycle(RequestResponseCycle):
         if not self.keep_alive:
             self.transport.close()
         self.on_response()
+
+
+@lru_cache(maxsize=64)
+def _bounds(names: tuple[bytes, ...]) -> bool:
+    """Return whether headers of these names give an answer its length, and nothing else about its framing."""
+    if any(HEADER_RE.search(name) or not name.islower() for name in names):
+        return False
+    return b"content-length" in names and b"transfer-encoding" not in names and b"connection" not in names
 
 
 def _nothing() -> None:

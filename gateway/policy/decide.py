@@ -72,8 +72,9 @@ def decide(policies: Policies, principal: Principal, request: CancelRequest, now
             resolution=judged.resolution,
         )
     name = judged.rule.name if judged.rule is not None else None
-    nearest = _nearest(rules.enforced, request, now_ms)
-    why = _why(judged, rules.enforced, request, now_ms)
+    near = [*islice(rules.enforced.near(request.selection, now_ms), MOST)]
+    nearest = _nearest(rules.enforced, request, now_ms, near)
+    why = _why(judged, rules.enforced, request, now_ms, near)
     reason = _sentence(why, judged.rule, request, nearest)
     refused, owner = why.not_admitted, why.rule.owner if why.rule is not None else None
     return Denial(name, decided, shadow, reason, nearest, exceptions=used, owner=owner, not_admitted=refused)
@@ -204,11 +205,11 @@ class _Near:
         return by_kind, len(self.gaps) + self.closed, self.rule.policy, self.rule.id
 
 
-def _why(refused: _Refused, rules: TeamRules, request: CancelRequest, now_ms: int) -> _Why:
+def _why(refused: _Refused, rules: TeamRules, request: CancelRequest, now_ms: int, near: Sequence[Rule]) -> _Why:
     rule = refused.rule
     if rule is None:
-        near = _nearest_rule(rules, request, now_ms)
-        return _Why(f"{_NO_RULE} None allows your team anything now.") if near is None else _of_near(near)
+        nearest = _nearest_rule(rules, request, now_ms, near)
+        return _Why(f"{_NO_RULE} None allows your team anything now.") if nearest is None else _of_near(nearest)
     if refused.unmet is None:
         about = named_by_deny(rule, request.selection)
         said = f"Rule {rule.name} refuses every request that could select such runs{within(rule)}: {about}."
@@ -218,14 +219,14 @@ def _why(refused: _Refused, rules: TeamRules, request: CancelRequest, now_ms: in
     return _Why(said, rule, NotAdmitted(rule.name, gap.field, gap.value))
 
 
-def _nearest_rule(rules: TeamRules, request: CancelRequest, now_ms: int) -> _Near | None:
+def _nearest_rule(rules: TeamRules, request: CancelRequest, now_ms: int, near: Sequence[Rule]) -> _Near | None:
     """Return the `allow` that comes nearest to admitting the request; None if nothing is allowed now.
 
-    The candidates are the rules that the index names, whether their window is open or closed; if it names none, all
-    rules that apply now. Only the first few are tried.
+    The candidates are the rules that the index names, whether their window is open (`near`) or closed; if it names
+    none, all rules that apply now. Only the first few are tried.
     """
     forced = any(rule.resolution is not None for rule in rules.requiring(now_ms))
-    named = chain(rules.near(request.selection, now_ms), rules.closed(request.selection, now_ms))
+    named = chain(near, rules.closed(request.selection, now_ms))
     tried = list(islice(named, MOST)) or islice(rules.allowed(now_ms), MOST)
     found = (_near(rule, request, now_ms, forced=forced) for rule in tried)
     return min(found, key=lambda near: near.rank, default=None)
@@ -285,8 +286,8 @@ def capped(request: CancelRequest, rules: Iterable[Rule]) -> int:
     return min(request.count, *caps) if caps else request.count
 
 
-def _nearest(rules: TeamRules, request: CancelRequest, now_ms: int) -> dict[str, object] | None:
-    for candidate in candidates_near(rules, request, now_ms):
+def _nearest(rules: TeamRules, request: CancelRequest, now_ms: int, near: Sequence[Rule]) -> dict[str, object] | None:
+    for candidate in candidates_near(rules, request, now_ms, near):
         asked = candidate if request.reason is None else replace(candidate, reason=request.reason)
         effective = permitted(rules, asked, now_ms)
         if effective is not None:

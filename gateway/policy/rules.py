@@ -181,6 +181,7 @@ class Policies:
     rules: tuple[Rule, ...]
     digest: str
     _found: dict[str, TeamRules] = field(default_factory=dict, init=False, compare=False, repr=False)
+    _numbers: dict[str, int] = field(default_factory=dict, init=False, compare=False, repr=False)
     _prepared: set[str] = field(default_factory=set, init=False, compare=False, repr=False)
 
     def prepare(self, team: str) -> None:
@@ -199,8 +200,10 @@ class Policies:
     def number(self, team: str) -> int:
         """Return how many rules are made for `team`."""
         known = self._known(team)
-        own = 0 if known == "*" else len(self._by_team.get(known, ()))
-        return own + len(self._by_team.get("*", ()))
+        number = self._numbers.get(known)
+        if number is None:
+            number = self._numbers[known] = sum(len(self._by_team.get(name, ())) for name in {known, "*"})
+        return number
 
     def for_team(self, team: str) -> TeamRules:
         """Return the rules made for `team`; for a team that no file names, the rules made for every team."""
