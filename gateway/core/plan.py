@@ -149,7 +149,8 @@ def orders_of(runs: Sequence[Run]) -> tuple[Order, ...]:
     return tuple(Order(ByRunIds(chunk), len(chunk)) for chunk in chunks)
 
 
-class Plan(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Plan:
     """A judged request and the orders that carry it out: the request itself, or lists of the run IDs it `resolved` to.
 
     If a plan that was shown before is applied, `plan_id` names it.

@@ -7,6 +7,7 @@ many runs are judged, the work goes to a desk (a small pool of threads).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -116,4 +117,4 @@ def _as_of_now(call: Call) -> Call:
     policies = call.standing()
     if policies is None:
         raise Unauthenticated("other_principal")
-    return call._replace(policies=policies)
+    return replace(call, policies=policies)

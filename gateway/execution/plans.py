@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from gateway.audit.record import plan_members
@@ -295,7 +295,7 @@ class Planner:
         runs = draft.resolved.runs
         if not runs:
             return Resolved(())
-        about_them = call._replace(request=about(call.request, runs))
+        about_them = replace(call, request=about(call.request, runs))
         return await self.judging.chosen(about_them, permit, Listing(runs))
 
     @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from gateway.core.outcome import Closing, Outcome
 from gateway.core.plan import Order, Permit, Plan, Receipt
@@ -62,7 +62,8 @@ class SettlerPort(Protocol):
         """Start a follow-up if the outcome left something open. Returns at once, never raises."""
 
 
-class Call(NamedTuple):
+@dataclass(slots=True)
+class Call:
     """One authenticated request as the pipeline knows it, and the policies that it is judged by.
 
     Apart from these values it holds two questions to ask later, because a request may wait to be judged or sent. `gone`

@@ -92,13 +92,13 @@ def query_values(query: bytes, parameters: Parameters) -> Values:
     values: dict[str, list[str]] = {}
     once = parameters.once
     for pair in query.split(b"&") if query else ():
-        raw_name, _, raw_value = pair.partition(b"=")
+        raw_name, equals, raw_value = pair.partition(b"=")
         # Names are compared as they are written: some readers drop an escaped name or one in another case (Go is
         # case-sensitive), and a dropped filter widens the call.
         name = raw_name.decode("latin-1")
         if name not in once:
             raise parameters.unknown(name)
-        if not raw_value:
+        if not equals or not raw_value:
             raise MalformedRequest("empty_value", f"'{name}' has no value; leave it out or give it one.")
         if name not in values:
             values[name] = [decoded(name, raw_value)]
