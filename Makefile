@@ -2,7 +2,7 @@
 # `make help` prints every target with the words behind its `##`.
 
 .DELETE_ON_ERROR:
-.PHONY: run help quick test lint
+.PHONY: run help quick test coverage lint
 
 VENV    := .venv
 BIN     := $(VENV)/bin
@@ -25,6 +25,13 @@ LONG    := tests/policy/test_chosen_runs.py tests/policy/test_independent_matche
            tests/upstream/runs/test_faults.py tests/upstream/runs/test_own.py tests/upstream/runs/test_page_json.py \
            tests/upstream/runs/test_running.py tests/upstream/runs/test_served.py tests/execution/follow_up \
            tests/execution/resolve
+# Most tests wait for a process, so there are more workers than cores; those that others would disturb come after them.
+WORKERS  ?= 4
+TOGETHER := $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal --durations=10 -m 'not alone'
+ALONE    := $(BIN)/python -m pytest --durations=10 -m alone
+JUNIT    := build/junit
+# What pytest exits with if PYTEST_ARGS chose no test of the one kind or the other.
+NONE     := 5
 
 run: $(VENV)/.compiled ## tries the gateway: a simulated QStash, keys made at that start, lines to paste
 	@$(BIN)/qstash-gateway demo
@@ -36,8 +43,16 @@ quick: $(VENV)/.dev $(VENV)/.compiled lint ## checks a change in under a minute:
 	HYPOTHESIS_PROFILE=quick $(BIN)/python -m pytest -q -x $(QUICK) $(addprefix --ignore=,$(LONG)) $(PYTEST_ARGS)
 
 test: $(VENV)/.dev $(VENV)/.compiled lint $(CLIENTS)/node_modules/.package-lock.json ## checks everything that CI checks
-	@mkdir -p build
-	$(BIN)/python -m pytest --junit-xml=build/junit.xml $(PYTEST_ARGS)
+	@rm -rf $(JUNIT) && mkdir -p $(JUNIT)
+	@status=0; \
+	$(TOGETHER) --junit-xml=$(JUNIT)/together.xml $(PYTEST_ARGS) || $(if $(PYTEST_ARGS),[ $$? = $(NONE) ] || )status=1; \
+	$(ALONE) --junit-xml=$(JUNIT)/alone.xml $(PYTEST_ARGS) || $(if $(PYTEST_ARGS),[ $$? = $(NONE) ] || )status=1; \
+	exit $$status
+
+# A test that compares times would compare those of the measurement.
+coverage: $(VENV)/.dev $(VENV)/.compiled $(CLIENTS)/node_modules/.package-lock.json ## measures the branches that tests reach
+	@rm -rf build/coverage && mkdir -p build/coverage
+	$(TOGETHER) --cov --cov-report=term --cov-report=html:build/coverage/html $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## checks style, types, and who imports whom
 	$(BIN)/ruff check .

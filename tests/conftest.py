@@ -17,7 +17,11 @@ from gateway.simulator.asked import Contract
 from gateway.simulator.core import Simulator
 from gateway.simulator.runs import make_runs
 from gateway.simulator.server import SimulatorServer
+from tests.laws.table import pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown, table
 from tests.support.gateway import REAL_TOKEN, RunningGateway, Setup
+
+# pytest takes hooks and fixtures from here; the process that prints imports no other conftest where workers collect.
+__all__ = ["gateway", "pytest_sessionfinish", "pytest_terminal_summary", "pytest_testnodedown", "simulator", "table"]
 
 _SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large)
 for _name, _cases in {"quick": 25, "ci": 150}.items():

@@ -41,7 +41,7 @@ allow:
     resolve: true
     runs: {max: 2000}
 """
-"""Two thousand runs are the 200 pages that a look-up may read at most."""
+"""Two thousand runs fill the 200 pages of the longest list here."""
 
 
 class _Account:

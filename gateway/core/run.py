@@ -39,13 +39,14 @@ class Listing:
     """The runs as upstream's log showed them, each ID once; `unreadable` names those with a value outside the grammar.
 
     If the ID itself cannot be read, `?` stands for it. If upstream was asked for a `narrowed` part of its log, it may
-    not have shown a second run with one of the IDs.
+    not have shown a second run with one of the IDs. `as_of_ms` is upstream's time when the listing began, if known.
     """
 
     runs: tuple[Run, ...]
     unreadable: tuple[str, ...] = ()
     pages: int = 0
     narrowed: bool = False
+    as_of_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,7 @@ class Draft:
     state: State = State.LOOKING
     looked_at_s: float = 0.0
     narrowed: bool = False
+    as_of_ms: int | None = None
     resolved: Resolved = field(default_factory=lambda: Resolved(()))
     denial: Denial | None = None
     failure: Refusal | None = None
@@ -220,6 +221,7 @@ class Drafts:
             draft.state, draft.denial = State.REFUSED, chosen
             return
         draft.resolved, draft.looked_at_s, draft.narrowed = chosen, looked_at_s, listing.narrowed
+        draft.as_of_ms = listing.as_of_ms
         members = plan_members(call.planned(draft.permit, ()), chosen, upstream=self._upstream)
         await self._audit.keep("plan", members)
         draft.state = State.READY
@@ -309,7 +311,14 @@ class Planner:
         resolved = Resolved(chosen.runs, joined(draft.resolved.skipped, chosen.skipped))
         plan = call.planned(permit, orders_of(resolved.runs), resolved=resolved, plan_id=draft.plan_id)
         again = SecondLook(
-            plan, call, self.drafts.log, self.clock, draft.looked_at_s, self.judging, narrowed=draft.narrowed
+            plan,
+            call,
+            self.drafts.log,
+            self.clock,
+            draft.looked_at_s,
+            self.judging,
+            narrowed=draft.narrowed,
+            as_of_ms=draft.as_of_ms,
         )
         try:
             yield OrdersInTurn(plan, again, self.audit, draft.told)

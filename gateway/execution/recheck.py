@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 
 from gateway.core.errors import Refusal
 from gateway.core.plan import Denial, Order, Permit, Plan, orders_of
@@ -33,13 +33,14 @@ class Look:
     skipped: Skipped = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SecondLook:
     """The check of one plan's orders; its runs were looked up at `looked_at_s` (monotonic).
 
     Only the first order may rely on that look-up: before each later one the runs are looked up again. A look-up that
     was `narrowed` is not enough even for the first order: it may have missed another run under the same ID, perhaps
-    another team's, and nobody could say which of the two a cancel would hit.
+    another team's, and nobody could say which of the two a cancel would hit. Then each run is looked up by its ID, and
+    so it is where nobody knows `as_of_ms`, upstream's time when the look-up began.
     """
 
     plan: Plan
@@ -49,19 +50,30 @@ class SecondLook:
     looked_at_s: float
     judging: Judging
     narrowed: bool = False
+    as_of_ms: int | None = None
+
+    @cached_property
+    def _by_id(self) -> Mapping[str, Run]:
+        """The runs of the plan by ID, so that each order takes only its own."""
+        return {run.run_id: run for run in self.plan.runs}
 
     async def __call__(self, order: Order, number: int) -> Look:
         """Check the planned order with that number (from 1) again. Refusals on the way are returned as `stopped`."""
-        wanted = frozenset(value for _, value in order.selection.pairs())
-        planned = [run for run in self.plan.runs if run.run_id in wanted]
+        planned = [self._by_id[value] for _, value in order.selection.pairs()]
         if number == 1 and not self.narrowed and self.clock.monotonic_s() - self.looked_at_s <= FRESH_S:
             return await self._judged(planned, {})
         try:
-            # Only a look-up by ID shows a run that was restarted under the same ID, whoever owns it now.
-            listing = await self.log.look_up([run.run_id for run in planned])
+            listing = await self._shown_again(planned)
         except Refusal as refusal:
             return Look(None, stopped=refusal.code)
         return await self._judged(*_still_running(planned, listing))
+
+    async def _shown_again(self, planned: Sequence[Run]) -> Listing:
+        """Look for every run under the IDs of these runs, whoever owns it now. Raises: Refusal."""
+        selection = self.plan.asked.selection
+        if self.narrowed or self.as_of_ms is None or isinstance(selection, ByRunIds):
+            return await self.log.look_up([run.run_id for run in planned])
+        return await self.log.look_again(planned, selection, self.as_of_ms)
 
     async def _judged(self, runs: Sequence[Run], skipped: Skipped) -> Look:
         standing = self.call.standing()
@@ -108,7 +120,7 @@ def _still_running(planned: Sequence[Run], listing: Listing) -> tuple[list[Run],
     """Return the planned runs that are unchanged and still running, and the others by the reason for skipping them."""
     seen, unreadable = {run.run_id: run for run in listing.runs}, frozenset(listing.unreadable)
     left: list[Run] = []
-    skipped: dict[Skip, tuple[str, ...]] = {}
+    skipped: dict[Skip, list[str]] = {}
     for run in planned:
         now = seen.get(run.run_id)
         if now is not None and now.running and now.created_ms == run.created_ms:
@@ -118,5 +130,5 @@ def _still_running(planned: Sequence[Run], listing: Listing) -> tuple[list[Run],
         why = Skip.RESTARTED if now is not None and now.created_ms != run.created_ms else Skip.FINISHED
         # Unreadable: the entry cannot be read, or two entries with this ID contradict each other.
         why = Skip.UNREADABLE if run.run_id in unreadable else why
-        skipped[why] = (*skipped.get(why, ()), run.run_id)
-    return left, skipped
+        skipped.setdefault(why, []).append(run.run_id)
+    return left, {why: tuple(run_ids) for why, run_ids in skipped.items()}

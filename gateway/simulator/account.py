@@ -85,7 +85,8 @@ def log_page(runs: Iterable[Run], query: str, at_ms: int, *, shifting: bool = Fa
     Raises: ValueError if the cursor is not one that this log gives out.
     """
     asked = golang.query_values(query)
-    found = [run for run in runs if _listed(run, asked, at_ms)]
+    filters = _Asked.of(asked)
+    found = [run for run in runs if filters.lists(run, at_ms)]
     found.sort(key=_position, reverse=True)
     cursor = first(asked, "cursor")
     begin = _begin(cursor, found, shifting=shifting) if cursor else 0
@@ -100,27 +101,49 @@ def log_page(runs: Iterable[Run], query: str, at_ms: int, *, shifting: bool = Fa
     }
 
 
-def _listed(run: Run, asked: dict[str, list[str]], at_ms: int) -> bool:
-    state = run.state_at(at_ms)
-    if state is None:
-        return False
-    # Unlike the cancel, the log matches a URL exactly and takes only one.
-    single = {
-        "state": state,
-        "workflowUrl": run.url,
-        "workflowRunId": run.run_id,
-        "flowControlKey": run.flow_control_key,
-        "callerIp": run.caller_ip,
-    }
-    if any(first(asked, name) not in ("", value) for name, value in single.items()):
-        return False
-    # The log takes several labels under both contracts; the cancel of contract 2025 takes only one.
-    labels = list_in_query(asked.get("label", []), Contract.V2026_09)
-    if labels and set(labels).isdisjoint(run.labels):
-        return False
-    from_ms = golang.parse_int(first(asked, "fromDate")) or 0
-    to_ms = golang.parse_int(first(asked, "toDate")) or run.created_ms
-    return from_ms <= run.created_ms <= to_ms
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The filters of one reading; `single` holds those that match one value exactly."""
+
+    single: dict[str, str]
+    labels: frozenset[str]
+    from_ms: int
+    to_ms: int | None
+
+    @staticmethod
+    def of(values: dict[str, list[str]]) -> _Asked:
+        """Read the filters of a query. Unlike the cancel, the log matches a URL exactly and takes only one."""
+        names = ("state", "workflowUrl", "workflowRunId", "flowControlKey", "callerIp")
+        # The log takes several labels under both contracts; the cancel of contract 2025 takes only one.
+        return _Asked(
+            {name: value for name in names if (value := first(values, name))},
+            frozenset(list_in_query(values.get("label", []), Contract.V2026_09)),
+            golang.parse_int(first(values, "fromDate")) or 0,
+            golang.parse_int(first(values, "toDate")) or None,
+        )
+
+    def lists(self, run: Run, at_ms: int) -> bool:
+        """Return whether the log lists the run: it had begun and meets every filter. Both dates are included."""
+        state = run.state_at(at_ms)
+        if state is None or run.created_ms < self.from_ms or (self.to_ms is not None and run.created_ms > self.to_ms):
+            return False
+        if self.labels and self.labels.isdisjoint(run.labels):
+            return False
+        return all(wanted == _value(run, name, state) for name, wanted in self.single.items())
+
+
+def _value(run: Run, name: str, state: str) -> str:
+    match name:
+        case "state":
+            return state
+        case "workflowUrl":
+            return run.url
+        case "workflowRunId":
+            return run.run_id
+        case "flowControlKey":
+            return run.flow_control_key
+        case _:
+            return run.caller_ip
 
 
 def _entry(run: Run, at_ms: int, *, with_bodies: bool) -> dict[str, object]:

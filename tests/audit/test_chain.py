@@ -6,8 +6,10 @@ import hashlib
 import hmac
 import json
 from collections import OrderedDict
+from decimal import Decimal
 
 import orjson
+import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,6 +65,26 @@ def test_every_value_becomes_one_canonical_line(value: object) -> None:
     (line,), _ = Sealer("one", key=None).seal(GENESIS, [Record(1, "note", {"value": value})])
     assert line.count(b"\n") == 1
     assert isinstance(parse_line(line[:-1]), dict)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (1 << 64, str(1 << 64)),
+        (-(1 << 63) - 1, str(-(1 << 63) - 1)),
+        ("a\ud800b", "a\\ud800b"),
+        (
+            ["x\udfff", (1 << 63, -(1 << 63)), None, True, 0.5],
+            ["x\\udfff", [str(1 << 63), -(1 << 63)], None, True, 0.5],
+        ),
+        ({"\udcff": {"in": 1 << 70}, "plain": 7}, {"\\udcff": {"in": str(1 << 70)}, "plain": 7}),
+        ([Decimal("1.5"), {2: "two"}], ["1.5", {"2": "two"}]),
+    ],
+)
+def test_what_json_cannot_tell_is_told_as_a_text(value: object, told: object) -> None:
+    """An integer above 64 bits, a lone surrogate, any other object, at every depth; what is beside them stays."""
+    (line,), _ = Sealer("one", key=None).seal(GENESIS, [Record(1, "note", {"value": value})])
+    assert json.loads(line)["value"] == told
 
 
 @given(raw=st.binary(max_size=300) | anything.map(lambda value: json.dumps(value).encode()))

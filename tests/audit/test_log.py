@@ -340,6 +340,7 @@ async def test_start_says_how_the_chain_is_made(tmp_path: Path) -> None:
     assert list(signed["heads"]) == ["plain"]
 
 
+@pytest.mark.alone
 async def test_a_writer_that_gets_no_time_on_the_processor_is_no_slow_disk(tmp_path: Path) -> None:
     """An intent waits longer for a thread that does not run than it would for storage, and then it is durable."""
     clock = StarvingClock()
@@ -355,6 +356,7 @@ async def test_a_writer_that_gets_no_time_on_the_processor_is_no_slow_disk(tmp_p
     assert outcomes(tmp_path) == {"d1": ["cancelled"]}
 
 
+@pytest.mark.alone
 async def test_a_writer_that_does_not_run_at_all_refuses_in_the_end_and_says_why(tmp_path: Path) -> None:
     """After five waits the intent is refused as `starved`; when the thread runs it is closed as not sent."""
     clock = StarvingClock()
@@ -369,6 +371,7 @@ async def test_a_writer_that_does_not_run_at_all_refuses_in_the_end_and_says_why
     assert outcomes(tmp_path) == {"d1": ["not_sent"]}
 
 
+@pytest.mark.alone
 def test_a_loop_that_was_late_itself_calls_no_disk_late(tmp_path: Path) -> None:
     """The timer of an intent fires after its record was written, where the loop had no turn: it is durable."""
 

@@ -20,6 +20,7 @@ from gateway.policy.window import Window
 from tests.core.populations import Case, cases
 from tests.core.rules import API, allow, label, rule, urls
 from tests.core.strategies import NOW_MS, TEAM, counted, fitting, policies, requests, rule_sets
+from tests.support import generated
 
 
 @st.composite
@@ -30,7 +31,7 @@ def explained(draw: st.DrawFn) -> tuple[tuple[Rule, ...], CancelRequest]:
     return rules, draw(st.one_of(requests(), fitting(made_for), fitting(made_for)))
 
 
-thorough = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=300)
+thorough = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=generated.cases(300))
 
 
 def explanation(request: CancelRequest, *rules: Rule) -> Explanation:

@@ -80,6 +80,23 @@ FIRING = {
         require("label: {any_of: [x], optional: true}") + allow("label: {any_of: [z]}"),
         [("always-refused", 7)],
     ),
+    "deny of all its values": (
+        deny("label: {any_of: [x, w]}") + allow(f"{BY_URL}, label: {{any_of: [x]}}"),
+        [("always-refused", 7)],
+    ),
+    "deny of younger than it takes": (
+        deny("created: {within_last: 24h}") + allow(f"{BY_URL}, created: {{within_last: 1h}}"),
+        [("always-refused", 7)],
+    ),
+    "deny of what its IDs begin with": (
+        deny("workflowRunIds: {prefix: [wfr_]}")
+        + allow("workflowRunIds: {prefix: [wfr_a_], max: 1}, owner: unchecked"),
+        [("always-refused", 7), ("owner-unchecked", 7)],
+    ),
+    "require of other IDs": (
+        require("workflowRunIds: {prefix: [wfr_b_]}") + allow("workflowRunIds: {prefix: [wfr_a_]}, owner: unchecked"),
+        [("always-refused", 7), ("owner-unchecked", 7)],
+    ),
     "bare host": (allow('workflowUrl: {prefix: ["https://a.example"]}'), [("bare-host-prefix", 5)]),
     "bare host with a slash": (allow('workflowUrl: {prefix: ["https://a.example/"]}'), [("bare-host-prefix", 5)]),
     "cap above": (
@@ -133,6 +150,14 @@ SILENT = {
     "deny below it": deny('workflowUrl: {prefix: ["https://a.example/x/y"]}') + ALLOW,
     "exact deny of a subtree": deny('workflowUrl: {exact: ["https://a.example/api"]}') + allow(BELOW),
     "deny of everything": deny("selects: [everything]") + ALLOW,
+    "deny of some of its values": deny("label: {any_of: [x]}") + allow(f"{BY_URL}, label: {{any_of: [x, w]}}"),
+    "deny of values where any may be": deny("label: {any_of: [x]}") + allow(f"{BY_URL}, label: {{any: true}}"),
+    "deny of younger than some it takes": (
+        deny("created: {within_last: 1h}") + allow(f"{BY_URL}, created: {{within_last: 24h}}")
+    ),
+    "require of another value, if any": (
+        require("label: {any_of: [x], optional: true}") + allow(f"{BY_URL}, label: {{any_of: [z], optional: true}}")
+    ),
     "deny in shadow": deny("mode: shadow") + ALLOW,
     "optional require": require("label: {any_of: [x], optional: true}") + ALLOW,
     "optional where nothing is looked up": allow(f"{BY_URL}, {OPTIONAL}"),

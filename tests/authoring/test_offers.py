@@ -20,8 +20,9 @@ from gateway.policy.rules import Policies
 from tests.core.populations import everything, resolving_sets
 from tests.core.rules import API, allow, label, rule
 from tests.core.strategies import NOW_MS, TEAM, denies, fitting, policies, requests, rule_sets
+from tests.support import generated
 
-thorough = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=100)
+thorough = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=generated.cases(100))
 
 
 def offered(*rules: Rule) -> list[Offer]:

@@ -13,6 +13,8 @@ from benchmarks.harness.instance import Instance
 from benchmarks.harness.launch import KINDS, Launch, Place, require
 from benchmarks.harness.machine import CannotMeasure, on_core, two_cores
 
+pytestmark = pytest.mark.alone  # it refuses to measure on a busy machine
+
 SHORT = Effort(
     kinds=("gateway",), only_started=(), connections=(2,), rounds=1, seconds=1, starts=1, filling_seconds=1,
     open_rounds=1, open_seconds=0.2, lookups=QUICK_MANNERS, lookup_rounds=1,

@@ -23,6 +23,8 @@ from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Principal
 from gateway.policy.decide import decide
 from gateway.policy.format.load import load_policies
 
+pytestmark = pytest.mark.alone  # requests have to arrive by plan
+
 ROOT = Path(__file__).parents[2]
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 SLOW_S = 0.4

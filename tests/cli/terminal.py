@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import re
+import select
 import signal
 import struct
 import subprocess
@@ -31,7 +32,7 @@ class Terminal:
     def until(self, pattern: str) -> str:
         """Reads until the pattern has come; returns everything so far."""
         deadline = time.monotonic() + END_S
-        while not re.search(pattern, self.seen) and time.monotonic() < deadline and self._read():
+        while not re.search(pattern, self.seen) and self._read(deadline):
             pass
         assert re.search(pattern, self.seen), self.seen
         return self.seen
@@ -46,11 +47,15 @@ class Terminal:
 
     def exit_code(self) -> int:
         """Reads to the end and returns the exit code."""
-        while self._read():
+        deadline = time.monotonic() + END_S
+        while self._read(deadline):
             pass
         return self.process.wait(END_S)
 
-    def _read(self) -> bool:
+    def _read(self, deadline: float) -> bool:
+        # A command that waits for a key while its test waits for words would wait for ever.
+        if not select.select([self.end], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            return False
         try:
             piece = os.read(self.end, 65_536)
         except OSError:  # Linux says EIO where the other end is closed

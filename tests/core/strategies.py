@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 from hypothesis import strategies as st
 
@@ -41,13 +42,19 @@ SPANS_MS = (HOUR_MS, 6 * HOUR_MS, 24 * HOUR_MS)
 
 
 def some(pool: Sequence[str], most: int = 3) -> st.SearchStrategy[tuple[str, ...]]:
-    """One to `most` different values of a pool."""
+    """One to `most` different values of a pool; one strategy for each pool, since making it costs more than drawing."""
+    return _some(tuple(pool), most)
+
+
+@cache
+def _some(pool: tuple[str, ...], most: int) -> st.SearchStrategy[tuple[str, ...]]:
     return st.lists(st.sampled_from(pool), min_size=1, max_size=most, unique=True).map(tuple)
 
 
 counts = st.one_of(st.integers(1, 120), st.integers(1, 999_999_999))
 
 
+@cache
 def dates() -> st.SearchStrategy[int]:
     """Times at, beside and between the boundaries that rules draw."""
     edges = [NOW_MS - span for span in SPANS_MS] + [NOW_MS, NOW_MS + 60_000]
@@ -55,6 +62,7 @@ def dates() -> st.SearchStrategy[int]:
     return st.one_of(near, st.integers(10**12, 10**13 - 1))
 
 
+@cache
 @st.composite
 def filters(draw: st.DrawFn) -> ByFilter:
     """A filter that names one field at least."""
@@ -72,12 +80,14 @@ def filters(draw: st.DrawFn) -> ByFilter:
     )
 
 
+@cache
 def selections() -> st.SearchStrategy[Selection]:
     """Filters mostly, lists of run IDs, and now and then everything."""
     by_ids = some(RUN_IDS, most=4).map(ByRunIds)
     return st.one_of(filters(), filters(), by_ids, st.just(EveryRun()))
 
 
+@cache
 @st.composite
 def requests(draw: st.DrawFn) -> CancelRequest:
     """Any readable request."""
@@ -89,6 +99,7 @@ def counted(selection: Selection, count: int) -> CancelRequest:
     return CancelRequest(selection, len(selection.run_ids) if isinstance(selection, ByRunIds) else count)
 
 
+@cache
 @st.composite
 def bounds(draw: st.DrawFn, field: str) -> Condition:
     """What an `allow` or `require` may say about a field; `any` implies optional, as in a file."""
@@ -123,12 +134,14 @@ FIELDS = ("workflowUrl", "created", *POOLS)
 fields = st.lists(st.sampled_from(FIELDS), min_size=1, max_size=3, unique=True)
 
 
+@cache
 @st.composite
 def filter_conditions(draw: st.DrawFn) -> dict[str, Condition]:
     """Bounds on one to three filter fields."""
     return {field: draw(bounds(field)) for field in draw(fields)}
 
 
+@cache
 @st.composite
 def id_conditions(draw: st.DrawFn) -> dict[str, Condition]:
     """A bound on run IDs."""
@@ -136,12 +149,14 @@ def id_conditions(draw: st.DrawFn) -> dict[str, Condition]:
     return {"workflowRunIds": RunIdCondition(most, prefix if draw(st.booleans()) else ())}
 
 
+@cache
 def count_conditions() -> st.SearchStrategy[CountCondition | None]:
     """Nothing, `max`, `cap`, both, or any."""
     bound = st.one_of(st.none(), st.integers(1, 120))
     return st.one_of(st.none(), st.builds(CountCondition, bound, bound), st.just(CountCondition(any=True)))
 
 
+@cache
 @st.composite
 def allows(draw: st.DrawFn, name: str = "allow") -> Rule:
     """An `allow` rule."""
@@ -149,6 +164,7 @@ def allows(draw: st.DrawFn, name: str = "allow") -> Rule:
     return Rule("p", name, Effect.ALLOW, conditions, draw(count_conditions()), owner_unchecked=True)
 
 
+@cache
 @st.composite
 def requires(draw: st.DrawFn, name: str = "require") -> Rule:
     """A `require` rule: one kind of demand, so that requests often meet it."""
@@ -164,6 +180,7 @@ def requires(draw: st.DrawFn, name: str = "require") -> Rule:
     )
 
 
+@cache
 @st.composite
 def overlaps(draw: st.DrawFn, field: str) -> Condition:
     """What a `deny` may say about a field."""
@@ -178,6 +195,7 @@ def overlaps(draw: st.DrawFn, field: str) -> Condition:
     return ValueCondition(field, frozenset(draw(some(POOLS[field]))))
 
 
+@cache
 @st.composite
 def denies(draw: st.DrawFn, name: str = "deny") -> Rule:
     """A `deny` rule on one to three fields, on what selects, or on all."""
@@ -187,6 +205,7 @@ def denies(draw: st.DrawFn, name: str = "deny") -> Rule:
     return Rule("p", name, Effect.DENY, {field: draw(overlaps(field)) for field in named}, selects=selects)
 
 
+@cache
 @st.composite
 def rule_sets(draw: st.DrawFn) -> tuple[Rule, ...]:
     """One to four allows, and now and then a require and a deny."""

@@ -27,11 +27,14 @@ FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
 
 
-def texts() -> Iterator[tuple[str, str]]:
+@cache
+def texts() -> tuple[tuple[str, str], ...]:
     """Each file that is text, by its path; not what lock files and recorded requests hold."""
-    for name in project_files():
-        if not name.endswith((".json", ".jsonl", "requirements.txt")):
-            yield name, (ROOT / name).read_bytes().decode("utf-8", "replace")
+    return tuple(
+        (name, (ROOT / name).read_bytes().decode("utf-8", "replace"))
+        for name in project_files()
+        if not name.endswith((".json", ".jsonl", "requirements.txt"))
+    )
 
 
 def pages() -> Iterator[tuple[str, str]]:
@@ -50,9 +53,14 @@ def anchors(page: Path) -> frozenset[str]:
     return frozenset(found)
 
 
-def told() -> Iterator[tuple[str, str]]:
+@cache
+def told() -> tuple[tuple[str, str], ...]:
     """Each page, and each docstring of code and tests, by the path of its file."""
-    yield from pages()
+    return (*pages(), *docstrings())
+
+
+def docstrings() -> Iterator[tuple[str, str]]:
+    """Each docstring of a module, a class or a function."""
     for name, text in texts():
         if name.endswith(".py"):
             for node in ast.walk(ast.parse(text)):

@@ -99,6 +99,7 @@ def test_a_whole_repeat_joins_above_the_limits_and_one_to_be_waited_for_does_not
         assert (events(edge, "joined"), len(edge.reached)) == (0 if pause_s else 1, 1)
 
 
+@pytest.mark.alone
 def test_repeats_of_one_cancel_are_bounded(tmp_path: Path) -> None:
     """Above the limits too: sixteen join, the others are 429 while it is under way, and its outcome counts them."""
     limits = "{per_principal: {in_flight: 1, requests_per_minute: 0}}"
@@ -118,6 +119,7 @@ def test_repeats_of_one_cancel_are_bounded(tmp_path: Path) -> None:
         assert outcome.get("joins_left_out", 0) in range(200 - joined)
 
 
+@pytest.mark.alone
 def test_a_body_costs_the_same_however_it_is_framed(tmp_path: Path) -> None:
     """Chunks cost what a length costs, whether it is their content or not; what was cut off costs what came of it."""
     body = b" " * 40_000 + b"{}"

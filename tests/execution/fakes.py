@@ -102,20 +102,31 @@ class MemoryLog:
 
 @dataclass
 class MemoryRuns:
-    """An account's log in memory; `before` happens at the start of each look, `held` keeps it until it is set."""
+    """An account's log in memory; `before` happens at the start of each look, `held` keeps it until it is set.
+
+    `as_of_ms` and `narrowed` are said of each listing; `again` are the second looks, with the time since when.
+    """
 
     runs: Sequence[Run] = ()
     before: Callable[[], object] = lambda: None
     held: asyncio.Event | None = None
     looks: list[Sequence[str] | ByFilter | EveryRun] = field(default_factory=list)
+    as_of_ms: int | None = None
+    narrowed: bool = False
+    again: list[tuple[list[str], int]] = field(default_factory=list)
 
     async def running(self, selection: ByFilter | EveryRun) -> Listing:
         await self._begun(selection)
-        return Listing(tuple(run for run in self.runs if run.running))
+        running = tuple(run for run in self.runs if run.running)
+        return Listing(running, narrowed=self.narrowed, as_of_ms=self.as_of_ms)
 
     async def look_up(self, run_ids: Sequence[str]) -> Listing:
         await self._begun(run_ids)
         return Listing(tuple(run for run in self.runs if run.run_id in run_ids))
+
+    async def look_again(self, runs: Sequence[Run], selection: ByFilter | EveryRun, since_ms: int) -> Listing:
+        self.again.append(([run.run_id for run in runs], since_ms))
+        return await self.look_up([run.run_id for run in runs])
 
     async def _begun(self, look: Sequence[str] | ByFilter | EveryRun) -> None:
         self.looks.append(look)

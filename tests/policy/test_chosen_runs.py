@@ -15,9 +15,10 @@ from gateway.policy.decide import decide
 from gateway.policy.model import Effect
 from tests.core.populations import Case, cases, everything, is_denied, lies_in, meant, resolutions, resolving_sets, runs
 from tests.core.strategies import NOW_MS, TEAM, counts, denies, policies, requests, rule_sets
+from tests.support import generated
 
 LEAST_CHOSEN = 0.2
-thorough = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=200)
+thorough = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=generated.cases(200))
 
 
 NOTHING = Permit(None, "permit", None, CancelRequest(EveryRun(), 1)), Resolved(())

@@ -19,8 +19,9 @@ from gateway.policy.model import Condition, CreatedCondition, Effect, Rule, RunI
 from tests.core.populations import Case, cases
 from tests.core.strategies import NOW_MS, TEAM, policies
 from tests.core.strategies import denies as deny_rules
+from tests.support import generated
 
-thorough = settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+thorough = settings(max_examples=generated.cases(500), deadline=None, suppress_health_check=list(HealthCheck))
 
 MINUTE_MS = 60_000
 

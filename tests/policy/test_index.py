@@ -17,13 +17,14 @@ from gateway.policy.model import Effect, Rule, UrlCondition
 from gateway.policy.reading import Reading, admits, matches, touches
 from tests.core.populations import resolving, resolving_sets, runs
 from tests.core.strategies import NOW_MS, RUN_IDS, allows, counted, denies, filters, some
+from tests.support import generated
 
 PATHS = ("", "/", "/a", "/a/", "/a/b", "/a/b/", "/ab", "/a-b", "/a%20", "/a/b/c")
 PLACES = (*(f"https://h{path}" for path in PATHS), "http://h/a", "https://h:8/a", "http://[::1]/a/", "https://a.h/a")
 QUERIES = ("", "", "?q", "?a/b", "?a=b/", "?/", "?q?")
 """Few, so that what rules list and what is asked for often lie beside, above or below each other."""
 
-thorough = settings(max_examples=300, deadline=None)
+thorough = settings(max_examples=generated.cases(300), deadline=None)
 
 
 def fits(check: Callable[[str], str]) -> Callable[[str], bool]:

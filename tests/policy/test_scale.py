@@ -143,6 +143,7 @@ def test_a_decision_costs_the_same_with_ten_rules_or_ten_thousand(made: Callable
     assert 0 < many <= 1.1 * few
 
 
+@pytest.mark.alone
 def test_loading_grows_with_the_number_of_rules_and_no_faster(tmp_path: Path) -> None:
     """Ten times the rules take at most twenty times as long: no step compares each with each."""
     taken = []

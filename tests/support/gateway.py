@@ -139,6 +139,7 @@ class RunningGateway:
             if self.process.poll() is not None:
                 break
             time.sleep(0.02)
+        self.kill()  # nobody else would: the context is not entered
         raise AssertionError(f"the gateway did not start: {self.stderr()}")
 
     def stop(self) -> int:

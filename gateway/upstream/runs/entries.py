@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gateway.core import grammar
 from gateway.core.run import Listing, Run
@@ -150,6 +151,7 @@ def _state(entry: Entry) -> str:
     return state
 
 
+@lru_cache(maxsize=1024)
 def _caller_ip(text: str | None) -> str | None:
     if text is None:
         return None

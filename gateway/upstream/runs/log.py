@@ -5,34 +5,29 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeVar
 
 from gateway.core.errors import LookupFailed, TooLarge
 from gateway.core.ports import Clock
 from gateway.core.request import ByFilter, EveryRun
-from gateway.core.run import STARTED, Listing
+from gateway.core.run import Listing, Run
 from gateway.upstream.client import Exchange, Reply
 from gateway.upstream.runs.cursors import Askers
 from gateway.upstream.runs.entries import Collected, Seen, seen
-from gateway.upstream.runs.narrowing import narrowing
+from gateway.upstream.runs.listing import AT_ONCE, MAX_RUNS, Lister, Read, SeenPage
 from gateway.upstream.runs.pages import LEADS_BACK, MAX_PAGE_BYTES, TRIMMED, Gate, Page, Pairs, Reader, deadline
 from gateway.upstream.shares import Desk, TeamShare
 from gateway.upstream.token import AccountTokens
 
-MAX_PAGES = 200
-MAX_RUNS = 2000
 MAX_IDS = 200
 MAX_PAGES_OF_ONE = 20
 """The most pages of one ID, which may have been started again and again."""
-AT_ONCE = 8
-"""How many IDs one look-up asks for at the same time."""
-MAX_READINGS = 32
+MAX_READINGS = 48
 """The most connections of all look-ups together."""
 DEADLINE_S = 60.0
 
-_TOO_MANY = f"This means more than {MAX_RUNS} runs, which is too many to look up: narrow the filter. Nothing was sent."
 _TOO_OFTEN = "One of these run IDs was started too often to be looked up. Nothing was sent."
 _ACTION_ID = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9_.-]{1,128}")
 
@@ -67,6 +62,7 @@ class UpstreamLog:
         clock: Clock,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         deadline_s: float = DEADLINE_S,
+        max_runs: int = MAX_RUNS,
         share: TeamShare | None = None,
     ) -> None:
         self._exchange = exchange
@@ -76,20 +72,34 @@ class UpstreamLog:
         # One thread only: while a thread reads, it takes the interpreter from the loop.
         self._desk = Desk("reading", 1)
         self._deadline_s = deadline_s
+        self._max_runs = max_runs
 
     async def running(self, selection: ByFilter | EveryRun) -> Listing:
         """Return the running runs that the selection may mean, and perhaps more.
 
         Raises:
             LookupFailed: upstream cannot be read to the end.
-            TooLarge: there are more than 200 pages or 2,000 runs.
+            TooLarge: there are more than 10,000 runs, or too many pages that show none.
         """
-        narrowed = narrowing(selection)
-        pairs = [("state", STARTED), *narrowed, TRIMMED, ("count", "10")]
-        collected, read = Collected(), self._read_with(self._reader())
+        lister = Lister(self._read_with(self._reader()), self._max_runs)
         async with deadline(self._deadline_s):
-            pages = await _follow(read, pairs, collected, max_pages=MAX_PAGES, too_far=_TOO_MANY)
-        return replace(collected.listing(pages=pages), narrowed=bool(narrowed))
+            return await lister.running(selection)
+
+    async def look_again(self, runs: Sequence[Run], selection: ByFilter | EveryRun, since_ms: int) -> Listing:
+        """Return the newest run under the ID of each of these runs, which a look-up of the selection had shown.
+
+        The look-up has shown every running run, and began at upstream's time `since_ms`. Runs that are certainly
+        unchanged are found ten to a page; each of the others is looked up by its ID.
+
+        Raises: LookupFailed: upstream cannot be read to the end.
+        """
+        lister = Lister(self._read_with(self._reader()), self._max_runs)
+        async with deadline(self._deadline_s):
+            same, doubtful = await lister.again(runs, selection, since_ms)
+        if not doubtful:
+            return same
+        single = await self.look_up(doubtful)
+        return Listing((*same.runs, *single.runs), single.unreadable, same.pages + single.pages)
 
     async def look_up(self, run_ids: Sequence[str]) -> Listing:
         """Return the newest run of each ID that exists, running or not.
@@ -108,7 +118,7 @@ class UpstreamLog:
             found = _OfOne(run_id, collected)
             pairs = [("workflowRunId", run_id), TRIMMED, ("count", "10")]
             async with places:
-                return await _follow(read, pairs, found, max_pages=MAX_PAGES_OF_ONE, too_far=_TOO_OFTEN)
+                return await _follow(read, pairs, found)
 
         try:
             async with deadline(self._deadline_s), asyncio.TaskGroup() as group:
@@ -163,24 +173,13 @@ class UpstreamLog:
             )
         return Reader(self._exchange, reading, self._gate, self._desk)
 
-    def _read_with(self, reader: Reader) -> _Read:
+    def _read_with(self, reader: Reader) -> Read:
         """Return the function that reads pages for one look-up."""
         return partial(reader.page, take=partial(_seen, is_secret=self.is_secret))
 
 
-@dataclass(frozen=True, slots=True)
-class _SeenPage:
-    """The part of a page that is kept: what was read of each entry, and the cursor of the next page."""
-
-    found: Sequence[Seen]
-    cursor: str
-
-
-_Read = Callable[[Pairs], Awaitable[_SeenPage]]
-
-
-def _seen(page: Page, is_secret: Callable[[str], bool]) -> _SeenPage:
-    return _SeenPage([seen(entry, is_secret) for entry in page.entries], page.cursor)
+def _seen(page: Page, is_secret: Callable[[str], bool]) -> SeenPage:
+    return SeenPage([seen(entry, is_secret) for entry in page.entries], page.cursor, page.at_ms)
 
 
 class _OfOne:
@@ -190,9 +189,6 @@ class _OfOne:
         self._run_id = run_id
         self._collected = collected
 
-    def __len__(self) -> int:
-        return len(self._collected)
-
     def add(self, found: Seen) -> None:
         """Add what was read of one entry. Raises: LookupFailed: it is of another run."""
         if found.run_id != self._run_id:
@@ -200,28 +196,26 @@ class _OfOne:
         self._collected.add(found)
 
 
-async def _follow(read: _Read, pairs: Pairs, collected: Collected | _OfOne, *, max_pages: int, too_far: str) -> int:
-    """Add every page until there is no further cursor, and return how many pages there were.
+async def _follow(read: Read, pairs: Pairs, found: _OfOne) -> int:
+    """Add every page of one ID until there is no further cursor, and return how many pages there were.
 
     Raises:
         LookupFailed: a page cannot be read, or leads back to an earlier one.
-        TooLarge: there are too many pages or runs.
+        TooLarge: there are too many pages.
     """
     seen: set[str] = set()
     cursor = ""
-    for number in range(1, max_pages + 1):
+    for number in range(1, MAX_PAGES_OF_ONE + 1):
         page = await read([*pairs, ("cursor", cursor)] if cursor else pairs)
-        for found in page.found:
-            collected.add(found)
-        if len(collected) > MAX_RUNS:
-            raise TooLarge("runs", too_far)
+        for one in page.found:
+            found.add(one)
         cursor = page.cursor
         if not cursor:
             return number
         if cursor in seen:
             raise LookupFailed("cursor", LEADS_BACK)
         seen.add(cursor)
-    raise TooLarge("pages", too_far)
+    raise TooLarge("pages", _TOO_OFTEN)
 
 
 def _report(reply: Reply, action_id: str) -> ActionReport | None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TypeVar
 from urllib.parse import quote
@@ -42,6 +43,8 @@ _RENEW = "Trying again does not help until the gateway's operators have renewed 
 UNREADABLE = "page"
 """The cause of the LookupFailed for a page that is too long or cannot be read."""
 
+_DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT")
+
 MAX_PAGE_ENTRIES = 100
 """The most entries of a page; upstream sends ten at most."""
 MAX_WAITS = 3
@@ -54,36 +57,90 @@ _Taken = TypeVar("_Taken")
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page: its entries as upstream wrote them, and the cursor of the next page, empty at the end."""
+    """One page: its entries as upstream wrote them, and the cursor of the next page, empty at the end.
+
+    `at_ms` is the `Date` of the answer in Unix milliseconds, if it has one.
+    """
 
     entries: tuple[object, ...]
     cursor: str
+    at_ms: int | None = None
+
+
+@dataclass(slots=True)
+class _Burst:
+    """What upstream allows until `ends_s` (monotonic): `limit` reads in all, of which so many are `left`."""
+
+    limit: int
+    left: int
+    ends_s: float
 
 
 class Gate:
-    """The pauses that upstream wants, shared by all readings of the account."""
+    """The pace that upstream wants, shared by all readings of the account: pauses, and so many reads in each burst.
+
+    Reads that are under way count as not yet counted by upstream, so that a burst is never exceeded by those.
+    """
 
     def __init__(self, clock: Clock, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self.waits = 0
         self._clock = clock
         self._sleep = sleep
         self._until_s = 0.0
+        self._burst: _Burst | None = None
+        self._under_way = 0
 
     async def passed(self) -> int:
         """Wait until upstream allows the next read, and return how many pauses there have been."""
-        while (left_s := self._until_s - self._clock.monotonic_s()) > 0:
+        while (left_s := self._left_s()) > 0:
             await self._sleep(left_s)
         return self.waits
 
-    def heed(self, reply: Reply, passed: int) -> None:
-        """Begin a pause if the answer asks for it.
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Count a read while it is under way; enter at once after `passed`."""
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
 
-        `passed` is the number of pauses before the call, so that answers to simultaneous calls count as one.
+    def heed(self, reply: Reply, passed: int) -> None:
+        """Begin a pause if the answer asks for it, and note how much is left of the burst.
+
+        `passed` is the number of pauses before the call: answers to calls that were sent before the last pause say
+        nothing new, so those to simultaneous calls count as one.
         """
+        if passed != self.waits:
+            return
         wait = wait_s(reply.status, reply.headers, now_ms=self._clock.now_ms())
-        if wait is not None and passed == self.waits:
+        if wait is not None:
             self.waits += 1
             self._until_s = self._clock.monotonic_s() + wait
+        self._note(reply.headers)
+
+    def _left_s(self) -> float:
+        """Return how long to wait before the next read, in seconds; not above zero if it may be sent now."""
+        now_s, burst = self._clock.monotonic_s(), self._burst
+        pause_s = self._until_s - now_s
+        if burst is None:
+            return pause_s
+        if burst.ends_s <= now_s:
+            # Nobody said when the next one ends; the first answer will.
+            burst.left, burst.ends_s = burst.limit, now_s + DEFAULT_WAIT_S
+        return pause_s if burst.left > self._under_way else max(pause_s, burst.ends_s - now_s)
+
+    def _note(self, headers: Mapping[str, str]) -> None:
+        limit, left, reset = (_number(headers.get(f"burst-ratelimit-{name}", "")) for name in _BURST)
+        if limit is None or left is None or reset is None or limit < 1:
+            return
+        now_s, known = self._clock.monotonic_s(), self._burst
+        ends_s = now_s + _bounded(_until(reset, self._clock.now_ms()))
+        if known is None or (ends_s > known.ends_s + _SAME_BURST_S and ends_s > now_s):
+            self._burst = _Burst(limit, left, ends_s)
+        elif ends_s > now_s:
+            # Answers may arrive in another order than upstream counted them, and a burst begins with its first read.
+            self._burst = _Burst(limit, min(known.left, left), max(known.ends_s, ends_s))
 
 
 class Reader:
@@ -113,7 +170,8 @@ class Reader:
         if reply.status != 200:
             what = f"QStash answered the look-up of the runs with status {reply.status}."
             raise LookupFailed("status", what, upstream_status=reply.status)
-        return await self.read(reply, lambda reply: take(_page(reply.members(page_object))), beside=beside)
+        at_ms = _date_ms(reply.headers.get("date", ""))
+        return await self.read(reply, lambda reply: take(_page(reply.members(page_object), at_ms)), beside=beside)
 
     async def read(self, reply: Reply, take: Callable[[Reply], _Taken], *, beside: bool = False) -> _Taken:
         """Return what `take` makes of an answer: at once if it is short, on a thread if that may take long."""
@@ -128,7 +186,8 @@ class Reader:
         """
         while True:
             passed = await self._gate.passed()
-            reply = await self._sent(path.encode("ascii"), max_bytes)
+            with self._gate.reading():
+                reply = await self._sent(path.encode("ascii"), max_bytes)
             self._holder.answered(reply.status)
             self._gate.heed(reply, passed)
             if reply.status != 429:
@@ -167,9 +226,9 @@ async def deadline(seconds: float) -> AsyncIterator[None]:
         raise LookupFailed("deadline", f"Looking the runs up took longer than {seconds:g} s.", NARROW) from None
 
 
-def _page(members: Mapping[str, object] | None) -> Page:
+def _page(members: Mapping[str, object] | None, at_ms: int | None) -> Page:
     try:
-        return Page(_entries(members or {}), checked_cursor((members or {}).get("cursor")))
+        return Page(_entries(members or {}), checked_cursor((members or {}).get("cursor")), at_ms)
     except ValueError as exc:
         raise LookupFailed(UNREADABLE, "QStash sent a list of the runs that cannot be read.") from exc
 
@@ -184,6 +243,14 @@ def _entries(members: Mapping[str, object]) -> tuple[object, ...]:
     return tuple(entries)
 
 
+def _date_ms(text: str) -> int | None:
+    """Return the time in a `Date` header in Unix milliseconds; None if it is missing or not one (RFC 9110, 5.6.7)."""
+    try:
+        return round(parsedate_to_datetime(text).timestamp() * 1000) if _DATE.fullmatch(text) else None
+    except ValueError:
+        return None
+
+
 def _unreached(failed: Failed) -> str:
     """Return what happened, in a sentence."""
     if failed.cause == NO_THREAD:
@@ -196,6 +263,9 @@ def _unreached(failed: Failed) -> str:
 MAX_WAIT_S = 10.0
 DEFAULT_WAIT_S = 1.0
 _NUMBER = re.compile(r"[0-9]{1,15}")
+_BURST = ("limit", "remaining", "reset")
+_SAME_BURST_S = 0.5
+"""Answers that name ends so close to each other speak of the same burst."""
 
 
 def wait_s(status: int, headers: Mapping[str, str], *, now_ms: int) -> float | None:

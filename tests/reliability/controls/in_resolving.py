@@ -6,7 +6,8 @@ from tests.reliability.controls.copy import Bug, Edit
 
 RUNS, SECOND_LOOK = "gateway/policy/choose.py", "gateway/execution/recheck.py"
 PLANNING, DRAFTS, ORDERS = "gateway/execution/plans.py", "gateway/execution/plans.py", "gateway/execution/orders.py"
-LOG, PAGES = "gateway/upstream/runs/log.py", "gateway/edge/pages.py"
+SPANS, LISTING = "gateway/upstream/runs/spans.py", "gateway/upstream/runs/listing.py"
+PAGES = "gateway/edge/pages.py"
 CHOICE, MOVING, PLANS = (
     ("tests/execution/resolve/test_choice.py",),
     ("tests/execution/resolve/test_moving.py",),
@@ -80,11 +81,40 @@ IN_RESOLVING = (
         ),
         CHOICE,
     ),
-    Bug("the cursor is forgotten", (Edit(LOG, "        if not cursor:\n", "        if number:\n"),), CHOICE),
+    Bug("the cursor is forgotten", (Edit(SPANS, "        if not cursor:\n", "        if part.pages:\n"),), CHOICE),
     Bug(
         "a cursor that comes again is followed",
-        (Edit(LOG, "        if cursor in seen:\n", "        if cursor in seen and number < 0:\n"),),
-        MOVING,
+        (
+            Edit(
+                SPANS, "        if cursor in part.cursors:\n", "        if cursor in part.cursors and part.pages < 0:\n"
+            ),
+        ),
+        ("tests/upstream/runs/test_spans.py",),
+    ),
+    Bug(
+        "a part ends where its page does",
+        (Edit(SPANS, "times[-1] < part.until_ms:", "times[0] >= part.until_ms:"),),
+        ("tests/upstream/runs/test_spans.py",),
+    ),
+    Bug(
+        "dates that upstream does not keep are believed",
+        (Edit(SPANS, "        return below and inside and all(", "        return all("),),
+        ("tests/upstream/runs/test_spans.py",),
+    ),
+    Bug(
+        "a beginning that no part shows again is believed",
+        (Edit(SPANS, "all(shown[key] == 1 for key in part.beyond)", "not part.beyond"),),
+        ("tests/upstream/runs/test_spans.py",),
+    ),
+    Bug(
+        "the news of a second look are not looked at",
+        (Edit(LISTING, "_news(read, since_ms - LAG_MS, collected)", "_news(read, since_ms + 10 * LAG_MS, collected)"),),
+        ("tests/upstream/runs/test_again.py",),
+    ),
+    Bug(
+        "a filter's list is taken for the whole",
+        (Edit(LISTING, "narrowed=bool(narrowed))", "narrowed=False)"),),
+        ("tests/upstream/runs/test_spans.py",),
     ),
     Bug(
         "no second look",

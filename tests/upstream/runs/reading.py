@@ -13,6 +13,7 @@ from gateway.simulator.runs import Run
 from gateway.simulator.server import SimulatorServer
 from gateway.upstream.client import Exchange, UpstreamLimits
 from gateway.upstream.pool import PooledTransport
+from gateway.upstream.runs.listing import MAX_RUNS
 from gateway.upstream.runs.log import DEADLINE_S, MAX_READINGS, UpstreamLog
 from gateway.upstream.token import AccountTokens, TokenHolder, UpstreamToken
 from tests.support.stand_ins import StillClock
@@ -52,12 +53,20 @@ async def opened(
     account: AccountTokens | None = None,
     total_timeout_s: float = 20,
     deadline_s: float = DEADLINE_S,
+    max_runs: int = MAX_RUNS,
 ) -> AsyncIterator[UpstreamLog]:
     """The log at an address."""
     clock = time or Time()
     transport = PooledTransport(max_connections=MAX_READINGS, connect_timeout_s=10)
     exchange = Exchange(url, limits=UpstreamLimits(10, total_timeout_s), transport=transport)
-    log = UpstreamLog(exchange, tokens=account or tokens(), clock=clock, sleep=clock.sleep, deadline_s=deadline_s)
+    log = UpstreamLog(
+        exchange,
+        tokens=account or tokens(),
+        clock=clock,
+        sleep=clock.sleep,
+        deadline_s=deadline_s,
+        max_runs=max_runs,
+    )
     try:
         yield log
     finally:

@@ -10,7 +10,6 @@ import pytest
 from gateway.core.errors import LookupFailed, TooLarge
 from gateway.core.request import EveryRun
 from gateway.simulator.exchange import Ending, Fault, Kind, rate_limited
-from gateway.upstream.runs.log import MAX_RUNS
 from gateway.upstream.runs.pages import MAX_PAGE_ENTRIES, MAX_WAITS
 from tests.upstream.runs.reading import OURS, READING, WRITING, Time, opened, run, runs, serving, tokens
 
@@ -149,7 +148,7 @@ async def test_upstream_s_burst_limit_is_waited_for() -> None:
 
 
 async def test_a_limit_on_readings_slows_a_long_list_down_and_loses_nothing() -> None:
-    """Between windows upstream answers 429; the list is whole all the same."""
+    """Now and then upstream answers 429; the list is whole all the same, and readings refused together wait once."""
     faults = [
         fault
         for _ in range(5)
@@ -160,7 +159,8 @@ async def test_a_limit_on_readings_slows_a_long_list_down_and_loses_nothing() ->
         server.simulator.script(*faults)
         async with opened(server.url, time=time) as log:
             assert len((await log.running(OURS)).runs) == 45
-    assert time.waits == [1.0] * 5
+    assert set(time.waits) == {1.0}
+    assert len(time.waits) <= 5
 
 
 async def test_an_upstream_that_only_throttles_is_given_up() -> None:
@@ -195,12 +195,12 @@ async def test_a_slow_upstream_ends_the_look_up_at_its_deadline() -> None:
 async def test_more_runs_than_may_be_held_are_refused() -> None:
     """An upstream that shows more at once than it says does not fill the memory."""
     with serving() as server:
-        pages = (MAX_RUNS // MAX_PAGE_ENTRIES) + 1
+        pages = 6
         for number in range(pages):
             first = number * MAX_PAGE_ENTRIES
             entries = [run(first + index).wire() for index in range(MAX_PAGE_ENTRIES)]
             server.simulator.script(answered(page(*entries, cursor=f"c{number}")))
-        async with opened(server.url) as log:
+        async with opened(server.url, max_runs=5 * MAX_PAGE_ENTRIES) as log:
             with pytest.raises(TooLarge) as refused:
                 await log.running(EveryRun())
     assert refused.value.cause == "runs"

@@ -11,7 +11,8 @@ from gateway.simulator.core import Simulator
 from gateway.simulator.exchange import Call, Fault, Kind, Token
 from gateway.simulator.runs import SUCCESS, Run
 from gateway.simulator.server import SimulatorServer
-from gateway.upstream.runs.log import AT_ONCE, MAX_IDS, ActionReport
+from gateway.upstream.runs.listing import AT_ONCE
+from gateway.upstream.runs.log import MAX_IDS, ActionReport
 from gateway.upstream.token import AccountTokens
 from tests.upstream.runs.reading import INVOICE, NOW_MS, READING, WRITING, opened, run, runs, serving, tokens
 

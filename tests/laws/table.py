@@ -1,4 +1,4 @@
-"""Prints the oracle's table, model by path, at the end of the run."""
+"""The oracle's table, model by path, printed at the end of the run, whichever worker counted it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,29 @@ import pytest
 
 Table = Counter[tuple[str, str]]
 TABLE = pytest.StashKey[Table]()
+_SENT = "the oracle's table"
 
 
 @pytest.fixture(scope="session")
 def table(request: pytest.FixtureRequest) -> Table:
     """Counts the permitted requests that each model selected runs for, by (model, path)."""
     return request.config.stash.setdefault(TABLE, Counter())
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker hands its counts to the process that prints."""
+    counter, sent = session.config.stash.get(TABLE, None), getattr(session.config, "workeroutput", None)
+    if counter and sent is not None:
+        sent[_SENT] = [[model, path, number] for (model, path), number in counter.items()]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object, error: object) -> None:
+    """The process that prints adds them to its own."""
+    config, sent = getattr(node, "config", None), getattr(node, "workeroutput", {})
+    if isinstance(config, pytest.Config):
+        counter = config.stash.setdefault(TABLE, Counter())
+        counter.update({(model, path): number for model, path, number in sent.get(_SENT, ())})
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -1,0 +1,299 @@
+"""Listings of runs, read side by side: to their end or not at all, and once more just before an order.
+
+A filter that upstream can narrow hides a second run under one of the IDs, perhaps another team's. So a list of more
+than one page is read without the filter where that takes fewer pages than asking for every run by its ID later would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from gateway.core.errors import LookupFailed, TooLarge
+from gateway.core.request import ByFilter, EveryRun
+from gateway.core.run import STARTED, Listing, Run
+from gateway.policy.choose import selects
+from gateway.upstream.runs.entries import UNKNOWN_ID, Collected, Seen
+from gateway.upstream.runs.narrowing import narrowing
+from gateway.upstream.runs.pages import LEADS_BACK, TRIMMED, Pairs
+from gateway.upstream.runs.spans import PAGE_RUNS, Ask, Spans
+
+MAX_RUNS = 10_000
+"""The most runs of one look-up, each about a kilobyte of memory; and the most of others that are read beside them."""
+MAX_SPARE_PAGES = 200
+"""The most pages above one and a half times the fewest that could hold the runs: a list without an end ends there."""
+AT_ONCE = 8
+"""How many pages, or IDs, one look-up asks for at the same time."""
+
+OTHERS_FOR_ONE = 10
+OTHERS_SPARE = 100
+"""A list is read without its filter while it shows at most so many runs of others for one that is meant, and so many.
+
+For each run that is meant, ten of others take one page; asking for the run by its ID takes one reading as well.
+"""
+
+AGAIN_AT_ONCE = 12
+"""How many pages a second look asks for at the same time: a hundred runs, and the news."""
+NEWS_PAGES = 10
+"""The most pages of runs started since the look-up; if there are more, each run of the order is asked for by its ID."""
+NEIGHBOURS_SPARE_PAGES = 3
+LAG_MS = 10_000
+"""How long before the look-up the news begin: what upstream's index may lag, and its clocks differ, in milliseconds."""
+
+_DATES = ("fromDate", "toDate")
+
+
+@dataclass(frozen=True, slots=True)
+class SeenPage:
+    """The part of a page that is kept: what was read of each entry, and the cursor of the next page.
+
+    `at_ms` is upstream's time when it answered, if it said so, in Unix milliseconds.
+    """
+
+    found: Sequence[Seen]
+    cursor: str
+    at_ms: int | None = None
+
+    @property
+    def newest_ms(self) -> int | None:
+        """The newest creation time on the page: by then upstream's clock had come so far."""
+        return max((one.run.created_ms for one in self.found if one.run is not None), default=None)
+
+
+Read = Callable[[Pairs], Awaitable[SeenPage]]
+
+
+@dataclass(frozen=True, slots=True)
+class Lister:
+    """The reader of listings; `read` reads one page. Every method raises LookupFailed if a page cannot be read."""
+
+    read: Read
+    max_runs: int = MAX_RUNS
+
+    async def running(self, selection: ByFilter | EveryRun) -> Listing:
+        """Return the running runs that the selection may mean, and perhaps more.
+
+        Raises: TooLarge: there are more than `max_runs`, or pages that bring none.
+        """
+        narrowed, first = narrowing(selection), None
+        if narrowed:
+            first = await self.read(_running(narrowed))
+            if first.cursor:
+                wide = await self._wide(selection, first)
+                if wide is not None:
+                    return wide
+        found = _Found(Spans(), self.max_runs)
+        if first is not None:
+            found.begin(first)
+        await _side_by_side(self.read, _running(narrowed), found.spans, found.take)
+        return replace(found.listing(), narrowed=bool(narrowed))
+
+    async def _wide(self, selection: ByFilter | EveryRun, first: SeenPage) -> Listing | None:
+        """List every running run; None if others have too many, or if the list shows none of the `first` page's runs.
+
+        An upstream that shows less without a filter than with it cannot be read in this way.
+        """
+        narrow = {one.run_id: one.run.created_ms for one in first.found if one.run is not None}
+        found = _Found(Spans(tuple(narrow.values())), self.max_runs, selection, at_ms=first.at_ms)
+        if not await _side_by_side(self.read, _running(()), found.spans, found.take):
+            return None
+        if narrow and found.shown.isdisjoint(narrow):
+            return None
+        for one in first.found:
+            found.collected.add(one)
+        return found.listing(pages=1)
+
+    async def again(
+        self, runs: Sequence[Run], selection: ByFilter | EveryRun, since_ms: int
+    ) -> tuple[Listing, tuple[str, ...]]:
+        """Return which of these runs are unchanged and still running, and the IDs that have to be asked for singly.
+
+        The runs are neighbours in time, so ten of them are on one page. What was started anew since the look-up, under
+        one of their IDs and whoever owns it now, is among the news: every run started since then, whatever its state
+        and URL. Nothing but running runs with the same creation time is confirmed.
+        """
+        collected, places = Collected(), asyncio.Semaphore(AGAIN_AT_ONCE)
+
+        async def read(pairs: Pairs) -> SeenPage:
+            """Read a page when one of the places is free."""
+            async with places:
+                return await self.read(pairs)
+
+        narrowed = [pair for pair in narrowing(selection) if pair[0] not in _DATES]
+        try:
+            async with asyncio.TaskGroup() as group:
+                news = group.create_task(_news(read, since_ms - LAG_MS, collected))
+                looks = [group.create_task(part.look(read, narrowed, collected)) for part in neighbours(runs)]
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
+        pages = news.result() + sum(look.result() for look in looks)
+        shown = collected.listing(pages=pages)
+        now = {run.run_id: run for run in shown.runs}
+        certain = [now[run.run_id] for run in runs if run.run_id in now and _is_same(run, now[run.run_id])]
+        if news.result() > NEWS_PAGES or UNKNOWN_ID in shown.unreadable:
+            certain = []
+        left = {run.run_id for run in runs} - {run.run_id for run in certain}
+        return Listing(tuple(certain), pages=pages), tuple(run.run_id for run in runs if run.run_id in left)
+
+
+@dataclass(slots=True)
+class _Found:
+    """The runs found so far by one listing. With a `selection`, the list is read without its filter."""
+
+    spans: Spans
+    max_runs: int
+    selection: ByFilter | EveryRun | None = None
+    at_ms: int | None = None
+    collected: Collected = field(default_factory=Collected)
+    shown: set[str] = field(default_factory=set)
+    meant: set[str] = field(default_factory=set)
+
+    def begin(self, page: SeenPage) -> None:
+        """Take in a first page that was read before the listing began."""
+        ask = self.spans.next()
+        assert ask is not None
+        _took(self.spans, ask, page)
+        self.take(ask, page)
+
+    def take(self, ask: Ask, page: SeenPage) -> bool:
+        """Add a page; return False if the list without its filter is too long.
+
+        Raises: TooLarge: there are too many runs, or pages.
+        """
+        if ask.is_first and self.at_ms is None:
+            self.at_ms = page.newest_ms if page.at_ms is None else page.at_ms
+        for one in page.found:
+            self.collected.add(one)
+            self.shown.add(one.run_id)
+            if one.run is not None and (self.selection is None or selects(self.selection, one.run)):
+                self.meant.add(one.run_id)
+        meant, others = len(self.meant), len(self.collected) - len(self.meant)
+        if self.selection is not None and others > min(self.max_runs, OTHERS_FOR_ONE * meant + OTHERS_SPARE):
+            return False
+        if len(self.collected) > self.max_runs + (others if self.selection is not None else 0):
+            raise TooLarge("runs", _too_many(self.max_runs))
+        if self.spans.pages > 1.5 * self.spans.least + MAX_SPARE_PAGES:
+            raise TooLarge("pages", _too_many(self.max_runs))
+        return True
+
+    def listing(self, *, pages: int = 0) -> Listing:
+        """Return what was found, without the runs of others; `pages` were read beside those of the listing."""
+        found = self.collected.listing(pages=pages + self.spans.pages)
+        selection = self.selection
+        runs = found.runs if selection is None else tuple(run for run in found.runs if selects(selection, run))
+        since_ms = None if self.at_ms is None else self.at_ms - LAG_MS
+        news = sum(since_ms is not None and run.created_ms >= since_ms for run in found.runs)
+        # Where those alone are too many news, a second look need not read them for nothing.
+        return replace(found, runs=runs, as_of_ms=self.at_ms if news <= NEWS_PAGES * PAGE_RUNS else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """A few runs that are neighbours in time, and the creation times of the oldest and the newest."""
+
+    run_ids: frozenset[str]
+    from_ms: int
+    to_ms: int
+
+    async def look(self, read: Read, narrowed: Pairs, collected: Collected) -> int:
+        """Add the running runs of these times, until all of the group were seen; return how many pages were read.
+
+        It need not be read to its end: what it does not show is asked for by its ID.
+        """
+        pairs = _running([*narrowed, ("fromDate", str(self.from_ms)), ("toDate", str(self.to_ms))])
+        left, cursor, most = set(self.run_ids), "", len(self.run_ids) // PAGE_RUNS + NEIGHBOURS_SPARE_PAGES
+        for number in range(1, most + 1):
+            page = await read([*pairs, ("cursor", cursor)] if cursor else pairs)
+            for one in page.found:
+                collected.add(one)
+                left.discard(one.run_id)
+            cursor = page.cursor
+            if not cursor or not left:
+                return number
+        return most
+
+
+def neighbours(runs: Iterable[Run]) -> list[Neighbours]:
+    """Return the runs in groups of about ten; no two have a millisecond in common."""
+    groups: list[list[Run]] = []
+    for run in sorted(runs, key=lambda run: run.created_ms):
+        if not groups or (len(groups[-1]) >= PAGE_RUNS and groups[-1][-1].created_ms != run.created_ms):
+            groups.append([])
+        groups[-1].append(run)
+    return [
+        Neighbours(frozenset(run.run_id for run in group), group[0].created_ms, group[-1].created_ms)
+        for group in groups
+    ]
+
+
+async def _news(read: Read, from_ms: int, collected: Collected) -> int:
+    """Add every run started since a time; return how many pages were read. Above `NEWS_PAGES` the rest is not read."""
+    spans = Spans()
+
+    def take(ask: Ask, page: SeenPage) -> bool:
+        """Add a page; return False if there are too many."""
+        for one in page.found:
+            collected.add(one)
+        return spans.pages <= NEWS_PAGES
+
+    await _side_by_side(read, _any_state([("fromDate", str(from_ms))]), spans, take)
+    return spans.pages
+
+
+async def _side_by_side(read: Read, pairs: Pairs, spans: Spans, take: Callable[[Ask, SeenPage], bool]) -> bool:
+    """Read a list to its end, a few pages at once; return False as soon as `take` does, and read no further then.
+
+    Raises: LookupFailed: a page cannot be read, or leads back to an earlier one.
+    """
+    under_way: dict[asyncio.Task[SeenPage], Ask] = {}
+    try:
+        async with asyncio.TaskGroup() as group:
+            while True:
+                while len(under_way) < AT_ONCE and (ask := spans.next()) is not None:
+                    under_way[group.create_task(_page(read, pairs, ask))] = ask
+                if not under_way:
+                    return True
+                done, _ = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    ask, page = under_way.pop(task), task.result()
+                    _took(spans, ask, page)
+                    if not take(ask, page):
+                        for rest in under_way:
+                            rest.cancel()
+                        return False
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from failed
+
+
+def _took(spans: Spans, ask: Ask, page: SeenPage) -> None:
+    try:
+        spans.took(ask, page.found, page.cursor)
+    except ValueError as exc:
+        raise LookupFailed("cursor", LEADS_BACK) from exc
+
+
+async def _page(read: Read, pairs: Pairs, ask: Ask) -> SeenPage:
+    """Read one page of a part: its newest time is the earlier one of the part's and the filter's."""
+    asked = [pair for pair in pairs if pair[0] != "toDate" or ask.to_ms is None]
+    if ask.to_ms is not None:
+        own = [int(value) for name, value in pairs if name == "toDate"]
+        asked.append(("toDate", str(min([ask.to_ms, *own]))))
+    return await read([*asked, ("cursor", ask.cursor)] if ask.cursor else asked)
+
+
+def _running(narrowed: Pairs) -> Pairs:
+    return [("state", STARTED), *_any_state(narrowed)]
+
+
+def _any_state(narrowed: Pairs) -> Pairs:
+    return [*narrowed, TRIMMED, ("count", str(PAGE_RUNS))]
+
+
+def _is_same(planned: Run, now: Run) -> bool:
+    """Return whether the run is still the one that was planned, and running."""
+    return now.running and now.created_ms == planned.created_ms
+
+
+def _too_many(max_runs: int) -> str:
+    return f"This means more than {max_runs:,} runs, which is too many to look up: narrow the filter. Nothing was sent."
