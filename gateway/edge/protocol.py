@@ -86,8 +86,6 @@ class EdgeProtocol(HttpToolsProtocol):
         self._framing_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._taking: asyncio.TimerHandle | None = None
-        self._idle_since_s: float | None = None
-        self._last_look: asyncio.TimerHandle | None = None
         self._running: Cycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -106,9 +104,8 @@ class EdgeProtocol(HttpToolsProtocol):
         """Forget the connection, stop its timers and tell the request that is being answered."""
         self._settings.connections.closed(self)
         self._stop_deadline()
-        for timer in (self._taking, self._last_look, self.timeout_keep_alive_task):
-            if timer is not None:
-                timer.cancel()
+        if self._taking is not None:
+            self._taking.cancel()
         self._ended = True
         # uvicorn tells only the newest request; with requests queued, the one being answered must know as well.
         if self._running is not None:
@@ -124,10 +121,7 @@ class EdgeProtocol(HttpToolsProtocol):
         """Feed the parser, within the size limit and the deadline of a head."""
         if self._ended or self.transport.is_closing():
             return
-        self._idle_since_s = None
-        if self._last_look is not None:
-            self._last_look.cancel()
-            self._last_look = None
+        self._unset_keepalive_if_required()
         # The parser holds an unfinished header itself, so its memory is bounded here, before it is fed.
         self._head_bytes += len(data) if self._in_head else 0
         self._framing_bytes += len(data) if self._in_body else 0
@@ -251,36 +245,16 @@ class EdgeProtocol(HttpToolsProtocol):
         answered, cycle = self._running, self.cycle
         if answered is not None:
             self.team = answered.scope["state"].get(TEAM)
-        self.server_state.total_requests += 1
-        if not self.transport.is_closing():
-            self.flow.resume_reading()
-            if self.pipeline:
-                self._start_asgi_task(*self.pipeline.pop())
-            else:
-                self._wait_for_next()
+        super().on_response_complete()
         waiting = self._in_body and self._running is cycle
         if waiting or (not self.pipeline and self._running is answered) or self.transport.is_closing():
             self._settings.connections.idle(self)
         self._watch_taking()
 
-    def _wait_for_next(self) -> None:
-        """Begin to wait for the next request. One timer serves a connection: it is not set anew for each answer."""
-        self._idle_since_s = self.loop.time()
-        if self.timeout_keep_alive_task is None:
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
-
     def timeout_keep_alive_handler(self) -> None:
         """Close the idle connection, unless a request has begun or its bytes have arrived unread."""
-        self.timeout_keep_alive_task = None
-        if self._idle_since_s is None or self._head_bytes or self.transport.is_closing():
-            return
-        due_s = self._idle_since_s + self.timeout_keep_alive
-        if self.loop.time() < due_s:
-            self.timeout_keep_alive_task = self.loop.call_at(due_s, self.timeout_keep_alive_handler)
-        else:
-            self._last_look = self.loop.call_later(LAST_LOOK_S, self.transport.close)
+        if not self._head_bytes and not self.transport.is_closing():
+            self.timeout_keep_alive_task = self.loop.call_later(LAST_LOOK_S, self.transport.close)
 
     def pause_writing(self) -> None:
         """Start the deadline for a peer that reads its answers more slowly than they are written."""
