@@ -13,10 +13,9 @@ begins there. What several orders need more than one is in `execution/orders`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 from gateway.audit.events.declare import Members
 from gateway.audit.record import denied_members, joined_members
@@ -34,7 +33,7 @@ from gateway.execution.ports import AuditPort, Call, CancelPort, LookUps, Settle
 from gateway.policy.decide import decide
 from gateway.policy.rules import Policies, TeamRules
 from gateway.process import Net, internal, report
-from gateway.upstream.shares import Lane, Lanes
+from gateway.upstream.shares import NO_LANE, Lanes
 
 STOPPING = "The gateway is shutting down; nothing was sent. Try again in a moment."
 
@@ -46,8 +45,7 @@ class WaitEnded(asyncio.CancelledError):
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """A request that was sent or joined another; pass it to `Pipeline.answered` after writing the answer."""
 
     result: Result
@@ -141,7 +139,11 @@ class Pipeline:
             ShuttingDown: the process takes no new intents.
         """
         key = (call.principal, call.request)
-        call, decision = await self._judged(call, key)
+        decision: Decision
+        if takes_long(call):
+            call, decision = await self._judged(call, key)
+        else:
+            decision = decide(call.policies, call.principal, call.request, self._clock.now_ms())
         if isinstance(decision, Denial):
             return await self._denied(call, decision)
         work = self._direct if decision.resolution is None else self._resolved
@@ -231,13 +233,13 @@ class Pipeline:
             return await self._joined(other, call)
         if self._cancels.stopping:
             raise ShuttingDown("stopping", STOPPING)
-        with _waiting():
+        with _WAITING:
             return await _result_of(self._cancels.start(key, call.decision_id, work))
 
     async def _joined(self, other: InFlight, call: Call) -> Denial | Done:
         """Wait for the result of another request's cancel. Raises: Throttled: too many have joined it."""
         other.join()
-        with _waiting():
+        with _WAITING:
             with Net() as net:
                 await self._audit.note("joined", _joined_members(other, call))
             if net.fault is not None:
@@ -291,7 +293,7 @@ class Pipeline:
     async def _send(self, plan: Plan, receipt: Receipt, order: Order) -> Outcome:
         """Send one order of a plan, once. Raises: CancelledError: it was given up, and may have arrived."""
         with Net() as net:
-            lane = Lane(None) if self._lanes is None else await self._lanes.enter(plan.principal.team)
+            lane = NO_LANE if self._lanes is None else await self._lanes.enter(plan.principal.team)
             if lane is None:
                 return NotSent("team_connections")
             try:
@@ -354,13 +356,20 @@ class Pipeline:
             return await self._sent(orders.plan, call, in_flight, orders=orders)
 
 
-@contextlib.contextmanager
-def _waiting() -> Iterator[None]:
-    """Turn every cancellation inside into WaitEnded: a cancel is in flight, and its outcome is not known here."""
-    try:
-        yield
-    except asyncio.CancelledError:
-        raise WaitEnded from None
+class _Waiting:
+    """A context that turns every cancellation inside into WaitEnded: a cancel is in flight, its outcome not known."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        """Do nothing: only the end matters."""
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is not None and issubclass(kind, asyncio.CancelledError):
+            raise WaitEnded from None
+
+
+_WAITING = _Waiting()
 
 
 def _joined_members(other: InFlight, call: Call) -> Members:

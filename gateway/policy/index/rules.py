@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from heapq import merge
 from itertools import chain
+from operator import attrgetter
 
 from gateway.core.request import ByFilter, ByRunIds, EveryRun, Selection
 from gateway.core.run import Run
@@ -61,6 +62,9 @@ class _Index:
             needed = frozenset(name for name, condition in rule.conditions.items() if not condition.optional)
             groups[frozenset(rule.conditions), needed, unbounded].append(place)
         self._groups = tuple(_Group(*kind, tuple(places), frozenset(places)) for kind, places in groups.items())
+        # There are no more shapes of a selection than sets of its five fields.
+        self._by_shape: dict[tuple[frozenset[str], bool], tuple[Sequence[_Group], frozenset[str]]] = {}
+        self._last: tuple[Selection, Sequence[int]] | None = None
 
     def prepare(self) -> None:
         """Compute now what is otherwise computed on first use."""
@@ -100,7 +104,11 @@ class AllowIndex(_Index):
 
     def admitting(self, selection: Selection) -> Iterator[Rule]:
         """Return every rule that could admit the selection, and perhaps others; each once, in their order."""
-        return self._at(_in_order(self._admitting(selection)))
+        # A refusal is judged again with the same selection and another count, to propose that.
+        last = self._last
+        if last is None or last[0] is not selection:
+            self._last = last = selection, [*_in_order(self._admitting(selection))]
+        return self._at(last[1])
 
     def number(self, selection: Selection) -> int:
         """Return how many rules `admitting` returns."""
@@ -110,16 +118,28 @@ class AllowIndex(_Index):
         if isinstance(selection, EveryRun):
             return [self._everything]
         by_ids, carried = isinstance(selection, ByRunIds), selection.carried
+        known = self._by_shape.get((carried, by_ids))
+        if known is None:
+            known = self._by_shape[carried, by_ids] = self._fitting(carried, by_ids=by_ids)
+        fitting, bounding = known
+        if not fitting:
+            return []
+        exact = isinstance(selection, ByFilter) and selection.exact
+        hits = {
+            name: self._fields[name].admitting(values, exact=exact)
+            for name, values in asked(selection).items()
+            if name in bounding
+        }
+        return [group.among(hits, carried) for group in fitting]
+
+    def _fitting(self, carried: frozenset[str], *, by_ids: bool) -> tuple[Sequence[_Group], frozenset[str]]:
+        """Return the groups that may admit a selection by these fields, and those fields that one of them bounds."""
         fitting = [
             group
             for group in self._groups
             if carried <= group.fields and (by_ids or (group.needed <= carried and RUN_IDS not in group.fields))
         ]
-        if not fitting:
-            return []
-        exact = isinstance(selection, ByFilter) and selection.exact
-        hits = {name: self._fields[name].admitting(values, exact=exact) for name, values in asked(selection).items()}
-        return [group.among(hits, carried) for group in fitting]
+        return fitting, frozenset().union(*(group.fields - group.unbounded for group in fitting))
 
     def about(self, url: str, others: Values | None = None) -> Iterator[Rule]:
         """Return every rule that could cover a run with this URL, and perhaps others; each once, in their order.
@@ -208,13 +228,15 @@ def seen(run: Run) -> Values:
     }
 
 
+_ASKED = {field: attrgetter(member) for field, member in {URL: "workflow_urls", **MEMBERS}.items()}
+"""For each field that is looked up, what returns a filter's values of it."""
+
+
 def asked(selection: Selection) -> Values:
     """Return a selection's values of the fields that are looked up."""
     match selection:
         case ByRunIds(run_ids=run_ids):
             return {RUN_IDS: run_ids}
         case ByFilter():
-            members = {URL: "workflow_urls", **MEMBERS}
-            named = {field: getattr(selection, member) for field, member in members.items()}
-            return {field: found for field, found in named.items() if found}
+            return {field: found for field, of in _ASKED.items() if (found := of(selection))}
     return {}

@@ -48,8 +48,8 @@ UNNAMED_FILTER = (
     Edit(INDEX, "if carried <= group.fields and (", "if by_ids == (RUN_IDS in group.fields) and ("),
     Edit(
         INDEX,
-        "for name, values in asked(selection).items()}",
-        "for name, values in asked(selection).items() if name in self._fields}",
+        "            if name in bounding\n",
+        "            if name in bounding and name in self._fields\n",
     ),
     Edit(INDEX, "group.among(hits, carried)", "group.among(hits, carried & group.fields)"),
 )
@@ -73,7 +73,7 @@ CONDITIONS, GRAMMAR, DIGITS = (
     ("tests/core/test_digits.py",),
 )
 
-UPGRADE = (Edit(FRAMING, ' or (head.values(b"upgrade") and not offers_h2c):', ":"),)
+UPGRADE = (Edit(FRAMING, " or (upgrade and not offers_h2c):", ":"),)
 
 CAPPED = "return min(request.count, *caps) if caps else request.count"
 
