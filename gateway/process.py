@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 _PR_SET_DUMPABLE = 4
 
@@ -104,15 +104,12 @@ _NO_THREAD_TEXTS = ("can't start new thread", "Failed to spawn tokio runtime thr
 class Net:
     """A context manager that catches every exception except ENDINGS and keeps it in `fault`; the code below goes on.
 
-    With `last`, for the outermost net of a task, it catches a cancellation as well, and keeps it in `ended`.
+    A request passes a dozen of them, so there is no constructor: what was not caught is None in the class.
     """
 
-    __slots__ = ("_last", "ended", "fault")
-
-    def __init__(self, *, last: bool = False) -> None:
-        self._last = last
-        self.fault: BaseException | None = None
-        self.ended: BaseException | None = None
+    fault: BaseException | None = None
+    ended: BaseException | None = None
+    _last: ClassVar[bool] = False
 
     def __enter__(self) -> Self:
         return self
@@ -133,6 +130,12 @@ class Net:
         """The fault, for code that is reached only if there is one."""
         assert self.fault is not None
         return self.fault
+
+
+class LastNet(Net):
+    """The outermost net of a task: it catches a cancellation as well, and keeps it in `ended`."""
+
+    _last = True
 
 
 def word(fault: BaseException) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar, Literal, NamedTuple
 
 from gateway.core.run import Skipped
 
@@ -81,11 +82,12 @@ class Unknown:
     name: ClassVar[Literal["unknown"]] = "unknown"
 
 
+NOTHING_SKIPPED: Skipped = MappingProxyType({})
+
 Outcome = Cancelled | Accepted | Refused | NotSent | Unknown
 
 
-@dataclass(frozen=True, slots=True)
-class Closing:
+class Closing(NamedTuple):
     """The result of a plan: its outcome, the number of runs cancelled above the count sent, and how the call went.
 
     `skipped` holds the runs that a second look left out, just before their order. `joins_left_out` counts the identical
@@ -97,5 +99,5 @@ class Closing:
     over_cancelled: int
     duration_ms: int
     caller_gone: bool
-    skipped: Skipped = field(default_factory=dict)
+    skipped: Skipped = NOTHING_SKIPPED
     joins_left_out: int = 0

@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache, partial
-from typing import Literal
+from functools import lru_cache, partial
+from typing import Literal, NamedTuple
 from urllib.parse import quote
 
 from gateway.core import grammar
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Principal
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Principal, check_count
 from gateway.core.run import Resolution, Resolved, Run
 
 _PLAIN = re.compile("[A-Za-z0-9_.~-]*").fullmatch
@@ -23,21 +23,24 @@ _quoted = lru_cache(maxsize=grammar.REMEMBERED_URLS)(partial(quote, safe=""))
 """Percent-encodes all but the unreserved characters; cached, because the same few URLs are sent all day."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Order:
-    """One call to upstream. It cannot be made from `EveryRun`, so nothing can send that."""
+    """One call to upstream. It cannot be made from `EveryRun`, so nothing can send that.
+
+    `query` is the canonical query string: names in upstream's order, `count` always present, values percent-encoded.
+    """
 
     selection: ByRunIds | ByFilter
     count: int
+    query: str = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.selection, (ByRunIds, ByFilter)):
             raise TypeError("an order names runs or a filter")
-        CancelRequest(self.selection, self.count)
+        check_count(self.selection, self.count)
+        object.__setattr__(self, "query", self._query())
 
-    @cached_property
-    def query(self) -> str:
-        """The canonical query string: names in upstream's order, `count` always present, values percent-encoded."""
+    def _query(self) -> str:
         pairs = [*self.selection.pairs(), ("count", str(self.count))]
         return "&".join([f"{name}={value if _PLAIN(value) else _quoted(value)}" for name, value in pairs])
 
@@ -176,8 +179,7 @@ class Plan:
         return self.resolved.runs if self.resolved is not None else ()
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """The evidence that the intent is durable. Only the audit log makes one, and nothing is sent without it."""
 
     decision_id: str

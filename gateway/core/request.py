@@ -5,6 +5,7 @@ A request for nothing in particular is a value of its own, `EveryRun`, which onl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import compress
@@ -69,7 +70,7 @@ class ByRunIds:
         """The wire names of the fields that select."""
         return frozenset(("workflowRunIds",))
 
-    def pairs(self) -> list[tuple[str, str]]:
+    def pairs(self) -> Sequence[tuple[str, str]]:
         """Return the selection as query pairs, in upstream's order."""
         return [("workflowRunIds", run_id) for run_id in self.run_ids]
 
@@ -90,6 +91,7 @@ class ByFilter:
     flow_control_keys: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     carried: frozenset[str] = field(init=False, repr=False, compare=False)
+    _pairs: Sequence[tuple[str, str]] = field(init=False, repr=False, compare=False)
 
     kind: ClassVar[Literal["filter"]] = "filter"
 
@@ -101,16 +103,25 @@ class ByFilter:
             raise ValueError("a filter names at least one field; without any it is EveryRun")
         if self.exact and not self.workflow_urls:
             raise ValueError("workflowUrlExactMatch stands only beside workflowUrl")
-        grammar.check_each("workflowUrl", grammar.url if self.exact else grammar.url_prefix, self.workflow_urls)
-        grammar.check_each("callerIp", grammar.ip_address, self.caller_ips)
-        grammar.check_each("flowControlKey", grammar.key, self.flow_control_keys)
-        grammar.check_each("label", grammar.key, self.labels)
-        dates = [date for date in (self.from_date, self.to_date) if date is not None]
+        if self.workflow_urls:
+            grammar.check_each("workflowUrl", grammar.url if self.exact else grammar.url_prefix, self.workflow_urls)
+        if self.caller_ips:
+            grammar.check_each("callerIp", grammar.ip_address, self.caller_ips)
+        if self.flow_control_keys:
+            grammar.check_each("flowControlKey", grammar.key, self.flow_control_keys)
+        if self.labels:
+            grammar.check_each("label", grammar.key, self.labels)
+        dates = [date for date in (self.from_date, self.to_date) if date is not None] if created else []
         if dates != sorted(dates) or not all(10**12 <= date < 10**13 for date in dates):
             raise ValueError("dates are Unix milliseconds of 13 digits, fromDate not later than toDate")
+        # A request is judged, searched for secrets, recorded and sent by its pairs, so they are made once.
+        object.__setattr__(self, "_pairs", self._made_pairs())
 
-    def pairs(self) -> list[tuple[str, str]]:
+    def pairs(self) -> Sequence[tuple[str, str]]:
         """Return the selection as query pairs, in upstream's order."""
+        return self._pairs
+
+    def _made_pairs(self) -> list[tuple[str, str]]:
         pairs = [("workflowUrl", url) for url in self.workflow_urls]
         if self.exact:
             pairs.append(("workflowUrlExactMatch", "true"))
@@ -118,9 +129,12 @@ class ByFilter:
             pairs.append(("fromDate", str(self.from_date)))
         if self.to_date is not None:
             pairs.append(("toDate", str(self.to_date)))
-        pairs += [("callerIp", address) for address in self.caller_ips]
-        pairs += [("flowControlKey", key) for key in self.flow_control_keys]
-        pairs += [("label", label) for label in self.labels]
+        if self.caller_ips:
+            pairs += [("callerIp", address) for address in self.caller_ips]
+        if self.flow_control_keys:
+            pairs += [("flowControlKey", key) for key in self.flow_control_keys]
+        if self.labels:
+            pairs += [("label", label) for label in self.labels]
         return pairs
 
 
@@ -135,7 +149,7 @@ class EveryRun:
         """The empty set: no field selects."""
         return frozenset()
 
-    def pairs(self) -> list[tuple[str, str]]:
+    def pairs(self) -> Sequence[tuple[str, str]]:
         """Return no pairs: the wire has no marker for *all*."""
         return []
 
@@ -143,6 +157,14 @@ class EveryRun:
 Selection = ByRunIds | ByFilter | EveryRun
 
 REPEATABLE = frozenset(("workflowRunIds", "workflowUrl", "callerIp", "flowControlKey", "label"))
+
+
+def check_count(selection: Selection, count: int) -> None:
+    """Raise ValueError if a request with this selection cannot have this count."""
+    if not 1 <= count <= MAX_COUNT:
+        raise ValueError(f"count is 1 to {MAX_COUNT}")
+    if isinstance(selection, ByRunIds) and count != len(selection.run_ids):
+        raise ValueError("for run IDs count is their number")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +181,7 @@ class CancelRequest:
     reason: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        if not 1 <= self.count <= MAX_COUNT:
-            raise ValueError(f"count is 1 to {MAX_COUNT}")
-        if isinstance(self.selection, ByRunIds) and self.count != len(self.selection.run_ids):
-            raise ValueError("for run IDs count is their number")
+        check_count(self.selection, self.count)
         if self.reason is not None:
             grammar.reason(self.reason)
 

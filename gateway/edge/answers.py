@@ -8,6 +8,7 @@ from __future__ import annotations
 import http
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import orjson
 from starlette.types import Send
@@ -34,8 +35,7 @@ _ENDED_BY_US = {
 _RETRY_LATER = {"audit_unavailable", "overloaded", "shutting_down"}
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """One complete HTTP answer: status, headers (names in lower case) and body."""
 
     status: int

@@ -13,10 +13,6 @@ from dataclasses import dataclass, replace
 
 import uuid_utils
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
@@ -44,7 +40,7 @@ from gateway.edge.inbound import INBOUND, Inbound, Intake, caller_of, inbound_of
 from gateway.edge.pages import Pages, plan_id
 from gateway.edge.reply import ReleasingSend, Teller, if_broken, write
 from gateway.execution.pipeline import STOPPING, Done, Pipeline, WaitEnded
-from gateway.process import Net
+from gateway.process import LastNet, Net
 
 NO_ID = "00000000-0000-0000-0000-000000000000"
 """The decision id used in an answer if none could be made. No record has it."""
@@ -129,7 +125,7 @@ class Cancels:
         Raises: WaitEnded: it could not be written before the task was cancelled. Nothing else.
         """
         inbound.settled, written = True, False
-        with Net(last=True) as net:
+        with LastNet() as net:
             gone = await inbound.gone()
             await write(inbound, self._shown(done, inbound.decision_id), reply)
             written = not gone
@@ -154,7 +150,22 @@ class CallRoute(Route):
 
     def __init__(self, method: str, path: str, action: Action, cancels: Cancels) -> None:
         super().__init__(path, Endpoint(action, cancels), methods=[method])
-        self.methods = {method}
+        self.methods, self._method = {method}, method
+        self._found: Scope = {"endpoint": self.endpoint, "path_params": {}}
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Return whether the route is for this path and method; without a parameter the path itself is compared."""
+        if self.param_convertors:
+            return super().matches(scope)
+        if scope["path"] != self.path:
+            return Match.NONE, {}
+        return Match.FULL if scope["method"] == self._method else Match.PARTIAL, self._found
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request to its endpoint. Raises: MethodNotAllowed: the path takes another method."""
+        if scope["method"] != self._method:
+            raise no_such_method(scope["path"], self._method)
+        await self.app(scope, receive, send)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +197,7 @@ class Door:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         edge, decision_id, inbound, reply, refused, answer = self._edge, NO_ID, None, None, None, None
-        with Net(last=True) as net:
+        with LastNet() as net:
             decision_id, live = str(uuid_utils.uuid7()), edge.current.live
             inbound = Inbound(scope, receive, decision_id, live.proxies.remote(scope), live)
             reply = ReleasingSend(inbound, send)
@@ -201,7 +212,7 @@ class Door:
                 finally:
                     # The request may end while its record is being written; it is answered all the same.
                     answer = answers.refusal(refusal, decision_id, now_ms=edge.wall.now_ms())
-        with Net(last=True) as late:
+        with LastNet() as late:
             if reply is None or not (reply.begun or reply.given_up):
                 await write(inbound, answer or if_broken(inbound, decision_id), reply or send)
         # Operators are told only after the caller has its answer.
@@ -312,19 +323,17 @@ class Edge(Starlette):
         self.cancels = Cancels(pages.intake, pipeline, self.teller)
         super().__init__(
             routes=routes(self.cancels, pages, health),
-            middleware=[Middleware(Door, edge=self)],
-            exception_handlers={404: self._not_found, 405: self._not_allowed},
             lifespan=lifespan,
         )
         self.router.redirect_slashes = False
+        self.router.default = self._not_found
 
-    async def _not_found(self, request: Request, _: Exception) -> Response:
-        raise self.no_such_path(request.scope)
+    def build_middleware_stack(self) -> ASGIApp:
+        """Put only the door before the router: it answers every error, so Starlette's own answers have no place."""
+        return Door(self.router, edge=self)
 
-    async def _not_allowed(self, request: Request, exc: Exception) -> Response:
-        assert isinstance(exc, HTTPException)
-        assert exc.headers is not None
-        raise no_such_method(request.scope["path"], exc.headers["Allow"])
+    async def _not_found(self, scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise self.no_such_path(scope)
 
     def no_such_path(self, scope: Scope) -> NotFound:
         """Return the refusal of a request whose path the gateway does not have."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from gateway.core.errors import ExpectationFailed, MalformedRequest, MethodNotAllowed, NotFound
@@ -21,6 +21,8 @@ _PRINTABLE = re.compile(rb"[!-~]*")
 _HOST = re.compile(rb"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 
+_JUDGED = frozenset((b"host", b"authorization", b"content-length", b"transfer-encoding", b"upgrade", b"expect"))
+
 WHITESPACE = b" \t"
 """The characters that may surround a field's value without being part of it (RFC 9110, 5.5)."""
 
@@ -30,12 +32,14 @@ HEALTH_PATHS = (b"/healthz", b"/readyz")
 BROKEN_BODY = "gateway.broken_body"
 """The key in the state of an ASGI scope that holds the refusal of a body that stopped being HTTP."""
 
+GONE = "gateway.gone"
+"""The key in the state of an ASGI scope that holds a function: whether the caller has disconnected."""
+
 FRAMING_BYTES = "gateway.framing_bytes"
 """The key in the state of an ASGI scope that holds how many bytes of the body so far were none of its content."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """A request head as the parser read it: headers in order, repeated ones included.
 
     Names are in lower case; values are without the whitespace around them.
@@ -44,15 +48,22 @@ class Head:
     method: bytes
     target: bytes
     version: str
-    headers: tuple[tuple[bytes, bytes], ...]
+    headers: Sequence[tuple[bytes, bytes]]
 
     def values(self, name: bytes) -> list[bytes]:
         """Return every value of a header; the name is in lower case."""
         return [value for key, value in self.headers if key == name]
 
+    def judged(self) -> dict[bytes, list[bytes]]:
+        """Return every value of the headers that are judged here, by name."""
+        found: dict[bytes, list[bytes]] = {}
+        for name, value in self.headers:
+            if name in _JUDGED:
+                found.setdefault(name, []).append(value)
+        return found
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+
+class Checked(NamedTuple):
     """The findings of a head that passed. `framing` is the one header that says where the body ends.
 
     `offers_h2c` says that the head offers an upgrade to HTTP/2, which is ignored; RFC 9110, 7.8: "A server MAY ignore".
@@ -79,15 +90,17 @@ def check_head(head: Head) -> Checked:
     if head.version not in ("1.1", "1.0"):
         raise MalformedRequest("version", "Speak HTTP/1.1.")
     path, query = _target(head.target)
-    _check_host(head, lenient=path in HEALTH_PATHS)
-    if len(head.values(b"authorization")) > 1:
+    values = head.judged()
+    _check_host(values.get(b"host", []), head.version, lenient=path in HEALTH_PATHS)
+    if len(values.get(b"authorization", ())) > 1:
         raise MalformedRequest("two_credentials", "Send one Authorization header.")
-    framing = _framing(head)
-    offers_h2c = _offers_h2c(head)
-    if head.method == b"CONNECT" or (head.values(b"upgrade") and not offers_h2c):
+    framing = _framing(values, head.version)
+    upgrade = values.get(b"upgrade", [])
+    offers_h2c = head.version == "1.1" and [value.lower() for value in upgrade] == [b"h2c"]
+    if head.method == b"CONNECT" or (upgrade and not offers_h2c):
         raise MalformedRequest("upgrade", "This connection speaks HTTP/1.1 only: leave Upgrade out.")
     # RFC 9110, 10.1.1: an expectation in HTTP/1.0 MUST be ignored. A 417 makes clients repeat the request without it.
-    if head.values(b"expect") and head.version == "1.1":
+    if b"expect" in values and head.version == "1.1":
         raise ExpectationFailed("expect", "Leave the Expect header out and send the body at once.")
     return Checked(path, query, framing, offers_h2c)
 
@@ -115,12 +128,11 @@ def _why_no_target(target: bytes) -> str:
     return "The request target is a path and perhaps a query, in printable ASCII."
 
 
-def _check_host(head: Head, *, lenient: bool) -> None:
+def _check_host(hosts: list[bytes], version: str, *, lenient: bool) -> None:
     # RFC 9112, 3.2: "A server MUST respond with a 400 to any request message that lacks a Host header field and to
     # any request message that contains more than one Host header field line or an invalid field value." HTTP/1.0 has
     # no such rule, and an empty Host is valid if no host is named. Probes send both.
-    hosts = head.values(b"host")
-    if lenient and (hosts == [b""] or (not hosts and head.version == "1.0")):
+    if lenient and (hosts == [b""] or (not hosts and version == "1.0")):
         return
     if len(hosts) != 1 or not _is_host(hosts[0]):
         raise MalformedRequest("host", "Send exactly one valid Host header.")
@@ -131,23 +143,19 @@ def _is_host(value: bytes) -> bool:
     return match is not None and int(match["port"] or b"0") <= 65535
 
 
-def _offers_h2c(head: Head) -> bool:
-    return head.version == "1.1" and [value.lower() for value in head.values(b"upgrade")] == [b"h2c"]
-
-
-def _framing(head: Head) -> tuple[bytes, bytes] | None:
-    lengths, codings = head.values(b"content-length"), head.values(b"transfer-encoding")
+def _framing(values: Mapping[bytes, list[bytes]], version: str) -> tuple[bytes, bytes] | None:
+    lengths, codings = values.get(b"content-length", []), values.get(b"transfer-encoding", [])
+    if not lengths and not codings:
+        return None
     # RFC 9112, 6.1: a message with both "might indicate an attempt to perform request smuggling".
     if lengths and codings:
         raise MalformedRequest("framing", "Send Content-Length or Transfer-Encoding, never both.")
     if len(lengths) > 1 or not all(_LENGTH.fullmatch(length) for length in lengths):
         raise MalformedRequest("content_length", "Content-Length is one whole number.")
     # RFC 9112, 7: "All transfer-coding names are case-insensitive".
-    if codings and ([coding.lower() for coding in codings] != [b"chunked"] or head.version == "1.0"):
+    if codings and ([coding.lower() for coding in codings] != [b"chunked"] or version == "1.0"):
         raise MalformedRequest("transfer_encoding", "The only transfer coding is chunked, in HTTP/1.1.")
-    if codings:
-        return b"transfer-encoding", b"chunked"
-    return (b"content-length", lengths[0]) if lengths else None
+    return (b"transfer-encoding", b"chunked") if codings else (b"content-length", lengths[0])
 
 
 RUNS = "/v2/workflows/runs"

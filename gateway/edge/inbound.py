@@ -21,11 +21,13 @@ from gateway.core.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLa
 from gateway.core.parse import Body
 from gateway.core.ports import Clock
 from gateway.core.request import ByRunIds, CancelRequest, Principal
-from gateway.edge.head import BROKEN_BODY, FRAMING_BYTES
+from gateway.edge.head import BROKEN_BODY, FRAMING_BYTES, GONE
 from gateway.execution.ports import Call
 from gateway.files.secrecy import holds_text
 from gateway.policy.rules import Policies
 from gateway.process import Net
+
+_NO_BODY = Body()
 
 INBOUND = "inbound"
 """The key in the scope's state under which the door puts the request."""
@@ -52,11 +54,15 @@ class Inbound:
     body_read: bool = False
     read_bytes: int = 0
     _headers: dict[bytes, tuple[bytes, ...]] = field(init=False)
+    _announced: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        self._headers = {}
+        headers: dict[bytes, tuple[bytes, ...]] = {}
+        self._headers = headers
         for name, value in self.scope["headers"]:
-            self._headers[name] = (*self._headers.get(name, ()), value)
+            headers[name] = (*headers[name], value) if name in headers else (value,)
+        lengths = headers.get(b"content-length")
+        self._announced = b"transfer-encoding" in headers or lengths not in (None, (b"0",))
 
     def header(self, name: bytes) -> tuple[bytes, ...]:
         """Return every value of a header, in order; `name` is in lower case."""
@@ -64,7 +70,7 @@ class Inbound:
 
     def has_body(self) -> bool:
         """Return whether the head announces a body."""
-        return bool(self.header(b"transfer-encoding")) or self.header(b"content-length") not in ((), (b"0",))
+        return self._announced
 
     def leave(self) -> None:
         """Give the place back, if the request still has one."""
@@ -107,6 +113,9 @@ class Inbound:
     async def gone(self) -> bool:
         """Return whether the caller has disconnected. If in doubt it counts as gone, and is answered all the same."""
         with Net():
+            told = self.scope.get("state", {}).get(GONE)
+            if told is not None:
+                return bool(told())
             message = _at_once(cast(Coroutine[None, None, Message], self.receive()))
             return message is not None and message["type"] == "http.disconnect"
         # Whatever is wrong with the connection, the outcome must still reach the record.
@@ -173,8 +182,9 @@ class Inbound:
 
     def _whole(self, content: bytes) -> Body:
         self.body_read = True
-        if not self.has_body():
-            return Body(content_encodings=self.header(b"content-encoding"))
+        if not self._announced:
+            encodings = self.header(b"content-encoding")
+            return Body(content_encodings=encodings) if encodings else _NO_BODY
         return Body(content, self.header(b"content-type"), self.header(b"content-encoding"))
 
     def _too_long(self) -> TooLarge:

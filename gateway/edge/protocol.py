@@ -13,21 +13,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, cast
 
 import httptools
 import uuid_utils
-from starlette.types import Message, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.callers.forwarded import ip_address
 from gateway.core.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge
 from gateway.edge import answers
 from gateway.edge.connections import TEAM, Connections, Evictable, unix_peer
-from gateway.edge.head import BROKEN_BODY, FRAMING_BYTES, WHITESPACE, Checked, Head, check_head
-from gateway.process import Net, report
+from gateway.edge.head import BROKEN_BODY, FRAMING_BYTES, GONE, WHITESPACE, Checked, Head, check_head
+from gateway.edge.reply import Cycle
 
 MAX_PIPELINED = 8
 MAX_HEADERS = 100
@@ -42,9 +40,6 @@ KEEP_ALIVE_MARGIN_S = 0.5
 """How much longer than stated a connection is kept: a request that was sent in time may still be on its way."""
 LAST_LOOK_S = 0.001
 """The delay before an idle connection is closed, in which the loop reads bytes that have already arrived."""
-
-Application = Callable[..., Awaitable[None]]
-"""The ASGI application as uvicorn passes it on: uvicorn's own types are private, and narrower than Starlette's."""
 
 
 class RefusalPort(Protocol):
@@ -91,7 +86,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._framing_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._taking: asyncio.TimerHandle | None = None
-        self._running: RequestResponseCycle | None = None
+        self._running: Cycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the deadline for the first head; if too many connections are open, an idle one is closed."""
@@ -118,9 +113,9 @@ class EdgeProtocol(HttpToolsProtocol):
             self._running.message_event.set()
         super().connection_lost(exc)
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Application) -> None:
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:  # noqa: ANN401 - uvicorn's own types are private
         self._running = cycle
-        super()._start_asgi_task(cycle, _saying_how_long_it_is_kept(app, cycle, self._settings.keep_alive_s))
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, within the size limit and the deadline of a head."""
@@ -195,34 +190,37 @@ class EdgeProtocol(HttpToolsProtocol):
         self._header_bytes += len(name) + len(value) + 4
         if self._header_bytes > self._settings.max_header_bytes or len(self.headers) >= MAX_HEADERS:
             self._refuse(_headers_too_large(self._settings))
-        super().on_header(name, value.strip(WHITESPACE))
+        self.headers.append((name.lower(), value.strip(WHITESPACE)))
 
     def on_headers_complete(self) -> None:
-        """Check the whole head as it was sent, then pass the request to ASGI with the raw path and query."""
-        head = Head(
-            method=self.parser.get_method(),
-            target=self.url,
-            version=self.parser.get_http_version(),
-            headers=tuple(self.headers),
-        )
+        """Check the whole head as it was sent, then pass the request to ASGI with the raw path and query.
+
+        This takes the place of uvicorn's own callback, which fails above 65,535 bytes of target; 1,000 run IDs need
+        more. What an `Expect` or an upgrade asks for has been refused by then, or may be ignored.
+        """
+        method, version = self.parser.get_method(), self.parser.get_http_version()
         try:
-            checked = self._checked = check_head(head)
+            checked = self._checked = check_head(Head(method, self.url, version, self.headers))
         except Refusal as refusal:
             self._refuse(refusal)
         self._stop_deadline()
         self._leaves_out_body = self.parser.should_upgrade()
-        # Only HTTP/1.0 gets here with an Expect; uvicorn would send a 100, which that version does not know.
-        self.expect_100_continue = False
-        # uvicorn parses the target with httptools.parse_url, which fails above 65,535 bytes; 1,000 run IDs need more.
-        # So it is given a dummy to parse, and the scope gets the bytes as they were sent.
         # What came behind the head counts; if an earlier request came with it, only the next bytes do.
         self._framing_bytes = max(0, self._head_bytes - len(self.url) - self._header_bytes - LINE_BYTES)
-        self.url = b"/"
-        super().on_headers_complete()
-        self.cycle.keep_alive = self.cycle.keep_alive and not checked.offers_h2c
-        self.scope["path"], self.scope["raw_path"] = checked.path.decode("ascii"), checked.path
-        self.scope["query_string"] = checked.query
+        scope = self.scope
+        scope["method"], scope["http_version"] = method.decode("ascii"), version
+        scope["path"], scope["raw_path"] = checked.path.decode("ascii"), checked.path
+        scope["query_string"] = checked.query
         self._in_head, self._in_body, self._head_bytes = False, True, 0
+        before = cast("Cycle | None", self.cycle)
+        keeps = version != "1.0" and self.parser.should_keep_alive() and not checked.offers_h2c
+        self.cycle = cycle = Cycle(self, keep_alive=keeps, keep_alive_s=self._settings.keep_alive_s)
+        scope["state"][GONE] = cycle.gone
+        if before is None or before.response_complete:
+            self._start_asgi_task(cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
         """Take one piece of the content."""
@@ -270,7 +268,7 @@ class EdgeProtocol(HttpToolsProtocol):
         """End the connection: with the refusal if no earlier answer is due, else after the answers that are due."""
         self._ended = True
         self._stop_deadline()
-        last: RequestResponseCycle | None = self.cycle
+        last = cast("Cycle | None", self.cycle)
         if last is None or last.response_complete:
             answer = answers.refusal(refusal, self._record(refusal))
             # RFC 9110, 9.3.2: an answer to HEAD has no content; the method is known once the target has begun.
@@ -336,42 +334,6 @@ class EdgeProtocol(HttpToolsProtocol):
 def _headers_too_large(settings: ProtocolSettings) -> TooLarge:
     sentence = f"Headers are at most {settings.max_header_bytes} bytes and {MAX_HEADERS} lines."
     return TooLarge("headers", sentence, status=431)
-
-
-def _saying_how_long_it_is_kept(app: Application, cycle: RequestResponseCycle, keep_alive_s: int) -> Application:
-    """Return the application, with a `Keep-Alive` header added to answers that keep the connection."""
-    kept = [(b"connection", b"keep-alive"), (b"keep-alive", b"timeout=%d" % keep_alive_s)]
-
-    async def answering(scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-
-        async def saying(message: Message) -> None:
-            """Send one message of the answer."""
-            if message["type"] == "http.response.start":
-                # Whether the connection is kept may change while an earlier answer waits to be read.
-                if cycle.flow.write_paused and not cycle.disconnected:
-                    await cycle.flow.drain()
-                headers = list(message["headers"])
-                if cycle.keep_alive and not any(name == b"connection" for name, _ in headers):
-                    message = {**message, "headers": headers + kept}
-            await send(message)
-
-        with Net(last=True) as net:
-            await app(scope, receive, saying)
-        if net.fault is not None:
-            report(net.fault, "a request was not answered")
-        _end_unanswered(cycle)
-
-    return answering
-
-
-def _end_unanswered(cycle: RequestResponseCycle) -> None:
-    """End the connection of a request without a whole answer; uvicorn would add one of its own, with no decision id."""
-    if cycle.response_complete or cycle.disconnected:
-        return
-    # Earlier answers are still passed on. A part of this one is too short for its length, so nobody takes it for whole.
-    cycle.disconnected = True
-    cycle.transport.close()
 
 
 class _Body:

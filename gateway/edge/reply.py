@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 from starlette.types import Message, Send
+from uvicorn.protocols.http.httptools_impl import (
+    HEADER_RE,
+    HEADER_VALUE_RE,
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from gateway.core.outcome import Cancelled, NotSent, Refused, Unknown
 from gateway.core.ports import OperatorsLog
 from gateway.edge import answers
 from gateway.edge.answers import Answer
+from gateway.edge.head import GONE
 from gateway.edge.inbound import Inbound
 from gateway.execution.pipeline import Done
-from gateway.process import Net, place, report
+from gateway.process import LastNet, Net, place, report
 from gateway.upstream.token import REFUSING, WRITING, refused
 
 
@@ -46,6 +56,125 @@ class Teller:
             self.tell(f"upstream_{outcome.name}", decision_id=decision_id, **members)
         elif over := done.result.over_cancelled:
             self.tell("over_cancelled", decision_id=decision_id, cancelled=outcome.cancelled, over_cancelled=over)
+
+
+Headers = list[tuple[bytes, bytes]]
+
+
+@lru_cache(maxsize=8)
+def _kept_for(seconds: int) -> tuple[Headers, bytes]:
+    """Return the headers that say how long a connection is kept after an answer, as pairs and as lines."""
+    headers = [(b"connection", b"keep-alive"), (b"keep-alive", b"timeout=%d" % seconds)]
+    return headers, _lines(headers)
+
+
+def _lines(headers: Headers) -> bytes:
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
+
+
+class Cycle(RequestResponseCycle):
+    """uvicorn's ASGI call of one request. An answer that has a length is written at once, its head with its body.
+
+    An answer that keeps the connection says for how long, `keep_alive_s`. A request without a whole answer ends its
+    connection: uvicorn would add an answer of its own, with no decision id.
+    """
+
+    def __init__(self, protocol: HttpToolsProtocol, *, keep_alive: bool, keep_alive_s: int) -> None:
+        super().__init__(
+            protocol.scope,
+            protocol.transport,
+            protocol.flow,
+            protocol.logger,
+            protocol.access_logger,
+            protocol.access_log,
+            protocol.server_state.default_headers,
+            asyncio.Event(),
+            # RFC 9110, 10.1.1: in HTTP/1.1 the expectation was refused, in HTTP/1.0 it is ignored.
+            expect_100_continue=False,
+            keep_alive=keep_alive,
+            on_response=protocol.on_response_complete,
+        )
+        self._kept, self._kept_lines = _kept_for(keep_alive_s)
+        self._head: bytes | None = None
+
+    def gone(self) -> bool:
+        """Return what `receive` would say at once: whether the caller has disconnected."""
+        self.flow.resume_reading()
+        return self.disconnected or self.response_complete
+
+    async def run_asgi(self, app: Any) -> None:  # noqa: ANN401 - uvicorn's own types are private
+        """Call the application, and end the connection if it gave no whole answer."""
+        with LastNet() as net:
+            await app(self.scope, self.receive, self.send)
+        if net.fault is not None:
+            report(net.fault, "a request was not answered")
+        if not self.response_complete and not self.disconnected:
+            # Earlier answers are still passed on. A part of this one is too short for its length, so nobody takes it
+            # for whole.
+            self.disconnected = True
+            self.transport.close()
+        # Nothing of the request may lead back to it, so that it is freed at once.
+        self.on_response = _nothing
+        self.scope["state"].pop(GONE, None)
+
+    async def send(self, message: Any) -> None:  # noqa: ANN401 - as above
+        """Take one message of the answer. Raises: RuntimeError: it is not the one that is due."""
+        # Whether the connection is kept may change while an earlier answer waits to be read.
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        if self._head is not None and message["type"] == "http.response.body" and not message.get("more_body"):
+            self._whole(self._head, message.get("body", b""))
+            return
+        if self._head is not None:
+            head, self._head = self._head, None
+            self.transport.write(head)
+        elif not self.response_started and message["type"] == "http.response.start":
+            headers: Headers = list(message.get("headers", ()))
+            self._head = self._bounded(message["status"], headers)
+            if self._head is not None:
+                self.response_started = True
+                return
+            if self.keep_alive and not any(name == b"connection" for name, _ in headers):
+                message = {**message, "headers": headers + self._kept}
+        await super().send(message)
+
+    def _bounded(self, status: int, headers: Headers) -> bytes | None:
+        """Return the head of an answer that has a length and keeps the connection; None for any other, or to HEAD."""
+        headers = [*self.default_headers, *headers]
+        found = dict(headers)
+        names = tuple(found)
+        if not self.keep_alive or len(names) != len(headers) or self.scope["method"] == "HEAD" or not _bounds(names):
+            return None
+        # Joined with a sign that each of them may have, all are checked at once.
+        if HEADER_VALUE_RE.search(b"\t".join(found.values())):
+            raise RuntimeError("the value of a header is not valid")
+        self.expected_content_length, self.chunked_encoding = int(found[b"content-length"]), False
+        return b"%b%b%b\r\n" % (STATUS_LINE[status], _lines(headers), self._kept_lines)
+
+    def _whole(self, head: bytes, body: bytes) -> None:
+        if len(body) != self.expected_content_length:
+            raise RuntimeError("the body has another length than its header says")
+        self.expected_content_length = 0
+        self.transport.write(head + body)
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+
+
+@lru_cache(maxsize=64)
+def _bounds(names: tuple[bytes, ...]) -> bool:
+    """Return whether headers of these names give an answer its length, and nothing else about its framing."""
+    if any(HEADER_RE.search(name) or not name.islower() for name in names):
+        return False
+    return b"content-length" in names and b"transfer-encoding" not in names and b"connection" not in names
+
+
+def _nothing() -> None:
+    """Do nothing, once the request has ended."""
 
 
 class ReleasingSend:

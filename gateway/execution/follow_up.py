@@ -192,6 +192,8 @@ class Settler:
 
 
 def _subject(plan: Plan, outcome: Outcome, *, reads_back: bool) -> Subject | None:
+    if isinstance(outcome, Cancelled) and outcome.action_id is None:
+        return None  # As nearly every cancel ends: nothing is left open.
     match plan.orders, outcome:
         case (Order(selection=ByFilter()) as order,), Cancelled(action_id=str(action_id), cancelled=cancelled):
             return TrackedAction(plan.decision_id, order, action_id, cancelled)

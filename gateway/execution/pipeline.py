@@ -15,8 +15,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 from gateway.audit.events.declare import Members
 from gateway.audit.record import denied_members, joined_members
@@ -34,7 +35,7 @@ from gateway.execution.ports import AuditPort, Call, CancelPort, LookUps, Settle
 from gateway.policy.decide import decide
 from gateway.policy.rules import Policies, TeamRules
 from gateway.process import Net, internal, report
-from gateway.upstream.shares import Lane, Lanes
+from gateway.upstream.shares import NO_LANE, Lanes
 
 STOPPING = "The gateway is shutting down; nothing was sent. Try again in a moment."
 
@@ -46,8 +47,7 @@ class WaitEnded(asyncio.CancelledError):
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """A request that was sent or joined another; pass it to `Pipeline.answered` after writing the answer."""
 
     result: Result
@@ -291,7 +291,7 @@ class Pipeline:
     async def _send(self, plan: Plan, receipt: Receipt, order: Order) -> Outcome:
         """Send one order of a plan, once. Raises: CancelledError: it was given up, and may have arrived."""
         with Net() as net:
-            lane = Lane(None) if self._lanes is None else await self._lanes.enter(plan.principal.team)
+            lane = NO_LANE if self._lanes is None else await self._lanes.enter(plan.principal.team)
             if lane is None:
                 return NotSent("team_connections")
             try:

@@ -69,7 +69,7 @@ class SettlerPort(Protocol):
         """Start a follow-up if the outcome left something open. Returns at once, never raises."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
     """One authenticated request as the pipeline knows it, and the policies that it is judged by.
 

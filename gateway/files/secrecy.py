@@ -56,7 +56,7 @@ _WORDS = (
 
 _KEY = re.compile(rb"qgk_[a-z0-9-]+_[A-Za-z0-9_-]{43}")
 _KEY_AFTER_Q = re.compile(_KEY.pattern[1:])
-_KEY_IN_HEX = re.compile(rb"71676b5f[0-9a-f]{90,}", re.IGNORECASE)
+_KEY_IN_HEX = re.compile(rb"71676b5f[0-9a-f]{90,}")
 _SAFE = bytes.maketrans(b"+/", b"-_")
 
 
@@ -209,7 +209,7 @@ _KEYS_IN_BASE64 = tuple(_key_in_base64())
 
 
 def _has_key(reading: bytes) -> bool:
-    if _KEY.search(reading) or _KEY_IN_HEX.search(reading):
+    if _KEY.search(reading) or _KEY_IN_HEX.search(reading.lower()):
         return True
     return any(
         # The key's first character shares its bits with what precedes it, so it is not compared.

@@ -17,9 +17,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from gateway.core.plan import Decision, Denial, NotAdmitted, Permit, Verdict
+from gateway.core.plan import Decision, Denial, NotAdmitted, Permit
 from gateway.core.request import ByRunIds, CancelRequest, EveryRun, Principal
 from gateway.core.run import Resolution
 from gateway.policy.model import Effect, Rule
@@ -28,8 +28,7 @@ from gateway.policy.reading import Gap, Reading, Shortfall, admits, lacking, mat
 from gateway.policy.rules import Policies, TeamRules
 
 
-@dataclass(frozen=True, slots=True)
-class _Admitted:
+class _Admitted(NamedTuple):
     rule: Rule
     effective: CancelRequest
     resolution: Resolution | None
@@ -37,8 +36,7 @@ class _Admitted:
     narrowed_by: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Refused:
+class _Refused(NamedTuple):
     """A refusal by a `deny`, by a `require` (`unmet` says why), or because no `allow` admits (`rule` is None)."""
 
     rule: Rule | None
@@ -60,29 +58,26 @@ def decide(policies: Policies, principal: Principal, request: CancelRequest, now
     judged = _judge(rules.enforced, request, now_ms)
     shadowed = _judge(rules, request, now_ms) if rules.has_shadow else judged
     decided: Literal["permit", "deny"] = "permit" if isinstance(shadowed, _Admitted) else "deny"
-    shadow = _in_shadow(rules, judged, shadowed, now_ms)
-    name = judged.rule.name if judged.rule is not None else None
+    shadow = None if shadowed is judged else _in_shadow(rules, judged, shadowed, now_ms)
     used = _exceptions(rules.enforced, request, now_ms)
     if isinstance(judged, _Admitted):
-        return _permit(judged, Verdict(name, decided, shadow, exceptions=used))
-    nearest = _nearest(rules.enforced, request, now_ms)
-    why = _why(judged, rules.enforced, request, now_ms)
+        return Permit(
+            judged.rule.name,
+            decided,
+            shadow,
+            judged.effective,
+            exceptions=used,
+            narrowed_by=judged.narrowed_by,
+            owner_unchecked=judged.rule.owner_unchecked,
+            resolution=judged.resolution,
+        )
+    name = judged.rule.name if judged.rule is not None else None
+    near = [*islice(rules.enforced.near(request.selection, now_ms), MOST)]
+    nearest = _nearest(rules.enforced, request, now_ms, near)
+    why = _why(judged, rules.enforced, request, now_ms, near)
     reason = _sentence(why, judged.rule, request, nearest)
     refused, owner = why.not_admitted, why.rule.owner if why.rule is not None else None
     return Denial(name, decided, shadow, reason, nearest, exceptions=used, owner=owner, not_admitted=refused)
-
-
-def _permit(judged: _Admitted, verdict: Verdict) -> Permit:
-    return Permit(
-        verdict.rule,
-        verdict.decided,
-        verdict.shadow,
-        judged.effective,
-        exceptions=verdict.exceptions,
-        narrowed_by=judged.narrowed_by,
-        owner_unchecked=judged.rule.owner_unchecked,
-        resolution=judged.resolution,
-    )
 
 
 def _in_shadow(rules: TeamRules, judged: _Judged, shadowed: _Judged, now_ms: int) -> str | None:
@@ -140,19 +135,23 @@ def _read_as(reading: Reading, rules: TeamRules, request: CancelRequest, now_ms:
     for rule in rules.denying(request.selection, now_ms, wholly=reading is Reading.RESOLVED):
         if matches(rule, request, now_ms, reading):
             return _Refused(rule, reading)
-    requires = list(rules.requiring(now_ms))
+    requires = [*rules.requiring(now_ms)]
     for rule in requires:
         if missing := unmet(rule, request, now_ms, reading):
             return _Refused(rule, reading, missing)
     left = capped(request, requires)
-    allowing = _that_read(reading, rules.allowing(request.selection, now_ms), requires)
-    # Try the best first: the first one that admits is the one to use.
-    preferred = sorted(allowing, key=lambda rule: _preference(rule, min(left, capped(request, (rule,)))))
-    admitting = next((rule for rule in preferred if admits(rule, request, now_ms, reading)), None)
+    allowing = [*_that_read(reading, rules.allowing(request.selection, now_ms), requires)]
+    if len(allowing) > 1:
+        # Try the best first: the first one that admits is the one to use.
+        allowing.sort(key=lambda rule: _preference(rule, min(left, capped(request, (rule,)))))
+    admitting = next((rule for rule in allowing if admits(rule, request, now_ms, reading)), None)
     if admitting is None:
         return _Refused(None, reading)
-    counted = (admitting, *requires)
-    return _Admitted(admitting, _lowered(request, counted), _joined(counted), reading, _lowering(request, counted))
+    counted, count = (admitting, *requires), min(left, capped(request, (admitting,)))
+    if count == request.count:
+        return _Admitted(admitting, request, _joined(counted), reading, None)
+    lowered = replace(request, count=count)
+    return _Admitted(admitting, lowered, _joined(counted), reading, _lowering(count, counted))
 
 
 def _that_read(reading: Reading, allows: Iterable[Rule], requires: Iterable[Rule]) -> Iterator[Rule]:
@@ -206,11 +205,11 @@ class _Near:
         return by_kind, len(self.gaps) + self.closed, self.rule.policy, self.rule.id
 
 
-def _why(refused: _Refused, rules: TeamRules, request: CancelRequest, now_ms: int) -> _Why:
+def _why(refused: _Refused, rules: TeamRules, request: CancelRequest, now_ms: int, near: Sequence[Rule]) -> _Why:
     rule = refused.rule
     if rule is None:
-        near = _nearest_rule(rules, request, now_ms)
-        return _Why(f"{_NO_RULE} None allows your team anything now.") if near is None else _of_near(near)
+        nearest = _nearest_rule(rules, request, now_ms, near)
+        return _Why(f"{_NO_RULE} None allows your team anything now.") if nearest is None else _of_near(nearest)
     if refused.unmet is None:
         about = named_by_deny(rule, request.selection)
         said = f"Rule {rule.name} refuses every request that could select such runs{within(rule)}: {about}."
@@ -220,14 +219,14 @@ def _why(refused: _Refused, rules: TeamRules, request: CancelRequest, now_ms: in
     return _Why(said, rule, NotAdmitted(rule.name, gap.field, gap.value))
 
 
-def _nearest_rule(rules: TeamRules, request: CancelRequest, now_ms: int) -> _Near | None:
+def _nearest_rule(rules: TeamRules, request: CancelRequest, now_ms: int, near: Sequence[Rule]) -> _Near | None:
     """Return the `allow` that comes nearest to admitting the request; None if nothing is allowed now.
 
-    The candidates are the rules that the index names, whether their window is open or closed; if it names none, all
-    rules that apply now. Only the first few are tried.
+    The candidates are the rules that the index names, whether their window is open (`near`) or closed; if it names
+    none, all rules that apply now. Only the first few are tried.
     """
     forced = any(rule.resolution is not None for rule in rules.requiring(now_ms))
-    named = chain(rules.near(request.selection, now_ms), rules.closed(request.selection, now_ms))
+    named = chain(near, rules.closed(request.selection, now_ms))
     tried = list(islice(named, MOST)) or islice(rules.allowed(now_ms), MOST)
     found = (_near(rule, request, now_ms, forced=forced) for rule in tried)
     return min(found, key=lambda near: near.rank, default=None)
@@ -257,6 +256,8 @@ def _exceptions(rules: TeamRules, request: CancelRequest, now_ms: int) -> tuple[
     An exception is used if its rule could otherwise have refused the request, lowered its count, or had its runs looked
     up.
     """
+    if not rules.excepting:
+        return ()
     return tuple(
         f"{rule.name}: {exception}"
         for rule, exception in rules.excused(request.selection, now_ms)
@@ -272,17 +273,8 @@ def _counts(rule: Rule, request: CancelRequest, now_ms: int) -> bool:
     return refuses or rule.resolution is not None or capped(request, (rule,)) < request.count
 
 
-def _lowered(request: CancelRequest, rules: Iterable[Rule]) -> CancelRequest:
-    """Return the request with `count` lowered to the smallest cap."""
-    count = capped(request, rules)
-    return request if count == request.count else replace(request, count=count)
-
-
-def _lowering(request: CancelRequest, rules: Iterable[Rule]) -> str | None:
-    """Return the rule whose cap lowers the count; if several lower it as far, the first by name."""
-    count = capped(request, rules := tuple(rules))
-    if count == request.count:
-        return None
+def _lowering(count: int, rules: Iterable[Rule]) -> str:
+    """Return the rule whose cap lowers to this count; if several do, the first by name."""
     return min(rule.name for rule in rules if rule.count is not None and rule.count.cap == count)
 
 
@@ -294,9 +286,10 @@ def capped(request: CancelRequest, rules: Iterable[Rule]) -> int:
     return min(request.count, *caps) if caps else request.count
 
 
-def _nearest(rules: TeamRules, request: CancelRequest, now_ms: int) -> dict[str, object] | None:
-    for candidate in candidates_near(rules, request, now_ms):
-        effective = permitted(rules, replace(candidate, reason=request.reason), now_ms)
+def _nearest(rules: TeamRules, request: CancelRequest, now_ms: int, near: Sequence[Rule]) -> dict[str, object] | None:
+    for candidate in candidates_near(rules, request, now_ms, near):
+        asked = candidate if request.reason is None else replace(candidate, reason=request.reason)
+        effective = permitted(rules, asked, now_ms)
         if effective is not None:
             wire = effective.wire()
             if isinstance(effective.selection, ByRunIds):

@@ -237,7 +237,8 @@ class Rule:
 
     Outside its window (`during`) and from `until_ms` on, the rule is as if absent. With a `resolution` (`resolve:
     true`) the runs are looked up and cancelled by ID. `logs_full` shows steps and payloads of the runs that an `allow`
-    covers. `owner` says whom to ask about the rule, as its file names them.
+    covers. `owner` says whom to ask about the rule, as its file names them. `name` is `file/id`, unique over all files;
+    `timeless` says that the rule applies at every time, to every team that it is made for.
     """
 
     policy: str
@@ -259,11 +260,14 @@ class Rule:
     logs_full: bool = False
     owner: Owner | None = None
     at: Place | None = field(default=None, compare=False, repr=False)
+    name: str = field(init=False, compare=False, repr=False)
+    timeless: bool = field(init=False, compare=False, repr=False)
 
-    @property
-    def name(self) -> str:
-        """The name `file/id`, unique over all files."""
-        return f"{self.policy}/{self.id}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"{self.policy}/{self.id}")
+        # Every judgement asks both, and most rules have neither a time nor an exception.
+        timeless = not self.excepted and self.during is None and self.until_ms is None
+        object.__setattr__(self, "timeless", timeless)
 
     @property
     def admits_everything(self) -> bool:
@@ -296,7 +300,6 @@ class Rule:
 
     def exception(self, team: str, now_ms: int) -> TeamException | None:
         """Return the exception that holds for the team at this instant, if there is one."""
-        # Every judgement asks, and most rules have no exceptions.
         if not self.excepted:
             return None
         return next((one for one in self.excepted if one.team == team and one.holds(now_ms)), None)

@@ -20,7 +20,7 @@ the rule's first value, which another rule may refuse. Both make filters with `f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 
@@ -43,19 +43,20 @@ MOST_JUDGED = 6
 """The most proposals that are made: each is judged like a request, and a refusal must not cost many times a permit."""
 
 
-def candidates_near(rules: TeamRules, request: CancelRequest, now_ms: int) -> Iterator[CancelRequest]:
-    """Yield a few proposals: from the rules that share something with the request, then from the others by name."""
-    known = {request}  # It was just refused.
-    for proposal in _proposals(rules, request, now_ms):
+def candidates_near(
+    rules: TeamRules, request: CancelRequest, now_ms: int, near: Sequence[Rule]
+) -> Iterator[CancelRequest]:
+    """Yield a few proposals: from rules that share something with the request (`near`), then from others by name."""
+    known = [request]  # It was just refused.
+    for proposal in _proposals(rules, request, now_ms, near):
         if proposal not in known:
-            known.add(proposal)
+            known.append(proposal)
             yield proposal
         if len(known) > MOST_JUDGED:
             return
 
 
-def _proposals(rules: TeamRules, request: CancelRequest, now_ms: int) -> Iterator[CancelRequest]:
-    close = list(islice(rules.near(request.selection, now_ms), MOST))
+def _proposals(rules: TeamRules, request: CancelRequest, now_ms: int, close: Sequence[Rule]) -> Iterator[CancelRequest]:
     others = (rule for rule in rules.allowed(now_ms) if rule not in close)
     bounds = [rule.count.max for rule in rules.requiring(now_ms) if rule.count is not None]
     for rule in islice(chain(close, others), MOST):
@@ -111,6 +112,8 @@ def _part(rule: Rule, asked: Selection, now_ms: int) -> Selection | None:
         if part is None:
             return None
         members |= part
+    if wanted is not None and all(getattr(wanted, name) == value for name, value in members.items()):
+        return wanted  # The rule bounds nothing but the count, so this selection is judged once more as it is.
     return filter_of(members)  # None if all fields of the rule are optional and none was named, or a date is too far.
 
 

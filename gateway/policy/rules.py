@@ -58,6 +58,8 @@ class TeamRules:
 
         With `wholly`, a rule must match on fields that the selection carries.
         """
+        if not self.denies:
+            return iter(())
         return self._now(self._denies.candidates(selection, wholly=wholly), now_ms)
 
     def tried(self, selection: Selection) -> int:
@@ -107,28 +109,33 @@ class TeamRules:
 
         Only rules in force count.
         """
-        if not self._excepting:
+        if not self.excepting:
             return
         denies, requires = self._excusing
         found = {rule.name for rule in denies.candidates(selection)}.union(requires)
-        for rule in (rule for rule in self._excepting if rule.name in found):
+        for rule in (rule for rule in self.excepting if rule.name in found):
             exception = rule.exception(self.team, now_ms)
             if exception is not None and rule.in_force(now_ms):
                 yield rule, exception
 
     def _now(self, rules: Iterable[Rule], now_ms: int) -> Iterator[Rule]:
-        return (rule for rule in rules if rule.in_force(now_ms) and rule.exception(self.team, now_ms) is None)
+        return (
+            rule
+            for rule in rules
+            if rule.timeless or (rule.in_force(now_ms) and rule.exception(self.team, now_ms) is None)
+        )
 
     @cached_property
-    def _excepting(self) -> tuple[Rule, ...]:
+    def excepting(self) -> tuple[Rule, ...]:
+        """The `deny` and `require` rules with an exception for the team, whether or not it has ended."""
         guarding = (rule for rule in self._all if rule.effect is not Effect.ALLOW)
         return tuple(rule for rule in guarding if any(one.team == self.team for one in rule.excepted))
 
     @cached_property
     def _excusing(self) -> tuple[DenyIndex, frozenset[str]]:
         """The index of the `deny` rules that except the team, and the names of the `require` rules that do."""
-        denies = [rule for rule in self._excepting if rule.effect is Effect.DENY]
-        return DenyIndex(denies), frozenset(rule.name for rule in self._excepting) - {rule.name for rule in denies}
+        denies = [rule for rule in self.excepting if rule.effect is Effect.DENY]
+        return DenyIndex(denies), frozenset(rule.name for rule in self.excepting) - {rule.name for rule in denies}
 
     @cached_property
     def _allows(self) -> AllowIndex:
@@ -174,6 +181,7 @@ class Policies:
     rules: tuple[Rule, ...]
     digest: str
     _found: dict[str, TeamRules] = field(default_factory=dict, init=False, compare=False, repr=False)
+    _numbers: dict[str, int] = field(default_factory=dict, init=False, compare=False, repr=False)
     _prepared: set[str] = field(default_factory=set, init=False, compare=False, repr=False)
 
     def prepare(self, team: str) -> None:
@@ -191,7 +199,11 @@ class Policies:
 
     def number(self, team: str) -> int:
         """Return how many rules are made for `team`."""
-        return sum(len(self._by_team.get(name, ())) for name in {self._known(team), "*"})
+        known = self._known(team)
+        number = self._numbers.get(known)
+        if number is None:
+            number = self._numbers[known] = sum(len(self._by_team.get(name, ())) for name in {known, "*"})
+        return number
 
     def for_team(self, team: str) -> TeamRules:
         """Return the rules made for `team`; for a team that no file names, the rules made for every team."""

@@ -11,12 +11,13 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import httpx
 
 from gateway.core.forms.strict_json import json_object
 from gateway.process import NO_THREAD, Net, word
-from gateway.upstream.direct import bounded
+from gateway.upstream.direct import Answered, Asked, FixedHeaders, bounded
 from gateway.upstream.token import UpstreamToken
 
 
@@ -28,8 +29,7 @@ class UpstreamLimits:
     total_timeout_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A whole answer. Its header names are in lower case; `body` is None if it was longer than the bound."""
 
     status: int
@@ -94,7 +94,7 @@ class Exchange:
         wait_s, total_s = limits.connect_timeout_s, limits.total_timeout_s
         self._timeout = {"connect": wait_s, "pool": wait_s, "read": total_s, "write": total_s, "total": total_s}
         self._reach = reach or Reach()
-        self._signed: tuple[UpstreamToken, httpx.Headers] | None = None
+        self._signed: tuple[UpstreamToken, FixedHeaders] | None = None
 
     async def send(
         self, method: str, target: bytes, token: UpstreamToken, *, max_answer_bytes: int, body: bytes = b""
@@ -112,7 +112,8 @@ class Exchange:
             async with asyncio.timeout(self._total_s):
                 response = await self._transport.handle_async_request(self._request(method, target, token, body))
                 status = response.status_code
-                return Reply(status, response.headers, await bounded(response, max_answer_bytes))
+                headers = response.texts if isinstance(response, Answered) else response.headers
+                return Reply(status, headers, await bounded(response, max_answer_bytes))
         # Every failure becomes a value: after a receipt nothing raises.
         match net.caught:
             case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout() as fault:
@@ -126,14 +127,14 @@ class Exchange:
 
     def _request(self, method: str, target: bytes, token: UpstreamToken, body: bytes) -> httpx.Request:
         # The target is passed as bytes: httpx.URL refuses more than 65,536 characters, and 1,000 run IDs may need more.
-        extensions = {"timeout": self._timeout, "target": target}
+        extensions: dict[str, object] = {"timeout": self._timeout, "target": target}
         headers = self._headers(token)
         if body:
-            headers = httpx.Headers([*headers.raw, (b"Content-Type", b"application/json")])
-            return httpx.Request(method, self._url, headers=headers, content=body, extensions=extensions)
-        return httpx.Request(method, self._url, headers=headers, stream=httpx.ByteStream(b""), extensions=extensions)
+            more = [*headers.raw, (b"Content-Type", b"application/json")]
+            return httpx.Request(method, self._url, headers=more, content=body, extensions=extensions)
+        return Asked(method, self._url, headers, extensions)
 
-    def _headers(self, token: UpstreamToken) -> httpx.Headers:
+    def _headers(self, token: UpstreamToken) -> FixedHeaders:
         """Return our five headers. Making them costs more than sending them, so those of the token in use are kept."""
         if self._signed is None or self._signed[0] is not token:
             headers = {
@@ -143,7 +144,7 @@ class Exchange:
                 "Accept-Encoding": "identity",
                 "User-Agent": "qstash-gateway",
             }
-            self._signed = token, httpx.Headers(headers)
+            self._signed = token, FixedHeaders(headers)
         return self._signed[1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -31,6 +32,51 @@ def make_transport(
     pool = httpx.Limits(max_connections=max_connections, max_keepalive_connections=0)
     path = str(unix) if unix is not None else None
     return httpx.AsyncHTTPTransport(verify=context, trust_env=False, retries=0, limits=pool, uds=path)
+
+
+class FixedHeaders(httpx.Headers):
+    """Headers that never change once they are made, so a transport may keep the form in which it sends them."""
+
+    def __setitem__(self, key: str, value: str) -> None:
+        raise TypeError("these headers do not change")
+
+    def __delitem__(self, key: str) -> None:
+        raise TypeError("these headers do not change")
+
+
+class Asked(httpx.Request):
+    """A request as a transport takes it. httpx's own constructor copies every part, which costs more than sending."""
+
+    def __init__(self, method: str, url: httpx.URL, headers: FixedHeaders, extensions: dict[str, object]) -> None:
+        self.method, self.url, self.headers, self.extensions = method, url, headers, extensions
+        self.stream = _EMPTY
+
+
+_EMPTY = httpx.ByteStream(b"")
+
+
+class Answered(httpx.Response):
+    """An answer whose headers are kept as they came, in `texts`; their names are in lower case already.
+
+    The rest of httpx's response is made when it is asked for.
+    """
+
+    def __init__(self, status: int, pairs: Sequence[tuple[str, str]], stream: httpx.AsyncByteStream) -> None:
+        self.status_code, self.stream, self._pairs = status, stream, pairs
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The headers by name; several values of one are joined by a comma."""
+        found: dict[str, str] = dict(self._pairs)
+        if len(found) < len(self._pairs):
+            found = {name: ", ".join(value for other, value in self._pairs if other == name) for name in found}
+        return found
+
+    def __getattr__(self, name: str) -> object:
+        if "headers" in self.__dict__:
+            raise AttributeError(name)
+        super().__init__(self.status_code, headers=self._pairs, stream=self.stream)
+        return getattr(self, name)
 
 
 async def bounded(response: httpx.Response, max_bytes: int) -> bytes | None:

@@ -29,11 +29,12 @@ from pyreqwest.exceptions import (
     RequestPanicError,
     RequestTimeoutError,
 )
+from pyreqwest.http import HeaderMap
 from pyreqwest.request import StreamRequest
 from pyreqwest.response import Response
 
 from gateway.process import giving_way
-from gateway.upstream.direct import LateTransport
+from gateway.upstream.direct import Answered, FixedHeaders, LateTransport
 
 IDLE_S = 4
 """Seconds after which an idle connection is not used again: something on the way may have forgotten it silently."""
@@ -71,6 +72,8 @@ class PooledTransport(httpx.AsyncBaseTransport):
         self._client: Client | None = _client(max_connections, connect_timeout_s, roots or Path(certifi.where()))
         self._long = LateTransport(max_connections=max_connections, roots=roots)
         self._places = asyncio.Semaphore(max_connections)
+        self._kept: tuple[httpx.Headers, HeaderMap] | None = None
+        self._origin: tuple[httpx.URL, str] | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request once, and return the head of the answer; the body is read from its stream.
@@ -93,7 +96,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
             raise
 
     async def _sent(self, request: httpx.Request, deadline_s: float) -> httpx.Response:
-        url = _url(request)
+        url = self._url(request)
         if len(url) > MAX_URL_BYTES:
             long = await self._long.handle_async_request(request)
             assert isinstance(long.stream, httpx.AsyncByteStream)
@@ -104,12 +107,36 @@ class PooledTransport(httpx.AsyncBaseTransport):
             raise httpx.PoolTimeout("the transport is closed")
         left_s = deadline_s - asyncio.get_running_loop().time() - LEAD_S
         try:
-            exchange = _exchange(self._client, request, url, left_s=left_s)
+            exchange = self._exchange(self._client, request, url, left_s=left_s)
             response = await exchange.__aenter__()
         except PyreqwestError as exc:
             _fail(exc)
         body = _Held(_Body(exchange, response), self._places.release)
-        return httpx.Response(response.status, headers=_headers(response), stream=body)
+        return Answered(response.status, _headers(response), body)
+
+    def _url(self, request: httpx.Request) -> str:
+        """Return scheme, host and port of the URL, followed by the target as it is to be sent."""
+        url = request.url
+        if self._origin is None or self._origin[0] is not url:
+            self._origin = url, f"{url.scheme}://{url.netloc.decode('ascii')}"
+        target: bytes = request.extensions.get("target") or url.raw_path
+        return f"{self._origin[1]}{target.decode('ascii')}"
+
+    def _exchange(self, client: Client, request: httpx.Request, url: str, *, left_s: float) -> StreamRequest:
+        builder = client.request(request.method, url).timeout(timedelta(seconds=max(left_s, 0.001)))
+        # Nothing is read ahead: the head comes alone, so that its status is known even if the body is cut.
+        return builder.headers(self._sent_as(request.headers)).streamed_read_buffer_limit(0).build_streamed()
+
+    def _sent_as(self, headers: httpx.Headers) -> HeaderMap:
+        """Return the headers in the library's form, which is kept for those of the token in use."""
+        if self._kept is not None and self._kept[0] is headers:
+            return self._kept[1]
+        made = HeaderMap()
+        for name, value in headers.raw:
+            made.append(name.decode("ascii"), value.decode("ascii"), is_sensitive=name.lower() == b"authorization")
+        if isinstance(headers, FixedHeaders):
+            self._kept = headers, made
+        return made
 
     async def aclose(self) -> None:
         """Close the idle connections."""
@@ -200,21 +227,6 @@ def _only(roots: Path) -> Iterator[None]:
     finally:
         del os.environ["SSL_CERT_FILE"]
         os.environ.update({name: value for name, value in before.items() if value is not None})
-
-
-def _url(request: httpx.Request) -> str:
-    """Return scheme, host and port of the URL, followed by the target as it is to be sent."""
-    target: bytes = request.extensions.get("target") or request.url.raw_path
-    return f"{request.url.scheme}://{request.url.netloc.decode('ascii')}{target.decode('ascii')}"
-
-
-def _exchange(client: Client, request: httpx.Request, url: str, *, left_s: float) -> StreamRequest:
-    builder = client.request(request.method, url).timeout(timedelta(seconds=max(left_s, 0.001)))
-    for name, value in request.headers.raw:
-        text = value.decode("ascii")
-        builder = builder.header(name.decode("ascii"), text, is_sensitive=name.lower() == b"authorization")
-    # Nothing is read ahead: the head comes alone, so that its status is known even if the body is cut.
-    return builder.streamed_read_buffer_limit(0).build_streamed()
 
 
 def _headers(response: Response) -> list[tuple[str, str]]:

@@ -39,12 +39,15 @@ class Lanes:
     async def enter(self, team: str) -> Lane | None:
         """Take a place for one order, to be given back by `leave`. Return None if none became free in time."""
         if not self.share.several:
-            return Lane(None)
+            return NO_LANE
         places = self._of.get(team)
         if places is None:
             places = self._of[team] = asyncio.Semaphore(self.share.of(self._most))
+        if not places.locked():
+            await places.acquire()
+            return Lane(places)
         try:
-            async with asyncio.timeout(self._wait_s if places.locked() else None):
+            async with asyncio.timeout(self._wait_s):
                 await places.acquire()
         except TimeoutError:
             return None
@@ -67,6 +70,10 @@ class Lane:
         """Give the place back."""
         if self.places is not None:
             self.places.release()
+
+
+NO_LANE = Lane(None)
+"""The place of an order where nothing is shared."""
 
 
 @dataclass(frozen=True, slots=True)

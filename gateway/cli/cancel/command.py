@@ -51,7 +51,7 @@ class _Selected:
     def _ids(self) -> list[tuple[str, str]]:
         if self.urls or self.prefixes or self.labels or self.to_date is not None or self.count is not None:
             raise ValueError("--run-id names the runs themselves: nothing else stands beside it")
-        return ByRunIds(self.run_ids).pairs()
+        return [*ByRunIds(self.run_ids).pairs()]
 
     def _filter(self) -> list[tuple[str, str]]:
         if not (self.urls or self.prefixes or self.labels or self.to_date is not None):

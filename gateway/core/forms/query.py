@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Generic, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -116,6 +117,10 @@ def decoded(name: str, raw: bytes) -> str:
     """
     if _PLAIN.fullmatch(raw):
         return raw.decode("ascii")
+    return _remembered(name, raw) if len(raw) <= _REMEMBERED_BYTES else _decoded(name, raw)
+
+
+def _decoded(name: str, raw: bytes) -> str:
     if b";" in raw or _BAD_ESCAPE.search(raw):
         raise MalformedRequest(
             "bad_escape", f"'{name}' has a ';' or a bad percent-encoding, which upstream may drop: encode the value."
@@ -129,6 +134,11 @@ def decoded(name: str, raw: bytes) -> str:
             "comma", f"'{name}' has a comma, which upstream may read as a list: repeat the parameter."
         )
     return value
+
+
+_REMEMBERED_BYTES = 512
+_remembered = lru_cache(maxsize=grammar.REMEMBERED_URLS)(_decoded)
+"""Decodes a short value; cached, because the same few URLs are named all day. A refusal is not kept."""
 
 
 def filter_in(values: Values, *, exact: bool) -> ByFilter:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from heapq import merge
 from itertools import chain
+from operator import attrgetter
 
 from gateway.core.request import ByFilter, ByRunIds, EveryRun, Selection
 from gateway.core.run import Run
@@ -61,6 +62,7 @@ class _Index:
             needed = frozenset(name for name, condition in rule.conditions.items() if not condition.optional)
             groups[frozenset(rule.conditions), needed, unbounded].append(place)
         self._groups = tuple(_Group(*kind, tuple(places), frozenset(places)) for kind, places in groups.items())
+        self._last: tuple[Selection, Sequence[int]] | None = None
 
     def prepare(self) -> None:
         """Compute now what is otherwise computed on first use."""
@@ -100,7 +102,11 @@ class AllowIndex(_Index):
 
     def admitting(self, selection: Selection) -> Iterator[Rule]:
         """Return every rule that could admit the selection, and perhaps others; each once, in their order."""
-        return self._at(_in_order(self._admitting(selection)))
+        # A refusal is judged again with the same selection and another count, to propose that.
+        last = self._last
+        if last is None or last[0] is not selection:
+            self._last = last = selection, [*_in_order(self._admitting(selection))]
+        return self._at(last[1])
 
     def number(self, selection: Selection) -> int:
         """Return how many rules `admitting` returns."""
@@ -208,13 +214,15 @@ def seen(run: Run) -> Values:
     }
 
 
+_ASKED = {field: attrgetter(member) for field, member in {URL: "workflow_urls", **MEMBERS}.items()}
+"""For each field that is looked up, what returns a filter's values of it."""
+
+
 def asked(selection: Selection) -> Values:
     """Return a selection's values of the fields that are looked up."""
     match selection:
         case ByRunIds(run_ids=run_ids):
             return {RUN_IDS: run_ids}
         case ByFilter():
-            members = {URL: "workflow_urls", **MEMBERS}
-            named = {field: getattr(selection, member) for field, member in members.items()}
-            return {field: found for field, found in named.items() if found}
+            return {field: found for field, of in _ASKED.items() if (found := of(selection))}
     return {}

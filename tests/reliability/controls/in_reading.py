@@ -73,7 +73,7 @@ CONDITIONS, GRAMMAR, DIGITS = (
     ("tests/core/test_digits.py",),
 )
 
-UPGRADE = (Edit(FRAMING, ' or (head.values(b"upgrade") and not offers_h2c):', ":"),)
+UPGRADE = (Edit(FRAMING, " or (upgrade and not offers_h2c):", ":"),)
 
 CAPPED = "return min(request.count, *caps) if caps else request.count"
 
