@@ -223,5 +223,5 @@ async def write(inbound: Inbound | None, answer: Answer, send: Send) -> None:
 
 def if_broken(inbound: Inbound | None, decision_id: str) -> Answer:
     """Return the answer if our own code failed: after a cancel it refers the caller to the record."""
-    settled = inbound is not None and inbound.settled
-    return answers.not_shown(decision_id) if settled else answers.broken(decision_id)
+    begun = inbound is not None and inbound.cancel_begun
+    return answers.not_shown(decision_id) if begun else answers.broken(decision_id)
