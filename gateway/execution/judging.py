@@ -106,9 +106,9 @@ def _is_ready(policies: Policies, principal: Principal) -> bool:
 def takes_long(call: Call) -> bool:
     """Return whether a request must be judged on a thread; almost none must."""
     policies, team, selection = call.policies, call.principal.team, call.request.selection
-    number, values = policies.number(team), 1 + len(selection.pairs())
-    in_all = number * values
-    if (number > RULES_AT_ONCE and not policies.is_prepared(team)) or in_all > MOST_FOUND_AT_ONCE:
+    values = 1 + len(selection.pairs())
+    in_all = policies.number(team) * values
+    if not _is_ready(policies, call.principal) or in_all > MOST_FOUND_AT_ONCE:
         return True
     return in_all > AT_ONCE and policies.for_team(team).tried(selection) * values > AT_ONCE
 

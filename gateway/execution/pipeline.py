@@ -13,8 +13,6 @@ begins there. What several orders need more than one is in `execution/orders`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -231,13 +229,13 @@ class Pipeline:
             return await self._joined(other, call)
         if self._cancels.stopping:
             raise ShuttingDown("stopping", STOPPING)
-        with _waiting():
+        with _WAITING:
             return await _result_of(self._cancels.start(key, call.decision_id, work))
 
     async def _joined(self, other: InFlight, call: Call) -> Denial | Done:
         """Wait for the result of another request's cancel. Raises: Throttled: too many have joined it."""
         other.join()
-        with _waiting():
+        with _WAITING:
             with Net() as net:
                 await self._audit.note("joined", _joined_members(other, call))
             if net.fault is not None:
@@ -354,13 +352,20 @@ class Pipeline:
             return await self._sent(orders.plan, call, in_flight, orders=orders)
 
 
-@contextlib.contextmanager
-def _waiting() -> Iterator[None]:
-    """Turn every cancellation inside into WaitEnded: a cancel is in flight, and its outcome is not known here."""
-    try:
-        yield
-    except asyncio.CancelledError:
-        raise WaitEnded from None
+class _Waiting:
+    """A context that turns every cancellation inside into WaitEnded: a cancel is in flight, its outcome not known."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        """Do nothing: only the end matters."""
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is not None and issubclass(kind, asyncio.CancelledError):
+            raise WaitEnded from None
+
+
+_WAITING = _Waiting()
 
 
 def _joined_members(other: InFlight, call: Call) -> Members:

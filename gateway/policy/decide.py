@@ -140,7 +140,8 @@ def _read_as(reading: Reading, rules: TeamRules, request: CancelRequest, now_ms:
         if missing := unmet(rule, request, now_ms, reading):
             return _Refused(rule, reading, missing)
     left = capped(request, requires)
-    allowing = [*_that_read(reading, rules.allowing(request.selection, now_ms), requires)]
+    allowed = rules.allowing(request.selection, now_ms)
+    allowing = [*_that_read(reading, allowed, requires)] if rules.resolves else [*allowed]
     if len(allowing) > 1:
         # Try the best first: the first one that admits is the one to use.
         allowing.sort(key=lambda rule: _preference(rule, min(left, capped(request, (rule,)))))
@@ -148,10 +149,10 @@ def _read_as(reading: Reading, rules: TeamRules, request: CancelRequest, now_ms:
     if admitting is None:
         return _Refused(None, reading)
     counted, count = (admitting, *requires), min(left, capped(request, (admitting,)))
+    resolution = _joined(counted) if rules.resolves else None
     if count == request.count:
-        return _Admitted(admitting, request, _joined(counted), reading, None)
-    lowered = replace(request, count=count)
-    return _Admitted(admitting, lowered, _joined(counted), reading, _lowering(count, counted))
+        return _Admitted(admitting, request, resolution, reading, None)
+    return _Admitted(admitting, replace(request, count=count), resolution, reading, _lowering(count, counted))
 
 
 def _that_read(reading: Reading, allows: Iterable[Rule], requires: Iterable[Rule]) -> Iterator[Rule]:
@@ -225,7 +226,7 @@ def _nearest_rule(rules: TeamRules, request: CancelRequest, now_ms: int, near: S
     The candidates are the rules that the index names, whether their window is open (`near`) or closed; if it names
     none, all rules that apply now. Only the first few are tried.
     """
-    forced = any(rule.resolution is not None for rule in rules.requiring(now_ms))
+    forced = rules.resolves and any(rule.resolution is not None for rule in rules.requiring(now_ms))
     named = chain(near, rules.closed(request.selection, now_ms))
     tried = list(islice(named, MOST)) or islice(rules.allowed(now_ms), MOST)
     found = (_near(rule, request, now_ms, forced=forced) for rule in tried)

@@ -68,7 +68,7 @@ class TeamRules:
 
     def requiring(self, now_ms: int) -> Iterator[Rule]:
         """Return the `require` rules that apply now, by name."""
-        return self._now(self.requires, now_ms)
+        return iter(self.requires) if self._requires_timeless else self._now(self.requires, now_ms)
 
     def allowing(self, selection: Selection, now_ms: int) -> Iterator[Rule]:
         """Return the `allow` rules that apply now and could admit the selection, by name."""
@@ -144,6 +144,10 @@ class TeamRules:
     @cached_property
     def _denies(self) -> DenyIndex:
         return DenyIndex(self.denies)
+
+    @cached_property
+    def _requires_timeless(self) -> bool:
+        return all(rule.timeless for rule in self.requires)
 
     @cached_property
     def _has_windows(self) -> bool:
