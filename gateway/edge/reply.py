@@ -24,7 +24,7 @@ from gateway.edge.head import GONE
 from gateway.edge.inbound import Inbound
 from gateway.execution.pipeline import Done
 from gateway.process import LastNet, Net, place, report
-from gateway.upstream.token import REFUSING, WRITING, refused
+from gateway.upstream.settings import REFUSING, WRITING, refused
 
 
 @dataclass(frozen=True, slots=True)
