@@ -21,7 +21,7 @@ from gateway.audit.events.catalogue import Start, Stop
 from gateway.audit.log import AuditLog, AuditSettings
 from gateway.audit.refusals import RefusalLog
 from gateway.audit.segment import load_mac_key
-from gateway.callers.in_force import Holder, InForce
+from gateway.callers.in_force import InForce, LiveSettings
 from gateway.callers.issuers import Pins
 from gateway.config import AuditConfig, Config, audit_problems, resolve_problems
 from gateway.core.errors import AuditFailure, InvalidConfiguration
@@ -100,7 +100,7 @@ class Gateway:
         await start_resolver()
         audit = self._audit_log()
         most = self._most_connections()
-        current = Holder(self.live, most_in_flight=most // 2)
+        current = LiveSettings(self.live, most_in_flight=most // 2)
         upstream = self._upstream()
         reads = self.account.tokens.reading is not None
         log = self._upstream_log(current.share)
@@ -135,7 +135,7 @@ class Gateway:
             opening.result()
 
     def _pipeline(
-        self, current: Holder, audit: AuditLog, upstream: Upstream, *, look_ups: LookUps | None, settler: Settler
+        self, current: LiveSettings, audit: AuditLog, upstream: Upstream, *, look_ups: LookUps | None, settler: Settler
     ) -> Pipeline:
         settings = self.config.upstream
         return Pipeline(
@@ -150,7 +150,7 @@ class Gateway:
 
     @asynccontextmanager
     async def _lifespan(
-        self, current: Holder, reloader: Reloader | None, audit: AuditLog, asked: asyncio.Event
+        self, current: LiveSettings, reloader: Reloader | None, audit: AuditLog, asked: asyncio.Event
     ) -> AsyncIterator[None]:
         """Run the tasks that watch, fetch and announce, for as long as requests are served."""
         current.fetches.follow(self.live.pins.fetched.values())
@@ -168,7 +168,7 @@ class Gateway:
         error, at = (type(fault).__name__, place(fault)) if fault is not None else (None, None)
         self.log.error("fault", error=error, at=at, found=context.get("found"))
 
-    def _watched(self, current: Holder) -> list[WatchedFile]:
+    def _watched(self, current: LiveSettings) -> list[WatchedFile]:
         certificate = [self.certificate.watched] if self.certificate is not None else []
         return [*self.account.watched, *current.live.pins.watched, *certificate]
 
@@ -222,13 +222,15 @@ class Gateway:
     def _transport(self, most: int) -> PooledTransport:
         return PooledTransport(max_connections=most, connect_timeout_s=self.config.upstream.connect_timeout_s)
 
-    def _reloader(self, current: Holder, audit: AuditLog) -> Reloader | None:
+    def _reloader(self, current: LiveSettings, audit: AuditLog) -> Reloader | None:
         if self.files is None:
             return None
         tokens = self.account.tokens
         return Reloader(self.files, self.config, current=current, token=tokens, audit=audit, log=self.log)
 
-    def _readiness(self, current: Holder, audit: AuditLog, pipeline: Pipeline, *, reloader: Reloader | None) -> Ready:
+    def _readiness(
+        self, current: LiveSettings, audit: AuditLog, pipeline: Pipeline, *, reloader: Reloader | None
+    ) -> Ready:
         return Ready(
             audit=audit,
             policy_digest=lambda: current.live.policies.digest,
@@ -238,7 +240,7 @@ class Gateway:
             degraded=lambda: reloader is not None and reloader.degraded,
         )
 
-    def _notices(self, current: Holder, reloader: Reloader | None) -> Sequence[Callable[[], Sequence[str]]]:
+    def _notices(self, current: LiveSettings, reloader: Reloader | None) -> Sequence[Callable[[], Sequence[str]]]:
         """Return the sources of notices for operators, one for each kind."""
 
         def files() -> Sequence[str]:
@@ -278,7 +280,7 @@ class Gateway:
         return max(HEALTH_CONNECTIONS, min(MAX_CONNECTIONS, descriptors // 2))
 
     def _listeners(
-        self, edge: Edge, pages: HealthPages, refusals: RefusalLog, *, current: Holder, most: int
+        self, edge: Edge, pages: HealthPages, refusals: RefusalLog, *, current: LiveSettings, most: int
     ) -> list[Listener]:
         def settings(refusals: RefusalPort, most: int) -> Callable[[], ProtocolSettings]:
             """Return the source of settings for listeners that count their connections together."""

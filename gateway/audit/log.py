@@ -334,7 +334,7 @@ class AuditLog:
         now_s, next_s = self._loop.time(), 0.0
         while self._waiting:
             due_s, entry = self._waiting[0]
-            if not entry.settled:
+            if not entry.finished:
                 if due_s > now_s:
                     next_s = due_s
                     break
@@ -374,13 +374,13 @@ class AuditLog:
         self._queued -= len(settled)
         self._looks = 0
         for entry, result in settled:
-            entry.settled = True
+            entry.finished = True
             if entry.late:
                 self._late -= 1
                 self._late_closes -= entry.kind is Kind.KEPT
             if entry.waiter is not None and not entry.waiter.done():
                 entry.waiter.set_result(result)
-        while self._waiting and self._waiting[0][1].settled:
+        while self._waiting and self._waiting[0][1].finished:
             self._waiting.popleft()
 
 

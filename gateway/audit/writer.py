@@ -67,7 +67,7 @@ class Entry:
     waiter: asyncio.Future[int | str] | None = None
     disk_s: float = 0.0
     late: bool = False
-    settled: bool = False
+    finished: bool = False
 
 
 Written = list[tuple[Entry, int | str]]

@@ -47,7 +47,7 @@ class _Places(TypedDict):
     requests_per_minute: int
 
 
-class Holder:
+class LiveSettings:
     """The settings in force, and the counters that survive a reload. Read `live` once per request.
 
     `most_in_flight` is how many connections may have a request in flight, whatever `max_in_flight` says. `share` is

@@ -5,17 +5,16 @@ A request for nothing in particular is a value of its own, `EveryRun`, which onl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from itertools import compress
-from typing import ClassVar, Literal
+from itertools import compress, repeat
+from operator import attrgetter
+from typing import ClassVar, Literal, NamedTuple
 
 from gateway.core import grammar
 
 MAX_COUNT = 999_999_999
-
-_FILTER_FIELDS = ("workflowUrl", "created", "callerIp", "flowControlKey", "label")
 
 
 class Dialect(StrEnum):
@@ -83,67 +82,105 @@ class ByRunIds:
         return [("workflowRunIds", run_id) for run_id in self.run_ids]
 
 
+def _true(text: str) -> bool:
+    return text == "true"
+
+
+class Wire(NamedTuple):
+    """How one member of `ByFilter` stands in a query: the only place that says so.
+
+    `name` is the parameter, and `field` the name under which policies know what it selects by. `typed` makes of the
+    parameter's text the value in `CancelRequest.wire`. A parameter with `checks` is repeatable: the first checks one
+    value, and the second does so beside `workflowUrlExactMatch`.
+    """
+
+    name: str
+    field: str
+    typed: Callable[[str], object] = str
+    checks: tuple[Callable[[str], str], Callable[[str], str]] | None = None
+
+    def member(self) -> Mapping[str, Wire]:
+        """Return the metadata of the member."""
+        return {"wire": self}
+
+
+def _listed(name: str, check: Callable[[str], str], exact: Callable[[str], str] | None = None) -> Mapping[str, Wire]:
+    return Wire(name, name, checks=(check, exact or check)).member()
+
+
 @dataclass(frozen=True, slots=True)
 class ByFilter:
     """The runs that match: OR within a field, AND across fields. Dates are Unix milliseconds of the runs' creation.
 
     `carried` holds the wire names of the fields that select; the two dates are one field, `created`. `exact` says how
     upstream matches the URLs; without it a URL is a prefix *without* any boundary.
+
+    Each member says what it is in a query, in upstream's order. The checks, `carried` and `pairs` all follow from that,
+    so no member is judged and then left out of what is sent.
     """
 
-    workflow_urls: tuple[str, ...] = ()
-    exact: bool = False
-    from_date: int | None = None
-    to_date: int | None = None
-    caller_ips: tuple[str, ...] = ()
-    flow_control_keys: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
+    workflow_urls: tuple[str, ...] = field(
+        default=(), metadata=_listed("workflowUrl", grammar.url_prefix, exact=grammar.url)
+    )
+    exact: bool = field(default=False, metadata=Wire("workflowUrlExactMatch", "workflowUrl", _true).member())
+    from_date: int | None = field(default=None, metadata=Wire("fromDate", "created", int).member())
+    to_date: int | None = field(default=None, metadata=Wire("toDate", "created", int).member())
+    caller_ips: tuple[str, ...] = field(default=(), metadata=_listed("callerIp", grammar.ip_address))
+    flow_control_keys: tuple[str, ...] = field(default=(), metadata=_listed("flowControlKey", grammar.key))
+    labels: tuple[str, ...] = field(default=(), metadata=_listed("label", grammar.key))
     carried: frozenset[str] = field(init=False, repr=False, compare=False)
     _pairs: Sequence[tuple[str, str]] = field(init=False, repr=False, compare=False)
 
     kind: ClassVar[Literal["filter"]] = "filter"
 
     def __post_init__(self) -> None:
-        created = self.from_date is not None or self.to_date is not None
-        values = (self.workflow_urls, created, self.caller_ips, self.flow_control_keys, self.labels)
-        object.__setattr__(self, "carried", frozenset(compress(_FILTER_FIELDS, values)))
-        if not self.carried:
+        carried: list[str] = []
+        pairs: list[tuple[str, str]] = []
+        values = _values(self)
+        for (name, known_as, _, checks), value in compress(zip(WIRES, values, strict=True), values):
+            carried.append(known_as)
+            if checks is None:
+                pairs.append((name, "true" if value is True else str(value)))
+            else:
+                grammar.check_each(name, checks[self.exact], value)
+                pairs += zip(repeat(name), value)
+        if not carried:
             raise ValueError("a filter names at least one field; without any it is EveryRun")
         if self.exact and not self.workflow_urls:
             raise ValueError("workflowUrlExactMatch stands only beside workflowUrl")
-        if self.workflow_urls:
-            grammar.check_each("workflowUrl", grammar.url if self.exact else grammar.url_prefix, self.workflow_urls)
-        if self.caller_ips:
-            grammar.check_each("callerIp", grammar.ip_address, self.caller_ips)
-        if self.flow_control_keys:
-            grammar.check_each("flowControlKey", grammar.key, self.flow_control_keys)
-        if self.labels:
-            grammar.check_each("label", grammar.key, self.labels)
-        dates = [date for date in (self.from_date, self.to_date) if date is not None] if created else []
-        if dates != sorted(dates) or not all(10**12 <= date < 10**13 for date in dates):
-            raise ValueError("dates are Unix milliseconds of 13 digits, fromDate not later than toDate")
+        if self.from_date is not None or self.to_date is not None:
+            _check_dates(self.from_date, self.to_date)
         # A request is judged, searched for secrets, recorded and sent by its pairs, so they are made once.
-        object.__setattr__(self, "_pairs", self._made_pairs())
+        object.__setattr__(self, "carried", frozenset(carried))
+        object.__setattr__(self, "_pairs", pairs)
 
     def pairs(self) -> Sequence[tuple[str, str]]:
         """Return the selection as query pairs, in upstream's order."""
         return self._pairs
 
-    def _made_pairs(self) -> list[tuple[str, str]]:
-        pairs = [("workflowUrl", url) for url in self.workflow_urls]
-        if self.exact:
-            pairs.append(("workflowUrlExactMatch", "true"))
-        if self.from_date is not None:
-            pairs.append(("fromDate", str(self.from_date)))
-        if self.to_date is not None:
-            pairs.append(("toDate", str(self.to_date)))
-        if self.caller_ips:
-            pairs += [("callerIp", address) for address in self.caller_ips]
-        if self.flow_control_keys:
-            pairs += [("flowControlKey", key) for key in self.flow_control_keys]
-        if self.labels:
-            pairs += [("label", label) for label in self.labels]
-        return pairs
+
+def _check_dates(*given: int | None) -> None:
+    dates = [date for date in given if date is not None]
+    if dates != sorted(dates) or not all(10**12 <= date < 10**13 for date in dates):
+        raise ValueError("dates are Unix milliseconds of 13 digits, fromDate not later than toDate")
+
+
+def wires_of(kind: type[ByFilter]) -> dict[str, Wire]:
+    """Return the members of a filter as they stand in a query. Raises: TypeError: one does not say so."""
+    found = {one.name: one.metadata.get("wire") for one in fields(kind) if one.init}
+    if silent := [name for name, wire in found.items() if not isinstance(wire, Wire)]:
+        raise TypeError(f"members that would be judged and not sent: {', '.join(silent)}")
+    return {name: wire for name, wire in found.items() if isinstance(wire, Wire)}
+
+
+_MEMBERS = wires_of(ByFilter)
+WIRES = tuple(_MEMBERS.values())
+"""The members of `ByFilter` as they stand in a query, in upstream's order."""
+
+_values = attrgetter(*_MEMBERS)
+"""Returns the values of all members, in that order."""
+
+_TYPED = {wire.name: wire.typed for wire in WIRES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +201,7 @@ class EveryRun:
 
 Selection = ByRunIds | ByFilter | EveryRun
 
-REPEATABLE = frozenset(("workflowRunIds", "workflowUrl", "callerIp", "flowControlKey", "label"))
+REPEATABLE = frozenset(("workflowRunIds", *(wire.name for wire in WIRES if wire.checks is not None)))
 
 
 def check_count(selection: Selection, count: int) -> None:
@@ -209,6 +246,6 @@ class CancelRequest:
             if name in REPEATABLE:
                 members.setdefault(name, []).append(value)  # type: ignore[attr-defined]
             else:
-                members[name] = True if name == "workflowUrlExactMatch" else int(value)
+                members[name] = _TYPED[name](value)
         members["count"] = self.count
         return members

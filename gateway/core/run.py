@@ -73,7 +73,7 @@ MOST_GROUPS = 50
 Skipped = Mapping[Skip, tuple[str, ...]]
 
 
-def joined(*parts: Skipped) -> Skipped:
+def merged(*parts: Skipped) -> Skipped:
     """Merge skipped runs; each run keeps the first reason it was skipped for."""
     found: dict[Skip, tuple[str, ...]] = {}
     seen: set[str] = set()

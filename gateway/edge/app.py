@@ -126,7 +126,7 @@ class Cancels:
 
         Raises: WaitEnded: it could not be written before the task was cancelled. Nothing else.
         """
-        inbound.settled, written = True, False
+        inbound.cancel_begun, written = True, False
         with LastNet() as net:
             gone = await inbound.gone()
             await write(inbound, self._shown(done, inbound.decision_id), reply)

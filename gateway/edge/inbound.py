@@ -16,7 +16,7 @@ from typing import cast
 from starlette.types import Message, Receive, Scope
 
 from gateway.callers.admission import COST_BYTES, Slot
-from gateway.callers.in_force import Holder, InForce
+from gateway.callers.in_force import InForce, LiveSettings
 from gateway.core.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge, Unauthenticated
 from gateway.core.parse import Body
 from gateway.core.ports import Clock
@@ -40,7 +40,7 @@ LOOKS = 3
 class Inbound:
     """One request and the settings it is handled under (`live`). `principal` and `place` are set once they exist.
 
-    `settled` says that a cancel was carried out for it or joined: it may not be told that nothing was sent.
+    `cancel_begun` says that a cancel was carried out for it or joined: it may not be told that nothing was sent.
     """
 
     scope: Scope
@@ -50,7 +50,7 @@ class Inbound:
     live: InForce
     principal: Principal | None = None
     place: Slot | None = None
-    settled: bool = False
+    cancel_begun: bool = False
     body_read: bool = False
     read_bytes: int = 0
     _headers: dict[bytes, tuple[bytes, ...]] = field(init=False)
@@ -198,7 +198,7 @@ class Inbound:
 class Intake:
     """The checks of a request after its head; `is_secret` says whether a text holds a token of the account or a key."""
 
-    current: Holder
+    current: LiveSettings
     clock: Clock
     is_secret: Callable[[str], bool]
 

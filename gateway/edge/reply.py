@@ -25,7 +25,7 @@ from gateway.edge.head import GONE
 from gateway.edge.inbound import Inbound
 from gateway.execution.pipeline import Done
 from gateway.process import LastNet, Net, place, report
-from gateway.upstream.token import REFUSING, WRITING, refused
+from gateway.upstream.settings import REFUSING, WRITING, refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,5 +224,5 @@ def write(inbound: Inbound | None, answer: Answer, send: Send) -> Coroutine[None
 
 def if_broken(inbound: Inbound | None, decision_id: str) -> Answer:
     """Return the answer if our own code failed: after a cancel it refers the caller to the record."""
-    settled = inbound is not None and inbound.settled
-    return answers.not_shown(decision_id) if settled else answers.broken(decision_id)
+    begun = inbound is not None and inbound.cancel_begun
+    return answers.not_shown(decision_id) if begun else answers.broken(decision_id)

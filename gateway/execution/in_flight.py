@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from gateway.core.errors import Throttled
 from gateway.core.outcome import Outcome
 from gateway.core.plan import Denial, Plan
-from gateway.core.run import Skipped, joined
+from gateway.core.run import Skipped, merged
 
 JOINABLE_S = 10.0
 """How long an outcome can still be joined, unless it is written to a connected caller before that."""
@@ -43,7 +43,7 @@ class Result:
     def skipped(self) -> Skipped:
         """The runs that the request selects but that were not cancelled, by reason."""
         resolved = self.plan.resolved
-        return self.left_out if resolved is None else joined(resolved.skipped, self.left_out)
+        return self.left_out if resolved is None else merged(resolved.skipped, self.left_out)
 
 
 @dataclass(slots=True, eq=False)

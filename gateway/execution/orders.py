@@ -15,7 +15,7 @@ from gateway.audit.record import chunk_members
 from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Progress, Refused, Unknown
 from gateway.core.plan import Order, Plan
 from gateway.core.request import ByRunIds
-from gateway.core.run import Skipped, joined
+from gateway.core.run import Skipped, merged
 from gateway.execution.in_flight import InFlightCancels, Result
 from gateway.execution.ports import AuditPort
 from gateway.execution.recheck import SecondLook
@@ -63,7 +63,7 @@ class OrdersInTurn:
 
     async def _order(self, number: int, planned: Order, send: Send) -> None:
         look = await self.again(planned, number)
-        self.stopped, self.left_out = look.stopped, joined(self.left_out, look.skipped)
+        self.stopped, self.left_out = look.stopped, merged(self.left_out, look.skipped)
         order = look.order
         if order is None:
             return

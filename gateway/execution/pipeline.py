@@ -187,9 +187,9 @@ class Pipeline:
             return await self._denied(call, permit)
         return await self._joined_or_started(key, partial(self._applied, call, permit, draft), call)
 
-    def answered(self, settled: Done, *, caller_gone: bool) -> None:
+    def answered(self, done: Done, *, caller_gone: bool) -> None:
         """Call after the answer was written, or when the caller has disconnected (`caller_gone`)."""
-        self._cancels.answered(settled.in_flight, caller_gone=caller_gone)
+        self._cancels.answered(done.in_flight, caller_gone=caller_gone)
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new intents and wait for calls in flight; after `grace_s` seconds, close the rest as unknown."""

@@ -17,7 +17,7 @@ from gateway.core.errors import NARROW, Conflict, LookupFailed, NotFound, Overlo
 from gateway.core.plan import Denial, Permit, orders_of
 from gateway.core.ports import Clock
 from gateway.core.request import ByRunIds, CancelRequest, Principal
-from gateway.core.run import Listing, Resolved, joined
+from gateway.core.run import Listing, Resolved, merged
 from gateway.execution.judging import Judging
 from gateway.execution.orders import OrdersInTurn
 from gateway.execution.ports import AuditPort, Call, LookUps, RunLog
@@ -308,7 +308,7 @@ class Planner:
         """
         check_ready(draft)
         draft.state = State.APPLYING
-        resolved = Resolved(chosen.runs, joined(draft.resolved.skipped, chosen.skipped))
+        resolved = Resolved(chosen.runs, merged(draft.resolved.skipped, chosen.skipped))
         plan = call.planned(permit, orders_of(resolved.runs), resolved=resolved, plan_id=draft.plan_id)
         again = SecondLook(
             plan,

@@ -14,7 +14,7 @@ from gateway.audit.record import reload_members
 from gateway.authoring.cases import check_cases
 from gateway.callers.authenticate import Authenticator
 from gateway.callers.forwarded import TrustedProxies
-from gateway.callers.in_force import Holder, InForce
+from gateway.callers.in_force import InForce, LiveSettings
 from gateway.callers.issuers import Pins, pin
 from gateway.config import Config, load_config, resolve_problems
 from gateway.core.errors import InvalidConfiguration, Problem
@@ -131,7 +131,7 @@ class Reloader:
         files: Files,
         config: Config,
         *,
-        current: Holder,
+        current: LiveSettings,
         token: TokensPort,
         audit: NotePort,
         log: OperatorsLog,
@@ -182,10 +182,10 @@ class Reloader:
     async def _look_again(self, *, signal: bool) -> None:
         seen = await asyncio.to_thread(self._look)
         # Only two equal looks count, so that somebody who writes several files, or one slowly, can finish.
-        settled, self._last = seen == self._last, seen
+        stable, self._last = seen == self._last, seen
         if signal:
             await self._reload("signal", seen)
-        elif settled and seen != self._seen:
+        elif stable and seen != self._seen:
             await self._reload(self._pending or "change", seen)
 
     def _look(self) -> Look:

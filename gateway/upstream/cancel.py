@@ -1,4 +1,6 @@
-"""The cancel: it sends an order as a canonical request, and reads the answer as an outcome. Only this module cancels.
+"""The cancel: it sends an order as a canonical request, and reads the answer as an outcome.
+
+The only module of `serve` that cancels; `cli/probe_upstream` sends cancels that match no run, outside the record.
 
 The port is closed: every failure is one of the outcomes. An order that may have reached upstream is never `NotSent`,
 and no order is ever sent twice.

@@ -20,6 +20,12 @@ Contract = Literal["2025", "2026-09"]
 CONTRACTS: tuple[Contract, ...] = ("2025", "2026-09")
 MAX_SECONDS = 3600
 
+WRITING, READING = "upstream.token", "upstream.read_token"
+"""The keys in the configuration of the token that writes and of the one that only reads."""
+
+REFUSING = (401, 403)
+"""The statuses with which upstream refuses a token."""
+
 
 @dataclass(frozen=True, slots=True)
 class UpstreamSettings:
@@ -55,8 +61,8 @@ def upstream() -> Shape[RawUpstream]:
     """Return the shape that reads the section."""
     keys = {
         "url": need(Text(addresses.origin, hidden=True)),
-        "token": need(_secret("upstream.token")),
-        "read_token": may(_secret("upstream.read_token")),
+        "token": need(_secret(WRITING)),
+        "read_token": may(_secret(READING)),
         "contract": may(Choice(CONTRACTS)),
         "connect_timeout_s": may(Int(1, MAX_SECONDS)),
         "total_timeout_s": may(Int(1, MAX_SECONDS)),
@@ -106,3 +112,8 @@ def _one_source(place: Place, present: Present) -> list[Problem]:
     if len(present.keys() & {"file", "env"}) == 1:
         return []
     return [place.problem("say where the secret is: exactly one of {file: …} and {env: …}")]
+
+
+def refused(name: str, status: int | None) -> str:
+    """Return a sentence for operators about a token that upstream refuses: which it is, and what to do."""
+    return f"QStash refused {name} ({status}): renew it"

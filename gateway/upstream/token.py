@@ -1,4 +1,9 @@
-"""The one object that holds the real QStash token. Nothing prints it, and nothing else may keep a copy."""
+"""The one object that holds the real QStash token, and nothing prints it.
+
+`client` keeps the header that is made of it, and `pool` that header in the library's form, for as long as it is in use.
+`files/secrecy` keeps forms of it in pieces, to find it in texts. Nothing else keeps a copy; docs/architecture.md names
+every module that comes near it.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +15,12 @@ from operator import or_
 from typing import NoReturn
 
 from gateway.files.secrecy import SHARED_RUN, Traces, forms, holds_secret
+from gateway.upstream.settings import READING, REFUSING, WRITING, refused
 
 __all__ = ["SHARED_RUN", "AccountTokens", "TokenHolder", "UpstreamToken"]
 
 KNOWN_BEFORE = 8
 """How many former tokens are still looked for in texts. By digest, every former token is recognised."""
-
-WRITING = "upstream.token"
-"""The key in the configuration of the token that writes."""
-
-REFUSING = (401, 403)
-"""The statuses with which upstream refuses a token."""
 
 _UNPRINTABLE = re.compile(r"[^ -~]")
 
@@ -126,7 +126,7 @@ class AccountTokens:
 
     def refusals(self) -> list[str]:
         """Return a sentence for each token that upstream refuses, until a call with it succeeds."""
-        names = zip((WRITING, "upstream.read_token"), self._holders, strict=False)
+        names = zip((WRITING, READING), self._holders, strict=False)
         return [
             f"{refused(name, holder.refused_with)}; this goes when a call succeeds"
             for name, holder in names
@@ -142,11 +142,6 @@ class AccountTokens:
         if known != self._traced[0]:
             self._traced = known, reduce(or_, (token.traces for token in known))
         return self._traced[1]
-
-
-def refused(name: str, status: int | None) -> str:
-    """Return a sentence for operators about a token that upstream refuses: which it is, and what to do."""
-    return f"QStash refused {name} ({status}): renew it"
 
 
 def _runs(form: str) -> Iterator[str]:

@@ -16,7 +16,7 @@ from gateway.audit.refusals import RefusalLog
 from gateway.callers.admission import Admission, Slot
 from gateway.callers.authenticate import Authenticator
 from gateway.callers.forwarded import TrustedProxies
-from gateway.callers.in_force import Holder, InForce
+from gateway.callers.in_force import InForce, LiveSettings
 from gateway.callers.issuers import Pins
 from gateway.callers.settings import CallerKey, Limits
 from gateway.core.outcome import Cancelled, Closing, Outcome, Refused
@@ -199,7 +199,7 @@ class House:
         authenticator, proxies = FusedAuthenticator([key], is_upstream_token=lambda _: False), FusedProxies(())
         authenticator.fuse = proxies.fuse = self.fuse
         limits = Limits()
-        current = Holder(InForce(policies, authenticator, (key,), Pins(), limits, proxies))
+        current = LiveSettings(InForce(policies, authenticator, (key,), Pins(), limits, proxies))
         admission = FusedAdmission(max_in_flight=9, principal_in_flight=9, requests_per_minute=0)
         admission.fuse, current.admission = self.fuse, admission
         self.pipeline = Pipeline(

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from gateway.callers.in_force import Holder
+from gateway.callers.in_force import LiveSettings
 from gateway.callers.issuers import Pins
 from gateway.config import load_config
 from gateway.serving.reload import Files, Reloader, checked_policies, look, make_live
@@ -55,7 +55,7 @@ async def test_what_changes_while_it_is_read_is_read_again(tmp_path: Path) -> No
     config = load_config(path)
     policy = config.policies / "billing.yaml"
     token = TokenHolder(UpstreamToken("upstream-token-of-these-tests"), 0)
-    current = Holder(make_live(config, checked_policies(config.policies), token=token, before=Pins()))
+    current = LiveSettings(make_live(config, checked_policies(config.policies), token=token, before=Pins()))
     meddler, log = Meddler(lambda: policy.write_text(POLICY.replace("cap: 50", "cap: 7"))), Log()
     files = Files(path, look(path, config.policies))
     reloader = Reloader(files, config, current=current, token=meddler, audit=log, log=log)

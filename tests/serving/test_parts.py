@@ -16,7 +16,7 @@ from gateway.audit.record import CHANGES
 from gateway.callers.admission import Admission
 from gateway.callers.authenticate import Authenticator
 from gateway.callers.forwarded import TrustedProxies
-from gateway.callers.in_force import Holder, InForce
+from gateway.callers.in_force import InForce, LiveSettings
 from gateway.callers.issuers import Fetches, Pins, pin
 from gateway.callers.key_sources import FetchedKeySet
 from gateway.callers.settings import CallerKey, JwtIssuer, KeySetSource, Limits, PerTeam, TeamRule
@@ -90,7 +90,7 @@ def live(*teams: str, limits: Limits | None = None, pins: Pins | None = None) ->
     return InForce(Policies((), "d"), authenticator(), keys, pins or Pins(), limits or Limits(), TrustedProxies(()))
 
 
-def places(current: Holder, team: str) -> int:
+def places(current: LiveSettings, team: str) -> int:
     """How many places ever new subjects of a team get at once."""
     with ExitStack() as held:
         for number in range(300):
@@ -110,18 +110,18 @@ def test_half_of_the_places_is_for_other_teams_where_there_are_any() -> None:
     """By keys, and by the teams that an issuer's tokens may speak for; a number in the configuration goes before."""
     named = Limits(per_team=PerTeam(in_flight=40))
     both = several(KeySetSource(AT, url=URL))
-    assert places(Holder(live("billing", "billing2")), "billing") == 128
-    assert places(Holder(live("billing", pins=both)), "a") == 128
-    assert places(Holder(live(pins=both)), "a") == 128
-    assert places(Holder(live("billing")), "billing") == 256
-    assert places(Holder(live("billing", limits=named)), "billing") == 40
-    assert places(Holder(live("billing", "search", limits=named)), "billing") == 40
-    assert places(Holder(live("billing", "search", limits=Limits(max_in_flight=1))), "billing") == 1
+    assert places(LiveSettings(live("billing", "billing2")), "billing") == 128
+    assert places(LiveSettings(live("billing", pins=both)), "a") == 128
+    assert places(LiveSettings(live(pins=both)), "a") == 128
+    assert places(LiveSettings(live("billing")), "billing") == 256
+    assert places(LiveSettings(live("billing", limits=named)), "billing") == 40
+    assert places(LiveSettings(live("billing", "search", limits=named)), "billing") == 40
+    assert places(LiveSettings(live("billing", "search", limits=Limits(max_in_flight=1))), "billing") == 1
 
 
 def test_a_reload_that_brings_a_second_team_halves_what_one_may_take() -> None:
     """At once, for places and for every bound that the configuration does not name; and back again."""
-    current = Holder(live("billing"))
+    current = LiveSettings(live("billing"))
     assert (places(current, "billing"), current.share.of(4)) == (256, 4)
     current.swap(live("billing", "search"))
     assert (places(current, "billing"), current.share.of(4)) == (128, 2)
@@ -131,7 +131,7 @@ def test_a_reload_that_brings_a_second_team_halves_what_one_may_take() -> None:
 
 def test_there_are_no_more_places_than_connections_allow() -> None:
     """A larger number in the configuration would let requests in flight hold every connection."""
-    current = Holder(live("billing", "search", limits=Limits(max_in_flight=10_000)), most_in_flight=24)
+    current = LiveSettings(live("billing", "search", limits=Limits(max_in_flight=10_000)), most_in_flight=24)
     assert places(current, "billing") == 12
 
 

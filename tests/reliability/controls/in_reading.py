@@ -12,6 +12,7 @@ READ, QUERY, MODEL, DECIDE, READINGS, FRAMING = (
     "gateway/policy/reading.py",
     "gateway/edge/head.py",
 )
+REQUEST, FILTER_FIELDS = "gateway/core/request.py", ("tests/core/test_filter_fields.py",)
 HEADS = ("tests/edge/test_head.py",)
 ORACLE = tuple(f"tests/laws/test_{name}.py" for name in ("boundaries", "oracle", "seeded_bugs"))
 FIELDS, INDEX = "gateway/policy/index/fields.py", "gateway/policy/index/rules.py"
@@ -78,6 +79,34 @@ UPGRADE = (Edit(FRAMING, " or (upgrade and not offers_h2c):", ":"),)
 CAPPED = "return min(request.count, *caps) if caps else request.count"
 
 IN_READING = (
+    Bug(
+        "a field is judged and left out of the order",
+        (
+            Edit(
+                REQUEST,
+                "                pairs += zip(repeat(name), value)\n",
+                '                pairs += zip(repeat(name), value if name != "label" else ())\n',
+            ),
+        ),
+        FILTER_FIELDS,
+    ),
+    Bug(
+        "a field is known and not read",
+        (Edit(QUERY, "        labels=LABELS.of(values),\n", ""),),
+        FILTER_FIELDS,
+    ),
+    Bug(
+        "a field is sent and its values are not checked",
+        (
+            Edit(
+                REQUEST,
+                "                grammar.check_each(name, checks[self.exact], value)\n",
+                '                if name != "label":\n'
+                "                    grammar.check_each(name, checks[self.exact], value)\n",
+            ),
+        ),
+        FILTER_FIELDS,
+    ),
     Bug("startswith for an exact match", STARTSWITH, CONDITIONS),
     Bug("startswith for an exact match, before the oracle", STARTSWITH, ORACLE),
     Bug(
