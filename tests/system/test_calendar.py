@@ -30,7 +30,7 @@ PARTS = (
     "tests/edge/test_whoami.py",
 )
 """What reads a clock or holds a date. The whole suite under another date: `make calendar`."""
-SHARES = 4
+SHARES = 7
 """Tests that each run some of the parts, so that several workers can."""
 
 
