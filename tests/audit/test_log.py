@@ -361,7 +361,7 @@ async def test_a_writer_that_gets_no_time_on_the_processor_is_no_slow_disk(tmp_p
 async def test_a_writer_that_does_not_run_at_all_refuses_in_the_end_and_says_why(tmp_path: Path) -> None:
     """After five waits the intent is refused as `starved`; when the thread runs it is closed as not sent."""
     clock = StarvingClock()
-    log = await open_log(tmp_path, clock=clock, wait_s=0.05, durability="os")
+    log = await open_log(tmp_path, clock=clock, wait_s=0.4, durability="os")
     await clock.starve(log)
     with pytest.raises(AuditUnavailable) as refused:
         await log.intent(plan("d1"))
