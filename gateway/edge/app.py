@@ -65,6 +65,8 @@ class Cancels:
 
     async def request(self, inbound: Inbound) -> CancelRequest:
         """Read the body, under limits, and return the cancel request. Raises: Refusal."""
+        if not inbound.has_body():
+            return self._parsed(inbound, inbound.no_body())
         body = await inbound.body()
         # Keys may have changed while the body arrived.
         self._intake.authenticate_again(inbound)
@@ -269,9 +271,9 @@ class Door:
             return await self._edge.cancels.deliver(inbound, result, reply)
         return await write(inbound, result, reply)
 
-    async def _routed(self, inbound: Inbound, reply: ReleasingSend) -> None:
+    def _routed(self, inbound: Inbound, reply: ReleasingSend) -> Awaitable[None]:
         inbound.scope.setdefault("state", {})[INBOUND] = inbound
-        await self._app(inbound.scope, inbound.receive, reply)
+        return self._app(inbound.scope, inbound.receive, reply)
 
 
 def routes(cancels: Cancels, pages: Pages, health: HealthPages) -> list[Route]:

@@ -129,8 +129,8 @@ class Inbound:
             MalformedRequest: the body ended too early.
             Throttled, Overloaded: too many bytes of unfinished bodies are held already.
         """
-        if not self.has_body():
-            return self._whole(b"")
+        if not self._announced:
+            return self.no_body()
         assert self.place is not None
         content = bytearray()
         try:
@@ -153,8 +153,8 @@ class Inbound:
 
         Raises: TooLarge, MalformedRequest: as in `body`.
         """
-        if not self.has_body():
-            return self._whole(b"")
+        if not self._announced:
+            return self.no_body()
         content = bytearray()
         for _ in range(LOOKS):
             while (message := _at_once(cast(Coroutine[None, None, Message], self.receive()))) is not None:
@@ -180,11 +180,14 @@ class Inbound:
             raise self._too_long()
         return bool(message.get("more_body", False))
 
+    def no_body(self) -> Body:
+        """Return the body of a request whose head announces none."""
+        self.body_read = True
+        encodings = self.header(b"content-encoding")
+        return Body(content_encodings=encodings) if encodings else _NO_BODY
+
     def _whole(self, content: bytes) -> Body:
         self.body_read = True
-        if not self._announced:
-            encodings = self.header(b"content-encoding")
-            return Body(content_encodings=encodings) if encodings else _NO_BODY
         return Body(content, self.header(b"content-type"), self.header(b"content-encoding"))
 
     def _too_long(self) -> TooLarge:

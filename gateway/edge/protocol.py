@@ -188,9 +188,10 @@ class EdgeProtocol(HttpToolsProtocol):
         if not self._in_head:
             self._refuse(MalformedRequest("trailer", "A request has no trailers here."))
         self._header_bytes += len(name) + len(value) + 4
-        if self._header_bytes > self._settings.max_header_bytes or len(self.headers) >= MAX_HEADERS:
+        headers = self.headers
+        if self._header_bytes > self._settings.max_header_bytes or len(headers) >= MAX_HEADERS:
             self._refuse(_headers_too_large(self._settings))
-        self.headers.append((name.lower(), value.strip(WHITESPACE)))
+        headers.append((name.lower(), value.strip(WHITESPACE)))
 
     def on_headers_complete(self) -> None:
         """Check the whole head as it was sent, then pass the request to ASGI with the raw path and query.

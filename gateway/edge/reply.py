@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -215,10 +216,10 @@ def _times_cancelled() -> int:
     return 0 if task is None else task.cancelling()
 
 
-async def write(inbound: Inbound | None, answer: Answer, send: Send) -> None:
+def write(inbound: Inbound | None, answer: Answer, send: Send) -> Coroutine[None, None, None]:
     """Write an answer, and close the connection if a body was left unread: its rest would read as the next request."""
     unread = inbound is None or (inbound.has_body() and not inbound.body_read)
-    await answers.write(answer, send, more=[(b"connection", b"close")] if unread else None)
+    return answers.write(answer, send, more=[(b"connection", b"close")] if unread else None)
 
 
 def if_broken(inbound: Inbound | None, decision_id: str) -> Answer:

@@ -139,7 +139,11 @@ class Pipeline:
             ShuttingDown: the process takes no new intents.
         """
         key = (call.principal, call.request)
-        call, decision = await self._judged(call, key)
+        decision: Decision
+        if takes_long(call):
+            call, decision = await self._judged(call, key)
+        else:
+            decision = decide(call.policies, call.principal, call.request, self._clock.now_ms())
         if isinstance(decision, Denial):
             return await self._denied(call, decision)
         work = self._direct if decision.resolution is None else self._resolved

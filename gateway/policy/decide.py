@@ -15,7 +15,7 @@ but never enforced.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, islice
 from typing import Literal, NamedTuple
 
@@ -182,8 +182,7 @@ def within(rule: Rule) -> str:
     return f" (during {rule.during.words()})" if rule.during is not None else ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Why:
+class _Why(NamedTuple):
     """The reason for a refusal as a sentence, the rule that refused or came nearest, and what it did not admit."""
 
     said: str
@@ -191,8 +190,7 @@ class _Why:
     not_admitted: NotAdmitted | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Near:
+class _Near(NamedTuple):
     """An `allow` that came near, and the gaps that keep it from admitting; `closed` is whether its window is closed."""
 
     rule: Rule

@@ -8,9 +8,9 @@ the runs can show is judged on them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import partial
+from typing import NamedTuple
 
 from gateway.core.grammar import EARLIEST_MS, at_or_below, denied_below, in_subtree, lies_under
 from gateway.core.parse import DEFAULT_COUNT
@@ -61,8 +61,7 @@ def about(rule: Rule, selection: Selection) -> bool:
     return rule.selects is None or selection.kind in rule.selects
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(NamedTuple):
     """The reason why a request lies outside a rule: a field's wire name, and the value not admitted (None if missing).
 
     `wants` is the rule's bound and `found` what the request has instead, both in words. `by_kind` is true if the rule
@@ -135,7 +134,7 @@ def _other_kind(rule: Rule, selection: Selection) -> Gap | None:
             RUN_IDS, None, f"runs named by ID ({RUN_IDS}: {ids.words()})", "the request names none", by_kind=True
         )
     if ids is None and isinstance(selection, ByRunIds):
-        return replace(next(_unmentioned(rule, selection)), by_kind=True)
+        return next(_unmentioned(rule, selection))._replace(by_kind=True)
     return None
 
 

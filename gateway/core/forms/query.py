@@ -16,8 +16,8 @@ from gateway.core import grammar
 from gateway.core.errors import MalformedRequest
 from gateway.core.request import ByFilter
 
-_PLAIN = re.compile(rb"[A-Za-z0-9_.~-]*")
-"""Values that need no decoding in any reading of a query (RFC 3986, unreserved)."""
+_is_plain = re.compile(rb"[A-Za-z0-9_.~-]*").fullmatch
+"""Tells values that need no decoding in any reading of a query (RFC 3986, unreserved)."""
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 Values = Mapping[str, Sequence[str]]
@@ -35,7 +35,8 @@ class Parameter(Generic[Value]):
 
     def of(self, values: Values) -> Value | None:
         """Return the typed value; None if the name is missing. Raises: ValueError: it cannot be read."""
-        return self.reads(values[self.name][0]) if self.name in values else None
+        found = values.get(self.name)
+        return self.reads(found[0]) if found is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def query_values(query: bytes, parameters: Parameters) -> Values:
         if not equals or not raw_value:
             raise MalformedRequest("empty_value", f"'{name}' has no value; leave it out or give it one.")
         if name not in values:
-            values[name] = [decoded(name, raw_value)]
+            values[name] = [raw_value.decode("ascii") if _is_plain(raw_value) else decoded(name, raw_value)]
         elif once[name]:
             raise MalformedRequest("repeated", f"'{name}' is given twice.")
         else:
@@ -115,7 +116,7 @@ def decoded(name: str, raw: bytes) -> str:
     Raises:
         MalformedRequest: two readers could read it differently.
     """
-    if _PLAIN.fullmatch(raw):
+    if _is_plain(raw):
         return raw.decode("ascii")
     return _remembered(name, raw) if len(raw) <= _REMEMBERED_BYTES else _decoded(name, raw)
 

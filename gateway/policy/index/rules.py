@@ -62,6 +62,8 @@ class _Index:
             needed = frozenset(name for name, condition in rule.conditions.items() if not condition.optional)
             groups[frozenset(rule.conditions), needed, unbounded].append(place)
         self._groups = tuple(_Group(*kind, tuple(places), frozenset(places)) for kind, places in groups.items())
+        # There are no more shapes of a selection than sets of its five fields.
+        self._by_shape: dict[tuple[frozenset[str], bool], tuple[Sequence[_Group], frozenset[str]]] = {}
         self._last: tuple[Selection, Sequence[int]] | None = None
 
     def prepare(self) -> None:
@@ -116,16 +118,28 @@ class AllowIndex(_Index):
         if isinstance(selection, EveryRun):
             return [self._everything]
         by_ids, carried = isinstance(selection, ByRunIds), selection.carried
+        known = self._by_shape.get((carried, by_ids))
+        if known is None:
+            known = self._by_shape[carried, by_ids] = self._fitting(carried, by_ids=by_ids)
+        fitting, bounding = known
+        if not fitting:
+            return []
+        exact = isinstance(selection, ByFilter) and selection.exact
+        hits = {
+            name: self._fields[name].admitting(values, exact=exact)
+            for name, values in asked(selection).items()
+            if name in bounding
+        }
+        return [group.among(hits, carried) for group in fitting]
+
+    def _fitting(self, carried: frozenset[str], *, by_ids: bool) -> tuple[Sequence[_Group], frozenset[str]]:
+        """Return the groups that may admit a selection by these fields, and those fields that one of them bounds."""
         fitting = [
             group
             for group in self._groups
             if carried <= group.fields and (by_ids or (group.needed <= carried and RUN_IDS not in group.fields))
         ]
-        if not fitting:
-            return []
-        exact = isinstance(selection, ByFilter) and selection.exact
-        hits = {name: self._fields[name].admitting(values, exact=exact) for name, values in asked(selection).items()}
-        return [group.among(hits, carried) for group in fitting]
+        return fitting, frozenset().union(*(group.fields - group.unbounded for group in fitting))
 
     def about(self, url: str, others: Values | None = None) -> Iterator[Rule]:
         """Return every rule that could cover a run with this URL, and perhaps others; each once, in their order.

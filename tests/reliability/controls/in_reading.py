@@ -49,8 +49,8 @@ UNNAMED_FILTER = (
     Edit(INDEX, "if carried <= group.fields and (", "if by_ids == (RUN_IDS in group.fields) and ("),
     Edit(
         INDEX,
-        "for name, values in asked(selection).items()}",
-        "for name, values in asked(selection).items() if name in self._fields}",
+        "            if name in bounding\n",
+        "            if name in bounding and name in self._fields\n",
     ),
     Edit(INDEX, "group.among(hits, carried)", "group.among(hits, carried & group.fields)"),
 )
