@@ -26,6 +26,9 @@ from gateway.upstream.settings import MAX_SECONDS, RawUpstream, UpstreamSettings
 Durability = Literal["fsync", "os"]
 DURABILITIES: tuple[Durability, ...] = ("fsync", "os")
 
+CLOSING_S = 3
+"""The seconds of `shutdown_grace_s` kept for recording and answering after calls in flight are given up."""
+
 _MAX_BYTES = 16 * 1024 * 1024
 _MAX_PLACES = 100_000
 

@@ -59,27 +59,8 @@ class MacKey:
         return hashlib.sha256(self.secret).hexdigest()[:8]
 
 
-class _LineLogger(structlog.BoundLoggerBase):
-    """A bound logger that returns the rendered line instead of writing it."""
-
-    def line(self, members: dict[str, object]) -> bytes:
-        """Render one record as bytes, without a newline."""
-        (rendered,), _ = self._process_event("line", None, members)
-        return bytes(rendered)
-
-
-def line_logger() -> _LineLogger:
-    """Return the logger that renders lines. It uses no global settings, so `structlog.configure` cannot change it."""
-    bound = structlog.wrap_logger(
-        # Never called. Without it structlog makes one on standard output, which fails if that is closed.
-        structlog.ReturnLogger(),
-        processors=[structlog.processors.JSONRenderer(serializer=orjson.dumps, default=repr)],
-        wrapper_class=_LineLogger,
-        context_class=dict,
-        cache_logger_on_first_use=True,
-    ).bind()
-    assert isinstance(bound, _LineLogger)
-    return bound
+_rendered = structlog.processors.JSONRenderer(serializer=orjson.dumps, default=repr)
+"""Renders members as bytes. It is called without a logger, so `structlog.configure` cannot change it."""
 
 
 class Sealer:
@@ -88,7 +69,6 @@ class Sealer:
     def __init__(self, instance: str, *, key: MacKey | None) -> None:
         self.instance = instance
         self.key = key
-        self._logger = line_logger()
 
     @property
     def key_id(self) -> str | None:
@@ -123,15 +103,21 @@ class Sealer:
     def render(self, members: dict[str, object]) -> bytes:
         """Render canonical JSON of any members. A record that could not be rendered would be lost."""
         try:
-            return self._logger.line(members)
+            return _line(members)
         except TypeError:  # orjson refuses integers above 64 bits and lone surrogates
-            return self._logger.line({str(name): _plain(value) for name, value in members.items()})
+            return _line({str(name): _plain(value) for name, value in members.items()})
 
     def _close(self, body: bytes) -> bytes:
         if self.key is None:
             return body[:-1] + b',"mac":null}'
         mac = hmac.digest(self.key.secret, body[:-1], "sha256").hex()
         return b'%b,"mac":"%b"}' % (body[:-1], mac.encode())
+
+
+def _line(members: dict[str, object]) -> bytes:
+    rendered = _rendered(None, "", members)
+    assert isinstance(rendered, bytes)
+    return rendered
 
 
 def _plain(value: object) -> object:

@@ -13,6 +13,7 @@ the old chain. If it dies later, they are closed in the new chain. They are neve
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -48,8 +49,8 @@ class AuditSettings:
     """The settings of the audit log.
 
     A new chain is begun at `chain_bytes`, so that no start has to read more than that of one chain. `wait_s` is the
-    longest wait for the disk, `retry_s` the pause before a failed write is tried again, and `queue_records` how many
-    records may wait before intents are refused.
+    longest wait for the disk, `retry_s` the pause before a failed write is tried again, and `quiet_s` the time without
+    a write of the event loop after a slow one. `queue_records` may wait before intents are refused.
     """
 
     directory: Path
@@ -60,6 +61,7 @@ class AuditSettings:
     queue_records: int = 10_000
     wait_s: float = 2.0
     retry_s: float = 0.5
+    quiet_s: float = 5.0
     new_name: Callable[[], str] = new_chain_name
 
     @property
@@ -74,6 +76,17 @@ class Heir(NamedTuple):
     chain: str
     lock: ChainLock
     segment: Segment
+
+
+@dataclass(slots=True)
+class Torn:
+    """An append that was begun with a single write and did not end well. The file held `size` bytes before it.
+
+    `fault` is None if the disk took only a part of the batch.
+    """
+
+    size: int
+    fault: BaseException | None = None
 
 
 class Journal:
@@ -112,6 +125,7 @@ class Journal:
         self._unusable: list[str] = []
         self._suspects: list[str] = []
         self._found: list[Recovery] = []  # open intents are counted when they are written
+        self._torn: Torn | None = None
         self._heir: Heir | None = None
         self._before: ChainLock | None = None
         self._uncopied: list[bytes] = []
@@ -143,6 +157,7 @@ class Journal:
 
         Raises: AppendFailed: none of them is in the log.
         """
+        self._undo_torn()
         segment = self._writable()
         firsts = self._firsts()
         wanted, seqs, still_open = self._admit(records, first_seq=self.head.seq + len(firsts) + 1)
@@ -150,6 +165,57 @@ class Journal:
         self.open_intents, self._uncopied = still_open, []
         self._keep_digest(wanted)
         return Committed(seqs, lines)
+
+    @property
+    def only_appends(self) -> bool:
+        """Whether the next batch needs no more of the disk than to be appended to the open file, without a sync."""
+        ready = self._segment is not None and self._torn is None and not self._settings.durable
+        return ready and not (self._suspects or self.has_news or self._ends_here)
+
+    def commit_at_once(self, records: Sequence[Record]) -> Committed | None:
+        """Append the records with a single write. If that is not possible, return None: `commit` must have them next.
+
+        Call it only while `only_appends` holds. `commit` cuts off what a failed write left, and raises its error.
+        """
+        segment = self._segment
+        if segment is None or segment.intrusion() is not None:
+            return None
+        wanted, seqs, still_open = self._admit(records, first_seq=self.head.seq + 1)
+        lines, head = self._sealer.seal(self.head, wanted)
+        data = b"".join(lines)
+        # It counts as torn until everything is done, so that no exception leaves the head and the file apart.
+        torn = self._torn = Torn(segment.size)
+        try:
+            if not segment.write_at_once(data):
+                return None
+        except BaseException as fault:  # noqa: BLE001 - `commit` raises it on the thread
+            torn.fault = fault
+            return None
+        self._advance(lines, head, size=len(data))
+        self.open_intents, self._torn = still_open, None
+        self._keep_digest(wanted)
+        return Committed(seqs, lines)
+
+    def _undo_torn(self) -> None:
+        """Treat an append that was torn as any that failed.
+
+        Raises:
+            AppendFailed: the disk failed, and nothing of the batch is in the log.
+            BaseException: the fault that ended the append, if it was not an error of the disk.
+        """
+        torn, self._torn, segment = self._torn, None, self._segment
+        if torn is None or segment is None:
+            return
+        cut = segment.cut(torn.size)
+        fault = torn.fault if cut or torn.fault is not None else OSError(errno.EIO, "the disk took a part of a batch")
+        if fault is None:  # the caller writes the whole batch again
+            return
+        suspect = not (cut and isinstance(fault, OSError))
+        if suspect:
+            self._set_aside(segment)
+        if isinstance(fault, OSError):
+            raise AppendFailed(fault, suspect=suspect) from fault
+        raise fault
 
     def _admit(self, records: Sequence[Record], *, first_seq: int) -> tuple[list[Record], list[int], dict[str, None]]:
         opened = self.open_intents.copy()
@@ -179,14 +245,22 @@ class Journal:
             # Not an error of the disk, so nobody knows how much of the batch is in the file.
             self._set_aside(segment)
             raise
-        self.head, self._last = head, (self._chain, head)
-        self._bytes += len(data)
-        self.written += len(lines)
+        self._advance(lines, head, size=len(data))
         self._suspects, self._found, self._beginning = [], [], None
         if self._before is not None:
             self._before.release()
             self._before = None
         return lines
+
+    def _advance(self, lines: Sequence[bytes], head: Head, *, size: int) -> None:
+        self.head, self._last = head, (self._chain, head)
+        self._bytes += size
+        self.written += len(lines)
+
+    @property
+    def _ends_here(self) -> bool:
+        """Whether the next batch begins another chain."""
+        return self._start is not None and self._beginning is None and self._bytes >= self._settings.chain_bytes
 
     def _writable(self) -> Segment:
         if self._segment is not None and (reason := self._segment.intrusion()):
@@ -194,7 +268,7 @@ class Journal:
             self._found.append(Recovery(reason=reason, open=0, left_out=0, segment=self._segment.path.name))
             self._segment.close()
             self._segment = None
-        if self._start is not None and self._beginning is None and self._bytes >= self._settings.chain_bytes:
+        if self._start is not None and self._ends_here:
             self._hand_over(self._start)
         if self._segment is None:
             self._segment = self._next_segment()

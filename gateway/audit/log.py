@@ -1,4 +1,4 @@
-"""The audit log as the event loop uses it: queue a record and wait for it a bounded time, never for the disk itself.
+"""The audit log as the event loop uses it: a record is written at once, or waited for a bounded time.
 
 It exists at once and is opened on a thread. Until then records wait, and after `wait_s` seconds intents are refused.
 
@@ -313,22 +313,22 @@ class AuditLog:
         return entry
 
     def _queue(self, entry: Entry, writer: Writer) -> None:
-        entry.disk_s = writer.on_disk_s()
-        self._watch(entry)
-        # All entries of one turn of the loop are handed over together, so that the writer wakes up once.
-        if not self._gathered:
+        if not self._gathered:  # all entries of one turn of the loop are one batch
             self._loop.call_soon(self._hand_over, writer)
         self._gathered.append(entry)
 
     def _hand_over(self, writer: Writer) -> None:
         gathered, self._gathered = self._gathered, []
-        writer.submit(gathered)
-
-    def _watch(self, entry: Entry) -> None:
+        if settled := writer.submit(gathered):
+            self._settle(settled)
+            return
         # All waits are equally long, so the queue is in order of its deadlines and one timer is enough.
-        self._waiting.append((self._loop.time() + self._settings.wait_s, entry))
+        due_s, disk_s = self._loop.time() + self._settings.wait_s, writer.on_disk_s()
+        for entry in gathered:
+            entry.disk_s = disk_s
+            self._waiting.append((due_s, entry))
         if self._timer is None:
-            self._timer = self._loop.call_later(self._settings.wait_s, self._expire)
+            self._timer = self._loop.call_at(due_s, self._expire)
 
     def _expire(self) -> None:
         now_s, next_s = self._loop.time(), 0.0

@@ -19,6 +19,9 @@ from gateway.core.run import Resolved, Skipped
 
 _intent = maker(catalogue.Intent)
 _outcome = maker(catalogue.Outcome)
+_denied = maker(catalogue.Denied)
+_planned = maker(catalogue.Planned)
+_explained = maker(catalogue.Explained)
 
 MOST_PROBLEMS = 20
 MOST_PROBLEM_CHARS = 500
@@ -88,7 +91,7 @@ def intent_members(plan: Plan, *, upstream: str) -> Members:
 def plan_members(plan: Plan, resolved: Resolved, *, upstream: str) -> Members:
     """Return the members of `plan`: the runs that a look-up found to cancel, and the runs that were left out."""
     return _judged(
-        catalogue.Planned,
+        _planned,
         plan.decision_id,
         principal=plan.principal,
         request=plan.asked,
@@ -117,7 +120,7 @@ def denied_members(
 ) -> Members:
     """Return the members of `denied`: those of an intent, with nothing effective, narrowed or ordered."""
     return _judged(
-        catalogue.Denied,
+        _denied,
         decision_id,
         principal=principal,
         request=asked,
@@ -148,7 +151,7 @@ def explained_members(
     """
     permitted = isinstance(decision, Permit)
     return _judged(
-        catalogue.Explained,
+        _explained,
         decision_id,
         principal=principal,
         request=asked,
@@ -162,7 +165,7 @@ def explained_members(
 
 
 def _judged(
-    event: Callable[..., catalogue.Judged],
+    event: Callable[..., Members],
     decision_id: str,
     *,
     principal: Principal,
@@ -187,7 +190,7 @@ def _judged(
         exceptions=list(verdict.exceptions),
         reason=request.reason,
         **more,
-    ).members()
+    )
 
 
 def _claims(principal: Principal) -> dict[str, str] | Absent:

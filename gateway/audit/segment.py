@@ -74,7 +74,7 @@ class OsDisk:
 
     def stat(self, path: Path) -> os.stat_result:
         """Call lstat: a link in the file's place is not the file."""
-        return path.lstat()
+        return os.lstat(path)
 
     def sync_directory(self, path: Path) -> None:
         """Call fsync on the directory."""
@@ -182,6 +182,16 @@ class Segment:
         if now.st_size == self.size:
             return None
         return "segment_truncated" if now.st_size < self.size else "segment_extended"
+
+    def write_at_once(self, data: bytes) -> bool:
+        """Write one batch with a single call, and return whether the disk took all of it. If not, `cut` must follow.
+
+        Raises: OSError: the call failed, so `cut` must follow as well.
+        """
+        if data and self._disk.write(self._descriptor, data) != len(data):
+            return False
+        self.size += len(data)
+        return True
 
     def append(self, data: bytes) -> None:
         """Write one batch, all of it or nothing, durable under `fsync`. Raises: AppendFailed: it is not in the log."""

@@ -1,6 +1,9 @@
-"""The one thread that writes a chain. It commits queued records in batches, and retries those that must be written.
+"""The writer of a chain: it commits records in batches, and retries those that must be written.
 
-Everything that changes the chain happens on this thread; the event loop only queues entries and reads `status`.
+Two threads use it. The event loop submits entries; where no sync is waited for and a batch needs only to be appended
+to the open file, it writes them itself, without a wake-up. Everything else is done on the writer's own thread. The
+chain is changed only in a turn, one at a time, and the loop takes one only if nothing is left to do on the thread. So
+records keep their order, and the loop never waits for the thread.
 """
 
 from __future__ import annotations
@@ -10,10 +13,10 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import orjson
 
@@ -30,6 +33,13 @@ CHECKPOINT_S = 60.0
 MAX_BATCH = 1024
 WATCH_S = 0.5
 """Seconds between two checks of the lock, so that a change to it is recorded within a second."""
+MAX_AT_ONCE = 128
+"""The most records that the event loop writes in one turn: more would keep it from its connections."""
+SLOW_WRITE_S = 0.1
+"""A commit that takes longer, on either thread, is slow: the event loop writes again when none was for `quiet_s`."""
+
+
+Commit = TypeVar("Commit")
 
 
 class Kind(Enum):
@@ -64,7 +74,7 @@ Written = list[tuple[Entry, int | str]]
 
 
 class Status(NamedTuple):
-    """The last state of the thread. `cause` says why no intent can be accepted, `notice` which fault was last found."""
+    """The state after a turn. `cause` says why no intent can be accepted, `notice` which fault was last found."""
 
     cause: str | None
     notice: str | None
@@ -74,7 +84,7 @@ class Status(NamedTuple):
 
 
 class Writer:
-    """The writer of a chain. Call `run` on a thread of its own.
+    """The writer of a chain. Call `run` on a thread of its own, and `submit` on the event loop.
 
     `settle` is called on that thread, once per batch, with the result of each entry: a sequence number or a fixed word.
     """
@@ -95,8 +105,13 @@ class Writer:
         self._console = console
         self._copy_records = settings.stdout
         self._retry_s = settings.retry_s
+        self._quiet_s = settings.quiet_s
         self._settle = settle
+        self._turns = threading.Lock()
         self._inbox: queue.SimpleQueue[list[Entry]] = queue.SimpleQueue()
+        self._handed_over = 0
+        self._worked_off = 0
+        self._at_once_from_s = 0.0
         self._owed: list[Entry] = []
         self._stop: Entry | None = None
         self._settled: Written = []
@@ -125,29 +140,77 @@ class Writer:
         ended_s, since_s = self._disk
         return ended_s + (time.monotonic() - since_s if since_s is not None else 0.0)
 
-    def submit(self, entries: list[Entry]) -> None:
-        """Queue entries in order, without waiting."""
+    def submit(self, entries: list[Entry]) -> Written:
+        """Write entries at once and return their results, or queue them for the thread and return none.
+
+        Call it only on the event loop. It waits for one look at the open file and one write to it, at most.
+        """
+        if not self._turns.acquire(blocking=False):
+            self._hand_over(entries)
+            return []
+        try:
+            written = self._written_at_once(entries) if self._may_write_at_once(entries) else []
+            if not written:  # before another turn begins, so that it deals with what a failed write left
+                self._hand_over(entries)
+            return written
+        finally:
+            self._turns.release()
+
+    def _hand_over(self, entries: list[Entry]) -> None:
+        self._handed_over += len(entries)
         self._inbox.put(entries)
+
+    def _may_write_at_once(self, entries: list[Entry]) -> bool:
+        """Return whether these entries come next, and need no more of the disk than to be appended."""
+        idle = self._worked_off == self._handed_over and self._fault is None and not self._owed and self._stop is None
+        new_records = self._journal.written - self._checkpoint_written
+        return (
+            idle
+            and self._journal.only_appends
+            and len(entries) <= MAX_AT_ONCE
+            and new_records < CHECKPOINT_RECORDS
+            and self.left_out == self._left_out_recorded
+            and time.monotonic() >= self._at_once_from_s
+            and all(entry.kind is not Kind.STOP for entry in entries)
+        )
+
+    def _written_at_once(self, entries: list[Entry]) -> Written:
+        """Return the results, or none if the thread has to write them: it finds the same fault, and deals with it."""
+        committed = None
+        with Net():
+            committed = self._timed(self._journal.commit_at_once, [entry.record for entry in entries])
+        if committed is None:
+            return []
+        self._copy(committed)
+        self.status = self._status()
+        return list(zip(entries, committed.seqs, strict=True))
 
     def run(self) -> None:
         """Write entries until the `stop` record is written or given up."""
         try:
             while not self._done.is_set():
-                self._turn(self._take())
+                batch = self._wait()
+                with self._turns:
+                    self._take(batch)
+                    self._turn(batch)
+                    self._worked_off += len(batch)
         finally:
-            self.status = self._status()._replace(cause="stopped" if self._done.is_set() else "failed")
-            self._journal.close()
+            with self._turns:
+                self.status = self._status()._replace(cause="stopped" if self._done.is_set() else "failed")
+                self._journal.close()
             self._console.close(CLOSE_S)
 
-    def _take(self) -> list[Entry]:
-        try:
-            batch = self._inbox.get(timeout=self._patience_s())
-        except queue.Empty:
-            return []
+    def _wait(self) -> list[Entry]:
+        """Wait for entries until something else is due."""
+        with contextlib.suppress(queue.Empty):
+            return self._inbox.get(timeout=self._patience_s())
+        return []
+
+    def _take(self, batch: list[Entry]) -> None:
+        """Add the other entries that are queued."""
         with contextlib.suppress(queue.Empty):
             while len(batch) < MAX_BATCH:
                 batch += self._inbox.get_nowait()
-        return batch
 
     def _patience_s(self) -> float:
         if self._fault is not None or self._stop is not None:
@@ -176,10 +239,8 @@ class Writer:
         before = self._continuations()
         if not entries and not before and not self._journal.has_news:
             return
-        self._disk = self.on_disk_s(), time.monotonic()
         with Net() as net:
-            committed = self._journal.commit([*before, *(entry.record for entry in entries)])
-        self._disk = self.on_disk_s(), None
+            committed = self._timed(self._journal.commit, [*before, *(entry.record for entry in entries)])
         match net.fault:
             case None:
                 self._succeed(entries, committed, before=before)
@@ -188,6 +249,18 @@ class Writer:
             case BaseException() as fault:
                 # Treated as a failed write, so that what is owed is tried again: if this thread died, it would be lost.
                 self._fail(entries, internal(fault), suspect=True)
+
+    def _timed(self, commit: Callable[[Sequence[Record]], Commit], records: Sequence[Record]) -> Commit:
+        """Count a commit as time on the disk, and keep the event loop from the disk for a while if it was slow."""
+        before_s, began_s = self.on_disk_s(), time.monotonic()
+        self._disk = before_s, began_s
+        try:
+            return commit(records)
+        finally:
+            now_s = time.monotonic()
+            self._disk = before_s + now_s - began_s, None
+            if now_s - began_s > SLOW_WRITE_S:
+                self._at_once_from_s = now_s + self._quiet_s
 
     def _continuations(self) -> list[Record]:
         """Return a `recovery` record if the log continues after a fault or after records were left out, else none."""
@@ -205,6 +278,10 @@ class Writer:
         self._fault = None
         self._owed = []
         self._settled += zip(entries, committed.seqs[len(before) :], strict=True)
+        self._copy(committed)
+
+    def _copy(self, committed: Committed) -> None:
+        # The console only takes the lines: its own thread waits for their reader.
         if self._copy_records:
             self._console.copy(committed.lines)
 

@@ -14,6 +14,7 @@ from functools import partial
 
 from gateway.authoring.conflicts import kind_of, refuses_all
 from gateway.callers.settings import ending
+from gateway.config import CLOSING_S
 from gateway.core.errors import InvalidConfiguration
 from gateway.core.forms.times import instant, utc
 from gateway.files import nodes
@@ -259,12 +260,13 @@ def _lasting(guard: Rule, team: str) -> bool:
 
 
 def _of_callers(policies: Policies, summary: Summary, now_ms: int) -> Iterator[Finding]:
-    if summary.total_timeout_s > summary.shutdown_grace_s:
+    least = summary.total_timeout_s + CLOSING_S + 1
+    if summary.shutdown_grace_s < least:
         message = (
-            f"upstream.total_timeout_s ({summary.total_timeout_s}) is above shutdown_grace_s "
-            f"({summary.shutdown_grace_s}): a call in flight at the end may be closed as unknown."
+            f"upstream.total_timeout_s ({summary.total_timeout_s}) and the {CLOSING_S} s for closing do not fit "
+            f"into shutdown_grace_s ({summary.shutdown_grace_s}): a call in flight at the end may be closed as unknown."
         )
-        yield Finding(summary.at, "timeout-above-grace", message, "Raise shutdown_grace_s above it.")
+        yield Finding(summary.at, "timeout-above-grace", message, f"Raise shutdown_grace_s to {least} or more.")
     for caller in summary.callers:
         yield from _of_caller(caller, policies, now_ms)
 

@@ -21,6 +21,9 @@ from gateway.execution.in_flight import Result
 
 Headers = list[tuple[bytes, bytes]]
 
+_NOT_REACHED = frozenset(("dns", "tls", "refused", "connect_error", "connect_timeout", "pool_timeout"))
+"""The causes for which QStash, or the way to it, is to blame."""
+
 _ENDED_BY_US = {
     "stopping": "The gateway is shutting down; nothing was sent and nothing was cancelled. Try again.",
     "no_thread": "The gateway's system gave it no thread; nothing was sent and nothing was cancelled. Try again later.",
@@ -30,7 +33,7 @@ _ENDED_BY_US = {
     "team_connections": "Your team has as many cancels on their way to QStash as a team may; nothing was sent and "
     "nothing was cancelled. Try again later.",
 }
-"""Why nothing was sent after the intent was recorded, by cause; any other cause means QStash was not reached."""
+"""Why nothing was sent after the intent was recorded, by cause, where the gateway knows more to say than the cause."""
 
 _RETRY_LATER = {"audit_unavailable", "overloaded", "shutting_down"}
 
@@ -128,8 +131,8 @@ def _not_cancelled(result: Accepted | Refused | NotSent | Unknown, decision_id: 
         case Refused(upstream_status=status, text=text):
             return _refused_upstream(status, text)
         case NotSent(cause=cause):
-            sentence = "QStash could not be reached; nothing was sent and nothing was cancelled. Try again later."
-            sentence = _ENDED_BY_US.get(cause, sentence)
+            why = "QStash could not be reached" if cause in _NOT_REACHED else f"The gateway ended it itself ({cause})"
+            sentence = _ENDED_BY_US.get(cause, f"{why}; nothing was sent and nothing was cancelled. Try again later.")
             return _Problem(502, "upstream_unreachable", "Upstream unreachable", sentence, {"cause": cause})
         case Unknown(cause=cause, progress=Progress() as progress):
             return _partly(decision_id, cause, progress)

@@ -60,6 +60,7 @@ class InFlight:
     release: asyncio.TimerHandle | None = None
     joined: int = 0
     turned_away: int = 0
+    waiters: list[asyncio.Future[None]] = field(default_factory=list)
 
     def join(self) -> None:
         """Count a request that joins. Raises: Throttled: MOST_JOINS have joined; this one is counted, not recorded."""
@@ -77,7 +78,18 @@ class InFlight:
     async def result(self) -> Result | Denial:
         """Wait for the result. Cancelling the waiter does not cancel the work. Raises: Refusal: nothing was sent."""
         assert self.task is not None
-        return await asyncio.shield(self.task)
+        if not self.task.done():
+            waiter: asyncio.Future[None] = self.task.get_loop().create_future()
+            self.waiters.append(waiter)
+            await waiter
+        return self.task.result()
+
+    def wake(self) -> None:
+        """Let the waiters go on; they do so after the task has ended."""
+        waiters, self.waiters = self.waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
 
 Work = Callable[[InFlight], Coroutine[None, None, Result | Denial]]
@@ -91,6 +103,7 @@ class InFlightCancels:
         self._by_key: dict[Key, InFlight] = {}
         self._of: Counter[Hashable] = Counter()
         self._tasks: dict[asyncio.Task[Result | Denial], InFlight] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.stopping = False
 
     def get(self, key: Key) -> InFlight | None:
@@ -103,8 +116,9 @@ class InFlightCancels:
 
     def start(self, key: Key, decision_id: str, work: Work) -> InFlight:
         """Start a cancel; `work` does it."""
+        loop = self._loop = self._loop or asyncio.get_running_loop()  # asking each time is a system call
         started = InFlight(key, decision_id)
-        started.task = asyncio.create_task(work(started))
+        started.task = loop.create_task(self._carried_out(work, started))
         self._by_key[key] = started
         self._of[key[0]] += 1
         self._tasks[started.task] = started
@@ -127,14 +141,29 @@ class InFlightCancels:
         if self._tasks:
             await asyncio.wait(list(self._tasks))
 
+    async def _carried_out(self, work: Work, in_flight: InFlight) -> Result | Denial:
+        joinable = False
+        try:
+            result = await work(in_flight)
+            joinable = not isinstance(result, Denial)
+            return result
+        finally:
+            self._end(in_flight, joinable=joinable)
+
+    def _end(self, in_flight: InFlight, *, joinable: bool) -> None:
+        """Let the waiters go on, which they do after the task has ended. Without a receipt there is nothing to join."""
+        if not joinable:
+            self._release(in_flight)
+        elif in_flight.task is not None:
+            # The timer starts here and nowhere else, so however a caller ends, nothing stays joinable for ever.
+            in_flight.release = in_flight.task.get_loop().call_later(JOINABLE_S, self._release, in_flight)
+        in_flight.wake()
+
     def _ended(self, task: asyncio.Task[Result | Denial]) -> None:
         in_flight = self._tasks.pop(task)
-        # Without a receipt there is nothing to join. Reading the exception marks it as retrieved even if nobody waits.
-        if task.cancelled() or task.exception() is not None or isinstance(task.result(), Denial):
-            self._release(in_flight)
-        else:
-            # The timer starts here and nowhere else, so however a caller ends, nothing stays joinable for ever.
-            in_flight.release = task.get_loop().call_later(JOINABLE_S, self._release, in_flight)
+        # Reading the exception marks it as retrieved even if nobody waits.
+        if task.cancelled() or task.exception() is not None:
+            self._end(in_flight, joinable=False)  # a task that was cancelled before it began has not done so
 
     def _release(self, in_flight: InFlight) -> None:
         if self._by_key.get(in_flight.key) is in_flight:

@@ -16,12 +16,11 @@ from uvicorn.config import Config
 from uvicorn.server import Server
 from uvloop.loop import SSLProtocol  # type: ignore[attr-defined] # it is not in the library's stubs
 
+from gateway.config import CLOSING_S
 from gateway.edge.protocol import EdgeProtocol, ProtocolSettings
 from gateway.serving.sockets import BACKLOG
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
-CLOSING_S = 3
-"""The seconds of the grace period kept for recording and answering after calls in flight are given up."""
 ANSWERING_S = 0.2
 """The seconds after a second signal in which outcomes are answered, before whoever still waits is told of the end."""
 

@@ -51,11 +51,11 @@ class Ledger:
         await log.close(receipt, DONE)
 
 
-async def busy(directory: Path, disk: OsDisk) -> Ledger:
+async def busy(directory: Path, disk: OsDisk, durability: str) -> Ledger:
     """Decisions in threes over several chains."""
     ledger = Ledger()
     try:
-        log = await open_log(directory, disk=disk, chain_bytes=4000, retry_s=0.002)
+        log = await open_log(directory, disk=disk, chain_bytes=4000, retry_s=0.002, durability=durability)
     except AuditFailure:
         return ledger
     for first in range(0, 12, 3):
@@ -65,14 +65,22 @@ async def busy(directory: Path, disk: OsDisk) -> Ledger:
     return ledger
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-async def test_each_operation_failing_in_turn(tmp_path: Path, fault: str) -> None:
+PLACES = [
+    (durability, fault)
+    for durability in ("fsync", "os")
+    for fault in FAULTS
+    if durability == "fsync" or not fault.startswith("fdatasync")
+]
+
+
+@pytest.mark.parametrize(("durability", "fault"), PLACES)
+async def test_each_operation_failing_in_turn(tmp_path: Path, durability: str, fault: str) -> None:
     """For N = 1, 2, 3 … until none is left: what was acknowledged stands, closed once with the truth."""
     nth = 1
     while True:
         directory = tmp_path / str(nth)
         disk = FailingDisk(nth=nth, **FAULTS[fault])
-        ledger = await busy(directory, disk)
+        ledger = await busy(directory, disk, durability)
         async with opened(directory, "after"):
             pass
         assert set(findings(directory).values()) == {"INTACT"}, f"{fault} {nth}"
@@ -112,9 +120,11 @@ class Panic(BaseException):
 
 
 @pytest.mark.parametrize("fault", [Panic(), MemoryError()], ids=["panic", "memory"])
-@pytest.mark.parametrize("operation", ["write", "fdatasync", "stat"])
+@pytest.mark.parametrize(
+    ("operation", "durability"), [("write", "fsync"), ("fdatasync", "fsync"), ("stat", "fsync"), ("write", "os")]
+)
 async def test_a_fault_that_is_no_disks_costs_no_record_and_no_writer(
-    tmp_path: Path, fault: BaseException, operation: str
+    tmp_path: Path, fault: BaseException, operation: str, durability: str
 ) -> None:
     """The intent is refused and closed as not sent, the log takes the next one, and the chain is intact."""
 
@@ -141,7 +151,7 @@ async def test_a_fault_that_is_no_disks_costs_no_record_and_no_writer(
             return super().stat(path)
 
     disk = Faulty()
-    async with opened(tmp_path, disk=disk) as log:
+    async with opened(tmp_path, disk=disk, durability=durability) as log:
         await log.close(await log.intent(plan("d0")), DONE)
         disk.armed = True
         with pytest.raises(AuditUnavailable) as refused:

@@ -171,6 +171,7 @@ async def test_an_outcome_that_cannot_be_written_is_owed(tmp_path: Path) -> None
     assert findings(tmp_path) == {"one": "INTACT"}
 
 
+@pytest.mark.alone
 async def test_a_slow_disk_never_holds_the_loop(tmp_path: Path) -> None:
     """While fdatasync hangs the loop goes on; the slow intent is refused, and closed `not_sent` once it has landed."""
     disk = HeldDisk()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from gateway.audit.segment import OsDisk
 from tests.audit.faults import DONE, findings, opened, outcomes, plan
 
@@ -15,10 +17,11 @@ class MiserlyDisk(OsDisk):
         return super().write(descriptor, data[:7])
 
 
-async def test_a_disk_that_takes_a_few_bytes_at_a_time_gets_whole_lines(tmp_path: Path) -> None:
+@pytest.mark.parametrize("durability", ["fsync", "os"])
+async def test_a_disk_that_takes_a_few_bytes_at_a_time_gets_whole_lines(tmp_path: Path, durability: str) -> None:
     """What was acknowledged is in the file, whole and in order."""
     directory = tmp_path / "audit"
-    async with opened(directory, disk=MiserlyDisk()) as log:
+    async with opened(directory, disk=MiserlyDisk(), durability=durability) as log:
         for number in range(3):
             await log.close(await log.intent(plan(f"d{number}")), DONE)
     assert findings(directory) == {"one": "INTACT"}

@@ -221,6 +221,14 @@ def test_what_an_optional_field_leaves_out_is_named(case: Case) -> None:
             assert all(f"{rule.name}: where a request leaves {field} out" in named for field in left_out)
 
 
+@pytest.mark.parametrize(("grace_s", "told"), [(29, True), (33, True), (34, False)])
+def test_a_deadline_that_does_not_end_before_calls_are_given_up_is_found(grace_s: int, *, told: bool) -> None:
+    """Calls are given up three seconds before the grace is over, so a call of 30 s needs a grace of 34."""
+    summary = Summary("2025", (), total_timeout_s=30, shutdown_grace_s=grace_s, at=AT)
+    fixes = [one.fix for one in lint(policies(), {}, summary, NOW_MS) if one.id == "timeout-above-grace"]
+    assert fixes == ["Raise shutdown_grace_s to 34 or more."] * told
+
+
 def test_callers_and_teams_are_matched(tmp_path: Path) -> None:
     """A team of a file without a caller, at its `teams` line, and a caller without an allow, at its entry."""
     other = {"u.yaml": f"version: 1\nname: u\nteams: [b, c]\n{ALLOW}"}

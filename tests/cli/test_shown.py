@@ -42,7 +42,8 @@ def seen(*arguments: str, env: Mapping[str, str] | None = None) -> tuple[int, li
     """Exit code and lines of a command on a narrow terminal, without what moves its cursor or colours."""
     with on_terminal(*arguments, env=env or {}, columns=NARROW) as running:
         code = running.exit_code()
-        return code, re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", running.seen.replace("\r", "")).split("\n")
+        left = re.sub(r"[^\n]*\x1b\[2K", "", running.seen.replace("\r", ""))  # a wheel that turned was erased again
+        return code, re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", left).split("\n")
 
 
 def test_statistics_say_what_each_number_counts(refused: RunningGateway) -> None:

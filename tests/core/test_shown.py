@@ -74,3 +74,10 @@ def test_of_a_long_list_some_are_shown_and_all_are_counted() -> None:
     """The number never depends on how many are named."""
     run_ids = [f"wfr_{number}" for number in range(3 * SAMPLE)]
     assert Left.of(run_ids) == Left(len(run_ids), tuple(run_ids[:SAMPLE]))
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63), 10**4299])
+def test_a_number_that_no_gateway_counts_to_is_read_as_none(number: int) -> None:
+    """A hostile answer cannot end the command: Python refuses to write a number of 4,301 digits."""
+    plan = ShownPlan.from_json({"plan": PLAN_ID, "state": "ready", "runs": number, "by_workflow": {"x": -number}})
+    assert (plan.runs, plan.by_workflow) == (0, {"x": 0})

@@ -60,3 +60,16 @@ def test_an_end_beyond_every_date_is_shown_as_the_last() -> None:
 def test_every_form_names_its_offset(write: Callable[[int], str], ending: str) -> None:
     """No time of ours is read as local time."""
     assert write(0).endswith(ending)
+
+
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+01:00"])
+def test_a_time_that_no_year_of_utc_holds_is_none(text: str) -> None:
+    """What is read can be written: an end "for ever" in a zone west of Greenwich would be in the year 10000."""
+    with pytest.raises(ValueError, match="beyond the years 1 to 9999"):
+        instant_ms(text)
+
+
+@pytest.mark.parametrize("beyond_ms", [LAST_MS + 1, 10**18])
+def test_a_time_beyond_the_last_is_written_as_the_last(beyond_ms: int) -> None:
+    """No sentence for people fails because a time lies too far away."""
+    assert instant(beyond_ms) == "9999-12-31T23:59:59+00:00"

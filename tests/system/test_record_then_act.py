@@ -48,6 +48,18 @@ def test_the_intent_is_on_disk_before_upstream_hears_and_the_outcome_before_the_
     assert _steps(trace.read_text()) == ["intent", "synced", "DELETE", "outcome", "synced", "200"]
 
 
+def test_the_intent_is_written_before_upstream_hears_where_no_sync_is_waited_for(
+    strace: str, simulator: SimulatorServer, tmp_path: Path
+) -> None:
+    """As above without fdatasync: intent, DELETE to upstream, outcome, 200 to the caller."""
+    setup = Setup(simulator.url, tmp_path / "gateway", audit="{directory: audit, durability: os}")
+    trace = tmp_path / "trace"
+    calls = "trace=write,writev,sendto,sendmsg,fdatasync,fsync"
+    with RunningGateway(setup, before=[strace, "-D", "-f", "-s", "400", "-o", str(trace), "-e", calls]) as gateway:
+        assert gateway.cancel(OWN).status == 200
+    assert _steps(trace.read_text()) == ["intent", "DELETE", "outcome", "200"]
+
+
 def _steps(trace: str) -> list[str]:
     """The calls that matter, in order; an fdatasync counts when it returned. Only the gateway's writes are traced."""
     steps: list[str] = []

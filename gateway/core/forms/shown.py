@@ -225,7 +225,8 @@ def _text(value: object) -> str:
 
 
 def _number(value: object) -> int:
-    return value if type(value) is int else 0
+    # The bound is that of the numbers QStash may send; a longer one could not even be written out.
+    return value if type(value) is int and abs(value) < 2**63 else 0
 
 
 def _list(value: object) -> list[object]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 
 DAY_MS = 86_400_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST_MS = 253_402_300_799_000
-"""The last second that `datetime` can hold, 9999-12-31T23:59:59Z. A token may name an end far beyond it."""
+_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
+"""The first and the last millisecond that `datetime` can hold in UTC, of the years 1 and 9999."""
 
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:Z|[+-][0-9]{2}:[0-9]{2})")
 
@@ -39,11 +40,17 @@ def after_day_ms(day: date) -> int:
 
 
 def parsed_ms(text: str) -> int:
-    """Read a time with its offset, whose pattern the caller has checked. Raises: ValueError: there is no such time."""
+    """Read a time with its offset, whose pattern the caller has checked.
+
+    Raises: ValueError: there is no such time, or it cannot be written in UTC, as `9999-12-31T23:59:59-05:00`.
+    """
     try:
-        return unix_ms(datetime.fromisoformat(text))
+        found_ms = unix_ms(datetime.fromisoformat(text))
     except (ValueError, OverflowError, TypeError):
         raise ValueError("there is no such time") from None
+    if not _FIRST_MS <= found_ms <= _LAST_MS:
+        raise ValueError("in UTC it lies beyond the years 1 to 9999")
+    return found_ms
 
 
 def instant_ms(text: str) -> int:
@@ -56,7 +63,13 @@ def instant_ms(text: str) -> int:
 def record_time(unix_ns: int) -> str:
     """Return a time with microseconds: `2026-01-31T09:30:00.000001Z`."""
     seconds, rest_ns = divmod(unix_ns, 1_000_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{rest_ns // 1000:06d}Z"
+    return f"{_to_the_second(seconds)}.{rest_ns // 1000:06d}Z"
+
+
+@lru_cache(maxsize=2)
+def _to_the_second(unix_s: int) -> str:
+    """Return a time without its offset; the records of one second share it."""
+    return datetime.fromtimestamp(unix_s, UTC).isoformat()[:19]
 
 
 def run_time(unix_ms: int) -> str:
@@ -66,9 +79,9 @@ def run_time(unix_ms: int) -> str:
 
 def credential_time(unix_ms: int) -> str:
     """Return a time with seconds, at the most the last that there is: `2026-01-31T09:30:00Z`."""
-    return instant(min(unix_ms, _LAST_MS)).replace("+00:00", "Z")
+    return instant(unix_ms).replace("+00:00", "Z")
 
 
 def instant(unix_ms: int) -> str:
-    """Return a time as a person reads it, to the second: `2026-12-20T00:00:00+00:00`."""
-    return utc(unix_ms).isoformat(timespec="seconds")
+    """Return a time as a person reads it, to the second: `2026-12-20T00:00:00+00:00`; at most the last there is."""
+    return utc(max(_FIRST_MS, min(unix_ms, _LAST_MS))).isoformat(timespec="seconds")

@@ -89,8 +89,8 @@ def _instant_ms(text: str) -> int:
         raise ValueError("expected an instant with its offset, like 2026-12-20T00:00:00+01:00")
     try:
         return parsed_ms(text)
-    except ValueError:
-        raise ValueError("there is no such instant") from None
+    except ValueError as none:
+        raise ValueError(f"there is no such instant: {none}") from None
 
 
 def _end_ms(text: str) -> int:

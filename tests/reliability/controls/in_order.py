@@ -6,6 +6,8 @@ from tests.reliability.controls.copy import Bug, Edit
 
 PIPELINE, INBOUND, SEGMENT = "gateway/execution/pipeline.py", "gateway/edge/inbound.py", "gateway/audit/segment.py"
 RECOVERY = "gateway/audit/recovery.py"
+WRITER, JOURNAL = "gateway/audit/writer.py", "gateway/audit/journal.py"
+AT_ONCE = ("tests/audit/test_at_once.py",)
 RUN = ("tests/execution/test_pipeline.py", "tests/execution/test_closing.py", "tests/execution/test_panics.py")
 
 SENT_FIRST = (
@@ -99,6 +101,44 @@ IN_ORDER = (
         "a short write counts as whole",
         (Edit(SEGMENT, "            data = data[taken:]\n", "            data = b''\n"),),
         ("tests/audit",),
+    ),
+    Bug(
+        "a slow disk holds the event loop with each record",
+        (Edit(WRITER, "                self._at_once_from_s = now_s + self._quiet_s\n", "                pass\n"),),
+        AT_ONCE,
+    ),
+    Bug(
+        "the event loop opens the next file itself",
+        (
+            Edit(
+                WRITER,
+                "committed = self._timed(self._journal.commit_at_once, ",
+                "committed = self._timed(self._journal.commit, ",
+            ),
+            Edit(WRITER, "            and self._journal.only_appends\n", ""),
+        ),
+        AT_ONCE,
+    ),
+    Bug(
+        "the event loop overtakes records that the thread was given",
+        (Edit(WRITER, "idle = self._worked_off == self._handed_over and ", "idle = "),),
+        AT_ONCE,
+    ),
+    Bug(
+        "the thread writes without its turn",
+        (
+            Edit(
+                WRITER,
+                "                with self._turns:\n                    self._take(batch)\n",
+                "                with threading.Lock():\n                    self._take(batch)\n",
+            ),
+        ),
+        AT_ONCE,
+    ),
+    Bug(
+        "half a batch of the event loop stays in the file",
+        (Edit(JOURNAL, "        cut = segment.cut(torn.size)\n", "        cut = True\n"),),
+        AT_ONCE,
     ),
     Bug(
         "recovery keeps intents open",

@@ -153,7 +153,7 @@ IN_SENDING = (
     ),
     Bug(
         "the cancel ends with its caller",
-        (Edit("gateway/execution/in_flight.py", "await asyncio.shield(self.task)", "await self.task"),),
+        (Edit("gateway/execution/in_flight.py", "            await waiter\n", "            await self.task\n"),),
         ("tests/execution/test_pipeline.py",),
     ),
 )

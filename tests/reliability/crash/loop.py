@@ -100,6 +100,7 @@ class Batch:
 
     title = "requests by run IDs"
     chain_bytes = CHAIN_BYTES
+    durability = "fsync"
     points: ClassVar[Mapping[str, Point]] = POINTS
     laws: ClassVar[Sequence[str]] = LAWS
 
@@ -123,7 +124,7 @@ class Batch:
         """Upstream and the process that forks, around the lives; then the verification."""
         self._ledger = await self._upstream(self._rng).start()
         setup = self._setup(self._ledger.url)
-        setup.audit = "{directory: audit, durability: fsync}"
+        setup.audit = f"{{directory: audit, durability: {self.durability}}}"
         self._nursery = Nursery(setup, chain_bytes=self.chain_bytes)
         await self._nursery.open()
         try:

@@ -11,7 +11,7 @@ from tests.reliability.crash.__main__ import holds, report
 from tests.reliability.crash.laws import Recorded, violations
 from tests.reliability.crash.ledger import Sent
 from tests.reliability.crash.loop import Batch, run_batch
-from tests.reliability.crash.points import Scene
+from tests.reliability.crash.points import POINTS, Scene
 from tests.reliability.crash.resolved import PlanBatch
 from tests.support.waiting import until
 
@@ -34,6 +34,20 @@ def test_killed_at_any_point_of_a_plan_no_run_is_cancelled_outside_of_it_or_twic
     tally = run_batch(seed=1, points=PlanBatch.names(), kind=PlanBatch)
     assert not +tally.broken, report(tally, PlanBatch, seed=1, took_s=0)
     assert (sum(tally.kills.values()), tally.between["between two orders"]) == (PLAN_ROUNDS, 1)
+
+
+class AtOnce(Batch):
+    """The event loop of its gateways writes the records."""
+
+    durability = "os"
+    points: ClassVar = {name: POINTS[name] for name in ("at random", "after intent", "after send", "before outcome")}
+
+
+def test_killed_while_the_event_loop_writes_leaves_what_a_thread_leaves() -> None:
+    """The same laws where no sync is waited for: nothing is unrecorded, open or sent twice."""
+    strace.required()
+    tally = run_batch(seed=1, points=[*AtOnce.points, *AtOnce.points], kind=AtOnce)
+    assert holds(tally), report(tally, AtOnce, seed=1, took_s=0)
 
 
 async def _stops_half_way(scene: Scene) -> bool:

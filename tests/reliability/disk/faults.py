@@ -9,6 +9,7 @@ from dataclasses import dataclass
 class Failing:
     """Calls as strace injects them, `{}` standing for N; `on_files`: only calls on the audit files count.
 
+    `durability` is that of the gateway; under `os` its event loop writes.
     `stays`: from the Nth call on all fail, so the gateway need not become ready again. `phase`: `start` or `serve`.
     """
 
@@ -17,6 +18,7 @@ class Failing:
     on_files: bool = True
     stays: bool = False
     phase: str = "serve"
+    durability: str = "fsync"
 
 
 SERVING = (
@@ -33,6 +35,13 @@ SERVING = (
     Failing("openat EMFILE from N on", ("openat:error=EMFILE:when={}+",), on_files=False, stays=True),
     Failing("newfstatat EIO", ("newfstatat:error=EIO:when={}",)),
     Failing("socket EMFILE", ("socket:error=EMFILE:when={}",), on_files=False),
+    Failing("os, write ENOSPC", ("write:error=ENOSPC:when={}",), durability="os"),
+    Failing("os, write EIO", ("write:error=EIO:when={}",), durability="os"),
+    Failing("os, write ENOSPC, uncut", ("write:error=ENOSPC:when={}", "ftruncate:error=EIO:when=1"), durability="os"),
+    Failing("os, write ENOSPC from N on", ("write:error=ENOSPC:when={}+",), stays=True, durability="os"),
+    Failing("os, fsync EIO", ("fsync:error=EIO:when={}",), on_files=False, durability="os"),
+    Failing("os, openat EMFILE", ("openat:error=EMFILE:when={}",), on_files=False, durability="os"),
+    Failing("os, newfstatat EIO", ("newfstatat:error=EIO:when={}",), durability="os"),
 )
 """While it serves: each under a load that fills several files."""
 

@@ -62,6 +62,7 @@ class DiskBatch(Batch):
         super().__init__(1, directory)
         self.outcome = Outcome(case)
         self._fault = case.fault
+        self.durability = case.fault.durability
 
     async def every_n(self) -> None:
         """Every N in turn."""

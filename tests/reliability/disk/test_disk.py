@@ -14,7 +14,7 @@ from tests.reliability.disk.__main__ import holds, report
 from tests.reliability.disk.faults import SERVING, STARTING, Failing
 from tests.reliability.disk.loop import DIED, LEFT_OPEN, Case, DiskBatch, run_case
 
-SHORT = ("write ENOSPC", "fdatasync EIO", "fsync EIO", "openat EMFILE")
+SHORT = ("write ENOSPC", "os, write ENOSPC", "fdatasync EIO", "fsync EIO", "openat EMFILE")
 
 
 @pytest.mark.parametrize(
