@@ -38,6 +38,7 @@ from gateway.execution.pipeline import Pipeline
 from gateway.execution.ports import LookUps
 from gateway.files.watch import WatchedFile, watch
 from gateway.log import Consoles, make_log, quiet_libraries
+from gateway.policy.rules import Policies
 from gateway.process import forbid_core_dumps, keep_what_lasts, place, raise_descriptor_limit, start_resolver
 from gateway.serving.announcing import Announcer, tampering
 from gateway.serving.certificate import ServedCertificate
@@ -98,8 +99,7 @@ class Gateway:
         if self.files is not None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
         await start_resolver()
-        audit = self._audit_log()
-        most = self._most_connections()
+        audit, most = self._audit_log(), self._most_connections()
         current = LiveSettings(self.live, most_in_flight=most // 2)
         upstream = self._upstream()
         reads = self.account.tokens.reading is not None
@@ -321,22 +321,17 @@ def build(
     else has succeeded, before anybody can connect.
 
     Raises:
-        InvalidConfiguration: a policy file or its case, a secret, an issuer's keys, or the listener's certificate
-            cannot be used.
+        InvalidConfiguration: a policy, its case, a secret, an issuer's keys or the certificate cannot be used.
         OSError: an address cannot be bound.
     """
     forbid_core_dumps()
     quiet_libraries()
     wall = SystemClock()
-    refuse([*audit_problems(config.audit), *clock_problems(config.audit, wall.now_ms())])
-    audit = _audit_settings(config.audit)
-    clock = _steady_clock(wall, audit)
-    policies = checked_policies(config.policies)
-    refuse(resolve_problems(policies, config))
+    audit, clock = _record_and_clock(config.audit, wall)
+    policies = _policies(config)
     account = read_tokens(config.upstream, os.environ, time.monotonic)
     live = make_live(config, policies, token=account.tokens, before=Pins())
-    # Clients check the certificate by their own clocks, so the clock that requests are judged by does not matter here.
-    certificate = ServedCertificate(config.tls, partial(_utc, wall)) if config.tls is not None else None
+    certificate = _certificate(config, wall)
     before_binding()
     health, listeners = _bound(config)
     consoles = consoles or Consoles.of()
@@ -355,9 +350,23 @@ def build(
     )
 
 
-def _steady_clock(wall: Clock, audit: AuditSettings) -> SteadyClock:
-    earliest = floor(audit.directory, audit.mac_key, wall.now_ms())
-    return SteadyClock(wall, floor_ms=earliest.ms, because=earliest.because)
+def _record_and_clock(audit: AuditConfig, wall: Clock) -> tuple[AuditSettings, SteadyClock]:
+    """Return the settings of the audit log, and a clock that does not show less than the log did."""
+    refuse([*audit_problems(audit), *clock_problems(audit, wall.now_ms())])
+    settings = _audit_settings(audit)
+    earliest = floor(settings.directory, settings.mac_key, wall.now_ms())
+    return settings, SteadyClock(wall, floor_ms=earliest.ms, because=earliest.because)
+
+
+def _policies(config: Config) -> Policies:
+    policies = checked_policies(config.policies)
+    refuse(resolve_problems(policies, config))
+    return policies
+
+
+def _certificate(config: Config, wall: Clock) -> ServedCertificate | None:
+    # Clients check the certificate by their own clocks, so the clock that requests are judged by does not matter here.
+    return ServedCertificate(config.tls, partial(_utc, wall)) if config.tls is not None else None
 
 
 def _bound(config: Config) -> tuple[tuple[Bound, ...], tuple[Bound, ...]]:

@@ -1,7 +1,7 @@
 """The edge: a Starlette application with a table of routes, a door that every request passes first, and the cancel.
 
-Order of refusal: size, 401, limits, 404 and 405, 400, policy. A caller without a key may not learn which paths exist,
-so the door comes before the router. The router compares decoded paths; the door refuses every path that has another
+The order of refusal is that of docs/requests.md. A caller without a key may not learn which paths exist, so the door
+comes before the router. The router compares decoded paths; the door refuses every path that has another
 spelling than its decoded form, so routing on the decoded path is routing byte for byte.
 """
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from dataclasses import FrozenInstanceError, fields
+from itertools import pairwise
 from pathlib import Path
+from typing import Annotated
 
 import jsonschema
 import orjson
@@ -13,14 +16,12 @@ import pytest
 from gateway.audit.chain import FIRST, GENESIS, LAST, Members, Record, Sealer
 from gateway.audit.events import catalogue
 from gateway.audit.events.catalogue import EVENTS, Envelope, Intent, Joined, Recovery
-from gateway.audit.events.declare import ABSENT, LOOSE, Absent, Event, maker
+from gateway.audit.events.declare import ABSENT, LATER, LOOSE, Absent, Event, maker
 from gateway.audit.events.shapes import members_of, value_schema
 from gateway.audit.record import CHANGES
 from gateway.authoring.schema import schema
-from tests.audit.samples import SAMPLES
-
-KEPT = Path(__file__).parent / "every_event.jsonl"
-"""The lines of all samples without their seal, as version 0.1 wrote them."""
+from tests.audit.samples import KEPT, SAMPLES, written
+from tests.support.project import ROOT
 
 JUDGE = jsonschema.Draft202012Validator(schema("audit"))
 BY_NAME = {event.NAME: event for event in EVENTS}
@@ -28,8 +29,7 @@ BY_NAME = {event.NAME: event for event in EVENTS}
 
 def test_every_record_has_the_bytes_that_it_always_had() -> None:
     """Members, their order and their values, for every event and in every variety."""
-    lines = [orjson.dumps({"event": event, **members}) for event, members in SAMPLES]
-    assert lines == KEPT.read_bytes().splitlines()
+    assert written(SAMPLES) == KEPT.read_bytes().splitlines()
 
 
 def test_the_samples_hold_every_event_and_every_member() -> None:
@@ -67,6 +67,7 @@ def test_every_event_is_named_once() -> None:
     named = [one for one in vars(catalogue).values() if isinstance(one, type) and issubclass(one, Event) and one.NAME]
     assert len(BY_NAME) == len(EVENTS)
     assert set(named) == set(EVENTS)
+    assert [name for name in BY_NAME if not name.isidentifier()] == []
 
 
 def test_every_event_and_member_says_what_it_is() -> None:
@@ -125,3 +126,66 @@ def test_a_type_that_has_no_place_in_a_record_is_refused(hint: object) -> None:
     """It would have no schema."""
     with pytest.raises(TypeError, match=r"a record|one type"):
         value_schema(hint)
+
+
+class New(Event, name="new"):
+    """An event whose author took *later than the others* for *later in an event*."""
+
+    number: Annotated[int, "How many.", LATER]
+    cause: Annotated[str | Absent, "Why."] = ABSENT
+
+
+class Grown(Event, name="grown"):
+    """An event that has one member more than it had."""
+
+    number: Annotated[int, "How many."]
+    more: Annotated[int, "How many more.", LATER]
+
+
+def test_an_event_without_a_member_that_was_always_there_is_refused() -> None:
+    """Its schema would require nothing of it; an event that has grown requires what it had."""
+    with pytest.raises(TypeError, match="new: every member is marked LATER"):
+        members_of(New)
+    assert [(member.name, member.required) for member in members_of(Grown)] == [("number", True), ("more", False)]
+
+
+def test_every_event_is_noted_with_the_members_that_are_its_own() -> None:
+    """Wherever the code puts a name beside members, the samples, which are compared with the declarations, do too."""
+    sampled, noted = pairs_in(ROOT / "tests/audit/samples.py"), set()
+    for path in (ROOT / "gateway").rglob("*.py"):
+        noted |= pairs_in(path)
+    # Both kinds of subject are sampled, and the variables of a recovery hold one.
+    known = {("settled", "subject"), ("recovery", "found"), ("recovery", "replace")}
+    assert noted - sampled - known == set()
+    assert {name for name, _ in noted} >= {"intent", "outcome", "denied", "joined", "plan", "explained", "settled"}
+
+
+def pairs_in(path: Path) -> set[tuple[str, str]]:
+    """The names of events in a module, each with what makes the members that stand beside it."""
+    tree = ast.parse(path.read_text())
+    made = {
+        target.id: node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        parts = node.args if isinstance(node, ast.Call) else node.elts if isinstance(node, ast.Tuple) else []
+        for name, members in pairwise(parts):
+            if isinstance(name, ast.Constant) and name.value in BY_NAME:
+                call = made.get(members.id) if isinstance(members, ast.Name) else members
+                if (maker := maker_of(call)) is not None:
+                    found.add((name.value, maker))
+    return found
+
+
+def maker_of(call: ast.AST | None) -> str | None:
+    """The function, or the class of the value, that makes members."""
+    match call:
+        case ast.Call(func=ast.Name(id=name)) if name.endswith("_members"):
+            return name.removeprefix("_")
+        case ast.Call(func=ast.Attribute(attr="members", value=ast.Call(func=ast.Name(id=name)) | ast.Name(id=name))):
+            return name
+    return None

@@ -172,4 +172,4 @@ def test_a_later_version_may_add_events_and_members() -> None:
     """Readers of the record keep working."""
     line = records()[0]
     assert valid("audit", line | {"new": 1})
-    assert valid("audit", line | {"event": "freeze"})
+    assert valid("audit", line | {"event": "no name of one: names are one word"})

@@ -339,8 +339,7 @@ class Retired(Event, name="retired"):
     to: Annotated[str | None, "The directory that they were moved to; null if they were deleted."]
 
 
-EVENTS: tuple[type[Event], ...] = (
-    *(Start, Stop, Recovery, Reload, Refused, Denied, Throttled, Planned),
-    *(Intent, Chunk, Joined, Outcome, Settled, Explained, Retired),
+EVENTS: tuple[type[Event], ...] = tuple(
+    one for one in tuple(globals().values()) if isinstance(one, type) and issubclass(one, Event) and one.NAME
 )
-"""The events of this version, each once, in the order in which they are named to people."""
+"""The events of this version: every class above that has a name, in this order, which is the one people see."""

@@ -33,7 +33,10 @@ class Mark(Enum):
     """What the schema leaves open about a member, so that it goes on to accept records of earlier versions."""
 
     LATER = auto()
-    """Every record has it now, but it was added later: the schema does not require it."""
+    """Every record of its event has it now, but earlier ones lack it: the schema does not require it.
+
+    A new event needs no mark: there are no earlier records of it.
+    """
     LOOSE = auto()
     """The schema names it and checks nothing, because it did not name it before."""
 

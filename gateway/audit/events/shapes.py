@@ -50,9 +50,15 @@ def sentence(event: type[Event]) -> str:
 
 
 def members_of(event: type[Event]) -> list[Member]:
-    """Return the members that an event declares, in the order of the line."""
+    """Return the members that an event declares, in the order of the line.
+
+    Raises: TypeError: a type has no place in a record, or no record of the event can be an earlier one.
+    """
     hints = get_type_hints(event, include_extras=True)
     declared = fields(event)  # type: ignore[arg-type]
+    always = [hints[one.name] for one in declared if one.default is not ABSENT]
+    if event.NAME and always and all(Mark.LATER in getattr(hint, "__metadata__", ()) for hint in always):
+        raise TypeError(f"{event.NAME}: every member is marked LATER, but a new event has no earlier records")
     return [
         _member(event, one.name, hints[one.name], always=one.default is not ABSENT)
         for one in declared

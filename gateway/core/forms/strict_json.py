@@ -62,6 +62,36 @@ class _Spoilt:
     no_json: bool = False
 
 
+class _Hooks:
+    """What reads the values of one page, and marks those that cannot be read."""
+
+    __slots__ = ("spoilt",)
+
+    def __init__(self) -> None:
+        self.spoilt = False
+
+    def spoil(self, run_id: object = None, *, no_json: bool = False) -> _Spoilt:
+        """Mark a value as unreadable."""
+        self.spoilt = True
+        return _Spoilt(run_id, no_json)
+
+    def members(self, pairs: list[tuple[str, object]]) -> object:
+        """Return one object, or mark it as spoilt if it has a duplicate key."""
+        found = dict(pairs)
+        if len(found) == len(pairs):
+            return found
+        run_ids = [value for name, value in pairs if name == "workflowRunId"]
+        return self.spoil(run_ids[0] if len(run_ids) == 1 else None)
+
+    def number(self, digits: str) -> object:
+        """Return one integer, or mark it as spoilt if it has too many digits."""
+        return int(digits) if len(digits.removeprefix("-")) <= _MAX_DIGITS else self.spoil()
+
+    def constant(self, _: str) -> object:
+        """Mark NaN or an infinity, which JSON does not have."""
+        return self.spoil(no_json=True)
+
+
 def page_object(content: bytes) -> dict[str, object]:
     """Return the object in `content`. Of a spoilt entry of `runs` only its run ID is kept, if that is certain.
 
@@ -69,45 +99,26 @@ def page_object(content: bytes) -> dict[str, object]:
         ValueError: it is anything else, is spoilt outside of its entries, is nested too deeply to read, or has too many
             lists and objects, names or values (brackets, colons and commas inside strings count as well).
     """
-    for signs, most, what in _BOUNDS:
-        if sum(content.count(sign) for sign in signs) > most:
-            raise ValueError(f"too many {what}")
-    spoilt: list[_Spoilt] = []
-
-    def spoil(run_id: object = None) -> _Spoilt:
-        """Mark this value as unreadable."""
-        spoilt.append(_Spoilt(run_id))
-        return spoilt[-1]
-
-    def members(pairs: list[tuple[str, object]]) -> object:
-        """Return one object, or mark it as spoilt if it has a duplicate key."""
-        found = dict(pairs)
-        if len(found) == len(pairs):
-            return found
-        run_ids = [value for name, value in pairs if name == "workflowRunId"]
-        return spoil(run_ids[0] if len(run_ids) == 1 else None)
-
-    def number(digits: str) -> object:
-        """Return one integer, or mark it as spoilt if it has too many digits."""
-        return int(digits) if len(digits.removeprefix("-")) <= _MAX_DIGITS else spoil()
-
-    def constant(_: str) -> object:
-        """Mark NaN or an infinity, which JSON does not have."""
-        spoilt.append(_Spoilt(no_json=True))
-        return spoilt[-1]
-
+    _check_bounds(content)
+    on = _Hooks()
     try:
         # surrogateescape turns a byte that is not UTF-8 into half of a character; no value that is read here may hold
         # one.
         text = content.decode("utf-8", "surrogateescape")
         value = json.loads(
-            text, object_pairs_hook=members, parse_int=number, parse_float=_fraction, parse_constant=constant
+            text, object_pairs_hook=on.members, parse_int=on.number, parse_float=_fraction, parse_constant=on.constant
         )
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(value, dict):
         raise ValueError("not an object")  # noqa: TRY004 - one kind of error for every unreadable content
-    return _without_spoilt(value) if spoilt else value
+    return _without_spoilt(value) if on.spoilt else value
+
+
+def _check_bounds(content: bytes) -> None:
+    for signs, most, what in _BOUNDS:
+        if sum(content.count(sign) for sign in signs) > most:
+            raise ValueError(f"too many {what}")
 
 
 def _fraction(digits: str) -> float:
