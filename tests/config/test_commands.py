@@ -377,7 +377,9 @@ def test_a_call_that_outlives_the_grace_period_is_named(config: Path) -> None:
     """A timeout above the grace period lets the end cut a call off."""
     config.write_text(f"{CONFIG}shutdown_grace_s: 29\n")
     [message] = warned(config, "timeout-above-grace")
-    assert message.startswith("upstream.total_timeout_s (30) and the 3 s for closing do not fit into shutdown_grace_s (29)")
+    assert message.startswith(
+        "upstream.total_timeout_s (30) and the 3 s for closing do not fit into shutdown_grace_s (29)"
+    )
 
 
 def test_keys_that_soon_or_never_work_are_named(config: Path) -> None:
