@@ -86,11 +86,12 @@ def assert_ours(answer: Answer) -> None:
 
 @pytest.fixture
 def ending(tmp_path: Path) -> Iterator[Ending]:
-    """A gateway whose disk can hang."""
+    """A gateway whose disk can hang, with a thread that waits for it (under `os` the loop does, ADR 0017)."""
     disk = StuckDisk(tmp_path / "disk")
     simulator = Simulator(make_runs(200, NOW_MS, seed=0), contract=Contract.V2025)
     with SimulatorServer(simulator, token=REAL_TOKEN, read_token=READ_TOKEN) as upstream:
         setup = Setup(upstream.url, tmp_path / "gateway", policies={"billing.yaml": POLICY}, teams=("billing",))
+        setup.audit = "{directory: audit, durability: fsync}"
         setup.limits = "{receive_timeout_s: 30, per_principal: {in_flight: 64, requests_per_minute: 0}}"
         setup.upstream = ", total_timeout_s: 2, connect_timeout_s: 1, read_token: {file: reading}"
         setup.more = f"shutdown_grace_s: {GRACE_S}\n"
