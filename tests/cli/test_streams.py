@@ -287,7 +287,7 @@ def test_ctrl_c_ends_with_130(place: Place, answers: Path) -> None:
         while not asked.endswith(b"[y/N] "):
             asked += process.stdout.read1()  # type: ignore[attr-defined]
             assert process.poll() is None
-        # One that comes just before the command begins to read is noticed only at the next; a person sends that one too.
+        # One just before the command begins to read is noticed only at the next, which a person sends too.
         for _ in range(END_S // 5):
             process.send_signal(signal.SIGINT)
             with suppress(subprocess.TimeoutExpired):
