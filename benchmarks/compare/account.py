@@ -50,6 +50,7 @@ class Account:
         self._order = [(now_ms - _SPAN_MS + round(n * step_ms), f"wfr_bench_{n:012d}") for n in range(manner.runs)]
         self._running = {run_id for _, run_id in self._order}
         self._window_s, self._left = 0.0, 0
+        self.open: set[asyncio.Transport] = set()
 
     def started(self, directory: Path, cores: Cores) -> Self:
         """Answers from now on."""
@@ -59,7 +60,7 @@ class Account:
         self._thread = threading.Thread(target=self._loop.run_forever, name="account", daemon=True)
         self._thread.start()
         serving = self._loop.create_server(lambda: _Caller(self, self._loop), sock=self._listener)
-        asyncio.run_coroutine_threadsafe(serving, self._loop).result(10)
+        self._server = asyncio.run_coroutine_threadsafe(serving, self._loop).result(10)
         return self
 
     @property
@@ -69,11 +70,19 @@ class Account:
 
     def stop(self) -> int:
         """Ends it; how many cancels reached it."""
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        self._thread.join(10)
         self._loop.close()
         self._listener.close()
         return self.calls["orders"]
+
+    async def _end(self) -> None:
+        """Closes what is open: a loop that is closed before its connections may wait for them for ever."""
+        self._server.close()
+        for transport in list(self.open):
+            transport.abort()
+        await asyncio.sleep(0.05)  # the loop tells each of them that it is lost
 
     def answer(self, method: bytes, query: list[tuple[str, str]]) -> tuple[int, Members, str]:
         """Carries out one call: status, body, and header lines."""
@@ -144,6 +153,11 @@ class _Caller(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keeps the transport, which is one of streams, though uvloop's says so to no isinstance()."""
         self._transport = cast(asyncio.Transport, transport)
+        self._account.open.add(self._transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forgets the connection."""
+        self._account.open.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
         """Parses what has arrived."""
