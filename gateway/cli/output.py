@@ -3,7 +3,7 @@ r"""The standard streams of a command. A fault of one neither ends the command n
 - If the reader is gone, the rest is dropped without a word.
 - On a full disk, or any other error, the rest is dropped, and standard error says so once.
 - A stream that was closed from the start counts as such an error, and no file that is opened later takes its number.
-- A character that the encoding lacks is spelled \uXXXX, which JSON reads as the character.
+- A character that the encoding lacks is spelled as its JSON escape, `\u` and four digits.
 - Input that fails counts as the end of input; input that is not text becomes characters that match no answer.
 """
 

@@ -96,6 +96,7 @@ def _maker(names: Mapping[str, bool]) -> Maker:
     blank: Members = dict.fromkeys(names, ABSENT)
 
     def members(**given: object) -> Members:
+        """Return the given members in their order. Raises: TypeError: one is unknown or missing."""
         if tuple(given) != order:
             if wrong := (given.keys() - names.keys()) or (names.keys() - given.keys()).difference(sometimes):
                 raise TypeError(f"members that are unknown or missing: {', '.join(sorted(wrong))}")
