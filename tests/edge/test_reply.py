@@ -1,0 +1,74 @@
+"""An answer is written whole or not at all: its head waits for its body, and both have the length that is stated."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway.edge.reply import Cycle
+
+
+class Wire:
+    """A transport that keeps what is written."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def answered(wire: Wire, body: bytes, *, stated: int) -> None:
+    """One request whose application states a length and writes this body."""
+
+    async def app(_scope: object, _receive: object, send: object) -> None:
+        headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % stated)]
+        for message in (
+            {"type": "http.response.start", "status": 200, "headers": headers},
+            {"type": "http.response.body", "body": body},
+        ):
+            await send(message)  # type: ignore[operator]
+
+    async def run() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        flow = SimpleNamespace(write_paused=False, resume_reading=lambda: None)
+        protocol = SimpleNamespace(
+            scope={"type": "http", "method": "GET", "http_version": "1.1", "state": {}},
+            transport=wire,
+            flow=flow,
+            logger=None,
+            access_logger=None,
+            access_log=False,
+            server_state=SimpleNamespace(default_headers=[]),
+            on_response_complete=lambda: None,
+        )
+        await Cycle(cast(HttpToolsProtocol, protocol), keep_alive=True, keep_alive_s=75).run_asgi(app)
+
+    asyncio.run(run())
+
+
+def test_an_answer_of_the_stated_length_is_one_write() -> None:
+    """Head and body leave together, and the connection stays open."""
+    wire = Wire()
+    answered(wire, b"ok", stated=2)
+    assert [written.partition(b"\r\n\r\n")[2] for written in wire.written] == [b"ok"]
+    assert not wire.closed
+
+
+@pytest.mark.parametrize("stated", [1, 3])
+def test_an_answer_of_another_length_than_stated_is_not_written(stated: int) -> None:
+    """Its rest would be read as the answer to the next request, perhaps of another caller."""
+    wire = Wire()
+    answered(wire, b"ok", stated=stated)
+    assert (wire.written, wire.closed) == ([], True)
