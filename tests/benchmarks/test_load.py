@@ -79,7 +79,10 @@ def test_requests_arrive_by_plan_over_all_connections() -> None:
 
 
 class Stalling:
-    """A server that answers each request at once, but the third only after a while."""
+    """A server that answers each request at once, but the third of a connection only after a while.
+
+    It takes one connection after the other: a measurement during which the machine stood still is made again.
+    """
 
     def __init__(self, answer: bytes = ANSWER) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -89,17 +92,35 @@ class Stalling:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
-        connection, _ = self._listener.accept()
-        with connection:
-            for turn in itertools.count():
-                if not connection.recv(65_536):
-                    return
-                if turn == 2:
-                    self._asleep.wait(SLOW_S)
-                connection.sendall(self._answer)
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return  # closed
+            with connection:
+                self._answer_all(connection)
+
+    def _answer_all(self, connection: socket.socket) -> None:
+        for turn in itertools.count():
+            if not connection.recv(65_536):
+                return
+            if turn == 2:
+                self._asleep.wait(SLOW_S)
+            connection.sendall(self._answer)
 
     def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+
+
+def test_a_measurement_that_is_made_again_is_answered_again() -> None:
+    """Otherwise the second try would tell of a server that does not answer, and not of the gateway."""
+    server = Stalling()
+    try:
+        for _ in range(2):
+            assert len(open_loop(server.port, Opened(cancel(), per_s=100, connections=1, seconds=0.1))) == 10
+    finally:
+        server.close()
 
 
 def test_a_slow_answer_counts_against_all_that_had_to_wait_behind_it() -> None:
