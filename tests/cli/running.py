@@ -7,25 +7,49 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, TextIO
 
 import pytest
 
+from tests.support.forked import COMMAND, Process, started
+
 END_S = 60
 START_S = 20
-COMMAND = (sys.executable, "-m", "gateway")
 
 Done = subprocess.CompletedProcess[str]
 
 
 def command(*arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Done:
     """Runs one command to its end."""
-    return ended([*COMMAND, *arguments], cwd=cwd, env=env)
+    environment = {**os.environ, **(env or {})}
+    (out, out_end), (err, err_end) = _piped(), _piped()
+    with ThreadPoolExecutor(2) as readers:
+        with out_end, err_end:
+            process = started(arguments, stdout=out_end, stderr=err_end, cwd=cwd, environment=environment)
+        texts = [readers.submit(_read, stream) for stream in (out, err)]
+        try:
+            code = process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        return Done([*COMMAND, *arguments], code, *(text.result() for text in texts))
+
+
+def _piped() -> tuple[TextIO, BinaryIO]:
+    """Both ends of a pipe."""
+    reading, writing = os.pipe()
+    return open(reading), open(writing, "wb")  # noqa: PTH123 - descriptors, which others close
+
+
+def _read(stream: TextIO) -> str:
+    with stream:
+        return stream.read()
 
 
 def ended(words: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Done:
@@ -46,7 +70,7 @@ def ended(words: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, st
 class Serving:
     """A command that serves; `said` is what it wrote to standard output."""
 
-    process: subprocess.Popen[bytes]
+    process: Process
     output: Path
     errors: Path
 
@@ -86,7 +110,7 @@ def serving(*arguments: str, directory: Path, env: Mapping[str, str] | None = No
     output, errors = directory / "stdout", directory / "stderr"
     environment = {**os.environ, **(env or {})}
     with output.open("wb") as out, errors.open("wb") as err:
-        process = subprocess.Popen([*COMMAND, *arguments], cwd=directory, env=environment, stdout=out, stderr=err)
+        process = started(arguments, cwd=directory, environment=environment, stdout=out, stderr=err)
         try:
             yield Serving(process, output, errors)
         finally:

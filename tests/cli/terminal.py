@@ -16,7 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tests.cli.running import COMMAND, END_S
+from tests.cli.running import END_S
+from tests.support.forked import COMMAND
 
 COLUMNS = 100
 

@@ -15,8 +15,9 @@ import pytest
 from gateway.simulator.core import Simulator
 from gateway.simulator.runs import Run, make_runs
 from gateway.simulator.server import SimulatorServer
-from tests.cli.running import COMMAND, Done, command, ended
+from tests.cli.running import Done, command, ended
 from tests.cli.terminal import Terminal, on_terminal
+from tests.support.forked import COMMAND
 from tests.support.gateway import REAL_TOKEN, RunningGateway, Setup
 
 HOST = "https://billing.example.com/api"

@@ -20,7 +20,8 @@ from gateway.simulator.golang import query_values
 from gateway.simulator.runs import make_runs
 from gateway.simulator.server import SimulatorServer
 from tests.cli.configs import CONFIG, write
-from tests.cli.running import COMMAND, END_S, Done, command
+from tests.cli.running import END_S, Done, command
+from tests.support.forked import COMMAND
 
 NOW_MS = 1_795_000_000_000
 CONTRACTS = ("2025", "2026-09")

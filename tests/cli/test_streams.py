@@ -21,8 +21,9 @@ import pytest
 from gateway.audit.chain import GENESIS, Record, Sealer
 from gateway.cli.main import COMMANDS
 from tests.cli.configs import POLICY, write
-from tests.cli.running import COMMAND, END_S
+from tests.cli.running import END_S
 from tests.cli.terminal import on_terminal
+from tests.support.forked import COMMAND
 
 FULL = os.strerror(errno.ENOSPC)
 CLOSED = os.strerror(errno.EBADF)

@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -163,16 +163,23 @@ def test_the_token_in_the_query_parameter_of_the_vendor_is_refused_and_not_repea
     assert_silent(gateway, *answers)
 
 
+@pytest.fixture
+def fresh(simulator: SimulatorServer, tmp_path: Path) -> Iterator[RunningGateway]:
+    """A gateway that is this process's own child, with a command line of its own."""
+    with RunningGateway(Setup(simulator.url, tmp_path / "gateway"), fresh=True) as running:
+        yield running
+
+
 def limits_of(pid: int) -> str:
     return Path(f"/proc/{pid}/limits").read_text()
 
 
-def test_the_running_process_leaves_no_core(gateway: RunningGateway) -> None:
+def test_the_running_process_leaves_no_core(fresh: RunningGateway) -> None:
     """The limit is zero, hard and soft, and a fatal signal leaves no dump."""
-    assert re.search(r"Max core file size +0 +0 ", limits_of(gateway.process.pid))
-    os.kill(gateway.process.pid, signal.SIGSEGV)
-    _, status = os.waitpid(gateway.process.pid, 0)
-    gateway.process.returncode = -signal.SIGSEGV
+    assert re.search(r"Max core file size +0 +0 ", limits_of(fresh.process.pid))
+    os.kill(fresh.process.pid, signal.SIGSEGV)
+    _, status = os.waitpid(fresh.process.pid, 0)
+    fresh.process.returncode = -signal.SIGSEGV
     assert os.WTERMSIG(status) == signal.SIGSEGV
     assert not os.WCOREDUMP(status)
 
@@ -216,11 +223,11 @@ def test_a_token_from_the_environment_is_not_left_to_children(tmp_path: Path, si
     assert not found(simulator.token, done.stdout + done.stderr)
 
 
-def test_no_token_stands_in_the_command_line(gateway: RunningGateway) -> None:
+def test_no_token_stands_in_the_command_line(fresh: RunningGateway) -> None:
     """Every user of the machine can read it."""
-    command = Path(f"/proc/{gateway.process.pid}/cmdline").read_bytes()
+    command = Path(f"/proc/{fresh.process.pid}/cmdline").read_bytes()
     assert b"serve" in command
-    assert not any(found(secret, command) for secret in secrets_of(gateway))
+    assert not any(found(secret, command) for secret in secrets_of(fresh))
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,14 @@ import secrets
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from tests.support.forked import Process, started
 
 REAL_TOKEN = "CANARY" + secrets.token_hex(24)
 """What the gateways of this test run send upstream, unless a test names another; it may appear nowhere else."""
@@ -98,11 +99,17 @@ class Setup:
 
 
 class RunningGateway:
-    """`serve` in a process of its own; use as a context manager. `before` stands before the command (strace)."""
+    """`serve` in a process of its own; use as a context manager. `before` stands before the command (strace).
 
-    def __init__(self, setup: Setup, *, before: Sequence[str] = ()) -> None:
+    A `fresh` one has loaded everything by itself, whether or not that makes a difference.
+    """
+
+    process: Process
+
+    def __init__(self, setup: Setup, *, before: Sequence[str] = (), fresh: bool = False) -> None:
         self.setup = setup
         self._before = list(before)
+        self._fresh = fresh or bool(before)
         self.port = 0
         self.health_port = 0
 
@@ -121,10 +128,14 @@ class RunningGateway:
         self._out = (self.setup.directory / "stdout").open("ab")
         self._err = (self.setup.directory / "stderr").open("ab")
         offset = (self.setup.directory / "stderr").stat().st_size
-        command = [*self._before, sys.executable, "-m", "gateway", "serve", "--config", str(config)]
-        environment = {**os.environ, **self.setup.environment}
-        self.process = subprocess.Popen(
-            command, stdout=self._out, stderr=self._err, env=environment, start_new_session=True
+        self.process = started(
+            ["serve", "--config", str(config)],
+            stdout=self._out,
+            stderr=self._err,
+            environment={**os.environ, **self.setup.environment},
+            session=True,
+            before=self._before,
+            fresh=self._fresh,
         )
         self.port = self._listening(offset)
 
@@ -154,7 +165,7 @@ class RunningGateway:
                 raise
         self._out.close()
         self._err.close()
-        return self.process.returncode
+        return self.process.wait()
 
     def kill(self) -> None:
         """SIGKILL."""
