@@ -26,7 +26,8 @@ ROOT = Path(__file__).parents[2]
 NO_MATTER = ("QSTASH_", "PYTEST_")
 """What the names of variables begin with that are read once the gateway runs, or by no gateway."""
 MEASURED = "COVERAGE"
-COMMAND = (sys.executable, "-m", "gateway")
+PACKAGE = "gateway"
+COMMAND = (sys.executable, "-m", PACKAGE)
 
 ABLE = hasattr(os, "pidfd_open")
 """A process that is another one's child can be waited for on Linux only."""
@@ -60,11 +61,12 @@ class Nursery:
         assert answer, "the process that gateways are forked from has ended"
         return int(answer)
 
-    def may_fork(self, arguments: Sequence[str], environment: Mapping[str, str]) -> bool:
-        """Whether a forked process would be as a fresh one: the same variables are there, but for some."""
+    def may_fork(self, arguments: Sequence[str], directory: Path, environment: Mapping[str, str]) -> bool:
+        """Whether a forked process would be as a fresh one: it would load this gateway, under the same variables."""
         differ = dict(set(environment.items()) ^ set(self.environment.items()))
         return (
-            all(name.startswith(NO_MATTER) for name in differ)
+            (directory.resolve() == ROOT or not (directory / PACKAGE).exists())
+            and all(name.startswith(NO_MATTER) for name in differ)
             and not any(name.startswith(MEASURED) for name in environment)
             and len(json.dumps([*arguments, dict(environment)])) < LONGEST // 2
         )
@@ -138,20 +140,21 @@ def started(
     fresh: bool = False,
 ) -> Process:
     """Starts a command of the gateway without input: forked where that makes no difference, and fresh where it does."""
+    directory = (cwd or Path()).absolute()
     with Path(os.devnull).open("rb") as nothing:
-        if fresh or before or not (ABLE and nursery().may_fork(arguments, environment)):
+        if fresh or before or not (ABLE and nursery().may_fork(arguments, directory, environment)):
             return subprocess.Popen(
                 [*before, *COMMAND, *arguments],
                 stdin=nothing,
                 stdout=stdout,
                 stderr=stderr,
-                cwd=cwd,
+                cwd=directory,
                 env=environment,
                 start_new_session=session,
             )
         order = {
             "arguments": list(arguments),
-            "cwd": str(cwd or Path.cwd()),
+            "cwd": str(directory),
             "environment": dict(environment),
             "session": session,
         }

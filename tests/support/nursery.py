@@ -50,7 +50,8 @@ def become(order: dict, descriptors: Sequence[int]) -> None:
     sys.path[0] = order["cwd"]
     os.environ.clear()
     os.environ.update(order["environment"])
-    sys.argv[1:] = order["arguments"]
+    main = import_module("gateway").__path__[0] + "/__main__.py"
+    sys.argv[:] = [main, *order["arguments"]]
 
 
 def attend(orders: socket.socket) -> bool:
