@@ -30,8 +30,8 @@ PARTS = (
     "tests/edge/test_whoami.py",
 )
 """What reads a clock or holds a date. The whole suite under another date: `make calendar`."""
-SHARES = 7
-"""Tests that each run some of the parts, so that several workers can."""
+SHARES = 3
+"""Tests that each run some of the parts, so that several workers can; each loads everything anew."""
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import ast
 import re
 import tomllib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,20 +14,25 @@ import pytest
 from tests.support.project import ROOT
 
 GATEWAY = ROOT / "gateway"
-TREES = {
-    path.relative_to(GATEWAY).with_suffix("").as_posix(): ast.parse(path.read_text())
-    for path in sorted(GATEWAY.rglob("*.py"))
-    if "simulator" not in path.parts  # another program
-}
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
 TABLE = PAGE.partition("## Who may hold the token")[2].partition("\n## ")[0]
 
 SENDS = {"upstream/cancel", "upstream/runs/pages", "cli/probe_upstream"}
 
 
+@cache
+def trees() -> dict[str, ast.Module]:
+    """Every module of the gateway, read once a test asks."""
+    return {
+        path.relative_to(GATEWAY).with_suffix("").as_posix(): ast.parse(path.read_text())
+        for path in sorted(GATEWAY.rglob("*.py"))
+        if "simulator" not in path.parts  # another program
+    }
+
+
 def where(found: Callable[[ast.AST], bool]) -> set[str]:
     """The modules that hold a node of this kind."""
-    return {module for module, tree in TREES.items() if any(found(node) for node in ast.walk(tree))}
+    return {module for module, tree in trees().items() if any(found(node) for node in ast.walk(tree))}
 
 
 def of(name: str, of_what: str | None = None) -> Callable[[ast.AST], bool]:
