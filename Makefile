@@ -30,6 +30,8 @@ WORKERS  ?= 4
 TOGETHER := $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal --durations=10 -m 'not alone'
 ALONE    := $(BIN)/python -m pytest --durations=10 -m alone
 JUNIT    := build/junit
+# Otherwise each of the workers, and each pytest that a test starts, would compile every test anew.
+unexport PYTHONDONTWRITEBYTECODE
 # What pytest exits with if PYTEST_ARGS chose no test of the one kind or the other.
 NONE     := 5
 

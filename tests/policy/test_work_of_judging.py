@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import UserDict
 from collections.abc import Callable, ItemsView
+from functools import lru_cache
 
 import pytest
 
@@ -88,8 +89,9 @@ def asks(**fields: object) -> CancelRequest:
     return CancelRequest(ByFilter(**fields), 6)  # type: ignore[arg-type]
 
 
+@lru_cache(4)
 def rules(effect: Effect, says: str, number: int, most: int) -> Policies:
-    """So many rules with so many values, between an allow and a bound that refuses."""
+    """So many rules with so many values, between an allow and a bound that refuses; the same for all that is asked."""
     optional = effect is Effect.REQUIRE
     many = [
         Rule("p", f"r{at:05}", effect, SAYS[says](at, most), CountCondition(max=9) if optional else None,
