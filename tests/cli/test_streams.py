@@ -9,11 +9,13 @@ import os
 import shlex
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -23,6 +25,7 @@ from gateway.cli.main import COMMANDS
 from tests.cli.configs import POLICY, write
 from tests.cli.running import END_S
 from tests.cli.terminal import on_terminal
+from tests.support import forked
 from tests.support.forked import COMMAND
 
 FULL = os.strerror(errno.ENOSPC)
@@ -135,14 +138,22 @@ def ended(place: Place, line: str, redirected: str = "", env: Mapping[str, str] 
     return Ended(process.returncode, out, err.decode())
 
 
+def into(place: Place, line: str, output: IO[bytes]) -> Ended:
+    """Runs a command whose output goes there: it is open, so that whoever loaded the command has no part in it."""
+    with tempfile.TemporaryFile() as errors:
+        words = shlex.split(line)
+        process = forked.started(words, stdout=output, stderr=errors, cwd=place.root, environment=os.environ)
+        code = process.wait(END_S)
+        errors.seek(0)
+        return Ended(code, b"", errors.read().decode())
+
+
 def without_reader(place: Place, line: str) -> Ended:
     """Runs a command into a pipe that nobody reads any more."""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as pipe:
-        process = subprocess.Popen(place.words(line), cwd=place.root, stdout=pipe, stderr=subprocess.PIPE)
-    _, err = process.communicate(timeout=END_S)
-    return Ended(process.returncode, b"", err.decode())
+        return into(place, line, pipe)
 
 
 @pytest.mark.parametrize("line", EVERY)
@@ -157,7 +168,8 @@ def test_a_reader_that_leaves_changes_no_exit_code(place: Place, line: str) -> N
 @pytest.mark.parametrize("line", EVERY)
 def test_a_full_disk_fails_only_what_is_run_for_its_output(place: Place, line: str) -> None:
     """It is said on standard error; a verdict stays the verdict."""
-    done = ended(place, line, ">/dev/full")
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        done = into(place, line, full)
     assert done.code == (1 if line in PRODUCTS else EVERY[line])
     assert "Traceback" not in done.err
     assert (f"qstash-gateway: standard output: {FULL}\n" in done.err) == (line not in SILENT)
