@@ -6,6 +6,7 @@ longer and elsewhere.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,13 @@ for _name, _cases in {"quick": 25, "ci": 150}.items():
     settings.register_profile(_name, max_examples=_cases, deadline=None, derandomize=True, suppress_health_check=_SLOW)
 settings.register_profile("deep", max_examples=5000, deadline=None, suppress_health_check=_SLOW)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end, so the cycle collector need not walk thousands of tests again and again."""
+    gc.collect()
+    gc.freeze()
+
 
 NOW_MS = 1_795_000_000_000
 
