@@ -40,15 +40,15 @@ class Authenticator:
         """Take the place of another authenticator, and keep the latest time that it has seen."""
         self._latest_ms = max(self._latest_ms, before._latest_ms)
 
-    def authenticate(self, authorization: bytes | None, now_ms: int) -> Principal:
+    def authenticate(self, credential: bytes | None, now_ms: int) -> Principal:
         """Return the principal behind an Authorization header, at a time in Unix milliseconds.
 
         Raises:
             Unauthenticated: the header names no caller; `cause` says why, for the record only.
         """
-        if authorization is None:
+        if credential is None:
             raise Unauthenticated("no_credential")
-        match = _BEARER.fullmatch(authorization) if len(authorization) <= MAX_CREDENTIAL_BYTES else None
+        match = _BEARER.fullmatch(credential) if len(credential) <= MAX_CREDENTIAL_BYTES else None
         if match is None:
             raise Unauthenticated("not_bearer")
         digest = hashlib.sha256(match[1]).digest()
