@@ -74,6 +74,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
         self._places = asyncio.Semaphore(max_connections)
         self._kept: tuple[httpx.Headers, HeaderMap] | None = None
         self._origin: tuple[httpx.URL, str] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request once, and return the head of the answer; the body is read from its stream.
@@ -82,12 +83,12 @@ class PooledTransport(httpx.AsyncBaseTransport):
             httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout: certainly nothing was sent.
             httpx.TransportError, TimeoutError: the exchange was cut or late; something may have been sent.
         """
-        loop = asyncio.get_running_loop()
+        loop = self._loop = self._loop or asyncio.get_running_loop()  # asking each time is a system call
         limits: Mapping[str, float] = request.extensions["timeout"]
         deadline_s = loop.time() + limits["total"]
         await self._take_place(limits["pool"])
         try:
-            return await self._sent(request, deadline_s)
+            return await self._sent(request, left_s=deadline_s - loop.time() - LEAD_S)
         except asyncio.CancelledError:
             loop.call_at(deadline_s, self._places.release)
             raise
@@ -95,7 +96,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
             self._places.release()
             raise
 
-    async def _sent(self, request: httpx.Request, deadline_s: float) -> httpx.Response:
+    async def _sent(self, request: httpx.Request, *, left_s: float) -> httpx.Response:
         url = self._url(request)
         if len(url) > MAX_URL_BYTES:
             long = await self._long.handle_async_request(request)
@@ -105,13 +106,12 @@ class PooledTransport(httpx.AsyncBaseTransport):
             )
         if self._client is None:
             raise httpx.PoolTimeout("the transport is closed")
-        left_s = deadline_s - asyncio.get_running_loop().time() - LEAD_S
         try:
             exchange = self._exchange(self._client, request, url, left_s=left_s)
             response = await exchange.__aenter__()
         except PyreqwestError as exc:
             _fail(exc)
-        body = _Held(_Body(exchange, response), self._places.release)
+        body = _Body(exchange, response, self._places.release)
         return Answered(response.status, _headers(response), body)
 
     def _url(self, request: httpx.Request) -> str:
@@ -177,29 +177,43 @@ class _Held(httpx.AsyncByteStream):
 
 
 class _Body(httpx.AsyncByteStream):
-    """The raw body. Closing it before its end closes the connection."""
+    """The raw body, which keeps its exchange's place until it is closed. Closing it early closes the connection.
 
-    def __init__(self, exchange: StreamRequest, response: Response) -> None:
+    It is its own iterator: an asynchronous generator would cost more than what it reads.
+    """
+
+    def __init__(self, exchange: StreamRequest, response: Response, leave: Callable[[], None]) -> None:
         self._exchange: StreamRequest | None = exchange
         self._reader = response.body_reader
+        self._leave: Callable[[], None] | None = leave
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while self._exchange is not None:
-            try:
-                part = await self._reader.read(READ_BYTES)
-            except PyreqwestError as exc:
-                _fail(exc)
-            # A read returns fewer bytes only at the end of the body.
-            if part is None or len(part) < READ_BYTES:
-                self._exchange = None
-            if part is not None:
-                yield bytes(part)
+    def __aiter__(self) -> _Body:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._exchange is None:
+            raise StopAsyncIteration
+        try:
+            part = await self._reader.read(READ_BYTES)
+        except PyreqwestError as exc:
+            _fail(exc)
+        # A read returns fewer bytes only at the end of the body.
+        if part is None or len(part) < READ_BYTES:
+            self._exchange = None
+        if part is None:
+            raise StopAsyncIteration
+        return bytes(part)
 
     async def aclose(self) -> None:
-        """End the exchange, unless its body was read to the end."""
+        """End the exchange, unless its body was read to the end, and give the place back."""
         exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            await exchange.__aexit__(None, None, None)
+        leave, self._leave = self._leave, None
+        try:
+            if exchange is not None:
+                await exchange.__aexit__(None, None, None)
+        finally:
+            if leave is not None:
+                leave()
 
 
 def _client(max_connections: int, connect_timeout_s: float, roots: Path) -> Client:
