@@ -33,7 +33,7 @@ from pyreqwest.http import HeaderMap
 from pyreqwest.request import StreamRequest
 from pyreqwest.response import Response
 
-from gateway.process import giving_way
+from gateway.process import Net, giving_way
 from gateway.upstream.direct import Answered, FixedHeaders, LateTransport
 
 IDLE_S = 4
@@ -59,8 +59,9 @@ class PooledTransport(httpx.AsyncBaseTransport):
     """A transport that follows nothing, repeats nothing, decodes nothing and trusts only the given roots.
 
     `extensions["timeout"]` names `pool`, the seconds to wait for a place, and `total`, the seconds for the whole
-    exchange. If an exchange is given up before the head of its answer, the library goes on with it until its deadline.
-    It keeps its place until then, so that there are never more exchanges than places.
+    exchange. If an exchange is given up before the head of its answer, the library goes on with it. So that there are
+    never more exchanges than places, a reading keeps its place until it has ended, and an order, of which nobody would
+    know, until its deadline.
     """
 
     def __init__(self, *, max_connections: int, connect_timeout_s: float, roots: Path | None = None) -> None:
@@ -75,6 +76,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
         self._kept: tuple[httpx.Headers, HeaderMap] | None = None
         self._origin: tuple[httpx.URL, str] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request once, and return the head of the answer; the body is read from its stream.
@@ -87,11 +89,30 @@ class PooledTransport(httpx.AsyncBaseTransport):
         limits: Mapping[str, float] = request.extensions["timeout"]
         deadline_s = loop.time() + limits["total"]
         await self._take_place(limits["pool"])
+        left_s = deadline_s - loop.time() - LEAD_S
+        if request.method == "GET":
+            return await self._read_on(loop.create_task(self._sent_in_place(request, left_s=left_s)), loop)
         try:
-            return await self._sent(request, left_s=deadline_s - loop.time() - LEAD_S)
+            return await self._sent_in_place(request, left_s=left_s)
         except asyncio.CancelledError:
             loop.call_at(deadline_s, self._places.release)
             raise
+
+    async def _read_on(self, reading: asyncio.Task[httpx.Response], loop: asyncio.AbstractEventLoop) -> httpx.Response:
+        """Wait for a reading. If it is given up, it ends by itself, and gives its place back then."""
+        try:
+            return await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            ending = loop.create_task(_ended(reading))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+            raise
+
+    async def _sent_in_place(self, request: httpx.Request, *, left_s: float) -> httpx.Response:
+        try:
+            return await self._sent(request, left_s=left_s)
+        except asyncio.CancelledError:
+            raise  # the library goes on with it
         except BaseException:
             self._places.release()
             raise
@@ -141,6 +162,8 @@ class PooledTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close the idle connections."""
         client, self._client = self._client, None
+        for ending in self._ending:
+            ending.cancel()
         if client is not None:
             await client.close()
         await self._long.aclose()
@@ -154,6 +177,14 @@ class PooledTransport(httpx.AsyncBaseTransport):
                 await self._places.acquire()
         except TimeoutError as exc:
             raise httpx.PoolTimeout("all connections are in use") from exc
+
+
+async def _ended(reading: asyncio.Task[httpx.Response]) -> None:
+    """Wait for a reading that was given up, and close it."""
+    with Net():
+        stream = (await reading).stream
+        assert isinstance(stream, httpx.AsyncByteStream)
+        await stream.aclose()
 
 
 class _Held(httpx.AsyncByteStream):
