@@ -24,7 +24,7 @@ from gateway.callers.forwarded import ip_address
 from gateway.core.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge
 from gateway.edge import answers
 from gateway.edge.connections import TEAM, Connections, Evictable, unix_peer
-from gateway.edge.head import BROKEN_BODY, FRAMING_BYTES, GONE, WHITESPACE, Checked, Head, check_head
+from gateway.edge.head import BROKEN_BODY, FRAMING_BYTES, GONE, WHITESPACE, WHOLE, Checked, Head, check_head
 from gateway.edge.reply import Cycle
 
 MAX_PIPELINED = 8
@@ -216,7 +216,7 @@ class EdgeProtocol(HttpToolsProtocol):
         before = cast("Cycle | None", self.cycle)
         keeps = version != "1.0" and self.parser.should_keep_alive() and not checked.offers_h2c
         self.cycle = cycle = Cycle(self, keep_alive=keeps, keep_alive_s=self._settings.keep_alive_s)
-        scope["state"][GONE] = cycle.gone
+        scope["state"].update({GONE: cycle.gone, WHOLE: cycle.take})
         if before is None or before.response_complete:
             self._start_asgi_task(cycle, self.app)
         else:
