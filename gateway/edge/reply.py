@@ -97,6 +97,7 @@ class Cycle(RequestResponseCycle):
         )
         self._kept, self._kept_lines = _kept_for(keep_alive_s)
         self._head: bytes | None = None
+        self.on_end: Callable[[], object] = _nothing
 
     def gone(self) -> bool:
         """Return what `receive` would say at once: whether the caller has disconnected."""
@@ -107,6 +108,7 @@ class Cycle(RequestResponseCycle):
         """Call the application, and end the connection if it gave no whole answer."""
         with LastNet() as net:
             await app(self.scope, self.receive, self.send)
+        self.on_end()
         if net.fault is not None:
             report(net.fault, "a request was not answered")
         if not self.response_complete and not self.disconnected:
@@ -115,7 +117,7 @@ class Cycle(RequestResponseCycle):
             self.disconnected = True
             self.transport.close()
         # Nothing of the request may lead back to it, so that it is freed at once.
-        self.on_response = _nothing
+        self.on_response = self.on_end = _nothing
         self.scope["state"].clear()
 
     def take(self, answer: Answer) -> bool:
