@@ -63,7 +63,8 @@ class Inbound:
         self.state = self.scope.setdefault("state", {})
         self._headers = last = dict(headers)
         self._repeats = len(last) != len(headers)
-        self._announced = b"transfer-encoding" in last or self.header(b"content-length") not in ((), (b"0",))
+        has_length = b"content-length" in last and self.header(b"content-length") != (b"0",)
+        self._announced = has_length or b"transfer-encoding" in last
 
     def header(self, name: bytes) -> tuple[bytes, ...]:
         """Return every value of a header, in order; `name` is in lower case."""
@@ -90,7 +91,7 @@ class Inbound:
 
     def check_length(self) -> None:
         """Raise TooLarge if the announced length is above the limit, before any of the body is in memory."""
-        for length in self.header(b"content-length"):
+        for length in self.header(b"content-length") if self._announced else ():
             if not length.isdigit() or len(length) > 18 or int(length) > self.live.limits.max_body_bytes:
                 raise self._too_long()
 

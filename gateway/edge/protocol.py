@@ -81,6 +81,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._in_head = True
         self._in_body = False
         self._checked: Checked | None = None
+        self._is_chunked = False
         self._leaves_out_body = False
         self._head_bytes = 0
         self._header_bytes = 0
@@ -160,7 +161,7 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def _note_framing(self) -> None:
         """Tell the request how much of its body was no content; it is charged for that as well."""
-        if self._checked is not None and self._checked.is_chunked:
+        if self._is_chunked:
             self.scope["state"][FRAMING_BYTES] = self._framing_bytes
 
     def _check_unfinished_body(self) -> None:
@@ -195,9 +196,9 @@ class EdgeProtocol(HttpToolsProtocol):
         """Take one header. After the head it is a trailer, which no reader may take for a header: it is refused."""
         if not self._in_head:
             self._refuse(MalformedRequest("trailer", "A request has no trailers here."))
-        self._header_bytes += len(name) + len(value) + 4
         headers = self.headers
-        if self._header_bytes > self._settings.max_header_bytes or len(headers) >= MAX_HEADERS:
+        self._header_bytes = size = self._header_bytes + len(name) + len(value) + 4
+        if size > self._settings.max_header_bytes or len(headers) >= MAX_HEADERS:
             self._refuse(_headers_too_large(self._settings))
         headers.append((name.lower(), value.strip(WHITESPACE)))
 
@@ -212,7 +213,9 @@ class EdgeProtocol(HttpToolsProtocol):
             checked = self._checked = check_head(Head(method, self.url, version, self.headers))
         except Refusal as refusal:
             self._refuse(refusal)
-        self._stop_deadline()
+        self._is_chunked = checked.is_chunked
+        if self._deadline is not None:
+            self._stop_deadline()
         self._leaves_out_body = self.parser.should_upgrade()
         # What came behind the head counts; if an earlier request came with it, only the next bytes do.
         self._framing_bytes = max(0, self._head_bytes - len(self.url) - self._header_bytes - LINE_BYTES)
@@ -224,7 +227,8 @@ class EdgeProtocol(HttpToolsProtocol):
         before = cast("Cycle | None", self.cycle)
         keeps = version != "1.0" and self.parser.should_keep_alive() and not checked.offers_h2c
         self.cycle = cycle = Cycle(self, keep_alive=keeps, keep_alive_s=self._settings.keep_alive_s)
-        scope["state"].update({GONE: cycle.gone, WHOLE: cycle.take})
+        state = scope["state"]
+        state[GONE], state[WHOLE] = cycle.gone, cycle.take
         if before is None or before.response_complete:
             self._start_asgi_task(cycle, self.app)
         else:

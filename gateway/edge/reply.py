@@ -11,7 +11,6 @@ from typing import Any
 from starlette.types import Message, Send
 from uvicorn.protocols.http.httptools_impl import (
     HEADER_RE,
-    HEADER_VALUE_RE,
     STATUS_LINE,
     HttpToolsProtocol,
     RequestResponseCycle,
@@ -60,6 +59,9 @@ class Teller:
 
 
 Headers = list[tuple[bytes, bytes]]
+
+_CONTROLS = bytes(byte for byte in (*range(0x20), 0x7F) if byte != ord("\t"))
+"""The characters that no value of a header may have (RFC 9110, 5.5)."""
 
 
 @lru_cache(maxsize=8)
@@ -166,7 +168,8 @@ class Cycle(RequestResponseCycle):
         if not self.keep_alive or len(names) != len(headers) or self.scope["method"] == "HEAD" or not _bounds(names):
             return None
         # Joined with a sign that each of them may have, all are checked at once.
-        if HEADER_VALUE_RE.search(b"\t".join(found.values())):
+        values = b"\t".join(found.values())
+        if values.translate(None, _CONTROLS) != values:
             raise RuntimeError("the value of a header is not valid")
         self.expected_content_length, self.chunked_encoding = int(found[b"content-length"]), False
         return b"%b%b%b\r\n" % (STATUS_LINE[status], _lines(headers), self._kept_lines)
