@@ -135,9 +135,10 @@ class ByFilter:
     def __post_init__(self) -> None:
         carried: list[str] = []
         pairs: list[tuple[str, str]] = []
-        for (name, known_as, checks), value in zip(_ROWS, _values(self)):  # noqa: B905 - both are of `_MEMBERS`
+        for row, value in zip(_ROWS, _values(self)):  # noqa: B905 - both are of `_MEMBERS`
             if not value:
                 continue
+            name, known_as, checks = row
             carried.append(known_as)
             if checks is None:
                 pairs.append((name, "true" if value is True else str(value)))

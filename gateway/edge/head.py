@@ -9,6 +9,7 @@ import posixpath
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from gateway.core.errors import ExpectationFailed, MalformedRequest, MethodNotAllowed, NotFound
@@ -155,7 +156,9 @@ def _check_host(hosts: list[bytes], version: str, *, lenient: bool) -> None:
         raise MalformedRequest("host", "Send exactly one valid Host header.")
 
 
+@lru_cache(maxsize=64)
 def _is_host(value: bytes) -> bool:
+    """Return whether a Host is valid; remembered, because callers name the gateway by a few names all day."""
     match = _HOST.fullmatch(value)
     if match is None:
         return False

@@ -130,7 +130,8 @@ class EdgeProtocol(HttpToolsProtocol):
         if self._ended or self.transport.is_closing():
             return
         self._idle_since_s = None
-        self._unset_keepalive_if_required()
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
         # The parser holds an unfinished header itself, so its memory is bounded here, before it is fed.
         self._head_bytes += len(data) if self._in_head else 0
         self._framing_bytes += len(data) if self._in_body else 0
