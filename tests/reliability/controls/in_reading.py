@@ -84,15 +84,15 @@ IN_READING = (
         (
             Edit(
                 REQUEST,
-                "                pairs += zip(repeat(name), value)\n",
-                '                pairs += zip(repeat(name), value if name != "label" else ())\n',
+                "                pairs += [(name, one) for one in value]\n",
+                '                pairs += [(name, one) for one in value if name != "label"]\n',
             ),
         ),
         FILTER_FIELDS,
     ),
     Bug(
         "a field is known and not read",
-        (Edit(QUERY, "        labels=LABELS.of(values),\n", ""),),
+        (Edit(QUERY, "        labels=tuple(given(LABELS.name, ())),\n", ""),),
         FILTER_FIELDS,
     ),
     Bug(
@@ -114,21 +114,21 @@ IN_READING = (
         (
             Edit(
                 QUERY,
-                "values[name].append(decoded(name, raw_value))",
-                "values[name] = [decoded(name, raw_value)]",
+                "before.append(value)",
+                "values[name] = [value]",
             ),
         ),
         GRAMMAR,
     ),
     Bug("a comma stands in a value", (Edit(QUERY, 'if "," in value:', "if not value:"),), GRAMMAR),
-    Bug("a pair that Go drops is read", (Edit(QUERY, 'b";" in raw or _BAD_ESCAPE.search(raw)', "not raw"),), GRAMMAR),
+    Bug("a pair that Go drops is read", (Edit(QUERY, '";" in raw or _BAD_ESCAPE.search(raw)', "not raw"),), GRAMMAR),
     Bug(
         "names in any case",
         (
             Edit(
                 QUERY,
-                'name = raw_name.decode("latin-1")\n',
-                'name = raw_name.decode("latin-1")\n'
+                '        name, _, raw_value = pair.partition("=")\n',
+                '        name, _, raw_value = pair.partition("=")\n'
                 "        name = next((known for known in once if known.lower() == name.lower()), name)\n",
             ),
         ),
@@ -139,8 +139,8 @@ IN_READING = (
         (
             Edit(
                 QUERY,
-                "        if not equals or not raw_value:\n",
-                "        if not raw_value:\n            continue\n        if not equals:\n",
+                "        if not raw_value:\n",
+                "        if not raw_value:\n            continue\n        if not raw_value:\n",
             ),
         ),
         GRAMMAR,
