@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from tests.reliability.controls.copy import Bug, Edit
 
-READ, QUERY, MODEL, DECIDE, READINGS, FRAMING = (
+READ, QUERY, MODEL, READINGS, FRAMING = (
     "gateway/core/parse.py",
     "gateway/core/forms/query.py",
     "gateway/policy/model.py",
-    "gateway/policy/decide.py",
     "gateway/policy/reading.py",
     "gateway/edge/head.py",
 )
@@ -47,11 +46,7 @@ UNNAMED_FILTER = (
         "(RUN_IDS in rule.conditions)",
     ),
     Edit(INDEX, "if carried <= group.fields and (", "if by_ids == (RUN_IDS in group.fields) and ("),
-    Edit(
-        INDEX,
-        "            if name in bounding\n",
-        "            if name in bounding and name in self._fields\n",
-    ),
+    Edit(INDEX, "if name in carried & bounding]", "if name in carried & bounding and name in self._fields]"),
     Edit(INDEX, "group.among(hits, carried)", "group.among(hits, carried & group.fields)"),
 )
 NEIGHBOURS = (
@@ -62,8 +57,8 @@ NEIGHBOURS = (
     ),
     Edit(
         INDEX,
-        "self._fields[name].admitting(values, exact=exact)",
-        "self._fields[name].touching(values, exact=exact)",
+        "self._fields[name].admitting(of(selection), exact=exact)",
+        "self._fields[name].touching(of(selection), exact=exact)",
     ),
 )
 
@@ -76,7 +71,7 @@ CONDITIONS, GRAMMAR, DIGITS = (
 
 UPGRADE = (Edit(FRAMING, " or (upgrade and not offers_h2c):", ":"),)
 
-CAPPED = "return min(request.count, *caps) if caps else request.count"
+VIEW, CAPPED = "gateway/policy/view.py", "min(count, self._cap, rule.cap)"
 
 IN_READING = (
     Bug(
@@ -190,17 +185,18 @@ IN_READING = (
     ),
     Bug(
         "count raised to the cap",
-        (Edit(DECIDE, CAPPED, "return min(caps, default=request.count)"),),
+        (Edit(VIEW, CAPPED, "min(self._cap, rule.cap)"),),
         CONDITIONS,
     ),
     Bug(
         "the largest cap counts",
         (
             Edit(
-                DECIDE,
+                VIEW,
                 CAPPED,
-                "return min(request.count, max(caps, default=request.count))",
+                "min(count, max((cap for cap in (self._cap, rule.cap) if cap < MAX_COUNT), default=count))",
             ),
+            Edit(VIEW, "min([rule.cap for rule in rules], default", "max([rule.cap for rule in rules], default"),
         ),
         CONDITIONS,
     ),
