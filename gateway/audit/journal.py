@@ -160,10 +160,10 @@ class Journal:
         self._undo_torn()
         segment = self._writable()
         firsts = self._firsts()
-        wanted, seqs, still_open = self._admit(records, first_seq=self.head.seq + len(firsts) + 1)
+        wanted, seqs, changed = self._admit(records, first_seq=self.head.seq + len(firsts) + 1)
         lines = [*self._uncopied, *self._append(segment, [*firsts, *wanted])]
-        self.open_intents, self._uncopied = still_open, []
-        self._keep_digest(wanted)
+        self._uncopied = []
+        self._keep(wanted, changed)
         return Committed(seqs, lines)
 
     @property
@@ -180,7 +180,7 @@ class Journal:
         segment = self._segment
         if segment is None or segment.intrusion() is not None:
             return None
-        wanted, seqs, still_open = self._admit(records, first_seq=self.head.seq + 1)
+        wanted, seqs, changed = self._admit(records, first_seq=self.head.seq + 1)
         lines, head = self._sealer.seal(self.head, wanted)
         data = b"".join(lines)
         # It counts as torn until everything is done, so that no exception leaves the head and the file apart.
@@ -192,8 +192,8 @@ class Journal:
             torn.fault = fault
             return None
         self._advance(lines, head, size=len(data))
-        self.open_intents, self._torn = still_open, None
-        self._keep_digest(wanted)
+        self._torn = None
+        self._keep(wanted, changed)
         return Committed(seqs, lines)
 
     def _undo_torn(self) -> None:
@@ -217,20 +217,34 @@ class Journal:
             raise AppendFailed(fault, suspect=suspect) from fault
         raise fault
 
-    def _admit(self, records: Sequence[Record], *, first_seq: int) -> tuple[list[Record], list[int], dict[str, None]]:
-        opened = self.open_intents.copy()
+    def _admit(self, records: Sequence[Record], *, first_seq: int) -> tuple[list[Record], list[int], dict[str, bool]]:
+        """Return the records to write, all their numbers, and for every intent among them whether it is open then."""
+        changed: dict[str, bool] = {}
         wanted: list[Record] = []
         seqs: list[int] = []
         for record in records:
-            decision_id = str(record.members.get("decision_id"))
-            if record.event == "outcome" and opened.pop(decision_id, self) is self:
-                seqs.append(0)
-                continue
-            if record.event == "intent":
-                opened[decision_id] = None
+            event = record.event
+            if event in ("intent", "outcome"):
+                decision_id = str(record.members.get("decision_id"))
+                if event == "outcome" and not changed.get(decision_id, decision_id in self.open_intents):
+                    seqs.append(0)
+                    continue
+                changed[decision_id] = event == "intent"
             seqs.append(first_seq + len(wanted))
             wanted.append(record)
-        return wanted, seqs, opened
+        return wanted, seqs, changed
+
+    def _keep(self, written: Iterable[Record], changed: Mapping[str, bool]) -> None:
+        """Take in what was written: the intents that it opened and closed, and the policies that it names."""
+        for decision_id, is_open in changed.items():
+            if is_open:
+                self.open_intents[decision_id] = None
+            else:
+                self.open_intents.pop(decision_id, None)
+        # A `start` names the policies that are in force when it is written.
+        for record in written:
+            if self._start is not None and record.event == "reload" and record.members.get("outcome") == "applied":
+                self._start["policy_digest"] = record.members.get("new_digest")
 
     def _append(self, segment: Segment, records: Sequence[Record]) -> list[bytes]:
         lines, head = self._sealer.seal(self.head, records)
@@ -340,12 +354,6 @@ class Journal:
 
     def _continued(self, found: Recovery) -> Record:
         return Record(self._clock(), "recovery", replace(found, open=len(self.open_intents)).members())
-
-    def _keep_digest(self, records: Iterable[Record]) -> None:
-        # A `start` names the policies that are in force when it is written.
-        for record in records:
-            if self._start is not None and record.event == "reload" and record.members.get("outcome") == "applied":
-                self._start["policy_digest"] = record.members.get("new_digest")
 
     def watch(self) -> None:
         """Check that the lock file is still the one that was locked. If not, make it again, and record that."""

@@ -163,16 +163,13 @@ class Writer:
     def _may_write_at_once(self, entries: list[Entry]) -> bool:
         """Return whether these entries come next, and need no more of the disk than to be appended."""
         idle = self._worked_off == self._handed_over and self._fault is None and not self._owed and self._stop is None
-        new_records = self._journal.written - self._checkpoint_written
-        return (
-            idle
-            and self._journal.only_appends
-            and len(entries) <= MAX_AT_ONCE
-            and new_records < CHECKPOINT_RECORDS
-            and self.left_out == self._left_out_recorded
-            and time.monotonic() >= self._at_once_from_s
-            and all(entry.kind is not Kind.STOP for entry in entries)
-        )
+        if not (idle and self._journal.only_appends and len(entries) <= MAX_AT_ONCE):
+            return False
+        if self._journal.written - self._checkpoint_written >= CHECKPOINT_RECORDS:
+            return False
+        if self.left_out != self._left_out_recorded or time.monotonic() < self._at_once_from_s:
+            return False
+        return not any(entry.kind is Kind.STOP for entry in entries)
 
     def _written_at_once(self, entries: list[Entry]) -> Written:
         """Return the results, or none if the thread has to write them: it finds the same fault, and deals with it."""

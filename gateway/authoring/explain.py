@@ -14,10 +14,11 @@ from gateway.core.forms.times import instant
 from gateway.core.plan import Decision, Denial, Permit
 from gateway.core.request import EveryRun
 from gateway.core.run import Resolution
-from gateway.policy.decide import capped, within
+from gateway.policy.decide import within
 from gateway.policy.model import Effect, Rule
 from gateway.policy.reading import Reading, Shortfall, admits, left_to_runs, matches, named_by_deny, unmet
 from gateway.policy.rules import Policies, TeamRules
+from gateway.policy.view import capped
 from gateway.policy.window import duration
 
 Members = dict[str, object]

@@ -16,7 +16,6 @@ from gateway.core.forms.times import DAY_MS
 from gateway.core.plan import Owner
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection
 from gateway.core.run import Resolution
-from gateway.policy.decide import permitted
 from gateway.policy.model import (
     MEMBERS,
     Condition,
@@ -29,6 +28,7 @@ from gateway.policy.model import (
 )
 from gateway.policy.nearest import Members, filter_of
 from gateway.policy.rules import Policies, TeamRules
+from gateway.policy.view import permitted
 
 USUAL = 100
 """The count of an example that nothing bounds; the official clients send the same."""

@@ -13,9 +13,10 @@ from urllib.parse import quote
 from gateway.core.parse import NAMES, Body, parse_cancel
 from gateway.core.plan import Decision
 from gateway.core.request import REPEATABLE, CancelRequest, Principal
-from gateway.policy.decide import decide, reading_of
+from gateway.policy.decide import decide
 from gateway.policy.reading import Reading
 from gateway.policy.rules import Policies
+from gateway.policy.view import reading_of
 
 METHOD, PATH = "DELETE", "/v2/workflows/runs"
 _REQUEST_LINE = re.compile(r"(?:(?P<method>[A-Z]+) +)?(?P<path>/[^ ?]*)(?:\?(?P<query>[^ ]*))?(?: HTTP/1\.[01])?")

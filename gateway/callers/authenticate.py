@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterable
 from datetime import date
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ if TYPE_CHECKING:  # the verifier of tokens is loaded only if an issuer is pinne
     from gateway.callers.tokens import TokenVerifier
 
 MAX_CREDENTIAL_BYTES = 8192
-_BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +([!-~]+)")
+_VISIBLE = bytes(range(0x21, 0x7F))
 
 
 class Authenticator:
@@ -40,23 +39,25 @@ class Authenticator:
         """Take the place of another authenticator, and keep the latest time that it has seen."""
         self._latest_ms = max(self._latest_ms, before._latest_ms)
 
-    def authenticate(self, authorization: bytes | None, now_ms: int) -> Principal:
+    def authenticate(self, credential: bytes | None, now_ms: int) -> Principal:
         """Return the principal behind an Authorization header, at a time in Unix milliseconds.
 
         Raises:
             Unauthenticated: the header names no caller; `cause` says why, for the record only.
         """
-        if authorization is None:
+        if credential is None:
             raise Unauthenticated("no_credential")
-        match = _BEARER.fullmatch(authorization) if len(authorization) <= MAX_CREDENTIAL_BYTES else None
-        if match is None:
+        scheme, _, spaced = credential.partition(b" ")
+        key = spaced.lstrip(b" ")
+        readable = bool(key) and not key.translate(None, _VISIBLE)
+        if len(credential) > MAX_CREDENTIAL_BYTES or scheme.lower() != b"bearer" or not readable:
             raise Unauthenticated("not_bearer")
-        digest = hashlib.sha256(match[1]).digest()
+        digest = hashlib.sha256(key).digest()
         # If the clock steps back, no expired key or token becomes valid again.
         self._latest_ms = max(self._latest_ms, now_ms)
         known = self._known.get(digest)
         if known is None:
-            return self._stranger(match[1].decode("ascii"), digest)
+            return self._stranger(key.decode("ascii"), digest)
         if known.expires_ms is not None and self._latest_ms >= known.expires_ms:
             raise ExpiredKey(known)
         return known

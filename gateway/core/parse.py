@@ -114,7 +114,8 @@ NAMES = PARAMETERS.names
 
 
 def _from_values(values: Values) -> CancelRequest:
-    if run_ids := RUN_IDS.of(values):
+    if RUN_IDS.name in values:
+        run_ids = RUN_IDS.of(values)
         if len(values) > 1:
             raise MalformedRequest(
                 "beside_run_ids", "Upstream ignores everything beside workflowRunIds, so nothing may stand beside it."
@@ -125,7 +126,7 @@ def _from_values(values: Values) -> CancelRequest:
 
 
 def _filter(values: Values) -> Selection:
-    if not values or values.keys() == {COUNT.name}:
+    if not values or (len(values) == 1 and COUNT.name in values):
         return EveryRun()
     if EXACT.name in values and URLS.name not in values:
         raise MalformedRequest("exact_without_url", "workflowUrlExactMatch stands only beside workflowUrl.")

@@ -45,33 +45,29 @@ class Order:
         return "&".join([f"{name}={value if _PLAIN(value) else _quoted(value)}" for name, value in pairs])
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The part that both decisions share: the rule (`file/id`), and the judgement with shadow rules counted.
-
-    `decided` is `permit` or `deny`; `shadow` names the rule in shadow mode that makes the difference, if one does.
-    `exceptions` names each `deny` and `require` that would have counted but excepts the team, with the exception.
-    """
-
-    rule: str | None
-    decided: Literal["permit", "deny"]
-    shadow: str | None
-    exceptions: tuple[str, ...] = field(default=(), kw_only=True)
+Decided = Literal["permit", "deny"]
 
 
-@dataclass(frozen=True, slots=True)
-class Permit(Verdict):
+class Permit(NamedTuple):
     """Policy allows `effective`, which is never more than was asked.
+
+    Both decisions name the rule (`file/id`) and say what was `decided` with shadow rules counted; `shadow` names the
+    rule in shadow mode that makes the difference, if one does. `exceptions` names each `deny` and `require` that would
+    have counted but excepts the team, with the exception.
 
     `owner_unchecked` is true if the rule allows run IDs without a check of whose runs they are. `narrowed_by` names the
     rule whose cap lowered the count, if one did. With a `resolution` the request itself is never sent: its runs are
     looked up, judged, and cancelled by ID.
     """
 
+    rule: str | None
+    decided: Decided
+    shadow: str | None
     effective: CancelRequest
-    narrowed_by: str | None = field(default=None, kw_only=True)
-    owner_unchecked: bool = field(default=False, kw_only=True)
-    resolution: Resolution | None = field(default=None, kw_only=True)
+    exceptions: tuple[str, ...] = ()
+    narrowed_by: str | None = None
+    owner_unchecked: bool = False
+    resolution: Resolution | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +86,7 @@ class Owner:
         return {"team": self.team, "contact": self.contact}
 
 
-@dataclass(frozen=True, slots=True)
-class NotAdmitted:
+class NotAdmitted(NamedTuple):
     """The part of a request that a rule did not admit: a field by its wire name, and its value (None if missing)."""
 
     rule: str
@@ -103,18 +98,21 @@ class NotAdmitted:
         return {"rule": self.rule, "field": self.field, "value": self.value}
 
 
-@dataclass(frozen=True, slots=True)
-class Denial(Verdict):
+class Denial(NamedTuple):
     """Policy refuses. `reason` is for people; `nearest` (wire names) is a part of the request that would be allowed.
 
-    `nearest` is None if no part would be. `owner` and `not_admitted` come from the rule that refused or, if none did,
-    from the one that came nearest.
+    The first members are those of a `Permit`. `nearest` is None if no part would be. `owner` and `not_admitted` come
+    from the rule that refused or, if none did, from the one that came nearest.
     """
 
+    rule: str | None
+    decided: Decided
+    shadow: str | None
     reason: str
     nearest: Mapping[str, object] | None
-    owner: Owner | None = field(default=None, kw_only=True)
-    not_admitted: NotAdmitted | None = field(default=None, kw_only=True)
+    exceptions: tuple[str, ...] = ()
+    owner: Owner | None = None
+    not_admitted: NotAdmitted | None = None
 
     def particulars(self) -> dict[str, object]:
         """Return the owner and what was not admitted as JSON, as far as they are known."""
@@ -123,6 +121,8 @@ class Denial(Verdict):
 
 
 Decision = Permit | Denial
+Verdict = Decision
+"""A decision where only what both kinds say is read: the rule, and the judgement with shadow rules counted."""
 
 
 ORDER_RUNS = 100

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from itertools import compress, repeat
 from operator import attrgetter
 from typing import ClassVar, Literal, NamedTuple
 
@@ -136,14 +135,16 @@ class ByFilter:
     def __post_init__(self) -> None:
         carried: list[str] = []
         pairs: list[tuple[str, str]] = []
-        values = _values(self)
-        for (name, known_as, _, checks), value in compress(zip(WIRES, values, strict=True), values):
+        for row, value in zip(_ROWS, _values(self)):  # noqa: B905 - both are of `_MEMBERS`
+            if not value:
+                continue
+            name, known_as, checks = row
             carried.append(known_as)
             if checks is None:
                 pairs.append((name, "true" if value is True else str(value)))
             else:
                 grammar.check_each(name, checks[self.exact], value)
-                pairs += zip(repeat(name), value)
+                pairs += [(name, one) for one in value]
         if not carried:
             raise ValueError("a filter names at least one field; without any it is EveryRun")
         if self.exact and not self.workflow_urls:
@@ -179,6 +180,8 @@ WIRES = tuple(_MEMBERS.values())
 
 _values = attrgetter(*_MEMBERS)
 """Returns the values of all members, in that order."""
+
+_ROWS = tuple((wire.name, wire.field, wire.checks) for wire in WIRES)
 
 _TYPED = {wire.name: wire.typed for wire in WIRES}
 

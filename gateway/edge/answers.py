@@ -8,7 +8,6 @@ from __future__ import annotations
 import http
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 import orjson
 from starlette.types import Send
@@ -38,7 +37,8 @@ _ENDED_BY_US = {
 _RETRY_LATER = {"audit_unavailable", "overloaded", "shutting_down"}
 
 
-class Answer(NamedTuple):
+@dataclass(slots=True)
+class Answer:
     """One complete HTTP answer: status, headers (names in lower case) and body."""
 
     status: int

@@ -8,7 +8,7 @@ spelling than its decoded form, so routing on the decoded path is routing byte f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 
 import uuid_utils
@@ -59,7 +59,7 @@ class Cancels:
 
     async def cancel(self, inbound: Inbound) -> Answer | Done:
         """Handle `DELETE /v2/workflows/runs`: read the request, and have it judged and sent. Raises: Refusal."""
-        request = await self.request(inbound)
+        request = await self.request(inbound) if inbound.has_body() else self._parsed(inbound, inbound.no_body())
         result = await self._pipeline.run(self._intake.call(inbound, request))
         return answers.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
 
@@ -151,7 +151,8 @@ class CallRoute(Route):
     """A route for exactly one method; Starlette's own route would add HEAD to GET."""
 
     def __init__(self, method: str, path: str, action: Action, cancels: Cancels) -> None:
-        super().__init__(path, Endpoint(action, cancels), methods=[method])
+        self._endpoint = Endpoint(action, cancels)
+        super().__init__(path, self._endpoint, methods=[method])
         self.methods, self._method = {method}, method
         self._found: Scope = {"endpoint": self.endpoint, "path_params": {}}
 
@@ -163,11 +164,11 @@ class CallRoute(Route):
             return Match.NONE, {}
         return Match.FULL if scope["method"] == self._method else Match.PARTIAL, self._found
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request to its endpoint. Raises: MethodNotAllowed: the path takes another method."""
+    def handle(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[None, None, None]:
+        """Return the endpoint's call of the request. Raises: MethodNotAllowed: the path takes another method."""
         if scope["method"] != self._method:
             raise no_such_method(scope["path"], self._method)
-        await self.app(scope, receive, send)
+        return self._endpoint(scope, receive, send)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +203,7 @@ class Door:
         with LastNet() as net:
             decision_id, live = str(uuid_utils.uuid7()), edge.current.live
             inbound = Inbound(scope, receive, decision_id, live.proxies.remote(scope), live)
+            inbound.state[INBOUND] = inbound
             reply = ReleasingSend(inbound, send)
             try:
                 answer = await self._let_in(inbound, reply)
@@ -214,17 +216,18 @@ class Door:
                 finally:
                     # The request may end while its record is being written; it is answered all the same.
                     answer = answers.refusal(refusal, decision_id, now_ms=edge.wall.now_ms())
-        with LastNet() as late:
-            if reply is None or not (reply.begun or reply.given_up):
+        faults = [] if net.fault is None else [net.fault]
+        if reply is None or not (reply.begun or reply.given_up):
+            with LastNet() as late:
                 await write(inbound, answer or if_broken(inbound, decision_id), reply or send)
+            faults += [] if late.fault is None else [late.fault]
         # Operators are told only after the caller has its answer.
         if isinstance(refused, AuditUnavailable):
             edge.teller.tell(refused.code, decision_id=decision_id, cause=refused.cause)
         elif isinstance(refused, LookupFailed):
             edge.teller.tell(refused.code, decision_id=decision_id, **refused.particulars())
-        for fault in (net.fault, late.fault):
-            if fault is not None:
-                edge.teller.fault(fault, decision_id)
+        for fault in faults:
+            edge.teller.fault(fault, decision_id)
         return None
 
     async def _let_in(self, inbound: Inbound, reply: ReleasingSend) -> Answer | None:
@@ -233,10 +236,12 @@ class Door:
         The server cancels the tasks of requests when its grace period is over; such a request still gets an answer.
         """
         try:
-            if inbound.scope["raw_path"] not in HEALTH_PATHS:
-                await self._authenticated(inbound, reply)
+            scope = inbound.scope
+            limited = None if scope["raw_path"] in HEALTH_PATHS else self._admitted(inbound)
+            if limited is not None:
+                await self._joined(inbound, limited, reply)
             else:
-                await self._routed(inbound, reply)
+                await self._app(scope, inbound.receive, reply)
         except WaitEnded:
             return answers.not_awaited(inbound.decision_id)
         except asyncio.CancelledError:
@@ -248,19 +253,23 @@ class Door:
             inbound.leave()
         return None
 
-    async def _authenticated(self, inbound: Inbound, reply: ReleasingSend) -> None:
+    def _admitted(self, inbound: Inbound) -> Refusal | None:
+        """Authenticate the caller and take a place for the request; return the limit that it is above, if it is.
+
+        Raises: Refusal: the request is not let in.
+        """
         inbound.check_body()
         inbound.check_length()
         edge, authenticate = self._edge, inbound.live.authenticator.authenticate
         inbound.principal = principal = authenticate(inbound.credential(), edge.clock.now_ms())
-        inbound.scope.setdefault("state", {})[TEAM] = principal.team
+        inbound.state[TEAM] = principal.team
         try:
             inbound.place = edge.current.admission.place(principal, edge.clock.monotonic_s(), cost=inbound.cost())
         except (Throttled, Overloaded) as limited:
-            return await self._joined(inbound, limited, reply)
+            return limited
         if not is_plain(inbound.scope["raw_path"]):
             raise edge.no_such_path(inbound.scope)
-        return await self._routed(inbound, reply)
+        return None
 
     async def _joined(self, inbound: Inbound, limited: Refusal, reply: ReleasingSend) -> None:
         """Let a request above a limit join an identical cancel in flight, since that sends nothing; else refuse it."""
@@ -270,10 +279,6 @@ class Door:
         if isinstance(result, Done):
             return await self._edge.cancels.deliver(inbound, result, reply)
         return await write(inbound, result, reply)
-
-    def _routed(self, inbound: Inbound, reply: ReleasingSend) -> Awaitable[None]:
-        inbound.scope.setdefault("state", {})[INBOUND] = inbound
-        return self._app(inbound.scope, inbound.receive, reply)
 
 
 def routes(cancels: Cancels, pages: Pages, health: HealthPages) -> list[Route]:
@@ -332,7 +337,8 @@ class Edge(Starlette):
 
     def build_middleware_stack(self) -> ASGIApp:
         """Put only the door before the router: it answers every error, so Starlette's own answers have no place."""
-        return Door(self.router, edge=self)
+        # `Router.__call__` would only pass on to this: the router has no middleware of its own.
+        return Door(self.router.app, edge=self)
 
     async def _not_found(self, scope: Scope, _receive: Receive, _send: Send) -> None:
         raise self.no_such_path(scope)

@@ -8,18 +8,20 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from gateway.core.errors import ExpectationFailed, MalformedRequest, MethodNotAllowed, NotFound
 
-# RFC 9112, 3.2.1: origin-form = absolute-path [ "?" query ]; a fragment is never sent, and non-ASCII must be escaped.
-_ORIGIN_FORM = re.compile(rb"/(?!/)[!\"$-~]*")
 _ABSOLUTE_FORM = re.compile(rb"https?://[A-Za-z0-9._:\[\]-]+(?P<origin_form>/[!\"$-~]*)", re.IGNORECASE)
 _SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://")
 _PRINTABLE = re.compile(rb"[!-~]*")
 _HOST = re.compile(rb"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
+
+_VISIBLE = bytes(byte for byte in range(0x21, 0x7F) if byte != ord("#"))
+"""The characters of a target: all of ASCII that shows, without the mark of a fragment."""
 
 _JUDGED = frozenset((b"host", b"authorization", b"content-length", b"transfer-encoding", b"upgrade", b"expect"))
 
@@ -35,11 +37,15 @@ BROKEN_BODY = "gateway.broken_body"
 GONE = "gateway.gone"
 """The key in the state of an ASGI scope that holds a function: whether the caller has disconnected."""
 
+WHOLE = "gateway.whole"
+"""The key in the state of an ASGI scope that holds a function: it writes a whole answer at once, where it can."""
+
 FRAMING_BYTES = "gateway.framing_bytes"
 """The key in the state of an ASGI scope that holds how many bytes of the body so far were none of its content."""
 
 
-class Head(NamedTuple):
+@dataclass(slots=True)
+class Head:
     """A request head as the parser read it: headers in order, repeated ones included.
 
     Names are in lower case; values are without the whitespace around them.
@@ -59,11 +65,15 @@ class Head(NamedTuple):
         found: dict[bytes, list[bytes]] = {}
         for name, value in self.headers:
             if name in _JUDGED:
-                found.setdefault(name, []).append(value)
+                if name in found:
+                    found[name].append(value)
+                else:
+                    found[name] = [value]
         return found
 
 
-class Checked(NamedTuple):
+@dataclass(slots=True)
+class Checked:
     """The findings of a head that passed. `framing` is the one header that says where the body ends.
 
     `offers_h2c` says that the head offers an upgrade to HTTP/2, which is ignored; RFC 9110, 7.8: "A server MAY ignore".
@@ -95,8 +105,8 @@ def check_head(head: Head) -> Checked:
     if len(values.get(b"authorization", ())) > 1:
         raise MalformedRequest("two_credentials", "Send one Authorization header.")
     framing = _framing(values, head.version)
-    upgrade = values.get(b"upgrade", [])
-    offers_h2c = head.version == "1.1" and [value.lower() for value in upgrade] == [b"h2c"]
+    upgrade = values.get(b"upgrade", ())
+    offers_h2c = bool(upgrade) and head.version == "1.1" and [value.lower() for value in upgrade] == [b"h2c"]
     if head.method == b"CONNECT" or (upgrade and not offers_h2c):
         raise MalformedRequest("upgrade", "This connection speaks HTTP/1.1 only: leave Upgrade out.")
     # RFC 9110, 10.1.1: an expectation in HTTP/1.0 MUST be ignored. A 417 makes clients repeat the request without it.
@@ -107,12 +117,20 @@ def check_head(head: Head) -> Checked:
 
 def _target(target: bytes) -> tuple[bytes, bytes]:
     """Return path and query. RFC 9112, 3.2.2 has servers accept the absolute form; here only the health pages do."""
-    absolute = _ABSOLUTE_FORM.fullmatch(target)
+    absolute = None if target[:1] == b"/" else _ABSOLUTE_FORM.fullmatch(target)
     asked = absolute["origin_form"] if absolute is not None else target
     path, _, query = asked.partition(b"?")
-    if not _ORIGIN_FORM.fullmatch(asked) or (absolute is not None and path not in HEALTH_PATHS):
+    if not _is_origin_form(asked) or (absolute is not None and path not in HEALTH_PATHS):
         raise MalformedRequest("target", _why_no_target(target))
     return path, query
+
+
+def _is_origin_form(target: bytes) -> bool:
+    """Return whether a target is an absolute path and perhaps a query.
+
+    RFC 9112, 3.2.1: origin-form = absolute-path [ "?" query ]; a fragment is never sent, and non-ASCII must be escaped.
+    """
+    return target[:1] == b"/" and target[1:2] != b"/" and not target.translate(None, _VISIBLE)
 
 
 def _why_no_target(target: bytes) -> str:
@@ -138,13 +156,18 @@ def _check_host(hosts: list[bytes], version: str, *, lenient: bool) -> None:
         raise MalformedRequest("host", "Send exactly one valid Host header.")
 
 
+@lru_cache(maxsize=64)
 def _is_host(value: bytes) -> bool:
+    """Return whether a Host is valid; remembered, because callers name the gateway by a few names all day."""
     match = _HOST.fullmatch(value)
-    return match is not None and int(match["port"] or b"0") <= 65535
+    if match is None:
+        return False
+    port = match["port"]
+    return port is None or int(port) <= 65535
 
 
-def _framing(values: Mapping[bytes, list[bytes]], version: str) -> tuple[bytes, bytes] | None:
-    lengths, codings = values.get(b"content-length", []), values.get(b"transfer-encoding", [])
+def _framing(values: Mapping[bytes, Sequence[bytes]], version: str) -> tuple[bytes, bytes] | None:
+    lengths, codings = values.get(b"content-length", ()), values.get(b"transfer-encoding", ())
     if not lengths and not codings:
         return None
     # RFC 9112, 6.1: a message with both "might indicate an attempt to perform request smuggling".
@@ -171,7 +194,8 @@ _MAX_GUESSED_BYTES = 200
 
 def is_plain(path: bytes) -> bool:
     """Return whether a path is its own decoded form: printable ASCII, no escape, no double slash."""
-    return path.isascii() and b"%" not in path and b"//" not in path and path.decode().isprintable()
+    text = path.decode("latin-1")
+    return text.isascii() and "%" not in text and "//" not in text and text.isprintable()
 
 
 def no_such_path(method: str, path: bytes, *, is_known: Callable[[str], bool]) -> NotFound:

@@ -8,10 +8,10 @@ handled under; it stays in the edge. A `CancelRequest` is what it asks, in one w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 from starlette.types import Message, Receive, Scope
 
@@ -53,20 +53,25 @@ class Inbound:
     cancel_begun: bool = False
     body_read: bool = False
     read_bytes: int = 0
-    _headers: dict[bytes, tuple[bytes, ...]] = field(init=False)
+    state: dict[str, Any] = field(init=False)
+    _headers: Mapping[bytes, bytes] = field(init=False)
+    _repeats: bool = field(init=False)
     _announced: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        headers: dict[bytes, tuple[bytes, ...]] = {}
-        self._headers = headers
-        for name, value in self.scope["headers"]:
-            headers[name] = (*headers[name], value) if name in headers else (value,)
-        lengths = headers.get(b"content-length")
-        self._announced = b"transfer-encoding" in headers or lengths not in (None, (b"0",))
+        headers = self.scope["headers"]
+        self.state = self.scope.setdefault("state", {})
+        self._headers = last = dict(headers)
+        self._repeats = len(last) != len(headers)
+        has_length = b"content-length" in last and self.header(b"content-length") != (b"0",)
+        self._announced = has_length or b"transfer-encoding" in last
 
     def header(self, name: bytes) -> tuple[bytes, ...]:
         """Return every value of a header, in order; `name` is in lower case."""
-        return self._headers.get(name, ())
+        last = self._headers.get(name)
+        if last is None:
+            return ()
+        return tuple(value for key, value in self.scope["headers"] if key == name) if self._repeats else (last,)
 
     def has_body(self) -> bool:
         """Return whether the head announces a body."""
@@ -80,20 +85,20 @@ class Inbound:
 
     def check_body(self) -> None:
         """Raise the refusal with which the protocol ended the body, if it did."""
-        broken: Refusal | None = self.scope.get("state", {}).get(BROKEN_BODY)
+        broken: Refusal | None = self.state.get(BROKEN_BODY)
         if broken is not None:
             raise broken
 
     def check_length(self) -> None:
         """Raise TooLarge if the announced length is above the limit, before any of the body is in memory."""
-        for length in self.header(b"content-length"):
+        for length in self.header(b"content-length") if self._announced else ():
             if not length.isdigit() or len(length) > 18 or int(length) > self.live.limits.max_body_bytes:
                 raise self._too_long()
 
     @property
     def framing_bytes(self) -> int:
         """How many bytes of the body so far were none of its content."""
-        return int(self.scope.get("state", {}).get(FRAMING_BYTES, 0))
+        return int(self.state.get(FRAMING_BYTES, 0))
 
     def cost(self) -> int:
         """Return how many requests this one counts as, by its query; its body is charged later, as it is read."""
@@ -113,7 +118,7 @@ class Inbound:
     async def gone(self) -> bool:
         """Return whether the caller has disconnected. If in doubt it counts as gone, and is answered all the same."""
         with Net():
-            told = self.scope.get("state", {}).get(GONE)
+            told = self.state.get(GONE)
             if told is not None:
                 return bool(told())
             message = _at_once(cast(Coroutine[None, None, Message], self.receive()))
@@ -225,7 +230,7 @@ class Intake:
         selection, most = request.selection, inbound.live.limits.max_run_ids
         if isinstance(selection, ByRunIds) and len(selection.run_ids) > most:
             raise TooLarge("run_ids", f"At most {most} run IDs stand in one request: split the list.")
-        self.refuse_secrets(inbound, [*(value for _, value in selection.pairs()), request.reason or ""])
+        self.refuse_secrets(inbound, [*[value for _, value in selection.pairs()], request.reason or ""])
         return request
 
     def call(self, inbound: Inbound, request: CancelRequest) -> Call:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn, Protocol, cast
 
 import httptools
@@ -24,7 +25,7 @@ from gateway.callers.forwarded import ip_address
 from gateway.core.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge
 from gateway.edge import answers
 from gateway.edge.connections import TEAM, Connections, Evictable, unix_peer
-from gateway.edge.head import BROKEN_BODY, FRAMING_BYTES, GONE, WHITESPACE, Checked, Head, check_head
+from gateway.edge.head import BROKEN_BODY, FRAMING_BYTES, GONE, WHITESPACE, WHOLE, Checked, Head, check_head
 from gateway.edge.reply import Cycle
 
 MAX_PIPELINED = 8
@@ -80,6 +81,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._in_head = True
         self._in_body = False
         self._checked: Checked | None = None
+        self._is_chunked = False
         self._leaves_out_body = False
         self._head_bytes = 0
         self._header_bytes = 0
@@ -87,6 +89,8 @@ class EdgeProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._taking: asyncio.TimerHandle | None = None
         self._running: Cycle | None = None
+        self._idle_since_s: float | None = None
+        self._idle_check: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the deadline for the first head; if too many connections are open, an idle one is closed."""
@@ -104,8 +108,9 @@ class EdgeProtocol(HttpToolsProtocol):
         """Forget the connection, stop its timers and tell the request that is being answered."""
         self._settings.connections.closed(self)
         self._stop_deadline()
-        if self._taking is not None:
-            self._taking.cancel()
+        for timer in (self._taking, self._idle_check):
+            if timer is not None:
+                timer.cancel()
         self._ended = True
         # uvicorn tells only the newest request; with requests queued, the one being answered must know as well.
         if self._running is not None:
@@ -114,14 +119,19 @@ class EdgeProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:  # noqa: ANN401 - uvicorn's own types are private
+        """Start a request's task. Unlike uvicorn's it takes itself off the list, with no further turn of the loop."""
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        task = self.loop.create_task(cycle.run_asgi(app))
+        self.tasks.add(task)
+        cycle.on_end = partial(self.tasks.discard, task)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, within the size limit and the deadline of a head."""
         if self._ended or self.transport.is_closing():
             return
-        self._unset_keepalive_if_required()
+        self._idle_since_s = None
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
         # The parser holds an unfinished header itself, so its memory is bounded here, before it is fed.
         self._head_bytes += len(data) if self._in_head else 0
         self._framing_bytes += len(data) if self._in_body else 0
@@ -152,7 +162,7 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def _note_framing(self) -> None:
         """Tell the request how much of its body was no content; it is charged for that as well."""
-        if self._checked is not None and self._checked.is_chunked:
+        if self._is_chunked:
             self.scope["state"][FRAMING_BYTES] = self._framing_bytes
 
     def _check_unfinished_body(self) -> None:
@@ -187,9 +197,9 @@ class EdgeProtocol(HttpToolsProtocol):
         """Take one header. After the head it is a trailer, which no reader may take for a header: it is refused."""
         if not self._in_head:
             self._refuse(MalformedRequest("trailer", "A request has no trailers here."))
-        self._header_bytes += len(name) + len(value) + 4
         headers = self.headers
-        if self._header_bytes > self._settings.max_header_bytes or len(headers) >= MAX_HEADERS:
+        self._header_bytes = size = self._header_bytes + len(name) + len(value) + 4
+        if size > self._settings.max_header_bytes or len(headers) >= MAX_HEADERS:
             self._refuse(_headers_too_large(self._settings))
         headers.append((name.lower(), value.strip(WHITESPACE)))
 
@@ -204,7 +214,9 @@ class EdgeProtocol(HttpToolsProtocol):
             checked = self._checked = check_head(Head(method, self.url, version, self.headers))
         except Refusal as refusal:
             self._refuse(refusal)
-        self._stop_deadline()
+        self._is_chunked = checked.is_chunked
+        if self._deadline is not None:
+            self._stop_deadline()
         self._leaves_out_body = self.parser.should_upgrade()
         # What came behind the head counts; if an earlier request came with it, only the next bytes do.
         self._framing_bytes = max(0, self._head_bytes - len(self.url) - self._header_bytes - LINE_BYTES)
@@ -216,7 +228,8 @@ class EdgeProtocol(HttpToolsProtocol):
         before = cast("Cycle | None", self.cycle)
         keeps = version != "1.0" and self.parser.should_keep_alive() and not checked.offers_h2c
         self.cycle = cycle = Cycle(self, keep_alive=keeps, keep_alive_s=self._settings.keep_alive_s)
-        scope["state"][GONE] = cycle.gone
+        state = scope["state"]
+        state[GONE], state[WHOLE] = cycle.gone, cycle.take
         if before is None or before.response_complete:
             self._start_asgi_task(cycle, self.app)
         else:
@@ -241,19 +254,42 @@ class EdgeProtocol(HttpToolsProtocol):
         self._settings.connections.busy(self)
 
     def on_response_complete(self) -> None:
-        """Note that an answer is written; the connection is idle unless a whole request is queued to be answered."""
+        """Note that an answer is written; the connection is idle unless a whole request is queued to be answered.
+
+        This takes the place of uvicorn's own callback, which sets a new timer for each answer.
+        """
         answered, cycle = self._running, self.cycle
         if answered is not None:
             self.team = answered.scope["state"].get(TEAM)
-        super().on_response_complete()
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
+            else:
+                self._idle_since_s = self.loop.time()
+                if self._idle_check is None:
+                    self._check_idle_after(self.timeout_keep_alive)
         waiting = self._in_body and self._running is cycle
         if waiting or (not self.pipeline and self._running is answered) or self.transport.is_closing():
             self._settings.connections.idle(self)
         self._watch_taking()
 
+    def _check_idle_after(self, delay_s: float) -> None:
+        self._idle_check = self.loop.call_later(delay_s, self.timeout_keep_alive_handler)
+
     def timeout_keep_alive_handler(self) -> None:
-        """Close the idle connection, unless a request has begun or its bytes have arrived unread."""
-        if not self._head_bytes and not self.transport.is_closing():
+        """Close the connection if it has been idle for long enough, unless a request's bytes have arrived unread.
+
+        One timer serves all requests of a connection: if there was one meanwhile, it is set again for what is left.
+        """
+        self._idle_check = None
+        if self._idle_since_s is None or self._head_bytes or self.transport.is_closing():
+            return
+        left_s = self._idle_since_s + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self._check_idle_after(left_s)
+        else:
             self.timeout_keep_alive_task = self.loop.call_later(LAST_LOOK_S, self.transport.close)
 
     def pause_writing(self) -> None:

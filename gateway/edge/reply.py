@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 from starlette.types import Message, Send
 from uvicorn.protocols.http.httptools_impl import (
     HEADER_RE,
-    HEADER_VALUE_RE,
     STATUS_LINE,
     HttpToolsProtocol,
     RequestResponseCycle,
@@ -21,7 +20,7 @@ from gateway.core.outcome import Cancelled, NotSent, Refused, Unknown
 from gateway.core.ports import OperatorsLog
 from gateway.edge import answers
 from gateway.edge.answers import Answer
-from gateway.edge.head import GONE
+from gateway.edge.head import WHOLE
 from gateway.edge.inbound import Inbound
 from gateway.execution.pipeline import Done
 from gateway.process import LastNet, Net, place, report
@@ -61,6 +60,9 @@ class Teller:
 
 Headers = list[tuple[bytes, bytes]]
 
+_CONTROLS = bytes(byte for byte in (*range(0x20), 0x7F) if byte != ord("\t"))
+"""The characters that no value of a header may have (RFC 9110, 5.5)."""
+
 
 @lru_cache(maxsize=8)
 def _kept_for(seconds: int) -> tuple[Headers, bytes]:
@@ -70,7 +72,7 @@ def _kept_for(seconds: int) -> tuple[Headers, bytes]:
 
 
 def _lines(headers: Headers) -> bytes:
-    return b"".join([b"%b: %b\r\n" % header for header in headers])
+    return b"\r\n".join([*map(b": ".join, headers), b""])
 
 
 class Cycle(RequestResponseCycle):
@@ -97,6 +99,7 @@ class Cycle(RequestResponseCycle):
         )
         self._kept, self._kept_lines = _kept_for(keep_alive_s)
         self._head: bytes | None = None
+        self.on_end: Callable[[], object] = _nothing
 
     def gone(self) -> bool:
         """Return what `receive` would say at once: whether the caller has disconnected."""
@@ -107,6 +110,7 @@ class Cycle(RequestResponseCycle):
         """Call the application, and end the connection if it gave no whole answer."""
         with LastNet() as net:
             await app(self.scope, self.receive, self.send)
+        self.on_end()
         if net.fault is not None:
             report(net.fault, "a request was not answered")
         if not self.response_complete and not self.disconnected:
@@ -115,8 +119,23 @@ class Cycle(RequestResponseCycle):
             self.disconnected = True
             self.transport.close()
         # Nothing of the request may lead back to it, so that it is freed at once.
-        self.on_response = _nothing
-        self.scope["state"].pop(GONE, None)
+        self.on_response = self.on_end = _nothing
+        self.scope["state"].clear()
+
+    def take(self, answer: Answer) -> bool:
+        """Write a whole answer and return true, if none is begun and the connection takes it at once.
+
+        It says in one step what the two messages of `answers.write` say, and leaves to them what is not as usual.
+        Raises: RuntimeError: the answer is not valid; nothing is written.
+        """
+        if self.response_started or self.disconnected or self.flow.write_paused:
+            return False
+        head = self._bounded(answer.status, answer.headers)
+        if head is None or len(answer.body) != self.expected_content_length:
+            return False
+        self.response_started = True
+        self._whole(head, answer.body)
+        return True
 
     async def send(self, message: Any) -> None:  # noqa: ANN401 - as above
         """Take one message of the answer. Raises: RuntimeError: it is not the one that is due."""
@@ -149,7 +168,8 @@ class Cycle(RequestResponseCycle):
         if not self.keep_alive or len(names) != len(headers) or self.scope["method"] == "HEAD" or not _bounds(names):
             return None
         # Joined with a sign that each of them may have, all are checked at once.
-        if HEADER_VALUE_RE.search(b"\t".join(found.values())):
+        values = b"\t".join(found.values())
+        if values.translate(None, _CONTROLS) != values:
             raise RuntimeError("the value of a header is not valid")
         self.expected_content_length, self.chunked_encoding = int(found[b"content-length"]), False
         return b"%b%b%b\r\n" % (STATUS_LINE[status], _lines(headers), self._kept_lines)
@@ -184,12 +204,19 @@ class ReleasingSend:
     `begun` is true once the server has taken the beginning of the answer, `given_up` if it will not take one any more.
     """
 
-    __slots__ = ("_inbound", "_send", "begun", "given_up")
+    __slots__ = ("_inbound", "_send", "_take", "begun", "given_up")
 
     def __init__(self, inbound: Inbound, send: Send) -> None:
         self._inbound = inbound
         self._send = send
+        self._take: Callable[[Answer], bool] | None = inbound.state.get(WHOLE)
         self.begun = self.given_up = False
+
+    def whole(self, answer: Answer) -> bool:
+        """Write a whole answer after releasing the place, if the server takes one at once; return whether it did."""
+        self._inbound.leave()
+        self.begun = taken = self._take is not None and self._take(answer)
+        return taken
 
     async def __call__(self, message: Message) -> None:
         """Send one message of the answer, after releasing the place: a caller that reads slowly holds none.
@@ -216,10 +243,12 @@ def _times_cancelled() -> int:
     return 0 if task is None else task.cancelling()
 
 
-def write(inbound: Inbound | None, answer: Answer, send: Send) -> Coroutine[None, None, None]:
+async def write(inbound: Inbound | None, answer: Answer, send: Send) -> None:
     """Write an answer, and close the connection if a body was left unread: its rest would read as the next request."""
-    unread = inbound is None or (inbound.has_body() and not inbound.body_read)
-    return answers.write(answer, send, more=[(b"connection", b"close")] if unread else None)
+    if inbound is None or (inbound.has_body() and not inbound.body_read):
+        await answers.write(answer, send, more=[(b"connection", b"close")])
+    elif not (isinstance(send, ReleasingSend) and send.whole(answer)):
+        await answers.write(answer, send)
 
 
 def if_broken(inbound: Inbound | None, decision_id: str) -> Answer:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from gateway.core.grammar import EARLIEST_MS, at_or_below, denied_below, lies_under
 from gateway.core.plan import Owner
-from gateway.core.request import ByFilter, ByRunIds, Selection
+from gateway.core.request import MAX_COUNT, ByFilter, ByRunIds, Selection
 from gateway.core.run import Resolution, Run
 from gateway.files.nodes import Place
 from gateway.policy.window import Window, duration
@@ -73,7 +73,10 @@ class UrlCondition:
     def contains(self, selection: Selection, now_ms: int) -> bool:
         """Return whether every URL is listed or lies at or below a prefix; one sent as a prefix must end in `/`."""
         assert isinstance(selection, ByFilter)
-        return self.any or all(self.admits(url, exact=selection.exact) for url in selection.workflow_urls)
+        urls, exact = selection.workflow_urls, selection.exact
+        if self.any or (exact and self.exact.issuperset(urls)):
+            return True
+        return all(self.admits(url, exact=exact) for url in urls)
 
     def admits(self, url: str, *, exact: bool) -> bool:
         """Return whether one URL, exact or a prefix, lies inside."""
@@ -137,7 +140,7 @@ class ValueCondition:
     any: bool = False
     optional: bool = False
 
-    def values(self, selection: Selection) -> Iterable[str]:
+    def values(self, selection: Selection) -> tuple[str, ...]:
         """Return the selection's values of this field."""
         assert isinstance(selection, ByFilter)
         asked: tuple[str, ...] = getattr(selection, MEMBERS[self.field])
@@ -238,7 +241,9 @@ class Rule:
     Outside its window (`during`) and from `until_ms` on, the rule is as if absent. With a `resolution` (`resolve:
     true`) the runs are looked up and cancelled by ID. `logs_full` shows steps and payloads of the runs that an `allow`
     covers. `owner` says whom to ask about the rule, as its file names them. `name` is `file/id`, unique over all files;
-    `timeless` says that the rule applies at every time, to every team that it is made for.
+    `timeless` says that the rule applies at every time, to every team that it is made for. A filter may ask for up to
+    `most_asked` runs, a list may name `most_named`, and a filter's count is lowered to `cap`; all are `MAX_COUNT` where
+    `count` does not say.
     """
 
     policy: str
@@ -262,9 +267,15 @@ class Rule:
     at: Place | None = field(default=None, compare=False, repr=False)
     name: str = field(init=False, compare=False, repr=False)
     timeless: bool = field(init=False, compare=False, repr=False)
+    most_asked: int = field(init=False, compare=False, repr=False)
+    most_named: int = field(init=False, compare=False, repr=False)
+    cap: int = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", f"{self.policy}/{self.id}")
+        count = self.count or CountCondition()
+        for name, bound in (("most_asked", count.max), ("most_named", count.ceiling), ("cap", count.cap)):
+            object.__setattr__(self, name, MAX_COUNT if bound is None else bound)
         # Every judgement asks both, and most rules have neither a time nor an exception.
         timeless = not self.excepted and self.during is None and self.until_ms is None
         object.__setattr__(self, "timeless", timeless)
@@ -272,8 +283,8 @@ class Rule:
     @property
     def admits_everything(self) -> bool:
         """Whether this `allow` admits a request for every run of the account; it then has the runs looked up."""
-        kinds = self.selects or frozenset()
-        return self.resolution is not None and "everything" in kinds and not self.conditions
+        kinds = self.selects or ()
+        return not self.conditions and self.resolution is not None and "everything" in kinds
 
     def names(self, team: str) -> bool:
         """Return whether the rule is made for this team, exceptions aside."""
@@ -295,8 +306,10 @@ class Rule:
 
     def closed(self, now_ms: int) -> bool:
         """Return whether the window is closed and the rule has not ended."""
+        if self.during is None:
+            return False
         ended = self.until_ms is not None and now_ms >= self.until_ms
-        return not ended and self.during is not None and not self.during.open_at(now_ms)
+        return not ended and not self.during.open_at(now_ms)
 
     def exception(self, team: str, now_ms: int) -> TeamException | None:
         """Return the exception that holds for the team at this instant, if there is one."""

@@ -20,11 +20,11 @@ the rule's first value, which another rule may refuse. Both make filters with `f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Selection
+from gateway.core.request import ByFilter, ByRunIds, Selection
 from gateway.policy.model import (
     MEMBERS,
     Condition,
@@ -34,7 +34,7 @@ from gateway.policy.model import (
     UrlCondition,
     ValueCondition,
 )
-from gateway.policy.rules import TeamRules
+from gateway.policy.view import View
 
 SLACK_MS = 60_000
 MOST = 20
@@ -43,57 +43,51 @@ MOST_JUDGED = 6
 """The most proposals that are made: each is judged like a request, and a refusal must not cost many times a permit."""
 
 
-def candidates_near(
-    rules: TeamRules, request: CancelRequest, now_ms: int, near: Sequence[Rule]
-) -> Iterator[CancelRequest]:
+Proposal = tuple[Selection, int]
+"""What a request could ask for: a selection and a count."""
+
+
+def candidates_near(view: View, near: Sequence[Rule]) -> Iterator[Proposal]:
     """Yield a few proposals: from rules that share something with the request (`near`), then from others by name."""
-    known = [request]  # It was just refused.
-    for proposal in _proposals(rules, request, now_ms, near):
-        if proposal not in known:
-            known.append(proposal)
-            yield proposal
-        if len(known) > MOST_JUDGED:
-            return
-
-
-def _proposals(rules: TeamRules, request: CancelRequest, now_ms: int, close: Sequence[Rule]) -> Iterator[CancelRequest]:
-    others = (rule for rule in rules.allowed(now_ms) if rule not in close)
-    bounds = [rule.count.max for rule in rules.requiring(now_ms) if rule.count is not None]
-    for rule in islice(chain(close, others), MOST):
-        for asked in _spellings(request.selection):
+    request, now_ms = view.request, view.now_ms
+    known: list[Proposal] = [(request.selection, request.count)]  # It was just refused.
+    most = min([request.count, *[rule.most_asked for rule in view.requires]])
+    spellings = _spellings(request.selection)
+    others = (rule for rule in view.rules.allowed(now_ms) if rule not in near)
+    for rule in islice(chain(near, others), MOST):
+        for asked in spellings:
             selection = _part(rule, asked, now_ms)
-            if selection is not None:
-                yield _counted(selection, request.count, [*bounds, rule.count.max if rule.count is not None else None])
+            if selection is None:
+                continue
+            asks = min(most, rule.most_asked)
+            proposal = selection, len(selection.run_ids) if isinstance(selection, ByRunIds) else asks
+            if proposal not in known:
+                known.append(proposal)
+                yield proposal
+            if len(known) > MOST_JUDGED:
+                return
 
 
-def _spellings(asked: Selection) -> Iterator[Selection]:
-    """Yield the selection with its URL prefixes closed by `/`, then as it was asked.
+def _spellings(asked: Selection) -> Sequence[Selection]:
+    """Return the selection with its URL prefixes closed by `/`, then as it was asked.
 
     As far as a rule with a boundary can admit them, both mean the same runs.
     """
     if isinstance(asked, ByFilter) and asked.workflow_urls and not asked.exact:
         closed = dict.fromkeys(url.rstrip("/") + "/" for url in asked.workflow_urls)
-        yield replace(asked, workflow_urls=tuple(closed))
-    yield asked
+        return replace(asked, workflow_urls=tuple(closed)), asked
+    return (asked,)
 
 
 def in_words(wire: Mapping[str, object]) -> str:
     """Return a request (`CancelRequest.wire`) in a person's words."""
     parts = []
     for name, value in wire.items():
-        if name == "workflowUrlExactMatch":
-            parts.append(f"{name}=true")
-        elif isinstance(value, list):
-            parts.append(f"{name} " + ", ".join(map(str, value[:3])) + (" …" if len(value) > 3 else ""))
+        if isinstance(value, list):
+            parts.append(f"{name} {', '.join(map(str, value[:3]))}{' …' if len(value) > 3 else ''}")
         else:
-            parts.append(f"{name} {value}")
+            parts.append(f"{name}=true" if name == "workflowUrlExactMatch" else f"{name} {value}")
     return "; ".join(parts)
-
-
-def _counted(selection: Selection, asked: int, bounds: Iterable[int | None]) -> CancelRequest:
-    if isinstance(selection, ByRunIds):
-        return CancelRequest(selection, len(selection.run_ids))
-    return CancelRequest(selection, min([asked, *(bound for bound in bounds if bound is not None)]))
 
 
 def _part(rule: Rule, asked: Selection, now_ms: int) -> Selection | None:
@@ -103,16 +97,20 @@ def _part(rule: Rule, asked: Selection, now_ms: int) -> Selection | None:
         return _fewer_ids(rule, ids, asked)
     if isinstance(asked, ByRunIds):
         return None  # A caller who named single runs is not referred to a filter, which may reach many.
-    if not asked.carried <= rule.conditions.keys():
+    carried = asked.carried
+    if not carried <= rule.conditions.keys():
         return None  # Without the filter that the rule does not mention, more runs would be selected.
     wanted = asked if isinstance(asked, ByFilter) else None
     members: dict[str, object] = {}
     for field, condition in rule.conditions.items():
-        part = _field(field, condition, wanted, now_ms)
+        given = wanted if field in carried else None
+        if given is None and condition.optional:
+            continue
+        part = _field(condition, given, now_ms)
         if part is None:
             return None
         members |= part
-    if wanted is not None and all(getattr(wanted, name) == value for name, value in members.items()):
+    if wanted is not None and [getattr(wanted, name) for name in members] == [*members.values()]:
         return wanted  # The rule bounds nothing but the count, so this selection is judged once more as it is.
     return filter_of(members)  # None if all fields of the rule are optional and none was named, or a date is too far.
 
@@ -138,33 +136,30 @@ def filter_of(members: Members) -> ByFilter | None:
         return None
 
 
-def _field(field: str, condition: Condition, asked: ByFilter | None, now_ms: int) -> Members | None:
-    """Return what a proposal says of one field: a part of what was asked, or the rule's own; None if it has no part."""
-    given = asked if asked is not None and field in asked.carried else None
-    if given is None and condition.optional:
-        return {}
-    match condition:
-        case UrlCondition():
-            return _urls(condition, given)
-        case CreatedCondition():
-            return _dates(condition, given, now_ms)
-        case ValueCondition():
-            return _listed(condition, given)
-    return None
+def _field(condition: Condition, given: ByFilter | None, now_ms: int) -> Members | None:
+    """Return what a proposal says of one field: a part of what was given, or the rule's own; None if it has no part."""
+    if isinstance(condition, ValueCondition):
+        return _listed(condition, given)
+    if isinstance(condition, UrlCondition):
+        return _urls(condition, given)
+    return _dates(condition, given, now_ms) if isinstance(condition, CreatedCondition) else None
 
 
 def _listed(condition: ValueCondition, given: ByFilter | None) -> Members | None:
+    values: Collection[str]
     if given is None:
         values = [min(condition.any_of)]
     else:
-        values = [value for value in condition.values(given) if condition.any or value in condition.any_of]
+        values = condition.values(given)
+        if not condition.any:
+            values = [value for value in values if value in condition.any_of]
     return {MEMBERS[condition.field]: tuple(values)} if values else None
 
 
 def _urls(condition: UrlCondition, given: ByFilter | None) -> Members | None:
     if given is None:
         return _first_url(condition, "https://")
-    fitting = tuple(url for url in given.workflow_urls if condition.any or condition.admits(url, exact=True))
+    fitting = tuple([url for url in given.workflow_urls if condition.any or condition.admits(url, exact=True)])
     if not fitting:
         # A prefix with its final `/` means the same in both readings. One without it was tried with it before.
         closed = tuple(url for url in given.workflow_urls if url.endswith("/"))

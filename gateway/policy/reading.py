@@ -87,23 +87,31 @@ Shortfall = Callable[[], Gap]
 """One thing that does not hold; called for its words, which most judgements never need."""
 
 
-def shortfalls(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -> Iterator[Shortfall]:
-    """Yield everything in an `allow` or `require` that does not hold; for each field the first value that fails."""
+def unfit(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -> Iterator[Shortfall]:
+    """Yield what in an `allow` or `require` does not hold, the count aside; for each field the first failing value."""
     selection = request.selection
     if rule.selects is not None and selection.kind not in rule.selects:
         yield partial(_other_selects, rule.selects, selection)
     if rule.exact_match and isinstance(selection, ByFilter) and selection.workflow_urls and not selection.exact:
         yield partial(_not_exact, selection)
+    carried = selection.carried
+    forwarded = reading is Reading.FORWARDED
     for field, condition in rule.conditions.items():
-        if field not in selection.carried:
+        if field not in carried:
             if not (condition.optional or left_to_runs(condition, selection, reading)):
                 yield partial(_missing, field, condition)
-        elif not _contains(condition, selection, now_ms, reading):
+        elif not (condition.contains(selection, now_ms) if forwarded else _has(condition, selection, now_ms)):
             yield partial(_outside, field, condition, selection, now_ms, reading)
     if rule.reason_required and request.reason is None:
         yield _no_reason
-    if (bound := _exceeded(rule, request)) is not None:
-        yield partial(_too_many, request, bound)
+
+
+def shortfalls(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -> Iterator[Shortfall]:
+    """Yield everything in an `allow` or `require` that does not hold, the count last."""
+    yield from unfit(rule, request, now_ms, reading)
+    selection, count = request.selection, request.count
+    if (bound := exceeded(rule, selection, count)) is not None:
+        yield partial(too_many, selection, count, bound)
 
 
 def unmet(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -> Shortfall | None:
@@ -117,7 +125,8 @@ def lacking(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -
     if kind is not None:
         return [kind]
     failing = [shortfall() for shortfall in shortfalls(rule, request, now_ms, reading)]
-    return [*_unmentioned(rule, request.selection), *failing]
+    mentioned = request.selection.carried <= rule.conditions.keys()
+    return failing if mentioned else [*_unmentioned(rule, request.selection), *failing]
 
 
 def _other_kind(rule: Rule, selection: Selection) -> Gap | None:
@@ -167,7 +176,7 @@ def left_to_runs(condition: Condition, selection: Selection, reading: Reading) -
     return not isinstance(condition, CreatedCondition) or condition.max_span_ms is None
 
 
-def admits(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -> bool:
+def fits(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -> bool:
     """Return whether every run that the request could select lies inside the `allow`, as far as the request shows."""
     selection = request.selection
     if isinstance(selection, EveryRun):
@@ -175,23 +184,26 @@ def admits(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) ->
     else:
         by_ids = isinstance(selection, ByRunIds)
         named = by_ids is (RUN_IDS in rule.conditions) and selection.carried <= rule.conditions.keys()
-    return named and unmet(rule, request, now_ms, reading) is None
+    return named and next(unfit(rule, request, now_ms, reading), None) is None
 
 
-def _exceeded(rule: Rule, request: CancelRequest) -> int | None:
-    """Return the most that the rule lets a request ask for, if this one asks for more."""
-    if rule.count is None:
-        return None
-    bound = rule.count.ceiling if isinstance(request.selection, ByRunIds) else rule.count.max
-    return None if bound is None or request.count <= bound else bound
+def admits(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -> bool:
+    """Return whether the request fits the `allow` and asks for no more than it lets a request ask for."""
+    return fits(rule, request, now_ms, reading) and exceeded(rule, request.selection, request.count) is None
 
 
-def _too_many(request: CancelRequest, bound: int) -> Gap:
-    count = str(request.count)
-    if isinstance(request.selection, ByRunIds):
-        return Gap(RUN_IDS, count, f"at most {bound} run IDs", f"the request names {count}")
-    default = ", as one without a count does" if request.count == DEFAULT_COUNT else ""
-    return Gap("count", count, f"count at most {bound}", f"the request asks for {count}{default}")
+def exceeded(rule: Rule, selection: Selection, count: int) -> int | None:
+    """Return the most that the rule lets a request with this selection ask for, if `count` is more."""
+    bound = rule.most_named if isinstance(selection, ByRunIds) else rule.most_asked
+    return bound if count > bound else None
+
+
+def too_many(selection: Selection, count: int, bound: int) -> Gap:
+    """Return the gap if a request asks for more than `bound`."""
+    if isinstance(selection, ByRunIds):
+        return Gap(RUN_IDS, str(count), f"at most {bound} run IDs", f"the request names {count}")
+    default = ", as one without a count does" if count == DEFAULT_COUNT else ""
+    return Gap("count", str(count), f"count at most {bound}", f"the request asks for {count}{default}")
 
 
 def _other_selects(selects: frozenset[str], selection: Selection) -> Gap:
@@ -274,8 +286,9 @@ def _shown(value: str) -> str:
     return f"'{value}'" if len(value) <= SHOWN_CHARS else f"'{value[:SHOWN_CHARS]}…'"
 
 
-def _contains(condition: Condition, selection: Selection, now_ms: int, reading: Reading) -> bool:
-    if reading is Reading.RESOLVED and isinstance(condition, UrlCondition) and isinstance(selection, ByFilter):
+def _has(condition: Condition, selection: Selection, now_ms: int) -> bool:
+    """Like `condition.contains`, as the gateway matches a prefix itself."""
+    if isinstance(condition, UrlCondition) and isinstance(selection, ByFilter):
         return condition.any or all(_lists(condition, url, exact=selection.exact) for url in selection.workflow_urls)
     return condition.contains(selection, now_ms)
 

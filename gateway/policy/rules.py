@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -66,17 +66,19 @@ class TeamRules:
         """Return how many rules a judgement of the selection has to try, at most."""
         return self._denies.number(selection) + len(self.requires) + self._allows.number(selection)
 
-    def requiring(self, now_ms: int) -> Iterator[Rule]:
+    def requiring(self, now_ms: int) -> Sequence[Rule]:
         """Return the `require` rules that apply now, by name."""
-        return iter(self.requires) if self._requires_timeless else self._now(self.requires, now_ms)
+        return self.requires if self._requires_timeless else [*self._now(self.requires, now_ms)]
 
-    def allowing(self, selection: Selection, now_ms: int) -> Iterator[Rule]:
+    def allowing(self, selection: Selection, now_ms: int) -> Sequence[Rule]:
         """Return the `allow` rules that apply now and could admit the selection, by name."""
-        return self._now(self._allows.admitting(selection), now_ms)
+        found = self._allows.admitting(selection)
+        return found if self._allows_timeless else [*self._now(found, now_ms)]
 
     def near(self, selection: Selection, now_ms: int) -> Iterator[Rule]:
         """Return the `allow` rules that apply now and share something with the selection, the closest first."""
-        return self._now(self._allows.candidates(selection), now_ms)
+        found = self._allows.candidates(selection)
+        return found if self._allows_timeless else self._now(found, now_ms)
 
     def denying_run(self, run: Run, now_ms: int) -> Iterator[Rule]:
         """Return the `deny` rules that apply now and could match the run, by name."""
@@ -148,6 +150,10 @@ class TeamRules:
     @cached_property
     def _requires_timeless(self) -> bool:
         return all(rule.timeless for rule in self.requires)
+
+    @cached_property
+    def _allows_timeless(self) -> bool:
+        return all(rule.timeless for rule in self.allows)
 
     @cached_property
     def _has_windows(self) -> bool:

@@ -24,6 +24,11 @@ STOPS = (signal.SIGTERM, signal.SIGINT)
 ANSWERING_S = 0.2
 """The seconds after a second signal in which outcomes are answered, before whoever still waits is told of the end."""
 
+DATE_S = 1.0
+"""The seconds after which the date in answers is made anew."""
+_EACH_SECOND = 0
+"""The tick of uvicorn's at which it makes the date anew: every tenth of its ticks, which come every 0.1 s."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listener:
@@ -121,6 +126,18 @@ class _Server(Server):
     def __init__(self, listener: Listener, grace_s: int) -> None:
         super().__init__(_uvicorn_config(listener, grace_s))
         self.listener = listener
+        self._ending = asyncio.Event()
+
+    def stop(self) -> None:
+        """Let `serve` come to its end."""
+        self.should_exit = True
+        self._ending.set()
+
+    async def main_loop(self) -> None:
+        """Renew the date of the answers each second until `stop`; uvicorn itself would wake up ten times a second."""
+        while not await self.on_tick(_EACH_SECOND):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), DATE_S)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -183,7 +200,7 @@ def _run(servers: Sequence[_Server]) -> list[asyncio.Task[None]]:
 
 def _stop(servers: Sequence[_Server]) -> None:
     for server in servers:
-        server.should_exit = True
+        server.stop()
 
 
 def _uvicorn_config(listener: Listener, grace_s: int) -> Config:

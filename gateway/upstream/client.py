@@ -17,6 +17,7 @@ import httpx
 
 from gateway.core.forms.strict_json import json_object
 from gateway.process import NO_THREAD, Net, word
+from gateway.upstream.deadline import Deadline
 from gateway.upstream.direct import Answered, Asked, FixedHeaders, bounded
 from gateway.upstream.token import UpstreamToken
 
@@ -95,31 +96,26 @@ class Exchange:
         self._timeout = {"connect": wait_s, "pool": wait_s, "read": total_s, "write": total_s, "total": total_s}
         self._reach = reach or Reach()
         self._signed: tuple[UpstreamToken, FixedHeaders] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def send(
         self, method: str, target: bytes, token: UpstreamToken, *, max_answer_bytes: int, body: bytes = b""
     ) -> Reply | Failed:
         """Send one request, once, within the total deadline; never raise. A `body` is JSON; orders have none."""
-        result = await self._sent(method, target, token, max_answer_bytes=max_answer_bytes, body=body)
-        self._reach.note(result)
-        return result
-
-    async def _sent(
-        self, method: str, target: bytes, token: UpstreamToken, *, max_answer_bytes: int, body: bytes
-    ) -> Reply | Failed:
+        loop = self._loop = self._loop or asyncio.get_running_loop()  # asking each time is a system call
         status: int | None = None
         with Net() as net:
-            async with asyncio.timeout(self._total_s):
+            with Deadline(loop, self._total_s):
                 response = await self._transport.handle_async_request(self._request(method, target, token, body))
                 status = response.status_code
                 headers = response.texts if isinstance(response, Answered) else response.headers
-                return Reply(status, headers, await bounded(response, max_answer_bytes))
+                reply = Reply(status, headers, await bounded(response, max_answer_bytes))
+            self._reach.note(reply)
+            return reply
         # Every failure becomes a value: after a receipt nothing raises.
-        match net.caught:
-            case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout() as fault:
-                return Failed(sent=False, cause=_no_connection(fault))
-            case fault:
-                return Failed(sent=True, cause=word(fault), status=status)
+        failed = _failed(net.caught, status)
+        self._reach.note(failed)
+        return failed
 
     async def aclose(self) -> None:
         """Close the idle connections."""
@@ -146,6 +142,13 @@ class Exchange:
             }
             self._signed = token, FixedHeaders(headers)
         return self._signed[1]
+
+
+def _failed(fault: BaseException, status: int | None) -> Failed:
+    """Return a failure as a value; `status` is that of the answer, if its head had come."""
+    if isinstance(fault, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)):
+        return Failed(sent=False, cause=_no_connection(fault))
+    return Failed(sent=True, cause=word(fault), status=status)
 
 
 def _no_connection(exc: BaseException) -> str:

@@ -33,7 +33,7 @@ from pyreqwest.http import HeaderMap
 from pyreqwest.request import StreamRequest
 from pyreqwest.response import Response
 
-from gateway.process import giving_way
+from gateway.process import Net, giving_way
 from gateway.upstream.direct import Answered, FixedHeaders, LateTransport
 
 IDLE_S = 4
@@ -59,8 +59,9 @@ class PooledTransport(httpx.AsyncBaseTransport):
     """A transport that follows nothing, repeats nothing, decodes nothing and trusts only the given roots.
 
     `extensions["timeout"]` names `pool`, the seconds to wait for a place, and `total`, the seconds for the whole
-    exchange. If an exchange is given up before the head of its answer, the library goes on with it until its deadline.
-    It keeps its place until then, so that there are never more exchanges than places.
+    exchange. If an exchange is given up before the head of its answer, the library goes on with it. So that there are
+    never more exchanges than places, a reading keeps its place until it has ended, and an order, of which nobody would
+    know, until its deadline.
     """
 
     def __init__(self, *, max_connections: int, connect_timeout_s: float, roots: Path | None = None) -> None:
@@ -74,6 +75,8 @@ class PooledTransport(httpx.AsyncBaseTransport):
         self._places = asyncio.Semaphore(max_connections)
         self._kept: tuple[httpx.Headers, HeaderMap] | None = None
         self._origin: tuple[httpx.URL, str] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request once, and return the head of the answer; the body is read from its stream.
@@ -82,20 +85,39 @@ class PooledTransport(httpx.AsyncBaseTransport):
             httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout: certainly nothing was sent.
             httpx.TransportError, TimeoutError: the exchange was cut or late; something may have been sent.
         """
-        loop = asyncio.get_running_loop()
+        loop = self._loop = self._loop or asyncio.get_running_loop()  # asking each time is a system call
         limits: Mapping[str, float] = request.extensions["timeout"]
         deadline_s = loop.time() + limits["total"]
         await self._take_place(limits["pool"])
+        left_s = deadline_s - loop.time() - LEAD_S
+        if request.method == "GET":
+            return await self._read_on(loop.create_task(self._sent_in_place(request, left_s=left_s)), loop)
         try:
-            return await self._sent(request, deadline_s)
+            return await self._sent_in_place(request, left_s=left_s)
         except asyncio.CancelledError:
             loop.call_at(deadline_s, self._places.release)
             raise
+
+    async def _read_on(self, reading: asyncio.Task[httpx.Response], loop: asyncio.AbstractEventLoop) -> httpx.Response:
+        """Wait for a reading. If it is given up, it ends by itself, and gives its place back then."""
+        try:
+            return await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            ending = loop.create_task(_ended(reading))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+            raise
+
+    async def _sent_in_place(self, request: httpx.Request, *, left_s: float) -> httpx.Response:
+        try:
+            return await self._sent(request, left_s=left_s)
+        except asyncio.CancelledError:
+            raise  # the library goes on with it
         except BaseException:
             self._places.release()
             raise
 
-    async def _sent(self, request: httpx.Request, deadline_s: float) -> httpx.Response:
+    async def _sent(self, request: httpx.Request, *, left_s: float) -> httpx.Response:
         url = self._url(request)
         if len(url) > MAX_URL_BYTES:
             long = await self._long.handle_async_request(request)
@@ -105,13 +127,12 @@ class PooledTransport(httpx.AsyncBaseTransport):
             )
         if self._client is None:
             raise httpx.PoolTimeout("the transport is closed")
-        left_s = deadline_s - asyncio.get_running_loop().time() - LEAD_S
         try:
             exchange = self._exchange(self._client, request, url, left_s=left_s)
             response = await exchange.__aenter__()
         except PyreqwestError as exc:
             _fail(exc)
-        body = _Held(_Body(exchange, response), self._places.release)
+        body = _Body(exchange, response, self._places.release)
         return Answered(response.status, _headers(response), body)
 
     def _url(self, request: httpx.Request) -> str:
@@ -141,6 +162,8 @@ class PooledTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close the idle connections."""
         client, self._client = self._client, None
+        for ending in self._ending:
+            ending.cancel()
         if client is not None:
             await client.close()
         await self._long.aclose()
@@ -154,6 +177,14 @@ class PooledTransport(httpx.AsyncBaseTransport):
                 await self._places.acquire()
         except TimeoutError as exc:
             raise httpx.PoolTimeout("all connections are in use") from exc
+
+
+async def _ended(reading: asyncio.Task[httpx.Response]) -> None:
+    """Wait for a reading that was given up, and close it."""
+    with Net():
+        stream = (await reading).stream
+        assert isinstance(stream, httpx.AsyncByteStream)
+        await stream.aclose()
 
 
 class _Held(httpx.AsyncByteStream):
@@ -177,29 +208,43 @@ class _Held(httpx.AsyncByteStream):
 
 
 class _Body(httpx.AsyncByteStream):
-    """The raw body. Closing it before its end closes the connection."""
+    """The raw body, which keeps its exchange's place until it is closed. Closing it early closes the connection.
 
-    def __init__(self, exchange: StreamRequest, response: Response) -> None:
+    It is its own iterator: an asynchronous generator would cost more than what it reads.
+    """
+
+    def __init__(self, exchange: StreamRequest, response: Response, leave: Callable[[], None]) -> None:
         self._exchange: StreamRequest | None = exchange
         self._reader = response.body_reader
+        self._leave: Callable[[], None] | None = leave
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while self._exchange is not None:
-            try:
-                part = await self._reader.read(READ_BYTES)
-            except PyreqwestError as exc:
-                _fail(exc)
-            # A read returns fewer bytes only at the end of the body.
-            if part is None or len(part) < READ_BYTES:
-                self._exchange = None
-            if part is not None:
-                yield bytes(part)
+    def __aiter__(self) -> _Body:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._exchange is None:
+            raise StopAsyncIteration
+        try:
+            part = await self._reader.read(READ_BYTES)
+        except PyreqwestError as exc:
+            _fail(exc)
+        # A read returns fewer bytes only at the end of the body.
+        if part is None or len(part) < READ_BYTES:
+            self._exchange = None
+        if part is None:
+            raise StopAsyncIteration
+        return bytes(part)
 
     async def aclose(self) -> None:
-        """End the exchange, unless its body was read to the end."""
+        """End the exchange, unless its body was read to the end, and give the place back."""
         exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            await exchange.__aexit__(None, None, None)
+        leave, self._leave = self._leave, None
+        try:
+            if exchange is not None:
+                await exchange.__aexit__(None, None, None)
+        finally:
+            if leave is not None:
+                leave()
 
 
 def _client(max_connections: int, connect_timeout_s: float, roots: Path) -> Client:

@@ -13,12 +13,15 @@ import jsonschema
 import orjson
 import pytest
 
+from gateway.audit import chain
 from gateway.audit.chain import FIRST, GENESIS, LAST, Members, Record, Sealer
 from gateway.audit.events import catalogue
 from gateway.audit.events.catalogue import EVENTS, Envelope, Intent, Joined, Recovery
 from gateway.audit.events.declare import ABSENT, LATER, LOOSE, Absent, Event, maker
 from gateway.audit.events.shapes import members_of, value_schema
+from gateway.audit.evidence import decisions
 from gateway.audit.record import CHANGES
+from gateway.authoring.history import JUDGED_EVENTS
 from gateway.authoring.schema import schema
 from tests.audit.samples import KEPT, SAMPLES, written
 from tests.support.project import ROOT
@@ -158,6 +161,43 @@ def test_every_event_is_noted_with_the_members_that_are_its_own() -> None:
     known = {("settled", "subject"), ("recovery", "found"), ("recovery", "replace")}
     assert noted - sampled - known == set()
     assert {name for name, _ in noted} >= {"intent", "outcome", "denied", "joined", "plan", "explained", "settled"}
+
+
+@pytest.mark.parametrize(
+    "event", [event.NAME for event in EVENTS if "decision_id" in {one.name for one in members_of(event)}]
+)
+def test_what_readers_make_of_an_event_with_a_decision_is_said(event: str) -> None:
+    """A new one is given a place in each of their tables, or left out of it on purpose."""
+    begins, continues = event in decisions.BEGINNING, event in decisions.CONTINUING
+    known = {
+        "needed": event in chain._NEEDS_DECISION,
+        "begins": begins,
+        "continues": continues,
+        "alone": not begins and not continues and event != decisions.ASKED_ONLY,
+        "refuses": decisions._refusal({"event": event}) is not None,
+        "replayed": event in JUDGED_EVENTS,
+    }
+    assert {word for word, holds in known.items() if holds} == READ_AS.get(event)
+
+
+READ_AS = {
+    "refused": {"alone", "refuses"},
+    "denied": {"needed", "alone", "refuses", "replayed"},
+    "throttled": {"alone", "refuses"},
+    "plan": {"needed", "begins"},
+    "intent": {"needed", "begins", "replayed"},
+    "chunk": {"needed", "continues"},
+    "joined": {"needed", "alone"},
+    "outcome": {"needed", "continues"},
+    "settled": {"needed", "continues"},
+    "explained": set(),
+}
+"""Each event with a decision, and what the tables of readers make of it.
+
+`audit/chain` calls a line of a *needed* one damaged if it names no decision. `audit/evidence/decisions` joins those
+that *begin* or *continue* a decision, counts one that stands *alone* as a decision by itself, and counts those that
+*refuse* by their reason. `authoring/history` judges the *replayed* ones again.
+"""
 
 
 def pairs_in(path: Path) -> set[tuple[str, str]]:

@@ -59,7 +59,7 @@ def write_log(directory: Path, *, rules: str = "same") -> Path:
 def log_of(directory: Path, policies: Policies, asked: Sequence[tuple[Principal, CancelRequest, int]]) -> Path:
     """A log of requests (who, what, when in Unix milliseconds) as `policies` decide them; returns its one file."""
     records = [Record(TS[0] * 1_000_000, "start", {})]
-    records += [_record(policies, f"d{number}", *each) for number, each in enumerate(asked, 1)]
+    records += [record_of(policies, f"d{number}", *each) for number, each in enumerate(asked, 1)]
     lines, _ = Sealer("c", key=None).seal(GENESIS, records)
     directory.mkdir()
     path = directory / "c.000001.jsonl"
@@ -67,7 +67,8 @@ def log_of(directory: Path, policies: Policies, asked: Sequence[tuple[Principal,
     return path
 
 
-def _record(policies: Policies, decision_id: str, principal: Principal, asked: CancelRequest, ts_ms: int) -> Record:
+def record_of(policies: Policies, decision_id: str, principal: Principal, asked: CancelRequest, ts_ms: int) -> Record:
+    """The record of one request, as `policies` decide it."""
     decision = decide(policies, principal, asked, ts_ms)
     if isinstance(decision, Denial):
         members = denied_members(

@@ -131,13 +131,15 @@ def test_exactly_the_runs_shown_are_cancelled(account: Account) -> None:
 
 
 def test_only_older_runs_and_the_oldest_of_them(account: Account) -> None:
-    """`--older-than` bounds the time of creation, `--count` takes the oldest; what is beyond it is named."""
+    """`--older-than` bounds the time of creation, `--count` takes the oldest; the last line says how many are left."""
     older = account.meant(INVOICE, older_ms=3_600_000)
     done = account.cancel("--url", INVOICE, "--older-than", "1h", "--count", "20", "--yes")
     assert done.returncode == 0
     assert sorted(account.cancelled) == sorted(older[:20])
     assert done.stdout.count("Left out") == 1
     assert f"Left out: {len(older) - 20} runs beyond the count" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("20 runs cancelled, under decision ")
+    assert done.stdout.endswith(f" {len(older) - 20} runs beyond the count are left: run the command again.\n")
 
 
 def test_runs_by_their_ids(account: Account) -> None:

@@ -162,6 +162,37 @@ def test_what_was_cancelled_beyond_what_was_sent_is_said() -> None:
 
 
 @pytest.mark.parametrize(
+    ("skipped", "over", "end"),
+    [
+        ('beyond_count=("wfr_b" "wfr_c");n=26', "0", "d. 26 runs beyond the count are left: run the command again."),
+        ('finished=("wfr_b");n=1, beyond_count=("wfr_c");n=1', "0",
+         "d. 1 run beyond the count is left: run the command again."),
+        ('beyond_count=("wfr_b");n=1', "1", "d. QStash cancelled 1 run more than were sent to it: tell the operators."),
+        ("beyond_count=();n=0", "0", "d."),
+        ('young=("wfr_b");n=1', "0", "d."),
+    ],
+)  # fmt: skip
+def test_the_last_line_says_that_a_part_is_no_whole(skipped: str, over: str, end: str) -> None:
+    """Runs beyond the count are cancelled by the same command again; those left out for another reason are not."""
+    says: dict[str, list[Said]] = {ASKED: [(201, plan())], APPLIED: [(200, {"cancelled": 1})]}
+    headers = {"Gateway_Decision": "d", "Gateway_Skipped": skipped, "Gateway_Over_Cancelled": over}
+    with fake_gateway(says, **headers) as fake:
+        done, program = cancel(fake), cancel(fake, "--json")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, f"1 run cancelled, under decision {end}")
+    assert json.loads(program.stdout)["sentence"] == f"1 run cancelled, under decision {end}"
+
+
+def test_the_labels_are_not_taken_for_a_sum() -> None:
+    """A run with two labels counts for both, and the head of the table says so."""
+    shown = plan(runs=1, by_label={"batch": 1, "nightly": 1})
+    with fake_gateway({ASKED: [(201, shown)]}) as fake:
+        done = cancel(fake, "--dry-run")
+    rows = [line.rsplit(maxsplit=1) for line in done.stdout.splitlines()]
+    assert ["Label (a run may have several)", "Runs"] in rows
+    assert [row for row in rows if row[0] in ("batch", "nightly")] == [["batch", "1"], ["nightly", "1"]]
+
+
+@pytest.mark.parametrize(
     ("field", "value", "said"),
     [
         ("Gateway-Reason", None, "Say why with --reason TEXT."),

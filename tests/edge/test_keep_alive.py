@@ -80,11 +80,15 @@ class StillLoop:
 
     def __init__(self) -> None:
         self.timers: list[Timer] = []
+        self.now_s = 0.0
         self._loop = asyncio.get_running_loop()
 
     def call_later(self, delay_s: float, callback: Callable[..., None]) -> Timer:
         self.timers.append(Timer(delay_s, callback))
         return self.timers[-1]
+
+    def time(self) -> float:
+        return self.now_s
 
     def create_task(self, coroutine: Any, **more: Any) -> asyncio.Task[None]:
         return self._loop.create_task(coroutine, **more)
@@ -94,8 +98,9 @@ class StillLoop:
         return [timer for timer in self.timers if not timer.cancelled]
 
     def fire(self) -> None:
-        """Lets every timer that waits fire, once."""
+        """Lets every timer that waits fire, once, when the last of them is due."""
         waiting, self.timers = self.waiting, []
+        self.now_s += max((timer.delay_s for timer in waiting), default=0)
         for timer in waiting:
             timer.callback()
 
@@ -196,11 +201,34 @@ async def test_a_request_that_has_begun_ends_the_waiting(looks: int) -> None:
     for _ in range(looks):
         loop.fire()
     protocol.data_received(REQUEST[:1])
-    assert [timer.delay_s for timer in loop.waiting] == [10]
+    of_head, idle = ([timer for timer in loop.waiting if (timer.delay_s > 10) == late] for late in (False, True))
+    assert [timer.delay_s for timer in of_head] == [10]
+    loop.now_s += 1000
+    for timer in idle:
+        timer.callback()
+    assert loop.waiting == [*idle, *of_head]
     protocol.data_received(REQUEST[1:])
     await asyncio.sleep(0)
     assert wire.written.count(b"HTTP/1.1 200 OK\r\n") == 2
     assert not wire.closed
+
+
+async def test_a_request_begins_the_waiting_anew() -> None:
+    """A connection is kept for the stated time after its last answer, though its timer was set after the first."""
+    loop = StillLoop()
+    protocol, wire = await answered(loop)
+    loop.now_s += 30
+    protocol.data_received(REQUEST)
+    await asyncio.sleep(0)
+    assert wire.written.count(b"HTTP/1.1 200 OK\r\n") == 2
+    [first] = loop.waiting
+    loop.now_s, loop.timers = first.delay_s, []
+    first.callback()
+    assert [timer.delay_s for timer in loop.waiting] == [30]
+    loop.fire()
+    assert not wire.closed
+    loop.fire()
+    assert wire.closed
 
 
 async def test_half_a_head_behind_an_answer_is_not_cut_off() -> None:

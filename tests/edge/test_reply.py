@@ -7,8 +7,10 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from starlette.types import Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from gateway.edge.answers import Answer, write
 from gateway.edge.reply import Cycle
 
 
@@ -29,22 +31,16 @@ class Wire:
         self.closed = True
 
 
-def answered(wire: Wire, body: bytes, *, stated: int) -> None:
-    """One request whose application states a length and writes this body."""
-
-    async def app(_scope: object, _receive: object, send: object) -> None:
-        headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % stated)]
-        for message in (
-            {"type": "http.response.start", "status": 200, "headers": headers},
-            {"type": "http.response.body", "body": body},
-        ):
-            await send(message)  # type: ignore[operator]
+def answered(
+    wire: Wire, body: bytes, *, stated: int, at_once: bool = False, method: str = "GET", keep_alive: bool = True
+) -> None:
+    """One request whose application states a length and writes this body: in two messages, or at once if it can."""
 
     async def run() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)
         flow = SimpleNamespace(write_paused=False, resume_reading=lambda: None)
         protocol = SimpleNamespace(
-            scope={"type": "http", "method": "GET", "http_version": "1.1", "state": {}},
+            scope={"type": "http", "method": method, "http_version": "1.1", "state": {}},
             transport=wire,
             flow=flow,
             logger=None,
@@ -53,7 +49,16 @@ def answered(wire: Wire, body: bytes, *, stated: int) -> None:
             server_state=SimpleNamespace(default_headers=[]),
             on_response_complete=lambda: None,
         )
-        await Cycle(cast(HttpToolsProtocol, protocol), keep_alive=True, keep_alive_s=75).run_asgi(app)
+        cycle = Cycle(cast(HttpToolsProtocol, protocol), keep_alive=keep_alive, keep_alive_s=75)
+
+        async def app(_scope: object, _receive: object, send: Send) -> None:
+            answer = Answer(200, [(b"content-type", b"text/plain"), (b"content-length", b"%d" % stated)], body)
+            if at_once and cycle.take(answer):
+                assert not cycle.take(answer)
+            else:
+                await write(answer, send)
+
+        await cycle.run_asgi(app)
 
     asyncio.run(run())
 
@@ -72,3 +77,14 @@ def test_an_answer_of_another_length_than_stated_is_not_written(stated: int) -> 
     wire = Wire()
     answered(wire, b"ok", stated=stated)
     assert (wire.written, wire.closed) == ([], True)
+
+
+@pytest.mark.parametrize("stated", [1, 2, 3])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("keep_alive", [True, False])
+def test_an_answer_in_one_step_is_that_of_its_two_messages(stated: int, method: str, *, keep_alive: bool) -> None:
+    """To the byte, whether the connection stays open or not, and whether the answer is valid or not."""
+    in_two, at_once = Wire(), Wire()
+    answered(in_two, b"ok", stated=stated, method=method, keep_alive=keep_alive)
+    answered(at_once, b"ok", stated=stated, at_once=True, method=method, keep_alive=keep_alive)
+    assert (b"".join(at_once.written), at_once.closed) == (b"".join(in_two.written), in_two.closed)

@@ -23,8 +23,8 @@ class _Telltale(httpx.AsyncBaseTransport):
         raise RuntimeError(f"{request.url} {secret}", request.headers.raw)
 
 
-def _telling(self: Authenticator, authorization: bytes | None, now_ms: int) -> NoReturn:
-    raise RuntimeError(authorization)
+def _telling(self: Authenticator, credential: bytes | None, now_ms: int) -> NoReturn:
+    raise RuntimeError(credential)
 
 
 if sys.argv[1] == "transport":

@@ -175,7 +175,7 @@ def test_the_laws_above_are_tried_on_cases_that_come_to_runs() -> None:
     """Among generated cases enough reach the runs, by every way of selecting, and enough are refused there."""
     seen = Counter[str]()
 
-    @settings(max_examples=200, deadline=None, derandomize=True, database=None,
+    @settings(max_examples=600, deadline=None, derandomize=True, database=None,
               suppress_health_check=list(HealthCheck))  # fmt: skip
     @given(cases())
     def count(case: Case) -> None:

@@ -8,8 +8,23 @@ from dataclasses import replace
 
 from gateway.core.outcome import Cancelled, NotSent, Outcome, Unknown
 from gateway.core.plan import Order
-from gateway.upstream.client import UpstreamLimits
-from tests.upstream.raw import DONE, LIMITS, ORDER, RECEIPT, SHORT, Peer, RawServer, answers, connected, ids, run
+from gateway.upstream.cancel import MAX_ANSWER_BYTES
+from gateway.upstream.client import Exchange, Failed, Reply, UpstreamLimits
+from gateway.upstream.pool import PooledTransport
+from tests.upstream.raw import (
+    DONE,
+    LIMITS,
+    ORDER,
+    RECEIPT,
+    SHORT,
+    Peer,
+    RawServer,
+    answers,
+    connected,
+    holder,
+    ids,
+    run,
+)
 
 
 def outcome_at(url: str) -> Outcome:
@@ -122,6 +137,40 @@ def test_an_order_given_up_while_it_is_sent_has_its_place_until_its_deadline_and
             return meanwhile, await upstream.cancel(ORDER, RECEIPT), len(server.peers)
 
     assert run(scenario()) == ([NotSent("pool_timeout")] * 4, Cancelled(200, 3), 5)
+
+
+def test_a_reading_given_up_has_its_place_until_it_is_answered_and_not_longer() -> None:
+    """Look-ups give up pages that they no longer want: those must not keep everybody from reading until a deadline."""
+
+    async def scenario() -> tuple[Reply | Failed, Reply | Failed]:
+        asked, go = asyncio.Event(), asyncio.Event()
+
+        async def when_told(peer: Peer) -> None:
+            while True:
+                await peer.request()
+                asked.set()
+                await go.wait()
+                await peer.send(DONE)
+
+        transport = PooledTransport(max_connections=1, connect_timeout_s=1)
+        async with RawServer(when_told) as server:
+            # The second waits for a place for less time than the first one's deadline has left.
+            patient = Exchange(server.url, limits=LIMITS, transport=transport)
+            hasty = Exchange(server.url, limits=replace(LIMITS, connect_timeout_s=0.05), transport=transport)
+            ask = "GET", b"/v2/workflows/logs", holder().current
+            given_up = asyncio.create_task(patient.send(*ask, max_answer_bytes=MAX_ANSWER_BYTES))
+            await asked.wait()
+            given_up.cancel()
+            await asyncio.wait([given_up])
+            meanwhile = await hasty.send(*ask, max_answer_bytes=MAX_ANSWER_BYTES)
+            go.set()
+            after = await patient.send(*ask, max_answer_bytes=MAX_ANSWER_BYTES)
+            await transport.aclose()
+            return meanwhile, after
+
+    meanwhile, after = run(scenario())
+    assert meanwhile == Failed(sent=False, cause="pool_timeout")
+    assert isinstance(after, Reply)
 
 
 def test_orders_with_long_targets_take_their_places_from_the_same_pool() -> None:

@@ -13,6 +13,7 @@ from gateway.cli.cancel.answers import Done, Lost, Refusal
 from gateway.cli.cancel.client import Gateway
 from gateway.core.errors import counted
 from gateway.core.forms.shown import PLANS, ShownPlan
+from gateway.core.run import Skip
 
 URL, KEY = "QSTASH_GATEWAY_URL", "QSTASH_GATEWAY_KEY"
 """The environment variables for the gateway's address and the caller's key."""
@@ -159,7 +160,7 @@ def _applied(gateway: Gateway, plan: ShownPlan, screen: Screen) -> Ending:
         return Ending(End.UNKNOWN, sentence, plan)
     match result:
         case Done(cancelled=cancelled, decision_id=decision_id):
-            sentence = f"{runs_in_words(cancelled)} cancelled, under decision {decision_id}.{_beyond(result)}"
+            sentence = f"{runs_in_words(cancelled)} cancelled, under decision {decision_id}.{_rest(result)}"
             return Ending(End.CANCELLED, sentence, plan, done=result)
         case Refusal(sentence=sentence, code=code):
             sentence = " ".join([sentence, *_in_options(result)])
@@ -171,11 +172,18 @@ def _applied(gateway: Gateway, plan: ShownPlan, screen: Screen) -> Ending:
             return Ending(End.UNKNOWN, f"Not known what came of it: {why}. {_seen(gateway, plan)}", plan)
 
 
-def _beyond(done: Done) -> str:
-    """Return a warning if upstream did more than it was asked for, else an empty text."""
-    if not done.over_cancelled:
+def _rest(done: Done) -> str:
+    """Return a warning if upstream did more than it was asked for, or else how many runs are left to cancel, if any.
+
+    It ends the last line, so that a person who reads nothing else does not take a part for the whole.
+    """
+    if done.over_cancelled:
+        return f" QStash cancelled {runs_in_words(done.over_cancelled)} more than were sent to it: tell the operators."
+    beyond = done.skipped.get(Skip.BEYOND_COUNT)
+    if beyond is None or not beyond.runs:
         return ""
-    return f" QStash cancelled {runs_in_words(done.over_cancelled)} more than were sent to it: tell the operators."
+    left = "is left" if beyond.runs == 1 else "are left"
+    return f" {runs_in_words(beyond.runs)} beyond the count {left}: run the command again."
 
 
 def _seen(gateway: Gateway, plan: ShownPlan) -> str:

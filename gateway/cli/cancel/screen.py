@@ -26,6 +26,9 @@ from gateway.policy.nearest import in_words
 PLAIN_WIDTH = 10_000
 """The width if there is no terminal: nothing is cut or folded."""
 
+LABEL = "Label (a run may have several)"
+"""The head above the labels: their numbers may add up to more than there are runs."""
+
 SHOWN = 3
 GAP, EDGE = 3, 1
 """Characters between two columns of a table, and on each side of it, on a terminal."""
@@ -75,7 +78,7 @@ class Terminal:
             self._console.print(printable(f"allowed by {rule}; {lasting}"))
             self._console.print(self._workflows(plan))
             if plan.by_label:
-                self._console.print(self._table(("Label", "Runs"), _counted(plan.by_label)))
+                self._console.print(self._table((LABEL, "Runs"), _counted(plan.by_label)))
             self._console.print(*self._sample(plan), sep="\n", soft_wrap=True)
         self._leaves_out(plan.skipped, {})
 

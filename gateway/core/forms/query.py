@@ -16,9 +16,9 @@ from gateway.core import grammar
 from gateway.core.errors import MalformedRequest
 from gateway.core.request import ByFilter
 
-_is_plain = re.compile(rb"[A-Za-z0-9_.~-]*").fullmatch
+_is_plain = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
 """Tells values that need no decoding in any reading of a query (RFC 3986, unreserved)."""
-_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 Values = Mapping[str, Sequence[str]]
 """The decoded values of a query under their names, in order."""
@@ -92,42 +92,45 @@ def query_values(query: bytes, parameters: Parameters) -> Values:
     """
     values: dict[str, list[str]] = {}
     once = parameters.once
-    for pair in query.split(b"&") if query else ():
-        raw_name, equals, raw_value = pair.partition(b"=")
+    for pair in query.decode("latin-1").split("&") if query else ():
         # Names are compared as they are written: some readers drop an escaped name or one in another case (Go is
         # case-sensitive), and a dropped filter widens the call.
-        name = raw_name.decode("latin-1")
+        name, _, raw_value = pair.partition("=")
         if name not in once:
             raise parameters.unknown(name)
-        if not equals or not raw_value:
+        if not raw_value:
             raise MalformedRequest("empty_value", f"'{name}' has no value; leave it out or give it one.")
-        if name not in values:
-            values[name] = [raw_value.decode("ascii") if _is_plain(raw_value) else decoded(name, raw_value)]
-        elif once[name]:
+        before = values.get(name)
+        if before is not None and once[name]:
             raise MalformedRequest("repeated", f"'{name}' is given twice.")
+        # Letters and digits alone, as in a number or a flag, are what they say.
+        plain = raw_value.isascii() and raw_value.isalnum()
+        value = raw_value if plain else decoded(name, raw_value)
+        if before is None:
+            values[name] = [value]
         else:
-            values[name].append(decoded(name, raw_value))
+            before.append(value)
     return values
 
 
-def decoded(name: str, raw: bytes) -> str:
-    """Return one value of a query, decoded once.
+def decoded(name: str, raw: str) -> str:
+    """Return one value of a query, decoded once; `raw` has a character for each byte.
 
     Raises:
         MalformedRequest: two readers could read it differently.
     """
     if _is_plain(raw):
-        return raw.decode("ascii")
+        return raw
     return _remembered(name, raw) if len(raw) <= _REMEMBERED_BYTES else _decoded(name, raw)
 
 
-def _decoded(name: str, raw: bytes) -> str:
-    if b";" in raw or _BAD_ESCAPE.search(raw):
+def _decoded(name: str, raw: str) -> str:
+    if ";" in raw or _BAD_ESCAPE.search(raw):
         raise MalformedRequest(
             "bad_escape", f"'{name}' has a ';' or a bad percent-encoding, which upstream may drop: encode the value."
         )
     try:
-        value = unquote_to_bytes(raw.replace(b"+", b" ")).decode("utf-8")
+        value = unquote_to_bytes(raw.replace("+", " ").encode("latin-1")).decode("utf-8")
     except UnicodeDecodeError:
         raise MalformedRequest("not_utf8", f"'{name}' is not UTF-8.") from None
     if "," in value:
@@ -144,12 +147,13 @@ _remembered = lru_cache(maxsize=grammar.REMEMBERED_URLS)(_decoded)
 
 def filter_in(values: Values, *, exact: bool) -> ByFilter:
     """Return the filter in the values of a query. Raises: ValueError: it names no field, or a value is not valid."""
+    given = values.get
     return ByFilter(
-        workflow_urls=URLS.of(values),
+        workflow_urls=tuple(given(URLS.name, ())),
         exact=exact,
         from_date=FROM_DATE.of(values),
         to_date=TO_DATE.of(values),
-        caller_ips=CALLER_IPS.of(values),
-        flow_control_keys=FLOW_KEYS.of(values),
-        labels=LABELS.of(values),
+        caller_ips=tuple(given(CALLER_IPS.name, ())),
+        flow_control_keys=tuple(given(FLOW_KEYS.name, ())),
+        labels=tuple(given(LABELS.name, ())),
     )

@@ -172,10 +172,11 @@ class Urls(Field):
         if exact:
             yield self.listed.at(value)
         yield self.pages.at(value)
-        at = value.rfind("/")
+        lengths = self.pages.lengths
+        at = value.rfind("/") if lengths else -1
         while at >= len("https://"):
             # Cut only where a page may end, so that a URL of 2,000 segments is not copied 2,000 times.
-            if at in self.pages.lengths:
+            if at in lengths:
                 yield self.pages.at(value[:at])
             at = value.rfind("/", 0, at)
 

@@ -9,18 +9,22 @@ tried one by one. An index never leaves out a rule that would hold; it may only 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 from heapq import merge
 from itertools import chain
 from operator import attrgetter
+from typing import NamedTuple
 
 from gateway.core.request import ByFilter, ByRunIds, EveryRun, Selection
 from gateway.core.run import Run
 from gateway.policy.index.fields import ALLOWED, DENIED, RUN_IDS, URL, Field, Hits, Urls, Values, common, takes_any
 from gateway.policy.model import MEMBERS, Rule, values
+
+_FEW = 4
+"""Up to this many rules it is faster to try all than to look up those that list what is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,17 @@ class _Group:
         return sorted(left)
 
 
+class _Shape(NamedTuple):
+    """The groups that may admit a selection by some fields, and the values that are looked up for it.
+
+    `few` holds the rules of all these groups if there are only a few: then nothing is looked up.
+    """
+
+    few: Sequence[Rule] | None
+    fitting: Sequence[_Group]
+    asked: Sequence[tuple[str, Callable[[Selection], Sequence[str]]]]
+
+
 class _Index:
     """The index of some rules, in the order given: by the values that they list and the fields that they mention."""
 
@@ -63,8 +78,7 @@ class _Index:
             groups[frozenset(rule.conditions), needed, unbounded].append(place)
         self._groups = tuple(_Group(*kind, tuple(places), frozenset(places)) for kind, places in groups.items())
         # There are no more shapes of a selection than sets of its five fields.
-        self._by_shape: dict[tuple[frozenset[str], bool], tuple[Sequence[_Group], frozenset[str]]] = {}
-        self._last: tuple[Selection, Sequence[int]] | None = None
+        self._by_shape: dict[frozenset[str], _Shape] = {}
 
     def prepare(self) -> None:
         """Compute now what is otherwise computed on first use."""
@@ -93,22 +107,15 @@ class AllowIndex(_Index):
 
         Each comes once, the closest first. No other rule could admit the selection.
         """
-        match selection:
-            case ByRunIds():
-                return self._at(self._by_ids)
-            case ByFilter(workflow_urls=[first, *_]):
-                return self._at(self._near(first))
-            case ByFilter():
-                return self._at(self._without_url)
-        return self._at(self._everything)
+        if isinstance(selection, ByFilter):
+            urls = selection.workflow_urls
+            return self._near(urls[0]) if urls else self._at(self._without_url)
+        return self._at(self._by_ids if isinstance(selection, ByRunIds) else self._everything)
 
-    def admitting(self, selection: Selection) -> Iterator[Rule]:
+    def admitting(self, selection: Selection) -> Sequence[Rule]:
         """Return every rule that could admit the selection, and perhaps others; each once, in their order."""
-        # A refusal is judged again with the same selection and another count, to propose that.
-        last = self._last
-        if last is None or last[0] is not selection:
-            self._last = last = selection, [*_in_order(self._admitting(selection))]
-        return self._at(last[1])
+        few = self._shape(selection.carried).few if selection.carried else None
+        return few if few is not None else [*self._at(_in_order(self._admitting(selection)))]
 
     def number(self, selection: Selection) -> int:
         """Return how many rules `admitting` returns."""
@@ -117,29 +124,29 @@ class AllowIndex(_Index):
     def _admitting(self, selection: Selection) -> list[Sequence[int]]:
         if isinstance(selection, EveryRun):
             return [self._everything]
-        by_ids, carried = isinstance(selection, ByRunIds), selection.carried
-        known = self._by_shape.get((carried, by_ids))
-        if known is None:
-            known = self._by_shape[carried, by_ids] = self._fitting(carried, by_ids=by_ids)
-        fitting, bounding = known
-        if not fitting:
-            return []
+        carried = selection.carried
+        shape = self._shape(carried)
         exact = isinstance(selection, ByFilter) and selection.exact
-        hits = {
-            name: self._fields[name].admitting(values, exact=exact)
-            for name, values in asked(selection).items()
-            if name in bounding
-        }
-        return [group.among(hits, carried) for group in fitting]
+        hits = {name: self._fields[name].admitting(of(selection), exact=exact) for name, of in shape.asked}
+        return [group.among(hits, carried) for group in shape.fitting]
 
-    def _fitting(self, carried: frozenset[str], *, by_ids: bool) -> tuple[Sequence[_Group], frozenset[str]]:
-        """Return the groups that may admit a selection by these fields, and those fields that one of them bounds."""
+    def _shape(self, carried: frozenset[str]) -> _Shape:
+        shape = self._by_shape.get(carried)
+        if shape is None:
+            shape = self._by_shape[carried] = self._shaped(carried)
+        return shape
+
+    def _shaped(self, carried: frozenset[str]) -> _Shape:
+        by_ids = RUN_IDS in carried
         fitting = [
             group
             for group in self._groups
             if carried <= group.fields and (by_ids or (group.needed <= carried and RUN_IDS not in group.fields))
         ]
-        return fitting, frozenset().union(*(group.fields - group.unbounded for group in fitting))
+        bounding = frozenset().union(*(group.fields - group.unbounded for group in fitting))
+        places = sorted(chain.from_iterable(group.places for group in fitting))
+        few = [*self._at(places)] if len(places) <= _FEW else None
+        return _Shape(few, fitting, [(name, of) for name, of in _ASKED.items() if name in carried & bounding])
 
     def about(self, url: str, others: Values | None = None) -> Iterator[Rule]:
         """Return every rule that could cover a run with this URL, and perhaps others; each once, in their order.
@@ -149,13 +156,13 @@ class AllowIndex(_Index):
         hits = self._touching({URL: (url,), **(others or {})})
         return self._at(_in_order(group.among(hits, group.needed) for group in self._groups))
 
-    def _near(self, url: str) -> Iterator[int]:
+    def _near(self, url: str) -> Iterator[Rule]:
         exactly, *above = (self._fields.get(URL) or Urls()).about(url, exact=True)
         given: set[int] = set()
         for place in chain(exactly, self._of_any_url, *above):
-            if place not in given and RUN_IDS not in self._rules[place].conditions:
+            if place not in given and RUN_IDS not in (rule := self._rules[place]).conditions:
                 given.add(place)
-                yield place
+                yield rule
 
     @cached_property
     def _of_any_url(self) -> Sequence[int]:
@@ -228,15 +235,14 @@ def seen(run: Run) -> Values:
     }
 
 
-_ASKED = {field: attrgetter(member) for field, member in {URL: "workflow_urls", **MEMBERS}.items()}
-"""For each field that is looked up, what returns a filter's values of it."""
+_LOOKED_UP = {URL: "workflow_urls", RUN_IDS: "run_ids", **MEMBERS}
+_ASKED: dict[str, Callable[[Selection], Sequence[str]]] = {
+    field: attrgetter(member) for field, member in _LOOKED_UP.items()
+}
+"""For each field that is looked up, what returns the values of a selection that carries it."""
 
 
 def asked(selection: Selection) -> Values:
     """Return a selection's values of the fields that are looked up."""
-    match selection:
-        case ByRunIds(run_ids=run_ids):
-            return {RUN_IDS: run_ids}
-        case ByFilter():
-            return {field: found for field, of in _ASKED.items() if (found := of(selection))}
-    return {}
+    carried = selection.carried
+    return {field: of(selection) for field, of in _ASKED.items() if field in carried}

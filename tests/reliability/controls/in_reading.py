@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from tests.reliability.controls.copy import Bug, Edit
 
-READ, QUERY, MODEL, DECIDE, READINGS, FRAMING = (
+READ, QUERY, MODEL, READINGS, FRAMING = (
     "gateway/core/parse.py",
     "gateway/core/forms/query.py",
     "gateway/policy/model.py",
-    "gateway/policy/decide.py",
     "gateway/policy/reading.py",
     "gateway/edge/head.py",
 )
@@ -47,11 +46,7 @@ UNNAMED_FILTER = (
         "(RUN_IDS in rule.conditions)",
     ),
     Edit(INDEX, "if carried <= group.fields and (", "if by_ids == (RUN_IDS in group.fields) and ("),
-    Edit(
-        INDEX,
-        "            if name in bounding\n",
-        "            if name in bounding and name in self._fields\n",
-    ),
+    Edit(INDEX, "if name in carried & bounding]", "if name in carried & bounding and name in self._fields]"),
     Edit(INDEX, "group.among(hits, carried)", "group.among(hits, carried & group.fields)"),
 )
 NEIGHBOURS = (
@@ -62,8 +57,8 @@ NEIGHBOURS = (
     ),
     Edit(
         INDEX,
-        "self._fields[name].admitting(values, exact=exact)",
-        "self._fields[name].touching(values, exact=exact)",
+        "self._fields[name].admitting(of(selection), exact=exact)",
+        "self._fields[name].touching(of(selection), exact=exact)",
     ),
 )
 
@@ -76,7 +71,7 @@ CONDITIONS, GRAMMAR, DIGITS = (
 
 UPGRADE = (Edit(FRAMING, " or (upgrade and not offers_h2c):", ":"),)
 
-CAPPED = "return min(request.count, *caps) if caps else request.count"
+VIEW, CAPPED = "gateway/policy/view.py", "min(count, self._cap, rule.cap)"
 
 IN_READING = (
     Bug(
@@ -84,15 +79,15 @@ IN_READING = (
         (
             Edit(
                 REQUEST,
-                "                pairs += zip(repeat(name), value)\n",
-                '                pairs += zip(repeat(name), value if name != "label" else ())\n',
+                "                pairs += [(name, one) for one in value]\n",
+                '                pairs += [(name, one) for one in value if name != "label"]\n',
             ),
         ),
         FILTER_FIELDS,
     ),
     Bug(
         "a field is known and not read",
-        (Edit(QUERY, "        labels=LABELS.of(values),\n", ""),),
+        (Edit(QUERY, "        labels=tuple(given(LABELS.name, ())),\n", ""),),
         FILTER_FIELDS,
     ),
     Bug(
@@ -114,21 +109,21 @@ IN_READING = (
         (
             Edit(
                 QUERY,
-                "values[name].append(decoded(name, raw_value))",
-                "values[name] = [decoded(name, raw_value)]",
+                "before.append(value)",
+                "values[name] = [value]",
             ),
         ),
         GRAMMAR,
     ),
     Bug("a comma stands in a value", (Edit(QUERY, 'if "," in value:', "if not value:"),), GRAMMAR),
-    Bug("a pair that Go drops is read", (Edit(QUERY, 'b";" in raw or _BAD_ESCAPE.search(raw)', "not raw"),), GRAMMAR),
+    Bug("a pair that Go drops is read", (Edit(QUERY, '";" in raw or _BAD_ESCAPE.search(raw)', "not raw"),), GRAMMAR),
     Bug(
         "names in any case",
         (
             Edit(
                 QUERY,
-                'name = raw_name.decode("latin-1")\n',
-                'name = raw_name.decode("latin-1")\n'
+                '        name, _, raw_value = pair.partition("=")\n',
+                '        name, _, raw_value = pair.partition("=")\n'
                 "        name = next((known for known in once if known.lower() == name.lower()), name)\n",
             ),
         ),
@@ -139,8 +134,8 @@ IN_READING = (
         (
             Edit(
                 QUERY,
-                "        if not equals or not raw_value:\n",
-                "        if not raw_value:\n            continue\n        if not equals:\n",
+                "        if not raw_value:\n",
+                "        if not raw_value:\n            continue\n        if not raw_value:\n",
             ),
         ),
         GRAMMAR,
@@ -190,17 +185,18 @@ IN_READING = (
     ),
     Bug(
         "count raised to the cap",
-        (Edit(DECIDE, CAPPED, "return min(caps, default=request.count)"),),
+        (Edit(VIEW, CAPPED, "min(self._cap, rule.cap)"),),
         CONDITIONS,
     ),
     Bug(
         "the largest cap counts",
         (
             Edit(
-                DECIDE,
+                VIEW,
                 CAPPED,
-                "return min(request.count, max(caps, default=request.count))",
+                "min(count, max((cap for cap in (self._cap, rule.cap) if cap < MAX_COUNT), default=count))",
             ),
+            Edit(VIEW, "min([rule.cap for rule in rules], default", "max([rule.cap for rule in rules], default"),
         ),
         CONDITIONS,
     ),

@@ -6,6 +6,7 @@ from tests.reliability.controls.copy import Bug, Edit
 
 CANCEL, UPSTREAM, PIPELINE = "gateway/core/plan.py", "gateway/upstream/cancel.py", "gateway/execution/pipeline.py"
 EXCHANGE, TRANSPORT, OUTBOUND = "gateway/upstream/client.py", "gateway/upstream/pool.py", "gateway/upstream/direct.py"
+DEADLINE = "gateway/upstream/deadline.py"
 PORT = ("tests/upstream",)
 SEND = (
     "                response = await self._transport.handle_async_request("
@@ -124,6 +125,22 @@ IN_SENDING = (
         "an order given up leaves its place for another at once",
         (Edit(TRANSPORT, "loop.call_at(deadline_s, self._places.release)", "self._places.release()"),),
         PORT,
+    ),
+    Bug(
+        "a reading given up keeps its place until its deadline",
+        (Edit(TRANSPORT, 'if request.method == "GET":', 'if request.method == "NEVER":'),),
+        PORT,
+    ),
+    Bug(
+        "the deadline of an exchange tells nobody of another end",
+        (
+            Edit(
+                "gateway/upstream/deadline.py",
+                "self._over and self._task.uncancel() <= self._asked_before",
+                "self._over",
+            ),
+        ),
+        ("tests/upstream/test_deadline.py",),
     ),
     Bug(
         "any certificate is taken",
