@@ -124,13 +124,15 @@ class Cancels:
     async def deliver(self, inbound: Inbound, done: Done, reply: Send) -> None:
         """Write the outcome of a cancel, say that it was answered, and tell operators.
 
+        An answer that stays in our own memory, because the caller does not read, counts as answered to nobody.
+
         Raises: WaitEnded: it could not be written before the task was cancelled. Nothing else.
         """
         inbound.cancel_begun, written = True, False
         with LastNet() as net:
             gone = await inbound.gone()
             await write(inbound, self._shown(done, inbound.decision_id), reply)
-            written = not gone
+            written = inbound.was_taken() and not gone
         with Net() as late:
             self._pipeline.answered(done, caller_gone=not written)
             self._teller.outcome(done)

@@ -40,6 +40,9 @@ GONE = "gateway.gone"
 WHOLE = "gateway.whole"
 """The key in the state of an ASGI scope that holds a function: it writes a whole answer at once, where it can."""
 
+TAKEN = "gateway.taken"
+"""The key in the state of an ASGI scope that holds a function: whether the whole answer has left this process."""
+
 FRAMING_BYTES = "gateway.framing_bytes"
 """The key in the state of an ASGI scope that holds how many bytes of the body so far were none of its content."""
 

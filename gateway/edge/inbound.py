@@ -21,7 +21,7 @@ from gateway.core.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLa
 from gateway.core.parse import Body
 from gateway.core.ports import Clock
 from gateway.core.request import ByRunIds, CancelRequest, Principal
-from gateway.edge.head import BROKEN_BODY, FRAMING_BYTES, GONE
+from gateway.edge.head import BROKEN_BODY, FRAMING_BYTES, GONE, TAKEN
 from gateway.execution.ports import Call
 from gateway.files.secrecy import holds_text
 from gateway.policy.rules import Policies
@@ -125,6 +125,11 @@ class Inbound:
             return message is not None and message["type"] == "http.disconnect"
         # Whatever is wrong with the connection, the outcome must still reach the record.
         return True
+
+    def was_taken(self) -> bool:
+        """Return whether the answer that was just written has left this process; another server says nothing of it."""
+        told = self.state.get(TAKEN)
+        return told is None or bool(told())
 
     async def body(self) -> Body:
         """Wait for the whole body and return it. The request must hold a place.

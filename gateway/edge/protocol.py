@@ -25,7 +25,7 @@ from gateway.callers.forwarded import ip_address
 from gateway.core.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge
 from gateway.edge import answers
 from gateway.edge.connections import TEAM, Connections, Evictable, unix_peer
-from gateway.edge.head import BROKEN_BODY, FRAMING_BYTES, GONE, WHITESPACE, WHOLE, Checked, Head, check_head
+from gateway.edge.head import BROKEN_BODY, FRAMING_BYTES, WHITESPACE, Checked, Head, check_head
 from gateway.edge.reply import Cycle
 
 MAX_PIPELINED = 8
@@ -74,6 +74,7 @@ class EdgeProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self.timeout_keep_alive = settings.keep_alive_s + KEEP_ALIVE_MARGIN_S  # type: ignore[assignment]
         self.handshake: Evictable | None = None
+        self.below: asyncio.Transport | None = None
         self._settings = settings
         self.url = b""
         self._refusal: Refusal | None = None
@@ -227,9 +228,8 @@ class EdgeProtocol(HttpToolsProtocol):
         self._in_head, self._in_body, self._head_bytes = False, True, 0
         before = cast("Cycle | None", self.cycle)
         keeps = version != "1.0" and self.parser.should_keep_alive() and not checked.offers_h2c
-        self.cycle = cycle = Cycle(self, keep_alive=keeps, keep_alive_s=self._settings.keep_alive_s)
-        state = scope["state"]
-        state[GONE], state[WHOLE] = cycle.gone, cycle.take
+        keep_alive_s, untaken_bytes = self._settings.keep_alive_s, self.untaken_bytes
+        self.cycle = cycle = Cycle(self, keep_alive=keeps, keep_alive_s=keep_alive_s, untaken_bytes=untaken_bytes)
         if before is None or before.response_complete:
             self._start_asgi_task(cycle, self.app)
         else:
@@ -330,7 +330,7 @@ class EdgeProtocol(HttpToolsProtocol):
         return decision_id
 
     def _watch_taking(self) -> None:
-        if not self.transport.get_write_buffer_size():
+        if not self.untaken_bytes():
             return
         self._settings.connections.untaken(self)
         if self._taking is None:
@@ -338,7 +338,7 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def _not_taken(self) -> None:
         self._taking = None
-        if self.transport.get_write_buffer_size():
+        if self.untaken_bytes():
             self.transport.abort()
 
     def _start_deadline(self) -> None:
@@ -364,8 +364,9 @@ class EdgeProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def untaken_bytes(self) -> int:
-        """Return how many bytes of written answers the caller has not yet read."""
-        return self.transport.get_write_buffer_size()
+        """Return how many bytes of written answers are still in this process; `below` has those that TLS has sealed."""
+        size = self.transport.get_write_buffer_size()
+        return size if self.below is None else size + self.below.get_write_buffer_size()
 
 
 def _headers_too_large(settings: ProtocolSettings) -> TooLarge:

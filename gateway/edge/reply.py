@@ -20,7 +20,7 @@ from gateway.core.outcome import Cancelled, NotSent, Refused, Unknown
 from gateway.core.ports import OperatorsLog
 from gateway.edge import answers
 from gateway.edge.answers import Answer
-from gateway.edge.head import WHOLE
+from gateway.edge.head import GONE, TAKEN, WHOLE
 from gateway.edge.inbound import Inbound
 from gateway.execution.pipeline import Done
 from gateway.process import LastNet, Net, place, report
@@ -82,7 +82,9 @@ class Cycle(RequestResponseCycle):
     connection: uvicorn would add an answer of its own, with no decision id.
     """
 
-    def __init__(self, protocol: HttpToolsProtocol, *, keep_alive: bool, keep_alive_s: int) -> None:
+    def __init__(
+        self, protocol: HttpToolsProtocol, *, keep_alive: bool, keep_alive_s: int, untaken_bytes: Callable[[], int]
+    ) -> None:
         super().__init__(
             protocol.scope,
             protocol.transport,
@@ -99,12 +101,24 @@ class Cycle(RequestResponseCycle):
         )
         self._kept, self._kept_lines = _kept_for(keep_alive_s)
         self._head: bytes | None = None
+        self._untaken_bytes = untaken_bytes
+        self._taken = False
+        state = self.scope["state"]
+        state[GONE], state[WHOLE], state[TAKEN] = self.gone, self.take, self.was_taken
         self.on_end: Callable[[], object] = _nothing
 
     def gone(self) -> bool:
         """Return what `receive` would say at once: whether the caller has disconnected."""
         self.flow.resume_reading()
         return self.disconnected or self.response_complete
+
+    def was_taken(self) -> bool:
+        """Return whether all of the answer had left this process when its end was written.
+
+        What the kernel has may be lost on its way. What it had not taken counts as written to nobody, although it may
+        still be read.
+        """
+        return self._taken
 
     async def run_asgi(self, app: Any) -> None:  # noqa: ANN401 - uvicorn's own types are private
         """Call the application, and end the connection if it gave no whole answer."""
@@ -120,6 +134,7 @@ class Cycle(RequestResponseCycle):
             self.transport.close()
         # Nothing of the request may lead back to it, so that it is freed at once.
         self.on_response = self.on_end = _nothing
+        self._untaken_bytes = int
         self.scope["state"].clear()
 
     def take(self, answer: Answer) -> bool:
@@ -159,6 +174,7 @@ class Cycle(RequestResponseCycle):
             if self.keep_alive and not any(name == b"connection" for name, _ in headers):
                 message = {**message, "headers": headers + self._kept}
         await super().send(message)
+        self._taken = self.response_complete and not self._untaken_bytes()
 
     def _bounded(self, status: int, headers: Headers) -> bytes | None:
         """Return the head of an answer that has a length and keeps the connection; None for any other, or to HEAD."""
@@ -179,6 +195,8 @@ class Cycle(RequestResponseCycle):
             raise RuntimeError("the body has another length than its header says")
         self.expected_content_length = 0
         self.transport.write(head + body)
+        # A write that fails closes the transport.
+        self._taken = not self.transport.is_closing() and not self._untaken_bytes()
         self.response_complete = True
         self.message_event.set()
         if not self.keep_alive:

@@ -97,11 +97,12 @@ class Handshake(SSLProtocol):  # type: ignore[misc] # as above
         )
         self._connections = settings.connections
         self._below: asyncio.Transport | None = None
+        self._edge = edge
         edge.handshake = self
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Begin the handshake, and count it as a connection."""
-        self._below = transport
+        self._below = self._edge.below = transport
         super().connection_made(transport)
         self._connections.opened(self)
 

@@ -17,12 +17,19 @@ from gateway.edge.reply import Cycle
 class Wire:
     """A transport that keeps what is written."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, takes: bool = True, fails: bool = False) -> None:
         self.written: list[bytes] = []
         self.closed = False
+        self._takes = takes
+        self._fails = fails
 
     def write(self, data: bytes) -> None:
         self.written.append(data)
+        self.closed = self._fails
+
+    def untaken_bytes(self) -> int:
+        """None of it, or all."""
+        return 0 if self._takes else len(b"".join(self.written))
 
     def is_closing(self) -> bool:
         return self.closed
@@ -33,10 +40,13 @@ class Wire:
 
 def answered(
     wire: Wire, body: bytes, *, stated: int, at_once: bool = False, method: str = "GET", keep_alive: bool = True
-) -> None:
-    """One request whose application states a length and writes this body: in two messages, or at once if it can."""
+) -> bool:
+    """One request whose application states a length and writes this body: in two messages, or at once if it can.
 
-    async def run() -> None:
+    Returns whether the answer has left the process.
+    """
+
+    async def run() -> bool:
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)
         flow = SimpleNamespace(write_paused=False, resume_reading=lambda: None)
         protocol = SimpleNamespace(
@@ -49,7 +59,8 @@ def answered(
             server_state=SimpleNamespace(default_headers=[]),
             on_response_complete=lambda: None,
         )
-        cycle = Cycle(cast(HttpToolsProtocol, protocol), keep_alive=keep_alive, keep_alive_s=75)
+        of_uvicorn = cast(HttpToolsProtocol, protocol)
+        cycle = Cycle(of_uvicorn, keep_alive=keep_alive, keep_alive_s=75, untaken_bytes=wire.untaken_bytes)
 
         async def app(_scope: object, _receive: object, send: Send) -> None:
             answer = Answer(200, [(b"content-type", b"text/plain"), (b"content-length", b"%d" % stated)], body)
@@ -59,8 +70,9 @@ def answered(
                 await write(answer, send)
 
         await cycle.run_asgi(app)
+        return cycle.was_taken()
 
-    asyncio.run(run())
+    return asyncio.run(run())
 
 
 def test_an_answer_of_the_stated_length_is_one_write() -> None:
@@ -88,3 +100,22 @@ def test_an_answer_in_one_step_is_that_of_its_two_messages(stated: int, method: 
     answered(in_two, b"ok", stated=stated, method=method, keep_alive=keep_alive)
     answered(at_once, b"ok", stated=stated, at_once=True, method=method, keep_alive=keep_alive)
     assert (b"".join(at_once.written), at_once.closed) == (b"".join(in_two.written), in_two.closed)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("keep_alive", [True, False])
+def test_an_answer_that_stays_in_the_process_was_written_to_nobody(*, at_once: bool, keep_alive: bool) -> None:
+    """Its caller may be told the number of a cancel only once the kernel has it; else the repeat has to join."""
+    assert answered(Wire(), b"ok", stated=2, at_once=at_once, keep_alive=keep_alive)
+    assert not answered(Wire(takes=False), b"ok", stated=2, at_once=at_once, keep_alive=keep_alive)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_an_answer_whose_write_fails_was_written_to_nobody(*, at_once: bool) -> None:
+    """A transport that cannot write closes itself, and keeps nothing."""
+    assert not answered(Wire(fails=True), b"ok", stated=2, at_once=at_once)
+
+
+def test_an_answer_of_another_length_was_written_to_nobody() -> None:
+    """Nothing was written at all."""
+    assert not answered(Wire(), b"ok", stated=3)
