@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
+
+from gateway.simulator.server import SimulatorServer
 from tests.edge.wire import PATH, URL, Edge
+from tests.serving.doors import CANCEL, ask, certified, over_tls, to_port
+from tests.support.gateway import RunningGateway, Setup
 from tests.support.waiting import until
 
 TARGET = f"DELETE {PATH}?{URL}&count=3 HTTP/1.1"
@@ -16,15 +24,35 @@ AHEAD_BYTES = 84_000
 RESET = struct.pack("ii", 1, 0)
 
 
-def test_the_repeat_of_a_cancel_whose_answer_the_kernel_never_took_joins_it(edge: Edge) -> None:
-    """The gateway knows that nobody can have read the number: the repeat is told it, and cancels no further runs."""
-    with edge.connect() as probe:
-        probe.sendall(edge.request(line=PAGE))
-        size = len(probe.recv(65_536))
-    before = len(edge.reached)
+@pytest.fixture(params=["plain", "tls"])
+def edge(request: pytest.FixtureRequest, tmp_path: Path, simulator: SimulatorServer) -> Iterator[Edge]:
+    """A gateway that speaks TLS, or does not."""
+    tls = ""
+    if request.param == "tls":
+        certificate, key = certified(tmp_path)
+        tls = f"tls: {{certificate: {certificate}, key: {key}}}\n"
+    with RunningGateway(Setup(simulator.url, tmp_path / "gateway", more=tls)) as gateway:
+        yield Edge(gateway, simulator)
+
+
+def connected(edge: Edge, certificate: Path) -> socket.socket:
+    """A caller for whom the kernel holds little."""
     caller = socket.socket()
     caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     caller.connect(("127.0.0.1", edge.gateway.port))
+    if not certificate.exists():
+        return caller
+    context = ssl.create_default_context(cafile=str(certificate))
+    return context.wrap_socket(caller, server_hostname="127.0.0.1")
+
+
+def test_the_repeat_of_a_cancel_whose_answer_the_kernel_never_took_joins_it(edge: Edge, tmp_path: Path) -> None:
+    """The gateway knows that nobody can have read the number: the repeat is told it, and cancels no further runs."""
+    certificate = tmp_path / "server.pem"
+    caller = connected(edge, certificate)
+    caller.sendall(edge.request(line=PAGE))
+    size = len(caller.recv(65_536))
+    before = len(edge.reached)
     for _ in range(AHEAD_BYTES // size):
         caller.sendall(edge.request(line=PAGE))
         time.sleep(0.005)  # one after another: at most eight are held
@@ -32,6 +60,17 @@ def test_the_repeat_of_a_cancel_whose_answer_the_kernel_never_took_joins_it(edge
     until(lambda: edge.records()[-1]["event"] == "outcome" and len(edge.reached) == before + 1)
     caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     caller.close()
-    [repeated] = edge.send(edge.request(line=TARGET), want=1)
+    again = over_tls(edge.gateway, certificate) if certificate.exists() else to_port(edge.gateway.port)
+    repeated = ask(again, "DELETE", f"{PATH}?{URL}&count=3", edge.gateway.key())
     assert repeated.status == 200
     assert len(edge.reached) == before + 1
+
+
+def test_the_repeat_of_a_cancel_whose_answer_was_taken_is_another_cancel(edge: Edge, tmp_path: Path) -> None:
+    """The control: whoever has the number and asks again means it."""
+    certificate = tmp_path / "server.pem"
+    before = len(edge.reached)
+    for _ in range(2):
+        connection = over_tls(edge.gateway, certificate) if certificate.exists() else to_port(edge.gateway.port)
+        assert ask(connection, "DELETE", CANCEL, edge.gateway.key()).status == 200
+    assert len(edge.reached) == before + 2

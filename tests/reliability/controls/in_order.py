@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.reliability.controls.copy import Bug, Edit
 
 PIPELINE, INBOUND, SEGMENT = "gateway/execution/pipeline.py", "gateway/edge/inbound.py", "gateway/audit/segment.py"
-RECOVERY = "gateway/audit/recovery.py"
+RECOVERY, PROTOCOL = "gateway/audit/recovery.py", "gateway/edge/protocol.py"
 WRITER, JOURNAL = "gateway/audit/writer.py", "gateway/audit/journal.py"
 AT_ONCE = ("tests/audit/test_at_once.py",)
 RUN = ("tests/execution/test_pipeline.py", "tests/execution/test_closing.py", "tests/execution/test_panics.py")
@@ -31,6 +31,26 @@ IN_ORDER = (
             ),
         ),
         ("tests/edge/test_whole_looking_bodies.py",),
+    ),
+    Bug(
+        "an answer that stays in the process counts as written",
+        (
+            Edit(
+                "gateway/edge/app.py",
+                "            written = inbound.was_taken() and not gone\n",
+                "            written = not gone\n",
+            ),
+        ),
+        ("tests/edge/test_answers_in_hand.py",),
+    ),
+    Bug(
+        "what TLS has sealed and nobody took counts as written",
+        (
+            Edit(
+                "gateway/edge/protocol.py", "return size if self.below is None else ", "return size if size >= 0 else "
+            ),
+        ),
+        ("tests/edge/test_answers_in_hand.py",),
     ),
     Bug(
         "the intent noted after the send",
