@@ -43,23 +43,16 @@ def decide(policies: Policies, principal: Principal, request: CancelRequest, now
     shadow = None if shadowed is judged else _in_shadow(rules, judged, shadowed, now_ms)
     used = _exceptions(rules.enforced, request, now_ms)
     if isinstance(judged, Admitted):
-        return Permit(
-            judged.rule.name,
-            decided,
-            shadow,
-            view.effective(judged),
-            exceptions=used,
-            narrowed_by=judged.narrowed_by,
-            owner_unchecked=judged.rule.owner_unchecked,
-            resolution=judged.resolution,
-        )
+        effective, unchecked = view.effective(judged), judged.rule.owner_unchecked
+        narrowed_by, resolution = judged.narrowed_by, judged.resolution
+        return Permit(judged.rule.name, decided, shadow, effective, used, narrowed_by, unchecked, resolution)
     name = judged.rule.name if judged.rule is not None else None
     near = [*islice(view.rules.near(request.selection, now_ms), MOST)]
     nearest = _nearest(view, near)
     why = _why(judged, view, near)
     reason = _sentence(why, judged.rule, request, nearest)
     refused, owner = why.not_admitted, why.rule.owner if why.rule is not None else None
-    return Denial(name, decided, shadow, reason, nearest, exceptions=used, owner=owner, not_admitted=refused)
+    return Denial(name, decided, shadow, reason, nearest, used, owner, refused)
 
 
 def _in_shadow(rules: TeamRules, judged: Judged, shadowed: Judged, now_ms: int) -> str | None:

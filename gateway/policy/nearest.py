@@ -20,7 +20,7 @@ the rule's first value, which another rule may refuse. Both make filters with `f
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 
@@ -101,7 +101,7 @@ def _part(rule: Rule, asked: Selection, now_ms: int) -> Selection | None:
     if not carried <= rule.conditions.keys():
         return None  # Without the filter that the rule does not mention, more runs would be selected.
     wanted = asked if isinstance(asked, ByFilter) else None
-    members: dict[str, object] = {}
+    members: Members = {}
     for field, condition in rule.conditions.items():
         given = wanted if field in carried else None
         if given is None and condition.optional:
@@ -110,9 +110,18 @@ def _part(rule: Rule, asked: Selection, now_ms: int) -> Selection | None:
         if part is None:
             return None
         members |= part
-    if wanted is not None and [getattr(wanted, name) for name in members] == [*members.values()]:
-        return wanted  # The rule bounds nothing but the count, so this selection is judged once more as it is.
-    return filter_of(members)  # None if all fields of the rule are optional and none was named, or a date is too far.
+    if wanted is None:
+        return filter_of(members)  # None if all fields of the rule are optional.
+    # If the rule bounds nothing but the count, this selection is judged once more as it is.
+    return _with(wanted, members) if members else wanted
+
+
+def _with(asked: ByFilter, members: Members) -> ByFilter | None:
+    """Return the filter with other values, each made from a valid one; None if they do not make one."""
+    try:
+        return replace(asked, **members)  # type: ignore[arg-type]
+    except ValueError:
+        return None
 
 
 def _fewer_ids(rule: Rule, ids: RunIdCondition, asked: Selection) -> Selection | None:
@@ -137,7 +146,10 @@ def filter_of(members: Members) -> ByFilter | None:
 
 
 def _field(condition: Condition, given: ByFilter | None, now_ms: int) -> Members | None:
-    """Return what a proposal says of one field: a part of what was given, or the rule's own; None if it has no part."""
+    """Return what a proposal says of one field beside what was given: a part of that, or the rule's own.
+
+    Nothing is said if all that was given is kept; None means that the rule has no part of it.
+    """
     if isinstance(condition, ValueCondition):
         return _listed(condition, given)
     if isinstance(condition, UrlCondition):
@@ -146,28 +158,30 @@ def _field(condition: Condition, given: ByFilter | None, now_ms: int) -> Members
 
 
 def _listed(condition: ValueCondition, given: ByFilter | None) -> Members | None:
-    values: Collection[str]
     if given is None:
-        values = [min(condition.any_of)]
-    else:
-        values = condition.values(given)
-        if not condition.any:
-            values = [value for value in values if value in condition.any_of]
-    return {MEMBERS[condition.field]: tuple(values)} if values else None
+        return {MEMBERS[condition.field]: (min(condition.any_of),)}
+    values = condition.values(given)
+    if condition.any or condition.any_of.issuperset(values):
+        return {}
+    values = tuple(value for value in values if value in condition.any_of)
+    return {MEMBERS[condition.field]: values} if values else None
 
 
 def _urls(condition: UrlCondition, given: ByFilter | None) -> Members | None:
     if given is None:
         return _first_url(condition, "https://")
-    fitting = tuple([url for url in given.workflow_urls if condition.any or condition.admits(url, exact=True)])
+    urls = given.workflow_urls
+    if given.exact and condition.exact.issuperset(urls):
+        return {}
+    fitting = tuple(url for url in urls if condition.any or condition.admits(url, exact=True))
     if not fitting:
         # A prefix with its final `/` means the same in both readings. One without it was tried with it before.
-        closed = tuple(url for url in given.workflow_urls if url.endswith("/"))
+        closed = tuple(url for url in urls if url.endswith("/"))
         return None if given.exact or not closed else _first_url(condition, closed)
     # Propose prefixes only if all values end in `/`, none is listed as exact, and the caller did not ask for exact
     # ones.
     exact = given.exact or not all(url.endswith("/") for url in fitting) or not condition.exact.isdisjoint(fitting)
-    return {"workflow_urls": fitting, "exact": exact}
+    return {} if (fitting, exact) == (urls, given.exact) else {"workflow_urls": fitting, "exact": exact}
 
 
 def _first_url(condition: UrlCondition, tops: str | tuple[str, ...]) -> Members | None:
@@ -192,6 +206,8 @@ def _dates(condition: CreatedCondition, given: ByFilter | None, now_ms: int) -> 
         end = min(start + condition.max_span_ms, end if end is not None else now_ms)
     if start is not None and end is not None and start > end:
         return None  # The rule is about other days.
+    if given is not None and (start, end) == (given.from_date, given.to_date):
+        return {}
     return {"from_date": start, "to_date": end}
 
 

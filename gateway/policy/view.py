@@ -129,7 +129,7 @@ class _Read:
         # The rules come by name: of several that leave as many, the first is the one to use.
         for rule in self._fitting:
             if count <= (rule.most_named if by_ids else rule.most_asked):
-                leaves = count if by_ids else min(count, self._cap, rule.cap)
+                leaves = min(count, self._cap, MAX_COUNT if by_ids else rule.cap)
                 if leaves > left:
                     admitting, left = rule, leaves
         if admitting is None:
@@ -142,10 +142,11 @@ class _Read:
         """Return what refuses whatever the count, and the `require` rules whose bounds on the count come before it."""
         view, reading = self._view, self._reading
         rules, request, now_ms = view.rules, view.request, view.now_ms
-        # In the resolved reading a `deny` on what the request does not say is judged on the runs found.
-        for rule in rules.denying(request.selection, now_ms, wholly=reading is Reading.RESOLVED):
-            if matches(rule, request, now_ms, reading):
-                return Refused(rule, reading), ()
+        if rules.denies:
+            # In the resolved reading a `deny` on what the request does not say is judged on the runs found.
+            for rule in rules.denying(request.selection, now_ms, wholly=reading is Reading.RESOLVED):
+                if matches(rule, request, now_ms, reading):
+                    return Refused(rule, reading), ()
         for place, rule in enumerate(view.requires):
             if missing := next(unfit(rule, request, now_ms, reading), None):
                 return Refused(rule, reading, missing), view.requires[:place]

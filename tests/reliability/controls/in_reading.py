@@ -71,7 +71,7 @@ CONDITIONS, GRAMMAR, DIGITS = (
 
 UPGRADE = (Edit(FRAMING, " or (upgrade and not offers_h2c):", ":"),)
 
-VIEW, CAPPED = "gateway/policy/view.py", "min(count, self._cap, rule.cap)"
+VIEW, CAPPED = "gateway/policy/view.py", "min(count, self._cap, MAX_COUNT if by_ids else rule.cap)"
 
 IN_READING = (
     Bug(
