@@ -28,6 +28,8 @@ SPARE_SHARE = 0.2
 MOST_PROBES = 2
 """How many parts may be asked for at once of which nobody knows whether they have runs."""
 NEAR_PAGES = 4
+OLDEST_MS = 10**12
+"""No run is older, because its creation time could not be read; a date before that may mean something else upstream."""
 
 Key = tuple[str, int]
 """A run: its ID and its creation time."""
@@ -54,11 +56,16 @@ class _Part:
     busy: bool = False
     done: bool = False
 
-    def pages_left(self) -> float:
-        """Return how many pages are probably left above the next part, if there is a next one."""
-        if self.top_ms is None or self.until_ms is None:
+    @property
+    def page_ms(self) -> float:
+        """How many milliseconds a page spans, at the rate of the last one."""
+        return max(1.0, PAGE_RUNS / self.rate_of_page)
+
+    def pages_left(self, until_ms: int | None) -> float:
+        """Return how many pages are probably left above a time; none if it is not known."""
+        if self.top_ms is None or until_ms is None:
             return 0.0
-        return self.rate * (self.top_ms - self.until_ms) / PAGE_RUNS
+        return self.rate * (self.top_ms - until_ms) / PAGE_RUNS
 
     def pages_of_a_cut(self) -> float:
         """Return how many pages the runs of one millisecond take: at a cut they are read in both parts."""
@@ -93,15 +100,16 @@ class Spans:
     """The parts of one listing. Ask for what `next` returns, side by side, and give every page to `took`.
 
     `known` are creation times of some of the newest runs, from an earlier page: with them the first cuts can be made
-    before the first page is here.
+    before the first page is here. No part begins at `floor_ms` or before: that is the first date that is asked for.
     """
 
-    def __init__(self, known: Sequence[int] = ()) -> None:
+    def __init__(self, known: Sequence[int] = (), *, floor_ms: int | None = None) -> None:
         self._first = _Part()
         self._parts = [self._first]
         self._split = True
         self._distinct: set[str] = set()
         self._newest_ms: int | None = None
+        self._floor_ms = max(floor_ms or 0, OLDEST_MS)
         self.pages = 0
         if known:
             self._newest_ms, self._first.top_ms = max(known), min(known)
@@ -184,12 +192,13 @@ class Spans:
         spare = self.pages - self.least
         if not self._split or spare + probes + owed >= SPARE_PAGES + SPARE_SHARE * self.least:
             return None
-        last = self._parts[-1]
-        open_ended = not last.done and last.top_ms is not None and probes < MOST_PROBES
-        longest = max((part for part in self._parts if not part.done), key=_Part.pages_left, default=None)
-        part = last if open_ended else longest
-        at_ms = None if part is None else self._where(part)
-        if part is None or at_ms is None:
+        part = self._parts[-1]
+        at_ms = self._far_ms(part) if not part.done and probes < MOST_PROBES else None
+        if at_ms is None:
+            unread = (part for part in self._parts if not part.done)
+            part = max(unread, key=lambda part: part.pages_left(self._end_ms(part)), default=part)
+            at_ms = self._where(part)
+        if at_ms is None:
             return None
         rates = (part.rate, part.rate_of_page)
         new = _Part(at_ms, part.until_ms, *rates, top_ms=at_ms)
@@ -197,17 +206,25 @@ class Spans:
         self._parts.insert(self._parts.index(part) + 1, new)
         return new
 
-    def _where(self, part: _Part) -> int | None:
-        """Return where to cut a part: in the middle, but not far off in a list that grows dense; None for nowhere."""
+    def _far_ms(self, part: _Part) -> int | None:
+        """Return where to cut the last part, whose end nobody knows; None below the first date that is asked for."""
         if part.top_ms is None or not part.rate:
             return None
-        page_ms = max(1.0, PAGE_RUNS / part.rate_of_page)
-        if part.until_ms is None:
-            # Nobody knows the end of the list: go three times as far back as was seen.
-            return int(part.top_ms - max(WORTH_PAGES * page_ms, 2 * ((self._newest_ms or 0) - part.top_ms)))
+        # Go three times as far back as was seen.
+        seen_ms = (self._newest_ms or 0) - part.top_ms
+        at_ms = int(part.top_ms - max(WORTH_PAGES * part.page_ms, 2 * seen_ms))
+        return at_ms if at_ms > self._floor_ms else None
+
+    def _end_ms(self, part: _Part) -> int | None:
+        """Return where a part ends: the last one with the first date, if that is near."""
+        return self._floor_ms if part.until_ms is None and self._far_ms(part) is None else part.until_ms
+
+    def _where(self, part: _Part) -> int | None:
+        """Return where to cut a part: in the middle, but not far off in a list that grows dense; None for nowhere."""
+        end_ms = self._end_ms(part)
         # Runs of one millisecond at a cut are read in both parts.
-        if part.pages_left() < WORTH_PAGES + part.pages_of_a_cut():
+        if part.top_ms is None or end_ms is None or part.pages_left(end_ms) < WORTH_PAGES + part.pages_of_a_cut():
             return None
-        near_ms = part.top_ms - page_ms * max(NEAR_PAGES, self.least)
-        at_ms = int(max((part.top_ms + part.until_ms) // 2, near_ms))
-        return at_ms if part.until_ms < at_ms < part.top_ms else None
+        near_ms = part.top_ms - part.page_ms * max(NEAR_PAGES, self.least)
+        at_ms = int(max((part.top_ms + end_ms) // 2, near_ms))
+        return at_ms if end_ms < at_ms < part.top_ms else None
