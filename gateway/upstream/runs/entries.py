@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from gateway.core import grammar
@@ -68,6 +68,39 @@ def seen(entry: object, is_secret: Callable[[str], bool]) -> Seen:
     return Seen(UNKNOWN_ID if is_secret(run_id) else run_id, None)
 
 
+@dataclass(slots=True)
+class _Starts:
+    """The runs of one ID by creation time, and the creation time of the one that is running, if one is."""
+
+    runs: dict[int, Run] = field(default_factory=dict)
+    running_ms: int | None = None
+
+    @property
+    def newest(self) -> Run:
+        """The run created last."""
+        return self.runs[max(self.runs)]
+
+    def contradict(self, run: Run) -> bool:
+        """Return whether an entry disagrees with one that came before on which run a cancel would hit.
+
+        It does if both are running and were created at different times, or if they were created at the same time and
+        differ in another value. The state may differ: it moves on while pages are read.
+        """
+        if self.runs.get(run.created_ms, run) != run:
+            return True
+        return run.running and self.running_ms not in (None, run.created_ms)
+
+    def add(self, run: Run) -> None:
+        """Keep a run that contradicts none. One that has ended does not run again: shown as running it is older."""
+        if run.running and run.created_ms in self.runs:
+            return
+        self.runs[run.created_ms] = run
+        if run.running:
+            self.running_ms = run.created_ms
+        elif self.running_ms == run.created_ms:
+            self.running_ms = None
+
+
 class Collected:
     """The runs as their entries come in, one for each ID: the one created last. The entries themselves are not kept.
 
@@ -76,11 +109,11 @@ class Collected:
     """
 
     def __init__(self) -> None:
-        self._runs: dict[str, dict[int, Run]] = {}
+        self._starts: dict[str, _Starts] = {}
         self._unreadable: dict[str, None] = {}
 
     def __len__(self) -> int:
-        return len(self._runs) + len(self._unreadable)
+        return len(self._starts) + len(self._unreadable)
 
     def add(self, found: Seen) -> None:
         """Add what was read of one entry."""
@@ -88,17 +121,16 @@ class Collected:
         if run is None:
             self._unreadable[found.run_id] = None
             return
-        known = self._runs.setdefault(run.run_id, {})
-        if any(_contradict(run, other) for other in known.values()):
+        starts = self._starts.setdefault(run.run_id, _Starts())
+        if starts.contradict(run):
             self._unreadable[run.run_id] = None
-        # A run that has ended does not run again, so an entry that shows it as running is the older one.
-        if run.created_ms not in known or not run.running:
-            known[run.created_ms] = run
+        else:
+            starts.add(run)
 
     def listing(self, *, pages: int) -> Listing:
         """Return what has come in, from so many pages."""
-        readable = tuple(known[max(known)] for run_id, known in self._runs.items() if run_id not in self._unreadable)
-        return Listing(readable, tuple(self._unreadable), pages)
+        readable = (starts.newest for run_id, starts in self._starts.items() if run_id not in self._unreadable)
+        return Listing(tuple(readable), tuple(self._unreadable), pages)
 
 
 def checked_cursor(cursor: object) -> str:
@@ -111,17 +143,6 @@ def checked_cursor(cursor: object) -> str:
     if not isinstance(cursor, str) or not _CURSOR.fullmatch(cursor):
         raise ValueError("a cursor is 1 to 1024 printable characters other than a comma")
     return cursor
-
-
-def _contradict(one: Run, other: Run) -> bool:
-    """Return whether two entries with one ID disagree on which run a cancel would hit.
-
-    They do if both are running and were created at different times, or if they were created at the same time and differ
-    in another value. The state may differ: it moves on while pages are read.
-    """
-    if one.created_ms == other.created_ms:
-        return one != other
-    return one.running and other.running
 
 
 def _text(entry: Entry, name: str) -> str:

@@ -83,7 +83,7 @@ class Lister:
                 wide = await self._wide(selection, first)
                 if wide is not None:
                     return wide
-        found = _Found(Spans(), self.max_runs)
+        found = _Found(_spans(narrowed), self.max_runs)
         if first is not None:
             found.begin(first)
         await _side_by_side(self.read, _running(narrowed), found.spans, found.take)
@@ -229,7 +229,8 @@ def neighbours(runs: Iterable[Run]) -> list[Neighbours]:
 
 async def _news(read: Read, from_ms: int, collected: Collected) -> int:
     """Add every run started since a time; return how many pages were read. Above `NEWS_PAGES` the rest is not read."""
-    spans = Spans()
+    pairs = _any_state([("fromDate", str(from_ms))])
+    spans = _spans(pairs)
 
     def take(ask: Ask, page: SeenPage) -> bool:
         """Add a page; return False if there are too many."""
@@ -237,8 +238,13 @@ async def _news(read: Read, from_ms: int, collected: Collected) -> int:
             collected.add(one)
         return spans.pages <= NEWS_PAGES
 
-    await _side_by_side(read, _any_state([("fromDate", str(from_ms))]), spans, take)
+    await _side_by_side(read, pairs, spans, take)
     return spans.pages
+
+
+def _spans(pairs: Pairs) -> Spans:
+    """Return the parts of a list that is asked for with these pairs: none begins before the first date of the list."""
+    return Spans(floor_ms=next((int(value) for name, value in pairs if name == "fromDate"), None))
 
 
 async def _side_by_side(read: Read, pairs: Pairs, spans: Spans, take: Callable[[Ask, SeenPage], bool]) -> bool:
