@@ -135,7 +135,7 @@ IN_ORDER = (
                 "committed = self._timed(self._journal.commit_at_once, ",
                 "committed = self._timed(self._journal.commit, ",
             ),
-            Edit(WRITER, "            and self._journal.only_appends\n", ""),
+            Edit(WRITER, "if not (idle and self._journal.only_appends and ", "if not (idle and "),
         ),
         AT_ONCE,
     ),

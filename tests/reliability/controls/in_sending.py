@@ -73,8 +73,8 @@ IN_SENDING = (
         (
             Edit(
                 EXCHANGE,
-                "case httpx.ConnectError() | httpx.ConnectTimeout() |",
-                "case httpx.ConnectError() | TimeoutError() |",
+                "isinstance(fault, (httpx.ConnectError, httpx.ConnectTimeout,",
+                "isinstance(fault, (httpx.ConnectError, TimeoutError,",
             ),
         ),
         PORT,

@@ -19,7 +19,7 @@ OWN_RUNS = ("tests/upstream/runs/test_own.py", "tests/upstream/runs/test_askers.
 IN_SHOWING = (
     Bug(
         "of two running runs of an ID the newest counts",
-        (Edit(ENTRIES, "    return one.running and other.running\n", "    return False\n"),),
+        (Edit(ENTRIES, "return run.running and self.running_ms not in (None, run.created_ms)", "return False"),),
         ("tests/upstream/runs/test_entries.py",),
     ),
     Bug(
