@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NoReturn, Protocol, cast
 
 import httptools
@@ -120,11 +119,17 @@ class EdgeProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:  # noqa: ANN401 - uvicorn's own types are private
-        """Start a request's task. Unlike uvicorn's it takes itself off the list, with no further turn of the loop."""
+        """Start a request's task, and note its end however it comes."""
         self._running = cycle
         task = self.loop.create_task(cycle.run_asgi(app))
         self.tasks.add(task)
-        cycle.on_end = partial(self.tasks.discard, task)
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        """Take a task off the server's list. One that was cancelled before it began leaves a request unanswered."""
+        self.tasks.discard(task)
+        if task.cancelled():  # a task that has begun catches its cancellation
+            self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, within the size limit and the deadline of a head."""
@@ -189,10 +194,8 @@ class EdgeProtocol(HttpToolsProtocol):
         """Take one piece of the request target; refuse a target that is too long."""
         super().on_url(url)
         if len(self.url) > self._settings.max_target_bytes:
-            limit = self._settings.max_target_bytes
-            self._refuse(
-                TooLarge("target", f"A request target is at most {limit} bytes: name fewer values.", status=414)
-            )
+            sentence = f"A request target is at most {self._settings.max_target_bytes} bytes: name fewer values."
+            self._refuse(TooLarge("target", sentence, status=414))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header. After the head it is a trailer, which no reader may take for a header: it is refused."""
@@ -269,14 +272,11 @@ class EdgeProtocol(HttpToolsProtocol):
             else:
                 self._idle_since_s = self.loop.time()
                 if self._idle_check is None:
-                    self._check_idle_after(self.timeout_keep_alive)
+                    self._idle_check = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
         waiting = self._in_body and self._running is cycle
         if waiting or (not self.pipeline and self._running is answered) or self.transport.is_closing():
             self._settings.connections.idle(self)
         self._watch_taking()
-
-    def _check_idle_after(self, delay_s: float) -> None:
-        self._idle_check = self.loop.call_later(delay_s, self.timeout_keep_alive_handler)
 
     def timeout_keep_alive_handler(self) -> None:
         """Close the connection if it has been idle for long enough, unless a request's bytes have arrived unread.
@@ -288,7 +288,7 @@ class EdgeProtocol(HttpToolsProtocol):
             return
         left_s = self._idle_since_s + self.timeout_keep_alive - self.loop.time()
         if left_s > 0:
-            self._check_idle_after(left_s)
+            self._idle_check = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
         else:
             self.timeout_keep_alive_task = self.loop.call_later(LAST_LOOK_S, self.transport.close)
 

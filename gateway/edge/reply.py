@@ -105,7 +105,6 @@ class Cycle(RequestResponseCycle):
         self._taken = False
         state = self.scope["state"]
         state[GONE], state[WHOLE], state[TAKEN] = self.gone, self.take, self.was_taken
-        self.on_end: Callable[[], object] = _nothing
 
     def gone(self) -> bool:
         """Return what `receive` would say at once: whether the caller has disconnected."""
@@ -124,7 +123,6 @@ class Cycle(RequestResponseCycle):
         """Call the application, and end the connection if it gave no whole answer."""
         with LastNet() as net:
             await app(self.scope, self.receive, self.send)
-        self.on_end()
         if net.fault is not None:
             report(net.fault, "a request was not answered")
         if not self.response_complete and not self.disconnected:
@@ -133,7 +131,7 @@ class Cycle(RequestResponseCycle):
             self.disconnected = True
             self.transport.close()
         # Nothing of the request may lead back to it, so that it is freed at once.
-        self.on_response = self.on_end = _nothing
+        self.on_response = _nothing
         self._untaken_bytes = int
         self.scope["state"].clear()
 

@@ -90,7 +90,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
         deadline_s = loop.time() + limits["total"]
         await self._take_place(limits["pool"])
         left_s = deadline_s - loop.time() - LEAD_S
-        if request.method == "GET":
+        if request.method == "GET" and len(self._url(request)) <= MAX_URL_BYTES:
             return await self._read_on(loop.create_task(self._sent_in_place(request, left_s=left_s)), loop)
         try:
             return await self._sent_in_place(request, left_s=left_s)

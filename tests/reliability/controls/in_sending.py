@@ -128,7 +128,7 @@ IN_SENDING = (
     ),
     Bug(
         "a reading given up keeps its place until its deadline",
-        (Edit(TRANSPORT, 'if request.method == "GET":', 'if request.method == "NEVER":'),),
+        (Edit(TRANSPORT, 'if request.method == "GET" and ', 'if request.method == "NEVER" and '),),
         PORT,
     ),
     Bug(
