@@ -10,6 +10,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -29,7 +30,8 @@ from tests.support.gateway import Setup
 LAWS = (*PLAN_LAWS, WRONG_NUMBER, SENT_AFTER_ALL, TOLD_OTHERWISE, NOT_INTACT, NOT_ENDED)
 BETWEEN_ORDERS = "between two orders"
 LEAST_RUNS, MOST_RUNS = 90, 130
-PAGE_RUNS = 100
+PAGE_RUNS = 10
+BEGUN_MS, EVERY_MS = 1_700_000_000_000, 1000
 PAUSE_S = 0.005
 URL = "https://a.example/w"
 POLICY = """version: 1
@@ -43,12 +45,16 @@ _READING = re.compile(rb"GET /v2/workflows/logs\?(\S+) HTTP/1\.1\r\n")
 
 
 class Account(Ledger):
-    """Every label has some runs, which run until they are cancelled. `looked` is set by the look-up of one run."""
+    """Every label that was asked for has some runs, which run until they are cancelled; the list is newest first.
+
+    `looked` is set by a second look: at one run, or at those of some time.
+    """
 
     def __init__(self, rng: random.Random) -> None:
         super().__init__(rng, most_latency_s=0.002)
         self.cancelled: set[str] = set()
         self.looked = asyncio.Event()
+        self._known: dict[str, None] = {}
 
     async def _exchange(self, head: bytes, writer: asyncio.StreamWriter) -> None:
         reading = _READING.match(head)
@@ -65,21 +71,34 @@ class Account(Ledger):
     def _page(self, asked: Mapping[str, Sequence[str]]) -> dict[str, object]:
         if "workflowRunId" in asked:
             self.looked.set()
-            return {"cursor": "", "runs": [self._entry(asked["workflowRunId"][0])]}
-        found = [self._entry(run_id) for run_id in runs_of(asked["label"][0]) if run_id not in self.cancelled]
+            return {"cursor": "", "runs": [_entry(asked["workflowRunId"][0], self.cancelled)]}
+        if {"fromDate", "toDate"} <= asked.keys():
+            self.looked.set()
+        labels = asked.get("label", ())
+        self._known |= dict.fromkeys(labels)
+        from_ms, to_ms = (int(asked[name][0]) if name in asked else None for name in ("fromDate", "toDate"))
+        begin = 0 if from_ms is None else max(0, -((BEGUN_MS - from_ms) // EVERY_MS))
+        end = MOST_RUNS if to_ms is None else max(0, (to_ms - BEGUN_MS) // EVERY_MS + 1)
+        found = [(at, run_id) for label in labels or self._known
+                 for at, run_id in enumerate(runs_of(label)[:end]) if at >= begin]  # fmt: skip
+        if "state" in asked:
+            found = [(at, run_id) for at, run_id in found if run_id not in self.cancelled]
+        found.sort(reverse=True)
         first = int(asked.get("cursor", ["0"])[0])
         last = first + PAGE_RUNS
-        return {"cursor": str(last) if found[last:] else "", "runs": found[first:last]}
+        runs = [_entry(run_id, self.cancelled) for _, run_id in found[first:last]]
+        return {"cursor": str(last) if found[last:] else "", "runs": runs}
 
-    def _entry(self, run_id: str) -> dict[str, object]:
-        label, _, number = run_id.removeprefix("wfr_").rpartition("_")
-        return {
-            "workflowRunId": run_id,
-            "workflowUrl": URL,
-            "workflowState": "RUN_CANCELED" if run_id in self.cancelled else "RUN_STARTED",
-            "workflowRunCreatedAt": 1_700_000_000_000 + int(number),
-            "labels": [label],
-        }
+
+def _entry(run_id: str, cancelled: AbstractSet[str]) -> dict[str, object]:
+    label, _, number = run_id.removeprefix("wfr_").rpartition("_")
+    return {
+        "workflowRunId": run_id,
+        "workflowUrl": URL,
+        "workflowState": "RUN_CANCELED" if run_id in cancelled else "RUN_STARTED",
+        "workflowRunCreatedAt": BEGUN_MS + EVERY_MS * int(number),
+        "labels": [label],
+    }
 
 
 def runs_of(label: str) -> list[str]:
