@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.forked import ABLE, Forked, Process, started
+from tests.support.forked import ABLE, MEASURED, Forked, Process, started
 from tests.support.gateway import RunningGateway, Setup
 
 COMMANDS = (
@@ -23,7 +23,12 @@ COMMANDS = (
 )
 """One of every exit code that needs no upstream."""
 
-pytestmark = pytest.mark.skipif(not ABLE, reason="a process that is another one's child cannot be waited for here")
+pytestmark = [
+    pytest.mark.skipif(not ABLE, reason="a process that is another one's child cannot be waited for here"),
+    pytest.mark.skipif(
+        any(name.startswith(MEASURED) for name in os.environ), reason="nothing is forked where it counts"
+    ),
+]
 
 
 def ran(arguments: Sequence[str], directory: Path, *, fresh: bool = False) -> tuple[int, bytes, bytes]:
