@@ -22,6 +22,7 @@ QUICK   := tests/config tests/core tests/docs tests/files tests/policy tests/sim
 LONG    := tests/policy/test_chosen_runs.py tests/policy/test_independent_matcher.py tests/policy/test_index.py \
            tests/policy/test_judgement_laws.py tests/policy/test_not_admitted.py tests/policy/test_scale.py \
            tests/policy/test_time_and_exceptions.py tests/policy/test_work_of_judging.py tests/core/test_reading.py \
+           tests/upstream/runs/test_burst.py \
            tests/upstream/runs/test_faults.py tests/upstream/runs/test_own.py tests/upstream/runs/test_page_json.py \
            tests/upstream/runs/test_running.py tests/upstream/runs/test_served.py tests/execution/follow_up \
            tests/execution/resolve
