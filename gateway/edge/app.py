@@ -59,7 +59,7 @@ class Cancels:
 
     async def cancel(self, inbound: Inbound) -> Answer | Done:
         """Handle `DELETE /v2/workflows/runs`: read the request, and have it judged and sent. Raises: Refusal."""
-        request = await self.request(inbound) if inbound.has_body() else self._parsed(inbound, inbound.no_body())
+        request = await self.request(inbound)
         result = await self._pipeline.run(self._intake.call(inbound, request))
         return answers.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
 
