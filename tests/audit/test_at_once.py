@@ -116,7 +116,7 @@ async def test_records_of_one_turn_are_one_write(tmp_path: Path) -> None:
 async def test_of_all_that_is_done_to_files_the_loop_does_a_look_and_an_append(tmp_path: Path) -> None:
     """Chains that begin anew, files and locks that vanish, the start and the stop: all of that is the thread's."""
     disk = SeenDisk()
-    async with opened(tmp_path, disk=disk, durability="os", chain_bytes=4000) as log:
+    async with opened(tmp_path, disk=disk, durability="os", chain_bytes=4000, quiet_s=0.0) as log:
         for number in range(30):
             await decide(log, f"d{number}")
         segments(tmp_path)[-1].unlink()
