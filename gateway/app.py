@@ -31,7 +31,8 @@ from gateway.edge.app import Edge
 from gateway.edge.connections import Connections
 from gateway.edge.health import HealthApp, HealthPages, Unrecorded
 from gateway.edge.inbound import Intake
-from gateway.edge.pages import Pages, Questions
+from gateway.edge.pages.calls import Pages
+from gateway.edge.pages.questions import Questions
 from gateway.edge.protocol import ProtocolSettings, RefusalPort
 from gateway.execution.follow_up import Settler
 from gateway.execution.pipeline import Pipeline

@@ -33,7 +33,7 @@ from gateway.edge.app import Cancels, routes
 from gateway.edge.head import RUNS
 from gateway.edge.health import HealthPages
 from gateway.edge.inbound import INBOUND, Inbound
-from gateway.edge.pages import Pages
+from gateway.edge.pages.calls import Pages
 from gateway.execution.in_flight import Result
 from gateway.policy.decide import decide
 

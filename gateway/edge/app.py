@@ -37,7 +37,7 @@ from gateway.edge.connections import TEAM
 from gateway.edge.head import HEALTH_PATHS, RUNS, is_plain, no_such_method, no_such_path
 from gateway.edge.health import HealthPages
 from gateway.edge.inbound import INBOUND, Inbound, Intake, caller_of, inbound_of
-from gateway.edge.pages import Pages, plan_id
+from gateway.edge.pages.calls import Pages, plan_id
 from gateway.edge.reply import ReleasingSend, Teller, if_broken, write
 from gateway.execution.pipeline import STOPPING, Done, Pipeline, WaitEnded
 from gateway.process import LastNet, Net

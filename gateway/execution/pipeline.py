@@ -7,7 +7,7 @@
     await audit.close(receipt, closing)                       durable, then the answer
 
 After the intent nothing raises. A plan that is shown to a person first stops before the intent; applying the plan
-begins there. What several orders need more than one is in `execution/orders`.
+begins there. What several orders need more than one is in `execution/plans/orders`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from gateway.core.request import Principal
 from gateway.core.run import Resolved, Skipped
 from gateway.execution.in_flight import InFlight, InFlightCancels, Key, Result, Work
 from gateway.execution.judging import Judging, takes_long
-from gateway.execution.orders import OrdersInTurn
-from gateway.execution.plans import Draft, Drafts, Planner, check_ready
+from gateway.execution.plans.draft import Draft, check_ready
+from gateway.execution.plans.drafts import Drafts
+from gateway.execution.plans.orders import OrdersInTurn
+from gateway.execution.plans.planner import Planner
 from gateway.execution.ports import AuditPort, Call, CancelPort, LookUps, SettlerPort
 from gateway.policy.decide import decide
 from gateway.policy.rules import Policies, TeamRules

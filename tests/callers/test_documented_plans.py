@@ -8,7 +8,7 @@ import secrets
 import shutil
 from pathlib import Path
 
-from gateway.execution.plans import State
+from gateway.execution.plans.draft import State
 from gateway.simulator.core import Simulator
 from gateway.simulator.server import SimulatorServer
 from tests.callers.documented import AUDIENCE, PAGE

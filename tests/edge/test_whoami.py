@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from gateway.core.request import Principal
-from gateway.edge.pages import whoami
+from gateway.edge.pages.questions import whoami
 from gateway.policy.rules import Policies
 from gateway.simulator.server import SimulatorServer
 from tests.core.strategies import NOW_MS

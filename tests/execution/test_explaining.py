@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gateway.core.errors import Throttled
-from gateway.edge.pages import Questions
+from gateway.edge.pages.questions import Questions
 from gateway.execution.judging import RULES_AT_ONCE
 from gateway.policy.model import Effect, Rule, UrlCondition
 from gateway.policy.rules import Policies

@@ -15,7 +15,8 @@ from gateway.core.request import ByFilter, EveryRun, Principal
 from gateway.core.run import Listing
 from gateway.execution.judging import RUNS_AT_ONCE
 from gateway.execution.pipeline import Done
-from gateway.execution.plans import MOST_OF_A_TEAM, Draft
+from gateway.execution.plans.draft import Draft
+from gateway.execution.plans.drafts import MOST_OF_A_TEAM
 from gateway.policy.model import Condition, Effect, Rule
 from gateway.policy.rules import Policies
 from tests.execution.bench import ANN, BOB, POLICIES, RULE, Bench, runs

@@ -26,7 +26,8 @@ from gateway.core.run import STARTED, Listing, Resolution, Run
 from gateway.edge.app import Edge
 from gateway.edge.health import HealthApp, HealthPages
 from gateway.edge.inbound import Intake
-from gateway.edge.pages import Pages, Questions
+from gateway.edge.pages.calls import Pages
+from gateway.edge.pages.questions import Questions
 from gateway.execution.in_flight import JOINABLE_S
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.ports import LookUps

@@ -15,7 +15,8 @@ from gateway.core.request import Principal
 from gateway.core.run import Resolution, Skip
 from gateway.edge import answers
 from gateway.execution.pipeline import Done
-from gateway.execution.plans import LIFETIME_S, MOST_DRAFTS, MOST_RUNS, State
+from gateway.execution.plans.draft import State
+from gateway.execution.plans.drafts import LIFETIME_S, MOST_DRAFTS, MOST_RUNS
 from gateway.policy.model import CountCondition
 from gateway.policy.rules import Policies
 from gateway.upstream.shares import Lanes, TeamShare

@@ -12,7 +12,7 @@ from gateway.core.plan import Permit, orders_of
 from gateway.core.request import ByRunIds, CancelRequest
 from gateway.core.run import Resolution, Resolved, Run, Skip
 from gateway.execution.judging import Judging
-from gateway.execution.recheck import SecondLook
+from gateway.execution.plans.recheck import SecondLook
 from tests.execution.bench import REQUEST, Bench, runs
 from tests.execution.fakes import MemoryRuns
 

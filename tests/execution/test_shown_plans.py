@@ -7,8 +7,8 @@ from functools import partial
 
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest
 from gateway.core.run import MOST_GROUPS, Resolution, Run
-from gateway.edge.pages import plan_members
-from gateway.execution.plans import Draft
+from gateway.edge.pages.plans import plan_members
+from gateway.execution.plans.draft import Draft
 from gateway.policy.model import Effect, Rule, RunIdCondition, UrlCondition
 from gateway.policy.rules import Policies
 from tests.execution.bench import ANN, Bench

@@ -28,7 +28,7 @@ from gateway.core.forms.shown import PLAN_ID, skipped_in
 from gateway.core.forms.times import instant_ms
 from gateway.core.parse import NAMES, Body, parse_cancel, parse_reason
 from gateway.edge.head import Head, check_head
-from gateway.edge.pages import question_in
+from gateway.edge.pages.questions import question_in
 from gateway.files import secrecy
 from gateway.files.source import parse_document
 from gateway.policy.format.load import parse_policy

@@ -16,7 +16,7 @@ from gateway.authoring.question import Question
 from gateway.core.plan import Denial, Permit
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Principal
 from gateway.core.run import Listing, Resolution, Run
-from gateway.edge.pages import whoami
+from gateway.edge.pages.questions import whoami
 from gateway.policy.choose import choose, covers
 from gateway.policy.decide import decide
 from gateway.policy.model import Condition, CountCondition, Effect, Rule, RunIdCondition, UrlCondition, ValueCondition

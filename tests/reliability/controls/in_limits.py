@@ -10,7 +10,7 @@ LIMITS, IN_FLIGHT, ASKERS = (
     "gateway/execution/in_flight.py",
     "gateway/upstream/runs/cursors.py",
 )
-DRAFTS, REFUSALS, APP = "gateway/execution/plans.py", "gateway/audit/refusals.py", "gateway/app.py"
+DRAFTS, REFUSALS, APP = "gateway/execution/plans/drafts.py", "gateway/audit/refusals.py", "gateway/app.py"
 
 IN_LIMITS = (
     Bug(

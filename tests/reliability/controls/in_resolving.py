@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from tests.reliability.controls.copy import Bug, Edit
 
-RUNS, SECOND_LOOK = "gateway/policy/choose.py", "gateway/execution/recheck.py"
-PLANNING, DRAFTS, ORDERS = "gateway/execution/plans.py", "gateway/execution/plans.py", "gateway/execution/orders.py"
+RUNS, SECOND_LOOK = "gateway/policy/choose.py", "gateway/execution/plans/recheck.py"
+DRAFT, DRAFTS, PLANNING, ORDERS = (
+    f"gateway/execution/plans/{name}.py" for name in ("draft", "drafts", "planner", "orders")
+)
 SPANS, LISTING = "gateway/upstream/runs/spans.py", "gateway/upstream/runs/listing.py"
-PAGES = "gateway/edge/pages.py"
+PAGES = "gateway/edge/pages/calls.py"
 CHOICE, MOVING, PLANS = (
     ("tests/execution/resolve/test_choice.py",),
     ("tests/execution/resolve/test_moving.py",),
@@ -200,7 +202,7 @@ IN_RESOLVING = (
         "a plan is applied twice",
         (
             Edit(
-                PLANNING,
+                DRAFT,
                 "    if draft.state is State.READY:\n",
                 "    if draft.state in (State.READY, State.APPLIED):\n",
             ),
@@ -229,7 +231,7 @@ IN_RESOLVING = (
             Edit(
                 PAGES,
                 '        raise Conflict("preview", sentence, members=self._shown(draft))\n',
-                "        return problems.status_page(200, self._shown(draft), inbound.decision_id)\n",
+                "        return answers.status_page(200, self._shown(draft), inbound.decision_id)\n",
             ),
         ),
         PLANS,

@@ -17,8 +17,8 @@ from gateway.core.plan import Order, Plan
 from gateway.core.request import ByRunIds
 from gateway.core.run import Skipped, merged
 from gateway.execution.in_flight import InFlightCancels, Result
+from gateway.execution.plans.recheck import SecondLook
 from gateway.execution.ports import AuditPort
-from gateway.execution.recheck import SecondLook
 from gateway.process import Net, internal
 
 Send = Callable[[Order], Awaitable[Outcome]]

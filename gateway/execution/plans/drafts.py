@@ -7,21 +7,16 @@ by the principal that made it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
 
 from gateway.audit.record import plan_members
-from gateway.core.errors import NARROW, Conflict, LookupFailed, NotFound, Overloaded, Refusal, ShuttingDown, Throttled
-from gateway.core.plan import Denial, Permit, orders_of
+from gateway.core.errors import NARROW, LookupFailed, NotFound, Overloaded, Refusal, ShuttingDown, Throttled
+from gateway.core.plan import Denial, Permit
 from gateway.core.ports import Clock
 from gateway.core.request import ByRunIds, CancelRequest, Principal
-from gateway.core.run import Listing, Resolved, merged
+from gateway.core.run import Listing
 from gateway.execution.judging import Judging
-from gateway.execution.orders import OrdersInTurn
+from gateway.execution.plans.draft import Draft, State, no_such_plan
 from gateway.execution.ports import AuditPort, Call, LookUps, RunLog
-from gateway.execution.recheck import SecondLook, about
 from gateway.process import Net, internal, report
 from gateway.upstream.shares import Bounds, TeamShare
 
@@ -46,66 +41,6 @@ MOST_RUNS = 20_000
 
 Above a bound, the oldest plan of the principal that holds most is dropped, but never one being looked up or applied.
 """
-
-
-class State(StrEnum):
-    """The states of a plan."""
-
-    LOOKING = "looking"
-    READY = "ready"
-    REFUSED = "refused"
-    FAILED = "failed"
-    APPLYING = "applying"
-    APPLIED = "applied"
-
-
-def no_such_plan() -> NotFound:
-    """Return the refusal for a plan ID that is not, or no longer, a plan of the caller."""
-    return NotFound("plan", "There is no such plan of yours any more; plan again (POST /gateway/v1/plans).")
-
-
-@dataclass(slots=True, eq=False)
-class Draft:
-    """One look-up and the plan it becomes, identified by the decision id of the call that asked for it."""
-
-    call: Call
-    permit: Permit
-    made_s: float
-    state: State = State.LOOKING
-    looked_at_s: float = 0.0
-    narrowed: bool = False
-    as_of_ms: int | None = None
-    resolved: Resolved = field(default_factory=lambda: Resolved(()))
-    denial: Denial | None = None
-    failure: Refusal | None = None
-    orders_sent: int = 0
-    cancelled: int = 0
-    task: asyncio.Task[None] | None = None
-    waiting: int = 0
-
-    @property
-    def plan_id(self) -> str:
-        """The ID of the plan: the decision id of its call."""
-        return self.call.decision_id
-
-    @property
-    def at_work(self) -> bool:
-        """Whether the plan is being looked up or applied."""
-        return self.state in (State.LOOKING, State.APPLYING)
-
-    async def wait(self, most_s: float) -> State:
-        """Wait up to `most_s` seconds for the look-up; return the state. Cancelling the waiter does not cancel it."""
-        assert self.task is not None
-        self.waiting += 1
-        try:
-            await asyncio.wait([self.task], timeout=most_s)
-        finally:
-            self.waiting -= 1
-        return self.state
-
-    def told(self, orders_sent: int, cancelled: int) -> None:
-        """Note the progress: how many orders were sent, and how many runs are certainly cancelled."""
-        self.orders_sent, self.cancelled = orders_sent, cancelled
 
 
 class Drafts:
@@ -266,81 +201,3 @@ async def _listing(asked: CancelRequest, log: RunLog) -> Listing:
     if isinstance(asked.selection, ByRunIds):
         return await log.look_up(asked.selection.run_ids)
     return await log.running(asked.selection)
-
-
-WAIT_S = 10.0
-"""How long, in seconds, a request waits for its look-up; after that its caller can apply the plan when it is ready."""
-
-
-@dataclass(frozen=True, slots=True)
-class Planner:
-    """The part that looks up the runs of calls, and hands out the orders of plans, once."""
-
-    drafts: Drafts
-    audit: AuditPort
-    clock: Clock
-    judging: Judging
-
-    async def drafted(self, call: Call, permit: Permit) -> Draft:
-        """Return the look-up of a permitted call: ended, refused by policy, or still under way after `WAIT_S`.
-
-        Raises: LookupFailed, NotFound, Throttled, Overloaded, TooLarge, AuditUnavailable, ShuttingDown.
-        """
-        draft = self.drafts.begin(call, permit)
-        await draft.wait(WAIT_S)
-        if draft.failure is not None:
-            raise draft.failure
-        return draft
-
-    async def chosen_again(self, draft: Draft, call: Call, permit: Permit) -> Denial | Resolved:
-        """Return which of a plan's runs policy would choose now. Their state upstream is checked when they are sent."""
-        runs = draft.resolved.runs
-        if not runs:
-            return Resolved(())
-        about_them = replace(call, request=about(call.request, runs))
-        return await self.judging.chosen(about_them, permit, Listing(runs))
-
-    @contextlib.contextmanager
-    def applying(self, draft: Draft, chosen: Resolved, call: Call, *, permit: Permit) -> Iterator[OrdersInTurn]:
-        """Hand out the orders for the chosen runs of a plan, to be sent inside; once sent, the plan is applied.
-
-        Raises: Conflict: the plan cannot be applied now; nothing was sent.
-        """
-        check_ready(draft)
-        draft.state = State.APPLYING
-        resolved = Resolved(chosen.runs, merged(draft.resolved.skipped, chosen.skipped))
-        plan = call.planned(permit, orders_of(resolved.runs), resolved=resolved, plan_id=draft.plan_id)
-        again = SecondLook(
-            plan,
-            call,
-            self.drafts.log,
-            self.clock,
-            draft.looked_at_s,
-            self.judging,
-            narrowed=draft.narrowed,
-            as_of_ms=draft.as_of_ms,
-        )
-        try:
-            yield OrdersInTurn(plan, again, self.audit, draft.told)
-        except BaseException:
-            # Nothing raises after the receipt, so nothing was sent and the plan can still be applied.
-            draft.state = State.READY
-            raise
-        draft.state = State.APPLIED
-
-
-def check_ready(draft: Draft) -> None:
-    """Raise Conflict unless the plan can be applied now."""
-    if draft.state is State.READY:
-        return
-    name = draft.plan_id
-    code, sentence = "plan_refused", "The look-up came to no plan, so there is nothing to apply. Plan again."
-    if draft.state is State.LOOKING:
-        code = "plan_pending"
-        sentence = (
-            "Looking the runs up takes longer than a request may wait; nothing was sent. "
-            f"See the plan: GET /gateway/v1/plans/{name}; apply it: POST /gateway/v1/plans/{name}/apply."
-        )
-    if draft.state in (State.APPLYING, State.APPLIED):
-        code, sentence = "plan_applied", "This plan was applied, and a plan is applied once. Plan again."
-    raise Conflict(code, sentence, members={"plan": name, "state": draft.state.value})

@@ -1,0 +1,100 @@
+"""The handlers of the calls that send nothing upstream, one for each path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.core.errors import Conflict, NotFound, counted
+from gateway.core.forms.shown import PLAN_ID, PLANS
+from gateway.core.plan import Denial
+from gateway.core.request import CancelRequest
+from gateway.edge import answers
+from gateway.edge.answers import Answer
+from gateway.edge.inbound import Inbound, Intake, caller_of, no_query
+from gateway.edge.pages.plans import plan_members
+from gateway.edge.pages.questions import Questions, question_in
+from gateway.execution.pipeline import Pipeline
+from gateway.execution.plans.draft import Draft, State, check_ready, no_such_plan
+from gateway.upstream.runs.log import UpstreamLog
+from gateway.upstream.runs.team_runs import own_runs
+
+_SHOWS_NONE = (
+    "This gateway shows no runs, because it has no read-only token (upstream.read_token): ask its operators for one."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """The calls that need a credential and cancel nothing. Each raises Refusal."""
+
+    intake: Intake
+    pipeline: Pipeline
+    questions: Questions
+    log: UpstreamLog | None = None
+
+    async def preview(self, inbound: Inbound, request: CancelRequest) -> Answer:
+        """Raise Conflict with what a cancel would do.
+
+        The answer is no 2xx, because official clients repeat a cancel as long as a 2xx reports cancelled runs.
+        """
+        draft = await self._drafted(inbound, request)
+        if isinstance(draft, Answer):
+            return draft
+        check_ready(draft)
+        sentence = (
+            f"This is a preview, nothing was sent: {counted(len(draft.resolved.runs), 'run')} would be cancelled. "
+            f"To cancel exactly those: POST {PLANS}/{draft.plan_id}/apply."
+        )
+        raise Conflict("preview", sentence, members=self._shown(draft))
+
+    async def plan(self, inbound: Inbound) -> Answer:
+        """Handle `POST /gateway/v1/plans`: return which runs the request in the body selects."""
+        request = self.intake.checked(inbound, question_in(await self.intake.own_body(inbound)))
+        draft = await self._drafted(inbound, request)
+        if isinstance(draft, Answer):
+            return draft
+        status = 202 if draft.state is State.LOOKING else 201
+        return answers.status_page(status, self._shown(draft), inbound.decision_id)
+
+    async def planned(self, inbound: Inbound) -> Answer:
+        """Handle `GET /gateway/v1/plans/{plan}`: return a plan of the caller, in any state."""
+        no_query(inbound)
+        draft = self.pipeline.planned(caller_of(inbound), plan_id(inbound))
+        return answers.status_page(200, self._shown(draft), inbound.decision_id)
+
+    async def logs(self, inbound: Inbound) -> Answer:
+        """Handle `GET /v2/workflows/logs` and `/events`: return the runs that the rules of the caller's team cover."""
+        if self.log is None:
+            raise NotFound("no_read_token", _SHOWS_NONE)
+        caller, query = caller_of(inbound), inbound.scope["query_string"]
+        self.intake.refuse_secrets(inbound, [query.decode("latin-1")])
+        events = inbound.scope["raw_path"].endswith(b"/events")
+        rules = await self.pipeline.prepared(inbound.live.policies, caller)
+        page = await own_runs(query, rules, self.log, self.intake.clock.now_ms(), events=events, principal=caller)
+        return answers.status_page(200, page, inbound.decision_id)
+
+    async def whoami(self, inbound: Inbound) -> Answer:
+        """Handle `GET /gateway/v1/whoami`."""
+        members = await self.questions.whoami(inbound.live.policies, caller_of(inbound))
+        return answers.status_page(200, members, inbound.decision_id)
+
+    async def explain(self, inbound: Inbound) -> Answer:
+        """Handle `POST /gateway/v1/explain`: return how a request would be decided, and why. Nothing is sent."""
+        request = self.intake.checked(inbound, question_in(await self.intake.own_body(inbound)))
+        members = await self.questions.explain(self.intake.call(inbound, request))
+        return answers.status_page(200, members, inbound.decision_id)
+
+    async def _drafted(self, inbound: Inbound, request: CancelRequest) -> Answer | Draft:
+        result = await self.pipeline.plan(self.intake.call(inbound, request))
+        return answers.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
+
+    def _shown(self, draft: Draft) -> dict[str, object]:
+        return plan_members(draft, expires_in_s=self.pipeline.expires_in_s(draft))
+
+
+def plan_id(inbound: Inbound) -> str:
+    """Return the plan ID in the path. Raises: NotFound: it is not in the form of one."""
+    name = inbound.scope["path_params"]["plan"]
+    if PLAN_ID.fullmatch(name) is None:
+        raise no_such_plan()
+    return str(name)

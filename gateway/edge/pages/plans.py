@@ -1,0 +1,45 @@
+"""A plan as its caller sees it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from gateway.core.forms.shown import SAMPLE, Listed, Narrowed, ShownPlan, left_out
+from gateway.core.forms.times import run_time
+from gateway.execution.plans.draft import Draft, State
+
+
+def plan_members(draft: Draft, *, expires_in_s: int) -> dict[str, object]:
+    """Return all of a plan that its caller may see; while its runs are being looked up, that is only its state."""
+    return _shown(draft, expires_in_s).to_json()
+
+
+def _shown(draft: Draft, expires_in_s: int) -> ShownPlan:
+    begun = partial(ShownPlan, draft.plan_id, draft.state.value, expires_in_s)
+    if draft.failure is not None:
+        return begun(failure=draft.failure.sentence)
+    if (denial := draft.denial) is not None:
+        return begun(failure=denial.reason, refused={"rule": denial.rule, **denial.particulars()})
+    if draft.state is State.LOOKING:
+        return begun()
+    resolved, permit, unchecked = draft.resolved, draft.permit, draft.permit.owner_unchecked
+    return begun(
+        digest=resolved.digest,
+        runs=len(resolved.runs),
+        sample=tuple(Listed.of(run, unchecked=unchecked) for run in resolved.runs[:SAMPLE]),
+        oldest=run_time(resolved.runs[0].created_ms) if resolved.runs else None,
+        newest=run_time(resolved.runs[-1].created_ms) if resolved.runs else None,
+        by_workflow={} if unchecked else resolved.by_workflow,
+        by_label={} if unchecked else resolved.by_label,
+        skipped=left_out(resolved.skipped),
+        rule=permit.rule,
+        count=permit.effective.count,
+        narrowed=_narrowed(draft),
+        orders_sent=draft.orders_sent,
+        cancelled=draft.cancelled,
+    )
+
+
+def _narrowed(draft: Draft) -> Narrowed | None:
+    asked, permit = draft.call.request.count, draft.permit
+    return None if permit.narrowed_by is None else Narrowed(asked, permit.effective.count, permit.narrowed_by)

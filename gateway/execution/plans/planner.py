@@ -1,0 +1,77 @@
+"""The part of the pipeline that looks up the runs of calls, and hands out the orders of plans, once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from gateway.core.plan import Denial, Permit, orders_of
+from gateway.core.ports import Clock
+from gateway.core.run import Listing, Resolved, merged
+from gateway.execution.judging import Judging
+from gateway.execution.plans.draft import Draft, State, check_ready
+from gateway.execution.plans.drafts import Drafts
+from gateway.execution.plans.orders import OrdersInTurn
+from gateway.execution.plans.recheck import SecondLook, about
+from gateway.execution.ports import AuditPort, Call
+
+WAIT_S = 10.0
+"""How long, in seconds, a request waits for its look-up; after that its caller can apply the plan when it is ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """The part that looks up the runs of calls, and hands out the orders of plans, once."""
+
+    drafts: Drafts
+    audit: AuditPort
+    clock: Clock
+    judging: Judging
+
+    async def drafted(self, call: Call, permit: Permit) -> Draft:
+        """Return the look-up of a permitted call: ended, refused by policy, or still under way after `WAIT_S`.
+
+        Raises: LookupFailed, NotFound, Throttled, Overloaded, TooLarge, AuditUnavailable, ShuttingDown.
+        """
+        draft = self.drafts.begin(call, permit)
+        await draft.wait(WAIT_S)
+        if draft.failure is not None:
+            raise draft.failure
+        return draft
+
+    async def chosen_again(self, draft: Draft, call: Call, permit: Permit) -> Denial | Resolved:
+        """Return which of a plan's runs policy would choose now. Their state upstream is checked when they are sent."""
+        runs = draft.resolved.runs
+        if not runs:
+            return Resolved(())
+        about_them = replace(call, request=about(call.request, runs))
+        return await self.judging.chosen(about_them, permit, Listing(runs))
+
+    @contextlib.contextmanager
+    def applying(self, draft: Draft, chosen: Resolved, call: Call, *, permit: Permit) -> Iterator[OrdersInTurn]:
+        """Hand out the orders for the chosen runs of a plan, to be sent inside; once sent, the plan is applied.
+
+        Raises: Conflict: the plan cannot be applied now; nothing was sent.
+        """
+        check_ready(draft)
+        draft.state = State.APPLYING
+        resolved = Resolved(chosen.runs, merged(draft.resolved.skipped, chosen.skipped))
+        plan = call.planned(permit, orders_of(resolved.runs), resolved=resolved, plan_id=draft.plan_id)
+        again = SecondLook(
+            plan,
+            call,
+            self.drafts.log,
+            self.clock,
+            draft.looked_at_s,
+            self.judging,
+            narrowed=draft.narrowed,
+            as_of_ms=draft.as_of_ms,
+        )
+        try:
+            yield OrdersInTurn(plan, again, self.audit, draft.told)
+        except BaseException:
+            # Nothing raises after the receipt, so nothing was sent and the plan can still be applied.
+            draft.state = State.READY
+            raise
+        draft.state = State.APPLIED
