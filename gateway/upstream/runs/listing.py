@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from gateway.core.errors import LookupFailed, TooLarge
-from gateway.core.request import ByFilter, EveryRun
+from gateway.core.request import EveryRun, Filter
 from gateway.core.run import STARTED, Listing, Run
 from gateway.policy.choose import selects
 from gateway.upstream.runs.entries import UNKNOWN_ID, Collected, Seen
@@ -71,7 +71,7 @@ class Lister:
     read: Read
     max_runs: int = MAX_RUNS
 
-    async def running(self, selection: ByFilter | EveryRun) -> Listing:
+    async def running(self, selection: Filter | EveryRun) -> Listing:
         """Return the running runs that the selection may mean, and perhaps more.
 
         Raises: TooLarge: there are more than `max_runs`, or pages that bring none.
@@ -89,7 +89,7 @@ class Lister:
         await _side_by_side(self.read, _running(narrowed), found.spans, found.take)
         return replace(found.listing(), narrowed=bool(narrowed))
 
-    async def _wide(self, selection: ByFilter | EveryRun, first: SeenPage) -> Listing | None:
+    async def _wide(self, selection: Filter | EveryRun, first: SeenPage) -> Listing | None:
         """List every running run; None if others have too many, or if the list shows none of the `first` page's runs.
 
         An upstream that shows less without a filter than with it cannot be read in this way.
@@ -105,7 +105,7 @@ class Lister:
         return found.listing(pages=1)
 
     async def again(
-        self, runs: Sequence[Run], selection: ByFilter | EveryRun, since_ms: int
+        self, runs: Sequence[Run], selection: Filter | EveryRun, since_ms: int
     ) -> tuple[Listing, tuple[str, ...]]:
         """Return which of these runs are unchanged and still running, and the IDs that have to be asked for singly.
 
@@ -143,7 +143,7 @@ class _Found:
 
     spans: Spans
     max_runs: int
-    selection: ByFilter | EveryRun | None = None
+    selection: Filter | EveryRun | None = None
     at_ms: int | None = None
     collected: Collected = field(default_factory=Collected)
     shown: set[str] = field(default_factory=set)

@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 
 from gateway.core.errors import LookupFailed, TooLarge
 from gateway.core.ports import Clock
-from gateway.core.request import ByFilter, EveryRun
+from gateway.core.request import EveryRun, Filter
 from gateway.core.run import Listing, Run
 from gateway.upstream.client import Exchange, Reply
 from gateway.upstream.runs.cursors import Askers
@@ -74,7 +74,7 @@ class UpstreamLog:
         self._deadline_s = deadline_s
         self._max_runs = max_runs
 
-    async def running(self, selection: ByFilter | EveryRun) -> Listing:
+    async def running(self, selection: Filter | EveryRun) -> Listing:
         """Return the running runs that the selection may mean, and perhaps more.
 
         Raises:
@@ -85,7 +85,7 @@ class UpstreamLog:
         async with deadline(self._deadline_s):
             return await lister.running(selection)
 
-    async def look_again(self, runs: Sequence[Run], selection: ByFilter | EveryRun, since_ms: int) -> Listing:
+    async def look_again(self, runs: Sequence[Run], selection: Filter | EveryRun, since_ms: int) -> Listing:
         """Return the newest run under the ID of each of these runs, which a look-up of the selection had shown.
 
         The look-up has shown every running run, and began at upstream's time `since_ms`. Runs that are certainly
