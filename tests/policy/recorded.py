@@ -194,8 +194,8 @@ def decided(rules: Sequence[Rule], asked: CancelRequest) -> dict[str, object]:
         return {"permit": False, **members, "reason": decision.reason, "nearest": decision.nearest} | (
             decision.particulars()
         )
-    sent, by_look_up = decision.effective, decision.resolution is not None
-    return {"permit": True, **members, "sent": sent.wire(), "by": decision.narrowed_by, "look_up": by_look_up}
+    sent, narrowing, by_look_up = decision.effective, decision.narrowing, decision.resolution is not None
+    return {"permit": True, **members, "sent": sent.wire(), "by": narrowing and narrowing.by, "look_up": by_look_up}
 
 
 def corpus() -> Iterator[tuple[tuple[Rule, ...], tuple[CancelRequest, ...]]]:
