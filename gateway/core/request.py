@@ -219,8 +219,7 @@ _TABLES: Mapping[type[Filter], tuple[Sequence[_Row], attrgetter[tuple[Any, ...]]
 WIRES = tuple(wires_of(ByFilterHere).values())
 """The members of all filters as they stand in a query, in upstream's order."""
 
-_HERE = {name: wire.field for name, wire in wires_of(ByFilterHere).items() if name not in wires_of(ByFilter)}
-HERE = frozenset(_HERE.values())
+HERE = frozenset(wire.field for wire in WIRES) - {wire.field for wire in wires_of(ByFilter).values()}
 """The fields, by wire name, that the gateway matches itself and never sends: `host` and `path`."""
 
 _TYPED = {wire.name: wire.typed for wire in WIRES}
@@ -231,10 +230,10 @@ def filter_with(members: Mapping[str, object], *, of: Filter | None = None) -> F
 
     Raises: ValueError: the values do not make a filter.
     """
-    given = {name: getattr(of, name) for name in wires_of(type(of))} if of is not None else {}
-    given |= members
-    here = {name: given.pop(name, ()) for name in _HERE}
-    return ByFilterHere(**given, **here) if any(here.values()) else ByFilter(**given)
+    given: dict[str, Any] = {} if of is None else {name: getattr(of, name) for name in wires_of(type(of))}
+    given.update(members)
+    hosts, paths = given.pop("hosts", ()), given.pop("paths", ())
+    return ByFilterHere(**given, hosts=hosts, paths=paths) if hosts or paths else ByFilter(**given)
 
 
 @dataclass(frozen=True, slots=True)
