@@ -139,7 +139,7 @@ class Gateway:
         self, current: LiveSettings, audit: AuditLog, upstream: Upstream, *, look_ups: LookUps | None, settler: Settler
     ) -> Pipeline:
         settings = self.config.upstream
-        return Pipeline(
+        pipeline = Pipeline(
             upstream=upstream,
             upstream_url=settings.url,
             audit=audit,
@@ -148,6 +148,8 @@ class Gateway:
             settler=settler,
             lanes=Lanes(settings.max_connections, current.share, wait_s=settings.connect_timeout_s),
         )
+        settler.learnt = pipeline.plans.settled
+        return pipeline
 
     @asynccontextmanager
     async def _lifespan(

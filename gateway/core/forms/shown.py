@@ -131,8 +131,35 @@ class Narrowed:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """What the follow-up of an outcome has found: when, by reading what, and how many runs are cancelled, if known."""
+
+    at: str
+    source: str
+    cancelled: int | None
+
+    @classmethod
+    def from_json(cls, value: object) -> Self | None:
+        """Read the value from JSON; None if nothing was found yet."""
+        members = _object(value)
+        if not members:
+            return None
+        cancelled = members.get("cancelled")
+        return cls(
+            _text(members.get("at")), _text(members.get("source")), None if cancelled is None else _number(cancelled)
+        )
+
+    def to_json(self) -> dict[str, object]:
+        """Return the value as JSON."""
+        return {"at": self.at, "source": self.source, "cancelled": self.cancelled}
+
+
+@dataclass(frozen=True, slots=True)
 class ShownPlan:
     """A plan as its caller sees it. `failure` says why its look-up failed or what it found is refused.
+
+    `orders` is how many orders it has, `outcome` the word for what came of applying it, and `settled` what was learnt
+    later.
 
     `refused` holds the further members of a refusal: the rule, whom to ask, what was not admitted. `members` is all
     that an answer held, as it was read.
@@ -152,8 +179,11 @@ class ShownPlan:
     rule: str | None = None
     count: int = 0
     narrowed: Narrowed | None = None
+    orders: int = 0
     orders_sent: int = 0
     cancelled: int = 0
+    outcome: str | None = None
+    settled: Found | None = None
     failure: str | None = None
     refused: Members = field(default_factory=dict)
     members: Members = field(default_factory=dict, compare=False, repr=False)
@@ -169,7 +199,9 @@ class ShownPlan:
         plan_id, state = members.get("plan"), members.get("state")
         if not isinstance(plan_id, str) or not PLAN_ID.fullmatch(plan_id) or not isinstance(state, str):
             raise ValueError("no plan")
-        failure, oldest, newest, rule = (members.get(name) for name in ("error", "oldest", "newest", "rule"))
+        failure, oldest, newest, rule, outcome = (
+            members.get(name) for name in ("error", "oldest", "newest", "rule", "outcome")
+        )
         return cls(
             plan_id,
             state,
@@ -185,19 +217,22 @@ class ShownPlan:
             rule=None if rule is None else _text(rule),
             count=_number(members.get("count")),
             narrowed=Narrowed.from_json(members.get("narrowed")),
+            orders=_number(_object(members.get("orders")).get("planned")),
             orders_sent=_number(members.get("orders_sent")),
             cancelled=_number(members.get("cancelled")),
+            outcome=None if outcome is None else _text(outcome),
+            settled=Found.from_json(members.get("settled")),
             failure=None if failure is None else _text(failure),
             refused={name: members[name] for name in _OF_A_REFUSAL if failure is not None and name in members},
             members=members,
         )
 
     def to_json(self) -> dict[str, object]:
-        """Return the plan as JSON; while its runs are being looked up, and after a failure, that is only its state."""
+        """Return the plan as JSON. Where it has no runs to show, or its look-up failed, that is only its state."""
         members: dict[str, object] = {"plan": self.plan_id, "state": self.state, "expires_in_s": self.expires_in_s}
         if self.failure is not None:
             return members | {"error": self.failure, **self.refused}
-        if self.looking:
+        if self.state in _WITHOUT_RUNS and not self.digest:
             return members
         return members | {
             "digest": self.digest,
@@ -212,10 +247,16 @@ class ShownPlan:
             "count": self.count,
             "narrowed": None if self.narrowed is None else self.narrowed.to_json(),
             "apply": f"POST {PLANS}/{self.plan_id}/apply",
+            "orders": {"planned": self.orders, "sent": self.orders_sent},
             "orders_sent": self.orders_sent,
             "cancelled": self.cancelled,
+            "outcome": self.outcome,
+            "settled": None if self.settled is None else self.settled.to_json(),
         }
 
+
+_WITHOUT_RUNS = frozenset((LOOKING, "stopped", "expired"))
+"""The states in which a plan may have no runs to show: they were not found yet, or are not kept any more."""
 
 _OF_A_REFUSAL = ("rule", "not_admitted", "owner")
 

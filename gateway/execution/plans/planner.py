@@ -58,6 +58,7 @@ class Planner:
         draft.state = State.APPLYING
         resolved = Resolved(chosen.runs, merged(draft.resolved.skipped, chosen.skipped))
         plan = call.planned(permit, orders_of(resolved.runs), resolved=resolved, plan_id=draft.plan_id)
+        draft.sent = plan
         again = SecondLook(
             plan,
             call,
@@ -69,9 +70,9 @@ class Planner:
             as_of_ms=draft.as_of_ms,
         )
         try:
-            yield OrdersInTurn(plan, again, self.audit, draft.told)
+            yield OrdersInTurn(plan, again, self.audit, draft.told, draft.halt)
         except BaseException:
             # Nothing raises after the receipt, so nothing was sent and the plan can still be applied.
-            draft.state = State.READY
+            draft.state = State.READY if draft.halt.by is None else State.STOPPED
+            draft.sent = None
             raise
-        draft.state = State.APPLIED
