@@ -327,6 +327,7 @@ def test_a_plan_that_waits_holds_no_connection_of_its_team() -> None:
         other = CancelRequest(ByFilter(workflow_urls=(URL,)), 400)
         assert (await bench.run("d2", request=other)).outcome == Cancelled(200, 3)
         assert upstream.times_s[1] < 5
-        assert (await waiting).outcome == Cancelled(200, 3)
+        # What the other has cancelled meanwhile is left out.
+        assert (await waiting).outcome == Cancelled(None, 0)
 
     run(act())

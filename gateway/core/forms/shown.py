@@ -111,11 +111,12 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Narrowed:
-    """The count that was asked for, the count that policy lowered it to, and the rule that lowered it."""
+    """The count that was asked for, what policy lowered it to, the rule that did it, and with which key of it."""
 
     asked: int
     left: int
     by: str
+    key: str = "count"
 
     @classmethod
     def from_json(cls, value: object) -> Self | None:
@@ -123,11 +124,13 @@ class Narrowed:
         match value:
             case {"count": [int(asked), int(left)], "by": str(by)}:
                 return cls(asked, left, by)
+            case {"runs": [int(asked), int(left)], "by": str(by)}:
+                return cls(asked, left, by, "runs")
         return None
 
     def to_json(self) -> dict[str, object]:
         """Return the value as JSON."""
-        return {"count": [self.asked, self.left], "by": self.by}
+        return {self.key: [self.asked, self.left], "by": self.by}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +159,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class ShownPlan:
-    """A plan as its caller sees it. `failure` says why its look-up failed or what it found is refused.
+    """A plan as its caller sees it.
+
+    While its runs are being looked up, `pages` were read and `matched` runs found so far. With `more` others match as
+    well: they are beyond the count, or the list was not read to its end. `as_of` is upstream's time when the look-up
+    began, None if it did not say. `failure` says why its look-up failed or what it found is refused.
 
     `orders` is how many orders it has, `outcome` the word for what came of applying it, and `settled` what was learnt
     later.
@@ -184,6 +191,10 @@ class ShownPlan:
     cancelled: int = 0
     outcome: str | None = None
     settled: Found | None = None
+    more: bool = False
+    as_of: str | None = None
+    pages: int = 0
+    matched: int = 0
     failure: str | None = None
     refused: Members = field(default_factory=dict)
     members: Members = field(default_factory=dict, compare=False, repr=False)
@@ -199,8 +210,8 @@ class ShownPlan:
         plan_id, state = members.get("plan"), members.get("state")
         if not isinstance(plan_id, str) or not PLAN_ID.fullmatch(plan_id) or not isinstance(state, str):
             raise ValueError("no plan")
-        failure, oldest, newest, rule, outcome = (
-            members.get(name) for name in ("error", "oldest", "newest", "rule", "outcome")
+        failure, oldest, newest, rule, outcome, as_of = (
+            members.get(name) for name in ("error", "oldest", "newest", "rule", "outcome", "as_of")
         )
         return cls(
             plan_id,
@@ -222,16 +233,26 @@ class ShownPlan:
             cancelled=_number(members.get("cancelled")),
             outcome=None if outcome is None else _text(outcome),
             settled=Found.from_json(members.get("settled")),
+            more=members.get("more") is True,
+            as_of=None if as_of is None else _text(as_of),
+            pages=_number(members.get("pages")),
+            matched=_number(members.get("matched")),
             failure=None if failure is None else _text(failure),
             refused={name: members[name] for name in _OF_A_REFUSAL if failure is not None and name in members},
             members=members,
         )
 
     def to_json(self) -> dict[str, object]:
-        """Return the plan as JSON. Where it has no runs to show, or its look-up failed, that is only its state."""
+        """Return the plan as JSON.
+
+        Before its end it also says how far its look-up has come. Where it has no runs to show, or its look-up failed,
+        it is only its state.
+        """
         members: dict[str, object] = {"plan": self.plan_id, "state": self.state, "expires_in_s": self.expires_in_s}
         if self.failure is not None:
             return members | {"error": self.failure, **self.refused}
+        if self.looking:
+            return members | {"pages": self.pages, "matched": self.matched}
         if self.state in _WITHOUT_RUNS and not self.digest:
             return members
         return members | {
@@ -252,11 +273,13 @@ class ShownPlan:
             "cancelled": self.cancelled,
             "outcome": self.outcome,
             "settled": None if self.settled is None else self.settled.to_json(),
+            "more": self.more,
+            "as_of": self.as_of,
         }
 
 
-_WITHOUT_RUNS = frozenset((LOOKING, "stopped", "expired"))
-"""The states in which a plan may have no runs to show: they were not found yet, or are not kept any more."""
+_WITHOUT_RUNS = frozenset(("stopped", "expired"))
+"""The states in which a plan may have no runs to show: they were never found, or are not kept any more."""
 
 _OF_A_REFUSAL = ("rule", "not_admitted", "owner")
 

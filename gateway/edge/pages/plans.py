@@ -6,7 +6,7 @@ from functools import partial
 
 from gateway.core.forms.shown import SAMPLE, Found, Listed, Narrowed, ShownPlan, left_out
 from gateway.core.forms.times import run_time
-from gateway.execution.plans.draft import Draft
+from gateway.execution.plans.draft import Draft, State
 
 
 def plan_members(draft: Draft, *, expires_in_s: int) -> dict[str, object]:
@@ -20,6 +20,8 @@ def _shown(draft: Draft, expires_in_s: int) -> ShownPlan:
         return begun(failure=draft.failure.sentence)
     if (denial := draft.denial) is not None:
         return begun(failure=denial.reason, refused={"rule": denial.rule, **denial.particulars()})
+    if draft.state is State.LOOKING:
+        return begun(pages=draft.look.pages, matched=draft.look.matched)
     if not draft.has_runs:
         return begun()
     resolved, permit, unchecked = draft.resolved, draft.permit, draft.permit.owner_unchecked
@@ -40,6 +42,8 @@ def _shown(draft: Draft, expires_in_s: int) -> ShownPlan:
         cancelled=draft.cancelled,
         outcome=draft.outcome,
         settled=_found(draft),
+        more=resolved.more,
+        as_of=None if draft.as_of_ms is None else run_time(draft.as_of_ms),
     )
 
 
@@ -50,4 +54,6 @@ def _found(draft: Draft) -> Found | None:
 
 def _narrowed(draft: Draft) -> Narrowed | None:
     asked, permit = draft.call.request.count, draft.permit
-    return None if permit.narrowed_by is None else Narrowed(asked, permit.effective.count, permit.narrowed_by)
+    if permit.narrowing is None:
+        return None
+    return Narrowed(asked, permit.effective.count, permit.narrowing.by, permit.narrowing.key)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from gateway.core.errors import Conflict, NotFound, Refusal
 from gateway.core.outcome import Accepted, Cancelled, Outcome, Unknown
 from gateway.core.plan import ORDER_RUNS, Denial, Permit, Plan
-from gateway.core.run import Resolved
+from gateway.core.run import LookUp, Resolved
 from gateway.execution.plans.waiting import Halt
 from gateway.execution.ports import Call
 
@@ -60,6 +60,8 @@ class Draft:
     looked_at_s: float = 0.0
     narrowed: bool = False
     as_of_ms: int | None = None
+    much_news: bool = False
+    look: LookUp = field(default_factory=LookUp)
     resolved: Resolved = NO_RUNS
     denial: Denial | None = None
     failure: Refusal | None = None

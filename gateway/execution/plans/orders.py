@@ -93,6 +93,8 @@ class OrdersInTurn:
         self.orders_sent = number
         outcome = await send(order)
         self.sent[-1] = (order, outcome)
+        if not isinstance(outcome, (Refused, NotSent)):
+            self.again.order_was_sent(order)
         return outcome
 
     def _judge(self, number: int, order: Order, outcome: Outcome, *, may_be_sent_again: bool) -> None:
