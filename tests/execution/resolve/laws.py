@@ -82,7 +82,7 @@ def violations(records: Iterable[Record], sent: Sequence[str], *, open_allowed: 
 def _sent_again(record: Recorded) -> Counter[str]:
     """How often each run may have been sent again, because an order that named it was refused with 429, on record."""
     chunks = [chunk for of_one in record.chunks.values() for chunk in of_one]
-    slow = [chunk for chunk in chunks if (chunk["outcome"], chunk["upstream_status"]) == ("refused", 429)]
+    slow = [chunk for chunk in chunks if (chunk.get("outcome"), chunk.get("upstream_status")) == ("refused", 429)]
     return Counter(run_id for chunk in slow if "attempt" in chunk for run_id in named(str(chunk["order"])))
 
 
