@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from gateway.core.errors import Conflict, NotFound
+from gateway.core.errors import Conflict, LookupFailed, NotFound
 from gateway.core.outcome import Accepted, Cancelled, Closing, NotSent, Outcome, Progress, Refused, Unknown
 from gateway.edge import answers
 from gateway.edge.pages.plans import plan_members
@@ -123,6 +123,39 @@ async def test_a_stop_between_two_orders_is_seen_after_the_look_at_the_runs_too(
     done = await bench.apply()
     assert isinstance(done, Done)
     assert (done.outcome, bench.sent()) == (Cancelled(200, 100), NAMES[:100])
+
+
+@pytest.mark.parametrize("certain", [Refused(401, "no"), Refused(429, "slow"), NotSent("dns")], ids=str)
+async def test_a_stop_while_an_order_is_refused_is_told_with_the_certain_number(certain: Outcome) -> None:
+    """The order would have ended the plan by itself; what was sent is certain, so the plan counts as stopped."""
+    bench = Bench(MemoryRuns(runs(250)), HeldUpstream())
+    assert isinstance(bench.upstream, HeldUpstream)
+    await bench.plan()
+    applying = asyncio.create_task(bench.apply())
+    await bench.upstream.called.wait()
+    stop(bench)
+    bench.upstream.answer.set_result(certain)
+    done = await applying
+    assert isinstance(done, Done)
+    assert (done.outcome, closing(bench).stopped_by) == (Cancelled(None, 0), ANN.name)
+    assert answers.outcome(done.result, "d").status == 409
+    assert shown(bench)["state"] == "stopped"
+
+
+async def test_a_stop_while_the_runs_cannot_be_looked_at_again_is_told_with_the_certain_number() -> None:
+    """The look fails, so nothing more is sent; the number of the orders before it stands."""
+    bench = Bench(MemoryRuns(runs(250)))
+    await bench.plan()
+
+    def fails() -> None:
+        if bench.upstream.orders:
+            stop(bench)
+            raise LookupFailed("unreachable", "No.")
+
+    bench.account.before = fails
+    done = await bench.apply()
+    assert isinstance(done, Done)
+    assert (done.outcome, closing(bench).stopped_by) == (Cancelled(200, 100), ANN.name)
 
 
 async def test_a_stop_behind_the_last_order_stops_nothing() -> None:

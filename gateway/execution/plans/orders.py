@@ -63,6 +63,9 @@ class OrdersInTurn:
                         break
         except asyncio.CancelledError:
             self.stopped = "stopping"
+        if self.stopped is not None and self.halt.by is not None and not self._progress().unknown:
+            # Whatever ended the plan first, it was to be stopped, and what was sent is certain.
+            self.stopped = STOPPED
         if net.fault is not None:
             self.stopped = internal(net.fault)
         return Result(self.plan, self._outcome(), self.left_out, self._over_cancelled, self._stop)
