@@ -11,16 +11,17 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 from gateway import __version__
 from gateway.audit.events.catalogue import Start, Stop
+from gateway.audit.evidence.texts import keep
 from gateway.audit.log import AuditLog, AuditSettings
 from gateway.audit.refusals import RefusalLog
-from gateway.audit.segment import load_mac_key
+from gateway.audit.segment import OsDisk, load_mac_key
 from gateway.callers.in_force import InForce, LiveSettings
 from gateway.callers.issuers import Pins
 from gateway.config import AuditConfig, Config, audit_problems, resolve_problems
@@ -191,17 +192,22 @@ class Gateway:
     def _audit_log(self) -> AuditLog:
         settings = self.config.upstream
         return AuditLog.begin(
-            self.audit,
+            replace(self.audit, before_start=lambda: self._keep(self.live.policies)),
             instance=self.audit.new_name(),
             upstream=settings.url,
             start=Start(
                 version=__version__,
                 policy_digest=self.live.policies.digest,
+                policies="kept",
                 contract=settings.contract,
                 count_is_advisory=settings.contract == "2026-09",
             ).members(),
             stdout=self.consoles.out,
         )
+
+    def _keep(self, policies: Policies) -> None:
+        """Keep the text of policies beside the chain. Raises: OSError: it cannot be written."""
+        keep(self.audit.directory, policies.texts, OsDisk())
 
     def _upstream(self) -> Upstream:
         settings = self.config.upstream
@@ -233,7 +239,9 @@ class Gateway:
         if self.files is None:
             return None
         tokens = self.account.tokens
-        return Reloader(self.files, self.config, current=current, token=tokens, audit=audit, log=self.log)
+        return Reloader(
+            self.files, self.config, current=current, token=tokens, audit=audit, keep=self._keep, log=self.log
+        )
 
     def _readiness(
         self, current: LiveSettings, audit: AuditLog, pipeline: Pipeline, *, reloader: Reloader | None
