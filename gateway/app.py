@@ -29,12 +29,10 @@ from gateway.core.errors import AuditFailure, InvalidConfiguration
 from gateway.core.forms.times import utc
 from gateway.core.ports import Clock, OperatorsLog
 from gateway.edge.app import Edge
-from gateway.edge.connections import Connections
 from gateway.edge.health import HealthApp, HealthPages, Unrecorded
 from gateway.edge.inbound import Intake
 from gateway.edge.pages.calls import Pages
 from gateway.edge.pages.questions import Questions
-from gateway.edge.protocol import ProtocolSettings, RefusalPort
 from gateway.execution.follow_up import Settler
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.ports import LookUps
@@ -45,6 +43,7 @@ from gateway.process import forbid_core_dumps, keep_what_lasts, place, raise_des
 from gateway.serving.announcing import Announcer, tampering
 from gateway.serving.certificate import ServedCertificate
 from gateway.serving.clock import SteadyClock, SystemClock, clock_problems, floor
+from gateway.serving.limits import limits_of_the_moment
 from gateway.serving.readiness import Ready, Recent, tell_damaged
 from gateway.serving.reload import Files, Reloader, checked_policies, make_live, refuse
 from gateway.serving.server import Listener, StopSignals, serve_until_stopped
@@ -297,24 +296,7 @@ class Gateway:
     def _listeners(
         self, edge: Edge, pages: HealthPages, refusals: RefusalLog, *, current: LiveSettings, most: int
     ) -> list[Listener]:
-        def settings(refusals: RefusalPort, most: int) -> Callable[[], ProtocolSettings]:
-            """Return the source of settings for listeners that count their connections together."""
-            connections = Connections(most)
-
-            def of_the_moment() -> ProtocolSettings:
-                """Return the limits as they are now, so that a reload applies to the next connection."""
-                limits = current.live.limits
-                return ProtocolSettings(
-                    max_target_bytes=limits.max_target_bytes,
-                    max_header_bytes=limits.max_header_bytes,
-                    receive_timeout_s=limits.receive_timeout_s,
-                    keep_alive_s=self.config.keep_alive_s,
-                    refusals=refusals,
-                    connections=connections,
-                )
-
-            return of_the_moment
-
+        settings = partial(limits_of_the_moment, current, self.config.keep_alive_s)
         callers, probes = settings(refusals, most), settings(Unrecorded(), HEALTH_CONNECTIONS)
         tls = self.certificate.context if self.certificate is not None else None
         return [
