@@ -1,0 +1,59 @@
+"""`python -m release.dist DIRECTORY`: makes what is released of the last commit, the same bytes wherever it is made.
+
+The wheel, the source archive, the list of parts (CycloneDX), and the sum of each. None holds what is not committed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+
+from release.sbom import NAME
+
+ROOT = Path(__file__).parents[1]
+SUMS = "SHA256SUMS"
+
+
+def released(directory: Path) -> None:
+    """Fill the directory with the release and nothing else. Raises: CalledProcessError: git or a builder failed."""
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": _run("git", "log", "-1", "--format=%ct").decode().strip()}
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as tree, tarfile.open(fileobj=BytesIO(_run("git", "archive", "HEAD"))) as commit:
+        commit.extractall(tree, filter="data")
+        _build(Path(tree), directory, environment)
+    made = sorted(directory.iterdir())
+    sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in made)
+    (directory / SUMS).write_text(sums)
+
+
+def _build(tree: Path, directory: Path, environment: Mapping[str, str]) -> None:
+    """Build the archives of a tree, and list its parts, with what that tree says."""
+    _run(sys.executable, "-m", "hatchling", "build", "-d", str(directory.resolve()), cwd=tree, env=environment)
+    parts = _run(sys.executable, "-m", "release.sbom", "requirements/run.txt", cwd=tree, env=environment)
+    (source,) = directory.glob("*.tar.gz")
+    (directory / f"{NAME}-{source.name.removesuffix('.tar.gz').rpartition('-')[2]}.cdx.json").write_bytes(parts)
+
+
+def _run(*command: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> bytes:
+    return subprocess.run(command, cwd=cwd, env=env, check=True, stdout=subprocess.PIPE).stdout
+
+
+def main() -> int:
+    """Make the release, print its sums, and return 0."""
+    directory = Path(sys.argv[1])
+    released(directory)
+    sys.stdout.write((directory / SUMS).read_text())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
