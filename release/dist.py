@@ -20,24 +20,28 @@ from release.sbom import NAME
 
 ROOT = Path(__file__).parents[1]
 SUMS = "SHA256SUMS"
+KINDS = ("*.whl", "*.tar.gz", "*.cdx.json")
 
 
 def released(directory: Path) -> None:
-    """Fill the directory with the release and nothing else. Raises: CalledProcessError: git or a builder failed."""
+    """Put the release there, in the place of an earlier one. Raises: CalledProcessError: git or a builder failed."""
     environment = {**os.environ, "SOURCE_DATE_EPOCH": _run("git", "log", "-1", "--format=%ct").decode().strip()}
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
-    with tempfile.TemporaryDirectory() as tree, tarfile.open(fileobj=BytesIO(_run("git", "archive", "HEAD"))) as commit:
+    with tempfile.TemporaryDirectory() as work, tarfile.open(fileobj=BytesIO(_run("git", "archive", "HEAD"))) as commit:
+        tree, made = Path(work, "tree"), Path(work, "made")
         commit.extractall(tree, filter="data")
-        _build(Path(tree), directory, environment)
-    made = sorted(directory.iterdir())
-    sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in made)
-    (directory / SUMS).write_text(sums)
+        made.mkdir()
+        _build(tree, made, environment)
+        files = sorted(made.iterdir())
+        sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files)
+        (made / SUMS).write_text(sums)
+        for earlier in (path for pattern in (*KINDS, SUMS) for path in directory.glob(pattern)):
+            earlier.unlink()
+        shutil.copytree(made, directory, dirs_exist_ok=True)
 
 
 def _build(tree: Path, directory: Path, environment: Mapping[str, str]) -> None:
     """Build the archives of a tree, and list its parts, with what that tree says."""
-    _run(sys.executable, "-m", "hatchling", "build", "-d", str(directory.resolve()), cwd=tree, env=environment)
+    _run(sys.executable, "-m", "hatchling", "build", "-d", str(directory), cwd=tree, env=environment)
     parts = _run(sys.executable, "-m", "release.sbom", "requirements/run.txt", cwd=tree, env=environment)
     (source,) = directory.glob("*.tar.gz")
     (directory / f"{NAME}-{source.name.removesuffix('.tar.gz').rpartition('-')[2]}.cdx.json").write_bytes(parts)

@@ -82,7 +82,12 @@ class Page(HTMLParser):
 
 
 def built(directory: Path) -> None:
-    """Build the site there, in the place of what was there. Raises: CalledProcessError: a page cannot be built."""
+    """Build the site there, in the place of an earlier one.
+
+    Raises: FileExistsError: something else is there. CalledProcessError: a page cannot be built.
+    """
+    if directory.exists() and any(directory.iterdir()) and not (directory / "sitemap.xml").is_file():
+        raise FileExistsError(f"{directory} holds something else than a site")
     with tempfile.TemporaryDirectory() as made:
         project = Path(made)
         shutil.copytree(SITE, project, dirs_exist_ok=True)

@@ -57,6 +57,16 @@ def test_a_release_made_elsewhere_has_the_same_bytes(release: Path, tmp_path: Pa
     assert again == {path.name: path.read_bytes() for path in release.iterdir()}
 
 
+def test_an_earlier_release_is_replaced_and_nothing_else(tmp_path: Path) -> None:
+    """A wheel of before would be published along; what is none of ours stays."""
+    (tmp_path / "qstash_gateway-0.0.1-py3-none-any.whl").touch()
+    (tmp_path / "notes.txt").write_text("mine")
+    held = released(tmp_path)
+    assert [name for name in held if name.endswith((".whl", ".txt"))].count("notes.txt") == 1
+    assert len(held) == 5
+    assert b"notes" not in held["SHA256SUMS"]
+
+
 def test_the_sums_are_those_of_every_other_file(release: Path) -> None:
     """In the form that `sha256sum --check` reads."""
     lines = [line.split("  ") for line in (release / "SHA256SUMS").read_text().splitlines()]

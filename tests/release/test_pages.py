@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from release.pages import Page, elsewhere, not_listed, problems, spaced
+from release.pages import Page, built, elsewhere, not_listed, problems, spaced
 from tests.support.project import ROOT
 
 TOOLS = ROOT / "build" / "pages" / "bin"
@@ -59,6 +59,14 @@ def test_a_link_that_leads_elsewhere_is_one_that_a_page_has(site: Path) -> None:
     """The builder's own credit aside, nothing adds an address to what is written."""
     written = "".join(path.read_text() for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
     assert [link for link in elsewhere(site) if link not in written] == ["https://zensical.org/"]
+
+
+def test_a_directory_with_something_else_is_left_alone(tmp_path: Path) -> None:
+    """A path that was mistyped costs nothing."""
+    (tmp_path / "mine").touch()
+    with pytest.raises(FileExistsError):
+        built(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 GOOD = """<meta http-equiv="Content-Security-Policy" content="default-src 'self'; img-src data:"><h1 id="a">A</h1>"""
