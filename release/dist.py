@@ -25,7 +25,8 @@ KINDS = ("*.whl", "*.tar.gz", "*.cdx.json")
 
 def released(directory: Path) -> None:
     """Put the release there, in the place of an earlier one. Raises: CalledProcessError: git or a builder failed."""
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": _run("git", "log", "-1", "--format=%ct").decode().strip()}
+    moment = _run("git", "log", "-1", "--format=%ct").decode().strip()
+    environment = {**os.environ, "HATCH_QUIET": "1", "SOURCE_DATE_EPOCH": moment}
     with tempfile.TemporaryDirectory() as work, tarfile.open(fileobj=BytesIO(_run("git", "archive", "HEAD"))) as commit:
         tree, made = Path(work, "tree"), Path(work, "made")
         commit.extractall(tree, filter="data")
