@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from gateway.core.forms.texts import PolicyTexts
 from gateway.core.request import Selection
 from gateway.core.run import Run
 from gateway.policy.index.rules import AllowIndex, DenyIndex, seen
@@ -183,13 +184,14 @@ class TeamRules:
 
 @dataclass(frozen=True)
 class Policies:
-    """All rules of a policy directory; `digest` is the SHA-256 (hex) of what was loaded.
+    """All rules of a policy directory; `digest` is the SHA-256 (hex) of what was loaded, and `texts` is that itself.
 
     Any thread may judge by them: what is built on first use is complete before it is kept, and never changes.
     """
 
     rules: tuple[Rule, ...]
     digest: str
+    texts: PolicyTexts = field(default=PolicyTexts(()), compare=False, repr=False)
     _found: dict[str, TeamRules] = field(default_factory=dict, init=False, compare=False, repr=False)
     _numbers: dict[str, int] = field(default_factory=dict, init=False, compare=False, repr=False)
     _prepared: set[str] = field(default_factory=set, init=False, compare=False, repr=False)
