@@ -129,7 +129,8 @@ def test_both_read_every_file_of_the_record_and_no_other() -> None:
     segment = segment_path(AUDIT, chain, 1)
     assert fnmatch(str(segment), pattern)
     assert not any(
-        fnmatch(str(path), pattern) for path in (AUDIT / f"{chain}.lock", segment.with_suffix(".jsonl.torn"))
+        fnmatch(str(path), pattern)
+        for path in (AUDIT / f"{chain}.lock", segment.with_suffix(".jsonl.torn"), AUDIT / "policies" / f"{chain}.json")
     )
     kept = [
         VECTOR["data_dir"],
