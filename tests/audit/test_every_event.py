@@ -15,11 +15,11 @@ import pytest
 
 from gateway.audit import chain
 from gateway.audit.chain import FIRST, GENESIS, LAST, Members, Record, Sealer
+from gateway.audit.decisions import joined
 from gateway.audit.events import catalogue
 from gateway.audit.events.catalogue import EVENTS, Envelope, Intent, Joined, Recovery
 from gateway.audit.events.declare import ABSENT, LATER, LOOSE, Absent, Event, maker
 from gateway.audit.events.shapes import members_of, value_schema
-from gateway.audit.decisions import joined
 from gateway.audit.evidence import decisions
 from gateway.audit.record import CHANGES
 from gateway.authoring.history import JUDGED_EVENTS

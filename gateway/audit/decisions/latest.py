@@ -47,7 +47,9 @@ class Latest:
 
         `indexed` returns the number of the last indexed record of a chain, 0 if there is none.
         """
-        dropped, lines, found = self.dropped, list(self._lines), []
+        lines = list(self._lines)
+        dropped = self.dropped  # looked at last, so that whatever gave way meanwhile counts as missing
+        found: list[bytes] = []
         for line in reversed(lines):
             if (at := seen(line)) is not None and at.seq <= indexed(at.instance):
                 return found[::-1]
