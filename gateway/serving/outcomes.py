@@ -33,7 +33,7 @@ class Outcomes:
     _following: Following = field(default_factory=Following)
 
     def __post_init__(self) -> None:
-        self.keeper = Keeper(self.settings.directory, operators_log=self.log)
+        self.keeper = Keeper(self.settings.directory, self.audit.latest, operators_log=self.log)
 
     @property
     def decisions(self) -> Decisions:

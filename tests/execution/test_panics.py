@@ -217,7 +217,8 @@ class House:
             settler=FusedSettler(self.fuse),
         )
         intake, nowhere = Intake(current, self.clock, lambda _: False), Path("nowhere")
-        decisions = Decisions(nowhere, Latest(), Keeper(nowhere, operators_log=self.lines))
+        latest = Latest()
+        decisions = Decisions(nowhere, latest, Keeper(nowhere, latest, operators_log=self.lines))
         self.edge = Edge(
             pipeline=self.pipeline,
             pages=Pages(intake, self.pipeline, Questions(self.log, self.clock), DecisionPages(intake, decisions)),

@@ -26,6 +26,10 @@ NEWEST = b"\xff" * 16
 """Above every decision, where a listing begins."""
 
 
+LOOK_AGAIN_S = 0.3
+"""How long one that is not found waits for another look at the chains."""
+
+
 class IndexBehind(Exception):
     """Raised when older decisions cannot be found now: the index is being made, or cannot be read."""
 
@@ -51,10 +55,17 @@ class Decisions:
         take_all(decision, self.latest.of(decision_id))
         return decision if decision.begun is not None or decision.joins is not None else None
 
-    def find(self, decision_id: str) -> Decision | None:
-        """Return a decision by reading the index and the chains; None if there is none. Raises: IndexBehind."""
+    def find(self, decision_id: str, team: str) -> Decision | None:
+        """Return a team's decision by reading the index and the chains; None if it has none. Raises: IndexBehind."""
+        found = self._found(decision_id, team)
+        if found is None and self.keeper.looks(LOOK_AGAIN_S):
+            # Another process may have written it since the chains were last looked at.
+            found = self._found(decision_id, team)
+        return found
+
+    def _found(self, decision_id: str, team: str) -> Decision | None:
         with self._reading() as reading:
-            return self._joined([key_of(decision_id)], reading, self._fresh(reading))[0]
+            return self._joined([key_of(decision_id)], team, reading, self._fresh(reading))[0]
 
     def of_team(self, team: str, *, before: bytes = NEWEST, most: int) -> Page:
         """Return a team's decisions whose keys are below `before`, the newest first. Raises: IndexBehind.
@@ -64,6 +75,7 @@ class Decisions:
         found: list[Decision] = []
         with self._reading() as reading:
             fresh = self._fresh(reading)
+            self.keeper.look_now()
             begun = {key for key, lines in fresh.items() if any(_begins(line, team) for line in lines)}
             while len(found) <= most:
                 wanted = most + 1 - len(found)
@@ -73,8 +85,8 @@ class Decisions:
                 if not chosen:
                     break
                 before = chosen[-1]
-                # A file may have gone since it was indexed, and a decision of another team is never shown.
-                found += [one for one in self._joined(chosen, reading, fresh) if one is not None and one.team == team]
+                # A file may have gone since it was indexed.
+                found += [one for one in self._joined(chosen, team, reading, fresh) if one is not None]
         more = len(found) > most
         return Page(found[:most], key_of(found[most - 1].decision_id) if more else None)
 
@@ -87,6 +99,7 @@ class Decisions:
         """Return the lines that are not indexed yet, by decision."""
         lines = self.latest.beyond(reading.indexed)
         if lines is None:
+            self.keeper.look_now()
             raise IndexBehind
         fresh: dict[bytes, list[bytes]] = {}
         for line in lines:
@@ -95,14 +108,15 @@ class Decisions:
                 fresh.setdefault(key_of(at.decision_id.decode("ascii")), []).append(line)
         return fresh
 
-    def _joined(self, keys: Sequence[bytes], reading: Reading, fresh: Fresh) -> list[Decision | None]:
-        """Return each decision joined from its lines, None if no record begins it."""
+    def _joined(self, keys: Sequence[bytes], team: str, reading: Reading, fresh: Fresh) -> list[Decision | None]:
+        """Return each decision joined from its lines, None if no record of the team begins or joins it."""
         found: list[Decision | None] = []
         for key in keys:
             decision = Decision(id_of(key))
-            take_all(decision, self._lines(reading.places(key)))
+            take_all(decision, self._lines(reading.places(team, key)))
             take_all(decision, fresh.get(key, ()))
-            found.append(decision if decision.begun is not None or decision.joins is not None else None)
+            # The index says where to look, and the record whose it is.
+            found.append(decision if decision.team == team else None)
         return found
 
     def _lines(self, places: Iterable[Place]) -> Iterable[bytes]:
@@ -123,7 +137,7 @@ class _Guarded:
         try:
             self._reading = Reading.open(self._directory)
         except sqlite3.Error as fault:
-            self._failed(fault)
+            self._keeper.unread(fault)
             raise IndexBehind from fault
         return self._reading
 
@@ -132,12 +146,8 @@ class _Guarded:
             with suppress(sqlite3.Error):
                 self._reading.link.close()
         if isinstance(fault, sqlite3.Error):
-            self._failed(fault)
+            self._keeper.unread(fault)
             raise IndexBehind from fault
-
-    def _failed(self, fault: sqlite3.Error) -> None:
-        if not isinstance(fault, sqlite3.OperationalError):
-            self._keeper.damaged()
 
 
 def _begins(line: bytes, team: str) -> bool:

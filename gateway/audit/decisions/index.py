@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-from collections.abc import Iterable, Sequence
+import struct
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +30,9 @@ _TABLES = """
 CREATE TABLE chains (
   no INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, file INTEGER NOT NULL, offset INTEGER NOT NULL,
   seq INTEGER NOT NULL, size INTEGER NOT NULL, digest BLOB NOT NULL);
-CREATE TABLE records (
-  decision BLOB NOT NULL, chain INTEGER NOT NULL, file INTEGER NOT NULL, offset INTEGER NOT NULL,
-  size INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (decision, chain, file, offset)) WITHOUT ROWID;
-CREATE TABLE begun (
-  team TEXT NOT NULL, decision BLOB NOT NULL, chain INTEGER NOT NULL,
-  PRIMARY KEY (team, decision, chain)) WITHOUT ROWID;
+CREATE TABLE lines (
+  team TEXT NOT NULL, decision BLOB NOT NULL, chain INTEGER NOT NULL, file INTEGER NOT NULL, places BLOB NOT NULL,
+  PRIMARY KEY (team, decision, chain, file, places)) WITHOUT ROWID;
 """
 
 
@@ -60,15 +58,18 @@ class Place(NamedTuple):
     size: int
 
 
-class Found(NamedTuple):
-    """One line for the index: its decision as 16 bytes, its number in the chain, and, if one begins there, the team."""
+Row = tuple[str, bytes, int, bytes]
+"""Lines of one decision that stand close together: team, decision as 16 bytes, file, and the places of the lines.
 
-    decision: bytes
-    file: int
-    offset: int
-    size: int
-    seq: int
-    team: str | None
+The team is empty where none of these lines names it: they continue a decision, or join one.
+"""
+
+_PLACE = struct.Struct(">QI")
+
+
+def packed(places: Iterable[tuple[int, int]]) -> bytes:
+    """Return places for the index, each an offset and a size."""
+    return b"".join([_PLACE.pack(offset, size) for offset, size in places])
 
 
 def discard(directory: Path) -> None:
@@ -153,23 +154,14 @@ class Index:
         found = self._link.execute("SELECT name, file, offset, seq, size, digest FROM chains")
         return {name: Position(*position) for name, *position in found}
 
-    def add(self, chain: str, position: Position, lines: Sequence[Found], cuts: Iterable[tuple[int, int]] = ()) -> None:
-        """Add lines of a chain, and how far it is indexed with them, in one step.
-
-        Each of `cuts` names a file, and the number of its last record that counts: what stands after that is removed.
-        """
+    def add(self, chain: str, position: Position, rows: Iterable[Row]) -> None:
+        """Add lines of a chain, and how far it is indexed with them, in one step."""
         link = self._link
         link.execute("BEGIN IMMEDIATE")
         with link:
             no = self._number(chain, position)
-            for file, seq in cuts:
-                link.execute("DELETE FROM records WHERE chain = ? AND file = ? AND seq > ?", (no, file, seq))
-            link.executemany(
-                "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?)",
-                [(one.decision, no, one.file, one.offset, one.size, one.seq) for one in lines],
-            )
-            begun = [(one.team, one.decision, no) for one in lines if one.team is not None]
-            link.executemany("INSERT OR IGNORE INTO begun VALUES (?, ?, ?)", begun)
+            insert = f"INSERT OR IGNORE INTO lines VALUES (?, ?, {no}, ?, ?)"  # noqa: S608 - our own number
+            link.executemany(insert, rows)
 
     def _number(self, chain: str, position: Position) -> int:
         names = "name, file, offset, seq, size, digest"
@@ -187,8 +179,7 @@ class Index:
         link.execute("BEGIN IMMEDIATE")
         with link:
             for [no] in link.execute("SELECT no FROM chains WHERE name = ?", (chain,)).fetchall():
-                link.execute("DELETE FROM records WHERE chain = ?", (no,))
-                link.execute("DELETE FROM begun WHERE chain = ?", (no,))
+                link.execute("DELETE FROM lines WHERE chain = ?", (no,))
                 link.execute("DELETE FROM chains WHERE no = ?", (no,))
 
 
@@ -224,19 +215,21 @@ class Reading:
         found = self.link.execute("SELECT seq FROM chains WHERE name = ?", (chain.decode("ascii"),)).fetchone()
         return 0 if found is None else int(found[0])
 
-    def places(self, decision: bytes) -> list[Place]:
-        """Return where the lines of a decision stand, the oldest first."""
+    def places(self, team: str, decision: bytes) -> list[Place]:
+        """Return where the lines of a team's decision stand, the oldest first."""
         found = self.link.execute(
-            "SELECT chains.name, records.file, records.offset, records.size FROM records "
-            "JOIN chains ON chains.no = records.chain WHERE decision = ? ORDER BY 1, 2, 3",
-            (decision,),
+            "SELECT chains.name, lines.file, places FROM lines JOIN chains ON chains.no = lines.chain "
+            "WHERE team IN (?, '') AND decision = ?",
+            (team, decision),
         )
-        return [Place(*place) for place in found]
+        return sorted(
+            Place(chain, file, *place) for chain, file, places in found for place in _PLACE.iter_unpack(places)
+        )
 
     def of_team(self, team: str, *, before: bytes, most: int) -> list[bytes]:
         """Return the decisions of a team whose IDs are below `before`, the newest first, at most so many."""
         found = self.link.execute(
-            "SELECT DISTINCT decision FROM begun WHERE team = ? AND decision < ? ORDER BY decision DESC LIMIT ?",
+            "SELECT DISTINCT decision FROM lines WHERE team = ? AND decision < ? ORDER BY decision DESC LIMIT ?",
             (team, before, most),
         )
         return [decision for (decision,) in found]

@@ -18,45 +18,59 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.audit.decisions.index import LOCK, Index, Position, discard, positions
-from gateway.audit.decisions.slices import START, Changed, Files, check_end, is_behind, next_slice
+from gateway.audit.decisions.latest import MOST_BYTES, Latest
+from gateway.audit.decisions.slices import START, Changed, Files, check_end, cuts_of, is_behind, next_slice
 from gateway.audit.segment import chains_in
 from gateway.core.ports import Alarm
 from gateway.process import Net, word
 
-EVERY_S = 0.5
+EVERY_S = 60.0
 RETRY_S = 5.0
 """How often the thread looks for new lines, and how long it waits after a fault."""
+SOON_S = 0.5
+SOON_BYTES = MOST_BYTES // 3
+"""It looks sooner once this process wrote so many bytes, because the newest lines are in memory for a while only."""
+ASKED_S = 1.0
+"""It looks at once if somebody asks for decisions and the last look is older, because others may write chains too."""
 REST, REST_IDLE = 19, 1
 """For how long it rests, as a multiple of the time that it worked: while others use the processor, and while not."""
+LOOK_S = 0.005
 BUSY = 0.3
 """The part of a rest in which the other threads used a processor, above which they count as busy."""
 MOST_WATCHED = 64
 ALL_EACH = 32
 """Only the newest chains are looked at each time; all of them each so many times, and when a file came or went."""
-SETTLING_S = 2.0
-"""How long after a change of the directory it is listed anew: its time may be coarser than two changes are apart."""
+SETTLED_S = 1.0
+"""A directory that was changed so shortly before it was listed is listed again: its time may be too coarse to tell."""
 
 _KEPT = frozenset((sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY))
 _KEPT |= {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM}
 """The errors of SQLite for which the file is not to blame; after any other, the index is made anew."""
 
 
+def _is_damage(fault: sqlite3.Error) -> bool:
+    code: int | None = getattr(fault, "sqlite_errorcode", None)
+    return code is None or code & 0xFF not in _KEPT
+
+
 @dataclass(slots=True)
 class _Listing:
-    """The chains of the directory, as they were listed when it had the time `mtime_ns`; `at_s` says when that was."""
+    """The chains of the directory, as they were listed when it had the time `mtime_ns`, -1 if they may have changed."""
 
     mtime_ns: int = -1
-    at_s: float = 0.0
     chains: Mapping[str, Files] = field(default_factory=dict)
 
 
 class Keeper:
     """The thread that writes the index of `directory`. `caught_up` says whether every chain is indexed to its end."""
 
-    def __init__(self, directory: Path, *, operators_log: Alarm) -> None:
+    def __init__(self, directory: Path, latest: Latest, *, operators_log: Alarm) -> None:
         self.caught_up = False
         self.fault: str | None = None
         self._directory = directory
+        self._latest = latest
+        self._wanted = threading.Event()
+        self._looked_s = 0.0
         self._operators_log = operators_log
         self._stopped = threading.Event()
         self._index: Index | None = None
@@ -77,10 +91,27 @@ class Keeper:
     def stop(self) -> None:
         """Let the thread end; it is not waited for."""
         self._stopped.set()
+        self._wanted.set()
 
-    def damaged(self) -> None:
-        """Have the index made anew, because a reader found it damaged."""
-        self._damaged, self.caught_up = True, False
+    def look_now(self) -> None:
+        """Have the thread look for new lines at once, unless it has just done so."""
+        if time.monotonic() - self._looked_s > ASKED_S:
+            self._wanted.set()
+
+    def looks(self, most_s: float) -> bool:
+        """Wait until the thread has looked anew, and return whether it has. Never call it on the event loop."""
+        until_s = time.monotonic() + most_s
+        looks = self._passes
+        self._wanted.set()
+        while self._passes == looks and time.monotonic() < until_s:
+            time.sleep(LOOK_S)
+        return self._passes > looks
+
+    def unread(self, fault: sqlite3.Error) -> None:
+        """Take note that the index could not be read. If the file is to blame, it is made anew."""
+        if _is_damage(fault):
+            self._damaged, self.caught_up = True, False
+            self._wanted.set()
 
     def notices(self) -> list[str]:
         """Return the notice for operators, if the index cannot be kept."""
@@ -90,16 +121,25 @@ class Keeper:
         return [f"{what}: older decisions are answered with 503; cancels and the record do not depend on it"]
 
     def _run(self) -> None:
-        wait_s = 0.0
-        while not self._stopped.wait(wait_s):
+        while not self._stopped.is_set():
             with Net() as net:
                 self.keep_up()
                 self.fault = None
-            wait_s = EVERY_S
-            if net.fault is not None:
+                self._passes += 1
+            if net.fault is None:
+                self._wait()
+            else:
                 self._failed(net.fault)
-                wait_s = RETRY_S
+                self._stopped.wait(RETRY_S)
         self.close()
+
+    def _wait(self) -> None:
+        """Wait until it is time to look for new lines."""
+        due_s, written = time.monotonic() + EVERY_S, self._latest.written_bytes
+        while time.monotonic() < due_s and self._latest.written_bytes - written < SOON_BYTES:
+            if self._wanted.wait(SOON_S):
+                self._wanted.clear()
+                return
 
     def keep_up(self) -> None:
         """Index what the chains have that is not indexed.
@@ -108,6 +148,7 @@ class Keeper:
             sqlite3.Error: the index cannot be read or written.
             OSError: the directory cannot be read, or the index not made.
         """
+        self._looked_s = time.monotonic()
         index = self._opened()
         changed = self._listed()
         if index is None:
@@ -164,8 +205,7 @@ class Keeper:
 
     def _failed(self, fault: BaseException) -> None:
         self.caught_up = False
-        code = getattr(fault, "sqlite_errorcode", None)
-        if isinstance(fault, sqlite3.Error) and (code is None or code & 0xFF not in _KEPT):
+        if isinstance(fault, sqlite3.Error) and _is_damage(fault):
             self._damaged = True
         self._close_index()
         cause = str(getattr(fault, "sqlite_errorname", None) or word(fault)).lower()
@@ -175,13 +215,12 @@ class Keeper:
 
     def _listed(self) -> bool:
         """List the directory if it has changed; return whether it has, or all chains are due to be looked at."""
-        self._passes += 1
-        mtime_ns, now_s, before = self._directory.stat().st_mtime_ns, time.monotonic(), self._listing
-        if mtime_ns == before.mtime_ns and (now_s - before.at_s) > SETTLING_S and self._passes % ALL_EACH:
+        mtime_ns = self._directory.stat().st_mtime_ns
+        if mtime_ns == self._listing.mtime_ns and self._passes % ALL_EACH:
             return False
+        settled = time.time_ns() - mtime_ns > SETTLED_S * 1e9
         chains = {chain: dict(files) for chain, files in chains_in(self._directory.iterdir()).items()}
-        changed_s = before.at_s if mtime_ns == before.mtime_ns else now_s
-        self._listing = _Listing(mtime_ns, changed_s, chains)
+        self._listing = _Listing(mtime_ns if settled else -1, chains)
         return True
 
     def _others_caught_up(self, changed: bool) -> bool:  # noqa: FBT001 - the result of `_listed`
@@ -224,21 +263,21 @@ class Keeper:
     def _read(self, index: Index, chain: str) -> None:
         """Index a chain from where it ended. If it does not go on there, forget it, and read it from its start."""
         files, position = self._listing.chains[chain], self._positions.get(chain, START)
-        strict = position != START
+        cuts = cuts_of(files) if position == START else None
         while not self._stopped.is_set():
             began_s = time.monotonic()
             try:
-                piece = next_slice(files, position, strict=strict)
+                piece = next_slice(files, position, cuts=cuts)
             except Changed:
-                if not strict:
+                if cuts is not None:
                     return
                 index.forget(chain)
                 self._positions.pop(chain, None)
-                position, strict = START, False
+                position, cuts = START, cuts_of(files)
                 continue
             if piece is None:
                 return
-            index.add(chain, piece.position, piece.found, piece.cuts)
+            index.add(chain, piece.position, piece.rows)
             position = self._positions[chain] = piece.position
             self._rest(time.monotonic() - began_s)
 

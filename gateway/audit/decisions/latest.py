@@ -20,18 +20,24 @@ _ID_WITHIN = 420
 
 @dataclass(slots=True)
 class Latest:
-    """The newest lines that this process wrote, at most MOST_BYTES of them; `dropped` is the last that gave way."""
+    """The newest lines that this process wrote, at most MOST_BYTES of them; `dropped` is the last that gave way.
+
+    `written_bytes` counts all that were ever added.
+    """
 
     dropped: bytes | None = None
+    written_bytes: int = 0
     _lines: deque[bytes] = field(default_factory=deque)
     _bytes: int = 0
 
     def add(self, lines: Sequence[bytes]) -> None:
         """Add lines that are in the log, in their order. Call it from one thread at a time."""
-        size = self._bytes
+        added = 0
         for line in lines:
-            size += len(line)
+            added += len(line)
         self._lines.extend(lines)
+        self.written_bytes += added
+        size = self._bytes + added
         while size > MOST_BYTES:
             self.dropped = self._lines.popleft()
             size -= len(self.dropped)

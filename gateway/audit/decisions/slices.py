@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from gateway.audit.chain import Members, parse_line
-from gateway.audit.decisions.index import Found, Position
+from gateway.audit.chain import parse_line
+from gateway.audit.decisions.index import Position, Row, packed
 from gateway.audit.decisions.lines import SHOWN, key_of, seen, team_named
-from gateway.audit.reader import MAX_LINE_BYTES
-from gateway.audit.segment import named_segment, open_segment
+from gateway.audit.reader import MAX_LINE_BYTES, cuts_in
+from gateway.audit.segment import open_segment
 
 SLICE_BYTES = 64 * 1024
 """About 90 lines: less than half a millisecond of work."""
@@ -29,11 +29,10 @@ Files = Mapping[int, Path]
 
 
 class Slice(NamedTuple):
-    """Lines for the index, where they end, and for files that were set aside the last record that counts."""
+    """Rows for the index, and where their lines end."""
 
-    found: list[Found]
+    rows: list[Row]
     position: Position
-    cuts: list[tuple[int, int]]
 
 
 class Changed(Exception):
@@ -61,13 +60,23 @@ def check_end(files: Files, position: Position) -> None:
         raise Changed
 
 
-def next_slice(files: Files, position: Position, *, strict: bool) -> Slice | None:
+def cuts_of(files: Files) -> dict[int, int]:
+    """Return the files that were set aside, each with the number of its last record that counts.
+
+    Raises: OSError: a file cannot be read.
+    """
+    numbers = {path.name: number for number, path in files.items()}
+    return {numbers[name]: seq for name, seq in cuts_in([files[number] for number in sorted(files)], ()).items()}
+
+
+def next_slice(files: Files, position: Position, *, cuts: Mapping[int, int] | None) -> Slice | None:
     """Return the lines after a position; None if there is no more.
 
-    `strict` demands that they continue the line before. A chain that was damaged inside is read without.
+    They must continue the line before, unless `cuts` are given: then the chain is read from its start, whatever is in
+    it, without what stands in files that were set aside.
 
     Raises:
-        Changed: they do not, or what was read before is gone.
+        Changed: they do not, or what was read before is gone, or a file that was read before was set aside.
         OSError: a file cannot be read.
     """
     while True:
@@ -76,11 +85,22 @@ def next_slice(files: Files, position: Position, *, strict: bool) -> Slice | Non
             raise Changed
         data = b"" if path is None else _whole_lines(path, position.offset)
         if data:
-            return _lines(files, position, data, strict=strict)
+            if cuts is None:
+                _check_beginning(position, data)
+            return _lines(position, data, last_good=None if cuts is None else cuts.get(position.file))
         later = [number for number in files if number > position.file]
         if not later:
             return None
         position = position._replace(file=min(later), offset=0)
+
+
+def _check_beginning(position: Position, data: bytes) -> None:
+    """Raise Changed unless the first line continues the last one that was read, and sets no file aside."""
+    first = parse_line(data[: data.find(b"\n")])
+    members = first if isinstance(first, Mapping) else {}
+    set_aside = not position.offset and "suspect" in members
+    if set_aside or (position.size and members.get("prev") != position.digest.hex()):
+        raise Changed
 
 
 def _whole_lines(path: Path, offset: int) -> bytes:
@@ -102,45 +122,27 @@ def _piece(path: Path, offset: int, size: int) -> bytes:
         return os.pread(file.fileno(), size, offset)
 
 
-def _lines(files: Files, position: Position, data: bytes, *, strict: bool) -> Slice:
-    cuts: list[tuple[int, int]] = []
-    if position.size and (strict or not position.offset):
-        first = parse_line(data[: data.find(b"\n")])
-        members = first if isinstance(first, Mapping) else {}
-        cuts = [] if position.offset else _cuts(files, position, members)
-        if strict and not cuts and members.get("prev") != position.digest.hex():
-            raise Changed
-    found, offset, seq, last = [], position.offset, position.seq, b""
+def _lines(position: Position, data: bytes, *, last_good: int | None) -> Slice:
+    """Return the rows of whole lines; records after the last good one are passed over."""
+    teams: dict[bytes, str] = {}
+    places: dict[bytes, list[tuple[int, int]]] = {}
+    offset, seq, last = position.offset, position.seq, b""
     for line in data.split(b"\n")[:-1]:
         size = len(line) + 1
         at = seen(line)
-        if at is not None:
+        if at is not None and (last_good is None or at.seq <= last_good):
             seq, last = at.seq, line
             if at.decision_id is not None and at.event in SHOWN:
-                team = team_named(at.team) if at.begins and at.team is not None else None
-                key = key_of(at.decision_id.decode("ascii"))
-                found.append(Found(key, position.file, offset, size, seq, team))
+                places.setdefault(at.decision_id, []).append((offset, size))
+                if at.begins and at.team is not None:
+                    teams[at.decision_id] = team_named(at.team) or ""
         offset += size
-    offset = position.offset + len(data)
+    rows = [
+        (teams.get(name, ""), key_of(name.decode("ascii")), position.file, packed(found))
+        for name, found in places.items()
+    ]
     if not last:
-        return Slice(found, position._replace(offset=offset), cuts)
+        return Slice(rows, position._replace(offset=offset))
     # The last record may be followed by what is none; its end is then not where the reading goes on.
-    end = data.endswith(last + b"\n")
-    digest = hashlib.sha256(last).digest()
-    return Slice(found, Position(position.file, offset, seq, len(last) + 1 if end else 0, digest), cuts)
-
-
-def _cuts(files: Files, position: Position, first: Members) -> list[tuple[int, int]]:
-    """Return the files that the first line of another one sets aside, each with its last record that counts.
-
-    As for `audit verify`, that line must itself be the next record after the last good one.
-    """
-    suspects, last_good = first.get("suspect"), first.get("last_good")
-    if not isinstance(suspects, list) or not isinstance(last_good, dict):
-        return []
-    seq = last_good.get("seq")
-    if type(seq) is not int or (seq + 1, last_good.get("head")) != (first["seq"], first["prev"]):
-        return []
-    names = {files[number].name: number for number in files if number < position.file}
-    named = [named_segment(Path(str(name))) for name in suspects]
-    return [(one[1], seq) for one, name in zip(named, suspects, strict=True) if one is not None and name in names]
+    end, digest = data.endswith(last + b"\n"), hashlib.sha256(last).digest()
+    return Slice(rows, Position(position.file, offset, seq, len(last) + 1 if end else 0, digest))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -27,6 +28,9 @@ USUAL = 20
 
 READ_S = 2.0
 """How long reading the index and the chains may take, in seconds."""
+
+PAUSES_S = (0.05, 0.1, 0.2)
+"""The waits for an index that is behind: just after a start, and when much was written, it catches up in a moment."""
 
 T = TypeVar("T")
 
@@ -116,7 +120,7 @@ class DecisionPages:
             raise _no_such_decision()
         decision = self._decisions.in_memory(decision_id)
         if decision is None:
-            decision = await self._read(caller, partial(self._decisions.find, decision_id))
+            decision = await self._read(caller, partial(self._decisions.find, decision_id, caller.team))
         if decision is None or decision.team != caller.team:
             raise _no_such_decision()
         return decision
@@ -125,6 +129,10 @@ class DecisionPages:
         """Read on a thread, for a bounded time. Raises: DecisionsUnavailable."""
         try:
             async with asyncio.timeout(READ_S):
+                for pause_s in PAUSES_S:
+                    with contextlib.suppress(IndexBehind):
+                        return await self._desk.done(caller, lambda: reading)
+                    await asyncio.sleep(pause_s)
                 return await self._desk.done(caller, lambda: reading)
         except IndexBehind:
             raise DecisionsUnavailable("index_behind") from None
