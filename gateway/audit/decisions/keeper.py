@@ -73,6 +73,7 @@ class Keeper:
         self._looked_s = 0.0
         self._operators_log = operators_log
         self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
         self._index: Index | None = None
         self._lock: int | None = None
         self._listing = _Listing()
@@ -84,14 +85,17 @@ class Keeper:
     def start(self) -> None:
         """Start the thread. If there is none to be had, the index falls behind and operators are told."""
         with Net() as net:
-            threading.Thread(target=self._run, name="decisions-index", daemon=True).start()
+            self._thread = threading.Thread(target=self._run, name="decisions-index", daemon=True)
+            self._thread.start()
             return
         self._failed(net.caught)
 
-    def stop(self) -> None:
-        """Let the thread end; it is not waited for."""
+    def stop(self, *, most_s: float = 0.0) -> None:
+        """Let the thread end, and wait for that at most so long."""
         self._stopped.set()
         self._wanted.set()
+        if self._thread is not None and most_s:
+            self._thread.join(most_s)
 
     def look_now(self) -> None:
         """Have the thread look for new lines at once, unless it has just done so."""
@@ -131,7 +135,7 @@ class Keeper:
             else:
                 self._failed(net.fault)
                 self._stopped.wait(RETRY_S)
-        self.close()
+        self._close()
 
     def _wait(self) -> None:
         """Wait until it is time to look for new lines."""
@@ -162,7 +166,7 @@ class Keeper:
                 self._read(index, chain)
         self.caught_up = not self._stopped.is_set()
 
-    def close(self) -> None:
+    def _close(self) -> None:
         """Close the index, so that another process may write it."""
         self._close_index()
         if self._lock is not None:
