@@ -104,20 +104,20 @@ class Gateway:
         await start_resolver()
         audit, most = self._audit_log(), self._most_connections()
         current = LiveSettings(self.live, most_in_flight=most // 2)
-        upstream = self._upstream()
+        upstream, log = self._upstream(), self._upstream_log(current.share)
         reads = self.account.tokens.reading is not None
-        log = self._upstream_log(current.share)
         settler = Settler(log, audit, operators_log=self.log, reads_back=reads, share=current.share)
         look_ups = LookUps(log, self.log) if reads else None
         pipeline = self._pipeline(current, audit, upstream, look_ups=look_ups, settler=settler)
         refusals, outcomes = RefusalLog(audit, clock, log=self.log), Outcomes(self.audit, audit, settler, self.log)
         reloader = self._reloader(current, audit)
         health = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader, outcomes=outcomes))
-        questions, intake = Questions(audit, clock), Intake(current, clock, self.account.tokens.is_in)
+        intake, questions = Intake(current, clock, self.account.tokens.is_in), Questions(audit, clock)
         decisions = DecisionPages(intake, outcomes.decisions)
+        pages = Pages(intake, pipeline, questions, decisions, log if reads else None)
         edge = Edge(
             pipeline=pipeline,
-            pages=Pages(intake, pipeline, questions, decisions, log if reads else None),
+            pages=pages,
             health=health,
             refusals=refusals,
             wall=SystemClock(),
@@ -128,14 +128,11 @@ class Gateway:
         listeners = self._listeners(edge, health, refusals, current=current, most=most)
         async with edge.router.lifespan_context(edge):
             await serve_until_stopped(listeners, signals, grace_s=config.shutdown_grace_s, stop=pipeline.stop)
-        questions.close()
-        decisions.close()
-        outcomes.end()
+        pages.close()
         await pipeline.stop(0)
-        await settler.stop()
+        await outcomes.end()
         # The log counts the open intents itself, when it writes the record.
         await audit.stop(Stop(refusals_left_out=refusals.left_out, open=0).members())
-        outcomes.let_others_follow()
         await upstream.aclose()
         await log.aclose()
         if not opening.cancel():

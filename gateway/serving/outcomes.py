@@ -59,10 +59,10 @@ class Outcomes:
             if over is not None:
                 self.settler.go_on(over)
 
-    def end(self) -> None:
-        """Let the index's thread end."""
-        self.keeper.stop()
+    async def end(self) -> None:
+        """Stop the follow-ups, which record what is known, and let the index's thread end.
 
-    def let_others_follow(self) -> None:
-        """Unlock what was followed here. Call it once the log has what was learnt."""
-        self._following.release()
+        Other processes may follow only when this one is gone: until then what was learnt may not be on record.
+        """
+        self.keeper.stop()
+        await self.settler.stop()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gateway.audit.decisions.index import Place, Reading
-from gateway.audit.decisions.joined import Decision
+from gateway.audit.decisions.joined import RecordedDecision
 from gateway.audit.decisions.keeper import Keeper
 from gateway.audit.decisions.latest import Latest
 from gateway.audit.decisions.lines import id_of, key_of, seen, take_all, team_named
@@ -37,7 +37,7 @@ class IndexBehind(Exception):
 class Page(NamedTuple):
     """Some decisions, the newest first; `after` is the key of the last if there are more, else None."""
 
-    decisions: list[Decision]
+    decisions: list[RecordedDecision]
     after: bytes | None
 
 
@@ -49,13 +49,13 @@ class Decisions:
     latest: Latest
     keeper: Keeper
 
-    def in_memory(self, decision_id: str) -> Decision | None:
+    def in_memory(self, decision_id: str) -> RecordedDecision | None:
         """Return a decision that began within the latest lines, with all that is known of it; None for any other."""
-        decision = Decision(decision_id)
+        decision = RecordedDecision(decision_id)
         take_all(decision, self.latest.of(decision_id))
         return decision if decision.begun is not None or decision.joins is not None else None
 
-    def find(self, decision_id: str, team: str) -> Decision | None:
+    def find(self, decision_id: str, team: str) -> RecordedDecision | None:
         """Return a team's decision by reading the index and the chains; None if it has none. Raises: IndexBehind."""
         found = self._found(decision_id, team)
         if found is None and self.keeper.looks(LOOK_AGAIN_S):
@@ -63,7 +63,7 @@ class Decisions:
             found = self._found(decision_id, team)
         return found
 
-    def _found(self, decision_id: str, team: str) -> Decision | None:
+    def _found(self, decision_id: str, team: str) -> RecordedDecision | None:
         with self._reading() as reading:
             return self._joined([key_of(decision_id)], team, reading, self._fresh(reading))[0]
 
@@ -72,7 +72,7 @@ class Decisions:
 
         A request that joined another is not listed: the decision that it joined is.
         """
-        found: list[Decision] = []
+        found: list[RecordedDecision] = []
         with self._reading() as reading:
             fresh = self._fresh(reading)
             self.keeper.look_now()
@@ -108,11 +108,13 @@ class Decisions:
                 fresh.setdefault(key_of(at.decision_id.decode("ascii")), []).append(line)
         return fresh
 
-    def _joined(self, keys: Sequence[bytes], team: str, reading: Reading, fresh: Fresh) -> list[Decision | None]:
+    def _joined(
+        self, keys: Sequence[bytes], team: str, reading: Reading, fresh: Fresh
+    ) -> list[RecordedDecision | None]:
         """Return each decision joined from its lines, None if no record of the team begins or joins it."""
-        found: list[Decision | None] = []
+        found: list[RecordedDecision | None] = []
         for key in keys:
-            decision = Decision(id_of(key))
+            decision = RecordedDecision(id_of(key))
             take_all(decision, self._lines(reading.places(team, key)))
             take_all(decision, fresh.get(key, ()))
             # The index says where to look, and the record whose it is.

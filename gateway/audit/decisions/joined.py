@@ -142,7 +142,7 @@ def _number(value: object) -> int | None:
 
 
 @dataclass(slots=True)
-class Decision:
+class RecordedDecision:
     """One decision, by its ID. It has `begun` once its `intent` or `denied` record was taken.
 
     For the ID of a request that joined another, `joins` is the ID of that one, and `begun` stays None.

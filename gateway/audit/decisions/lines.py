@@ -13,7 +13,7 @@ from typing import NamedTuple
 import orjson
 
 from gateway.audit.chain import parse_line
-from gateway.audit.decisions.joined import Decision
+from gateway.audit.decisions.joined import RecordedDecision
 
 SHOWN = frozenset((b"intent", b"denied", b"joined", b"chunk", b"outcome", b"settled"))
 """The events of which a decision is joined. A plan that was only looked at, and a question, are no decisions."""
@@ -71,7 +71,7 @@ def id_of(key: bytes) -> str:
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
-def take_all(decision: Decision, lines: Iterable[bytes]) -> None:
+def take_all(decision: RecordedDecision, lines: Iterable[bytes]) -> None:
     """Take the records in lines, whole or without their newline; what is no record, or another's, is passed over."""
     for line in lines:
         members = parse_line(line.removesuffix(b"\n"))

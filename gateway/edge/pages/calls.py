@@ -86,6 +86,11 @@ class Pages:
         members = await self.questions.explain(self.intake.call(inbound, request))
         return answers.status_page(200, members, inbound.decision_id)
 
+    def close(self) -> None:
+        """Start no more work on threads."""
+        self.questions.close()
+        self.decisions.close()
+
     async def _drafted(self, inbound: Inbound, request: CancelRequest) -> Answer | Draft:
         result = await self.pipeline.plan(self.intake.call(inbound, request))
         return answers.denial(result, inbound.decision_id) if isinstance(result, Denial) else result

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TypeVar
 
 from gateway.audit.decisions.finding import NEWEST, Decisions, IndexBehind, Page
-from gateway.audit.decisions.joined import Decision
+from gateway.audit.decisions.joined import RecordedDecision
 from gateway.audit.decisions.lines import UUID
 from gateway.core import grammar
 from gateway.core.errors import DecisionsUnavailable, MalformedRequest, NotFound
@@ -114,7 +114,7 @@ class DecisionPages:
         """Start no more work on the thread."""
         self._desk.close()
 
-    async def _found(self, decision_id: str, caller: Principal) -> Decision:
+    async def _found(self, decision_id: str, caller: Principal) -> RecordedDecision:
         """Return a decision of the caller's team. Raises: NotFound: there is none, or it is another team's."""
         if UUID.fullmatch(decision_id) is None:
             raise _no_such_decision()

@@ -179,6 +179,7 @@ def test_a_retired_chain_takes_its_decisions_along(tmp_path: Path) -> None:
     assert decisions.find(an_id(1), "billing") is None
     assert states(decisions, [1, 2]) == [None, "in_flight"]
     assert [one.decision_id for one in decisions.of_team("billing", most=5).decisions] == [an_id(2)]
+    assert {chain for _, chain, *_ in indexed(tmp_path)[0]} == {new.name}
     decisions.keeper.stop()
 
 
@@ -254,6 +255,22 @@ def test_an_index_that_cannot_be_kept_is_a_notice_and_no_answer(tmp_path: Path) 
     found = decisions.in_memory(an_id(1))
     assert found is not None
     assert found.state == "in_flight"
+    keeper.stop()
+
+
+def test_an_index_that_has_not_caught_up_is_not_asked(tmp_path: Path) -> None:
+    """What an earlier process indexed says nothing of what was written since."""
+    chain = Chain(tmp_path)
+    chain.write(("start", {}), intent(1))
+    reader(tmp_path).keeper.stop(most_s=WAIT_S)
+    chain.write(outcome(1), intent(2))
+    keeper = Keeper(tmp_path, Latest(), operators_log=Told())
+    decisions = Decisions(tmp_path, Latest(), keeper)
+    for number in (1, 2):
+        with pytest.raises(IndexBehind):
+            decisions.find(an_id(number), "billing")
+    keeper.start()
+    assert states(decisions, [1, 2]) == ["cancelled", "in_flight"]
     keeper.stop()
 
 
