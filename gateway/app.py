@@ -113,8 +113,7 @@ class Gateway:
         reloader = self._reloader(current, audit)
         health = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader, outcomes=outcomes))
         intake, questions = Intake(current, clock, self.account.tokens.is_in), Questions(audit, clock)
-        decisions = DecisionPages(intake, outcomes.decisions)
-        pages = Pages(intake, pipeline, questions, decisions, log if reads else None)
+        pages = Pages(intake, pipeline, questions, DecisionPages(intake, outcomes.decisions), log if reads else None)
         edge = Edge(
             pipeline=pipeline,
             pages=pages,
