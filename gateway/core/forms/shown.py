@@ -114,11 +114,12 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Narrowed:
-    """The count that was asked for, the count that policy lowered it to, and the rule that lowered it."""
+    """The count that was asked for, what policy lowered it to, the rule that did it, and with which key of it."""
 
     asked: int
     left: int
     by: str
+    key: str = "count"
 
     @classmethod
     def from_json(cls, value: object) -> Self | None:
@@ -126,16 +127,22 @@ class Narrowed:
         match value:
             case {"count": [int(asked), int(left)], "by": str(by)}:
                 return cls(asked, left, by)
+            case {"runs": [int(asked), int(left)], "by": str(by)}:
+                return cls(asked, left, by, "runs")
         return None
 
     def to_json(self) -> dict[str, object]:
         """Return the value as JSON."""
-        return {"count": [self.asked, self.left], "by": self.by}
+        return {self.key: [self.asked, self.left], "by": self.by}
 
 
 @dataclass(frozen=True, slots=True)
 class ShownPlan:
-    """A plan as its caller sees it. `failure` says why its look-up failed or what it found is refused.
+    """A plan as its caller sees it.
+
+    While its runs are being looked up, `pages` were read and `matched` runs found so far. With `more` others match as
+    well: they are beyond the count, or the list was not read to its end. `as_of` is upstream's time when the look-up
+    began, None if it did not say. `failure` says why its look-up failed or what it found is refused.
 
     `refused` holds the further members of a refusal: the rule, whom to ask, what was not admitted. `members` is all
     that an answer held, as it was read.
@@ -157,6 +164,10 @@ class ShownPlan:
     narrowed: Narrowed | None = None
     orders_sent: int = 0
     cancelled: int = 0
+    more: bool = False
+    as_of: str | None = None
+    pages: int = 0
+    matched: int = 0
     failure: str | None = None
     refused: Members = field(default_factory=dict)
     members: Members = field(default_factory=dict, compare=False, repr=False)
@@ -172,7 +183,9 @@ class ShownPlan:
         plan_id, state = members.get("plan"), members.get("state")
         if not isinstance(plan_id, str) or not PLAN_ID.fullmatch(plan_id) or not isinstance(state, str):
             raise ValueError("no plan")
-        failure, oldest, newest, rule = (members.get(name) for name in ("error", "oldest", "newest", "rule"))
+        failure, oldest, newest, rule, as_of = (
+            members.get(name) for name in ("error", "oldest", "newest", "rule", "as_of")
+        )
         return cls(
             plan_id,
             state,
@@ -190,18 +203,22 @@ class ShownPlan:
             narrowed=Narrowed.from_json(members.get("narrowed")),
             orders_sent=_number(members.get("orders_sent")),
             cancelled=_number(members.get("cancelled")),
+            more=members.get("more") is True,
+            as_of=None if as_of is None else _text(as_of),
+            pages=_number(members.get("pages")),
+            matched=_number(members.get("matched")),
             failure=None if failure is None else _text(failure),
             refused={name: members[name] for name in _OF_A_REFUSAL if failure is not None and name in members},
             members=members,
         )
 
     def to_json(self) -> dict[str, object]:
-        """Return the plan as JSON; while its runs are being looked up, and after a failure, that is only its state."""
+        """Return the plan as JSON; after a failure that is only its state, before its end also how far it has come."""
         members: dict[str, object] = {"plan": self.plan_id, "state": self.state, "expires_in_s": self.expires_in_s}
         if self.failure is not None:
             return members | {"error": self.failure, **self.refused}
         if self.looking:
-            return members
+            return members | {"pages": self.pages, "matched": self.matched}
         return members | {
             "digest": self.digest,
             "runs": self.runs,
@@ -217,6 +234,8 @@ class ShownPlan:
             "apply": f"POST {PLANS}/{self.plan_id}/apply",
             "orders_sent": self.orders_sent,
             "cancelled": self.cancelled,
+            "more": self.more,
+            "as_of": self.as_of,
         }
 
 
