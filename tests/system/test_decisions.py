@@ -127,7 +127,9 @@ def test_an_unknown_outcome_leads_to_its_decision(simulator: SimulatorServer, tm
     """The 504 names the page, which says at once what the record says; while it is sent, it is in flight."""
     simulator.simulator.script(Fault(acts=True, ending=Ending.HANG))
     with (
-        RunningGateway(Setup(simulator.url, tmp_path / "gateway", upstream=", total_timeout_s: 2")) as gateway,
+        RunningGateway(
+            Setup(simulator.url, tmp_path / "gateway", upstream=", total_timeout_s: 2, read_token: {file: read-token}")
+        ) as gateway,
         ThreadPoolExecutor(1) as callers,
     ):
         asked = callers.submit(gateway.cancel, OWN)
