@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.audit.decisions.index import discard
+from gateway.cli.main import main
 from gateway.simulator.core import Simulator
 from gateway.simulator.exchange import Ending, Fault
 from gateway.simulator.runs import make_runs
@@ -179,6 +180,8 @@ def test_the_next_process_shows_the_same_with_or_without_the_index(gateway: Runn
         until(lambda: gateway.request("GET", PATH).status == 200)
         assert [decision(gateway, answer).json() for answer in answers] == shown
         assert listed(gateway) == page
+    gateway.stop()
+    assert main(["audit", "verify", str(gateway.audit_directory)]) == 0
 
 
 @pytest.fixture

@@ -82,6 +82,7 @@ def _connected(path: Path) -> sqlite3.Connection:
     # Opening never makes a file: one that is missing is made with its mode, by `Index.open`.
     link = sqlite3.connect(f"file:{_quoted(path)}?mode=rw", uri=True, timeout=_WAIT_S, isolation_level=None)
     link.execute("PRAGMA cache_size = -2048")
+    link.execute("PRAGMA temp_store = MEMORY")
     return link
 
 

@@ -17,6 +17,7 @@ from gateway.audit.decisions.finding import Decisions, IndexBehind
 from gateway.audit.decisions.index import LOCK, NAME, discard
 from gateway.audit.decisions.keeper import Keeper
 from gateway.audit.decisions.latest import MOST_BYTES, Latest
+from gateway.audit.decisions.slices import START, Changed, next_slice
 from tests.audit.decisions.chains import (
     WAIT_S,
     Chain,
@@ -166,6 +167,21 @@ def test_a_tail_that_was_cut_and_written_otherwise_is_read_anew(tmp_path: Path) 
     chain.write(outcome(1), intent(4), intent(5), outcome(5))
     assert states(decisions, [1, 2, 3, 4, 5]) == ["cancelled", None, None, "in_flight", "cancelled"]
     decisions.keeper.stop()
+
+
+def test_a_reading_goes_on_only_where_the_chain_does(tmp_path: Path) -> None:
+    """The next line has to name the last one that was read, even if nothing else shows that the file was cut."""
+    chain = Chain(tmp_path)
+    chain.write(("start", {}))
+    head, files = chain.head, {1: chain.path}
+    chain.write(intent(1))
+    read = next_slice(files, START, cuts={})
+    assert read is not None
+    chain.head = head
+    chain.lines(intent(2))
+    chain.write(outcome(2))
+    with pytest.raises(Changed):
+        next_slice(files, read.position, cuts=None)
 
 
 def test_a_retired_chain_takes_its_decisions_along(tmp_path: Path) -> None:
