@@ -77,6 +77,7 @@ def test_what_policy_never_judged_is_no_decision(simulator: SimulatorServer, tmp
         gateway.stop()
         gateway.setup.limits = "{per_principal: {in_flight: 16, requests_per_minute: 0}}"
         gateway.start()
+        until(lambda: gateway.request("GET", PATH).status == 200)
         assert [decision(gateway, answer).status for answer in none] == [404, 404, 404]
         assert listed(gateway) == ([], "")
 
@@ -159,6 +160,7 @@ def test_a_repeat_shows_the_decision_that_it_joined(simulator: SimulatorServer, 
         page, _ = listed(gateway)
         gateway.stop()
         gateway.start()
+        until(lambda: gateway.request("GET", PATH).status == 200)
         later = decision(gateway, repeat)
     assert joined.headers["gateway-joined"] == sent.headers["gateway-decision"]
     assert "gateway-joined" not in own.headers

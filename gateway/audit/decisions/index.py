@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 NAME = "decisions.derived.sqlite"
-LOCK = "decisions.derived.lock"
+LOCK = "decisions.derived.writer"
 FORM = 1
 """The version of the tables; an index of another one is made again."""
 _APPLICATION = 0x51474449

@@ -29,7 +29,7 @@ USUAL = 20
 READ_S = 2.0
 """How long reading the index and the chains may take, in seconds."""
 
-PAUSES_S = (0.05, 0.1, 0.2)
+PAUSES_S = (0.05, 0.1, 0.2, 0.4)
 """The waits for an index that is behind: just after a start, and when much was written, it catches up in a moment."""
 
 T = TypeVar("T")
