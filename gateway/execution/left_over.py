@@ -11,7 +11,7 @@ from gateway.core.forms.query import COUNT, filter_in, query_values
 from gateway.core.outcome import Accepted, Cancelled, Outcome, Progress, Unknown
 from gateway.core.parse import EXACT, PARAMETERS, RUN_IDS
 from gateway.core.plan import Order
-from gateway.core.request import ByRunIds, Principal
+from gateway.core.request import ByFilter, ByRunIds, Principal
 
 Members = Mapping[str, object]
 
@@ -48,7 +48,10 @@ def order_in(query: str) -> Order:
         raise ValueError("an order has a count")
     if RUN_IDS.name in values:
         return Order(ByRunIds(RUN_IDS.of(values)), count)
-    return Order(filter_in(values, exact=EXACT.of(values) or False), count)
+    selection = filter_in(values, exact=EXACT.of(values) or False)
+    if not isinstance(selection, ByFilter):
+        raise ValueError("an order names nothing that upstream does not know for certain")  # noqa: TRY004 - a text
+    return Order(selection, count)
 
 
 def _created(plan: Members | None) -> dict[str, int]:
