@@ -111,23 +111,29 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Narrowed:
-    """The count that was asked for, the count that policy lowered it to, and the rule that lowered it."""
+    """The count that was asked for, the count that policy lowered it to, and the rule that lowered it.
+
+    `runs` holds the same two numbers for the most runs that one look-up takes, if a rule bounds that.
+    """
 
     asked: int
     left: int
     by: str
+    runs: tuple[int, int] | None = None
 
     @classmethod
     def from_json(cls, value: object) -> Self | None:
-        """Read the value from JSON; None if nothing was lowered."""
-        match value:
-            case {"count": [int(asked), int(left)], "by": str(by)}:
-                return cls(asked, left, by)
-        return None
+        """Read the value from JSON; None if nothing was lowered. Without a count, both of its numbers are 0."""
+        members = _object(value)
+        count, runs, by = _pair(members.get("count")), _pair(members.get("runs")), members.get("by")
+        if not isinstance(by, str) or (count is None and runs is None):
+            return None
+        return cls(*(count or (0, 0)), by, runs)
 
     def to_json(self) -> dict[str, object]:
         """Return the value as JSON."""
-        return {"count": [self.asked, self.left], "by": self.by}
+        runs = {} if self.runs is None else {"runs": [*self.runs]}
+        return {"count": [self.asked, self.left], **runs, "by": self.by}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +141,8 @@ class ShownPlan:
     """A plan as its caller sees it. `failure` says why its look-up failed or what it found is refused.
 
     `refused` holds the further members of a refusal: the rule, whom to ask, what was not admitted. `members` is all
-    that an answer held, as it was read.
+    that an answer held, as it was read. `matched` and `pages` say how far a look-up has come; `more`, that runs match
+    which the plan does not hold; `as_of`, upstream's time of the look-up, if it is known.
     """
 
     plan_id: str
@@ -152,6 +159,10 @@ class ShownPlan:
     rule: str | None = None
     count: int = 0
     narrowed: Narrowed | None = None
+    more: bool = False
+    as_of: str | None = None
+    matched: int = 0
+    pages: int = 0
     orders_sent: int = 0
     cancelled: int = 0
     failure: str | None = None
@@ -185,6 +196,10 @@ class ShownPlan:
             rule=None if rule is None else _text(rule),
             count=_number(members.get("count")),
             narrowed=Narrowed.from_json(members.get("narrowed")),
+            more=members.get("more") is True,
+            as_of=_text(members.get("as_of")) or None,
+            matched=_number(members.get("matched")),
+            pages=_number(members.get("pages")),
             orders_sent=_number(members.get("orders_sent")),
             cancelled=_number(members.get("cancelled")),
             failure=None if failure is None else _text(failure),
@@ -227,6 +242,13 @@ def _text(value: object) -> str:
 def _number(value: object) -> int:
     # The bound is that of the numbers QStash may send; a longer one could not even be written out.
     return value if type(value) is int and abs(value) < 2**63 else 0
+
+
+def _pair(value: object) -> tuple[int, int] | None:
+    match value:
+        case [int(asked), int(left)]:
+            return asked, left
+    return None
 
 
 def _list(value: object) -> list[object]:
