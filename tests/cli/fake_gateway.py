@@ -88,12 +88,12 @@ def plan(state: str = "ready", **members: object) -> dict[str, object]:
 class FakeGateway:
     """Answers each call with the next of its list, the last one again and again; `asked` are the bodies it was sent.
 
-    A call that `holds` another is answered only after that other has come.
+    `holds` says of a call which other one has to come so often before it is answered.
     """
 
     says: Mapping[str, Sequence[Said]]
     headers: Mapping[str, str] = field(default_factory=dict)
-    holds: Mapping[str, str] = field(default_factory=dict)
+    holds: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     port: int = 0
     calls: list[str] = field(default_factory=list)
     asked: list[dict[str, str]] = field(default_factory=list)
@@ -115,7 +115,8 @@ class FakeGateway:
     def hold(self, call: str) -> None:
         """Waits until the call may be answered."""
         deadline = time.monotonic() + WAIT_S
-        while self.holds.get(call, call) not in self.calls and time.monotonic() < deadline:
+        other, times = self.holds.get(call, (call, 0))
+        while self.calls.count(other) < times and time.monotonic() < deadline:
             if self.ending.wait(0.02):
                 return
 
@@ -129,7 +130,7 @@ class FakeGateway:
 
 @contextmanager
 def fake_gateway(
-    says: Mapping[str, Sequence[Said]], holds: Mapping[str, str] | None = None, **headers: str
+    says: Mapping[str, Sequence[Said]], holds: Mapping[str, tuple[str, int]] | None = None, **headers: str
 ) -> Iterator[FakeGateway]:
     """Serves one; `headers` go with each answer, with `_` for `-`."""
     fake = FakeGateway(says, {name.replace("_", "-"): value for name, value in headers.items()}, holds or {})

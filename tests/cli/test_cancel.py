@@ -283,13 +283,15 @@ def test_ctrl_c_at_the_question_cancels_nothing(account: Account, terminal: Term
 
 
 @pytest.mark.parametrize("account", [300], indirect=True)
-def test_ctrl_c_while_applying_says_that_the_gateway_goes_on(account: Account, terminal: Terminal) -> None:
-    """And so it does: the plan is carried out and closed."""
+def test_ctrl_c_twice_while_applying_says_that_the_gateway_goes_on(account: Account, terminal: Terminal) -> None:
+    """And so it does: what was sent is carried out, and the plan closed."""
     terminal.until(r"\[y/N\] ")
     terminal.types("y\n")
     terminal.until("Cancelling")
     while not account.gateway.records("intent"):
         time.sleep(0.05)
+    terminal.interrupts()
+    terminal.until("Ctrl-C again leaves at once")
     terminal.interrupts()
     assert terminal.exit_code() == 1
     (plan,) = account.gateway.records("plan")
@@ -299,7 +301,7 @@ def test_ctrl_c_while_applying_says_that_the_gateway_goes_on(account: Account, t
     while not account.gateway.records("outcome"):
         time.sleep(0.05)
     (outcome,) = account.gateway.records("outcome")
-    assert outcome["cancelled"] == len(account.cancelled) == len(account.meant(INVOICE))
+    assert outcome["cancelled"] == len(account.cancelled)
 
 
 @pytest.mark.parametrize(
