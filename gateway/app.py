@@ -53,7 +53,7 @@ from gateway.upstream.cancel import Upstream
 from gateway.upstream.client import Exchange, Reach, UpstreamLimits
 from gateway.upstream.pool import PooledTransport
 from gateway.upstream.runs.log import MAX_READINGS, UpstreamLog
-from gateway.upstream.shares import Lanes, TeamShare
+from gateway.upstream.shares import Lanes
 
 MAX_CONNECTIONS = 2048
 RESERVED_DESCRIPTORS = 64
@@ -104,9 +104,9 @@ class Gateway:
         current = LiveSettings(self.live, most_in_flight=most // 2)
         upstream = self._upstream()
         reads = self.account.tokens.reading is not None
-        log = self._upstream_log(current.share)
+        log = self._upstream_log(current)
         settler = Settler(log, audit, operators_log=self.log, reads_back=reads, share=current.share)
-        look_ups = LookUps(log, self.log) if reads else None
+        look_ups = LookUps(log, self.log, lambda: current.live.limits.lookup) if reads else None
         pipeline = self._pipeline(current, audit, upstream, look_ups=look_ups, settler=settler)
         refusals = RefusalLog(audit, clock, log=self.log)
         reloader = self._reloader(current, audit)
@@ -212,13 +212,19 @@ class Gateway:
             settings.url, tokens.writing, limits=limits, transport=transport, reading=tokens.reading, reach=self.reach
         )
 
-    def _upstream_log(self, share: TeamShare) -> UpstreamLog:
+    def _upstream_log(self, current: LiveSettings) -> UpstreamLog:
         settings = self.config.upstream
         limits = UpstreamLimits(settings.connect_timeout_s, settings.total_timeout_s)
         # Readings have connections of their own, so they never keep a cancel waiting.
         exchange = Exchange(settings.url, limits=limits, transport=self._transport(MAX_READINGS), reach=self.reach)
         # Upstream's times are compared with the machine's clock, not with the clock that requests are judged by.
-        return UpstreamLog(exchange, tokens=self.account.tokens, clock=SystemClock(), share=share)
+        return UpstreamLog(
+            exchange,
+            tokens=self.account.tokens,
+            clock=SystemClock(),
+            bounds=lambda: current.live.limits.lookup,
+            share=current.share,
+        )
 
     def _transport(self, most: int) -> PooledTransport:
         return PooledTransport(max_connections=most, connect_timeout_s=self.config.upstream.connect_timeout_s)

@@ -14,6 +14,7 @@ from typing import Literal
 
 from gateway.callers.settings import CallerKey, JwtIssuer, Limits, PerPrincipal, PerTeam, RawCallers, callers
 from gateway.core.errors import InvalidConfiguration, Problem
+from gateway.core.run import LookUpBounds
 from gateway.files import addresses
 from gateway.files.addresses import MAX_ADDRESSES, Health, Listen, TlsFiles, UnixListen
 from gateway.files.mappings import ListOf, Several, Shape, may, need
@@ -166,6 +167,7 @@ def _limits() -> Shape[Limits]:
         "max_in_flight": may(Int(1, _MAX_PLACES)),
         "per_principal": may(Shape(PerPrincipal, per_principal)),
         "per_team": may(Shape(PerTeam, {"in_flight": may(Int(0, _MAX_PLACES))})),
+        "lookup": may(Shape(LookUpBounds, {"runs": may(Int(1, _MAX_PLACES)), "seconds": may(Int(1, MAX_SECONDS))})),
     }
     return Shape(Limits, keys)
 

@@ -95,12 +95,14 @@ def bounds_of(resolution: Resolution | None) -> Members | None:
     if resolution is None:
         return None
     older = {"older_than": duration(resolution.older_than_ms)} if resolution.older_than_ms else {}
-    return {"max": resolution.max_runs, **older}
+    bounds = {"max": resolution.max_runs, "cap": resolution.cap}
+    return {**{name: bound for name, bound in bounds.items() if bound is not None}, **older}
 
 
 def resolution_in_words(resolution: Resolution) -> str:
     """Return the bounds on the runs that are looked up, in words."""
     words = [] if resolution.max_runs is None else [f"more than {resolution.max_runs} left are refused"]
+    words += [] if resolution.cap is None else [f"at most {resolution.cap} are taken, the rest is left"]
     if resolution.older_than_ms:
         words.append(f"those younger than {duration(resolution.older_than_ms)} are left out")
     return ", ".join(words) or "any number"

@@ -90,7 +90,7 @@ def _at_most(rule: Rule, requires: Iterable[Rule]) -> int | None:
     by_ids = "workflowRunIds" in rule.conditions
     bounds: list[int | None] = []
     for one in (rule, *requires):
-        bounds.append(one.resolution.max_runs if one.resolution is not None else None)
+        bounds += [one.resolution.max_runs, one.resolution.cap] if one.resolution is not None else []
         bounds.append(one.count.ceiling if one.count is not None else None)
         ids = one.conditions.get("workflowRunIds")
         bounds.append(ids.max if by_ids and isinstance(ids, RunIdCondition) else None)

@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from gateway.core.errors import Problem
+from gateway.core.run import LookUpBounds
 from gateway.files import addresses
 from gateway.files.mappings import Entries, Key, ListOf, Present, Shape, may, need
 from gateway.files.nodes import Place
@@ -253,3 +254,4 @@ class Limits:
     max_in_flight: int = 256
     per_principal: PerPrincipal = PerPrincipal()
     per_team: PerTeam = PerTeam()
+    lookup: LookUpBounds = LookUpBounds()

@@ -48,6 +48,13 @@ class Order:
 Decided = Literal["permit", "deny"]
 
 
+class Narrowing(NamedTuple):
+    """The lowering of a request's count: the key of the rule that did it, `count` or `runs`, and the rule (`by`)."""
+
+    key: Literal["count", "runs"]
+    by: str
+
+
 class Permit(NamedTuple):
     """Policy allows `effective`, which is never more than was asked.
 
@@ -55,8 +62,8 @@ class Permit(NamedTuple):
     rule in shadow mode that makes the difference, if one does. `exceptions` names each `deny` and `require` that would
     have counted but excepts the team, with the exception.
 
-    `owner_unchecked` is true if the rule allows run IDs without a check of whose runs they are. `narrowed_by` names the
-    rule whose cap lowered the count, if one did. With a `resolution` the request itself is never sent: its runs are
+    `owner_unchecked` is true if the rule allows run IDs without a check of whose runs they are. `narrowing` says which
+    cap lowered the count, if one did. With a `resolution` the request itself is never sent: its runs are
     looked up, judged, and cancelled by ID.
     """
 
@@ -65,7 +72,7 @@ class Permit(NamedTuple):
     shadow: str | None
     effective: CancelRequest
     exceptions: tuple[str, ...] = ()
-    narrowed_by: str | None = None
+    narrowing: Narrowing | None = None
     owner_unchecked: bool = False
     resolution: Resolution | None = None
 
@@ -168,10 +175,11 @@ class Plan:
 
     @property
     def narrowed(self) -> dict[str, list[int]] | None:
-        """`{"count": [asked, sent]}` if policy lowered the count."""
-        if self.asked.count == self.permit.effective.count:
+        """`{"count": [asked, left]}` if policy lowered the count, or `runs` in its place if `runs.cap` did."""
+        narrowing = self.permit.narrowing
+        if narrowing is None:
             return None
-        return {"count": [self.asked.count, self.permit.effective.count]}
+        return {narrowing.key: [self.asked.count, self.permit.effective.count]}
 
     @property
     def runs(self) -> tuple[Run, ...]:

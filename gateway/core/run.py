@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
 STARTED = "RUN_STARTED"
 CANCELLED = "RUN_CANCELED"
+HANDLED = "HANDLED_BY_US"
+"""The state of a run that an order of ours has cancelled while upstream's index still shows it as running."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,9 @@ class Run:
 class Listing:
     """The runs as upstream's log showed them, each ID once; `unreadable` names those with a value outside the grammar.
 
-    If the ID itself cannot be read, `?` stands for it. If upstream was asked for a `narrowed` part of its log, it may
-    not have shown a second run with one of the IDs. `as_of_ms` is upstream's time when the listing began, if known.
+    If the ID itself cannot be read, `?` stands for it. If upstream was asked for a `narrowed` part of its log, or if
+    the reading `ended_early`, it may not have shown a second run with one of the IDs. `as_of_ms` is upstream's time
+    when the listing began, if known; `much_news` says that more runs were started about then than a second look reads.
     """
 
     runs: tuple[Run, ...]
@@ -47,24 +50,68 @@ class Listing:
     pages: int = 0
     narrowed: bool = False
     as_of_ms: int | None = None
+    ended_early: bool = False
+    much_news: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LookUpBounds:
+    """The bounds on what one look-up costs: the most `runs` that may match, and the most `seconds` that it may take."""
+
+    runs: int = 10_000
+    seconds: float = 60
+
+
+@dataclass(slots=True)
+class LookUp:
+    """A look-up under way: how many pages were read, runs listed on them, and runs matched.
+
+    It may end as soon as it has found `enough` runs created until `latest_ms` (Unix milliseconds; None: any) that are
+    not among those `handled`, by ID and creation time; with `enough` None it reads to the end.
+    """
+
+    enough: int | None = None
+    latest_ms: int | None = None
+    handled: Container[tuple[str, int]] = ()
+    pages: int = 0
+    listed: int = 0
+    matched: int = 0
+
+    def counts(self, run: Run) -> bool:
+        """Return whether a run that matches is one of those looked for."""
+        old_enough = self.latest_ms is None or run.created_ms <= self.latest_ms
+        return run.running and old_enough and (run.run_id, run.created_ms) not in self.handled
+
+    def words(self) -> str:
+        """Return how far it came, in words."""
+        return f"{self.matched:,} of the {self.listed:,} runs read so far match"
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The bounds on a look-up: runs younger than `older_than_ms` are left out, and at most `max_runs` may remain."""
+    """The bounds on a look-up: runs younger than `older_than_ms` are left out.
+
+    Of those that remain more than `max_runs` refuse the request, and at most `cap` are taken.
+    """
 
     max_runs: int | None = None
     older_than_ms: int = 0
+    cap: int | None = None
 
 
 class Skip(StrEnum):
-    """The reason why a run that the request means is not cancelled."""
+    """The reason why a run that the request means is not cancelled. `done`: an order of ours has cancelled it."""
 
     YOUNG = "young"
     FINISHED = "finished"
     RESTARTED = "restarted"
     UNREADABLE = "unreadable"
     BEYOND_COUNT = "beyond_count"
+    DONE = "done"
+
+
+LEFT = frozenset((Skip.YOUNG, Skip.RESTARTED, Skip.UNREADABLE, Skip.BEYOND_COUNT))
+"""The reasons that leave a matching run at work, as far as is known."""
 
 
 MOST_GROUPS = 50
@@ -90,11 +137,14 @@ def merged(*parts: Skipped) -> Skipped:
 class Resolved:
     """The runs that a permitted request means now: those to cancel, oldest first, and those skipped, by run ID.
 
+    With `more` others match as well: they were beyond the count, or the list was not read to its end.
+
     The numbers to show are counted once: two thousand runs may have two hundred thousand labels.
     """
 
     runs: tuple[Run, ...]
     skipped: Skipped = field(default_factory=dict)
+    more: bool = False
 
     @cached_property
     def digest(self) -> str:

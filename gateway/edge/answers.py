@@ -16,6 +16,7 @@ from gateway.core.errors import Conflict, LookupFailed, MethodNotAllowed, Refusa
 from gateway.core.forms.shown import Left, left_out, skipped_field
 from gateway.core.outcome import Accepted, Cancelled, NotSent, Progress, Refused, Unknown
 from gateway.core.plan import Denial
+from gateway.core.run import LEFT
 from gateway.execution.in_flight import Result
 
 Headers = list[tuple[bytes, bytes]]
@@ -33,6 +34,14 @@ _ENDED_BY_US = {
     "nothing was cancelled. Try again later.",
 }
 """Why nothing was sent after the intent was recorded, by cause, where the gateway knows more to say than the cause."""
+
+_WHY_LEFT = {
+    "young": "younger than the rule allows",
+    "restarted": "started again under the same ID meanwhile",
+    "unreadable": "of which QStash's list says too little or contradicts itself",
+    "beyond_count": "beyond the count",
+}
+"""Why a run that matches was left at work, by the word for it."""
 
 _RETRY_LATER = {"audit_unavailable", "overloaded", "shutting_down"}
 
@@ -96,20 +105,38 @@ def denial(denied: Denial, decision_id: str) -> Answer:
 def outcome(result: Result, decision_id: str) -> Answer:
     """Return the answer to a request whose intent was recorded, whether or not it was sent."""
     plan, found = result.plan, result.outcome
-    if isinstance(found, Cancelled):
+    if (left := _left(result)) is not None:
+        answer = _answer(left, decision_id)
+    elif isinstance(found, Cancelled):
         # If nothing was left to send, the number is the gateway's own.
         source = b"gateway" if found.upstream_status is None else b"upstream"
         headers = [(b"content-type", b"application/json"), *_gateway_headers(decision_id, source)]
         answer = _with_length(200, headers, orjson.dumps({"cancelled": found.cancelled}))
     else:
         answer = _answer(_with_excess(_not_cancelled(found, decision_id), result.over_cancelled), decision_id)
-    if plan.narrowed is not None:
-        answer.headers.append((b"gateway-narrowed", b"count=%d" % plan.permit.effective.count))
+    if (narrowing := plan.permit.narrowing) is not None:
+        narrowed = f"{narrowing.key}={plan.permit.effective.count}"
+        answer.headers.append((b"gateway-narrowed", narrowed.encode("ascii")))
     if result.over_cancelled:
         answer.headers.append((b"gateway-over-cancelled", b"%d" % result.over_cancelled))
+    if result.more:
+        answer.headers.append((b"gateway-more", b"true"))
     if result.skipped:
         answer.headers.append((b"gateway-skipped", skipped_field(left_out(result.skipped)).encode("ascii")))
     return answer
+
+
+def _left(result: Result) -> _Problem | None:
+    """Return the problem if nothing was cancelled although runs that match are at work; a loop would end at a 200."""
+    if not isinstance(result.outcome, Cancelled) or result.outcome.cancelled or result.plan.resolved is None:
+        return None
+    left = {why.value: Left.of(run_ids) for why, run_ids in result.skipped.items() if why in LEFT}
+    if not left and not result.more:
+        return None
+    why = ", ".join(f"{counted(one.runs, 'run')} {_WHY_LEFT[name]}" for name, one in left.items())
+    sentence = f"Nothing was cancelled, and runs that match are left: {why or 'the list was not read to its end'}."
+    members = {"more": result.more, "skipped": {name: one.to_json() for name, one in left.items()}}
+    return _Problem(409, "nothing_cancelled", "Nothing cancelled", sentence, members)
 
 
 def _with_excess(problem: _Problem, over_cancelled: int) -> _Problem:

@@ -45,6 +45,11 @@ class Result:
         resolved = self.plan.resolved
         return self.left_out if resolved is None else merged(resolved.skipped, self.left_out)
 
+    @property
+    def more(self) -> bool:
+        """Whether more runs match than were to be cancelled, or may: the list was not read to its end."""
+        return self.plan.resolved is not None and self.plan.resolved.more
+
 
 @dataclass(slots=True, eq=False)
 class InFlight:

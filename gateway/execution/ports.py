@@ -10,7 +10,7 @@ from gateway.core.outcome import Closing, Outcome
 from gateway.core.plan import Order, Permit, Plan, Receipt
 from gateway.core.ports import Alarm, NotePort
 from gateway.core.request import ByFilter, CancelRequest, EveryRun, Principal
-from gateway.core.run import Listing, Resolved, Run
+from gateway.core.run import Listing, LookUp, LookUpBounds, Resolved, Run
 from gateway.policy.rules import Policies
 
 
@@ -24,8 +24,8 @@ class CancelPort(Protocol):
 class RunLog(Protocol):
     """The port that runs are looked up through. Every method raises LookupFailed or TooLarge; nothing was sent then."""
 
-    async def running(self, selection: ByFilter | EveryRun) -> Listing:
-        """Return at least the running runs that a filter, or everything, may select."""
+    async def running(self, selection: ByFilter | EveryRun, look: LookUp) -> Listing:
+        """Return at least the running runs that a filter, or everything, may select; of them enough for the `look`."""
 
     async def look_up(self, run_ids: Sequence[str]) -> Listing:
         """Return the newest run of each ID that exists."""
@@ -56,10 +56,11 @@ class AuditPort(NotePort, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LookUps:
-    """The port for look-ups, and the log for those that fail after their request has ended."""
+    """The port for look-ups, the log for those that fail after their request has ended, and their bounds as of now."""
 
     runs: RunLog
     operators_log: Alarm | None = None
+    bounds: Callable[[], LookUpBounds] = LookUpBounds
 
 
 class SettlerPort(Protocol):

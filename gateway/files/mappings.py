@@ -79,8 +79,9 @@ def _no_check(place: Place, present: Present) -> list[Problem]:
 class Shape(Generic[T]):
     """A mapping with known keys; `make` gets their values as arguments, and `at` if the shape is `located`.
 
-    `check` judges which keys go together. `absent` holds keys that exist elsewhere, with the reason why they do not
-    exist here. `hidden` keeps unknown keys out of messages, because a secret may have been pasted there by mistake.
+    Of the keys in `one_of` exactly one must be there; `check` judges which keys go together otherwise. `absent` holds
+    keys that exist elsewhere, with the reason why they do not exist here. `hidden` keeps unknown keys out of messages,
+    because a secret may have been pasted there by mistake.
     """
 
     make: Callable[..., T | None]
@@ -89,6 +90,7 @@ class Shape(Generic[T]):
     absent: Mapping[str, str] = field(default_factory=dict)
     located: bool = False
     hidden: bool = False
+    one_of: tuple[str, ...] = ()
 
     def read(self, node: Node, problems: list[Problem]) -> T | None:
         """Return what `make` makes of the values. An optional key that could not be read is left out.
@@ -121,7 +123,10 @@ class Shape(Generic[T]):
 
     def _missing(self, place: Place, present: Present) -> list[Problem]:
         missing = [name for name, key in self.keys.items() if key.required and name not in present]
-        return [place.problem(f"the key {shown(name)} is missing") for name in missing]
+        problems = [place.problem(f"the key {shown(name)} is missing") for name in missing]
+        if self.one_of and sum(name in present for name in self.one_of) != 1:
+            problems.append(place.problem(f"expected exactly one of the keys {', '.join(map(shown, self.one_of))}"))
+        return problems
 
     def _unknown(self, name: Scalar) -> str:
         if name.text in self.absent:
@@ -134,12 +139,13 @@ class Shape(Generic[T]):
 
     def json_schema(self) -> dict[str, object]:
         """Return the schema of an object that admits no other keys."""
-        return {
+        schema: dict[str, object] = {
             "type": "object",
             "additionalProperties": False,
             "properties": {name: key.field.json_schema() for name, key in self.keys.items()},
             "required": [name for name, key in self.keys.items() if key.required],
         }
+        return schema | {"oneOf": [{"required": [name]} for name in self.one_of]} if self.one_of else schema
 
 
 def _no_names_check(place: Place, names: Iterable[str]) -> list[Problem]:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from gateway.core.grammar import in_subtree, lies_under
 from gateway.core.plan import Denial, Permit
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Principal, Selection
-from gateway.core.run import Listing, Resolution, Resolved, Run, Skip
+from gateway.core.run import HANDLED, Listing, Resolution, Resolved, Run, Skip
 from gateway.policy.model import MEMBERS, Condition, Rule, UrlCondition, values
 from gateway.policy.reading import RUN_IDS, bounds_runs, is_denied, lies_inside, touches, url_inside
 from gateway.policy.rules import Policies, TeamRules
@@ -67,7 +67,8 @@ def choose(
         return _denial(refused, permit)
     chosen, beyond = left[: permit.effective.count], left[permit.effective.count :]
     _skip(skipped, Skip.BEYOND_COUNT, (run.run_id for run in beyond))
-    return Resolved(tuple(chosen), {reason: tuple(ids) for reason, ids in skipped.items()})
+    more = bool(beyond) or listing.ended_early
+    return Resolved(tuple(chosen), {reason: tuple(ids) for reason, ids in skipped.items()}, more)
 
 
 def covers(rules: TeamRules, run: Run, now_ms: int) -> Rule | None:
@@ -147,7 +148,9 @@ def _meant(
         refused = _by_names(rules, selection, permit, listing, now_ms)
         return refused or _named(selection, listing, skipped)
     # Runs that cannot be read may be anybody's: a caller who asked by a filter does not learn their IDs.
-    return _oldest_first(run for run in listing.runs if run.running and selects(selection, run))
+    meant = [run for run in listing.runs if selects(selection, run)]
+    _skip(skipped, Skip.DONE, (run.run_id for run in meant if run.state == HANDLED))
+    return _oldest_first(run for run in meant if run.running)
 
 
 def _by_names(rules: TeamRules, selection: ByRunIds, permit: Permit, listing: Listing, now_ms: int) -> _Refused | None:
@@ -170,7 +173,8 @@ def _named(selection: ByRunIds, listing: Listing, skipped: Skipping) -> list[Run
     found = {run.run_id: run for run in listing.runs}
     runs = [found[run_id] for run_id in selection.run_ids if run_id in found]
     _skip(skipped, Skip.UNREADABLE, (run_id for run_id in selection.run_ids if run_id not in found))
-    _skip(skipped, Skip.FINISHED, (run.run_id for run in runs if not run.running))
+    _skip(skipped, Skip.DONE, (run.run_id for run in runs if run.state == HANDLED))
+    _skip(skipped, Skip.FINISHED, (run.run_id for run in runs if not run.running and run.state != HANDLED))
     return _oldest_first(run for run in runs if run.running)
 
 

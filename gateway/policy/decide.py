@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from itertools import chain, islice
 from typing import Literal, NamedTuple
 
-from gateway.core.plan import Decision, Denial, NotAdmitted, Permit
+from gateway.core.plan import Decision, Denial, Narrowing, NotAdmitted, Permit
 from gateway.core.request import ByRunIds, CancelRequest, EveryRun, Principal
 from gateway.core.run import Resolution
 from gateway.policy.model import Effect, Rule
@@ -44,8 +44,8 @@ def decide(policies: Policies, principal: Principal, request: CancelRequest, now
     used = _exceptions(rules.enforced, request, now_ms)
     if isinstance(judged, Admitted):
         effective, unchecked = view.effective(judged), judged.rule.owner_unchecked
-        narrowed_by, resolution = judged.narrowed_by, judged.resolution
-        return Permit(judged.rule.name, decided, shadow, effective, used, narrowed_by, unchecked, resolution)
+        narrowing = _narrowing(judged)
+        return Permit(judged.rule.name, decided, shadow, effective, used, narrowing, unchecked, judged.resolution)
     name = judged.rule.name if judged.rule is not None else None
     near = [*islice(view.rules.near(request.selection, now_ms), MOST)]
     nearest = _nearest(view, near)
@@ -53,6 +53,15 @@ def decide(policies: Policies, principal: Principal, request: CancelRequest, now
     reason = _sentence(why, judged.rule, request, nearest)
     refused, owner = why.not_admitted, why.rule.owner if why.rule is not None else None
     return Denial(name, decided, shadow, reason, nearest, used, owner, refused)
+
+
+def _narrowing(judged: Admitted) -> Narrowing | None:
+    """Return the rule that lowered the count, and the key with which it did; None if none did."""
+    rule = judged.narrowed_by
+    if rule is None:
+        return None
+    by_count = rule.count is not None and rule.count.cap == judged.left
+    return Narrowing("count" if by_count else "runs", rule.name)
 
 
 def _in_shadow(rules: TeamRules, judged: Judged, shadowed: Judged, now_ms: int) -> str | None:

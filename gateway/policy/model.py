@@ -243,7 +243,7 @@ class Rule:
     covers. `owner` says whom to ask about the rule, as its file names them. `name` is `file/id`, unique over all files;
     `timeless` says that the rule applies at every time, to every team that it is made for. A filter may ask for up to
     `most_asked` runs, a list may name `most_named`, and a filter's count is lowered to `cap`; all are `MAX_COUNT` where
-    `count` does not say.
+    neither `count` nor `runs.cap` says less.
     """
 
     policy: str
@@ -274,8 +274,14 @@ class Rule:
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", f"{self.policy}/{self.id}")
         count = self.count or CountCondition()
-        for name, bound in (("most_asked", count.max), ("most_named", count.ceiling), ("cap", count.cap)):
-            object.__setattr__(self, name, MAX_COUNT if bound is None else bound)
+        # The runs that a look-up takes are its count, so both caps lower the same number. A list is never cut.
+        taken = self.resolution.cap if self.resolution is not None else None
+        for name, bounds in (
+            ("most_asked", (count.max,)),
+            ("most_named", (count.ceiling, taken)),
+            ("cap", (count.cap, taken)),
+        ):
+            object.__setattr__(self, name, min((one for one in bounds if one is not None), default=MAX_COUNT))
         # Every judgement asks both, and most rules have neither a time nor an exception.
         timeless = not self.excepted and self.during is None and self.until_ms is None
         object.__setattr__(self, "timeless", timeless)

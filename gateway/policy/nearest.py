@@ -128,8 +128,7 @@ def _fewer_ids(rule: Rule, ids: RunIdCondition, asked: Selection) -> Selection |
     if not isinstance(asked, ByRunIds):
         return None  # Nobody can guess which runs are the caller's.
     fitting = [run_id for run_id in asked.run_ids if not ids.prefix or run_id.startswith(ids.prefix)]
-    bounds = (ids.max, rule.count.ceiling if rule.count is not None else None, len(fitting))
-    fewer = fitting[: min(bound for bound in bounds if bound is not None)]
+    fewer = fitting[: rule.most_named if ids.max is None else min(ids.max, rule.most_named)]
     return ByRunIds(tuple(fewer)) if fewer else None
 
 

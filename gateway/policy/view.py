@@ -18,13 +18,13 @@ from gateway.policy.rules import TeamRules
 
 
 class Admitted(NamedTuple):
-    """A judgement that admits a request with the count that is `left`; `narrowed_by` names the rule that lowered it."""
+    """A judgement that admits a request with the count that is `left`; `narrowed_by` is the rule that lowered it."""
 
     rule: Rule
     left: int
     resolution: Resolution | None
     reading: Reading
-    narrowed_by: str | None
+    narrowed_by: Rule | None
 
 
 class Refused(NamedTuple):
@@ -185,12 +185,17 @@ def _joined(rules: Iterable[Rule]) -> Resolution | None:
     if not found:
         return None
     bounds = [one.max_runs for one in found if one.max_runs is not None]
-    return Resolution(min(bounds, default=None), max(one.older_than_ms for one in found))
+    caps = [one.cap for one in found if one.cap is not None]
+    return Resolution(
+        max_runs=min(bounds, default=None),
+        older_than_ms=max(one.older_than_ms for one in found),
+        cap=min(caps, default=None),
+    )
 
 
-def _lowering(count: int, rules: Iterable[Rule]) -> str:
+def _lowering(count: int, rules: Iterable[Rule]) -> Rule:
     """Return the rule whose cap lowers to this count; if several do, the first by name."""
-    return min(rule.name for rule in rules if rule.cap == count)
+    return min((rule for rule in rules if rule.cap == count), key=lambda rule: rule.name)
 
 
 def lowest_cap(selection: Selection, rules: Iterable[Rule]) -> int:

@@ -26,7 +26,7 @@ from gateway.audit.record import (
     unsent_members,
 )
 from gateway.core.outcome import Accepted, Cancelled, Closing, NotSent, Outcome, Progress, Refused, Unknown
-from gateway.core.plan import Denial, Order, Permit, Plan
+from gateway.core.plan import Denial, Narrowing, Order, Permit, Plan
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Dialect, Principal
 from gateway.core.run import Resolved, Run, Skip
 from gateway.execution.fates import Fate, OrderedRuns, TrackedAction
@@ -51,7 +51,7 @@ PERMIT = Permit(
     exceptions=("g/exact-url: billing (ticket OPS-1)",),
     owner_unchecked=True,
 )
-NARROW = Permit("billing/cap", "permit", "billing/shadow", CAPPED, narrowed_by="billing/cap")
+NARROW = Permit("billing/cap", "permit", "billing/shadow", CAPPED, narrowing=Narrowing("count", "billing/cap"))
 DENIAL = Denial(None, "deny", None, "no", None)
 SHADOW = Denial("billing/x", "permit", "billing/s", "no", None)
 SKIPPED = {Skip.YOUNG: ("wfr_8",), Skip.BEYOND_COUNT: ("wfr_9", "wfr_10")}

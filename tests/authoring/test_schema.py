@@ -75,6 +75,8 @@ DURING = {"days": ["mon-fri", "sat"], "hours": "22:00-06:00", "zone": "Europe/Be
             {"allow": [{"id": "r", "selects": ["everything"], "resolve": True, "runs": {"max": 5}, "logs": "full"}]},
             True,
         ),
+        ({"require": [{"id": "q", "resolve": True, "runs": {"cap": 5, "older_than": "5m"}}]}, True),
+        ({"require": [{"id": "q", "resolve": True, "runs": {"max": 5, "cap": 5}}]}, False),
         ({"require": [{"id": "q", "resolve": True, "runs": {"older_than": "5m"}}]}, False),
         ({"deny": [{"id": "d", "resolve": True}]}, False),
         ({"versin": 1}, False),

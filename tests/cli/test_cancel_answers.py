@@ -185,7 +185,7 @@ def test_the_last_line_says_that_a_part_is_no_whole(skipped: str, over: str, end
     """Runs beyond the count are cancelled by the same command again; those left out for another reason are not."""
     says: dict[str, list[Said]] = {ASKED: [(201, plan())], APPLIED: [(200, {"cancelled": 1})]}
     headers = {"Gateway_Decision": "d", "Gateway_Skipped": skipped, "Gateway_Over_Cancelled": over}
-    with fake_gateway(says, **headers) as fake:
+    with fake_gateway(says, None, **headers) as fake:
         done, program = cancel(fake), cancel(fake, "--json")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, f"1 run cancelled, under decision {end}")
     assert json.loads(program.stdout)["sentence"] == f"1 run cancelled, under decision {end}"

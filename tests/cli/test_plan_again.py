@@ -96,7 +96,7 @@ def test_a_plan_that_is_stopped_says_what_was_cancelled_before() -> None:
         ([(202, plan("applying", cancelled=100))], "200 runs cancelled before."),
     ):
         seen: list[Said] = [(200, plan("applying", cancelled=100)), (200, plan("stopped", cancelled=200))]
-        with fake_gateway({STOPPED: answers, SEEN: seen}) as fake:  # type: ignore[dict-item]
+        with fake_gateway({STOPPED: answers, SEEN: seen}) as fake:
             done = cancel(fake, "--stop", PLAN_ID)
         assert (done.returncode, done.stdout) == (0, f"Plan {PLAN_ID} is stopped. {says}\n")
         assert fake.calls.count(STOPPED) == 1
@@ -183,7 +183,7 @@ def test_a_call_that_did_not_arrive_is_made_harmless() -> None:
     says: dict[str, list[Said]] = {
         ASKED: [(201, plan())],
         APPLIED: [(0, b"")],
-        SEEN: [(200, plan())] * 3 + [(200, plan("stopped"))],
+        SEEN: [(200, plan()), (200, plan()), (200, plan()), (200, plan("stopped"))],
         STOPPED: [(200, plan("stopped"))],
     }
     with fake_gateway(says) as fake:

@@ -50,7 +50,7 @@ def both(says: Says) -> tuple[Done, Mapping[str, Any], FakeGateway]:
 def planned(number: int, runs: int = 1, **members: object) -> Said:
     """The answer with the plan of that number."""
     shown: dict[str, object] = {"as_of": AS_OF, "more": False, **members}
-    return (201, {**plan(runs=runs, **shown), "plan": another(number)})
+    return (201, {**plan("ready", runs=runs, **shown), "plan": another(number)})
 
 
 def done(number: int, cancelled: int, **headers: str) -> Said:

@@ -64,6 +64,7 @@ def test_what_is_left_out_is_what_the_documentation_shows(tmp_path: Path) -> Non
         "max_in_flight": 256,
         "per_principal": {"in_flight": 16, "requests_per_minute": 600},
         "per_team": {"in_flight": 0},
+        "lookup": {"runs": 10000, "seconds": 60},
     }
     assert (config.trusted_proxies, config.shutdown_grace_s, config.keep_alive_s, config.keys) == ((), 35, 75, ())
 

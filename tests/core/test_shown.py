@@ -47,8 +47,9 @@ def test_a_plan_is_read_as_it_was_shown(plan: ShownPlan) -> None:
 
 
 def test_a_plan_that_is_not_ready_shows_only_its_state() -> None:
-    """While its runs are looked up, and after that failed or was refused, nothing of its runs is there."""
-    assert ShownPlan(PLAN_ID, "looking", 9).to_json() == {"plan": PLAN_ID, "state": "looking", "expires_in_s": 9}
+    """While its runs are looked up it also shows how far that came; after it failed or was refused, only its state."""
+    looking = {"plan": PLAN_ID, "state": "looking", "expires_in_s": 9, "pages": 3, "matched": 27}
+    assert ShownPlan(PLAN_ID, "looking", 9, pages=3, matched=27).to_json() == looking
     for state, refused in (("failed", {}), ("refused", {"rule": "a/own", "owner": {"team": "a", "contact": "#a"}})):
         plan = ShownPlan(PLAN_ID, state, 9, failure="No.", refused=refused)
         written = plan.to_json()

@@ -10,7 +10,7 @@ from gateway.core.errors import AuditUnavailable
 from gateway.core.outcome import Cancelled, Closing, NotSent, Outcome
 from gateway.core.plan import Order, Plan, Receipt
 from gateway.core.request import ByFilter, EveryRun
-from gateway.core.run import Listing, Run
+from gateway.core.run import Listing, LookUp, Run
 from tests.support import stand_ins
 
 
@@ -104,7 +104,8 @@ class MemoryLog:
 class MemoryRuns:
     """An account's log in memory; `before` happens at the start of each look, `held` keeps it until it is set.
 
-    `as_of_ms` and `narrowed` are said of each listing; `again` are the second looks, with the time since when.
+    A look that may end early ends with the last run that it needs. `as_of_ms` and `narrowed` are said of each listing;
+    `again` are the second looks, with the time since when.
     """
 
     runs: Sequence[Run] = ()
@@ -115,10 +116,13 @@ class MemoryRuns:
     narrowed: bool = False
     again: list[tuple[list[str], int]] = field(default_factory=list)
 
-    async def running(self, selection: ByFilter | EveryRun) -> Listing:
+    async def running(self, selection: ByFilter | EveryRun, look: LookUp) -> Listing:
         await self._begun(selection)
-        running = tuple(run for run in self.runs if run.running)
-        return Listing(running, narrowed=self.narrowed, as_of_ms=self.as_of_ms)
+        running = [run for run in self.runs if run.running]
+        counted = [at for at, run in enumerate(running) if look.counts(run)]
+        early = look.enough is not None and len(counted) > look.enough
+        listed = running[: counted[look.enough - 1] + 1] if early and look.enough is not None else running
+        return Listing(tuple(listed), narrowed=self.narrowed, as_of_ms=self.as_of_ms, ended_early=early)
 
     async def look_up(self, run_ids: Sequence[str]) -> Listing:
         await self._begun(run_ids)

@@ -12,6 +12,7 @@ from gateway.core.plan import Permit, orders_of
 from gateway.core.request import ByRunIds, CancelRequest
 from gateway.core.run import Resolution, Resolved, Run, Skip
 from gateway.execution.judging import Judging
+from gateway.execution.plans.handled import Handled
 from gateway.execution.plans.recheck import SecondLook
 from tests.execution.bench import REQUEST, Bench, runs
 from tests.execution.fakes import MemoryRuns
@@ -88,7 +89,14 @@ def second_look(bench: Bench, found: list[Run], *, request: CancelRequest = REQU
     call = bench.call("d1", request=request)
     plan = call.planned(permit, orders_of(found), resolved=Resolved(Counted(found)))
     return SecondLook(
-        plan, call, bench.account, bench.clock, 0.0, Judging(bench.clock), as_of_ms=bench.account.as_of_ms
+        plan,
+        call,
+        bench.account,
+        bench.clock,
+        0.0,
+        Judging(bench.clock),
+        Handled(bench.clock),
+        as_of_ms=bench.account.as_of_ms,
     )
 
 

@@ -222,7 +222,12 @@ REFUSED_RULES = {
     "runs without max": (
         "allow",
         "label: {any: true}, resolve: true, runs: {older_than: 5m}",
-        "54: the key 'max' is missing",
+        "54: expected exactly one of the keys 'max', 'cap'",
+    ),
+    "runs with max and cap": (
+        "allow",
+        "label: {any: true}, resolve: true, runs: {max: 5, cap: 5}",
+        "54: expected exactly one of the keys 'max', 'cap'",
     ),
     "no runs at all": ("allow", "label: {any: true}, resolve: true, runs: {max: 0}", "60: expected 1 to 999999999"),
     "age without unit": (

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.core.plan import Denial, Permit
+from gateway.core.plan import Denial, Narrowing, Permit
 from gateway.core.request import ByFilter, ByRunIds, EveryRun, Selection
 from gateway.core.run import CANCELLED, Listing, Resolution, Resolved, Run, Skip
 from gateway.policy.choose import choose
@@ -314,3 +314,50 @@ def test_a_rule_that_is_gone_refuses_the_runs() -> None:
     other = policies(looked_up(allow("other", workflowUrl=BELOW_API)))
     assert isinstance(choose(other, TEAM, counted(urls(API), 1), permit, found, NOW_MS), Denial)
     assert isinstance(choose(policies(own), TEAM, counted(urls(API), 1), permit, found, NOW_MS), Resolved)
+
+
+def capped(which: Rule, most: int) -> Rule:
+    return replace(which, resolution=Resolution(cap=most))
+
+
+def test_a_cap_on_runs_takes_as_many_and_leaves_the_rest() -> None:
+    """Where `max` would refuse, `cap` narrows, and the decision says which key of which rule did it."""
+    own = capped(allow(workflowUrl=BELOW_API), 2)
+    found = [run(f"wfr_{number}", created_ms=OLD_MS + number) for number in range(5)]
+    decision = judge(urls(API), own)
+    assert isinstance(decision, Permit)
+    assert (decision.effective.count, decision.narrowing) == (2, Narrowing("runs", "p/r"))
+    ended = end(urls(API), found, own)
+    assert ids(ended) == ["wfr_0", "wfr_1"]
+    assert isinstance(ended, Resolved)
+    assert ended.skipped == {Skip.BEYOND_COUNT: ("wfr_2", "wfr_3", "wfr_4")}
+    assert ended.more
+
+
+def test_a_list_of_run_ids_is_never_cut_by_a_cap_on_runs() -> None:
+    """Above it the list is refused."""
+    own = capped(allow(workflowRunIds=RunIdCondition(), workflowUrl=BELOW_API), 2)
+    assert isinstance(judge(ByRunIds(("wfr_1", "wfr_2")), own), Permit)
+    refused = judge(ByRunIds(("wfr_1", "wfr_2", "wfr_3")), own)
+    assert isinstance(refused, Denial)
+    assert "at most 2 run IDs" in refused.reason
+
+
+def test_of_several_rules_with_a_cap_the_largest_wins_and_a_require_lowers_it() -> None:
+    """The smallest cap of a `require` counts beside the largest of the `allow` rules."""
+    small, large = (capped(allow(name, workflowUrl=BELOW_API), most) for name, most in (("a", 5), ("b", 9)))
+    decision = judge(urls(API), small, large)
+    assert isinstance(decision, Permit)
+    assert (decision.rule, decision.effective.count) == ("p/b", 9)
+    decision = judge(urls(API), small, large, capped(rule(Effect.REQUIRE, "q"), 7))
+    assert isinstance(decision, Permit)
+    assert (decision.rule, decision.effective.count, decision.narrowing) == ("p/b", 7, Narrowing("runs", "p/q"))
+
+
+def test_beside_a_cap_a_maximum_of_another_rule_still_refuses() -> None:
+    """`max` speaks of every run that matches, whatever another rule would take of them."""
+    own = capped(allow(workflowUrl=BELOW_API), 2)
+    guard = looked_up(rule(Effect.REQUIRE, "q"), 3)
+    found = [run(f"wfr_{number}") for number in range(4)]
+    assert ids(end(urls(API), found[:3], own, guard)) == ["wfr_0", "wfr_1"]
+    assert isinstance(end(urls(API), found, own, guard), Denial)

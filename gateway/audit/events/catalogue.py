@@ -11,6 +11,7 @@ from typing import Annotated, Literal, TypedDict
 
 from gateway.audit.events.declare import ABSENT, LATER, LOOSE, Absent, Event, Keywords
 
+_TWO_NUMBERS = {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}
 MOST_NAMES = 100
 """The most names in one list of a `reload`; `names_left_out` counts the others, over all lists."""
 
@@ -200,10 +201,11 @@ class Judged(Asked):
     rule: Annotated[RuleName | None, "The rule that decided; null if none allows it."]
     narrowed: Annotated[
         Mapping[str, object] | Absent | None,
-        "The count that was asked and the one that is sent, if policy lowered it.",
+        "The count that was asked and what policy lowered it to, under the key that did it.",
         Keywords(
-            properties={"count": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}},
-            required=["count"],
+            properties={"count": _TWO_NUMBERS, "runs": _TWO_NUMBERS},
+            minProperties=1,
+            maxProperties=1,
         ),
     ]
     shadow: Annotated[RuleName | None, "The rule in shadow mode that makes the difference, if one does."]

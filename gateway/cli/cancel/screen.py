@@ -79,8 +79,8 @@ class Terminal:
                 self._console.print(self._table((LABEL, "Runs"), _counted(plan.by_label)))
             self._console.print(self._workflows(plan))
         self._leaves_out(plan.skipped, {})
-        for sentence in _lowered(plan.narrowed):
-            self.says(sentence)
+        if plan.narrowed is not None:
+            self.says(_lowered(plan.narrowed))
         if plan.runs:
             self.says(f"allowed by {plan.rule or ''}; plan {plan.plan_id}, for {plan.expires_in_s} s")
             self.says(f"{runs_in_words(plan.runs)}, created {_time(plan.oldest)} to {_time(plan.newest)}")
@@ -204,15 +204,12 @@ def _ignored(seen: ShownPlan) -> None:
     """Ignore the progress."""
 
 
-def _lowered(narrowed: Narrowed | None) -> Iterator[str]:
-    """Yield a sentence for each number that policy lowered, with the rule."""
-    if narrowed is None:
-        return
-    if narrowed.asked != narrowed.left:
-        asked = " (without --count that many are asked for)" if narrowed.asked == DEFAULT_COUNT else ""
-        yield f"policy lowered the count from {narrowed.asked}{asked} to {narrowed.left}: rule {narrowed.by}"
-    if narrowed.runs is not None:
-        yield f"policy takes at most {narrowed.runs[1]} of {narrowed.runs[0]} runs at once: rule {narrowed.by}"
+def _lowered(narrowed: Narrowed) -> str:
+    """Return a sentence with the lowered number and the rule that lowered it."""
+    if narrowed.key == "runs":
+        return f"policy takes at most {narrowed.left} of {narrowed.asked} runs at once: rule {narrowed.by}"
+    asked = " (without --count that many are asked for)" if narrowed.asked == DEFAULT_COUNT else ""
+    return f"policy lowered the count from {narrowed.asked}{asked} to {narrowed.left}: rule {narrowed.by}"
 
 
 def _goes_beyond(plan: ShownPlan) -> bool:

@@ -111,38 +111,38 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Narrowed:
-    """The count that was asked for, the count that policy lowered it to, and the rule that lowered it.
-
-    `runs` holds the same two numbers for the most runs that one look-up takes, if a rule bounds that.
-    """
+    """The count that was asked for, what policy lowered it to, the rule that did it, and with which key of it."""
 
     asked: int
     left: int
     by: str
-    runs: tuple[int, int] | None = None
+    key: str = "count"
 
     @classmethod
     def from_json(cls, value: object) -> Self | None:
-        """Read the value from JSON; None if nothing was lowered. Without a count, both of its numbers are 0."""
-        members = _object(value)
-        count, runs, by = _pair(members.get("count")), _pair(members.get("runs")), members.get("by")
-        if not isinstance(by, str) or (count is None and runs is None):
-            return None
-        return cls(*(count or (0, 0)), by, runs)
+        """Read the value from JSON; None if nothing was lowered."""
+        match value:
+            case {"count": [int(asked), int(left)], "by": str(by)}:
+                return cls(asked, left, by)
+            case {"runs": [int(asked), int(left)], "by": str(by)}:
+                return cls(asked, left, by, "runs")
+        return None
 
     def to_json(self) -> dict[str, object]:
         """Return the value as JSON."""
-        runs = {} if self.runs is None else {"runs": [*self.runs]}
-        return {"count": [self.asked, self.left], **runs, "by": self.by}
+        return {self.key: [self.asked, self.left], "by": self.by}
 
 
 @dataclass(frozen=True, slots=True)
 class ShownPlan:
-    """A plan as its caller sees it. `failure` says why its look-up failed or what it found is refused.
+    """A plan as its caller sees it.
+
+    While its runs are being looked up, `pages` were read and `matched` runs found so far. With `more` others match as
+    well: they are beyond the count, or the list was not read to its end. `as_of` is upstream's time when the look-up
+    began, None if it did not say. `failure` says why its look-up failed or what it found is refused.
 
     `refused` holds the further members of a refusal: the rule, whom to ask, what was not admitted. `members` is all
-    that an answer held, as it was read. `matched` and `pages` say how far a look-up has come; `more`, that runs match
-    which the plan does not hold; `as_of`, upstream's time of the look-up, if it is known.
+    that an answer held, as it was read.
     """
 
     plan_id: str
@@ -159,12 +159,12 @@ class ShownPlan:
     rule: str | None = None
     count: int = 0
     narrowed: Narrowed | None = None
-    more: bool = False
-    as_of: str | None = None
-    matched: int = 0
-    pages: int = 0
     orders_sent: int = 0
     cancelled: int = 0
+    more: bool = False
+    as_of: str | None = None
+    pages: int = 0
+    matched: int = 0
     failure: str | None = None
     refused: Members = field(default_factory=dict)
     members: Members = field(default_factory=dict, compare=False, repr=False)
@@ -180,7 +180,9 @@ class ShownPlan:
         plan_id, state = members.get("plan"), members.get("state")
         if not isinstance(plan_id, str) or not PLAN_ID.fullmatch(plan_id) or not isinstance(state, str):
             raise ValueError("no plan")
-        failure, oldest, newest, rule = (members.get(name) for name in ("error", "oldest", "newest", "rule"))
+        failure, oldest, newest, rule, as_of = (
+            members.get(name) for name in ("error", "oldest", "newest", "rule", "as_of")
+        )
         return cls(
             plan_id,
             state,
@@ -196,24 +198,24 @@ class ShownPlan:
             rule=None if rule is None else _text(rule),
             count=_number(members.get("count")),
             narrowed=Narrowed.from_json(members.get("narrowed")),
-            more=members.get("more") is True,
-            as_of=_text(members.get("as_of")) or None,
-            matched=_number(members.get("matched")),
-            pages=_number(members.get("pages")),
             orders_sent=_number(members.get("orders_sent")),
             cancelled=_number(members.get("cancelled")),
+            more=members.get("more") is True,
+            as_of=None if as_of is None else _text(as_of),
+            pages=_number(members.get("pages")),
+            matched=_number(members.get("matched")),
             failure=None if failure is None else _text(failure),
             refused={name: members[name] for name in _OF_A_REFUSAL if failure is not None and name in members},
             members=members,
         )
 
     def to_json(self) -> dict[str, object]:
-        """Return the plan as JSON; while its runs are being looked up, and after a failure, that is only its state."""
+        """Return the plan as JSON; after a failure that is only its state, before its end also how far it has come."""
         members: dict[str, object] = {"plan": self.plan_id, "state": self.state, "expires_in_s": self.expires_in_s}
         if self.failure is not None:
             return members | {"error": self.failure, **self.refused}
         if self.looking:
-            return members
+            return members | {"pages": self.pages, "matched": self.matched}
         return members | {
             "digest": self.digest,
             "runs": self.runs,
@@ -229,6 +231,8 @@ class ShownPlan:
             "apply": f"POST {PLANS}/{self.plan_id}/apply",
             "orders_sent": self.orders_sent,
             "cancelled": self.cancelled,
+            "more": self.more,
+            "as_of": self.as_of,
         }
 
 
@@ -242,13 +246,6 @@ def _text(value: object) -> str:
 def _number(value: object) -> int:
     # The bound is that of the numbers QStash may send; a longer one could not even be written out.
     return value if type(value) is int and abs(value) < 2**63 else 0
-
-
-def _pair(value: object) -> tuple[int, int] | None:
-    match value:
-        case [int(asked), int(left)]:
-            return asked, left
-    return None
 
 
 def _list(value: object) -> list[object]:

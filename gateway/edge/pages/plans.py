@@ -21,7 +21,7 @@ def _shown(draft: Draft, expires_in_s: int) -> ShownPlan:
     if (denial := draft.denial) is not None:
         return begun(failure=denial.reason, refused={"rule": denial.rule, **denial.particulars()})
     if draft.state is State.LOOKING:
-        return begun()
+        return begun(pages=draft.look.pages, matched=draft.look.matched)
     resolved, permit, unchecked = draft.resolved, draft.permit, draft.permit.owner_unchecked
     return begun(
         digest=resolved.digest,
@@ -37,9 +37,13 @@ def _shown(draft: Draft, expires_in_s: int) -> ShownPlan:
         narrowed=_narrowed(draft),
         orders_sent=draft.orders_sent,
         cancelled=draft.cancelled,
+        more=resolved.more,
+        as_of=None if draft.as_of_ms is None else run_time(draft.as_of_ms),
     )
 
 
 def _narrowed(draft: Draft) -> Narrowed | None:
     asked, permit = draft.call.request.count, draft.permit
-    return None if permit.narrowed_by is None else Narrowed(asked, permit.effective.count, permit.narrowed_by)
+    if permit.narrowing is None:
+        return None
+    return Narrowed(asked, permit.effective.count, permit.narrowing.by, permit.narrowing.key)

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from gateway.core.errors import Conflict, NotFound, Refusal
 from gateway.core.plan import Denial, Permit
-from gateway.core.run import Resolved
+from gateway.core.run import LookUp, Resolved
 from gateway.execution.ports import Call
 
 
@@ -39,6 +39,8 @@ class Draft:
     looked_at_s: float = 0.0
     narrowed: bool = False
     as_of_ms: int | None = None
+    much_news: bool = False
+    look: LookUp = field(default_factory=LookUp)
     resolved: Resolved = field(default_factory=lambda: Resolved(()))
     denial: Denial | None = None
     failure: Refusal | None = None

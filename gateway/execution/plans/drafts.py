@@ -7,15 +7,17 @@ by the principal that made it.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Container
 
 from gateway.audit.record import plan_members
 from gateway.core.errors import NARROW, LookupFailed, NotFound, Overloaded, Refusal, ShuttingDown, Throttled
 from gateway.core.plan import Denial, Permit
 from gateway.core.ports import Clock
 from gateway.core.request import ByRunIds, CancelRequest, Principal
-from gateway.core.run import Listing
+from gateway.core.run import Listing, LookUp, LookUpBounds, Resolution
 from gateway.execution.judging import Judging
 from gateway.execution.plans.draft import Draft, State, no_such_plan
+from gateway.execution.plans.handled import Handled
 from gateway.execution.ports import AuditPort, Call, LookUps, RunLog
 from gateway.process import Net, internal, report
 from gateway.upstream.shares import Bounds, TeamShare
@@ -23,8 +25,8 @@ from gateway.upstream.shares import Bounds, TeamShare
 LIFETIME_S = 600.0
 """How long after the request for a plan it can be applied, in seconds."""
 
-DEADLINE_S = 60.0
-"""How long a whole look-up may take, in seconds."""
+JUDGING_S = 10.0
+"""How long the judgement of what a look-up found may take in addition to the look-up itself, in seconds."""
 
 _LOOKS_NOTHING_UP = (
     "This gateway cannot look runs up, because it has no read-only token (upstream.read_token): ask its operators for "
@@ -58,6 +60,8 @@ class Drafts:
     ) -> None:
         self._log = look_ups.runs if look_ups is not None else None
         self._operators_log = look_ups.operators_log if look_ups is not None else None
+        self._bounds = look_ups.bounds if look_ups is not None else LookUpBounds
+        self.handled = Handled(clock)
         self._audit = audit
         self._clock = clock
         self._judging = judging
@@ -129,7 +133,7 @@ class Drafts:
         net = Net()
         try:
             with net:
-                async with asyncio.timeout(DEADLINE_S):
+                async with asyncio.timeout(self._bounds().seconds + JUDGING_S):
                     await self._looked_up(draft, log)
         except asyncio.CancelledError:
             sentence = "The gateway is shutting down; nothing was sent. Try again in a moment."
@@ -149,15 +153,18 @@ class Drafts:
 
     async def _looked_up(self, draft: Draft, log: RunLog) -> None:
         # The age counts from the start: the first page is as old as the look-up took.
-        call, looked_at_s = draft.call, self._clock.monotonic_s()
-        listing = await _listing(call.request, log)
-        chosen = await self._judging.chosen(call, draft.permit, listing)
+        call, looked_at_s, permit = draft.call, self._clock.monotonic_s(), draft.permit
+        draft.look = look_up_of(permit, self._clock.now_ms(), self.handled)
+        listing = self.handled.corrected(await _listing(call.request, log, draft.look))
+        chosen = await self._judging.chosen(call, permit, listing)
         if isinstance(chosen, Denial):
             draft.state, draft.denial = State.REFUSED, chosen
             return
-        draft.resolved, draft.looked_at_s, draft.narrowed = chosen, looked_at_s, listing.narrowed
-        draft.as_of_ms = listing.as_of_ms
-        members = plan_members(call.planned(draft.permit, ()), chosen, upstream=self._upstream)
+        draft.resolved, draft.looked_at_s = chosen, looked_at_s
+        # What was not listed may be another run under one of the IDs.
+        draft.narrowed = listing.narrowed or listing.ended_early
+        draft.as_of_ms, draft.much_news = listing.as_of_ms, listing.much_news
+        members = plan_members(call.planned(permit, ()), chosen, upstream=self._upstream)
         await self._audit.keep("plan", members)
         draft.state = State.READY
 
@@ -192,12 +199,19 @@ def _failure(fault: BaseException) -> Refusal:
         case Refusal():
             return fault
         case TimeoutError():
-            return LookupFailed("deadline", f"Looking the runs up took longer than {DEADLINE_S:.0f} s.", NARROW)
+            return LookupFailed("deadline", "Looking the runs up and judging them took too long.", NARROW)
     what = "The gateway failed while it looked the runs up."
     return LookupFailed(internal(fault), what, "Tell its operators the decision id.")
 
 
-async def _listing(asked: CancelRequest, log: RunLog) -> Listing:
+async def _listing(asked: CancelRequest, log: RunLog, look: LookUp) -> Listing:
     if isinstance(asked.selection, ByRunIds):
         return await log.look_up(asked.selection.run_ids)
-    return await log.running(asked.selection)
+    return await log.running(asked.selection, look)
+
+
+def look_up_of(permit: Permit, now_ms: int, handled: Container[tuple[str, int]]) -> LookUp:
+    """Return the look-up for a permitted request: a rule with `runs.max` has to know of all runs that match."""
+    bounds = permit.resolution or Resolution()
+    latest_ms = now_ms - bounds.older_than_ms if bounds.older_than_ms else None
+    return LookUp(permit.effective.count if bounds.max_runs is None else None, latest_ms, handled)

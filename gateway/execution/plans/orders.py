@@ -71,6 +71,8 @@ class OrdersInTurn:
         self.sent.append((order, Unknown("stopping")))
         outcome = await send(order)
         self.sent[-1] = (order, outcome)
+        if not isinstance(outcome, (Refused, NotSent)):
+            self.again.order_was_sent(order)
         if not isinstance(outcome, Cancelled):
             self.stopped = outcome.name
         elif outcome.cancelled > order.count and number < len(self.plan.orders):

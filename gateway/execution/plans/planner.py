@@ -46,7 +46,7 @@ class Planner:
         if not runs:
             return Resolved(())
         about_them = replace(call, request=about(call.request, runs))
-        return await self.judging.chosen(about_them, permit, Listing(runs))
+        return await self.judging.chosen(about_them, permit, self.drafts.handled.corrected(Listing(runs)))
 
     @contextlib.contextmanager
     def applying(self, draft: Draft, chosen: Resolved, call: Call, *, permit: Permit) -> Iterator[OrdersInTurn]:
@@ -56,7 +56,8 @@ class Planner:
         """
         check_ready(draft)
         draft.state = State.APPLYING
-        resolved = Resolved(chosen.runs, merged(draft.resolved.skipped, chosen.skipped))
+        more = draft.resolved.more or chosen.more
+        resolved = Resolved(chosen.runs, merged(draft.resolved.skipped, chosen.skipped), more)
         plan = call.planned(permit, orders_of(resolved.runs), resolved=resolved, plan_id=draft.plan_id)
         again = SecondLook(
             plan,
@@ -65,8 +66,9 @@ class Planner:
             self.clock,
             draft.looked_at_s,
             self.judging,
+            self.drafts.handled,
             narrowed=draft.narrowed,
-            as_of_ms=draft.as_of_ms,
+            as_of_ms=None if draft.much_news else draft.as_of_ms,
         )
         try:
             yield OrdersInTurn(plan, again, self.audit, draft.told)

@@ -10,8 +10,9 @@ from gateway.core.errors import Refusal
 from gateway.core.plan import Denial, Order, Permit, Plan, orders_of
 from gateway.core.ports import Clock
 from gateway.core.request import ByRunIds, CancelRequest
-from gateway.core.run import Listing, Resolved, Run, Skip, Skipped
+from gateway.core.run import HANDLED, Listing, Resolved, Run, Skip, Skipped
 from gateway.execution.judging import Judging
+from gateway.execution.plans.handled import Handled
 from gateway.execution.ports import Call, RunLog
 from gateway.policy.choose import choose
 from gateway.policy.decide import decide
@@ -38,9 +39,10 @@ class SecondLook:
     """The check of one plan's orders; its runs were looked up at `looked_at_s` (monotonic).
 
     Only the first order may rely on that look-up: before each later one the runs are looked up again. A look-up that
-    was `narrowed` is not enough even for the first order: it may have missed another run under the same ID, perhaps
-    another team's, and nobody could say which of the two a cancel would hit. Then each run is looked up by its ID, and
-    so it is where nobody knows `as_of_ms`, upstream's time when the look-up began.
+    was `narrowed`, or ended early, is not enough even for the first order: it may have missed another run under the
+    same ID, perhaps another team's, and nobody could say which of the two a cancel would hit. Then each run is looked
+    up by its ID, and so it is where nobody knows `as_of_ms`, upstream's time when the look-up began. A run that an
+    order of ours has cancelled meanwhile (`handled`) is left out.
     """
 
     plan: Plan
@@ -49,6 +51,7 @@ class SecondLook:
     clock: Clock
     looked_at_s: float
     judging: Judging
+    handled: Handled
     narrowed: bool = False
     as_of_ms: int | None = None
 
@@ -61,12 +64,17 @@ class SecondLook:
         """Check the planned order with that number (from 1) again. Refusals on the way are returned as `stopped`."""
         planned = [self._by_id[value] for _, value in order.selection.pairs()]
         if number == 1 and not self.narrowed and self.clock.monotonic_s() - self.looked_at_s <= FRESH_S:
-            return await self._judged(planned, {})
-        try:
-            listing = await self._shown_again(planned)
-        except Refusal as refusal:
-            return Look(None, stopped=refusal.code)
-        return await self._judged(*_still_running(planned, listing))
+            listing = Listing(tuple(planned))
+        else:
+            try:
+                listing = await self._shown_again(planned)
+            except Refusal as refusal:
+                return Look(None, stopped=refusal.code)
+        return await self._judged(*_still_running(planned, self.handled.corrected(listing)))
+
+    def order_was_sent(self, order: Order) -> None:
+        """Note that the order may have cancelled its runs: they are left out of look-ups for a while."""
+        self.handled.add(self._by_id[value] for _, value in order.selection.pairs())
 
     async def _shown_again(self, planned: Sequence[Run]) -> Listing:
         """Look for every run under the IDs of these runs, whoever owns it now. Raises: Refusal."""
@@ -130,5 +138,6 @@ def _still_running(planned: Sequence[Run], listing: Listing) -> tuple[list[Run],
         why = Skip.RESTARTED if now is not None and now.created_ms != run.created_ms else Skip.FINISHED
         # Unreadable: the entry cannot be read, or two entries with this ID contradict each other.
         why = Skip.UNREADABLE if run.run_id in unreadable else why
+        why = Skip.DONE if now is not None and now.state == HANDLED else why
         skipped.setdefault(why, []).append(run.run_id)
     return left, {why: tuple(run_ids) for why, run_ids in skipped.items()}

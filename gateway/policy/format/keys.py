@@ -169,8 +169,12 @@ _IN_ALLOW = "it exists in an allow"
 
 def _resolve_keys() -> dict[str, Key]:
     """Return the keys that have the runs looked up and bound what may be found."""
-    runs = {"max": need(Int(1, MAX_COUNT), into="max_runs"), "older_than": may(duration_field(), into="older_than_ms")}
-    return {"resolve": may(Bool(only_true=True)), "runs": may(Shape(Resolution, runs))}
+    runs = {
+        "max": may(Int(1, MAX_COUNT), into="max_runs"),
+        "cap": may(Int(1, MAX_COUNT)),
+        "older_than": may(duration_field(), into="older_than_ms"),
+    }
+    return {"resolve": may(Bool(only_true=True)), "runs": may(Shape(Resolution, runs, one_of=("max", "cap")))}
 
 
 def _allow_rule() -> Shape[RuleEntry]:
@@ -209,7 +213,7 @@ def _check_require(place: Place, present: Present) -> list[Problem]:
 
 def _check_resolve(place: Place, present: Present) -> list[Problem]:
     if "resolve" in present and "runs" not in present:
-        return [place.problem("'resolve: true' needs 'runs: {max: …}': how many runs may be left after the look-up")]
+        return [place.problem("'resolve: true' needs 'runs: {max: …}' or 'runs: {cap: …}': how many may be cancelled")]
     if "runs" in present and "resolve" not in present:
         return [present["runs"].problem("'runs' stands only beside 'resolve: true'")]
     return []

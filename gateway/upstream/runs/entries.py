@@ -112,8 +112,19 @@ class Collected:
         self._starts: dict[str, _Starts] = {}
         self._unreadable: dict[str, None] = {}
 
-    def __len__(self) -> int:
-        return len(self._starts) + len(self._unreadable)
+    @property
+    def readable(self) -> int:
+        """How many IDs have come in that could be read."""
+        return len(self._starts)
+
+    @property
+    def unreadable(self) -> int:
+        """How many IDs have come in with an entry that cannot be read, or that contradicts another."""
+        return len(self._unreadable)
+
+    def knows(self, run_id: str) -> bool:
+        """Return whether an entry of this ID has come in."""
+        return run_id in self._starts or run_id in self._unreadable
 
     def add(self, found: Seen) -> None:
         """Add what was read of one entry."""

@@ -2,6 +2,7 @@
 
 A filter that upstream can narrow hides a second run under one of the IDs, perhaps another team's. So a list of more
 than one page is read without the filter where that takes fewer pages than asking for every run by its ID later would.
+Where the look-up may end early, every run is asked for by its ID later in any case.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ from dataclasses import dataclass, field, replace
 
 from gateway.core.errors import LookupFailed, TooLarge
 from gateway.core.request import ByFilter, EveryRun
-from gateway.core.run import STARTED, Listing, Run
+from gateway.core.run import STARTED, Listing, LookUp, LookUpBounds, Run
 from gateway.policy.choose import selects
 from gateway.upstream.runs.entries import UNKNOWN_ID, Collected, Seen
 from gateway.upstream.runs.narrowing import narrowing
 from gateway.upstream.runs.pages import LEADS_BACK, TRIMMED, Pairs
 from gateway.upstream.runs.spans import PAGE_RUNS, Ask, Spans
 
-MAX_RUNS = 10_000
-"""The most runs of one look-up, each about a kilobyte of memory; and the most of others that are read beside them."""
+MAX_OTHERS = 200_000
+"""The most runs of others that are read beside those that match; each takes about 200 bytes."""
 MAX_SPARE_PAGES = 200
 """The most pages above one and a half times the fewest that could hold the runs: a list without an end ends there."""
 AT_ONCE = 8
@@ -42,6 +43,8 @@ LAG_MS = 10_000
 """How long before the look-up the news begin: what upstream's index may lag, and its clocks differ, in milliseconds."""
 
 _DATES = ("fromDate", "toDate")
+
+_MATCH_TOO_MANY = "More runs match than may be looked up for one request,"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,39 +72,41 @@ class Lister:
     """The reader of listings; `read` reads one page. Every method raises LookupFailed if a page cannot be read."""
 
     read: Read
-    max_runs: int = MAX_RUNS
+    max_runs: int = LookUpBounds().runs
 
-    async def running(self, selection: ByFilter | EveryRun) -> Listing:
-        """Return the running runs that the selection may mean, and perhaps more.
+    async def running(self, selection: ByFilter | EveryRun, look: LookUp | None = None) -> Listing:
+        """Return the running runs that the selection means, or enough of them, and perhaps some that have ended.
 
-        Raises: TooLarge: there are more than `max_runs`, or pages that bring none.
+        Raises: TooLarge: more than `max_runs` match, or there are too many of others, or pages that bring none.
         """
+        look = look or LookUp()
         narrowed, first = narrowing(selection), None
         if narrowed:
             first = await self.read(_running(narrowed))
-            if first.cursor:
-                wide = await self._wide(selection, first)
+            if first.cursor and look.enough is None:
+                wide = await self._wide(selection, first, look)
                 if wide is not None:
                     return wide
-        found = _Found(_spans(narrowed), self.max_runs)
-        if first is not None:
-            found.begin(first)
-        await _side_by_side(self.read, _running(narrowed), found.spans, found.take)
-        return replace(found.listing(), narrowed=bool(narrowed))
+                look.pages = look.listed = look.matched = 0
+        found = _Found(_spans(narrowed), self.max_runs, selection, look)
+        whole = first is None or found.begin(first) or not first.cursor
+        whole = whole and await _side_by_side(self.read, _running(narrowed), found.spans, found.take)
+        return replace(found.listing(), narrowed=bool(narrowed), ended_early=not whole)
 
-    async def _wide(self, selection: ByFilter | EveryRun, first: SeenPage) -> Listing | None:
+    async def _wide(self, selection: ByFilter | EveryRun, first: SeenPage, look: LookUp) -> Listing | None:
         """List every running run; None if others have too many, or if the list shows none of the `first` page's runs.
 
         An upstream that shows less without a filter than with it cannot be read in this way.
         """
         narrow = {one.run_id: one.run.created_ms for one in first.found if one.run is not None}
-        found = _Found(Spans(tuple(narrow.values())), self.max_runs, selection, at_ms=first.at_ms)
+        spans = Spans(tuple(narrow.values()))
+        found = _Found(spans, self.max_runs, selection, look, wide=True, at_ms=first.at_ms)
         if not await _side_by_side(self.read, _running(()), found.spans, found.take):
             return None
-        if narrow and found.shown.isdisjoint(narrow):
+        if narrow and not found.has_shown(narrow):
             return None
         for one in first.found:
-            found.collected.add(one)
+            found.add(one)
         return found.listing(pages=1)
 
     async def again(
@@ -139,53 +144,75 @@ class Lister:
 
 @dataclass(slots=True)
 class _Found:
-    """The runs found so far by one listing. With a `selection`, the list is read without its filter."""
+    """The runs found so far by one listing. With `wide` the list is read without the filter of the `selection`.
+
+    `collected` has the runs that match and the entries that cannot be read. Of `others`, which may be many, only a hash
+    of each ID is kept: enough to see that an ID of a run that matches is another run's as well.
+    """
 
     spans: Spans
     max_runs: int
-    selection: ByFilter | EveryRun | None = None
+    selection: ByFilter | EveryRun
+    look: LookUp
+    wide: bool = False
     at_ms: int | None = None
     collected: Collected = field(default_factory=Collected)
-    shown: set[str] = field(default_factory=set)
-    meant: set[str] = field(default_factory=set)
+    others: set[int] = field(default_factory=set)
+    counted: set[str] = field(default_factory=set)
+    news: int = 0
 
-    def begin(self, page: SeenPage) -> None:
-        """Take in a first page that was read before the listing began."""
+    def begin(self, page: SeenPage) -> bool:
+        """Take in a first page that was read before the listing began, as `take` does."""
         ask = self.spans.next()
         assert ask is not None
         _took(self.spans, ask, page)
-        self.take(ask, page)
+        return self.take(ask, page)
 
     def take(self, ask: Ask, page: SeenPage) -> bool:
-        """Add a page; return False if the list without its filter is too long.
+        """Add a page; return False if no more need be read: enough was found, or too much without the filter.
 
         Raises: TooLarge: there are too many runs, or pages.
         """
         if ask.is_first and self.at_ms is None:
             self.at_ms = page.newest_ms if page.at_ms is None else page.at_ms
         for one in page.found:
-            self.collected.add(one)
-            self.shown.add(one.run_id)
-            if one.run is not None and (self.selection is None or selects(self.selection, one.run)):
-                self.meant.add(one.run_id)
-        meant, others = len(self.meant), len(self.collected) - len(self.meant)
-        if self.selection is not None and others > min(self.max_runs, OTHERS_FOR_ONE * meant + OTHERS_SPARE):
+            self.add(one)
+        matched, others, look = self.collected.readable, len(self.others) + self.collected.unreadable, self.look
+        look.pages, look.listed, look.matched = self.spans.pages, matched + others, matched
+        if self.wide and others > OTHERS_FOR_ONE * matched + OTHERS_SPARE:
             return False
-        if len(self.collected) > self.max_runs + (others if self.selection is not None else 0):
-            raise TooLarge("runs", _too_many(self.max_runs))
+        if matched > self.max_runs:
+            raise TooLarge("runs", f"{_MATCH_TOO_MANY} {self.max_runs:,} (limits.lookup.runs): {self._said()}")
+        if others > MAX_OTHERS:
+            raise TooLarge("others", f"Beside those that match, {MAX_OTHERS:,} other runs are running: {self._said()}")
         if self.spans.pages > 1.5 * self.spans.least + MAX_SPARE_PAGES:
-            raise TooLarge("pages", _too_many(self.max_runs))
-        return True
+            raise TooLarge("pages", f"QStash's list brings too few runs in {self.spans.pages:,} pages: {self._said()}")
+        return look.enough is None or len(self.counted) < look.enough
+
+    def add(self, one: Seen) -> None:
+        """Add what was read of one entry."""
+        run = one.run
+        if run is not None and self.at_ms is not None and run.created_ms >= self.at_ms - LAG_MS:
+            self.news += 1
+        if run is None or selects(self.selection, run) or self.collected.knows(one.run_id):
+            self.collected.add(one if hash(one.run_id) not in self.others else Seen(one.run_id, None))
+            if run is not None and self.look.counts(run):
+                self.counted.add(one.run_id)
+        else:
+            self.others.add(hash(one.run_id))
+
+    def has_shown(self, run_ids: Iterable[str]) -> bool:
+        """Return whether one of these IDs was listed."""
+        return any(self.collected.knows(run_id) or hash(run_id) in self.others for run_id in run_ids)
 
     def listing(self, *, pages: int = 0) -> Listing:
-        """Return what was found, without the runs of others; `pages` were read beside those of the listing."""
+        """Return what was found; `pages` were read beside those of the listing."""
         found = self.collected.listing(pages=pages + self.spans.pages)
-        selection = self.selection
-        runs = found.runs if selection is None else tuple(run for run in found.runs if selects(selection, run))
-        since_ms = None if self.at_ms is None else self.at_ms - LAG_MS
-        news = sum(since_ms is not None and run.created_ms >= since_ms for run in found.runs)
         # Where those alone are too many news, a second look need not read them for nothing.
-        return replace(found, runs=runs, as_of_ms=self.at_ms if news <= NEWS_PAGES * PAGE_RUNS else None)
+        return replace(found, as_of_ms=self.at_ms, much_news=self.news > NEWS_PAGES * PAGE_RUNS)
+
+    def _said(self) -> str:
+        return f"{self.look.words()}. Nothing was sent: narrow the filter."
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +275,7 @@ def _spans(pairs: Pairs) -> Spans:
 
 
 async def _side_by_side(read: Read, pairs: Pairs, spans: Spans, take: Callable[[Ask, SeenPage], bool]) -> bool:
-    """Read a list to its end, a few pages at once; return False as soon as `take` does, and read no further then.
+    """Read a list to its end, a few pages at once, or until `take` returns False; return whether that was the end.
 
     Raises: LookupFailed: a page cannot be read, or leads back to an earlier one.
     """
@@ -261,13 +288,15 @@ async def _side_by_side(read: Read, pairs: Pairs, spans: Spans, take: Callable[[
                 if not under_way:
                     return True
                 done, _ = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                goes_on = True
                 for task in done:
                     ask, page = under_way.pop(task), task.result()
                     _took(spans, ask, page)
-                    if not take(ask, page):
-                        for rest in under_way:
-                            rest.cancel()
-                        return False
+                    goes_on = take(ask, page) and goes_on
+                if not goes_on:
+                    for rest in under_way:
+                        rest.cancel()
+                    return not under_way and spans.next() is None
     except BaseExceptionGroup as failed:
         raise failed.exceptions[0] from failed
 
@@ -299,7 +328,3 @@ def _any_state(narrowed: Pairs) -> Pairs:
 def _is_same(planned: Run, now: Run) -> bool:
     """Return whether the run is still the one that was planned, and running."""
     return now.running and now.created_ms == planned.created_ms
-
-
-def _too_many(max_runs: int) -> str:
-    return f"This means more than {max_runs:,} runs, which is too many to look up: narrow the filter. Nothing was sent."

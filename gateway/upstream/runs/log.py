@@ -12,11 +12,11 @@ from typing import Literal, TypeVar
 from gateway.core.errors import LookupFailed, TooLarge
 from gateway.core.ports import Clock
 from gateway.core.request import ByFilter, EveryRun
-from gateway.core.run import Listing, Run
+from gateway.core.run import Listing, LookUp, LookUpBounds, Run
 from gateway.upstream.client import Exchange, Reply
 from gateway.upstream.runs.cursors import Askers
 from gateway.upstream.runs.entries import Collected, Seen, seen
-from gateway.upstream.runs.listing import AT_ONCE, MAX_RUNS, Lister, Read, SeenPage
+from gateway.upstream.runs.listing import AT_ONCE, Lister, Read, SeenPage
 from gateway.upstream.runs.pages import LEADS_BACK, MAX_PAGE_BYTES, TRIMMED, Gate, Page, Pairs, Reader, deadline
 from gateway.upstream.shares import Desk, TeamShare
 from gateway.upstream.token import AccountTokens
@@ -26,7 +26,6 @@ MAX_PAGES_OF_ONE = 20
 """The most pages of one ID, which may have been started again and again."""
 MAX_READINGS = 48
 """The most connections of all look-ups together."""
-DEADLINE_S = 60.0
 
 _TOO_OFTEN = "One of these run IDs was started too often to be looked up. Nothing was sent."
 _ACTION_ID = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9_.-]{1,128}")
@@ -48,7 +47,7 @@ class ActionReport:
 class UpstreamLog:
     """The account's log. Without a read-only token no runs can be looked up, and progress is read with the other token.
 
-    `askers` are the callers that read pages of it for themselves.
+    `bounds` returns those of one look-up, as they are now. `askers` are the callers that read pages for themselves.
 
     Every method that reads raises LookupFailed if upstream cannot be read to the end, and TooLarge if the end is too
     far.
@@ -61,8 +60,7 @@ class UpstreamLog:
         tokens: AccountTokens,
         clock: Clock,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        deadline_s: float = DEADLINE_S,
-        max_runs: int = MAX_RUNS,
+        bounds: Callable[[], LookUpBounds] = LookUpBounds,
         share: TeamShare | None = None,
     ) -> None:
         self._exchange = exchange
@@ -71,19 +69,19 @@ class UpstreamLog:
         self._gate = Gate(clock, sleep)
         # One thread only: while a thread reads, it takes the interpreter from the loop.
         self._desk = Desk("reading", 1)
-        self._deadline_s = deadline_s
-        self._max_runs = max_runs
+        self._bounds = bounds
 
-    async def running(self, selection: ByFilter | EveryRun) -> Listing:
-        """Return the running runs that the selection may mean, and perhaps more.
+    async def running(self, selection: ByFilter | EveryRun, look: LookUp | None = None) -> Listing:
+        """Return the running runs that the selection may mean, and perhaps more; of them enough for the `look`.
 
         Raises:
             LookupFailed: upstream cannot be read to the end.
-            TooLarge: there are more than 10,000 runs, or too many pages that show none.
+            TooLarge: more match than `bounds` admits, or there are too many others, or pages that show none.
         """
-        lister = Lister(self._read_with(self._reader()), self._max_runs)
-        async with deadline(self._deadline_s):
-            return await lister.running(selection)
+        look, bounds = look or LookUp(), self._bounds()
+        lister = Lister(self._read_with(self._reader()), bounds.runs)
+        async with deadline(bounds.seconds, look.words):
+            return await lister.running(selection, look)
 
     async def look_again(self, runs: Sequence[Run], selection: ByFilter | EveryRun, since_ms: int) -> Listing:
         """Return the newest run under the ID of each of these runs, which a look-up of the selection had shown.
@@ -93,8 +91,8 @@ class UpstreamLog:
 
         Raises: LookupFailed: upstream cannot be read to the end.
         """
-        lister = Lister(self._read_with(self._reader()), self._max_runs)
-        async with deadline(self._deadline_s):
+        lister = Lister(self._read_with(self._reader()))
+        async with deadline(self._bounds().seconds):
             same, doubtful = await lister.again(runs, selection, since_ms)
         if not doubtful:
             return same
@@ -121,7 +119,7 @@ class UpstreamLog:
                 return await _follow(read, pairs, found)
 
         try:
-            async with deadline(self._deadline_s), asyncio.TaskGroup() as group:
+            async with deadline(self._bounds().seconds), asyncio.TaskGroup() as group:
                 tasks = [group.create_task(one(run_id)) for run_id in wanted]
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from failed
@@ -135,7 +133,7 @@ class UpstreamLog:
         if not _ACTION_ID.fullmatch(action_id):
             return None
         reader = Reader(self._exchange, self._tokens.reading or self._tokens.writing, self._gate, self._desk)
-        async with deadline(self._deadline_s):
+        async with deadline(self._bounds().seconds):
             reply = await reader.reply(f"/v2/workflows/bulkActions/{action_id}")
             if reply.status == 404:
                 return None
@@ -151,7 +149,7 @@ class UpstreamLog:
 
         Raises: LookupFailed: upstream cannot be read.
         """
-        async with deadline(self._deadline_s):
+        async with deadline(self._bounds().seconds):
             return await self._reader().page(pairs, take, max_bytes=max_bytes, beside=beside)
 
     async def aclose(self) -> None:

@@ -217,13 +217,15 @@ class Reader:
 
 
 @asynccontextmanager
-async def deadline(seconds: float) -> AsyncIterator[None]:
-    """Limit a whole look-up to some seconds. Raises: LookupFailed: the time is over."""
+async def deadline(seconds: float, so_far: Callable[[], str] | None = None) -> AsyncIterator[None]:
+    """Limit a whole look-up to some seconds; `so_far` says how far it came. Raises: LookupFailed: the time is over."""
     try:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
-        raise LookupFailed("deadline", f"Looking the runs up took longer than {seconds:g} s.", NARROW) from None
+        came = f": {so_far()}" if so_far is not None else ""
+        what = f"Looking the runs up took longer than {seconds:g} s (limits.lookup.seconds){came}."
+        raise LookupFailed("deadline", what, NARROW) from None
 
 
 def _page(members: Mapping[str, object] | None, at_ms: int | None) -> Page:

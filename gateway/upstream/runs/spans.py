@@ -38,8 +38,8 @@ LOOKS = 2
 OLDEST_MS = 10**12
 """No run is older, because its creation time could not be read; a date before that may mean something else upstream."""
 
-Key = tuple[str, int]
-"""A run: its ID and its creation time."""
+Key = tuple[int, int]
+"""A run: the hash of its ID, and its creation time."""
 
 
 @dataclass(slots=True, eq=False)
@@ -135,7 +135,8 @@ class Spans:
         self._first = _Part()
         self._parts = [self._first]
         self._split = True
-        self._distinct: set[str] = set()
+        # Others' runs may be many, so of each ID and run only the hash is kept.
+        self._distinct: set[int] = set()
         self._newest_ms: int | None = None
         self._floor_ms = max(floor_ms or 0, OLDEST_MS)
         # Where the last of the parts begins that have shown a run.
@@ -163,8 +164,8 @@ class Spans:
         part = ask.part
         part.busy = False
         self.pages += 1
-        self._distinct.update(one.run_id for one in found)
-        keys = [(one.run.run_id, one.run.created_ms) for one in found if one.run is not None]
+        self._distinct.update(hash(one.run_id) for one in found)
+        keys = [(hash(one.run.run_id), one.run.created_ms) for one in found if one.run is not None]
         if ask.is_look:
             self._looked(part, keys)
             return

@@ -59,14 +59,15 @@ class MovingAccount(Simulator):
     readings arrived, in seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, contract: Contract = Contract.V2026_09) -> None:
         super().__init__()
+        self.contract = contract
         self.begin([])
 
     def begin(self, runs: Iterable[Run], *, log: LogManner | None = None) -> None:
         """Forgets everything and starts with these runs."""
         self._asked_for = ""
-        super().__init__(runs, contract=Contract.V2026_09, log=log)
+        super().__init__(runs, contract=self.contract, log=log)
         self._calls: Counter[Kind] = Counter()
         self.times: list[float] = []
         self.lie: Lie | None = None

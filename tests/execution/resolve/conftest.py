@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.simulator.asked import Contract
 from gateway.simulator.server import SimulatorServer
 from tests.execution.resolve.account import MovingAccount
 from tests.execution.resolve.house import House, Teams
@@ -38,17 +39,26 @@ def build(tmp_path: Path) -> Iterator[Build]:
     """Builds a house of its own, for a test that breaks or changes it, or leaves runs to be read back."""
     with ExitStack() as stack:
 
-        def build(*, latency_ms: int = 0, policies: dict[str, str] | None = None, **more: str) -> House:
-            account = MovingAccount()
+        def build(
+            *, latency_ms: int = 0, policies: dict[str, str] | None = None, contract: str = "2026-09", **more: str
+        ) -> House:
+            account = MovingAccount(Contract(contract))
             server = SimulatorServer(account, token=REAL_TOKEN, latency_ms=latency_ms)
             stack.enter_context(server)
-            setup = _setup(server, tmp_path / "gateway", policies=policies, **more)
+            setup = _setup(server, tmp_path / "gateway", policies=policies, contract=contract, **more)
             return House(account, server, stack.enter_context(RunningGateway(setup)))
 
         yield build
 
 
-def _setup(server: SimulatorServer, directory: Path, *, policies: dict[str, str] | None = None, **more: str) -> Setup:
+def _setup(
+    server: SimulatorServer,
+    directory: Path,
+    *,
+    policies: dict[str, str] | None = None,
+    contract: str = "2026-09",
+    **more: str,
+) -> Setup:
     directory.mkdir(parents=True)
     read_token = directory / "read-token"
     read_token.write_text(server.read_token + "\n")
@@ -58,7 +68,7 @@ def _setup(server: SimulatorServer, directory: Path, *, policies: dict[str, str]
         directory,
         policies=policies or Teams.POLICIES,
         teams=Teams.NAMES,
-        contract="2026-09",
+        contract=contract,
         upstream=", read_token: {file: read-token}",
         **more,  # type: ignore[arg-type]
     )

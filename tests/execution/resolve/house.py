@@ -12,7 +12,7 @@ from gateway.simulator.account import LogManner
 from gateway.simulator.exchange import Call
 from gateway.simulator.runs import Run
 from gateway.simulator.server import SimulatorServer
-from tests.execution.resolve.account import API, INVOICE, MovingAccount, named
+from tests.execution.resolve.account import API, INVOICE, SEARCH, MovingAccount, named
 from tests.execution.resolve.laws import violations
 from tests.support.gateway import Answer, RunningGateway
 from tests.support.waiting import until
@@ -21,7 +21,19 @@ from tests.support.waiting import until
 class Teams:
     """Teams that have one rule each, or two, named for what they may do."""
 
-    NAMES: ClassVar = ("below", "capped", "by-id", "all", "forced", "second", "third", "fourth", "fifth")
+    NAMES: ClassVar = (
+        "below",
+        "capped",
+        "by-id",
+        "all",
+        "forced",
+        "oncall",
+        "search",
+        "second",
+        "third",
+        "fourth",
+        "fifth",
+    )
 
     POLICIES: ClassVar = {
         "guard.yaml": """\
@@ -60,6 +72,26 @@ allow:
     workflowUrl: {{prefix: ["{API}"]}}
     resolve: true
     runs: {{max: 200}}
+""",
+        "oncall.yaml": f"""\
+version: 1
+name: oncall
+teams: [oncall]
+allow:
+  - id: hundred-at-a-time
+    workflowUrl: {{prefix: ["{API}"]}}
+    resolve: true
+    runs: {{cap: 100}}
+""",
+        "search.yaml": f"""\
+version: 1
+name: search
+teams: [search]
+allow:
+  - id: own
+    workflowUrl: {{prefix: ["{SEARCH}"]}}
+    resolve: true
+    runs: {{max: 50}}
 """,
         "all.yaml": """\
 version: 1

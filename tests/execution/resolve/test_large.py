@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.core.run import LookUpBounds
 from gateway.simulator.exchange import Answer, Call, Kind, answer_of
 from gateway.simulator.runs import Run
-from gateway.upstream.runs.listing import AT_ONCE, MAX_RUNS, MAX_SPARE_PAGES
+from gateway.upstream.runs.listing import AT_ONCE, MAX_SPARE_PAGES
 from tests.execution.resolve.account import HOUR_MS, INVOICE, now_ms, runs_of
 from tests.execution.resolve.conftest import Build
 from tests.execution.resolve.house import House, exactly, tree
@@ -51,7 +52,7 @@ def test_more_than_the_bounds_is_refused_and_read_no_further(house: House) -> No
     assert (answer.status, answer.json()["code"]) == (413, "too_large")
     assert "narrow" in str(answer.json()["error"])
     assert house.sent == []
-    assert house.account.arrived(Kind.LOGS) <= MAX_RUNS // 100 + AT_ONCE
+    assert house.account.arrived(Kind.LOGS) <= LookUpBounds().runs // 100 + AT_ONCE
 
 
 def test_a_log_without_an_end_is_read_no_further_than_the_bound(house: House) -> None:

@@ -150,7 +150,7 @@ def test_a_log_that_lies_never_leads_to_another_run(house: House, lie: str, way:
     house.account.lie = lying(LIES[lie], house.account)
     query, team = (tree(url=INVOICE), "below") if way == "filter" else (by_ids(ids(runs)), "by-id")
     answer = house.cancel(query, team=team)
-    assert answer.status in (200, 403, 502)
+    assert answer.status in (200, 403, 409, 502)
     assert set(house.cancelled) <= set(ids(runs))
     assert all(set(order) <= set(ids(runs)) for order in house.orders)
     assert len(house.orders) <= 1
@@ -182,9 +182,10 @@ def test_where_nothing_is_hidden_nothing_is_looked_up_again(house: House) -> Non
     house.begin(runs)
     assert house.cancel(tree(url=INVOICE)).json() == {"cancelled": 4}
     assert house.account.arrived(Kind.LOGS) == 1
-    house.begin(runs)
+    others = runs_of(INVOICE, 4, name="other")
+    house.begin(others)
     assert house.cancel(exactly(INVOICE)).json() == {"cancelled": 4}
-    assert house.account.arrived(Kind.LOGS) == 1 + len(runs)
+    assert house.account.arrived(Kind.LOGS) == 1 + len(others)
 
 
 def _page(**members: object) -> str:

@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from gateway.core.request import ByFilter
+from gateway.core.run import LookUpBounds
 from gateway.simulator.account import LogManner
 from gateway.simulator.core import Simulator
 from gateway.simulator.runs import Run
 from gateway.simulator.server import SimulatorServer
 from gateway.upstream.client import Exchange, UpstreamLimits
 from gateway.upstream.pool import PooledTransport
-from gateway.upstream.runs.listing import MAX_RUNS
-from gateway.upstream.runs.log import DEADLINE_S, MAX_READINGS, UpstreamLog
+from gateway.upstream.runs.log import MAX_READINGS, UpstreamLog
 from gateway.upstream.token import AccountTokens, TokenHolder, UpstreamToken
 from tests.support.stand_ins import StillClock
 
@@ -52,8 +52,8 @@ async def opened(
     time: Time | None = None,
     account: AccountTokens | None = None,
     total_timeout_s: float = 20,
-    deadline_s: float = DEADLINE_S,
-    max_runs: int = MAX_RUNS,
+    deadline_s: float = 60,
+    max_runs: int = 10_000,
 ) -> AsyncIterator[UpstreamLog]:
     """The log at an address."""
     clock = time or Time()
@@ -64,8 +64,7 @@ async def opened(
         tokens=account or tokens(),
         clock=clock,
         sleep=clock.sleep,
-        deadline_s=deadline_s,
-        max_runs=max_runs,
+        bounds=lambda: LookUpBounds(max_runs, deadline_s),
     )
     try:
         yield log

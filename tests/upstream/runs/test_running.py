@@ -47,7 +47,9 @@ async def test_as_many_runs_as_may_be_looked_up_are_and_one_more_is_refused() ->
         async with opened(server.url, max_runs=200) as log:
             assert len((await log.running(EveryRun())).runs) == 200
             server.simulator.add_runs([run(99_999)])
-            with pytest.raises(TooLarge, match=r"more than 200 runs.*narrow the filter") as refused:
+            with pytest.raises(
+                TooLarge, match=r"200 \(limits.lookup.runs\): 201 of the 201 runs read so far match.*narrow the filter"
+            ) as refused:
                 await log.running(EveryRun())
     assert refused.value.cause == "runs"
 

@@ -276,10 +276,11 @@ async def test_a_list_is_as_old_as_upstreams_clock_says(at_ms: int | None, as_of
     assert (await listed(account, OURS)).as_of_ms == as_of_ms
 
 
-async def test_where_too_many_runs_are_news_from_the_start_no_time_is_given() -> None:
+async def test_where_too_many_runs_are_news_from_the_start_it_is_said() -> None:
     """Each run is asked for by its ID then, without reading the news before that for nothing."""
     account = Account.of(population("twenty a millisecond", 300))
     account.at_ms = None
-    assert (await listed(account)).as_of_ms is None
+    assert (await listed(account)).much_news
     account.at_ms = NOW_MS
-    assert (await listed(account)).as_of_ms == NOW_MS
+    found = await listed(account)
+    assert (found.as_of_ms, found.much_news) == (NOW_MS, False)
