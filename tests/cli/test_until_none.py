@@ -89,8 +89,8 @@ def test_it_goes_on_until_a_plan_has_nothing_to_cancel() -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
     assert applies(fake) == [applied(0), applied(1), applied(2)]
     assert "Plan 2: 100 runs cancelled, under decision d1.\n" in ended.stdout
-    assert ended.stdout.splitlines()[-1] == (
-        "Nothing is left to cancel. 226 runs cancelled in 3 plans, under decisions d0, d1 and d2."
+    assert ended.stdout.endswith(
+        "\nNothing is left to cancel.\n226 runs cancelled in 3 plans, under decisions d0, d1 and d2.\n"
     )
     assert {asked["reason"] for asked in fake.asked} == {"stuck"}
 
@@ -134,7 +134,7 @@ def test_a_later_plan_with_newer_runs_is_not_applied() -> None:
         ended = cancel(fake)
     assert (ended.returncode, applies(fake)) == (1, [applied(0)])
     assert ended.stderr.startswith(
-        f"Plan {another(1)} holds newer runs than were agreed to, and is not applied. 5 runs"
+        f"Plan {another(1)} holds newer runs than were agreed to, and is not applied.\n5 runs"
     )
 
 
@@ -157,7 +157,7 @@ def test_two_plans_in_a_row_that_cancel_nothing_end_it() -> None:
     with fake_gateway(says) as fake:
         ended = cancel(fake)
     assert (ended.returncode, applies(fake)) == (1, [applied(0), applied(1), applied(2)])
-    assert ended.stderr.startswith("2 plans in a row cancelled nothing, although runs are left. 5 runs cancelled in 3")
+    assert ended.stderr.startswith("2 plans in a row cancelled nothing, although runs are left.\n5 runs cancelled in 3")
     assert "Left: 1 run of the last plan not cancelled." in ended.stderr
 
 
@@ -206,7 +206,7 @@ def test_a_refusal_is_not_waited_for_beyond_measure() -> None:
     with fake_gateway(says) as fake:
         ended = cancel(fake)
     assert (ended.returncode, fake.calls.count(ASKED)) == (1, 2)
-    assert ended.stderr.startswith("Too many requests. 5 runs cancelled in 1 plan, under decision d0.")
+    assert ended.stderr.startswith("Too many requests.\n5 runs cancelled in 1 plan, under decision d0.")
 
 
 @pytest.mark.parametrize(("status", "code"), [(403, "policy_denied"), (403, "frozen"), (409, "approval_required"),
@@ -222,7 +222,7 @@ def test_a_refusal_that_stays_ends_it(status: int, code: str, at_apply: bool) ->
         says[ASKED][1] = refused
     ended, program, _ = both(says)
     assert ended.returncode == 1
-    assert ended.stderr.startswith("It is not allowed any more. ")
+    assert ended.stderr.startswith("It is not allowed any more.")
     assert "5 runs cancelled in 1 plan, under decision d0." in ended.stderr
     assert "Refused by a/stop." in ended.stderr
     assert (program["outcome"], program["result"]["cancelled"], program["problem"]["code"]) == ("refused", 5, code)
@@ -272,7 +272,7 @@ def test_what_stays_unknown_ends_it(shown: Sequence[Said]) -> None:
     says |= {applied(1): [unknown], DECIDED: [*shown]}
     ended, program, fake = both(says)
     assert (ended.returncode, fake.calls.count(ASKED)) == (1, 2)
-    assert ended.stderr.startswith("Stopped in the middle. 7 runs cancelled in 2 plans, under decisions d0 and ")
+    assert ended.stderr.startswith("Stopped in the middle.\n7 runs cancelled in 2 plans, under decisions d0 and ")
     assert "Left: 3 runs of the last plan not known to be cancelled." in ended.stderr
     assert (program["outcome"], program["result"]["left"]) == ("unknown", {"unknown": 3})
 
@@ -304,7 +304,7 @@ def test_too_much_is_not_followed_by_more() -> None:
     with fake_gateway(says) as fake:
         ended = cancel(fake)
     assert (ended.returncode, applies(fake)) == (1, [applied(0)])
-    assert ended.stderr.startswith("QStash cancelled 4 runs more than were sent to it: tell the operators. 9 runs")
+    assert ended.stderr.startswith("QStash cancelled 4 runs more than were sent to it: tell the operators.\n9 runs")
 
 
 def test_a_plan_that_somebody_stopped_ends_it() -> None:
@@ -315,7 +315,7 @@ def test_a_plan_that_somebody_stopped_ends_it() -> None:
     with fake_gateway(says) as fake:
         ended = cancel(fake)
     assert ended.returncode == 1
-    assert ended.stderr.startswith("An operator stopped this plan. 65 runs cancelled in 2 plans")
+    assert ended.stderr.startswith("An operator stopped this plan.\n65 runs cancelled in 2 plans")
     assert "Left: 40 runs of the last plan not cancelled." in ended.stderr
 
 
@@ -325,8 +325,8 @@ def test_nothing_found_is_no_failure() -> None:
     with fake_gateway({ASKED: [planned(0, 0, skipped=young)]}) as fake:
         ended = cancel(fake)
     assert (ended.returncode, applies(fake)) == (0, [])
-    assert ended.stdout.splitlines()[-1] == (
-        "No run to cancel was found. Nothing was cancelled. Left: 2 runs younger than the rule lets be cancelled."
+    assert ended.stdout.endswith(
+        "\nNo run to cancel was found.\nNothing was cancelled.\nLeft: 2 runs younger than the rule lets be cancelled.\n"
     )
 
 

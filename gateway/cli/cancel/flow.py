@@ -85,7 +85,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """The end of a cancel: one sentence, and what is known of it. `total` is the sum over the plans of --until-none."""
+    """The end of a cancel: one sentence, and what is known of it.
+
+    `total` is the sum over the plans of --until-none; `sums` says it in sentences, a line each.
+    """
 
     how: End
     sentence: str
@@ -93,12 +96,13 @@ class Ending:
     done: Done | None = None
     refusal: Refusal | None = None
     total: Mapping[str, object] | None = None
+    sums: tuple[str, ...] = ()
 
     def members(self) -> dict[str, object]:
         """Return the ending as a JSON object for programs."""
         return {
             "outcome": self.how.value,
-            "sentence": self.sentence,
+            "sentence": " ".join((self.sentence, *self.sums)),
             "plan": None if self.plan is None else dict(self.plan.members),
             "result": self._result(),
             "problem": None if self.refusal is None else dict(self.refusal.members),

@@ -123,7 +123,8 @@ class UntilNone:
                 End.FAILED, f"Plan {plan.plan_id} holds newer runs than were agreed to, and is not applied."
             )
         if not plan.runs and not _unexplained(plan):
-            return self._sum(End.CANCELLED, "Nothing is left to cancel.")
+            said = "Nothing more may be cancelled now." if self._left(begun=False) else "Nothing is left to cancel."
+            return self._sum(End.CANCELLED, said)
         return plan
 
     def _plan(self, asked: Asked) -> ShownPlan | Ending:
@@ -208,14 +209,14 @@ class UntilNone:
         cancelled = sum(part.cancelled for part in self.parts)
         left = self._left(begun=how not in (End.CANCELLED, End.NOTHING_FOUND))
         done = f"{runs_in_words(cancelled)} cancelled in {counted(len(self.parts), 'plan')}{self._decisions()}."
-        words = [sentence, done if self.parts else UNSENT, *([f"Left: {_in_words(left)}."] if left else [])]
+        sums = (done if self.parts else UNSENT, *([f"Left: {_in_words(left)}."] if left else []))
         total: dict[str, object] = {
             "cancelled": cancelled,
             "plans": [part.to_json() for part in self.parts],
             "left": left,
             "to_date": None if self.until_ms is None else run_time(self.until_ms),
         }
-        return Ending(how, " ".join(words), self.last, total=total)
+        return Ending(how, sentence, self.last, total=total, sums=sums)
 
     def _left(self, *, begun: bool) -> dict[str, int]:
         """Return how many runs are left, by reason; with those of the last plan if that was `begun`."""

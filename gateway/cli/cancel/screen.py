@@ -127,7 +127,8 @@ class Terminal:
         if ending.done is not None and ending.plan is not None:
             self._leaves_out(ending.done.skipped, ending.plan.skipped)
         if ending.how.exit_code == 0 or ending.how is End.DECLINED:
-            self.says(ending.sentence)
+            for line in (ending.sentence, *ending.sums):
+                self.says(line)
             return
         for line in _failure(ending):
             print(folded(printable(line), sys.stderr), file=sys.stderr)
@@ -252,6 +253,7 @@ def _options(nearest: Mapping[str, object]) -> str:
 
 def _failure(ending: Ending) -> Iterator[str]:
     yield ending.sentence
+    yield from ending.sums
     if ending.refusal is None:
         return
     members = ending.refusal.members
