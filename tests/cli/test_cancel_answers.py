@@ -65,7 +65,7 @@ def test_a_lost_answer_is_called_unknown_and_not_asked_for_again(answer: tuple[i
     assert done.returncode == 1
     assert done.stderr.startswith("Not known what came of it: ")
     assert "The plan is applying, 1 run cancelled for certain so far." in done.stderr
-    assert f"Look at it with cancel --plan {PLAN_ID}" in done.stderr
+    assert f"\nLook at it: qstash-gateway cancel --plan {PLAN_ID}\n" in done.stderr
     assert (told["outcome"], told["plan"]["plan"], told["result"]) == ("unknown", PLAN_ID, None)
     assert fake.calls.count(APPLIED) == 2  # once for each command
     assert not any("elsewhere" in call for call in fake.calls)

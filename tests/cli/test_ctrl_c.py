@@ -88,7 +88,7 @@ def test_twice_it_leaves_and_says_that_the_gateway_goes_on() -> None:
         assert running.exit_code() == 1
         said = plain(running)
         assert "The gateway goes on without this command." in said
-        assert f"cancel --plan {PLAN_ID}" in said
+        assert f"Look at it: qstash-gateway cancel --plan {PLAN_ID}" in said
         assert "Traceback" not in said
 
 

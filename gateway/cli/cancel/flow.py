@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -87,7 +87,7 @@ class Asked:
 class Ending:
     """The end of a cancel: one sentence, and what is known of it.
 
-    `total` is the sum over the plans of --until-none; `sums` says it in sentences, a line each.
+    `total` is the sum over the plans of --until-none; `sums` are further sentences, a line each.
     """
 
     how: End
@@ -181,7 +181,7 @@ def stop(gateway: Gateway, plan_id: str, screen: Screen) -> Ending:
             with screen.applying(found) as told:
                 found = followed(gateway, plan_id, told, within_s=WAIT_S)
     except KeyboardInterrupt:
-        return Ending(End.UNKNOWN, f"Not waited for the order in flight. Look at it: cancel --plan {plan_id}")
+        return Ending(End.UNKNOWN, "Not waited for the order in flight: it goes on.")
     if isinstance(found, Lost):
         return Ending(End.FAILED, f"Not known whether plan {plan_id} was stopped: {found.why}.")
     if isinstance(found, Refusal):
@@ -257,7 +257,7 @@ def ending_of(gateway: Gateway, plan: ShownPlan, carried: Carried) -> Ending:
     """Return the ending of a plan that was applied."""
     match carried.answer:
         case None:
-            return Ending(End.UNKNOWN, f"The gateway goes on without this command. {where_to_look(plan)}", plan)
+            return Ending(End.UNKNOWN, "The gateway goes on without this command.", plan, sums=_where_to_look(plan))
         case Done(cancelled=cancelled, decision_id=decision_id) as done:
             late = " It was too late to stop it." if carried.interrupted else ""
             sentence = f"{runs_in_words(cancelled)} cancelled, under decision {decision_id}.{late}{_rest(done)}"
@@ -293,8 +293,8 @@ def _after_doubt(gateway: Gateway, plan: ShownPlan, carried: Carried) -> Ending:
     if refusal is not None:
         return Ending(End.UNKNOWN, " ".join([refusal.sentence, *_in_options(refusal)]), plan, refusal=refusal)
     assert isinstance(carried.answer, Lost)
-    sentence = f"Not known what came of it: {carried.answer.why}. {_seen(gateway, plan)}"
-    return Ending(End.UNKNOWN, sentence, plan)
+    sums = (*_seen(gateway, plan), *_where_to_look(plan))
+    return Ending(End.UNKNOWN, f"Not known what came of it: {carried.answer.why}.", plan, sums=sums)
 
 
 def _at_rest(plan: ShownPlan) -> Ending:
@@ -309,8 +309,8 @@ def _at_rest(plan: ShownPlan) -> Ending:
         case "stopped":
             return Ending(End.STOPPED, f"The plan was stopped: {plan.cancelled} of {plan.runs} cancelled.", plan)
         case "unknown":
-            sentence = f"Not known what came of it; {cancelled} cancelled for certain. {where_to_look(plan)}"
-            return Ending(End.UNKNOWN, sentence, plan)
+            sentence = f"Not known what came of it; {cancelled} cancelled for certain."
+            return Ending(End.UNKNOWN, sentence, plan, sums=("Look at it in the gateway's record.",))
     return Ending(End.INCOMPLETE, f"The plan is {plan.state}: {cancelled} cancelled.", plan)
 
 
@@ -328,21 +328,16 @@ def _rest(done: Done) -> str:
     return f" {runs_in_words(beyond.runs)} beyond the count {left}: run the command again."
 
 
-def _seen(gateway: Gateway, plan: ShownPlan) -> str:
-    """Return what the gateway says of a plan after its answer to the apply was lost."""
-    look = where_to_look(plan)
-    try:
+def _seen(gateway: Gateway, plan: ShownPlan) -> Iterator[str]:
+    """Yield what the gateway says of a plan after its answer to the apply was lost, if it says anything."""
+    with suppress(KeyboardInterrupt):
         seen = asyncio.run(gateway.look(plan.plan_id))
-    except KeyboardInterrupt:
-        return look
-    if not isinstance(seen, ShownPlan):
-        return look
-    return f"The plan is {seen.state}, {runs_in_words(seen.cancelled)} cancelled for certain so far. {look}"
+        if isinstance(seen, ShownPlan):
+            yield f"The plan is {seen.state}, {runs_in_words(seen.cancelled)} cancelled for certain so far."
 
 
-def where_to_look(plan: ShownPlan) -> str:
-    """Return where a person finds what came of a plan."""
-    return f"Look at it with cancel --plan {plan.plan_id}, or in the gateway's record. Plan anew rather than repeat."
+def _where_to_look(plan: ShownPlan) -> tuple[str, ...]:
+    return f"Look at it: qstash-gateway cancel --plan {plan.plan_id}", "Plan anew rather than repeat."
 
 
 def _result(done: Done) -> dict[str, object]:

@@ -202,7 +202,8 @@ class UntilNone:
         """Return an ending of one plan as that of all."""
         if not self.parts:
             return ending
-        return replace(self._sum(ending.how, ending.sentence.removesuffix(UNSENT).strip()), refusal=ending.refusal)
+        whole = self._sum(ending.how, ending.sentence.removesuffix(UNSENT).strip())
+        return replace(whole, refusal=ending.refusal, sums=(*whole.sums, *ending.sums))
 
     def _sum(self, how: End, sentence: str) -> Ending:
         """Return the ending with the sum of all plans, and what is left."""
