@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 PLAN_ID = "01a20940-23dd-7575-b88b-57f1178d3492"
@@ -173,7 +173,8 @@ def _handler(fake: FakeGateway) -> type[http.server.BaseHTTPRequestHandler]:
             for name, value in {**fake.headers, **dict(*more), "Content-Length": str(len(body))}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(body)
+            with suppress(ConnectionError):  # who left at a second Ctrl-C
+                self.wfile.write(body)
 
         def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the name in the base class
             """Says nothing."""

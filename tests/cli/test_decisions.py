@@ -76,6 +76,15 @@ def test_every_state_is_said_in_plain_words(state: str, says: str) -> None:
     assert done.stdout.splitlines()[-1] == f"came of it  {says}"
 
 
+def test_what_is_certain_of_an_unknown_outcome_is_said() -> None:
+    """A part of its orders was answered."""
+    with fake_gateway({DECIDED: [(200, decision("unknown", cancelled=100))]}) as fake:
+        done = decisions(fake, DECISION_ID)
+    assert done.stdout.splitlines()[-1] == (
+        "came of it  not known what came of it; 100 runs cancelled for certain so far"
+    )
+
+
 def test_json_is_what_the_gateway_answered() -> None:
     """One object; the list, or the decision."""
     with fake_gateway({LIST: [listed(decision("denied"))], DECIDED: [(200, decision("denied"))]}) as fake:
@@ -91,7 +100,7 @@ def test_so_many_as_were_asked_for() -> None:
     assert (done.returncode, done.stdout) == (0, "No decisions of your team are known to this gateway.\n")
 
 
-@pytest.mark.parametrize("words", [("x",), ("../whoami",), ("--limit", "0"), ("--limit", "1e3"), ("--limit", "9999")])
+@pytest.mark.parametrize("words", [("x",), ("../whoami",), ("--limit", "0"), ("--limit", "1e3"), ("--limit", "101")])
 def test_what_is_no_id_or_number_is_sent_nowhere(words: tuple[str, ...]) -> None:
     """Exit code 2."""
     with fake_gateway({}) as fake:

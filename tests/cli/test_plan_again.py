@@ -178,6 +178,22 @@ def test_a_status_url_that_leads_elsewhere_is_not_followed() -> None:
     assert set(fake.calls) == {ASKED, SEEN, APPLIED}
 
 
+@pytest.mark.parametrize(("cancelled", "says"), [(1, "The answer did not say it, but it is certain: 1 run cancelled"),
+                                                 (None, "Not known what came of it")])  # fmt: skip
+def test_a_lost_answer_of_an_unknown_outcome_is_settled_by_the_plan(cancelled: int | None, says: str) -> None:
+    """It is looked at until the gateway has ended looking."""
+    settled = {"at": "2026-11-23T15:27:40Z", "source": "read_back", "cancelled": cancelled}
+    seen: list[Said] = [
+        (200, plan("applying")),
+        (200, {**plan("applied"), "state": "unknown", "settled": None}),
+        (200, {**plan("applied"), "state": "unknown", "settled": settled}),
+    ]
+    with fake_gateway({ASKED: [(201, plan())], APPLIED: [(0, b"")], SEEN: seen}) as fake:
+        done = cancel(fake, "--label", "a", "--yes")
+    assert says in done.stdout + done.stderr
+    assert fake.calls.count(APPLIED) == 1
+
+
 def test_a_call_that_did_not_arrive_is_made_harmless() -> None:
     """The connection broke and the plan is still ready: it is stopped, so that a late apply finds nothing."""
     says: dict[str, list[Said]] = {

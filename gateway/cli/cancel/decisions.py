@@ -18,7 +18,7 @@ from gateway.cli.output import FAILED, folded, printable, printable_json
 from gateway.core.forms.shown import PLAN_ID, Members
 from gateway.process import forbid_core_dumps
 
-LIMIT = 20
+LIMIT, MOST = 20, 100
 
 _STATES = {
     "denied": "refused by policy, nothing was sent",
@@ -102,8 +102,8 @@ def _decision_id(text: str) -> str:
 
 
 def _limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 3 and int(text)):
-        raise argparse.ArgumentTypeError("expected a number from 1 to 999")
+    if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MOST):
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to {MOST}")
     return int(text)
 
 
@@ -159,7 +159,9 @@ def _state(decision: Decision) -> str:
         return f"{runs_in_words(decision.cancelled)} cancelled"
     if decision.state == "cancelled":
         return "no run was cancelled"
-    return _STATES.get(decision.state, decision.state)
+    so_far = decision.members.get("cancelled")
+    certain = f"; {runs_in_words(so_far)} cancelled for certain so far" if type(so_far) is int and so_far else ""
+    return _STATES.get(decision.state, decision.state) + certain
 
 
 def _asked(request: object) -> str:

@@ -273,9 +273,10 @@ def ending_of(gateway: Gateway, plan: ShownPlan, carried: Carried) -> Ending:
 
 
 def _stopped(plan: ShownPlan, refusal: Refusal, *, ours: bool) -> str:
+    if not ours:
+        return refusal.sentence
     under = f", under decision {refusal.decision_id}" if refusal.decision_id else ""
-    numbers = f"{refusal.cancelled} of {runs_in_words(plan.runs)} cancelled{under}; the others were not sent."
-    return f"Stopped. {numbers}" if ours else f"{refusal.sentence} {numbers}"
+    return f"Stopped. {refusal.cancelled} of {runs_in_words(plan.runs)} cancelled{under}; the others were not sent."
 
 
 def _after_doubt(gateway: Gateway, plan: ShownPlan, carried: Carried) -> Ending:

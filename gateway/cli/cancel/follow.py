@@ -167,10 +167,14 @@ async def _at_rest(gateway: Gateway, plan: ShownPlan) -> Known | None:
                 if not arrived:
                     await gateway.stop(plan.plan_id)
                 arrived = False
-            case ShownPlan(state="applying") | Lost():
+            case ShownPlan(state="unknown", members={"settled": {"cancelled": int(cancelled)}}):
+                return Known(cancelled, cancelled >= plan.runs)
+            case ShownPlan(state="applying" | "unknown", members=members) if not members.get("settled"):
                 pass
             case ShownPlan():
                 return None
+            case Lost():
+                pass
             case Refusal() as refusal if not refusal.passing:
                 return None
         await asyncio.sleep(EVERY_S)

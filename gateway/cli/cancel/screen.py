@@ -261,5 +261,5 @@ def _failure(ending: Ending) -> Iterator[str]:
         yield f"Refused by {rule}."
     if isinstance(nearest := members.get("nearest"), dict):
         yield f"Allowed would be: {_options(nearest) or in_words(nearest)}"
-    if isinstance(decision := members.get("decision_id"), str):
+    if isinstance(decision := members.get("decision_id"), str) and f"decision {decision}" not in ending.sentence:
         yield f"Decision {decision}."
