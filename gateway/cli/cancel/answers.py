@@ -77,7 +77,7 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class ShownDecision:
     """What became of a request, as the gateway keeps it. `cancelled` is None while that is not known.
 
     `settled` says that the gateway has ended looking for what was not known at first. `members` is the whole answer.
@@ -134,9 +134,9 @@ def refusal_in(members: Members, *, status: int, headers: Mapping[str, str]) -> 
     raise ValueError("no refusal")
 
 
-def decisions_in(members: Members) -> list[Decision]:
+def decisions_in(members: Members) -> list[ShownDecision]:
     """Read a list of decisions. Raises: ValueError if the members are not one."""
-    return [Decision.from_json(one) for one in _listed(members, "decisions")]
+    return [ShownDecision.from_json(one) for one in _listed(members, "decisions")]
 
 
 def plans_in(members: Members) -> list[ShownPlan]:

@@ -17,10 +17,10 @@ import httpx
 
 from gateway.cli.cancel.answers import (
     DECISIONS,
-    Decision,
     Done,
     Lost,
     Refusal,
+    ShownDecision,
     decisions_in,
     done_in,
     plans_in,
@@ -93,13 +93,13 @@ class Gateway:
         async with self._client() as client:
             return await self._stopped(client, plan_id)
 
-    async def decision(self, decision_id: str) -> Decision | Refusal | Lost:
+    async def decision(self, decision_id: str) -> ShownDecision | Refusal | Lost:
         """Return what became of one decision."""
         async with self._client() as client:
             answer = await self._answer(client, "GET", f"{DECISIONS}/{decision_id}", within_s=READ_S)
-        return _read(answer, Decision.from_json)
+        return _read(answer, ShownDecision.from_json)
 
-    async def decisions(self, limit: int) -> list[Decision] | Refusal | Lost:
+    async def decisions(self, limit: int) -> list[ShownDecision] | Refusal | Lost:
         """Return the newest decisions of the caller's team, at most `limit`."""
         async with self._client() as client:
             answer = await self._answer(client, "GET", f"{DECISIONS}?limit={limit}", within_s=READ_S)

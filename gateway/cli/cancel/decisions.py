@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from urllib.parse import quote
 
-from gateway.cli.cancel.answers import Decision, Lost, Refusal
+from gateway.cli.cancel.answers import Lost, Refusal, ShownDecision
 from gateway.cli.cancel.client import Gateway
 from gateway.cli.cancel.command import USAGE, add_connection, gateway_of
 from gateway.cli.cancel.flow import KEY, URL, runs_in_words
@@ -78,18 +78,18 @@ def run(arguments: argparse.Namespace) -> int:
         print(folded(printable(why), sys.stderr), file=sys.stderr)
         return FAILED
     if arguments.json:
-        shown = (
-            dict(found.members) if isinstance(found, Decision) else {"decisions": [dict(one.members) for one in found]}
-        )
+        shown = found.members if isinstance(found, ShownDecision) else {"decisions": [one.members for one in found]}
         print(printable_json(json.dumps(shown, indent=2)))
         return 0
-    lines = _whole(found) if isinstance(found, Decision) else _table(found)
+    lines = _whole(found) if isinstance(found, ShownDecision) else _table(found)
     for line in lines:
         print(folded(printable(line)))
     return 0
 
 
-async def _found(gateway: Gateway, decision_id: str | None, limit: int) -> Decision | list[Decision] | Refusal | Lost:
+async def _found(
+    gateway: Gateway, decision_id: str | None, limit: int
+) -> ShownDecision | list[ShownDecision] | Refusal | Lost:
     return await (gateway.decisions(limit) if decision_id is None else gateway.decision(decision_id))
 
 
@@ -107,7 +107,7 @@ def _limit(text: str) -> int:
     return int(text)
 
 
-def _table(decisions: list[Decision]) -> Iterator[str]:
+def _table(decisions: list[ShownDecision]) -> Iterator[str]:
     """Yield two lines for each decision: when, which and what came of it; then who, why and under which rule."""
     if not decisions:
         yield "No decisions of your team are known to this gateway."
@@ -117,7 +117,7 @@ def _table(decisions: list[Decision]) -> Iterator[str]:
         yield f"  {'  '.join(word for word in who if word)}  {_asked(one.members.get('request'))}"
 
 
-def _whole(decision: Decision) -> Iterator[str]:
+def _whole(decision: ShownDecision) -> Iterator[str]:
     """Yield every member of a decision in a line; those that this command does not know stand with their names."""
     members = decision.members
     width = max(len(word) for word in (*_WORDS.values(), "came of it"))
@@ -149,12 +149,12 @@ def _said(members: Members) -> dict[str, str]:
     return said
 
 
-def _short(decision: Decision) -> str:
+def _short(decision: ShownDecision) -> str:
     """Return the state in one or two words."""
     return runs_in_words(decision.cancelled) if decision.cancelled else decision.state
 
 
-def _state(decision: Decision) -> str:
+def _state(decision: ShownDecision) -> str:
     if decision.cancelled and decision.certain:
         return f"{runs_in_words(decision.cancelled)} cancelled"
     if decision.state == "cancelled":

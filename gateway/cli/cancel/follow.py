@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from gateway.cli.cancel.answers import Decision, Done, Lost, Refusal
+from gateway.cli.cancel.answers import Done, Lost, Refusal, ShownDecision
 from gateway.cli.cancel.client import EVERY_S, Gateway, Told
 from gateway.core.forms.shown import ShownPlan
 
@@ -145,9 +145,9 @@ async def _decided(gateway: Gateway, plan: ShownPlan, decision_id: str) -> Known
     pause_s = EVERY_S
     while True:
         match await gateway.decision(decision_id):
-            case Decision(cancelled=int(cancelled)):
+            case ShownDecision(cancelled=int(cancelled)):
                 return Known(cancelled, cancelled >= plan.runs, decision_id)
-            case Decision(settled=True):
+            case ShownDecision(settled=True):
                 return None
             case Refusal() as refusal if refusal.retry_after_s is None:
                 return None
