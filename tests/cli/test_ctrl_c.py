@@ -141,6 +141,21 @@ def test_while_looking_it_withdraws_the_look_up(words: tuple[str, ...]) -> None:
         assert (fake.calls.count(STOPPED), APPLIED in fake.calls) == (1, False)
 
 
+def test_while_looking_before_the_plan_has_a_name_it_is_found_in_the_list() -> None:
+    """A look-up is answered after ten seconds at the latest; until then the list of plans names it."""
+    says: dict[str, list[Said]] = {
+        ASKED: [(202, plan("looking"))],
+        LISTED: [(200, {"plans": [plan("looking", pages=1, matched=1)]})],
+        STOPPED: [(200, plan("stopped"))],
+    }
+    with cancelling(says, {ASKED: NEVER}, *ONE) as (fake, running):
+        fake.await_call(LISTED)
+        running.interrupts()
+        assert running.exit_code() == 1
+        assert "Stopped. Nothing was cancelled." in plain(running)
+        assert fake.calls.count(STOPPED) == 1
+
+
 def test_while_it_waits_for_what_is_not_known_it_says_so() -> None:
     """The outcome stays unknown, and what to look at is said."""
     unknown: Said = (504, {"error": "Not known.", "code": "outcome_unknown", "decision_id": DECISION_ID})

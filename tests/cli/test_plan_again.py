@@ -178,6 +178,21 @@ def test_a_status_url_that_leads_elsewhere_is_not_followed() -> None:
     assert set(fake.calls) == {ASKED, SEEN, APPLIED}
 
 
+def test_an_apply_that_something_on_the_way_repeated_is_counted_once() -> None:
+    """The second one is refused, because a plan is applied once; the plan says what came of the first."""
+    refused: Said = (409, {"error": "A plan is applied once.", "code": "plan_applied", "decision_id": DECISION_ID})
+    says: dict[str, list[Said]] = {
+        ASKED: [(201, plan())],
+        APPLIED: [refused],
+        SEEN: [(200, plan("applying")), (200, plan("applying")), (200, plan("applied", cancelled=1))],
+    }
+    with fake_gateway(says) as fake:
+        done = cancel(fake, "--label", "a", "--yes")
+    assert done.returncode == 0
+    assert f"it is certain: 1 run cancelled, by plan {PLAN_ID}." in done.stdout
+    assert fake.calls.count(APPLIED) == 1
+
+
 @pytest.mark.parametrize(("cancelled", "says"), [(1, "The answer did not say it, but it is certain: 1 run cancelled"),
                                                  (None, "Not known what came of it")])  # fmt: skip
 def test_a_lost_answer_of_an_unknown_outcome_is_settled_by_the_plan(cancelled: int | None, says: str) -> None:

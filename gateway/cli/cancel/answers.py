@@ -51,8 +51,8 @@ class Refusal:
 
     @property
     def unclear(self) -> bool:
-        """Whether the gateway itself does not know what was cancelled."""
-        return self.code == "outcome_unknown"
+        """Whether it leaves open what was cancelled: the gateway does not know, or something repeated the call."""
+        return self.code in ("outcome_unknown", "plan_applied")
 
     @property
     def cancelled(self) -> int:

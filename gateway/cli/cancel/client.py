@@ -139,8 +139,7 @@ class Gateway:
                 seen = await self._seen(client, plan_id, within_s=READ_S)
         except asyncio.CancelledError:
             # Otherwise it would go on, in the place of the caller's next look-up.
-            if plan_id is not None:
-                await self._stopped(client, plan_id)
+            await self._withdraw(client, plan_id)
             raise
         finally:
             asking.cancel()
@@ -154,11 +153,21 @@ class Gateway:
 
     async def _peek(self, client: httpx.AsyncClient, told: Told) -> bool:
         """Report the look-up whose plan has not been answered yet; return False if the gateway does not show it."""
-        listed = _read(await self._answer(client, "GET", PLANS, within_s=GLANCE_S), plans_in)
-        looking = [plan for plan in listed if plan.looking] if isinstance(listed, list) else []
-        if len(looking) == 1:
+        looking = await self._looking(client)
+        if looking is not None and len(looking) == 1:
             told(looking[0])
-        return isinstance(listed, list)
+        return looking is not None
+
+    async def _withdraw(self, client: httpx.AsyncClient, plan_id: str | None) -> None:
+        """Stop a look-up; one whose plan has not been answered yet is the only one that the gateway lists."""
+        looking = [] if plan_id is not None else await self._looking(client) or []
+        for name in [plan_id] if plan_id is not None else [plan.plan_id for plan in looking if len(looking) == 1]:
+            await self._stopped(client, name)
+
+    async def _looking(self, client: httpx.AsyncClient) -> list[ShownPlan] | None:
+        """Return the caller's plans that are being looked up; None if the gateway does not list them."""
+        listed = _read(await self._answer(client, "GET", PLANS, within_s=GLANCE_S), plans_in)
+        return [plan for plan in listed if plan.looking] if isinstance(listed, list) else None
 
     async def _glance(self, client: httpx.AsyncClient, plan_id: str, told: Told) -> None:
         """Report to `told` how far the plan has got. If it cannot be seen nothing is lost: the final answer says it."""

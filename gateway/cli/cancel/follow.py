@@ -133,7 +133,7 @@ def _unclear(answer: Done | Refusal | Lost | None) -> bool:
 async def _certain(gateway: Gateway, plan: ShownPlan, answer: Done | Refusal | Lost, *, wait_s: float) -> Known | None:
     with suppress(TimeoutError):
         async with asyncio.timeout(wait_s):
-            if not isinstance(answer, Refusal):
+            if not isinstance(answer, Refusal) or answer.code != "outcome_unknown":
                 return await _at_rest(gateway, plan)
             if answer.decision_id is not None:
                 return await _decided(gateway, plan, answer.decision_id)
