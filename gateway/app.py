@@ -139,7 +139,7 @@ class Gateway:
         self, current: LiveSettings, audit: AuditLog, upstream: Upstream, *, look_ups: LookUps | None, settler: Settler
     ) -> Pipeline:
         settings = self.config.upstream
-        return Pipeline(
+        pipeline = Pipeline(
             upstream=upstream,
             upstream_url=settings.url,
             audit=audit,
@@ -148,6 +148,8 @@ class Gateway:
             settler=settler,
             lanes=Lanes(settings.max_connections, current.share, wait_s=settings.connect_timeout_s),
         )
+        settler.learnt = pipeline.plans.settled
+        return pipeline
 
     @asynccontextmanager
     async def _lifespan(
@@ -281,10 +283,8 @@ class Gateway:
 
     def _most_connections(self) -> int:
         """Return how many callers' connections there may be, given the process's limit of descriptors."""
-        descriptors = (
-            raise_descriptor_limit() - RESERVED_DESCRIPTORS - MAX_READINGS - self.config.upstream.max_connections
-        )
-        return max(HEALTH_CONNECTIONS, min(MAX_CONNECTIONS, descriptors // 2))
+        reserved = RESERVED_DESCRIPTORS + MAX_READINGS + self.config.upstream.max_connections
+        return max(HEALTH_CONNECTIONS, min(MAX_CONNECTIONS, (raise_descriptor_limit() - reserved) // 2))
 
     def _listeners(
         self, edge: Edge, pages: HealthPages, refusals: RefusalLog, *, current: LiveSettings, most: int

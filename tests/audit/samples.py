@@ -146,6 +146,12 @@ def cancels() -> Iterator[tuple[str, Members]]:
         skipped = SKIPPED if number % 2 else {}
         order = Order(LIST, 2)
         yield "chunk", chunk_members(ID, number=number, orders=9, order=order, outcome=outcome, skipped=skipped)
+    slow = Refused(429, "slow")
+    for attempt in (1, 2):
+        yield (
+            "chunk",
+            chunk_members(ID, number=1, orders=9, order=Order(LIST, 2), outcome=slow, skipped={}, attempt=attempt),
+        )
     yield "joined", joined_members(ID, joins=OTHER, principal=TOKEN, remote=None)
     yield "joined", joined_members(ID, joins=OTHER, principal=KEY, remote="::1")
     for number, outcome in enumerate(OUTCOMES):
@@ -158,6 +164,8 @@ def cancels() -> Iterator[tuple[str, Members]]:
             joins_left_out=7 * (number % 2),
         )
         yield "outcome", outcome_members(ID, closing)
+    stopped = Closing(Cancelled(200, 2), over_cancelled=0, duration_ms=7, caller_gone=False, stopped_by=KEY.name)
+    yield "outcome", outcome_members(ID, stopped)
     yield "outcome", recovered_members(ID)
     yield "outcome", unsent_members(ID, "not_durable")
 
