@@ -19,7 +19,7 @@ from gateway.audit.log import AuditLog, AuditSettings, Closing
 from gateway.audit.segment import OsDisk, segment_path
 from gateway.audit.writer import CHECKPOINT_RECORDS
 from gateway.core.outcome import Cancelled
-from gateway.core.plan import Order, Permit, Plan
+from gateway.core.plan import Narrowing, Order, Permit, Plan
 from gateway.core.request import ByFilter, CancelRequest, Principal
 from gateway.log import Console
 
@@ -32,7 +32,9 @@ def plan(decision_id: str, label: str = "nightly") -> Plan:
     """A narrowed filter cancel."""
     selection = ByFilter(workflow_urls=("https://a.example/api",), exact=True, labels=(label,))
     asked, effective = CancelRequest(selection, 100), CancelRequest(selection, 50)
-    permit = Permit("billing/own-workflows", "permit", None, effective)
+    permit = Permit(
+        "billing/own-workflows", "permit", None, effective, narrowing=Narrowing("count", "billing/own-workflows")
+    )
     orders = (Order(selection, effective.count),)
     return Plan(decision_id, Principal("billing", "ci"), asked, permit, orders, "ab" * 32, "192.0.2.7")
 
