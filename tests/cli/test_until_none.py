@@ -158,7 +158,15 @@ def test_two_plans_in_a_row_that_cancel_nothing_end_it() -> None:
         ended = cancel(fake)
     assert (ended.returncode, applies(fake)) == (1, [applied(0), applied(1), applied(2)])
     assert ended.stderr.startswith("2 plans in a row cancelled nothing, although runs are left.\n5 runs cancelled in 3")
-    assert "Left: 1 run of the last plan not cancelled." in ended.stderr
+    assert "Left: 9 runs of the last plan not cancelled." in ended.stderr
+
+
+def test_two_such_plans_whose_runs_had_ended_by_themselves_are_no_failure() -> None:
+    """Nothing is left: another look shows that."""
+    with fake_gateway(incident(5, 0, 0)) as fake:
+        ended = cancel(fake)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "Nothing is left to cancel.\n5 runs cancelled in 3 plans" in ended.stdout
 
 
 def test_one_plan_that_cancels_nothing_does_not_end_it() -> None:

@@ -37,7 +37,7 @@ PAUSE_S = 5
 BREATH_S = 2.0
 """The pause after a plan that cancelled nothing: QStash's index lags."""
 IDLE_PLANS = 2
-"""So many plans in a row that cancel nothing end the command."""
+"""So many plans in a row that cancel nothing end the command, if another look shows that runs are left."""
 NAMED = 3
 """The most decisions that the last sentence names; the lines above it name all."""
 
@@ -99,7 +99,7 @@ class UntilNone:
         later = replace(self.asked, to_date=self.until_ms)
         plan: ShownPlan | Ending = first
         while isinstance(plan, ShownPlan):
-            plan = (self._cancel(plan) if plan.runs else self._look_again()) or self._next(later)
+            plan = (self._cancel(plan) if plan.runs else None) or self._next(later)
         return plan
 
     def _fix(self, first: ShownPlan) -> int:
@@ -114,6 +114,8 @@ class UntilNone:
 
     def _next(self, later: Asked) -> ShownPlan | Ending:
         """Return the next plan that has something to cancel, or is to be looked at again; or the ending."""
+        if self.idle:
+            time.sleep(BREATH_S)
         plan = self._plan(later)
         if isinstance(plan, Ending):
             return plan
@@ -125,6 +127,9 @@ class UntilNone:
         if not plan.runs and not _unexplained(plan):
             said = "Nothing more may be cancelled now." if self._left(begun=False) else "Nothing is left to cancel."
             return self._sum(End.CANCELLED, said)
+        self.idle += not plan.runs
+        if self.idle >= IDLE_PLANS:
+            return self._sum(End.INCOMPLETE, f"{IDLE_PLANS} plans in a row cancelled nothing, although runs are left.")
         return plan
 
     def _plan(self, asked: Asked) -> ShownPlan | Ending:
@@ -159,13 +164,14 @@ class UntilNone:
             case Refusal() | Lost() as answer if part is None and not carried.interrupted and not carried.unclear:
                 return self._refused(answer, ending_of(self.gateway, plan, carried))
             case Done() | Refusal() | Lost() if part is not None and part.certain:
-                return self._sum(End.STOPPED, "Stopped.") if carried.interrupted else self._breathe()
+                return self._sum(End.STOPPED, "Stopped.") if carried.interrupted else None
         return self._after(ending_of(self.gateway, plan, carried))
 
     def _refused(self, answer: Refusal | Lost, ending: Ending) -> Ending | None:
         """Return the ending after a plan that was certainly not begun; None if another may be."""
         if isinstance(answer, Refusal) and answer.status == GONE:
-            return self._look_again()
+            self.idle += 1
+            return None
         passing = not answer.sent if isinstance(answer, Lost) else answer.passing
         return None if passing and self._waits(ending) else self._after(ending)
 
@@ -174,18 +180,6 @@ class UntilNone:
         under = f", under decision {part.decision_id}" if part.decision_id else f", by plan {part.plan_id}"
         self.screen.says(f"Plan {len(self.parts)}: {runs_in_words(part.cancelled)} cancelled{under}.")
         self.idle, self.waited_s = (0, 0.0) if part.cancelled else (self.idle + 1, self.waited_s)
-
-    def _look_again(self) -> Ending | None:
-        """Count a plan that could not cancel anything, although runs may be left."""
-        self.idle += 1
-        return self._breathe()
-
-    def _breathe(self) -> Ending | None:
-        if self.idle >= IDLE_PLANS:
-            return self._sum(End.INCOMPLETE, f"{IDLE_PLANS} plans in a row cancelled nothing, although runs are left.")
-        if self.idle:
-            time.sleep(BREATH_S)
-        return None
 
     def _waits(self, ending: Ending) -> bool:
         """Wait for as long as the gateway asks; return False if that is too long."""
