@@ -78,6 +78,16 @@ def test_a_plan_that_has_ended_says_how(shown: dict[str, object], code: int, out
         assert (program["outcome"], APPLIED in fake.calls) == (outcome, False)
 
 
+@pytest.mark.parametrize(("lost", "outcome"), [((0, b""), "unknown"), (GONE, "refused")])
+def test_a_plan_that_cannot_be_seen_any_more_is_not_called_uncancelled(lost: Said, outcome: str) -> None:
+    """It was being applied a moment ago."""
+    for seen in ([lost], [(200, plan("applying")), lost]):
+        with fake_gateway({SEEN: seen}) as fake:
+            program = json.loads(cancel(fake, "--plan", PLAN_ID, "--yes", "--json").stdout)
+        assert program["outcome"] == outcome
+        assert "Nothing was cancelled" not in program["sentence"]
+
+
 def test_watching_a_plan_ends_with_ctrl_c_and_stops_nothing() -> None:
     """It is somebody else's apply."""
     words = ("cancel", "--plan", PLAN_ID)

@@ -164,7 +164,9 @@ def resume(gateway: Gateway, plan_id: str, screen: Screen, manner: Manner) -> En
                 found = followed(gateway, plan_id, told, within_s=within_s)
     except KeyboardInterrupt:
         return Ending(End.DECLINED, f"This command only watched: the gateway goes on with plan {plan_id}.")
-    if not isinstance(found, ShownPlan):
+    if isinstance(found, Lost):
+        return Ending(End.UNKNOWN, f"Plan {plan_id} cannot be seen: {found.why}.")
+    if isinstance(found, Refusal):
         return _no_plan(found)
     if found.state == "ready":
         return _agreed_and_applied(gateway, found, screen, manner)
