@@ -7,10 +7,11 @@ import json
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from gateway.audit.chain import MacKey
@@ -58,6 +59,7 @@ async def open_log(
     disk: OsDisk | None = None,
     stdout_descriptor: int = NOWHERE,
     clock: Callable[[], int] = time.time_ns,
+    start: Mapping[str, object] = MappingProxyType({"version": "test"}),
     **settings: Any,
 ) -> AuditLog:
     """A log with quick retries."""
@@ -66,7 +68,7 @@ async def open_log(
         AuditSettings(directory, **settings),
         instance=chain,
         upstream=UPSTREAM,
-        start={"version": "test"},
+        start=start,
         clock=clock,
         disk=disk,
         stdout=Console(stdout_descriptor),

@@ -86,6 +86,9 @@ def plan(
 def chains() -> Iterator[tuple[str, Members]]:
     """The events of a chain itself."""
     serving = Start(version="1", policy_digest=ZEROS, contract="2026-09", count_is_advisory=True).members()
+    keeping = Start(
+        version="1", policy_digest=ZEROS, policies="kept", contract="2026-09", count_is_advisory=True
+    ).members()
     retiring = Start(version="1", command="audit retire", by="cli:0").members()
     found = Start(
         heads={"a": {"seq": 3, "head": ZEROS}}, damaged=[{"chain": "b", "problem": "no"}], damaged_more=1
@@ -97,6 +100,7 @@ def chains() -> Iterator[tuple[str, Members]]:
     origin = {"chain": "a", "seq": 9, "head": ONES}
     yield "start", start_members(serving, key_id, origin=origin, intents=[ID]) | suspect  # type: ignore[arg-type]
     yield "start", start_members(retiring, None)
+    yield "start", start_members(keeping, None)
     yield "stop", Stop(refusals_left_out=2, open=1).members()
     yield "stop", Stop(reason="size", open=0, continued_by="next").members()
     yield "stop", Stop(reason="retired", open=0).members()

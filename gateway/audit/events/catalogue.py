@@ -114,6 +114,11 @@ class Start(Event, name="start"):
     command: Annotated[str | Absent, "The command that writes the chain, if it is not `serve`.", LOOSE] = ABSENT
     by: Annotated[str | Absent, "Who runs that command.", LOOSE] = ABSENT
     policy_digest: Annotated[PolicyDigest | Absent, LOOSE] = ABSENT
+    policies: Annotated[
+        Literal["kept"] | Absent,
+        "That the text of these policies, and of each that a `reload` names, is kept beside the chain.",
+        LOOSE,
+    ] = ABSENT
     contract: Annotated[str | Absent, "The contract that QStash is expected to keep.", LOOSE] = ABSENT
     count_is_advisory: Annotated[bool | Absent, "Whether a count bounds nothing under that contract.", LOOSE] = ABSENT
     chain: Annotated[
