@@ -8,8 +8,9 @@ import re
 import pytest
 
 from tests.cli.fake_gateway import DECIDED, DECISION_ID, FakeGateway, Said, decision, fake_gateway
-from tests.cli.running import Done, command
+from tests.cli.running import Done, command, ended
 from tests.cli.terminal import on_terminal
+from tests.support.forked import COMMAND
 
 LIST = "GET /gateway/v1/decisions?limit=20"
 SETTLED = {"at": "2026-11-23T15:27:40.000002Z", "source": "read_back", "cancelled": 1}
@@ -98,6 +99,15 @@ def test_so_many_as_were_asked_for() -> None:
     with fake_gateway({"GET /gateway/v1/decisions?limit=3": [listed()]}) as fake:
         done = decisions(fake, "--limit", "3")
     assert (done.returncode, done.stdout) == (0, "No decisions of your team are known to this gateway.\n")
+
+
+def test_a_list_that_is_lost_is_a_failure_and_one_that_was_enough_is_none() -> None:
+    """It is run for its output: a full disk is exit code 1, a reader that has left 0."""
+    with fake_gateway({LIST: [listed(decision("denied"))]}) as fake:
+        for redirected, code in ((">/dev/full", 1), ("| true", 0)):
+            line = f'exec "$@" {redirected}' if ">" in redirected else f'"$@" {redirected}'
+            done = ended(["sh", "-c", line, "sh", *COMMAND, "decisions"], env=environment(fake))
+            assert (done.returncode, "Traceback" in done.stderr) == (code, False)
 
 
 @pytest.mark.parametrize("words", [("x",), ("../whoami",), ("--limit", "0"), ("--limit", "1e3"), ("--limit", "101")])

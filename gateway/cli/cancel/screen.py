@@ -61,15 +61,20 @@ class Terminal:
         if not self._console.is_terminal:
             yield _ignored
             return
-        with self._console.status("Looking the runs up") as status:
+        status = self._console.status("Looking the runs up")
 
-            def told(seen: ShownPlan) -> None:
-                """Say how far the look-up has come."""
-                if seen.pages:
-                    pages = counted(seen.pages, "page")
-                    status.update(f"Looking the runs up: {runs_in_words(seen.matched)} on {pages}")
+        def told(seen: ShownPlan) -> None:
+            """Say how far the look-up has come."""
+            if seen.pages:
+                pages = counted(seen.pages, "page")
+                status.update(f"Looking the runs up: {runs_in_words(seen.matched)} on {pages}")
 
+        # As a context a sign that Ctrl-C meets while it starts would turn on, over what is printed after it.
+        try:
+            status.start()
             yield told
+        finally:
+            status.stop()
 
     def shows(self, plan: ShownPlan, *, until: str | None = None) -> None:
         """Show the plan: some of its runs, how many of each label and workflow, those left out; then the sum."""
@@ -108,15 +113,18 @@ class Terminal:
             TextColumn("orders, {task.fields[cancelled]} cancelled"),
             TimeElapsedColumn(),
         )
-        with Progress(*columns, console=self._console, disable=not self._console.is_terminal) as progress:
-            orders = -(-plan.runs // ORDER_RUNS)
-            task = progress.add_task("", total=orders, cancelled=runs_in_words(0))
+        progress = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
+        task = progress.add_task("", total=-(-plan.runs // ORDER_RUNS), cancelled=runs_in_words(0))
 
-            def told(seen: ShownPlan) -> None:
-                """Move the bar."""
-                progress.update(task, completed=seen.orders_sent, cancelled=runs_in_words(seen.cancelled))
+        def told(seen: ShownPlan) -> None:
+            """Move the bar."""
+            progress.update(task, completed=seen.orders_sent, cancelled=runs_in_words(seen.cancelled))
 
+        try:
+            progress.start()
             yield told
+        finally:
+            progress.stop()
 
     def says(self, sentence: str) -> None:
         """Print a sentence; no ID in it is broken."""
