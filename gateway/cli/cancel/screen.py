@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
@@ -69,12 +71,8 @@ class Terminal:
                 pages = counted(seen.pages, "page")
                 status.update(f"Looking the runs up: {runs_in_words(seen.matched)} on {pages}")
 
-        # As a context a sign that Ctrl-C meets while it starts would turn on, over what is printed after it.
-        try:
-            status.start()
+        with _turning(status):
             yield told
-        finally:
-            status.stop()
 
     def shows(self, plan: ShownPlan, *, until: str | None = None) -> None:
         """Show the plan: some of its runs, how many of each label and workflow, those left out; then the sum."""
@@ -120,11 +118,8 @@ class Terminal:
             """Move the bar."""
             progress.update(task, completed=seen.orders_sent, cancelled=runs_in_words(seen.cancelled))
 
-        try:
-            progress.start()
+        with _turning(progress):
             yield told
-        finally:
-            progress.stop()
 
     def says(self, sentence: str) -> None:
         """Print a sentence; no ID in it is broken."""
@@ -207,6 +202,28 @@ class Silence:
     def ends(self, ending: Ending) -> None:
         """Print the object."""
         print(json.dumps(ending.members(), indent=2))
+
+
+@contextmanager
+def _turning(sign: Status | Progress) -> Iterator[None]:
+    """Show a sign of progress until the context ends, whenever Ctrl-C comes."""
+    try:
+        with _whole():
+            sign.start()
+        yield
+    finally:
+        with _whole():
+            sign.stop()
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """Let Ctrl-C wait: a sign that it meets while it starts or stops would turn on, or break."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _ignored(seen: ShownPlan) -> None:
