@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.simulator.exchange import Ending, Fault
 from tests.cli.accounts import INVOICE, POLICY, Account, an_account
 from tests.cli.running import Done
 from tests.cli.terminal import on_terminal
@@ -78,3 +79,13 @@ def test_json_says_what_the_ledger_says(account: Account) -> None:
     told = json.loads(account.cancel(*ALL, "--yes", "--json").stdout)
     assert (told["outcome"], told["result"]["cancelled"]) == ("cancelled", len(account.cancelled))
     assert sum(part["cancelled"] for part in told["result"]["plans"]) == len(account.cancelled)
+
+
+def test_an_order_whose_answer_was_lost_is_counted_when_it_is_certain(account: Account) -> None:
+    """QStash carried it out and hung up: the gateway reads it back, and the command goes on. Nothing is sent twice."""
+    account.server.simulator.script(Fault(acts=True, ending=Ending.RESET))
+    done = account.cancel(*ALL, "--yes")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Not known yet what came of it." in done.stdout
+    assert len(account.cancelled) == len(set(account.cancelled)) == cancelled(done)
+    assert set(account.meant(INVOICE)) <= set(account.cancelled)

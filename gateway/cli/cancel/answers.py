@@ -10,10 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-from gateway.core.forms.shown import PLAN_ID, Left, Members, ShownPlan, skipped_in
-
-DECISIONS = "/gateway/v1/decisions"
-"""The path of decisions; each is below it under its ID, which has the form of a plan's."""
+from gateway.core.forms.shown import DECISIONS, PLAN_ID, Left, Members, ShownPlan, skipped_in
 
 _COUNT = re.compile(r"[0-9]{1,9}")
 

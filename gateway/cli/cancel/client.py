@@ -16,7 +16,6 @@ from typing import TypeVar
 import httpx
 
 from gateway.cli.cancel.answers import (
-    DECISIONS,
     Done,
     Lost,
     Refusal,
@@ -27,7 +26,7 @@ from gateway.cli.cancel.answers import (
     refusal_in,
 )
 from gateway.cli.cancel.reached import perhaps_tls, shown, unreached
-from gateway.core.forms.shown import PLANS, Members, ShownPlan
+from gateway.core.forms.shown import DECISIONS, PLANS, Members, ShownPlan
 from gateway.core.forms.strict_json import json_object
 from gateway.files.addresses import Origin, UnixListen
 from gateway.upstream.direct import bounded, make_transport
