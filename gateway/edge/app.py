@@ -306,6 +306,7 @@ def routes(cancels: Cancels, pages: Pages, health: HealthPages) -> list[Route]:
         CallRoute("POST", "/gateway/v1/plans", pages.plan, cancels),
         CallRoute("GET", "/gateway/v1/plans/{plan}", pages.planned, cancels),
         CallRoute("POST", "/gateway/v1/plans/{plan}/apply", cancels.apply, cancels),
+        CallRoute("GET", "/gateway/v1/openapi.json", pages.openapi, cancels),
         *(Route(path.decode(), Endpoint(health_page, cancels)) for path in sorted(HEALTH_PATHS)),
     ]
 

@@ -84,6 +84,12 @@ class Pages:
         members = await self.questions.explain(self.intake.call(inbound, request))
         return answers.status_page(200, members, inbound.decision_id)
 
+    async def openapi(self, inbound: Inbound) -> Answer:
+        """Handle `GET /gateway/v1/openapi.json`: return the description of the gateway's own calls."""
+        no_query(inbound)
+        members = await self.questions.description(caller_of(inbound))
+        return answers.status_page(200, members, inbound.decision_id)
+
     async def _drafted(self, inbound: Inbound, request: CancelRequest) -> Answer | Draft:
         result = await self.pipeline.plan(self.intake.call(inbound, request))
         return answers.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
