@@ -20,7 +20,7 @@ import httptools
 import orjson
 import uvloop
 
-from benchmarks.growth.resolving import WORKFLOW
+from benchmarks.growth.resolving import RUNAWAY, WORKFLOW
 from benchmarks.harness.machine import Cores
 
 PAGE = 10
@@ -31,11 +31,30 @@ Members = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How it answers: runs that it has, seconds for each call, readings that it answers in a second (0: any)."""
+    """How it answers: runs that it has, seconds for each call, readings that it answers in a second (0: any).
+
+    Beside the runs of the workflow there are those of `others`, spread evenly. With `at_a_time` the workflow is one of
+    which a request cancels so many runs at most, and requests follow each other until none is left.
+    """
 
     runs: int
     latency_s: float = 0.02
     burst: int = 0
+    others: int = 0
+    at_a_time: int = 0
+
+    @property
+    def workflow(self) -> str:
+        """The URL of the workflow whose runs are cancelled."""
+        return RUNAWAY if self.at_a_time else WORKFLOW
+
+
+_OTHER = "https://app9.example.com/api/other"
+
+
+def _spread(now_ms: int, number: int, name: str) -> list[tuple[int, str]]:
+    """So many runs over an hour, by creation time and ID."""
+    return [(now_ms - _SPAN_MS + round(n * _SPAN_MS / number), f"wfr_{name}_{n:012d}") for n in range(number)]
 
 
 class Account:
@@ -46,8 +65,7 @@ class Account:
         self.calls: Counter[str] = Counter()
         self.port = 0
         now_ms = time.time_ns() // 1_000_000 - _AGE_MS
-        step_ms = _SPAN_MS / manner.runs
-        self._order = [(now_ms - _SPAN_MS + round(n * step_ms), f"wfr_bench_{n:012d}") for n in range(manner.runs)]
+        self._order = sorted([*_spread(now_ms, manner.runs, "bench"), *_spread(now_ms, manner.others, "other")])
         self._running = {run_id for _, run_id in self._order}
         self._window_s, self._left = 0.0, 0
         self.open: set[asyncio.Transport] = set()
@@ -65,8 +83,9 @@ class Account:
 
     @property
     def running(self) -> int:
-        """How many runs have not been cancelled."""
-        return len(self._running)
+        """How many runs have not been cancelled; those of others are to be left, and count if they are not."""
+        others = sum(run_id.startswith("wfr_other") for run_id in self._running)
+        return len(self._running) - others + (self.manner.others - others)
 
     def stop(self) -> int:
         """Ends it; how many cancels reached it."""
@@ -126,7 +145,10 @@ class Account:
 
     def _listed(self, run_id: str, query: dict[str, str]) -> bool:
         state = query.get("state")
-        return query.get("workflowUrl", WORKFLOW) == WORKFLOW and state in {None, self._state(run_id)}
+        return query.get("workflowUrl") in {None, self._workflow(run_id)} and state in {None, self._state(run_id)}
+
+    def _workflow(self, run_id: str) -> str:
+        return _OTHER if run_id.startswith("wfr_other") else self.manner.workflow
 
     def _state(self, run_id: str) -> str:
         return "RUN_STARTED" if run_id in self._running else "RUN_CANCELED"
@@ -134,7 +156,7 @@ class Account:
     def _entry(self, created_ms: int, run_id: str) -> Members:
         return {
             "workflowRunId": run_id,
-            "workflowUrl": WORKFLOW,
+            "workflowUrl": self._workflow(run_id),
             "workflowState": self._state(run_id),
             "workflowRunCreatedAt": created_ms,
             "labels": [],

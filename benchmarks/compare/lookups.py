@@ -10,7 +10,7 @@ from urllib.parse import quote
 from benchmarks.compare.account import PAGE, Account, Manner
 from benchmarks.compare.report import number, table, times
 from benchmarks.compare.samples import Samples
-from benchmarks.growth.resolving import WORKFLOW, can_resolve, resolving_gateway
+from benchmarks.growth.resolving import can_resolve, resolving_gateway
 from benchmarks.harness.instance import Instance
 from benchmarks.harness.machine import CannotMeasure, Cores
 from benchmarks.harness.observe import cpu_s
@@ -23,7 +23,15 @@ IDS_AN_ORDER = 100
 _BURST = 300
 _ANSWER_S = 120
 
-MANNERS = (Manner(100), Manner(500), Manner(2000), Manner(2000, burst=_BURST))
+MANNERS = (
+    Manner(100),
+    Manner(500),
+    Manner(2000),
+    Manner(2000, burst=_BURST),
+    Manner(2128, others=3472, at_a_time=100),
+    Manner(2128, others=3472, at_a_time=100, latency_s=0.04),
+    Manner(2128, others=3472, at_a_time=100, burst=_BURST),
+)
 QUICK_MANNERS = MANNERS[:1]
 
 
@@ -36,7 +44,9 @@ def bound_s(manner: Manner) -> float:
 def name(manner: Manner) -> str:
     """What a row is called."""
     limit = f", {manner.burst} readings a second" if manner.burst else ""
-    return f"{manner.runs:,} runs{limit}"
+    parts = f" of {manner.runs + manner.others:,}, {manner.at_a_time} at a time" if manner.at_a_time else ""
+    late = f", {manner.latency_s * 1000:.0f} ms a call" if manner.latency_s != Manner(1).latency_s else ""
+    return f"{manner.runs:,}{parts or ' runs'}{limit}{late}"
 
 
 def measure_lookups(
@@ -51,15 +61,16 @@ def measure_lookups(
 
 def _measure(samples: Samples, manner: Manner, directory: Path, cores: Cores) -> None:
     row, account = name(manner), Account(manner)
-    query = f"workflowUrl={quote(WORKFLOW, safe='')}&workflowUrlExactMatch=true&count={manner.runs}"
+    query = f"workflowUrl={quote(manner.workflow, safe='')}&workflowUrlExactMatch=true&count={manner.runs}"
     with Instance(row, resolving_gateway, directory=directory, cores=cores, stub=account.started) as instance:
         account.calls.clear()
         before_s, began_s = cpu_s(instance.process.pid), time.perf_counter()
-        status = ask(instance.port, delete(query), timeout_s=_ANSWER_S)
+        requests = -(-manner.runs // manner.at_a_time) if manner.at_a_time else 1
+        statuses = {ask(instance.port, delete(query), timeout_s=_ANSWER_S) for _ in range(requests)}
         took_s = time.perf_counter() - began_s
         used_s = cpu_s(instance.process.pid) - before_s
-    if status != 200 or account.running:
-        raise CannotMeasure(f"A cancel of {row} was answered with {status}; {account.running} runs go on.")
+    if statuses != {200} or account.running:
+        raise CannotMeasure(f"A cancel of {row} was answered with {statuses}; {account.running} runs go on.")
     samples.add(row, "lookup took_s", took_s)
     samples.add(row, "lookup bound_s", bound_s(manner))
     samples.add(row, "lookup cpu_s", used_s)

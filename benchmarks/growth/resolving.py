@@ -26,6 +26,8 @@ RUNS_A_PAGE = 10
 READ_TOKEN = TOKEN[::-1]
 _READ = "read_token: {file: read-token}"
 WORKFLOW = "https://app7.example.com/api/many"
+RUNAWAY = "https://app8.example.com/api/many"
+"""A workflow of which one request cancels a hundred runs at most."""
 _QUERY = "workflowUrl=https%3A%2F%2Fapp7.example.com%2Fapi%2Fmany-{}&workflowUrlExactMatch=true&count=2000"
 _CANCELS = 20
 """As many where each is small, since CPU time is told in hundredths of a second."""
@@ -40,6 +42,10 @@ allow:
     label: {any: true}
     resolve: true
     runs: {max: 2000}
+  - id: a-hundred
+    workflowUrl: {prefix: ["https://app8.example.com/api"]}
+    resolve: true
+    runs: {cap: 100}
 """
 """Two thousand runs fill the 200 pages of the longest list here."""
 

@@ -95,7 +95,7 @@ def test_the_printed_command_shows_what_it_would_cancel(tmp_path: Path, contract
         line = running.find(r"(?m)^  (QSTASH_GATEWAY_URL=.*qstash-gateway cancel .* --dry-run)$")[1]
         done = ended(["sh", "-c", line], cwd=Path("/"))
         assert (done.returncode, done.stderr) == (0, "")
-        assert "allowed by demo-oncall/looked-up" in done.stdout
+        assert "allowed by oncall/runaway" in done.stdout
         assert done.stdout.endswith("Only a dry run. Nothing was cancelled.\n")
         record = ended(["sh", "-c", running.find(r"(?m)^The record: (.*)$")[1]], cwd=Path("/"))
         assert [line.split()[2] for line in record.stdout.splitlines()] == ["start", "plan"]

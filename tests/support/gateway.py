@@ -74,15 +74,19 @@ class Setup:
             f'    - {{id: {team}-key, team: {team}, sha256: "{hashlib.sha256(key.encode()).hexdigest()}"}}\n'
             for team, key in self.keys.items()
         )
-        token_file = self.directory / "token"
-        token_file.write_text(self.token + "\n")
-        token_file.chmod(0o600)
+        for name, token in (("token", self.token), ("read-token", f"{self.token}-that-only-reads")):
+            token_file = self.directory / name
+            if name == "token" or not token_file.exists():
+                token_file.write_text(token + "\n")
+                token_file.chmod(0o600)
+        # The shipped policies have a rule that looks runs up.
+        read_token = ", read_token: {file: read-token}" if self.policies is POLICIES and not self.upstream else ""
         path = self.directory / "config.yaml"
         path.write_text(
             "version: 1\n"
             f"listen: {self.listen}\n"
             f'upstream: {{url: "{self.upstream_url}", token: {{file: token}}, '
-            f'contract: "{self.contract}"{self.upstream}}}\n'
+            f'contract: "{self.contract}"{self.upstream}{read_token}}}\n'
             f"callers:\n  keys:\n{entries}"
             f"policies: {self._policies()}\naudit: {self.audit}\nlimits: {self.limits}\n{self.more}"
         )

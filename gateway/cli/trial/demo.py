@@ -29,7 +29,6 @@ from gateway.cli.trial.tour import ON_CALL_URL, Tour, take_tour
 from gateway.config import load_config
 from gateway.log import Consoles
 from gateway.policy.format.load import CASES_SUFFIX, SUFFIX
-from gateway.policy.rules import Policies
 from gateway.serving.reload import checked_policies
 
 if TYPE_CHECKING:
@@ -41,22 +40,6 @@ TOKEN_VARIABLE = "QSTASH_GATEWAY_DEMO_TOKEN"  # noqa: S105 - the name of a varia
 READ_TOKEN_VARIABLE = "QSTASH_GATEWAY_DEMO_READ_TOKEN"  # noqa: S105 - as well
 TEAM, ON_CALL = "billing", "oncall"
 OWN_URL = "https%3A%2F%2Fbilling.example.com%2Fapi%2Finvoice"
-
-ON_CALL_POLICY = f"""\
-version: 1
-name: demo-oncall
-description: Made by the demo. Who is on call stops runs of search, which are looked up and shown before.
-teams: [{ON_CALL}]
-allow:
-  - id: looked-up
-    workflowUrl: {{prefix: ["{ON_CALL_URL}"]}}
-    label: {{any: true}}
-    created: {{any: true}}
-    count: {{any: true}}
-    resolve: true
-    runs: {{max: {RUNS}}}
-"""
-"""A policy that is added if the policies exempt those on call and give them no rule, as the shipped ones do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +59,7 @@ class Place:
 class Demo:
     """The parts that were made for this start: a key for each team of the policies, the address, and the directory.
 
-    `contract` is the one that upstream speaks; `looks_up` says that a rule for those on call was added.
+    `contract` is the one that upstream speaks; `looks_up` says that a rule of those on call has runs looked up.
     """
 
     keys: dict[str, str]
@@ -143,9 +126,10 @@ def _prepared(
 ) -> Iterator[tuple[Demo, Gateway]]:
     given = _policies()
     policies = checked_policies(given)
-    keys = {team: new_key(f"{team}-demo") for team in sorted(policies.teams | _exempt(policies))}
+    keys = {team: new_key(f"{team}-demo") for team in sorted(policies.teams)}
     directory = place.directory
-    looks_up = _copy(given, policies, directory / "policies")
+    _copy(given, directory / "policies")
+    looks_up = any(rule.resolution is not None for rule in policies.for_team(ON_CALL).enforced.allows)
     chosen = _free_port() if port is None else port
     entries = "".join(f"    - {entry(key, team, f'{team}-demo')}\n" for team, key in keys.items())
     (directory / "config.yaml").write_text(
@@ -163,21 +147,12 @@ def _prepared(
         yield Demo(keys, url, place, contract, looks_up), served
 
 
-def _copy(given: Path, policies: Policies, directory: Path) -> bool:
-    """Copy the policies to the demo's directory; return whether a rule for those on call was added to them."""
+def _copy(given: Path, directory: Path) -> None:
+    """Copy the policies to the demo's directory, without their cases, which have been judged."""
     directory.mkdir()
     for path in given.glob(f"*{SUFFIX}"):
-        # The cases are left out: they have been judged, and they describe the policies without the rule that is added.
         if not path.name.endswith(CASES_SUFFIX):
             shutil.copyfile(path, directory / path.name)
-    if ON_CALL not in _exempt(policies) - policies.teams:
-        return False
-    (directory / f"demo-oncall{SUFFIX}").write_text(ON_CALL_POLICY, encoding="utf-8")
-    return True
-
-
-def _exempt(policies: Policies) -> frozenset[str]:
-    return frozenset(one.team for rule in policies.rules for one in rule.excepted)
 
 
 def _policies() -> Path:

@@ -82,7 +82,7 @@ def test_by_a_prefix_it_is_read_as_far_as_it_has_to_be(build: Build) -> None:
 
 
 def test_runs_that_end_start_anew_and_appear_meanwhile_are_left_or_taken_as_they_are(build: Build) -> None:
-    """One has ended, one was started again under its ID just before its order, one is new: each cancelled at most once."""
+    """One has ended, one was started again under its ID just before its order, one is new; each is hit at most once."""
     house = build(latency_ms=2)
     ours, _ = runaway()
     ours = sorted(ours[:250], key=lambda run: -run.created_ms)
