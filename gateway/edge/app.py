@@ -302,11 +302,11 @@ def routes(cancels: Cancels, pages: Pages, health: HealthPages) -> list[Route]:
         CallRoute("GET", "/v2/workflows/logs", pages.logs, cancels),
         CallRoute("GET", "/v2/workflows/events", pages.logs, cancels),
         CallRoute("GET", "/gateway/v1/whoami", pages.whoami, cancels),
+        CallRoute("GET", "/gateway/v1/openapi.json", pages.openapi, cancels),
         CallRoute("POST", "/gateway/v1/explain", pages.explain, cancels),
         CallRoute("POST", "/gateway/v1/plans", pages.plan, cancels),
         CallRoute("GET", "/gateway/v1/plans/{plan}", pages.planned, cancels),
         CallRoute("POST", "/gateway/v1/plans/{plan}/apply", cancels.apply, cancels),
-        CallRoute("GET", "/gateway/v1/openapi.json", pages.openapi, cancels),
         *(Route(path.decode(), Endpoint(health_page, cancels)) for path in sorted(HEALTH_PATHS)),
     ]
 
