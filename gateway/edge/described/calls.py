@@ -73,7 +73,7 @@ CALLS: tuple[Call, ...] = (
         "Judges the request again, and cancels exactly those runs of the plan that still run, once. A repeat while it "
         "is under way waits for the same outcome.",
         (Result(200, "All orders were carried out.", "Cancelled", OF_A_CANCEL),),
-        (*EVERYWHERE, DENIED, NO_PLAN, *CANCELLING, LOOK_UP_FAILED, UNRECORDED),
+        (*EVERYWHERE, DENIED, NO_PLAN, *CANCELLING, UNRECORDED),
         body="Nothing",
         headers=dict.fromkeys((409, 429, 502, 504), OF_A_CANCEL),
     ),
