@@ -8,6 +8,8 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 CLIENTS := tests/clients
 IMAGE   ?= qstash-gateway
+# What builds the pages has an environment of its own: no other tool needs its parts.
+PAGES   := build/pages
 # The first of these that is new enough; PYTHON=... names another one.
 NEW_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON  ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(shell $(p) -c '$(NEW_ENOUGH)' 2>/dev/null && echo $(p))))
@@ -45,7 +47,7 @@ help: ## prints this
 quick: $(VENV)/.dev $(VENV)/.compiled lint ## checks a change in under a minute: `make lint`, and the laws that are fast
 	HYPOTHESIS_PROFILE=quick $(BIN)/python -m pytest -q -x $(QUICK) $(addprefix --ignore=,$(LONG)) $(PYTEST_ARGS)
 
-test: $(VENV)/.dev $(VENV)/.compiled lint $(CLIENTS)/node_modules/.package-lock.json ## checks everything that CI checks
+test: $(VENV)/.dev $(VENV)/.compiled lint $(CLIENTS)/node_modules/.package-lock.json $(PAGES)/.made ## checks everything that CI checks
 	@rm -rf $(JUNIT) && mkdir -p $(JUNIT)
 	@status=0; \
 	$(TOGETHER) --junit-xml=$(JUNIT)/together.xml $(PYTEST_ARGS) || $(if $(PYTEST_ARGS),[ $$? = $(NONE) ] || )status=1; \
@@ -96,6 +98,13 @@ $(CLIENTS)/node_modules/.package-lock.json: $(CLIENTS)/package.json $(CLIENTS)/p
 	  echo 'Installing the official clients'; \
 	  cd $(CLIENTS) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && touch node_modules/.package-lock.json; \
 	else echo 'npm is not here: the tests of the official clients will not run'; fi
+
+$(PAGES)/.made: requirements/docs.txt $(VENV)/.made
+	@echo 'Installing what builds the pages'
+	@rm -rf $(PAGES)
+	@$(BIN)/python -m venv $(PAGES)
+	@$(PAGES)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/docs.txt
+	@touch $@
 
 # ---------------------------------------------------------------- longer proofs, with their figures in docs/reliability.md
 
@@ -164,7 +173,7 @@ $(PEERS)/.made: benchmarks/peers.txt $(VENV)/.made
 
 # ---------------------------------------------------------------- for maintainers
 
-.PHONY: pictures tables lock wheel image clean
+.PHONY: pictures tables docs lock wheel dist image clean
 # run.txt is what the image holds; the others add to it and agree with it.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
         --no-header --upgrade pyproject.toml
@@ -175,15 +184,22 @@ pictures: $(VENV)/.run ## draws docs/pictures/*.svg from the texts beside them
 tables: $(VENV)/.run ## writes the tables of docs/record.md from the declarations of the events
 	$(BIN)/python docs/tables.py
 
+docs: $(PAGES)/.made ## builds the pages as a site in build/site, and checks every link
+	@$(PAGES)/bin/python -m release.pages build/site
+
 lock: $(VENV)/.dev ## renews the versions and hashes in requirements/
 	$(BIN)/$(LOCK) --extra dev -o requirements/dev.txt
 	$(BIN)/$(LOCK) -c requirements/dev.txt -o requirements/run.txt
 	$(BIN)/$(subst pyproject.toml,requirements/fuzz.in,$(LOCK)) -c requirements/run.txt -o requirements/fuzz.txt
+	$(BIN)/$(subst pyproject.toml,requirements/docs.in,$(LOCK)) -o requirements/docs.txt
 	$(BIN)/$(subst pyproject.toml,benchmarks/peers.in,$(LOCK)) -o benchmarks/peers.txt
 	echo 'hatchling' | $(BIN)/$(subst pyproject.toml,-,$(LOCK)) -c requirements/dev.txt -o requirements/build.txt
 
 wheel: $(VENV)/.run ## builds the wheel into dist/
 	@$(PIP) wheel --no-build-isolation --no-deps --no-index -w dist .
+
+dist: $(VENV)/.dev ## makes the release of the last commit in dist/: wheel, source, list of parts (SBOM), SHA256SUMS
+	@$(BIN)/python -m release.dist dist
 
 image: ## builds the container image
 	@command -v docker >/dev/null || { echo 'docker is not here; see docs/docker.md' >&2; exit 1; }

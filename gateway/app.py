@@ -11,16 +11,17 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 from gateway import __version__
 from gateway.audit.events.catalogue import Start, Stop
+from gateway.audit.evidence.texts import keep
 from gateway.audit.log import AuditLog, AuditSettings
 from gateway.audit.refusals import RefusalLog
-from gateway.audit.segment import load_mac_key
+from gateway.audit.segment import OsDisk, load_mac_key
 from gateway.callers.in_force import InForce, LiveSettings
 from gateway.callers.issuers import Pins
 from gateway.config import AuditConfig, Config, audit_problems, resolve_problems
@@ -28,12 +29,10 @@ from gateway.core.errors import AuditFailure, InvalidConfiguration
 from gateway.core.forms.times import utc
 from gateway.core.ports import Clock, OperatorsLog
 from gateway.edge.app import Edge
-from gateway.edge.connections import Connections
 from gateway.edge.health import HealthApp, HealthPages, Unrecorded
 from gateway.edge.inbound import Intake
 from gateway.edge.pages.calls import Pages
 from gateway.edge.pages.questions import Questions
-from gateway.edge.protocol import ProtocolSettings, RefusalPort
 from gateway.execution.follow_up import Settler
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.ports import LookUps
@@ -44,6 +43,7 @@ from gateway.process import forbid_core_dumps, keep_what_lasts, place, raise_des
 from gateway.serving.announcing import Announcer, tampering
 from gateway.serving.certificate import ServedCertificate
 from gateway.serving.clock import SteadyClock, SystemClock, clock_problems, floor
+from gateway.serving.limits import limits_of_the_moment
 from gateway.serving.readiness import Ready, Recent, tell_damaged
 from gateway.serving.reload import Files, Reloader, checked_policies, make_live, refuse
 from gateway.serving.server import Listener, StopSignals, serve_until_stopped
@@ -139,7 +139,7 @@ class Gateway:
         self, current: LiveSettings, audit: AuditLog, upstream: Upstream, *, look_ups: LookUps | None, settler: Settler
     ) -> Pipeline:
         settings = self.config.upstream
-        return Pipeline(
+        pipeline = Pipeline(
             upstream=upstream,
             upstream_url=settings.url,
             audit=audit,
@@ -148,6 +148,8 @@ class Gateway:
             settler=settler,
             lanes=Lanes(settings.max_connections, current.share, wait_s=settings.connect_timeout_s),
         )
+        settler.learnt = pipeline.plans.settled
+        return pipeline
 
     @asynccontextmanager
     async def _lifespan(
@@ -191,17 +193,22 @@ class Gateway:
     def _audit_log(self) -> AuditLog:
         settings = self.config.upstream
         return AuditLog.begin(
-            self.audit,
+            replace(self.audit, before_start=lambda: self._keep(self.live.policies)),
             instance=self.audit.new_name(),
             upstream=settings.url,
             start=Start(
                 version=__version__,
                 policy_digest=self.live.policies.digest,
+                policies="kept",
                 contract=settings.contract,
                 count_is_advisory=settings.contract == "2026-09",
             ).members(),
             stdout=self.consoles.out,
         )
+
+    def _keep(self, policies: Policies) -> None:
+        """Keep the text of policies beside the chain. Raises: OSError: it cannot be written."""
+        keep(self.audit.directory, policies.texts, OsDisk())
 
     def _upstream(self) -> Upstream:
         settings = self.config.upstream
@@ -233,7 +240,9 @@ class Gateway:
         if self.files is None:
             return None
         tokens = self.account.tokens
-        return Reloader(self.files, self.config, current=current, token=tokens, audit=audit, log=self.log)
+        return Reloader(
+            self.files, self.config, current=current, token=tokens, audit=audit, keep=self._keep, log=self.log
+        )
 
     def _readiness(
         self, current: LiveSettings, audit: AuditLog, pipeline: Pipeline, *, reloader: Reloader | None
@@ -281,32 +290,13 @@ class Gateway:
 
     def _most_connections(self) -> int:
         """Return how many callers' connections there may be, given the process's limit of descriptors."""
-        descriptors = (
-            raise_descriptor_limit() - RESERVED_DESCRIPTORS - MAX_READINGS - self.config.upstream.max_connections
-        )
-        return max(HEALTH_CONNECTIONS, min(MAX_CONNECTIONS, descriptors // 2))
+        reserved = RESERVED_DESCRIPTORS + MAX_READINGS + self.config.upstream.max_connections
+        return max(HEALTH_CONNECTIONS, min(MAX_CONNECTIONS, (raise_descriptor_limit() - reserved) // 2))
 
     def _listeners(
         self, edge: Edge, pages: HealthPages, refusals: RefusalLog, *, current: LiveSettings, most: int
     ) -> list[Listener]:
-        def settings(refusals: RefusalPort, most: int) -> Callable[[], ProtocolSettings]:
-            """Return the source of settings for listeners that count their connections together."""
-            connections = Connections(most)
-
-            def of_the_moment() -> ProtocolSettings:
-                """Return the limits as they are now, so that a reload applies to the next connection."""
-                limits = current.live.limits
-                return ProtocolSettings(
-                    max_target_bytes=limits.max_target_bytes,
-                    max_header_bytes=limits.max_header_bytes,
-                    receive_timeout_s=limits.receive_timeout_s,
-                    keep_alive_s=self.config.keep_alive_s,
-                    refusals=refusals,
-                    connections=connections,
-                )
-
-            return of_the_moment
-
+        settings = partial(limits_of_the_moment, current, self.config.keep_alive_s)
         callers, probes = settings(refusals, most), settings(Unrecorded(), HEALTH_CONNECTIONS)
         tls = self.certificate.context if self.certificate is not None else None
         return [

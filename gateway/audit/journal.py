@@ -40,7 +40,7 @@ class Committed(NamedTuple):
 
 
 def new_chain_name() -> str:
-    """Return a UUIDv7, so that names sort by time."""
+    """Return a UUIDv7: names sort by time."""
     return str(uuid_utils.uuid7())
 
 
@@ -48,9 +48,10 @@ def new_chain_name() -> str:
 class AuditSettings:
     """The settings of the audit log.
 
-    A new chain is begun at `chain_bytes`, so that no start has to read more than that of one chain. `wait_s` is the
-    longest wait for the disk, `retry_s` the pause before a failed write is tried again, and `quiet_s` the time without
-    a write of the event loop after a slow one. `queue_records` may wait before intents are refused.
+    A chain ends at `chain_bytes`, so that no start has to read more of one. `wait_s` is the longest wait for the disk,
+    `retry_s` the pause before a failed write is tried again, and `quiet_s` the time without a write of the event loop
+    after a slow one. `queue_records` may wait before intents are refused. `before_start` makes durable what the first
+    record says; it may raise OSError.
     """
 
     directory: Path
@@ -63,6 +64,7 @@ class AuditSettings:
     retry_s: float = 0.5
     quiet_s: float = 5.0
     new_name: Callable[[], str] = new_chain_name
+    before_start: Callable[[], None] = lambda: None
 
     @property
     def durable(self) -> bool:
@@ -80,10 +82,7 @@ class Heir(NamedTuple):
 
 @dataclass(slots=True)
 class Torn:
-    """An append that was begun with a single write and did not end well. The file held `size` bytes before it.
-
-    `fault` is None if the disk took only a part of the batch.
-    """
+    """An append that did not end well, to a file of `size` bytes; `fault` is None if the disk took a part of it."""
 
     size: int
     fault: BaseException | None = None

@@ -72,7 +72,8 @@ class ChainReport:
     `torn` is an unfinished last line, and `abandoned` counts the disregarded lines of suspect files. `successor` is the
     chain that this one names as continuing it, with the intents that are open here; `waiting` says that the successor
     has no record yet. `retirements` are the chains that this one says may be missing, and `retired_by` is the record
-    that says so of this one. `elsewhere` says that a chain is missing here that may be in another directory.
+    that says so of this one. `elsewhere` says that a chain is missing here that may be in another directory. `texts`
+    are the digests of policies whose text must be kept beside the chain, each with the first record that names it.
     """
 
     chain: str
@@ -93,6 +94,7 @@ class ChainReport:
     retirements: list[Retired] = field(default_factory=list)
     retired_by: str | None = None
     elsewhere: bool = False
+    texts: dict[str, str] = field(default_factory=dict)
 
     @property
     def finding(self) -> Finding:
@@ -140,6 +142,7 @@ class ChainReader:
         self._whole = whole
         self._on_read = on_read
         self._strict = True
+        self._keeps_texts = False
         self._held = self._unheld = 0
         self._unheld_at: list[str] = []
 
@@ -195,6 +198,8 @@ class ChainReader:
         self._links(where, members)
         if self._mac(where, raw, members) and members["event"] == "retired":
             self._retired(where, members)
+        if members["event"] == "reload":
+            self._names(members.get("new_digest"), where)
         self._pairs(where, members)
         head = Head(int(str(members["seq"])), hashlib.sha256(raw).hexdigest())
         self.report.records += 1
@@ -231,6 +236,8 @@ class ChainReader:
     def _begin(self, where: str, start: Members) -> None:
         self.said = list(said_in(start, f"the start of chain {self.report.chain}"))
         self._strict = "continues" in start
+        self._keeps_texts = start.get("policies") == "kept"
+        self._names(start.get("policy_digest"), where)
         kept_with = "sha256" if start["mac"] is None else "hmac-sha256"
         if start.get("chain", kept_with) != kept_with:
             self.report.problem(where, f"the start says {start['chain']}, and its own mac says {kept_with}")
@@ -242,6 +249,11 @@ class ChainReader:
             self.report.problem(where, "what the start says of the chain before it cannot be read")
             return
         self.report.open_intents = dict.fromkeys(sorted(self.report.origin.intents), where)
+
+    def _names(self, digest: object, where: str) -> None:
+        """Note a digest of policies whose text was kept before the record that names it."""
+        if self._keeps_texts and isinstance(digest, str):
+            self.report.texts.setdefault(digest, where)
 
     def _retired(self, where: str, members: Members) -> None:
         if retired := retired_in(members, f"the record {where}"):

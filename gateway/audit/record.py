@@ -1,16 +1,15 @@
 """The records of plans, decisions and outcomes: the members that `audit/events` declares, filled from typed values.
 
-No event holds a credential, a raw target or bytes of a request, because only typed values and fixed words come in.
-This module is pure.
+Pure: no event holds a credential, a raw target or bytes of a request, as only typed values and fixed words come in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, Unpack
 
 from gateway.audit.events import catalogue
-from gateway.audit.events.catalogue import MOST_NAMES, Origin, Remains
+from gateway.audit.events.catalogue import MOST_NAMES, MoreOfAnOutcome, Origin, Remains
 from gateway.audit.events.declare import ABSENT, Absent, Members, maker
 from gateway.core.outcome import Accepted, Cancelled, Closing, NotSent, Outcome, Progress, Refused, Unknown
 from gateway.core.plan import Decision, Denial, Order, Permit, Plan, Verdict
@@ -203,11 +202,18 @@ def skipped_members(skipped: Skipped) -> dict[str, list[str]]:
 
 
 def chunk_members(
-    decision_id: str, *, number: int, orders: int, order: Order, outcome: Outcome, skipped: Skipped
+    decision_id: str,
+    *,
+    number: int,
+    orders: int,
+    order: Order,
+    outcome: Outcome,
+    skipped: Skipped,
+    attempt: int | None = None,
 ) -> Members:
     """Return the members of `chunk`: the outcome of one order of several.
 
-    `skipped` are the runs that were left out of the order after a second look.
+    `skipped` are the runs that a second look left out. `attempt` (from 1) is for an order that may be sent again.
     """
     cancelled, carried_out, action_id, cause, progress = _particulars(outcome)
     return catalogue.Chunk(
@@ -223,6 +229,7 @@ def chunk_members(
         action_id=action_id,
         cause=cause,
         progress=progress,
+        attempt=ABSENT if attempt is None else attempt,
     ).members()
 
 
@@ -236,6 +243,7 @@ def outcome_members(decision_id: str, closing: Closing) -> Members:
         caller_gone=closing.caller_gone,
         skipped=skipped_members(closing.skipped) if closing.skipped else ABSENT,
         joins_left_out=closing.joins_left_out or ABSENT,
+        stopped_by=ABSENT if closing.stopped_by is None else closing.stopped_by,
     )
 
 
@@ -256,8 +264,7 @@ def _closed(
     over_cancelled: int = 0,
     duration_ms: int | None = None,
     caller_gone: bool | None = None,
-    skipped: dict[str, list[str]] | Absent = ABSENT,
-    joins_left_out: int | Absent = ABSENT,
+    **more: Unpack[MoreOfAnOutcome],
 ) -> Members:
     cancelled, carried_out, action_id, cause, progress = _particulars(outcome)
     return _outcome(
@@ -272,8 +279,7 @@ def _closed(
         action_id=action_id,
         cause=cause,
         progress=progress,
-        skipped=skipped,
-        joins_left_out=joins_left_out,
+        **more,
     )
 
 

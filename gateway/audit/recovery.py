@@ -355,6 +355,7 @@ class Opening:
             with ExitStack() as undo:
                 lock = self._lock()
                 undo.callback(lock.release)
+                self.settings.before_start()
                 begun = self._first_record(start, lock, stdout=stdout)
                 undo.pop_all()
                 return begun

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from gateway.core.grammar import denied_below, in_subtree, lies_under
+from gateway.core.request import HERE
 from gateway.policy.format.conditions import RUN_IDS
-from gateway.policy.model import Condition, CreatedCondition, Effect, Rule, RunIdCondition, UrlCondition, ValueCondition
+from gateway.policy.model import (
+    Condition,
+    CreatedCondition,
+    Effect,
+    PathCondition,
+    Rule,
+    RunIdCondition,
+    UrlCondition,
+    ValueCondition,
+)
 
 
 def refuses_all(guard: Rule, allow: Rule, *, resolved: bool = False) -> bool:
@@ -15,11 +25,11 @@ def refuses_all(guard: Rule, allow: Rule, *, resolved: bool = False) -> bool:
     if guard.effect is Effect.DENY:
         pairs = ((field, condition, allow.conditions.get(field)) for field, condition in guard.conditions.items())
         return all(
-            _covers(denied, allowed) and not (resolved and _left_to_runs(field, allowed, kind))
+            _covers(denied, allowed, allow) and not (resolved and _left_to_runs(field, allowed, kind))
             for field, denied, allowed in pairs
         )
     return any(
-        _excludes(condition, allow.conditions.get(field))
+        _excludes(condition, allow.conditions.get(field), unmentioned=resolved and kind == "filter")
         for field, condition in guard.conditions.items()
         if not (resolved and kind == "run_ids" and field != RUN_IDS)
     )
@@ -37,16 +47,19 @@ def _left_to_runs(field: str, allowed: Condition | None, kind: str) -> bool:
     return allowed is None or allowed.optional or (kind == "run_ids" and field != RUN_IDS)
 
 
-def _covers(denied: Condition, allowed: Condition | None) -> bool:
+def _covers(denied: Condition, allowed: Condition | None, allow: Rule) -> bool:
     """Return whether a `deny` condition overlaps every value that an `allow` admits in the field."""
     match denied, allowed:
         case _, None:
-            return True  # A request cannot carry a field that the allow does not mention; a field left out overlaps.
+            # A request cannot carry a field that the allow does not mention, and a field left out overlaps; but a URL
+            # that is named exactly shows its host and path.
+            by_url = isinstance(denied, ValueCondition) and denied.field in HERE
+            return not (by_url and "workflowUrl" in allow.conditions)
         case UrlCondition(), UrlCondition():
             below = all(lies_under(url, denied.prefix, denied_below) for url in allowed.prefix)
             return not allowed.any and below and all(_url_covered(denied, url) for url in allowed.exact)
         case ValueCondition(), ValueCondition():
-            return not allowed.any and allowed.any_of <= denied.any_of
+            return not allowed.any and _pages_covered(denied, allowed) and all(map(denied.admits, allowed.any_of))
         case RunIdCondition(), RunIdCondition():
             return bool(allowed.prefix) and all(prefix.startswith(denied.prefix) for prefix in allowed.prefix)
         case CreatedCondition(within_last_ms=int(wide)), CreatedCondition(within_last_ms=int(narrow)):
@@ -54,14 +67,26 @@ def _covers(denied: Condition, allowed: Condition | None) -> bool:
     return False
 
 
+def _pages(condition: ValueCondition) -> tuple[str, ...]:
+    """Return the paths that a condition lists with all that lies below them."""
+    return condition.prefix if isinstance(condition, PathCondition) else ()
+
+
+def _pages_covered(denied: ValueCondition, allowed: ValueCondition) -> bool:
+    return all(lies_under(path, _pages(denied), in_subtree) for path in _pages(allowed))
+
+
 def _url_covered(denied: UrlCondition, url: str) -> bool:
     return url in denied.exact or lies_under(url, denied.prefix, denied_below)
 
 
-def _excludes(required: Condition, allowed: Condition | None) -> bool:
-    """Return whether a `require` condition holds for no value that an `allow` admits in the field."""
+def _excludes(required: Condition, allowed: Condition | None, *, unmentioned: bool) -> bool:
+    """Return whether a `require` condition holds for no value that an `allow` admits in the field.
+
+    `unmentioned` says that a request may carry fields that the `allow` does not mention.
+    """
     if allowed is None:
-        return not required.optional
+        return not required.optional and not unmentioned
     if allowed.optional and required.optional:
         return False
     match required, allowed:
@@ -71,7 +96,7 @@ def _excludes(required: Condition, allowed: Condition | None) -> bool:
                 for url in allowed.exact
             )
         case ValueCondition(any=False), ValueCondition():
-            return not allowed.any and required.any_of.isdisjoint(allowed.any_of)
+            return not (allowed.any or _pages(allowed) or required.meets(allowed.any_of))
         case RunIdCondition(any=False), RunIdCondition():
             pairs = [(ours, theirs) for ours in required.prefix for theirs in allowed.prefix]
             return bool(pairs) and not any(ours.startswith(theirs) or theirs.startswith(ours) for ours, theirs in pairs)

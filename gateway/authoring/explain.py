@@ -7,16 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from gateway.authoring.question import Question
 from gateway.core.forms.times import instant
 from gateway.core.plan import Decision, Denial, Permit
-from gateway.core.request import EveryRun
+from gateway.core.request import ByFilterHere, EveryRun, Filter
 from gateway.core.run import Resolution
 from gateway.policy.decide import within
 from gateway.policy.model import Effect, Rule
-from gateway.policy.reading import Reading, Shortfall, admits, left_to_runs, matches, named_by_deny, unmet
+from gateway.policy.reading import (
+    NEVER_SENT,
+    RUN_IDS,
+    Reading,
+    Shortfall,
+    admits,
+    left_to_runs,
+    matches,
+    named_by_deny,
+    names_none,
+    unmet,
+)
 from gateway.policy.rules import Policies, TeamRules
 from gateway.policy.view import capped
 from gateway.policy.window import duration
@@ -203,12 +214,16 @@ class _Judge:
 
     def admitted(self, allow: Rule) -> int | None:
         """Return the count that an `allow` leaves, in its own reading; None if it does not admit the request."""
-        resolved = self.resolved if self.forced else allow.resolution is not None
+        resolved = self.looks_up(allow)
         request, now_ms = self.question.request, self.question.now_ms
         if allow.name not in self._near or not admits(allow, request, now_ms, self._reading(resolved=resolved)):
             return None
         left = request.count if resolved is self.resolved else self._guarded
         return None if left is None else min(left, capped(request, (allow,)))
+
+    def looks_up(self, allow: Rule) -> bool:
+        """Return whether an `allow` is read as resolved."""
+        return self.resolved if self.forced else allow.resolution is not None
 
     @cached_property
     def _guarded(self) -> int | None:
@@ -235,9 +250,8 @@ class _Judge:
 
     @cached_property
     def _near(self) -> frozenset[str]:
-        return frozenset(
-            rule.name for rule in self.rules.allowing(self.question.request.selection, self.question.now_ms)
-        )
+        selection, now_ms = self.question.request.selection, self.question.now_ms
+        return frozenset(rule.name for rule in self.rules.allowing(selection, now_ms, resolved=self.rules.resolves))
 
     def _matches(self, rule: Rule, reading: Reading) -> bool:
         return matches(rule, self.question.request, self.question.now_ms, reading)
@@ -287,6 +301,17 @@ def _left(rule: Rule, judge: _Judge) -> str | None:
     return "; ".join(f"{field}: {bound.words()}" for field, bound in named.items()) or None
 
 
+def _unnamed(rule: Rule, judge: _Judge) -> str | None:
+    """Return which fields of the request an `allow` cannot admit because it does not mention them; None if all."""
+    selection = judge.question.request.selection
+    unnamed = sorted(selection.carried - rule.conditions.keys())
+    if judge.looks_up(rule) and isinstance(selection, Filter) and RUN_IDS not in rule.conditions:
+        return None
+    if isinstance(selection, ByFilterHere):
+        return f"the rule does not look the runs up. {NEVER_SENT}"
+    return f"the rule does not mention {', '.join(unnamed)}" if unnamed else None
+
+
 def _aside(rule: Rule, question: Question) -> str | None:
     """Return why the rule does not apply to the team at this time; None if it does."""
     exception = rule.exception(question.principal.team, question.now_ms)
@@ -307,11 +332,12 @@ def _words(rule: Rule, judge: _Judge) -> str | None:
         return named_by_deny(rule, request.selection)
     if isinstance(request.selection, EveryRun) and not rule.admits_everything and rule.effect is Effect.ALLOW:
         return "the request names nothing that selects"
-    unnamed = sorted(request.selection.carried - rule.conditions.keys())
-    if rule.effect is Effect.ALLOW and unnamed:
-        return f"the rule does not mention {', '.join(unnamed)}"
+    if rule.effect is Effect.ALLOW and (unnamed := _unnamed(rule, judge)) is not None:
+        return unnamed
     # An allow and a require hold by the same test: whether the request lies inside the rule.
     missing = judge.unmet(rule)
+    if missing is None and rule.effect is Effect.ALLOW and request.selection.carried.isdisjoint(rule.conditions):
+        missing = partial(names_none, rule)
     if missing is None:
         return "as the request would be forwarded, another rule refuses it"
     gap = missing()

@@ -35,6 +35,7 @@ IDS = {
     "owner-unchecked": "run IDs taken on trust",
     "count-only": "a bound that upstream may ignore",
     "optional-not-compared": "a bound that runs are not held against",
+    "resolve-admits-more": "filters that the rule does not mention",
     "passed": "an end that has passed",
     "timeout-above-grace": "a call may be cut off at the end",
     "key-expired": "a key that is no longer good",
@@ -122,6 +123,7 @@ def _of_rules(policies: Policies, summary: Summary, now_ms: int) -> Iterator[Fin
         partial(_never_matches),
         partial(_bare_host),
         partial(_owner_unchecked),
+        partial(_admits_more),
         partial(_passed, now_ms=now_ms),
         partial(_count_only, contract=summary.contract, policies=policies),
         partial(_not_compared, policies=policies, resolving=resolving),
@@ -161,6 +163,25 @@ def _owner_unchecked(rule: Rule) -> Iterator[Finding]:
         message = f"{rule.name}: run IDs carry no owner, and this rule does not look the runs up."
         fix = "Have them looked up (resolve: true beside workflowUrl), or keep the prefix to one team."
         yield Finding(_at(rule), "owner-unchecked", message, fix)
+
+
+def _admits_more(rule: Rule) -> Iterator[Finding]:
+    """Yield for each rule with `resolve: true` what it admits beyond what it mentions."""
+    if rule.resolution is None:
+        return
+    kind = kind_of(rule)
+    if rule.effect is Effect.REQUIRE:
+        more = "every allow of its teams also admits filters that it does not mention, and workflowUrlExactMatch holds"
+    elif kind == "filter":
+        unmentioned = ", ".join(field for field in FILTERS if field not in rule.conditions)
+        beside = f"admits requests that also name {unmentioned}" if unmentioned else "mentions every filter"
+        more = f"it {beside}, and URLs as prefixes where a require wants workflowUrlExactMatch"
+    else:
+        named = "run IDs" if kind == "run_ids" else "a request for everything"
+        more = f"it admits {named} and no filter, so nothing beyond what it mentions"
+    message = f"{rule.name} has the runs looked up: {more}."
+    fix = "Such filters are matched by the gateway and only narrow; silence this once you have read it."
+    yield Finding(_at(rule), "resolve-admits-more", message, fix)
 
 
 def _passed(rule: Rule, now_ms: int) -> Iterator[Finding]:

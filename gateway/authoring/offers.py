@@ -14,13 +14,14 @@ from gateway.authoring.conflicts import kind_of
 from gateway.authoring.explain import resolution_in_words
 from gateway.core.forms.times import DAY_MS
 from gateway.core.plan import Owner
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection
+from gateway.core.request import ByRunIds, CancelRequest, EveryRun, Selection
 from gateway.core.run import Resolution
 from gateway.policy.model import (
     MEMBERS,
     Condition,
     CountCondition,
     CreatedCondition,
+    PathCondition,
     Rule,
     RunIdCondition,
     UrlCondition,
@@ -126,6 +127,8 @@ def _words(rule: Rule, rules: TeamRules, at_most: int | None) -> str:
         parts.append(f"only during {rule.during.words()}")
     looked_up = [one.resolution for one in (rule, *rules.requires) if one.resolution is not None]
     parts += [_looked_up(one) for one in looked_up[:MOST_SAID]]
+    if looked_up and kind_of(rule) == "filter":
+        parts.append("further filters may be named, they only narrow")
     parts += [words for one in rules.requires[:MOST_SAID] for words in _always(one, by_ids=ids is not None)]
     kind = kind_of(rule)
     refusing = [one for one in rules.denies if one.selects is None or kind in one.selects]
@@ -191,7 +194,13 @@ MOST_VALUES = 12
 MOST_TRIED = 1000
 """The most values of one field that are tried against every rule that bounds it."""
 
-MADE_UP = {"label": "example", "flowControlKey": "example", "callerIp": "192.0.2.1"}
+MADE_UP = {
+    "label": "example",
+    "flowControlKey": "example",
+    "callerIp": "192.0.2.1",
+    "host": "example.com",
+    "path": "/example",
+}
 """A value for an example of each field of `MEMBERS`, for rules that admit any."""
 
 _ENDINGS = ("example", "", "0", "Z")
@@ -208,8 +217,9 @@ def examples(rule: Rule, rules: TeamRules, count: int, now_ms: int) -> Iterator[
     values = [_values(field, rule, rules, now_ms) for field in rule.conditions]
     for combined in product(*values):
         members = {name: value for part in combined for name, value in part.items()}
-        if members:
-            yield CancelRequest(ByFilter(**members), count)  # type: ignore[arg-type]
+        selection = filter_of(members)
+        if selection is not None:
+            yield CancelRequest(selection, count)
 
 
 def _run_ids(rule: Rule, rules: TeamRules) -> Iterator[str]:
@@ -253,7 +263,8 @@ def _proposed(field: str, bounds: Sequence[Condition], denied: Sequence[Conditio
     if field == "created":
         return _dates([bound for bound in (*bounds, *denied) if isinstance(bound, CreatedCondition)], now_ms)
     listed = {value for bound in bounds if isinstance(bound, ValueCondition) for value in bound.any_of}
-    return ({MEMBERS[field]: (value,)} for value in (*sorted(listed), MADE_UP[field]))
+    below = [prefix for bound in bounds if isinstance(bound, PathCondition) for prefix in bound.prefix]
+    return ({MEMBERS[field]: (value,)} for value in (*sorted(listed), *below, MADE_UP[field]))
 
 
 def _urls(bounds: Iterable[UrlCondition]) -> Iterator[Members]:

@@ -125,6 +125,8 @@ POLICY = {
     "label": "The runs' labels.",
     "flowControlKey": "The runs' flow-control key.",
     "callerIp": "The address that started the runs.",
+    "host": "The host of the runs' URLs, with its port; matched by the gateway, so an allow says resolve.",
+    "path": "The path of the runs' URLs, without ?query; as host, and only beside host or workflowUrl.",
     "created": "fromDate and toDate, when the runs were created.",
     "within_last": "fromDate lies within the last while, like 24h.",
     "max_span": "fromDate and toDate lie at most so far apart, like 6h.",

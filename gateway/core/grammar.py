@@ -35,12 +35,13 @@ _DATE = re.compile(r"[1-9][0-9]{12}")
 
 # RFC 3986: pchar without the comma (upstream splits values at it) and without the semicolon (Go drops the pair).
 _SEGMENT = r"(?:[A-Za-z0-9._~!$&'()*+=:@-]|%[0-9A-F]{2})"
-_URL = re.compile(
-    rf"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[1-9][0-9]{{0,4}}))?"
-    rf"(?P<path>(?:/{_SEGMENT}*)*)(?:\?(?P<query>(?:{_SEGMENT}|[/?])+))?"
-)
+_NETLOC = r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[1-9][0-9]{0,4}))?"
+_PATHS = rf"(?P<path>(?:/{_SEGMENT}*)*)"
+_URL = re.compile(rf"(?P<scheme>https?)://{_NETLOC}{_PATHS}(?:\?(?P<query>(?:{_SEGMENT}|[/?])+))?")
+_HOST, _PATH = re.compile(_NETLOC), re.compile(_PATHS)
 _HOST_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _DEFAULT_PORT = {"http": 80, "https": 443}
+_MAX_PORT = 65535
 # Escapes of characters that need none (RFC 3986, 6.2.2.2), or that a second decoding would turn into structure or new
 # escapes.
 _BAD_ESCAPE = re.compile(r"%(?:2[356CDEF]|3[0-9BDF]|4[1-9A-F]|5[0-9AC]|5F|6[1-9A-F]|7[0-9AEF]|[01][0-9A-F])")
@@ -128,6 +129,38 @@ def policy_url_prefix(text: str) -> str:
     return _canonical(text, need_path=False, allow_query=False)
 
 
+def host(text: str) -> str:
+    """Check a host as it stands in a canonical URL: a lower-case name or an address, perhaps with a port."""
+    match = _HOST.fullmatch(text) if len(text) <= MAX_URL else None
+    if match is None or int(match["port"] or 0) > _MAX_PORT:
+        raise ValueError("a host is name[:port] as in a workflow URL: lower case, without scheme, userinfo or path")
+    _check_host(match["host"])
+    return _no_gateway_key(text)
+
+
+def path(text: str) -> str:
+    """Check a path as it stands in a canonical URL: with its first `/`, without the `?query`."""
+    if len(text) > MAX_URL or not text or not _PATH.fullmatch(text):
+        raise ValueError(
+            "a path begins with '/' and is as in a workflow URL: no ?query, fragment, comma, semicolon or space, at "
+            "most 4096 characters"
+        )
+    _check_path(text, need_path=True)
+    _check_escapes(text)
+    return _no_gateway_key(text)
+
+
+def host_of(url: str) -> str:
+    """Return the host of an exact workflow URL, with its port if it has one, byte for byte."""
+    return url[url.index("//") + 2 :].partition("/")[0]
+
+
+def path_of(url: str) -> str:
+    """Return the path of an exact workflow URL, without the `?query`, byte for byte."""
+    page = url.partition("?")[0]
+    return page[page.index("/", page.index("//") + 2) :]
+
+
 def check_each(name: str, rule: Callable[[str], str], values: Sequence[str]) -> None:
     """Check every value of a filter field, and how many there are.
 
@@ -156,14 +189,18 @@ def _canonical(text: str, *, need_path: bool, allow_query: bool) -> str:
         )
     _check_host(match["host"])
     port = match["port"]
-    if port and (int(port) > 65535 or int(port) == _DEFAULT_PORT[match["scheme"]]):
+    if port and (int(port) > _MAX_PORT or int(port) == _DEFAULT_PORT[match["scheme"]]):
         raise ValueError("leave out the default port; a port is at most 65535")
     _check_path(match["path"], need_path=need_path)
     if match["query"] is not None and not allow_query:
         raise ValueError("a URL prefix has no ?query")
+    _check_escapes(text)
+    return _no_gateway_key(text)
+
+
+def _check_escapes(text: str) -> None:
     if _BAD_ESCAPE.search(text):
         raise ValueError("the URL has a percent-encoding that is needless or hides a separator or control character")
-    return _no_gateway_key(text)
 
 
 def _check_path(path: str, *, need_path: bool) -> None:
@@ -205,10 +242,6 @@ _MAX_WRITTEN = 120
 _ALIKE = 0.7
 _BESIDE_LETTERS = re.compile(r"[^a-z]")
 
-_NEWEST_FILTER = (
-    "QStash's newest contract has it as a filter of cancels, but an account that does not know it may cancel without "
-    "it, so this gateway does not pass it; name the workflow with 'workflowUrl'"
-)
 _DEAD_LETTERS = "it names entries of the dead letter queue, and this call is about workflow runs"
 _MESSAGES = "it selects messages, and this call is about workflow runs"
 _LISTING = "it belongs to the call that lists runs; leave it out"
@@ -219,7 +252,6 @@ _CREDENTIAL = (
 _PREVIEW = "to see first which runs a cancel would hit, ask /preview/v2/workflows/runs or POST /gateway/v1/plans"
 
 _PLACES: dict[str, tuple[str, ...]] = {
-    _NEWEST_FILTER: ("host", "hosts", "hostname", "path", "paths", "pathname"),
     "QStash's newest contract has it for cancels, to answer before the runs are cancelled; the gateway waits and tells "
     "you the total, so leave it out": ("async", "isasync", "background", "wait"),
     _DEAD_LETTERS: ("dlqid", "dlqids", "dlq"),
@@ -252,6 +284,8 @@ _MEANT: dict[tuple[str, ...], tuple[str, ...]] = {
     ("callerIp",): ("ip", "ips", "callerips", "calleraddress", "clientip", "workflowruncallerip"),
     ("flowControlKey",): ("flowcontrol", "flowcontrolkeys", "flowkey", "flowcontrolname"),
     ("label",): ("labels", "tag", "tags"),
+    ("host",): ("hosts", "hostname", "hostnames", "domain"),
+    ("path",): ("paths", "pathname", "pathnames"),
     ("count",): ("limit", "max", "maxcount", "maxruns", "number", "size", "counts", "pagesize"),
     ("state",): ("status", "workflowstate", "runstate"),
     ("workflowCreatedAt",): ("workflowruncreatedat", "createdat", "created"),

@@ -33,18 +33,34 @@ class Accepted:
     name: ClassVar[Literal["accepted"]] = "accepted"
 
 
+class Pace(NamedTuple):
+    """The pace that upstream asks for in an answer with 429; None stands for what it did not say in exactly one way.
+
+    `now_s` is its `Date` and `reset_s` its `Burst-RateLimit-Reset`, both in Unix seconds by its own clock;
+    `retry_after_s` is its `Retry-After` in seconds.
+    """
+
+    now_s: int | None = None
+    reset_s: int | None = None
+    retry_after_s: int | None = None
+
+
+NO_PACE = Pace()
+
+
 @dataclass(frozen=True, slots=True)
 class Refused:
     """Upstream refused with 401, 403, 412 or 429, so nothing was cancelled; `text` is safe to show.
 
-    `retry_after_s` is the wait that upstream asks for, bounded; `burst` holds its `Burst-RateLimit-*` headers. Both are
-    set for 429 only.
+    `retry_after_s` is the wait to tell the caller, bounded; `burst` holds upstream's `Burst-RateLimit-*` headers, and
+    `pace` what upstream itself said of when to come again. They are set for 429 only.
     """
 
     upstream_status: int
     text: str
     retry_after_s: int | None = None
     burst: tuple[tuple[str, str], ...] = ()
+    pace: Pace = NO_PACE
 
     name: ClassVar[Literal["refused"]] = "refused"
 
@@ -92,7 +108,7 @@ class Closing(NamedTuple):
 
     `skipped` holds the runs that a second look left out, just before their order. `joins_left_out` counts the identical
     requests that arrived during the call after the limit on joins was reached: each was refused and has no `joined`
-    record.
+    record. `stopped_by` names the principal that stopped the plan before all of its orders were sent, if one did.
     """
 
     outcome: Outcome
@@ -101,3 +117,4 @@ class Closing(NamedTuple):
     caller_gone: bool
     skipped: Skipped = NOTHING_SKIPPED
     joins_left_out: int = 0
+    stopped_by: str | None = None

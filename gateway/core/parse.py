@@ -17,7 +17,9 @@ from gateway.core.forms.query import (
     COUNT,
     FLOW_KEYS,
     FROM_DATE,
+    HOSTS,
     LABELS,
+    PATHS,
     TO_DATE,
     URLS,
     Parameter,
@@ -106,7 +108,7 @@ def _exact(text: str) -> bool:
 RUN_IDS, EXACT = Repeatable("workflowRunIds"), Parameter("workflowUrlExactMatch", _exact)
 
 PARAMETERS = Parameters(
-    *(RUN_IDS, URLS, EXACT, FROM_DATE, TO_DATE, CALLER_IPS, FLOW_KEYS, LABELS, COUNT), unknown=_unknown
+    *(RUN_IDS, URLS, EXACT, FROM_DATE, TO_DATE, CALLER_IPS, FLOW_KEYS, LABELS, HOSTS, PATHS, COUNT), unknown=_unknown
 )
 
 NAMES = PARAMETERS.names

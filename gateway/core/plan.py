@@ -1,6 +1,6 @@
 """The decisions of policy and what is sent for them: verdicts, orders, plans, and the receipt of a recorded intent.
 
-An `Order`, the only thing that is ever sent, cannot be made from `EveryRun`.
+An `Order`, the only thing that is ever sent, cannot be made from `EveryRun`, nor from a filter with a host or path.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from urllib.parse import quote
 
 from gateway.core import grammar
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Principal, check_count
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Principal, check_count
 from gateway.core.run import Resolution, Resolved, Run
 
 _PLAIN = re.compile("[A-Za-z0-9_.~-]*").fullmatch
@@ -23,9 +23,12 @@ _quoted = lru_cache(maxsize=grammar.REMEMBERED_URLS)(partial(quote, safe=""))
 """Percent-encodes all but the unreserved characters; cached, because the same few URLs are sent all day."""
 
 
+_NO_ORDER = "an order names runs, or a filter without host and path"
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One call to upstream. It cannot be made from `EveryRun`, so nothing can send that.
+    """One call to upstream. It cannot be made from `EveryRun` or `ByFilterHere`, so nothing can send those.
 
     `query` is the canonical query string: names in upstream's order, `count` always present, values percent-encoded.
     """
@@ -36,7 +39,7 @@ class Order:
 
     def __post_init__(self) -> None:
         if not isinstance(self.selection, (ByRunIds, ByFilter)):
-            raise TypeError("an order names runs or a filter")
+            raise TypeError(_NO_ORDER)
         check_count(self.selection, self.count)
         object.__setattr__(self, "query", self._query())
 
@@ -140,13 +143,13 @@ def order_of(request: CancelRequest) -> Order:
     """Return the order that sends a request as it is.
 
     Raises:
-        TypeError: the request is for every run; nothing can send that.
+        TypeError: the request is for every run, or names a host or path; nothing can send that.
     """
     match request.selection:
         case ByRunIds() | ByFilter() as selection:
             return Order(selection, request.count)
-        case EveryRun():
-            raise TypeError("an order names runs or a filter")
+        case _:
+            raise TypeError(_NO_ORDER)
 
 
 def orders_of(runs: Sequence[Run]) -> tuple[Order, ...]:

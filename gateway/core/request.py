@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from operator import attrgetter
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from gateway.core import grammar
 
@@ -86,7 +86,7 @@ def _true(text: str) -> bool:
 
 
 class Wire(NamedTuple):
-    """How one member of `ByFilter` stands in a query: the only place that says so.
+    """How one member of a `Filter` stands in a query: the only place that says so.
 
     `name` is the parameter, and `field` the name under which policies know what it selects by. `typed` makes of the
     parameter's text the value in `CancelRequest.wire`. A parameter with `checks` is repeatable: the first checks one
@@ -108,11 +108,12 @@ def _listed(name: str, check: Callable[[str], str], exact: Callable[[str], str] 
 
 
 @dataclass(frozen=True, slots=True)
-class ByFilter:
+class Filter:
     """The runs that match: OR within a field, AND across fields. Dates are Unix milliseconds of the runs' creation.
 
-    `carried` holds the wire names of the fields that select; the two dates are one field, `created`. `exact` says how
-    upstream matches the URLs; without it a URL is a prefix *without* any boundary.
+    Every filter is either a `ByFilter` or a `ByFilterHere`. `carried` holds the wire names of the fields that select;
+    the two dates are one field, `created`. `exact` says how upstream matches the URLs; without it a URL is a prefix
+    *without* any boundary.
 
     Each member says what it is in a query, in upstream's order. The checks, `carried` and `pairs` all follow from that,
     so no member is judged and then left out of what is sent.
@@ -135,7 +136,8 @@ class ByFilter:
     def __post_init__(self) -> None:
         carried: list[str] = []
         pairs: list[tuple[str, str]] = []
-        for row, value in zip(_ROWS, _values(self)):  # noqa: B905 - both are of `_MEMBERS`
+        rows, values = _TABLES[type(self)]
+        for row, value in zip(rows, values(self)):  # noqa: B905 - both are of one table
             if not value:
                 continue
             name, known_as, checks = row
@@ -155,9 +157,36 @@ class ByFilter:
         object.__setattr__(self, "carried", frozenset(carried))
         object.__setattr__(self, "_pairs", pairs)
 
+    @property
+    def by_prefix(self) -> bool:
+        """Whether URLs are named, and as prefixes."""
+        return bool(self.workflow_urls) and not self.exact
+
     def pairs(self) -> Sequence[tuple[str, str]]:
         """Return the selection as query pairs, in upstream's order."""
         return self._pairs
+
+
+@dataclass(frozen=True, slots=True)
+class ByFilter(Filter):
+    """A filter that upstream matches as well: an order may send it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ByFilterHere(Filter):
+    """A filter that names a host or a path of the runs' URLs: the gateway matches it, and no order can be made of it.
+
+    Whether an account of upstream knows the two is not known; one that does not would cancel without them
+    (docs/upstream-contract.md#2-two-contracts).
+    """
+
+    hosts: tuple[str, ...] = field(default=(), metadata=_listed("host", grammar.host))
+    paths: tuple[str, ...] = field(default=(), metadata=_listed("path", grammar.path))
+
+    def __post_init__(self) -> None:
+        if not self.hosts and not self.paths:
+            raise ValueError("a filter without host and path is one that can be sent")
+        Filter.__post_init__(self)
 
 
 def _check_dates(*given: int | None) -> None:
@@ -166,7 +195,7 @@ def _check_dates(*given: int | None) -> None:
         raise ValueError("dates are Unix milliseconds of 13 digits, fromDate not later than toDate")
 
 
-def wires_of(kind: type[ByFilter]) -> dict[str, Wire]:
+def wires_of(kind: type[Filter]) -> dict[str, Wire]:
     """Return the members of a filter as they stand in a query. Raises: TypeError: one does not say so."""
     found = {one.name: one.metadata.get("wire") for one in fields(kind) if one.init}
     if silent := [name for name, wire in found.items() if not isinstance(wire, Wire)]:
@@ -174,16 +203,37 @@ def wires_of(kind: type[ByFilter]) -> dict[str, Wire]:
     return {name: wire for name, wire in found.items() if isinstance(wire, Wire)}
 
 
-_MEMBERS = wires_of(ByFilter)
-WIRES = tuple(_MEMBERS.values())
-"""The members of `ByFilter` as they stand in a query, in upstream's order."""
+_Row = tuple[str, str, tuple[Callable[[str], str], Callable[[str], str]] | None]
 
-_values = attrgetter(*_MEMBERS)
-"""Returns the values of all members, in that order."""
 
-_ROWS = tuple((wire.name, wire.field, wire.checks) for wire in WIRES)
+def _table(kind: type[Filter]) -> tuple[Sequence[_Row], attrgetter[tuple[Any, ...]]]:
+    """Return a row for each member of a kind of filter, and the function that returns their values in that order."""
+    members = wires_of(kind)
+    return [(wire.name, wire.field, wire.checks) for wire in members.values()], attrgetter(*members)
+
+
+_TABLES: Mapping[type[Filter], tuple[Sequence[_Row], attrgetter[tuple[Any, ...]]]] = {
+    kind: _table(kind) for kind in (ByFilter, ByFilterHere)
+}
+
+WIRES = tuple(wires_of(ByFilterHere).values())
+"""The members of all filters as they stand in a query, in upstream's order."""
+
+HERE = frozenset(wire.field for wire in WIRES) - {wire.field for wire in wires_of(ByFilter).values()}
+"""The fields, by wire name, that the gateway matches itself and never sends: `host` and `path`."""
 
 _TYPED = {wire.name: wire.typed for wire in WIRES}
+
+
+def filter_with(members: Mapping[str, object], *, of: Filter | None = None) -> Filter:
+    """Return the filter with these members, by name; those that are not among them are as in `of`.
+
+    Raises: ValueError: the values do not make a filter.
+    """
+    given: dict[str, Any] = {} if of is None else {name: getattr(of, name) for name in wires_of(type(of))}
+    given.update(members)
+    hosts, paths = given.pop("hosts", ()), given.pop("paths", ())
+    return ByFilterHere(**given, hosts=hosts, paths=paths) if hosts or paths else ByFilter(**given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +252,7 @@ class EveryRun:
         return []
 
 
-Selection = ByRunIds | ByFilter | EveryRun
+Selection = ByRunIds | Filter | EveryRun
 
 REPEATABLE = frozenset(("workflowRunIds", *(wire.name for wire in WIRES if wire.checks is not None)))
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
+from gateway.core import grammar
+
 STARTED = "RUN_STARTED"
 CANCELLED = "RUN_CANCELED"
 HANDLED = "HANDLED_BY_US"
@@ -34,6 +36,16 @@ class Run:
     def running(self) -> bool:
         """Whether a cancel can still stop the run."""
         return self.state == STARTED
+
+    @property
+    def host(self) -> str:
+        """The host of the URL, with its port if it has one."""
+        return grammar.host_of(self.workflow_url)
+
+    @property
+    def path(self) -> str:
+        """The path of the URL, without the `?query`."""
+        return grammar.path_of(self.workflow_url)
 
 
 @dataclass(frozen=True, slots=True)

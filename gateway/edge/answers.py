@@ -17,7 +17,7 @@ from gateway.core.forms.shown import Left, left_out, skipped_field
 from gateway.core.outcome import Accepted, Cancelled, NotSent, Progress, Refused, Unknown
 from gateway.core.plan import Denial
 from gateway.core.run import LEFT
-from gateway.execution.in_flight import Result
+from gateway.execution.in_flight import Result, Stopped
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -105,7 +105,9 @@ def denial(denied: Denial, decision_id: str) -> Answer:
 def outcome(result: Result, decision_id: str) -> Answer:
     """Return the answer to a request whose intent was recorded, whether or not it was sent."""
     plan, found = result.plan, result.outcome
-    if (left := _left(result)) is not None:
+    if result.stop is not None and isinstance(found, Cancelled):
+        answer = _answer(_with_excess(_stopped(result.stop, found), result.over_cancelled), decision_id)
+    elif (left := _left(result)) is not None:
         answer = _answer(left, decision_id)
     elif isinstance(found, Cancelled):
         # If nothing was left to send, the number is the gateway's own.
@@ -166,6 +168,20 @@ def _not_cancelled(result: Accepted | Refused | NotSent | Unknown, decision_id: 
         case Unknown(cause=cause, upstream_status=status):
             members = {"cause": cause} | ({"upstream_status": status} if status is not None else {})
             return _unknown(decision_id, "no trustworthy answer came back from QStash", members)
+
+
+def _stopped(stop: Stopped, found: Cancelled) -> _Problem:
+    done = counted(found.cancelled, "run was", "runs were")
+    unsent = counted(len(stop.unsent), "was", "were")
+    sentence = f"The plan was stopped: {done} cancelled, {unsent} not sent. Plan again for what is left."
+    members = {
+        "plan": stop.plan_id,
+        "state": "stopped",
+        "cancelled": found.cancelled,
+        "orders_sent": stop.orders_sent,
+        "unsent": Left.of(stop.unsent).to_json(),
+    }
+    return _Problem(409, "plan_stopped", "Plan stopped", sentence, members)
 
 
 def _partly(decision_id: str, cause: str, progress: Progress) -> _Problem:

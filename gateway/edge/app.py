@@ -8,8 +8,9 @@ spelling than its decoded form, so routing on the decoded path is routing byte f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import uuid_utils
 from starlette.applications import Starlette
@@ -20,13 +21,13 @@ from gateway.audit.refusals import RefusalLog
 from gateway.core.errors import (
     AuditUnavailable,
     LookupFailed,
-    MalformedRequest,
     NotFound,
     Overloaded,
     Refusal,
     ShuttingDown,
     Throttled,
 )
+from gateway.core.forms.shown import PLANS
 from gateway.core.parse import Body, parse_cancel, parse_reason
 from gateway.core.plan import Denial
 from gateway.core.ports import Clock, OperatorsLog
@@ -85,8 +86,7 @@ class Cancels:
     async def apply(self, inbound: Inbound) -> Answer | Done:
         """Handle `POST /gateway/v1/plans/{plan}/apply`: cancel the runs of a plan, once. Raises: Refusal."""
         name = plan_id(inbound)
-        if (await self._intake.own_body(inbound)).content not in (b"", b"{}"):
-            raise MalformedRequest("plan_body", "Applying a plan takes no body: the plan says what is cancelled.")
+        await self._intake.no_content(inbound)
         draft = self._pipeline.planned(caller_of(inbound), name)
         result = await self._pipeline.apply(self._intake.call(inbound, draft.call.request), draft)
         return answers.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
@@ -155,7 +155,7 @@ class CallRoute(Route):
     def __init__(self, method: str, path: str, action: Action, cancels: Cancels) -> None:
         self._endpoint = Endpoint(action, cancels)
         super().__init__(path, self._endpoint, methods=[method])
-        self.methods, self._method = {method}, method
+        self.methods, self.method, self._allowed = {method}, method, method
         self._found: Scope = {"endpoint": self.endpoint, "path_params": {}}
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -164,13 +164,18 @@ class CallRoute(Route):
             return super().matches(scope)
         if scope["path"] != self.path:
             return Match.NONE, {}
-        return Match.FULL if scope["method"] == self._method else Match.PARTIAL, self._found
+        return Match.FULL if scope["method"] == self.method else Match.PARTIAL, self._found
 
     def handle(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[None, None, None]:
         """Return the endpoint's call of the request. Raises: MethodNotAllowed: the path takes another method."""
-        if scope["method"] != self._method:
-            raise no_such_method(scope["path"], self._method)
+        if scope["method"] != self.method:
+            raise no_such_method(scope["path"], self._allowed)
         return self._endpoint(scope, receive, send)
+
+    def stand_beside(self, routes: Sequence[CallRoute]) -> Self:
+        """Name the methods of all routes with this path when a request has another; return the same route."""
+        self._allowed = ", ".join(one.method for one in routes if one.path == self.path)
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +301,7 @@ def routes(cancels: Cancels, pages: Pages, health: HealthPages) -> list[Route]:
         assert answer is not None
         return answer
 
-    return [
+    calls = [
         CallRoute("DELETE", RUNS, cancels.cancel, cancels),
         CallRoute("DELETE", "/preview" + RUNS, preview, cancels),
         CallRoute("GET", "/v2/workflows/logs", pages.logs, cancels),
@@ -304,9 +309,14 @@ def routes(cancels: Cancels, pages: Pages, health: HealthPages) -> list[Route]:
         CallRoute("GET", "/gateway/v1/whoami", pages.whoami, cancels),
         CallRoute("GET", "/gateway/v1/openapi.json", pages.openapi, cancels),
         CallRoute("POST", "/gateway/v1/explain", pages.explain, cancels),
-        CallRoute("POST", "/gateway/v1/plans", pages.plan, cancels),
-        CallRoute("GET", "/gateway/v1/plans/{plan}", pages.planned, cancels),
-        CallRoute("POST", "/gateway/v1/plans/{plan}/apply", cancels.apply, cancels),
+        CallRoute("GET", PLANS, pages.plans, cancels),
+        CallRoute("POST", PLANS, pages.plan, cancels),
+        CallRoute("GET", PLANS + "/{plan}", pages.planned, cancels),
+        CallRoute("DELETE", PLANS + "/{plan}", pages.stop, cancels),
+        CallRoute("POST", PLANS + "/{plan}/apply", cancels.apply, cancels),
+    ]
+    return [
+        *(call.stand_beside(calls) for call in calls),
         *(Route(path.decode(), Endpoint(health_page, cancels)) for path in sorted(HEALTH_PATHS)),
     ]
 

@@ -241,9 +241,9 @@ def no_such_path(method: str, path: bytes, *, is_known: Callable[[str], bool]) -
 
 
 def no_such_method(path: str, allowed: str) -> MethodNotAllowed:
-    """Return the refusal of a method that the path does not accept."""
+    """Return the refusal of a method that the path does not accept; `allowed` is the value of the Allow header."""
     more = f" {_ONLY} For other calls, use a client with its own token." if path.startswith("/v2/") else ""
-    return MethodNotAllowed(allowed, f"This path takes {allowed} and nothing else.{more}")
+    return MethodNotAllowed(allowed, f"This path takes {allowed.replace(', ', ' or ')} and nothing else.{more}")
 
 
 def _meant(path: bytes) -> str | None:

@@ -219,6 +219,11 @@ class Intake:
         self.authenticate_again(inbound)
         return body
 
+    async def no_content(self, inbound: Inbound) -> None:
+        """Read the body of one of the gateway's own calls that says all in its path. Raises: Refusal."""
+        if (await self.own_body(inbound)).content not in (b"", b"{}"):
+            raise MalformedRequest("plan_body", "This call takes no body: the plan says what is cancelled.")
+
     def authenticate_again(self, inbound: Inbound) -> None:
         """Authenticate the caller under the settings now in force, if a body was waited for.
 

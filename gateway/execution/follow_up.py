@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.audit.events.declare import Members
 from gateway.core.errors import Refusal
 from gateway.core.outcome import Accepted, Cancelled, Outcome, Unknown
 from gateway.core.plan import Order, Plan
@@ -67,7 +68,10 @@ class _Followed:
 
 
 class Settler:
-    """The follow-ups under way, each in its own task. `reads_back` says whether a token to look runs up is set."""
+    """The follow-ups under way, each in its own task. `reads_back` says whether a token to look runs up is set.
+
+    `learnt` is told the members of every `settled` record; whoever wants to know sets it.
+    """
 
     def __init__(
         self,
@@ -83,6 +87,7 @@ class Settler:
         self._operators_log = operators_log
         self._reads_back = reads_back
         self._share = share or TeamShare()
+        self.learnt: Callable[[Members], None] = lambda _: None
         self._followed: dict[asyncio.Task[None], _Followed] = {}
         self._stopped = False
 
@@ -129,7 +134,9 @@ class Settler:
         self._tell(subject, cause)
 
     def _tell(self, subject: Subject, cause: str | None) -> None:
-        self._record.note_soon("settled", subject.members(cause))
+        members = subject.members(cause)
+        self._record.note_soon("settled", members)
+        self.learnt(members)
 
     async def _learn(self, subject: Subject) -> str | None:
         """Follow one subject; return why that ended early, if it did."""

@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gateway.core.errors import Throttled
 from gateway.core.outcome import Outcome
@@ -26,18 +27,31 @@ Key = tuple[Hashable, Hashable]
 """The key of a cancel in flight: its owner (a principal, or "plan"), and what it does (a request, or a plan id)."""
 
 
+class Stopped(NamedTuple):
+    """The stop of a plan before all of its orders were sent: who asked for it, and how far the plan had come.
+
+    Every order that was sent is certain.
+    """
+
+    by: str
+    plan_id: str
+    orders_sent: int
+    unsent: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """A plan that was sent, and its outcome.
 
     `left_out` holds the runs that a second look left out, by reason. `over_cancelled` is how many more runs upstream
-    cancelled than were ordered.
+    cancelled than were ordered. `stop` is set if somebody stopped the plan; its outcome is then what it had cancelled.
     """
 
     plan: Plan
     outcome: Outcome
     left_out: Skipped = field(default_factory=dict)
     over_cancelled: int = 0
+    stop: Stopped | None = None
 
     @property
     def skipped(self) -> Skipped:

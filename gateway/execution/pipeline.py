@@ -104,6 +104,11 @@ class Pipeline:
         """Whether new intents are refused because the process is ending."""
         return self._cancels.stopping
 
+    @property
+    def plans(self) -> Drafts:
+        """The plans that are kept, to be shown and stopped."""
+        return self._planner.drafts
+
     async def prepared(self, policies: Policies, principal: Principal) -> TeamRules:
         """Return the rules of the principal's team, prepared for asking which runs it may see."""
         await self._judging.prepared(policies, principal)
@@ -168,17 +173,13 @@ class Pipeline:
         """Return a plan of the principal, in any state. Raises: NotFound."""
         return self._planner.drafts.get(principal, plan_id)
 
-    def expires_in_s(self, draft: Draft) -> int:
-        """Return how long a plan can still be applied, in whole seconds."""
-        return self._planner.drafts.expires_in_s(draft)
-
     async def apply(self, call: Call, draft: Draft) -> Denial | Done:
         """Judge a plan's request again, as `call`, and cancel those runs of the plan that still run, once.
 
         `draft` is a plan of the same principal, from `planned`.
 
         Raises:
-            Conflict: the plan is still being looked up, or was already applied.
+            Conflict: the plan is still being looked up, was already applied, or was stopped.
             AuditUnavailable, LookupFailed, ShuttingDown: nothing was sent.
         """
         key = ("plan", draft.plan_id)
@@ -274,10 +275,11 @@ class Pipeline:
             caller_gone=await _has_gone(call),
             skipped=result.left_out,
             joins_left_out=in_flight.turned_away,
+            stopped_by=result.stop.by if result.stop is not None else None,
         )
         outcome = await self._closed(receipt, closing)
         self._follow(plan, outcome)
-        return result if outcome is result.outcome else replace(result, outcome=outcome)
+        return result if outcome is result.outcome else replace(result, outcome=outcome, stop=None)
 
     async def _send_only(self, plan: Plan, receipt: Receipt) -> Result:
         """Send the only order of a plan. Raises nothing."""
@@ -355,7 +357,9 @@ class Pipeline:
         self, draft: Draft, chosen: Resolved, call: Call, *, permit: Permit, in_flight: InFlight
     ) -> Result:
         with self._planner.applying(draft, chosen, call, permit=permit) as orders:
-            return await self._sent(orders.plan, call, in_flight, orders=orders)
+            result = await self._sent(orders.plan, call, in_flight, orders=orders)
+            draft.ended(result.outcome, stopped=result.stop is not None)
+            return result
 
 
 class _Waiting:

@@ -9,7 +9,7 @@ from typing import Protocol
 from gateway.core.outcome import Closing, Outcome
 from gateway.core.plan import Order, Permit, Plan, Receipt
 from gateway.core.ports import Alarm, NotePort
-from gateway.core.request import ByFilter, CancelRequest, EveryRun, Principal
+from gateway.core.request import CancelRequest, EveryRun, Filter, Principal
 from gateway.core.run import Listing, LookUp, LookUpBounds, Resolved, Run
 from gateway.policy.rules import Policies
 
@@ -24,13 +24,13 @@ class CancelPort(Protocol):
 class RunLog(Protocol):
     """The port that runs are looked up through. Every method raises LookupFailed or TooLarge; nothing was sent then."""
 
-    async def running(self, selection: ByFilter | EveryRun, look: LookUp) -> Listing:
+    async def running(self, selection: Filter | EveryRun, look: LookUp) -> Listing:
         """Return at least the running runs that a filter, or everything, may select; of them enough for the `look`."""
 
     async def look_up(self, run_ids: Sequence[str]) -> Listing:
         """Return the newest run of each ID that exists."""
 
-    async def look_again(self, runs: Sequence[Run], selection: ByFilter | EveryRun, since_ms: int) -> Listing:
+    async def look_again(self, runs: Sequence[Run], selection: Filter | EveryRun, since_ms: int) -> Listing:
         """Return the newest run under the ID of each of these runs.
 
         A listing of the selection had shown them, and no running run was hidden from it; it began at upstream's time

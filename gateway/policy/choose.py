@@ -20,9 +20,9 @@ from dataclasses import dataclass
 
 from gateway.core.grammar import in_subtree, lies_under
 from gateway.core.plan import Denial, Permit
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Principal, Selection
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Filter, Principal, Selection
 from gateway.core.run import HANDLED, Listing, Resolution, Resolved, Run, Skip
-from gateway.policy.model import MEMBERS, Condition, Rule, UrlCondition, values
+from gateway.policy.model import MEMBERS, Condition, Rule, UrlCondition, asked_values, values
 from gateway.policy.reading import RUN_IDS, bounds_runs, is_denied, lies_inside, touches, url_inside
 from gateway.policy.rules import Policies, TeamRules
 
@@ -178,23 +178,23 @@ def _named(selection: ByRunIds, listing: Listing, skipped: Skipping) -> list[Run
     return _oldest_first(run for run in runs if run.running)
 
 
-def selects(selection: ByFilter | EveryRun, run: Run) -> bool:
+def selects(selection: Filter | EveryRun, run: Run) -> bool:
     """Return whether the selection names the run, as the gateway matches: a prefix is a page and all below it."""
     if isinstance(selection, EveryRun):
         return True
     return (
         _among(selection, run)
-        and all(_has_one(getattr(selection, member), run, field) for field, member in MEMBERS.items())
+        and all(_has_one(asked_values(selection, field), run, field) for field in selection.carried & MEMBERS.keys())
         and (selection.from_date is None or selection.from_date <= run.created_ms)
         and (selection.to_date is None or run.created_ms <= selection.to_date)
     )
 
 
 def _has_one(asked: tuple[str, ...], run: Run, field: str) -> bool:
-    return not asked or not set(asked).isdisjoint(values(run, field))
+    return not set(asked).isdisjoint(values(run, field))
 
 
-def _among(selection: ByFilter, run: Run) -> bool:
+def _among(selection: Filter, run: Run) -> bool:
     urls = selection.workflow_urls
     if not urls or selection.exact:
         return not urls or run.workflow_url in urls

@@ -19,11 +19,11 @@ from itertools import chain, islice
 from typing import Literal, NamedTuple
 
 from gateway.core.plan import Decision, Denial, Narrowing, NotAdmitted, Permit
-from gateway.core.request import ByRunIds, CancelRequest, EveryRun, Principal
+from gateway.core.request import ByFilterHere, ByRunIds, CancelRequest, EveryRun, Principal
 from gateway.core.run import Resolution
 from gateway.policy.model import Effect, Rule
 from gateway.policy.nearest import MOST, candidates_near, in_words
-from gateway.policy.reading import Gap, Reading, matches, named_by_deny, unmet
+from gateway.policy.reading import NEVER_SENT, Gap, Reading, matches, named_by_deny, unmet
 from gateway.policy.rules import Policies, TeamRules
 from gateway.policy.view import Admitted, Judged, Refused, View, capped
 
@@ -50,7 +50,7 @@ def decide(policies: Policies, principal: Principal, request: CancelRequest, now
     near = [*islice(view.rules.near(request.selection, now_ms), MOST)]
     nearest = _nearest(view, near)
     why = _why(judged, view, near)
-    reason = _sentence(why, judged.rule, request, nearest)
+    reason = _sentence(why, judged, request, nearest)
     refused, owner = why.not_admitted, why.rule.owner if why.rule is not None else None
     return Denial(name, decided, shadow, reason, nearest, used, owner, refused)
 
@@ -188,9 +188,9 @@ def _nearest(view: View, near: Sequence[Rule]) -> dict[str, object] | None:
     return None
 
 
-def _sentence(why: _Why, rule: Rule | None, request: CancelRequest, nearest: dict[str, object] | None) -> str:
-    """Return the text that a person reads; `rule` is the one that refused."""
-    parts = []
+def _sentence(why: _Why, judged: Refused, request: CancelRequest, nearest: dict[str, object] | None) -> str:
+    """Return the text that a person reads."""
+    rule, parts = judged.rule, []
     if isinstance(request.selection, EveryRun):
         parts.append("This request names no runs and no filter, so it would cancel every run of the account.")
     if rule is not None and rule.message is not None:
@@ -199,6 +199,8 @@ def _sentence(why: _Why, rule: Rule | None, request: CancelRequest, nearest: dic
         parts.append("Name the runs (workflowRunIds), or the workflow (workflowUrl, exactly).")
     else:
         parts.append(why.said)
+    if isinstance(request.selection, ByFilterHere) and (rule is None or judged.reading is Reading.FORWARDED):
+        parts.append(f"{NEVER_SENT}.")
     if nearest is not None:
         parts.append(f"The nearest that would be allowed: {in_words(nearest)}.")
     if why.rule is not None and why.rule.owner is not None:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from gateway.core.grammar import EARLIEST_MS, at_or_below, denied_below, lies_under
+from gateway.core.grammar import EARLIEST_MS, at_or_below, denied_below, host_of, in_subtree, lies_under, path_of
 from gateway.core.plan import Owner
-from gateway.core.request import MAX_COUNT, ByFilter, ByRunIds, Selection
+from gateway.core.request import HERE, MAX_COUNT, ByRunIds, Filter, Selection
 from gateway.core.run import Resolution, Run
 from gateway.files.nodes import Place
 from gateway.policy.window import Window, duration
@@ -21,11 +21,25 @@ from gateway.policy.window import Window, duration
 TO_DATE_LEAD_MS = 60_000
 """The furthest that a `toDate` may lie in the future under `within_last`."""
 
-MEMBERS = {"label": "labels", "flowControlKey": "flow_control_keys", "callerIp": "caller_ips"}
-"""The fields of plain values, by wire name, each with the member of `ByFilter` that holds the values asked for."""
+MEMBERS = {
+    "label": "labels",
+    "flowControlKey": "flow_control_keys",
+    "callerIp": "caller_ips",
+    "host": "hosts",
+    "path": "paths",
+}
+"""The fields of plain values, by wire name, each with the member of a `Filter` that holds the values asked for."""
 
-RUN_MEMBERS = {"label": "labels", "flowControlKey": "flow_control_key", "callerIp": "caller_ip"}
+RUN_MEMBERS = {
+    "label": "labels",
+    "flowControlKey": "flow_control_key",
+    "callerIp": "caller_ip",
+    "host": "host",
+    "path": "path",
+}
 """The same fields, each with the member of `Run` that holds its values: a tuple, or one text or None."""
+
+_OF_URL = {"host": host_of, "path": path_of}
 
 
 def values(run: Run, field: str) -> tuple[str, ...]:
@@ -34,6 +48,20 @@ def values(run: Run, field: str) -> tuple[str, ...]:
     if isinstance(found, str):
         return (found,)
     return found or ()
+
+
+def known(selection: Selection) -> frozenset[str]:
+    """Return the fields whose values the selection shows: those it carries, and host and path of URLs named exactly."""
+    return selection.carried | HERE if isinstance(selection, Filter) and selection.exact else selection.carried
+
+
+def asked_values(selection: Selection, field: str) -> tuple[str, ...]:
+    """Return a filter's values of a field of `MEMBERS` that is `known`: its own, or else those of its exact URLs."""
+    assert isinstance(selection, Filter)
+    if field in selection.carried:
+        asked: tuple[str, ...] = getattr(selection, MEMBERS[field])
+        return asked
+    return tuple(dict.fromkeys(_OF_URL[field](url) for url in selection.workflow_urls))
 
 
 class Effect(StrEnum):
@@ -72,7 +100,7 @@ class UrlCondition:
 
     def contains(self, selection: Selection, now_ms: int) -> bool:
         """Return whether every URL is listed or lies at or below a prefix; one sent as a prefix must end in `/`."""
-        assert isinstance(selection, ByFilter)
+        assert isinstance(selection, Filter)
         urls, exact = selection.workflow_urls, selection.exact
         if self.any or (exact and self.exact.issuperset(urls)):
             return True
@@ -87,7 +115,7 @@ class UrlCondition:
 
     def overlaps(self, selection: Selection, now_ms: int) -> bool:
         """Return whether some URL is listed or lies below a prefix or, sent as a prefix, begins something listed."""
-        assert isinstance(selection, ByFilter)
+        assert isinstance(selection, Filter)
         urls = selection.workflow_urls
         if any(lies_under(url, self.prefix, denied_below) for url in urls):
             return True
@@ -140,23 +168,59 @@ class ValueCondition:
     any: bool = False
     optional: bool = False
 
-    def values(self, selection: Selection) -> tuple[str, ...]:
-        """Return the selection's values of this field."""
-        assert isinstance(selection, ByFilter)
-        asked: tuple[str, ...] = getattr(selection, MEMBERS[self.field])
-        return asked
-
     def contains(self, selection: Selection, now_ms: int) -> bool:
-        """Return whether every value is listed."""
-        return self.any or self.any_of.issuperset(self.values(selection))
+        """Return whether every value is admitted."""
+        return self.any or self.any_of.issuperset(asked_values(selection, self.field))
 
     def overlaps(self, selection: Selection, now_ms: int) -> bool:
         """Return whether some value is listed."""
-        return not self.any_of.isdisjoint(self.values(selection))
+        return self.meets(asked_values(selection, self.field))
+
+    def admits(self, value: str) -> bool:
+        """Return whether the value is listed."""
+        return value in self.any_of
+
+    def meets(self, values: Iterable[str]) -> bool:
+        """Return whether one of the values is listed."""
+        return not self.any_of.isdisjoint(values)
+
+    def first(self) -> str:
+        """Return one of the listed values, always the same."""
+        return min(self.any_of)
 
     def words(self) -> str:
         """Return a few of the listed values in words."""
         return "any value" if self.any else some_of(sorted(self.any_of))
+
+
+@dataclass(frozen=True, slots=True)
+class PathCondition(ValueCondition):
+    """The bound on `path`: values as listed, and prefixes, each a page and all below it."""
+
+    prefix: tuple[str, ...] = ()
+
+    def contains(self, selection: Selection, now_ms: int) -> bool:
+        """Return whether every path is admitted."""
+        return self.any or all(map(self.admits, asked_values(selection, self.field)))
+
+    def admits(self, value: str) -> bool:
+        """Return whether the path is listed, or is one of the pages or lies below it."""
+        return value in self.any_of or lies_under(value, self.prefix, in_subtree)
+
+    def meets(self, values: Iterable[str]) -> bool:
+        """Return whether one of the paths is admitted."""
+        return any(map(self.admits, values))
+
+    def first(self) -> str:
+        """Return one of the listed paths or pages, always the same."""
+        return min(self.any_of or self.prefix)
+
+    def words(self) -> str:
+        """Return a few of the paths and pages in words."""
+        if self.any:
+            return "any path"
+        exact = [f"exactly {path}" for path in sorted(self.any_of)]
+        return some_of([*exact, *(f"{path.rstrip('/')}/ or below" for path in self.prefix)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +234,7 @@ class CreatedCondition:
 
     def contains(self, selection: Selection, now_ms: int) -> bool:
         """Return whether the dates are recent enough and close enough together; a missing date fails its bound."""
-        assert isinstance(selection, ByFilter)
+        assert isinstance(selection, Filter)
         start, end = selection.from_date, selection.to_date
         if self.within_last_ms is not None:
             if now_ms < EARLIEST_MS or start is None or start < now_ms - self.within_last_ms:
@@ -183,7 +247,7 @@ class CreatedCondition:
 
     def overlaps(self, selection: Selection, now_ms: int) -> bool:
         """Return whether the dates may reach into `within_last`; without a `toDate` or a credible clock they may."""
-        assert isinstance(selection, ByFilter)
+        assert isinstance(selection, Filter)
         if self.within_last_ms is None or selection.to_date is None or now_ms < EARLIEST_MS:
             return True
         return selection.to_date >= now_ms - self.within_last_ms

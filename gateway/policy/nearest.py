@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 
-from gateway.core.request import ByFilter, ByRunIds, Selection
+from gateway.core.request import ByRunIds, Filter, Selection, filter_with
 from gateway.policy.model import (
     MEMBERS,
     Condition,
@@ -33,6 +33,7 @@ from gateway.policy.model import (
     RunIdCondition,
     UrlCondition,
     ValueCondition,
+    asked_values,
 )
 from gateway.policy.view import View
 
@@ -56,7 +57,7 @@ def candidates_near(view: View, near: Sequence[Rule]) -> Iterator[Proposal]:
     others = (rule for rule in view.rules.allowed(now_ms) if rule not in near)
     for rule in islice(chain(near, others), MOST):
         for asked in spellings:
-            selection = _part(rule, asked, now_ms)
+            selection = _part(rule, asked, now_ms, resolved=view.looks_up(rule))
             if selection is None:
                 continue
             asks = min(most, rule.most_asked)
@@ -73,7 +74,7 @@ def _spellings(asked: Selection) -> Sequence[Selection]:
 
     As far as a rule with a boundary can admit them, both mean the same runs.
     """
-    if isinstance(asked, ByFilter) and asked.workflow_urls and not asked.exact:
+    if isinstance(asked, Filter) and asked.workflow_urls and not asked.exact:
         closed = dict.fromkeys(url.rstrip("/") + "/" for url in asked.workflow_urls)
         return replace(asked, workflow_urls=tuple(closed)), asked
     return (asked,)
@@ -90,17 +91,20 @@ def in_words(wire: Mapping[str, object]) -> str:
     return "; ".join(parts)
 
 
-def _part(rule: Rule, asked: Selection, now_ms: int) -> Selection | None:
-    """Return the part of the selection that the rule may admit; None if there is none."""
+def _part(rule: Rule, asked: Selection, now_ms: int, *, resolved: bool) -> Selection | None:
+    """Return the part of the selection that the rule may admit; None if there is none.
+
+    `resolved` says that the runs are looked up for it, so that filters which the rule does not mention only narrow.
+    """
     ids = rule.conditions.get("workflowRunIds")
     if isinstance(ids, RunIdCondition):
         return _fewer_ids(rule, ids, asked)
     if isinstance(asked, ByRunIds):
         return None  # A caller who named single runs is not referred to a filter, which may reach many.
     carried = asked.carried
-    if not carried <= rule.conditions.keys():
+    if not resolved and not carried <= rule.conditions.keys():
         return None  # Without the filter that the rule does not mention, more runs would be selected.
-    wanted = asked if isinstance(asked, ByFilter) else None
+    wanted = asked if isinstance(asked, Filter) else None
     members: Members = {}
     for field, condition in rule.conditions.items():
         given = wanted if field in carried else None
@@ -116,10 +120,10 @@ def _part(rule: Rule, asked: Selection, now_ms: int) -> Selection | None:
     return _with(wanted, members) if members else wanted
 
 
-def _with(asked: ByFilter, members: Members) -> ByFilter | None:
+def _with(asked: Filter, members: Members) -> Filter | None:
     """Return the filter with other values, each made from a valid one; None if they do not make one."""
     try:
-        return replace(asked, **members)  # type: ignore[arg-type]
+        return filter_with(members, of=asked)
     except ValueError:
         return None
 
@@ -133,18 +137,18 @@ def _fewer_ids(rule: Rule, ids: RunIdCondition, asked: Selection) -> Selection |
 
 
 Members = dict[str, object]
-"""Some arguments of `ByFilter`."""
+"""Some members of a filter."""
 
 
-def filter_of(members: Members) -> ByFilter | None:
+def filter_of(members: Members) -> Filter | None:
     """Return the filter of a made-up request; None if the values, each made from a valid one, do not make one."""
     try:
-        return ByFilter(**members)  # type: ignore[arg-type]
+        return filter_with(members)
     except ValueError:
         return None
 
 
-def _field(condition: Condition, given: ByFilter | None, now_ms: int) -> Members | None:
+def _field(condition: Condition, given: Filter | None, now_ms: int) -> Members | None:
     """Return what a proposal says of one field beside what was given: a part of that, or the rule's own.
 
     Nothing is said if all that was given is kept; None means that the rule has no part of it.
@@ -156,17 +160,16 @@ def _field(condition: Condition, given: ByFilter | None, now_ms: int) -> Members
     return _dates(condition, given, now_ms) if isinstance(condition, CreatedCondition) else None
 
 
-def _listed(condition: ValueCondition, given: ByFilter | None) -> Members | None:
+def _listed(condition: ValueCondition, given: Filter | None) -> Members | None:
     if given is None:
-        return {MEMBERS[condition.field]: (min(condition.any_of),)}
-    values = condition.values(given)
-    if condition.any or condition.any_of.issuperset(values):
+        return {MEMBERS[condition.field]: (condition.first(),)}
+    if condition.contains(given, 0):
         return {}
-    values = tuple(value for value in values if value in condition.any_of)
+    values = tuple(value for value in asked_values(given, condition.field) if condition.admits(value))
     return {MEMBERS[condition.field]: values} if values else None
 
 
-def _urls(condition: UrlCondition, given: ByFilter | None) -> Members | None:
+def _urls(condition: UrlCondition, given: Filter | None) -> Members | None:
     if given is None:
         return _first_url(condition, "https://")
     urls = given.workflow_urls
@@ -191,7 +194,7 @@ def _first_url(condition: UrlCondition, tops: str | tuple[str, ...]) -> Members 
     return None if below is None else {"workflow_urls": (below,)}
 
 
-def _dates(condition: CreatedCondition, given: ByFilter | None, now_ms: int) -> Members | None:
+def _dates(condition: CreatedCondition, given: Filter | None, now_ms: int) -> Members | None:
     """Return the earliest part of the dates that the rule admits; an end is added only if the rule wants one."""
     start, end = (given.from_date, given.to_date) if given is not None else (None, None)
     if condition.within_last_ms is not None:

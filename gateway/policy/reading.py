@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from gateway.core.grammar import EARLIEST_MS, at_or_below, denied_below, in_subtree, lies_under
 from gateway.core.parse import DEFAULT_COUNT
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection
+from gateway.core.request import HERE, ByFilterHere, ByRunIds, CancelRequest, EveryRun, Filter, Selection
 from gateway.core.run import Run
 from gateway.policy.model import (
     TO_DATE_LEAD_MS,
@@ -24,6 +24,8 @@ from gateway.policy.model import (
     RunIdCondition,
     UrlCondition,
     ValueCondition,
+    asked_values,
+    known,
     values,
 )
 
@@ -49,12 +51,12 @@ def matches(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -
     selection = request.selection
     if not about(rule, selection):
         return False
-    carried = selection.carried
-    if reading is Reading.RESOLVED and not rule.conditions.keys() <= carried:
+    told = known(selection) if reading is _FORWARDED else selection.carried
+    if reading is Reading.RESOLVED and not rule.conditions.keys() <= told:
         return False  # The runs found will show what the request does not say.
     # A field that the request leaves out overlaps everything; so do run IDs, which carry no other field.
     return all(
-        field not in carried or _overlaps(condition, selection, now_ms, reading)
+        field not in told or _overlaps(condition, selection, now_ms, reading)
         for field, condition in rule.conditions.items()
     )
 
@@ -95,10 +97,11 @@ def unfit(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -> 
     selection = request.selection
     if rule.selects is not None and selection.kind not in rule.selects:
         yield partial(_other_selects, rule.selects, selection)
-    if rule.exact_match and isinstance(selection, ByFilter) and selection.workflow_urls and not selection.exact:
-        yield partial(_not_exact, selection)
     carried = selection.carried
     forwarded = reading is _FORWARDED
+    # It speaks of what is sent: where the gateway matches the runs itself, a prefix has its boundary.
+    if forwarded and rule.exact_match and isinstance(selection, Filter) and selection.by_prefix:
+        yield partial(_not_exact, selection)
     for field, condition in rule.conditions.items():
         if field not in carried:
             if not (condition.optional or left_to_runs(condition, selection, reading)):
@@ -128,8 +131,11 @@ def lacking(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -
     if kind is not None:
         return [kind]
     failing = [shortfall() for shortfall in shortfalls(rule, request, now_ms, reading)]
-    mentioned = request.selection.carried <= rule.conditions.keys()
-    return failing if mentioned else [*_unmentioned(rule, request.selection), *failing]
+    if _mentions(rule, request.selection, reading):
+        return failing
+    if reading is _FORWARDED:
+        return [*_unmentioned(rule, request.selection), *failing]
+    return failing or [names_none(rule)]
 
 
 def _other_kind(rule: Rule, selection: Selection) -> Gap | None:
@@ -150,24 +156,47 @@ def _other_kind(rule: Rule, selection: Selection) -> Gap | None:
     return None
 
 
+def _mentions(rule: Rule, selection: Selection, reading: Reading) -> bool:
+    """Return whether an `allow` on filters mentions what a filter selects by.
+
+    Forwarded, that is all of it. Resolved, some is enough: the rest only narrows. A filter with nothing of the rule
+    would reach other runs.
+    """
+    if reading is _FORWARDED:
+        return selection.carried <= rule.conditions.keys() and not isinstance(selection, ByFilterHere)
+    return not selection.carried or not selection.carried.isdisjoint(rule.conditions)
+
+
+def names_none(rule: Rule) -> Gap:
+    """Return the gap if a filter has none of the fields of an `allow`, all of which may be left out."""
+    first, *_ = fields = sorted(rule.conditions)
+    return Gap(_wire_name(first, None), None, f"one of {', '.join(fields)}", "the request names none of them")
+
+
+NEVER_SENT = "Host and path are matched here and never sent to QStash, so only a rule with 'resolve: true' allows them"
+"""What a caller is told whose host or path no rule admits."""
+
+
 def _unmentioned(rule: Rule, selection: Selection) -> Iterator[Gap]:
-    """Yield a gap for each field that the request selects by but the `allow` does not mention."""
-    for field in sorted(selection.carried - rule.conditions.keys()):
+    """Yield a gap for each field that the request selects by but the `allow`, which looks nothing up, cannot admit."""
+    for field in sorted(selection.carried - rule.conditions.keys() | selection.carried & HERE):
         name = _wire_name(field, selection)
         value = next(value for wire, value in selection.pairs() if wire == name)
         found = f"the request names {_shown(value)}"
-        if isinstance(selection, ByFilter):
+        if field in HERE:
+            found += f" (a {field} is never sent to QStash)"
+        elif isinstance(selection, Filter):
             found += " (without it more runs would be selected)"
         yield Gap(name, value, f"no {name}", found, unmentioned=True)
 
 
 def named_by_deny(rule: Rule, selection: Selection) -> str:
     """Return in words what a `deny` that matches is about, and which of its fields the request leaves open."""
-    named = [f"{field}: {condition.words()}" for field, condition in rule.conditions.items()]
+    bounds = [f"{field}: {condition.words()}" for field, condition in rule.conditions.items()]
     if rule.selects is not None:
-        named.insert(0, f"selects: {' or '.join(sorted(rule.selects))}")
-    unknown = sorted(rule.conditions.keys() - selection.carried)
-    said = "; ".join(named) or "every request"
+        bounds.insert(0, f"selects: {' or '.join(sorted(rule.selects))}")
+    unknown = sorted(rule.conditions.keys() - known(selection))
+    said = "; ".join(bounds) or "every request"
     return f"{said} (the request does not say {', '.join(unknown)}, so it may)" if unknown else said
 
 
@@ -183,11 +212,11 @@ def fits(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -> b
     """Return whether every run that the request could select lies inside the `allow`, as far as the request shows."""
     selection = request.selection
     if isinstance(selection, EveryRun):
-        named = reading is Reading.RESOLVED and rule.admits_everything
+        about_it = reading is Reading.RESOLVED and rule.admits_everything
     else:
         by_ids = isinstance(selection, ByRunIds)
-        named = by_ids is (RUN_IDS in rule.conditions) and selection.carried <= rule.conditions.keys()
-    return named and next(unfit(rule, request, now_ms, reading), None) is None
+        about_it = by_ids is (RUN_IDS in rule.conditions) and (by_ids or _mentions(rule, selection, reading))
+    return about_it and next(unfit(rule, request, now_ms, reading), None) is None
 
 
 def admits(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -> bool:
@@ -214,7 +243,7 @@ def _other_selects(selects: frozenset[str], selection: Selection) -> Gap:
     return Gap("selects", selection.kind, wants, f"this one is by {selection.kind}")
 
 
-def _not_exact(selection: ByFilter) -> Gap:
+def _not_exact(selection: Filter) -> Gap:
     wants = "workflowUrlExactMatch=true beside workflowUrl (clients: filter.workflowUrl, not a URL prefix)"
     return Gap("workflowUrlExactMatch", None, wants, f"{_shown(selection.workflow_urls[0])} is asked as a prefix")
 
@@ -233,7 +262,7 @@ def _outside(field: str, condition: Condition, selection: Selection, now_ms: int
     """Return the gap for the first value of a field that lies outside."""
     name, value, found = field, None, "it lies outside"
     match condition, selection:
-        case UrlCondition(), ByFilter(workflow_urls=urls, exact=exact):
+        case UrlCondition(), Filter(workflow_urls=urls, exact=exact):
             value = next(url for url in urls if not _lies(condition, url, exact=exact, reading=reading))
             found = _how_outside(condition, value, exact=exact, reading=reading)
         case RunIdCondition(max=int(most)), ByRunIds(run_ids=ids) if len(ids) > most:
@@ -241,10 +270,10 @@ def _outside(field: str, condition: Condition, selection: Selection, now_ms: int
         case RunIdCondition(), ByRunIds(run_ids=ids):
             value = next(run_id for run_id in ids if not run_id.startswith(condition.prefix))
             found = f"{_shown(value)} begins otherwise"
-        case ValueCondition(), ByFilter():
-            value = next(value for value in condition.values(selection) if value not in condition.any_of)
+        case ValueCondition(), Filter():
+            value = next(value for value in asked_values(selection, field) if not condition.admits(value))
             found = f"{field} {_shown(value)} is not among them"
-        case CreatedCondition(), ByFilter():
+        case CreatedCondition(), Filter():
             name, value, found = _dates_outside(condition, selection, now_ms)
     return Gap(name, value, f"{field}: {condition.words()}", found)
 
@@ -262,7 +291,7 @@ def _how_outside(condition: UrlCondition, url: str, *, exact: bool, reading: Rea
     return f"{_shown(url)} {'is' if exact else 'as a prefix is'} not among them"
 
 
-def _dates_outside(condition: CreatedCondition, asked: ByFilter, now_ms: int) -> tuple[str, str | None, str]:
+def _dates_outside(condition: CreatedCondition, asked: Filter, now_ms: int) -> tuple[str, str | None, str]:
     start, end = asked.from_date, asked.to_date
     if condition.within_last_ms is not None and now_ms < EARLIEST_MS:
         return "fromDate", None, "the gateway's clock is wrong, so no date can be judged: tell its operators"
@@ -277,11 +306,11 @@ def _dates_outside(condition: CreatedCondition, asked: ByFilter, now_ms: int) ->
     return "toDate", str(end), f"fromDate {start} and toDate {end} are further apart"
 
 
-def _wire_name(field: str, selection: Selection) -> str:
+def _wire_name(field: str, selection: Selection | None) -> str:
     """Return the request's name for a field of a rule: `created` is one of its two dates."""
     if field != CREATED:
         return field
-    return "toDate" if isinstance(selection, ByFilter) and selection.from_date is None else "fromDate"
+    return "toDate" if isinstance(selection, Filter) and selection.from_date is None else "fromDate"
 
 
 def _shown(value: str) -> str:
@@ -291,7 +320,7 @@ def _shown(value: str) -> str:
 
 def _has(condition: Condition, selection: Selection, now_ms: int) -> bool:
     """Like `condition.contains`, as the gateway matches a prefix itself."""
-    if isinstance(condition, UrlCondition) and isinstance(selection, ByFilter):
+    if isinstance(condition, UrlCondition) and isinstance(selection, Filter):
         return condition.any or all(_lists(condition, url, exact=selection.exact) for url in selection.workflow_urls)
     return condition.contains(selection, now_ms)
 
@@ -302,10 +331,9 @@ def _lists(condition: UrlCondition, url: str, *, exact: bool) -> bool:
 
 
 def _overlaps(condition: Condition, selection: Selection, now_ms: int, reading: Reading) -> bool:
-    by_prefix = isinstance(selection, ByFilter) and not selection.exact
-    if reading is Reading.RESOLVED and by_prefix and isinstance(condition, UrlCondition):
-        assert isinstance(selection, ByFilter)
-        return _meets(condition, selection.workflow_urls)
+    match condition, selection:
+        case UrlCondition(), Filter(by_prefix=True) if reading is Reading.RESOLVED:
+            return _meets(condition, selection.workflow_urls)
     return condition.overlaps(selection, now_ms)
 
 
@@ -329,7 +357,7 @@ def lies_inside(condition: Condition, run: Run, now_ms: int) -> bool:
             return now_ms >= EARLIEST_MS and now_ms - length_ms <= run.created_ms <= now_ms + TO_DATE_LEAD_MS
         case ValueCondition():
             found = values(run, condition.field)
-            return bool(found) if condition.any else not condition.any_of.isdisjoint(found)
+            return bool(found) if condition.any else condition.meets(found)
     return False
 
 

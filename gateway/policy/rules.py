@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from gateway.core.forms.texts import PolicyTexts
 from gateway.core.request import Selection
 from gateway.core.run import Run
 from gateway.policy.index.rules import AllowIndex, DenyIndex, seen
@@ -64,20 +65,24 @@ class TeamRules:
 
     def tried(self, selection: Selection) -> int:
         """Return how many rules a judgement of the selection has to try, at most."""
-        return self._denies.number(selection) + len(self.requires) + self._allows.number(selection)
+        allows = self._allows.number(selection, resolved=self.resolves)
+        return self._denies.number(selection) + len(self.requires) + allows
 
     def requiring(self, now_ms: int) -> Sequence[Rule]:
         """Return the `require` rules that apply now, by name."""
         return self.requires if self._requires_timeless else [*self._now(self.requires, now_ms)]
 
-    def allowing(self, selection: Selection, now_ms: int) -> Sequence[Rule]:
-        """Return the `allow` rules that apply now and could admit the selection, by name."""
-        found = self._allows.admitting(selection)
+    def allowing(self, selection: Selection, now_ms: int, *, resolved: bool) -> Sequence[Rule]:
+        """Return the `allow` rules that apply now and could admit the selection, by name; `resolved`: in that reading.
+
+        In the forwarded reading, fewer could.
+        """
+        found = self._allows.admitting(selection, resolved=resolved)
         return found if self._allows_timeless else [*self._now(found, now_ms)]
 
     def near(self, selection: Selection, now_ms: int) -> Iterator[Rule]:
         """Return the `allow` rules that apply now and share something with the selection, the closest first."""
-        found = self._allows.candidates(selection)
+        found = self._allows.candidates(selection, resolved=self.resolves)
         return found if self._allows_timeless else self._now(found, now_ms)
 
     def denying_run(self, run: Run, now_ms: int) -> Iterator[Rule]:
@@ -102,7 +107,7 @@ class TeamRules:
             return iter(())
         return (
             rule
-            for rule in self._allows.candidates(selection)
+            for rule in self._allows.candidates(selection, resolved=self.resolves)
             if rule.closed(now_ms) and rule.exception(self.team, now_ms) is None
         )
 
@@ -183,13 +188,14 @@ class TeamRules:
 
 @dataclass(frozen=True)
 class Policies:
-    """All rules of a policy directory; `digest` is the SHA-256 (hex) of what was loaded.
+    """All rules of a policy directory; `digest` is the SHA-256 (hex) of what was loaded, and `texts` is that itself.
 
     Any thread may judge by them: what is built on first use is complete before it is kept, and never changes.
     """
 
     rules: tuple[Rule, ...]
     digest: str
+    texts: PolicyTexts = field(default=PolicyTexts(()), compare=False, repr=False)
     _found: dict[str, TeamRules] = field(default_factory=dict, init=False, compare=False, repr=False)
     _numbers: dict[str, int] = field(default_factory=dict, init=False, compare=False, repr=False)
     _prepared: set[str] = field(default_factory=set, init=False, compare=False, repr=False)

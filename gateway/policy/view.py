@@ -76,6 +76,10 @@ class View:
         near = self.rules.near(self.request.selection, self.now_ms)
         return resolved if any(rule.resolution is not None for rule in near) else forwarded
 
+    def looks_up(self, allow: Rule) -> bool:
+        """Return whether an `allow` is read as resolved: it has the runs looked up, or a `require` does."""
+        return self.forced or allow.resolution is not None
+
     def effective(self, judged: Admitted) -> CancelRequest:
         """Return the request that is sent for this judgement."""
         asked, count = self.request, judged.left
@@ -83,7 +87,7 @@ class View:
 
     def lacking(self, allow: Rule) -> Sequence[Gap]:
         """Return everything that keeps an `allow` from admitting the request, in the rule's own reading."""
-        resolved = self.forced or allow.resolution is not None
+        resolved = self.looks_up(allow)
         read = self._resolved if resolved else self._forwarded
         if read is not None and read.fitted(allow):
             # Such a rule can only want a smaller count.
@@ -161,7 +165,7 @@ class _Read:
         request, now_ms, any_rule = view.request, view.now_ms, view.forced or not view.rules.resolves
         return [
             rule
-            for rule in view.rules.allowing(request.selection, now_ms)
+            for rule in view.rules.allowing(request.selection, now_ms, resolved=reading is Reading.RESOLVED)
             if (any_rule or (rule.resolution is not None) is (reading is Reading.RESOLVED))
             and fits(rule, request, now_ms, reading)
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -124,7 +124,10 @@ class _Read:
 
 
 class Reloader:
-    """The part that reads everything again on SIGHUP or a changed file. If that fails, the last good state stays."""
+    """The part that reads everything again on SIGHUP or a changed file. If that fails, the last good state stays.
+
+    `keep` keeps the text of policies durably, and may raise OSError.
+    """
 
     def __init__(
         self,
@@ -134,6 +137,7 @@ class Reloader:
         current: LiveSettings,
         token: TokensPort,
         audit: NotePort,
+        keep: Callable[[Policies], None],
         log: OperatorsLog,
     ) -> None:
         self._file = files.path
@@ -147,6 +151,7 @@ class Reloader:
         self._current = current
         self._token = token
         self._audit = audit
+        self._keep = keep
         self._log = log
 
     @property
@@ -216,6 +221,9 @@ class Reloader:
             config = load_config(self._file)
             self._directory, stage = config.policies, "the policies"
             policies = load_policies(config.policies)
+            # A record may name only policies whose text is kept.
+            stage = "the record of the policies"
+            self._keep(policies)
             digest, stage = policies.digest, "the policies' cases"
             check_cases(config.policies, policies)
             # A read-only token takes effect only at a start, like all of `upstream`.

@@ -3,7 +3,8 @@
 The only module of `serve` that cancels; `cli/probe_upstream` sends cancels that match no run, outside the record.
 
 The port is closed: every failure is one of the outcomes. An order that may have reached upstream is never `NotSent`,
-and no order is ever sent twice.
+and a call sends its order once. Whether an order that was refused with 429 may be sent again is decided elsewhere
+(`execution/plans/waiting`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections.abc import Callable
 
 import httpx
 
-from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
+from gateway.core.forms.times import http_date_s
+from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Pace, Refused, Unknown
 from gateway.core.plan import Order, Receipt
 from gateway.upstream.client import Exchange, Failed, Reach, Reply, UpstreamLimits
 from gateway.upstream.token import AccountTokens, TokenHolder
@@ -72,7 +74,7 @@ class Upstream:
 def _outcome(reply: Reply, members: dict[str, object], scrub: Scrub) -> Outcome:
     status = reply.status
     if status == 429:
-        return Refused(status, _text(members, scrub), _retry_after(reply), _burst(reply))
+        return Refused(status, _text(members, scrub), _retry_after(reply), _burst(reply), _pace(reply))
     if status in (401, 403, 412):
         return Refused(status, _text(members, scrub))
     if not 200 <= status < 300:
@@ -112,3 +114,14 @@ def _retry_after(reply: Reply) -> int:
 def _burst(reply: Reply) -> tuple[tuple[str, str], ...]:
     found = ((name, reply.headers.get(name.lower(), "")) for name in _BURST)
     return tuple((name, value) for name, value in found if re.fullmatch(r"[0-9]{1,15}", value))
+
+
+def _pace(reply: Reply) -> Pace:
+    """Return what upstream says of when to come again; a date in `Retry-After` says nothing here."""
+    headers = reply.headers
+    reset_s, retry_after_s = (_whole(headers.get(name, "")) for name in ("burst-ratelimit-reset", "retry-after"))
+    return Pace(http_date_s(headers.get("date", "")), reset_s, retry_after_s)
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if re.fullmatch(r"[0-9]{1,15}", text) else None

@@ -7,10 +7,11 @@ import json
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from gateway.audit.chain import MacKey
@@ -19,7 +20,7 @@ from gateway.audit.log import AuditLog, AuditSettings, Closing
 from gateway.audit.segment import OsDisk, segment_path
 from gateway.audit.writer import CHECKPOINT_RECORDS
 from gateway.core.outcome import Cancelled
-from gateway.core.plan import Order, Permit, Plan
+from gateway.core.plan import Narrowing, Order, Permit, Plan
 from gateway.core.request import ByFilter, CancelRequest, Principal
 from gateway.log import Console
 
@@ -32,7 +33,9 @@ def plan(decision_id: str, label: str = "nightly") -> Plan:
     """A narrowed filter cancel."""
     selection = ByFilter(workflow_urls=("https://a.example/api",), exact=True, labels=(label,))
     asked, effective = CancelRequest(selection, 100), CancelRequest(selection, 50)
-    permit = Permit("billing/own-workflows", "permit", None, effective)
+    permit = Permit(
+        "billing/own-workflows", "permit", None, effective, narrowing=Narrowing("count", "billing/own-workflows")
+    )
     orders = (Order(selection, effective.count),)
     return Plan(decision_id, Principal("billing", "ci"), asked, permit, orders, "ab" * 32, "192.0.2.7")
 
@@ -56,6 +59,7 @@ async def open_log(
     disk: OsDisk | None = None,
     stdout_descriptor: int = NOWHERE,
     clock: Callable[[], int] = time.time_ns,
+    start: Mapping[str, object] = MappingProxyType({"version": "test"}),
     **settings: Any,
 ) -> AuditLog:
     """A log with quick retries."""
@@ -64,7 +68,7 @@ async def open_log(
         AuditSettings(directory, **settings),
         instance=chain,
         upstream=UPSTREAM,
-        start={"version": "test"},
+        start=start,
         clock=clock,
         disk=disk,
         stdout=Console(stdout_descriptor),

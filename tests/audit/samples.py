@@ -86,6 +86,9 @@ def plan(
 def chains() -> Iterator[tuple[str, Members]]:
     """The events of a chain itself."""
     serving = Start(version="1", policy_digest=ZEROS, contract="2026-09", count_is_advisory=True).members()
+    keeping = Start(
+        version="1", policy_digest=ZEROS, policies="kept", contract="2026-09", count_is_advisory=True
+    ).members()
     retiring = Start(version="1", command="audit retire", by="cli:0").members()
     found = Start(
         heads={"a": {"seq": 3, "head": ZEROS}}, damaged=[{"chain": "b", "problem": "no"}], damaged_more=1
@@ -97,6 +100,7 @@ def chains() -> Iterator[tuple[str, Members]]:
     origin = {"chain": "a", "seq": 9, "head": ONES}
     yield "start", start_members(serving, key_id, origin=origin, intents=[ID]) | suspect  # type: ignore[arg-type]
     yield "start", start_members(retiring, None)
+    yield "start", start_members(keeping, None)
     yield "stop", Stop(refusals_left_out=2, open=1).members()
     yield "stop", Stop(reason="size", open=0, continued_by="next").members()
     yield "stop", Stop(reason="retired", open=0).members()
@@ -146,6 +150,12 @@ def cancels() -> Iterator[tuple[str, Members]]:
         skipped = SKIPPED if number % 2 else {}
         order = Order(LIST, 2)
         yield "chunk", chunk_members(ID, number=number, orders=9, order=order, outcome=outcome, skipped=skipped)
+    slow = Refused(429, "slow")
+    for attempt in (1, 2):
+        yield (
+            "chunk",
+            chunk_members(ID, number=1, orders=9, order=Order(LIST, 2), outcome=slow, skipped={}, attempt=attempt),
+        )
     yield "joined", joined_members(ID, joins=OTHER, principal=TOKEN, remote=None)
     yield "joined", joined_members(ID, joins=OTHER, principal=KEY, remote="::1")
     for number, outcome in enumerate(OUTCOMES):
@@ -158,6 +168,8 @@ def cancels() -> Iterator[tuple[str, Members]]:
             joins_left_out=7 * (number % 2),
         )
         yield "outcome", outcome_members(ID, closing)
+    stopped = Closing(Cancelled(200, 2), over_cancelled=0, duration_ms=7, caller_gone=False, stopped_by=KEY.name)
+    yield "outcome", outcome_members(ID, stopped)
     yield "outcome", recovered_members(ID)
     yield "outcome", unsent_members(ID, "not_durable")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from gateway.audit.chain import GENESIS, Record, Sealer
 from gateway.audit.record import denied_members, intent_members
-from gateway.core.plan import Denial, Order, Plan
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Principal
+from gateway.core.plan import Denial, Order, Plan, order_of
+from gateway.core.request import ByFilter, ByFilterHere, ByRunIds, CancelRequest, Principal
 from gateway.policy.decide import decide
 from gateway.policy.format.load import load_policies
 from gateway.policy.model import RunIdCondition
@@ -75,8 +75,8 @@ def record_of(policies: Policies, decision_id: str, principal: Principal, asked:
             decision_id, principal=principal, asked=asked, denial=decision, remote=None, policy_digest="", upstream=""
         )
         return Record(ts_ms * 1_000_000, "denied", members)
-    selection = decision.effective.selection
-    assert isinstance(selection, ByFilter | ByRunIds)
-    order = Order(selection, decision.effective.count)
+    # What is never sent can only have been looked up; its order names a run.
+    looked_up = isinstance(asked.selection, ByFilterHere)
+    order = Order(ByRunIds(("wfr_found",)), 1) if looked_up else order_of(decision.effective)
     plan = Plan(decision_id, principal, asked, decision, (order,), "", None)
     return Record(ts_ms * 1_000_000, "intent", intent_members(plan, upstream=""))

@@ -68,7 +68,7 @@ def test_a_case_says_whom_a_refusal_sends_to(policies: Path) -> None:
         ("request: label=nightly, expect: permit, effect: {}", "effect:", "did you mean 'effective'?"),
         ("request: Label=nightly, expect: deny", "{it", "did you mean 'label'?"),
         ("request: GET /v2/workflows/runs, expect: deny", "{it", "only DELETE /v2/workflows/runs is judged"),
-        ("request: {label: [a], host: b}, expect: deny", "host", "unknown key 'host'"),
+        ("request: {label: [a], hosts: b}, expect: deny", "hosts", "unknown key 'hosts'"),
         ("request: {count: 0100}, expect: deny", "0100", "plain digits"),
         ("request: label=a, expect: deny, at: 2026-01-01", "2026-01-01", "a time with its offset"),
         ("request: label=a, expect: deny, rule: nightly", "nightly}", "a rule as file/id"),

@@ -30,6 +30,7 @@ from tests.core.strategies import NOW_MS
 
 URL = "https://billing.example.com/api"
 EXACTLY = f"workflowUrl={URL}&workflowUrlExactMatch=true"
+LOOK_UP = "resolve: true, runs: {max: 7}"
 NIGHTLY = "label: {any_of: [nightly]}"
 
 
@@ -74,6 +75,12 @@ SAMPLES = {
     "label": Sample("label: {any_of: [weekly]}", Asked("label=weekly"), Asked("label=daily"), ""),
     "flowControlKey": Sample("flowControlKey: {any_of: [k]}", Asked("flowControlKey=k"), Asked("flowControlKey=j"), ""),
     "callerIp": Sample("callerIp: {any_of: [192.0.2.7]}", Asked("callerIp=192.0.2.7"), Asked("callerIp=192.0.2.8"), ""),
+    "host": Sample(
+        f"host: {{any_of: [billing.example.com]}}, {LOOK_UP}", Asked("host=billing.example.com"), Asked("host=b"), ""
+    ),
+    "path": Sample(
+        f"host: {{any: true}}, path: {{prefix: [/api]}}, {LOOK_UP}", Asked("path=/api/x"), Asked("path=/api-v2"), ""
+    ),
     "created": Sample("created: {max_span: 6h}", Asked(DATES), Asked()),
     "count": Sample("count: {max: 5}", Asked("label=nightly&count=5"), Asked("label=nightly&count=6")),
     "selects": Sample("selects: [filter]", Asked(), Asked("workflowRunIds=wfr_1"), required=True),
@@ -90,7 +97,7 @@ SAMPLES = {
         Asked(),
         Asked(now_ms=NOW_MS + DAY_MS),
     ),
-    "resolve": Sample("resolve: true, runs: {max: 7}"),
+    "resolve": Sample(LOOK_UP),
     "runs": Sample("resolve: true, runs: {max: 7, older_than: 5m}"),
 }
 """For each key that bounds what a team may ask: an example of it."""
@@ -214,6 +221,7 @@ def test_a_replay_of_the_record_finds_no_change(sample: Sample, ruled: Policies)
         {"event": one.event, "ts": instant(at.now_ms), **one.members} for one, at in zip(records, asked, strict=True)
     ]
     result = replay(ruled, [("here", json.loads(json.dumps(one))) for one in members])
-    looked_up = {"look-up"} if sample.outside is None else set()  # these records are of orders without a look-up
+    # These records are of orders without a look-up.
+    looked_up = {"look-up"} if "resolve: true" in sample.key else set()
     assert (result.judged, result.unread.total()) == (len(asked), 0)
     assert {change.value for change in result.totals} == looked_up

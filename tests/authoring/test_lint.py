@@ -26,15 +26,25 @@ CALLERS = (Caller("key a/k", "a", AT),)
 ALLOW = 'allow:\n  - {id: ok, workflowUrl: {exact: ["https://a.example/x"]}}\n'
 
 
+MORE = "resolve-admits-more"
+
+
 def found(
-    directory: Path, text: str, *, contract: str = "2025", files: Mapping[str, str] | None = None
+    directory: Path,
+    text: str,
+    *,
+    contract: str = "2025",
+    files: Mapping[str, str] | None = None,
+    aside: bool = True,
 ) -> list[Finding]:
     """The findings about one policy file, and others beside it."""
     for name, content in ({"t.yaml": text} | dict(files or {})).items():
         (directory / name).write_text(content)
     lines = {str(path): path.read_text().split("\n") for path in directory.iterdir()}
     summary = Summary(contract, CALLERS, total_timeout_s=30, shutdown_grace_s=35, at=AT)
-    return list(lint(load_policies(directory), lines, summary, NOW_MS))
+    findings = lint(load_policies(directory), lines, summary, NOW_MS)
+    # Every rule that looks runs up has this one, and a test of its own.
+    return [one for one in findings if one.id != MORE] if aside else list(findings)
 
 
 def ids(findings: list[Finding]) -> list[tuple[str, int]]:
@@ -173,6 +183,30 @@ SILENT = {
 def test_what_may_still_count_is_not_linted(tmp_path: Path, text: str) -> None:
     """A lint that is sometimes wrong is soon ignored."""
     assert ids(found(tmp_path, HEAD + text)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (allow(f"{BY_URL}, {LOOKED_UP}"), "also name label, flowControlKey, callerIp, host, path, created"),
+        (allow(f"workflowRunIds: {{max: 3}}, {BY_URL}, {LOOKED_UP}"), "admits run IDs and no filter"),
+        (allow(f"selects: [everything], {LOOKED_UP}"), "admits a request for everything and no filter"),
+        (ALLOW + require(LOOKED_UP), "every allow of its teams also admits filters"),
+    ],
+)
+def test_every_rule_that_looks_runs_up_is_listed_with_what_it_admits_more(tmp_path: Path, text: str, said: str) -> None:
+    """At its line and column, in a sentence; a silence at its place says that somebody has read it."""
+    line = text.count("\n") + HEAD.count("\n")
+    [finding] = [one for one in found(tmp_path, HEAD + text, aside=False) if one.id == MORE]
+    assert (finding.place.line, finding.place.column) == (line, 5)
+    assert said in finding.message
+    silenced = f"{HEAD}{text.rstrip()} # lint: ignore {MORE}: read\n"
+    assert [one for one in found(tmp_path, silenced, aside=False) if one.id in (MORE, "silence-unused")] == []
+
+
+def test_no_other_rule_is_listed_with_it(tmp_path: Path) -> None:
+    """Decisions of rules without a look-up are unchanged."""
+    assert [one for one in found(tmp_path, HEAD + require("reason: true") + ALLOW, aside=False) if one.id == MORE] == []
 
 
 def test_a_bound_on_count_alone_is_named_under_the_newer_contract(tmp_path: Path) -> None:

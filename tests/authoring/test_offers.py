@@ -183,9 +183,11 @@ def test_what_is_looked_up_is_said() -> None:
     by_id = replace(allow("by-id", workflowRunIds=RunIdCondition(5), workflowUrl=below), resolution=Resolution(20))
     words = {offer.rule: offer.words for offer in offered(by_url, by_id, rule(Effect.DENY, "d", label=label("prod")))}
     bounds = "the runs are looked up first: more than 200 left are refused, those younger than 5m are left out"
+    narrower = "further filters may be named, they only narrow"
     refused = "nothing where one of the runs is of label prod"
-    assert words["p/by-url"] == f"at most 200 of the runs of {API}/ or below; {bounds}; {refused}"
+    assert words["p/by-url"] == f"at most 200 of the runs of {API}/ or below; {bounds}; {narrower}; {refused}"
     assert f"(at most 5 IDs); each a run of {API}/ or below; the runs are looked up first" in words["p/by-id"]
+    assert narrower not in words["p/by-id"]
     [everyone] = offered(everything(Resolution(9)))
     assert everyone.words.startswith("at most 9 of all runs of the account; the runs are looked up first")
     assert everyone.example == {"count": 9}

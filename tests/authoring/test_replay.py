@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from gateway.audit.record import denied_members, intent_members
 from gateway.authoring.history import Change, replay
-from gateway.core.plan import Denial, Order, Permit, Plan
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Principal
+from gateway.core.plan import Denial, Permit, Plan, order_of
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Principal
 from gateway.core.run import Resolution
 from gateway.policy.decide import decide
 from gateway.policy.model import CountCondition, Effect, Rule, UrlCondition
@@ -35,10 +35,7 @@ def recorded(rules: Policies, request: CancelRequest, principal: Principal = TEA
             "d", principal=principal, asked=request, denial=decision, remote=None, policy_digest="", upstream=""
         )
         return {"event": "denied", "ts": NOW_TS, **members}
-    selection = decision.effective.selection
-    assert not isinstance(selection, EveryRun)
-    order = Order(selection, decision.effective.count)
-    plan = Plan("d", principal, request, decision, (order,), "", None)
+    plan = Plan("d", principal, request, decision, (order_of(decision.effective),), "", None)
     return json.loads(json.dumps({"event": "intent", "ts": NOW_TS, **intent_members(plan, upstream="")}))
 
 

@@ -5,33 +5,38 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
 class _Jumping(selectors.DefaultSelector):
-    """Never waits: where nothing is ready, the time until the next timer has passed."""
+    """Where nothing is ready, the time until the next timer has passed; threads get `threads_s` to be ready."""
 
     now_s = 0.0
 
+    def __init__(self, threads_s: float) -> None:
+        super().__init__()
+        self._threads_s = threads_s
+
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
+        ready = super().select(self._threads_s if timeout is None else min(timeout, self._threads_s))
         if not ready and timeout:
             self.now_s += timeout
         return ready
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._jumping = _Jumping()
+    def __init__(self, threads_s: float) -> None:
+        self._jumping = _Jumping(threads_s)
         super().__init__(self._jumping)
 
     def time(self) -> float:
         return self._jumping.now_s
 
 
-def run(scenario: Coroutine[Any, Any, T]) -> T:
-    """Runs a scenario in which hours take no time."""
-    with asyncio.Runner(loop_factory=_Loop) as runner:
+def run(scenario: Coroutine[Any, Any, T], *, threads_s: float = 0) -> T:
+    """Runs a scenario in which hours take no time; before each jump, work on threads has `threads_s` to end."""
+    with asyncio.Runner(loop_factory=partial(_Loop, threads_s)) as runner:
         return runner.run(scenario)

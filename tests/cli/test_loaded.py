@@ -43,7 +43,7 @@ UNNEEDED = (
     # The other commands.
     "gateway.cli.audit", "gateway.cli.cancel", "gateway.cli.keys", "gateway.cli.policies", "gateway.cli.probe",
     "gateway.cli.trial", "gateway.simulator", "gateway.authoring.lint", "gateway.authoring.history",
-    "gateway.audit.evidence",
+    "gateway.audit.evidence.decisions", "gateway.audit.evidence.retire", "gateway.audit.evidence.verify",
     # The description of the calls, before somebody asks for it.
     "gateway.edge.described",
     "xml",

@@ -59,5 +59,5 @@ def test_the_block_works_as_pasted(tmp_path: Path) -> None:
     assert re.search(r"^50 runs cancelled, under decision ", out, re.MULTILINE)
     assert out.rstrip().endswith("1 chain: intact")
     (key,) = re.findall(r"^  (qgk_\S+)$", out, re.MULTILINE)
-    record = b"".join(path.read_bytes() for path in (tmp_path / "trial" / "var" / "audit").iterdir())
+    record = b"".join(path.read_bytes() for path in (tmp_path / "trial" / "var" / "audit").glob("*.jsonl"))
     assert key.encode() not in record

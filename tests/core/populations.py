@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 from hypothesis import strategies as st
 
 from gateway.core.plan import Denial, Permit
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Filter, Selection
 from gateway.core.run import CANCELLED, STARTED, Listing, Resolution, Resolved, Run
 from gateway.policy.choose import choose
 from gateway.policy.decide import decide
@@ -19,6 +20,7 @@ from gateway.policy.model import (
     Condition,
     CreatedCondition,
     Effect,
+    PathCondition,
     Rule,
     RunIdCondition,
     UrlCondition,
@@ -26,6 +28,7 @@ from gateway.policy.model import (
 )
 from tests.core.strategies import (
     EXACT_URLS,
+    HERE,
     HOUR_MS,
     NOW_MS,
     POOLS,
@@ -33,6 +36,7 @@ from tests.core.strategies import (
     RUN_IDS,
     SPANS_MS,
     TEAM,
+    bounds,
     count_conditions,
     counts,
     fitting,
@@ -41,6 +45,8 @@ from tests.core.strategies import (
     rule_sets,
     some,
 )
+
+RUN_ID_FIELD = "workflowRunIds"
 
 resolutions = st.builds(Resolution, st.integers(1, 6), st.sampled_from((0, 0, 1, HOUR_MS, 24 * HOUR_MS)))
 
@@ -70,10 +76,14 @@ def resolving(draw: st.DrawFn, rule: Rule) -> Rule:
     if rule.effect is Effect.DENY or draw(st.integers(0, 3)) == 0:
         return rule
     if rule.effect is Effect.REQUIRE:
-        return replace(rule, resolution=draw(resolutions)) if draw(st.booleans()) else rule
+        more = {"host": draw(bounds("host"))} if rule.conditions and draw(st.integers(0, 3)) == 0 else {}
+        found = replace(rule, conditions={**rule.conditions, **more} if RUN_ID_FIELD not in rule.conditions else more)
+        return replace(found, resolution=draw(resolutions)) if draw(st.booleans()) else rule
     conditions = dict(rule.conditions)
-    if "workflowRunIds" in conditions:
+    if RUN_ID_FIELD in conditions:
         conditions["workflowUrl"] = UrlCondition(prefix=draw(some(PREFIXES)))
+    elif draw(st.integers(0, 3)) == 0:
+        conditions |= {field: draw(bounds(field)) for field in draw(st.sampled_from((HERE, HERE[:1])))}
     return replace(rule, conditions=conditions, owner_unchecked=False, resolution=draw(resolutions))
 
 
@@ -94,15 +104,17 @@ def everything(resolution: Resolution | None, count: object = None) -> Rule:
 @st.composite
 def runs(draw: st.DrawFn, run_id: str, asked: Selection) -> Run:
     """One run, most of its values those that were asked for."""
-    wanted = asked if isinstance(asked, ByFilter) else ByFilter(labels=("x",))
+    here = isinstance(asked, Filter) and not asked.carried.isdisjoint(HERE)
+    wanted = asked if isinstance(asked, Filter) else ByFilter(labels=("x",))
 
     def near(named: Sequence[str], pool: Sequence[str], tails: Sequence[str]) -> str:
         picks = [name + tail for name in named for tail in ("", "", "", *tails)] * 2
         return draw(st.sampled_from([*picks, *pool] if len(picks) < len(pool) else [*picks, *pool[:3]]))
 
-    url = near(wanted.workflow_urls, EXACT_URLS, ("-v2", "/below") if wanted.workflow_urls and not wanted.exact else ())
+    tails = ("-v2", "/below") if wanted.workflow_urls and not wanted.exact else ()
+    url = near(wanted.workflow_urls or (near_place(wanted) if here else ()), EXACT_URLS, tails)
     ages = st.sampled_from((-60_001, -60_000, 0, 1, HOUR_MS - 1, HOUR_MS, *SPANS_MS, 48 * HOUR_MS))
-    labels = [near(wanted.labels if isinstance(asked, ByFilter) else (), POOLS["label"], ())]
+    labels = [near(wanted.labels if isinstance(asked, Filter) else (), POOLS["label"], ())]
     odd = draw(st.integers(0, 19))
     bare = odd == 0
     labels += [draw(st.sampled_from(POOLS["label"]))] if odd > 12 else []
@@ -115,6 +127,13 @@ def runs(draw: st.DrawFn, run_id: str, asked: Selection) -> Run:
         flow_control_key=None if bare else near(wanted.flow_control_keys, POOLS["flowControlKey"], ()),
         labels=() if bare else tuple(dict.fromkeys(labels)),
     )
+
+
+def near_place(wanted: Filter) -> tuple[str, ...]:
+    """URLs at the hosts and paths that a filter names."""
+    hosts = getattr(wanted, "hosts", ()) or POOLS["host"][:1]
+    paths = getattr(wanted, "paths", ()) or POOLS["path"][:3]
+    return tuple(f"https://{host}{path}{end}" for host in hosts for path in paths for end in ("", "?q=1"))
 
 
 @st.composite
@@ -147,13 +166,16 @@ def meant(selection: Selection, run: Run) -> bool:
     if isinstance(selection, EveryRun):
         return True
     urls = selection.workflow_urls
+    hosts, paths = getattr(selection, "hosts", ()), getattr(selection, "paths", ())
     found = [
         any(run.workflow_url == url if selection.exact else below(run.workflow_url, url) for url in urls),
         bool(set(run.labels) & set(selection.labels)),
         run.flow_control_key in selection.flow_control_keys,
         run.caller_ip in selection.caller_ips,
+        urlsplit(run.workflow_url).netloc in hosts,
+        urlsplit(run.workflow_url).path in paths,
     ]
-    named = (urls, selection.labels, selection.flow_control_keys, selection.caller_ips)
+    named = (urls, selection.labels, selection.flow_control_keys, selection.caller_ips, hosts, paths)
     dated = (selection.from_date or 0) <= run.created_ms <= (selection.to_date or 10**13)
     return dated and all(matched for matched, values in zip(found, named, strict=True) if values)
 
@@ -184,5 +206,13 @@ def holds(bound: Condition, run: Run, *, wide: bool) -> bool:
         age_ms = NOW_MS - run.created_ms
         return bound.within_last_ms is None or (age_ms <= bound.within_last_ms and (wide or age_ms >= -60_000))
     assert isinstance(bound, ValueCondition)
-    own = {"label": run.labels, "flowControlKey": (run.flow_control_key,), "callerIp": (run.caller_ip,)}[bound.field]
+    place = urlsplit(run.workflow_url)
+    if isinstance(bound, PathCondition):
+        return bound.any or place.path in bound.any_of or any(below(place.path, top) for top in bound.prefix)
+    own: Sequence[str | None] = {
+        "label": run.labels,
+        "flowControlKey": (run.flow_control_key,),
+        "callerIp": (run.caller_ip,),
+        "host": (place.netloc,),
+    }[bound.field]
     return any(value is not None if bound.any else value in bound.any_of for value in own)

@@ -8,12 +8,13 @@ from functools import cache
 
 from hypothesis import strategies as st
 
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Principal, Selection
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Filter, Principal, Selection, filter_with
 from gateway.policy.model import (
     Condition,
     CountCondition,
     CreatedCondition,
     Effect,
+    PathCondition,
     Rule,
     RunIdCondition,
     UrlCondition,
@@ -36,8 +37,19 @@ POOLS = {
     "label": ("nightly", "batch", "night", "N.1"),
     "flowControlKey": ("k", "k2", "K"),
     "callerIp": ("10.0.0.1", "10.0.0.2", "2001:db8::1"),
+    "host": ("a.example", "a.example.evil", "a.example:8443", "b.example"),
+    "path": PATHS,
 }
-MEMBERS = {"label": "labels", "flowControlKey": "flow_control_keys", "callerIp": "caller_ips"}
+MEMBERS = {
+    "label": "labels",
+    "flowControlKey": "flow_control_keys",
+    "callerIp": "caller_ips",
+    "host": "hosts",
+    "path": "paths",
+}
+HERE = ("host", "path")
+SENT = tuple(field for field in POOLS if field not in HERE)
+"""The fields that the gateway matches and never sends, and the others of `POOLS`."""
 SPANS_MS = (HOUR_MS, 6 * HOUR_MS, 24 * HOUR_MS)
 
 
@@ -65,8 +77,8 @@ def dates() -> st.SearchStrategy[int]:
 @cache
 @st.composite
 def filters(draw: st.DrawFn) -> ByFilter:
-    """A filter that names one field at least."""
-    named = draw(st.lists(st.sampled_from(("url", "created", *POOLS)), min_size=1, max_size=3, unique=True))
+    """A filter that names one field at least, and can be sent."""
+    named = draw(st.lists(st.sampled_from(("url", "created", *SENT)), min_size=1, max_size=3, unique=True))
     exact = "url" in named and draw(st.booleans())
     start, end = sorted((draw(dates()), draw(dates()))) if "created" in named else (None, None)
     drop = draw(st.sampled_from(("start", "end", "none", "none")))
@@ -81,10 +93,19 @@ def filters(draw: st.DrawFn) -> ByFilter:
 
 
 @cache
+@st.composite
+def filters_here(draw: st.DrawFn) -> Filter:
+    """A filter that names a host or a path, and mostly something else."""
+    named = draw(st.lists(st.sampled_from(HERE), min_size=1, unique=True))
+    members: dict[str, object] = {MEMBERS[field]: draw(some(POOLS[field])) for field in named}
+    return filter_with(members, of=draw(filters()) if draw(st.integers(0, 3)) else None)
+
+
+@cache
 def selections() -> st.SearchStrategy[Selection]:
-    """Filters mostly, lists of run IDs, and now and then everything."""
+    """Filters mostly, lists of run IDs, and now and then a filter that is never sent, or everything."""
     by_ids = some(RUN_IDS, most=4).map(ByRunIds)
-    return st.one_of(filters(), filters(), by_ids, st.just(EveryRun()))
+    return st.one_of(filters(), filters(), filters(), filters_here(), by_ids, st.just(EveryRun()))
 
 
 @cache
@@ -116,7 +137,16 @@ def bounds(draw: st.DrawFn, field: str) -> Condition:
         within, span = draw(st.sampled_from([(1, 0), (0, 1), (1, 1)]))
         lengths = st.sampled_from(SPANS_MS)
         return CreatedCondition(draw(lengths) if within else None, draw(lengths) if span else None, optional=optional)
-    return ValueCondition(field, frozenset(draw(some(POOLS[field]))), optional=optional)
+    return listing(field, draw(some(POOLS[field])), below=draw(st.booleans()), optional=optional)
+
+
+def listing(field: str, values: Sequence[str], *, below: bool, optional: bool = False) -> ValueCondition:
+    """A bound on a field of values that lists these; for a path, perhaps all that lies below each."""
+    if field != "path":
+        return ValueCondition(field, frozenset(values), optional=optional)
+    one, *more = values
+    pages = tuple(values) if below else tuple(more)
+    return PathCondition(field, frozenset(() if below else (one,)), optional=optional, prefix=pages)
 
 
 def anything(field: str) -> Condition:
@@ -127,10 +157,10 @@ def anything(field: str) -> Condition:
         return RunIdCondition(any=True, optional=True)
     if field == "created":
         return CreatedCondition(any=True, optional=True)
-    return ValueCondition(field, any=True, optional=True)
+    return (PathCondition if field == "path" else ValueCondition)(field, any=True, optional=True)
 
 
-FIELDS = ("workflowUrl", "created", *POOLS)
+FIELDS = ("workflowUrl", "created", *SENT)
 fields = st.lists(st.sampled_from(FIELDS), min_size=1, max_size=3, unique=True)
 
 
@@ -192,14 +222,14 @@ def overlaps(draw: st.DrawFn, field: str) -> Condition:
         return CreatedCondition(draw(st.sampled_from(SPANS_MS)))
     if field == "workflowRunIds":
         return RunIdCondition(prefix=draw(some(RUN_ID_PREFIXES)))
-    return ValueCondition(field, frozenset(draw(some(POOLS[field]))))
+    return listing(field, draw(some(POOLS[field])), below=draw(st.booleans()))
 
 
 @cache
 @st.composite
 def denies(draw: st.DrawFn, name: str = "deny") -> Rule:
     """A `deny` rule on one to three fields, on what selects, or on all."""
-    named = draw(st.lists(st.sampled_from((*FIELDS, "workflowRunIds")), max_size=3, unique=True))
+    named = draw(st.lists(st.sampled_from((*FIELDS, *HERE, "workflowRunIds")), max_size=3, unique=True))
     kinds = frozenset(draw(some(("run_ids", "filter", "everything"), most=2)))
     selects = kinds if draw(st.integers(0, 3)) == 0 else None
     return Rule("p", name, Effect.DENY, {field: draw(overlaps(field)) for field in named}, selects=selects)
@@ -230,7 +260,7 @@ ALLOW_ALL = (
 
 @st.composite
 def fitting(draw: st.DrawFn, rule: Rule) -> CancelRequest:
-    """A request made after an `allow` rule, so that it is often admitted."""
+    """A request made after an `allow` rule, so that it is often admitted; narrower at times if runs are looked up."""
     ids = rule.conditions.get("workflowRunIds")
     if isinstance(ids, RunIdCondition):
         named = [run_id for run_id in RUN_IDS if not ids.prefix or run_id.startswith(ids.prefix)]
@@ -239,7 +269,10 @@ def fitting(draw: st.DrawFn, rule: Rule) -> CancelRequest:
     members: dict[str, object] = {}
     for field in kept or list(rule.conditions)[:1]:
         members |= draw(_member(rule.conditions[field], field))
-    return CancelRequest(ByFilter(**members), draw(counts))  # type: ignore[arg-type]
+    if rule.resolution is not None and draw(st.integers(0, 2)) == 0:
+        unsaid = draw(st.sampled_from([field for field in (*FIELDS, *HERE) if field not in rule.conditions]))
+        members |= draw(_member(anything(unsaid), unsaid))
+    return CancelRequest(filter_with(members), draw(counts))
 
 
 @st.composite
@@ -251,5 +284,6 @@ def _member(draw: st.DrawFn, condition: Condition, field: str) -> dict[str, obje
     if isinstance(condition, CreatedCondition):
         length = min(filter(None, (condition.within_last_ms, condition.max_span_ms, 24 * HOUR_MS)))
         return {"from_date": NOW_MS - length, "to_date": NOW_MS}
-    pool = sorted(condition.any_of) if isinstance(condition, ValueCondition) and condition.any_of else POOLS[field]
+    assert isinstance(condition, ValueCondition)
+    pool = [value for value in POOLS[field] if condition.any or condition.admits(value)]
     return {MEMBERS[field]: draw(some(pool))}

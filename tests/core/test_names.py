@@ -27,6 +27,9 @@ MEANT = {
     "lable": "label",
     "label[]": "label",
     "label[0]": "label",
+    "Host": "host",
+    "hostname": "host",
+    "pathname": "path",
     "workflowUrl[]": "workflowUrl",
     "workflowURL": "workflowUrl",
     "workflow-url": "workflowUrl",
@@ -42,9 +45,6 @@ MEANT = {
     "counts": "count",
 }
 PLACED = {
-    "host": "'workflowUrl'",
-    "Host": "'workflowUrl'",
-    "path": "'workflowUrl'",
     "async": "waits and tells you the total",
     "dlqIds": "dead letter queue",
     "messageIds": "messages",
@@ -100,7 +100,7 @@ def test_a_strange_name_brings_the_known_ones() -> None:
     assert all(name in _in_query("frobnicate") for name in NAMES)
 
 
-@pytest.mark.parametrize("name", ["label", "callerIp", "flowControlKey", "fromDate", "count"])
+@pytest.mark.parametrize("name", ["label", "callerIp", "flowControlKey", "host", "path", "fromDate", "count"])
 def test_a_filter_in_a_body_is_sent_to_the_query(name: str) -> None:
     """A name of the call that a body does not take is not called unknown."""
     said = _in_body(name)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.forms.shown import SAMPLE, Left, Listed, Narrowed, ShownPlan, skipped_field, skipped_in
+from gateway.core.forms.shown import SAMPLE, Found, Left, Listed, Narrowed, ShownPlan, skipped_field, skipped_in
 
 PLAN_ID = "01a20940-23dd-7575-b88b-57f1178d3492"
 COUNTS = st.integers(0, 10**9 - 1)
@@ -20,7 +20,7 @@ LISTED = st.builds(Listed, TEXTS, TEXTS) | st.builds(
 READY = st.builds(
     ShownPlan,
     st.just(PLAN_ID),
-    st.sampled_from(("ready", "applying", "applied")),
+    st.sampled_from(("ready", "applying", "applied", "unknown")),
     COUNTS,
     digest=TEXTS,
     runs=COUNTS,
@@ -33,8 +33,11 @@ READY = st.builds(
     rule=st.none() | TEXTS,
     count=COUNTS,
     narrowed=st.none() | st.builds(Narrowed, COUNTS, COUNTS, TEXTS),
+    orders=COUNTS,
     orders_sent=COUNTS,
     cancelled=COUNTS,
+    outcome=st.none() | TEXTS,
+    settled=st.none() | st.builds(Found, TEXTS, TEXTS, st.none() | COUNTS),
 )
 
 
@@ -47,9 +50,11 @@ def test_a_plan_is_read_as_it_was_shown(plan: ShownPlan) -> None:
 
 
 def test_a_plan_that_is_not_ready_shows_only_its_state() -> None:
-    """While its runs are looked up it also shows how far that came; after it failed or was refused, only its state."""
+    """While its runs are looked up it also shows how far that came; where there are none to show, only its state."""
     looking = {"plan": PLAN_ID, "state": "looking", "expires_in_s": 9, "pages": 3, "matched": 27}
     assert ShownPlan(PLAN_ID, "looking", 9, pages=3, matched=27).to_json() == looking
+    for state in ("stopped", "expired"):
+        assert ShownPlan(PLAN_ID, state, 9).to_json() == {"plan": PLAN_ID, "state": state, "expires_in_s": 9}
     for state, refused in (("failed", {}), ("refused", {"rule": "a/own", "owner": {"team": "a", "contact": "#a"}})):
         plan = ShownPlan(PLAN_ID, state, 9, failure="No.", refused=refused)
         written = plan.to_json()

@@ -32,7 +32,8 @@ NONE = f"The gateway has no such path (it compares byte for byte). {ONLY}"
             f"This path takes DELETE and nothing else. {ONLY} For other calls, use a client with its own token.",
         ),
         ("DELETE /gateway/v1/whoami", "This path takes GET and nothing else."),
-        ("GET /gateway/v1/plans", "This path takes POST and nothing else."),
+        ("PUT /gateway/v1/plans", "This path takes GET or POST and nothing else."),
+        ("POST /gateway/v1/plans/1", "This path takes GET or DELETE and nothing else."),
     ],
 )
 def test_another_method_is_told_the_one_there_is(edge: Edge, line: str, said: str) -> None:

@@ -61,7 +61,7 @@ def test_each_rule_says_whom_to_ask(simulator: SimulatorServer, tmp_path: Path) 
 
 def test_a_team_without_rules_may_do_nothing(gateway: RunningGateway) -> None:
     """An empty list, and no other team's rules."""
-    assert gateway.request("GET", WHOAMI, team="oncall").json()["rules"] == []
+    assert gateway.request("GET", WHOAMI, team="newcomers").json()["rules"] == []
 
 
 def test_without_a_key_there_is_no_page(gateway: RunningGateway) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.core.errors import LookupFailed, Throttled
 from gateway.core.outcome import Cancelled
-from gateway.core.request import ByFilter, EveryRun, Principal
+from gateway.core.request import EveryRun, Filter, Principal
 from gateway.core.run import Listing, LookUp
 from gateway.execution.judging import RUNS_AT_ONCE
 from gateway.execution.pipeline import Done
@@ -79,7 +79,7 @@ async def test_many_runs_are_judged_beside_the_loop(number: int) -> None:
 class Away(MemoryRuns):
     """A log that cannot be read when it is waited for."""
 
-    async def running(self, selection: ByFilter | EveryRun, look: LookUp) -> Listing:
+    async def running(self, selection: Filter | EveryRun, look: LookUp) -> Listing:
         await super().running(selection, look)
         raise LookupFailed("unreachable", "QStash cannot be reached.", reason="refused")
 

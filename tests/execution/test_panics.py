@@ -21,7 +21,7 @@ from gateway.callers.issuers import Pins
 from gateway.callers.settings import CallerKey, Limits
 from gateway.core.outcome import Cancelled, Closing, Outcome, Refused
 from gateway.core.plan import Order, Plan, Receipt
-from gateway.core.request import ByFilter, EveryRun, Principal
+from gateway.core.request import EveryRun, Filter, Principal
 from gateway.core.run import STARTED, Listing, LookUp, Resolution, Run
 from gateway.edge.app import Edge
 from gateway.edge.health import HealthApp, HealthPages
@@ -109,7 +109,7 @@ class FusedRuns(MemoryRuns):
         self.fuse.burn("look_up")
         return await super().look_up(run_ids)
 
-    async def running(self, selection: ByFilter | EveryRun, look: LookUp) -> Listing:
+    async def running(self, selection: Filter | EveryRun, look: LookUp) -> Listing:
         return await super().running(selection, look)
 
 

@@ -16,6 +16,7 @@ from tests.laws.reference import Run
 Pairs = list[tuple[str, str]]
 
 FILTERS = ("workflowUrl", "fromDate", "toDate", "callerIp", "flowControlKey", "label")
+"""The filters that every server knows. No model knows `host` and `path`: it is not known whether an account does."""
 PARSE_BOOL = {"1": True, "t": True, "T": True, "TRUE": True, "true": True, "True": True}
 """The spellings that Go's strconv.ParseBool takes for true; every other text is false, or an error taken for false."""
 

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-from gateway.policy.model import Condition, CreatedCondition, Rule, RunIdCondition, UrlCondition, ValueCondition
+from gateway.policy.model import (
+    Condition,
+    CreatedCondition,
+    PathCondition,
+    Rule,
+    RunIdCondition,
+    UrlCondition,
+    ValueCondition,
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,8 @@ def condition_holds(field: str, condition: Condition, run: Run, now_ms: int) -> 
     if isinstance(condition, CreatedCondition):
         return condition.within_last_ms is None or now_ms - run.created_ms <= condition.within_last_ms
     assert isinstance(condition, ValueCondition)
+    if isinstance(condition, PathCondition) and any(below(member(field, run), top) for top in condition.prefix):
+        return True
     return condition.any or member(field, run) in condition.any_of
 
 
@@ -46,4 +57,6 @@ def below(url: str, top: str) -> bool:
 
 def member(field: str, run: Run) -> str:
     """The run's value of a list field, by its wire name."""
-    return {"label": run.label, "flowControlKey": run.flow_control_key, "callerIp": run.caller_ip}[field]
+    place = urlsplit(run.url)
+    of_url = {"host": place.netloc, "path": place.path}
+    return {"label": run.label, "flowControlKey": run.flow_control_key, "callerIp": run.caller_ip, **of_url}[field]

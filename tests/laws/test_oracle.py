@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.core.parse import Body, parse_cancel
-from gateway.core.plan import Denial, Order, Permit, orders_of
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun
+from gateway.core.plan import Denial, Permit, order_of, orders_of
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Filter
 from gateway.core.run import Run as ListedRun
 from gateway.policy.decide import decide
 from gateway.policy.model import CreatedCondition, Effect, Rule
@@ -56,7 +56,7 @@ def runs(draw: st.DrawFn, asked: CancelRequest) -> Run:
             return draw(st.sampled_from(named)) + tail
         return draw(st.sampled_from(pool))
 
-    fields = chosen if isinstance(chosen, ByFilter) else ByFilter(labels=("x",))
+    fields = chosen if isinstance(chosen, Filter) else ByFilter(labels=("x",))
     end = fields.to_date or fields.from_date or NOW_MS
     age_ms: int = draw(st.sampled_from([0, 0, 0, 1, *SPANS_MS, 48 * HOUR_MS]))
     return Run(
@@ -143,7 +143,7 @@ def test_under_every_model_the_selected_runs_lie_inside_the_permitting_rule(tabl
         rule = next(rule for rule in rules if rule.name == decision.rule)
         effective = decision.effective
         assert not isinstance(effective.selection, EveryRun)
-        query, carried = Order(effective.selection, effective.count).query, effective.selection.carried
+        query, carried = order_of(effective).query, effective.selection.carried
         for model in MODELS:
             found = model.selected(query, account)
             assert span_holds(rule, carried, found), (model.name, query)

@@ -68,9 +68,14 @@ JUDGED += [
     ("docs/policies.md", 7, "search", f"{SEARCH}api&label=keep", False),
     ("docs/policies.md", 7, "search", "workflowRunIds=wfr_1&workflowRunIds=wfr_2", True),
     ("docs/policies.md", 7, "search", "count=1", False),
-    ("docs/policies.md", 8, "oncall", "count=1", False),
-    ("docs/policies.md", 8, "oncall", "label=x", False),
-    ("docs/policies.md", 9, "search", f"{SEARCH}api", False),
+    ("docs/policies.md", 7, "search", f"{SEARCH}api&callerIp=10.0.0.1", True),
+    ("docs/policies.md", 8, "mail", "host=mail.example.com&path=/api/x", True),
+    ("docs/policies.md", 8, "mail", "host=mail.example.com&path=/api/x&label=nightly", True),
+    ("docs/policies.md", 8, "mail", "host=mail.example.com&path=/api-v2", False),
+    ("docs/policies.md", 8, "mail", "host=mail.example.com", False),
+    ("docs/policies.md", 9, "oncall", "count=1", False),
+    ("docs/policies.md", 9, "oncall", "label=x", False),
+    ("docs/policies.md", 10, "search", f"{SEARCH}api", False),
 ]
 
 SHOP = "workflowUrl=https%3A%2F%2Fshop.example.com%2Fapi%2F"
@@ -206,7 +211,7 @@ def read(query: str) -> CancelRequest:
 
 def test_the_documented_require_of_a_look_up_forces_direct_rules(tmp_path: Path) -> None:
     """Beside the first example of the page; on-call is excepted, and everything needs its reason."""
-    [policies] = [loaded(tmp_path, "docs/policies.md", index) for index in (0, 8, 9)][-1:]
+    [policies] = [loaded(tmp_path, "docs/policies.md", index) for index in (0, 9, 10)][-1:]
     asked = read(f"{BILLING}invoice{EXACT}")
     forced = decide(policies, Principal("billing", "k"), asked, NOW_MS)
     assert isinstance(forced, Permit)

@@ -6,16 +6,26 @@ The matcher below knows runs and rules alone: no request, no reading, no index, 
 from __future__ import annotations
 
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.core.plan import Denial, Permit
-from gateway.core.request import ByFilter, ByRunIds, EveryRun, Selection
+from gateway.core.request import ByFilter, ByFilterHere, ByRunIds, EveryRun, Selection
 from gateway.core.run import Run
 from gateway.policy.choose import choose
 from gateway.policy.decide import decide
-from gateway.policy.model import Condition, CreatedCondition, Effect, Rule, RunIdCondition, UrlCondition, ValueCondition
+from gateway.policy.model import (
+    Condition,
+    CreatedCondition,
+    Effect,
+    PathCondition,
+    Rule,
+    RunIdCondition,
+    UrlCondition,
+    ValueCondition,
+)
 from tests.core.populations import Case, cases
 from tests.core.strategies import NOW_MS, TEAM, policies
 from tests.core.strategies import denies as deny_rules
@@ -38,7 +48,8 @@ def is_below(url: str, top: str) -> bool:
 
 def has(run: Run, field: str) -> set[str]:
     """What a run has of a field of values."""
-    one = {"flowControlKey": run.flow_control_key, "callerIp": run.caller_ip}
+    place = urlsplit(run.workflow_url)
+    one = {"flowControlKey": run.flow_control_key, "callerIp": run.caller_ip, "host": place.netloc, "path": place.path}
     return set(run.labels) if field == "label" else {value for value in (one[field],) if value is not None}
 
 
@@ -57,7 +68,9 @@ def bounds(condition: Condition, run: Run) -> bool:
             return True
         case ValueCondition():
             found = has(run, condition.field)
-            return bool(found) if condition.any else bool(found & condition.any_of)
+            tops = condition.prefix if isinstance(condition, PathCondition) else ()
+            listed = found & condition.any_of or {value for value in found for top in tops if is_below(value, top)}
+            return bool(found if condition.any else listed)
     raise AssertionError(condition)
 
 
@@ -83,6 +96,8 @@ def asked_for(selection: Selection, run: Run) -> bool:
         "label": selection.labels,
         "flowControlKey": selection.flow_control_keys,
         "callerIp": selection.caller_ips,
+        "host": getattr(selection, "hosts", ()),
+        "path": getattr(selection, "paths", ()),
     }
     return (
         (named or not urls)
@@ -104,7 +119,7 @@ def kept(rule: Rule, selection: Selection, run: Run) -> bool:
 
 def is_forbidden(rule: Rule, selection: Selection, run: Run) -> bool:
     """Whether the `deny` is about the run, in a request that selects as this one does."""
-    kinds = {ByRunIds: "run_ids", ByFilter: "filter", EveryRun: "everything"}
+    kinds = {ByRunIds: "run_ids", ByFilter: "filter", ByFilterHere: "filter", EveryRun: "everything"}
     about = rule.selects is None or kinds[type(selection)] in rule.selects
     return about and all(forbids(condition, run) for condition in rule.conditions.values())
 

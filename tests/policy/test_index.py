@@ -16,7 +16,7 @@ from gateway.policy.index.rules import AllowIndex, DenyIndex, seen
 from gateway.policy.model import Effect, Rule, UrlCondition
 from gateway.policy.reading import Reading, admits, matches, touches
 from tests.core.populations import resolving, resolving_sets, runs
-from tests.core.strategies import NOW_MS, RUN_IDS, allows, counted, denies, filters, some
+from tests.core.strategies import NOW_MS, RUN_IDS, allows, counted, denies, filters, filters_here, some
 from tests.support import generated
 
 PATHS = ("", "/", "/a", "/a/", "/a/b", "/a/b/", "/ab", "/a-b", "/a%20", "/a/b/c")
@@ -85,7 +85,7 @@ def selections(draw: st.DrawFn) -> Selection:
     named = tuple(draw(st.lists(urls if exact else asked_prefixes, min_size=1, max_size=3, unique=True)))
     if kind == "urls":
         return ByFilter(workflow_urls=named, exact=exact)
-    drawn = draw(filters())
+    drawn = draw(st.one_of(filters(), filters_here()))
     if not drawn.workflow_urls:
         return drawn
     return replace(drawn, workflow_urls=named, exact=exact)
@@ -122,8 +122,9 @@ def test_every_allow_that_admits_a_request_is_found(rules: list[Rule], selection
     index, request = AllowIndex(rules), asks(selection)
     for reading in Reading:
         admitting = found([rule for rule in rules if admits(rule, request, NOW_MS, reading)])
-        assert found(index.admitting(selection)) >= admitting
-        assert found(index.candidates(selection)) >= admitting
+        resolved = reading is Reading.RESOLVED
+        assert found(index.admitting(selection, resolved=resolved)) >= admitting
+        assert found(index.candidates(selection, resolved=resolved)) >= admitting
 
 
 @st.composite
@@ -178,14 +179,16 @@ def test_in_a_crowd_the_same_rules_are_found(
     ):
         assert list(many) == crowded(list(few))
     # Among a few rules nothing is looked up, so that all are returned that say something of the same fields.
-    request, maybe = asks(selection), found(many_allows.admitting(selection))
-    assert maybe <= found(crowded(list(few_allows.admitting(selection))))
+    request = asks(selection)
     for reading in Reading:
+        resolved = reading is Reading.RESOLVED
+        maybe = found(many_allows.admitting(selection, resolved=resolved))
+        assert maybe <= found(crowded(list(few_allows.admitting(selection, resolved=resolved))))
         assert maybe >= found([rule for rule in crowded(allows) if admits(rule, request, NOW_MS, reading)])
-    near = found(few_allows.candidates(selection))
-    assert found(many_allows.candidates(selection)) == {
-        f"{name}-{number:02}" for name in near for number in range(CROWD)
-    }
+        near = found(few_allows.candidates(selection, resolved=resolved))
+        assert found(many_allows.candidates(selection, resolved=resolved)) == {
+            f"{name}-{number:02}" for name in near for number in range(CROWD)
+        }
 
 
 def lies_below(url: str, top: str) -> bool:

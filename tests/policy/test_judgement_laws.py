@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.parse import Body, parse_cancel
 from gateway.core.plan import Decision, Order, Permit
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection
+from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection, filter_with
 from gateway.policy.decide import decide
 from gateway.policy.index.rules import AllowIndex, DenyIndex
-from gateway.policy.model import Effect, Rule, UrlCondition
+from gateway.policy.model import Effect, Rule
 from tests.core.strategies import (
     ALLOW_ALL,
     EXACT_URLS,
+    HERE,
+    MEMBERS,
     NOW_MS,
     POOLS,
     RUN_IDS,
@@ -162,15 +165,10 @@ def from_wire(wire: dict) -> CancelRequest:
     """A request from the object that a refusal shows."""
     if ids := wire.get("workflowRunIds"):
         return counted(ByRunIds(tuple(ids)), 1)
-    names = {"workflowUrl": "workflow_urls", "callerIp": "caller_ips", "flowControlKey": "flow_control_keys",
-             "label": "labels"}  # fmt: skip
-    lists: dict = {member: tuple(wire.get(name, ())) for name, member in names.items()}
-    selection = ByFilter(
-        **lists,
-        exact=wire.get("workflowUrlExactMatch") is True,
-        from_date=wire.get("fromDate"),
-        to_date=wire.get("toDate"),
-    )
+    lists = {member: tuple(wire.get(name, ())) for name, member in {"workflowUrl": "workflow_urls", **MEMBERS}.items()}
+    exact = wire.get("workflowUrlExactMatch") is True
+    dates = {"from_date": wire.get("fromDate"), "to_date": wire.get("toDate")}
+    selection = filter_with({**lists, **dates, "exact": exact})
     return CancelRequest(selection, wire["count"])
 
 
@@ -234,8 +232,12 @@ def test_no_deny_is_missed_by_the_index(rules: list[Rule], url: str) -> None:
     named = [replace(rule, id=f"r{number}") for number, rule in enumerate(rules)]
     asked = ByFilter(workflow_urls=(url,), exact=True)
     found = [rule.name for rule in DenyIndex(named).candidates(asked)]
-    against = [rule for rule in named if isinstance(rule.conditions.get("workflowUrl"), UrlCondition)]
-    touching = [rule for rule in against if rule.conditions["workflowUrl"].overlaps(asked, NOW_MS)]
-    assert {rule.name for rule in touching} | {rule.name for rule in named if rule not in against} <= set(found)
+    told = ("workflowUrl", *HERE)
+    shown = {rule.name: [bound for field, bound in rule.conditions.items() if field in told] for rule in named}
+    assert {name for name, bounds in shown.items() if all(bound.overlaps(asked, NOW_MS) for bound in bounds)} <= {
+        *found
+    }
     assert found == sorted(found)
-    assert list(DenyIndex(named).about((url,))) == list(DenyIndex(named).candidates(asked))
+    place = urlsplit(url)
+    of_url = {"host": (place.netloc,), "path": (place.path,)}
+    assert list(DenyIndex(named).about((url,), of_url)) == list(DenyIndex(named).candidates(asked))

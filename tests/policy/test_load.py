@@ -240,6 +240,42 @@ REFUSED_RULES = {
     "logs in a deny": ("deny", "logs: full", "13: 'logs' is not allowed here"),
     "logs in a require": ("require", "count: {max: 1}, logs: full", "30: 'logs' is not allowed here: it exists in an"),
     "logs of another kind": ("allow", "label: {any: true}, logs: all", "39: 'all': expected summary or full"),
+    "a host that is not looked up": (
+        "allow",
+        "host: {any_of: [a.example]}",
+        "13: host is matched by the gateway and never",
+    ),
+    "a path that is not looked up": (
+        "allow",
+        "host: {any: true}, path: {any_of: [/a]}, label: {any: true}",
+        "32: path is matched by the gateway and never sent: an allow on it has the runs looked up (resolve: true)",
+    ),
+    "a path alone": (
+        "allow",
+        f"path: {{prefix: [/a]}}, label: {{any: true}}, {LOOKED_UP}",
+        "13: a path is one of a host: name host or workflowUrl beside it",
+    ),
+    "a host beside IDs": (
+        "allow",
+        f"workflowRunIds: {{max: 1}}, workflowUrl: {{any: true}}, host: {{any: true}}, {LOOKED_UP}",
+        "65: beside workflowRunIds an allow with 'resolve: true' names workflowUrl only, not host",
+    ),
+    "a host in capitals": ("deny", "host: {any_of: [A.example]}", "29: 'A.example': a host is name[:port]"),
+    "a host with a scheme": (
+        "deny",
+        'host: {any_of: ["https://a.example"]}',
+        "29: 'https://a.example': a host is name[:port]",
+    ),
+    "a host by prefix": ("deny", "host: {prefix: [a]}", "20: unknown key 'prefix'"),
+    "a path without its slash": ("deny", "path: {any_of: [api]}", "29: 'api': a path begins with '/'"),
+    "a path with a query": ("deny", 'path: {any_of: ["/api?x"]}', "29: '/api?x': a path begins with '/'"),
+    "a path with a pattern": (
+        "deny",
+        'path: {prefix: ["/api/*"]}',
+        "29: '/api/*': a policy path is no pattern, and '*' looks like one",
+    ),
+    "a path with dots": ("deny", 'path: {prefix: ["/a/../b"]}', "29: '/a/../b': the URL path has a dot"),
+    "a path that bounds nothing": ("deny", "path: {}", "19: the condition bounds nothing: write any_of or prefix"),
     "looked-up IDs without URL": (
         "allow",
         f"workflowRunIds: {{max: 1}}, {LOOKED_UP}",

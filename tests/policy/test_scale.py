@@ -80,7 +80,8 @@ CARRYING = replace(OWN, labels=LABELS, flow_control_keys=("k",))
 RUN = Run("wfr_1", "https://w3.example.com/api", NOW_MS - 60_000, labels=LABELS, flow_control_key="k")
 
 FINDING: dict[str, tuple[Effect, Callable[[TeamRules], Iterable[Rule]]]] = {
-    "allow": (Effect.ALLOW, lambda rules: rules.allowing(CARRYING, NOW_MS)),
+    "allow": (Effect.ALLOW, lambda rules: rules.allowing(CARRYING, NOW_MS, resolved=False)),
+    "allow, resolved": (Effect.ALLOW, lambda rules: rules.allowing(CARRYING, NOW_MS, resolved=True)),
     "allow that comes near": (Effect.ALLOW, lambda rules: rules.near(CARRYING, NOW_MS)),
     "allow of a run": (Effect.ALLOW, lambda rules: rules.covering(RUN, NOW_MS)),
     "deny": (Effect.DENY, lambda rules: rules.denying(CARRYING, NOW_MS)),

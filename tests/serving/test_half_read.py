@@ -58,7 +58,7 @@ async def test_what_changes_while_it_is_read_is_read_again(tmp_path: Path) -> No
     current = LiveSettings(make_live(config, checked_policies(config.policies), token=token, before=Pins()))
     meddler, log = Meddler(lambda: policy.write_text(POLICY.replace("cap: 50", "cap: 7"))), Log()
     files = Files(path, look(path, config.policies))
-    reloader = Reloader(files, config, current=current, token=meddler, audit=log, log=log)
+    reloader = Reloader(files, config, current=current, token=meddler, audit=log, keep=lambda _: None, log=log)
     policy.write_text(POLICY.replace("cap: 50", "cap: 20"))
     asked = asyncio.Event()
     asked.set()

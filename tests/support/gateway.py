@@ -21,6 +21,7 @@ from typing import Self
 from tests.support.forked import Process, started
 
 REAL_TOKEN = "CANARY" + secrets.token_hex(24)
+READ_TOKEN = "READING" + secrets.token_hex(24)
 """What the gateways of this test run send upstream, unless a test names another; it may appear nowhere else."""
 
 POLICIES = Path(__file__).parents[2] / "policies"
@@ -55,7 +56,7 @@ class Setup:
     upstream_url: str
     directory: Path
     policies: Mapping[str, str] | Path = POLICIES
-    teams: Sequence[str] = ("billing", "search", "oncall")
+    teams: Sequence[str] = ("billing", "search", "oncall", "newcomers")
     limits: str = "{per_principal: {in_flight: 64, requests_per_minute: 0}}"
     audit: str = "{directory: audit, durability: os}"
     upstream: str = ""
@@ -74,7 +75,7 @@ class Setup:
             f'    - {{id: {team}-key, team: {team}, sha256: "{hashlib.sha256(key.encode()).hexdigest()}"}}\n'
             for team, key in self.keys.items()
         )
-        for name, token in (("token", self.token), ("read-token", f"{self.token}-that-only-reads")):
+        for name, token in (("token", self.token), ("read-token", READ_TOKEN)):
             token_file = self.directory / name
             if name == "token" or not token_file.exists():
                 token_file.write_text(token + "\n")

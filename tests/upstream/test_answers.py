@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from gateway.core.outcome import Accepted, Cancelled, Outcome, Refused, Unknown
+from gateway.core.outcome import Accepted, Cancelled, Outcome, Pace, Refused, Unknown
 from gateway.upstream.client import UpstreamLimits
 from tests.upstream.raw import (
     DONE,
@@ -145,7 +145,8 @@ def test_a_refusal_without_a_readable_text_is_still_a_refusal(body: bytes) -> No
 def test_a_wait_is_bounded_and_never_nonsense(text: str, seconds: int) -> None:
     """Retry-After is 1 to 3600 whole seconds, and what is not plain digits becomes the default."""
     outcome = outcome_of(answer(b"{}", status="429 Slow down", headers=[f"Retry-After: {text}"]))
-    assert outcome == Refused(429, "", seconds)
+    assert isinstance(outcome, Refused)
+    assert outcome.retry_after_s == seconds
 
 
 def test_a_429_without_a_wait_has_the_default() -> None:
@@ -157,7 +158,30 @@ def test_only_plain_burst_numbers_are_passed_on() -> None:
     """The client shows them, so they hold digits and nothing else."""
     headers = ["Burst-RateLimit-Limit: 100", "burst-ratelimit-remaining: 0x0", "Burst-RateLimit-Reset: 17"]
     outcome = outcome_of(answer(b'{"error":"slow"}', status="429 No", headers=headers))
-    assert outcome == Refused(429, "slow", 60, (("Burst-RateLimit-Limit", "100"), ("Burst-RateLimit-Reset", "17")))
+    burst = (("Burst-RateLimit-Limit", "100"), ("Burst-RateLimit-Reset", "17"))
+    assert outcome == Refused(429, "slow", 60, burst, Pace(reset_s=17))
+
+
+DATE = "Thu, 01 Jan 1970 00:01:40 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "pace"),
+    [
+        ([f"Date: {DATE}", "Burst-RateLimit-Reset: 117", "Retry-After: 9"], Pace(100, 117, 9)),
+        (["Date: 1970-01-01T00:01:40Z", "Retry-After: 0"], Pace(None, None, 0)),
+        (["Date: Thursday, 01-Jan-70 00:01:40 GMT", "Burst-RateLimit-Reset: -1"], Pace()),
+        (["Date: Thu, 31 Feb 1970 00:01:40 GMT", "Burst-RateLimit-Reset: 1e3"], Pace()),
+        (["Date: Thu, 01 Jan 1970 00:01:40 +0000", f"Retry-After: {DATE}"], Pace()),
+        ([f"Date: {DATE}, {DATE}", "Retry-After: 5, 7", "Burst-RateLimit-Reset: \u0661"], Pace()),
+        ([f"Date: {DATE}", "Burst-RateLimit-Reset: 99999999999999999999"], Pace(100)),
+    ],
+)
+def test_when_to_come_again_is_read_in_one_way_or_not_at_all(headers: list[str], pace: Pace) -> None:
+    """A reset in whole seconds, a wait in whole seconds, a date in the one form that RFC 9110 lets be written."""
+    outcome = outcome_of(answer(b"{}", status="429 No", headers=headers))
+    assert isinstance(outcome, Refused)
+    assert outcome.pace == pace
 
 
 @pytest.mark.parametrize("coding", ["gzip", "GZIP", "deflate", "br", "identity, gzip", "x"])

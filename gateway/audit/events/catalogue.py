@@ -78,6 +78,14 @@ class Remains(TypedDict):
     unknown: Sequence[str]
 
 
+class MoreOfAnOutcome(TypedDict, total=False):
+    """The members of an `outcome` that only some have and that do not follow from what came of it."""
+
+    skipped: Mapping[str, Sequence[str]] | Absent
+    joins_left_out: int | Absent
+    stopped_by: str | Absent
+
+
 Suspects = Annotated[Sequence[str] | Absent, "Files that may hold lines after the last certain one.", LOOSE]
 LastGood = Annotated[At | Absent, "The last certain record before those files.", LOOSE]
 
@@ -106,6 +114,11 @@ class Start(Event, name="start"):
     command: Annotated[str | Absent, "The command that writes the chain, if it is not `serve`.", LOOSE] = ABSENT
     by: Annotated[str | Absent, "Who runs that command.", LOOSE] = ABSENT
     policy_digest: Annotated[PolicyDigest | Absent, LOOSE] = ABSENT
+    policies: Annotated[
+        Literal["kept"] | Absent,
+        "That the text of these policies, and of each that a `reload` names, is kept beside the chain.",
+        LOOSE,
+    ] = ABSENT
     contract: Annotated[str | Absent, "The contract that QStash is expected to keep.", LOOSE] = ABSENT
     count_is_advisory: Annotated[bool | Absent, "Whether a count bounds nothing under that contract.", LOOSE] = ABSENT
     chain: Annotated[
@@ -254,7 +267,7 @@ class Intent(Judged, name="intent"):
 
 
 class Chunk(Event, name="chunk"):
-    """The outcome of one order of several, before the next is sent."""
+    """The outcome of one order of several, before the next is sent, or before the same is sent again."""
 
     decision_id: DecisionId
     number: Annotated[Count, "Which order it is, from 1."]
@@ -268,6 +281,11 @@ class Chunk(Event, name="chunk"):
     action_id: ActionId = ABSENT
     cause: OutcomeCause = ABSENT
     progress: Annotated[Remains | Absent, "As in `outcome`.", LOOSE] = ABSENT
+    attempt: Annotated[
+        int | Absent,
+        "Which attempt at this order it is, from 1, if QStash refused the first with 429 and it may be sent again.",
+        Keywords(minimum=1),
+    ] = ABSENT
 
 
 class Joined(Event, name="joined"):
@@ -302,6 +320,9 @@ class Outcome(Event, name="outcome"):
         Skipped | Absent, "The IDs of the runs that a second look left out of an order, by reason.", LOOSE
     ] = ABSENT
     joins_left_out: Annotated[Count | Absent, "How many repeats above the limit on joins came before it."] = ABSENT
+    stopped_by: Annotated[
+        PrincipalName | Absent, "Who stopped the plan before all of its orders were sent; those sent are all certain."
+    ] = ABSENT
 
 
 class Settled(Event, name="settled"):

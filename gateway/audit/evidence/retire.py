@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from gateway.audit.chain import Head, MacKey, Record, Sealer
 from gateway.audit.events import catalogue
 from gateway.audit.events.catalogue import At
 from gateway.audit.events.declare import Members
+from gateway.audit.evidence import texts
 from gateway.audit.evidence.verify import Claim, Finding, digest_of, verify_listed
 from gateway.audit.journal import AuditSettings, Journal
 from gateway.audit.reader import ChainReader, ChainReport
@@ -60,11 +61,15 @@ class Retired:
 
 @dataclass(frozen=True, slots=True)
 class _Going:
-    """A chain that is locked and about to go: its files, its head, and what its start says of other chains."""
+    """A chain that is locked and about to go: its files, its head, and what its start says of other chains.
+
+    `texts` are the digests of policies that it names.
+    """
 
     paths: Sequence[Path]
     head: Head
     said: Sequence[tuple[str, Claim]]
+    texts: Iterable[str] = ()
 
 
 SEALED = "it is sealed with a key: give it, so that the record of its end is sealed too"
@@ -112,6 +117,7 @@ class Retirement:
             for chain in (chain for chain in files if reports[chain].retired_by):
                 self._remove(chain, files[chain])  # an earlier retirement did not finish
             for chain, gone in going.items():
+                self._copy_texts(gone.texts)
                 self._remove(chain, gone.paths)
                 done.gone.append(chain)
         return done
@@ -142,7 +148,7 @@ class Retirement:
             return f"it cannot be opened: {exc}"
         if now.problems or now.head != report.head:
             return "it was written to a moment ago"
-        return _Going(paths, now.head, reader.said)
+        return _Going(paths, now.head, reader.said, now.texts)
 
     def _write(self, going: Mapping[str, _Going], heads: Mapping[str, Head]) -> str:
         """Write the record durably, in a chain of its own, and return the chain. Raises: AuditFailure: that failed."""
@@ -191,6 +197,12 @@ class Retirement:
             if claim.digest is not None and chain not in going and (chain not in left or left[chain].seq < claim.seq):
                 left[chain] = Head(claim.seq, claim.digest)
         return Recovered(dict(staying), {}, left).members()
+
+    def _copy_texts(self, digests: Iterable[str]) -> None:
+        """Keep the texts of policies in the directory that the chains go to as well: chains that stay need them too."""
+        if self.to is not None:
+            for digest in digests:
+                texts.keep(self.to, texts.read(self.settings.directory, digest), self.disk)
 
     def _remove(self, chain: str, paths: Sequence[Path]) -> None:
         directory = self.settings.directory

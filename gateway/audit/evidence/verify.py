@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from gateway.audit.chain import MacKey
+from gateway.audit.evidence import texts
 from gateway.audit.reader import (
     ChainReader,
     ChainReport,
@@ -103,6 +104,8 @@ class _Verification:
             self._read(chain)
         self._join()
         self._retire()
+        if self._whole:
+            self._compare_texts()
         for chain in self._claims.keys() - self._reports.keys():
             self._read(chain)
             self._report(chain).elsewhere = True
@@ -200,6 +203,17 @@ class _Verification:
                     self._reports[gone.chain].problem(gone.chain, f"{gone.source} says it was retired at another head")
                 continue
             self._reports[gone.chain] = self._remains(gone, paths)
+
+    def _compare_texts(self) -> None:
+        """Check that the texts of all policies that a chain names are beside it, as they were."""
+        wrong: dict[tuple[Path, str], str | None] = {}
+        for chain, report in self._reports.items():
+            for digest, where in report.texts.items():
+                key = (self._files[chain][0].parent, digest)
+                if key not in wrong:
+                    wrong[key] = texts.problem(*key)
+                if (what := wrong[key]) is not None:
+                    report.problem(where, f"it names policies whose text {what}: {texts.path_of(*key)}")
 
     def _remains(self, gone: Retired, paths: Sequence[Path]) -> ChainReport:
         report = ChainReport(gone.chain, head=gone.head, retired_by=gone.source)

@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 
 from gateway.core import grammar
 from gateway.core.errors import MalformedRequest
-from gateway.core.request import ByFilter
+from gateway.core.request import Filter, filter_with
 
 _is_plain = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
 """Tells values that need no decoding in any reading of a query (RFC 3986, unreserved)."""
@@ -62,6 +62,7 @@ def _dated(name: str) -> Parameter[int]:
 
 
 URLS, CALLER_IPS, FLOW_KEYS, LABELS = map(Repeatable, ("workflowUrl", "callerIp", "flowControlKey", "label"))
+HOSTS, PATHS = map(Repeatable, ("host", "path"))
 FROM_DATE, TO_DATE, CREATED_AT = map(_dated, ("fromDate", "toDate", "workflowCreatedAt"))
 COUNT = Parameter("count", grammar.count)
 
@@ -145,15 +146,19 @@ _remembered = lru_cache(maxsize=grammar.REMEMBERED_URLS)(_decoded)
 """Decodes a short value; cached, because the same few URLs are named all day. A refusal is not kept."""
 
 
-def filter_in(values: Values, *, exact: bool) -> ByFilter:
+def filter_in(values: Values, *, exact: bool) -> Filter:
     """Return the filter in the values of a query. Raises: ValueError: it names no field, or a value is not valid."""
     given = values.get
-    return ByFilter(
-        workflow_urls=tuple(given(URLS.name, ())),
-        exact=exact,
-        from_date=FROM_DATE.of(values),
-        to_date=TO_DATE.of(values),
-        caller_ips=tuple(given(CALLER_IPS.name, ())),
-        flow_control_keys=tuple(given(FLOW_KEYS.name, ())),
-        labels=tuple(given(LABELS.name, ())),
+    return filter_with(
+        {
+            "workflow_urls": tuple(given(URLS.name, ())),
+            "exact": exact,
+            "from_date": FROM_DATE.of(values),
+            "to_date": TO_DATE.of(values),
+            "caller_ips": tuple(given(CALLER_IPS.name, ())),
+            "flow_control_keys": tuple(given(FLOW_KEYS.name, ())),
+            "labels": tuple(given(LABELS.name, ())),
+            "hosts": tuple(given(HOSTS.name, ())),
+            "paths": tuple(given(PATHS.name, ())),
+        }
     )

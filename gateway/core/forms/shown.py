@@ -134,12 +134,39 @@ class Narrowed:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """What the follow-up of an outcome has found: when, by reading what, and how many runs are cancelled, if known."""
+
+    at: str
+    source: str
+    cancelled: int | None
+
+    @classmethod
+    def from_json(cls, value: object) -> Self | None:
+        """Read the value from JSON; None if nothing was found yet."""
+        members = _object(value)
+        if not members:
+            return None
+        cancelled = members.get("cancelled")
+        return cls(
+            _text(members.get("at")), _text(members.get("source")), None if cancelled is None else _number(cancelled)
+        )
+
+    def to_json(self) -> dict[str, object]:
+        """Return the value as JSON."""
+        return {"at": self.at, "source": self.source, "cancelled": self.cancelled}
+
+
+@dataclass(frozen=True, slots=True)
 class ShownPlan:
     """A plan as its caller sees it.
 
     While its runs are being looked up, `pages` were read and `matched` runs found so far. With `more` others match as
     well: they are beyond the count, or the list was not read to its end. `as_of` is upstream's time when the look-up
     began, None if it did not say. `failure` says why its look-up failed or what it found is refused.
+
+    `orders` is how many orders it has, `outcome` the word for what came of applying it, and `settled` what was learnt
+    later.
 
     `refused` holds the further members of a refusal: the rule, whom to ask, what was not admitted. `members` is all
     that an answer held, as it was read.
@@ -159,8 +186,11 @@ class ShownPlan:
     rule: str | None = None
     count: int = 0
     narrowed: Narrowed | None = None
+    orders: int = 0
     orders_sent: int = 0
     cancelled: int = 0
+    outcome: str | None = None
+    settled: Found | None = None
     more: bool = False
     as_of: str | None = None
     pages: int = 0
@@ -180,8 +210,8 @@ class ShownPlan:
         plan_id, state = members.get("plan"), members.get("state")
         if not isinstance(plan_id, str) or not PLAN_ID.fullmatch(plan_id) or not isinstance(state, str):
             raise ValueError("no plan")
-        failure, oldest, newest, rule, as_of = (
-            members.get(name) for name in ("error", "oldest", "newest", "rule", "as_of")
+        failure, oldest, newest, rule, outcome, as_of = (
+            members.get(name) for name in ("error", "oldest", "newest", "rule", "outcome", "as_of")
         )
         return cls(
             plan_id,
@@ -198,8 +228,11 @@ class ShownPlan:
             rule=None if rule is None else _text(rule),
             count=_number(members.get("count")),
             narrowed=Narrowed.from_json(members.get("narrowed")),
+            orders=_number(_object(members.get("orders")).get("planned")),
             orders_sent=_number(members.get("orders_sent")),
             cancelled=_number(members.get("cancelled")),
+            outcome=None if outcome is None else _text(outcome),
+            settled=Found.from_json(members.get("settled")),
             more=members.get("more") is True,
             as_of=None if as_of is None else _text(as_of),
             pages=_number(members.get("pages")),
@@ -210,12 +243,18 @@ class ShownPlan:
         )
 
     def to_json(self) -> dict[str, object]:
-        """Return the plan as JSON; after a failure that is only its state, before its end also how far it has come."""
+        """Return the plan as JSON.
+
+        Before its end it also says how far its look-up has come. Where it has no runs to show, or its look-up failed,
+        it is only its state.
+        """
         members: dict[str, object] = {"plan": self.plan_id, "state": self.state, "expires_in_s": self.expires_in_s}
         if self.failure is not None:
             return members | {"error": self.failure, **self.refused}
         if self.looking:
             return members | {"pages": self.pages, "matched": self.matched}
+        if self.state in _WITHOUT_RUNS and not self.digest:
+            return members
         return members | {
             "digest": self.digest,
             "runs": self.runs,
@@ -229,12 +268,18 @@ class ShownPlan:
             "count": self.count,
             "narrowed": None if self.narrowed is None else self.narrowed.to_json(),
             "apply": f"POST {PLANS}/{self.plan_id}/apply",
+            "orders": {"planned": self.orders, "sent": self.orders_sent},
             "orders_sent": self.orders_sent,
             "cancelled": self.cancelled,
+            "outcome": self.outcome,
+            "settled": None if self.settled is None else self.settled.to_json(),
             "more": self.more,
             "as_of": self.as_of,
         }
 
+
+_WITHOUT_RUNS = frozenset(("stopped", "expired"))
+"""The states in which a plan may have no runs to show: they were never found, or are not kept any more."""
 
 _OF_A_REFUSAL = ("rule", "not_admitted", "owner")
 

@@ -19,6 +19,12 @@ _FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:Z|[+-][0-9]{2}:[0-9]{2})")
 
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_HTTP_DATE = re.compile(
+    rf"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), ([0-9]{{2}}) ({'|'.join(_MONTHS)}) ([0-9]{{4}}) "
+    r"([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT"
+)
+
 RECORD_TIME = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-([0-2][0-9]|3[01])T([01][0-9]|2[0-3])(:[0-5][0-9]){2}\.[0-9]{6}Z")
 """The form of `record_time`."""
 
@@ -58,6 +64,19 @@ def instant_ms(text: str) -> int:
     if not _TIME.fullmatch(text):
         raise ValueError("expected a time with its offset, like 2026-03-29T01:30:00+01:00 or 2026-03-29T00:30:00Z")
     return parsed_ms(text)
+
+
+def http_date_s(text: str) -> int | None:
+    """Return the time in a header like `Date` in Unix seconds; None if it is not an IMF-fixdate (RFC 9110, 5.6.7)."""
+    found = _HTTP_DATE.fullmatch(text)
+    if found is None:
+        return None
+    month, (day, year, hour, minute, second) = found[2], map(int, found.group(1, 3, 4, 5, 6))
+    try:
+        moment = datetime(year, _MONTHS.index(month) + 1, day, hour, minute, second, tzinfo=UTC)
+    except ValueError:
+        return None
+    return unix_ms(moment) // 1000
 
 
 def record_time(unix_ns: int) -> str:

@@ -58,6 +58,15 @@ CALLS: tuple[Call, ...] = (
     ),
     Call(
         "GET",
+        PLANS,
+        "getPlans",
+        "Which plans do I have?",
+        "Shows the caller's plans that are still kept, in any state.",
+        (Result(200, "The plans, newest first.", "Plans"),),
+        EVERYWHERE,
+    ),
+    Call(
+        "GET",
         PLANS + "/{plan}",
         "getPlan",
         "How far is a plan?",
@@ -76,6 +85,19 @@ CALLS: tuple[Call, ...] = (
         (*EVERYWHERE, DENIED, NO_PLAN, *CANCELLING, UNRECORDED),
         body="Nothing",
         headers=dict.fromkeys((409, 429, 502, 504), OF_A_CANCEL),
+    ),
+    Call(
+        "DELETE",
+        PLANS + "/{plan}",
+        "stopPlan",
+        "Stop a plan.",
+        "Lets nothing more of the plan be sent. What was sent stays sent. A plan that has ended is shown as it is.",
+        (
+            Result(200, "The plan, of which nothing is under way.", "Plan"),
+            Result(202, "The plan, which ends with what is under way: its look-up, or an order.", "Plan"),
+        ),
+        (*EVERYWHERE, NO_PLAN),
+        body="Nothing",
     ),
     Call(
         "GET",

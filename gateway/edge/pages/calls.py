@@ -62,6 +62,25 @@ class Pages:
         draft = self.pipeline.planned(caller_of(inbound), plan_id(inbound))
         return answers.status_page(200, self._shown(draft), inbound.decision_id)
 
+    async def plans(self, inbound: Inbound) -> Answer:
+        """Handle `GET /gateway/v1/plans`: return the plans of the caller, the newest first."""
+        no_query(inbound)
+        plans = [self._shown(draft) for draft in self.pipeline.plans.of(caller_of(inbound))]
+        return answers.status_page(200, {"plans": plans}, inbound.decision_id)
+
+    async def stop(self, inbound: Inbound) -> Answer:
+        """Handle `DELETE /gateway/v1/plans/{plan}`: stop a plan of the caller before its next order.
+
+        While the plan is at work the answer is 202. A plan that has ended is shown as it is: there is nothing to stop.
+        """
+        name = plan_id(inbound)
+        await self.intake.no_content(inbound)
+        caller = caller_of(inbound)
+        draft = self.pipeline.planned(caller, name)
+        draft.stop(caller.name)
+        status = 202 if draft.at_work else 200
+        return answers.status_page(status, self._shown(draft), inbound.decision_id)
+
     async def logs(self, inbound: Inbound) -> Answer:
         """Handle `GET /v2/workflows/logs` and `/events`: return the runs that the rules of the caller's team cover."""
         if self.log is None:
@@ -95,7 +114,7 @@ class Pages:
         return answers.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
 
     def _shown(self, draft: Draft) -> dict[str, object]:
-        return plan_members(draft, expires_in_s=self.pipeline.expires_in_s(draft))
+        return plan_members(draft, expires_in_s=self.pipeline.plans.expires_in_s(draft))
 
 
 def plan_id(inbound: Inbound) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
-from gateway.core.forms.shown import SAMPLE, Listed, Narrowed, ShownPlan, left_out
+from gateway.core.forms.shown import SAMPLE, Found, Listed, Narrowed, ShownPlan, left_out
 from gateway.core.forms.times import run_time
 from gateway.execution.plans.draft import Draft, State
 
 
 def plan_members(draft: Draft, *, expires_in_s: int) -> dict[str, object]:
-    """Return all of a plan that its caller may see; while its runs are being looked up, that is only its state."""
+    """Return all of a plan that its caller may see; where it has no runs, or not yet, that is only its state."""
     return _shown(draft, expires_in_s).to_json()
 
 
@@ -22,6 +22,8 @@ def _shown(draft: Draft, expires_in_s: int) -> ShownPlan:
         return begun(failure=denial.reason, refused={"rule": denial.rule, **denial.particulars()})
     if draft.state is State.LOOKING:
         return begun(pages=draft.look.pages, matched=draft.look.matched)
+    if not draft.has_runs:
+        return begun()
     resolved, permit, unchecked = draft.resolved, draft.permit, draft.permit.owner_unchecked
     return begun(
         digest=resolved.digest,
@@ -35,11 +37,19 @@ def _shown(draft: Draft, expires_in_s: int) -> ShownPlan:
         rule=permit.rule,
         count=permit.effective.count,
         narrowed=_narrowed(draft),
+        orders=draft.orders,
         orders_sent=draft.orders_sent,
         cancelled=draft.cancelled,
+        outcome=draft.outcome,
+        settled=_found(draft),
         more=resolved.more,
         as_of=None if draft.as_of_ms is None else run_time(draft.as_of_ms),
     )
+
+
+def _found(draft: Draft) -> Found | None:
+    found = draft.settled
+    return None if found is None else Found(run_time(found.at_ms), found.source, found.cancelled)
 
 
 def _narrowed(draft: Draft) -> Narrowed | None:

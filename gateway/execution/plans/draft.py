@@ -5,22 +5,32 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from gateway.core.errors import Conflict, NotFound, Refusal
-from gateway.core.plan import Denial, Permit
+from gateway.core.outcome import Accepted, Cancelled, Outcome, Unknown
+from gateway.core.plan import ORDER_RUNS, Denial, Permit, Plan
 from gateway.core.run import LookUp, Resolved
+from gateway.execution.plans.waiting import Halt
 from gateway.execution.ports import Call
 
 
 class State(StrEnum):
-    """The states of a plan."""
+    """The states of a plan. In the first three it can still be applied or stopped; the others are its end."""
 
     LOOKING = "looking"
     READY = "ready"
+    APPLYING = "applying"
     REFUSED = "refused"
     FAILED = "failed"
-    APPLYING = "applying"
     APPLIED = "applied"
+    STOPPED = "stopped"
+    EXPIRED = "expired"
+    UNKNOWN = "unknown"
+
+
+NO_RUNS = Resolved(())
+"""The runs of a plan that were not looked up, or are not kept any more."""
 
 
 def no_such_plan() -> NotFound:
@@ -28,9 +38,20 @@ def no_such_plan() -> NotFound:
     return NotFound("plan", "There is no such plan of yours any more; plan again (POST /gateway/v1/plans).")
 
 
+class Learnt(NamedTuple):
+    """The finding of the follow-up of a plan: when it ended (Unix milliseconds), what was read, how many runs."""
+
+    at_ms: int
+    source: str
+    cancelled: int | None
+
+
 @dataclass(slots=True, eq=False)
 class Draft:
-    """One look-up and the plan it becomes, identified by the decision id of the call that asked for it."""
+    """One look-up and the plan it becomes, identified by the decision id of the call that asked for it.
+
+    `sent` is the plan as it was applied, `outcome` the word for what came of it, and `settled` what was learnt later.
+    """
 
     call: Call
     permit: Permit
@@ -41,11 +62,15 @@ class Draft:
     as_of_ms: int | None = None
     much_news: bool = False
     look: LookUp = field(default_factory=LookUp)
-    resolved: Resolved = field(default_factory=lambda: Resolved(()))
+    resolved: Resolved = NO_RUNS
     denial: Denial | None = None
     failure: Refusal | None = None
+    sent: Plan | None = None
     orders_sent: int = 0
     cancelled: int = 0
+    outcome: str | None = None
+    settled: Learnt | None = None
+    halt: Halt = field(default_factory=Halt)
     task: asyncio.Task[None] | None = None
     waiting: int = 0
 
@@ -58,6 +83,42 @@ class Draft:
     def at_work(self) -> bool:
         """Whether the plan is being looked up or applied."""
         return self.state in (State.LOOKING, State.APPLYING)
+
+    @property
+    def has_runs(self) -> bool:
+        """Whether the runs were looked up, and are still known; they may be none."""
+        return self.resolved is not NO_RUNS
+
+    @property
+    def orders(self) -> int:
+        """How many orders the plan has, or would have if it were applied now."""
+        return -(-len(self.resolved.runs) // ORDER_RUNS) if self.sent is None else len(self.sent.orders)
+
+    def stop(self, by: str) -> None:
+        """Stop the plan for good: end its look-up, take what is ready, or let nothing more of it be sent.
+
+        A plan that is being applied is still at work until the order that is out has ended. One that has ended stays
+        as it is.
+        """
+        if self.state in (State.LOOKING, State.READY):
+            self.state = State.STOPPED
+        elif self.state is not State.APPLYING:
+            return
+        self.halt.ask(by)
+        if self.task is not None:
+            self.task.cancel()
+
+    def ended(self, outcome: Outcome, *, stopped: bool) -> None:
+        """Note what came of applying the plan."""
+        self.outcome = outcome.name
+        match outcome:
+            case Cancelled():
+                self.cancelled = outcome.cancelled
+                self.state = State.STOPPED if stopped else State.APPLIED
+            case Unknown() | Accepted():
+                self.state = State.UNKNOWN
+            case _:
+                self.state = State.APPLIED
 
     async def wait(self, most_s: float) -> State:
         """Wait up to `most_s` seconds for the look-up; return the state. Cancelling the waiter does not cancel it."""
@@ -78,6 +139,8 @@ def check_ready(draft: Draft) -> None:
     """Raise Conflict unless the plan can be applied now."""
     if draft.state is State.READY:
         return
+    if draft.state is State.EXPIRED:
+        raise no_such_plan()
     name = draft.plan_id
     code, sentence = "plan_refused", "The look-up came to no plan, so there is nothing to apply. Plan again."
     if draft.state is State.LOOKING:
@@ -86,6 +149,8 @@ def check_ready(draft: Draft) -> None:
             "Looking the runs up takes longer than a request may wait; nothing was sent. "
             f"See the plan: GET /gateway/v1/plans/{name}; apply it: POST /gateway/v1/plans/{name}/apply."
         )
-    if draft.state in (State.APPLYING, State.APPLIED):
+    if draft.state is State.STOPPED:
+        code, sentence = "plan_stopped", "This plan was stopped, and nothing more of it is sent. Plan again."
+    if draft.state in (State.APPLYING, State.APPLIED, State.UNKNOWN):
         code, sentence = "plan_applied", "This plan was applied, and a plan is applied once. Plan again."
     raise Conflict(code, sentence, members={"plan": name, "state": draft.state.value})

@@ -1,7 +1,7 @@
 """Look-ups and the plans they become: the runs that a permitted request selects, kept in memory until cancelled.
 
 A principal has one look-up at a time, a team two, and the gateway four. A plan can be applied once, within ten minutes,
-by the principal that made it.
+by the principal that made it; it is shown for ten minutes more.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Container
 
+from gateway.audit.events.declare import Members
 from gateway.audit.record import plan_members
 from gateway.core.errors import NARROW, LookupFailed, NotFound, Overloaded, Refusal, ShuttingDown, Throttled
 from gateway.core.plan import Denial, Permit
@@ -16,7 +17,7 @@ from gateway.core.ports import Clock
 from gateway.core.request import ByRunIds, CancelRequest, Principal
 from gateway.core.run import Listing, LookUp, LookUpBounds, Resolution
 from gateway.execution.judging import Judging
-from gateway.execution.plans.draft import Draft, State, no_such_plan
+from gateway.execution.plans.draft import NO_RUNS, Draft, Learnt, State, no_such_plan
 from gateway.execution.plans.handled import Handled
 from gateway.execution.ports import AuditPort, Call, LookUps, RunLog
 from gateway.process import Net, internal, report
@@ -24,6 +25,9 @@ from gateway.upstream.shares import Bounds, TeamShare
 
 LIFETIME_S = 600.0
 """How long after the request for a plan it can be applied, in seconds."""
+
+SHOWN_S = 2 * LIFETIME_S
+"""How long after that request the plan is shown, in seconds: what came of it, or that it expired."""
 
 JUDGING_S = 10.0
 """How long the judgement of what a look-up found may take in addition to the look-up itself, in seconds."""
@@ -104,9 +108,24 @@ class Drafts:
             raise no_such_plan()
         return draft
 
+    def of(self, principal: Principal) -> list[Draft]:
+        """Return the plans of this principal, the newest first."""
+        self._forget()
+        return [draft for draft in reversed(self._kept.values()) if draft.call.principal == principal]
+
+    def settled(self, found: Members) -> None:
+        """Note with a plan that is still kept what the follow-up of its outcome has found: a `settled` record."""
+        for draft in self._kept.values():
+            if draft.sent is not None and draft.sent.decision_id == found["decision_id"]:
+                cancelled = found["cancelled"]
+                known = cancelled if isinstance(cancelled, int) else None
+                draft.settled = Learnt(self._clock.now_ms(), str(found["source"]), known)
+
     async def stop(self) -> None:
-        """Cancel every look-up and wait until they have ended."""
+        """Cancel every look-up and wait until they have ended; let no plan wait any longer for QStash."""
         self._stopping = True
+        for draft in self._kept.values():
+            draft.halt.end_waits()
         tasks = [draft.task for draft in self._kept.values() if draft.task is not None and not draft.task.done()]
         for task in tasks:
             task.cancel()
@@ -138,7 +157,9 @@ class Drafts:
         except asyncio.CancelledError:
             sentence = "The gateway is shutting down; nothing was sent. Try again in a moment."
             draft.state, draft.failure = State.FAILED, ShuttingDown("stopping", sentence)
-        if net.fault is not None:
+        if draft.halt.by is not None:
+            draft.state, draft.failure = State.STOPPED, None
+        elif net.fault is not None:
             draft.state, draft.failure = State.FAILED, _failure(net.fault)
             self._tell_of(draft)
         self._forget()
@@ -169,11 +190,13 @@ class Drafts:
         draft.state = State.READY
 
     def _forget(self) -> None:
-        """Drop expired plans and, above a bound, the oldest plans of the principals that hold most."""
+        """Let plans expire and, above a bound, drop the oldest plans of the principals that hold most."""
         now_s = self._clock.monotonic_s()
-        for draft in list(self._kept.values()):
-            if not draft.at_work and now_s - draft.made_s >= LIFETIME_S:
+        for draft in [draft for draft in self._kept.values() if not draft.at_work]:
+            if now_s - draft.made_s >= SHOWN_S:
                 del self._kept[draft.plan_id]
+            elif draft.state is State.READY and now_s - draft.made_s >= LIFETIME_S:
+                draft.state, draft.resolved = State.EXPIRED, NO_RUNS
         while (above := self._giving_way()) is not None:
             del self._kept[above.plan_id]
 
@@ -181,7 +204,8 @@ class Drafts:
         kept, share = list(self._kept.values()), self._share
         plans = [(draft.call.principal, 1) for draft in kept]
         runs = [(draft.call.principal, len(draft.resolved.runs)) for draft in kept]
-        at_rest = [draft for draft in kept if not draft.at_work]
+        # A plan that has ended gives way before one that can still be applied.
+        at_rest = sorted((one for one in kept if not one.at_work), key=lambda one: one.state is State.READY)
         with_runs = [draft for draft in at_rest if draft.resolved.runs]
         for bounds, held, free in (
             (Bounds(MOST_OF_ONE, share.of(MOST_DRAFTS), MOST_DRAFTS), plans, at_rest),

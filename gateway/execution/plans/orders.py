@@ -1,7 +1,8 @@
 """The orders of a plan whose runs were looked up: sent in turn, each checked again just before it and recorded after.
 
 A plan may have several orders. Before each, the caller's credential, the policies and the runs themselves are checked
-again, and the plan ends where one no longer holds. Each is recorded before the next is sent. The pipeline records the
+again, and the plan ends where one no longer holds, or where somebody stops it. Each is recorded before the next is
+sent. One that upstream refused with 429 may be sent again (`waiting`), after the same checks. The pipeline records the
 intent, sends each order, and closes: here is only what several orders need more than one.
 """
 
@@ -16,13 +17,17 @@ from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Progress
 from gateway.core.plan import Order, Plan
 from gateway.core.request import ByRunIds
 from gateway.core.run import Skipped, merged
-from gateway.execution.in_flight import InFlightCancels, Result
+from gateway.execution.in_flight import InFlightCancels, Result, Stopped
 from gateway.execution.plans.recheck import SecondLook
+from gateway.execution.plans.waiting import Halt, Patience
 from gateway.execution.ports import AuditPort
 from gateway.process import Net, internal
 
 Send = Callable[[Order], Awaitable[Outcome]]
 """The function that sends one order, once. Raises: CancelledError: it was given up, and may have arrived."""
+
+STOPPED = "stopped"
+"""The word for a plan that somebody stopped."""
 
 Told = Callable[[int, int], None]
 """A callback after each order, with how many orders were sent and how many runs are certainly cancelled."""
@@ -32,16 +37,20 @@ Told = Callable[[int, int], None]
 class OrdersInTurn:
     """The orders of one plan: those sent so far, the outcome of each, and what stopped the plan.
 
-    `again` checks each order just before it is sent, `told` is called after it.
+    `again` checks each order just before it is sent, `told` is called after it, and `halt` says whether somebody stops
+    the plan.
     """
 
     plan: Plan
     again: SecondLook
     audit: AuditPort
     told: Told
+    halt: Halt
     sent: list[tuple[Order, Outcome]] = field(default_factory=list)
+    orders_sent: int = 0
     stopped: str | None = None
     left_out: Skipped = field(default_factory=dict)
+    patience: Patience = field(default_factory=Patience)
 
     async def send_by(self, send: Send, cancels: InFlightCancels) -> Result:
         """Send the orders in turn, up to the first that is not carried out or until `cancels` stop. Raises nothing."""
@@ -49,38 +58,67 @@ class OrdersInTurn:
         try:
             with net:
                 for number, order in enumerate(self.plan.orders, 1):
-                    if cancels.stopping:
-                        self.stopped = "stopping"
-                    else:
-                        await self._order(number, order, send)
+                    await self._order(number, order, send, cancels)
                     if self.stopped is not None:
                         break
         except asyncio.CancelledError:
             self.stopped = "stopping"
+        if self.stopped is not None and self.halt.by is not None and not self._progress().unknown:
+            # Whatever ended the plan first, it was to be stopped, and what was sent is certain.
+            self.stopped = STOPPED
         if net.fault is not None:
             self.stopped = internal(net.fault)
-        return Result(self.plan, self._outcome(), self.left_out, self._over_cancelled)
+        return Result(self.plan, self._outcome(), self.left_out, self._over_cancelled, self._stop)
 
-    async def _order(self, number: int, planned: Order, send: Send) -> None:
-        look = await self.again(planned, number)
-        self.stopped, self.left_out = look.stopped, merged(self.left_out, look.skipped)
-        order = look.order
-        if order is None:
-            return
+    async def _order(self, number: int, planned: Order, send: Send, cancels: InFlightCancels) -> None:
+        """Send one order; send it again, after a wait, as long as upstream refuses it for the pace and allows that."""
+        order, attempt = planned, 1
+        while not self._is_halted(cancels):
+            look = await self.again(order, number, by_id=attempt > 1)
+            self.stopped, self.left_out = look.stopped, merged(self.left_out, look.skipped)
+            # The look may have taken long.
+            if look.order is None or self._is_halted(cancels):
+                return
+            order = look.order
+            outcome = await self._sent(number, order, send)
+            again_s = self.patience.wait_s(order, outcome, attempt)
+            self._judge(number, order, outcome, may_be_sent_again=again_s is not None)
+            tried = None if attempt == 1 and again_s is None else attempt
+            await self._recorded(number, order, outcome, look.skipped, attempt=tried)
+            if again_s is None or self.stopped is not None:
+                return
+            await self.halt.wait(again_s)
+            attempt += 1
+
+    async def _sent(self, number: int, order: Order, send: Send) -> Outcome:
         # Unknown from the moment the order may be on its way, whatever ends this method early.
         self.sent.append((order, Unknown("stopping")))
+        self.orders_sent = number
         outcome = await send(order)
         self.sent[-1] = (order, outcome)
         if not isinstance(outcome, (Refused, NotSent)):
             self.again.order_was_sent(order)
+        return outcome
+
+    def _judge(self, number: int, order: Order, outcome: Outcome, *, may_be_sent_again: bool) -> None:
+        """End the plan unless the order was carried out as it was sent, or was certainly not and may be sent again."""
         if not isinstance(outcome, Cancelled):
-            self.stopped = outcome.name
+            self.stopped = None if may_be_sent_again else outcome.name
         elif outcome.cancelled > order.count and number < len(self.plan.orders):
             # Upstream cancelled more than the runs listed, so it is sent nothing more.
             self.stopped = "over_cancelled"
-        await self._recorded(number, order, outcome, look.skipped)
 
-    async def _recorded(self, number: int, order: Order, outcome: Outcome, skipped: Skipped) -> None:
+    def _is_halted(self, cancels: InFlightCancels) -> bool:
+        """Return whether the plan has ended, also because somebody stops it or the process ends."""
+        if self.stopped is None and self.halt.by is not None:
+            self.stopped = STOPPED
+        elif self.stopped is None and cancels.stopping:
+            self.stopped = "stopping"
+        return self.stopped is not None
+
+    async def _recorded(
+        self, number: int, order: Order, outcome: Outcome, skipped: Skipped, *, attempt: int | None
+    ) -> None:
         members = chunk_members(
             self.plan.decision_id,
             number=number,
@@ -88,6 +126,7 @@ class OrdersInTurn:
             order=order,
             outcome=outcome,
             skipped=skipped,
+            attempt=attempt,
         )
         if not await self.audit.chunk(members) and self.stopped is None:
             self.stopped = "audit"
@@ -107,16 +146,24 @@ class OrdersInTurn:
     def _outcome(self) -> Outcome:
         """Return the outcome of all orders: the sum if each was carried out, else what is known of the plan."""
         last = self.sent[-1][1] if self.sent else None
-        everything_done = self.stopped is None
-        if everything_done and (last is None or isinstance(last, Cancelled)):
-            action_id = last.action_id if last is not None and len(self.plan.orders) == 1 else None
-            return Cancelled(last.upstream_status if last is not None else None, self._cancelled, action_id)
+        if self.stopped in (None, STOPPED):
+            # What was refused and not sent again has ended meanwhile, or is not sent any more.
+            done = [outcome for _, outcome in self.sent if isinstance(outcome, Cancelled)]
+            action_id = done[-1].action_id if done and len(self.plan.orders) == 1 else None
+            return Cancelled(done[-1].upstream_status if done else None, self._cancelled, action_id)
         if last is None:
             return NotSent(self.stopped or "stopping")
         if isinstance(last, (Refused, NotSent)) and not self._cancelled:
             return last
         cause = last.cause if isinstance(last, Unknown) else f"partial_{self.stopped}"
         return Unknown(cause, last.upstream_status, self._progress())
+
+    @property
+    def _stop(self) -> Stopped | None:
+        """Who stopped the plan and how far it had come, if that is what ended it."""
+        if self.stopped != STOPPED or self.halt.by is None or self.plan.plan_id is None:
+            return None
+        return Stopped(self.halt.by, self.plan.plan_id, self.orders_sent, self._progress().unsent)
 
     def _progress(self) -> Progress:
         arrived = set(_ids(order for order, outcome in self.sent if not isinstance(outcome, (Refused, NotSent))))

@@ -59,6 +59,7 @@ class Planner:
         more = draft.resolved.more or chosen.more
         resolved = Resolved(chosen.runs, merged(draft.resolved.skipped, chosen.skipped), more)
         plan = call.planned(permit, orders_of(resolved.runs), resolved=resolved, plan_id=draft.plan_id)
+        draft.sent = plan
         again = SecondLook(
             plan,
             call,
@@ -71,9 +72,9 @@ class Planner:
             as_of_ms=None if draft.much_news else draft.as_of_ms,
         )
         try:
-            yield OrdersInTurn(plan, again, self.audit, draft.told)
+            yield OrdersInTurn(plan, again, self.audit, draft.told, draft.halt)
         except BaseException:
             # Nothing raises after the receipt, so nothing was sent and the plan can still be applied.
-            draft.state = State.READY
+            draft.state = State.READY if draft.halt.by is None else State.STOPPED
+            draft.sent = None
             raise
-        draft.state = State.APPLIED

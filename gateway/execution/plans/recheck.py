@@ -60,14 +60,17 @@ class SecondLook:
         """The runs of the plan by ID, so that each order takes only its own."""
         return {run.run_id: run for run in self.plan.runs}
 
-    async def __call__(self, order: Order, number: int) -> Look:
-        """Check the planned order with that number (from 1) again. Refusals on the way are returned as `stopped`."""
+    async def __call__(self, order: Order, number: int, *, by_id: bool = False) -> Look:
+        """Check the planned order with that number (from 1) again. Refusals on the way are returned as `stopped`.
+
+        With `by_id` every run is asked for by its ID, however fresh the look-up is: the order was refused before.
+        """
         planned = [self._by_id[value] for _, value in order.selection.pairs()]
-        if number == 1 and not self.narrowed and self.clock.monotonic_s() - self.looked_at_s <= FRESH_S:
+        if number == 1 and not by_id and not self.narrowed and self.clock.monotonic_s() - self.looked_at_s <= FRESH_S:
             listing = Listing(tuple(planned))
         else:
             try:
-                listing = await self._shown_again(planned)
+                listing = await self._shown_again(planned, by_id=by_id)
             except Refusal as refusal:
                 return Look(None, stopped=refusal.code)
         return await self._judged(*_still_running(planned, self.handled.corrected(listing)))
@@ -76,10 +79,10 @@ class SecondLook:
         """Note that the order may have cancelled its runs: they are left out of look-ups for a while."""
         self.handled.add(self._by_id[value] for _, value in order.selection.pairs())
 
-    async def _shown_again(self, planned: Sequence[Run]) -> Listing:
+    async def _shown_again(self, planned: Sequence[Run], *, by_id: bool) -> Listing:
         """Look for every run under the IDs of these runs, whoever owns it now. Raises: Refusal."""
         selection = self.plan.asked.selection
-        if self.narrowed or self.as_of_ms is None or isinstance(selection, ByRunIds):
+        if by_id or self.narrowed or self.as_of_ms is None or isinstance(selection, ByRunIds):
             return await self.log.look_up([run.run_id for run in planned])
         return await self.log.look_again(planned, selection, self.as_of_ms)
 

@@ -19,16 +19,37 @@ from gateway.policy.model import (
     Condition,
     CountCondition,
     CreatedCondition,
+    PathCondition,
     RunIdCondition,
     UrlCondition,
     ValueCondition,
 )
 
 RUN_IDS = "workflowRunIds"
-VALUE_FIELDS = {"label": grammar.key, "flowControlKey": grammar.key, "callerIp": grammar.ip_address}
+PATH = "path"
+_PATTERN_SIGNS = "*^$|\\{}()"
+
+
+def _without_patterns(parse: Callable[[str], str], *, of: str = "URL", listed: str = "exact") -> Callable[[str], str]:
+    def checked(text: str) -> str:
+        """Parse a text; refuse it if it has a sign of a pattern."""
+        for sign in _PATTERN_SIGNS:
+            if sign in text:
+                raise ValueError(f"a policy {of} is no pattern, and '{sign}' looks like one: use {listed} or prefix")
+        return parse(text)
+
+    return checked
+
+
+VALUE_FIELDS = {
+    "label": grammar.key,
+    "flowControlKey": grammar.key,
+    "callerIp": grammar.ip_address,
+    "host": grammar.host,
+    PATH: _without_patterns(grammar.path, of=PATH, listed="any_of"),
+}
 FILTERS = ("workflowUrl", *VALUE_FIELDS, "created")
 NOT_IN_DENY = "in a deny only exact, prefix, any_of, within_last and selects exist"
-_PATTERN_SIGNS = "*^$|\\{}()"
 
 
 def bounds() -> dict[str, Shape[Condition]]:
@@ -62,7 +83,8 @@ def _url_lists() -> dict[str, Key]:
 
 
 def _any_of(name: str) -> dict[str, Key]:
-    return {"any_of": may(distinct(Text(VALUE_FIELDS[name])))}
+    values = distinct(Text(VALUE_FIELDS[name]))
+    return {"any_of": may(values)} | ({"prefix": may(values)} if name == PATH else {})
 
 
 def _bound(make: Callable[..., Condition], lists: dict[str, Key]) -> Shape[Condition]:
@@ -92,19 +114,8 @@ def _url_condition(*, exact: tuple[str, ...] = (), **others: object) -> Conditio
 
 
 def _value_condition(name: str, *, any_of: tuple[str, ...] = (), **others: object) -> Condition:
-    make: Callable[..., Condition] = ValueCondition
+    make: Callable[..., Condition] = PathCondition if name == PATH else ValueCondition
     return make(name, any_of=frozenset(any_of), **others)
-
-
-def _without_patterns(parse: Callable[[str], str]) -> Callable[[str], str]:
-    def checked(text: str) -> str:
-        """Parse a text; refuse it if it has a sign of a pattern."""
-        for sign in _PATTERN_SIGNS:
-            if sign in text:
-                raise ValueError(f"a policy URL is no pattern, and '{sign}' looks like one: use exact or prefix")
-        return parse(text)
-
-    return checked
 
 
 def _names_a_bound(bounds: tuple[str, ...], place: Place, present: Present) -> list[Problem]:

@@ -8,12 +8,12 @@ from functools import partial
 
 from gateway.core.errors import Problem
 from gateway.core.plan import Owner
-from gateway.core.request import MAX_COUNT
+from gateway.core.request import HERE, MAX_COUNT
 from gateway.core.run import Resolution
 from gateway.files.mappings import Either, Key, ListOf, Present, Shape, may, need
 from gateway.files.nodes import Place
 from gateway.files.values import Bool, Choice, Int, Text, duration_field, word
-from gateway.policy.format.conditions import FILTERS, NOT_IN_DENY, RUN_IDS, bounds, count, distinct, overlaps
+from gateway.policy.format.conditions import FILTERS, NOT_IN_DENY, PATH, RUN_IDS, bounds, count, distinct, overlaps
 from gateway.policy.format.times import end_field, window
 from gateway.policy.model import Condition, CountCondition, Effect, TeamException, UrlCondition
 from gateway.policy.window import Window
@@ -223,6 +223,7 @@ def _check_allow(place: Place, present: Present) -> list[Problem]:
     problems = _check_resolve(place, present)
     if RUN_IDS in present:
         return problems + _check_allowed_ids(place, present)
+    problems += _check_here(present)
     if present.keys().isdisjoint(FILTERS) and not {"selects", "resolve"} <= present.keys():
         fields = f"workflowRunIds or one of {', '.join(FILTERS)}"
         problems.append(
@@ -233,6 +234,20 @@ def _check_allow(place: Place, present: Present) -> list[Problem]:
         )
     if "owner" in present:
         problems.append(present["owner"].problem("'owner' stands only beside workflowRunIds"))
+    return problems
+
+
+def _check_here(present: Present) -> list[Problem]:
+    """Return the problems of an `allow` on what the gateway matches itself, the host and path of runs."""
+    problems = [
+        present[name].problem(
+            f"{name} is matched by the gateway and never sent: an allow on it has the runs looked up (resolve: true)"
+        )
+        for name in sorted(HERE & present.keys())
+        if "resolve" not in present
+    ]
+    if PATH in present and present.keys().isdisjoint(("host", "workflowUrl")):
+        problems.append(present[PATH].problem("a path is one of a host: name host or workflowUrl beside it"))
     return problems
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.core.errors import InvalidConfiguration, Problem
+from gateway.core.forms.texts import PolicyText, PolicyTexts
 from gateway.files.mappings import report_twice
 from gateway.files.source import (
     BY_ANYONE,
@@ -29,14 +28,6 @@ SUFFIX = ".yaml"
 CASES_SUFFIX = ".cases.yaml"
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """The name of a policy file in its directory, and its bytes."""
-
-    name: str
-    content: bytes
-
-
 def load_policies(directory: Path) -> Policies:
     """Load all rules of the `*.yaml` files of a directory; `*.cases.yaml` are not policies.
 
@@ -50,7 +41,8 @@ def load_policies(directory: Path) -> Policies:
         report_twice("policy name", [(file.at, file.name) for file in files], problems)
         if problems:
             raise InvalidConfiguration(problems)
-        return Policies(tuple(rule for file in files for rule in _rules(file)), _digest(sources))
+        texts = PolicyTexts(tuple(sources))
+        return Policies(tuple(rule for file in files for rule in _rules(file)), texts.digest, texts)
 
 
 def parse_policy(file: str, content: bytes) -> PolicyFile:
@@ -86,7 +78,7 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".")
 
 
-def _read_policy(directory: Path, source: _Source, problems: list[Problem]) -> PolicyFile | None:
+def _read_policy(directory: Path, source: PolicyText, problems: list[Problem]) -> PolicyFile | None:
     try:
         return parse_policy(str(directory / source.name), source.content)
     except InvalidConfiguration as exc:
@@ -94,14 +86,14 @@ def _read_policy(directory: Path, source: _Source, problems: list[Problem]) -> P
         return None
 
 
-def _read_sources(directory: Path, problems: list[Problem]) -> list[_Source]:
+def _read_sources(directory: Path, problems: list[Problem]) -> list[PolicyText]:
     names = _names(directory, problems)
     problems += (problem for name in names for problem in _misnamed(directory / name))
     policies = [name for name in names if name.endswith(SUFFIX) and not name.endswith(CASES_SUFFIX)]
     if not policies:
         problems.append(Problem(str(directory), 1, 1, f"there is no policy file (*{SUFFIX}) in this directory"))
     read = [(name, _read_source(directory, name, problems)) for name in policies]
-    return [_Source(name, file.content) for name, file in read if file is not None]
+    return [PolicyText(name, file.content) for name, file in read if file is not None]
 
 
 def _names(directory: Path, problems: list[Problem]) -> list[str]:
@@ -182,12 +174,3 @@ def _rule(file: PolicyFile, entry: RuleEntry) -> Rule:
         owner=file.owner,
         at=entry.at,
     )
-
-
-def _digest(sources: list[_Source]) -> str:
-    digest = hashlib.sha256()
-    for source in sources:
-        # Lengths keep the end of one part from being read as the start of the next.
-        for part in (os.fsencode(source.name), source.content):
-            digest.update(len(part).to_bytes(8, "big") + part)
-    return digest.hexdigest()

@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from functools import cached_property
 from itertools import chain
 
-from gateway.policy.model import MEMBERS, Condition, RunIdCondition, UrlCondition, ValueCondition
+from gateway.policy.model import MEMBERS, Condition, PathCondition, RunIdCondition, UrlCondition, ValueCondition
 
 URL, RUN_IDS = "workflowUrl", "workflowRunIds"
 _LAST = "\U0010ffff"
@@ -151,6 +151,9 @@ class _RunIds(Field):
 class Urls(Field):
     """The index of URLs: exact ones, and pages listed with all that lies below them, kept without their final `/`."""
 
+    shortest = len("https://")
+    """How long a page is at least."""
+
     def __init__(self) -> None:
         super().__init__()
         self.pages = _Listed()
@@ -174,11 +177,29 @@ class Urls(Field):
         yield self.pages.at(value)
         lengths = self.pages.lengths
         at = value.rfind("/") if lengths else -1
-        while at >= len("https://"):
+        while at >= self.shortest:
             # Cut only where a page may end, so that a URL of 2,000 segments is not copied 2,000 times.
             if at in lengths:
                 yield self.pages.at(value[:at])
             at = value.rfind("/", 0, at)
+
+
+class _Paths(Urls):
+    """The index of paths; the page `/` is kept as the empty text."""
+
+    shortest = 0
+
+    def place(self, condition: Condition, alone: tuple[int]) -> None:
+        """Add the paths that one rule lists."""
+        assert isinstance(condition, PathCondition)
+        for path in condition.any_of:
+            self.listed.add(path, alone)
+        for path in condition.prefix:
+            self.pages.add(path.rstrip("/"), alone)
+
+    def about(self, value: str, *, exact: bool) -> Iterator[Places]:
+        """Yield the rules that list the path, whatever else the request names; each names a path exactly."""
+        return super().about(value, exact=True)
 
 
 class _DeniedUrls(Urls):
@@ -228,6 +249,7 @@ ALLOWED: Mapping[str, type[Field]] = {
     URL: Urls,
     RUN_IDS: _RunIds,
     **dict.fromkeys(MEMBERS, Field),
+    "path": _Paths,
 }
 """The fields of `allow` rules whose values are looked up; conditions on other fields are cheap to try."""
 

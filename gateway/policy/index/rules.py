@@ -9,19 +9,19 @@ tried one by one. An index never leaves out a rule that would hold; it may only 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from heapq import merge
 from itertools import chain
 from operator import attrgetter
 from typing import NamedTuple
 
-from gateway.core.request import ByFilter, ByRunIds, EveryRun, Selection
+from gateway.core.request import ByRunIds, EveryRun, Filter, Selection
 from gateway.core.run import Run
 from gateway.policy.index.fields import ALLOWED, DENIED, RUN_IDS, URL, Field, Hits, Urls, Values, common, takes_any
-from gateway.policy.model import MEMBERS, Rule, values
+from gateway.policy.model import MEMBERS, Rule, asked_values, known, values
 
 _FEW = 4
 """Up to this many rules it is faster to try all than to look up those that list what is asked."""
@@ -37,6 +37,16 @@ class _Group:
     places: Sequence[int]
     members: frozenset[int]
 
+    def may_admit(self, carried: frozenset[str], *, resolved: bool) -> bool:
+        """Return whether the rules could admit a selection by these fields, by IDs or by a filter.
+
+        `resolved` says that a filter may carry fields that the rules do not mention, beside one that they do.
+        """
+        if RUN_IDS in carried:
+            return carried <= self.fields
+        mentioned = not carried.isdisjoint(self.fields) if resolved else carried <= self.fields
+        return mentioned and self.needed <= carried and RUN_IDS not in self.fields
+
     def among(self, hits: Hits, fields: Iterable[str]) -> Sequence[int]:
         """Return the rules that are hit on each of the fields, in their order."""
         found = [one for name in fields if name in hits and name not in self.unbounded for one in hits[name]]
@@ -50,13 +60,13 @@ class _Group:
 
 
 class _Shape(NamedTuple):
-    """The groups that may admit a selection by some fields, and the values that are looked up for it.
+    """The groups that may admit a selection by some fields, each with those that it mentions, and what is looked up.
 
     `few` holds the rules of all these groups if there are only a few: then nothing is looked up.
     """
 
     few: Sequence[Rule] | None
-    fitting: Sequence[_Group]
+    fitting: Sequence[tuple[_Group, frozenset[str]]]
     asked: Sequence[tuple[str, Callable[[Selection], Sequence[str]]]]
 
 
@@ -77,8 +87,8 @@ class _Index:
             needed = frozenset(name for name, condition in rule.conditions.items() if not condition.optional)
             groups[frozenset(rule.conditions), needed, unbounded].append(place)
         self._groups = tuple(_Group(*kind, tuple(places), frozenset(places)) for kind, places in groups.items())
-        # There are no more shapes of a selection than sets of its five fields.
-        self._by_shape: dict[frozenset[str], _Shape] = {}
+        # There are no more shapes of a selection than sets of its seven fields, twice.
+        self._by_shape: dict[tuple[frozenset[str], bool], _Shape] = {}
 
     def prepare(self) -> None:
         """Compute now what is otherwise computed on first use."""
@@ -102,51 +112,51 @@ class AllowIndex(_Index):
     def __init__(self, allows: Iterable[Rule]) -> None:
         super().__init__(allows, ALLOWED)
 
-    def candidates(self, selection: Selection) -> Iterator[Rule]:
+    def candidates(self, selection: Selection, *, resolved: bool = False) -> Iterator[Rule]:
         """Return every rule that shares something with the selection; of several URLs only the first counts.
 
-        Each comes once, the closest first. No other rule could admit the selection.
+        Each comes once, the closest first. No other rule could admit the selection; `resolved` says that one may admit
+        a filter of which it mentions only a part.
         """
-        if isinstance(selection, ByFilter):
+        if isinstance(selection, Filter):
             urls = selection.workflow_urls
-            return self._near(urls[0]) if urls else self._at(self._without_url)
+            if not urls:
+                return self._at(self._without_url)
+            near = self._near(urls[0])
+            return chain(near, self._at(self._of_no_url)) if resolved else near
         return self._at(self._by_ids if isinstance(selection, ByRunIds) else self._everything)
 
-    def admitting(self, selection: Selection) -> Sequence[Rule]:
+    def admitting(self, selection: Selection, *, resolved: bool = False) -> Sequence[Rule]:
         """Return every rule that could admit the selection, and perhaps others; each once, in their order."""
-        few = self._shape(selection.carried).few if selection.carried else None
-        return few if few is not None else [*self._at(_in_order(self._admitting(selection)))]
+        few = self._shape(selection.carried, resolved=resolved).few if selection.carried else None
+        return few if few is not None else [*self._at(_in_order(self._admitting(selection, resolved=resolved)))]
 
-    def number(self, selection: Selection) -> int:
+    def number(self, selection: Selection, *, resolved: bool = False) -> int:
         """Return how many rules `admitting` returns."""
-        return sum(map(len, self._admitting(selection)))
+        return sum(map(len, self._admitting(selection, resolved=resolved)))
 
-    def _admitting(self, selection: Selection) -> list[Sequence[int]]:
+    def _admitting(self, selection: Selection, *, resolved: bool) -> list[Sequence[int]]:
         if isinstance(selection, EveryRun):
             return [self._everything]
         carried = selection.carried
-        shape = self._shape(carried)
-        exact = isinstance(selection, ByFilter) and selection.exact
+        shape = self._shape(carried, resolved=resolved)
+        exact = isinstance(selection, Filter) and selection.exact
         hits = {name: self._fields[name].admitting(of(selection), exact=exact) for name, of in shape.asked}
-        return [group.among(hits, carried) for group in shape.fitting]
+        return [group.among(hits, fields) for group, fields in shape.fitting]
 
-    def _shape(self, carried: frozenset[str]) -> _Shape:
-        shape = self._by_shape.get(carried)
+    def _shape(self, carried: frozenset[str], *, resolved: bool) -> _Shape:
+        shape = self._by_shape.get((carried, resolved))
         if shape is None:
-            shape = self._by_shape[carried] = self._shaped(carried)
+            shape = self._by_shape[carried, resolved] = self._shaped(carried, resolved=resolved)
         return shape
 
-    def _shaped(self, carried: frozenset[str]) -> _Shape:
-        by_ids = RUN_IDS in carried
-        fitting = [
-            group
-            for group in self._groups
-            if carried <= group.fields and (by_ids or (group.needed <= carried and RUN_IDS not in group.fields))
-        ]
+    def _shaped(self, carried: frozenset[str], *, resolved: bool) -> _Shape:
+        fitting = [group for group in self._groups if group.may_admit(carried, resolved=resolved)]
         bounding = frozenset().union(*(group.fields - group.unbounded for group in fitting))
         places = sorted(chain.from_iterable(group.places for group in fitting))
         few = [*self._at(places)] if len(places) <= _FEW else None
-        return _Shape(few, fitting, [(name, of) for name, of in _ASKED.items() if name in carried & bounding])
+        mentioned = [(group, carried & group.fields) for group in fitting]
+        return _Shape(few, mentioned, [(name, of) for name, of in _ASKED.items() if name in carried & bounding])
 
     def about(self, url: str, others: Values | None = None) -> Iterator[Rule]:
         """Return every rule that could cover a run with this URL, and perhaps others; each once, in their order.
@@ -167,6 +177,10 @@ class AllowIndex(_Index):
     @cached_property
     def _of_any_url(self) -> Sequence[int]:
         return sorted(place for group in self._groups if URL in group.unbounded for place in group.places)
+
+    @cached_property
+    def _of_no_url(self) -> Sequence[int]:
+        return [place for place in self._without_url if URL not in self._rules[place].conditions]
 
     @cached_property
     def _by_ids(self) -> Sequence[int]:
@@ -205,8 +219,8 @@ class DenyIndex(_Index):
         if not self._rules:
             return []
         carried = selection.carried
-        exact = isinstance(selection, ByFilter) and selection.exact
-        hits = self._touching(asked(selection), exact=exact)
+        exact = isinstance(selection, Filter) and selection.exact
+        hits = self._touching(asked(selection, self._fields), exact=exact)
         groups = (group for group in self._groups if not wholly or group.fields <= carried)
         return [group.among(hits, group.fields) for group in groups]
 
@@ -235,14 +249,15 @@ def seen(run: Run) -> Values:
     }
 
 
-_LOOKED_UP = {URL: "workflow_urls", RUN_IDS: "run_ids", **MEMBERS}
 _ASKED: dict[str, Callable[[Selection], Sequence[str]]] = {
-    field: attrgetter(member) for field, member in _LOOKED_UP.items()
+    URL: attrgetter("workflow_urls"),
+    RUN_IDS: attrgetter("run_ids"),
+    **{field: partial(asked_values, field=field) for field in MEMBERS},
 }
-"""For each field that is looked up, what returns the values of a selection that carries it."""
+"""For each field that is looked up, what returns the values of a selection that shows them."""
 
 
-def asked(selection: Selection) -> Values:
-    """Return a selection's values of the fields that are looked up."""
-    carried = selection.carried
-    return {field: of(selection) for field, of in _ASKED.items() if field in carried}
+def asked(selection: Selection, fields: Container[str]) -> Values:
+    """Return the values that a selection shows of those of the fields that are looked up."""
+    told = known(selection)
+    return {field: of(selection) for field, of in _ASKED.items() if field in told and field in fields}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from gateway.core.request import ByFilter, EveryRun
+from gateway.core.request import EveryRun, Filter
 from gateway.policy.model import Rule, UrlCondition, ValueCondition
 
 Pairs = list[tuple[str, str]]
@@ -17,11 +17,11 @@ MAX_LABELS = 20
 """If a team's rules name more labels than this, upstream is not asked for them: its pages are searched instead."""
 
 
-def narrowing(selection: ByFilter | EveryRun) -> Pairs:
+def narrowing(selection: Filter | EveryRun) -> Pairs:
     """Return query pairs that exclude none of the runs that the selection means.
 
     Upstream's log takes one exact URL, one address, one flow-control key, and any of several labels. An IPv6 address
-    can be written in several ways, so upstream is not asked to compare it.
+    can be written in several ways, so upstream is not asked to compare it. A host or path is never sent.
     """
     if isinstance(selection, EveryRun):
         return []
@@ -38,7 +38,7 @@ def narrowing(selection: ByFilter | EveryRun) -> Pairs:
 
 
 def narrowing_of_team(
-    selection: ByFilter | EveryRun, allows: Sequence[Rule], may_show: Callable[[str], bool]
+    selection: Filter | EveryRun, allows: Sequence[Rule], may_show: Callable[[str], bool]
 ) -> Pairs | None:
     """Return pairs as `narrowing` does, for the runs that one of the `allow` rules can cover; None if there are none.
 
@@ -53,20 +53,20 @@ def narrowing_of_team(
     return [*pairs, ("workflowUrl", own_url)] if own_url and "workflowUrl" not in selection.carried else pairs
 
 
-def _coverable(selection: ByFilter | EveryRun, may_show: Callable[[str], bool]) -> ByFilter | EveryRun | None:
+def _coverable(selection: Filter | EveryRun, may_show: Callable[[str], bool]) -> Filter | EveryRun | None:
     """Return the selection without the URLs that none of the rules can cover; None if no URL is left."""
-    if not isinstance(selection, ByFilter) or not selection.workflow_urls:
+    if not isinstance(selection, Filter) or not selection.workflow_urls:
         return selection
     urls = tuple(url for url in selection.workflow_urls if may_show(url))
     return replace(selection, workflow_urls=urls) if urls else None
 
 
-def _labels(selection: ByFilter | EveryRun, allows: Sequence[Rule]) -> Sequence[str]:
+def _labels(selection: Filter | EveryRun, allows: Sequence[Rule]) -> Sequence[str]:
     """Return the labels to ask upstream for: those of the question if the rules cover them, else those of the rules.
 
     If a rule covers runs without regard to their labels, or the rules name too many, they are those of the question.
     """
-    asked = selection.labels if isinstance(selection, ByFilter) else ()
+    asked = selection.labels if isinstance(selection, Filter) else ()
     bounds: set[str] = set()
     for allow in allows:
         condition = allow.conditions.get("label")

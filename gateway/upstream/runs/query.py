@@ -12,7 +12,9 @@ from gateway.core.forms.query import (
     CREATED_AT,
     FLOW_KEYS,
     FROM_DATE,
+    HOSTS,
     LABELS,
+    PATHS,
     TO_DATE,
     URLS,
     Parameter,
@@ -21,7 +23,7 @@ from gateway.core.forms.query import (
     filter_in,
     query_values,
 )
-from gateway.core.request import ByFilter, EveryRun
+from gateway.core.request import EveryRun, Filter
 from gateway.core.run import Run
 from gateway.policy.choose import selects
 from gateway.upstream.runs.entries import checked_cursor
@@ -49,7 +51,7 @@ def _one_of(name: str, known: frozenset[str]) -> Parameter[str]:
 _GROUP_BY, _RUN_ID = Parameter("groupBy", str), Parameter("workflowRunId", grammar.run_id)
 _STATE, _TRIM = _one_of("state", _STATES), _one_of("trimBody", frozenset(("true", "false")))
 _CURSOR = Parameter("cursor", checked_cursor)
-_FILTERS = (FROM_DATE, TO_DATE, URLS, CALLER_IPS, FLOW_KEYS, LABELS)
+_FILTERS = (FROM_DATE, TO_DATE, URLS, CALLER_IPS, FLOW_KEYS, LABELS, HOSTS, PATHS)
 _PARAMETERS = Parameters(*(_GROUP_BY, _STATE, _RUN_ID, CREATED_AT, *_FILTERS, _CURSOR, COUNT, _TRIM), unknown=_unknown)
 
 
@@ -57,7 +59,7 @@ _PARAMETERS = Parameters(*(_GROUP_BY, _STATE, _RUN_ID, CREATED_AT, *_FILTERS, _C
 class RunQuery:
     """The runs that a client wants: at most `count`, from `cursor` on; `trimmed` leaves out steps and payloads."""
 
-    selection: ByFilter | EveryRun = field(default_factory=EveryRun)
+    selection: Filter | EveryRun = field(default_factory=EveryRun)
     state: str | None = None
     run_id: str | None = None
     created_ms: int | None = None
@@ -100,7 +102,7 @@ def parse_question(query: bytes, *, events: bool) -> RunQuery:
         raise MalformedRequest("value", f"The request cannot be read in exactly one way: {exc}.") from None
 
 
-def _selection(values: Values) -> ByFilter | EveryRun:
+def _selection(values: Values) -> Filter | EveryRun:
     if not any(one.name in values for one in _FILTERS):
         return EveryRun()
     return filter_in(values, exact=URLS.name in values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.simulator.runs import Run
-from tests.execution.resolve.account import INVOICE, REMINDER, SEARCH, ids, now_ms, runs_of
+from tests.execution.resolve.account import API, INVOICE, REMINDER, SEARCH, ids, now_ms, runs_of
 from tests.execution.resolve.house import House, by_ids, exactly, skipped, tree
 
 
@@ -72,6 +72,39 @@ def test_only_the_runs_that_the_request_means_are_sent(house: House) -> None:
     house.begin([*others, *below])
     assert house.cancel(tree(url=INVOICE)).json() == {"cancelled": 3}
     assert set(house.cancelled) == set(ids(below))
+
+
+def test_a_filter_that_the_rule_does_not_mention_only_narrows(house: House) -> None:
+    """A host and a path are matched here: neither a listing nor an order ever names one."""
+    runs = [
+        *runs_of(INVOICE, 3, name="invoice", labels=["nightly"]),
+        *runs_of(REMINDER, 3, name="reminder", labels=["nightly"]),
+    ]
+    house.begin(runs)
+    wanted = ids(run for run in runs if run.url == INVOICE)
+    answer = house.cancel(tree(host="billing.example.com", path="/api/invoice", label="nightly"))
+    assert (answer.status, answer.json()) == (200, {"cancelled": 3})
+    assert sorted(house.cancelled) == sorted(wanted)
+    assert [name for query in house.sent for name in ("host=", "path=") if name in query] == []
+    (intent,) = house.records("intent")
+    assert intent["asked"] == {
+        "workflowUrl": [API],
+        "label": ["nightly"],
+        "host": ["billing.example.com"],
+        "path": ["/api/invoice"],
+        "count": 100,
+    }
+    assert house.cancel(tree(host="billing.example.com:8443")).json() == {"cancelled": 0}
+
+
+@pytest.mark.parametrize("query", ["host=billing.example.com", "path=%2Fapi%2Finvoice", "host=search.example.com"])
+def test_a_host_that_no_rule_admits_is_refused_with_the_reason(house: House, query: str) -> None:
+    """The rule's own field is missing, and an upstream that does not know the name is never asked."""
+    house.begin(runs_of(INVOICE, 3))
+    answer = house.cancel(query)
+    assert answer.status == 403
+    assert "never sent to QStash" in str(answer.json()["error"])
+    assert house.sent == []
 
 
 @pytest.mark.parametrize(

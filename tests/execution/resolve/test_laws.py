@@ -13,6 +13,8 @@ PLAN: dict[str, object] = {"event": "plan", "decision_id": "d1", "runs": [["a", 
 FIRST, SECOND = "workflowRunIds=a&count=1", "workflowRunIds=b&count=1"
 INTENT: dict[str, object] = {"event": "intent", "decision_id": "d1", "plan": "d1", "orders": [FIRST, SECOND]}
 CHUNKS: list[dict[str, object]] = [{"event": "chunk", "decision_id": "d1", "number": number} for number in (1, 2)]
+SLOW: dict[str, object] = {**CHUNKS[0], "order": FIRST, "outcome": "refused", "upstream_status": 429, "attempt": 1}
+LOST: dict[str, object] = {**CHUNKS[0], "outcome": "unknown", "upstream_status": None, "attempt": 2}
 OUTCOME: dict[str, object] = {"event": "outcome", "decision_id": "d1"}
 WHOLE: list[dict[str, object]] = [PLAN, INTENT, *CHUNKS, OUTCOME]
 
@@ -23,9 +25,18 @@ def test_a_whole_record_breaks_no_law() -> None:
         assert violations(WHOLE, sent) == Counter()
 
 
+def test_an_order_that_was_refused_for_the_pace_may_arrive_once_more() -> None:
+    """Once for each record that says so."""
+    assert violations([PLAN, INTENT, SLOW, *CHUNKS, OUTCOME], [FIRST, FIRST, SECOND]) == Counter()
+    assert violations([PLAN, INTENT, SLOW, SLOW, *CHUNKS, OUTCOME], [FIRST] * 3) == Counter()
+
+
 @pytest.mark.parametrize(
     ("records", "sent", "law"),
     [
+        ([PLAN, INTENT, SLOW, LOST, OUTCOME], [FIRST] * 3, laws.TWICE),
+        ([PLAN, INTENT, {**SLOW, "upstream_status": 412}, OUTCOME], [FIRST] * 2, laws.TWICE),
+        ([PLAN, INTENT, SLOW, *CHUNKS, OUTCOME], [SECOND] * 2, laws.TWICE),
         (WHOLE, [FIRST, SECOND, FIRST], laws.TWICE),
         (WHOLE, ["label=x&count=5"], laws.OUTSIDE),
         (WHOLE, ["workflowRunIds=c&count=1"], laws.OUTSIDE),

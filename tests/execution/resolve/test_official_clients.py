@@ -9,7 +9,7 @@ import pytest
 from gateway.simulator.account import LogManner
 from gateway.simulator.runs import Run
 from tests.clients.official import OfficialClient, require_clients
-from tests.execution.resolve.account import INVOICE, REMINDER, SEARCH, ids, now_ms, runs_of
+from tests.execution.resolve.account import API, INVOICE, REMINDER, SEARCH, ids, now_ms, runs_of
 from tests.execution.resolve.conftest import Build
 from tests.execution.resolve.house import House
 
@@ -114,6 +114,49 @@ def test_a_loop_over_runs_that_are_too_young_ends_with_a_sentence(house: House, 
     assert seen.sentence == (
         "Nothing was cancelled, and runs that match are left: 3 runs younger than the rule allows."
     )
+
+
+HOSTS = """\
+version: 1
+name: hosts
+teams: [oncall]
+allow:
+  - {id: own, host: {any_of: [billing.example.com]}, path: {prefix: [/api]}, resolve: true, runs: {cap: 100}}
+"""
+PLACE = {"host": "billing.example.com", "path": "/api/invoice"}
+
+
+def test_the_newest_clients_host_and_path_cancel_exactly_the_runs_there(build: Build) -> None:
+    """In its loop, to the last run; both are compared with the runs that were looked up, and never sent."""
+    house = build(latency_ms=2, policies={"hosts.yaml": HOSTS})
+    ours = runs_of(INVOICE, 120, name="ours")
+    others = [*runs_of(f"{INVOICE}-v2", 5, name="v2"), *runs_of(f"{INVOICE}/eu", 5, name="eu")]
+    house.begin([*ours, *others, *runs_of(SEARCH, 20, name="search")])
+    numbers, seen = _client(house, "latest", "oncall").loop({"filter": PLACE})
+    assert (numbers, seen.error) == ([100, 20, 0], None)
+    assert sorted(house.cancelled) == sorted(ids(ours))
+    asked = [*house.sent, *(reading.call.query for reading in house.account.readings)]
+    assert [query for query in asked if "host=" in query or "path=" in query] == []
+    house.check_record()
+
+
+@pytest.mark.parametrize(
+    ("filters", "hit"),
+    [
+        ({"workflowUrlStartingWith": API, **PLACE}, ["run"]),
+        ({"workflowUrlStartingWith": API, **PLACE, "path": ["/api/invoice", "/api/reminder"]}, ["reminder", "run"]),
+        ({"workflowUrl": [INVOICE, REMINDER], "path": "/api/reminder"}, ["reminder"]),
+        ({"workflowUrlStartingWith": API, "host": "search.example.com"}, []),
+    ],
+)
+def test_host_and_path_only_narrow_what_a_rule_allows_by_url(
+    house: House, filters: dict[str, object], hit: list[str]
+) -> None:
+    """Beside a URL that the rule admits, whether or not it speaks of them."""
+    house.begin([*runs_of(INVOICE, 2), *runs_of(REMINDER, 2, name="reminder"), *runs_of(SEARCH, 2, name="search")])
+    seen = _client(house, "latest", "oncall").cancel({"filter": filters})
+    assert seen.cancelled == 2 * len(hit)
+    assert sorted({run_id.split("_")[1] for run_id in house.cancelled}) == hit
 
 
 @pytest.mark.parametrize("version", ["latest", "1.1"])

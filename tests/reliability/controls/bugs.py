@@ -12,6 +12,7 @@ from tests.reliability.controls.in_reading import IN_READING
 from tests.reliability.controls.in_resolving import IN_RESOLVING
 from tests.reliability.controls.in_sending import IN_SENDING
 from tests.reliability.controls.in_showing import IN_SHOWING
+from tests.reliability.controls.in_stopping import IN_STOPPING
 
 KINDS: Mapping[str, tuple[Bug, ...]] = MappingProxyType(
     {
@@ -19,6 +20,7 @@ KINDS: Mapping[str, tuple[Bug, ...]] = MappingProxyType(
         "sending": IN_SENDING,
         "the record and its order": IN_ORDER,
         "looking runs up": IN_RESOLVING,
+        "stopping and sending again": IN_STOPPING,
         "showing": IN_SHOWING,
         "limits": IN_LIMITS,
     }

@@ -54,7 +54,7 @@ IN_LIMITS = (
     ),
     Bug(
         "a team has every page",
-        (Edit(APP, "clock=SystemClock(), share=share)", "clock=SystemClock())"),),
+        (Edit(APP, "            share=current.share,\n        )\n", "        )\n"),),
         ("tests/upstream/runs/test_served.py",),
     ),
     Bug(

@@ -12,6 +12,7 @@ READ, QUERY, MODEL, READINGS, FRAMING = (
     "gateway/edge/head.py",
 )
 REQUEST, FILTER_FIELDS = "gateway/core/request.py", ("tests/core/test_filter_fields.py",)
+PLAN, NARROWER = "gateway/core/plan.py", ("tests/policy/test_narrower_requests.py",)
 HEADS = ("tests/edge/test_head.py",)
 ORACLE = tuple(f"tests/laws/test_{name}.py" for name in ("boundaries", "oracle", "seeded_bugs"))
 FIELDS, INDEX = "gateway/policy/index/fields.py", "gateway/policy/index/rules.py"
@@ -42,17 +43,29 @@ WITHOUT_BOUNDARY = (
 UNNAMED_FILTER = (
     Edit(
         READINGS,
-        "(RUN_IDS in rule.conditions) and selection.carried <= rule.conditions.keys()",
-        "(RUN_IDS in rule.conditions)",
+        "return selection.carried <= rule.conditions.keys() and not",
+        "return not",
     ),
-    Edit(INDEX, "if carried <= group.fields and (", "if by_ids == (RUN_IDS in group.fields) and ("),
+    Edit(INDEX, "if resolved else carried <= self.fields\n", "if resolved else True\n"),
     Edit(INDEX, "if name in carried & bounding]", "if name in carried & bounding and name in self._fields]"),
-    Edit(INDEX, "group.among(hits, carried)", "group.among(hits, carried & group.fields)"),
+)
+HERE_SENT = (
+    Edit(PLAN, "case ByRunIds() | ByFilter() as selection:", "case selection if selection.carried:"),
+    Edit(PLAN, "if not isinstance(self.selection, (ByRunIds, ByFilter)):", "if not self.selection.carried:"),
+    Edit(READINGS, " and not isinstance(selection, ByFilterHere)\n", "\n"),
+)
+WIDENING = (
+    Edit(
+        READINGS,
+        "    return not selection.carried or not selection.carried.isdisjoint(rule.conditions)\n",
+        "    return True\n",
+    ),
+    Edit(INDEX, "mentioned = not carried.isdisjoint(self.fields) if resolved", "mentioned = True if resolved"),
 )
 NEIGHBOURS = (
     Edit(
         MODEL,
-        "self.any or self.any_of.issuperset(self.values(selection))",
+        "self.any or self.any_of.issuperset(asked_values(selection, self.field))",
         "self.any or self.overlaps(selection, 0)",
     ),
     Edit(
@@ -87,7 +100,7 @@ IN_READING = (
     ),
     Bug(
         "a field is known and not read",
-        (Edit(QUERY, "        labels=tuple(given(LABELS.name, ())),\n", ""),),
+        (Edit(QUERY, '            "labels": tuple(given(LABELS.name, ())),\n', ""),),
         FILTER_FIELDS,
     ),
     Bug(
@@ -180,7 +193,7 @@ IN_READING = (
     ),
     Bug(
         "deny forgets what the request leaves out",
-        (Edit(READINGS, "        field not in carried or _overlaps(", "        field in carried and _overlaps("),),
+        (Edit(READINGS, "        field not in told or _overlaps(", "        field in told and _overlaps("),),
         CONDITIONS,
     ),
     Bug(
@@ -199,6 +212,46 @@ IN_READING = (
             Edit(VIEW, "min([rule.cap for rule in rules], default", "max([rule.cap for rule in rules], default"),
         ),
         CONDITIONS,
+    ),
+    Bug("a filter with a host is sent", HERE_SENT, (*FILTER_FIELDS, *NARROWER)),
+    Bug(
+        "upstream's log is asked for a host",
+        (
+            Edit(
+                "gateway/upstream/runs/narrowing.py",
+                '    pairs += [("label", label) for label in selection.labels]\n',
+                '    pairs += [pair for pair in selection.pairs() if pair[0] in ("label", "host")]\n',
+            ),
+        ),
+        NARROWER,
+    ),
+    Bug("a filter that the rule does not mention widens", WIDENING, NARROWER),
+    Bug(
+        "a host is not matched on the runs",
+        (
+            Edit(
+                "gateway/policy/choose.py",
+                "in selection.carried & MEMBERS.keys())",
+                'in selection.carried & MEMBERS.keys() - {"host"})',
+            ),
+        ),
+        NARROWER,
+    ),
+    Bug(
+        "a prefix of paths has no boundary",
+        (
+            Edit(
+                MODEL,
+                "value in self.any_of or lies_under(value, self.prefix, in_subtree)",
+                "value in self.any_of or value.startswith(self.prefix)",
+            ),
+        ),
+        NARROWER,
+    ),
+    Bug(
+        "an exact URL is not demanded of what is sent",
+        (Edit(READINGS, "if forwarded and rule.exact_match", "if not forwarded and rule.exact_match"),),
+        NARROWER,
     ),
     Bug("a filter that the rule does not name is admitted", UNNAMED_FILTER, CONDITIONS),
     Bug("one admitted value admits its neighbours", NEIGHBOURS, CONDITIONS),

@@ -17,6 +17,9 @@ CHOICE, MOVING, PLANS = (
 )
 BROKEN_OFF = ("tests/execution/resolve/test_broken_off.py",)
 IN_MEMORY = ("tests/execution/test_plans.py",)
+ANY_NUMBER = ("tests/execution/test_any_number.py",)
+EARLY = ("tests/upstream/runs/test_early_end.py",)
+HANDLED = "gateway/execution/plans/handled.py"
 
 IN_RESOLVING = (
     Bug(
@@ -120,8 +123,50 @@ IN_RESOLVING = (
     ),
     Bug(
         "a filter's list is taken for the whole",
-        (Edit(LISTING, "narrowed=bool(narrowed))", "narrowed=False)"),),
+        (Edit(LISTING, "narrowed=bool(narrowed), ended", "narrowed=False, ended"),),
         ("tests/upstream/runs/test_spans.py",),
+    ),
+    Bug(
+        "runs of others count against the bound",
+        (Edit(LISTING, "        if matched > self.max_runs:", "        if matched + others > self.max_runs:"),),
+        EARLY,
+    ),
+    Bug(
+        "a look-up that ended early is taken for the whole list",
+        (Edit(DRAFTS, "listing.narrowed or listing.ended_early", "listing.narrowed"),),
+        ANY_NUMBER,
+    ),
+    Bug(
+        "a run that was ordered is ordered again",
+        (Edit(HANDLED, "        if not self._since_s:\n", "        if self._since_s is not None:\n"),),
+        ANY_NUMBER,
+    ),
+    Bug(
+        "a run that was started again is taken for the one that was ordered",
+        (
+            Edit(
+                HANDLED,
+                "run.running and (run.run_id, run.created_ms) in self",
+                "run.running and any(run.run_id == one for one, _ in self._since_s)",
+            ),
+        ),
+        ANY_NUMBER,
+    ),
+    Bug(
+        "a cancel of nothing is a success although runs are left",
+        (Edit("gateway/edge/answers.py", "    if not left and not result.more:\n", "    if left or result.more:\n"),),
+        ANY_NUMBER,
+    ),
+    Bug(
+        "a list of run IDs is cut",
+        (
+            Edit(
+                "gateway/policy/model.py",
+                '("most_named", (count.ceiling, taken)),',
+                '("most_named", (count.ceiling,)),',
+            ),
+        ),
+        ("tests/policy/test_resolved.py",),
     ),
     Bug(
         "no second look",

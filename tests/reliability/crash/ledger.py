@@ -9,7 +9,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Self
 
-_TARGET = re.compile(rb"DELETE /v2/workflows/runs\?(\S+) HTTP/1\.1\r\n")
+TARGET = re.compile(rb"DELETE /v2/workflows/runs\?(\S+) HTTP/1\.1\r\n")
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ class Ledger:
         await self._answer(await self._write_down(head), writer)
 
     async def _write_down(self, head: bytes) -> Sent:
-        asked = _TARGET.match(head)
+        asked = TARGET.match(head)
         assert asked is not None, head[:200]
         query = asked[1].decode("ascii")
         sent = Sent(query, cancelled=self._carried_out(query))

@@ -20,7 +20,7 @@ from tests.execution.resolve.account import named
 from tests.execution.resolve.laws import LAWS as PLAN_LAWS
 from tests.execution.resolve.laws import violations
 from tests.reliability.crash.laws import NOT_ENDED, NOT_INTACT, SENT_AFTER_ALL, TOLD_OTHERWISE, WRONG_NUMBER
-from tests.reliability.crash.ledger import Ledger, Sent, write_json
+from tests.reliability.crash.ledger import TARGET, Ledger, Sent, write_json
 from tests.reliability.crash.load import Told, answer, request
 from tests.reliability.crash.loop import Batch
 from tests.reliability.crash.points import CALLERS, POINTS, Point, Scene
@@ -28,7 +28,7 @@ from tests.reliability.crash.victim import Tracer, Victim
 from tests.support.gateway import Setup
 
 LAWS = (*PLAN_LAWS, WRONG_NUMBER, SENT_AFTER_ALL, TOLD_OTHERWISE, NOT_INTACT, NOT_ENDED)
-BETWEEN_ORDERS = "between two orders"
+BETWEEN_ORDERS, IN_A_WAIT, SENT_AGAIN = "between two orders", "in a wait after a 429", "sent again after a 429"
 LEAST_RUNS, MOST_RUNS = 90, 130
 PAGE_RUNS = 10
 BEGUN_MS, EVERY_MS = 1_700_000_000_000, 1000
@@ -47,21 +47,36 @@ _READING = re.compile(rb"GET /v2/workflows/logs\?(\S+) HTTP/1\.1\r\n")
 class Account(Ledger):
     """Every label that was asked for has some runs, which run until they are cancelled; the list is newest first.
 
-    `looked` is set by a second look: at one run, or at those of some time.
+    `looked` is set by a second look: at one run, or at those of some time. While `refusing` is true the next cancel is
+    refused with 429, to be sent again in a second; `refused` is set then.
     """
 
     def __init__(self, rng: random.Random) -> None:
         super().__init__(rng, most_latency_s=0.002)
         self.cancelled: set[str] = set()
         self.looked = asyncio.Event()
+        self.refusing = False
+        self.refused = asyncio.Event()
         self._known: dict[str, None] = {}
 
     async def _exchange(self, head: bytes, writer: asyncio.StreamWriter) -> None:
         reading = _READING.match(head)
+        if reading is None and self.refusing:
+            await self._refuse(head, writer)
+            return
         if reading is None:
             await super()._exchange(head, writer)
             return
         await write_json(writer, json.dumps(self._page(parse_qs(reading[1].decode("ascii")))).encode())
+
+    async def _refuse(self, head: bytes, writer: asyncio.StreamWriter) -> None:
+        asked = TARGET.match(head)
+        assert asked is not None, head[:200]
+        self.refusing = False
+        self.sent.append(Sent(asked[1].decode("ascii"), cancelled=0, answered=True))
+        writer.write(b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        self.refused.set()
 
     def _carried_out(self, query: str) -> int:
         fresh = set(named(query)) - self.cancelled
@@ -143,11 +158,39 @@ async def between_orders(scene: Scene) -> bool:
     return await scene.under_load(scene.ledger.looked.wait())
 
 
+async def in_a_wait(scene: Scene) -> bool:
+    """An order was refused with 429, and waits to be sent again."""
+    return await _after_a_refusal(scene, 0.1)
+
+
+async def sent_again(scene: Scene) -> bool:
+    """An order that was refused with 429 is about to be sent again, is out, or has been carried out."""
+    return await _after_a_refusal(scene, 1 + scene.rng.uniform(0, 0.1))
+
+
+async def _after_a_refusal(scene: Scene, seconds: float) -> bool:
+    account = scene.ledger
+    assert isinstance(account, Account)
+    account.refused.clear()
+    account.refusing = True
+
+    async def point() -> None:
+        await account.refused.wait()
+        await asyncio.sleep(seconds)
+
+    return await scene.under_load(point())
+
+
 class PlanBatch(Batch):
     """Rounds of requests that are resolved."""
 
     title = "requests whose runs are looked up"
-    points: ClassVar[Mapping[str, Point]] = {**POINTS, BETWEEN_ORDERS: between_orders}
+    points: ClassVar[Mapping[str, Point]] = {
+        **POINTS,
+        BETWEEN_ORDERS: between_orders,
+        IN_A_WAIT: in_a_wait,
+        SENT_AGAIN: sent_again,
+    }
     laws = LAWS
 
     def _upstream(self, rng: random.Random) -> Ledger:

@@ -10,8 +10,8 @@ import re
 from dataclasses import replace
 
 from gateway.core.parse import Body, parse_cancel
-from gateway.core.plan import Denial, Order, Permit
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Principal, Selection
+from gateway.core.plan import Denial, Permit, order_of
+from gateway.core.request import ByFilterHere, ByRunIds, CancelRequest, EveryRun, Filter, Principal, Selection
 from gateway.policy.decide import decide
 from gateway.policy.model import (
     Condition,
@@ -75,13 +75,26 @@ def check_read(request: CancelRequest) -> None:
     if isinstance(selection, EveryRun):
         assert isinstance(decide(fixed_policies(), TEAM, request, NOW_MS), Denial)
         return
-    query = Order(selection, request.count).query
+    if isinstance(selection, ByFilterHere):
+        check_never_sent(request)
+        return
+    query = order_of(request).query
     check_canonical(query)
     again, _, count = query.rpartition("&") if isinstance(selection, ByRunIds) else (query, "", "")
     assert parse_cancel(again.encode("ascii"), Body()) == request
     assert count in ("", f"count={request.count}")
     account = near(selection)
     assert GO.selected(query, account) == [run for run in account if matches(selection, run)]
+
+
+def check_never_sent(request: CancelRequest) -> None:
+    """No order can be made of it, and no rule that has no look-up admits it."""
+    assert isinstance(decide(fixed_policies(), TEAM, request, NOW_MS), Denial)
+    try:
+        order_of(request)
+    except TypeError:
+        return
+    raise AssertionError(request)
 
 
 def check_forward(request: CancelRequest, policies: Policies) -> None:
@@ -93,7 +106,7 @@ def check_forward(request: CancelRequest, policies: Policies) -> None:
     assert sent.selection == request.selection
     assert sent.count <= request.count
     assert not isinstance(sent.selection, EveryRun)
-    query = Order(sent.selection, sent.count).query
+    query = order_of(sent).query
     check_canonical(query)
     rule = next(rule for rule in policies.rules if rule.name == decision.rule)
     assert rule.effect is Effect.ALLOW
@@ -129,7 +142,7 @@ def near(selection: Selection) -> list[Run]:
     if isinstance(selection, ByRunIds):
         named = [name + tail for name in selection.run_ids[:MOST_NEAR] for tail in ("", "x")]
         return runs + [replace(first, run_id=name) for name in named]
-    assert isinstance(selection, ByFilter)
+    assert isinstance(selection, Filter)
     urls, labels = selection.workflow_urls[:MOST_NEAR], selection.labels[:MOST_NEAR]
     keys, addresses = selection.flow_control_keys[:MOST_NEAR], selection.caller_ips[:MOST_NEAR]
     start, end = selection.from_date, selection.to_date
@@ -150,7 +163,7 @@ def matches(selection: Selection, run: Run) -> bool:
     """Whether the contract says that the selection names this run."""
     if isinstance(selection, ByRunIds):
         return run.run_id in selection.run_ids
-    assert isinstance(selection, ByFilter)
+    assert isinstance(selection, Filter)
     urls = selection.workflow_urls
     return (
         (not urls or any(run.url == url if selection.exact else run.url.startswith(url) for url in urls))

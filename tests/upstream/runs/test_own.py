@@ -209,6 +209,16 @@ async def test_one_exact_url_of_the_rules_narrows_upstream(tmp_path: Path) -> No
     assert set(map(str, urls[1:])) == {"None"}
 
 
+async def test_a_host_or_path_is_matched_on_what_was_read_and_not_asked_for(tmp_path: Path) -> None:
+    """The team sees those of its runs that have it; upstream is asked as without it."""
+    with serving(*mixed(9)) as server:
+        for query, seen in (("host=billing.example.com", 3), ("path=/api/invoice", 3), ("path=/api", 0), ("host=b", 0)):
+            page = await asked(server, query, rules(tmp_path, WIDE))
+            assert len(page["runs"]) == seen, query
+        await asked(server, "", rules(tmp_path, WIDE))
+        assert len({reading.call.query for reading in server.simulator.readings}) == 1
+
+
 async def test_what_a_page_shows_is_what_clients_know_without_steps_or_payloads(tmp_path: Path) -> None:
     """The JavaScript client's own path gives the same page; upstream is not even asked for payloads."""
     done = Run("wfr_done", INVOICE, NOW_MS - 9000, labels=("a", "b"), flow_control_key="k").ended(SUCCESS, NOW_MS)
@@ -425,7 +435,9 @@ async def test_the_callers_bytes_never_go_on(tmp_path: Path) -> None:
     ("query", "cause"),
     [
         ("groupBy=workflowRunId", "group_by"),
-        ("host=a", "unknown_parameter"),
+        ("Host=a", "unknown_parameter"),
+        ("host=A", "value"),
+        ("path=a", "value"),
         ("State=RUN_STARTED", "unknown_parameter"),
         ("%73tate=RUN_STARTED", "unknown_parameter"),
         ("state=", "empty_value"),

@@ -1,0 +1,77 @@
+"""The texts of policies, kept beside the chains under their digests: what the `policy_digest` of a record stood for.
+
+    <audit.directory>/policies/<digest>.json
+
+A text is durable before the record that is the first to name it. It is checked by its own name, so nobody can change
+what a record was judged by without being found out.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from gateway.audit.segment import Disk, NotAFile, open_segment
+from gateway.core.forms.texts import PolicyTexts
+
+FOLDER = "policies"
+MOST_BYTES = 256 * 1024 * 1024
+"""The most bytes of one kept text; policies are a few hundred kilobytes."""
+
+
+def path_of(directory: Path, digest: str) -> Path:
+    """Return where the text of that digest is kept, beside the chains of a directory."""
+    return directory / FOLDER / f"{digest}.json"
+
+
+def keep(directory: Path, texts: PolicyTexts, disk: Disk) -> None:
+    """Keep a text durably, unless it is there. The directory must exist. Raises: OSError: it cannot be written."""
+    digest = texts.digest
+    if problem(directory, digest) is None:
+        return
+    folder = directory / FOLDER
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        pass
+    else:
+        disk.sync_directory(directory)
+    unfinished = folder / f"{digest}.part"
+    descriptor = disk.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        left = texts.to_json()
+        while left:
+            left = left[disk.write(descriptor, left) :]
+        disk.fdatasync(descriptor)
+    finally:
+        disk.close(descriptor)
+    unfinished.rename(path_of(directory, digest))
+    disk.sync_directory(folder)
+
+
+def read(directory: Path, digest: str) -> PolicyTexts:
+    """Return the text of a digest.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not the text of that digest.
+    """
+    with open_segment(path_of(directory, digest)) as file:
+        content = file.read(MOST_BYTES + 1)
+    texts = PolicyTexts.from_json(content)
+    if texts.digest != digest:
+        raise ValueError("it has another digest")
+    return texts
+
+
+def problem(directory: Path, digest: str) -> str | None:
+    """Return what is wrong with the text of a digest; None if it is there and unchanged."""
+    try:
+        read(directory, digest)
+    except FileNotFoundError:
+        return "is missing"
+    except (OSError, NotAFile) as exc:
+        return f"cannot be read: {exc}"
+    except (ValueError, RecursionError):
+        return "was changed"
+    return None
