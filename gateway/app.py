@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -32,6 +32,7 @@ from gateway.edge.app import Edge
 from gateway.edge.health import HealthApp, HealthPages, Unrecorded
 from gateway.edge.inbound import Intake
 from gateway.edge.pages.calls import Pages
+from gateway.edge.pages.decisions import DecisionPages
 from gateway.edge.pages.questions import Questions
 from gateway.execution.follow_up import Settler
 from gateway.execution.pipeline import Pipeline
@@ -44,10 +45,11 @@ from gateway.serving.announcing import Announcer, tampering
 from gateway.serving.certificate import ServedCertificate
 from gateway.serving.clock import SteadyClock, SystemClock, clock_problems, floor
 from gateway.serving.limits import limits_of_the_moment
+from gateway.serving.outcomes import Outcomes
 from gateway.serving.readiness import Ready, Recent, tell_damaged
 from gateway.serving.reload import Files, Reloader, checked_policies, make_live, refuse
 from gateway.serving.server import Listener, StopSignals, serve_until_stopped
-from gateway.serving.sockets import Bound, bind_all
+from gateway.serving.sockets import Bound, bind_listeners
 from gateway.upstream.account import WatchedTokens, read_tokens
 from gateway.upstream.cancel import Upstream
 from gateway.upstream.client import Exchange, Reach, UpstreamLimits
@@ -102,32 +104,32 @@ class Gateway:
         await start_resolver()
         audit, most = self._audit_log(), self._most_connections()
         current = LiveSettings(self.live, most_in_flight=most // 2)
-        upstream = self._upstream()
+        upstream, log = self._upstream(), self._upstream_log(current)
         reads = self.account.tokens.reading is not None
-        log = self._upstream_log(current)
         settler = Settler(log, audit, operators_log=self.log, reads_back=reads, share=current.share)
         look_ups = LookUps(log, self.log, lambda: current.live.limits.lookup) if reads else None
         pipeline = self._pipeline(current, audit, upstream, look_ups=look_ups, settler=settler)
-        refusals = RefusalLog(audit, clock, log=self.log)
+        refusals, outcomes = RefusalLog(audit, clock, log=self.log), Outcomes(self.audit, audit, settler, self.log)
         reloader = self._reloader(current, audit)
-        health = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader))
-        questions, intake = Questions(audit, clock), Intake(current, clock, self.account.tokens.is_in)
+        health = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader, outcomes=outcomes))
+        intake, questions = Intake(current, clock, self.account.tokens.is_in), Questions(audit, clock)
+        pages = Pages(intake, pipeline, questions, DecisionPages(intake, outcomes.decisions), log if reads else None)
         edge = Edge(
             pipeline=pipeline,
-            pages=Pages(intake, pipeline, questions, log if reads else None),
+            pages=pages,
             health=health,
             refusals=refusals,
             wall=SystemClock(),
             log=self.log,
             lifespan=lambda _: self._lifespan(current, reloader, audit, asked),
         )
-        opening = asyncio.create_task(self._open(audit, ready, signals))
+        opening = asyncio.create_task(self._open(audit, ready, signals, outcomes=outcomes))
         listeners = self._listeners(edge, health, refusals, current=current, most=most)
         async with edge.router.lifespan_context(edge):
             await serve_until_stopped(listeners, signals, grace_s=config.shutdown_grace_s, stop=pipeline.stop)
-        questions.close()
+        pages.close()
         await pipeline.stop(0)
-        await settler.stop()
+        await outcomes.end()
         # The log counts the open intents itself, when it writes the record.
         await audit.stop(Stop(refusals_left_out=refusals.left_out, open=0).members())
         await upstream.aclose()
@@ -175,7 +177,9 @@ class Gateway:
         certificate = [self.certificate.watched] if self.certificate is not None else []
         return [*self.account.watched, *current.live.pins.watched, *certificate]
 
-    async def _open(self, audit: AuditLog, ready: Callable[[], None], signals: StopSignals) -> None:
+    async def _open(
+        self, audit: AuditLog, ready: Callable[[], None], signals: StopSignals, *, outcomes: Outcomes
+    ) -> None:
         """Wait for the audit log; if it cannot be opened the process ends. Raises: AuditFailure."""
         opened = asyncio.ensure_future(audit.opened())
         try:
@@ -189,6 +193,7 @@ class Gateway:
         if not signals.count:
             keep_what_lasts()
             ready()
+            await outcomes.begin()
 
     def _audit_log(self) -> AuditLog:
         settings = self.config.upstream
@@ -245,14 +250,20 @@ class Gateway:
         )
 
     def _readiness(
-        self, current: LiveSettings, audit: AuditLog, pipeline: Pipeline, *, reloader: Reloader | None
+        self,
+        current: LiveSettings,
+        audit: AuditLog,
+        pipeline: Pipeline,
+        *,
+        reloader: Reloader | None,
+        outcomes: Outcomes,
     ) -> Ready:
         return Ready(
             audit=audit,
             policy_digest=lambda: current.live.policies.digest,
             stopping=lambda: pipeline.stopping,
             token_age_s=lambda: round(self.clock.monotonic_s() - self.account.tokens.writing.since_s),
-            notices=(*self._notices(current, reloader), lambda: tampering(audit)),
+            notices=(*self._notices(current, reloader), lambda: tampering(audit), outcomes.keeper.notices),
             degraded=lambda: reloader is not None and reloader.degraded,
         )
 
@@ -330,7 +341,7 @@ def build(
     live = make_live(config, policies, token=account.tokens, before=Pins())
     certificate = _certificate(config, wall)
     before_binding()
-    health, listeners = _bound(config)
+    health, listeners = bind_listeners(config)
     consoles = consoles or Consoles.of()
     return Gateway(
         config=config,
@@ -364,17 +375,6 @@ def _policies(config: Config) -> Policies:
 def _certificate(config: Config, wall: Clock) -> ServedCertificate | None:
     # Clients check the certificate by their own clocks, so the clock that requests are judged by does not matter here.
     return ServedCertificate(config.tls, partial(_utc, wall)) if config.tls is not None else None
-
-
-def _bound(config: Config) -> tuple[tuple[Bound, ...], tuple[Bound, ...]]:
-    with ExitStack() as undo:
-        health = bind_all(config.health.listen, socket_mode=0) if config.health is not None else ()
-        for bound in health:
-            undo.callback(bound.close)
-        # The listeners are bound last, so that a failed start leaves no socket file.
-        listeners = bind_all(config.listen, socket_mode=config.socket_mode)
-        undo.pop_all()
-    return health, listeners
 
 
 def _utc(clock: Clock) -> datetime:

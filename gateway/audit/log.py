@@ -18,16 +18,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from gateway.audit.chain import Record
+from gateway.audit.decisions.latest import Latest
 from gateway.audit.journal import AuditSettings
 from gateway.audit.record import intent_members, outcome_members, unsent_members
 from gateway.audit.recovery import Begun, Opening, Progress
 from gateway.audit.segment import Disk, OsDisk
-from gateway.audit.writer import Entry, Kind, Writer, Written
+from gateway.audit.writer import Entry, Kind, Writer, Written, started
 from gateway.core.errors import AuditFailure, AuditUnavailable
 from gateway.core.outcome import Closing
 from gateway.core.plan import Plan, Receipt
 from gateway.log import Console
-from gateway.process import Net, giving_way, word
+from gateway.process import Net, word
 
 __all__ = ["AuditLog", "AuditSettings", "AuditState", "Closing"]
 
@@ -65,6 +66,7 @@ class AuditLog:
     """The chains that one process writes, one after another. Use it only on the event loop on which it was made."""
 
     def __init__(self, settings: AuditSettings, *, upstream: str, clock: Callable[[], int] = time.time_ns) -> None:
+        self.latest = Latest()
         self._settings = settings
         self._upstream = upstream
         self._clock = clock
@@ -107,7 +109,7 @@ class AuditLog:
         """
         log = cls(settings, upstream=upstream, clock=clock)
         opening = Opening(settings, instance, clock, disk or OsDisk(), log._progress)
-        _started(lambda: log._open(opening, start, stdout or Console(1)), name="audit-opening")
+        started(lambda: log._open(opening, start, stdout or Console(1)), name="audit-opening")
         return log
 
     @classmethod
@@ -162,9 +164,10 @@ class AuditLog:
             clock=self._clock,
             settings=self._settings,
             settle=self._settle_soon,
+            latest=self.latest,
         )
         writer.skipped = self._left_out
-        self._thread = _started(writer.run, name="audit-writer")
+        self._thread = started(writer.run, name="audit-writer")
         self._begun, self._writer = begun, writer
         held, self._held = self._held, []
         for entry in held:
@@ -382,17 +385,6 @@ class AuditLog:
                 entry.waiter.set_result(result)
         while self._waiting and self._waiting[0][1].finished:
             self._waiting.popleft()
-
-
-def _started(work: Callable[[], None], *, name: str) -> threading.Thread:
-    """Start a daemon thread: a dead disk does not keep the process alive. Raises: AuditFailure: none can be started."""
-    thread = threading.Thread(target=work, name=name, daemon=True)
-    try:
-        with giving_way():
-            thread.start()
-    except RuntimeError as exc:
-        raise AuditFailure(f"the audit log has no thread to be written on: {exc}") from exc
-    return thread
 
 
 def _waiter(entry: Entry) -> asyncio.Future[int | str]:

@@ -148,7 +148,7 @@ class ChainReader:
 
     def read(self, paths: Sequence[Path]) -> ChainReport:
         """Read the chain's files in order, and return the report. Raises: OSError: a file cannot be read."""
-        cuts = _cuts(paths, self._keys)
+        cuts = cuts_in(paths, self._keys)
         empty = [path for path in paths if not self._read_file(path, cuts.get(path.name))]
         if self._whole and self.report.records:
             self._layout(paths, [path for path in empty if path.name not in cuts])
@@ -330,7 +330,7 @@ def origin_of(start: Members) -> Origin | None:
     return Origin(origin["chain"], Head(claim.seq, claim.digest), frozenset(intents))
 
 
-def _cuts(paths: Sequence[Path], keys: Sequence[MacKey]) -> dict[str, int]:
+def cuts_in(paths: Sequence[Path], keys: Sequence[MacKey]) -> dict[str, int]:
     """Return, for each file that was set aside as suspect, the sequence number of its last record that counts.
 
     The first line of a later file says so. That line must itself be the next record, so that it cannot speak of its own

@@ -21,12 +21,14 @@ from typing import NamedTuple, TypeVar
 import orjson
 
 from gateway.audit.chain import Head, Record
+from gateway.audit.decisions.latest import Latest
 from gateway.audit.events.catalogue import Recovery
 from gateway.audit.journal import AuditSettings, Committed, Journal
 from gateway.audit.record import unsent_members
 from gateway.audit.segment import AppendFailed
+from gateway.core.errors import AuditFailure
 from gateway.log import CLOSE_S, Console
-from gateway.process import Net, internal
+from gateway.process import Net, giving_way, internal
 
 CHECKPOINT_RECORDS = 1000
 CHECKPOINT_S = 60.0
@@ -87,6 +89,7 @@ class Writer:
     """The writer of a chain. Call `run` on a thread of its own, and `submit` on the event loop.
 
     `settle` is called on that thread, once per batch, with the result of each entry: a sequence number or a fixed word.
+    `latest` receives every line that was written, before anybody learns that it was.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class Writer:
         console: Console,
         settings: AuditSettings,
         settle: Callable[[Written], None],
+        latest: Latest,
     ) -> None:
         self.skipped = 0
         self.giving_up = False
@@ -107,6 +111,7 @@ class Writer:
         self._retry_s = settings.retry_s
         self._quiet_s = settings.quiet_s
         self._settle = settle
+        self._latest = latest
         self._turns = threading.Lock()
         self._inbox: queue.SimpleQueue[list[Entry]] = queue.SimpleQueue()
         self._handed_over = 0
@@ -278,6 +283,7 @@ class Writer:
         self._copy(committed)
 
     def _copy(self, committed: Committed) -> None:
+        self._latest.add(committed.lines)
         # The console only takes the lines: its own thread waits for their reader.
         if self._copy_records:
             self._console.copy(committed.lines)
@@ -334,3 +340,14 @@ class Writer:
         cause = "unclosed" if self._owed else self._fault
         journal = self._journal
         return Status(cause, journal.notice, journal.head, len(journal.open_intents), self._checkpoint)
+
+
+def started(work: Callable[[], None], *, name: str) -> threading.Thread:
+    """Start a daemon thread: a dead disk does not keep the process alive. Raises: AuditFailure: none can be started."""
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    try:
+        with giving_way():
+            thread.start()
+    except RuntimeError as exc:
+        raise AuditFailure(f"the audit log has no thread to be written on: {exc}") from exc
+    return thread

@@ -15,9 +15,9 @@ from typing import NoReturn
 import orjson
 
 from gateway.audit.chain import FIRST, LAST, MacKey, is_hex, mac_holds, parse_line
+from gateway.audit.decisions.joined import Callers
 from gateway.audit.events.catalogue import EVENTS
 from gateway.audit.evidence import decisions
-from gateway.audit.evidence.decisions import Callers
 from gateway.audit.evidence.retire import Choice, Retirement
 from gateway.audit.evidence.verify import ChainReport, Claim, Finding, claim_of, verify_listed
 from gateway.audit.journal import AuditSettings

@@ -17,6 +17,7 @@ GatewayError
     ├── Throttled             429  this principal's own limits
     ├── LookupFailed          502  the runs could not be looked up; nothing was sent
     ├── AuditUnavailable      503  the intent could not be made durable
+    ├── DecisionsUnavailable  503  older decisions cannot be looked up now
     ├── Overloaded            503
     └── ShuttingDown          503
 """
@@ -200,6 +201,19 @@ class AuditUnavailable(Refusal):
     def __init__(self, cause: str) -> None:
         why = "is still being opened" if cause == "recovering" else "cannot be written"
         super().__init__(cause, f"The audit log {why}, so nothing was sent. Try again later.")
+
+
+class DecisionsUnavailable(Refusal):
+    """The decisions that are not in memory cannot be looked up now; nothing else depends on their index."""
+
+    status, code, title = 503, "decisions_unavailable", "Decisions unavailable"
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(
+            cause,
+            "The gateway cannot look up older decisions now: their index is being made, or cannot be read. Nothing "
+            "else depends on it. Try again later.",
+        )
 
 
 class Overloaded(Refusal):

@@ -13,7 +13,7 @@ import orjson
 from starlette.types import Send
 
 from gateway.core.errors import Conflict, LookupFailed, MethodNotAllowed, Refusal, Throttled, Unauthenticated, counted
-from gateway.core.forms.shown import Left, left_out, skipped_field
+from gateway.core.forms.shown import DECISIONS, Left, left_out, skipped_field
 from gateway.core.outcome import Accepted, Cancelled, NotSent, Progress, Refused, Unknown
 from gateway.core.plan import Denial
 from gateway.core.run import LEFT
@@ -43,7 +43,7 @@ _WHY_LEFT = {
 }
 """Why a run that matches was left at work, by the word for it."""
 
-_RETRY_LATER = {"audit_unavailable", "overloaded", "shutting_down"}
+_RETRY_LATER = {"audit_unavailable", "decisions_unavailable", "overloaded", "shutting_down"}
 
 
 @dataclass(slots=True)
@@ -189,15 +189,15 @@ def _partly(decision_id: str, cause: str, progress: Progress) -> _Problem:
     unsent = counted(len(progress.unsent), "was", "were")
     sentence = (
         f"Stopped in the middle ({cause}): {done} cancelled for certain, {unsent} not sent, of {len(progress.unknown)} "
-        f"it is not known. The runs' states are read back and recorded under decision {decision_id}; look there before "
-        "you plan the rest."
+        f"it is not known. The runs' states are read back: see GET {DECISIONS}/{decision_id} before you plan the rest."
     )
-    shown = {
+    members: dict[str, object] = {"status_url": f"{DECISIONS}/{decision_id}", "cause": cause}
+    members["progress"] = {
         "cancelled": progress.cancelled,
         "unsent": Left.of(progress.unsent).to_json(),
         "unknown": Left.of(progress.unknown).to_json(),
     }
-    return _Problem(504, "outcome_unknown", "Outcome unknown", sentence, {"cause": cause, "progress": shown})
+    return _Problem(504, "outcome_unknown", "Outcome unknown", sentence, members)
 
 
 def broken(decision_id: str) -> Answer:
@@ -250,8 +250,9 @@ def _refused_upstream(status: int, text: str) -> _Problem:
 def _unknown(decision_id: str, why: str, members: Mapping[str, object]) -> _Problem:
     sentence = (
         f"The cancel may have happened: {why}. Do not repeat it blindly, a repeat may cancel further runs; look at the "
-        f"runs' states first. The record is under decision {decision_id}."
+        f"runs' states first. What becomes known of it: GET {DECISIONS}/{decision_id}."
     )
+    members = {"status_url": f"{DECISIONS}/{decision_id}", **members}
     return _Problem(504, "outcome_unknown", "Outcome unknown", sentence, members)
 
 

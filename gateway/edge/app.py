@@ -27,7 +27,7 @@ from gateway.core.errors import (
     ShuttingDown,
     Throttled,
 )
-from gateway.core.forms.shown import PLANS
+from gateway.core.forms.shown import DECISIONS, PLANS
 from gateway.core.parse import Body, parse_cancel, parse_reason
 from gateway.core.plan import Denial
 from gateway.core.ports import Clock, OperatorsLog
@@ -306,6 +306,8 @@ def routes(cancels: Cancels, pages: Pages, health: HealthPages) -> list[Route]:
         CallRoute("DELETE", "/preview" + RUNS, preview, cancels),
         CallRoute("GET", "/v2/workflows/logs", pages.logs, cancels),
         CallRoute("GET", "/v2/workflows/events", pages.logs, cancels),
+        CallRoute("GET", DECISIONS, pages.decisions.listed, cancels),
+        CallRoute("GET", DECISIONS + "/{decision}", pages.decisions.one, cancels),
         CallRoute("GET", "/gateway/v1/whoami", pages.whoami, cancels),
         CallRoute("GET", "/gateway/v1/openapi.json", pages.openapi, cancels),
         CallRoute("POST", "/gateway/v1/explain", pages.explain, cancels),

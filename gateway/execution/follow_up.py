@@ -3,7 +3,8 @@
     bulk_action   a filter that upstream works on under an action ID: its true total, and whether it is the filter sent
     read_back     run IDs whose order may or may not have arrived: the fate of each run
 
-The findings are recorded once, as `settled`; the outcome itself does not change.
+The findings are recorded once, as `settled`; the outcome itself does not change. What a process followed when it was
+killed is followed by the next one, from the record.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from gateway.core.ports import Alarm, NotePort
 from gateway.core.request import ByFilter, ByRunIds, Principal
 from gateway.core.run import Listing
 from gateway.execution.fates import OrderedRuns, TrackedAction
+from gateway.execution.left_over import LeftOver
 from gateway.process import Net, internal
 from gateway.upstream.runs.log import ActionReport
 from gateway.upstream.shares import TeamShare
@@ -93,14 +95,21 @@ class Settler:
 
     def follow(self, plan: Plan, outcome: Outcome) -> None:
         """Start a follow-up if the outcome left something open. Returns at once, never raises."""
-        subject = _subject(plan, outcome, reads_back=self._reads_back)
+        if isinstance(outcome, Cancelled) and outcome.action_id is None:
+            return  # As nearly every cancel ends: nothing is left open.
+        created_ms = {run.run_id: run.created_ms for run in plan.runs}
+        self.go_on(LeftOver(plan.decision_id, plan.principal, plan.orders, created_ms, outcome))
+
+    def go_on(self, left: LeftOver) -> None:
+        """Start a follow-up of what was left open, by this process or an earlier one. Returns at once, never raises."""
+        subject = _subject(left, reads_back=self._reads_back)
         if subject is None:
             return
-        if self._stopped or not self._has_place(subject, plan.principal):
+        if self._stopped or not self._has_place(subject, left.principal):
             self._tell(subject, "stopping" if self._stopped else "not_followed")
             return
         task = asyncio.create_task(self._follow(subject))
-        self._followed[task] = _Followed(subject, plan.principal)
+        self._followed[task] = _Followed(subject, left.principal)
         task.add_done_callback(self._followed.pop)
 
     async def stop(self) -> None:
@@ -198,27 +207,24 @@ class Settler:
         return None
 
 
-def _subject(plan: Plan, outcome: Outcome, *, reads_back: bool) -> Subject | None:
-    if isinstance(outcome, Cancelled) and outcome.action_id is None:
-        return None  # As nearly every cancel ends: nothing is left open.
-    match plan.orders, outcome:
+def _subject(left: LeftOver, *, reads_back: bool) -> Subject | None:
+    match left.orders, left.outcome:
         case (Order(selection=ByFilter()) as order,), Cancelled(action_id=str(action_id), cancelled=cancelled):
-            return TrackedAction(plan.decision_id, order, action_id, cancelled)
+            return TrackedAction(left.decision_id, order, action_id, cancelled)
         case (Order(selection=ByFilter()) as order,), Accepted(action_id=action_id):
-            return TrackedAction(plan.decision_id, order, action_id)
+            return TrackedAction(left.decision_id, order, action_id)
         # For run IDs upstream keeps no total, so an action ID only says that the order may be carried out.
         case (Order(selection=ByRunIds()), *_), Unknown() | Accepted() if reads_back:
-            return _ordered(plan, outcome)
+            return _ordered(left, left.outcome)
     return None
 
 
-def _ordered(plan: Plan, outcome: Unknown | Accepted) -> OrderedRuns | None:
-    """Return the runs of a plan except those that were certainly not sent; None if none is left."""
+def _ordered(left: LeftOver, outcome: Unknown | Accepted) -> OrderedRuns | None:
+    """Return the runs of the orders except those that were certainly not sent; None if none is left."""
     progress = outcome.progress if isinstance(outcome, Unknown) else None
     unsent = frozenset(progress.unsent if progress is not None else ())
-    created_ms = {run.run_id: run.created_ms for run in plan.runs}
-    ordered = {run_id: created_ms.get(run_id) for run_id in _ids(plan.orders) if run_id not in unsent}
-    return OrderedRuns(plan.decision_id, ordered) if ordered else None
+    ordered = {run_id: left.created_ms.get(run_id) for run_id in _ids(left.orders) if run_id not in unsent}
+    return OrderedRuns(left.decision_id, ordered) if ordered else None
 
 
 def _ids(orders: Iterable[Order]) -> list[str]:

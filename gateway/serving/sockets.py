@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.config import Config
 from gateway.files.addresses import Listen, UnixListen
 
 BACKLOG = 2048
@@ -154,3 +155,15 @@ def shown(listener: socket.socket) -> str:
     if listener.family == socket.AF_UNIX:
         return f"unix:{name}"
     return f"[{name[0]}]:{name[1]}" if listener.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
+
+
+def bind_listeners(config: Config) -> tuple[tuple[Bound, ...], tuple[Bound, ...]]:
+    """Bind the health listener and those for callers. Raises: OSError: an address cannot be bound."""
+    with ExitStack() as undo:
+        health = bind_all(config.health.listen, socket_mode=0) if config.health is not None else ()
+        for bound in health:
+            undo.callback(bound.close)
+        # The listeners are bound last, so that a failed start leaves no socket file.
+        listeners = bind_all(config.listen, socket_mode=config.socket_mode)
+        undo.pop_all()
+    return health, listeners

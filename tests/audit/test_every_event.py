@@ -15,6 +15,7 @@ import pytest
 
 from gateway.audit import chain
 from gateway.audit.chain import FIRST, GENESIS, LAST, Members, Record, Sealer
+from gateway.audit.decisions import joined
 from gateway.audit.events import catalogue
 from gateway.audit.events.catalogue import EVENTS, Envelope, Intent, Joined, Recovery
 from gateway.audit.events.declare import ABSENT, LATER, LOOSE, Absent, Event, maker
@@ -168,7 +169,7 @@ def test_every_event_is_noted_with_the_members_that_are_its_own() -> None:
 )
 def test_what_readers_make_of_an_event_with_a_decision_is_said(event: str) -> None:
     """A new one is given a place in each of their tables, or left out of it on purpose."""
-    begins, continues = event in decisions.BEGINNING, event in decisions.CONTINUING
+    begins, continues = event in joined.BEGINNING, event in joined.CONTINUING
     known = {
         "needed": event in chain._NEEDS_DECISION,
         "begins": begins,

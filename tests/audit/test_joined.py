@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.audit.chain import GENESIS, Record, Sealer
+from gateway.audit.decisions.joined import Callers, Held
 from gateway.audit.evidence import decisions
-from gateway.audit.evidence.decisions import Callers, DecisionStats, Held
+from gateway.audit.evidence.decisions import DecisionStats
 from gateway.cli.audit import human_line, json_line
 
 Members = dict[str, object]

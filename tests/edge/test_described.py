@@ -17,13 +17,14 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from gateway.cli.main import main
 from gateway.core.errors import MethodNotAllowed, Refusal
-from gateway.core.forms.shown import Left, Listed, Narrowed, ShownPlan
+from gateway.core.forms.shown import DECISIONS, PLANS, Left, Listed, Narrowed, ShownPlan
 from gateway.edge.app import CallRoute, Cancels, routes
 from gateway.edge.described.calls import CALLS
 from gateway.edge.described.declare import Call
 from gateway.edge.described.document import document, rendered
 from gateway.edge.health import HealthPages
 from gateway.edge.pages.calls import Pages
+from gateway.edge.pages.decisions import DecisionPages
 from gateway.execution.plans.draft import State
 from gateway.simulator.exchange import Fault, Kind
 from gateway.simulator.server import SimulatorServer
@@ -36,7 +37,7 @@ from tests.support.project import ROOT
 from tests.support.waiting import until
 
 OWN = "/gateway/v1/"
-WHOAMI, EXPLAIN, PLANS, OPENAPI = (f"{OWN}{name}" for name in ("whoami", "explain", "plans", "openapi.json"))
+WHOAMI, EXPLAIN, OPENAPI = (f"{OWN}{name}" for name in ("whoami", "explain", "openapi.json"))
 NAME = "01890000-0000-7000-8000-000000000000"
 NO_PLAN = f"{PLANS}/{NAME}"
 JSON = {"Content-Type": "application/json"}
@@ -58,7 +59,8 @@ def test_it_is_an_openapi_document() -> None:
 
 def test_every_route_below_the_gateways_own_path_is_described_and_no_other() -> None:
     """In both directions, by method and path; no call has the name of another."""
-    parts = routes(Cancels(None, None, None), Pages(None, None, None), HealthPages(None))  # type: ignore[arg-type]
+    pages = Pages(None, None, None, DecisionPages(None, None))  # type: ignore[arg-type]
+    parts = routes(Cancels(None, None, None), pages, HealthPages(None))  # type: ignore[arg-type]
     own = [route for route in parts if isinstance(route, CallRoute) and route.path.startswith(OWN)]
     assert sorted((method, route.path) for route in own for method in route.methods or ()) == sorted(
         (call.method, call.path) for call in CALLS
@@ -316,6 +318,30 @@ def stopped(desk: Desk) -> None:
     desk.ask("GET", PLANS)
 
 
+def decisions(desk: Desk) -> None:
+    """What became of requests of every end, one by one and as a list; of a list of nothing; and of none."""
+    made = [
+        desk.ask("POST", f"{desk.plan()}/apply"),
+        desk.gateway.cancel(exactly(INVOICE)),
+        desk.gateway.cancel("label=a"),
+    ]
+    for fault in (Fault(status=403, body='{"error": "no"}'), Fault(status=500, body="not JSON")):
+        desk.account.begin(runs_of(INVOICE, 3))
+        desk.account.script(fault)
+        made.append(desk.gateway.cancel(exactly(INVOICE)))
+    assert [answer.status for answer in made] == [200, 200, 403, 502, 504]
+    shown = [desk.ask("GET", f"{DECISIONS}/{answer.headers['gateway-decision']}").json() for answer in made]
+    assert {one["state"] for one in shown} >= {"cancelled", "denied", "refused", "unknown"}
+    assert desk.ask("GET", made[-1].json()["status_url"]).json() == shown[-1]  # type: ignore[arg-type]
+    cursor = desk.ask("GET", f"{DECISIONS}?limit=2").json()["cursor"]
+    desk.ask("GET", f"{DECISIONS}?limit=2&cursor={cursor}")
+    desk.ask("GET", DECISIONS)
+    desk.ask("GET", f"{DECISIONS}/{NAME}")
+    for query in ("limit=0", "limit=101", "cursor=a", "more=1"):
+        desk.ask("GET", f"{DECISIONS}?{query}")
+    desk.ask("GET", f"{DECISIONS}/{NAME}?a=b")
+
+
 def ends(desk: Desk) -> None:
     """What may come of applying a plan, when QStash does not do what is asked."""
     plan = desk.plan()
@@ -343,6 +369,7 @@ NOT_PROVOKED = {
     (409, "plan_pending"): "a look-up of more than ten seconds",
     (409, "plan_refused"): "a look-up that fails after ten seconds",
     (503, "audit_unavailable"): "a full disk",
+    (503, "decisions_unavailable"): "an index that is being made",
     (503, "internal_error"): "a bug",
     (503, "shutting_down"): "a gateway that ends",
 }
@@ -352,7 +379,7 @@ NOT_PROVOKED = {
 def test_what_the_gateway_answers_is_what_the_document_says(desk: Callable[..., Desk]) -> None:
     """Status, code, headers and every member, of every call and every refusal that can be provoked."""
     one = desk()
-    for provoked in (everywhere, late, questions, plans, stopped, ends):
+    for provoked in (everywhere, late, questions, plans, stopped, decisions, ends):
         provoked(one)
     lone = desk("{per_principal: {requests_per_minute: 12, in_flight: 4}}", reads=False)
     lone.described.seen = one.described.seen

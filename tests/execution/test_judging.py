@@ -260,7 +260,8 @@ def test_callers_work_shares_no_threads_with_reloads() -> None:
             unnamed = isinstance(node, ast.Call) and node.args and ast.unparse(node.args[0]) == "None"
             if called and (called.endswith("to_thread") or (called.endswith("run_in_executor") and unnamed)):
                 using.add(str(path.relative_to(Path(gateway.__file__).parent)))
-    assert using <= {"audit/log.py", "cli/trial/tour.py", "files/watch.py", "serving/reload.py", "upstream/direct.py"}
+    known = {"audit/log.py", "cli/trial/tour.py", "files/watch.py", "serving/outcomes.py", "serving/reload.py"}
+    assert using <= known | {"upstream/direct.py"}
 
 
 async def test_ids_of_many_rules_are_judged_beside_the_loop() -> None:

@@ -7,11 +7,15 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import httpx
 import pytest
 from starlette.types import Message
 
+from gateway.audit.decisions.finding import Decisions
+from gateway.audit.decisions.keeper import Keeper
+from gateway.audit.decisions.latest import Latest
 from gateway.audit.refusals import RefusalLog
 from gateway.callers.admission import Admission, Slot
 from gateway.callers.authenticate import Authenticator
@@ -27,6 +31,7 @@ from gateway.edge.app import Edge
 from gateway.edge.health import HealthApp, HealthPages
 from gateway.edge.inbound import Intake
 from gateway.edge.pages.calls import Pages
+from gateway.edge.pages.decisions import DecisionPages
 from gateway.edge.pages.questions import Questions
 from gateway.execution.in_flight import JOINABLE_S
 from gateway.execution.pipeline import Pipeline
@@ -211,10 +216,12 @@ class House:
             look_ups=LookUps(FusedRuns([RUN], fuse=self.fuse)),
             settler=FusedSettler(self.fuse),
         )
-        intake = Intake(current, self.clock, lambda _: False)
+        intake, nowhere = Intake(current, self.clock, lambda _: False), Path("nowhere")
+        latest = Latest()
+        decisions = Decisions(nowhere, latest, Keeper(nowhere, latest, operators_log=self.lines))
         self.edge = Edge(
             pipeline=self.pipeline,
-            pages=Pages(intake, self.pipeline, Questions(self.log, self.clock)),
+            pages=Pages(intake, self.pipeline, Questions(self.log, self.clock), DecisionPages(intake, decisions)),
             health=self.pages,
             refusals=RefusalLog(self.log, self.clock, log=self.lines),
             wall=self.clock,

@@ -61,10 +61,11 @@ def test_the_intent_is_written_before_upstream_hears_where_no_sync_is_waited_for
 
 
 def _steps(trace: str) -> list[str]:
-    """The calls that matter, in order; an fdatasync counts when it returned. Only the gateway's writes are traced."""
+    """The calls that matter, in order; an fdatasync of the record counts when it returned."""
     steps: list[str] = []
-    audit: str | None = None
+    audit, syncing = None, ""
     for line in trace.splitlines():
+        thread = line.partition(" ")[0]
         if found := re.search(r'write\((\d+), "\{.*?\\"event\\":\\"(intent|outcome)\\"', line):
             audit = found[1]
             steps.append(found[2])
@@ -72,6 +73,11 @@ def _steps(trace: str) -> list[str]:
             steps.append("DELETE")
         elif '"HTTP/1.1 200' in line:
             steps.append("200")
-        elif steps and audit and re.search(rf"fdatasync\({audit}\)\s+= 0|<\.\.\. fdatasync resumed>\)\s+= 0", line):
+        elif audit and re.search(rf"fdatasync\({audit} <unfinished", line):
+            syncing = thread
+        elif audit and re.search(rf"fdatasync\({audit}\)\s+= 0", line):
             steps.append("synced")
+        elif thread == syncing and re.search(r"<\.\.\. fdatasync resumed>\)\s+= 0", line):
+            steps.append("synced")
+            syncing = ""
     return steps[: steps.index("200") + 1] if "200" in steps else steps

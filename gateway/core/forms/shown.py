@@ -18,6 +18,9 @@ from gateway.core.run import Run, Skipped
 PLANS = "/gateway/v1/plans"
 """The path of plans; each is below it under its ID, and is applied with `POST` to `/apply` below that."""
 
+DECISIONS = "/gateway/v1/decisions"
+"""The path of decisions; each is below it under its ID."""
+
 PLAN_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 LOOKING = "looking"
 """The state of a plan whose runs are being looked up."""

@@ -5,13 +5,15 @@ A test compares these entries with the routes of `edge/app`, in both directions,
 
 from __future__ import annotations
 
-from gateway.core.forms.shown import PLANS
-from gateway.edge.described.declare import Call, Result
+from gateway.core.forms.shown import DECISIONS, PLANS
+from gateway.edge.described.declare import Call, Result, number, text
 from gateway.edge.described.problems import (
     CANCELLING,
     DENIED,
     EVERYWHERE,
     LOOK_UP_FAILED,
+    NO_DECISION,
+    NO_INDEX,
     NO_PLAN,
     NO_READ_TOKEN,
     UNRECORDED,
@@ -98,6 +100,28 @@ CALLS: tuple[Call, ...] = (
         ),
         (*EVERYWHERE, NO_PLAN),
         body="Nothing",
+    ),
+    Call(
+        "GET",
+        DECISIONS,
+        "getDecisions",
+        "What became of my team's requests?",
+        "Shows a page of the decisions of the caller's team, newest first.",
+        (Result(200, "The page.", "Decisions"),),
+        (*EVERYWHERE, NO_INDEX),
+        query={
+            "limit": {**number("How many, at the most.", default=20), "minimum": 1, "maximum": 100},
+            "cursor": text("The `cursor` of the page before; the first page is without one."),
+        },
+    ),
+    Call(
+        "GET",
+        DECISIONS + "/{decision}",
+        "getDecision",
+        "What became of a request?",
+        "Shows a decision of the caller's team, by the ID in the header Gateway-Decision of its answer.",
+        (Result(200, "The decision.", "Decision", ("Gateway-Joined",)),),
+        (*EVERYWHERE, NO_DECISION, NO_INDEX),
     ),
     Call(
         "GET",

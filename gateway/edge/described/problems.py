@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.core.errors import (
     AuditUnavailable,
+    DecisionsUnavailable,
     ExpectationFailed,
     LookupFailed,
     MalformedRequest,
@@ -15,6 +16,7 @@ from gateway.core.errors import (
     TooLarge,
     Unauthenticated,
 )
+from gateway.core.forms.shown import DECISIONS
 from gateway.edge.described.declare import Problem, Schema, mapping, number, or_null, ref, text, value, yes_or_no
 from gateway.edge.described.values import RULE, UUID
 
@@ -47,6 +49,9 @@ LOOK_UP_FAILED = Problem.of(
 )
 NO_READ_TOKEN = Problem.of(NotFound, "This gateway looks no runs up: it has no read-only token.")
 NO_PLAN = Problem.of(NotFound, "There is no such plan of the caller, or not any more.")
+NO_INDEX = Problem.of(
+    DecisionsUnavailable, "Decisions that are not in memory cannot be looked up now. Nothing else depends on it."
+)
 NO_DECISION = Problem.of(NotFound, "There is no such decision of the caller's team on record, or not any more.")
 
 _OF_A_PLAN = ("plan", "state")
@@ -115,7 +120,7 @@ _MORE: dict[str, Schema] = {
     "upstream_error": text("What QStash said, as far as it may be shown."),
     "action_id": text("The bulk action that QStash goes on with."),
     "progress": _PROGRESS,
-    "status_url": text("Where to ask what became of it.", pattern="^/gateway/v1/decisions/"),
+    "status_url": text("Where to ask what became of it.", pattern=f"^{DECISIONS}/"),
 }
 
 

@@ -11,6 +11,7 @@ from gateway.core.request import CancelRequest
 from gateway.edge import answers
 from gateway.edge.answers import Answer
 from gateway.edge.inbound import Inbound, Intake, caller_of, no_query
+from gateway.edge.pages.decisions import DecisionPages
 from gateway.edge.pages.plans import plan_members
 from gateway.edge.pages.questions import Questions, question_in
 from gateway.execution.pipeline import Pipeline
@@ -30,6 +31,7 @@ class Pages:
     intake: Intake
     pipeline: Pipeline
     questions: Questions
+    decisions: DecisionPages
     log: UpstreamLog | None = None
 
     async def preview(self, inbound: Inbound, request: CancelRequest) -> Answer:
@@ -108,6 +110,11 @@ class Pages:
         no_query(inbound)
         members = await self.questions.description(caller_of(inbound))
         return answers.status_page(200, members, inbound.decision_id)
+
+    def close(self) -> None:
+        """Start no more work on threads."""
+        self.questions.close()
+        self.decisions.close()
 
     async def _drafted(self, inbound: Inbound, request: CancelRequest) -> Answer | Draft:
         result = await self.pipeline.plan(self.intake.call(inbound, request))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from tests.reliability.controls.copy import Bug
+from tests.reliability.controls.in_decisions import IN_DECISIONS
 from tests.reliability.controls.in_limits import IN_LIMITS
 from tests.reliability.controls.in_order import IN_ORDER
 from tests.reliability.controls.in_reading import IN_READING
@@ -22,6 +23,7 @@ KINDS: Mapping[str, tuple[Bug, ...]] = MappingProxyType(
         "looking runs up": IN_RESOLVING,
         "stopping and sending again": IN_STOPPING,
         "showing": IN_SHOWING,
+        "decisions": IN_DECISIONS,
         "limits": IN_LIMITS,
     }
 )

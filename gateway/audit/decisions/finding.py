@@ -1,0 +1,158 @@
+"""What became of decisions: the newest from memory, the others from the chains, found through the index.
+
+A decision is shown to the team that made it. To any other it is as one that never was.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from gateway.audit.decisions.index import Place, Reading
+from gateway.audit.decisions.joined import RecordedDecision
+from gateway.audit.decisions.keeper import Keeper
+from gateway.audit.decisions.latest import Latest
+from gateway.audit.decisions.lines import id_of, key_of, seen, take_all, team_named
+from gateway.audit.segment import open_segment, segment_path
+
+Fresh = Mapping[bytes, Sequence[bytes]]
+
+NEWEST = b"\xff" * 16
+"""Above every decision, where a listing begins."""
+
+
+LOOK_AGAIN_S = 0.3
+"""How long one that is not found waits for another look at the chains."""
+
+
+class IndexBehind(Exception):
+    """Raised when older decisions cannot be found now: the index is being made, or cannot be read."""
+
+
+class Page(NamedTuple):
+    """Some decisions, the newest first; `after` is the key of the last if there are more, else None."""
+
+    decisions: list[RecordedDecision]
+    after: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """The decisions on record in `directory`. `latest` holds the lines that this process wrote last."""
+
+    directory: Path
+    latest: Latest
+    keeper: Keeper
+
+    def in_memory(self, decision_id: str) -> RecordedDecision | None:
+        """Return a decision that began within the latest lines, with all that is known of it; None for any other."""
+        decision = RecordedDecision(decision_id)
+        take_all(decision, self.latest.of(decision_id))
+        return decision if decision.begun is not None or decision.joins is not None else None
+
+    def find(self, decision_id: str, team: str) -> RecordedDecision | None:
+        """Return a team's decision by reading the index and the chains; None if it has none. Raises: IndexBehind."""
+        found = self._found(decision_id, team)
+        if found is None and self.keeper.looks(LOOK_AGAIN_S):
+            # Another process may have written it since the chains were last looked at.
+            found = self._found(decision_id, team)
+        return found
+
+    def _found(self, decision_id: str, team: str) -> RecordedDecision | None:
+        with self._reading() as reading:
+            return self._joined([key_of(decision_id)], team, reading, self._fresh(reading))[0]
+
+    def of_team(self, team: str, *, before: bytes = NEWEST, most: int) -> Page:
+        """Return a team's decisions whose keys are below `before`, the newest first. Raises: IndexBehind.
+
+        A request that joined another is not listed: the decision that it joined is.
+        """
+        found: list[RecordedDecision] = []
+        with self._reading() as reading:
+            fresh = self._fresh(reading)
+            self.keeper.look_now()
+            begun = {key for key, lines in fresh.items() if any(_begins(line, team) for line in lines)}
+            while len(found) <= most:
+                wanted = most + 1 - len(found)
+                keys = set(reading.of_team(team, before=before, most=wanted))
+                keys |= {key for key in begun if key < before}
+                chosen = sorted(keys, reverse=True)[:wanted]
+                if not chosen:
+                    break
+                before = chosen[-1]
+                # A file may have gone since it was indexed.
+                found += [one for one in self._joined(chosen, team, reading, fresh) if one is not None]
+        more = len(found) > most
+        return Page(found[:most], key_of(found[most - 1].decision_id) if more else None)
+
+    def _reading(self) -> _Guarded:
+        if not self.keeper.caught_up:
+            raise IndexBehind
+        return _Guarded(self.directory, self.keeper)
+
+    def _fresh(self, reading: Reading) -> Fresh:
+        """Return the lines that are not indexed yet, by decision."""
+        lines = self.latest.beyond(reading.indexed)
+        if lines is None:
+            self.keeper.look_now()
+            raise IndexBehind
+        fresh: dict[bytes, list[bytes]] = {}
+        for line in lines:
+            at = seen(line)
+            if at is not None and at.decision_id is not None:
+                fresh.setdefault(key_of(at.decision_id.decode("ascii")), []).append(line)
+        return fresh
+
+    def _joined(
+        self, keys: Sequence[bytes], team: str, reading: Reading, fresh: Fresh
+    ) -> list[RecordedDecision | None]:
+        """Return each decision joined from its lines, None if no record of the team begins or joins it."""
+        found: list[RecordedDecision | None] = []
+        for key in keys:
+            decision = RecordedDecision(id_of(key))
+            take_all(decision, self._lines(reading.places(team, key)))
+            take_all(decision, fresh.get(key, ()))
+            # The index says where to look, and the record whose it is.
+            found.append(decision if decision.team == team else None)
+        return found
+
+    def _lines(self, places: Iterable[Place]) -> Iterable[bytes]:
+        for place in places:
+            with suppress(OSError), open_segment(segment_path(self.directory, place.chain, place.file)) as file:
+                yield os.pread(file.fileno(), place.size, place.offset)
+
+
+class _Guarded:
+    """A reading of the index; what fails in it is IndexBehind, and a damaged index is made anew."""
+
+    def __init__(self, directory: Path, keeper: Keeper) -> None:
+        self._directory = directory
+        self._keeper = keeper
+        self._reading: Reading | None = None
+
+    def __enter__(self) -> Reading:
+        try:
+            self._reading = Reading.open(self._directory)
+        except sqlite3.Error as fault:
+            self._keeper.unread(fault)
+            raise IndexBehind from fault
+        return self._reading
+
+    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: object) -> None:
+        if self._reading is not None:
+            with suppress(sqlite3.Error):
+                self._reading.link.close()
+        if isinstance(fault, sqlite3.Error):
+            self._keeper.unread(fault)
+            raise IndexBehind from fault
+
+
+def _begins(line: bytes, team: str) -> bool:
+    """Return whether a decision of this team begins with the line."""
+    at = seen(line)
+    return at is not None and at.begins and at.team is not None and team_named(at.team) == team

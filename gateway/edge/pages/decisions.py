@@ -1,0 +1,144 @@
+"""The page of decisions: what became of the requests of the caller's team, one or a list."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import contextlib
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from gateway.audit.decisions.finding import NEWEST, Decisions, IndexBehind, Page
+from gateway.audit.decisions.joined import RecordedDecision
+from gateway.audit.decisions.lines import UUID
+from gateway.core import grammar
+from gateway.core.errors import DecisionsUnavailable, MalformedRequest, NotFound
+from gateway.core.forms.query import Parameter, Parameters, query_values
+from gateway.core.request import Principal
+from gateway.edge import answers
+from gateway.edge.answers import Answer
+from gateway.edge.inbound import Inbound, Intake, caller_of, no_query
+from gateway.upstream.shares import Desk
+
+MOST = 100
+USUAL = 20
+"""How many decisions a page shows at the most, and without a `limit`."""
+
+READ_S = 2.0
+"""How long reading the index and the chains may take, in seconds."""
+
+PAUSES_S = (0.05, 0.1, 0.2, 0.4)
+"""The waits for an index that is behind: just after a start, and when much was written, it catches up in a moment."""
+
+T = TypeVar("T")
+
+
+def _limit(text: str) -> int:
+    """Read how many decisions are asked for. Raises: ValueError: it is not from 1 to 100."""
+    if not text.isascii() or not text.isdigit() or text.startswith("0") or len(text) > len(str(MOST)):
+        raise ValueError(f"limit is a whole number from 1 to {MOST}")
+    if int(text) > MOST:
+        raise ValueError(f"limit is at most {MOST}")
+    return int(text)
+
+
+def _after(text: str) -> bytes:
+    """Read the place in the list that a cursor stands for. Raises: ValueError: it was made by no gateway."""
+    try:
+        key = base64.b64decode(text.encode("ascii") + b"==", altchars=b"-_", validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        key = b""
+    if len(key) != len(NEWEST) or _cursor(key) != text:
+        raise ValueError("this cursor is none of this gateway's: start again without a cursor")
+    return key
+
+
+def _cursor(key: bytes | None) -> str:
+    return "" if key is None else base64.urlsafe_b64encode(key).rstrip(b"=").decode("ascii")
+
+
+def _unknown(name: str) -> MalformedRequest:
+    return MalformedRequest("unknown_parameter", grammar.unknown_name(name, _PARAMETERS.names))
+
+
+_LIMIT, _CURSOR = Parameter("limit", _limit), Parameter("cursor", str)
+_PARAMETERS = Parameters(_LIMIT, _CURSOR, unknown=_unknown)
+
+
+class DecisionPages:
+    """The calls that say what became of decisions. Each raises Refusal."""
+
+    def __init__(self, intake: Intake, decisions: Decisions) -> None:
+        self._intake = intake
+        self._decisions = decisions
+        self._desk = Desk("decisions", 1)
+
+    async def one(self, inbound: Inbound) -> Answer:
+        """Handle `GET /gateway/v1/decisions/{decision}`. For a request that joined another, `Gateway-Joined` says so.
+
+        Such a request shares all of the decision that it joined, except its own ID.
+        """
+        no_query(inbound)
+        caller, decision_id = caller_of(inbound), str(inbound.scope["path_params"]["decision"])
+        if UUID.fullmatch(decision_id) is None:
+            raise _no_such_decision()
+        asked = decision = await self._found(decision_id, caller)
+        if asked.begun is None and asked.joins is not None:
+            decision = await self._found(str(asked.joins.get("joins")), caller)
+        if decision.begun is None:
+            raise _no_such_decision()
+        answer = answers.status_page(200, {**decision.members(), "decision_id": decision_id}, inbound.decision_id)
+        if decision is not asked:
+            answer.headers.append((b"gateway-joined", decision.decision_id.encode("ascii")))
+        return answer
+
+    async def listed(self, inbound: Inbound) -> Answer:
+        """Handle `GET /gateway/v1/decisions`: return a page of the decisions of the caller's team, newest first."""
+        caller, query = caller_of(inbound), inbound.scope["query_string"]
+        self._intake.refuse_secrets(inbound, [query.decode("latin-1")])
+        values = query_values(query, _PARAMETERS)
+        try:
+            most, cursor = _LIMIT.of(values), _CURSOR.of(values)
+            before = NEWEST if cursor is None else _after(cursor)
+        except ValueError as exc:
+            raise MalformedRequest("value", f"The request cannot be read in exactly one way: {exc}.") from None
+        page: Page = await self._read(
+            caller, partial(self._decisions.of_team, caller.team, before=before, most=most or USUAL)
+        )
+        members = {"decisions": [one.members() for one in page.decisions], "cursor": _cursor(page.after)}
+        return answers.status_page(200, members, inbound.decision_id)
+
+    def close(self) -> None:
+        """Start no more work on the thread."""
+        self._desk.close()
+
+    async def _found(self, decision_id: str, caller: Principal) -> RecordedDecision:
+        """Return a decision of the caller's team. Raises: NotFound: there is none, or it is another team's."""
+        if UUID.fullmatch(decision_id) is None:
+            raise _no_such_decision()
+        decision = self._decisions.in_memory(decision_id)
+        if decision is None:
+            decision = await self._read(caller, partial(self._decisions.find, decision_id, caller.team))
+        if decision is None or decision.team != caller.team:
+            raise _no_such_decision()
+        return decision
+
+    async def _read(self, caller: Principal, reading: Callable[[], T]) -> T:
+        """Read on a thread, for a bounded time. Raises: DecisionsUnavailable."""
+        try:
+            async with asyncio.timeout(READ_S):
+                for pause_s in PAUSES_S:
+                    with contextlib.suppress(IndexBehind):
+                        return await self._desk.done(caller, lambda: reading)
+                    await asyncio.sleep(pause_s)
+                return await self._desk.done(caller, lambda: reading)
+        except IndexBehind:
+            raise DecisionsUnavailable("index_behind") from None
+        except TimeoutError:
+            raise DecisionsUnavailable("index_slow") from None
+
+
+def _no_such_decision() -> NotFound:
+    return NotFound("decision", "There is no such decision of your team on record, or not any more.")

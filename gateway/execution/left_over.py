@@ -1,0 +1,86 @@
+"""What an earlier process followed when it ended, as values of this one: an outcome and its orders, from the record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from gateway.audit.decisions.left_open import Left
+from gateway.core.errors import Refusal
+from gateway.core.forms.query import COUNT, filter_in, query_values
+from gateway.core.outcome import Accepted, Cancelled, Outcome, Progress, Unknown
+from gateway.core.parse import EXACT, PARAMETERS, RUN_IDS
+from gateway.core.plan import Order
+from gateway.core.request import ByFilter, ByRunIds, Principal
+
+Members = Mapping[str, object]
+
+
+class LeftOver(NamedTuple):
+    """An outcome whose orders were sent by another process. `created_ms` holds what is known of the runs' creation."""
+
+    decision_id: str
+    principal: Principal
+    orders: tuple[Order, ...]
+    created_ms: Mapping[str, int]
+    outcome: Outcome
+
+
+def left_over(left: Left) -> LeftOver | None:
+    """Return what the records say; None if they do not say it in the form of this version."""
+    intent, team, outcome = left.intent, left.intent.get("team"), _outcome(left.outcome)
+    subject = str(intent.get("principal")).removeprefix(f"{team}/")
+    queries = intent.get("orders")
+    if outcome is None or not isinstance(team, str) or not isinstance(queries, list):
+        return None
+    try:
+        orders = tuple(order_in(str(query)) for query in queries)
+    except (Refusal, ValueError, TypeError):
+        return None
+    return LeftOver(str(intent["decision_id"]), Principal(team, subject), orders, _created(left.plan), outcome)
+
+
+def order_in(query: str) -> Order:
+    """Return the order of a canonical query, as an intent records it. Raises: Refusal, ValueError: it is none."""
+    values = query_values(query.encode("latin-1"), PARAMETERS)
+    count = COUNT.of(values)
+    if count is None:
+        raise ValueError("an order has a count")
+    if RUN_IDS.name in values:
+        return Order(ByRunIds(RUN_IDS.of(values)), count)
+    selection = filter_in(values, exact=EXACT.of(values) or False)
+    if not isinstance(selection, ByFilter):
+        raise ValueError("an order names nothing that upstream does not know for certain")  # noqa: TRY004 - a text
+    return Order(selection, count)
+
+
+def _created(plan: Members | None) -> dict[str, int]:
+    runs = plan.get("runs") if plan is not None else None
+    found = {}
+    for run in runs if isinstance(runs, list) else ():
+        match run:
+            case [str(run_id), _, int(created_ms)]:
+                found[run_id] = created_ms
+    return found
+
+
+def _outcome(members: Members) -> Outcome | None:
+    match members:
+        case {"outcome": "accepted", "action_id": str(action_id), "upstream_status": int(status)}:
+            return Accepted(status, action_id)
+        case {"outcome": "cancelled", "action_id": str(action_id), "cancelled": int(cancelled)}:
+            return Cancelled(None, cancelled, action_id)
+        case {"outcome": "unknown"}:
+            return Unknown(str(members.get("cause")), None, _progress(members.get("progress")))
+    return None
+
+
+def _progress(shown: object) -> Progress | None:
+    match shown:
+        case {"cancelled": int(cancelled), "unsent": list(unsent), "unknown": list(unknown)}:
+            return Progress(cancelled, _texts(unsent), _texts(unknown))
+    return None
+
+
+def _texts(values: Iterable[object]) -> tuple[str, ...]:
+    return tuple(str(value) for value in values)

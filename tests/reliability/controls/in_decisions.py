@@ -1,0 +1,63 @@
+"""Bugs in what a team learns of decisions, and in what the next process makes of those that were left open."""
+
+from __future__ import annotations
+
+from tests.reliability.controls.copy import Bug, Edit
+
+FINDING, SLICES, KEEPER, LEFT, PAGE = (
+    "gateway/audit/decisions/finding.py",
+    "gateway/audit/decisions/slices.py",
+    "gateway/audit/decisions/keeper.py",
+    "gateway/audit/decisions/left_open.py",
+    "gateway/edge/pages/decisions.py",
+)
+INDEX, OVER_THE_WIRE = ("tests/audit/decisions/test_index.py",), ("tests/system/test_decisions.py",)
+
+IN_DECISIONS = (
+    Bug(
+        "another team's decision is shown",
+        (Edit(PAGE, "if decision is None or decision.team != caller.team:", "if decision is None:"),),
+        OVER_THE_WIRE,
+    ),
+    Bug(
+        "the index says whose a decision is",
+        (Edit(FINDING, "decision if decision.team == team else None", "decision if decision.begun else None"),),
+        INDEX,
+    ),
+    Bug(
+        "the index is trusted after the chain was replaced",
+        (Edit(SLICES, "digest() != position.digest or line", "digest() == b'' or line"),),
+        INDEX,
+    ),
+    Bug(
+        "a tail that was cut and written otherwise is read on",
+        (Edit(SLICES, 'members.get("prev") != position.digest.hex()', 'members.get("prev") is None'),),
+        INDEX,
+    ),
+    Bug(
+        "what a retired chain held is remembered",
+        (
+            Edit(
+                KEEPER,
+                "            index.forget(chain)\n            del self._positions[chain]\n\n",
+                "            pass\n\n",
+            ),
+        ),
+        INDEX,
+    ),
+    Bug(
+        "what is not indexed yet is taken for nothing",
+        (Edit(FINDING, "        if not self.keeper.caught_up:\n            raise IndexBehind\n", ""),),
+        INDEX,
+    ),
+    Bug(
+        "what was settled is followed once more",
+        (Edit(LEFT, "            self.open.pop(decision_id, None)\n", "            pass\n"),),
+        OVER_THE_WIRE,
+    ),
+    Bug(
+        "two processes follow one outcome",
+        (Edit(LEFT, "held[last] = lock is not None", "held[last] = True"),),
+        OVER_THE_WIRE,
+    ),
+)
