@@ -89,3 +89,20 @@ def test_an_order_whose_answer_was_lost_is_counted_when_it_is_certain(account: A
     assert "Not known yet what came of it." in done.stdout
     assert len(account.cancelled) == len(set(account.cancelled)) == cancelled(done)
     assert set(account.meant(INVOICE)) <= set(account.cancelled)
+
+
+@pytest.mark.parametrize("account", [20], indirect=True)
+def test_after_a_kill_the_next_command_goes_on_and_cancels_nothing_twice(account: Account) -> None:
+    """The one that was under way waits for the gateway and goes on too, unless an order was in flight."""
+    with on_terminal("cancel", *ALL, "--yes", "--wait", "5s", env=account.environment, columns=80) as running:
+        running.until("Plan 2: ")
+        account.gateway.setup.listen = account.gateway.url.removeprefix("http://")
+        account.gateway.kill()
+        account.gateway.start()
+        code = running.exit_code()
+    assert "Traceback" not in running.seen
+    again = account.cancel(*ALL, "--yes", env=account.environment)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert set(account.meant(INVOICE)) <= set(account.cancelled)
+    assert len(account.cancelled) == len(set(account.cancelled))
+    assert code in (0, 1)
