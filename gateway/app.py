@@ -9,7 +9,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -107,9 +107,9 @@ class Gateway:
         upstream, log = self._upstream(), self._upstream_log(current)
         reads = self.account.tokens.reading is not None
         settler = Settler(log, audit, operators_log=self.log, reads_back=reads, share=current.share)
-        look_ups = LookUps(log, self.log, lambda: current.live.limits.lookup) if reads else None
-        pipeline = self._pipeline(current, audit, upstream, look_ups=look_ups, settler=settler)
         refusals, outcomes = RefusalLog(audit, clock, log=self.log), Outcomes(self.audit, audit, settler, self.log)
+        look_ups = LookUps(log, self.log, current.lookup_bounds, outcomes.known.wait) if reads else None
+        pipeline = self._pipeline(current, audit, upstream, look_ups=look_ups, settler=settler)
         reloader = self._reloader(current, audit)
         health = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader, outcomes=outcomes))
         intake, questions = Intake(current, clock, self.account.tokens.is_in), Questions(audit, clock)
@@ -123,7 +123,7 @@ class Gateway:
             log=self.log,
             lifespan=lambda _: self._lifespan(current, reloader, audit, asked),
         )
-        opening = asyncio.create_task(self._open(audit, ready, signals, outcomes=outcomes))
+        opening = asyncio.create_task(self._open(audit, ready, signals, partial(outcomes.begin, pipeline.recall)))
         listeners = self._listeners(edge, health, refusals, current=current, most=most)
         async with edge.router.lifespan_context(edge):
             await serve_until_stopped(listeners, signals, grace_s=config.shutdown_grace_s, stop=pipeline.stop)
@@ -178,9 +178,16 @@ class Gateway:
         return [*self.account.watched, *current.live.pins.watched, *certificate]
 
     async def _open(
-        self, audit: AuditLog, ready: Callable[[], None], signals: StopSignals, *, outcomes: Outcomes
+        self,
+        audit: AuditLog,
+        ready: Callable[[], None],
+        signals: StopSignals,
+        begin: Callable[[], Coroutine[None, None, None]],
     ) -> None:
-        """Wait for the audit log; if it cannot be opened the process ends. Raises: AuditFailure."""
+        """Wait for the audit log, and `begin` what reads it; if it cannot be opened the process ends.
+
+        Raises: AuditFailure.
+        """
         opened = asyncio.ensure_future(audit.opened())
         try:
             if not (await asyncio.wait({opened}, timeout=QUIET_OPENING_S))[0]:
@@ -193,7 +200,7 @@ class Gateway:
         if not signals.count:
             keep_what_lasts()
             ready()
-            await outcomes.begin()
+            await begin()
 
     def _audit_log(self) -> AuditLog:
         settings = self.config.upstream
@@ -234,7 +241,7 @@ class Gateway:
             exchange,
             tokens=self.account.tokens,
             clock=SystemClock(),
-            bounds=lambda: current.live.limits.lookup,
+            bounds=current.lookup_bounds,
             share=current.share,
         )
 

@@ -13,6 +13,7 @@ from gateway.callers.authenticate import Authenticator
 from gateway.callers.forwarded import TrustedProxies
 from gateway.callers.issuers import Fetches, Pins
 from gateway.callers.settings import CallerKey, Endings, Limits
+from gateway.core.run import LookUpBounds
 from gateway.policy.rules import Policies
 from gateway.upstream.shares import TeamShare
 
@@ -68,6 +69,10 @@ class LiveSettings:
         self.share.several = live.several_teams
         self.admission.take(**self._places(live))
         self.fetches.follow(live.pins.fetched.values())
+
+    def lookup_bounds(self) -> LookUpBounds:
+        """Return the bounds on one look-up, as they are now."""
+        return self.live.limits.lookup
 
     def _places(self, live: InForce) -> _Places:
         limits, each = live.limits, live.limits.per_principal

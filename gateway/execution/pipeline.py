@@ -13,6 +13,7 @@ begins there. What several orders need more than one is in `execution/plans/orde
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -108,6 +109,10 @@ class Pipeline:
     def plans(self) -> Drafts:
         """The plans that are kept, to be shown and stopped."""
         return self._planner.drafts
+
+    def recall(self, runs: Iterable[tuple[str, int, float]]) -> None:
+        """Note the runs that earlier processes ordered: ID, creation time in Unix ms, and seconds since."""
+        self._planner.drafts.handled.recall(runs)
 
     async def prepared(self, policies: Policies, principal: Principal) -> TeamRules:
         """Return the rules of the principal's team, prepared for asking which runs it may see."""

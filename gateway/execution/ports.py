@@ -54,13 +54,21 @@ class AuditPort(NotePort, Protocol):
         """Record an event that must be durable before the caller goes on. Raises: AuditUnavailable: it is not."""
 
 
+async def at_once() -> None:
+    """Wait for nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class LookUps:
-    """The port for look-ups, the log for those that fail after their request has ended, and their bounds as of now."""
+    """The port for look-ups, the log for those that fail after their request has ended, and their bounds as of now.
+
+    `known` waits until it is known which runs earlier processes have ordered.
+    """
 
     runs: RunLog
     operators_log: Alarm | None = None
     bounds: Callable[[], LookUpBounds] = LookUpBounds
+    known: Callable[[], Awaitable[object]] = at_once
 
 
 class SettlerPort(Protocol):

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from gateway.audit.decisions.finding import Decisions
 from gateway.audit.decisions.keeper import Keeper
 from gateway.audit.decisions.left_open import Following, LeftOpen
+from gateway.audit.decisions.ordered import ordered_since
 from gateway.audit.log import AuditLog, AuditSettings
 from gateway.audit.segment import OsDisk
 from gateway.core.forms.times import record_time
 from gateway.core.ports import Alarm
 from gateway.execution.follow_up import FOLLOW_S, Settler
 from gateway.execution.left_over import left_over
+from gateway.execution.plans.handled import KEPT_S
 from gateway.process import Net, place
 
 WRITTEN_S = 60.0
@@ -30,6 +33,7 @@ class Outcomes:
     settler: Settler
     log: Alarm
     keeper: Keeper = field(init=False)
+    known: asyncio.Event = field(default_factory=asyncio.Event)
     _following: Following = field(default_factory=Following)
 
     def __post_init__(self) -> None:
@@ -40,13 +44,28 @@ class Outcomes:
         """The decisions on record."""
         return Decisions(self.settings.directory, self.audit.latest, self.keeper)
 
-    async def begin(self) -> None:
-        """Start to keep the index, and follow what an earlier process followed when it ended. Raises nothing."""
+    async def begin(self, recall: Callable[[Iterable[tuple[str, int, float]]], None]) -> None:
+        """Tell `recall` which runs earlier processes ordered, keep the index, and follow what they followed.
+
+        Look-ups wait until the first is done. Raises nothing.
+        """
+        with Net() as net:
+            recall(await asyncio.to_thread(self._ordered))
+        self._tell("ordered_before_failed", net)
+        self.known.set()
         self.keeper.start()
         with Net() as net:
             await self._follow()
-            return
-        self.log.error("left_open_failed", error=type(net.caught).__name__, at=place(net.caught))
+        self._tell("left_open_failed", net)
+
+    def _tell(self, event: str, net: Net) -> None:
+        if net.fault is not None:
+            self.log.error(event, error=type(net.fault).__name__, at=place(net.fault))
+
+    def _ordered(self) -> list[tuple[str, int, float]]:
+        now_s = time.time()
+        found = ordered_since(self.settings.directory, now_s - KEPT_S)
+        return [(one.run_id, one.created_ms, max(0.0, now_s - one.at_s)) for one in found]
 
     async def _follow(self) -> None:
         since_s = time.time() - FOLLOW_S

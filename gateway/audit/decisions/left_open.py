@@ -64,7 +64,7 @@ class LeftOpen:
 
     def found(self) -> Following:
         """Return it, locked against other processes; at most the newest MOST_LEFT. Raises: OSError."""
-        chains = self._recent()
+        chains = recent_chains(self.directory, self.since_s)
         first = _Findings(self.since)
         first.read(chains)
         if not first.open:
@@ -74,7 +74,7 @@ class LeftOpen:
             held = self._locked(first, following)
             # What another process settled until now is on record now.
             now = _Findings(self.since)
-            now.read(chains := self._recent())
+            now.read(chains := recent_chains(self.directory, self.since_s))
             following.left = self._with_intents(now, held, chains)
         except BaseException:
             following.release()
@@ -82,24 +82,6 @@ class LeftOpen:
         if not following.left:
             following.release()
         return following
-
-    def _recent(self) -> Chains:
-        """Return the chains that were written since, the newest first, up to MOST_BYTES."""
-        found: list[tuple[float, int, str, list[Path]]] = []
-        for chain, files in chains_in(self.directory.iterdir()).items():
-            with suppress(OSError):
-                states = [path.stat() for _, path in files]
-                at_s = max(state.st_mtime for state in states)
-                if at_s >= self.since_s:
-                    found.append((at_s, sum(state.st_size for state in states), chain, [path for _, path in files]))
-        chains: dict[str, list[Path]] = {}
-        size = 0
-        for _, bytes_of_it, chain, paths in sorted(found, reverse=True):
-            size += bytes_of_it
-            if chains and size > MOST_BYTES:
-                break
-            chains[chain] = paths
-        return chains
 
     def _locked(self, findings: _Findings, following: Following) -> set[str]:
         """Lock the last chain of each process that left something open; return the chains of those that have ended."""
@@ -155,7 +137,7 @@ class _Findings:
     def read(self, chains: Chains) -> None:
         """Read chains, in any order."""
         settled: set[str] = set()
-        for chain, at, line in _lines(chains, (b"outcome", b"settled", b"stop")):
+        for chain, at, line in lines_of_events(chains, (b"outcome", b"settled", b"stop")):
             if at.event == b"settled" and at.decision_id is not None:
                 settled.add(at.decision_id.decode("ascii"))
             elif at.event == b"stop" or _may_be_open(line):
@@ -192,14 +174,33 @@ def _records(chains: Chains, event: str, wanted: Iterable[str]) -> dict[str, Mem
     names = {name.encode("ascii", "replace") for name in wanted}
     found: dict[str, Members] = {}
     if names:
-        for _, at, line in _lines(chains, (event.encode("ascii"),)):
+        for _, at, line in lines_of_events(chains, (event.encode("ascii"),)):
             members = parse_line(line) if at.decision_id in names else ""
             if isinstance(members, Mapping):
                 found[str(members["decision_id"])] = members
     return found
 
 
-def _lines(
+def recent_chains(directory: Path, since_s: float) -> Chains:
+    """Return the chains that were written since a time in Unix seconds, the newest first, up to MOST_BYTES."""
+    found: list[tuple[float, int, str, list[Path]]] = []
+    for chain, files in chains_in(directory.iterdir()).items():
+        with suppress(OSError):
+            states = [path.stat() for _, path in files]
+            at_s = max(state.st_mtime for state in states)
+            if at_s >= since_s:
+                found.append((at_s, sum(state.st_size for state in states), chain, [path for _, path in files]))
+    chains: dict[str, list[Path]] = {}
+    size = 0
+    for _, bytes_of_it, chain, paths in sorted(found, reverse=True):
+        size += bytes_of_it
+        if chains and size > MOST_BYTES:
+            break
+        chains[chain] = paths
+    return chains
+
+
+def lines_of_events(
     chains: Chains, events: tuple[bytes, ...], rest: Callable[[float], None] = time.sleep
 ) -> Iterator[tuple[str, Seen, bytes]]:
     """Yield the lines of these events, without their newlines. A file that cannot be read is passed over."""

@@ -19,7 +19,7 @@ from gateway.core.run import Listing, LookUp, LookUpBounds, Resolution
 from gateway.execution.judging import Judging
 from gateway.execution.plans.draft import NO_RUNS, Draft, Learnt, State, no_such_plan
 from gateway.execution.plans.handled import Handled
-from gateway.execution.ports import AuditPort, Call, LookUps, RunLog
+from gateway.execution.ports import AuditPort, Call, LookUps, RunLog, at_once
 from gateway.process import Net, internal, report
 from gateway.upstream.shares import Bounds, TeamShare
 
@@ -65,6 +65,7 @@ class Drafts:
         self._log = look_ups.runs if look_ups is not None else None
         self._operators_log = look_ups.operators_log if look_ups is not None else None
         self._bounds = look_ups.bounds if look_ups is not None else LookUpBounds
+        self._known = look_ups.known if look_ups is not None else at_once
         self.handled = Handled(clock)
         self._audit = audit
         self._clock = clock
@@ -176,6 +177,7 @@ class Drafts:
         # The age counts from the start: the first page is as old as the look-up took.
         call, looked_at_s, permit = draft.call, self._clock.monotonic_s(), draft.permit
         draft.look = look_up_of(permit, self._clock.now_ms(), self.handled)
+        await self._known()
         listing = self.handled.corrected(await _listing(call.request, log, draft.look))
         chosen = await self._judging.chosen(call, permit, listing)
         if isinstance(chosen, Denial):

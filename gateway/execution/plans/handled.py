@@ -42,6 +42,13 @@ class Handled:
                 return
             del self._since_s[oldest]
 
+    def recall(self, runs: Iterable[tuple[str, int, float]]) -> None:
+        """Note runs that were ordered before this process began: ID, creation time, and seconds since; oldest first."""
+        now_s = self._clock.monotonic_s()
+        earlier = {(run_id, created_ms): now_s - age_s for run_id, created_ms, age_s in runs}
+        # They are in the order of their times.
+        self._since_s = dict([*earlier.items()][-MOST:]) | self._since_s
+
     def corrected(self, listing: Listing) -> Listing:
         """Return the listing with the state of these runs as we know it."""
         if not self._since_s:

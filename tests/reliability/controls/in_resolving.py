@@ -142,6 +142,28 @@ IN_RESOLVING = (
         ANY_NUMBER,
     ),
     Bug(
+        "what an earlier process ordered is ordered again",
+        (
+            Edit(
+                "gateway/serving/outcomes.py",
+                "            recall(await asyncio.to_thread(self._ordered))\n",
+                "            assert recall is not None\n            await asyncio.to_thread(self._ordered)\n",
+            ),
+        ),
+        ("tests/execution/resolve/test_incident.py::test_after_a_kill_what_was_ordered_is_not_ordered_again",),
+    ),
+    Bug(
+        "an order that was on its way at a kill is forgotten",
+        (
+            Edit(
+                "gateway/audit/decisions/ordered.py",
+                "        in_flight = [] if self.closed_by_itself else self.queries[self.last : self.last + 1]\n",
+                "        in_flight: list[str] = []\n",
+            ),
+        ),
+        ("tests/audit/decisions/test_ordered.py",),
+    ),
+    Bug(
         "a run that was started again is taken for the one that was ordered",
         (
             Edit(

@@ -1,0 +1,101 @@
+"""The runs that earlier processes ordered of late, as the record says: a process that begins does not order them again.
+
+    plan     names the runs of a decision, with their creation times
+    intent   names its orders, before the first is sent
+    chunk    says what came of one of them, before the next is sent
+
+So the orders that may have been carried out are those with a chunk that does not rule it out and, where the process
+ended before it closed the intent, the one after the last chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import parse_qs
+
+from gateway.audit.chain import parse_line
+from gateway.audit.decisions.joined import Members
+from gateway.audit.decisions.left_open import lines_of_events, recent_chains
+
+_EVENTS = (b"plan", b"intent", b"chunk", b"outcome")
+_NOT_CARRIED_OUT = ("refused", "not_sent")
+
+
+class Ordered(NamedTuple):
+    """One run that was ordered: its ID, its creation time in Unix milliseconds, and when, in Unix seconds."""
+
+    run_id: str
+    created_ms: int
+    at_s: float
+
+
+@dataclass(slots=True)
+class _Orders:
+    """The orders of one decision; `last` is the number of the last one with a chunk."""
+
+    plan_id: str = ""
+    at_s: float = 0.0
+    queries: list[str] = field(default_factory=list)
+    sent: list[str] = field(default_factory=list)
+    last: int = 0
+    closed_by_itself: bool = False
+
+    def may_have_arrived(self) -> list[str]:
+        """Return the queries of the orders that may have been carried out."""
+        in_flight = [] if self.closed_by_itself else self.queries[self.last : self.last + 1]
+        return [*self.sent, *in_flight]
+
+
+def ordered_since(directory: Path, since_s: float) -> list[Ordered]:
+    """Return the runs that were ordered since a time in Unix seconds, the oldest first. Raises: OSError."""
+    created: dict[str, dict[str, int]] = {}
+    orders: dict[str, _Orders] = {}
+    for members in _records(directory, since_s):
+        decision_id = str(members["decision_id"])
+        if members["event"] == "plan":
+            created[decision_id] = dict(_runs(members))
+        else:
+            _take(orders.setdefault(decision_id, _Orders()), members, decision_id)
+    found = [
+        Ordered(run_id, created[one.plan_id][run_id], one.at_s)
+        for one in orders.values()
+        if one.at_s >= since_s and one.plan_id in created
+        for query in one.may_have_arrived()
+        for run_id in parse_qs(query).get("workflowRunIds", ())
+        if run_id in created[one.plan_id]
+    ]
+    return sorted(found, key=lambda one: one.at_s)
+
+
+def _records(directory: Path, since_s: float) -> Iterator[Members]:
+    for _, _, line in lines_of_events(recent_chains(directory, since_s), _EVENTS):
+        members = parse_line(line)
+        if not isinstance(members, str):
+            yield members
+
+
+def _take(orders: _Orders, members: Members, decision_id: str) -> None:
+    """Add what one record says of the orders of its decision."""
+    match members:
+        case {"event": "intent", "orders": list(queries), "ts": str(at)}:
+            orders.queries = [str(query) for query in queries]
+            orders.plan_id = str(members.get("plan") or decision_id)
+            orders.at_s = datetime.fromisoformat(at).timestamp()
+        case {"event": "chunk", "order": str(query), "outcome": str(outcome), "number": int(number)}:
+            orders.last = max(orders.last, number)
+            if outcome not in _NOT_CARRIED_OUT:
+                orders.sent.append(query)
+        case {"event": "outcome"}:
+            orders.closed_by_itself = members.get("cause") != "recovered"
+
+
+def _runs(plan: Members) -> Iterator[tuple[str, int]]:
+    runs = plan.get("runs")
+    for run in runs if isinstance(runs, list) else ():
+        match run:
+            case [str(run_id), _, int(created_ms)]:
+                yield run_id, created_ms

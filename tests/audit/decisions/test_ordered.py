@@ -1,0 +1,76 @@
+"""The runs that a process ordered before it was killed, as the next one reads them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.audit.decisions.ordered import ordered_since
+from gateway.audit.record import chunk_members, plan_members
+from gateway.core.outcome import Cancelled, Closing, NotSent, Outcome, Refused, Unknown
+from gateway.core.plan import Permit, Plan, orders_of
+from gateway.core.request import ByFilter, CancelRequest, Principal
+from gateway.core.run import Resolved, Run
+from tests.audit.faults import opened
+
+DECISION = "01890000-0000-7000-8000-000000000000"
+RUNS = tuple(Run(f"wfr_{number:03}", "https://a.example/x", 1_794_000_000_000 + number) for number in range(250))
+
+
+def looked_up() -> Plan:
+    """A plan of three orders."""
+    asked = CancelRequest(ByFilter(("https://a.example/x",), exact=True), 250)
+    permit = Permit("a/r", "permit", None, asked)
+    resolved = Resolved(RUNS)
+    return Plan(DECISION, Principal("a", "k"), asked, permit, orders_of(RUNS), "0" * 64, None, resolved=resolved)
+
+
+async def recorded(directory: Path, *outcomes: Outcome, closing: Outcome | None = None) -> set[str]:
+    """The runs that were ordered, where so many orders came to this before the process ended, or closed the intent."""
+    plan = looked_up()
+    async with opened(directory) as log:
+        assert plan.resolved is not None
+        await log.keep("plan", plan_members(plan, plan.resolved, upstream="https://up.example"))
+        receipt = await log.intent(plan)
+        for number, outcome in enumerate(outcomes, 1):
+            order = plan.orders[number - 1]
+            await log.chunk(chunk_members(DECISION, number=number, orders=3, order=order, outcome=outcome, skipped={}))
+        if closing is not None:
+            await log.close(receipt, Closing(closing, 0, 5, caller_gone=False))
+    found = ordered_since(directory, 0)
+    assert {(one.run_id, one.created_ms) for one in found} <= {(run.run_id, run.created_ms) for run in RUNS}
+    return {one.run_id for one in found}
+
+
+def ids(first: int, last: int) -> set[str]:
+    """The IDs of some of the runs."""
+    return {run.run_id for run in RUNS[first:last]}
+
+
+DONE = Cancelled(200, 100)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "closing", "found"),
+    [
+        ((), None, ids(0, 100)),
+        ((DONE,), None, ids(0, 200)),
+        ((DONE, DONE, DONE), None, ids(0, 250)),
+        ((DONE, Unknown("read_timeout")), Unknown("read_timeout"), ids(0, 200)),
+        ((DONE, Refused(403, "no")), Unknown("partial_refused"), ids(0, 100)),
+        ((NotSent("connect_error"),), NotSent("connect_error"), set()),
+        ((), NotSent("stopping"), set()),
+    ],
+)
+async def test_an_order_counts_unless_it_was_certainly_not_carried_out(
+    tmp_path: Path, outcomes: tuple[Outcome, ...], closing: Outcome | None, found: set[str]
+) -> None:
+    """Where the process ended in the middle, the order after the last one on record may have been on its way."""
+    assert await recorded(tmp_path / "audit", *outcomes, closing=closing) == found
+
+
+async def test_what_is_older_is_left_alone(tmp_path: Path) -> None:
+    """Upstream's index has caught up with it."""
+    await recorded(tmp_path / "audit", DONE)
+    assert ordered_since(tmp_path / "audit", 10**10) == []
