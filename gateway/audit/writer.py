@@ -26,7 +26,7 @@ from gateway.audit.journal import AuditSettings, Committed, Journal
 from gateway.audit.record import unsent_members
 from gateway.audit.segment import AppendFailed
 from gateway.log import CLOSE_S, Console
-from gateway.process import Net, internal
+from gateway.process import Net, fault_of, internal
 
 CHECKPOINT_RECORDS = 1000
 CHECKPOINT_S = 60.0
@@ -174,8 +174,10 @@ class Writer:
     def _written_at_once(self, entries: list[Entry]) -> Written:
         """Return the results, or none if the thread has to write them: it finds the same fault, and deals with it."""
         committed = None
-        with Net():
+        try:
             committed = self._timed(self._journal.commit_at_once, [entry.record for entry in entries])
+        except BaseException as exc:  # noqa: BLE001 - as in a Net
+            fault_of(exc)
         if committed is None:
             return []
         self._copy(committed)

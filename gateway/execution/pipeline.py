@@ -32,7 +32,7 @@ from gateway.execution.plans import Draft, Drafts, Planner, check_ready
 from gateway.execution.ports import AuditPort, Call, CancelPort, LookUps, SettlerPort
 from gateway.policy.decide import decide
 from gateway.policy.rules import Policies, TeamRules
-from gateway.process import Net, internal, report
+from gateway.process import Net, fault_of, internal, report
 from gateway.upstream.shares import NO_LANE, Lanes
 
 STOPPING = "The gateway is shutting down; nothing was sent. Try again in a moment."
@@ -292,7 +292,7 @@ class Pipeline:
 
     async def _send(self, plan: Plan, receipt: Receipt, order: Order) -> Outcome:
         """Send one order of a plan, once. Raises: CancelledError: it was given up, and may have arrived."""
-        with Net() as net:
+        try:
             lane = NO_LANE if self._lanes is None else await self._lanes.enter(plan.principal.team)
             if lane is None:
                 return NotSent("team_connections")
@@ -300,15 +300,18 @@ class Pipeline:
                 return await self._upstream.cancel(order, receipt)
             finally:
                 lane.leave()
-        # Our own code failed, and bytes may have been sent.
-        return Unknown(internal(net.caught))
+        except BaseException as exc:  # noqa: BLE001 - as in a Net
+            # Our own code failed, and bytes may have been sent.
+            return Unknown(internal(fault_of(exc)))
 
     async def _closed(self, receipt: Receipt, closing: Closing) -> Outcome:
         """Return the outcome once the log has it; Unknown if the log failed twice, so no unrecorded number is shown."""
-        with Net() as net:
+        try:
             await self._audit.close(receipt, closing)
+        except BaseException as exc:  # noqa: BLE001 - as in a Net
+            report(fault_of(exc), "the log failed to take an outcome")
+        else:
             return closing.outcome
-        report(net.caught, "the log failed to take an outcome")
         with Net() as net:
             # The log makes sure that closing again writes no second record.
             await self._audit.close(receipt, closing)
@@ -318,18 +321,19 @@ class Pipeline:
     def _follow(self, plan: Plan, outcome: Outcome) -> None:
         if self._settler is None:
             return
-        with Net() as net:
+        try:
             self._settler.follow(plan, outcome)
-            return
-        # A follow-up that fails to start must not cost this answer.
-        report(net.caught, "an outcome is not followed")
+        except BaseException as exc:  # noqa: BLE001 - as in a Net
+            # A follow-up that fails to start must not cost this answer.
+            report(fault_of(exc), "an outcome is not followed")
 
     def _now_s(self) -> float | None:
-        with Net() as net:
+        try:
             return self._clock.monotonic_s()
-        # A missing duration must not cost the closing record.
-        report(net.caught, "the clock failed")
-        return None
+        except BaseException as exc:  # noqa: BLE001 - as in a Net
+            # A missing duration must not cost the closing record.
+            report(fault_of(exc), "the clock failed")
+            return None
 
     def _since_ms(self, started_s: float | None) -> int:
         now_s = self._now_s()
@@ -384,6 +388,8 @@ async def _result_of(in_flight: InFlight) -> Denial | Done:
 
 async def _has_gone(call: Call) -> bool:
     """Return whether the caller has disconnected. If that cannot be found out, the caller counts as gone."""
-    with Net():
+    try:
         return await call.gone()
-    return True
+    except BaseException as exc:  # noqa: BLE001 - as in a Net
+        fault_of(exc)
+        return True
