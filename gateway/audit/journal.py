@@ -112,6 +112,7 @@ class Journal:
         self.notice: str | None = None
         self.written = 0
         self._settings = settings
+        self._durable = settings.durable
         self._chain = chain
         self._sealer = sealer
         self._disk = disk
@@ -169,8 +170,9 @@ class Journal:
     @property
     def only_appends(self) -> bool:
         """Whether the next batch needs no more of the disk than to be appended to the open file, without a sync."""
-        ready = self._segment is not None and self._torn is None and not self._settings.durable
-        return ready and not (self._suspects or self.has_news or self._ends_here)
+        if self._segment is None or self._torn is not None or self._durable or self._suspects:
+            return False
+        return not (self._found or self._beginning is not None or self._ends_here)
 
     def commit_at_once(self, records: Sequence[Record]) -> Committed | None:
         """Append the records with a single write. If that is not possible, return None: `commit` must have them next.
@@ -243,7 +245,7 @@ class Journal:
                 self.open_intents.pop(decision_id, None)
         # A `start` names the policies that are in force when it is written.
         for record in written:
-            if self._start is not None and record.event == "reload" and record.members.get("outcome") == "applied":
+            if record.event == "reload" and self._start is not None and record.members.get("outcome") == "applied":
                 self._start["policy_digest"] = record.members.get("new_digest")
 
     def _append(self, segment: Segment, records: Sequence[Record]) -> list[bytes]:

@@ -199,12 +199,13 @@ class AuditLog:
 
     async def _until_opened(self) -> None:
         """Wait for the log to open, until `wait_s` after it was made, so that first requests are not turned away."""
-        if self._writer is None and not self._stopped:
+        if not self._stopped:
             await asyncio.wait({self._opened}, timeout=max(0.0, self._opened_by_s - self._loop.time()))
 
     async def intent(self, plan: Plan) -> Receipt:
         """Record what is about to be sent. Raises: AuditUnavailable: it is not durable, so nothing may be sent."""
-        await self._until_opened()
+        if self._writer is None:
+            await self._until_opened()
         if refusal := self._refusal():
             raise AuditUnavailable(refusal)
         entry = self._enter("intent", intent_members(plan, upstream=self._upstream), Kind.INTENT)
@@ -233,7 +234,8 @@ class AuditLog:
 
     async def keep(self, event: str, members: Mapping[str, object]) -> None:
         """Record what must be durable before the caller goes on. Raises: AuditUnavailable: it may not be recorded."""
-        await self._until_opened()
+        if self._writer is None:
+            await self._until_opened()
         if refusal := self._refusal():
             raise AuditUnavailable(refusal)
         result = await _waiter(self._enter(event, members, Kind.NOTE))
@@ -242,7 +244,8 @@ class AuditLog:
 
     async def note(self, event: str, members: Mapping[str, object]) -> None:
         """Record an answer that may be given even if it is not recorded. Do not wait if it cannot be recorded."""
-        await self._until_opened()
+        if self._writer is None:
+            await self._until_opened()
         if self._writer is None or not self._takes_notes():
             self.note_soon(event, members)
             return
@@ -283,7 +286,7 @@ class AuditLog:
             return "stopped"
         if self._writer is None:
             return RECOVERING
-        if cause := self._writer.status.cause:
+        if cause := self._writer.cause:
             return cause
         if self._late_closes:
             return "unclosed"
@@ -294,7 +297,7 @@ class AuditLog:
     def _takes_notes(self) -> bool:
         # Notes may fill only half of the queue, so that no flood of refusals keeps an intent from being recorded.
         room = self._queued < self._settings.queue_records // 2
-        writable = self._writer is None or self._writer.status.cause is None
+        writable = self._writer is None or self._writer.cause is None
         return writable and room and not self._stopped
 
     def _withdraw(self, decision_id: str, cause: str) -> None:
@@ -355,7 +358,7 @@ class AuditLog:
         """
         writer = self._writer
         assert writer is not None  # an entry is watched only once the writer exists
-        if writer.status.cause is not None or writer.on_disk_s() - entry.disk_s >= self._settings.wait_s / 2:
+        if writer.cause is not None or writer.on_disk_s() - entry.disk_s >= self._settings.wait_s / 2:
             return SLOW
         return STARVED if self._looks >= MOST_LOOKS else None
 
@@ -378,8 +381,9 @@ class AuditLog:
             if entry.late:
                 self._late -= 1
                 self._late_closes -= entry.kind is Kind.KEPT
-            if entry.waiter is not None and not entry.waiter.done():
-                entry.waiter.set_result(result)
+            waiter = entry.waiter
+            if waiter is not None and not waiter.done():
+                waiter.set_result(result)
         while self._waiting and self._waiting[0][1].finished:
             self._waiting.popleft()
 
