@@ -13,7 +13,7 @@ begins there. What several orders need more than one is in `execution/orders`.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from collections.abc import Coroutine
 from functools import partial
 from typing import NamedTuple
 
@@ -246,9 +246,9 @@ class Pipeline:
                 report(net.fault, "a repeat is not on record")
             return await _result_of(other)
 
-    async def _direct(self, call: Call, permit: Permit, in_flight: InFlight) -> Result:
+    def _direct(self, call: Call, permit: Permit, in_flight: InFlight) -> Coroutine[None, None, Result]:
         """Send a permitted request as it is: one order, without a look-up."""
-        return await self._sent(call.planned(permit, (order_of(permit.effective),)), call, in_flight)
+        return self._sent(call.planned(permit, (order_of(permit.effective),)), call, in_flight)
 
     async def _sent(self, plan: Plan, call: Call, in_flight: InFlight, *, orders: OrdersInTurn | None = None) -> Result:
         """Record the intent, send, and record the outcome; `orders` are those of a plan whose runs were looked up.
@@ -275,7 +275,7 @@ class Pipeline:
         )
         outcome = await self._closed(receipt, closing)
         self._follow(plan, outcome)
-        return result if outcome is result.outcome else replace(result, outcome=outcome)
+        return result if outcome is result.outcome else result._replace(outcome=outcome)
 
     async def _send_only(self, plan: Plan, receipt: Receipt) -> Result:
         """Send the only order of a plan. Raises nothing."""
