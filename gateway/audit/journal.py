@@ -112,7 +112,6 @@ class Journal:
         self.notice: str | None = None
         self.written = 0
         self._settings = settings
-        self._durable = settings.durable
         self._chain = chain
         self._sealer = sealer
         self._disk = disk
@@ -170,9 +169,8 @@ class Journal:
     @property
     def only_appends(self) -> bool:
         """Whether the next batch needs no more of the disk than to be appended to the open file, without a sync."""
-        if self._segment is None or self._torn is not None or self._durable or self._suspects:
-            return False
-        return not (self._found or self._beginning is not None or self._ends_here)
+        ready = self._segment is not None and self._torn is None and not self._settings.durable
+        return ready and not (self._suspects or self.has_news or self._ends_here)
 
     def commit_at_once(self, records: Sequence[Record]) -> Committed | None:
         """Append the records with a single write. If that is not possible, return None: `commit` must have them next.

@@ -199,13 +199,12 @@ class AuditLog:
 
     async def _until_opened(self) -> None:
         """Wait for the log to open, until `wait_s` after it was made, so that first requests are not turned away."""
-        if not self._stopped:
+        if self._writer is None and not self._stopped:
             await asyncio.wait({self._opened}, timeout=max(0.0, self._opened_by_s - self._loop.time()))
 
     async def intent(self, plan: Plan) -> Receipt:
         """Record what is about to be sent. Raises: AuditUnavailable: it is not durable, so nothing may be sent."""
-        if self._writer is None:
-            await self._until_opened()
+        await self._until_opened()
         if refusal := self._refusal():
             raise AuditUnavailable(refusal)
         entry = self._enter("intent", intent_members(plan, upstream=self._upstream), Kind.INTENT)
@@ -234,8 +233,7 @@ class AuditLog:
 
     async def keep(self, event: str, members: Mapping[str, object]) -> None:
         """Record what must be durable before the caller goes on. Raises: AuditUnavailable: it may not be recorded."""
-        if self._writer is None:
-            await self._until_opened()
+        await self._until_opened()
         if refusal := self._refusal():
             raise AuditUnavailable(refusal)
         result = await _waiter(self._enter(event, members, Kind.NOTE))
@@ -244,8 +242,7 @@ class AuditLog:
 
     async def note(self, event: str, members: Mapping[str, object]) -> None:
         """Record an answer that may be given even if it is not recorded. Do not wait if it cannot be recorded."""
-        if self._writer is None:
-            await self._until_opened()
+        await self._until_opened()
         if self._writer is None or not self._takes_notes():
             self.note_soon(event, members)
             return
@@ -381,9 +378,8 @@ class AuditLog:
             if entry.late:
                 self._late -= 1
                 self._late_closes -= entry.kind is Kind.KEPT
-            waiter = entry.waiter
-            if waiter is not None and not waiter.done():
-                waiter.set_result(result)
+            if entry.waiter is not None and not entry.waiter.done():
+                entry.waiter.set_result(result)
         while self._waiting and self._waiting[0][1].finished:
             self._waiting.popleft()
 

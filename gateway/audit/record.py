@@ -152,10 +152,7 @@ def explained_members(
     remote: str | None,
     policy_digest: str,
 ) -> Members:
-    """Return the members of `explained`: a decision that a caller only asked about.
-
-    Nothing is sent, so they do not mention upstream.
-    """
+    """Return the members of `explained`: a decision that a caller only asked about; upstream has no part in it."""
     permitted = isinstance(decision, Permit)
     return _judged(
         _explained,
