@@ -104,7 +104,7 @@ _NO_THREAD_TEXTS = ("can't start new thread", "Failed to spawn tokio runtime thr
 class Net:
     """A context manager that catches every exception except ENDINGS and keeps it in `fault`; the code below goes on.
 
-    A request passes a dozen of them, so there is no constructor: what was not caught is None in the class.
+    What was not caught is None in the class, so there is no constructor.
     """
 
     fault: BaseException | None = None
@@ -130,6 +130,17 @@ class Net:
         """The fault, for code that is reached only if there is one."""
         assert self.fault is not None
         return self.fault
+
+
+def fault_of(caught: BaseException) -> BaseException:
+    """Return what an `except BaseException` caught, or raise it again if it is one of ENDINGS, as a `Net` does.
+
+    It is for what every request passes: a Net costs 2,400 instructions even if nothing is caught, a `try` none. The 15
+    of a cancel were 3 % of it.
+    """
+    if isinstance(caught, ENDINGS):
+        raise caught
+    return caught
 
 
 class LastNet(Net):

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import itertools
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -116,7 +115,7 @@ def test_record(benchmark: BenchmarkFixture, tmp_path: Path, runner: asyncio.Run
 
     async def carry_out(number: int) -> None:
         """What the pipeline does with the log for one request."""
-        receipt = await log.intent(replace(plan, decision_id=f"{values.DECISION_ID[:-12]}{number:012d}"))
+        receipt = await log.intent(plan._replace(decision_id=f"{values.DECISION_ID[:-12]}{number:012d}"))
         await log.close(receipt, values.CLOSING)
 
     async def all_at_once() -> None:

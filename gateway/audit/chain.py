@@ -81,9 +81,9 @@ class Sealer:
         lines = []
         for record in records:
             seq += 1
-            first = {"v": VERSION, "seq": seq, "ts": record_time(record.ts_ns), "event": record.event}
-            first["instance"] = self.instance
-            line = self._close(self.render({**first, **record.members, "prev": prev}))
+            ts_ns, event, members = record
+            first = {"v": VERSION, "seq": seq, "ts": record_time(ts_ns), "event": event, "instance": self.instance}
+            line = self._close(self.render({**first, **members, "prev": prev}))
             prev = hashlib.sha256(line).hexdigest()
             lines.append(line + b"\n")
         return lines, Head(seq, prev)

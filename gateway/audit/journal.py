@@ -242,7 +242,7 @@ class Journal:
                 self.open_intents.pop(decision_id, None)
         # A `start` names the policies that are in force when it is written.
         for record in written:
-            if self._start is not None and record.event == "reload" and record.members.get("outcome") == "applied":
+            if record.event == "reload" and self._start is not None and record.members.get("outcome") == "applied":
                 self._start["policy_digest"] = record.members.get("new_digest")
 
     def _append(self, segment: Segment, records: Sequence[Record]) -> list[bytes]:

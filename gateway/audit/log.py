@@ -286,7 +286,7 @@ class AuditLog:
             return "stopped"
         if self._writer is None:
             return RECOVERING
-        if cause := self._writer.status.cause:
+        if cause := self._writer.cause:
             return cause
         if self._late_closes:
             return "unclosed"
@@ -297,7 +297,7 @@ class AuditLog:
     def _takes_notes(self) -> bool:
         # Notes may fill only half of the queue, so that no flood of refusals keeps an intent from being recorded.
         room = self._queued < self._settings.queue_records // 2
-        writable = self._writer is None or self._writer.status.cause is None
+        writable = self._writer is None or self._writer.cause is None
         return writable and room and not self._stopped
 
     def _withdraw(self, decision_id: str, cause: str) -> None:
@@ -358,7 +358,7 @@ class AuditLog:
         """
         writer = self._writer
         assert writer is not None  # an entry is watched only once the writer exists
-        if writer.status.cause is not None or writer.on_disk_s() - entry.disk_s >= self._settings.wait_s / 2:
+        if writer.cause is not None or writer.on_disk_s() - entry.disk_s >= self._settings.wait_s / 2:
             return SLOW
         return STARVED if self._looks >= MOST_LOOKS else None
 

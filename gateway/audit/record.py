@@ -118,20 +118,27 @@ def denied_members(
     upstream: str,
 ) -> Members:
     """Return the members of `denied`: those of an intent, with nothing effective, narrowed or ordered."""
-    return _judged(
-        _denied,
-        decision_id,
-        principal=principal,
-        request=asked,
-        verdict=denial,
+    return _denied(
+        decision_id=decision_id,
+        team=principal.team,
+        principal=principal.name,
+        key_id=principal.key_id,
+        claims=_claims(principal),
         remote=remote,
+        dialect=asked.dialect.value,
         asked=asked.wire(),
         effective={},
+        selects=asked.selection.kind,
+        decision=denial.decided,
         enforced="deny",
+        rule=denial.rule,
         narrowed=None,
+        shadow=denial.shadow,
         policy_digest=policy_digest,
         upstream=upstream,
         orders=[],
+        exceptions=list(denial.exceptions),
+        reason=asked.reason,
     )
 
 
@@ -144,10 +151,7 @@ def explained_members(
     remote: str | None,
     policy_digest: str,
 ) -> Members:
-    """Return the members of `explained`: a decision that a caller only asked about.
-
-    Nothing is sent, so they do not mention upstream.
-    """
+    """Return the members of `explained`: a decision that a caller only asked about; upstream has no part in it."""
     permitted = isinstance(decision, Permit)
     return _judged(
         _explained,

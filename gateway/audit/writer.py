@@ -28,7 +28,7 @@ from gateway.audit.record import unsent_members
 from gateway.audit.segment import AppendFailed
 from gateway.core.errors import AuditFailure
 from gateway.log import CLOSE_S, Console
-from gateway.process import Net, giving_way, internal
+from gateway.process import Net, fault_of, giving_way, internal
 
 CHECKPOINT_RECORDS = 1000
 CHECKPOINT_S = 60.0
@@ -55,6 +55,9 @@ class Kind(Enum):
     """Dropped and counted: nothing that was sent depends on it."""
     STOP = auto()
     """Tried again, with a new count of open intents, until the writer gives up; the last entry of all."""
+
+
+_STOP = Kind.STOP  # To look a member up in its class costs as much as the comparison.
 
 
 @dataclass(slots=True, eq=False)
@@ -90,6 +93,7 @@ class Writer:
 
     `settle` is called on that thread, once per batch, with the result of each entry: a sequence number or a fixed word.
     `latest` receives every line that was written, before anybody learns that it was.
+    `cause` says why no intent can be accepted, None if they can.
     """
 
     def __init__(
@@ -104,6 +108,8 @@ class Writer:
     ) -> None:
         self.skipped = 0
         self.giving_up = False
+        self.cause: str | None = None
+        self._status: Status | None = None
         self._journal = journal
         self._clock = clock
         self._console = console
@@ -130,7 +136,13 @@ class Writer:
         self._disk: tuple[float, float | None] = 0.0, None
         self._done = threading.Event()
         self._mark_checkpoint()
-        self.status = self._status()
+        self._note_status()
+
+    @property
+    def status(self) -> Status:
+        """The state after the last turn, made when it is asked for: nobody asks after each record of the event loop."""
+        status = self._status
+        return self._current_status() if status is None else status
 
     @property
     def left_out(self) -> int:
@@ -172,19 +184,24 @@ class Writer:
             return False
         if self._journal.written - self._checkpoint_written >= CHECKPOINT_RECORDS:
             return False
-        if self.left_out != self._left_out_recorded or time.monotonic() < self._at_once_from_s:
+        if self.skipped + self._dropped != self._left_out_recorded or time.monotonic() < self._at_once_from_s:
             return False
-        return not any(entry.kind is Kind.STOP for entry in entries)
+        for entry in entries:  # noqa: SIM110 - `all` over a generator costs as much as all of the above
+            if entry.kind is _STOP:
+                return False
+        return True
 
     def _written_at_once(self, entries: list[Entry]) -> Written:
         """Return the results, or none if the thread has to write them: it finds the same fault, and deals with it."""
         committed = None
-        with Net():
+        try:
             committed = self._timed(self._journal.commit_at_once, [entry.record for entry in entries])
+        except BaseException as exc:  # noqa: BLE001 - as in a Net
+            fault_of(exc)
         if committed is None:
             return []
         self._copy(committed)
-        self.status = self._status()
+        self._status = None
         return list(zip(entries, committed.seqs, strict=True))
 
     def run(self) -> None:
@@ -198,7 +215,7 @@ class Writer:
                     self._worked_off += len(batch)
         finally:
             with self._turns:
-                self.status = self._status()._replace(cause="stopped" if self._done.is_set() else "failed")
+                self._note_status("stopped" if self._done.is_set() else "failed")
                 self._journal.close()
             self._console.close(CLOSE_S)
 
@@ -232,7 +249,7 @@ class Writer:
         if self._stop is not None:
             self._finish(self._stop)
         self._checkpoint_if_due()
-        self.status = self._status()
+        self._note_status("unclosed" if self._owed else self._fault)
         settled, self._settled = self._settled, []
         if settled:
             self._settle(settled)
@@ -254,7 +271,7 @@ class Writer:
 
     def _timed(self, commit: Callable[[Sequence[Record]], Commit], records: Sequence[Record]) -> Commit:
         """Count a commit as time on the disk, and keep the event loop from the disk for a while if it was slow."""
-        before_s, began_s = self.on_disk_s(), time.monotonic()
+        before_s, began_s = self._disk[0], time.monotonic()  # commits come one at a time, so none is under way
         self._disk = before_s, began_s
         try:
             return commit(records)
@@ -336,10 +353,13 @@ class Writer:
         self._checkpoint_due_s = time.monotonic() + CHECKPOINT_S
         self._console.copy([orjson.dumps(self._checkpoint) + b"\n"])
 
-    def _status(self) -> Status:
-        cause = "unclosed" if self._owed else self._fault
+    def _note_status(self, cause: str | None = None) -> None:
+        self.cause = cause
+        self._status = self._current_status()
+
+    def _current_status(self) -> Status:
         journal = self._journal
-        return Status(cause, journal.notice, journal.head, len(journal.open_intents), self._checkpoint)
+        return Status(self.cause, journal.notice, journal.head, len(journal.open_intents), self._checkpoint)
 
 
 def started(work: Callable[[], None], *, name: str) -> threading.Thread:

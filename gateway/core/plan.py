@@ -5,7 +5,6 @@ An `Order`, the only thing that is ever sent, cannot be made from `EveryRun`, no
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -15,9 +14,6 @@ from urllib.parse import quote
 from gateway.core import grammar
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Principal, check_count
 from gateway.core.run import Resolution, Resolved, Run
-
-_PLAIN = re.compile("[A-Za-z0-9_.~-]*").fullmatch
-"""Tells whether a value needs no encoding in a query (RFC 3986, unreserved)."""
 
 _quoted = lru_cache(maxsize=grammar.REMEMBERED_URLS)(partial(quote, safe=""))
 """Percent-encodes all but the unreserved characters; cached, because the same few URLs are sent all day."""
@@ -44,8 +40,9 @@ class Order:
         object.__setattr__(self, "query", self._query())
 
     def _query(self) -> str:
-        pairs = [*self.selection.pairs(), ("count", str(self.count))]
-        return "&".join([f"{name}={value if _PLAIN(value) else _quoted(value)}" for name, value in pairs])
+        reserved = grammar.find_reserved
+        pairs = [f"{name}={_quoted(value) if reserved(value) else value}" for name, value in self.selection.pairs()]
+        return "&".join([*pairs, f"count={self.count}"])
 
 
 Decided = Literal["permit", "deny"]
@@ -126,8 +123,12 @@ class Denial(NamedTuple):
 
     def particulars(self) -> dict[str, object]:
         """Return the owner and what was not admitted as JSON, as far as they are known."""
-        found = {"not_admitted": self.not_admitted, "owner": self.owner}
-        return {name: one.members() for name, one in found.items() if one is not None}
+        found: dict[str, object] = {}
+        if self.not_admitted is not None:
+            found["not_admitted"] = self.not_admitted.members()
+        if self.owner is not None:
+            found["owner"] = self.owner.members()
+        return found
 
 
 Decision = Permit | Denial
@@ -159,8 +160,7 @@ def orders_of(runs: Sequence[Run]) -> tuple[Order, ...]:
     return tuple(Order(ByRunIds(chunk), len(chunk)) for chunk in chunks)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """A judged request and the orders that carry it out: the request itself, or lists of the run IDs it `resolved` to.
 
     If a plan that was shown before is applied, `plan_id` names it.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from itertools import compress
 from operator import attrgetter
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -137,16 +138,15 @@ class Filter:
         carried: list[str] = []
         pairs: list[tuple[str, str]] = []
         rows, values = _TABLES[type(self)]
-        for row, value in zip(rows, values(self)):  # noqa: B905 - both are of one table
-            if not value:
-                continue
-            name, known_as, checks = row
+        given = values(self)
+        for (name, known_as, checks), value in compress(zip(rows, given), given):  # noqa: B905 - both of one table
             carried.append(known_as)
             if checks is None:
                 pairs.append((name, "true" if value is True else str(value)))
-            else:
-                grammar.check_each(name, checks[self.exact], value)
-                pairs += [(name, one) for one in value]
+                continue
+            grammar.check_each(name, checks[self.exact], value)
+            for one in value:  # nearly always one, for which a comprehension costs more
+                pairs.append((name, one))  # noqa: PERF401
         if not carried:
             raise ValueError("a filter names at least one field; without any it is EveryRun")
         if self.exact and not self.workflow_urls:
@@ -294,11 +294,18 @@ class CancelRequest:
 
     def wire(self) -> dict[str, object]:
         """Return the request as an object with the wire names; repeatable fields are lists, numbers are numbers."""
-        members: dict[str, object] = {}
-        for name, value in self.selection.pairs():
-            if name in REPEATABLE:
-                members.setdefault(name, []).append(value)  # type: ignore[attr-defined]
-            else:
-                members[name] = _TYPED[name](value)
-        members["count"] = self.count
-        return members
+        return wire_of(self.selection, self.count)
+
+
+def wire_of(selection: Selection, count: int) -> dict[str, object]:
+    """Return what `CancelRequest.wire` returns, of a request that is only shown."""
+    members: dict[str, object] = {}
+    for name, value in selection.pairs():
+        if name not in REPEATABLE:
+            members[name] = _TYPED[name](value)
+        elif name in members:
+            members[name].append(value)  # type: ignore[attr-defined]
+        else:
+            members[name] = [value]
+    members["count"] = count
+    return members

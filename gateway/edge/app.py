@@ -41,7 +41,7 @@ from gateway.edge.inbound import INBOUND, Inbound, Intake, caller_of, inbound_of
 from gateway.edge.pages.calls import Pages, plan_id
 from gateway.edge.reply import ReleasingSend, Teller, if_broken, write
 from gateway.execution.pipeline import STOPPING, Done, Pipeline, WaitEnded
-from gateway.process import LastNet, Net
+from gateway.process import LastNet, fault_of
 
 NO_ID = "00000000-0000-0000-0000-000000000000"
 """The decision id used in an answer if none could be made. No record has it."""
@@ -128,25 +128,32 @@ class Cancels:
 
         Raises: WaitEnded: it could not be written before the task was cancelled. Nothing else.
         """
-        inbound.cancel_begun, written = True, False
-        with LastNet() as net:
+        inbound.cancel_begun, written, ended = True, False, False
+        faults: list[BaseException] = []
+        try:
             gone = await inbound.gone()
             await write(inbound, self._shown(done, inbound.decision_id), reply)
             written = inbound.was_taken() and not gone
-        with Net() as late:
+        except asyncio.CancelledError:
+            ended = True
+        except BaseException as exc:  # noqa: BLE001 - as in a Net
+            faults.append(fault_of(exc))
+        try:
             self._pipeline.answered(done, caller_gone=not written)
             self._teller.outcome(done)
-        for fault in (net.fault, late.fault):
-            if fault is not None:
-                self._teller.fault(fault, inbound.decision_id)
-        if net.ended is not None:
+        except BaseException as exc:  # noqa: BLE001 - as in a Net
+            faults.append(fault_of(exc))
+        for fault in faults:
+            self._teller.fault(fault, inbound.decision_id)
+        if ended:
             raise WaitEnded from None
 
     def _shown(self, done: Done, decision_id: str) -> Answer:
-        with Net() as net:
+        try:
             return answers.outcome(done.result, decision_id)
-        self._teller.fault(net.caught, decision_id)
-        return answers.not_shown(decision_id)
+        except BaseException as exc:  # noqa: BLE001 - as in a Net
+            self._teller.fault(fault_of(exc), decision_id)
+            return answers.not_shown(decision_id)
 
 
 class CallRoute(Route):
@@ -207,7 +214,8 @@ class Door:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         edge, decision_id, inbound, reply, refused, answer = self._edge, NO_ID, None, None, None, None
-        with LastNet() as net:
+        faults: list[BaseException] = []
+        try:
             decision_id, live = str(uuid_utils.uuid7()), edge.current.live
             inbound = Inbound(scope, receive, decision_id, live.proxies.remote(scope), live)
             inbound.state[INBOUND] = inbound
@@ -223,7 +231,10 @@ class Door:
                 finally:
                     # The request may end while its record is being written; it is answered all the same.
                     answer = answers.refusal(refusal, decision_id, now_ms=edge.wall.now_ms())
-        faults = [] if net.fault is None else [net.fault]
+        except asyncio.CancelledError:
+            pass  # it is answered all the same
+        except BaseException as exc:  # noqa: BLE001 - as in a Net
+            faults.append(fault_of(exc))
         if reply is None or not (reply.begun or reply.given_up):
             with LastNet() as late:
                 await write(inbound, answer or if_broken(inbound, decision_id), reply or send)

@@ -25,7 +25,7 @@ from gateway.edge.head import BROKEN_BODY, FRAMING_BYTES, GONE, TAKEN
 from gateway.execution.ports import Call
 from gateway.files.secrecy import holds_text
 from gateway.policy.rules import Policies
-from gateway.process import Net
+from gateway.process import fault_of
 
 _NO_BODY = Body()
 
@@ -117,14 +117,16 @@ class Inbound:
 
     async def gone(self) -> bool:
         """Return whether the caller has disconnected. If in doubt it counts as gone, and is answered all the same."""
-        with Net():
+        try:
             told = self.state.get(GONE)
             if told is not None:
                 return bool(told())
             message = _at_once(cast(Coroutine[None, None, Message], self.receive()))
             return message is not None and message["type"] == "http.disconnect"
-        # Whatever is wrong with the connection, the outcome must still reach the record.
-        return True
+        except BaseException as exc:  # noqa: BLE001 - as in a Net
+            # Whatever is wrong with the connection, the outcome must still reach the record.
+            fault_of(exc)
+            return True
 
     def was_taken(self) -> bool:
         """Return whether the answer that was just written has left this process; another server says nothing of it."""

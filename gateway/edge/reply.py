@@ -23,7 +23,7 @@ from gateway.edge.answers import Answer
 from gateway.edge.head import GONE, TAKEN, WHOLE
 from gateway.edge.inbound import Inbound
 from gateway.execution.pipeline import Done
-from gateway.process import LastNet, Net, place, report
+from gateway.process import Net, fault_of, place, report
 from gateway.upstream.settings import REFUSING, WRITING, refused
 
 
@@ -121,10 +121,12 @@ class Cycle(RequestResponseCycle):
 
     async def run_asgi(self, app: Any) -> None:  # noqa: ANN401 - uvicorn's own types are private
         """Call the application, and end the connection if it gave no whole answer."""
-        with LastNet() as net:
+        try:
             await app(self.scope, self.receive, self.send)
-        if net.fault is not None:
-            report(net.fault, "a request was not answered")
+        except asyncio.CancelledError:
+            pass  # the end of its task is no fault
+        except BaseException as exc:  # noqa: BLE001 - as in a Net
+            report(fault_of(exc), "a request was not answered")
         if not self.response_complete and not self.disconnected:
             # Earlier answers are still passed on. A part of this one is too short for its length, so nobody takes it
             # for whole.

@@ -7,13 +7,12 @@ the outcome can be joined for a while longer: clients repeat a request within ab
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from gateway.core.errors import Throttled
-from gateway.core.outcome import Outcome
+from gateway.core.outcome import NOTHING_SKIPPED, Outcome
 from gateway.core.plan import Denial, Plan
 from gateway.core.run import Skipped, merged
 
@@ -39,8 +38,7 @@ class Stopped(NamedTuple):
     unsent: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """A plan that was sent, and its outcome.
 
     `left_out` holds the runs that a second look left out, by reason. `over_cancelled` is how many more runs upstream
@@ -49,7 +47,7 @@ class Result:
 
     plan: Plan
     outcome: Outcome
-    left_out: Skipped = field(default_factory=dict)
+    left_out: Skipped = NOTHING_SKIPPED
     over_cancelled: int = 0
     stop: Stopped | None = None
 
@@ -119,15 +117,15 @@ class InFlightCancels:
     """All cancels in flight. Each has its own task, so it ends and is recorded even if its caller disconnects."""
 
     def __init__(self) -> None:
-        self._by_key: dict[Key, InFlight] = {}
-        self._of: Counter[Hashable] = Counter()
+        self._of: dict[Hashable, dict[Hashable, InFlight]] = {}
         self._tasks: dict[asyncio.Task[Result | Denial], InFlight] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self.stopping = False
 
     def get(self, key: Key) -> InFlight | None:
         """Return the cancel with that key, if one can be joined."""
-        return self._by_key.get(key)
+        owner, what = key
+        return self._of[owner].get(what) if owner in self._of else None
 
     def any_of(self, owner: Hashable) -> bool:
         """Return whether a cancel whose key begins with `owner` can be joined."""
@@ -138,8 +136,8 @@ class InFlightCancels:
         loop = self._loop = self._loop or asyncio.get_running_loop()  # asking each time is a system call
         started = InFlight(key, decision_id)
         started.task = loop.create_task(self._carried_out(work, started))
-        self._by_key[key] = started
-        self._of[key[0]] += 1
+        owner, what = key
+        self._of.setdefault(owner, {})[what] = started
         self._tasks[started.task] = started
         started.task.add_done_callback(self._ended)
         return started
@@ -185,11 +183,11 @@ class InFlightCancels:
             self._end(in_flight, joinable=False)  # a task that was cancelled before it began has not done so
 
     def _release(self, in_flight: InFlight) -> None:
-        if self._by_key.get(in_flight.key) is in_flight:
-            del self._by_key[in_flight.key]
-            owner = in_flight.key[0]
-            self._of[owner] -= 1
-            if not self._of[owner]:
+        owner, what = in_flight.key
+        own = self._of.get(owner)
+        if own is not None and own.get(what) is in_flight:
+            del own[what]
+            if not own:
                 del self._of[owner]
         if in_flight.release is not None:
             in_flight.release.cancel()

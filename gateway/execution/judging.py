@@ -106,8 +106,10 @@ def _is_ready(policies: Policies, principal: Principal) -> bool:
 def takes_long(call: Call) -> bool:
     """Return whether a request must be judged on a thread; almost none must."""
     policies, team, selection = call.policies, call.principal.team, call.request.selection
-    values = 1 + len(selection.pairs())
-    in_all = policies.number(team) * values
+    values, number = 1 + len(selection.pairs()), policies.number(team)
+    in_all = number * values
+    if in_all <= AT_ONCE and number <= RULES_AT_ONCE:  # as nearly always
+        return False
     if not _is_ready(policies, call.principal) or in_all > MOST_FOUND_AT_ONCE:
         return True
     return in_all > AT_ONCE and policies.for_team(team).tried(selection) * values > AT_ONCE

@@ -13,8 +13,7 @@ begins there. What several orders need more than one is in `execution/plans/orde
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Coroutine, Iterable
 from functools import partial
 from typing import NamedTuple
 
@@ -35,7 +34,7 @@ from gateway.execution.plans.planner import Planner
 from gateway.execution.ports import AuditPort, Call, CancelPort, LookUps, SettlerPort
 from gateway.policy.decide import decide
 from gateway.policy.rules import Policies, TeamRules
-from gateway.process import Net, internal, report
+from gateway.process import Net, fault_of, internal, report
 from gateway.upstream.shares import NO_LANE, Lanes
 
 STOPPING = "The gateway is shutting down; nothing was sent. Try again in a moment."
@@ -254,9 +253,9 @@ class Pipeline:
                 report(net.fault, "a repeat is not on record")
             return await _result_of(other)
 
-    async def _direct(self, call: Call, permit: Permit, in_flight: InFlight) -> Result:
+    def _direct(self, call: Call, permit: Permit, in_flight: InFlight) -> Coroutine[None, None, Result]:
         """Send a permitted request as it is: one order, without a look-up."""
-        return await self._sent(call.planned(permit, (order_of(permit.effective),)), call, in_flight)
+        return self._sent(call.planned(permit, (order_of(permit.effective),)), call, in_flight)
 
     async def _sent(self, plan: Plan, call: Call, in_flight: InFlight, *, orders: OrdersInTurn | None = None) -> Result:
         """Record the intent, send, and record the outcome; `orders` are those of a plan whose runs were looked up.
@@ -284,7 +283,7 @@ class Pipeline:
         )
         outcome = await self._closed(receipt, closing)
         self._follow(plan, outcome)
-        return result if outcome is result.outcome else replace(result, outcome=outcome, stop=None)
+        return result if outcome is result.outcome else result._replace(outcome=outcome, stop=None)
 
     async def _send_only(self, plan: Plan, receipt: Receipt) -> Result:
         """Send the only order of a plan. Raises nothing."""
@@ -301,7 +300,7 @@ class Pipeline:
 
     async def _send(self, plan: Plan, receipt: Receipt, order: Order) -> Outcome:
         """Send one order of a plan, once. Raises: CancelledError: it was given up, and may have arrived."""
-        with Net() as net:
+        try:
             lane = NO_LANE if self._lanes is None else await self._lanes.enter(plan.principal.team)
             if lane is None:
                 return NotSent("team_connections")
@@ -309,15 +308,18 @@ class Pipeline:
                 return await self._upstream.cancel(order, receipt)
             finally:
                 lane.leave()
-        # Our own code failed, and bytes may have been sent.
-        return Unknown(internal(net.caught))
+        except BaseException as exc:  # noqa: BLE001 - as in a Net
+            # Our own code failed, and bytes may have been sent.
+            return Unknown(internal(fault_of(exc)))
 
     async def _closed(self, receipt: Receipt, closing: Closing) -> Outcome:
         """Return the outcome once the log has it; Unknown if the log failed twice, so no unrecorded number is shown."""
-        with Net() as net:
+        try:
             await self._audit.close(receipt, closing)
+        except BaseException as exc:  # noqa: BLE001 - as in a Net
+            report(fault_of(exc), "the log failed to take an outcome")
+        else:
             return closing.outcome
-        report(net.caught, "the log failed to take an outcome")
         with Net() as net:
             # The log makes sure that closing again writes no second record.
             await self._audit.close(receipt, closing)
@@ -327,18 +329,19 @@ class Pipeline:
     def _follow(self, plan: Plan, outcome: Outcome) -> None:
         if self._settler is None:
             return
-        with Net() as net:
+        try:
             self._settler.follow(plan, outcome)
-            return
-        # A follow-up that fails to start must not cost this answer.
-        report(net.caught, "an outcome is not followed")
+        except BaseException as exc:  # noqa: BLE001 - as in a Net
+            # A follow-up that fails to start must not cost this answer.
+            report(fault_of(exc), "an outcome is not followed")
 
     def _now_s(self) -> float | None:
-        with Net() as net:
+        try:
             return self._clock.monotonic_s()
-        # A missing duration must not cost the closing record.
-        report(net.caught, "the clock failed")
-        return None
+        except BaseException as exc:  # noqa: BLE001 - as in a Net
+            # A missing duration must not cost the closing record.
+            report(fault_of(exc), "the clock failed")
+            return None
 
     def _since_ms(self, started_s: float | None) -> int:
         now_s = self._now_s()
@@ -395,6 +398,8 @@ async def _result_of(in_flight: InFlight) -> Denial | Done:
 
 async def _has_gone(call: Call) -> bool:
     """Return whether the caller has disconnected. If that cannot be found out, the caller counts as gone."""
-    with Net():
+    try:
         return await call.gone()
-    return True
+    except BaseException as exc:  # noqa: BLE001 - as in a Net
+        fault_of(exc)
+        return True

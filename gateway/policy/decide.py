@@ -19,7 +19,7 @@ from itertools import chain, islice
 from typing import Literal, NamedTuple
 
 from gateway.core.plan import Decision, Denial, Narrowing, NotAdmitted, Permit
-from gateway.core.request import ByFilterHere, ByRunIds, CancelRequest, EveryRun, Principal
+from gateway.core.request import ByFilterHere, ByRunIds, CancelRequest, EveryRun, Principal, wire_of
 from gateway.core.run import Resolution
 from gateway.policy.model import Effect, Rule
 from gateway.policy.nearest import MOST, candidates_near, in_words
@@ -138,7 +138,7 @@ def _nearest_rule(view: View, near: Sequence[Rule]) -> _Near | None:
     named = chain(near, rules.closed(view.request.selection, now_ms))
     tried = list(islice(named, MOST)) or islice(rules.allowed(now_ms), MOST)
     found = [_Near(rule, view.lacking(rule), rule.closed(now_ms)) for rule in tried]
-    return min(found, key=_distance, default=None)
+    return min(found, key=_distance, default=None) if len(found) > 1 else found[0] if found else None
 
 
 def _of_near(near: _Near) -> _Why:
@@ -181,7 +181,7 @@ def _nearest(view: View, near: Sequence[Rule]) -> dict[str, object] | None:
     for selection, count in candidates_near(view, near):
         judged = view.of(selection, count).judged(count)
         if isinstance(judged, Admitted):
-            wire = CancelRequest(selection, judged.left).wire()
+            wire = wire_of(selection, judged.left)
             if isinstance(selection, ByRunIds):
                 del wire["count"]  # a request with run IDs carries nothing else
             return wire

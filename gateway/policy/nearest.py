@@ -57,7 +57,8 @@ def candidates_near(view: View, near: Sequence[Rule]) -> Iterator[Proposal]:
     others = (rule for rule in view.rules.allowed(now_ms) if rule not in near)
     for rule in islice(chain(near, others), MOST):
         for asked in spellings:
-            selection = _part(rule, asked, now_ms, resolved=view.looks_up(rule))
+            # The commonest refusal is for the count alone, and then there is nothing to look for.
+            selection = asked if view.kept_by(rule) else _part(rule, asked, now_ms, resolved=view.looks_up(rule))
             if selection is None:
                 continue
             asks = min(most, rule.most_asked)
@@ -85,7 +86,8 @@ def in_words(wire: Mapping[str, object]) -> str:
     parts = []
     for name, value in wire.items():
         if isinstance(value, list):
-            parts.append(f"{name} {', '.join(map(str, value[:3]))}{' …' if len(value) > 3 else ''}")
+            shown = ", ".join(map(str, value[:3])) if len(value) > 1 else value[0]
+            parts.append(f"{name} {shown}{' …' if len(value) > 3 else ''}")
         else:
             parts.append(f"{name}=true" if name == "workflowUrlExactMatch" else f"{name} {value}")
     return "; ".join(parts)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from gateway.core.request import MAX_COUNT, ByRunIds, CancelRequest, Selection
+from gateway.core.request import MAX_COUNT, ByFilter, ByRunIds, CancelRequest, Selection
 from gateway.core.run import Resolution
 from gateway.policy.model import Rule
 from gateway.policy.reading import Gap, Reading, Shortfall, exceeded, fits, lacking, matches, too_many, unfit
@@ -80,6 +80,16 @@ class View:
         """Return whether an `allow` is read as resolved: it has the runs looked up, or a `require` does."""
         return self.forced or allow.resolution is not None
 
+    def kept_by(self, allow: Rule) -> bool:
+        """Return whether it is known that the `allow` admits every bound of the request as it is, the count aside.
+
+        Dates are never known: a proposal begins a little later than the rule requires.
+        """
+        asked = self.request.selection
+        if not isinstance(asked, ByFilter) or not asked.exact or "created" in asked.carried:
+            return False
+        return self._forwarded is not None and self._forwarded.fitted(allow)
+
     def effective(self, judged: Admitted) -> CancelRequest:
         """Return the request that is sent for this judgement."""
         asked, count = self.request, judged.left
@@ -116,7 +126,10 @@ class _Read:
 
     def fitted(self, allow: Rule) -> bool:
         """Return whether a judgement has found that the `allow` admits the request, the count aside."""
-        return any(rule is allow for rule in self._fitting or ())
+        for rule in self._fitting or ():  # noqa: SIM110 - there are few, and `any` makes a generator
+            if rule is allow:
+                return True
+        return False
 
     def judged(self, count: int) -> Judged:
         """Judge the request as if it had asked for `count`."""

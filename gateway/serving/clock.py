@@ -68,9 +68,8 @@ class SystemClock:
         """Return the machine's time in Unix milliseconds."""
         return time.time_ns() // 1_000_000
 
-    def monotonic_s(self) -> float:
-        """Return seconds that never go back."""
-        return time.monotonic()
+    monotonic_s = staticmethod(time.monotonic)
+    """Return seconds that never go back."""
 
 
 class SteadyClock:
@@ -81,6 +80,7 @@ class SteadyClock:
 
     def __init__(self, clock: Clock, *, floor_ms: int, because: str = RELEASE) -> None:
         self._clock = clock
+        self.monotonic_s = clock.monotonic_s
         self._lock = threading.Lock()
         self._floor_ms, self._floor_s, self._because = floor_ms, clock.monotonic_s(), because
         self.now_ms()
@@ -88,17 +88,13 @@ class SteadyClock:
     def now_ms(self) -> int:
         """Return the time to judge by, in Unix milliseconds."""
         with self._lock:
-            steady_s = self._clock.monotonic_s()
+            steady_s = self.monotonic_s()
             steady_ms = self._floor_ms + int((steady_s - self._floor_s) * 1000)
             shown_ms = self._clock.now_ms()
             if shown_ms < steady_ms:
                 return steady_ms
             self._floor_ms, self._floor_s, self._because = shown_ms, steady_s, SET_BACK
             return shown_ms
-
-    def monotonic_s(self) -> float:
-        """Return seconds that never go back."""
-        return self._clock.monotonic_s()
 
     def notices(self) -> list[str]:
         """Return a notice for operators, with cause and remedy, if judged time is ahead of the machine's clock."""

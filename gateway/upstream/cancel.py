@@ -58,11 +58,8 @@ class Upstream:
             return NotSent("no_receipt")
         token, target = self._holder.current, f"{PATH}?{order.query}".encode("ascii")
         reply = await self._exchange.send("DELETE", target, token, max_answer_bytes=MAX_ANSWER_BYTES)
-        match reply:
-            case Failed(sent=False, cause=cause):
-                return NotSent(cause)
-            case Failed(cause=cause, status=status):
-                return Unknown(cause, status)
+        if isinstance(reply, Failed):
+            return Unknown(reply.cause, reply.status) if reply.sent else NotSent(reply.cause)
         self._holder.answered(reply.status)
         return _outcome(reply, reply.members() or {}, self._tokens.scrub)
 

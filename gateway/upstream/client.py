@@ -16,7 +16,7 @@ from typing import NamedTuple
 import httpx
 
 from gateway.core.forms.strict_json import json_object
-from gateway.process import NO_THREAD, Net, word
+from gateway.process import NO_THREAD, fault_of, word
 from gateway.upstream.deadline import Deadline
 from gateway.upstream.direct import Answered, Asked, FixedHeaders, bounded
 from gateway.upstream.token import UpstreamToken
@@ -104,18 +104,19 @@ class Exchange:
         """Send one request, once, within the total deadline; never raise. A `body` is JSON; orders have none."""
         loop = self._loop = self._loop or asyncio.get_running_loop()  # asking each time is a system call
         status: int | None = None
-        with Net() as net:
+        try:
             with Deadline(loop, self._total_s):
                 response = await self._transport.handle_async_request(self._request(method, target, token, body))
                 status = response.status_code
                 headers = response.texts if isinstance(response, Answered) else response.headers
                 reply = Reply(status, headers, await bounded(response, max_answer_bytes))
             self._reach.note(reply)
-            return reply
-        # Every failure becomes a value: after a receipt nothing raises.
-        failed = _failed(net.caught, status)
-        self._reach.note(failed)
-        return failed
+        except BaseException as exc:  # noqa: BLE001 - as in a Net
+            # Every failure becomes a value: after a receipt nothing raises.
+            failed = _failed(fault_of(exc), status)
+            self._reach.note(failed)
+            return failed
+        return reply
 
     async def aclose(self) -> None:
         """Close the idle connections."""

@@ -35,6 +35,7 @@ from pyreqwest.response import Response
 
 from gateway.process import Net, giving_way
 from gateway.upstream.direct import Answered, FixedHeaders, LateTransport
+from gateway.upstream.shares import Places
 
 IDLE_S = 4
 """Seconds after which an idle connection is not used again: something on the way may have forgotten it silently."""
@@ -72,7 +73,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
         """
         self._client: Client | None = _client(max_connections, connect_timeout_s, roots or Path(certifi.where()))
         self._long = LateTransport(max_connections=max_connections, roots=roots)
-        self._places = asyncio.Semaphore(max_connections)
+        self._places = Places(max_connections)
         self._kept: tuple[httpx.Headers, HeaderMap] | None = None
         self._origin: tuple[httpx.URL, str] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -88,12 +89,13 @@ class PooledTransport(httpx.AsyncBaseTransport):
         loop = self._loop = self._loop or asyncio.get_running_loop()  # asking each time is a system call
         limits: Mapping[str, float] = request.extensions["timeout"]
         deadline_s = loop.time() + limits["total"]
-        await self._take_place(limits["pool"])
+        if not self._places.took():
+            await self._wait_for_place(limits["pool"])
         left_s = deadline_s - loop.time() - LEAD_S
         if request.method == "GET" and len(self._url(request)) <= MAX_URL_BYTES:
-            return await self._read_on(loop.create_task(self._sent_in_place(request, left_s=left_s)), loop)
+            return await self._read_on(loop.create_task(self._sent(request, left_s=left_s)), loop)
         try:
-            return await self._sent_in_place(request, left_s=left_s)
+            return await self._sent(request, left_s=left_s)
         except asyncio.CancelledError:
             loop.call_at(deadline_s, self._places.release)
             raise
@@ -108,32 +110,28 @@ class PooledTransport(httpx.AsyncBaseTransport):
             ending.add_done_callback(self._ending.discard)
             raise
 
-    async def _sent_in_place(self, request: httpx.Request, *, left_s: float) -> httpx.Response:
+    async def _sent(self, request: httpx.Request, *, left_s: float) -> httpx.Response:
+        """Send the request in the place that was taken; the answer's body gives the place back."""
         try:
-            return await self._sent(request, left_s=left_s)
+            url = self._url(request)
+            if len(url) > MAX_URL_BYTES:
+                return await self._sent_long(request)
+            try:
+                exchange = self._exchange(request, url, left_s=left_s)
+                response = await exchange.__aenter__()
+            except PyreqwestError as exc:
+                _fail(exc)
+            return Answered(response.status, _headers(response), _Body(exchange, response, self._places.release))
         except asyncio.CancelledError:
             raise  # the library goes on with it
         except BaseException:
             self._places.release()
             raise
 
-    async def _sent(self, request: httpx.Request, *, left_s: float) -> httpx.Response:
-        url = self._url(request)
-        if len(url) > MAX_URL_BYTES:
-            long = await self._long.handle_async_request(request)
-            assert isinstance(long.stream, httpx.AsyncByteStream)
-            return httpx.Response(
-                long.status_code, headers=long.headers, stream=_Held(long.stream, self._places.release)
-            )
-        if self._client is None:
-            raise httpx.PoolTimeout("the transport is closed")
-        try:
-            exchange = self._exchange(self._client, request, url, left_s=left_s)
-            response = await exchange.__aenter__()
-        except PyreqwestError as exc:
-            _fail(exc)
-        body = _Body(exchange, response, self._places.release)
-        return Answered(response.status, _headers(response), body)
+    async def _sent_long(self, request: httpx.Request) -> httpx.Response:
+        long = await self._long.handle_async_request(request)
+        assert isinstance(long.stream, httpx.AsyncByteStream)
+        return httpx.Response(long.status_code, headers=long.headers, stream=_Held(long.stream, self._places.release))
 
     def _url(self, request: httpx.Request) -> str:
         """Return scheme, host and port of the URL, followed by the target as it is to be sent."""
@@ -143,8 +141,10 @@ class PooledTransport(httpx.AsyncBaseTransport):
         target: bytes = request.extensions.get("target") or url.raw_path
         return f"{self._origin[1]}{target.decode('ascii')}"
 
-    def _exchange(self, client: Client, request: httpx.Request, url: str, *, left_s: float) -> StreamRequest:
-        builder = client.request(request.method, url).timeout(timedelta(seconds=max(left_s, 0.001)))
+    def _exchange(self, request: httpx.Request, url: str, *, left_s: float) -> StreamRequest:
+        if self._client is None:
+            raise httpx.PoolTimeout("the transport is closed")
+        builder = self._client.request(request.method, url).timeout(timedelta(seconds=max(left_s, 0.001)))
         # Nothing is read ahead: the head comes alone, so that its status is known even if the body is cut.
         return builder.headers(self._sent_as(request.headers)).streamed_read_buffer_limit(0).build_streamed()
 
@@ -168,13 +168,9 @@ class PooledTransport(httpx.AsyncBaseTransport):
             await client.close()
         await self._long.aclose()
 
-    async def _take_place(self, wait_s: float) -> None:
-        if not self._places.locked():
-            await self._places.acquire()
-            return
+    async def _wait_for_place(self, wait_s: float) -> None:
         try:
-            async with asyncio.timeout(wait_s):
-                await self._places.acquire()
+            await self._places.wait(wait_s)
         except TimeoutError as exc:
             raise httpx.PoolTimeout("all connections are in use") from exc
 

@@ -108,7 +108,7 @@ class AccountTokens:
         self.writing = writing
         self.reading = reading
         self._holders = (writing,) if reading is None else (writing, reading)
-        self._traced: tuple[tuple[UpstreamToken, ...], Traces] = (), Traces(())
+        self._traced: tuple[list[tuple[UpstreamToken, ...]], Traces] = [], Traces(())
 
     def is_in(self, text: str | bytes) -> bool:
         """Return whether the text holds one of the tokens, current or former, or a gateway's key, in any form."""
@@ -138,9 +138,9 @@ class AccountTokens:
 
     def _traces(self) -> Traces:
         """Return the traces of all tokens as one, made anew after a token was replaced."""
-        known = self._known()
+        known = [holder.known for holder in self._holders]
         if known != self._traced[0]:
-            self._traced = known, reduce(or_, (token.traces for token in known))
+            self._traced = known, reduce(or_, (token.traces for token in self._known()))
         return self._traced[1]
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.request import Principal
-from gateway.upstream.shares import Bounds, Lane, Lanes, TeamShare
+from gateway.upstream.shares import Bounds, Lane, Lanes, Places, TeamShare
 
 PRINCIPALS = st.builds(Principal, st.sampled_from(["a", "b", "c"]), st.sampled_from(["1", "2", "3", "4"]))
 HELD = st.lists(st.tuples(PRINCIPALS, st.integers(0, 9)), max_size=30)
@@ -73,3 +74,61 @@ async def test_a_single_team_has_every_connection() -> None:
     """There is nobody to keep one for."""
     lanes = Lanes(2, TeamShare(several=False), wait_s=0.01)
     assert len(await lanes_of(lanes, "billing", 50)) == 50
+
+
+def test_a_place_given_back_goes_to_who_has_waited_longest() -> None:
+    """No later caller overtakes one that waits."""
+
+    async def scenario() -> list[str]:
+        places, order = Places(1), []
+        assert places.took()
+
+        async def waits(name: str) -> None:
+            await places.wait(10)
+            order.append(name)
+            places.release()
+
+        waiting = [asyncio.create_task(waits(name)) for name in ("first", "second")]
+        await asyncio.sleep(0)
+        assert not places.took()
+        places.release()
+        assert not places.took()
+        await asyncio.gather(*waiting)
+        assert places.took()
+        return order
+
+    assert asyncio.run(scenario()) == ["first", "second"]
+
+
+@pytest.mark.parametrize("given_first", [False, True])
+def test_no_place_is_lost_with_a_waiter_that_is_given_up(given_first: bool) -> None:
+    """Whether its place has been given to it already, or not yet."""
+
+    async def scenario() -> list[bool]:
+        places = Places(1)
+        assert places.took()
+        waiter = asyncio.create_task(places.wait(10))
+        await asyncio.sleep(0)
+        if given_first:
+            places.release()
+        waiter.cancel()
+        await asyncio.wait([waiter])
+        if not given_first:
+            places.release()
+        return [waiter.cancelled(), places.took(), places.took()]
+
+    assert asyncio.run(scenario()) == [True, True, False]
+
+
+def test_a_wait_for_a_place_ends_in_time_and_leaves_nothing() -> None:
+    """The next place that is given back is free."""
+
+    async def scenario() -> list[bool]:
+        places = Places(1)
+        assert places.took()
+        with pytest.raises(TimeoutError):
+            await places.wait(0.01)
+        places.release()
+        return [places.took(), places.took()]
+
+    assert asyncio.run(scenario()) == [True, False]

@@ -16,8 +16,6 @@ from gateway.core import grammar
 from gateway.core.errors import MalformedRequest
 from gateway.core.request import Filter, filter_with
 
-_is_plain = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
-"""Tells values that need no decoding in any reading of a query (RFC 3986, unreserved)."""
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 Values = Mapping[str, Sequence[str]]
@@ -97,12 +95,13 @@ def query_values(query: bytes, parameters: Parameters) -> Values:
         # Names are compared as they are written: some readers drop an escaped name or one in another case (Go is
         # case-sensitive), and a dropped filter widens the call.
         name, _, raw_value = pair.partition("=")
-        if name not in once:
+        single = once.get(name)
+        if single is None:
             raise parameters.unknown(name)
         if not raw_value:
             raise MalformedRequest("empty_value", f"'{name}' has no value; leave it out or give it one.")
         before = values.get(name)
-        if before is not None and once[name]:
+        if single and before is not None:
             raise MalformedRequest("repeated", f"'{name}' is given twice.")
         # Letters and digits alone, as in a number or a flag, are what they say.
         plain = raw_value.isascii() and raw_value.isalnum()
@@ -120,8 +119,8 @@ def decoded(name: str, raw: str) -> str:
     Raises:
         MalformedRequest: two readers could read it differently.
     """
-    if _is_plain(raw):
-        return raw
+    if not grammar.find_reserved(raw):
+        return raw  # in every reading of a query
     return _remembered(name, raw) if len(raw) <= _REMEMBERED_BYTES else _decoded(name, raw)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -68,7 +67,7 @@ def test_no_team_takes_the_places_of_others() -> None:
             following.follow(by_filter(key=f"k{number}"), ACCEPTED)
         greedy = [members.get("cause") for members in told.settled]
         small = by_filter()
-        following.follow(replace(small, principal=Principal("search", "ci")), ACCEPTED)
+        following.follow(small._replace(principal=Principal("search", "ci")), ACCEPTED)
         others = len(told.settled) - len(greedy)
         await following.stop()
         return [greedy, others]

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -172,7 +172,7 @@ async def test_a_plan_that_failed_in_the_middle_is_settled_by_what_was_sent() ->
             server.simulator.script(Fault(acts=True, ending=Ending.RESET))
             await way.sent(parts[1])
             unknown, unsent = (tuple(run.run_id for run in part.runs) for part in parts[1:])
-            plan = replace(plan_of(runs=runs), orders=tuple(order for part in parts for order in part.orders))
+            plan = plan_of(runs=runs)._replace(orders=tuple(order for part in parts for order in part.orders))
             members = await way.settled(plan, Unknown("reset", None, Progress(10, unsent, unknown)))
         assert len(server.simulator.cancelled) == 20
     assert (members["ordered"], members["cancelled"]) == (20, 20)

@@ -67,9 +67,8 @@ IN_ORDER = (
         (
             Edit(
                 PIPELINE,
-                "        with Net() as net:\n            await self._audit.close(receipt, closing)\n",
-                "        with Net() as net:\n"
-                "            _late = asyncio.ensure_future(self._audit.close(receipt, closing))\n",
+                "        try:\n            await self._audit.close(receipt, closing)\n",
+                "        try:\n            _late = asyncio.ensure_future(self._audit.close(receipt, closing))\n",
             ),
         ),
         RUN,
@@ -82,6 +81,11 @@ IN_ORDER = (
                 "if fault is None or isinstance(fault, ENDINGS):\n",
                 "if fault is None or isinstance(fault, (*ENDINGS, ZeroDivisionError)):\n",
             ),
+            Edit(
+                "gateway/process.py",
+                "if isinstance(caught, ENDINGS):\n",
+                "if isinstance(caught, (*ENDINGS, ZeroDivisionError)):\n",
+            ),
         ),
         RUN,
     ),
@@ -92,6 +96,11 @@ IN_ORDER = (
                 "gateway/process.py",
                 "if fault is None or isinstance(fault, ENDINGS):\n",
                 "if not isinstance(fault, Exception):\n",
+            ),
+            Edit(
+                "gateway/process.py",
+                "if isinstance(caught, ENDINGS):\n",
+                "if not isinstance(caught, Exception):\n",
             ),
         ),
         ("tests/execution/test_panics.py",),

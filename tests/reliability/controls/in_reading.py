@@ -92,8 +92,8 @@ IN_READING = (
         (
             Edit(
                 REQUEST,
-                "                pairs += [(name, one) for one in value]\n",
-                '                pairs += [(name, one) for one in value if name != "label"]\n',
+                "                pairs.append((name, one))  # noqa: PERF401\n",
+                '                pairs += [(name, one)] if name != "label" else []\n',
             ),
         ),
         FILTER_FIELDS,
@@ -108,9 +108,9 @@ IN_READING = (
         (
             Edit(
                 REQUEST,
+                "            grammar.check_each(name, checks[self.exact], value)\n",
+                '            if name != "label":\n'
                 "                grammar.check_each(name, checks[self.exact], value)\n",
-                '                if name != "label":\n'
-                "                    grammar.check_each(name, checks[self.exact], value)\n",
             ),
         ),
         FILTER_FIELDS,

@@ -14,12 +14,12 @@ SEND = (
 )
 
 RAW_FORWARDED = (
-    Edit(CANCEL, "_PLAIN = re.compile(", "RAW: dict[object, str] = {}\n_PLAIN = re.compile("),
+    Edit(CANCEL, "_quoted = lru_cache(", "RAW: dict[object, str] = {}\n_quoted = lru_cache("),
     Edit(
         CANCEL,
-        "        pairs = [*self.selection.pairs(), ",
+        "        reserved = grammar.find_reserved\n",
         "        if self.selection in RAW:\n            return RAW[self.selection]\n"
-        "        pairs = [*self.selection.pairs(), ",
+        "        reserved = grammar.find_reserved\n",
     ),
     Edit(
         "gateway/core/parse.py",
@@ -34,7 +34,7 @@ IN_SENDING = (
     Bug("the raw query forwarded, on the wire", RAW_FORWARDED, ("tests/edge/test_rebuilt_query.py",)),
     Bug(
         "values sent unescaped",
-        (Edit(CANCEL, "{value if _PLAIN(value) else _quoted(value)}", "{value}"),),
+        (Edit(CANCEL, "{_quoted(value) if reserved(value) else value}", "{value}"),),
         ("tests/core/test_grammar.py",),
     ),
     Bug(
