@@ -141,7 +141,7 @@ def test_route(benchmark: BenchmarkFixture) -> None:
     async def send(_: Message) -> None:
         """Takes the answer."""
 
-    calls = ("preview", "logs", "whoami", "explain", "plan", "planned")
+    calls = ("preview", "logs", "whoami", "explain", "plan", "planned", "plans", "stop", "openapi")
     cancels, pages = SimpleNamespace(cancel=nothing, apply=nothing), SimpleNamespace(**dict.fromkeys(calls, nothing))
     pages.decisions = SimpleNamespace(one=nothing, listed=nothing)
     app = Starlette(routes=routes(cast(Cancels, cancels), cast(Pages, pages), cast(HealthPages, None)))

@@ -114,8 +114,7 @@ class Writer:
         self._clock = clock
         self._console = console
         self._copy_records = settings.stdout
-        self._retry_s = settings.retry_s
-        self._quiet_s = settings.quiet_s
+        self._retry_s, self._quiet_s = settings.retry_s, settings.quiet_s
         self._settle = settle
         self._latest = latest
         self._turns = threading.Lock()

@@ -15,6 +15,8 @@ STARTED = "RUN_STARTED"
 CANCELLED = "RUN_CANCELED"
 HANDLED = "HANDLED_BY_US"
 """The state of a run that an order of ours has cancelled while upstream's index still shows it as running."""
+ORDERED = "ORDERED_BY_US"
+"""The same where the order is on its way, or it is not known what came of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,12 @@ from dataclasses import dataclass
 from gateway.core.grammar import in_subtree, lies_under
 from gateway.core.plan import Denial, Permit
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Filter, Principal, Selection
-from gateway.core.run import HANDLED, Listing, Resolution, Resolved, Run, Skip
+from gateway.core.run import HANDLED, ORDERED, Listing, Resolution, Resolved, Run, Skip
 from gateway.policy.model import MEMBERS, Condition, Rule, UrlCondition, asked_values, values
 from gateway.policy.reading import RUN_IDS, bounds_runs, is_denied, lies_inside, touches, url_inside
 from gateway.policy.rules import Policies, TeamRules
+
+OURS = (HANDLED, ORDERED)
 
 SAMPLE = 3
 """The most run IDs that a refusal names."""
@@ -67,7 +69,7 @@ def choose(
         return _denial(refused, permit)
     chosen, beyond = left[: permit.effective.count], left[permit.effective.count :]
     _skip(skipped, Skip.BEYOND_COUNT, (run.run_id for run in beyond))
-    more = bool(beyond) or listing.ended_early
+    more = bool(beyond) or listing.ended_early or _is_doubtful(listing, skipped)
     return Resolved(tuple(chosen), {reason: tuple(ids) for reason, ids in skipped.items()}, more)
 
 
@@ -147,9 +149,10 @@ def _meant(
     if isinstance(selection, ByRunIds):
         refused = _by_names(rules, selection, permit, listing, now_ms)
         return refused or _named(selection, listing, skipped)
-    # Runs that cannot be read may be anybody's: a caller who asked by a filter does not learn their IDs.
+    # Runs that cannot be read may be anybody's: a caller who asked by a filter learns how many, and not their IDs.
     meant = [run for run in listing.runs if selects(selection, run)]
-    _skip(skipped, Skip.DONE, (run.run_id for run in meant if run.state == HANDLED))
+    _skip(skipped, Skip.DONE, (run.run_id for run in meant if run.state in OURS))
+    _skip(skipped, Skip.UNREADABLE, ("?" for _ in listing.unreadable))
     return _oldest_first(run for run in meant if run.running)
 
 
@@ -169,12 +172,18 @@ def _by_names(rules: TeamRules, selection: ByRunIds, permit: Permit, listing: Li
     return _by_denies(rules, selection, named, now_ms)
 
 
+def _is_doubtful(listing: Listing, skipped: Skipping) -> bool:
+    """Return whether a run was left out although nobody knows whether it was cancelled: more may match."""
+    done = frozenset(skipped.get(Skip.DONE, ()))
+    return any(run.state == ORDERED and run.run_id in done for run in listing.runs)
+
+
 def _named(selection: ByRunIds, listing: Listing, skipped: Skipping) -> list[Run]:
     found = {run.run_id: run for run in listing.runs}
     runs = [found[run_id] for run_id in selection.run_ids if run_id in found]
     _skip(skipped, Skip.UNREADABLE, (run_id for run_id in selection.run_ids if run_id not in found))
-    _skip(skipped, Skip.DONE, (run.run_id for run in runs if run.state == HANDLED))
-    _skip(skipped, Skip.FINISHED, (run.run_id for run in runs if not run.running and run.state != HANDLED))
+    _skip(skipped, Skip.DONE, (run.run_id for run in runs if run.state in OURS))
+    _skip(skipped, Skip.FINISHED, (run.run_id for run in runs if not run.running and run.state not in OURS))
     return _oldest_first(run for run in runs if run.running)
 
 
@@ -183,7 +192,7 @@ def selects(selection: Filter | EveryRun, run: Run) -> bool:
     if isinstance(selection, EveryRun):
         return True
     return (
-        _among(selection, run)
+        names_url(selection, run.workflow_url)
         and all(_has_one(asked_values(selection, field), run, field) for field in selection.carried & MEMBERS.keys())
         and (selection.from_date is None or selection.from_date <= run.created_ms)
         and (selection.to_date is None or run.created_ms <= selection.to_date)
@@ -194,11 +203,12 @@ def _has_one(asked: tuple[str, ...], run: Run, field: str) -> bool:
     return not set(asked).isdisjoint(values(run, field))
 
 
-def _among(selection: Filter, run: Run) -> bool:
+def names_url(selection: Filter, url: str) -> bool:
+    """Return whether the selection names runs of this workflow URL, its other fields aside."""
     urls = selection.workflow_urls
     if not urls or selection.exact:
-        return not urls or run.workflow_url in urls
-    return lies_under(run.workflow_url, urls, in_subtree)
+        return not urls or url in urls
+    return lies_under(url, urls, in_subtree)
 
 
 def _old_enough(runs: Sequence[Run], bounds: Resolution, now_ms: int, skipped: Skipping) -> list[Run]:

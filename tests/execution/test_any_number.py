@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
-import pytest
-
-from gateway.core.outcome import Cancelled, NotSent, Outcome, Unknown
+from gateway.core.outcome import Cancelled, NotSent, Unknown
 from gateway.core.run import CANCELLED, HANDLED, Listing, Resolution, Skip
 from gateway.edge import answers
 from gateway.execution.pipeline import Done
 from gateway.execution.plans.handled import KEPT_S, MOST, Handled
 from gateway.policy.rules import Policies
-from tests.execution.bench import REQUEST, RULE, Bench, runs
-from tests.execution.fakes import MemoryRuns, PromptUpstream, StillClock
+from tests.execution.bench import BOB, REQUEST, RULE, Bench, runs
+from tests.execution.fakes import HeldUpstream, MemoryRuns, PromptUpstream, StillClock
 
 CAPPED = Policies((replace(RULE, resolution=Resolution(cap=100)),), "capped")
 
@@ -78,16 +77,46 @@ async def test_nothing_cancelled_while_runs_are_left_is_no_success() -> None:
     assert b"3 runs younger than the rule allows" in answer.body
 
 
-@pytest.mark.parametrize("outcome", [Unknown("read_timeout"), Cancelled(200, 0)])
-async def test_a_run_that_an_order_may_have_cancelled_is_left_out_as_done(outcome: Outcome) -> None:
-    """For ten minutes, because upstream's index lags; also where it is not known what came of the order."""
-    bench = capped(3, upstream=PromptUpstream([outcome]))
+async def test_a_run_that_an_order_has_cancelled_is_left_out_as_done() -> None:
+    """For ten minutes, because upstream's index lags."""
+    bench = capped(3)
     await cancelled(bench, "d1")
     done = await cancelled(bench, "d2")
-    assert (done.outcome, set(done.skipped)) == (Cancelled(None, 0), {Skip.DONE})
+    assert (done.outcome, set(done.skipped), done.result.more) == (Cancelled(None, 0), {Skip.DONE}, False)
     assert answers.outcome(done.result, "d2").status == 200
     bench.clock.steady_s += KEPT_S
     assert (await cancelled(bench, "d3")).outcome == Cancelled(200, 3)
+
+
+async def test_a_run_of_unknown_fate_is_not_ordered_again_and_not_said_to_be_gone() -> None:
+    """A loop would end at a 200, and the runs may be at work; when their states were read they may be ordered again."""
+    bench = capped(3, upstream=PromptUpstream([Unknown("read_timeout")]))
+    await cancelled(bench, "d1")
+    done = await cancelled(bench, "d2")
+    assert (done.outcome, set(done.skipped), done.result.more) == (Cancelled(None, 0), {Skip.DONE}, True)
+    assert answers.outcome(done.result, "d2").status == 409
+    bench.pipeline.plans.settled({"decision_id": "d1", "source": "read_back", "cancelled": 0})
+    assert (await cancelled(bench, "d3")).outcome == Cancelled(200, 3)
+
+
+async def test_where_fewer_were_cancelled_than_ordered_the_rest_is_ordered_again() -> None:
+    """Nobody knows which of them still run."""
+    bench = capped(3, upstream=PromptUpstream([Cancelled(200, 2)]))
+    await cancelled(bench, "d1")
+    assert (await cancelled(bench, "d2")).outcome == Cancelled(200, 3)
+
+
+async def test_while_an_order_is_out_no_other_names_its_runs() -> None:
+    """Another caller's look-up leaves them out, and is told that more match."""
+    bench = capped(3, upstream=HeldUpstream())
+    first = asyncio.create_task(cancelled(bench, "d1"))
+    assert isinstance(bench.upstream, HeldUpstream)
+    await bench.upstream.called.wait()
+    second = await bench.pipeline.run(bench.call("d2", BOB, policies=CAPPED))
+    assert isinstance(second, Done)
+    assert (second.outcome, second.result.more, len(bench.upstream.orders)) == (Cancelled(None, 0), True, 1)
+    bench.upstream.answer.set_result(Cancelled(200, 3))
+    assert (await first).outcome == Cancelled(200, 3)
 
 
 async def test_an_order_that_was_certainly_not_sent_leaves_its_runs_alone() -> None:
@@ -109,8 +138,9 @@ def test_of_the_runs_that_were_ordered_a_bounded_number_is_kept() -> None:
     """The oldest are forgotten; a run that upstream shows as ended stays as it is shown."""
     clock = StillClock()
     handled, many = Handled(clock), runs(MOST + 5)
-    handled.add(many[:10])
-    handled.add(many[10:])
+    for part in (many[:10], many[10:]):
+        handled.begin(part)
+        handled.end(part, Cancelled(200, len(part)))
     assert [(run.run_id, run.created_ms) in handled for run in (many[4], many[5], many[-1])] == [False, True, True]
     shown = handled.corrected(Listing((many[-1], replace(many[-2], state=CANCELLED))))
     assert [run.state for run in shown.runs] == [HANDLED, CANCELLED]

@@ -325,7 +325,8 @@ async def test_after_the_receipt_it_is_a_value_and_the_intent_is_closed(
     assert house.closed() == list(house.opened()) * closed
     house.fuse.call = ""
     house.sent.orders.clear()
-    assert (await house.ask())[0] == 200
+    # What may have been carried out is not said to be done.
+    assert (await house.ask())[0] in ((200, 409) if resolve else (200,))
     assert len(house.sent.orders) == (0 if resolve else 1)
     assert house.log.named("joined") == []
 

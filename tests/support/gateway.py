@@ -81,7 +81,11 @@ class Setup:
                 token_file.write_text(token + "\n")
                 token_file.chmod(0o600)
         # The shipped policies have a rule that looks runs up.
-        read_token = ", read_token: {file: read-token}" if self.policies is POLICIES and not self.upstream else ""
+        read_token = (
+            ", read_token: {file: read-token}"
+            if self.policies is POLICIES and "read_token" not in self.upstream
+            else ""
+        )
         path = self.directory / "config.yaml"
         path.write_text(
             "version: 1\n"

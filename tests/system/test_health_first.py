@@ -22,7 +22,8 @@ from tests.support.gateway import Answer, Setup
 from tests.support.waiting import findings, until
 
 OWN = "/v2/workflows/runs?workflowUrl=https%3A%2F%2Fbilling.example.com%2Fapi%2Finvoice&workflowUrlExactMatch=true"
-SLOW = "fdatasync:delay_enter=6000000:when=1"
+# The first sync is that of the text of the policies, the second that of the start.
+SLOW = "fdatasync:delay_enter=6000000:when=2"
 """The first of each thread: so that of the start record."""
 BROKEN = "fdatasync:error=EIO"
 

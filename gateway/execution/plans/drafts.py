@@ -121,6 +121,9 @@ class Drafts:
                 cancelled = found["cancelled"]
                 known = cancelled if isinstance(cancelled, int) else None
                 draft.settled = Learnt(self._clock.now_ms(), str(found["source"]), known)
+                if known is not None:
+                    # Their states were read: those that still run may be ordered again.
+                    self.handled.forget(draft.sent.runs)
 
     async def stop(self) -> None:
         """Cancel every look-up and wait until they have ended; let no plan wait any longer for QStash."""

@@ -2,45 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from gateway.core.outcome import Cancelled, NotSent, Outcome, Refused
 from gateway.core.ports import Clock
-from gateway.core.run import HANDLED, Listing, Run
+from gateway.core.run import HANDLED, ORDERED, Listing, Run
 
 KEPT_S = 600.0
 """How long, in seconds, a run that was ordered is left out of look-ups."""
 MOST = 100_000
 """The most runs that are kept, each about 200 bytes; the oldest are forgotten above it."""
 
+Key = tuple[str, int]
+"""A run: its ID and its creation time."""
+
 
 class Handled:
     """The runs of the orders sent within `KEPT_S`, by ID and creation time: an ID may have been started again since.
 
-    Those of unknown fate are among them: an order that may have arrived is not repeated.
+    An order counts from the moment at which it may be on its way. Its runs are doubtful until upstream has said that it
+    cancelled all of them: an order that may have arrived is not repeated. They are forgotten where it certainly did
+    not, where upstream cancelled fewer than were ordered, and when their states were read back.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._since_s: dict[tuple[str, int], float] = {}
+        self._since_s: dict[Key, float] = {}
+        self._doubtful: set[Key] = set()
 
     def __contains__(self, run: object) -> bool:
         """Return whether the run with this ID and creation time was ordered of late."""
         since_s = self._since_s.get(run)  # type: ignore[call-overload]
         return since_s is not None and self._clock.monotonic_s() - since_s < KEPT_S
 
-    def add(self, runs: Iterable[Run]) -> None:
-        """Note runs that were ordered now."""
+    def begin(self, runs: Sequence[Run]) -> None:
+        """Note runs whose order may be on its way from now on."""
         now_s = self._clock.monotonic_s()
-        for run in runs:
-            self._since_s.pop((run.run_id, run.created_ms), None)
-            self._since_s[run.run_id, run.created_ms] = now_s
+        self.forget(runs)
+        for key in map(_key, runs):
+            self._since_s[key] = now_s
+            self._doubtful.add(key)
         # They are in the order of their times.
         while self._since_s:
             oldest = next(iter(self._since_s))
             if len(self._since_s) <= MOST and oldest in self:
                 return
-            del self._since_s[oldest]
+            self._drop(oldest)
+
+    def end(self, runs: Sequence[Run], outcome: Outcome) -> None:
+        """Note what came of the order of these runs."""
+        match outcome:
+            case Refused() | NotSent():
+                self.forget(runs)
+            case Cancelled(cancelled=cancelled) if cancelled >= len(runs):
+                self._doubtful.difference_update(map(_key, runs))
+            case Cancelled():
+                self.forget(runs)
+
+    def forget(self, runs: Iterable[Run]) -> None:
+        """Forget runs: upstream's log says again what is true of them."""
+        for run in runs:
+            self._drop(_key(run))
 
     def recall(self, runs: Iterable[tuple[str, int, float]]) -> None:
         """Note runs that were ordered before this process began: ID, creation time, and seconds since; oldest first."""
@@ -56,5 +79,15 @@ class Handled:
         return replace(listing, runs=tuple(self._as_known(run) for run in listing.runs))
 
     def _as_known(self, run: Run) -> Run:
-        handled = run.running and (run.run_id, run.created_ms) in self
-        return replace(run, state=HANDLED) if handled else run
+        key = _key(run)
+        if not run.running or key not in self:
+            return run
+        return replace(run, state=ORDERED if key in self._doubtful else HANDLED)
+
+    def _drop(self, key: Key) -> None:
+        self._since_s.pop(key, None)
+        self._doubtful.discard(key)
+
+
+def _key(run: Run) -> Key:
+    return run.run_id, run.created_ms

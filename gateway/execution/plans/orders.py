@@ -94,10 +94,11 @@ class OrdersInTurn:
         # Unknown from the moment the order may be on its way, whatever ends this method early.
         self.sent.append((order, Unknown("stopping")))
         self.orders_sent = number
+        runs, handled = self.again.runs_of(order), self.again.handled
+        handled.begin(runs)
         outcome = await send(order)
         self.sent[-1] = (order, outcome)
-        if not isinstance(outcome, (Refused, NotSent)):
-            self.again.order_was_sent(order)
+        handled.end(runs, outcome)
         return outcome
 
     def _judge(self, number: int, order: Order, outcome: Outcome, *, may_be_sent_again: bool) -> None:

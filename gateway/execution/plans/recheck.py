@@ -10,7 +10,7 @@ from gateway.core.errors import Refusal
 from gateway.core.plan import Denial, Order, Permit, Plan, orders_of
 from gateway.core.ports import Clock
 from gateway.core.request import ByRunIds, CancelRequest
-from gateway.core.run import HANDLED, Listing, Resolved, Run, Skip, Skipped
+from gateway.core.run import HANDLED, ORDERED, Listing, Resolved, Run, Skip, Skipped
 from gateway.execution.judging import Judging
 from gateway.execution.plans.handled import Handled
 from gateway.execution.ports import Call, RunLog
@@ -75,9 +75,9 @@ class SecondLook:
                 return Look(None, stopped=refusal.code)
         return await self._judged(*_still_running(planned, self.handled.corrected(listing)))
 
-    def order_was_sent(self, order: Order) -> None:
-        """Note that the order may have cancelled its runs: they are left out of look-ups for a while."""
-        self.handled.add(self._by_id[value] for _, value in order.selection.pairs())
+    def runs_of(self, order: Order) -> list[Run]:
+        """Return the runs that an order of this plan names."""
+        return [self._by_id[value] for _, value in order.selection.pairs()]
 
     async def _shown_again(self, planned: Sequence[Run], *, by_id: bool) -> Listing:
         """Look for every run under the IDs of these runs, whoever owns it now. Raises: Refusal."""
@@ -141,6 +141,6 @@ def _still_running(planned: Sequence[Run], listing: Listing) -> tuple[list[Run],
         why = Skip.RESTARTED if now is not None and now.created_ms != run.created_ms else Skip.FINISHED
         # Unreadable: the entry cannot be read, or two entries with this ID contradict each other.
         why = Skip.UNREADABLE if run.run_id in unreadable else why
-        why = Skip.DONE if now is not None and now.state == HANDLED else why
+        why = Skip.DONE if now is not None and now.state in (HANDLED, ORDERED) else why
         skipped.setdefault(why, []).append(run.run_id)
     return left, {why: tuple(run_ids) for why, run_ids in skipped.items()}

@@ -53,10 +53,14 @@ def texts_of(run: Run) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The part of an entry that is kept: its run; or the ID (or `?`) if the run cannot be read or holds a secret."""
+    """The part of an entry that is kept: its run; or the ID (or `?`) if the run cannot be read or holds a secret.
+
+    Of a run that cannot be read `workflow_url` is known if that part can be.
+    """
 
     run_id: str
     run: Run | None
+    workflow_url: str | None = None
 
 
 def seen(entry: object, is_secret: Callable[[str], bool]) -> Seen:
@@ -65,7 +69,16 @@ def seen(entry: object, is_secret: Callable[[str], bool]) -> Seen:
     if run is not None and not is_secret(texts_of(run)):
         return Seen(run.run_id, run)
     run_id = entry_id(entry)
-    return Seen(UNKNOWN_ID if is_secret(run_id) else run_id, None)
+    return Seen(UNKNOWN_ID if is_secret(run_id) else run_id, None, _url_alone(entry, is_secret))
+
+
+def _url_alone(entry: object, is_secret: Callable[[str], bool]) -> str | None:
+    """Return the URL of an entry that cannot be read as a whole; None if it cannot be read either, or is a secret."""
+    try:
+        url = grammar.url(_text(entry, "workflowUrl")) if isinstance(entry, dict) else None
+    except ValueError:
+        return None
+    return None if url is None or is_secret(url) else url
 
 
 @dataclass(slots=True)

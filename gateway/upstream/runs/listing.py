@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from gateway.core.errors import LookupFailed, TooLarge
 from gateway.core.request import EveryRun, Filter
 from gateway.core.run import STARTED, Listing, LookUp, LookUpBounds, Run
-from gateway.policy.choose import selects
+from gateway.policy.choose import names_url, selects
 from gateway.upstream.runs.entries import UNKNOWN_ID, Collected, Seen
 from gateway.upstream.runs.narrowing import narrowing
 from gateway.upstream.runs.pages import LEADS_BACK, TRIMMED, Pairs
@@ -194,7 +194,7 @@ class _Found:
         run = one.run
         if run is not None and self.at_ms is not None and run.created_ms >= self.at_ms - LAG_MS:
             self.news += 1
-        if run is None or selects(self.selection, run) or self.collected.knows(one.run_id):
+        if _may_match(self.selection, one) or self.collected.knows(one.run_id):
             self.collected.add(one if hash(one.run_id) not in self.others else Seen(one.run_id, None))
             if run is not None and self.look.counts(run):
                 self.counted.add(one.run_id)
@@ -267,6 +267,14 @@ async def _news(read: Read, from_ms: int, collected: Collected) -> int:
 
     await _side_by_side(read, pairs, spans, take)
     return spans.pages
+
+
+def _may_match(selection: Filter | EveryRun, one: Seen) -> bool:
+    """Return whether an entry is, or where it cannot be read may be, of a run that the selection means."""
+    if one.run is not None:
+        return selects(selection, one.run)
+    url = one.workflow_url
+    return url is None or not isinstance(selection, Filter) or names_url(selection, url)
 
 
 def _spans(pairs: Pairs) -> Spans:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import http.client
 import random
 import threading
 import time
-from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -80,29 +78,6 @@ def test_a_runaway_is_cancelled_to_the_last_run_and_nothing_else(
     assert sorted(house.cancelled) == sorted(ids([*ours, *next_door]))
     assert house.account.arrived(Kind.LOGS) < (len(numbers) + 1) * MOST_A_HUNDRED + 600
     house.check_record()
-
-
-def test_after_a_kill_what_was_ordered_is_not_ordered_again(build: Build) -> None:
-    """Although the index still shows it as running; also an order that was on its way when the process was killed."""
-    house = build()
-    ours, _ = runaway()
-    house.begin(ours[:250], log=LogManner(lag_ms=50_000))
-    assert house.cancel(exactly(INVOICE), team="oncall").json() == {"cancelled": 100}
-    killed = threading.Event()
-
-    def kill() -> None:
-        house.gateway.kill()
-        killed.set()
-
-    house.account.when(Kind.CANCEL, 2, kill)
-    with suppress(OSError, http.client.HTTPException):
-        house.cancel(exactly(INVOICE), team="oncall")
-    assert killed.wait(10)
-    house.gateway.start()
-    numbers, last = looped(house, exactly(INVOICE))
-    assert (last.status, numbers) == (200, [50, 0])
-    assert len(house.orders) == 3
-    assert len({run_id for order in house.orders for run_id in order}) == 250
 
 
 def test_by_a_prefix_it_is_read_as_far_as_it_has_to_be(build: Build) -> None:

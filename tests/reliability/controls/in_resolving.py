@@ -68,8 +68,8 @@ IN_RESOLVING = (
         (
             Edit(
                 RUNS,
-                "return lies_under(run.workflow_url, urls, in_subtree)",
-                "return run.workflow_url.startswith(urls)",
+                "return lies_under(url, urls, in_subtree)",
+                "return url.startswith(urls)",
             ),
         ),
         CHOICE,
@@ -150,7 +150,7 @@ IN_RESOLVING = (
                 "            assert recall is not None\n            await asyncio.to_thread(self._ordered)\n",
             ),
         ),
-        ("tests/execution/resolve/test_incident.py::test_after_a_kill_what_was_ordered_is_not_ordered_again",),
+        ("tests/execution/resolve/test_after_a_kill.py",),
     ),
     Bug(
         "an order that was on its way at a kill is forgotten",
@@ -168,8 +168,8 @@ IN_RESOLVING = (
         (
             Edit(
                 HANDLED,
-                "run.running and (run.run_id, run.created_ms) in self",
-                "run.running and any(run.run_id == one for one, _ in self._since_s)",
+                "if not run.running or key not in self:",
+                "if not run.running or run.run_id not in {one for one, _ in self._since_s}:",
             ),
         ),
         ANY_NUMBER,
