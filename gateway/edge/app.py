@@ -35,7 +35,7 @@ from gateway.core.request import CancelRequest
 from gateway.edge import answers
 from gateway.edge.answers import Answer
 from gateway.edge.connections import TEAM
-from gateway.edge.head import HEALTH_PATHS, RUNS, is_plain, no_such_method, no_such_path
+from gateway.edge.head import HEALTH_PATHS, RUNS, action_of, is_plain, no_such_method, no_such_path
 from gateway.edge.health import HealthPages
 from gateway.edge.inbound import INBOUND, Inbound, Intake, caller_of, inbound_of
 from gateway.edge.pages.calls import Pages, plan_id
@@ -211,6 +211,7 @@ class Door:
             decision_id, live = str(uuid_utils.uuid7()), edge.current.live
             inbound = Inbound(scope, receive, decision_id, live.proxies.remote(scope), live)
             inbound.state[INBOUND] = inbound
+            edge.intake.correlate(inbound)
             reply = ReleasingSend(inbound, send)
             try:
                 answer = await self._let_in(inbound, reply)
@@ -218,7 +219,12 @@ class Door:
                 refused = refusal
                 try:
                     await edge.refusals.record(
-                        refusal, decision_id=decision_id, remote=inbound.remote, principal=inbound.principal
+                        refusal,
+                        decision_id=decision_id,
+                        remote=inbound.remote,
+                        principal=inbound.principal,
+                        action=action_of(scope["method"], scope["raw_path"]),
+                        correlation=inbound.correlation,
                     )
                 finally:
                     # The request may end while its record is being written; it is answered all the same.
@@ -340,7 +346,7 @@ class Edge(Starlette):
         lifespan: Lifespan[Edge] | None = None,
     ) -> None:
         self.refusals, self.wall, self.teller = refusals, wall, Teller(log)
-        self.current, self.clock = pages.intake.current, pages.intake.clock
+        self.intake, self.current, self.clock = pages.intake, pages.intake.current, pages.intake.clock
         self.cancels = Cancels(pages.intake, pipeline, self.teller)
         super().__init__(
             routes=routes(self.cancels, pages, health),

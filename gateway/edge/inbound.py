@@ -18,12 +18,13 @@ from starlette.types import Message, Receive, Scope
 from gateway.callers.admission import COST_BYTES, Slot
 from gateway.callers.in_force import InForce, LiveSettings
 from gateway.core.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge, Unauthenticated
+from gateway.core.forms.correlation import NOT_GIVEN, Correlation, correlation_of
 from gateway.core.parse import Body
 from gateway.core.ports import Clock
 from gateway.core.request import ByRunIds, CancelRequest, Principal
 from gateway.edge.head import BROKEN_BODY, FRAMING_BYTES, GONE, TAKEN
 from gateway.execution.ports import Call
-from gateway.files.secrecy import holds_text
+from gateway.files.secrecy import holds_part, holds_text
 from gateway.policy.rules import Policies
 from gateway.process import Net
 
@@ -53,6 +54,7 @@ class Inbound:
     cancel_begun: bool = False
     body_read: bool = False
     read_bytes: int = 0
+    correlation: Correlation = NOT_GIVEN
     state: dict[str, Any] = field(init=False)
     _headers: Mapping[bytes, bytes] = field(init=False)
     _repeats: bool = field(init=False)
@@ -212,6 +214,18 @@ class Intake:
     clock: Clock
     is_secret: Callable[[str], bool]
 
+    def correlate(self, inbound: Inbound) -> None:
+        """Take in the ids that the caller gave the request, so that every answer and record has them; never raise."""
+        trace, request_id = inbound.header(b"traceparent"), inbound.header(b"x-request-id")
+        if trace or request_id:
+            credential = b" ".join(inbound.header(b"authorization")).decode("latin-1")
+
+            def is_secret(text: str) -> bool:
+                """Return whether an id holds a secret, or much of the caller's credential."""
+                return self.is_secret(text) or holds_part(text, credential)
+
+            inbound.correlation = correlation_of(trace, request_id, is_secret=is_secret)
+
     async def own_body(self, inbound: Inbound) -> Body:
         """Read the body of one of the gateway's own calls, which take no query. Raises: Refusal."""
         no_query(inbound)
@@ -253,6 +267,7 @@ class Intake:
             inbound.remote,
             inbound.gone,
             partial(self._standing, inbound),
+            inbound.correlation,
         )
 
     def _standing(self, inbound: Inbound) -> Policies | None:

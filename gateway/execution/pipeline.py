@@ -225,6 +225,7 @@ class Pipeline:
             policy_digest=call.policies.digest,
             upstream=self._upstream_url,
             remote=call.remote,
+            correlation=call.correlation,
         )
         await self._audit.note("denied", members)
         return denial

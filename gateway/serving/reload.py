@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from gateway.audit.events.declare import Members
-from gateway.audit.record import reload_members
+from gateway.audit.events.reloads import reload_members
 from gateway.authoring.cases import check_cases
 from gateway.callers.authenticate import Authenticator
 from gateway.callers.forwarded import TrustedProxies
@@ -78,7 +78,7 @@ def make_live(config: Config, policies: Policies, *, token: TokensPort, before: 
 
 
 def changes(before: Config, after: Config) -> dict[str, list[str]]:
-    """Return the names of the callers and settings that differ, by kind of change (`audit.record.CHANGES`).
+    """Return the names of the callers and settings that differ, by kind of change (`audit.events.reloads`).
 
     A key or issuer counts as changed if its digest, its end, its claims or anything else differs under the same name.
     """
