@@ -263,6 +263,7 @@ class Gateway:
             policy_digest=lambda: current.live.policies.digest,
             stopping=lambda: pipeline.stopping,
             token_age_s=lambda: round(self.clock.monotonic_s() - self.account.tokens.writing.since_s),
+            upstream=self.reach.members,
             notices=(*self._notices(current, reloader), lambda: tampering(audit), outcomes.keeper.notices),
             degraded=lambda: reloader is not None and reloader.degraded,
         )
