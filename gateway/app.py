@@ -50,6 +50,7 @@ from gateway.serving.readiness import Ready, Recent, tell_damaged
 from gateway.serving.reload import Files, Reloader, checked_policies, make_live, refuse
 from gateway.serving.server import Listener, StopSignals, serve_until_stopped
 from gateway.serving.sockets import Bound, bind_listeners
+from gateway.telemetry.untraced import Tracing, Untraced, tracing_to
 from gateway.upstream.account import WatchedTokens, read_tokens
 from gateway.upstream.cancel import Upstream
 from gateway.upstream.client import Exchange, Reach, UpstreamLimits
@@ -81,6 +82,7 @@ class Gateway:
     clock: SteadyClock
     consoles: Consoles
     reach: Reach = field(default_factory=Reach)
+    tracing: Tracing = field(default_factory=Untraced)
 
     async def serve(self, ready: Callable[[], None]) -> None:
         """Serve until SIGTERM or SIGINT, then end within the grace period; `ready` is called once cancels are accepted.
@@ -91,10 +93,12 @@ class Gateway:
             AuditFailure: the audit log cannot be opened.
         """
         try:
+            self.tracing.begin()
             await self._serve(ready, StopSignals())
         finally:
             for bound in (*self.listeners, *self.health):
                 bound.close()
+            await self.tracing.stop()
 
     async def _serve(self, ready: Callable[[], None], signals: StopSignals) -> None:
         clock, config, asked = self.clock, self.config, asyncio.Event()
@@ -103,13 +107,13 @@ class Gateway:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
         await start_resolver()
         audit, most = self._audit_log(), self._most_connections()
-        current = LiveSettings(self.live, most_in_flight=most // 2)
-        upstream, log = self._upstream(), self._upstream_log(current)
-        reads = self.account.tokens.reading is not None
+        current = self.tracing.settings(self.live, most_in_flight=most // 2)
+        upstream, log, reads = self._upstream(), self._upstream_log(current), self.account.tokens.reading is not None
         settler = Settler(log, audit, operators_log=self.log, reads_back=reads, share=current.share)
-        look_ups = LookUps(log, self.log, lambda: current.live.limits.lookup) if reads else None
+        look_ups = LookUps(self.tracing.runs(log), self.log, lambda: current.live.limits.lookup) if reads else None
         pipeline = self._pipeline(current, audit, upstream, look_ups=look_ups, settler=settler)
-        refusals, outcomes = RefusalLog(audit, clock, log=self.log), Outcomes(self.audit, audit, settler, self.log)
+        refusals = RefusalLog(self.tracing.audit(audit), clock, log=self.log)
+        outcomes = Outcomes(self.audit, audit, settler, self.log)
         reloader = self._reloader(current, audit)
         health = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader, outcomes=outcomes))
         intake, questions = Intake(current, clock, self.account.tokens.is_in), Questions(audit, clock)
@@ -142,13 +146,14 @@ class Gateway:
     ) -> Pipeline:
         settings = self.config.upstream
         pipeline = Pipeline(
-            upstream=upstream,
+            upstream=self.tracing.upstream(upstream),
             upstream_url=settings.url,
-            audit=audit,
+            audit=self.tracing.audit(audit),
             clock=self.clock,
             look_ups=look_ups,
             settler=settler,
             lanes=Lanes(settings.max_connections, current.share, wait_s=settings.connect_timeout_s),
+            judging=self.tracing.judging(self.clock),
         )
         settler.learnt = pipeline.plans.settled
         return pipeline
@@ -297,6 +302,7 @@ class Gateway:
             self.clock.notices,
             certificate,
             self.consoles.notices,
+            self.tracing.notices,
             keys,
         )
 
@@ -310,9 +316,10 @@ class Gateway:
     ) -> list[Listener]:
         settings = partial(limits_of_the_moment, current, self.config.keep_alive_s)
         callers, probes = settings(refusals, most), settings(Unrecorded(), HEALTH_CONNECTIONS)
+        app = self.tracing.app(edge)
         tls = self.certificate.context if self.certificate is not None else None
         return [
-            *(Listener(edge, bound.socket, callers, None if bound.is_file else tls) for bound in self.listeners),
+            *(Listener(app, bound.socket, callers, None if bound.is_file else tls) for bound in self.listeners),
             *(Listener(HealthApp(pages), bound.socket, probes, for_probes=True) for bound in self.health),
         ]
 
@@ -326,8 +333,7 @@ def build(
 ) -> Gateway:
     """Read the policies and secrets, and bind the listeners; without `files` nothing is reloaded while serving.
 
-    Without `consoles`, those of standard output and standard error are made. `before_binding` is called when everything
-    else has succeeded, before anybody can connect.
+    Without `consoles`, those of the process are made. `before_binding` is called last, before anybody can connect.
 
     Raises:
         InvalidConfiguration: a policy, its case, a secret, an issuer's keys or the certificate cannot be used.
@@ -356,6 +362,7 @@ def build(
         log=make_log(consoles.err),
         clock=clock,
         consoles=consoles,
+        tracing=tracing_to(config.telemetry),
     )
 
 

@@ -32,7 +32,6 @@ from gateway.execution.plans.drafts import Drafts
 from gateway.execution.plans.orders import OrdersInTurn
 from gateway.execution.plans.planner import Planner
 from gateway.execution.ports import AuditPort, Call, CancelPort, LookUps, SettlerPort
-from gateway.policy.decide import decide
 from gateway.policy.rules import Policies, TeamRules
 from gateway.process import Net, internal, report
 from gateway.upstream.shares import NO_LANE, Lanes
@@ -76,7 +75,7 @@ class Pipeline:
     one team may use.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts
         self,
         *,
         upstream: CancelPort,
@@ -86,6 +85,7 @@ class Pipeline:
         look_ups: LookUps | None = None,
         settler: SettlerPort | None = None,
         lanes: Lanes | None = None,
+        judging: Judging | None = None,
     ) -> None:
         self._upstream = upstream
         self._upstream_url = upstream_url
@@ -94,7 +94,7 @@ class Pipeline:
         self._settler = settler
         self._lanes = lanes
         self._cancels = InFlightCancels()
-        self._judging = judging = Judging(clock)
+        self._judging = judging = judging or Judging(clock)
         share = lanes.share if lanes is not None else None
         drafts = Drafts(look_ups, audit, clock, judging, upstream=upstream_url, share=share)
         self._planner = Planner(drafts, audit, clock, judging)
@@ -150,7 +150,7 @@ class Pipeline:
         if takes_long(call):
             call, decision = await self._judged(call, key)
         else:
-            decision = decide(call.policies, call.principal, call.request, self._clock.now_ms())
+            decision = self._judging.decide(call)
         if isinstance(decision, Denial):
             return await self._denied(call, decision)
         work = self._direct if decision.resolution is None else self._resolved
@@ -207,7 +207,7 @@ class Pipeline:
         Raises: Unauthenticated: the credential was revoked while the call waited for a thread.
         """
         if not takes_long(call):
-            return call, decide(call.policies, call.principal, call.request, self._clock.now_ms())
+            return call, self._judging.decide(call)
         try:
             return await self._judging.judged(call)
         except asyncio.CancelledError:
