@@ -47,6 +47,8 @@ UNNEEDED = (
     # What sends traces, where nobody asks for them.
     "opentelemetry", "requests", "urllib3", "google",
     "gateway.telemetry.otlp", "gateway.telemetry.parts", "gateway.telemetry.steps", "gateway.telemetry.traced",
+    # The description of the calls, before somebody asks for it.
+    "gateway.edge.described",
     "xml",
 )  # fmt: skip
 JSON = {"Content-Type": "application/json"}
@@ -168,3 +170,14 @@ def test_what_requests_need_is_loaded_before_the_first_of_them(
     upstream.stop()
     assert (allowed(gateway).status, resolved(gateway).status) == (502, 502)
     assert loaded(gateway)[len(before) :] == []
+
+
+def test_the_description_of_the_calls_is_loaded_when_it_is_asked_for(gateway: RunningGateway) -> None:
+    """By the first who asks, with nothing else."""
+    before = loaded(gateway)
+    first, second = (gateway.request("GET", "/gateway/v1/openapi.json") for _ in range(2))
+    assert (first.status, first.body) == (200, second.body)
+    found = loaded(gateway)[len(before) :]
+    assert found
+    assert [name for name in found if not name.startswith("gateway.edge.described")] == []
+    assert len(set(found)) == len(found)

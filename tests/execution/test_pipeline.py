@@ -407,5 +407,5 @@ async def test_a_cancel_without_a_look_up_is_read_in_the_pipeline() -> None:
     rooms = {name.rpartition(".")[0] for name in entered if name.startswith("gateway.execution")}
     assert rooms == {f"gateway.execution.{name}" for name in ("pipeline", "in_flight", "judging", "ports")}
     judging = {name.rpartition(".")[2] for name in entered if name.startswith("gateway.execution.judging")}
-    assert judging == {"takes_long", "_is_ready"}
+    assert judging == {"takes_long", "_is_ready", "decide"}
     assert "gateway.policy.decide.decide" in entered
