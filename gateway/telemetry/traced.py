@@ -77,8 +77,9 @@ class Traced:
         return self._steps.notices()
 
     async def stop(self) -> None:
-        """Send what waits, without keeping the loop from its work."""
-        await asyncio.get_running_loop().run_in_executor(None, self._steps.close, CLOSE_S)
+        """Send what waits, without keeping the loop from its work; where there is no thread for that, it is lost."""
+        with Net():
+            await asyncio.get_running_loop().run_in_executor(None, self._steps.close, CLOSE_S)
 
 
 class TracedApp:
