@@ -211,21 +211,15 @@ class Door:
             decision_id, live = str(uuid_utils.uuid7()), edge.current.live
             inbound = Inbound(scope, receive, decision_id, live.proxies.remote(scope), live)
             inbound.state[INBOUND] = inbound
-            edge.intake.correlate(inbound)
+            if inbound.has_ids:
+                edge.intake.correlate(inbound)
             reply = ReleasingSend(inbound, send)
             try:
                 answer = await self._let_in(inbound, reply)
             except Refusal as refusal:
                 refused = refusal
                 try:
-                    await edge.refusals.record(
-                        refusal,
-                        decision_id=decision_id,
-                        remote=inbound.remote,
-                        principal=inbound.principal,
-                        action=action_of(scope["method"], scope["raw_path"]),
-                        correlation=inbound.correlation,
-                    )
+                    await edge.record(refusal, inbound)
                 finally:
                     # The request may end while its record is being written; it is answered all the same.
                     answer = answers.refusal(refusal, decision_id, now_ms=edge.wall.now_ms())
@@ -360,6 +354,17 @@ class Edge(Starlette):
         """Put only the door before the router: it answers every error, so Starlette's own answers have no place."""
         # `Router.__call__` would only pass on to this: the router has no middleware of its own.
         return Door(self.router.app, edge=self)
+
+    async def record(self, refusal: Refusal, inbound: Inbound) -> None:
+        """Record the refusal of a request; never raise."""
+        await self.refusals.record(
+            refusal,
+            decision_id=inbound.decision_id,
+            remote=inbound.remote,
+            principal=inbound.principal,
+            action=action_of(inbound.scope["method"], inbound.scope["raw_path"]),
+            correlation=inbound.correlation,
+        )
 
     async def _not_found(self, scope: Scope, _receive: Receive, _send: Send) -> None:
         raise self.no_such_path(scope)

@@ -41,7 +41,8 @@ LOOKS = 3
 class Inbound:
     """One request and the settings it is handled under (`live`). `principal` and `place` are set once they exist.
 
-    `cancel_begun` says that a cancel was carried out for it or joined: it may not be told that nothing was sent.
+    `has_ids` says that there are headers with ids of the caller's own; they are read into `correlation`. `cancel_begun`
+    says that a cancel was carried out for it or joined: it may not be told that nothing was sent.
     """
 
     scope: Scope
@@ -55,6 +56,7 @@ class Inbound:
     body_read: bool = False
     read_bytes: int = 0
     correlation: Correlation = NOT_GIVEN
+    has_ids: bool = field(init=False)
     state: dict[str, Any] = field(init=False)
     _headers: Mapping[bytes, bytes] = field(init=False)
     _repeats: bool = field(init=False)
@@ -67,6 +69,7 @@ class Inbound:
         self._repeats = len(last) != len(headers)
         has_length = b"content-length" in last and self.header(b"content-length") != (b"0",)
         self._announced = has_length or b"transfer-encoding" in last
+        self.has_ids = b"traceparent" in last or b"x-request-id" in last
 
     def header(self, name: bytes) -> tuple[bytes, ...]:
         """Return every value of a header, in order; `name` is in lower case."""
@@ -216,15 +219,14 @@ class Intake:
 
     def correlate(self, inbound: Inbound) -> None:
         """Take in the ids that the caller gave the request, so that every answer and record has them; never raise."""
+        credential = b" ".join(inbound.header(b"authorization")).decode("latin-1")
+
+        def is_secret(text: str) -> bool:
+            """Return whether an id holds a secret, or much of the caller's credential."""
+            return self.is_secret(text) or holds_part(text, credential)
+
         trace, request_id = inbound.header(b"traceparent"), inbound.header(b"x-request-id")
-        if trace or request_id:
-            credential = b" ".join(inbound.header(b"authorization")).decode("latin-1")
-
-            def is_secret(text: str) -> bool:
-                """Return whether an id holds a secret, or much of the caller's credential."""
-                return self.is_secret(text) or holds_part(text, credential)
-
-            inbound.correlation = correlation_of(trace, request_id, is_secret=is_secret)
+        inbound.correlation = correlation_of(trace, request_id, is_secret=is_secret)
 
     async def own_body(self, inbound: Inbound) -> Body:
         """Read the body of one of the gateway's own calls, which take no query. Raises: Refusal."""
