@@ -175,7 +175,7 @@ $(PEERS)/.made: benchmarks/peers.txt $(VENV)/.made
 # ---------------------------------------------------------------- for maintainers
 
 .PHONY: pictures tables docs lock wheel dist image clean
-# run.txt is what the image holds; the others add to it and agree with it.
+# run.txt is what the image holds, otel.txt the same with what sends traces; the others add to them and agree with them.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
         --no-header --upgrade pyproject.toml
 
@@ -191,6 +191,7 @@ docs: $(PAGES)/.made ## builds the pages as a site in build/site, and checks eve
 lock: $(VENV)/.dev ## renews the versions and hashes in requirements/
 	$(BIN)/$(LOCK) --extra dev -o requirements/dev.txt
 	$(BIN)/$(LOCK) -c requirements/dev.txt -o requirements/run.txt
+	$(BIN)/$(LOCK) --extra otel -c requirements/dev.txt -o requirements/otel.txt
 	$(BIN)/$(subst pyproject.toml,requirements/fuzz.in,$(LOCK)) -c requirements/run.txt -o requirements/fuzz.txt
 	$(BIN)/$(subst pyproject.toml,requirements/docs.in,$(LOCK)) -o requirements/docs.txt
 	$(BIN)/$(subst pyproject.toml,benchmarks/peers.in,$(LOCK)) -o benchmarks/peers.txt

@@ -40,16 +40,17 @@ from gateway.execution.ports import LookUps
 from gateway.files.watch import WatchedFile, watch
 from gateway.log import Consoles, make_log, quiet_libraries
 from gateway.policy.rules import Policies
-from gateway.process import forbid_core_dumps, keep_what_lasts, place, raise_descriptor_limit, start_resolver
+from gateway.process import forbid_core_dumps, keep_what_lasts, place, start_resolver
 from gateway.serving.announcing import Announcer, tampering
 from gateway.serving.certificate import ServedCertificate
 from gateway.serving.clock import SteadyClock, SystemClock, clock_problems, floor
-from gateway.serving.limits import limits_of_the_moment
+from gateway.serving.limits import HEALTH_CONNECTIONS, limits_of_the_moment, most_connections
 from gateway.serving.outcomes import Outcomes
 from gateway.serving.readiness import Ready, Recent, tell_damaged
 from gateway.serving.reload import Files, Reloader, checked_policies, make_live, refuse
 from gateway.serving.server import Listener, StopSignals, serve_until_stopped
 from gateway.serving.sockets import Bound, bind_listeners
+from gateway.telemetry.untraced import Tracing, Untraced, tracing_to
 from gateway.upstream.account import WatchedTokens, read_tokens
 from gateway.upstream.cancel import Upstream
 from gateway.upstream.client import Exchange, Reach, UpstreamLimits
@@ -57,10 +58,6 @@ from gateway.upstream.pool import PooledTransport
 from gateway.upstream.runs.log import MAX_READINGS, UpstreamLog
 from gateway.upstream.shares import Lanes
 
-MAX_CONNECTIONS = 2048
-RESERVED_DESCRIPTORS = 64
-"""The descriptors not used for connections: for the audit log, the listeners and upstream's name look-ups."""
-HEALTH_CONNECTIONS = 16
 QUIET_OPENING_S = 1.0
 """How long, in seconds, opening the audit log may take before operators are told."""
 
@@ -81,6 +78,7 @@ class Gateway:
     clock: SteadyClock
     consoles: Consoles
     reach: Reach = field(default_factory=Reach)
+    tracing: Tracing = field(default_factory=Untraced)
 
     async def serve(self, ready: Callable[[], None]) -> None:
         """Serve until SIGTERM or SIGINT, then end within the grace period; `ready` is called once cancels are accepted.
@@ -91,10 +89,12 @@ class Gateway:
             AuditFailure: the audit log cannot be opened.
         """
         try:
+            self.tracing.begin()
             await self._serve(ready, StopSignals())
         finally:
             for bound in (*self.listeners, *self.health):
                 bound.close()
+            await self.tracing.stop()
 
     async def _serve(self, ready: Callable[[], None], signals: StopSignals) -> None:
         clock, config, asked = self.clock, self.config, asyncio.Event()
@@ -102,13 +102,14 @@ class Gateway:
         if self.files is not None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
         await start_resolver()
-        audit, most = self._audit_log(), self._most_connections()
-        current = LiveSettings(self.live, most_in_flight=most // 2)
-        upstream, log = self._upstream(), self._upstream_log(current)
-        reads = self.account.tokens.reading is not None
+        audit, most = self._audit_log(), most_connections(self.config.upstream.max_connections + MAX_READINGS)
+        current = self.tracing.settings(self.live, most_in_flight=most // 2)
+        upstream, log, reads = self._upstream(), self._upstream_log(current), self.account.tokens.reading is not None
         settler = Settler(log, audit, operators_log=self.log, reads_back=reads, share=current.share)
-        refusals, outcomes = RefusalLog(audit, clock, log=self.log), Outcomes(self.audit, audit, settler, self.log)
-        look_ups = LookUps(log, self.log, current.lookup_bounds, outcomes.known.wait) if reads else None
+        refusals = RefusalLog(self.tracing.audit(audit), clock, log=self.log)
+        outcomes = Outcomes(self.audit, audit, settler, self.log)
+        runs = self.tracing.runs(log)
+        look_ups = LookUps(runs, self.log, current.lookup_bounds, outcomes.known.wait) if reads else None
         pipeline = self._pipeline(current, audit, upstream, look_ups=look_ups, settler=settler)
         reloader = self._reloader(current, audit)
         health = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader, outcomes=outcomes))
@@ -142,13 +143,14 @@ class Gateway:
     ) -> Pipeline:
         settings = self.config.upstream
         pipeline = Pipeline(
-            upstream=upstream,
+            upstream=self.tracing.upstream(upstream),
             upstream_url=settings.url,
-            audit=audit,
+            audit=self.tracing.audit(audit),
             clock=self.clock,
             look_ups=look_ups,
             settler=settler,
             lanes=Lanes(settings.max_connections, current.share, wait_s=settings.connect_timeout_s),
+            judging=self.tracing.judging(self.clock),
         )
         settler.learnt = pipeline.plans.settled
         return pipeline
@@ -270,6 +272,7 @@ class Gateway:
             policy_digest=lambda: current.live.policies.digest,
             stopping=lambda: pipeline.stopping,
             token_age_s=lambda: round(self.clock.monotonic_s() - self.account.tokens.writing.since_s),
+            upstream=self.reach.members,
             notices=(*self._notices(current, reloader), lambda: tampering(audit), outcomes.keeper.notices),
             degraded=lambda: reloader is not None and reloader.degraded,
         )
@@ -303,22 +306,19 @@ class Gateway:
             self.clock.notices,
             certificate,
             self.consoles.notices,
+            self.tracing.notices,
             keys,
         )
-
-    def _most_connections(self) -> int:
-        """Return how many callers' connections there may be, given the process's limit of descriptors."""
-        reserved = RESERVED_DESCRIPTORS + MAX_READINGS + self.config.upstream.max_connections
-        return max(HEALTH_CONNECTIONS, min(MAX_CONNECTIONS, (raise_descriptor_limit() - reserved) // 2))
 
     def _listeners(
         self, edge: Edge, pages: HealthPages, refusals: RefusalLog, *, current: LiveSettings, most: int
     ) -> list[Listener]:
         settings = partial(limits_of_the_moment, current, self.config.keep_alive_s)
         callers, probes = settings(refusals, most), settings(Unrecorded(), HEALTH_CONNECTIONS)
+        app = self.tracing.app(edge)
         tls = self.certificate.context if self.certificate is not None else None
         return [
-            *(Listener(edge, bound.socket, callers, None if bound.is_file else tls) for bound in self.listeners),
+            *(Listener(app, bound.socket, callers, None if bound.is_file else tls) for bound in self.listeners),
             *(Listener(HealthApp(pages), bound.socket, probes, for_probes=True) for bound in self.health),
         ]
 
@@ -332,8 +332,7 @@ def build(
 ) -> Gateway:
     """Read the policies and secrets, and bind the listeners; without `files` nothing is reloaded while serving.
 
-    Without `consoles`, those of standard output and standard error are made. `before_binding` is called when everything
-    else has succeeded, before anybody can connect.
+    Without `consoles`, those of the process are made. `before_binding` is called last, before anybody can connect.
 
     Raises:
         InvalidConfiguration: a policy, its case, a secret, an issuer's keys or the certificate cannot be used.
@@ -362,6 +361,7 @@ def build(
         log=make_log(consoles.err),
         clock=clock,
         consoles=consoles,
+        tracing=tracing_to(config.telemetry),
     )
 
 

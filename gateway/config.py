@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal
@@ -17,7 +19,7 @@ from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.core.run import LookUpBounds
 from gateway.files import addresses
 from gateway.files.addresses import MAX_ADDRESSES, Health, Listen, TlsFiles, UnixListen
-from gateway.files.mappings import ListOf, Several, Shape, may, need
+from gateway.files.mappings import ListOf, Present, Several, Shape, may, need
 from gateway.files.nodes import Mapping, Place
 from gateway.files.source import BY_ANYONE, anyone_may_change, named, parse_document, read_anyway
 from gateway.files.values import Bool, Choice, Int, Text, path_field
@@ -30,6 +32,7 @@ DURABILITIES: tuple[Durability, ...] = ("fsync", "os")
 CLOSING_S = 3
 """The seconds of `shutdown_grace_s` kept for recording and answering after calls in flight are given up."""
 
+_TRACING = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 _MAX_BYTES = 16 * 1024 * 1024
 _MAX_PLACES = 100_000
 
@@ -47,7 +50,7 @@ class AuditConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The complete configuration of `serve`."""
+    """The complete configuration of `serve`. `telemetry` is the collector that traces go to."""
 
     listen: tuple[Listen | UnixListen, ...]
     socket_mode: int
@@ -62,6 +65,7 @@ class Config:
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
     shutdown_grace_s: int
     keep_alive_s: int
+    telemetry: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,7 @@ class RawConfig:
     tls: TlsFiles | None = None
     health: tuple[tuple[Place, Listen], ...] = ()
     keep_alive_s: int = 75
+    telemetry: str | None = None
 
 
 def load_config(path: Path) -> Config:
@@ -142,8 +147,21 @@ def config_file() -> Shape[RawConfig]:
         "tls": may(Shape(TlsFiles, tls, located=True, hidden=True)),
         "health": may(Shape(lambda listen: listen, {"listen": need(Several(Text(addresses.address), MAX_ADDRESSES))})),
         "keep_alive_s": may(Int(1, MAX_SECONDS)),
+        "telemetry": may(_telemetry()),
     }
     return Shape(RawConfig, keys)
+
+
+def _telemetry() -> Shape[str]:
+    url = Text(lambda text: addresses.origin(text, allow_http=True).url, hidden=True)
+    return Shape(lambda otlp: otlp, {"otlp": need(url)}, check=_can_trace, hidden=True)
+
+
+def _can_trace(place: Place, present: Present) -> list[Problem]:
+    with suppress(ModuleNotFoundError):
+        if all(find_spec(name) is not None for name in _TRACING):
+            return []
+    return [place.problem("traces need the extra 'otel', which is not installed: pip install 'qstash-gateway[otel]'")]
 
 
 def _audit() -> Shape[RawAudit]:
@@ -187,6 +205,7 @@ def _complete(raw: RawConfig, base: Path) -> Config:
         trusted_proxies=raw.trusted_proxies,
         shutdown_grace_s=raw.shutdown_grace_s,
         keep_alive_s=raw.keep_alive_s,
+        telemetry=raw.telemetry,
     )
 
 

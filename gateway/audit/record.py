@@ -5,15 +5,16 @@ Pure: no event holds a credential, a raw target or bytes of a request, as only t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal, Unpack
+from collections.abc import Callable, Iterable, Mapping
+from typing import Unpack
 
 from gateway.audit.events import catalogue
-from gateway.audit.events.catalogue import MOST_NAMES, MoreOfAnOutcome, Origin, Remains
+from gateway.audit.events.catalogue import MoreOfAnOutcome, Origin, Remains
 from gateway.audit.events.declare import ABSENT, Absent, Members, maker
+from gateway.core.forms.correlation import NOT_GIVEN, Correlation, trace_id_of
 from gateway.core.outcome import Accepted, Cancelled, Closing, NotSent, Outcome, Progress, Refused, Unknown
 from gateway.core.plan import Decision, Denial, Order, Permit, Plan, Verdict
-from gateway.core.request import CancelRequest, Principal
+from gateway.core.request import CANCEL_RUNS, CancelRequest, Principal
 from gateway.core.run import Resolved, Skipped
 
 _intent = maker(catalogue.Intent)
@@ -21,17 +22,6 @@ _outcome = maker(catalogue.Outcome)
 _denied = maker(catalogue.Denied)
 _planned = maker(catalogue.Planned)
 _explained = maker(catalogue.Explained)
-
-MOST_PROBLEMS = 20
-MOST_PROBLEM_CHARS = 500
-"""A `reload` records at most MOST_PROBLEMS problems, each cut to this many characters; `check` prints all of them."""
-
-CHANGES = (
-    *("keys_added", "keys_removed", "keys_changed"),
-    *("issuers_added", "issuers_removed", "issuers_changed"),
-    "settings_changed",
-)
-"""The lists in a `reload`: keys as `team/id`, issuers as their tokens name them, and keys of the configuration."""
 
 
 def start_members(
@@ -81,6 +71,9 @@ def intent_members(plan: Plan, *, upstream: str) -> Members:
         orders=[order.query for order in plan.orders],
         exceptions=list(permit.exceptions),
         reason=plan.asked.reason,
+        action=CANCEL_RUNS,
+        trace_id=plan.correlation.trace_id or trace_id_of(plan.decision_id),
+        request_id=plan.correlation.request_id,
         plan=plan.plan_id if resolved is not None else ABSENT,
         digest=resolved.digest if resolved is not None else ABSENT,
         owner="unchecked" if permit.owner_unchecked else ABSENT,
@@ -104,10 +97,13 @@ def plan_members(plan: Plan, resolved: Resolved, *, upstream: str) -> Members:
         digest=resolved.digest,
         runs=[[run.run_id, run.workflow_url, run.created_ms] for run in resolved.runs],
         skipped=skipped_members(resolved.skipped),
+        action=CANCEL_RUNS,
+        trace_id=plan.correlation.trace_id or trace_id_of(plan.decision_id),
+        request_id=plan.correlation.request_id,
     )
 
 
-def denied_members(
+def denied_members(  # noqa: PLR0913 - what a record says
     decision_id: str,
     *,
     principal: Principal,
@@ -116,6 +112,7 @@ def denied_members(
     remote: str | None,
     policy_digest: str,
     upstream: str,
+    correlation: Correlation = NOT_GIVEN,
 ) -> Members:
     """Return the members of `denied`: those of an intent, with nothing effective, narrowed or ordered."""
     return _denied(
@@ -139,6 +136,9 @@ def denied_members(
         orders=[],
         exceptions=list(denial.exceptions),
         reason=asked.reason,
+        action=CANCEL_RUNS,
+        trace_id=correlation.trace_id or trace_id_of(decision_id),
+        request_id=correlation.request_id,
     )
 
 
@@ -310,19 +310,22 @@ def _remains(progress: Progress | None) -> Remains | Absent:
     return {"cancelled": progress.cancelled, "unsent": progress.unsent, "unknown": progress.unknown}
 
 
-def refused_members(
+def refused_members(  # noqa: PLR0913 - what a record says
     decision_id: str,
     *,
     status: int,
     code: str,
     cause: str,
     remote: str | None,
+    action: str | None = None,
+    correlation: Correlation = NOT_GIVEN,
     principal: Principal | None = None,
     left_out: int = 0,
 ) -> Members:
     """Return the members of `refused`: an answer of 4xx or 503 before policy.
 
-    `left_out` counts the refusals of the same kind before it that were not recorded.
+    `action` is what was to be done, if that was read. `left_out` counts the refusals of the same kind before it that
+    were not recorded.
     """
     return catalogue.Refused(
         decision_id=decision_id,
@@ -330,6 +333,9 @@ def refused_members(
         code=code,
         cause=cause,
         remote=remote,
+        action=action,
+        trace_id=correlation.trace_id or trace_id_of(decision_id),
+        request_id=correlation.request_id,
         principal=principal.name if principal is not None else ABSENT,
         key_id=principal.key_id if principal is not None else ABSENT,
         left_out=left_out or ABSENT,
@@ -374,31 +380,4 @@ def joined_members(decision_id: str, *, joins: str, principal: Principal, remote
         key_id=principal.key_id,
         claims=_claims(principal),
         remote=remote,
-    ).members()
-
-
-def reload_members(
-    cause: Literal["signal", "change"],
-    *,
-    old_digest: str,
-    new_digest: str | None,
-    problems: Sequence[str],
-    changed: Mapping[str, Sequence[str]] | None = None,
-) -> Members:
-    """Return the members of `reload`: policies, callers and limits were read again.
-
-    If there are `problems`, they were refused and nothing changed. `new_digest` is None if there were no readable
-    policies. `changed` has names for any of CHANGES.
-    """
-    names = {what: (changed or {}).get(what, ()) for what in CHANGES}
-    left_out = sum(max(0, len(some) - MOST_NAMES) for some in names.values())
-    shown = {what: list(some[:MOST_NAMES]) for what, some in names.items()}
-    return catalogue.Reload(
-        outcome="refused" if problems else "applied",
-        cause=cause,
-        old_digest=old_digest,
-        new_digest=new_digest,
-        problems=[problem[:MOST_PROBLEM_CHARS] for problem in problems[:MOST_PROBLEMS]],
-        names_left_out=left_out or ABSENT,
-        **shown,
     ).members()

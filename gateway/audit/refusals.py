@@ -6,6 +6,7 @@ from gateway.audit.events.declare import Members
 from gateway.audit.record import refused_members, throttled_members
 from gateway.core.bucket import Bucket
 from gateway.core.errors import ExpiredKey, RealTokenUsed, Refusal, Throttled
+from gateway.core.forms.correlation import NOT_GIVEN, Correlation
 from gateway.core.ports import Alarm, Clock, NotePort
 from gateway.core.request import Principal
 from gateway.process import Net, report
@@ -65,13 +66,23 @@ class RefusalLog:
         return sum(budget.left_out for budget in self._budgets.values()) + self._failed
 
     async def record(
-        self, refusal: Refusal, *, decision_id: str, remote: str | None, principal: Principal | None
+        self,
+        refusal: Refusal,
+        *,
+        decision_id: str,
+        remote: str | None,
+        principal: Principal | None,
+        action: str | None = None,
+        correlation: Correlation = NOT_GIVEN,
     ) -> None:
-        """Record one refusal, and wait a bounded time until it is written; never raise."""
+        """Record one refusal, and wait a bounded time until it is written; never raise.
+
+        `action` is what was to be done, if that was read.
+        """
         with Net() as net:
             if isinstance(refusal, RealTokenUsed):
                 self._alarm(decision_id, remote)
-            entry = self._entry(refusal, decision_id, remote, principal)
+            entry = self._entry(refusal, decision_id, remote, principal, action=action, correlation=correlation)
             if entry is not None:
                 await self._audit.note(*entry)
             return
@@ -103,7 +114,14 @@ class RefusalLog:
         return budget.spend(self._clock.monotonic_s())
 
     def _entry(
-        self, refusal: Refusal, decision_id: str, remote: str | None, principal: Principal | None
+        self,
+        refusal: Refusal,
+        decision_id: str,
+        remote: str | None,
+        principal: Principal | None,
+        *,
+        action: str | None = None,
+        correlation: Correlation = NOT_GIVEN,
     ) -> tuple[str, Members] | None:
         if isinstance(refusal, Throttled) and principal is not None:
             left_out = self._left_out(f"throttled {principal.team}")
@@ -127,6 +145,8 @@ class RefusalLog:
             code=refusal.code,
             cause=refusal.cause,
             remote=remote,
+            action=action,
+            correlation=correlation,
             principal=refusal.principal if isinstance(refusal, ExpiredKey) else principal,
             left_out=left_out,
         )

@@ -98,6 +98,8 @@ CONFIG = {
     "trusted_proxies": "Peers whose X-Forwarded-For is believed, for the record only.",
     "keep_alive_s": "How long a caller's connection may be idle between two requests, in seconds.",
     "shutdown_grace_s": "How long calls in flight may take at the end, in seconds.",
+    "telemetry": "Where traces of cancels go; needs the extra 'otel'. Without it none are made.",
+    "otlp": "The base URL of an OpenTelemetry collector that takes OTLP over HTTP, like http://127.0.0.1:4318.",
 }
 
 POLICY = {

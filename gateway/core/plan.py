@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 from urllib.parse import quote
 
 from gateway.core import grammar
+from gateway.core.forms.correlation import NOT_GIVEN, Correlation
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Principal, check_count
 from gateway.core.run import Resolution, Resolved, Run
 
@@ -175,6 +176,7 @@ class Plan(NamedTuple):
     remote: str | None
     resolved: Resolved | None = None
     plan_id: str | None = None
+    correlation: Correlation = NOT_GIVEN
 
     @property
     def narrowed(self) -> dict[str, list[int]] | None:

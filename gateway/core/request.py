@@ -24,6 +24,10 @@ class Dialect(StrEnum):
     BODY = "body"
 
 
+CANCEL_RUNS = "cancel_runs"
+"""The action of every request so far, as the record names it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """The authenticated caller: its team, and its subject within the team, a key id or `<issuer>#<sub>`.

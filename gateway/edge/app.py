@@ -35,12 +35,13 @@ from gateway.core.request import CancelRequest
 from gateway.edge import answers
 from gateway.edge.answers import Answer
 from gateway.edge.connections import TEAM
-from gateway.edge.head import HEALTH_PATHS, RUNS, is_plain, no_such_method, no_such_path
+from gateway.edge.head import HEALTH_PATHS, RUNS, action_of, is_plain, no_such_method, no_such_path
 from gateway.edge.health import HealthPages
 from gateway.edge.inbound import INBOUND, Inbound, Intake, caller_of, inbound_of
 from gateway.edge.pages.calls import Pages, plan_id
 from gateway.edge.reply import ReleasingSend, Teller, if_broken, write
-from gateway.execution.pipeline import STOPPING, Done, Pipeline, WaitEnded
+from gateway.execution.in_flight import WaitEnded
+from gateway.execution.pipeline import STOPPING, Done, Pipeline
 from gateway.process import LastNet, fault_of
 
 NO_ID = "00000000-0000-0000-0000-000000000000"
@@ -219,15 +220,15 @@ class Door:
             decision_id, live = str(uuid_utils.uuid7()), edge.current.live
             inbound = Inbound(scope, receive, decision_id, live.proxies.remote(scope), live)
             inbound.state[INBOUND] = inbound
+            if inbound.has_ids:
+                edge.intake.correlate(inbound)
             reply = ReleasingSend(inbound, send)
             try:
                 answer = await self._let_in(inbound, reply)
             except Refusal as refusal:
                 refused = refusal
                 try:
-                    await edge.refusals.record(
-                        refusal, decision_id=decision_id, remote=inbound.remote, principal=inbound.principal
-                    )
+                    await edge.record(refusal, inbound)
                 finally:
                     # The request may end while its record is being written; it is answered all the same.
                     answer = answers.refusal(refusal, decision_id, now_ms=edge.wall.now_ms())
@@ -352,7 +353,7 @@ class Edge(Starlette):
         lifespan: Lifespan[Edge] | None = None,
     ) -> None:
         self.refusals, self.wall, self.teller = refusals, wall, Teller(log)
-        self.current, self.clock = pages.intake.current, pages.intake.clock
+        self.intake, self.current, self.clock = pages.intake, pages.intake.current, pages.intake.clock
         self.cancels = Cancels(pages.intake, pipeline, self.teller)
         super().__init__(
             routes=routes(self.cancels, pages, health),
@@ -365,6 +366,17 @@ class Edge(Starlette):
         """Put only the door before the router: it answers every error, so Starlette's own answers have no place."""
         # `Router.__call__` would only pass on to this: the router has no middleware of its own.
         return Door(self.router.app, edge=self)
+
+    async def record(self, refusal: Refusal, inbound: Inbound) -> None:
+        """Record the refusal of a request; never raise."""
+        await self.refusals.record(
+            refusal,
+            decision_id=inbound.decision_id,
+            remote=inbound.remote,
+            principal=inbound.principal,
+            action=action_of(inbound.scope["method"], inbound.scope["raw_path"]),
+            correlation=inbound.correlation,
+        )
 
     async def _not_found(self, scope: Scope, _receive: Receive, _send: Send) -> None:
         raise self.no_such_path(scope)

@@ -13,6 +13,8 @@ from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from gateway.core.errors import ExpectationFailed, MalformedRequest, MethodNotAllowed, NotFound
+from gateway.core.forms.shown import PLANS
+from gateway.core.request import CANCEL_RUNS
 
 _ABSOLUTE_FORM = re.compile(rb"https?://[A-Za-z0-9._:\[\]-]+(?P<origin_form>/[!\"$-~]*)", re.IGNORECASE)
 _SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -185,6 +187,7 @@ def _framing(values: Mapping[bytes, Sequence[bytes]], version: str) -> tuple[byt
 
 
 RUNS = "/v2/workflows/runs"
+_PLANS = f"{PLANS}/".encode()
 _CANCEL = f"DELETE {RUNS}"
 _ONLY = (
     f"Of QStash's calls this gateway only passes bulk cancels of workflow runs ({_CANCEL}) and shows runs of your team "
@@ -220,6 +223,13 @@ _INSTEAD = (
 """What to call instead of a call of QStash's, by its method and path; of most calls there is nothing."""
 
 _MAX_GUESSED_BYTES = 200
+
+
+def action_of(method: str, path: bytes) -> str | None:
+    """Return the action that a request asks for; None if it is a call that sends nothing, or of no known path."""
+    cancels = (method, path) == ("DELETE", RUNS.encode())
+    applies = method == "POST" and path.startswith(_PLANS) and path.endswith(b"/apply")
+    return CANCEL_RUNS if cancels or applies else None
 
 
 def is_plain(path: bytes) -> bool:

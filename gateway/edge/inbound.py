@@ -18,12 +18,13 @@ from starlette.types import Message, Receive, Scope
 from gateway.callers.admission import COST_BYTES, Slot
 from gateway.callers.in_force import InForce, LiveSettings
 from gateway.core.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge, Unauthenticated
+from gateway.core.forms.correlation import NOT_GIVEN, Correlation, correlation_of
 from gateway.core.parse import Body
 from gateway.core.ports import Clock
 from gateway.core.request import ByRunIds, CancelRequest, Principal
 from gateway.edge.head import BROKEN_BODY, FRAMING_BYTES, GONE, TAKEN
 from gateway.execution.ports import Call
-from gateway.files.secrecy import holds_text
+from gateway.files.secrecy import holds_part, holds_text
 from gateway.policy.rules import Policies
 from gateway.process import fault_of
 
@@ -40,7 +41,8 @@ LOOKS = 3
 class Inbound:
     """One request and the settings it is handled under (`live`). `principal` and `place` are set once they exist.
 
-    `cancel_begun` says that a cancel was carried out for it or joined: it may not be told that nothing was sent.
+    `has_ids` says that there are headers with ids of the caller's own; they are read into `correlation`. `cancel_begun`
+    says that a cancel was carried out for it or joined: it may not be told that nothing was sent.
     """
 
     scope: Scope
@@ -53,6 +55,8 @@ class Inbound:
     cancel_begun: bool = False
     body_read: bool = False
     read_bytes: int = 0
+    correlation: Correlation = NOT_GIVEN
+    has_ids: bool = field(init=False)
     state: dict[str, Any] = field(init=False)
     _headers: Mapping[bytes, bytes] = field(init=False)
     _repeats: bool = field(init=False)
@@ -65,6 +69,7 @@ class Inbound:
         self._repeats = len(last) != len(headers)
         has_length = b"content-length" in last and self.header(b"content-length") != (b"0",)
         self._announced = has_length or b"transfer-encoding" in last
+        self.has_ids = b"traceparent" in last or b"x-request-id" in last
 
     def header(self, name: bytes) -> tuple[bytes, ...]:
         """Return every value of a header, in order; `name` is in lower case."""
@@ -214,6 +219,17 @@ class Intake:
     clock: Clock
     is_secret: Callable[[str], bool]
 
+    def correlate(self, inbound: Inbound) -> None:
+        """Take in the ids that the caller gave the request, so that every answer and record has them; never raise."""
+        credential = b" ".join(inbound.header(b"authorization")).decode("latin-1")
+
+        def is_secret(text: str) -> bool:
+            """Return whether an id holds a secret, or much of the caller's credential."""
+            return self.is_secret(text) or holds_part(text, credential)
+
+        trace, request_id = inbound.header(b"traceparent"), inbound.header(b"x-request-id")
+        inbound.correlation = correlation_of(trace, request_id, is_secret=is_secret)
+
     async def own_body(self, inbound: Inbound) -> Body:
         """Read the body of one of the gateway's own calls, which take no query. Raises: Refusal."""
         no_query(inbound)
@@ -255,6 +271,7 @@ class Intake:
             inbound.remote,
             inbound.gone,
             partial(self._standing, inbound),
+            inbound.correlation,
         )
 
     def _standing(self, inbound: Inbound) -> Policies | None:

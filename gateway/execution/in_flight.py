@@ -192,3 +192,26 @@ class InFlightCancels:
         if in_flight.release is not None:
             in_flight.release.cancel()
             in_flight.release = None
+
+
+class WaitEnded(asyncio.CancelledError):
+    """The caller's task was cancelled while its cancel, or the one that it repeats, was in flight.
+
+    The cancel goes on and is recorded. A cancellation of any other class means that the request has sent nothing.
+    """
+
+
+class _Waiting:
+    """A context that turns every cancellation inside into WaitEnded: a cancel is in flight, its outcome not known."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        """Do nothing: only the end matters."""
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is not None and issubclass(kind, asyncio.CancelledError):
+            raise WaitEnded from None
+
+
+WAITING = _Waiting()

@@ -44,6 +44,10 @@ class Judging:
         self._clock = clock
         self._judging = Desk("judging", 2)
 
+    def decide(self, call: Call) -> Decision:
+        """Decide a call at once, by its own policies, as of now."""
+        return decide(call.policies, call.principal, call.request, self._clock.now_ms())
+
     async def judged(self, call: Call) -> tuple[Call, Decision]:
         """Decide a call that takes long on a thread; return the call with the policies that it was judged by, too.
 

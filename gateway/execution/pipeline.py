@@ -25,26 +25,18 @@ from gateway.core.plan import Decision, Denial, Order, Permit, Plan, Receipt, or
 from gateway.core.ports import Clock
 from gateway.core.request import Principal
 from gateway.core.run import Resolved, Skipped
-from gateway.execution.in_flight import InFlight, InFlightCancels, Key, Result, Work
+from gateway.execution.in_flight import WAITING, InFlight, InFlightCancels, Key, Result, WaitEnded, Work
 from gateway.execution.judging import Judging, takes_long
 from gateway.execution.plans.draft import Draft, check_ready
 from gateway.execution.plans.drafts import Drafts
 from gateway.execution.plans.orders import OrdersInTurn
 from gateway.execution.plans.planner import Planner
 from gateway.execution.ports import AuditPort, Call, CancelPort, LookUps, SettlerPort
-from gateway.policy.decide import decide
 from gateway.policy.rules import Policies, TeamRules
 from gateway.process import Net, fault_of, internal, report
 from gateway.upstream.shares import NO_LANE, Lanes
 
 STOPPING = "The gateway is shutting down; nothing was sent. Try again in a moment."
-
-
-class WaitEnded(asyncio.CancelledError):
-    """The caller's task was cancelled while its cancel, or the one that it repeats, was in flight.
-
-    The cancel goes on and is recorded. A cancellation of any other class means that the request has sent nothing.
-    """
 
 
 class Done(NamedTuple):
@@ -76,7 +68,7 @@ class Pipeline:
     one team may use.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts
         self,
         *,
         upstream: CancelPort,
@@ -86,6 +78,7 @@ class Pipeline:
         look_ups: LookUps | None = None,
         settler: SettlerPort | None = None,
         lanes: Lanes | None = None,
+        judging: Judging | None = None,
     ) -> None:
         self._upstream = upstream
         self._upstream_url = upstream_url
@@ -94,7 +87,7 @@ class Pipeline:
         self._settler = settler
         self._lanes = lanes
         self._cancels = InFlightCancels()
-        self._judging = judging = Judging(clock)
+        self._judging = judging = judging or Judging(clock)
         share = lanes.share if lanes is not None else None
         drafts = Drafts(look_ups, audit, clock, judging, upstream=upstream_url, share=share)
         self._planner = Planner(drafts, audit, clock, judging)
@@ -154,7 +147,7 @@ class Pipeline:
         if takes_long(call):
             call, decision = await self._judged(call, key)
         else:
-            decision = decide(call.policies, call.principal, call.request, self._clock.now_ms())
+            decision = self._judging.decide(call)
         if isinstance(decision, Denial):
             return await self._denied(call, decision)
         work = self._direct if decision.resolution is None else self._resolved
@@ -211,7 +204,7 @@ class Pipeline:
         Raises: Unauthenticated: the credential was revoked while the call waited for a thread.
         """
         if not takes_long(call):
-            return call, decide(call.policies, call.principal, call.request, self._clock.now_ms())
+            return call, self._judging.decide(call)
         try:
             return await self._judging.judged(call)
         except asyncio.CancelledError:
@@ -229,6 +222,7 @@ class Pipeline:
             policy_digest=call.policies.digest,
             upstream=self._upstream_url,
             remote=call.remote,
+            correlation=call.correlation,
         )
         await self._audit.note("denied", members)
         return denial
@@ -240,13 +234,13 @@ class Pipeline:
             return await self._joined(other, call)
         if self._cancels.stopping:
             raise ShuttingDown("stopping", STOPPING)
-        with _WAITING:
+        with WAITING:
             return await _result_of(self._cancels.start(key, call.decision_id, work))
 
     async def _joined(self, other: InFlight, call: Call) -> Denial | Done:
         """Wait for the result of another request's cancel. Raises: Throttled: too many have joined it."""
         other.join()
-        with _WAITING:
+        with WAITING:
             with Net() as net:
                 await self._audit.note("joined", _joined_members(other, call))
             if net.fault is not None:
@@ -368,22 +362,6 @@ class Pipeline:
             result = await self._sent(orders.plan, call, in_flight, orders=orders)
             draft.ended(result.outcome, stopped=result.stop is not None)
             return result
-
-
-class _Waiting:
-    """A context that turns every cancellation inside into WaitEnded: a cancel is in flight, its outcome not known."""
-
-    __slots__ = ()
-
-    def __enter__(self) -> None:
-        """Do nothing: only the end matters."""
-
-    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        if kind is not None and issubclass(kind, asyncio.CancelledError):
-            raise WaitEnded from None
-
-
-_WAITING = _Waiting()
 
 
 def _joined_members(other: InFlight, call: Call) -> Members:

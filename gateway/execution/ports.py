@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.core.forms.correlation import NOT_GIVEN, Correlation
 from gateway.core.outcome import Closing, Outcome
 from gateway.core.plan import Order, Permit, Plan, Receipt
 from gateway.core.ports import Alarm, NotePort
@@ -95,6 +96,7 @@ class Call:
     remote: str | None
     gone: Callable[[], Awaitable[bool]]
     standing: Callable[[], Policies | None]
+    correlation: Correlation = NOT_GIVEN
 
     def planned(
         self,
@@ -115,4 +117,5 @@ class Call:
             remote=self.remote,
             resolved=resolved,
             plan_id=plan_id,
+            correlation=self.correlation,
         )

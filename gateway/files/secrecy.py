@@ -120,6 +120,12 @@ def holds_text(text: str, secret: str) -> bool:
         return True
 
 
+def holds_part(text: str, secret: str) -> bool:
+    """Return whether a text holds 31 or more characters of a secret in a row, as they are written there."""
+    run = 2 * _STEP - 1
+    return any(text[at : at + run] in secret for at in range(len(text) - run + 1))
+
+
 def readings(text: str | bytes) -> Iterator[bytes]:
     """Yield the text as it is, then with its escapes resolved, each without the ignored characters."""
     raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")

@@ -49,13 +49,15 @@ class Ready:
     policy_digest: Callable[[], str]
     stopping: Callable[[], bool]
     token_age_s: Callable[[], int]
+    upstream: Callable[[], Mapping[str, object]]
     notices: Sequence[Callable[[], Sequence[str]]]
     degraded: Callable[[], bool]
 
     def report(self) -> tuple[bool, dict[str, object]]:
         """Return whether the gateway is ready, and the members of the page.
 
-        It is ready while intents can be made durable and the process is not ending; notices do not change that.
+        It is ready while intents can be made durable and the process is not ending. Notices do not change that, nor
+        does an upstream that is away: no other gateway would be nearer to it.
         `degraded` counts as ready: a reload was refused, and the last good configuration is served.
         """
         state = self.audit.state
@@ -75,6 +77,7 @@ class Ready:
                 "copies_dropped": state.copies_dropped,
                 "checkpoint": state.checkpoint,
             },
+            "upstream": self.upstream(),
             "token_age_s": self.token_age_s(),
             "notices": [*_damaged(state), *(line for kind in self.notices for line in bounded(kind()))],
         }

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from gateway.audit.events.declare import Members
-from gateway.audit.record import reload_members
+from gateway.audit.events.reloads import reload_members
 from gateway.authoring.cases import check_cases
 from gateway.callers.authenticate import Authenticator
 from gateway.callers.forwarded import TrustedProxies
@@ -28,7 +28,10 @@ Cause = Literal["signal", "change"]
 Look = tuple[Fingerprint, tuple[tuple[str, Fingerprint], ...] | None]
 """The fingerprints of the configuration file and of the files in the policy directory, taken without reading them."""
 
-AT_START = ("listen", "socket_mode", "tls", "health", "upstream", "audit", "shutdown_grace_s", "keep_alive_s")
+AT_START = (
+    *("listen", "socket_mode", "tls", "health", "upstream", "audit", "shutdown_grace_s", "keep_alive_s"),
+    "telemetry",
+)
 """The keys of the configuration that take effect only at a start."""
 
 
@@ -78,7 +81,7 @@ def make_live(config: Config, policies: Policies, *, token: TokensPort, before: 
 
 
 def changes(before: Config, after: Config) -> dict[str, list[str]]:
-    """Return the names of the callers and settings that differ, by kind of change (`audit.record.CHANGES`).
+    """Return the names of the callers and settings that differ, by kind of change (`audit.events.reloads`).
 
     A key or issuer counts as changed if its digest, its end, its claims or anything else differs under the same name.
     """

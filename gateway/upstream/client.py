@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from typing import NamedTuple
 import httpx
 
 from gateway.core.forms.strict_json import json_object
+from gateway.core.forms.times import record_time
 from gateway.process import NO_THREAD, fault_of, word
 from gateway.upstream.deadline import Deadline
 from gateway.upstream.direct import Answered, Asked, FixedHeaders, bounded
@@ -57,17 +59,38 @@ class Failed:
 
 
 class Reach:
-    """Whether QStash was there at the last call, for operators. All exchanges of a process share one."""
+    """Whether QStash was there at the last call, for operators. All exchanges of a process share one.
 
-    def __init__(self) -> None:
+    `clock` gives Unix nanoseconds.
+    """
+
+    def __init__(self, clock: Callable[[], int] = time.time_ns) -> None:
+        self._clock = clock
         self._failed: Failed | None = None
+        self._succeeded_ns: int | None = None
+        self._failed_ns: int | None = None
+        self._cause: str | None = None
 
     def note(self, result: Reply | Failed) -> None:
-        """Take in how a call ended; any whole answer means that QStash is there."""
+        """Take in how a call ended; any whole answer means that QStash is there, and one of 5xx that it failed."""
         if isinstance(result, Reply):
             self._failed = None
-        elif result.cause != NO_THREAD:
+            if result.status < 500:
+                self._succeeded_ns = self._clock()
+                return
+        elif result.cause == NO_THREAD:
+            return
+        else:
             self._failed = result
+        self._failed_ns, self._cause = self._clock(), "status" if isinstance(result, Reply) else result.cause
+
+    def members(self) -> dict[str, str | None]:
+        """Return when a call last succeeded and last failed (RFC 3339), and why it failed; null if none has."""
+        return {
+            "last_success": None if self._succeeded_ns is None else record_time(self._succeeded_ns),
+            "last_failure": None if self._failed_ns is None else record_time(self._failed_ns),
+            "cause": self._cause,
+        }
 
     def notices(self) -> list[str]:
         """Return a sentence if the last call got no answer, until one gets one."""

@@ -10,6 +10,7 @@ import orjson
 
 from gateway.audit.chain import Members
 from gateway.audit.events.catalogue import Recovery, Retired, Start, Stop
+from gateway.audit.events.reloads import reload_members
 from gateway.audit.record import (
     chunk_members,
     denied_members,
@@ -20,11 +21,11 @@ from gateway.audit.record import (
     plan_members,
     recovered_members,
     refused_members,
-    reload_members,
     start_members,
     throttled_members,
     unsent_members,
 )
+from gateway.core.forms.correlation import NOT_GIVEN, Correlation
 from gateway.core.outcome import Accepted, Cancelled, Closing, NotSent, Outcome, Progress, Refused, Unknown
 from gateway.core.plan import Denial, Narrowing, Order, Permit, Plan
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Dialect, Principal
@@ -66,6 +67,7 @@ OUTCOMES: tuple[Outcome, ...] = (
     Unknown("timeout"),
     Unknown("partial_audit", 504, Progress(3, ("wfr_1",), ("wfr_2", "wfr_3"))),
 )
+TRACED = Correlation("ab" * 16, "cd" * 8, sampled=True, request_id="order-4711_a.b")
 CHANGED = {"keys_added": [f"billing/{n}" for n in range(101)], "settings_changed": ["limits"]}
 
 
@@ -76,11 +78,12 @@ def plan(
     *,
     resolved: Resolved | None = None,
     plan_id: str | None = None,
+    correlation: Correlation = NOT_GIVEN,
 ) -> Plan:
     """The plan that sends what a permit allows, as one order."""
     order = Order(permit.effective.selection, permit.effective.count)  # type: ignore[arg-type]
     remote = "10.0.0.1" if who is KEY else None
-    return Plan(ID, who, asked, permit, (order,), ZEROS, remote, resolved=resolved, plan_id=plan_id)
+    return Plan(ID, who, asked, permit, (order,), ZEROS, remote, resolved, plan_id, correlation)
 
 
 def chains() -> Iterator[tuple[str, Members]]:
@@ -117,6 +120,29 @@ def chains() -> Iterator[tuple[str, Members]]:
     problems = ["f:1:1: no"] * 21 + ["x" * 600]
     yield "reload", reload_members("change", old_digest=ZEROS, new_digest=None, problems=problems)
     yield "reload", reload_members("signal", old_digest=ZEROS, new_digest=ONES, problems=[], changed=CHANGED)
+
+
+def correlated() -> Iterator[tuple[str, Members]]:
+    """The events that name a caller's ids, if it gave any."""
+    yield (
+        "refused",
+        refused_members(ID, status=400, code="c", cause="e", remote=None, action="cancel_runs", correlation=TRACED),
+    )
+    yield (
+        "denied",
+        denied_members(
+            ID,
+            principal=KEY,
+            asked=ASKED,
+            denial=DENIAL,
+            remote="10.0.0.1",
+            policy_digest=ZEROS,
+            upstream=UPSTREAM,
+            correlation=TRACED,
+        ),
+    )
+    yield "plan", plan_members(plan(PERMIT, ASKED, correlation=TRACED), FOUND, upstream=UPSTREAM)
+    yield "intent", intent_members(plan(PERMIT, ASKED, correlation=TRACED), upstream=UPSTREAM)
 
 
 def refusals() -> Iterator[tuple[str, Members]]:
@@ -194,16 +220,26 @@ def afterwards() -> Iterator[tuple[str, Members]]:
         yield "retired", Retired(retired="old", at=head, files=files, to=to).members()  # type: ignore[arg-type]
 
 
-SAMPLES = [*chains(), *refusals(), *cancels(), *afterwards()]
+SAMPLES = [*chains(), *refusals(), *cancels(), *afterwards(), *correlated()]
 """Each event's name with its members."""
 
+LATER = dict.fromkeys(("intent", "denied", "refused", "plan"), ("action", "trace_id", "request_id"))
+"""The members that every record of an event has now and earlier ones lack, in the order in which they came."""
+
 KEPT = Path(__file__).parent / "every_event.jsonl"
-"""The lines of all samples without their seal, as version 0.1 wrote them."""
+"""The lines of all samples without their seal: as version 0.1 wrote them, then those that have grown since."""
+
+
+def former(event: str, members: Members) -> Members:
+    """What a record was before its event had grown."""
+    return {name: value for name, value in members.items() if name not in LATER.get(event, ())}
 
 
 def written(samples: Sequence[tuple[str, Members]]) -> list[bytes]:
-    """The line of each sample."""
-    return [orjson.dumps({"event": event, **members}) for event, members in samples]
+    """The line of each sample as it was at first, then as it is where that differs."""
+    first = [(event, former(event, members)) for event, members in samples]
+    now = [(event, members) for event, members in samples if event in LATER]
+    return [orjson.dumps({"event": event, **members}) for event, members in (*first, *now)]
 
 
 def main() -> int:

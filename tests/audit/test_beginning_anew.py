@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from gateway.audit.chain import MacKey, Record
+from gateway.audit.events.reloads import reload_members
 from gateway.audit.evidence.verify import digest_of
 from gateway.audit.journal import AuditSettings
 from gateway.audit.log import AuditLog
 from gateway.audit.reader import lines_of
-from gateway.audit.record import reload_members
 from gateway.audit.recovery import Opening, Progress
 from gateway.audit.segment import NotAFile, OsDisk, segment_path
 from gateway.core.errors import AuditFailure, AuditUnavailable

@@ -19,9 +19,9 @@ from gateway.audit.decisions import joined
 from gateway.audit.events import catalogue
 from gateway.audit.events.catalogue import EVENTS, Envelope, Intent, Joined, Recovery
 from gateway.audit.events.declare import ABSENT, LATER, LOOSE, Absent, Event, maker
+from gateway.audit.events.reloads import CHANGES
 from gateway.audit.events.shapes import members_of, value_schema
 from gateway.audit.evidence import decisions
-from gateway.audit.record import CHANGES
 from gateway.authoring.history import JUDGED_EVENTS
 from gateway.authoring.schema import schema
 from tests.audit.samples import KEPT, SAMPLES, written

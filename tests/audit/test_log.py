@@ -48,7 +48,7 @@ async def test_intent_is_in_the_file_before_it_returns(tmp_path: Path) -> None:
         assert outcomes(tmp_path / "audit") == {"d1": ["cancelled"]}
     members = (
         "decision_id team principal key_id remote dialect asked effective selects decision enforced rule narrowed "
-        "shadow policy_digest upstream orders exceptions reason"
+        "shadow policy_digest upstream orders exceptions reason action trace_id request_id"
     )
     assert list(intent)[5:-2] == members.split()
     assert intent["narrowed"] == {"count": [100, 50]}
@@ -70,6 +70,7 @@ async def test_denial_has_the_members_of_an_intent(tmp_path: Path) -> None:
         await log.note("denied", denied)
         intent, noted = records(tmp_path)[1:3]
     assert list(noted) == list(intent)
+    assert noted["trace_id"] == intent["trace_id"] == "d1"
     assert (noted["enforced"], noted["orders"], noted["narrowed"]) == ("deny", [], None)
 
 

@@ -13,6 +13,7 @@ import yaml
 from gateway.audit import record
 from gateway.audit.chain import GENESIS, Record, Sealer
 from gateway.audit.events.catalogue import Recovery
+from gateway.audit.events.reloads import reload_members
 from gateway.authoring.schema import NAMES, rendered, schema
 from gateway.cli.main import main
 from gateway.core.outcome import Cancelled, Closing
@@ -122,10 +123,10 @@ def records() -> list[dict[str, object]]:
         ("outcome", record.recovered_members(decision_id)),
         ("joined", record.joined_members(decision_id, joins=decision_id, **who)),  # type: ignore[arg-type]
         ("refused", record.refused_members(decision_id, status=400, code="c", cause="c", remote=None)),
-        ("reload", record.reload_members("change", old_digest="0" * 64, new_digest=None, problems=["f:1:1: no"])),
+        ("reload", reload_members("change", old_digest="0" * 64, new_digest=None, problems=["f:1:1: no"])),
         (
             "reload",
-            record.reload_members("signal", old_digest="0" * 64, new_digest="1" * 64, problems=[], changed=MANY),
+            reload_members("signal", old_digest="0" * 64, new_digest="1" * 64, problems=[], changed=MANY),
         ),
         ("recovery", Recovery(reason="restart", open=0, left_out=0, closed=1).members()),
     ]

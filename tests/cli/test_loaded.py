@@ -44,6 +44,9 @@ UNNEEDED = (
     "gateway.cli.audit", "gateway.cli.cancel", "gateway.cli.keys", "gateway.cli.policies", "gateway.cli.probe",
     "gateway.cli.trial", "gateway.simulator", "gateway.authoring.lint", "gateway.authoring.history",
     "gateway.audit.evidence.decisions", "gateway.audit.evidence.retire", "gateway.audit.evidence.verify",
+    # What sends traces, where nobody asks for them.
+    "opentelemetry", "requests", "urllib3", "google",
+    "gateway.telemetry.otlp", "gateway.telemetry.parts", "gateway.telemetry.steps", "gateway.telemetry.traced",
     # The description of the calls, before somebody asks for it.
     "gateway.edge.described",
     "xml",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import os
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from gateway.config import config_file, load_config, named_policies
 from gateway.core.errors import InvalidConfiguration
 from gateway.files.addresses import Health, Listen, UnixListen
 from gateway.files.source import parse_document
+from tests.support.project import ROOT
 
 DIGEST = hashlib.sha256(b"one").hexdigest()
 OTHER = hashlib.sha256(b"two").hexdigest()
@@ -263,3 +267,32 @@ def test_loading_any_text_is_total(text: str, start: int, length: int) -> None:
         return
     raw = config_file().read(node, problems)
     assert raw is not None or problems
+
+
+def test_the_collector_of_traces_is_a_base_url(tmp_path: Path) -> None:
+    """Plain http may go anywhere: traces hold no secret. Without the key there is none."""
+    assert load_config(written(tmp_path, MINIMAL)).telemetry is None
+    for url in ("http://127.0.0.1:4318", "http://collector.example:4318", "https://otlp.example"):
+        assert load_config(written(tmp_path, f'{MINIMAL}telemetry: {{otlp: "{url}"}}\n')).telemetry == url
+    for url in ("http://127.0.0.1:4318/v1/traces", "127.0.0.1:4318", "ftp://a", "http://user@a:1", "http://a:4318/"):
+        [fault] = faults(tmp_path, f'{MINIMAL}telemetry: {{otlp: "{url}"}}\n')
+        assert fault.startswith("9:19: ")
+    assert faults(tmp_path, f"{MINIMAL}telemetry: {{}}\n") == ["9:12: the key 'otlp' is missing"]
+
+
+def test_traces_without_what_sends_them_are_an_error_that_says_what_to_install(tmp_path: Path) -> None:
+    """At the place of the key; without the key nobody misses it."""
+    lacking = tmp_path / "lacking"
+    lacking.mkdir()
+    (lacking / "opentelemetry.py").write_text("")
+    path = written(tmp_path, f'{MINIMAL}telemetry: {{otlp: "http://127.0.0.1:4318"}}\n')
+    ran = subprocess.run(
+        [sys.executable, "-m", "gateway", "check", "--config", str(path)],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{lacking}:{ROOT}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 3
+    assert f"{path}:9:12: traces need the extra 'otel', which is not installed" in ran.stdout + ran.stderr
+    assert "pip install 'qstash-gateway[otel]'" in ran.stdout + ran.stderr

@@ -57,6 +57,7 @@ def page(*kinds: Callable[[], Sequence[str]]) -> HealthPages:
         policy_digest=lambda: "d",
         stopping=lambda: False,
         token_age_s=lambda: 1,
+        upstream=dict,
         notices=kinds,
         degraded=lambda: False,
     )

@@ -16,7 +16,7 @@ from tests.support.gateway import Answer
 Said = tuple[str, str, int, str]
 """A method, a path as the document has it, a status, and the code of a problem; empty of a success."""
 
-_TOLD = re.compile("gateway-.*|retry-after|burst-ratelimit-.*|www-authenticate")
+_TOLD = re.compile("gateway-.*|x-request-id|retry-after|burst-ratelimit-.*|www-authenticate")
 
 
 def _strict(node: object) -> object:

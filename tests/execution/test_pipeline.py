@@ -14,8 +14,8 @@ from gateway.core.errors import AuditUnavailable, ShuttingDown, Throttled
 from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
 from gateway.core.plan import Denial, Order
 from gateway.core.request import ByFilter, CancelRequest, Dialect, Principal
-from gateway.execution.in_flight import MOST_JOINS
-from gateway.execution.pipeline import Done, Pipeline, WaitEnded
+from gateway.execution.in_flight import MOST_JOINS, WaitEnded
+from gateway.execution.pipeline import Done, Pipeline
 from gateway.execution.ports import Call, CancelPort
 from gateway.policy.model import CountCondition, Effect, Rule, UrlCondition
 from gateway.policy.rules import Policies
@@ -407,5 +407,5 @@ async def test_a_cancel_without_a_look_up_is_read_in_the_pipeline() -> None:
     rooms = {name.rpartition(".")[0] for name in entered if name.startswith("gateway.execution")}
     assert rooms == {f"gateway.execution.{name}" for name in ("pipeline", "in_flight", "judging", "ports")}
     judging = {name.rpartition(".")[2] for name in entered if name.startswith("gateway.execution.judging")}
-    assert judging == {"takes_long"}
+    assert judging == {"takes_long", "decide"}
     assert "gateway.policy.decide.decide" in entered

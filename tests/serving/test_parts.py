@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.audit.record import CHANGES
+from gateway.audit.events.reloads import CHANGES
 from gateway.callers.admission import Admission
 from gateway.callers.authenticate import Authenticator
 from gateway.callers.forwarded import TrustedProxies

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 
 import pytest
@@ -68,6 +69,28 @@ def test_whether_upstream_is_there_is_what_the_last_call_found() -> None:
         assert notice.startswith(begins)
     reach.note(Reply(500, {}, b""))
     assert reach.notices() == []
+
+
+def test_the_last_success_and_failure_are_kept_with_their_times() -> None:
+    """From the calls that are made anyway: an answer of 5xx is a failure, and a fault of our own is neither."""
+    times = itertools.count(0, 1_000_000_000)
+    reach = Reach(lambda: next(times))
+    assert reach.members() == {"last_success": None, "last_failure": None, "cause": None}
+    reach.note(Reply(401, {}, b""))
+    first = "1970-01-01T00:00:00.000000Z"
+    assert reach.members() == {"last_success": first, "last_failure": None, "cause": None}
+    failures: list[tuple[Reply | Failed, str, int]] = [
+        (Reply(503, {}, b""), "status", 1),
+        (Failed(sent=False, cause="dns"), "dns", 2),
+        (Failed(sent=False, cause=NO_THREAD), "dns", 2),
+    ]
+    for result, cause, at in failures:
+        reach.note(result)
+        failed = f"1970-01-01T00:00:0{at}.000000Z"
+        assert reach.members() == {"last_success": first, "last_failure": failed, "cause": cause}
+    reach.note(Reply(200, {}, b""))
+    last = {"last_failure": "1970-01-01T00:00:02.000000Z", "cause": "dns"}
+    assert reach.members() == {"last_success": "1970-01-01T00:00:03.000000Z", **last}
 
 
 def test_header_names_are_read_in_lower_case() -> None:

@@ -30,6 +30,17 @@ Cause = Annotated[str, "Why, as a fixed word."]
 LeftOut = Annotated[Count | Absent, "How many of the same kind before this one were not recorded."]
 PolicyDigest = Annotated[str, "The SHA-256 of the policies in force."]
 Upstream = Annotated[str, "Where QStash is."]
+Action = Annotated[str, "What was to be done: `cancel_runs`."]
+TraceId = Annotated[
+    str,
+    "The trace of the request, from the caller's `traceparent`; else the decision without its dashes.",
+    Keywords(pattern="^[0-9a-f]{32}$"),
+]
+RequestId = Annotated[
+    str | None,
+    "The caller's `X-Request-Id`; null if there was none that could be accepted.",
+    Keywords(pattern="^[A-Za-z0-9_.-]{1,128}$"),
+]
 Request = Annotated[
     Mapping[str, object], Keywords(properties={"count": {"type": "integer", "minimum": 1}}, required=["count"])
 ]
@@ -186,6 +197,9 @@ class Refused(Event, name="refused"):
     code: Annotated[str, "The code of the answer."]
     cause: Cause
     remote: Remote
+    action: Annotated[str | None, "What was to be done; null if it was refused before that was read.", LATER]
+    trace_id: Annotated[TraceId, LATER]
+    request_id: Annotated[RequestId, LATER]
     principal: Annotated[PrincipalName | Absent, LOOSE] = ABSENT
     key_id: Annotated[KeyId | Absent, LOOSE] = ABSENT
     left_out: LeftOut = ABSENT
@@ -227,6 +241,9 @@ class Judged(Asked):
     orders: Annotated[Sequence[str] | Absent, "The queries of the calls to QStash; none if nothing is sent."]
     exceptions: Annotated[Sequence[str], "Each rule that excepts the team and would have counted, with its exception."]
     reason: Annotated[str | None, "Why the caller wants it, from `Gateway-Reason`.", Keywords(maxLength=200)]
+    action: Annotated[Action | Absent, LATER]
+    trace_id: Annotated[TraceId | Absent, LATER]
+    request_id: Annotated[RequestId | Absent, LATER]
 
 
 class Denied(Judged, name="denied"):
@@ -351,6 +368,9 @@ class Explained(Judged, name="explained", checks=("decision_id",)):
     narrowed: Absent = ABSENT
     upstream: Absent = ABSENT
     orders: Absent = ABSENT
+    action: Absent = ABSENT
+    trace_id: Absent = ABSENT
+    request_id: Absent = ABSENT
 
 
 class Retired(Event, name="retired"):

@@ -17,11 +17,13 @@ _SAYS = (
     "404, another method 405. A later version may add calls, members, headers and words."
 )
 _ALWAYS = ("Gateway-Decision", "Gateway-Source")
+_IF_GIVEN = ("X-Request-Id",)
 _OF_A_LIMIT = ("Retry-After", "Burst-RateLimit-Limit", "Burst-RateLimit-Remaining", "Burst-RateLimit-Reset")
 _OF_A_STATUS = {401: ("WWW-Authenticate",), 429: _OF_A_LIMIT, 503: ("Retry-After",)}
 _HEADERS: dict[str, Schema] = {
     "Gateway-Decision": text("The ID of the decision, under which the record has it.", **UUID),
     "Gateway-Source": text("Whose answer it is.", enum=["gateway", "upstream"]),
+    "X-Request-Id": text("The one of the request, if it was accepted.", pattern="^[A-Za-z0-9_.-]{1,128}$"),
     "Gateway-Narrowed": text("What policy lowered the count to, like `runs=100`.", pattern="^(count|runs)=[0-9]+$"),
     "Gateway-More": text("Further runs match, or the list was not read to its end.", enum=["true"]),
     "Gateway-Skipped": text('Runs that were left out, by reason (RFC 9651), like `young=("wfr_a" "wfr_b");n=7`.'),
@@ -129,7 +131,7 @@ def _members(problem: Problem) -> str:
 
 
 def _answer(says: str, kind: str, schema: Mapping[str, object], headers: Iterable[str]) -> dict[str, object]:
-    named = {name: {"$ref": f"#/components/headers/{name}"} for name in (*_ALWAYS, *headers)}
+    named = {name: {"$ref": f"#/components/headers/{name}"} for name in (*_ALWAYS, *_IF_GIVEN, *headers)}
     return {"description": says, "headers": named, "content": {kind: {"schema": schema}}}
 
 

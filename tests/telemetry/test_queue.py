@@ -1,0 +1,95 @@
+"""The queue of spans: bounded, counted, and emptied by a thread that no request waits for."""
+
+from __future__ import annotations
+
+import time
+
+from gateway.telemetry.otlp import TraceQueue
+from gateway.telemetry.steps import CURRENT, Ids, Step, Trace, TracedStep
+from tests.clients.breaking import wait_until
+from tests.telemetry.collector import Collector
+
+SPAN = TracedStep("decide", 1, 2, None, 10, 20, {"gateway.team": "billing"})
+
+
+def test_what_does_not_fit_is_dropped_and_counted() -> None:
+    """Before the thread runs, nothing makes room."""
+    queue = TraceQueue("http://127.0.0.1:9", version="1", most=3)
+    for _ in range(5):
+        queue.put(SPAN)
+    assert queue.dropped == 2
+    assert queue.notices() == []
+
+
+def test_what_waits_at_the_end_is_sent() -> None:
+    """All of it, with its ids, its times and what is known of it."""
+    with Collector() as collector:
+        queue = TraceQueue(collector.url, version="1")
+        for number in range(1, 1200):
+            queue.put(SPAN._replace(span_id=number))
+        queue.begin()
+        queue.close(10)
+    assert (queue.dropped, queue.notices()) == (0, [])
+    assert [int(one.span, 16) for one in collector.spans] == list(range(1, 1200))
+    [first, *_] = collector.spans
+    assert (first.trace, first.parent, first.started_ns, first.ended_ns) == (f"{1:032x}", "", 10, 20)
+    assert first.attributes == {"gateway.team": "billing"}
+    assert len(collector.bodies) == 3
+
+
+def test_a_notice_stands_until_spans_are_taken_again() -> None:
+    """It counts what was lost since the start, and goes by itself."""
+    with Collector(status=400) as collector:
+        queue = TraceQueue(collector.url, version="1")
+        queue.begin()
+        queue.put(SPAN)
+        wait_until(lambda: queue.notices() != [])
+        assert queue.notices()[0].startswith("the collector of traces (telemetry.otlp) does not take them: 1 spans")
+        collector.status = 200
+        queue.put(SPAN)
+        wait_until(lambda: queue.notices() == [])
+        assert queue.dropped == 1
+        queue.close(5)
+
+
+def test_putting_a_span_never_waits() -> None:
+    """While the collector takes its time, and above the bound."""
+    with Collector(wait_s=1) as collector:
+        queue = TraceQueue(collector.url, version="1", most=10)
+        queue.begin()
+        started_s = time.monotonic()
+        for _ in range(10_000):
+            queue.put(SPAN)
+        assert time.monotonic() - started_s < 0.5
+        assert queue.dropped >= 9_000
+        queue.close(5)
+
+
+def test_a_step_outside_a_cancel_goes_nowhere() -> None:
+    """As one of a page, or of a follow-up."""
+    assert CURRENT.get() is None
+    with Step("lookup") as step:
+        step.attributes = {"gateway.runs": 1}
+
+
+def test_a_step_that_ends_after_its_cancel_is_told_at_once() -> None:
+    """A look-up goes on when its caller waits no more."""
+    told: list[TracedStep] = []
+    trace = Trace(told.append)
+    trace.step("decide", 1, {}, failed=False)
+    assert told == []
+    trace.end(Ids(7, None, sampled=True, common={"gateway.team": "billing"}))
+    assert [one.name for one in told] == ["decide", "cancel"]
+    trace.step("lookup", 1, {"gateway.pages": 3}, failed=True)
+    assert (told[-1].name, told[-1].parent_id, told[-1].failed) == ("lookup", told[1].span_id, True)
+    assert told[-1].attributes == {"gateway.team": "billing", "gateway.pages": 3}
+
+
+def test_a_cancel_that_its_caller_does_not_record_is_told_nowhere() -> None:
+    """Nor is what ends after it."""
+    told: list[TracedStep] = []
+    trace = Trace(told.append)
+    trace.step("decide", 1, {}, failed=False)
+    trace.end(Ids(7, 8, sampled=False, common={}))
+    trace.step("lookup", 1, {}, failed=False)
+    assert told == []
