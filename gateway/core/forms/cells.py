@@ -9,7 +9,7 @@ import orjson
 
 _PLAIN = re.compile(r"[^\s\"'=\\]+")
 _FORMULA = re.compile(r"((?:^|;)[\s']*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
-_MARKUP = re.compile(r"[\\`*_{}\[\]<>()#!|&~:@$^]|(?<=www)\.", re.IGNORECASE)
+_MARKUP = re.compile(r"[\\`*{}\[\]<>()#!|&~@$^]|(?<!\w)_|_(?!\w)|:(?=//)|(?<=www)\.", re.IGNORECASE)
 
 
 def word(value: object) -> str:
