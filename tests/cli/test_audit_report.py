@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -51,14 +52,22 @@ def chunk(number: int, part: int, cancelled: int) -> tuple[str, Members]:
     return "chunk", {"decision_id": an_id(number), **members}
 
 
-PLANNED = {"digest": "0" * 64, "orders": ["workflowRunIds=wfr_a"] * 3, "effective": {"label": ["a"], "count": 9}}
+PLANNED: dict[str, Any] = {
+    "digest": "0" * 64,
+    "orders": ["workflowRunIds=wfr_a"] * 3,
+    "effective": {"label": ["a"], "count": 9},
+}
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """Decisions of every kind, which end in another order than they begin."""
     chain = Chain(tmp_path)
-    asked = {"reason": "stuck since Monday", "effective": {"label": ["a"], "count": 1}, "policy_digest": DIGEST}
+    asked: dict[str, Any] = {
+        "reason": "stuck since Monday",
+        "effective": {"label": ["a"], "count": 1},
+        "policy_digest": DIGEST,
+    }
     chain.write(
         ("start", {}),
         intent(1, **asked),
