@@ -66,11 +66,12 @@ def is_last(members: Members) -> bool:
 
 
 class Owner(NamedTuple):
-    """Whose a record is, and the rule that decided. A value is None if no record says it."""
+    """Whose a record is, the rule that decided, and the action. A value is None if no record says it."""
 
     team: object = None
     principal: object = None
     rule: object = None
+    action: object = None
 
 
 class Owners:
@@ -91,11 +92,11 @@ class Owners:
         principal = members.get("principal")
         # A refusal before policy names no team, and every name of a principal begins with one.
         team = members.get("team", principal.partition("/")[0] if isinstance(principal, str) else None)
-        owner = Owner(team, principal, members.get("rule"))
+        owner = Owner(team, principal, members.get("rule"), members.get("action"))
         if members.get("event") in BEGINNING:
             self._held.hold(members, owner)
         elif (joined := self._held.of({"decision_id": members.get("joins")})) is not None:
-            owner = owner._replace(rule=joined.rule)
+            owner = owner._replace(rule=joined.rule, action=joined.action)
         return owner
 
 
