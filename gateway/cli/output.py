@@ -172,6 +172,14 @@ def lost() -> bool:
     return isinstance(raw, Sink) and raw.fault is not None
 
 
+def wait_for_reader_to_leave(seconds: float) -> bool:
+    """Wait for so long, or until the reader of standard output has left; return whether it has."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    # Asked for nothing, a poll tells only of errors and of the other end being gone. It waits for one at the least.
+    return bool(poll.poll(seconds * 1000))
+
+
 def printable(text: str) -> str:
     """Return the text with every character spelled out that a terminal could act on or hide."""
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
