@@ -182,6 +182,8 @@ def wait_for_reader_to_leave(seconds: float) -> bool:
 
 def printable(text: str) -> str:
     """Return the text with every character spelled out that a terminal could act on or hide."""
+    if text.isprintable():
+        return text  # looked at by one call instead of one a character
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
@@ -214,6 +216,8 @@ def fault_in_words(fault: Exception) -> str:
 
 def printable_json(text: str) -> str:
     """Return JSON with every character escaped that a terminal could act on or hide. Its meaning and line ends stay."""
+    if text.isprintable():
+        return text
     return "".join(sign if sign.isprintable() or sign == "\n" else spelled(sign) for sign in text)
 
 

@@ -29,6 +29,8 @@ def words(members: Mapping[str, object]) -> str:
 
 
 def _spelled(text: str) -> str:
+    if text.isprintable():
+        return text
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
@@ -39,7 +41,13 @@ def csv_line(cells: Iterable[str]) -> str:
     semicolon, where a spreadsheet may begin another cell. Characters that are not printable, tabs and line ends among
     them, are spelled out.
     """
-    return ",".join('"' + _FORMULA.sub(r"\1'", _spelled(cell)).replace('"', '""') + '"' for cell in cells)
+    return ",".join('"' + _harmless(_spelled(cell)).replace('"', '""') + '"' for cell in cells)
+
+
+def _harmless(cell: str) -> str:
+    # Most cells are digits and words: the pattern need not be tried at each of their characters.
+    begins = cell[:1]
+    return cell if begins.isalnum() and ";" not in cell else _FORMULA.sub(r"\1'", cell)
 
 
 def markdown_line(cells: Iterable[str]) -> str:
