@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from gateway.audit.decisions.joined import RecordedDecision
 from gateway.audit.evidence.joins import Joins
+from gateway.cli.audit.report import FORMATS, Report
 from gateway.core.forms.cells import csv_line, markdown_line
 from tests.audit.decisions.chains import Chain, an_id, denied, intent, outcome, settled
 from tests.cli.running import Done, command
@@ -227,6 +228,17 @@ def test_what_is_held_is_bounded_by_number_and_by_size() -> None:
         assert [one.decision_id for one in found] == [an_id(number) for number in range(10)]
         assert [one.state for one in found] == ["in_flight"] * 7 + ["cancelled"] * 3
         assert joins.strays == 7
+
+
+def test_a_report_is_sorted_as_far_as_memory_is_given_to_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """Decisions are held to be sorted until they are too many characters; then the oldest is printed."""
+    given = [RecordedDecision(an_id(number), begun={"ts": at(number)}) for number in (5, 3, 9, 1, 7)]
+    for most, numbers in ((10_000, [1, 3, 5, 7, 9]), (0, [5, 3, 9, 1, 7]), (500, [3, 5, 1, 7, 9])):
+        report = Report(FORMATS["json"], most_chars=most)
+        report.add(given)
+        report.end()
+        listed = json.loads(capsys.readouterr().out)["decisions"]
+        assert [one["decision_id"] for one in listed] == [an_id(number) for number in numbers]
 
 
 def test_what_is_not_asked_for_is_no_stray() -> None:

@@ -32,7 +32,7 @@ def register(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser("report", help="one line a decision: when, who, why, and what came of it")
     parser.add_argument("--team", help="only this team's")
     add_span(parser, "decisions")
-    parser.add_argument("--format", choices=tuple(_FORMATS), default="md", help="md by default")
+    parser.add_argument("--format", choices=tuple(FORMATS), default="md", help="md by default")
     parser.set_defaults(run=run_report, product=True)
     add_paths(parser)
 
@@ -47,8 +47,8 @@ def run_report(arguments: argparse.Namespace) -> int:
         """Return whether the decision that begins with this record is asked for."""
         return arguments.team in (None, members.get("team")) and in_span(arguments, members["ts"])
 
-    form = _FORMATS[arguments.format]
-    joins, report = Joins(wanted), _Report(form)
+    form = FORMATS[arguments.format]
+    joins, report = Joins(wanted), Report(form)
 
     def take(members: Members, raw: bytes) -> None:
         """Add what one record completes."""
@@ -130,7 +130,7 @@ class _Format:
     last: str = "\n"
 
 
-_FORMATS = {
+FORMATS = {
     "md": _Format(_as_markdown, f"{markdown_line(COLUMNS)}\n|{' --- |' * len(COLUMNS)}\n"),
     "csv": _Format(_as_csv, f"{csv_line(COLUMNS)}\n"),
     "json": _Format(_as_json, '{"decisions": [', ",\n", "]}\n"),
@@ -138,10 +138,11 @@ _FORMATS = {
 
 
 @dataclass(slots=True)
-class _Report:
+class Report:
     """A report that is printed while the record is read, sorted by time as far as memory is given to it."""
 
     form: _Format
+    most_chars: int = SORTED_CHARS
     decisions: int = 0
     _waiting: list[tuple[str, int, str]] = field(default_factory=list)
     _chars: int = 0
@@ -154,7 +155,7 @@ class _Report:
             self.decisions += 1
             self._chars += len(line)
             heapq.heappush(self._waiting, (str((decision.begun or {}).get("ts")), self.decisions, line))
-            while self._chars > SORTED_CHARS:
+            while self._chars > self.most_chars:
                 self._print()
 
     def end(self) -> None:

@@ -9,6 +9,7 @@ import orjson
 
 _PLAIN = re.compile(r"[^\s\"'=\\]+")
 _FORMULA = re.compile(r"((?:^|;)[\s']*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
+_SUSPECT = frozenset("=+-@'\uff1d\uff0b\uff0d\uff20")
 _MARKUP = re.compile(r"[\\`*{}\[\]<>()#!|&~@$^]|(?<!\w)_|_(?!\w)|:(?=//)|(?<=www)\.", re.IGNORECASE)
 
 
@@ -45,9 +46,10 @@ def csv_line(cells: Iterable[str]) -> str:
 
 
 def _harmless(cell: str) -> str:
-    # Most cells are digits and words: the pattern need not be tried at each of their characters.
-    begins = cell[:1]
-    return cell if begins.isalnum() and ";" not in cell else _FORMULA.sub(r"\1'", cell)
+    # Cells may be long, and few can be dangerous: the pattern need not be tried at each of their characters.
+    if ";" in cell or cell[:1] in _SUSPECT or cell[:1].isspace():
+        return _FORMULA.sub(r"\1'", cell)
+    return cell
 
 
 def markdown_line(cells: Iterable[str]) -> str:
