@@ -31,7 +31,7 @@ COMMANDS = {
     "keys": "gateway.cli.keys",
     "probe": "gateway.cli.probe",
     "probe-upstream": "gateway.cli.probe_upstream",
-    "audit": "gateway.cli.audit",
+    "audit": "gateway.cli.audit.command",
 }
 """The module of each command. Only the requested one is loaded; help and mistakes load all of them."""
 

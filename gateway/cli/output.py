@@ -172,8 +172,18 @@ def lost() -> bool:
     return isinstance(raw, Sink) and raw.fault is not None
 
 
+def wait_for_reader_to_leave(seconds: float) -> bool:
+    """Wait for so long, or until the reader of standard output has left; return whether it has."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    # Asked for nothing, a poll tells only of errors and of the other end being gone. It waits for one at the least.
+    return bool(poll.poll(seconds * 1000))
+
+
 def printable(text: str) -> str:
     """Return the text with every character spelled out that a terminal could act on or hide."""
+    if text.isprintable():
+        return text  # looked at by one call instead of one a character
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
@@ -206,6 +216,8 @@ def fault_in_words(fault: Exception) -> str:
 
 def printable_json(text: str) -> str:
     """Return JSON with every character escaped that a terminal could act on or hide. Its meaning and line ends stay."""
+    if text.isprintable():
+        return text
     return "".join(sign if sign.isprintable() or sign == "\n" else spelled(sign) for sign in text)
 
 

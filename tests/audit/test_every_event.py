@@ -21,7 +21,7 @@ from gateway.audit.events.catalogue import EVENTS, Envelope, Intent, Joined, Rec
 from gateway.audit.events.declare import ABSENT, LATER, LOOSE, Absent, Event, maker
 from gateway.audit.events.reloads import CHANGES
 from gateway.audit.events.shapes import members_of, value_schema
-from gateway.audit.evidence import decisions
+from gateway.audit.evidence import decisions, ocsf
 from gateway.authoring.history import JUDGED_EVENTS
 from gateway.authoring.schema import schema
 from tests.audit.samples import KEPT, SAMPLES, written
@@ -177,27 +177,29 @@ def test_what_readers_make_of_an_event_with_a_decision_is_said(event: str) -> No
         "alone": not begins and not continues and event != decisions.ASKED_ONLY,
         "refuses": decisions._refusal({"event": event}) is not None,
         "replayed": event in JUDGED_EVENTS,
+        "acts": event in ocsf._OF_A_DECISION,
     }
     assert {word for word, holds in known.items() if holds} == READ_AS.get(event)
 
 
 READ_AS = {
     "refused": {"alone", "refuses"},
-    "denied": {"needed", "alone", "refuses", "replayed"},
+    "denied": {"needed", "alone", "refuses", "replayed", "acts"},
     "throttled": {"alone", "refuses"},
     "plan": {"needed", "begins"},
-    "intent": {"needed", "begins", "replayed"},
-    "chunk": {"needed", "continues"},
-    "joined": {"needed", "alone"},
-    "outcome": {"needed", "continues"},
-    "settled": {"needed", "continues"},
+    "intent": {"needed", "begins", "replayed", "acts"},
+    "chunk": {"needed", "continues", "acts"},
+    "joined": {"needed", "alone", "acts"},
+    "outcome": {"needed", "continues", "acts"},
+    "settled": {"needed", "continues", "acts"},
     "explained": set(),
 }
 """Each event with a decision, and what the tables of readers make of it.
 
 `audit/chain` calls a line of a *needed* one damaged if it names no decision. `audit/evidence/decisions` joins those
 that *begin* or *continue* a decision, counts one that stands *alone* as a decision by itself, and counts those that
-*refuse* by their reason. `authoring/history` judges the *replayed* ones again.
+*refuse* by their reason. `authoring/history` judges the *replayed* ones again. `audit/evidence/ocsf` exports those
+that *act* as a change, by the action of the decision.
 """
 
 

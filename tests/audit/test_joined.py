@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.audit.chain import GENESIS, Record, Sealer
-from gateway.audit.decisions.joined import Callers, Held
+from gateway.audit.decisions.joined import Held, Owner, Owners
 from gateway.audit.evidence import decisions
 from gateway.audit.evidence.decisions import DecisionStats
-from gateway.cli.audit import human_line, json_line
+from gateway.cli.audit.show import human_line, json_line
 
 Members = dict[str, object]
 
@@ -141,14 +141,22 @@ def test_what_is_held_is_bounded() -> None:
     assert (stats.cancelled, stats.strays) == (300, 0)
 
 
-def test_the_records_of_a_principal_are_those_of_its_decisions() -> None:
-    """Also parts, outcomes and what was settled, which carry no principal; none of anybody else's."""
+def test_a_record_answers_to_the_team_the_rule_and_the_principal_of_its_decision() -> None:
+    """Also parts, outcomes and what was settled, which carry none of them; none answers to anybody else."""
     mine, theirs = interrupted("a", [5]), [intent("b", "search/ci"), outcome("b", "cancelled", 3)]
-    denied: Members = {"event": "denied", "decision_id": "c", "principal": "billing/ci"}
-    stop: Members = {"event": "stop"}
-    records = [mine[0], theirs[0], *mine[1:], theirs[1], stop, denied, settled("a", 6)]
-    callers = Callers("billing/ci")
-    assert [members for members in records if callers.are(members)] == [*mine, denied, settled("a", 6)]
+    denied: Members = {"event": "denied", "decision_id": "c", "team": "billing", "principal": "billing/ci"}
+    joined = {**denied, "event": "joined", "decision_id": "d", "joins": "a"}
+    refused: Members = {"event": "refused", "decision_id": "e", "principal": "billing/ci"}
+    owners = Owners()
+    billing, search = Owner("billing", "billing/ci", "billing/own"), Owner("search", "search/ci", "search/own")
+    records = [mine[0], theirs[0], *mine[1:], theirs[1]]
+    said = [owners.of(members) for members in records]
+    assert said == [billing, search, *[billing] * len(mine[1:]), search]
+    assert owners.of(joined) == billing
+    assert owners.of(settled("a", 6)) == billing
+    assert owners.of({"event": "stop"}) == owners.of(outcome("elsewhere", "unknown")) == Owner()
+    assert owners.of(denied) == owners.of(refused) == billing._replace(rule=None)
+    assert owners.of({"event": "refused", "decision_id": "f"}) == Owner()
 
 
 WORDS = st.text(st.characters(codec="utf-8"), max_size=30)
@@ -188,7 +196,11 @@ def stream(decisions_made: int) -> Iterator[Record]:
             yield Record(1, str(members["event"]), {name: said for name, said in members.items() if name != "event"})
 
 
-def test_a_long_record_is_counted_in_bounded_memory(tmp_path: Path) -> None:
+READERS = ("stats", "show --team billing --format csv", "export --format ocsf", "report --team nobody")
+
+
+@pytest.mark.parametrize("line", READERS)
+def test_a_long_record_is_read_in_bounded_memory(tmp_path: Path, line: str) -> None:
     """Twenty times the decisions take hardly more memory: those that have ended are forgotten."""
 
     def peak_kib(number: int) -> int:
@@ -204,10 +216,9 @@ def test_a_long_record_is_counted_in_bounded_memory(tmp_path: Path) -> None:
             "import sys, tracemalloc; from gateway.cli.main import main; tracemalloc.start(); "
             "main(sys.argv[1:]); print(tracemalloc.get_traced_memory()[1] // 1024, file=sys.stderr)"
         )
-        done = subprocess.run(
-            [sys.executable, "-c", code, "audit", "stats", str(path)], capture_output=True, text=True, check=True
-        )
-        assert f"cancelled runs: {2 * number};" in done.stdout
-        return int(done.stderr)
+        words = [sys.executable, "-c", code, "audit", *line.split(), str(path)]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert line != "stats" or f"cancelled runs: {2 * number};" in done.stdout
+        return int(done.stderr.splitlines()[-1])
 
     assert peak_kib(10_000) < 2 * peak_kib(500)

@@ -18,7 +18,7 @@ import pytest
 from gateway.audit.chain import GENESIS, MacKey, Record, Sealer
 from gateway.audit.evidence.verify import verify
 from gateway.audit.segment import load_mac_key
-from gateway.cli import audit
+from gateway.cli.audit import command
 from gateway.core.errors import AuditFailure
 from tests.audit.faults import DONE, findings, open_log, opened, plan, segments, split
 
@@ -45,7 +45,7 @@ async def log_of(tmp_path: Path) -> MakeLog:
 def run(*words: object) -> int:
     """The exit code of a command line."""
     parser = argparse.ArgumentParser()
-    audit.register(parser.add_subparsers())
+    command.register(parser.add_subparsers())
     try:
         arguments = parser.parse_args(["audit", *map(str, words)])
     except SystemExit as exc:

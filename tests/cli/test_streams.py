@@ -21,7 +21,10 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from gateway.audit.chain import GENESIS, Record, Sealer
+from gateway.audit.evidence import texts
+from gateway.audit.segment import OsDisk
 from gateway.cli.main import COMMANDS
+from gateway.core.forms.texts import PolicyText, PolicyTexts
 from tests.cli.configs import POLICY, write
 from tests.cli.running import END_S
 from tests.cli.terminal import on_terminal
@@ -30,6 +33,7 @@ from tests.support.forked import COMMAND
 
 FULL = os.strerror(errno.ENOSPC)
 CLOSED = os.strerror(errno.EBADF)
+KEPT = PolicyTexts((PolicyText("für.yaml", b"version: 1\n" * 20_000),))
 MESSAGE = "Bitte eingrenzen, für alle 😀"
 CASES = """\
 version: 1
@@ -66,6 +70,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     for name, data in {"torn": whole[:-9], "tampered": whole.replace(b"d7", b"d8", 1)}.items():
         (root / name).mkdir()
         (root / name / "one.000001.jsonl").write_bytes(data)
+    texts.keep(root / "intact", KEPT, OsDisk())
     policy = POLICY + f'deny:\n  - {{id: all, selects: [everything], message: "{MESSAGE}"}}\n'
     for name, text in {"good": policy, "bad": policy + "käse: 1\n", "failing": policy}.items():
         (root / name).mkdir()
@@ -78,6 +83,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 PRODUCTS = {
     "audit show intact": 0,
     "audit show --json intact": 0,
+    "audit show --format csv intact": 0,
+    "audit report intact": 0,
+    "audit report --format json intact": 0,
+    f"audit policy {KEPT.digest} intact": 0,
+    "audit export --format ocsf intact": 0,
     "audit stats intact": 0,
     "explain --config good/config.yaml --team billing count=100": 0,
     "schema policy": 0,
@@ -94,6 +104,8 @@ VERDICTS = {
     "audit verify open": 3,
     "audit verify nowhere": 64,
     "audit show torn": 1,
+    "audit report --format csv torn": 1,
+    "audit export --format ndjson torn": 1,
     "check --config bad/config.yaml": 3,
     "check --config good/config.yaml": 0,
     "serve --config bad/config.yaml": 3,
@@ -106,6 +118,9 @@ VERDICTS = {
     "cancle": 2,
 }
 """Commands whose exit code says what they have found or done."""
+
+READ_TO_THE_END = ("audit show torn", "audit export --format ndjson torn")
+"""Commands that end where nobody reads any more, before what is wrong at the end."""
 
 EVERY = {**PRODUCTS, **VERDICTS}
 
@@ -160,7 +175,7 @@ def without_reader(place: Place, line: str) -> Ended:
 def test_a_reader_that_leaves_changes_no_exit_code(place: Place, line: str) -> None:
     """`… | head`: the output ends quietly, and what the command finds or does is still said by its code."""
     done = without_reader(place, line)
-    assert done.code == (0 if line == "audit show torn" else EVERY[line])
+    assert done.code == (0 if line in READ_TO_THE_END else EVERY[line])
     assert "Broken pipe" not in done.err
     assert "Traceback" not in done.err
 
@@ -207,13 +222,14 @@ def test_standard_error_changes_no_exit_code(place: Place, line: str, fault: str
     assert ended(place, line, fault).code == EVERY[line]
 
 
+TELLING = ("explain", "check", "test", "audit show", "audit report", "audit policy", "audit export")
 ASCII = ({"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})
 
 
 @pytest.mark.parametrize("env", ASCII, ids=["encoding", "locale"])
 @pytest.mark.parametrize(
     "line",
-    [line for line in EVERY if line.startswith(("explain", "check", "test", "audit show"))],
+    [line for line in EVERY if line.startswith(TELLING)],
 )
 def test_words_that_an_encoding_lacks_are_spelled_out(place: Place, line: str, env: dict[str, str]) -> None:
     """Policies and reasons may hold any sign; a terminal or a log collector may be ASCII."""

@@ -71,7 +71,23 @@ def test_a_mistyped_command_exits_with_2_and_does_nothing(arguments: tuple[str, 
     assert not re.search("invalid [a-z_]+ value", done.stderr), "the name of one of our functions"
 
 
-@pytest.mark.parametrize("arguments", [("audit", "verify"), ("audit", "show", "nowhere")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("audit", "verify"),
+        ("audit", "show", "nowhere"),
+        ("audit", "report"),
+        ("audit", "report", "nowhere"),
+        ("audit", "report", "--format", "html", "."),
+        ("audit", "policy", "ab"),
+        ("audit", "policy", "ab", "."),
+        ("audit", "export", "--format", "ocsf", "."),
+        ("audit", "export", "."),
+        ("audit", "follow"),
+        ("audit", "follow", "nowhere"),
+    ],
+    ids=" ".join,
+)
 def test_audit_commands_keep_2_for_a_torn_tail(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """Where 1, 2 and 3 say what was found, a mistyped command exits with 64."""
     done = command(*arguments, cwd=tmp_path)
@@ -102,6 +118,9 @@ def test_the_installed_command_and_the_module_are_the_same() -> None:
     [
         pytest.param(("audit", "show", "closed"), id="show"),
         pytest.param(("audit", "stats", "closed"), id="stats"),
+        pytest.param(("audit", "report", "closed"), id="report"),
+        pytest.param(("audit", "export", "--format", "ocsf", "closed"), id="export"),
+        pytest.param(("audit", "follow", "closed"), id="follow"),
         pytest.param(("audit", "verify", "--checkpoint", "absent", "audit"), id="verify"),
         pytest.param(("audit", "retire", "--before", "2026-01-01", "--mac-key", "absent", "audit"), id="retire"),
         pytest.param(("demo", "--tour", "--keep", "file"), id="demo"),
@@ -129,6 +148,11 @@ def test_a_fault_of_the_system_is_told_without_its_number(tmp_path: Path, argume
         pytest.param(("EVIL",), id="unknown-command"),
         pytest.param(("audit", "show", "--nope", "EVIL"), id="unknown-option-of-audit"),
         pytest.param(("audit", "show", "EVIL"), id="no-log"),
+        pytest.param(("audit", "show", "--since", "EVIL", "."), id="no-time"),
+        pytest.param(("audit", "report", "EVIL"), id="no-log-to-report"),
+        pytest.param(("audit", "policy", "EVIL", "."), id="no-digest"),
+        pytest.param(("audit", "policy", "ab", "EVIL"), id="no-texts"),
+        pytest.param(("audit", "follow", "EVIL"), id="nothing-to-follow"),
         pytest.param(("check", "--config", "EVIL"), id="no-configuration"),
         pytest.param(("test", "EVIL"), id="no-cases"),
         pytest.param(("init", "EVIL"), id="new-directory"),

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 MOST_HELD = 32_768
 """Far more than are ever open at once. Those held longest are outcomes that nobody could settle."""
@@ -65,23 +65,39 @@ def is_last(members: Members) -> bool:
     return False
 
 
-class Callers:
-    """The records of one principal. A record that names none belongs to the principal of its decision."""
+class Owner(NamedTuple):
+    """Whose a record is, the rule that decided, and the action. A value is None if no record says it."""
 
-    def __init__(self, principal: str) -> None:
-        self._principal = principal
-        self._held: Held[str] = Held()
+    team: object = None
+    principal: object = None
+    rule: object = None
+    action: object = None
 
-    def are(self, members: Members) -> bool:
-        """Return whether the record is one of theirs. Records must be given in order."""
-        if "principal" in members:
-            theirs = members["principal"] == self._principal
-            if theirs and members.get("event") in BEGINNING:
-                self._held.hold(members, self._principal)
-            return theirs
-        theirs = self._held.of(members) is not None
-        self._held.let_go(members)
-        return theirs
+
+class Owners:
+    """The owner of each record. A record that names none belongs to that of its decision."""
+
+    def __init__(self) -> None:
+        self._held: Held[Owner] = Held()
+
+    def of(self, members: Members) -> Owner:
+        """Return whose the record is. Records must be given in order.
+
+        A repeat that joins a decision is its caller's own, under the rule of that decision.
+        """
+        if "principal" not in members and "team" not in members:
+            owner = self._held.of(members) or Owner()
+            self._held.let_go(members)
+            return owner
+        principal = members.get("principal")
+        # A refusal before policy names no team, and every name of a principal begins with one.
+        team = members.get("team", principal.partition("/")[0] if isinstance(principal, str) else None)
+        owner = Owner(team, principal, members.get("rule"), members.get("action"))
+        if members.get("event") in BEGINNING:
+            self._held.hold(members, owner)
+        elif (joined := self._held.of({"decision_id": members.get("joins")})) is not None:
+            owner = owner._replace(rule=joined.rule, action=joined.action)
+        return owner
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from gateway.audit.chain import is_hex
 from gateway.audit.segment import Disk, NotAFile, open_segment
 from gateway.core.forms.texts import PolicyTexts
 
@@ -22,6 +23,18 @@ MOST_BYTES = 256 * 1024 * 1024
 def path_of(directory: Path, digest: str) -> Path:
     """Return where the text of that digest is kept, beside the chains of a directory."""
     return directory / FOLDER / f"{digest}.json"
+
+
+def kept(directory: Path) -> list[str]:
+    """Return the digests whose text is kept beside the chains of a directory; none without the folder.
+
+    Raises: OSError: the folder cannot be read.
+    """
+    try:
+        names = [path.stem for path in (directory / FOLDER).iterdir() if path.suffix == ".json"]
+    except FileNotFoundError:
+        return []
+    return sorted(filter(is_hex, names))
 
 
 def keep(directory: Path, texts: PolicyTexts, disk: Disk) -> None:

@@ -66,6 +66,12 @@ def instant_ms(text: str) -> int:
     return parsed_ms(text)
 
 
+def record_instant(text: str) -> str:
+    """Return a time in RFC 3339 as records write it. Raises: ValueError if it is not one."""
+    instant_ms(text)
+    return datetime.fromisoformat(text).astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
 def http_date_s(text: str) -> int | None:
     """Return the time in a header like `Date` in Unix seconds; None if it is not an IMF-fixdate (RFC 9110, 5.6.7)."""
     found = _HTTP_DATE.fullmatch(text)
