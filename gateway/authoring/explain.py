@@ -307,7 +307,7 @@ def _unnamed(rule: Rule, judge: _Judge) -> str | None:
     unnamed = sorted(selection.carried - rule.conditions.keys())
     if judge.looks_up(rule) and isinstance(selection, Filter) and RUN_IDS not in rule.conditions:
         return None
-    if isinstance(selection, ByFilterHere):
+    if isinstance(selection, ByFilterHere) and not judge.looks_up(rule):
         return f"the rule does not look the runs up. {NEVER_SENT}"
     return f"the rule does not mention {', '.join(unnamed)}" if unnamed else None
 

@@ -175,12 +175,14 @@ def _admits_more(rule: Rule) -> Iterator[Finding]:
     elif kind == "filter":
         unmentioned = ", ".join(field for field in FILTERS if field not in rule.conditions)
         beside = f"admits requests that also name {unmentioned}" if unmentioned else "mentions every filter"
-        more = f"it {beside}, and URLs as prefixes where a require wants workflowUrlExactMatch"
+        url = rule.conditions.get("workflowUrl")
+        prefixes = isinstance(url, UrlCondition) and (url.prefix or url.any)
+        more = f"it {beside}" + (", and prefixes where a require wants workflowUrlExactMatch" if prefixes else "")
     else:
         named = "run IDs" if kind == "run_ids" else "a request for everything"
         more = f"it admits {named} and no filter, so nothing beyond what it mentions"
     message = f"{rule.name} has the runs looked up: {more}."
-    fix = "Such filters are matched by the gateway and only narrow; silence this once you have read it."
+    fix = "Such filters are matched by the gateway and only narrow; silence this once you have read it (lint: ignore)."
     yield Finding(_at(rule), "resolve-admits-more", message, fix)
 
 
