@@ -14,18 +14,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway import __version__
 from gateway.audit.events.catalogue import Start, Stop
 from gateway.audit.evidence.texts import keep
 from gateway.audit.log import AuditLog, AuditSettings
 from gateway.audit.refusals import RefusalLog
-from gateway.audit.segment import OsDisk, load_mac_key
+from gateway.audit.segment import OsDisk
 from gateway.callers.in_force import InForce, LiveSettings
 from gateway.callers.issuers import Pins
-from gateway.config import AuditConfig, Config, audit_problems, resolve_problems
-from gateway.core.errors import AuditFailure, InvalidConfiguration
+from gateway.config import Config, resolve_problems
+from gateway.core.errors import AuditFailure
 from gateway.core.forms.times import utc
 from gateway.core.ports import Clock, OperatorsLog
 from gateway.edge.app import Edge
@@ -34,17 +34,18 @@ from gateway.edge.inbound import Intake
 from gateway.edge.pages.calls import Pages
 from gateway.edge.pages.decisions import DecisionPages
 from gateway.edge.pages.questions import Questions
+from gateway.edge.timing import Timed
 from gateway.execution.follow_up import Settler
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.ports import LookUps
 from gateway.files.watch import WatchedFile, watch
 from gateway.log import Consoles, make_log, quiet_libraries
 from gateway.policy.rules import Policies
-from gateway.process import forbid_core_dumps, keep_what_lasts, place, raise_descriptor_limit, start_resolver
+from gateway.process import forbid_core_dumps, keep_what_lasts, place, start_resolver
 from gateway.serving.announcing import Announcer, tampering
 from gateway.serving.certificate import ServedCertificate
-from gateway.serving.clock import SteadyClock, SystemClock, clock_problems, floor
-from gateway.serving.limits import limits_of_the_moment
+from gateway.serving.clock import SteadyClock, SystemClock, record_and_clock
+from gateway.serving.limits import PROBES, limits_of_the_moment, most_connections
 from gateway.serving.outcomes import Outcomes
 from gateway.serving.readiness import Ready, Recent, tell_damaged
 from gateway.serving.reload import Files, Reloader, checked_policies, make_live, refuse
@@ -57,10 +58,9 @@ from gateway.upstream.pool import PooledTransport
 from gateway.upstream.runs.log import MAX_READINGS, UpstreamLog
 from gateway.upstream.shares import Lanes
 
-MAX_CONNECTIONS = 2048
-RESERVED_DESCRIPTORS = 64
-"""The descriptors not used for connections: for the audit log, the listeners and upstream's name look-ups."""
-HEALTH_CONNECTIONS = 16
+if TYPE_CHECKING:
+    from gateway.metrics.page import MetricsPage
+
 QUIET_OPENING_S = 1.0
 """How long, in seconds, opening the audit log may take before operators are told."""
 
@@ -77,6 +77,7 @@ class Gateway:
     listeners: tuple[Bound, ...]
     certificate: ServedCertificate | None
     health: tuple[Bound, ...]
+    metrics: tuple[Bound, ...]
     log: OperatorsLog
     clock: SteadyClock
     consoles: Consoles
@@ -93,7 +94,7 @@ class Gateway:
         try:
             await self._serve(ready, StopSignals())
         finally:
-            for bound in (*self.listeners, *self.health):
+            for bound in (*self.listeners, *self.health, *self.metrics):
                 bound.close()
 
     async def _serve(self, ready: Callable[[], None], signals: StopSignals) -> None:
@@ -102,12 +103,12 @@ class Gateway:
         if self.files is not None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
         await start_resolver()
-        audit, most = self._audit_log(), self._most_connections()
+        audit, most = self._audit_log(), most_connections(config.upstream.max_connections)
         current = LiveSettings(self.live, most_in_flight=most // 2)
         upstream, log = self._upstream(), self._upstream_log(current)
-        reads = self.account.tokens.reading is not None
+        scraped, reads = self._scraped(current, audit), self.account.tokens.reading is not None
         settler = Settler(log, audit, operators_log=self.log, reads_back=reads, share=current.share)
-        look_ups = LookUps(log, self.log, lambda: current.live.limits.lookup) if reads else None
+        look_ups = self._look_ups(current, log, scraped) if reads else None
         pipeline = self._pipeline(current, audit, upstream, look_ups=look_ups, settler=settler)
         refusals, outcomes = RefusalLog(audit, clock, log=self.log), Outcomes(self.audit, audit, settler, self.log)
         reloader = self._reloader(current, audit)
@@ -124,7 +125,7 @@ class Gateway:
             lifespan=lambda _: self._lifespan(current, reloader, audit, asked),
         )
         opening = asyncio.create_task(self._open(audit, ready, signals, outcomes=outcomes))
-        listeners = self._listeners(edge, health, refusals, current=current, most=most)
+        listeners = self._listeners(edge, health, refusals, scraped=scraped, current=current, most=most)
         async with edge.router.lifespan_context(edge):
             await serve_until_stopped(listeners, signals, grace_s=config.shutdown_grace_s, stop=pipeline.stop)
         pages.close()
@@ -136,6 +137,22 @@ class Gateway:
         await log.aclose()
         if not opening.cancel():
             opening.result()
+
+    def _scraped(self, current: LiveSettings, audit: AuditLog) -> MetricsPage | None:
+        """Return the page `/metrics` and begin to take its numbers, if it is configured; else load nothing of it."""
+        if self.config.metrics is None:
+            return None
+        from gateway.metrics.page import MetricsPage
+        from gateway.metrics.sources import Metrics, States
+
+        metrics, certificate, tokens = Metrics(), self.certificate, self.account.tokens
+        audit.watch, self.reach.watch = metrics, metrics.called
+        ends = None if certificate is None else lambda: certificate.ends
+        return MetricsPage(metrics, States(audit, current, lambda: tokens.states(self.clock.monotonic_s()), ends))
+
+    def _look_ups(self, current: LiveSettings, log: UpstreamLog, scraped: MetricsPage | None) -> LookUps:
+        runs = log if scraped is None else scraped.metrics.timed(log)
+        return LookUps(runs, self.log, lambda: current.live.limits.lookup)
 
     def _pipeline(
         self, current: LiveSettings, audit: AuditLog, upstream: Upstream, *, look_ups: LookUps | None, settler: Settler
@@ -299,20 +316,25 @@ class Gateway:
             keys,
         )
 
-    def _most_connections(self) -> int:
-        """Return how many callers' connections there may be, given the process's limit of descriptors."""
-        reserved = RESERVED_DESCRIPTORS + MAX_READINGS + self.config.upstream.max_connections
-        return max(HEALTH_CONNECTIONS, min(MAX_CONNECTIONS, (raise_descriptor_limit() - reserved) // 2))
-
     def _listeners(
-        self, edge: Edge, pages: HealthPages, refusals: RefusalLog, *, current: LiveSettings, most: int
+        self,
+        edge: Edge,
+        pages: HealthPages,
+        refusals: RefusalLog,
+        *,
+        scraped: MetricsPage | None,
+        current: LiveSettings,
+        most: int,
     ) -> list[Listener]:
         settings = partial(limits_of_the_moment, current, self.config.keep_alive_s)
-        callers, probes = settings(refusals, most), settings(Unrecorded(), HEALTH_CONNECTIONS)
+        callers, probes = settings(refusals, most), settings(Unrecorded(), PROBES)
         tls = self.certificate.context if self.certificate is not None else None
+        app = edge if scraped is None else Timed(edge, scraped.metrics.answered)
+        probed = HealthApp(pages, None if self.metrics else scraped)
         return [
-            *(Listener(edge, bound.socket, callers, None if bound.is_file else tls) for bound in self.listeners),
-            *(Listener(HealthApp(pages), bound.socket, probes, for_probes=True) for bound in self.health),
+            *(Listener(app, bound.socket, callers, None if bound.is_file else tls) for bound in self.listeners),
+            *(Listener(probed, bound.socket, probes, for_probes=True) for bound in self.health),
+            *(Listener(HealthApp(None, scraped), bound.socket, probes, for_probes=True) for bound in self.metrics),
         ]
 
 
@@ -335,13 +357,12 @@ def build(
     forbid_core_dumps()
     quiet_libraries()
     wall = SystemClock()
-    audit, clock = _record_and_clock(config.audit, wall)
-    policies = _policies(config)
+    audit, clock = record_and_clock(config.audit, wall)
     account = read_tokens(config.upstream, os.environ, time.monotonic)
-    live = make_live(config, policies, token=account.tokens, before=Pins())
+    live = make_live(config, _policies(config), token=account.tokens, before=Pins())
     certificate = _certificate(config, wall)
     before_binding()
-    health, listeners = bind_listeners(config)
+    bound = bind_listeners(config)
     consoles = consoles or Consoles.of()
     return Gateway(
         config=config,
@@ -349,21 +370,14 @@ def build(
         live=live,
         account=account,
         audit=audit,
-        listeners=listeners,
+        listeners=bound.callers,
         certificate=certificate,
-        health=health,
+        health=bound.health,
+        metrics=bound.metrics,
         log=make_log(consoles.err),
         clock=clock,
         consoles=consoles,
     )
-
-
-def _record_and_clock(audit: AuditConfig, wall: Clock) -> tuple[AuditSettings, SteadyClock]:
-    """Return the settings of the audit log, and a clock that does not show less than the log did."""
-    refuse([*audit_problems(audit), *clock_problems(audit, wall.now_ms())])
-    settings = _audit_settings(audit)
-    earliest = floor(settings.directory, settings.mac_key, wall.now_ms())
-    return settings, SteadyClock(wall, floor_ms=earliest.ms, because=earliest.because)
 
 
 def _policies(config: Config) -> Policies:
@@ -379,11 +393,3 @@ def _certificate(config: Config, wall: Clock) -> ServedCertificate | None:
 
 def _utc(clock: Clock) -> datetime:
     return utc(clock.now_ms())
-
-
-def _audit_settings(audit: AuditConfig) -> AuditSettings:
-    try:
-        mac_key = load_mac_key(audit.mac_key) if audit.mac_key is not None else None
-    except AuditFailure as exc:
-        raise InvalidConfiguration([audit.at.problem(str(exc))]) from exc
-    return AuditSettings(directory=audit.directory, durability=audit.durability, stdout=audit.stdout, mac_key=mac_key)

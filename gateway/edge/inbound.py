@@ -32,6 +32,9 @@ _NO_BODY = Body()
 INBOUND = "inbound"
 """The key in the scope's state under which the door puts the request."""
 
+NO_ROUTE = "none"
+"""The route of a request that ends before its path is looked at, or whose path does not exist."""
+
 LOOKS = 3
 """The turns of the loop after which a body that was sent directly after its head has been read from the socket."""
 
@@ -41,6 +44,7 @@ class Inbound:
     """One request and the settings it is handled under (`live`). `principal` and `place` are set once they exist.
 
     `cancel_begun` says that a cancel was carried out for it or joined: it may not be told that nothing was sent.
+    `route` is the template of its path, once it is found; `status` is that of its answer, 0 before one is begun.
     """
 
     scope: Scope
@@ -53,6 +57,8 @@ class Inbound:
     cancel_begun: bool = False
     body_read: bool = False
     read_bytes: int = 0
+    route: str = NO_ROUTE
+    status: int = 0
     state: dict[str, Any] = field(init=False)
     _headers: Mapping[bytes, bytes] = field(init=False)
     _repeats: bool = field(init=False)

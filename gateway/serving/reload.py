@@ -28,7 +28,9 @@ Cause = Literal["signal", "change"]
 Look = tuple[Fingerprint, tuple[tuple[str, Fingerprint], ...] | None]
 """The fingerprints of the configuration file and of the files in the policy directory, taken without reading them."""
 
-AT_START = ("listen", "socket_mode", "tls", "health", "upstream", "audit", "shutdown_grace_s", "keep_alive_s")
+AT_START = (
+    *("listen", "socket_mode", "tls", "health", "metrics", "upstream", "audit", "shutdown_grace_s", "keep_alive_s"),
+)
 """The keys of the configuration that take effect only at a start."""
 
 

@@ -57,9 +57,14 @@ class Failed:
 
 
 class Reach:
-    """Whether QStash was there at the last call, for operators. All exchanges of a process share one."""
+    """Whether QStash was there at the last call, for operators. All exchanges of a process share one.
+
+    `watch`, if there is one, takes the method, target, status and seconds of every call; the status is 0 where there
+    was no whole answer. It never raises.
+    """
 
     def __init__(self) -> None:
+        self.watch: Callable[[str, bytes, int, float], None] | None = None
         self._failed: Failed | None = None
 
     def note(self, result: Reply | Failed) -> None:
@@ -104,22 +109,29 @@ class Exchange:
         """Send one request, once, within the total deadline; never raise. A `body` is JSON; orders have none."""
         loop = self._loop = self._loop or asyncio.get_running_loop()  # asking each time is a system call
         status: int | None = None
+        began_s = loop.time()
         with Net() as net:
             with Deadline(loop, self._total_s):
                 response = await self._transport.handle_async_request(self._request(method, target, token, body))
                 status = response.status_code
                 headers = response.texts if isinstance(response, Answered) else response.headers
                 reply = Reply(status, headers, await bounded(response, max_answer_bytes))
-            self._reach.note(reply)
+            self._note(reply, method, target, began_s)
             return reply
         # Every failure becomes a value: after a receipt nothing raises.
         failed = _failed(net.caught, status)
-        self._reach.note(failed)
+        self._note(failed, method, target, began_s)
         return failed
 
     async def aclose(self) -> None:
         """Close the idle connections."""
         await self._transport.aclose()
+
+    def _note(self, result: Reply | Failed, method: str, target: bytes, began_s: float) -> None:
+        self._reach.note(result)
+        if self._reach.watch is not None and self._loop is not None:
+            status = result.status if isinstance(result, Reply) else 0
+            self._reach.watch(method, target, status, self._loop.time() - began_s)
 
     def _request(self, method: str, target: bytes, token: UpstreamToken, body: bytes) -> httpx.Request:
         # The target is passed as bytes: httpx.URL refuses more than 65,536 characters, and 1,000 run IDs may need more.
