@@ -6,7 +6,7 @@ A label is a team, an action or a word of our own tables. Nothing that a caller 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
 from gateway.audit.chain import Record
@@ -31,7 +31,7 @@ class _Open:
 
     team: str
     action: str
-    tally: Tally = field(default_factory=Tally)
+    tally: Tally | None = None
     cancelled: int = 0
     over_cancelled: int = 0
 
@@ -76,14 +76,19 @@ class Counts:
         found = self._open.of(record.members)
         action = ACTION if found is None else found.action
         _add(self.outcomes, (action, str(record.members["outcome"])))
-        self._learnt(record)
+        if found is not None:
+            self._grow(found, record)
 
     def _learnt(self, record: Record) -> None:
-        """Count what a record adds to the runs that its decision is known to have cancelled."""
         found = self._open.of(record.members)
-        if found is None:  # the decision of an earlier process, which was settled by this one
-            return
+        if found is not None:  # not the decision of an earlier process, which was settled by this one
+            self._grow(found, record)
+
+    def _grow(self, found: _Open, record: Record) -> None:
+        """Count what a record adds to the runs that its decision is known to have cancelled."""
         members = {**record.members, "event": record.event}
+        if found.tally is None:
+            found.tally = Tally()
         found.tally.take(members)
         # A counter cannot go back, so a smaller number that was learnt later changes nothing.
         more = found.tally.cancelled - found.cancelled

@@ -64,6 +64,10 @@ class Metrics:
     pages: int = 0
     answered_s: float | None = None
 
+    def __post_init__(self) -> None:
+        for *_, call in CALLS:
+            self.upstream.begin(call, status=0)
+
     def committed(self, records: Sequence[Record]) -> None:
         """Count records that are in the log."""
         self.counts.take(records)
@@ -78,8 +82,7 @@ class Metrics:
 
     def called(self, method: str, target: bytes, status: int, seconds: float) -> None:
         """Take the time of one call to QStash; `status` is 0 if it got no whole answer."""
-        call = next((name for verb, path, name in CALLS if verb == method and target.startswith(path)), "other")
-        self.upstream.observe(seconds, call, status=status)
+        self.upstream.observe(seconds, call_of(method, target), status=status)
         if status:
             self.answered_s = time.time()
 
@@ -122,6 +125,14 @@ class _Timed:
     def _counted(self, listing: Listing) -> Listing:
         self.metrics.pages += listing.pages
         return listing
+
+
+def call_of(method: str, target: bytes) -> str:
+    """Return the name of a call to QStash."""
+    for verb, path, name in CALLS:
+        if verb == method and target.startswith(path):
+            return name
+    return "other"
 
 
 def ends_s(last: date) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from gateway.process import Net
 
 Labels = tuple[str, ...]
+_Key = tuple[Labels, int | None]
 
 MOST_ROWS = 200
 """The most label sets of one histogram with a status of their own; further ones count under its hundred, like 500."""
@@ -28,24 +29,27 @@ class Histogram:
     def __init__(self, buckets_s: Sequence[float]) -> None:
         self.buckets_s = tuple(buckets_s)
         self.fault: BaseException | None = None
-        self._rows: dict[Labels, list[float]] = {}
+        self._rows: dict[_Key, list[float]] = {}
 
     def observe(self, seconds: float, *labels: str, status: int | None = None) -> None:
         """Add one duration. A `status` becomes the last label. Raises nothing."""
         with Net() as net:
-            key = labels if status is None else (*labels, str(status))
-            row = self._rows.get(key) or self._row(labels, key, status)
+            row = self._rows.get((labels, status)) or self._row(labels, status)
             row[bisect_left(self.buckets_s, seconds)] += 1
             row[-1] += seconds
             return
         self.fault = net.caught
 
-    def _row(self, labels: Labels, key: Labels, status: int | None) -> list[float]:
+    def begin(self, *labels: str, status: int) -> None:
+        """Show a row before anything is counted in it, so that its first increase is seen."""
+        self._row(labels, status)
+
+    def _row(self, labels: Labels, status: int | None) -> list[float]:
         if status is not None and (len(self._rows) >= MOST_ROWS or not 0 <= status <= 999):
-            key = (*labels, str(status // 100 * 100 if 0 <= status <= 999 else 0))
-        return self._rows.setdefault(key, [0.0] * (len(self.buckets_s) + 2))
+            status = status // 100 * 100 if 0 <= status <= 999 else 0
+        return self._rows.setdefault((labels, status), [0.0] * (len(self.buckets_s) + 2))
 
     def rows(self) -> Iterator[tuple[Labels, Sequence[float]]]:
         """Yield each label set, with its row as it is now."""
-        for key, row in self._rows.copy().items():
-            yield key, row.copy()
+        for (labels, status), row in self._rows.copy().items():
+            yield (labels if status is None else (*labels, str(status))), row.copy()
