@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
 from gateway.audit.chain import Record
-from gateway.audit.decisions.joined import Held, Tally
+from gateway.audit.decisions.joined import MOST_HELD, Tally, is_last
 from gateway.process import Net
 
 MOST_TEAMS = 1000
@@ -54,7 +54,7 @@ class Counts:
         self.applied_s: float | None = None
         self.fault: BaseException | None = None
         self._teams: set[str] = set()
-        self._open: Held[_Open] = Held()
+        self._open: dict[object, _Open] = {}
 
     def take(self, records: Iterable[Record]) -> None:
         """Count records that were written, in their order. Raises nothing."""
@@ -70,17 +70,27 @@ class Counts:
         team, action = self._team(members), str(members.get("action", ACTION))
         _add(self.decisions, (team, action, str(members["decision"]), str(members["enforced"])))
         if record.event == "intent":
-            self._open.hold(members, _Open(team, action))
+            self._open[members["decision_id"]] = _Open(team, action)
+            if len(self._open) > MOST_HELD:
+                del self._open[next(iter(self._open))]
 
     def _ended(self, record: Record) -> None:
-        found = self._open.of(record.members)
-        action = ACTION if found is None else found.action
-        _add(self.outcomes, (action, str(record.members["outcome"])))
-        if found is not None:
+        members = record.members
+        found = self._open.get(members["decision_id"])
+        outcome, runs, over = str(members["outcome"]), members["cancelled"], members["over_cancelled"]
+        _add(self.outcomes, (ACTION if found is None else found.action, outcome))
+        if found is None:
+            return
+        last = found.tally is None and outcome == "cancelled" and members.get("action_id") is None
+        if last and isinstance(runs, int) and isinstance(over, int):
+            # Most are like this: one number, and nothing before or after it.
+            self._add_runs(found, runs, over)
+            del self._open[members["decision_id"]]
+        else:
             self._grow(found, record)
 
     def _learnt(self, record: Record) -> None:
-        found = self._open.of(record.members)
+        found = self._open.get(record.members["decision_id"])
         if found is not None:  # not the decision of an earlier process, which was settled by this one
             self._grow(found, record)
 
@@ -90,17 +100,21 @@ class Counts:
         if found.tally is None:
             found.tally = Tally()
         found.tally.take(members)
+        self._add_runs(found, found.tally.cancelled, found.tally.over_cancelled)
+        if is_last(members):
+            del self._open[members["decision_id"]]
+
+    def _add_runs(self, found: _Open, cancelled: int, over_cancelled: int) -> None:
         # A counter cannot go back, so a smaller number that was learnt later changes nothing.
-        more = found.tally.cancelled - found.cancelled
+        more = cancelled - found.cancelled
         if more > 0:
             found.cancelled += more
             _add(self.cancelled, (found.team,), more)
             _add(self.effects, (found.team, found.action), more)
-        excess = found.tally.over_cancelled - found.over_cancelled
+        excess = over_cancelled - found.over_cancelled
         if excess > 0:
             found.over_cancelled += excess
             self.over_cancelled += excess
-        self._open.let_go(members)
 
     def _refused(self, record: Record) -> None:
         _add(self.refusals, (str(record.members.get("code", record.event)),))

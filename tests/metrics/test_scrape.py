@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.simulator.server import SimulatorServer
-from tests.metrics.scraping import scrape, series
+from tests.metrics.scraping import recorded, scrape, series, shown
 from tests.serving.doors import ask, to_port
 from tests.support.gateway import RunningGateway, Setup
 from tests.support.stuck_disk import StuckDisk
@@ -63,6 +63,9 @@ def test_a_scrape_is_answered_while_the_log_hangs(simulator: SimulatorServer, tm
             assert gateway.cancel("label=nightly").status == 403
             until(lambda: scrape(gateway.health_port)[series("audit_ready")] == 0)
         until(lambda: scrape(gateway.health_port)[series("audit_ready")] == 1)
+        assert gateway.cancel("label=nightly").status == 403
+        # Also the record that was written late.
+        until(lambda: shown(scrape(gateway.health_port)) == recorded(gateway.audit_directory) != {})
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
