@@ -26,6 +26,7 @@ COMMANDS = {
     "test": "gateway.cli.policies.test",
     "explain": "gateway.cli.policies.explain",
     "cancel": "gateway.cli.cancel.command",
+    "decisions": "gateway.cli.cancel.decisions",
     "replay": "gateway.cli.policies.replay",
     "keys": "gateway.cli.keys",
     "probe": "gateway.cli.probe",

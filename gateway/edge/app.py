@@ -311,6 +311,7 @@ def routes(cancels: Cancels, pages: Pages, health: HealthPages) -> list[Route]:
         CallRoute("GET", DECISIONS, pages.decisions.listed, cancels),
         CallRoute("GET", DECISIONS + "/{decision}", pages.decisions.one, cancels),
         CallRoute("GET", "/gateway/v1/whoami", pages.whoami, cancels),
+        CallRoute("GET", "/gateway/v1/openapi.json", pages.openapi, cancels),
         CallRoute("POST", "/gateway/v1/explain", pages.explain, cancels),
         CallRoute("GET", PLANS, pages.plans, cancels),
         CallRoute("POST", PLANS, pages.plan, cancels),

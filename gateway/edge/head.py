@@ -185,13 +185,40 @@ def _framing(values: Mapping[bytes, Sequence[bytes]], version: str) -> tuple[byt
 
 
 RUNS = "/v2/workflows/runs"
-_ONE_RUN = re.compile(rb"(?:/preview)?/v2/workflows/runs/[^/]+")
 _CANCEL = f"DELETE {RUNS}"
 _ONLY = (
-    f"Of QStash's calls this gateway only passes bulk cancels ({_CANCEL}) and shows runs of your team (GET "
-    "/v2/workflows/logs); previews, plans and what you may do are at /preview/v2/workflows/runs and /gateway/v1/."
+    f"Of QStash's calls this gateway only passes bulk cancels of workflow runs ({_CANCEL}) and shows runs of your team "
+    "(GET /v2/workflows/logs); previews, plans and what you may do are at /preview/v2/workflows/runs and /gateway/v1/."
 )
 _RUNTIMES = "Runtimes that host workflows keep their own client and token."
+_INSTEAD = (
+    (
+        re.compile(rb"DELETE (?:/preview)?/v2/workflows/runs/[^/]+"),
+        # Every run sends this call when it ends, with cancel=false, to report its end.
+        (
+            f"A run is cancelled by its ID in the query, not in the path: {_CANCEL}?workflowRunIds=ID. With "
+            "cancel=false this call is a runtime's own report."
+        ),
+    ),
+    (
+        re.compile(rb"POST (?:/preview)?/v2/workflows/runs/cancel"),
+        f"Runs are cancelled with DELETE, and chosen in the query: {_CANCEL}?workflowUrl=URL.",
+    ),
+    (
+        re.compile(rb"GET /v2/workflows/runs/[^/]+"),
+        "A run of your team is shown by GET /v2/workflows/logs?workflowRunId=ID.",
+    ),
+    (
+        re.compile(rb"GET /v[12]/(?:logs|events)"),
+        "Messages are not shown here; runs of your team are, by GET /v2/workflows/logs.",
+    ),
+    (
+        re.compile(rb"DELETE /v[12]/messages(?:/[^/]+)?"),
+        f"Messages are not cancelled here; runs are, by {_CANCEL}?workflowRunIds=ID.",
+    ),
+)
+"""What to call instead of a call of QStash's, by its method and path; of most calls there is nothing."""
+
 _MAX_GUESSED_BYTES = 200
 
 
@@ -206,12 +233,10 @@ def no_such_path(method: str, path: bytes, *, is_known: Callable[[str], bool]) -
     meant = _meant(path)
     if meant is not None and is_known(meant):
         return NotFound("path", f"This path has {_strange_in(path)}: write it as {meant}.")
-    if method == "DELETE" and _ONE_RUN.fullmatch(path):
-        # Every run sends this call when it ends, with cancel=false, to report its end.
-        one = f"A run is cancelled by its ID in the query, not in the path: {_CANCEL}?workflowRunIds=ID."
-        return NotFound("qstash_path", f"{one} {_RUNTIMES}")
-    if path.startswith((b"/v2/", b"/v1/")):
-        return NotFound("qstash_path", f"{_ONLY} {_RUNTIMES}")
+    called = b"%s %s" % (method.encode("latin-1"), path)
+    instead = next((f"{sentence} " for pattern, sentence in _INSTEAD if pattern.fullmatch(called)), "")
+    if instead or path.startswith((b"/v2/", b"/v1/")):
+        return NotFound("qstash_path", f"{instead}{_ONLY} {_RUNTIMES}")
     return NotFound("path", f"The gateway has no such path (it compares byte for byte). {_ONLY}")
 
 

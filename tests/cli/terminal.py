@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from tests.cli.running import END_S
 from tests.support.forked import COMMAND
 
-COLUMNS = 100
+COLUMNS, ROWS = 100, 40
+_PIECE = re.compile(r"\x1b\[([0-9;?]*)([a-zA-Z])|\r|\n|[^\x1b\r\n]")
 
 
 @dataclass
@@ -65,11 +66,36 @@ class Terminal:
         return bool(piece)
 
 
+def drawn(text: str, columns: int, rows: int = ROWS) -> list[str]:
+    """What stands on the lowest rows of a terminal after `text`: it wraps, moves up and erases lines as they do."""
+    lines, row, column = [""], 0, 0
+    for piece in _PIECE.finditer(text):
+        match piece[0], piece[2]:
+            case "\r", _:
+                column = 0
+            case "\n", _:
+                row += 1
+            case _, "A":
+                row -= int(piece[1] or 1)
+            case _, "K":
+                lines[row] = ""
+            case sign, None:
+                if column == columns:
+                    row, column = row + 1, 0
+                lines += [""] * (row + 1 - len(lines))
+                lines[row] = lines[row][:column].ljust(column) + sign + lines[row][column + 1 :]
+                column += 1
+        lines += [""] * (row + 1 - len(lines))
+    return [line.rstrip() for line in lines[-rows:]]
+
+
 @contextmanager
-def on_terminal(*arguments: str, env: Mapping[str, str], columns: int = COLUMNS) -> Iterator[Terminal]:
-    """Starts a command on a terminal so many columns wide, and ends it."""
+def on_terminal(
+    *arguments: str, env: Mapping[str, str], columns: int = COLUMNS, rows: int = ROWS
+) -> Iterator[Terminal]:
+    """Starts a command on a terminal of that size, and ends it."""
     end, other = pty.openpty()
-    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     words: Sequence[str] = [*COMMAND, *arguments]
     environment = {**os.environ, "TERM": "xterm-256color", **env}
     # In the background of a shell Ctrl-C is ignored, and a child would inherit that; a terminal of one's own does not.

@@ -6,89 +6,24 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from gateway.simulator.core import Simulator
-from gateway.simulator.runs import Run, make_runs
-from gateway.simulator.server import SimulatorServer
-from tests.cli.running import Done, command, ended
+from tests.cli.accounts import HOST, INVOICE, Account, an_account
+from tests.cli.running import command, ended
 from tests.cli.terminal import Terminal, on_terminal
 from tests.support.forked import COMMAND
-from tests.support.gateway import REAL_TOKEN, RunningGateway, Setup
-
-HOST = "https://billing.example.com/api"
-INVOICE = f"{HOST}/invoice"
-
-POLICY = f"""\
-version: 1
-name: billing
-teams: [billing]
-allow:
-  - id: own
-    workflowUrl: {{prefix: ["{HOST}"]}}
-    label: {{any: true}}
-    created: {{any: true}}
-    count: {{any: true}}
-    resolve: true
-    runs: {{max: 150, older_than: 5m}}
-  - id: own-runs
-    workflowRunIds: {{max: 20}}
-    workflowUrl: {{prefix: ["{HOST}"]}}
-    resolve: true
-    runs: {{max: 20}}
-"""
-
-
-@dataclass
-class Account:
-    """A gateway, the account behind it, and the environment of a person who may call it."""
-
-    gateway: RunningGateway
-    server: SimulatorServer
-    before: tuple[Run, ...]
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Where the gateway is, and the key."""
-        return {"QSTASH_GATEWAY_URL": self.gateway.url, "QSTASH_GATEWAY_KEY": self.gateway.key()}
-
-    @property
-    def cancelled(self) -> tuple[str, ...]:
-        """What upstream cancelled."""
-        return self.server.simulator.cancelled
-
-    def meant(self, url: str, *, older_ms: int = 300_000, label: str | None = None) -> list[str]:
-        """The running runs of exactly this URL, oldest first."""
-        latest = self.before[-1].created_ms + 30_000 - older_ms
-        return [
-            run.run_id
-            for run in self.before
-            if run.url == url and run.running and run.created_ms <= latest and (label is None or label in run.labels)
-        ]
-
-    def cancel(self, *arguments: str, env: Mapping[str, str] | None = None) -> Done:
-        """Runs the command where nobody can be asked."""
-        return command("cancel", *arguments, env={**self.environment, **(env or {})})
+from tests.support.gateway import RunningGateway
 
 
 @pytest.fixture
 def account(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Account]:
-    """300 runs of three teams, half a minute apart; the parameter is upstream's latency in milliseconds."""
-    runs = make_runs(300, time.time_ns() // 1_000_000, seed=0)
-    directory = tmp_path / "gateway"
-    directory.mkdir()
-    with SimulatorServer(Simulator(runs), token=REAL_TOKEN, latency_ms=getattr(request, "param", 0)) as server:
-        (directory / "read-token").write_text(server.read_token)
-        (directory / "read-token").chmod(0o600)
-        setup = Setup(
-            server.url, directory, policies={"billing.yaml": POLICY}, upstream=", read_token: {file: read-token}"
-        )
-        with RunningGateway(setup) as gateway:
-            yield Account(gateway, server, runs)
+    """300 runs of three teams; the parameter is upstream's latency in milliseconds."""
+    with an_account(tmp_path / "gateway", latency_ms=getattr(request, "param", 0)) as made:
+        yield made
 
 
 @pytest.fixture
@@ -283,13 +218,15 @@ def test_ctrl_c_at_the_question_cancels_nothing(account: Account, terminal: Term
 
 
 @pytest.mark.parametrize("account", [300], indirect=True)
-def test_ctrl_c_while_applying_says_that_the_gateway_goes_on(account: Account, terminal: Terminal) -> None:
-    """And so it does: the plan is carried out and closed."""
+def test_ctrl_c_twice_while_applying_says_that_the_gateway_goes_on(account: Account, terminal: Terminal) -> None:
+    """And so it does: what was sent is carried out, and the plan closed."""
     terminal.until(r"\[y/N\] ")
     terminal.types("y\n")
     terminal.until("Cancelling")
     while not account.gateway.records("intent"):
         time.sleep(0.05)
+    terminal.interrupts()
+    terminal.until("Ctrl-C again leaves at once")
     terminal.interrupts()
     assert terminal.exit_code() == 1
     (plan,) = account.gateway.records("plan")
@@ -299,7 +236,7 @@ def test_ctrl_c_while_applying_says_that_the_gateway_goes_on(account: Account, t
     while not account.gateway.records("outcome"):
         time.sleep(0.05)
     (outcome,) = account.gateway.records("outcome")
-    assert outcome["cancelled"] == len(account.cancelled) == len(account.meant(INVOICE))
+    assert outcome["cancelled"] == len(account.cancelled)
 
 
 @pytest.mark.parametrize(

@@ -60,12 +60,12 @@ def test_a_lost_answer_is_called_unknown_and_not_asked_for_again(answer: tuple[i
     """Exit code 1, the plan and how it stands; applied once."""
     seen = plan("applying", cancelled=1)
     with fake_gateway({ASKED: [(201, plan())], SEEN: [(200, seen)], APPLIED: [answer]}, Location="/elsewhere") as fake:
-        done = cancel(fake)
-        told = json.loads(cancel(fake, "--json").stdout)
+        done = cancel(fake, "--wait", "1s")
+        told = json.loads(cancel(fake, "--json", "--wait", "1s").stdout)
     assert done.returncode == 1
     assert done.stderr.startswith("Not known what came of it: ")
     assert "The plan is applying, 1 run cancelled for certain so far." in done.stderr
-    assert f"GET /gateway/v1/plans/{PLAN_ID}" in done.stderr
+    assert f"\nLook at it: qstash-gateway cancel --plan {PLAN_ID}\n" in done.stderr
     assert (told["outcome"], told["plan"]["plan"], told["result"]) == ("unknown", PLAN_ID, None)
     assert fake.calls.count(APPLIED) == 2  # once for each command
     assert not any("elsewhere" in call for call in fake.calls)
@@ -143,12 +143,21 @@ def test_what_was_skipped_is_read_from_its_structured_field() -> None:
 
 
 def test_a_lowered_count_is_said_with_the_rule_that_lowered_it() -> None:
-    """Before the runs; a count that nobody gave is said to be the default."""
+    """Below the runs; a count that nobody gave is said to be the default."""
     for asked, said in ((500, "from 500 to 50"), (100, "from 100 (without --count that many are asked for) to 50")):
         lowered = plan(narrowed={"count": [asked, 50], "by": "guardrails/count-cap"})
         with fake_gateway({ASKED: [(201, lowered)]}) as fake:
             done = cancel(fake, "--dry-run")
-        assert done.stdout.startswith(f"policy lowered the count {said}: rule guardrails/count-cap\n")
+        assert f"policy lowered the count {said}: rule guardrails/count-cap\n" in done.stdout
+
+
+def test_what_one_look_up_takes_at_most_is_said_with_the_rule() -> None:
+    """With or without a lowered count."""
+    lowered = plan(narrowed={"runs": [2000, 500], "by": "billing/own"})
+    with fake_gateway({ASKED: [(201, lowered)]}) as fake:
+        done = cancel(fake, "--dry-run")
+    assert "policy takes at most 500 of 2000 runs at once: rule billing/own\n" in done.stdout
+    assert "policy lowered" not in done.stdout
 
 
 def test_what_was_cancelled_beyond_what_was_sent_is_said() -> None:
@@ -176,7 +185,7 @@ def test_the_last_line_says_that_a_part_is_no_whole(skipped: str, over: str, end
     """Runs beyond the count are cancelled by the same command again; those left out for another reason are not."""
     says: dict[str, list[Said]] = {ASKED: [(201, plan())], APPLIED: [(200, {"cancelled": 1})]}
     headers = {"Gateway_Decision": "d", "Gateway_Skipped": skipped, "Gateway_Over_Cancelled": over}
-    with fake_gateway(says, **headers) as fake:
+    with fake_gateway(says, None, **headers) as fake:
         done, program = cancel(fake), cancel(fake, "--json")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, f"1 run cancelled, under decision {end}")
     assert json.loads(program.stdout)["sentence"] == f"1 run cancelled, under decision {end}"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.main import COMMANDS, parsed
+from tests.cli.fake_gateway import PLAN_ID
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "docs").rglob("*.yaml"))]
@@ -24,7 +25,7 @@ def lines() -> Iterator[tuple[str, str]]:
         for found in LINE.findall(page.read_text()):
             line = END.split(found)[0].replace("[", "").replace("]…", "").replace("]", "").replace(" …", "").strip()
             if line.split()[0] in COMMANDS:
-                yield str(page.relative_to(ROOT)), line.replace("TEAM", "team")
+                yield str(page.relative_to(ROOT)), re.sub(r"\bID\b", PLAN_ID, line.replace("TEAM", "team"))
 
 
 LINES = sorted(set(lines()))

@@ -44,6 +44,8 @@ UNNEEDED = (
     "gateway.cli.audit", "gateway.cli.cancel", "gateway.cli.keys", "gateway.cli.policies", "gateway.cli.probe",
     "gateway.cli.trial", "gateway.simulator", "gateway.authoring.lint", "gateway.authoring.history",
     "gateway.audit.evidence.decisions", "gateway.audit.evidence.retire", "gateway.audit.evidence.verify",
+    # The description of the calls, before somebody asks for it.
+    "gateway.edge.described",
     "xml",
 )  # fmt: skip
 JSON = {"Content-Type": "application/json"}
@@ -165,3 +167,14 @@ def test_what_requests_need_is_loaded_before_the_first_of_them(
     upstream.stop()
     assert (allowed(gateway).status, resolved(gateway).status) == (502, 502)
     assert loaded(gateway)[len(before) :] == []
+
+
+def test_the_description_of_the_calls_is_loaded_when_it_is_asked_for(gateway: RunningGateway) -> None:
+    """By the first who asks, with nothing else."""
+    before = loaded(gateway)
+    first, second = (gateway.request("GET", "/gateway/v1/openapi.json") for _ in range(2))
+    assert (first.status, first.body) == (200, second.body)
+    found = loaded(gateway)[len(before) :]
+    assert found
+    assert [name for name in found if not name.startswith("gateway.edge.described")] == []
+    assert len(set(found)) == len(found)

@@ -353,5 +353,5 @@ def test_a_terminal_is_still_one(place: Place) -> None:
 
 def test_every_command_is_tried() -> None:
     """A command that is added is tried here, or named among those that serve until they are stopped."""
-    tried = {line.split()[0] for line in EVERY} | {"cancel", "probe-upstream"}
+    tried = {line.split()[0] for line in EVERY} | {"cancel", "decisions", "probe-upstream"}
     assert set(COMMANDS) - tried == {"demo", "simulate"}

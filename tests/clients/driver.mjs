@@ -7,6 +7,7 @@
  *   token      what the client sends as its bearer token
  *   calls      the arguments of cancel(), one call each, made one after the other
  *   loop       optional: true makes every call the documented `do { … } while (cancelled > 0)`
+ *   logs       optional: true makes every call the arguments of logs(), repeated with each page's cursor to the last page
  *   loopCap    optional: how many answers a loop may take before it is stopped (20)
  *   retries    optional: the client's own `retry: {retries}`, or false for `retry: false`; left out, its default of 5
  *   backoffMs  optional: the pause between the client's tries; left out, its default (50 ms, times e each time)
@@ -15,6 +16,7 @@
  *
  * Standard output is a JSON list, one member per call:
  *   {ok: <the value>, attempts}                        {ok: [<values>], ended: <false at the cap>, attempts} for a loop
+ *                                                      or for logs
  *   {error: {name, status, message, cause}, attempts}  and `ok`, the answers before it, for a loop
  * `attempts` counts the requests that the client made, `status` and `cause` (a code such as ECONNRESET) may be null.
  */
@@ -69,6 +71,22 @@ async function untilNoneIsLeft(client, argument, cap) {
   return { ok: answers, ended: true };
 }
 
+/** Every page of the log, as the client's own documentation turns them. */
+async function untilTheLastPage(client, argument, cap) {
+  const pages = [];
+  let cursor;
+  try {
+    do {
+      if (pages.length === cap) return { ok: pages, ended: false };
+      pages.push(await client.logs({ ...argument, cursor }));
+      cursor = pages.at(-1).cursor;
+    } while (cursor);
+  } catch (error) {
+    return { ok: pages, ended: true, error: seen(error) };
+  }
+  return { ok: pages, ended: true };
+}
+
 /** Counts requests without changing them: the client's retries are part of what is tested. */
 function counted(fetch) {
   const counting = (...request) => {
@@ -84,13 +102,14 @@ async function main() {
   for (const name of Object.keys(process.env)) if (name.includes("QSTASH_")) delete process.env[name];
   globalThis.fetch = counted(globalThis.fetch);
 
-  const { client: version, calls, loop = false, loopCap = 20, ...rest } = JSON.parse(await text(process.stdin));
+  const { client: version, calls, loop = false, logs = false, loopCap = 20, ...rest } = JSON.parse(await text(process.stdin));
   const client = new CLIENTS[version](options(rest));
   const results = [];
   for (const call of calls) {
     globalThis.fetch.attempts = 0;
     const argument = revive(call);
-    const result = loop ? await untilNoneIsLeft(client, argument, loopCap) : await once(client, argument);
+    const many = logs ? untilTheLastPage : loop ? untilNoneIsLeft : undefined;
+    const result = many ? await many(client, argument, loopCap) : await once(client, argument);
     results.push({ ...result, attempts: globalThis.fetch.attempts });
   }
   console.log(JSON.stringify(results));

@@ -18,7 +18,7 @@ UNDEFINED = {"$undefined": True}
 """JavaScript's `undefined`, wherever it stands in a call."""
 
 CLIENTS = ("workflow-latest", "workflow-1.1")
-NODE_S = 60
+NODE_S = 180
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,17 @@ class OfficialClient:
         result = self._driven(call, **options)
         return Seen(result["attempts"], result.get("ok"), result.get("error"))
 
-    def loop(self, call: object) -> tuple[list[object], Seen]:
+    def loop(self, call: object, **options: object) -> tuple[list[object], Seen]:
         """The documented `do { … } while (cancelled > 0)`: the numbers it was given, and how it ended."""
-        result = self._driven(call, loop=True)
+        result = self._driven(call, loop=True, **options)
         numbers = [answer["cancelled"] for answer in result["ok"]]
         return numbers, Seen(result["attempts"], error=result.get("error"), ended=result["ended"])
+
+    def logs(self, call: object) -> tuple[list[list[str]], Seen]:
+        """The pages of `logs()` from the first to the last: the run IDs on each, and how it ended."""
+        result = self._driven(call, logs=True)
+        pages = [[run["workflowRunId"] for run in page["runs"]] for page in result["ok"]]
+        return pages, Seen(result["attempts"], error=result.get("error"), ended=result["ended"])
 
     def _driven(self, call: object, **options: object) -> dict:
         told = {"client": self.version, "baseUrl": self.base_url, "token": self.token, "calls": [call], **options}

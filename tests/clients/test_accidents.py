@@ -54,7 +54,12 @@ def test_a_call_that_would_cancel_everything_is_refused_by_policy(
             "latest", {"filter": {"workflowRunId": "wfr_1"}}, "did you mean 'workflowRunIds'?", id="latest-misspelt"
         ),
         pytest.param("latest", {"filter": {"label": ""}}, "'label' has no value", id="latest-label-empty"),
-        pytest.param("latest", {"filter": {"host": "h", "async": True}}, "'host' is not a parameter", id="latest-host"),
+        pytest.param(
+            "latest",
+            {"filter": {"workflowUrl": INVOICE, "async": True}},
+            "'async' is not a parameter of this call",
+            id="latest-async",
+        ),
         pytest.param("latest", {"all": True, "count": 0}, "count", id="latest-count-zero"),
         pytest.param(
             "latest",

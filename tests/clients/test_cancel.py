@@ -118,6 +118,13 @@ def test_a_permitted_call_cancels_exactly_the_runs_it_names(
             f"allowed: workflowUrl {INVOICE}",
             id="latest-prefix-without-boundary",
         ),
+        pytest.param(
+            "latest",
+            POLICIES,
+            {"filter": {"workflowUrl": INVOICE, "host": "billing.example.com", "path": "/api/invoice"}},
+            "never sent to QStash, so only a rule with 'resolve: true' allows them.",
+            id="latest-host-and-path-where-no-runs-are-looked-up",
+        ),
         pytest.param("1.1", POLICIES, {"ids": "wfr_search_1"}, "No rule of your team allows", id="1.1-foreign-id"),
         pytest.param(
             "1.1",

@@ -7,11 +7,20 @@ import pytest
 from tests.edge.wire import Edge
 
 ONLY = (
-    "Of QStash's calls this gateway only passes bulk cancels (DELETE /v2/workflows/runs) and shows runs of your team "
-    "(GET /v2/workflows/logs); previews, plans and what you may do are at /preview/v2/workflows/runs and /gateway/v1/."
+    "Of QStash's calls this gateway only passes bulk cancels of workflow runs (DELETE /v2/workflows/runs) and shows "
+    "runs of your team (GET /v2/workflows/logs); previews, plans and what you may do are at "
+    "/preview/v2/workflows/runs and /gateway/v1/."
 )
 RUNTIMES = "Runtimes that host workflows keep their own client and token."
-BY_ID = "A run is cancelled by its ID in the query, not in the path: DELETE /v2/workflows/runs?workflowRunIds=ID."
+REST = f"{ONLY} {RUNTIMES}"
+BY_ID = (
+    "A run is cancelled by its ID in the query, not in the path: DELETE /v2/workflows/runs?workflowRunIds=ID. With "
+    f"cancel=false this call is a runtime's own report. {REST}"
+)
+BY_QUERY = "Runs are cancelled with DELETE, and chosen in the query: DELETE /v2/workflows/runs?workflowUrl=URL. " + REST
+ONE_RUN = f"A run of your team is shown by GET /v2/workflows/logs?workflowRunId=ID. {REST}"
+NOT_SHOWN = f"Messages are not shown here; runs of your team are, by GET /v2/workflows/logs. {REST}"
+MESSAGES = f"Messages are not cancelled here; runs are, by DELETE /v2/workflows/runs?workflowRunIds=ID. {REST}"
 NONE = f"The gateway has no such path (it compares byte for byte). {ONLY}"
 
 
@@ -36,13 +45,19 @@ def test_another_method_is_told_the_one_there_is(edge: Edge, line: str, said: st
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("DELETE /v2/workflows/runs/wfr_1", f"{BY_ID} {RUNTIMES}"),
-        ("DELETE /v2/workflows/runs/wfr_1?cancel=true", f"{BY_ID} {RUNTIMES}"),
-        ("DELETE /v2/workflows/runs/wfr_1?cancel=false", f"{BY_ID} {RUNTIMES}"),
-        ("DELETE /preview/v2/workflows/runs/wfr_1", f"{BY_ID} {RUNTIMES}"),
-        ("GET /v2/workflows/runs/wfr_1", f"{ONLY} {RUNTIMES}"),
-        ("DELETE /v2/workflows/runs/wfr_1/steps", f"{ONLY} {RUNTIMES}"),
-        ("GET /v2/messages/msg_1", f"{ONLY} {RUNTIMES}"),
+        ("DELETE /v2/workflows/runs/wfr_1", BY_ID),
+        ("DELETE /v2/workflows/runs/wfr_1?cancel=true", BY_ID),
+        ("DELETE /v2/workflows/runs/wfr_1?cancel=false", BY_ID),
+        ("DELETE /preview/v2/workflows/runs/wfr_1", BY_ID),
+        ("POST /v2/workflows/runs/cancel", BY_QUERY),
+        ("GET /v2/workflows/runs/wfr_1", ONE_RUN),
+        ("DELETE /v2/workflows/runs/wfr_1/steps", REST),
+        ("GET /v2/logs", NOT_SHOWN),
+        ("GET /v2/events?cursor=1", NOT_SHOWN),
+        ("GET /v1/logs", NOT_SHOWN),
+        ("DELETE /v2/messages", MESSAGES),
+        ("DELETE /v2/messages?messageIds=msg_1", MESSAGES),
+        ("DELETE /v2/messages/msg_1", MESSAGES),
         ("GET /gateway/v1/what", NONE),
         ("GET /", NONE),
         ("DELETE /v2//workflows/runs", "This path has a double slash: write it as /v2/workflows/runs."),
@@ -53,3 +68,43 @@ def test_a_path_that_is_none_is_told_what_there_is(edge: Edge, line: str, said: 
     """404 with all that the gateway does; who names a run in the path reads where its ID belongs."""
     [answer] = edge.send(edge.request("Connection: close", line=f"{line} HTTP/1.1"))
     assert (answer.status, answer.json()["error"]) == (404, said)
+
+
+NOTHING_INSTEAD = (
+    "GET /v2/messages/msg_1",
+    "GET /v2/dlq",
+    "DELETE /v2/dlq/1-2",
+    "DELETE /v2/workflows/dlq?dlqIds=1-2",
+    "POST /v2/workflows/dlq/restart/1-2",
+    "POST /v2/publish/https://billing.example.com/api/invoice",
+    "POST /v2/publish/https%3A%2F%2Fbilling.example.com%2Fapi%2Finvoice",
+    "POST /v2/enqueue/queue/https://billing.example.com/api/invoice",
+    "POST /v2/batch",
+    "POST /v2/trigger/https://billing.example.com/api/invoice",
+    "POST /v2/schedules/https://billing.example.com/api/invoice",
+    "DELETE /v2/schedules/scd_1",
+    "POST /v2/queues/first/pause",
+    "POST /v2/flowControl/key/pause",
+    "POST /v2/notify/evt_1",
+    "POST /v2/keys/rotate",
+    "POST /v1/publish/https://billing.example.com/api/invoice",
+    "DELETE /v1/messages/msg_1/more",
+    "PATCH /v2/\\canary",
+)
+
+
+@pytest.mark.parametrize("line", NOTHING_INSTEAD)
+def test_every_other_call_of_qstash_is_refused_alike_and_shown_back_to_nobody(edge: Edge, line: str) -> None:
+    """404 with all that the gateway does, and nothing of what was asked; nothing is sent."""
+    before = len(edge.reached)
+    [answer] = edge.send(edge.request("Connection: close", line=f"{line} HTTP/1.1"))
+    assert (answer.status, answer.json()["error"]) == (404, REST)
+    assert len(edge.reached) == before
+
+
+@pytest.mark.parametrize("line", ["DELETE /v2/workflows/runs/wfr_1", "DELETE /v2/messages", "POST /v2/keys/rotate"])
+def test_a_stranger_is_told_of_no_call(edge: Edge, line: str) -> None:
+    """Without a key every path gets the same 401."""
+    [known] = edge.send(edge.request("Connection: close", line="GET /gateway/v1/whoami HTTP/1.1", team=None))
+    [answer] = edge.send(edge.request("Connection: close", line=f"{line} HTTP/1.1", team=None))
+    assert (answer.status, answer.json()["error"]) == (401, known.json()["error"])

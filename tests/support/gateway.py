@@ -176,6 +176,8 @@ class RunningGateway:
         """SIGKILL."""
         self.process.kill()
         self.process.wait()
+        self._out.close()
+        self._err.close()
 
     @property
     def url(self) -> str:

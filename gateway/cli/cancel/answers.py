@@ -1,4 +1,4 @@
-"""The gateway's answers to a caller, as values: a result, a refusal, or no answer that could be read.
+"""The gateway's answers to a caller, as values: a result, a refusal, a decision, or no answer that could be read.
 
 A plan is a `ShownPlan`, which the gateway writes with the same class.
 """
@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Self
 
-from gateway.core.forms.shown import Left, Members, skipped_in
+from gateway.core.forms.shown import DECISIONS, PLAN_ID, Left, Members, ShownPlan, skipped_in
 
 _COUNT = re.compile(r"[0-9]{1,9}")
 
@@ -29,11 +30,39 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The gateway's statement that a request was not, or not wholly, carried out. `members` is the whole problem."""
+    """The gateway's statement that a request was not, or not wholly, carried out. `members` is the whole problem.
+
+    `status` is that of HTTP, 0 if a plan says it. `retry_after_s` is how long to wait before asking again, if said.
+    """
 
     sentence: str
     code: str
     members: Members
+    status: int = 0
+    retry_after_s: int | None = None
+
+    @property
+    def passing(self) -> bool:
+        """Whether certainly nothing was cancelled, and the same may be allowed or possible a little later."""
+        return self.status in (429, 503) or self.code in ("plan_failed", "lookup_failed", "upstream_unreachable")
+
+    @property
+    def unclear(self) -> bool:
+        """Whether it leaves open what was cancelled: the gateway does not know, or something repeated the call."""
+        return self.code in ("outcome_unknown", "plan_applied")
+
+    @property
+    def cancelled(self) -> int:
+        """The number of runs that were cancelled all the same, for certain: a plan may end in the middle."""
+        places = (self.members, _object(self.members.get("progress")))
+        return next((runs for place in places if (runs := _natural(place.get("cancelled")))), 0)
+
+    @property
+    def decision_id(self) -> str | None:
+        """The ID under which the decision can be looked at; None if the answer names none in the form of one."""
+        path, named = self.members.get("status_url"), self.members.get("decision_id")
+        said = path.removeprefix(f"{DECISIONS}/") if isinstance(path, str) else named
+        return said if isinstance(said, str) and PLAN_ID.fullmatch(said) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +71,45 @@ class Lost:
 
     sent: bool
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShownDecision:
+    """What became of a request, as the gateway keeps it. `cancelled` is None while that is not known.
+
+    `settled` says that the gateway has ended looking for what was not known at first. `members` is the whole answer.
+    """
+
+    decision_id: str
+    state: str
+    cancelled: int | None = None
+    settled: bool = False
+    members: Members = field(default_factory=dict, compare=False, repr=False)
+
+    @classmethod
+    def from_json(cls, members: Members) -> Self:
+        """Read a decision from JSON. Raises: ValueError if the members are not one."""
+        match members:
+            case {"decision_id": str(decision_id), "state": str(state)}:
+                settled = members.get("settled")
+            case _:
+                raise ValueError("no decision")
+        known = _natural(_object(settled).get("cancelled"))
+        cancelled = _natural(members.get("cancelled")) if known is None else known
+        if cancelled is None and state in _NOTHING:
+            cancelled = 0
+        certain = known is not None or state in _CERTAIN
+        return cls(decision_id, state, cancelled if certain else None, isinstance(settled, dict), members)
+
+    @property
+    def certain(self) -> bool:
+        """Whether it is known how many runs were cancelled."""
+        return self.cancelled is not None
+
+
+_NOTHING = ("denied", "refused", "not_sent")
+_CERTAIN = ("cancelled", *_NOTHING)
+"""The states in which the number of cancelled runs is known without a later look."""
 
 
 def done_in(members: Members, headers: Mapping[str, str]) -> Done:
@@ -54,9 +122,35 @@ def done_in(members: Members, headers: Mapping[str, str]) -> Done:
     return Done(cancelled, headers.get("gateway-decision", ""), skipped, int(over) if _COUNT.fullmatch(over) else 0)
 
 
-def refusal_in(members: Members) -> Refusal:
-    """Read a refusal from the members of an answer. Raises: ValueError if they are not a refusal."""
+def refusal_in(members: Members, *, status: int, headers: Mapping[str, str]) -> Refusal:
+    """Read a refusal from an answer. Raises: ValueError if it is not one."""
     sentence, code = members.get("error"), members.get("code")
     if isinstance(sentence, str) and isinstance(code, str):
-        return Refusal(sentence, code, members)
+        wait = headers.get("retry-after", "")
+        return Refusal(sentence, code, members, status, int(wait) if _COUNT.fullmatch(wait) else None)
     raise ValueError("no refusal")
+
+
+def decisions_in(members: Members) -> list[ShownDecision]:
+    """Read a list of decisions. Raises: ValueError if the members are not one."""
+    return [ShownDecision.from_json(one) for one in _listed(members, "decisions")]
+
+
+def plans_in(members: Members) -> list[ShownPlan]:
+    """Read a list of plans. Raises: ValueError if the members are not one."""
+    return [ShownPlan.from_json(one) for one in _listed(members, "plans")]
+
+
+def _listed(members: Members, name: str) -> list[Members]:
+    match members.get(name):
+        case list(listed):
+            return [_object(one) for one in listed]
+    raise ValueError(f"no {name}")
+
+
+def _natural(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value < 2**63 else None
+
+
+def _object(value: object) -> Members:
+    return value if isinstance(value, dict) else {}

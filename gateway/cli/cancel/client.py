@@ -1,7 +1,7 @@
-"""The caller's side of plans: it asks for one, waits for its look-up, applies it once, and watches meanwhile.
+"""The caller's side of the gateway: it asks for plans, applies each once, watches and stops them, reads decisions.
 
-Nothing is tried again. No redirect is followed and no proxy is taken from the environment, because the key would go
-there.
+Nothing that may cancel is tried again. No redirect is followed and no proxy is taken from the environment, because the
+key would go there.
 """
 
 from __future__ import annotations
@@ -11,12 +11,22 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 
-from gateway.cli.cancel.answers import Done, Lost, Refusal, done_in, refusal_in
+from gateway.cli.cancel.answers import (
+    Done,
+    Lost,
+    Refusal,
+    ShownDecision,
+    decisions_in,
+    done_in,
+    plans_in,
+    refusal_in,
+)
 from gateway.cli.cancel.reached import perhaps_tls, shown, unreached
-from gateway.core.forms.shown import PLANS, Members, ShownPlan
+from gateway.core.forms.shown import DECISIONS, PLANS, Members, ShownPlan
 from gateway.core.forms.strict_json import json_object
 from gateway.files.addresses import Origin, UnixListen
 from gateway.upstream.direct import bounded, make_transport
@@ -26,15 +36,18 @@ CONNECT_S = 5.0
 READ_S = 30.0
 """The time limit of one answer; the gateway itself answers after 10 s that it is still looking."""
 GLANCE_S = 2.0
-APPLY_S = 900.0
-"""The time limit of carrying a plan out: 2,000 runs are 20 orders, each of up to half a minute."""
+APPLY_S = 3600.0
+"""The time limit of carrying a plan out: 10,000 runs are 100 orders, each of up to half a minute."""
 LOOK_S = 120.0
 """The time limit of a look-up; the gateway itself ends it after a minute."""
+STOP_S = 5.0
 EVERY_S = 0.5
 LOCAL = "http://localhost"
 """The address in the URL if the connection is to a socket in the file system."""
 
 Told = Callable[[ShownPlan], None]
+Headers = dict[str, str]
+T = TypeVar("T")
 
 
 class Gateway:
@@ -45,13 +58,16 @@ class Gateway:
         self._key = key
         self._roots = roots
 
-    async def plan(self, request: str, *, reason: str | None) -> ShownPlan | Refusal | Lost:
-        """Ask for the plan of a request line, and wait until its look-up has ended. Nothing is cancelled."""
+    async def plan(self, request: str, *, reason: str | None, told: Told) -> ShownPlan | Refusal | Lost:
+        """Ask for the plan of a request line, and wait until its look-up has ended. Nothing is cancelled.
+
+        `told` is called with the plan as the look-up advances. Being cancelled withdraws the plan.
+        """
         asked = {"request": request} | ({} if reason is None else {"reason": reason})
         async with self._client() as client:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):
-                    return await self._looked_up(client, asked)
+                    return await self._looked_up(client, asked, told)
         return Lost(sent=True, why="the gateway is still looking the runs up")
 
     async def apply(self, plan: ShownPlan, told: Told) -> Done | Refusal | Lost:
@@ -60,17 +76,33 @@ class Gateway:
             applying = asyncio.create_task(self._applied(client, plan))
             try:
                 while not (await asyncio.wait([applying], timeout=EVERY_S))[0]:
-                    await self._glance(client, plan, told)
-                await self._glance(client, plan, told)
+                    await self._glance(client, plan.plan_id, told)
+                await self._glance(client, plan.plan_id, told)
                 return applying.result()
             finally:
                 applying.cancel()
 
-    async def look(self, plan: ShownPlan) -> ShownPlan | None:
-        """Return the plan as it stands now, or None if it cannot be seen."""
+    async def look(self, plan_id: str) -> ShownPlan | Refusal | Lost:
+        """Return the plan as it stands now."""
         async with self._client() as client:
-            seen = await self._seen(client, plan, within_s=GLANCE_S)
-        return seen if isinstance(seen, ShownPlan) else None
+            return await self._seen(client, plan_id, within_s=GLANCE_S)
+
+    async def stop(self, plan_id: str) -> ShownPlan | Refusal | Lost:
+        """Stop the plan before its next order; return it as it stands then, which may be with an order still out."""
+        async with self._client() as client:
+            return await self._stopped(client, plan_id)
+
+    async def decision(self, decision_id: str) -> ShownDecision | Refusal | Lost:
+        """Return what became of one decision."""
+        async with self._client() as client:
+            answer = await self._answer(client, "GET", f"{DECISIONS}/{decision_id}", within_s=READ_S)
+        return _read(answer, ShownDecision.from_json)
+
+    async def decisions(self, limit: int) -> list[ShownDecision] | Refusal | Lost:
+        """Return the newest decisions of the caller's team, at most `limit`."""
+        async with self._client() as client:
+            answer = await self._answer(client, "GET", f"{DECISIONS}?limit={limit}", within_s=READ_S)
+        return _read(answer, decisions_in)
 
     @property
     def _where(self) -> str:
@@ -91,37 +123,77 @@ class Gateway:
             base_url=url, headers=headers, transport=transport, trust_env=False, follow_redirects=False
         )
 
-    async def _looked_up(self, client: httpx.AsyncClient, asked: dict[str, str]) -> ShownPlan | Refusal | Lost:
-        seen = _plan(await self._answer(client, "POST", PLANS, within_s=READ_S, body=json.dumps(asked).encode()))
-        while isinstance(seen, ShownPlan) and seen.looking:
-            await asyncio.sleep(EVERY_S)
-            seen = await self._seen(client, seen, within_s=READ_S)
+    async def _looked_up(self, client: httpx.AsyncClient, asked: Headers, told: Told) -> ShownPlan | Refusal | Lost:
+        asking = asyncio.create_task(self._planned(client, asked))
+        plan_id = None
+        try:
+            with_progress = True
+            while not (await asyncio.wait([asking], timeout=EVERY_S))[0]:
+                with_progress = with_progress and await self._peek(client, told)
+            seen = asking.result()
+            while isinstance(seen, ShownPlan) and seen.looking:
+                plan_id = seen.plan_id
+                told(seen)
+                await asyncio.sleep(EVERY_S)
+                seen = await self._seen(client, plan_id, within_s=READ_S)
+        except asyncio.CancelledError:
+            # Otherwise it would go on, in the place of the caller's next look-up.
+            await self._withdraw(client, plan_id)
+            raise
+        finally:
+            asking.cancel()
         if isinstance(seen, ShownPlan) and seen.failure is not None:
             return Refusal(seen.failure, f"plan_{seen.state}", seen.members)
         return seen
 
-    async def _glance(self, client: httpx.AsyncClient, plan: ShownPlan, told: Told) -> None:
+    async def _planned(self, client: httpx.AsyncClient, asked: Headers) -> ShownPlan | Refusal | Lost:
+        body = json.dumps(asked).encode()
+        return _read(await self._answer(client, "POST", PLANS, within_s=READ_S, body=body), ShownPlan.from_json)
+
+    async def _peek(self, client: httpx.AsyncClient, told: Told) -> bool:
+        """Report the look-up whose plan has not been answered yet; return False if the gateway does not show it."""
+        looking = await self._looking(client)
+        if looking is not None and len(looking) == 1:
+            told(looking[0])
+        return looking is not None
+
+    async def _withdraw(self, client: httpx.AsyncClient, plan_id: str | None) -> None:
+        """Stop a look-up; one whose plan has not been answered yet is the only one that the gateway lists."""
+        looking = [] if plan_id is not None else await self._looking(client) or []
+        for name in [plan_id] if plan_id is not None else [plan.plan_id for plan in looking if len(looking) == 1]:
+            await self._stopped(client, name)
+
+    async def _looking(self, client: httpx.AsyncClient) -> list[ShownPlan] | None:
+        """Return the caller's plans that are being looked up; None if the gateway does not list them."""
+        listed = _read(await self._answer(client, "GET", PLANS, within_s=GLANCE_S), plans_in)
+        return [plan for plan in listed if plan.looking] if isinstance(listed, list) else None
+
+    async def _glance(self, client: httpx.AsyncClient, plan_id: str, told: Told) -> None:
         """Report to `told` how far the plan has got. If it cannot be seen nothing is lost: the final answer says it."""
-        seen = await self._seen(client, plan, within_s=GLANCE_S)
+        seen = await self._seen(client, plan_id, within_s=GLANCE_S)
         if isinstance(seen, ShownPlan):
             told(seen)
 
-    async def _seen(self, client: httpx.AsyncClient, plan: ShownPlan, *, within_s: float) -> ShownPlan | Refusal | Lost:
-        return _plan(await self._answer(client, "GET", f"{PLANS}/{plan.plan_id}", within_s=within_s))
+    async def _seen(self, client: httpx.AsyncClient, plan_id: str, *, within_s: float) -> ShownPlan | Refusal | Lost:
+        answer = await self._answer(client, "GET", f"{PLANS}/{plan_id}", within_s=within_s)
+        return _read(answer, ShownPlan.from_json)
+
+    async def _stopped(self, client: httpx.AsyncClient, plan_id: str) -> ShownPlan | Refusal | Lost:
+        answer = await self._answer(client, "DELETE", f"{PLANS}/{plan_id}", within_s=STOP_S)
+        return _read(answer, ShownPlan.from_json)
 
     async def _applied(self, client: httpx.AsyncClient, plan: ShownPlan) -> Done | Refusal | Lost:
         answer = await self._answer(client, "POST", f"{PLANS}/{plan.plan_id}/apply", within_s=APPLY_S)
         if isinstance(answer, Refusal | Lost):
             return answer
-        members, headers = answer
         try:
-            return done_in(members, headers)
+            return done_in(*answer)
         except ValueError:
             return Lost(sent=True, why="the answer is not one of a gateway")
 
     async def _answer(
         self, client: httpx.AsyncClient, method: str, path: str, *, within_s: float, body: bytes = b""
-    ) -> tuple[Members, dict[str, str]] | Refusal | Lost:
+    ) -> tuple[Members, Headers] | Refusal | Lost:
         """Return the members and headers of an answer with 2xx, or what came instead."""
         timeout = httpx.Timeout(within_s, connect=CONNECT_S)
         headers = {"Content-Type": "application/json"} if body else {}
@@ -136,16 +208,18 @@ class Gateway:
         except httpx.HTTPError:
             return Lost(sent=True, why=f"the connection ended before a whole answer came{perhaps_tls(self._where)}")
         try:
-            members = json_object(content or b"")
-            return refusal_in(members) if response.status_code >= 300 else (members, dict(response.headers.items()))
+            members, headers = json_object(content or b""), dict(response.headers.items())
+            if response.status_code >= 300:
+                return refusal_in(members, status=response.status_code, headers=headers)
         except ValueError:
             return Lost(sent=True, why=f"the answer with status {response.status_code} is not one of a gateway")
+        return members, headers
 
 
-def _plan(answer: tuple[Members, dict[str, str]] | Refusal | Lost) -> ShownPlan | Refusal | Lost:
+def _read(answer: tuple[Members, Headers] | Refusal | Lost, read: Callable[[Members], T]) -> T | Refusal | Lost:
     if isinstance(answer, Refusal | Lost):
         return answer
     try:
-        return ShownPlan.from_json(answer[0])
+        return read(answer[0])
     except ValueError:
         return Lost(sent=True, why="the answer is not one of a gateway")

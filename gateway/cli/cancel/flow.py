@@ -1,22 +1,26 @@
-"""One cancel from beginning to end: look up, show, ask, apply. Every way out is an `Ending`."""
+"""One cancel from beginning to end, or a plan taken up again: look, show, ask, apply. Every way out is an `Ending`."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
+from urllib.parse import quote
 
 from gateway.cli.cancel.answers import Done, Lost, Refusal
-from gateway.cli.cancel.client import Gateway
+from gateway.cli.cancel.client import APPLY_S, LOOK_S, Gateway, Told
+from gateway.cli.cancel.follow import AT_WORK, Carried, carry_out, followed
 from gateway.core.errors import counted
-from gateway.core.forms.shown import PLANS, ShownPlan
+from gateway.core.forms.shown import ShownPlan
 from gateway.core.run import Skip
 
 URL, KEY = "QSTASH_GATEWAY_URL", "QSTASH_GATEWAY_KEY"
 """The environment variables for the gateway's address and the caller's key."""
+
+CALL = "DELETE /v2/workflows/runs"
 
 OPTIONS = {
     "workflowUrl": "--url U",
@@ -28,6 +32,21 @@ OPTIONS = {
 
 UNSENT = "Nothing was cancelled."
 
+WAIT_S = 45.0
+"""How long to look for what came of a cancel whose answer does not say it, in seconds, if no option says it."""
+
+WHY = {
+    "young": "younger than the rule lets be cancelled",
+    "finished": "already finished",
+    "restarted": "started again under the same ID since",
+    "unreadable": "with a value that cannot be judged",
+    "beyond_count": "beyond the count",
+    "done": "that an order was about in the last minutes",
+    "planned": "of the last plan not cancelled",
+    "unknown": "of the last plan not known to be cancelled",
+}
+"""The reasons for which runs are left out, in words."""
+
 
 class End(StrEnum):
     """The ways in which a cancel ends."""
@@ -35,7 +54,10 @@ class End(StrEnum):
     CANCELLED = "cancelled"
     NOTHING_FOUND = "nothing_found"
     DRY_RUN = "dry_run"
+    WITHDRAWN = "withdrawn"
     DECLINED = "declined"
+    STOPPED = "stopped"
+    INCOMPLETE = "incomplete"
     REFUSED = "refused"
     FAILED = "failed"
     UNKNOWN = "unknown"
@@ -43,70 +65,133 @@ class End(StrEnum):
     @property
     def exit_code(self) -> int:
         """0 if what was asked for was done, else 1."""
-        return 0 if self in (End.CANCELLED, End.NOTHING_FOUND, End.DRY_RUN) else 1
+        return 0 if self in (End.CANCELLED, End.NOTHING_FOUND, End.DRY_RUN, End.WITHDRAWN) else 1
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A person's request: the request line of a bulk cancel, and the reason."""
+    """A person's request: the query of a bulk cancel, the latest creation of its runs (Unix ms), and the reason."""
 
-    request: str
+    pairs: Sequence[tuple[str, str]]
+    to_date: int | None = None
     reason: str | None = None
+
+    @property
+    def request(self) -> str:
+        """The request line."""
+        until = [] if self.to_date is None else [("toDate", str(self.to_date))]
+        return f"{CALL}?" + "&".join(f"{name}={quote(value, safe='')}" for name, value in (*self.pairs, *until))
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """The end of a cancel: one sentence, and what is known of it."""
+    """The end of a cancel: one sentence, and what is known of it.
+
+    `total` is the sum over the plans of --until-none; `sums` are further sentences, a line each.
+    """
 
     how: End
     sentence: str
     plan: ShownPlan | None = None
     done: Done | None = None
     refusal: Refusal | None = None
+    total: Mapping[str, object] | None = None
+    sums: tuple[str, ...] = ()
 
     def members(self) -> dict[str, object]:
         """Return the ending as a JSON object for programs."""
         return {
             "outcome": self.how.value,
-            "sentence": self.sentence,
+            "sentence": " ".join((self.sentence, *self.sums)),
             "plan": None if self.plan is None else dict(self.plan.members),
-            "result": None if self.done is None else _result(self.done),
+            "result": self._result(),
             "problem": None if self.refusal is None else dict(self.refusal.members),
         }
 
+    def _result(self) -> dict[str, object] | None:
+        if self.total is not None:
+            return dict(self.total)
+        return None if self.done is None else _result(self.done)
+
 
 class Screen(Protocol):
-    """The part that shows a cancel to the person and takes the answer."""
+    """The part that shows a cancel to the person and takes the answer.
 
-    def looking(self) -> AbstractContextManager[None]:
-        """Show that the runs are being looked up, until the context ends."""
+    `until` says that the question is about all runs created up to that time, of which the plan may hold only a part.
+    """
 
-    def shows(self, plan: ShownPlan) -> None:
+    def looking(self) -> AbstractContextManager[Told]:
+        """Show that runs are being looked up, until the context ends. It gives a function to call with the plan."""
+
+    def shows(self, plan: ShownPlan, *, until: str | None = None) -> None:
         """Show the plan."""
 
-    def asks(self, plan: ShownPlan) -> bool:
+    def asks(self, plan: ShownPlan, *, until: str | None = None) -> bool:
         """Ask whether to go on; return the answer."""
 
-    def applying(self, plan: ShownPlan) -> AbstractContextManager[Callable[[ShownPlan], None]]:
+    def applying(self, plan: ShownPlan) -> AbstractContextManager[Told]:
         """Show that the plan is being applied. The context gives a function to call with the plan as it advances."""
+
+    def says(self, sentence: str) -> None:
+        """Show a sentence in between."""
 
     def ends(self, ending: Ending) -> None:
         """Show the ending."""
 
 
-def cancel(gateway: Gateway, asked: Asked, screen: Screen, *, dry_run: bool, ask: bool) -> Ending:
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How to go about it: whether only to show, whether to ask, and how long to look for what is not known."""
+
+    dry_run: bool
+    ask: bool
+    wait_s: float = WAIT_S
+
+
+def cancel(gateway: Gateway, asked: Asked, screen: Screen, manner: Manner) -> Ending:
     """Show which runs the request means and, unless the person says no or it is a dry run, cancel exactly those."""
-    plan = _planned(gateway, asked, screen)
-    if isinstance(plan, Ending):
-        return plan
-    screen.shows(plan)
-    if not plan.runs:
-        return Ending(End.NOTHING_FOUND, f"No run to cancel was found. {UNSENT}", plan)
-    if dry_run:
-        return Ending(End.DRY_RUN, f"Only a dry run. {UNSENT}", plan)
-    if ask and not _agreed(screen, plan):
-        return Ending(End.DECLINED, UNSENT, plan)
-    return _applied(gateway, plan, screen)
+    plan = planned(gateway, asked, screen)
+    return plan if isinstance(plan, Ending) else _agreed_and_applied(gateway, plan, screen, manner)
+
+
+def resume(gateway: Gateway, plan_id: str, screen: Screen, manner: Manner) -> Ending:
+    """Show a plan that was made before; follow it while the gateway is busy with it; apply it if it is ready."""
+    try:
+        found = asyncio.run(gateway.look(plan_id))
+        if isinstance(found, ShownPlan) and found.state in AT_WORK:
+            watching, within_s = (screen.looking(), LOOK_S) if found.looking else (screen.applying(found), APPLY_S)
+            with watching as told:
+                found = followed(gateway, plan_id, told, within_s=within_s)
+    except KeyboardInterrupt:
+        return Ending(End.DECLINED, f"This command only watched: the gateway goes on with plan {plan_id}.")
+    if isinstance(found, Lost):
+        return Ending(End.UNKNOWN, f"Plan {plan_id} cannot be seen: {found.why}.")
+    if isinstance(found, Refusal):
+        return _no_plan(found)
+    if found.state == "ready":
+        return _agreed_and_applied(gateway, found, screen, manner)
+    if found.failure is None:
+        screen.shows(found)
+    return _at_rest(found)
+
+
+def stop(gateway: Gateway, plan_id: str, screen: Screen) -> Ending:
+    """Stop a plan before its next order, and wait for the one in flight."""
+    try:
+        found = asyncio.run(gateway.stop(plan_id))
+        if isinstance(found, ShownPlan) and found.state in AT_WORK:
+            with screen.applying(found) as told:
+                found = followed(gateway, plan_id, told, within_s=WAIT_S)
+    except KeyboardInterrupt:
+        return Ending(End.UNKNOWN, "Not waited for the order in flight: it goes on.")
+    if isinstance(found, Lost):
+        return Ending(End.FAILED, f"Not known whether plan {plan_id} was stopped: {found.why}.")
+    if isinstance(found, Refusal):
+        return _no_plan(found)
+    if found.state == "stopped":
+        before = f"{runs_in_words(found.cancelled)} cancelled before." if found.cancelled else UNSENT
+        return Ending(End.WITHDRAWN, f"Plan {plan_id} is stopped. {before}", found)
+    return _at_rest(found)
 
 
 def runs_in_words(runs: int) -> str:
@@ -114,19 +199,21 @@ def runs_in_words(runs: int) -> str:
     return counted(runs, "run")
 
 
-def _planned(gateway: Gateway, asked: Asked, screen: Screen) -> ShownPlan | Ending:
+def planned(gateway: Gateway, asked: Asked, screen: Screen) -> ShownPlan | Ending:
+    """Return the plan of a request, or the ending if there is none."""
     # The look-up and the apply each have an event loop, so that Ctrl-C reaches the question in between.
     try:
-        with screen.looking():
-            found = asyncio.run(gateway.plan(asked.request, reason=asked.reason))
+        with screen.looking() as told:
+            found = asyncio.run(gateway.plan(asked.request, reason=asked.reason, told=told))
     except KeyboardInterrupt:
         return Ending(End.DECLINED, f"Stopped. {UNSENT}")
-    match found:
-        case Lost(why=why):
-            return Ending(End.FAILED, f"No plan: {why}. {UNSENT}")
-        case Refusal(sentence=sentence):
-            return Ending(End.REFUSED, " ".join([sentence, *_in_options(found)]), refusal=found)
-    return found
+    return found if isinstance(found, ShownPlan) else _no_plan(found)
+
+
+def _no_plan(found: Refusal | Lost) -> Ending:
+    if isinstance(found, Lost):
+        return Ending(End.FAILED, f"No plan: {found.why}. {UNSENT}")
+    return Ending(End.REFUSED, " ".join([found.sentence, *_in_options(found)]), refusal=found)
 
 
 def _in_options(refusal: Refusal) -> Iterator[str]:
@@ -144,32 +231,90 @@ def _in_options(refusal: Refusal) -> Iterator[str]:
             yield f"Add {OPTIONS[field]}."
 
 
-def _agreed(screen: Screen, plan: ShownPlan) -> bool:
+def _agreed_and_applied(gateway: Gateway, plan: ShownPlan, screen: Screen, manner: Manner) -> Ending:
+    screen.shows(plan)
+    if not plan.runs:
+        return Ending(End.NOTHING_FOUND, f"No run to cancel was found. {UNSENT}", plan)
+    if manner.dry_run:
+        return Ending(End.DRY_RUN, f"Only a dry run. {UNSENT}", plan)
+    if manner.ask and not agreed(screen, plan):
+        return Ending(End.DECLINED, UNSENT, plan)
     try:
-        return screen.asks(plan)
+        with screen.applying(plan) as told:
+            carried = carry_out(gateway, plan, told, screen.says, wait_s=manner.wait_s)
+    except KeyboardInterrupt:
+        carried = Carried(None, interrupted=True)
+    return ending_of(gateway, plan, carried)
+
+
+def agreed(screen: Screen, plan: ShownPlan, *, until: str | None = None) -> bool:
+    """Ask the person; return the answer. Ctrl-C is a no."""
+    try:
+        return screen.asks(plan, until=until)
     except KeyboardInterrupt:
         return False
 
 
-def _applied(gateway: Gateway, plan: ShownPlan, screen: Screen) -> Ending:
-    try:
-        with screen.applying(plan) as told:
-            result = asyncio.run(gateway.apply(plan, told))
-    except KeyboardInterrupt:
-        sentence = f"The gateway goes on without this command. {_where_to_look(plan)}"
-        return Ending(End.UNKNOWN, sentence, plan)
-    match result:
-        case Done(cancelled=cancelled, decision_id=decision_id):
-            sentence = f"{runs_in_words(cancelled)} cancelled, under decision {decision_id}.{_rest(result)}"
-            return Ending(End.CANCELLED, sentence, plan, done=result)
-        case Refusal(sentence=sentence, code=code):
-            sentence = " ".join([sentence, *_in_options(result)])
-            how = End.UNKNOWN if code == "outcome_unknown" else End.REFUSED
-            return Ending(how, sentence, plan, refusal=result)
+def ending_of(gateway: Gateway, plan: ShownPlan, carried: Carried) -> Ending:
+    """Return the ending of a plan that was applied."""
+    match carried.answer:
+        case None:
+            return Ending(End.UNKNOWN, "The gateway goes on without this command.", plan, sums=_where_to_look(plan))
+        case Done(cancelled=cancelled, decision_id=decision_id) as done:
+            late = " It was too late to stop it." if carried.interrupted else ""
+            sentence = f"{runs_in_words(cancelled)} cancelled, under decision {decision_id}.{late}{_rest(done)}"
+            return Ending(End.CANCELLED, sentence, plan, done=done)
+        case Refusal(code="plan_stopped") as refusal:
+            return Ending(End.STOPPED, _stopped(plan, refusal, ours=carried.interrupted), plan, refusal=refusal)
+        case Refusal() as refusal if not refusal.unclear:
+            how = End.INCOMPLETE if refusal.code == "nothing_cancelled" else End.REFUSED
+            return Ending(how, " ".join([refusal.sentence, *_in_options(refusal)]), plan, refusal=refusal)
         case Lost(sent=False, why=why):
             return Ending(End.FAILED, f"Not sent: {why}. {UNSENT}", plan)
-        case Lost(why=why):
-            return Ending(End.UNKNOWN, f"Not known what came of it: {why}. {_seen(gateway, plan)}", plan)
+    return _after_doubt(gateway, plan, carried)
+
+
+def _stopped(plan: ShownPlan, refusal: Refusal, *, ours: bool) -> str:
+    if not ours:
+        return refusal.sentence
+    under = f", under decision {refusal.decision_id}" if refusal.decision_id else ""
+    return f"Stopped. {refusal.cancelled} of {runs_in_words(plan.runs)} cancelled{under}; the others were not sent."
+
+
+def _after_doubt(gateway: Gateway, plan: ShownPlan, carried: Carried) -> Ending:
+    """Return the ending after an answer that left open what was cancelled."""
+    refusal = carried.answer if isinstance(carried.answer, Refusal) else None
+    if (known := carried.known) is not None:
+        under = f", under decision {known.decision_id}" if known.decision_id else f", by plan {plan.plan_id}"
+        if known.whole:
+            sentence = (
+                f"The answer did not say it, but it is certain: {runs_in_words(known.cancelled)} cancelled{under}."
+            )
+            return Ending(End.CANCELLED, sentence, plan, Done(known.cancelled, known.decision_id, {}), refusal)
+        sentence = f"It is certain by now: {known.cancelled} of {runs_in_words(plan.runs)} cancelled{under}."
+        return Ending(End.INCOMPLETE, f"{sentence} Plan anew for the rest.", plan, refusal=refusal)
+    if refusal is not None:
+        return Ending(End.UNKNOWN, " ".join([refusal.sentence, *_in_options(refusal)]), plan, refusal=refusal)
+    assert isinstance(carried.answer, Lost)
+    sums = (*_seen(gateway, plan), *_where_to_look(plan))
+    return Ending(End.UNKNOWN, f"Not known what came of it: {carried.answer.why}.", plan, sums=sums)
+
+
+def _at_rest(plan: ShownPlan) -> Ending:
+    """Return the ending for a plan that can neither be followed nor applied."""
+    cancelled = runs_in_words(plan.cancelled)
+    if plan.failure is not None:
+        refusal = Refusal(plan.failure, f"plan_{plan.state}", plan.members)
+        return Ending(End.REFUSED, " ".join([plan.failure, *_in_options(refusal)]), plan, refusal=refusal)
+    match plan.state:
+        case "applied":
+            return Ending(End.CANCELLED, f"The plan was applied: {cancelled} cancelled.", plan)
+        case "stopped":
+            return Ending(End.STOPPED, f"The plan was stopped: {plan.cancelled} of {plan.runs} cancelled.", plan)
+        case "unknown":
+            sentence = f"Not known what came of it; {cancelled} cancelled for certain."
+            return Ending(End.UNKNOWN, sentence, plan, sums=("Look at it in the gateway's record.",))
+    return Ending(End.INCOMPLETE, f"The plan is {plan.state}: {cancelled} cancelled.", plan)
 
 
 def _rest(done: Done) -> str:
@@ -186,23 +331,16 @@ def _rest(done: Done) -> str:
     return f" {runs_in_words(beyond.runs)} beyond the count {left}: run the command again."
 
 
-def _seen(gateway: Gateway, plan: ShownPlan) -> str:
-    """Return what the gateway says of a plan after its answer to the apply was lost."""
-    look = _where_to_look(plan)
-    try:
-        seen = asyncio.run(gateway.look(plan))
-    except KeyboardInterrupt:
-        return look
-    if seen is None:
-        return look
-    return f"The plan is {seen.state}, {runs_in_words(seen.cancelled)} cancelled for certain so far. {look}"
+def _seen(gateway: Gateway, plan: ShownPlan) -> Iterator[str]:
+    """Yield what the gateway says of a plan after its answer to the apply was lost, if it says anything."""
+    with suppress(KeyboardInterrupt):
+        seen = asyncio.run(gateway.look(plan.plan_id))
+        if isinstance(seen, ShownPlan):
+            yield f"The plan is {seen.state}, {runs_in_words(seen.cancelled)} cancelled for certain so far."
 
 
-def _where_to_look(plan: ShownPlan) -> str:
-    return (
-        f"Look at plan {plan.plan_id}: GET {PLANS}/{plan.plan_id}, or in the gateway's record. "
-        "Plan anew rather than repeat."
-    )
+def _where_to_look(plan: ShownPlan) -> tuple[str, ...]:
+    return f"Look at it: qstash-gateway cancel --plan {plan.plan_id}", "Plan anew rather than repeat."
 
 
 def _result(done: Done) -> dict[str, object]:

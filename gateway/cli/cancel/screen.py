@@ -5,22 +5,27 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from gateway.cli.cancel.flow import End, Ending, runs_in_words
+from gateway.cli.cancel.client import Told
+from gateway.cli.cancel.flow import WHY, End, Ending, runs_in_words
 from gateway.cli.output import folded, printable
+from gateway.core.errors import counted
 from gateway.core.forms.shown import Left, Narrowed, ShownPlan
 from gateway.core.parse import DEFAULT_COUNT
 from gateway.core.plan import ORDER_RUNS
+from gateway.core.run import Skip
 from gateway.policy.nearest import in_words
 
 PLAIN_WIDTH = 10_000
@@ -29,17 +34,12 @@ PLAIN_WIDTH = 10_000
 LABEL = "Label (a run may have several)"
 """The head above the labels: their numbers may add up to more than there are runs."""
 
+BAR = 20
+"""The width of the bar: at 80 columns nothing beside it is cut."""
+
 SHOWN = 3
 GAP, EDGE = 3, 1
 """Characters between two columns of a table, and on each side of it, on a terminal."""
-
-_WHY = {
-    "young": "younger than the rule lets be cancelled",
-    "finished": "already finished",
-    "restarted": "started again under the same ID since",
-    "unreadable": "with a value that cannot be judged",
-    "beyond_count": "beyond the count",
-}
 
 
 class Terminal:
@@ -58,33 +58,43 @@ class Terminal:
         )
 
     @contextmanager
-    def looking(self) -> Iterator[None]:
+    def looking(self) -> Iterator[Told]:
         """Show a sign of progress, on a terminal."""
         if not self._console.is_terminal:
-            yield
+            yield _ignored
             return
-        with self._console.status("Looking the runs up"):
-            yield
+        status = self._console.status("Looking the runs up")
 
-    def shows(self, plan: ShownPlan) -> None:
-        """Show the runs of the plan: how many of each workflow and label, how old, some of them, and those left out."""
-        if plan.narrowed is not None:
-            self._console.print(printable(_lowered(plan.narrowed)))
+        def told(seen: ShownPlan) -> None:
+            """Say how far the look-up has come."""
+            if seen.pages:
+                pages = counted(seen.pages, "page")
+                status.update(f"Looking the runs up: {runs_in_words(seen.matched)} on {pages}")
+
+        with _turning(status):
+            yield told
+
+    def shows(self, plan: ShownPlan, *, until: str | None = None) -> None:
+        """Show the plan: some of its runs, how many of each label and workflow, those left out; then the sum."""
         if plan.runs:
-            self._console.print(
-                printable(f"{runs_in_words(plan.runs)}, created {_time(plan.oldest)} to {_time(plan.newest)}")
-            )
-            rule, lasting = plan.rule or "", f"plan {plan.plan_id}, for {plan.expires_in_s} s"
-            self._console.print(printable(f"allowed by {rule}; {lasting}"))
-            self._console.print(self._workflows(plan))
+            self._console.print(*self._sample(plan), sep="\n", soft_wrap=True)
             if plan.by_label:
                 self._console.print(self._table((LABEL, "Runs"), _counted(plan.by_label)))
-            self._console.print(*self._sample(plan), sep="\n", soft_wrap=True)
+            self._console.print(self._workflows(plan))
         self._leaves_out(plan.skipped, {})
+        if plan.narrowed is not None:
+            self.says(_lowered(plan.narrowed))
+        if plan.runs:
+            self.says(f"allowed by {plan.rule or ''}; plan {plan.plan_id}, for {plan.expires_in_s} s")
+            self.says(f"{runs_in_words(plan.runs)}, created {_time(plan.oldest)} to {_time(plan.newest)}")
+            if until is not None and _goes_beyond(plan):
+                self.says(f"{_at_least(plan)} match, created until {_time(until)}; these go first")
 
-    def asks(self, plan: ShownPlan) -> bool:
+    def asks(self, plan: ShownPlan, *, until: str | None = None) -> bool:
         """Ask whether to cancel. Every answer but a yes is a no."""
         these = "this run" if plan.runs == 1 else f"these {plan.runs} runs"
+        if until is not None:
+            these = _at_least(plan) if _goes_beyond(plan) else f"all {runs_in_words(plan.runs)}"
         try:
             return self._console.input(f"Cancel {these}? [y/N] ", markup=False).strip().lower() in ("y", "yes")
         except EOFError:
@@ -92,31 +102,36 @@ class Terminal:
             return False
 
     @contextmanager
-    def applying(self, plan: ShownPlan) -> Iterator[Callable[[ShownPlan], None]]:
+    def applying(self, plan: ShownPlan) -> Iterator[Told]:
         """Show a bar over the orders, on a terminal."""
         columns = (
             TextColumn("Cancelling"),
-            BarColumn(),
+            BarColumn(bar_width=BAR),
             MofNCompleteColumn(),
             TextColumn("orders, {task.fields[cancelled]} cancelled"),
             TimeElapsedColumn(),
         )
-        with Progress(*columns, console=self._console, disable=not self._console.is_terminal) as progress:
-            orders = -(-plan.runs // ORDER_RUNS)
-            task = progress.add_task("", total=orders, cancelled=runs_in_words(0))
+        progress = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
+        task = progress.add_task("", total=-(-plan.runs // ORDER_RUNS), cancelled=runs_in_words(0))
 
-            def told(seen: ShownPlan) -> None:
-                """Move the bar."""
-                progress.update(task, completed=seen.orders_sent, cancelled=runs_in_words(seen.cancelled))
+        def told(seen: ShownPlan) -> None:
+            """Move the bar."""
+            progress.update(task, completed=seen.orders_sent, cancelled=runs_in_words(seen.cancelled))
 
+        with _turning(progress):
             yield told
+
+    def says(self, sentence: str) -> None:
+        """Print a sentence; no ID in it is broken."""
+        self._console.print(folded(printable(sentence)), soft_wrap=True)
 
     def ends(self, ending: Ending) -> None:
         """Print the ending; a failure goes to standard error."""
         if ending.done is not None and ending.plan is not None:
             self._leaves_out(ending.done.skipped, ending.plan.skipped)
         if ending.how.exit_code == 0 or ending.how is End.DECLINED:
-            self._console.print(printable(ending.sentence))
+            for line in (ending.sentence, *ending.sums):
+                self.says(line)
             return
         for line in _failure(ending):
             print(folded(printable(line), sys.stderr), file=sys.stderr)
@@ -136,7 +151,7 @@ class Terminal:
         if self._fits(heads, rows):
             return [self._table(heads, rows)]
         lines = [line for run_id, created, *rest in rows for line in (f"{run_id}  {created}", f"  {'  '.join(rest)}")]
-        return [Text(first), *(Text(printable(line)) for line in lines)]
+        return [Text(first), *(Text(folded(printable(line))) for line in lines)]
 
     def _fits(self, heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> bool:
         """Return whether each row of a table fits on one line."""
@@ -158,42 +173,80 @@ class Terminal:
             if shown.get(why) == left:
                 continue
             some = ", ".join(left.sample[:SHOWN]) + (", …" if left.runs > SHOWN else "")
-            self._console.print(printable(f"Left out: {runs_in_words(left.runs)} {_WHY.get(why, why)}: {some}"))
+            self.says(f"Left out: {runs_in_words(left.runs)} {WHY.get(why, why)}: {some}")
 
 
 class Silence:
     """A screen that shows nothing but one JSON object on standard output, at the end."""
 
     @contextmanager
-    def looking(self) -> Iterator[None]:
+    def looking(self) -> Iterator[Told]:
         """Show nothing."""
-        yield
+        yield _ignored
 
-    def shows(self, plan: ShownPlan) -> None:
+    def shows(self, plan: ShownPlan, *, until: str | None = None) -> None:
         """Show nothing: the plan is in the object."""
 
-    def asks(self, plan: ShownPlan) -> bool:
+    def asks(self, plan: ShownPlan, *, until: str | None = None) -> bool:
         """Return False: a program that means yes says so beforehand."""
         return False
 
     @contextmanager
-    def applying(self, plan: ShownPlan) -> Iterator[Callable[[ShownPlan], None]]:
+    def applying(self, plan: ShownPlan) -> Iterator[Told]:
         """Show nothing."""
+        yield _ignored
 
-        def told(seen: ShownPlan) -> None:
-            """Ignore the progress."""
-
-        yield told
+    def says(self, sentence: str) -> None:
+        """Show nothing: what counts is in the object."""
 
     def ends(self, ending: Ending) -> None:
         """Print the object."""
         print(json.dumps(ending.members(), indent=2))
 
 
+@contextmanager
+def _turning(sign: Status | Progress) -> Iterator[None]:
+    """Show a sign of progress until the context ends, whenever Ctrl-C comes."""
+    try:
+        with _whole():
+            sign.start()
+        yield
+    finally:
+        with _whole():
+            sign.stop()
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """Let Ctrl-C wait: a sign that it meets while it starts or stops would turn on, or break."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _ignored(seen: ShownPlan) -> None:
+    """Ignore the progress."""
+
+
 def _lowered(narrowed: Narrowed) -> str:
-    """Return a sentence with the lowered count and the rule that lowered it."""
+    """Return a sentence with the lowered number and the rule that lowered it."""
+    if narrowed.key == "runs":
+        return f"policy takes at most {narrowed.left} of {narrowed.asked} runs at once: rule {narrowed.by}"
     asked = " (without --count that many are asked for)" if narrowed.asked == DEFAULT_COUNT else ""
     return f"policy lowered the count from {narrowed.asked}{asked} to {narrowed.left}: rule {narrowed.by}"
+
+
+def _goes_beyond(plan: ShownPlan) -> bool:
+    """Return whether runs match that the plan does not hold, but a later one may."""
+    return plan.more or Skip.BEYOND_COUNT in plan.skipped
+
+
+def _at_least(plan: ShownPlan) -> str:
+    """Return how many runs are known to match and may be cancelled, in words."""
+    beyond = plan.skipped.get(Skip.BEYOND_COUNT, Left(0)).runs
+    return f"at least {runs_in_words(plan.runs + beyond)}"
 
 
 def _counted(groups: Mapping[str, int]) -> list[tuple[str, ...]]:
@@ -225,6 +278,7 @@ def _options(nearest: Mapping[str, object]) -> str:
 
 def _failure(ending: Ending) -> Iterator[str]:
     yield ending.sentence
+    yield from ending.sums
     if ending.refusal is None:
         return
     members = ending.refusal.members
@@ -232,5 +286,5 @@ def _failure(ending: Ending) -> Iterator[str]:
         yield f"Refused by {rule}."
     if isinstance(nearest := members.get("nearest"), dict):
         yield f"Allowed would be: {_options(nearest) or in_words(nearest)}"
-    if isinstance(decision := members.get("decision_id"), str):
+    if isinstance(decision := members.get("decision_id"), str) and f"decision {decision}" not in ending.sentence:
         yield f"Decision {decision}."

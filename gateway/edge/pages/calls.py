@@ -105,6 +105,12 @@ class Pages:
         members = await self.questions.explain(self.intake.call(inbound, request))
         return answers.status_page(200, members, inbound.decision_id)
 
+    async def openapi(self, inbound: Inbound) -> Answer:
+        """Handle `GET /gateway/v1/openapi.json`: return the description of the gateway's own calls."""
+        no_query(inbound)
+        members = await self.questions.description(caller_of(inbound))
+        return answers.status_page(200, members, inbound.decision_id)
+
     def close(self) -> None:
         """Start no more work on threads."""
         self.questions.close()

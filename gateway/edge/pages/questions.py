@@ -1,4 +1,4 @@
-"""The answers to questions about policy: what a caller may do, and how a request would be decided."""
+"""The answers to questions: what a caller may do, how a request would be decided, and which calls there are."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ _SHAPE = 'Send a body: {"request": "DELETE /v2/workflows/runs?…"}, and "body" 
 
 
 class Questions:
-    """The answers to callers' questions about policy, made on a thread if they take long."""
+    """The answers to callers' questions, made on a thread if they take long."""
 
     def __init__(self, audit: AuditPort, clock: Clock) -> None:
         self._audit = audit
         self._clock = clock
         self._desk = Desk("explaining", 1)
         self._asking: set[Principal] = set()
+        self._described: Mapping[str, object] | None = None
 
     async def whoami(self, policies: Policies, principal: Principal) -> dict[str, object]:
         """Return who the caller is and what it may do now."""
@@ -73,9 +74,22 @@ class Questions:
         await self._audit.note("explained", members)
         return explanation.members(most=MOST_PARTS)
 
+    async def description(self, principal: Principal) -> Mapping[str, object]:
+        """Return the OpenAPI document of the gateway's own calls, made when it is first asked for."""
+        if self._described is None:
+            self._described = await self._desk.done(principal, lambda: _description)
+        return self._described
+
     def close(self) -> None:
         """Start no more work on the thread."""
         self._desk.close()
+
+
+def _description() -> Mapping[str, object]:
+    # Nothing else needs it, so nothing of it is loaded before.
+    from gateway.edge.described.document import document
+
+    return document()
 
 
 def question_in(body: Body) -> CancelRequest:

@@ -1,0 +1,136 @@
+"""The gateway's own calls, each with everything that it takes and answers: one entry for each route below /gateway/v1.
+
+A test compares these entries with the routes of `edge/app`, in both directions, and another one real answers with them.
+"""
+
+from __future__ import annotations
+
+from gateway.core.forms.shown import DECISIONS, PLANS
+from gateway.edge.described.declare import Call, Result, number, text
+from gateway.edge.described.problems import (
+    CANCELLING,
+    DENIED,
+    EVERYWHERE,
+    LOOK_UP_FAILED,
+    NO_DECISION,
+    NO_INDEX,
+    NO_PLAN,
+    NO_READ_TOKEN,
+    UNRECORDED,
+)
+
+OF_A_CANCEL = ("Gateway-Narrowed", "Gateway-More", "Gateway-Skipped", "Gateway-Over-Cancelled")
+"""The headers that say more of a cancel. They stand on every answer that has an outcome."""
+
+CALLS: tuple[Call, ...] = (
+    Call(
+        "GET",
+        "/gateway/v1/whoami",
+        "whoami",
+        "Who am I, and what may I do?",
+        "Shows the rules of the caller's team in words, each with a request that it would allow now.",
+        (Result(200, "The caller, and what it may do.", "Whoami"),),
+        EVERYWHERE,
+    ),
+    Call(
+        "POST",
+        "/gateway/v1/explain",
+        "explain",
+        "How would a request be decided?",
+        "Nothing is sent, and no runs are looked up. That it was asked is recorded.",
+        (Result(200, "The decision, and each rule's part in it.", "Explanation"),),
+        (*EVERYWHERE, UNRECORDED),
+        body="Asked",
+        body_required=True,
+    ),
+    Call(
+        "POST",
+        PLANS,
+        "plan",
+        "Which runs would a request cancel?",
+        "Looks the runs up, and keeps them as a plan that can be applied for ten minutes. Nothing is sent. Needs a "
+        "gateway that can look runs up.",
+        (
+            Result(201, "The plan.", "Plan"),
+            Result(202, "The look-up goes on: ask for the plan again.", "Plan"),
+        ),
+        (*EVERYWHERE, DENIED, NO_READ_TOKEN, LOOK_UP_FAILED, UNRECORDED),
+        body="Asked",
+        body_required=True,
+    ),
+    Call(
+        "GET",
+        PLANS,
+        "getPlans",
+        "Which plans do I have?",
+        "Shows the caller's plans that are still kept, in any state.",
+        (Result(200, "The plans, newest first.", "Plans"),),
+        EVERYWHERE,
+    ),
+    Call(
+        "GET",
+        PLANS + "/{plan}",
+        "getPlan",
+        "How far is a plan?",
+        "Shows a plan of the caller in any state.",
+        (Result(200, "The plan.", "Plan"),),
+        (*EVERYWHERE, NO_PLAN),
+    ),
+    Call(
+        "POST",
+        PLANS + "/{plan}/apply",
+        "applyPlan",
+        "Cancel the runs of a plan.",
+        "Judges the request again, and cancels exactly those runs of the plan that still run, once. A repeat while it "
+        "is under way waits for the same outcome.",
+        (Result(200, "All orders were carried out.", "Cancelled", OF_A_CANCEL),),
+        (*EVERYWHERE, DENIED, NO_PLAN, *CANCELLING, UNRECORDED),
+        body="Nothing",
+        headers=dict.fromkeys((409, 429, 502, 504), OF_A_CANCEL),
+    ),
+    Call(
+        "DELETE",
+        PLANS + "/{plan}",
+        "stopPlan",
+        "Stop a plan.",
+        "Lets nothing more of the plan be sent. What was sent stays sent. A plan that has ended is shown as it is.",
+        (
+            Result(200, "The plan, of which nothing is under way.", "Plan"),
+            Result(202, "The plan, which ends with what is under way: its look-up, or an order.", "Plan"),
+        ),
+        (*EVERYWHERE, NO_PLAN),
+        body="Nothing",
+    ),
+    Call(
+        "GET",
+        DECISIONS,
+        "getDecisions",
+        "What became of my team's requests?",
+        "Shows a page of the decisions of the caller's team, newest first.",
+        (Result(200, "The page.", "Decisions"),),
+        (*EVERYWHERE, NO_INDEX),
+        query={
+            "limit": {**number("How many, at the most.", default=20), "minimum": 1, "maximum": 100},
+            "cursor": text("The `cursor` of the page before; the first page is without one."),
+        },
+    ),
+    Call(
+        "GET",
+        DECISIONS + "/{decision}",
+        "getDecision",
+        "What became of a request?",
+        "Shows a decision of the caller's team, by the ID in the header Gateway-Decision of its answer.",
+        (Result(200, "The decision.", "Decision", ("Gateway-Joined",)),),
+        (*EVERYWHERE, NO_DECISION, NO_INDEX),
+    ),
+    Call(
+        "GET",
+        "/gateway/v1/openapi.json",
+        "openapi",
+        "What calls are there?",
+        "Returns this document.",
+        (Result(200, "This document.", "Document"),),
+        EVERYWHERE,
+    ),
+)
+"""The calls, in the order in which they are shown."""

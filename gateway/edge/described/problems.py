@@ -1,0 +1,129 @@
+"""The problems (RFC 9457) that calls of the gateway are answered with, and the members that they have."""
+
+from __future__ import annotations
+
+from gateway.core.errors import (
+    AuditUnavailable,
+    DecisionsUnavailable,
+    ExpectationFailed,
+    LookupFailed,
+    MalformedRequest,
+    NotFound,
+    Overloaded,
+    ReceiveTimeout,
+    ShuttingDown,
+    Throttled,
+    TooLarge,
+    Unauthenticated,
+)
+from gateway.core.forms.shown import DECISIONS
+from gateway.edge.described.declare import Problem, Schema, mapping, number, or_null, ref, text, value, yes_or_no
+from gateway.edge.described.values import RULE, UUID
+
+EVERYWHERE = (
+    Problem.of(MalformedRequest, "The request cannot be read in exactly one way; `error` says why."),
+    Problem.of(Unauthenticated, "There is no credential, or none that is accepted; every cause has the same text."),
+    Problem.of(ReceiveTimeout, "The request did not arrive in time."),
+    Problem.of(TooLarge, "The body is too long, or names too many runs.", status=413),
+    Problem.of(TooLarge, "The path with its query is too long.", status=414),
+    Problem.of(ExpectationFailed, "Send the same without the header Expect."),
+    Problem.of(Throttled, "The caller or its team has reached a limit. Wait as long as Retry-After says."),
+    Problem.of(TooLarge, "The headers are too long, or too many.", status=431),
+    Problem.of(Overloaded, "The gateway is busy. Try again."),
+    Problem.of(ShuttingDown, "The gateway is ending. Try again."),
+    Problem(
+        503, "internal_error", "A fault of the gateway's own; nothing was sent. Tell its operators the decision id."
+    ),
+)
+"""The problems that every call may be answered with."""
+
+DENIED = Problem(
+    403,
+    "policy_denied",
+    "Policy refuses. `rule` did, or no rule allows it; `nearest` is a part that would be allowed, if there is one.",
+    ("rule", "nearest", "not_admitted", "owner"),
+)
+UNRECORDED = Problem.of(AuditUnavailable, "The record cannot be written, so nothing was done. Try again later.")
+LOOK_UP_FAILED = Problem.of(
+    LookupFailed, "QStash's list of runs could not be read to the end; nothing was sent. `cause` says why.", "cause"
+)
+NO_READ_TOKEN = Problem.of(NotFound, "This gateway looks no runs up: it has no read-only token.")
+NO_PLAN = Problem.of(NotFound, "There is no such plan of the caller, or not any more.")
+NO_INDEX = Problem.of(
+    DecisionsUnavailable, "Decisions that are not in memory cannot be looked up now. Nothing else depends on it."
+)
+NO_DECISION = Problem.of(NotFound, "There is no such decision of the caller's team on record, or not any more.")
+
+_OF_A_PLAN = ("plan", "state")
+CANCELLING = (
+    Problem(409, "plan_pending", "The runs are still being looked up; nothing was sent.", _OF_A_PLAN),
+    Problem(409, "plan_applied", "The plan was applied before; nothing was sent.", _OF_A_PLAN),
+    Problem(409, "plan_refused", "The look-up came to no plan; nothing was sent.", _OF_A_PLAN),
+    Problem(
+        409,
+        "plan_stopped",
+        "The plan was stopped: before it was applied, or in the middle, and then with how far it came.",
+        (*_OF_A_PLAN, "cancelled", "orders_sent", "unsent", "over_cancelled"),
+    ),
+    Problem(409, "nothing_cancelled", "Nothing was cancelled, and runs that match are left.", ("more", "skipped")),
+    Problem(
+        429,
+        "throttled",
+        "QStash is throttling the account (Gateway-Source: upstream); the order that it refused cancelled nothing.",
+        ("over_cancelled",),
+    ),
+    Problem(
+        502,
+        "upstream_refused",
+        "QStash refused the gateway's call; nothing was cancelled.",
+        ("upstream_status", "upstream_error", "over_cancelled"),
+    ),
+    Problem(502, "upstream_unreachable", "Nothing was sent; `cause` says why.", ("cause", "over_cancelled")),
+    Problem(
+        504,
+        "outcome_unknown",
+        "The cancel may have happened. Do not repeat it blindly: ask for the decision at `status_url`.",
+        ("status_url", "cause", "upstream_status", "action_id", "progress", "over_cancelled"),
+    ),
+)
+"""The problems of the calls that cancel."""
+
+_BASE: dict[str, Schema] = {
+    "error": text("One sentence for people. The official clients show it."),
+    "type": text("The kind of problem: `code` as a URN.", pattern="^urn:qstash-gateway:problem:[a-z_]+$"),
+    "title": text("The kind of problem, in words."),
+    "status": {"type": "integer", "description": "The status of the answer."},
+    "code": text("The kind of problem, for programs.", pattern="^[a-z_]+$"),
+    "decision_id": text("The ID of the decision, as in the header Gateway-Decision.", **UUID),
+}
+"""The members that every problem has."""
+
+_PROGRESS = value(
+    "How far the orders came when one of them did not end well.",
+    {"cancelled": number("How many runs are certainly cancelled."), "unsent": ref("Left"), "unknown": ref("Left")},
+)
+_MORE: dict[str, Schema] = {
+    "rule": or_null(text(f"{RULE} that refused; null if none allows it.")),
+    "nearest": {"type": "object", "description": "A part of the request that would be allowed."},
+    "not_admitted": ref("NotAdmitted"),
+    "owner": ref("Owner"),
+    "plan": text("The ID of the plan.", **UUID),
+    "state": text("The state of the plan."),
+    "cause": text("A fixed word for the cause."),
+    "more": yes_or_no("Whether further runs match, or the list was not read to its end."),
+    "skipped": mapping("Runs that match and are left, by the word for the reason.", ref("Left")),
+    "cancelled": number("How many runs are certainly cancelled."),
+    "over_cancelled": number("How many runs QStash cancelled beyond those sent to it."),
+    "orders_sent": number("How many orders were sent."),
+    "unsent": ref("Left"),
+    "upstream_status": number("The status of QStash's answer."),
+    "upstream_error": text("What QStash said, as far as it may be shown."),
+    "action_id": text("The bulk action that QStash goes on with."),
+    "progress": _PROGRESS,
+    "status_url": text("Where to ask what became of it.", pattern=f"^{DECISIONS}/"),
+}
+
+
+def problem_schema() -> Schema:
+    """Return the schema of every problem: the members that all have, and those that only some have."""
+    return value("A problem (RFC 9457).", {**_BASE, **_MORE}, maybe=tuple(_MORE))

@@ -1,0 +1,250 @@
+"""The values in requests and answers, as JSON Schema. A later version may add members; readers ignore those."""
+
+from __future__ import annotations
+
+from gateway.core.forms.shown import PLAN_ID, PLANS, SAMPLE
+from gateway.edge.described.declare import Schema, listed, mapping, number, or_null, ref, text, value, yes_or_no
+from gateway.execution.plans.draft import State
+
+UUID = {"pattern": f"^{PLAN_ID.pattern}$"}
+"""The form of an ID that the gateway gives: of a decision or a plan."""
+
+TIME = {"format": "date-time"}
+RULE = "The rule, as `file/id`"
+_REQUEST = "as an object with the names of its query; names that may be repeated have lists"
+
+
+def _left() -> Schema:
+    members = {"runs": number("How many."), "sample": listed("Some of their IDs.", {"type": "string"}, maxItems=SAMPLE)}
+    return value("Runs that were meant but are not cancelled.", members)
+
+
+def _run() -> Schema:
+    members = {
+        "workflowRunId": text("The ID of the run."),
+        "created": text("When it was created.", **TIME),
+        "workflowUrl": text("The URL of its workflow."),
+        "labels": listed("Its labels.", {"type": "string"}),
+    }
+    says = "One run. URL and labels are left out under a rule with `owner: unchecked`."
+    return value(says, members, maybe=("workflowUrl", "labels"))
+
+
+def _narrowed() -> Schema:
+    pair = {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}
+    members: dict[str, Schema] = {
+        "count": {**pair, "description": "The count that was asked for, and what `count: {cap}` of a rule left of it."},
+        "runs": {**pair, "description": "The count that was asked for, and what `runs: {cap}` of a rule left of it."},
+        "by": text(f"{RULE} that did it."),
+    }
+    return value("What policy lowered; one of `count` and `runs`.", members, maybe=("count", "runs"))
+
+
+def _settled() -> Schema:
+    members = {
+        "at": text("When it was learnt.", **TIME),
+        "source": text("What was read."),
+        "cancelled": or_null(number("How many runs were cancelled; null if that cannot be known any more.")),
+    }
+    return value("What was learnt later of an outcome that was not known.", members)
+
+
+def _not_admitted() -> Schema:
+    members = {
+        "rule": text(f"{RULE} that came nearest."),
+        "field": text("The field of the request, by its name there."),
+        "value": or_null(text("The value that was not admitted; null if the field is missing.")),
+    }
+    return value("What a rule did not admit.", members)
+
+
+def _owner() -> Schema:
+    members = {"team": text("The team."), "contact": text("How it is reached.")}
+    return value("Whom to ask about a rule.", members)
+
+
+_ALWAYS = ("plan", "state", "expires_in_s")
+
+
+_OF_A_PLAN: dict[str, Schema] = {
+    "plan": text("The ID of the plan.", **UUID),
+    "state": text(
+        "`looking` while its runs are looked up; `ready` to be applied; the others are its end.",
+        enum=[state.value for state in State],
+    ),
+    "expires_in_s": number("How long it can still be applied, in seconds."),
+    "pages": number("While it is looking: how many pages of QStash's list were read."),
+    "matched": number("While it is looking: how many runs match so far."),
+    "error": text("Why its look-up failed, or why what was found is refused."),
+    "not_admitted": ref("NotAdmitted"),
+    "owner": ref("Owner"),
+    "digest": text("The SHA-256 of its runs, as on record.", pattern="^[0-9a-f]{64}$"),
+    "runs": number("How many runs it would cancel."),
+    "sample": listed("Some of them.", ref("Run"), maxItems=SAMPLE),
+    "oldest": or_null(text("When the oldest was created; null if there are none.", **TIME)),
+    "newest": or_null(text("When the newest was created; null if there are none.", **TIME)),
+    "by_workflow": mapping("How many runs each workflow's URL has.", number("Runs.")),
+    "by_label": mapping("How many runs each label has.", number("Runs.")),
+    "skipped": mapping("Runs that match but are left out, by the word for the reason.", ref("Left")),
+    "rule": or_null(text(f"{RULE} that allows it, or that refused what was found.")),
+    "count": number("The most runs that it may cancel."),
+    "narrowed": or_null(ref("Narrowed")),
+    "apply": text("The call that applies it.", pattern=f"^POST {PLANS}/"),
+    "orders": value(
+        "Its orders to QStash, of at most 100 runs each.",
+        {"planned": number("How many there are."), "sent": number("How many were sent so far.")},
+    ),
+    "orders_sent": number("How many orders were sent so far."),
+    "cancelled": number("How many runs are certainly cancelled so far."),
+    "outcome": or_null(text("The word for what came of applying it; null before that.")),
+    "settled": or_null(ref("Settled")),
+    "more": yes_or_no("Whether further runs match: beyond the count, or because the list was not read to its end."),
+    "as_of": or_null(text("QStash's time when the look-up began; null if it did not say.", **TIME)),
+}
+
+
+def _plan() -> Schema:
+    says = (
+        "Runs that were looked up, to be cancelled exactly as they are. Which members it has beside `plan`, `state` "
+        "and `expires_in_s` depends on its state."
+    )
+    return value(says, _OF_A_PLAN, maybe=tuple(name for name in _OF_A_PLAN if name not in _ALWAYS))
+
+
+def _rule_offered() -> Schema:
+    members: dict[str, Schema] = {
+        "rule": text(f"{RULE}."),
+        "words": text("What it allows, in words."),
+        "example": or_null({"type": "object", "description": f"A request that it would allow now, {_REQUEST}."}),
+        "owner": or_null(ref("Owner")),
+    }
+    return value("A rule that allows the caller something.", members)
+
+
+def _whoami() -> Schema:
+    members = {
+        "team": text("The caller's team."),
+        "principal": text("The caller, as on record."),
+        "expires": or_null(text("When the credential ends; null if it does not.", **TIME)),
+        "claims": mapping("The claims of the token that the gateway's operators pinned.", {"type": "string"}),
+        "rules": listed("The rules that allow the team something now.", ref("RuleOffered")),
+        "left_out": number("How many further rules are not shown."),
+    }
+    return value("Who the caller is, and what it may do.", members)
+
+
+def _rule_explained() -> Schema:
+    pair = {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}
+    members: dict[str, Schema] = {
+        "rule": text(f"{RULE}."),
+        "effect": text("Its kind.", enum=["deny", "require", "allow"]),
+        "mode": text("Whether it is enforced.", enum=["enforce", "shadow"]),
+        "result": text("What it said, like `matched`, `held`, `admitted` or `set aside`."),
+        "words": or_null(text("Why, where there is something to say.")),
+        "count": {**pair, "description": "The count before and after it."},
+        "decides": yes_or_no("Whether the decision names it."),
+        "left_to_runs": yes_or_no("Whether it is judged again on the runs that are found."),
+    }
+    return value("One rule's part in a decision.", members)
+
+
+def _explanation() -> Schema:
+    verdict = ["permit", "deny"]
+    bounds = {
+        "max": number("More runs than that are refused."),
+        "cap": number("At most so many are taken."),
+        "older_than": text("Younger runs are left out, like `5m`."),
+    }
+    resolve = value("The bounds on the runs that are looked up.", bounds, maybe=tuple(bounds))
+    members: dict[str, Schema] = {
+        "decision": text("The decision, with rules in shadow mode counted.", enum=verdict),
+        "enforced": text("The decision that holds.", enum=verdict),
+        "rule": or_null(text(f"{RULE} that decides; null if none allows it.")),
+        "shadow": or_null(text("The rule in shadow mode that makes a difference.")),
+        "exceptions": listed(
+            "The exceptions that the team has from rules that would have counted.", {"type": "string"}
+        ),
+        "asked": {"type": "object", "description": f"The request in question, {_REQUEST}."},
+        "effective": or_null({"type": "object", "description": f"What is allowed of it, {_REQUEST}; null if nothing."}),
+        "resolve": or_null(resolve),
+        "reason": or_null(text("Why it is refused, for people.")),
+        "nearest": or_null({"type": "object", "description": f"A part of it that would be allowed, {_REQUEST}."}),
+        "not_admitted": or_null(ref("NotAdmitted")),
+        "owner": or_null(ref("Owner")),
+        "rules": listed("The part of each rule made for the team.", ref("RuleExplained")),
+        "left_out": number("How many further rules are not shown."),
+        "policy_digest": text("The SHA-256 of the policies.", pattern="^[0-9a-f]{64}$"),
+    }
+    return value("How a request would be decided now, and why.", members)
+
+
+STATES = ("denied", "in_flight", "cancelled", "accepted", "refused", "not_sent", "unknown")
+
+
+def _decision() -> Schema:
+    members: dict[str, Schema] = {
+        "decision_id": text("The ID of the decision, from the header Gateway-Decision.", **UUID),
+        "at": text("When it was made.", **TIME),
+        "team": text("The team that made it."),
+        "principal": text("Who made it, as on record."),
+        "action": text("What was asked for, like `cancel_runs`."),
+        "request": {"type": "object", "description": f"The request, {_REQUEST}."},
+        "rule": or_null(text(f"{RULE} that decided; null if none allowed it.")),
+        "decision": text("What policy said.", enum=["permit", "deny"]),
+        "state": text(
+            "What became of it. `unknown`: it may have been carried out, and must not be repeated blindly.",
+            enum=list(STATES),
+        ),
+        "cancelled": or_null(number("How many runs are certainly cancelled; null if nobody knows.")),
+        "over_cancelled": number("How many runs QStash cancelled beyond those sent to it."),
+        "orders": value(
+            "The orders to QStash.",
+            {"planned": number("How many there are."), "sent": number("How many were sent, or may have been.")},
+        ),
+        "upstream_status": or_null(number("The status of QStash's answer; null if there was none.")),
+        "settled": or_null(ref("Settled")),
+        "reason": or_null(text("Why it was asked for, in the caller's words.")),
+        "policy_digest": text("The SHA-256 of the policies that it was judged by."),
+    }
+    return value("What became of one request.", members)
+
+
+def _asked() -> Schema:
+    members: dict[str, Schema] = {
+        "request": text("A request line or its query, like `DELETE /v2/workflows/runs?label=nightly`."),
+        "body": {
+            "type": ["object", "string", "null"],
+            "description": "The body of that request, if it has one.",
+        },
+        "reason": or_null(text("Why, for the record; where the call itself would have the header Gateway-Reason.")),
+    }
+    return {**value("A cancel that is asked about.", members, maybe=("body", "reason")), "additionalProperties": False}
+
+
+VALUES: dict[str, Schema] = {
+    "Asked": _asked(),
+    "Cancelled": value("What was cancelled.", {"cancelled": number("How many runs.")}),
+    "Decision": _decision(),
+    "Decisions": value(
+        "A page of decisions.",
+        {
+            "decisions": listed("The decisions, newest first.", ref("Decision")),
+            "cursor": text("The `cursor` of the next page; empty on the last one."),
+        },
+    ),
+    "Document": {"type": "object", "description": "This document."},
+    "Explanation": _explanation(),
+    "Left": _left(),
+    "Narrowed": _narrowed(),
+    "Nothing": {"type": "object", "description": "Nothing: an empty object, or no body.", "maxProperties": 0},
+    "NotAdmitted": _not_admitted(),
+    "Owner": _owner(),
+    "Plan": _plan(),
+    "Plans": value("The plans of the caller.", {"plans": listed("The plans, newest first.", ref("Plan"))}),
+    "RuleExplained": _rule_explained(),
+    "RuleOffered": _rule_offered(),
+    "Run": _run(),
+    "Settled": _settled(),
+    "Whoami": _whoami(),
+}
+"""Every value that a call takes or returns, by name."""
