@@ -6,7 +6,7 @@ A label is a team, an action or a word of our own tables. Nothing that a caller 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, TypeVar
 
 from gateway.audit.chain import Record
@@ -26,12 +26,10 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(slots=True)
-class _Open:
-    """A decision that more records may follow, and how much of it has been counted."""
+class _Several:
+    """A decision of which more than one record says what it cancelled, and how much of it has been counted."""
 
-    team: str
-    action: str
-    tally: Tally | None = None
+    tally: Tally = field(default_factory=Tally)
     cancelled: int = 0
     over_cancelled: int = 0
 
@@ -54,67 +52,73 @@ class Counts:
         self.applied_s: float | None = None
         self.fault: BaseException | None = None
         self._teams: set[str] = set()
-        self._open: dict[object, _Open] = {}
+        self._open: dict[object, Labels] = {}
+        self._several: dict[object, _Several] = {}
 
     def take(self, records: Iterable[Record]) -> None:
         """Count records that were written, in their order. Raises nothing."""
-        for record in records:
-            count = self._COUNT.get(record.event)
-            if count is not None:
-                with Net() as net:
-                    count(self, record)
-                self.fault = net.fault or self.fault
+        left = iter(records)
+        while True:
+            with Net() as net:
+                for record in left:
+                    count = self._COUNT.get(record.event)
+                    if count is not None:
+                        count(self, record)
+                return
+            self.fault = net.caught
 
     def _decided(self, record: Record) -> None:
         members = record.members
         team, action = self._team(members), str(members.get("action", ACTION))
         _add(self.decisions, (team, action, str(members["decision"]), str(members["enforced"])))
         if record.event == "intent":
-            self._open[members["decision_id"]] = _Open(team, action)
+            self._open[members["decision_id"]] = team, action
             if len(self._open) > MOST_HELD:
-                del self._open[next(iter(self._open))]
+                self._forget(next(iter(self._open)))
 
     def _ended(self, record: Record) -> None:
         members = record.members
-        found = self._open.get(members["decision_id"])
-        outcome, runs, over = str(members["outcome"]), members["cancelled"], members["over_cancelled"]
-        _add(self.outcomes, (ACTION if found is None else found.action, outcome))
+        name, outcome, runs = members["decision_id"], str(members["outcome"]), members["cancelled"]
+        found = self._open.get(name)
+        _add(self.outcomes, (ACTION if found is None else found[1], outcome))
         if found is None:
             return
-        last = found.tally is None and outcome == "cancelled" and members.get("action_id") is None
-        if last and isinstance(runs, int) and isinstance(over, int):
+        alone = outcome == "cancelled" and name not in self._several and "action_id" not in members
+        if alone and isinstance(runs, int) and not members["over_cancelled"]:
             # Most are like this: one number, and nothing before or after it.
-            self._add_runs(found, runs, over)
-            del self._open[members["decision_id"]]
+            del self._open[name]
+            self._add_runs(found, runs)
         else:
-            self._grow(found, record)
+            self._learnt(record)
 
     def _learnt(self, record: Record) -> None:
-        found = self._open.get(record.members["decision_id"])
-        if found is not None:  # not the decision of an earlier process, which was settled by this one
-            self._grow(found, record)
-
-    def _grow(self, found: _Open, record: Record) -> None:
         """Count what a record adds to the runs that its decision is known to have cancelled."""
-        members = {**record.members, "event": record.event}
-        if found.tally is None:
-            found.tally = Tally()
-        found.tally.take(members)
-        self._add_runs(found, found.tally.cancelled, found.tally.over_cancelled)
-        if is_last(members):
-            del self._open[members["decision_id"]]
-
-    def _add_runs(self, found: _Open, cancelled: int, over_cancelled: int) -> None:
+        name = record.members["decision_id"]
+        found = self._open.get(name)
+        if found is None:  # the decision of an earlier process, which was settled by this one
+            return
+        several, members = self._several.setdefault(name, _Several()), {**record.members, "event": record.event}
+        several.tally.take(members)
         # A counter cannot go back, so a smaller number that was learnt later changes nothing.
-        more = cancelled - found.cancelled
+        more = several.tally.cancelled - several.cancelled
         if more > 0:
-            found.cancelled += more
-            _add(self.cancelled, (found.team,), more)
-            _add(self.effects, (found.team, found.action), more)
-        excess = over_cancelled - found.over_cancelled
+            several.cancelled += more
+            self._add_runs(found, more)
+        excess = several.tally.over_cancelled - several.over_cancelled
         if excess > 0:
-            found.over_cancelled += excess
+            several.over_cancelled += excess
             self.over_cancelled += excess
+        if is_last(members):
+            self._forget(name)
+
+    def _forget(self, name: object) -> None:
+        del self._open[name]
+        self._several.pop(name, None)
+
+    def _add_runs(self, found: Labels, runs: int) -> None:
+        if runs:
+            _add(self.cancelled, found[:1], runs)
+            _add(self.effects, found, runs)
 
     def _refused(self, record: Record) -> None:
         _add(self.refusals, (str(record.members.get("code", record.event)),))
