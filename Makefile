@@ -179,8 +179,9 @@ $(PEERS)/.made: benchmarks/peers.txt $(VENV)/.made
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
         --no-header --upgrade pyproject.toml
 
-pictures: $(VENV)/.run ## draws docs/pictures/*.svg from the texts beside them
+pictures: $(VENV)/.run ## draws docs/pictures/*.svg from the texts and the record beside them
 	$(BIN)/python docs/pictures/draw.py
+	$(BIN)/python docs/pictures/panels.py
 
 tables: $(VENV)/.run ## writes the tables of docs/record.md from the declarations of the events
 	$(BIN)/python docs/tables.py

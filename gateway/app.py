@@ -14,18 +14,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway import __version__
 from gateway.audit.events.catalogue import Start, Stop
 from gateway.audit.evidence.texts import keep
 from gateway.audit.log import AuditLog, AuditSettings
 from gateway.audit.refusals import RefusalLog
-from gateway.audit.segment import OsDisk, load_mac_key
+from gateway.audit.segment import OsDisk
 from gateway.callers.in_force import InForce, LiveSettings
 from gateway.callers.issuers import Pins
-from gateway.config import AuditConfig, Config, audit_problems, resolve_problems
-from gateway.core.errors import AuditFailure, InvalidConfiguration
+from gateway.config import Config, resolve_problems
+from gateway.core.errors import AuditFailure
 from gateway.core.forms.times import utc
 from gateway.core.ports import Clock, OperatorsLog
 from gateway.edge.app import Edge
@@ -34,6 +34,7 @@ from gateway.edge.inbound import Intake
 from gateway.edge.pages.calls import Pages
 from gateway.edge.pages.decisions import DecisionPages
 from gateway.edge.pages.questions import Questions
+from gateway.edge.timing import Timed
 from gateway.execution.follow_up import Settler
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.ports import LookUps
@@ -43,10 +44,10 @@ from gateway.policy.rules import Policies
 from gateway.process import forbid_core_dumps, keep_what_lasts, place, start_resolver
 from gateway.serving.announcing import Announcer, tampering
 from gateway.serving.certificate import ServedCertificate
-from gateway.serving.clock import SteadyClock, SystemClock, clock_problems, floor
-from gateway.serving.limits import HEALTH_CONNECTIONS, limits_of_the_moment, most_connections
+from gateway.serving.clock import SteadyClock, SystemClock, record_and_clock
+from gateway.serving.limits import PROBES, limits_of_the_moment, most_connections
 from gateway.serving.outcomes import Outcomes
-from gateway.serving.readiness import Ready, Recent, tell_damaged
+from gateway.serving.readiness import Ready, Recent, of_each, tell_damaged
 from gateway.serving.reload import Files, Reloader, checked_policies, make_live, refuse
 from gateway.serving.server import Listener, StopSignals, serve_until_stopped
 from gateway.serving.sockets import Bound, bind_listeners
@@ -57,6 +58,9 @@ from gateway.upstream.client import Exchange, Reach, UpstreamLimits
 from gateway.upstream.pool import PooledTransport
 from gateway.upstream.runs.log import MAX_READINGS, UpstreamLog
 from gateway.upstream.shares import Lanes
+
+if TYPE_CHECKING:
+    from gateway.metrics.page import MetricsPage
 
 QUIET_OPENING_S = 1.0
 """How long, in seconds, opening the audit log may take before operators are told."""
@@ -74,6 +78,7 @@ class Gateway:
     listeners: tuple[Bound, ...]
     certificate: ServedCertificate | None
     health: tuple[Bound, ...]
+    metrics: tuple[Bound, ...]
     log: OperatorsLog
     clock: SteadyClock
     consoles: Consoles
@@ -92,26 +97,24 @@ class Gateway:
             self.tracing.begin()
             await self._serve(ready, StopSignals())
         finally:
-            for bound in (*self.listeners, *self.health):
+            for bound in (*self.listeners, *self.health, *self.metrics):
                 bound.close()
             await self.tracing.stop()
 
     async def _serve(self, ready: Callable[[], None], signals: StopSignals) -> None:
         clock, config, asked = self.clock, self.config, asyncio.Event()
         asyncio.get_running_loop().set_exception_handler(self._tell_fault)
-        if self.files is not None:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
         await start_resolver()
-        audit, most = self._audit_log(), most_connections(self.config.upstream.max_connections + MAX_READINGS)
+        audit, most = self._audit_log(), most_connections(config.upstream.max_connections)
         current = self.tracing.settings(self.live, most_in_flight=most // 2)
-        upstream, log, reads = self._upstream(), self._upstream_log(current), self.account.tokens.reading is not None
+        upstream, log = self._upstream(), self._upstream_log(current)
+        scraped, reads = self._scraped(current, audit), self.account.tokens.reading is not None
         settler = Settler(log, audit, operators_log=self.log, reads_back=reads, share=current.share)
         refusals = RefusalLog(self.tracing.audit(audit), clock, log=self.log)
         outcomes = Outcomes(self.audit, audit, settler, self.log)
-        runs = self.tracing.runs(log)
-        look_ups = LookUps(runs, self.log, current.lookup_bounds, outcomes.known.wait) if reads else None
+        look_ups = self._look_ups(current, log, scraped, outcomes) if reads else None
         pipeline = self._pipeline(current, audit, upstream, look_ups=look_ups, settler=settler)
-        reloader = self._reloader(current, audit)
+        reloader = self._reloader(current, audit, asked)
         health = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader, outcomes=outcomes))
         intake, questions = Intake(current, clock, self.account.tokens.is_in), Questions(audit, clock)
         pages = Pages(intake, pipeline, questions, DecisionPages(intake, outcomes.decisions), log if reads else None)
@@ -125,7 +128,7 @@ class Gateway:
             lifespan=lambda _: self._lifespan(current, reloader, audit, asked),
         )
         opening = asyncio.create_task(self._open(audit, ready, signals, partial(outcomes.begin, pipeline.recall)))
-        listeners = self._listeners(edge, health, refusals, current=current, most=most)
+        listeners = self._listeners(edge, health, refusals, scraped=scraped, current=current, most=most)
         async with edge.router.lifespan_context(edge):
             await serve_until_stopped(listeners, signals, grace_s=config.shutdown_grace_s, stop=pipeline.stop)
         pages.close()
@@ -137,6 +140,22 @@ class Gateway:
         await log.aclose()
         if not opening.cancel():
             opening.result()
+
+    def _scraped(self, current: LiveSettings, audit: AuditLog) -> MetricsPage | None:
+        """Return the page `/metrics` and begin to take its numbers, if it is configured; else load nothing of it."""
+        if self.config.metrics is None:
+            return None
+        from gateway.metrics.made import page
+
+        certificate, tokens = self.certificate, self.account.tokens
+        ends = None if certificate is None else lambda: certificate.ends
+        return page(audit, self.reach, current, lambda: tokens.states(self.clock.monotonic_s()), ends)
+
+    def _look_ups(
+        self, current: LiveSettings, log: UpstreamLog, scraped: MetricsPage | None, outcomes: Outcomes
+    ) -> LookUps:
+        runs = log if scraped is None else scraped.metrics.timed(log)
+        return LookUps(self.tracing.runs(runs), self.log, current.lookup_bounds, outcomes.known.wait)
 
     def _pipeline(
         self, current: LiveSettings, audit: AuditLog, upstream: Upstream, *, look_ups: LookUps | None, settler: Settler
@@ -250,9 +269,11 @@ class Gateway:
     def _transport(self, most: int) -> PooledTransport:
         return PooledTransport(max_connections=most, connect_timeout_s=self.config.upstream.connect_timeout_s)
 
-    def _reloader(self, current: LiveSettings, audit: AuditLog) -> Reloader | None:
+    def _reloader(self, current: LiveSettings, audit: AuditLog, asked: asyncio.Event) -> Reloader | None:
+        """Return what reads the files again, also when SIGHUP asks for it; None if nothing is read again."""
         if self.files is None:
             return None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
         tokens = self.account.tokens
         return Reloader(
             self.files, self.config, current=current, token=tokens, audit=audit, keep=self._keep, log=self.log
@@ -279,47 +300,39 @@ class Gateway:
 
     def _notices(self, current: LiveSettings, reloader: Reloader | None) -> Sequence[Callable[[], Sequence[str]]]:
         """Return the sources of notices for operators, one for each kind."""
-
-        def files() -> Sequence[str]:
-            """Return a notice for each watched file that cannot be read again."""
-            return [file.notice for file in self._watched(current) if file.notice is not None]
-
-        def addresses() -> Sequence[str]:
-            """Return a notice for each address from which keys cannot be fetched."""
-            return current.live.pins.notices()
-
-        def certificate() -> Sequence[str]:
-            """Return the notice of the certificate's end, if it has ended or soon will."""
-            found = self.certificate.notice if self.certificate is not None else None
-            return [found] if found is not None else []
-
-        def keys() -> Sequence[str]:
-            """Return the notice of how many keys have ended or soon will."""
-            return current.live.endings.notices(_utc(self.clock).date())
-
+        certificates = [self.certificate] if self.certificate is not None else []
         return (
             reloader.notices if reloader is not None else list,
-            Recent(files, self.clock.monotonic_s),
+            Recent(of_each(lambda: self._watched(current)), self.clock.monotonic_s),
             self.account.tokens.refusals,
             self.reach.notices,
-            Recent(addresses, self.clock.monotonic_s),
+            Recent(lambda: [*current.live.pins.notices()], self.clock.monotonic_s),
             self.clock.notices,
-            certificate,
+            of_each(lambda: certificates),
             self.consoles.notices,
             self.tracing.notices,
-            keys,
+            lambda: current.live.endings.notices(_utc(self.clock).date()),
         )
 
     def _listeners(
-        self, edge: Edge, pages: HealthPages, refusals: RefusalLog, *, current: LiveSettings, most: int
+        self,
+        edge: Edge,
+        pages: HealthPages,
+        refusals: RefusalLog,
+        *,
+        scraped: MetricsPage | None,
+        current: LiveSettings,
+        most: int,
     ) -> list[Listener]:
         settings = partial(limits_of_the_moment, current, self.config.keep_alive_s)
-        callers, probes = settings(refusals, most), settings(Unrecorded(), HEALTH_CONNECTIONS)
-        app = self.tracing.app(edge)
+        callers, probes = settings(refusals, most), settings(Unrecorded(), PROBES)
         tls = self.certificate.context if self.certificate is not None else None
+        app = self.tracing.app(edge if scraped is None else Timed(edge, scraped.metrics.answered))
+        probed = HealthApp(pages, None if self.metrics else scraped)
         return [
             *(Listener(app, bound.socket, callers, None if bound.is_file else tls) for bound in self.listeners),
-            *(Listener(HealthApp(pages), bound.socket, probes, for_probes=True) for bound in self.health),
+            *(Listener(probed, bound.socket, probes, for_probes=True) for bound in self.health),
+            *(Listener(HealthApp(None, scraped), bound.socket, probes, for_probes=True) for bound in self.metrics),
         ]
 
 
@@ -341,13 +354,12 @@ def build(
     forbid_core_dumps()
     quiet_libraries()
     wall = SystemClock()
-    audit, clock = _record_and_clock(config.audit, wall)
-    policies = _policies(config)
+    audit, clock = record_and_clock(config.audit, wall)
     account = read_tokens(config.upstream, os.environ, time.monotonic)
-    live = make_live(config, policies, token=account.tokens, before=Pins())
+    live = make_live(config, _policies(config), token=account.tokens, before=Pins())
     certificate = _certificate(config, wall)
     before_binding()
-    health, listeners = bind_listeners(config)
+    bound = bind_listeners(config)
     consoles = consoles or Consoles.of()
     return Gateway(
         config=config,
@@ -355,22 +367,15 @@ def build(
         live=live,
         account=account,
         audit=audit,
-        listeners=listeners,
+        listeners=bound.callers,
         certificate=certificate,
-        health=health,
+        health=bound.health,
+        metrics=bound.metrics,
         log=make_log(consoles.err),
         clock=clock,
         consoles=consoles,
         tracing=tracing_to(config.telemetry),
     )
-
-
-def _record_and_clock(audit: AuditConfig, wall: Clock) -> tuple[AuditSettings, SteadyClock]:
-    """Return the settings of the audit log, and a clock that does not show less than the log did."""
-    refuse([*audit_problems(audit), *clock_problems(audit, wall.now_ms())])
-    settings = _audit_settings(audit)
-    earliest = floor(settings.directory, settings.mac_key, wall.now_ms())
-    return settings, SteadyClock(wall, floor_ms=earliest.ms, because=earliest.because)
 
 
 def _policies(config: Config) -> Policies:
@@ -386,11 +391,3 @@ def _certificate(config: Config, wall: Clock) -> ServedCertificate | None:
 
 def _utc(clock: Clock) -> datetime:
     return utc(clock.now_ms())
-
-
-def _audit_settings(audit: AuditConfig) -> AuditSettings:
-    try:
-        mac_key = load_mac_key(audit.mac_key) if audit.mac_key is not None else None
-    except AuditFailure as exc:
-        raise InvalidConfiguration([audit.at.problem(str(exc))]) from exc
-    return AuditSettings(directory=audit.directory, durability=audit.durability, stdout=audit.stdout, mac_key=mac_key)

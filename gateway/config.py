@@ -18,7 +18,7 @@ from gateway.callers.settings import CallerKey, JwtIssuer, Limits, PerPrincipal,
 from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.core.run import LookUpBounds
 from gateway.files import addresses
-from gateway.files.addresses import MAX_ADDRESSES, Health, Listen, TlsFiles, UnixListen
+from gateway.files.addresses import MAX_ADDRESSES, Health, Listen, MetricsAt, TlsFiles, UnixListen
 from gateway.files.mappings import ListOf, Present, Several, Shape, may, need
 from gateway.files.nodes import Mapping, Place
 from gateway.files.source import BY_ANYONE, anyone_may_change, named, parse_document, read_anyway
@@ -56,6 +56,7 @@ class Config:
     socket_mode: int
     tls: TlsFiles | None
     health: Health | None
+    metrics: MetricsAt | None
     upstream: UpstreamSettings
     keys: tuple[CallerKey, ...]
     issuers: tuple[JwtIssuer, ...]
@@ -95,6 +96,7 @@ class RawConfig:
     socket_mode: int = 0o660
     tls: TlsFiles | None = None
     health: tuple[tuple[Place, Listen], ...] = ()
+    metrics: MetricsAt | None = None
     keep_alive_s: int = 75
     telemetry: str | None = None
 
@@ -114,7 +116,7 @@ def load_config(path: Path) -> Config:
             (at if len(raw.listen) > 1 else keys["listen"], _complete_listen(one, base)) for at, one in raw.listen
         ]
         health = [(at if len(raw.health) > 1 else keys["health"], one) for at, one in raw.health]
-        problems += addresses.clashes(listen, health, keys=keys)
+        problems += addresses.clashes(listen, health, metrics=raw.metrics, keys=keys)
     if problems or raw is None:
         raise InvalidConfiguration(problems)
     return _complete(raw, base)
@@ -146,6 +148,7 @@ def config_file() -> Shape[RawConfig]:
         "socket_mode": may(Text(addresses.socket_mode, "0[0-7]{3}")),
         "tls": may(Shape(TlsFiles, tls, located=True, hidden=True)),
         "health": may(Shape(lambda listen: listen, {"listen": need(Several(Text(addresses.address), MAX_ADDRESSES))})),
+        "metrics": may(_metrics()),
         "keep_alive_s": may(Int(1, MAX_SECONDS)),
         "telemetry": may(_telemetry()),
     }
@@ -162,6 +165,11 @@ def _can_trace(place: Place, present: Present) -> list[Problem]:
         if all(find_spec(name) is not None for name in _TRACING):
             return []
     return [place.problem("traces need the extra 'otel', which is not installed: pip install 'qstash-gateway[otel]'")]
+
+
+def _metrics() -> Shape[MetricsAt]:
+    keys = {"on": may(Choice(("health",))), "listen": may(Text(addresses.address))}
+    return Shape(lambda listen=None, **_: MetricsAt(listen), keys, one_of=("on", "listen"))
 
 
 def _audit() -> Shape[RawAudit]:
@@ -196,6 +204,7 @@ def _complete(raw: RawConfig, base: Path) -> Config:
         socket_mode=raw.socket_mode,
         tls=_complete_tls(raw.tls, base) if raw.tls is not None else None,
         health=Health(tuple(one for _, one in raw.health)) if raw.health else None,
+        metrics=raw.metrics,
         upstream=complete(raw.upstream, base),
         keys=raw.callers.keys,
         issuers=tuple(_complete_issuer(issuer, base) for issuer in raw.callers.jwt),

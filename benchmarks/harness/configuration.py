@@ -55,8 +55,10 @@ def keys_text(keys: int) -> str:
     )
 
 
-def write_gateway(directory: Path, *, port: int, upstream_port: int, durability: str, tables: Tables) -> None:
-    """Writes `config.yaml`, the policies and the token file; the record will be in `audit`."""
+def write_gateway(
+    directory: Path, *, port: int, upstream_port: int, durability: str, tables: Tables, more: str = ""
+) -> None:
+    """Writes `config.yaml`, the policies and the token file; the record will be in `audit`. `more` is more YAML."""
     (directory / "policies").mkdir(parents=True, exist_ok=True)
     (directory / "policies" / "bench.yaml").write_text(policy_text(tables.rules))
     (directory / "policies" / "runs.yaml").write_text(RUNS_POLICY)
@@ -67,5 +69,5 @@ def write_gateway(directory: Path, *, port: int, upstream_port: int, durability:
         f"version: 1\nlisten: 127.0.0.1:{port}\n"
         f'upstream: {{url: "http://127.0.0.1:{upstream_port}", token: {{file: token}}, contract: "2025"}}\n'
         f"callers:\n  keys:\n{keys_text(tables.keys)}policies: policies\n"
-        f"audit: {{directory: audit, durability: {durability}}}\nlimits: {_LIMITS}\n"
+        f"audit: {{directory: audit, durability: {durability}}}\nlimits: {_LIMITS}\n{more}"
     )

@@ -35,10 +35,12 @@ class Launch:
     audit: Path | None = None
 
 
-def gateway(place: Place, *, durability: str = "os", tables: Tables | None = None, run_as: str = "gateway") -> Launch:
-    """The project; `run_as` is the module that is run."""
+def gateway(
+    place: Place, *, durability: str = "os", tables: Tables | None = None, run_as: str = "gateway", more: str = ""
+) -> Launch:
+    """The project; `run_as` is the module that is run, `more` more of its configuration."""
     write_gateway(place.directory, port=place.port, upstream_port=place.upstream_port,
-                  durability=durability, tables=tables or Tables())  # fmt: skip
+                  durability=durability, tables=tables or Tables(), more=more)  # fmt: skip
     command = (sys.executable, "-m", run_as, "serve", "--config", str(place.directory / "config.yaml"))
     root = str(Path(__file__).parents[2])
     return Launch(command, {"PYTHONPATH": root}, audit=place.directory / "audit")

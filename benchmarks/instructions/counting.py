@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -36,8 +36,8 @@ def kinds() -> Requests:
     return {"cancel": cancel(), "denial": cancel(OVER_CAP, status=403)}
 
 
-def instructions(requests: int, *, directory: Path, cores: Cores) -> dict[str, float]:
-    """Counts the instructions of one cancel and one denial over a kept connection.
+def instructions(requests: int, *, directory: Path, cores: Cores, more: str = "") -> dict[str, float]:
+    """Counts the instructions of one cancel and one denial over a kept connection; `more` is more configuration.
 
     Three gateways at once: one answers `WARM` requests of each kind, each of the others so many more of one kind. What
     they count more than the first, divided by the requests, is the cost of one. They serve for the same time, so that
@@ -47,17 +47,26 @@ def instructions(requests: int, *, directory: Path, cores: Cores) -> dict[str, f
     both = (cores, Cores(cores.load, cores.gateway))  # nothing is timed, so both may count
     with ThreadPoolExecutor(len(names)) as pool:
         together = Barrier(len(names))
-        run = partial(_total, requests=requests, directory=directory, together=together)
+        launch = partial(_under_valgrind, more=more)
+        run = partial(_total, launch=launch, requests=requests, directory=directory, together=together)
         totals = dict(zip(names, pool.map(run, names, cycle(both)), strict=True))
     return {name: (totals[name] - totals[""]) / requests for name in kinds()}
 
 
-def _total(more_of: str, cores: Cores, *, requests: int, directory: Path, together: Barrier) -> int:
+def _total(
+    more_of: str,
+    cores: Cores,
+    *,
+    launch: Callable[[Place], Launch],
+    requests: int,
+    directory: Path,
+    together: Barrier,
+) -> int:
     """All instructions of one gateway, from its start to its end; it waits for the others before and after its load."""
     place = directory / f"counted-{more_of or 'none'}"
     with (
         _waiting(together),
-        Instance(more_of or "start", _under_valgrind, directory=place, cores=cores, start_s=_START_S) as instance,
+        Instance(more_of or "start", launch, directory=place, cores=cores, start_s=_START_S) as instance,
     ):
         together.wait(_START_S)
         with socket.create_connection(("127.0.0.1", instance.port), _ANSWER_S) as connection:
@@ -98,11 +107,11 @@ def read_total(said: str) -> int:
     return int(found[0].replace(",", ""))
 
 
-def _under_valgrind(place: Place) -> Launch:
-    return wrapped(place, (program("valgrind"), *_COUNTER))
+def _under_valgrind(place: Place, more: str = "") -> Launch:
+    return wrapped(place, (program("valgrind"), *_COUNTER), more=more)
 
 
-def wrapped(place: Place, before: Sequence[str]) -> Launch:
+def wrapped(place: Place, before: Sequence[str], *, more: str = "") -> Launch:
     """The project below another program, with the same order of its sets each time."""
-    launch = gateway(place)
+    launch = gateway(place, more=more)
     return Launch((*before, *launch.command), {**launch.environment, "PYTHONHASHSEED": "0"}, audit=launch.audit)

@@ -30,13 +30,14 @@ from gateway.audit.segment import AppendFailed, ChainLock, Disk, Segment, remove
 
 
 class Committed(NamedTuple):
-    """The result of a commit: the sequence number of each record, and all the lines that were written.
+    """The result of a commit: the sequence number of each record, all lines that were written, and the given records.
 
-    The number is 0 for an outcome that was left out, because its intent is not open.
+    The number is 0 for an outcome that was left out, because its intent is not open; `records` is without it.
     """
 
     seqs: list[int]
     lines: list[bytes]
+    records: Sequence[Record]
 
 
 def new_chain_name() -> str:
@@ -163,7 +164,7 @@ class Journal:
         lines = [*self._uncopied, *self._append(segment, [*firsts, *wanted])]
         self._uncopied = []
         self._keep(wanted, changed)
-        return Committed(seqs, lines)
+        return Committed(seqs, lines, wanted)
 
     @property
     def only_appends(self) -> bool:
@@ -193,7 +194,7 @@ class Journal:
         self._advance(lines, head, size=len(data))
         self._torn = None
         self._keep(wanted, changed)
-        return Committed(seqs, lines)
+        return Committed(seqs, lines, wanted)
 
     def _undo_torn(self) -> None:
         """Treat an append that was torn as any that failed.

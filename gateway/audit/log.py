@@ -23,7 +23,7 @@ from gateway.audit.journal import AuditSettings
 from gateway.audit.record import intent_members, outcome_members, unsent_members
 from gateway.audit.recovery import Begun, Opening, Progress
 from gateway.audit.segment import Disk, OsDisk
-from gateway.audit.writer import Entry, Kind, Writer, Written, started
+from gateway.audit.writer import Entry, Kind, Watch, Writer, Written, started
 from gateway.core.errors import AuditFailure, AuditUnavailable
 from gateway.core.outcome import Closing
 from gateway.core.plan import Plan, Receipt
@@ -63,10 +63,14 @@ class AuditState:
 
 
 class AuditLog:
-    """The chains that one process writes, one after another. Use it only on the event loop on which it was made."""
+    """The chains that one process writes, one after another. Use it only on the event loop on which it was made.
+
+    `watch` is told of every write, if it is set before the loop runs again.
+    """
 
     def __init__(self, settings: AuditSettings, *, upstream: str, clock: Callable[[], int] = time.time_ns) -> None:
         self.latest = Latest()
+        self.watch: Watch | None = None
         self._settings = settings
         self._upstream = upstream
         self._clock = clock
@@ -165,6 +169,7 @@ class AuditLog:
             settings=self._settings,
             settle=self._settle_soon,
             latest=self.latest,
+            watch=self.watch,
         )
         writer.skipped = self._left_out
         self._thread = started(writer.run, name="audit-writer")

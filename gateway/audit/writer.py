@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import orjson
 
@@ -88,6 +88,16 @@ class Status(NamedTuple):
     checkpoint: Mapping[str, object] | None
 
 
+class Watch(Protocol):
+    """What is told of every write, in turn, by the thread that wrote. Its methods return soon and raise nothing."""
+
+    def committed(self, records: Sequence[Record]) -> None:
+        """Take records that are in the log, in their order, before anybody learns that they are."""
+
+    def wrote(self, seconds: float) -> None:
+        """Take the time of one write, whether or not it succeeded."""
+
+
 class Writer:
     """The writer of a chain. Call `run` on a thread of its own, and `submit` on the event loop.
 
@@ -105,6 +115,7 @@ class Writer:
         settings: AuditSettings,
         settle: Callable[[Written], None],
         latest: Latest,
+        watch: Watch | None = None,
     ) -> None:
         self.skipped = 0
         self.giving_up = False
@@ -116,11 +127,10 @@ class Writer:
         self._copy_records = settings.stdout
         self._retry_s, self._quiet_s = settings.retry_s, settings.quiet_s
         self._settle = settle
-        self._latest = latest
+        self._latest, self._watch = latest, watch
         self._turns = threading.Lock()
         self._inbox: queue.SimpleQueue[list[Entry]] = queue.SimpleQueue()
-        self._handed_over = 0
-        self._worked_off = 0
+        self._handed_over = self._worked_off = 0
         self._at_once_from_s = 0.0
         self._owed: list[Entry] = []
         self._stop: Entry | None = None
@@ -277,6 +287,8 @@ class Writer:
         finally:
             now_s = time.monotonic()
             self._disk = before_s + now_s - began_s, None
+            if self._watch is not None:
+                self._watch.wrote(now_s - began_s)
             if now_s - began_s > SLOW_WRITE_S:
                 self._at_once_from_s = now_s + self._quiet_s
 
@@ -300,6 +312,8 @@ class Writer:
 
     def _copy(self, committed: Committed) -> None:
         self._latest.add(committed.lines)
+        if self._watch is not None:
+            self._watch.committed(committed.records)
         # The console only takes the lines: its own thread waits for their reader.
         if self._copy_records:
             self._console.copy(committed.lines)

@@ -126,6 +126,11 @@ class Admission:
         self._teams: dict[str, _Held] = {}
         self._uses: dict[Principal, _Use] = {}
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests have a place."""
+        return self._all.in_flight
+
     def take(
         self, *, max_in_flight: int, principal_in_flight: int, requests_per_minute: int, team_in_flight: int = 0
     ) -> None:

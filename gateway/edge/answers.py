@@ -225,6 +225,13 @@ def status_page(status: int, members: Mapping[str, object], decision_id: str) ->
     return _with_length(status, headers, orjson.dumps(members))
 
 
+def text_page(content_type: str, text: bytes, decision_id: str) -> Answer:
+    """Return the answer of a page that is plain text."""
+    return _with_length(
+        200, [(b"content-type", content_type.encode()), *_gateway_headers(decision_id, b"gateway")], text
+    )
+
+
 async def write(answer: Answer, send: Send, *, more: Headers | None = None) -> None:
     """Send an answer over ASGI, with `more` headers."""
     headers = [*answer.headers, *(more or ())]

@@ -161,7 +161,7 @@ class CallRoute(Route):
     """A route for exactly one method; Starlette's own route would add HEAD to GET."""
 
     def __init__(self, method: str, path: str, action: Action, cancels: Cancels) -> None:
-        self._endpoint = Endpoint(action, cancels)
+        self._endpoint = Endpoint(action, cancels, path)
         super().__init__(path, self._endpoint, methods=[method])
         self.methods, self.method, self._allowed = {method}, method, method
         self._found: Scope = {"endpoint": self.endpoint, "path_params": {}}
@@ -192,10 +192,12 @@ class Endpoint:
 
     action: Action
     cancels: Cancels
+    route: str
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request that the door let in."""
         inbound = inbound_of(scope)
+        inbound.route = self.route
         answer = await self.action(inbound)
         if isinstance(answer, Done):
             await self.cancels.deliver(inbound, answer, send)
@@ -331,7 +333,7 @@ def routes(cancels: Cancels, pages: Pages, health: HealthPages) -> list[Route]:
     ]
     return [
         *(call.stand_beside(calls) for call in calls),
-        *(Route(path.decode(), Endpoint(health_page, cancels)) for path in sorted(HEALTH_PATHS)),
+        *(Route(path, Endpoint(health_page, cancels, path)) for path in map(bytes.decode, sorted(HEALTH_PATHS))),
     ]
 
 

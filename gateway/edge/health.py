@@ -1,4 +1,4 @@
-"""The two pages that need no key, `/healthz` and `/readyz`, on the callers' listener or on one of their own."""
+"""The pages that need no key: `/healthz` and `/readyz` on the callers' listener or one of their own; `/metrics`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from gateway.edge import answers
 from gateway.edge.answers import Answer
 from gateway.edge.head import HEALTH_PATHS
 from gateway.process import Net, report
+
+METRICS = "/metrics"
 
 
 class Readiness(Protocol):
@@ -31,28 +33,44 @@ class HealthPages:
         """Return the answer, or None for another path. Raises: MethodNotAllowed."""
         if path not in HEALTH_PATHS:
             return None
-        if method not in ("GET", "HEAD"):
-            raise MethodNotAllowed("GET, HEAD", "This page is only read: use GET or HEAD.")
+        check_read(method)
         if path == b"/healthz":
             return answers.status_page(200, {"status": "ok"}, decision_id)
         ready, members = self._readiness.report()
         return answers.status_page(200 if ready else 503, members, decision_id)
 
 
-class HealthApp:
-    """An ASGI application with only the two pages, for probes that cannot reach the callers' listener."""
+class Scraped(Protocol):
+    """The port to what `/metrics` shows."""
 
-    def __init__(self, pages: HealthPages) -> None:
+    @property
+    def content_type(self) -> str:
+        """The media type of the text."""
+
+    async def text(self) -> bytes:
+        """Return the page."""
+
+
+class HealthApp:
+    """An ASGI application with only these pages, for probes that cannot reach the callers' listener.
+
+    It has the two pages, or `/metrics`, or both.
+    """
+
+    def __init__(self, pages: HealthPages | None, scraped: Scraped | None = None) -> None:
         self._pages = pages
+        self._scraped = scraped
+        names = [path.decode() for path in HEALTH_PATHS] if pages is not None else []
+        self._has = " and ".join(
+            ([", ".join(names), METRICS] if names else [METRICS]) if scraped is not None else names
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. Nothing is recorded, because these pages change nothing."""
         decision_id, answer = str(uuid_utils.uuid7()), None
         with Net() as net:
             try:
-                answer = self._pages.page(scope["method"], scope["raw_path"], decision_id)
-                if answer is None:
-                    raise NotFound("path", "This listener has /healthz and /readyz, nothing else.")
+                answer = await self._page(scope["method"], scope["raw_path"], decision_id)
             except Refusal as refused:
                 answer = answers.refusal(refused, decision_id)
         if net.fault is not None:
@@ -60,6 +78,22 @@ class HealthApp:
         answer = answer or answers.broken(decision_id)
         # A probe sends one request at a time, and an unread body would be read as the next request.
         await answers.write(answer, send, more=[(b"connection", b"close")])
+
+    async def _page(self, method: str, path: bytes, decision_id: str) -> Answer:
+        """Return the answer. Raises: MethodNotAllowed, NotFound."""
+        if self._scraped is not None and path == METRICS.encode():
+            check_read(method)
+            return answers.text_page(self._scraped.content_type, await self._scraped.text(), decision_id)
+        answer = self._pages.page(method, path, decision_id) if self._pages is not None else None
+        if answer is None:
+            raise NotFound("path", f"This listener has {self._has}, nothing else.")
+        return answer
+
+
+def check_read(method: str) -> None:
+    """Raise MethodNotAllowed unless the method only reads."""
+    if method not in ("GET", "HEAD"):
+        raise MethodNotAllowed("GET, HEAD", "This page is only read: use GET or HEAD.")
 
 
 class Unrecorded:

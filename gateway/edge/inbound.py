@@ -33,6 +33,9 @@ _NO_BODY = Body()
 INBOUND = "inbound"
 """The key in the scope's state under which the door puts the request."""
 
+NO_ROUTE = "none"
+"""The route of a request that ends before its path is looked at, or whose path does not exist."""
+
 LOOKS = 3
 """The turns of the loop after which a body that was sent directly after its head has been read from the socket."""
 
@@ -43,6 +46,7 @@ class Inbound:
 
     `has_ids` says that there are headers with ids of the caller's own; they are read into `correlation`. `cancel_begun`
     says that a cancel was carried out for it or joined: it may not be told that nothing was sent.
+    `route` is the template of its path, once it is found; `status` is that of its answer, 0 before one is begun.
     """
 
     scope: Scope
@@ -57,6 +61,8 @@ class Inbound:
     read_bytes: int = 0
     correlation: Correlation = NOT_GIVEN
     has_ids: bool = field(init=False)
+    route: str = NO_ROUTE
+    status: int = 0
     state: dict[str, Any] = field(init=False)
     _headers: Mapping[bytes, bytes] = field(init=False)
     _repeats: bool = field(init=False)

@@ -234,6 +234,8 @@ class ReleasingSend:
         """Write a whole answer after releasing the place, if the server takes one at once; return whether it did."""
         self._inbound.leave()
         self.begun = taken = self._take is not None and self._take(answer)
+        if taken:
+            self._inbound.status = answer.status
         return taken
 
     async def __call__(self, message: Message) -> None:
@@ -243,6 +245,7 @@ class ReleasingSend:
         taken waits once more, until the process ends: the caller may still read.
         """
         self._inbound.leave()
+        self._inbound.status = message.get("status", self._inbound.status)
         try:
             try:
                 await self._send(message)

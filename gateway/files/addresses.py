@@ -82,6 +82,13 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsAt:
+    """The place of `/metrics`: a listener of its own, or the health listeners if there is none."""
+
+    listen: Listen | None
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
     """The base URL of upstream, `scheme://host[:port]`, and its `host[:port]`."""
 
@@ -123,6 +130,7 @@ def clashes(
     listen: Sequence[tuple[Place, Listen | UnixListen]],
     health: Sequence[tuple[Place, Listen]],
     *,
+    metrics: MetricsAt | None = None,
     keys: Mapping[str, Place],
 ) -> Iterator[Problem]:
     """Yield a problem for each address or key that clashes with another, at its place; `keys` are those of the file."""
@@ -140,9 +148,20 @@ def clashes(
     for index, (at, address) in enumerate(health):
         if any(_meet(address, other) for _, other in (*listen, *health[:index])):
             yield at.problem(f"'health' needs an address of its own, {address} is listened on already")
+    if metrics is not None:
+        yield from _metrics_clashes(metrics, [*listen, *health], has_health=bool(health), at=keys["metrics"])
 
 
-def _meet(one: Listen | UnixListen, other: Listen | UnixListen) -> bool:
+def _metrics_clashes(
+    metrics: MetricsAt, others: Sequence[tuple[Place, Listen | UnixListen]], *, has_health: bool, at: Place
+) -> Iterator[Problem]:
+    if metrics.listen is None and not has_health:
+        yield at.problem("'metrics: {on: health}' needs 'health', the listener that it is on")
+    elif any(_meet(metrics.listen, other) for _, other in others):
+        yield at.problem(f"'metrics' needs an address of its own, {metrics.listen} is listened on already")
+
+
+def _meet(one: Listen | UnixListen | None, other: Listen | UnixListen) -> bool:
     if isinstance(one, Listen) and isinstance(other, Listen):
         return one.meets(other)
     return one == other

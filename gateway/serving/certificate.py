@@ -82,6 +82,11 @@ class ServedCertificate:
         """The notice for operators that the certificate ends within 14 days or has ended; None otherwise."""
         return ending(self._files, self._pair, self._now().date())
 
+    @property
+    def ends(self) -> datetime:
+        """When the first certificate of the chain in use ends."""
+        return self._pair.ends
+
     def _choose(self, handshake: ssl.SSLObject | ssl.SSLSocket, name: str | None, context: ssl.SSLContext) -> None:
         handshake.context = self._pair.context
 

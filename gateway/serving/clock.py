@@ -25,12 +25,14 @@ from pathlib import Path
 
 from gateway import RELEASED
 from gateway.audit.chain import MacKey
+from gateway.audit.journal import AuditSettings
 from gateway.audit.reader import sealed_record
-from gateway.audit.segment import chains_in, open_segment
-from gateway.config import AuditConfig
-from gateway.core.errors import Problem
+from gateway.audit.segment import chains_in, load_mac_key, open_segment
+from gateway.config import AuditConfig, audit_problems
+from gateway.core.errors import AuditFailure, InvalidConfiguration, Problem
 from gateway.core.forms.times import DAY_MS, after_day_ms, instant, parsed_ms
 from gateway.core.ports import Clock
+from gateway.serving.reload import refuse
 
 RELEASED_MS = after_day_ms(date.fromisoformat(RELEASED)) - DAY_MS
 
@@ -225,3 +227,20 @@ def clock_problems(audit: AuditConfig, now_ms: int) -> Iterator[Problem]:
     if now_ms < RELEASED_MS - TOLERANCE_MS:
         released, shown = instant(RELEASED_MS), instant(now_ms)
         yield audit.at.problem(f"the machine's clock shows {shown}, and this release is of {released}: set the clock")
+
+
+def record_and_clock(audit: AuditConfig, wall: Clock) -> tuple[AuditSettings, SteadyClock]:
+    """Return the settings of the audit log, and a clock that does not show less than the log did.
+
+    Raises: InvalidConfiguration: the directory or the MAC key cannot be used, or the machine's clock is wrong.
+    """
+    refuse([*audit_problems(audit), *clock_problems(audit, wall.now_ms())])
+    try:
+        mac_key = load_mac_key(audit.mac_key) if audit.mac_key is not None else None
+    except AuditFailure as exc:
+        raise InvalidConfiguration([audit.at.problem(str(exc))]) from exc
+    settings = AuditSettings(
+        directory=audit.directory, durability=audit.durability, stdout=audit.stdout, mac_key=mac_key
+    )
+    earliest = floor(settings.directory, settings.mac_key, wall.now_ms())
+    return settings, SteadyClock(wall, floor_ms=earliest.ms, because=earliest.because)

@@ -8,17 +8,19 @@ from gateway.callers.in_force import LiveSettings
 from gateway.edge.connections import Connections
 from gateway.edge.protocol import ProtocolSettings, RefusalPort
 from gateway.process import raise_descriptor_limit
+from gateway.upstream.runs.log import MAX_READINGS
 
 MAX_CONNECTIONS = 2048
 RESERVED_DESCRIPTORS = 64
 """The descriptors not used for connections: for the audit log, the listeners and upstream's name look-ups."""
-HEALTH_CONNECTIONS = 16
+PROBES = 16
+"""The most connections of the listeners that need no key."""
 
 
-def most_connections(to_upstream: int) -> int:
-    """Return how many callers' connections there may be beside so many to upstream, by the limit of descriptors."""
-    descriptors = raise_descriptor_limit() - RESERVED_DESCRIPTORS - to_upstream
-    return max(HEALTH_CONNECTIONS, min(MAX_CONNECTIONS, descriptors // 2))
+def most_connections(upstream: int) -> int:
+    """Return how many callers' connections there may be beside those to upstream, by the limit of descriptors."""
+    reserved = RESERVED_DESCRIPTORS + MAX_READINGS + upstream
+    return max(PROBES, min(MAX_CONNECTIONS, (raise_descriptor_limit() - reserved) // 2))
 
 
 def limits_of_the_moment(

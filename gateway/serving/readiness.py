@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
@@ -31,6 +31,19 @@ DAMAGED = "chain_damaged"
 """The event in the operators' log that names an old chain that could not be continued, and why."""
 MOST_DAMAGED = 10
 """The most such chains that the operators' log names; the `start` record names a hundred."""
+
+
+class Noticed(Protocol):
+    """Something that operators may have to know of."""
+
+    @property
+    def notice(self) -> str | None:
+        """The sentence for operators, None if there is nothing to say."""
+
+
+def of_each(things: Callable[[], Iterable[Noticed]]) -> Callable[[], list[str]]:
+    """Return the source of the notices of these things."""
+    return lambda: [notice for one in things() if (notice := one.notice) is not None]
 
 
 class AuditStatePort(Protocol):

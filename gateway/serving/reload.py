@@ -29,7 +29,7 @@ Look = tuple[Fingerprint, tuple[tuple[str, Fingerprint], ...] | None]
 """The fingerprints of the configuration file and of the files in the policy directory, taken without reading them."""
 
 AT_START = (
-    *("listen", "socket_mode", "tls", "health", "upstream", "audit", "shutdown_grace_s", "keep_alive_s"),
+    *("listen", "socket_mode", "tls", "health", "metrics", "upstream", "audit", "shutdown_grace_s", "keep_alive_s"),
     "telemetry",
 )
 """The keys of the configuration that take effect only at a start."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from gateway.config import Config
 from gateway.files.addresses import Listen, UnixListen
@@ -157,13 +158,25 @@ def shown(listener: socket.socket) -> str:
     return f"[{name[0]}]:{name[1]}" if listener.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
 
 
-def bind_listeners(config: Config) -> tuple[tuple[Bound, ...], tuple[Bound, ...]]:
-    """Bind the health listener and those for callers. Raises: OSError: an address cannot be bound."""
+class Listeners(NamedTuple):
+    """The bound listeners: for probes, for scrapes (none where these are on the former), and for callers."""
+
+    health: tuple[Bound, ...]
+    metrics: tuple[Bound, ...]
+    callers: tuple[Bound, ...]
+
+
+def bind_listeners(config: Config) -> Listeners:
+    """Bind all listeners. Raises: OSError: an address cannot be bound."""
+    scraped = config.metrics.listen if config.metrics is not None else None
     with ExitStack() as undo:
         health = bind_all(config.health.listen, socket_mode=0) if config.health is not None else ()
         for bound in health:
             undo.callback(bound.close)
+        metrics = bind_all([scraped], socket_mode=0) if scraped is not None else ()
+        for bound in metrics:
+            undo.callback(bound.close)
         # The listeners are bound last, so that a failed start leaves no socket file.
         listeners = bind_all(config.listen, socket_mode=config.socket_mode)
         undo.pop_all()
-    return health, listeners
+    return Listeners(health, metrics, listeners)

@@ -61,11 +61,13 @@ class Failed:
 class Reach:
     """Whether QStash was there at the last call, for operators. All exchanges of a process share one.
 
-    `clock` gives Unix nanoseconds.
+    `clock` gives Unix nanoseconds. `watch`, if there is one, takes the method, target, status and seconds of every
+    call; the status is 0 where there was no whole answer. It never raises.
     """
 
     def __init__(self, clock: Callable[[], int] = time.time_ns) -> None:
         self._clock = clock
+        self.watch: Callable[[str, bytes, int, float], None] | None = None
         self._failed: Failed | None = None
         self._succeeded_ns: int | None = None
         self._failed_ns: int | None = None
@@ -127,23 +129,30 @@ class Exchange:
         """Send one request, once, within the total deadline; never raise. A `body` is JSON; orders have none."""
         loop = self._loop = self._loop or asyncio.get_running_loop()  # asking each time is a system call
         status: int | None = None
+        began_s = loop.time()
         try:
             with Deadline(loop, self._total_s):
                 response = await self._transport.handle_async_request(self._request(method, target, token, body))
                 status = response.status_code
                 headers = response.texts if isinstance(response, Answered) else response.headers
                 reply = Reply(status, headers, await bounded(response, max_answer_bytes))
-            self._reach.note(reply)
+            self._note(reply, method, target, began_s)
         except BaseException as exc:  # noqa: BLE001 - as in a Net
             # Every failure becomes a value: after a receipt nothing raises.
             failed = _failed(fault_of(exc), status)
-            self._reach.note(failed)
+            self._note(failed, method, target, began_s)
             return failed
         return reply
 
     async def aclose(self) -> None:
         """Close the idle connections."""
         await self._transport.aclose()
+
+    def _note(self, result: Reply | Failed, method: str, target: bytes, began_s: float) -> None:
+        self._reach.note(result)
+        if self._reach.watch is not None and self._loop is not None:
+            status = result.status if isinstance(result, Reply) else 0
+            self._reach.watch(method, target, status, self._loop.time() - began_s)
 
     def _request(self, method: str, target: bytes, token: UpstreamToken, body: bytes) -> httpx.Request:
         # The target is passed as bytes: httpx.URL refuses more than 65,536 characters, and 1,000 run IDs may need more.

@@ -133,6 +133,11 @@ class AccountTokens:
             if holder.refused_with is not None
         ]
 
+    def states(self, monotonic_s: float) -> list[tuple[str, bool, float]]:
+        """Return the name of each token, whether upstream accepts it as far as is known, and its age in seconds."""
+        names = zip((WRITING, READING), self._holders, strict=False)
+        return [(name, holder.refused_with is None, monotonic_s - holder.since_s) for name, holder in names]
+
     def _known(self) -> tuple[UpstreamToken, ...]:
         return tuple(token for holder in self._holders for token in holder.known)
 

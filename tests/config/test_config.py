@@ -147,6 +147,26 @@ REFUSED = {
         "3:1: 'tls' does not go with a Unix socket",
     ),
     "TLS without a key": ("version: 1", "version: 1\ntls: {certificate: a}", "2:6: the key 'key' is missing"),
+    "metrics on the health listener that is not there": (
+        "version: 1",
+        "version: 1\nmetrics: {on: health}",
+        "2:1: 'metrics: {on: health}' needs 'health'",
+    ),
+    "metrics in two places": (
+        "version: 1",
+        'version: 1\nmetrics: {on: health, listen: "127.0.0.1:9464"}\nhealth: {listen: 127.0.0.1:8081}',
+        "2:10: expected exactly one of the keys 'on', 'listen'",
+    ),
+    "metrics on the listener of callers": (
+        "version: 1",
+        "version: 1\nmetrics: {listen: 127.0.0.1:8080}",
+        "2:1: 'metrics' needs an address of its own",
+    ),
+    "metrics on the health listener by its address": (
+        "version: 1",
+        "version: 1\nmetrics: {listen: 0.0.0.0:8081}\nhealth: {listen: 127.0.0.1:8081}",
+        "2:1: 'metrics' needs an address of its own",
+    ),
     "health on a Unix socket": (
         "version: 1",
         "version: 1\nhealth: {listen: unix:h}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 from pathlib import Path
@@ -12,12 +13,23 @@ ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "docs" / "pictures"
 GATEWAY = ROOT / "gateway"
 DRAW = runpy.run_path(str(PICTURES / "draw.py"))
+PANELS = runpy.run_path(str(PICTURES / "panels.py"))
+DASHBOARD = json.loads((ROOT / "docs" / "examples" / "grafana.json").read_text())
 
 
 @pytest.mark.parametrize("source", sorted(PICTURES.glob("*.txt")), ids=lambda path: path.stem)
 def test_a_picture_is_what_its_text_draws(source: Path) -> None:
     """`make pictures` changes nothing."""
     assert source.with_suffix(".svg").read_text() == DRAW["drawn"](source.read_text())
+
+
+def test_the_panels_are_those_of_the_dashboard_and_what_their_record_draws() -> None:
+    """What was recorded is what the dashboard asks, panel by panel, and each shows something."""
+    record = json.loads((PICTURES / "metrics.json").read_text())
+    assert (PICTURES / "metrics.svg").read_text() == PANELS["drawn"](record)
+    titles = [(panel["title"], panel["fieldConfig"]["defaults"]["unit"]) for panel in DASHBOARD["panels"]]
+    assert [(panel["title"], panel["unit"]) for panel in record] == titles
+    assert [panel["title"] for panel in record if not panel["series"]] == []
 
 
 def test_every_step_of_a_cancel_is_a_module() -> None:
