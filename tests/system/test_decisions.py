@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -242,3 +243,18 @@ def test_of_two_processes_that_start_at_once_one_follows(reading: RunningGateway
         until(lambda: reading.records("settled"))
         time.sleep(3)
         assert [one["decision_id"] for one in reading.records("settled")] == [answer.headers["gateway-decision"]]
+
+
+def test_a_second_gateway_of_the_directory_answers_too(gateway: RunningGateway, tmp_path: Path) -> None:
+    """It does not write the index, and answers from it soon after its start, also of what the other decides then."""
+    first = gateway.cancel(OWN)
+    audit = f"{{directory: {gateway.audit_directory}, durability: os}}"
+    with RunningGateway(replace(gateway.setup, directory=tmp_path / "second", audit=audit)) as second:
+        until(lambda: second.request("GET", PATH).status == 200)
+        own, later = second.cancel("count=3"), gateway.cancel("count=4")
+        statuses = {decision(second, later).status, second.request("GET", PATH).status}
+        until(lambda: decision(second, later).status == 200)
+        assert statuses <= {200, 404}
+        until(lambda: listed(second) == listed(gateway))
+        expected = [answer.headers["gateway-decision"] for answer in (later, own, first)]
+        assert [one["decision_id"] for one in listed(second)[0]] == expected

@@ -92,6 +92,7 @@ class Decisions:
 
     def _reading(self) -> _Guarded:
         if not self.keeper.caught_up:
+            self.keeper.look_now()
             raise IndexBehind
         return _Guarded(self.directory, self.keeper)
 
