@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.audit.decisions.index import discard
+from gateway.audit.decisions.index import NAME, discard
 from gateway.cli.main import main
 from gateway.simulator.core import Simulator
 from gateway.simulator.exchange import Ending, Fault
@@ -97,6 +97,18 @@ def test_the_decision_of_another_team_is_as_one_that_never_was(gateway: RunningG
     gateway.cancel(f"{OWN}&count=7")
     _, cursor = listed(gateway, "?limit=1")
     assert listed(gateway, f"?cursor={cursor}", team="search") == ([], "")
+
+
+def test_no_decision_of_another_team_is_told_from_none_without_an_index(gateway: RunningGateway) -> None:
+    """What memory holds for its own team is to any other as what nobody knows: both have to wait."""
+    theirs = gateway.cancel(OWN)
+    asked = theirs.headers["gateway-decision"], "0" * 8 + asked_rest(theirs)
+    discard(gateway.audit_directory)
+    (gateway.audit_directory / NAME / "in-its-place").mkdir(parents=True)
+    until(lambda: gateway.request("GET", PATH).status == 503)
+    time.sleep(2)
+    assert [decision(gateway, name, team="search").status for name in asked] == [503, 503]
+    assert decision(gateway, theirs).status == 200
 
 
 def asked_rest(answer: Answer) -> str:

@@ -325,9 +325,10 @@ def test_an_index_that_cannot_be_kept_is_a_notice_and_no_answer(tmp_path: Path) 
     assert len(keeper.notices()) == 1
     with pytest.raises(IndexBehind):
         decisions.of_team("billing", most=1)
-    found = decisions.in_memory(an_id(1))
+    found = decisions.in_memory(an_id(1), "billing")
     assert found is not None
     assert found.state == "in_flight"
+    assert decisions.in_memory(an_id(1), "search") is None
     keeper.stop()
 
 
