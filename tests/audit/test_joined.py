@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.audit.chain import GENESIS, Record, Sealer
-from gateway.audit.decisions.joined import Held, Owner, Owners
+from gateway.audit.decisions.joined import Held, Owner, Owners, RecordedDecision
 from gateway.audit.evidence import decisions
 from gateway.audit.evidence.decisions import DecisionStats
 from gateway.cli.audit.show import human_line, json_line
@@ -75,7 +75,7 @@ def killed(decision_id: str, orders: Sequence[int]) -> list[Members]:
 HISTORIES = st.one_of(
     st.builds(lambda orders: (several, orders, None, sum(orders)), st.lists(st.integers(0, 100), max_size=4)),
     st.builds(
-        lambda orders, later: (interrupted, orders, later, sum(orders) if later is None else later),
+        lambda orders, later: (interrupted, orders, later, max(sum(orders), later or 0)),
         st.lists(st.integers(0, 100), max_size=4),
         st.none() | st.integers(0, 500),
     ),
@@ -105,6 +105,35 @@ def test_a_tracked_action_counts_once_with_its_last_number() -> None:
     assert counted(records).cancelled == 71
     assert counted(records[:2]).cancelled == 50
     assert counted([*records[:2], settled("a", None)]).cancelled == 50
+
+
+def shown(records: Sequence[Members]) -> object:
+    """How many runs a decision says are cancelled."""
+    decision = RecordedDecision("a")
+    for members in records:
+        decision.take(members)
+    return decision.members()["cancelled"]
+
+
+def test_a_read_back_lowers_no_certain_number() -> None:
+    """It counts ordered runs only: QStash may have said of an order that it cancelled more. A total replaces any."""
+    records = interrupted("a", [250])
+    for read, certain in [(None, 250), (0, 250), (100, 250), (251, 251)]:
+        assert shown([*records, settled("a", read)]) == certain
+        assert counted([*records, settled("a", read)]).cancelled == certain
+        assert shown([*killed("a", [250]), settled("a", read)]) == certain
+    total = {**settled("a", 100), "source": "bulk_action"}
+    assert shown([intent("a"), outcome("a", "cancelled", 250, action_id="ba_1"), total]) == 100
+
+
+@pytest.mark.parametrize("progress", [{}, {"progress": {"cancelled": 0, "unsent": [], "unknown": ["wfr_a"]}}])
+def test_what_nobody_knows_is_not_said_to_be_none(progress: Members) -> None:
+    """Nothing is certain and the reading back learnt nothing: that is null. Zero is said where it was counted."""
+    records = [intent("a"), {**outcome("a", "unknown"), **progress}]
+    assert shown(records) is None
+    assert shown([*records, settled("a", None)]) is None
+    assert shown([*records, settled("a", 0)]) == 0
+    assert shown([intent("a"), outcome("a", "not_sent")]) == 0
 
 
 def test_a_plan_and_its_intent_are_one_decision() -> None:

@@ -6,11 +6,12 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from gateway.audit.decisions.index import discard
+from gateway.audit.decisions.index import NAME, discard
 from gateway.cli.main import main
 from gateway.simulator.core import Simulator
 from gateway.simulator.exchange import Ending, Fault
@@ -96,6 +97,18 @@ def test_the_decision_of_another_team_is_as_one_that_never_was(gateway: RunningG
     gateway.cancel(f"{OWN}&count=7")
     _, cursor = listed(gateway, "?limit=1")
     assert listed(gateway, f"?cursor={cursor}", team="search") == ([], "")
+
+
+def test_no_decision_of_another_team_is_told_from_none_without_an_index(gateway: RunningGateway) -> None:
+    """What memory holds for its own team is to any other as what nobody knows: both have to wait."""
+    theirs = gateway.cancel(OWN)
+    asked = theirs.headers["gateway-decision"], "0" * 8 + asked_rest(theirs)
+    discard(gateway.audit_directory)
+    (gateway.audit_directory / NAME / "in-its-place").mkdir(parents=True)
+    until(lambda: gateway.request("GET", PATH).status == 503)
+    time.sleep(2)
+    assert [decision(gateway, name, team="search").status for name in asked] == [503, 503]
+    assert decision(gateway, theirs).status == 200
 
 
 def asked_rest(answer: Answer) -> str:
@@ -242,3 +255,18 @@ def test_of_two_processes_that_start_at_once_one_follows(reading: RunningGateway
         until(lambda: reading.records("settled"))
         time.sleep(3)
         assert [one["decision_id"] for one in reading.records("settled")] == [answer.headers["gateway-decision"]]
+
+
+def test_a_second_gateway_of_the_directory_answers_too(gateway: RunningGateway, tmp_path: Path) -> None:
+    """It does not write the index, and answers from it soon after its start, also of what the other decides then."""
+    first = gateway.cancel(OWN)
+    audit = f"{{directory: {gateway.audit_directory}, durability: os}}"
+    with RunningGateway(replace(gateway.setup, directory=tmp_path / "second", audit=audit)) as second:
+        until(lambda: second.request("GET", PATH).status == 200)
+        own, later = second.cancel("count=3"), gateway.cancel("count=4")
+        statuses = {decision(second, later).status, second.request("GET", PATH).status}
+        until(lambda: decision(second, later).status == 200)
+        assert statuses <= {200, 404}
+        until(lambda: listed(second) == listed(gateway))
+        expected = [answer.headers["gateway-decision"] for answer in (later, own, first)]
+        assert [one["decision_id"] for one in listed(second)[0]] == expected

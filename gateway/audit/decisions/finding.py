@@ -49,11 +49,14 @@ class Decisions:
     latest: Latest
     keeper: Keeper
 
-    def in_memory(self, decision_id: str) -> RecordedDecision | None:
-        """Return a decision that began within the latest lines, with all that is known of it; None for any other."""
+    def in_memory(self, decision_id: str, team: str) -> RecordedDecision | None:
+        """Return a team's decision that began within the latest lines, with all that is known; None for any other.
+
+        It takes milliseconds: never call it on the event loop.
+        """
         decision = RecordedDecision(decision_id)
         take_all(decision, self.latest.of(decision_id))
-        return decision if decision.begun is not None or decision.joins is not None else None
+        return decision if decision.team == team else None
 
     def find(self, decision_id: str, team: str) -> RecordedDecision | None:
         """Return a team's decision by reading the index and the chains; None if it has none. Raises: IndexBehind."""
@@ -92,6 +95,7 @@ class Decisions:
 
     def _reading(self) -> _Guarded:
         if not self.keeper.caught_up:
+            self.keeper.look_now()
             raise IndexBehind
         return _Guarded(self.directory, self.keeper)
 

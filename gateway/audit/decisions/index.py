@@ -10,12 +10,14 @@ import os
 import sqlite3
 import stat
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
+
+from gateway.audit.reader import MAX_LINE_BYTES
 
 NAME = "decisions.derived.sqlite"
 LOCK = "decisions.derived.writer"
@@ -65,6 +67,8 @@ The team is empty where none of these lines names it: they continue a decision, 
 """
 
 _PLACE = struct.Struct(">QI")
+_MOST_OFFSET = 1 << 62
+_KEY_BYTES = 16
 
 
 def packed(places: Iterable[tuple[int, int]]) -> bytes:
@@ -95,6 +99,17 @@ def _check_form(link: sqlite3.Connection) -> None:
     [[application]], [[form]] = link.execute("PRAGMA application_id"), link.execute("PRAGMA user_version")
     if (application, form) != (_APPLICATION, FORM):
         raise sqlite3.DatabaseError("an index of another form")
+
+
+def _check(right: bool) -> None:  # noqa: FBT001 - the condition that holds in every row of ours
+    """Raise sqlite3.DatabaseError unless it holds: a row that was not written by us is damage, as a garbled page is."""
+    if not right:
+        raise sqlite3.DatabaseError("a row of another kind")
+
+
+def _check_kinds(row: Sequence[object], *kinds: type) -> None:
+    """Raise sqlite3.DatabaseError unless each value is of its kind: SQLite takes any value into any column."""
+    _check(all(type(value) is kind for value, kind in zip(row, kinds, strict=True)))
 
 
 class Index:
@@ -152,7 +167,9 @@ class Index:
 
     def positions(self) -> dict[str, Position]:
         """Return how far each chain is indexed."""
-        found = self._link.execute("SELECT name, file, offset, seq, size, digest FROM chains")
+        found = self._link.execute("SELECT name, file, offset, seq, size, digest FROM chains").fetchall()
+        for row in found:
+            _check_kinds(row, str, int, int, int, int, bytes)
         return {name: Position(*position) for name, *position in found}
 
     def add(self, chain: str, position: Position, rows: Iterable[Row]) -> None:
@@ -214,7 +231,10 @@ class Reading:
     def indexed(self, chain: bytes) -> int:
         """Return the number of the last indexed record of a chain, 0 if there is none."""
         found = self.link.execute("SELECT seq FROM chains WHERE name = ?", (chain.decode("ascii"),)).fetchone()
-        return 0 if found is None else int(found[0])
+        if found is None:
+            return 0
+        _check_kinds(found, int)
+        return int(found[0])
 
     def places(self, team: str, decision: bytes) -> list[Place]:
         """Return where the lines of a team's decision stand, the oldest first."""
@@ -222,17 +242,23 @@ class Reading:
             "SELECT chains.name, lines.file, places FROM lines JOIN chains ON chains.no = lines.chain "
             "WHERE team IN (?, '') AND decision = ?",
             (team, decision),
-        )
-        return sorted(
-            Place(chain, file, *place) for chain, file, places in found for place in _PLACE.iter_unpack(places)
-        )
+        ).fetchall()
+        for row in found:
+            _check_kinds(row, str, int, bytes)
+            _check(len(row[-1]) % _PLACE.size == 0)
+        places = sorted(Place(chain, file, *one) for chain, file, packed in found for one in _PLACE.iter_unpack(packed))
+        _check(all(place.offset < _MOST_OFFSET and place.size <= MAX_LINE_BYTES for place in places))
+        return places
 
     def of_team(self, team: str, *, before: bytes, most: int) -> list[bytes]:
         """Return the decisions of a team whose IDs are below `before`, the newest first, at most so many."""
         found = self.link.execute(
             "SELECT DISTINCT decision FROM lines WHERE team = ? AND decision < ? ORDER BY decision DESC LIMIT ?",
             (team, before, most),
-        )
+        ).fetchall()
+        for row in found:
+            _check_kinds(row, bytes)
+            _check(len(row[0]) == _KEY_BYTES)
         return [decision for (decision,) in found]
 
 

@@ -3,7 +3,7 @@
     plan, intent, denied      begin a decision, and name the caller; a plan alone is none yet
     chunk                     gives a part of it: what one order of several cancelled
     outcome                   ends it, with the number if that is known
-    settled                   gives the number that was learnt later, in place of the outcome's
+    settled                   gives the number that was learnt later, in place of the outcome's; a read-back lowers none
     joined                    is a repeat: it shares the outcome of the decision that it joins
 
 Records may be taken twice, in the order of the log: that changes nothing. This module does no I/O.
@@ -104,7 +104,8 @@ class Owners:
 class Tally:
     """What came of one decision, from its records so far. A number is None until a record gives it.
 
-    `orders` maps the number of each order that has a `chunk` to its outcome and to the runs that it cancelled.
+    `orders` maps the number of each order that has a `chunk` to its outcome and to the runs that it cancelled. What
+    `is_read_back` counts the ordered runs only, so it lowers no number that upstream gave.
     """
 
     outcome: str | None = None
@@ -113,17 +114,16 @@ class Tally:
     over_cancelled: int = 0
     said: int | None = None
     settled: int | None = None
+    is_read_back: bool = False
     orders: dict[int, tuple[str, int]] = field(default_factory=dict)
-
-    @property
-    def later(self) -> int | None:
-        """How many runs were cancelled by the last record that speaks of all orders; None if none does."""
-        return self.said if self.settled is None else self.settled
 
     @property
     def cancelled(self) -> int:
         """How many runs upstream cancelled, as far as is known."""
-        return sum(runs for _, runs in self.orders.values()) if self.later is None else self.later
+        certain = sum(runs for _, runs in self.orders.values()) if self.said is None else self.said
+        if self.settled is None:
+            return certain
+        return max(certain, self.settled) if self.is_read_back else self.settled
 
     def take(self, members: Members) -> None:
         """Add what one record says."""
@@ -137,6 +137,7 @@ class Tally:
                 self._end(members, known)
             case "settled":
                 self.settled = self.settled if known is None else known
+                self.is_read_back = members.get("source") == "read_back"
                 self.over_cancelled = _number(members.get("over_cancelled")) or self.over_cancelled
 
     def _end(self, members: Members, known: int | None) -> None:
@@ -226,9 +227,8 @@ class RecordedDecision:
     @property
     def _cancelled(self) -> int | None:
         """How many runs are certainly cancelled; None if nobody knows of any, and there may be some."""
-        if self.tally.later is None and not self.tally.cancelled and self.state not in ("denied", *CERTAIN):
-            return None
-        return self.tally.cancelled
+        known = self.tally.settled is not None or self.state in ("denied", *CERTAIN)
+        return self.tally.cancelled if known or self.tally.cancelled else None
 
     @property
     def _planned(self) -> int:

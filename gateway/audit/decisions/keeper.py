@@ -1,8 +1,8 @@
 """The part that keeps the index of decisions up with the chains: a thread that reads what was written, and rests.
 
 It reads files as any other process would, so neither a request nor a record ever waits for it, and nothing that goes
-wrong here reaches them. Of several gateways with one directory, one writes the index, the others look whether it is up
-to date.
+wrong here reaches them. Of several gateways with one directory, one writes the index. The others read it as it is: they
+may miss what was written within the last second or two, but no chain as a whole.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from gateway.audit.decisions.index import LOCK, Index, Position, discard, positions
 from gateway.audit.decisions.latest import MOST_BYTES, Latest
-from gateway.audit.decisions.slices import START, Changed, Files, check_end, cuts_of, is_behind, next_slice
+from gateway.audit.decisions.slices import START, Changed, Files, check_end, cuts_of, has_lines, is_behind, next_slice
 from gateway.audit.segment import chains_in
 from gateway.core.ports import Alarm
 from gateway.process import Net, word
@@ -30,6 +30,8 @@ RETRY_S = 5.0
 SOON_S = 0.5
 SOON_BYTES = MOST_BYTES // 3
 """It looks sooner once this process wrote so many bytes, because the newest lines are in memory for a while only."""
+GROWN_S = 1.0
+"""After this time it looks as soon as a file has grown, because other gateways read the index."""
 ASKED_S = 1.0
 """It looks at once if somebody asks for decisions and the last look is older, because others may write chains too."""
 REST, REST_IDLE = 19, 1
@@ -62,7 +64,11 @@ class _Listing:
 
 
 class Keeper:
-    """The thread that writes the index of `directory`. `caught_up` says whether every chain is indexed to its end."""
+    """The thread that writes the index of `directory`. `caught_up` says whether decisions may be looked up in it.
+
+    For the process that writes it: at the last look, every chain was indexed to its end. For another: the index is
+    readable, and has every chain.
+    """
 
     def __init__(self, directory: Path, latest: Latest, *, operators_log: Alarm) -> None:
         self.caught_up = False
@@ -80,6 +86,7 @@ class Keeper:
         self._positions: dict[str, Position] = {}
         self._passes = 0
         self._damaged = False
+        self._seen: list[int] = []
         self._multiple: float = REST
 
     def start(self) -> None:
@@ -139,11 +146,26 @@ class Keeper:
 
     def _wait(self) -> None:
         """Wait until it is time to look for new lines."""
-        due_s, written = time.monotonic() + EVERY_S, self._latest.written_bytes
-        while time.monotonic() < due_s and self._latest.written_bytes - written < SOON_BYTES:
+        began_s, written = time.monotonic(), self._latest.written_bytes
+        while (waited_s := time.monotonic() - began_s) < EVERY_S and self._latest.written_bytes - written < SOON_BYTES:
+            if waited_s >= GROWN_S and self._has_grown():
+                return
             if self._wanted.wait(SOON_S):
                 self._wanted.clear()
                 return
+
+    def _has_grown(self) -> bool:
+        return not self.caught_up or self._listing.mtime_ns < 0 or self._sizes() != self._seen
+
+    def _sizes(self) -> list[int]:
+        """Return what changes when one of the newest chains grows or a file comes or goes; look at no content."""
+        chains, sizes = self._listing.chains, []
+        newest = [chains[chain][max(chains[chain])] for chain in sorted(chains, reverse=True)[:MOST_WATCHED]]
+        for path in (self._directory, *newest):
+            with suppress(OSError):
+                status = path.stat()
+                sizes += [status.st_mtime_ns if path is self._directory else status.st_size]
+        return sizes
 
     def keep_up(self) -> None:
         """Index what the chains have that is not indexed.
@@ -155,8 +177,9 @@ class Keeper:
         self._looked_s = time.monotonic()
         index = self._opened()
         changed = self._listed()
+        self._seen = self._sizes()
         if index is None:
-            self.caught_up = self._others_caught_up(changed)
+            self.caught_up = self._others_is_whole()
             return
         if changed:
             self._drop_missing(index)
@@ -227,15 +250,16 @@ class Keeper:
         self._listing = _Listing(mtime_ns if settled else -1, chains)
         return True
 
-    def _others_caught_up(self, changed: bool) -> bool:  # noqa: FBT001 - the result of `_listed`
-        """Return whether the process that writes the index has caught up."""
+    def _others_is_whole(self) -> bool:
+        """Return whether the index that another process writes can be read and has every chain, if not to its end."""
         try:
             self._positions = positions(self._directory)
         except sqlite3.OperationalError:
             return False  # it has not made the index yet
-        return not self._behind(changed)
+        missing = self._listing.chains.keys() - self._positions.keys()
+        return not any(has_lines(self._listing.chains[chain]) for chain in missing)
 
-    def _behind(self, changed: bool) -> list[str]:  # noqa: FBT001 - as above
+    def _behind(self, changed: bool) -> list[str]:  # noqa: FBT001 - the result of `_listed`
         """Return the chains that may have more than is indexed, the newest first."""
         chains = sorted(self._listing.chains, reverse=True)
         return [chain for chain in (chains if changed else chains[:MOST_WATCHED]) if self._is_behind(chain)]

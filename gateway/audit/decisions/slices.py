@@ -45,6 +45,14 @@ def is_behind(files: Files, position: Position) -> bool:
     return last > position.file or files[last].stat().st_size != position.offset
 
 
+def has_lines(files: Files) -> bool:
+    """Return whether a chain has anything that can be read, and so can be indexed."""
+    try:
+        return next_slice(files, START, cuts={}) is not None
+    except (OSError, Changed):
+        return False
+
+
 def check_end(files: Files, position: Position) -> None:
     """Look at the last line that was read. As each line names the one before, it speaks for all of them.
 

@@ -118,12 +118,11 @@ class DecisionPages:
         """Return a decision of the caller's team. Raises: NotFound: there is none, or it is another team's."""
         if UUID.fullmatch(decision_id) is None:
             raise _no_such_decision()
-        decision = self._decisions.in_memory(decision_id)
-        if decision is None:
-            decision = await self._read(caller, partial(self._decisions.find, decision_id, caller.team))
-        if decision is None or decision.team != caller.team:
-            raise _no_such_decision()
-        return decision
+        for look in (self._decisions.in_memory, self._decisions.find):
+            decision = await self._read(caller, partial(look, decision_id, caller.team))
+            if decision is not None:
+                return decision
+        raise _no_such_decision()
 
     async def _read(self, caller: Principal, reading: Callable[[], T]) -> T:
         """Read on a thread, for a bounded time. Raises: DecisionsUnavailable."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import struct
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,3 +133,11 @@ def states(decisions: Decisions, numbers: Sequence[int], team: str = "billing") 
     assert decisions.keeper.looks(WAIT_S)
     found = [decisions.find(an_id(number), team) for number in numbers]
     return [None if one is None else one.state for one in found]
+
+
+def until(holds: Callable[[], bool], *, most_s: float = WAIT_S) -> None:
+    """Waits until something is true."""
+    deadline_s = time.monotonic() + most_s
+    while not holds():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)

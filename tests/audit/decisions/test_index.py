@@ -30,6 +30,7 @@ from tests.audit.decisions.chains import (
     reader,
     settled,
     states,
+    until,
 )
 
 
@@ -99,6 +100,62 @@ def no_file(directory: Path) -> None:
     """A link to nowhere is in its place."""
     discard(directory)
     (directory / NAME).symlink_to("/nowhere")
+
+
+def changed(statement: str) -> Callable[[Path], None]:
+    """Somebody's tool writes into its tables."""
+
+    def harm(directory: Path) -> None:
+        with closing(sqlite3.connect(directory / NAME)) as link, link:
+            link.execute(statement)
+
+    return harm
+
+
+ROWS_OF_ANOTHER_KIND = [
+    "UPDATE lines SET places = x'00'",
+    "UPDATE lines SET places = 'a text'",
+    "UPDATE lines SET places = 7",
+    "UPDATE lines SET places = x'ffffffffffffffff00000001'",
+    "UPDATE lines SET places = x'0000000000000000ffffffff'",
+    "UPDATE lines SET file = 'one'",
+    "UPDATE lines SET decision = 'a text'",
+    "UPDATE lines SET decision = x'ff'",
+    "UPDATE chains SET seq = 'many'",
+    "UPDATE chains SET seq = x'00'",
+    "UPDATE chains SET name = x'00'",
+    "UPDATE chains SET offset = 'far', digest = 1",
+]
+
+
+@pytest.mark.parametrize("statement", ROWS_OF_ANOTHER_KIND)
+@pytest.mark.parametrize("running", [True, False])
+def test_rows_of_another_kind_are_damage(tmp_path: Path, statement: str, running: bool) -> None:
+    """They are never a fault of ours: the caller has to wait, and the index is made anew and right."""
+    chain, latest = Chain(tmp_path), Latest()
+    chain.write(("start", {}), *(intent(number) for number in range(30)))
+    latest.add(chain.write(outcome(7)))
+    decisions = reader(tmp_path, latest)
+    before = indexed(tmp_path)
+    if not running:
+        decisions.keeper.stop(most_s=WAIT_S)
+    changed(statement)(tmp_path)
+    if not running:
+        decisions = reader(tmp_path, latest)
+
+    def shown() -> list[str | None]:
+        """What a caller sees of it; nothing while it is made."""
+        try:
+            page = decisions.of_team("billing", most=30).decisions
+            return [*(one.state for one in page), *states(decisions, [7, 8])]
+        except IndexBehind:
+            return []
+
+    until(lambda: len(shown()) == 32)
+    assert shown()[-2:] == ["cancelled", "in_flight"]
+    assert len(shown()) == 32
+    assert indexed(tmp_path) == before or "chains" in statement
+    decisions.keeper.stop()
 
 
 @pytest.mark.parametrize("harm", [removed, garbled, of_another_form, no_file])
@@ -268,9 +325,10 @@ def test_an_index_that_cannot_be_kept_is_a_notice_and_no_answer(tmp_path: Path) 
     assert len(keeper.notices()) == 1
     with pytest.raises(IndexBehind):
         decisions.of_team("billing", most=1)
-    found = decisions.in_memory(an_id(1))
+    found = decisions.in_memory(an_id(1), "billing")
     assert found is not None
     assert found.state == "in_flight"
+    assert decisions.in_memory(an_id(1), "search") is None
     keeper.stop()
 
 

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from tests.reliability.controls.copy import Bug, Edit
 
-FINDING, SLICES, KEEPER, LEFT, PAGE = (
+FINDING, SLICES, KEEPER, LEFT, JOINED = (
     "gateway/audit/decisions/finding.py",
     "gateway/audit/decisions/slices.py",
     "gateway/audit/decisions/keeper.py",
     "gateway/audit/decisions/left_open.py",
-    "gateway/edge/pages/decisions.py",
+    "gateway/audit/decisions/joined.py",
 )
 INDEX, OVER_THE_WIRE = ("tests/audit/decisions/test_index.py",), ("tests/system/test_decisions.py",)
+TWO = ("tests/audit/decisions/test_two_gateways.py",)
 
 IN_DECISIONS = (
     Bug(
         "another team's decision is shown",
-        (Edit(PAGE, "if decision is None or decision.team != caller.team:", "if decision is None:"),),
+        (Edit(FINDING, "return decision if decision.team == team else", "return decision if decision.team else"),),
         OVER_THE_WIRE,
     ),
     Bug(
         "the index says whose a decision is",
-        (Edit(FINDING, "decision if decision.team == team else None", "decision if decision.begun else None"),),
+        (Edit(FINDING, "append(decision if decision.team == team else", "append(decision if decision.begun else"),),
         INDEX,
     ),
     Bug(
@@ -47,8 +48,23 @@ IN_DECISIONS = (
     ),
     Bug(
         "what is not indexed yet is taken for nothing",
-        (Edit(FINDING, "        if not self.keeper.caught_up:\n            raise IndexBehind\n", ""),),
+        (Edit(FINDING, "if not self.keeper.caught_up:", "if self.keeper.fault:"),),
         INDEX,
+    ),
+    Bug(
+        "what another process has indexed so far is taken for all",
+        (Edit(KEEPER, "return not any(has_lines(self._listing.chains[chain]) for chain in missing)", "return True"),),
+        TWO,
+    ),
+    Bug(
+        "an index that another process writes is none until nothing grows",
+        (Edit(KEEPER, "self.caught_up = self._others_is_whole()", "self.caught_up = not self._behind(changed)"),),
+        TWO,
+    ),
+    Bug(
+        "a read-back lowers what is certain",
+        (Edit(JOINED, "max(certain, self.settled) if self.is_read_back else self.settled", "self.settled"),),
+        ("tests/audit/test_joined.py",),
     ),
     Bug(
         "what was settled is followed once more",
