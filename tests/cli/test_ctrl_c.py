@@ -141,11 +141,13 @@ def test_while_looking_it_withdraws_the_look_up(words: tuple[str, ...]) -> None:
         assert (fake.calls.count(STOPPED), APPLIED in fake.calls) == (1, False)
 
 
-def test_while_looking_before_the_plan_has_a_name_it_is_found_in_the_list() -> None:
+@pytest.mark.parametrize("labels", [0, 20_000], ids=["short-list", "list-above-a-megabyte"])
+def test_while_looking_before_the_plan_has_a_name_it_is_found_in_the_list(labels: int) -> None:
     """A look-up is answered after ten seconds at the latest; until then the list of plans names it."""
+    before = plan("applied", by_label={f"label-{at:060}": 1 for at in range(labels)})
     says: dict[str, list[Said]] = {
         ASKED: [(202, plan("looking"))],
-        LISTED: [(200, {"plans": [plan("looking", pages=1, matched=1)]})],
+        LISTED: [(200, {"plans": [plan("looking", pages=1, matched=1), before]})],
         STOPPED: [(200, plan("stopped"))],
     }
     with cancelling(says, {ASKED: NEVER}, *ONE) as (fake, running):

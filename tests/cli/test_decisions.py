@@ -101,6 +101,15 @@ def test_so_many_as_were_asked_for() -> None:
     assert (done.returncode, done.stdout) == (0, "No decisions of your team are known to this gateway.\n")
 
 
+def test_decisions_are_listed_however_long_their_requests_were() -> None:
+    """A hundred, each about as many run IDs as a request can name, are far above a megabyte."""
+    request = {"workflowRunIds": [f"wfr_{at:0116}" for at in range(1000)]}
+    with fake_gateway({f"{LIST[:-2]}100": [listed(*[decision("denied", request=request)] * 100)]}) as fake:
+        done = decisions(fake, "--limit", "100", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(json.loads(done.stdout)["decisions"]) == 100
+
+
 def test_a_list_that_is_lost_is_a_failure_and_one_that_was_enough_is_none() -> None:
     """It is run for its output: a full disk is exit code 1, a reader that has left 0."""
     with fake_gateway({LIST: [listed(decision("denied"))]}) as fake:

@@ -34,6 +34,12 @@ def cancel(fake: FakeGateway, *words: str) -> Done:
     return command("cancel", *words, env=environment(fake))
 
 
+def ended_unknown(learnt: int | None, **members: object) -> dict[str, object]:
+    """A plan of unknown outcome, of which so much was learnt later."""
+    settled = {"at": "2026-11-23T15:27:40Z", "source": "read_back", "cancelled": learnt}
+    return {**plan("applied", outcome="unknown", settled=settled, **members), "state": "unknown"}
+
+
 def test_a_plan_that_is_ready_is_shown_and_applied_after_the_question() -> None:
     """Exactly that one; none is made."""
     says: dict[str, list[Said]] = {SEEN: [(200, plan())], APPLIED: [(200, {"cancelled": 1}, {"Gateway-Decision": "d"})]}
@@ -61,6 +67,12 @@ def test_a_plan_that_is_being_looked_up_is_followed() -> None:
         (plan("applied", cancelled=1), 0, "cancelled", "The plan was applied: 1 run cancelled."),
         (plan("stopped", cancelled=1, runs=3), 1, "stopped", "The plan was stopped: 1 of 3 cancelled."),
         (plan("unknown", cancelled=1), 1, "unknown", "Not known what came of it; 1 run cancelled for certain."),
+        (plan("applied", runs=3, cancelled=1), 1, "incomplete", "The plan was applied: 1 of 3 runs cancelled."),
+        (plan("applied", outcome="refused"), 1, "refused", "The plan was applied, and QStash refused it. Nothing was"),
+        (plan("applied", outcome="not_sent"), 1, "failed", "The plan was applied, and nothing of it was sent."),
+        (ended_unknown(2, runs=2), 0, "cancelled", "The plan was applied: 2 runs cancelled."),
+        (ended_unknown(1, runs=2), 1, "incomplete", "The plan was applied: 1 of 2 runs cancelled. Plan anew"),
+        (ended_unknown(None), 1, "unknown", "The gateway has ended looking for it."),
         (plan("expired"), 1, "incomplete", "The plan is expired: 0 runs cancelled."),
         (plan("refused", error="More than 200 runs.", rule="a/own"), 1, "refused", "More than 200 runs."),
         (plan("failed", error="QStash was away."), 1, "refused", "QStash was away."),

@@ -10,7 +10,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
+from gateway.core.errors import counted
 from gateway.core.forms.shown import DECISIONS, PLAN_ID, Left, Members, ShownPlan, skipped_in
+
+WHY = {
+    "young": "younger than the rule lets be cancelled",
+    "finished": "already finished",
+    "restarted": "started again under the same ID since",
+    "unreadable": "with a value that cannot be judged",
+    "beyond_count": "beyond the count",
+    "done": "that an order was about in the last minutes",
+    "planned": "of the last plan not cancelled",
+    "unknown": "of the last plan not known to be cancelled",
+}
+"""The reasons for which runs are left out, in words."""
+
+ENDED = ("finished", "done")
+"""The reasons that are no reason to look after a run again: it has ended, or an order has been about it."""
 
 _COUNT = re.compile(r"[0-9]{1,9}")
 
@@ -58,6 +74,11 @@ class Refusal:
         return next((runs for place in places if (runs := _natural(place.get("cancelled")))), 0)
 
     @property
+    def over_cancelled(self) -> int:
+        """The number of runs that were cancelled beyond those that were sent."""
+        return _natural(self.members.get("over_cancelled")) or 0
+
+    @property
     def decision_id(self) -> str | None:
         """The ID under which the decision can be looked at; None if the answer names none in the form of one."""
         path, named = self.members.get("status_url"), self.members.get("decision_id")
@@ -102,6 +123,11 @@ class ShownDecision:
         return cls(decision_id, state, cancelled if certain else None, isinstance(settled, dict), members)
 
     @property
+    def over_cancelled(self) -> int:
+        """The number of runs that were cancelled beyond those that were sent, as far as it is known."""
+        return _natural(self.members.get("over_cancelled")) or 0
+
+    @property
     def certain(self) -> bool:
         """Whether it is known how many runs were cancelled."""
         return self.cancelled is not None
@@ -139,6 +165,36 @@ def decisions_in(members: Members) -> list[ShownDecision]:
 def plans_in(members: Members) -> list[ShownPlan]:
     """Read a list of plans. Raises: ValueError if the members are not one."""
     return [ShownPlan.from_json(one) for one in _listed(members, "plans")]
+
+
+def runs_in_words(runs: int) -> str:
+    """Return a number of runs in words: `1 run`, `137 runs`."""
+    return counted(runs, "run")
+
+
+def left_by(plan: ShownPlan) -> dict[str, int]:
+    """Return how many runs a plan leaves out that may still have to be cancelled, by reason.
+
+    A plan without runs that says that more match knows of runs ordered before, of which nobody knows what became.
+    """
+    open_ones = ("done",) if plan.more and not plan.runs else ()
+    return {
+        why: left.runs for why, left in plan.skipped.items() if left.runs and (why not in ENDED or why in open_ones)
+    }
+
+
+def left_in_words(left: Mapping[str, int]) -> str:
+    """Return how many runs are left, by reason, in words."""
+    words = {**WHY, "done": "ordered before whose fate is not known yet"}
+    return ", ".join(f"{runs_in_words(runs)} {words.get(why, why)}" for why, runs in left.items())
+
+
+def too_many(over: int, *, at_least: bool) -> str:
+    """Return a warning if upstream cancelled so many runs beyond those sent, else an empty text."""
+    if not over:
+        return ""
+    runs = f"at least {runs_in_words(over)}" if at_least else runs_in_words(over)
+    return f"QStash cancelled {runs} more than were sent to it: tell the operators."
 
 
 def _listed(members: Members, name: str) -> list[Members]:

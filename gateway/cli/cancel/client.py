@@ -32,6 +32,8 @@ from gateway.files.addresses import Origin, UnixListen
 from gateway.upstream.direct import bounded, make_transport
 
 MAX_ANSWER_BYTES = 1_048_576
+MAX_LIST_BYTES = 16 * MAX_ANSWER_BYTES
+"""The most of a list: a hundred decisions, each with the request of up to 128 KiB that it is about."""
 CONNECT_S = 5.0
 READ_S = 30.0
 """The time limit of one answer; the gateway itself answers after 10 s that it is still looking."""
@@ -101,7 +103,9 @@ class Gateway:
     async def decisions(self, limit: int) -> list[ShownDecision] | Refusal | Lost:
         """Return the newest decisions of the caller's team, at most `limit`."""
         async with self._client() as client:
-            answer = await self._answer(client, "GET", f"{DECISIONS}?limit={limit}", within_s=READ_S)
+            answer = await self._answer(
+                client, "GET", f"{DECISIONS}?limit={limit}", within_s=READ_S, most=MAX_LIST_BYTES
+            )
         return _read(answer, decisions_in)
 
     @property
@@ -165,7 +169,8 @@ class Gateway:
 
     async def _looking(self, client: httpx.AsyncClient) -> list[ShownPlan] | None:
         """Return the caller's plans that are being looked up; None if the gateway does not list them."""
-        listed = _read(await self._answer(client, "GET", PLANS, within_s=GLANCE_S), plans_in)
+        answer = await self._answer(client, "GET", PLANS, within_s=GLANCE_S, most=MAX_LIST_BYTES)
+        listed = _read(answer, plans_in)
         return [plan for plan in listed if plan.looking] if isinstance(listed, list) else None
 
     async def _glance(self, client: httpx.AsyncClient, plan_id: str, told: Told) -> None:
@@ -192,14 +197,21 @@ class Gateway:
             return Lost(sent=True, why="the answer is not one of a gateway")
 
     async def _answer(
-        self, client: httpx.AsyncClient, method: str, path: str, *, within_s: float, body: bytes = b""
+        self,
+        client: httpx.AsyncClient,
+        method: str,
+        path: str,
+        *,
+        within_s: float,
+        body: bytes = b"",
+        most: int = MAX_ANSWER_BYTES,
     ) -> tuple[Members, Headers] | Refusal | Lost:
-        """Return the members and headers of an answer with 2xx, or what came instead."""
+        """Return the members and headers of an answer with 2xx, or what came instead; it has at most `most` bytes."""
         timeout = httpx.Timeout(within_s, connect=CONNECT_S)
         headers = {"Content-Type": "application/json"} if body else {}
         try:
             async with client.stream(method, path, content=body, headers=headers, timeout=timeout) as response:
-                content = await bounded(response, MAX_ANSWER_BYTES)
+                content = await bounded(response, most)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as exc:
             why = unreached(exc, there="there", within_s=CONNECT_S)
             return Lost(sent=False, why=f"no connection to {self._where}: {why}")

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from urllib.parse import quote
 
-from gateway.cli.cancel.answers import Lost, Refusal, ShownDecision
+from gateway.cli.cancel.answers import Lost, Refusal, ShownDecision, runs_in_words
 from gateway.cli.cancel.client import Gateway
 from gateway.cli.cancel.command import USAGE, add_connection, gateway_of
-from gateway.cli.cancel.flow import KEY, URL, runs_in_words
+from gateway.cli.cancel.flow import KEY, URL
 from gateway.cli.output import FAILED, folded, printable, printable_json
 from gateway.core.forms.shown import PLAN_ID, Members
 from gateway.process import forbid_core_dumps

@@ -10,11 +10,18 @@ from enum import StrEnum
 from typing import Protocol
 from urllib.parse import quote
 
-from gateway.cli.cancel.answers import Done, Lost, Refusal
+from gateway.cli.cancel.answers import (
+    Done,
+    Lost,
+    Refusal,
+    left_by,
+    left_in_words,
+    runs_in_words,
+    too_many,
+)
 from gateway.cli.cancel.client import APPLY_S, LOOK_S, Gateway, Told
-from gateway.cli.cancel.follow import AT_WORK, Carried, carry_out, followed
-from gateway.core.errors import counted
-from gateway.core.forms.shown import ShownPlan
+from gateway.cli.cancel.follow import AT_WORK, Carried, Known, carry_out, followed, known_of
+from gateway.core.forms.shown import Left, ShownPlan
 from gateway.core.run import Skip
 
 URL, KEY = "QSTASH_GATEWAY_URL", "QSTASH_GATEWAY_KEY"
@@ -34,18 +41,6 @@ UNSENT = "Nothing was cancelled."
 
 WAIT_S = 45.0
 """How long to look for what came of a cancel whose answer does not say it, in seconds, if no option says it."""
-
-WHY = {
-    "young": "younger than the rule lets be cancelled",
-    "finished": "already finished",
-    "restarted": "started again under the same ID since",
-    "unreadable": "with a value that cannot be judged",
-    "beyond_count": "beyond the count",
-    "done": "that an order was about in the last minutes",
-    "planned": "of the last plan not cancelled",
-    "unknown": "of the last plan not known to be cancelled",
-}
-"""The reasons for which runs are left out, in words."""
 
 
 class End(StrEnum):
@@ -194,11 +189,6 @@ def stop(gateway: Gateway, plan_id: str, screen: Screen) -> Ending:
     return _at_rest(found)
 
 
-def runs_in_words(runs: int) -> str:
-    """Return a number of runs in words: `1 run`, `137 runs`."""
-    return counted(runs, "run")
-
-
 def planned(gateway: Gateway, asked: Asked, screen: Screen) -> ShownPlan | Ending:
     """Return the plan of a request, or the ending if there is none."""
     # The look-up and the apply each have an event loop, so that Ctrl-C reaches the question in between.
@@ -233,10 +223,14 @@ def _in_options(refusal: Refusal) -> Iterator[str]:
 
 def _agreed_and_applied(gateway: Gateway, plan: ShownPlan, screen: Screen, manner: Manner) -> Ending:
     screen.shows(plan)
-    if not plan.runs:
+    left = left_by(plan)
+    if not plan.runs and not left and not plan.more:
         return Ending(End.NOTHING_FOUND, f"No run to cancel was found. {UNSENT}", plan)
     if manner.dry_run:
         return Ending(End.DRY_RUN, f"Only a dry run. {UNSENT}", plan)
+    if not plan.runs:
+        sums = (f"Left: {left_in_words(left)}.",) if left else ()
+        return Ending(End.INCOMPLETE, f"No run can be cancelled now, although runs are left. {UNSENT}", plan, sums=sums)
     if manner.ask and not agreed(screen, plan):
         return Ending(End.DECLINED, UNSENT, plan)
     try:
@@ -260,10 +254,8 @@ def ending_of(gateway: Gateway, plan: ShownPlan, carried: Carried) -> Ending:
     match carried.answer:
         case None:
             return Ending(End.UNKNOWN, "The gateway goes on without this command.", plan, sums=_where_to_look(plan))
-        case Done(cancelled=cancelled, decision_id=decision_id) as done:
-            late = " It was too late to stop it." if carried.interrupted else ""
-            sentence = f"{runs_in_words(cancelled)} cancelled, under decision {decision_id}.{late}{_rest(done)}"
-            return Ending(End.CANCELLED, sentence, plan, done=done)
+        case Done() as done:
+            return _done(plan, done, carried)
         case Refusal(code="plan_stopped") as refusal:
             return Ending(End.STOPPED, _stopped(plan, refusal, ours=carried.interrupted), plan, refusal=refusal)
         case Refusal() as refusal if not refusal.unclear:
@@ -272,6 +264,25 @@ def ending_of(gateway: Gateway, plan: ShownPlan, carried: Carried) -> Ending:
         case Lost(sent=False, why=why):
             return Ending(End.FAILED, f"Not sent: {why}. {UNSENT}", plan)
     return _after_doubt(gateway, plan, carried)
+
+
+def _done(plan: ShownPlan, done: Done, carried: Carried) -> Ending:
+    late = " It was too late to stop it." if carried.interrupted else ""
+    said = f"{runs_in_words(done.cancelled)} cancelled, under decision {done.decision_id}"
+    if missed := _not_cancelled(plan, done):
+        sentence = f"{said}; {missed} more of those ordered were not.{late} {_anew(carried.warning)}"
+        return Ending(End.INCOMPLETE, sentence, plan, done=done)
+    return Ending(End.CANCELLED, f"{said}.{late}{_rest(done)}", plan, done=done)
+
+
+def _not_cancelled(plan: ShownPlan, done: Done) -> int:
+    """Return how many runs were ordered and not cancelled; those left out at the last moment were not ordered."""
+    left_out = sum(max(0, left.runs - plan.skipped.get(why, Left(0)).runs) for why, left in done.skipped.items())
+    return max(0, plan.runs - left_out - (done.cancelled - done.over_cancelled))
+
+
+def _anew(warning: str) -> str:
+    return " ".join(["Plan anew for the rest.", *([warning] if warning else [])])
 
 
 def _stopped(plan: ShownPlan, refusal: Refusal, *, ours: bool) -> str:
@@ -286,13 +297,16 @@ def _after_doubt(gateway: Gateway, plan: ShownPlan, carried: Carried) -> Ending:
     refusal = carried.answer if isinstance(carried.answer, Refusal) else None
     if (known := carried.known) is not None:
         under = f", under decision {known.decision_id}" if known.decision_id else f", by plan {plan.plan_id}"
-        if known.whole:
+        warning = carried.warning
+        if not known.rest(plan.runs):
             sentence = (
                 f"The answer did not say it, but it is certain: {runs_in_words(known.cancelled)} cancelled{under}."
             )
-            return Ending(End.CANCELLED, sentence, plan, Done(known.cancelled, known.decision_id, {}), refusal)
-        sentence = f"It is certain by now: {known.cancelled} of {runs_in_words(plan.runs)} cancelled{under}."
-        return Ending(End.INCOMPLETE, f"{sentence} Plan anew for the rest.", plan, refusal=refusal)
+            done = Done(known.cancelled, known.decision_id, {}, carried.over_cancelled)
+            return Ending(End.CANCELLED, f"{sentence} {warning}".strip(), plan, done, refusal)
+        sentence = f"It is certain by now: {_of(known, plan)} cancelled{under}."
+        because = [f"The plan was applied, and {known.nothing}."] if known.nothing else []
+        return Ending(End.INCOMPLETE, " ".join([*because, sentence, _anew(warning)]), plan, refusal=refusal)
     if refusal is not None:
         return Ending(End.UNKNOWN, " ".join([refusal.sentence, *_in_options(refusal)]), plan, refusal=refusal)
     assert isinstance(carried.answer, Lost)
@@ -302,19 +316,39 @@ def _after_doubt(gateway: Gateway, plan: ShownPlan, carried: Carried) -> Ending:
 
 def _at_rest(plan: ShownPlan) -> Ending:
     """Return the ending for a plan that can neither be followed nor applied."""
-    cancelled = runs_in_words(plan.cancelled)
+    cancelled, known = runs_in_words(plan.cancelled), known_of(plan)
     if plan.failure is not None:
         refusal = Refusal(plan.failure, f"plan_{plan.state}", plan.members)
         return Ending(End.REFUSED, " ".join([plan.failure, *_in_options(refusal)]), plan, refusal=refusal)
     match plan.state:
-        case "applied":
-            return Ending(End.CANCELLED, f"The plan was applied: {cancelled} cancelled.", plan)
+        case "applied" | "unknown" if known is not None:
+            return _applied(plan, known)
         case "stopped":
             return Ending(End.STOPPED, f"The plan was stopped: {plan.cancelled} of {plan.runs} cancelled.", plan)
         case "unknown":
             sentence = f"Not known what came of it; {cancelled} cancelled for certain."
-            return Ending(End.UNKNOWN, sentence, plan, sums=("Look at it in the gateway's record.",))
+            ended = ("The gateway has ended looking for it.",) if plan.settled is not None else ()
+            return Ending(End.UNKNOWN, sentence, plan, sums=(*ended, "Look at it in the gateway's record."))
     return Ending(End.INCOMPLETE, f"The plan is {plan.state}: {cancelled} cancelled.", plan)
+
+
+def _applied(plan: ShownPlan, known: Known) -> Ending:
+    """Return the ending for a plan that was applied, if it is certain how many runs it cancelled."""
+    if known.nothing:
+        how = End.REFUSED if plan.outcome == "refused" else End.FAILED
+        return Ending(how, f"The plan was applied, and {known.nothing}. {UNSENT}", plan)
+    warning = too_many(known.over_cancelled, at_least=True)
+    sentence = f"The plan was applied: {_of(known, plan)} cancelled."
+    if known.rest(plan.runs):
+        return Ending(End.INCOMPLETE, f"{sentence} {_anew(warning)}", plan)
+    return Ending(End.CANCELLED, f"{sentence} {warning}".strip(), plan)
+
+
+def _of(known: Known, plan: ShownPlan) -> str:
+    """Return how many runs were cancelled, and of how many unless it were all or too many."""
+    if known.over_cancelled or not known.rest(plan.runs):
+        return runs_in_words(known.cancelled)
+    return f"{known.cancelled} of {runs_in_words(plan.runs)}"
 
 
 def _rest(done: Done) -> str:
@@ -323,7 +357,7 @@ def _rest(done: Done) -> str:
     It ends the last line, so that a person who reads nothing else does not take a part for the whole.
     """
     if done.over_cancelled:
-        return f" QStash cancelled {runs_in_words(done.over_cancelled)} more than were sent to it: tell the operators."
+        return f" {too_many(done.over_cancelled, at_least=False)}"
     beyond = done.skipped.get(Skip.BEYOND_COUNT)
     if beyond is None or not beyond.runs:
         return ""

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from gateway.cli.cancel.answers import Done, Lost, Refusal, ShownDecision
+from gateway.cli.cancel.answers import Done, Lost, Refusal, ShownDecision, too_many
 from gateway.cli.cancel.client import EVERY_S, Gateway, Told
 from gateway.core.forms.shown import ShownPlan
+from gateway.core.plan import ORDER_RUNS
 
 AT_WORK = ("looking", "applying")
 """The states of a plan in which the gateway is busy with it."""
@@ -28,14 +29,20 @@ Says = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is certain of a plan although its answer does not say it. `whole` says that nothing of it was left undone.
+    """What is certain of a plan although its answer does not say it.
 
-    `decision_id` is empty if only the plan says it.
+    `decision_id` is empty if only the plan says it; then `over_cancelled`, how many runs were cancelled beyond those
+    that were sent, is the least that it can be. `nothing` says why nothing was cancelled, if that is known.
     """
 
     cancelled: int
-    whole: bool
     decision_id: str = ""
+    over_cancelled: int = 0
+    nothing: str = ""
+
+    def rest(self, runs: int) -> int:
+        """Return how many of the plan's runs are not cancelled."""
+        return max(0, runs - max(0, self.cancelled - self.over_cancelled))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,36 @@ class Carried:
     def unclear(self) -> bool:
         """Whether the answer leaves open what was cancelled."""
         return _unclear(self.answer)
+
+    @property
+    def over_cancelled(self) -> int:
+        """How many runs were cancelled beyond those that were sent, as far as any answer says it."""
+        said = self.answer.over_cancelled if isinstance(self.answer, Done | Refusal) else 0
+        return max(said, 0 if self.known is None else self.known.over_cancelled)
+
+    @property
+    def warning(self) -> str:
+        """A sentence if upstream did more than it was asked for, else an empty text."""
+        least = self.known is not None and not self.known.decision_id
+        return too_many(self.over_cancelled, at_least=least)
+
+
+def known_of(seen: ShownPlan) -> Known | None:
+    """Return what is certain of a plan that has ended; None if nobody knows (yet) how many runs it cancelled."""
+    # An order holds at most ORDER_RUNS; a plan of one order may not have counted it.
+    sent = min(seen.runs, seen.orders_sent * ORDER_RUNS) if seen.orders_sent else seen.runs
+    cancelled, nothing = seen.cancelled, _NOTHING.get(seen.outcome or "", "")
+    match seen.members:
+        case {"settled": {"cancelled": int(learnt)}}:
+            cancelled, nothing = learnt, ""
+        case _ if seen.state == "unknown":
+            return None
+    over = max(0, max(cancelled, seen.cancelled) - sent) if seen.runs else 0
+    return Known(cancelled, over_cancelled=over, nothing=nothing)
+
+
+_NOTHING = {"refused": "QStash refused it", "not_sent": "nothing of it was sent"}
+"""The outcomes of a plan that was applied and cancelled nothing, in words."""
 
 
 def carry_out(gateway: Gateway, plan: ShownPlan, told: Told, says: Says, *, wait_s: float) -> Carried:
@@ -136,17 +173,20 @@ async def _certain(gateway: Gateway, plan: ShownPlan, answer: Done | Refusal | L
             if not isinstance(answer, Refusal) or answer.code != "outcome_unknown":
                 return await _at_rest(gateway, plan)
             if answer.decision_id is not None:
-                return await _decided(gateway, plan, answer.decision_id)
+                return await _decided(gateway, answer.decision_id)
     return None
 
 
-async def _decided(gateway: Gateway, plan: ShownPlan, decision_id: str) -> Known | None:
+async def _decided(gateway: Gateway, decision_id: str) -> Known | None:
     """Wait until a decision is certain; return None if it never will be, or is not shown."""
-    pause_s = EVERY_S
+    pause_s, over = EVERY_S, 0
     while True:
-        match await gateway.decision(decision_id):
+        seen = await gateway.decision(decision_id)
+        if isinstance(seen, ShownDecision):
+            over = max(over, seen.over_cancelled)
+        match seen:
             case ShownDecision(cancelled=int(cancelled)):
-                return Known(cancelled, cancelled >= plan.runs, decision_id)
+                return Known(cancelled, decision_id, over)
             case ShownDecision(settled=True):
                 return None
             case Refusal() as refusal if refusal.retry_after_s is None:
@@ -160,21 +200,18 @@ async def _at_rest(gateway: Gateway, plan: ShownPlan) -> Known | None:
     arrived = True
     while True:
         match await gateway.look(plan.plan_id):
-            case ShownPlan(state="applied" | "stopped" as state, cancelled=cancelled):
-                return Known(cancelled, state == "applied")
+            case ShownPlan(state="applied" | "stopped" | "unknown") as seen:
+                if (known := known_of(seen)) is not None or seen.settled is not None:
+                    return known
             case ShownPlan(state="ready"):
                 # The call seems not to have arrived. A plan that is stopped cannot be applied by one that still comes.
                 if not arrived:
                     await gateway.stop(plan.plan_id)
                 arrived = False
-            case ShownPlan(state="unknown", members={"settled": {"cancelled": int(cancelled)}}):
-                return Known(cancelled, cancelled >= plan.runs)
-            case ShownPlan(state="applying" | "unknown", members=members) if not members.get("settled"):
+            case ShownPlan(state="applying") | Lost():
                 pass
             case ShownPlan():
                 return None
-            case Lost():
-                pass
             case Refusal() as refusal if not refusal.passing:
                 return None
         await asyncio.sleep(EVERY_S)

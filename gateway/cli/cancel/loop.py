@@ -7,14 +7,12 @@ later plan is asked about, so each must be the same request up to that moment.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from gateway.cli.cancel.answers import Done, Lost, Refusal
+from gateway.cli.cancel.answers import ENDED, Done, Lost, Refusal, left_by, left_in_words, runs_in_words
 from gateway.cli.cancel.client import Gateway
 from gateway.cli.cancel.flow import (
     UNSENT,
-    WHY,
     Asked,
     End,
     Ending,
@@ -23,7 +21,6 @@ from gateway.cli.cancel.flow import (
     agreed,
     ending_of,
     planned,
-    runs_in_words,
 )
 from gateway.cli.cancel.follow import Carried, carry_out
 from gateway.core.errors import counted
@@ -38,14 +35,12 @@ BREATH_S = 2.0
 """The pause after a plan that cancelled nothing: QStash's index lags."""
 IDLE_PLANS = 2
 """So many plans in a row that cancel nothing end the command, if another look shows that runs are left."""
+_IDLE = f"{IDLE_PLANS} plans in a row cancelled nothing, although runs are left."
 NAMED = 3
 """The most decisions that the last sentence names; the lines above it name all."""
 
 GONE = 404
 """The status for a plan that the gateway does not know any more, as after a restart."""
-
-NOT_LEFT = ("finished", "done")
-"""The reasons that are no reason to look after a run again: it has ended, or an order has been about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +80,17 @@ class UntilNone:
             return self._sum(End.STOPPED, "Stopped.")
 
     def _end(self) -> Ending:
-        first = self._plan(self.asked)
+        first = self._first()
         if isinstance(first, Ending):
             return first
         until = run_time(self._fix(first))
         self.screen.shows(first, until=until)
-        if not first.runs:
+        if not first.runs and not first.more:
             return self._sum(End.NOTHING_FOUND, "No run to cancel was found.")
         if self.manner.dry_run:
             return Ending(End.DRY_RUN, f"Only a dry run. {UNSENT}", first)
+        if not first.runs:
+            return self._sum(End.INCOMPLETE, _IDLE)
         if self.manner.ask and not agreed(self.screen, first, until=until):
             return Ending(End.DECLINED, UNSENT, first)
         later = replace(self.asked, to_date=self.until_ms)
@@ -101,6 +98,14 @@ class UntilNone:
         while isinstance(plan, ShownPlan):
             plan = (self._cancel(plan) if plan.runs else None) or self._next(later)
         return plan
+
+    def _first(self) -> ShownPlan | Ending:
+        """Return the plan to ask about: the second one if the first has no runs although some are left."""
+        first = self._plan(self.asked)
+        if isinstance(first, Ending) or first.runs or not first.more or self.manner.dry_run:
+            return first
+        time.sleep(BREATH_S)
+        return self._plan(self.asked)
 
     def _fix(self, first: ShownPlan) -> int:
         """Fix the moment up to which runs are meant: that of the look-up, on QStash's clock, or an earlier one."""
@@ -124,12 +129,12 @@ class UntilNone:
             return self._sum(
                 End.FAILED, f"Plan {plan.plan_id} holds newer runs than were agreed to, and is not applied."
             )
-        if not plan.runs and not _unexplained(plan):
+        if not plan.runs and not plan.more:
             said = "Nothing more may be cancelled now." if self._left(begun=False) else "Nothing is left to cancel."
             return self._sum(End.CANCELLED, said)
         self.idle += not plan.runs
         if self.idle >= IDLE_PLANS:
-            return self._sum(End.INCOMPLETE, f"{IDLE_PLANS} plans in a row cancelled nothing, although runs are left.")
+            return self._sum(End.INCOMPLETE, _IDLE)
         return plan
 
     def _plan(self, asked: Asked) -> ShownPlan | Ending:
@@ -155,15 +160,14 @@ class UntilNone:
             carried = Carried(None, interrupted=True)
         if (part := _part(plan, carried)) is not None:
             self._count(part)
+        if part is not None and part.certain and (warning := carried.warning):
+            return self._sum(End.INCOMPLETE, warning)
         match carried.answer:
-            case Done(over_cancelled=over) if over:
-                more = f"QStash cancelled {runs_in_words(over)} more than were sent to it: tell the operators."
-                return self._sum(End.INCOMPLETE, more)
             case Refusal(code="plan_stopped", sentence=sentence):
                 return self._sum(End.STOPPED, "Stopped." if carried.interrupted else sentence)
             case Refusal() | Lost() as answer if part is None and not carried.interrupted and not carried.unclear:
                 return self._refused(answer, ending_of(self.gateway, plan, carried))
-            case Done() | Refusal() | Lost() if part is not None and part.certain:
+            case Done() | Refusal() | Lost() if part is not None and part.certain and not _refused_after_all(carried):
                 return self._sum(End.STOPPED, "Stopped.") if carried.interrupted else None
         return self._after(ending_of(self.gateway, plan, carried))
 
@@ -204,7 +208,7 @@ class UntilNone:
         cancelled = sum(part.cancelled for part in self.parts)
         left = self._left(begun=how not in (End.CANCELLED, End.NOTHING_FOUND))
         done = f"{runs_in_words(cancelled)} cancelled in {counted(len(self.parts), 'plan')}{self._decisions()}."
-        sums = (done if self.parts else UNSENT, *([f"Left: {_in_words(left)}."] if left else []))
+        sums = (done if self.parts else UNSENT, *([f"Left: {left_in_words(left)}."] if left else []))
         total: dict[str, object] = {
             "cancelled": cancelled,
             "plans": [part.to_json() for part in self.parts],
@@ -217,7 +221,7 @@ class UntilNone:
         """Return how many runs are left, by reason; with those of the last plan if that was `begun`."""
         if self.last is None:
             return {}
-        left = {why: runs.runs for why, runs in self.last.skipped.items() if why not in NOT_LEFT and runs.runs}
+        left = left_by(self.last)
         part = self.parts[-1] if self.parts and self.parts[-1].plan_id == self.last.plan_id else None
         rest = self.last.runs if part is None else part.rest
         if begun and rest:
@@ -238,13 +242,14 @@ def _part(plan: ShownPlan, carried: Carried) -> _Part | None:
     """Return what a plan came to, if it was begun."""
     match carried.answer:
         case Done(cancelled=cancelled, decision_id=decision_id, skipped=skipped):
-            ended = sum(skipped[why].runs - plan.skipped.get(why, Left(0)).runs for why in NOT_LEFT if why in skipped)
-            return _Part(plan.plan_id, decision_id, cancelled, max(0, plan.runs - cancelled - ended))
+            ended = sum(skipped[why].runs - plan.skipped.get(why, Left(0)).runs for why in ENDED if why in skipped)
+            ours = cancelled - carried.over_cancelled
+            return _Part(plan.plan_id, decision_id, cancelled, max(0, plan.runs - ours - ended))
         case Refusal(code="plan_stopped" | "nothing_cancelled") as refusal:
             return _Part(plan.plan_id, refusal.decision_id or "", refusal.cancelled, plan.runs - refusal.cancelled)
         case Refusal() | Lost() as answer if carried.unclear:
             if (known := carried.known) is not None:
-                return _Part(plan.plan_id, known.decision_id, known.cancelled, max(0, plan.runs - known.cancelled))
+                return _Part(plan.plan_id, known.decision_id, known.cancelled, known.rest(plan.runs))
             if isinstance(answer, Refusal):
                 cancelled, decision_id = answer.cancelled, answer.decision_id or ""
                 return _Part(plan.plan_id, decision_id, cancelled, plan.runs - cancelled, certain=False)
@@ -252,9 +257,9 @@ def _part(plan: ShownPlan, carried: Carried) -> _Part | None:
     return None
 
 
-def _unexplained(plan: ShownPlan) -> bool:
-    """Return whether a plan without runs says that runs are left, and not why."""
-    return plan.more and not any(left.runs for left in plan.skipped.values())
+def _refused_after_all(carried: Carried) -> bool:
+    """Return whether a plan whose answer was lost was refused or not sent, so that another would be in vain."""
+    return carried.known is not None and bool(carried.known.nothing)
 
 
 def _within(newest: str, until_ms: int) -> bool:
@@ -262,7 +267,3 @@ def _within(newest: str, until_ms: int) -> bool:
         return instant_ms(newest) <= until_ms
     except ValueError:
         return False
-
-
-def _in_words(left: Mapping[str, int]) -> str:
-    return ", ".join(f"{runs_in_words(runs)} {WHY.get(why, why)}" for why, runs in left.items())

@@ -18,8 +18,9 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from gateway.cli.cancel.answers import WHY, runs_in_words
 from gateway.cli.cancel.client import Told
-from gateway.cli.cancel.flow import WHY, End, Ending, runs_in_words
+from gateway.cli.cancel.flow import End, Ending
 from gateway.cli.output import folded, printable
 from gateway.core.errors import counted
 from gateway.core.forms.shown import Left, Narrowed, ShownPlan
