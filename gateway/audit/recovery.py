@@ -273,6 +273,8 @@ class Recovery:
         for _, path in segments:
             if stat.S_ISREG(path.lstat().st_mode) and (line := next(lines_of(path), b"")):
                 self.progress.read(len(line))
+                if not line.endswith(b"\n"):
+                    continue  # The disk failed in the middle of it; the next file has it again.
                 start = sealed_record(line, keys)
                 return start if start.get("event") == "start" else {}
         return {}
