@@ -165,7 +165,7 @@ def _destination(left: Attributes) -> Attributes:
 
 def _api(code: str, left: Attributes, owner: Owner) -> Attributes:
     operation = code if code in _OF_THE_GATEWAY or code not in (*_OF_A_DECISION, *_READING) else owner.action
-    if left.get("action") == operation:
+    if operation is not None and left.get("action") == operation:
         del left["action"]
     api: Attributes = {"operation": str(operation or "cancel_runs"), "service": {"name": PRODUCT["name"]}}
     decision_id, asked = left.get("decision_id"), left.get("asked")
