@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from gateway.cli.cancel.answers import Refusal
 from tests.cli.fake_gateway import (
     AS_OF,
     AS_OF_MS,
@@ -401,3 +402,11 @@ def test_where_nobody_can_be_asked_it_wants_a_yes() -> None:
         ended = command("cancel", "--label", "a", "--until-none", env=environment(fake))
     assert (ended.returncode, fake.calls) == (2, [])
     assert "no terminal to ask on" in ended.stderr
+
+
+@pytest.mark.parametrize("cause", ["revoked", "denied"])
+def test_a_key_or_policy_that_holds_no_more_is_not_waited_for(cause: str) -> None:
+    """It would go on by itself when somebody puts the key back."""
+    members = {"error": "Not accepted any more.", "code": "upstream_unreachable", "cause": cause}
+    assert not Refusal("Not accepted any more.", "upstream_unreachable", members, 502).passing
+    assert Refusal("Away.", "upstream_unreachable", {"cause": "refused"}, 502).passing

@@ -60,6 +60,8 @@ class Refusal:
     @property
     def passing(self) -> bool:
         """Whether certainly nothing was cancelled, and the same may be allowed or possible a little later."""
+        if self.members.get("cause") in ("revoked", "denied"):
+            return False
         return self.status in (429, 503) or self.code in ("plan_failed", "lookup_failed", "upstream_unreachable")
 
     @property

@@ -28,7 +28,7 @@ from gateway.core.forms.shown import Left, ShownPlan
 from gateway.core.forms.times import instant_ms, run_time
 
 PATIENCE_S = 60.0
-"""The most time spent waiting for a gateway that refuses for the moment, between two plans that cancelled something."""
+"""The most time spent on a gateway that refuses for the moment, between two plans that cancelled something."""
 PAUSE_S = 5
 """The wait after a refusal that names none, in seconds."""
 BREATH_S = 2.0
@@ -140,12 +140,15 @@ class UntilNone:
     def _plan(self, asked: Asked) -> ShownPlan | Ending:
         """Return a plan; where the gateway refuses for the moment, wait and ask again. No plan cancels anything."""
         while True:
+            began_s = time.monotonic()
             found = planned(self.gateway, asked, self.screen)
             if isinstance(found, ShownPlan):
                 self.last = found
                 return found
             if found.how is End.DECLINED:
                 return self._sum(End.STOPPED, "Stopped.") if self.parts else found
+            # A look-up that fails after a minute has used up the patience.
+            self.waited_s += time.monotonic() - began_s
             lost = found.how is End.FAILED and bool(self.parts)
             passing = found.refusal is not None and found.refusal.passing
             if not ((lost or passing) and self._waits(found)):
