@@ -29,6 +29,7 @@ from gateway.execution.in_flight import WAITING, InFlight, InFlightCancels, Key,
 from gateway.execution.judging import Judging, takes_long
 from gateway.execution.plans.draft import Draft, check_ready
 from gateway.execution.plans.drafts import Drafts
+from gateway.execution.plans.handled import Earlier
 from gateway.execution.plans.orders import OrdersInTurn
 from gateway.execution.plans.planner import Planner
 from gateway.execution.ports import AuditPort, Call, CancelPort, LookUps, SettlerPort
@@ -102,8 +103,8 @@ class Pipeline:
         """The plans that are kept, to be shown and stopped."""
         return self._planner.drafts
 
-    def recall(self, runs: Iterable[tuple[str, int, float]]) -> None:
-        """Note the runs that earlier processes ordered: ID, creation time in Unix ms, and seconds since."""
+    def recall(self, runs: Iterable[Earlier]) -> None:
+        """Note the runs that earlier processes ordered."""
         self._planner.drafts.handled.recall(runs)
 
     async def prepared(self, policies: Policies, principal: Principal) -> TeamRules:

@@ -27,6 +27,7 @@ from gateway.policy.reading import RUN_IDS, bounds_runs, is_denied, lies_inside,
 from gateway.policy.rules import Policies, TeamRules
 
 OURS = (HANDLED, ORDERED)
+"""The states of runs that an order of ours has cancelled, or may have."""
 
 SAMPLE = 3
 """The most run IDs that a refusal names."""

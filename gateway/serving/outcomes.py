@@ -17,7 +17,7 @@ from gateway.core.forms.times import record_time
 from gateway.core.ports import Alarm
 from gateway.execution.follow_up import FOLLOW_S, Settler
 from gateway.execution.left_over import left_over
-from gateway.execution.plans.handled import KEPT_S
+from gateway.execution.plans.handled import KEPT_S, Earlier
 from gateway.process import Net, place
 
 WRITTEN_S = 60.0
@@ -44,7 +44,7 @@ class Outcomes:
         """The decisions on record."""
         return Decisions(self.settings.directory, self.audit.latest, self.keeper)
 
-    async def begin(self, recall: Callable[[Iterable[tuple[str, int, float]]], None]) -> None:
+    async def begin(self, recall: Callable[[Iterable[Earlier]], None]) -> None:
         """Tell `recall` which runs earlier processes ordered, keep the index, and follow what they followed.
 
         Look-ups wait until the first is done. Raises nothing.
@@ -62,10 +62,13 @@ class Outcomes:
         if net.fault is not None:
             self.log.error(event, error=type(net.fault).__name__, at=place(net.fault))
 
-    def _ordered(self) -> list[tuple[str, int, float]]:
+    def _ordered(self) -> list[Earlier]:
         now_s = time.time()
         found = ordered_since(self.settings.directory, now_s - KEPT_S)
-        return [(one.run_id, one.created_ms, max(0.0, now_s - one.at_s)) for one in found]
+        return [
+            Earlier(one.run_id, one.created_ms, max(0.0, now_s - one.at_s), one.decision_id, one.certain)
+            for one in found
+        ]
 
     async def _follow(self) -> None:
         since_s = time.time() - FOLLOW_S

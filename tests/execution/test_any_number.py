@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+import pytest
+
 from gateway.core.outcome import Cancelled, NotSent, Unknown
 from gateway.core.run import CANCELLED, HANDLED, Listing, Resolution, Skip
 from gateway.edge import answers
 from gateway.execution.pipeline import Done
-from gateway.execution.plans.handled import KEPT_S, MOST, Handled
+from gateway.execution.plans.handled import KEPT_S, MOST, Earlier, Handled
 from gateway.policy.rules import Policies
 from tests.execution.bench import BOB, REQUEST, RULE, Bench, runs
 from tests.execution.fakes import HeldUpstream, MemoryRuns, PromptUpstream, StillClock
@@ -119,6 +121,17 @@ async def test_while_an_order_is_out_no_other_names_its_runs() -> None:
     assert (await first).outcome == Cancelled(200, 3)
 
 
+@pytest.mark.parametrize("certain", [True, False])
+async def test_what_an_earlier_process_ordered_is_left_out_until_it_was_read_back(*, certain: bool) -> None:
+    """An order that was on its way when the process ended leaves open whether its runs are gone."""
+    bench = capped(3)
+    bench.pipeline.recall(Earlier(run.run_id, run.created_ms, 5.0, "before", certain) for run in runs(3))
+    done = await cancelled(bench, "d1")
+    assert (done.outcome, set(done.skipped), done.result.more) == (Cancelled(None, 0), {Skip.DONE}, not certain)
+    bench.pipeline.plans.settled({"decision_id": "before", "source": "read_back", "cancelled": 0})
+    assert (await cancelled(bench, "d2")).outcome == Cancelled(200, 3)
+
+
 async def test_an_order_that_was_certainly_not_sent_leaves_its_runs_alone() -> None:
     """They are cancelled by the next request."""
     bench = capped(3, upstream=PromptUpstream([NotSent("connect_error")]))
@@ -139,7 +152,7 @@ def test_of_the_runs_that_were_ordered_a_bounded_number_is_kept() -> None:
     clock = StillClock()
     handled, many = Handled(clock), runs(MOST + 5)
     for part in (many[:10], many[10:]):
-        handled.begin(part)
+        handled.begin("d", part)
         handled.end(part, Cancelled(200, len(part)))
     assert [(run.run_id, run.created_ms) in handled for run in (many[4], many[5], many[-1])] == [False, True, True]
     shown = handled.corrected(Listing((many[-1], replace(many[-2], state=CANCELLED))))

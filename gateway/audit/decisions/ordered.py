@@ -4,8 +4,11 @@
     intent   names its orders, before the first is sent
     chunk    says what came of one of them, before the next is sent
 
+    settled  says that the states of the runs were read back
+
 So the orders that may have been carried out are those with a chunk that does not rule it out and, where the process
-ended before it closed the intent, the one after the last chunk.
+ended before it closed the intent, the one after the last chunk. Those that were carried out only in part, and those
+whose runs were read back, are left out: QStash's list says what is true of them.
 """
 
 from __future__ import annotations
@@ -21,16 +24,21 @@ from gateway.audit.chain import parse_line
 from gateway.audit.decisions.joined import Members
 from gateway.audit.decisions.left_open import lines_of_events, recent_chains
 
-_EVENTS = (b"plan", b"intent", b"chunk", b"outcome")
+_EVENTS = (b"plan", b"intent", b"chunk", b"outcome", b"settled")
 _NOT_CARRIED_OUT = ("refused", "not_sent")
 
 
 class Ordered(NamedTuple):
-    """One run that was ordered: its ID, its creation time in Unix milliseconds, and when, in Unix seconds."""
+    """One run that was ordered under a decision: its creation time is Unix milliseconds, `at_s` Unix seconds.
+
+    `certain` says that QStash has cancelled it.
+    """
 
     run_id: str
     created_ms: int
     at_s: float
+    decision_id: str
+    certain: bool
 
 
 @dataclass(slots=True)
@@ -40,14 +48,17 @@ class _Orders:
     plan_id: str = ""
     at_s: float = 0.0
     queries: list[str] = field(default_factory=list)
-    sent: list[str] = field(default_factory=list)
+    sent: list[tuple[list[str], bool]] = field(default_factory=list)
     last: int = 0
     closed_by_itself: bool = False
+    read_back: bool = False
 
-    def may_have_arrived(self) -> list[str]:
-        """Return the queries of the orders that may have been carried out."""
+    def may_have_arrived(self) -> list[tuple[list[str], bool]]:
+        """Return the run IDs of each order that may have been carried out, and whether it certainly was."""
+        if self.read_back:
+            return []
         in_flight = [] if self.closed_by_itself else self.queries[self.last : self.last + 1]
-        return [*self.sent, *in_flight]
+        return [*self.sent, *((_ids(query), False) for query in in_flight)]
 
 
 def ordered_since(directory: Path, since_s: float) -> list[Ordered]:
@@ -61,11 +72,11 @@ def ordered_since(directory: Path, since_s: float) -> list[Ordered]:
         else:
             _take(orders.setdefault(decision_id, _Orders()), members, decision_id)
     found = [
-        Ordered(run_id, created[one.plan_id][run_id], one.at_s)
-        for one in orders.values()
+        Ordered(run_id, created[one.plan_id][run_id], one.at_s, decision_id, certain)
+        for decision_id, one in orders.items()
         if one.at_s >= since_s and one.plan_id in created
-        for query in one.may_have_arrived()
-        for run_id in parse_qs(query).get("workflowRunIds", ())
+        for run_ids, certain in one.may_have_arrived()
+        for run_id in run_ids
         if run_id in created[one.plan_id]
     ]
     return sorted(found, key=lambda one: one.at_s)
@@ -87,10 +98,18 @@ def _take(orders: _Orders, members: Members, decision_id: str) -> None:
             orders.at_s = datetime.fromisoformat(at).timestamp()
         case {"event": "chunk", "order": str(query), "outcome": str(outcome), "number": int(number)}:
             orders.last = max(orders.last, number)
-            if outcome not in _NOT_CARRIED_OUT:
-                orders.sent.append(query)
+            run_ids, cancelled = _ids(query), members.get("cancelled")
+            whole = isinstance(cancelled, int) and cancelled >= len(run_ids)
+            if outcome not in _NOT_CARRIED_OUT and (whole or outcome != "cancelled"):
+                orders.sent.append((run_ids, whole))
+        case {"event": "settled", "cancelled": int()}:
+            orders.read_back = True
         case {"event": "outcome"}:
             orders.closed_by_itself = members.get("cause") != "recovered"
+
+
+def _ids(query: str) -> list[str]:
+    return parse_qs(query).get("workflowRunIds", [])
 
 
 def _runs(plan: Members) -> Iterator[tuple[str, int]]:

@@ -113,6 +113,7 @@ def followed(gateway: Gateway, plan_id: str, told: Told, *, within_s: float) -> 
     """Watch a plan for as long as the gateway is busy with it, at most `within_s` seconds; return it as it was last."""
 
     async def watch() -> ShownPlan | Refusal | Lost:
+        """Look every half second."""
         seen = await gateway.look(plan_id)
         deadline_s = asyncio.get_running_loop().time() + within_s
         while isinstance(seen, ShownPlan) and seen.state in AT_WORK and asyncio.get_running_loop().time() < deadline_s:

@@ -115,15 +115,14 @@ class Drafts:
         return [draft for draft in reversed(self._kept.values()) if draft.call.principal == principal]
 
     def settled(self, found: Members) -> None:
-        """Note with a plan that is still kept what the follow-up of its outcome has found: a `settled` record."""
+        """Note what the follow-up of an outcome has found: a `settled` record. The plan may be kept no more."""
+        if found["cancelled"] is not None:
+            self.handled.read_back(str(found["decision_id"]))
         for draft in self._kept.values():
             if draft.sent is not None and draft.sent.decision_id == found["decision_id"]:
                 cancelled = found["cancelled"]
                 known = cancelled if isinstance(cancelled, int) else None
                 draft.settled = Learnt(self._clock.now_ms(), str(found["source"]), known)
-                if known is not None:
-                    # Their states were read: those that still run may be ordered again.
-                    self.handled.forget(draft.sent.runs)
 
     async def stop(self) -> None:
         """Cancel every look-up and wait until they have ended; let no plan wait any longer for QStash."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from gateway.core.outcome import Cancelled, NotSent, Outcome, Refused
 from gateway.core.ports import Clock
@@ -18,63 +19,78 @@ Key = tuple[str, int]
 """A run: its ID and its creation time."""
 
 
+class Earlier(NamedTuple):
+    """A run that an earlier process ordered, `age_s` seconds ago; `certain` says that QStash has cancelled it."""
+
+    run_id: str
+    created_ms: int
+    age_s: float
+    decision_id: str
+    certain: bool
+
+
+class _Entry(NamedTuple):
+    since_s: float
+    decision_id: str
+    certain: bool
+
+
 class Handled:
     """The runs of the orders sent within `KEPT_S`, by ID and creation time: an ID may have been started again since.
 
-    An order counts from the moment at which it may be on its way. Its runs are doubtful until upstream has said that it
-    cancelled all of them: an order that may have arrived is not repeated. They are forgotten where it certainly did
-    not, where upstream cancelled fewer than were ordered, and when their states were read back.
+    An order counts from the moment at which it may be on its way: one that may have arrived is not repeated. It is
+    certain when upstream has said that it cancelled all of its runs. They are forgotten where it certainly did not
+    arrive, where upstream cancelled fewer than were ordered, and when their states were read back.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._since_s: dict[Key, float] = {}
-        self._doubtful: set[Key] = set()
+        self._entries: dict[Key, _Entry] = {}
 
     def __contains__(self, run: object) -> bool:
         """Return whether the run with this ID and creation time was ordered of late."""
-        since_s = self._since_s.get(run)  # type: ignore[call-overload]
-        return since_s is not None and self._clock.monotonic_s() - since_s < KEPT_S
+        entry = self._entries.get(run)  # type: ignore[call-overload]
+        return entry is not None and self._clock.monotonic_s() - entry.since_s < KEPT_S
 
-    def begin(self, runs: Sequence[Run]) -> None:
+    def begin(self, decision_id: str, runs: Iterable[Run]) -> None:
         """Note runs whose order may be on its way from now on."""
-        now_s = self._clock.monotonic_s()
-        self.forget(runs)
+        entry = _Entry(self._clock.monotonic_s(), decision_id, certain=False)
         for key in map(_key, runs):
-            self._since_s[key] = now_s
-            self._doubtful.add(key)
-        # They are in the order of their times.
-        while self._since_s:
-            oldest = next(iter(self._since_s))
-            if len(self._since_s) <= MOST and oldest in self:
+            # Entries are in the order of their times.
+            self._entries.pop(key, None)
+            self._entries[key] = entry
+        while self._entries:
+            oldest = next(iter(self._entries))
+            if len(self._entries) <= MOST and oldest in self:
                 return
-            self._drop(oldest)
+            del self._entries[oldest]
 
     def end(self, runs: Sequence[Run], outcome: Outcome) -> None:
         """Note what came of the order of these runs."""
         match outcome:
-            case Refused() | NotSent():
-                self.forget(runs)
             case Cancelled(cancelled=cancelled) if cancelled >= len(runs):
-                self._doubtful.difference_update(map(_key, runs))
-            case Cancelled():
-                self.forget(runs)
+                for key in map(_key, runs):
+                    if (entry := self._entries.get(key)) is not None:
+                        self._entries[key] = entry._replace(certain=True)
+            case Refused() | NotSent() | Cancelled():
+                for key in map(_key, runs):
+                    self._entries.pop(key, None)
 
-    def forget(self, runs: Iterable[Run]) -> None:
-        """Forget runs: upstream's log says again what is true of them."""
-        for run in runs:
-            self._drop(_key(run))
+    def read_back(self, decision_id: str) -> None:
+        """Forget the runs of a decision: their states were read, so upstream's log says again what is true of them."""
+        self._entries = {key: entry for key, entry in self._entries.items() if entry.decision_id != decision_id}
 
-    def recall(self, runs: Iterable[tuple[str, int, float]]) -> None:
-        """Note runs that were ordered before this process began: ID, creation time, and seconds since; oldest first."""
+    def recall(self, runs: Iterable[Earlier]) -> None:
+        """Note runs that were ordered before this process began, the oldest first."""
         now_s = self._clock.monotonic_s()
-        earlier = {(run_id, created_ms): now_s - age_s for run_id, created_ms, age_s in runs}
-        # They are in the order of their times.
-        self._since_s = dict([*earlier.items()][-MOST:]) | self._since_s
+        earlier = {
+            (one.run_id, one.created_ms): _Entry(now_s - one.age_s, one.decision_id, one.certain) for one in runs
+        }
+        self._entries = dict([*earlier.items()][-MOST:]) | self._entries
 
     def corrected(self, listing: Listing) -> Listing:
         """Return the listing with the state of these runs as we know it."""
-        if not self._since_s:
+        if not self._entries:
             return listing
         return replace(listing, runs=tuple(self._as_known(run) for run in listing.runs))
 
@@ -82,11 +98,7 @@ class Handled:
         key = _key(run)
         if not run.running or key not in self:
             return run
-        return replace(run, state=ORDERED if key in self._doubtful else HANDLED)
-
-    def _drop(self, key: Key) -> None:
-        self._since_s.pop(key, None)
-        self._doubtful.discard(key)
+        return replace(run, state=HANDLED if self._entries[key].certain else ORDERED)
 
 
 def _key(run: Run) -> Key:

@@ -95,7 +95,7 @@ class OrdersInTurn:
         self.sent.append((order, Unknown("stopping")))
         self.orders_sent = number
         runs, handled = self.again.runs_of(order), self.again.handled
-        handled.begin(runs)
+        handled.begin(self.plan.decision_id, runs)
         outcome = await send(order)
         self.sent[-1] = (order, outcome)
         handled.end(runs, outcome)

@@ -10,13 +10,13 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TypeVar
 from urllib.parse import quote
 
 from gateway.core.errors import NARROW, LookupFailed
 from gateway.core.forms.strict_json import page_object
+from gateway.core.forms.times import http_date_s
 from gateway.core.ports import Clock
 from gateway.process import NO_THREAD
 from gateway.upstream.client import Exchange, Failed, Reply
@@ -42,8 +42,6 @@ _RENEW = "Trying again does not help until the gateway's operators have renewed 
 
 UNREADABLE = "page"
 """The cause of the LookupFailed for a page that is too long or cannot be read."""
-
-_DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT")
 
 MAX_PAGE_ENTRIES = 100
 """The most entries of a page; upstream sends ten at most."""
@@ -170,7 +168,8 @@ class Reader:
         if reply.status != 200:
             what = f"QStash answered the look-up of the runs with status {reply.status}."
             raise LookupFailed("status", what, upstream_status=reply.status)
-        at_ms = _date_ms(reply.headers.get("date", ""))
+        at_s = http_date_s(reply.headers.get("date", ""))
+        at_ms = None if at_s is None else at_s * 1000
         return await self.read(reply, lambda reply: take(_page(reply.members(page_object), at_ms)), beside=beside)
 
     async def read(self, reply: Reply, take: Callable[[Reply], _Taken], *, beside: bool = False) -> _Taken:
@@ -243,14 +242,6 @@ def _entries(members: Mapping[str, object]) -> tuple[object, ...]:
     if not isinstance(entries, list) or len(entries) > MAX_PAGE_ENTRIES:
         raise ValueError("a page has a list of runs, and not more than any page has")
     return tuple(entries)
-
-
-def _date_ms(text: str) -> int | None:
-    """Return the time in a `Date` header in Unix milliseconds; None if it is missing or not one (RFC 9110, 5.6.7)."""
-    try:
-        return round(parsedate_to_datetime(text).timestamp() * 1000) if _DATE.fullmatch(text) else None
-    except ValueError:
-        return None
 
 
 def _unreached(failed: Failed) -> str:

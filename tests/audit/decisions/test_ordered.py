@@ -56,6 +56,7 @@ DONE = Cancelled(200, 100)
     [
         ((), None, ids(0, 100)),
         ((DONE,), None, ids(0, 200)),
+        ((Cancelled(200, 99),), None, ids(100, 200)),
         ((DONE, DONE, DONE), None, ids(0, 250)),
         ((DONE, Unknown("read_timeout")), Unknown("read_timeout"), ids(0, 200)),
         ((DONE, Refused(403, "no")), Unknown("partial_refused"), ids(0, 100)),
@@ -68,6 +69,22 @@ async def test_an_order_counts_unless_it_was_certainly_not_carried_out(
 ) -> None:
     """Where the process ended in the middle, the order after the last one on record may have been on its way."""
     assert await recorded(tmp_path / "audit", *outcomes, closing=closing) == found
+
+
+async def test_only_what_was_cancelled_as_ordered_is_certain(tmp_path: Path) -> None:
+    """The order that was on its way when the process ended is not."""
+    await recorded(tmp_path / "audit", DONE)
+    found = ordered_since(tmp_path / "audit", 0)
+    assert {one.run_id for one in found if one.certain} == ids(0, 100)
+    assert {one.decision_id for one in found} == {DECISION}
+
+
+async def test_what_was_read_back_is_left_to_the_list(tmp_path: Path) -> None:
+    """It says which of the runs still run."""
+    await recorded(tmp_path / "audit", DONE)
+    async with opened(tmp_path / "audit", "next") as log:
+        await log.note("settled", {"decision_id": DECISION, "source": "read_back", "cancelled": 100})
+    assert ordered_since(tmp_path / "audit", 0) == []
 
 
 async def test_what_is_older_is_left_alone(tmp_path: Path) -> None:

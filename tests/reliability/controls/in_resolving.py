@@ -138,7 +138,7 @@ IN_RESOLVING = (
     ),
     Bug(
         "a run that was ordered is ordered again",
-        (Edit(HANDLED, "        if not self._since_s:\n", "        if self._since_s is not None:\n"),),
+        (Edit(HANDLED, "        if not self._entries:\n", "        if self._entries is not None:\n"),),
         ANY_NUMBER,
     ),
     Bug(
@@ -158,7 +158,7 @@ IN_RESOLVING = (
             Edit(
                 "gateway/audit/decisions/ordered.py",
                 "        in_flight = [] if self.closed_by_itself else self.queries[self.last : self.last + 1]\n",
-                "        in_flight: list[str] = []\n",
+                "        in_flight = self.queries[:0]\n",
             ),
         ),
         ("tests/audit/decisions/test_ordered.py",),
@@ -169,7 +169,7 @@ IN_RESOLVING = (
             Edit(
                 HANDLED,
                 "if not run.running or key not in self:",
-                "if not run.running or run.run_id not in {one for one, _ in self._since_s}:",
+                "if not run.running or run.run_id not in {one for one, _ in self._entries}:",
             ),
         ),
         ANY_NUMBER,
