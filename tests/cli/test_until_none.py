@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 from urllib.parse import parse_qs
 
 import pytest
 
 from gateway.cli.cancel.answers import Refusal
+from gateway.cli.cancel.client import Gateway
+from gateway.cli.cancel.flow import Asked, End, Manner
+from gateway.cli.cancel.loop import UntilNone
+from gateway.cli.cancel.screen import Silence
 from tests.cli.fake_gateway import (
     AS_OF,
     AS_OF_MS,
@@ -410,3 +415,30 @@ def test_a_key_or_policy_that_holds_no_more_is_not_waited_for(cause: str) -> Non
     members = {"error": "Not accepted any more.", "code": "upstream_unreachable", "cause": cause}
     assert not Refusal("Not accepted any more.", "upstream_unreachable", members, 502).passing
     assert Refusal("Away.", "upstream_unreachable", {"cause": "refused"}, 502).passing
+
+
+@dataclass
+class SlowToFail:
+    """A gateway whose look-ups fail after a minute, and the seconds that have passed."""
+
+    now_s: float = 0.0
+    asked: int = 0
+
+    async def plan(self, request: str, *, reason: str | None, told: object) -> Refusal:
+        self.asked += 1
+        self.now_s += 60
+        return Refusal("Looking the runs up took longer than 60 s.", "plan_failed", {})
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+def test_a_look_up_that_fails_after_a_minute_is_not_asked_for_again_and_again() -> None:
+    """Its own time counts: a person on call learns after a minute that it cannot be done so."""
+    slow = SlowToFail()
+    incident = UntilNone(
+        cast(Gateway, slow), Asked((("label", "a"),)), Silence(), Manner(dry_run=False, ask=False),
+        clock=lambda: slow.now_s, sleep=slow.sleep,
+    )  # fmt: skip
+    ending = incident.end()
+    assert (ending.how, slow.asked, slow.now_s) == (End.REFUSED, 1, 60)

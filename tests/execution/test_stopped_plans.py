@@ -125,18 +125,24 @@ async def test_a_stop_between_two_orders_is_seen_after_the_look_at_the_runs_too(
     assert (done.outcome, bench.sent()) == (Cancelled(200, 100), NAMES[:100])
 
 
-@pytest.mark.parametrize("certain", [Refused(401, "no"), Refused(429, "slow"), NotSent("dns")], ids=str)
-async def test_a_stop_while_an_order_is_refused_is_told_with_the_certain_number(certain: Outcome) -> None:
-    """The order would have ended the plan by itself; what was sent is certain, so the plan counts as stopped."""
-    bench = Bench(MemoryRuns(runs(250)), HeldUpstream())
+async def stopped_while_out(bench: Bench, outcome: Outcome) -> Done:
+    """What comes of a plan that is stopped while its order is on its way, which then comes to this."""
     assert isinstance(bench.upstream, HeldUpstream)
     await bench.plan()
     applying = asyncio.create_task(bench.apply())
     await bench.upstream.called.wait()
     stop(bench)
-    bench.upstream.answer.set_result(certain)
+    bench.upstream.answer.set_result(outcome)
     done = await applying
     assert isinstance(done, Done)
+    return done
+
+
+@pytest.mark.parametrize("certain", [Refused(401, "no"), Refused(429, "slow"), NotSent("dns")], ids=str)
+async def test_a_stop_while_an_order_is_refused_is_told_with_the_certain_number(certain: Outcome) -> None:
+    """The order would have ended the plan by itself; what was sent is certain, so the plan counts as stopped."""
+    bench = Bench(MemoryRuns(runs(250)), HeldUpstream())
+    done = await stopped_while_out(bench, certain)
     assert (done.outcome, closing(bench).stopped_by) == (Cancelled(None, 0), ANN.name)
     assert answers.outcome(done.result, "d").status == 409
     assert shown(bench)["state"] == "stopped"
@@ -161,14 +167,7 @@ async def test_a_stop_while_the_runs_cannot_be_looked_at_again_is_told_with_the_
 async def test_a_stop_behind_the_last_order_stops_nothing() -> None:
     """All was sent and is certain: a plain success, and nobody is named for stopping it."""
     bench = Bench(MemoryRuns(runs(3)), HeldUpstream())
-    assert isinstance(bench.upstream, HeldUpstream)
-    await bench.plan()
-    applying = asyncio.create_task(bench.apply())
-    await bench.upstream.called.wait()
-    stop(bench)
-    bench.upstream.answer.set_result(Cancelled(200, 3))
-    done = await applying
-    assert isinstance(done, Done)
+    done = await stopped_while_out(bench, Cancelled(200, 3))
     assert answers.outcome(done.result, "d").status == 200
     assert closing(bench).stopped_by is None
     assert stop(bench).state is State.APPLIED
@@ -178,14 +177,7 @@ async def test_a_stop_behind_the_last_order_stops_nothing() -> None:
 async def test_a_stop_makes_nothing_certain_that_is_unknown(lost: Outcome) -> None:
     """The order that was out got no answer: 504 as without the stop, and the plan says unknown."""
     bench = Bench(MemoryRuns(runs(250)), HeldUpstream())
-    assert isinstance(bench.upstream, HeldUpstream)
-    await bench.plan()
-    applying = asyncio.create_task(bench.apply())
-    await bench.upstream.called.wait()
-    stop(bench)
-    bench.upstream.answer.set_result(lost)
-    done = await applying
-    assert isinstance(done, Done)
+    done = await stopped_while_out(bench, lost)
     assert answers.outcome(done.result, "d").status == 504
     assert isinstance(done.outcome, Unknown)
     assert done.outcome.progress == Progress(0, tuple(NAMES[100:]), tuple(NAMES[:100]))

@@ -7,6 +7,7 @@ later plan is asked about, so each must be the same request up to that moment.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from gateway.cli.cancel.answers import ENDED, Done, Lost, Refusal, left_by, left_in_words, runs_in_words
@@ -60,7 +61,7 @@ class _Part:
 
 @dataclass(slots=True)
 class UntilNone:
-    """One incident: what was asked and agreed, and what has come of it so far."""
+    """One incident: what was asked and agreed, and what has come of it so far. `clock` gives seconds."""
 
     gateway: Gateway
     asked: Asked
@@ -71,6 +72,8 @@ class UntilNone:
     until_ms: int | None = None
     idle: int = 0
     waited_s: float = 0.0
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
 
     def end(self) -> Ending:
         """Cancel until nothing is left; return how that ended."""
@@ -104,7 +107,7 @@ class UntilNone:
         first = self._plan(self.asked)
         if isinstance(first, Ending) or first.runs or not first.more or self.manner.dry_run:
             return first
-        time.sleep(BREATH_S)
+        self.sleep(BREATH_S)
         return self._plan(self.asked)
 
     def _fix(self, first: ShownPlan) -> int:
@@ -120,7 +123,7 @@ class UntilNone:
     def _next(self, later: Asked) -> ShownPlan | Ending:
         """Return the next plan that has something to cancel, or is to be looked at again; or the ending."""
         if self.idle:
-            time.sleep(BREATH_S)
+            self.sleep(BREATH_S)
         plan = self._plan(later)
         if isinstance(plan, Ending):
             return plan
@@ -140,7 +143,7 @@ class UntilNone:
     def _plan(self, asked: Asked) -> ShownPlan | Ending:
         """Return a plan; where the gateway refuses for the moment, wait and ask again. No plan cancels anything."""
         while True:
-            began_s = time.monotonic()
+            began_s = self.clock()
             found = planned(self.gateway, asked, self.screen)
             if isinstance(found, ShownPlan):
                 self.last = found
@@ -148,7 +151,7 @@ class UntilNone:
             if found.how is End.DECLINED:
                 return self._sum(End.STOPPED, "Stopped.") if self.parts else found
             # A look-up that fails after a minute has used up the patience.
-            self.waited_s += time.monotonic() - began_s
+            self.waited_s += self.clock() - began_s
             lost = found.how is End.FAILED and bool(self.parts)
             passing = found.refusal is not None and found.refusal.passing
             if not ((lost or passing) and self._waits(found)):
@@ -195,7 +198,7 @@ class UntilNone:
         if self.waited_s + pause_s > PATIENCE_S:
             return False
         self.screen.says(f"{ending.sentence} Asking again in {pause_s} s.")
-        time.sleep(pause_s)
+        self.sleep(pause_s)
         self.waited_s += pause_s
         return True
 

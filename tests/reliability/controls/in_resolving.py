@@ -164,6 +164,16 @@ IN_RESOLVING = (
         ("tests/audit/decisions/test_ordered.py",),
     ),
     Bug(
+        "what was on its way at a kill counts as cancelled",
+        (Edit(HANDLED, "one.decision_id, one.certain)", "one.decision_id, True)"),),
+        ANY_NUMBER,
+    ),
+    Bug(
+        "an entry of another workflow counts where it cannot be read",
+        (Edit(LISTING, "    return url is None or ", "    return url != '' or "),),
+        EARLY,
+    ),
+    Bug(
         "a run that was started again is taken for the one that was ordered",
         (
             Edit(

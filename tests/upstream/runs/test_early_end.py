@@ -10,6 +10,7 @@ from gateway.core.errors import TooLarge
 from gateway.core.request import ByFilter
 from gateway.core.run import Listing, LookUp
 from gateway.policy.choose import selects
+from gateway.upstream.runs.entries import Seen
 from gateway.upstream.runs.listing import AT_ONCE, Lister
 from tests.upstream.runs.account import AGES, NOW_MS, OTHER, URL, Account, population
 
@@ -103,3 +104,11 @@ async def test_an_id_that_is_another_workflows_too_is_unreadable_whichever_comes
         listing = await listed(account, LookUp())
         assert listing.unreadable == ("wfr_run_00020",)
         assert "wfr_run_00020" not in matching(listing)
+
+
+@pytest.mark.parametrize(("url", "counted"), [(URL, True), (OTHER, False), (None, True)])
+async def test_an_entry_that_cannot_be_read_counts_where_it_may_match(url: str | None, counted: bool) -> None:
+    """Another workflow's says nothing of the runs that are meant; one without a URL may be any."""
+    account = Account.of(population("uniform", 20))
+    account.change = lambda asked, page: replace(page, found=[*page.found, Seen("wfr_odd", None, url)])
+    assert (await listed(account, LookUp())).unreadable == (("wfr_odd",) if counted else ())

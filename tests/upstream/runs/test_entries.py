@@ -220,3 +220,11 @@ def test_a_run_with_a_secret_in_it_is_neither_shown_nor_recorded(name: str) -> N
     listing = collected({**WHOLE, name: value}, hidden="s3cret").listing(pages=1)
     assert listing.runs == ()
     assert "s3cret" not in repr(listing)
+
+
+def test_of_an_entry_that_cannot_be_read_the_url_is_known_if_that_can_be() -> None:
+    """So that another workflow's is not taken for one that a request means; never where it holds a secret."""
+    odd = WHOLE | {"labels": ["night run"]}
+    assert (seen(odd, lambda _: False).run, seen(odd, lambda _: False).workflow_url) == (None, WHOLE["workflowUrl"])
+    assert seen(odd | {"workflowUrl": "not a URL"}, lambda _: False).workflow_url is None
+    assert seen(odd, lambda text: str(WHOLE["workflowUrl"]) in str(text)).workflow_url is None
