@@ -92,8 +92,11 @@ def test_whatever_upstream_echoes_the_token_stays_inside(token: str, tmp_path: P
             upstream.url, tmp_path / "gateway", token=token, audit="{directory: audit, durability: os, stdout: true}"
         )
         with RunningGateway(setup) as running:
-            answers = [running.cancel(OWN) for _ in contents]
-            assert len(upstream.requests) == len(contents)
+            answers: list[Answer] = []
+            # On a busy machine a cancel may end before it is sent; every content has to be answered all the same.
+            while len(upstream.requests) < len(contents):
+                answers.append(running.cancel(OWN))
+                assert len(answers) < 2 * len(contents)
             assert all(f"Bearer {token}".encode() in request for request in upstream.requests)
             leaks = {at: found(token, said_to_caller(got)) for at, got in enumerate(answers)}
             assert {at: pieces for at, pieces in leaks.items() if pieces} == {}
