@@ -17,6 +17,7 @@ GatewayError
     ├── Throttled             429  this principal's own limits
     ├── LookupFailed          502  the runs could not be looked up; nothing was sent
     ├── AuditUnavailable      503  the intent could not be made durable
+    ├── StateUnavailable      503  the store cannot be asked; nothing was sent
     ├── DecisionsUnavailable  503  older decisions cannot be looked up now
     ├── Overloaded            503
     └── ShuttingDown          503
@@ -201,6 +202,22 @@ class AuditUnavailable(Refusal):
     def __init__(self, cause: str) -> None:
         why = "is still being opened" if cause == "recovering" else "cannot be written"
         super().__init__(cause, f"The audit log {why}, so nothing was sent. Try again later.")
+
+
+class StateUnavailable(Refusal):
+    """The store did not answer in time, or as it should, and this request needs it; nothing was sent.
+
+    `cause` is a fixed word: `timeout`, `unreachable`, `refused`, `not_read_yet`.
+    """
+
+    status, code, title = 503, "state_unavailable", "State unavailable"
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(
+            cause,
+            "The gateway cannot reach the state that it shares (freezes, budgets, plans), and this request needs it, "
+            "so nothing was sent. Requests that need none of it go on. Try again later.",
+        )
 
 
 class DecisionsUnavailable(Refusal):

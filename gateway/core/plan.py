@@ -56,6 +56,30 @@ class Narrowing(NamedTuple):
     by: str
 
 
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The most `runs` cancelled, and the most `requests` that cancel, within any `per_ms` milliseconds; None: no bound.
+
+    `shared` says who share it: all requests under the rule, those of a team, or those of a principal.
+    """
+
+    per_ms: int
+    runs: int | None = None
+    requests: int | None = None
+    shared: Literal["rule", "team", "key"] = "rule"
+
+
+class Barrier(NamedTuple):
+    """The reason why a request that policy admits is refused all the same: a freeze, a budget.
+
+    `code` is that of the answer and the cause on record; `members` are shown to the caller as JSON.
+    """
+
+    code: str
+    title: str
+    members: Mapping[str, object]
+
+
 class Permit(NamedTuple):
     """Policy allows `effective`, which is never more than was asked.
 
@@ -64,8 +88,8 @@ class Permit(NamedTuple):
     have counted but excepts the team, with the exception.
 
     `owner_unchecked` is true if the rule allows run IDs without a check of whose runs they are. `narrowing` says which
-    cap lowered the count, if one did. With a `resolution` the request itself is never sent: its runs are
-    looked up, judged, and cancelled by ID.
+    cap lowered the count, if one did. With a `budget`, runs are reserved before the intent. With a `resolution` the
+    request itself is never sent: its runs are looked up, judged, and cancelled by ID.
     """
 
     rule: str | None
@@ -76,6 +100,7 @@ class Permit(NamedTuple):
     narrowing: Narrowing | None = None
     owner_unchecked: bool = False
     resolution: Resolution | None = None
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +135,8 @@ class Denial(NamedTuple):
     """Policy refuses. `reason` is for people; `nearest` (wire names) is a part of the request that would be allowed.
 
     The first members are those of a `Permit`. `nearest` is None if no part would be. `owner` and `not_admitted` come
-    from the rule that refused or, if none did, from the one that came nearest.
+    from the rule that refused or, if none did, from the one that came nearest. `barrier` says what refuses a request
+    that `rule` admits.
     """
 
     rule: str | None
@@ -121,6 +147,7 @@ class Denial(NamedTuple):
     exceptions: tuple[str, ...] = ()
     owner: Owner | None = None
     not_admitted: NotAdmitted | None = None
+    barrier: Barrier | None = None
 
     def particulars(self) -> dict[str, object]:
         """Return the owner and what was not admitted as JSON, as far as they are known."""
@@ -161,10 +188,19 @@ def orders_of(runs: Sequence[Run]) -> tuple[Order, ...]:
     return tuple(Order(ByRunIds(chunk), len(chunk)) for chunk in chunks)
 
 
+class Reserved(NamedTuple):
+    """What an intent has taken of the budget of a rule: `runs`, in the budget's `scope`."""
+
+    rule: str
+    scope: str
+    runs: int
+
+
 class Plan(NamedTuple):
     """A judged request and the orders that carry it out: the request itself, or lists of the run IDs it `resolved` to.
 
-    If a plan that was shown before is applied, `plan_id` names it.
+    If a plan that was shown before is applied, `plan_id` names it. What was taken before its intent is `reserved`, and
+    the SHA-256 (hex) of the Idempotency-Key that was bound to it, `idempotency`.
     """
 
     decision_id: str
@@ -177,6 +213,8 @@ class Plan(NamedTuple):
     resolved: Resolved | None = None
     plan_id: str | None = None
     correlation: Correlation = NOT_GIVEN
+    reserved: Reserved | None = None
+    idempotency: str | None = None
 
     @property
     def narrowed(self) -> dict[str, list[int]] | None:

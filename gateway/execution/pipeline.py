@@ -20,17 +20,19 @@ from typing import NamedTuple
 from gateway.audit.events.declare import Members
 from gateway.audit.record import denied_members, joined_members
 from gateway.core.errors import ShuttingDown
-from gateway.core.outcome import Cancelled, Closing, NotSent, Outcome, Unknown
+from gateway.core.outcome import Cancelled, NotSent, Outcome, Unknown
 from gateway.core.plan import Decision, Denial, Order, Permit, Plan, Receipt, order_of
 from gateway.core.ports import Clock
 from gateway.core.request import Principal
 from gateway.core.run import Resolved, Skipped
+from gateway.execution.closing import Closer
+from gateway.execution.gates.gate import Gate
 from gateway.execution.in_flight import WAITING, InFlight, InFlightCancels, Key, Result, WaitEnded, Work
 from gateway.execution.judging import Judging, takes_long
 from gateway.execution.plans.draft import Draft, check_ready
 from gateway.execution.plans.drafts import Drafts
 from gateway.execution.plans.handled import Earlier
-from gateway.execution.plans.orders import OrdersInTurn
+from gateway.execution.plans.orders import FROZEN, OrdersInTurn
 from gateway.execution.plans.planner import Planner
 from gateway.execution.ports import AuditPort, Call, CancelPort, LookUps, SettlerPort
 from gateway.policy.rules import Policies, TeamRules
@@ -66,7 +68,7 @@ class Pipeline:
     """The way of every request: it is judged and, if permitted, sent once.
 
     `settler` learns later what an outcome could not say. `lanes` limits how many connections to upstream the orders of
-    one team may use.
+    one team may use. With a `gate` a permitted request has more to pass before it is sent.
     """
 
     def __init__(  # noqa: PLR0913 - its parts
@@ -80,13 +82,15 @@ class Pipeline:
         settler: SettlerPort | None = None,
         lanes: Lanes | None = None,
         judging: Judging | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._upstream = upstream
         self._upstream_url = upstream_url
         self._audit = audit
         self._clock = clock
-        self._settler = settler
+        self._closer = Closer(audit, clock, settler)
         self._lanes = lanes
+        self._gate = gate
         self._cancels = InFlightCancels()
         self._judging = judging = judging or Judging(clock)
         share = lanes.share if lanes is not None else None
@@ -151,8 +155,8 @@ class Pipeline:
             decision = self._judging.decide(call)
         if isinstance(decision, Denial):
             return await self._denied(call, decision)
-        work = self._direct if decision.resolution is None else self._resolved
-        return await self._joined_or_started(key, partial(work, call, decision), call)
+        work = partial(self._direct if decision.resolution is None else self._resolved, call, decision)
+        return await self._joined_or_started(key, self._gated(work, call, decision), call)
 
     async def plan(self, call: Call) -> Denial | Draft:
         """Judge a request and look its runs up, for a person to see first. Nothing is sent.
@@ -186,7 +190,8 @@ class Pipeline:
         call, permit = await self._judged(call, key)
         if isinstance(permit, Denial):
             return await self._denied(call, permit)
-        return await self._joined_or_started(key, partial(self._applied, call, permit, draft), call)
+        work = partial(self._applied, call, permit, draft)
+        return await self._joined_or_started(key, self._gated(work, call, permit), call)
 
     def answered(self, done: Done, *, caller_gone: bool) -> None:
         """Call after the answer was written, or when the caller has disconnected (`caller_gone`)."""
@@ -238,6 +243,19 @@ class Pipeline:
         with WAITING:
             return await _result_of(self._cancels.start(key, call.decision_id, work))
 
+    def _gated(self, work: Work, call: Call, permit: Permit) -> Work:
+        """Return the work, done only once the request has passed the gate, if there is one."""
+        gate = self._gate
+        if gate is None:
+            return work
+
+        async def gated(in_flight: InFlight) -> Result | Denial:
+            """Pass the gate, then do the work."""
+            barred = await gate.enter(call, permit)
+            return await work(in_flight) if barred is None else await self._denied(call, barred)
+
+        return gated
+
     async def _joined(self, other: InFlight, call: Call) -> Denial | Done:
         """Wait for the result of another request's cancel. Raises: Throttled: too many have joined it."""
         other.join()
@@ -248,42 +266,51 @@ class Pipeline:
                 report(net.fault, "a repeat is not on record")
             return await _result_of(other)
 
-    def _direct(self, call: Call, permit: Permit, in_flight: InFlight) -> Coroutine[None, None, Result]:
+    def _direct(self, call: Call, permit: Permit, in_flight: InFlight) -> Coroutine[None, None, Result | Denial]:
         """Send a permitted request as it is: one order, without a look-up."""
         return self._sent(call.planned(permit, (order_of(permit.effective),)), call, in_flight)
 
-    async def _sent(self, plan: Plan, call: Call, in_flight: InFlight, *, orders: OrdersInTurn | None = None) -> Result:
-        """Record the intent, send, and record the outcome; `orders` are those of a plan whose runs were looked up.
+    async def _sent(
+        self, plan: Plan, call: Call, in_flight: InFlight, *, orders: OrdersInTurn | None = None
+    ) -> Result | Denial:
+        """Take what the gate asks for, and send; `orders` are those of a plan whose runs were looked up.
 
-        Raises: AuditUnavailable: the intent could not be made durable; nothing was sent.
+        Raises: StateUnavailable, AuditUnavailable: nothing was sent.
         """
-        receipt = await self._audit.intent(plan)
-        started_s = self._now_s()
+        gate = self._gate
+        if gate is None:
+            return await self._sent_once(plan, await self._audit.intent(plan), call, in_flight, orders=orders)
+        admitted = await gate.admit(plan, call)
+        if isinstance(admitted, Denial):
+            return await self._denied(call, admitted)
+        try:
+            receipt = await self._audit.intent(admitted)
+        except BaseException:
+            await gate.withdraw(admitted)
+            raise
+        result = await self._sent_once(admitted, receipt, call, in_flight, orders=orders)
+        await gate.close(admitted, call, result)
+        return result
+
+    async def _sent_once(
+        self, plan: Plan, receipt: Receipt, call: Call, in_flight: InFlight, *, orders: OrdersInTurn | None
+    ) -> Result:
+        """Send a plan whose intent is durable, and record the outcome. Raises nothing."""
+        started_s = self._closer.now_s()
         in_flight.sending = True
         try:
             if orders is not None:
-                result = await orders.send_by(partial(self._send, plan, receipt), self._cancels)
+                result = await orders.send_by(partial(self._send, plan, receipt), partial(self._halted, plan))
             else:
                 result = await self._send_only(plan, receipt)
         finally:
             in_flight.sending = False
-        closing = Closing(
-            outcome=result.outcome,
-            over_cancelled=result.over_cancelled,
-            duration_ms=self._since_ms(started_s),
-            caller_gone=await _has_gone(call),
-            skipped=result.left_out,
-            joins_left_out=in_flight.turned_away,
-            stopped_by=result.stop.by if result.stop is not None else None,
-        )
-        outcome = await self._closed(receipt, closing)
-        self._follow(plan, outcome)
-        return result if outcome is result.outcome else result._replace(outcome=outcome, stop=None)
+        return await self._closer.closed(plan, receipt, result, call=call, in_flight=in_flight, started_s=started_s)
 
     async def _send_only(self, plan: Plan, receipt: Receipt) -> Result:
         """Send the only order of a plan. Raises nothing."""
-        if self._cancels.stopping:
-            return Result(plan, NotSent("stopping"))
+        if (halted := self._halted(plan)) is not None:
+            return Result(plan, NotSent(halted))
         [order] = plan.orders
         try:
             outcome = await self._send(plan, receipt, order)
@@ -292,6 +319,13 @@ class Pipeline:
             return Result(plan, Unknown("stopping"))
         over = outcome.cancelled - order.count if isinstance(outcome, Cancelled) else 0
         return Result(plan, outcome, over_cancelled=max(0, over))
+
+    def _halted(self, plan: Plan) -> str | None:
+        """Return why no order of this plan may be sent now, as a fixed word; None if one may."""
+        if self._cancels.stopping:
+            return "stopping"
+        frozen = self._gate is not None and self._gate.frozen(plan.principal, plan.permit.rule)
+        return FROZEN if frozen else None
 
     async def _send(self, plan: Plan, receipt: Receipt, order: Order) -> Outcome:
         """Send one order of a plan, once. Raises: CancelledError: it was given up, and may have arrived."""
@@ -306,41 +340,6 @@ class Pipeline:
         except BaseException as exc:  # noqa: BLE001 - as in a Net
             # Our own code failed, and bytes may have been sent.
             return Unknown(internal(fault_of(exc)))
-
-    async def _closed(self, receipt: Receipt, closing: Closing) -> Outcome:
-        """Return the outcome once the log has it; Unknown if the log failed twice, so no unrecorded number is shown."""
-        try:
-            await self._audit.close(receipt, closing)
-        except BaseException as exc:  # noqa: BLE001 - as in a Net
-            report(fault_of(exc), "the log failed to take an outcome")
-        else:
-            return closing.outcome
-        with Net() as net:
-            # The log makes sure that closing again writes no second record.
-            await self._audit.close(receipt, closing)
-            return closing.outcome
-        return Unknown(internal(net.caught))
-
-    def _follow(self, plan: Plan, outcome: Outcome) -> None:
-        if self._settler is None:
-            return
-        try:
-            self._settler.follow(plan, outcome)
-        except BaseException as exc:  # noqa: BLE001 - as in a Net
-            # A follow-up that fails to start must not cost this answer.
-            report(fault_of(exc), "an outcome is not followed")
-
-    def _now_s(self) -> float | None:
-        try:
-            return self._clock.monotonic_s()
-        except BaseException as exc:  # noqa: BLE001 - as in a Net
-            # A missing duration must not cost the closing record.
-            report(fault_of(exc), "the clock failed")
-            return None
-
-    def _since_ms(self, started_s: float | None) -> int:
-        now_s = self._now_s()
-        return 0 if started_s is None or now_s is None else round((now_s - started_s) * 1000)
 
     async def _resolved(self, call: Call, permit: Permit, in_flight: InFlight) -> Result | Denial:
         """Look up the runs that a permitted request selects, and cancel exactly those."""
@@ -358,9 +357,12 @@ class Pipeline:
 
     async def _sent_runs(
         self, draft: Draft, chosen: Resolved, call: Call, *, permit: Permit, in_flight: InFlight
-    ) -> Result:
+    ) -> Result | Denial:
         with self._planner.applying(draft, chosen, call, permit=permit) as orders:
             result = await self._sent(orders.plan, call, in_flight, orders=orders)
+            if isinstance(result, Denial):
+                draft.not_applied()
+                return result
             draft.ended(result.outcome, stopped=result.stop is not None)
             return result
 
@@ -373,12 +375,3 @@ async def _result_of(in_flight: InFlight) -> Denial | Done:
     # A cancel that was given up ends with a cancellation too.
     result = await in_flight.result()
     return result if isinstance(result, Denial) else Done(result, in_flight)
-
-
-async def _has_gone(call: Call) -> bool:
-    """Return whether the caller has disconnected. If that cannot be found out, the caller counts as gone."""
-    try:
-        return await call.gone()
-    except BaseException as exc:  # noqa: BLE001 - as in a Net
-        fault_of(exc)
-        return True

@@ -405,7 +405,7 @@ async def test_a_cancel_without_a_look_up_is_read_in_the_pipeline() -> None:
     finally:
         sys.setprofile(None)
     rooms = {name.rpartition(".")[0] for name in entered if name.startswith("gateway.execution")}
-    assert rooms == {f"gateway.execution.{name}" for name in ("pipeline", "in_flight", "judging", "ports")}
+    assert rooms == {f"gateway.execution.{name}" for name in ("pipeline", "in_flight", "judging", "ports", "closing")}
     judging = {name.rpartition(".")[2] for name in entered if name.startswith("gateway.execution.judging")}
     assert judging == {"takes_long", "decide"}
     assert "gateway.policy.decide.decide" in entered

@@ -108,6 +108,10 @@ class Draft:
         if self.task is not None:
             self.task.cancel()
 
+    def not_applied(self) -> None:
+        """Note that nothing of the plan was sent, so that it can still be applied unless somebody stopped it."""
+        self.state, self.sent = State.READY if self.halt.by is None else State.STOPPED, None
+
     def ended(self, outcome: Outcome, *, stopped: bool) -> None:
         """Note what came of applying the plan."""
         self.outcome = outcome.name

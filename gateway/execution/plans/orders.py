@@ -17,7 +17,7 @@ from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Progress
 from gateway.core.plan import Order, Plan
 from gateway.core.request import ByRunIds
 from gateway.core.run import Skipped, merged
-from gateway.execution.in_flight import InFlightCancels, Result, Stopped
+from gateway.execution.in_flight import Result, Stopped
 from gateway.execution.plans.recheck import SecondLook
 from gateway.execution.plans.waiting import Halt, Patience
 from gateway.execution.ports import AuditPort
@@ -28,6 +28,12 @@ Send = Callable[[Order], Awaitable[Outcome]]
 
 STOPPED = "stopped"
 """The word for a plan that somebody stopped."""
+
+FROZEN = "frozen"
+"""The word for a plan, or a request, that a freeze keeps from being sent."""
+
+Halted = Callable[[], str | None]
+"""A question before each order: why none may be sent now, as a fixed word; None if one may."""
 
 Told = Callable[[int, int], None]
 """A callback after each order, with how many orders were sent and how many runs are certainly cancelled."""
@@ -52,13 +58,13 @@ class OrdersInTurn:
     left_out: Skipped = field(default_factory=dict)
     patience: Patience = field(default_factory=Patience)
 
-    async def send_by(self, send: Send, cancels: InFlightCancels) -> Result:
-        """Send the orders in turn, up to the first that is not carried out or until `cancels` stop. Raises nothing."""
+    async def send_by(self, send: Send, halted: Halted) -> Result:
+        """Send the orders in turn, up to one that is not carried out or until they are `halted`. Raises nothing."""
         net = Net()
         try:
             with net:
                 for number, order in enumerate(self.plan.orders, 1):
-                    await self._order(number, order, send, cancels)
+                    await self._order(number, order, send, halted)
                     if self.stopped is not None:
                         break
         except asyncio.CancelledError:
@@ -70,14 +76,14 @@ class OrdersInTurn:
             self.stopped = internal(net.fault)
         return Result(self.plan, self._outcome(), self.left_out, self._over_cancelled, self._stop)
 
-    async def _order(self, number: int, planned: Order, send: Send, cancels: InFlightCancels) -> None:
+    async def _order(self, number: int, planned: Order, send: Send, halted: Halted) -> None:
         """Send one order; send it again, after a wait, as long as upstream refuses it for the pace and allows that."""
         order, attempt = planned, 1
-        while not self._is_halted(cancels):
+        while not self._is_halted(halted):
             look = await self.again(order, number, by_id=attempt > 1)
             self.stopped, self.left_out = look.stopped, merged(self.left_out, look.skipped)
             # The look may have taken long.
-            if look.order is None or self._is_halted(cancels):
+            if look.order is None or self._is_halted(halted):
                 return
             order = look.order
             outcome = await self._sent(number, order, send)
@@ -109,12 +115,10 @@ class OrdersInTurn:
             # Upstream cancelled more than the runs listed, so it is sent nothing more.
             self.stopped = "over_cancelled"
 
-    def _is_halted(self, cancels: InFlightCancels) -> bool:
-        """Return whether the plan has ended, also because somebody stops it or the process ends."""
-        if self.stopped is None and self.halt.by is not None:
-            self.stopped = STOPPED
-        elif self.stopped is None and cancels.stopping:
-            self.stopped = "stopping"
+    def _is_halted(self, halted: Halted) -> bool:
+        """Return whether the plan has ended, also because somebody stops or freezes it, or the process ends."""
+        if self.stopped is None:
+            self.stopped = STOPPED if self.halt.by is not None else halted()
         return self.stopped is not None
 
     async def _recorded(

@@ -74,7 +74,6 @@ class Planner:
         try:
             yield OrdersInTurn(plan, again, self.audit, draft.told, draft.halt)
         except BaseException:
-            # Nothing raises after the receipt, so nothing was sent and the plan can still be applied.
-            draft.state = State.READY if draft.halt.by is None else State.STOPPED
-            draft.sent = None
+            # Nothing raises after the receipt, so nothing was sent.
+            draft.not_applied()
             raise

@@ -1,0 +1,39 @@
+"""The port of the gate between a permit and its intent. Without `state` in the configuration there is none.
+
+enter      before anything is looked up: is the request frozen, or was its Idempotency-Key used before?
+admit      just before the intent: what the request takes of the state is taken, durably
+frozen     before each order
+withdraw   no intent came of it
+close      the outcome is known, as far as it will be now
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from gateway.core.plan import Denial, Permit, Plan
+from gateway.core.request import Principal
+from gateway.execution.in_flight import Result
+from gateway.execution.ports import Call
+
+
+class Gate(Protocol):
+    """What a request has to pass after policy has permitted it."""
+
+    async def enter(self, call: Call, permit: Permit) -> Denial | None:
+        """Return why the request may not go on, if it may not. Raises: StateUnavailable: that cannot be said."""
+
+    async def admit(self, plan: Plan, call: Call) -> Plan | Denial:
+        """Take what the plan needs and return it with that; or why it may not go on: then nothing is taken.
+
+        Raises: StateUnavailable: it is not known whether it was taken; nothing may be sent.
+        """
+
+    def frozen(self, principal: Principal, rule: str | None) -> bool:
+        """Return whether no order of this principal, admitted by this rule, may be sent now. Asks nobody."""
+
+    async def withdraw(self, plan: Plan) -> None:
+        """Give back what an admitted plan took: it has no intent, and nothing was sent. Never raises."""
+
+    async def close(self, plan: Plan, call: Call, result: Result) -> None:
+        """Settle what an admitted plan took, by what is certain of its outcome. Never raises."""

@@ -1,0 +1,107 @@
+"""The port of the store. SQLite and PostgreSQL implement it (`gateway/store`), and one suite tests both.
+
+Every method ends within 1.5 s, raises StateUnavailable whatever goes wrong, and is one transaction: it happened wholly
+or not at all. A method that raised may have happened, so each can be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from gateway.state.admissions import Admission, Bound, Closed, Left, Open, Reservation, Verdict
+from gateway.state.freezes import Freeze, Snapshot
+from gateway.state.plans import KeptDecision, KeptPlan
+
+
+class Freezes(Protocol):
+    """Freezes, and the beats of the gateways that have to know of them."""
+
+    async def beat(self, instance: str, number: int) -> Snapshot:
+        """Say that this gateway is there and has the freezes up to `number` in force; return what it has to know."""
+
+    async def changed(self, most_s: float) -> None:
+        """Wait until something may have changed, at most so long. Never raises."""
+
+    async def freeze(self, freeze: Freeze) -> Freeze:
+        """Keep a freeze; return it with its number. One whose ID is there already is left as it is."""
+
+    async def thaw(self, freeze_id: str, by: str) -> Freeze | None:
+        """End a freeze; return it, or None if there is none in force with that ID."""
+
+    async def recorded(self, freeze_id: str, what: str) -> None:
+        """Note that its beginning (`freeze`) or its end (`thaw`) is on record."""
+
+
+class Admissions(Protocol):
+    """Budgets and Idempotency-Keys, taken before an intent."""
+
+    async def admit(self, admission: Admission) -> Verdict:
+        """Take the reservation and the key, both or neither. The same admission again is the same one."""
+
+    async def withdraw(self, decision_id: str) -> None:
+        """Give back what a decision took: nothing was sent, and no intent stands in the record."""
+
+    async def close(self, decision_id: str, closed: Closed) -> None:
+        """Settle a decision by what is certain now. A later call may know more; what was certain stays."""
+
+    async def left(self, reservation: Reservation) -> Left:
+        """Return what is left of the budget that the reservation would take from."""
+
+    async def bound(self, key_sha256: str) -> Bound | None:
+        """Return who has the key, if it is taken."""
+
+    async def open_of(self, instances: Collection[str]) -> Sequence[Open]:
+        """Return the admissions of these gateways that are neither closed nor withdrawn."""
+
+
+class Plans(Protocol):
+    """Plans that any gateway may show, apply or stop, and the cursors of listings."""
+
+    async def keep_plan(self, plan: KeptPlan) -> None:
+        """Keep a plan, or what became of it; `claimed_by` and `stopped_by` are left as the store has them."""
+
+    async def plan(self, plan_id: str) -> KeptPlan | None:
+        """Return a plan that is still shown."""
+
+    async def plans_of(self, principal: str, most: int) -> Sequence[KeptPlan]:
+        """Return the principal's plans that are still shown, the newest first."""
+
+    async def claim(self, plan_id: str, instance: str) -> bool:
+        """Return whether this gateway may apply the plan: it alone, once, unless somebody stopped it."""
+
+    async def give_back(self, plan_id: str, instance: str) -> None:
+        """Give the claim back, before the intent; only its holder can."""
+
+    async def stop_plan(self, plan_id: str, by: str) -> KeptPlan | None:
+        """Note that the plan is to be stopped; return it as it is then."""
+
+    async def keep_cursor(self, cursor: str, owner: str, value: bytes, lives_s: int) -> None:
+        """Keep what a cursor stands for."""
+
+    async def cursor(self, cursor: str, owner: str) -> bytes | None:
+        """Return what a cursor of this owner stands for, if it still lives."""
+
+
+class DecisionsKept(Protocol):
+    """Closed decisions of the whole fleet."""
+
+    async def keep_decisions(self, decisions: Sequence[KeptDecision]) -> None:
+        """Keep decisions, or what is known of them by now."""
+
+    async def decision(self, decision_id: str) -> KeptDecision | None:
+        """Return one decision."""
+
+    async def decisions(self, team: str | None, most: int, before: tuple[int, str] | None) -> Sequence[KeptDecision]:
+        """Return decisions of a team (None: any), the newest first, older than `before` (`at_ms`, ID)."""
+
+
+class Store(Freezes, Admissions, Plans, DecisionsKept, Protocol):
+    """All of it. `shared` says whether other gateways may be there: decisions are kept only then."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether the store is one that a fleet shares."""
+
+    async def aclose(self) -> None:
+        """Close its connections. Never raises."""

@@ -1,0 +1,1 @@
+"""The store of `gateway/state`, over SQLAlchemy Core: SQLite in a file, or PostgreSQL. Loaded only with `state`."""
