@@ -133,7 +133,7 @@ class Fleet:
 
 
 @contextmanager
-def fleet(  # noqa: PLR0913 - its parts
+def fleet(
     directory: Path,
     *,
     policies: Mapping[str, str],
@@ -141,7 +141,7 @@ def fleet(  # noqa: PLR0913 - its parts
     more: str = "",
     without: str | None = None,
     latency_ms: int = 0,
-    limits: str | None = None,
+    limits: str = "{per_principal: {in_flight: 64, requests_per_minute: 0}}",
 ) -> Iterator[Fleet]:
     """Three gateways with the same keys, each with a record of its own; nginx `without` one of its lines."""
     with ExitStack() as stack:
@@ -165,7 +165,7 @@ def fleet(  # noqa: PLR0913 - its parts
                 more=more,
                 token=server.token,
                 keys=dict(keys),
-                **({} if limits is None else {"limits": limits}),
+                limits=limits,
             )
             gateways.append(stack.enter_context(RunningGateway(setup)))
         port = stack.enter_context(nginx(directory / "nginx", [one.port for one in gateways], without=without))
