@@ -88,6 +88,7 @@ async def test_a_plan_stopped_before_its_first_order_has_cancelled_nothing_for_c
     assert (done.outcome, bench.upstream.orders) == (Cancelled(None, 0), [])
     assert (closing(bench).outcome, closing(bench).stopped_by) == (Cancelled(None, 0), ANN.name)
     assert bench.planned("p1").state is State.STOPPED
+    assert (shown(bench)["outcome"], shown(bench)["orders"]) == ("not_sent", {"planned": 2, "sent": 0})
 
 
 async def test_a_plan_stopped_while_an_order_is_out_ends_behind_that_order() -> None:
@@ -145,7 +146,7 @@ async def test_a_stop_while_an_order_is_refused_is_told_with_the_certain_number(
     done = await stopped_while_out(bench, certain)
     assert (done.outcome, closing(bench).stopped_by) == (Cancelled(None, 0), ANN.name)
     assert answers.outcome(done.result, "d").status == 409
-    assert shown(bench)["state"] == "stopped"
+    assert (shown(bench)["state"], shown(bench)["outcome"]) == ("stopped", certain.name)
 
 
 async def test_a_stop_while_the_runs_cannot_be_looked_at_again_is_told_with_the_certain_number() -> None:

@@ -108,13 +108,13 @@ class Draft:
         if self.task is not None:
             self.task.cancel()
 
-    def ended(self, outcome: Outcome, *, stopped: bool) -> None:
-        """Note what came of applying the plan."""
-        self.outcome = outcome.name
+    def ended(self, outcome: Outcome, *, stopped: str | None) -> None:
+        """Note what came of applying the plan; `stopped` is the word for that if somebody stopped it."""
+        self.outcome = stopped or outcome.name
         match outcome:
             case Cancelled():
                 self.cancelled = outcome.cancelled
-                self.state = State.STOPPED if stopped else State.APPLIED
+                self.state = State.APPLIED if stopped is None else State.STOPPED
             case Unknown() | Accepted():
                 self.state = State.UNKNOWN
             case _:
