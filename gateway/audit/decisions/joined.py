@@ -123,8 +123,8 @@ class Tally:
     def state(self) -> str | None:
         """The word for what came of it; None before its outcome.
 
-        The outcome of a plan that was stopped is always `cancelled`. If upstream carried out no order of it, the word is
-        that of its last order, or `not_sent` without any.
+        The outcome of a plan that was stopped is always `cancelled`. If upstream carried out no order of it, the word
+        is that of its last order, or `not_sent` without any.
         """
         if not self.stopped or self.upstream_status is not None or self.cancelled:
             return self.outcome

@@ -59,6 +59,7 @@ class Draft:
     state: State = State.LOOKING
     looked_at_s: float = 0.0
     narrowed: bool = False
+    read_to_end: bool = False
     as_of_ms: int | None = None
     much_news: bool = False
     look: LookUp = field(default_factory=LookUp)

@@ -187,7 +187,7 @@ class Drafts:
             return
         draft.resolved, draft.looked_at_s = chosen, looked_at_s
         # What was not listed may be another run under one of the IDs.
-        draft.narrowed = listing.narrowed or listing.ended_early
+        draft.narrowed, draft.read_to_end = listing.narrowed or listing.ended_early, not listing.ended_early
         draft.as_of_ms, draft.much_news = listing.as_of_ms, listing.much_news
         members = plan_members(call.planned(permit, ()), chosen, upstream=self._upstream)
         await self._audit.keep("plan", members)
