@@ -381,3 +381,16 @@ def joined_members(decision_id: str, *, joins: str, principal: Principal, remote
         claims=_claims(principal),
         remote=remote,
     ).members()
+
+
+def withdrawn_members(decision_id: str, *, plan: str, principal: Principal, remote: str | None) -> Members:
+    """Return the members of `withdrawn`: a plan that its caller stopped before it was applied."""
+    return catalogue.Withdrawn(
+        decision_id=decision_id,
+        team=principal.team,
+        principal=principal.name,
+        key_id=principal.key_id,
+        claims=_claims(principal),
+        remote=remote,
+        plan=plan,
+    ).members()
