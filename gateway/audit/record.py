@@ -251,9 +251,9 @@ def outcome_members(decision_id: str, closing: Closing) -> Members:
     )
 
 
-def recovered_members(decision_id: str) -> Members:
-    """Return the `outcome` of an intent whose process died: neither what came of it nor its duration is known."""
-    return _closed(decision_id, Unknown("recovered"))
+def recovered_members(decision_id: str, progress: Progress | None = None) -> Members:
+    """Return the `outcome` of an intent whose process died: only how far its orders had come is known, if anything."""
+    return _closed(decision_id, Unknown("recovered", None, progress))
 
 
 def unsent_members(decision_id: str, cause: str) -> Members:

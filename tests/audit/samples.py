@@ -200,6 +200,7 @@ def cancels() -> Iterator[tuple[str, Members]]:
     stopped = Closing(Cancelled(200, 2), over_cancelled=0, duration_ms=7, caller_gone=False, stopped_by=KEY.name)
     yield "outcome", outcome_members(ID, stopped)
     yield "outcome", recovered_members(ID)
+    yield "outcome", recovered_members(ID, Progress(2, (), ("wfr_3",)))
     yield "outcome", unsent_members(ID, "not_durable")
 
 
