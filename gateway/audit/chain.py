@@ -24,7 +24,7 @@ FIRST = ("v", "seq", "ts", "event", "instance")
 LAST = ("prev", "mac")
 
 _HEX = re.compile(r"[0-9a-f]{64}")
-_NEEDS_DECISION = frozenset(("intent", "outcome", "denied", "joined", "plan", "chunk", "settled"))
+_NEEDS_DECISION = frozenset(("intent", "outcome", "denied", "joined", "plan", "chunk", "settled", "withdrawn"))
 
 Members = dict[str, object]
 

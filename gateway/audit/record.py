@@ -251,9 +251,9 @@ def outcome_members(decision_id: str, closing: Closing) -> Members:
     )
 
 
-def recovered_members(decision_id: str) -> Members:
-    """Return the `outcome` of an intent whose process died: neither what came of it nor its duration is known."""
-    return _closed(decision_id, Unknown("recovered"))
+def recovered_members(decision_id: str, progress: Progress | None = None) -> Members:
+    """Return the `outcome` of an intent whose process died: only how far its orders had come is known, if anything."""
+    return _closed(decision_id, Unknown("recovered", None, progress))
 
 
 def unsent_members(decision_id: str, cause: str) -> Members:
@@ -380,4 +380,17 @@ def joined_members(decision_id: str, *, joins: str, principal: Principal, remote
         key_id=principal.key_id,
         claims=_claims(principal),
         remote=remote,
+    ).members()
+
+
+def withdrawn_members(decision_id: str, *, plan: str, principal: Principal, remote: str | None) -> Members:
+    """Return the members of `withdrawn`: a plan that its caller stopped before it was applied."""
+    return catalogue.Withdrawn(
+        decision_id=decision_id,
+        team=principal.team,
+        principal=principal.name,
+        key_id=principal.key_id,
+        claims=_claims(principal),
+        remote=remote,
+        plan=plan,
     ).members()

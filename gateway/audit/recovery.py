@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.audit.chain import Head, MacKey, Record, Sealer, parse_line
+from gateway.audit.decisions.ordered import progress_in
 from gateway.audit.events import catalogue
 from gateway.audit.events.catalogue import At, Damage
 from gateway.audit.events.declare import ABSENT, Members
@@ -31,6 +32,7 @@ from gateway.audit.reader import ChainReader, ChainReport, Torn, claim_of, lines
 from gateway.audit.record import recovered_members, start_members
 from gateway.audit.segment import CHAIN_NAME, AppendFailed, ChainLock, Disk, Segment, chains_in, open_segment
 from gateway.core.errors import AuditFailure
+from gateway.core.outcome import Progress as Known
 from gateway.files.source import named
 from gateway.log import Console
 
@@ -195,22 +197,23 @@ class Recovery:
             segment, number=segments[-1][0], head=report.head, open_intents=report.open_intents, unusable=behind
         )
         try:
-            self._close_open(journal, torn_bytes)
+            self._close_open(journal, torn_bytes, paths)
         finally:
             journal.close()
         return journal.head if journal.head.seq else None
 
-    def _close_open(self, journal: Journal, torn_bytes: int) -> None:
+    def _close_open(self, journal: Journal, torn_bytes: int, paths: Sequence[Path]) -> None:
         open_intents = list(journal.open_intents)
+        known = progress_in(paths, open_intents, on_read=self.progress.read)
         for first in range(0, len(open_intents), BATCH):
-            self._commit(journal, [self._unknown(name) for name in open_intents[first : first + BATCH]])
+            self._commit(journal, [self._unknown(name, known) for name in open_intents[first : first + BATCH]])
         closed = len(open_intents)
         found = catalogue.Recovery(reason="restart", open=0, left_out=0, closed=closed, torn_bytes=torn_bytes)
         if journal.head.seq:
             self._commit(journal, [Record(self.clock(), "recovery", found.members())])
 
-    def _unknown(self, decision_id: str) -> Record:
-        return Record(self.clock(), "outcome", recovered_members(decision_id))
+    def _unknown(self, decision_id: str, known: Mapping[str, Known]) -> Record:
+        return Record(self.clock(), "outcome", recovered_members(decision_id, known.get(decision_id)))
 
     def _commit(self, journal: Journal, records: list[Record]) -> None:
         try:

@@ -17,6 +17,7 @@ from gateway.callers.settings import ending
 from gateway.config import CLOSING_S
 from gateway.core.errors import InvalidConfiguration
 from gateway.core.forms.times import instant, utc
+from gateway.core.run import LookUpBounds
 from gateway.files import nodes
 from gateway.files.nodes import Place
 from gateway.files.yaml_text import compose
@@ -30,6 +31,7 @@ IDS = {
     "always-refused": "another rule refuses all that this one allows",
     "bare-host-prefix": "a prefix without a path is a whole host",
     "cap-above-guardrail": "a smaller cap makes this one idle",
+    "runs-above-lookup": "a bound on runs that no look-up reaches",
     "team-without-allow": "a caller of a team that may do nothing",
     "team-without-caller": "a team that nobody speaks for",
     "owner-unchecked": "run IDs taken on trust",
@@ -84,7 +86,10 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The parts of a configuration that lints need. `at` is the place of its deadlines; `seen` comes from the disk."""
+    """The parts of a configuration that lints need. `at` is the place of its deadlines; `seen` comes from the disk.
+
+    `lookup_runs` is the most runs that may match in one look-up.
+    """
 
     contract: str
     callers: tuple[Caller, ...]
@@ -92,6 +97,7 @@ class Summary:
     shutdown_grace_s: int
     at: Place
     seen: tuple[Finding, ...] = ()
+    lookup_runs: int = LookUpBounds().runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +134,7 @@ def _of_rules(policies: Policies, summary: Summary, now_ms: int) -> Iterator[Fin
         partial(_count_only, contract=summary.contract, policies=policies),
         partial(_not_compared, policies=policies, resolving=resolving),
         partial(_cap_above, policies=policies),
+        partial(_above_lookup, most=summary.lookup_runs),
         partial(_always_refused, policies=policies),
     ]
     for rule in policies.rules:
@@ -256,6 +263,22 @@ def _cap_above(rule: Rule, policies: Policies) -> Iterator[Finding]:
                 message = f"{rule.name}: the cap {rule.count.cap} never counts, {guard.name} lowers to {cap}."
                 yield Finding(_at(rule), "cap-above-guardrail", message, f"Write at most {cap}.")
                 return
+
+
+def _above_lookup(rule: Rule, most: int) -> Iterator[Finding]:
+    """Yield a finding if a look-up is refused for its own bound before it reaches that of the rule."""
+    if rule.resolution is None or RUN_IDS in rule.conditions:
+        return
+    count = rule.count.ceiling if rule.count is not None else None
+    # A look-up ends once it has as many runs as are taken, unless a rule has to know of all.
+    capped = rule.resolution.cap is not None and (count is None or count > most)
+    for key, bound in (("max", rule.resolution.max_runs), ("cap", rule.resolution.cap if capped else None)):
+        if bound is not None and bound > most:
+            message = (
+                f"{rule.name}: runs.{key} {bound} is never reached, because a look-up is refused where more than "
+                f"{most} runs match (limits.lookup.runs)."
+            )
+            yield Finding(_at(rule), "runs-above-lookup", message, f"Write at most {most}, or raise the limit.")
 
 
 def _always_refused(rule: Rule, policies: Policies) -> Iterator[Finding]:

@@ -228,8 +228,9 @@ class DecisionsUnavailable(Refusal):
     def __init__(self, cause: str) -> None:
         super().__init__(
             cause,
-            "The gateway cannot look up older decisions now: their index is being made, or cannot be read. Nothing "
-            "else depends on it. Try again later.",
+            "The gateway cannot look up older decisions now: their index is being made, or cannot be read. Cancels and "
+            "the record do not depend on it. Try again in a minute; if it stays so, tell the gateway's operators: "
+            "their log says which file it is (decisions_index_failed), and 'audit show' needs no index.",
         )
 
 

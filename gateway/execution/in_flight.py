@@ -29,13 +29,15 @@ Key = tuple[Hashable, Hashable]
 class Stopped(NamedTuple):
     """The stop of a plan before all of its orders were sent: who asked for it, and how far the plan had come.
 
-    Every order that was sent is certain.
+    Every order that was sent is certain. `came_to` is the word for what came of it all: `cancelled` if upstream carried
+    out an order, else that of the last order, and `not_sent` without any.
     """
 
     by: str
     plan_id: str
     orders_sent: int
     unsent: tuple[str, ...]
+    came_to: str = "cancelled"
 
 
 class Result(NamedTuple):

@@ -178,11 +178,14 @@ class Pipeline:
     async def apply(self, call: Call, draft: Draft) -> Denial | Done:
         """Judge a plan's request again, as `call`, and cancel those runs of the plan that still run, once.
 
-        `draft` is a plan of the same principal, from `planned`.
+        `draft` is a plan of the same principal, from `planned`. If its runs cannot be looked at again, that is the
+        outcome.
 
         Raises:
-            Conflict: the plan is still being looked up, was already applied, or was stopped.
-            AuditUnavailable, LookupFailed, ShuttingDown: nothing was sent.
+            Conflict, NotFound: the plan is still being looked up, was already applied, was stopped, or has expired.
+            Unauthenticated: the credential was revoked while the call waited to be judged.
+            Throttled: too many requests have joined the same apply already.
+            AuditUnavailable, ShuttingDown: nothing was sent.
         """
         key = ("plan", draft.plan_id)
         if self._cancels.get(key) is None:
@@ -363,7 +366,7 @@ class Pipeline:
             if isinstance(result, Denial):
                 draft.not_applied()
                 return result
-            draft.ended(result.outcome, stopped=result.stop is not None)
+            draft.ended(result.outcome, stopped=None if result.stop is None else result.stop.came_to)
             return result
 
 

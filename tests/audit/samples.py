@@ -24,6 +24,7 @@ from gateway.audit.record import (
     start_members,
     throttled_members,
     unsent_members,
+    withdrawn_members,
 )
 from gateway.core.forms.correlation import NOT_GIVEN, Correlation
 from gateway.core.outcome import Accepted, Cancelled, Closing, NotSent, Outcome, Progress, Refused, Unknown
@@ -184,6 +185,8 @@ def cancels() -> Iterator[tuple[str, Members]]:
         )
     yield "joined", joined_members(ID, joins=OTHER, principal=TOKEN, remote=None)
     yield "joined", joined_members(ID, joins=OTHER, principal=KEY, remote="::1")
+    yield "withdrawn", withdrawn_members(ID, plan=OTHER, principal=KEY, remote=None)
+    yield "withdrawn", withdrawn_members(ID, plan=OTHER, principal=TOKEN, remote="::1")
     for number, outcome in enumerate(OUTCOMES):
         closing = Closing(
             outcome,
@@ -197,6 +200,7 @@ def cancels() -> Iterator[tuple[str, Members]]:
     stopped = Closing(Cancelled(200, 2), over_cancelled=0, duration_ms=7, caller_gone=False, stopped_by=KEY.name)
     yield "outcome", outcome_members(ID, stopped)
     yield "outcome", recovered_members(ID)
+    yield "outcome", recovered_members(ID, Progress(2, (), ("wfr_3",)))
     yield "outcome", unsent_members(ID, "not_durable")
 
 

@@ -136,6 +136,30 @@ def test_what_nobody_knows_is_not_said_to_be_none(progress: Members) -> None:
     assert shown([intent("a"), outcome("a", "not_sent")]) == 0
 
 
+@pytest.mark.parametrize(
+    ("orders", "status", "state"),
+    [
+        ([], None, "not_sent"),
+        ([("not_sent", None)], None, "not_sent"),
+        ([("refused", None)], None, "refused"),
+        ([("cancelled", 0)], 200, "cancelled"),
+        ([("cancelled", 100), ("refused", None)], 200, "cancelled"),
+    ],
+    ids=["before-the-first", "not-sent", "refused", "none-of-it-ran", "after-one"],
+)
+def test_a_stopped_plan_is_said_to_have_cancelled_only_if_an_order_was_carried_out(
+    orders: Sequence[tuple[str, int | None]], status: int | None, state: str
+) -> None:
+    """Its outcome is always `cancelled`, whatever was sent; the decision says what came of it."""
+    done = sum(runs or 0 for _, runs in orders)
+    end = outcome("a", "cancelled", done, upstream_status=status, over_cancelled=0, stopped_by="billing/ann")
+    decision = RecordedDecision("a")
+    for members in [intent("a"), *(chunk("a", *one) for one in orders), end]:
+        decision.take(members)
+    shown = decision.members()
+    assert (shown["state"], shown["cancelled"]) == (state, done)
+
+
 def test_a_plan_and_its_intent_are_one_decision() -> None:
     """A looked-up cancel has both under one ID; what somebody only asked about is no decision."""
     plan = {**intent("a"), "event": "plan"}

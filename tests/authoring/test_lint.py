@@ -113,6 +113,18 @@ FIRING = {
         require("count: {cap: 10}") + allow(f"{BY_URL}, count: {{cap: 50}}"),
         [("cap-above-guardrail", 7)],
     ),
+    "more runs than a look-up may find": (
+        allow(f"{BY_URL}, resolve: true, runs: {{max: 10001}}"),
+        [("runs-above-lookup", 5)],
+    ),
+    "a larger part than a look-up may find": (
+        allow(f"{BY_URL}, count: {{any: true}}, resolve: true, runs: {{cap: 10001}}"),
+        [("runs-above-lookup", 5)],
+    ),
+    "more runs, whatever is taken of them": (
+        require("resolve: true, count: {cap: 50}, runs: {max: 20000}") + ALLOW,
+        [("runs-above-lookup", 5)],
+    ),
     "unchecked owner": (allow("workflowRunIds: {max: 1}, owner: unchecked"), [("owner-unchecked", 5)]),
     "ended": (allow(f"{BY_URL}, until: 2020-01-01"), [("passed", 5)]),
     "window ended": (allow(f'{BY_URL}, during: {{until: "2020-01-01T00:00:00Z"}}'), [("passed", 5)]),
@@ -175,6 +187,11 @@ SILENT = {
     "an optional span, which bounds no run": allow(f"{BY_URL}, created: {{max_span: 1h, optional: true}}, {LOOKED_UP}"),
     "optional beside a look-up in shadow": require(f"mode: shadow, {LOOKED_UP}") + allow(f"{BY_URL}, {OPTIONAL}"),
     "cap below": require("count: {cap: 100}") + allow(f"{BY_URL}, count: {{cap: 50}}"),
+    "as many runs as a look-up may find": allow(f"{BY_URL}, resolve: true, runs: {{max: 10000}}"),
+    "a part that the count makes smaller": allow(f"{BY_URL}, count: {{cap: 50}}, resolve: true, runs: {{cap: 20000}}"),
+    "run IDs, which are looked up one by one": allow(
+        f"workflowRunIds: {{max: 3}}, {BY_URL}, resolve: true, runs: {{max: 20000}}"
+    ),
     "window with an end to come": allow(f'{BY_URL}, during: {{until: "2199-01-05T00:00:00Z"}}'),
 }
 

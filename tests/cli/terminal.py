@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import pty
@@ -14,7 +15,7 @@ import termios
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tests.cli.running import END_S
 from tests.support.forked import COMMAND
@@ -30,6 +31,8 @@ class Terminal:
     process: subprocess.Popen[bytes]
     end: int
     seen: str = ""
+    # A read may end in the middle of a character.
+    decoder: codecs.IncrementalDecoder = field(default_factory=codecs.getincrementaldecoder("utf-8"))
 
     def until(self, pattern: str) -> str:
         """Reads until the pattern has come; returns everything so far."""
@@ -62,7 +65,7 @@ class Terminal:
             piece = os.read(self.end, 65_536)
         except OSError:  # Linux says EIO where the other end is closed
             return False
-        self.seen += piece.decode()
+        self.seen += self.decoder.decode(piece)
         return bool(piece)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.accounts import HOST, INVOICE, Account, an_account
+from tests.cli.accounts import HOST, INVOICE, POLICY, Account, an_account
 from tests.cli.running import command, ended
 from tests.cli.terminal import Terminal, on_terminal
 from tests.support.forked import COMMAND
@@ -75,6 +75,38 @@ def test_only_older_runs_and_the_oldest_of_them(account: Account) -> None:
     assert f"Left out: {len(older) - 20} runs beyond the count" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("20 runs cancelled, under decision ")
     assert done.stdout.endswith(f" {len(older) - 20} runs beyond the count are left: run the command again.\n")
+
+
+def test_runs_by_host_and_path(account: Account) -> None:
+    """They narrow what a rule admits by other fields; several are any of them, and none is ever sent."""
+    meant = account.meant(INVOICE, label="batch")
+    words = ("--prefix", HOST, "--label", "batch", "--count", "500", "--yes")
+    nowhere = account.cancel(*words, "--host", "billing.example.com:8443")
+    assert (nowhere.returncode, account.cancelled) == (0, ())
+    hosts = ("--host", "billing.example.com:8443", "--host", "billing.example.com")
+    done = account.cancel(*words, *hosts, "--path", "/api/invoice", "--path", "/api")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(account.cancelled) == sorted(meant) != []
+    (intent,) = account.gateway.records("intent")
+    assert (intent["asked"]["path"], intent["asked"]["host"]) == (["/api/invoice", "/api"], [*hosts[1::2]])  # type: ignore[index]
+    assert not any("path" in order or "host" in order for order in intent["orders"])  # type: ignore[attr-defined]
+
+
+def test_a_host_that_no_resolving_rule_admits_is_refused_with_the_reason(tmp_path: Path) -> None:
+    """The sentence says which kind of rule could allow it, and what to write without one."""
+    sending = POLICY.replace("    resolve: true\n    runs: {max: 150, older_than: 5m}\n", "")
+    with an_account(tmp_path / "gateway", policy=sending) as account:
+        done = account.cancel("--url", INVOICE, "--host", "billing.example.com", "--yes")
+    assert (done.returncode, account.cancelled) == (1, ())
+    assert "never sent to QStash, so only a rule with 'resolve: true' allows them." in done.stderr
+    assert "Without such a rule write --url or --prefix in place of --host and --path." in done.stderr
+
+
+def test_a_nearest_request_with_a_host_is_said_as_options(account: Account) -> None:
+    """A person can paste it."""
+    done = account.cancel("--host", "billing.example.com", "--yes")
+    assert done.returncode == 1
+    assert f"Allowed would be: --prefix {HOST}/ --host billing.example.com --count 100" in done.stderr
 
 
 def test_runs_by_their_ids(account: Account) -> None:
@@ -218,8 +250,8 @@ def test_ctrl_c_at_the_question_cancels_nothing(account: Account, terminal: Term
 
 
 @pytest.mark.parametrize("account", [300], indirect=True)
-def test_ctrl_c_twice_while_applying_says_that_the_gateway_goes_on(account: Account, terminal: Terminal) -> None:
-    """And so it does: what was sent is carried out, and the plan closed."""
+def test_ctrl_c_twice_while_applying_says_where_to_look(account: Account, terminal: Terminal) -> None:
+    """The gateway goes on: what was sent is carried out, and the plan closed."""
     terminal.until(r"\[y/N\] ")
     terminal.types("y\n")
     terminal.until("Cancelling")
@@ -230,7 +262,7 @@ def test_ctrl_c_twice_while_applying_says_that_the_gateway_goes_on(account: Acco
     terminal.interrupts()
     assert terminal.exit_code() == 1
     (plan,) = account.gateway.records("plan")
-    assert "The gateway goes on without this command." in terminal.seen
+    assert re.search("Left(;| before) .*Look at it: qstash-gateway cancel --plan", terminal.seen, re.DOTALL)
     assert str(plan["decision_id"]) in terminal.seen.replace("\r\n", "")
     assert "Traceback" not in terminal.seen
     while not account.gateway.records("outcome"):

@@ -77,19 +77,37 @@ def test_once_too_late_is_said() -> None:
         assert "250 runs cancelled, under decision d. It was too late to stop it." in plain(running)
 
 
-def test_twice_it_leaves_and_says_that_the_gateway_goes_on() -> None:
-    """Without waiting for any answer."""
+def test_twice_it_leaves_and_says_what_is_certain_and_what_is_not() -> None:
+    """The gateway stops the plan: at most the order in flight is open, and the command to see it is named."""
     says: dict[str, list[Said]] = {APPLIED: [NUMBERS], STOPPED: [(202, APPLYING)]}
     with cancelling(says, {APPLIED: NEVER}, *ONE, "--yes") as (fake, running):
         fake.await_call(SEEN)
         running.interrupts()
         fake.await_call(STOPPED)
+        fake.await_call(SEEN, times=fake.calls.count(SEEN) + 2)
         running.interrupts()
         assert running.exit_code() == 1
         said = plain(running)
-        assert "The gateway goes on without this command." in said
+        assert "Left; after the order in flight the gateway sends nothing more of the plan." in said
+        assert "Certain: 100 of 250 runs cancelled, by 1 of 3 orders." in said
+        assert "Not known: up to 100 runs, of the order in flight. 50 runs of the plan not cancelled." in said
         assert f"Look at it: qstash-gateway cancel --plan {PLAN_ID}" in said
         assert "Traceback" not in said
+
+
+def test_twice_before_the_stop_is_answered_promises_no_stop() -> None:
+    """The gateway may go on with the whole plan, so all that is not certain is open."""
+    says: dict[str, list[Said]] = {APPLIED: [NUMBERS], STOPPED: [(202, APPLYING)]}
+    with cancelling(says, {APPLIED: NEVER, STOPPED: NEVER}, *ONE, "--yes") as (fake, running):
+        fake.await_call(SEEN, times=2)
+        running.interrupts()
+        fake.await_call(STOPPED)
+        running.interrupts()
+        assert running.exit_code() == 1
+        said = plain(running)
+        assert "Left before the gateway said that it stops the plan: it may go on to send all of it." in said
+        assert "Certain when it was last seen: 100 of 250 runs cancelled, by 1 of 3 orders. Not known: 150" in said
+        assert f"Look at it: qstash-gateway cancel --plan {PLAN_ID}" in said
 
 
 def test_a_gateway_that_cannot_stop_a_plan_is_waited_for() -> None:
@@ -117,14 +135,17 @@ def test_once_it_ends_the_whole_of_until_none() -> None:
 
 
 def test_twice_it_leaves_until_none_too() -> None:
-    """And says that the gateway goes on."""
-    with cancelling({STOPPED: [(202, APPLYING)]}, {APPLIED: NEVER}, *ALL, "--yes") as (fake, running):
-        fake.await_call(SEEN)
+    """And takes no run for one that is not cancelled, of which nobody knows."""
+    says: dict[str, list[Said]] = {STOPPED: [(202, APPLYING)]}
+    with cancelling(says, {APPLIED: NEVER, STOPPED: NEVER}, *ALL, "--yes") as (fake, running):
+        fake.await_call(SEEN, times=2)
         running.interrupts()
         fake.await_call(STOPPED)
         running.interrupts()
         assert running.exit_code() == 1
-        assert "The gateway goes on without this command." in plain(running)
+        said = plain(running)
+        assert "it may go on to send all of it. 100 runs cancelled in 1 plan. Left: 150 runs of the last" in said
+        assert "not known to be cancelled. Certain when it was last seen: 100 of 250 runs" in said
 
 
 @pytest.mark.parametrize("words", [ONE, ALL], ids=["once", "until-none"])

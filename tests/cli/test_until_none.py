@@ -334,14 +334,45 @@ def test_a_plan_that_somebody_stopped_ends_it() -> None:
 
 
 def test_nothing_found_is_no_failure() -> None:
-    """With what was left out."""
-    young = {"young": {"runs": 2, "sample": ["wfr_a", "wfr_b"]}}
-    with fake_gateway({ASKED: [planned(0, 0, skipped=young)]}) as fake:
+    """No run matches, so none is left."""
+    with fake_gateway({ASKED: [planned(0, 0)]}) as fake:
         ended = cancel(fake)
     assert (ended.returncode, applies(fake)) == (0, [])
-    assert ended.stdout.endswith(
-        "\nNo run to cancel was found.\nNothing was cancelled.\nLeft: 2 runs younger than the rule lets be cancelled.\n"
-    )
+    assert ended.stdout.endswith("No run to cancel was found.\nNothing was cancelled.\n")
+
+
+YOUNG = {"young": {"runs": 2, "sample": ["wfr_a", "wfr_b"]}}
+
+
+@pytest.mark.parametrize("words", [("--until-none",), ()], ids=["until-none", "once"])
+def test_nothing_cancelled_while_runs_are_left_is_a_failure(words: Sequence[str]) -> None:
+    """The rule is one with and without --until-none, and that of the gateway's 409 `nothing_cancelled`."""
+    with fake_gateway({ASKED: [planned(0, 0, skipped=YOUNG)]}) as fake:
+        ended = command("cancel", "--label", "a", "--yes", *words, env=environment(fake))
+    assert (ended.returncode, applies(fake)) == (1, [])
+    said = " ".join(ended.stderr.split())
+    assert said.startswith("No run can be cancelled now, although runs are left. Nothing was cancelled. Left: 2 runs")
+
+
+@pytest.mark.parametrize("words", [("--until-none",), ()], ids=["until-none", "once"])
+def test_all_that_may_be_cancelled_is_a_success(words: Sequence[str]) -> None:
+    """Also while runs are left that the rule does not let be cancelled yet; those are named."""
+    says: Says = {
+        ASKED: [planned(0, 5, skipped=YOUNG), planned(1, 0, skipped=YOUNG)],
+        applied(0): [(200, {"cancelled": 5}, {"Gateway-Decision": "d0", "Gateway-Skipped": 'young=("wfr_a");n=2'})],
+    }
+    with fake_gateway(says) as fake:
+        ended = command("cancel", "--label", "a", "--yes", *words, env=environment(fake))
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "2 runs younger than the rule lets be cancelled" in " ".join(ended.stdout.split())
+
+
+def test_plans_whose_runs_had_all_ended_do_not_hide_that_runs_are_left() -> None:
+    """Nothing was cancelled in all, and young ones run."""
+    with fake_gateway(incident(0, skipped=YOUNG)) as fake:
+        ended = cancel(fake)
+    assert (ended.returncode, applies(fake)) == (1, [applied(0)])
+    assert ended.stderr.startswith("No run can be cancelled now, although runs are left.\n0 runs cancelled in 1 plan")
 
 
 def test_a_dry_run_shows_the_first_plan() -> None:
@@ -372,17 +403,32 @@ def test_json_is_one_object_with_the_sum() -> None:
     )
 
 
+BEYOND = {"beyond_count": {"runs": 21, "sample": ["wfr_z"]}}
+
+
+def test_a_total_that_is_known_is_said_as_one() -> None:
+    """Above the question too; the first plan holds only a part of it."""
+    says = incident(5)
+    says[ASKED][0] = planned(0, 5, more=True, skipped=BEYOND, read_to_end=True)
+    with fake_gateway(says) as fake:
+        ended = cancel(fake, "--dry-run")
+    assert "\n26 runs match in all, created until 2026-11-23T15:27:06Z; these go first\n" in ended.stdout
+
+
 @pytest.mark.parametrize(
     ("first", "asks"),
     [
         (planned(0, 5), "Cancel all 5 runs? [y/N] "),
         (planned(0, 5, more=True), "Cancel at least 5 runs? [y/N] "),
-        (planned(0, 5, skipped={"beyond_count": {"runs": 21, "sample": ["wfr_z"]}}),
-         "Cancel at least 26 runs? [y/N] "),
+        (planned(0, 5, more=True, skipped=BEYOND), "Cancel at least 26 runs? [y/N] "),
+        (planned(0, 5, more=True, skipped=BEYOND, read_to_end=True), "Cancel all 26 runs? [y/N] "),
     ],
 )  # fmt: skip
 def test_it_asks_once(first: Said, asks: str) -> None:
-    """Before the first plan, about all of them; a no cancels nothing."""
+    """Before the first plan, about all that match, if the list was read to its end, else about all that are known.
+
+    A no cancels nothing.
+    """
     says = incident(5, 5)
     says[ASKED][0] = first
     words = ("cancel", "--label", "a", "--until-none")

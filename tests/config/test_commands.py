@@ -367,6 +367,15 @@ def test_a_filter_bounded_by_count_alone_is_named_where_count_is_advisory(config
     assert warned(config, "count-only") == []
 
 
+def test_a_bound_above_that_of_look_ups_is_named(config: Path) -> None:
+    """By the limit that is configured; the rule's own bound is never reached."""
+    rule = '  - {id: found, workflowUrl: {exact: ["https://a.example/y"]}, resolve: true, runs: {max: 60}}\n'
+    (config.parent / "policies" / "t.yaml").write_text(POLICY.replace("require:\n", f"{rule}require:\n"))
+    for runs, named in ((60, []), (50, ["t/found: runs.max 60 is never reached"])):
+        config.write_text(f"{CONFIG}limits: {{lookup: {{runs: {runs}}}}}\n")
+        assert [message.partition(",")[0] for message in warned(config, "runs-above-lookup")] == named
+
+
 def test_an_unchecked_owner_is_named(config: Path) -> None:
     """What a rule takes on trust is said at every check."""
     message = "t/by-id: run IDs carry no owner, and this rule does not look the runs up."

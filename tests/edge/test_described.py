@@ -112,6 +112,7 @@ WHOLE = ShownPlan(
     count=50,
     narrowed=Narrowed(100, 50, "f/r"),
     more=True,
+    read_to_end=True,
     as_of=AT,
 )
 REFUSED = {

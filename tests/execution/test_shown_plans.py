@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+import pytest
+
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest
-from gateway.core.run import MOST_GROUPS, Resolution, Run
+from gateway.core.run import MOST_GROUPS, Resolution, Run, Skip
 from gateway.edge.pages.plans import plan_members
 from gateway.execution.plans.draft import Draft
 from gateway.policy.model import Effect, Rule, RunIdCondition, UrlCondition
 from gateway.policy.rules import Policies
-from tests.execution.bench import ANN, Bench
+from tests.execution.bench import ANN, REQUEST, RULE, Bench, runs
 from tests.execution.fakes import MemoryRuns
 from tests.support.steps import steps
 
@@ -33,6 +35,28 @@ async def test_a_plan_of_ids_taken_on_trust_shows_no_more_than_the_ids() -> None
         assert members["runs"] == 1
         assert "wfr_1" in str(members["sample"])
         assert (PAYROLL in str(members), "salaries" in str(members)) == (shows, shows)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "number", "says"),
+    [
+        (Resolution(cap=100), 150, (100, 0, True, False)),
+        (Resolution(cap=100), 100, (100, 0, False, True)),
+        (Resolution(max_runs=500), 150, (100, 50, True, True)),
+    ],
+    ids=["ended-early", "all-there-are", "more-than-were-asked-for"],
+)
+async def test_a_plan_says_whether_all_that_match_are_counted(
+    bounds: Resolution, number: int, says: tuple[int, int, bool, bool]
+) -> None:
+    """So that whoever asks a person can name the true total where it is known, and else does not."""
+    policies = Policies((replace(RULE, resolution=bounds),), "bounded")
+    bench = Bench(MemoryRuns(runs(number)), live=policies, policies=policies)
+    plan = await bench.pipeline.plan(bench.call("p1", request=replace(REQUEST, count=100), policies=policies))
+    assert isinstance(plan, Draft)
+    shown = plan_members(plan, expires_in_s=600)
+    beyond = len(plan.resolved.skipped.get(Skip.BEYOND_COUNT, ()))
+    assert (shown["runs"], beyond, shown["more"], shown["read_to_end"]) == says
 
 
 async def test_a_plan_is_shown_at_the_same_cost_however_many_runs_and_labels_it_has() -> None:

@@ -55,6 +55,68 @@ async def test_a_ready_plan_that_is_stopped_can_never_be_applied() -> None:
     assert (shown(bench)["runs"], shown(bench)["outcome"]) == (3, None)
 
 
+async def withdrawn(bench: Bench, name: str = "p1") -> Draft:
+    """Stops a plan of Ann's as her call does, and returns it."""
+    draft = bench.planned(name)
+    await bench.pipeline.plans.withdraw(draft, ANN, decision_id="s1", remote="10.0.0.1")
+    return draft
+
+
+async def test_the_stop_of_a_plan_that_was_not_applied_is_on_record_once() -> None:
+    """Who stopped which plan; the record has the time, and a repeat stops nothing."""
+    bench = Bench(MemoryRuns(runs(3)))
+    await bench.plan()
+    for _ in range(2):
+        assert (await withdrawn(bench)).state is State.STOPPED
+    assert bench.events == ["plan", "withdrawn"]
+    [members] = bench.log.named("withdrawn")
+    assert isinstance(members, dict)
+    assert (members["decision_id"], members["plan"], members["principal"]) == ("s1", "p1", ANN.name)
+
+
+async def test_the_stop_of_a_look_up_is_on_record_too() -> None:
+    """It had no record before."""
+    bench = Bench(MemoryRuns(runs(3), held=asyncio.Event()))
+    waiting = asyncio.create_task(bench.run("d1"))
+    await soon(lambda: bool(bench.account.looks))
+    await withdrawn(bench, "d1")
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert bench.events == ["withdrawn"]
+
+
+async def test_a_plan_that_is_applied_or_has_ended_is_not_said_to_be_withdrawn() -> None:
+    """Its outcome says who stopped it, if somebody did."""
+    bench = Bench(MemoryRuns(runs(250)), HeldUpstream())
+    assert isinstance(bench.upstream, HeldUpstream)
+    await bench.plan()
+    applying = asyncio.create_task(bench.apply())
+    await bench.upstream.called.wait()
+    assert (await withdrawn(bench)).at_work
+    bench.upstream.answer.set_result(Cancelled(200, 100))
+    await applying
+    await withdrawn(bench)
+    assert "withdrawn" not in bench.events
+    assert closing(bench).stopped_by == ANN.name
+
+
+class NoStops(MemoryLog):
+    """A log that breaks at the record of a stop."""
+
+    async def note(self, event: str, members: Mapping[str, object]) -> None:
+        if event == "withdrawn":
+            raise ZeroDivisionError
+        await super().note(event, members)
+
+
+async def test_a_plan_is_stopped_even_if_that_cannot_be_recorded() -> None:
+    """A stop is always safe; the fault is reported."""
+    bench = Bench(MemoryRuns(runs(3)), log=NoStops())
+    await bench.plan()
+    assert (await withdrawn(bench)).state is State.STOPPED
+    with pytest.raises(Conflict, match="stopped"):
+        await bench.apply()
+
+
 async def test_a_look_up_under_way_is_ended_and_gives_its_place_back() -> None:
     """A request that waits for it is told; the principal can look up at once."""
     bench = Bench(MemoryRuns(runs(3), held=asyncio.Event()))
@@ -88,6 +150,7 @@ async def test_a_plan_stopped_before_its_first_order_has_cancelled_nothing_for_c
     assert (done.outcome, bench.upstream.orders) == (Cancelled(None, 0), [])
     assert (closing(bench).outcome, closing(bench).stopped_by) == (Cancelled(None, 0), ANN.name)
     assert bench.planned("p1").state is State.STOPPED
+    assert (shown(bench)["outcome"], shown(bench)["orders"]) == ("not_sent", {"planned": 2, "sent": 0})
 
 
 async def test_a_plan_stopped_while_an_order_is_out_ends_behind_that_order() -> None:
@@ -145,7 +208,7 @@ async def test_a_stop_while_an_order_is_refused_is_told_with_the_certain_number(
     done = await stopped_while_out(bench, certain)
     assert (done.outcome, closing(bench).stopped_by) == (Cancelled(None, 0), ANN.name)
     assert answers.outcome(done.result, "d").status == 409
-    assert shown(bench)["state"] == "stopped"
+    assert (shown(bench)["state"], shown(bench)["outcome"]) == ("stopped", certain.name)
 
 
 async def test_a_stop_while_the_runs_cannot_be_looked_at_again_is_told_with_the_certain_number() -> None:

@@ -105,10 +105,12 @@ class Tally:
     """What came of one decision, from its records so far. A number is None until a record gives it.
 
     `orders` maps the number of each order that has a `chunk` to its outcome and to the runs that it cancelled. What
-    `is_read_back` counts the ordered runs only, so it lowers no number that upstream gave.
+    `is_read_back` counts the ordered runs only, so it lowers no number that upstream gave. `stopped` says that somebody
+    stopped the plan.
     """
 
     outcome: str | None = None
+    stopped: bool = False
     cause: str | None = None
     upstream_status: int | None = None
     over_cancelled: int = 0
@@ -116,6 +118,17 @@ class Tally:
     settled: int | None = None
     is_read_back: bool = False
     orders: dict[int, tuple[str, int]] = field(default_factory=dict)
+
+    @property
+    def state(self) -> str | None:
+        """The word for what came of it; None before its outcome.
+
+        The outcome of a plan that was stopped is always `cancelled`. If upstream carried out no order of it, the word
+        is that of its last order, or `not_sent` without any.
+        """
+        if not self.stopped or self.upstream_status is not None or self.cancelled:
+            return self.outcome
+        return list(self.orders.values())[-1][0] if self.orders else "not_sent"
 
     @property
     def cancelled(self) -> int:
@@ -143,6 +156,7 @@ class Tally:
     def _end(self, members: Members, known: int | None) -> None:
         cause = members.get("cause")
         self.outcome, self.cause = str(members.get("outcome")), cause if isinstance(cause, str) else None
+        self.stopped = members.get("stopped_by") is not None
         self.upstream_status = _number(members.get("upstream_status"))
         self.over_cancelled = _number(members.get("over_cancelled")) or self.over_cancelled
         self.said = _certain(members) if known is None else known
@@ -194,10 +208,10 @@ class RecordedDecision:
 
     @property
     def state(self) -> str:
-        """`denied`, `in_flight` until the decision has an outcome, and then that."""
+        """`denied`, `in_flight` until the decision has an outcome, and then what came of it."""
         if self.begun is not None and self.begun.get("event") == "denied":
             return "denied"
-        return self.tally.outcome or "in_flight"
+        return self.tally.state or "in_flight"
 
     def members(self) -> dict[str, object]:
         """Return the decision as it is shown. Raises: ValueError: no record begins it."""

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.audit.decisions.index import LOCK, Index, Position, discard, positions
+from gateway.audit.decisions.index import LOCK, NAME, Index, Position, discard, positions
 from gateway.audit.decisions.latest import MOST_BYTES, Latest
 from gateway.audit.decisions.slices import START, Changed, Files, check_end, cuts_of, has_lines, is_behind, next_slice
 from gateway.audit.segment import chains_in
@@ -129,7 +129,8 @@ class Keeper:
         if self.fault is None:
             return []
         what = f"the index of decisions cannot be kept ({self.fault})"
-        return [f"{what}: older decisions are answered with 503; cancels and the record do not depend on it"]
+        more = "cancels and the record do not depend on it, and the log names the file (decisions_index_failed)"
+        return [f"{what}: older decisions are answered with 503; {more}"]
 
     def _run(self) -> None:
         while not self._stopped.is_set():
@@ -236,8 +237,10 @@ class Keeper:
             self._damaged = True
         self._close_index()
         cause = str(getattr(fault, "sqlite_errorname", None) or word(fault)).lower()
+        # Where the disk does not name a file itself, it is the index.
+        path = str(getattr(fault, "filename", None) or self._directory / NAME)
         if cause != self.fault:
-            self._operators_log.error("decisions_index_failed", cause=cause)
+            self._operators_log.error("decisions_index_failed", cause=cause, file=path)
         self.fault = cause
 
     def _listed(self) -> bool:

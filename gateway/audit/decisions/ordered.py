@@ -7,13 +7,14 @@
     settled  says that the states of the runs were read back
 
 So the orders that may have been carried out are those with a chunk that does not rule it out and, where the process
-ended before it closed the intent, the one after the last chunk. Those that were carried out only in part, and those
-whose runs were read back, are left out: QStash's list says what is true of them.
+ended before it closed the intent, the one after the last chunk, or that of the last chunk if it was to be sent again.
+Those that were carried out only in part, and those whose runs were read back, are left out: QStash's list says what is
+true of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +24,9 @@ from urllib.parse import parse_qs
 from gateway.audit.chain import parse_line
 from gateway.audit.decisions.joined import Members
 from gateway.audit.decisions.left_open import lines_of_events, recent_chains
+from gateway.audit.decisions.lines import seen
+from gateway.audit.reader import lines_of
+from gateway.core.outcome import Progress
 
 _EVENTS = (b"plan", b"intent", b"chunk", b"outcome", b"settled")
 _NOT_CARRIED_OUT = ("refused", "not_sent")
@@ -97,7 +101,7 @@ def _take(orders: _Orders, members: Members, decision_id: str) -> None:
             orders.plan_id = str(members.get("plan") or decision_id)
             orders.at_s = datetime.fromisoformat(at).timestamp()
         case {"event": "chunk", "order": str(query), "outcome": str(outcome), "number": int(number)}:
-            orders.last = max(orders.last, number)
+            orders.last = max(orders.last, number - _may_be_sent_again(members))
             run_ids, cancelled = _ids(query), members.get("cancelled")
             whole = isinstance(cancelled, int) and cancelled >= len(run_ids)
             if outcome not in _NOT_CARRIED_OUT and (whole or outcome != "cancelled"):
@@ -106,6 +110,63 @@ def _take(orders: _Orders, members: Members, decision_id: str) -> None:
             orders.read_back = True
         case {"event": "outcome"}:
             orders.closed_by_itself = members.get("cause") != "recovered"
+
+
+def _may_be_sent_again(chunk: Members) -> bool:
+    """Return whether upstream refused the order for the pace, so that it may have been sent again since."""
+    return chunk.get("outcome") == "refused" and chunk.get("attempt") is not None
+
+
+@dataclass(slots=True)
+class _Cut:
+    """The orders of a plan whose process ended, by their queries, and the last chunk of each by its number."""
+
+    queries: list[str]
+    chunks: dict[int, Members] = field(default_factory=dict)
+
+    def progress(self) -> Progress:
+        """Return how many runs were certainly cancelled, and which were certainly not sent; the others are unknown."""
+        cancelled, unknown, certain = 0, list[str](), set[str]()
+        for chunk in self.chunks.values():
+            run_ids, outcome, runs = _ids(str(chunk.get("order"))), chunk.get("outcome"), chunk.get("cancelled")
+            if outcome == "cancelled":
+                cancelled += runs if isinstance(runs, int) else 0
+                certain.update(run_ids)
+            elif outcome not in _NOT_CARRIED_OUT:
+                unknown += run_ids
+        number = max(self.chunks, default=0)
+        last = self.chunks.get(number, {"outcome": "cancelled"})
+        # An order whose runs had all ended has no chunk: it is not certain which order was the next.
+        first = number - 1 if _may_be_sent_again(last) else number if last.get("outcome") == "cancelled" else None
+        left = [run_id for query in self.queries for run_id in _ids(query) if run_id not in {*certain, *unknown}]
+        open_ones = set() if first is None else {one for query in self.queries[first:] for one in _ids(query)}
+        unknown += [run_id for run_id in left if run_id in open_ones]
+        return Progress(cancelled, tuple(run_id for run_id in left if run_id not in open_ones), tuple(unknown))
+
+
+def progress_in(
+    paths: Sequence[Path], wanted: Collection[str], *, on_read: Callable[[int], None]
+) -> dict[str, Progress]:
+    """Return how far the plans among these decisions had come whose intent stands in the files, which are one chain.
+
+    `on_read` is called with the size of every line in bytes, and may raise to stop the reading. Raises: OSError.
+    """
+    cut: dict[str, _Cut] = {}
+    names = {name.encode("ascii", "replace") for name in wanted}
+    for line in (line for path in paths if names for line in lines_of(path)):
+        on_read(len(line))
+        at = seen(line)
+        if at is None or at.decision_id not in names or at.event not in (b"intent", b"chunk"):
+            continue
+        members = parse_line(line.removesuffix(b"\n"))
+        if isinstance(members, str):
+            continue
+        match members:
+            case {"event": "intent", "digest": str(), "orders": list(queries), "decision_id": str(name)}:
+                cut[name] = _Cut([str(query) for query in queries])
+            case {"event": "chunk", "number": int(number), "decision_id": str(name)} if name in cut:
+                cut[name].chunks[number] = members
+    return {name: one.progress() for name, one in cut.items()}
 
 
 def _ids(query: str) -> list[str]:

@@ -317,6 +317,12 @@ class Joined(Event, name="joined"):
     remote: Remote
 
 
+class Withdrawn(Asked, name="withdrawn"):
+    """The stop of a plan before it was applied: nothing of it was sent. The plan's look-up may have been under way."""
+
+    plan: Annotated[Uuid, "The plan that was stopped."]
+
+
 class Outcome(Event, name="outcome"):
     """What came of an intent. It closes the intent."""
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from gateway.audit.decisions.joined import BEGINNING, CONTINUING, Held, Tally, is_last
 from gateway.core.errors import counted
 
-ASKED_ONLY = "explained"
+NO_DECISION = frozenset(("explained", "withdrawn"))
+"""The events under an ID of their own that decide nothing: a question, and the stop of a plan that was not applied."""
 
 Members = Mapping[str, object]
 
@@ -60,8 +61,7 @@ class DecisionStats:
             self.unrecorded += left_out if type(left_out) is int else 0
         if event in CONTINUING:
             self._continue(members)
-        elif event != ASKED_ONLY and self.held.of(members) is None:
-            # An explanation that somebody asked for is not a decision of a rule.
+        elif event not in NO_DECISION and self.held.of(members) is None:
             _count(self.teams, members.get("team"))
             _count(self.rules, members.get("rule"))
             if event in BEGINNING:

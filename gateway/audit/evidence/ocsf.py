@@ -20,6 +20,7 @@ PRODUCT = {"name": "qstash-gateway", "vendor_name": "qstash-gateway"}
 UNKNOWN, READ, UPDATE, DELETE, OTHER = 0, 2, 3, 4, 99
 _ACTIVITIES = {UNKNOWN: "Unknown", READ: "Read", UPDATE: "Update", DELETE: "Delete"}
 _OF_THE_GATEWAY = frozenset(("start", "stop", "recovery", "reload", "retired"))
+_OTHERS = _OF_THE_GATEWAY | {"withdrawn"}
 _READING = frozenset(("plan", "explained"))
 _OF_A_DECISION = frozenset(("denied", "intent", "chunk", "joined", "outcome", "settled"))
 
@@ -82,7 +83,7 @@ def _activity(code: str, action: object) -> int:
     if code in _OF_A_DECISION:
         name = action if isinstance(action, str) else "cancel_runs"
         return DELETE if name.startswith(("cancel_", "delete_")) else UPDATE
-    return OTHER if code in _OF_THE_GATEWAY else UNKNOWN
+    return OTHER if code in _OTHERS else UNKNOWN
 
 
 def _status(code: str, left: Attributes) -> Attributes:

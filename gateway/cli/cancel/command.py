@@ -20,7 +20,7 @@ from gateway.cli.lean import let_in
 from gateway.cli.output import printable
 from gateway.core import grammar
 from gateway.core.forms.shown import PLAN_ID
-from gateway.core.request import ByFilter, ByRunIds
+from gateway.core.request import ByRunIds, filter_with
 from gateway.files.addresses import UnixListen
 from gateway.files.values import duration_field
 from gateway.process import forbid_core_dumps
@@ -29,6 +29,7 @@ USAGE = 2
 ALLOW_HTTP = "also http://HOST, where the network is nobody else's: the key would be readable on it"
 
 _KEY = re.compile(r"[!-~]{1,16384}")
+_HERE = "matched by the gateway and never sent, so only a rule with resolve: true can allow it"
 _WAIT = f"how long to look for what came of a cancel without a clear answer (default: {WAIT_S:g}s)"
 _NOBODY = "qstash-gateway: no terminal to ask on: say --yes to cancel without a question, or --dry-run"
 
@@ -41,6 +42,8 @@ class _Selected:
     urls: tuple[str, ...]
     prefixes: tuple[str, ...]
     labels: tuple[str, ...]
+    hosts: tuple[str, ...]
+    paths: tuple[str, ...]
     to_date: int | None
     count: str | None
 
@@ -48,27 +51,37 @@ class _Selected:
         """Return the request. Raises: ValueError if it is not a valid one, or would mean every run."""
         return Asked(self._ids() if self.run_ids else self._filter(), self.to_date, reason)
 
+    @property
+    def _filters(self) -> bool:
+        """Whether runs are chosen by anything but their IDs."""
+        listed = (self.urls, self.prefixes, self.labels, self.hosts, self.paths)
+        return any(listed) or self.to_date is not None
+
     def _ids(self) -> list[tuple[str, str]]:
-        if self.urls or self.prefixes or self.labels or self.to_date is not None or self.count is not None:
+        if self._filters or self.count is not None:
             raise ValueError("--run-id names the runs themselves: nothing else stands beside it")
         return [*ByRunIds(self.run_ids).pairs()]
 
     def _filter(self) -> list[tuple[str, str]]:
-        if not (self.urls or self.prefixes or self.labels or self.to_date is not None):
-            raise ValueError("say which runs: --url, --prefix, --label, --run-id or --older-than")
+        if not self._filters:
+            raise ValueError("say which runs: --url, --prefix, --host, --path, --label, --run-id or --older-than")
         if self.urls and self.prefixes:
             raise ValueError("--url and --prefix do not go together: one request reads all its addresses in one way")
-        chosen = ByFilter(
-            workflow_urls=self.urls or self.prefixes,
-            exact=bool(self.urls),
-            to_date=self.to_date,
-            labels=self.labels,
+        chosen = filter_with(
+            {
+                "workflow_urls": self.urls or self.prefixes,
+                "exact": bool(self.urls),
+                "to_date": self.to_date,
+                "labels": self.labels,
+                "hosts": self.hosts,
+                "paths": self.paths,
+            }
         )
         count = [] if self.count is None else [("count", str(grammar.count(self.count)))]
         return [*(pair for pair in chosen.pairs() if pair[0] != "toDate"), *count]
 
 
-_NONE = _Selected((), (), (), (), None, None)
+_NONE = _Selected((), (), (), (), (), (), None, None)
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -81,6 +94,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     several = partial(parser.add_argument, action="append", default=[])
     several("--url", metavar="U", help="runs of exactly this workflow URL; may be repeated")
     several("--prefix", metavar="P", help="runs of this URL and all below it; may be repeated")
+    several("--host", metavar="H", help=f"runs of this host (name[:port]), {_HERE}; may be repeated")
+    several("--path", metavar="P", help=f"runs of exactly this path, whatever the ?query, {_HERE}; may be repeated")
     several("--label", metavar="L", help="runs with this label; repeated: with any of them")
     several("--run-id", metavar="ID", help="this run; may be repeated, with nothing beside it")
     parser.add_argument("--older-than", type=_duration, metavar="D", help="runs created before that, like 1h or 30m")
@@ -163,6 +178,8 @@ def _asked(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> As
         urls=tuple(arguments.url),
         prefixes=tuple(arguments.prefix),
         labels=tuple(arguments.label),
+        hosts=tuple(arguments.host),
+        paths=tuple(arguments.path),
         to_date=None if older_ms is None else time.time_ns() // 1_000_000 - older_ms,
         count=arguments.count,
     )

@@ -20,7 +20,7 @@ from gateway.cli.cancel.answers import (
     too_many,
 )
 from gateway.cli.cancel.client import APPLY_S, LOOK_S, Gateway, Told
-from gateway.cli.cancel.follow import AT_WORK, Carried, Known, carry_out, followed, known_of
+from gateway.cli.cancel.follow import AT_WORK, Carried, Known, carry_out, followed, known_of, left_early
 from gateway.core.forms.shown import Left, ShownPlan
 from gateway.core.run import Skip
 
@@ -31,6 +31,8 @@ CALL = "DELETE /v2/workflows/runs"
 
 OPTIONS = {
     "workflowUrl": "--url U",
+    "host": "--host H",
+    "path": "--path P",
     "label": "--label L",
     "workflowRunIds": "--run-id ID",
     "toDate": "--older-than D",
@@ -38,6 +40,7 @@ OPTIONS = {
 """The option for each field of a request."""
 
 UNSENT = "Nothing was cancelled."
+NONE_NOW = "No run can be cancelled now, although runs are left."
 
 WAIT_S = 45.0
 """How long to look for what came of a cancel whose answer does not say it, in seconds, if no option says it."""
@@ -59,7 +62,7 @@ class End(StrEnum):
 
     @property
     def exit_code(self) -> int:
-        """0 if what was asked for was done, else 1."""
+        """0 if what was asked for was done, else 1: to cancel nothing while runs that match are left is not done."""
         return 0 if self in (End.CANCELLED, End.NOTHING_FOUND, End.DRY_RUN, End.WITHDRAWN) else 1
 
 
@@ -178,7 +181,8 @@ def stop(gateway: Gateway, plan_id: str, screen: Screen) -> Ending:
             with screen.applying(found) as told:
                 found = followed(gateway, plan_id, told, within_s=WAIT_S)
     except KeyboardInterrupt:
-        return Ending(End.UNKNOWN, "Not waited for the order in flight: it goes on.")
+        left = "Left before the plan was seen to be stopped: what came of the order in flight is not known."
+        return Ending(End.UNKNOWN, left, sums=_where_to_look(plan_id))
     if isinstance(found, Lost):
         return Ending(End.FAILED, f"Not known whether plan {plan_id} was stopped: {found.why}.")
     if isinstance(found, Refusal):
@@ -217,6 +221,8 @@ def _in_options(refusal: Refusal) -> Iterator[str]:
             yield "Write --url in place of --prefix."
         case {"field": "count"}:
             yield "Ask for fewer with --count N."
+        case {"field": "host" | "path", "value": str()}:
+            yield "Without such a rule write --url or --prefix in place of --host and --path."
         case {"field": str(field), "value": None} if field in OPTIONS:
             yield f"Add {OPTIONS[field]}."
 
@@ -230,7 +236,7 @@ def _agreed_and_applied(gateway: Gateway, plan: ShownPlan, screen: Screen, manne
         return Ending(End.DRY_RUN, f"Only a dry run. {UNSENT}", plan)
     if not plan.runs:
         sums = (f"Left: {left_in_words(left)}.",) if left else ()
-        return Ending(End.INCOMPLETE, f"No run can be cancelled now, although runs are left. {UNSENT}", plan, sums=sums)
+        return Ending(End.INCOMPLETE, f"{NONE_NOW} {UNSENT}", plan, sums=sums)
     if manner.ask and not agreed(screen, plan):
         return Ending(End.DECLINED, UNSENT, plan)
     try:
@@ -253,7 +259,8 @@ def ending_of(gateway: Gateway, plan: ShownPlan, carried: Carried) -> Ending:
     """Return the ending of a plan that was applied."""
     match carried.answer:
         case None:
-            return Ending(End.UNKNOWN, "The gateway goes on without this command.", plan, sums=_where_to_look(plan))
+            said, *more = left_early(plan, carried)
+            return Ending(End.UNKNOWN, said, plan, sums=(*more, *_where_to_look(plan.plan_id)))
         case Done() as done:
             return _done(plan, done, carried)
         case Refusal(code="plan_stopped") as refusal:
@@ -310,7 +317,7 @@ def _after_doubt(gateway: Gateway, plan: ShownPlan, carried: Carried) -> Ending:
     if refusal is not None:
         return Ending(End.UNKNOWN, " ".join([refusal.sentence, *_in_options(refusal)]), plan, refusal=refusal)
     assert isinstance(carried.answer, Lost)
-    sums = (*_seen(gateway, plan), *_where_to_look(plan))
+    sums = (*_seen(gateway, plan), *_where_to_look(plan.plan_id))
     return Ending(End.UNKNOWN, f"Not known what came of it: {carried.answer.why}.", plan, sums=sums)
 
 
@@ -373,8 +380,8 @@ def _seen(gateway: Gateway, plan: ShownPlan) -> Iterator[str]:
             yield f"The plan is {seen.state}, {runs_in_words(seen.cancelled)} cancelled for certain so far."
 
 
-def _where_to_look(plan: ShownPlan) -> tuple[str, ...]:
-    return f"Look at it: qstash-gateway cancel --plan {plan.plan_id}", "Plan anew rather than repeat."
+def _where_to_look(plan_id: str) -> tuple[str, ...]:
+    return f"Look at it: qstash-gateway cancel --plan {plan_id}", "Plan anew rather than repeat."
 
 
 def _result(done: Done) -> dict[str, object]:

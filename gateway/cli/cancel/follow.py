@@ -11,13 +11,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from gateway.cli.cancel.answers import Done, Lost, Refusal, ShownDecision, too_many
+from gateway.cli.cancel.answers import Done, Lost, Refusal, ShownDecision, runs_in_words, too_many
 from gateway.cli.cancel.client import EVERY_S, Gateway, Told
 from gateway.core.forms.shown import ShownPlan
 from gateway.core.plan import ORDER_RUNS
 
 AT_WORK = ("looking", "applying")
 """The states of a plan in which the gateway is busy with it."""
+
+_CERTAIN = ("applied", "stopped")
+"""The states of a plan that has ended, and of which it is certain how many runs it cancelled."""
 
 SLOWER_S = 2.0
 """The time between two looks at a decision that is still open, in seconds, after the first looks."""
@@ -49,12 +52,15 @@ class Known:
 class Carried:
     """A plan that was applied: the answer, None if the person left before it; and what is certain if the answer is not.
 
-    `interrupted` says that the person asked to stop.
+    `interrupted` says that the person asked to stop. `seen` is the plan as it was last seen before the person left, and
+    `stopping` whether the gateway had said by then that it stops the plan.
     """
 
     answer: Done | Refusal | Lost | None
     known: Known | None = None
     interrupted: bool = False
+    seen: ShownPlan | None = None
+    stopping: bool = False
 
     @property
     def unclear(self) -> bool:
@@ -72,6 +78,15 @@ class Carried:
         """A sentence if upstream did more than it was asked for, else an empty text."""
         least = self.known is not None and not self.known.decision_id
         return too_many(self.over_cancelled, at_least=least)
+
+
+@dataclass(slots=True)
+class _Watched:
+    """What was seen of a plan while it was applied, and the stop that the person asked for."""
+
+    seen: ShownPlan | None = None
+    stop: asyncio.Task[None] | None = None
+    stopping: bool = False
 
 
 def known_of(seen: ShownPlan) -> Known | None:
@@ -92,21 +107,37 @@ _NOTHING = {"refused": "QStash refused it", "not_sent": "nothing of it was sent"
 """The outcomes of a plan that was applied and cancelled nothing, in words."""
 
 
+def left_early(plan: ShownPlan, carried: Carried) -> tuple[str, ...]:
+    """Return what was sent and what is not known, when the person left before the answer: a sentence each."""
+    seen = carried.seen or plan
+    rest, orders = max(0, plan.runs - seen.cancelled), -(-plan.runs // ORDER_RUNS)
+    certain = f"{seen.cancelled} of {runs_in_words(plan.runs)} cancelled, by {seen.orders_sent} of {orders} orders."
+    if not carried.stopping:
+        left = "Left before the gateway said that it stops the plan: it may go on to send all of it."
+        return left, f"Certain when it was last seen: {certain}", f"Not known: {runs_in_words(rest)}."
+    open_ones = 0 if seen.state in _CERTAIN else min(rest, ORDER_RUNS)
+    others = f"{runs_in_words(rest - open_ones)} of the plan not cancelled." if rest > open_ones else ""
+    unknown = f"Not known: up to {runs_in_words(open_ones)}, of the order in flight." if open_ones else ""
+    left = "Left; after the order in flight the gateway sends nothing more of the plan."
+    return tuple(filter(None, (left, f"Certain: {certain}", unknown, others)))
+
+
 def carry_out(gateway: Gateway, plan: ShownPlan, told: Told, says: Says, *, wait_s: float) -> Carried:
     """Apply the plan; if its answer leaves open what was cancelled, look for up to `wait_s` seconds what came of it."""
-    stops: list[asyncio.Task[None]] = []
+    watched = _Watched()
     try:
-        answer = asyncio.run(_applied(gateway, plan, told, says, stops))
+        answer = asyncio.run(_applied(gateway, plan, told, says, watched))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        return Carried(None, interrupted=True)
+        return Carried(None, interrupted=True, seen=watched.seen, stopping=watched.stopping)
+    interrupted = watched.stop is not None
     if not _unclear(answer):
-        return Carried(answer, interrupted=bool(stops))
+        return Carried(answer, interrupted=interrupted)
     says(f"Not known yet what came of it. Asking the gateway, for up to {wait_s:g} s.")
     try:
         known = asyncio.run(_certain(gateway, plan, answer, wait_s=wait_s))
     except KeyboardInterrupt:
         return Carried(answer, interrupted=True)
-    return Carried(answer, known, interrupted=bool(stops))
+    return Carried(answer, known, interrupted=interrupted)
 
 
 def followed(gateway: Gateway, plan_id: str, told: Told, *, within_s: float) -> ShownPlan | Refusal | Lost:
@@ -126,28 +157,35 @@ def followed(gateway: Gateway, plan_id: str, told: Told, *, within_s: float) -> 
 
 
 async def _applied(
-    gateway: Gateway, plan: ShownPlan, told: Told, says: Says, stops: list[asyncio.Task[None]]
+    gateway: Gateway, plan: ShownPlan, told: Told, says: Says, watched: _Watched
 ) -> Done | Refusal | Lost:
     me = asyncio.current_task()
     assert me is not None
 
     def interrupted() -> None:
         """Stop the plan at the first Ctrl-C, leave at the second."""
-        if stops:
+        if watched.stop is not None:
             me.cancel()
             return
         says(STOPPING)
-        stops.append(asyncio.create_task(_stop(gateway, plan, says)))
+        watched.stop = asyncio.create_task(_stop(gateway, plan, says, watched))
+
+    def noted(seen: ShownPlan) -> None:
+        """Remember the plan as it was last seen."""
+        watched.seen = seen
+        told(seen)
 
     with _on_ctrl_c(interrupted):
-        return await gateway.apply(plan, told)
+        return await gateway.apply(plan, noted)
 
 
-async def _stop(gateway: Gateway, plan: ShownPlan, says: Says) -> None:
+async def _stop(gateway: Gateway, plan: ShownPlan, says: Says, watched: _Watched) -> None:
     answer = await gateway.stop(plan.plan_id)
-    if not isinstance(answer, ShownPlan):
-        why = answer.sentence if isinstance(answer, Refusal) else answer.why
-        says(f"The plan cannot be stopped: {why} Waiting for its end; Ctrl-C again leaves at once.")
+    if isinstance(answer, ShownPlan):
+        watched.seen, watched.stopping = answer, True
+        return
+    why = answer.sentence if isinstance(answer, Refusal) else answer.why
+    says(f"The plan cannot be stopped: {why} Waiting for its end; Ctrl-C again leaves at once.")
 
 
 @contextmanager

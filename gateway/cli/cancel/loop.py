@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from gateway.cli.cancel.answers import ENDED, Done, Lost, Refusal, left_by, left_in_words, runs_in_words
 from gateway.cli.cancel.client import Gateway
 from gateway.cli.cancel.flow import (
+    NONE_NOW,
     UNSENT,
     Asked,
     End,
@@ -88,12 +89,12 @@ class UntilNone:
             return first
         until = run_time(self._fix(first))
         self.screen.shows(first, until=until)
-        if not first.runs and not first.more:
+        if not first.runs and not first.more and not left_by(first):
             return self._sum(End.NOTHING_FOUND, "No run to cancel was found.")
         if self.manner.dry_run:
             return Ending(End.DRY_RUN, f"Only a dry run. {UNSENT}", first)
         if not first.runs:
-            return self._sum(End.INCOMPLETE, _IDLE)
+            return self._sum(End.INCOMPLETE, _IDLE if first.more else NONE_NOW)
         if self.manner.ask and not agreed(self.screen, first, until=until):
             return Ending(End.DECLINED, UNSENT, first)
         later = replace(self.asked, to_date=self.until_ms)
@@ -133,12 +134,19 @@ class UntilNone:
                 End.FAILED, f"Plan {plan.plan_id} holds newer runs than were agreed to, and is not applied."
             )
         if not plan.runs and not plan.more:
-            said = "Nothing more may be cancelled now." if self._left(begun=False) else "Nothing is left to cancel."
-            return self._sum(End.CANCELLED, said)
+            return self._all_done()
         self.idle += not plan.runs
         if self.idle >= IDLE_PLANS:
             return self._sum(End.INCOMPLETE, _IDLE)
         return plan
+
+    def _all_done(self) -> Ending:
+        """Return the ending after a plan that had nothing to cancel."""
+        if not self._left(begun=False):
+            return self._sum(End.CANCELLED, "Nothing is left to cancel.")
+        if not any(part.cancelled for part in self.parts):
+            return self._sum(End.INCOMPLETE, NONE_NOW)
+        return self._sum(End.CANCELLED, "Nothing more may be cancelled now.")
 
     def _plan(self, asked: Asked) -> ShownPlan | Ending:
         """Return a plan; where the gateway refuses for the moment, wait and ask again. No plan cancels anything."""
@@ -188,7 +196,8 @@ class UntilNone:
     def _count(self, part: _Part) -> None:
         self.parts.append(part)
         under = f", under decision {part.decision_id}" if part.decision_id else f", by plan {part.plan_id}"
-        self.screen.says(f"Plan {len(self.parts)}: {runs_in_words(part.cancelled)} cancelled{under}.")
+        how = "cancelled" if part.certain else "cancelled for certain"
+        self.screen.says(f"Plan {len(self.parts)}: {runs_in_words(part.cancelled)} {how}{under}.")
         self.idle, self.waited_s = (0, 0.0) if part.cancelled else (self.idle + 1, self.waited_s)
 
     def _waits(self, ending: Ending) -> bool:
@@ -259,8 +268,11 @@ def _part(plan: ShownPlan, carried: Carried) -> _Part | None:
             if isinstance(answer, Refusal):
                 cancelled, decision_id = answer.cancelled, answer.decision_id or ""
                 return _Part(plan.plan_id, decision_id, cancelled, plan.runs - cancelled, certain=False)
-            return _Part(plan.plan_id, "", 0, plan.runs, certain=False)
-    return None
+        case Refusal() | Lost():
+            return None
+    # No answer came, or the person did not wait for it.
+    cancelled = 0 if carried.seen is None else carried.seen.cancelled
+    return _Part(plan.plan_id, "", cancelled, max(0, plan.runs - cancelled), certain=False)
 
 
 def _refused_after_all(carried: Carried) -> bool:

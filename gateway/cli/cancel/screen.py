@@ -88,14 +88,16 @@ class Terminal:
         if plan.runs:
             self.says(f"allowed by {plan.rule or ''}; plan {plan.plan_id}, for {plan.expires_in_s} s")
             self.says(f"{runs_in_words(plan.runs)}, created {_time(plan.oldest)} to {_time(plan.newest)}")
-            if until is not None and _goes_beyond(plan):
-                self.says(f"{_at_least(plan)} match, created until {_time(until)}; these go first")
+            if until is not None and (_known(plan) > plan.runs or not _is_whole(plan)):
+                known = runs_in_words(_known(plan))
+                match = f"{known} match in all" if _is_whole(plan) else f"at least {known} match"
+                self.says(f"{match}, created until {_time(until)}; these go first")
 
     def asks(self, plan: ShownPlan, *, until: str | None = None) -> bool:
         """Ask whether to cancel. Every answer but a yes is a no."""
         these = "this run" if plan.runs == 1 else f"these {plan.runs} runs"
         if until is not None:
-            these = _at_least(plan) if _goes_beyond(plan) else f"all {runs_in_words(plan.runs)}"
+            these = f"{'all' if _is_whole(plan) else 'at least'} {runs_in_words(_known(plan))}"
         try:
             return self._console.input(f"Cancel {these}? [y/N] ", markup=False).strip().lower() in ("y", "yes")
         except EOFError:
@@ -239,15 +241,14 @@ def _lowered(narrowed: Narrowed) -> str:
     return f"policy lowered the count from {narrowed.asked}{asked} to {narrowed.left}: rule {narrowed.by}"
 
 
-def _goes_beyond(plan: ShownPlan) -> bool:
-    """Return whether runs match that the plan does not hold, but a later one may."""
-    return plan.more or Skip.BEYOND_COUNT in plan.skipped
+def _is_whole(plan: ShownPlan) -> bool:
+    """Return whether all runs that match are known. A gateway before 0.2 says only whether there are none beyond."""
+    return plan.read_to_end or not plan.more
 
 
-def _at_least(plan: ShownPlan) -> str:
-    """Return how many runs are known to match and may be cancelled, in words."""
-    beyond = plan.skipped.get(Skip.BEYOND_COUNT, Left(0)).runs
-    return f"at least {runs_in_words(plan.runs + beyond)}"
+def _known(plan: ShownPlan) -> int:
+    """Return how many runs are known to match and may be cancelled, by this plan and by later ones."""
+    return plan.runs + plan.skipped.get(Skip.BEYOND_COUNT, Left(0)).runs
 
 
 def _counted(groups: Mapping[str, int]) -> list[tuple[str, ...]]:
@@ -263,6 +264,8 @@ def _options(nearest: Mapping[str, object]) -> str:
     """Return a request (wire names) as options of this command; an empty text if some part of it has no option."""
     names = {
         "workflowUrl": "--url" if "workflowUrlExactMatch" in nearest else "--prefix",
+        "host": "--host",
+        "path": "--path",
         "label": "--label",
         "workflowRunIds": "--run-id",
         "count": "--count",

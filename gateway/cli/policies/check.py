@@ -86,7 +86,15 @@ def _summed_up(path: Path, config: Config, now: datetime) -> Summary:
     assert upstream is not None
     timeout_s = config.upstream.total_timeout_s
     seen = (*_hidden(config.policies), *_readable(config), *_ending(config, now), *_behind(config, now))
-    return Summary(config.upstream.contract, tuple(callers), timeout_s, config.shutdown_grace_s, upstream.place, seen)
+    return Summary(
+        config.upstream.contract,
+        tuple(callers),
+        timeout_s,
+        config.shutdown_grace_s,
+        upstream.place,
+        seen,
+        config.limits.lookup.runs,
+    )
 
 
 def _hidden(directory: Path) -> Iterator[Finding]:

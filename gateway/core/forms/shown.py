@@ -165,8 +165,9 @@ class ShownPlan:
     """A plan as its caller sees it.
 
     While its runs are being looked up, `pages` were read and `matched` runs found so far. With `more` others match as
-    well: they are beyond the count, or the list was not read to its end. `as_of` is upstream's time when the look-up
-    began, None if it did not say. `failure` says why its look-up failed or what it found is refused.
+    well: they are beyond the count, or the list was not read to its end. With `read_to_end` it was, and all that match
+    are counted: they are among the `runs` or `skipped`. `as_of` is upstream's time when the look-up began, None if it
+    did not say. `failure` says why its look-up failed or what it found is refused.
 
     `orders` is how many orders it has, `outcome` the word for what came of applying it, and `settled` what was learnt
     later.
@@ -195,6 +196,7 @@ class ShownPlan:
     outcome: str | None = None
     settled: Found | None = None
     more: bool = False
+    read_to_end: bool = False
     as_of: str | None = None
     pages: int = 0
     matched: int = 0
@@ -237,6 +239,7 @@ class ShownPlan:
             outcome=None if outcome is None else _text(outcome),
             settled=Found.from_json(members.get("settled")),
             more=members.get("more") is True,
+            read_to_end=members.get("read_to_end") is True,
             as_of=None if as_of is None else _text(as_of),
             pages=_number(members.get("pages")),
             matched=_number(members.get("matched")),
@@ -277,6 +280,7 @@ class ShownPlan:
             "outcome": self.outcome,
             "settled": None if self.settled is None else self.settled.to_json(),
             "more": self.more,
+            "read_to_end": self.read_to_end,
             "as_of": self.as_of,
         }
 

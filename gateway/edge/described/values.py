@@ -99,6 +99,7 @@ _OF_A_PLAN: dict[str, Schema] = {
     "outcome": or_null(text("The word for what came of applying it; null before that.")),
     "settled": or_null(ref("Settled")),
     "more": yes_or_no("Whether further runs match: beyond the count, or because the list was not read to its end."),
+    "read_to_end": yes_or_no("Whether the list was read to its end, so that all that match are in runs or skipped."),
     "as_of": or_null(text("QStash's time when the look-up began; null if it did not say.", **TIME)),
 }
 

@@ -79,7 +79,7 @@ class Pages:
         await self.intake.no_content(inbound)
         caller = caller_of(inbound)
         draft = self.pipeline.planned(caller, name)
-        draft.stop(caller.name)
+        await self.pipeline.plans.withdraw(draft, caller, decision_id=inbound.decision_id, remote=inbound.remote)
         status = 202 if draft.at_work else 200
         return answers.status_page(status, self._shown(draft), inbound.decision_id)
 

@@ -43,6 +43,7 @@ def _shown(draft: Draft, expires_in_s: int) -> ShownPlan:
         outcome=draft.outcome,
         settled=_found(draft),
         more=resolved.more,
+        read_to_end=draft.read_to_end,
         as_of=None if draft.as_of_ms is None else run_time(draft.as_of_ms),
     )
 

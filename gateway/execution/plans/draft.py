@@ -59,6 +59,7 @@ class Draft:
     state: State = State.LOOKING
     looked_at_s: float = 0.0
     narrowed: bool = False
+    read_to_end: bool = False
     as_of_ms: int | None = None
     much_news: bool = False
     look: LookUp = field(default_factory=LookUp)
@@ -112,13 +113,13 @@ class Draft:
         """Note that nothing of the plan was sent, so that it can still be applied unless somebody stopped it."""
         self.state, self.sent = State.READY if self.halt.by is None else State.STOPPED, None
 
-    def ended(self, outcome: Outcome, *, stopped: bool) -> None:
-        """Note what came of applying the plan."""
-        self.outcome = outcome.name
+    def ended(self, outcome: Outcome, *, stopped: str | None) -> None:
+        """Note what came of applying the plan; `stopped` is the word for that if somebody stopped it."""
+        self.outcome = stopped or outcome.name
         match outcome:
             case Cancelled():
                 self.cancelled = outcome.cancelled
-                self.state = State.STOPPED if stopped else State.APPLIED
+                self.state = State.APPLIED if stopped is None else State.STOPPED
             case Unknown() | Accepted():
                 self.state = State.UNKNOWN
             case _:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Container
 
 from gateway.audit.events.declare import Members
-from gateway.audit.record import plan_members
+from gateway.audit.record import plan_members, withdrawn_members
 from gateway.core.errors import NARROW, LookupFailed, NotFound, Overloaded, Refusal, ShuttingDown, Throttled
 from gateway.core.plan import Denial, Permit
 from gateway.core.ports import Clock
@@ -114,6 +114,21 @@ class Drafts:
         self._forget()
         return [draft for draft in reversed(self._kept.values()) if draft.call.principal == principal]
 
+    async def withdraw(self, draft: Draft, by: Principal, *, decision_id: str, remote: str | None) -> None:
+        """Stop a plan for good, and record who did and when. `decision_id` is that of the call.
+
+        The outcome of a plan that is being applied says who stopped it. The plan is stopped even if the stop cannot be
+        recorded. Raises nothing.
+        """
+        withdrawn = draft.state in (State.LOOKING, State.READY)
+        draft.stop(by.name)
+        if withdrawn:
+            who = withdrawn_members(decision_id, plan=draft.plan_id, principal=by, remote=remote)
+            with Net() as net:
+                await self._audit.note("withdrawn", who)
+            if net.fault is not None:
+                report(net.fault, "the stop of a plan is not on record")
+
     def settled(self, found: Members) -> None:
         """Note what the follow-up of an outcome has found: a `settled` record. The plan may be kept no more."""
         if found["cancelled"] is not None:
@@ -187,7 +202,7 @@ class Drafts:
             return
         draft.resolved, draft.looked_at_s = chosen, looked_at_s
         # What was not listed may be another run under one of the IDs.
-        draft.narrowed = listing.narrowed or listing.ended_early
+        draft.narrowed, draft.read_to_end = listing.narrowed or listing.ended_early, not listing.ended_early
         draft.as_of_ms, draft.much_news = listing.as_of_ms, listing.much_news
         members = plan_members(call.planned(permit, ()), chosen, upstream=self._upstream)
         await self._audit.keep("plan", members)

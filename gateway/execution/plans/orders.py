@@ -168,7 +168,9 @@ class OrdersInTurn:
         """Who stopped the plan and how far it had come, if that is what ended it."""
         if self.stopped != STOPPED or self.halt.by is None or self.plan.plan_id is None:
             return None
-        return Stopped(self.halt.by, self.plan.plan_id, self.orders_sent, self._progress().unsent)
+        names = [outcome.name for _, outcome in self.sent]
+        came_to = Cancelled.name if Cancelled.name in names else names[-1] if names else NotSent.name
+        return Stopped(self.halt.by, self.plan.plan_id, self.orders_sent, self._progress().unsent, came_to)
 
     def _progress(self) -> Progress:
         arrived = set(_ids(order for order, outcome in self.sent if not isinstance(outcome, (Refused, NotSent))))

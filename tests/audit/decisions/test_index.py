@@ -18,6 +18,7 @@ from gateway.audit.decisions.index import LOCK, NAME, discard
 from gateway.audit.decisions.keeper import Keeper
 from gateway.audit.decisions.latest import MOST_BYTES, Latest
 from gateway.audit.decisions.slices import START, Changed, next_slice
+from gateway.core.errors import DecisionsUnavailable
 from tests.audit.decisions.chains import (
     WAIT_S,
     Chain,
@@ -322,6 +323,7 @@ def test_an_index_that_cannot_be_kept_is_a_notice_and_no_answer(tmp_path: Path) 
     keeper.start()
     assert not keeper.looks(1)
     assert [event for event, _ in told.lines] == ["decisions_index_failed"]
+    assert told.lines[0][1]["file"] == str(tmp_path / LOCK)
     assert len(keeper.notices()) == 1
     with pytest.raises(IndexBehind):
         decisions.of_team("billing", most=1)
@@ -330,6 +332,20 @@ def test_an_index_that_cannot_be_kept_is_a_notice_and_no_answer(tmp_path: Path) 
     assert found.state == "in_flight"
     assert decisions.in_memory(an_id(1), "search") is None
     keeper.stop()
+
+
+def test_operators_are_told_which_file_and_callers_are_told_no_path(tmp_path: Path) -> None:
+    """The line names what may be deleted; what goes to callers and to `/readyz` names only what to do."""
+    (tmp_path / NAME / "in-its-place").mkdir(parents=True)
+    Chain(tmp_path).write(("start", {}), intent(1))
+    told = Told()
+    keeper = Keeper(tmp_path, Latest(), operators_log=told)
+    keeper.start()
+    assert not keeper.looks(1)
+    keeper.stop(most_s=WAIT_S)
+    assert told.lines[0][1]["file"] == str(tmp_path / NAME)
+    said = [*keeper.notices(), DecisionsUnavailable("index_behind").sentence]
+    assert all("decisions_index_failed" in text and str(tmp_path) not in text for text in said)
 
 
 def test_an_index_that_has_not_caught_up_is_not_asked(tmp_path: Path) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from gateway.audit.decisions.joined import RecordedDecision
 from gateway.audit.decisions.ordered import ordered_since
 from gateway.audit.record import chunk_members, plan_members
 from gateway.core.outcome import Cancelled, Closing, NotSent, Outcome, Refused, Unknown
 from gateway.core.plan import Permit, Plan, orders_of
 from gateway.core.request import ByFilter, CancelRequest, Principal
 from gateway.core.run import Resolved, Run
-from tests.audit.faults import opened
+from tests.audit.faults import opened, segments
 
 DECISION = "01890000-0000-7000-8000-000000000000"
 RUNS = tuple(Run(f"wfr_{number:03}", "https://a.example/x", 1_794_000_000_000 + number) for number in range(250))
@@ -49,6 +51,73 @@ def ids(first: int, last: int) -> set[str]:
 
 
 DONE = Cancelled(200, 100)
+
+
+async def killed(directory: Path, *outcomes: Outcome, attempt: int | None = None) -> dict[str, object]:
+    """What recovery says of a plan whose process was killed after so many orders; `attempt` is that of the last one."""
+    plan = looked_up()
+    async with opened(directory, "dead") as log:
+        await log.intent(plan)
+        for number, outcome in enumerate(outcomes, 1):
+            order, tried = plan.orders[number - 1], attempt if number == len(outcomes) else None
+            await log.chunk(
+                chunk_members(
+                    DECISION, number=number, orders=3, order=order, outcome=outcome, skipped={}, attempt=tried
+                )
+            )
+    (path,) = segments(directory, "dead")
+    path.write_bytes(b"".join(line for line in path.read_bytes().splitlines(True) if b'"event":"stop"' not in line))
+    async with opened(directory, "next"):
+        pass
+    found = [json.loads(line) for line in path.read_bytes().splitlines()]
+    decision = RecordedDecision(DECISION)
+    for members in found:
+        decision.take(members)
+    [end] = [members for members in found if members["event"] == "outcome"]
+    assert (end["outcome"], end["cause"]) == ("unknown", "recovered")
+    # Nothing is certain of a plan of which nothing is known to be cancelled, and may be.
+    assert decision.members()["cancelled"] == (end["progress"]["cancelled"] or None)
+    progress: dict[str, object] = end["progress"]
+    return progress
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "attempt", "says"),
+    [
+        ((), None, (0, 0)),
+        ((DONE,), None, (100, 0)),
+        ((DONE, Cancelled(200, 99)), None, (199, 0)),
+        ((DONE, Refused(429, "slow")), 1, (100, 0)),
+        ((DONE, Refused(403, "no")), None, (100, 150)),
+        ((DONE, NotSent("dns")), None, (100, 150)),
+        ((DONE, Unknown("read_timeout")), None, (100, 50)),
+    ],
+)
+async def test_recovery_says_what_is_certain_of_a_plan_that_was_cut_off(
+    tmp_path: Path, outcomes: tuple[Outcome, ...], attempt: int | None, says: tuple[int, int]
+) -> None:
+    """The number of its chunks and the runs that were not sent; the decision says the same number.
+
+    An order that may have been on its way is unknown, and so is every later one.
+    """
+    progress = await killed(tmp_path, *outcomes, attempt=attempt)
+    unsent, unknown = progress["unsent"], progress["unknown"]
+    assert isinstance(unsent, list)
+    assert isinstance(unknown, list)
+    assert (progress["cancelled"], len(unsent)) == says
+    carried_out = ids(0, 100 * sum(isinstance(one, Cancelled) for one in outcomes))
+    assert carried_out | set(unsent) | set(unknown) == ids(0, 250)
+    assert len(carried_out) + len(unsent) + len(unknown) == 250
+
+
+async def test_an_order_that_waits_to_be_sent_again_may_be_on_its_way(tmp_path: Path) -> None:
+    """The next order is not sent before it."""
+    await killed(tmp_path, DONE, Refused(429, "slow"), attempt=1)
+    plan = looked_up()
+    assert plan.resolved is not None
+    async with opened(tmp_path, "more") as log:
+        await log.keep("plan", plan_members(plan, plan.resolved, upstream="https://up.example"))
+    assert {one.run_id for one in ordered_since(tmp_path, 0)} == ids(0, 200)
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,7 @@ IN_ORDER = (
         (
             Edit(
                 "gateway/audit/record.py",
-                'return _closed(decision_id, Unknown("recovered"))',
+                'return _closed(decision_id, Unknown("recovered", None, progress))',
                 'return _closed(decision_id, NotSent("recovered"))',
             ),
         ),
