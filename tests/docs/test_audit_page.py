@@ -9,8 +9,7 @@ import os
 import re
 import shlex
 import signal
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,9 @@ from tests.cli.running import Done, command
 from tests.conftest import NOW_MS
 from tests.support.gateway import READ_TOKEN, REAL_TOKEN, Answer, RunningGateway, Setup
 from tests.support.project import ROOT
+from tests.support.proxies import HeldAnswers
+from tests.support.repeats import repeated
+from tests.support.waiting import until
 
 PAGE = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
 QUESTIONS = {
@@ -49,7 +51,6 @@ teams: ["*"]
 deny:
   - {id: everything, selects: [everything], message: "Name what you mean."}
 """
-WAIT_S = 60
 
 Members = Mapping[str, object]
 
@@ -80,24 +81,6 @@ class Recorded:
         done = [command(*(there.get(word, word) for word in shlex.split(line))) for line in lines]
         assert [(one.returncode, one.stderr) for one in done] == [(0, "")] * len(done)
         return done
-
-
-def until(holds: Callable[[], object]) -> None:
-    """Waits until something is true."""
-    deadline_s = time.monotonic() + WAIT_S
-    while not holds():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.05)
-
-
-def joined(gateway: RunningGateway, upstream: SimulatorServer) -> tuple[Answer, Answer]:
-    """A cancel, and its repeat while it is in flight."""
-    upstream.simulator.script(Fault(acts=True, delay_after_ms=1500))
-    before = len(upstream.ledger)
-    with ThreadPoolExecutor(1) as callers:
-        first = callers.submit(gateway.cancel, f"{OWN}&count=7")
-        until(lambda: len(upstream.ledger) > before)
-        return gateway.cancel(f"{OWN}&count=7"), first.result()
 
 
 def planned(gateway: RunningGateway) -> Answer:
@@ -144,12 +127,16 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
         upstream=", read_token: {file: read-token}",
     )
     runs = make_runs(2000, NOW_MS, seed=0)
-    with SimulatorServer(Simulator(runs, contract=Contract.V2025), token=REAL_TOKEN, read_token=READ_TOKEN) as upstream:
-        setup.upstream_url = upstream.url
+    account = Simulator(runs, contract=Contract.V2025)
+    with (
+        SimulatorServer(account, token=REAL_TOKEN, read_token=READ_TOKEN) as upstream,
+        HeldAnswers(upstream.port) as held,
+    ):
+        setup.upstream_url = held.url
         with RunningGateway(setup) as gateway:
             answers = {"sent": gateway.cancel(OWN), "denied": gateway.cancel("count=3")}
             answers["other"] = gateway.cancel(OWN, team="search")
-            answers["repeat"], answers["first"] = joined(gateway, upstream)
+            answers["first"], answers["repeat"] = repeated(gateway, held, f"{OWN}&count=7")
             answers["plan"] = planned(gateway)
             answers["lost"] = settled(gateway, upstream)
             gateway.request("GET", "/v2/messages")
