@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -11,7 +12,9 @@ from typing import Self
 
 Seen = Callable[[bytes], object]
 CANCEL = b"DELETE "
-METHODS = (CANCEL, b"GET ", b"POST ")
+READING = b"GET "
+METHODS = (CANCEL, READING, b"POST ")
+RESET = struct.pack("ii", 1, 0)
 
 
 class Proxy:
@@ -71,18 +74,18 @@ class Proxy:
 
 
 class HeldAnswers(Proxy):
-    """Passes everything on, but while `held` no answer to a cancel: it has been carried out, and is in flight."""
+    """Passes everything on, but while `held` no answer to a cancel, or to a reading: it is done, and in flight."""
 
     def __init__(self, port: int) -> None:
         super().__init__(port)
         self._free = threading.Event()
         self._free.set()
-        self._passing = 0
+        self._held, self._passing = CANCEL, 0
 
     @contextlib.contextmanager
-    def held(self, *, after: int = 0) -> Iterator[None]:
+    def held(self, method: bytes = CANCEL, *, after: int = 0) -> Iterator[None]:
         """Keeps answers back until the end of the `with`, but for the first `after` of them."""
-        self._passing = after
+        self._held, self._passing = method, after
         self._free.clear()
         try:
             yield
@@ -95,31 +98,43 @@ class HeldAnswers(Proxy):
 
     def serve(self, connection: socket.socket, number: int) -> None:
         """Passes the answers on."""
-        cancels = False
+        asks = b""
 
         def asked(chunk: bytes) -> None:
-            nonlocal cancels
-            if chunk.startswith(METHODS):
-                cancels = chunk.startswith(CANCEL)
+            nonlocal asks
+            asks = next(filter(chunk.startswith, METHODS), asks)
 
         def answered(_: bytes) -> None:
-            if cancels and self._passing > 0:
+            nonlocal asks
+            if asks == self._held and self._passing > 0:
                 self._passing -= 1
-            elif cancels:
+            elif asks == self._held:
                 self._free.wait()
+            asks = b""
 
         with self.onward(connection, asked) as server:
             pump(server, connection, answered)
 
 
 def pump(source: socket.socket, sink: socket.socket, seen: Seen = bool) -> None:
-    """Passes bytes on, each piece once `seen` returns, until one side ends; where a connection breaks, both end."""
+    """Passes bytes on, each piece once `seen` returns, and the end; where one connection is reset, both are."""
     try:
-        while chunk := source.recv(65_536):
-            seen(chunk)
+        while chunk := _received(source, seen):
             sink.sendall(chunk)
         sink.shutdown(socket.SHUT_WR)
     except OSError:
         for end in (source, sink):
             with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                end.shutdown(socket.SHUT_RD)
+
+
+def _received(source: socket.socket, seen: Seen) -> bytes:
+    """The next piece, or none at the end; a reset is seen as an end is. Raises: OSError: it was reset."""
+    try:
+        chunk = source.recv(65_536)
+    except OSError:
+        seen(b"")
+        raise
+    seen(chunk)
+    return chunk
