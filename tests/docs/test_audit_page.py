@@ -85,17 +85,18 @@ class Recorded:
 
 def planned(gateway: RunningGateway) -> Answer:
     """A plan that is applied, after one that is not."""
+    ready(gateway)
+    return gateway.request("POST", f"{ready(gateway)}/apply")
+
+
+def ready(gateway: RunningGateway) -> str:
+    """The path of a new plan that can be applied."""
     url = "workflowUrl=https%3A%2F%2Fbilling.example.com%2Fapi%2Freminder&workflowUrlExactMatch=true"
-    body, kind = (
-        json.dumps({"request": f"DELETE /v2/workflows/runs?{url}&count=3"}).encode(),
-        {"Content-Type": "application/json"},
-    )
-    for _ in range(2):
-        plan = (
-            f"/gateway/v1/plans/{gateway.request('POST', '/gateway/v1/plans', body=body, headers=kind).json()['plan']}"
-        )
-        until(lambda plan=plan: gateway.request("GET", plan).json()["state"] == "ready")  # type: ignore[misc]
-    return gateway.request("POST", f"{plan}/apply")
+    body = json.dumps({"request": f"DELETE /v2/workflows/runs?{url}&count=3"}).encode()
+    made = gateway.request("POST", "/gateway/v1/plans", body=body, headers={"Content-Type": "application/json"})
+    plan = f"/gateway/v1/plans/{made.json()['plan']}"
+    until(lambda: gateway.request("GET", plan).json()["state"] == "ready")
+    return plan
 
 
 def settled(gateway: RunningGateway, upstream: SimulatorServer) -> Answer:
