@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import threading
@@ -19,13 +20,16 @@ from gateway.audit.evidence.verify import verify
 from gateway.audit.log import AuditLog, AuditSettings, Closing
 from gateway.audit.segment import OsDisk, segment_path
 from gateway.audit.writer import CHECKPOINT_RECORDS
+from gateway.core.errors import AuditUnavailable
 from gateway.core.outcome import Cancelled
 from gateway.core.plan import Narrowing, Order, Permit, Plan
 from gateway.core.request import ByFilter, CancelRequest, Principal
 from gateway.log import Console
+from tests.support.waiting import PATIENCE_S
 
 UPSTREAM = "https://qstash.upstash.io"
 DONE = Closing(Cancelled(200, 3), over_cancelled=0, duration_ms=5, caller_gone=False)
+EVER = 10**9
 NOWHERE = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
 
@@ -75,6 +79,16 @@ async def open_log(
     )
 
 
+async def until_taken(log: AuditLog, decision_id: str) -> None:
+    """Decides until the log takes the intent: one that waits for milliseconds only may find any disk slow."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            with contextlib.suppress(AuditUnavailable):
+                await log.close(await log.intent(plan(decision_id)), DONE)
+                return
+            await asyncio.sleep(0.001)
+
+
 def segments(directory: Path, chain: str = "*", *, suffix: str = "jsonl") -> list[Path]:
     """The files of a chain, or of all, in order."""
     return sorted(directory.glob(f"{chain}.*.{suffix}"))
@@ -117,7 +131,10 @@ def tampered(directory: Path, *keys: MacKey) -> set[str]:
 
 
 class FailingDisk(OsDisk):
-    """Fails the Nth call of one operation (and `length` - 1 after it), perhaps after taking half of the bytes."""
+    """Fails the Nth call of one operation (and `length` - 1 after it), perhaps after taking half of the bytes.
+
+    One that fails for `EVER` fails until it is mended.
+    """
 
     def __init__(
         self, operation: str, nth: int, error: int, *, length: int = 1, torn: bool = False, uncut: bool = False
@@ -131,6 +148,10 @@ class FailingDisk(OsDisk):
             torn,
             uncut,
         )
+
+    def mend(self) -> None:
+        """Fails no more."""
+        self.length = 0
 
     @property
     def reached(self) -> bool:
@@ -241,7 +262,7 @@ class HeldDisk(OsDisk):
         self.gate.set()
 
     def fdatasync(self, descriptor: int) -> None:
-        self.gate.wait()
+        assert self.gate.wait(PATIENCE_S), "whoever lets go was held too"
         super().fdatasync(descriptor)
 
 

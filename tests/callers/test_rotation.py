@@ -22,9 +22,9 @@ import pytest
 from tests.callers.documented import KUBERNETES, CallersSetup, kubernetes
 from tests.callers.issuers import jwk, key_pair, published
 from tests.cli.running import command
-from tests.clients.breaking import wait_until
 from tests.support.files import put
 from tests.support.gateway import REAL_TOKEN, RunningGateway, Setup
+from tests.support.waiting import until
 
 EXACT = "workflowUrl=https%3A%2F%2Fbilling.example.com%2Fapi%2Finvoice&workflowUrlExactMatch=true"
 NEW_TOKEN = "CANARYNEW" + secrets.token_hex(24)
@@ -90,7 +90,7 @@ def after(gateway: RunningGateway, event: str, change: Callable[[], object]) -> 
     """Makes a change and waits until the gateway has noticed it."""
     before = said(gateway, event)
     change()
-    wait_until(lambda: said(gateway, event) > before)
+    until(lambda: said(gateway, event) > before)
 
 
 def notices(gateway: RunningGateway) -> list[str]:
@@ -163,10 +163,10 @@ def test_a_request_under_way_keeps_its_token(upstream: TwoTokens, tmp_path: Path
     with RunningGateway(Setup(upstream.url, tmp_path / "gateway")) as gateway, ThreadPoolExecutor() as callers:
         upstream.may_answer.clear()
         first = callers.submit(gateway.cancel, f"{EXACT}&count=1")
-        wait_until(lambda: len(upstream.sent) == 1)
+        until(lambda: len(upstream.sent) == 1)
         after(gateway, "reloaded", lambda: put(gateway.setup.directory / "token", NEW_TOKEN))
         second = callers.submit(gateway.cancel, f"{EXACT}&count=2")
-        wait_until(lambda: len(upstream.sent) == 2)
+        until(lambda: len(upstream.sent) == 2)
         assert not first.done()
         upstream.may_answer.set()
         assert (first.result(WAIT_S).status, second.result(WAIT_S).status) == (200, 200)
@@ -309,7 +309,7 @@ def test_the_age_of_the_token_begins_with_its_replacement(upstream: TwoTokens, t
         def age_s() -> int:
             return int(str(gateway.request("GET", "/readyz", team=None).json()["token_age_s"]))
 
-        wait_until(lambda: age_s() >= 2)
+        until(lambda: age_s() >= 2)
         after(gateway, "reloaded", lambda: put(gateway.setup.directory / "token", NEW_TOKEN))
         started_s = time.monotonic()
         assert age_s() <= time.monotonic() - started_s + 1

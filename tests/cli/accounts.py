@@ -13,6 +13,7 @@ from gateway.simulator.runs import Run, make_runs
 from gateway.simulator.server import SimulatorServer
 from tests.cli.running import Done, command
 from tests.support.gateway import REAL_TOKEN, RunningGateway, Setup
+from tests.support.proxies import HeldAnswers
 
 HOST = "https://billing.example.com/api"
 INVOICE = f"{HOST}/invoice"
@@ -43,6 +44,7 @@ class Account:
 
     gateway: RunningGateway
     server: SimulatorServer
+    answers: HeldAnswers
     before: tuple[Run, ...]
 
     @property
@@ -74,11 +76,14 @@ def an_account(directory: Path, *, runs: int = 300, latency_ms: int = 0, policy:
     """So many runs of three teams, half a minute apart, and a gateway whose files are in that new directory."""
     made = make_runs(runs, time.time_ns() // 1_000_000, seed=0)
     directory.mkdir()
-    with SimulatorServer(Simulator(made), token=REAL_TOKEN, latency_ms=latency_ms) as server:
+    with (
+        SimulatorServer(Simulator(made), token=REAL_TOKEN, latency_ms=latency_ms) as server,
+        HeldAnswers(server.port) as answers,
+    ):
         (directory / "read-token").write_text(server.read_token)
         (directory / "read-token").chmod(0o600)
         setup = Setup(
-            server.url, directory, policies={"billing.yaml": policy}, upstream=", read_token: {file: read-token}"
+            answers.url, directory, policies={"billing.yaml": policy}, upstream=", read_token: {file: read-token}"
         )
         with RunningGateway(setup) as gateway:
-            yield Account(gateway, server, made)
+            yield Account(gateway, server, answers, made)

@@ -18,6 +18,7 @@ from typing import BinaryIO, TextIO
 import pytest
 
 from tests.support.forked import COMMAND, Process, started
+from tests.support.waiting import until
 
 END_S = 60
 START_S = 20
@@ -102,6 +103,22 @@ class Serving:
         """SIGTERM, and the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(END_S)
+
+
+def interrupt(process: Process) -> None:
+    """Ctrl-C for a command that waits, for an answer or for time to pass.
+
+    Python does not notice a signal that comes just before it begins to read, so the process has to stand still.
+    """
+    until(lambda: all(_waits(process.pid) for _ in range(5)))
+    process.send_signal(signal.SIGINT)
+
+
+def _waits(pid: int) -> bool:
+    """Whether a process, after a moment, waits for something; where there is no /proc, nobody can say."""
+    time.sleep(0.01)
+    path = Path(f"/proc/{pid}/stat")
+    return not path.exists() or path.read_text().rpartition(")")[2].split()[0] == "S"
 
 
 @contextmanager

@@ -9,14 +9,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from gateway.audit.evidence.following import MOST_OPEN, Following
 from tests.audit.decisions.chains import Chain, an_id, intent, outcome
-from tests.cli.running import END_S, START_S, command
+from tests.cli.running import END_S, START_S, command, interrupt
 from tests.support.forked import COMMAND
 
 SECOND = "01890000-0000-7000-8000-00000000000b"
@@ -200,11 +200,8 @@ def test_ctrl_c_ends_with_130_and_every_line_is_whole(tmp_path: Path) -> None:
     chain = Chain(tmp_path)
     with following(tmp_path) as process:
         found = read_from(process, chain)
-        for _ in range(END_S // 5):
-            process.send_signal(signal.SIGINT)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(5)
-                break
+        interrupt(process)
+        process.wait(END_S)
         assert process.stdout is not None
         assert process.stderr is not None
         found += process.stdout.read()

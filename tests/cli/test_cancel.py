@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.cli.accounts import HOST, INVOICE, POLICY, Account, an_account
-from tests.cli.running import command, ended
+from tests.cli.running import command, ended, interrupt
 from tests.cli.terminal import Terminal, on_terminal
 from tests.support.forked import COMMAND
 from tests.support.gateway import RunningGateway
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -242,31 +242,29 @@ def test_a_yes_cancels_behind_a_bar(account: Account, terminal: Terminal) -> Non
 def test_ctrl_c_at_the_question_cancels_nothing(account: Account, terminal: Terminal) -> None:
     """The first one ends it."""
     terminal.until(r"\[y/N\] ")
-    terminal.interrupts()
+    interrupt(terminal.process)
     assert terminal.exit_code() == 1
     assert "Nothing was cancelled." in terminal.seen
     assert "Traceback" not in terminal.seen
     assert account.cancelled == ()
 
 
-@pytest.mark.parametrize("account", [300], indirect=True)
 def test_ctrl_c_twice_while_applying_says_where_to_look(account: Account, terminal: Terminal) -> None:
     """The gateway goes on: what was sent is carried out, and the plan closed."""
     terminal.until(r"\[y/N\] ")
-    terminal.types("y\n")
-    terminal.until("Cancelling")
-    while not account.gateway.records("intent"):
-        time.sleep(0.05)
-    terminal.interrupts()
-    terminal.until("Ctrl-C again leaves at once")
-    terminal.interrupts()
-    assert terminal.exit_code() == 1
+    with account.answers.held():
+        terminal.types("y\n")
+        terminal.until("Cancelling")
+        until(lambda: account.cancelled)
+        terminal.interrupts()
+        terminal.until("Ctrl-C again leaves at once")
+        terminal.interrupts()
+        assert terminal.exit_code() == 1
     (plan,) = account.gateway.records("plan")
     assert re.search("Left(;| before) .*Look at it: qstash-gateway cancel --plan", terminal.seen, re.DOTALL)
     assert str(plan["decision_id"]) in terminal.seen.replace("\r\n", "")
     assert "Traceback" not in terminal.seen
-    while not account.gateway.records("outcome"):
-        time.sleep(0.05)
+    until(lambda: account.gateway.records("outcome"))
     (outcome,) = account.gateway.records("outcome")
     assert outcome["cancelled"] == len(account.cancelled)
 

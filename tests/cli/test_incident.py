@@ -15,6 +15,7 @@ from gateway.simulator.exchange import Ending, Fault
 from tests.cli.accounts import INVOICE, POLICY, Account, an_account
 from tests.cli.running import Done
 from tests.cli.terminal import on_terminal
+from tests.support.waiting import until
 
 CAPPED = POLICY.replace("{max: 150, older_than: 5m}", "{cap: 30, older_than: 5m}")
 ALL = ("--url", INVOICE, "--until-none")
@@ -59,12 +60,15 @@ def test_runs_that_begin_after_the_question_are_not_cancelled(account: Account) 
     assert "wfr_begun_after" not in account.cancelled
 
 
-@pytest.mark.parametrize("account", [100], indirect=True)
 def test_ctrl_c_stops_after_the_order_in_flight(account: Account) -> None:
     """The number is that of the ledger, and nothing is sent afterwards."""
-    with on_terminal("cancel", *ALL, "--yes", env=account.environment, columns=80) as running:
+    command = on_terminal("cancel", *ALL, "--yes", env=account.environment, columns=80)
+    with account.answers.held(after=1), command as running:
         running.until("Plan 1: ")
+        until(lambda: len(account.server.ledger) == 2)
         running.interrupts()
+        running.until("Ctrl-C again leaves at once")
+        account.answers.let_go()
         assert running.exit_code() == 1
     assert "Traceback" not in running.seen
     sent = len(account.cancelled)

@@ -12,7 +12,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -26,7 +25,7 @@ from gateway.audit.segment import OsDisk
 from gateway.cli.main import COMMANDS
 from gateway.core.forms.texts import PolicyText, PolicyTexts
 from tests.cli.configs import POLICY, write
-from tests.cli.running import END_S
+from tests.cli.running import END_S, interrupt
 from tests.cli.terminal import on_terminal
 from tests.support import forked
 from tests.support.forked import COMMAND
@@ -316,13 +315,8 @@ def test_ctrl_c_ends_with_130(place: Place, answers: Path) -> None:
         while not asked.endswith(b"[y/N] "):
             asked += process.stdout.read1()  # type: ignore[attr-defined]
             assert process.poll() is None
-        # One just before the command begins to read is noticed only at the next, which a person sends too.
-        for _ in range(END_S // 5):
-            process.send_signal(signal.SIGINT)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(5)
-                break
-        assert process.returncode == 130
+        interrupt(process)
+        assert process.wait(END_S) == 130
         assert process.stderr.read() == b""
 
 
@@ -358,11 +352,7 @@ def test_a_terminal_is_still_one(place: Place) -> None:
         assert "Nothing was sent." in terminal.seen
     with on_terminal("probe-upstream", "--config", str(place.root / "good" / "config.yaml"), env={}) as terminal:
         terminal.until(r"\[y/N\] ")
-        # One that comes between the prompt and the reading is only noticed with the next.
-        while terminal.process.poll() is None:
-            terminal.interrupts()
-            with suppress(subprocess.TimeoutExpired):
-                terminal.process.wait(3)
+        interrupt(terminal.process)
         assert terminal.exit_code() == 130
         assert "Traceback" not in terminal.seen
 

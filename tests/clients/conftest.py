@@ -14,9 +14,9 @@ from gateway.simulator.exchange import Answer, Call
 from gateway.simulator.runs import Run
 from gateway.simulator.server import SimulatorServer
 from tests.clients.account import RUNS
-from tests.clients.breaking import wait_until
 from tests.clients.official import OfficialClient, require_clients
 from tests.support.gateway import POLICIES, REAL_TOKEN, RunningGateway, Setup
+from tests.support.waiting import until
 
 Client = Callable[..., OfficialClient]
 Serve = Callable[..., tuple[SimulatorServer, RunningGateway]]
@@ -30,7 +30,7 @@ class HeldSimulator(Simulator):
         self._answers_when = answers_when
 
     def answer(self, call: Call, now_ms: int, *, at_most: int | None = None) -> Answer:
-        wait_until(self._answers_when)
+        until(self._answers_when)
         return super().answer(call, now_ms, at_most=at_most)
 
 

@@ -6,9 +6,10 @@ import pytest
 
 from gateway.simulator.server import SimulatorServer
 from tests.clients.account import INVOICE, OF_INVOICE
-from tests.clients.breaking import BreakingProxy, wait_until
+from tests.clients.breaking import BreakingProxy
 from tests.clients.conftest import Client, Serve
 from tests.support.gateway import RunningGateway
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.node
 
@@ -76,7 +77,7 @@ def test_a_call_without_retries_is_finished_and_recorded_all_the_same(serve: Ser
         seen = client(gateway, base_url=proxy.url).cancel(CALLS["latest"], retries=False)
     assert seen.error is not None
     assert (seen.error["status"], seen.attempts) == (None, 1)
-    wait_until(lambda: bool(gateway.records("outcome")))
+    until(lambda: bool(gateway.records("outcome")))
     assert set(simulator.simulator.cancelled) == OF_INVOICE
     (outcome,) = gateway.records("outcome")
     assert (outcome["cancelled"], outcome["caller_gone"]) == (len(OF_INVOICE), True)

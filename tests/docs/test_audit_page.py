@@ -9,8 +9,7 @@ import os
 import re
 import shlex
 import signal
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,9 @@ from tests.cli.running import Done, command
 from tests.conftest import NOW_MS
 from tests.support.gateway import READ_TOKEN, REAL_TOKEN, Answer, RunningGateway, Setup
 from tests.support.project import ROOT
+from tests.support.proxies import HeldAnswers
+from tests.support.repeats import repeated
+from tests.support.waiting import until
 
 PAGE = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
 QUESTIONS = {
@@ -49,7 +51,6 @@ teams: ["*"]
 deny:
   - {id: everything, selects: [everything], message: "Name what you mean."}
 """
-WAIT_S = 60
 
 Members = Mapping[str, object]
 
@@ -82,34 +83,20 @@ class Recorded:
         return done
 
 
-def until(holds: Callable[[], object]) -> None:
-    """Waits until something is true."""
-    deadline_s = time.monotonic() + WAIT_S
-    while not holds():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.05)
-
-
-def joined(gateway: RunningGateway, upstream: SimulatorServer) -> tuple[Answer, Answer]:
-    """A cancel, and its repeat while it is in flight."""
-    upstream.simulator.script(Fault(acts=True, delay_after_ms=1500))
-    before = len(upstream.ledger)
-    with ThreadPoolExecutor(1) as callers:
-        first = callers.submit(gateway.cancel, f"{OWN}&count=7")
-        until(lambda: len(upstream.ledger) > before)
-        return gateway.cancel(f"{OWN}&count=7"), first.result()
-
-
 def planned(gateway: RunningGateway) -> Answer:
     """A plan that is applied, after one that is not."""
+    ready(gateway)
+    return gateway.request("POST", f"{ready(gateway)}/apply")
+
+
+def ready(gateway: RunningGateway) -> str:
+    """The path of a new plan that can be applied."""
     url = "workflowUrl=https%3A%2F%2Fbilling.example.com%2Fapi%2Freminder&workflowUrlExactMatch=true"
-    body, kind = (
-        json.dumps({"request": f"DELETE /v2/workflows/runs?{url}&count=3"}).encode(),
-        {"Content-Type": "application/json"},
-    )
-    plans = [gateway.request("POST", "/gateway/v1/plans", body=body, headers=kind) for _ in range(2)]
-    assert [plan.status for plan in plans] == [201, 201], plans
-    return gateway.request("POST", f"/gateway/v1/plans/{plans[1].json()['plan']}/apply")
+    body = json.dumps({"request": f"DELETE /v2/workflows/runs?{url}&count=3"}).encode()
+    made = gateway.request("POST", "/gateway/v1/plans", body=body, headers={"Content-Type": "application/json"})
+    plan = f"/gateway/v1/plans/{made.json()['plan']}"
+    until(lambda: gateway.request("GET", plan).json()["state"] == "ready")
+    return plan
 
 
 def settled(gateway: RunningGateway, upstream: SimulatorServer) -> Answer:
@@ -144,12 +131,16 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
         upstream=", read_token: {file: read-token}",
     )
     runs = make_runs(2000, NOW_MS, seed=0)
-    with SimulatorServer(Simulator(runs, contract=Contract.V2025), token=REAL_TOKEN, read_token=READ_TOKEN) as upstream:
-        setup.upstream_url = upstream.url
+    account = Simulator(runs, contract=Contract.V2025)
+    with (
+        SimulatorServer(account, token=REAL_TOKEN, read_token=READ_TOKEN) as upstream,
+        HeldAnswers(upstream.port) as held,
+    ):
+        setup.upstream_url = held.url
         with RunningGateway(setup) as gateway:
             answers = {"sent": gateway.cancel(OWN), "denied": gateway.cancel("count=3")}
             answers["other"] = gateway.cancel(OWN, team="search")
-            answers["repeat"], answers["first"] = joined(gateway, upstream)
+            answers["first"], answers["repeat"] = repeated(gateway, held, f"{OWN}&count=7")
             answers["plan"] = planned(gateway)
             answers["lost"] = settled(gateway, upstream)
             gateway.request("GET", "/v2/messages")

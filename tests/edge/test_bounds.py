@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.edge.wire import CHUNKED, JSON, PATH, RUN_IDS, TARGET, Edge, answers, check_problem, receive, started
+from tests.support.waiting import until
 
 CANARY_S = 1.0
 GROWTH_KB = 24 * 1024
@@ -187,10 +188,7 @@ def test_readers_that_never_read_lose_their_connection(edge: Edge) -> None:
                         connection.sendall(request)
             time.sleep(0.008)
         assert edge.canary_s() < CANARY_S
-        deadline = time.monotonic() + 15
-        while _held(edge) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert _held(edge) == 0
+        until(lambda: not _held(edge))
 
 
 def _narrow(edge: Edge) -> socket.socket:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
-from gateway.simulator.exchange import Fault
 from tests.edge.wire import JSON, PATH, URL, Edge, check_problem, started
 from tests.support.gateway import Answer
+from tests.support.waiting import until
 
 NAMED = "workflowRunIds=wfr_search_1"
 
@@ -66,12 +65,13 @@ def test_places_of_one_principal(tmp_path: Path) -> None:
     """A principal holds so many places at once; the next is 429, another team has its own, and places come back."""
     limits = "{receive_timeout_s: 5, per_principal: {in_flight: 2, requests_per_minute: 0}}"
     with started(tmp_path / "gateway", limits) as edge, ThreadPoolExecutor(4) as threads:
-        edge.simulator.simulator.script(Fault(times=2, acts=True, delay_before_ms=1000))
-        held = [threads.submit(_cancel, edge, count) for count in (2, 3)]
-        _wait_for(edge, intents=2)
-        throttled = _cancel(edge, 4)
-        other = edge.gateway.cancel(NAMED, team="search")
-        assert (other.status, [answer.result().status for answer in held]) == (200, [200, 200])
+        with edge.in_flight():
+            held = [threads.submit(_cancel, edge, count) for count in (2, 3)]
+            until(lambda: len(edge.reached) == 2)
+            throttled = _cancel(edge, 4)
+            other = threads.submit(edge.gateway.cancel, NAMED, team="search")
+            until(lambda: len(edge.reached) == 3)
+        assert (other.result().status, [answer.result().status for answer in held]) == (200, [200, 200])
         _check_throttled(edge, throttled, limit=2, cause="in_flight")
         assert _cancel(edge, 5).status == 200
         assert sorted(entry.call.query.rpartition("=")[2] for entry in edge.reached) == ["1", "2", "3", "5"]
@@ -85,7 +85,7 @@ def test_bodies_that_never_come_hold_only_the_places_of_their_own_principal(tmp_
         slow = [edge.connect() for _ in range(4)]
         for connection in slow:
             connection.sendall(head)
-            time.sleep(0.05)
+            edge.until_read()
         assert _cancel(edge, 1).status == 200
         assert edge.gateway.cancel(NAMED, team="search").status == 429
         for connection in slow:
@@ -95,19 +95,12 @@ def test_bodies_that_never_come_hold_only_the_places_of_their_own_principal(tmp_
 def test_places_of_the_gateway(tmp_path: Path) -> None:
     """With every place taken the answer is 503 `overloaded` before the receipt: nothing was sent."""
     with started(tmp_path / "gateway", "{max_in_flight: 1}") as edge, ThreadPoolExecutor(4) as threads:
-        edge.simulator.simulator.script(Fault(acts=True, delay_before_ms=800))
-        held = threads.submit(_cancel, edge, 2)
-        _wait_for(edge, intents=1)
-        refused = edge.gateway.cancel(NAMED, team="search")
-        healthy = edge.gateway.request("GET", "/healthz", team=None)
+        with edge.in_flight():
+            held = threads.submit(_cancel, edge, 2)
+            until(lambda: len(edge.reached) == 1)
+            refused = edge.gateway.cancel(NAMED, team="search")
+            healthy = edge.gateway.request("GET", "/healthz", team=None)
         assert (healthy.status, held.result().status) == (200, 200)
         check_problem(edge, refused, 503, "overloaded")
         assert refused.headers["retry-after"] == "1"
         assert len(edge.reached) == 1
-
-
-def _wait_for(edge: Edge, *, intents: int) -> None:
-    deadline = time.monotonic() + 5
-    while len([record for record in edge.records() if record["event"] == "intent"]) < intents:
-        assert time.monotonic() < deadline, "the cancels did not start"
-        time.sleep(0.01)

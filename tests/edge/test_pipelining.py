@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
 from gateway.simulator.exchange import Fault
 from tests.edge.wire import CHUNKED, JSON, PATH, RUN_IDS, TARGET, URL, Edge, check_problem, receive
+from tests.support.waiting import until
 
 HEALTH = "GET /healthz HTTP/1.1"
 
@@ -57,7 +57,7 @@ def test_garbage_without_an_answer_is_on_record(edge: Edge, name: str) -> None:
     before = len([record for record in edge.records() if record["event"] == "refused"])
     _slow_upstream(edge)
     edge.send(_cancel(edge, 3), GARBAGE[name], pause_s=0.05)
-    time.sleep(0.1)
+    until(lambda: len([record for record in edge.records() if record["event"] == "refused"]) > before)
     refused = [record for record in edge.records() if record["event"] == "refused"][before:]
     assert [record["remote"] for record in refused] == ["127.0.0.1"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-import time
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from gateway.execution.in_flight import MOST_JOINS
-from gateway.simulator.exchange import Fault
 from tests.edge.wire import CHUNKED, JSON, PATH, RUN_IDS, URL, Edge, receive, started
 from tests.support.waiting import until
 
@@ -49,11 +47,6 @@ def answered(connections: Iterable[socket.socket]) -> int:
     return len(poll.poll(0))
 
 
-def slow(edge: Edge, ms: int) -> None:
-    """The next cancel takes a while upstream, and has its effect."""
-    edge.simulator.simulator.script(Fault(acts=True, delay_before_ms=ms))
-
-
 def in_an_extension(edge: Edge, body: bytes) -> bytes:
     """A cancel whose body is small, with as many bytes beside it."""
     return edge.chunked(b"2;%s\r\n{}\r\n0\r\n\r\n" % (b"a" * len(body)))
@@ -74,29 +67,29 @@ def test_above_its_limits_nobody_is_waited_for(tmp_path: Path, kind: str) -> Non
     """Two bodies wait in the two places of a key; all the others are 429 while those two wait still."""
     with started(tmp_path / "gateway", OWN) as edge, contextlib.ExitStack() as stack:
         held = [stack.enter_context(unfinished(edge, kind)) for _ in range(2)]
-        time.sleep(0.1)
+        edge.until_read()
         more = [stack.enter_context(unfinished(edge, kind)) for _ in range(40)]
         statuses = Counter(receive(connection)[0].status for connection in more)
         assert (statuses, answered(held)) == ({429: 40}, 0)
         assert edge.gateway.request("GET", "/gateway/v1/whoami", team="search").status == 200
 
 
-@pytest.mark.parametrize("pause_s", [0, 0.3])
+@pytest.mark.parametrize("comes", [True, False], ids=["whole", "to come"])
 def test_a_whole_repeat_joins_above_the_limits_and_one_to_be_waited_for_does_not(
-    tmp_path: Path, pause_s: float
+    tmp_path: Path, *, comes: bool
 ) -> None:
     """The repeat of a cancel in flight gets its outcome if all of it is here; a body that is to come is 429."""
     limits = "{receive_timeout_s: 30, per_principal: {in_flight: 1, requests_per_minute: 0}}"
-    with started(tmp_path / "gateway", limits) as edge, ThreadPoolExecutor(1) as threads:
-        slow(edge, 1500)
-        first = threads.submit(lambda: edge.send(edge.posted(RUN_IDS), want=1))
-        until(lambda: events(edge, "intent") == 1)
+    with started(tmp_path / "gateway", limits) as edge, ThreadPoolExecutor(2) as threads:
         whole = edge.posted(RUN_IDS)
-        pieces = [whole] if not pause_s else [whole[: -len(RUN_IDS)], RUN_IDS]
-        [second] = edge.send(*pieces, pause_s=pause_s, want=1)
-        assert second.status == (429 if pause_s else 200)
+        with edge.in_flight():
+            first = threads.submit(edge.send, whole, want=1)
+            until(lambda: len(edge.reached) == 1)
+            repeat = threads.submit(edge.send, whole if comes else whole[: -len(RUN_IDS)], want=1)
+            until(lambda: repeat.done() or events(edge, "joined") == 1)
+        assert repeat.result()[0].status == (200 if comes else 429)
         assert first.result()[0].status == 200
-        assert (events(edge, "joined"), len(edge.reached)) == (0 if pause_s else 1, 1)
+        assert (events(edge, "joined"), len(edge.reached)) == (1 if comes else 0, 1)
 
 
 @pytest.mark.alone
@@ -104,12 +97,14 @@ def test_repeats_of_one_cancel_are_bounded(tmp_path: Path) -> None:
     """Above the limits too: sixteen join, the others are 429 while it is under way, and its outcome counts them."""
     limits = "{per_principal: {in_flight: 1, requests_per_minute: 0}}"
     with started(tmp_path / "gateway", limits) as edge, contextlib.ExitStack() as stack:
-        slow(edge, 3000)
         request = edge.request(line=f"DELETE {PATH}?{URL}&count=3 HTTP/1.1")
         connections = []
-        for _ in range(200):
-            connections.append(stack.enter_context(edge.connect(timeout_s=20)))
-            connections[-1].sendall(request)
+        with edge.in_flight():
+            for _ in range(200):
+                connections.append(stack.enter_context(edge.connect(timeout_s=20)))
+                connections[-1].sendall(request)
+            edge.until_read()
+            until(lambda: answered(connections) >= 199 - MOST_JOINS)
         statuses = Counter(receive(connection, want=1)[0].status for connection in connections)
         [outcome] = [record for record in edge.records() if record["event"] == "outcome"]
         joined = events(edge, "joined")
@@ -144,7 +139,7 @@ def test_a_team_has_half_of_the_places(tmp_path: Path) -> None:
     with started(tmp_path / "gateway", limits) as edge, contextlib.ExitStack() as stack:
         for _ in range(2):
             stack.enter_context(unfinished(edge, "a cancel"))
-        time.sleep(0.1)
+        edge.until_read()
         [refused] = edge.send(edge.request(line=WHOAMI), want=1)
         assert (refused.status, refused.headers["burst-ratelimit-limit"]) == (429, "2")
         assert "limit of the team" in str(refused.json()["error"])
@@ -157,14 +152,14 @@ def test_a_body_on_its_way_gives_way_and_a_cancel_in_flight_does_not(tmp_path: P
     limits = "{receive_timeout_s: 30, per_principal: {in_flight: 8, requests_per_minute: 0}}"
     with started(tmp_path / "gateway", limits, before=SMALL) as edge, contextlib.ExitStack() as stack:
         kept = stack.enter_context(edge.connect(timeout_s=20))
-        slow(edge, 2000)
-        kept.sendall(edge.request(line=f"DELETE {PATH}?{URL}&count=3 HTTP/1.1"))
-        until(lambda: events(edge, "intent") == 1)
-        waiting = [stack.enter_context(unfinished(edge, "half of a cancel", team="search")) for _ in range(8)]
-        time.sleep(0.1)
-        for _ in range(100):
-            stack.enter_context(edge.connect())
-        until(lambda: answered(waiting) == 8)
+        with edge.in_flight():
+            kept.sendall(edge.request(line=f"DELETE {PATH}?{URL}&count=3 HTTP/1.1"))
+            until(lambda: len(edge.reached) == 1)
+            waiting = [stack.enter_context(unfinished(edge, "half of a cancel", team="search")) for _ in range(8)]
+            edge.until_read()
+            for _ in range(100):
+                stack.enter_context(edge.connect())
+            until(lambda: answered(waiting) == 8)
         assert receive(kept, want=1)[0].json() == {"cancelled": 3}
         refused = [record["cause"] for record in edge.records() if record["event"] == "refused"]
         assert refused == ["incomplete"] * 8
@@ -175,10 +170,11 @@ def test_a_body_behind_an_answer_gives_way_too(tmp_path: Path) -> None:
     """A second request on the connection holds its place only once it is whole."""
     limits = "{receive_timeout_s: 30, per_principal: {in_flight: 8, requests_per_minute: 0}}"
     with started(tmp_path / "gateway", limits, before=SMALL) as edge, contextlib.ExitStack() as stack:
-        slow(edge, 300)
         behind = stack.enter_context(edge.connect(timeout_s=20))
         first = edge.request(line=f"DELETE {PATH}?{URL}&count=3 HTTP/1.1")
-        behind.sendall(first + edge.posted(RUN_IDS)[:-1])
+        with edge.in_flight():
+            behind.sendall(first + edge.posted(RUN_IDS)[:-1])
+            edge.until_read()
         assert receive(behind, want=1)[0].status == 200
         for _ in range(100):
             other = stack.enter_context(edge.connect())

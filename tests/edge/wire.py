@@ -18,6 +18,8 @@ from gateway.simulator.runs import make_runs
 from gateway.simulator.server import SimulatorServer
 from tests.conftest import NOW_MS
 from tests.support.gateway import REAL_TOKEN, Answer, RunningGateway, Setup
+from tests.support.proxies import HeldAnswers
+from tests.support.waiting import until
 
 PATH = "/v2/workflows/runs"
 URL = "workflowUrl=https%3A%2F%2Fbilling.example.com%2Fapi%2Finvoice&workflowUrlExactMatch=true"
@@ -33,6 +35,7 @@ class Edge:
 
     gateway: RunningGateway
     simulator: SimulatorServer
+    answers: HeldAnswers | None = None
 
     @property
     def reached(self) -> tuple[Entry, ...]:
@@ -76,11 +79,19 @@ class Edge:
             return receive(connection, want=want)
 
     def records(self) -> list[dict[str, object]]:
-        """The audit records whose lines are whole: the gateway may be writing the last one."""
-        directory = self.gateway.setup.directory / "audit"
-        texts = [path.read_bytes() for path in sorted(directory.glob("*.jsonl"))]
-        lines = [line for text in texts for line in text[: text.rfind(b"\n") + 1].splitlines()]
-        return [json.loads(line) for line in lines]
+        """The audit records so far."""
+        return self.gateway.records()
+
+    @contextlib.contextmanager
+    def in_flight(self) -> Iterator[None]:
+        """Inside, every cancel that goes upstream takes effect and stays in flight."""
+        assert self.answers is not None
+        with self.answers.held():
+            yield
+
+    def until_read(self) -> None:
+        """Returns when the gateway has read all that was sent before."""
+        assert self.gateway.request("GET", "/healthz", team=None).status == 200
 
     def resident_kb(self) -> int:
         """The memory that the gateway's process occupies, in kB."""
@@ -99,27 +110,26 @@ class Edge:
         assert answer.status == 200
         return time.monotonic() - started_s
 
-    def record(self, decision_id: str, *, within_s: float = 3) -> dict[str, object]:
-        """The record of a decision; refusals before ASGI are written without waiting."""
-        deadline = time.monotonic() + within_s
-        while True:
-            found = [record for record in self.records() if record.get("decision_id") == decision_id]
-            if found or time.monotonic() > deadline:
-                break
-            time.sleep(0.02)
-        assert found, "the answer has no record"
-        assert len(found) == 1, "the answer has two records"
-        return found[0]
+    def record(self, decision_id: str) -> dict[str, object]:
+        """The one record of a decision; refusals before ASGI are written without waiting."""
+
+        def found() -> list[dict[str, object]]:
+            return [record for record in self.records() if record.get("decision_id") == decision_id]
+
+        until(found)
+        [record] = found()
+        return record
 
 
 @contextlib.contextmanager
 def started(directory: Path, limits: str, *, more: str = "", before: Sequence[str] = ()) -> Iterator[Edge]:
     """A simulated upstream and a gateway in front of it, with some limits; at its end it must have had no accident."""
     runs = make_runs(200, NOW_MS, seed=0)
-    with SimulatorServer(Simulator(runs, contract=Contract.V2025), token=REAL_TOKEN) as upstream:
-        setup = Setup(upstream.url, directory, limits=limits, more=more)
+    account = Simulator(runs, contract=Contract.V2025)
+    with SimulatorServer(account, token=REAL_TOKEN) as upstream, HeldAnswers(upstream.port) as answers:
+        setup = Setup(answers.url, directory, limits=limits, more=more)
         with RunningGateway(setup, before=before) as gateway:
-            yield Edge(gateway, upstream)
+            yield Edge(gateway, upstream, answers)
             assert gateway.process.poll() is None, "the gateway died"
             assert "internal_error" not in gateway.stderr()
             assert "Traceback" not in gateway.stderr()

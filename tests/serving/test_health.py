@@ -5,21 +5,18 @@ from __future__ import annotations
 import itertools
 import json
 import socket
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from gateway.simulator.asked import Contract
-from gateway.simulator.core import Simulator
-from gateway.simulator.runs import make_runs
 from gateway.simulator.server import SimulatorServer
 from tests.cli.running import command
-from tests.clients.breaking import wait_until
-from tests.conftest import NOW_MS
 from tests.serving.doors import CANCEL, ask, to_port, to_unix
-from tests.support.gateway import REAL_TOKEN, RunningGateway, Setup
+from tests.support.gateway import RunningGateway, Setup
+from tests.support.proxies import HeldAnswers
+from tests.support.waiting import until
 
 HEALTH = 'health: {listen: "127.0.0.1:0"}\n'
 
@@ -33,17 +30,6 @@ def path(tmp_path: Path) -> Path:
 def gateway(simulator: SimulatorServer, tmp_path: Path, path: Path) -> Iterator[RunningGateway]:
     with RunningGateway(Setup(simulator.url, tmp_path / "gateway", listen=f"unix:{path}", more=HEALTH)) as running:
         yield running
-
-
-@pytest.fixture
-def slow(tmp_path: Path, path: Path) -> Iterator[RunningGateway]:
-    """A gateway whose upstream takes two seconds."""
-    upstream = Simulator(make_runs(20, NOW_MS, seed=0), contract=Contract.V2025)
-    setup = Setup("", tmp_path / "gateway", listen=f"unix:{path}", more=HEALTH)
-    with SimulatorServer(upstream, token=REAL_TOKEN, latency_ms=2000) as server:
-        setup.upstream_url = server.url
-        with RunningGateway(setup) as running:
-            yield running
 
 
 def test_it_has_the_two_pages_and_nothing_else(gateway: RunningGateway) -> None:
@@ -152,31 +138,31 @@ def test_probe_asks_there(gateway: RunningGateway) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_while_calls_are_in_flight_at_the_end_it_says_not_ready(slow: RunningGateway, path: Path) -> None:
+def test_while_calls_are_in_flight_at_the_end_it_says_not_ready(
+    simulator: SimulatorServer, tmp_path: Path, path: Path
+) -> None:
     """After SIGTERM the call finishes, and whoever routes to the gateway is told to stop."""
-    gateway, answers = slow, []
-    call = threading.Thread(target=lambda: answers.append(ask(to_unix(path), "DELETE", CANCEL, gateway.key())))
-    call.start()
-    while not gateway.records("intent"):
-        assert call.is_alive()
-    gateway.process.terminate()
-    pages = []
-    while call.is_alive():
-        pages.append(ask(to_port(gateway.health_port), "GET", "/readyz"))
-    call.join()
-    assert [answer.status for answer in answers] == [200]
-    assert pages[-1].status == 503
-    assert pages[-1].json()["reason"] == "shutting_down"
-    assert gateway.stop() == 0
-    with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", gateway.health_port)):
-        pass
+    with HeldAnswers(simulator.port) as upstream, ThreadPoolExecutor(1) as callers:
+        setup = Setup(upstream.url, tmp_path / "gateway", listen=f"unix:{path}", more=HEALTH)
+        with RunningGateway(setup) as gateway:
+            with upstream.held():
+                call = callers.submit(ask, to_unix(path), "DELETE", CANCEL, gateway.key())
+                until(lambda: simulator.ledger)
+                gateway.process.terminate()
+                until(lambda: ask(to_port(gateway.health_port), "GET", "/readyz").status == 503)
+                page = ask(to_port(gateway.health_port), "GET", "/readyz")
+            assert call.result().status == 200
+            assert (page.status, page.json()["reason"]) == (503, "shutting_down")
+            assert gateway.stop() == 0
+        with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", gateway.health_port)):
+            pass
 
 
 def test_a_lock_file_that_is_deleted_is_a_notice_and_a_line_in_the_log(gateway: RunningGateway) -> None:
     """Within seconds, with what to do; the gateway goes on."""
     [lock] = gateway.audit_directory.glob("*.lock")
     lock.unlink()
-    wait_until(lambda: '"event": "lock_deleted"' in gateway.stderr())
+    until(lambda: '"event": "lock_deleted"' in gateway.stderr())
     page = ask(to_port(gateway.health_port), "GET", "/readyz")
     assert page.status == 200
     [notice] = json.loads(page.body)["notices"]

@@ -18,10 +18,10 @@ import jsonschema
 import pytest
 
 from gateway.authoring.schema import schema
-from gateway.simulator.exchange import Fault
 from gateway.simulator.server import SimulatorServer
 from tests.support.files import put
 from tests.support.gateway import RunningGateway, Setup, new_key
+from tests.support.proxies import HeldAnswers
 from tests.support.waiting import until
 
 URL = "https://billing.example.com/api/invoice"
@@ -192,18 +192,18 @@ def test_a_refused_change_is_refused_once(gateway: RunningGateway) -> None:
     assert len(gateway.records("reload")) == 1
 
 
-def test_a_request_in_flight_ends_under_the_policy_that_admitted_it(
-    gateway: RunningGateway, simulator: SimulatorServer
-) -> None:
+def test_a_request_in_flight_ends_under_the_policy_that_admitted_it(setup: Setup, simulator: SimulatorServer) -> None:
     """Its record has that one digest, and it is answered as if nothing had changed."""
-    old = digest(gateway)
-    simulator.simulator.script(Fault(acts=True, delay_after_ms=2500))
-    with ThreadPoolExecutor(1) as callers:
-        first = callers.submit(gateway.cancel, OWN)
-        until(lambda: bool(simulator.ledger))
-        record = reloaded(gateway, lambda: put(rules(gateway), policy(20)))
-        assert not first.done()
-        assert (first.result().status, first.result().headers["gateway-narrowed"]) == (200, "count=50")
+    with HeldAnswers(simulator.port) as upstream, ThreadPoolExecutor(1) as callers:
+        setup.upstream_url = upstream.url
+        with RunningGateway(setup) as gateway:
+            old = digest(gateway)
+            with upstream.held():
+                first = callers.submit(gateway.cancel, OWN)
+                until(lambda: simulator.ledger)
+                record = reloaded(gateway, lambda: put(rules(gateway), policy(20)))
+                assert not first.done()
+            assert (first.result().status, first.result().headers["gateway-narrowed"]) == (200, "count=50")
     [intent], [outcome] = gateway.records("intent"), gateway.records("outcome")
     assert (intent["policy_digest"], outcome["decision_id"]) == (old, intent["decision_id"])
     assert str(record["new_digest"]) not in json.dumps(intent)

@@ -234,10 +234,9 @@ class RunningGateway:
         return self.setup.directory / named[1]
 
     def records(self, event: str | None = None) -> list[dict[str, object]]:
-        """The audit records so far, in order of file name and line."""
-        lines = [
-            line for path in sorted(self.audit_directory.glob("*.jsonl")) for line in path.read_bytes().splitlines()
-        ]
+        """The audit records whose lines are whole, in order of file name and line: the last may be being written."""
+        texts = [path.read_bytes() for path in sorted(self.audit_directory.glob("*.jsonl"))]
+        lines = [line for text in texts for line in text[: text.rfind(b"\n") + 1].splitlines()]
         records = [json.loads(line) for line in lines]
         return [record for record in records if event is None or record["event"] == event]
 

@@ -13,9 +13,9 @@ PATIENCE_S = 60
 """How long a busy machine is waited for before something never comes about."""
 
 
-def until(holds: Callable[[], object]) -> None:
+def until(holds: Callable[[], object], *, within_s: float = PATIENCE_S) -> None:
     """Waits until it holds; fails where it never will."""
-    end_s = time.monotonic() + PATIENCE_S
+    end_s = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < end_s, "it never came about"
         time.sleep(0.01)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +19,14 @@ from gateway.simulator.runs import make_runs
 from gateway.simulator.server import SimulatorServer
 from tests.conftest import NOW_MS
 from tests.support.gateway import REAL_TOKEN, Answer, RunningGateway, Setup
+from tests.support.proxies import HeldAnswers
+from tests.support.repeats import repeated
+from tests.support.waiting import until
 
 OWN = "workflowUrl=https%3A%2F%2Fbilling.example.com%2Fapi%2Finvoice&workflowUrlExactMatch=true"
 IDS = "workflowRunIds=wfr_billing_1&workflowRunIds=wfr_billing_2"
 PATH = "/gateway/v1/decisions"
 READING = "CANARY" + secrets.token_hex(24)
-WAIT_S = 60
 MEMBERS = (
     *("decision_id", "at", "team", "principal", "action", "request", "rule", "decision", "state", "cancelled"),
     *("over_cancelled", "orders", "upstream_status", "settled", "reason", "policy_digest"),
@@ -49,14 +51,6 @@ def killed(gateway: RunningGateway) -> None:
     """Kills the process; its streams stay."""
     gateway.kill()
     gateway.stop()
-
-
-def until(holds: Callable[[], object]) -> None:
-    """Waits until something is true."""
-    deadline_s = time.monotonic() + WAIT_S
-    while not holds():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.05)
 
 
 def test_a_decision_says_what_became_of_it(gateway: RunningGateway) -> None:
@@ -163,11 +157,11 @@ def test_an_unknown_outcome_leads_to_its_decision(simulator: SimulatorServer, tm
 
 def test_a_repeat_shows_the_decision_that_it_joined(simulator: SimulatorServer, tmp_path: Path) -> None:
     """Under its own ID, with a header that names the other; the list has each decision once."""
-    simulator.simulator.script(Fault(acts=True, delay_after_ms=1500))
-    with RunningGateway(Setup(simulator.url, tmp_path / "gateway")) as gateway, ThreadPoolExecutor(1) as callers:
-        first = callers.submit(gateway.cancel, OWN)
-        until(lambda: simulator.ledger)
-        repeat, sent = gateway.cancel(OWN), first.result()
+    with (
+        HeldAnswers(simulator.port) as upstream,
+        RunningGateway(Setup(upstream.url, tmp_path / "gateway")) as gateway,
+    ):
+        sent, repeat = repeated(gateway, upstream, OWN)
         joined, own = decision(gateway, repeat), decision(gateway, sent)
         stranger = decision(gateway, repeat, team="search")
         page, _ = listed(gateway)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
-from gateway.simulator.exchange import Fault
 from gateway.simulator.server import SimulatorServer
 from tests.support.gateway import Answer, RunningGateway, Setup
+from tests.support.proxies import HeldAnswers
+from tests.support.waiting import until
 
 OWN = "workflowUrl=https%3A%2F%2Fbilling.example.com%2Fapi%2Finvoice&workflowUrlExactMatch=true"
 
@@ -31,9 +31,16 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def gateway(simulator: SimulatorServer, tmp_path: Path, disk: Path) -> Iterator[RunningGateway]:
+def upstream(simulator: SimulatorServer) -> Iterator[HeldAnswers]:
+    """The simulator, whose answers can be kept back."""
+    with HeldAnswers(simulator.port) as answers:
+        yield answers
+
+
+@pytest.fixture
+def gateway(upstream: HeldAnswers, tmp_path: Path, disk: Path) -> Iterator[RunningGateway]:
     """A gateway that records on that file system."""
-    setup = Setup(simulator.url, tmp_path / "gateway", audit=f'{{directory: "{disk / "audit"}", durability: fsync}}')
+    setup = Setup(upstream.url, tmp_path / "gateway", audit=f'{{directory: "{disk / "audit"}", durability: fsync}}')
     with RunningGateway(setup) as running:
         yield running
 
@@ -56,10 +63,7 @@ def fill(disk: Path) -> Path:
 
 def until_ready(gateway: RunningGateway, status: int) -> None:
     """Waits until `/readyz` answers with a status."""
-    deadline = time.monotonic() + 10
-    while gateway.request("GET", "/readyz", team=None).status != status:
-        assert time.monotonic() < deadline, f"/readyz did not become {status}"
-        time.sleep(0.05)
+    until(lambda: gateway.request("GET", "/readyz", team=None).status == status)
 
 
 def fill_pages(gateway: RunningGateway) -> list[Answer]:
@@ -89,22 +93,20 @@ def test_on_a_full_disk_nothing_is_sent_and_the_gateway_recovers_when_there_is_s
 
 
 def test_an_outcome_that_cannot_be_written_is_answered_truly_and_owed(
-    gateway: RunningGateway, simulator: SimulatorServer, disk: Path
+    gateway: RunningGateway, simulator: SimulatorServer, upstream: HeldAnswers, disk: Path
 ) -> None:
     """The disk fills after the intent: the caller gets the true number; no intent is taken until it is written."""
-    simulator.simulator.script(Fault(acts=True, delay_after_ms=3000))
-    answers: list[Answer] = []
-    caller = Thread(target=lambda: answers.append(gateway.cancel(OWN)))
-    caller.start()
-    while not simulator.ledger:
-        time.sleep(0.01)
-    filler = fill(disk)
-    while gateway.request("GET", "/readyz", team=None).status == 200:
-        # Records that are shorter than an outcome take what is left of the file's last page.
-        gateway.request(target="/v2/workflows/runs?count=1", team=None)
-    while caller.is_alive():
-        fill(disk)  # what others give back, like the index of decisions
-    assert (answers[0].status, answers[0].json()) == (200, {"cancelled": 50})
+    with ThreadPoolExecutor(1) as callers:
+        with upstream.held():
+            caller = callers.submit(gateway.cancel, OWN)
+            until(lambda: simulator.ledger)
+            filler = fill(disk)
+            while gateway.request("GET", "/readyz", team=None).status == 200:
+                # Records that are shorter than an outcome take what is left of the file's last page.
+                gateway.request(target="/v2/workflows/runs?count=1", team=None)
+        while not caller.done():
+            fill(disk)  # what others give back, like the index of decisions
+    assert (caller.result().status, caller.result().json()) == (200, {"cancelled": 50})
     assert gateway.cancel(f"{OWN}&count=7").json()["code"] == "audit_unavailable"
     assert len(simulator.ledger) == 1
     assert [record["event"] for record in gateway.records() if record["event"] in ("intent", "outcome")] == ["intent"]

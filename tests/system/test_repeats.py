@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from time import sleep
 
 import pytest
 
-from gateway.simulator.exchange import Fault
 from gateway.simulator.server import SimulatorServer
-from tests.support.gateway import Answer, RunningGateway, Setup
+from tests.support.gateway import RunningGateway, Setup
+from tests.support.proxies import HeldAnswers
+from tests.support.waiting import until
 
 OWN = "workflowUrl=https%3A%2F%2Fbilling.example.com%2Fapi%2Finvoice&workflowUrlExactMatch=true"
 
@@ -28,17 +28,18 @@ def test_above_a_limit_the_repeat_of_a_cancel_in_flight_joins_and_nothing_else_p
     simulator: SimulatorServer, tmp_path: Path, limits: str
 ) -> None:
     """The repeat gets the true number of the one call; another request of the same key is refused."""
-    simulator.simulator.script(Fault(acts=True, delay_after_ms=1500))
     with (
-        RunningGateway(Setup(simulator.url, tmp_path / "gateway", limits=limits)) as gateway,
+        HeldAnswers(simulator.port) as upstream,
+        RunningGateway(Setup(upstream.url, tmp_path / "gateway", limits=limits)) as gateway,
         ThreadPoolExecutor(2) as callers,
     ):
-        first = callers.submit(gateway.cancel, OWN)
-        while not simulator.ledger:
-            sleep(0.01)
-        other: Answer = gateway.cancel(f"{OWN}&count=7")
-        repeat = gateway.cancel(OWN)
-        assert (first.result().json(), repeat.json()) == ({"cancelled": 50}, {"cancelled": 50})
+        with upstream.held():
+            first = callers.submit(gateway.cancel, OWN)
+            until(lambda: simulator.ledger)
+            other = gateway.cancel(f"{OWN}&count=7")
+            repeat = callers.submit(gateway.cancel, OWN)
+            until(lambda: gateway.records("joined") or repeat.done())
+        assert (first.result().json(), repeat.result().json()) == ({"cancelled": 50}, {"cancelled": 50})
         assert other.status in (429, 503)
         assert len(simulator.ledger) == 1
 

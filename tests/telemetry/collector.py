@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import http.server
 import threading
-import time
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.clients.breaking import wait_until
+from tests.support.waiting import until
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +29,13 @@ class Received:
 
 
 class Collector:
-    """A server on loopback that answers with `status` after `wait_s` seconds; use as a context manager."""
+    """A server on loopback that answers with `status`, or not until it is let go; use as a context manager."""
 
-    def __init__(self, *, status: int = 200, wait_s: float = 0) -> None:
+    def __init__(self, *, status: int = 200, held: bool = False) -> None:
         self.status = status
-        self.wait_s = wait_s
+        self.free = threading.Event()
+        if not held:
+            self.free.set()
         self.spans: list[Received] = []
         self.bodies: list[bytes] = []
         self.resources: list[dict[str, str | int]] = []
@@ -67,13 +68,14 @@ class Collector:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.free.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
 
     def take(self, path: str, body: bytes) -> None:
         """Keep the spans of one request, if it is to be answered with success."""
-        time.sleep(self.wait_s)
+        self.free.wait()
         self.paths.add(path)
         self.bodies.append(body)
         if self.status != 200:
@@ -84,7 +86,7 @@ class Collector:
 
     def trace(self, trace_id: str) -> list[Received]:
         """The spans of one trace, in the order in which they began, once its `cancel` is here."""
-        wait_until(lambda: any(one.name == "cancel" and one.trace == trace_id for one in self.spans))
+        until(lambda: any(one.name == "cancel" and one.trace == trace_id for one in self.spans))
         return sorted((one for one in self.spans if one.trace == trace_id), key=lambda one: one.started_ns)
 
 

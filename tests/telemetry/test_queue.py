@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
+from threading import Thread
 
 from gateway.telemetry.otlp import TraceQueue
 from gateway.telemetry.steps import CURRENT, Ids, Step, Trace, TracedStep
-from tests.clients.breaking import wait_until
+from tests.support.waiting import until
 from tests.telemetry.collector import Collector
 
 SPAN = TracedStep("decide", 1, 2, None, 10, 20, {"gateway.team": "billing"})
@@ -43,26 +43,41 @@ def test_a_notice_stands_until_spans_are_taken_again() -> None:
         queue = TraceQueue(collector.url, version="1")
         queue.begin()
         queue.put(SPAN)
-        wait_until(lambda: queue.notices() != [])
+        until(lambda: queue.notices() != [])
         assert queue.notices()[0].startswith("the collector of traces (telemetry.otlp) does not take them: 1 spans")
         collector.status = 200
         queue.put(SPAN)
-        wait_until(lambda: queue.notices() == [])
+        until(lambda: queue.notices() == [])
         assert queue.dropped == 1
         queue.close(5)
 
 
 def test_putting_a_span_never_waits() -> None:
-    """While the collector takes its time, and above the bound."""
-    with Collector(wait_s=1) as collector:
+    """While the collector does not answer, and above the bound."""
+    with Collector(held=True) as collector:
         queue = TraceQueue(collector.url, version="1", most=10)
         queue.begin()
-        started_s = time.monotonic()
-        for _ in range(10_000):
-            queue.put(SPAN)
-        assert time.monotonic() - started_s < 0.5
+
+        def put() -> None:
+            for _ in range(10_000):
+                queue.put(SPAN)
+
+        putting = Thread(target=put, daemon=True)
+        putting.start()
+        until(lambda: not putting.is_alive())
         assert queue.dropped >= 9_000
+        collector.free.set()
         queue.close(5)
+
+
+def test_the_end_does_not_wait_for_an_answer_that_does_not_come() -> None:
+    """It waits as long as it is told to, whatever the collector may take."""
+    with Collector(held=True) as collector:
+        queue = TraceQueue(collector.url, version="1", timeout_s=3600)
+        queue.begin()
+        queue.put(SPAN)
+        queue.close(0.01)
+        assert collector.bodies == []
 
 
 def test_a_step_outside_a_cancel_goes_nowhere() -> None:

@@ -82,7 +82,7 @@ def test_endless_headers_are_cut_off(head: bytes) -> None:
 @pytest.mark.parametrize(
     ("head", "part"),
     [
-        (b"HTTP/1.1 200 OK\r\n\r\n", b'{"cancelled":3} '),
+        (b"HTTP/1.1 200 OK\r\n\r\n", b'{"cancelled":3} ' * 256),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1000\r\n" + b" " * 4096 + b"\r\n"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", b" " * 4096),
     ],

@@ -8,11 +8,12 @@ from dataclasses import replace
 
 from gateway.core.outcome import Cancelled, NotSent, Outcome, Unknown
 from gateway.core.plan import Order
-from gateway.upstream.cancel import MAX_ANSWER_BYTES
+from gateway.upstream.cancel import MAX_ANSWER_BYTES, Upstream
 from gateway.upstream.client import Exchange, Failed, Reply, UpstreamLimits
 from gateway.upstream.pool import PooledTransport
 from tests.upstream.raw import (
     DONE,
+    HANGS_S,
     LIMITS,
     ORDER,
     RECEIPT,
@@ -120,21 +121,25 @@ def test_orders_given_up_while_they_wait_for_a_place_are_never_sent() -> None:
 
 def test_an_order_given_up_while_it_is_sent_has_its_place_until_its_deadline_and_not_longer() -> None:
     """At a shutdown, for example. There are never more exchanges than places, and none is lost."""
-    limits = UpstreamLimits(connect_timeout_s=0.02, total_timeout_s=0.3)
+    short = UpstreamLimits(connect_timeout_s=5, total_timeout_s=1)
 
     async def scenario() -> tuple[list[Outcome], Outcome, int]:
-        async with (
-            RawServer(*[Peer.left] * 4, answers(DONE)) as server,
-            connected(server.url, limits=limits, max_connections=1) as upstream,
-        ):
+        transport = PooledTransport(max_connections=1, connect_timeout_s=HANGS_S)
+        async with RawServer(*[Peer.left] * 4, answers(DONE)) as server:
+            # The second waits for a place for less time than the first one's deadline has left.
+            first = Upstream(server.url, holder(), limits=short, transport=transport)
+            hasty = Upstream(server.url, holder(), limits=replace(LIMITS, connect_timeout_s=0.02), transport=transport)
+            patient = Upstream(server.url, holder(), limits=replace(LIMITS, connect_timeout_s=5), transport=transport)
             meanwhile = []
             for number in range(1, 5):
-                sending = asyncio.create_task(upstream.cancel(ORDER, RECEIPT))
+                sending = asyncio.create_task(first.cancel(ORDER, RECEIPT))
                 await until_sent(server, number)
                 await given_up(sending)
-                meanwhile.append(await upstream.cancel(ORDER, RECEIPT))
-                await asyncio.sleep(limits.total_timeout_s)
-            return meanwhile, await upstream.cancel(ORDER, RECEIPT), len(server.peers)
+                meanwhile.append(await hasty.cancel(ORDER, RECEIPT))
+                await asyncio.sleep(short.total_timeout_s)
+            last = await patient.cancel(ORDER, RECEIPT)
+            await transport.aclose()
+            return meanwhile, last, len(server.peers)
 
     assert run(scenario()) == ([NotSent("pool_timeout")] * 4, Cancelled(200, 3), 5)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import struct
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +15,10 @@ from gateway.audit.decisions.index import NAME
 from gateway.audit.decisions.keeper import Keeper
 from gateway.audit.decisions.latest import Latest
 from gateway.audit.segment import segment_path
+from tests.support.waiting import PATIENCE_S
 
 FIRST_NS = 1_760_000_000_000_000_000
-WAIT_S = 10
+WAIT_S = PATIENCE_S
 
 Members = Mapping[str, object]
 
@@ -133,11 +133,3 @@ def states(decisions: Decisions, numbers: Sequence[int], team: str = "billing") 
     assert decisions.keeper.looks(WAIT_S)
     found = [decisions.find(an_id(number), team) for number in numbers]
     return [None if one is None else one.state for one in found]
-
-
-def until(holds: Callable[[], bool], *, most_s: float = WAIT_S) -> None:
-    """Waits until something is true."""
-    deadline_s = time.monotonic() + most_s
-    while not holds():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.05)

@@ -31,8 +31,8 @@ from tests.audit.decisions.chains import (
     reader,
     settled,
     states,
-    until,
 )
+from tests.support.waiting import until
 
 
 def busy(directory: Path, seed: int) -> None:

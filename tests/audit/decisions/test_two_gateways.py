@@ -9,10 +9,11 @@ import pytest
 
 from gateway.audit.decisions.finding import Decisions, IndexBehind
 from gateway.audit.decisions.index import LOCK, Index
-from gateway.audit.decisions.keeper import Keeper
+from gateway.audit.decisions.keeper import EVERY_S, Keeper
 from gateway.audit.decisions.latest import Latest
 from gateway.audit.decisions.slices import START, next_slice
-from tests.audit.decisions.chains import WAIT_S, Chain, Told, an_id, indexed, intent, outcome, reader, until
+from tests.audit.decisions.chains import WAIT_S, Chain, Told, an_id, indexed, intent, outcome, reader
+from tests.support.waiting import until
 
 OTHER = "01890000-0000-7000-8000-00000000000b"
 
@@ -45,9 +46,9 @@ def test_what_was_written_is_indexed_soon_though_nobody_asks(tmp_path: Path) -> 
     chain.write(("start", {}), intent(1))
     decisions = reader(tmp_path)
     chain.write(intent(2))
-    until(lambda: len(indexed(tmp_path)[1]) == 2, most_s=4)
+    until(lambda: len(indexed(tmp_path)[1]) == 2, within_s=EVERY_S / 2)
     Chain(tmp_path, OTHER).write(("start", {}), intent(3))
-    until(lambda: len(indexed(tmp_path)[1]) == 3, most_s=4)
+    until(lambda: len(indexed(tmp_path)[1]) == 3, within_s=EVERY_S / 2)
     decisions.keeper.stop()
 
 

@@ -13,6 +13,7 @@ from gateway.simulator.server import SimulatorServer
 from tests.execution.resolve.account import MovingAccount
 from tests.execution.resolve.house import House, Teams
 from tests.support.gateway import REAL_TOKEN, RunningGateway, Setup
+from tests.support.proxies import HeldAnswers
 
 Build = Callable[..., House]
 
@@ -20,10 +21,10 @@ Build = Callable[..., House]
 @pytest.fixture(scope="session")
 def _shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     account = MovingAccount()
-    with SimulatorServer(account, token=REAL_TOKEN) as server:
+    with SimulatorServer(account, token=REAL_TOKEN) as server, HeldAnswers(server.port) as answers:
         directory = tmp_path_factory.mktemp("resolve") / "gateway"
-        with RunningGateway(_setup(server, directory)) as gateway:
-            yield House(account, server, gateway)
+        with RunningGateway(_setup(server, answers, directory)) as gateway:
+            yield House(account, server, answers, gateway)
 
 
 @pytest.fixture
@@ -45,14 +46,16 @@ def build(tmp_path: Path) -> Iterator[Build]:
             account = MovingAccount(Contract(contract))
             server = SimulatorServer(account, token=REAL_TOKEN, latency_ms=latency_ms)
             stack.enter_context(server)
-            setup = _setup(server, tmp_path / "gateway", policies=policies, contract=contract, **more)
-            return House(account, server, stack.enter_context(RunningGateway(setup)))
+            answers = stack.enter_context(HeldAnswers(server.port))
+            setup = _setup(server, answers, tmp_path / "gateway", policies=policies, contract=contract, **more)
+            return House(account, server, answers, stack.enter_context(RunningGateway(setup)))
 
         yield build
 
 
 def _setup(
     server: SimulatorServer,
+    answers: HeldAnswers,
     directory: Path,
     *,
     policies: dict[str, str] | None = None,
@@ -64,7 +67,7 @@ def _setup(
     read_token.write_text(server.read_token + "\n")
     read_token.chmod(0o600)
     return Setup(
-        server.url,
+        answers.url,
         directory,
         policies=policies or Teams.POLICIES,
         teams=Teams.NAMES,

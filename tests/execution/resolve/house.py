@@ -15,6 +15,7 @@ from gateway.simulator.server import SimulatorServer
 from tests.execution.resolve.account import API, INVOICE, SEARCH, MovingAccount, named
 from tests.execution.resolve.laws import violations
 from tests.support.gateway import Answer, RunningGateway
+from tests.support.proxies import HeldAnswers
 from tests.support.waiting import until
 
 
@@ -133,6 +134,7 @@ class House:
 
     account: MovingAccount
     server: SimulatorServer
+    answers: HeldAnswers
     gateway: RunningGateway
     unrecorded: list[str] = field(default_factory=list)
     _since: int = 0

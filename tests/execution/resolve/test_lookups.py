@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -11,9 +12,8 @@ from gateway.simulator.exchange import Fault, Kind
 from tests.execution.resolve.account import API, INVOICE, ids, runs_of
 from tests.execution.resolve.house import House, tree
 from tests.support.gateway import Answer
+from tests.support.proxies import READING
 from tests.support.waiting import until
-
-LONG_MS = 1_200
 
 
 @pytest.fixture
@@ -21,11 +21,6 @@ def pool() -> Iterator[ThreadPoolExecutor]:
     """Callers at the same time."""
     with ThreadPoolExecutor(8) as found:
         yield found
-
-
-def slow(house: House, *, times: int) -> None:
-    """From now on so many readings take a while."""
-    house.account.script(Fault(on=Kind.LOGS, times=times, acts=True, delay_before_ms=LONG_MS))
 
 
 def begun(house: House, pool: ThreadPoolExecutor, team: str, query: str) -> Future[Answer]:
@@ -39,9 +34,9 @@ def begun(house: House, pool: ThreadPoolExecutor, team: str, query: str) -> Futu
 def test_a_principal_has_one_look_up_at_a_time(house: House, pool: ThreadPoolExecutor) -> None:
     """Another of its requests is throttled, and told when to come again; the first goes on."""
     house.begin(runs_of(INVOICE, 4))
-    slow(house, times=1)
-    first = begun(house, pool, "below", tree())
-    second = house.cancel(tree(count=1))
+    with house.answers.held(READING):
+        first = begun(house, pool, "below", tree())
+        second = house.cancel(tree(count=1))
     assert (second.status, second.json()["code"]) == (429, "throttled")
     assert int(second.headers["retry-after"]) > 0
     assert {"burst-ratelimit-limit", "burst-ratelimit-remaining", "burst-ratelimit-reset"} <= second.headers.keys()
@@ -53,9 +48,9 @@ def test_four_look_ups_are_all_there_are_at_a_time(house: House, pool: ThreadPoo
     """The fifth principal is told that the gateway is busy; nothing is sent for it."""
     teams = ("below", "second", "third", "fourth", "fifth")
     house.begin(run for team in teams for run in runs_of(f"{API}/{team}", 2, name=team))
-    slow(house, times=4)
-    first = [begun(house, pool, team, tree(url=f"{API}/{team}")) for team in teams[:4]]
-    fifth = house.cancel(tree(url=f"{API}/fifth"), team="fifth")
+    with house.answers.held(READING):
+        first = [begun(house, pool, team, tree(url=f"{API}/{team}")) for team in teams[:4]]
+        fifth = house.cancel(tree(url=f"{API}/fifth"), team="fifth")
     assert (fifth.status, fifth.json()["code"], fifth.headers["retry-after"]) == (503, "overloaded", "1")
     assert [future.result().json() for future in first] == [{"cancelled": 2}] * 4
     assert house.cancel(tree(url=f"{API}/fifth"), team="fifth").json() == {"cancelled": 2}
@@ -65,10 +60,10 @@ def test_an_identical_cancel_during_the_look_up_joins(house: House, pool: Thread
     """A client that lost its connection repeats: one look-up, one intent, one order, and both get the true number."""
     runs = runs_of(INVOICE, 4)
     house.begin(runs)
-    slow(house, times=1)
-    first = begun(house, pool, "below", tree())
-    second = pool.submit(house.cancel, tree())
-    until(lambda: bool(house.records("joined")))
+    with house.answers.held(READING):
+        first = begun(house, pool, "below", tree())
+        second = pool.submit(house.cancel, tree())
+        until(lambda: house.records("joined"))
     answers = [first.result(), second.result()]
     assert [answer.json() for answer in answers] == [{"cancelled": 4}] * 2
     assert house.orders == [ids(runs)]
@@ -76,14 +71,18 @@ def test_an_identical_cancel_during_the_look_up_joins(house: House, pool: Thread
     assert len({answer.headers["gateway-decision"] for answer in answers}) == 2
 
 
-def test_a_caller_that_goes_away_during_the_look_up_does_not_stop_it(house: House) -> None:
+def test_a_caller_that_goes_away_during_the_look_up_does_not_stop_it(house: House, pool: ThreadPoolExecutor) -> None:
     """What was asked for is carried out once and recorded; the repeat is told of it."""
     runs = runs_of(INVOICE, 4)
     house.begin(runs)
-    slow(house, times=1)
-    with pytest.raises(TimeoutError):
-        house.gateway.request(target=f"/v2/workflows/runs?{tree()}", team="below", timeout_s=0.3)
-    assert house.cancel(tree()).json() == {"cancelled": 4}
+    request = f"DELETE /v2/workflows/runs?{tree()} HTTP/1.1\r\nHost: a\r\n"
+    with house.answers.held(READING):
+        with socket.create_connection(("127.0.0.1", house.gateway.port)) as caller:
+            caller.sendall(f"{request}Authorization: Bearer {house.gateway.key('below')}\r\n\r\n".encode())
+            until(lambda: house.account.arrived(Kind.LOGS))
+        repeat = pool.submit(house.cancel, tree())
+        until(lambda: house.records("joined"))
+    assert repeat.result().json() == {"cancelled": 4}
     assert house.orders == [ids(runs)]
     assert [outcome["caller_gone"] for outcome in house.records("outcome")] == [True]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
-from gateway.simulator.exchange import Fault, Kind
+from gateway.simulator.exchange import Kind
 from tests.execution.resolve.account import INVOICE, REMINDER, ids, now_ms, oldest_first, runs_of
 from tests.execution.resolve.conftest import Build
 from tests.execution.resolve.house import House, Teams, by_ids, exactly, skipped, tree
+from tests.support.proxies import READING
 from tests.support.waiting import until
 
 GONE = "00000000-0000-7000-8000-000000000000"
@@ -69,11 +70,12 @@ def test_applying_twice_at_the_same_time_joins(house: House) -> None:
     runs = runs_of(INVOICE, 4)
     house.begin(runs)
     plan = house.plan(tree()).json()["plan"]
-    house.account.script(Fault(acts=True, delay_before_ms=700))
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(house.apply, plan)
-        until(lambda: house.account.arrived(Kind.CANCEL) > 0)
-        second = pool.submit(house.apply, plan)
+        with house.answers.held():
+            first = pool.submit(house.apply, plan)
+            until(lambda: house.account.arrived(Kind.CANCEL) > 0)
+            second = pool.submit(house.apply, plan)
+            until(lambda: house.records("joined"))
         answers = [first.result().json(), second.result().json()]
     assert answers == [{"cancelled": 4}] * 2
     assert (house.orders, len(house.records("intent")), len(house.records("joined"))) == ([ids(runs)], 1, 1)
@@ -150,12 +152,12 @@ def test_a_look_up_that_takes_too_long_answers_with_the_plan_which_is_there_to_b
     """After ten seconds 409 and the plan's name; nothing was sent, and nothing will be until it is applied."""
     runs = runs_of(INVOICE, 4)
     house.begin(runs)
-    house.account.script(Fault(on=Kind.LOGS, acts=True, delay_before_ms=10_600))
-    answer = house.cancel(tree())
-    assert (answer.status, answer.json()["code"], answer.json()["state"]) == (409, "plan_pending", "looking")
-    plan = answer.json()["plan"]
-    assert str(plan) in str(answer.json()["error"])
-    assert house.apply(plan).status == 409
+    with house.answers.held(READING):
+        answer = house.cancel(tree())
+        assert (answer.status, answer.json()["code"], answer.json()["state"]) == (409, "plan_pending", "looking")
+        plan = answer.json()["plan"]
+        assert str(plan) in str(answer.json()["error"])
+        assert house.apply(plan).status == 409
     until(lambda: house.see(plan).json()["state"] == "ready")
     assert (house.sent, house.records("intent")) == ([], [])
     assert house.apply(plan).json() == {"cancelled": 4}
