@@ -23,6 +23,7 @@ from gateway.files.mappings import ListOf, Present, Several, Shape, may, need
 from gateway.files.nodes import Mapping, Place
 from gateway.files.source import BY_ANYONE, anyone_may_change, named, parse_document, read_anyway
 from gateway.files.values import Bool, Choice, Int, Text, path_field
+from gateway.policy.format.keys import team_name
 from gateway.policy.rules import Policies
 from gateway.upstream.settings import MAX_SECONDS, RawUpstream, UpstreamSettings, complete, upstream
 
@@ -50,7 +51,10 @@ class AuditConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The complete configuration of `serve`. `telemetry` is the collector that traces go to."""
+    """The complete configuration of `serve`. `telemetry` is the collector that traces go to.
+
+    Principals of the teams in `operators` see what all teams did, and freeze and thaw.
+    """
 
     listen: tuple[Listen | UnixListen, ...]
     socket_mode: int
@@ -67,6 +71,7 @@ class Config:
     shutdown_grace_s: int
     keep_alive_s: int
     telemetry: str | None
+    operators: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,7 @@ class RawConfig:
     metrics: MetricsAt | None = None
     keep_alive_s: int = 75
     telemetry: str | None = None
+    operators: tuple[str, ...] = ()
 
 
 def load_config(path: Path) -> Config:
@@ -151,6 +157,7 @@ def config_file() -> Shape[RawConfig]:
         "metrics": may(_metrics()),
         "keep_alive_s": may(Int(1, MAX_SECONDS)),
         "telemetry": may(_telemetry()),
+        "operators": may(Shape(lambda teams: teams, {"teams": need(ListOf(team_name()))})),
     }
     return Shape(RawConfig, keys)
 
@@ -215,6 +222,7 @@ def _complete(raw: RawConfig, base: Path) -> Config:
         shutdown_grace_s=raw.shutdown_grace_s,
         keep_alive_s=raw.keep_alive_s,
         telemetry=raw.telemetry,
+        operators=raw.operators,
     )
 
 
