@@ -1,0 +1,1 @@
+"""Real stores for tests: SQLite files, and a PostgreSQL server of our own."""
