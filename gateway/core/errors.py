@@ -3,7 +3,7 @@
 GatewayError
 ├── InvalidConfiguration      a file that cannot be used; every problem in it, with its position
 ├── AuditFailure              the log cannot be opened, continued or locked at start
-├── StateFailure              the store of shared state cannot be used as it is
+├── StateFailure              the store cannot be opened, or is another one than this version needs
 └── Refusal                   ends one request; mapped to HTTP in one table, edge/answers
     ├── MalformedRequest      400  cannot be read in exactly one way
     ├── Unauthenticated       401  one answer for every cause
@@ -65,7 +65,7 @@ class AuditFailure(GatewayError):
 
 
 class StateFailure(GatewayError):
-    """The store of shared state cannot be used as it is: older, newer, foreign, or named wrongly."""
+    """The store cannot be opened: it is not there, of another version, foreign or unreachable; one sentence says it."""
 
 
 class Refusal(GatewayError):

@@ -1,1 +1,1 @@
-"""The state of a fleet, in memory."""
+"""Stores for tests: SQLite files, a PostgreSQL server of our own, and parts of the port in memory."""
