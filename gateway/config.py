@@ -251,6 +251,17 @@ def audit_problems(audit: AuditConfig) -> Iterator[Problem]:
         )
 
 
+def budget_problems(policies: Policies, *, has_state: bool) -> Iterator[Problem]:
+    """Yield a problem for each rule with a budget, if the configuration names no state to keep it in."""
+    for rule in policies.rules:
+        if rule.budget is not None and not has_state:
+            place = rule.at or Place(rule.policy, 1, 1)
+            yield place.problem(
+                f"{rule.name} has a budget, which has to outlive the process, so the configuration needs 'state', like "
+                'state: {url: "sqlite:state.db"}'
+            )
+
+
 def resolve_problems(policies: Policies, config: Config) -> Iterator[Problem]:
     """Yield a problem for each rule that has runs looked up, if there is no read-only token to do it with."""
     if config.upstream.read_token is not None:

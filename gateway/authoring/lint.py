@@ -15,13 +15,14 @@ from functools import partial
 from gateway.authoring.conflicts import kind_of, refuses_all
 from gateway.callers.settings import ending
 from gateway.config import CLOSING_S
-from gateway.core.errors import InvalidConfiguration
+from gateway.core.errors import InvalidConfiguration, counted
 from gateway.core.forms.times import instant, utc
+from gateway.core.request import MAX_COUNT
 from gateway.files import nodes
 from gateway.files.nodes import Place
 from gateway.files.yaml_text import compose
 from gateway.policy.format.conditions import FILTERS, RUN_IDS
-from gateway.policy.model import Effect, Rule, UrlCondition
+from gateway.policy.model import Effect, Rule, RunIdCondition, UrlCondition
 from gateway.policy.reading import bounds_runs
 from gateway.policy.rules import Policies
 
@@ -33,6 +34,8 @@ IDS = {
     "team-without-allow": "a caller of a team that may do nothing",
     "team-without-caller": "a team that nobody speaks for",
     "owner-unchecked": "run IDs taken on trust",
+    "budget-of-all": "one budget for whoever comes first",
+    "budget-idle": "a budget that never counts",
     "count-only": "a bound that upstream may ignore",
     "optional-not-compared": "a bound that runs are not held against",
     "resolve-admits-more": "filters that the rule does not mention",
@@ -128,6 +131,8 @@ def _of_rules(policies: Policies, summary: Summary, now_ms: int) -> Iterator[Fin
         partial(_count_only, contract=summary.contract, policies=policies),
         partial(_not_compared, policies=policies, resolving=resolving),
         partial(_cap_above, policies=policies),
+        partial(_budget_of_all),
+        partial(_budget_idle, policies=policies),
         partial(_always_refused, policies=policies),
     ]
     for rule in policies.rules:
@@ -256,6 +261,38 @@ def _cap_above(rule: Rule, policies: Policies) -> Iterator[Finding]:
                 message = f"{rule.name}: the cap {rule.count.cap} never counts, {guard.name} lowers to {cap}."
                 yield Finding(_at(rule), "cap-above-guardrail", message, f"Write at most {cap}.")
                 return
+
+
+def _budget_of_all(rule: Rule) -> Iterator[Finding]:
+    if rule.budget is not None and rule.budget.shared == "rule" and "*" in rule.teams:
+        message = f"{rule.name} is for every team, and all of them share one budget: one team can use it up."
+        yield Finding(_at(rule), "budget-of-all", message, "Write 'shared: team', or 'shared: key', in the budget.")
+
+
+def _budget_idle(rule: Rule, policies: Policies) -> Iterator[Finding]:
+    """Yield if as many requests as the budget admits cannot cancel more runs than it admits."""
+    budget = rule.budget
+    if budget is None or budget.runs is None or budget.requests is None:
+        return
+    most = max((_most_taken(rule, policies, team) for team in rule.teams), default=MAX_COUNT)
+    if most * budget.requests <= budget.runs:
+        message = (
+            f"{rule.name}: {counted(budget.requests, 'request')} of at most {counted(most, 'run')} each never come to "
+            f"more than {most * budget.requests}, so the {budget.runs} runs of its budget never count."
+        )
+        yield Finding(_at(rule), "budget-idle", message, f"Write fewer than {most * budget.requests} runs, or none.")
+
+
+def _most_taken(rule: Rule, policies: Policies, team: str) -> int:
+    """Return the most runs that one request of the team can cancel under the rule."""
+    guards = (guard for guard in policies.for_team(team).requires if _lasting(guard, team) and not guard.shadow)
+    bounds = []
+    for one in (rule, *guards):
+        bounds += [one.count.ceiling] if one.count is not None else []
+        bounds += [one.resolution.max_runs, one.resolution.cap] if one.resolution is not None else []
+        ids = one.conditions.get(RUN_IDS)
+        bounds += [ids.max] if isinstance(ids, RunIdCondition) and RUN_IDS in rule.conditions else []
+    return min((bound for bound in bounds if bound is not None), default=MAX_COUNT)
 
 
 def _always_refused(rule: Rule, policies: Policies) -> Iterator[Finding]:
