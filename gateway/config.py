@@ -24,6 +24,8 @@ from gateway.files.nodes import Mapping, Place
 from gateway.files.source import BY_ANYONE, anyone_may_change, named, parse_document, read_anyway
 from gateway.files.values import Bool, Choice, Int, Text, path_field
 from gateway.policy.rules import Policies
+from gateway.state.settings import RawState, StateSettings, state
+from gateway.state.settings import complete as complete_state
 from gateway.upstream.settings import MAX_SECONDS, RawUpstream, UpstreamSettings, complete, upstream
 
 Durability = Literal["fsync", "os"]
@@ -50,7 +52,7 @@ class AuditConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The complete configuration of `serve`. `telemetry` is the collector that traces go to."""
+    """The complete configuration of `serve`. `telemetry` is the collector that traces go to, `state` the store."""
 
     listen: tuple[Listen | UnixListen, ...]
     socket_mode: int
@@ -67,6 +69,7 @@ class Config:
     shutdown_grace_s: int
     keep_alive_s: int
     telemetry: str | None
+    state: StateSettings | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ class RawConfig:
     metrics: MetricsAt | None = None
     keep_alive_s: int = 75
     telemetry: str | None = None
+    state: RawState | None = None
 
 
 def load_config(path: Path) -> Config:
@@ -151,6 +155,7 @@ def config_file() -> Shape[RawConfig]:
         "metrics": may(_metrics()),
         "keep_alive_s": may(Int(1, MAX_SECONDS)),
         "telemetry": may(_telemetry()),
+        "state": may(state()),
     }
     return Shape(RawConfig, keys)
 
@@ -215,6 +220,7 @@ def _complete(raw: RawConfig, base: Path) -> Config:
         shutdown_grace_s=raw.shutdown_grace_s,
         keep_alive_s=raw.keep_alive_s,
         telemetry=raw.telemetry,
+        state=None if raw.state is None else complete_state(raw.state, base, base / raw.audit.directory),
     )
 
 

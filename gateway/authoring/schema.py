@@ -79,7 +79,7 @@ CONFIG = {
     "version": "The version of this format: 1.",
     "listen": "An IP address or localhost and a port, or unix:/path/of/socket; or a list of up to four.",
     "upstream": "The one upstream that cancels go to.",
-    "url": "Where it is: https, or http to loopback only.",
+    "url": "Where it is. upstream: https, or http to loopback only; state: sqlite:FILE, postgresql://USER@HOST/DATABASE.",
     "token": "Where the token is: a file, which is read again when it changes, or an environment variable.",
     "read_token": "Where the account's read-only token is, another one: for 'resolve: true', and to show runs.",
     "contract": "Which answers to expect of upstream. Under 2026-09 count is advisory.",
@@ -99,6 +99,9 @@ CONFIG = {
     "keep_alive_s": "How long a caller's connection may be idle between two requests, in seconds.",
     "shutdown_grace_s": "How long calls in flight may take at the end, in seconds.",
     "telemetry": "Where traces of cancels go; needs the extra 'otel'. Without it none are made.",
+    "state": "What outlives the process and is shared: budgets, freezes, plans. Without it nothing is kept.",
+    "password": "The file that holds PostgreSQL's password; it never stands in the URL.",
+    "connections": "How many connections to PostgreSQL are open at most.",
     "otlp": "The base URL of an OpenTelemetry collector that takes OTLP over HTTP, like http://127.0.0.1:4318.",
 }
 

@@ -3,6 +3,7 @@
 GatewayError
 ├── InvalidConfiguration      a file that cannot be used; every problem in it, with its position
 ├── AuditFailure              the log cannot be opened, continued or locked at start
+├── StateFailure              the store cannot be opened, or is another one than this version needs
 └── Refusal                   ends one request; mapped to HTTP in one table, edge/answers
     ├── MalformedRequest      400  cannot be read in exactly one way
     ├── Unauthenticated       401  one answer for every cause
@@ -59,6 +60,10 @@ class InvalidConfiguration(GatewayError):
 
 class AuditFailure(GatewayError):
     """The audit directory cannot be used: it is unwritable, locked, or damaged beyond a torn tail."""
+
+
+class StateFailure(GatewayError):
+    """The store cannot be opened: it is not there, of another version, foreign or unreachable; one sentence says it."""
 
 
 class Refusal(GatewayError):

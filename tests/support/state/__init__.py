@@ -1,1 +1,1 @@
-"""The state of a fleet, in memory."""
+"""Real stores for tests: SQLite files, and a PostgreSQL server of our own."""
