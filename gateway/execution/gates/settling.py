@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Final
 
 from gateway.core.errors import StateUnavailable
 from gateway.process import Net, report
@@ -14,15 +13,9 @@ from gateway.state.port import Admissions
 RETRY_S, MOST_RETRY_S = 0.5, 10.0
 """The waits, in seconds, before the store is told again: they double from the first to the second."""
 
-LATE_S = 3.0
-"""How long after an attempt to admit that may have happened it is withdrawn once more: it may have been on its way."""
-
 
 class Withdrawn:
-    """The wish that an admission be withdrawn. `unsure`: it may still come into force after that."""
-
-    def __init__(self, *, unsure: bool = False) -> None:
-        self.unsure: Final = unsure
+    """The wish that an admission be withdrawn, whether it is in force or still on its way."""
 
 
 class Settling:
@@ -37,9 +30,9 @@ class Settling:
         """Return what the store is still to be told of a decision, if anything."""
         return self._owed.get(decision_id)
 
-    def withdraw(self, decision_id: str, *, unsure: bool = False) -> asyncio.Task[None]:
-        """Have an admission withdrawn; `unsure` says that it may not even be in force yet. Never raises."""
-        return self._begun(decision_id, Withdrawn(unsure=unsure))
+    def withdraw(self, decision_id: str) -> None:
+        """Have an admission withdrawn. Never raises."""
+        self._begun(decision_id, Withdrawn())
 
     def close(self, decision_id: str, closed: Closed) -> asyncio.Task[None]:
         """Have an admission closed; what an earlier call had to say of the answer is not lost. Never raises."""
@@ -97,9 +90,6 @@ class Settling:
                 await self._admissions.close(decision_id, wish)
                 return True
             await self._admissions.withdraw(decision_id)
-            if wish.unsure:
-                await asyncio.sleep(LATE_S)
-                await self._admissions.withdraw(decision_id)
         except StateUnavailable:
             return False
         return True

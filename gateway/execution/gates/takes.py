@@ -74,7 +74,7 @@ class Takes:
         self._shown = shown
         self._settling = Settling(admissions)
         self._certain: dict[str, int] = {}
-        self._seen: dict[tuple[str, str], _Seen] = {}
+        self._seen: dict[str, _Seen] = {}
 
     async def enter(self, call: Call, permit: Permit) -> Denial | Replay | None:
         """Return the answer to a repeat; None if the request has no Idempotency-Key, or one that is not taken.
@@ -103,7 +103,7 @@ class Takes:
             try:
                 verdict = await self._admissions.admit(admission)
             except BaseException:
-                self._settling.withdraw(plan.decision_id, unsure=True)
+                self._settling.withdraw(plan.decision_id)
                 raise
             match verdict:
                 case Admitted(left):
@@ -145,11 +145,12 @@ class Takes:
 
     async def left(self, rule: str, budget: Budget, principal: Principal) -> Left | None:
         """Return what is left to this principal of the budget of a rule; None if the store does not say it now."""
+        scope = scope_of(rule, budget, principal)
         try:
-            left = await self._admissions.left(Reservation(rule, scope_of(budget, principal), 0, budget))
+            left = await self._admissions.left(Reservation(rule, scope, 0, budget))
         except StateUnavailable:
             return None
-        self._note(rule, scope_of(budget, principal), left, budget)
+        self._note(rule, scope, left, budget)
         return left
 
     def left_runs(self) -> dict[str, int]:
@@ -222,21 +223,21 @@ class Takes:
         return exhausted(plan.permit, reservation, left, self._clock.now_ms())
 
     def _note(self, rule: str, scope: str, left: Left, budget: Budget) -> None:
-        self._seen.pop((rule, scope), None)
-        self._seen[rule, scope] = _Seen(rule, left, budget)
+        self._seen.pop(scope, None)
+        self._seen[scope] = _Seen(rule, left, budget)
         if len(self._seen) > MOST_SCOPES:
             del self._seen[next(iter(self._seen))]
 
 
-def scope_of(budget: Budget, principal: Principal) -> str:
-    """Return whose budget it is: that of all under the rule, of the team, or of the principal."""
+def scope_of(rule: str, budget: Budget, principal: Principal) -> str:
+    """Return whose budget it is, unique over all rules: that of all under the rule, of a team, or of a principal."""
     match budget.shared:
         case "rule":
-            return "rule"
+            return rule
         case "team":
-            return f"team:{principal.team}"
+            return f"{rule} team:{principal.team}"
         case "key":
-            return f"key:{principal.name}"
+            return f"{rule} key:{principal.name}"
 
 
 def reservation_of(plan: Plan) -> Reservation | None:
@@ -244,7 +245,7 @@ def reservation_of(plan: Plan) -> Reservation | None:
     rule, budget = plan.permit.rule, plan.permit.budget
     if rule is None or budget is None:
         return None
-    return Reservation(rule, scope_of(budget, plan.principal), sum(order.count for order in plan.orders), budget)
+    return Reservation(rule, scope_of(rule, budget, plan.principal), sum(order.count for order in plan.orders), budget)
 
 
 def closed_of(outcome: Outcome) -> Closed:

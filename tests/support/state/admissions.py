@@ -48,7 +48,7 @@ class MemoryAdmissions:
     loses_answers: bool = False
     gone: set[str] = field(default_factory=set)
     taken: dict[str, Taken] = field(default_factory=dict)
-    withdrawn: list[str] = field(default_factory=list)
+    withdrawn: set[str] = field(default_factory=set)
 
     async def admit(self, admission: Admission) -> Verdict:
         await self._reached()
@@ -58,10 +58,10 @@ class MemoryAdmissions:
 
     async def withdraw(self, decision_id: str) -> None:
         await self._reached()
-        self.withdrawn.append(decision_id)
         taken = self.taken.get(decision_id)
-        if taken is not None and taken.closed is None:
-            del self.taken[decision_id]
+        if taken is None or taken.closed is None:
+            self.withdrawn.add(decision_id)
+            self.taken.pop(decision_id, None)
         self._answered()
 
     async def close(self, decision_id: str, closed: Closed) -> None:
@@ -93,10 +93,12 @@ class MemoryAdmissions:
 
     def kept(self, rule: str) -> list[int]:
         """How many runs each decision holds of the budgets of a rule."""
-        return [runs for _, runs, _ in self._holding(rule)]
+        return [runs for taken, runs, _ in self._holding() if taken.rule == rule]
 
     def _admit(self, admission: Admission) -> Verdict:
         reservation, binding = admission.reservation, admission.binding
+        if admission.decision_id in self.withdrawn:
+            raise StateUnavailable("refused")  # it comes too late
         if admission.decision_id in self.taken:
             return Admitted(None if reservation is None else self._left(reservation))
         if binding is not None and (bound := self._bound(binding.key_sha256)) is not None:
@@ -125,7 +127,7 @@ class MemoryAdmissions:
         budget, since = reservation.budget, self.now_ms - reservation.budget.per_ms
         held = [
             (at_ms, runs)
-            for taken, runs, at_ms in self._holding(reservation.rule)
+            for taken, runs, at_ms in self._holding()
             if taken.scope == reservation.scope and at_ms > since
         ]
         resets_ms = max((at_ms for at_ms, _ in held), default=since) + budget.per_ms
@@ -133,12 +135,12 @@ class MemoryAdmissions:
         requests = None if budget.requests is None else max(0, budget.requests - len(held))
         return Left(runs, requests, resets_ms)
 
-    def _holding(self, rule: str) -> list[tuple[Reservation, int, int]]:
+    def _holding(self) -> list[tuple[Reservation, int, int]]:
         """The reservations that count, the runs that each holds, and since when; what was not sent holds nothing."""
         found = []
         for taken in self.taken.values():
             reservation, closed = taken.admission.reservation, taken.closed
-            if reservation is None or reservation.rule != rule or (closed is not None and closed.free_binding):
+            if reservation is None or (closed is not None and closed.free_binding):
                 continue
             runs = reservation.runs if closed is None or closed.runs is None else closed.runs
             found.append((reservation, runs, taken.at_ms))
