@@ -35,7 +35,9 @@ DURABILITIES: tuple[Durability, ...] = ("fsync", "os")
 CLOSING_S = 3
 """The seconds of `shutdown_grace_s` kept for recording and answering after calls in flight are given up."""
 
-_OPERATORS_NEED_STATE = "operators freeze and thaw, which has to outlive the process: add 'state: {url: \"sqlite:state.db\"}'"
+_OPERATORS_NEED_STATE = (
+    "operators freeze and thaw, which has to outlive the process: add 'state: {url: \"sqlite:state.db\"}'"
+)
 
 _TRACING = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 _MAX_BYTES = 16 * 1024 * 1024
@@ -267,6 +269,17 @@ def audit_problems(audit: AuditConfig) -> Iterator[Problem]:
             f"the audit directory {directory}: {BY_ANYONE}, or name a new directory inside it, which is made for "
             "the gateway alone"
         )
+
+
+def budget_problems(policies: Policies, *, has_state: bool) -> Iterator[Problem]:
+    """Yield a problem for each rule with a budget, if the configuration names no state to keep it in."""
+    for rule in policies.rules:
+        if rule.budget is not None and not has_state:
+            place = rule.at or Place(rule.policy, 1, 1)
+            yield place.problem(
+                f"{rule.name} has a budget, which has to outlive the process, so the configuration needs 'state', like "
+                'state: {url: "sqlite:state.db"}'
+            )
 
 
 def resolve_problems(policies: Policies, config: Config) -> Iterator[Problem]:

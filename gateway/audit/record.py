@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Unpack
 
 from gateway.audit.events import catalogue
-from gateway.audit.events.catalogue import MoreOfAnOutcome, Origin, Remains
+from gateway.audit.events.catalogue import MoreOfAnOutcome, Origin, Remains, Taken
 from gateway.audit.events.declare import ABSENT, Absent, Members, maker
 from gateway.core.forms.correlation import NOT_GIVEN, Correlation, trace_id_of
 from gateway.core.outcome import Accepted, Cancelled, Closing, NotSent, Outcome, Progress, Refused, Unknown
-from gateway.core.plan import Decision, Denial, Order, Permit, Plan, Verdict
+from gateway.core.plan import Decision, Denial, Order, Permit, Plan, Reserved, Verdict
 from gateway.core.request import CANCEL_RUNS, CancelRequest, Principal
 from gateway.core.run import Resolved, Skipped
 
@@ -77,7 +77,13 @@ def intent_members(plan: Plan, *, upstream: str) -> Members:
         plan=plan.plan_id if resolved is not None else ABSENT,
         digest=resolved.digest if resolved is not None else ABSENT,
         owner="unchecked" if permit.owner_unchecked else ABSENT,
+        reserved=_taken(plan.reserved),
+        idempotency=ABSENT if plan.idempotency is None else plan.idempotency,
     )
+
+
+def _taken(reserved: Reserved | None) -> Taken | Absent:
+    return ABSENT if reserved is None else {"rule": reserved.rule, "scope": reserved.scope, "runs": reserved.runs}
 
 
 def plan_members(plan: Plan, resolved: Resolved, *, upstream: str) -> Members:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 from gateway.authoring.question import Question
+from gateway.core.errors import counted
 from gateway.core.forms.times import instant
-from gateway.core.plan import Decision, Denial, Permit
+from gateway.core.plan import Budget, Decision, Denial, Permit
 from gateway.core.request import ByFilterHere, EveryRun, Filter
 from gateway.core.run import Resolution
 from gateway.policy.decide import within
@@ -44,6 +45,11 @@ class Explanation:
     parts: tuple[Part, ...]
     policy_digest: str
 
+    @property
+    def budget(self) -> Budget | None:
+        """The budget of the rule that permits the request, if it has one."""
+        return self.decision.budget if isinstance(self.decision, Permit) else None
+
     def members(self, *, most: int | None = None) -> Members:
         """Return the explanation as JSON.
 
@@ -69,6 +75,7 @@ class Explanation:
             "rules": [part.members() for part in shown],
             "left_out": len(self.parts) - len(shown),
             "policy_digest": self.policy_digest,
+            **({"budget": budget_of(self.budget)} if self.budget is not None else {}),
         }
 
 
@@ -108,6 +115,21 @@ def bounds_of(resolution: Resolution | None) -> Members | None:
     older = {"older_than": duration(resolution.older_than_ms)} if resolution.older_than_ms else {}
     bounds = {"max": resolution.max_runs, "cap": resolution.cap}
     return {**{name: bound for name, bound in bounds.items() if bound is not None}, **older}
+
+
+def budget_of(budget: Budget) -> Members:
+    """Return a budget as a policy file writes it."""
+    bounds = {"runs": budget.runs, "requests": budget.requests}
+    found: Members = {name: bound for name, bound in bounds.items() if bound is not None}
+    return found | {"per": duration(budget.per_ms), "shared": budget.shared}
+
+
+def budget_in_words(budget: Budget) -> str:
+    """Return a budget in words."""
+    runs = [] if budget.runs is None else [counted(budget.runs, "run")]
+    requests = [] if budget.requests is None else [counted(budget.requests, "request")]
+    whose = {"rule": "for all under the rule together", "team": "for each team", "key": "for each key"}[budget.shared]
+    return f"at most {' and '.join([*runs, *requests])} within any {duration(budget.per_ms)}, {whose}"
 
 
 def resolution_in_words(resolution: Resolution) -> str:

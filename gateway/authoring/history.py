@@ -95,7 +95,7 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One recorded decision, rebuilt from its record."""
+    """One recorded decision, rebuilt from its record. It was `barred` if policy permits it, and a budget did not."""
 
     decision_id: str
     question: Question
@@ -104,6 +104,7 @@ class Recorded:
     asked: Members
     effective: Members
     planned: bool
+    barred: bool = False
 
 
 class _NotRebuiltError(Exception):
@@ -153,7 +154,8 @@ def rebuilt(members: Members) -> Recorded:
     if not isinstance(asked, Mapping) or not isinstance(effective, Mapping):
         raise _NotRebuiltError("no asked or effective request")
     permitted, planned = members["enforced"] == "permit", members.get("plan") is not None
-    return Recorded(decision_id, _question(members, asked), permitted, rule, asked, effective, planned)
+    barred = not permitted and isinstance(members.get("cause"), str)
+    return Recorded(decision_id, _question(members, asked), permitted, rule, asked, effective, planned, barred)
 
 
 def _question(members: Members, asked: Members) -> Question:
@@ -173,8 +175,10 @@ def _question(members: Members, asked: Members) -> Question:
 
 def _change(recorded: Recorded, decision: Decision, names: frozenset[str]) -> Change | None:
     if not isinstance(decision, Permit):
-        return Change.PERMIT_TO_DENY if recorded.permitted else None
+        return Change.PERMIT_TO_DENY if recorded.permitted or recorded.barred else None
     looked_up = decision.resolution is not None
+    if recorded.barred:
+        return None
     if not recorded.permitted:
         # The runs of that time are not on record: a rule that refused and still exists is taken to refuse them again.
         again = looked_up and recorded.rule in names

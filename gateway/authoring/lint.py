@@ -13,6 +13,8 @@ from datetime import date
 from functools import partial
 
 from gateway.authoring.conflicts import kind_of, refuses_all
+from gateway.authoring.lints.bounds import above_lookup, budget_idle, budget_of_all, cap_above
+from gateway.authoring.lints.finding import Finding, lasting, place_of
 from gateway.callers.settings import ending
 from gateway.config import CLOSING_S
 from gateway.core.errors import InvalidConfiguration
@@ -35,6 +37,8 @@ IDS = {
     "team-without-allow": "a caller of a team that may do nothing",
     "team-without-caller": "a team that nobody speaks for",
     "owner-unchecked": "run IDs taken on trust",
+    "budget-of-all": "one budget for whoever comes first",
+    "budget-idle": "a budget that never counts",
     "count-only": "a bound that upstream may ignore",
     "optional-not-compared": "a bound that runs are not held against",
     "resolve-admits-more": "filters that the rule does not mention",
@@ -58,20 +62,6 @@ _SILENCE = re.compile(r"#\s*lint:\s*ignore\b\s*(?:(?P<id>[a-z-]+)\s*)?(?P<reason
 
 Lines = Mapping[str, Sequence[str]]
 """The lines of each file, by the file name that a `Place` has."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Finding:
-    """One finding: its place, what was found, and what to do about it."""
-
-    place: Place
-    id: str
-    message: str
-    fix: str
-
-    def __str__(self) -> str:
-        place = self.place
-        return f"{place.file}:{place.line}:{place.column}: warning: {self.message} [{self.id}] {self.fix}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +123,10 @@ def _of_rules(policies: Policies, summary: Summary, now_ms: int) -> Iterator[Fin
         partial(_passed, now_ms=now_ms),
         partial(_count_only, contract=summary.contract, policies=policies),
         partial(_not_compared, policies=policies, resolving=resolving),
-        partial(_cap_above, policies=policies),
-        partial(_above_lookup, most=summary.lookup_runs),
+        partial(cap_above, policies=policies),
+        partial(above_lookup, most=summary.lookup_runs),
+        partial(budget_of_all),
+        partial(budget_idle, policies=policies),
         partial(_always_refused, policies=policies),
     ]
     for rule in policies.rules:
@@ -143,7 +135,7 @@ def _of_rules(policies: Policies, summary: Summary, now_ms: int) -> Iterator[Fin
 
 
 def _never_matches(rule: Rule) -> Iterator[Finding]:
-    at = _at(rule)
+    at = place_of(rule)
     if rule.teams and "*" not in rule.teams and all(rule.never_about(team) for team in rule.teams):
         yield Finding(at, "never-matches", f"{rule.name} excepts every team it is made for.", "Remove it.")
     if rule.during is not None and rule.until_ms is not None:
@@ -162,14 +154,16 @@ def _bare_host(rule: Rule) -> Iterator[Finding]:
     for prefix in url.prefix:
         if prefix.rstrip("/").count("/") == 2:
             message = f"{rule.name} admits every workflow of {prefix}, also those that come later."
-            yield Finding(_at(rule), "bare-host-prefix", message, "Name the path below which they may be cancelled.")
+            yield Finding(
+                place_of(rule), "bare-host-prefix", message, "Name the path below which they may be cancelled."
+            )
 
 
 def _owner_unchecked(rule: Rule) -> Iterator[Finding]:
     if rule.owner_unchecked:
         message = f"{rule.name}: run IDs carry no owner, and this rule does not look the runs up."
         fix = "Have them looked up (resolve: true beside workflowUrl), or keep the prefix to one team."
-        yield Finding(_at(rule), "owner-unchecked", message, fix)
+        yield Finding(place_of(rule), "owner-unchecked", message, fix)
 
 
 def _admits_more(rule: Rule) -> Iterator[Finding]:
@@ -190,18 +184,18 @@ def _admits_more(rule: Rule) -> Iterator[Finding]:
         more = f"it admits {named} and no filter, so nothing beyond what it mentions"
     message = f"{rule.name} has the runs looked up: {more}."
     fix = "Such filters are matched by the gateway and only narrow; silence this once you have read it (lint: ignore)."
-    yield Finding(_at(rule), "resolve-admits-more", message, fix)
+    yield Finding(place_of(rule), "resolve-admits-more", message, fix)
 
 
 def _passed(rule: Rule, now_ms: int) -> Iterator[Finding]:
     ends = [end for end in (rule.until_ms, rule.during.until_ms if rule.during else None) if end is not None]
     if ends and min(ends) <= now_ms:
         message = f"{rule.name} ended at {instant(min(ends))} and is as if absent."
-        yield Finding(_at(rule), "passed", message, "Remove the rule, or set a later end.")
+        yield Finding(place_of(rule), "passed", message, "Remove the rule, or set a later end.")
     for one in rule.excepted:
         if one.until_ms is not None and one.until_ms <= now_ms:
             message = f"{rule.name}: the exception of {one} ended at {instant(one.until_ms)}."
-            yield Finding(one.at or _at(rule), "passed", message, "Remove it, or set a later end.")
+            yield Finding(one.at or place_of(rule), "passed", message, "Remove it, or set a later end.")
 
 
 def _count_only(rule: Rule, contract: str, policies: Policies) -> Iterator[Finding]:
@@ -218,7 +212,7 @@ def _count_only(rule: Rule, contract: str, policies: Policies) -> Iterator[Findi
         fix = (
             "Have the runs looked up (resolve: true), or keep the filter narrow: only a list of run IDs bounds exactly."
         )
-        yield Finding(_at(rule), "count-only", message, fix)
+        yield Finding(place_of(rule), "count-only", message, fix)
 
 
 def _not_compared(rule: Rule, policies: Policies, resolving: frozenset[str]) -> Iterator[Finding]:
@@ -235,7 +229,7 @@ def _not_compared(rule: Rule, policies: Policies, resolving: frozenset[str]) -> 
             f"({bound.words()}): any of them may be cancelled."
         )
         fix = f"Take 'optional: true' away, so that every request names {field}; or say {{any: true}} if any may be."
-        yield Finding(_at(rule), "optional-not-compared", message, fix)
+        yield Finding(place_of(rule), "optional-not-compared", message, fix)
 
 
 def _judges_runs(rule: Rule, policies: Policies, resolving: frozenset[str]) -> bool:
@@ -250,35 +244,7 @@ def _judges_runs(rule: Rule, policies: Policies, resolving: frozenset[str]) -> b
 def _looks_up(policies: Policies, team: str) -> bool:
     """Return whether a `require` has the runs of every request of the team looked up, at all times."""
     guards = policies.for_team(team).requires
-    return any(one.resolution is not None and not one.shadow and _lasting(one, team) for one in guards)
-
-
-def _cap_above(rule: Rule, policies: Policies) -> Iterator[Finding]:
-    if rule.effect is not Effect.ALLOW or rule.count is None or rule.count.cap is None:
-        return
-    for team in sorted(rule.teams):
-        for guard in policies.for_team(team).requires:
-            cap = guard.count.cap if guard.count is not None and _lasting(guard, team) else None
-            if cap is not None and cap < rule.count.cap:
-                message = f"{rule.name}: the cap {rule.count.cap} never counts, {guard.name} lowers to {cap}."
-                yield Finding(_at(rule), "cap-above-guardrail", message, f"Write at most {cap}.")
-                return
-
-
-def _above_lookup(rule: Rule, most: int) -> Iterator[Finding]:
-    """Yield a finding if a look-up is refused for its own bound before it reaches that of the rule."""
-    if rule.resolution is None or RUN_IDS in rule.conditions:
-        return
-    count = rule.count.ceiling if rule.count is not None else None
-    # A look-up ends once it has as many runs as are taken, unless a rule has to know of all.
-    capped = rule.resolution.cap is not None and (count is None or count > most)
-    for key, bound in (("max", rule.resolution.max_runs), ("cap", rule.resolution.cap if capped else None)):
-        if bound is not None and bound > most:
-            message = (
-                f"{rule.name}: runs.{key} {bound} is never reached, because a look-up is refused where more than "
-                f"{most} runs match (limits.lookup.runs)."
-            )
-            yield Finding(_at(rule), "runs-above-lookup", message, f"Write at most {most}, or raise the limit.")
+    return any(one.resolution is not None and not one.shadow and lasting(one, team) for one in guards)
 
 
 def _always_refused(rule: Rule, policies: Policies) -> Iterator[Finding]:
@@ -288,21 +254,16 @@ def _always_refused(rule: Rule, policies: Policies) -> Iterator[Finding]:
     named = [guard for guard in guards if guard is not None]
     if named and len(named) == len(guards):
         message = f"{rule.name} allows nothing: {named[0].name} refuses every request that it admits."
-        yield Finding(_at(rule), "always-refused", message, f"Narrow {named[0].name}, or remove this rule.")
+        yield Finding(place_of(rule), "always-refused", message, f"Narrow {named[0].name}, or remove this rule.")
 
 
 def _refusing(rule: Rule, policies: Policies, team: str) -> Rule | None:
     """Return the first rule that applies to the team at all times and refuses everything that `rule` allows."""
     rules = policies.for_team(team)
-    guards = (guard for guard in (*rules.denies, *rules.requires) if _lasting(guard, team) and not guard.shadow)
+    guards = (guard for guard in (*rules.denies, *rules.requires) if lasting(guard, team) and not guard.shadow)
     # A require that looks runs up at some times leaves to the runs, at those times, what would otherwise be refused.
     resolved = rule.resolution is not None or any(one.resolution is not None for one in rules.requires)
     return next((guard for guard in guards if refuses_all(guard, rule, resolved=resolved)), None)
-
-
-def _lasting(guard: Rule, team: str) -> bool:
-    """Return whether the rule applies to the team at all times."""
-    return guard.during is None and guard.until_ms is None and all(one.team != team for one in guard.excepted)
 
 
 def _of_callers(policies: Policies, summary: Summary, now_ms: int) -> Iterator[Finding]:
@@ -322,7 +283,7 @@ def _without_caller(policies: Policies, lines: Lines, summary: Summary) -> Itera
     callerless: dict[str, set[str]] = {}
     for rule in policies.rules:
         if unspoken := rule.teams - spoken_for:
-            callerless.setdefault(_at(rule).file, set()).update(unspoken)
+            callerless.setdefault(place_of(rule).file, set()).update(unspoken)
     for file, teams in callerless.items():
         place = _teams_key(file, lines.get(file, ()))
         for team in sorted(teams):
@@ -374,7 +335,3 @@ def _of_silences(silences: Iterable[_Silence], found: Sequence[Finding]) -> Iter
         elif (silence.place.file, silence.line, silence.id) not in standing:
             known = "there is no such finding here" if silence.id in IDS else "there is no such lint"
             yield Finding(silence.place, "silence-unused", f"Nothing is silenced: {known}.", "Remove the comment.")
-
-
-def _at(rule: Rule) -> Place:
-    return rule.at or Place("", 1, 1)

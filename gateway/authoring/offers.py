@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from itertools import islice, product
 
 from gateway.authoring.conflicts import kind_of
-from gateway.authoring.explain import resolution_in_words
+from gateway.authoring.explain import budget_in_words, resolution_in_words
 from gateway.core.forms.times import DAY_MS
-from gateway.core.plan import Owner
+from gateway.core.plan import Budget, Owner
 from gateway.core.request import ByRunIds, CancelRequest, EveryRun, Selection
 from gateway.core.run import Resolution
 from gateway.policy.model import (
@@ -45,7 +45,7 @@ MOST_SAID = 20
 class Offer:
     """One `allow` rule: `at_most` runs (None: as many as asked), and a request that it allows, if there is one.
 
-    `owner` is the contact that the rule's file names for questions.
+    `owner` is the contact that the rule's file names for questions, `budget` what the rule may do within a while.
     """
 
     rule: str
@@ -53,6 +53,7 @@ class Offer:
     at_most: int | None
     example: Mapping[str, object] | None
     owner: Owner | None = None
+    budget: Budget | None = None
 
 
 def offers(policies: Policies, team: str, now_ms: int) -> Iterator[Offer]:
@@ -83,7 +84,8 @@ def _offer(rule: Rule, rules: TeamRules, alone: TeamRules, now_ms: int) -> Offer
     words = _words(rule, rules, at_most)
     if example is None:
         words = f"nothing as things stand, another rule refuses it: {words}"
-    return Offer(rule.name, words, at_most, None if example is None else example.wire(), rule.owner)
+    shown = None if example is None else example.wire()
+    return Offer(rule.name, words, at_most, shown, rule.owner, rule.budget)
 
 
 def _at_most(rule: Rule, requires: Iterable[Rule]) -> int | None:
@@ -125,6 +127,8 @@ def _words(rule: Rule, rules: TeamRules, at_most: int | None) -> str:
         parts.append(said)
     if rule.during is not None:
         parts.append(f"only during {rule.during.words()}")
+    if rule.budget is not None:
+        parts.append(budget_in_words(rule.budget))
     looked_up = [one.resolution for one in (rule, *rules.requires) if one.resolution is not None]
     parts += [_looked_up(one) for one in looked_up[:MOST_SAID]]
     if looked_up and kind_of(rule) == "filter":

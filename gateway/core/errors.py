@@ -17,6 +17,7 @@ GatewayError
     ├── ExpectationFailed     417  `Expect`: the client repeats the request without it
     ├── Conflict              409  the state of a plan does not allow it
     ├── NoSuchScope           422  a freeze of a team or rule that does not exist
+    ├── KeyReused             422  the Idempotency-Key came with another request before
     ├── Throttled             429  this principal's own limits
     ├── LookupFailed          502  the runs could not be looked up; nothing was sent
     ├── AuditUnavailable      503  the intent could not be made durable
@@ -159,6 +160,19 @@ class Conflict(Refusal):
         self.code = code
         self.members = dict(members or {})
         super().__init__(code, sentence)
+
+
+class KeyReused(Refusal):
+    """The Idempotency-Key came with another request before; nothing was sent."""
+
+    status, code, title = 422, "idempotency_key_reused", "Idempotency-Key used before"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "idempotency_key_reused",
+            "You have sent this Idempotency-Key with another request before, so nothing was sent. Make a new key for "
+            "each thing that you want done once; a repeat of a request has its key.",
+        )
 
 
 NARROW = "Narrow the request, or try again later."

@@ -33,6 +33,8 @@ from gateway.core.forms.strict_json import json_object
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Dialect, EveryRun, Selection
 
 DEFAULT_COUNT = 100
+MAX_KEY_CHARS = 128
+"""The longest Idempotency-Key, in characters."""
 """Upstream's default for a missing `count` (docs/upstream-contract.md#1-the-call); judged and sent explicitly."""
 
 _WIDER = "QStash may ignore a name that it does not know, and would then cancel more than you mean."
@@ -71,6 +73,23 @@ def parse_reason(headers: Sequence[bytes]) -> str | None:
             f"Send the header Gateway-Reason once: 1 to {grammar.MAX_REASON_CHARS} printable characters in UTF-8, "
             "without a key among them.",
         ) from None
+
+
+def parse_idempotency_key(headers: Sequence[bytes]) -> str | None:
+    """Return the one `Idempotency-Key`, as it was sent; None if there is none.
+
+    Raises:
+        MalformedRequest: there are two, or the value is not 1 to 128 printable characters of ASCII.
+    """
+    if not headers:
+        return None
+    key = headers[0].decode("latin-1")
+    if len(headers) > 1 or not 1 <= len(key) <= MAX_KEY_CHARS or not (key.isascii() and key.isprintable()):
+        raise MalformedRequest(
+            "idempotency_key",
+            f"Send the header Idempotency-Key once: 1 to {MAX_KEY_CHARS} printable characters of ASCII.",
+        )
+    return key
 
 
 def parse_cancel(query: bytes, body: Body) -> CancelRequest:

@@ -72,12 +72,14 @@ class Budget:
 class Barrier(NamedTuple):
     """The reason why a request that policy admits is refused all the same: a freeze, a budget.
 
-    `code` is that of the answer and the cause on record; `members` are shown to the caller as JSON.
+    `code` is that of the answer and the cause on record; `members` are shown to the caller as JSON, and `headers` stand
+    on the answer.
     """
 
     code: str
     title: str
     members: Mapping[str, object]
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Permit(NamedTuple):
@@ -189,11 +191,18 @@ def orders_of(runs: Sequence[Run]) -> tuple[Order, ...]:
 
 
 class Reserved(NamedTuple):
-    """What an intent has taken of the budget of a rule: `runs`, in the budget's `scope`."""
+    """What an intent has taken of the budget of a rule: `runs`, in the budget's `scope`.
+
+    What was left of it then is `left_runs` and `left_requests` (None: no such bound); all of it is there again at
+    `resets_ms`, in Unix milliseconds.
+    """
 
     rule: str
     scope: str
     runs: int
+    left_runs: int | None = None
+    left_requests: int | None = None
+    resets_ms: int = 0
 
 
 class Plan(NamedTuple):

@@ -6,7 +6,7 @@ Every problem carries `error`, the one sentence that official clients show to pe
 from __future__ import annotations
 
 import http
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import orjson
@@ -22,11 +22,11 @@ from gateway.core.errors import (
     Unauthenticated,
     counted,
 )
-from gateway.core.forms.shown import DECISIONS, Left, left_out, skipped_field
+from gateway.core.forms.shown import DECISIONS, Left, budget_field, left_out, skipped_field
 from gateway.core.outcome import Accepted, Cancelled, NotSent, Progress, Refused, Unknown
 from gateway.core.plan import Denial
 from gateway.core.run import LEFT
-from gateway.execution.in_flight import Result, Stopped
+from gateway.execution.in_flight import Done, Replay, Result, Stopped, Told
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -110,12 +110,26 @@ def denial(denied: Denial, decision_id: str) -> Answer:
     members: dict[str, object] = {"rule": denied.rule}
     if (barrier := denied.barrier) is not None:
         members |= barrier.members
-        return _answer(_Problem(403, barrier.code, barrier.title, denied.reason, members), decision_id)
+        headers, status = _encoded(barrier.headers), 429 if barrier.code == "throttled" else 403
+        return _answer(
+            _Problem(status, barrier.code, barrier.title, denied.reason, members, headers=headers), decision_id
+        )
     if denied.nearest is not None:
         members["nearest"] = denied.nearest
     members |= denied.particulars()
     problem = _Problem(403, "policy_denied", "Refused by policy", denied.reason, members)
     return _answer(problem, decision_id)
+
+
+def told(said: Told, decision_id: str) -> Answer | Done:
+    """Return the answer to a request for which nothing was sent, or what is to be delivered."""
+    match said:
+        case Done():
+            return said
+        case Denial():
+            return denial(said, decision_id)
+        case Replay():
+            return replayed(said, decision_id)
 
 
 def outcome(result: Result, decision_id: str) -> Answer:
@@ -135,6 +149,8 @@ def outcome(result: Result, decision_id: str) -> Answer:
     if (narrowing := plan.permit.narrowing) is not None:
         narrowed = f"{narrowing.key}={plan.permit.effective.count}"
         answer.headers.append((b"gateway-narrowed", narrowed.encode("ascii")))
+    if (budget := _budget(result)) is not None:
+        answer.headers += _encoded((("Gateway-Budget", budget),))
     if result.over_cancelled:
         answer.headers.append((b"gateway-over-cancelled", b"%d" % result.over_cancelled))
     if result.more:
@@ -142,6 +158,31 @@ def outcome(result: Result, decision_id: str) -> Answer:
     if result.skipped:
         answer.headers.append((b"gateway-skipped", skipped_field(left_out(result.skipped)).encode("ascii")))
     return answer
+
+
+def replayed(replay: Replay, decision_id: str) -> Answer:
+    """Return the answer that an earlier decision was given, as the answer of this one."""
+    first = replay.answer
+    kind = b"application/json" if first.status < 400 else b"application/problem+json"
+    headers = [(b"content-type", kind), *_gateway_headers(decision_id, b"gateway"), (b"gateway-replayed", b"true")]
+    if replay.budget is not None:
+        headers += _encoded((("Gateway-Budget", replay.budget),))
+    return _with_length(first.status, headers, first.body)
+
+
+def _budget(result: Result) -> str | None:
+    """Return what is left of the budget, with what was certainly not needed of that which was taken."""
+    reserved = result.plan.reserved
+    if reserved is None:
+        return None
+    left = reserved.left_runs
+    if left is not None:
+        match result.outcome:
+            case Cancelled(cancelled=cancelled):
+                left = max(0, left + reserved.runs - cancelled)
+            case Refused() | NotSent():
+                left += reserved.runs
+    return budget_field(left, reserved.left_requests, reserved.resets_ms)
 
 
 def _left(result: Result) -> _Problem | None:
@@ -285,8 +326,11 @@ def _resets_at(now_ms: int, retry_after_s: int) -> str:
 
 
 def _throttling(retry_after_s: int, burst: tuple[tuple[str, str], ...]) -> Headers:
-    pairs = [("retry-after", str(retry_after_s)), *((name.lower(), value) for name, value in burst)]
-    return [(name.encode("ascii"), value.encode("ascii")) for name, value in pairs]
+    return _encoded((("Retry-After", str(retry_after_s)), *burst))
+
+
+def _encoded(headers: Sequence[tuple[str, str]]) -> Headers:
+    return [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in headers]
 
 
 def _gateway_headers(decision_id: str, source: bytes) -> Headers:

@@ -29,7 +29,6 @@ from gateway.core.errors import (
 )
 from gateway.core.forms.shown import DECISIONS, FREEZES, PLANS
 from gateway.core.parse import Body, parse_cancel, parse_reason
-from gateway.core.plan import Denial
 from gateway.core.ports import Clock, OperatorsLog
 from gateway.core.request import CancelRequest
 from gateway.edge import answers
@@ -40,8 +39,8 @@ from gateway.edge.health import HealthPages
 from gateway.edge.inbound import INBOUND, Inbound, Intake, caller_of, inbound_of
 from gateway.edge.pages.calls import Pages, plan_id
 from gateway.edge.reply import ReleasingSend, Teller, if_broken, write
-from gateway.execution.in_flight import WaitEnded
-from gateway.execution.pipeline import STOPPING, Done, Pipeline
+from gateway.execution.in_flight import Done, WaitEnded
+from gateway.execution.pipeline import STOPPING, Pipeline
 from gateway.process import LastNet, fault_of
 
 NO_ID = "00000000-0000-0000-0000-000000000000"
@@ -62,8 +61,8 @@ class Cancels:
     async def cancel(self, inbound: Inbound) -> Answer | Done:
         """Handle `DELETE /v2/workflows/runs`: read the request, and have it judged and sent. Raises: Refusal."""
         request = await self.request(inbound)
-        result = await self._pipeline.run(self._intake.call(inbound, request))
-        return answers.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
+        call = self._intake.once(inbound, self._intake.call(inbound, request))
+        return answers.told(await self._pipeline.run(call), inbound.decision_id)
 
     async def request(self, inbound: Inbound) -> CancelRequest:
         """Read the body, under limits, and return the cancel request. Raises: Refusal."""
@@ -89,8 +88,8 @@ class Cancels:
         name = plan_id(inbound)
         await self._intake.no_content(inbound)
         draft = self._pipeline.planned(caller_of(inbound), name)
-        result = await self._pipeline.apply(self._intake.call(inbound, draft.call.request), draft)
-        return answers.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
+        call = self._intake.once(inbound, self._intake.call(inbound, draft.call.request), applies=name)
+        return answers.told(await self._pipeline.apply(call, draft), inbound.decision_id)
 
     async def joined(self, inbound: Inbound) -> Answer | Done | None:
         """Wait for an identical cancel in flight, for a caller above its limits; return None if there is none to join.
@@ -106,8 +105,8 @@ class Cancels:
         if request is None:
             return None
         with current.admission.join(caller, clock.monotonic_s()):
-            result = await self._pipeline.join(self._intake.call(inbound, request))
-        return answers.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
+            result = await self._pipeline.join(self._intake.once(inbound, self._intake.call(inbound, request)))
+        return None if result is None else answers.told(result, inbound.decision_id)
 
     async def _repeated(self, inbound: Inbound) -> CancelRequest | None:
         """Return the cancel that has arrived; None if it is another call, incomplete or refused."""

@@ -19,7 +19,7 @@ from gateway.callers.admission import COST_BYTES, Slot
 from gateway.callers.in_force import InForce, LiveSettings
 from gateway.core.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge, Unauthenticated
 from gateway.core.forms.correlation import NOT_GIVEN, Correlation, correlation_of
-from gateway.core.parse import Body
+from gateway.core.parse import Body, parse_idempotency_key
 from gateway.core.ports import Clock
 from gateway.core.request import ByRunIds, CancelRequest, Principal
 from gateway.edge.head import BROKEN_BODY, FRAMING_BYTES, GONE, TAKEN
@@ -27,6 +27,7 @@ from gateway.execution.ports import Call
 from gateway.files.secrecy import holds_part, holds_text
 from gateway.policy.rules import Policies
 from gateway.process import fault_of
+from gateway.state.once import binding
 
 _NO_BODY = Body()
 
@@ -36,6 +37,13 @@ INBOUND = "inbound"
 NO_ROUTE = "none"
 """The route of a request that ends before its path is looked at, or whose path does not exist."""
 
+IDEMPOTENCY_KEY = b"idempotency-key"
+
+_KEEPS_NO_KEYS = (
+    "This gateway keeps no state, so it cannot know an Idempotency-Key again, and a repeat with it may be a second "
+    "cancel: send the request without it, or ask the gateway's operators for 'state'. Nothing was sent."
+)
+
 LOOKS = 3
 """The turns of the loop after which a body that was sent directly after its head has been read from the socket."""
 
@@ -44,7 +52,8 @@ LOOKS = 3
 class Inbound:
     """One request and the settings it is handled under (`live`). `principal` and `place` are set once they exist.
 
-    `has_ids` says that there are headers with ids of the caller's own; they are read into `correlation`. `cancel_begun`
+    `has_ids` says that there are headers with ids of the caller's own; they are read into `correlation`. `has_key` says
+    that there is an Idempotency-Key. `cancel_begun`
     says that a cancel was carried out for it or joined: it may not be told that nothing was sent.
     `route` is the template of its path, once it is found; `status` is that of its answer, 0 before one is begun.
     """
@@ -61,6 +70,7 @@ class Inbound:
     read_bytes: int = 0
     correlation: Correlation = NOT_GIVEN
     has_ids: bool = field(init=False)
+    has_key: bool = field(init=False)
     route: str = NO_ROUTE
     status: int = 0
     state: dict[str, Any] = field(init=False)
@@ -76,6 +86,7 @@ class Inbound:
         has_length = b"content-length" in last and self.header(b"content-length") != (b"0",)
         self._announced = has_length or b"transfer-encoding" in last
         self.has_ids = b"traceparent" in last or b"x-request-id" in last
+        self.has_key = IDEMPOTENCY_KEY in last
 
     def header(self, name: bytes) -> tuple[bytes, ...]:
         """Return every value of a header, in order; `name` is in lower case."""
@@ -219,11 +230,15 @@ class Inbound:
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """The checks of a request after its head; `is_secret` says whether a text holds a token of the account or a key."""
+    """The checks of a request after its head; `is_secret` says whether a text holds a token of the account or a key.
+
+    Only a gateway that `has_state` can keep what is to be done once.
+    """
 
     current: LiveSettings
     clock: Clock
     is_secret: Callable[[str], bool]
+    has_state: bool = False
 
     def correlate(self, inbound: Inbound) -> None:
         """Take in the ids that the caller gave the request, so that every answer and record has them; never raise."""
@@ -279,6 +294,20 @@ class Intake:
             partial(self._standing, inbound),
             inbound.correlation,
         )
+
+    def once(self, inbound: Inbound, call: Call, *, applies: str | None = None) -> Call:
+        """Return a call that sends, with what is kept of its Idempotency-Key. `applies` is the plan that it applies.
+
+        Raises: MalformedRequest: the key is none, or this gateway cannot keep it.
+        """
+        if not inbound.has_key:
+            return call
+        key = parse_idempotency_key(inbound.header(IDEMPOTENCY_KEY))
+        if not self.has_state:
+            raise MalformedRequest("idempotency_key", _KEEPS_NO_KEYS)
+        if key is not None:
+            call.once = binding(call.principal, key, call.request.wire(), plan_id=applies)
+        return call
 
     def _standing(self, inbound: Inbound) -> Policies | None:
         """Authenticate the caller again and return the policies now in force.

@@ -22,7 +22,7 @@ from gateway.edge import answers
 from gateway.edge.answers import Answer
 from gateway.edge.head import GONE, TAKEN, WHOLE
 from gateway.edge.inbound import Inbound
-from gateway.execution.pipeline import Done
+from gateway.execution.in_flight import Done
 from gateway.process import Net, fault_of, place, report
 from gateway.upstream.settings import REFUSING, WRITING, refused
 

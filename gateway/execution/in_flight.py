@@ -15,6 +15,7 @@ from gateway.core.errors import Throttled
 from gateway.core.outcome import NOTHING_SKIPPED, Outcome
 from gateway.core.plan import Denial, Plan
 from gateway.core.run import Skipped, merged
+from gateway.state.admissions import Answered
 
 JOINABLE_S = 10.0
 """How long an outcome can still be joined, unless it is written to a connected caller before that."""
@@ -23,7 +24,25 @@ MOST_JOINS = 16
 """How many identical requests may join one cancel; each is recorded. Clients repeat a request up to five times."""
 
 Key = tuple[Hashable, Hashable]
-"""The key of a cancel in flight: its owner (a principal, or "plan"), and what it does (a request, or a plan id)."""
+"""The key of a cancel in flight: its owner (a principal, or "plan"), and what it does.
+
+That is a request, a request with its Idempotency-Key, or a plan id.
+"""
+
+
+MOST_KEYED_JOINS = 1024
+"""The same for a cancel with an Idempotency-Key: its caller asks for a repeat to be told what came of the first."""
+
+
+class Replay(NamedTuple):
+    """The answer that an earlier decision was given, for a repeat with its Idempotency-Key. Nothing was sent for it.
+
+    `budget` is the value of `Gateway-Budget`, if the rule has a budget and the store says what is left of it.
+    """
+
+    decision_id: str
+    answer: Answered
+    budget: str | None = None
 
 
 class Stopped(NamedTuple):
@@ -74,27 +93,27 @@ class InFlight:
 
     key: Key
     decision_id: str
-    task: asyncio.Task[Result | Denial] | None = None
+    task: asyncio.Task[Ended] | None = None
     sending: bool = False
     release: asyncio.TimerHandle | None = None
     joined: int = 0
     turned_away: int = 0
     waiters: list[asyncio.Future[None]] = field(default_factory=list)
 
-    def join(self) -> None:
-        """Count a request that joins. Raises: Throttled: MOST_JOINS have joined; this one is counted, not recorded."""
-        if self.joined >= MOST_JOINS:
+    def join(self, most: int = MOST_JOINS) -> None:
+        """Count a request that joins. Raises: Throttled: `most` have joined; this one is counted, not recorded."""
+        if self.joined >= most:
             self.turned_away += 1
             raise Throttled(
                 "joins",
                 f"The same cancel is under way and {self.joined} repeats of it have joined, the most that may; nothing "
                 f"more was sent. Its outcome is under decision {self.decision_id}: look there before you try again.",
-                limit=MOST_JOINS,
+                limit=most,
                 retry_after_s=5,
             )
         self.joined += 1
 
-    async def result(self) -> Result | Denial:
+    async def result(self) -> Ended:
         """Wait for the result. Cancelling the waiter does not cancel the work. Raises: Refusal: nothing was sent."""
         assert self.task is not None
         if not self.task.done():
@@ -111,7 +130,10 @@ class InFlight:
                 waiter.set_result(None)
 
 
-Work = Callable[[InFlight], Coroutine[None, None, Result | Denial]]
+Ended = Result | Denial | Replay
+"""How a cancel in flight ends: it was sent, policy or a barrier refuses it, or it was answered before."""
+
+Work = Callable[[InFlight], Coroutine[None, None, Ended]]
 """The work of a cancel. It sets `sending` while a call to upstream may be running."""
 
 
@@ -120,7 +142,7 @@ class InFlightCancels:
 
     def __init__(self) -> None:
         self._of: dict[Hashable, dict[Hashable, InFlight]] = {}
-        self._tasks: dict[asyncio.Task[Result | Denial], InFlight] = {}
+        self._tasks: dict[asyncio.Task[Ended], InFlight] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self.stopping = False
 
@@ -160,11 +182,11 @@ class InFlightCancels:
         if self._tasks:
             await asyncio.wait(list(self._tasks))
 
-    async def _carried_out(self, work: Work, in_flight: InFlight) -> Result | Denial:
+    async def _carried_out(self, work: Work, in_flight: InFlight) -> Ended:
         joinable = False
         try:
             result = await work(in_flight)
-            joinable = not isinstance(result, Denial)
+            joinable = isinstance(result, Result)
             return result
         finally:
             self._end(in_flight, joinable=joinable)
@@ -178,7 +200,7 @@ class InFlightCancels:
             in_flight.release = in_flight.task.get_loop().call_later(JOINABLE_S, self._release, in_flight)
         in_flight.wake()
 
-    def _ended(self, task: asyncio.Task[Result | Denial]) -> None:
+    def _ended(self, task: asyncio.Task[Ended]) -> None:
         in_flight = self._tasks.pop(task)
         # Reading the exception marks it as retrieved even if nobody waits.
         if task.cancelled() or task.exception() is not None:
@@ -217,3 +239,36 @@ class _Waiting:
 
 
 WAITING = _Waiting()
+
+
+class Done(NamedTuple):
+    """A request that was sent or joined another; pass it to `Pipeline.answered` after writing the answer."""
+
+    result: Result
+    in_flight: InFlight
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that was sent."""
+        return self.result.plan
+
+    @property
+    def outcome(self) -> Outcome:
+        """The outcome of the plan."""
+        return self.result.outcome
+
+    @property
+    def skipped(self) -> Skipped:
+        """The runs that the request selects but that were not cancelled, by reason."""
+        return self.result.skipped
+
+
+Told = Denial | Done | Replay
+"""How a request is answered: refused, by what came of sending or joining it, or as it was before."""
+
+
+async def told_of(in_flight: InFlight) -> Told:
+    """Wait for the result of a cancel in flight; return what a request is answered by it. Raises: Refusal."""
+    # A cancel that was given up ends with a cancellation too.
+    result = await in_flight.result()
+    return Done(result, in_flight) if isinstance(result, Result) else result

@@ -15,19 +15,32 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterable
 from functools import partial
-from typing import NamedTuple
 
-from gateway.audit.events.declare import Members
 from gateway.audit.record import denied_members, joined_members
 from gateway.core.errors import ShuttingDown
 from gateway.core.outcome import Cancelled, NotSent, Outcome, Unknown
 from gateway.core.plan import Decision, Denial, Order, Permit, Plan, Receipt, order_of
 from gateway.core.ports import Clock
 from gateway.core.request import Principal
-from gateway.core.run import Resolved, Skipped
+from gateway.core.run import Resolved
 from gateway.execution.closing import Closer
 from gateway.execution.gates.gate import Gate
-from gateway.execution.in_flight import WAITING, InFlight, InFlightCancels, Key, Result, WaitEnded, Work
+from gateway.execution.in_flight import (
+    MOST_JOINS,
+    MOST_KEYED_JOINS,
+    WAITING,
+    Done,
+    Ended,
+    InFlight,
+    InFlightCancels,
+    Key,
+    Replay,
+    Result,
+    Told,
+    WaitEnded,
+    Work,
+    told_of,
+)
 from gateway.execution.judging import Judging, takes_long
 from gateway.execution.plans.draft import Draft, check_ready
 from gateway.execution.plans.drafts import Drafts
@@ -40,28 +53,6 @@ from gateway.process import Net, fault_of, internal, report
 from gateway.upstream.shares import NO_LANE, Lanes
 
 STOPPING = "The gateway is shutting down; nothing was sent. Try again in a moment."
-
-
-class Done(NamedTuple):
-    """A request that was sent or joined another; pass it to `Pipeline.answered` after writing the answer."""
-
-    result: Result
-    in_flight: InFlight
-
-    @property
-    def plan(self) -> Plan:
-        """The plan that was sent."""
-        return self.result.plan
-
-    @property
-    def outcome(self) -> Outcome:
-        """The outcome of the plan."""
-        return self.result.outcome
-
-    @property
-    def skipped(self) -> Skipped:
-        """The runs that the request selects but that were not cancelled, by reason."""
-        return self.result.skipped
 
 
 class Pipeline:
@@ -120,7 +111,7 @@ class Pipeline:
         """Return whether the principal has a cancel in flight, which a new request may repeat."""
         return self._cancels.any_of(principal)
 
-    async def join(self, call: Call) -> Denial | Done | None:
+    async def join(self, call: Call) -> Told | None:
         """Wait for the identical request in flight, without starting anything.
 
         Return None if there is none, or if policy no longer permits the request.
@@ -129,13 +120,13 @@ class Pipeline:
             Throttled: too many requests have joined already.
             AuditUnavailable, Conflict, LookupFailed: that request ended so.
         """
-        other = self._cancels.get((call.principal, call.request))
+        other = self._cancels.get(call.key)
         if other is None:
             return None
         call, permit = await self._judged(call, other.key)
         return None if isinstance(permit, Denial) else await self._joined(other, call)
 
-    async def run(self, call: Call) -> Denial | Done:
+    async def run(self, call: Call) -> Told:
         """Judge a request and, if permitted, send it once or join the identical one in flight.
 
         Its records carry the digest of the policies that it was judged by, even if a reload has replaced them since.
@@ -146,8 +137,9 @@ class Pipeline:
             Conflict: its runs are still being looked up; its plan can be applied afterwards.
             LookupFailed: its runs could not be looked up; nothing was sent.
             ShuttingDown: the process takes no new intents.
+            StateUnavailable, KeyReused: nothing was sent.
         """
-        key = (call.principal, call.request)
+        key = call.key
         decision: Decision
         if takes_long(call):
             call, decision = await self._judged(call, key)
@@ -175,7 +167,7 @@ class Pipeline:
         """Return a plan of the principal, in any state. Raises: NotFound."""
         return self._planner.drafts.get(principal, plan_id)
 
-    async def apply(self, call: Call, draft: Draft) -> Denial | Done:
+    async def apply(self, call: Call, draft: Draft) -> Told:
         """Judge a plan's request again, as `call`, and cancel those runs of the plan that still run, once.
 
         `draft` is a plan of the same principal, from `planned`. If its runs cannot be looked at again, that is the
@@ -185,10 +177,11 @@ class Pipeline:
             Conflict, NotFound: the plan is still being looked up, was already applied, was stopped, or has expired.
             Unauthenticated: the credential was revoked while the call waited to be judged.
             Throttled: too many requests have joined the same apply already.
-            AuditUnavailable, ShuttingDown: nothing was sent.
+            AuditUnavailable, ShuttingDown, StateUnavailable, KeyReused: nothing was sent.
         """
         key = ("plan", draft.plan_id)
-        if self._cancels.get(key) is None:
+        # With an Idempotency-Key a plan that was applied is answered as it was then.
+        if self._cancels.get(key) is None and call.once is None:
             check_ready(draft)
         call, permit = await self._judged(call, key)
         if isinstance(permit, Denial):
@@ -236,7 +229,7 @@ class Pipeline:
         await self._audit.note("denied", members)
         return denial
 
-    async def _joined_or_started(self, key: Key, work: Work, call: Call) -> Denial | Done:
+    async def _joined_or_started(self, key: Key, work: Work, call: Call) -> Told:
         """Join the cancel with that key if it is in flight, else start it, and wait for its result."""
         other = self._cancels.get(key)
         if other is not None:
@@ -244,7 +237,7 @@ class Pipeline:
         if self._cancels.stopping:
             raise ShuttingDown("stopping", STOPPING)
         with WAITING:
-            return await _result_of(self._cancels.start(key, call.decision_id, work))
+            return await told_of(self._cancels.start(key, call.decision_id, work))
 
     def _gated(self, work: Work, call: Call, permit: Permit) -> Work:
         """Return the work, done only once the request has passed the gate, if there is one."""
@@ -252,40 +245,54 @@ class Pipeline:
         if gate is None:
             return work
 
-        async def gated(in_flight: InFlight) -> Result | Denial:
+        async def gated(in_flight: InFlight) -> Ended:
             """Pass the gate, then do the work."""
             barred = await gate.enter(call, permit)
-            return await work(in_flight) if barred is None else await self._denied(call, barred)
+            return await work(in_flight) if barred is None else await self._barred(barred, call)
 
         return gated
 
-    async def _joined(self, other: InFlight, call: Call) -> Denial | Done:
-        """Wait for the result of another request's cancel. Raises: Throttled: too many have joined it."""
-        other.join()
-        with WAITING:
-            with Net() as net:
-                await self._audit.note("joined", _joined_members(other, call))
-            if net.fault is not None:
-                report(net.fault, "a repeat is not on record")
-            return await _result_of(other)
+    async def _barred(self, barred: Denial | Replay, call: Call) -> Denial | Replay:
+        """Record what the gate answers a request with."""
+        if isinstance(barred, Denial):
+            return await self._denied(call, barred)
+        await self._note_join(barred.decision_id, call)
+        return barred
 
-    def _direct(self, call: Call, permit: Permit, in_flight: InFlight) -> Coroutine[None, None, Result | Denial]:
+    async def _joined(self, other: InFlight, call: Call) -> Told:
+        """Wait for the result of another request's cancel. Raises: Throttled: too many have joined it."""
+        other.join(MOST_JOINS if call.once is None else MOST_KEYED_JOINS)
+        with WAITING:
+            if call.once is None:
+                await self._note_join(other.decision_id, call)
+                return await told_of(other)
+            # What has this key may have been answered before: then that is what this one joins.
+            told = await told_of(other)
+            await self._note_join(told.decision_id if isinstance(told, Replay) else other.decision_id, call)
+            return told
+
+    async def _note_join(self, joins: str, call: Call) -> None:
+        with Net() as net:
+            joined = joined_members(call.decision_id, joins=joins, principal=call.principal, remote=call.remote)
+            await self._audit.note("joined", joined)
+        if net.fault is not None:
+            report(net.fault, "a repeat is not on record")
+
+    def _direct(self, call: Call, permit: Permit, in_flight: InFlight) -> Coroutine[None, None, Ended]:
         """Send a permitted request as it is: one order, without a look-up."""
         return self._sent(call.planned(permit, (order_of(permit.effective),)), call, in_flight)
 
-    async def _sent(
-        self, plan: Plan, call: Call, in_flight: InFlight, *, orders: OrdersInTurn | None = None
-    ) -> Result | Denial:
+    async def _sent(self, plan: Plan, call: Call, in_flight: InFlight, *, orders: OrdersInTurn | None = None) -> Ended:
         """Take what the gate asks for, and send; `orders` are those of a plan whose runs were looked up.
 
-        Raises: StateUnavailable, AuditUnavailable: nothing was sent.
+        Raises: StateUnavailable, AuditUnavailable, KeyReused, Conflict: nothing was sent.
         """
         gate = self.gate
         if gate is None:
             return await self._sent_once(plan, await self._audit.intent(plan), call, in_flight, orders=orders)
         admitted = await gate.admit(plan, call)
-        if isinstance(admitted, Denial):
-            return await self._denied(call, admitted)
+        if not isinstance(admitted, Plan):
+            return await self._barred(admitted, call)
         try:
             receipt = await self._audit.intent(admitted)
         except BaseException:
@@ -344,14 +351,14 @@ class Pipeline:
             # Our own code failed, and bytes may have been sent.
             return Unknown(internal(fault_of(exc)))
 
-    async def _resolved(self, call: Call, permit: Permit, in_flight: InFlight) -> Result | Denial:
+    async def _resolved(self, call: Call, permit: Permit, in_flight: InFlight) -> Ended:
         """Look up the runs that a permitted request selects, and cancel exactly those."""
         draft = await self._planner.drafted(call, permit)
         if draft.denial is not None:
             return await self._denied(call, draft.denial)
         return await self._sent_runs(draft, draft.resolved, call, permit=permit, in_flight=in_flight)
 
-    async def _applied(self, call: Call, permit: Permit, draft: Draft, in_flight: InFlight) -> Result | Denial:
+    async def _applied(self, call: Call, permit: Permit, draft: Draft, in_flight: InFlight) -> Ended:
         """Cancel the runs of a plan that was shown before: only those that would be chosen now."""
         chosen = await self._planner.chosen_again(draft, call, permit)
         if isinstance(chosen, Denial):
@@ -360,21 +367,11 @@ class Pipeline:
 
     async def _sent_runs(
         self, draft: Draft, chosen: Resolved, call: Call, *, permit: Permit, in_flight: InFlight
-    ) -> Result | Denial:
+    ) -> Ended:
         with self._planner.applying(draft, chosen, call, permit=permit) as orders:
             result = await self._sent(orders.plan, call, in_flight, orders=orders)
-            if isinstance(result, Denial):
+            if not isinstance(result, Result):
                 draft.not_applied()
                 return result
             draft.ended(result.outcome, stopped=None if result.stop is None else result.stop.came_to)
             return result
-
-
-def _joined_members(other: InFlight, call: Call) -> Members:
-    return joined_members(call.decision_id, joins=other.decision_id, principal=call.principal, remote=call.remote)
-
-
-async def _result_of(in_flight: InFlight) -> Denial | Done:
-    # A cancel that was given up ends with a cancellation too.
-    result = await in_flight.result()
-    return result if isinstance(result, Denial) else Done(result, in_flight)

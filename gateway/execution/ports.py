@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from gateway.core.ports import Alarm, NotePort
 from gateway.core.request import CancelRequest, EveryRun, Filter, Principal
 from gateway.core.run import Listing, LookUp, LookUpBounds, Resolved, Run
 from gateway.policy.rules import Policies
+from gateway.state.admissions import Binding
 
 
 class CancelPort(Protocol):
@@ -86,7 +87,7 @@ class Call:
     Apart from these values it holds two questions to ask later, because a request may wait to be judged or sent. `gone`
     says whether the caller has disconnected. `standing` authenticates the caller again: it returns the policies now in
     force, or None if the credential is no longer accepted. The bytes of the request, its body and its place among the
-    limits stay in the edge (`edge/inbound`).
+    limits stay in the edge (`edge/inbound`). `once` is what is kept of its Idempotency-Key, if it has one.
     """
 
     policies: Policies
@@ -97,6 +98,12 @@ class Call:
     gone: Callable[[], Awaitable[bool]]
     standing: Callable[[], Policies | None]
     correlation: Correlation = NOT_GIVEN
+    once: Binding | None = None
+
+    @property
+    def key(self) -> tuple[Hashable, Hashable]:
+        """Return the key under which an identical call finds this one in flight."""
+        return self.principal, self.request if self.once is None else (self.request, self.once)
 
     def planned(
         self,

@@ -43,9 +43,11 @@ def decide(policies: Policies, principal: Principal, request: CancelRequest, now
     shadow = None if shadowed is judged else _in_shadow(rules, judged, shadowed, now_ms)
     used = _exceptions(rules.enforced, request, now_ms)
     if isinstance(judged, Admitted):
-        effective, unchecked = view.effective(judged), judged.rule.owner_unchecked
-        narrowing = _narrowing(judged)
-        return Permit(judged.rule.name, decided, shadow, effective, used, narrowing, unchecked, judged.resolution)
+        effective, allow = view.effective(judged), judged.rule
+        narrowing, unchecked = _narrowing(judged), allow.owner_unchecked
+        return Permit(
+            allow.name, decided, shadow, effective, used, narrowing, unchecked, judged.resolution, allow.budget
+        )
     name = judged.rule.name if judged.rule is not None else None
     near = [*islice(view.rules.near(request.selection, now_ms), MOST)]
     nearest = _nearest(view, near)

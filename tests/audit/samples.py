@@ -28,7 +28,7 @@ from gateway.audit.record import (
 )
 from gateway.core.forms.correlation import NOT_GIVEN, Correlation
 from gateway.core.outcome import Accepted, Cancelled, Closing, NotSent, Outcome, Progress, Refused, Unknown
-from gateway.core.plan import Denial, Narrowing, Order, Permit, Plan
+from gateway.core.plan import Barrier, Denial, Narrowing, Order, Permit, Plan, Reserved
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Dialect, Principal
 from gateway.core.run import Resolved, Run, Skip
 from gateway.execution.fates import Fate, OrderedRuns, TrackedAction
@@ -146,6 +146,21 @@ def correlated() -> Iterator[tuple[str, Members]]:
     yield "intent", intent_members(plan(PERMIT, ASKED, correlation=TRACED), upstream=UPSTREAM)
 
 
+def limited() -> Iterator[tuple[str, Members]]:
+    """What a budget refuses, and what is sent within one, or once for its Idempotency-Key."""
+    exhausted = DENIAL._replace(rule="billing/own", barrier=Barrier("budget_exhausted", "Budget exhausted", {}))
+    yield (
+        "denied",
+        denied_members(
+            ID, principal=KEY, asked=ASKED, denial=exhausted, remote=None, policy_digest=ZEROS, upstream=UPSTREAM
+        ),
+    )
+    reserved = plan(PERMIT, ASKED)._replace(reserved=Reserved("billing/own", "team:billing", 2, 98, None, 7))
+    yield "intent", intent_members(reserved, upstream=UPSTREAM)
+    yield "intent", intent_members(reserved._replace(idempotency=ONES), upstream=UPSTREAM)
+    yield "intent", intent_members(plan(PERMIT, ASKED)._replace(idempotency=ONES), upstream=UPSTREAM)
+
+
 def refusals() -> Iterator[tuple[str, Members]]:
     """The answers without a cancel."""
     yield "refused", refused_members(ID, status=400, code="c", cause="e", remote=None)
@@ -224,7 +239,7 @@ def afterwards() -> Iterator[tuple[str, Members]]:
         yield "retired", Retired(retired="old", at=head, files=files, to=to).members()  # type: ignore[arg-type]
 
 
-SAMPLES = [*chains(), *refusals(), *cancels(), *afterwards(), *correlated()]
+SAMPLES = [*chains(), *refusals(), *cancels(), *afterwards(), *correlated(), *limited()]
 """Each event's name with its members."""
 
 LATER = dict.fromkeys(("intent", "denied", "refused", "plan"), ("action", "trace_id", "request_id"))

@@ -98,6 +98,7 @@ SAMPLES = {
         Asked(now_ms=NOW_MS + DAY_MS),
     ),
     "resolve": Sample(LOOK_UP),
+    "budget": Sample(f"{LOOK_UP}, budget: {{runs: 50, requests: 9, per: 24h, shared: team}}"),
     "runs": Sample("resolve: true, runs: {max: 7, older_than: 5m}"),
 }
 """For each key that bounds what a team may ask: an example of it."""

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.authoring.conflicts import refuses_all
-from gateway.authoring.lint import IDS, Caller, Finding, Summary, lint
+from gateway.authoring.lint import IDS, Caller, Summary, lint
+from gateway.authoring.lints.finding import Finding
 from gateway.core.plan import Denial, Permit
 from gateway.core.run import Resolved
 from gateway.files.nodes import Place

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from gateway.core.plan import Denial
 from gateway.core.request import ByFilter, CancelRequest, Principal
 from gateway.core.run import STARTED, Resolution, Run
-from gateway.execution.pipeline import Done, Pipeline
+from gateway.execution.in_flight import Done
+from gateway.execution.pipeline import Pipeline
 from gateway.execution.plans.draft import Draft
 from gateway.execution.ports import Call, LookUps
 from gateway.policy.model import Effect, Rule, UrlCondition

@@ -10,7 +10,7 @@ import pytest
 from gateway.core.outcome import Cancelled, NotSent, Unknown
 from gateway.core.run import CANCELLED, HANDLED, Listing, Resolution, Skip
 from gateway.edge import answers
-from gateway.execution.pipeline import Done
+from gateway.execution.in_flight import Done
 from gateway.execution.plans.handled import KEPT_S, MOST, Earlier, Handled
 from gateway.policy.rules import Policies
 from tests.execution.bench import BOB, REQUEST, RULE, Bench, runs

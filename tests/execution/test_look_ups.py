@@ -13,8 +13,8 @@ from gateway.core.errors import LookupFailed, Throttled
 from gateway.core.outcome import Cancelled
 from gateway.core.request import EveryRun, Filter, Principal
 from gateway.core.run import Listing, LookUp
+from gateway.execution.in_flight import Done
 from gateway.execution.judging import RUNS_AT_ONCE
-from gateway.execution.pipeline import Done
 from gateway.execution.plans.draft import Draft
 from gateway.execution.plans.drafts import MOST_OF_A_TEAM
 from gateway.policy.model import Condition, Effect, Rule

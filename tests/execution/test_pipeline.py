@@ -14,8 +14,8 @@ from gateway.core.errors import AuditUnavailable, ShuttingDown, Throttled
 from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
 from gateway.core.plan import Denial, Order
 from gateway.core.request import ByFilter, CancelRequest, Dialect, Principal
-from gateway.execution.in_flight import MOST_JOINS, WaitEnded
-from gateway.execution.pipeline import Done, Pipeline
+from gateway.execution.in_flight import MOST_JOINS, Done, WaitEnded
+from gateway.execution.pipeline import Pipeline
 from gateway.execution.ports import Call, CancelPort
 from gateway.policy.model import CountCondition, Effect, Rule, UrlCondition
 from gateway.policy.rules import Policies

@@ -14,7 +14,7 @@ from gateway.core.plan import Denial
 from gateway.core.request import Principal
 from gateway.core.run import Resolution, Skip
 from gateway.edge import answers
-from gateway.execution.pipeline import Done
+from gateway.execution.in_flight import Done
 from gateway.execution.plans.draft import State
 from gateway.execution.plans.drafts import LIFETIME_S, MOST_DRAFTS, MOST_RUNS
 from gateway.policy.model import CountCondition

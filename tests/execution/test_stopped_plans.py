@@ -12,7 +12,7 @@ from gateway.core.errors import Conflict, LookupFailed, NotFound
 from gateway.core.outcome import Accepted, Cancelled, Closing, NotSent, Outcome, Progress, Refused, Unknown
 from gateway.edge import answers
 from gateway.edge.pages.plans import plan_members
-from gateway.execution.pipeline import Done
+from gateway.execution.in_flight import Done
 from gateway.execution.plans.draft import Draft, Learnt, State
 from gateway.execution.plans.drafts import LIFETIME_S, MOST_OF_ONE, SHOWN_S
 from tests.execution.bench import ANN, BOB, Bench, runs

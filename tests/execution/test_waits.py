@@ -17,7 +17,7 @@ from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Pace, Pr
 from gateway.core.plan import Order, Receipt
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest
 from gateway.core.run import Skip
-from gateway.execution.pipeline import Done
+from gateway.execution.in_flight import Done
 from gateway.execution.plans.draft import State
 from gateway.execution.plans.waiting import LEAST_S, MOST_AGAIN, MOST_WAITS_S, Patience, wait_s
 from gateway.policy.model import Effect, Rule, RunIdCondition, UrlCondition

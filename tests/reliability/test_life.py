@@ -16,7 +16,7 @@ from gateway.callers.issuers import Pins
 from gateway.callers.settings import Limits
 from gateway.core.outcome import Cancelled
 from gateway.edge.inbound import Inbound
-from gateway.execution.pipeline import Done
+from gateway.execution.in_flight import Done
 from gateway.execution.ports import Call
 from gateway.policy.rules import Policies
 from gateway.simulator.server import SimulatorServer

@@ -90,6 +90,14 @@ class Remains(TypedDict):
     unknown: Sequence[str]
 
 
+class Taken(TypedDict):
+    """Runs that were taken of the budget of a rule, before anything was sent; `scope` says whose budget it is."""
+
+    rule: RuleName
+    scope: str
+    runs: Count
+
+
 class MoreOfAnOutcome(TypedDict, total=False):
     """The members of an `outcome` that only some have and that do not follow from what came of it."""
 
@@ -251,7 +259,10 @@ class Denied(Judged, name="denied"):
     """Policy refuses: nothing is sent."""
 
     effective: Annotated[Mapping[str, object], "Nothing.", Keywords(const={})]
-    cause: Annotated[str | Absent, "What refuses a request that `rule` admits, as a fixed word: `frozen`."] = ABSENT
+    cause: Annotated[
+        str | Absent,
+        "What refuses a request that `rule` admits, as a fixed word: `frozen`, `budget_exhausted`, `throttled`.",
+    ] = ABSENT
 
 
 class Throttled(Asked, name="throttled"):
@@ -282,6 +293,12 @@ class Intent(Judged, name="intent"):
     digest: Annotated[str | Absent, "The SHA-256 of the runs to cancel, if they were looked up.", LOOSE] = ABSENT
     owner: Annotated[
         Literal["unchecked"] | Absent, "The rule allows run IDs without a check of whose runs they are.", LOOSE
+    ] = ABSENT
+    reserved: Annotated[Taken | Absent, "The runs that were taken of the rule's budget, and whose budget it is."] = (
+        ABSENT
+    )
+    idempotency: Annotated[
+        Sha256 | Absent, "The SHA-256 of the principal and the `Idempotency-Key` that this is sent for, once."
     ] = ABSENT
 
 

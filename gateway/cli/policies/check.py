@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from gateway.audit.segment import load_mac_key
-from gateway.authoring.lint import Caller, Finding, Summary, lint
+from gateway.authoring.lint import Caller, Summary, lint
+from gateway.authoring.lints.finding import Finding
 from gateway.callers.key_sources import key_file
 from gateway.cli.output import printable
 from gateway.config import Config, audit_problems, config_file, load_config, named_policies, resolve_problems

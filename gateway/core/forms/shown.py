@@ -71,6 +71,16 @@ def skipped_field(left: Mapping[str, Left]) -> str:
     return ", ".join(lists)
 
 
+def budget_field(runs: int | None, requests: int | None, resets_ms: int) -> str:
+    """Return `Gateway-Budget`: how much is left, and the Unix second from which all of it would be there again.
+
+    `left` counts runs; where the budget bounds only requests, those. Where it bounds both, `requests` follows.
+    """
+    left = requests if runs is None else runs
+    more = "" if runs is None or requests is None else f";requests={requests}"
+    return f"left={left};reset={-(-resets_ms // 1000)}{more}"
+
+
 def skipped_in(header: str) -> dict[str, Left]:
     """Parse `Gateway-Skipped`, like `young=("wfr_a" "wfr_b");n=7, finished=("wfr_c");n=1`."""
     found: dict[str, Left] = {}

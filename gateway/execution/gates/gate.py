@@ -13,20 +13,27 @@ from typing import Protocol
 
 from gateway.core.plan import Denial, Permit, Plan
 from gateway.core.request import Principal
-from gateway.execution.in_flight import Result
+from gateway.execution.in_flight import Replay, Result
 from gateway.execution.ports import Call
 
 
 class Gate(Protocol):
     """What a request has to pass after policy has permitted it."""
 
-    async def enter(self, call: Call, permit: Permit) -> Denial | None:
-        """Return why the request may not go on, if it may not. Raises: StateUnavailable: that cannot be said."""
+    async def enter(self, call: Call, permit: Permit) -> Denial | Replay | None:
+        """Return why the request may not go on, or what a repeat of it is answered; None if it goes on.
 
-    async def admit(self, plan: Plan, call: Call) -> Plan | Denial:
-        """Take what the plan needs and return it with that; or why it may not go on: then nothing is taken.
+        Raises:
+            StateUnavailable: that cannot be said.
+            KeyReused, Conflict: its Idempotency-Key was used before.
+        """
 
-        Raises: StateUnavailable: it is not known whether it was taken; nothing may be sent.
+    async def admit(self, plan: Plan, call: Call) -> Plan | Denial | Replay:
+        """Take what the plan needs and return it with that; or what it is answered: then nothing is taken.
+
+        Raises:
+            StateUnavailable: it is not known whether it was taken; nothing may be sent.
+            KeyReused, Conflict: its Idempotency-Key was used before.
         """
 
     def frozen(self, principal: Principal, rule: str | None) -> bool:

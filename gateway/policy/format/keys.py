@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from gateway.core.errors import Problem
-from gateway.core.plan import Owner
+from gateway.core.plan import Budget, Owner
 from gateway.core.request import HERE, MAX_COUNT
 from gateway.core.run import Resolution
 from gateway.files.mappings import Either, Key, ListOf, Present, Shape, may, need
@@ -22,6 +22,8 @@ MAX_TICKET_CHARS = 64
 MAX_EXCEPTION_REASON_CHARS = 200
 MAX_MESSAGE_CHARS = 300
 MAX_OWNER_CHARS = 200
+MAX_BUDGET = 100_000_000
+"""The most runs, or requests, of one budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class RuleEntry:
     resolve: bool = False
     runs: Resolution | None = None
     logs: str | None = None
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +154,7 @@ def _excepted(name: str) -> TeamException:
 def _deny_rule() -> Shape[RuleEntry]:
     keys = _rule_keys() | {"selects": may(_selects())} | {name: may(field) for name, field in overlaps().items()}
     absent = dict.fromkeys(
-        ("count", "workflowUrlExactMatch", "owner", "resolve", "runs", "logs", "reason"), NOT_IN_DENY
+        ("count", "workflowUrlExactMatch", "owner", "resolve", "runs", "logs", "reason", "budget"), NOT_IN_DENY
     )
     return Shape(partial(_entry, effect=Effect.DENY), keys, check=_one_kind, absent=absent, located=True)
 
@@ -161,6 +164,7 @@ def _require_rule() -> Shape[RuleEntry]:
     keys |= {"count": may(count()), "workflowUrlExactMatch": may(Bool(only_true=True), into="exact_match")}
     keys |= {"reason": may(Bool(only_true=True))} | _resolve_keys()
     absent = {"owner": "only an allow on workflowRunIds says who vouches for the owner", "logs": _IN_ALLOW}
+    absent["budget"] = _IN_ALLOW
     return Shape(partial(_entry, effect=Effect.REQUIRE), keys, check=_check_require, absent=absent, located=True)
 
 
@@ -180,10 +184,27 @@ def _resolve_keys() -> dict[str, Key]:
 def _allow_rule() -> Shape[RuleEntry]:
     keys = _rule_keys() | {"selects": may(_selects())} | {name: may(field) for name, field in bounds().items()}
     keys |= {"count": may(count()), "owner": may(Choice(("unchecked",)))} | _resolve_keys()
-    keys |= {"logs": may(Choice(("summary", "full")))}
+    keys |= {"logs": may(Choice(("summary", "full"))), "budget": may(_budget())}
     absent = {"workflowUrlExactMatch": "it exists in a require; here write {exact: […]}"}
     absent |= {"reason": "it exists in a require"}
     return Shape(partial(_entry, effect=Effect.ALLOW), keys, check=_check_allow, absent=absent, located=True)
+
+
+def _budget() -> Shape[Budget]:
+    """Return the reader of how much a rule may do within a while: runs, requests, or both."""
+    keys = {
+        "runs": may(Int(1, MAX_BUDGET)),
+        "requests": may(Int(1, MAX_BUDGET)),
+        "per": need(duration_field(), into="per_ms"),
+        "shared": may(Choice(("rule", "team", "key"))),
+    }
+    return Shape(Budget, keys, check=_bounds_something)
+
+
+def _bounds_something(place: Place, present: Present) -> list[Problem]:
+    if "runs" in present or "requests" in present:
+        return []
+    return [place.problem("the budget bounds nothing: write 'runs', 'requests', or both")]
 
 
 def _entry(*, effect: Effect, **values: object) -> RuleEntry:
@@ -221,6 +242,9 @@ def _check_resolve(place: Place, present: Present) -> list[Problem]:
 
 def _check_allow(place: Place, present: Present) -> list[Problem]:
     problems = _check_resolve(place, present)
+    if "budget" in present and present.keys().isdisjoint(("resolve", RUN_IDS)):
+        said = "a budget counts runs, so it stands only where they are known: beside 'resolve: true' or workflowRunIds"
+        problems.append(present["budget"].problem(said))
     if RUN_IDS in present:
         return problems + _check_allowed_ids(place, present)
     problems += _check_here(present)

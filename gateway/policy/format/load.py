@@ -171,6 +171,7 @@ def _rule(file: PolicyFile, entry: RuleEntry) -> Rule:
         reason_required=entry.reason,
         resolution=entry.runs if entry.resolve else None,
         logs_full=entry.logs == "full",
+        budget=entry.budget,
         owner=file.owner,
         at=entry.at,
     )

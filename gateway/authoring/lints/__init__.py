@@ -1,0 +1,1 @@
+"""The lints by their subjects; `authoring/lint` runs them all."""

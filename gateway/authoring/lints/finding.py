@@ -1,0 +1,32 @@
+"""A finding of a lint, and what several lints ask of a rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.files.nodes import Place
+from gateway.policy.model import Rule
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Finding:
+    """One finding: its place, what was found, and what to do about it."""
+
+    place: Place
+    id: str
+    message: str
+    fix: str
+
+    def __str__(self) -> str:
+        place = self.place
+        return f"{place.file}:{place.line}:{place.column}: warning: {self.message} [{self.id}] {self.fix}"
+
+
+def lasting(guard: Rule, team: str) -> bool:
+    """Return whether the rule applies to the team at all times."""
+    return guard.during is None and guard.until_ms is None and all(one.team != team for one in guard.excepted)
+
+
+def place_of(rule: Rule) -> Place:
+    """Return the place of a rule."""
+    return rule.at or Place("", 1, 1)
