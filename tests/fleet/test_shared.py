@@ -1,0 +1,195 @@
+"""What three gateways share holds across them: budgets, freezes, plans and keys used once, and what a fault leaves of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from gateway.simulator.exchange import Kind
+from tests.cli.running import command
+from tests.execution.resolve.account import INVOICE, ids, runs_of
+from tests.execution.resolve.house import by_ids, exactly
+from tests.execution.resolve.laws import violations
+from tests.fleet.house import Fleet, fleet
+from tests.support.gateway import Answer, RunningGateway
+from tests.support.state.fixtures import postgresql_settings
+from tests.support.state.postgres import Postgres
+from tests.support.waiting import until
+
+BUDGET = 30
+POLICIES = {
+    "teams.yaml": f"""\
+version: 1
+name: teams
+teams: [billing, search, oncall]
+allow:
+  - id: budgeted
+    workflowRunIds: {{max: 50, prefix: [wfr_bud]}}
+    workflowUrl: {{exact: ["{INVOICE}"]}}
+    resolve: true
+    runs: {{max: 50}}
+    budget: {{runs: {BUDGET}, per: 24h}}
+  - id: direct
+    workflowUrl: {{exact: ["{INVOICE}"]}}
+    label: {{any_of: [direct]}}
+    count: {{max: 100}}
+  - id: found
+    workflowUrl: {{exact: ["{INVOICE}"]}}
+    label: {{any_of: [found]}}
+    resolve: true
+    runs: {{max: 2500}}
+"""
+}
+DIRECT = exactly(INVOICE, label="direct", count=50)
+FOUND = exactly(INVOICE, label="found")
+TEAMS = ("billing", "search", "oncall", "platform")
+FREEZES = "/gateway/v1/freezes"
+JSON = {"Content-Type": "application/json"}
+
+
+@contextmanager
+def sharing(postgres: Postgres, directory: Path, *, latency_ms: int = 0) -> Iterator[Fleet]:
+    """A fleet whose state is in a database of its own."""
+    import asyncio
+
+    settings = asyncio.run(postgresql_settings(postgres))
+    more = (
+        f'state: {{url: "{settings.url}", password: {{file: "{postgres.password_file}"}}}}\n'
+        "operators: {teams: [platform]}\n"
+    )
+    with fleet(directory, policies=POLICIES, teams=TEAMS, more=more, latency_ms=latency_ms) as house:
+        yield house
+
+
+def patiently(gateway: RunningGateway, query: str, team: str) -> Answer:
+    """A cancel that is asked for again while the gateway has no place for it, or no state."""
+    end_s = time.monotonic() + 60
+    while True:
+        answer = gateway.request(target=f"/v2/workflows/runs?{query}", team=team, timeout_s=60)
+        if answer.status not in (429, 503) or time.monotonic() > end_s:
+            return answer
+        time.sleep(0.05)
+
+
+def freeze(gateway: RunningGateway, **scope: str) -> Answer:
+    """A freeze by an operator."""
+    body = json.dumps({**scope, "reason": "QStash is acting up"}).encode()
+    return gateway.request("POST", FREEZES, team="platform", body=body, headers=JSON, timeout_s=60)
+
+
+def budgeted(house: Fleet, number: int, *, each: int = 4) -> list[Answer]:
+    """So many cancels of four runs each, over all gateways that run, at once."""
+    running = [one for one in house.gateways if one.process.poll() is None]
+    names = ids(house.account.runs)
+    parts = [names[first : first + each] for first in range(0, number * each, each)]
+    teams = TEAMS[:3]
+    with ThreadPoolExecutor(9) as pool:
+        asked = [
+            pool.submit(patiently, running[at % len(running)], by_ids(part), teams[at % 3])
+            for at, part in enumerate(parts)
+        ]
+        return [one.result(120) for one in asked]
+
+
+def test_a_budget_is_one_budget_for_the_whole_fleet(postgres: Postgres, tmp_path: Path) -> None:
+    """Fifteen cancels of four runs at once, of three teams over three gateways: seven fit into thirty runs."""
+    with sharing(postgres, tmp_path) as house:
+        house.account.begin(runs_of(INVOICE, 60, name="bud"))
+        answers = budgeted(house, 15)
+        assert sorted(one.status for one in answers) == [200] * 7 + [403] * 8
+        assert {one.json()["code"] for one in answers if one.status == 403} == {"budget_exhausted"}
+        assert len(house.account.cancelled) == 28
+
+
+def test_a_budget_outlives_a_gateway_and_the_database(postgres: Postgres, tmp_path: Path) -> None:
+    """One gateway is killed and PostgreSQL started again in the middle: what was cancelled stays counted."""
+    with sharing(postgres, tmp_path) as house:
+        house.account.begin(runs_of(INVOICE, 60, name="bud"))
+        first = budgeted(house, 3)
+        assert [one.status for one in first] == [200] * 3
+        house.gateways[0].kill()
+        postgres.stop()
+        begun_s = time.monotonic()
+        away = house.gateways[1].request(target=f"/v2/workflows/runs?{by_ids(['wfr_bud_0030'])}", team="billing")
+        assert (away.status, away.json()["code"]) == (503, "state_unavailable")
+        assert time.monotonic() - begun_s < 20  # an upper bound of an upper bound: a busy machine
+        assert house.gateways[1].cancel(DIRECT).status == 200
+        postgres.start()
+        house.gateways[0].start()
+        later = budgeted(house, 15)
+        assert len(house.account.cancelled) <= BUDGET
+        assert {one.status for one in later} <= {200, 403}
+        for one in house.gateways:
+            one.stop()
+        verified = command("audit", "verify", *(str(one.audit_directory) for one in house.gateways))
+        assert verified.returncode == 0, verified.stdout
+        records = [record for one in house.gateways for record in one.records()]
+        assert not violations(records, house.sent)
+
+
+def test_a_freeze_holds_in_every_gateway(postgres: Postgres, tmp_path: Path) -> None:
+    """Set through one, it is answered by all with who and why, until it is thawed through another."""
+    with sharing(postgres, tmp_path) as house:
+        house.account.begin(runs_of(INVOICE, 3, labels=["direct"]))
+        made = freeze(house.gateways[0], team="billing")
+        assert made.status == 201
+        reached = made.json()["in_force"]
+        assert isinstance(reached, list)
+        assert len(reached) == 3
+        for gateway in house.gateways:
+            answer = gateway.cancel(DIRECT)
+            assert (answer.status, answer.json()["code"]) == (403, "frozen")
+            assert "QStash is acting up" in answer.body.decode()
+            assert gateway.cancel(DIRECT, team="search").status == 200
+        name = f"{FREEZES}/{made.json()['id']}"
+        assert house.gateways[1].request("DELETE", name, team="platform").status == 200
+        until(lambda: {one.cancel(DIRECT).status for one in house.gateways} == {200})
+        assert [len(one.records("freeze")) for one in house.gateways] == [1, 0, 0]
+        assert [len(one.records("thaw")) for one in house.gateways] == [0, 1, 0]
+
+
+def test_a_freeze_ends_a_plan_of_many_orders_at_another_gateway(postgres: Postgres, tmp_path: Path) -> None:
+    """No order starts once the freeze has answered; with the database stopped it still holds."""
+    with sharing(postgres, tmp_path, latency_ms=20) as house:
+        house.account.begin(runs_of(INVOICE, 2_000, labels=["found"]))
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(house.gateways[0].request, target=f"/v2/workflows/runs?{FOUND}", timeout_s=120)
+            until(lambda: house.account.arrived(Kind.CANCEL) >= 2)
+            made = freeze(house.gateways[1], team="billing")
+            assert made.status == 201
+            then = house.account.arrived(Kind.CANCEL)
+            answer = asked.result(120)
+        # The order that was out when the freeze came in force may have arrived since.
+        assert house.account.arrived(Kind.CANCEL) <= then + 1 < 20
+        assert answer.status != 200
+        postgres.stop()
+        for gateway in house.gateways:
+            assert gateway.cancel(DIRECT).json()["code"] == "frozen"
+            assert gateway.cancel(DIRECT, team="search").status == 200
+
+
+def test_a_key_that_is_used_once_is_used_once_in_the_fleet(postgres: Postgres, tmp_path: Path) -> None:
+    """The same Idempotency-Key from 100 callers over three gateways: one send, 100 true answers."""
+    with sharing(postgres, tmp_path, latency_ms=300) as house:
+        house.account.begin(runs_of(INVOICE, 3, labels=["direct"]))
+        target = f"/v2/workflows/runs?{DIRECT}"
+        once = {"Idempotency-Key": "tonight-1"}
+
+        def asked(number: int) -> Answer:
+            """One of the callers; it comes again where there was no place for it."""
+            while True:
+                answer = house.gateways[number % 3].request(target=target, headers=once, timeout_s=60)
+                if answer.status != 429:
+                    return answer
+                time.sleep(0.1)
+
+        with ThreadPoolExecutor(100) as pool:
+            answers = list(pool.map(asked, range(100)))
+        assert {(one.status, one.body) for one in answers} == {(200, b'{"cancelled":3}')}
+        assert len(house.sent) == 1
+        other = house.gateways[2].request(target=f"{target}&fromDate=1", headers=once)
+        assert (other.status, other.json()["code"]) == (422, "idempotency_key_reused")
