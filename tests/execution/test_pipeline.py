@@ -20,7 +20,7 @@ from gateway.execution.ports import Call, CancelPort
 from gateway.policy.model import CountCondition, Effect, Rule, UrlCondition
 from gateway.policy.rules import Policies
 from tests.execution.fakes import NOTHING_SENT, BrokenUpstream, HeldUpstream, MemoryLog, PromptUpstream, StillClock
-from tests.support.waiting import soon
+from tests.support.waiting import PATIENCE_S, soon
 
 URL = "https://a.example/api"
 ANN, BOB = Principal("team", "ann"), Principal("team", "bob")
@@ -157,7 +157,7 @@ async def test_so_many_join_a_cancel_and_the_others_are_told_and_counted() -> No
     for number in range(50):
         repeat = gateway.run(call(f"late{number}"))
         with pytest.raises(Throttled, match="decision d0") as refused:
-            await asyncio.wait_for(repeat, 5)
+            await asyncio.wait_for(repeat, PATIENCE_S)
         assert (refused.value.cause, refused.value.limit) == ("joins", MOST_JOINS)
     upstream.answer.set_result(Cancelled(200, 50))
     outcomes = [(await settled(await task)).outcome for task in tasks]

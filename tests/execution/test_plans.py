@@ -22,7 +22,7 @@ from gateway.policy.rules import Policies
 from gateway.upstream.shares import Lanes, TeamShare
 from tests.execution.bench import ANN, BOB, NOTHING, POLICIES, REQUEST, RULE, Bench, runs
 from tests.execution.fakes import HeldUpstream, MemoryLog, MemoryRuns, PromptUpstream
-from tests.support.waiting import soon
+from tests.support.waiting import PATIENCE_S, soon
 
 
 async def test_plan_then_intent_then_each_order_with_its_record_then_the_outcome() -> None:
@@ -256,7 +256,7 @@ async def test_an_error_of_our_own_code_in_a_look_up_ends_it() -> None:
 
     bench.account.before = breaks
     with pytest.raises(LookupFailed):
-        await asyncio.wait_for(bench.run(), 2)
+        await asyncio.wait_for(bench.run(), PATIENCE_S)
     bench.account.before = lambda: None
     assert (await bench.run("d2", request=replace(REQUEST, count=7))).outcome == Cancelled(200, 3)
 

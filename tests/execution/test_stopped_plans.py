@@ -17,7 +17,7 @@ from gateway.execution.plans.draft import Draft, Learnt, State
 from gateway.execution.plans.drafts import LIFETIME_S, MOST_OF_ONE, SHOWN_S
 from tests.execution.bench import ANN, BOB, Bench, runs
 from tests.execution.fakes import HeldUpstream, MemoryLog, MemoryRuns, PromptUpstream
-from tests.support.waiting import soon
+from tests.support.waiting import PATIENCE_S, soon
 
 NAMES = [one.run_id for one in runs(250)]
 
@@ -125,7 +125,7 @@ async def test_a_look_up_under_way_is_ended_and_gives_its_place_back() -> None:
     draft = stop(bench, "d1")
     assert draft.state is State.STOPPED
     with pytest.raises(Conflict) as caught:
-        await asyncio.wait_for(waiting, 2)
+        await asyncio.wait_for(waiting, PATIENCE_S)
     assert caught.value.code == "plan_stopped"
     assert draft.task is not None
     assert draft.task.done()
