@@ -9,6 +9,7 @@ GatewayError
     ├── Unauthenticated       401  one answer for every cause
     │   ├── ExpiredKey         its last day is past
     │   └── RealTokenUsed      the credential is a token of the account itself
+    ├── NotAnOperator         403  only `operators` may do this
     ├── NotFound              404
     ├── MethodNotAllowed      405
     ├── ReceiveTimeout        408
@@ -16,10 +17,12 @@ GatewayError
     ├── ExpectationFailed     417  `Expect`: the client repeats the request without it
     ├── Conflict              409  the state of a plan does not allow it
     ├── KeyReused             422  the Idempotency-Key came with another request before
+    ├── NoSuchScope           422  a freeze of a team or rule that does not exist
     ├── Throttled             429  this principal's own limits
     ├── LookupFailed          502  the runs could not be looked up; nothing was sent
     ├── AuditUnavailable      503  the intent could not be made durable
     ├── StateUnavailable      503  the store cannot be asked; nothing was sent
+    │   └── FreezeUnsure       a freeze may not be in the store
     ├── DecisionsUnavailable  503  older decisions cannot be looked up now
     ├── Overloaded            503
     └── ShuttingDown          503
@@ -102,6 +105,12 @@ class Unauthenticated(Refusal):
 
     def __init__(self, cause: str) -> None:
         super().__init__(cause, _HOW_TO_AUTHENTICATE)
+
+
+class NotAnOperator(Refusal):
+    """The call is for principals of a team under `operators`."""
+
+    status, code, title = 403, "not_an_operator", "Not an operator"
 
 
 class NotFound(Refusal):
@@ -202,6 +211,12 @@ class LookupFailed(Refusal):
         }
 
 
+class NoSuchScope(Refusal):
+    """A freeze names a team or a rule that does not exist, so it would stop nothing."""
+
+    status, code, title = 422, "no_such_scope", "No such team or rule"
+
+
 class Throttled(Refusal):
     """The principal has reached its own limit; `limit` is in requests, `retry_after_s` in whole seconds."""
 
@@ -237,6 +252,15 @@ class StateUnavailable(Refusal):
             "The gateway cannot reach the state that it shares (freezes, budgets, plans), and this request needs it, "
             "so nothing was sent. Requests that need none of it go on. Try again later.",
         )
+
+
+class FreezeUnsure(StateUnavailable):
+    """The store may not have what was done to a freeze; `sentence` says what holds all the same."""
+
+    def __init__(self, cause: str, freeze_id: str, sentence: str) -> None:
+        super().__init__(cause)
+        self.freeze_id = freeze_id
+        self.sentence = sentence
 
 
 class DecisionsUnavailable(Refusal):

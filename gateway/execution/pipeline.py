@@ -59,7 +59,7 @@ class Pipeline:
     """The way of every request: it is judged and, if permitted, sent once.
 
     `settler` learns later what an outcome could not say. `lanes` limits how many connections to upstream the orders of
-    one team may use. With a `gate` a permitted request has more to pass before it is sent.
+    one team may use. With a `gate` a permitted request has more to pass before it is sent; it may be set later.
     """
 
     def __init__(  # noqa: PLR0913 - its parts
@@ -81,7 +81,7 @@ class Pipeline:
         self._clock = clock
         self._closer = Closer(audit, clock, settler)
         self._lanes = lanes
-        self._gate = gate
+        self.gate = gate
         self._cancels = InFlightCancels()
         self._judging = judging = judging or Judging(clock)
         share = lanes.share if lanes is not None else None
@@ -238,7 +238,7 @@ class Pipeline:
 
     def _gated(self, work: Work, call: Call, permit: Permit) -> Work:
         """Return the work, done only once the request has passed the gate, if there is one."""
-        gate = self._gate
+        gate = self.gate
         if gate is None:
             return work
 
@@ -284,7 +284,7 @@ class Pipeline:
 
         Raises: StateUnavailable, AuditUnavailable, KeyReused, Conflict: nothing was sent.
         """
-        gate = self._gate
+        gate = self.gate
         if gate is None:
             return await self._sent_once(plan, await self._audit.intent(plan), call, in_flight, orders=orders)
         admitted = await gate.admit(plan, call)
@@ -331,7 +331,7 @@ class Pipeline:
         """Return why no order of this plan may be sent now, as a fixed word; None if one may."""
         if self._cancels.stopping:
             return "stopping"
-        frozen = self._gate is not None and self._gate.frozen(plan.principal, plan.permit.rule)
+        frozen = self.gate is not None and self.gate.frozen(plan.principal, plan.permit.rule)
         return FROZEN if frozen else None
 
     async def _send(self, plan: Plan, receipt: Receipt, order: Order) -> Outcome:

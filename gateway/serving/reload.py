@@ -16,7 +16,7 @@ from gateway.callers.authenticate import Authenticator
 from gateway.callers.forwarded import TrustedProxies
 from gateway.callers.in_force import InForce, LiveSettings
 from gateway.callers.issuers import Pins, pin
-from gateway.config import Config, load_config, resolve_problems
+from gateway.config import Config, budget_problems, load_config, resolve_problems
 from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.core.ports import NotePort, OperatorsLog
 from gateway.files.watch import EVERY_S, Fingerprint, fingerprint, fingerprints
@@ -77,7 +77,8 @@ def make_live(config: Config, policies: Policies, *, token: TokensPort, before: 
         raise InvalidConfiguration([config.upstream.token.at.problem("a caller's key is the upstream token itself")])
     pins = pin(config.issuers, before)
     authenticator = Authenticator(config.keys, is_upstream_token=token.is_upstream_token, tokens=pins.verifier())
-    return InForce(policies, authenticator, config.keys, pins, config.limits, TrustedProxies(config.trusted_proxies))
+    proxies, operators = TrustedProxies(config.trusted_proxies), frozenset(config.operators)
+    return InForce(policies, authenticator, config.keys, pins, config.limits, proxies, operators)
 
 
 def changes(before: Config, after: Config) -> dict[str, list[str]]:
@@ -93,7 +94,7 @@ def changes(before: Config, after: Config) -> dict[str, list[str]]:
         found[f"{what}_added"] = sorted(new.keys() - old.keys())
         found[f"{what}_removed"] = sorted(old.keys() - new.keys())
         found[f"{what}_changed"] = sorted(name for name in old.keys() & new.keys() if old[name] != new[name])
-    settings = ("limits", "trusted_proxies")
+    settings = ("limits", "trusted_proxies", "operators")
     found["settings_changed"] = [name for name in settings if getattr(before, name) != getattr(after, name)]
     return found
 
@@ -230,7 +231,8 @@ class Reloader:
             digest, stage = policies.digest, "the policies' cases"
             check_cases(config.policies, policies)
             # A read-only token takes effect only at a start, like all of `upstream`.
-            refuse(resolve_problems(policies, self._started))
+            state = self._started.state is not None
+            refuse([*resolve_problems(policies, self._started), *budget_problems(policies, has_state=state)])
             stage = "the callers"
             live = make_live(config, policies, token=self._token, before=self._current.live.pins)
             return _Read(digest, stage, config=config, live=live, changed=changes(self._in_force, config))

@@ -15,7 +15,15 @@ from gateway.audit.segment import load_mac_key
 from gateway.authoring.lint import Caller, Finding, Summary, lint
 from gateway.callers.key_sources import key_file
 from gateway.cli.output import printable
-from gateway.config import Config, audit_problems, config_file, load_config, named_policies, resolve_problems
+from gateway.config import (
+    Config,
+    audit_problems,
+    budget_problems,
+    config_file,
+    load_config,
+    named_policies,
+    resolve_problems,
+)
 from gateway.core.errors import AuditFailure, InvalidConfiguration, Problem, counted
 from gateway.core.forms.times import instant
 from gateway.files import nodes, secrecy
@@ -150,6 +158,7 @@ def _load(path: Path, problems: list[Problem]) -> tuple[Config | None, Policies 
         problems += exc.problems
     if config is not None and policies is not None:
         problems += resolve_problems(policies, config)
+        problems += budget_problems(policies, has_state=config.state is not None)
     return config, policies
 
 

@@ -101,18 +101,18 @@ class Drafts:
         draft.task = asyncio.create_task(self._look(draft, log))
         return draft
 
-    def get(self, principal: Principal, plan_id: str) -> Draft:
-        """Return a plan of this principal. Raises: NotFound: there is no such plan, or no longer."""
+    def get(self, principal: Principal | None, plan_id: str) -> Draft:
+        """Return a plan of this principal (None: of any). Raises: NotFound: there is no such plan, or no longer."""
         self._forget()
         draft = self._kept.get(plan_id)
-        if draft is None or draft.call.principal != principal:
+        if draft is None or principal not in (None, draft.call.principal):
             raise no_such_plan()
         return draft
 
-    def of(self, principal: Principal) -> list[Draft]:
-        """Return the plans of this principal, the newest first."""
+    def of(self, principal: Principal | None) -> list[Draft]:
+        """Return the plans of this principal (None: of any), the newest first."""
         self._forget()
-        return [draft for draft in reversed(self._kept.values()) if draft.call.principal == principal]
+        return [draft for draft in reversed(self._kept.values()) if principal in (None, draft.call.principal)]
 
     def settled(self, found: Members) -> None:
         """Note what the follow-up of an outcome has found: a `settled` record. The plan may be kept no more."""

@@ -1,1 +1,1 @@
-"""Real stores for tests: SQLite files, and a PostgreSQL server of our own."""
+"""Stores for tests: SQLite files, a PostgreSQL server of our own, and parts of the port in memory."""
