@@ -24,7 +24,7 @@ from gateway.audit.refusals import RefusalLog
 from gateway.audit.segment import OsDisk
 from gateway.callers.in_force import InForce, LiveSettings
 from gateway.callers.issuers import Pins
-from gateway.config import Config, resolve_problems
+from gateway.config import Config, budget_problems, resolve_problems
 from gateway.core.forms.times import utc
 from gateway.core.ports import Clock, OperatorsLog
 from gateway.edge.app import Edge
@@ -118,14 +118,17 @@ class Gateway:
         reloader = self._reloader(current, audit, asked)
         notices = (*self._notices(current, reloader), lambda: tampering(audit), outcomes.keeper.notices, state.notices)
         health = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader, notices=notices))
-        intake, shown = Intake(current, clock, self.account.tokens.is_in), log if reads else None
+        intake, shown = (
+            Intake(current, clock, self.account.tokens.is_in, config.state is not None),
+            log if reads else None,
+        )
         decisions = DecisionPages(intake, outcomes.decisions)
         pages = Pages(intake, pipeline, Questions(audit, clock), decisions, shown, state.pages(intake))
         wall, tasks = SystemClock(), lambda _: self._lifespan(current, reloader, audit, asked, state.run(around))
         edge = Edge(
             pipeline=pipeline, pages=pages, health=health, refusals=refusals, wall=wall, log=self.log, lifespan=tasks
         )
-        begin = partial(outcomes.begin, pipeline.recall)
+        begin = state.then(partial(outcomes.begin, pipeline.recall))
         opening = asyncio.create_task(until_opened(audit, ready, signals, begin, self.log, self.audit.directory))
         listeners = self._listeners(edge, health, refusals, scraped=scraped, current=current, most=most)
         async with edge.router.lifespan_context(edge):
@@ -361,7 +364,7 @@ def build(
 
 def _policies(config: Config) -> Policies:
     policies = checked_policies(config.policies)
-    refuse(resolve_problems(policies, config))
+    refuse([*resolve_problems(policies, config), *budget_problems(policies, has_state=config.state is not None)])
     return policies
 
 

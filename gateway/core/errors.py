@@ -16,8 +16,8 @@ GatewayError
     ├── TooLarge              413, 414, 431
     ├── ExpectationFailed     417  `Expect`: the client repeats the request without it
     ├── Conflict              409  the state of a plan does not allow it
-    ├── NoSuchScope           422  a freeze of a team or rule that does not exist
     ├── KeyReused             422  the Idempotency-Key came with another request before
+    ├── NoSuchScope           422  a freeze of a team or rule that does not exist
     ├── Throttled             429  this principal's own limits
     ├── LookupFailed          502  the runs could not be looked up; nothing was sent
     ├── AuditUnavailable      503  the intent could not be made durable

@@ -7,11 +7,12 @@ the record (`freeze --state`): it is looked for at the start and once a second, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from gateway.audit.events.declare import Members
 from gateway.core.errors import StateFailure
 from gateway.core.ports import Clock, OperatorsLog
 from gateway.edge.inbound import Intake
@@ -53,7 +54,7 @@ class Joining:
     """The shared state of a gateway, once there is any. `directory` is that of the record."""
 
     def __init__(self, settings: StateSettings | None, directory: Path) -> None:
-        file = directory / STATE_FILE
+        self._directory, file = directory, directory / STATE_FILE
         self._configured = settings is not None
         self._settings = settings or StateSettings(file=file, url=None, at=Place(str(file), 1, 1))
         self._store: Store | None = None
@@ -82,6 +83,25 @@ class Joining:
         fleet = Fleet(self._store, around)
         await fleet.begin()
         self._fleet, around.pipeline.gate, around.settler.wider = fleet, fleet.gate, fleet.switch.trip
+        shown = around.settler.learnt
+
+        def learnt(members: Members) -> None:
+            """Tell the plans that are shown, and settle what was taken."""
+            shown(members)
+            fleet.learnt(members)
+
+        around.settler.learnt = learnt
+
+    def then(self, begin: Callable[[], Coroutine[None, None, None]]) -> Callable[[], Coroutine[None, None, None]]:
+        """Return what begins once the record is open: `begin`, then the recovery of what was left open in the store."""
+
+        async def begun() -> None:
+            """Begin both."""
+            await begin()
+            if self._fleet is not None:
+                await self._fleet.recover(self._directory)
+
+        return begun
 
     async def run(self, around: Around) -> None:
         """Look for the file once a second until it is joined. A file that cannot be used lets nothing be sent."""

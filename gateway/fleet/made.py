@@ -4,29 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from pathlib import Path
 
+from gateway.audit.events.declare import Members
+from gateway.edge import answers
 from gateway.edge.inbound import Intake
 from gateway.edge.pages.freezes import FreezePages
 from gateway.execution.gates.freezes import FreezesInForce
 from gateway.execution.gates.state_gate import StateGate
+from gateway.execution.gates.takes import Takes
+from gateway.execution.in_flight import Result
 from gateway.fleet.following import Following
 from gateway.fleet.joining import Around
 from gateway.fleet.recorded import Recorder
 from gateway.fleet.switch import Switch
-from gateway.state.port import Freezes
+from gateway.fleet.taken import recover
+from gateway.process import Net, place
+from gateway.state.admissions import Answered
+from gateway.state.port import Store
+
+SETTLED_S = 2.0
+"""How long, in seconds, the end waits for what the store is still to be told: a call may take 1.5."""
 
 
 class Fleet:
     """The shared state as this gateway takes part in it."""
 
-    def __init__(self, store: Freezes, around: Around) -> None:
+    def __init__(self, store: Store, around: Around) -> None:
+        self._store, self._around = store, around
         self.freezes = FreezesInForce(around.clock)
         self._recorder = recorder = Recorder(around.audit, store, around.instance)
         self._following = Following(
             store, self.freezes, recorder, instance=around.instance, clock=around.clock, log=around.log
         )
         self.switch = Switch(store, self.freezes, self._following, recorder, around.log, around.may_trip)
-        self.gate = StateGate(self.freezes, self.switch.trip)
+        self.takes = Takes(store, around.instance, around.clock, shown=_kept)
+        self.gate = StateGate(self.freezes, self.switch.trip, self.takes)
         self._task: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
@@ -35,12 +48,24 @@ class Fleet:
         self._task = asyncio.create_task(self._following.run())
 
     async def stop(self) -> None:
-        """Follow them no more; what is being recorded is waited for, for a bounded time."""
+        """Follow them no more; what is being recorded or settled is waited for, for a bounded time."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         await self._recorder.wait()
+        await self.takes.stop(SETTLED_S)
+
+    async def recover(self, directory: Path) -> None:
+        """Settle what processes of this record that have died left open in the store; tell if that fails."""
+        with Net() as net:
+            await recover(self._store, directory, self._around.instance)
+        if net.fault is not None:
+            self._around.log.error("taken_not_recovered", error=type(net.fault).__name__, at=place(net.fault))
+
+    def learnt(self, members: Members) -> None:
+        """Settle what a follow-up has found out."""
+        self.takes.learnt(members)
 
     def pages(self, intake: Intake) -> FreezePages:
         """Return the calls about freezes."""
@@ -49,3 +74,9 @@ class Fleet:
     def notices(self) -> list[str]:
         """Return the notices for operators."""
         return [*self._following.notices(), *self.switch.notices()]
+
+
+def _kept(result: Result) -> Answered:
+    """Return the answer to a request as it is kept for its repeats."""
+    answer = answers.outcome(result, result.plan.decision_id)
+    return Answered(answer.status, answer.body)

@@ -16,7 +16,15 @@ from gateway.authoring.lint import Caller, Summary, lint
 from gateway.authoring.lints.finding import Finding
 from gateway.callers.key_sources import key_file
 from gateway.cli.output import printable
-from gateway.config import Config, audit_problems, config_file, load_config, named_policies, resolve_problems
+from gateway.config import (
+    Config,
+    audit_problems,
+    budget_problems,
+    config_file,
+    load_config,
+    named_policies,
+    resolve_problems,
+)
 from gateway.core.errors import AuditFailure, InvalidConfiguration, Problem, counted
 from gateway.core.forms.times import instant
 from gateway.files import nodes, secrecy
@@ -159,6 +167,7 @@ def _load(path: Path, problems: list[Problem]) -> tuple[Config | None, Policies 
         problems += exc.problems
     if config is not None and policies is not None:
         problems += resolve_problems(policies, config)
+        problems += budget_problems(policies, has_state=config.state is not None)
     return config, policies
 
 

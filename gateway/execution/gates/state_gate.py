@@ -8,18 +8,18 @@ from gateway.core.errors import counted
 from gateway.core.plan import Denial, Permit, Plan
 from gateway.core.request import ByRunIds, Principal
 from gateway.execution.gates.freezes import FreezesInForce, Trip
-from gateway.execution.in_flight import Result
+from gateway.execution.in_flight import Replay, Result
 from gateway.execution.ports import Call
 
 
 class TakesPort(Protocol):
     """The part of the gate that takes something of the store for each request (see `Gate` for the methods)."""
 
-    async def enter(self, call: Call, permit: Permit) -> Denial | None:
-        """Return why the request may not go on, if it may not. Raises: StateUnavailable."""
+    async def enter(self, call: Call, permit: Permit) -> Denial | Replay | None:
+        """Return what a repeat is answered, if it is one. Raises: StateUnavailable, KeyReused, Conflict."""
 
-    async def admit(self, plan: Plan, call: Call) -> Plan | Denial:
-        """Take what the plan needs, or say why it may not go on. Raises: StateUnavailable."""
+    async def admit(self, plan: Plan, call: Call) -> Plan | Denial | Replay:
+        """Take what the plan needs, or say what it is answered. Raises: StateUnavailable, KeyReused, Conflict."""
 
     async def withdraw(self, plan: Plan) -> None:
         """Give back what a plan without an intent took. Never raises."""
@@ -36,15 +36,18 @@ class StateGate:
         self._trip = trip
         self._takes = takes
 
-    async def enter(self, call: Call, permit: Permit) -> Denial | None:
-        """Return why the request may not go on, if it may not. Raises: StateUnavailable: that cannot be said."""
-        frozen = self._freezes.denial(call.principal, permit)
-        if frozen is not None or self._takes is None:
-            return frozen
-        return await self._takes.enter(call, permit)
+    async def enter(self, call: Call, permit: Permit) -> Denial | Replay | None:
+        """Return what a repeat is answered, also while it would be frozen; or why the request may not go on.
 
-    async def admit(self, plan: Plan, call: Call) -> Plan | Denial:
-        """Ask for freezes again, because a look-up takes time; then take what the plan needs. Raises: StateUnavailable.
+        Raises: StateUnavailable, KeyReused, Conflict: as in `Gate`.
+        """
+        told = None if self._takes is None else await self._takes.enter(call, permit)
+        return self._freezes.denial(call.principal, permit) if told is None else told
+
+    async def admit(self, plan: Plan, call: Call) -> Plan | Denial | Replay:
+        """Ask for freezes again, because a look-up takes time; then take what the plan needs.
+
+        Raises: StateUnavailable, KeyReused, Conflict: as in `Gate`.
 
         What comes into force later is met by `frozen`, before the first order.
         """
