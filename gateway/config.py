@@ -35,7 +35,9 @@ DURABILITIES: tuple[Durability, ...] = ("fsync", "os")
 CLOSING_S = 3
 """The seconds of `shutdown_grace_s` kept for recording and answering after calls in flight are given up."""
 
-_OPERATORS_NEED_STATE = "operators freeze and thaw, which has to outlive the process: add 'state: {url: \"sqlite:state.db\"}'"
+_OPERATORS_NEED_STATE = (
+    "operators freeze and thaw, which has to outlive the process: add 'state: {url: \"sqlite:state.db\"}'"
+)
 
 _TRACING = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 _MAX_BYTES = 16 * 1024 * 1024
