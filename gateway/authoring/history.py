@@ -95,7 +95,7 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One recorded decision, rebuilt from its record."""
+    """One recorded decision, rebuilt from its record. What policy admitted and a freeze stopped is `barred`."""
 
     decision_id: str
     question: Question
@@ -104,6 +104,7 @@ class Recorded:
     asked: Members
     effective: Members
     planned: bool
+    barred: bool
 
 
 class _NotRebuiltError(Exception):
@@ -152,8 +153,9 @@ def rebuilt(members: Members) -> Recorded:
     asked, effective = members.get("asked"), members.get("effective")
     if not isinstance(asked, Mapping) or not isinstance(effective, Mapping):
         raise _NotRebuiltError("no asked or effective request")
-    permitted, planned = members["enforced"] == "permit", members.get("plan") is not None
-    return Recorded(decision_id, _question(members, asked), permitted, rule, asked, effective, planned)
+    barred, planned = members["event"] == "denied" and "cause" in members, members.get("plan") is not None
+    permitted = barred or members["enforced"] == "permit"
+    return Recorded(decision_id, _question(members, asked), permitted, rule, asked, effective, planned, barred)
 
 
 def _question(members: Members, asked: Members) -> Question:
@@ -179,6 +181,9 @@ def _change(recorded: Recorded, decision: Decision, names: frozenset[str]) -> Ch
         # The runs of that time are not on record: a rule that refused and still exists is taken to refuse them again.
         again = looked_up and recorded.rule in names
         return None if again else Change.DENY_TO_PERMIT
+    if recorded.barred:
+        # What policy made of it is not on record.
+        return None
     if decision.effective.wire() != dict(recorded.effective):
         return Change.COUNT
     return Change.LOOK_UP if looked_up and not recorded.planned else None

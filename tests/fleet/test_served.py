@@ -67,8 +67,9 @@ def test_an_operator_freezes_and_thaws_through_the_gateway(upstream: SimulatorSe
         gateway.start()
         assert cancel(gateway, "c").status == 403
         assert len(upstream.simulator.ledger) == sent
-        [shown] = gateway.request("GET", FREEZES).json()["freezes"]  # type: ignore[misc]
-        assert shown["id"] == freeze["id"]
+        shown = gateway.request("GET", FREEZES).json()["freezes"]
+        assert isinstance(shown, list)
+        assert [one["id"] for one in shown] == [freeze["id"]]
         ended = gateway.request("DELETE", f"{FREEZES}/{freeze['id']}", team="platform")
         assert (ended.status, ended.json()["thawed_by"]) == (200, "platform/platform-key")
         assert cancel(gateway, "d").status == 200
