@@ -107,7 +107,7 @@ class Gateway:
         audit, most = self._audit_log(instance), most_connections(config.upstream.max_connections)
         current = self.tracing.settings(self.live, most_in_flight=most // 2)
         upstream, log = self._upstream(), self._upstream_log(current)
-        scraped, reads = self._scraped(current, audit), self.account.tokens.reading is not None
+        scraped, reads = self._scraped(current, audit, state), self.account.tokens.reading is not None
         settler = Settler(log, audit, operators_log=self.log, reads_back=reads, share=current.share)
         refusals = RefusalLog(self.tracing.audit(audit), clock, log=self.log)
         outcomes = Outcomes(self.audit, audit, settler, self.log)
@@ -144,7 +144,7 @@ class Gateway:
         if not opening.cancel():
             opening.result()
 
-    def _scraped(self, current: LiveSettings, audit: AuditLog) -> MetricsPage | None:
+    def _scraped(self, current: LiveSettings, audit: AuditLog, state: Joining) -> MetricsPage | None:
         """Return the page `/metrics` and begin to take its numbers, if it is configured; else load nothing of it."""
         if self.config.metrics is None:
             return None
@@ -152,7 +152,8 @@ class Gateway:
 
         certificate, tokens = self.certificate, self.account.tokens
         ends = None if certificate is None else lambda: certificate.ends
-        return page(audit, self.reach, current, lambda: tokens.states(self.clock.monotonic_s()), ends)
+        states = lambda: tokens.states(self.clock.monotonic_s())  # noqa: E731 - one of the sources
+        return page(audit, self.reach, current, states, ends, state.in_force)
 
     def _look_ups(
         self, current: LiveSettings, log: UpstreamLog, scraped: MetricsPage | None, outcomes: Outcomes

@@ -95,7 +95,7 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One recorded decision, rebuilt from its record. It was `barred` if policy permits it, and a budget did not."""
+    """One recorded decision, rebuilt from its record. It was `barred` if policy permits it, and a freeze or budget did not."""
 
     decision_id: str
     question: Question
@@ -104,7 +104,7 @@ class Recorded:
     asked: Members
     effective: Members
     planned: bool
-    barred: bool = False
+    barred: bool
 
 
 class _NotRebuiltError(Exception):
@@ -153,8 +153,8 @@ def rebuilt(members: Members) -> Recorded:
     asked, effective = members.get("asked"), members.get("effective")
     if not isinstance(asked, Mapping) or not isinstance(effective, Mapping):
         raise _NotRebuiltError("no asked or effective request")
-    permitted, planned = members["enforced"] == "permit", members.get("plan") is not None
-    barred = not permitted and isinstance(members.get("cause"), str)
+    barred, planned = members["event"] == "denied" and "cause" in members, members.get("plan") is not None
+    permitted = barred or members["enforced"] == "permit"
     return Recorded(decision_id, _question(members, asked), permitted, rule, asked, effective, planned, barred)
 
 
@@ -175,14 +175,15 @@ def _question(members: Members, asked: Members) -> Question:
 
 def _change(recorded: Recorded, decision: Decision, names: frozenset[str]) -> Change | None:
     if not isinstance(decision, Permit):
-        return Change.PERMIT_TO_DENY if recorded.permitted or recorded.barred else None
+        return Change.PERMIT_TO_DENY if recorded.permitted else None
     looked_up = decision.resolution is not None
-    if recorded.barred:
-        return None
     if not recorded.permitted:
         # The runs of that time are not on record: a rule that refused and still exists is taken to refuse them again.
         again = looked_up and recorded.rule in names
         return None if again else Change.DENY_TO_PERMIT
+    if recorded.barred:
+        # What policy made of it is not on record.
+        return None
     if decision.effective.wire() != dict(recorded.effective):
         return Change.COUNT
     return Change.LOOK_UP if looked_up and not recorded.planned else None

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.edge.pages.freezes import FreezePages
     from gateway.fleet.made import Fleet
     from gateway.fleet.recorded import KeepPort
+    from gateway.state.freezes import Freeze
     from gateway.state.port import Store
 
 STATE_FILE = "state.db"
@@ -128,6 +129,10 @@ class Joining:
     def pages(self, intake: Intake) -> FreezePages | None:
         """Return the calls about freezes, if state is configured: without, nobody is an operator."""
         return self._fleet.pages(intake) if self._fleet is not None and self._configured else None
+
+    def in_force(self) -> Sequence[Freeze] | None:
+        """Return the freezes in force; None if there is no shared state."""
+        return None if self._fleet is None else self._fleet.freezes.in_force()
 
     def notices(self) -> Sequence[str]:
         """Return the notices for operators."""

@@ -65,6 +65,16 @@ def _certificate(states: States) -> Samples:
     return _one(states.certificate_ends().timestamp() if states.certificate_ends is not None else None)
 
 
+def _frozen(states: States) -> Samples:
+    freezes = states.freezes()
+    if freezes is None:
+        return []
+    counts = dict.fromkeys(("everything", "team", "rule"), 0)
+    for one in freezes:
+        counts["rule" if one.scope.rule is not None else "everything" if one.scope.team is None else "team"] += 1
+    return [("", (scope,), float(count)) for scope, count in counts.items()]
+
+
 _OUTCOMES = tuple((ACTION, one.name) for one in get_args(Outcome))
 _RESULTS = (("applied",), ("refused",))
 _BUILD = (__version__, platform.python_version())
@@ -122,5 +132,8 @@ FAMILIES = (
            lambda _, states: _certificate(states)),
     Family("upstream_last_success_timestamp_seconds", "gauge", (), "When QStash last gave a whole answer.",
            lambda metrics, _: _one(metrics.answered_s)),
+    Family("frozen", "gauge", ("scope",),
+           "Freezes in force, by what they stop: everything, a team, a rule. Only with shared state.",
+           lambda _, states: _frozen(states)),
     Family("build_info", "gauge", ("version", "python"), "What runs.", lambda *_: [("", _BUILD, 1.0)]),
 )  # fmt: skip

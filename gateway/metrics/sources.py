@@ -17,6 +17,7 @@ from gateway.core.run import Listing, LookUp, Run
 from gateway.execution.ports import RunLog
 from gateway.metrics.counts import Counts
 from gateway.metrics.times import LOOKUP_S, REQUEST_S, UPSTREAM_S, WRITE_S, Histogram
+from gateway.state.freezes import Freeze
 
 CALLS = (
     ("DELETE", b"/v2/workflows/runs", "cancel"),
@@ -42,13 +43,14 @@ class States:
     """The parts of the gateway whose state is read at each scrape.
 
     `tokens` returns the name of each token, whether QStash accepts it, and its age in seconds; `certificate_ends` is
-    None without TLS.
+    None without TLS. `freezes` returns those in force; None without shared state.
     """
 
     audit: AuditStatePort
     current: LiveSettings
     tokens: Callable[[], Iterable[tuple[str, bool, float]]]
     certificate_ends: Callable[[], datetime] | None
+    freezes: Callable[[], Sequence[Freeze] | None] = lambda: None
 
 
 @dataclass(slots=True)

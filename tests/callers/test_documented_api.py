@@ -38,6 +38,7 @@ allow:
     resolve: true
     runs: {max: 9}
 """
+OPERATORS = 'state: {url: "sqlite:state.db"}\noperators: {teams: [billing]}\n'
 APART = "\x1e"
 
 
@@ -49,14 +50,16 @@ def block(section: str, language: str) -> str:
 
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[RunningGateway]:
-    """A gateway whose team has three runs."""
+    """A gateway whose team, which is one of operators, has three runs."""
     directory, reading = tmp_path / "gateway", "CANARY" + secrets.token_hex(24)
     directory.mkdir()
     (directory / "read-token").write_text(reading)
     account = Simulator([run(1), run(2), run(3)])
     with SimulatorServer(account, token=REAL_TOKEN, read_token=reading) as upstream:
         more = ", read_token: {file: read-token}"
-        setup = Setup(upstream.url, directory, policies={"b.yaml": POLICY}, teams=("billing",), upstream=more)
+        setup = Setup(
+            upstream.url, directory, policies={"b.yaml": POLICY}, teams=("billing",), upstream=more, more=OPERATORS
+        )
         with RunningGateway(setup) as running:
             yield running
         assert len(account.cancelled) == 3

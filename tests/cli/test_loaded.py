@@ -47,6 +47,11 @@ UNNEEDED = (
     # What sends traces, where nobody asks for them.
     "opentelemetry", "requests", "urllib3", "google",
     "gateway.telemetry.otlp", "gateway.telemetry.parts", "gateway.telemetry.steps", "gateway.telemetry.traced",
+    # Shared state, where there is none.
+    "sqlalchemy", "aiosqlite", "asyncpg", "alembic", "gateway.store.opened", "gateway.store.engine",
+    "gateway.fleet.made", "gateway.fleet.following", "gateway.fleet.recorded", "gateway.fleet.switch",
+    "gateway.execution.gates.freezes", "gateway.execution.gates.state_gate", "gateway.edge.pages.freezes",
+    "gateway.cli.freezes",
     # The description of the calls, before somebody asks for it.
     "gateway.edge.described",
     "xml",

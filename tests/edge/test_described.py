@@ -17,7 +17,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from gateway.cli.main import main
 from gateway.core.errors import MethodNotAllowed, Refusal
-from gateway.core.forms.shown import DECISIONS, PLANS, Left, Listed, Narrowed, ShownPlan
+from gateway.core.forms.shown import DECISIONS, FREEZES, PLANS, Left, Listed, Narrowed, ShownPlan
 from gateway.edge.app import CallRoute, Cancels, routes
 from gateway.edge.described.calls import CALLS
 from gateway.edge.described.declare import Call
@@ -25,6 +25,7 @@ from gateway.edge.described.document import document, rendered
 from gateway.edge.health import HealthPages
 from gateway.edge.pages.calls import Pages
 from gateway.edge.pages.decisions import DecisionPages
+from gateway.edge.pages.freezes import FreezePages
 from gateway.execution.plans.draft import State
 from gateway.simulator.exchange import Fault, Kind
 from gateway.simulator.server import SimulatorServer
@@ -60,7 +61,7 @@ def test_it_is_an_openapi_document() -> None:
 
 def test_every_route_below_the_gateways_own_path_is_described_and_no_other() -> None:
     """In both directions, by method and path; no call has the name of another."""
-    pages = Pages(None, None, None, DecisionPages(None, None))  # type: ignore[arg-type]
+    pages = Pages(None, None, None, DecisionPages(None, None), freezes=FreezePages(None, None))  # type: ignore[arg-type]
     parts = routes(Cancels(None, None, None), pages, HealthPages(None))  # type: ignore[arg-type]
     own = [route for route in parts if isinstance(route, CallRoute) and route.path.startswith(OWN)]
     assert sorted((method, route.path) for route in own for method in route.methods or ()) == sorted(
@@ -148,6 +149,7 @@ allow:
   - {{id: any, workflowRunIds: {{max: 9, prefix: [wfr_]}}, owner: unchecked}}
 """
 
+STATE = 'state: {url: "sqlite:state.db"}\noperators: {teams: [platform]}\n'
 LIMITS = "{receive_timeout_s: 1, max_run_ids: 10, per_principal: {in_flight: 64, requests_per_minute: 0}}"
 PLAIN = POLICY.replace(", resolve: true, runs: {cap: 2, older_than: 5m}", "")
 
@@ -187,12 +189,12 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Callable[..., Desk]]:
-    """Starts a gateway; `reads` gives it a read-only token."""
+    """Starts a gateway; `reads` gives it a read-only token, `operators` the state for freezes."""
     account = MovingAccount()
     with SimulatorServer(account, token=REAL_TOKEN) as server, HeldAnswers(server.port) as held:
         running: list[RunningGateway] = []
 
-        def start(limits: str = LIMITS, *, reads: bool = True) -> Desk:
+        def start(limits: str = LIMITS, *, reads: bool = True, operators: bool = False) -> Desk:
             directory = tmp_path / f"gateway{len(running)}"
             directory.mkdir()
             (directory / "read-token").write_text(server.read_token)
@@ -201,8 +203,9 @@ def desk(tmp_path: Path) -> Iterator[Callable[..., Desk]]:
                 held.url,
                 directory,
                 policies={"b.yaml": POLICY if reads else PLAIN},
-                teams=("billing",),
+                teams=("billing", "platform") if operators else ("billing",),
                 limits=limits,
+                more=STATE if operators else "",
                 contract="2026-09",
                 upstream=upstream,
             )
@@ -345,6 +348,29 @@ def decisions(desk: Desk) -> None:
     desk.ask("GET", f"{DECISIONS}/{NAME}?a=b")
 
 
+def freezes(desk: Desk) -> None:
+    """Freezes by operators, what they stop, and who may not."""
+    plan = desk.plan()
+    for wrong in ({}, {"reason": 1}, {"reason": "x", "more": 1}, {"reason": "x", "until": "then"}):
+        desk.ask("POST", FREEZES, wrong, team="platform")
+    assert desk.ask("POST", FREEZES, {"reason": "x"}).json()["code"] == "not_an_operator"
+    for nobody in ({"rule": "billing/none"}, {"team": "none"}):
+        assert desk.ask("POST", FREEZES, {"reason": "x", **nobody}, team="platform").status == 422
+    whole = {"reason": "x", "team": "billing", "rule": "billing/own", "until": "2999-01-01T00:00:00Z"}
+    made = desk.ask("POST", FREEZES, whole, team="platform").json()
+    assert made["rule"] == "billing/own"
+    assert desk.ask("POST", f"{plan}/apply").json()["code"] == "frozen"
+    desk.ask("GET", FREEZES)
+    desk.ask("GET", f"{FREEZES}?a=b")
+    desk.ask("DELETE", f"{FREEZES}/{made['id']}")
+    for status in (200, 404):
+        assert desk.ask("DELETE", f"{FREEZES}/{made['id']}", team="platform").status == status
+    for target in (plan, f"{PLANS}?all=true", DECISIONS):
+        assert desk.ask("GET", target, team="platform").status == 200
+    assert desk.ask("GET", f"{PLANS}?all=true").status == 403
+    assert desk.ask("DELETE", plan, team="platform").json()["state"] == "stopped"
+
+
 def ends(desk: Desk) -> None:
     """What may come of applying a plan, when QStash does not do what is asked."""
     plan = desk.plan()
@@ -375,14 +401,15 @@ NOT_PROVOKED = {
     (503, "decisions_unavailable"): "an index that is being made",
     (503, "internal_error"): "a bug",
     (503, "shutting_down"): "a gateway that ends",
+    (503, "state_unavailable"): "a store that does not answer",
 }
 """What some call is not provoked to here, by status and code, and what it would take."""
 
 
 def test_what_the_gateway_answers_is_what_the_document_says(desk: Callable[..., Desk]) -> None:
     """Status, code, headers and every member, of every call and every refusal that can be provoked."""
-    one = desk()
-    for provoked in (everywhere, late, questions, plans, stopped, decisions, ends):
+    one = desk(operators=True)
+    for provoked in (everywhere, late, questions, plans, stopped, decisions, freezes, ends):
         provoked(one)
     lone = desk("{per_principal: {requests_per_minute: 12, in_flight: 4}}", reads=False)
     lone.described.seen = one.described.seen

@@ -17,6 +17,7 @@ from threading import Thread
 
 import pytest
 
+from gateway.cli.main import main
 from gateway.metrics.families import FAMILIES, PREFIX
 from gateway.simulator.asked import Contract
 from gateway.simulator.core import Simulator
@@ -43,6 +44,7 @@ EXPECTED = {
     "full": {"AuditUnavailable", "RecordsLeftOut"},
     "open": {"AuditUnavailable", "OpenIntents"},
     "over": {"OverCancelled"},
+    "frozen": {"Frozen"},
     "unknown": {"OutcomeUnknown"},
     "reload": {"ReloadRefused"},
     "token": {"TokenRefused"},
@@ -107,7 +109,7 @@ class House:
         certificate, key = certified(directory)
         self.away = self._simulator()
         self.gateways = {
-            name: self._gateway(name) for name in ("healthy", "over", "unknown", "reload", "token", "gone")
+            name: self._gateway(name) for name in ("healthy", "over", "unknown", "reload", "token", "gone", "frozen")
         }
         self.gateways["away"] = self._gateway("away", url=self.away.url)
         self.gateways["full"] = self._gateway("full", audit=f'{{directory: "{self.small}/audit", durability: fsync}}')
@@ -144,6 +146,8 @@ class House:
         assert self.order("over", Fault(status=200, body='{"cancelled": 50}')) == 200
         assert self.order("unknown", Fault(status=500, body="{}")) == 504
         assert self.order("token", Fault(status=401, body="{}")) == 502
+        beside = f"sqlite:{gateways['frozen'].audit_directory}/state.db"
+        assert main(["freeze", "--reason", "the alert", "--state", beside]) == 0
         (gateways["reload"].setup.directory / "policies" / "own.yaml").write_text("nonsense")
         gateways["reload"].process.send_signal(signal.SIGHUP)
         self.away.stop()
@@ -176,7 +180,7 @@ class House:
 
 @pytest.mark.alone
 def test_each_alert_fires_for_what_it_is_about_and_for_nothing_else(tmp_path: Path) -> None:
-    """Of ten gateways only the one whose key ends is named at first; then each is, by its fault."""
+    """Of eleven gateways only the one whose key ends is named at first; then each is, by its fault."""
     static = {("ends", name) for name in EXPECTED["ends"]}
     wanted = {(instance, name) for instance, names in EXPECTED.items() for name in names}
     with ExitStack() as stack:

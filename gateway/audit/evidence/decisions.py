@@ -24,7 +24,7 @@ def _refusal(members: Members) -> str | None:
     """Return the code and the reason if this record refuses a request, otherwise None."""
     match members.get("event"):
         case "denied":
-            return f"policy_denied {members.get('rule') or 'no rule allows it'}"
+            return f"{members.get('cause', 'policy_denied')} {members.get('rule') or 'no rule allows it'}"
         case "throttled":
             return f"throttled {members.get('cause')}"
         case "refused":

@@ -5,17 +5,23 @@ A test compares these entries with the routes of `edge/app`, in both directions,
 
 from __future__ import annotations
 
-from gateway.core.forms.shown import DECISIONS, PLANS
+from gateway.core.forms.shown import DECISIONS, FREEZES, PLANS
 from gateway.edge.described.declare import Call, Result, number, text
 from gateway.edge.described.problems import (
     CANCELLING,
     DENIED,
     EVERYWHERE,
+    FREEZE_UNSURE,
+    FROZEN,
     LOOK_UP_FAILED,
     NO_DECISION,
+    NO_FREEZE,
     NO_INDEX,
     NO_PLAN,
     NO_READ_TOKEN,
+    NO_STATE,
+    NO_SUCH_SCOPE,
+    OPERATORS_ONLY,
     UNRECORDED,
 )
 
@@ -65,14 +71,20 @@ CALLS: tuple[Call, ...] = (
         "Which plans do I have?",
         "Shows the caller's plans that are still kept, in any state.",
         (Result(200, "The plans, newest first.", "Plans"),),
-        EVERYWHERE,
+        (*EVERYWHERE, OPERATORS_ONLY),
+        query={
+            "all": {
+                **text("For operators: the plans of all callers, each with its `principal`."),
+                "enum": ["true"],
+            }
+        },
     ),
     Call(
         "GET",
         PLANS + "/{plan}",
         "getPlan",
         "How far is a plan?",
-        "Shows a plan of the caller in any state.",
+        "Shows a plan of the caller in any state; to operators any plan.",
         (Result(200, "The plan.", "Plan"),),
         (*EVERYWHERE, NO_PLAN),
     ),
@@ -84,7 +96,7 @@ CALLS: tuple[Call, ...] = (
         "Judges the request again, and cancels exactly those runs of the plan that still run, once. A repeat while it "
         "is under way waits for the same outcome.",
         (Result(200, "All orders were carried out.", "Cancelled", OF_A_CANCEL),),
-        (*EVERYWHERE, DENIED, NO_PLAN, *CANCELLING, UNRECORDED),
+        (*EVERYWHERE, DENIED, FROZEN, NO_PLAN, *CANCELLING, UNRECORDED, NO_STATE),
         body="Nothing",
         headers=dict.fromkeys((409, 429, 502, 504), OF_A_CANCEL),
     ),
@@ -93,7 +105,8 @@ CALLS: tuple[Call, ...] = (
         PLANS + "/{plan}",
         "stopPlan",
         "Stop a plan.",
-        "Lets nothing more of the plan be sent. What was sent stays sent. A plan that has ended is shown as it is.",
+        "Lets nothing more of the plan be sent. What was sent stays sent. A plan that has ended is shown as it is. "
+        "Operators stop any plan.",
         (
             Result(200, "The plan, of which nothing is under way.", "Plan"),
             Result(202, "The plan, which ends with what is under way: its look-up, or an order.", "Plan"),
@@ -106,7 +119,7 @@ CALLS: tuple[Call, ...] = (
         DECISIONS,
         "getDecisions",
         "What became of my team's requests?",
-        "Shows a page of the decisions of the caller's team, newest first.",
+        "Shows a page of the decisions of the caller's team, newest first; to operators those of all teams.",
         (Result(200, "The page.", "Decisions"),),
         (*EVERYWHERE, NO_INDEX),
         query={
@@ -119,9 +132,41 @@ CALLS: tuple[Call, ...] = (
         DECISIONS + "/{decision}",
         "getDecision",
         "What became of a request?",
-        "Shows a decision of the caller's team, by the ID in the header Gateway-Decision of its answer.",
+        "Shows a decision of the caller's team (to operators, of any), by the ID in the header Gateway-Decision of its "
+        "answer.",
         (Result(200, "The decision.", "Decision", ("Gateway-Joined",)),),
         (*EVERYWHERE, NO_DECISION, NO_INDEX),
+    ),
+    Call(
+        "GET",
+        FREEZES,
+        "getFreezes",
+        "What is frozen?",
+        "Shows the freezes in force that stop the caller's team; to operators all. Needs a gateway with shared state.",
+        (Result(200, "The freezes, oldest first.", "Freezes"),),
+        (*EVERYWHERE, NO_FREEZE),
+    ),
+    Call(
+        "POST",
+        FREEZES,
+        "freeze",
+        "Stop cancels, from now on.",
+        "For operators. In this gateway it is in force at once, in every other one that reaches the shared state "
+        "within a second. Previews, plans and reading go on.",
+        (Result(201, "The freeze, and which gateways have it in force.", "Freeze"),),
+        (*EVERYWHERE, OPERATORS_ONLY, NO_FREEZE, NO_SUCH_SCOPE, FREEZE_UNSURE),
+        body="ToFreeze",
+        body_required=True,
+    ),
+    Call(
+        "DELETE",
+        FREEZES + "/{freeze}",
+        "thaw",
+        "End a freeze.",
+        "For operators.",
+        (Result(200, "The freeze, and who ended it.", "Freeze"),),
+        (*EVERYWHERE, OPERATORS_ONLY, NO_FREEZE, FREEZE_UNSURE),
+        body="Nothing",
     ),
     Call(
         "GET",

@@ -8,10 +8,13 @@ from gateway.core.errors import (
     ExpectationFailed,
     LookupFailed,
     MalformedRequest,
+    NoSuchScope,
+    NotAnOperator,
     NotFound,
     Overloaded,
     ReceiveTimeout,
     ShuttingDown,
+    StateUnavailable,
     Throttled,
     TooLarge,
     Unauthenticated,
@@ -43,6 +46,24 @@ DENIED = Problem(
     "Policy refuses. `rule` did, or no rule allows it; `nearest` is a part that would be allowed, if there is one.",
     ("rule", "nearest", "not_admitted", "owner"),
 )
+FROZEN = Problem(
+    403,
+    "frozen",
+    "The rule admits it, and a freeze stops it; nothing was sent. `freeze`, `by`, `why` and `until` say which.",
+    ("rule", "freeze", "by", "why", "until"),
+)
+NO_STATE = Problem.of(
+    StateUnavailable, "The state that gateways share is not known, and the request needs it; nothing was sent."
+)
+OPERATORS_ONLY = Problem.of(NotAnOperator, "Only principals of a team under `operators` may do this.")
+NO_SUCH_SCOPE = Problem.of(NoSuchScope, "No `allow` in force, or no team, has this name.")
+FREEZE_UNSURE = Problem.of(
+    StateUnavailable,
+    "The state that gateways share may not have it. A new freeze holds in this gateway all the same, and is written "
+    "again and again: do not repeat the call.",
+    "id",
+)
+NO_FREEZE = Problem.of(NotFound, "No freeze in force has this ID, or this gateway has no shared state.")
 UNRECORDED = Problem.of(AuditUnavailable, "The record cannot be written, so nothing was done. Try again later.")
 LOOK_UP_FAILED = Problem.of(
     LookupFailed, "QStash's list of runs could not be read to the end; nothing was sent. `cause` says why.", "cause"
@@ -107,6 +128,11 @@ _MORE: dict[str, Schema] = {
     "nearest": {"type": "object", "description": "A part of the request that would be allowed."},
     "not_admitted": ref("NotAdmitted"),
     "owner": ref("Owner"),
+    "freeze": text("The ID of the freeze.", **UUID),
+    "id": text("The ID of the freeze that was to be set or ended.", **UUID),
+    "by": text("Who froze."),
+    "why": text("Why, in the words of whoever froze."),
+    "until": or_null(text("When the freeze ends by itself; null if somebody has to end it.", format="date-time")),
     "plan": text("The ID of the plan.", **UUID),
     "state": text("The state of the plan."),
     "cause": text("A fixed word for the cause."),

@@ -101,6 +101,7 @@ _OF_A_PLAN: dict[str, Schema] = {
     "more": yes_or_no("Whether further runs match: beyond the count, or because the list was not read to its end."),
     "read_to_end": yes_or_no("Whether the list was read to its end, so that all that match are in runs or skipped."),
     "as_of": or_null(text("QStash's time when the look-up began; null if it did not say.", **TIME)),
+    "principal": text("In the list of all callers' plans: whose it is."),
 }
 
 
@@ -222,6 +223,35 @@ def _asked() -> Schema:
     return {**value("A cancel that is asked about.", members, maybe=("body", "reason")), "additionalProperties": False}
 
 
+_OF_A_FREEZE: dict[str, Schema] = {
+    "team": or_null(text("The team whose cancels it stops; null for all teams.")),
+    "rule": or_null(text("The `allow`, as `file/id`, under which it stops cancels; null for all rules.")),
+    "reason": text("Why, for callers and the record.", maxLength=200),
+    "until": or_null(text("When it ends by itself; null if somebody has to end it.", **TIME)),
+}
+
+
+def _freeze() -> Schema:
+    instances: Schema = {"type": "string"}
+    members: dict[str, Schema] = {
+        "id": text("The ID of the freeze.", **UUID),
+        **_OF_A_FREEZE,
+        "by": text("Who froze: a caller, `cli:<uid>` for the command line, or `gateway` itself."),
+        "at": text("When.", **TIME),
+        "in_force": listed("On the answer to a new one: the gateways that have it in force.", instances),
+        "silent": listed("There too: the gateways of which nobody knows.", instances),
+        "thawed_at": text("When somebody ended it.", **TIME),
+        "thawed_by": text("Who did."),
+    }
+    maybe = ("in_force", "silent", "thawed_at", "thawed_by")
+    return value("A switch that stops cancels.", members, maybe=maybe)
+
+
+def _to_freeze() -> Schema:
+    says = "What to freeze: with neither team nor rule, everything."
+    return {**value(says, _OF_A_FREEZE, maybe=("team", "rule", "until")), "additionalProperties": False}
+
+
 VALUES: dict[str, Schema] = {
     "Asked": _asked(),
     "Cancelled": value("What was cancelled.", {"cancelled": number("How many runs.")}),
@@ -235,6 +265,8 @@ VALUES: dict[str, Schema] = {
     ),
     "Document": {"type": "object", "description": "This document."},
     "Explanation": _explanation(),
+    "Freeze": _freeze(),
+    "Freezes": value("The freezes in force.", {"freezes": listed("The freezes, oldest first.", ref("Freeze"))}),
     "Left": _left(),
     "Narrowed": _narrowed(),
     "Nothing": {"type": "object", "description": "Nothing: an empty object, or no body.", "maxProperties": 0},
@@ -246,6 +278,7 @@ VALUES: dict[str, Schema] = {
     "RuleOffered": _rule_offered(),
     "Run": _run(),
     "Settled": _settled(),
+    "ToFreeze": _to_freeze(),
     "Whoami": _whoami(),
 }
 """Every value that a call takes or returns, by name."""
