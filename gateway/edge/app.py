@@ -88,7 +88,7 @@ class Cancels:
         """Handle `POST /gateway/v1/plans/{plan}/apply`: cancel the runs of a plan, once. Raises: Refusal."""
         name = plan_id(inbound)
         await self._intake.no_content(inbound)
-        draft = self._pipeline.planned(caller_of(inbound), name)
+        draft = await self._pipeline.plans.find(caller_of(inbound), name)
         result = await self._pipeline.apply(self._intake.call(inbound, draft.call.request), draft)
         return answers.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
 

@@ -29,15 +29,19 @@ from gateway.execution.closing import Closer
 from gateway.execution.gates.gate import Gate
 from gateway.execution.in_flight import WAITING, InFlight, InFlightCancels, Key, Result, WaitEnded, Work
 from gateway.execution.judging import Judging, takes_long
-from gateway.execution.plans.draft import Draft, check_ready
+from gateway.execution.plans.draft import Draft, State, check_ready
 from gateway.execution.plans.drafts import Drafts
 from gateway.execution.plans.handled import Earlier
 from gateway.execution.plans.orders import FROZEN, OrdersInTurn
 from gateway.execution.plans.planner import Planner
+from gateway.execution.plans.shelf import Shelf
 from gateway.execution.ports import AuditPort, Call, CancelPort, LookUps, SettlerPort
 from gateway.policy.rules import Policies, TeamRules
 from gateway.process import Net, fault_of, internal, report
 from gateway.upstream.shares import NO_LANE, Lanes
+
+WRITTEN_S = 2.0
+"""How long, in seconds, a process that ends waits until the store knows what became of its plans."""
 
 STOPPING = "The gateway is shutting down; nothing was sent. Try again in a moment."
 
@@ -68,7 +72,8 @@ class Pipeline:
     """The way of every request: it is judged and, if permitted, sent once.
 
     `settler` learns later what an outcome could not say. `lanes` limits how many connections to upstream the orders of
-    one team may use. With a `gate` a permitted request has more to pass before it is sent.
+    one team may use. With a `gate` a permitted request has more to pass before it is sent. With a `shelf` other
+    gateways know the plans whose IDs were told.
     """
 
     def __init__(  # noqa: PLR0913 - its parts
@@ -83,6 +88,7 @@ class Pipeline:
         lanes: Lanes | None = None,
         judging: Judging | None = None,
         gate: Gate | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
         self._upstream = upstream
         self._upstream_url = upstream_url
@@ -94,7 +100,7 @@ class Pipeline:
         self._cancels = InFlightCancels()
         self._judging = judging = judging or Judging(clock)
         share = lanes.share if lanes is not None else None
-        drafts = Drafts(look_ups, audit, clock, judging, upstream=upstream_url, share=share)
+        drafts = Drafts(look_ups, audit, clock, judging, upstream=upstream_url, share=share, shelf=shelf)
         self._planner = Planner(drafts, audit, clock, judging)
 
     @property
@@ -163,26 +169,27 @@ class Pipeline:
 
         The look-up may still be under way in the draft that is returned.
 
-        Raises: LookupFailed, NotFound, Throttled, Overloaded, AuditUnavailable: there is no plan.
+        Raises:
+            LookupFailed, NotFound, Throttled, Overloaded, AuditUnavailable: there is no plan.
+            StateUnavailable: other gateways cannot be told of it.
         """
         call, permit = await self._judged(call)
         if isinstance(permit, Denial):
             return await self._denied(call, permit)
         draft = await self._planner.drafted(call, permit)
-        return draft if draft.denial is None else await self._denied(call, draft.denial)
-
-    def planned(self, principal: Principal, plan_id: str) -> Draft:
-        """Return a plan of the principal, in any state. Raises: NotFound."""
-        return self._planner.drafts.get(principal, plan_id)
+        if draft.denial is not None:
+            return await self._denied(call, draft.denial)
+        await self.plans.give(draft)
+        return draft
 
     async def apply(self, call: Call, draft: Draft) -> Denial | Done:
         """Judge a plan's request again, as `call`, and cancel those runs of the plan that still run, once.
 
-        `draft` is a plan of the same principal, from `planned`.
+        `draft` is a plan of the same principal, from `plans.find`.
 
         Raises:
             Conflict: the plan is still being looked up, was already applied, or was stopped.
-            AuditUnavailable, LookupFailed, ShuttingDown: nothing was sent.
+            AuditUnavailable, LookupFailed, ShuttingDown, StateUnavailable: nothing was sent.
         """
         key = ("plan", draft.plan_id)
         if self._cancels.get(key) is None:
@@ -202,6 +209,7 @@ class Pipeline:
         self._cancels.stopping = True
         await self._planner.drafts.stop()
         await self._cancels.stop(grace_s)
+        await self.plans.written(WRITTEN_S)
         self._judging.close()
 
     async def _judged(self, call: Call, key: Key | None = None) -> tuple[Call, Decision]:
@@ -346,6 +354,8 @@ class Pipeline:
         draft = await self._planner.drafted(call, permit)
         if draft.denial is not None:
             return await self._denied(call, draft.denial)
+        if draft.state is State.LOOKING:
+            await self.plans.give(draft)
         return await self._sent_runs(draft, draft.resolved, call, permit=permit, in_flight=in_flight)
 
     async def _applied(self, call: Call, permit: Permit, draft: Draft, in_flight: InFlight) -> Result | Denial:
@@ -358,12 +368,13 @@ class Pipeline:
     async def _sent_runs(
         self, draft: Draft, chosen: Resolved, call: Call, *, permit: Permit, in_flight: InFlight
     ) -> Result | Denial:
-        with self._planner.applying(draft, chosen, call, permit=permit) as orders:
+        async with self._planner.applying(draft, chosen, call, permit=permit) as orders:
             result = await self._sent(orders.plan, call, in_flight, orders=orders)
             if isinstance(result, Denial):
-                draft.not_applied()
+                await self.plans.not_sent(draft)
                 return result
             draft.ended(result.outcome, stopped=result.stop is not None)
+            self.plans.note(draft)
             return result
 
 

@@ -9,6 +9,7 @@ from gateway.core.request import ByFilter, CancelRequest, Principal
 from gateway.core.run import STARTED, Resolution, Run
 from gateway.execution.pipeline import Done, Pipeline
 from gateway.execution.plans.draft import Draft
+from gateway.execution.plans.shelf import Shelf
 from gateway.execution.ports import Call, LookUps
 from gateway.policy.model import Effect, Rule, UrlCondition
 from gateway.policy.rules import Policies
@@ -47,6 +48,7 @@ class Bench:
     policies: Policies = POLICIES
     lanes: Lanes | None = None
     lines: Lines = field(default_factory=Lines)
+    shelf: Shelf | None = None
 
     def __post_init__(self) -> None:
         self.pipeline = Pipeline(
@@ -56,6 +58,7 @@ class Bench:
             clock=self.clock,
             look_ups=LookUps(self.account, self.lines),
             lanes=self.lanes,
+            shelf=self.shelf,
         )
 
     def call(
@@ -81,7 +84,7 @@ class Bench:
 
     def planned(self, name: str, principal: Principal = ANN) -> Draft:
         """A plan, whatever its state."""
-        return self.pipeline.planned(principal, name)
+        return self.pipeline.plans.get(principal, name)
 
     async def plan(self, name: str = "p1", *, principal: Principal = ANN) -> Draft:
         """A plan."""

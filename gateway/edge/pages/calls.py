@@ -61,13 +61,13 @@ class Pages:
     async def planned(self, inbound: Inbound) -> Answer:
         """Handle `GET /gateway/v1/plans/{plan}`: return a plan of the caller, in any state."""
         no_query(inbound)
-        draft = self.pipeline.planned(caller_of(inbound), plan_id(inbound))
+        draft = await self.pipeline.plans.find(caller_of(inbound), plan_id(inbound))
         return answers.status_page(200, self._shown(draft), inbound.decision_id)
 
     async def plans(self, inbound: Inbound) -> Answer:
         """Handle `GET /gateway/v1/plans`: return the plans of the caller, the newest first."""
         no_query(inbound)
-        plans = [self._shown(draft) for draft in self.pipeline.plans.of(caller_of(inbound))]
+        plans = [self._shown(draft) for draft in await self.pipeline.plans.listed(caller_of(inbound))]
         return answers.status_page(200, {"plans": plans}, inbound.decision_id)
 
     async def stop(self, inbound: Inbound) -> Answer:
@@ -78,8 +78,7 @@ class Pages:
         name = plan_id(inbound)
         await self.intake.no_content(inbound)
         caller = caller_of(inbound)
-        draft = self.pipeline.planned(caller, name)
-        draft.stop(caller.name)
+        draft = await self.pipeline.plans.halted(caller, name, caller.name)
         status = 202 if draft.at_work else 200
         return answers.status_page(status, self._shown(draft), inbound.decision_id)
 

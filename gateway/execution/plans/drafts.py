@@ -7,7 +7,7 @@ by the principal that made it; it is shown for ten minutes more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container
+from collections.abc import Container, Iterable
 
 from gateway.audit.events.declare import Members
 from gateway.audit.record import plan_members
@@ -17,10 +17,12 @@ from gateway.core.ports import Clock
 from gateway.core.request import ByRunIds, CancelRequest, Principal
 from gateway.core.run import Listing, LookUp, LookUpBounds, Resolution
 from gateway.execution.judging import Judging
-from gateway.execution.plans.draft import NO_RUNS, Draft, Learnt, State, no_such_plan
+from gateway.execution.plans.draft import NO_RUNS, NO_TIMES, Draft, Learnt, State, Times, check_ready, no_such_plan
 from gateway.execution.plans.handled import Handled
+from gateway.execution.plans.shelf import Shelf
 from gateway.execution.ports import AuditPort, Call, LookUps, RunLog, at_once
 from gateway.process import Net, internal, report
+from gateway.state.freezes import Stop
 from gateway.upstream.shares import Bounds, TeamShare
 
 LIFETIME_S = 600.0
@@ -31,6 +33,9 @@ SHOWN_S = 2 * LIFETIME_S
 
 JUDGING_S = 10.0
 """How long the judgement of what a look-up found may take in addition to the look-up itself, in seconds."""
+
+SPARE_S = 20.0
+"""How much longer another gateway believes that a look-up goes on, in seconds; then the one that began it is gone."""
 
 _LOOKS_NOTHING_UP = (
     "This gateway cannot look runs up, because it has no read-only token (upstream.read_token): ask its operators for "
@@ -61,6 +66,7 @@ class Drafts:
         *,
         upstream: str,
         share: TeamShare | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
         self._log = look_ups.runs if look_ups is not None else None
         self._operators_log = look_ups.operators_log if look_ups is not None else None
@@ -72,6 +78,7 @@ class Drafts:
         self._judging = judging
         self._upstream = upstream
         self._share = share or TeamShare()
+        self._shelf = shelf
         self._kept: dict[str, Draft] = {}
         self._stopping = False
 
@@ -96,16 +103,15 @@ class Drafts:
             if (draft.call.principal, draft.call.request) == (call.principal, call.request):
                 return draft
         self._admit(looking, call.principal)
-        draft = Draft(call, permit, self._clock.monotonic_s())
+        draft = Draft(call, permit, self._clock.monotonic_s(), times=self._times())
         self._kept[draft.plan_id] = draft
         draft.task = asyncio.create_task(self._look(draft, log))
         return draft
 
     def get(self, principal: Principal, plan_id: str) -> Draft:
         """Return a plan of this principal. Raises: NotFound: there is no such plan, or no longer."""
-        self._forget()
-        draft = self._kept.get(plan_id)
-        if draft is None or draft.call.principal != principal:
+        draft = self._here(principal, plan_id)
+        if draft is None:
             raise no_such_plan()
         return draft
 
@@ -113,6 +119,100 @@ class Drafts:
         """Return the plans of this principal, the newest first."""
         self._forget()
         return [draft for draft in reversed(self._kept.values()) if draft.call.principal == principal]
+
+    async def find(self, principal: Principal, plan_id: str) -> Draft:
+        """Return a plan of this principal, also one that another gateway has made, applied or stopped.
+
+        Raises:
+            NotFound: there is no such plan, or no longer.
+            Conflict: the store does not have it as it was made.
+            StateUnavailable: the store cannot say what became of it.
+        """
+        if self._shelf is None:
+            return self.get(principal, plan_id)
+        here = self._here(principal, plan_id)
+        if here is not None and not here.may_be_elsewhere:
+            return here
+        there = await self._shelf.find(principal, plan_id)
+        found = here if there is None or (here is not None and there.state is State.READY) else there
+        if found is None:
+            raise no_such_plan()
+        return found
+
+    async def listed(self, principal: Principal) -> list[Draft]:
+        """Return the plans of this principal in all gateways, the newest first. Raises: StateUnavailable."""
+        here = self.of(principal)
+        if self._shelf is None:
+            return here
+        found = {draft.plan_id: draft for draft in here}
+        for there in await self._shelf.of(principal, MOST_DRAFTS):
+            known = found.get(there.plan_id)
+            if known is None or (known.may_be_elsewhere and there.state is not State.READY):
+                found[there.plan_id] = there
+        return sorted(found.values(), key=lambda draft: draft.times.made_ms, reverse=True)
+
+    async def give(self, draft: Draft) -> None:
+        """Have a plan kept in the store, if there is one, because its ID is told. Raises: StateUnavailable."""
+        if self._shelf is not None:
+            draft.given = True
+            if not draft.kept:
+                await self._shelf.keep(draft)
+
+    async def claim(self, draft: Draft) -> None:
+        """Claim a plan that others may know, so that no other gateway applies it; the others need no claim.
+
+        Raises: Conflict, NotFound, StateUnavailable: nothing of it may be sent.
+        """
+        if self._shelf is None or not draft.given:
+            return
+        here = self._kept.get(draft.plan_id)
+        if here is not None and here is not draft:
+            # Another request has read it from the store as well.
+            check_ready(here)
+        self._kept[draft.plan_id] = draft
+        await self._shelf.claim(draft)
+        self._shelf.keep_soon(draft)
+
+    async def not_sent(self, draft: Draft) -> None:
+        """Note that nothing of a plan was sent after it was claimed: it can be applied, here or elsewhere."""
+        draft.not_applied()
+        if self._shelf is not None and draft.given:
+            await self._shelf.give_back(draft)
+            self.note(draft)
+
+    async def halted(self, principal: Principal, plan_id: str, by: str) -> Draft:
+        """Stop a plan of this principal, whichever gateway applies it, and return it. Raises: as `find`."""
+        here = self._here(principal, plan_id)
+        if self._shelf is None or (here is not None and not here.may_be_elsewhere):
+            draft = self.get(principal, plan_id)
+            draft.stop(by)
+            self.note(draft)
+            return draft
+        there = await self._shelf.stop(principal, plan_id, by)
+        if here is not None and (there is None or (there.state is State.STOPPED and there.outcome is None)):
+            here.stop(by)
+            return here
+        if there is None:
+            raise no_such_plan()
+        return there
+
+    def stop_asked(self, stops: Iterable[Stop]) -> None:
+        """Stop the plans of this gateway that somebody has asked another gateway to stop."""
+        for stop in stops:
+            draft = self._kept.get(stop.plan_id)
+            if draft is not None and draft.state is not State.STOPPED:
+                draft.stop(stop.by)
+                self.note(draft)
+
+    def note(self, draft: Draft) -> None:
+        """Have the store know what has become of a plan, if it has the plan. Returns at once, never raises."""
+        if self._shelf is not None and draft.given:
+            self._shelf.keep_soon(draft)
+
+    async def written(self, most_s: float) -> None:
+        """Wait up to `most_s` seconds until the store knows what became of the plans; nothing is written after it."""
+        if self._shelf is not None:
+            await self._shelf.end(most_s)
 
     def settled(self, found: Members) -> None:
         """Note what the follow-up of an outcome has found: a `settled` record. The plan may be kept no more."""
@@ -123,6 +223,7 @@ class Drafts:
                 cancelled = found["cancelled"]
                 known = cancelled if isinstance(cancelled, int) else None
                 draft.settled = Learnt(self._clock.now_ms(), str(found["source"]), known)
+                self.note(draft)
 
     async def stop(self) -> None:
         """Cancel every look-up and wait until they have ended; let no plan wait any longer for QStash."""
@@ -138,6 +239,17 @@ class Drafts:
     def expires_in_s(self, draft: Draft) -> int:
         """Return how long a plan can still be applied, in whole seconds."""
         return max(0, int(draft.made_s + LIFETIME_S - self._clock.monotonic_s()))
+
+    def _here(self, principal: Principal, plan_id: str) -> Draft | None:
+        self._forget()
+        draft = self._kept.get(plan_id)
+        return None if draft is None or draft.call.principal != principal else draft
+
+    def _times(self) -> Times:
+        if self._shelf is None:
+            return NO_TIMES
+        now_ms, looks_s = self._clock.now_ms(), self._bounds().seconds + JUDGING_S + SPARE_S
+        return Times(now_ms, *(now_ms + round(seconds * 1000) for seconds in (looks_s, LIFETIME_S, SHOWN_S)))
 
     def _admit(self, looking: list[Draft], principal: Principal) -> None:
         if self._stopping:
@@ -165,6 +277,7 @@ class Drafts:
         elif net.fault is not None:
             draft.state, draft.failure = State.FAILED, _failure(net.fault)
             self._tell_of(draft)
+        self.note(draft)
         self._forget()
 
     def _tell_of(self, draft: Draft) -> None:
