@@ -25,7 +25,6 @@ from gateway.audit.segment import OsDisk
 from gateway.callers.in_force import InForce, LiveSettings
 from gateway.callers.issuers import Pins
 from gateway.config import Config, resolve_problems
-from gateway.core.errors import AuditFailure
 from gateway.core.forms.times import utc
 from gateway.core.ports import Clock, OperatorsLog
 from gateway.edge.app import Edge
@@ -39,15 +38,16 @@ from gateway.execution.follow_up import Settler
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.ports import LookUps
 from gateway.files.watch import WatchedFile, watch
+from gateway.fleet.joining import Around, Joining
 from gateway.log import Consoles, make_log, quiet_libraries
 from gateway.policy.rules import Policies
-from gateway.process import forbid_core_dumps, keep_what_lasts, place, start_resolver
-from gateway.serving.announcing import Announcer, tampering
+from gateway.process import forbid_core_dumps, place, start_resolver
+from gateway.serving.announcing import Announcer, tampering, until_opened
 from gateway.serving.certificate import ServedCertificate
 from gateway.serving.clock import SteadyClock, SystemClock, record_and_clock
 from gateway.serving.limits import PROBES, limits_of_the_moment, most_connections
 from gateway.serving.outcomes import Outcomes
-from gateway.serving.readiness import Ready, Recent, of_each, tell_damaged
+from gateway.serving.readiness import Ready, Recent, of_each
 from gateway.serving.reload import Files, Reloader, checked_policies, make_live, refuse
 from gateway.serving.server import Listener, StopSignals, serve_until_stopped
 from gateway.serving.sockets import Bound, bind_listeners
@@ -61,9 +61,6 @@ from gateway.upstream.shares import Lanes
 
 if TYPE_CHECKING:
     from gateway.metrics.page import MetricsPage
-
-QUIET_OPENING_S = 1.0
-"""How long, in seconds, opening the audit log may take before operators are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +89,9 @@ class Gateway:
 
         Raises:
             AuditFailure: the audit log cannot be opened.
+            StateFailure: the store of shared state cannot be used.
         """
+        asyncio.get_running_loop().set_exception_handler(self._tell_fault)
         try:
             self.tracing.begin()
             await self._serve(ready, StopSignals())
@@ -103,9 +102,9 @@ class Gateway:
 
     async def _serve(self, ready: Callable[[], None], signals: StopSignals) -> None:
         clock, config, asked = self.clock, self.config, asyncio.Event()
-        asyncio.get_running_loop().set_exception_handler(self._tell_fault)
         await start_resolver()
-        audit, most = self._audit_log(), most_connections(config.upstream.max_connections)
+        state, instance = await Joining.begun(config.state, self.audit.directory), self.audit.new_name()
+        audit, most = self._audit_log(instance), most_connections(config.upstream.max_connections)
         current = self.tracing.settings(self.live, most_in_flight=most // 2)
         upstream, log = self._upstream(), self._upstream_log(current)
         scraped, reads = self._scraped(current, audit), self.account.tokens.reading is not None
@@ -114,26 +113,27 @@ class Gateway:
         outcomes = Outcomes(self.audit, audit, settler, self.log)
         look_ups = self._look_ups(current, log, scraped, outcomes) if reads else None
         pipeline = self._pipeline(current, audit, upstream, look_ups=look_ups, settler=settler)
+        around = Around(pipeline, settler, audit, instance, clock, self.log, lambda: bool(current.live.operators))
+        await state.join(around)
         reloader = self._reloader(current, audit, asked)
-        health = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader, outcomes=outcomes))
-        intake, questions = Intake(current, clock, self.account.tokens.is_in), Questions(audit, clock)
-        pages = Pages(intake, pipeline, questions, DecisionPages(intake, outcomes.decisions), log if reads else None)
+        notices = (*self._notices(current, reloader), lambda: tampering(audit), outcomes.keeper.notices, state.notices)
+        health = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader, notices=notices))
+        intake, shown = Intake(current, clock, self.account.tokens.is_in), log if reads else None
+        decisions = DecisionPages(intake, outcomes.decisions)
+        pages = Pages(intake, pipeline, Questions(audit, clock), decisions, shown, state.pages(intake))
+        wall, tasks = SystemClock(), lambda _: self._lifespan(current, reloader, audit, asked, state.run(around))
         edge = Edge(
-            pipeline=pipeline,
-            pages=pages,
-            health=health,
-            refusals=refusals,
-            wall=SystemClock(),
-            log=self.log,
-            lifespan=lambda _: self._lifespan(current, reloader, audit, asked),
+            pipeline=pipeline, pages=pages, health=health, refusals=refusals, wall=wall, log=self.log, lifespan=tasks
         )
-        opening = asyncio.create_task(self._open(audit, ready, signals, partial(outcomes.begin, pipeline.recall)))
+        begin = partial(outcomes.begin, pipeline.recall)
+        opening = asyncio.create_task(until_opened(audit, ready, signals, begin, self.log, self.audit.directory))
         listeners = self._listeners(edge, health, refusals, scraped=scraped, current=current, most=most)
         async with edge.router.lifespan_context(edge):
             await serve_until_stopped(listeners, signals, grace_s=config.shutdown_grace_s, stop=pipeline.stop)
         pages.close()
         await pipeline.stop(0)
         await outcomes.end()
+        await state.stop()
         # The log counts the open intents itself, when it writes the record.
         await audit.stop(Stop(refusals_left_out=refusals.left_out, open=0).members())
         await upstream.aclose()
@@ -176,13 +176,19 @@ class Gateway:
 
     @asynccontextmanager
     async def _lifespan(
-        self, current: LiveSettings, reloader: Reloader | None, audit: AuditLog, asked: asyncio.Event
+        self,
+        current: LiveSettings,
+        reloader: Reloader | None,
+        audit: AuditLog,
+        asked: asyncio.Event,
+        joining: Coroutine[None, None, None],
     ) -> AsyncIterator[None]:
         """Run the tasks that watch, fetch and announce, for as long as requests are served."""
         current.fetches.follow(self.live.pins.fetched.values())
         tasks = [asyncio.create_task(watch(lambda: self._watched(current), self.log))]
         tasks += [asyncio.create_task(Announcer(self.clock, lambda: current.live, self.log, audit).run())]
         tasks += [asyncio.create_task(reloader.run(asked))] if reloader is not None else []
+        tasks += [asyncio.create_task(joining)]
         yield
         for task in tasks:
             task.cancel()
@@ -198,36 +204,11 @@ class Gateway:
         certificate = [self.certificate.watched] if self.certificate is not None else []
         return [*self.account.watched, *current.live.pins.watched, *certificate]
 
-    async def _open(
-        self,
-        audit: AuditLog,
-        ready: Callable[[], None],
-        signals: StopSignals,
-        begin: Callable[[], Coroutine[None, None, None]],
-    ) -> None:
-        """Wait for the audit log, and `begin` what reads it; if it cannot be opened the process ends.
-
-        Raises: AuditFailure.
-        """
-        opened = asyncio.ensure_future(audit.opened())
-        try:
-            if not (await asyncio.wait({opened}, timeout=QUIET_OPENING_S))[0]:
-                self.log.info("recovering", directory=str(self.audit.directory), progress=audit.state.progress)
-            await opened
-        except AuditFailure:
-            signals.end()
-            raise
-        tell_damaged(audit.state.damaged, self.log)
-        if not signals.count:
-            keep_what_lasts()
-            ready()
-            await begin()
-
-    def _audit_log(self) -> AuditLog:
+    def _audit_log(self, instance: str) -> AuditLog:
         settings = self.config.upstream
         return AuditLog.begin(
             replace(self.audit, before_start=lambda: self._keep(self.live.policies)),
-            instance=self.audit.new_name(),
+            instance=instance,
             upstream=settings.url,
             start=Start(
                 version=__version__,
@@ -286,7 +267,7 @@ class Gateway:
         pipeline: Pipeline,
         *,
         reloader: Reloader | None,
-        outcomes: Outcomes,
+        notices: Sequence[Callable[[], Sequence[str]]],
     ) -> Ready:
         return Ready(
             audit=audit,
@@ -294,7 +275,7 @@ class Gateway:
             stopping=lambda: pipeline.stopping,
             token_age_s=lambda: round(self.clock.monotonic_s() - self.account.tokens.writing.since_s),
             upstream=self.reach.members,
-            notices=(*self._notices(current, reloader), lambda: tampering(audit), outcomes.keeper.notices),
+            notices=notices,
             degraded=lambda: reloader is not None and reloader.degraded,
         )
 

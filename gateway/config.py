@@ -23,7 +23,10 @@ from gateway.files.mappings import ListOf, Present, Several, Shape, may, need
 from gateway.files.nodes import Mapping, Place
 from gateway.files.source import BY_ANYONE, anyone_may_change, named, parse_document, read_anyway
 from gateway.files.values import Bool, Choice, Int, Text, path_field
+from gateway.policy.format.keys import team_name
 from gateway.policy.rules import Policies
+from gateway.state.settings import RawState, StateSettings, state
+from gateway.state.settings import complete as complete_state
 from gateway.upstream.settings import MAX_SECONDS, RawUpstream, UpstreamSettings, complete, upstream
 
 Durability = Literal["fsync", "os"]
@@ -31,6 +34,10 @@ DURABILITIES: tuple[Durability, ...] = ("fsync", "os")
 
 CLOSING_S = 3
 """The seconds of `shutdown_grace_s` kept for recording and answering after calls in flight are given up."""
+
+_OPERATORS_NEED_STATE = (
+    "operators freeze and thaw, which has to outlive the process: add 'state: {url: \"sqlite:state.db\"}'"
+)
 
 _TRACING = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 _MAX_BYTES = 16 * 1024 * 1024
@@ -50,7 +57,10 @@ class AuditConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The complete configuration of `serve`. `telemetry` is the collector that traces go to."""
+    """The complete configuration of `serve`. `telemetry` is the collector that traces go to, `state` the store.
+
+    Principals of the teams in `operators` see what all teams did, and freeze and thaw.
+    """
 
     listen: tuple[Listen | UnixListen, ...]
     socket_mode: int
@@ -67,6 +77,8 @@ class Config:
     shutdown_grace_s: int
     keep_alive_s: int
     telemetry: str | None
+    state: StateSettings | None
+    operators: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +111,8 @@ class RawConfig:
     metrics: MetricsAt | None = None
     keep_alive_s: int = 75
     telemetry: str | None = None
+    state: RawState | None = None
+    operators: tuple[str, ...] = ()
 
 
 def load_config(path: Path) -> Config:
@@ -117,6 +131,8 @@ def load_config(path: Path) -> Config:
         ]
         health = [(at if len(raw.health) > 1 else keys["health"], one) for at, one in raw.health]
         problems += addresses.clashes(listen, health, metrics=raw.metrics, keys=keys)
+        if raw.operators and raw.state is None:
+            problems.append(keys["operators"].problem(_OPERATORS_NEED_STATE))
     if problems or raw is None:
         raise InvalidConfiguration(problems)
     return _complete(raw, base)
@@ -151,6 +167,8 @@ def config_file() -> Shape[RawConfig]:
         "metrics": may(_metrics()),
         "keep_alive_s": may(Int(1, MAX_SECONDS)),
         "telemetry": may(_telemetry()),
+        "state": may(state()),
+        "operators": may(Shape(lambda teams: teams, {"teams": need(ListOf(team_name()))})),
     }
     return Shape(RawConfig, keys)
 
@@ -215,6 +233,8 @@ def _complete(raw: RawConfig, base: Path) -> Config:
         shutdown_grace_s=raw.shutdown_grace_s,
         keep_alive_s=raw.keep_alive_s,
         telemetry=raw.telemetry,
+        state=None if raw.state is None else complete_state(raw.state, base, base / raw.audit.directory),
+        operators=raw.operators,
     )
 
 

@@ -139,6 +139,7 @@ def denied_members(  # noqa: PLR0913 - what a record says
         action=CANCEL_RUNS,
         trace_id=correlation.trace_id or trace_id_of(decision_id),
         request_id=correlation.request_id,
+        cause=denial.barrier.code if denial.barrier is not None else ABSENT,
     )
 
 

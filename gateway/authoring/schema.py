@@ -99,6 +99,9 @@ CONFIG = {
     "keep_alive_s": "How long a caller's connection may be idle between two requests, in seconds.",
     "shutdown_grace_s": "How long calls in flight may take at the end, in seconds.",
     "telemetry": "Where traces of cancels go; needs the extra 'otel'. Without it none are made.",
+    "state": "What outlives the process and is shared: budgets, freezes, plans. Without it nothing is kept.",
+    "password": "The file that holds PostgreSQL's password; it never stands in the URL.",
+    "connections": "How many connections to PostgreSQL are open at most.",
     "otlp": "The base URL of an OpenTelemetry collector that takes OTLP over HTTP, like http://127.0.0.1:4318.",
 }
 

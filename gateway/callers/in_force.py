@@ -13,6 +13,7 @@ from gateway.callers.authenticate import Authenticator
 from gateway.callers.forwarded import TrustedProxies
 from gateway.callers.issuers import Fetches, Pins
 from gateway.callers.settings import CallerKey, Endings, Limits
+from gateway.core.request import Principal
 from gateway.core.run import LookUpBounds
 from gateway.policy.rules import Policies
 from gateway.upstream.shares import TeamShare
@@ -20,7 +21,10 @@ from gateway.upstream.shares import TeamShare
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """Policies, callers and limits that belong together. `endings` are the last days of the keys."""
+    """Policies, callers and limits that belong together. `endings` are the last days of the keys.
+
+    Principals of the teams in `operators` see what all teams did, and freeze and thaw.
+    """
 
     policies: Policies
     authenticator: Authenticator
@@ -28,6 +32,7 @@ class InForce:
     pins: Pins
     limits: Limits
     proxies: TrustedProxies
+    operators: frozenset[str] = frozenset()
     endings: Endings = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -35,10 +40,17 @@ class InForce:
 
     @property
     def several_teams(self) -> bool:
-        """Whether callers may be of more than one team, by their keys or by what issuers' tokens may speak for."""
+        """Whether callers may be of more than one team."""
+        return len(self.teams()) > 1
+
+    def teams(self) -> set[str]:
+        """Return the teams that callers may be of, by their keys or by what issuers' tokens may speak for."""
         teams = {key.team for key in self.keys}
-        teams |= {name for issuer in self.pins.issuers for name in issuer.settings.team.names}
-        return len(teams) > 1
+        return teams | {name for issuer in self.pins.issuers for name in issuer.settings.team.names}
+
+    def is_operator(self, principal: Principal) -> bool:
+        """Return whether the principal is of a team of operators. It grants no cancel."""
+        return principal.team in self.operators
 
 
 class _Places(TypedDict):

@@ -27,6 +27,8 @@ COMMANDS = {
     "explain": "gateway.cli.policies.explain",
     "cancel": "gateway.cli.cancel.command",
     "decisions": "gateway.cli.cancel.decisions",
+    "freeze": "gateway.cli.freezes.freeze",
+    "thaw": "gateway.cli.freezes.thaw",
     "replay": "gateway.cli.policies.replay",
     "keys": "gateway.cli.keys",
     "probe": "gateway.cli.probe",

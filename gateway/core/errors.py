@@ -3,21 +3,25 @@
 GatewayError
 ├── InvalidConfiguration      a file that cannot be used; every problem in it, with its position
 ├── AuditFailure              the log cannot be opened, continued or locked at start
+├── StateFailure              the store cannot be opened, or is another one than this version needs
 └── Refusal                   ends one request; mapped to HTTP in one table, edge/answers
     ├── MalformedRequest      400  cannot be read in exactly one way
     ├── Unauthenticated       401  one answer for every cause
     │   ├── ExpiredKey         its last day is past
     │   └── RealTokenUsed      the credential is a token of the account itself
+    ├── NotAnOperator         403  only `operators` may do this
     ├── NotFound              404
     ├── MethodNotAllowed      405
     ├── ReceiveTimeout        408
     ├── TooLarge              413, 414, 431
     ├── ExpectationFailed     417  `Expect`: the client repeats the request without it
     ├── Conflict              409  the state of a plan does not allow it
+    ├── NoSuchScope           422  a freeze of a team or rule that does not exist
     ├── Throttled             429  this principal's own limits
     ├── LookupFailed          502  the runs could not be looked up; nothing was sent
     ├── AuditUnavailable      503  the intent could not be made durable
     ├── StateUnavailable      503  the store cannot be asked; nothing was sent
+    │   └── FreezeUnsure       a freeze may not be in the store
     ├── DecisionsUnavailable  503  older decisions cannot be looked up now
     ├── Overloaded            503
     └── ShuttingDown          503
@@ -60,6 +64,10 @@ class AuditFailure(GatewayError):
     """The audit directory cannot be used: it is unwritable, locked, or damaged beyond a torn tail."""
 
 
+class StateFailure(GatewayError):
+    """The store cannot be opened: it is not there, of another version, foreign or unreachable; one sentence says it."""
+
+
 class Refusal(GatewayError):
     """The end of a request before its receipt: nothing was sent upstream.
 
@@ -96,6 +104,12 @@ class Unauthenticated(Refusal):
 
     def __init__(self, cause: str) -> None:
         super().__init__(cause, _HOW_TO_AUTHENTICATE)
+
+
+class NotAnOperator(Refusal):
+    """The call is for principals of a team under `operators`."""
+
+    status, code, title = 403, "not_an_operator", "Not an operator"
 
 
 class NotFound(Refusal):
@@ -183,6 +197,12 @@ class LookupFailed(Refusal):
         }
 
 
+class NoSuchScope(Refusal):
+    """A freeze names a team or a rule that does not exist, so it would stop nothing."""
+
+    status, code, title = 422, "no_such_scope", "No such team or rule"
+
+
 class Throttled(Refusal):
     """The principal has reached its own limit; `limit` is in requests, `retry_after_s` in whole seconds."""
 
@@ -218,6 +238,15 @@ class StateUnavailable(Refusal):
             "The gateway cannot reach the state that it shares (freezes, budgets, plans), and this request needs it, "
             "so nothing was sent. Requests that need none of it go on. Try again later.",
         )
+
+
+class FreezeUnsure(StateUnavailable):
+    """The store may not have what was done to a freeze; `sentence` says what holds all the same."""
+
+    def __init__(self, cause: str, freeze_id: str, sentence: str) -> None:
+        super().__init__(cause)
+        self.freeze_id = freeze_id
+        self.sentence = sentence
 
 
 class DecisionsUnavailable(Refusal):

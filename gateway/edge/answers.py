@@ -12,7 +12,16 @@ from dataclasses import dataclass, field, replace
 import orjson
 from starlette.types import Send
 
-from gateway.core.errors import Conflict, LookupFailed, MethodNotAllowed, Refusal, Throttled, Unauthenticated, counted
+from gateway.core.errors import (
+    Conflict,
+    FreezeUnsure,
+    LookupFailed,
+    MethodNotAllowed,
+    Refusal,
+    Throttled,
+    Unauthenticated,
+    counted,
+)
 from gateway.core.forms.shown import DECISIONS, Left, left_out, skipped_field
 from gateway.core.outcome import Accepted, Cancelled, NotSent, Progress, Refused, Unknown
 from gateway.core.plan import Denial
@@ -28,6 +37,7 @@ _ENDED_BY_US = {
     "stopping": "The gateway is shutting down; nothing was sent and nothing was cancelled. Try again.",
     "no_thread": "The gateway's system gave it no thread; nothing was sent and nothing was cancelled. Try again later.",
     "revoked": "Your key or token is not accepted any more; nothing was sent and nothing was cancelled. Get a new one.",
+    "frozen": "Cancels were frozen meanwhile; nothing was sent and nothing was cancelled. Ask again to read by whom.",
     "denied": "Policy does not allow it any more; nothing was sent and nothing was cancelled. Ask again to read why.",
     "lookup_failed": "The runs could not be looked at again; nothing was sent and nothing was cancelled. Try again.",
     "team_connections": "Your team has as many cancels on their way to QStash as a team may; nothing was sent and "
@@ -43,7 +53,7 @@ _WHY_LEFT = {
 }
 """Why a run that matches was left at work, by the word for it."""
 
-_RETRY_LATER = {"audit_unavailable", "decisions_unavailable", "overloaded", "shutting_down"}
+_RETRY_LATER = {"audit_unavailable", "state_unavailable", "decisions_unavailable", "overloaded", "shutting_down"}
 
 
 @dataclass(slots=True)
@@ -82,6 +92,9 @@ def refusal(error: Refusal, decision_id: str, *, now_ms: int | None = None) -> A
             reset = [("Burst-RateLimit-Reset", _resets_at(now_ms, retry_after_s))] if now_ms is not None else []
             burst = (("Burst-RateLimit-Limit", str(limit)), ("Burst-RateLimit-Remaining", "0"), *reset)
             headers = _throttling(retry_after_s, burst)
+        case FreezeUnsure(freeze_id=freeze_id):
+            # The gateway itself tries again: a repeat of the call would be another freeze.
+            members = {"id": freeze_id}
         case Refusal(code=code) if code in _RETRY_LATER:
             headers = [(b"retry-after", b"1")]
         case LookupFailed(cause=cause):
@@ -93,8 +106,11 @@ def refusal(error: Refusal, decision_id: str, *, now_ms: int | None = None) -> A
 
 
 def denial(denied: Denial, decision_id: str) -> Answer:
-    """Return the answer to a request that policy refuses."""
+    """Return the answer to a request that policy refuses, or that a barrier refuses though its rule admits it."""
     members: dict[str, object] = {"rule": denied.rule}
+    if (barrier := denied.barrier) is not None:
+        members |= barrier.members
+        return _answer(_Problem(403, barrier.code, barrier.title, denied.reason, members), decision_id)
     if denied.nearest is not None:
         members["nearest"] = denied.nearest
     members |= denied.particulars()

@@ -67,12 +67,14 @@ Subject = TrackedAction | OrderedRuns
 class _Followed:
     subject: Subject
     principal: Principal
+    rule: str | None
 
 
 class Settler:
     """The follow-ups under way, each in its own task. `reads_back` says whether a token to look runs up is set.
 
-    `learnt` is told the members of every `settled` record; whoever wants to know sets it.
+    `learnt` is told the members of every `settled` record, and `wider` the team, the rule and a sentence when upstream
+    works on a wider filter than was sent; whoever wants to know sets them.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Settler:
         self._reads_back = reads_back
         self._share = share or TeamShare()
         self.learnt: Callable[[Members], None] = lambda _: None
+        self.wider: Callable[[str, str | None, str], None] = lambda *_: None
         self._followed: dict[asyncio.Task[None], _Followed] = {}
         self._stopped = False
 
@@ -98,7 +101,7 @@ class Settler:
         if isinstance(outcome, Cancelled) and outcome.action_id is None:
             return  # As nearly every cancel ends: nothing is left open.
         created_ms = {run.run_id: run.created_ms for run in plan.runs}
-        self.go_on(LeftOver(plan.decision_id, plan.principal, plan.orders, created_ms, outcome))
+        self.go_on(LeftOver(plan.decision_id, plan.principal, plan.orders, created_ms, outcome, plan.permit.rule))
 
     def go_on(self, left: LeftOver) -> None:
         """Start a follow-up of what was left open, by this process or an earlier one. Returns at once, never raises."""
@@ -108,8 +111,9 @@ class Settler:
         if self._stopped or not self._has_place(subject, left.principal):
             self._tell(subject, "stopping" if self._stopped else "not_followed")
             return
-        task = asyncio.create_task(self._follow(subject))
-        self._followed[task] = _Followed(subject, left.principal)
+        followed = _Followed(subject, left.principal, left.rule)
+        task = asyncio.create_task(self._follow(followed))
+        self._followed[task] = followed
         task.add_done_callback(self._followed.pop)
 
     async def stop(self) -> None:
@@ -131,11 +135,12 @@ class Settler:
             len(alike) < MAX_FOLLOWED and of_team < self._share.of(MAX_FOLLOWED) and alike.count(principal) < MAX_OF_ONE
         )
 
-    async def _follow(self, subject: Subject) -> None:
+    async def _follow(self, followed: _Followed) -> None:
+        subject = followed.subject
         cause: str | None = "deadline"
         with Net() as net, contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FOLLOW_S):
-                cause = await self._learn(subject)
+                cause = await self._learn(followed)
         if net.fault is not None:
             # An error in our own code is logged and ends only this follow-up.
             cause = internal(net.fault)
@@ -147,25 +152,25 @@ class Settler:
         self._record.note_soon("settled", members)
         self.learnt(members)
 
-    async def _learn(self, subject: Subject) -> str | None:
+    async def _learn(self, followed: _Followed) -> str | None:
         """Follow one subject; return why that ended early, if it did."""
-        match subject:
-            case TrackedAction():
-                return await self._poll(subject)
-            case OrderedRuns():
-                return await self._read_back(subject)
+        match followed.subject:
+            case TrackedAction() as action:
+                return await self._poll(action, followed)
+            case OrderedRuns() as runs:
+                return await self._read_back(runs)
 
-    async def _poll(self, action: TrackedAction) -> str | None:
+    async def _poll(self, action: TrackedAction, followed: _Followed) -> str | None:
         wait_s, misses = POLL_S, 0
         while True:
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, MAX_POLL_S)
-            missed = await self._ask(action)
+            missed = await self._ask(action, followed)
             misses = 0 if missed is None else misses + 1
             if action.finished or misses == MOST_MISSES:
                 return missed
 
-    async def _ask(self, action: TrackedAction) -> str | None:
+    async def _ask(self, action: TrackedAction, followed: _Followed) -> str | None:
         """Ask upstream once; return why there was no report, if there was none."""
         try:
             report = await self._log.action(action.action_id)
@@ -177,6 +182,8 @@ class Settler:
         action.see(report)
         if action.wider and not wider:
             self._operators_log.error("filter_wider", decision_id=action.decision_id, action_id=action.action_id)
+            why = f"QStash works on a wider filter than decision {action.decision_id} sent"
+            self.wider(followed.principal.team, followed.rule, why)
         if action.over_cancelled and not over:
             self._operators_log.error(
                 "over_cancelled",

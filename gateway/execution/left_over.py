@@ -17,13 +17,17 @@ Members = Mapping[str, object]
 
 
 class LeftOver(NamedTuple):
-    """An outcome whose orders were sent by another process. `created_ms` holds what is known of the runs' creation."""
+    """An outcome whose orders were sent by another process. `created_ms` holds what is known of the runs' creation.
+
+    `rule` is the one that admitted it, as far as it is on record.
+    """
 
     decision_id: str
     principal: Principal
     orders: tuple[Order, ...]
     created_ms: Mapping[str, int]
     outcome: Outcome
+    rule: str | None = None
 
 
 def left_over(left: Left) -> LeftOver | None:
@@ -37,7 +41,10 @@ def left_over(left: Left) -> LeftOver | None:
         orders = tuple(order_in(str(query)) for query in queries)
     except (Refusal, ValueError, TypeError):
         return None
-    return LeftOver(str(intent["decision_id"]), Principal(team, subject), orders, _created(left.plan), outcome)
+    rule = intent.get("rule")
+    principal, created_ms = Principal(team, subject), _created(left.plan)
+    named = rule if isinstance(rule, str) else None
+    return LeftOver(str(intent["decision_id"]), principal, orders, created_ms, outcome, named)
 
 
 def order_in(query: str) -> Order:

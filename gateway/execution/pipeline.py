@@ -34,7 +34,6 @@ from gateway.execution.plans.drafts import Drafts
 from gateway.execution.plans.handled import Earlier
 from gateway.execution.plans.orders import FROZEN, OrdersInTurn
 from gateway.execution.plans.planner import Planner
-from gateway.execution.plans.shelf import Shelf
 from gateway.execution.ports import AuditPort, Call, CancelPort, LookUps, SettlerPort
 from gateway.policy.rules import Policies, TeamRules
 from gateway.process import Net, fault_of, internal, report
@@ -72,8 +71,7 @@ class Pipeline:
     """The way of every request: it is judged and, if permitted, sent once.
 
     `settler` learns later what an outcome could not say. `lanes` limits how many connections to upstream the orders of
-    one team may use. With a `gate` a permitted request has more to pass before it is sent. With a `shelf` other
-    gateways know the plans whose IDs were told.
+    one team may use. With a `gate` a permitted request has more to pass before it is sent; it may be set later.
     """
 
     def __init__(  # noqa: PLR0913 - its parts
@@ -88,7 +86,6 @@ class Pipeline:
         lanes: Lanes | None = None,
         judging: Judging | None = None,
         gate: Gate | None = None,
-        shelf: Shelf | None = None,
     ) -> None:
         self._upstream = upstream
         self._upstream_url = upstream_url
@@ -96,11 +93,11 @@ class Pipeline:
         self._clock = clock
         self._closer = Closer(audit, clock, settler)
         self._lanes = lanes
-        self._gate = gate
+        self.gate = gate
         self._cancels = InFlightCancels()
         self._judging = judging = judging or Judging(clock)
         share = lanes.share if lanes is not None else None
-        drafts = Drafts(look_ups, audit, clock, judging, upstream=upstream_url, share=share, shelf=shelf)
+        drafts = Drafts(look_ups, audit, clock, judging, upstream=upstream_url, share=share)
         self._planner = Planner(drafts, audit, clock, judging)
 
     @property
@@ -253,7 +250,7 @@ class Pipeline:
 
     def _gated(self, work: Work, call: Call, permit: Permit) -> Work:
         """Return the work, done only once the request has passed the gate, if there is one."""
-        gate = self._gate
+        gate = self.gate
         if gate is None:
             return work
 
@@ -285,7 +282,7 @@ class Pipeline:
 
         Raises: StateUnavailable, AuditUnavailable: nothing was sent.
         """
-        gate = self._gate
+        gate = self.gate
         if gate is None:
             return await self._sent_once(plan, await self._audit.intent(plan), call, in_flight, orders=orders)
         admitted = await gate.admit(plan, call)
@@ -332,7 +329,7 @@ class Pipeline:
         """Return why no order of this plan may be sent now, as a fixed word; None if one may."""
         if self._cancels.stopping:
             return "stopping"
-        frozen = self._gate is not None and self._gate.frozen(plan.principal, plan.permit.rule)
+        frozen = self.gate is not None and self.gate.frozen(plan.principal, plan.permit.rule)
         return FROZEN if frozen else None
 
     async def _send(self, plan: Plan, receipt: Receipt, order: Order) -> Outcome:

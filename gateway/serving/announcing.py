@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from pathlib import Path
 
+from gateway.audit.log import AuditLog
 from gateway.callers.in_force import InForce
+from gateway.core.errors import AuditFailure
 from gateway.core.forms.times import utc
 from gateway.core.ports import OperatorsLog
 from gateway.files.watch import EVERY_S
-from gateway.process import Net, report
+from gateway.process import Net, keep_what_lasts, report
 from gateway.serving.clock import SteadyClock
-from gateway.serving.readiness import AuditStatePort
+from gateway.serving.readiness import AuditStatePort, tell_damaged
+from gateway.serving.server import StopSignals
+
+QUIET_OPENING_S = 1.0
+"""How long, in seconds, opening the audit log may take before operators are told."""
 
 MOST_NAMED = 10
 
@@ -74,3 +81,30 @@ class Announcer:
             named, (expired, soon) = endings.named(today, MOST_NAMED), counts
             self._log.info("keys_end", keys=named, more=expired + soon - len(named))
         self._endings = counts
+
+
+async def until_opened(
+    audit: AuditLog,
+    ready: Callable[[], None],
+    signals: StopSignals,
+    begin: Callable[[], Coroutine[None, None, None]],
+    log: OperatorsLog,
+    directory: Path,
+) -> None:
+    """Wait for the audit log, and `begin` what reads it; if it cannot be opened the process ends.
+
+    Raises: AuditFailure.
+    """
+    opened = asyncio.ensure_future(audit.opened())
+    try:
+        if not (await asyncio.wait({opened}, timeout=QUIET_OPENING_S))[0]:
+            log.info("recovering", directory=str(directory), progress=audit.state.progress)
+        await opened
+    except AuditFailure:
+        signals.end()
+        raise
+    tell_damaged(audit.state.damaged, log)
+    if not signals.count:
+        keep_what_lasts()
+        ready()
+        await begin()

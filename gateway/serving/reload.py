@@ -30,7 +30,7 @@ Look = tuple[Fingerprint, tuple[tuple[str, Fingerprint], ...] | None]
 
 AT_START = (
     *("listen", "socket_mode", "tls", "health", "metrics", "upstream", "audit", "shutdown_grace_s", "keep_alive_s"),
-    "telemetry",
+    *("telemetry", "state"),
 )
 """The keys of the configuration that take effect only at a start."""
 
@@ -77,7 +77,8 @@ def make_live(config: Config, policies: Policies, *, token: TokensPort, before: 
         raise InvalidConfiguration([config.upstream.token.at.problem("a caller's key is the upstream token itself")])
     pins = pin(config.issuers, before)
     authenticator = Authenticator(config.keys, is_upstream_token=token.is_upstream_token, tokens=pins.verifier())
-    return InForce(policies, authenticator, config.keys, pins, config.limits, TrustedProxies(config.trusted_proxies))
+    proxies, operators = TrustedProxies(config.trusted_proxies), frozenset(config.operators)
+    return InForce(policies, authenticator, config.keys, pins, config.limits, proxies, operators)
 
 
 def changes(before: Config, after: Config) -> dict[str, list[str]]:
@@ -93,7 +94,7 @@ def changes(before: Config, after: Config) -> dict[str, list[str]]:
         found[f"{what}_added"] = sorted(new.keys() - old.keys())
         found[f"{what}_removed"] = sorted(old.keys() - new.keys())
         found[f"{what}_changed"] = sorted(name for name in old.keys() & new.keys() if old[name] != new[name])
-    settings = ("limits", "trusted_proxies")
+    settings = ("limits", "trusted_proxies", "operators")
     found["settings_changed"] = [name for name in settings if getattr(before, name) != getattr(after, name)]
     return found
 

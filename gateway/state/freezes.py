@@ -7,6 +7,9 @@ from dataclasses import dataclass
 SILENT_MS = 2_000
 """After how many milliseconds without a beat a gateway counts as silent."""
 
+GONE_MS = 10_000
+"""After how many milliseconds without a beat a gateway counts as gone: nobody will say what came of what it sent."""
+
 FORGOTTEN_MS = 600_000
 """After how many milliseconds without a beat a gateway is not named any more."""
 

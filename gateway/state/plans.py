@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+OVER = ("rejected", "refused", "failed", "applied", "stopped", "expired", "unknown")
+"""The states that a plan does not leave any more, so that there is nothing left to stop."""
+
+DECISIONS_LIVE_MS = 90 * 86_400_000
+"""How long a decision is kept in the store, in milliseconds; after that the chains have it."""
+
 
 @dataclass(frozen=True, slots=True)
 class KeptPlan:

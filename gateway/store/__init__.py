@@ -1,1 +1,1 @@
-"""The store of `gateway/state`, over SQLAlchemy Core: SQLite in a file, or PostgreSQL. Loaded only with `state`."""
+"""The store: the port of `gateway/state` over SQLAlchemy Core, in SQLite or PostgreSQL. The only room that speaks SQL."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -11,6 +12,7 @@ import orjson
 from gateway.audit.chain import Members
 from gateway.audit.events.catalogue import Recovery, Retired, Start, Stop
 from gateway.audit.events.reloads import reload_members
+from gateway.audit.events.switches import freeze_members, thaw_members
 from gateway.audit.record import (
     chunk_members,
     denied_members,
@@ -27,10 +29,11 @@ from gateway.audit.record import (
 )
 from gateway.core.forms.correlation import NOT_GIVEN, Correlation
 from gateway.core.outcome import Accepted, Cancelled, Closing, NotSent, Outcome, Progress, Refused, Unknown
-from gateway.core.plan import Denial, Narrowing, Order, Permit, Plan
+from gateway.core.plan import Barrier, Denial, Narrowing, Order, Permit, Plan
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Dialect, Principal
 from gateway.core.run import Resolved, Run, Skip
 from gateway.execution.fates import Fate, OrderedRuns, TrackedAction
+from gateway.state.freezes import Freeze, Scope
 
 ID, OTHER = "01890000-0000-7000-8000-000000000000", "01890000-0000-7000-8000-000000000001"
 ZEROS, ONES = "0" * 64, "1" * 64
@@ -220,7 +223,23 @@ def afterwards() -> Iterator[tuple[str, Members]]:
         yield "retired", Retired(retired="old", at=head, files=files, to=to).members()  # type: ignore[arg-type]
 
 
-SAMPLES = [*chains(), *refusals(), *cancels(), *afterwards(), *correlated()]
+def frozen() -> Iterator[tuple[str, Members]]:
+    """Freezes: with a scope and without, thawed, and what they stop."""
+    at_ms = 1_700_000_000_000
+    whole = Freeze(ID, Scope("billing", "billing/own"), "at night", "platform/ops", at_ms, at_ms + 3_600_000)
+    yield "freeze", freeze_members(whole)
+    yield "freeze", freeze_members(Freeze(OTHER, Scope(), "all", "cli:0", at_ms))
+    yield "thaw", thaw_members(replace(whole, thawed_ms=at_ms + 1, thawed_by="platform/ops"))
+    stopped = DENIAL._replace(rule="billing/own", barrier=Barrier("frozen", "Cancels are frozen", {}))
+    yield (
+        "denied",
+        denied_members(
+            ID, principal=KEY, asked=ASKED, denial=stopped, remote=None, policy_digest=ZEROS, upstream=UPSTREAM
+        ),
+    )
+
+
+SAMPLES = [*chains(), *refusals(), *cancels(), *afterwards(), *correlated(), *frozen()]
 """Each event's name with its members."""
 
 LATER = dict.fromkeys(("intent", "denied", "refused", "plan"), ("action", "trace_id", "request_id"))

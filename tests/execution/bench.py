@@ -58,8 +58,8 @@ class Bench:
             clock=self.clock,
             look_ups=LookUps(self.account, self.lines),
             lanes=self.lanes,
-            shelf=self.shelf,
         )
+        self.pipeline.plans.shelf = self.shelf
 
     def call(
         self,

@@ -73,12 +73,12 @@ class MemoryLog:
         self.events.append(("outcome", receipt.decision_id, closing))
 
     async def note(self, event: str, members: Mapping[str, object]) -> None:
-        self.events.append((event, str(members["decision_id"]), members))
+        self.events.append((event, str(members.get("decision_id")), members))
         if self.note_gate is not None:
             await self.note_gate.wait()
 
     def note_soon(self, event: str, members: Mapping[str, object]) -> None:
-        self.events.append((event, str(members["decision_id"]), members))
+        self.events.append((event, str(members.get("decision_id")), members))
 
     async def keep(self, event: str, members: Mapping[str, object]) -> None:
         if self.refuses is not None:

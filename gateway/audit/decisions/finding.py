@@ -1,6 +1,7 @@
 """What became of decisions: the newest from memory, the others from the chains, found through the index.
 
-A decision is shown to the team that made it. To any other it is as one that never was.
+A decision is shown to the team that made it, and to operators, who ask for that of any team (None). To any other team
+it is as one that never was.
 """
 
 from __future__ import annotations
@@ -49,16 +50,16 @@ class Decisions:
     latest: Latest
     keeper: Keeper
 
-    def in_memory(self, decision_id: str, team: str) -> RecordedDecision | None:
+    def in_memory(self, decision_id: str, team: str | None) -> RecordedDecision | None:
         """Return a team's decision that began within the latest lines, with all that is known; None for any other.
 
         It takes milliseconds: never call it on the event loop.
         """
         decision = RecordedDecision(decision_id)
         take_all(decision, self.latest.of(decision_id))
-        return decision if decision.team == team else None
+        return decision if _is_of(decision, team) else None
 
-    def find(self, decision_id: str, team: str) -> RecordedDecision | None:
+    def find(self, decision_id: str, team: str | None) -> RecordedDecision | None:
         """Return a team's decision by reading the index and the chains; None if it has none. Raises: IndexBehind."""
         found = self._found(decision_id, team)
         if found is None and self.keeper.looks(LOOK_AGAIN_S):
@@ -66,11 +67,11 @@ class Decisions:
             found = self._found(decision_id, team)
         return found
 
-    def _found(self, decision_id: str, team: str) -> RecordedDecision | None:
+    def _found(self, decision_id: str, team: str | None) -> RecordedDecision | None:
         with self._reading() as reading:
             return self._joined([key_of(decision_id)], team, reading, self._fresh(reading))[0]
 
-    def of_team(self, team: str, *, before: bytes = NEWEST, most: int) -> Page:
+    def of_team(self, team: str | None, *, before: bytes = NEWEST, most: int) -> Page:
         """Return a team's decisions whose keys are below `before`, the newest first. Raises: IndexBehind.
 
         A request that joined another is not listed: the decision that it joined is.
@@ -113,7 +114,7 @@ class Decisions:
         return fresh
 
     def _joined(
-        self, keys: Sequence[bytes], team: str, reading: Reading, fresh: Fresh
+        self, keys: Sequence[bytes], team: str | None, reading: Reading, fresh: Fresh
     ) -> list[RecordedDecision | None]:
         """Return each decision joined from its lines, None if no record of the team begins or joins it."""
         found: list[RecordedDecision | None] = []
@@ -122,7 +123,7 @@ class Decisions:
             take_all(decision, self._lines(reading.places(team, key)))
             take_all(decision, fresh.get(key, ()))
             # The index says where to look, and the record whose it is.
-            found.append(decision if decision.team == team else None)
+            found.append(decision if _is_of(decision, team) else None)
         return found
 
     def _lines(self, places: Iterable[Place]) -> Iterable[bytes]:
@@ -156,7 +157,12 @@ class _Guarded:
             raise IndexBehind from fault
 
 
-def _begins(line: bytes, team: str) -> bool:
-    """Return whether a decision of this team begins with the line."""
+def _is_of(decision: RecordedDecision, team: str | None) -> bool:
+    """Return whether a decision was found at all, and is of this team (None: of any)."""
+    return decision.team is not None and team in (None, decision.team)
+
+
+def _begins(line: bytes, team: str | None) -> bool:
+    """Return whether a decision of this team (None: of any) begins with the line."""
     at = seen(line)
-    return at is not None and at.begins and at.team is not None and team_named(at.team) == team
+    return at is not None and at.begins and at.team is not None and team in (None, team_named(at.team))

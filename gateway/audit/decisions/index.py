@@ -236,13 +236,17 @@ class Reading:
         _check_kinds(found, int)
         return int(found[0])
 
-    def places(self, team: str, decision: bytes) -> list[Place]:
-        """Return where the lines of a team's decision stand, the oldest first."""
-        found = self.link.execute(
-            "SELECT chains.name, lines.file, places FROM lines JOIN chains ON chains.no = lines.chain "
-            "WHERE team IN (?, '') AND decision = ?",
-            (team, decision),
-        ).fetchall()
+    def places(self, team: str | None, decision: bytes) -> list[Place]:
+        """Return where the lines of a decision of a team (None: of any) stand, the oldest first."""
+        found = [
+            row
+            for one in (self._teams() if team is None else (team, ""))
+            for row in self.link.execute(
+                "SELECT chains.name, lines.file, places FROM lines JOIN chains ON chains.no = lines.chain "
+                "WHERE team = ? AND decision = ?",
+                (one, decision),
+            )
+        ]
         for row in found:
             _check_kinds(row, str, int, bytes)
             _check(len(row[-1]) % _PLACE.size == 0)
@@ -250,8 +254,14 @@ class Reading:
         _check(all(place.offset < _MOST_OFFSET and place.size <= MAX_LINE_BYTES for place in places))
         return places
 
-    def of_team(self, team: str, *, before: bytes, most: int) -> list[bytes]:
-        """Return the decisions of a team whose IDs are below `before`, the newest first, at most so many."""
+    def of_team(self, team: str | None, *, before: bytes, most: int) -> list[bytes]:
+        """Return the decisions of a team (None: of any) whose IDs are below `before`, the newest first.
+
+        At most so many.
+        """
+        if team is None:
+            of_each = [self.of_team(one, before=before, most=most) for one in self._teams() if one]
+            return sorted({decision for some in of_each for decision in some}, reverse=True)[:most]
         found = self.link.execute(
             "SELECT DISTINCT decision FROM lines WHERE team = ? AND decision < ? ORDER BY decision DESC LIMIT ?",
             (team, before, most),
@@ -260,6 +270,18 @@ class Reading:
             _check_kinds(row, bytes)
             _check(len(row[0]) == _KEY_BYTES)
         return [decision for (decision,) in found]
+
+    def _teams(self) -> list[str]:
+        """Return every team that has lines; the empty name stands for lines that name none."""
+        # The index is sorted by team, so each step is one look at it, however many lines a team has.
+        found = self.link.execute(
+            "WITH RECURSIVE teams(team) AS (SELECT min(team) FROM lines UNION ALL "
+            "SELECT (SELECT min(team) FROM lines WHERE team > teams.team) FROM teams WHERE teams.team IS NOT NULL) "
+            "SELECT team FROM teams WHERE team IS NOT NULL"
+        ).fetchall()
+        for row in found:
+            _check_kinds(row, str)
+        return [team for (team,) in found]
 
 
 def positions(directory: Path) -> dict[str, Position]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, TypedDict
 
 from gateway.audit.events.declare import ABSENT, LATER, LOOSE, Absent, Event, Keywords
+from gateway.audit.events.switches import Frozen, Thawed
 
 _TWO_NUMBERS = {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}
 MOST_NAMES = 100
@@ -185,7 +186,7 @@ class Reload(Event, name="reload"):
     issuers_added: Annotated[Names, "New issuers of tokens.", LATER]
     issuers_removed: Annotated[Names, "Issuers that are gone.", LATER]
     issuers_changed: Annotated[Names, "Issuers with another audience, claim, team, key source or leeway.", LATER]
-    settings_changed: Annotated[Names, "Which of `limits` and `trusted_proxies` changed.", LATER]
+    settings_changed: Annotated[Names, "Which of `limits`, `trusted_proxies` and `operators` changed.", LATER]
     names_left_out: Annotated[Count | Absent, "How many names the lists do not show."] = ABSENT
 
 
@@ -250,6 +251,7 @@ class Denied(Judged, name="denied"):
     """Policy refuses: nothing is sent."""
 
     effective: Annotated[Mapping[str, object], "Nothing.", Keywords(const={})]
+    cause: Annotated[str | Absent, "What refuses a request that `rule` admits, as a fixed word: `frozen`."] = ABSENT
 
 
 class Throttled(Asked, name="throttled"):
@@ -382,7 +384,6 @@ class Retired(Event, name="retired"):
     to: Annotated[str | None, "The directory that they were moved to; null if they were deleted."]
 
 
-EVENTS: tuple[type[Event], ...] = tuple(
-    one for one in tuple(globals().values()) if isinstance(one, type) and issubclass(one, Event) and one.NAME
-)
-"""The events of this version: every class above that has a name, in this order, which is the one people see."""
+_HERE = tuple(one for one in tuple(globals().values()) if isinstance(one, type) and one.__module__ == __name__)
+EVENTS: tuple[type[Event], ...] = (*(one for one in _HERE if issubclass(one, Event) and one.NAME), Frozen, Thawed)
+"""The events of this version: every class above that has a name, then those of freezes; people see this order."""

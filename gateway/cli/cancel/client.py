@@ -26,7 +26,7 @@ from gateway.cli.cancel.answers import (
     refusal_in,
 )
 from gateway.cli.cancel.reached import perhaps_tls, shown, unreached
-from gateway.core.forms.shown import DECISIONS, PLANS, Members, ShownPlan
+from gateway.core.forms.shown import DECISIONS, FREEZES, PLANS, Members, ShownPlan
 from gateway.core.forms.strict_json import json_object
 from gateway.files.addresses import Origin, UnixListen
 from gateway.upstream.direct import bounded, make_transport
@@ -107,6 +107,19 @@ class Gateway:
                 client, "GET", f"{DECISIONS}?limit={limit}", within_s=READ_S, most=MAX_LIST_BYTES
             )
         return _read(answer, decisions_in)
+
+    async def freeze(self, freeze: Members) -> Members | Refusal | Lost:
+        """Freeze, as an operator; return the freeze, and who has it in force."""
+        body = json.dumps(dict(freeze)).encode()
+        async with self._client() as client:
+            answer = await self._answer(client, "POST", FREEZES, within_s=READ_S, body=body)
+        return answer if isinstance(answer, Refusal | Lost) else answer[0]
+
+    async def thaw(self, freeze_id: str) -> Members | Refusal | Lost:
+        """End a freeze, as an operator; return it."""
+        async with self._client() as client:
+            answer = await self._answer(client, "DELETE", f"{FREEZES}/{freeze_id}", within_s=READ_S)
+        return answer if isinstance(answer, Refusal | Lost) else answer[0]
 
     @property
     def _where(self) -> str:

@@ -21,6 +21,9 @@ PLANS = "/gateway/v1/plans"
 DECISIONS = "/gateway/v1/decisions"
 """The path of decisions; each is below it under its ID."""
 
+FREEZES = "/gateway/v1/freezes"
+"""The path of freezes; each is below it under its ID."""
+
 PLAN_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 LOOKING = "looking"
 """The state of a plan whose runs are being looked up."""

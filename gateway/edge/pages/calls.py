@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from gateway.core.errors import Conflict, NotFound, counted
+from gateway.core.errors import Conflict, NotAnOperator, NotFound, counted
 from gateway.core.forms.shown import PLAN_ID, PLANS
 from gateway.core.plan import Denial
-from gateway.core.request import CancelRequest
+from gateway.core.request import CancelRequest, Principal
 from gateway.edge import answers
 from gateway.edge.answers import Answer
 from gateway.edge.inbound import Inbound, Intake, caller_of, no_query
@@ -19,20 +20,28 @@ from gateway.execution.plans.draft import Draft, State, check_ready, no_such_pla
 from gateway.upstream.runs.log import UpstreamLog
 from gateway.upstream.runs.team_runs import own_runs
 
+if TYPE_CHECKING:
+    from gateway.edge.pages.freezes import FreezePages
+
 _SHOWS_NONE = (
     "This gateway shows no runs, because it has no read-only token (upstream.read_token): ask its operators for one."
 )
 
 
+EVERYBODYS = b"all=true"
+"""The query with which operators ask for the plans of all callers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """The calls that need a credential and cancel nothing. Each raises Refusal."""
+    """The calls that need a credential and cancel nothing. Each raises Refusal. `freezes` need shared state."""
 
     intake: Intake
     pipeline: Pipeline
     questions: Questions
     decisions: DecisionPages
     log: UpstreamLog | None = None
+    freezes: FreezePages | None = None
 
     async def preview(self, inbound: Inbound, request: CancelRequest) -> Answer:
         """Raise Conflict with what a cancel would do.
@@ -59,26 +68,36 @@ class Pages:
         return answers.status_page(status, self._shown(draft), inbound.decision_id)
 
     async def planned(self, inbound: Inbound) -> Answer:
-        """Handle `GET /gateway/v1/plans/{plan}`: return a plan of the caller, in any state."""
+        """Handle `GET /gateway/v1/plans/{plan}`: return a plan of the caller, in any state; any plan to operators."""
         no_query(inbound)
-        draft = await self.pipeline.plans.find(caller_of(inbound), plan_id(inbound))
+        draft = await self.pipeline.plans.find(_whose(inbound), plan_id(inbound))
         return answers.status_page(200, self._shown(draft), inbound.decision_id)
 
     async def plans(self, inbound: Inbound) -> Answer:
-        """Handle `GET /gateway/v1/plans`: return the plans of the caller, the newest first."""
-        no_query(inbound)
-        plans = [self._shown(draft) for draft in await self.pipeline.plans.listed(caller_of(inbound))]
+        """Handle `GET /gateway/v1/plans`: return the plans of the caller, the newest first.
+
+        With `?all=true` operators get those of all callers, each with its principal. It is asked for, because clients
+        take the plans that are listed without it for their own.
+        """
+        caller, query = caller_of(inbound), inbound.scope["query_string"]
+        if query == EVERYBODYS:
+            if not inbound.live.is_operator(caller):
+                raise NotAnOperator("not_an_operator", "Only operators see the plans of all callers.")
+            everybodys = await self.pipeline.plans.listed(None)
+            plans = [{**self._shown(draft), "principal": draft.call.principal.name} for draft in everybodys]
+        else:
+            no_query(inbound)
+            plans = [self._shown(draft) for draft in await self.pipeline.plans.listed(caller)]
         return answers.status_page(200, {"plans": plans}, inbound.decision_id)
 
     async def stop(self, inbound: Inbound) -> Answer:
-        """Handle `DELETE /gateway/v1/plans/{plan}`: stop a plan of the caller before its next order.
+        """Handle `DELETE /gateway/v1/plans/{plan}`: stop a plan before its next order, the caller's; operators any.
 
         While the plan is at work the answer is 202. A plan that has ended is shown as it is: there is nothing to stop.
         """
         name = plan_id(inbound)
         await self.intake.no_content(inbound)
-        caller = caller_of(inbound)
-        draft = await self.pipeline.plans.halted(caller, name, caller.name)
+        draft = await self.pipeline.plans.halted(_whose(inbound), name, caller_of(inbound).name)
         status = 202 if draft.at_work else 200
         return answers.status_page(status, self._shown(draft), inbound.decision_id)
 
@@ -121,6 +140,12 @@ class Pages:
 
     def _shown(self, draft: Draft) -> dict[str, object]:
         return plan_members(draft, expires_in_s=self.pipeline.plans.expires_in_s(draft))
+
+
+def _whose(inbound: Inbound) -> Principal | None:
+    """Return the principal whose plans the caller may see and stop; None stands for anybody's."""
+    caller = caller_of(inbound)
+    return None if inbound.live.is_operator(caller) else caller
 
 
 def plan_id(inbound: Inbound) -> str:

@@ -1,4 +1,4 @@
-"""The page of decisions: what became of the requests of the caller's team, one or a list."""
+"""The page of decisions: what became of the requests of the caller's team, one or a list; to operators of any team."""
 
 from __future__ import annotations
 
@@ -81,12 +81,13 @@ class DecisionPages:
         Such a request shares all of the decision that it joined, except its own ID.
         """
         no_query(inbound)
-        caller, decision_id = caller_of(inbound), str(inbound.scope["path_params"]["decision"])
+        caller, team = caller_of(inbound), _team(inbound)
+        decision_id = str(inbound.scope["path_params"]["decision"])
         if UUID.fullmatch(decision_id) is None:
             raise _no_such_decision()
-        asked = decision = await self._found(decision_id, caller)
+        asked = decision = await self._found(decision_id, caller, team)
         if asked.begun is None and asked.joins is not None:
-            decision = await self._found(str(asked.joins.get("joins")), caller)
+            decision = await self._found(str(asked.joins.get("joins")), caller, team)
         if decision.begun is None:
             raise _no_such_decision()
         answer = answers.status_page(200, {**decision.members(), "decision_id": decision_id}, inbound.decision_id)
@@ -95,7 +96,7 @@ class DecisionPages:
         return answer
 
     async def listed(self, inbound: Inbound) -> Answer:
-        """Handle `GET /gateway/v1/decisions`: return a page of the decisions of the caller's team, newest first."""
+        """Handle `GET /gateway/v1/decisions`: return a page of decisions, newest first."""
         caller, query = caller_of(inbound), inbound.scope["query_string"]
         self._intake.refuse_secrets(inbound, [query.decode("latin-1")])
         values = query_values(query, _PARAMETERS)
@@ -105,7 +106,7 @@ class DecisionPages:
         except ValueError as exc:
             raise MalformedRequest("value", f"The request cannot be read in exactly one way: {exc}.") from None
         page: Page = await self._read(
-            caller, partial(self._decisions.of_team, caller.team, before=before, most=most or USUAL)
+            caller, partial(self._decisions.of_team, _team(inbound), before=before, most=most or USUAL)
         )
         members = {"decisions": [one.members() for one in page.decisions], "cursor": _cursor(page.after)}
         return answers.status_page(200, members, inbound.decision_id)
@@ -114,12 +115,12 @@ class DecisionPages:
         """Start no more work on the thread."""
         self._desk.close()
 
-    async def _found(self, decision_id: str, caller: Principal) -> RecordedDecision:
-        """Return a decision of the caller's team. Raises: NotFound: there is none, or it is another team's."""
+    async def _found(self, decision_id: str, caller: Principal, team: str | None) -> RecordedDecision:
+        """Return a decision of the team (None: of any). Raises: NotFound: there is none, or it is another team's."""
         if UUID.fullmatch(decision_id) is None:
             raise _no_such_decision()
         for look in (self._decisions.in_memory, self._decisions.find):
-            decision = await self._read(caller, partial(look, decision_id, caller.team))
+            decision = await self._read(caller, partial(look, decision_id, team))
             if decision is not None:
                 return decision
         raise _no_such_decision()
@@ -137,6 +138,12 @@ class DecisionPages:
             raise DecisionsUnavailable("index_behind") from None
         except TimeoutError:
             raise DecisionsUnavailable("index_slow") from None
+
+
+def _team(inbound: Inbound) -> str | None:
+    """Return whose decisions the caller may see; None stands for all teams'."""
+    caller = caller_of(inbound)
+    return None if inbound.live.is_operator(caller) else caller.team
 
 
 def _no_such_decision() -> NotFound:

@@ -55,7 +55,10 @@ Above a bound, the oldest plan of the principal that holds most is dropped, but 
 
 
 class Drafts:
-    """All look-ups under way and all plans that can still be applied."""
+    """All look-ups under way and all plans that can still be applied.
+
+    With a `shelf`, which may be set later, other gateways know the plans whose IDs were told.
+    """
 
     def __init__(
         self,
@@ -66,7 +69,6 @@ class Drafts:
         *,
         upstream: str,
         share: TeamShare | None = None,
-        shelf: Shelf | None = None,
     ) -> None:
         self._log = look_ups.runs if look_ups is not None else None
         self._operators_log = look_ups.operators_log if look_ups is not None else None
@@ -78,7 +80,7 @@ class Drafts:
         self._judging = judging
         self._upstream = upstream
         self._share = share or TeamShare()
-        self._shelf = shelf
+        self.shelf: Shelf | None = None
         self._kept: dict[str, Draft] = {}
         self._stopping = False
 
@@ -108,44 +110,47 @@ class Drafts:
         draft.task = asyncio.create_task(self._look(draft, log))
         return draft
 
-    def get(self, principal: Principal, plan_id: str) -> Draft:
-        """Return a plan of this principal. Raises: NotFound: there is no such plan, or no longer."""
+    def get(self, principal: Principal | None, plan_id: str) -> Draft:
+        """Return a plan of this principal (None: of any). Raises: NotFound: there is no such plan, or no longer."""
         draft = self._here(principal, plan_id)
         if draft is None:
             raise no_such_plan()
         return draft
 
-    def of(self, principal: Principal) -> list[Draft]:
-        """Return the plans of this principal, the newest first."""
+    def of(self, principal: Principal | None) -> list[Draft]:
+        """Return the plans of this principal (None: of any), the newest first."""
         self._forget()
-        return [draft for draft in reversed(self._kept.values()) if draft.call.principal == principal]
+        return [draft for draft in reversed(self._kept.values()) if principal in (None, draft.call.principal)]
 
-    async def find(self, principal: Principal, plan_id: str) -> Draft:
-        """Return a plan of this principal, also one that another gateway has made, applied or stopped.
+    async def find(self, principal: Principal | None, plan_id: str) -> Draft:
+        """Return a plan of this principal (None: of any), also one that another gateway has made, applied or stopped.
 
         Raises:
             NotFound: there is no such plan, or no longer.
             Conflict: the store does not have it as it was made.
             StateUnavailable: the store cannot say what became of it.
         """
-        if self._shelf is None:
+        if self.shelf is None:
             return self.get(principal, plan_id)
         here = self._here(principal, plan_id)
         if here is not None and not here.may_be_elsewhere:
             return here
-        there = await self._shelf.find(principal, plan_id)
+        there = await self.shelf.find(principal, plan_id)
         found = here if there is None or (here is not None and there.state is State.READY) else there
         if found is None:
             raise no_such_plan()
         return found
 
-    async def listed(self, principal: Principal) -> list[Draft]:
-        """Return the plans of this principal in all gateways, the newest first. Raises: StateUnavailable."""
+    async def listed(self, principal: Principal | None) -> list[Draft]:
+        """Return the plans of this principal in all gateways, the newest first. Raises: StateUnavailable.
+
+        Those of any principal (None) are those that this gateway has in memory.
+        """
         here = self.of(principal)
-        if self._shelf is None:
+        if self.shelf is None or principal is None:
             return here
         found = {draft.plan_id: draft for draft in here}
-        for there in await self._shelf.of(principal, MOST_DRAFTS):
+        for there in await self.shelf.of(principal, MOST_DRAFTS):
             known = found.get(there.plan_id)
             if known is None or (known.may_be_elsewhere and there.state is not State.READY):
                 found[there.plan_id] = there
@@ -153,42 +158,42 @@ class Drafts:
 
     async def give(self, draft: Draft) -> None:
         """Have a plan kept in the store, if there is one, because its ID is told. Raises: StateUnavailable."""
-        if self._shelf is not None:
+        if self.shelf is not None:
             draft.given = True
             if not draft.kept:
-                await self._shelf.keep(draft)
+                await self.shelf.keep(draft)
 
     async def claim(self, draft: Draft) -> None:
         """Claim a plan that others may know, so that no other gateway applies it; the others need no claim.
 
         Raises: Conflict, NotFound, StateUnavailable: nothing of it may be sent.
         """
-        if self._shelf is None or not draft.given:
+        if self.shelf is None or not draft.given:
             return
         here = self._kept.get(draft.plan_id)
         if here is not None and here is not draft:
             # Another request has read it from the store as well.
             check_ready(here)
         self._kept[draft.plan_id] = draft
-        await self._shelf.claim(draft)
-        self._shelf.keep_soon(draft)
+        await self.shelf.claim(draft)
+        self.shelf.keep_soon(draft)
 
     async def not_sent(self, draft: Draft) -> None:
         """Note that nothing of a plan was sent after it was claimed: it can be applied, here or elsewhere."""
         draft.not_applied()
-        if self._shelf is not None and draft.given:
-            await self._shelf.give_back(draft)
+        if self.shelf is not None and draft.given:
+            await self.shelf.give_back(draft)
             self.note(draft)
 
-    async def halted(self, principal: Principal, plan_id: str, by: str) -> Draft:
+    async def halted(self, principal: Principal | None, plan_id: str, by: str) -> Draft:
         """Stop a plan of this principal, whichever gateway applies it, and return it. Raises: as `find`."""
         here = self._here(principal, plan_id)
-        if self._shelf is None or (here is not None and not here.may_be_elsewhere):
+        if self.shelf is None or (here is not None and not here.may_be_elsewhere):
             draft = self.get(principal, plan_id)
             draft.stop(by)
             self.note(draft)
             return draft
-        there = await self._shelf.stop(principal, plan_id, by)
+        there = await self.shelf.stop(principal, plan_id, by)
         if here is not None and (there is None or (there.state is State.STOPPED and there.outcome is None)):
             here.stop(by)
             return here
@@ -206,13 +211,13 @@ class Drafts:
 
     def note(self, draft: Draft) -> None:
         """Have the store know what has become of a plan, if it has the plan. Returns at once, never raises."""
-        if self._shelf is not None and draft.given:
-            self._shelf.keep_soon(draft)
+        if self.shelf is not None and draft.given:
+            self.shelf.keep_soon(draft)
 
     async def written(self, most_s: float) -> None:
         """Wait up to `most_s` seconds until the store knows what became of the plans; nothing is written after it."""
-        if self._shelf is not None:
-            await self._shelf.end(most_s)
+        if self.shelf is not None:
+            await self.shelf.end(most_s)
 
     def settled(self, found: Members) -> None:
         """Note what the follow-up of an outcome has found: a `settled` record. The plan may be kept no more."""
@@ -240,13 +245,13 @@ class Drafts:
         """Return how long a plan can still be applied, in whole seconds."""
         return max(0, int(draft.made_s + LIFETIME_S - self._clock.monotonic_s()))
 
-    def _here(self, principal: Principal, plan_id: str) -> Draft | None:
+    def _here(self, principal: Principal | None, plan_id: str) -> Draft | None:
         self._forget()
         draft = self._kept.get(plan_id)
-        return None if draft is None or draft.call.principal != principal else draft
+        return None if draft is None or principal not in (None, draft.call.principal) else draft
 
     def _times(self) -> Times:
-        if self._shelf is None:
+        if self.shelf is None:
             return NO_TIMES
         now_ms, looks_s = self._clock.now_ms(), self._bounds().seconds + JUDGING_S + SPARE_S
         return Times(now_ms, *(now_ms + round(seconds * 1000) for seconds in (looks_s, LIFETIME_S, SHOWN_S)))

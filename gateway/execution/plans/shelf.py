@@ -69,8 +69,8 @@ class Shelf:
             await asyncio.wait([self._writer], timeout=most_s)
             self._writer.cancel()
 
-    async def find(self, principal: Principal, plan_id: str) -> Draft | None:
-        """Return a plan of this principal as the store has it; None if there is none, or no longer.
+    async def find(self, principal: Principal | None, plan_id: str) -> Draft | None:
+        """Return a plan of this principal (None: of any) as the store has it; None if there is none, or no longer.
 
         Raises:
             Conflict: it is not there as it was made.
@@ -91,8 +91,8 @@ class Shelf:
                 continue  # asked for by its ID, it says what is wrong
         return found
 
-    async def stop(self, principal: Principal, plan_id: str, by: str) -> Draft | None:
-        """Have a plan of this principal stopped, whoever applies it; return it as it is then.
+    async def stop(self, principal: Principal | None, plan_id: str, by: str) -> Draft | None:
+        """Have a plan of this principal (None: of any) stopped, whoever applies it; return it as it is then.
 
         None: there is no such plan, or no longer. Raises: Conflict, StateUnavailable.
         """
@@ -145,11 +145,11 @@ class Shelf:
         if row.claimed_by != self._instance:
             raise applied(draft.plan_id)
 
-    async def _row(self, principal: Principal, plan_id: str) -> KeptPlan | None:
+    async def _row(self, principal: Principal | None, plan_id: str) -> KeptPlan | None:
         row = await self._store.plan(plan_id)
-        if row is None or (row.team, row.principal) != (principal.team, principal.name):
-            return None
-        return row
+        if row is None or principal is None or (row.team, row.principal) == (principal.team, principal.name):
+            return row
+        return None
 
     async def _draft(self, row: KeptPlan) -> Draft:
         now_ms, now_s = self._clock.now_ms(), self._clock.monotonic_s()

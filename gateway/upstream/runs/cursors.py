@@ -46,12 +46,13 @@ class _Kept:
 class Askers:
     """The pages being read, one per asker and four in all; and the cursors handed out, a thousand in all.
 
-    A team has its share of both. Other gateways know the cursors through `shared`, if there is a store.
+    A team has its share of both. With a store that is `shared`, which may be set later, other
+    gateways know the cursors.
     """
 
-    def __init__(self, clock: Clock, *, share: TeamShare | None = None, shared: Plans | None = None) -> None:
+    def __init__(self, clock: Clock, *, share: TeamShare | None = None) -> None:
         self._clock = clock
-        self._shared = shared
+        self.shared: Plans | None = None
         self._share = share or TeamShare()
         self._reading: set[Principal] = set()
         self._kept: dict[str, _Kept] = {}
@@ -102,9 +103,9 @@ class Askers:
     async def told(self, asker: Principal, question: object, position: Position) -> str:
         """Return a cursor for a position, which every gateway knows; only this one, if the store cannot be reached."""
         cursor = self.keep(asker, question, position)
-        if self._shared is not None:
+        if self.shared is not None:
             with contextlib.suppress(StateUnavailable):  # this gateway's own memory has it
-                await self._shared.keep_cursor(cursor, asker.name, _written(question, position), int(LIFETIME_S))
+                await self.shared.keep_cursor(cursor, asker.name, _written(question, position), int(LIFETIME_S))
         return cursor
 
     async def found(self, cursor: str, asker: Principal, question: object) -> Position:
@@ -114,8 +115,8 @@ class Askers:
             MalformedRequest: as `position`.
             StateUnavailable: this gateway does not know it, and the others cannot be asked.
         """
-        if self._shared is not None and cursor not in self._kept:
-            value = await self._shared.cursor(cursor, asker.name)
+        if self.shared is not None and cursor not in self._kept:
+            value = await self.shared.cursor(cursor, asker.name)
             if value is not None and (position := _read(value, question)) is not None:
                 return position
         return self.position(cursor, asker, question)

@@ -13,7 +13,6 @@ from gateway.core.errors import LookupFailed, TooLarge
 from gateway.core.ports import Clock
 from gateway.core.request import EveryRun, Filter
 from gateway.core.run import Listing, LookUp, LookUpBounds, Run
-from gateway.state.port import Plans
 from gateway.upstream.client import Exchange, Reply
 from gateway.upstream.runs.cursors import Askers
 from gateway.upstream.runs.entries import Collected, Seen, seen
@@ -49,7 +48,6 @@ class UpstreamLog:
     """The account's log. Without a read-only token no runs can be looked up, and progress is read with the other token.
 
     `bounds` returns those of one look-up, as they are now. `askers` are the callers that read pages for themselves.
-    Where a store is `shared`, every gateway knows their cursors.
 
     Every method that reads raises LookupFailed if upstream cannot be read to the end, and TooLarge if the end is too
     far.
@@ -64,11 +62,10 @@ class UpstreamLog:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         bounds: Callable[[], LookUpBounds] = LookUpBounds,
         share: TeamShare | None = None,
-        shared: Plans | None = None,
     ) -> None:
         self._exchange = exchange
         self._tokens = tokens
-        self.askers = Askers(clock, share=share, shared=shared)
+        self.askers = Askers(clock, share=share)
         self._gate = Gate(clock, sleep)
         # One thread only: while a thread reads, it takes the interpreter from the loop.
         self._desk = Desk("reading", 1)

@@ -1,1 +1,1 @@
-"""Fakes of the store's ports: in memory, and with switches for what a store can do to a gateway."""
+"""Stores for tests: SQLite files, a PostgreSQL server of our own, and parts of the port in memory."""

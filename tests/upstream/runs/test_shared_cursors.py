@@ -24,7 +24,8 @@ class Fleet:
     def __init__(self) -> None:
         self.clock = StillClock()
         self.store = MemoryPlans(self.clock)
-        self.a, self.b = (Askers(self.clock, shared=self.store) for _ in range(2))
+        self.a, self.b = Askers(self.clock), Askers(self.clock)
+        self.a.shared = self.b.shared = self.store
 
 
 async def test_a_cursor_that_one_gateway_told_is_good_at_another() -> None:

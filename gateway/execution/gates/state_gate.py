@@ -1,0 +1,72 @@
+"""The gate of a gateway with shared state: freezes first, then what a request takes of budgets and used keys."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from gateway.core.errors import counted
+from gateway.core.plan import Denial, Permit, Plan
+from gateway.core.request import ByRunIds, Principal
+from gateway.execution.gates.freezes import FreezesInForce, Trip
+from gateway.execution.in_flight import Result
+from gateway.execution.ports import Call
+
+
+class TakesPort(Protocol):
+    """The part of the gate that takes something of the store for each request (see `Gate` for the methods)."""
+
+    async def enter(self, call: Call, permit: Permit) -> Denial | None:
+        """Return why the request may not go on, if it may not. Raises: StateUnavailable."""
+
+    async def admit(self, plan: Plan, call: Call) -> Plan | Denial:
+        """Take what the plan needs, or say why it may not go on. Raises: StateUnavailable."""
+
+    async def withdraw(self, plan: Plan) -> None:
+        """Give back what a plan without an intent took. Never raises."""
+
+    async def close(self, plan: Plan, call: Call, result: Result) -> None:
+        """Settle what a plan took. Never raises."""
+
+
+class StateGate:
+    """The gate, `Gate`. `trip` freezes a rule for a team whose order cancelled more than was sent."""
+
+    def __init__(self, freezes: FreezesInForce, trip: Trip, takes: TakesPort | None = None) -> None:
+        self._freezes = freezes
+        self._trip = trip
+        self._takes = takes
+
+    async def enter(self, call: Call, permit: Permit) -> Denial | None:
+        """Return why the request may not go on, if it may not. Raises: StateUnavailable: that cannot be said."""
+        frozen = self._freezes.denial(call.principal, permit)
+        if frozen is not None or self._takes is None:
+            return frozen
+        return await self._takes.enter(call, permit)
+
+    async def admit(self, plan: Plan, call: Call) -> Plan | Denial:
+        """Ask for freezes again, because a look-up takes time; then take what the plan needs. Raises: StateUnavailable.
+
+        What comes into force later is met by `frozen`, before the first order.
+        """
+        frozen = self._freezes.denial(plan.principal, plan.permit)
+        if frozen is not None:
+            return frozen
+        return plan if self._takes is None else await self._takes.admit(plan, call)
+
+    def frozen(self, principal: Principal, rule: str | None) -> bool:
+        """Return whether no order of this principal, admitted by this rule, may be sent now. Asks nobody."""
+        return not self._freezes.read or self._freezes.about(principal.team, rule) is not None
+
+    async def withdraw(self, plan: Plan) -> None:
+        """Give back what an admitted plan took: it has no intent, and nothing was sent. Never raises."""
+        if self._takes is not None:
+            await self._takes.withdraw(plan)
+
+    async def close(self, plan: Plan, call: Call, result: Result) -> None:
+        """Freeze the rule if an order by IDs cancelled more than was sent; settle what the plan took. Never raises."""
+        if result.over_cancelled and all(isinstance(order.selection, ByRunIds) for order in plan.orders):
+            more = counted(result.over_cancelled, "more run")
+            why = f"decision {plan.decision_id} cancelled {more} than were sent, which is not as QStash is known to act"
+            self._trip(plan.principal.team, plan.permit.rule, why)
+        if self._takes is not None:
+            await self._takes.close(plan, call, result)

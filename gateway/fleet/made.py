@@ -1,0 +1,51 @@
+"""The parts of a gateway with shared state, joined: freezes, the gate that asks them, the task that follows them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from gateway.edge.inbound import Intake
+from gateway.edge.pages.freezes import FreezePages
+from gateway.execution.gates.freezes import FreezesInForce
+from gateway.execution.gates.state_gate import StateGate
+from gateway.fleet.following import Following
+from gateway.fleet.joining import Around
+from gateway.fleet.recorded import Recorder
+from gateway.fleet.switch import Switch
+from gateway.state.port import Freezes
+
+
+class Fleet:
+    """The shared state as this gateway takes part in it."""
+
+    def __init__(self, store: Freezes, around: Around) -> None:
+        self.freezes = FreezesInForce(around.clock)
+        self._recorder = recorder = Recorder(around.audit, store, around.instance)
+        self._following = Following(
+            store, self.freezes, recorder, instance=around.instance, clock=around.clock, log=around.log
+        )
+        self.switch = Switch(store, self.freezes, self._following, recorder, around.log, around.may_trip)
+        self.gate = StateGate(self.freezes, self.switch.trip)
+        self._task: asyncio.Task[None] | None = None
+
+    async def begin(self) -> None:
+        """Read the freezes once, if the store answers, and follow them from now on."""
+        await self._following.beat()
+        self._task = asyncio.create_task(self._following.run())
+
+    async def stop(self) -> None:
+        """Follow them no more; what is being recorded is waited for, for a bounded time."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self._recorder.wait()
+
+    def pages(self, intake: Intake) -> FreezePages:
+        """Return the calls about freezes."""
+        return FreezePages(intake, self.switch)
+
+    def notices(self) -> list[str]:
+        """Return the notices for operators."""
+        return [*self._following.notices(), *self.switch.notices()]

@@ -1,0 +1,236 @@
+"""Budgets and Idempotency-Keys: what a decision takes before its intent, and how that is settled.
+
+Takers of one budget queue at its row (`scopes`), so that each sees what those before it took. On SQLite there is one
+writer anyway. Nothing is written before the verdict is known; one that refuses is undone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, case, delete, func, select, update
+
+from gateway.core.errors import StateUnavailable
+from gateway.state.admissions import (
+    ONCE_MS,
+    Admission,
+    Admitted,
+    Answered,
+    Binding,
+    Bound,
+    Closed,
+    Exhausted,
+    Left,
+    Open,
+    Progress,
+    Reservation,
+    Verdict,
+)
+from gateway.state.freezes import GONE_MS
+from gateway.store.engine import Database
+from gateway.store.tables import ADMISSIONS, BINDINGS, GATEWAYS, SCOPES, insert, now_ms
+
+
+class SqlAdmissions:
+    """The port `Admissions` in SQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def admit(self, admission: Admission) -> Verdict:
+        """Take the reservation and the key, both or neither. The same admission again is the same one."""
+        return await self._database.write(
+            lambda connection: _admit(connection, admission), keep=lambda verdict: isinstance(verdict, Admitted)
+        )
+
+    async def withdraw(self, decision_id: str) -> None:
+        """Give back what a decision took: nothing was sent, and no intent stands in the record."""
+        await self._database.write(lambda connection: _withdraw(connection, decision_id))
+
+    async def close(self, decision_id: str, closed: Closed) -> None:
+        """Settle a decision by what is certain now. A later call may know more; what was certain stays."""
+        await self._database.write(lambda connection: _close(connection, decision_id, closed))
+
+    async def left(self, reservation: Reservation) -> Left:
+        """Return what is left of the budget that the reservation would take from."""
+        return await self._database.read(lambda connection: _left(connection, reservation, _now(connection)))
+
+    async def bound(self, key_sha256: str) -> Bound | None:
+        """Return who has the key, if it is taken."""
+        return await self._database.read(lambda connection: _bound(connection, key_sha256, _now(connection)))
+
+    async def open_of(self, instances: Collection[str]) -> Sequence[Open]:
+        """Return the admissions of these gateways that are neither closed nor withdrawn."""
+        asked = select(ADMISSIONS.c.decision_id, ADMISSIONS.c.instance).where(
+            ADMISSIONS.c.instance.in_(list(instances)), ADMISSIONS.c.closed.is_(False)
+        )
+        return await self._database.read(
+            lambda connection: [Open(row.decision_id, row.instance) for row in connection.execute(asked)]
+        )
+
+
+def _now(connection: Connection) -> int:
+    return connection.execute(select(now_ms())).scalar_one()
+
+
+def _admit(connection: Connection, admission: Admission) -> Verdict:
+    reservation, binding = admission.reservation, admission.binding
+    now = _locked(connection, reservation.scope) if reservation is not None else _now(connection)
+    if _is_mine(connection, admission.decision_id):
+        return Admitted(None if reservation is None else _left(connection, reservation, now))
+    if binding is not None and (bound := _bound(connection, binding.key_sha256, now)) is not None:
+        return bound
+    left = None if reservation is None else _left(connection, reservation, now)
+    if reservation is not None and left is not None:
+        if not _suffices(left, reservation):
+            return Exhausted(left)
+        left = _after(left, reservation, now)
+    while binding is not None and not _bind(connection, admission, binding, now):
+        # Another gateway took the key between the look and now. It may have given it back by the next line.
+        if (taken := _bound(connection, binding.key_sha256, now)) is not None:
+            return taken
+    connection.execute(insert(connection, ADMISSIONS).values(_row_of(admission, now)))
+    return Admitted(left)
+
+
+def _is_mine(connection: Connection, decision_id: str) -> bool:
+    """Return whether the decision was admitted before. Raises: StateUnavailable: it was, and then given back."""
+    mine = select(ADMISSIONS.c.withdrawn).where(ADMISSIONS.c.decision_id == decision_id)
+    withdrawn = connection.execute(mine).scalar_one_or_none()
+    if withdrawn:
+        raise StateUnavailable("refused")
+    return withdrawn is not None
+
+
+def _locked(connection: Connection, scope: str) -> int:
+    """Return the time at which the budget was this transaction's alone. The clock is read after the wait for it."""
+    touched = insert(connection, SCOPES).values(scope=scope, touched_ms=now_ms())
+    touched = touched.on_conflict_do_update(index_elements=["scope"], set_={"touched_ms": now_ms()})
+    return connection.execute(touched.returning(SCOPES.c.touched_ms)).scalar_one()
+
+
+def _row_of(admission: Admission, now: int) -> dict[str, object]:
+    reservation = admission.reservation
+    lives_ms = ONCE_MS if reservation is None else max(ONCE_MS, reservation.budget.per_ms)
+    return {
+        "decision_id": admission.decision_id,
+        "instance": admission.instance,
+        "at_ms": now,
+        "expires_ms": now + lives_ms,
+        "closed": False,
+        "withdrawn": False,
+        "scope": None if reservation is None else reservation.scope,
+        "rule": None if reservation is None else reservation.rule,
+        "runs": 0 if reservation is None else reservation.runs,
+        "requests": 0 if reservation is None else 1,
+    }
+
+
+def _left(connection: Connection, reservation: Reservation, now: int) -> Left:
+    table, budget = ADMISSIONS.c, reservation.budget
+    counted = (table.scope == reservation.scope, table.at_ms > now - budget.per_ms)
+    last = func.max(case((table.runs + table.requests > 0, table.at_ms)))
+    taken = func.coalesce(func.sum(table.runs), 0), func.coalesce(func.sum(table.requests), 0)
+    runs, requests, latest = connection.execute(select(*taken, last).where(*counted)).one()
+    return Left(
+        runs=None if budget.runs is None else max(0, budget.runs - int(runs)),
+        requests=None if budget.requests is None else max(0, budget.requests - int(requests)),
+        resets_ms=now if latest is None else latest + budget.per_ms,
+    )
+
+
+def _suffices(left: Left, reservation: Reservation) -> bool:
+    return (left.runs is None or reservation.runs <= left.runs) and (left.requests is None or left.requests >= 1)
+
+
+def _after(left: Left, reservation: Reservation, now: int) -> Left:
+    return Left(
+        runs=None if left.runs is None else left.runs - reservation.runs,
+        requests=None if left.requests is None else left.requests - 1,
+        resets_ms=now + reservation.budget.per_ms,
+    )
+
+
+def _bind(connection: Connection, admission: Admission, binding: Binding, now: int) -> bool:
+    """Return whether the key is this decision's now. It waits for another transaction that is about to take it."""
+    connection.execute(
+        delete(BINDINGS).where(BINDINGS.c.key_sha256 == binding.key_sha256, BINDINGS.c.expires_ms <= now)
+    )
+    taken = insert(connection, BINDINGS).values(
+        key_sha256=binding.key_sha256,
+        request_sha256=binding.request_sha256,
+        decision_id=admission.decision_id,
+        instance=admission.instance,
+        expires_ms=now + ONCE_MS,
+        closed=False,
+    )
+    taken = taken.on_conflict_do_nothing().returning(BINDINGS.c.decision_id)
+    return connection.execute(taken).one_or_none() is not None
+
+
+def _bound(connection: Connection, key_sha256: str, now: int) -> Bound | None:
+    sender = BINDINGS.outerjoin(GATEWAYS, BINDINGS.c.instance == GATEWAYS.c.instance)
+    asked = select(*BINDINGS.c, func.coalesce(GATEWAYS.c.seen_ms, 0).label("seen_ms")).select_from(sender)
+    row = connection.execute(
+        asked.where(BINDINGS.c.key_sha256 == key_sha256, BINDINGS.c.expires_ms > now)
+    ).one_or_none()
+    return None if row is None else _bound_of(row, now)
+
+
+def _bound_of(row: Row[Any], now: int) -> Bound:
+    answer = None if row.status is None else Answered(row.status, row.body)
+    return Bound(
+        decision_id=row.decision_id,
+        request_sha256=row.request_sha256,
+        progress=_progress(answer, closed=row.closed),
+        gone=not row.closed and now - row.seen_ms > GONE_MS,
+        answer=answer,
+        cancelled=row.cancelled,
+    )
+
+
+def _progress(answer: Answered | None, *, closed: bool) -> Progress:
+    if answer is not None:
+        return Progress.ANSWERED
+    return Progress.UNKNOWN if closed else Progress.UNDER_WAY
+
+
+def _withdraw(connection: Connection, decision_id: str) -> None:
+    """Give an admission back, unless it was closed: what was sent stays on the account.
+
+    A row stays behind. An `admit` that ran out of time may still be at work, and then finds that it comes too late.
+    """
+    connection.execute(delete(BINDINGS).where(BINDINGS.c.decision_id == decision_id, BINDINGS.c.closed.is_(False)))
+    nothing = {"closed": True, "withdrawn": True, "runs": 0, "requests": 0}
+    expires = now_ms() + ONCE_MS
+    given = insert(connection, ADMISSIONS).values(
+        decision_id=decision_id, instance="", at_ms=now_ms(), expires_ms=expires, **nothing
+    )
+    connection.execute(
+        given.on_conflict_do_update(
+            index_elements=["decision_id"], set_=nothing, where=ADMISSIONS.c.closed.is_(False)
+        )
+    )
+
+
+def _close(connection: Connection, decision_id: str, closed: Closed) -> None:
+    admission = update(ADMISSIONS).where(ADMISSIONS.c.decision_id == decision_id, ADMISSIONS.c.withdrawn.is_(False))
+    binding = update(BINDINGS).where(BINDINGS.c.decision_id == decision_id)
+    if closed.free_binding:
+        connection.execute(
+            delete(BINDINGS).where(
+                BINDINGS.c.decision_id == decision_id, BINDINGS.c.cancelled.is_(None), BINDINGS.c.status.is_(None)
+            )
+        )
+        admission = admission.values(requests=case((ADMISSIONS.c.cancelled.is_(None), 0), else_=ADMISSIONS.c.requests))
+    if closed.answer is not None:
+        answer = {"status": closed.answer.status, "body": closed.answer.body}
+        connection.execute(binding.where(BINDINGS.c.status.is_(None)).values(answer))
+    if closed.runs is not None:
+        certain = {"cancelled": closed.runs}
+        connection.execute(binding.where(BINDINGS.c.cancelled.is_(None)).values(certain))
+        counted = case((ADMISSIONS.c.scope.is_(None), 0), else_=closed.runs)
+        admission = admission.where(ADMISSIONS.c.cancelled.is_(None)).values(certain | {"runs": counted})
+    connection.execute(admission.values(closed=True))
+    connection.execute(binding.values(closed=True))

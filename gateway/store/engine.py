@@ -1,0 +1,205 @@
+"""The database: its connections, its transactions, and the one mapping of everything that can go wrong with them."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any, Protocol, TypeVar, cast
+from urllib.parse import parse_qsl, urlsplit
+
+from sqlalchemy import Connection, event, exc
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+
+from gateway.core.errors import StateUnavailable
+from gateway.files.source import read_file
+from gateway.state.settings import StateSettings
+from gateway.store.deadline import CALL_S, Deadline
+from gateway.store.listening import Changes, Listening, LocalChanges
+
+MAX_PASSWORD_BYTES = 4096
+BUSY_MS = 1_000
+"""How long SQLite waits for another process that writes, in milliseconds."""
+
+READERS = 4
+"""How many connections to a SQLite file there may be; one at a time writes."""
+
+_IS_OURS = (
+    "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'gateway_revision')"
+    " OR NOT EXISTS (SELECT 1 FROM sqlite_master)"
+)
+"""Whether a SQLite file is the gateway's, or empty: the mode of anybody else's is not changed."""
+
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+
+
+class Driver(Protocol):
+    """A connection of asyncpg, as far as it is used here."""
+
+    def terminate(self) -> None:
+        """Close the socket at once."""
+
+
+class Database:
+    """A database and the transactions in it. `shared` says whether it is one that several gateways use.
+
+    A piece of work is a plain function of a connection: it runs in one transaction, within the deadline.
+    """
+
+    def __init__(self, engine: AsyncEngine, changes: Changes, *, shared: bool) -> None:
+        self.changes = changes
+        self.shared = shared
+        self._engine = engine
+        self._deadline = Deadline()
+        # SQLite has one writer: those of this process queue here in order, and not at the file, where the order is luck.
+        self._writing: AbstractAsyncContextManager[object] = nullcontext() if shared else asyncio.Lock()
+
+    async def read(self, work: Work[T]) -> T:
+        """Return what the work finds. Raises: StateUnavailable."""
+        return await self._call(work, writes=False, keep=lambda _: True)
+
+    async def write(self, work: Work[T], *, keep: Callable[[T], bool] = lambda _: True) -> T:
+        """Return what the work did; it is undone where `keep` says so of the result. Raises: StateUnavailable."""
+        return await self._call(work, writes=True, keep=keep)
+
+    async def _call(self, work: Work[T], *, writes: bool, keep: Callable[[T], bool]) -> T:
+        held: list[Driver] = []
+
+        def cut() -> bool:
+            for driver in held:
+                driver.terminate()
+            return bool(held)
+
+        try:
+            return await self._deadline.within(self._attempt(work, held, writes=writes, keep=keep), cut)
+        except StateUnavailable:
+            raise
+        except Exception as fault:
+            raise StateUnavailable(cause_of(fault)) from fault
+
+    async def _attempt(self, work: Work[T], held: list[Driver], *, writes: bool, keep: Callable[[T], bool]) -> T:
+        def transact(connection: Connection) -> T:
+            if writes:
+                connection.execution_options(gateway_writes=True)
+            with connection.begin() as transaction:
+                result = work(connection)
+                if not keep(result):
+                    transaction.rollback()
+            return result
+
+        async with self._writing if writes else nullcontext(), self._engine.connect() as connection:
+            if self.shared:
+                held.append(cast("Driver", (await connection.get_raw_connection()).driver_connection))
+            try:
+                return await connection.run_sync(transact)
+            finally:
+                held.clear()
+
+    async def run_unbounded(self, work: Work[T]) -> T:
+        """Return what the work did, however long it takes: for commands of people. Raises what the database raises."""
+        return await self._attempt(work, [], writes=True, keep=lambda _: True)
+
+    async def aclose(self) -> None:
+        """Close the connections. Never raises."""
+        await self.changes.aclose()
+        await self._deadline.ended()
+        closing = asyncio.ensure_future(self._engine.dispose())
+        closing.add_done_callback(lambda task: task.cancelled() or task.exception())
+        await asyncio.wait({closing}, timeout=CALL_S)
+
+
+def database_of(settings: StateSettings) -> Database:
+    """Return the database of these settings; nothing is connected yet."""
+    if settings.url is None:
+        engine = create_async_engine(
+            f"sqlite+aiosqlite:///{settings.file}", pool_size=READERS, max_overflow=0, pool_reset_on_return=None
+        )
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        return Database(engine, LocalChanges(), shared=False)
+    connect = connector(settings)
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=connect,
+        pool_size=settings.connections,
+        max_overflow=0,
+        pool_timeout=CALL_S,
+        pool_reset_on_return=None,
+    )
+    event.listen(engine.sync_engine, "checkout", _leave_out_closed)
+    return Database(engine, Listening(connect), shared=True)
+
+
+def connector(settings: StateSettings) -> Callable[[], Awaitable[Any]]:
+    """Return what opens a connection of asyncpg. The password is read anew each time, so that it may change."""
+    # Loaded here: with SQLite there is none of it.
+    import asyncpg
+
+    url = settings.url or ""
+    options = dict(parse_qsl(urlsplit(url).query))
+
+    async def connect() -> Any:  # noqa: ANN401 - asyncpg's connection, which SQLAlchemy takes over
+        return await asyncpg.connect(
+            url,
+            # Not None: then neither the environment nor a file in the home directory is asked for one.
+            password=password_of(settings),
+            timeout=CALL_S,
+            ssl=None if "sslmode" in options else "prefer",
+            server_settings={
+                "application_name": "qstash-gateway",
+                "statement_timeout": "1500",
+                # A gateway that is stopped in the middle of a transaction must not hold its locks.
+                "idle_in_transaction_session_timeout": "2000",
+            },
+        )
+
+    return connect
+
+
+def password_of(settings: StateSettings) -> str:
+    """Return the password, without the line end of its file. Raises: InvalidConfiguration: it cannot be read."""
+    if settings.password is None:
+        return ""
+    content = read_file(settings.password, max_bytes=MAX_PASSWORD_BYTES).content
+    return content.decode("utf-8", errors="surrogateescape").removesuffix("\n").removesuffix("\r")
+
+
+def cause_of(fault: BaseException) -> str:
+    """Return the fixed word for a fault of the database: `timeout`, `unreachable` or `refused`."""
+    if isinstance(fault, exc.DBAPIError) and fault.connection_invalidated:
+        return "unreachable"
+    original = fault.orig if isinstance(fault, exc.DBAPIError) and fault.orig is not None else fault
+    if isinstance(fault, exc.TimeoutError | TimeoutError):
+        return "timeout"
+    if isinstance(original, sqlite3.OperationalError) and "locked" in str(original):
+        return "timeout"
+    return "unreachable" if isinstance(original, OSError) else "refused"
+
+
+def _prepare_sqlite(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+    # Transactions are begun by `_begin_sqlite`, not by Python's module.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+    cursor.execute(_IS_OURS)
+    if cursor.fetchone() == (1,):
+        cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("gateway_writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _leave_out_closed(
+    connection: DBAPIConnection, entry: ConnectionPoolEntry, proxy: PoolProxiedConnection
+) -> None:
+    """Have the pool open another connection in the place of one that the server has closed meanwhile."""
+    if entry.driver_connection is not None and entry.driver_connection.is_closed():
+        raise exc.DisconnectionError

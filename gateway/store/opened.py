@@ -1,0 +1,207 @@
+"""The store as it is used: all parts of the port over one database, which was looked at before it is trusted.
+
+The migrations are not loaded here: which revision a database has is one row in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from sqlalchemy import Connection, Table, delete, exc, inspect, select, text
+
+from gateway.core.errors import InvalidConfiguration, StateFailure, StateUnavailable
+from gateway.files.source import sentence
+from gateway.state.freezes import FORGOTTEN_MS
+from gateway.state.plans import DECISIONS_LIVE_MS
+from gateway.state.settings import StateSettings
+from gateway.store import tables
+from gateway.store.admissions import SqlAdmissions
+from gateway.store.decisions import SqlDecisions
+from gateway.store.deadline import CALL_S
+from gateway.store.engine import Database, cause_of, database_of, password_of
+from gateway.store.freezes import SqlFreezes
+from gateway.store.plans import SqlPlans
+from gateway.store.tables import (
+    ADMISSIONS,
+    BINDINGS,
+    CURSORS,
+    DECISIONS,
+    FREEZES,
+    GATEWAYS,
+    PLANS,
+    REVISION,
+    REVISIONS,
+    SCOPES,
+    now_ms,
+)
+
+PURGED_EVERY_S = 60.0
+MOST_PURGED = 500
+"""How many rows of a table are deleted at a time, so that nobody waits long for it."""
+
+FREEZES_LIVE_MS = 30 * 86_400_000
+"""How long a freeze that is over and on record stays in the store, in milliseconds."""
+
+_MIGRATE = "run 'qstash-gateway state migrate --config FILE'"
+_OPENING_S = 4 * CALL_S
+
+
+class SqlStore(SqlFreezes, SqlAdmissions, SqlPlans, SqlDecisions):
+    """The whole port over one database; what has expired is deleted once a minute."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._purges = asyncio.get_running_loop().create_task(self._purge_for_ever())
+
+    @property
+    def shared(self) -> bool:
+        """Whether the store is one that a fleet shares."""
+        return self._database.shared
+
+    async def purge(self) -> None:
+        """Delete what has expired, a bounded number of rows. Raises: StateUnavailable."""
+        for table, condition in _expired():
+            await self._database.write(lambda connection, t=table, c=condition: _purge(connection, t, c))
+
+    async def aclose(self) -> None:
+        """Close the connections. Never raises."""
+        self._purges.cancel()
+        await asyncio.wait({self._purges})
+        await self._database.aclose()
+
+    async def _purge_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(PURGED_EVERY_S)
+            # What is left is deleted the next time; nothing else depends on it.
+            with suppress(StateUnavailable):
+                await self.purge()
+
+
+async def open_store(settings: StateSettings, *, create: bool) -> SqlStore:
+    """Open the store and return it. With `create` a SQLite file that is not there is made, with its tables.
+
+    Raises: StateFailure: it cannot be used; one sentence says why, and what to do.
+    """
+    database = await open_database(settings, create=create)
+    return SqlStore(database)
+
+
+async def open_database(settings: StateSettings, *, create: bool) -> Database:
+    """Open the database below a store, as `open_store` does. Raises: StateFailure."""
+    check_password(settings)
+    if settings.file is not None:
+        _prepare_file(settings.file, create=create)
+    database = database_of(settings)
+    try:
+        found = await asyncio.wait_for(database.run_unbounded(lambda one: _look(one, create=create)), _OPENING_S)
+    except Exception as fault:
+        await database.aclose()
+        raise failure_of(settings, fault) from fault
+    if (wrong := _wrong(settings, found)) is not None:
+        await database.aclose()
+        raise StateFailure(wrong)
+    return database
+
+
+def check_password(settings: StateSettings) -> None:
+    """Raise StateFailure if the file of the password cannot be read."""
+    try:
+        password_of(settings)
+    except InvalidConfiguration as fault:
+        raise StateFailure(f"{sentence('the password of the state', fault)}: check 'state.password'") from fault
+
+
+def failure_of(settings: StateSettings, fault: BaseException) -> StateFailure:
+    """Return the sentence for a database that cannot be opened."""
+    original = fault.orig if isinstance(fault, exc.DBAPIError) and fault.orig is not None else fault
+    told = str(original).strip()
+    if settings.file is not None:
+        if re.search("readonly|read-only|unable to open", told):
+            return StateFailure(
+                f"the state {settings.shown} cannot be written: let the gateway's user write the file and its directory"
+            )
+        if "not a database" in told:
+            return StateFailure(f"{settings.shown} is no SQLite database: name another file in 'state.url'")
+    elif re.search("authentication failed|no password|pg_hba", told):
+        return StateFailure(
+            f"PostgreSQL refuses the user of {settings.shown}: check the user in 'state.url' and 'state.password'"
+        )
+    elif re.search("database .* does not exist", told):
+        return StateFailure(f"the database of {settings.shown} does not exist: create it, then {_MIGRATE}")
+    if cause_of(fault) in ("unreachable", "timeout"):
+        return StateFailure(f"the state {settings.shown} does not answer: check that it runs and can be reached")
+    return StateFailure(f"the state {settings.shown} cannot be used ({type(original).__name__}): see the server's log")
+
+
+def _prepare_file(file: Path, *, create: bool) -> None:
+    """Make an empty file for the gateway alone, in a directory as the audit log makes it, if there is none."""
+    if not create:
+        if not file.exists():
+            raise StateFailure(f"the state {file} does not exist: start the gateway, which makes it, or {_MIGRATE}")
+        return
+    try:
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        with suppress(FileExistsError):
+            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except OSError as fault:
+        raise StateFailure(f"the state {file} cannot be made: {fault.strerror}; make its directory writable") from fault
+
+
+def _look(connection: Connection, *, create: bool) -> str | None:
+    """Return the revision of the database, `empty` if it holds nothing, `read-only`, and None if it is foreign."""
+    # SQLite says it by itself: this transaction was begun with the right to write.
+    on_server = connection.dialect.name == "postgresql"
+    if on_server and connection.execute(text("SHOW transaction_read_only")).scalar_one() == "on":
+        return "read-only"
+    names = inspect(connection).get_table_names()
+    if not names and create and not on_server:
+        tables.create(connection)
+        return REVISION
+    if REVISIONS.name not in names:
+        return None if names else "empty"
+    return connection.execute(select(REVISIONS.c.version_num)).scalar_one_or_none()
+
+
+def _wrong(settings: StateSettings, found: str | None) -> str | None:
+    """Return what is wrong with a database of this revision, if anything is."""
+    if found == REVISION:
+        return None
+    if found == "read-only":
+        return f"the state {settings.shown} is read-only: name the server that takes writes in 'state.url'"
+    if found == "empty":
+        return f"the state {settings.shown} has no tables yet: {_MIGRATE}"
+    if found is None or not re.fullmatch("[0-9]{4}", found):
+        return f"{settings.shown} is the database of something else: give the gateway one of its own in 'state.url'"
+    if found < REVISION:
+        return f"the state {settings.shown} is older (revision {found}) than this version needs ({REVISION}): {_MIGRATE}"
+    return (
+        f"the state {settings.shown} is newer (revision {found}) than this version knows ({REVISION}): "
+        "run the version of the gateway that made it"
+    )
+
+
+def _expired() -> list[tuple[Table, object]]:
+    now = now_ms()
+    over = (FREEZES.c.thawed_ms.is_not(None) & FREEZES.c.thaw_recorded) | (FREEZES.c.until_ms < now)
+    return [
+        (ADMISSIONS, ADMISSIONS.c.expires_ms < now),
+        (BINDINGS, BINDINGS.c.expires_ms < now),
+        (PLANS, PLANS.c.expires_ms < now),
+        (CURSORS, CURSORS.c.expires_ms < now),
+        (DECISIONS, DECISIONS.c.at_ms < now - DECISIONS_LIVE_MS),
+        (SCOPES, SCOPES.c.touched_ms < now - DECISIONS_LIVE_MS),
+        (GATEWAYS, GATEWAYS.c.seen_ms < now - 2 * FORGOTTEN_MS),
+        (FREEZES, FREEZES.c.freeze_recorded & over & (FREEZES.c.at_ms < now - FREEZES_LIVE_MS)),
+    ]
+
+
+def _purge(connection: Connection, table: Table, condition: object) -> None:
+    [key] = table.primary_key.columns
+    some = select(key).where(condition).limit(MOST_PURGED)
+    if connection.dialect.name == "postgresql":
+        some = some.with_for_update(skip_locked=True)
+    connection.execute(delete(table).where(key.in_(some)))
