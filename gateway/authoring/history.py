@@ -95,7 +95,7 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One recorded decision, rebuilt from its record. It was `barred` if policy permits it, and a freeze or budget did not."""
+    """One recorded decision, rebuilt from its record. A freeze or budget stopped what is `barred`."""
 
     decision_id: str
     question: Question

@@ -87,7 +87,7 @@ class Cancels:
         """Handle `POST /gateway/v1/plans/{plan}/apply`: cancel the runs of a plan, once. Raises: Refusal."""
         name = plan_id(inbound)
         await self._intake.no_content(inbound)
-        draft = self._pipeline.planned(caller_of(inbound), name)
+        draft = await self._pipeline.plans.find(caller_of(inbound), name)
         call = self._intake.once(inbound, self._intake.call(inbound, draft.call.request), applies=name)
         return answers.told(await self._pipeline.apply(call, draft), inbound.decision_id)
 

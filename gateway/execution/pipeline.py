@@ -42,7 +42,7 @@ from gateway.execution.in_flight import (
     told_of,
 )
 from gateway.execution.judging import Judging, takes_long
-from gateway.execution.plans.draft import Draft, check_ready
+from gateway.execution.plans.draft import Draft, State, check_ready
 from gateway.execution.plans.drafts import Drafts
 from gateway.execution.plans.handled import Earlier
 from gateway.execution.plans.orders import FROZEN, OrdersInTurn
@@ -51,6 +51,9 @@ from gateway.execution.ports import AuditPort, Call, CancelPort, LookUps, Settle
 from gateway.policy.rules import Policies, TeamRules
 from gateway.process import Net, fault_of, internal, report
 from gateway.upstream.shares import NO_LANE, Lanes
+
+WRITTEN_S = 2.0
+"""How long, in seconds, a process that ends waits until the store knows what became of its plans."""
 
 STOPPING = "The gateway is shutting down; nothing was sent. Try again in a moment."
 
@@ -155,22 +158,23 @@ class Pipeline:
 
         The look-up may still be under way in the draft that is returned.
 
-        Raises: LookupFailed, NotFound, Throttled, Overloaded, AuditUnavailable: there is no plan.
+        Raises:
+            LookupFailed, NotFound, Throttled, Overloaded, AuditUnavailable: there is no plan.
+            StateUnavailable: other gateways cannot be told of it.
         """
         call, permit = await self._judged(call)
         if isinstance(permit, Denial):
             return await self._denied(call, permit)
         draft = await self._planner.drafted(call, permit)
-        return draft if draft.denial is None else await self._denied(call, draft.denial)
-
-    def planned(self, principal: Principal, plan_id: str) -> Draft:
-        """Return a plan of the principal, in any state. Raises: NotFound."""
-        return self._planner.drafts.get(principal, plan_id)
+        if draft.denial is not None:
+            return await self._denied(call, draft.denial)
+        await self.plans.give(draft)
+        return draft
 
     async def apply(self, call: Call, draft: Draft) -> Told:
         """Judge a plan's request again, as `call`, and cancel those runs of the plan that still run, once.
 
-        `draft` is a plan of the same principal, from `planned`. If its runs cannot be looked at again, that is the
+        `draft` is a plan of the same principal, from `plans.find`. If its runs cannot be looked at again, that is the
         outcome.
 
         Raises:
@@ -198,6 +202,7 @@ class Pipeline:
         self._cancels.stopping = True
         await self._planner.drafts.stop()
         await self._cancels.stop(grace_s)
+        await self.plans.written(WRITTEN_S)
         self._judging.close()
 
     async def _judged(self, call: Call, key: Key | None = None) -> tuple[Call, Decision]:
@@ -356,6 +361,8 @@ class Pipeline:
         draft = await self._planner.drafted(call, permit)
         if draft.denial is not None:
             return await self._denied(call, draft.denial)
+        if draft.state is State.LOOKING:
+            await self.plans.give(draft)
         return await self._sent_runs(draft, draft.resolved, call, permit=permit, in_flight=in_flight)
 
     async def _applied(self, call: Call, permit: Permit, draft: Draft, in_flight: InFlight) -> Ended:
@@ -368,10 +375,11 @@ class Pipeline:
     async def _sent_runs(
         self, draft: Draft, chosen: Resolved, call: Call, *, permit: Permit, in_flight: InFlight
     ) -> Ended:
-        with self._planner.applying(draft, chosen, call, permit=permit) as orders:
+        async with self._planner.applying(draft, chosen, call, permit=permit) as orders:
             result = await self._sent(orders.plan, call, in_flight, orders=orders)
             if not isinstance(result, Result):
-                draft.not_applied()
+                await self.plans.not_sent(draft)
                 return result
             draft.ended(result.outcome, stopped=None if result.stop is None else result.stop.came_to)
+            self.plans.note(draft)
             return result

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gateway.core.plan import Denial
 from gateway.core.request import ByFilter, CancelRequest, Principal
 from gateway.core.run import STARTED, Resolution, Run
-from gateway.execution.in_flight import Done
+from gateway.execution.in_flight import Done, Told
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.plans.draft import Draft
+from gateway.execution.plans.shelf import Shelf
 from gateway.execution.ports import Call, LookUps
 from gateway.policy.model import Effect, Rule, UrlCondition
 from gateway.policy.rules import Policies
@@ -48,6 +48,7 @@ class Bench:
     policies: Policies = POLICIES
     lanes: Lanes | None = None
     lines: Lines = field(default_factory=Lines)
+    shelf: Shelf | None = None
 
     def __post_init__(self) -> None:
         self.pipeline = Pipeline(
@@ -58,6 +59,7 @@ class Bench:
             look_ups=LookUps(self.account, self.lines),
             lanes=self.lanes,
         )
+        self.pipeline.plans.shelf = self.shelf
 
     def call(
         self,
@@ -82,7 +84,7 @@ class Bench:
 
     def planned(self, name: str, principal: Principal = ANN) -> Draft:
         """A plan, whatever its state."""
-        return self.pipeline.planned(principal, name)
+        return self.pipeline.plans.get(principal, name)
 
     async def plan(self, name: str = "p1", *, principal: Principal = ANN) -> Draft:
         """A plan."""
@@ -90,7 +92,7 @@ class Bench:
         assert isinstance(result, Draft), result
         return result
 
-    async def apply(self, plan: str = "p1", *, name: str = "d1") -> Done | Denial:
+    async def apply(self, plan: str = "p1", *, name: str = "d1") -> Told:
         """Applies it under the policies of now."""
         return await self.pipeline.apply(self.call(name, policies=self.live or POLICIES), self.planned(plan))
 

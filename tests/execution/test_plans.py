@@ -171,9 +171,9 @@ async def test_the_oldest_plan_gives_way_and_one_that_is_applied_does_not() -> N
     await bench.upstream.called.wait()
     for number in range(MOST_DRAFTS):
         await bench.plan(f"more{number}")
-    assert bench.pipeline.planned(ANN, "p0").state is State.APPLYING
+    assert bench.pipeline.plans.get(ANN, "p0").state is State.APPLYING
     with pytest.raises(NotFound):
-        bench.pipeline.planned(ANN, "p1")
+        bench.pipeline.plans.get(ANN, "p1")
     bench.upstream.answer.set_result(Cancelled(200, 3))
     await applying
 
@@ -195,7 +195,7 @@ async def test_the_plans_of_a_small_holder_outlive_those_of_a_large_one() -> Non
     await bench.plan("small")
     for number in range(2 * MOST_DRAFTS):
         await bench.plan(f"m{number}", principal=many(number))
-    assert bench.pipeline.planned(ANN, "small").state is State.READY
+    assert bench.pipeline.plans.get(ANN, "small").state is State.READY
     kept = [number for number in range(2 * MOST_DRAFTS) if held(bench, many(number), f"m{number}")]
     assert kept == list(range(2 * MOST_DRAFTS - MOST_DRAFTS // 2, 2 * MOST_DRAFTS))
 
@@ -207,14 +207,14 @@ async def test_whoever_holds_most_runs_gives_way() -> None:
     bench.account.runs = runs(500)
     for number in range(25):
         await bench.plan(f"m{number}", principal=many(number))
-    assert bench.pipeline.planned(ANN, "small").state is State.READY
+    assert bench.pipeline.plans.get(ANN, "small").state is State.READY
     assert sum(held(bench, many(number), f"m{number}") for number in range(25)) == MOST_RUNS // 2 // 500
 
 
 def held(bench: Bench, principal: Principal, plan: str) -> bool:
     """Whether there is such a plan still."""
     try:
-        return bench.pipeline.planned(principal, plan) is not None
+        return bench.pipeline.plans.get(principal, plan) is not None
     except NotFound:
         return False
 

@@ -13,7 +13,7 @@ from gateway.core.outcome import Accepted, Cancelled, Closing, NotSent, Outcome,
 from gateway.edge import answers
 from gateway.edge.pages.plans import plan_members
 from gateway.execution.in_flight import Done
-from gateway.execution.plans.draft import Draft, Learnt, State
+from gateway.execution.plans.draft import Draft, Learnt, State, Withdrawal
 from gateway.execution.plans.drafts import LIFETIME_S, MOST_OF_ONE, SHOWN_S
 from tests.execution.bench import ANN, BOB, Bench, runs
 from tests.execution.fakes import HeldUpstream, MemoryLog, MemoryRuns, PromptUpstream
@@ -57,9 +57,7 @@ async def test_a_ready_plan_that_is_stopped_can_never_be_applied() -> None:
 
 async def withdrawn(bench: Bench, name: str = "p1") -> Draft:
     """Stops a plan of Ann's as her call does, and returns it."""
-    draft = bench.planned(name)
-    await bench.pipeline.plans.withdraw(draft, ANN, decision_id="s1", remote="10.0.0.1")
-    return draft
+    return await bench.pipeline.plans.halted(ANN, name, Withdrawal(ANN, "s1", "10.0.0.1"))
 
 
 async def test_the_stop_of_a_plan_that_was_not_applied_is_on_record_once() -> None:

@@ -1,4 +1,4 @@
-"""What three gateways share holds across them: budgets, freezes, plans and keys used once, and what a fault leaves of it."""
+"""What three gateways share holds across them: budgets, freezes, plans and keys used once; also after a fault."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from gateway.edge.pages.decisions import DecisionPages
 from gateway.edge.pages.plans import plan_members
 from gateway.edge.pages.questions import Questions, question_in
 from gateway.execution.pipeline import Pipeline
-from gateway.execution.plans.draft import Draft, State, check_ready, no_such_plan
+from gateway.execution.plans.draft import Draft, State, Withdrawal, check_ready, no_such_plan
 from gateway.upstream.runs.log import UpstreamLog
 from gateway.upstream.runs.team_runs import own_runs
 
@@ -70,7 +70,7 @@ class Pages:
     async def planned(self, inbound: Inbound) -> Answer:
         """Handle `GET /gateway/v1/plans/{plan}`: return a plan of the caller, in any state; any plan to operators."""
         no_query(inbound)
-        draft = self.pipeline.plans.get(_whose(inbound), plan_id(inbound))
+        draft = await self.pipeline.plans.find(_whose(inbound), plan_id(inbound))
         return answers.status_page(200, self._shown(draft), inbound.decision_id)
 
     async def plans(self, inbound: Inbound) -> Answer:
@@ -83,11 +83,11 @@ class Pages:
         if query == EVERYBODYS:
             if not inbound.live.is_operator(caller):
                 raise NotAnOperator("not_an_operator", "Only operators see the plans of all callers.")
-            everybodys = self.pipeline.plans.of(None)
+            everybodys = await self.pipeline.plans.listed(None)
             plans = [{**self._shown(draft), "principal": draft.call.principal.name} for draft in everybodys]
         else:
             no_query(inbound)
-            plans = [self._shown(draft) for draft in self.pipeline.plans.of(caller)]
+            plans = [self._shown(draft) for draft in await self.pipeline.plans.listed(caller)]
         return answers.status_page(200, {"plans": plans}, inbound.decision_id)
 
     async def stop(self, inbound: Inbound) -> Answer:
@@ -97,9 +97,8 @@ class Pages:
         """
         name = plan_id(inbound)
         await self.intake.no_content(inbound)
-        caller = caller_of(inbound)
-        draft = self.pipeline.plans.get(_whose(inbound), name)
-        await self.pipeline.plans.withdraw(draft, caller, decision_id=inbound.decision_id, remote=inbound.remote)
+        by = Withdrawal(caller_of(inbound), inbound.decision_id, inbound.remote)
+        draft = await self.pipeline.plans.halted(_whose(inbound), name, by)
         status = 202 if draft.at_work else 200
         return answers.status_page(status, self._shown(draft), inbound.decision_id)
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from gateway.core.errors import Conflict, NotFound, Refusal
 from gateway.core.outcome import Accepted, Cancelled, Outcome, Unknown
 from gateway.core.plan import ORDER_RUNS, Denial, Permit, Plan
+from gateway.core.request import Principal
 from gateway.core.run import LookUp, Resolved
 from gateway.execution.plans.waiting import Halt
 from gateway.execution.ports import Call
@@ -38,6 +39,14 @@ def no_such_plan() -> NotFound:
     return NotFound("plan", "There is no such plan of yours any more; plan again (POST /gateway/v1/plans).")
 
 
+class Withdrawal(NamedTuple):
+    """The wish to stop a plan: whose it is, the decision id of the call, and the caller's address."""
+
+    principal: Principal
+    decision_id: str
+    remote: str | None
+
+
 class Learnt(NamedTuple):
     """The finding of the follow-up of a plan: when it ended (Unix milliseconds), what was read, how many runs."""
 
@@ -46,11 +55,29 @@ class Learnt(NamedTuple):
     cancelled: int | None
 
 
+class Times(NamedTuple):
+    """The times of a plan, in Unix milliseconds: when it was asked for, and until when the rest holds.
+
+    Its look-up has ended at `looked_until_ms`, it can be applied until `applied_until_ms`, and is shown until
+    `shown_until_ms`.
+    """
+
+    made_ms: int = 0
+    looked_until_ms: int = 0
+    applied_until_ms: int = 0
+    shown_until_ms: int = 0
+
+
+NO_TIMES = Times()
+
+
 @dataclass(slots=True, eq=False)
 class Draft:
     """One look-up and the plan it becomes, identified by the decision id of the call that asked for it.
 
     `sent` is the plan as it was applied, `outcome` the word for what came of it, and `settled` what was learnt later.
+    Where a store is shared, `given` says that somebody was told the ID, so that another gateway may be asked for the
+    plan, and `kept` that the store has it. Of a plan that was read there, `planned` is how many orders it has.
     """
 
     call: Call
@@ -74,6 +101,10 @@ class Draft:
     halt: Halt = field(default_factory=Halt)
     task: asyncio.Task[None] | None = None
     waiting: int = 0
+    times: Times = NO_TIMES
+    given: bool = False
+    kept: bool = False
+    planned: int | None = None
 
     @property
     def plan_id(self) -> str:
@@ -86,6 +117,11 @@ class Draft:
         return self.state in (State.LOOKING, State.APPLYING)
 
     @property
+    def may_be_elsewhere(self) -> bool:
+        """Whether another gateway may have applied or stopped the plan without this one knowing."""
+        return self.given and self.state is State.READY
+
+    @property
     def has_runs(self) -> bool:
         """Whether the runs were looked up, and are still known; they may be none."""
         return self.resolved is not NO_RUNS
@@ -93,7 +129,9 @@ class Draft:
     @property
     def orders(self) -> int:
         """How many orders the plan has, or would have if it were applied now."""
-        return -(-len(self.resolved.runs) // ORDER_RUNS) if self.sent is None else len(self.sent.orders)
+        if self.sent is not None:
+            return len(self.sent.orders)
+        return -(-len(self.resolved.runs) // ORDER_RUNS) if self.planned is None else self.planned
 
     def stop(self, by: str) -> None:
         """Stop the plan for good: end its look-up, take what is ready, or let nothing more of it be sent.
@@ -146,16 +184,32 @@ def check_ready(draft: Draft) -> None:
         return
     if draft.state is State.EXPIRED:
         raise no_such_plan()
-    name = draft.plan_id
-    code, sentence = "plan_refused", "The look-up came to no plan, so there is nothing to apply. Plan again."
-    if draft.state is State.LOOKING:
-        code = "plan_pending"
-        sentence = (
-            "Looking the runs up takes longer than a request may wait; nothing was sent. "
-            f"See the plan: GET /gateway/v1/plans/{name}; apply it: POST /gateway/v1/plans/{name}/apply."
-        )
     if draft.state is State.STOPPED:
-        code, sentence = "plan_stopped", "This plan was stopped, and nothing more of it is sent. Plan again."
+        raise stopped(draft.plan_id)
     if draft.state in (State.APPLYING, State.APPLIED, State.UNKNOWN):
-        code, sentence = "plan_applied", "This plan was applied, and a plan is applied once. Plan again."
-    raise Conflict(code, sentence, members={"plan": name, "state": draft.state.value})
+        raise applied(draft.plan_id, draft.state)
+    name = draft.plan_id
+    if draft.state is not State.LOOKING:
+        sentence = "The look-up came to no plan, so there is nothing to apply. Plan again."
+        raise _conflict("plan_refused", sentence, name, draft.state)
+    sentence = (
+        "Looking the runs up takes longer than a request may wait; nothing was sent. "
+        f"See the plan: GET /gateway/v1/plans/{name}; apply it: POST /gateway/v1/plans/{name}/apply."
+    )
+    raise _conflict("plan_pending", sentence, name, draft.state)
+
+
+def applied(plan_id: str, state: State = State.APPLYING) -> Conflict:
+    """Return the refusal of a plan that somebody applies, or has applied."""
+    sentence = "This plan was applied, and a plan is applied once. Plan again."
+    return _conflict("plan_applied", sentence, plan_id, state)
+
+
+def stopped(plan_id: str) -> Conflict:
+    """Return the refusal of a plan that was stopped before it was applied."""
+    sentence = "This plan was stopped, and nothing more of it is sent. Plan again."
+    return _conflict("plan_stopped", sentence, plan_id, State.STOPPED)
+
+
+def _conflict(code: str, sentence: str, plan_id: str, state: State) -> Conflict:
+    return Conflict(code, sentence, members={"plan": plan_id, "state": state.value})

@@ -7,7 +7,7 @@ by the principal that made it; it is shown for ten minutes more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container
+from collections.abc import Container, Iterable
 
 from gateway.audit.events.declare import Members
 from gateway.audit.record import plan_members, withdrawn_members
@@ -17,10 +17,22 @@ from gateway.core.ports import Clock
 from gateway.core.request import ByRunIds, CancelRequest, Principal
 from gateway.core.run import Listing, LookUp, LookUpBounds, Resolution
 from gateway.execution.judging import Judging
-from gateway.execution.plans.draft import NO_RUNS, Draft, Learnt, State, no_such_plan
+from gateway.execution.plans.draft import (
+    NO_RUNS,
+    NO_TIMES,
+    Draft,
+    Learnt,
+    State,
+    Times,
+    Withdrawal,
+    check_ready,
+    no_such_plan,
+)
 from gateway.execution.plans.handled import Handled
+from gateway.execution.plans.shelf import Shelf
 from gateway.execution.ports import AuditPort, Call, LookUps, RunLog, at_once
 from gateway.process import Net, internal, report
+from gateway.state.freezes import Stop
 from gateway.upstream.shares import Bounds, TeamShare
 
 LIFETIME_S = 600.0
@@ -31,6 +43,9 @@ SHOWN_S = 2 * LIFETIME_S
 
 JUDGING_S = 10.0
 """How long the judgement of what a look-up found may take in addition to the look-up itself, in seconds."""
+
+SPARE_S = 20.0
+"""How much longer another gateway believes that a look-up goes on, in seconds; then the one that began it is gone."""
 
 _LOOKS_NOTHING_UP = (
     "This gateway cannot look runs up, because it has no read-only token (upstream.read_token): ask its operators for "
@@ -50,7 +65,10 @@ Above a bound, the oldest plan of the principal that holds most is dropped, but 
 
 
 class Drafts:
-    """All look-ups under way and all plans that can still be applied."""
+    """All look-ups under way and all plans that can still be applied.
+
+    With a `shelf`, which may be set later, other gateways know the plans whose IDs were told.
+    """
 
     def __init__(
         self,
@@ -72,6 +90,7 @@ class Drafts:
         self._judging = judging
         self._upstream = upstream
         self._share = share or TeamShare()
+        self.shelf: Shelf | None = None
         self._kept: dict[str, Draft] = {}
         self._stopping = False
 
@@ -96,16 +115,15 @@ class Drafts:
             if (draft.call.principal, draft.call.request) == (call.principal, call.request):
                 return draft
         self._admit(looking, call.principal)
-        draft = Draft(call, permit, self._clock.monotonic_s())
+        draft = Draft(call, permit, self._clock.monotonic_s(), times=self._times())
         self._kept[draft.plan_id] = draft
         draft.task = asyncio.create_task(self._look(draft, log))
         return draft
 
     def get(self, principal: Principal | None, plan_id: str) -> Draft:
         """Return a plan of this principal (None: of any). Raises: NotFound: there is no such plan, or no longer."""
-        self._forget()
-        draft = self._kept.get(plan_id)
-        if draft is None or principal not in (None, draft.call.principal):
+        draft = self._here(principal, plan_id)
+        if draft is None:
             raise no_such_plan()
         return draft
 
@@ -114,20 +132,117 @@ class Drafts:
         self._forget()
         return [draft for draft in reversed(self._kept.values()) if principal in (None, draft.call.principal)]
 
-    async def withdraw(self, draft: Draft, by: Principal, *, decision_id: str, remote: str | None) -> None:
-        """Stop a plan for good, and record who did and when. `decision_id` is that of the call.
+    async def find(self, principal: Principal | None, plan_id: str) -> Draft:
+        """Return a plan of this principal (None: of any), also one that another gateway has made, applied or stopped.
 
-        The outcome of a plan that is being applied says who stopped it. The plan is stopped even if the stop cannot be
-        recorded. Raises nothing.
+        Raises:
+            NotFound: there is no such plan, or no longer.
+            Conflict: the store does not have it as it was made.
+            StateUnavailable: the store cannot say what became of it.
         """
+        if self.shelf is None:
+            return self.get(principal, plan_id)
+        here = self._here(principal, plan_id)
+        if here is not None and not here.may_be_elsewhere:
+            return here
+        there = await self.shelf.find(principal, plan_id)
+        found = here if there is None or (here is not None and there.state is State.READY) else there
+        if found is None:
+            raise no_such_plan()
+        return found
+
+    async def listed(self, principal: Principal | None) -> list[Draft]:
+        """Return the plans of this principal in all gateways, the newest first. Raises: StateUnavailable.
+
+        Those of any principal (None) are those that this gateway has in memory.
+        """
+        here = self.of(principal)
+        if self.shelf is None or principal is None:
+            return here
+        found = {draft.plan_id: draft for draft in here}
+        for there in await self.shelf.of(principal, MOST_DRAFTS):
+            known = found.get(there.plan_id)
+            if known is None or (known.may_be_elsewhere and there.state is not State.READY):
+                found[there.plan_id] = there
+        return sorted(found.values(), key=lambda draft: draft.times.made_ms, reverse=True)
+
+    async def give(self, draft: Draft) -> None:
+        """Have a plan kept in the store, if there is one, because its ID is told. Raises: StateUnavailable."""
+        if self.shelf is not None:
+            draft.given = True
+            if not draft.kept:
+                await self.shelf.keep(draft)
+
+    async def claim(self, draft: Draft) -> None:
+        """Claim a plan that others may know, so that no other gateway applies it; the others need no claim.
+
+        Raises: Conflict, NotFound, StateUnavailable: nothing of it may be sent.
+        """
+        if self.shelf is None or not draft.given:
+            return
+        here = self._kept.get(draft.plan_id)
+        if here is not None and here is not draft:
+            # Another request has read it from the store as well.
+            check_ready(here)
+        self._kept[draft.plan_id] = draft
+        await self.shelf.claim(draft)
+        self.shelf.keep_soon(draft)
+
+    async def not_sent(self, draft: Draft) -> None:
+        """Note that nothing of a plan was sent after it was claimed: it can be applied, here or elsewhere."""
+        draft.not_applied()
+        if self.shelf is not None and draft.given:
+            await self.shelf.give_back(draft)
+            self.note(draft)
+
+    async def halted(self, principal: Principal | None, plan_id: str, by: Withdrawal) -> Draft:
+        """Stop a plan of this principal for good, whichever gateway applies it, and return it.
+
+        What was not being applied is recorded as withdrawn; the outcome of another says who stopped it. Raises: as
+        `find`.
+        """
+        here = self._here(principal, plan_id)
+        if self.shelf is None or (here is not None and not here.may_be_elsewhere):
+            draft = self.get(principal, plan_id)
+            await self._withdraw(draft, by)
+            self.note(draft)
+            return draft
+        there = await self.shelf.stop(principal, plan_id, by.principal.name)
+        if here is not None and (there is None or (there.state is State.STOPPED and there.outcome is None)):
+            await self._withdraw(here, by)
+            return here
+        if there is None:
+            raise no_such_plan()
+        return there
+
+    async def _withdraw(self, draft: Draft, by: Withdrawal) -> None:
+        """Stop a plan, and record who did if it was not being applied. Raises nothing, even if it is not recorded."""
         withdrawn = draft.state in (State.LOOKING, State.READY)
-        draft.stop(by.name)
+        draft.stop(by.principal.name)
         if withdrawn:
-            who = withdrawn_members(decision_id, plan=draft.plan_id, principal=by, remote=remote)
+            who = withdrawn_members(by.decision_id, plan=draft.plan_id, principal=by.principal, remote=by.remote)
             with Net() as net:
                 await self._audit.note("withdrawn", who)
             if net.fault is not None:
                 report(net.fault, "the stop of a plan is not on record")
+
+    def stop_asked(self, stops: Iterable[Stop]) -> None:
+        """Stop the plans of this gateway that somebody has asked another gateway to stop."""
+        for stop in stops:
+            draft = self._kept.get(stop.plan_id)
+            if draft is not None and draft.state is not State.STOPPED:
+                draft.stop(stop.by)
+                self.note(draft)
+
+    def note(self, draft: Draft) -> None:
+        """Have the store know what has become of a plan, if it has the plan. Returns at once, never raises."""
+        if self.shelf is not None and draft.given:
+            self.shelf.keep_soon(draft)
+
+    async def written(self, most_s: float) -> None:
+        """Wait up to `most_s` seconds until the store knows what became of the plans; nothing is written after it."""
+        if self.shelf is not None:
+            await self.shelf.end(most_s)
 
     def settled(self, found: Members) -> None:
         """Note what the follow-up of an outcome has found: a `settled` record. The plan may be kept no more."""
@@ -138,6 +253,7 @@ class Drafts:
                 cancelled = found["cancelled"]
                 known = cancelled if isinstance(cancelled, int) else None
                 draft.settled = Learnt(self._clock.now_ms(), str(found["source"]), known)
+                self.note(draft)
 
     async def stop(self) -> None:
         """Cancel every look-up and wait until they have ended; let no plan wait any longer for QStash."""
@@ -153,6 +269,17 @@ class Drafts:
     def expires_in_s(self, draft: Draft) -> int:
         """Return how long a plan can still be applied, in whole seconds."""
         return max(0, int(draft.made_s + LIFETIME_S - self._clock.monotonic_s()))
+
+    def _here(self, principal: Principal | None, plan_id: str) -> Draft | None:
+        self._forget()
+        draft = self._kept.get(plan_id)
+        return None if draft is None or principal not in (None, draft.call.principal) else draft
+
+    def _times(self) -> Times:
+        if self.shelf is None:
+            return NO_TIMES
+        now_ms, looks_s = self._clock.now_ms(), self._bounds().seconds + JUDGING_S + SPARE_S
+        return Times(now_ms, *(now_ms + round(seconds * 1000) for seconds in (looks_s, LIFETIME_S, SHOWN_S)))
 
     def _admit(self, looking: list[Draft], principal: Principal) -> None:
         if self._stopping:
@@ -180,6 +307,7 @@ class Drafts:
         elif net.fault is not None:
             draft.state, draft.failure = State.FAILED, _failure(net.fault)
             self._tell_of(draft)
+        self.note(draft)
         self._forget()
 
     def _tell_of(self, draft: Draft) -> None:

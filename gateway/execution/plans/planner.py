@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from functools import partial
 
+from gateway.core.errors import Refusal
 from gateway.core.plan import Denial, Permit, orders_of
 from gateway.core.ports import Clock
 from gateway.core.run import Listing, Resolved, merged
@@ -48,14 +50,21 @@ class Planner:
         about_them = replace(call, request=about(call.request, runs))
         return await self.judging.chosen(about_them, permit, self.drafts.handled.corrected(Listing(runs)))
 
-    @contextlib.contextmanager
-    def applying(self, draft: Draft, chosen: Resolved, call: Call, *, permit: Permit) -> Iterator[OrdersInTurn]:
+    @contextlib.asynccontextmanager
+    async def applying(
+        self, draft: Draft, chosen: Resolved, call: Call, *, permit: Permit
+    ) -> AsyncIterator[OrdersInTurn]:
         """Hand out the orders for the chosen runs of a plan, to be sent inside; once sent, the plan is applied.
 
-        Raises: Conflict: the plan cannot be applied now; nothing was sent.
+        Raises: Conflict, NotFound, StateUnavailable: the plan cannot be applied now; nothing was sent.
         """
         check_ready(draft)
         draft.state = State.APPLYING
+        try:
+            await self.drafts.claim(draft)
+        except BaseException:
+            draft.not_applied()
+            raise
         more = draft.resolved.more or chosen.more
         resolved = Resolved(chosen.runs, merged(draft.resolved.skipped, chosen.skipped), more)
         plan = call.planned(permit, orders_of(resolved.runs), resolved=resolved, plan_id=draft.plan_id)
@@ -72,8 +81,16 @@ class Planner:
             as_of_ms=None if draft.much_news else draft.as_of_ms,
         )
         try:
-            yield OrdersInTurn(plan, again, self.audit, draft.told, draft.halt)
-        except BaseException:
+            yield OrdersInTurn(plan, again, self.audit, partial(self._told, draft), draft.halt)
+        except Refusal:
             # Nothing raises after the receipt, so nothing was sent.
+            await self.drafts.not_sent(draft)
+            raise
+        except BaseException:
+            # The process ends, or our own code failed: a claim that others know of stays.
             draft.not_applied()
             raise
+
+    def _told(self, draft: Draft, orders_sent: int, cancelled: int) -> None:
+        draft.told(orders_sent, cancelled)
+        self.drafts.note(draft)

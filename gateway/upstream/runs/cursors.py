@@ -1,19 +1,24 @@
 """The callers that are reading a page of their runs, and their cursors: bounded, in memory, lost when the process ends.
 
 Upstream's cursors name runs of any team, so callers get random names for them. Such a name is good for the caller who
-got it, for the question that it was got by, and for ten minutes.
+got it, for the question that it was got by, and for ten minutes; where a store is shared, at every gateway.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-from gateway.core.errors import MalformedRequest, Overloaded, Throttled
+import orjson
+
+from gateway.core.errors import MalformedRequest, Overloaded, StateUnavailable, Throttled
+from gateway.core.forms.strict_json import json_object
 from gateway.core.ports import Clock
 from gateway.core.request import Principal
+from gateway.state.port import Plans
 from gateway.upstream.shares import Bounds, TeamShare
 
 MOST_READING = 4
@@ -41,16 +46,18 @@ class _Kept:
 class Askers:
     """The pages being read, one per asker and four in all; and the cursors handed out, a thousand in all.
 
-    A team has its share of both.
+    A team has its share of both. With a store that is `shared`, which may be set later, other
+    gateways know the cursors.
     """
 
     def __init__(self, clock: Clock, *, share: TeamShare | None = None) -> None:
         self._clock = clock
+        self.shared: Plans | None = None
         self._share = share or TeamShare()
         self._reading: set[Principal] = set()
         self._kept: dict[str, _Kept] = {}
 
-    @contextmanager
+    @contextlib.contextmanager
     def turn(self, asker: Principal) -> Iterator[None]:
         """Hold a place while a page is read.
 
@@ -93,6 +100,27 @@ class Askers:
         sentence = "This cursor is none of yours for this question, or not any more: start again without a cursor."
         raise MalformedRequest("cursor", sentence)
 
+    async def told(self, asker: Principal, question: object, position: Position) -> str:
+        """Return a cursor for a position, which every gateway knows; only this one, if the store cannot be reached."""
+        cursor = self.keep(asker, question, position)
+        if self.shared is not None:
+            with contextlib.suppress(StateUnavailable):  # this gateway's own memory has it
+                await self.shared.keep_cursor(cursor, asker.name, _written(question, position), int(LIFETIME_S))
+        return cursor
+
+    async def found(self, cursor: str, asker: Principal, question: object) -> Position:
+        """Return the position that a cursor stands for, which any gateway may have told.
+
+        Raises:
+            MalformedRequest: as `position`.
+            StateUnavailable: this gateway does not know it, and the others cannot be asked.
+        """
+        if self.shared is not None and cursor not in self._kept:
+            value = await self.shared.cursor(cursor, asker.name)
+            if value is not None and (position := _read(value, question)) is not None:
+                return position
+        return self.position(cursor, asker, question)
+
     def _forget(self, asker: Principal) -> None:
         """Drop what has expired, and make room for one more."""
         now_s = self._clock.monotonic_s()
@@ -102,3 +130,25 @@ class Askers:
         holder = bounds.gives_way([*held, (asker, 1)], {kept.asker for kept in self._kept.values()})
         if holder is not None:
             del self._kept[next(cursor for cursor, kept in self._kept.items() if kept.asker == holder)]
+
+
+def _written(question: object, position: Position) -> bytes:
+    """Return what a cursor stands for, as the store keeps it: of the question no more than is needed to compare it."""
+    return orjson.dumps({"question": _digest(question), "cursor": position.cursor, "shown": sorted(position.shown)})
+
+
+def _read(value: bytes, question: object) -> Position | None:
+    """Return the position that was written for this question; None if it was for another, or cannot be read."""
+    try:
+        members = json_object(value)
+    except ValueError:
+        return None
+    match members:
+        case {"question": asked, "cursor": str(cursor), "shown": list(shown)} if asked == _digest(question):
+            pairs = [(one[0], one[1]) for one in shown if isinstance(one, list) and [*map(type, one)] == [str, int]]
+            return Position(cursor, frozenset(pairs)) if len(pairs) == len(shown) else None
+    return None
+
+
+def _digest(question: object) -> str:
+    return hashlib.sha256(repr(question).encode()).hexdigest()

@@ -165,17 +165,18 @@ async def own_runs(
         MalformedRequest: the query cannot be read in exactly one way, or its cursor is unknown.
         LookupFailed: upstream cannot be read.
         Throttled, Overloaded: another page is being read for the principal, or as many as may be.
+        StateUnavailable: another gateway told the cursor, and the store cannot be asked.
     """
     question = parse_question(query, events=events)
     asked_by = replace(question, cursor="")
-    begin = log.askers.position(question.cursor, principal, asked_by) if question.cursor else Position()
+    begin = await log.askers.found(question.cursor, principal, asked_by) if question.cursor else Position()
     fixed = _fixed(_Asked(question, rules, log, now_ms))
     if fixed is None:
         return {"cursor": "", "runs": []}
     with log.askers.turn(principal):
         async with deadline(DEADLINE_S):
             runs, end = await _read(_Asked(question, rules, log, now_ms), fixed, begin)
-    return {"cursor": "" if end is None else log.askers.keep(principal, asked_by, end), "runs": runs}
+    return {"cursor": "" if end is None else await log.askers.told(principal, asked_by, end), "runs": runs}
 
 
 async def _read(asked: _Asked, fixed: Pairs, begin: Position) -> tuple[list[dict[str, object]], Position | None]:

@@ -34,7 +34,7 @@ IN_SHOWING = (
     ),
     Bug(
         "upstream's own cursor is handed out",
-        (Edit(OWN, "else log.askers.keep(principal, asked_by, end)", "else end.cursor"),),
+        (Edit(OWN, "else await log.askers.told(principal, asked_by, end)", "else end.cursor"),),
         OWN_RUNS,
     ),
     Bug(
