@@ -6,6 +6,7 @@ import pytest
 
 from tests.edge.wire import PATH, TARGET, Edge
 from tests.support.gateway import REAL_TOKEN, Answer
+from tests.support.waiting import until
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = f"traceparent: 00-{TRACE}-{PARENT}-01"
@@ -104,6 +105,13 @@ def test_nothing_of_it_goes_upstream(edge: Edge) -> None:
     assert "order-4712" not in repr(entry)
 
 
+def refused_ids_of(edge: Edge, answer: Answer) -> tuple[object, object, object]:
+    """As `ids_of`, of a refusal before the application, whose answer does not wait for its record."""
+    name = answer.headers["gateway-decision"]
+    until(lambda: any(one.get("decision_id") == name for one in edge.records()))
+    return ids_of(edge, answer, "refused")
+
+
 @pytest.mark.parametrize(
     ("headers", "line", "status"),
     [
@@ -119,7 +127,7 @@ def test_a_head_that_was_read_and_is_refused_keeps_its_ids(
     """What HTTP forbids is found in the record by the caller's ids, and its answer has them."""
     [answer] = edge.send(edge.request(TRACEPARENT, "X-Request-Id: order-4713", *headers, line=line), want=1)
     assert (answer.status, answer.headers["x-request-id"]) == (status, "order-4713")
-    assert ids_of(edge, answer, "refused") == (None, TRACE, "order-4713")
+    assert refused_ids_of(edge, answer) == (None, TRACE, "order-4713")
 
 
 def test_a_refused_head_tells_no_secret_as_an_id(edge: Edge) -> None:
@@ -127,7 +135,7 @@ def test_a_refused_head_tells_no_secret_as_an_id(edge: Edge) -> None:
     for secret in (REAL_TOKEN, "qgk_mine", edge.gateway.key("billing")[-35:]):
         [answer] = edge.send(edge.request(f"X-Request-Id: {secret}", "Upgrade: websocket"), want=1)
         assert (answer.status, "x-request-id" in answer.headers) == (400, False)
-        assert ids_of(edge, answer, "refused")[2] is None
+        assert refused_ids_of(edge, answer)[2] is None
 
 
 def test_a_head_that_was_not_read_to_its_end_has_no_ids(edge: Edge) -> None:
@@ -136,4 +144,4 @@ def test_a_head_that_was_not_read_to_its_end_has_no_ids(edge: Edge) -> None:
         good = edge.request("X-Request-Id: order-4715", line="GET /healthz HTTP/1.1")
         _, answer = edge.send(good, broken, pause_s=0.2, want=2)
         assert (answer.status in (400, 431), "x-request-id" in answer.headers) == (True, False)
-        assert ids_of(edge, answer, "refused")[2] is None
+        assert refused_ids_of(edge, answer)[2] is None
