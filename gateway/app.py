@@ -309,7 +309,7 @@ class Gateway:
         current: LiveSettings,
         most: int,
     ) -> list[Listener]:
-        settings = partial(limits_of_the_moment, current, self.config.keep_alive_s)
+        settings = partial(limits_of_the_moment, current, self.config.keep_alive_s, edge.intake.ids_of)
         callers, probes = settings(refusals, most), settings(Unrecorded(), PROBES)
         tls = self.certificate.context if self.certificate is not None else None
         app = self.tracing.app(edge if scraped is None else Timed(edge, scraped.metrics.answered))

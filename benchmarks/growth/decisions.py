@@ -20,7 +20,8 @@ from gateway.audit.chain import GENESIS, Head, Record, Sealer
 from gateway.audit.decisions.index import NAME
 from gateway.audit.decisions.lines import id_of
 from gateway.audit.events.catalogue import Start, Stop
-from gateway.audit.record import intent_members, outcome_members, start_members
+from gateway.audit.events.starts import start_members
+from gateway.audit.record import intent_members, outcome_members
 from gateway.audit.segment import segment_path
 from gateway.core.outcome import Cancelled, Closing
 from gateway.core.plan import Permit, Plan, order_of

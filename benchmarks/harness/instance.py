@@ -39,14 +39,20 @@ class Stub:
     """nginx as the upstream: answers who has the token, and counts every cancel that reaches it."""
 
     def __init__(
-        self, directory: Path, cores: Cores, *, changes: Mapping[str, str] | None = None, tls: bool = False
+        self,
+        directory: Path,
+        cores: Cores,
+        *,
+        name: str = "stub.conf",
+        changes: Mapping[str, str] | None = None,
+        tls: bool = False,
     ) -> None:
-        """`changes` are made to its configuration; with `tls` it is only waited for until it listens."""
+        """`changes` are made to its configuration `name`; with `tls` it is only waited for until it listens."""
         directory.mkdir(parents=True, exist_ok=True)
         place = Place(directory, free_port(), 0)
         self._port = place.port
         self._cancels = directory / "cancels"
-        launch = nginx(place, "stub.conf", changes=changes)
+        launch = nginx(place, name, changes=changes)
         self._process = Process(launch.command, core=cores.load, directory=directory)
         try:
             # A request without TLS is refused with 400 where there is TLS.
@@ -67,7 +73,7 @@ class Stub:
         return self._process.pid
 
     def stop(self) -> int:
-        """Ends it; how many cancels reached it. Counted then, since a line is written after its answer."""
+        """Ends it; how many requests it counted. Counted then, since a line is written after its answer."""
         self._process.stop()
         return self._cancels.stat().st_size // len("x\n")
 

@@ -17,7 +17,7 @@ from benchmarks.harness.launch import Launch, Place, gateway
 from benchmarks.harness.load import Opened, open_loop
 from benchmarks.harness.machine import CannotMeasure, Cores, program
 from benchmarks.harness.requests import Request
-from benchmarks.instructions.counting import WARM, kinds, send, wrapped
+from benchmarks.instructions.counting import WARM, below, kinds, send
 
 CONNECTIONS = (1, 32)
 PER_S = 60
@@ -87,7 +87,8 @@ def _send_over(port: int, request: Request, requests: int, connections: int) -> 
 
 def _under_strace(place: Place) -> Launch:
     # -D: the gateway stays our own child, which the end of the measurement is told to.
-    return wrapped(place, (program("strace"), "-D", "-f", "-ttt", "-qq", "-s", "0", "-o", str(place.directory / _LIST)))
+    strace = (program("strace"), "-D", "-f", "-ttt", "-qq", "-s", "0", "-o", str(place.directory / _LIST))
+    return below(gateway(place), strace)
 
 
 def switches(seconds: float, *, directory: Path, cores: Cores, proofs: Proofs) -> dict[str, float]:

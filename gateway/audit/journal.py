@@ -1,7 +1,6 @@
 """The chain that a process writes, in batches: another file after a bad one, and another chain at a certain size.
 
-The journal keeps what is true of the files, and changes it only together with them: the head, and the intents without
-an outcome.
+The journal keeps the head and the intents without an outcome, and changes both only together with the files.
 
     old chain:  …  stop {continued_by: new, open: n}
     new chain:  start {continues: {chain: old, seq, head}, intents: [n of them]}  …
@@ -23,9 +22,10 @@ from typing import Literal, NamedTuple
 import uuid_utils
 
 from gateway.audit.chain import GENESIS, Head, MacKey, Record, Sealer
-from gateway.audit.events.catalogue import At, Origin, Recovery, Start, Stop
+from gateway.audit.events.catalogue import Recovery, Start, Stop
 from gateway.audit.events.declare import ABSENT, Absent, Members
-from gateway.audit.record import start_members
+from gateway.audit.events.starts import start_members
+from gateway.audit.events.values import At, Origin
 from gateway.audit.segment import AppendFailed, ChainLock, Disk, Segment, removed, segment_path
 
 

@@ -5,12 +5,12 @@ Pure: no event holds a credential, a raw target or bytes of a request, as only t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from typing import Unpack
 
 from gateway.audit.events import catalogue
-from gateway.audit.events.catalogue import MoreOfAnOutcome, Origin, Remains, Taken
 from gateway.audit.events.declare import ABSENT, Absent, Members, maker
+from gateway.audit.events.values import MoreOfAnOutcome, Remains, Taken
 from gateway.core.forms.correlation import NOT_GIVEN, Correlation, trace_id_of
 from gateway.core.outcome import Accepted, Cancelled, Closing, NotSent, Outcome, Progress, Refused, Unknown
 from gateway.core.plan import Decision, Denial, Order, Permit, Plan, Reserved, Verdict
@@ -22,29 +22,6 @@ _outcome = maker(catalogue.Outcome)
 _denied = maker(catalogue.Denied)
 _planned = maker(catalogue.Planned)
 _explained = maker(catalogue.Explained)
-
-
-def start_members(
-    start: Mapping[str, object],
-    key_id: str | None,
-    *,
-    origin: Origin | None = None,
-    intents: Iterable[str] = (),
-    recovered: Mapping[str, object] | None = None,
-) -> Members:
-    """Return the members of `start`, a chain's first record: its seal, the chain it continues, and the heads of others.
-
-    `start` says what writes the chain. `key_id` is None if it is sealed without a key. `origin` is the chain before it,
-    with the head at which that chain ended, and `intents` are those left open there. `recovered` holds the heads and
-    the damage found in the directory.
-    """
-    sealed = catalogue.Start(
-        chain="sha256" if key_id is None else "hmac-sha256",
-        key_id=key_id,
-        continues=origin,
-        intents=list(intents) if origin is not None else ABSENT,
-    )
-    return {**start, **sealed.members(), **(recovered or catalogue.Start(heads={}, damaged=[]).members())}
 
 
 def intent_members(plan: Plan, *, upstream: str) -> Members:

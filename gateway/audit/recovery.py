@@ -25,11 +25,12 @@ from pathlib import Path
 from gateway.audit.chain import Head, MacKey, Record, Sealer, parse_line
 from gateway.audit.decisions.ordered import progress_in
 from gateway.audit.events import catalogue
-from gateway.audit.events.catalogue import At, Damage
 from gateway.audit.events.declare import ABSENT, Members
+from gateway.audit.events.starts import start_members
+from gateway.audit.events.values import At, Damage
 from gateway.audit.journal import AuditSettings, Journal
 from gateway.audit.reader import ChainReader, ChainReport, Torn, claim_of, lines_of, origin_of, sealed_record
-from gateway.audit.record import recovered_members, start_members
+from gateway.audit.record import recovered_members
 from gateway.audit.segment import CHAIN_NAME, AppendFailed, ChainLock, Disk, Segment, chains_in, open_segment
 from gateway.core.errors import AuditFailure
 from gateway.core.outcome import Progress as Known

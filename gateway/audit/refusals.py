@@ -88,10 +88,10 @@ class RefusalLog:
             return
         self._lost(net.caught)
 
-    def record_soon(self, refusal: Refusal, *, decision_id: str, remote: str | None) -> None:
+    def record_soon(self, refusal: Refusal, *, decision_id: str, remote: str | None, correlation: Correlation) -> None:
         """Record one refusal of a stranger, from code that cannot wait; never raise."""
         with Net() as net:
-            entry = self._entry(refusal, decision_id, remote, None)
+            entry = self._entry(refusal, decision_id, remote, None, correlation=correlation)
             if entry is not None:
                 self._audit.note_soon(*entry)
             return

@@ -296,6 +296,13 @@ async def write(answer: Answer, send: Send, *, more: Headers | None = None) -> N
     await send({"type": "http.response.body", "body": answer.body, "more_body": False})
 
 
+def named(answer: Answer, request_id: str | None) -> Answer:
+    """Return an answer with the id that its caller gave the request, if there is one."""
+    if request_id is not None:
+        answer.headers.append((b"x-request-id", request_id.encode("ascii")))
+    return answer
+
+
 def on_the_wire(answer: Answer, *, bodiless: bool) -> bytes:
     """Return an answer as bytes of HTTP/1.1, for a connection that ends after it; `bodiless` leaves out its body."""
     reason = http.HTTPStatus(answer.status).phrase.encode("ascii")

@@ -6,7 +6,12 @@ import socket
 import struct
 from asyncio import BaseTransport
 from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
+
+from gateway.core.errors import Refusal
+from gateway.core.forms.correlation import Correlation
 
 MOST_UNTAKEN_BYTES = 32 * 1024 * 1024
 """The most bytes of written answers that callers have not yet read, over all connections."""
@@ -115,3 +120,27 @@ def unix_peer(transport: BaseTransport) -> str | None:
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     pid, uid, _ = _CREDENTIALS.unpack(credentials)
     return f"unix:uid={uid},pid={pid}"
+
+
+class RefusalPort(Protocol):
+    """The port that records refusals made before ASGI."""
+
+    def record_soon(self, refusal: Refusal, *, decision_id: str, remote: str | None, correlation: Correlation) -> None:
+        """Record one refusal of a caller not yet authenticated. Never raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolSettings:
+    """The settings that all connections share.
+
+    `receive_timeout_s` is the time for a whole head, `keep_alive_s` the time between two requests. `ids_of` returns the
+    ids that a caller gave, from a function that returns every value of a header.
+    """
+
+    max_target_bytes: int
+    max_header_bytes: int
+    receive_timeout_s: int
+    refusals: RefusalPort
+    connections: Connections
+    keep_alive_s: int
+    ids_of: Callable[[Callable[[bytes], Sequence[bytes]]], Correlation]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
-from gateway.core.errors import ExpectationFailed, MalformedRequest, MethodNotAllowed, NotFound
+from gateway.core.errors import ExpectationFailed, MalformedRequest, MethodNotAllowed, NotFound, TooLarge
 from gateway.core.forms.shown import PLANS
 from gateway.core.request import CANCEL_RUNS
 
@@ -26,6 +26,10 @@ _VISIBLE = bytes(byte for byte in range(0x21, 0x7F) if byte != ord("#"))
 """The characters of a target: all of ASCII that shows, without the mark of a fragment."""
 
 _JUDGED = frozenset((b"host", b"authorization", b"content-length", b"transfer-encoding", b"upgrade", b"expect"))
+
+MAX_HEADERS = 100
+MOST_FRAMING_BYTES = 65_536
+"""The most bytes of a body that are none of its content: sizes, ends and extensions of chunks."""
 
 WHITESPACE = b" \t"
 """The characters that may surround a field's value without being part of it (RFC 9110, 5.5)."""
@@ -93,6 +97,17 @@ class Checked:
     def is_chunked(self) -> bool:
         """Whether the body comes in chunks."""
         return self.framing is not None and self.framing[0] == b"transfer-encoding"
+
+
+def headers_too_large(most_bytes: int) -> TooLarge:
+    """Return the refusal of headers that are more than a request may have."""
+    return TooLarge("headers", f"Headers are at most {most_bytes} bytes and {MAX_HEADERS} lines.", status=431)
+
+
+def too_much_framing() -> TooLarge:
+    """Return the refusal of a body with too many bytes around its chunks."""
+    most = f"A body has at most {MOST_FRAMING_BYTES} bytes around its chunks"
+    return TooLarge("framing", f"{most}: send larger ones, or a length.")
 
 
 def check_head(head: Head) -> Checked:

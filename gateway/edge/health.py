@@ -8,6 +8,7 @@ import uuid_utils
 from starlette.types import Receive, Scope, Send
 
 from gateway.core.errors import MethodNotAllowed, NotFound, Refusal
+from gateway.core.forms.correlation import Correlation
 from gateway.edge import answers
 from gateway.edge.answers import Answer
 from gateway.edge.head import HEALTH_PATHS
@@ -99,5 +100,5 @@ def check_read(method: str) -> None:
 class Unrecorded:
     """The discarding log for refusals on the health listener, which takes no credential and changes nothing."""
 
-    def record_soon(self, refusal: Refusal, *, decision_id: str, remote: str | None) -> None:
+    def record_soon(self, refusal: Refusal, *, decision_id: str, remote: str | None, correlation: Correlation) -> None:
         """Discard the refusal, so that a stranger on this listener cannot fill the record."""

@@ -8,7 +8,7 @@ handled under; it stays in the edge. A `CancelRequest` is what it asks, in one w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
@@ -242,14 +242,17 @@ class Intake:
 
     def correlate(self, inbound: Inbound) -> None:
         """Take in the ids that the caller gave the request, so that every answer and record has them; never raise."""
-        credential = b" ".join(inbound.header(b"authorization")).decode("latin-1")
+        inbound.correlation = self.ids_of(inbound.header)
+
+    def ids_of(self, header: Callable[[bytes], Sequence[bytes]]) -> Correlation:
+        """Return the ids that the caller gave; `header` returns every value of one."""
+        credential = b" ".join(header(b"authorization")).decode("latin-1")
 
         def is_secret(text: str) -> bool:
             """Return whether an id holds a secret, or much of the caller's credential."""
             return self.is_secret(text) or holds_part(text, credential)
 
-        trace, request_id = inbound.header(b"traceparent"), inbound.header(b"x-request-id")
-        inbound.correlation = correlation_of(trace, request_id, is_secret=is_secret)
+        return correlation_of(header(b"traceparent"), header(b"x-request-id"), is_secret=is_secret)
 
     async def own_body(self, inbound: Inbound) -> Body:
         """Read the body of one of the gateway's own calls, which take no query. Raises: Refusal."""

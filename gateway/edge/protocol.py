@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol, cast
+from typing import Any, NoReturn, cast
 
 import httptools
 import uuid_utils
@@ -22,15 +21,24 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.callers.forwarded import ip_address
 from gateway.core.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge
+from gateway.core.forms.correlation import NOT_GIVEN
 from gateway.edge import answers
-from gateway.edge.connections import TEAM, Connections, Evictable, unix_peer
-from gateway.edge.head import BROKEN_BODY, FRAMING_BYTES, WHITESPACE, Checked, Head, check_head
+from gateway.edge.connections import TEAM, Evictable, ProtocolSettings, unix_peer
+from gateway.edge.head import (
+    BROKEN_BODY,
+    FRAMING_BYTES,
+    MAX_HEADERS,
+    MOST_FRAMING_BYTES,
+    WHITESPACE,
+    Checked,
+    Head,
+    check_head,
+    headers_too_large,
+    too_much_framing,
+)
 from gateway.edge.reply import Cycle
 
 MAX_PIPELINED = 8
-MAX_HEADERS = 100
-MOST_FRAMING_BYTES = 65_536
-"""The most bytes of a body that are none of its content: sizes, ends and extensions of chunks."""
 LINE_BYTES = 32
 """The bytes of a head that are neither target nor headers, at most."""
 SEND_BUFFER_BYTES = 32_768
@@ -40,28 +48,6 @@ KEEP_ALIVE_MARGIN_S = 0.5
 """How much longer than stated a connection is kept: a request that was sent in time may still be on its way."""
 LAST_LOOK_S = 0.001
 """The delay before an idle connection is closed, in which the loop reads bytes that have already arrived."""
-
-
-class RefusalPort(Protocol):
-    """The port that records refusals made before ASGI."""
-
-    def record_soon(self, refusal: Refusal, *, decision_id: str, remote: str | None) -> None:
-        """Record one refusal of a caller not yet authenticated. Never raises."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProtocolSettings:
-    """The settings that all connections share.
-
-    `receive_timeout_s` is the time for a whole head, `keep_alive_s` the time between two requests.
-    """
-
-    max_target_bytes: int
-    max_header_bytes: int
-    receive_timeout_s: int
-    refusals: RefusalPort
-    connections: Connections
-    keep_alive_s: int
 
 
 class EdgeProtocol(HttpToolsProtocol):
@@ -77,6 +63,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._settings = settings
         self.url = b""
         self._refusal: Refusal | None = None
+        self._ids = NOT_GIVEN
         self._ended = False
         self._in_head = True
         self._in_body = False
@@ -162,7 +149,7 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def _check_unfinished_head(self) -> None:
         if self._head_bytes > self._settings.max_target_bytes + self._settings.max_header_bytes:
-            self._end(_headers_too_large(self._settings))
+            self._end(headers_too_large(self._settings.max_header_bytes))
         elif self._deadline is None:
             self._start_deadline()
 
@@ -174,17 +161,14 @@ class EdgeProtocol(HttpToolsProtocol):
     def _check_unfinished_body(self) -> None:
         self._note_framing()
         if self._framing_bytes > MOST_FRAMING_BYTES:
-            sentence = (
-                f"A body has at most {MOST_FRAMING_BYTES} bytes around its chunks: send larger ones, or a length."
-            )
-            self._end(TooLarge("framing", sentence))
+            self._end(too_much_framing())
 
     # Parser callbacks. Raising ends the parse; `data_received` then answers with `_refusal`.
 
     def on_message_begin(self) -> None:
         """Begin a new request on this connection."""
         super().on_message_begin()
-        self._in_head, self._in_body, self._header_bytes = True, False, 0
+        self._in_head, self._in_body, self._header_bytes, self._ids = True, False, 0, NOT_GIVEN
         # Non-zero even if the first bytes arrived together with an earlier request, so that the deadline starts.
         self._head_bytes = self._head_bytes or 1
         if len(self.pipeline) >= MAX_PIPELINED:
@@ -204,7 +188,7 @@ class EdgeProtocol(HttpToolsProtocol):
         headers = self.headers
         self._header_bytes = size = self._header_bytes + len(name) + len(value) + 4
         if size > self._settings.max_header_bytes or len(headers) >= MAX_HEADERS:
-            self._refuse(_headers_too_large(self._settings))
+            self._refuse(headers_too_large(self._settings.max_header_bytes))
         headers.append((name.lower(), value.strip(WHITESPACE)))
 
     def on_headers_complete(self) -> None:
@@ -214,9 +198,11 @@ class EdgeProtocol(HttpToolsProtocol):
         more. What an `Expect` or an upgrade asks for has been refused by then, or may be ignored.
         """
         method, version = self.parser.get_method(), self.parser.get_http_version()
+        head = Head(method, self.url, version, self.headers)
         try:
-            checked = self._checked = check_head(Head(method, self.url, version, self.headers))
+            checked = self._checked = check_head(head)
         except Refusal as refusal:
+            self._ids = self._settings.ids_of(head.values)
             self._refuse(refusal)
         self._is_chunked = checked.is_chunked
         if self._deadline is not None:
@@ -307,7 +293,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._stop_deadline()
         last = cast("Cycle | None", self.cycle)
         if last is None or last.response_complete:
-            answer = answers.refusal(refusal, self._record(refusal))
+            answer = answers.named(answers.refusal(refusal, self._record(refusal)), self._ids.request_id)
             # RFC 9110, 9.3.2: an answer to HEAD has no content; the method is known once the target has begun.
             self.transport.write(
                 answers.on_the_wire(answer, bodiless=bool(self.url) and self.parser.get_method() == b"HEAD")
@@ -326,7 +312,7 @@ class EdgeProtocol(HttpToolsProtocol):
     def _record(self, refusal: Refusal) -> str:
         decision_id = str(uuid_utils.uuid7())
         remote = self.client[0] if self.client else None
-        self._settings.refusals.record_soon(refusal, decision_id=decision_id, remote=remote)
+        self._settings.refusals.record_soon(refusal, decision_id=decision_id, remote=remote, correlation=self._ids)
         return decision_id
 
     def _watch_taking(self) -> None:
@@ -367,11 +353,6 @@ class EdgeProtocol(HttpToolsProtocol):
         """Return how many bytes of written answers are still in this process; `below` has those that TLS has sealed."""
         size = self.transport.get_write_buffer_size()
         return size if self.below is None else size + self.below.get_write_buffer_size()
-
-
-def _headers_too_large(settings: ProtocolSettings) -> TooLarge:
-    sentence = f"Headers are at most {settings.max_header_bytes} bytes and {MAX_HEADERS} lines."
-    return TooLarge("headers", sentence, status=431)
 
 
 class _Body:

@@ -266,8 +266,8 @@ def _times_cancelled() -> int:
 
 async def write(inbound: Inbound | None, answer: Answer, send: Send) -> None:
     """Write an answer, and close the connection if a body was left unread: its rest would read as the next request."""
-    if inbound is not None and (request_id := inbound.correlation.request_id) is not None:
-        answer.headers.append((b"x-request-id", request_id.encode("ascii")))
+    if inbound is not None:
+        answers.named(answer, inbound.correlation.request_id)
     if inbound is None or (inbound.has_body() and not inbound.body_read):
         await answers.write(answer, send, more=[(b"connection", b"close")])
     elif not (isinstance(send, ReleasingSend) and send.whole(answer)):

@@ -5,13 +5,14 @@ A label is a team, an action or a word of our own tables. Nothing that a caller 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 from gateway.audit.chain import Record
 from gateway.audit.decisions.joined import MOST_HELD, Tally, is_last
-from gateway.process import Net
+from gateway.process import fault_of
 
 MOST_TEAMS = 1000
 """The most teams that are counted by name."""
@@ -21,8 +22,6 @@ ACTION = "cancel_runs"
 """The action of a record that names none."""
 
 Labels = tuple[str, ...]
-Members = Mapping[str, object]
-Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(slots=True)
@@ -41,12 +40,11 @@ class Counts:
     """
 
     def __init__(self) -> None:
-        self.decisions: dict[Labels, int] = {}
-        self.outcomes: dict[Labels, int] = {}
-        self.cancelled: dict[Labels, int] = {}
-        self.effects: dict[Labels, int] = {}
-        self.refusals: dict[Labels, int] = {}
-        self.reloads: dict[Labels, int] = {}
+        self.decisions: dict[Labels, int] = defaultdict(int)
+        self.outcomes: dict[Labels, int] = defaultdict(int)
+        self.effects: dict[Labels, int] = defaultdict(int)
+        self.refusals: dict[Labels, int] = defaultdict(int)
+        self.reloads: dict[Labels, int] = defaultdict(int)
         self.over_cancelled = 0
         self.joins = 0
         self.applied_s: float | None = None
@@ -57,37 +55,47 @@ class Counts:
 
     def take(self, records: Iterable[Record]) -> None:
         """Count records that were written, in their order. Raises nothing."""
-        left = iter(records)
-        while True:
-            with Net() as net:
-                for record in left:
-                    count = self._COUNT.get(record.event)
-                    if count is not None:
-                        count(self, record)
-                return
-            self.fault = net.caught
+        for record in records:
+            count = _COUNT.get(record.event)
+            if count is not None:
+                try:
+                    count(self, record)
+                except BaseException as caught:  # noqa: BLE001 - as in a Net
+                    self.fault = fault_of(caught)
+
+    @property
+    def cancelled(self) -> dict[Labels, int]:
+        """The runs of each team."""
+        runs: dict[Labels, int] = defaultdict(int)
+        for (team, _), number in self.effects.copy().items():
+            runs[team,] += number
+        return runs
 
     def _decided(self, record: Record) -> None:
         members = record.members
-        team, action = self._team(members), str(members.get("action", ACTION))
-        _add(self.decisions, (team, action, str(members["decision"]), str(members["enforced"])))
+        team, action = str(members["team"]), str(members.get("action", ACTION))
+        if team not in self._teams:
+            team = self._named(team)
+        self.decisions[team, action, str(members["decision"]), str(members["enforced"])] += 1
         if record.event == "intent":
-            self._open[members["decision_id"]] = team, action
-            if len(self._open) > MOST_HELD:
-                self._forget(next(iter(self._open)))
+            waiting = self._open
+            waiting[members["decision_id"]] = team, action
+            if len(waiting) > MOST_HELD:
+                self._forget(next(iter(waiting)))
 
     def _ended(self, record: Record) -> None:
         members = record.members
         name, outcome, runs = members["decision_id"], str(members["outcome"]), members["cancelled"]
         found = self._open.get(name)
-        _add(self.outcomes, (ACTION if found is None else found[1], outcome))
+        self.outcomes[ACTION if found is None else found[1], outcome] += 1
         if found is None:
             return
         alone = outcome == "cancelled" and name not in self._several and "action_id" not in members
         if alone and isinstance(runs, int) and not members["over_cancelled"]:
             # Most are like this: one number, and nothing before or after it.
             del self._open[name]
-            self._add_runs(found, runs)
+            if runs:
+                self.effects[found] += runs
         else:
             self._learnt(record)
 
@@ -103,7 +111,7 @@ class Counts:
         more = several.tally.cancelled - several.cancelled
         if more > 0:
             several.cancelled += more
-            self._add_runs(found, more)
+            self.effects[found] += more
         excess = several.tally.over_cancelled - several.over_cancelled
         if excess > 0:
             several.over_cancelled += excess
@@ -115,33 +123,26 @@ class Counts:
         del self._open[name]
         self._several.pop(name, None)
 
-    def _add_runs(self, found: Labels, runs: int) -> None:
-        if runs:
-            _add(self.cancelled, found[:1], runs)
-            _add(self.effects, found, runs)
-
     def _refused(self, record: Record) -> None:
-        _add(self.refusals, (str(record.members.get("code", record.event)),))
+        self.refusals[str(record.members.get("code", record.event)),] += 1
 
-    def _joined(self, record: Record) -> None:
+    def _joined(self, _: Record) -> None:
         self.joins += 1
 
     def _reloaded(self, record: Record) -> None:
         result = str(record.members["outcome"])
-        _add(self.reloads, (result,))
+        self.reloads[result,] += 1
         if result == "applied":
             self.applied_s = record.ts_ns / 1e9
 
-    def _team(self, members: Members) -> str:
-        team = str(members["team"])
-        if team in self._teams:
-            return team
+    def _named(self, team: str) -> str:
+        """Return the name under which a new team is counted."""
         if len(self._teams) >= MOST_TEAMS:
             return OTHERS
         self._teams.add(team)
         return team
 
-    _COUNT: ClassVar[Mapping[str, Callable[[Counts, Record], None]]] = {
+    by_event: ClassVar[Mapping[str, Callable[[Counts, Record], None]]] = {
         "intent": _decided,
         "denied": _decided,
         "outcome": _ended,
@@ -152,7 +153,7 @@ class Counts:
         "joined": _joined,
         "reload": _reloaded,
     }
+    """What counts a record, by its event."""
 
 
-def _add(table: dict[Key, int], key: Key, number: int = 1) -> None:
-    table[key] = table.get(key, 0) + number
+_COUNT = Counts.by_event

@@ -43,7 +43,7 @@ def _table(table: dict[Labels, int], *always: Labels) -> Samples:
 
 def _histogram(times: Histogram) -> Iterator[tuple[str, Labels, float]]:
     names = [*(f"{bound:g}" for bound in times.buckets_s), "+Inf"]
-    for labels, (*counts, total_s) in times.rows():
+    for labels, (total_s, *counts) in times.rows():
         so_far = list(accumulate(counts))
         for bound, count in zip(names, so_far, strict=True):
             yield "_bucket", (*labels, bound), count

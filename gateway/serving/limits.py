@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gateway.callers.in_force import LiveSettings
-from gateway.edge.connections import Connections
-from gateway.edge.protocol import ProtocolSettings, RefusalPort
+from gateway.core.forms.correlation import Correlation
+from gateway.edge.connections import Connections, ProtocolSettings, RefusalPort
 from gateway.process import raise_descriptor_limit
 from gateway.upstream.runs.log import MAX_READINGS
 
@@ -24,9 +24,16 @@ def most_connections(upstream: int) -> int:
 
 
 def limits_of_the_moment(
-    current: LiveSettings, keep_alive_s: int, refusals: RefusalPort, most: int
+    current: LiveSettings,
+    keep_alive_s: int,
+    ids_of: Callable[[Callable[[bytes], Sequence[bytes]]], Correlation],
+    refusals: RefusalPort,
+    most: int,
 ) -> Callable[[], ProtocolSettings]:
-    """Return the source of settings for listeners that count their connections together, at most `most`."""
+    """Return the source of settings for listeners that count their connections together, at most `most`.
+
+    `ids_of` is as in `ProtocolSettings`.
+    """
     connections = Connections(most)
 
     def of_the_moment() -> ProtocolSettings:
@@ -39,6 +46,7 @@ def limits_of_the_moment(
             keep_alive_s=keep_alive_s,
             refusals=refusals,
             connections=connections,
+            ids_of=ids_of,
         )
 
     return of_the_moment

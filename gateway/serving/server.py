@@ -17,7 +17,8 @@ from uvicorn.server import Server
 from uvloop.loop import SSLProtocol  # type: ignore[attr-defined] # it is not in the library's stubs
 
 from gateway.config import CLOSING_S
-from gateway.edge.protocol import EdgeProtocol, ProtocolSettings
+from gateway.edge.connections import ProtocolSettings
+from gateway.edge.protocol import EdgeProtocol
 from gateway.serving.sockets import BACKLOG
 
 STOPS = (signal.SIGTERM, signal.SIGINT)

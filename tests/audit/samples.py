@@ -12,6 +12,7 @@ import orjson
 from gateway.audit.chain import Members
 from gateway.audit.events.catalogue import Recovery, Retired, Start, Stop
 from gateway.audit.events.reloads import reload_members
+from gateway.audit.events.starts import start_members
 from gateway.audit.events.switches import freeze_members, thaw_members
 from gateway.audit.record import (
     chunk_members,
@@ -23,7 +24,6 @@ from gateway.audit.record import (
     plan_members,
     recovered_members,
     refused_members,
-    start_members,
     throttled_members,
     unsent_members,
     withdrawn_members,

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.audit.refusals import ALARM_BURST, BURST, RefusalLog
 from gateway.core.errors import ExpiredKey, MalformedRequest, RealTokenUsed, Refusal, Throttled, Unauthenticated
+from gateway.core.forms.correlation import NOT_GIVEN
 from gateway.core.request import Principal
 
 STRANGER = Unauthenticated("unknown_key")
@@ -54,7 +55,7 @@ async def test_a_flood_of_strangers_hides_no_use_of_a_credential_that_was_good(s
     heard = Heard()
     log = RefusalLog(heard, heard, log=heard)
     await refuse(log, STRANGER, FLOOD)
-    log.record_soon(MalformedRequest("http", "no"), decision_id="x", remote=None)
+    log.record_soon(MalformedRequest("http", "no"), decision_id="x", remote=None, correlation=NOT_GIVEN)
     await refuse(log, seen)
     await refuse(log, STRANGER, FLOOD)
     assert Counter(record["cause"] for record in heard.records) == {"unknown_key": BURST, seen.cause: 1}

@@ -124,6 +124,22 @@ def test_a_decision_is_one_line_with_its_last_number(directory: Path) -> None:
     }
 
 
+def test_an_outcome_that_knows_the_whole_takes_the_place_of_its_parts(tmp_path: Path) -> None:
+    """It may also know of more than they do; nothing is counted twice."""
+    chain = Chain(tmp_path)
+    chain.write(
+        ("start", {}),
+        intent(1, **PLANNED),
+        chunk(1, 1, 5),
+        chunk(1, 2, 6),
+        outcome(1, "cancelled", 11),
+        intent(2, **PLANNED),
+        chunk(2, 1, 5),
+        outcome(2, "cancelled", 8),
+    )
+    assert [row["cancelled"] for row in rows(tmp_path)] == ["11", "8"]
+
+
 def test_the_members_are_those_of_the_page_of_decisions(directory: Path) -> None:
     """In JSON, exactly and in the same order, each decision as the gateway itself joins it."""
     listed = json.loads(report(directory, "--format", "json").stdout)

@@ -6,6 +6,7 @@ import pytest
 
 from tests.edge.wire import PATH, TARGET, Edge
 from tests.support.gateway import REAL_TOKEN, Answer
+from tests.support.waiting import until
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = f"traceparent: 00-{TRACE}-{PARENT}-01"
@@ -102,3 +103,45 @@ def test_nothing_of_it_goes_upstream(edge: Edge) -> None:
     [entry] = edge.reached[before:]
     assert TRACE not in repr(entry)
     assert "order-4712" not in repr(entry)
+
+
+def refused_ids_of(edge: Edge, answer: Answer) -> tuple[object, object, object]:
+    """As `ids_of`, of a refusal before the application, whose answer does not wait for its record."""
+    name = answer.headers["gateway-decision"]
+    until(lambda: any(one.get("decision_id") == name for one in edge.records()))
+    return ids_of(edge, answer, "refused")
+
+
+@pytest.mark.parametrize(
+    ("headers", "line", "status"),
+    [
+        (("Authorization: Bearer another",), WORKS, 400),
+        (("Upgrade: websocket",), WORKS, 400),
+        (("Expect: 100-continue",), WORKS, 417),
+        ((), "DELETE http://elsewhere.example/v2/workflows/runs HTTP/1.1", 400),
+    ],
+)
+def test_a_head_that_was_read_and_is_refused_keeps_its_ids(
+    edge: Edge, headers: tuple[str, ...], line: str, status: int
+) -> None:
+    """What HTTP forbids is found in the record by the caller's ids, and its answer has them."""
+    [answer] = edge.send(edge.request(TRACEPARENT, "X-Request-Id: order-4713", *headers, line=line), want=1)
+    assert (answer.status, answer.headers["x-request-id"]) == (status, "order-4713")
+    assert refused_ids_of(edge, answer) == (None, TRACE, "order-4713")
+
+
+def test_a_refused_head_tells_no_secret_as_an_id(edge: Edge) -> None:
+    """As with a request that is let in: neither the account's token nor a part of the caller's key."""
+    for secret in (REAL_TOKEN, "qgk_mine", edge.gateway.key("billing")[-35:]):
+        [answer] = edge.send(edge.request(f"X-Request-Id: {secret}", "Upgrade: websocket"), want=1)
+        assert (answer.status, "x-request-id" in answer.headers) == (400, False)
+        assert refused_ids_of(edge, answer)[2] is None
+
+
+def test_a_head_that_was_not_read_to_its_end_has_no_ids(edge: Edge) -> None:
+    """Where its headers end, or whether more of a name comes, is not known; nor are those of an earlier request it."""
+    for broken in (b"no HTTP\r\n\r\n", edge.request("X-Request-Id: order-4714", "X-Pad: " + "a" * 20_000)):
+        good = edge.request("X-Request-Id: order-4715", line="GET /healthz HTTP/1.1")
+        _, answer = edge.send(good, broken, pause_s=0.2, want=2)
+        assert (answer.status in (400, 431), "x-request-id" in answer.headers) == (True, False)
+        assert refused_ids_of(edge, answer)[2] is None

@@ -15,8 +15,9 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from gateway.core.errors import Refusal
-from gateway.edge.connections import Connections
-from gateway.edge.protocol import KEEP_ALIVE_MARGIN_S, EdgeProtocol, ProtocolSettings
+from gateway.core.forms.correlation import NOT_GIVEN, Correlation
+from gateway.edge.connections import Connections, ProtocolSettings
+from gateway.edge.protocol import KEEP_ALIVE_MARGIN_S, EdgeProtocol
 from tests.edge.conftest import LIMITS
 from tests.edge.wire import JSON, PATH, RUN_IDS, Edge, receive, started
 
@@ -151,7 +152,7 @@ class Silent:
 
 
 class Unrecorded:
-    def record_soon(self, refusal: Refusal, *, decision_id: str, remote: str | None) -> None:
+    def record_soon(self, refusal: Refusal, *, decision_id: str, remote: str | None, correlation: Correlation) -> None:
         """Leaves no trace."""
 
 
@@ -170,6 +171,7 @@ async def answered(loop: StillLoop) -> tuple[EdgeProtocol, Wire]:
         keep_alive_s=75,
         refusals=Unrecorded(),
         connections=connections,
+        ids_of=lambda _: NOT_GIVEN,
     )
     config = Config(empty, ws="none", lifespan="off", log_config=None, access_log=False)
     protocol = EdgeProtocol(settings=settings, config=config, server_state=ServerState(), app_state={}, _loop=loop)

@@ -11,9 +11,10 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from gateway.edge.connections import TEAM, Connections
+from gateway.core.forms.correlation import NOT_GIVEN
+from gateway.edge.connections import TEAM, Connections, ProtocolSettings
 from gateway.edge.health import Unrecorded
-from gateway.edge.protocol import EdgeProtocol, ProtocolSettings
+from gateway.edge.protocol import EdgeProtocol
 
 BODY = b"x" * 400_000
 MOST = 3 * len(BODY)
@@ -35,7 +36,7 @@ async def serving() -> AsyncIterator[int]:
     config = Config(app, lifespan="off", log_config=None, access_log=False, ws="none", http=EdgeProtocol)
     config.load()
     connections = Connections(100, most_untaken_bytes=MOST)
-    settings = ProtocolSettings(4096, 4096, 60, Unrecorded(), connections, 75)
+    settings = ProtocolSettings(4096, 4096, 60, Unrecorded(), connections, 75, lambda _: NOT_GIVEN)
     state = ServerState()
 
     def connection() -> EdgeProtocol:

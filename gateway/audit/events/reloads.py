@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from gateway.audit.events import catalogue
-from gateway.audit.events.catalogue import MOST_NAMES
 from gateway.audit.events.declare import ABSENT, Members
+from gateway.audit.events.values import MOST_NAMES
 
 MOST_PROBLEMS = 20
 MOST_PROBLEM_CHARS = 500

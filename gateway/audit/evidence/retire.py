@@ -20,13 +20,13 @@ from pathlib import Path
 from gateway import __version__
 from gateway.audit.chain import Head, MacKey, Record, Sealer
 from gateway.audit.events import catalogue
-from gateway.audit.events.catalogue import At
 from gateway.audit.events.declare import Members
+from gateway.audit.events.starts import start_members
+from gateway.audit.events.values import At
 from gateway.audit.evidence import texts
 from gateway.audit.evidence.verify import Claim, Finding, digest_of, verify_listed
 from gateway.audit.journal import AuditSettings, Journal
 from gateway.audit.reader import ChainReader, ChainReport
-from gateway.audit.record import start_members
 from gateway.audit.recovery import Recovered, Recovery
 from gateway.audit.segment import AppendFailed, ChainLock, Disk, chains_in, open_segment
 from gateway.core.errors import AuditFailure

@@ -12,7 +12,8 @@ import orjson
 
 from gateway.audit.chain import FIRST, LAST, Members
 from gateway.audit.decisions.joined import Owner, Owners
-from gateway.audit.events.catalogue import EVENTS, OutcomeName
+from gateway.audit.events.catalogue import EVENTS
+from gateway.audit.events.values import OutcomeName
 from gateway.audit.evidence import decisions
 from gateway.authoring import history
 from gateway.cli.audit.reading import USAGE, Parser, add_paths, add_span, in_span, read, said, typed

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from tests.reliability.controls.copy import Bug
 from tests.reliability.controls.in_decisions import IN_DECISIONS
+from tests.reliability.controls.in_evidence import IN_EVIDENCE
 from tests.reliability.controls.in_limits import IN_LIMITS
 from tests.reliability.controls.in_order import IN_ORDER
 from tests.reliability.controls.in_reading import IN_READING
@@ -25,6 +26,7 @@ KINDS: Mapping[str, tuple[Bug, ...]] = MappingProxyType(
         "showing": IN_SHOWING,
         "decisions": IN_DECISIONS,
         "limits": IN_LIMITS,
+        "what is told of cancels": IN_EVIDENCE,
     }
 )
 BUGS: tuple[Bug, ...] = tuple(bug for bugs in KINDS.values() for bug in bugs)
