@@ -18,8 +18,11 @@ from importlib import import_module
 LONGEST = 1 << 17
 """Bytes of an order at most."""
 STREAMS = 3
-LEFT_OUT = ("gateway.__main__", "gateway.cli.cancel.screen", "gateway.telemetry.otlp")
-"""The first runs when it is loaded with that name, the second needs what `keep_out` keeps out, the third is large."""
+LEFT_OUT = ("gateway.__main__", "gateway.cli.cancel.screen", "gateway.telemetry.otlp", "gateway.store")
+"""The first runs when it is loaded with that name, the second needs what `keep_out` keeps out, the others are large.
+
+A module is left out with all that is below it.
+"""
 OF_OTHERS = ("cryptography.x509", "xml.etree.ElementTree")
 """What the gateway loads later, when it is needed."""
 
@@ -30,7 +33,7 @@ def load() -> None:
     gc.disable()
     package = import_module("gateway")
     for module in pkgutil.walk_packages(package.__path__, "gateway."):
-        if module.name not in LEFT_OUT:
+        if not f"{module.name}.".startswith(tuple(f"{name}." for name in LEFT_OUT)):
             import_module(module.name)
     for name in OF_OTHERS:
         import_module(name)
