@@ -212,7 +212,8 @@ class AuditLog:
 
     async def intent(self, plan: Plan) -> Receipt:
         """Record what is about to be sent. Raises: AuditUnavailable: it is not durable, so nothing may be sent."""
-        await self._until_opened()
+        if self._writer is None:
+            await self._until_opened()
         if refusal := self._refusal():
             raise AuditUnavailable(refusal)
         entry = self._enter("intent", intent_members(plan, upstream=self._upstream), Kind.INTENT)
@@ -250,7 +251,8 @@ class AuditLog:
 
     async def note(self, event: str, members: Mapping[str, object]) -> None:
         """Record an answer that may be given even if it is not recorded. Do not wait if it cannot be recorded."""
-        await self._until_opened()
+        if self._writer is None:
+            await self._until_opened()
         if self._writer is None or not self._takes_notes():
             self.note_soon(event, members)
             return

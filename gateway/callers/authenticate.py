@@ -17,7 +17,8 @@ if TYPE_CHECKING:  # the verifier of tokens is loaded only if an issuer is pinne
     from gateway.callers.tokens import TokenVerifier
 
 MAX_CREDENTIAL_BYTES = 8192
-_VISIBLE = bytes(range(0x21, 0x7F))
+_STRANGE = bytes(1 - (0x21 <= byte < 0x7F) for byte in range(256))
+"""By byte: 1 unless it is an ASCII character that shows."""
 
 
 class Authenticator:
@@ -49,7 +50,7 @@ class Authenticator:
             raise Unauthenticated("no_credential")
         scheme, _, spaced = credential.partition(b" ")
         key = spaced.lstrip(b" ")
-        readable = bool(key) and not key.translate(None, _VISIBLE)
+        readable = bool(key) and b"\x01" not in key.translate(_STRANGE)
         if len(credential) > MAX_CREDENTIAL_BYTES or scheme.lower() != b"bearer" or not readable:
             raise Unauthenticated("not_bearer")
         digest = hashlib.sha256(key).digest()

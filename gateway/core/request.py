@@ -85,22 +85,20 @@ class ByRunIds:
         """Return the selection as query pairs, in upstream's order."""
         return [("workflowRunIds", run_id) for run_id in self.run_ids]
 
-
-def _true(text: str) -> bool:
-    return text == "true"
+    def members(self) -> Mapping[str, object]:
+        """Return what `pairs` says with each name once."""
+        return {"workflowRunIds": [*self.run_ids]}
 
 
 class Wire(NamedTuple):
     """How one member of a `Filter` stands in a query: the only place that says so.
 
-    `name` is the parameter, and `field` the name under which policies know what it selects by. `typed` makes of the
-    parameter's text the value in `CancelRequest.wire`. A parameter with `checks` is repeatable: the first checks one
-    value, and the second does so beside `workflowUrlExactMatch`.
+    `name` is the parameter, and `field` the name under which policies know what it selects by. A parameter with
+    `checks` is repeatable: the first checks one value, and the second does so beside `workflowUrlExactMatch`.
     """
 
     name: str
     field: str
-    typed: Callable[[str], object] = str
     checks: tuple[Callable[[str], str], Callable[[str], str]] | None = None
 
     def member(self) -> Mapping[str, Wire]:
@@ -127,28 +125,32 @@ class Filter:
     workflow_urls: tuple[str, ...] = field(
         default=(), metadata=_listed("workflowUrl", grammar.url_prefix, exact=grammar.url)
     )
-    exact: bool = field(default=False, metadata=Wire("workflowUrlExactMatch", "workflowUrl", _true).member())
-    from_date: int | None = field(default=None, metadata=Wire("fromDate", "created", int).member())
-    to_date: int | None = field(default=None, metadata=Wire("toDate", "created", int).member())
+    exact: bool = field(default=False, metadata=Wire("workflowUrlExactMatch", "workflowUrl").member())
+    from_date: int | None = field(default=None, metadata=Wire("fromDate", "created").member())
+    to_date: int | None = field(default=None, metadata=Wire("toDate", "created").member())
     caller_ips: tuple[str, ...] = field(default=(), metadata=_listed("callerIp", grammar.ip_address))
     flow_control_keys: tuple[str, ...] = field(default=(), metadata=_listed("flowControlKey", grammar.key))
     labels: tuple[str, ...] = field(default=(), metadata=_listed("label", grammar.key))
     carried: frozenset[str] = field(init=False, repr=False, compare=False)
     _pairs: Sequence[tuple[str, str]] = field(init=False, repr=False, compare=False)
+    _members: Mapping[str, object] = field(init=False, repr=False, compare=False)
 
     kind: ClassVar[Literal["filter"]] = "filter"
 
     def __post_init__(self) -> None:
         carried: list[str] = []
         pairs: list[tuple[str, str]] = []
+        members: dict[str, object] = {}
         rows, values = _TABLES[type(self)]
         given = values(self)
         for (name, known_as, checks), value in compress(zip(rows, given), given):  # noqa: B905 - both of one table
             carried.append(known_as)
             if checks is None:
                 pairs.append((name, "true" if value is True else str(value)))
+                members[name] = value
                 continue
             grammar.check_each(name, checks[self.exact], value)
+            members[name] = [*value]
             for one in value:  # nearly always one, for which a comprehension costs more
                 pairs.append((name, one))  # noqa: PERF401
         if not carried:
@@ -157,9 +159,10 @@ class Filter:
             raise ValueError("workflowUrlExactMatch stands only beside workflowUrl")
         if self.from_date is not None or self.to_date is not None:
             _check_dates(self.from_date, self.to_date)
-        # A request is judged, searched for secrets, recorded and sent by its pairs, so they are made once.
+        # A request is judged, searched for secrets, recorded, sent and proposed in these forms, so they are made once.
         object.__setattr__(self, "carried", frozenset(carried))
         object.__setattr__(self, "_pairs", pairs)
+        object.__setattr__(self, "_members", members)
 
     @property
     def by_prefix(self) -> bool:
@@ -169,6 +172,13 @@ class Filter:
     def pairs(self) -> Sequence[tuple[str, str]]:
         """Return the selection as query pairs, in upstream's order."""
         return self._pairs
+
+    def members(self) -> Mapping[str, object]:
+        """Return what `pairs` says with each name once: a repeatable field is a list, a number is a number.
+
+        The lists are the filter's own: nobody changes them.
+        """
+        return self._members
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +236,6 @@ WIRES = tuple(wires_of(ByFilterHere).values())
 HERE = frozenset(wire.field for wire in WIRES) - {wire.field for wire in wires_of(ByFilter).values()}
 """The fields, by wire name, that the gateway matches itself and never sends: `host` and `path`."""
 
-_TYPED = {wire.name: wire.typed for wire in WIRES}
-
 
 def filter_with(members: Mapping[str, object], *, of: Filter | None = None) -> Filter:
     """Return the filter with these members, by name; those that are not among them are as in `of`.
@@ -254,6 +262,10 @@ class EveryRun:
     def pairs(self) -> Sequence[tuple[str, str]]:
         """Return no pairs: the wire has no marker for *all*."""
         return []
+
+    def members(self) -> Mapping[str, object]:
+        """Return no members, as there are no pairs."""
+        return {}
 
 
 Selection = ByRunIds | Filter | EveryRun
@@ -290,11 +302,11 @@ class CancelRequest:
 
     def __hash__(self) -> int:
         # What is sent is looked up four times among the cancels in flight, and a list may name a thousand runs.
-        try:
-            return self._hash
-        except AttributeError:
-            object.__setattr__(self, "_hash", hash((self.selection, self.count)))
-            return self._hash
+        found: int | None = getattr(self, "_hash", None)  # an exception caught here would cost four times as much
+        if found is None:
+            found = hash((self.selection, self.count))
+            object.__setattr__(self, "_hash", found)
+        return found
 
     def wire(self) -> dict[str, object]:
         """Return the request as an object with the wire names; repeatable fields are lists, numbers are numbers."""
@@ -303,13 +315,4 @@ class CancelRequest:
 
 def wire_of(selection: Selection, count: int) -> dict[str, object]:
     """Return what `CancelRequest.wire` returns, of a request that is only shown."""
-    members: dict[str, object] = {}
-    for name, value in selection.pairs():
-        if name not in REPEATABLE:
-            members[name] = _TYPED[name](value)
-        elif name in members:
-            members[name].append(value)  # type: ignore[attr-defined]
-        else:
-            members[name] = [value]
-    members["count"] = count
-    return members
+    return {**selection.members(), "count": count}

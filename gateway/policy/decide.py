@@ -22,7 +22,7 @@ from gateway.core.plan import Decision, Denial, Narrowing, NotAdmitted, Permit
 from gateway.core.request import ByFilterHere, ByRunIds, CancelRequest, EveryRun, Principal, wire_of
 from gateway.core.run import Resolution
 from gateway.policy.model import Effect, Rule
-from gateway.policy.nearest import MOST, candidates_near, in_words
+from gateway.policy.nearest import MOST, admitted_near, in_words
 from gateway.policy.reading import NEVER_SENT, Gap, Reading, matches, named_by_deny, unmet
 from gateway.policy.rules import Policies, TeamRules
 from gateway.policy.view import Admitted, Judged, Refused, View, capped
@@ -180,14 +180,14 @@ def _counts(rule: Rule, request: CancelRequest, now_ms: int) -> bool:
 
 
 def _nearest(view: View, near: Sequence[Rule]) -> dict[str, object] | None:
-    for selection, count in candidates_near(view, near):
-        judged = view.of(selection, count).judged(count)
-        if isinstance(judged, Admitted):
-            wire = wire_of(selection, judged.left)
-            if isinstance(selection, ByRunIds):
-                del wire["count"]  # a request with run IDs carries nothing else
-            return wire
-    return None
+    found = admitted_near(view, near)
+    if found is None:
+        return None
+    selection, left = found
+    wire = wire_of(selection, left)
+    if isinstance(selection, ByRunIds):
+        del wire["count"]  # a request with run IDs carries nothing else
+    return wire
 
 
 def _sentence(why: _Why, judged: Refused, request: CancelRequest, nearest: dict[str, object] | None) -> str:

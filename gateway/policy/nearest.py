@@ -8,7 +8,7 @@ sentence says what the rule wants (`reading.Gap`). A caller who asked for every 
 field.
 
 This holds however prefixes are matched: as plain beginnings of a URL, as upstream does, or as a page and all below it,
-as the gateway does. The requests made here are only proposals; `decide` judges each before it shows one.
+as the gateway does. The requests made here are only proposals: each is judged like a request before it is shown.
 
 `authoring.offers` makes requests that would be allowed as well, and is a search of another kind. A proposal here is a
 *part* of what one caller asked: there is at most one for each rule and spelling, a refusal costs at most `MOST_JUDGED`
@@ -20,9 +20,10 @@ the rule's first value, which another rule may refuse. Both make filters with `f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import islice
+from typing import NamedTuple
 
 from gateway.core.request import ByRunIds, Filter, Selection, filter_with
 from gateway.policy.model import (
@@ -35,7 +36,7 @@ from gateway.policy.model import (
     ValueCondition,
     asked_values,
 )
-from gateway.policy.view import View
+from gateway.policy.view import Admitted, View
 
 SLACK_MS = 60_000
 MOST = 20
@@ -48,26 +49,52 @@ Proposal = tuple[Selection, int]
 """What a request could ask for: a selection and a count."""
 
 
-def candidates_near(view: View, near: Sequence[Rule]) -> Iterator[Proposal]:
-    """Yield a few proposals: from rules that share something with the request (`near`), then from others by name."""
+def admitted_near(view: View, near: Sequence[Rule]) -> Proposal | None:
+    """Return the first of a few proposals that policy admits, with the count that it leaves; None if it admits none.
+
+    They are made from rules that share something with the request (`near`), then from others by name.
+    """
     request, now_ms = view.request, view.now_ms
-    known: list[Proposal] = [(request.selection, request.count)]  # It was just refused.
     most = min([request.count, *[rule.most_asked for rule in view.requires]])
-    spellings = _spellings(request.selection)
+    tried = _Tried([(request.selection, request.count)], _spellings(request.selection), most)
+    found = _first_admitted(view, near, tried)
+    if found is not None or tried.enough:
+        return found
     others = (rule for rule in view.rules.allowed(now_ms) if rule not in near)
-    for rule in islice(chain(near, others), MOST):
-        for asked in spellings:
+    return _first_admitted(view, islice(others, MOST - len(near)), tried)
+
+
+class _Tried(NamedTuple):
+    """The proposals so far, the first of which was just refused; the spellings to make more of; the most to ask for."""
+
+    known: list[Proposal]
+    spellings: Sequence[Selection]
+    most: int
+
+    @property
+    def enough(self) -> bool:
+        """Whether no more proposals may be judged."""
+        return len(self.known) > MOST_JUDGED
+
+
+def _first_admitted(view: View, rules: Iterable[Rule], tried: _Tried) -> Proposal | None:
+    for rule in rules:
+        for asked in tried.spellings:
             # The commonest refusal is for the count alone, and then there is nothing to look for.
-            selection = asked if view.kept_by(rule) else _part(rule, asked, now_ms, resolved=view.looks_up(rule))
+            kept = view.kept_by(rule)
+            selection = asked if kept else _part(rule, asked, view.now_ms, resolved=view.looks_up(rule))
             if selection is None:
                 continue
-            asks = min(most, rule.most_asked)
-            proposal = selection, len(selection.run_ids) if isinstance(selection, ByRunIds) else asks
-            if proposal not in known:
-                known.append(proposal)
-                yield proposal
-            if len(known) > MOST_JUDGED:
-                return
+            asks = len(selection.run_ids) if isinstance(selection, ByRunIds) else min(tried.most, rule.most_asked)
+            proposal = selection, asks
+            if proposal not in tried.known:
+                tried.known.append(proposal)
+                judged = view.of(selection, asks).judged(asks)
+                if isinstance(judged, Admitted):
+                    return selection, judged.left
+            if tried.enough:
+                return None
+    return None
 
 
 def _spellings(asked: Selection) -> Sequence[Selection]:
@@ -85,11 +112,12 @@ def in_words(wire: Mapping[str, object]) -> str:
     """Return a request (`CancelRequest.wire`) in a person's words."""
     parts = []
     for name, value in wire.items():
-        if isinstance(value, list):
-            shown = ", ".join(map(str, value[:3])) if len(value) > 1 else value[0]
-            parts.append(f"{name} {shown}{' …' if len(value) > 3 else ''}")
-        else:
+        if not isinstance(value, list):
             parts.append(f"{name}=true" if name == "workflowUrlExactMatch" else f"{name} {value}")
+        elif len(value) == 1:
+            parts.append(f"{name} {value[0]}")
+        else:
+            parts.append(f"{name} {', '.join(map(str, value[:3]))}{' …' if len(value) > 3 else ''}")
     return "; ".join(parts)
 
 

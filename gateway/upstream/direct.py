@@ -79,17 +79,26 @@ class Answered(httpx.Response):
         return getattr(self, name)
 
 
+class EndingStream(httpx.AsyncByteStream):
+    """A body that knows its last piece when it gives it: from then on it is `ended`, and need not be asked again."""
+
+    ended = False
+
+
 async def bounded(response: httpx.Response, max_bytes: int) -> bytes | None:
     """Read and close the raw, undecoded body of an answer; return None if it is longer than `max_bytes`."""
     stream = response.stream
     if not isinstance(stream, httpx.AsyncByteStream):
         raise TypeError("the transport gave a synchronous stream")
     content = bytearray()
+    ending = stream if isinstance(stream, EndingStream) else None
     try:
         async for chunk in stream:
             content += chunk
             if len(content) > max_bytes:
                 return None
+            if ending is not None and ending.ended:
+                break
     finally:
         await stream.aclose()
     return bytes(content)

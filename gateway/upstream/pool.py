@@ -34,7 +34,7 @@ from pyreqwest.request import StreamRequest
 from pyreqwest.response import Response
 
 from gateway.process import Net, giving_way
-from gateway.upstream.direct import Answered, FixedHeaders, LateTransport
+from gateway.upstream.direct import Answered, EndingStream, FixedHeaders, LateTransport
 from gateway.upstream.shares import Places
 
 IDLE_S = 4
@@ -203,7 +203,7 @@ class _Held(httpx.AsyncByteStream):
                 leave()
 
 
-class _Body(httpx.AsyncByteStream):
+class _Body(EndingStream):
     """The raw body, which keeps its exchange's place until it is closed. Closing it early closes the connection.
 
     It is its own iterator: an asynchronous generator would cost more than what it reads.
@@ -226,7 +226,7 @@ class _Body(httpx.AsyncByteStream):
             _fail(exc)
         # A read returns fewer bytes only at the end of the body.
         if part is None or len(part) < READ_BYTES:
-            self._exchange = None
+            self._exchange, self.ended = None, True
         if part is None:
             raise StopAsyncIteration
         return bytes(part)

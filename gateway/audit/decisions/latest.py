@@ -36,9 +36,7 @@ class Latest:
 
     def add(self, lines: Sequence[bytes]) -> None:
         """Add lines that are in the log, in their order. Call it from one thread at a time."""
-        added = 0
-        for line in lines:
-            added += len(line)
+        added = sum(map(len, lines))
         self._lines.extend(lines)
         self.written_bytes += added
         size = self._bytes + added

@@ -145,19 +145,26 @@ _remembered = lru_cache(maxsize=grammar.REMEMBERED_URLS)(_decoded)
 """Decodes a short value; cached, because the same few URLs are named all day. A refusal is not kept."""
 
 
+_ROWS: Mapping[str, _Row] = {
+    "workflow_urls": URLS,
+    "from_date": FROM_DATE,
+    "to_date": TO_DATE,
+    "caller_ips": CALLER_IPS,
+    "flow_control_keys": FLOW_KEYS,
+    "labels": LABELS,
+    "hosts": HOSTS,
+    "paths": PATHS,
+}
+"""The parameters of a filter, under the members of `Filter` that they are read into."""
+
+_MEMBERS = {row.name: (row, member) for member, row in _ROWS.items()}
+
+
 def filter_in(values: Values, *, exact: bool) -> Filter:
     """Return the filter in the values of a query. Raises: ValueError: it names no field, or a value is not valid."""
-    given = values.get
-    return filter_with(
-        {
-            "workflow_urls": tuple(given(URLS.name, ())),
-            "exact": exact,
-            "from_date": FROM_DATE.of(values),
-            "to_date": TO_DATE.of(values),
-            "caller_ips": tuple(given(CALLER_IPS.name, ())),
-            "flow_control_keys": tuple(given(FLOW_KEYS.name, ())),
-            "labels": tuple(given(LABELS.name, ())),
-            "hosts": tuple(given(HOSTS.name, ())),
-            "paths": tuple(given(PATHS.name, ())),
-        }
-    )
+    members: dict[str, object] = {"exact": exact}
+    for name in values:
+        if (row := _MEMBERS.get(name)) is not None:
+            parameter, member = row
+            members[member] = parameter.of(values)
+    return filter_with(members)

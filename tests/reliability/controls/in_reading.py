@@ -100,7 +100,7 @@ IN_READING = (
     ),
     Bug(
         "a field is known and not read",
-        (Edit(QUERY, '            "labels": tuple(given(LABELS.name, ())),\n', ""),),
+        (Edit(QUERY, '    "labels": LABELS,\n', ""),),
         FILTER_FIELDS,
     ),
     Bug(
