@@ -79,7 +79,7 @@ CONFIG = {
     "version": "The version of this format: 1.",
     "listen": "An IP address or localhost and a port, or unix:/path/of/socket; or a list of up to four.",
     "upstream": "The one upstream that cancels go to.",
-    "url": "Where it is: https, or http to loopback only.",
+    "url": "Where it is. upstream: https, or http to loopback only; state: sqlite:FILE, postgresql://USER@HOST/DATABASE.",
     "token": "Where the token is: a file, which is read again when it changes, or an environment variable.",
     "read_token": "Where the account's read-only token is, another one: for 'resolve: true', and to show runs.",
     "contract": "Which answers to expect of upstream. Under 2026-09 count is advisory.",

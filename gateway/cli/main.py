@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from gateway import __version__
 from gateway.cli.output import FAILED, fault_in_words, guarded, printable
-from gateway.core.errors import AuditFailure, InvalidConfiguration
+from gateway.core.errors import AuditFailure, InvalidConfiguration, StateFailure
 from gateway.process import NO_THREAD, word
 
 INVALID = 3
@@ -34,6 +34,7 @@ COMMANDS = {
     "probe": "gateway.cli.probe",
     "probe-upstream": "gateway.cli.probe_upstream",
     "audit": "gateway.cli.audit.command",
+    "state": "gateway.cli.state.command",
 }
 """The module of each command. Only the requested one is loaded; help and mistakes load all of them."""
 
@@ -82,6 +83,9 @@ def _run(command: argparse.Namespace) -> int:
         code: int = command.run(command)
     except InvalidConfiguration as invalid:
         print("\n".join(printable(str(problem)) for problem in invalid.problems), file=sys.stderr)
+        return INVALID
+    except StateFailure as failure:
+        print(f"qstash-gateway: {fault_in_words(failure)}", file=sys.stderr)
         return INVALID
     except (AuditFailure, OSError) as failure:
         print(f"qstash-gateway: {fault_in_words(failure)}", file=sys.stderr)

@@ -95,7 +95,7 @@ def _postgresql(text: str) -> str:
         raise ValueError("this is no URL: expected postgresql://USER@HOST:PORT/DATABASE") from exc
     user = parts.netloc.rpartition("@")[0]
     if ":" in user or "%3a" in user.lower() or any(name.lower().startswith("pass") for name, _ in options):
-        raise ValueError("a password must not stand in the URL: put it into a file, and name that as 'password: {file}'")
+        raise ValueError("a password must not stand in the URL: put it into a file, named by 'password: {file}'")
     if not _SAFE.fullmatch(text) or not user or not parts.path.strip("/") or parts.fragment:
         raise ValueError("expected postgresql://USER@HOST:PORT/DATABASE, with a user and a database")
     unknown = [name for name, _ in options if name not in _OPTIONS]
@@ -106,3 +106,12 @@ def _postgresql(text: str) -> str:
     if not parts.hostname and "host" not in dict(options):
         raise ValueError("the URL names no host")
     return text
+
+
+def stated(url: str, password: Path | None, beside: StateSettings) -> StateSettings:
+    """Return settings for a URL of the command line; a file there is relative to the working directory.
+
+    `beside` gives the number of connections. Raises: ValueError with one sentence, which shows nothing of the URL.
+    """
+    found = address(url)
+    return StateSettings(found.file, found.url, beside.at, password, beside.connections)

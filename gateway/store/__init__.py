@@ -1,1 +1,1 @@
-"""The store: the port of `gateway/state` over SQLAlchemy Core, in SQLite or PostgreSQL. The only room that speaks SQL."""
+"""The store: the port of `gateway/state` over SQLAlchemy Core, in SQLite or PostgreSQL. Only this room speaks SQL."""

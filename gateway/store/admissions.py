@@ -7,9 +7,8 @@ writer anyway. Nothing is written before the verdict is known; one that refuses 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
 
-from sqlalchemy import Connection, Row, case, delete, func, select, update
+from sqlalchemy import Connection, case, delete, func, select, update
 
 from gateway.core.errors import StateUnavailable
 from gateway.state.admissions import (
@@ -29,7 +28,7 @@ from gateway.state.admissions import (
 )
 from gateway.state.freezes import GONE_MS
 from gateway.store.engine import Database
-from gateway.store.tables import ADMISSIONS, BINDINGS, GATEWAYS, SCOPES, insert, now_ms
+from gateway.store.tables import ADMISSIONS, BINDINGS, GATEWAYS, SCOPES, AnyRow, insert, now_ms
 
 
 class SqlAdmissions:
@@ -107,7 +106,8 @@ def _locked(connection: Connection, scope: str) -> int:
     """Return the time at which the budget was this transaction's alone. The clock is read after the wait for it."""
     touched = insert(connection, SCOPES).values(scope=scope, touched_ms=now_ms())
     touched = touched.on_conflict_do_update(index_elements=["scope"], set_={"touched_ms": now_ms()})
-    return connection.execute(touched.returning(SCOPES.c.touched_ms)).scalar_one()
+    now: int = connection.execute(touched.returning(SCOPES.c.touched_ms)).scalar_one()
+    return now
 
 
 def _row_of(admission: Admission, now: int) -> dict[str, object]:
@@ -178,7 +178,7 @@ def _bound(connection: Connection, key_sha256: str, now: int) -> Bound | None:
     return None if row is None else _bound_of(row, now)
 
 
-def _bound_of(row: Row[Any], now: int) -> Bound:
+def _bound_of(row: AnyRow, now: int) -> Bound:
     answer = None if row.status is None else Answered(row.status, row.body)
     return Bound(
         decision_id=row.decision_id,
@@ -208,9 +208,7 @@ def _withdraw(connection: Connection, decision_id: str) -> None:
         decision_id=decision_id, instance="", at_ms=now_ms(), expires_ms=expires, **nothing
     )
     connection.execute(
-        given.on_conflict_do_update(
-            index_elements=["decision_id"], set_=nothing, where=ADMISSIONS.c.closed.is_(False)
-        )
+        given.on_conflict_do_update(index_elements=["decision_id"], set_=nothing, where=ADMISSIONS.c.closed.is_(False))
     )
 
 

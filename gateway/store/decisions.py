@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from sqlalchemy import Connection, Row, select, tuple_
+from sqlalchemy import Connection, select, tuple_
 
 from gateway.state.plans import KeptDecision
 from gateway.store.engine import Database
-from gateway.store.tables import DECISIONS, insert
+from gateway.store.tables import DECISIONS, AnyRow, insert
 
 
 class SqlDecisions:
@@ -51,5 +50,5 @@ def _keep(connection: Connection, decisions: Sequence[KeptDecision]) -> None:
     connection.execute(kept.on_conflict_do_update(index_elements=["decision_id"], set_=told))
 
 
-def _decision_of(row: Row[Any]) -> KeptDecision:
+def _decision_of(row: AnyRow) -> KeptDecision:
     return KeptDecision(row.decision_id, row.team, row.at_ms, row.document)

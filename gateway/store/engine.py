@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import parse_qsl, urlsplit
 
-from sqlalchemy import Connection, event, exc
+from sqlalchemy import URL, Connection, event, exc
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
@@ -55,7 +55,7 @@ class Database:
         self.shared = shared
         self._engine = engine
         self._deadline = Deadline()
-        # SQLite has one writer: those of this process queue here in order, and not at the file, where the order is luck.
+        # SQLite has one writer: those of this process queue here, not at the file, where the order is luck.
         self._writing: AbstractAsyncContextManager[object] = nullcontext() if shared else asyncio.Lock()
 
     async def read(self, work: Work[T]) -> T:
@@ -116,7 +116,10 @@ def database_of(settings: StateSettings) -> Database:
     """Return the database of these settings; nothing is connected yet."""
     if settings.url is None:
         engine = create_async_engine(
-            f"sqlite+aiosqlite:///{settings.file}", pool_size=READERS, max_overflow=0, pool_reset_on_return=None
+            URL.create("sqlite+aiosqlite", database=str(settings.file)),
+            pool_size=READERS,
+            max_overflow=0,
+            pool_reset_on_return=None,
         )
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
@@ -197,9 +200,7 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _leave_out_closed(
-    connection: DBAPIConnection, entry: ConnectionPoolEntry, proxy: PoolProxiedConnection
-) -> None:
+def _leave_out_closed(connection: DBAPIConnection, entry: ConnectionPoolEntry, proxy: PoolProxiedConnection) -> None:
     """Have the pool open another connection in the place of one that the server has closed meanwhile."""
     if entry.driver_connection is not None and entry.driver_connection.is_closed():
         raise exc.DisconnectionError

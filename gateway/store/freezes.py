@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, Row, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Executable, and_, func, or_, select, update
 
 from gateway.core.errors import StateUnavailable
 from gateway.state.freezes import FORGOTTEN_MS, Freeze, Gateway, Scope, Snapshot, Stop
 from gateway.state.plans import OVER
 from gateway.store.engine import Database
 from gateway.store.listening import CHANNEL
-from gateway.store.tables import FREEZES, GATEWAYS, NUMBERS, PLANS, insert, now_ms
+from gateway.store.tables import FREEZES, GATEWAYS, NUMBERS, PLANS, AnyRow, insert, now_ms
 
 _RECORDED = {"freeze": FREEZES.c.freeze_recorded, "thaw": FREEZES.c.thaw_recorded}
 
@@ -43,7 +43,12 @@ class SqlFreezes:
     async def recorded(self, freeze_id: str, what: str) -> None:
         """Note that its beginning (`freeze`) or its end (`thaw`) is on record."""
         noted = update(FREEZES).where(FREEZES.c.freeze_id == freeze_id).values({_RECORDED[what]: True})
-        await self._database.write(lambda connection: connection.execute(noted) and None)
+        await self._database.write(lambda connection: done(connection, noted))
+
+
+def done(connection: Connection, statement: Executable) -> None:
+    """Carry a statement out that returns nothing."""
+    connection.execute(statement)
 
 
 def notify(connection: Connection) -> None:
@@ -83,9 +88,10 @@ def _thaw(connection: Connection, freeze_id: str, by: str) -> Freeze | None:
 
 
 def _next(connection: Connection) -> int:
-    """Return the number of this change. The row stays locked to the end, so whoever reads a number sees all below it."""
+    """Return the number of this change. The row stays locked, so whoever reads a number sees all below it."""
     counted = update(NUMBERS).where(NUMBERS.c.name == "freezes").values(value=NUMBERS.c.value + 1)
-    return connection.execute(counted.returning(NUMBERS.c.value)).scalar_one()
+    number: int = connection.execute(counted.returning(NUMBERS.c.value)).scalar_one()
+    return number
 
 
 def _beat(connection: Connection, instance: str, number: int) -> Snapshot:
@@ -113,25 +119,25 @@ def _beat(connection: Connection, instance: str, number: int) -> Snapshot:
     )
 
 
-def _not_over() -> object:
+def _not_over() -> ColumnElement[bool]:
     return or_(FREEZES.c.until_ms.is_(None), FREEZES.c.until_ms > now_ms())
 
 
-def _to_be_known() -> object:
+def _to_be_known() -> ColumnElement[bool]:
     unrecorded = or_(
         FREEZES.c.freeze_recorded.is_(False), and_(FREEZES.c.thawed_ms.is_not(None), FREEZES.c.thaw_recorded.is_(False))
     )
     return or_(and_(FREEZES.c.thawed_ms.is_(None), _not_over()), unrecorded)
 
 
-def _unrecorded(row: Row[tuple[object, ...]]) -> list[tuple[str, str]]:
-    """Return what of a freeze is on no record. One that ends by its `until` needs no second record: the first says it."""
+def _unrecorded(row: AnyRow) -> list[tuple[str, str]]:
+    """Return what of a freeze is on no record. An end by `until` needs none: the first record says it."""
     missing = [] if row.freeze_recorded else ["freeze"]
     missing += ["thaw"] if row.thawed_ms is not None and not row.thaw_recorded else []
     return [(row.freeze_id, what) for what in missing]
 
 
-def _freeze_of(row: Row[tuple[object, ...]]) -> Freeze:
+def _freeze_of(row: AnyRow) -> Freeze:
     return Freeze(
         freeze_id=row.freeze_id,
         scope=Scope(row.team, row.rule),

@@ -9,9 +9,10 @@ import asyncio
 import os
 import re
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-from sqlalchemy import Connection, Table, delete, exc, inspect, select, text
+from sqlalchemy import ColumnElement, Connection, Table, delete, exc, inspect, select, text
 
 from gateway.core.errors import InvalidConfiguration, StateFailure, StateUnavailable
 from gateway.files.source import sentence
@@ -46,6 +47,9 @@ MOST_PURGED = 500
 FREEZES_LIVE_MS = 30 * 86_400_000
 """How long a freeze that is over and on record stays in the store, in milliseconds."""
 
+EMPTY, READ_ONLY = "empty", "read-only"
+"""What is found in the place of a revision."""
+
 _MIGRATE = "run 'qstash-gateway state migrate --config FILE'"
 _OPENING_S = 4 * CALL_S
 
@@ -65,7 +69,7 @@ class SqlStore(SqlFreezes, SqlAdmissions, SqlPlans, SqlDecisions):
     async def purge(self) -> None:
         """Delete what has expired, a bounded number of rows. Raises: StateUnavailable."""
         for table, condition in _expired():
-            await self._database.write(lambda connection, t=table, c=condition: _purge(connection, t, c))
+            await self._database.write(partial(_purge, table, condition))
 
     async def aclose(self) -> None:
         """Close the connections. Never raises."""
@@ -94,14 +98,14 @@ async def open_database(settings: StateSettings, *, create: bool) -> Database:
     """Open the database below a store, as `open_store` does. Raises: StateFailure."""
     check_password(settings)
     if settings.file is not None:
-        _prepare_file(settings.file, create=create)
+        prepare_file(settings.file, create=create)
     database = database_of(settings)
     try:
-        found = await asyncio.wait_for(database.run_unbounded(lambda one: _look(one, create=create)), _OPENING_S)
+        found = await asyncio.wait_for(database.run_unbounded(lambda one: look(one, create=create)), _OPENING_S)
     except Exception as fault:
         await database.aclose()
         raise failure_of(settings, fault) from fault
-    if (wrong := _wrong(settings, found)) is not None:
+    if (wrong := wrong_with(settings, found)) is not None:
         await database.aclose()
         raise StateFailure(wrong)
     return database
@@ -137,7 +141,7 @@ def failure_of(settings: StateSettings, fault: BaseException) -> StateFailure:
     return StateFailure(f"the state {settings.shown} cannot be used ({type(original).__name__}): see the server's log")
 
 
-def _prepare_file(file: Path, *, create: bool) -> None:
+def prepare_file(file: Path, *, create: bool) -> None:
     """Make an empty file for the gateway alone, in a directory as the audit log makes it, if there is none."""
     if not create:
         if not file.exists():
@@ -151,40 +155,42 @@ def _prepare_file(file: Path, *, create: bool) -> None:
         raise StateFailure(f"the state {file} cannot be made: {fault.strerror}; make its directory writable") from fault
 
 
-def _look(connection: Connection, *, create: bool) -> str | None:
+def look(connection: Connection, *, create: bool) -> str | None:
     """Return the revision of the database, `empty` if it holds nothing, `read-only`, and None if it is foreign."""
     # SQLite says it by itself: this transaction was begun with the right to write.
     on_server = connection.dialect.name == "postgresql"
     if on_server and connection.execute(text("SHOW transaction_read_only")).scalar_one() == "on":
-        return "read-only"
+        return READ_ONLY
     names = inspect(connection).get_table_names()
     if not names and create and not on_server:
         tables.create(connection)
         return REVISION
     if REVISIONS.name not in names:
-        return None if names else "empty"
+        return None if names else EMPTY
     return connection.execute(select(REVISIONS.c.version_num)).scalar_one_or_none()
 
 
-def _wrong(settings: StateSettings, found: str | None) -> str | None:
+def wrong_with(settings: StateSettings, found: str | None) -> str | None:
     """Return what is wrong with a database of this revision, if anything is."""
     if found == REVISION:
         return None
-    if found == "read-only":
+    if found == READ_ONLY:
         return f"the state {settings.shown} is read-only: name the server that takes writes in 'state.url'"
-    if found == "empty":
+    if found == EMPTY:
         return f"the state {settings.shown} has no tables yet: {_MIGRATE}"
     if found is None or not re.fullmatch("[0-9]{4}", found):
         return f"{settings.shown} is the database of something else: give the gateway one of its own in 'state.url'"
     if found < REVISION:
-        return f"the state {settings.shown} is older (revision {found}) than this version needs ({REVISION}): {_MIGRATE}"
+        return (
+            f"the state {settings.shown} is older (revision {found}) than this version needs ({REVISION}): {_MIGRATE}"
+        )
     return (
         f"the state {settings.shown} is newer (revision {found}) than this version knows ({REVISION}): "
         "run the version of the gateway that made it"
     )
 
 
-def _expired() -> list[tuple[Table, object]]:
+def _expired() -> list[tuple[Table, ColumnElement[bool]]]:
     now = now_ms()
     over = (FREEZES.c.thawed_ms.is_not(None) & FREEZES.c.thaw_recorded) | (FREEZES.c.until_ms < now)
     return [
@@ -199,7 +205,7 @@ def _expired() -> list[tuple[Table, object]]:
     ]
 
 
-def _purge(connection: Connection, table: Table, condition: object) -> None:
+def _purge(table: Table, condition: ColumnElement[bool], connection: Connection) -> None:
     [key] = table.primary_key.columns
     some = select(key).where(condition).limit(MOST_PURGED)
     if connection.dialect.name == "postgresql":

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select, update
+from sqlalchemy import Connection, Select, func, select, update
 
 from gateway.state.freezes import GONE_MS
 from gateway.state.plans import OVER, KeptPlan
 from gateway.store.engine import Database
-from gateway.store.freezes import notify
-from gateway.store.tables import CURSORS, GATEWAYS, PLANS, insert, now_ms
+from gateway.store.freezes import done, notify
+from gateway.store.tables import CURSORS, GATEWAYS, PLANS, AnyRow, insert, now_ms
 
 
 class SqlPlans:
@@ -55,7 +55,7 @@ class SqlPlans:
     async def give_back(self, plan_id: str, instance: str) -> None:
         """Give the claim back, before the intent; only its holder can."""
         given = update(PLANS).where(PLANS.c.plan_id == plan_id, PLANS.c.claimed_by == instance).values(claimed_by=None)
-        await self._database.write(lambda connection: connection.execute(given) and None)
+        await self._database.write(lambda connection: done(connection, given))
 
     async def stop_plan(self, plan_id: str, by: str) -> KeptPlan | None:
         """Note that the plan is to be stopped, unless it is over; return it as it is then."""
@@ -87,7 +87,7 @@ def _plan(connection: Connection, plan_id: str) -> KeptPlan | None:
     return None if row is None else _plan_of(row)
 
 
-def _plan_of(row: Row[Any]) -> KeptPlan:
+def _plan_of(row: AnyRow) -> KeptPlan:
     return KeptPlan(
         plan_id=row.plan_id,
         team=row.team,

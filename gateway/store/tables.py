@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Index, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Row,
+    String,
+    Table,
+)
 from sqlalchemy import insert as plain_insert
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
@@ -13,6 +25,8 @@ from sqlalchemy.sql.functions import FunctionElement
 
 REVISION = "0001"
 """The revision of these tables: four digits, and each migration has the next higher number."""
+
+AnyRow: TypeAlias = "Row[*tuple[Any, ...]]"
 
 METADATA = MetaData()
 
@@ -131,19 +145,19 @@ DECISIONS = Table(
 
 
 class now_ms(FunctionElement[int]):  # noqa: N801 - it is written like a function of SQL
-    """The store's clock in Unix milliseconds, read when the statement comes to it, not at the begin of a transaction."""
+    """The store's clock in Unix milliseconds, read by the statement and not at the begin of a transaction."""
 
     type = BigInteger()
     inherit_cache = True
     name = "now_ms"
 
 
-@compiles(now_ms, "postgresql")  # type: ignore[no-untyped-call, untyped-decorator]
+@compiles(now_ms, "postgresql")
 def _postgresql_now(element: now_ms, compiler: SQLCompiler, **_: object) -> str:
     return "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"
 
 
-@compiles(now_ms, "sqlite")  # type: ignore[no-untyped-call, untyped-decorator]
+@compiles(now_ms, "sqlite")
 def _sqlite_now(element: now_ms, compiler: SQLCompiler, **_: object) -> str:
     return "CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER)"
 

@@ -30,7 +30,12 @@ ANSWER = Answered(200, b'{"cancelled":7}')
 
 
 def asked(
-    decision: str, runs: int | None = None, *, budget: Budget = BUDGET, key: str | None = None, scope: str = "billing/own"
+    decision: str,
+    runs: int | None = None,
+    *,
+    budget: Budget = BUDGET,
+    key: str | None = None,
+    scope: str = "billing/own",
 ) -> Admission:
     reservation = None if runs is None else Reservation("billing/own", scope, runs, budget)
     return Admission(decision, "one", reservation, None if key is None else Binding(key, "request"))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from gateway.core.errors import StateUnavailable
 from gateway.files.nodes import Place
 from gateway.state.settings import StateSettings
 from gateway.store import tables
@@ -68,7 +72,29 @@ async def settings(request: pytest.FixtureRequest, tmp_path: Path) -> StateSetti
 
 @pytest.fixture
 async def store(settings: StateSettings) -> AsyncIterator[SqlStore]:
-    """That store, open."""
+    """That store, open. On a machine that is too busy to answer in time its calls are repeated, as they may be."""
     opened = await open_store(settings, create=True)
-    yield opened
+    yield cast("SqlStore", Insistent(opened))
     await opened.aclose()
+
+
+class Insistent:
+    """A store whose calls are repeated for as long as they run out of time; what is refused stays refused."""
+
+    def __init__(self, store: SqlStore) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        return partial(insist, found) if inspect.iscoroutinefunction(found) else found
+
+
+async def insist(call: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+    """What the call returns, in the end."""
+    for _ in range(20):
+        try:
+            return await call(*arguments)
+        except StateUnavailable as unavailable:
+            if unavailable.cause == "refused":
+                raise
+    return await call(*arguments)

@@ -37,8 +37,8 @@ class Postgres:
     def __init__(self, bin_directory: Path) -> None:
         self._bin = bin_directory
         self._home = Path(tempfile.mkdtemp(prefix="gateway-postgres-"))
-        self._as = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
-        if self._as:
+        self._user = NOBODY if os.geteuid() == 0 else None
+        if self._user is not None:
             os.chown(self._home, NOBODY, NOBODY)
         self.password_file = self._home / "password"
         self.password_file.write_text(f"{PASSWORD}\n")
@@ -55,7 +55,8 @@ class Postgres:
         with (self._home / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._bin / "postgres", "-D", "data", *options, "-clisten_addresses=127.0.0.1"],
-                cwd=self._home, env={"LC_ALL": "C"}, stdout=log, stderr=log, **self._as,
+                cwd=self._home, env={"LC_ALL": "C"}, stdout=log, stderr=log, user=self._user,
+                group=self._user, extra_groups=None if self._user is None else [],
             )  # fmt: skip
         ends = time.monotonic() + 60
         while self._status() != "ready":
@@ -116,7 +117,7 @@ class Postgres:
         ran = subprocess.run(
             [self._bin / program, *arguments],
             cwd=self._home, env={"LC_ALL": "C", "PGPASSWORD": PASSWORD}, capture_output=True, text=True, check=False,
-            **self._as,
+            user=self._user, group=self._user, extra_groups=None if self._user is None else [],
         )  # fmt: skip
         assert ran.returncode == 0, ran.stderr
         return ran.stdout.strip()

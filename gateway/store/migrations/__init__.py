@@ -1,0 +1,1 @@
+"""Migrations of the store, run by `gateway/store/upkeep/migrate` and loaded by nothing else."""

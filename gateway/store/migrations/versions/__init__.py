@@ -1,0 +1,1 @@
+"""One module for each revision. A released one never changes: databases have it."""
