@@ -316,3 +316,13 @@ def test_traces_without_what_sends_them_are_an_error_that_says_what_to_install(t
     assert ran.returncode == 3
     assert f"{path}:9:12: traces need the extra 'otel', which is not installed" in ran.stdout + ran.stderr
     assert "pip install 'qstash-gateway[otel]'" in ran.stdout + ran.stderr
+
+
+def test_operators_need_a_place_where_freezes_outlive_the_process(tmp_path: Path) -> None:
+    """With one they are teams; without, the file is refused and the sentence says what to add."""
+    operators, state = "operators: {teams: [platform, sre]}\n", 'state: {url: "sqlite:state.db"}\n'
+    assert load_config(written(tmp_path, MINIMAL)).operators == ()
+    assert load_config(written(tmp_path, f"{MINIMAL}{state}{operators}")).operators == ("platform", "sre")
+    [fault] = faults(tmp_path, f"{MINIMAL}{operators}")
+    assert "add 'state:" in fault
+    assert faults(tmp_path, f"{MINIMAL}{state}operators: {{teams: []}}\n") == ["10:20: the list is empty"]

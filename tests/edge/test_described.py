@@ -414,6 +414,8 @@ def test_what_the_gateway_answers_is_what_the_document_says(desk: Callable[..., 
     lone = desk("{per_principal: {requests_per_minute: 12, in_flight: 4}}", reads=False)
     lone.described.seen = one.described.seen
     lone.ask("POST", PLANS, {"request": exactly(INVOICE)})
+    lone.ask("GET", FREEZES)
+    lone.ask("POST", FREEZES, {"reason": "x"})
     for _ in range(12):
         lone.gateway.request("GET", WHOAMI)
     for call in CALLS:

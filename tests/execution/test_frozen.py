@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from gateway.core.errors import StateUnavailable
-from gateway.core.outcome import Cancelled, NotSent, Unknown
-from gateway.core.plan import Denial, Plan
+from gateway.core.outcome import Cancelled, NotSent, Outcome, Unknown
+from gateway.core.plan import Denial, Order, Plan, Receipt
 from gateway.core.request import ByRunIds, CancelRequest, Principal
 from gateway.execution.gates.freezes import FreezesInForce
 from gateway.execution.gates.state_gate import StateGate
@@ -19,7 +19,8 @@ from gateway.execution.ports import Call
 from gateway.policy.model import Effect, Rule, RunIdCondition
 from gateway.policy.rules import Policies
 from gateway.state.freezes import Freeze, Scope, Snapshot
-from tests.execution.fakes import MemoryLog, PromptUpstream, StillClock
+from tests.execution.bench import Bench, runs
+from tests.execution.fakes import MemoryLog, MemoryRuns, PromptUpstream, StillClock
 from tests.execution.test_pipeline import ANN, OTHER, call, settled
 
 EVERYTHING = Scope()
@@ -232,3 +233,49 @@ def by_ids(decision_id: str, *, principal: Principal = ANN) -> Call:
     )
     asked = CancelRequest(ByRunIds(("wfr_1", "wfr_2")), 2)
     return call(decision_id, policies=Policies((rule,), "digest"), principal=principal, request=asked)
+
+
+class Counting(PromptUpstream):
+    """An upstream behind which somebody freezes once some orders have been sent."""
+
+    def __init__(self, found: FreezesInForce, after: int) -> None:
+        super().__init__()
+        self.found, self.after = found, after
+
+    async def cancel(self, order: Order, receipt: Receipt) -> Outcome:
+        outcome = await super().cancel(order, receipt)
+        if len(self.orders) == self.after:
+            self.found.hold(FREEZE)
+        return outcome
+
+
+async def test_no_order_of_a_plan_starts_after_a_freeze_is_in_force() -> None:
+    """Of five orders the one that is out ends, the answer has the numbers, and the rest is named as not sent."""
+    found = freezes()
+    upstream = Counting(found, after=3)
+    bench = Bench(MemoryRuns(runs(500)), upstream)
+    bench.pipeline.gate = StateGate(found, Trips())
+    await bench.plan()
+    done = await bench.apply()
+    assert isinstance(done, Done)
+    assert len(upstream.orders) == 3
+    assert isinstance(done.outcome, Unknown)
+    assert (done.outcome.cause, done.outcome.progress is not None) == ("partial_frozen", True)
+    assert done.outcome.progress is not None
+    assert (done.outcome.progress.cancelled, len(done.outcome.progress.unsent)) == (300, 200)
+    assert done.outcome.progress.unknown == ()
+
+
+async def test_a_plan_that_is_frozen_before_it_is_applied_can_be_applied_after_the_thaw() -> None:
+    """The refusal takes nothing of it; making and showing plans goes on meanwhile."""
+    found = freezes()
+    bench = Bench(MemoryRuns(runs(3)))
+    bench.pipeline.gate = StateGate(found, Trips())
+    found.hold(FREEZE)
+    await bench.plan()
+    assert isinstance(await bench.apply(), Denial)
+    assert bench.upstream.orders == []
+    found.let_go(replace(FREEZE, number=2, thawed_ms=FREEZE.at_ms, thawed_by="platform/ops"))
+    done = await bench.apply(name="d2")
+    assert isinstance(done, Done)
+    assert done.outcome == Cancelled(200, 3)

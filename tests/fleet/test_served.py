@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import sqlite3
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from gateway.cli.main import main
 from gateway.simulator.core import Simulator
+from gateway.simulator.exchange import Fault
 from gateway.simulator.server import SimulatorServer
 from tests.support.gateway import REAL_TOKEN, Answer, RunningGateway, Setup
 from tests.support.waiting import until
@@ -22,9 +27,18 @@ teams: [billing, search]
 allow:
   - {id: own, workflowUrl: {exact: ["https://billing.example.com/api/invoice"]}, label: {any: true}, count: {max: 100}}
 """
+IDS = """\
+version: 1
+name: billing
+teams: [billing, search]
+allow:
+  - {id: ids, workflowRunIds: {max: 9, prefix: [wfr_]}, owner: unchecked}
+"""
 OWN = "workflowUrl=https%3A%2F%2Fbilling.example.com%2Fapi%2Finvoice&workflowUrlExactMatch=true"
 STATE = 'state: {url: "sqlite:state.db"}\noperators: {teams: [platform]}\n'
 FREEZES = "/gateway/v1/freezes"
+PATIENT_S = 6
+"""The 2 s of a call to the store, on a busy machine."""
 JSON = {"Content-Type": "application/json"}
 
 
@@ -45,9 +59,9 @@ def cancel(gateway: RunningGateway, label: str, *, team: str = "billing") -> Ans
     return gateway.cancel(f"{OWN}&label={label}", team=team)
 
 
-def post(gateway: RunningGateway, team: str = "platform", **members: object) -> Answer:
-    """Freezes through the gateway."""
-    return gateway.request("POST", FREEZES, team=team, body=json.dumps(members).encode(), headers=JSON)
+def post(gateway: RunningGateway, **members: object) -> Answer:
+    """Freezes through the gateway, as an operator."""
+    return gateway.request("POST", FREEZES, team="platform", body=json.dumps(members).encode(), headers=JSON)
 
 
 def test_an_operator_freezes_and_thaws_through_the_gateway(upstream: SimulatorServer, tmp_path: Path) -> None:
@@ -134,3 +148,88 @@ def test_the_commands_freeze_and_thaw_through_the_gateway(
         assert main(["thaw", str(frozen["freeze_id"])]) == 0
         assert main(["thaw", str(frozen["freeze_id"])]) == 1
         assert cancel(gateway, "b").status == 200
+
+
+def test_with_the_store_away_it_stays_frozen_and_a_new_freeze_holds(upstream: SimulatorServer, tmp_path: Path) -> None:
+    """503 within 2 s for the freeze, which is in force here all the same; what is not frozen goes on."""
+    with RunningGateway(setup(upstream, tmp_path / "gateway")) as gateway:
+        assert post(gateway, reason="x", rule="billing/other").status == 422
+        assert post(gateway, reason="first").status == 201
+        [first] = freezes(gateway)
+        assert gateway.request("DELETE", f"{FREEZES}/{first['id']}", team="platform").status == 200
+        with closing(sqlite3.connect(gateway.audit_directory / "state.db", isolation_level=None)) as link:
+            link.execute("BEGIN EXCLUSIVE")
+            assert cancel(gateway, "a").status == 200
+            began_s = time.monotonic()
+            unsure = post(gateway, team="billing", reason="second")
+            assert time.monotonic() - began_s < PATIENT_S
+            assert (unsure.status, unsure.json()["code"]) == (503, "state_unavailable")
+            assert (cancel(gateway, "b").status, cancel(gateway, "b", team="search").status) == (403, 200)
+            assert cancel(gateway, "c").json()["freeze"] == unsure.json()["id"]
+            link.execute("ROLLBACK")
+        until(lambda: [one["id"] for one in kept(gateway)] == [unsure.json()["id"]])
+        gateway.stop()
+        gateway.start()
+        assert (cancel(gateway, "d").status, cancel(gateway, "d", team="search").status) == (403, 200)
+
+
+def test_a_reload_undoes_no_freeze(upstream: SimulatorServer, tmp_path: Path) -> None:
+    """Neither one that was set before it, nor one that is set while the files are read."""
+    with RunningGateway(setup(upstream, tmp_path / "gateway")) as gateway:
+        assert post(gateway, team="billing", reason="before").status == 201
+        policy = gateway.setup.directory / "policies" / "billing.yaml"
+        for number in range(3):
+            policy.write_text(f"{POLICY}# {number}\n")
+            gateway.process.send_signal(signal.SIGHUP)
+            assert post(gateway, team="search", reason="meanwhile").status == 201
+        until(lambda: len(gateway.records("reload")) >= 3)
+        assert (cancel(gateway, "a").status, cancel(gateway, "a", team="search").status) == (403, 403)
+        assert len(freezes(gateway)) == 4
+
+
+def test_operators_see_what_all_teams_did_and_others_only_their_own(upstream: SimulatorServer, tmp_path: Path) -> None:
+    """And an operator may cancel no more than policy says."""
+    with RunningGateway(setup(upstream, tmp_path / "gateway")) as gateway:
+        made = {team: cancel(gateway, "a", team=team).headers["gateway-decision"] for team in ("billing", "search")}
+        for decision in made.values():
+            path = f"/gateway/v1/decisions/{decision}"
+            assert gateway.request("GET", path, team="platform").json()["decision_id"] == decision
+        assert gateway.request("GET", f"/gateway/v1/decisions/{made['search']}").status == 404
+
+        def listed(team: str) -> set[object]:
+            answer = gateway.request("GET", "/gateway/v1/decisions", team=team).json()["decisions"]
+            assert isinstance(answer, list)
+            return {one["decision_id"] for one in answer}
+
+        until(lambda: listed("platform") == set(made.values()))
+        assert listed("billing") == {made["billing"]}
+        assert cancel(gateway, "b", team="platform").status == 403
+
+
+def test_an_order_that_cancels_more_than_was_sent_freezes_its_rule(upstream: SimulatorServer, tmp_path: Path) -> None:
+    """For the team, by the gateway itself; an operator thaws it."""
+    gateway_setup = setup(upstream, tmp_path / "gateway")
+    gateway_setup.policies = {"billing.yaml": IDS}
+    with RunningGateway(gateway_setup) as gateway:
+        upstream.simulator.script(Fault(status=200, body='{"cancelled": 5}'))
+        assert gateway.cancel("workflowRunIds=wfr_1").headers["gateway-over-cancelled"] == "4"
+        refused = gateway.cancel("workflowRunIds=wfr_2")
+        assert (refused.status, refused.json()["by"]) == (403, "gateway")
+        assert gateway.cancel("workflowRunIds=wfr_2", team="search").status != 403
+        until(lambda: len(kept(gateway)) == 1)
+        [record] = gateway.records("freeze")
+        assert (record["by"], record["team"], record["rule"]) == ("gateway", "billing", "billing/ids")
+        assert gateway.request("DELETE", f"{FREEZES}/{record['freeze_id']}", team="platform").status == 200
+
+
+def freezes(gateway: RunningGateway) -> list[dict[str, object]]:
+    """The freezes in force, as an operator sees them."""
+    found = gateway.request("GET", FREEZES, team="platform").json()["freezes"]
+    assert isinstance(found, list)
+    return found
+
+
+def kept(gateway: RunningGateway) -> list[dict[str, object]]:
+    """The freezes in the store that nobody has thawed."""
+    with closing(sqlite3.connect(gateway.audit_directory / "state.db")) as link:
+        return [{"id": name} for (name,) in link.execute("SELECT freeze_id FROM freezes WHERE thawed_ms IS NULL")]

@@ -57,6 +57,7 @@ def test_a_wider_filter_is_an_alarm_before_the_end() -> None:
     told = followed(by_filter(), ACCEPTED, ScriptedLog([wide, wide, report(1)]))
     assert told.alarms == [("filter_wider", {"decision_id": "d1", "action_id": "act_1"})]
     assert [members["filter_wider"] for members in told.settled] == [True]
+    assert told.wider == [("billing", "billing/own", "QStash works on a wider filter than decision d1 sent")]
 
 
 @pytest.mark.parametrize(("missing", "cause"), [(None, "not_found"), (FAILED, "timeout")])
