@@ -90,7 +90,7 @@ def test_an_event_that_is_none_lists_those_there_are(refused: RunningGateway, ev
     """A usage error: 64."""
     done = audit(refused, "show", "--event", event)
     assert (done.returncode, done.stdout) == (64, "")
-    known = "start, stop, recovery, reload, refused, denied, throttled, plan, intent, chunk, joined, outcome, settled"
+    known = "start, stop, recovery, reload, refused, denied, throttled, plan, intent, chunk, joined, withdrawn, outcome"
     assert f"there is no event of this name{guess}; events are: {known}" in done.stderr
     assert "\x1b" not in done.stderr
 

@@ -114,6 +114,9 @@ VERDICTS = {
     "explain --config good/config.yaml --team billing labl=1": 1,
     "probe --config good/config.yaml": 1,
     "init good": 1,
+    "state check --config good/config.yaml": 3,
+    "freeze --reason late --state sqlite:nowhere/state.db": 3,
+    "thaw 01890000-0000-7000-8000-000000000000 --state sqlite:nowhere/state.db": 3,
     "cancle": 2,
 }
 """Commands whose exit code says what they have found or done."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import uuid_utils
 
+from gateway.core.errors import StateFailure
 from gateway.fleet.recorded import BY_COMMAND
 from gateway.state.freezes import Freeze, Scope
 from gateway.state.settings import StateSettings
@@ -15,8 +16,17 @@ from gateway.store.opened import open_store
 
 
 async def freeze(settings: StateSettings, scope: Scope, *, reason: str, until_ms: int | None) -> Freeze:
-    """Keep a freeze; a SQLite file that is not there is made. Raises: StateFailure, StateUnavailable, OSError."""
+    """Keep a freeze; a SQLite file that is not there is made beside a record, and nowhere else.
+
+    Raises: StateFailure, StateUnavailable, OSError.
+    """
     is_new = settings.file is not None and not settings.file.exists()
+    if is_new and settings.file is not None and not any(settings.file.parent.glob("*.jsonl")):
+        # A path with a slip in it would be a freeze that nobody reads.
+        raise StateFailure(
+            f"nothing is frozen: no gateway reads {settings.file}, because there is no record beside it; name the "
+            "state.db in the gateway's audit directory"
+        )
     store = await open_store(settings, create=True)
     try:
         if is_new and settings.file is not None:

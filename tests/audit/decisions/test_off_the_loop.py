@@ -30,6 +30,13 @@ class Noting(Latest):
         return Latest.of(self, decision_id)
 
 
+class NoOperators:
+    """Settings under which nobody is an operator."""
+
+    def is_operator(self, principal: Principal) -> bool:
+        return False
+
+
 def test_a_poll_for_a_decision_in_memory_costs_the_event_loop_nothing(tmp_path: Path) -> None:
     """Searching megabytes of lines takes milliseconds, and a caller who waits for an outcome asks often."""
     latest = Noting()
@@ -39,7 +46,7 @@ def test_a_poll_for_a_decision_in_memory_costs_the_event_loop_nothing(tmp_path: 
 
     async def polled() -> int:
         scope = {"type": "http", "headers": [], "query_string": b"", "path_params": {"decision": an_id(1)}}
-        inbound = Inbound(scope, asyncio.Queue().get, an_id(2), None, cast("InForce", None))
+        inbound = Inbound(scope, asyncio.Queue().get, an_id(2), None, cast("InForce", NoOperators()))
         inbound.principal = Principal("billing", "ci")
         return (await pages.one(inbound)).status
 

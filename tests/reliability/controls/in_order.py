@@ -11,7 +11,11 @@ AT_ONCE = ("tests/audit/test_at_once.py",)
 RUN = ("tests/execution/test_pipeline.py", "tests/execution/test_closing.py", "tests/execution/test_panics.py")
 
 SENT_FIRST = (
-    Edit(PIPELINE, "receipt = await self._audit.intent(plan)\n", "receipt = Receipt(plan.decision_id, 1)\n"),
+    Edit(
+        PIPELINE,
+        "self._sent_once(plan, await self._audit.intent(plan), call,",
+        "self._sent_once(plan, Receipt(plan.decision_id, 1), call,",
+    ),
     Edit(
         PIPELINE,
         "                result = await self._send_only(plan, receipt)\n",
