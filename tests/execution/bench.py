@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from gateway.core.plan import Denial
 from gateway.core.request import ByFilter, CancelRequest, Principal
 from gateway.core.run import STARTED, Resolution, Run
-from gateway.execution.in_flight import Done
+from gateway.execution.in_flight import Done, Replay
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.plans.draft import Draft
 from gateway.execution.ports import Call, LookUps
@@ -92,7 +92,9 @@ class Bench:
 
     async def apply(self, plan: str = "p1", *, name: str = "d1") -> Done | Denial:
         """Applies it under the policies of now."""
-        return await self.pipeline.apply(self.call(name, policies=self.live or POLICIES), self.planned(plan))
+        told = await self.pipeline.apply(self.call(name, policies=self.live or POLICIES), self.planned(plan))
+        assert not isinstance(told, Replay), told
+        return told
 
     @property
     def events(self) -> list[str]:

@@ -13,8 +13,8 @@ from gateway.core.plan import Denial, Plan
 from gateway.core.request import ByRunIds, CancelRequest, Principal
 from gateway.execution.gates.freezes import FreezesInForce
 from gateway.execution.gates.state_gate import StateGate
-from gateway.execution.in_flight import Result
-from gateway.execution.pipeline import Done, Pipeline
+from gateway.execution.in_flight import Done, Replay, Result
+from gateway.execution.pipeline import Pipeline
 from gateway.execution.ports import Call
 from gateway.policy.model import Effect, Rule, RunIdCondition
 from gateway.policy.rules import Policies
@@ -116,7 +116,7 @@ class Freezing(StateGate):
         super().__init__(found, Trips())
         self.found = found
 
-    async def enter(self, call: Call, permit: object) -> Denial | None:
+    async def enter(self, call: Call, permit: object) -> Denial | Replay | None:
         entered = await super().enter(call, permit)  # type: ignore[arg-type]
         self.found.hold(FREEZE)
         return entered
@@ -182,7 +182,7 @@ class Taken:
 
 
 async def test_nothing_is_taken_for_a_frozen_request() -> None:
-    """The freeze comes before budgets and keys."""
+    """The freeze comes before budgets; before it a repeat is told what was done, which stops nothing."""
     takes, found = Taken(), freezes()
     line = gated(found, PromptUpstream(), MemoryLog())
     line.gate = StateGate(found, Trips(), takes)
@@ -190,7 +190,7 @@ async def test_nothing_is_taken_for_a_frozen_request() -> None:
     assert takes.seen == ["enter", "admit", "close"]
     found.hold(FREEZE)
     assert isinstance(await line.run(call("d2", request=OTHER)), Denial)
-    assert takes.seen == ["enter", "admit", "close"]
+    assert takes.seen == ["enter", "admit", "close", "enter"]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from gateway.core.errors import Unauthenticated
 from gateway.core.plan import Decision, Denial, Permit
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Principal
 from gateway.core.run import Listing, Run
+from gateway.execution.in_flight import Done
 from gateway.execution.judging import Judging
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.ports import Call
@@ -98,6 +99,7 @@ async def decided(clock: Watched, asked: Call) -> Decision:
     pipeline = Pipeline(upstream=PromptUpstream(), upstream_url=URL, audit=MemoryLog(), clock=clock)
     result = await pipeline.run(asked)
     await pipeline.stop(0)
+    assert isinstance(result, Denial | Done), result
     return result if isinstance(result, Denial) else result.plan.permit
 
 

@@ -206,7 +206,7 @@ async def test_the_task_goes_on_after_a_store_that_hung() -> None:
         assert here.following.notices() == []
         store.fails = "timeout"
         hanging.set()
-        await soon(lambda: here.following.notices())
+        await soon(here.following.notices)
         store.fails = None
         await store.freeze(Freeze("0" * 8 + "-0000-7000-8000-" + "0" * 12, BILLING, "x", "cli:0", store.now_ms()))
         await soon(lambda: here.frozen)

@@ -18,8 +18,10 @@ from importlib import import_module
 LONGEST = 1 << 17
 """Bytes of an order at most."""
 STREAMS = 3
-LEFT_OUT = ("gateway.__main__", "gateway.cli.cancel.screen", "gateway.telemetry.otlp")
-"""The first runs when it is loaded with that name, the second needs what `keep_out` keeps out, the third is large."""
+LEFT_OUT = (
+    *("gateway.__main__", "gateway.store.migrations.env", "gateway.cli.cancel.screen", "gateway.telemetry.otlp"),
+)
+"""The first two run when they are loaded, the third needs what `keep_out` keeps out, the last is large."""
 OF_OTHERS = ("cryptography.x509", "xml.etree.ElementTree")
 """What the gateway loads later, when it is needed."""
 
