@@ -118,12 +118,9 @@ class Gateway:
         reloader = self._reloader(current, audit, asked)
         notices = (*self._notices(current, reloader), lambda: tampering(audit), outcomes.keeper.notices, state.notices)
         health = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader, notices=notices))
-        intake, shown = (
-            Intake(current, clock, self.account.tokens.is_in, config.state is not None),
-            log if reads else None,
-        )
+        intake = Intake(current, clock, self.account.tokens.is_in, config.state is not None)
         decisions = DecisionPages(intake, outcomes.decisions)
-        pages = Pages(intake, pipeline, Questions(audit, clock), decisions, shown, state.pages(intake))
+        pages = Pages(intake, pipeline, Questions(audit, clock), decisions, log if reads else None, state.pages(intake))
         wall, tasks = SystemClock(), lambda _: self._lifespan(current, reloader, audit, asked, state.run(around))
         edge = Edge(
             pipeline=pipeline, pages=pages, health=health, refusals=refusals, wall=wall, log=self.log, lifespan=tasks

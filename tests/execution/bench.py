@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from gateway.core.plan import Denial
 from gateway.core.request import ByFilter, CancelRequest, Principal
 from gateway.core.run import STARTED, Resolution, Run
-from gateway.execution.in_flight import Done, Told
+from gateway.execution.in_flight import Done, Replay
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.plans.draft import Draft
 from gateway.execution.plans.shelf import Shelf
@@ -92,9 +93,11 @@ class Bench:
         assert isinstance(result, Draft), result
         return result
 
-    async def apply(self, plan: str = "p1", *, name: str = "d1") -> Told:
+    async def apply(self, plan: str = "p1", *, name: str = "d1") -> Done | Denial:
         """Applies it under the policies of now."""
-        return await self.pipeline.apply(self.call(name, policies=self.live or POLICIES), self.planned(plan))
+        told = await self.pipeline.apply(self.call(name, policies=self.live or POLICIES), self.planned(plan))
+        assert not isinstance(told, Replay), told
+        return told
 
     @property
     def events(self) -> list[str]:

@@ -183,7 +183,7 @@ class Taken:
 
 
 async def test_nothing_is_taken_for_a_frozen_request() -> None:
-    """The freeze comes before budgets and keys."""
+    """The freeze comes before budgets; before it a repeat is told what was done, which stops nothing."""
     takes, found = Taken(), freezes()
     line = gated(found, PromptUpstream(), MemoryLog())
     line.gate = StateGate(found, Trips(), takes)
@@ -191,7 +191,7 @@ async def test_nothing_is_taken_for_a_frozen_request() -> None:
     assert takes.seen == ["enter", "admit", "close"]
     found.hold(FREEZE)
     assert isinstance(await line.run(call("d2", request=OTHER)), Denial)
-    assert takes.seen == ["enter", "admit", "close"]
+    assert takes.seen == ["enter", "admit", "close", "enter"]
 
 
 @pytest.mark.parametrize(

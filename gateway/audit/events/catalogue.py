@@ -177,11 +177,7 @@ class Judged(Asked):
     narrowed: Annotated[
         Mapping[str, object] | Absent | None,
         "The count that was asked and what policy lowered it to, under the key that did it.",
-        Keywords(
-            properties={"count": TWO_NUMBERS, "runs": TWO_NUMBERS},
-            minProperties=1,
-            maxProperties=1,
-        ),
+        Keywords(properties={"count": TWO_NUMBERS, "runs": TWO_NUMBERS}, minProperties=1, maxProperties=1),
     ]
     shadow: Annotated[RuleName | None, "The rule in shadow mode that makes the difference, if one does."]
     policy_digest: PolicyDigest
@@ -198,10 +194,9 @@ class Denied(Judged, name="denied"):
     """Policy refuses: nothing is sent."""
 
     effective: Annotated[Mapping[str, object], "Nothing.", Keywords(const={})]
-    cause: Annotated[
-        str | Absent,
-        "What refuses a request that `rule` admits, as a fixed word: `frozen`, `budget_exhausted`, `throttled`.",
-    ] = ABSENT
+    cause: Annotated[str | Absent, "What refuses what `rule` admits: `frozen`, `budget_exhausted`, `throttled`."] = (
+        ABSENT
+    )
 
 
 class Throttled(Asked, name="throttled"):
@@ -233,12 +228,8 @@ class Intent(Judged, name="intent"):
     owner: Annotated[
         Literal["unchecked"] | Absent, "The rule allows run IDs without a check of whose runs they are.", LOOSE
     ] = ABSENT
-    reserved: Annotated[Taken | Absent, "The runs that were taken of the rule's budget, and whose budget it is."] = (
-        ABSENT
-    )
-    idempotency: Annotated[
-        Sha256 | Absent, "The SHA-256 of the principal and the `Idempotency-Key` that this is sent for, once."
-    ] = ABSENT
+    reserved: Annotated[Taken | Absent, "The runs taken of the rule's budget, and whose budget it is."] = ABSENT
+    idempotency: Annotated[Sha256 | Absent, "The SHA-256 of the principal and its `Idempotency-Key`."] = ABSENT
 
 
 class Chunk(Event, name="chunk"):
