@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.reliability.controls.copy import Bug, Edit
 
+CLOSING = "gateway/execution/closing.py"
 PIPELINE, INBOUND, SEGMENT = "gateway/execution/pipeline.py", "gateway/edge/inbound.py", "gateway/audit/segment.py"
 RECOVERY, PROTOCOL = "gateway/audit/recovery.py", "gateway/edge/protocol.py"
 WRITER, JOURNAL = "gateway/audit/writer.py", "gateway/audit/journal.py"
@@ -70,9 +71,9 @@ IN_ORDER = (
         "the answer does not wait for the outcome's record",
         (
             Edit(
-                PIPELINE,
-                "        try:\n            await self._audit.close(receipt, closing)\n",
-                "        try:\n            _late = asyncio.ensure_future(self._audit.close(receipt, closing))\n",
+                CLOSING,
+                "        try:\n            await self.audit.close(receipt, closing)\n",
+                "        try:\n            _late = __import__('asyncio').ensure_future(self.audit.close(receipt, closing))\n",
             ),
         ),
         RUN,
