@@ -17,12 +17,12 @@ TWO = ("tests/audit/decisions/test_two_gateways.py",)
 IN_DECISIONS = (
     Bug(
         "another team's decision is shown",
-        (Edit(FINDING, "return decision if decision.team == team else", "return decision if decision.team else"),),
+        (Edit(FINDING, "return decision if _is_of(decision, team) else", "return decision if decision.team else"),),
         OVER_THE_WIRE,
     ),
     Bug(
         "the index says whose a decision is",
-        (Edit(FINDING, "append(decision if decision.team == team else", "append(decision if decision.begun else"),),
+        (Edit(FINDING, "append(decision if _is_of(decision, team) else", "append(decision if decision.begun else"),),
         INDEX,
     ),
     Bug(

@@ -59,7 +59,7 @@ IN_LIMITS = (
     ),
     Bug(
         "joins without end",
-        (Edit(IN_FLIGHT, "        if self.joined >= MOST_JOINS:\n", "        if self.joined < 0:\n"),),
+        (Edit(IN_FLIGHT, "        if self.joined >= most:\n", "        if self.joined < 0:\n"),),
         ("tests/execution/test_pipeline.py",),
     ),
     Bug(

@@ -288,7 +288,7 @@ IN_RESOLVING = (
     ),
     Bug(
         "a plan of another principal is applied",
-        (Edit(DRAFTS, "draft is None or draft.call.principal != principal:", "draft is None:"),),
+        (Edit(DRAFTS, "None if draft is None or principal not in (None, draft.call.principal) else draft", "draft"),),
         PLANS,
     ),
     Bug(

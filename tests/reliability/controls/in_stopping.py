@@ -80,15 +80,15 @@ IN_STOPPING = (
         (
             Edit(
                 ORDERS,
-                "        if self.stopped is None and self.halt.by is not None:\n",
-                "        if self.stopped is None and self.halt.by is not None and not self.sent:\n",
+                "STOPPED if self.halt.by is not None else halted()\n",
+                "STOPPED if self.halt.by is not None and not self.sent else halted()\n",
             ),
         ),
         STOPPING,
     ),
     Bug(
         "a stop is not seen behind the second look",
-        (Edit(ORDERS, "if look.order is None or self._is_halted(cancels):", "if look.order is None:"),),
+        (Edit(ORDERS, "if look.order is None or self._is_halted(halted):", "if look.order is None:"),),
         STOPPING,
     ),
     Bug(
