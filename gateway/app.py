@@ -113,13 +113,13 @@ class Gateway:
         outcomes = Outcomes(self.audit, audit, settler, self.log)
         look_ups = self._look_ups(current, log, scraped, outcomes) if reads else None
         pipeline = self._pipeline(current, audit, upstream, look_ups=look_ups, settler=settler)
-        around = Around(pipeline, settler, audit, instance, clock, self.log, lambda: bool(current.live.operators))
+        intake = Intake(current, clock, self.account.tokens.is_in, config.state is not None)
+        decisions = DecisionPages(intake, outcomes.decisions)
+        around = Around(pipeline, settler, audit, instance, clock, self.log, current, log.askers, decisions)
         await state.join(around)
         reloader = self._reloader(current, audit, asked)
         notices = (*self._notices(current, reloader), lambda: tampering(audit), outcomes.keeper.notices, state.notices)
         health = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader, notices=notices))
-        intake = Intake(current, clock, self.account.tokens.is_in, config.state is not None)
-        decisions = DecisionPages(intake, outcomes.decisions)
         pages = Pages(intake, pipeline, Questions(audit, clock), decisions, log if reads else None, state.pages(intake))
         wall, tasks = SystemClock(), lambda _: self._lifespan(current, reloader, audit, asked, state.run(around))
         edge = Edge(

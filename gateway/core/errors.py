@@ -11,6 +11,7 @@ GatewayError
     │   └── RealTokenUsed      the credential is a token of the account itself
     ├── NotAnOperator         403  only `operators` may do this
     ├── NotFound              404
+    │   └── NotThereYet        it may be at another gateway, and be known here in a moment
     ├── MethodNotAllowed      405
     ├── ReceiveTimeout        408
     ├── TooLarge              413, 414, 431
@@ -117,6 +118,10 @@ class NotFound(Refusal):
     """The path is not, byte for byte, one of this gateway's paths."""
 
     status, code, title = 404, "not_found", "Not found"
+
+
+class NotThereYet(NotFound):
+    """Nothing is known here of what was asked for; another gateway may know of it, and tell it in a moment."""
 
 
 class MethodNotAllowed(Refusal):

@@ -17,6 +17,7 @@ from gateway.core.errors import (
     FreezeUnsure,
     LookupFailed,
     MethodNotAllowed,
+    NotThereYet,
     Refusal,
     Throttled,
     Unauthenticated,
@@ -86,6 +87,8 @@ def refusal(error: Refusal, decision_id: str, *, now_ms: int | None = None) -> A
     match error:
         case Unauthenticated():
             headers = [(b"www-authenticate", b"Bearer")]
+        case NotThereYet():
+            headers = [(b"retry-after", b"2")]
         case MethodNotAllowed(allow=allow):
             headers = [(b"allow", allow.encode("ascii"))]
         case Throttled(limit=limit, retry_after_s=retry_after_s):

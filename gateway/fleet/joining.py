@@ -13,15 +13,18 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from gateway.audit.events.declare import Members
+from gateway.callers.in_force import LiveSettings
 from gateway.core.errors import StateFailure
 from gateway.core.ports import Clock, OperatorsLog
 from gateway.edge.inbound import Intake
+from gateway.edge.pages.decisions import DecisionPages
 from gateway.execution.follow_up import Settler
 from gateway.execution.gates.gate import Gate
 from gateway.execution.pipeline import Pipeline
 from gateway.files.nodes import Place
 from gateway.process import Net, report
 from gateway.state.settings import StateSettings
+from gateway.upstream.runs.cursors import Askers
 
 if TYPE_CHECKING:
     from gateway.edge.pages.freezes import FreezePages
@@ -39,7 +42,7 @@ EVERY_S = 1.0
 class Around(NamedTuple):
     """What the shared state is joined to: the parts that ask it, the record, the gateway's name, its time and its log.
 
-    `may_trip` says whether there are operators, who could thaw what the gateway freezes by itself.
+    `current` says whether there are operators, who could thaw what the gateway freezes by itself.
     """
 
     pipeline: Pipeline
@@ -48,7 +51,9 @@ class Around(NamedTuple):
     instance: str
     clock: Clock
     log: OperatorsLog
-    may_trip: Callable[[], bool]
+    current: LiveSettings
+    askers: Askers
+    decisions: DecisionPages
 
 
 class Joining:
@@ -83,6 +88,8 @@ class Joining:
 
         fleet = Fleet(self._store, around)
         await fleet.begin()
+        if self._configured:
+            fleet.share(self._store, around)
         self._fleet, around.pipeline.gate, around.settler.wider = fleet, fleet.gate, fleet.switch.trip
         shown = around.settler.learnt
 

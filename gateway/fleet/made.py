@@ -14,11 +14,13 @@ from gateway.execution.gates.freezes import FreezesInForce
 from gateway.execution.gates.state_gate import StateGate
 from gateway.execution.gates.takes import Takes
 from gateway.execution.in_flight import Result
+from gateway.execution.plans.shelf import Shelf
 from gateway.fleet.following import Following
 from gateway.fleet.joining import Around
 from gateway.fleet.recorded import Recorder
 from gateway.fleet.switch import Switch
 from gateway.fleet.taken import recover
+from gateway.fleet.told import DecisionsTold
 from gateway.process import Net, place
 from gateway.state.admissions import Answered
 from gateway.state.port import Store
@@ -37,22 +39,40 @@ class Fleet:
         self._following = Following(
             store, self.freezes, recorder, instance=around.instance, clock=around.clock, log=around.log
         )
-        self.switch = Switch(store, self.freezes, self._following, recorder, around.log, around.may_trip)
+        self.switch = Switch(
+            store, self.freezes, self._following, recorder, around.log, lambda: bool(around.current.live.operators)
+        )
         self.takes = Takes(store, around.instance, around.clock, shown=_kept)
         self.gate = StateGate(self.freezes, self.switch.trip, self.takes)
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._told: DecisionsTold | None = None
 
     async def begin(self) -> None:
         """Read the freezes once, if the store answers, and follow them from now on."""
         await self._following.beat()
-        self._task = asyncio.create_task(self._following.run())
+        self._tasks.append(asyncio.create_task(self._following.run()))
+
+    def share(self, store: Store, around: Around) -> None:
+        """Have the fleet know plans and cursors from now on, and closed decisions, if other gateways may be there."""
+        plans = around.pipeline.plans
+        plans.shelf = Shelf(store, instance=around.instance, clock=around.clock)
+        around.askers.shared = store
+        self._following.told.append(lambda snapshot: plans.stop_asked(snapshot.stops))
+        if store.shared:
+            around.decisions.kept = store
+            self._told = told = DecisionsTold(store, around.decisions.decisions)
+            self._tasks.append(asyncio.create_task(told.run()))
 
     async def stop(self) -> None:
         """Follow them no more; what is being recorded or settled is waited for, for a bounded time."""
-        if self._task is not None:
-            self._task.cancel()
+        for task in self._tasks:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+                await task
+        if self._told is not None:
+            # What was closed since the last look is told as well, if the store answers.
+            await self._told.tell()
+            self._told.close()
         await self._recorder.wait()
         await self.takes.stop(SETTLED_S)
 

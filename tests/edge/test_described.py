@@ -397,6 +397,7 @@ NOT_PROVOKED = {
     (403, "policy_denied"): "a reload between the plan and its application",
     (409, "plan_pending"): "a look-up of more than ten seconds",
     (409, "plan_refused"): "a look-up that fails after ten seconds",
+    (409, "plan_damaged"): "a store that somebody has changed",
     (503, "audit_unavailable"): "a full disk",
     (503, "decisions_unavailable"): "an index that is being made",
     (503, "internal_error"): "a bug",

@@ -71,6 +71,11 @@ def id_of(key: bytes) -> str:
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
+def at_ms_of(decision_id: str) -> int:
+    """Return when the request of a decision came, in Unix milliseconds: a UUID of version 7 begins with it."""
+    return int.from_bytes(key_of(decision_id)[:6], "big")
+
+
 def take_all(decision: RecordedDecision, lines: Iterable[bytes]) -> None:
     """Take the records in lines, whole or without their newline; what is no record, or another's, is passed over."""
     for line in lines:

@@ -80,6 +80,7 @@ CANCELLING = (
     Problem(409, "plan_pending", "The runs are still being looked up; nothing was sent.", _OF_A_PLAN),
     Problem(409, "plan_applied", "The plan was applied before; nothing was sent.", _OF_A_PLAN),
     Problem(409, "plan_refused", "The look-up came to no plan; nothing was sent.", _OF_A_PLAN),
+    Problem(409, "plan_damaged", "The shared store does not hold the plan as it was made.", _OF_A_PLAN),
     Problem(
         409,
         "plan_stopped",

@@ -6,20 +6,22 @@ import asyncio
 import base64
 import binascii
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeVar
 
 from gateway.audit.decisions.finding import NEWEST, Decisions, IndexBehind, Page
 from gateway.audit.decisions.joined import RecordedDecision
-from gateway.audit.decisions.lines import UUID
+from gateway.audit.decisions.lines import UUID, at_ms_of, id_of, key_of
 from gateway.core import grammar
-from gateway.core.errors import DecisionsUnavailable, MalformedRequest, NotFound
+from gateway.core.errors import DecisionsUnavailable, MalformedRequest, NotFound, NotThereYet, StateUnavailable
 from gateway.core.forms.query import Parameter, Parameters, query_values
+from gateway.core.forms.strict_json import json_object
 from gateway.core.request import Principal
 from gateway.edge import answers
 from gateway.edge.answers import Answer
 from gateway.edge.inbound import Inbound, Intake, caller_of, no_query
+from gateway.state.port import DecisionsKept
 from gateway.upstream.shares import Desk
 
 MOST = 100
@@ -33,6 +35,7 @@ PAUSES_S = (0.05, 0.1, 0.2, 0.4)
 """The waits for an index that is behind: just after a start, and when much was written, it catches up in a moment."""
 
 T = TypeVar("T")
+Members = Mapping[str, object]
 
 
 def _limit(text: str) -> int:
@@ -68,12 +71,16 @@ _PARAMETERS = Parameters(_LIMIT, _CURSOR, unknown=_unknown)
 
 
 class DecisionPages:
-    """The calls that say what became of decisions. Each raises Refusal."""
+    """The calls that say what became of decisions. Each raises Refusal.
+
+    Where a fleet shares a store, `kept` are the closed decisions of all of its gateways; it may be set later.
+    """
 
     def __init__(self, intake: Intake, decisions: Decisions) -> None:
         self._intake = intake
-        self._decisions = decisions
+        self.decisions = decisions
         self._desk = Desk("decisions", 1)
+        self.kept: DecisionsKept | None = None
 
     async def one(self, inbound: Inbound) -> Answer:
         """Handle `GET /gateway/v1/decisions/{decision}`. For a request that joined another, `Gateway-Joined` says so.
@@ -85,7 +92,15 @@ class DecisionPages:
         decision_id = str(inbound.scope["path_params"]["decision"])
         if UUID.fullmatch(decision_id) is None:
             raise _no_such_decision()
-        asked = decision = await self._found(decision_id, caller, team)
+        told, away = await self._told(decision_id, team)
+        if told is not None:
+            return answers.status_page(200, told, inbound.decision_id)
+        try:
+            asked = decision = await self._found(decision_id, caller, team)
+        except NotThereYet:
+            if away is None:
+                raise
+            raise away from None
         if asked.begun is None and asked.joins is not None:
             decision = await self._found(str(asked.joins.get("joins")), caller, team)
         if decision.begun is None:
@@ -105,10 +120,7 @@ class DecisionPages:
             before = NEWEST if cursor is None else _after(cursor)
         except ValueError as exc:
             raise MalformedRequest("value", f"The request cannot be read in exactly one way: {exc}.") from None
-        page: Page = await self._read(
-            caller, partial(self._decisions.of_team, _team(inbound), before=before, most=most or USUAL)
-        )
-        members = {"decisions": [one.members() for one in page.decisions], "cursor": _cursor(page.after)}
+        members = await self._page(caller, _team(inbound), before=before, most=most or USUAL)
         return answers.status_page(200, members, inbound.decision_id)
 
     def close(self) -> None:
@@ -119,11 +131,39 @@ class DecisionPages:
         """Return a decision of the team (None: of any). Raises: NotFound: there is none, or it is another team's."""
         if UUID.fullmatch(decision_id) is None:
             raise _no_such_decision()
-        for look in (self._decisions.in_memory, self._decisions.find):
+        for look in (self.decisions.in_memory, self.decisions.find):
             decision = await self._read(caller, partial(look, decision_id, team))
             if decision is not None:
                 return decision
-        raise _no_such_decision()
+        raise _no_such_decision() if self.kept is None else _not_there_yet()
+
+    async def _told(self, decision_id: str, team: str | None) -> tuple[Members | None, StateUnavailable | None]:
+        """Return a decision of the team (None: of any) as the store has it, or why the store cannot say."""
+        if self.kept is None:
+            return None, None
+        try:
+            row = await self.kept.decision(decision_id)
+        except StateUnavailable as away:
+            return None, away
+        return (None if row is None or team not in (None, row.team) else json_object(row.document)), None
+
+    async def _page(self, caller: Principal, team: str | None, *, before: bytes, most: int) -> Members:
+        """Return a page of the decisions of a team: those of the whole fleet, if a store is shared.
+
+        Raises: DecisionsUnavailable, StateUnavailable: some of them may be missing.
+        """
+        page: Page = await self._read(caller, partial(self.decisions.of_team, team, before=before, most=most))
+        found: dict[bytes, Members] = {key_of(one.decision_id): one.members() for one in page.decisions}
+        if self.kept is None:
+            return {"decisions": [*found.values()], "cursor": _cursor(page.after)}
+        above = None if before == NEWEST else (at_ms_of(id_of(before)), id_of(before))
+        for row in await self.kept.decisions(team, most + 1, above):
+            # What was written here is newer than what the store was told.
+            found.setdefault(key_of(row.decision_id), json_object(row.document))
+        keys = sorted(found, reverse=True)
+        more = len(keys) > most or page.after is not None
+        shown = keys[:most]
+        return {"decisions": [found[key] for key in shown], "cursor": _cursor(shown[-1] if more else None)}
 
     async def _read(self, caller: Principal, reading: Callable[[], T]) -> T:
         """Read on a thread, for a bounded time. Raises: DecisionsUnavailable."""
@@ -144,6 +184,14 @@ def _team(inbound: Inbound) -> str | None:
     """Return whose decisions the caller may see; None stands for all teams'."""
     caller = caller_of(inbound)
     return None if inbound.live.is_operator(caller) else caller.team
+
+
+def _not_there_yet() -> NotFound:
+    sentence = (
+        "There is no such decision of your team, or another gateway has not told of it yet: it does so once the "
+        "decision is closed. Ask again in two seconds."
+    )
+    return NotThereYet("decision", sentence)
 
 
 def _no_such_decision() -> NotFound:

@@ -73,7 +73,8 @@ IN_ORDER = (
             Edit(
                 CLOSING,
                 "        try:\n            await self.audit.close(receipt, closing)\n",
-                "        try:\n            _late = __import__('asyncio').ensure_future(self.audit.close(receipt, closing))\n",
+                "        try:\n            import asyncio\n"
+                "            _late = asyncio.ensure_future(self.audit.close(receipt, closing))\n",
             ),
         ),
         RUN,
