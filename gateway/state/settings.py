@@ -81,7 +81,7 @@ def address(text: str) -> Address:
     if match["scheme"] == "postgresql":
         return Address(url=_postgresql(text))
     file = match["rest"]
-    if file.startswith("//") or "?" in file or not file.strip("/.") or "\0" in file:
+    if file.startswith(("//", ":")) or "?" in file or not file.strip("/.") or "\0" in file:
         raise ValueError("expected sqlite:FILE, with the path of a file and nothing else, like sqlite:state.db")
     return Address(file=Path(file))
 

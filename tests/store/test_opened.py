@@ -8,7 +8,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +35,7 @@ async def failure(settings: StateSettings, *, create: bool = False) -> str:
 
 
 async def set_revision(settings: StateSettings, server: Postgres, revision: str) -> None:
-    statement = f"UPDATE gateway_revision SET version_num = '{revision}'"
+    statement = f"UPDATE gateway_revision SET version_num = '{revision}'"  # noqa: S608 - one of the three below
     if settings.file is None:
         assert settings.url is not None
         server.sql(statement, settings.url.rpartition("/")[2])
@@ -67,13 +68,18 @@ async def test_several_that_make_a_new_file_at_once_share_it(tmp_path: Path) -> 
         await store.aclose()
 
 
+def entries(directory: Path) -> list[Path]:
+    """What lies in a directory."""
+    return list(directory.iterdir())
+
+
 async def test_what_is_not_there_is_not_made_unasked(tmp_path: Path) -> None:
     """A command that looks must not leave a file behind."""
     settings = sqlite_settings(tmp_path)
     assert "does not exist: start the gateway, which makes it, or run 'qstash-gateway state migrate" in (
         await failure(settings)
     )
-    assert list(tmp_path.iterdir()) == []
+    assert entries(tmp_path) == []
     nowhere = sqlite_settings(tmp_path / "no" / "where")
     assert "cannot be made: No such file or directory; make its directory" in await failure(nowhere, create=True)
 
@@ -81,7 +87,7 @@ async def test_what_is_not_there_is_not_made_unasked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("revision", "told"),
     [
-        ("0000", "older than 0001, which this version needs: run 'qstash-gateway state migrate"),
+        ("0000", "is older (revision 0000) than this version needs (0001): run 'qstash-gateway state migrate"),
         (
             "0002",
             "is newer (revision 0002) than this version knows (0001): run the version of the gateway that made it",
@@ -163,18 +169,30 @@ asyncio.run(main())
 """
 
 
-async def test_a_file_that_cannot_be_written_is_said_at_the_start(tmp_path: Path) -> None:
-    """And not when the first budget is asked."""
-    kept, other = tmp_path / "kept", tmp_path / "other"
-    await (await open_store(sqlite_settings(kept), create=True)).aclose()
-    (kept / "state.db").chmod(0o444)
-    for directory in (kept, *tmp_path.parents[:2], tmp_path):
-        directory.chmod(0o755)
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    """A directory that another user finds, too."""
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
+def opened_by_nobody(kept: Path, other: Path) -> str:
     ran = subprocess.run(
         [sys.executable, "-c", READ_ONLY, str(kept), str(other), str(NOBODY)],
         cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert f"the state {kept / 'state.db'} cannot be written: let the gateway's user write" in ran.stdout, ran.stderr
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+async def test_a_file_that_cannot_be_written_is_said_at_the_start(open_to_all: Path, tmp_path: Path) -> None:
+    """And not when the first budget is asked."""
+    file = open_to_all / "state.db"
+    await (await open_store(sqlite_settings(open_to_all), create=True)).aclose()
+    file.chmod(0o444)
+    told = opened_by_nobody(open_to_all, tmp_path)
+    assert f"the state {file} cannot be written: let the gateway's user write" in told
 
 
 async def test_migrating_makes_the_tables_once(tmp_path: Path, postgres: Postgres) -> None:

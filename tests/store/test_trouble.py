@@ -159,22 +159,28 @@ asyncio.run(main())
 """
 
 
+def told_until_killed(settings: StateSettings, round_: int) -> int:
+    """How many admissions a process was told of before it was killed in one of them."""
+    arguments = [str(one or "") for one in (settings.file, settings.url, settings.password)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED.replace("asked(str(number))", f'asked(f"{round_}-{{number}}")'), *arguments],
+        cwd=ROOT, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(20)]
+    os.kill(process.pid, signal.SIGKILL)
+    told = len([*lines, *process.stdout.read().splitlines()]) - 1
+    process.stdout.close()
+    process.wait()
+    return told
+
+
 async def test_a_process_that_is_killed_in_an_admission_leaves_it_whole(settings: StateSettings) -> None:
     """What it was told is taken, at most one more, and nothing stays locked for those who go on."""
     store = await open_store(settings, create=True)
     told = 0
     for round_ in range(3):
-        arguments = [str(one or "") for one in (settings.file, settings.url, settings.password)]
-        process = subprocess.Popen(
-            [sys.executable, "-c", KILLED.replace("asked(str(number))", f'asked(f"{round_}-{{number}}")'), *arguments],
-            cwd=ROOT, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
-        assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(20)]
-        os.kill(process.pid, signal.SIGKILL)
-        told += len([*lines, *process.stdout.read().splitlines()]) - 1
-        process.stdout.close()
-        process.wait()
+        told += told_until_killed(settings, round_)
     assert isinstance(await insist(store.admit, asked("after")), Admitted)
     left = await insist(store.left, asked("x").reservation)
     assert told + 1 <= MOST - left.runs <= told + 1 + 3
