@@ -197,6 +197,9 @@ SILENT = (
     "serve --config bad/config.yaml",
     "explain --config good/config.yaml --team billing labl=1",
     "probe --config good/config.yaml",
+    "state check --config good/config.yaml",
+    "freeze --reason late --state sqlite:nowhere/state.db",
+    "thaw 01890000-0000-7000-8000-000000000000 --state sqlite:nowhere/state.db",
     "cancle",
 )
 """Commands that print nothing on standard output here."""

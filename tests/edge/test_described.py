@@ -149,6 +149,10 @@ allow:
   - {{id: any, workflowRunIds: {{max: 9, prefix: [wfr_]}}, owner: unchecked}}
 """
 
+FEW = f"{INVOICE}/few"
+BUDGETED = f"""\
+  - {{id: few, workflowUrl: {{exact: ["{FEW}"]}}, resolve: true, runs: {{cap: 2}}, budget: {{runs: 3, per: 1h}}}}
+"""
 STATE = 'state: {url: "sqlite:state.db"}\noperators: {teams: [platform]}\n'
 LIMITS = "{receive_timeout_s: 1, max_run_ids: 10, per_principal: {in_flight: 64, requests_per_minute: 0}}"
 PLAIN = POLICY.replace(", resolve: true, runs: {cap: 2, older_than: 5m}", "")
@@ -179,10 +183,10 @@ class Desk:
         method, target = line.split(" ")
         self.described.check(method, target, answer)
 
-    def plan(self) -> str:
+    def plan(self, url: str = INVOICE) -> str:
         """The path of a plan of two new runs, which are there."""
-        self.account.begin(runs_of(INVOICE, 3))
-        planned = self.ask("POST", PLANS, {"request": exactly(INVOICE)}).json()
+        self.account.begin(runs_of(url, 3))
+        planned = self.ask("POST", PLANS, {"request": exactly(url)}).json()
         assert planned.get("state") == "ready", planned
         return f"{PLANS}/{planned['plan']}"
 
@@ -202,7 +206,7 @@ def desk(tmp_path: Path) -> Iterator[Callable[..., Desk]]:
             setup = Setup(
                 held.url,
                 directory,
-                policies={"b.yaml": POLICY if reads else PLAIN},
+                policies={"b.yaml": (POLICY if reads else PLAIN) + (BUDGETED if operators else "")},
                 teams=("billing", "platform") if operators else ("billing",),
                 limits=limits,
                 more=STATE if operators else "",
@@ -371,6 +375,25 @@ def freezes(desk: Desk) -> None:
     assert desk.ask("DELETE", plan, team="platform").json()["state"] == "stopped"
 
 
+def budgets(desk: Desk) -> None:
+    """A budget that is used up, and Idempotency-Keys that come again."""
+
+    def apply(plan: str, key: str) -> Answer:
+        """Applies a plan with a key."""
+        return desk.ask("POST", f"{plan}/apply", headers={"Idempotency-Key": key})
+
+    plan = desk.plan(FEW)
+    assert apply(plan, "a").headers["gateway-budget"].startswith("left=1;reset=")
+    assert apply(plan, "a").headers["gateway-replayed"] == "true"
+    other = desk.plan(FEW)
+    assert apply(other, "a").json()["code"] == "idempotency_key_reused"
+    assert apply(other, "b").json()["code"] == "budget_exhausted"
+    plan = desk.plan()
+    desk.account.script(Fault(status=500, body="not JSON"))
+    assert apply(plan, "c").status == 504
+    assert apply(plan, "c").json()["code"] == "outcome_unknown"
+
+
 def ends(desk: Desk) -> None:
     """What may come of applying a plan, when QStash does not do what is asked."""
     plan = desk.plan()
@@ -410,7 +433,7 @@ NOT_PROVOKED = {
 def test_what_the_gateway_answers_is_what_the_document_says(desk: Callable[..., Desk]) -> None:
     """Status, code, headers and every member, of every call and every refusal that can be provoked."""
     one = desk(operators=True)
-    for provoked in (everywhere, late, questions, plans, stopped, decisions, freezes, ends):
+    for provoked in (everywhere, late, questions, plans, stopped, decisions, freezes, budgets, ends):
         provoked(one)
     lone = desk("{per_principal: {requests_per_minute: 12, in_flight: 4}}", reads=False)
     lone.described.seen = one.described.seen

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -76,9 +75,7 @@ def takers(settings: StateSettings) -> list[dict[str, float]]:
 async def test_eight_processes_take_a_budget_and_no_more(settings: StateSettings) -> None:
     """A thousand requests of each: what is reserved never exceeds the budget, and no call outlasts its deadline."""
     await (await open_store(settings, create=True)).aclose()
-    begun = time.monotonic()
     told = takers(settings)
-    print(f"{time.monotonic() - begun:.1f} s", told)
     store = await open_store(settings, create=False)
     whole = Reservation("billing/own", "billing/own", 0, BUDGET)
     reserved = (BUDGET.runs or 0) - ((await insist(store.left, whole)).runs or 0)

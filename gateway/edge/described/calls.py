@@ -14,6 +14,7 @@ from gateway.edge.described.problems import (
     FREEZE_UNSURE,
     FROZEN,
     LOOK_UP_FAILED,
+    NO_BUDGET,
     NO_DECISION,
     NO_FREEZE,
     NO_INDEX,
@@ -25,7 +26,10 @@ from gateway.edge.described.problems import (
     UNRECORDED,
 )
 
-OF_A_CANCEL = ("Gateway-Narrowed", "Gateway-More", "Gateway-Skipped", "Gateway-Over-Cancelled")
+OF_A_CANCEL = (
+    *("Gateway-Narrowed", "Gateway-More", "Gateway-Skipped", "Gateway-Over-Cancelled"),
+    *("Gateway-Budget", "Gateway-Replayed"),
+)
 """The headers that say more of a cancel. They stand on every answer that has an outcome."""
 
 CALLS: tuple[Call, ...] = (
@@ -96,9 +100,9 @@ CALLS: tuple[Call, ...] = (
         "Judges the request again, and cancels exactly those runs of the plan that still run, once. A repeat while it "
         "is under way waits for the same outcome.",
         (Result(200, "All orders were carried out.", "Cancelled", OF_A_CANCEL),),
-        (*EVERYWHERE, DENIED, FROZEN, NO_PLAN, *CANCELLING, UNRECORDED, NO_STATE),
+        (*EVERYWHERE, DENIED, FROZEN, NO_BUDGET, NO_PLAN, *CANCELLING, UNRECORDED, NO_STATE),
         body="Nothing",
-        headers=dict.fromkeys((409, 429, 502, 504), OF_A_CANCEL),
+        headers=dict.fromkeys((403, 409, 429, 502, 504), OF_A_CANCEL),
     ),
     Call(
         "DELETE",

@@ -28,6 +28,10 @@ _HEADERS: dict[str, Schema] = {
     "Gateway-More": text("Further runs match, or the list was not read to its end.", enum=["true"]),
     "Gateway-Skipped": text('Runs that were left out, by reason (RFC 9651), like `young=("wfr_a" "wfr_b");n=7`.'),
     "Gateway-Over-Cancelled": number("How many runs QStash cancelled beyond those sent to it."),
+    "Gateway-Budget": text(
+        "What is left of the budget of the rule, and when all of it is there again, in Unix seconds."
+    ),
+    "Gateway-Replayed": text("The answer that the Idempotency-Key got before.", enum=["true"]),
     "Gateway-Joined": text("The decision that the request repeated, and whose outcome it shares.", **UUID),
     "Retry-After": number("How long to wait, in seconds."),
     "Burst-RateLimit-Limit": number("The limit that was reached."),

@@ -6,6 +6,7 @@ from gateway.core.errors import (
     AuditUnavailable,
     DecisionsUnavailable,
     ExpectationFailed,
+    KeyReused,
     LookupFailed,
     MalformedRequest,
     NoSuchScope,
@@ -52,6 +53,12 @@ FROZEN = Problem(
     "The rule admits it, and a freeze stops it; nothing was sent. `freeze`, `by`, `why` and `until` say which.",
     ("rule", "freeze", "by", "why", "until"),
 )
+NO_BUDGET = Problem(
+    403,
+    "budget_exhausted",
+    "Not enough is left of the rule's budget, so nothing was sent; all of it is there again at `resets_at`.",
+    ("rule", "left", "resets_at"),
+)
 NO_STATE = Problem.of(
     StateUnavailable, "The state that gateways share is not known, and the request needs it; nothing was sent."
 )
@@ -87,6 +94,13 @@ CANCELLING = (
         "The plan was stopped: before it was applied, or in the middle, and then with how far it came.",
         (*_OF_A_PLAN, "cancelled", "orders_sent", "unsent", "over_cancelled"),
     ),
+    Problem(
+        409,
+        "outcome_unknown",
+        "The Idempotency-Key came before, and nobody can say what came of that request: it is never sent again.",
+        ("decision", "status_url", "cancelled"),
+    ),
+    Problem.of(KeyReused, "The Idempotency-Key came with another request of the caller before; nothing was sent."),
     Problem(409, "nothing_cancelled", "Nothing was cancelled, and runs that match are left.", ("more", "skipped")),
     Problem(
         429,
@@ -134,6 +148,9 @@ _MORE: dict[str, Schema] = {
     "by": text("Who froze."),
     "why": text("Why, in the words of whoever froze."),
     "until": or_null(text("When the freeze ends by itself; null if somebody has to end it.", format="date-time")),
+    "left": number("How much is left of the budget: runs, or requests."),
+    "resets_at": text("When all of the budget is there again.", format="date-time"),
+    "decision": text("The ID of the decision that came with the Idempotency-Key before.", **UUID),
     "plan": text("The ID of the plan.", **UUID),
     "state": text("The state of the plan."),
     "cause": text("A fixed word for the cause."),
