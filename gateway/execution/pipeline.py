@@ -316,6 +316,8 @@ class Pipeline:
         try:
             if orders is not None:
                 result = await orders.send_by(partial(self._send, plan, receipt), partial(self._halted, plan))
+                # The orders know the plan as it was before the gate: without what was reserved for it.
+                result = result._replace(plan=plan)
             else:
                 result = await self._send_only(plan, receipt)
         finally:
