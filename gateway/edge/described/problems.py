@@ -156,7 +156,7 @@ _MORE: dict[str, Schema] = {
     "cause": text("A fixed word for the cause."),
     "more": yes_or_no("Whether further runs match, or the list was not read to its end."),
     "skipped": mapping("Runs that match and are left, by the word for the reason.", ref("Left")),
-    "cancelled": number("How many runs are certainly cancelled."),
+    "cancelled": or_null(number("How many runs are certainly cancelled; null if nobody can say.")),
     "over_cancelled": number("How many runs QStash cancelled beyond those sent to it."),
     "orders_sent": number("How many orders were sent."),
     "unsent": ref("Left"),

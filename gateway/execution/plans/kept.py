@@ -83,6 +83,7 @@ def _members(draft: Draft) -> Members:
         "runs": [_entry(run) for run in resolved.runs] if draft.has_runs else None,
         "skipped": {why.value: run_ids for why, run_ids in resolved.skipped.items()},
         "more": resolved.more,
+        "read_to_end": draft.read_to_end,
         "as_of_ms": draft.as_of_ms,
         "denial": None if draft.denial is None else _refusal(draft.denial),
         "failure": None if draft.failure is None else draft.failure.sentence,
@@ -173,6 +174,7 @@ def _read(row: KeptPlan, members: Members, made_s: Callable[[Times], float]) -> 
     call, permit = _call_of(principal, request, row.plan_id), _permit_in(members["permit"], request)
     draft = Draft(call, permit, made_s(times), State(members["state"]), times=times)
     draft.given = draft.kept = draft.narrowed = draft.much_news = True
+    draft.read_to_end = members["read_to_end"] is True
     draft.as_of_ms = None if members["as_of_ms"] is None else _number(members["as_of_ms"])
     if members["runs"] is not None:
         skipped = {Skip(why): _texts(run_ids) for why, run_ids in members["skipped"].items()}
