@@ -21,7 +21,8 @@ from gateway.audit.segment import ChainLock, OsDisk, chains_in
 from gateway.state.admissions import Answered, Closed
 from gateway.state.port import Admissions
 
-_EVENTS = (b"intent", b"chunk", b"outcome", b"settled")
+EVENTS = (b"intent", b"chunk", b"outcome", b"settled")
+"""The events that an `Account` is made of."""
 
 
 @dataclass(slots=True)
@@ -99,7 +100,7 @@ def _read(directory: Path, own: str, wanted: Collection[str]) -> _Found:
     names = {name.encode("ascii", "replace") for name in wanted}
     chains, accounts = recent_chains(directory, 0), dict[str, Account]()
     successors: dict[str, str] = {}
-    for chain, at, line in lines_of_events(chains, (*_EVENTS, b"stop")):
+    for chain, at, line in lines_of_events(chains, (*EVENTS, b"stop")):
         if at.event != b"stop" and at.decision_id not in names:
             continue
         members = parse_line(line)

@@ -121,3 +121,21 @@ class Open:
 
     decision_id: str
     instance: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a decision has taken of a budget, from the record: as it would stand in the store had that not been lost.
+
+    `runs` and `requests` count against the budget of the scope from `at_ms` on; `cancelled` is None where nobody knows.
+    """
+
+    decision_id: str
+    instance: str
+    at_ms: int
+    rule: str
+    scope: str
+    runs: int
+    requests: int
+    cancelled: int | None
+    closed: bool

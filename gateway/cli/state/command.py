@@ -1,4 +1,4 @@
-"""The commands `state migrate`, `state check` and `state copy`. A store that cannot be used is exit code 3."""
+"""The commands `state migrate`, `check`, `copy` and `rebuild`. A store that cannot be used is exit code 3."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     copy = commands.add_parser("copy", help="copy everything into an empty store that was migrated")
     copy.add_argument("--to", required=True, metavar="URL", help="sqlite:FILE or postgresql://USER@HOST/DATABASE")
     copy.add_argument("--password-file", type=Path, metavar="FILE", help="holds the password of that store")
-    for parser, run in ((migrate, run_migrate), (check, run_check), (copy, run_copy)):
+    rebuild = commands.add_parser("rebuild", help="put budgets back that were lost with their store, from the record")
+    rebuild.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="audit directory")
+    runs = ((migrate, run_migrate), (check, run_check), (copy, run_copy), (rebuild, run_rebuild))
+    for parser, run in runs:
         parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the gateway's configuration")
         parser.set_defaults(run=run)
 
@@ -60,6 +63,22 @@ def run_copy(arguments: argparse.Namespace) -> int:
         raise StateFailure(f"--to: {fault}") from fault
     held = asyncio.run(copy(settings, target))
     print(printable(f"copied to {target.shown}: {_in_words(held)}"))
+    return 0
+
+
+def run_rebuild(arguments: argparse.Namespace) -> int:
+    """Put what decisions on record have taken back into the store. Raises: StateFailure: it cannot be used."""
+    from gateway.cli.state.rebuild import taken_in
+    from gateway.store.upkeep.rebuilding import restore
+
+    settings = _settings(arguments)
+    try:
+        found = taken_in(arguments.paths)
+    except OSError as fault:
+        raise StateFailure(f"{fault.filename} cannot be read: {fault.strerror}") from fault
+    put_back = asyncio.run(restore(settings, found))
+    told = f"{counted(len(found), 'decision')} on record took of a budget; {put_back} of them were not in the state"
+    print(printable(f"{told} {settings.shown}, and are now"))
     return 0
 
 
