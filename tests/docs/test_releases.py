@@ -16,6 +16,7 @@ SAID = {
     "A cancel under `resolve: true` that cancelled nothing": "409 `nothing_cancelled`",
     "A run that an order of ours has cancelled": "A run that an order of ours cancelled within ten minutes",
     "`cancel` ends with 0 if all": "It ends with 1 while runs that were meant are left",
+    "A gateway without `state` answers 400 to an": "`Idempotency-Key` without `state`",
     "A rule with `resolve: true` admits filters": "`resolve-admits-more`",
     "An order of run IDs in a plan that QStash refuses": "An order of run IDs in a plan that QStash refuses with 429",
     "A look-up takes up to 10,000 runs": "Pages are read side by side",
