@@ -150,7 +150,7 @@ class Gateway:
         certificate, tokens = self.certificate, self.account.tokens
         ends = None if certificate is None else lambda: certificate.ends
         states = lambda: tokens.states(self.clock.monotonic_s())  # noqa: E731 - one of the sources
-        return page(audit, self.reach, current, states, ends, state.in_force)
+        return page(audit, self.reach, current, states, ends, state.in_force, state.budgets)
 
     def _look_ups(
         self, current: LiveSettings, log: UpstreamLog, scraped: MetricsPage | None, outcomes: Outcomes

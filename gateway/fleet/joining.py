@@ -7,7 +7,7 @@ the record (`freeze --state`): it is looked for at the start and once a second, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -140,6 +140,10 @@ class Joining:
     def in_force(self) -> Sequence[Freeze] | None:
         """Return the freezes in force; None if there is no shared state."""
         return None if self._fleet is None else self._fleet.freezes.in_force()
+
+    def budgets(self) -> Mapping[str, int]:
+        """Return how many runs are left of the budget of each rule, as far as requests have shown it."""
+        return {} if self._fleet is None else self._fleet.takes.left_runs()
 
     def notices(self) -> Sequence[str]:
         """Return the notices for operators."""

@@ -135,5 +135,8 @@ FAMILIES = (
     Family("frozen", "gauge", ("scope",),
            "Freezes in force, by what they stop: everything, a team, a rule. Only with shared state.",
            lambda _, states: _frozen(states)),
+    Family("budget_left_runs", "gauge", ("rule",),
+           "Runs left of a rule's budget when a request last asked; of several budgets of one rule, the least.",
+           lambda _, states: [("", (rule,), float(left)) for rule, left in sorted(states.budgets().items())[:MOST_KEYS]]),
     Family("build_info", "gauge", ("version", "python"), "What runs.", lambda *_: [("", _BUILD, 1.0)]),
 )  # fmt: skip

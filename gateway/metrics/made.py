@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from gateway.audit.log import AuditLog
@@ -20,8 +20,9 @@ def page(
     tokens: Callable[[], Iterable[tuple[str, bool, float]]],
     certificate_ends: Callable[[], datetime] | None,
     freezes: Callable[[], Sequence[Freeze] | None],
+    budgets: Callable[[], Mapping[str, int]],
 ) -> MetricsPage:
     """Return the page; from now on it is told of every record and of every call to QStash."""
     metrics = Metrics()
     audit.watch, reach.watch = metrics, metrics.called
-    return MetricsPage(metrics, States(audit, current, tokens, certificate_ends, freezes))
+    return MetricsPage(metrics, States(audit, current, tokens, certificate_ends, freezes, budgets))

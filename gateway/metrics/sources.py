@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
@@ -43,7 +43,8 @@ class States:
     """The parts of the gateway whose state is read at each scrape.
 
     `tokens` returns the name of each token, whether QStash accepts it, and its age in seconds; `certificate_ends` is
-    None without TLS. `freezes` returns those in force; None without shared state.
+    None without TLS. `freezes` returns those in force; None without shared state. `budgets` returns how many runs are
+    left of the budget of each rule, as far as requests have shown it.
     """
 
     audit: AuditStatePort
@@ -51,6 +52,7 @@ class States:
     tokens: Callable[[], Iterable[tuple[str, bool, float]]]
     certificate_ends: Callable[[], datetime] | None
     freezes: Callable[[], Sequence[Freeze] | None] = lambda: None
+    budgets: Callable[[], Mapping[str, int]] = dict
 
 
 @dataclass(slots=True)

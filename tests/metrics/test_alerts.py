@@ -37,6 +37,13 @@ UNIT_TESTS = Path(__file__).with_name("rules_test.yaml")
 DASHBOARD = ROOT / "docs" / "examples" / "grafana.json"
 METRICS = 'health: {listen: "127.0.0.1:0"}\nmetrics: {on: health}\n'
 FSYNC = "{directory: audit, durability: fsync}"
+BUDGETED = """
+version: 1
+name: own
+teams: [billing]
+allow:
+  - {id: one, workflowRunIds: {any: true}, owner: unchecked, budget: {runs: 1, per: 24h}}
+"""
 QUIET_S, PATIENCE_S, RETRIED_S = 3.0, 25.0, 0.7
 
 EXPECTED = {
@@ -45,6 +52,7 @@ EXPECTED = {
     "open": {"AuditUnavailable", "OpenIntents"},
     "over": {"OverCancelled"},
     "frozen": {"Frozen"},
+    "spent": {"BudgetUsedUp"},
     "unknown": {"OutcomeUnknown"},
     "reload": {"ReloadRefused"},
     "token": {"TokenRefused"},
@@ -109,7 +117,8 @@ class House:
         certificate, key = certified(directory)
         self.away = self._simulator()
         self.gateways = {
-            name: self._gateway(name) for name in ("healthy", "over", "unknown", "reload", "token", "gone", "frozen")
+            name: self._gateway(name)
+            for name in ("healthy", "over", "unknown", "reload", "token", "gone", "frozen", "spent")
         }
         self.gateways["away"] = self._gateway("away", url=self.away.url)
         self.gateways["full"] = self._gateway("full", audit=f'{{directory: "{self.small}/audit", durability: fsync}}')
@@ -129,6 +138,8 @@ class House:
         setup.audit = audit or setup.audit
         if name == "reload":
             setup.policies = {"own.yaml": "version: 1\nname: own\nteams: [billing]\ndeny:\n  - {id: all}\n"}
+        if name == "spent":
+            setup.policies, setup.more = {"own.yaml": BUDGETED}, f'{METRICS}state: {{url: "sqlite:state.db"}}\n'
         return self._started(setup)
 
     def _started(self, setup: Setup) -> RunningGateway:
@@ -146,6 +157,8 @@ class House:
         assert self.order("over", Fault(status=200, body='{"cancelled": 50}')) == 200
         assert self.order("unknown", Fault(status=500, body="{}")) == 504
         assert self.order("token", Fault(status=401, body="{}")) == 502
+        [run, *_] = self._upstream.simulator.runs
+        assert gateways["spent"].cancel(f"workflowRunIds={run.run_id}").status == 200
         beside = f"sqlite:{gateways['frozen'].audit_directory}/state.db"
         assert main(["freeze", "--reason", "the alert", "--state", beside]) == 0
         (gateways["reload"].setup.directory / "policies" / "own.yaml").write_text("nonsense")
