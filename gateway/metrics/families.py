@@ -75,6 +75,11 @@ def _frozen(states: States) -> Samples:
     return [("", (scope,), float(count)) for scope, count in counts.items()]
 
 
+def _budgets(states: States) -> Samples:
+    first = sorted(states.budgets().items())[:MOST_KEYS]
+    return [("", (rule,), float(left)) for rule, left in first]
+
+
 _OUTCOMES = tuple((ACTION, one.name) for one in get_args(Outcome))
 _RESULTS = (("applied",), ("refused",))
 _BUILD = (__version__, platform.python_version())
@@ -137,6 +142,6 @@ FAMILIES = (
            lambda _, states: _frozen(states)),
     Family("budget_left_runs", "gauge", ("rule",),
            "Runs left of a rule's budget when a request last asked; of several budgets of one rule, the least.",
-           lambda _, states: [("", (rule,), float(left)) for rule, left in sorted(states.budgets().items())[:MOST_KEYS]]),
+           lambda _, states: _budgets(states)),
     Family("build_info", "gauge", ("version", "python"), "What runs.", lambda *_: [("", _BUILD, 1.0)]),
 )  # fmt: skip
