@@ -47,7 +47,7 @@ allow:
 """
 }
 DIRECT = exactly(INVOICE, label="direct", count=50)
-FOUND = exactly(INVOICE, label="found")
+FOUND = exactly(INVOICE, label="found", count=2_000)
 TEAMS = ("billing", "search", "oncall", "platform")
 FREEZES = "/gateway/v1/freezes"
 PLANS = "/gateway/v1/plans"
