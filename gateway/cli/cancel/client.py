@@ -135,7 +135,8 @@ class Gateway:
         }
         unix = self._address.path if isinstance(self._address, UnixListen) else None
         url = self._address.url if isinstance(self._address, Origin) else LOCAL
-        transport = make_transport(max_connections=2, roots=self._roots, unix=unix)
+        # One for what was asked, one for a glance, and one for a stop while the glance is still out.
+        transport = make_transport(max_connections=3, roots=self._roots, unix=unix)
         return httpx.AsyncClient(
             base_url=url, headers=headers, transport=transport, trust_env=False, follow_redirects=False
         )
@@ -169,20 +170,20 @@ class Gateway:
 
     async def _peek(self, client: httpx.AsyncClient, told: Told) -> bool:
         """Report the look-up whose plan has not been answered yet; return False if the gateway does not show it."""
-        looking = await self._looking(client)
+        looking = await self._looking(client, within_s=GLANCE_S)
         if looking is not None and len(looking) == 1:
             told(looking[0])
         return looking is not None
 
     async def _withdraw(self, client: httpx.AsyncClient, plan_id: str | None) -> None:
         """Stop a look-up; one whose plan has not been answered yet is the only one that the gateway lists."""
-        looking = [] if plan_id is not None else await self._looking(client) or []
+        looking = [] if plan_id is not None else await self._looking(client, within_s=STOP_S) or []
         for name in [plan_id] if plan_id is not None else [plan.plan_id for plan in looking if len(looking) == 1]:
             await self._stopped(client, name)
 
-    async def _looking(self, client: httpx.AsyncClient) -> list[ShownPlan] | None:
+    async def _looking(self, client: httpx.AsyncClient, *, within_s: float) -> list[ShownPlan] | None:
         """Return the caller's plans that are being looked up; None if the gateway does not list them."""
-        answer = await self._answer(client, "GET", PLANS, within_s=GLANCE_S, most=MAX_LIST_BYTES)
+        answer = await self._answer(client, "GET", PLANS, within_s=within_s, most=MAX_LIST_BYTES)
         listed = _read(answer, plans_in)
         return [plan for plan in listed if plan.looking] if isinstance(listed, list) else None
 

@@ -95,7 +95,7 @@ def lines(explanation: Explanation) -> Iterator[str]:
             if resolution is not None:
                 yield f"the runs are looked up, judged and cancelled by ID: {resolution_in_words(resolution)}"
             if budget is not None:
-                yield f"its budget: {budget_in_words(budget)}; what is left, whoami and the gateway's own explain say"
+                yield f"its budget: {budget_in_words(budget)}; Gateway-Budget on its answers says what is left"
         case Denial(reason=reason):
             yield f"deny by {decision.rule or 'default'}: {reason}"
     if decision.shadow is not None:
