@@ -36,6 +36,8 @@ async def main():
     file, url, password = (one or None for one in store)
     settings = StateSettings(file and Path(file), url, Place("g", 1, 1), password and Path(password), 4)
     store = await open_store(settings, create=False)
+    print("open", flush=True)
+    sys.stdin.readline()
     waiting = iter(range(EACH))
     told = {"admitted": 0, "exhausted": 0, "unavailable": 0, "longest_s": 0.0}
 
@@ -64,10 +66,18 @@ def takers(settings: StateSettings) -> list[dict[str, float]]:
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", TAKER, f"gateway-{number}", *arguments],
-            cwd=ROOT, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)},
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)},
         )
         for number in range(PROCESSES)
     ]  # fmt: skip
+    # All have it open before the first takes anything: the law is not about opening.
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"open\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write(b"\n")
+        process.stdin.flush()
     return [json.loads(process.communicate(timeout=300)[0]) for process in processes]
 
 
