@@ -40,7 +40,7 @@ async def summary(settings: StateSettings) -> dict[str, int]:
     """Return how many rows each table has, by the store's own names. Raises: StateFailure: it cannot be used."""
     database = await open_database(settings, create=False)
     try:
-        return await database.run_unbounded(_counts)
+        return await database.run_unbounded(_summary)
     except Exception as fault:
         raise failure_of(settings, fault) from fault
     finally:
@@ -80,6 +80,11 @@ def _writing(rows: dict[str, Rows], target: StateSettings) -> Callable[[Connecti
                 connection.execute(insert(table), list(found[start : start + _AT_ONCE]))
 
     return write
+
+
+def _summary(connection: Connection) -> dict[str, int]:
+    _take_time(connection)
+    return _counts(connection)
 
 
 def _counts(connection: Connection) -> dict[str, int]:
