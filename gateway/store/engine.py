@@ -70,6 +70,7 @@ class Database:
         held: list[Driver] = []
 
         def cut() -> bool:
+            """Close the connection of the call, if it has one by now."""
             for driver in held:
                 driver.terminate()
             return bool(held)
@@ -83,6 +84,7 @@ class Database:
 
     async def _attempt(self, work: Work[T], held: list[Driver], *, writes: bool, keep: Callable[[T], bool]) -> T:
         def transact(connection: Connection) -> T:
+            """Do the work in one transaction, and keep or undo it."""
             if writes:
                 connection.execution_options(gateway_writes=True)
             with connection.begin() as transaction:
@@ -146,6 +148,7 @@ def connector(settings: StateSettings) -> Callable[[], Awaitable[Any]]:
     options = dict(parse_qsl(urlsplit(url).query))
 
     async def connect() -> Any:  # noqa: ANN401 - asyncpg's connection, which SQLAlchemy takes over
+        """Open one connection."""
         return await asyncpg.connect(
             url,
             # Not None: then neither the environment nor a file in the home directory is asked for one.

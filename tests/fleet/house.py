@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,24 +12,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.harness.requests import free_port
 from gateway.simulator.server import SimulatorServer
 from tests.execution.resolve.account import MovingAccount
 from tests.execution.resolve.house import by_ids
 from tests.support.gateway import Answer, RunningGateway, Setup, new_key
+from tests.support.programs import needed
 from tests.support.waiting import until
 
 CONF = Path(__file__).parents[2] / "docs" / "examples" / "fleet" / "nginx.conf"
-NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 SIZE = 3
-
-
-def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-        assert isinstance(port, int)
-        return port
 
 
 def rendered(directory: Path, port: int, gateways: Sequence[int], *, without: str | None = None) -> str:
@@ -56,12 +46,11 @@ def rendered(directory: Path, port: int, gateways: Sequence[int], *, without: st
 @contextmanager
 def nginx(directory: Path, gateways: Sequence[int], *, without: str | None = None) -> Iterator[int]:
     """The nginx of the example in front of these ports; its own port."""
-    assert NGINX is not None, "nginx is missing: apt-get install nginx-light"
     directory.mkdir(parents=True)
     port = free_port()
     conf = directory / "nginx.conf"
     conf.write_text(rendered(directory, port, gateways, without=without))
-    command = [NGINX, "-p", str(directory), "-c", str(conf), "-g", "daemon off;"]
+    command = [needed("nginx", "nginx-light"), "-p", str(directory), "-c", str(conf), "-g", "daemon off;"]
     with (directory / "said").open("wb") as said:
         process = subprocess.Popen(command, stdout=said, stderr=said)
         try:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import urllib.parse
 import urllib.request
@@ -14,24 +12,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import pytest
 import yaml
 
 from benchmarks.harness.requests import free_port
+from tests.support.programs import needed
 from tests.support.project import ROOT
 from tests.support.waiting import until
 
 RULES = ROOT / "docs" / "examples" / "prometheus-rules.yaml"
 LOOK = "500ms"
-
-
-def needed(name: str) -> str:
-    """The path of a program; without it the test is skipped, and fails where CI=true."""
-    path = shutil.which(name)
-    if path is None:
-        assert os.environ.get("CI") != "true", f"{name} is not here: .ci/run installs it"
-        pytest.skip(f"{name} is not here (Debian: prometheus)")
-    return path
 
 
 def quick(rules: str) -> str:
@@ -56,7 +45,7 @@ class Prometheus:
         self._url = f"http://127.0.0.1:{free_port()}"
 
     def __enter__(self) -> Self:
-        command = [needed("prometheus"), f"--config.file={self._directory / 'prometheus.yml'}"]
+        command = [needed("prometheus", "prometheus"), f"--config.file={self._directory / 'prometheus.yml'}"]
         command += [f"--storage.tsdb.path={self._directory / 'data'}", "--log.level=error"]
         command += [f"--web.listen-address={self._url.removeprefix('http://')}"]
         with (self._directory / "output").open("wb") as output:

@@ -25,9 +25,10 @@ from gateway.simulator.exchange import Fault
 from gateway.simulator.runs import make_runs
 from gateway.simulator.server import SimulatorServer
 from tests.conftest import NOW_MS
-from tests.metrics.prometheus import RULES, Prometheus, needed
+from tests.metrics.prometheus import RULES, Prometheus
 from tests.serving.doors import certified
 from tests.support.gateway import REAL_TOKEN, RunningGateway, Setup
+from tests.support.programs import needed
 from tests.support.project import ROOT
 from tests.support.stuck_disk import StuckDisk
 from tests.support.waiting import until
@@ -76,7 +77,7 @@ def names_in(text: str) -> set[str]:
 @pytest.mark.parametrize("arguments", [("check", "rules", str(RULES)), ("test", "rules", str(UNIT_TESTS))])
 def test_the_rules_are_what_they_say(arguments: tuple[str, ...]) -> None:
     """Promtool reads them, and each fires after its time and not before."""
-    done = subprocess.run([needed("promtool"), *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([needed("promtool", "prometheus"), *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -197,7 +198,7 @@ def test_each_alert_fires_for_what_it_is_about_and_for_nothing_else(tmp_path: Pa
     static = {("ends", name) for name in EXPECTED["ends"]}
     wanted = {(instance, name) for instance, names in EXPECTED.items() for name in names}
     with ExitStack() as stack:
-        needed("prometheus")
+        needed("prometheus", "prometheus")
         house = House(tmp_path, stack)
         ports = {name: one.health_port for name, one in house.gateways.items()}
         prometheus = stack.enter_context(Prometheus(tmp_path / "prometheus", ports))

@@ -14,6 +14,13 @@ RETRY_S, MOST_RETRY_S = 0.5, 10.0
 """The waits, in seconds, before the store is told again: they double from the first to the second."""
 
 
+MOST_WITHDRAWN = 10_000
+"""The most admissions that wait to be withdrawn: while the store is away, each request that asked it leaves one.
+
+Above it they are left to the recovery of the next start. Until then the budget counts too much, and never too little.
+"""
+
+
 class Withdrawn:
     """The wish that an admission be withdrawn, whether it is in force or still on its way."""
 
@@ -21,7 +28,8 @@ class Withdrawn:
 class Settling:
     """The decisions that the store has to be told of, each with the newest that is to be told."""
 
-    def __init__(self, admissions: Admissions) -> None:
+    def __init__(self, admissions: Admissions, *, most_withdrawn: int = MOST_WITHDRAWN) -> None:
+        self._most = most_withdrawn
         self._admissions = admissions
         self._owed: dict[str, Closed | Withdrawn] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -31,8 +39,9 @@ class Settling:
         return self._owed.get(decision_id)
 
     def withdraw(self, decision_id: str) -> None:
-        """Have an admission withdrawn. Never raises."""
-        self._begun(decision_id, Withdrawn())
+        """Have an admission withdrawn, unless too many wait for that. Never raises."""
+        if len(self._owed) < self._most:
+            self._begun(decision_id, Withdrawn())
 
     def close(self, decision_id: str, closed: Closed) -> asyncio.Task[None]:
         """Have an admission closed; what an earlier call had to say of the answer is not lost. Never raises."""

@@ -47,9 +47,8 @@ class StateGate:
     async def admit(self, plan: Plan, call: Call) -> Plan | Denial | Replay:
         """Ask for freezes again, because a look-up takes time; then take what the plan needs.
 
-        Raises: StateUnavailable, KeyReused, Conflict: as in `Gate`.
-
-        What comes into force later is met by `frozen`, before the first order.
+        A freeze that comes into force later is met by `frozen`, before the first order. Raises: StateUnavailable,
+        KeyReused, Conflict: as in `Gate`.
         """
         frozen = self._freezes.denial(plan.principal, plan.permit)
         if frozen is not None:

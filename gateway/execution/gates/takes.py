@@ -280,6 +280,8 @@ def exhausted(permit: Permit, reservation: Reservation, left: Left, now_ms: int)
             f"Rule {permit.rule} allows {counted(budget.runs or 0, 'run')} {per}: {count} of them are left, and this "
             f"request means {wanted}."
         )
+        if wanted > (budget.runs or 0):
+            again = f"It never fits: ask for at most {counted(budget.runs or 0, 'run')} at a time."
     members = {"left": count, "resets_at": run_time(left.resets_ms)}
     barrier = Barrier(code, title, members, tuple(headers))
     return Denial(

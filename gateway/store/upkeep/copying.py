@@ -70,6 +70,7 @@ def _everything(connection: Connection) -> dict[str, Rows]:
 
 def _writing(rows: dict[str, Rows], target: StateSettings) -> Callable[[Connection], None]:
     def write(connection: Connection) -> None:
+        """Write every row, if the target is empty."""
         _take_time(connection)
         if any(_counts(connection).values()):
             raise StateFailure(f"the state {target.shown} holds something already: name a store that is new")

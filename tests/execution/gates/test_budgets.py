@@ -74,6 +74,13 @@ async def test_not_enough_left_refuses_the_whole_request_and_says_what_is_left()
     assert await gateway.outcome(runs(10, first=90)) == Cancelled(200, 10)
 
 
+async def test_a_request_above_the_whole_budget_is_told_that_it_never_fits() -> None:
+    """And how many would; when the budget is whole again does not matter to it."""
+    denied = await Gateway().run(runs(101))
+    assert isinstance(denied, Denial)
+    assert denied.reason.endswith("It never fits: ask for at most 100 runs at a time.")
+
+
 async def test_requests_above_the_budget_are_throttled() -> None:
     """The answer is the 429 that clients know, with when to come again; what was not sent does not count."""
     gateway = Gateway(budget=a_budget(None, requests=2), upstream=prompt([NotSent("dns")]))

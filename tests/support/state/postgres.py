@@ -10,11 +10,12 @@ import itertools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from pathlib import Path
+
+from benchmarks.harness.requests import free_port
 
 NOBODY = 65534
 PASSWORD = "correct horse battery staple"
@@ -35,15 +36,17 @@ class Postgres:
     """A server with a user that may create databases. As root it runs as somebody else: PostgreSQL insists."""
 
     def __init__(self, bin_directory: Path) -> None:
-        self._bin = bin_directory
         self._home = Path(tempfile.mkdtemp(prefix="gateway-postgres-"))
         self._user = NOBODY if os.geteuid() == 0 else None
+        self._bin = bin_directory
         if self._user is not None:
             os.chown(self._home, NOBODY, NOBODY)
+            # The installation may lie where nobody else may look.
+            self._bin = shutil.copytree(bin_directory.parent, self._home / "pginstall") / "bin"
         self.password_file = self._home / "password"
         self.password_file.write_text(f"{PASSWORD}\n")
         self.password_file.chmod(0o644)
-        self.port = _free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._run("initdb", "-D", "data", "-U", USER, "--auth=scram-sha-256", "--encoding=UTF8", "--no-locale",
                   "--no-sync", f"--pwfile={self.password_file}")  # fmt: skip
@@ -126,10 +129,3 @@ class Postgres:
         """Stop it and remove its files."""
         self.stop()
         shutil.rmtree(self._home)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
