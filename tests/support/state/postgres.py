@@ -42,7 +42,10 @@ class Postgres:
         if self._user is not None:
             os.chown(self._home, NOBODY, NOBODY)
             # The installation may lie where nobody else may look.
-            self._bin = shutil.copytree(bin_directory.parent, self._home / "pginstall") / "bin"
+            package = bin_directory.parents[1]
+            for part in package.parent.glob(f"{package.name}*"):
+                shutil.copytree(part, self._home / part.name)
+            self._bin = self._home / package.name / bin_directory.relative_to(package)
         self.password_file = self._home / "password"
         self.password_file.write_text(f"{PASSWORD}\n")
         self.password_file.chmod(0o644)
