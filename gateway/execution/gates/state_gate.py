@@ -44,7 +44,7 @@ class StateGate:
 
         Raises: StateUnavailable, KeyReused, Conflict: as in `Gate`.
         """
-        told = None if self._takes is None else await self._takes.enter(call, permit)
+        told = None if self._takes is None or call.once is None else await self._takes.enter(call, permit)
         return self._freezes.denial(call.principal, permit) if told is None else told
 
     async def overtaken(self, conflict: Conflict, call: Call, permit: Permit) -> Denial | Replay | None:
@@ -60,7 +60,9 @@ class StateGate:
         frozen = self._freezes.denial(plan.principal, plan.permit)
         if frozen is not None:
             return frozen
-        return plan if self._takes is None else await self._takes.admit(plan, call)
+        if self._takes is None or (plan.permit.budget is None and call.once is None):
+            return plan
+        return await self._takes.admit(plan, call)
 
     def frozen(self, principal: Principal, rule: str | None) -> bool:
         """Return whether no order of this principal, admitted by this rule, may be sent now. Asks nobody."""
