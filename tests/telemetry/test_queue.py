@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Iterator
 from threading import Thread
 
-from gateway.telemetry.otlp import MOST_AT_ONCE, TraceQueue
+import pytest
+
+from gateway.telemetry.otlp import MOST_AT_ONCE, SWITCH_S, TraceQueue
 from gateway.telemetry.steps import CURRENT, Ids, Step, Trace, TracedStep
 from tests.support.waiting import until
 from tests.telemetry.collector import Collector
 
 SPAN = TracedStep("decide", 1, 2, None, 10, 20, {"gateway.team": "billing"})
+
+
+@pytest.fixture(autouse=True)
+def _interpreter_as_before() -> Iterator[None]:
+    before_s = sys.getswitchinterval()
+    yield
+    sys.setswitchinterval(before_s)
+
+
+def test_a_cancel_waits_for_the_interpreter_a_moment_and_not_for_a_batch() -> None:
+    """Who wants it is given it sooner from when spans are sent on, and as before until then."""
+    queue = TraceQueue("http://127.0.0.1:9", version="1")
+    before_s = sys.getswitchinterval()
+    queue.begin()
+    queue.close(5)
+    assert (sys.getswitchinterval(), before_s > SWITCH_S) == (pytest.approx(SWITCH_S, rel=0.01), True)
 
 
 def test_what_does_not_fit_is_dropped_and_counted() -> None:
