@@ -45,8 +45,8 @@ class Admissions(Protocol):
     async def close(self, decision_id: str, closed: Closed) -> None:
         """Settle a decision by what is certain now. A later call may know more; what was certain stays."""
 
-    async def left(self, reservation: Reservation) -> Left:
-        """Return what is left of the budget that the reservation would take from."""
+    async def left(self, drawn: Sequence[Reservation]) -> Sequence[Left]:
+        """Return what is left of the budget that each of these reservations would take from, in turn."""
 
     async def bound(self, key_sha256: str) -> Bound | None:
         """Return who has the key, if it is taken."""
