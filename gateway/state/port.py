@@ -64,8 +64,8 @@ class Plans(Protocol):
     async def plan(self, plan_id: str) -> KeptPlan | None:
         """Return a plan that is still shown."""
 
-    async def plans_of(self, principal: str, most: int) -> Sequence[KeptPlan]:
-        """Return the principal's plans that are still shown, the newest first."""
+    async def plans_of(self, principal: str | None, most: int) -> Sequence[KeptPlan]:
+        """Return the principal's plans (None: anybody's) that are still shown, the newest first."""
 
     async def claim(self, plan_id: str, instance: str) -> bool:
         """Return whether this gateway may apply the plan: it alone, once, unless somebody stopped it."""
