@@ -102,13 +102,13 @@ class Joining:
         around.settler.learnt = learnt
 
     def then(self, begin: Callable[[], Coroutine[None, None, None]]) -> Callable[[], Coroutine[None, None, None]]:
-        """Return what begins once the record is open: `begin`, then the recovery of what was left open in the store."""
+        """Return what begins once the record is open: the recovery of what was left open in the store, then `begin`."""
 
         async def begun() -> None:
             """Begin both."""
-            await begin()
             if self._fleet is not None:
                 await self._fleet.recover(self._directory)
+            await begin()
 
         return begun
 

@@ -20,6 +20,9 @@ class Freezes(Protocol):
     async def beat(self, instance: str, number: int) -> Snapshot:
         """Say that this gateway is there and has the freezes up to `number` in force; return what it has to know."""
 
+    async def leave(self, instances: Collection[str]) -> None:
+        """Say that these gateways have ended: nobody waits for them, and none is named as silent."""
+
     async def changed(self, most_s: float) -> None:
         """Wait until something may have changed, at most so long. Never raises."""
 
