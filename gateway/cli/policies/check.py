@@ -34,6 +34,7 @@ from gateway.policy.format.load import hidden_policies, load_policies
 from gateway.policy.rules import Policies
 from gateway.serving.certificate import ending, load_pair
 from gateway.serving.clock import SEE, SystemClock, clock_problems, floor
+from gateway.state.password import password_of
 from gateway.upstream.account import token_problems
 
 OK, INVALID = 0, 3
@@ -139,6 +140,8 @@ def _readable(config: Config) -> Iterator[Finding]:
     files = [(source.file, source.at) for source in sources if source.file is not None]
     files += [(config.audit.mac_key, config.audit.at)] if config.audit.mac_key is not None else []
     files += [(config.tls.key, config.tls.at)] if config.tls is not None else []
+    state = config.state
+    files += [(state.password, state.at)] if state is not None and state.password is not None else []
     for path, at in files:
         if anyone_may_read(path):
             message = f"Anyone on this machine may read {path}, which holds a secret."
@@ -178,6 +181,11 @@ def _secret_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Pro
             load_mac_key(config.audit.mac_key)
     except AuditFailure as exc:
         yield config.audit.at.problem(str(exc))
+    try:
+        if config.state is not None:
+            password_of(config.state)
+    except InvalidConfiguration as exc:
+        yield from exc.problems
 
 
 def _machine_problems(config: Config, environ: Mapping[str, str], now: datetime) -> Iterator[Problem]:

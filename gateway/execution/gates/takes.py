@@ -9,7 +9,7 @@ this gateway knows the answer meanwhile, and others say that it is not known.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from gateway.core.outcome import Cancelled, NotSent, Outcome, Refused, Unknown
 from gateway.core.plan import Barrier, Budget, Denial, Permit, Plan, Reserved
 from gateway.core.ports import Clock
 from gateway.core.request import Principal
+from gateway.execution.gates.left import drawn_on
 from gateway.execution.gates.settling import Settling
 from gateway.execution.in_flight import Replay, Result
 from gateway.execution.ports import Call
@@ -143,15 +144,15 @@ class Takes:
             certain = self._certain.pop(decision_id, 0)
             self._settling.close(decision_id, Closed(max(certain, cancelled)))
 
-    async def left(self, rule: str, budget: Budget, principal: Principal) -> Left | None:
-        """Return what is left to this principal of the budget of a rule; None if the store does not say it now."""
-        scope = scope_of(rule, budget, principal)
+    async def left(self, drawn: Sequence[Reservation]) -> Sequence[Left] | None:
+        """Return what is left of each of these budgets, in turn; None if the store does not say it in time."""
         try:
-            left = await self._admissions.left(Reservation(rule, scope, 0, budget))
+            found = await self._admissions.left(drawn)
         except StateUnavailable:
             return None
-        self._note(rule, scope, left, budget)
-        return left
+        for one, left in zip(drawn, found, strict=True):
+            self._note(one.rule, one.scope, left, one.budget)
+        return found
 
     def left_runs(self) -> dict[str, int]:
         """Return what is left of the runs of each rule with a budget, as far as requests have shown it here.
@@ -202,8 +203,8 @@ class Takes:
     async def _budget_of(self, permit: Permit, principal: Principal) -> str | None:
         if permit.budget is None or permit.rule is None:
             return None
-        left = await self.left(permit.rule, permit.budget, principal)
-        return None if left is None else budget_field(left.runs, left.requests, left.resets_ms)
+        found = await self.left([drawn_on(permit.rule, permit.budget, principal)])
+        return None if found is None else budget_field(found[0].runs, found[0].requests, found[0].resets_ms)
 
     def _admitted(self, plan: Plan, admission: Admission, left: Left | None) -> Plan:
         reservation, binding = admission.reservation, admission.binding
@@ -229,23 +230,12 @@ class Takes:
             del self._seen[next(iter(self._seen))]
 
 
-def scope_of(rule: str, budget: Budget, principal: Principal) -> str:
-    """Return whose budget it is, unique over all rules: that of all under the rule, of a team, or of a principal."""
-    match budget.shared:
-        case "rule":
-            return rule
-        case "team":
-            return f"{rule} team:{principal.team}"
-        case "key":
-            return f"{rule} key:{principal.name}"
-
-
 def reservation_of(plan: Plan) -> Reservation | None:
     """Return what a plan takes of the budget of its rule: as many runs as it orders. None if there is no budget."""
     rule, budget = plan.permit.rule, plan.permit.budget
     if rule is None or budget is None:
         return None
-    return Reservation(rule, scope_of(rule, budget, plan.principal), sum(order.count for order in plan.orders), budget)
+    return drawn_on(rule, budget, plan.principal, runs=sum(order.count for order in plan.orders))
 
 
 def closed_of(outcome: Outcome) -> Closed:
