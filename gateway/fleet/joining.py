@@ -102,7 +102,11 @@ class Joining:
         around.settler.learnt = learnt
 
     def then(self, begin: Callable[[], Coroutine[None, None, None]]) -> Callable[[], Coroutine[None, None, None]]:
-        """Return what begins once the record is open: the recovery of what was left open in the store, then `begin`."""
+        """Return what begins once the record is open: the recovery of what was left open in the store, then `begin`.
+
+        In this order, because `begin` locks the chains whose outcomes it follows, and the recovery asks of each chain
+        whether anybody holds it.
+        """
 
         async def begun() -> None:
             """Begin both."""

@@ -17,13 +17,14 @@ from gateway.audit.events.declare import Members
 from gateway.core.errors import Conflict, KeyReused, StateUnavailable, counted
 from gateway.core.forms.shown import DECISIONS, budget_field
 from gateway.core.forms.times import run_time
-from gateway.core.outcome import Cancelled, NotSent, Outcome, Refused, Unknown
+from gateway.core.outcome import Cancelled, NotSent, Outcome, Refused
 from gateway.core.plan import Barrier, Budget, Denial, Permit, Plan, Reserved
 from gateway.core.ports import Clock
 from gateway.core.request import Principal
 from gateway.execution.gates.left import drawn_on
 from gateway.execution.gates.settling import Settling
 from gateway.execution.in_flight import Replay, Result
+from gateway.execution.plans.draft import State
 from gateway.execution.ports import Call
 from gateway.policy.window import duration
 from gateway.state.admissions import (
@@ -47,9 +48,8 @@ WAIT_S = 10.0
 DURABLE_S = 2.0
 """The longest, in seconds, that an answer waits until it can be repeated: longer than a call of the store may take."""
 
-MOST_UNKNOWN = 10_000
 MOST_SCOPES = 1_000
-"""How many unknown outcomes, and how many budgets, are remembered; nothing but a number for people depends on it."""
+"""How many budgets are remembered; nothing but a number for people depends on it."""
 
 
 class _Seen(NamedTuple):
@@ -74,7 +74,6 @@ class Takes:
         self._clock = clock
         self._shown = shown
         self._settling = Settling(admissions)
-        self._certain: dict[str, int] = {}
         self._seen: dict[str, _Seen] = {}
 
     async def enter(self, call: Call, permit: Permit) -> Denial | Replay | None:
@@ -89,6 +88,19 @@ class Takes:
             return None
         bound = await self._admissions.bound(call.once.key_sha256)
         return None if bound is None else await self._earlier(bound, call.once, call.principal, permit)
+
+    async def overtaken(self, conflict: Conflict, call: Call, permit: Permit) -> Denial | Replay | None:
+        """Return the answer to a repeat whose first request has claimed the plan; None if it comes with no such key.
+
+        The key is taken just after the claim, so it is waited for. Raises: as `enter`.
+        """
+        if call.once is None or conflict.members.get("state") != State.APPLYING.value:
+            return None
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + DURABLE_S
+        while (told := await self.enter(call, permit)) is None and loop.time() < ends_s:  # noqa: ASYNC110 - elsewhere
+            await asyncio.sleep(POLL_S)
+        return told
 
     async def admit(self, plan: Plan, call: Call) -> Plan | Denial | Replay:
         """Take the runs and the key that the plan needs, and return it with them; or what the request is answered.
@@ -129,20 +141,14 @@ class Takes:
         closed = closed_of(result.outcome)
         if plan.idempotency is not None and closed.runs is not None and not closed.free_binding:
             closed = replace(closed, answer=self._shown(result))
-        if isinstance(result.outcome, Unknown):
-            progress = result.outcome.progress
-            self._certain[plan.decision_id] = 0 if progress is None else progress.cancelled
-            _drop_oldest(self._certain, MOST_UNKNOWN)
         told = self._settling.close(plan.decision_id, closed)
         if plan.idempotency is not None:
             await asyncio.wait((told,), timeout=DURABLE_S)
 
     def learnt(self, found: Members) -> None:
         """Settle what an unknown outcome kept, if its follow-up has found out. Returns at once, never raises."""
-        decision_id, cancelled = str(found["decision_id"]), found["cancelled"]
-        if isinstance(cancelled, int):
-            certain = self._certain.pop(decision_id, 0)
-            self._settling.close(decision_id, Closed(max(certain, cancelled)))
+        if isinstance(cancelled := found["cancelled"], int):
+            self._settling.close(str(found["decision_id"]), Closed(cancelled))
 
     async def left(self, drawn: Sequence[Reservation]) -> Sequence[Left] | None:
         """Return what is left of each of these budgets, in turn; None if the store does not say it in time."""
@@ -294,8 +300,3 @@ def _unknown(bound: Bound) -> Conflict:
         "Nothing more was sent, and with this key nothing will be for 24 hours."
     )
     return Conflict("outcome_unknown", sentence, members=members)
-
-
-def _drop_oldest(kept: dict[str, int], most: int) -> None:
-    if len(kept) > most:
-        del kept[next(iter(kept))]
