@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
+from typing import Any
 
 import requests
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -39,6 +40,8 @@ PAUSE_S = 0.5
 """How long spans wait for others before they are sent, in seconds."""
 TIMEOUT_S = 5.0
 """How long the collector may take for one batch, attempts included, in seconds."""
+MOST_ANSWER_BYTES = 64 * 1024
+"""The longest answer of the collector that is read; nothing of it is used but its end."""
 
 _KINDS = {"cancel": SpanKind.SERVER, "upstream": SpanKind.CLIENT}
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
@@ -54,6 +57,8 @@ class TraceQueue:
         self._too_many = 0
         self._not_taken = 0
         self._failing = False
+        self._timeout_s = timeout_s
+        self._sending_since_s: float | None = None
         self._closing = threading.Event()
         self._batches = _Batches(url, version, timeout_s)
         self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
@@ -80,7 +85,9 @@ class TraceQueue:
 
     def notices(self) -> list[str]:
         """Return a sentence while the collector does not take spans."""
-        if not self._failing:
+        since_s = self._sending_since_s
+        late = since_s is not None and time.monotonic() - since_s > self._timeout_s
+        if not self._failing and not late:
             return []
         lost = f"{self.dropped} spans were dropped since the start; this goes when it takes some"
         return [f"the collector of traces (telemetry.otlp) does not take them: {lost}"]
@@ -103,11 +110,39 @@ class TraceQueue:
 
     def _send(self, spans: list[TracedStep]) -> None:
         taken = False
+        self._sending_since_s = time.monotonic()
         with Net():
             taken = self._batches.send(spans)
-        self._failing = not taken
+        self._failing, self._sending_since_s = not taken, None
         if not taken:
             self._not_taken += len(spans)
+
+
+class _Session(requests.Session):
+    """Requests whose answers are bounded: in length, in time, and to those that say that the spans were taken."""
+
+    def send(self, request: requests.PreparedRequest, **more: Any) -> requests.Response:  # noqa: ANN401 - as the library passes them
+        """Send one request, and read its answer to the end. Raises: RequestException: it was not taken."""
+        ends_s = time.monotonic() + more["timeout"]
+        response = super().send(request, **{**more, "stream": True})
+        try:
+            _read(response, ends_s)
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+
+def _read(response: requests.Response, ends_s: float) -> None:
+    """Read an answer, so that its connection can be used again. Raises: RequestException: it cannot be taken as one."""
+    if 300 <= response.status_code < 400:
+        # The library counts these as success.
+        raise requests.TooManyRedirects("the collector is elsewhere")
+    left = MOST_ANSWER_BYTES
+    while piece := response.raw.read1(left, decode_content=False):
+        left -= len(piece)
+        if left == 0 or time.monotonic() > ends_s:
+            raise requests.RequestException("the answer does not end")
 
 
 class _Batches:
@@ -116,9 +151,8 @@ class _Batches:
     def __init__(self, url: str, version: str, timeout_s: float) -> None:
         # It tells of each failed attempt in lines of its own; the notice says it once.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL + 1)
-        session = requests.Session()
+        session = _Session()
         session.trust_env = False
-        session.max_redirects = 0
         self._exporter = OTLPSpanExporter(f"{url}/v1/traces", timeout=timeout_s, session=session)
         self._resource = Resource({"service.name": "qstash-gateway", "service.version": version})
         self._scope = InstrumentationScope("gateway", version)

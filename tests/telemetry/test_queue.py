@@ -73,6 +73,41 @@ def test_a_notice_stands_until_spans_are_taken_again() -> None:
         queue.close(5)
 
 
+@pytest.mark.parametrize("status", [204, 301, 302, 307, 399, 403, 500])
+def test_only_an_answer_of_2xx_says_that_spans_were_taken(status: int) -> None:
+    """A collector that is elsewhere took none, and no redirect is followed."""
+    with Collector(status=status) as collector:
+        queue = TraceQueue(collector.url, version="1", timeout_s=0.5)
+        queue.put(SPAN)
+        queue.begin()
+        queue.close(10)
+    assert (queue.dropped, len(queue.notices())) == ((0, 0) if status < 300 else (1, 1))
+    assert collector.paths == {"/v1/traces"}
+
+
+@pytest.mark.parametrize("piece", [b"x", b"x" * 4096])
+def test_an_answer_without_end_is_given_up(piece: bytes) -> None:
+    """However slowly it comes, and however much of it: the next spans have their turn."""
+    with Collector(trickle=(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", piece)) as collector:
+        queue = TraceQueue(collector.url, version="1", timeout_s=0.3)
+        queue.begin()
+        for number in (1, 2):
+            queue.put(SPAN)
+            until(lambda number=number: queue.dropped == number)  # type: ignore[misc]
+        assert len(queue.notices()) == 1
+        queue.close(5)
+
+
+def test_a_notice_stands_while_an_answer_does_not_begin() -> None:
+    """A head may come as slowly as it likes, so the thread may be held: operators know of it all the same."""
+    with Collector(trickle=(b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x")) as collector:
+        queue = TraceQueue(collector.url, version="1", timeout_s=0.3)
+        queue.begin()
+        queue.put(SPAN)
+        until(lambda: queue.notices() != [])
+        queue.close(0.01)
+
+
 def test_putting_a_span_never_waits() -> None:
     """While the collector does not answer, and above the bound."""
     with Collector(held=True) as collector:
