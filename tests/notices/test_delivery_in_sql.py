@@ -1,0 +1,69 @@
+"""The laws of delivery on both databases: two gateways, one receiver, and an hour in which it is down."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.core.errors import StateUnavailable
+from gateway.notices.delivery import Delivery
+from gateway.notices.post import Failure
+from gateway.state.notices import KeptNotice
+from gateway.store.opened import SqlStore
+from tests.notices.house import Hand, notice
+from tests.store.test_notices import passes
+from tests.support.stand_ins import Lines
+
+NUMBER, DECISIONS = 30, 5
+
+
+def sender(store: SqlStore, hand: Hand, holder: str) -> Delivery:
+    """One gateway; how long the store takes is no matter here."""
+    return Delivery(
+        store, hand, name="receiver", shown="https://b.example", holder=holder, log=Lines(), monotonic_s=lambda: 0.0
+    )
+
+
+async def kept(store: SqlStore) -> None:
+    """Notices of several decisions, in turn."""
+    for number in range(NUMBER):
+        subject = f"d{number % DECISIONS}"
+        document = notice(subject=subject).document()
+        await store.keep_notices([KeptNotice(f"{subject}-{number:02}", "receiver", subject, number, document)], 1_000)
+
+
+async def delivered(*senders: Delivery) -> None:
+    """Whatever is due, by all at once, until nothing is."""
+    while True:
+        found = await asyncio.gather(*(one.deliver() for one in senders), return_exceptions=True)
+        assert all(isinstance(one, int | StateUnavailable) for one in found), found
+        if not any(found):
+            return
+
+
+async def test_several_gateways_deliver_each_notice_once_in_the_order_of_its_decision(store: SqlStore) -> None:
+    """Also where they ask at the same moment."""
+    hand = Hand()
+    await kept(store)
+    await delivered(*(sender(store, hand, holder) for holder in "abc"))
+    assert sorted(hand.names) == sorted({*hand.names})
+    assert len(hand.names) == NUMBER
+    for decision in range(DECISIONS):
+        of_it = [name for name in hand.names if name.startswith(f"d{decision}-")]
+        assert of_it == sorted(of_it)
+
+
+async def test_a_receiver_that_was_down_for_an_hour_gets_everything(store: SqlStore) -> None:
+    """Of each decision one was tried, again and again; then all of it comes, in order."""
+    hand = Hand(down=Failure("no_connection"))
+    senders = [sender(store, hand, holder) for holder in "ab"]
+    await kept(store)
+    for _ in range(12):
+        await delivered(*senders)
+        await passes(store, 300_000)
+    assert (hand.got, len({*hand.tried})) == ([], DECISIONS)
+    hand.down = None
+    await delivered(*senders)
+    assert len(hand.names) == len({*hand.names}) == NUMBER
+    for decision in range(DECISIONS):
+        of_it = [name for name in hand.names if name.startswith(f"d{decision}-")]
+        assert of_it == sorted(of_it)
