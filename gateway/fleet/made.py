@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gateway.audit.events.declare import Members
 from gateway.edge import answers
@@ -23,7 +25,12 @@ from gateway.fleet.taken import recover
 from gateway.fleet.told import DecisionsTold
 from gateway.process import Net, place
 from gateway.state.admissions import Answered
+from gateway.state.notices import ApprovalStep
 from gateway.state.port import Store
+
+if TYPE_CHECKING:
+    from gateway.fleet.noticed import Noticed
+    from gateway.notices.receivers import Receiver
 
 SETTLED_S = 2.0
 """How long, in seconds, the end waits for what the store is still to be told: a call may take 1.5."""
@@ -46,11 +53,36 @@ class Fleet:
         self.gate = StateGate(self.freezes, self.switch.trip, self.takes)
         self._tasks: list[asyncio.Task[None]] = []
         self._told: DecisionsTold | None = None
+        self.noticed: Noticed | None = None
+
+    def notify(self, receivers: Sequence[Receiver], is_secret: Callable[[str], bool]) -> None:
+        """Have these receivers told of what happens, from `begin` on."""
+        from gateway.fleet.noticed import Noticed
+
+        around = self._around
+        self.noticed = noticed = Noticed(
+            self._store,
+            receivers,
+            gateway=around.instance,
+            audit=around.audit,
+            now_ms=self.freezes.now_ms,
+            log=around.log,
+            is_secret=is_secret,
+        )
+        self._recorder.noticed = noticed.changed
+        self.gate.exceeded = around.settler.exceeded = noticed.exceeded
+
+    def approval(self, step: ApprovalStep) -> None:
+        """Tell receivers of a step of an approval, if there are any. Returns at once, never raises."""
+        if self.noticed is not None:
+            self.noticed.approval(step)
 
     async def begin(self) -> None:
         """Read the freezes once, if the store answers, and follow them from now on."""
         await self._following.beat()
         self._tasks.append(asyncio.create_task(self._following.run()))
+        if self.noticed is not None:
+            self.noticed.begin()
 
     def share(self, store: Store, around: Around) -> None:
         """Have the fleet know plans and cursors from now on, and closed decisions, if other gateways may be there."""
@@ -74,6 +106,8 @@ class Fleet:
             await self._told.tell()
             self._told.close()
         await self._recorder.wait()
+        if self.noticed is not None:
+            await self.noticed.stop()
         await self.takes.stop(SETTLED_S)
 
     async def recover(self, directory: Path) -> None:
@@ -93,7 +127,8 @@ class Fleet:
 
     def notices(self) -> list[str]:
         """Return the notices for operators."""
-        return [*self._following.notices(), *self.switch.notices()]
+        untaken = [] if self.noticed is None else self.noticed.notices()
+        return [*self._following.notices(), *self.switch.notices(), *untaken]
 
 
 def _kept(result: Result) -> Answered:

@@ -30,6 +30,7 @@ from gateway.core.forms.times import instant
 from gateway.files import nodes, secrecy
 from gateway.files.nodes import Node, Place
 from gateway.files.source import anyone_may_read, parse_document, read_anyway
+from gateway.fleet.joining import read_receivers
 from gateway.policy.format.load import hidden_policies, load_policies
 from gateway.policy.rules import Policies
 from gateway.serving.certificate import ending, load_pair
@@ -139,6 +140,7 @@ def _readable(config: Config) -> Iterator[Finding]:
     files = [(source.file, source.at) for source in sources if source.file is not None]
     files += [(config.audit.mac_key, config.audit.at)] if config.audit.mac_key is not None else []
     files += [(config.tls.key, config.tls.at)] if config.tls is not None else []
+    files += [(path, one.at) for one in config.notify for path in (one.secret, one.url) if isinstance(path, Path)]
     for path, at in files:
         if anyone_may_read(path):
             message = f"Anyone on this machine may read {path}, which holds a secret."
@@ -178,6 +180,10 @@ def _secret_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Pro
             load_mac_key(config.audit.mac_key)
     except AuditFailure as exc:
         yield config.audit.at.problem(str(exc))
+    try:
+        read_receivers(config.notify)
+    except InvalidConfiguration as exc:
+        yield from exc.problems
 
 
 def _machine_problems(config: Config, environ: Mapping[str, str], now: datetime) -> Iterator[Problem]:
