@@ -1,8 +1,9 @@
-"""The task that delivers the notices of one receiver: what is due is leased, sent, and given back if it was not taken.
+"""The task that delivers the notices of one receiver, one after another: leased, sent, and given back if not taken.
 
-Every notice is tried until the receiver takes it, at intervals that double up to five minutes. A lease keeps other
-gateways away for longer than an attempt takes; one whose holder died is free when it ends, and is then sent again under
-its ID. A receiver that is away keeps no other waiting: each has a task of its own.
+Every notice is tried until the receiver takes it, at intervals that double up to five minutes. So is the receiver: one
+that is away costs an attempt at such intervals, however much waits for it. A lease keeps other gateways away for longer
+than an attempt takes; one whose holder died is free when it ends, and its notice is then sent again under its ID.
+A receiver that is away keeps no other waiting: each has a task of its own.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Protocol
 
 from gateway.core.errors import StateUnavailable
 from gateway.core.ports import OperatorsLog
-from gateway.notices.post import AT_ONCE, ATTEMPT_S, Failure
+from gateway.notices.post import ATTEMPT_S, Failure
 from gateway.process import Net, report
 from gateway.state.notices import TakenNotice
 from gateway.state.port import Notices
@@ -26,7 +27,7 @@ LEASE_MS = 20_000
 EVERY_S = 1.0
 """How often the store is asked for what is due, in seconds; what was written here is taken at once."""
 FIRST_WAIT_S, MOST_WAIT_S = 2.0, 300.0
-"""The waits before a notice is tried again, in seconds: they double from the first to the last."""
+"""The waits before a notice, or a receiver, is tried again, in seconds: they double from the first to the last."""
 
 
 class PostPort(Protocol):
@@ -57,6 +58,8 @@ class Delivery:
         self._monotonic_s = monotonic_s
         self._woken = asyncio.Event()
         self._failing: tuple[str, float] | None = None
+        self._misses = 0
+        self._paused_until_s = 0.0
 
     def wake(self) -> None:
         """Have the store asked at once."""
@@ -67,7 +70,7 @@ class Delivery:
         while True:
             more = False
             with Net() as net, suppress(StateUnavailable):
-                more = await self.deliver() > 0
+                more = await self.deliver()
             if net.fault is not None:
                 report(net.fault, "notices were not delivered")
             if not more:
@@ -76,14 +79,19 @@ class Delivery:
                         await self._woken.wait()
             self._woken.clear()
 
-    async def deliver(self) -> int:
-        """Try what is due once; return how many notices that were. Raises: StateUnavailable: nothing can be taken."""
+    async def deliver(self) -> bool:
+        """Try the first notice that is due, once; return whether there was one.
+
+        While the receiver is left alone there is none. Raises: StateUnavailable: nothing can be taken.
+        """
         asked_s = self._monotonic_s()
-        taken = await self._store.take_notices(self._name, self._holder, most=AT_ONCE, lease_ms=LEASE_MS)
-        if self._monotonic_s() - asked_s > LEASE_MS / 1000 - ATTEMPT_S:
-            return 0  # this process was held up: the lease may end while it sends
-        await asyncio.gather(*(self._try(notice) for notice in taken))
-        return len(taken)
+        if asked_s < self._paused_until_s:
+            return False
+        taken = await self._store.take_notices(self._name, self._holder, most=1, lease_ms=LEASE_MS)
+        if not taken or self._monotonic_s() - asked_s > LEASE_MS / 1000 - ATTEMPT_S:
+            return False  # nothing is due; or this process was held up, and the lease may end while it sends
+        await self._try(taken[0])
+        return True
 
     def notices(self) -> list[str]:
         """Return the notice for operators while the receiver takes none."""
@@ -101,10 +109,13 @@ class Delivery:
         # If the store is away, the lease ends by itself and the notice is sent again.
         with suppress(StateUnavailable):
             if failure is None:
+                self._misses = 0
                 await self._store.notice_delivered(notice)
-            else:
-                wait_s = max(failure.wait_s, wait_after(notice.attempts))
-                await self._store.notice_postponed(notice, self._holder, round(wait_s * 1000))
+                return
+            pause_s = max(failure.wait_s, wait_after(self._misses))
+            self._misses, self._paused_until_s = self._misses + 1, self._monotonic_s() + pause_s
+            wait_s = max(failure.wait_s, wait_after(notice.attempts))
+            await self._store.notice_postponed(notice, self._holder, round(wait_s * 1000))
 
     def _tell(self, failure: Failure | None) -> None:
         """Log that the receiver begins to fail, fails for another cause, or takes notices again; no more than that."""

@@ -32,8 +32,6 @@ CONNECT_S = 3.0
 """The seconds in which one address has to be connected to."""
 MOST_TRIED = 3
 """How many addresses of a name are tried, if those before them cannot be connected to."""
-AT_ONCE = 8
-"""How many notices are on their way to one receiver at a time, each of another subject."""
 MOST_WAIT_S = 3600.0
 """The longest wait, in seconds, that a receiver may ask for (`Retry-After`)."""
 
@@ -77,7 +75,7 @@ class Post:
         self._desk = desk
         self._resolve = resolve
         self._wall_s = wall_s
-        self._transport = LateTransport(max_connections=AT_ONCE, roots=roots)
+        self._transport = LateTransport(max_connections=1, roots=roots)
 
     async def deliver(self, notice: TakenNotice) -> Failure | None:
         """Send a notice once; return why it was not taken, or None if it was. Never raises."""

@@ -107,7 +107,10 @@ class Notices(Protocol):
         """
 
     async def take_notices(self, receiver: str, holder: str, *, most: int, lease_ms: int) -> Sequence[TakenNotice]:
-        """Return notices that are due, for this holder alone for so long: of each subject the first that waits."""
+        """Return notices that are due, for this holder alone for so long: of each subject the first that waits.
+
+        What has been due for longest comes first.
+        """
 
     async def notice_delivered(self, notice: TakenNotice) -> None:
         """Note that the receiver has taken it."""

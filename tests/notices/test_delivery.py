@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.core.errors import StateUnavailable
 from gateway.notices.delivery import FIRST_WAIT_S, LEASE_MS, MOST_WAIT_S, Delivery, wait_after
-from gateway.notices.post import AT_ONCE, ATTEMPT_S, Failure
+from gateway.notices.post import ATTEMPT_S, Failure
 from gateway.state.notices import KeptNotice
 from tests.notices.house import AT_MS, Hand, notice
 from tests.support.stand_ins import Lines, StillClock
@@ -53,7 +53,7 @@ async def kept(store: MemoryNotices, *names: tuple[str, str, int]) -> None:
 
 async def rounds(*senders: Sender) -> None:
     """Whatever is due now, until nothing is."""
-    while sum([await sender.delivery.deliver() for sender in senders]):
+    while any([await sender.delivery.deliver() for sender in senders]):
         continue
 
 
@@ -87,12 +87,16 @@ async def test_what_is_refused_holds_back_what_comes_after_it_of_its_own_decisio
 
     async def deliver(notice: object) -> Failure | None:
         hand.tried.append(getattr(notice, "notice_id", ""))
-        return AWAY if hand.tried[-1] == "a1" else None
+        return Failure("status_400") if hand.tried[-1] == "a1" else None
 
     hand.deliver = deliver  # type: ignore[method-assign]
     await kept(store, ("a1", "a", 1), ("a2", "a", 2), ("b1", "b", 3), ("b2", "b", 4))
     await rounds(sender)
-    assert hand.tried == ["a1", "b1", "b2"]
+    passes(store.clock, round(FIRST_WAIT_S * 1000))
+    await rounds(sender)
+    passes(store.clock, round(FIRST_WAIT_S * 1000))
+    await rounds(sender)
+    assert [name for name in hand.tried if name != "a1"] == ["b1", "b2"]
 
 
 async def test_a_gateway_that_dies_between_delivery_and_its_note_repeats_one_under_its_id() -> None:
@@ -123,7 +127,7 @@ async def test_a_gateway_that_was_held_up_does_not_send_under_a_lease_that_may_h
         return found
 
     store.take_notices = slow  # type: ignore[assignment, method-assign]
-    assert await sender.delivery.deliver() == 0
+    assert not await sender.delivery.deliver()
     assert hand.tried == []
     assert LEASE_MS / 1000 - ATTEMPT_S >= ATTEMPT_S
 
@@ -143,11 +147,19 @@ async def test_a_receiver_that_asks_to_be_left_alone_is() -> None:
     assert hand.names == ["a1"]
 
 
-async def test_so_many_are_on_their_way_at_once_and_no_more() -> None:
-    """Whatever waits."""
-    store, hand = MemoryNotices(), Hand()
-    await kept(store, *((f"n{number}", str(number), number) for number in range(50)))
-    assert await Sender(store, hand).delivery.deliver() == AT_ONCE
+async def test_a_receiver_that_is_away_costs_little_however_much_waits_for_it() -> None:
+    """In a day an attempt each five minutes, or half of that, and one at a time."""
+    store, hand = MemoryNotices(), Hand(down=AWAY)
+    sender = Sender(store, hand)
+    await kept(store, *((f"n{number}", str(number), number) for number in range(200)))
+    for _ in range(24 * 60):
+        await rounds(sender)
+        passes(store.clock, 60_000)
+    assert 24 * 12 <= len(hand.tried) <= 24 * 30
+    hand.down = None
+    passes(store.clock, 300_000)
+    await rounds(sender)
+    assert len(hand.names) == 200
 
 
 async def test_operators_are_told_when_a_receiver_begins_to_fail_and_when_it_is_back() -> None:

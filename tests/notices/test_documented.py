@@ -51,7 +51,7 @@ def test_the_examples_are_what_is_sent() -> None:
     """One of each format, of the same freeze."""
     event, text = map(json.loads, blocks("json"))
     notice = events.frozen(FREEZE)
-    sent = [formatted(form, notice.notice_id, notice.document()).content for form in ("cloudevents", "slack")]  # type: ignore[arg-type]
+    sent = [formatted(form, notice.notice_id, notice.document()).content for form in ("cloudevents", "slack")]
     assert [json.loads(one) for one in sent] == [event, text]
     assert list(json.loads(sent[0])) == list(event)
 

@@ -31,7 +31,8 @@ class SqlNotices:
     async def take_notices(self, receiver: str, holder: str, *, most: int, lease_ms: int) -> Sequence[TakenNotice]:
         """Return notices that are due, for this holder alone for so long: of each subject the first that waits.
 
-        While nothing is due it only reads, so that the one writer of a file is not kept waiting for it.
+        What has been due for longest comes first. While nothing is due it only reads, so that the one writer of a
+        file is not kept waiting for it.
         """
         first = _due(receiver).limit(1)
         if await self._database.read(lambda connection: connection.execute(first).first()) is None:
@@ -106,7 +107,8 @@ def _due(receiver: str) -> Select[tuple[str, str, str, bytes, int]]:
             NOTICES.c.leased_until_ms <= now_ms(),
             ~overtaken,
         )
-        .order_by(NOTICES.c.at_ms, NOTICES.c.notice_id)
+        # By when they are due: one that is refused again and again comes behind those that were not tried.
+        .order_by(NOTICES.c.due_ms, NOTICES.c.at_ms, NOTICES.c.notice_id)
     )
 
 

@@ -51,7 +51,8 @@ class MemoryNotices:
                 for row in self.waiting(receiver)
                 if not (row.notice.subject in seen or seen.add(row.notice.subject))  # type: ignore[func-returns-value]
             ]
-            free = [row for row in firsts if row.due_ms <= now_ms and row.leased_until_ms <= now_ms][:most]
+            free = [row for row in firsts if row.due_ms <= now_ms and row.leased_until_ms <= now_ms]
+            free = sorted(free, key=lambda row: row.due_ms)[:most]
             for row in free:
                 row.holder, row.leased_until_ms = holder, now_ms + lease_ms
             return [TakenNotice(row.notice.notice_id, receiver, row.notice.document, row.attempts) for row in free]
