@@ -90,6 +90,7 @@ class Gateway:
         Raises:
             AuditFailure: the audit log cannot be opened.
             StateFailure: the store of shared state cannot be used.
+            InvalidConfiguration: the URL or the secret of a receiver of notices cannot be read.
         """
         asyncio.get_running_loop().set_exception_handler(self._tell_fault)
         try:
@@ -103,7 +104,7 @@ class Gateway:
     async def _serve(self, ready: Callable[[], None], signals: StopSignals) -> None:
         clock, config, asked = self.clock, self.config, asyncio.Event()
         await start_resolver()
-        state, instance = await Joining.begun(config.state, self.audit.directory), self.audit.new_name()
+        state, instance = await Joining.begun(config.state, self.audit.directory, config.notify), self.audit.new_name()
         audit, most = self._audit_log(instance), most_connections(config.upstream.max_connections)
         current = self.tracing.settings(self.live, most_in_flight=most // 2)
         upstream, log = self._upstream(), self._upstream_log(current)
@@ -116,8 +117,8 @@ class Gateway:
         intake = Intake(current, clock, self.account.tokens.is_in, None if config.state is None else state)
         decisions = DecisionPages(intake, outcomes.decisions)
         around = Around(pipeline, settler, audit, instance, clock, self.log, current, log.askers, decisions)
-        await state.join(around)
-        reloader = self._reloader(current, audit, asked)
+        await state.join(around, self.account.tokens.is_in)
+        reloader = self._reloader(current, audit, asked, state.reload_refused)
         notices = (*self._notices(current, reloader), lambda: tampering(audit), outcomes.keeper.notices, state.notices)
         health = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader, notices=notices))
         pages = Pages(intake, pipeline, Questions(audit, clock), decisions, log if reads else None, state.pages(intake))
@@ -251,15 +252,19 @@ class Gateway:
     def _transport(self, most: int) -> PooledTransport:
         return PooledTransport(max_connections=most, connect_timeout_s=self.config.upstream.connect_timeout_s)
 
-    def _reloader(self, current: LiveSettings, audit: AuditLog, asked: asyncio.Event) -> Reloader | None:
+    def _reloader(
+        self, current: LiveSettings, audit: AuditLog, asked: asyncio.Event, refused: Callable[[str], None]
+    ) -> Reloader | None:
         """Return what reads the files again, also when SIGHUP asks for it; None if nothing is read again."""
         if self.files is None:
             return None
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
         tokens = self.account.tokens
-        return Reloader(
+        reloader = Reloader(
             self.files, self.config, current=current, token=tokens, audit=audit, keep=self._keep, log=self.log
         )
+        reloader.told = refused
+        return reloader
 
     def _readiness(
         self,

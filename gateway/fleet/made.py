@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gateway.audit.events.declare import Members
 from gateway.core.errors import StateUnavailable
@@ -25,10 +26,14 @@ from gateway.fleet.taken import died, ended_in, recover
 from gateway.fleet.told import DecisionsTold
 from gateway.process import Net, place
 from gateway.state.admissions import Answered
+from gateway.state.notices import ApprovalStep
 from gateway.state.port import Store
 
 RECOVERED_EVERY_S = 1.0
 """How often, in seconds, a store that was away at the start is asked what earlier processes left open in it."""
+if TYPE_CHECKING:
+    from gateway.fleet.noticed import Noticed
+    from gateway.notices.receivers import Receiver
 
 SETTLED_S = 2.0
 """How long, in seconds, the end waits for what the store is still to be told: a call may take 1.5."""
@@ -51,11 +56,36 @@ class Fleet:
         self.gate = StateGate(self.freezes, self.switch.trip, self.takes)
         self._tasks: list[asyncio.Task[None]] = []
         self._told: DecisionsTold | None = None
+        self.noticed: Noticed | None = None
+
+    def notify(self, receivers: Sequence[Receiver], is_secret: Callable[[str], bool]) -> None:
+        """Have these receivers told of what happens, from `begin` on."""
+        from gateway.fleet.noticed import Noticed
+
+        around = self._around
+        self.noticed = noticed = Noticed(
+            self._store,
+            receivers,
+            gateway=around.instance,
+            audit=around.audit,
+            now_ms=self.freezes.now_ms,
+            log=around.log,
+            is_secret=is_secret,
+        )
+        self._recorder.noticed = noticed.changed
+        self.gate.exceeded = around.settler.exceeded = noticed.exceeded
+
+    def approval(self, step: ApprovalStep) -> None:
+        """Tell receivers of a step of an approval, if there are any. Returns at once, never raises."""
+        if self.noticed is not None:
+            self.noticed.approval(step)
 
     async def begin(self) -> None:
         """Read the freezes once, if the store answers, and follow them from now on."""
         await self._following.beat()
         self._tasks.append(asyncio.create_task(self._following.run()))
+        if self.noticed is not None:
+            self.noticed.begin()
 
     def share(self, store: Store, around: Around) -> None:
         """Have the fleet know plans and cursors from now on, and closed decisions, if other gateways may be there."""
@@ -80,6 +110,8 @@ class Fleet:
         await asyncio.gather(*ends)
         if self._told is not None:
             self._told.close()
+        if self.noticed is not None:
+            await self.noticed.stop()
         await self._following.leave([self._around.instance])
 
     async def recover(self, directory: Path) -> None:
@@ -126,7 +158,8 @@ class Fleet:
 
     def notices(self) -> list[str]:
         """Return the notices for operators."""
-        return [*self._following.notices(), *self.switch.notices()]
+        untaken = [] if self.noticed is None else self.noticed.notices()
+        return [*self._following.notices(), *self.switch.notices(), *untaken]
 
 
 def _kept(result: Result) -> Answered:

@@ -6,11 +6,12 @@ or not at all. A method that raised may have happened, so each can be repeated.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from gateway.state.admissions import Admission, Bound, Closed, Left, Open, Reservation, Verdict
 from gateway.state.freezes import Freeze, Snapshot
+from gateway.state.notices import KeptNotice, TakenNotice
 from gateway.state.plans import KeptDecision, KeptPlan
 
 
@@ -99,7 +100,29 @@ class DecisionsKept(Protocol):
         """Return decisions of a team (None: any), the newest first, older than `before` (`at_ms`, ID)."""
 
 
-class Store(Freezes, Admissions, Plans, DecisionsKept, Protocol):
+class Notices(Protocol):
+    """Notices on their way to receivers: kept until delivered, by one gateway at a time, in order per subject."""
+
+    async def keep_notices(self, notices: Sequence[KeptNotice], most: int) -> Mapping[str, int]:
+        """Keep notices; one that is known for its receiver is left as it is.
+
+        At most so many wait for one receiver: the oldest beyond them are dropped. Return how many, by receiver.
+        """
+
+    async def take_notices(self, receiver: str, holder: str, *, most: int, lease_ms: int) -> Sequence[TakenNotice]:
+        """Return notices that are due, for this holder alone for so long: of each subject the first that waits.
+
+        What has been due for longest comes first.
+        """
+
+    async def notice_delivered(self, notice: TakenNotice) -> None:
+        """Note that the receiver has taken it."""
+
+    async def notice_postponed(self, notice: TakenNotice, holder: str, wait_ms: int) -> None:
+        """Give the notice back after an attempt that failed; it is due again after so long."""
+
+
+class Store(Freezes, Admissions, Plans, DecisionsKept, Notices, Protocol):
     """All of it. `shared` says whether other gateways may be there: decisions are kept only then."""
 
     @property

@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Table, delete, exc, inspect, s
 from gateway.core.errors import InvalidConfiguration, StateFailure, StateUnavailable
 from gateway.state.freezes import FORGOTTEN_MS
 from gateway.state.password import password_of
+from gateway.state.notices import KEPT_DELIVERED_MS, UNSERVED_MS
 from gateway.state.plans import DECISIONS_LIVE_MS
 from gateway.state.settings import StateSettings
 from gateway.store import tables
@@ -25,6 +26,7 @@ from gateway.store.deadline import CALL_S
 from gateway.store.decisions import SqlDecisions
 from gateway.store.engine import Database, cause_of, database_of
 from gateway.store.freezes import SqlFreezes
+from gateway.store.outbox.notices import SqlNotices
 from gateway.store.plans import SqlPlans
 from gateway.store.tables import (
     ADMISSIONS,
@@ -33,6 +35,7 @@ from gateway.store.tables import (
     DECISIONS,
     FREEZES,
     GATEWAYS,
+    NOTICES,
     PLANS,
     REVISION,
     REVISIONS,
@@ -54,7 +57,7 @@ _MIGRATE = "run 'qstash-gateway state migrate --config FILE'"
 _OPENING_S = 4 * CALL_S
 
 
-class SqlStore(SqlFreezes, SqlAdmissions, SqlPlans, SqlDecisions):
+class SqlStore(SqlFreezes, SqlAdmissions, SqlPlans, SqlDecisions, SqlNotices):
     """The whole port over one database; what has expired is deleted once a minute."""
 
     def __init__(self, database: Database) -> None:
@@ -201,6 +204,8 @@ def _expired() -> list[tuple[Table, ColumnElement[bool]]]:
         (DECISIONS, DECISIONS.c.at_ms < now - DECISIONS_LIVE_MS),
         (SCOPES, SCOPES.c.touched_ms < now - DECISIONS_LIVE_MS),
         (GATEWAYS, GATEWAYS.c.seen_ms < now - 2 * FORGOTTEN_MS),
+        (NOTICES, NOTICES.c.delivered & (NOTICES.c.due_ms < now - KEPT_DELIVERED_MS)),
+        (NOTICES, NOTICES.c.due_ms < now - UNSERVED_MS),
         (FREEZES, FREEZES.c.freeze_recorded & over & (FREEZES.c.at_ms < now - FREEZES_LIVE_MS)),
     ]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from gateway.core.errors import Conflict, counted
+from gateway.core.outcome import Excess
 from gateway.core.plan import Denial, Permit, Plan
 from gateway.core.request import ByRunIds, Principal
 from gateway.execution.gates.freezes import FreezesInForce, Trip
@@ -32,12 +34,16 @@ class TakesPort(Protocol):
 
 
 class StateGate:
-    """The gate, `Gate`. `trip` freezes a rule for a team whose order cancelled more than was sent."""
+    """The gate, `Gate`. `trip` freezes a rule for a team whose order cancelled more than was sent.
+
+    `exceeded` is told whenever that happens, also by a filter; whoever wants to know sets it. It raises nothing.
+    """
 
     def __init__(self, freezes: FreezesInForce, trip: Trip, takes: TakesPort | None = None) -> None:
         self._freezes = freezes
         self._trip = trip
         self._takes = takes
+        self.exceeded: Callable[[Excess], None] = lambda _: None
 
     async def enter(self, call: Call, permit: Permit) -> Denial | Replay | None:
         """Return what a repeat is answered, also while it would be frozen; or why the request may not go on.
@@ -73,6 +79,8 @@ class StateGate:
 
     async def close(self, plan: Plan, call: Call, result: Result) -> None:
         """Freeze the rule if an order by IDs cancelled more than was sent; settle what the plan took. Never raises."""
+        if result.over_cancelled:
+            self.exceeded(Excess(plan.decision_id, plan.principal.team, plan.permit.rule, result.over_cancelled))
         if result.over_cancelled and all(isinstance(order.selection, ByRunIds) for order in plan.orders):
             more = counted(result.over_cancelled, "more run")
             why = f"decision {plan.decision_id} cancelled {more} than were sent, which is not as QStash is known to act"
