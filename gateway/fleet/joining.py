@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from gateway.audit.events.declare import Members
 from gateway.callers.in_force import LiveSettings
 from gateway.core.errors import StateFailure
-from gateway.core.ports import Clock, OperatorsLog
+from gateway.core.ports import Clock, KeepPort, OperatorsLog
 from gateway.edge.inbound import Intake
 from gateway.edge.pages.decisions import DecisionPages
 from gateway.execution.follow_up import Settler
@@ -27,9 +27,9 @@ from gateway.state.settings import StateSettings
 from gateway.upstream.runs.cursors import Askers
 
 if TYPE_CHECKING:
+    from gateway.edge.pages.approvals import ApprovalPages
     from gateway.edge.pages.freezes import FreezePages
     from gateway.fleet.made import Fleet
-    from gateway.fleet.recorded import KeepPort
     from gateway.state.freezes import Freeze
     from gateway.state.port import Store
 
@@ -136,6 +136,10 @@ class Joining:
     def pages(self, intake: Intake) -> FreezePages | None:
         """Return the calls about freezes, if state is configured: without, nobody is an operator."""
         return self._fleet.pages(intake) if self._fleet is not None and self._configured else None
+
+    def approvals(self, intake: Intake) -> ApprovalPages | None:
+        """Return the calls about approvals, if state is configured: without, no rule asks for one."""
+        return self._fleet.approvals(intake) if self._fleet is not None and self._configured else None
 
     def in_force(self) -> Sequence[Freeze] | None:
         """Return the freezes in force; None if there is no shared state."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
-from typing import Literal, Protocol
+from typing import Literal
 
 from gateway.audit.events.switches import freeze_members, thaw_members
 from gateway.core.errors import AuditUnavailable, StateUnavailable
+from gateway.core.ports import KeepPort
 from gateway.state.freezes import Freeze, Snapshot
 from gateway.state.port import Freezes
 
@@ -29,13 +29,6 @@ LEFT_MS = 5_000
 
 RECORDED_S = 1.0
 """How long, in seconds, an answer waits for its record: the freeze is in force whether or not it is on record."""
-
-
-class KeepPort(Protocol):
-    """The part of the audit log that is written to."""
-
-    async def keep(self, event: str, members: Mapping[str, object]) -> None:
-        """Record an event durably. Raises: AuditUnavailable."""
 
 
 class Recorder:

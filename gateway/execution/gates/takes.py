@@ -34,8 +34,11 @@ from gateway.state.admissions import (
     Closed,
     Exhausted,
     Left,
+    NeedsApproval,
     Progress,
     Reservation,
+    Unapproved,
+    team_scope,
 )
 from gateway.state.port import Admissions
 
@@ -89,7 +92,7 @@ class Takes:
         bound = await self._admissions.bound(call.once.key_sha256)
         return None if bound is None else await self._earlier(bound, call.once, call.principal, permit)
 
-    async def admit(self, plan: Plan, call: Call) -> Plan | Denial | Replay:
+    async def admit(self, plan: Plan, call: Call) -> Plan | Denial | Replay | NeedsApproval:
         """Take the runs and the key that the plan needs, and return it with them; or what the request is answered.
 
         Raises:
@@ -110,6 +113,8 @@ class Takes:
                     return self._admitted(plan, admission, left)
                 case Exhausted(left):
                     return self._exhausted(plan, admission, left)
+                case NeedsApproval():
+                    return verdict
                 case Bound() as bound:
                     assert admission.binding is not None
                     found = await self._earlier(bound, admission.binding, plan.principal, plan.permit)
@@ -210,7 +215,8 @@ class Takes:
         reserved = None
         if reservation is not None:
             left = left or Left(None, None, 0)
-            self._note(reservation.rule, reservation.scope, left, reservation.budget)
+            if plan.permit.budget is not None:
+                self._note(reservation.rule, reservation.scope, left, reservation.budget)
             reserved = Reserved(
                 reservation.rule, reservation.scope, reservation.runs, left.runs, left.requests, left.resets_ms
             )
@@ -235,17 +241,25 @@ def scope_of(rule: str, budget: Budget, principal: Principal) -> str:
         case "rule":
             return rule
         case "team":
-            return f"{rule} team:{principal.team}"
+            return team_scope(rule, principal.team)
         case "key":
             return f"{rule} key:{principal.name}"
 
 
 def reservation_of(plan: Plan) -> Reservation | None:
-    """Return what a plan takes of the budget of its rule: as many runs as it orders. None if there is no budget."""
-    rule, budget = plan.permit.rule, plan.permit.budget
-    if rule is None or budget is None:
+    """Return what a plan takes of the budget of its rule: as many runs as it orders; None if nothing counts them.
+
+    Where approval may be needed the runs are counted also without a budget. What was approved needs none.
+    """
+    rule, budget, approval = plan.permit.rule, plan.permit.budget, plan.permit.approval
+    if rule is None or (budget is None and approval is None):
         return None
-    return Reservation(rule, scope_of(rule, budget, plan.principal), sum(order.count for order in plan.orders), budget)
+    free = None if approval is None or plan.approved_by else Unapproved(approval.over, approval.within_ms)
+    if budget is None:
+        # It bounds nothing, and is that of the team, which is who may do so much without approval.
+        budget = Budget(0 if approval is None else approval.within_ms, shared="team")
+    runs = sum(order.count for order in plan.orders)
+    return Reservation(rule, scope_of(rule, budget, plan.principal), runs, budget, plan.principal.team, free)
 
 
 def closed_of(outcome: Outcome) -> Closed:
