@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.audit.decisions.chains import Chain, an_id, denied, intent, outcome, settled
+from tests.audit.faults import DONE, FailingDisk, findings, opened, plan, segments
 from tests.cli.running import command
+from tests.support.waiting import soon
 
 EARLY, LATE, LATEST = (f"01890000-0000-7000-8000-00000000000{digit}" for digit in "abc")
 
@@ -82,6 +85,20 @@ def test_chains_that_name_each_other_are_read_all_the_same(tmp_path: Path) -> No
     for name, other in ((EARLY, LATE), (LATE, EARLY)):
         Chain(tmp_path, name).write(("start", {"heads": {other: {"seq": 1, "head": "0" * 64}}}), denied(1))
     assert states(tmp_path) == [("denied", 0)] * 2
+
+
+async def test_what_was_given_up_in_a_suspect_file_is_not_counted_twice(tmp_path: Path) -> None:
+    """It is written again in the next file: the sum is what QStash cancelled, and a word says what was left out."""
+    disk = FailingDisk("fdatasync", 3, errno.EIO, uncut=True)
+    async with opened(tmp_path, "one", disk=disk) as log:
+        await log.close(await log.intent(plan("d")), DONE)
+        await soon(lambda: log.state.ready)
+    assert findings(tmp_path) == {"one": "INTACT"}
+    assert [path.read_bytes().count(b'"outcome":"cancelled"') for path in segments(tmp_path)] == [1, 1]
+    assert cancelled(tmp_path) == "cancelled runs: 3; lines that are no records: 0"
+    done = command("audit", "show", "--event", "outcome", str(tmp_path))
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 1)
+    assert done.stderr == "one.000001.jsonl: 1 line is left out, of files that were set aside as suspect\n"
 
 
 def test_a_file_that_is_none_of_a_record_is_not_followed(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from gateway.audit.chain import Members, parse_line
-from gateway.audit.reader import first_record, lines_of, said_in
+from gateway.audit.reader import cuts_in, first_record, lines_of, said_in
 from gateway.audit.segment import NotAFile, chains_in, open_segment
 from gateway.cli.output import fault_in_words, lost, printable
 from gateway.core.errors import counted
@@ -139,8 +139,30 @@ def _records(paths: Sequence[Path]) -> Iterator[tuple[Members | None, bytes]]:
     # Each chain is read in its own order, whatever the order of the files: later records continue earlier ones.
     chains = {chain: _without_copies(segments) for chain, segments in chains_in(iter(files(paths))).items()}
     for chain in _in_order(chains):
-        for path in chains[chain]:
-            yield from _records_in(path)
+        yield from _records_of(chains[chain])
+
+
+def _records_of(segments: Sequence[Path]) -> Iterator[tuple[Members | None, bytes]]:
+    """Yield the records of a chain. Lines that were given up in a suspect file are only counted: they come again."""
+    cuts, head, given_up = _cuts(segments), 0, 0
+    for path in segments:
+        for members, raw in _records_in(path):
+            if head >= cuts.get(path.name, head + 1):
+                given_up += 1
+                continue
+            head = head if members is None else int(str(members["seq"]))
+            yield members, raw
+    if given_up:
+        lines = counted(given_up, "line is", "lines are")
+        print(
+            f"{printable(segments[0].name)}: {lines} left out, of files that were set aside as suspect", file=sys.stderr
+        )
+
+
+def _cuts(segments: Sequence[Path]) -> dict[str, int]:
+    with suppress(FileNotFoundError, NotAFile):
+        return cuts_in(segments, ())
+    return {}
 
 
 def _without_copies(segments: Sequence[tuple[int, Path]]) -> list[Path]:
