@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from gateway.audit.events.declare import Members
 from gateway.callers.in_force import LiveSettings
-from gateway.core.errors import StateFailure
+from gateway.core.errors import StateAway, StateFailure
 from gateway.core.ports import Clock, OperatorsLog
 from gateway.edge.inbound import Intake
 from gateway.edge.pages.decisions import DecisionPages
@@ -70,9 +70,18 @@ class Joining:
 
     @classmethod
     async def begun(cls, settings: StateSettings | None, directory: Path) -> Self:
-        """Return the shared state of a gateway that starts, with its store open if it has one. Raises: StateFailure."""
+        """Return the shared state of a gateway that starts, with its store open if it has one.
+
+        A store that does not answer is waited for while the gateway serves: until then nothing is sent. Raises:
+        StateFailure: the store answers, and cannot be used.
+        """
         joining = cls(settings, directory)
-        await joining.open()
+        try:
+            await joining.open()
+        except StateAway:
+            from gateway.store.opened import store_to_come
+
+            joining._store = store_to_come(joining._settings)
         return joining
 
     async def open(self) -> None:

@@ -46,7 +46,8 @@ class Driver(Protocol):
 class Database:
     """A database and the transactions in it. `shared` says whether it is one that several gateways use.
 
-    A piece of work is a plain function of a connection: it runs in one transaction, within the deadline.
+    A piece of work is a plain function of a connection: it runs in one transaction, within the deadline. With `proof`
+    the first transaction begins with that: it raises unless the database is one to be used.
     """
 
     def __init__(self, engine: AsyncEngine, changes: Changes, *, shared: bool) -> None:
@@ -54,6 +55,7 @@ class Database:
         self.shared = shared
         self._engine = engine
         self._deadline = Deadline()
+        self.proof: Work[None] | None = None
         # SQLite has one writer: those of this process queue here, not at the file, where the order is luck.
         self._writing: AbstractAsyncContextManager[object] = nullcontext() if shared else asyncio.Lock()
 
@@ -87,6 +89,9 @@ class Database:
             if writes:
                 connection.execution_options(gateway_writes=True)
             with connection.begin() as transaction:
+                if self.proof is not None:
+                    self.proof(connection)
+                    self.proof = None
                 result = work(connection)
                 if not keep(result):
                     transaction.rollback()
@@ -100,9 +105,9 @@ class Database:
             finally:
                 held.clear()
 
-    async def run_unbounded(self, work: Work[T]) -> T:
+    async def run_unbounded(self, work: Work[T], *, writes: bool = True) -> T:
         """Return what the work did, however long it takes: for commands of people. Raises what the database raises."""
-        return await self._attempt(work, [], writes=True, keep=lambda _: True)
+        return await self._attempt(work, [], writes=writes, keep=lambda _: True)
 
     async def aclose(self) -> None:
         """Close the connections. Never raises."""
