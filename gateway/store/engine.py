@@ -179,8 +179,8 @@ def connector(settings: StateSettings) -> Callable[[], Awaitable[Any]]:
 async def _opened(opening: Coroutine[Any, Any, Driver]) -> Driver:
     """Return a connection that is being opened; the call that waits for it can cut it from then on.
 
-    Opening is not cancelled in the middle: asyncpg would leave a future behind whose exception nobody reads, that of its
-    question about TLS. It ends by its own time limit, and a connection that comes too late is closed.
+    Opening is not cancelled in the middle: asyncpg would leave a future behind whose exception nobody reads, that of
+    its question about TLS. It ends by its own time limit, and a connection that comes too late is closed.
     """
     task = asyncio.get_running_loop().create_task(opening)
     try:
