@@ -24,7 +24,7 @@ from gateway.audit.refusals import RefusalLog
 from gateway.audit.segment import OsDisk
 from gateway.callers.in_force import InForce, LiveSettings
 from gateway.callers.issuers import Pins
-from gateway.config import Config, budget_problems, resolve_problems
+from gateway.config import Config, resolve_problems, state_problems
 from gateway.core.forms.times import utc
 from gateway.core.ports import Clock, OperatorsLog
 from gateway.edge.app import Edge
@@ -90,6 +90,7 @@ class Gateway:
         Raises:
             AuditFailure: the audit log cannot be opened.
             StateFailure: the store of shared state cannot be used.
+            InvalidConfiguration: the URL or the secret of a receiver of notices cannot be read.
         """
         asyncio.get_running_loop().set_exception_handler(self._tell_fault)
         try:
@@ -103,7 +104,7 @@ class Gateway:
     async def _serve(self, ready: Callable[[], None], signals: StopSignals) -> None:
         clock, config, asked = self.clock, self.config, asyncio.Event()
         await start_resolver()
-        state, instance = await Joining.begun(config.state, self.audit.directory), self.audit.new_name()
+        state, instance = await Joining.begun(config.state, self.audit.directory, config.notify), self.audit.new_name()
         audit, most = self._audit_log(instance), most_connections(config.upstream.max_connections)
         current = self.tracing.settings(self.live, most_in_flight=most // 2)
         upstream, log = self._upstream(), self._upstream_log(current)
@@ -116,11 +117,12 @@ class Gateway:
         intake = Intake(current, clock, self.account.tokens.is_in, None if config.state is None else state)
         decisions = DecisionPages(intake, outcomes.decisions)
         around = Around(pipeline, settler, audit, instance, clock, self.log, current, log.askers, decisions)
-        await state.join(around)
-        reloader = self._reloader(current, audit, asked)
+        await state.join(around, self.account.tokens.is_in)
+        reloader = self._reloader(current, audit, asked, state.reload_refused)
         notices = (*self._notices(current, reloader), lambda: tampering(audit), outcomes.keeper.notices, state.notices)
         health = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader, notices=notices))
-        pages = Pages(intake, pipeline, Questions(audit, clock), decisions, log if reads else None, state.pages(intake))
+        shared = state.pages(intake), state.approvals(intake)
+        pages = Pages(intake, pipeline, Questions(audit, clock), decisions, log if reads else None, *shared)
         wall, tasks = SystemClock(), lambda _: self._lifespan(current, reloader, audit, asked, state.run(around))
         edge = Edge(
             pipeline=pipeline, pages=pages, health=health, refusals=refusals, wall=wall, log=self.log, lifespan=tasks
@@ -251,15 +253,19 @@ class Gateway:
     def _transport(self, most: int) -> PooledTransport:
         return PooledTransport(max_connections=most, connect_timeout_s=self.config.upstream.connect_timeout_s)
 
-    def _reloader(self, current: LiveSettings, audit: AuditLog, asked: asyncio.Event) -> Reloader | None:
+    def _reloader(
+        self, current: LiveSettings, audit: AuditLog, asked: asyncio.Event, refused: Callable[[str], None]
+    ) -> Reloader | None:
         """Return what reads the files again, also when SIGHUP asks for it; None if nothing is read again."""
         if self.files is None:
             return None
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
         tokens = self.account.tokens
-        return Reloader(
+        reloader = Reloader(
             self.files, self.config, current=current, token=tokens, audit=audit, keep=self._keep, log=self.log
         )
+        reloader.told = refused
+        return reloader
 
     def _readiness(
         self,
@@ -362,7 +368,7 @@ def build(
 
 def _policies(config: Config) -> Policies:
     policies = checked_policies(config.policies)
-    refuse([*resolve_problems(policies, config), *budget_problems(policies, has_state=config.state is not None)])
+    refuse([*resolve_problems(policies, config), *state_problems(policies, has_state=config.state is not None)])
     return policies
 
 

@@ -23,6 +23,8 @@ from gateway.files.mappings import ListOf, Present, Several, Shape, may, need
 from gateway.files.nodes import Mapping, Place
 from gateway.files.source import BY_ANYONE, anyone_may_change, named, parse_document, read_anyway
 from gateway.files.values import Bool, Choice, Int, Text, path_field
+from gateway.notices.settings import ReceiverSettings, notify
+from gateway.notices.settings import complete as complete_receiver
 from gateway.policy.format.keys import team_name
 from gateway.policy.rules import Policies
 from gateway.state.settings import RawState, StateSettings, state
@@ -37,6 +39,10 @@ CLOSING_S = 3
 
 _OPERATORS_NEED_STATE = (
     "operators freeze and thaw, which has to outlive the process: add 'state: {url: \"sqlite:state.db\"}'"
+)
+
+_NOTIFY_NEEDS_STATE = (
+    "what is not delivered yet has to outlive the process: add 'state: {url: \"sqlite:state.db\"}' beside 'notify'"
 )
 
 _TRACING = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
@@ -59,7 +65,8 @@ class AuditConfig:
 class Config:
     """The complete configuration of `serve`. `telemetry` is the collector that traces go to, `state` the store.
 
-    Principals of the teams in `operators` see what all teams did, and freeze and thaw.
+    Principals of the teams in `operators` see what all teams did, and freeze and thaw. `notify` are the receivers of
+    notices.
     """
 
     listen: tuple[Listen | UnixListen, ...]
@@ -79,6 +86,7 @@ class Config:
     telemetry: str | None
     state: StateSettings | None
     operators: tuple[str, ...]
+    notify: tuple[ReceiverSettings, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +121,7 @@ class RawConfig:
     telemetry: str | None = None
     state: RawState | None = None
     operators: tuple[str, ...] = ()
+    notify: tuple[ReceiverSettings, ...] = ()
 
 
 def load_config(path: Path) -> Config:
@@ -133,6 +142,8 @@ def load_config(path: Path) -> Config:
         problems += addresses.clashes(listen, health, metrics=raw.metrics, keys=keys)
         if raw.operators and raw.state is None:
             problems.append(keys["operators"].problem(_OPERATORS_NEED_STATE))
+        if raw.notify and raw.state is None:
+            problems.append(keys["notify"].problem(_NOTIFY_NEEDS_STATE))
     if problems or raw is None:
         raise InvalidConfiguration(problems)
     return _complete(raw, base)
@@ -169,6 +180,7 @@ def config_file() -> Shape[RawConfig]:
         "telemetry": may(_telemetry()),
         "state": may(state()),
         "operators": may(Shape(lambda teams: teams, {"teams": need(ListOf(team_name()))})),
+        "notify": may(notify()),
     }
     return Shape(RawConfig, keys)
 
@@ -235,6 +247,7 @@ def _complete(raw: RawConfig, base: Path) -> Config:
         telemetry=raw.telemetry,
         state=None if raw.state is None else complete_state(raw.state, base, base / raw.audit.directory),
         operators=raw.operators,
+        notify=tuple(complete_receiver(one, base) for one in raw.notify),
     )
 
 
@@ -271,13 +284,14 @@ def audit_problems(audit: AuditConfig) -> Iterator[Problem]:
         )
 
 
-def budget_problems(policies: Policies, *, has_state: bool) -> Iterator[Problem]:
-    """Yield a problem for each rule with a budget, if the configuration names no state to keep it in."""
+def state_problems(policies: Policies, *, has_state: bool) -> Iterator[Problem]:
+    """Yield a problem for each rule with a budget or an approval, if the configuration names no state to keep it in."""
     for rule in policies.rules:
-        if rule.budget is not None and not has_state:
+        kept = [("a budget", rule.budget), ("an approval", rule.approval)]
+        for what in [said for said, value in kept if value is not None and not has_state]:
             place = rule.at or Place(rule.policy, 1, 1)
             yield place.problem(
-                f"{rule.name} has a budget, which has to outlive the process, so the configuration needs 'state', like "
+                f"{rule.name} has {what}, which has to outlive the process, so the configuration needs 'state', like "
                 'state: {url: "sqlite:state.db"}'
             )
 

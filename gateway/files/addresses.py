@@ -189,7 +189,7 @@ def origin(text: str, *, allow_http: bool = False) -> Origin:
         raise ValueError("expected https://host[:port] in lower case and nothing else: no path, query or user")
     if int(match["port"] or 1) > _MAX_PORT:
         raise ValueError("a port is at most 65535")
-    if match["scheme"] == "http" and not allow_http and not _is_loopback(match["host"]):
+    if match["scheme"] == "http" and not allow_http and not is_loopback(match["host"]):
         raise ValueError("plain http only to loopback (localhost, 127.0.0.1, [::1]): the token would be readable")
     _check_host(match["host"])
     return Origin(text, text.partition("://")[2])
@@ -208,7 +208,8 @@ def network(text: str) -> IPv4Network | IPv6Network:
     return found if mapped is None or found.prefixlen < 96 else IPv4Network((mapped, found.prefixlen - 96))
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether a host of a URL, an IPv6 address in brackets, is this machine by its very name or address."""
     # Newer Pythons take IPv4 within IPv6 for loopback, older ones do not; here it is never loopback.
     return host in ("localhost", "[::1]") or (reads_as_number(host) and _address(host) in _LOOPBACK)
 

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gateway.audit.events.declare import Members
 from gateway.core.errors import StateUnavailable
 from gateway.edge import answers
 from gateway.edge.inbound import Intake
+from gateway.edge.pages.approvals import ApprovalPages
 from gateway.edge.pages.freezes import FreezePages
+from gateway.edge.pages.plans import plan_members
+from gateway.execution.gates.approving import Approving
 from gateway.execution.gates.freezes import FreezesInForce
 from gateway.execution.gates.state_gate import StateGate
 from gateway.execution.gates.takes import Takes
 from gateway.execution.in_flight import Result
+from gateway.execution.plans.draft import Draft
+from gateway.execution.plans.drafts import Drafts
 from gateway.execution.plans.shelf import Shelf
+from gateway.fleet.ends import Ends
 from gateway.fleet.following import Following
 from gateway.fleet.joining import Around
 from gateway.fleet.recorded import Recorder
@@ -25,10 +33,15 @@ from gateway.fleet.taken import died, ended_in, recover
 from gateway.fleet.told import DecisionsTold
 from gateway.process import Net, place
 from gateway.state.admissions import Answered
+from gateway.state.approvals import Waiting
+from gateway.state.notices import ApprovalStep
 from gateway.state.port import Store
 
 RECOVERED_EVERY_S = 1.0
 """How often, in seconds, a store that was away at the start is asked what earlier processes left open in it."""
+if TYPE_CHECKING:
+    from gateway.fleet.noticed import Noticed
+    from gateway.notices.receivers import Receiver
 
 SETTLED_S = 2.0
 """How long, in seconds, the end waits for what the store is still to be told: a call may take 1.5."""
@@ -51,11 +64,37 @@ class Fleet:
         self.gate = StateGate(self.freezes, self.switch.trip, self.takes)
         self._tasks: list[asyncio.Task[None]] = []
         self._told: DecisionsTold | None = None
+        self._approving: Approving | None = None
+        self.noticed: Noticed | None = None
+
+    def notify(self, receivers: Sequence[Receiver], is_secret: Callable[[str], bool]) -> None:
+        """Have these receivers told of what happens, from `begin` on."""
+        from gateway.fleet.noticed import Noticed
+
+        around = self._around
+        self.noticed = noticed = Noticed(
+            self._store,
+            receivers,
+            gateway=around.instance,
+            audit=around.audit,
+            now_ms=self.freezes.now_ms,
+            log=around.log,
+            is_secret=is_secret,
+        )
+        self._recorder.noticed = noticed.changed
+        self.gate.exceeded = around.settler.exceeded = noticed.exceeded
+
+    def approval(self, step: ApprovalStep) -> None:
+        """Tell receivers of a step of an approval, if there are any. Returns at once, never raises."""
+        if self.noticed is not None:
+            self.noticed.approval(step)
 
     async def begin(self) -> None:
         """Read the freezes once, if the store answers, and follow them from now on."""
         await self._following.beat()
         self._tasks.append(asyncio.create_task(self._following.run()))
+        if self.noticed is not None:
+            self.noticed.begin()
 
     def share(self, store: Store, around: Around) -> None:
         """Have the fleet know plans and cursors from now on, and closed decisions, if other gateways may be there."""
@@ -63,6 +102,10 @@ class Fleet:
         plans.shelf = Shelf(store, instance=around.instance, clock=around.clock)
         around.askers.shared = store
         self._following.told.append(lambda snapshot: plans.stop_asked(snapshot.stops))
+        self._approving = approving = _approving(store, around)
+        self.gate.approving = approving
+        ends = Ends(approving, around.clock, lambda: around.current.live.policies)
+        self._tasks.append(asyncio.create_task(ends.run()))
         if store.shared:
             around.decisions.kept = store
             self._told = told = DecisionsTold(store, around.decisions.decisions)
@@ -80,6 +123,8 @@ class Fleet:
         await asyncio.gather(*ends)
         if self._told is not None:
             self._told.close()
+        if self.noticed is not None:
+            await self.noticed.stop()
         await self._following.leave([self._around.instance])
 
     async def recover(self, directory: Path) -> None:
@@ -124,9 +169,34 @@ class Fleet:
         """Return the calls about freezes."""
         return FreezePages(intake, self.switch)
 
+    def approvals(self, intake: Intake) -> ApprovalPages | None:
+        """Return the calls about approvals."""
+        if self._approving is None:
+            return None
+        plans = self._around.pipeline.plans
+        return ApprovalPages(intake, self._approving, partial(_shown, plans))
+
     def notices(self) -> list[str]:
         """Return the notices for operators."""
-        return [*self._following.notices(), *self.switch.notices()]
+        untaken = [] if self.noticed is None else self.noticed.notices()
+        return [*self._following.notices(), *self.switch.notices(), *untaken]
+
+
+def _approving(store: Store, around: Around) -> Approving:
+    plans, current = around.pipeline.plans, around.current
+    return Approving(
+        store,
+        plans,
+        around.audit,
+        instance=around.instance,
+        clock=around.clock,
+        shown=partial(_shown, plans),
+        in_force=lambda one: current.live.still_accepts(one.principal, one.credential, around.clock.now_ms()),
+    )
+
+
+def _shown(plans: Drafts, draft: Draft, waiting: Waiting) -> Mapping[str, object]:
+    return plan_members(draft, expires_in_s=plans.expires_in_s(draft), waiting=waiting)
 
 
 def _kept(result: Result) -> Answered:

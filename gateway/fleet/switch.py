@@ -9,10 +9,10 @@ import uuid_utils
 
 from gateway.core.errors import FreezeUnsure, StateUnavailable
 from gateway.core.ports import OperatorsLog
-from gateway.execution.gates.freezes import FreezesInForce, scope_in_words
+from gateway.execution.gates.freezes import FreezesInForce
 from gateway.fleet.following import Following, Reached
 from gateway.fleet.recorded import Recorder
-from gateway.state.freezes import Freeze, Scope
+from gateway.state.freezes import Freeze, Scope, scope_in_words
 from gateway.state.port import Freezes
 
 BY_ITSELF = "gateway"

@@ -30,6 +30,12 @@ class Scope:
         return self.team in (None, team) and self.rule in (None, rule)
 
 
+def scope_in_words(scope: Scope) -> str:
+    """Return what a freeze is about, to stand behind a noun: `of team billing under rule billing/own`."""
+    team = "of all teams" if scope.team is None else f"of team {scope.team}"
+    return team if scope.rule is None else f"{team} under rule {scope.rule}"
+
+
 @dataclass(frozen=True, slots=True)
 class Freeze:
     """A switch that stops cancels. `by` is a principal's name, `cli:<uid>` or `gateway`; times are Unix milliseconds.

@@ -52,6 +52,8 @@ UNNEEDED = (
     "gateway.fleet.made", "gateway.fleet.following", "gateway.fleet.recorded", "gateway.fleet.switch",
     "gateway.execution.gates.freezes", "gateway.execution.gates.state_gate", "gateway.edge.pages.freezes",
     "gateway.cli.freezes",
+    "gateway.execution.gates.approving", "gateway.edge.pages.approvals", "gateway.fleet.ends",
+    "gateway.store.approvals", "gateway.cli.approvals",
     # The description of the calls, before somebody asks for it.
     "gateway.edge.described",
     "xml",

@@ -18,10 +18,9 @@ from gateway.cli.freezes.ways import add_ways, kept, refused, say, settings_of
 from gateway.core import grammar
 from gateway.core.forms.shown import Members
 from gateway.core.forms.times import instant_ms, run_time
-from gateway.execution.gates.freezes import scope_in_words
 from gateway.files.values import duration_field
 from gateway.process import forbid_core_dumps
-from gateway.state.freezes import Scope
+from gateway.state.freezes import Scope, scope_in_words
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

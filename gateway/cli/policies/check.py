@@ -19,17 +19,18 @@ from gateway.cli.output import printable
 from gateway.config import (
     Config,
     audit_problems,
-    budget_problems,
     config_file,
     load_config,
     named_policies,
     resolve_problems,
+    state_problems,
 )
 from gateway.core.errors import AuditFailure, InvalidConfiguration, Problem, counted
 from gateway.core.forms.times import instant
 from gateway.files import nodes, secrecy
 from gateway.files.nodes import Node, Place
 from gateway.files.source import anyone_may_read, parse_document, read_anyway
+from gateway.fleet.joining import read_receivers
 from gateway.policy.format.load import hidden_policies, load_policies
 from gateway.policy.rules import Policies
 from gateway.serving.certificate import ending, load_pair
@@ -142,6 +143,7 @@ def _readable(config: Config) -> Iterator[Finding]:
     files += [(config.tls.key, config.tls.at)] if config.tls is not None else []
     state = config.state
     files += [(state.password, state.at)] if state is not None and state.password is not None else []
+    files += [(path, one.at) for one in config.notify for path in (one.secret, one.url) if isinstance(path, Path)]
     for path, at in files:
         if anyone_may_read(path):
             message = f"Anyone on this machine may read {path}, which holds a secret."
@@ -170,7 +172,7 @@ def _load(path: Path, problems: list[Problem]) -> tuple[Config | None, Policies 
         problems += exc.problems
     if config is not None and policies is not None:
         problems += resolve_problems(policies, config)
-        problems += budget_problems(policies, has_state=config.state is not None)
+        problems += state_problems(policies, has_state=config.state is not None)
     return config, policies
 
 
@@ -184,6 +186,10 @@ def _secret_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Pro
     try:
         if config.state is not None:
             password_of(config.state)
+    except InvalidConfiguration as exc:
+        yield from exc.problems
+    try:
+        read_receivers(config.notify)
     except InvalidConfiguration as exc:
         yield from exc.problems
 

@@ -17,13 +17,14 @@ from gateway.audit.events.declare import Members
 from gateway.core.errors import Conflict, KeyReused, StateUnavailable, counted
 from gateway.core.forms.shown import DECISIONS, budget_field
 from gateway.core.forms.times import run_time
-from gateway.core.outcome import Cancelled, NotSent, Outcome, Refused, Unknown
+from gateway.core.outcome import Cancelled, NotSent, Outcome, Refused
 from gateway.core.plan import Barrier, Budget, Denial, Permit, Plan, Reserved
 from gateway.core.ports import Clock
 from gateway.core.request import Principal
 from gateway.execution.gates.left import drawn_on
 from gateway.execution.gates.settling import Settling
 from gateway.execution.in_flight import Replay, Result
+from gateway.execution.plans.draft import State
 from gateway.execution.ports import Call
 from gateway.policy.window import duration
 from gateway.state.admissions import (
@@ -35,8 +36,10 @@ from gateway.state.admissions import (
     Closed,
     Exhausted,
     Left,
+    NeedsApproval,
     Progress,
     Reservation,
+    Unapproved,
 )
 from gateway.state.port import Admissions
 
@@ -47,9 +50,8 @@ WAIT_S = 10.0
 DURABLE_S = 2.0
 """The longest, in seconds, that an answer waits until it can be repeated: longer than a call of the store may take."""
 
-MOST_UNKNOWN = 10_000
 MOST_SCOPES = 1_000
-"""How many unknown outcomes, and how many budgets, are remembered; nothing but a number for people depends on it."""
+"""How many budgets are remembered; nothing but a number for people depends on it."""
 
 
 class _Seen(NamedTuple):
@@ -74,7 +76,6 @@ class Takes:
         self._clock = clock
         self._shown = shown
         self._settling = Settling(admissions)
-        self._certain: dict[str, int] = {}
         self._seen: dict[str, _Seen] = {}
 
     async def enter(self, call: Call, permit: Permit) -> Denial | Replay | None:
@@ -90,7 +91,20 @@ class Takes:
         bound = await self._admissions.bound(call.once.key_sha256)
         return None if bound is None else await self._earlier(bound, call.once, call.principal, permit)
 
-    async def admit(self, plan: Plan, call: Call) -> Plan | Denial | Replay:
+    async def overtaken(self, conflict: Conflict, call: Call, permit: Permit) -> Denial | Replay | None:
+        """Return the answer to a repeat whose first request has claimed the plan; None if it comes with no such key.
+
+        The key is taken just after the claim, so it is waited for. Raises: as `enter`.
+        """
+        if call.once is None or conflict.members.get("state") != State.APPLYING.value:
+            return None
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + DURABLE_S
+        while (told := await self.enter(call, permit)) is None and loop.time() < ends_s:  # noqa: ASYNC110 - elsewhere
+            await asyncio.sleep(POLL_S)
+        return told
+
+    async def admit(self, plan: Plan, call: Call) -> Plan | Denial | Replay | NeedsApproval:
         """Take the runs and the key that the plan needs, and return it with them; or what the request is answered.
 
         Raises:
@@ -111,6 +125,8 @@ class Takes:
                     return self._admitted(plan, admission, left)
                 case Exhausted(left):
                     return self._exhausted(plan, admission, left)
+                case NeedsApproval():
+                    return verdict
                 case Bound() as bound:
                     assert admission.binding is not None
                     found = await self._earlier(bound, admission.binding, plan.principal, plan.permit)
@@ -129,20 +145,14 @@ class Takes:
         closed = closed_of(result.outcome)
         if plan.idempotency is not None and closed.runs is not None and not closed.free_binding:
             closed = replace(closed, answer=self._shown(result))
-        if isinstance(result.outcome, Unknown):
-            progress = result.outcome.progress
-            self._certain[plan.decision_id] = 0 if progress is None else progress.cancelled
-            _drop_oldest(self._certain, MOST_UNKNOWN)
         told = self._settling.close(plan.decision_id, closed)
         if plan.idempotency is not None:
             await asyncio.wait((told,), timeout=DURABLE_S)
 
     def learnt(self, found: Members) -> None:
         """Settle what an unknown outcome kept, if its follow-up has found out. Returns at once, never raises."""
-        decision_id, cancelled = str(found["decision_id"]), found["cancelled"]
-        if isinstance(cancelled, int):
-            certain = self._certain.pop(decision_id, 0)
-            self._settling.close(decision_id, Closed(max(certain, cancelled)))
+        if isinstance(cancelled := found["cancelled"], int):
+            self._settling.close(str(found["decision_id"]), Closed(cancelled))
 
     async def left(self, drawn: Sequence[Reservation]) -> Sequence[Left] | None:
         """Return what is left of each of these budgets, in turn; None if the store does not say it in time."""
@@ -211,7 +221,8 @@ class Takes:
         reserved = None
         if reservation is not None:
             left = left or Left(None, None, 0)
-            self._note(reservation.rule, reservation.scope, left, reservation.budget)
+            if plan.permit.budget is not None:
+                self._note(reservation.rule, reservation.scope, left, reservation.budget)
             reserved = Reserved(
                 reservation.rule, reservation.scope, reservation.runs, left.runs, left.requests, left.resets_ms
             )
@@ -231,11 +242,20 @@ class Takes:
 
 
 def reservation_of(plan: Plan) -> Reservation | None:
-    """Return what a plan takes of the budget of its rule: as many runs as it orders. None if there is no budget."""
-    rule, budget = plan.permit.rule, plan.permit.budget
-    if rule is None or budget is None:
+    """Return what a plan takes of the budget of its rule: as many runs as it orders; None if nothing counts them.
+
+    Where approval may be needed the runs are counted also without a budget. What was approved needs none.
+    """
+    rule, budget, approval = plan.permit.rule, plan.permit.budget, plan.permit.approval
+    if rule is None or (budget is None and approval is None):
         return None
-    return drawn_on(rule, budget, plan.principal, runs=sum(order.count for order in plan.orders))
+    free = None if approval is None or plan.approved_by else Unapproved(approval.over, approval.within_ms)
+    if budget is None:
+        # It bounds nothing, and is that of the team, which is who may do so much without approval.
+        budget = Budget(0 if approval is None else approval.within_ms, shared="team")
+    runs = sum(order.count for order in plan.orders)
+    drawn = drawn_on(rule, budget, plan.principal, runs=runs)
+    return replace(drawn, team=plan.principal.team, unapproved=free)
 
 
 def closed_of(outcome: Outcome) -> Closed:
@@ -294,8 +314,3 @@ def _unknown(bound: Bound) -> Conflict:
         "Nothing more was sent, and with this key nothing will be for 24 hours."
     )
     return Conflict("outcome_unknown", sentence, members=members)
-
-
-def _drop_oldest(kept: dict[str, int], most: int) -> None:
-    if len(kept) > most:
-        del kept[next(iter(kept))]
