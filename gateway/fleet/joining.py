@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from gateway.audit.events.declare import Members
 from gateway.audit.log import AuditLog
 from gateway.callers.in_force import LiveSettings
-from gateway.core.errors import StateFailure
+from gateway.core.errors import StateAway, StateFailure
 from gateway.core.ports import Clock, OperatorsLog
 from gateway.edge.inbound import Intake
 from gateway.edge.pages.decisions import DecisionPages
@@ -81,12 +81,19 @@ class Joining:
     ) -> Self:
         """Return the shared state of a gateway that starts, with its store open if it has one.
 
+        A store that does not answer is waited for while the gateway serves: until then nothing is sent.
+
         Raises:
-            StateFailure: the store cannot be used.
+            StateFailure: the store answers, and cannot be used.
             InvalidConfiguration: the URL or the secret of a receiver of notices cannot be read.
         """
         joining = cls(settings, directory, await asyncio.to_thread(read_receivers, notify) if notify else ())
-        await joining.open()
+        try:
+            await joining.open()
+        except StateAway:
+            from gateway.store.opened import store_to_come
+
+            joining._store = store_to_come(joining._settings)
         return joining
 
     async def open(self) -> None:

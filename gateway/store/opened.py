@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import re
 from contextlib import suppress
 from functools import partial
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from sqlalchemy import ColumnElement, Connection, Table, delete, exc, inspect, select, text
 
-from gateway.core.errors import InvalidConfiguration, StateFailure, StateUnavailable
+from gateway.core.errors import InvalidConfiguration, StateAway, StateFailure, StateUnavailable
 from gateway.state.approvals import SHOWN_MS
 from gateway.state.freezes import FORGOTTEN_MS
 from gateway.state.notices import KEPT_DELIVERED_MS, UNSERVED_MS
@@ -57,8 +58,12 @@ FREEZES_LIVE_MS = 30 * 86_400_000
 EMPTY, READ_ONLY = "empty", "read-only"
 """What is found in the place of a revision."""
 
+_NOT_NOW = ("57P01", "57P02", "57P03", "53300")
+"""The codes of PostgreSQL for a server that starts, ends, or has no connection left: it may in a moment."""
+
 _MIGRATE = "run 'qstash-gateway state migrate --config FILE'"
 _OPENING_S = 4 * CALL_S
+_AGAIN_S = (0.02, 0.2)
 
 
 class SqlStore(SqlFreezes, SqlAdmissions, SqlApprovals, SqlPlans, SqlDecisions, SqlNotices):
@@ -101,6 +106,23 @@ async def open_store(settings: StateSettings, *, create: bool) -> SqlStore:
     return SqlStore(database)
 
 
+def store_to_come(settings: StateSettings) -> SqlStore:
+    """Return a store that does not answer yet: its calls raise StateUnavailable until it does.
+
+    It is looked at then, as `open_store` would, before the first call does anything.
+    """
+    database = database_of(settings)
+
+    def proof(connection: Connection) -> None:
+        """Raise StateUnavailable unless it is a store of this version."""
+        wrong = wrong_with(settings, look(connection, create=False))
+        if wrong is not None:
+            raise StateUnavailable("refused", problem=wrong)
+
+    database.proof = proof
+    return SqlStore(database)
+
+
 async def open_database(settings: StateSettings, *, create: bool) -> Database:
     """Open the database below a store, as `open_store` does. Raises: StateFailure."""
     check_password(settings)
@@ -108,7 +130,8 @@ async def open_database(settings: StateSettings, *, create: bool) -> Database:
         prepare_file(settings.file, create=create)
     database = database_of(settings)
     try:
-        found = await asyncio.wait_for(database.run_unbounded(lambda one: look(one, create=create)), _OPENING_S)
+        async with asyncio.timeout(_OPENING_S):
+            found = await _found(database, create=create)
     except Exception as fault:
         await database.aclose()
         raise failure_of(settings, fault) from fault
@@ -116,6 +139,25 @@ async def open_database(settings: StateSettings, *, create: bool) -> Database:
         await database.aclose()
         raise StateFailure(wrong)
     return database
+
+
+async def _found(database: Database, *, create: bool) -> str | None:
+    """Return what `look` finds.
+
+    A SQLite file that others write at this moment is one that can be written: then it is enough to read it, which waits
+    for nobody. Only who finds no tables yet has to come to write, and asks again after a moment, by chance not together
+    with the others.
+    """
+    while True:
+        try:
+            return await database.run_unbounded(lambda one: look(one, create=create))
+        except Exception as fault:
+            if database.shared or cause_of(fault) != "timeout":
+                raise
+        found = await database.run_unbounded(lambda one: look(one, create=False), writes=False)
+        if found != EMPTY or not create:
+            return found
+        await asyncio.sleep(random.uniform(*_AGAIN_S))  # noqa: S311 - it only keeps processes apart
 
 
 def check_password(settings: StateSettings) -> None:
@@ -143,8 +185,8 @@ def failure_of(settings: StateSettings, fault: BaseException) -> StateFailure:
         )
     elif re.search("database .* does not exist", told):
         return StateFailure(f"the database of {settings.shown} does not exist: create it, then {_MIGRATE}")
-    if cause_of(fault) in ("unreachable", "timeout"):
-        return StateFailure(f"the state {settings.shown} does not answer: check that it runs and can be reached")
+    if cause_of(fault) in ("unreachable", "timeout") or getattr(original, "sqlstate", "") in _NOT_NOW:
+        return StateAway(f"the state {settings.shown} does not answer: check that it runs and can be reached")
     return StateFailure(f"the state {settings.shown} cannot be used ({type(original).__name__}): see the server's log")
 
 
