@@ -64,14 +64,14 @@ class FreezesInForce:
 
     def in_force(self) -> list[Freeze]:
         """Return the freezes that stop requests now, the oldest first."""
-        if not self._shared and not self._here:
-            return []
         now_ms, known = self.now_ms(), {one.freeze_id: one for one in (*self._shared, *self._here.values())}
         found = [one for name, one in known.items() if name not in self._ended and one.in_force(now_ms)]
         return sorted(found, key=lambda one: (one.at_ms, one.freeze_id))
 
     def about(self, team: str, rule: str | None) -> Freeze | None:
         """Return the oldest freeze that stops requests of this team under this rule; None if none does."""
+        if not self._shared and not self._here:
+            return None  # as it nearly always is, and it is asked three times for each cancel
         return next((one for one in self.in_force() if one.scope.covers(team, rule)), None)
 
     def denial(self, principal: Principal, permit: Permit) -> Denial | None:

@@ -64,7 +64,7 @@ class StateGate:
 
         Raises: StateUnavailable, KeyReused, Conflict, AuditUnavailable: as in `Gate`.
         """
-        told = None if self._takes is None else await self._takes.enter(call, permit)
+        told = None if self._takes is None or call.once is None else await self._takes.enter(call, permit)
         found = self._freezes.denial(call.principal, permit) if told is None else told
         if found is None and self.approving is not None:
             return await self.approving.enter(call, permit, draft)
@@ -89,7 +89,10 @@ class StateGate:
         frozen = self._freezes.denial(plan.principal, plan.permit)
         if frozen is not None:
             return frozen
-        return plan if self._takes is None else await self._takes.admit(plan, call)
+        permit = plan.permit
+        if self._takes is None or (permit.budget is None and permit.approval is None and call.once is None):
+            return plan
+        return await self._takes.admit(plan, call)
 
     def frozen(self, principal: Principal, rule: str | None) -> bool:
         """Return whether no order of this principal, admitted by this rule, may be sent now. Asks nobody."""

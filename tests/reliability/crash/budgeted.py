@@ -54,7 +54,8 @@ allow:
     owner: unchecked
     budget: {runs: 1000000, requests: 1000000, per: 24h}
 """
-IN_RESERVE, BEFORE_INTENT, BEFORE_SETTLE, MID_COMMIT = "in reserve", "before intent", "before settle", "mid-commit"
+AFTER_INTENT, IN_RESERVE, BEFORE_INTENT = "after intent", "in reserve", "before intent"
+BEFORE_SETTLE, MID_COMMIT = "before settle", "mid-commit"
 
 
 def once(query: str) -> tuple[str, ...]:
@@ -112,6 +113,12 @@ async def before_intent(scene: Scene) -> bool:
     return await scene.under_load(scene.victim.until_ended(REACH_S))
 
 
+async def after_intent(scene: Scene) -> bool:
+    """The first intent is durable, and its connection about to be made; whoever waits for the store makes fewer."""
+    await scene.tracer.attach("connect:signal=KILL:when=1")
+    return await scene.under_load(scene.victim.until_ended(REACH_S))
+
+
 async def before_settle(scene: Scene) -> bool:
     """An outcome is on record, and the store cannot be told of it."""
     store, victim = _of(scene).store, scene.victim
@@ -155,6 +162,7 @@ class BudgetBatch(Batch):
     title = "requests under a budget, on SQLite"
     points: ClassVar[Mapping[str, Point]] = {
         **{name: point for name, point in POINTS.items() if point is not mid_write},
+        AFTER_INTENT: after_intent,
         IN_RESERVE: in_reserve,
         BEFORE_INTENT: before_intent,
         BEFORE_SETTLE: before_settle,
@@ -261,7 +269,7 @@ class PostgresBatch(BudgetBatch):
 
     title = "requests under a budget, on PostgreSQL"
     points: ClassVar[Mapping[str, Point]] = {
-        **{name: point for name, point in POINTS.items() if name != "after intent"},
+        **{name: point for name, point in POINTS.items() if name != AFTER_INTENT},
         IN_RESERVE: in_reserve,
         BEFORE_INTENT: before_intent,
         BEFORE_SETTLE: before_settle,
