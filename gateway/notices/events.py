@@ -125,7 +125,9 @@ def _clean(value: object, is_secret: Callable[[str], bool]) -> object:
         return value
     if is_secret(value):
         return NOT_SHOWN
-    return value if len(value) <= MOST_CHARS else f"{value[:MOST_CHARS]}…"
+    # The name of a file may hold bytes that are no text, which JSON does not take.
+    text = value.encode("utf-8", errors="replace").decode()
+    return text if len(text) <= MOST_CHARS else f"{text[:MOST_CHARS]}…"
 
 
 def _scope(data: Data) -> str:

@@ -147,6 +147,12 @@ def test_a_text_that_may_hold_a_secret_is_not_shown_and_a_long_one_is_shortened(
     assert len(str(clean.data["rule"])) == MOST_CHARS + 1
 
 
+def test_the_name_of_a_file_that_is_no_text_is_told_as_far_as_it_is() -> None:
+    """Python keeps such bytes as lone surrogates, which are no JSON."""
+    told = events.reload_refused("r", "refused for p\udcff.yaml", "gw", AT_MS).without(lambda _: False)
+    assert slack(told) == "Gateway gw: refused for p?.yaml."
+
+
 def test_an_approval_says_how_many_runs_and_not_which() -> None:
     """Whoever reads it can look at the plan, if it may."""
     assert set(events.approval(STEP).data) == {
