@@ -114,7 +114,7 @@ class Gateway:
         outcomes = Outcomes(self.audit, audit, settler, self.log)
         look_ups = self._look_ups(current, log, scraped, outcomes) if reads else None
         pipeline = self._pipeline(current, audit, upstream, look_ups=look_ups, settler=settler)
-        intake = Intake(current, clock, self.account.tokens.is_in, config.state is not None)
+        intake = Intake(current, clock, self.account.tokens.is_in, None if config.state is None else state)
         decisions = DecisionPages(intake, outcomes.decisions)
         around = Around(pipeline, settler, audit, instance, clock, self.log, current, log.askers, decisions)
         await state.join(around, self.account.tokens.is_in)

@@ -8,7 +8,7 @@ spelling than its decoded form, so routing on the decoded path is routing byte f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -37,6 +37,7 @@ from gateway.edge.connections import TEAM
 from gateway.edge.head import HEALTH_PATHS, RUNS, action_of, is_plain, no_such_method, no_such_path
 from gateway.edge.health import HealthPages
 from gateway.edge.inbound import INBOUND, Inbound, Intake, caller_of, inbound_of
+from gateway.edge.pages.budgets import Action, with_budget
 from gateway.edge.pages.calls import Pages, plan_id
 from gateway.edge.reply import ReleasingSend, Teller, if_broken, write
 from gateway.execution.in_flight import Done, WaitEnded
@@ -45,9 +46,6 @@ from gateway.process import LastNet, fault_of
 
 NO_ID = "00000000-0000-0000-0000-000000000000"
 """The decision id used in an answer if none could be made. No record has it."""
-
-
-Action = Callable[[Inbound], Awaitable[Answer | Done]]
 
 
 class Cancels:
@@ -197,7 +195,7 @@ class Endpoint:
         """Answer one request that the door let in."""
         inbound = inbound_of(scope)
         inbound.route = self.route
-        answer = await self.action(inbound)
+        answer = await with_budget(self.action, inbound)
         if isinstance(answer, Done):
             await self.cancels.deliver(inbound, answer, send)
         else:

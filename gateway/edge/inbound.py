@@ -23,6 +23,7 @@ from gateway.core.parse import Body, parse_idempotency_key
 from gateway.core.ports import Clock
 from gateway.core.request import ByRunIds, CancelRequest, Principal
 from gateway.edge.head import BROKEN_BODY, FRAMING_BYTES, GONE, TAKEN
+from gateway.execution.gates.left import LeftPort, Under
 from gateway.execution.ports import Call
 from gateway.files.secrecy import holds_part, holds_text
 from gateway.policy.rules import Policies
@@ -56,6 +57,7 @@ class Inbound:
     that there is an Idempotency-Key. `cancel_begun`
     says that a cancel was carried out for it or joined: it may not be told that nothing was sent.
     `route` is the template of its path, once it is found; `status` is that of its answer, 0 before one is begun.
+    `under` is the budget that it stands under, where some rule has one.
     """
 
     scope: Scope
@@ -73,6 +75,7 @@ class Inbound:
     has_key: bool = field(init=False)
     route: str = NO_ROUTE
     status: int = 0
+    under: Under | None = None
     state: dict[str, Any] = field(init=False)
     _headers: Mapping[bytes, bytes] = field(init=False)
     _repeats: bool = field(init=False)
@@ -232,13 +235,13 @@ class Inbound:
 class Intake:
     """The checks of a request after its head; `is_secret` says whether a text holds a token of the account or a key.
 
-    Only a gateway that `has_state` can keep what is to be done once.
+    Only a gateway with `state` can keep what is to be done once; it is also asked what is left of budgets.
     """
 
     current: LiveSettings
     clock: Clock
     is_secret: Callable[[str], bool]
-    has_state: bool = False
+    state: LeftPort | None = None
 
     def correlate(self, inbound: Inbound) -> None:
         """Take in the ids that the caller gave the request, so that every answer and record has them; never raise."""
@@ -287,6 +290,8 @@ class Intake:
 
     def call(self, inbound: Inbound, request: CancelRequest) -> Call:
         """Return the request as the pipeline knows it, under the policies of the settings it is handled under."""
+        if self.state is not None and inbound.live.policies.budgets:
+            inbound.under = Under(self.state)
         return Call(
             inbound.live.policies,
             caller_of(inbound),
@@ -296,6 +301,7 @@ class Intake:
             inbound.gone,
             partial(self._standing, inbound),
             inbound.correlation,
+            under=inbound.under,
         )
 
     def once(self, inbound: Inbound, call: Call, *, applies: str | None = None) -> Call:
@@ -306,7 +312,7 @@ class Intake:
         if not inbound.has_key:
             return call
         key = parse_idempotency_key(inbound.header(IDEMPOTENCY_KEY))
-        if not self.has_state:
+        if self.state is None:
             raise MalformedRequest("idempotency_key", _KEEPS_NO_KEYS)
         if key is not None:
             call.once = binding(call.principal, key, call.request.wire(), plan_id=applies)

@@ -152,7 +152,7 @@ class Settler:
     def _tell(self, subject: Subject, cause: str | None) -> None:
         members = subject.members(cause)
         self._record.note_soon("settled", members)
-        self.learnt(members)
+        self.learnt(_at_least(subject, members))
 
     async def _learn(self, followed: _Followed) -> str | None:
         """Follow one subject; return why that ended early, if it did."""
@@ -236,7 +236,16 @@ def _ordered(left: LeftOver, outcome: Unknown | Accepted) -> OrderedRuns | None:
     progress = outcome.progress if isinstance(outcome, Unknown) else None
     unsent = frozenset(progress.unsent if progress is not None else ())
     ordered = {run_id: left.created_ms.get(run_id) for run_id in _ids(left.orders) if run_id not in unsent}
-    return OrderedRuns(left.decision_id, ordered) if ordered else None
+    certain = progress.cancelled if progress is not None else 0
+    return OrderedRuns(left.decision_id, ordered, certain=certain) if ordered else None
+
+
+def _at_least(subject: Subject, members: Members) -> Members:
+    """Return what is learnt of a decision: never fewer runs than upstream had said are cancelled."""
+    match subject, members["cancelled"]:
+        case OrderedRuns(certain=certain), int(cancelled) if cancelled < certain:
+            return {**members, "cancelled": certain}
+    return members
 
 
 def _ids(orders: Iterable[Order]) -> list[str]:

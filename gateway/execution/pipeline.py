@@ -17,7 +17,7 @@ from collections.abc import Coroutine, Iterable
 from functools import partial
 
 from gateway.audit.record import denied_members, joined_members
-from gateway.core.errors import ShuttingDown
+from gateway.core.errors import Conflict, ShuttingDown
 from gateway.core.outcome import Cancelled, NotSent, Outcome, Unknown
 from gateway.core.plan import Decision, Denial, Order, Permit, Plan, Receipt, order_of
 from gateway.core.ports import Clock
@@ -253,7 +253,14 @@ class Pipeline:
         async def gated(in_flight: InFlight) -> Ended:
             """Pass the gate, then do the work."""
             barred = await gate.enter(call, permit)
-            return await work(in_flight) if barred is None else await self._barred(barred, call)
+            if barred is None:
+                try:
+                    return await work(in_flight)
+                except Conflict as conflict:
+                    barred = await gate.overtaken(conflict, call, permit)
+                    if barred is None:
+                        raise
+            return await self._barred(barred, call)
 
         return gated
 

@@ -12,6 +12,7 @@ from gateway.core.plan import Order, Permit, Plan, Receipt
 from gateway.core.ports import Alarm, NotePort
 from gateway.core.request import CancelRequest, EveryRun, Filter, Principal
 from gateway.core.run import Listing, LookUp, LookUpBounds, Resolved, Run
+from gateway.execution.gates.left import Under
 from gateway.policy.rules import Policies
 from gateway.state.admissions import Binding
 
@@ -87,7 +88,8 @@ class Call:
     Apart from these values it holds two questions to ask later, because a request may wait to be judged or sent. `gone`
     says whether the caller has disconnected. `standing` authenticates the caller again: it returns the policies now in
     force, or None if the credential is no longer accepted. The bytes of the request, its body and its place among the
-    limits stay in the edge (`edge/inbound`). `once` is what is kept of its Idempotency-Key, if it has one.
+    limits stay in the edge (`edge/inbound`). `once` is what is kept of its Idempotency-Key, if it has one. `under` is
+    told the budget of the rule that permits it, if any rule has one.
     """
 
     policies: Policies
@@ -99,6 +101,7 @@ class Call:
     standing: Callable[[], Policies | None]
     correlation: Correlation = NOT_GIVEN
     once: Binding | None = None
+    under: Under | None = None
 
     @property
     def key(self) -> tuple[Hashable, Hashable]:

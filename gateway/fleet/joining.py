@@ -25,6 +25,7 @@ from gateway.execution.pipeline import Pipeline
 from gateway.files.nodes import Place
 from gateway.notices.settings import ReceiverSettings
 from gateway.process import Net, report
+from gateway.state.admissions import Left, Reservation
 from gateway.state.settings import StateSettings
 from gateway.upstream.runs.cursors import Askers
 
@@ -119,13 +120,17 @@ class Joining:
         around.settler.learnt = learnt
 
     def then(self, begin: Callable[[], Coroutine[None, None, None]]) -> Callable[[], Coroutine[None, None, None]]:
-        """Return what begins once the record is open: `begin`, then the recovery of what was left open in the store."""
+        """Return what begins once the record is open: the recovery of what was left open in the store, then `begin`.
+
+        In this order, because `begin` locks the chains whose outcomes it follows, and the recovery asks of each chain
+        whether anybody holds it.
+        """
 
         async def begun() -> None:
             """Begin both."""
-            await begin()
             if self._fleet is not None:
                 await self._fleet.recover(self._directory)
+            await begin()
 
         return begun
 
@@ -163,6 +168,9 @@ class Joining:
         """Return how many runs are left of the budget of each rule, as far as requests have shown it."""
         return {} if self._fleet is None else self._fleet.takes.left_runs()
 
+    async def left(self, drawn: Sequence[Reservation]) -> Sequence[Left] | None:
+        """Return what is left of each of these budgets, in turn; None if the store does not say it in time."""
+        return None if self._fleet is None else await self._fleet.takes.left(drawn)
     def reload_refused(self, why: str) -> None:
         """Tell receivers that changed files were refused, if there are any. Returns at once, never raises."""
         if self._fleet is not None and self._fleet.noticed is not None:

@@ -11,7 +11,11 @@ GONE_MS = 10_000
 """After how many milliseconds without a beat a gateway counts as gone: nobody will say what came of what it sent."""
 
 FORGOTTEN_MS = 600_000
-"""After how many milliseconds without a beat a gateway is not named any more."""
+"""After how many milliseconds without a beat a gateway is not named any more.
+
+One that ended says so, and one that was started again on its directory says it of the process before. What is left is a
+gateway that was killed for good, or that is cut off from the store and may still send: so this is no short time.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,9 @@ class Freezes(Protocol):
     async def beat(self, instance: str, number: int) -> Snapshot:
         """Say that this gateway is there and has the freezes up to `number` in force; return what it has to know."""
 
+    async def leave(self, instances: Collection[str]) -> None:
+        """Say that these gateways have ended: nobody waits for them, and none is named as silent."""
+
     async def changed(self, most_s: float) -> None:
         """Wait until something may have changed, at most so long. Never raises."""
 
@@ -46,8 +49,8 @@ class Admissions(Protocol):
     async def close(self, decision_id: str, closed: Closed) -> None:
         """Settle a decision by what is certain now. A later call may know more; what was certain stays."""
 
-    async def left(self, reservation: Reservation) -> Left:
-        """Return what is left of the budget that the reservation would take from."""
+    async def left(self, drawn: Sequence[Reservation]) -> Sequence[Left]:
+        """Return what is left of the budget that each of these reservations would take from, in turn."""
 
     async def bound(self, key_sha256: str) -> Bound | None:
         """Return who has the key, if it is taken."""
@@ -65,8 +68,8 @@ class Plans(Protocol):
     async def plan(self, plan_id: str) -> KeptPlan | None:
         """Return a plan that is still shown."""
 
-    async def plans_of(self, principal: str, most: int) -> Sequence[KeptPlan]:
-        """Return the principal's plans that are still shown, the newest first."""
+    async def plans_of(self, principal: str | None, most: int) -> Sequence[KeptPlan]:
+        """Return the principal's plans (None: anybody's) that are still shown, the newest first."""
 
     async def claim(self, plan_id: str, instance: str) -> bool:
         """Return whether this gateway may apply the plan: it alone, once, unless somebody stopped it."""

@@ -15,12 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from gateway.core.errors import StateUnavailable
-from gateway.files.source import read_file
+from gateway.state.password import password_of
 from gateway.state.settings import StateSettings
 from gateway.store.deadline import CALL_S, Deadline
 from gateway.store.listening import Changes, Listening, LocalChanges
 
-MAX_PASSWORD_BYTES = 4096
 BUSY_MS = 1_000
 """How long SQLite waits for another process that writes, in milliseconds."""
 
@@ -164,14 +163,6 @@ def connector(settings: StateSettings) -> Callable[[], Awaitable[Any]]:
         )
 
     return connect
-
-
-def password_of(settings: StateSettings) -> str:
-    """Return the password, without the line end of its file. Raises: InvalidConfiguration: it cannot be read."""
-    if settings.password is None:
-        return ""
-    content = read_file(settings.password, max_bytes=MAX_PASSWORD_BYTES).content
-    return content.decode("utf-8", errors="surrogateescape").removesuffix("\n").removesuffix("\r")
 
 
 def cause_of(fault: BaseException) -> str:

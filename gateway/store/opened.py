@@ -15,8 +15,8 @@ from pathlib import Path
 from sqlalchemy import ColumnElement, Connection, Table, delete, exc, inspect, select, text
 
 from gateway.core.errors import InvalidConfiguration, StateFailure, StateUnavailable
-from gateway.files.source import sentence
 from gateway.state.freezes import FORGOTTEN_MS
+from gateway.state.password import password_of
 from gateway.state.notices import KEPT_DELIVERED_MS, UNSERVED_MS
 from gateway.state.plans import DECISIONS_LIVE_MS
 from gateway.state.settings import StateSettings
@@ -24,7 +24,7 @@ from gateway.store import tables
 from gateway.store.admissions import SqlAdmissions
 from gateway.store.deadline import CALL_S
 from gateway.store.decisions import SqlDecisions
-from gateway.store.engine import Database, cause_of, database_of, password_of
+from gateway.store.engine import Database, cause_of, database_of
 from gateway.store.freezes import SqlFreezes
 from gateway.store.outbox.notices import SqlNotices
 from gateway.store.plans import SqlPlans
@@ -115,11 +115,11 @@ async def open_database(settings: StateSettings, *, create: bool) -> Database:
 
 
 def check_password(settings: StateSettings) -> None:
-    """Raise StateFailure if the file of the password cannot be read."""
+    """Raise StateFailure if the file of the password cannot be read, or cannot be a password."""
     try:
         password_of(settings)
     except InvalidConfiguration as fault:
-        raise StateFailure(f"{sentence('the password of the state', fault)}: check 'state.password'") from fault
+        raise StateFailure("; ".join(problem.message for problem in fault.problems)) from fault
 
 
 def failure_of(settings: StateSettings, fault: BaseException) -> StateFailure:

@@ -17,6 +17,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from gateway.cli.main import main
 from gateway.core.errors import MethodNotAllowed, Refusal
+from gateway.core.forms.budgets import LeftOver, ShownBudget
 from gateway.core.forms.shown import DECISIONS, FREEZES, PLANS, Left, Listed, Narrowed, ShownPlan
 from gateway.edge.app import CallRoute, Cancels, routes
 from gateway.edge.described.calls import CALLS
@@ -125,6 +126,8 @@ REFUSED = {
 SHOWN = [
     *(replace(WHOLE, state=state.value) for state in State),
     replace(WHOLE, narrowed=Narrowed(100, 50, "f/r", "runs")),
+    replace(WHOLE, budget=ShownBudget(100, None, "24h", "team", LeftOver(7, None, AT))),
+    replace(WHOLE, budget=ShownBudget(None, 9, "24h", "key")),
     ShownPlan(NAME, "ready", digest="0" * 64),
     ShownPlan(NAME, "looking", 600, pages=2, matched=7),
     ShownPlan(NAME, "failed", failure="It took too long."),
@@ -382,7 +385,10 @@ def budgets(desk: Desk) -> None:
         """Applies a plan with a key."""
         return desk.ask("POST", f"{plan}/apply", headers={"Idempotency-Key": key})
 
+    desk.ask("GET", WHOAMI)
+    desk.ask("POST", EXPLAIN, {"request": exactly(FEW)})
     plan = desk.plan(FEW)
+    desk.ask("GET", plan)
     first = apply(plan, "a")
     assert first.headers.get("gateway-budget", "").startswith("left=1;reset="), first
     assert apply(plan, "a").headers["gateway-replayed"] == "true"

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.core.errors import StateUnavailable
+from gateway.core.errors import Conflict, StateUnavailable
 from gateway.core.outcome import Cancelled, NotSent, Outcome, Unknown
 from gateway.core.plan import Denial, Order, Plan, Receipt
 from gateway.core.request import ByRunIds, CancelRequest, Principal
@@ -169,6 +169,10 @@ class Taken:
 
     async def enter(self, call: Call, permit: object) -> Denial | None:
         self.seen.append("enter")
+        return None
+
+    async def overtaken(self, conflict: Conflict, call: Call, permit: object) -> Denial | None:
+        self.seen.append("overtaken")
         return None
 
     async def admit(self, plan: Plan, call: Call) -> Plan | Denial:

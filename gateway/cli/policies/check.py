@@ -35,6 +35,7 @@ from gateway.policy.format.load import hidden_policies, load_policies
 from gateway.policy.rules import Policies
 from gateway.serving.certificate import ending, load_pair
 from gateway.serving.clock import SEE, SystemClock, clock_problems, floor
+from gateway.state.password import password_of
 from gateway.upstream.account import token_problems
 
 OK, INVALID = 0, 3
@@ -140,6 +141,8 @@ def _readable(config: Config) -> Iterator[Finding]:
     files = [(source.file, source.at) for source in sources if source.file is not None]
     files += [(config.audit.mac_key, config.audit.at)] if config.audit.mac_key is not None else []
     files += [(config.tls.key, config.tls.at)] if config.tls is not None else []
+    state = config.state
+    files += [(state.password, state.at)] if state is not None and state.password is not None else []
     files += [(path, one.at) for one in config.notify for path in (one.secret, one.url) if isinstance(path, Path)]
     for path, at in files:
         if anyone_may_read(path):
@@ -180,6 +183,11 @@ def _secret_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Pro
             load_mac_key(config.audit.mac_key)
     except AuditFailure as exc:
         yield config.audit.at.problem(str(exc))
+    try:
+        if config.state is not None:
+            password_of(config.state)
+    except InvalidConfiguration as exc:
+        yield from exc.problems
     try:
         read_receivers(config.notify)
     except InvalidConfiguration as exc:

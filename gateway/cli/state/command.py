@@ -78,7 +78,7 @@ def run_rebuild(arguments: argparse.Namespace) -> int:
         raise StateFailure(f"{fault.filename} cannot be read: {fault.strerror}") from fault
     put_back = asyncio.run(restore(settings, found))
     told = f"{counted(len(found), 'decision')} on record took of a budget; {put_back} of them were not in the state"
-    print(printable(f"{told} {settings.shown}, and are now"))
+    print(printable(f"{told} {settings.shown}, or not as they ended, and are now"))
     return 0
 
 

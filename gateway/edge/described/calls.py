@@ -32,6 +32,9 @@ OF_A_CANCEL = (
 )
 """The headers that say more of a cancel. They stand on every answer that has an outcome."""
 
+UNDER_BUDGET = ("Gateway-Budget",)
+"""The header that may stand on any answer once the rule of a request is known."""
+
 CALLS: tuple[Call, ...] = (
     Call(
         "GET",
@@ -61,12 +64,13 @@ CALLS: tuple[Call, ...] = (
         "Looks the runs up, and keeps them as a plan that can be applied for ten minutes. Nothing is sent. Needs a "
         "gateway that can look runs up.",
         (
-            Result(201, "The plan.", "Plan"),
-            Result(202, "The look-up goes on: ask for the plan again.", "Plan"),
+            Result(201, "The plan.", "Plan", UNDER_BUDGET),
+            Result(202, "The look-up goes on: ask for the plan again.", "Plan", UNDER_BUDGET),
         ),
         (*EVERYWHERE, DENIED, NO_READ_TOKEN, LOOK_UP_FAILED, UNRECORDED),
         body="Asked",
         body_required=True,
+        headers=dict.fromkeys((403, 404, 413, 429, 502, 503), UNDER_BUDGET),
     ),
     Call(
         "GET",
@@ -89,7 +93,7 @@ CALLS: tuple[Call, ...] = (
         "getPlan",
         "How far is a plan?",
         "Shows a plan of the caller in any state; to operators any plan.",
-        (Result(200, "The plan.", "Plan"),),
+        (Result(200, "The plan.", "Plan", UNDER_BUDGET),),
         (*EVERYWHERE, NO_PLAN),
     ),
     Call(
@@ -102,7 +106,10 @@ CALLS: tuple[Call, ...] = (
         (Result(200, "All orders were carried out.", "Cancelled", OF_A_CANCEL),),
         (*EVERYWHERE, DENIED, FROZEN, NO_BUDGET, NO_PLAN, *CANCELLING, UNRECORDED, NO_STATE),
         body="Nothing",
-        headers=dict.fromkeys((403, 409, 429, 502, 504), OF_A_CANCEL),
+        headers={
+            **dict.fromkeys((404, 413, 422, 503), UNDER_BUDGET),
+            **dict.fromkeys((403, 409, 429, 502, 504), OF_A_CANCEL),
+        },
     ),
     Call(
         "DELETE",
@@ -112,8 +119,8 @@ CALLS: tuple[Call, ...] = (
         "Lets nothing more of the plan be sent. What was sent stays sent. A plan that has ended is shown as it is. "
         "Operators stop any plan.",
         (
-            Result(200, "The plan, of which nothing is under way.", "Plan"),
-            Result(202, "The plan, which ends with what is under way: its look-up, or an order.", "Plan"),
+            Result(200, "The plan, of which nothing is under way.", "Plan", UNDER_BUDGET),
+            Result(202, "The plan, which ends with what is under way: its look-up, or an order.", "Plan", UNDER_BUDGET),
         ),
         (*EVERYWHERE, NO_PLAN),
         body="Nothing",

@@ -39,8 +39,8 @@ class Result:
 class Call:
     """One of the gateway's own calls: what it does, what it takes, and everything that it answers.
 
-    `body` names a value of `VALUES`; None stands for a call that takes none. `headers` may stand on every answer to a
-    cancel, whatever its status.
+    `body` names a value of `VALUES`; None stands for a call that takes none. `headers` names those that may stand on a
+    problem, by its status.
     """
 
     method: str

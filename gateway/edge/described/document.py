@@ -79,7 +79,7 @@ def _operation(call: Call) -> dict[str, object]:
     answers = {str(result.status): _success(result) for result in call.results}
     common = _by_status(EVERYWHERE)
     for status, problems in sorted(_by_status(call.problems).items()):
-        if problems == common.get(status):
+        if problems == common.get(status) and status not in call.headers:
             answers[str(status)] = {"$ref": f"#/components/responses/{_common(status)}"}
         else:
             answers[str(status)] = _problems(status, problems, call.headers.get(status, ()))

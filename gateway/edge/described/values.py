@@ -101,6 +101,7 @@ _OF_A_PLAN: dict[str, Schema] = {
     "more": yes_or_no("Whether further runs match: beyond the count, or because the list was not read to its end."),
     "read_to_end": yes_or_no("Whether the list was read to its end, so that all that match are in runs or skipped."),
     "as_of": or_null(text("QStash's time when the look-up began; null if it did not say.", **TIME)),
+    "budget": ref("Budget"),
     "principal": text("In the list of all callers' plans: whose it is."),
 }
 
@@ -113,14 +114,36 @@ def _plan() -> Schema:
     return value(says, _OF_A_PLAN, maybe=tuple(name for name in _OF_A_PLAN if name not in _ALWAYS))
 
 
+def _budget() -> Schema:
+    runs, requests = number("Runs, if the budget bounds them."), number("Requests, if the budget bounds them.")
+    left = value(
+        "What is left of it for the caller.",
+        {
+            "runs": runs,
+            "requests": requests,
+            "resets_at": text("When all of it would be there again, if nothing more is taken.", **TIME),
+        },
+        maybe=("runs", "requests"),
+    )
+    members: dict[str, Schema] = {
+        "runs": runs,
+        "requests": requests,
+        "per": text("The while within which they count, like `24h`."),
+        "shared": text("Who share it.", enum=["rule", "team", "key"]),
+        "left": {**or_null(left), "description": "What is left; null if the shared state did not say it in time."},
+    }
+    return value("The budget of a rule.", members, maybe=("runs", "requests"))
+
+
 def _rule_offered() -> Schema:
     members: dict[str, Schema] = {
         "rule": text(f"{RULE}."),
         "words": text("What it allows, in words."),
         "example": or_null({"type": "object", "description": f"A request that it would allow now, {_REQUEST}."}),
         "owner": or_null(ref("Owner")),
+        "budget": ref("Budget"),
     }
-    return value("A rule that allows the caller something.", members)
+    return value("A rule that allows the caller something.", members, maybe=("budget",))
 
 
 def _whoami() -> Schema:
@@ -176,8 +199,9 @@ def _explanation() -> Schema:
         "rules": listed("The part of each rule made for the team.", ref("RuleExplained")),
         "left_out": number("How many further rules are not shown."),
         "policy_digest": text("The SHA-256 of the policies.", pattern="^[0-9a-f]{64}$"),
+        "budget": ref("Budget"),
     }
-    return value("How a request would be decided now, and why.", members)
+    return value("How a request would be decided now, and why.", members, maybe=("budget",))
 
 
 STATES = ("denied", "in_flight", "cancelled", "accepted", "refused", "not_sent", "unknown")
@@ -254,6 +278,7 @@ def _to_freeze() -> Schema:
 
 VALUES: dict[str, Schema] = {
     "Asked": _asked(),
+    "Budget": _budget(),
     "Cancelled": value("What was cancelled.", {"cancelled": number("How many runs.")}),
     "Decision": _decision(),
     "Decisions": value(

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
+from gateway.core.forms.budgets import ShownBudget
 from gateway.core.forms.shown import SAMPLE, Found, Listed, Narrowed, ShownPlan, left_out
 from gateway.core.forms.times import run_time
 from gateway.execution.plans.draft import Draft, State
 
+_TO_COME = frozenset((State.LOOKING, State.READY, State.APPLYING))
+"""The states of a plan whose runs may still be taken of a budget."""
 
-def plan_members(draft: Draft, *, expires_in_s: int) -> dict[str, object]:
+
+def budgeted_rule(draft: Draft) -> str | None:
+    """Return the rule whose budget a plan would take of; None if it will take of none any more."""
+    return draft.permit.rule if draft.state in _TO_COME else None
+
+
+def plan_members(draft: Draft, *, expires_in_s: int, budget: ShownBudget | None = None) -> dict[str, object]:
     """Return all of a plan that its caller may see; where it has no runs, or not yet, that is only its state."""
-    return _shown(draft, expires_in_s).to_json()
+    return replace(_shown(draft, expires_in_s), budget=budget).to_json()
 
 
 def _shown(draft: Draft, expires_in_s: int) -> ShownPlan:

@@ -1,6 +1,7 @@
 """The port of the gate between a permit and its intent. Without `state` in the configuration there is none.
 
 enter      before anything is looked up: is the request frozen, or was its Idempotency-Key used before?
+overtaken  another gateway has claimed the plan meanwhile: for the same request, perhaps?
 admit      just before the intent: what the request takes of the state is taken, durably
 frozen     before each order
 withdraw   no intent came of it
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from gateway.core.errors import Conflict
 from gateway.core.plan import Denial, Permit, Plan
 from gateway.core.request import Principal
 from gateway.execution.in_flight import Replay, Result
@@ -26,6 +28,12 @@ class Gate(Protocol):
         Raises:
             StateUnavailable: that cannot be said.
             KeyReused, Conflict: its Idempotency-Key was used before.
+        """
+
+    async def overtaken(self, conflict: Conflict, call: Call, permit: Permit) -> Denial | Replay | None:
+        """Return what a repeat is answered whose first request has just claimed the plan; None if there is none.
+
+        Raises: StateUnavailable, KeyReused, Conflict: as in `enter`.
         """
 
     async def admit(self, plan: Plan, call: Call) -> Plan | Denial | Replay:

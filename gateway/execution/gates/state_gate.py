@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from gateway.core.errors import counted
+from gateway.core.errors import Conflict, counted
 from gateway.core.outcome import Excess
 from gateway.core.plan import Denial, Permit, Plan
 from gateway.core.request import ByRunIds, Principal
@@ -19,6 +19,9 @@ class TakesPort(Protocol):
 
     async def enter(self, call: Call, permit: Permit) -> Denial | Replay | None:
         """Return what a repeat is answered, if it is one. Raises: StateUnavailable, KeyReused, Conflict."""
+
+    async def overtaken(self, conflict: Conflict, call: Call, permit: Permit) -> Denial | Replay | None:
+        """Return what a repeat is answered whose first request has the claim. Raises: as `enter`."""
 
     async def admit(self, plan: Plan, call: Call) -> Plan | Denial | Replay:
         """Take what the plan needs, or say what it is answered. Raises: StateUnavailable, KeyReused, Conflict."""
@@ -49,6 +52,10 @@ class StateGate:
         """
         told = None if self._takes is None else await self._takes.enter(call, permit)
         return self._freezes.denial(call.principal, permit) if told is None else told
+
+    async def overtaken(self, conflict: Conflict, call: Call, permit: Permit) -> Denial | Replay | None:
+        """Return what a repeat is answered whose first request has the claim. Raises: as in `Gate`."""
+        return None if self._takes is None else await self._takes.overtaken(conflict, call, permit)
 
     async def admit(self, plan: Plan, call: Call) -> Plan | Denial | Replay:
         """Ask for freezes again, because a look-up takes time; then take what the plan needs.

@@ -65,6 +65,7 @@ class Told:
     alarms: list[tuple[str, Mapping[str, object]]] = field(default_factory=list)
     wider: list[tuple[str, str | None, str]] = field(default_factory=list)
     exceeded: list[Excess] = field(default_factory=list)
+    learnt: list[object] = field(default_factory=list)
 
     async def note(self, event: str, members: Mapping[str, object]) -> None:
         self.note_soon(event, members)
@@ -102,6 +103,7 @@ def followed(plan: Plan, outcome: Outcome, log: ScriptedLog, *, reads_back: bool
     async def scenario() -> Told:
         told = Told()
         settler = Settler(log, told, operators_log=told, reads_back=reads_back)
+        settler.learnt = lambda members: told.learnt.append(members["cancelled"])
         settler.wider = lambda *seen: told.wider.append(seen)
         settler.exceeded = told.exceeded.append
         settler.follow(plan, outcome)

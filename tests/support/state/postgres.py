@@ -13,6 +13,8 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.harness.requests import free_port
@@ -118,6 +120,25 @@ class Postgres:
         """What `psql` prints for a statement, one line a row."""
         return self._run("psql", "-XAtq", "-h", "127.0.0.1", "-p", str(self.port), "-U", USER, "-d", database,
                          "-c", statement)  # fmt: skip
+
+    @contextmanager
+    def locked(self, table: str, database: str) -> Iterator[None]:
+        """Nobody else writes a table of this database (a URL) meanwhile."""
+        command = [str(self._bin / "psql"), "-XAtq", "-h", "127.0.0.1", "-p", str(self.port), "-U", USER]
+        process = subprocess.Popen(
+            [*command, "-d", database.rpartition("/")[2]], cwd=self._home, env={"LC_ALL": "C", "PGPASSWORD": PASSWORD},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, user=self._user, group=self._user,
+            extra_groups=None if self._user is None else [],
+        )  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(f"BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE;\n\\echo locked\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "locked\n"
+            yield
+        finally:
+            process.communicate(timeout=30)
 
     def _run(self, program: str, *arguments: str) -> str:
         ran = subprocess.run(
