@@ -171,6 +171,7 @@ class Joining:
     async def left(self, drawn: Sequence[Reservation]) -> Sequence[Left] | None:
         """Return what is left of each of these budgets, in turn; None if the store does not say it in time."""
         return None if self._fleet is None else await self._fleet.takes.left(drawn)
+
     def reload_refused(self, why: str) -> None:
         """Tell receivers that changed files were refused, if there are any. Returns at once, never raises."""
         if self._fleet is not None and self._fleet.noticed is not None:

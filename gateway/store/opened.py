@@ -16,8 +16,8 @@ from sqlalchemy import ColumnElement, Connection, Table, delete, exc, inspect, s
 
 from gateway.core.errors import InvalidConfiguration, StateFailure, StateUnavailable
 from gateway.state.freezes import FORGOTTEN_MS
-from gateway.state.password import password_of
 from gateway.state.notices import KEPT_DELIVERED_MS, UNSERVED_MS
+from gateway.state.password import password_of
 from gateway.state.plans import DECISIONS_LIVE_MS
 from gateway.state.settings import StateSettings
 from gateway.store import tables
