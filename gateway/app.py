@@ -24,7 +24,7 @@ from gateway.audit.refusals import RefusalLog
 from gateway.audit.segment import OsDisk
 from gateway.callers.in_force import InForce, LiveSettings
 from gateway.callers.issuers import Pins
-from gateway.config import Config, budget_problems, resolve_problems
+from gateway.config import Config, resolve_problems, state_problems
 from gateway.core.forms.times import utc
 from gateway.core.ports import Clock, OperatorsLog
 from gateway.edge.app import Edge
@@ -121,7 +121,8 @@ class Gateway:
         reloader = self._reloader(current, audit, asked, state.reload_refused)
         notices = (*self._notices(current, reloader), lambda: tampering(audit), outcomes.keeper.notices, state.notices)
         health = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader, notices=notices))
-        pages = Pages(intake, pipeline, Questions(audit, clock), decisions, log if reads else None, state.pages(intake))
+        shared = state.pages(intake), state.approvals(intake)
+        pages = Pages(intake, pipeline, Questions(audit, clock), decisions, log if reads else None, *shared)
         wall, tasks = SystemClock(), lambda _: self._lifespan(current, reloader, audit, asked, state.run(around))
         edge = Edge(
             pipeline=pipeline, pages=pages, health=health, refusals=refusals, wall=wall, log=self.log, lifespan=tasks
@@ -367,7 +368,7 @@ def build(
 
 def _policies(config: Config) -> Policies:
     policies = checked_policies(config.policies)
-    refuse([*resolve_problems(policies, config), *budget_problems(policies, has_state=config.state is not None)])
+    refuse([*resolve_problems(policies, config), *state_problems(policies, has_state=config.state is not None)])
     return policies
 
 

@@ -284,13 +284,14 @@ def audit_problems(audit: AuditConfig) -> Iterator[Problem]:
         )
 
 
-def budget_problems(policies: Policies, *, has_state: bool) -> Iterator[Problem]:
-    """Yield a problem for each rule with a budget, if the configuration names no state to keep it in."""
+def state_problems(policies: Policies, *, has_state: bool) -> Iterator[Problem]:
+    """Yield a problem for each rule with a budget or an approval, if the configuration names no state to keep it in."""
     for rule in policies.rules:
-        if rule.budget is not None and not has_state:
+        kept = [("a budget", rule.budget), ("an approval", rule.approval)]
+        for what in [said for said, value in kept if value is not None and not has_state]:
             place = rule.at or Place(rule.policy, 1, 1)
             yield place.problem(
-                f"{rule.name} has a budget, which has to outlive the process, so the configuration needs 'state', like "
+                f"{rule.name} has {what}, which has to outlive the process, so the configuration needs 'state', like "
                 'state: {url: "sqlite:state.db"}'
             )
 

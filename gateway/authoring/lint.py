@@ -13,6 +13,7 @@ from datetime import date
 from functools import partial
 
 from gateway.authoring.conflicts import kind_of, refuses_all
+from gateway.authoring.lints.approvals import approve_idle, by_nobody
 from gateway.authoring.lints.bounds import above_lookup, budget_idle, budget_of_all, cap_above
 from gateway.authoring.lints.finding import Finding, lasting, place_of
 from gateway.callers.settings import ending
@@ -39,6 +40,8 @@ IDS = {
     "owner-unchecked": "run IDs taken on trust",
     "budget-of-all": "one budget for whoever comes first",
     "budget-idle": "a budget that never counts",
+    "approve-idle": "an approval that is never asked for",
+    "approve-by-nobody": "an approval that nobody can give",
     "count-only": "a bound that upstream may ignore",
     "optional-not-compared": "a bound that runs are not held against",
     "resolve-admits-more": "filters that the rule does not mention",
@@ -105,6 +108,7 @@ def lint(policies: Policies, lines: Lines, summary: Summary, now_ms: int) -> tup
     silences = [silence for file, text in lines.items() for silence in _silences(file, text)]
     reasoned = {(one.place.file, one.line, one.id) for one in silences if one.reason}
     callerless = list(_without_caller(policies, lines, summary))
+    callerless += by_nobody(policies, {caller.team for caller in summary.callers})
     # If nobody can call at all, a finding for each team would only repeat it: the summary of `check` says so once.
     told = [*found, *(callerless if summary.callers else ())]
     kept = [one for one in told if (one.place.file, one.place.line, one.id) not in reasoned]
@@ -127,6 +131,7 @@ def _of_rules(policies: Policies, summary: Summary, now_ms: int) -> Iterator[Fin
         partial(above_lookup, most=summary.lookup_runs),
         partial(budget_of_all),
         partial(budget_idle, policies=policies),
+        partial(approve_idle),
         partial(_always_refused, policies=policies),
     ]
     for rule in policies.rules:

@@ -11,6 +11,7 @@ GatewayError
     │   ├── ExpiredKey         its last day is past
     │   └── RealTokenUsed      the credential is a token of the account itself
     ├── NotAnOperator         403  only `operators` may do this
+    ├── NotAnApprover         403  the rule does not let this principal approve
     ├── NotFound              404
     │   └── NotThereYet        it may be at another gateway, and be known here in a moment
     ├── MethodNotAllowed      405
@@ -117,6 +118,12 @@ class NotAnOperator(Refusal):
     """The call is for principals of a team under `operators`."""
 
     status, code, title = 403, "not_an_operator", "Not an operator"
+
+
+class NotAnApprover(Refusal):
+    """The rule asks for others: for principals of certain teams, pairwise different, and not for the requester."""
+
+    status, code, title = 403, "not_an_approver", "Not an approver"
 
 
 class NotFound(Refusal):

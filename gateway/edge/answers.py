@@ -178,7 +178,7 @@ def replayed(replay: Replay, decision_id: str) -> Answer:
 def _budget(result: Result) -> str | None:
     """Return what is left of the budget, with what was certainly not needed of that which was taken."""
     reserved = result.plan.reserved
-    if reserved is None:
+    if reserved is None or result.plan.permit.budget is None:
         return None
     left = reserved.left_runs
     if left is not None:

@@ -27,7 +27,7 @@ from gateway.core.errors import (
     ShuttingDown,
     Throttled,
 )
-from gateway.core.forms.shown import DECISIONS, FREEZES, PLANS
+from gateway.core.forms.shown import DECISIONS, PLANS
 from gateway.core.parse import Body, parse_cancel, parse_reason
 from gateway.core.ports import Clock, OperatorsLog
 from gateway.core.request import CancelRequest
@@ -328,12 +328,7 @@ def routes(cancels: Cancels, pages: Pages, health: HealthPages) -> list[Route]:
         CallRoute("DELETE", PLANS + "/{plan}", pages.stop, cancels),
         CallRoute("POST", PLANS + "/{plan}/apply", cancels.apply, cancels),
     ]
-    if (freezes := pages.freezes) is not None:
-        calls += [
-            CallRoute("GET", FREEZES, freezes.listed, cancels),
-            CallRoute("POST", FREEZES, freezes.freeze, cancels),
-            CallRoute("DELETE", FREEZES + "/{freeze}", freezes.thaw, cancels),
-        ]
+    calls += [CallRoute(method, path, action, cancels) for method, path, action in pages.with_state()]
     return [
         *(call.stand_beside(calls) for call in calls),
         *(Route(path, Endpoint(health_page, cancels, path)) for path in map(bytes.decode, sorted(HEALTH_PATHS))),

@@ -9,7 +9,7 @@ from typing import Protocol
 from gateway.core.forms.correlation import NOT_GIVEN, Correlation
 from gateway.core.outcome import Closing, Outcome
 from gateway.core.plan import Order, Permit, Plan, Receipt
-from gateway.core.ports import Alarm, NotePort
+from gateway.core.ports import Alarm, KeepPort, NotePort
 from gateway.core.request import CancelRequest, EveryRun, Filter, Principal
 from gateway.core.run import Listing, LookUp, LookUpBounds, Resolved, Run
 from gateway.execution.gates.left import Under
@@ -41,7 +41,7 @@ class RunLog(Protocol):
         """
 
 
-class AuditPort(NotePort, Protocol):
+class AuditPort(NotePort, KeepPort, Protocol):
     """The port to the audit log."""
 
     async def intent(self, plan: Plan) -> Receipt:
@@ -52,9 +52,6 @@ class AuditPort(NotePort, Protocol):
 
     async def close(self, receipt: Receipt, closing: Closing) -> None:
         """Record the outcome. Never raises."""
-
-    async def keep(self, event: str, members: Mapping[str, object]) -> None:
-        """Record an event that must be durable before the caller goes on. Raises: AuditUnavailable: it is not."""
 
 
 async def at_once() -> None:

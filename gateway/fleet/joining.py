@@ -30,6 +30,7 @@ from gateway.state.settings import StateSettings
 from gateway.upstream.runs.cursors import Askers
 
 if TYPE_CHECKING:
+    from gateway.edge.pages.approvals import ApprovalPages
     from gateway.edge.pages.freezes import FreezePages
     from gateway.fleet.made import Fleet
     from gateway.notices.receivers import Receiver
@@ -159,6 +160,10 @@ class Joining:
     def pages(self, intake: Intake) -> FreezePages | None:
         """Return the calls about freezes, if state is configured: without, nobody is an operator."""
         return self._fleet.pages(intake) if self._fleet is not None and self._configured else None
+
+    def approvals(self, intake: Intake) -> ApprovalPages | None:
+        """Return the calls about approvals, if state is configured: without, no rule asks for one."""
+        return self._fleet.approvals(intake) if self._fleet is not None and self._configured else None
 
     def in_force(self) -> Sequence[Freeze] | None:
         """Return the freezes in force; None if there is no shared state."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,18 @@ from gateway.audit.events.declare import Members
 from gateway.core.errors import StateUnavailable
 from gateway.edge import answers
 from gateway.edge.inbound import Intake
+from gateway.edge.pages.approvals import ApprovalPages
 from gateway.edge.pages.freezes import FreezePages
+from gateway.edge.pages.plans import plan_members
+from gateway.execution.gates.approving import Approving
 from gateway.execution.gates.freezes import FreezesInForce
 from gateway.execution.gates.state_gate import StateGate
 from gateway.execution.gates.takes import Takes
 from gateway.execution.in_flight import Result
+from gateway.execution.plans.draft import Draft
+from gateway.execution.plans.drafts import Drafts
 from gateway.execution.plans.shelf import Shelf
+from gateway.fleet.ends import Ends
 from gateway.fleet.following import Following
 from gateway.fleet.joining import Around
 from gateway.fleet.recorded import Recorder
@@ -26,6 +33,7 @@ from gateway.fleet.taken import died, ended_in, recover
 from gateway.fleet.told import DecisionsTold
 from gateway.process import Net, place
 from gateway.state.admissions import Answered
+from gateway.state.approvals import Waiting
 from gateway.state.notices import ApprovalStep
 from gateway.state.port import Store
 
@@ -56,6 +64,7 @@ class Fleet:
         self.gate = StateGate(self.freezes, self.switch.trip, self.takes)
         self._tasks: list[asyncio.Task[None]] = []
         self._told: DecisionsTold | None = None
+        self._approving: Approving | None = None
         self.noticed: Noticed | None = None
 
     def notify(self, receivers: Sequence[Receiver], is_secret: Callable[[str], bool]) -> None:
@@ -93,6 +102,10 @@ class Fleet:
         plans.shelf = Shelf(store, instance=around.instance, clock=around.clock)
         around.askers.shared = store
         self._following.told.append(lambda snapshot: plans.stop_asked(snapshot.stops))
+        self._approving = approving = _approving(store, around)
+        self.gate.approving = approving
+        ends = Ends(approving, around.clock, lambda: around.current.live.policies)
+        self._tasks.append(asyncio.create_task(ends.run()))
         if store.shared:
             around.decisions.kept = store
             self._told = told = DecisionsTold(store, around.decisions.decisions)
@@ -156,10 +169,34 @@ class Fleet:
         """Return the calls about freezes."""
         return FreezePages(intake, self.switch)
 
+    def approvals(self, intake: Intake) -> ApprovalPages | None:
+        """Return the calls about approvals."""
+        if self._approving is None:
+            return None
+        plans = self._around.pipeline.plans
+        return ApprovalPages(intake, self._approving, partial(_shown, plans))
+
     def notices(self) -> list[str]:
         """Return the notices for operators."""
         untaken = [] if self.noticed is None else self.noticed.notices()
         return [*self._following.notices(), *self.switch.notices(), *untaken]
+
+
+def _approving(store: Store, around: Around) -> Approving:
+    plans, current = around.pipeline.plans, around.current
+    return Approving(
+        store,
+        plans,
+        around.audit,
+        instance=around.instance,
+        clock=around.clock,
+        shown=partial(_shown, plans),
+        in_force=lambda one: current.live.still_accepts(one.principal, one.credential, around.clock.now_ms()),
+    )
+
+
+def _shown(plans: Drafts, draft: Draft, waiting: Waiting) -> Mapping[str, object]:
+    return plan_members(draft, expires_in_s=plans.expires_in_s(draft), waiting=waiting)
 
 
 def _kept(result: Result) -> Answered:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Literal, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Literal
 
 from gateway.audit.events.switches import freeze_members, thaw_members
 from gateway.core.errors import AuditUnavailable, StateUnavailable
+from gateway.core.ports import KeepPort
 from gateway.state.freezes import Freeze, Snapshot
 from gateway.state.port import Freezes
 
@@ -33,13 +34,6 @@ RECORDED_S = 1.0
 
 Noticed = Callable[[Freeze, What], Awaitable[None]]
 """Keeps the notice of a change. Raises: StateUnavailable: it is called again for the same change."""
-
-
-class KeepPort(Protocol):
-    """The part of the audit log that is written to."""
-
-    async def keep(self, event: str, members: Mapping[str, object]) -> None:
-        """Record an event durably. Raises: AuditUnavailable."""
 
 
 async def _nobody(freeze: Freeze, what: What) -> None:

@@ -16,7 +16,7 @@ from gateway.callers.authenticate import Authenticator
 from gateway.callers.forwarded import TrustedProxies
 from gateway.callers.in_force import InForce, LiveSettings
 from gateway.callers.issuers import Pins, pin
-from gateway.config import Config, budget_problems, load_config, resolve_problems
+from gateway.config import Config, load_config, resolve_problems, state_problems
 from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.core.ports import NotePort, OperatorsLog
 from gateway.files.watch import EVERY_S, Fingerprint, fingerprint, fingerprints
@@ -235,7 +235,7 @@ class Reloader:
             check_cases(config.policies, policies)
             # A read-only token takes effect only at a start, like all of `upstream`.
             state = self._started.state is not None
-            refuse([*resolve_problems(policies, self._started), *budget_problems(policies, has_state=state)])
+            refuse([*resolve_problems(policies, self._started), *state_problems(policies, has_state=state)])
             stage = "the callers"
             live = make_live(config, policies, token=self._token, before=self._current.live.pins)
             return _Read(digest, stage, config=config, live=live, changed=changes(self._in_force, config))

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from gateway.state.admissions import Admission, Bound, Closed, Left, Open, Reservation, Verdict
+from gateway.state.approvals import End, Full, Unheard, Voice, Waiting
 from gateway.state.freezes import Freeze, Snapshot
 from gateway.state.notices import KeptNotice, TakenNotice
 from gateway.state.plans import KeptDecision, KeptPlan
@@ -57,6 +58,34 @@ class Admissions(Protocol):
 
     async def open_of(self, instances: Collection[str]) -> Sequence[Open]:
         """Return the admissions of these gateways that are neither closed nor withdrawn."""
+
+
+class Approvals(Protocol):
+    """Plans that wait for approval, and what people say of them."""
+
+    async def wait_for_approval(self, waiting: Waiting, plan: KeptPlan) -> Waiting | Full:
+        """Keep a plan that waits from now on, or return the one that waits already for an identical cancel."""
+
+    async def waiting(self, plan_id: str) -> Waiting | None:
+        """Return what is known of a plan that waits or has waited."""
+
+    async def waiting_like(self, requester: str, request_sha256: str) -> Waiting | None:
+        """Return the newest plan of an identical cancel that waits in time, or was rejected and would still wait."""
+
+    async def waiting_for(self, team: str) -> Sequence[Waiting]:
+        """Return the plans that wait for people of this team, the newest first."""
+
+    async def hear(self, voice: Voice) -> Waiting | Unheard:
+        """Take what somebody says of a plan; it counts once it is confirmed. Said again it changes nothing."""
+
+    async def confirm(self, voice_id: str) -> Waiting | None:
+        """Let it count, because it is on record; return the plan as it is then. A rejection ends a plan that waits."""
+
+    async def end_waiting(self, plan_id: str, end: End) -> bool:
+        """End the wait of a plan for good, so that nobody applies it; return whether it has not ended before."""
+
+    async def expired(self, instance: str) -> Sequence[Waiting]:
+        """Return the plans whose time is up, for this gateway to record: its own, and those of dead ones."""
 
 
 class Plans(Protocol):
@@ -122,7 +151,7 @@ class Notices(Protocol):
         """Give the notice back after an attempt that failed; it is due again after so long."""
 
 
-class Store(Freezes, Admissions, Plans, DecisionsKept, Notices, Protocol):
+class Store(Freezes, Admissions, Approvals, Plans, DecisionsKept, Notices, Protocol):
     """All of it. `shared` says whether other gateways may be there: decisions are kept only then."""
 
     @property

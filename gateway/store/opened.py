@@ -15,6 +15,7 @@ from pathlib import Path
 from sqlalchemy import ColumnElement, Connection, Table, delete, exc, inspect, select, text
 
 from gateway.core.errors import InvalidConfiguration, StateFailure, StateUnavailable
+from gateway.state.approvals import SHOWN_MS
 from gateway.state.freezes import FORGOTTEN_MS
 from gateway.state.notices import KEPT_DELIVERED_MS, UNSERVED_MS
 from gateway.state.password import password_of
@@ -22,6 +23,7 @@ from gateway.state.plans import DECISIONS_LIVE_MS
 from gateway.state.settings import StateSettings
 from gateway.store import tables
 from gateway.store.admissions import SqlAdmissions
+from gateway.store.approvals import SqlApprovals
 from gateway.store.deadline import CALL_S
 from gateway.store.decisions import SqlDecisions
 from gateway.store.engine import Database, cause_of, database_of
@@ -30,6 +32,7 @@ from gateway.store.outbox.notices import SqlNotices
 from gateway.store.plans import SqlPlans
 from gateway.store.tables import (
     ADMISSIONS,
+    APPROVALS,
     BINDINGS,
     CURSORS,
     DECISIONS,
@@ -40,6 +43,7 @@ from gateway.store.tables import (
     REVISION,
     REVISIONS,
     SCOPES,
+    VOICES,
     now_ms,
 )
 
@@ -57,7 +61,7 @@ _MIGRATE = "run 'qstash-gateway state migrate --config FILE'"
 _OPENING_S = 4 * CALL_S
 
 
-class SqlStore(SqlFreezes, SqlAdmissions, SqlPlans, SqlDecisions, SqlNotices):
+class SqlStore(SqlFreezes, SqlAdmissions, SqlApprovals, SqlPlans, SqlDecisions, SqlNotices):
     """The whole port over one database; what has expired is deleted once a minute."""
 
     def __init__(self, database: Database) -> None:
@@ -195,11 +199,14 @@ def wrong_with(settings: StateSettings, found: str | None) -> str | None:
 
 def _expired() -> list[tuple[Table, ColumnElement[bool]]]:
     now = now_ms()
+    waits = select(APPROVALS.c.plan_id).where(APPROVALS.c.end.is_(None))
     over = (FREEZES.c.thawed_ms.is_not(None) & FREEZES.c.thaw_recorded) | (FREEZES.c.until_ms < now)
     return [
         (ADMISSIONS, ADMISSIONS.c.expires_ms < now),
         (BINDINGS, BINDINGS.c.expires_ms < now),
-        (PLANS, PLANS.c.expires_ms < now),
+        (PLANS, (PLANS.c.expires_ms < now) & PLANS.c.plan_id.not_in(waits)),
+        (APPROVALS, APPROVALS.c.end.is_not(None) & (APPROVALS.c.until_ms < now - SHOWN_MS)),
+        (VOICES, VOICES.c.plan_id.not_in(select(APPROVALS.c.plan_id))),
         (CURSORS, CURSORS.c.expires_ms < now),
         (DECISIONS, DECISIONS.c.at_ms < now - DECISIONS_LIVE_MS),
         (SCOPES, SCOPES.c.touched_ms < now - DECISIONS_LIVE_MS),

@@ -82,11 +82,16 @@ ADMISSIONS = Table(
     Column("runs", BigInteger, nullable=False),
     Column("requests", Integer, nullable=False),
     Column("cancelled", BigInteger),
+    Column("team", String),
     Index("admissions_scope", "scope", "at_ms"),
+    Index("admissions_rule", "rule", "at_ms"),
     Index("admissions_expires", "expires_ms"),
     Index("admissions_instance", "instance", "closed"),
 )
-"""`runs` and `requests` are what counts against the budget: reserved at first, and what is certain afterwards."""
+"""`runs` and `requests` are what counts against the budget: reserved at first, and what is certain afterwards.
+
+Rows of the first revision have no `team`; they count for every team under the rule.
+"""
 
 BINDINGS = Table(
     "bindings",
@@ -120,6 +125,47 @@ PLANS = Table(
     Index("plans_principal", "principal", "made_ms"),
     Index("plans_claimed", "claimed_by"),
     Index("plans_expires", "expires_ms"),
+)
+
+APPROVALS = Table(
+    "approvals",
+    METADATA,
+    Column("plan_id", String, primary_key=True),
+    Column("instance", String, nullable=False),
+    Column("team", String, nullable=False),
+    Column("requester", String, nullable=False),
+    Column("person", String, nullable=False),
+    Column("request_sha256", String, nullable=False),
+    Column("rule", String, nullable=False),
+    Column("by", String, nullable=False),
+    Column("needed", Integer, nullable=False),
+    Column("plan_digest", String, nullable=False),
+    Column("policy_digest", String, nullable=False),
+    Column("within_ms", BigInteger, nullable=False),
+    Column("asked_ms", BigInteger, nullable=False),
+    Column("until_ms", BigInteger, nullable=False),
+    Column("end", String),
+    Index("approvals_requester", "requester", "request_sha256"),
+    Index("approvals_team", "team", "until_ms"),
+    Index("approvals_until", "until_ms"),
+)
+"""One row a plan that waits, or has waited. `by` are the names of the teams, with a space around each."""
+
+VOICES = Table(
+    "voices",
+    METADATA,
+    Column("voice_id", String, primary_key=True),
+    Column("plan_id", String, nullable=False),
+    Column("principal", String, nullable=False),
+    Column("person", String, nullable=False),
+    Column("credential", String, nullable=False),
+    Column("word", String, nullable=False),
+    Column("reason", String),
+    Column("plan_digest", String, nullable=False),
+    Column("policy_digest", String, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("confirmed", Boolean, nullable=False),
+    Index("voices_of", "plan_id", "principal", "word", unique=True),
 )
 
 CURSORS = Table(

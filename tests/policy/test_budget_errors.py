@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import budget_problems
+from gateway.config import state_problems
 from gateway.policy.format.keys import MAX_BUDGET
 from gateway.policy.format.load import load_policies
 from tests.policy.test_load import HEAD, rule_faults
@@ -82,9 +82,9 @@ def test_a_budget_without_a_store_is_refused_at_its_rule(tmp_path: Path) -> None
         f"{HEAD}allow:\n  - {{id: r, {OWN}, budget: {{runs: 5, per: 1h}}}}\n  - {{id: s, {OWN}}}\n"
     )
     policies = load_policies(tmp_path)
-    [problem] = budget_problems(policies, has_state=False)
+    [problem] = state_problems(policies, has_state=False)
     assert (problem.line, problem.message) == (5, f"t/r {NO_STATE}")
-    assert list(budget_problems(policies, has_state=True)) == []
+    assert list(state_problems(policies, has_state=True)) == []
 
 
 @pytest.mark.parametrize(

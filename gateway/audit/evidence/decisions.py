@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from gateway.audit.decisions.joined import BEGINNING, CONTINUING, Held, Tally, is_last
 from gateway.core.errors import counted
 
-NO_DECISION = frozenset(("explained", "withdrawn"))
-"""The events under an ID of their own that decide nothing: a question, and the stop of a plan that was not applied."""
+NO_DECISION = frozenset(("explained", "withdrawn", "approval"))
+"""The events that decide nothing: a question, the stop of a plan that was not applied, the wait of one for approval."""
 
 Members = Mapping[str, object]
 

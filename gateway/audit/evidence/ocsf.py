@@ -20,7 +20,7 @@ PRODUCT = {"name": "qstash-gateway", "vendor_name": "qstash-gateway"}
 UNKNOWN, READ, UPDATE, DELETE, OTHER = 0, 2, 3, 4, 99
 _ACTIVITIES = {UNKNOWN: "Unknown", READ: "Read", UPDATE: "Update", DELETE: "Delete"}
 _OF_THE_GATEWAY = frozenset(("start", "stop", "recovery", "reload", "retired"))
-_OTHERS = _OF_THE_GATEWAY | SWITCHES | {"withdrawn"}
+_OTHERS = _OF_THE_GATEWAY | SWITCHES | {"withdrawn", "approval"}
 _READING = frozenset(("plan", "explained"))
 _OF_A_DECISION = frozenset(("denied", "intent", "chunk", "joined", "outcome", "settled"))
 
@@ -44,6 +44,8 @@ def event(members: Members, owner: Owner) -> Attributes:
     """Return the record as an event; `owner` says whose it is, if the record itself does not."""
     left = {name: value for name, value in members.items() if value is not None}
     code, ts = str(left.pop("event")), str(left.pop("ts"))
+    if code == "approval":
+        owner = _approving(left, owner)
     activity = _activity(code, owner.action)
     attributes = {
         "activity_id": activity,
@@ -151,6 +153,13 @@ def _actor(code: str, left: Attributes, owner: Owner) -> Attributes:
         user["credential_uid"] = key_id
         del left["key_id"]
     return {"user": user}
+
+
+def _approving(left: Attributes, owner: Owner) -> Owner:
+    """Take who acts on an approval, a person or the gateway; whose cancel it is about stays beside it."""
+    left["about"] = {name: left.pop(name) for name in ("team", "principal") if name in left}
+    by = left.pop("by", None)
+    return owner._replace(team=by.partition("/")[0] if isinstance(by, str) else None, principal=by)
 
 
 def _source(code: str, left: Attributes) -> Attributes:

@@ -19,11 +19,11 @@ from gateway.cli.output import printable
 from gateway.config import (
     Config,
     audit_problems,
-    budget_problems,
     config_file,
     load_config,
     named_policies,
     resolve_problems,
+    state_problems,
 )
 from gateway.core.errors import AuditFailure, InvalidConfiguration, Problem, counted
 from gateway.core.forms.times import instant
@@ -172,7 +172,7 @@ def _load(path: Path, problems: list[Problem]) -> tuple[Config | None, Policies 
         problems += exc.problems
     if config is not None and policies is not None:
         problems += resolve_problems(policies, config)
-        problems += budget_problems(policies, has_state=config.state is not None)
+        problems += state_problems(policies, has_state=config.state is not None)
     return config, policies
 
 

@@ -25,6 +25,9 @@ DECISIONS = "/gateway/v1/decisions"
 FREEZES = "/gateway/v1/freezes"
 """The path of freezes; each is below it under its ID."""
 
+APPROVALS = "/gateway/v1/approvals"
+"""The path of the plans that wait for approval; what is said of one is posted to `/approvals` below the plan."""
+
 PLAN_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 LOOKING = "looking"
 """The state of a plan whose runs are being looked up."""
@@ -302,7 +305,7 @@ class ShownPlan:
         }
 
 
-_WITHOUT_RUNS = frozenset(("stopped", "expired"))
+_WITHOUT_RUNS = frozenset(("stopped", "expired", "rejected"))
 """The states in which a plan may have no runs to show: they were never found, or are not kept any more."""
 
 _OF_A_REFUSAL = ("rule", "not_admitted", "owner")

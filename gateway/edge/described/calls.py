@@ -5,7 +5,7 @@ A test compares these entries with the routes of `edge/app`, in both directions,
 
 from __future__ import annotations
 
-from gateway.core.forms.shown import DECISIONS, FREEZES, PLANS
+from gateway.core.forms.shown import APPROVALS, DECISIONS, FREEZES, PLANS
 from gateway.edge.described.declare import Call, Result, number, text
 from gateway.edge.described.problems import (
     CANCELLING,
@@ -22,6 +22,8 @@ from gateway.edge.described.problems import (
     NO_READ_TOKEN,
     NO_STATE,
     NO_SUCH_SCOPE,
+    NOT_AN_APPROVER,
+    NOT_WAITING,
     OPERATORS_ONLY,
     UNRECORDED,
 )
@@ -92,7 +94,7 @@ CALLS: tuple[Call, ...] = (
         PLANS + "/{plan}",
         "getPlan",
         "How far is a plan?",
-        "Shows a plan of the caller in any state; to operators any plan.",
+        "Shows a plan of the caller in any state; to operators any plan; one that waits to those who may approve it.",
         (Result(200, "The plan.", "Plan", UNDER_BUDGET),),
         (*EVERYWHERE, NO_PLAN),
     ),
@@ -110,6 +112,28 @@ CALLS: tuple[Call, ...] = (
             **dict.fromkeys((404, 413, 422, 503), UNDER_BUDGET),
             **dict.fromkeys((403, 409, 429, 502, 504), OF_A_CANCEL),
         },
+    ),
+    Call(
+        "GET",
+        APPROVALS,
+        "getApprovals",
+        "Which cancels wait for my team's approval?",
+        "Shows the plans that wait for principals of the caller's team, each with whose it is and why. Reading "
+        "approves nothing. Needs a gateway with shared state.",
+        (Result(200, "The plans.", "AwaitingApproval"),),
+        (*EVERYWHERE, NO_STATE, NO_PLAN),
+    ),
+    Call(
+        "POST",
+        PLANS + "/{plan}/approvals",
+        "approvePlan",
+        "Approve or reject the runs of a plan.",
+        "For principals of a team that the rule names, pairwise different, none of them the requester. Whoever "
+        "approves says which runs, by their digest. Said again it changes nothing; one rejection ends the plan.",
+        (Result(201, "The plan, with what is known of its approvals now.", "Plan"),),
+        (*EVERYWHERE, NOT_AN_APPROVER, NO_PLAN, *NOT_WAITING, UNRECORDED, NO_STATE),
+        body="ToSay",
+        body_required=True,
     ),
     Call(
         "DELETE",

@@ -66,10 +66,11 @@ def _owner() -> Schema:
 _ALWAYS = ("plan", "state", "expires_in_s")
 
 
-_OF_A_PLAN: dict[str, Schema] = {
+OF_A_PLAN: dict[str, Schema] = {
     "plan": text("The ID of the plan.", **UUID),
     "state": text(
-        "`looking` while its runs are looked up; `ready` to be applied; the others are its end.",
+        "`looking` while its runs are looked up; `ready` to be applied; `awaiting_approval` until others have approved "
+        "it and it is applied; `applying` meanwhile; the others are its end.",
         enum=[state.value for state in State],
     ),
     "expires_in_s": number("How long it can still be applied, in seconds."),
@@ -102,8 +103,42 @@ _OF_A_PLAN: dict[str, Schema] = {
     "read_to_end": yes_or_no("Whether the list was read to its end, so that all that match are in runs or skipped."),
     "as_of": or_null(text("QStash's time when the look-up began; null if it did not say.", **TIME)),
     "budget": ref("Budget"),
-    "principal": text("In the list of all callers' plans: whose it is."),
+    "principal": text("In the list of all callers' plans, and for who is to approve it: whose it is."),
+    "approvals": ref("Approvals"),
+    "reason": or_null(text("For who is to approve it: why it is wanted, in the requester's words.")),
+    "request": {"type": "object", "description": f"For who is to approve it: the request, {_REQUEST}."},
+    "listed": listed("For who is to approve it: every run that it would cancel.", ref("Run")),
 }
+"""The members that a plan may have; a problem that names a plan as it is has them too."""
+
+
+def _approvals() -> Schema:
+    members = {
+        "needed": number("How many principals have to approve."),
+        "by": listed("The teams whose principals may.", {"type": "string"}),
+        "given": listed("Who has approved.", ref("Voice")),
+        "rejected": or_null(ref("Voice")),
+        "until": text("When it expires.", **TIME),
+    }
+    return value("What is known of the approvals of a plan.", members)
+
+
+def _voice() -> Schema:
+    members = {
+        "principal": text("Who."),
+        "at": text("When.", **TIME),
+        "reason": or_null(text("Why, in their words.")),
+    }
+    return value("What somebody has said of a plan.", members)
+
+
+def _to_say() -> Schema:
+    members: dict[str, Schema] = {
+        "digest": text("The `digest` of the plan that was looked at.", pattern="^[0-9a-f]{64}$"),
+        "decision": text("What you say.", enum=["approve", "reject"]),
+        "reason": or_null(text("Why, for the requester and the record.", maxLength=200)),
+    }
+    return {**value("What is said of a plan.", members, maybe=("reason",)), "additionalProperties": False}
 
 
 def _plan() -> Schema:
@@ -111,7 +146,7 @@ def _plan() -> Schema:
         "Runs that were looked up, to be cancelled exactly as they are. Which members it has beside `plan`, `state` "
         "and `expires_in_s` depends on its state."
     )
-    return value(says, _OF_A_PLAN, maybe=tuple(name for name in _OF_A_PLAN if name not in _ALWAYS))
+    return value(says, OF_A_PLAN, maybe=tuple(name for name in OF_A_PLAN if name not in _ALWAYS))
 
 
 def _budget() -> Schema:
@@ -277,8 +312,12 @@ def _to_freeze() -> Schema:
 
 
 VALUES: dict[str, Schema] = {
+    "Approvals": _approvals(),
     "Asked": _asked(),
     "Budget": _budget(),
+    "AwaitingApproval": value(
+        "The plans that wait for the caller's team.", {"approvals": listed("The plans, newest first.", ref("Plan"))}
+    ),
     "Cancelled": value("What was cancelled.", {"cancelled": number("How many runs.")}),
     "Decision": _decision(),
     "Decisions": value(
@@ -304,6 +343,8 @@ VALUES: dict[str, Schema] = {
     "Run": _run(),
     "Settled": _settled(),
     "ToFreeze": _to_freeze(),
+    "ToSay": _to_say(),
+    "Voice": _voice(),
     "Whoami": _whoami(),
 }
 """Every value that a call takes or returns, by name."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.core.errors import Conflict, NotAnOperator, NotFound, counted
-from gateway.core.forms.shown import PLAN_ID, PLANS
+from gateway.core.forms.shown import APPROVALS, FREEZES, PLAN_ID, PLANS
 from gateway.core.plan import Denial
 from gateway.core.request import CancelRequest, Principal
 from gateway.edge import answers
@@ -23,6 +23,7 @@ from gateway.upstream.runs.log import UpstreamLog
 from gateway.upstream.runs.team_runs import own_runs
 
 if TYPE_CHECKING:
+    from gateway.edge.pages.approvals import ApprovalPages
     from gateway.edge.pages.freezes import FreezePages
 
 _SHOWS_NONE = (
@@ -36,7 +37,10 @@ EVERYBODYS = b"all=true"
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """The calls that need a credential and cancel nothing. Each raises Refusal. `freezes` need shared state."""
+    """The calls that need a credential and cancel nothing. Each raises Refusal.
+
+    `freezes` and `approvals` need shared state.
+    """
 
     intake: Intake
     pipeline: Pipeline
@@ -44,6 +48,7 @@ class Pages:
     decisions: DecisionPages
     log: UpstreamLog | None = None
     freezes: FreezePages | None = None
+    approvals: ApprovalPages | None = None
 
     async def preview(self, inbound: Inbound, request: CancelRequest) -> Answer:
         """Raise Conflict with what a cancel would do.
@@ -70,10 +75,32 @@ class Pages:
         return answers.status_page(status, await self._shown(inbound, draft), inbound.decision_id)
 
     async def planned(self, inbound: Inbound) -> Answer:
-        """Handle `GET /gateway/v1/plans/{plan}`: return a plan of the caller, in any state; any plan to operators."""
+        """Handle `GET /gateway/v1/plans/{plan}`: return a plan of the caller, in any state; any plan to operators.
+
+        Who is to approve a plan is shown that one as well, while it waits.
+        """
         no_query(inbound)
-        draft = await self.pipeline.plans.find(_whose(inbound), plan_id(inbound))
-        return answers.status_page(200, await self._shown(inbound, draft), inbound.decision_id)
+        name = plan_id(inbound)
+        try:
+            draft = await self.pipeline.plans.find(_whose(inbound), name)
+        except NotFound:
+            if self.approvals is None:
+                raise
+            members = await self.approvals.seen(inbound, name)
+        else:
+            approved = None if self.approvals is None else await self.approvals.with_approvals(inbound, draft)
+            members = {**await self._shown(inbound, draft), **(approved or {})}
+        return answers.status_page(200, members, inbound.decision_id)
+
+    def with_state(self) -> Iterator[tuple[str, str, Callable[[Inbound], Awaitable[Answer]]]]:
+        """Yield the calls that only a gateway with shared state has: method, path and handler."""
+        if (approvals := self.approvals) is not None:
+            yield "GET", APPROVALS, approvals.listed
+            yield "POST", PLANS + "/{plan}/approvals", lambda inbound: approvals.say(inbound, plan_id(inbound))
+        if (freezes := self.freezes) is not None:
+            yield "GET", FREEZES, freezes.listed
+            yield "POST", FREEZES, freezes.freeze
+            yield "DELETE", FREEZES + "/{freeze}", freezes.thaw
 
     async def plans(self, inbound: Inbound) -> Answer:
         """Handle `GET /gateway/v1/plans`: return the plans of the caller, the newest first.

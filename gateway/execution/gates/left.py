@@ -9,7 +9,7 @@ from typing import Protocol
 from gateway.core.forms.shown import budget_field
 from gateway.core.plan import Budget, Decision, Permit
 from gateway.core.request import Principal
-from gateway.state.admissions import Left, Reservation
+from gateway.state.admissions import Left, Reservation, team_scope
 
 
 class LeftPort(Protocol):
@@ -25,7 +25,7 @@ def scope_of(rule: str, budget: Budget, principal: Principal) -> str:
         case "rule":
             return rule
         case "team":
-            return f"{rule} team:{principal.team}"
+            return team_scope(rule, principal.team)
         case "key":
             return f"{rule} key:{principal.name}"
 

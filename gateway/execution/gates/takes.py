@@ -36,8 +36,10 @@ from gateway.state.admissions import (
     Closed,
     Exhausted,
     Left,
+    NeedsApproval,
     Progress,
     Reservation,
+    Unapproved,
 )
 from gateway.state.port import Admissions
 
@@ -102,7 +104,7 @@ class Takes:
             await asyncio.sleep(POLL_S)
         return told
 
-    async def admit(self, plan: Plan, call: Call) -> Plan | Denial | Replay:
+    async def admit(self, plan: Plan, call: Call) -> Plan | Denial | Replay | NeedsApproval:
         """Take the runs and the key that the plan needs, and return it with them; or what the request is answered.
 
         Raises:
@@ -123,6 +125,8 @@ class Takes:
                     return self._admitted(plan, admission, left)
                 case Exhausted(left):
                     return self._exhausted(plan, admission, left)
+                case NeedsApproval():
+                    return verdict
                 case Bound() as bound:
                     assert admission.binding is not None
                     found = await self._earlier(bound, admission.binding, plan.principal, plan.permit)
@@ -217,7 +221,8 @@ class Takes:
         reserved = None
         if reservation is not None:
             left = left or Left(None, None, 0)
-            self._note(reservation.rule, reservation.scope, left, reservation.budget)
+            if plan.permit.budget is not None:
+                self._note(reservation.rule, reservation.scope, left, reservation.budget)
             reserved = Reserved(
                 reservation.rule, reservation.scope, reservation.runs, left.runs, left.requests, left.resets_ms
             )
@@ -237,11 +242,20 @@ class Takes:
 
 
 def reservation_of(plan: Plan) -> Reservation | None:
-    """Return what a plan takes of the budget of its rule: as many runs as it orders. None if there is no budget."""
-    rule, budget = plan.permit.rule, plan.permit.budget
-    if rule is None or budget is None:
+    """Return what a plan takes of the budget of its rule: as many runs as it orders; None if nothing counts them.
+
+    Where approval may be needed the runs are counted also without a budget. What was approved needs none.
+    """
+    rule, budget, approval = plan.permit.rule, plan.permit.budget, plan.permit.approval
+    if rule is None or (budget is None and approval is None):
         return None
-    return drawn_on(rule, budget, plan.principal, runs=sum(order.count for order in plan.orders))
+    free = None if approval is None or plan.approved_by else Unapproved(approval.over, approval.within_ms)
+    if budget is None:
+        # It bounds nothing, and is that of the team, which is who may do so much without approval.
+        budget = Budget(0 if approval is None else approval.within_ms, shared="team")
+    runs = sum(order.count for order in plan.orders)
+    drawn = drawn_on(rule, budget, plan.principal, runs=runs)
+    return replace(drawn, team=plan.principal.team, unapproved=free)
 
 
 def closed_of(outcome: Outcome) -> Closed:

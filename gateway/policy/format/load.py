@@ -172,6 +172,7 @@ def _rule(file: PolicyFile, entry: RuleEntry) -> Rule:
         resolution=entry.runs if entry.resolve else None,
         logs_full=entry.logs == "full",
         budget=entry.budget,
+        approval=entry.approve,
         owner=file.owner,
         at=entry.at,
     )

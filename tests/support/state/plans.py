@@ -56,6 +56,8 @@ class MemoryPlans:
             before = self.rows.get(plan.plan_id)
             if before is not None:
                 plan = replace(plan, claimed_by=before.claimed_by, stopped_by=before.stopped_by)
+                if before.state in ("rejected", "expired") and before.stopped_by and not before.claimed_by:
+                    plan = replace(plan, state=before.state)
             self.rows[plan.plan_id] = plan
 
     async def plan(self, plan_id: str) -> KeptPlan | None:
