@@ -166,7 +166,8 @@ def _available(data: Data) -> str:
 
 
 def _approval(data: Data) -> str:
-    plan = f"plan {data['plan']} of {data['principal']}, {counted(int(str(data['runs'])), 'run')} under {data['rule']}"
+    runs = "" if data["runs"] is None else f", {counted(int(str(data['runs'])), 'run')}"
+    plan = f"plan {data['plan']} of {data['principal']}{runs}, under {data['rule']}"
     given, by = data["given"], data["by"]
     so_far = len(given) if isinstance(given, list) else 0
     teams = ", ".join(map(str, by)) if isinstance(by, list) else ""

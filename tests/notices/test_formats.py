@@ -43,7 +43,7 @@ ALL = [
     events.audit_changed("audit_2", None, "gw-1", AT_MS),
     events.approval(STEP),
     events.approval(replace(STEP, state="approved", given=("platform/a", "platform/b"), decided_by="platform/b")),
-    events.approval(replace(STEP, state="rejected", decided_by="platform/a", reason="too many")),
+    events.approval(replace(STEP, state="rejected", runs=None, decided_by="platform/a", reason="too many")),
 ]
 SENTENCES = [
     (
@@ -61,11 +61,11 @@ SENTENCES = [
     "Gateway gw-1 cannot write its record (full), so it sends nothing: see its /readyz.",
     "Gateway gw-1 can write its record again.",
     (
-        "Awaits approval (0 of 2) by platform until 2026-11-18T11:36:40.000Z: plan pln_1 of billing/ci, 120 runs under "
-        "billing/big."
+        "Awaits approval (0 of 2) by platform until 2026-11-18T11:36:40.000Z: plan pln_1 of billing/ci, 120 runs, "
+        "under billing/big."
     ),
-    "Approval approved by platform/b: plan pln_1 of billing/ci, 120 runs under billing/big.",
-    "Approval rejected by platform/a (too many): plan pln_1 of billing/ci, 120 runs under billing/big.",
+    "Approval approved by platform/b: plan pln_1 of billing/ci, 120 runs, under billing/big.",
+    "Approval rejected by platform/a (too many): plan pln_1 of billing/ci, under billing/big.",
 ]
 
 
