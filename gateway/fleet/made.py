@@ -103,7 +103,7 @@ class Fleet:
         around.askers.shared = store
         self._following.told.append(lambda snapshot: plans.stop_asked(snapshot.stops))
         self._approving = approving = _approving(store, around)
-        self.gate.approving = approving
+        self.gate.approving, approving.told = approving, self.approval
         ends = Ends(approving, around.clock, lambda: around.current.live.policies)
         self._tasks.append(asyncio.create_task(ends.run()))
         if store.shared:
@@ -120,11 +120,10 @@ class Fleet:
         ends = [self._following.end(), self._recorder.wait(), self.takes.stop(SETTLED_S)]
         # What was closed since the last look is told as well, if the store answers.
         ends += [] if self._told is None else [self._told.tell()]
+        ends += [] if self.noticed is None else [self.noticed.stop()]
         await asyncio.gather(*ends)
         if self._told is not None:
             self._told.close()
-        if self.noticed is not None:
-            await self.noticed.stop()
         await self._following.leave([self._around.instance])
 
     async def recover(self, directory: Path) -> None:

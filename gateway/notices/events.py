@@ -125,7 +125,9 @@ def _clean(value: object, is_secret: Callable[[str], bool]) -> object:
         return value
     if is_secret(value):
         return NOT_SHOWN
-    return value if len(value) <= MOST_CHARS else f"{value[:MOST_CHARS]}…"
+    # The name of a file may hold bytes that are no text, which JSON does not take.
+    text = value.encode("utf-8", errors="replace").decode()
+    return text if len(text) <= MOST_CHARS else f"{text[:MOST_CHARS]}…"
 
 
 def _scope(data: Data) -> str:
@@ -164,7 +166,8 @@ def _available(data: Data) -> str:
 
 
 def _approval(data: Data) -> str:
-    plan = f"plan {data['plan']} of {data['principal']}, {counted(int(str(data['runs'])), 'run')} under {data['rule']}"
+    runs = "" if data["runs"] is None else f", {counted(int(str(data['runs'])), 'run')}"
+    plan = f"plan {data['plan']} of {data['principal']}{runs}, under {data['rule']}"
     given, by = data["given"], data["by"]
     so_far = len(given) if isinstance(given, list) else 0
     teams = ", ".join(map(str, by)) if isinstance(by, list) else ""

@@ -50,6 +50,7 @@ class TakenNotice:
 class ApprovalStep:
     """What a notice says of a plan that needs approval, without its runs: how many there are, and who decides.
 
+    The number of `runs` is known where the plan begins to wait; later steps do not say it (None).
     `team` and `principal` are those who asked, `by` the teams that may approve, `needed` how many of them have to, and
     `given` the principals who have. `decided_by` and `reason` belong to this step. Times are Unix milliseconds.
     """
@@ -60,7 +61,7 @@ class ApprovalStep:
     team: str
     principal: str
     rule: str
-    runs: int
+    runs: int | None
     until_ms: int
     by: tuple[str, ...]
     needed: int = 1

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import base64
+import re
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
+from gateway.cli.main import main
+from gateway.cli.policies import check
 from gateway.config import load_config
 from gateway.core.errors import InvalidConfiguration
 from gateway.fleet.joining import read_receivers
 from gateway.notices.settings import ReceiverSettings, WebhookUrl
 from gateway.state.notices import EVENTS
+from tests.config.test_commands import POLICY
 from tests.config.test_state import MINIMAL
 
 STATE = 'state: {url: "sqlite:state.db"}\n'
@@ -194,6 +198,31 @@ def test_a_secret_that_cannot_be_one_is_an_error_that_does_not_show_it(tmp_path:
         assert "HUNTER2" not in told
     written(tmp_path, "secret", GOOD)
     assert len(read_receivers(loaded(tmp_path, entry))) == 1
+
+
+def test_check_says_what_serve_would_refuse_and_who_could_read_along(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A secret that is none, at its place and without a value of the line; and files that everyone may read."""
+    written(tmp_path, "token", b"a-real-token")
+    written(tmp_path, "secret", b"HUNTER2")
+    written(tmp_path, "url", SLACK.encode())
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "t.yaml").write_text(POLICY)
+    (tmp_path / "var").mkdir()
+    loaded(tmp_path, f'{{url: "https://b.example/HUNTER2", {SIGNED}}}\n  - {{url: {{file: url}}, format: slack}}')
+    command = ["check", "--config", str(tmp_path / "gateway.yaml")]
+    assert main(command) == 3
+    said = capsys.readouterr().out
+    assert ":9:5: the secret" in said
+    assert "is shorter than 24 bytes" in said
+    assert "HUNTER2" not in said
+    written(tmp_path, "secret", GOOD)
+    monkeypatch.setattr(check, "anyone_may_read", lambda path: path.name in ("secret", "url"))
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert len(re.findall("readable-by-all|which holds a secret", said)) >= 2
+    assert "HUNTER2" not in said
 
 
 def test_gateways_that_share_a_store_know_a_receiver_by_the_same_name(tmp_path: Path) -> None:

@@ -16,6 +16,9 @@ import pytest
 from gateway.simulator.core import Simulator
 from gateway.simulator.exchange import Fault
 from gateway.simulator.server import SimulatorServer
+from tests.execution.resolve.account import INVOICE, MovingAccount, ids, runs_of
+from tests.fleet.test_approvals_served import POLICY as ASKING
+from tests.fleet.test_approvals_served import RUNS, Desk
 from tests.fleet.test_served import IDS, JSON, POLICY, STATE, cancel, post
 from tests.support.gateway import REAL_TOKEN, RunningGateway, Setup
 from tests.support.receiving import Receiving, verified
@@ -124,6 +127,26 @@ def test_what_a_gateway_does_by_itself_and_a_refused_reload_are_told(upstream: S
             }  # fmt: skip
             assert events["freeze"]["data"]["by"] == "gateway"
             assert "the last good one stays" in events["reload_refused"]["data"]["why"]
+
+
+def test_people_are_told_whom_a_cancel_waits_for_and_what_came_of_it(tmp_path: Path) -> None:
+    """In order, with the number of runs, and with no ID of one."""
+    account = MovingAccount()
+    with Receiving() as receiving, SimulatorServer(account, token=REAL_TOKEN) as server:
+        house = setup(server, tmp_path / "gateway", receiving.url(PATH), policy=ASKING.replace("WITHIN", "30m"))
+        (house.directory / "read-token").write_text(server.read_token)
+        house.upstream, house.contract = ", read_token: {file: read-token}", "2026-09"
+        with RunningGateway(house) as gateway:
+            account.begin(runs_of(INVOICE, RUNS))
+            desk = Desk(gateway, account)
+            refused = desk.waiting()
+            assert desk.says(refused).status == 201
+            until(lambda: len(receiving.taken) == 2)
+            steps = [one.json()["data"] for one in receiving.taken]
+            assert [step["state"] for step in steps] == ["awaiting_approval", "approved"]
+            assert ([step["plan"] for step in steps], steps[0]["runs"]) == ([refused["plan"]] * 2, RUNS)
+            assert steps[1]["given"] == ["platform/platform-key"]
+            assert not any(name.encode() in one.body for one in receiving.taken for name in ids(runs_of(INVOICE, RUNS)))
 
 
 def test_neither_the_secret_nor_the_url_is_written_anywhere(upstream: SimulatorServer, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ ALL = [
     events.audit_changed("audit_2", None, "gw-1", AT_MS),
     events.approval(STEP),
     events.approval(replace(STEP, state="approved", given=("platform/a", "platform/b"), decided_by="platform/b")),
-    events.approval(replace(STEP, state="rejected", decided_by="platform/a", reason="too many")),
+    events.approval(replace(STEP, state="rejected", runs=None, decided_by="platform/a", reason="too many")),
 ]
 SENTENCES = [
     (
@@ -61,11 +61,11 @@ SENTENCES = [
     "Gateway gw-1 cannot write its record (full), so it sends nothing: see its /readyz.",
     "Gateway gw-1 can write its record again.",
     (
-        "Awaits approval (0 of 2) by platform until 2026-11-18T11:36:40.000Z: plan pln_1 of billing/ci, 120 runs under "
-        "billing/big."
+        "Awaits approval (0 of 2) by platform until 2026-11-18T11:36:40.000Z: plan pln_1 of billing/ci, 120 runs, "
+        "under billing/big."
     ),
-    "Approval approved by platform/b: plan pln_1 of billing/ci, 120 runs under billing/big.",
-    "Approval rejected by platform/a (too many): plan pln_1 of billing/ci, 120 runs under billing/big.",
+    "Approval approved by platform/b: plan pln_1 of billing/ci, 120 runs, under billing/big.",
+    "Approval rejected by platform/a (too many): plan pln_1 of billing/ci, under billing/big.",
 ]
 
 
@@ -145,6 +145,12 @@ def test_a_text_that_may_hold_a_secret_is_not_shown_and_a_long_one_is_shortened(
     assert "HUNTER2" not in str(clean)
     assert (clean.data["reason"], clean.data["given"], clean.data["team"]) == (NOT_SHOWN, ["a", NOT_SHOWN], "billing")
     assert len(str(clean.data["rule"])) == MOST_CHARS + 1
+
+
+def test_the_name_of_a_file_that_is_no_text_is_told_as_far_as_it_is() -> None:
+    """Python keeps such bytes as lone surrogates, which are no JSON."""
+    told = events.reload_refused("r", "refused for p\udcff.yaml", "gw", AT_MS).without(lambda _: False)
+    assert slack(told) == "Gateway gw: refused for p?.yaml."
 
 
 def test_an_approval_says_how_many_runs_and_not_which() -> None:
