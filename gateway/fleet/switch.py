@@ -57,7 +57,7 @@ class Switch:
             self.recorder.begin(freeze, "freeze")
             await self.recorder.wait()
             sentence = (
-                f"This gateway is frozen {scope_in_words(scope)} by freeze {freeze.freeze_id}, which could not be "
+                f"Cancels {scope_in_words(scope)} are frozen in this gateway by {freeze.freeze_id}, which could not be "
                 "written to the state that gateways share. It goes on trying; until then other gateways are not frozen."
             )
             raise FreezeUnsure(away.cause, freeze.freeze_id, sentence) from away

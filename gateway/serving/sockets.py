@@ -18,7 +18,7 @@ from gateway.files.addresses import Listen, UnixListen
 
 BACKLOG = 2048
 
-_REMEDY = "end what listens there, or change `listen`"
+_REMEDY = "end what listens there, or change this address"
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,7 +165,9 @@ def check_password(settings: StateSettings) -> None:
     try:
         password_of(settings)
     except InvalidConfiguration as fault:
-        raise StateFailure("; ".join(problem.message for problem in fault.problems)) from fault
+        remedy = "check 'state.password', or --password-file"
+        said = "; ".join(problem.message for problem in fault.problems)
+        raise StateFailure(f"{said}: {remedy}") from fault
 
 
 def failure_of(settings: StateSettings, fault: BaseException) -> StateFailure:
@@ -181,7 +183,7 @@ def failure_of(settings: StateSettings, fault: BaseException) -> StateFailure:
             return StateFailure(f"{settings.shown} is no SQLite database: name another file in 'state.url'")
     elif re.search("authentication failed|no password|pg_hba", told):
         return StateFailure(
-            f"PostgreSQL refuses the user of {settings.shown}: check the user in 'state.url' and 'state.password'"
+            f"PostgreSQL refuses the user of {settings.shown}: check the user and 'state.password', or --password-file"
         )
     elif re.search("database .* does not exist", told):
         return StateFailure(f"the database of {settings.shown} does not exist: create it, then {_MIGRATE}")

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from gateway.audit.segment import load_mac_key
+from gateway.authoring.cases import check_cases
 from gateway.authoring.lint import Caller, Summary, lint
 from gateway.authoring.lints.finding import Finding
 from gateway.callers.key_sources import key_file
@@ -105,6 +106,7 @@ def _summed_up(path: Path, config: Config, now: datetime) -> Summary:
         upstream.place,
         seen,
         config.limits.lookup.runs,
+        config.operators,
     )
 
 
@@ -168,6 +170,8 @@ def _load(path: Path, problems: list[Problem]) -> tuple[Config | None, Policies 
     directory = config.policies if config else named_policies(path)
     try:
         policies = load_policies(directory) if directory else None
+        if directory is not None and policies is not None:
+            check_cases(directory, policies)
     except InvalidConfiguration as exc:
         problems += exc.problems
     if config is not None and policies is not None:

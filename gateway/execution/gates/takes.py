@@ -287,9 +287,11 @@ def exhausted(permit: Permit, reservation: Reservation, left: Left, now_ms: int)
     else:
         code, title, count = "budget_exhausted", "Budget exhausted", left.runs
         said = (
-            f"Rule {permit.rule} allows {counted(budget.runs or 0, 'run')} {per}: {count} of them are left, and this "
-            f"request means {wanted}."
+            f"Rule {permit.rule} allows {counted(budget.runs or 0, 'run')} {per}: {count} of them "
+            f"{'is' if count == 1 else 'are'} left, and this request means {wanted}."
         )
+        if count:
+            again = f"A request for at most {counted(count, 'run')} fits now. {again}"
         if wanted > (budget.runs or 0):
             again = f"It never fits: ask for at most {counted(budget.runs or 0, 'run')} at a time."
     members = {"left": count, "resets_at": run_time(left.resets_ms)}
