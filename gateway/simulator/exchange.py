@@ -143,7 +143,7 @@ class Ending(StrEnum):
 class Fault:
     """A fault that strikes the next `times` calls of the kind `on` (`any`: every kind).
 
-    `acts` says whether the call takes effect; `acts_on_at_most` limits how many of its runs are cancelled. The state
+    `acts` says whether the call takes effect; `acts_on_at_most` limits how many runs or other things it hits. The state
     machine answers, unless `status` is set: then the answer is `status`, `body` and `headers` (0: no HTTP at all, only
     the bytes of `body`). With an `ending` other than `answer`, only the first `cut_at_byte` bytes of it are sent.
     """
