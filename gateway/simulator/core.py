@@ -120,11 +120,8 @@ class Simulator:
                 answer = self._end_one(call, now_ms, state=CANCELED)
             case Kind.FINISH:
                 answer = self._end_one(call, now_ms, state=SUCCESS)
-            case kind if kind in calls.ACTIONS:
-                answer = self._act(call, now_ms, at_most)
             case _:
-                answer = error_of(404, "not found")
-                self._record(call, now_ms, status=answer.status)
+                answer = self._act(call, now_ms, at_most)
         return answer
 
     def _read(self, call: Call, now_ms: int, refusal: Answer | None) -> Answer:

@@ -238,6 +238,34 @@ def test_a_body_that_cannot_be_read_is_refused(house: Simulator, body: bytes) ->
     assert (house.ledger[0].status, house.ledger[0].hit) == (400, ())
 
 
+@pytest.mark.parametrize(
+    ("query", "lost"),
+    [
+        ("host=b.example", {"m2"}),
+        ("path=/hook&host=a.example", {"m"}),
+        ("queueName=qn", {"m1"}),
+        ("label=l", {"m"}),
+        ("scheduleId=s", set()),
+        ("callerIP=203.0.113.7&label=l", {"m"}),
+        (f"toDate={NOW_MS - 3 * MINUTE_MS}", {"m2"}),
+        ("messageIds=m&messageIds=none", {"m"}),
+    ],
+)
+def test_messages_are_cancelled_by_filter(house: Simulator, query: str, lost: set[str]) -> None:
+    """Every filter at once has to match; an ID that is not there does not count."""
+    answer = ask(house, f"DELETE /v2/messages?{query}")
+    assert (json.loads(answer.body), set(house.ledger[0].hit)) == ({"cancelled": len(lost)}, lost)
+
+
+@pytest.mark.parametrize(
+    ("query", "lost"), [("responseStatus=500&messageId=msg_of_d", {"d"}), ("responseStatus=404", set())]
+)
+def test_failed_messages_are_deleted_by_filter(house: Simulator, query: str, lost: set[str]) -> None:
+    """By what the destination answered, among others."""
+    ask(house, f"DELETE {LIST}?{query}")
+    assert set(house.ledger[0].hit) == lost
+
+
 def test_the_dlq_of_messages_is_deleted_a_hundred_at_a_time() -> None:
     """The documented most of a call, whatever it says; the cursor leads to the rest."""
     held = Holdings()

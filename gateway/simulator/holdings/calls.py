@@ -65,10 +65,10 @@ def route_of(method: str, path: str) -> Route | None:
 
 
 def carry_out(held: Holdings, turn: Turn) -> Done:
-    """Carry out a call that has a route."""
+    """Carry out a call. One that has no route is not found."""
     route = route_of(turn.call.method, turn.path)
     if route is None:
-        raise LookupError(f"{turn.call.method} {turn.path} has no route")
+        return Done(error_of(404, "not found"))
     try:
         return route.carry_out(held, turn)
     except ValueError as exc:
