@@ -22,11 +22,11 @@ from gateway.state.plans import DECISIONS_LIVE_MS
 from gateway.state.settings import StateSettings
 from gateway.store import tables
 from gateway.store.admissions import SqlAdmissions
-from gateway.store.approvals import SqlApprovals
 from gateway.store.deadline import CALL_S
 from gateway.store.decisions import SqlDecisions
 from gateway.store.engine import Database, cause_of, database_of, password_of
 from gateway.store.freezes import SqlFreezes
+from gateway.store.people.approvals import SqlApprovals
 from gateway.store.plans import SqlPlans
 from gateway.store.tables import (
     ADMISSIONS,

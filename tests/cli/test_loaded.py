@@ -53,7 +53,7 @@ UNNEEDED = (
     "gateway.execution.gates.freezes", "gateway.execution.gates.state_gate", "gateway.edge.pages.freezes",
     "gateway.cli.freezes",
     "gateway.execution.gates.approving", "gateway.edge.pages.approvals", "gateway.fleet.ends",
-    "gateway.store.approvals", "gateway.cli.approvals",
+    "gateway.store.people.approvals", "gateway.cli.approvals",
     # The description of the calls, before somebody asks for it.
     "gateway.edge.described",
     "xml",
