@@ -121,8 +121,7 @@ class Gateway:
         reloader = self._reloader(current, audit, asked, state.reload_refused)
         notices = (*self._notices(current, reloader), lambda: tampering(audit), outcomes.keeper.notices, state.notices)
         health = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader, notices=notices))
-        shared = state.pages(intake), state.approvals(intake)
-        pages = Pages(intake, pipeline, Questions(audit, clock), decisions, log if reads else None, *shared)
+        pages = Pages(intake, pipeline, Questions(audit, clock), decisions, log if reads else None, *state.more(intake))
         wall, tasks = SystemClock(), lambda _: self._lifespan(current, reloader, audit, asked, state.run(around))
         edge = Edge(
             pipeline=pipeline, pages=pages, health=health, refusals=refusals, wall=wall, log=self.log, lifespan=tasks

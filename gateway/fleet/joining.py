@@ -164,13 +164,14 @@ class Joining:
                 around.log.error("state_refused", problem=refused)
         self._refused = refused
 
-    def pages(self, intake: Intake) -> FreezePages | None:
-        """Return the calls about freezes, if state is configured: without, nobody is an operator."""
-        return self._fleet.pages(intake) if self._fleet is not None and self._configured else None
+    def more(self, intake: Intake) -> tuple[FreezePages | None, ApprovalPages | None]:
+        """Return the further calls, about freezes and approvals, if state is configured.
 
-    def approvals(self, intake: Intake) -> ApprovalPages | None:
-        """Return the calls about approvals, if state is configured: without, no rule asks for one."""
-        return self._fleet.approvals(intake) if self._fleet is not None and self._configured else None
+        Without, nobody is an operator, and no rule asks for an approval.
+        """
+        if self._fleet is None or not self._configured:
+            return None, None
+        return self._fleet.pages(intake), self._fleet.approvals(intake)
 
     def in_force(self) -> Sequence[Freeze] | None:
         """Return the freezes in force; None if there is no shared state."""

@@ -8,7 +8,7 @@ from gateway.state.settings import StateSettings
 
 MAX_PASSWORD_BYTES = 4096
 
-_WHAT, _CHECK = "the password of the state", "check 'state.password'"
+_WHAT, _CHECK = "the password of the state", "check 'state.password', or --password-file"
 
 
 def password_of(settings: StateSettings) -> str:

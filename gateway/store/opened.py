@@ -24,12 +24,12 @@ from gateway.state.plans import DECISIONS_LIVE_MS
 from gateway.state.settings import StateSettings
 from gateway.store import tables
 from gateway.store.admissions import SqlAdmissions
-from gateway.store.approvals import SqlApprovals
 from gateway.store.deadline import CALL_S
 from gateway.store.decisions import SqlDecisions
 from gateway.store.engine import Database, cause_of, database_of
 from gateway.store.freezes import SqlFreezes
 from gateway.store.outbox.notices import SqlNotices
+from gateway.store.people.approvals import SqlApprovals
 from gateway.store.plans import SqlPlans
 from gateway.store.tables import (
     ADMISSIONS,
@@ -165,9 +165,7 @@ def check_password(settings: StateSettings) -> None:
     try:
         password_of(settings)
     except InvalidConfiguration as fault:
-        remedy = "check 'state.password', or --password-file"
-        said = "; ".join(problem.message for problem in fault.problems)
-        raise StateFailure(f"{said}: {remedy}") from fault
+        raise StateFailure("; ".join(problem.message for problem in fault.problems)) from fault
 
 
 def failure_of(settings: StateSettings, fault: BaseException) -> StateFailure:

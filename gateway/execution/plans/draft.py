@@ -195,7 +195,9 @@ class Draft:
 
 def check_ready(draft: Draft) -> None:
     """Raise Conflict unless the plan can be applied now."""
-    if draft.state is State.READY or (draft.state is State.AWAITING and draft.approved_by):
+    if draft.state is State.READY:
+        return
+    if draft.state is State.AWAITING and draft.approved_by:
         return
     if draft.state is State.EXPIRED:
         raise void(draft.plan_id) if draft.approval else no_such_plan()
