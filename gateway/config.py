@@ -18,7 +18,7 @@ from gateway.callers.settings import CallerKey, JwtIssuer, Limits, PerPrincipal,
 from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.core.run import LookUpBounds
 from gateway.files import addresses
-from gateway.files.addresses import MAX_ADDRESSES, Health, Listen, MetricsAt, TlsFiles, UnixListen
+from gateway.files.addresses import MAX_ADDRESSES, ConsoleAt, Health, Listen, MetricsAt, TlsFiles, UnixListen
 from gateway.files.mappings import ListOf, Present, Several, Shape, may, need
 from gateway.files.nodes import Mapping, Place
 from gateway.files.source import BY_ANYONE, anyone_may_change, named, parse_document, read_anyway
@@ -79,6 +79,7 @@ class Config:
     telemetry: str | None
     state: StateSettings | None
     operators: tuple[str, ...]
+    console: ConsoleAt | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,7 @@ class RawConfig:
     telemetry: str | None = None
     state: RawState | None = None
     operators: tuple[str, ...] = ()
+    console: ConsoleAt | None = None
 
 
 def load_config(path: Path) -> Config:
@@ -130,7 +132,7 @@ def load_config(path: Path) -> Config:
             (at if len(raw.listen) > 1 else keys["listen"], _complete_listen(one, base)) for at, one in raw.listen
         ]
         health = [(at if len(raw.health) > 1 else keys["health"], one) for at, one in raw.health]
-        problems += addresses.clashes(listen, health, metrics=raw.metrics, keys=keys)
+        problems += addresses.clashes(listen, health, metrics=raw.metrics, console=raw.console, keys=keys)
         if raw.operators and raw.state is None:
             problems.append(keys["operators"].problem(_OPERATORS_NEED_STATE))
     if problems or raw is None:
@@ -168,6 +170,7 @@ def config_file() -> Shape[RawConfig]:
         "keep_alive_s": may(Int(1, MAX_SECONDS)),
         "telemetry": may(_telemetry()),
         "state": may(state()),
+        "console": may(Shape(ConsoleAt, {"listen": need(Text(addresses.address)), "host": may(Text(addresses.host))})),
         "operators": may(Shape(lambda teams: teams, {"teams": need(ListOf(team_name()))})),
     }
     return Shape(RawConfig, keys)
@@ -235,6 +238,7 @@ def _complete(raw: RawConfig, base: Path) -> Config:
         telemetry=raw.telemetry,
         state=None if raw.state is None else complete_state(raw.state, base, base / raw.audit.directory),
         operators=raw.operators,
+        console=raw.console,
     )
 
 

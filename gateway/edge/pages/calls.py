@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.core.errors import Conflict, NotAnOperator, NotFound, counted
@@ -12,8 +12,11 @@ from gateway.core.request import CancelRequest, Principal
 from gateway.edge import answers
 from gateway.edge.answers import Answer
 from gateway.edge.inbound import Inbound, Intake, caller_of, no_query
+from gateway.edge.pages.counts import CountPages
 from gateway.edge.pages.decisions import DecisionPages
+from gateway.edge.pages.events import EventPages
 from gateway.edge.pages.plans import plan_members
+from gateway.edge.pages.policies import PolicyPages
 from gateway.edge.pages.questions import Questions, question_in
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.plans.draft import Draft, State, Withdrawal, check_ready, no_such_plan
@@ -42,6 +45,15 @@ class Pages:
     decisions: DecisionPages
     log: UpstreamLog | None = None
     freezes: FreezePages | None = None
+    counts: CountPages = field(init=False)
+    policies: PolicyPages = field(init=False)
+    events: EventPages = field(init=False)
+
+    def __post_init__(self) -> None:
+        counts = CountPages(self.decisions, self.intake)
+        events = EventPages(self.intake, self.decisions, lambda: self.pipeline.stopping)
+        for name, page in (("counts", counts), ("policies", PolicyPages(counts, self.intake)), ("events", events)):
+            object.__setattr__(self, name, page)
 
     async def preview(self, inbound: Inbound, request: CancelRequest) -> Answer:
         """Raise Conflict with what a cancel would do.
@@ -115,7 +127,8 @@ class Pages:
 
     async def whoami(self, inbound: Inbound) -> Answer:
         """Handle `GET /gateway/v1/whoami`."""
-        members = await self.questions.whoami(inbound.live.policies, caller_of(inbound))
+        caller, live = caller_of(inbound), inbound.live
+        members = {**await self.questions.whoami(live.policies, caller), "operator": live.is_operator(caller)}
         return answers.status_page(200, members, inbound.decision_id)
 
     async def explain(self, inbound: Inbound) -> Answer:
@@ -134,6 +147,7 @@ class Pages:
         """Start no more work on threads."""
         self.questions.close()
         self.decisions.close()
+        self.events.close()
 
     async def _drafted(self, inbound: Inbound, request: CancelRequest) -> Answer | Draft:
         result = await self.pipeline.plan(self.intake.call(inbound, request))
