@@ -17,7 +17,7 @@ const draw = (place) => {
       ...size(),
       legend: { show: false },
       cursor: { drag: { x: false, y: false } },
-      scales: { y: { range: (_, low, high) => [0, Math.max(1, high)] } },
+      scales: { y: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] } },
       series: [{}, { stroke: line, fill: `${line}33`, width: 1.5, paths: uPlot.paths.stepped({ align: 1 }), points: { show: false } }],
       axes: [axis, { ...axis, size: 48, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000] }],
     },
