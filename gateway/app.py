@@ -323,10 +323,13 @@ class Gateway:
     def _console(self, app: App, edge: Edge, bound: Bound) -> App:
         """Return the pages for people, a client of `app`; nothing of them is loaded unless they are configured."""
         from gateway.console.app import console
+        from gateway.console.guard import Served
+        from gateway.console.sessions import Sessions
 
         at, port = self.config.console, int(bound.socket.getsockname()[1])
         assert at is not None
-        return console(app, edge.current, edge.clock, at, port, tls=self.certificate is not None)
+        served = Served.at(at, port, tls=self.certificate is not None)
+        return console(app, Sessions(edge.current, edge.clock), served, has_freezes=edge.has_freezes)
 
 
 def build(

@@ -54,7 +54,7 @@ class Acting:
             return RedirectResponse("/freezes", 303)
         if reply.status not in (400, 422):
             return visit.refused(reply)
-        shown = await visit.calls.get(FREEZES)
+        shown = await visit.freezes()
         operator = await visit.is_operator()
         return visit.page("freezes.html", reply.status, freezes=shown, operator=operator, problem=reply.sentence)
 

@@ -11,7 +11,6 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from gateway.callers.in_force import LiveSettings
 from gateway.console import reading
 from gateway.console.acting import Acting
 from gateway.console.calls import Calls
@@ -21,16 +20,14 @@ from gateway.console.login import Login
 from gateway.console.reading import Visit
 from gateway.console.sessions import Session, Sessions
 from gateway.console.shown import Files, Templates
-from gateway.core.ports import Clock
-from gateway.files.addresses import ConsoleAt
 
 Page = Callable[[Visit], Awaitable[Response | Live]]
 
 
-def console(app: ASGIApp, current: LiveSettings, clock: Clock, at: ConsoleAt, port: int, *, tls: bool) -> ASGIApp:
-    """Return the console over an edge application; `port` is the one that is listened on, `tls` that it is over TLS."""
-    served, sessions, templates, files = Served.at(at, port, tls=tls), Sessions(current, clock), Templates(), Files()
-    login, acting = Login(app, sessions, served, templates), Acting(served)
+def console(app: ASGIApp, sessions: Sessions, served: Served, *, has_freezes: bool) -> ASGIApp:
+    """Return the console over an edge application; only one with shared state `has_freezes`."""
+    templates, files, acting = Templates(), Files(), Acting(served)
+    login = Login(app, sessions, served, templates)
 
     def seen(page: Page) -> Callable[[Request], Awaitable[Response | Live]]:
         """Return an endpoint that only somebody who is logged in sees."""
@@ -41,7 +38,7 @@ def console(app: ASGIApp, current: LiveSettings, clock: Clock, at: ConsoleAt, po
             if session is None:
                 return RedirectResponse("/login", 303)
             calls = Calls(app, request.scope, session.standing)
-            return await page(Visit(request, session, sessions, calls, templates))
+            return await page(Visit(request, session, sessions, calls, templates, has_freezes))
 
         return endpoint
 

@@ -21,13 +21,17 @@ UNDER_WAY = ("looking", "applying")
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One request of somebody who is logged in: the session, and the calls that the page may make."""
+    """One request of somebody who is logged in: the session, and the calls that the page may make.
+
+    Without shared state a gateway has no calls about freezes, and a page that asked would leave a refusal on record.
+    """
 
     request: Request
     session: Session
     sessions: Sessions
     calls: Calls
     templates: Templates
+    has_freezes: bool
 
     def page(self, name: str, status: int = 200, **values: object) -> Response:
         """Return a page of the console."""
@@ -48,6 +52,10 @@ class Visit:
         """Return whether the principal is one of the gateway's operators."""
         return (await self.calls.get("/gateway/v1/whoami")).members.get("operator") is True
 
+    async def freezes(self) -> Reply | None:
+        """Return the freezes that the principal sees; None if the gateway has none."""
+        return await self.calls.get(FREEZES) if self.has_freezes else None
+
     def since(self) -> str:
         """Return how far back the page is to look; an unknown wish is that of a day."""
         asked = self.request.query_params.get("since", "24h")
@@ -60,7 +68,7 @@ async def overview(visit: Visit) -> Response:
     counts = await visit.calls.get(COUNTS, [("since", since)])
     if counts.status == 401:
         return visit.refused(counts)
-    freezes = await visit.calls.get(FREEZES)
+    freezes = await visit.freezes()
     newest = await visit.calls.get(DECISIONS, [("limit", "10")])
     ready = await visit.calls.get("/readyz")
     return visit.page(
@@ -132,8 +140,8 @@ async def policies(visit: Visit) -> Response:
 
 async def freezes(visit: Visit) -> Response:
     """Answer `/freezes`: those in force; operators set and end them here."""
-    reply = await visit.calls.get(FREEZES)
-    if not reply.ok and reply.status != 404:
+    reply = await visit.freezes()
+    if reply is not None and not reply.ok:
         return visit.refused(reply)
     return visit.page("freezes.html", freezes=reply, operator=await visit.is_operator(), problem=None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -82,17 +83,22 @@ class Person:
     port: int
     cookies: dict[str, str] = field(default_factory=dict)
     told: list[str] = field(default_factory=list)
+    tls: ssl.SSLContext | None = None
     page: Answer = field(default_factory=lambda: Answer(0, {}, b""))
 
     @property
     def origin(self) -> str:
         """The origin of the console's pages."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self.port}"
 
     def send(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
         """One request with the cookies there are; what it sets is kept."""
         sent = {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items()), **(headers or {})}
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        address, timeout_s = "127.0.0.1", 20
+        if self.tls is None:
+            connection = http.client.HTTPConnection(address, self.port, timeout=timeout_s)
+        else:
+            connection = http.client.HTTPSConnection(address, self.port, timeout=timeout_s, context=self.tls)
         try:
             connection.request(method, path, body=body or None, headers={k: v for k, v in sent.items() if v})
             response = connection.getresponse()

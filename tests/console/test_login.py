@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from gateway.callers.in_force import LiveSettings
 from gateway.callers.settings import CallerKey
 from gateway.console.sessions import LASTS_S, MOST, OF_ONE, Sessions
 from gateway.core.errors import Unauthenticated
-from tests.console.people import House, Person, house
+from tests.console.people import CONSOLE, House, Person, house
 from tests.console.standing import Held, live, with_keys
+from tests.serving.doors import certified
 from tests.support.waiting import until
 
 PAGES = ("/", "/decisions", "/plans", "/policies", "/freezes", "/me", "/new", "/events", "/plans/x", "/decisions/x")
@@ -49,6 +51,22 @@ def test_over_tls_the_cookie_has_the_prefix_that_only_tls_gives(home: House, tmp
         # The same id without the prefix may have been set by anybody on the way.
         person.cookies = {"gateway_session": person.cookies["__Host-gateway_session"]}
         assert person.send("GET", "/me", headers=sent).status == 303
+
+
+def test_with_a_certificate_of_its_own_it_speaks_only_tls(tmp_path: Path) -> None:
+    """On the console's listener as well; the cookie has the prefix, and an origin without TLS is none."""
+    certificate, key = certified(tmp_path)
+    tls = f"tls: {{certificate: {certificate}, key: {key}}}\n"
+    with house(tmp_path / "gateway", more=CONSOLE + tls) as one:
+        person = Person(one.port, tls=ssl.create_default_context(cafile=str(certificate)))
+        assert person.log_in(one.gateway.key()).status == 303
+        assert [name for name in person.cookies if name.endswith("session")] == ["__Host-gateway_session"]
+        assert person.get("/me").status == 200
+        person.get("/login")
+        plain = {"Origin": person.origin.replace("https", "http")}
+        assert person.fill("/login", plain, key=one.gateway.key()).status == 403
+        with pytest.raises(OSError, match=r"reset|closed|aborted|without response"):
+            Person(one.port).get("/login")
 
 
 def test_what_is_no_key_opens_nothing_and_is_recorded(home: House) -> None:

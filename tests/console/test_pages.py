@@ -13,6 +13,8 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.callers.in_force import LiveSettings
 from gateway.console.app import console
+from gateway.console.guard import Served
+from gateway.console.sessions import Sessions
 from gateway.files.addresses import ConsoleAt, Listen
 from gateway.simulator.exchange import Fault
 from gateway.simulator.runs import Run
@@ -98,7 +100,10 @@ def test_without_shared_state_the_pages_say_so(tmp_path: Path) -> None:
         person = home.person()
         assert [person.get(path).status for path in READ] == [200] * len(READ)
         person.get("/freezes")
+        assert "has no shared state" in person.words
         assert 'action="/freezes"' not in person.text
+        # Looking on leaves no refusal on record.
+        assert home.gateway.records("refused") == []
 
 
 def test_numbers_over_time_are_those_of_the_record(tmp_path: Path) -> None:
@@ -246,8 +251,8 @@ async def test_whatever_the_gateways_own_calls_answer_is_text_on_every_page(tmp_
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": body})
 
-    clock = Held()
-    pages = console(edge, LiveSettings(live("key")), clock, ConsoleAt(Listen("127.0.0.1", 82)), 82, tls=False)
+    served = Served.at(ConsoleAt(Listen("127.0.0.1", 82)), 82, tls=False)
+    pages = console(edge, Sessions(LiveSettings(live("key")), Held()), served, has_freezes=True)
     base = "http://127.0.0.1:82"
     async with httpx.AsyncClient(transport=httpx.ASGITransport(pages), base_url=base) as client:
         token = Tags.token((await client.get("/login")).text)

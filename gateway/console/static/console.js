@@ -90,6 +90,7 @@ document.addEventListener("DOMContentLoaded", () => {
 document.addEventListener("htmx:afterSwap", () => {
   if (document.querySelector("#progress") && !document.querySelector("[data-under-way]")) location.reload();
 });
+document.addEventListener("htmx:responseError", () => location.reload());
 document.addEventListener("htmx:beforeSwap", (event) => {
   if (event.detail.xhr.responseURL.endsWith("/login")) location.assign("/login");
 });

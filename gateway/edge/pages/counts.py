@@ -126,7 +126,7 @@ class CountPages:
 
     async def _counted(self, caller: Principal, team: str | None, length: int) -> dict[str, object]:
         step = length // BUCKETS
-        ends = -(-self._intake.clock.now_ms() // step) * step
+        ends = (self._intake.clock.now_ms() // step + 1) * step
         begins = ends - step * BUCKETS
         buckets = [_Bucket() for _ in range(BUCKETS)]
         before, read, complete, until_s = NEWEST, 0, False, time.monotonic() + READ_S
