@@ -45,11 +45,11 @@ from gateway.process import forbid_core_dumps, place, start_resolver
 from gateway.serving.announcing import Announcer, tampering, until_opened
 from gateway.serving.certificate import ServedCertificate
 from gateway.serving.clock import SteadyClock, SystemClock, record_and_clock
-from gateway.serving.limits import PROBES, limits_of_the_moment, most_connections
+from gateway.serving.limits import CONSOLE, PROBES, limits_of_the_moment, most_connections
 from gateway.serving.outcomes import Outcomes
 from gateway.serving.readiness import Ready, Recent, of_each
 from gateway.serving.reload import Files, Reloader, checked_policies, make_live, refuse
-from gateway.serving.server import Listener, StopSignals, serve_until_stopped
+from gateway.serving.server import App, Listener, StopSignals, serve_until_stopped
 from gateway.serving.sockets import Bound, bind_listeners
 from gateway.telemetry.untraced import Tracing, Untraced, tracing_to
 from gateway.upstream.account import WatchedTokens, read_tokens
@@ -76,6 +76,7 @@ class Gateway:
     certificate: ServedCertificate | None
     health: tuple[Bound, ...]
     metrics: tuple[Bound, ...]
+    console: tuple[Bound, ...]
     log: OperatorsLog
     clock: SteadyClock
     consoles: Consoles
@@ -97,7 +98,7 @@ class Gateway:
             self.tracing.begin()
             await self._serve(ready, StopSignals())
         finally:
-            for bound in (*self.listeners, *self.health, *self.metrics):
+            for bound in (*self.listeners, *self.health, *self.metrics, *self.console):
                 bound.close()
             await self.tracing.stop()
 
@@ -316,11 +317,24 @@ class Gateway:
         tls = self.certificate.context if self.certificate is not None else None
         app = self.tracing.app(edge if scraped is None else Timed(edge, scraped.metrics.answered))
         probed = HealthApp(pages, None if self.metrics else scraped)
+        people = settings(refusals, CONSOLE) if self.console else probes
         return [
             *(Listener(app, bound.socket, callers, None if bound.is_file else tls) for bound in self.listeners),
+            *(Listener(self._console(app, edge, bound), bound.socket, people, tls) for bound in self.console),
             *(Listener(probed, bound.socket, probes, for_probes=True) for bound in self.health),
             *(Listener(HealthApp(None, scraped), bound.socket, probes, for_probes=True) for bound in self.metrics),
         ]
+
+    def _console(self, app: App, edge: Edge, bound: Bound) -> App:
+        """Return the pages for people, a client of `app`; nothing of them is loaded unless they are configured."""
+        from gateway.console.app import console
+        from gateway.console.guard import Served
+        from gateway.console.sessions import Sessions
+
+        at, port = self.config.console, int(bound.socket.getsockname()[1])
+        assert at is not None
+        served = Served.at(at, port, tls=self.certificate is not None)
+        return console(app, Sessions(edge.current, edge.clock), served, has_freezes=edge.has_freezes)
 
 
 def build(
@@ -340,8 +354,7 @@ def build(
     """
     forbid_core_dumps()
     quiet_libraries()
-    wall = SystemClock()
-    audit, clock = record_and_clock(config.audit, wall)
+    audit, clock = record_and_clock(config.audit, wall := SystemClock())
     account = read_tokens(config.upstream, os.environ, time.monotonic)
     live = make_live(config, _policies(config), token=account.tokens, before=Pins())
     certificate = _certificate(config, wall)
@@ -358,6 +371,7 @@ def build(
         certificate=certificate,
         health=bound.health,
         metrics=bound.metrics,
+        console=bound.console,
         log=make_log(consoles.err),
         clock=clock,
         consoles=consoles,

@@ -18,7 +18,7 @@ from gateway.callers.settings import CallerKey, JwtIssuer, Limits, PerPrincipal,
 from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.core.run import LookUpBounds
 from gateway.files import addresses
-from gateway.files.addresses import MAX_ADDRESSES, Health, Listen, MetricsAt, TlsFiles, UnixListen
+from gateway.files.addresses import MAX_ADDRESSES, ConsoleAt, Health, Listen, MetricsAt, TlsFiles, UnixListen
 from gateway.files.mappings import ListOf, Present, Several, Shape, may, need
 from gateway.files.nodes import Mapping, Place
 from gateway.files.source import BY_ANYONE, anyone_may_change, named, parse_document, read_anyway
@@ -87,6 +87,7 @@ class Config:
     state: StateSettings | None
     operators: tuple[str, ...]
     notify: tuple[ReceiverSettings, ...]
+    console: ConsoleAt | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,7 @@ class RawConfig:
     state: RawState | None = None
     operators: tuple[str, ...] = ()
     notify: tuple[ReceiverSettings, ...] = ()
+    console: ConsoleAt | None = None
 
 
 def load_config(path: Path) -> Config:
@@ -139,7 +141,7 @@ def load_config(path: Path) -> Config:
             (at if len(raw.listen) > 1 else keys["listen"], _complete_listen(one, base)) for at, one in raw.listen
         ]
         health = [(at if len(raw.health) > 1 else keys["health"], one) for at, one in raw.health]
-        problems += addresses.clashes(listen, health, metrics=raw.metrics, keys=keys)
+        problems += addresses.clashes(listen, health, metrics=raw.metrics, console=raw.console, keys=keys)
         if raw.operators and raw.state is None:
             problems.append(keys["operators"].problem(_OPERATORS_NEED_STATE))
         if raw.notify and raw.state is None:
@@ -179,6 +181,7 @@ def config_file() -> Shape[RawConfig]:
         "keep_alive_s": may(Int(1, MAX_SECONDS)),
         "telemetry": may(_telemetry()),
         "state": may(state()),
+        "console": may(Shape(ConsoleAt, {"listen": need(Text(addresses.address)), "host": may(Text(addresses.host))})),
         "operators": may(Shape(lambda teams: teams, {"teams": need(ListOf(team_name()))})),
         "notify": may(notify()),
     }
@@ -248,6 +251,7 @@ def _complete(raw: RawConfig, base: Path) -> Config:
         state=None if raw.state is None else complete_state(raw.state, base, base / raw.audit.directory),
         operators=raw.operators,
         notify=tuple(complete_receiver(one, base) for one in raw.notify),
+        console=raw.console,
     )
 
 

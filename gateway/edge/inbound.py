@@ -16,6 +16,7 @@ from typing import Any, cast
 from starlette.types import Message, Receive, Scope
 
 from gateway.callers.admission import COST_BYTES, Slot
+from gateway.callers.authenticate import Standing
 from gateway.callers.in_force import InForce, LiveSettings
 from gateway.core.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge, Unauthenticated
 from gateway.core.forms.correlation import NOT_GIVEN, Correlation, correlation_of
@@ -34,6 +35,9 @@ _NO_BODY = Body()
 
 INBOUND = "inbound"
 """The key in the scope's state under which the door puts the request."""
+
+STANDING = "gateway.standing"
+"""The key in the scope's state under which the console says whose session asks. No bytes of a request can set it."""
 
 NO_ROUTE = "none"
 """The route of a request that ends before its path is looked at, or whose path does not exist."""
@@ -135,6 +139,16 @@ class Inbound:
         if len(credentials) > 1:
             raise MalformedRequest("two_credentials", "Send one Authorization header.")
         return credentials[0] if credentials else None
+
+    def authenticate(self, live: InForce, now_ms: int) -> Principal:
+        """Return who asks, by these settings: by the credential, or in a session by what that stood for.
+
+        Raises: Unauthenticated, MalformedRequest: it is nobody now, or there are two credentials.
+        """
+        standing: Standing | None = self.state.get(STANDING)
+        if standing is None:
+            return live.authenticator.authenticate(self.credential(), now_ms)
+        return live.authenticator.still(standing, now_ms)
 
     def bearer(self) -> str:
         """Return the credential without its scheme; empty if there is none."""
@@ -276,7 +290,7 @@ class Intake:
         """
         if inbound.has_body():
             live = self.current.live
-            if live.authenticator.authenticate(inbound.credential(), self.clock.now_ms()) != inbound.principal:
+            if inbound.authenticate(live, self.clock.now_ms()) != inbound.principal:
                 raise Unauthenticated("other_principal")
             inbound.live = live
 
@@ -325,7 +339,7 @@ class Intake:
         """
         live = self.current.live
         try:
-            principal = live.authenticator.authenticate(inbound.credential(), self.clock.now_ms())
+            principal = inbound.authenticate(live, self.clock.now_ms())
         except Unauthenticated:
             return None
         return live.policies if principal == inbound.principal else None

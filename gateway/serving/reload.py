@@ -30,7 +30,7 @@ Look = tuple[Fingerprint, tuple[tuple[str, Fingerprint], ...] | None]
 
 AT_START = (
     *("listen", "socket_mode", "tls", "health", "metrics", "upstream", "audit", "shutdown_grace_s", "keep_alive_s"),
-    *("telemetry", "state", "notify"),
+    *("telemetry", "state", "notify", "console"),
 )
 """The keys of the configuration that take effect only at a start."""
 

@@ -28,6 +28,15 @@ FREEZES = "/gateway/v1/freezes"
 APPROVALS = "/gateway/v1/approvals"
 """The path of the plans that wait for approval; what is said of one is posted to `/approvals` below the plan."""
 
+POLICIES = "/gateway/v1/policies"
+"""The path of the policies in force, as far as a caller may see them."""
+
+COUNTS = "/gateway/v1/counts"
+"""The path of the numbers of decisions over time."""
+
+EVENTS = "/gateway/v1/events"
+"""The path of the stream of decisions as they are closed."""
+
 PLAN_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 LOOKING = "looking"
 """The state of a plan whose runs are being looked up."""

@@ -1,11 +1,12 @@
 """The gateway's own calls, each with everything that it takes and answers: one entry for each route below /gateway/v1.
 
-A test compares these entries with the routes of `edge/app`, in both directions, and another one real answers with them.
+A test compares these entries with the routes of `edge/routing/table`, in both directions, and another one real answers
+with them.
 """
 
 from __future__ import annotations
 
-from gateway.core.forms.shown import APPROVALS, DECISIONS, FREEZES, PLANS
+from gateway.core.forms.shown import APPROVALS, COUNTS, DECISIONS, EVENTS, FREEZES, PLANS, POLICIES
 from gateway.edge.described.declare import Call, Result, number, text
 from gateway.edge.described.problems import (
     CANCELLING,
@@ -36,6 +37,7 @@ OF_A_CANCEL = (
 
 UNDER_BUDGET = ("Gateway-Budget",)
 """The header that may stand on any answer once the rule of a request is known."""
+SINCE = text("How far back, like `90m`, `24h` or `7d`.", default="24h", pattern="^[1-9][0-9]{0,3}[mhd]$")
 
 CALLS: tuple[Call, ...] = (
     Call(
@@ -171,6 +173,48 @@ CALLS: tuple[Call, ...] = (
         "answer.",
         (Result(200, "The decision.", "Decision", ("Gateway-Joined",)),),
         (*EVERYWHERE, NO_DECISION, NO_INDEX),
+    ),
+    Call(
+        "GET",
+        DECISIONS + "/{decision}/record",
+        "getRecord",
+        "What is on record of a decision, and does its chain verify?",
+        "Shows the records of a decision of the caller's team (to operators, of any) with their places, and the part "
+        "of each rule under the policies of that time. `audit verify` also compares chains with each other.",
+        (Result(200, "The records.", "Records"),),
+        (*EVERYWHERE, NO_DECISION, NO_INDEX),
+    ),
+    Call(
+        "GET",
+        COUNTS,
+        "getCounts",
+        "How many runs were cancelled, and how many requests refused, over time?",
+        "Counts the decisions of the caller's team; to operators those of all teams. At most 2,000 are read.",
+        (Result(200, "The numbers, the oldest first.", "Counts"),),
+        (*EVERYWHERE, NO_INDEX),
+        query={"since": SINCE},
+    ),
+    Call(
+        "GET",
+        EVENTS,
+        "getEvents",
+        "Which decisions are closed, as it happens?",
+        "A stream of the decisions of the caller's team that this gateway closes; to operators of all teams. It ends "
+        "when the credential is in force no more. A cancel never waits for it: what is not taken in time is left out, "
+        "and an event `missed` says so.",
+        (Result(200, "The stream, of events `decision`.", "Decision", stream=True),),
+        EVERYWHERE,
+    ),
+    Call(
+        "GET",
+        POLICIES,
+        "getPolicies",
+        "Which policies are in force, and what do their rules do?",
+        "Shows the files that are made for the caller's team or for every team, as written; to operators all. The "
+        "counts are of at most 2,000 decisions of the caller's team, on this gateway's record.",
+        (Result(200, "The policies.", "Policies"),),
+        (*EVERYWHERE, NO_INDEX),
+        query={"since": SINCE},
     ),
     Call(
         "GET",

@@ -27,12 +27,16 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A success: its status, what it means, the value in its body (a name of `VALUES`), and its further headers."""
+    """A success: its status, what it means, the value in its body (a name of `VALUES`), and its further headers.
+
+    `stream` says that it is a stream of server-sent events, each with such a value as its data.
+    """
 
     status: int
     says: str
     value: str
     headers: tuple[str, ...] = ()
+    stream: bool = False
 
 
 @dataclass(frozen=True, slots=True)

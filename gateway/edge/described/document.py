@@ -116,6 +116,9 @@ def _query_parameters(call: Call) -> list[dict[str, object]]:
 
 
 def _success(result: Result) -> dict[str, object]:
+    if result.stream:
+        told = text(f"Server-sent events; the data of each is a {result.value}.")
+        return _answer(result.says, "text/event-stream", told, result.headers)
     return _answer(result.says, "application/json", ref(result.value), result.headers)
 
 

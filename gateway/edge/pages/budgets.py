@@ -11,6 +11,7 @@ from gateway.core.plan import Budget
 from gateway.core.request import Principal
 from gateway.edge.answers import BUDGET, REPLAYED, Answer
 from gateway.edge.inbound import Inbound, Intake
+from gateway.edge.pages.overview.events import Stream
 from gateway.execution.gates.left import Under, drawn_on
 from gateway.execution.in_flight import Done
 from gateway.policy.window import duration
@@ -19,11 +20,11 @@ from gateway.state.admissions import Left, Reservation
 MOST_ASKED = 100
 """Of how many budgets one page asks what is left, in one call to the store; of further ones it does not say it."""
 
-Action = Callable[[Inbound], Awaitable[Answer | Done]]
+Action = Callable[[Inbound], Awaitable[Answer | Done | Stream]]
 """The function that answers the requests of one path. Raises: Refusal."""
 
 
-async def with_budget(action: Action, inbound: Inbound) -> Answer | Done:
+async def with_budget(action: Action, inbound: Inbound) -> Answer | Done | Stream:
     """Return the answer of an action; if nothing was sent, first ask what is left of the budget it stands under.
 
     The outcome of a cancel knows that by itself, and so does the answer to a repeat. Raises: Refusal.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.core.errors import Conflict, NotAnOperator, NotFound, counted
@@ -15,6 +15,9 @@ from gateway.edge.answers import Answer
 from gateway.edge.inbound import Inbound, Intake, caller_of, no_query
 from gateway.edge.pages.budgets import as_member, budgets_of
 from gateway.edge.pages.decisions import DecisionPages
+from gateway.edge.pages.overview.counts import CountPages
+from gateway.edge.pages.overview.events import EventPages
+from gateway.edge.pages.overview.policies import PolicyPages
 from gateway.edge.pages.plans import budgeted_rule, plan_members
 from gateway.edge.pages.questions import Questions, question_in
 from gateway.execution.pipeline import Pipeline
@@ -49,6 +52,15 @@ class Pages:
     log: UpstreamLog | None = None
     freezes: FreezePages | None = None
     approvals: ApprovalPages | None = None
+    counts: CountPages = field(init=False)
+    policies: PolicyPages = field(init=False)
+    events: EventPages = field(init=False)
+
+    def __post_init__(self) -> None:
+        counts = CountPages(self.decisions, self.intake)
+        events = EventPages(self.intake, self.decisions, lambda: self.pipeline.stopping)
+        for name, page in (("counts", counts), ("policies", PolicyPages(counts, self.intake)), ("events", events)):
+            object.__setattr__(self, name, page)
 
     async def preview(self, inbound: Inbound, request: CancelRequest) -> Answer:
         """Raise Conflict with what a cancel would do.
@@ -146,8 +158,8 @@ class Pages:
 
     async def whoami(self, inbound: Inbound) -> Answer:
         """Handle `GET /gateway/v1/whoami`."""
-        caller = caller_of(inbound)
-        members = await self.questions.whoami(inbound.live.policies, caller)
+        caller, live = caller_of(inbound), inbound.live
+        members = {**await self.questions.whoami(live.policies, caller), "operator": live.is_operator(caller)}
         rules = members["rules"]
         budgets = await budgets_of(self.intake, inbound, [(rule["rule"], caller) for rule in rules])
         members["rules"] = [rule | as_member(budget) for rule, budget in zip(rules, budgets, strict=True)]
@@ -171,6 +183,7 @@ class Pages:
         """Start no more work on threads."""
         self.questions.close()
         self.decisions.close()
+        self.events.close()
 
     async def _drafted(self, inbound: Inbound, request: CancelRequest) -> Answer | Draft:
         result = await self.pipeline.plan(self.intake.call(inbound, request))

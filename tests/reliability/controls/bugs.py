@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from tests.reliability.controls.copy import Bug
+from tests.reliability.controls.in_console import IN_CONSOLE
 from tests.reliability.controls.in_decisions import IN_DECISIONS
 from tests.reliability.controls.in_evidence import IN_EVIDENCE
 from tests.reliability.controls.in_limits import IN_LIMITS
@@ -27,6 +28,7 @@ KINDS: Mapping[str, tuple[Bug, ...]] = MappingProxyType(
         "showing": IN_SHOWING,
         "decisions": IN_DECISIONS,
         "limits": IN_LIMITS,
+        "the console": IN_CONSOLE,
         "what is told of cancels": IN_EVIDENCE,
         "notices": IN_NOTICES,
     }
