@@ -73,7 +73,8 @@ class Desk:
     def command(self, *words: str, team: str = "platform") -> subprocess.CompletedProcess[str]:
         """A command of a person of a team."""
         names = {"QSTASH_GATEWAY_URL": self.gateway.url, "QSTASH_GATEWAY_KEY": self.gateway.key(team)}
-        command = [sys.executable, "-m", "gateway", *words, "--allow-http"]
+        more = [] if words[0] == "audit" else ["--allow-http"]
+        command = [sys.executable, "-m", "gateway", *words, *more]
         return subprocess.run(
             command, env={**os.environ, **names}, capture_output=True, text=True, check=False, timeout=60
         )
@@ -122,6 +123,9 @@ def test_a_cancel_waits_is_approved_and_is_then_the_same_cancel(desk: Desk) -> N
     assert desk.approvals() == [(plan, "asked", "billing/billing-key"), (plan, "approved", by)]
     [intent] = desk.gateway.records("intent")
     assert (intent["plan"], intent["approved_by"], intent["digest"]) == (plan, [by], refused["digest"])
+    shown = desk.command("audit", "show", "--decision", str(plan), str(desk.gateway.audit_directory))
+    events = [line.split()[2] for line in shown.stdout.splitlines() if line.startswith("20")]
+    assert events == ["plan", "approval", "refused", "approval"]
     seen = desk.gateway.request("GET", f"/gateway/v1/plans/{plan}").json()
     assert seen["state"] == "applied"
     assert seen["approvals"]["given"][0]["principal"] == by  # type: ignore[index]

@@ -170,11 +170,15 @@ def _waiting_of(connection: Connection, row: AnyRow, now: int) -> Waiting:
 
 def _held(connection: Connection, plan_id: str) -> Waiting | None:
     """Return a plan that waits in time, held by this transaction until its end; None if it does not wait."""
-    row = select(PLANS.c.plan_id).where(PLANS.c.plan_id == plan_id).with_for_update()
-    if connection.execute(row).one_or_none() is None:
+    if connection.execute(_row(plan_id)).one_or_none() is None:
         return None
     found = _first(connection, _found().where(APPROVALS.c.plan_id == plan_id, _OPEN))
     return None if found is None or found.late else found
+
+
+def _row(plan_id: str) -> Select[Any]:
+    """Return the question that holds the row of a plan."""
+    return select(PLANS.c.plan_id).where(PLANS.c.plan_id == plan_id).with_for_update()
 
 
 def _hear(connection: Connection, voice: Voice) -> Waiting | Unheard:
@@ -209,6 +213,8 @@ def _confirm(connection: Connection, voice_id: str) -> Waiting | None:
     one = connection.execute(select(VOICES).where(VOICES.c.voice_id == voice_id)).one_or_none()
     if one is None:
         return None
+    # In the order in which `_hear` takes them, so that neither waits for the other.
+    connection.execute(_row(one.plan_id))
     connection.execute(update(VOICES).where(VOICES.c.voice_id == voice_id).values(confirmed=True))
     if one.word == "reject":
         _end(connection, one.plan_id, End.REJECTED, by=one.principal)
