@@ -6,9 +6,11 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.audit.events.declare import Members
+from gateway.audit.record import denied_members
 from gateway.core.forms.correlation import NOT_GIVEN, Correlation
 from gateway.core.outcome import Closing, Outcome
-from gateway.core.plan import Order, Permit, Plan, Receipt
+from gateway.core.plan import Denial, Order, Permit, Plan, Receipt
 from gateway.core.ports import Alarm, KeepPort, NotePort
 from gateway.core.request import CancelRequest, EveryRun, Filter, Principal
 from gateway.core.run import Listing, LookUp, LookUpBounds, Resolved, Run
@@ -124,5 +126,18 @@ class Call:
             remote=self.remote,
             resolved=resolved,
             plan_id=plan_id,
+            correlation=self.correlation,
+        )
+
+    def denied(self, denial: Denial, upstream: str) -> Members:
+        """Return the members of the record that says that this call was denied; `upstream` is QStash's URL."""
+        return denied_members(
+            self.decision_id,
+            principal=self.principal,
+            asked=self.request,
+            denial=denial,
+            policy_digest=self.policies.digest,
+            upstream=upstream,
+            remote=self.remote,
             correlation=self.correlation,
         )

@@ -182,6 +182,6 @@ async def test_a_process_that_is_killed_in_an_admission_leaves_it_whole(settings
     for round_ in range(3):
         told += told_until_killed(settings, round_)
     assert isinstance(await insist(store.admit, asked("after")), Admitted)
-    left = await insist(store.left, asked("x").reservation)
+    [left] = await insist(store.left, [asked("x").reservation])
     assert told + 1 <= MOST - left.runs <= told + 1 + 3
     await store.aclose()
