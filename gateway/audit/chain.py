@@ -24,7 +24,9 @@ FIRST = ("v", "seq", "ts", "event", "instance")
 LAST = ("prev", "mac")
 
 _HEX = re.compile(r"[0-9a-f]{64}")
-_NEEDS_DECISION = frozenset(("intent", "outcome", "denied", "joined", "plan", "chunk", "settled", "withdrawn"))
+_NEEDS_DECISION = frozenset(
+    ("intent", "outcome", "denied", "joined", "plan", "chunk", "settled", "withdrawn", "approval")
+)
 
 Members = dict[str, object]
 

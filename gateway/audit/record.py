@@ -56,6 +56,7 @@ def intent_members(plan: Plan, *, upstream: str) -> Members:
         owner="unchecked" if permit.owner_unchecked else ABSENT,
         reserved=_taken(plan.reserved),
         idempotency=ABSENT if plan.idempotency is None else plan.idempotency,
+        approved_by=list(plan.approved_by) or ABSENT,
     )
 
 

@@ -11,8 +11,9 @@ from functools import cached_property, partial
 
 from gateway.authoring.question import Question
 from gateway.core.errors import counted
+from gateway.core.forms.budgets import ShownBudget
 from gateway.core.forms.times import instant
-from gateway.core.plan import Budget, Decision, Denial, Permit
+from gateway.core.plan import Approval, Budget, Decision, Denial, Permit
 from gateway.core.request import ByFilterHere, EveryRun, Filter
 from gateway.core.run import Resolution
 from gateway.policy.decide import within
@@ -50,6 +51,11 @@ class Explanation:
         """The budget of the rule that permits the request, if it has one."""
         return self.decision.budget if isinstance(self.decision, Permit) else None
 
+    @property
+    def approval(self) -> Approval | None:
+        """The approval that the rule asks for that permits the request, if it does."""
+        return self.decision.approval if isinstance(self.decision, Permit) else None
+
     def members(self, *, most: int | None = None) -> Members:
         """Return the explanation as JSON.
 
@@ -76,6 +82,7 @@ class Explanation:
             "left_out": len(self.parts) - len(shown),
             "policy_digest": self.policy_digest,
             **({"budget": budget_of(self.budget)} if self.budget is not None else {}),
+            **({"approve": approval_of(self.approval)} if self.approval is not None else {}),
         }
 
 
@@ -99,8 +106,8 @@ def implied(parts: Sequence[Part]) -> tuple[str | None, int | None]:
     admitting = [part for part in enforced if part.effect is Effect.ALLOW and part.holds]
     if not admitting:
         return None, None
-    best = max(part.count_after for part in admitting)
-    first = next(part for part in admitting if part.count_after == best)
+    best = max((part.asks, part.count_after) for part in admitting)
+    first = next(part for part in admitting if (part.asks, part.count_after) == best)
     return first.rule, first.count_after
 
 
@@ -119,9 +126,7 @@ def bounds_of(resolution: Resolution | None) -> Members | None:
 
 def budget_of(budget: Budget) -> Members:
     """Return a budget as a policy file writes it."""
-    bounds = {"runs": budget.runs, "requests": budget.requests}
-    found: Members = {name: bound for name, bound in bounds.items() if bound is not None}
-    return found | {"per": duration(budget.per_ms), "shared": budget.shared}
+    return ShownBudget(budget.runs, budget.requests, duration(budget.per_ms), budget.shared).bounds()
 
 
 def budget_in_words(budget: Budget) -> str:
@@ -130,6 +135,19 @@ def budget_in_words(budget: Budget) -> str:
     requests = [] if budget.requests is None else [counted(budget.requests, "request")]
     whose = {"rule": "for all under the rule together", "team": "for each team", "key": "for each key"}[budget.shared]
     return f"at most {' and '.join([*runs, *requests])} within any {duration(budget.per_ms)}, {whose}"
+
+
+def approval_of(approval: Approval) -> Members:
+    """Return what a rule says of approval as a policy file writes it."""
+    within = duration(approval.within_ms)
+    return {"by": list(approval.by), "count": approval.count, "over": approval.over, "within": within}
+
+
+def approval_in_words(approval: Approval) -> str:
+    """Return who has to approve, and from how many runs on, in words."""
+    over = f"more than {approval.over} runs of the team" if approval.over else "any run"
+    who = f"{counted(approval.count, 'other person', 'other persons')} of team {' or '.join(approval.by)}"
+    return f"{over} within {duration(approval.within_ms)} only after the approval of {who}"
 
 
 def resolution_in_words(resolution: Resolution) -> str:
@@ -158,7 +176,7 @@ class Part:
     `words` say why the rule refused, did not hold, was set aside, or is left to the runs. A rule is `aside` outside its
     window, past its end, or if it excepts the team. `shadow` rules change nothing. `decides` marks the rule that the
     decision names. A rule is `left` to the runs if the look-up has to find them before some of its conditions can be
-    judged.
+    judged. One that `asks` for approval is preferred.
     """
 
     rule: str
@@ -171,6 +189,7 @@ class Part:
     decides: bool
     aside: bool = False
     left: bool = False
+    asks: bool = False
 
     @property
     def result(self) -> str:
@@ -305,7 +324,8 @@ def _part(rule: Rule, judge: _Judge, count: int, *, decides: bool) -> Part:
     elif aside is None and judge.resolved:
         words = _left(rule, judge)
         left = words is not None
-    return Part(rule.name, rule.effect, rule.shadow, holds, words, count, after, decides, aside is not None, left)
+    asks = rule.approval is not None
+    return Part(rule.name, rule.effect, rule.shadow, holds, words, count, after, decides, aside is not None, left, asks)
 
 
 def _left(rule: Rule, judge: _Judge) -> str | None:

@@ -13,6 +13,7 @@ from datetime import date
 from functools import partial
 
 from gateway.authoring.conflicts import kind_of, refuses_all
+from gateway.authoring.lints.approvals import approve_idle, by_nobody
 from gateway.authoring.lints.bounds import above_lookup, budget_idle, budget_of_all, cap_above
 from gateway.authoring.lints.finding import Finding, lasting, place_of
 from gateway.callers.settings import ending
@@ -39,6 +40,8 @@ IDS = {
     "owner-unchecked": "run IDs taken on trust",
     "budget-of-all": "one budget for whoever comes first",
     "budget-idle": "a budget that never counts",
+    "approve-idle": "an approval that is never asked for",
+    "approve-by-nobody": "an approval that nobody can give",
     "count-only": "a bound that upstream may ignore",
     "optional-not-compared": "a bound that runs are not held against",
     "resolve-admits-more": "filters that the rule does not mention",
@@ -78,7 +81,7 @@ class Caller:
 class Summary:
     """The parts of a configuration that lints need. `at` is the place of its deadlines; `seen` comes from the disk.
 
-    `lookup_runs` is the most runs that may match in one look-up.
+    `lookup_runs` is the most runs that may match in one look-up. `operators` are teams whose work is no cancel.
     """
 
     contract: str
@@ -88,6 +91,7 @@ class Summary:
     at: Place
     seen: tuple[Finding, ...] = ()
     lookup_runs: int = LookUpBounds().runs
+    operators: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,7 @@ def lint(policies: Policies, lines: Lines, summary: Summary, now_ms: int) -> tup
     silences = [silence for file, text in lines.items() for silence in _silences(file, text)]
     reasoned = {(one.place.file, one.line, one.id) for one in silences if one.reason}
     callerless = list(_without_caller(policies, lines, summary))
+    callerless += by_nobody(policies, {caller.team for caller in summary.callers})
     # If nobody can call at all, a finding for each team would only repeat it: the summary of `check` says so once.
     told = [*found, *(callerless if summary.callers else ())]
     kept = [one for one in told if (one.place.file, one.place.line, one.id) not in reasoned]
@@ -127,6 +132,7 @@ def _of_rules(policies: Policies, summary: Summary, now_ms: int) -> Iterator[Fin
         partial(above_lookup, most=summary.lookup_runs),
         partial(budget_of_all),
         partial(budget_idle, policies=policies),
+        partial(approve_idle),
         partial(_always_refused, policies=policies),
     ]
     for rule in policies.rules:
@@ -275,7 +281,11 @@ def _of_callers(policies: Policies, summary: Summary, now_ms: int) -> Iterator[F
         )
         yield Finding(summary.at, "timeout-above-grace", message, f"Raise shutdown_grace_s to {least} or more.")
     for caller in summary.callers:
-        yield from _of_caller(caller, policies, now_ms)
+        yield from _of_caller(caller, now_ms)
+        if not policies.for_team(caller.team).allows and caller.team not in summary.operators:
+            message = f"{caller.name}: no rule allows anything to team {caller.team}."
+            fix = "Write an allow for the team, or remove the caller."
+            yield Finding(caller.at, "team-without-allow", message, fix)
 
 
 def _without_caller(policies: Policies, lines: Lines, summary: Summary) -> Iterator[Finding]:
@@ -291,15 +301,12 @@ def _without_caller(policies: Policies, lines: Lines, summary: Summary) -> Itera
             yield Finding(place, "team-without-caller", message, f"Make a key with 'keys new --team {team} --id …'.")
 
 
-def _of_caller(caller: Caller, policies: Policies, now_ms: int) -> Iterator[Finding]:
+def _of_caller(caller: Caller, now_ms: int) -> Iterator[Finding]:
     today = utc(now_ms).date()
     if (words := ending(caller.last, today)) is not None and caller.last is not None:
         expired = caller.last < today
         fix = "Remove it; 'keys new' makes another." if expired else "Make its successor with 'keys new' before."
         yield Finding(caller.at, "key-expired" if expired else "key-expires", f"{caller.name}: {words}.", fix)
-    if not policies.for_team(caller.team).allows:
-        message = f"{caller.name}: no rule allows anything to team {caller.team}."
-        yield Finding(caller.at, "team-without-allow", message, "Write an allow for the team, or remove the caller.")
 
 
 def _teams_key(file: str, text: Sequence[str]) -> Place:

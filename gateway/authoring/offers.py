@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import islice, product
 
 from gateway.authoring.conflicts import kind_of
-from gateway.authoring.explain import budget_in_words, resolution_in_words
+from gateway.authoring.explain import approval_in_words, budget_in_words, resolution_in_words
 from gateway.core.forms.times import DAY_MS
 from gateway.core.plan import Budget, Owner
 from gateway.core.request import ByRunIds, CancelRequest, EveryRun, Selection
@@ -129,6 +129,8 @@ def _words(rule: Rule, rules: TeamRules, at_most: int | None) -> str:
         parts.append(f"only during {rule.during.words()}")
     if rule.budget is not None:
         parts.append(budget_in_words(rule.budget))
+    if rule.approval is not None:
+        parts.append(approval_in_words(rule.approval))
     looked_up = [one.resolution for one in (rule, *rules.requires) if one.resolution is not None]
     parts += [_looked_up(one) for one in looked_up[:MOST_SAID]]
     if looked_up and kind_of(rule) == "filter":

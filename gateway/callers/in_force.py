@@ -5,6 +5,9 @@ Each request is authenticated, judged and recorded under one such value.
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypedDict
 
@@ -12,7 +15,8 @@ from gateway.callers.admission import Admission
 from gateway.callers.authenticate import Authenticator
 from gateway.callers.forwarded import TrustedProxies
 from gateway.callers.issuers import Fetches, Pins
-from gateway.callers.settings import CallerKey, Endings, Limits
+from gateway.callers.settings import CallerKey, Endings, JwtIssuer, Limits
+from gateway.core.forms.times import after_day_ms
 from gateway.core.request import Principal
 from gateway.core.run import LookUpBounds
 from gateway.policy.rules import Policies
@@ -51,6 +55,40 @@ class InForce:
     def is_operator(self, principal: Principal) -> bool:
         """Return whether the principal is of a team of operators. It grants no cancel."""
         return principal.team in self.operators
+
+    def credential_of(self, principal: Principal) -> str:
+        """Return what to ask `still_accepts` with later: which key it is, or what its token stated. It is no secret."""
+        for key in self.keys:
+            if (key.team, key.id) == (principal.team, principal.subject):
+                return _key_mark(key)
+        return json.dumps(["token", principal.claims])
+
+    def still_accepts(self, name: str, credential: str, now_ms: int) -> bool:
+        """Return whether the key of a principal, or a token with the statements of its own, is accepted now.
+
+        A token itself may have ended: what counts is that its issuer is still configured, and such tokens still speak
+        for the team.
+        """
+        team, _, subject = name.partition("/")
+        for key in self.keys:
+            if (key.team, key.id) == (team, subject):
+                ended = key.expires is not None and now_ms >= after_day_ms(key.expires)
+                return _key_mark(key) == credential and not ended
+        if credential.startswith("key "):
+            return False
+        claims = dict(json.loads(credential)[1])
+        return any(_speaks_for(one.settings, team, subject, claims) for one in self.pins.issuers)
+
+
+def _key_mark(key: CallerKey) -> str:
+    """Return what tells a key from the one that replaces it: the digest of the digest that the configuration holds."""
+    return f"key {hashlib.sha256(key.digest).hexdigest()}"
+
+
+def _speaks_for(issuer: JwtIssuer, team: str, subject: str, claims: Mapping[str, str]) -> bool:
+    """Return whether tokens of this issuer, with this subject and these claims, are accepted for the team."""
+    bound = all(claims.get(name) in admitted for name, admitted in issuer.claims.items())
+    return bound and team in issuer.team.names and subject.startswith(f"{issuer.issuer}#")
 
 
 class _Places(TypedDict):

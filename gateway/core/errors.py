@@ -4,12 +4,14 @@ GatewayError
 ├── InvalidConfiguration      a file that cannot be used; every problem in it, with its position
 ├── AuditFailure              the log cannot be opened, continued or locked at start
 ├── StateFailure              the store cannot be opened, or is another one than this version needs
+│   └── StateAway              it does not answer now, and may in a moment
 └── Refusal                   ends one request; mapped to HTTP in one table, edge/answers
     ├── MalformedRequest      400  cannot be read in exactly one way
     ├── Unauthenticated       401  one answer for every cause
     │   ├── ExpiredKey         its last day is past
     │   └── RealTokenUsed      the credential is a token of the account itself
     ├── NotAnOperator         403  only `operators` may do this
+    ├── NotAnApprover         403  the rule does not let this principal approve
     ├── NotFound              404
     │   └── NotThereYet        it may be at another gateway, and be known here in a moment
     ├── MethodNotAllowed      405
@@ -70,6 +72,10 @@ class StateFailure(GatewayError):
     """The store cannot be opened: it is not there, of another version, foreign or unreachable; one sentence says it."""
 
 
+class StateAway(StateFailure):
+    """The store does not answer: its server is down, starting or hung. A gateway that serves waits for it."""
+
+
 class Refusal(GatewayError):
     """The end of a request before its receipt: nothing was sent upstream.
 
@@ -112,6 +118,12 @@ class NotAnOperator(Refusal):
     """The call is for principals of a team under `operators`."""
 
     status, code, title = 403, "not_an_operator", "Not an operator"
+
+
+class NotAnApprover(Refusal):
+    """The rule asks for others: for principals of certain teams, pairwise different, and not for the requester."""
+
+    status, code, title = 403, "not_an_approver", "Not an approver"
 
 
 class NotFound(Refusal):
@@ -246,12 +258,14 @@ class AuditUnavailable(Refusal):
 class StateUnavailable(Refusal):
     """The store did not answer in time, or as it should, and this request needs it; nothing was sent.
 
-    `cause` is a fixed word: `timeout`, `unreachable`, `refused`, `not_read_yet`.
+    `cause` is a fixed word: `timeout`, `unreachable`, `refused`, `not_read_yet`. `problem` tells operators in one
+    sentence what is wrong with a store that answers, and was not there when the gateway started.
     """
 
     status, code, title = 503, "state_unavailable", "State unavailable"
 
-    def __init__(self, cause: str) -> None:
+    def __init__(self, cause: str, *, problem: str | None = None) -> None:
+        self.problem = problem
         super().__init__(
             cause,
             "The gateway cannot reach the state that it shares (freezes, budgets, plans), and this request needs it, "

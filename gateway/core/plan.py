@@ -69,6 +69,20 @@ class Budget:
     shared: Literal["rule", "team", "key"] = "rule"
 
 
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """The second persons that a rule asks for: `count` principals of the teams in `by`, none of them the requester.
+
+    They are asked for where the runs of a request, and those cancelled under the rule for the same team within the last
+    `within_ms` milliseconds, are together more than `over`. What they approve holds for as long.
+    """
+
+    by: tuple[str, ...]
+    count: int = 1
+    over: int = 0
+    within_ms: int = 1_800_000
+
+
 class Barrier(NamedTuple):
     """The reason why a request that policy admits is refused all the same: a freeze, a budget.
 
@@ -91,7 +105,8 @@ class Permit(NamedTuple):
 
     `owner_unchecked` is true if the rule allows run IDs without a check of whose runs they are. `narrowing` says which
     cap lowered the count, if one did. With a `budget`, runs are reserved before the intent. With a `resolution` the
-    request itself is never sent: its runs are looked up, judged, and cancelled by ID.
+    request itself is never sent: its runs are looked up, judged, and cancelled by ID. With an `approval` others may
+    have to approve those runs first.
     """
 
     rule: str | None
@@ -103,6 +118,7 @@ class Permit(NamedTuple):
     owner_unchecked: bool = False
     resolution: Resolution | None = None
     budget: Budget | None = None
+    approval: Approval | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +225,8 @@ class Plan(NamedTuple):
     """A judged request and the orders that carry it out: the request itself, or lists of the run IDs it `resolved` to.
 
     If a plan that was shown before is applied, `plan_id` names it. What was taken before its intent is `reserved`, and
-    the SHA-256 (hex) of the Idempotency-Key that was bound to it, `idempotency`.
+    the SHA-256 (hex) of the Idempotency-Key that was bound to it, `idempotency`. `approved_by` names the principals
+    that approved its runs.
     """
 
     decision_id: str
@@ -224,6 +241,7 @@ class Plan(NamedTuple):
     correlation: Correlation = NOT_GIVEN
     reserved: Reserved | None = None
     idempotency: str | None = None
+    approved_by: tuple[str, ...] = ()
 
     @property
     def narrowed(self) -> dict[str, list[int]] | None:

@@ -38,3 +38,10 @@ class NotePort(Protocol):
 
     def note_soon(self, event: str, members: Mapping[str, object]) -> None:
         """Record an event without waiting."""
+
+
+class KeepPort(Protocol):
+    """The part of the audit log that takes events which must be durable before the caller goes on."""
+
+    async def keep(self, event: str, members: Mapping[str, object]) -> None:
+        """Record an event durably. Raises: AuditUnavailable: it is not durable."""

@@ -13,10 +13,10 @@ begins there. What several orders need more than one is in `execution/plans/orde
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from functools import partial
 
-from gateway.audit.record import denied_members, joined_members
+from gateway.audit.record import joined_members
 from gateway.core.errors import Conflict, ShuttingDown
 from gateway.core.outcome import Cancelled, NotSent, Outcome, Unknown
 from gateway.core.plan import Decision, Denial, Order, Permit, Plan, Receipt, order_of
@@ -50,6 +50,7 @@ from gateway.execution.plans.planner import Planner
 from gateway.execution.ports import AuditPort, Call, CancelPort, LookUps, SettlerPort
 from gateway.policy.rules import Policies, TeamRules
 from gateway.process import Net, fault_of, internal, report
+from gateway.state.admissions import NeedsApproval
 from gateway.upstream.shares import NO_LANE, Lanes
 
 WRITTEN_S = 2.0
@@ -137,7 +138,7 @@ class Pipeline:
         Raises:
             Unauthenticated: the credential was revoked while the request waited to be judged.
             AuditUnavailable: the intent could not be made durable; nothing was sent.
-            Conflict: its runs are still being looked up; its plan can be applied afterwards.
+            Conflict: its runs are still being looked up, or others have to approve its plan, which then can be applied.
             LookupFailed: its runs could not be looked up; nothing was sent.
             ShuttingDown: the process takes no new intents.
             StateUnavailable, KeyReused: nothing was sent.
@@ -184,14 +185,14 @@ class Pipeline:
             AuditUnavailable, ShuttingDown, StateUnavailable, KeyReused: nothing was sent.
         """
         key = ("plan", draft.plan_id)
-        # With an Idempotency-Key a plan that was applied is answered as it was then.
-        if self._cancels.get(key) is None and call.once is None:
+        # With an Idempotency-Key a plan that was applied is answered as it was then; the gate knows what was approved.
+        if self._cancels.get(key) is None and call.once is None and not draft.approval:
             check_ready(draft)
         call, permit = await self._judged(call, key)
         if isinstance(permit, Denial):
             return await self._denied(call, permit)
         work = partial(self._applied, call, permit, draft)
-        return await self._joined_or_started(key, self._gated(work, call, permit), call)
+        return await self._joined_or_started(key, self._gated(work, call, permit, draft), call)
 
     def answered(self, done: Done, *, caller_gone: bool) -> None:
         """Call after the answer was written, or when the caller has disconnected (`caller_gone`)."""
@@ -221,17 +222,7 @@ class Pipeline:
             raise WaitEnded from None
 
     async def _denied(self, call: Call, denial: Denial) -> Denial:
-        members = denied_members(
-            call.decision_id,
-            principal=call.principal,
-            asked=call.request,
-            denial=denial,
-            policy_digest=call.policies.digest,
-            upstream=self._upstream_url,
-            remote=call.remote,
-            correlation=call.correlation,
-        )
-        await self._audit.note("denied", members)
+        await self._audit.note("denied", call.denied(denial, self._upstream_url))
         return denial
 
     async def _joined_or_started(self, key: Key, work: Work, call: Call) -> Told:
@@ -244,23 +235,25 @@ class Pipeline:
         with WAITING:
             return await told_of(self._cancels.start(key, call.decision_id, work))
 
-    def _gated(self, work: Work, call: Call, permit: Permit) -> Work:
-        """Return the work, done only once the request has passed the gate, if there is one."""
+    def _gated(self, work: Work, call: Call, permit: Permit, draft: Draft | None = None) -> Work:
+        """Return the work, done once the request passes the gate; `draft` is the plan that it applies, if it does."""
         gate = self.gate
         if gate is None:
             return work
 
         async def gated(in_flight: InFlight) -> Ended:
             """Pass the gate, then do the work."""
-            barred = await gate.enter(call, permit)
-            if barred is None:
-                try:
+            met = await gate.enter(call, permit, draft)
+            try:
+                if isinstance(met, Draft):  # what others have approved for it
+                    return await self._applied(call, permit, met, in_flight)
+                if met is None:
                     return await work(in_flight)
-                except Conflict as conflict:
-                    barred = await gate.overtaken(conflict, call, permit)
-                    if barred is None:
-                        raise
-            return await self._barred(barred, call)
+            except Conflict as conflict:
+                met = await gate.overtaken(conflict, call, permit)
+                if met is None:
+                    raise
+            return await self._barred(met, call)
 
         return gated
 
@@ -290,11 +283,15 @@ class Pipeline:
         if net.fault is not None:
             report(net.fault, "a repeat is not on record")
 
-    def _direct(self, call: Call, permit: Permit, in_flight: InFlight) -> Coroutine[None, None, Ended]:
-        """Send a permitted request as it is: one order, without a look-up."""
-        return self._sent(call.planned(permit, (order_of(permit.effective),)), call, in_flight)
+    async def _direct(self, call: Call, permit: Permit, in_flight: InFlight) -> Ended:
+        """Send a permitted request as it is: one order, without a look-up, so that no approval can be asked for it."""
+        result = await self._sent(call.planned(permit, (order_of(permit.effective),)), call, in_flight)
+        assert not isinstance(result, NeedsApproval)
+        return result
 
-    async def _sent(self, plan: Plan, call: Call, in_flight: InFlight, *, orders: OrdersInTurn | None = None) -> Ended:
+    async def _sent(
+        self, plan: Plan, call: Call, in_flight: InFlight, *, orders: OrdersInTurn | None = None
+    ) -> Ended | NeedsApproval:
         """Take what the gate asks for, and send; `orders` are those of a plan whose runs were looked up.
 
         Raises: StateUnavailable, AuditUnavailable, KeyReused, Conflict: nothing was sent.
@@ -303,6 +300,8 @@ class Pipeline:
         if gate is None:
             return await self._sent_once(plan, await self._audit.intent(plan), call, in_flight, orders=orders)
         admitted = await gate.admit(plan, call)
+        if isinstance(admitted, NeedsApproval):
+            return admitted
         if not isinstance(admitted, Plan):
             return await self._barred(admitted, call)
         try:
@@ -386,9 +385,12 @@ class Pipeline:
     ) -> Ended:
         async with self._planner.applying(draft, chosen, call, permit=permit) as orders:
             result = await self._sent(orders.plan, call, in_flight, orders=orders)
-            if not isinstance(result, Result):
-                await self.plans.not_sent(draft)
+            if isinstance(result, Result):
+                draft.ended(result.outcome, stopped=None if result.stop is None else result.stop.came_to)
+                self.plans.note(draft)
                 return result
-            draft.ended(result.outcome, stopped=None if result.stop is None else result.stop.came_to)
-            self.plans.note(draft)
+            await self.plans.not_sent(draft)
+        if not isinstance(result, NeedsApproval):
             return result
+        assert self.gate is not None
+        raise await self.gate.ask(draft, call, permit, result)

@@ -2,7 +2,8 @@
 
     1. a matching `deny` refuses
     2. every `require` must hold; the smallest of their caps lowers `count`
-    3. one `allow` must admit what is left: of several the one that leaves the largest `count`, then by file and id
+    3. one `allow` must admit what is left: of several one that asks for approval before one that does not, then the one
+       that leaves the largest `count`, then by file and id
     otherwise the request is denied
 
 The request is read as forwarded. Under rules with `resolve: true` it is read as resolved (reading.py), and what only
@@ -44,9 +45,17 @@ def decide(policies: Policies, principal: Principal, request: CancelRequest, now
     used = _exceptions(rules.enforced, request, now_ms)
     if isinstance(judged, Admitted):
         effective, allow = view.effective(judged), judged.rule
-        narrowing, unchecked = _narrowing(judged), allow.owner_unchecked
         return Permit(
-            allow.name, decided, shadow, effective, used, narrowing, unchecked, judged.resolution, allow.budget
+            allow.name,
+            decided,
+            shadow,
+            effective,
+            used,
+            narrowing=_narrowing(judged),
+            owner_unchecked=allow.owner_unchecked,
+            resolution=judged.resolution,
+            budget=allow.budget,
+            approval=allow.approval,
         )
     name = judged.rule.name if judged.rule is not None else None
     near = [*islice(view.rules.near(request.selection, now_ms), MOST)]

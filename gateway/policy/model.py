@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from gateway.core.grammar import EARLIEST_MS, at_or_below, denied_below, host_of, in_subtree, lies_under, path_of
-from gateway.core.plan import Budget, Owner
+from gateway.core.plan import Approval, Budget, Owner
 from gateway.core.request import HERE, MAX_COUNT, ByRunIds, Filter, Selection
 from gateway.core.run import Resolution, Run
 from gateway.files.nodes import Place
@@ -304,10 +304,11 @@ class Rule:
 
     Outside its window (`during`) and from `until_ms` on, the rule is as if absent. With a `resolution` (`resolve:
     true`) the runs are looked up and cancelled by ID. `logs_full` shows steps and payloads of the runs that an `allow`
-    covers; `budget` bounds what is done under it within a while. `owner` says whom to ask about the rule, as its file
-    names them. `name` is `file/id`, unique over all files; `timeless` says that the rule applies at every time, to
-    every team that it is made for. A filter may ask for up to `most_asked` runs, a list may name `most_named`, and a
-    filter's count is lowered to `cap`; all are `MAX_COUNT` where neither `count` nor `runs.cap` says less.
+    covers; `budget` bounds what is done under it within a while, and `approval` says who has to approve it. `owner`
+    says whom to ask about the rule, as its file names them. `name` is `file/id`, unique over all files; `timeless` says
+    that the rule applies at every time, to every team that it is made for. A filter may ask for up to `most_asked`
+    runs, a list may name `most_named`, and a filter's count is lowered to `cap`; all are `MAX_COUNT` where neither
+    `count` nor `runs.cap` says less.
     """
 
     policy: str
@@ -328,6 +329,7 @@ class Rule:
     resolution: Resolution | None = None
     logs_full: bool = False
     budget: Budget | None = None
+    approval: Approval | None = None
     owner: Owner | None = None
     at: Place | None = field(default=None, compare=False, repr=False)
     name: str = field(init=False, compare=False, repr=False)

@@ -72,7 +72,7 @@ class View:
         forwarded = self._as_forwarded(count)
         admitted = [judged for judged in (forwarded, resolved) if isinstance(judged, Admitted)]
         if admitted:
-            return min(admitted, key=lambda judged: (-judged.left, judged.rule.policy, judged.rule.id))
+            return min(admitted, key=_preference)
         near = self.rules.near(self.request.selection, self.now_ms)
         return resolved if any(rule.resolution is not None for rule in near) else forwarded
 
@@ -142,13 +142,13 @@ class _Read:
             return self._refusal
         if self._fitting is None:
             self._cap, self._fitting = lowest_cap(selection, view.requires), self._fit()
-        admitting, left = None, 0
+        admitting, left, asks = None, 0, False
         # The rules come by name: of several that leave as many, the first is the one to use.
         for rule in self._fitting:
             if count <= (rule.most_named if by_ids else rule.most_asked):
-                leaves = min(count, self._cap, MAX_COUNT if by_ids else rule.cap)
-                if leaves > left:
-                    admitting, left = rule, leaves
+                leaves, approved = min(count, self._cap, MAX_COUNT if by_ids else rule.cap), rule.approval is not None
+                if (approved, leaves) > (asks, left):
+                    admitting, left, asks = rule, leaves, approved
         if admitting is None:
             return Refused(None, reading)
         counted = (admitting, *view.requires)
@@ -182,6 +182,11 @@ class _Read:
             if (any_rule or (rule.resolution is not None) is (reading is Reading.RESOLVED))
             and fits(rule, request, now_ms, reading)
         ]
+
+
+def _preference(judged: Admitted) -> tuple[bool, int, str, str]:
+    """Return the sort key by which one of several rules admits: those that ask for approval come first."""
+    return judged.rule.approval is None, -judged.left, judged.rule.policy, judged.rule.id
 
 
 def permitted(rules: TeamRules, request: CancelRequest, now_ms: int) -> CancelRequest | None:

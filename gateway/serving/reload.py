@@ -16,7 +16,7 @@ from gateway.callers.authenticate import Authenticator
 from gateway.callers.forwarded import TrustedProxies
 from gateway.callers.in_force import InForce, LiveSettings
 from gateway.callers.issuers import Pins, pin
-from gateway.config import Config, budget_problems, load_config, resolve_problems
+from gateway.config import Config, load_config, resolve_problems, state_problems
 from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.core.ports import NotePort, OperatorsLog
 from gateway.files.watch import EVERY_S, Fingerprint, fingerprint, fingerprints
@@ -30,7 +30,7 @@ Look = tuple[Fingerprint, tuple[tuple[str, Fingerprint], ...] | None]
 
 AT_START = (
     *("listen", "socket_mode", "tls", "health", "metrics", "upstream", "audit", "shutdown_grace_s", "keep_alive_s"),
-    *("telemetry", "state"),
+    *("telemetry", "state", "notify", "console"),
 )
 """The keys of the configuration that take effect only at a start."""
 
@@ -130,7 +130,8 @@ class _Read:
 class Reloader:
     """The part that reads everything again on SIGHUP or a changed file. If that fails, the last good state stays.
 
-    `keep` keeps the text of policies durably, and may raise OSError.
+    `keep` keeps the text of policies durably, and may raise OSError. `told` is called with the sentence for operators
+    when files are refused; whoever wants to know sets it. It raises nothing.
     """
 
     def __init__(
@@ -157,6 +158,7 @@ class Reloader:
         self._audit = audit
         self._keep = keep
         self._log = log
+        self.told: Callable[[str], None] = lambda _: None
 
     @property
     def degraded(self) -> bool:
@@ -212,6 +214,7 @@ class Reloader:
             self._swap(read.live, read.config)
         else:
             self._refused = _sentence(read)
+            self.told(self._refused)
         problems = [str(problem) for problem in read.problems]
         members = reload_members(
             cause, old_digest=old_digest, new_digest=read.digest, problems=problems, changed=read.changed
@@ -232,7 +235,7 @@ class Reloader:
             check_cases(config.policies, policies)
             # A read-only token takes effect only at a start, like all of `upstream`.
             state = self._started.state is not None
-            refuse([*resolve_problems(policies, self._started), *budget_problems(policies, has_state=state)])
+            refuse([*resolve_problems(policies, self._started), *state_problems(policies, has_state=state)])
             stage = "the callers"
             live = make_live(config, policies, token=self._token, before=self._current.live.pins)
             return _Read(digest, stage, config=config, live=live, changed=changes(self._in_force, config))

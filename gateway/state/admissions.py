@@ -17,12 +17,26 @@ ONCE_MS = 24 * 3_600_000
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Runs, and one request, taken of the budget of a rule. `scope` is whose budget: requests of one scope share it."""
+    """Runs, and one request, taken of the budget of a rule. `scope` is whose budget: requests of one scope share it.
+
+    They count for the `team` as well (None: for every team). With `unapproved` they are taken only if they need no
+    approval.
+    """
 
     rule: str
     scope: str
     runs: int
     budget: Budget
+    team: str | None = None
+    unapproved: Unapproved | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unapproved:
+    """What may be done without approval: at most `over` runs of the rule and the team within `within_ms`."""
+
+    over: int
+    within_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +80,13 @@ class Exhausted:
     left: Left
 
 
+@dataclass(frozen=True, slots=True)
+class NeedsApproval:
+    """Others have to approve it, so nothing was taken: with the `before` of the same team it would be too many runs."""
+
+    before: int
+
+
 class Progress(StrEnum):
     """How far a decision has come whose Idempotency-Key was seen before."""
 
@@ -98,7 +119,7 @@ class Bound:
     cancelled: int | None = None
 
 
-Verdict = Admitted | Exhausted | Bound
+Verdict = Admitted | Exhausted | NeedsApproval | Bound
 """What came of asking for an admission."""
 
 
@@ -139,3 +160,9 @@ class Restored:
     requests: int
     cancelled: int | None
     closed: bool
+    team: str | None = None
+
+
+def team_scope(rule: str, team: str | None) -> str:
+    """Return the scope in which the requests of a team under a rule are counted."""
+    return f"{rule} team:{team}"

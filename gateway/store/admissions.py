@@ -21,10 +21,13 @@ from gateway.state.admissions import (
     Closed,
     Exhausted,
     Left,
+    NeedsApproval,
     Open,
     Progress,
     Reservation,
+    Unapproved,
     Verdict,
+    team_scope,
 )
 from gateway.state.freezes import GONE_MS
 from gateway.store.engine import Database
@@ -51,9 +54,9 @@ class SqlAdmissions:
         """Settle a decision by what is certain now. A later call may know more; what was certain stays."""
         await self._database.write(lambda connection: _close(connection, decision_id, closed))
 
-    async def left(self, reservation: Reservation) -> Left:
-        """Return what is left of the budget that the reservation would take from."""
-        return await self._database.read(lambda connection: _left(connection, reservation, _now(connection)))
+    async def left(self, drawn: Sequence[Reservation]) -> Sequence[Left]:
+        """Return what is left of the budget that each of these reservations would take from, in turn."""
+        return await self._database.read(lambda connection: _each_left(connection, drawn))
 
     async def bound(self, key_sha256: str) -> Bound | None:
         """Return who has the key, if it is taken."""
@@ -75,7 +78,7 @@ def _now(connection: Connection) -> int:
 
 def _admit(connection: Connection, admission: Admission) -> Verdict:
     reservation, binding = admission.reservation, admission.binding
-    now = _locked(connection, reservation.scope) if reservation is not None else _now(connection)
+    now = _now(connection) if reservation is None else _locked(connection, *_scopes(reservation))
     if _is_mine(connection, admission.decision_id):
         return Admitted(None if reservation is None else _left(connection, reservation, now))
     if binding is not None and (bound := _bound(connection, binding.key_sha256, now)) is not None:
@@ -84,6 +87,8 @@ def _admit(connection: Connection, admission: Admission) -> Verdict:
     if reservation is not None and left is not None:
         if not _suffices(left, reservation):
             return Exhausted(left)
+        if (needed := _needed(connection, reservation, now)) is not None:
+            return needed
         left = _after(left, reservation, now)
     while binding is not None and not _bind(connection, admission, binding, now):
         # Another gateway took the key between the look and now. It may have given it back by the next line.
@@ -102,28 +107,59 @@ def _is_mine(connection: Connection, decision_id: str) -> bool:
     return withdrawn is not None
 
 
-def _locked(connection: Connection, scope: str) -> int:
-    """Return the time at which the budget was this transaction's alone. The clock is read after the wait for it."""
-    touched = insert(connection, SCOPES).values(scope=scope, touched_ms=now_ms())
-    touched = touched.on_conflict_do_update(index_elements=["scope"], set_={"touched_ms": now_ms()})
-    now: int = connection.execute(touched.returning(SCOPES.c.touched_ms)).scalar_one()
+def _locked(connection: Connection, first: str, *others: str) -> int:
+    """Return the time at which the budgets were this transaction's alone. The clock is read after the wait for them."""
+    now = 0
+    for scope in (first, *others):
+        touched = insert(connection, SCOPES).values(scope=scope, touched_ms=now_ms())
+        touched = touched.on_conflict_do_update(index_elements=["scope"], set_={"touched_ms": now_ms()})
+        now = connection.execute(touched.returning(SCOPES.c.touched_ms)).scalar_one()
     return now
+
+
+def _scopes(reservation: Reservation) -> list[str]:
+    """Return the scopes to lock: that of the budget and, where approval may be needed, that of rule and team.
+
+    They are locked in the order of their names, so that no two transactions wait for each other.
+    """
+    if reservation.unapproved is None:
+        return [reservation.scope]
+    return sorted({reservation.scope, team_scope(reservation.rule, reservation.team)})
+
+
+def _needed(connection: Connection, reservation: Reservation, now: int) -> NeedsApproval | None:
+    """Return what keeps the reservation from being made without approval, if something does."""
+    free = reservation.unapproved
+    if free is None or not reservation.runs:
+        return None
+    before = _of_the_team(connection, reservation, free, now)
+    return NeedsApproval(before) if before + reservation.runs > free.over else None
+
+
+def _of_the_team(connection: Connection, reservation: Reservation, free: Unapproved, now: int) -> int:
+    table = ADMISSIONS.c
+    of_team = table.team.is_(None) | (table.team == reservation.team)
+    window = (table.rule == reservation.rule, table.at_ms > now - free.within_ms, of_team)
+    return int(connection.execute(select(func.coalesce(func.sum(table.runs), 0)).where(*window)).scalar_one())
 
 
 def _row_of(admission: Admission, now: int) -> dict[str, object]:
     reservation = admission.reservation
-    lives_ms = ONCE_MS if reservation is None else max(ONCE_MS, reservation.budget.per_ms)
+    windows = [] if reservation is None else [reservation.budget.per_ms]
+    if reservation is not None and reservation.unapproved is not None:
+        windows.append(reservation.unapproved.within_ms)
     return {
         "decision_id": admission.decision_id,
         "instance": admission.instance,
         "at_ms": now,
-        "expires_ms": now + lives_ms,
+        "expires_ms": now + max(ONCE_MS, *windows) if windows else now + ONCE_MS,
         "closed": False,
         "withdrawn": False,
         "scope": None if reservation is None else reservation.scope,
         "rule": None if reservation is None else reservation.rule,
         "runs": 0 if reservation is None else reservation.runs,
         "requests": 0 if reservation is None else 1,
+        "team": None if reservation is None else reservation.team,
     }
 
 
@@ -138,6 +174,11 @@ def _left(connection: Connection, reservation: Reservation, now: int) -> Left:
         requests=None if budget.requests is None else max(0, budget.requests - int(requests)),
         resets_ms=now if latest is None else latest + budget.per_ms,
     )
+
+
+def _each_left(connection: Connection, drawn: Sequence[Reservation]) -> Sequence[Left]:
+    now = _now(connection)
+    return [_left(connection, one, now) for one in drawn]
 
 
 def _suffices(left: Left, reservation: Reservation) -> bool:

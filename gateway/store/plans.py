@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select, update
+from sqlalchemy import Connection, Select, case, func, select, update
 
 from gateway.state.freezes import GONE_MS
 from gateway.state.plans import OVER, KeptPlan
@@ -22,15 +22,15 @@ class SqlPlans:
 
     async def keep_plan(self, plan: KeptPlan) -> None:
         """Keep a plan, or what became of it; `claimed_by` and `stopped_by` are left as the store has them."""
-        await self._database.write(lambda connection: _keep_plan(connection, plan))
+        await self._database.write(lambda connection: put_plan(connection, plan))
 
     async def plan(self, plan_id: str) -> KeptPlan | None:
         """Return a plan that is still shown."""
         return await self._database.read(lambda connection: _plan(connection, plan_id))
 
-    async def plans_of(self, principal: str, most: int) -> Sequence[KeptPlan]:
-        """Return the principal's plans that are still shown, the newest first."""
-        asked = _shown().where(PLANS.c.principal == principal)
+    async def plans_of(self, principal: str | None, most: int) -> Sequence[KeptPlan]:
+        """Return the principal's plans (None: anybody's) that are still shown, the newest first."""
+        asked = _shown() if principal is None else _shown().where(PLANS.c.principal == principal)
         newest = asked.order_by(PLANS.c.made_ms.desc(), PLANS.c.plan_id.desc()).limit(most)
         return await self._database.read(lambda connection: [_plan_of(row) for row in connection.execute(newest)])
 
@@ -103,18 +103,23 @@ def _plan_of(row: AnyRow) -> KeptPlan:
     )
 
 
-def _keep_plan(connection: Connection, plan: KeptPlan) -> None:
+def put_plan(connection: Connection, plan: KeptPlan, *, shown_until_ms: int | None = None) -> None:
+    """Keep a plan, or what became of it, until then (None: as it says itself).
+
+    One that was rejected or has expired while it waited stays so: what is written behind may come later.
+    """
     values = {
         "team": plan.team,
         "principal": plan.principal,
-        "state": plan.state,
         "digest": plan.digest,
         "document": plan.document,
         "made_ms": plan.made_ms,
-        "expires_ms": plan.expires_ms,
+        "expires_ms": plan.expires_ms if shown_until_ms is None else shown_until_ms,
     }
-    kept = insert(connection, PLANS).values(plan_id=plan.plan_id, **values)
-    connection.execute(kept.on_conflict_do_update(index_elements=["plan_id"], set_=values))
+    ended = PLANS.c.state.in_(("rejected", "expired")) & PLANS.c.stopped_by.is_not(None) & PLANS.c.claimed_by.is_(None)
+    kept = insert(connection, PLANS).values(plan_id=plan.plan_id, state=plan.state, **values)
+    changed = {**values, "state": case((ended, PLANS.c.state), else_=plan.state)}
+    connection.execute(kept.on_conflict_do_update(index_elements=["plan_id"], set_=changed))
 
 
 def _stop(connection: Connection, plan_id: str, by: str) -> KeptPlan | None:

@@ -23,7 +23,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-REVISION = "0001"
+REVISION = "0003"
 """The revision of these tables: four digits, and each migration has the next higher number."""
 
 AnyRow: TypeAlias = "Row[*tuple[Any, ...]]"
@@ -82,11 +82,16 @@ ADMISSIONS = Table(
     Column("runs", BigInteger, nullable=False),
     Column("requests", Integer, nullable=False),
     Column("cancelled", BigInteger),
+    Column("team", String),
     Index("admissions_scope", "scope", "at_ms"),
+    Index("admissions_rule", "rule", "at_ms"),
     Index("admissions_expires", "expires_ms"),
     Index("admissions_instance", "instance", "closed"),
 )
-"""`runs` and `requests` are what counts against the budget: reserved at first, and what is certain afterwards."""
+"""`runs` and `requests` are what counts against the budget: reserved at first, and what is certain afterwards.
+
+Rows of the first revision have no `team`; they count for every team under the rule.
+"""
 
 BINDINGS = Table(
     "bindings",
@@ -122,6 +127,47 @@ PLANS = Table(
     Index("plans_expires", "expires_ms"),
 )
 
+APPROVALS = Table(
+    "approvals",
+    METADATA,
+    Column("plan_id", String, primary_key=True),
+    Column("instance", String, nullable=False),
+    Column("team", String, nullable=False),
+    Column("requester", String, nullable=False),
+    Column("person", String, nullable=False),
+    Column("request_sha256", String, nullable=False),
+    Column("rule", String, nullable=False),
+    Column("by", String, nullable=False),
+    Column("needed", Integer, nullable=False),
+    Column("plan_digest", String, nullable=False),
+    Column("policy_digest", String, nullable=False),
+    Column("within_ms", BigInteger, nullable=False),
+    Column("asked_ms", BigInteger, nullable=False),
+    Column("until_ms", BigInteger, nullable=False),
+    Column("end", String),
+    Index("approvals_requester", "requester", "request_sha256"),
+    Index("approvals_team", "team", "until_ms"),
+    Index("approvals_until", "until_ms"),
+)
+"""One row a plan that waits, or has waited. `by` are the names of the teams, with a space around each."""
+
+VOICES = Table(
+    "voices",
+    METADATA,
+    Column("voice_id", String, primary_key=True),
+    Column("plan_id", String, nullable=False),
+    Column("principal", String, nullable=False),
+    Column("person", String, nullable=False),
+    Column("credential", String, nullable=False),
+    Column("word", String, nullable=False),
+    Column("reason", String),
+    Column("plan_digest", String, nullable=False),
+    Column("policy_digest", String, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("confirmed", Boolean, nullable=False),
+    Index("voices_of", "plan_id", "principal", "word", unique=True),
+)
+
 CURSORS = Table(
     "cursors",
     METADATA,
@@ -142,6 +188,25 @@ DECISIONS = Table(
     Index("decisions_at", "at_ms", "decision_id"),
     Index("decisions_team", "team", "at_ms", "decision_id"),
 )
+
+NOTICES = Table(
+    "notices",
+    METADATA,
+    Column("delivery_id", String, primary_key=True),
+    Column("notice_id", String, nullable=False),
+    Column("receiver", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+    Column("due_ms", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("leased_by", String),
+    Column("leased_until_ms", BigInteger, nullable=False),
+    Column("delivered", Boolean, nullable=False),
+    Index("notices_due", "receiver", "delivered", "due_ms"),
+    Index("notices_subject", "receiver", "subject", "at_ms"),
+)
+"""One row for each notice and receiver. A delivered one stays a while, without its document, so that it is known."""
 
 
 class now_ms(FunctionElement[int]):  # noqa: N801 - it is written like a function of SQL

@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 
 from gateway.audit.chain import Members
+from gateway.audit.events.approvals import asked_members, ended_members, said_members
 from gateway.audit.events.catalogue import Recovery, Retired, Start, Stop
 from gateway.audit.events.reloads import reload_members
 from gateway.audit.events.starts import start_members
@@ -34,6 +35,7 @@ from gateway.core.plan import Barrier, Denial, Narrowing, Order, Permit, Plan, R
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Dialect, Principal
 from gateway.core.run import Resolved, Run, Skip
 from gateway.execution.fates import Fate, OrderedRuns, TrackedAction
+from gateway.state.approvals import End, Voice, Waiting
 from gateway.state.freezes import Freeze, Scope
 
 ID, OTHER = "01890000-0000-7000-8000-000000000000", "01890000-0000-7000-8000-000000000001"
@@ -258,7 +260,38 @@ def frozen() -> Iterator[tuple[str, Members]]:
     )
 
 
-SAMPLES = [*chains(), *refusals(), *cancels(), *afterwards(), *correlated(), *limited(), *frozen()]
+def approving() -> Iterator[tuple[str, Members]]:
+    """A plan that waits for approval, what people say of it, its ends, and what is sent because it was approved."""
+    until_ms = 1_700_000_000_000
+    waiting = Waiting(
+        plan_id=ID,
+        instance="i",
+        team="billing",
+        requester=KEY.name,
+        person="key:ci",
+        request_sha256=ONES,
+        rule="billing/own",
+        by=("platform", "sre"),
+        needed=2,
+        plan_digest=ZEROS,
+        policy_digest=ONES,
+        within_ms=1_800_000,
+        until_ms=until_ms,
+    )
+    rob, sue = Principal("platform", "rob"), replace(TOKEN, team="sre")
+    yes = Voice(OTHER, ID, rob.name, "key:rob", "key 1", "approve", None, ZEROS, ONES)
+    no = replace(yes, principal=sue.name, word="reject", reason="not now")
+    yield "approval", asked_members(waiting, KEY, remote="10.0.0.1", reason="stuck")
+    yield "approval", asked_members(waiting, TOKEN, remote=None, reason=None)
+    yield "approval", said_members(waiting, yes, rob, remote="::1")
+    yield "approval", said_members(waiting, no, sue, remote=None)
+    yield "approval", ended_members(waiting, End.EXPIRED)
+    yield "approval", ended_members(waiting, End.VOID, "policy")
+    approved = plan(PERMIT, ASKED, resolved=FOUND, plan_id=OTHER)._replace(approved_by=(rob.name, sue.name))
+    yield "intent", intent_members(approved, upstream=UPSTREAM)
+
+
+SAMPLES = [*chains(), *refusals(), *cancels(), *afterwards(), *correlated(), *limited(), *frozen(), *approving()]
 """Each event's name with its members."""
 
 LATER = dict.fromkeys(("intent", "denied", "refused", "plan"), ("action", "trace_id", "request_id"))

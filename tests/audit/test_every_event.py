@@ -191,6 +191,7 @@ READ_AS = {
     "chunk": {"needed", "continues", "acts"},
     "joined": {"needed", "alone", "acts"},
     "withdrawn": {"needed"},
+    "approval": {"needed"},
     "outcome": {"needed", "continues", "acts"},
     "settled": {"needed", "continues", "acts"},
     "explained": set(),

@@ -99,6 +99,7 @@ SAMPLES = {
     ),
     "resolve": Sample(LOOK_UP),
     "budget": Sample(f"{LOOK_UP}, budget: {{runs: 50, requests: 9, per: 24h, shared: team}}"),
+    "approve": Sample(f"{LOOK_UP}, approve: {{by: [platform], count: 2, over: 50, within: 30m}}"),
     "runs": Sample("resolve: true, runs: {max: 7, older_than: 5m}"),
 }
 """For each key that bounds what a team may ask: an example of it."""

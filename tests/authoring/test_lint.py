@@ -126,6 +126,11 @@ FIRING = {
         require("resolve: true, count: {cap: 50}, runs: {max: 20000}") + ALLOW,
         [("runs-above-lookup", 5)],
     ),
+    "an approval that the budget comes before": (
+        allow(f"{BY_URL}, {LOOKED_UP}, budget: {{runs: 50, per: 1h}}, approve: {{by: [a], over: 50}}"),
+        [("approve-idle", 5)],
+    ),
+    "an approval by nobody": (allow(f"{BY_URL}, {LOOKED_UP}, approve: {{by: [b]}}"), [("approve-by-nobody", 5)]),
     "unchecked owner": (allow("workflowRunIds: {max: 1}, owner: unchecked"), [("owner-unchecked", 5)]),
     "ended": (allow(f"{BY_URL}, until: 2020-01-01"), [("passed", 5)]),
     "window ended": (allow(f'{BY_URL}, during: {{until: "2020-01-01T00:00:00Z"}}'), [("passed", 5)]),

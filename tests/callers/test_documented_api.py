@@ -38,7 +38,19 @@ allow:
     resolve: true
     runs: {max: 9}
 """
+WATCHED = """\
+version: 1
+name: search
+teams: [search]
+allow:
+  - id: watched
+    workflowUrl: {exact: ["https://billing.example.com/api/invoice"]}
+    resolve: true
+    runs: {max: 9}
+    approve: {by: [billing]}
+"""
 OPERATORS = 'state: {url: "sqlite:state.db"}\noperators: {teams: [billing]}\n'
+OWN = "workflowUrl=https%3A%2F%2Fbilling.example.com%2Fapi%2Finvoice"
 APART = "\x1e"
 
 
@@ -50,7 +62,7 @@ def block(section: str, language: str) -> str:
 
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[RunningGateway]:
-    """A gateway whose team, which is one of operators, has three runs."""
+    """A gateway whose team, which is one of operators, has three runs; another waits for its approval."""
     directory, reading = tmp_path / "gateway", "CANARY" + secrets.token_hex(24)
     directory.mkdir()
     (directory / "read-token").write_text(reading)
@@ -58,9 +70,16 @@ def gateway(tmp_path: Path) -> Iterator[RunningGateway]:
     with SimulatorServer(account, token=REAL_TOKEN, read_token=reading) as upstream:
         more = ", read_token: {file: read-token}"
         setup = Setup(
-            upstream.url, directory, policies={"b.yaml": POLICY}, teams=("billing",), upstream=more, more=OPERATORS
+            upstream.url,
+            directory,
+            policies={"b.yaml": POLICY, "s.yaml": WATCHED},
+            teams=("billing", "search"),
+            upstream=more,
+            more=OPERATORS,
         )
         with RunningGateway(setup) as running:
+            waits = running.cancel(f"{OWN}&workflowUrlExactMatch=true", team="search")
+            assert waits.json()["code"] == "approval_required"
             yield running
         assert len(account.cancelled) == 3
 
@@ -80,6 +99,9 @@ def test_what_curl_is_shown_to_do_is_what_it_does(gateway: RunningGateway, tmp_p
     assert nothing == ""
     for (heading, _), text in zip(SHOWN, printed, strict=True):
         call = next(call for call in CALLS if (call.method, call.path) == heading)
+        if call.results[0].stream:
+            assert text.startswith(": open")
+            continue
         if text or call.name != "openapi":
             described.check_value(described.value(call.results[0].value), json.loads(text))
     assert json.loads((tmp_path / "openapi.json").read_text()) == document()
@@ -87,7 +109,8 @@ def test_what_curl_is_shown_to_do_is_what_it_does(gateway: RunningGateway, tmp_p
 
 def test_what_python_is_shown_to_do_is_what_it_does(gateway: RunningGateway, tmp_path: Path) -> None:
     """All blocks in one program: the answer to each is a success that the description says, to the last header."""
-    kept = f"\nsys.stderr.write(json.dumps([answer.status_code, dict(answer.headers), answer.text]) + '{APART}')\n"
+    text = "'' if answer.headers['content-type'] == 'text/event-stream' else answer.text"
+    kept = f"\nsys.stderr.write(json.dumps([answer.status_code, dict(answer.headers), {text}]) + '{APART}')\n"
     blocks = [block(section, "python") + kept for _, section in SHOWN]
     program = "import json, sys\n" + block(FIRST, "python").replace(ADDRESS, gateway.url) + "".join(blocks)
     done = ended([sys.executable, "-c", program], cwd=tmp_path, env={"GATEWAY_KEY": gateway.key()})

@@ -25,7 +25,7 @@ def lines() -> Iterator[tuple[str, str]]:
         for found in LINE.findall(page.read_text()):
             line = END.split(found)[0].replace("[", "").replace("]…", "").replace("]", "").replace(" …", "").strip()
             if line.split()[0] in COMMANDS:
-                yield str(page.relative_to(ROOT)), re.sub(r"\bID\b", PLAN_ID, line.replace("TEAM", "team"))
+                yield str(page.relative_to(ROOT)), re.sub(r"\b(?:ID|PLAN)\b", PLAN_ID, line.replace("TEAM", "team"))
 
 
 LINES = sorted(set(lines()))

@@ -117,6 +117,9 @@ VERDICTS = {
     "state check --config good/config.yaml": 3,
     "freeze --reason late --state sqlite:nowhere/state.db": 3,
     "thaw 01890000-0000-7000-8000-000000000000 --state sqlite:nowhere/state.db": 3,
+    "approvals": 2,
+    "approve 01890000-0000-7000-8000-000000000000 --yes": 2,
+    "reject 01890000-0000-7000-8000-000000000000 --yes": 2,
     "cancle": 2,
 }
 """Commands whose exit code says what they have found or done."""
@@ -200,6 +203,9 @@ SILENT = (
     "state check --config good/config.yaml",
     "freeze --reason late --state sqlite:nowhere/state.db",
     "thaw 01890000-0000-7000-8000-000000000000 --state sqlite:nowhere/state.db",
+    "approvals",
+    "approve 01890000-0000-7000-8000-000000000000 --yes",
+    "reject 01890000-0000-7000-8000-000000000000 --yes",
     "cancle",
 )
 """Commands that print nothing on standard output here."""

@@ -8,6 +8,7 @@ import re
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,19 +18,36 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from gateway.cli.main import main
 from gateway.core.errors import MethodNotAllowed, Refusal
-from gateway.core.forms.shown import DECISIONS, FREEZES, PLANS, Left, Listed, Narrowed, ShownPlan
-from gateway.edge.app import CallRoute, Cancels, routes
+from gateway.core.forms.budgets import LeftOver, ShownBudget
+from gateway.core.forms.shown import (
+    APPROVALS,
+    COUNTS,
+    DECISIONS,
+    EVENTS,
+    FREEZES,
+    PLANS,
+    POLICIES,
+    Left,
+    Listed,
+    Narrowed,
+    ShownPlan,
+)
 from gateway.edge.described.calls import CALLS
 from gateway.edge.described.declare import Call
 from gateway.edge.described.document import document, rendered
 from gateway.edge.health import HealthPages
+from gateway.edge.pages.approvals import ApprovalPages
 from gateway.edge.pages.calls import Pages
 from gateway.edge.pages.decisions import DecisionPages
 from gateway.edge.pages.freezes import FreezePages
+from gateway.edge.pages.overview.events import OF_ONE
+from gateway.edge.routing.cancels import Cancels
+from gateway.edge.routing.table import CallRoute, routes
 from gateway.execution.plans.draft import State
 from gateway.simulator.exchange import Fault, Kind
 from gateway.simulator.server import SimulatorServer
 from tests.edge.described import Described
+from tests.edge.streams import read_stream, stream
 from tests.edge.wire import answers
 from tests.execution.resolve.account import INVOICE, MovingAccount, ids, runs_of
 from tests.execution.resolve.house import exactly
@@ -61,7 +79,8 @@ def test_it_is_an_openapi_document() -> None:
 
 def test_every_route_below_the_gateways_own_path_is_described_and_no_other() -> None:
     """In both directions, by method and path; no call has the name of another."""
-    pages = Pages(None, None, None, DecisionPages(None, None), freezes=FreezePages(None, None))  # type: ignore[arg-type]
+    approvals, freezes = ApprovalPages(None, None, None), FreezePages(None, None)  # type: ignore[arg-type]
+    pages = Pages(None, None, None, DecisionPages(None, None), freezes=freezes, approvals=approvals)  # type: ignore[arg-type]
     parts = routes(Cancels(None, None, None), pages, HealthPages(None))  # type: ignore[arg-type]
     own = [route for route in parts if isinstance(route, CallRoute) and route.path.startswith(OWN)]
     assert sorted((method, route.path) for route in own for method in route.methods or ()) == sorted(
@@ -125,6 +144,8 @@ REFUSED = {
 SHOWN = [
     *(replace(WHOLE, state=state.value) for state in State),
     replace(WHOLE, narrowed=Narrowed(100, 50, "f/r", "runs")),
+    replace(WHOLE, budget=ShownBudget(100, None, "24h", "team", LeftOver(7, None, AT))),
+    replace(WHOLE, budget=ShownBudget(None, 9, "24h", "key")),
     ShownPlan(NAME, "ready", digest="0" * 64),
     ShownPlan(NAME, "looking", 600, pages=2, matched=7),
     ShownPlan(NAME, "failed", failure="It took too long."),
@@ -149,8 +170,9 @@ allow:
   - {{id: any, workflowRunIds: {{max: 9, prefix: [wfr_]}}, owner: unchecked}}
 """
 
-FEW = f"{INVOICE}/few"
+FEW, WATCHED = f"{INVOICE}/few", f"{INVOICE}/watched"
 BUDGETED = f"""\
+  - {{id: watched, workflowUrl: {{exact: ["{WATCHED}"]}}, resolve: true, runs: {{cap: 2}}, approve: {{by: [platform]}}}}
   - {{id: few, workflowUrl: {{exact: ["{FEW}"]}}, resolve: true, runs: {{cap: 2}}, budget: {{runs: 3, per: 1h}}}}
 """
 STATE = 'state: {url: "sqlite:state.db"}\noperators: {teams: [platform]}\n'
@@ -352,6 +374,32 @@ def decisions(desk: Desk) -> None:
     desk.ask("GET", f"{DECISIONS}/{NAME}?a=b")
 
 
+def looks(desk: Desk) -> None:
+    """The record of decisions, numbers over time, and policies; to a team, to operators, and where they are none."""
+    made = desk.gateway.cancel("label=a").headers["gateway-decision"]
+    for team in ("billing", "platform"):
+        assert desk.ask("GET", f"{DECISIONS}/{made}/record", team=team).json()["records"]
+        assert desk.ask("GET", COUNTS, team=team).json()["counts"]
+        desk.ask("GET", f"{COUNTS}?since=90m", team=team)
+        assert desk.ask("GET", f"{POLICIES}?since=7d", team=team).json()["files"]
+    desk.ask("GET", f"{DECISIONS}/{NAME}/record")
+    desk.ask("GET", f"{DECISIONS}/{made}/record?a=b")
+    for wrong in ("since=1", "since=31d", "since=10s", "more=1"):
+        desk.ask("GET", f"{COUNTS}?{wrong}")
+        desk.ask("GET", f"{POLICIES}?{wrong}")
+    desk.ask("GET", f"{EVENTS}?a=b")
+
+
+def events(desk: Desk) -> None:
+    """A stream with a decision in it, and one too many."""
+    with ExitStack() as open_streams:
+        streams = [open_streams.enter_context(stream(desk.gateway)) for _ in range(OF_ONE)]
+        until(lambda: desk.gateway.request("GET", WHOAMI).status == 200)
+        desk.ask("GET", EVENTS)
+        desk.gateway.cancel("label=a")
+        desk.described.check("GET", EVENTS, read_stream(streams[0], b"data: {"))
+
+
 def freezes(desk: Desk) -> None:
     """Freezes by operators, what they stop, and who may not."""
     plan = desk.plan()
@@ -382,7 +430,10 @@ def budgets(desk: Desk) -> None:
         """Applies a plan with a key."""
         return desk.ask("POST", f"{plan}/apply", headers={"Idempotency-Key": key})
 
+    desk.ask("GET", WHOAMI)
+    desk.ask("POST", EXPLAIN, {"request": exactly(FEW)})
     plan = desk.plan(FEW)
+    desk.ask("GET", plan)
     first = apply(plan, "a")
     assert first.headers.get("gateway-budget", "").startswith("left=1;reset="), first
     assert apply(plan, "a").headers["gateway-replayed"] == "true"
@@ -393,6 +444,54 @@ def budgets(desk: Desk) -> None:
     desk.account.script(Fault(status=500, body="not JSON"))
     assert apply(plan, "c").status == 504
     assert apply(plan, "c").json()["code"] == "outcome_unknown"
+
+
+def approvals(desk: Desk) -> None:
+    """Plans that wait for another team: approved and applied, rejected, stopped; and who may say nothing of them."""
+
+    def waiting(reason: str = "stuck") -> tuple[str, dict[str, object]]:
+        """A plan that waits, and the body that approves it."""
+        desk.account.begin(runs_of(WATCHED, 3))
+        planned = desk.ask("POST", PLANS, {"request": exactly(WATCHED), "reason": reason}).json()
+        plan = f"{PLANS}/{planned['plan']}"
+        refused = desk.ask("POST", f"{plan}/apply")
+        assert refused.json()["code"] == "approval_required", refused
+        return plan, {"digest": refused.json()["digest"], "decision": "approve"}
+
+    def says(plan: str, body: object, *, team: str = "platform") -> Answer:
+        """What somebody says of it."""
+        return desk.ask("POST", f"{plan}/approvals", body, team=team)
+
+    plan, yes = waiting()
+    assert says(plan, yes, team="billing").json()["code"] == "not_an_approver"
+    for wrong in (
+        {},
+        {**yes, "decision": "perhaps"},
+        {**yes, "more": 1},
+        {**yes, "reason": "a\nb"},
+        {**yes, "digest": 1},
+    ):
+        assert says(plan, wrong).status == 400
+    assert says(plan, {**yes, "digest": "0" * 64}).json()["code"] == "approval_void"
+    assert says(NO_PLAN, yes).status == 404
+    waits = desk.ask("GET", APPROVALS, team="platform").json()["approvals"]
+    assert [one["principal"] for one in waits] == ["billing/billing-key"]  # type: ignore[attr-defined]
+    assert desk.ask("GET", APPROVALS).json() == {"approvals": []}
+    desk.ask("GET", f"{APPROVALS}?a=b")
+    assert len(desk.ask("GET", plan, team="platform").json()["listed"]) == 2  # type: ignore[arg-type]
+    assert says(plan, {**yes, "reason": "go"}).status == 201
+    assert desk.ask("GET", plan).json()["approvals"]["given"][0]["reason"] == "go"  # type: ignore[index]
+    assert desk.ask("POST", f"{plan}/apply").status == 200
+    assert says(plan, yes).json()["code"] == "plan_applied"
+    plan, yes = waiting()
+    assert says(plan, {**yes, "decision": "reject"}).json()["state"] == "rejected"
+    assert says(plan, yes).json()["code"] == "plan_rejected"
+    assert desk.ask("POST", f"{plan}/apply").json()["code"] == "plan_rejected"
+    again = desk.ask("POST", f"{desk.plan(WATCHED)}/apply").json()
+    assert again["code"] == "approval_required"
+    plan, yes = waiting("something else")
+    desk.ask("DELETE", plan)
+    assert says(plan, yes).json()["code"] == "plan_stopped"
 
 
 def ends(desk: Desk) -> None:
@@ -421,6 +520,7 @@ NOT_PROVOKED = {
     (403, "policy_denied"): "a reload between the plan and its application",
     (409, "plan_pending"): "a look-up of more than ten seconds",
     (409, "plan_refused"): "a look-up that fails after ten seconds",
+    (409, "approval_void"): "policies or keys that change after the approval",
     (409, "plan_damaged"): "a store that somebody has changed",
     (503, "audit_unavailable"): "a full disk",
     (503, "decisions_unavailable"): "an index that is being made",
@@ -434,12 +534,14 @@ NOT_PROVOKED = {
 def test_what_the_gateway_answers_is_what_the_document_says(desk: Callable[..., Desk]) -> None:
     """Status, code, headers and every member, of every call and every refusal that can be provoked."""
     one = desk(operators=True)
-    for provoked in (everywhere, late, questions, plans, stopped, decisions, freezes, budgets, ends):
+    parts = (everywhere, late, questions, plans, stopped, decisions, looks, events, freezes, budgets, approvals, ends)
+    for provoked in parts:
         provoked(one)
     lone = desk("{per_principal: {requests_per_minute: 12, in_flight: 4}}", reads=False)
     lone.described.seen = one.described.seen
     lone.ask("POST", PLANS, {"request": exactly(INVOICE)})
     lone.ask("GET", FREEZES)
+    lone.ask("GET", APPROVALS)
     lone.ask("POST", FREEZES, {"reason": "x"})
     for _ in range(12):
         lone.gateway.request("GET", WHOAMI)

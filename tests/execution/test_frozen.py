@@ -9,12 +9,13 @@ import pytest
 
 from gateway.core.errors import Conflict, StateUnavailable
 from gateway.core.outcome import Cancelled, NotSent, Outcome, Unknown
-from gateway.core.plan import Denial, Order, Plan, Receipt
+from gateway.core.plan import Denial, Order, Permit, Plan, Receipt
 from gateway.core.request import ByRunIds, CancelRequest, Principal
 from gateway.execution.gates.freezes import FreezesInForce
 from gateway.execution.gates.state_gate import StateGate
 from gateway.execution.in_flight import Done, Replay, Result
 from gateway.execution.pipeline import Pipeline
+from gateway.execution.plans.draft import Draft
 from gateway.execution.ports import Call
 from gateway.policy.model import Effect, Rule, RunIdCondition
 from gateway.policy.rules import Policies
@@ -118,8 +119,8 @@ class Freezing(StateGate):
         super().__init__(found, Trips())
         self.found = found
 
-    async def enter(self, call: Call, permit: object) -> Denial | Replay | None:
-        entered = await super().enter(call, permit)  # type: ignore[arg-type]
+    async def enter(self, call: Call, permit: Permit, draft: Draft | None) -> Denial | Replay | Draft | None:
+        entered = await super().enter(call, permit, draft)
         self.found.hold(FREEZE)
         return entered
 

@@ -15,7 +15,7 @@ from gateway.audit.log import AuditLog
 from gateway.core.errors import AuditUnavailable, Refusal
 from gateway.core.outcome import Outcome, Unknown
 from gateway.core.plan import Budget, Plan, Receipt
-from gateway.execution.gates.takes import scope_of
+from gateway.execution.gates.left import scope_of
 from gateway.execution.in_flight import Done
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.ports import Call
@@ -80,8 +80,8 @@ class DeafStore:
         if decision_id not in self.dead:
             await self.store.close(decision_id, closed)
 
-    async def left(self, reservation: Reservation) -> Left:
-        return await self.store.left(reservation)
+    async def left(self, drawn: Sequence[Reservation]) -> Sequence[Left]:
+        return await self.store.left(drawn)
 
     async def bound(self, key_sha256: str) -> Bound | None:
         return await self.store.bound(key_sha256)
@@ -214,5 +214,5 @@ def scopes(budget: Budget) -> Iterator[str]:
 
 async def left(store: SqlStore, budget: Budget) -> list[tuple[int | None, int | None]]:
     """What is left of each budget: runs, and requests."""
-    found = [await store.left(Reservation(NAME, scope, 0, budget)) for scope in scopes(budget)]
+    found = await store.left([Reservation(NAME, scope, 0, budget) for scope in scopes(budget)])
     return [(one.runs, one.requests) for one in found]

@@ -78,6 +78,8 @@ JUDGED += [
     ("docs/policies.md", 10, "search", f"{SEARCH}api", False),
     ("docs/policies.md", 11, "billing", "workflowUrl=https%3A%2F%2Fjobs.example.com%2Fapi%2Fx", True),
     ("docs/policies.md", 11, "billing", "workflowUrl=https%3A%2F%2Fjobs.example.com%2Fother", False),
+    ("docs/policies.md", 12, "search", "workflowUrl=https%3A%2F%2Fjobs.example.com%2Fapi%2Fx", True),
+    ("docs/policies.md", 12, "platform", "workflowUrl=https%3A%2F%2Fjobs.example.com%2Fapi%2Fx", False),
 ]
 
 SHOP = "workflowUrl=https%3A%2F%2Fshop.example.com%2Fapi%2F"

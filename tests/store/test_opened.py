@@ -19,6 +19,7 @@ from gateway.core.errors import StateFailure
 from gateway.state.freezes import Freeze, Scope
 from gateway.state.settings import StateSettings
 from gateway.store.opened import open_store
+from gateway.store.tables import REVISION
 from gateway.store.upkeep.copying import copy, summary
 from gateway.store.upkeep.migrate import migrate
 from tests.support.project import ROOT
@@ -87,10 +88,10 @@ async def test_what_is_not_there_is_not_made_unasked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("revision", "told"),
     [
-        ("0000", "is older (revision 0000) than this version needs (0001): run 'qstash-gateway state migrate"),
+        ("0000", f"is older (revision 0000) than this version needs ({REVISION}): run 'qstash-gateway state migrate"),
         (
-            "0002",
-            "is newer (revision 0002) than this version knows (0001): run the version of the gateway that made it",
+            "9999",
+            f"is newer (revision 9999) than this version knows ({REVISION}): run the version of the gateway that",
         ),
         ("ae1027a6acf", "is the database of something else: give the gateway one of its own"),
     ],
@@ -199,7 +200,7 @@ async def test_migrating_makes_the_tables_once(tmp_path: Path, postgres: Postgre
     """And then finds them; what is older and unknown to the migrations is an error, not a guess."""
     empty = StateSettings(None, postgres.new_database(), HERE, postgres.password_file)
     for settings in (sqlite_settings(tmp_path), empty):
-        assert [await migrate(settings) for _ in range(2)] == [None, "0001"]
+        assert [await migrate(settings) for _ in range(2)] == [None, REVISION]
         store = await open_store(settings, create=False)
         await store.freeze(Freeze("f", Scope(), "why", "ops", 1))
         await store.aclose()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from gateway.audit.evidence.verify import verify
@@ -31,3 +31,11 @@ async def soon(holds: Callable[[], object]) -> None:
 def findings(directory: Path) -> set[str]:
     """What verification says of the chains."""
     return {report.finding.name for report in verify(sorted(directory.iterdir()), checkpoints={}, whole=True)}
+
+
+async def eventually(holds: Callable[[], Awaitable[object]], *, within_s: float = PATIENCE_S) -> None:
+    """Asks until the answer is true, as somebody else's clock decides when."""
+    ends_s = time.monotonic() + within_s
+    while not await holds():
+        assert time.monotonic() < ends_s, "it never came to hold"
+        await asyncio.sleep(0.01)

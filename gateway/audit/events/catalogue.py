@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
+from gateway.audit.events.approvals import Approving
 from gateway.audit.events.declare import ABSENT, LATER, LOOSE, Absent, Event, Keywords
 from gateway.audit.events.switches import Frozen, Thawed
 from gateway.audit.events.values import (
@@ -230,6 +231,9 @@ class Intent(Judged, name="intent"):
     ] = ABSENT
     reserved: Annotated[Taken | Absent, "The runs taken of the rule's budget, and whose budget it is."] = ABSENT
     idempotency: Annotated[Sha256 | Absent, "The SHA-256 of the principal and its `Idempotency-Key`."] = ABSENT
+    approved_by: Annotated[
+        Sequence[PrincipalName] | Absent, "Who approved exactly these runs, where the rule asks for that."
+    ] = ABSENT
 
 
 class Chunk(Event, name="chunk"):
@@ -338,5 +342,10 @@ class Retired(Event, name="retired"):
 
 
 _HERE = tuple(one for one in tuple(globals().values()) if isinstance(one, type) and one.__module__ == __name__)
-EVENTS: tuple[type[Event], ...] = (*(one for one in _HERE if issubclass(one, Event) and one.NAME), Frozen, Thawed)
+EVENTS: tuple[type[Event], ...] = (
+    *(one for one in _HERE if issubclass(one, Event) and one.NAME),
+    Frozen,
+    Thawed,
+    Approving,
+)
 """The events of this version: every class above that has a name, then those of freezes; people see this order."""

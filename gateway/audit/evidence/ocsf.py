@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from gateway.audit.decisions.joined import Owner
+from gateway.audit.decisions.joined import SWITCHES, Owner
 from gateway.core.forms.times import unix_ms
 
 VERSION = "1.5.0"
@@ -20,7 +20,7 @@ PRODUCT = {"name": "qstash-gateway", "vendor_name": "qstash-gateway"}
 UNKNOWN, READ, UPDATE, DELETE, OTHER = 0, 2, 3, 4, 99
 _ACTIVITIES = {UNKNOWN: "Unknown", READ: "Read", UPDATE: "Update", DELETE: "Delete"}
 _OF_THE_GATEWAY = frozenset(("start", "stop", "recovery", "reload", "retired"))
-_OTHERS = _OF_THE_GATEWAY | {"withdrawn"}
+_OTHERS = _OF_THE_GATEWAY | SWITCHES | {"withdrawn", "approval"}
 _READING = frozenset(("plan", "explained"))
 _OF_A_DECISION = frozenset(("denied", "intent", "chunk", "joined", "outcome", "settled"))
 
@@ -44,6 +44,8 @@ def event(members: Members, owner: Owner) -> Attributes:
     """Return the record as an event; `owner` says whose it is, if the record itself does not."""
     left = {name: value for name, value in members.items() if value is not None}
     code, ts = str(left.pop("event")), str(left.pop("ts"))
+    if code == "approval":
+        owner = _approving(left, owner)
     activity = _activity(code, owner.action)
     attributes = {
         "activity_id": activity,
@@ -133,19 +135,31 @@ def _control(left: Attributes) -> Attributes:
 
 
 def _actor(code: str, left: Attributes, owner: Owner) -> Attributes:
-    if code in _OF_THE_GATEWAY:
+    by_the_gateway = code in SWITCHES and owner.principal == "gateway"
+    if code in _OF_THE_GATEWAY or by_the_gateway:
         return {"app_name": PRODUCT["name"]}
-    for name in ("team", "principal"):
-        left.pop(name, None)
     if not isinstance(owner.principal, str):
         return {"user": {"name": "unknown", "type_id": 0, "type": "Unknown"}}
     user: Attributes = {"uid": owner.principal, "name": owner.principal, "type_id": 99, "type": "Principal"}
+    if code in SWITCHES:
+        # Their team is the one whose cancels they stop, which may be another than that of whoever did it.
+        left.pop("by", None)
+        return {"user": user}
+    for name in ("team", "principal"):
+        left.pop(name, None)
     if isinstance(owner.team, str):
         user["groups"] = [{"name": owner.team}]
     if isinstance(key_id := left.get("key_id"), str):
         user["credential_uid"] = key_id
         del left["key_id"]
     return {"user": user}
+
+
+def _approving(left: Attributes, owner: Owner) -> Owner:
+    """Take who acts on an approval, a person or the gateway; whose cancel it is about stays beside it."""
+    left["about"] = {name: left.pop(name) for name in ("team", "principal") if name in left}
+    by = left.pop("by", None)
+    return owner._replace(team=by.partition("/")[0] if isinstance(by, str) else None, principal=by)
 
 
 def _source(code: str, left: Attributes) -> Attributes:

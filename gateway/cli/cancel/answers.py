@@ -164,6 +164,11 @@ def decisions_in(members: Members) -> list[ShownDecision]:
     return [ShownDecision.from_json(one) for one in _listed(members, "decisions")]
 
 
+def approvals_in(members: Members) -> list[Members]:
+    """Read the plans that wait for a team, as they are. Raises: ValueError if the members are not such a list."""
+    return _listed(members, "approvals")
+
+
 def plans_in(members: Members) -> list[ShownPlan]:
     """Read a list of plans. Raises: ValueError if the members are not one."""
     return [ShownPlan.from_json(one) for one in _listed(members, "plans")]

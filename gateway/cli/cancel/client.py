@@ -20,13 +20,14 @@ from gateway.cli.cancel.answers import (
     Lost,
     Refusal,
     ShownDecision,
+    approvals_in,
     decisions_in,
     done_in,
     plans_in,
     refusal_in,
 )
 from gateway.cli.cancel.reached import perhaps_tls, shown, unreached
-from gateway.core.forms.shown import DECISIONS, FREEZES, PLANS, Members, ShownPlan
+from gateway.core.forms.shown import APPROVALS, DECISIONS, FREEZES, PLANS, Members, ShownPlan
 from gateway.core.forms.strict_json import json_object
 from gateway.files.addresses import Origin, UnixListen
 from gateway.upstream.direct import bounded, make_transport
@@ -119,6 +120,25 @@ class Gateway:
         """End a freeze, as an operator; return it."""
         async with self._client() as client:
             answer = await self._answer(client, "DELETE", f"{FREEZES}/{freeze_id}", within_s=READ_S)
+        return answer if isinstance(answer, Refusal | Lost) else answer[0]
+
+    async def approvals(self) -> list[Members] | Refusal | Lost:
+        """Return the plans that wait for the caller's team."""
+        async with self._client() as client:
+            answer = await self._answer(client, "GET", APPROVALS, within_s=READ_S, most=MAX_LIST_BYTES)
+        return _read(answer, approvals_in)
+
+    async def waiting(self, plan_id: str) -> Members | Refusal | Lost:
+        """Return a plan that waits for the caller's team, with every run of it."""
+        async with self._client() as client:
+            answer = await self._answer(client, "GET", f"{PLANS}/{plan_id}", within_s=READ_S, most=MAX_LIST_BYTES)
+        return answer if isinstance(answer, Refusal | Lost) else answer[0]
+
+    async def say(self, plan_id: str, said: Members) -> Members | Refusal | Lost:
+        """Approve or reject the runs of a plan; return the plan as it is then."""
+        body = json.dumps(dict(said)).encode()
+        async with self._client() as client:
+            answer = await self._answer(client, "POST", f"{PLANS}/{plan_id}/approvals", within_s=READ_S, body=body)
         return answer if isinstance(answer, Refusal | Lost) else answer[0]
 
     @property

@@ -166,7 +166,8 @@ def resume(gateway: Gateway, plan_id: str, screen: Screen, manner: Manner) -> En
         return Ending(End.UNKNOWN, f"Plan {plan_id} cannot be seen: {found.why}.")
     if isinstance(found, Refusal):
         return _no_plan(found)
-    if found.state == "ready":
+    if found.state in ("ready", "awaiting_approval"):
+        # Whether enough have approved, the gateway says.
         return _agreed_and_applied(gateway, found, screen, manner)
     if found.failure is None:
         screen.shows(found)
@@ -214,6 +215,8 @@ def _in_options(refusal: Refusal) -> Iterator[str]:
     """Yield what to change on the command line or in the environment, if the refusal is about that."""
     if refusal.code == "unauthenticated":
         yield f"This command sends what is in {KEY}: put another key there."
+    if refusal.code == "approval_required":
+        yield f"Once it is approved: qstash-gateway cancel --plan {refusal.members.get('plan')}."
     match refusal.members.get("not_admitted"):
         case {"field": "Gateway-Reason"}:
             yield "Say why with --reason TEXT."

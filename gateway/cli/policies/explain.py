@@ -12,7 +12,14 @@ from pathlib import Path
 
 import orjson
 
-from gateway.authoring.explain import Explanation, Part, budget_in_words, explain, resolution_in_words
+from gateway.authoring.explain import (
+    Explanation,
+    Part,
+    approval_in_words,
+    budget_in_words,
+    explain,
+    resolution_in_words,
+)
 from gateway.authoring.question import Question, from_line
 from gateway.cli.output import printable, printable_json
 from gateway.config import Config, load_config
@@ -90,12 +97,14 @@ def lines(explanation: Explanation) -> Iterator[str]:
     decision = explanation.decision
     yield f"asked: {in_words(explanation.question.request.wire())}"
     match decision:
-        case Permit(effective=effective, resolution=resolution, budget=budget):
+        case Permit(effective=effective, resolution=resolution, budget=budget, approval=approval):
             yield f"permit by {decision.rule}: {in_words(effective.wire())}"
             if resolution is not None:
                 yield f"the runs are looked up, judged and cancelled by ID: {resolution_in_words(resolution)}"
             if budget is not None:
                 yield f"its budget: {budget_in_words(budget)}; Gateway-Budget on its answers says what is left"
+            if approval is not None:
+                yield f"its approval: {approval_in_words(approval)}; until then the answer is 409, with the plan"
         case Denial(reason=reason):
             yield f"deny by {decision.rule or 'default'}: {reason}"
     if decision.shadow is not None:

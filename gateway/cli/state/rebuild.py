@@ -40,6 +40,7 @@ def _restored(chain: str, account: Account) -> Iterator[Restored]:
         case {
             "decision_id": str(decision_id),
             "ts": str(at),
+            "team": str(team),
             "reserved": {"rule": str(rule), "scope": str(scope), "runs": int(runs)},
         }:
             closed = account.closed()
@@ -54,4 +55,5 @@ def _restored(chain: str, account: Account) -> Iterator[Restored]:
                 requests=0 if closed is not None and closed.free_binding else 1,
                 cancelled=known,
                 closed=closed is not None,
+                team=team,
             )

@@ -10,6 +10,7 @@ from gateway.core.errors import (
     LookupFailed,
     MalformedRequest,
     NoSuchScope,
+    NotAnApprover,
     NotAnOperator,
     NotFound,
     Overloaded,
@@ -21,8 +22,20 @@ from gateway.core.errors import (
     Unauthenticated,
 )
 from gateway.core.forms.shown import DECISIONS
-from gateway.edge.described.declare import Problem, Schema, mapping, number, or_null, ref, text, value, yes_or_no
-from gateway.edge.described.values import RULE, UUID
+from gateway.edge.described.declare import (
+    RULE,
+    UUID,
+    Problem,
+    Schema,
+    mapping,
+    number,
+    or_null,
+    ref,
+    text,
+    value,
+    yes_or_no,
+)
+from gateway.edge.described.values import OF_A_PLAN
 
 EVERYWHERE = (
     Problem.of(MalformedRequest, "The request cannot be read in exactly one way; `error` says why."),
@@ -63,6 +76,10 @@ NO_STATE = Problem.of(
     StateUnavailable, "The state that gateways share is not known, and the request needs it; nothing was sent."
 )
 OPERATORS_ONLY = Problem.of(NotAnOperator, "Only principals of a team under `operators` may do this.")
+NOT_AN_APPROVER = Problem.of(
+    NotAnApprover,
+    "The rule asks for principals of other teams, for somebody else than the requester, or another person.",
+)
 NO_SUCH_SCOPE = Problem.of(NoSuchScope, "No `allow` in force, or no team, has this name.")
 FREEZE_UNSURE = Problem.of(
     StateUnavailable,
@@ -83,7 +100,28 @@ NO_INDEX = Problem.of(
 NO_DECISION = Problem.of(NotFound, "There is no such decision of the caller's team on record, or not any more.")
 
 _OF_A_PLAN = ("plan", "state")
+NOT_WAITING = (
+    Problem(
+        409,
+        "approval_void",
+        "The approval does not hold: its time is up, or what it is bound to has changed, as `cause` says.",
+        (*_OF_A_PLAN, "cause"),
+    ),
+    Problem(409, "plan_rejected", "Somebody has rejected it; `approvals` says who.", (*_OF_A_PLAN, "approvals")),
+    Problem(409, "plan_applied", "The plan was applied before; nothing was sent.", _OF_A_PLAN),
+    Problem(409, "plan_stopped", "The plan was stopped; nothing was sent.", _OF_A_PLAN),
+)
+"""The problems of what people say of a plan that does not wait for approval any more."""
+
 CANCELLING = (
+    Problem(
+        409,
+        "approval_required",
+        "Others have to approve the runs of the plan first; nothing was sent. The answer has the members of the plan. "
+        "Once they have, apply it, or send the same cancel again.",
+        (*_OF_A_PLAN, "approvals", "digest"),
+    ),
+    *NOT_WAITING[:2],
     Problem(409, "plan_pending", "The runs are still being looked up; nothing was sent.", _OF_A_PLAN),
     Problem(409, "plan_applied", "The plan was applied before; nothing was sent.", _OF_A_PLAN),
     Problem(409, "plan_refused", "The look-up came to no plan; nothing was sent.", _OF_A_PLAN),
@@ -170,4 +208,6 @@ _MORE: dict[str, Schema] = {
 
 def problem_schema() -> Schema:
     """Return the schema of every problem: the members that all have, and those that only some have."""
-    return value("A problem (RFC 9457).", {**_BASE, **_MORE}, maybe=tuple(_MORE))
+    more = {**OF_A_PLAN, **_MORE}
+    del more["error"]  # that of the problem
+    return value("A problem (RFC 9457).", {**_BASE, **more}, maybe=tuple(more))

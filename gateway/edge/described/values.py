@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from gateway.core.forms.shown import PLAN_ID, PLANS, SAMPLE
-from gateway.edge.described.declare import Schema, listed, mapping, number, or_null, ref, text, value, yes_or_no
+from gateway.core.forms.shown import PLANS, SAMPLE
+from gateway.edge.described.declare import (
+    RULE,
+    TIME,
+    UUID,
+    Schema,
+    listed,
+    mapping,
+    number,
+    or_null,
+    ref,
+    text,
+    value,
+    yes_or_no,
+)
+from gateway.edge.described.overview import counts, policies, records
 from gateway.execution.plans.draft import State
 
-UUID = {"pattern": f"^{PLAN_ID.pattern}$"}
-"""The form of an ID that the gateway gives: of a decision or a plan."""
-
-TIME = {"format": "date-time"}
-RULE = "The rule, as `file/id`"
 _REQUEST = "as an object with the names of its query; names that may be repeated have lists"
 
 
@@ -66,10 +75,11 @@ def _owner() -> Schema:
 _ALWAYS = ("plan", "state", "expires_in_s")
 
 
-_OF_A_PLAN: dict[str, Schema] = {
+OF_A_PLAN: dict[str, Schema] = {
     "plan": text("The ID of the plan.", **UUID),
     "state": text(
-        "`looking` while its runs are looked up; `ready` to be applied; the others are its end.",
+        "`looking` while its runs are looked up; `ready` to be applied; `awaiting_approval` until others have approved "
+        "it and it is applied; `applying` meanwhile; the others are its end.",
         enum=[state.value for state in State],
     ),
     "expires_in_s": number("How long it can still be applied, in seconds."),
@@ -101,8 +111,43 @@ _OF_A_PLAN: dict[str, Schema] = {
     "more": yes_or_no("Whether further runs match: beyond the count, or because the list was not read to its end."),
     "read_to_end": yes_or_no("Whether the list was read to its end, so that all that match are in runs or skipped."),
     "as_of": or_null(text("QStash's time when the look-up began; null if it did not say.", **TIME)),
-    "principal": text("In the list of all callers' plans: whose it is."),
+    "budget": ref("Budget"),
+    "principal": text("In the list of all callers' plans, and for who is to approve it: whose it is."),
+    "approvals": ref("Approvals"),
+    "reason": or_null(text("For who is to approve it: why it is wanted, in the requester's words.")),
+    "request": {"type": "object", "description": f"For who is to approve it: the request, {_REQUEST}."},
+    "listed": listed("For who is to approve it: every run that it would cancel.", ref("Run")),
 }
+"""The members that a plan may have; a problem that names a plan as it is has them too."""
+
+
+def _approvals() -> Schema:
+    members = {
+        "needed": number("How many principals have to approve."),
+        "by": listed("The teams whose principals may.", {"type": "string"}),
+        "given": listed("Who has approved.", ref("Voice")),
+        "rejected": or_null(ref("Voice")),
+        "until": text("When it expires.", **TIME),
+    }
+    return value("What is known of the approvals of a plan.", members)
+
+
+def _voice() -> Schema:
+    members = {
+        "principal": text("Who."),
+        "at": text("When.", **TIME),
+        "reason": or_null(text("Why, in their words.")),
+    }
+    return value("What somebody has said of a plan.", members)
+
+
+def _to_say() -> Schema:
+    members: dict[str, Schema] = {
+        "digest": text("The `digest` of the plan that was looked at.", pattern="^[0-9a-f]{64}$"),
+        "decision": text("What you say.", enum=["approve", "reject"]),
+        "reason": or_null(text("Why, for the requester and the record.", maxLength=200)),
+    }
+    return {**value("What is said of a plan.", members, maybe=("reason",)), "additionalProperties": False}
 
 
 def _plan() -> Schema:
@@ -110,7 +155,28 @@ def _plan() -> Schema:
         "Runs that were looked up, to be cancelled exactly as they are. Which members it has beside `plan`, `state` "
         "and `expires_in_s` depends on its state."
     )
-    return value(says, _OF_A_PLAN, maybe=tuple(name for name in _OF_A_PLAN if name not in _ALWAYS))
+    return value(says, OF_A_PLAN, maybe=tuple(name for name in OF_A_PLAN if name not in _ALWAYS))
+
+
+def _budget() -> Schema:
+    runs, requests = number("Runs, if the budget bounds them."), number("Requests, if the budget bounds them.")
+    left = value(
+        "What is left of it for the caller.",
+        {
+            "runs": runs,
+            "requests": requests,
+            "resets_at": text("When all of it would be there again, if nothing more is taken.", **TIME),
+        },
+        maybe=("runs", "requests"),
+    )
+    members: dict[str, Schema] = {
+        "runs": runs,
+        "requests": requests,
+        "per": text("The while within which they count, like `24h`."),
+        "shared": text("Who share it.", enum=["rule", "team", "key"]),
+        "left": {**or_null(left), "description": "What is left; null if the shared state did not say it in time."},
+    }
+    return value("The budget of a rule.", members, maybe=("runs", "requests"))
 
 
 def _rule_offered() -> Schema:
@@ -119,8 +185,9 @@ def _rule_offered() -> Schema:
         "words": text("What it allows, in words."),
         "example": or_null({"type": "object", "description": f"A request that it would allow now, {_REQUEST}."}),
         "owner": or_null(ref("Owner")),
+        "budget": ref("Budget"),
     }
-    return value("A rule that allows the caller something.", members)
+    return value("A rule that allows the caller something.", members, maybe=("budget",))
 
 
 def _whoami() -> Schema:
@@ -129,6 +196,7 @@ def _whoami() -> Schema:
         "principal": text("The caller, as on record."),
         "expires": or_null(text("When the credential ends; null if it does not.", **TIME)),
         "claims": mapping("The claims of the token that the gateway's operators pinned.", {"type": "string"}),
+        "operator": yes_or_no("Whether the team is one of the gateway's operators."),
         "rules": listed("The rules that allow the team something now.", ref("RuleOffered")),
         "left_out": number("How many further rules are not shown."),
     }
@@ -176,8 +244,9 @@ def _explanation() -> Schema:
         "rules": listed("The part of each rule made for the team.", ref("RuleExplained")),
         "left_out": number("How many further rules are not shown."),
         "policy_digest": text("The SHA-256 of the policies.", pattern="^[0-9a-f]{64}$"),
+        "budget": ref("Budget"),
     }
-    return value("How a request would be decided now, and why.", members)
+    return value("How a request would be decided now, and why.", members, maybe=("budget",))
 
 
 STATES = ("denied", "in_flight", "cancelled", "accepted", "refused", "not_sent", "unknown")
@@ -253,8 +322,14 @@ def _to_freeze() -> Schema:
 
 
 VALUES: dict[str, Schema] = {
+    "Approvals": _approvals(),
     "Asked": _asked(),
+    "Budget": _budget(),
+    "AwaitingApproval": value(
+        "The plans that wait for the caller's team.", {"approvals": listed("The plans, newest first.", ref("Plan"))}
+    ),
     "Cancelled": value("What was cancelled.", {"cancelled": number("How many runs.")}),
+    "Counts": counts(),
     "Decision": _decision(),
     "Decisions": value(
         "A page of decisions.",
@@ -274,11 +349,15 @@ VALUES: dict[str, Schema] = {
     "Owner": _owner(),
     "Plan": _plan(),
     "Plans": value("The plans of the caller.", {"plans": listed("The plans, newest first.", ref("Plan"))}),
+    "Policies": policies(),
+    "Records": records(),
     "RuleExplained": _rule_explained(),
     "RuleOffered": _rule_offered(),
     "Run": _run(),
     "Settled": _settled(),
     "ToFreeze": _to_freeze(),
+    "ToSay": _to_say(),
+    "Voice": _voice(),
     "Whoami": _whoami(),
 }
 """Every value that a call takes or returns, by name."""

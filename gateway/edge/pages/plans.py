@@ -2,16 +2,57 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
+from gateway.core.forms.budgets import ShownBudget
 from gateway.core.forms.shown import SAMPLE, Found, Listed, Narrowed, ShownPlan, left_out
 from gateway.core.forms.times import run_time
 from gateway.execution.plans.draft import Draft, State
 
+if TYPE_CHECKING:  # only with shared state there are any
+    from gateway.state.approvals import Voice, Waiting
 
-def plan_members(draft: Draft, *, expires_in_s: int) -> dict[str, object]:
-    """Return all of a plan that its caller may see; where it has no runs, or not yet, that is only its state."""
-    return _shown(draft, expires_in_s).to_json()
+_TO_COME = frozenset((State.LOOKING, State.READY, State.AWAITING, State.APPLYING))
+"""The states of a plan whose runs may still be taken of a budget."""
+
+
+def budgeted_rule(draft: Draft) -> str | None:
+    """Return the rule whose budget a plan would take of; None if it will take of none any more."""
+    return draft.permit.rule if draft.state in _TO_COME else None
+
+
+def plan_members(
+    draft: Draft, *, expires_in_s: int, budget: ShownBudget | None = None, waiting: Waiting | None = None
+) -> dict[str, object]:
+    """Return all of a plan that its caller may see; where it has no runs, or not yet, that is only its state.
+
+    With `waiting` that includes its approvals.
+    """
+    approvals = {} if waiting is None else {"approvals": approvals_members(waiting)}
+    return replace(_shown(draft, expires_in_s), budget=budget).to_json() | approvals
+
+
+def approvals_members(waiting: Waiting) -> dict[str, object]:
+    """Return what is known of the approvals of a plan as JSON."""
+    against = waiting.rejected()
+    return {
+        "needed": waiting.needed,
+        "by": list(waiting.by),
+        "given": [_voice_members(one) for one in waiting.given()],
+        "rejected": None if against is None else _voice_members(against),
+        "until": run_time(waiting.until_ms),
+    }
+
+
+def _voice_members(voice: Voice) -> dict[str, object]:
+    return {"principal": voice.principal, "at": run_time(voice.at_ms), "reason": voice.reason}
+
+
+def every_run(draft: Draft) -> list[dict[str, object]]:
+    """Return every run of a plan, for those who are to approve it: by ID, URL and age."""
+    return [Listed.of(run, unchecked=False).to_json() for run in draft.resolved.runs]
 
 
 def _shown(draft: Draft, expires_in_s: int) -> ShownPlan:

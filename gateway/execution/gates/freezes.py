@@ -13,7 +13,7 @@ from gateway.core.forms.times import run_time
 from gateway.core.plan import Barrier, Denial, Permit
 from gateway.core.ports import Clock
 from gateway.core.request import Principal
-from gateway.state.freezes import Freeze, Scope, Snapshot
+from gateway.state.freezes import Freeze, Snapshot, scope_in_words
 
 FROZEN = "frozen"
 """The code of the answer, and the cause on record."""
@@ -108,9 +108,3 @@ def _denial(freeze: Freeze, permit: Permit) -> Denial:
     members = {"freeze": freeze.freeze_id, "by": freeze.by, "why": freeze.reason, "until": until}
     barrier = Barrier(FROZEN, "Cancels are frozen", members)
     return Denial(permit.rule, "deny", None, sentence, None, permit.exceptions, barrier=barrier)
-
-
-def scope_in_words(scope: Scope) -> str:
-    """Return what a freeze is about, to stand behind a noun: `of team billing under rule billing/own`."""
-    team = "of all teams" if scope.team is None else f"of team {scope.team}"
-    return team if scope.rule is None else f"{team} under rule {scope.rule}"

@@ -1,15 +1,19 @@
-"""The gate of a gateway with shared state: freezes first, then what a request takes of budgets and used keys."""
+"""The gate of a gateway with shared state: freezes first, then what a request takes of it, or waits for."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
-from gateway.core.errors import Conflict, counted
+from gateway.core.errors import Conflict, StateUnavailable, counted
+from gateway.core.outcome import Excess
 from gateway.core.plan import Denial, Permit, Plan
 from gateway.core.request import ByRunIds, Principal
 from gateway.execution.gates.freezes import FreezesInForce, Trip
 from gateway.execution.in_flight import Replay, Result
+from gateway.execution.plans.draft import Draft
 from gateway.execution.ports import Call
+from gateway.state.admissions import NeedsApproval
 
 
 class TakesPort(Protocol):
@@ -21,7 +25,7 @@ class TakesPort(Protocol):
     async def overtaken(self, conflict: Conflict, call: Call, permit: Permit) -> Denial | Replay | None:
         """Return what a repeat is answered whose first request has the claim. Raises: as `enter`."""
 
-    async def admit(self, plan: Plan, call: Call) -> Plan | Denial | Replay:
+    async def admit(self, plan: Plan, call: Call) -> Plan | Denial | Replay | NeedsApproval:
         """Take what the plan needs, or say what it is answered. Raises: StateUnavailable, KeyReused, Conflict."""
 
     async def withdraw(self, plan: Plan) -> None:
@@ -31,27 +35,52 @@ class TakesPort(Protocol):
         """Settle what a plan took. Never raises."""
 
 
+class ApprovingPort(Protocol):
+    """The part of the gate that has plans wait for other people (see `Gate` for the methods)."""
+
+    async def enter(self, call: Call, permit: Permit, draft: Draft | None) -> Draft | None:
+        """Return the plan that was approved for it. Raises: StateUnavailable, Conflict, AuditUnavailable."""
+
+    async def ask(self, draft: Draft, call: Call, permit: Permit, needs: NeedsApproval) -> Conflict:
+        """Have a plan wait, and return what says so. Raises: Throttled, StateUnavailable, AuditUnavailable."""
+
+
 class StateGate:
-    """The gate, `Gate`. `trip` freezes a rule for a team whose order cancelled more than was sent."""
+    """The gate, `Gate`. `trip` freezes a rule for a team whose order cancelled more than was sent.
+
+    `exceeded` is told whenever that happens, also by a filter; whoever wants to know sets it. It raises nothing.
+    `approving` may be set later; a gateway has it that may have rules with `approve`.
+    """
 
     def __init__(self, freezes: FreezesInForce, trip: Trip, takes: TakesPort | None = None) -> None:
         self._freezes = freezes
         self._trip = trip
         self._takes = takes
+        self.exceeded: Callable[[Excess], None] = lambda _: None
+        self.approving: ApprovingPort | None = None
 
-    async def enter(self, call: Call, permit: Permit) -> Denial | Replay | None:
+    async def enter(self, call: Call, permit: Permit, draft: Draft | None) -> Denial | Replay | Draft | None:
         """Return what a repeat is answered, also while it would be frozen; or why the request may not go on.
 
-        Raises: StateUnavailable, KeyReused, Conflict: as in `Gate`.
+        Raises: StateUnavailable, KeyReused, Conflict, AuditUnavailable: as in `Gate`.
         """
         told = None if self._takes is None or call.once is None else await self._takes.enter(call, permit)
-        return self._freezes.denial(call.principal, permit) if told is None else told
+        found = self._freezes.denial(call.principal, permit) if told is None else told
+        if found is None and self.approving is not None:
+            return await self.approving.enter(call, permit, draft)
+        return found
 
     async def overtaken(self, conflict: Conflict, call: Call, permit: Permit) -> Denial | Replay | None:
         """Return what a repeat is answered whose first request has the claim. Raises: as in `Gate`."""
         return None if self._takes is None else await self._takes.overtaken(conflict, call, permit)
 
-    async def admit(self, plan: Plan, call: Call) -> Plan | Denial | Replay:
+    async def ask(self, draft: Draft, call: Call, permit: Permit, needs: NeedsApproval) -> Conflict:
+        """Have a plan of which nothing was sent wait for approval; return what says so. Raises: as in `Gate`."""
+        if self.approving is None:
+            raise StateUnavailable("refused")
+        return await self.approving.ask(draft, call, permit, needs)
+
+    async def admit(self, plan: Plan, call: Call) -> Plan | Denial | Replay | NeedsApproval:
         """Ask for freezes again, because a look-up takes time; then take what the plan needs.
 
         A freeze that comes into force later is met by `frozen`, before the first order. Raises: StateUnavailable,
@@ -60,7 +89,8 @@ class StateGate:
         frozen = self._freezes.denial(plan.principal, plan.permit)
         if frozen is not None:
             return frozen
-        if self._takes is None or (plan.permit.budget is None and call.once is None):
+        permit = plan.permit
+        if self._takes is None or (permit.budget is None and permit.approval is None and call.once is None):
             return plan
         return await self._takes.admit(plan, call)
 
@@ -75,6 +105,8 @@ class StateGate:
 
     async def close(self, plan: Plan, call: Call, result: Result) -> None:
         """Freeze the rule if an order by IDs cancelled more than was sent; settle what the plan took. Never raises."""
+        if result.over_cancelled:
+            self.exceeded(Excess(plan.decision_id, plan.principal.team, plan.permit.rule, result.over_cancelled))
         if result.over_cancelled and all(isinstance(order.selection, ByRunIds) for order in plan.orders):
             more = counted(result.over_cancelled, "more run")
             why = f"decision {plan.decision_id} cancelled {more} than were sent, which is not as QStash is known to act"

@@ -9,7 +9,7 @@ this gateway knows the answer meanwhile, and others say that it is not known.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from gateway.core.outcome import Cancelled, NotSent, Outcome, Refused
 from gateway.core.plan import Barrier, Budget, Denial, Permit, Plan, Reserved
 from gateway.core.ports import Clock
 from gateway.core.request import Principal
+from gateway.execution.gates.left import drawn_on
 from gateway.execution.gates.settling import Settling
 from gateway.execution.in_flight import Replay, Result
 from gateway.execution.plans.draft import State
@@ -35,8 +36,10 @@ from gateway.state.admissions import (
     Closed,
     Exhausted,
     Left,
+    NeedsApproval,
     Progress,
     Reservation,
+    Unapproved,
 )
 from gateway.state.port import Admissions
 
@@ -101,7 +104,7 @@ class Takes:
             await asyncio.sleep(POLL_S)
         return told
 
-    async def admit(self, plan: Plan, call: Call) -> Plan | Denial | Replay:
+    async def admit(self, plan: Plan, call: Call) -> Plan | Denial | Replay | NeedsApproval:
         """Take the runs and the key that the plan needs, and return it with them; or what the request is answered.
 
         Raises:
@@ -122,6 +125,8 @@ class Takes:
                     return self._admitted(plan, admission, left)
                 case Exhausted(left):
                     return self._exhausted(plan, admission, left)
+                case NeedsApproval():
+                    return verdict
                 case Bound() as bound:
                     assert admission.binding is not None
                     found = await self._earlier(bound, admission.binding, plan.principal, plan.permit)
@@ -149,15 +154,15 @@ class Takes:
         if isinstance(cancelled := found["cancelled"], int):
             self._settling.close(str(found["decision_id"]), Closed(cancelled))
 
-    async def left(self, rule: str, budget: Budget, principal: Principal) -> Left | None:
-        """Return what is left to this principal of the budget of a rule; None if the store does not say it now."""
-        scope = scope_of(rule, budget, principal)
+    async def left(self, drawn: Sequence[Reservation]) -> Sequence[Left] | None:
+        """Return what is left of each of these budgets, in turn; None if the store does not say it in time."""
         try:
-            left = await self._admissions.left(Reservation(rule, scope, 0, budget))
+            found = await self._admissions.left(drawn)
         except StateUnavailable:
             return None
-        self._note(rule, scope, left, budget)
-        return left
+        for one, left in zip(drawn, found, strict=True):
+            self._note(one.rule, one.scope, left, one.budget)
+        return found
 
     def left_runs(self) -> dict[str, int]:
         """Return what is left of the runs of each rule with a budget, as far as requests have shown it here.
@@ -208,15 +213,16 @@ class Takes:
     async def _budget_of(self, permit: Permit, principal: Principal) -> str | None:
         if permit.budget is None or permit.rule is None:
             return None
-        left = await self.left(permit.rule, permit.budget, principal)
-        return None if left is None else budget_field(left.runs, left.requests, left.resets_ms)
+        found = await self.left([drawn_on(permit.rule, permit.budget, principal)])
+        return None if found is None else budget_field(found[0].runs, found[0].requests, found[0].resets_ms)
 
     def _admitted(self, plan: Plan, admission: Admission, left: Left | None) -> Plan:
         reservation, binding = admission.reservation, admission.binding
         reserved = None
         if reservation is not None:
             left = left or Left(None, None, 0)
-            self._note(reservation.rule, reservation.scope, left, reservation.budget)
+            if plan.permit.budget is not None:
+                self._note(reservation.rule, reservation.scope, left, reservation.budget)
             reserved = Reserved(
                 reservation.rule, reservation.scope, reservation.runs, left.runs, left.requests, left.resets_ms
             )
@@ -235,23 +241,21 @@ class Takes:
             del self._seen[next(iter(self._seen))]
 
 
-def scope_of(rule: str, budget: Budget, principal: Principal) -> str:
-    """Return whose budget it is, unique over all rules: that of all under the rule, of a team, or of a principal."""
-    match budget.shared:
-        case "rule":
-            return rule
-        case "team":
-            return f"{rule} team:{principal.team}"
-        case "key":
-            return f"{rule} key:{principal.name}"
-
-
 def reservation_of(plan: Plan) -> Reservation | None:
-    """Return what a plan takes of the budget of its rule: as many runs as it orders. None if there is no budget."""
-    rule, budget = plan.permit.rule, plan.permit.budget
-    if rule is None or budget is None:
+    """Return what a plan takes of the budget of its rule: as many runs as it orders; None if nothing counts them.
+
+    Where approval may be needed the runs are counted also without a budget. What was approved needs none.
+    """
+    rule, budget, approval = plan.permit.rule, plan.permit.budget, plan.permit.approval
+    if rule is None or (budget is None and approval is None):
         return None
-    return Reservation(rule, scope_of(rule, budget, plan.principal), sum(order.count for order in plan.orders), budget)
+    free = None if approval is None or plan.approved_by else Unapproved(approval.over, approval.within_ms)
+    if budget is None:
+        # It bounds nothing, and is that of the team, which is who may do so much without approval.
+        budget = Budget(0 if approval is None else approval.within_ms, shared="team")
+    runs = sum(order.count for order in plan.orders)
+    drawn = drawn_on(rule, budget, plan.principal, runs=runs)
+    return replace(drawn, team=plan.principal.team, unapproved=free)
 
 
 def closed_of(outcome: Outcome) -> Closed:
@@ -283,9 +287,11 @@ def exhausted(permit: Permit, reservation: Reservation, left: Left, now_ms: int)
     else:
         code, title, count = "budget_exhausted", "Budget exhausted", left.runs
         said = (
-            f"Rule {permit.rule} allows {counted(budget.runs or 0, 'run')} {per}: {count} of them are left, and this "
-            f"request means {wanted}."
+            f"Rule {permit.rule} allows {counted(budget.runs or 0, 'run')} {per}: {count} of them "
+            f"{'is' if count == 1 else 'are'} left, and this request means {wanted}."
         )
+        if count:
+            again = f"A request for at most {counted(count, 'run')} fits now. {again}"
         if wanted > (budget.runs or 0):
             again = f"It never fits: ask for at most {counted(budget.runs or 0, 'run')} at a time."
     members = {"left": count, "resets_at": run_time(left.resets_ms)}

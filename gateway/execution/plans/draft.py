@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -17,11 +18,13 @@ from gateway.execution.ports import Call
 
 
 class State(StrEnum):
-    """The states of a plan. In the first three it can still be applied or stopped; the others are its end."""
+    """The states of a plan. In the first four it can still be applied or stopped; the others are its end."""
 
     LOOKING = "looking"
     READY = "ready"
+    AWAITING = "awaiting_approval"
     APPLYING = "applying"
+    REJECTED = "rejected"
     REFUSED = "refused"
     FAILED = "failed"
     APPLIED = "applied"
@@ -78,6 +81,9 @@ class Draft:
     `sent` is the plan as it was applied, `outcome` the word for what came of it, and `settled` what was learnt later.
     Where a store is shared, `given` says that somebody was told the ID, so that another gateway may be asked for the
     plan, and `kept` that the store has it. Of a plan that was read there, `planned` is how many orders it has.
+
+    With `approval` others have to approve its runs; `approved_by` names them once they have, for as long as this
+    request goes on.
     """
 
     call: Call
@@ -105,6 +111,8 @@ class Draft:
     given: bool = False
     kept: bool = False
     planned: int | None = None
+    approval: bool = False
+    approved_by: tuple[str, ...] = ()
 
     @property
     def plan_id(self) -> str:
@@ -119,7 +127,7 @@ class Draft:
     @property
     def may_be_elsewhere(self) -> bool:
         """Whether another gateway may have applied or stopped the plan without this one knowing."""
-        return self.given and self.state is State.READY
+        return self.given and self.state in (State.READY, State.AWAITING)
 
     @property
     def has_runs(self) -> bool:
@@ -139,7 +147,7 @@ class Draft:
         A plan that is being applied is still at work until the order that is out has ended. One that has ended stays
         as it is.
         """
-        if self.state in (State.LOOKING, State.READY):
+        if self.state in (State.LOOKING, State.READY, State.AWAITING):
             self.state = State.STOPPED
         elif self.state is not State.APPLYING:
             return
@@ -149,7 +157,14 @@ class Draft:
 
     def not_applied(self) -> None:
         """Note that nothing of the plan was sent, so that it can still be applied unless somebody stopped it."""
-        self.state, self.sent = State.READY if self.halt.by is None else State.STOPPED, None
+        before = State.AWAITING if self.approval else State.READY
+        self.state, self.sent = before if self.halt.by is None else State.STOPPED, None
+
+    def await_approval(self, now_ms: int, *, within_ms: int, shown_ms: int) -> None:
+        """Have the plan wait for other people from now on (Unix milliseconds), and be shown a while longer."""
+        until_ms = now_ms + within_ms
+        self.state, self.approval, self.given = State.AWAITING, True, True
+        self.times = self.times._replace(applied_until_ms=until_ms, shown_until_ms=until_ms + shown_ms)
 
     def ended(self, outcome: Outcome, *, stopped: str | None) -> None:
         """Note what came of applying the plan; `stopped` is the word for that if somebody stopped it."""
@@ -182,13 +197,19 @@ def check_ready(draft: Draft) -> None:
     """Raise Conflict unless the plan can be applied now."""
     if draft.state is State.READY:
         return
+    if draft.state is State.AWAITING and draft.approved_by:
+        return
     if draft.state is State.EXPIRED:
-        raise no_such_plan()
+        raise void(draft.plan_id) if draft.approval else no_such_plan()
+    if draft.state is State.REJECTED:
+        raise rejected(draft.plan_id)
     if draft.state is State.STOPPED:
         raise stopped(draft.plan_id)
     if draft.state in (State.APPLYING, State.APPLIED, State.UNKNOWN):
         raise applied(draft.plan_id, draft.state)
     name = draft.plan_id
+    if draft.state is State.AWAITING:
+        raise _conflict("approval_required", "This plan waits for approval; nothing was sent.", name, draft.state)
     if draft.state is not State.LOOKING:
         sentence = "The look-up came to no plan, so there is nothing to apply. Plan again."
         raise _conflict("plan_refused", sentence, name, draft.state)
@@ -211,5 +232,28 @@ def stopped(plan_id: str) -> Conflict:
     return _conflict("plan_stopped", sentence, plan_id, State.STOPPED)
 
 
-def _conflict(code: str, sentence: str, plan_id: str, state: State) -> Conflict:
-    return Conflict(code, sentence, members={"plan": plan_id, "state": state.value})
+def rejected(plan_id: str, by: str | None = None, *, members: Mapping[str, object] | None = None) -> Conflict:
+    """Return the refusal of a plan that somebody has rejected; `by` says who, and why."""
+    sentence = f"This cancel was rejected{f' by {by}' if by is not None else ''}; nothing was sent."
+    return _conflict("plan_rejected", sentence, plan_id, State.REJECTED, members)
+
+
+VOID = {
+    None: "its time is up",
+    "policy": "the policies have changed since",
+    "runs": "it is about other runs",
+    "approver": "the key or token of an approver is not in force any more",
+}
+"""Why an approval does not hold, by the fixed word for it."""
+
+
+def void(plan_id: str, why: str | None = None) -> Conflict:
+    """Return the refusal of a plan whose approval does not hold (any more)."""
+    sentence = f"This approval does not hold: {VOID[why]}. Nothing was sent. Ask anew with the same cancel."
+    return _conflict("approval_void", sentence, plan_id, State.EXPIRED, {"cause": why or "expired"})
+
+
+def _conflict(
+    code: str, sentence: str, plan_id: str, state: State, more: Mapping[str, object] | None = None
+) -> Conflict:
+    return Conflict(code, sentence, members={"plan": plan_id, "state": state.value, **(more or {})})

@@ -152,12 +152,12 @@ class Drafts:
         return found
 
     async def listed(self, principal: Principal | None) -> list[Draft]:
-        """Return the plans of this principal in all gateways, the newest first. Raises: StateUnavailable.
+        """Return the plans of this principal (None: of any) in all gateways, the newest first.
 
-        Those of any principal (None) are those that this gateway has in memory.
+        Of others' the store is asked for the newest only. Raises: StateUnavailable.
         """
         here = self.of(principal)
-        if self.shelf is None or principal is None:
+        if self.shelf is None:
             return here
         found = {draft.plan_id: draft for draft in here}
         for there in await self.shelf.of(principal, MOST_DRAFTS):
@@ -194,6 +194,12 @@ class Drafts:
         if self.shelf is not None and draft.given:
             await self.shelf.give_back(draft)
             self.note(draft)
+        if draft.approval:
+            self.let_go(draft)
+
+    def let_go(self, draft: Draft) -> None:
+        """Forget a plan here: the store has it, for as long as it waits for approval."""
+        self._kept.pop(draft.plan_id, None)
 
     async def halted(self, principal: Principal | None, plan_id: str, by: Withdrawal) -> Draft:
         """Stop a plan of this principal for good, whichever gateway applies it, and return it.
@@ -207,18 +213,22 @@ class Drafts:
             await self._withdraw(draft, by)
             self.note(draft)
             return draft
-        there = await self.shelf.stop(principal, plan_id, by.principal.name)
+        there, withdrawn = await self.shelf.stop(principal, plan_id, by.principal.name)
         if here is not None and (there is None or (there.state is State.STOPPED and there.outcome is None)):
             await self._withdraw(here, by)
             return here
         if there is None:
             raise no_such_plan()
+        await self._recorded(there, by, withdrawn=withdrawn)
         return there
 
     async def _withdraw(self, draft: Draft, by: Withdrawal) -> None:
         """Stop a plan, and record who did if it was not being applied. Raises nothing, even if it is not recorded."""
         withdrawn = draft.state in (State.LOOKING, State.READY)
         draft.stop(by.principal.name)
+        await self._recorded(draft, by, withdrawn=withdrawn)
+
+    async def _recorded(self, draft: Draft, by: Withdrawal, *, withdrawn: bool) -> None:
         if withdrawn:
             who = withdrawn_members(by.decision_id, plan=draft.plan_id, principal=by.principal, remote=by.remote)
             with Net() as net:
@@ -268,6 +278,8 @@ class Drafts:
 
     def expires_in_s(self, draft: Draft) -> int:
         """Return how long a plan can still be applied, in whole seconds."""
+        if draft.approval:
+            return max(0, (draft.times.applied_until_ms - self._clock.now_ms()) // 1000)
         return max(0, int(draft.made_s + LIFETIME_S - self._clock.monotonic_s()))
 
     def _here(self, principal: Principal | None, plan_id: str) -> Draft | None:

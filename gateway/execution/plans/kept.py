@@ -92,6 +92,7 @@ def _members(draft: Draft) -> Members:
         "cancelled": draft.cancelled,
         "outcome": draft.outcome,
         "settled": None if found is None else [found.at_ms, found.source, found.cancelled],
+        "approval": draft.approval,
     }
 
 
@@ -152,16 +153,21 @@ _LOOK_UP_GONE = "The gateway that looked the runs up ended before it had found t
 
 def _state_now(draft: Draft, row: KeptPlan, now_ms: int) -> State:
     """Return what the state is by now: that of the document, but for what happened since it was written."""
-    if row.claimed_by is not None and draft.state in (State.LOOKING, State.READY, State.APPLYING):
+    if row.claimed_by is not None and draft.state in (State.LOOKING, State.READY, State.AWAITING, State.APPLYING):
         # Nobody takes a claim over, so nobody will say what came of it.
         return State.UNKNOWN if row.claimant_gone else State.APPLYING
-    if draft.state not in (State.LOOKING, State.READY):
+    if draft.state is State.APPLYING:
+        # Its claim was given back: nothing was sent.
+        draft.not_applied()
+    if draft.state not in (State.LOOKING, State.READY, State.AWAITING):
         return draft.state
+    if draft.approval and row.state in (State.REJECTED, State.EXPIRED):
+        return State(row.state)
     if row.stopped_by is not None:
         return State.STOPPED
     if draft.state is State.LOOKING:
         return State.LOOKING if now_ms < draft.times.looked_until_ms else State.FAILED
-    return State.READY if now_ms < draft.times.applied_until_ms else State.EXPIRED
+    return draft.state if now_ms < draft.times.applied_until_ms else State.EXPIRED
 
 
 def _read(row: KeptPlan, members: Members, made_s: Callable[[Times], float]) -> Draft:
@@ -174,7 +180,7 @@ def _read(row: KeptPlan, members: Members, made_s: Callable[[Times], float]) -> 
     call, permit = _call_of(principal, request, row.plan_id), _permit_in(members["permit"], request)
     draft = Draft(call, permit, made_s(times), State(members["state"]), times=times)
     draft.given = draft.kept = draft.narrowed = draft.much_news = True
-    draft.read_to_end = members["read_to_end"] is True
+    draft.read_to_end, draft.approval = members["read_to_end"] is True, members.get("approval") is True
     draft.as_of_ms = None if members["as_of_ms"] is None else _number(members["as_of_ms"])
     if members["runs"] is not None:
         skipped = {Skip(why): _texts(run_ids) for why, run_ids in members["skipped"].items()}

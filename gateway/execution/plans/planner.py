@@ -68,6 +68,7 @@ class Planner:
         more = draft.resolved.more or chosen.more
         resolved = Resolved(chosen.runs, merged(draft.resolved.skipped, chosen.skipped), more)
         plan = call.planned(permit, orders_of(resolved.runs), resolved=resolved, plan_id=draft.plan_id)
+        plan = plan._replace(approved_by=draft.approved_by)
         draft.sent = plan
         again = SecondLook(
             plan,

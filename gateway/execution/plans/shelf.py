@@ -79,11 +79,11 @@ class Shelf:
         row = await self._row(principal, plan_id)
         return None if row is None else await self._draft(row)
 
-    async def of(self, principal: Principal, most: int) -> list[Draft]:
-        """Return the plans of this principal that can be read, the newest first. Raises: StateUnavailable."""
+    async def of(self, principal: Principal | None, most: int) -> list[Draft]:
+        """Return the newest plans of this principal (None: of any) that can be read. Raises: StateUnavailable."""
         found: list[Draft] = []
-        for row in await self._store.plans_of(principal.name, most):
-            if row.team != principal.team:
+        for row in await self._store.plans_of(None if principal is None else principal.name, most):
+            if principal is not None and row.team != principal.team:
                 continue
             try:
                 found.append(await self._draft(row))
@@ -91,15 +91,19 @@ class Shelf:
                 continue  # asked for by its ID, it says what is wrong
         return found
 
-    async def stop(self, principal: Principal | None, plan_id: str, by: str) -> Draft | None:
+    async def stop(self, principal: Principal | None, plan_id: str, by: str) -> tuple[Draft | None, bool]:
         """Have a plan of this principal (None: of any) stopped, whoever applies it; return it as it is then.
 
-        None: there is no such plan, or no longer. Raises: Conflict, StateUnavailable.
+        The second value says that nothing of it was under way, and nobody had stopped it before. None: there is no such
+        plan, or no longer. Raises: Conflict, StateUnavailable.
         """
-        if await self._row(principal, plan_id) is None:
-            return None
+        before = await self._row(principal, plan_id)
+        if before is None:
+            return None, False
         row = await self._store.stop_plan(plan_id, by)
-        return None if row is None else await self._draft(row)
+        draft = None if row is None else await self._draft(row)
+        at_rest = before.stopped_by is None and before.claimed_by is None
+        return draft, at_rest and draft is not None and draft.state is State.STOPPED
 
     async def claim(self, draft: Draft) -> None:
         """Claim a plan for this gateway: from now on no other can send anything of it.
@@ -131,7 +135,7 @@ class Shelf:
             return
         if not isinstance(net.fault, StateUnavailable):
             report(net.fault, "a claim was not given back")
-        if draft.state is State.READY:
+        if draft.state in (State.READY, State.AWAITING):
             draft.state, draft.failure = State.FAILED, Conflict("plan_refused", _NOT_GIVEN_BACK)
 
     async def _check_own(self, draft: Draft) -> None:

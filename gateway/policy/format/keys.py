@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from gateway.core.errors import Problem
-from gateway.core.plan import Budget, Owner
+from gateway.core.plan import Approval, Budget, Owner
 from gateway.core.request import HERE, MAX_COUNT
 from gateway.core.run import Resolution
 from gateway.files.mappings import Either, Key, ListOf, Present, Shape, may, need
@@ -23,7 +23,10 @@ MAX_EXCEPTION_REASON_CHARS = 200
 MAX_MESSAGE_CHARS = 300
 MAX_OWNER_CHARS = 200
 MAX_BUDGET = 100_000_000
-"""The most runs, or requests, of one budget."""
+"""The most runs, or requests, of one budget; and the most runs that need no approval."""
+
+MAX_APPROVERS = 5
+"""The most persons that a rule asks to approve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class RuleEntry:
     runs: Resolution | None = None
     logs: str | None = None
     budget: Budget | None = None
+    approve: Approval | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +158,8 @@ def _excepted(name: str) -> TeamException:
 def _deny_rule() -> Shape[RuleEntry]:
     keys = _rule_keys() | {"selects": may(_selects())} | {name: may(field) for name, field in overlaps().items()}
     absent = dict.fromkeys(
-        ("count", "workflowUrlExactMatch", "owner", "resolve", "runs", "logs", "reason", "budget"), NOT_IN_DENY
+        ("count", "workflowUrlExactMatch", "owner", "resolve", "runs", "logs", "reason", "budget", "approve"),
+        NOT_IN_DENY,
     )
     return Shape(partial(_entry, effect=Effect.DENY), keys, check=_one_kind, absent=absent, located=True)
 
@@ -164,7 +169,7 @@ def _require_rule() -> Shape[RuleEntry]:
     keys |= {"count": may(count()), "workflowUrlExactMatch": may(Bool(only_true=True), into="exact_match")}
     keys |= {"reason": may(Bool(only_true=True))} | _resolve_keys()
     absent = {"owner": "only an allow on workflowRunIds says who vouches for the owner", "logs": _IN_ALLOW}
-    absent["budget"] = _IN_ALLOW
+    absent |= {"budget": _IN_ALLOW, "approve": _IN_ALLOW}
     return Shape(partial(_entry, effect=Effect.REQUIRE), keys, check=_check_require, absent=absent, located=True)
 
 
@@ -184,7 +189,7 @@ def _resolve_keys() -> dict[str, Key]:
 def _allow_rule() -> Shape[RuleEntry]:
     keys = _rule_keys() | {"selects": may(_selects())} | {name: may(field) for name, field in bounds().items()}
     keys |= {"count": may(count()), "owner": may(Choice(("unchecked",)))} | _resolve_keys()
-    keys |= {"logs": may(Choice(("summary", "full"))), "budget": may(_budget())}
+    keys |= {"logs": may(Choice(("summary", "full"))), "budget": may(_budget()), "approve": may(_approval())}
     absent = {"workflowUrlExactMatch": "it exists in a require; here write {exact: […]}"}
     absent |= {"reason": "it exists in a require"}
     return Shape(partial(_entry, effect=Effect.ALLOW), keys, check=_check_allow, absent=absent, located=True)
@@ -199,6 +204,17 @@ def _budget() -> Shape[Budget]:
         "shared": may(Choice(("rule", "team", "key"))),
     }
     return Shape(Budget, keys, check=_bounds_something)
+
+
+def _approval() -> Shape[Approval]:
+    """Return the reader of who has to approve, how many of them, and from how many runs on."""
+    keys = {
+        "by": need(distinct(team_name())),
+        "count": may(Int(1, MAX_APPROVERS)),
+        "over": may(Int(0, MAX_BUDGET)),
+        "within": may(duration_field(), into="within_ms"),
+    }
+    return Shape(Approval, keys)
 
 
 def _bounds_something(place: Place, present: Present) -> list[Problem]:
@@ -245,6 +261,9 @@ def _check_allow(place: Place, present: Present) -> list[Problem]:
     if "budget" in present and present.keys().isdisjoint(("resolve", RUN_IDS)):
         said = "a budget counts runs, so it stands only where they are known: beside 'resolve: true' or workflowRunIds"
         problems.append(present["budget"].problem(said))
+    if "approve" in present and "resolve" not in present:
+        said = "people approve runs that were found, so 'approve' stands only beside 'resolve: true'"
+        problems.append(present["approve"].problem(said))
     if RUN_IDS in present:
         return problems + _check_allowed_ids(place, present)
     problems += _check_here(present)

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from gateway.core.errors import Conflict
 from gateway.core.outcome import Outcome
-from gateway.core.plan import Budget
+from gateway.core.plan import Budget, Denial, Permit
 from gateway.core.request import ByRunIds, CancelRequest, Principal
 from gateway.edge import answers
 from gateway.execution.gates.takes import Takes
-from gateway.execution.in_flight import Done, Result, Told
+from gateway.execution.in_flight import Done, Replay, Result, Told
 from gateway.execution.pipeline import Pipeline
+from gateway.execution.plans.draft import Draft
 from gateway.execution.ports import Call, CancelPort
 from gateway.policy.model import Effect, Rule, RunIdCondition
 from gateway.policy.rules import Policies
-from gateway.state.admissions import Answered
+from gateway.state.admissions import Answered, NeedsApproval
 from gateway.state.once import binding
 from tests.execution.fakes import MemoryLog, PromptUpstream, StillClock
 from tests.support.state.admissions import MemoryAdmissions, a_budget
@@ -25,7 +27,13 @@ NAME = "team/ids"
 
 
 class Gate(Takes):
-    """The gate of a gateway without freezes."""
+    """The gate of a gateway without freezes and approvals."""
+
+    async def enter(self, call: Call, permit: Permit, draft: Draft | None = None) -> Denial | Replay | None:
+        return await super().enter(call, permit)
+
+    async def ask(self, draft: Draft, call: Call, permit: Permit, needs: NeedsApproval) -> Conflict:
+        raise NotImplementedError
 
     def frozen(self, principal: Principal, rule: str | None) -> bool:
         return False

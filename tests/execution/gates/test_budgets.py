@@ -11,6 +11,7 @@ from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Progress
 from gateway.core.plan import Budget, Denial, Reserved
 from gateway.core.request import Principal
 from gateway.edge import answers
+from gateway.execution.gates.left import drawn_on
 from gateway.execution.gates.settling import RETRY_S
 from gateway.execution.in_flight import Done
 from gateway.state.admissions import Admission, Reservation
@@ -110,8 +111,8 @@ async def test_a_budget_is_shared_by_the_rule_the_team_or_the_key(budget: Budget
     await gateway.outcome(runs(60), who=ANN)
 
     async def left_to(who: Principal) -> int | None:
-        found = await gateway.takes.left(NAME, budget, who)
-        return None if found is None else found.runs
+        found = await gateway.takes.left([drawn_on(NAME, budget, who)])
+        return None if found is None else found[0].runs
 
     assert (await left_to(ANN), await left_to(BOB), await left_to(CAT)) == left
 

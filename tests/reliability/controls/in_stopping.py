@@ -93,7 +93,13 @@ IN_STOPPING = (
     ),
     Bug(
         "a stopped plan that was ready can be applied",
-        (Edit(DRAFT, "if self.state in (State.LOOKING, State.READY):", "if self.state is State.LOOKING:"),),
+        (
+            Edit(
+                DRAFT,
+                "if self.state in (State.LOOKING, State.READY, State.AWAITING):",
+                "if self.state is State.LOOKING:",
+            ),
+        ),
         STOPPING,
     ),
     Bug(

@@ -255,7 +255,8 @@ class BudgetBatch(Batch):
 async def _left(settings: StateSettings) -> Left:
     store = await open_store(settings, create=False)
     try:
-        return await store.left(Reservation(RULE, RULE, 0, BUDGET))
+        [left] = await store.left([Reservation(RULE, RULE, 0, BUDGET)])
+        return left
     finally:
         await store.aclose()
 

@@ -16,6 +16,7 @@ from gateway.state.admissions import (
     Closed,
     Exhausted,
     Left,
+    NeedsApproval,
     Open,
     Progress,
     Reservation,
@@ -75,9 +76,9 @@ class MemoryAdmissions:
                 taken.admission = replace(taken.admission, binding=None)
         self._answered()
 
-    async def left(self, reservation: Reservation) -> Left:
+    async def left(self, drawn: Sequence[Reservation]) -> Sequence[Left]:
         await self._reached()
-        return self._left(reservation)
+        return [self._left(one) for one in drawn]
 
     async def bound(self, key_sha256: str) -> Bound | None:
         await self._reached()
@@ -107,6 +108,8 @@ class MemoryAdmissions:
             left = self._left(reservation)
             if not _suffices(left, reservation):
                 return Exhausted(left)
+            if (before := self._unapproved(reservation)) is not None:
+                return NeedsApproval(before)
         self.taken[admission.decision_id] = Taken(admission, self.now_ms)
         return Admitted(None if reservation is None else self._left(reservation))
 
@@ -134,6 +137,15 @@ class MemoryAdmissions:
         runs = None if budget.runs is None else max(0, budget.runs - sum(runs for _, runs in held))
         requests = None if budget.requests is None else max(0, budget.requests - len(held))
         return Left(runs, requests, resets_ms)
+
+    def _unapproved(self, reservation: Reservation) -> int | None:
+        """How many runs came before it, if with those it needs approval."""
+        free = reservation.unapproved
+        if free is None or not reservation.runs:
+            return None
+        since, wanted = self.now_ms - free.within_ms, (reservation.rule, reservation.team)
+        before = sum(runs for one, runs, at_ms in self._holding() if (one.rule, one.team) == wanted and at_ms > since)
+        return before if before + reservation.runs > free.over else None
 
     def _holding(self) -> list[tuple[Reservation, int, int]]:
         """The reservations that count, the runs that each holds, and since when; what was not sent holds nothing."""

@@ -56,15 +56,18 @@ class MemoryPlans:
             before = self.rows.get(plan.plan_id)
             if before is not None:
                 plan = replace(plan, claimed_by=before.claimed_by, stopped_by=before.stopped_by)
+                if before.state in ("rejected", "expired") and before.stopped_by and not before.claimed_by:
+                    plan = replace(plan, state=before.state)
             self.rows[plan.plan_id] = plan
 
     async def plan(self, plan_id: str) -> KeptPlan | None:
         async with self.faults.around("plan"):
             return self._shown(plan_id)
 
-    async def plans_of(self, principal: str, most: int) -> Sequence[KeptPlan]:
+    async def plans_of(self, principal: str | None, most: int) -> Sequence[KeptPlan]:
         async with self.faults.around("plans_of"):
-            found = [row for name in self.rows if (row := self._shown(name)) is not None and row.principal == principal]
+            shown = [row for name in self.rows if (row := self._shown(name)) is not None]
+            found = [row for row in shown if principal in (None, row.principal)]
             return sorted(found, key=lambda row: row.made_ms, reverse=True)[:most]
 
     async def claim(self, plan_id: str, instance: str) -> bool:

@@ -1,0 +1,32 @@
+"""Lints of approvals: those that are never asked for, and those that nobody can give."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from gateway.authoring.lints.finding import Finding, place_of
+from gateway.policy.model import Rule
+from gateway.policy.rules import Policies
+
+
+def approve_idle(rule: Rule) -> Iterator[Finding]:
+    """Yield a finding if the budget of the rule is used up before it asks for approval."""
+    budget, approval = rule.budget, rule.approval
+    if approval is None or budget is None or budget.runs is None or budget.shared == "key":
+        return
+    if budget.runs <= approval.over and budget.per_ms >= approval.within_ms:
+        message = (
+            f"{rule.name} asks for approval above {approval.over} runs, and its budget admits no more than "
+            f"{budget.runs}, so it is never asked for."
+        )
+        yield Finding(place_of(rule), "approve-idle", message, f"Write 'over' below {budget.runs}, or no approve.")
+
+
+def by_nobody(policies: Policies, teams: Collection[str]) -> Iterator[Finding]:
+    """Yield a finding for each rule that asks for the approval of teams that no caller speaks for; `teams` have one."""
+    for rule in policies.rules:
+        if rule.approval is not None and set(rule.approval.by).isdisjoint(teams):
+            by = " or ".join(rule.approval.by)
+            message = f"{rule.name} asks for the approval of team {by}, and no key and no issuer names it."
+            fix = "Name a team that somebody can call as: until then nothing above 'over' is cancelled."
+            yield Finding(place_of(rule), "approve-by-nobody", message, fix)

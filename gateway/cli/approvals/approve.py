@@ -1,0 +1,12 @@
+"""The `approve` command."""
+
+from __future__ import annotations
+
+import argparse
+
+from gateway.cli.approvals import said
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `approve`."""
+    said.register(subparsers, "approve")
