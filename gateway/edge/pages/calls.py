@@ -111,7 +111,8 @@ class Pages:
         if query == EVERYBODYS:
             if not inbound.live.is_operator(caller):
                 raise NotAnOperator("not_an_operator", "Only operators see the plans of all callers.")
-            everybodys = await self.pipeline.plans.listed(None)
+            waiting = [] if self.approvals is None else await self.approvals.everybodys()
+            everybodys = [*waiting, *await self.pipeline.plans.listed(None)]
             plans = [{**self._shown(draft), "principal": draft.call.principal.name} for draft in everybodys]
         else:
             no_query(inbound)
