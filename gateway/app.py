@@ -45,11 +45,11 @@ from gateway.process import forbid_core_dumps, place, start_resolver
 from gateway.serving.announcing import Announcer, tampering, until_opened
 from gateway.serving.certificate import ServedCertificate
 from gateway.serving.clock import SteadyClock, SystemClock, record_and_clock
-from gateway.serving.limits import PROBES, limits_of_the_moment, most_connections
+from gateway.serving.limits import CONSOLE, PROBES, limits_of_the_moment, most_connections
 from gateway.serving.outcomes import Outcomes
 from gateway.serving.readiness import Ready, Recent, of_each
 from gateway.serving.reload import Files, Reloader, checked_policies, make_live, refuse
-from gateway.serving.server import Listener, StopSignals, serve_until_stopped
+from gateway.serving.server import App, Listener, StopSignals, serve_until_stopped
 from gateway.serving.sockets import Bound, bind_listeners
 from gateway.telemetry.untraced import Tracing, Untraced, tracing_to
 from gateway.upstream.account import WatchedTokens, read_tokens
@@ -76,6 +76,7 @@ class Gateway:
     certificate: ServedCertificate | None
     health: tuple[Bound, ...]
     metrics: tuple[Bound, ...]
+    console: tuple[Bound, ...]
     log: OperatorsLog
     clock: SteadyClock
     consoles: Consoles
@@ -90,20 +91,21 @@ class Gateway:
         Raises:
             AuditFailure: the audit log cannot be opened.
             StateFailure: the store of shared state cannot be used.
+            InvalidConfiguration: the URL or the secret of a receiver of notices cannot be read.
         """
         asyncio.get_running_loop().set_exception_handler(self._tell_fault)
         try:
             self.tracing.begin()
             await self._serve(ready, StopSignals())
         finally:
-            for bound in (*self.listeners, *self.health, *self.metrics):
+            for bound in (*self.listeners, *self.health, *self.metrics, *self.console):
                 bound.close()
             await self.tracing.stop()
 
     async def _serve(self, ready: Callable[[], None], signals: StopSignals) -> None:
         clock, config, asked = self.clock, self.config, asyncio.Event()
         await start_resolver()
-        state, instance = await Joining.begun(config.state, self.audit.directory), self.audit.new_name()
+        state, instance = await Joining.begun(config.state, self.audit.directory, config.notify), self.audit.new_name()
         audit, most = self._audit_log(instance), most_connections(config.upstream.max_connections)
         current = self.tracing.settings(self.live, most_in_flight=most // 2)
         upstream, log = self._upstream(), self._upstream_log(current)
@@ -113,11 +115,11 @@ class Gateway:
         outcomes = Outcomes(self.audit, audit, settler, self.log)
         look_ups = self._look_ups(current, log, scraped, outcomes) if reads else None
         pipeline = self._pipeline(current, audit, upstream, look_ups=look_ups, settler=settler)
-        intake = Intake(current, clock, self.account.tokens.is_in, config.state is not None)
+        intake = Intake(current, clock, self.account.tokens.is_in, None if config.state is None else state)
         decisions = DecisionPages(intake, outcomes.decisions)
         around = Around(pipeline, settler, audit, instance, clock, self.log, current, log.askers, decisions)
-        await state.join(around)
-        reloader = self._reloader(current, audit, asked)
+        await state.join(around, self.account.tokens.is_in)
+        reloader = self._reloader(current, audit, asked, state.reload_refused)
         notices = (*self._notices(current, reloader), lambda: tampering(audit), outcomes.keeper.notices, state.notices)
         health = HealthPages(self._readiness(current, audit, pipeline, reloader=reloader, notices=notices))
         pages = Pages(intake, pipeline, Questions(audit, clock), decisions, log if reads else None, *state.more(intake))
@@ -251,15 +253,19 @@ class Gateway:
     def _transport(self, most: int) -> PooledTransport:
         return PooledTransport(max_connections=most, connect_timeout_s=self.config.upstream.connect_timeout_s)
 
-    def _reloader(self, current: LiveSettings, audit: AuditLog, asked: asyncio.Event) -> Reloader | None:
+    def _reloader(
+        self, current: LiveSettings, audit: AuditLog, asked: asyncio.Event, refused: Callable[[str], None]
+    ) -> Reloader | None:
         """Return what reads the files again, also when SIGHUP asks for it; None if nothing is read again."""
         if self.files is None:
             return None
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
         tokens = self.account.tokens
-        return Reloader(
+        reloader = Reloader(
             self.files, self.config, current=current, token=tokens, audit=audit, keep=self._keep, log=self.log
         )
+        reloader.told = refused
+        return reloader
 
     def _readiness(
         self,
@@ -311,11 +317,24 @@ class Gateway:
         tls = self.certificate.context if self.certificate is not None else None
         app = self.tracing.app(edge if scraped is None else Timed(edge, scraped.metrics.answered))
         probed = HealthApp(pages, None if self.metrics else scraped)
+        people = settings(refusals, CONSOLE) if self.console else probes
         return [
             *(Listener(app, bound.socket, callers, None if bound.is_file else tls) for bound in self.listeners),
+            *(Listener(self._console(app, edge, bound), bound.socket, people, tls) for bound in self.console),
             *(Listener(probed, bound.socket, probes, for_probes=True) for bound in self.health),
             *(Listener(HealthApp(None, scraped), bound.socket, probes, for_probes=True) for bound in self.metrics),
         ]
+
+    def _console(self, app: App, edge: Edge, bound: Bound) -> App:
+        """Return the pages for people, a client of `app`; nothing of them is loaded unless they are configured."""
+        from gateway.console.app import console
+        from gateway.console.guard import Served
+        from gateway.console.sessions import Sessions
+
+        at, port = self.config.console, int(bound.socket.getsockname()[1])
+        assert at is not None
+        served = Served.at(at, port, tls=self.certificate is not None)
+        return console(app, Sessions(edge.current, edge.clock), served, has_freezes=edge.has_freezes)
 
 
 def build(
@@ -335,8 +354,7 @@ def build(
     """
     forbid_core_dumps()
     quiet_libraries()
-    wall = SystemClock()
-    audit, clock = record_and_clock(config.audit, wall)
+    audit, clock = record_and_clock(config.audit, wall := SystemClock())
     account = read_tokens(config.upstream, os.environ, time.monotonic)
     live = make_live(config, _policies(config), token=account.tokens, before=Pins())
     certificate = _certificate(config, wall)
@@ -353,6 +371,7 @@ def build(
         certificate=certificate,
         health=bound.health,
         metrics=bound.metrics,
+        console=bound.console,
         log=make_log(consoles.err),
         clock=clock,
         consoles=consoles,

@@ -18,11 +18,13 @@ from gateway.callers.settings import CallerKey, JwtIssuer, Limits, PerPrincipal,
 from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.core.run import LookUpBounds
 from gateway.files import addresses
-from gateway.files.addresses import MAX_ADDRESSES, Health, Listen, MetricsAt, TlsFiles, UnixListen
+from gateway.files.addresses import MAX_ADDRESSES, ConsoleAt, Health, Listen, MetricsAt, TlsFiles, UnixListen
 from gateway.files.mappings import ListOf, Present, Several, Shape, may, need
 from gateway.files.nodes import Mapping, Place
 from gateway.files.source import BY_ANYONE, anyone_may_change, named, parse_document, read_anyway
 from gateway.files.values import Bool, Choice, Int, Text, path_field
+from gateway.notices.settings import ReceiverSettings, notify
+from gateway.notices.settings import complete as complete_receiver
 from gateway.policy.format.keys import team_name
 from gateway.policy.rules import Policies
 from gateway.state.settings import RawState, StateSettings, state
@@ -37,6 +39,10 @@ CLOSING_S = 3
 
 _OPERATORS_NEED_STATE = (
     "operators freeze and thaw, which has to outlive the process: add 'state: {url: \"sqlite:state.db\"}'"
+)
+
+_NOTIFY_NEEDS_STATE = (
+    "what is not delivered yet has to outlive the process: add 'state: {url: \"sqlite:state.db\"}' beside 'notify'"
 )
 
 _TRACING = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
@@ -59,7 +65,8 @@ class AuditConfig:
 class Config:
     """The complete configuration of `serve`. `telemetry` is the collector that traces go to, `state` the store.
 
-    Principals of the teams in `operators` see what all teams did, and freeze and thaw.
+    Principals of the teams in `operators` see what all teams did, and freeze and thaw. `notify` are the receivers of
+    notices.
     """
 
     listen: tuple[Listen | UnixListen, ...]
@@ -79,6 +86,8 @@ class Config:
     telemetry: str | None
     state: StateSettings | None
     operators: tuple[str, ...]
+    notify: tuple[ReceiverSettings, ...]
+    console: ConsoleAt | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +122,8 @@ class RawConfig:
     telemetry: str | None = None
     state: RawState | None = None
     operators: tuple[str, ...] = ()
+    notify: tuple[ReceiverSettings, ...] = ()
+    console: ConsoleAt | None = None
 
 
 def load_config(path: Path) -> Config:
@@ -130,9 +141,11 @@ def load_config(path: Path) -> Config:
             (at if len(raw.listen) > 1 else keys["listen"], _complete_listen(one, base)) for at, one in raw.listen
         ]
         health = [(at if len(raw.health) > 1 else keys["health"], one) for at, one in raw.health]
-        problems += addresses.clashes(listen, health, metrics=raw.metrics, keys=keys)
+        problems += addresses.clashes(listen, health, metrics=raw.metrics, console=raw.console, keys=keys)
         if raw.operators and raw.state is None:
             problems.append(keys["operators"].problem(_OPERATORS_NEED_STATE))
+        if raw.notify and raw.state is None:
+            problems.append(keys["notify"].problem(_NOTIFY_NEEDS_STATE))
     if problems or raw is None:
         raise InvalidConfiguration(problems)
     return _complete(raw, base)
@@ -168,7 +181,9 @@ def config_file() -> Shape[RawConfig]:
         "keep_alive_s": may(Int(1, MAX_SECONDS)),
         "telemetry": may(_telemetry()),
         "state": may(state()),
+        "console": may(Shape(ConsoleAt, {"listen": need(Text(addresses.address)), "host": may(Text(addresses.host))})),
         "operators": may(Shape(lambda teams: teams, {"teams": need(ListOf(team_name()))})),
+        "notify": may(notify()),
     }
     return Shape(RawConfig, keys)
 
@@ -235,6 +250,8 @@ def _complete(raw: RawConfig, base: Path) -> Config:
         telemetry=raw.telemetry,
         state=None if raw.state is None else complete_state(raw.state, base, base / raw.audit.directory),
         operators=raw.operators,
+        notify=tuple(complete_receiver(one, base) for one in raw.notify),
+        console=raw.console,
     )
 
 

@@ -28,11 +28,12 @@ from gateway.core.parse import Body, parse_cancel
 from gateway.core.plan import Order, Permit
 from gateway.edge import answers
 from gateway.edge.answers import Answer
-from gateway.edge.app import Cancels, routes
 from gateway.edge.head import RUNS
 from gateway.edge.health import HealthPages
 from gateway.edge.inbound import INBOUND, Inbound
 from gateway.edge.pages.calls import Pages
+from gateway.edge.routing.cancels import Cancels
+from gateway.edge.routing.table import routes
 from gateway.execution.in_flight import Result
 from gateway.policy.decide import decide
 

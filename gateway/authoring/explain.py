@@ -11,6 +11,7 @@ from functools import cached_property, partial
 
 from gateway.authoring.question import Question
 from gateway.core.errors import counted
+from gateway.core.forms.budgets import ShownBudget
 from gateway.core.forms.times import instant
 from gateway.core.plan import Approval, Budget, Decision, Denial, Permit
 from gateway.core.request import ByFilterHere, EveryRun, Filter
@@ -125,9 +126,7 @@ def bounds_of(resolution: Resolution | None) -> Members | None:
 
 def budget_of(budget: Budget) -> Members:
     """Return a budget as a policy file writes it."""
-    bounds = {"runs": budget.runs, "requests": budget.requests}
-    found: Members = {name: bound for name, bound in bounds.items() if bound is not None}
-    return found | {"per": duration(budget.per_ms), "shared": budget.shared}
+    return ShownBudget(budget.runs, budget.requests, duration(budget.per_ms), budget.shared).bounds()
 
 
 def budget_in_words(budget: Budget) -> str:

@@ -158,6 +158,14 @@ def rebuilt(members: Members) -> Recorded:
     return Recorded(decision_id, _question(members, asked), permitted, rule, asked, effective, planned, barred)
 
 
+def question_of(members: Members) -> Question | None:
+    """Return what was asked according to an intent or denial; None if that cannot be rebuilt from the record."""
+    try:
+        return rebuilt(members).question
+    except _NotRebuiltError:
+        return None
+
+
 def _question(members: Members, asked: Members) -> Question:
     team, principal = members.get("team"), members.get("principal")
     if not isinstance(team, str) or not isinstance(principal, str) or not principal.startswith(f"{team}/"):
@@ -243,7 +251,7 @@ class ShadowStats:
         self.first = ts if self.first is None else min(self.first, ts)
         self.last = ts if self.last is None else max(self.last, ts)
         if isinstance(rule := members.get("shadow"), str):
-            effect = _effect(members.get("enforced"), members.get("decision"))
+            effect = shadow_effect(members.get("enforced"), members.get("decision"))
             self._met(Caller(rule, effect, str(members.get("team")), str(members.get("principal"))), ts)
 
     def _met(self, caller: Caller, ts: str) -> None:
@@ -257,7 +265,8 @@ class ShadowStats:
             seen.first, seen.last = min(seen.first, ts), max(seen.last, ts)
 
 
-def _effect(enforced: object, decided: object) -> str:
+def shadow_effect(enforced: object, decided: object) -> str:
+    """Return what a rule in shadow mode would have done to a decision: `refuse`, `admit`, `recount`, or `nothing`."""
     if enforced == decided:
         return "recount" if enforced == "permit" else "nothing"
     return "refuse" if decided == "deny" else "admit"

@@ -81,7 +81,7 @@ class Caller:
 class Summary:
     """The parts of a configuration that lints need. `at` is the place of its deadlines; `seen` comes from the disk.
 
-    `lookup_runs` is the most runs that may match in one look-up.
+    `lookup_runs` is the most runs that may match in one look-up. `operators` are teams whose work is no cancel.
     """
 
     contract: str
@@ -91,6 +91,7 @@ class Summary:
     at: Place
     seen: tuple[Finding, ...] = ()
     lookup_runs: int = LookUpBounds().runs
+    operators: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +281,11 @@ def _of_callers(policies: Policies, summary: Summary, now_ms: int) -> Iterator[F
         )
         yield Finding(summary.at, "timeout-above-grace", message, f"Raise shutdown_grace_s to {least} or more.")
     for caller in summary.callers:
-        yield from _of_caller(caller, policies, now_ms)
+        yield from _of_caller(caller, now_ms)
+        if not policies.for_team(caller.team).allows and caller.team not in summary.operators:
+            message = f"{caller.name}: no rule allows anything to team {caller.team}."
+            fix = "Write an allow for the team, or remove the caller."
+            yield Finding(caller.at, "team-without-allow", message, fix)
 
 
 def _without_caller(policies: Policies, lines: Lines, summary: Summary) -> Iterator[Finding]:
@@ -296,15 +301,12 @@ def _without_caller(policies: Policies, lines: Lines, summary: Summary) -> Itera
             yield Finding(place, "team-without-caller", message, f"Make a key with 'keys new --team {team} --id …'.")
 
 
-def _of_caller(caller: Caller, policies: Policies, now_ms: int) -> Iterator[Finding]:
+def _of_caller(caller: Caller, now_ms: int) -> Iterator[Finding]:
     today = utc(now_ms).date()
     if (words := ending(caller.last, today)) is not None and caller.last is not None:
         expired = caller.last < today
         fix = "Remove it; 'keys new' makes another." if expired else "Make its successor with 'keys new' before."
         yield Finding(caller.at, "key-expired" if expired else "key-expires", f"{caller.name}: {words}.", fix)
-    if not policies.for_team(caller.team).allows:
-        message = f"{caller.name}: no rule allows anything to team {caller.team}."
-        yield Finding(caller.at, "team-without-allow", message, "Write an allow for the team, or remove the caller.")
 
 
 def _teams_key(file: str, text: Sequence[str]) -> Place:

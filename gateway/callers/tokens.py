@@ -59,6 +59,16 @@ class PinnedIssuer:
     keys: KeySetPort
 
 
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A token that was accepted, without its text: the entry that did, and the key that had signed it."""
+
+    principal: Principal
+    settings: JwtIssuer
+    key_id: str
+    algorithm: str
+
+
 class _Refused(Exception):
     """Raised when an issuer's entry does not accept the token; `cause` is a fixed word."""
 
@@ -79,12 +89,16 @@ class TokenVerifier:
         return _SHAPE.fullmatch(credential) is not None
 
     def verify(self, token: str, *, now_ms: int) -> Principal:
-        """Return the principal of a token, at a time in Unix milliseconds. Exactly one entry must accept the token.
+        """Return the principal of a token, at a time in Unix milliseconds. Raises: Unauthenticated: as `accepted`."""
+        return self.accepted(token, now_ms=now_ms).principal
+
+    def accepted(self, token: str, *, now_ms: int) -> Accepted:
+        """Return whose a token is, and what it was accepted by. Exactly one entry must accept the token.
 
         Raises:
             Unauthenticated: no entry of the configuration accepts it, or more than one does.
         """
-        accepted: list[Principal] = []
+        accepted: list[Accepted] = []
         cause = "unknown_issuer"
         try:
             unverified = _read_unverified(token)
@@ -94,12 +108,31 @@ class TokenVerifier:
             if pinned.settings.issuer != unverified.issuer:
                 continue
             try:
-                accepted.append(_principal(pinned, token, unverified, now_ms=now_ms))
+                principal = _principal(pinned, token, unverified, now_ms=now_ms)
+                accepted.append(Accepted(principal, pinned.settings, unverified.key_id, unverified.algorithm))
             except _Refused as refused:
                 cause = refused.cause
         if len(accepted) != 1:
             raise Unauthenticated("ambiguous_token" if accepted else cause)
         return accepted[0]
+
+    def still(self, accepted: Accepted, *, now_ms: int) -> Principal:
+        """Return the principal of a token that was accepted before, at a time in Unix milliseconds.
+
+        Its own end counts without leeway, because nobody else's clock is asked.
+
+        Raises:
+            Unauthenticated: the entry or the key is in force no more, or the token has ended.
+        """
+        pinned = next((one for one in self._issuers if one.settings == accepted.settings), None)
+        if pinned is None:
+            raise Unauthenticated("unknown_issuer")
+        keys, ends_ms = pinned.keys.current, accepted.principal.expires_ms
+        if keys is None or keys.find(accepted.key_id, accepted.algorithm) is None:
+            raise Unauthenticated("unknown_token_key")
+        if ends_ms is not None and now_ms >= ends_ms:
+            raise Unauthenticated("expired_token")
+        return accepted.principal
 
 
 @dataclass(frozen=True, slots=True)

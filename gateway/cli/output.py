@@ -16,10 +16,13 @@ import os
 import re
 import select
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, TextIO, cast
+
+from gateway.core.forms.signs import is_seen
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -182,9 +185,9 @@ def wait_for_reader_to_leave(seconds: float) -> bool:
 
 def printable(text: str) -> str:
     """Return the text with every character spelled out that a terminal could act on or hide."""
-    if text.isprintable():
+    if is_seen(text):
         return text  # looked at by one call instead of one a character
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    return "".join(sign if is_seen(sign) else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def folded(text: str, stream: TextIO | None = None) -> str:
@@ -200,10 +203,15 @@ def folded(text: str, stream: TextIO | None = None) -> str:
     width = shutil.get_terminal_size().columns
     lines = [""]
     for piece in re.findall(r"[^ ,&]*[ ,&]+|[^ ,&]+", text):
-        if len(lines[-1]) + len(piece.rstrip()) > width and lines[-1].strip():
+        if _columns(lines[-1]) + _columns(piece.rstrip()) > width and lines[-1].strip():
             lines.append(_INDENT)
         lines[-1] += piece
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _columns(text: str) -> int:
+    """Return how many columns of a terminal the text takes: signs of East Asia take two."""
+    return len(text) + sum(unicodedata.east_asian_width(sign) in "WF" for sign in ("" if text.isascii() else text))
 
 
 def fault_in_words(fault: Exception) -> str:
@@ -216,9 +224,9 @@ def fault_in_words(fault: Exception) -> str:
 
 def printable_json(text: str) -> str:
     """Return JSON with every character escaped that a terminal could act on or hide. Its meaning and line ends stay."""
-    if text.isprintable():
+    if is_seen(text):
         return text
-    return "".join(sign if sign.isprintable() or sign == "\n" else spelled(sign) for sign in text)
+    return "".join(sign if is_seen(sign) or sign == "\n" else spelled(sign) for sign in text)
 
 
 def spelled(text: str) -> str:

@@ -44,7 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     def ready() -> None:
         """Log where the gateway listens and which upstream it calls, once it takes cancels."""
         listen, health = _shown(gateway.listeners), _shown(gateway.health)
-        more = {"metrics": _shown(gateway.metrics)} if gateway.metrics else {}
+        beside = {"metrics": gateway.metrics, "console": gateway.console}
+        more = {name: _shown(bound) for name, bound in beside.items() if bound}
         gateway.log.info("serving", listen=listen, health=health, upstream=gateway.config.upstream.url, **more)
 
     served = False

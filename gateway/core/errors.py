@@ -4,6 +4,7 @@ GatewayError
 ├── InvalidConfiguration      a file that cannot be used; every problem in it, with its position
 ├── AuditFailure              the log cannot be opened, continued or locked at start
 ├── StateFailure              the store cannot be opened, or is another one than this version needs
+│   └── StateAway              it does not answer now, and may in a moment
 └── Refusal                   ends one request; mapped to HTTP in one table, edge/answers
     ├── MalformedRequest      400  cannot be read in exactly one way
     ├── Unauthenticated       401  one answer for every cause
@@ -69,6 +70,10 @@ class AuditFailure(GatewayError):
 
 class StateFailure(GatewayError):
     """The store cannot be opened: it is not there, of another version, foreign or unreachable; one sentence says it."""
+
+
+class StateAway(StateFailure):
+    """The store does not answer: its server is down, starting or hung. A gateway that serves waits for it."""
 
 
 class Refusal(GatewayError):
@@ -253,12 +258,14 @@ class AuditUnavailable(Refusal):
 class StateUnavailable(Refusal):
     """The store did not answer in time, or as it should, and this request needs it; nothing was sent.
 
-    `cause` is a fixed word: `timeout`, `unreachable`, `refused`, `not_read_yet`.
+    `cause` is a fixed word: `timeout`, `unreachable`, `refused`, `not_read_yet`. `problem` tells operators in one
+    sentence what is wrong with a store that answers, and was not there when the gateway started.
     """
 
     status, code, title = 503, "state_unavailable", "State unavailable"
 
-    def __init__(self, cause: str) -> None:
+    def __init__(self, cause: str, *, problem: str | None = None) -> None:
+        self.problem = problem
         super().__init__(
             cause,
             "The gateway cannot reach the state that it shares (freezes, budgets, plans), and this request needs it, "

@@ -118,3 +118,12 @@ class Closing(NamedTuple):
     skipped: Skipped = NOTHING_SKIPPED
     joins_left_out: int = 0
     stopped_by: str | None = None
+
+
+class Excess(NamedTuple):
+    """More than was sent: QStash cancelled `runs` above the count, or, where that is None, works on a wider filter."""
+
+    decision_id: str
+    team: str
+    rule: str | None
+    runs: int | None = None

@@ -31,6 +31,8 @@ from gateway.execution.in_flight import Done, Replay, Result, Stopped, Told
 
 Headers = list[tuple[bytes, bytes]]
 
+BUDGET, REPLAYED = b"gateway-budget", b"gateway-replayed"
+
 _NOT_REACHED = frozenset(("dns", "tls", "refused", "connect_error", "connect_timeout", "pool_timeout"))
 """The causes for which QStash, or the way to it, is to blame."""
 
@@ -167,7 +169,7 @@ def replayed(replay: Replay, decision_id: str) -> Answer:
     """Return the answer that an earlier decision was given, as the answer of this one."""
     first = replay.answer
     kind = b"application/json" if first.status < 400 else b"application/problem+json"
-    headers = [(b"content-type", kind), *_gateway_headers(decision_id, b"gateway"), (b"gateway-replayed", b"true")]
+    headers = [(b"content-type", kind), *_gateway_headers(decision_id, b"gateway"), (REPLAYED, b"true")]
     if replay.budget is not None:
         headers += _encoded((("Gateway-Budget", replay.budget),))
     return _with_length(first.status, headers, first.body)
@@ -303,6 +305,13 @@ def named(answer: Answer, request_id: str | None) -> Answer:
     """Return an answer with the id that its caller gave the request, if there is one."""
     if request_id is not None:
         answer.headers.append((b"x-request-id", request_id.encode("ascii")))
+    return answer
+
+
+def budgeted(answer: Answer, said: str | None) -> Answer:
+    """Return an answer with what is left of the budget it stands under, if that is known and not on it already."""
+    if said is not None and not any(name == BUDGET for name, _ in answer.headers):
+        answer.headers.append((BUDGET, said.encode("ascii")))
     return answer
 
 

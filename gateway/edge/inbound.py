@@ -16,6 +16,7 @@ from typing import Any, cast
 from starlette.types import Message, Receive, Scope
 
 from gateway.callers.admission import COST_BYTES, Slot
+from gateway.callers.authenticate import Standing
 from gateway.callers.in_force import InForce, LiveSettings
 from gateway.core.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLarge, Unauthenticated
 from gateway.core.forms.correlation import NOT_GIVEN, Correlation, correlation_of
@@ -23,6 +24,7 @@ from gateway.core.parse import Body, parse_idempotency_key
 from gateway.core.ports import Clock
 from gateway.core.request import ByRunIds, CancelRequest, Principal
 from gateway.edge.head import BROKEN_BODY, FRAMING_BYTES, GONE, TAKEN
+from gateway.execution.gates.left import LeftPort, Under
 from gateway.execution.ports import Call
 from gateway.files.secrecy import holds_part, holds_text
 from gateway.policy.rules import Policies
@@ -33,6 +35,9 @@ _NO_BODY = Body()
 
 INBOUND = "inbound"
 """The key in the scope's state under which the door puts the request."""
+
+STANDING = "gateway.standing"
+"""The key in the scope's state under which the console says whose session asks. No bytes of a request can set it."""
 
 NO_ROUTE = "none"
 """The route of a request that ends before its path is looked at, or whose path does not exist."""
@@ -56,6 +61,7 @@ class Inbound:
     that there is an Idempotency-Key. `cancel_begun`
     says that a cancel was carried out for it or joined: it may not be told that nothing was sent.
     `route` is the template of its path, once it is found; `status` is that of its answer, 0 before one is begun.
+    `under` is the budget that it stands under, where some rule has one.
     """
 
     scope: Scope
@@ -73,6 +79,7 @@ class Inbound:
     has_key: bool = field(init=False)
     route: str = NO_ROUTE
     status: int = 0
+    under: Under | None = None
     state: dict[str, Any] = field(init=False)
     _headers: Mapping[bytes, bytes] = field(init=False)
     _repeats: bool = field(init=False)
@@ -132,6 +139,16 @@ class Inbound:
         if len(credentials) > 1:
             raise MalformedRequest("two_credentials", "Send one Authorization header.")
         return credentials[0] if credentials else None
+
+    def authenticate(self, live: InForce, now_ms: int) -> Principal:
+        """Return who asks, by these settings: by the credential, or in a session by what that stood for.
+
+        Raises: Unauthenticated, MalformedRequest: it is nobody now, or there are two credentials.
+        """
+        standing: Standing | None = self.state.get(STANDING)
+        if standing is None:
+            return live.authenticator.authenticate(self.credential(), now_ms)
+        return live.authenticator.still(standing, now_ms)
 
     def bearer(self) -> str:
         """Return the credential without its scheme; empty if there is none."""
@@ -232,13 +249,13 @@ class Inbound:
 class Intake:
     """The checks of a request after its head; `is_secret` says whether a text holds a token of the account or a key.
 
-    Only a gateway that `has_state` can keep what is to be done once.
+    Only a gateway with `state` can keep what is to be done once; it is also asked what is left of budgets.
     """
 
     current: LiveSettings
     clock: Clock
     is_secret: Callable[[str], bool]
-    has_state: bool = False
+    state: LeftPort | None = None
 
     def correlate(self, inbound: Inbound) -> None:
         """Take in the ids that the caller gave the request, so that every answer and record has them; never raise."""
@@ -273,7 +290,7 @@ class Intake:
         """
         if inbound.has_body():
             live = self.current.live
-            if live.authenticator.authenticate(inbound.credential(), self.clock.now_ms()) != inbound.principal:
+            if inbound.authenticate(live, self.clock.now_ms()) != inbound.principal:
                 raise Unauthenticated("other_principal")
             inbound.live = live
 
@@ -287,6 +304,8 @@ class Intake:
 
     def call(self, inbound: Inbound, request: CancelRequest) -> Call:
         """Return the request as the pipeline knows it, under the policies of the settings it is handled under."""
+        if self.state is not None and inbound.live.policies.budgets:
+            inbound.under = Under(self.state)
         return Call(
             inbound.live.policies,
             caller_of(inbound),
@@ -296,6 +315,7 @@ class Intake:
             inbound.gone,
             partial(self._standing, inbound),
             inbound.correlation,
+            under=inbound.under,
         )
 
     def once(self, inbound: Inbound, call: Call, *, applies: str | None = None) -> Call:
@@ -306,7 +326,7 @@ class Intake:
         if not inbound.has_key:
             return call
         key = parse_idempotency_key(inbound.header(IDEMPOTENCY_KEY))
-        if not self.has_state:
+        if self.state is None:
             raise MalformedRequest("idempotency_key", _KEEPS_NO_KEYS)
         if key is not None:
             call.once = binding(call.principal, key, call.request.wire(), plan_id=applies)
@@ -319,7 +339,7 @@ class Intake:
         """
         live = self.current.live
         try:
-            principal = live.authenticator.authenticate(inbound.credential(), self.clock.now_ms())
+            principal = inbound.authenticate(live, self.clock.now_ms())
         except Unauthenticated:
             return None
         return live.policies if principal == inbound.principal else None

@@ -268,6 +268,7 @@ async def write(inbound: Inbound | None, answer: Answer, send: Send) -> None:
     """Write an answer, and close the connection if a body was left unread: its rest would read as the next request."""
     if inbound is not None:
         answers.named(answer, inbound.correlation.request_id)
+        answers.budgeted(answer, None if inbound.under is None else inbound.under.said)
     if inbound is None or (inbound.has_body() and not inbound.body_read):
         await answers.write(answer, send, more=[(b"connection", b"close")])
     elif not (isinstance(send, ReleasingSend) and send.whole(answer)):

@@ -70,11 +70,13 @@ class OrderedRuns:
     """The runs that were ordered, and what has become of each so far.
 
     `created_ms` maps each ID to the creation time (Unix milliseconds) of the run that was meant, None if not known.
+    `certain` is how many runs upstream had said are cancelled: its list lags, so looking at the runs lowers no number.
     """
 
     decision_id: str
     created_ms: Mapping[str, int | None]
     fates: dict[str, Fate] = field(default_factory=dict)
+    certain: int = 0
 
     @property
     def pending(self) -> list[str]:

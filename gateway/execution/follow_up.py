@@ -17,7 +17,7 @@ from typing import Protocol
 
 from gateway.audit.events.declare import Members
 from gateway.core.errors import Refusal
-from gateway.core.outcome import Accepted, Cancelled, Outcome, Unknown
+from gateway.core.outcome import Accepted, Cancelled, Excess, Outcome, Unknown
 from gateway.core.plan import Order, Plan
 from gateway.core.ports import Alarm, NotePort
 from gateway.core.request import ByFilter, ByRunIds, Principal
@@ -74,7 +74,8 @@ class Settler:
     """The follow-ups under way, each in its own task. `reads_back` says whether a token to look runs up is set.
 
     `learnt` is told the members of every `settled` record, and `wider` the team, the rule and a sentence when upstream
-    works on a wider filter than was sent; whoever wants to know sets them.
+    works on a wider filter than was sent; `exceeded` is told of that, and of more runs than were sent. Whoever wants to
+    know sets them. None of them raises.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Settler:
         self._share = share or TeamShare()
         self.learnt: Callable[[Members], None] = lambda _: None
         self.wider: Callable[[str, str | None, str], None] = lambda *_: None
+        self.exceeded: Callable[[Excess], None] = lambda _: None
         self._followed: dict[asyncio.Task[None], _Followed] = {}
         self._stopped = False
 
@@ -150,7 +152,7 @@ class Settler:
     def _tell(self, subject: Subject, cause: str | None) -> None:
         members = subject.members(cause)
         self._record.note_soon("settled", members)
-        self.learnt(members)
+        self.learnt(_at_least(subject, members))
 
     async def _learn(self, followed: _Followed) -> str | None:
         """Follow one subject; return why that ended early, if it did."""
@@ -184,6 +186,7 @@ class Settler:
             self._operators_log.error("filter_wider", decision_id=action.decision_id, action_id=action.action_id)
             why = f"QStash works on a wider filter than decision {action.decision_id} sent"
             self.wider(followed.principal.team, followed.rule, why)
+            self.exceeded(Excess(action.decision_id, followed.principal.team, followed.rule))
         if action.over_cancelled and not over:
             self._operators_log.error(
                 "over_cancelled",
@@ -191,6 +194,8 @@ class Settler:
                 cancelled=action.total,
                 over_cancelled=action.over_cancelled,
             )
+            over_by = action.over_cancelled
+            self.exceeded(Excess(action.decision_id, followed.principal.team, followed.rule, over_by))
         return None
 
     async def _read_back(self, runs: OrderedRuns) -> str | None:
@@ -231,7 +236,16 @@ def _ordered(left: LeftOver, outcome: Unknown | Accepted) -> OrderedRuns | None:
     progress = outcome.progress if isinstance(outcome, Unknown) else None
     unsent = frozenset(progress.unsent if progress is not None else ())
     ordered = {run_id: left.created_ms.get(run_id) for run_id in _ids(left.orders) if run_id not in unsent}
-    return OrderedRuns(left.decision_id, ordered) if ordered else None
+    certain = progress.cancelled if progress is not None else 0
+    return OrderedRuns(left.decision_id, ordered, certain=certain) if ordered else None
+
+
+def _at_least(subject: Subject, members: Members) -> Members:
+    """Return what is learnt of a decision: never fewer runs than upstream had said are cancelled."""
+    match subject, members["cancelled"]:
+        case OrderedRuns(certain=certain), int(cancelled) if cancelled < certain:
+            return {**members, "cancelled": certain}
+    return members
 
 
 def _ids(orders: Iterable[Order]) -> list[str]:

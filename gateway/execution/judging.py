@@ -46,7 +46,10 @@ class Judging:
 
     def decide(self, call: Call) -> Decision:
         """Decide a call at once, by its own policies, as of now."""
-        return decide(call.policies, call.principal, call.request, self._clock.now_ms())
+        decision = decide(call.policies, call.principal, call.request, self._clock.now_ms())
+        if call.under is not None:
+            call.under.judged(decision, call.principal)
+        return decision
 
     async def judged(self, call: Call) -> tuple[Call, Decision]:
         """Decide a call that takes long on a thread; return the call with the policies that it was judged by, too.
@@ -91,7 +94,10 @@ class Judging:
 
     def _decided(self, call: Call) -> tuple[Call, Decision]:
         call.policies.prepare(call.principal.team)
-        return call, decide(call.policies, call.principal, call.request, self._clock.now_ms())
+        decision = decide(call.policies, call.principal, call.request, self._clock.now_ms())
+        if call.under is not None:
+            call.under.judged(decision, call.principal)
+        return call, decision
 
     async def prepared(self, policies: Policies, principal: Principal) -> None:
         """Find and sort the team's rules on a thread, if they are many and not yet prepared."""

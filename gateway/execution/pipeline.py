@@ -16,8 +16,8 @@ import asyncio
 from collections.abc import Iterable
 from functools import partial
 
-from gateway.audit.record import denied_members, joined_members
-from gateway.core.errors import ShuttingDown
+from gateway.audit.record import joined_members
+from gateway.core.errors import Conflict, ShuttingDown
 from gateway.core.outcome import Cancelled, NotSent, Outcome, Unknown
 from gateway.core.plan import Decision, Denial, Order, Permit, Plan, Receipt, order_of
 from gateway.core.ports import Clock
@@ -222,17 +222,7 @@ class Pipeline:
             raise WaitEnded from None
 
     async def _denied(self, call: Call, denial: Denial) -> Denial:
-        members = denied_members(
-            call.decision_id,
-            principal=call.principal,
-            asked=call.request,
-            denial=denial,
-            policy_digest=call.policies.digest,
-            upstream=self._upstream_url,
-            remote=call.remote,
-            correlation=call.correlation,
-        )
-        await self._audit.note("denied", members)
+        await self._audit.note("denied", call.denied(denial, self._upstream_url))
         return denial
 
     async def _joined_or_started(self, key: Key, work: Work, call: Call) -> Told:
@@ -254,9 +244,16 @@ class Pipeline:
         async def gated(in_flight: InFlight) -> Ended:
             """Pass the gate, then do the work."""
             met = await gate.enter(call, permit, draft)
-            if isinstance(met, Draft):  # what others have approved for it
-                return await self._applied(call, permit, met, in_flight)
-            return await work(in_flight) if met is None else await self._barred(met, call)
+            try:
+                if isinstance(met, Draft):  # what others have approved for it
+                    return await self._applied(call, permit, met, in_flight)
+                if met is None:
+                    return await work(in_flight)
+            except Conflict as conflict:
+                met = await gate.overtaken(conflict, call, permit)
+                if met is None:
+                    raise
+            return await self._barred(met, call)
 
         return gated
 

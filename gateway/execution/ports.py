@@ -6,12 +6,15 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.audit.events.declare import Members
+from gateway.audit.record import denied_members
 from gateway.core.forms.correlation import NOT_GIVEN, Correlation
 from gateway.core.outcome import Closing, Outcome
-from gateway.core.plan import Order, Permit, Plan, Receipt
+from gateway.core.plan import Denial, Order, Permit, Plan, Receipt
 from gateway.core.ports import Alarm, KeepPort, NotePort
 from gateway.core.request import CancelRequest, EveryRun, Filter, Principal
 from gateway.core.run import Listing, LookUp, LookUpBounds, Resolved, Run
+from gateway.execution.gates.left import Under
 from gateway.policy.rules import Policies
 from gateway.state.admissions import Binding
 
@@ -84,7 +87,8 @@ class Call:
     Apart from these values it holds two questions to ask later, because a request may wait to be judged or sent. `gone`
     says whether the caller has disconnected. `standing` authenticates the caller again: it returns the policies now in
     force, or None if the credential is no longer accepted. The bytes of the request, its body and its place among the
-    limits stay in the edge (`edge/inbound`). `once` is what is kept of its Idempotency-Key, if it has one.
+    limits stay in the edge (`edge/inbound`). `once` is what is kept of its Idempotency-Key, if it has one. `under` is
+    told the budget of the rule that permits it, if any rule has one.
     """
 
     policies: Policies
@@ -96,6 +100,7 @@ class Call:
     standing: Callable[[], Policies | None]
     correlation: Correlation = NOT_GIVEN
     once: Binding | None = None
+    under: Under | None = None
 
     @property
     def key(self) -> tuple[Hashable, Hashable]:
@@ -121,5 +126,18 @@ class Call:
             remote=self.remote,
             resolved=resolved,
             plan_id=plan_id,
+            correlation=self.correlation,
+        )
+
+    def denied(self, denial: Denial, upstream: str) -> Members:
+        """Return the members of the record that says that this call was denied; `upstream` is QStash's URL."""
+        return denied_members(
+            self.decision_id,
+            principal=self.principal,
+            asked=self.request,
+            denial=denial,
+            policy_digest=self.policies.digest,
+            upstream=upstream,
+            remote=self.remote,
             correlation=self.correlation,
         )

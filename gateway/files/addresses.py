@@ -17,6 +17,7 @@ from gateway.files.values import path_field
 
 _LISTEN = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[0-9.]+|localhost):(?P<port>0|[1-9][0-9]{0,4})")
 _ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[1-9][0-9]{0,4}))?")
+_SERVED_AS = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[1-9][0-9]{0,4}))?")
 _KEY_SET_URL = re.compile(r"(?P<origin>https?://[^/?#@]+)/[!$&-.0-;=@-Z_a-z~/]*")
 _MAX_PORT = 65_535
 _MAX_UNIX_PATH_BYTES = 107
@@ -42,6 +43,11 @@ class Listen:
             return False
         mine, others = self._address(), other._address()
         return mine == others or _takes(mine, others) or _takes(others, mine)
+
+    @property
+    def is_every(self) -> bool:
+        """Whether it stands for every address of the machine."""
+        return self._address().is_unspecified
 
     def _address(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
         address = ipaddress.ip_address("127.0.0.1" if self.host == "localhost" else self.host)
@@ -89,6 +95,14 @@ class MetricsAt:
 
 
 @dataclass(frozen=True, slots=True)
+class ConsoleAt:
+    """The listener of the console, and the `host[:port]` under which browsers reach it where that is another one."""
+
+    listen: Listen
+    host: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
     """The base URL of upstream, `scheme://host[:port]`, and its `host[:port]`."""
 
@@ -119,6 +133,15 @@ def address(text: str) -> Listen:
     return Listen(host, port)
 
 
+def host(text: str) -> str:
+    """Parse `name[:port]` as browsers send it in the header Host; raise ValueError with one sentence."""
+    match = _SERVED_AS.fullmatch(text)
+    if match is None or int(match["port"] or 1) > _MAX_PORT:
+        raise ValueError("expected name[:port] in lower case and nothing else, like console.example.com")
+    _check_host(match["host"])
+    return text
+
+
 def socket_mode(text: str) -> int:
     """Parse the permission bits of a Unix socket in octal, like "0660"; raise ValueError with one sentence."""
     if not re.fullmatch("0[0-7]{3}", text):
@@ -131,6 +154,7 @@ def clashes(
     health: Sequence[tuple[Place, Listen]],
     *,
     metrics: MetricsAt | None = None,
+    console: ConsoleAt | None = None,
     keys: Mapping[str, Place],
 ) -> Iterator[Problem]:
     """Yield a problem for each address or key that clashes with another, at its place; `keys` are those of the file."""
@@ -148,8 +172,30 @@ def clashes(
     for index, (at, address) in enumerate(health):
         if any(_meet(address, other) for _, other in (*listen, *health[:index])):
             yield at.problem(f"'health' needs an address of its own, {address} is listened on already")
+    others = [*listen, *health]
     if metrics is not None:
-        yield from _metrics_clashes(metrics, [*listen, *health], has_health=bool(health), at=keys["metrics"])
+        yield from _metrics_clashes(metrics, others, has_health=bool(health), at=keys["metrics"])
+    yield from _console_clashes(console, metrics, others, keys)
+
+
+def _console_clashes(
+    console: ConsoleAt | None,
+    metrics: MetricsAt | None,
+    others: Sequence[tuple[Place, Listen | UnixListen]],
+    keys: Mapping[str, Place],
+) -> Iterator[Problem]:
+    if console is None:
+        return
+    at, taken = keys["console"], [other for _, other in others]
+    if metrics is not None and metrics.listen is not None:
+        taken.append(metrics.listen)
+    if any(_meet(console.listen, other) for other in taken):
+        yield at.problem(f"'console' needs an address of its own, {console.listen} is listened on already")
+    if console.host is None and console.listen.is_every:
+        yield at.problem(
+            f"'console' on {console.listen} needs 'host', the name under which browsers reach it, like "
+            "console.example.com"
+        )
 
 
 def _metrics_clashes(
@@ -189,7 +235,7 @@ def origin(text: str, *, allow_http: bool = False) -> Origin:
         raise ValueError("expected https://host[:port] in lower case and nothing else: no path, query or user")
     if int(match["port"] or 1) > _MAX_PORT:
         raise ValueError("a port is at most 65535")
-    if match["scheme"] == "http" and not allow_http and not _is_loopback(match["host"]):
+    if match["scheme"] == "http" and not allow_http and not is_loopback(match["host"]):
         raise ValueError("plain http only to loopback (localhost, 127.0.0.1, [::1]): the token would be readable")
     _check_host(match["host"])
     return Origin(text, text.partition("://")[2])
@@ -208,7 +254,8 @@ def network(text: str) -> IPv4Network | IPv6Network:
     return found if mapped is None or found.prefixlen < 96 else IPv4Network((mapped, found.prefixlen - 96))
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether a host of a URL, an IPv6 address in brackets, is this machine by its very name or address."""
     # Newer Pythons take IPv4 within IPv6 for loopback, older ones do not; here it is never loopback.
     return host in ("localhost", "[::1]") or (reads_as_number(host) and _address(host) in _LOOPBACK)
 

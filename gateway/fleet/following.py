@@ -6,7 +6,8 @@ It beats twice a second, and at once when something has changed. While the store
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from gateway.core.errors import StateUnavailable
@@ -14,7 +15,7 @@ from gateway.core.ports import Clock, OperatorsLog
 from gateway.execution.gates.freezes import FreezesInForce
 from gateway.fleet.recorded import Recorder
 from gateway.process import Net, report
-from gateway.state.freezes import Snapshot
+from gateway.state.freezes import Freeze, Snapshot
 from gateway.state.port import Freezes
 
 EVERY_S = 0.5
@@ -60,6 +61,7 @@ class Following:
         self._beaten = asyncio.Event()
         self._waiting = 0
         self._away_since_s: float | None = None
+        self._problem: str | None = None
         self.told: list[Told] = []
 
     async def run(self) -> None:
@@ -90,15 +92,41 @@ class Following:
                 self._freezes.take(snapshot)
                 snapshot = await self._store.beat(self._instance, self._freezes.number)
         except StateUnavailable as away:
-            if self._away_since_s is None:
-                self._away_since_s = self._clock.monotonic_s()
-                self._log.error("state_unavailable", cause=away.cause)
+            self._missed(away)
             return
         if self._away_since_s is not None:
             self._log.info("state_available", away_s=round(self._clock.monotonic_s() - self._away_since_s, 1))
-            self._away_since_s = None
+            self._away_since_s = self._problem = None
         self._take(snapshot)
         self._recorder.follow(snapshot)
+
+    async def end(self) -> None:
+        """Write what could not be written, for the last time, and tell operators which freezes are lost. Never raises.
+
+        They were in force in this gateway alone, which ends.
+        """
+        lost = self._freezes.unwritten()
+        for freeze, kept in zip(lost, await asyncio.gather(*map(self._written, lost)), strict=True):
+            if not kept:
+                scope = freeze.scope
+                self._log.error("freeze_lost", freeze_id=freeze.freeze_id, team=scope.team, rule=scope.rule)
+
+    async def leave(self, instances: Collection[str]) -> None:
+        """Tell the fleet that these gateways, this one or some before it, have ended, if the store answers."""
+        if instances:
+            with contextlib.suppress(StateUnavailable):
+                await self._store.leave(instances)
+
+    def listed(self) -> list[str]:
+        """Return the gateways that the store named last."""
+        return [] if self._snapshot is None else [one.instance for one in self._snapshot.gateways]
+
+    async def _written(self, freeze: Freeze) -> bool:
+        try:
+            self._freezes.hold(await self._store.freeze(freeze))
+        except StateUnavailable:
+            return False
+        return True
 
     async def reached(self, number: int) -> Reached:
         """Wait, for a bounded time, until every gateway that beats has the freezes up to `number` in force."""
@@ -120,7 +148,18 @@ class Following:
             return []
         away_s = round(self._clock.monotonic_s() - self._away_since_s)
         so = "the freezes read before stay in force" if self._freezes.read else "no freeze was read, so nothing is sent"
+        if self._problem is not None:
+            return [f"{self._problem}; {so}"]
         return [f"the shared state has not answered for {away_s} s: {so}"]
+
+    def _missed(self, away: StateUnavailable) -> None:
+        """Tell operators once that the store does not answer, and once what is wrong with one that does."""
+        if self._away_since_s is None:
+            self._away_since_s = self._clock.monotonic_s()
+            self._log.error("state_unavailable", cause=away.cause)
+        if away.problem is not None and away.problem != self._problem:
+            self._log.error("state_refused", problem=away.problem)
+        self._problem = away.problem
 
     def _take(self, snapshot: Snapshot) -> None:
         self._freezes.take(snapshot)

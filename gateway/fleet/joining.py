@@ -13,16 +13,19 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from gateway.audit.events.declare import Members
+from gateway.audit.log import AuditLog
 from gateway.callers.in_force import LiveSettings
-from gateway.core.errors import StateFailure
-from gateway.core.ports import Clock, KeepPort, OperatorsLog
+from gateway.core.errors import StateAway, StateFailure
+from gateway.core.ports import Clock, OperatorsLog
 from gateway.edge.inbound import Intake
 from gateway.edge.pages.decisions import DecisionPages
 from gateway.execution.follow_up import Settler
 from gateway.execution.gates.gate import Gate
 from gateway.execution.pipeline import Pipeline
 from gateway.files.nodes import Place
+from gateway.notices.settings import ReceiverSettings
 from gateway.process import Net, report
+from gateway.state.admissions import Left, Reservation
 from gateway.state.settings import StateSettings
 from gateway.upstream.runs.cursors import Askers
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from gateway.edge.pages.approvals import ApprovalPages
     from gateway.edge.pages.freezes import FreezePages
     from gateway.fleet.made import Fleet
+    from gateway.notices.receivers import Receiver
     from gateway.state.freezes import Freeze
     from gateway.state.port import Store
 
@@ -47,7 +51,7 @@ class Around(NamedTuple):
 
     pipeline: Pipeline
     settler: Settler
-    audit: KeepPort
+    audit: AuditLog
     instance: str
     clock: Clock
     log: OperatorsLog
@@ -57,10 +61,14 @@ class Around(NamedTuple):
 
 
 class Joining:
-    """The shared state of a gateway, once there is any. `directory` is that of the record."""
+    """The shared state of a gateway, once there is any. `directory` is that of the record.
 
-    def __init__(self, settings: StateSettings | None, directory: Path) -> None:
+    `receivers` are told what happens, if state is configured.
+    """
+
+    def __init__(self, settings: StateSettings | None, directory: Path, receivers: Sequence[Receiver]) -> None:
         self._directory, file = directory, directory / STATE_FILE
+        self._receivers = receivers
         self._configured = settings is not None
         self._settings = settings or StateSettings(file=file, url=None, at=Place(str(file), 1, 1))
         self._store: Store | None = None
@@ -68,25 +76,44 @@ class Joining:
         self._refused: str | None = None
 
     @classmethod
-    async def begun(cls, settings: StateSettings | None, directory: Path) -> Self:
-        """Return the shared state of a gateway that starts, with its store open if it has one. Raises: StateFailure."""
-        joining = cls(settings, directory)
-        await joining.open()
+    async def begun(
+        cls, settings: StateSettings | None, directory: Path, notify: Sequence[ReceiverSettings] = ()
+    ) -> Self:
+        """Return the shared state of a gateway that starts, with its store open if it has one.
+
+        A store that does not answer is waited for while the gateway serves: until then nothing is sent.
+
+        Raises:
+            StateFailure: the store answers, and cannot be used.
+            InvalidConfiguration: the URL or the secret of a receiver of notices cannot be read.
+        """
+        joining = cls(settings, directory, await asyncio.to_thread(read_receivers, notify) if notify else ())
+        try:
+            await joining.open()
+        except StateAway:
+            from gateway.store.opened import store_to_come
+
+            joining._store = store_to_come(joining._settings)
         return joining
 
     async def open(self) -> None:
         """Open the store if there is one. Raises: StateFailure: it cannot be used."""
         if self._configured or await asyncio.to_thread(self._is_there):
-            opened = await asyncio.to_thread(_load)
+            opened = await asyncio.to_thread(_load, notices=bool(self._receivers))
             self._store = await opened.open_store(self._settings, create=self._configured)
 
-    async def join(self, around: Around) -> None:
-        """Put the gate into the pipeline, with freezes that were read if the store answers."""
+    async def join(self, around: Around, is_secret: Callable[[str], bool] = lambda _: True) -> None:
+        """Put the gate into the pipeline, with freezes that were read if the store answers.
+
+        `is_secret` says of a text whether it may hold a secret: no receiver is told such a text.
+        """
         if self._store is None:
             return
         from gateway.fleet.made import Fleet
 
         fleet = Fleet(self._store, around)
+        if self._receivers:
+            fleet.notify(self._receivers, is_secret)
         await fleet.begin()
         if self._configured:
             fleet.share(self._store, around)
@@ -101,13 +128,17 @@ class Joining:
         around.settler.learnt = learnt
 
     def then(self, begin: Callable[[], Coroutine[None, None, None]]) -> Callable[[], Coroutine[None, None, None]]:
-        """Return what begins once the record is open: `begin`, then the recovery of what was left open in the store."""
+        """Return what begins once the record is open: the recovery of what was left open in the store, then `begin`.
+
+        In this order, because `begin` locks the chains whose outcomes it follows, and the recovery asks of each chain
+        whether anybody holds it.
+        """
 
         async def begun() -> None:
             """Begin both."""
-            await begin()
             if self._fleet is not None:
                 await self._fleet.recover(self._directory)
+            await begin()
 
         return begun
 
@@ -150,6 +181,15 @@ class Joining:
         """Return how many runs are left of the budget of each rule, as far as requests have shown it."""
         return {} if self._fleet is None else self._fleet.takes.left_runs()
 
+    async def left(self, drawn: Sequence[Reservation]) -> Sequence[Left] | None:
+        """Return what is left of each of these budgets, in turn; None if the store does not say it in time."""
+        return None if self._fleet is None else await self._fleet.takes.left(drawn)
+
+    def reload_refused(self, why: str) -> None:
+        """Tell receivers that changed files were refused, if there are any. Returns at once, never raises."""
+        if self._fleet is not None and self._fleet.noticed is not None:
+            self._fleet.noticed.reload_refused(why)
+
     def notices(self) -> Sequence[str]:
         """Return the notices for operators."""
         if self._refused is not None:
@@ -167,10 +207,22 @@ class Joining:
         return self._settings.file is not None and self._settings.file.exists()
 
 
-def _load() -> ModuleType:
+def read_receivers(settings: Sequence[ReceiverSettings]) -> Sequence[Receiver]:
+    """Read the receivers of notices; without any nothing is loaded. Raises: InvalidConfiguration."""
+    if not settings:
+        return ()
+    from gateway.notices.receivers import receivers
+
+    return receivers(settings)
+
+
+def _load(*, notices: bool) -> ModuleType:
     """Load what the shared state needs, on a thread: it takes a while, and requests go on."""
-    import gateway.fleet.made  # noqa: F401 - it is used when the state is joined
+    import gateway.fleet.made
     from gateway.store import opened
+
+    if notices:
+        import gateway.fleet.noticed  # noqa: F401 - it is used when the state is joined
 
     return opened
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gateway.audit.events.declare import Members
+from gateway.core.errors import StateUnavailable
 from gateway.edge import answers
 from gateway.edge.inbound import Intake
 from gateway.edge.pages.approvals import ApprovalPages
@@ -27,12 +29,19 @@ from gateway.fleet.following import Following
 from gateway.fleet.joining import Around
 from gateway.fleet.recorded import Recorder
 from gateway.fleet.switch import Switch
-from gateway.fleet.taken import recover
+from gateway.fleet.taken import died, ended_in, recover
 from gateway.fleet.told import DecisionsTold
 from gateway.process import Net, place
 from gateway.state.admissions import Answered
 from gateway.state.approvals import Waiting
+from gateway.state.notices import ApprovalStep
 from gateway.state.port import Store
+
+RECOVERED_EVERY_S = 1.0
+"""How often, in seconds, a store that was away at the start is asked what earlier processes left open in it."""
+if TYPE_CHECKING:
+    from gateway.fleet.noticed import Noticed
+    from gateway.notices.receivers import Receiver
 
 SETTLED_S = 2.0
 """How long, in seconds, the end waits for what the store is still to be told: a call may take 1.5."""
@@ -56,11 +65,36 @@ class Fleet:
         self._tasks: list[asyncio.Task[None]] = []
         self._told: DecisionsTold | None = None
         self._approving: Approving | None = None
+        self.noticed: Noticed | None = None
+
+    def notify(self, receivers: Sequence[Receiver], is_secret: Callable[[str], bool]) -> None:
+        """Have these receivers told of what happens, from `begin` on."""
+        from gateway.fleet.noticed import Noticed
+
+        around = self._around
+        self.noticed = noticed = Noticed(
+            self._store,
+            receivers,
+            gateway=around.instance,
+            audit=around.audit,
+            now_ms=self.freezes.now_ms,
+            log=around.log,
+            is_secret=is_secret,
+        )
+        self._recorder.noticed = noticed.changed
+        self.gate.exceeded = around.settler.exceeded = noticed.exceeded
+
+    def approval(self, step: ApprovalStep) -> None:
+        """Tell receivers of a step of an approval, if there are any. Returns at once, never raises."""
+        if self.noticed is not None:
+            self.noticed.approval(step)
 
     async def begin(self) -> None:
         """Read the freezes once, if the store answers, and follow them from now on."""
         await self._following.beat()
         self._tasks.append(asyncio.create_task(self._following.run()))
+        if self.noticed is not None:
+            self.noticed.begin()
 
     def share(self, store: Store, around: Around) -> None:
         """Have the fleet know plans and cursors from now on, and closed decisions, if other gateways may be there."""
@@ -69,7 +103,7 @@ class Fleet:
         around.askers.shared = store
         self._following.told.append(lambda snapshot: plans.stop_asked(snapshot.stops))
         self._approving = approving = _approving(store, around)
-        self.gate.approving = approving
+        self.gate.approving, approving.told = approving, self.approval
         ends = Ends(approving, around.clock, lambda: around.current.live.policies)
         self._tasks.append(asyncio.create_task(ends.run()))
         if store.shared:
@@ -78,22 +112,51 @@ class Fleet:
             self._tasks.append(asyncio.create_task(told.run()))
 
     async def stop(self) -> None:
-        """Follow them no more; what is being recorded or settled is waited for, for a bounded time."""
+        """Leave the fleet: what the store has to know is told once more, side by side, for a bounded time."""
         for task in self._tasks:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        ends = [self._following.end(), self._recorder.wait(), self.takes.stop(SETTLED_S)]
+        # What was closed since the last look is told as well, if the store answers.
+        ends += [] if self._told is None else [self._told.tell()]
+        ends += [] if self.noticed is None else [self.noticed.stop()]
+        await asyncio.gather(*ends)
         if self._told is not None:
-            # What was closed since the last look is told as well, if the store answers.
-            await self._told.tell()
             self._told.close()
-        await self._recorder.wait()
-        await self.takes.stop(SETTLED_S)
+        await self._following.leave([self._around.instance])
 
     async def recover(self, directory: Path) -> None:
-        """Settle what processes of this record that have died left open in the store; tell if that fails."""
+        """Settle what processes of this record that have died left open in the store, as soon as it answers.
+
+        Call before anything follows what they left open: that takes the locks by which it is seen that they ended.
+        """
+        own = self._around.instance
+        if self.freezes.read and await self._recovered(directory, None):
+            return
         with Net() as net:
-            await recover(self._store, directory, self._around.instance)
+            ended = await ended_in(directory, own)
+            self._tasks.append(asyncio.create_task(self._recover_later(directory, ended)))
+        self._tell(net)
+
+    async def _recover_later(self, directory: Path, ended: Collection[str]) -> None:
+        recovered = False
+        while not recovered:
+            await asyncio.sleep(RECOVERED_EVERY_S)
+            recovered = self.freezes.read and await self._recovered(directory, ended)
+
+    async def _recovered(self, directory: Path, ended: Collection[str] | None) -> bool:
+        """Try it once; return false if the store does not answer. Tell if it failed otherwise: then it is left."""
+        own, listed = self._around.instance, self._following.listed()
+        with Net() as net:
+            await recover(self._store, directory, own, ended=ended)
+            await self._following.leave(await died(directory, own, listed, ended=ended))
+        if isinstance(net.fault, StateUnavailable):
+            return False
+        self._tell(net)
+        return True
+
+    def _tell(self, net: Net) -> None:
         if net.fault is not None:
             self._around.log.error("taken_not_recovered", error=type(net.fault).__name__, at=place(net.fault))
 
@@ -114,7 +177,8 @@ class Fleet:
 
     def notices(self) -> list[str]:
         """Return the notices for operators."""
-        return [*self._following.notices(), *self.switch.notices()]
+        untaken = [] if self.noticed is None else self.noticed.notices()
+        return [*self._following.notices(), *self.switch.notices(), *untaken]
 
 
 def _approving(store: Store, around: Around) -> Approving:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from gateway.audit.events.switches import freeze_members, thaw_members
@@ -31,15 +32,29 @@ RECORDED_S = 1.0
 """How long, in seconds, an answer waits for its record: the freeze is in force whether or not it is on record."""
 
 
+Noticed = Callable[[Freeze, What], Awaitable[None]]
+"""Keeps the notice of a change. Raises: StateUnavailable: it is called again for the same change."""
+
+
+async def _nobody(freeze: Freeze, what: What) -> None:
+    """Tell nobody."""
+
+
 class Recorder:
-    """The records of freezes that this gateway writes, each once, behind whatever else it does."""
+    """The records of freezes that this gateway writes, each once, behind whatever else it does.
+
+    Each change is told to `noticed` as well, if somebody wants to know, before it counts as recorded. So no notice is
+    lost with this process.
+    """
 
     def __init__(self, audit: KeepPort, store: Freezes, instance: str) -> None:
         self._audit = audit
         self._store = store
         self._instance = instance
+        self.noticed: Noticed = _nobody
         self._own: set[Change] = set()
         self._on_record: set[Change] = set()
+        self._told: set[Change] = set()
         self._under_way: dict[Change, asyncio.Task[None]] = {}
 
     def begin(self, freeze: Freeze, what: What) -> None:
@@ -81,11 +96,29 @@ class Recorder:
     async def _put(self, freeze: Freeze, what: What) -> None:
         change = (freeze.freeze_id, what)
         # What fails stays unrecorded in the store, so the next beat shows it again.
-        with contextlib.suppress(AuditUnavailable, StateUnavailable):
-            if change not in self._on_record:
-                if what == "freeze":
-                    await self._audit.keep("freeze", freeze_members(freeze))
-                else:
-                    await self._audit.keep("thaw", thaw_members(freeze))
-                self._on_record.add(change)
-            await self._store.recorded(*change)
+        with contextlib.suppress(AuditUnavailable):
+            await self._keep(freeze, what)
+        with contextlib.suppress(StateUnavailable):
+            await self._notice(freeze, what)
+            if change in self._on_record:
+                await self._store.recorded(*change)
+
+    async def _keep(self, freeze: Freeze, what: What) -> None:
+        """Record the change, once. Raises: AuditUnavailable."""
+        change = (freeze.freeze_id, what)
+        if change not in self._on_record:
+            await self._audit.keep(what, freeze_members(freeze) if what == "freeze" else thaw_members(freeze))
+            self._on_record.add(change)
+
+    async def _notice(self, freeze: Freeze, what: What) -> None:
+        """Have the change noticed, whether or not it could be recorded; an end after its beginning.
+
+        Raises: StateUnavailable.
+        """
+        change = (freeze.freeze_id, what)
+        before = self._under_way.get((freeze.freeze_id, "freeze")) if what == "thaw" else None
+        if before is not None:
+            await asyncio.wait({before})
+        if change not in self._told:
+            await self.noticed(freeze, what)
+            self._told.add(change)

@@ -9,10 +9,10 @@ import uuid_utils
 
 from gateway.core.errors import FreezeUnsure, StateUnavailable
 from gateway.core.ports import OperatorsLog
-from gateway.execution.gates.freezes import FreezesInForce, scope_in_words
+from gateway.execution.gates.freezes import FreezesInForce
 from gateway.fleet.following import Following, Reached
 from gateway.fleet.recorded import Recorder
-from gateway.state.freezes import Freeze, Scope
+from gateway.state.freezes import Freeze, Scope, scope_in_words
 from gateway.state.port import Freezes
 
 BY_ITSELF = "gateway"
@@ -57,7 +57,7 @@ class Switch:
             self.recorder.begin(freeze, "freeze")
             await self.recorder.wait()
             sentence = (
-                f"This gateway is frozen {scope_in_words(scope)} by freeze {freeze.freeze_id}, which could not be "
+                f"Cancels {scope_in_words(scope)} are frozen in this gateway by {freeze.freeze_id}, which could not be "
                 "written to the state that gateways share. It goes on trying; until then other gateways are not frozen."
             )
             raise FreezeUnsure(away.cause, freeze.freeze_id, sentence) from away

@@ -70,19 +70,20 @@ class _Found(NamedTuple):
     ended: frozenset[str]
 
 
-async def recover(admissions: Admissions, directory: Path, own: str) -> int:
+async def recover(admissions: Admissions, directory: Path, own: str, *, ended: Collection[str] | None = None) -> int:
     """Close or withdraw what dead processes of this directory left open in the store; return how much that was.
 
-    `own` is the chain of this process, which it goes on writing. Raises: StateUnavailable, OSError.
+    `own` is the chain of this process, which it goes on writing. `ended` are the chains of processes that are known to
+    have ended; None: it is looked for. Raises: StateUnavailable, OSError.
     """
     names = await asyncio.to_thread(lambda: chains_in(directory.iterdir()).keys() - {own})
     left = await admissions.open_of(names) if names else ()
     if not left:
         return 0
     found = await asyncio.to_thread(_read, directory, own, {one.decision_id for one in left})
-    number = 0
+    number, ended = 0, found.ended if ended is None else ended
     for one in left:
-        if one.instance not in found.ended:
+        if one.instance not in ended:
             continue
         account = found.accounts.get(one.decision_id, Account())
         closed = account.closed()
@@ -94,6 +95,21 @@ async def recover(admissions: Admissions, directory: Path, own: str) -> int:
             continue
         number += 1
     return number
+
+
+async def ended_in(directory: Path, own: str) -> frozenset[str]:
+    """Return the chains of a directory whose processes have ended. Raises: OSError."""
+    return (await asyncio.to_thread(_read, directory, own, ())).ended
+
+
+async def died(
+    directory: Path, own: str, listed: Collection[str], *, ended: Collection[str] | None = None
+) -> list[str]:
+    """Return which of the listed gateways were processes of this directory and have ended. Raises: OSError."""
+    names = await asyncio.to_thread(lambda: chains_in(directory.iterdir()).keys() & (set(listed) - {own}))
+    if names and ended is None:
+        ended = await ended_in(directory, own)
+    return sorted(names & set(ended or ()))
 
 
 def _read(directory: Path, own: str, wanted: Collection[str]) -> _Found:

@@ -7,15 +7,11 @@ left out, because the store was away for long or much was written, is found thro
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import suppress
 
 import orjson
 
-from gateway.audit.chain import parse_line
-from gateway.audit.decisions.finding import Decisions, IndexBehind
-from gateway.audit.decisions.joined import RecordedDecision, is_last
-from gateway.audit.decisions.lines import SHOWN, at_ms_of, seen
+from gateway.audit.decisions.finding import Closings, Decisions
+from gateway.audit.decisions.lines import at_ms_of
 from gateway.core.errors import StateUnavailable
 from gateway.process import Net, report
 from gateway.state.plans import KeptDecision
@@ -31,23 +27,16 @@ MOST_WAITING = 4096
 AT_ONCE = 200
 """The most decisions in one write."""
 
-MOST_OPEN = 4096
-"""The most decisions that are followed from their beginning; of others the chain is read again."""
-
-_CLOSING = frozenset(("denied", "outcome", "settled"))
-
 
 class DecisionsTold:
     """The closed decisions of this gateway on their way to the store."""
 
     def __init__(self, store: DecisionsKept, decisions: Decisions) -> None:
         self._store = store
-        self._decisions = decisions
+        self._closings = Closings(decisions)
         self._latest = decisions.latest
         self._desk = Desk("told", 1)
         self._read_bytes = 0
-        self._seqs: dict[bytes, int] = {}
-        self._open: dict[str, RecordedDecision] = {}
         self._waiting: dict[str, KeptDecision] = {}
 
     async def run(self) -> None:
@@ -83,31 +72,8 @@ class DecisionsTold:
         self._desk.close()
 
     def _closed(self) -> list[KeptDecision]:
-        """Return what is known of each decision that was closed by the lines since, in their order."""
-        lines = self._latest.beyond(lambda instance: self._seqs.get(instance, 0))
-        if lines is None:
-            # More was written than is kept: what is still here is read, the rest is found through the chain.
-            lines = self._latest.beyond(lambda _: 0) or []
-        return [kept for line in lines for kept in self._taken(line)]
-
-    def _taken(self, line: bytes) -> Iterator[KeptDecision]:
-        at = seen(line)
-        if at is None:
-            return
-        self._seqs[at.instance] = at.seq
-        members = parse_line(line.removesuffix(b"\n")) if at.event in SHOWN and at.decision_id is not None else None
-        if not isinstance(members, dict):
-            return
-        name = str(members["decision_id"])
-        decision = self._open.pop(name, None) or RecordedDecision(name)
-        decision.take(members)
-        if decision.begun is None and members["event"] in _CLOSING:
-            # It was begun before this process was, or before what is followed.
-            with suppress(IndexBehind):
-                decision = self._decisions.find(name, None) or decision
-        if members["event"] != "denied" and not is_last(members) and decision.begun is not None:
-            self._open[name] = decision
-            if len(self._open) > MOST_OPEN:
-                del self._open[next(iter(self._open))]
-        if decision.begun is not None and members["event"] in _CLOSING:
-            yield KeptDecision(name, str(decision.team), at_ms_of(name), orjson.dumps(decision.members()))
+        """Return what is known of each decision that was closed since, in their order."""
+        return [
+            KeptDecision(one.decision_id, str(one.team), at_ms_of(one.decision_id), orjson.dumps(one.members()))
+            for one in self._closings.since()
+        ]

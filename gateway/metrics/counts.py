@@ -48,6 +48,7 @@ class Counts:
         self.over_cancelled = 0
         self.joins = 0
         self.applied_s: float | None = None
+        self.degraded = False
         self.fault: BaseException | None = None
         self._teams: set[str] = set()
         self._open: dict[object, Labels] = {}
@@ -132,6 +133,7 @@ class Counts:
     def _reloaded(self, record: Record) -> None:
         result = str(record.members["outcome"])
         self.reloads[result,] += 1
+        self.degraded = result == "refused"
         if result == "applied":
             self.applied_s = record.ts_ns / 1e9
 

@@ -81,9 +81,9 @@ class Metrics:
             self.upstream.begin(call, 0)
 
     def called(self, method: str, target: bytes, status: int, seconds: float) -> None:
-        """Take the time of one call to QStash; `status` is 0 if it got no whole answer."""
+        """Take the time of one call to QStash; `status` is 0 if it got no whole answer. One of 5xx is a failure."""
         self.upstream.observe(call_of(method, target), status, seconds)
-        if status:
+        if 0 < status < 500:
             self.answered_s = time.time()
 
     def timed(self, runs: RunLog) -> RunLog:

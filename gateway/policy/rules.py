@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from gateway.core.forms.texts import PolicyTexts
+from gateway.core.plan import Budget
 from gateway.core.request import Selection
 from gateway.core.run import Run
 from gateway.policy.index.rules import AllowIndex, DenyIndex, seen
@@ -244,6 +245,11 @@ class Policies:
     def resolving(self) -> tuple[Rule, ...]:
         """Every rule that has the runs looked up, in shadow mode too: it needs a token that can read."""
         return tuple(rule for rule in self.rules if rule.resolution is not None)
+
+    @cached_property
+    def budgets(self) -> Mapping[str, Budget]:
+        """The budget of each enforced `allow` that has one, by the name of the rule."""
+        return {rule.name: rule.budget for rule in self.rules if rule.budget is not None and not rule.shadow}
 
     @cached_property
     def named(self) -> frozenset[str]:

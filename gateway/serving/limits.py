@@ -15,6 +15,8 @@ RESERVED_DESCRIPTORS = 64
 """The descriptors not used for connections: for the audit log, the listeners and upstream's name look-ups."""
 PROBES = 16
 """The most connections of the listeners that need no key."""
+CONSOLE = 256
+"""The most connections of the console's listener, event streams among them."""
 
 
 def most_connections(upstream: int) -> int:

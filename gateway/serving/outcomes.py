@@ -42,7 +42,8 @@ class Outcomes:
     @property
     def decisions(self) -> Decisions:
         """The decisions on record."""
-        return Decisions(self.settings.directory, self.audit.latest, self.keeper)
+        keys = () if self.settings.mac_key is None else (self.settings.mac_key,)
+        return Decisions(self.settings.directory, self.audit.latest, self.keeper, keys)
 
     async def begin(self, recall: Callable[[Iterable[Earlier]], None]) -> None:
         """Tell `recall` which runs earlier processes ordered, keep the index, and follow what they followed.

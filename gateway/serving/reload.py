@@ -30,7 +30,7 @@ Look = tuple[Fingerprint, tuple[tuple[str, Fingerprint], ...] | None]
 
 AT_START = (
     *("listen", "socket_mode", "tls", "health", "metrics", "upstream", "audit", "shutdown_grace_s", "keep_alive_s"),
-    *("telemetry", "state"),
+    *("telemetry", "state", "notify", "console"),
 )
 """The keys of the configuration that take effect only at a start."""
 
@@ -130,7 +130,8 @@ class _Read:
 class Reloader:
     """The part that reads everything again on SIGHUP or a changed file. If that fails, the last good state stays.
 
-    `keep` keeps the text of policies durably, and may raise OSError.
+    `keep` keeps the text of policies durably, and may raise OSError. `told` is called with the sentence for operators
+    when files are refused; whoever wants to know sets it. It raises nothing.
     """
 
     def __init__(
@@ -157,6 +158,7 @@ class Reloader:
         self._audit = audit
         self._keep = keep
         self._log = log
+        self.told: Callable[[str], None] = lambda _: None
 
     @property
     def degraded(self) -> bool:
@@ -212,6 +214,7 @@ class Reloader:
             self._swap(read.live, read.config)
         else:
             self._refused = _sentence(read)
+            self.told(self._refused)
         problems = [str(problem) for problem in read.problems]
         members = reload_members(
             cause, old_digest=old_digest, new_digest=read.digest, problems=problems, changed=read.changed

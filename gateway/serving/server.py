@@ -21,6 +21,9 @@ from gateway.edge.connections import ProtocolSettings
 from gateway.edge.protocol import EdgeProtocol
 from gateway.serving.sockets import BACKLOG
 
+App = ASGIApp
+"""What answers the requests of a listener."""
+
 STOPS = (signal.SIGTERM, signal.SIGINT)
 ANSWERING_S = 0.2
 """The seconds after a second signal in which outcomes are answered, before whoever still waits is told of the end."""
@@ -38,7 +41,7 @@ class Listener:
     A listener that is `for_probes` answers until all others have ended.
     """
 
-    app: ASGIApp
+    app: App
     socket: socket.socket
     settings: Callable[[], ProtocolSettings]
     tls: ssl.SSLContext | None = None

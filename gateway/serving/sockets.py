@@ -18,7 +18,7 @@ from gateway.files.addresses import Listen, UnixListen
 
 BACKLOG = 2048
 
-_REMEDY = "end what listens there, or change `listen`"
+_REMEDY = "end what listens there, or change this address"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,24 +159,27 @@ def shown(listener: socket.socket) -> str:
 
 
 class Listeners(NamedTuple):
-    """The bound listeners: for probes, for scrapes (none where these are on the former), and for callers."""
+    """The bound listeners: for probes, for scrapes (none where these are on the former), for callers, for people."""
 
     health: tuple[Bound, ...]
     metrics: tuple[Bound, ...]
     callers: tuple[Bound, ...]
+    console: tuple[Bound, ...]
 
 
 def bind_listeners(config: Config) -> Listeners:
     """Bind all listeners. Raises: OSError: an address cannot be bound."""
     scraped = config.metrics.listen if config.metrics is not None else None
+    seen = config.console.listen if config.console is not None else None
+    probed = config.health.listen if config.health is not None else ()
     with ExitStack() as undo:
-        health = bind_all(config.health.listen, socket_mode=0) if config.health is not None else ()
-        for bound in health:
-            undo.callback(bound.close)
-        metrics = bind_all([scraped], socket_mode=0) if scraped is not None else ()
-        for bound in metrics:
-            undo.callback(bound.close)
+        beside: list[tuple[Bound, ...]] = []
+        for places in (probed, () if scraped is None else (scraped,), () if seen is None else (seen,)):
+            beside.append(bind_all(places, socket_mode=0))
+            for bound in beside[-1]:
+                undo.callback(bound.close)
         # The listeners are bound last, so that a failed start leaves no socket file.
         listeners = bind_all(config.listen, socket_mode=config.socket_mode)
         undo.pop_all()
-    return Listeners(health, metrics, listeners)
+    health, metrics, console = beside
+    return Listeners(health, metrics, listeners, console)

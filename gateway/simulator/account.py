@@ -167,11 +167,15 @@ def _begin(cursor: str, found: list[Run], *, shifting: bool) -> int:
         if number is None:
             raise ValueError("invalid cursor")
         return number
-    start = _read_cursor(cursor)
+    start = read_cursor(cursor)
     return sum(_position(run) >= start for run in found)
 
 
-def _read_cursor(cursor: str) -> tuple[int, str]:
+def read_cursor(cursor: str) -> tuple[int, str]:
+    """Return the position that a cursor names: a time in Unix milliseconds, and an ID.
+
+    Raises: ValueError if it is no cursor that was given out.
+    """
     created, dash, run_id = cursor.partition("-")
     created_ms = golang.parse_int(created)
     if not dash or created_ms is None:

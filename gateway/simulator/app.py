@@ -19,10 +19,13 @@ from gateway.simulator.changes import change_of
 from gateway.simulator.core import Simulator, kind_of
 from gateway.simulator.exchange import Answer, Call, Ending, Fault, Token, answer_of, fault_of
 from gateway.simulator.golang import query_values
+from gateway.simulator.holdings.things import entry_of, message_of
 from gateway.simulator.runs import make_runs, run_of
 
 CONTROL = "/_simulator/"
-_CONTROLS = "GET ledger, GET readings, GET runs, POST faults, POST runs, POST changes"
+_CONTROLS = (
+    "GET ledger, GET readings, GET runs, GET holdings, POST faults, POST runs, POST changes, POST dlq, POST messages"
+)
 
 
 def app(simulator: Simulator, token: str, read_token: str, *, clock: Callable[[], int], latency_ms: int = 0) -> ASGIApp:
@@ -132,6 +135,12 @@ def _controlled(simulator: Simulator, control: str, body: bytes, now_ms: int) ->
             return {"readings": [entry.wire() for entry in simulator.readings]}
         case "GET runs":
             return {"runs": [run.wire() for run in simulator.runs]}
+        case "GET holdings":
+            return simulator.holdings.wire()
+        case "POST dlq":
+            simulator.holdings.add(entries=[entry_of(wire) for wire in _objects(body, "dlq")])
+        case "POST messages":
+            simulator.holdings.add(messages=[message_of(wire) for wire in _objects(body, "messages")])
         case "POST faults":
             simulator.script(*(fault_of(wire) for wire in _objects(body, "faults")))
         case "POST runs":

@@ -25,6 +25,7 @@ Scalar = TypeVar("Scalar", int, bool)
 _LISTS_2025 = ("workflowRunIds", "workflowUrl", "callerIp", "flowControlKey", "label")
 _LISTS = {Contract.V2025: _LISTS_2025, Contract.V2026_09: (*_LISTS_2025, "host", "path")}
 _NUMBERS = ("fromDate", "toDate", "count")
+_IDS = ("workflowRunIds", "dlqIds", "messageIds")
 _FLAGS = {Contract.V2025: ("workflowUrlExactMatch",), Contract.V2026_09: ("workflowUrlExactMatch", "async")}
 
 
@@ -91,9 +92,9 @@ def read_asked(query: str, body: bytes, contract: Contract) -> Asked:
     """
     from_query = golang.query_values(query)
     from_body = golang.json_members(body)
-    lists = {name: _list(name, from_query, from_body, contract) for name in _LISTS[contract]}
-    flags = {name: _scalar(name, from_body, golang.parse_bool(first(from_query, name))) for name in _FLAGS[contract]}
-    numbers = {name: _scalar(name, from_body, golang.parse_int(first(from_query, name)) or 0) for name in _NUMBERS}
+    lists = {name: list_of(name, from_query, from_body, contract) for name in _LISTS[contract]}
+    flags = {name: scalar_of(name, from_body, golang.parse_bool(first(from_query, name))) for name in _FLAGS[contract]}
+    numbers = {name: scalar_of(name, from_body, golang.parse_int(first(from_query, name)) or 0) for name in _NUMBERS}
     return Asked(
         lists={name: values for name, values in lists.items() if values},
         from_ms=numbers["fromDate"],
@@ -113,13 +114,17 @@ def list_in_query(values: list[str], contract: Contract) -> tuple[str, ...]:
     return tuple(filter(None, read))
 
 
-def _list(
+def list_of(
     name: str, from_query: dict[str, list[str]], from_body: dict[str, object], contract: Contract
 ) -> tuple[str, ...]:
+    """Return the values of a text filter or of a list of IDs that are not empty; the body's replace the query's.
+
+    Raises: ValueError if the member of the body has the wrong type.
+    """
     if name.casefold() in from_body:
         return _list_in_body(name, from_body[name.casefold()], contract)
     values = from_query.get(name, [])
-    if name == "workflowRunIds" and contract is Contract.V2025:
+    if name in _IDS and contract is Contract.V2025:
         return tuple(filter(None, values))
     return list_in_query(values, contract)
 
@@ -127,14 +132,15 @@ def _list(
 def _list_in_body(name: str, value: object, contract: Contract) -> tuple[str, ...]:
     if value is None:
         return ()
-    if contract is Contract.V2025 and name != "workflowRunIds":
+    if contract is Contract.V2025 and name not in _IDS:
         value = [value]
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise ValueError(f"cannot unmarshal into field {name}")
     return tuple(filter(None, value))
 
 
-def _scalar(name: str, members: dict[str, object], default: Scalar) -> Scalar:
+def scalar_of(name: str, members: dict[str, object], default: Scalar) -> Scalar:
+    """Return the member of a body, or the default if there is none. Raises: ValueError if it has another type."""
     value = members.get(name.casefold())
     if value is None:
         return default

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import replace
-from urllib.parse import unquote
 
 from gateway.simulator.account import Action, Burst, LogManner, log_page
 from gateway.simulator.asked import Asked, Contract, read_asked
 from gateway.simulator.changes import Change
-from gateway.simulator.exchange import Answer, Call, Entry, Fault, Kind, Token, answer_of
+from gateway.simulator.exchange import Answer, Call, Entry, Fault, Kind, Token, answer_of, error_of
 from gateway.simulator.golang import query_values
+from gateway.simulator.holdings import calls
+from gateway.simulator.holdings.held import Holdings, Turn
+from gateway.simulator.holdings.samples import sampled
 from gateway.simulator.runs import CANCELED, SUCCESS, Run
 
 RUNS = "/v2/workflows/runs"
 
-# Other calls that the same token can make and that are just as destructive
-# (docs/upstream-contract.md#3-what-clients-send).
-_CATASTROPHES = re.compile(
-    r"DELETE /v2/(messages|dlq|workflows/dlq)(/.*)?|POST /v2/flowControl/[^/]+/pause|POST /v2/keys/rotate"
-)
-_READINGS = (Kind.LOGS, Kind.PROGRESS)
+_READINGS = calls.READINGS | {Kind.LOGS, Kind.PROGRESS}
 
 
 class Simulator:
@@ -29,7 +25,7 @@ class Simulator:
 
     Under contract 2026-09, `count_is_ignored` makes `count` limit nothing, `always_in_background` answers every filter
     cancel with only an `actionId`, and a cancel in the background reports progress for `action_ms`. `log` sets how
-    runs are listed.
+    runs are listed. `holdings` is what the account has besides runs: a few samples of everything if left out.
     """
 
     def __init__(
@@ -41,6 +37,7 @@ class Simulator:
         always_in_background: bool = False,
         action_ms: int = 1_000,
         log: LogManner | None = None,
+        holdings: Holdings | None = None,
     ) -> None:
         self._runs = {run.run_id: run for run in runs}
         self._contract = Contract(contract)
@@ -48,6 +45,7 @@ class Simulator:
         self._always_in_background = always_in_background
         self._action_ms = action_ms
         self._log = log or LogManner()
+        self.holdings = sampled(self._runs.values()) if holdings is None else holdings
         self._actions: dict[str, Action] = {}
         self._burst = Burst(self._log.burst, self._log.burst_ms)
         self._faults: list[Fault] = []
@@ -77,8 +75,8 @@ class Simulator:
 
     @property
     def catastrophes(self) -> tuple[Entry, ...]:
-        """The calls that arrived at other destructive endpoints."""
-        return tuple(entry for entry in self.ledger if entry.kind is Kind.CATASTROPHE)
+        """The calls that arrived at other endpoints that destroy, stop or start something."""
+        return tuple(entry for entry in self.ledger if entry.kind in calls.ACTIONS)
 
     def add_runs(self, runs: Iterable[Run]) -> None:
         """Add runs. A run with an existing ID replaces that run, as a restart does."""
@@ -107,7 +105,7 @@ class Simulator:
             self._record(call, now_ms, status=None)
 
     def answer(self, call: Call, now_ms: int, *, at_most: int | None = None) -> Answer:
-        """Carry out the call; `at_most` limits how many runs it cancels before it fails."""
+        """Carry out the call; `at_most` limits how many runs or other things it hits before it fails."""
         refusal = _refusal(call)
         if kind_of(call) in _READINGS:
             return self._read(call, now_ms, refusal)
@@ -122,19 +120,41 @@ class Simulator:
                 answer = self._end_one(call, now_ms, state=CANCELED)
             case Kind.FINISH:
                 answer = self._end_one(call, now_ms, state=SUCCESS)
-            case kind:
-                answer = answer_of(200, {}) if kind is Kind.CATASTROPHE else _error(404, "not found")
-                self._record(call, now_ms, status=answer.status)
+            case _:
+                answer = self._act(call, now_ms, at_most)
         return answer
 
     def _read(self, call: Call, now_ms: int, refusal: Answer | None) -> Answer:
         answered, headers = self._burst.take(now_ms)
-        answer = refusal if answered else refusal or _error(429, "Exceeded burst rate limit.")
+        answer = refusal if answered else refusal or error_of(429, "Exceeded burst rate limit.")
         if answer is None:
             self._happen(kind_of(call), now_ms)
-            answer = self._logs(call, now_ms) if kind_of(call) is Kind.LOGS else self._progress(call, now_ms)
+            answer = self._show(call, now_ms)
         self._readings.append(Entry(now_ms, kind_of(call), call, answer.status))
         return replace(answer, headers=headers)
+
+    def _show(self, call: Call, now_ms: int) -> Answer:
+        match kind_of(call):
+            case Kind.LOGS:
+                return self._logs(call, now_ms)
+            case Kind.PROGRESS:
+                return self._progress(call, now_ms)
+            case _:
+                return calls.carry_out(self.holdings, self._turn(call, now_ms)).answer
+
+    def _act(self, call: Call, now_ms: int, at_most: int | None) -> Answer:
+        """Carry out a call on what the account holds besides runs, and what it does to runs."""
+        done = calls.carry_out(self.holdings, self._turn(call, now_ms, at_most))
+        self.add_runs(done.started)
+        stopped = [run for run in map(self._runs.get, done.stopped) if run is not None and run.running]
+        self.add_runs(run.ended(CANCELED, now_ms) for run in stopped)
+        run_ids = tuple(run.run_id for run in stopped)
+        self._record(call, now_ms, status=done.answer.status, run_ids=run_ids, hit=done.hit)
+        return done.answer
+
+    def _turn(self, call: Call, now_ms: int, at_most: int | None = None) -> Turn:
+        caps = not self._count_is_ignored
+        return Turn(kind_of(call), call, calls.clean(call.path), now_ms, self._contract, caps, at_most)
 
     def _happen(self, kind: Kind, now_ms: int) -> None:
         """Carry out the changes that are due before this call, and bring the others for its kind one call closer."""
@@ -146,13 +166,14 @@ class Simulator:
                 self._changes.append(replace(change, after=change.after - 1))
             else:
                 self._runs.update(change.of(self._runs, now_ms))
+                change.touch(self.holdings, now_ms)
 
     def _cancel(self, call: Call, now_ms: int, at_most: int | None) -> Answer:
         try:
             asked = read_asked(call.query, call.body, self._contract)
         except ValueError as exc:
             self._record(call, now_ms, status=400)
-            return _error(400, f"failed to parse request: {exc}")
+            return error_of(400, f"failed to parse request: {exc}")
         hit = self._hit(asked)[:at_most]
         self._runs.update((run.run_id, run.ended(CANCELED, now_ms)) for run in hit)
         action_id = self._track(asked, len(hit), now_ms)
@@ -181,10 +202,10 @@ class Simulator:
         return action_id
 
     def _end_one(self, call: Call, now_ms: int, *, state: str) -> Answer:
-        run = self._runs.get(_clean(call.path).removeprefix(f"{RUNS}/"))
+        run = self._runs.get(calls.clean(call.path).removeprefix(f"{RUNS}/"))
         if run is None or not run.running:
             self._record(call, now_ms, status=404)
-            return _error(404, "workflow run not found")
+            return error_of(404, "workflow run not found")
         self._runs[run.run_id] = run.ended(state, now_ms)
         self._record(call, now_ms, status=200, run_ids=(run.run_id,) if state == CANCELED else ())
         return answer_of(200, {})
@@ -193,13 +214,13 @@ class Simulator:
         try:
             page = log_page(self.runs, call.query, now_ms - self._log.lag_ms, shifting=self._log.shifting)
         except ValueError as exc:
-            return _error(400, str(exc))
+            return error_of(400, str(exc))
         return answer_of(200, page)
 
     def _progress(self, call: Call, now_ms: int) -> Answer:
-        action = self._actions.get(_clean(call.path).rpartition("/")[2])
+        action = self._actions.get(calls.clean(call.path).rpartition("/")[2])
         report = action.report(now_ms) if action else None
-        return answer_of(200, report) if report else _error(404, "bulk action not found")
+        return answer_of(200, report) if report else error_of(404, "bulk action not found")
 
     def _record(
         self,
@@ -209,13 +230,14 @@ class Simulator:
         status: int | None,
         run_ids: tuple[str, ...] = (),
         action_id: str | None = None,
+        hit: tuple[str, ...] = (),
     ) -> None:
-        self._ledger.append(Entry(now_ms, kind_of(call), call, status, run_ids, action_id))
+        self._ledger.append(Entry(now_ms, kind_of(call), call, status, run_ids, action_id, hit))
 
 
 def kind_of(call: Call) -> Kind:
     """Classify the call. An escaped, doubled or trailing slash leads to the same place as the plain path."""
-    path = _clean(call.path)
+    path = calls.clean(call.path)
     match call.method, path.removeprefix("/v2/workflows/").split("/"):
         case "DELETE", ["runs"]:
             return Kind.CANCEL
@@ -227,20 +249,13 @@ def kind_of(call: Call) -> Kind:
             return Kind.LOGS
         case "GET", ["bulkActions", _]:
             return Kind.PROGRESS
-    return Kind.CATASTROPHE if _CATASTROPHES.fullmatch(f"{call.method} {path}") else Kind.UNKNOWN
-
-
-def _clean(path: str) -> str:
-    return re.sub("/+", "/", unquote(path)).rstrip("/")
+    route = calls.route_of(call.method, path)
+    return route.kind if route else Kind.UNKNOWN
 
 
 def _refusal(call: Call) -> Answer | None:
     if call.token in (Token.WRONG, Token.NONE):
-        return _error(401, "unauthorized")
+        return error_of(401, "unauthorized")
     if call.token is Token.READ_ONLY and call.method != "GET":
-        return _error(403, "read-only token cannot be used for this operation")
+        return error_of(403, "read-only token cannot be used for this operation")
     return None
-
-
-def _error(status: int, text: str) -> Answer:
-    return answer_of(status, {"error": text})

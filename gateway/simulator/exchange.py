@@ -25,9 +25,24 @@ class Kind(StrEnum):
     CANCEL = "cancel"
     CANCEL_ONE = "cancel-one"
     FINISH = "finish"
-    CATASTROPHE = "catastrophe"
+    DELETE_DLQ = "delete-dlq"
+    RESUME_DLQ = "resume-dlq"
+    RESTART_DLQ = "restart-dlq"
+    RETRY_CALLBACK = "retry-callback"
+    DELETE_MESSAGE_DLQ = "delete-message-dlq"
+    RETRY_MESSAGE_DLQ = "retry-message-dlq"
+    CANCEL_MESSAGES = "cancel-messages"
+    PAUSE = "pause"
+    RESUME = "resume"
+    RETUNE = "retune"
+    REMOVE = "remove"
+    ROTATE_KEYS = "rotate-keys"
+    NOTIFY = "notify"
     LOGS = "logs"
     PROGRESS = "progress"
+    DLQ = "dlq"
+    MESSAGE = "message"
+    SETTING = "setting"
     UNKNOWN = "unknown"
 
 
@@ -75,11 +90,17 @@ def answer_of(status: int, members: Mapping[str, object]) -> Answer:
     return Answer(status, json.dumps(members))
 
 
+def error_of(status: int, text: str) -> Answer:
+    """Return an answer that says what went wrong."""
+    return answer_of(status, {"error": text})
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One recorded call: what arrived, what was answered, and which runs it cancelled.
 
-    `status` is None if a scripted fault kept the call from having any effect.
+    `hit` holds what else it destroyed, stopped or started: IDs of DLQ entries or messages, or names such as
+    `queues/emails`. `status` is None if a scripted fault kept the call from having any effect.
     """
 
     at_ms: int
@@ -88,6 +109,7 @@ class Entry:
     status: int | None
     run_ids: tuple[str, ...] = ()
     action_id: str | None = None
+    hit: tuple[str, ...] = ()
 
     def wire(self) -> dict[str, object]:
         """Return the entry as the control endpoint shows it."""
@@ -104,6 +126,7 @@ class Entry:
             "status": self.status,
             "cancelled": list(self.run_ids),
             "actionId": self.action_id,
+            "hit": list(self.hit),
         }
 
 
@@ -120,7 +143,7 @@ class Ending(StrEnum):
 class Fault:
     """A fault that strikes the next `times` calls of the kind `on` (`any`: every kind).
 
-    `acts` says whether the call takes effect; `acts_on_at_most` limits how many of its runs are cancelled. The state
+    `acts` says whether the call takes effect; `acts_on_at_most` limits how many runs or other things it hits. The state
     machine answers, unless `status` is set: then the answer is `status`, `body` and `headers` (0: no HTTP at all, only
     the bytes of `body`). With an `ending` other than `answer`, only the first `cut_at_byte` bytes of it are sent.
     """

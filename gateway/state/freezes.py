@@ -11,7 +11,11 @@ GONE_MS = 10_000
 """After how many milliseconds without a beat a gateway counts as gone: nobody will say what came of what it sent."""
 
 FORGOTTEN_MS = 600_000
-"""After how many milliseconds without a beat a gateway is not named any more."""
+"""After how many milliseconds without a beat a gateway is not named any more.
+
+One that ended says so, and one that was started again on its directory says it of the process before. What is left is a
+gateway that was killed for good, or that is cut off from the store and may still send: so this is no short time.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,12 @@ class Scope:
     def covers(self, team: str, rule: str | None) -> bool:
         """Return whether a request of this team, admitted by this rule, lies inside."""
         return self.team in (None, team) and self.rule in (None, rule)
+
+
+def scope_in_words(scope: Scope) -> str:
+    """Return what a freeze is about, to stand behind a noun: `of team billing under rule billing/own`."""
+    team = "of all teams" if scope.team is None else f"of team {scope.team}"
+    return team if scope.rule is None else f"{team} under rule {scope.rule}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ or not at all. A method that raised may have happened, so each can be repeated.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from gateway.state.admissions import Admission, Bound, Closed, Left, Open, Reservation, Verdict
 from gateway.state.approvals import End, Full, Unheard, Voice, Waiting
 from gateway.state.freezes import Freeze, Snapshot
+from gateway.state.notices import KeptNotice, TakenNotice
 from gateway.state.plans import KeptDecision, KeptPlan
 
 
@@ -20,6 +21,9 @@ class Freezes(Protocol):
 
     async def beat(self, instance: str, number: int) -> Snapshot:
         """Say that this gateway is there and has the freezes up to `number` in force; return what it has to know."""
+
+    async def leave(self, instances: Collection[str]) -> None:
+        """Say that these gateways have ended: nobody waits for them, and none is named as silent."""
 
     async def changed(self, most_s: float) -> None:
         """Wait until something may have changed, at most so long. Never raises."""
@@ -46,8 +50,8 @@ class Admissions(Protocol):
     async def close(self, decision_id: str, closed: Closed) -> None:
         """Settle a decision by what is certain now. A later call may know more; what was certain stays."""
 
-    async def left(self, reservation: Reservation) -> Left:
-        """Return what is left of the budget that the reservation would take from."""
+    async def left(self, drawn: Sequence[Reservation]) -> Sequence[Left]:
+        """Return what is left of the budget that each of these reservations would take from, in turn."""
 
     async def bound(self, key_sha256: str) -> Bound | None:
         """Return who has the key, if it is taken."""
@@ -93,8 +97,8 @@ class Plans(Protocol):
     async def plan(self, plan_id: str) -> KeptPlan | None:
         """Return a plan that is still shown."""
 
-    async def plans_of(self, principal: str, most: int) -> Sequence[KeptPlan]:
-        """Return the principal's plans that are still shown, the newest first."""
+    async def plans_of(self, principal: str | None, most: int) -> Sequence[KeptPlan]:
+        """Return the principal's plans (None: anybody's) that are still shown, the newest first."""
 
     async def claim(self, plan_id: str, instance: str) -> bool:
         """Return whether this gateway may apply the plan: it alone, once, unless somebody stopped it."""
@@ -125,7 +129,29 @@ class DecisionsKept(Protocol):
         """Return decisions of a team (None: any), the newest first, older than `before` (`at_ms`, ID)."""
 
 
-class Store(Freezes, Admissions, Approvals, Plans, DecisionsKept, Protocol):
+class Notices(Protocol):
+    """Notices on their way to receivers: kept until delivered, by one gateway at a time, in order per subject."""
+
+    async def keep_notices(self, notices: Sequence[KeptNotice], most: int) -> Mapping[str, int]:
+        """Keep notices; one that is known for its receiver is left as it is.
+
+        At most so many wait for one receiver: the oldest beyond them are dropped. Return how many, by receiver.
+        """
+
+    async def take_notices(self, receiver: str, holder: str, *, most: int, lease_ms: int) -> Sequence[TakenNotice]:
+        """Return notices that are due, for this holder alone for so long: of each subject the first that waits.
+
+        What has been due for longest comes first.
+        """
+
+    async def notice_delivered(self, notice: TakenNotice) -> None:
+        """Note that the receiver has taken it."""
+
+    async def notice_postponed(self, notice: TakenNotice, holder: str, wait_ms: int) -> None:
+        """Give the notice back after an attempt that failed; it is due again after so long."""
+
+
+class Store(Freezes, Admissions, Approvals, Plans, DecisionsKept, Notices, Protocol):
     """All of it. `shared` says whether other gateways may be there: decisions are kept only then."""
 
     @property

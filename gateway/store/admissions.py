@@ -54,9 +54,9 @@ class SqlAdmissions:
         """Settle a decision by what is certain now. A later call may know more; what was certain stays."""
         await self._database.write(lambda connection: _close(connection, decision_id, closed))
 
-    async def left(self, reservation: Reservation) -> Left:
-        """Return what is left of the budget that the reservation would take from."""
-        return await self._database.read(lambda connection: _left(connection, reservation, _now(connection)))
+    async def left(self, drawn: Sequence[Reservation]) -> Sequence[Left]:
+        """Return what is left of the budget that each of these reservations would take from, in turn."""
+        return await self._database.read(lambda connection: _each_left(connection, drawn))
 
     async def bound(self, key_sha256: str) -> Bound | None:
         """Return who has the key, if it is taken."""
@@ -174,6 +174,11 @@ def _left(connection: Connection, reservation: Reservation, now: int) -> Left:
         requests=None if budget.requests is None else max(0, budget.requests - int(requests)),
         resets_ms=now if latest is None else latest + budget.per_ms,
     )
+
+
+def _each_left(connection: Connection, drawn: Sequence[Reservation]) -> Sequence[Left]:
+    now = _now(connection)
+    return [_left(connection, one, now) for one in drawn]
 
 
 def _suffices(left: Left, reservation: Reservation) -> bool:

@@ -39,6 +39,8 @@ class Deadline:
             work.close()
             raise StateUnavailable("timeout")
         task = asyncio.get_running_loop().create_task(work)
+        # Who waits may be cancelled just when it ends; its exception is read all the same.
+        task.add_done_callback(self._ended)
         try:
             await asyncio.wait({task}, timeout=self._seconds)
         finally:
@@ -50,14 +52,13 @@ class Deadline:
 
     def _abandon(self, task: asyncio.Task[Any], cut: Callable[[], bool]) -> None:
         self._abandoned.add(task)
-        task.add_done_callback(self._ended)
         if not cut():
             task.cancel()
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._abandoned.discard(task)
         if not task.cancelled():
-            # Nobody waits for it any more. Its exception is read so that asyncio does not report it as lost.
+            # Perhaps nobody waits for it any more. It is read so that asyncio does not report it as lost.
             task.exception()
 
     async def ended(self) -> None:

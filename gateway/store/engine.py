@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, nullcontext
+from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import parse_qsl, urlsplit
 
@@ -15,12 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from gateway.core.errors import StateUnavailable
-from gateway.files.source import read_file
+from gateway.state.password import password_of
 from gateway.state.settings import StateSettings
 from gateway.store.deadline import CALL_S, Deadline
 from gateway.store.listening import Changes, Listening, LocalChanges
 
-MAX_PASSWORD_BYTES = 4096
 BUSY_MS = 1_000
 """How long SQLite waits for another process that writes, in milliseconds."""
 
@@ -32,6 +32,9 @@ _IS_OURS = (
     " OR NOT EXISTS (SELECT 1 FROM sqlite_master)"
 )
 """Whether a SQLite file is the gateway's, or empty: the mode of anybody else's is not changed."""
+
+_HELD: ContextVar[list[Driver] | None] = ContextVar("held", default=None)
+"""The connections of the call that is being made, so that each can be cut from the moment it is open."""
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -47,7 +50,8 @@ class Driver(Protocol):
 class Database:
     """A database and the transactions in it. `shared` says whether it is one that several gateways use.
 
-    A piece of work is a plain function of a connection: it runs in one transaction, within the deadline.
+    A piece of work is a plain function of a connection: it runs in one transaction, within the deadline. With `proof`
+    the first transaction begins with that: it raises unless the database is one to be used.
     """
 
     def __init__(self, engine: AsyncEngine, changes: Changes, *, shared: bool) -> None:
@@ -55,6 +59,7 @@ class Database:
         self.shared = shared
         self._engine = engine
         self._deadline = Deadline()
+        self.proof: Work[None] | None = None
         # SQLite has one writer: those of this process queue here, not at the file, where the order is luck.
         self._writing: AbstractAsyncContextManager[object] = nullcontext() if shared else asyncio.Lock()
 
@@ -88,11 +93,15 @@ class Database:
             if writes:
                 connection.execution_options(gateway_writes=True)
             with connection.begin() as transaction:
+                if self.proof is not None:
+                    self.proof(connection)
+                    self.proof = None
                 result = work(connection)
                 if not keep(result):
                     transaction.rollback()
             return result
 
+        _HELD.set(held)
         async with self._writing if writes else nullcontext(), self._engine.connect() as connection:
             if self.shared:
                 held.append(cast("Driver", (await connection.get_raw_connection()).driver_connection))
@@ -101,9 +110,9 @@ class Database:
             finally:
                 held.clear()
 
-    async def run_unbounded(self, work: Work[T]) -> T:
+    async def run_unbounded(self, work: Work[T], *, writes: bool = True) -> T:
         """Return what the work did, however long it takes: for commands of people. Raises what the database raises."""
-        return await self._attempt(work, [], writes=True, keep=lambda _: True)
+        return await self._attempt(work, [], writes=writes, keep=lambda _: True)
 
     async def aclose(self) -> None:
         """Close the connections. Never raises."""
@@ -148,8 +157,8 @@ def connector(settings: StateSettings) -> Callable[[], Awaitable[Any]]:
     options = dict(parse_qsl(urlsplit(url).query))
 
     async def connect() -> Any:  # noqa: ANN401 - asyncpg's connection, which SQLAlchemy takes over
-        """Open one connection."""
-        return await asyncpg.connect(
+        """Open one connection. Who does not wait for it any more does not end that: see `_opened`."""
+        opening = asyncpg.connect(
             url,
             # Not None: then neither the environment nor a file in the home directory is asked for one.
             password=password_of(settings),
@@ -162,16 +171,31 @@ def connector(settings: StateSettings) -> Callable[[], Awaitable[Any]]:
                 "idle_in_transaction_session_timeout": "2000",
             },
         )
+        return await _opened(opening)
 
     return connect
 
 
-def password_of(settings: StateSettings) -> str:
-    """Return the password, without the line end of its file. Raises: InvalidConfiguration: it cannot be read."""
-    if settings.password is None:
-        return ""
-    content = read_file(settings.password, max_bytes=MAX_PASSWORD_BYTES).content
-    return content.decode("utf-8", errors="surrogateescape").removesuffix("\n").removesuffix("\r")
+async def _opened(opening: Coroutine[Any, Any, Driver]) -> Driver:
+    """Return a connection that is being opened; the call that waits for it can cut it from then on.
+
+    Opening is not cancelled in the middle: asyncpg would leave a future behind whose exception nobody reads, that of
+    its question about TLS. It ends by its own time limit, and a connection that comes too late is closed.
+    """
+    task = asyncio.get_running_loop().create_task(opening)
+    try:
+        driver = await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(_come_too_late)
+        raise
+    if (held := _HELD.get()) is not None:
+        held.append(driver)
+    return driver
+
+
+def _come_too_late(task: asyncio.Task[Driver]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().terminate()
 
 
 def cause_of(fault: BaseException) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Connection, Executable, and_, func, or_, select, update
+from collections.abc import Collection
+
+from sqlalchemy import ColumnElement, Connection, Executable, and_, delete, func, or_, select, update
 
 from gateway.core.errors import StateUnavailable
 from gateway.state.freezes import FORGOTTEN_MS, Freeze, Gateway, Scope, Snapshot, Stop
@@ -23,6 +25,11 @@ class SqlFreezes:
     async def beat(self, instance: str, number: int) -> Snapshot:
         """Say that this gateway is there and has the freezes up to `number` in force; return what it has to know."""
         return await self._database.write(lambda connection: _beat(connection, instance, number))
+
+    async def leave(self, instances: Collection[str]) -> None:
+        """Say that these gateways have ended: nobody waits for them, and none is named as silent."""
+        left = delete(GATEWAYS).where(GATEWAYS.c.instance.in_(list(instances)))
+        await self._database.write(lambda connection: done(connection, left))
 
     async def changed(self, most_s: float) -> None:
         """Wait until something may have changed, at most so long."""

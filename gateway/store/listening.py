@@ -7,7 +7,7 @@ waits has to look all the same after `most_s`: a notification is a hint.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -81,11 +81,29 @@ class Listening(LocalChanges):
     async def _until_lost(self) -> None:
         connection = await self._connect()
         try:
-            await asyncio.wait_for(connection.add_listener(CHANNEL, lambda *_: self.tell()), CALL_S)
+            await _within(connection, connection.add_listener(CHANNEL, lambda *_: self.tell()))
             # What changed before this LISTEN was told to nobody.
             self.tell()
             while True:
                 await asyncio.sleep(ASKED_EVERY_S)
-                await connection.execute("SELECT 1", timeout=CALL_S)
+                await _within(connection, connection.execute("SELECT 1"))
         finally:
             connection.terminate()
+
+
+async def _within(connection: Any, asking: Coroutine[Any, Any, object]) -> None:  # noqa: ANN401 - as in `connect`
+    """Ask a connection, within the time of a call; what does not end is ended by closing the connection.
+
+    It is not cancelled: asyncpg would then open another connection to have the server cancel it. Raises: TimeoutError,
+    or what asyncpg raises.
+    """
+    task = asyncio.get_running_loop().create_task(asking)
+    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    try:
+        await asyncio.wait({task}, timeout=CALL_S)
+    finally:
+        if not task.done():
+            connection.terminate()
+    if not task.done():
+        raise TimeoutError
+    task.result()

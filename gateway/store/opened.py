@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import re
 from contextlib import suppress
 from functools import partial
@@ -14,18 +15,20 @@ from pathlib import Path
 
 from sqlalchemy import ColumnElement, Connection, Table, delete, exc, inspect, select, text
 
-from gateway.core.errors import InvalidConfiguration, StateFailure, StateUnavailable
-from gateway.files.source import sentence
+from gateway.core.errors import InvalidConfiguration, StateAway, StateFailure, StateUnavailable
 from gateway.state.approvals import SHOWN_MS
 from gateway.state.freezes import FORGOTTEN_MS
+from gateway.state.notices import KEPT_DELIVERED_MS, UNSERVED_MS
+from gateway.state.password import password_of
 from gateway.state.plans import DECISIONS_LIVE_MS
 from gateway.state.settings import StateSettings
 from gateway.store import tables
 from gateway.store.admissions import SqlAdmissions
 from gateway.store.deadline import CALL_S
 from gateway.store.decisions import SqlDecisions
-from gateway.store.engine import Database, cause_of, database_of, password_of
+from gateway.store.engine import Database, cause_of, database_of
 from gateway.store.freezes import SqlFreezes
+from gateway.store.outbox.notices import SqlNotices
 from gateway.store.people.approvals import SqlApprovals
 from gateway.store.plans import SqlPlans
 from gateway.store.tables import (
@@ -36,6 +39,7 @@ from gateway.store.tables import (
     DECISIONS,
     FREEZES,
     GATEWAYS,
+    NOTICES,
     PLANS,
     REVISION,
     REVISIONS,
@@ -54,11 +58,15 @@ FREEZES_LIVE_MS = 30 * 86_400_000
 EMPTY, READ_ONLY = "empty", "read-only"
 """What is found in the place of a revision."""
 
+_NOT_NOW = ("57P01", "57P02", "57P03", "53300")
+"""The codes of PostgreSQL for a server that starts, ends, or has no connection left: it may in a moment."""
+
 _MIGRATE = "run 'qstash-gateway state migrate --config FILE'"
 _OPENING_S = 4 * CALL_S
+_AGAIN_S = (0.02, 0.2)
 
 
-class SqlStore(SqlFreezes, SqlAdmissions, SqlApprovals, SqlPlans, SqlDecisions):
+class SqlStore(SqlFreezes, SqlAdmissions, SqlApprovals, SqlPlans, SqlDecisions, SqlNotices):
     """The whole port over one database; what has expired is deleted once a minute."""
 
     def __init__(self, database: Database) -> None:
@@ -98,6 +106,23 @@ async def open_store(settings: StateSettings, *, create: bool) -> SqlStore:
     return SqlStore(database)
 
 
+def store_to_come(settings: StateSettings) -> SqlStore:
+    """Return a store that does not answer yet: its calls raise StateUnavailable until it does.
+
+    It is looked at then, as `open_store` would, before the first call does anything.
+    """
+    database = database_of(settings)
+
+    def proof(connection: Connection) -> None:
+        """Raise StateUnavailable unless it is a store of this version."""
+        wrong = wrong_with(settings, look(connection, create=False))
+        if wrong is not None:
+            raise StateUnavailable("refused", problem=wrong)
+
+    database.proof = proof
+    return SqlStore(database)
+
+
 async def open_database(settings: StateSettings, *, create: bool) -> Database:
     """Open the database below a store, as `open_store` does. Raises: StateFailure."""
     check_password(settings)
@@ -105,7 +130,8 @@ async def open_database(settings: StateSettings, *, create: bool) -> Database:
         prepare_file(settings.file, create=create)
     database = database_of(settings)
     try:
-        found = await asyncio.wait_for(database.run_unbounded(lambda one: look(one, create=create)), _OPENING_S)
+        async with asyncio.timeout(_OPENING_S):
+            found = await _found(database, create=create)
     except Exception as fault:
         await database.aclose()
         raise failure_of(settings, fault) from fault
@@ -115,12 +141,31 @@ async def open_database(settings: StateSettings, *, create: bool) -> Database:
     return database
 
 
+async def _found(database: Database, *, create: bool) -> str | None:
+    """Return what `look` finds.
+
+    A SQLite file that others write at this moment is one that can be written: then it is enough to read it, which waits
+    for nobody. Only who finds no tables yet has to come to write, and asks again after a moment, by chance not together
+    with the others.
+    """
+    while True:
+        try:
+            return await database.run_unbounded(lambda one: look(one, create=create))
+        except Exception as fault:
+            if database.shared or cause_of(fault) != "timeout":
+                raise
+        found = await database.run_unbounded(lambda one: look(one, create=False), writes=False)
+        if found != EMPTY or not create:
+            return found
+        await asyncio.sleep(random.uniform(*_AGAIN_S))  # noqa: S311 - it only keeps processes apart
+
+
 def check_password(settings: StateSettings) -> None:
-    """Raise StateFailure if the file of the password cannot be read."""
+    """Raise StateFailure if the file of the password cannot be read, or cannot be a password."""
     try:
         password_of(settings)
     except InvalidConfiguration as fault:
-        raise StateFailure(f"{sentence('the password of the state', fault)}: check 'state.password'") from fault
+        raise StateFailure("; ".join(problem.message for problem in fault.problems)) from fault
 
 
 def failure_of(settings: StateSettings, fault: BaseException) -> StateFailure:
@@ -136,12 +181,12 @@ def failure_of(settings: StateSettings, fault: BaseException) -> StateFailure:
             return StateFailure(f"{settings.shown} is no SQLite database: name another file in 'state.url'")
     elif re.search("authentication failed|no password|pg_hba", told):
         return StateFailure(
-            f"PostgreSQL refuses the user of {settings.shown}: check the user in 'state.url' and 'state.password'"
+            f"PostgreSQL refuses the user of {settings.shown}: check the user and 'state.password', or --password-file"
         )
     elif re.search("database .* does not exist", told):
         return StateFailure(f"the database of {settings.shown} does not exist: create it, then {_MIGRATE}")
-    if cause_of(fault) in ("unreachable", "timeout"):
-        return StateFailure(f"the state {settings.shown} does not answer: check that it runs and can be reached")
+    if cause_of(fault) in ("unreachable", "timeout") or getattr(original, "sqlstate", "") in _NOT_NOW:
+        return StateAway(f"the state {settings.shown} does not answer: check that it runs and can be reached")
     return StateFailure(f"the state {settings.shown} cannot be used ({type(original).__name__}): see the server's log")
 
 
@@ -208,6 +253,8 @@ def _expired() -> list[tuple[Table, ColumnElement[bool]]]:
         (DECISIONS, DECISIONS.c.at_ms < now - DECISIONS_LIVE_MS),
         (SCOPES, SCOPES.c.touched_ms < now - DECISIONS_LIVE_MS),
         (GATEWAYS, GATEWAYS.c.seen_ms < now - 2 * FORGOTTEN_MS),
+        (NOTICES, NOTICES.c.delivered & (NOTICES.c.due_ms < now - KEPT_DELIVERED_MS)),
+        (NOTICES, NOTICES.c.due_ms < now - UNSERVED_MS),
         (FREEZES, FREEZES.c.freeze_recorded & over & (FREEZES.c.at_ms < now - FREEZES_LIVE_MS)),
     ]
 

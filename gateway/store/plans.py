@@ -28,9 +28,9 @@ class SqlPlans:
         """Return a plan that is still shown."""
         return await self._database.read(lambda connection: _plan(connection, plan_id))
 
-    async def plans_of(self, principal: str, most: int) -> Sequence[KeptPlan]:
-        """Return the principal's plans that are still shown, the newest first."""
-        asked = _shown().where(PLANS.c.principal == principal)
+    async def plans_of(self, principal: str | None, most: int) -> Sequence[KeptPlan]:
+        """Return the principal's plans (None: anybody's) that are still shown, the newest first."""
+        asked = _shown() if principal is None else _shown().where(PLANS.c.principal == principal)
         newest = asked.order_by(PLANS.c.made_ms.desc(), PLANS.c.plan_id.desc()).limit(most)
         return await self._database.read(lambda connection: [_plan_of(row) for row in connection.execute(newest)])
 

@@ -23,7 +23,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-REVISION = "0002"
+REVISION = "0003"
 """The revision of these tables: four digits, and each migration has the next higher number."""
 
 AnyRow: TypeAlias = "Row[*tuple[Any, ...]]"
@@ -188,6 +188,25 @@ DECISIONS = Table(
     Index("decisions_at", "at_ms", "decision_id"),
     Index("decisions_team", "team", "at_ms", "decision_id"),
 )
+
+NOTICES = Table(
+    "notices",
+    METADATA,
+    Column("delivery_id", String, primary_key=True),
+    Column("notice_id", String, nullable=False),
+    Column("receiver", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+    Column("due_ms", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("leased_by", String),
+    Column("leased_until_ms", BigInteger, nullable=False),
+    Column("delivered", Boolean, nullable=False),
+    Index("notices_due", "receiver", "delivered", "due_ms"),
+    Index("notices_subject", "receiver", "subject", "at_ms"),
+)
+"""One row for each notice and receiver. A delivered one stays a while, without its document, so that it is known."""
 
 
 class now_ms(FunctionElement[int]):  # noqa: N801 - it is written like a function of SQL

@@ -7,9 +7,11 @@ than the plain value. What does not fit, or is not taken, is dropped and counted
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections import deque
+from typing import Any
 
 import requests
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -26,13 +28,20 @@ from gateway.telemetry.steps import TracedStep
 MOST_STEPS = 4096
 """The most spans that wait; a cancel has about six."""
 MOST_AT_ONCE = 32
-"""The most spans of one batch: while one is made the loop waits for the interpreter, some milliseconds at the most."""
+"""The most spans of one batch."""
 REST = 3
 """For how long the thread rests after a batch, as a multiple of the processor time that it took: a quarter of one."""
+SWITCH_S = 0.0002
+"""For how long a thread that wants the interpreter waits before it is given it, in seconds, while spans are sent.
+
+Python's own 5 ms would let a cancel wait for a whole batch.
+"""
 PAUSE_S = 0.5
 """How long spans wait for others before they are sent, in seconds."""
 TIMEOUT_S = 5.0
 """How long the collector may take for one batch, attempts included, in seconds."""
+MOST_ANSWER_BYTES = 64 * 1024
+"""The longest answer of the collector that is read; nothing of it is used but its end."""
 
 _KINDS = {"cancel": SpanKind.SERVER, "upstream": SpanKind.CLIENT}
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
@@ -48,6 +57,8 @@ class TraceQueue:
         self._too_many = 0
         self._not_taken = 0
         self._failing = False
+        self._timeout_s = timeout_s
+        self._sending_since_s: float | None = None
         self._closing = threading.Event()
         self._batches = _Batches(url, version, timeout_s)
         self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
@@ -56,6 +67,7 @@ class TraceQueue:
         """Start the thread. Without one, spans are dropped and counted: cancels are worth more than their traces."""
         with Net(), hearing_no_signal():
             self._thread.start()
+            sys.setswitchinterval(SWITCH_S)
             return
         self._failing, self._most = True, 0
 
@@ -73,7 +85,9 @@ class TraceQueue:
 
     def notices(self) -> list[str]:
         """Return a sentence while the collector does not take spans."""
-        if not self._failing:
+        since_s = self._sending_since_s
+        late = since_s is not None and time.monotonic() - since_s > self._timeout_s
+        if not self._failing and not late:
             return []
         lost = f"{self.dropped} spans were dropped since the start; this goes when it takes some"
         return [f"the collector of traces (telemetry.otlp) does not take them: {lost}"]
@@ -96,11 +110,39 @@ class TraceQueue:
 
     def _send(self, spans: list[TracedStep]) -> None:
         taken = False
+        self._sending_since_s = time.monotonic()
         with Net():
             taken = self._batches.send(spans)
-        self._failing = not taken
+        self._failing, self._sending_since_s = not taken, None
         if not taken:
             self._not_taken += len(spans)
+
+
+class _Session(requests.Session):
+    """Requests whose answers are bounded: in length, in time, and to those that say that the spans were taken."""
+
+    def send(self, request: requests.PreparedRequest, **more: Any) -> requests.Response:  # noqa: ANN401 - as the library passes them
+        """Send one request, and read its answer to the end. Raises: RequestException: it was not taken."""
+        ends_s = time.monotonic() + more["timeout"]
+        response = super().send(request, **{**more, "stream": True})
+        try:
+            _read(response, ends_s)
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+
+def _read(response: requests.Response, ends_s: float) -> None:
+    """Read an answer, so that its connection can be used again. Raises: RequestException: it cannot be taken as one."""
+    if 300 <= response.status_code < 400:
+        # The library counts these as success.
+        raise requests.TooManyRedirects("the collector is elsewhere")
+    left = MOST_ANSWER_BYTES
+    while piece := response.raw.read1(left, decode_content=False):
+        left -= len(piece)
+        if left == 0 or time.monotonic() > ends_s:
+            raise requests.RequestException("the answer does not end")
 
 
 class _Batches:
@@ -109,9 +151,8 @@ class _Batches:
     def __init__(self, url: str, version: str, timeout_s: float) -> None:
         # It tells of each failed attempt in lines of its own; the notice says it once.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL + 1)
-        session = requests.Session()
+        session = _Session()
         session.trust_env = False
-        session.max_redirects = 0
         self._exporter = OTLPSpanExporter(f"{url}/v1/traces", timeout=timeout_s, session=session)
         self._resource = Resource({"service.name": "qstash-gateway", "service.version": version})
         self._scope = InstrumentationScope("gateway", version)

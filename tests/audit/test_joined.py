@@ -168,6 +168,13 @@ def test_a_plan_and_its_intent_are_one_decision() -> None:
     assert (stats.teams, stats.rules) == ({"billing": 1}, {"billing/own": 1})
 
 
+def test_a_plan_that_nobody_applied_and_a_freeze_are_no_decisions() -> None:
+    """Else the numbers by team and by rule would be greater than the lines of the report."""
+    names = {"team": "billing", "rule": "billing/own"}
+    stats = counted([{**intent("a"), "event": "plan"}, {"event": "freeze", **names}, {"event": "thaw", **names}])
+    assert (stats.teams, stats.rules, stats.events.total()) == ({}, {}, 3)
+
+
 def test_a_reload_is_no_outcome_of_a_decision() -> None:
     """Its member of that name says something else."""
     stats = counted([{"event": "reload", "outcome": "applied"}])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import errno
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,49 @@ def test_whatever_fails_a_text_is_whole_or_not_there(tmp_path: Path, operation: 
     with pytest.raises(OSError, match="No space"):
         texts.keep(tmp_path, OURS, FailingDisk(operation, 1, errno.ENOSPC, torn=torn))
     assert texts.problem(tmp_path, OURS.digest) in (None, "is missing")
+    assert not list(tmp_path.glob(f"{texts.FOLDER}/*.part"))
     texts.keep(tmp_path, OURS, OsDisk())
     assert texts.read(tmp_path, OURS.digest) == OURS
+
+
+@dataclass
+class Shared(OsDisk):
+    """A disk that another gateway uses as well: it keeps the same text during one operation of ours."""
+
+    directory: Path
+    during: str
+
+    def write(self, descriptor: int, data: bytes) -> int:
+        """Writes half of it."""
+        self._meanwhile("write")
+        return super().write(descriptor, data[: len(data) // 2 + 1])
+
+    def fdatasync(self, descriptor: int) -> None:
+        """Syncs."""
+        self._meanwhile("fdatasync")
+        super().fdatasync(descriptor)
+
+    def close(self, descriptor: int) -> None:
+        """Closes."""
+        super().close(descriptor)
+        self._meanwhile("close")
+
+    def _meanwhile(self, operation: str) -> None:
+        if operation == self.during:
+            self.during = ""
+            texts.keep(self.directory, OURS, OsDisk())
+            assert texts.problem(self.directory, OURS.digest) is None
+        elif not self.during:
+            # What the other one has named in its record by now stays whole.
+            assert texts.problem(self.directory, OURS.digest) is None
+
+
+@pytest.mark.parametrize("during", ["write", "fdatasync", "close"])
+def test_gateways_that_keep_one_text_at_once_do_not_disturb_each_other(tmp_path: Path, during: str) -> None:
+    """As replicas do when they begin, or read the same new policies, in the same second."""
+    texts.keep(tmp_path, OURS, Shared(tmp_path, during))
+    assert texts.read(tmp_path, OURS.digest) == OURS
+    assert [path.name for path in (tmp_path / texts.FOLDER).iterdir()] == [f"{OURS.digest}.json"]
 
 
 async def test_retired_chains_take_the_texts_with_them_that_they_name(tmp_path: Path) -> None:

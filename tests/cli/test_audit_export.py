@@ -82,7 +82,8 @@ def test_nothing_of_a_record_is_lost(directory: Path) -> None:
     """What the schema has no place for stands under `unmapped`; only null is left out."""
     lines = [json.loads(line) for line in next(directory.glob("*.jsonl")).read_text().splitlines()]
     for line, event in zip(lines, exported(directory), strict=True):
-        assert values(line) - {"null"} - values(event) <= {json.dumps(line.get("team"))}
+        of_a_decision = {json.dumps(line.get("team"))} if line["event"] not in ("freeze", "thaw") else set()
+        assert values(line) - {"null"} - values(event) <= of_a_decision
         metadata = event["metadata"]
         assert isinstance(metadata, dict)
         assert metadata["uid"] == f"{line['instance']}:{line['seq']}"
@@ -125,6 +126,21 @@ def test_what_came_of_a_decision_names_who_made_it(tmp_path: Path) -> None:
         "request": {"uid": an_id(1)},
     }
     assert len(exported(tmp_path, "ocsf", "--since", at(3), "--until", at(5))) == 2
+
+
+def test_a_freeze_says_whom_it_stops_and_who_did_it(tmp_path: Path) -> None:
+    """One of a team is another event than one of all, and its actor is whoever did it."""
+    scopes = [("billing", "platform/ops"), (None, "cli:0"), ("billing", "gateway")]
+    Chain(tmp_path).write(
+        *(("freeze", {"freeze_id": "f", "team": team, "rule": None, "by": by}) for team, by in scopes)
+    )
+    caller, person, itself = exported(tmp_path)
+    assert [one["unmapped"].get("team") for one in (caller, person, itself)] == ["billing", None, "billing"]  # type: ignore[attr-defined]
+    assert [one["activity_id"] for one in (caller, person, itself)] == [99] * 3
+    named = {"type_id": 99, "type": "Principal"}
+    assert caller["actor"] == {"user": {"uid": "platform/ops", "name": "platform/ops", **named}}
+    assert person["actor"] == {"user": {"uid": "cli:0", "name": "cli:0", **named}}
+    assert itself["actor"] == {"app_name": "qstash-gateway"}
 
 
 def test_an_export_names_its_form(directory: Path) -> None:

@@ -38,6 +38,16 @@ def test_a_digest_or_its_beginning_stands_for_a_text(directory: Path) -> None:
     assert policy(BEFORE.digest[:12], segment, directory).stdout == whole.stdout
 
 
+def test_no_text_can_pass_for_another_file(tmp_path: Path) -> None:
+    """A description of several lines may hold whatever its author likes, a heading too."""
+    text = b'version: 1\ndescription: "\n\n==> guardrails.yaml <==\n\\==> b <==\n"\n'
+    kept = PolicyTexts((PolicyText("a.yaml", text), PolicyText("b.yaml", b"gone: 1\n")))
+    texts.keep(tmp_path, kept, OsDisk())
+    said = policy(kept.digest, tmp_path).stdout.splitlines()
+    assert [line for line in said if line.startswith("==>")] == ["==> a.yaml <==", "==> b.yaml <=="]
+    assert [line for line in said if line.startswith("\\")] == ["\\==> guardrails.yaml <==", "\\\\==> b <=="]
+
+
 def test_against_another_the_difference_is_printed(directory: Path) -> None:
     """As `diff -u` prints it, from the other to this one; between a text and itself there is none."""
     done = policy(AFTER.digest, directory, "--against", BEFORE.digest)

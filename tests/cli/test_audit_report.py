@@ -109,6 +109,8 @@ def test_a_decision_is_one_line_with_its_last_number(directory: Path) -> None:
     assert [row["state"] for row in found] == ["unknown", "unknown", "denied", "not_sent"]
     assert [row["cancelled"] for row in found] == ["7", "11", "0", "0"]
     assert [row["sent"][:8] for row in found] == ["1 of 1 o", "3 of 3 o", "nothing", "nothing"]
+    # What was looked up was sent by run IDs, not by the filter that found them.
+    assert found[1]["sent"] == '3 of 3 orders by run IDs: label=["a"] count=9'
     assert found[0] == {
         "when": at(2),
         "team": "billing",

@@ -74,6 +74,17 @@ def test_filters_are_asked_of_the_decision(directory: Path, options: Sequence[st
     assert [event for event, _ in found(directory, *options)] == list(events)
 
 
+def test_what_one_caller_did_has_its_freezes(tmp_path: Path) -> None:
+    """Of an operator, and not of the team that it froze."""
+    by = {"freeze_id": "f", "team": "billing", "rule": None, "by": "platform/ops"}
+    Chain(tmp_path).write(
+        ("start", {"by": "platform/ops"}), ("freeze", by), ("thaw", by), ("freeze", {**by, "by": "cli:0"})
+    )
+    assert [event for event, _ in found(tmp_path, "--principal", "platform/ops")] == ["freeze", "thaw"]
+    assert [event for event, _ in found(tmp_path, "--team", "billing")] == ["freeze", "thaw", "freeze"]
+    assert found(tmp_path, "--team", "platform") == []
+
+
 def at(number: int) -> str:
     """When a record was written."""
     return record_time(FIRST_NS + number * 1_000_000)

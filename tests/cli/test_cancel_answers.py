@@ -160,6 +160,37 @@ def test_what_one_look_up_takes_at_most_is_said_with_the_rule() -> None:
     assert "policy lowered" not in done.stdout
 
 
+ALL_THERE = "2026-11-24T12:00:00.000Z"
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        (
+            {"runs": 40, "requests": 9, "resets_at": ALL_THERE},
+            "any 24h; all of it is there again at 2026-11-24T12:00:00Z\n",
+        ),
+        (
+            {"runs": 0, "requests": 9, "resets_at": ALL_THERE},
+            "any 24h, which is not enough for this plan; all of it",
+        ),
+        (
+            {"runs": 40, "requests": 0, "resets_at": ALL_THERE},
+            "40 of 500 runs and 0 of 10 requests are left of the rule's budget of your team for any 24h, which is not",
+        ),
+        (None, "what is left of the rule's budget of your team for any 24h is not known now"),
+    ],
+    ids=["enough", "too few runs", "no request", "not known"],
+)
+def test_what_is_left_of_the_budget_is_said_before_anything_is_cancelled(left: object, said: str) -> None:
+    """In words, and whether it suffices for the plan; also that the gateway does not know it."""
+    budget = {"runs": 500, "requests": 10, "per": "24h", "shared": "team", "left": left}
+    with fake_gateway({ASKED: [(201, plan(budget=budget))]}) as fake:
+        done = cancel(fake, "--dry-run")
+    assert said in done.stdout
+    assert done.returncode == 0
+
+
 def test_what_was_cancelled_beyond_what_was_sent_is_said() -> None:
     """Exit code 0, since what was asked for was done, and a sentence that sends to the operators."""
     says: dict[str, list[Said]] = {ASKED: [(201, plan())], APPLIED: [(200, {"cancelled": 70})]}

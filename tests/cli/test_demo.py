@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.running import Serving, command, ended, require_curl, serving
+from tests.console.people import Person
 from tests.support.gateway import POLICIES
 
 REAL = "the-token-of-the-real-account"
@@ -109,6 +110,18 @@ def test_the_printed_lines_work_in_a_shell(demo: Serving) -> None:
     assert (prefix[0], prefix[1]["rule"]) == (403, "guardrails/exact-url")
     assert (everything[0], everything[1]["rule"]) == (403, "guardrails/everything")
     assert OWN_URL in str(everything[1]["error"])
+
+
+def test_the_console_is_where_it_says_and_takes_the_printed_keys(demo: Serving) -> None:
+    """A key of each team of the policies, and one of operators, who see all."""
+    port = int(demo.find(r"(?m)^The console, for people: http://127\.0\.0\.1:(\d+)/ ")[1])
+    keys = dict(re.findall(r"(?m)^  (\S+|\S+ \(operators\)): (qgk_\S+)$", demo.said))
+    assert set(keys) == {"billing", "oncall", "search", "platform (operators)"}
+    for name, key in keys.items():
+        person = Person(port)
+        assert person.log_in(key).status == 303
+        assert [person.get(path).status for path in ("/", "/policies", "/freezes")] == [200] * 3
+        assert ('action="/freezes"' in person.text) is ("operators" in name)
 
 
 def test_the_ledger_and_the_record_are_where_the_demo_says(demo: Serving) -> None:

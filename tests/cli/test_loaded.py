@@ -54,6 +54,9 @@ UNNEEDED = (
     "gateway.cli.freezes",
     "gateway.execution.gates.approving", "gateway.edge.pages.approvals", "gateway.fleet.ends",
     "gateway.store.people.approvals", "gateway.cli.approvals",
+    # Notices, where nobody is to be told; of their room the configuration knows the shape of the section.
+    "gateway.notices.delivery", "gateway.notices.events", "gateway.notices.formats", "gateway.notices.outbox",
+    "gateway.notices.post", "gateway.notices.receivers", "gateway.notices.signature", "gateway.fleet.noticed",
     # The description of the calls, before somebody asks for it.
     "gateway.edge.described",
     "xml",

@@ -168,7 +168,7 @@ def test_a_refusal_on_a_narrow_terminal_keeps_its_ids_whole() -> None:
     assert all(len(line) <= NARROW for line in said)
 
 
-@pytest.mark.parametrize("sign", ["\t", "\x1b[2J", "\x07", "\u202e", "\x9b2J", "\x7f"])
+@pytest.mark.parametrize("sign", ["\t", "\x1b[2J", "\x07", "\u202e", "\x9b2J", "\x7f", "\u2800", "\u3164", "\ufe0f"])
 def test_no_sign_of_data_reaches_a_terminal(sign: str) -> None:
     """A tab or control character in a plan comes out as its name."""
     shown = plan(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.main import main
+from gateway.store.tables import REVISION
 from tests.support.state.postgres import PASSWORD
 
 CONFIGURATION = """\
@@ -37,9 +38,9 @@ def test_a_store_is_made_checked_and_copied(
     assert main(["state", "migrate", "--config", configuration]) == 0
     assert main(["state", "check", "--config", configuration]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        f"the state {file} has its tables now, at revision 0002",
-        f"the state {file} is at revision 0002 already",
-        f"ok: the state {file} has revision 0002; nothing is in it",
+        f"the state {file} has its tables now, at revision {REVISION}",
+        f"the state {file} is at revision {REVISION} already",
+        f"ok: the state {file} has revision {REVISION}; nothing is in it",
     ]
     assert main(["state", "copy", "--config", configuration, "--to", f"sqlite:{other}"]) == 3
     assert f"the state {other} does not exist" in capsys.readouterr().err

@@ -1,5 +1,5 @@
 /**
- * Makes one official client cancel, and prints what its caller would have seen.
+ * Makes one official client cancel, or call something else, and prints what its caller would have seen.
  *
  * Standard input is one JSON object:
  *   client     "latest" | "1.1"
@@ -8,6 +8,8 @@
  *   calls      the arguments of cancel(), one call each, made one after the other
  *   loop       optional: true makes every call the documented `do { … } while (cancelled > 0)`
  *   logs       optional: true makes every call the arguments of logs(), repeated with each page's cursor to the last page
+ *   actions    optional: true makes every call {on, steps}: `on` is "workflow", the client, or "qstash", the client of
+ *              QStash that it brings along; each step is the name of a property, or a list of a method and its arguments
  *   loopCap    optional: how many answers a loop may take before it is stopped (20)
  *   retries    optional: the client's own `retry: {retries}`, or false for `retry: false`; left out, its default of 5
  *   backoffMs  optional: the pause between the client's tries; left out, its default (50 ms, times e each time)
@@ -21,11 +23,13 @@
  * `attempts` counts the requests that the client made, `status` and `cause` (a code such as ECONNRESET) may be null.
  */
 
+import { createRequire } from "node:module";
 import { text } from "node:stream/consumers";
 import { Client as Latest } from "workflow-latest";
 import { Client as Older } from "workflow-1.1";
 
 const CLIENTS = { latest: Latest, 1.1: Older };
+const { Client: Qstash } = createRequire(createRequire(import.meta.url).resolve("workflow-latest"))("@upstash/qstash");
 
 /** Puts back what JSON cannot say; a property that is `undefined` stays present, as in the caller's object. */
 function revive(value) {
@@ -52,6 +56,17 @@ function seen(error) {
 async function once(client, argument) {
   try {
     return { ok: await client.cancel(argument) };
+  } catch (error) {
+    return { error: seen(error) };
+  }
+}
+
+/** Follows the steps from a client to a value, as a person writes `client.queue({queueName}).pause()`. */
+async function acted(clients, { on, steps }) {
+  try {
+    let value = clients[on];
+    for (const step of steps) value = typeof step === "string" ? value[step] : await value[step[0]](...step.slice(1));
+    return { ok: value ?? null };
   } catch (error) {
     return { error: seen(error) };
   }
@@ -102,14 +117,17 @@ async function main() {
   for (const name of Object.keys(process.env)) if (name.includes("QSTASH_")) delete process.env[name];
   globalThis.fetch = counted(globalThis.fetch);
 
-  const { client: version, calls, loop = false, logs = false, loopCap = 20, ...rest } = JSON.parse(await text(process.stdin));
+  const asked = JSON.parse(await text(process.stdin));
+  const { client: version, calls, loop = false, logs = false, actions = false, loopCap = 20, ...rest } = asked;
   const client = new CLIENTS[version](options(rest));
+  const clients = { workflow: client, qstash: new Qstash(options(rest)) };
   const results = [];
   for (const call of calls) {
     globalThis.fetch.attempts = 0;
     const argument = revive(call);
     const many = logs ? untilTheLastPage : loop ? untilNoneIsLeft : undefined;
-    const result = many ? await many(client, argument, loopCap) : await once(client, argument);
+    const one = actions ? () => acted(clients, argument) : () => once(client, argument);
+    const result = many ? await many(client, argument, loopCap) : await one();
     results.push({ ...result, attempts: globalThis.fetch.attempts });
   }
   console.log(JSON.stringify(results));

@@ -78,6 +78,11 @@ class OfficialClient:
         pages = [[run["workflowRunId"] for run in page["runs"]] for page in result["ok"]]
         return pages, Seen(result["attempts"], error=result.get("error"), ended=result["ended"])
 
+    def act(self, on: str, *steps: object) -> Seen:
+        """One other call of `workflow` or `qstash`: names of properties, and lists of a method and its arguments."""
+        result = self._driven({"on": on, "steps": list(steps)}, actions=True)
+        return Seen(result["attempts"], result.get("ok"), result.get("error"))
+
     def _driven(self, call: object, **options: object) -> dict:
         told = {"client": self.version, "baseUrl": self.base_url, "token": self.token, "calls": [call], **options}
         done = subprocess.run(

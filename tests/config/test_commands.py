@@ -406,6 +406,17 @@ def test_keys_that_soon_or_never_work_are_named(config: Path) -> None:
         "key a/k2: expires on 2026-01-14.",
     ]
     assert warned(config, "team-without-allow") == ["key b/k3: no rule allows anything to team b."]
+    config.write_text(config.read_text() + 'state: {url: "sqlite:state.db"}\noperators: {teams: [b]}\n')
+    assert warned(config, "team-without-allow") == []  # an operator freezes, and needs no rule for it
+
+
+def test_a_case_that_fails_is_refused_as_at_a_start(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Otherwise `check` would say ok to what `serve` refuses, and somebody would learn it at a restart."""
+    cases = "version: 1\ncases:\n  - {it: is allowed, team: a, request: 'count=1', expect: permit}\n"
+    (config.parent / "policies" / "t.cases.yaml").write_text(cases)
+    assert checked(config, capsys)[0] == 3
+    assert run("check", "--config", str(config)) == 3
+    assert "t.cases.yaml:3:5: the case 'is allowed' fails: expected permit, found deny" in capsys.readouterr().out
 
 
 def test_lints_stand_at_their_lines_and_fail_nothing(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

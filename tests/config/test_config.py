@@ -167,6 +167,31 @@ REFUSED = {
         "version: 1\nmetrics: {listen: 0.0.0.0:8081}\nhealth: {listen: 127.0.0.1:8081}",
         "2:1: 'metrics' needs an address of its own",
     ),
+    "the console on the listener of callers": (
+        "version: 1",
+        "version: 1\nconsole: {listen: 127.0.0.1:8080}",
+        "2:1: 'console' needs an address of its own",
+    ),
+    "the console on the listener of metrics": (
+        "version: 1",
+        'version: 1\nconsole: {listen: "127.0.0.1:9464"}\nmetrics: {listen: "127.0.0.1:9464"}',
+        "2:1: 'console' needs an address of its own",
+    ),
+    "the console on every address without a name": (
+        "version: 1",
+        "version: 1\nconsole: {listen: 0.0.0.0:8082}",
+        "2:1: 'console' on 0.0.0.0:8082 needs 'host'",
+    ),
+    "the console under a URL": (
+        "version: 1",
+        "version: 1\nconsole: {listen: 127.0.0.1:8082, host: https://console.example.com}",
+        "2:41: 'https://console.example.com': expected name[:port]",
+    ),
+    "the console on a Unix socket": (
+        "version: 1",
+        "version: 1\nconsole: {listen: unix:c}",
+        "2:19: 'unix:c': expected host:port",
+    ),
     "health on a Unix socket": (
         "version: 1",
         "version: 1\nhealth: {listen: unix:h}",

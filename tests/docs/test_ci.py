@@ -37,7 +37,7 @@ def ran(root: Path, make: str) -> tuple[str, int]:
     (root / ".ci").mkdir()
     shutil.copy2(ROOT / ".ci" / "run", root / ".ci" / "run")
     (root / "tools").mkdir()
-    tools = dict.fromkeys(("strace", "curl", "openssl", "cc", "valgrind", "nginx"), "exit 1")
+    tools = dict.fromkeys(("strace", "curl", "openssl", "cc", "valgrind", "nginx", "chromium"), "exit 1")
     for tool, text in {**tools, "make": make}.items():
         (root / "tools" / tool).write_text(f"#!/bin/sh\n{text}\n")
         (root / "tools" / tool).chmod(0o755)

@@ -19,7 +19,7 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 PHONY = {target for line in re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE) for target in line.split()}
 ASKED_FOR = re.compile(r"(?:`|^|\$ |&& )make ((?:[A-Z_]+=\S+ )*[a-z][a-z-]*)\b(?! sure)", re.MULTILINE)
 PINNED = re.compile(r"[\w/-]+@[0-9a-f]{40}")
-UNCHANGED = ("*.json", "*.jsonl", "requirements/*.txt", "benchmarks/*.txt")
+UNCHANGED = ("*.json", "*.jsonl", "requirements/*.txt", "benchmarks/*.txt", "gateway/console/static/*", "*.png")
 """Files that a tool writes; editors leave them as they are."""
 
 

@@ -60,6 +60,11 @@ class Described:
         self._check_headers(response["headers"], answer)
         [(kind, content)] = response["content"].items()
         assert answer.headers["content-type"] == kind
+        if kind == "text/event-stream":
+            for data in re.findall(rb"^data: (.*)$", answer.body, re.MULTILINE):
+                self.check_value(self.value("Decision"), json.loads(data))
+            self.seen.add((method, path, answer.status, ""))
+            return
         body = answer.json()
         self.check_value(content["schema"], body)
         self.seen.add((method, path, answer.status, str(body["code"]) if answer.status >= 400 else ""))

@@ -8,6 +8,7 @@ import re
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,8 +18,20 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from gateway.cli.main import main
 from gateway.core.errors import MethodNotAllowed, Refusal
-from gateway.core.forms.shown import APPROVALS, DECISIONS, FREEZES, PLANS, Left, Listed, Narrowed, ShownPlan
-from gateway.edge.app import CallRoute, Cancels, routes
+from gateway.core.forms.budgets import LeftOver, ShownBudget
+from gateway.core.forms.shown import (
+    APPROVALS,
+    COUNTS,
+    DECISIONS,
+    EVENTS,
+    FREEZES,
+    PLANS,
+    POLICIES,
+    Left,
+    Listed,
+    Narrowed,
+    ShownPlan,
+)
 from gateway.edge.described.calls import CALLS
 from gateway.edge.described.declare import Call
 from gateway.edge.described.document import document, rendered
@@ -27,10 +40,14 @@ from gateway.edge.pages.approvals import ApprovalPages
 from gateway.edge.pages.calls import Pages
 from gateway.edge.pages.decisions import DecisionPages
 from gateway.edge.pages.freezes import FreezePages
+from gateway.edge.pages.overview.events import OF_ONE
+from gateway.edge.routing.cancels import Cancels
+from gateway.edge.routing.table import CallRoute, routes
 from gateway.execution.plans.draft import State
 from gateway.simulator.exchange import Fault, Kind
 from gateway.simulator.server import SimulatorServer
 from tests.edge.described import Described
+from tests.edge.streams import read_stream, stream
 from tests.edge.wire import answers
 from tests.execution.resolve.account import INVOICE, MovingAccount, ids, runs_of
 from tests.execution.resolve.house import exactly
@@ -127,6 +144,8 @@ REFUSED = {
 SHOWN = [
     *(replace(WHOLE, state=state.value) for state in State),
     replace(WHOLE, narrowed=Narrowed(100, 50, "f/r", "runs")),
+    replace(WHOLE, budget=ShownBudget(100, None, "24h", "team", LeftOver(7, None, AT))),
+    replace(WHOLE, budget=ShownBudget(None, 9, "24h", "key")),
     ShownPlan(NAME, "ready", digest="0" * 64),
     ShownPlan(NAME, "looking", 600, pages=2, matched=7),
     ShownPlan(NAME, "failed", failure="It took too long."),
@@ -355,6 +374,32 @@ def decisions(desk: Desk) -> None:
     desk.ask("GET", f"{DECISIONS}/{NAME}?a=b")
 
 
+def looks(desk: Desk) -> None:
+    """The record of decisions, numbers over time, and policies; to a team, to operators, and where they are none."""
+    made = desk.gateway.cancel("label=a").headers["gateway-decision"]
+    for team in ("billing", "platform"):
+        assert desk.ask("GET", f"{DECISIONS}/{made}/record", team=team).json()["records"]
+        assert desk.ask("GET", COUNTS, team=team).json()["counts"]
+        desk.ask("GET", f"{COUNTS}?since=90m", team=team)
+        assert desk.ask("GET", f"{POLICIES}?since=7d", team=team).json()["files"]
+    desk.ask("GET", f"{DECISIONS}/{NAME}/record")
+    desk.ask("GET", f"{DECISIONS}/{made}/record?a=b")
+    for wrong in ("since=1", "since=31d", "since=10s", "more=1"):
+        desk.ask("GET", f"{COUNTS}?{wrong}")
+        desk.ask("GET", f"{POLICIES}?{wrong}")
+    desk.ask("GET", f"{EVENTS}?a=b")
+
+
+def events(desk: Desk) -> None:
+    """A stream with a decision in it, and one too many."""
+    with ExitStack() as open_streams:
+        streams = [open_streams.enter_context(stream(desk.gateway)) for _ in range(OF_ONE)]
+        until(lambda: desk.gateway.request("GET", WHOAMI).status == 200)
+        desk.ask("GET", EVENTS)
+        desk.gateway.cancel("label=a")
+        desk.described.check("GET", EVENTS, read_stream(streams[0], b"data: {"))
+
+
 def freezes(desk: Desk) -> None:
     """Freezes by operators, what they stop, and who may not."""
     plan = desk.plan()
@@ -385,7 +430,10 @@ def budgets(desk: Desk) -> None:
         """Applies a plan with a key."""
         return desk.ask("POST", f"{plan}/apply", headers={"Idempotency-Key": key})
 
+    desk.ask("GET", WHOAMI)
+    desk.ask("POST", EXPLAIN, {"request": exactly(FEW)})
     plan = desk.plan(FEW)
+    desk.ask("GET", plan)
     first = apply(plan, "a")
     assert first.headers.get("gateway-budget", "").startswith("left=1;reset="), first
     assert apply(plan, "a").headers["gateway-replayed"] == "true"
@@ -488,7 +536,8 @@ NOT_PROVOKED = {
 def test_what_the_gateway_answers_is_what_the_document_says(desk: Callable[..., Desk]) -> None:
     """Status, code, headers and every member, of every call and every refusal that can be provoked."""
     one = desk(operators=True)
-    for provoked in (everywhere, late, questions, plans, stopped, decisions, freezes, budgets, approvals, ends):
+    parts = (everywhere, late, questions, plans, stopped, decisions, looks, events, freezes, budgets, approvals, ends)
+    for provoked in parts:
         provoked(one)
     lone = desk("{per_principal: {requests_per_minute: 12, in_flight: 4}}", reads=False)
     lone.described.seen = one.described.seen

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.core.errors import StateUnavailable
+from gateway.core.errors import Conflict, StateUnavailable
 from gateway.core.outcome import Cancelled, NotSent, Outcome, Unknown
 from gateway.core.plan import Denial, Order, Permit, Plan, Receipt
 from gateway.core.request import ByRunIds, CancelRequest, Principal
@@ -19,6 +19,7 @@ from gateway.execution.plans.draft import Draft
 from gateway.execution.ports import Call
 from gateway.policy.model import Effect, Rule, RunIdCondition
 from gateway.policy.rules import Policies
+from gateway.state.admissions import Binding
 from gateway.state.freezes import Freeze, Scope, Snapshot
 from tests.execution.bench import Bench, runs
 from tests.execution.fakes import MemoryLog, MemoryRuns, PromptUpstream, StillClock
@@ -172,6 +173,10 @@ class Taken:
         self.seen.append("enter")
         return None
 
+    async def overtaken(self, conflict: Conflict, call: Call, permit: object) -> Denial | None:
+        self.seen.append("overtaken")
+        return None
+
     async def admit(self, plan: Plan, call: Call) -> Plan | Denial:
         self.seen.append("admit")
         return self.refusal or plan
@@ -188,10 +193,11 @@ async def test_nothing_is_taken_for_a_frozen_request() -> None:
     takes, found = Taken(), freezes()
     line = gated(found, PromptUpstream(), MemoryLog())
     line.gate = StateGate(found, Trips(), takes)
-    assert isinstance(await line.run(call("d1")), Done)
+    once = Binding("key", "request")
+    assert isinstance(await line.run(replace(call("d1"), once=once)), Done)
     assert takes.seen == ["enter", "admit", "close"]
     found.hold(FREEZE)
-    assert isinstance(await line.run(call("d2", request=OTHER)), Denial)
+    assert isinstance(await line.run(replace(call("d2", request=OTHER), once=once)), Denial)
     assert takes.seen == ["enter", "admit", "close", "enter"]
 
 

@@ -132,6 +132,19 @@ async def test_every_gateway_lists_the_plans_of_all_the_newest_first() -> None:
         ]
 
 
+async def test_operators_see_the_plans_of_all_callers_at_every_gateway() -> None:
+    """The newest first, also those of which this gateway knows nothing; a part of them never looks like all."""
+    fleet = Fleet()
+    await fleet.a.plan("p1")
+    fleet.clock.wall_ms += 1000
+    await fleet.b.plan("p2")
+    for one in (fleet.a, fleet.b):
+        assert [draft.plan_id for draft in await one.pipeline.plans.listed(None)] == ["p2", "p1"]
+    fleet.store.faults.before = ["plans_of"]
+    with pytest.raises(StateUnavailable):
+        await fleet.a.pipeline.plans.listed(None)
+
+
 async def test_of_two_gateways_that_apply_a_plan_at_once_one_sends() -> None:
     """The other answers 409; the runs are ordered once."""
     fleet = Fleet()

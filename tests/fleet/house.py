@@ -72,12 +72,13 @@ def _answers(port: int) -> bool:
 
 @dataclass
 class Fleet:
-    """Three gateways, the account behind them, and the way to them through nginx."""
+    """Three gateways, the account behind them, the way to them through nginx, and the URL of their database if any."""
 
     account: MovingAccount
     gateways: list[RunningGateway]
     keys: Mapping[str, str]
     port: int = 0
+    database: str = ""
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(128))
 
     def request(

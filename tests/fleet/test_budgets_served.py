@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -117,6 +119,35 @@ def test_a_kill_while_it_is_sent_is_an_unknown_outcome_and_never_sent_again(
             1,
             {"rule": "own/ids", "scope": "own/ids team:billing", "runs": 1},
         )
+
+
+def test_what_was_reserved_without_an_intent_is_given_back_beside_an_outcome_that_is_followed(
+    setup: Setup, simulator: SimulatorServer
+) -> None:
+    """The same process left both: following the one keeps its chain locked, and the other is no less over."""
+    simulator.simulator.script(Fault(acts=True, delay_after_ms=5000))
+    with RunningGateway(setup) as gateway, ThreadPoolExecutor(1) as callers:
+        asked = callers.submit(lambda: cancel(gateway, named("wfr_a")))
+        until(lambda: simulator.ledger)
+        gateway.kill()
+        assert asked.exception() is not None
+        (intent,) = records(gateway, "intent")
+        died = "01890000-0000-7000-8000-000000000000"
+        with closing(sqlite3.connect(gateway.audit_directory / "state.db")) as link, link:
+            link.execute(
+                "INSERT INTO admissions"
+                " (decision_id, instance, at_ms, expires_ms, closed, withdrawn, scope, rule, runs,"
+                " requests) SELECT ?, instance, at_ms, expires_ms, 0, 0, scope, rule, 9, 1 FROM admissions",
+                (died,),
+            )
+        gateway.start()
+
+        def taken() -> list[tuple[str, int]]:
+            """What each decision holds of the budget."""
+            with closing(sqlite3.connect(gateway.audit_directory / "state.db")) as link:
+                return link.execute("SELECT decision_id, runs FROM admissions WHERE runs > 0").fetchall()
+
+        until(lambda: taken() == [(intent["decision_id"], 1)])
 
 
 def test_without_state_a_key_is_refused_and_a_budget_is_a_load_error(setup: Setup) -> None:

@@ -49,7 +49,7 @@ def left(file: Path) -> list[tuple[int | None, int | None]]:
         store = await open_store(StateSettings(file, None, Place("x", 1, 1)), create=False)
         try:
             scopes = [f"own/ids team:{team}" for team in ("billing", "search")]
-            return [await store.left(Reservation("own/ids", scope, 0, BUDGET)) for scope in scopes]
+            return [*await store.left([Reservation("own/ids", scope, 0, BUDGET) for scope in scopes])]
         finally:
             await store.aclose()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sqlite3
 import time
@@ -148,6 +149,29 @@ def test_the_commands_freeze_and_thaw_through_the_gateway(
         assert main(["thaw", str(frozen["freeze_id"])]) == 0
         assert main(["thaw", str(frozen["freeze_id"])]) == 1
         assert cancel(gateway, "b").status == 200
+
+
+def test_the_way_back_from_a_freeze_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever led into the store leads out of it: at three in the morning nobody remembers an option."""
+    (tmp_path / "chain.jsonl").touch()
+    (tmp_path / "a password").write_text("a-password")
+    ways = ["--state", f"sqlite:{tmp_path}/state.db", "--password-file", f"{tmp_path}/a password"]
+    assert main(["freeze", "--reason", "x", *ways]) == 0
+    [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("To end it: qstash-gateway ")]
+    assert main(shlex.split(line.removeprefix("To end it: qstash-gateway "))) == 0
+
+
+@pytest.mark.parametrize("fault", ["nobody listens", "no gateway answers"])
+def test_a_freeze_that_failed_names_the_other_way(
+    fault: str, upstream: SimulatorServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also behind a proxy whose gateways are gone, where an answer comes and nobody knows what was done."""
+    monkeypatch.setenv("QSTASH_GATEWAY_URL", "http://127.0.0.1:9" if fault == "nobody listens" else upstream.url)
+    monkeypatch.setenv("QSTASH_GATEWAY_KEY", "qgk_ops_x")
+    assert main(["freeze", "--reason", "x"]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.endswith("Whoever has the gateway's machine can use --state.")
+    assert said.startswith("Nothing was done" if fault == "nobody listens" else "It may have been done")
 
 
 def test_with_the_store_away_it_stays_frozen_and_a_new_freeze_holds(upstream: SimulatorServer, tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def sharing(postgres: Postgres, directory: Path, *, latency_ms: int = 0) -> Iter
         "operators: {teams: [platform]}\n"
     )
     with fleet(directory, policies=POLICIES, teams=TEAMS, more=more, latency_ms=latency_ms) as house:
+        house.database = settings.url or ""
         yield house
 
 

@@ -117,6 +117,7 @@ def test_after_ten_thousand_mixed_requests_every_counter_equals_the_records(
         policy.write_text(text)
         gateway.process.send_signal(signal.SIGHUP)
         until(partial(_reloaded, gateway, result))
+        assert scrape(gateway.health_port)[series("policy_degraded")] == (result == "refused")
     check(gateway, set())
     found = scrape(gateway.health_port)
     assert statuses == {200}

@@ -194,3 +194,23 @@ def test_the_page_of_the_handbook_has_every_metric_and_no_other() -> None:
     ]
     table = text.partition("| name | kind | labels | meaning |\n|---|---|---|---|\n")[2].partition("\n\n")[0]
     assert table.splitlines() == rows
+
+
+def test_an_answer_of_5xx_is_no_success_of_upstream() -> None:
+    """As on `/readyz`: what stands before QStash may give it. A refusal is one, because QStash itself said it."""
+    metrics, [family] = Metrics(), [one for one in FAMILIES if one.name == "upstream_last_success_timestamp_seconds"]
+
+    def shown() -> bool:
+        return bool(parsed(asyncio.run(page(metrics, family).text()).decode()))
+
+    for status, succeeded in ((0, False), (500, False), (503, False), (429, True)):
+        metrics.called("DELETE", b"/v2/workflows/runs", status, 0.1)
+        assert shown() is succeeded
+
+
+def test_a_refused_reload_is_shown_until_one_is_applied() -> None:
+    """However long ago it was: the settings before it are still in force."""
+    counts = Counts()
+    for result, degraded in (("applied", False), ("refused", True), ("refused", True), ("applied", False)):
+        counts.take([record("reload", outcome=result)])
+        assert counts.degraded is degraded

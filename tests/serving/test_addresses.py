@@ -96,7 +96,8 @@ def test_a_start_that_fails_leaves_no_listener_and_no_file(tmp_path: Path) -> No
     path = tmp_path / "g.sock"
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        said = f"cannot listen on 127.0.0.1:{port}: Address already in use: end what listens there, or change `listen`"
+        remedy = "end what listens there, or change this address"
+        said = f"cannot listen on 127.0.0.1:{port}: Address already in use: {remedy}"
         with pytest.raises(OSError, match=f"^{re.escape(said)}$"):
             bind_all([UnixListen(path), Listen("127.0.0.1", port)], socket_mode=0o600)
     assert not path.exists()

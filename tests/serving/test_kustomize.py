@@ -16,7 +16,8 @@ from tests.serving.test_manifests import EXAMPLES, KEY, Example, loaded, manifes
 
 BASE = EXAMPLES / "kustomize" / "base"
 OVERLAYS = sorted((EXAMPLES / "kustomize" / "overlays").iterdir())
-EVERY = [BASE, *OVERLAYS]
+FLEET = EXAMPLES / "kustomize" / "fleet"
+EVERY = [BASE, *OVERLAYS, FLEET]
 
 
 def example(directory: Path) -> Example:

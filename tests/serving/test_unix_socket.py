@@ -19,7 +19,7 @@ from tests.cli.running import command, ended, require_curl
 from tests.serving.doors import CANCEL, ask, to_unix
 from tests.support.gateway import RunningGateway, Setup, read_answer
 
-REMEDY = "end what listens there, or change `listen`"
+REMEDY = "end what listens there, or change this address"
 
 
 @pytest.fixture

@@ -48,7 +48,8 @@ def runs_left(verdict: object) -> int | None:
 
 
 async def left(store: SqlStore, budget: Budget = BUDGET, scope: str = "billing/own") -> Left:
-    return await store.left(Reservation("billing/own", scope, 0, budget))
+    [left] = await store.left([Reservation("billing/own", scope, 0, budget)])
+    return left
 
 
 async def test_a_budget_is_what_is_left_of_it(store: SqlStore) -> None:

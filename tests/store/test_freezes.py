@@ -100,6 +100,20 @@ async def test_the_holder_of_a_claim_reads_that_its_plan_is_to_be_stopped(store:
     assert (await store.beat("one", 0)).stops == ()
 
 
+async def test_a_gateway_that_has_left_is_named_no_more(store: SqlStore) -> None:
+    """Nor counted as one that may still say what came of a plan; it may come back."""
+    now = (await store.beat("one", 0)).now_ms
+    await store.beat("two", 0)
+    await store.keep_plan(KeptPlan("p", "billing", "billing/ci", "applying", "digest", b"{}", now, now + 60_000))
+    await store.claim("p", "one")
+    await store.leave(["one", "nobody"])
+    assert [one.instance for one in (await store.beat("two", 0)).gateways] == ["two"]
+    plan = await store.plan("p")
+    assert plan is not None
+    assert plan.claimant_gone
+    assert [one.instance for one in (await store.beat("one", 0)).gateways] == ["one", "two"]
+
+
 async def test_another_gateway_is_told_of_a_freeze(postgres: Postgres) -> None:
     """On PostgreSQL at once; with a file it looks."""
     settings = await postgresql_settings(postgres)

@@ -88,10 +88,10 @@ async def test_what_is_not_there_is_not_made_unasked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("revision", "told"),
     [
-        ("0001", "is older (revision 0001) than this version needs (0002): run 'qstash-gateway state migrate"),
+        ("0000", f"is older (revision 0000) than this version needs ({REVISION}): run 'qstash-gateway state migrate"),
         (
-            "0003",
-            "is newer (revision 0003) than this version knows (0002): run the version of the gateway that made it",
+            "9999",
+            f"is newer (revision 9999) than this version knows ({REVISION}): run the version of the gateway that",
         ),
         ("ae1027a6acf", "is the database of something else: give the gateway one of its own"),
     ],

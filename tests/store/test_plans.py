@@ -32,11 +32,12 @@ async def test_a_plan_that_has_expired_is_not_shown(store: SqlStore) -> None:
 
 
 async def test_the_plans_of_a_principal_are_shown_newest_first(store: SqlStore) -> None:
-    """Its own, and so many; those of one instant by their IDs."""
+    """Its own, and so many; those of one instant by their IDs. To operators those of all principals, in that order."""
     for plan, made in (("a", 1), ("c", 2), ("b", 2), ("d", 3)):
         await store.keep_plan(replace(PLAN, plan_id=plan, made_ms=made))
     await store.keep_plan(replace(PLAN, plan_id="x", principal="other/ci", made_ms=9))
     assert [one.plan_id for one in await store.plans_of("billing/ci", 3)] == ["d", "c", "b"]
+    assert [one.plan_id for one in await store.plans_of(None, 3)] == ["x", "d", "c"]
 
 
 async def test_one_claim_wins_once(store: SqlStore) -> None:

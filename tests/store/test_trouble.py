@@ -74,7 +74,7 @@ async def test_a_server_that_is_down_is_said_at_once_and_one_that_comes_back_is_
     await asyncio.wait_for(shared.changed(0.1), 2)
     postgres.start()
     assert isinstance(await insist(shared.admit, asked("before")), Admitted)
-    left = await insist(shared.left, asked("x").reservation)
+    [left] = await insist(shared.left, [asked("x").reservation])
     assert left.runs == MOST - 1
 
 
@@ -182,6 +182,6 @@ async def test_a_process_that_is_killed_in_an_admission_leaves_it_whole(settings
     for round_ in range(3):
         told += told_until_killed(settings, round_)
     assert isinstance(await insist(store.admit, asked("after")), Admitted)
-    left = await insist(store.left, asked("x").reservation)
+    [left] = await insist(store.left, [asked("x").reservation])
     assert told + 1 <= MOST - left.runs <= told + 1 + 3
     await store.aclose()

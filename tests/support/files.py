@@ -9,6 +9,7 @@ from typing import Any
 from tests.support.project import ROOT
 
 RECORDED = ROOT / "tests" / "wire" / "clients.jsonl"
+RECORDED_ACTIONS = ROOT / "tests" / "wire" / "actions.jsonl"
 
 
 def put(path: Path, text: str) -> None:
@@ -21,3 +22,8 @@ def put(path: Path, text: str) -> None:
 def recorded() -> list[dict[str, Any]]:
     """What official clients put on the wire."""
     return [json.loads(line) for line in RECORDED.read_text().splitlines()]
+
+
+def recorded_actions() -> list[dict[str, Any]]:
+    """What official clients put on the wire for the other calls that destroy."""
+    return [json.loads(line) for line in RECORDED_ACTIONS.read_text().splitlines()]

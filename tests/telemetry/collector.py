@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.server
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
+from io import BufferedIOBase
 from types import TracebackType
 from typing import Any, Self
 
@@ -29,10 +31,15 @@ class Received:
 
 
 class Collector:
-    """A server on loopback that answers with `status`, or not until it is let go; use as a context manager."""
+    """A server on loopback that answers with `status`, or not until it is let go; use as a context manager.
 
-    def __init__(self, *, status: int = 200, held: bool = False) -> None:
+    With `trickle` its answer has no end: after this beginning it says a piece of it again and again.
+    """
+
+    def __init__(self, *, status: int = 200, held: bool = False, trickle: tuple[bytes, bytes] | None = None) -> None:
         self.status = status
+        self.trickle = trickle
+        self.over = threading.Event()
         self.free = threading.Event()
         if not held:
             self.free.set()
@@ -45,6 +52,9 @@ class Collector:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 collector.take(self.path, self.rfile.read(int(self.headers["Content-Length"])))
+                if collector.trickle is not None:
+                    collector.trickles(self.wfile, *collector.trickle)
+                    return
                 self.send_response(collector.status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -69,9 +79,17 @@ class Collector:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.free.set()
+        self.over.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    def trickles(self, answer: BufferedIOBase, beginning: bytes, piece: bytes) -> None:
+        """Answer without end, until the other side leaves."""
+        with suppress(OSError):
+            answer.write(beginning)
+            while not self.over.wait(0.01):
+                answer.write(piece)
 
     def take(self, path: str, body: bytes) -> None:
         """Keep the spans of one request, if it is to be answered with success."""

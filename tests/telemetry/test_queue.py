@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Iterator
 from threading import Thread
 
-from gateway.telemetry.otlp import MOST_AT_ONCE, TraceQueue
+import pytest
+
+from gateway.telemetry.otlp import MOST_AT_ONCE, SWITCH_S, TraceQueue
 from gateway.telemetry.steps import CURRENT, Ids, Step, Trace, TracedStep
 from tests.support.waiting import until
 from tests.telemetry.collector import Collector
 
 SPAN = TracedStep("decide", 1, 2, None, 10, 20, {"gateway.team": "billing"})
+
+
+@pytest.fixture(autouse=True)
+def _interpreter_as_before() -> Iterator[None]:
+    before_s = sys.getswitchinterval()
+    yield
+    sys.setswitchinterval(before_s)
+
+
+def test_a_cancel_waits_for_the_interpreter_a_moment_and_not_for_a_batch() -> None:
+    """Who wants it is given it sooner from when spans are sent on, and as before until then."""
+    queue = TraceQueue("http://127.0.0.1:9", version="1")
+    before_s = sys.getswitchinterval()
+    queue.begin()
+    queue.close(5)
+    assert before_s > SWITCH_S
+    assert sys.getswitchinterval() == pytest.approx(SWITCH_S, rel=0.01)
 
 
 def test_what_does_not_fit_is_dropped_and_counted() -> None:
@@ -51,6 +72,41 @@ def test_a_notice_stands_until_spans_are_taken_again() -> None:
         until(lambda: queue.notices() == [])
         assert queue.dropped == 1
         queue.close(5)
+
+
+@pytest.mark.parametrize("status", [204, 301, 302, 307, 399, 403, 500])
+def test_only_an_answer_of_2xx_says_that_spans_were_taken(status: int) -> None:
+    """A collector that is elsewhere took none, and no redirect is followed."""
+    with Collector(status=status) as collector:
+        queue = TraceQueue(collector.url, version="1", timeout_s=0.5)
+        queue.put(SPAN)
+        queue.begin()
+        queue.close(10)
+    assert (queue.dropped, len(queue.notices())) == ((0, 0) if status < 300 else (1, 1))
+    assert collector.paths == {"/v1/traces"}
+
+
+@pytest.mark.parametrize("piece", [b"x", b"x" * 4096])
+def test_an_answer_without_end_is_given_up(piece: bytes) -> None:
+    """However slowly it comes, and however much of it: the next spans have their turn."""
+    with Collector(trickle=(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", piece)) as collector:
+        queue = TraceQueue(collector.url, version="1", timeout_s=0.3)
+        queue.begin()
+        for number in (1, 2):
+            queue.put(SPAN)
+            until(lambda number=number: queue.dropped == number)  # type: ignore[misc]
+        assert len(queue.notices()) == 1
+        queue.close(5)
+
+
+def test_a_notice_stands_while_an_answer_does_not_begin() -> None:
+    """A head may come as slowly as it likes, so the thread may be held: operators know of it all the same."""
+    with Collector(trickle=(b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x")) as collector:
+        queue = TraceQueue(collector.url, version="1", timeout_s=0.3)
+        queue.begin()
+        queue.put(SPAN)
+        until(lambda: queue.notices() != [])
+        queue.close(0.01)
 
 
 def test_putting_a_span_never_waits() -> None:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from gateway.audit.chain import MacKey, parse_line
 from gateway.audit.decisions.index import Place, Reading
-from gateway.audit.decisions.joined import RecordedDecision
+from gateway.audit.decisions.joined import Members, RecordedDecision, is_last
 from gateway.audit.decisions.keeper import Keeper
 from gateway.audit.decisions.latest import Latest
-from gateway.audit.decisions.lines import id_of, key_of, seen, take_all, team_named
+from gateway.audit.decisions.lines import SHOWN, id_of, key_of, seen, take_all, team_named
 from gateway.audit.segment import open_segment, segment_path
 
 Fresh = Mapping[bytes, Sequence[bytes]]
@@ -26,6 +27,11 @@ Fresh = Mapping[bytes, Sequence[bytes]]
 NEWEST = b"\xff" * 16
 """Above every decision, where a listing begins."""
 
+
+MOST_OPEN = 4096
+"""The most decisions that are followed from their beginning; of others the chain is read again."""
+
+_CLOSING = frozenset(("denied", "outcome", "settled"))
 
 LOOK_AGAIN_S = 0.3
 """How long one that is not found waits for another look at the chains."""
@@ -44,11 +50,15 @@ class Page(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """The decisions on record in `directory`. `latest` holds the lines that this process wrote last."""
+    """The decisions on record in `directory`. `latest` holds the lines that this process wrote last.
+
+    `keys` are those that seal its records, if they are sealed.
+    """
 
     directory: Path
     latest: Latest
     keeper: Keeper
+    keys: tuple[MacKey, ...] = ()
 
     def in_memory(self, decision_id: str, team: str | None) -> RecordedDecision | None:
         """Return a team's decision that began within the latest lines, with all that is known; None for any other.
@@ -94,6 +104,28 @@ class Decisions:
         more = len(found) > most
         return Page(found[:most], key_of(found[most - 1].decision_id) if more else None)
 
+    def records(self, decision_id: str, team: str | None) -> list[Members]:
+        """Return the records of a team's decision, in their order; none if it has none. Raises: IndexBehind."""
+        lines = self.latest.of(decision_id)
+        found = self._whole(decision_id, team, lines)
+        if not found:
+            with self._reading() as reading:
+                key = key_of(decision_id)
+                lines = [*self._lines(reading.places(team, key)), *self._fresh(reading).get(key, ())]
+            found = self._whole(decision_id, team, lines)
+        return found
+
+    def _whole(self, decision_id: str, team: str | None, lines: Iterable[bytes]) -> list[Members]:
+        parsed = [parse_line(line.removesuffix(b"\n")) for line in lines]
+        found: list[Members] = [
+            one for one in parsed if isinstance(one, dict) and one.get("decision_id") == decision_id
+        ]
+        decision = RecordedDecision(decision_id)
+        for members in found:
+            decision.take(members)
+        # What another process began is found through the index, from its beginning.
+        return found if decision.begun is not None and _is_of(decision, team) else []
+
     def _reading(self) -> _Guarded:
         if not self.keeper.caught_up:
             self.keeper.look_now()
@@ -130,6 +162,54 @@ class Decisions:
         for place in places:
             with suppress(OSError), open_segment(segment_path(self.directory, place.chain, place.file)) as file:
                 yield os.pread(file.fileno(), place.size, place.offset)
+
+
+@dataclass(slots=True)
+class Closings:
+    """The decisions that this process closes, in their order. They are read behind the record, so no cancel waits."""
+
+    decisions: Decisions
+    _seqs: dict[bytes, int] = field(default_factory=dict)
+    _open: dict[str, RecordedDecision] = field(default_factory=dict)
+
+    def skip(self) -> None:
+        """Leave out what was closed before now."""
+        for line in self.decisions.latest.beyond(lambda _: 0) or []:
+            if (at := seen(line)) is not None:
+                self._seqs[at.instance] = at.seq
+
+    def since(self) -> list[RecordedDecision]:
+        """Return what was closed since the last call, each decision as far as it is known.
+
+        It takes milliseconds: never call it on the event loop.
+        """
+        lines = self.decisions.latest.beyond(lambda instance: self._seqs.get(instance, 0))
+        if lines is None:
+            # More was written than is kept: what is still here is read, the rest is found through the chain.
+            lines = self.decisions.latest.beyond(lambda _: 0) or []
+        return [closed for line in lines for closed in self._taken(line)]
+
+    def _taken(self, line: bytes) -> Iterator[RecordedDecision]:
+        at = seen(line)
+        if at is None:
+            return
+        self._seqs[at.instance] = at.seq
+        members = parse_line(line.removesuffix(b"\n")) if at.event in SHOWN and at.decision_id is not None else None
+        if not isinstance(members, dict):
+            return
+        name = str(members["decision_id"])
+        decision = self._open.pop(name, None) or RecordedDecision(name)
+        decision.take(members)
+        if decision.begun is None and members["event"] in _CLOSING:
+            # It was begun before this process was, or before what is followed.
+            with suppress(IndexBehind):
+                decision = self.decisions.find(name, None) or decision
+        if members["event"] != "denied" and not is_last(members) and decision.begun is not None:
+            self._open[name] = decision
+            if len(self._open) > MOST_OPEN:
+                del self._open[next(iter(self._open))]
+        if decision.begun is not None and members["event"] in _CLOSING:
+            yield decision
 
 
 class _Guarded:

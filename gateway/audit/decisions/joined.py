@@ -20,6 +20,8 @@ MOST_HELD = 32_768
 
 BEGINNING = frozenset(("plan", "intent"))
 CONTINUING = frozenset(("chunk", "outcome", "settled"))
+SWITCHES = frozenset(("freeze", "thaw"))
+"""The events whose `by` says who did it, and whose `team` whose cancels are stopped."""
 
 CERTAIN = frozenset(("refused", "not_sent", "cancelled"))
 """The outcomes that leave nothing open, unless an action ID says that upstream goes on."""
@@ -89,7 +91,7 @@ class Owners:
             owner = self._held.of(members) or Owner()
             self._held.let_go(members)
             return owner
-        principal = members.get("principal")
+        principal = members.get("by" if members.get("event") in SWITCHES else "principal")
         # A refusal before policy names no team, and every name of a principal begins with one.
         team = members.get("team", principal.partition("/")[0] if isinstance(principal, str) else None)
         owner = Owner(team, principal, members.get("rule"), members.get("action"))

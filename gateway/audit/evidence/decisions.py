@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from gateway.audit.decisions.joined import BEGINNING, CONTINUING, Held, Tally, is_last
 from gateway.core.errors import counted
 
-NO_DECISION = frozenset(("explained", "withdrawn", "approval"))
-"""The events that decide nothing: a question, the stop of a plan that was not applied, the wait of one for approval."""
+NO_DECISION = frozenset(("explained", "plan", "withdrawn", "freeze", "thaw", "approval"))
+"""The events that decide nothing: a question, a plan (which has an intent once it is applied), its stop, its wait for
+approval, a freeze."""
 
 Members = Mapping[str, object]
 

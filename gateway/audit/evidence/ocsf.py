@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from gateway.audit.decisions.joined import Owner
+from gateway.audit.decisions.joined import SWITCHES, Owner
 from gateway.core.forms.times import unix_ms
 
 VERSION = "1.5.0"
@@ -20,7 +20,7 @@ PRODUCT = {"name": "qstash-gateway", "vendor_name": "qstash-gateway"}
 UNKNOWN, READ, UPDATE, DELETE, OTHER = 0, 2, 3, 4, 99
 _ACTIVITIES = {UNKNOWN: "Unknown", READ: "Read", UPDATE: "Update", DELETE: "Delete"}
 _OF_THE_GATEWAY = frozenset(("start", "stop", "recovery", "reload", "retired"))
-_OTHERS = _OF_THE_GATEWAY | {"withdrawn", "approval"}
+_OTHERS = _OF_THE_GATEWAY | SWITCHES | {"withdrawn", "approval"}
 _READING = frozenset(("plan", "explained"))
 _OF_A_DECISION = frozenset(("denied", "intent", "chunk", "joined", "outcome", "settled"))
 
@@ -135,13 +135,18 @@ def _control(left: Attributes) -> Attributes:
 
 
 def _actor(code: str, left: Attributes, owner: Owner) -> Attributes:
-    if code in _OF_THE_GATEWAY:
+    by_the_gateway = code in SWITCHES and owner.principal == "gateway"
+    if code in _OF_THE_GATEWAY or by_the_gateway:
         return {"app_name": PRODUCT["name"]}
-    for name in ("team", "principal"):
-        left.pop(name, None)
     if not isinstance(owner.principal, str):
         return {"user": {"name": "unknown", "type_id": 0, "type": "Unknown"}}
     user: Attributes = {"uid": owner.principal, "name": owner.principal, "type_id": 99, "type": "Principal"}
+    if code in SWITCHES:
+        # Their team is the one whose cancels they stop, which may be another than that of whoever did it.
+        left.pop("by", None)
+        return {"user": user}
+    for name in ("team", "principal"):
+        left.pop(name, None)
     if isinstance(owner.team, str):
         user["groups"] = [{"name": owner.team}]
     if isinstance(key_id := left.get("key_id"), str):

@@ -9,10 +9,11 @@ what a record was judged by without being found out.
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
 from gateway.audit.chain import is_hex
-from gateway.audit.segment import Disk, NotAFile, open_segment
+from gateway.audit.segment import Disk, NotAFile, open_segment, removed
 from gateway.core.forms.texts import PolicyTexts
 
 FOLDER = "policies"
@@ -49,17 +50,26 @@ def keep(directory: Path, texts: PolicyTexts, disk: Disk) -> None:
         pass
     else:
         disk.sync_directory(directory)
-    unfinished = folder / f"{digest}.part"
-    descriptor = disk.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW)
+    # A name of its own: several gateways that share the directory may keep the same text at the same time.
+    unfinished = folder / f"{digest}.{secrets.token_hex(8)}.part"
     try:
-        left = texts.to_json()
-        while left:
-            left = left[disk.write(descriptor, left) :]
+        _write(unfinished, texts.to_json(), disk)
+        unfinished.rename(path_of(directory, digest))
+    except BaseException:
+        removed(disk, unfinished)
+        raise
+    disk.sync_directory(folder)
+
+
+def _write(path: Path, content: bytes, disk: Disk) -> None:
+    """Write a new file durably. Raises: OSError: it cannot be written."""
+    descriptor = disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
+    try:
+        while content:
+            content = content[disk.write(descriptor, content) :]
         disk.fdatasync(descriptor)
     finally:
         disk.close(descriptor)
-    unfinished.rename(path_of(directory, digest))
-    disk.sync_directory(folder)
 
 
 def read(directory: Path, digest: str) -> PolicyTexts:

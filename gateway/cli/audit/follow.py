@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway.audit.chain import parse_line
 from gateway.audit.evidence.following import Following
-from gateway.cli.audit.reading import USAGE, Parser, add_paths
+from gateway.cli.audit.reading import USAGE, Parser, UsageError, add_paths, files
 from gateway.cli.audit.show import human_line
 from gateway.cli.output import fault_in_words, folded, lost, printable, wait_for_reader_to_leave
 
@@ -29,13 +29,12 @@ def register(commands: argparse._SubParsersAction[Parser]) -> None:
 
 def run_follow(arguments: argparse.Namespace) -> int:
     """Print records until nobody reads them, and return 0; 64 if there is nothing to read. Ctrl-C ends the program."""
-    missing = [path for path in arguments.paths if not path.exists()]
-    if missing:
-        print(f"audit follow: {printable(str(missing[0]))}: no such file or directory", file=sys.stderr)
-        return USAGE
     try:
+        for path in arguments.paths:
+            if not path.is_dir():
+                files([path])
         following = Following(arguments.paths, _tell_cut)
-    except OSError as exc:
+    except (UsageError, OSError) as exc:
         print(f"audit follow: {fault_in_words(exc)}", file=sys.stderr)
         return USAGE
     with following:

@@ -87,7 +87,8 @@ def _found(digest: str, paths: Sequence[Path]) -> tuple[str, PolicyTexts]:
 def _text(policies: PolicyTexts) -> Iterator[str]:
     for file in policies.files:
         yield f"==> {file.name} <=="
-        yield from _lines(file.content)
+        # A text of several lines could hold what looks like the heading of another file.
+        yield from (f"\\{line}" if line.lstrip("\\").startswith("==>") else line for line in _lines(file.content))
 
 
 def _lines(content: bytes) -> list[str]:

@@ -6,20 +6,21 @@ import argparse
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
 from gateway.audit.chain import Members, parse_line
-from gateway.audit.reader import lines_of
-from gateway.audit.segment import NotAFile, chains_in
+from gateway.audit.reader import cuts_in, first_record, lines_of, said_in
+from gateway.audit.segment import NotAFile, chains_in, open_segment
 from gateway.cli.output import fault_in_words, lost, printable
 from gateway.core.errors import counted
 from gateway.core.forms.times import record_instant, record_time
 from gateway.files.values import duration_field
 
 USAGE = 64
+BLOCK_BYTES = 1024 * 1024
 
 
 class UsageError(Exception):
@@ -136,9 +137,84 @@ def said(unread: int) -> int:
 
 def _records(paths: Sequence[Path]) -> Iterator[tuple[Members | None, bytes]]:
     # Each chain is read in its own order, whatever the order of the files: later records continue earlier ones.
-    for segments in chains_in(iter(files(paths))).values():
-        for _, path in segments:
-            yield from _records_in(path)
+    chains = {chain: _without_copies(segments) for chain, segments in chains_in(iter(files(paths))).items()}
+    for chain in _in_order(chains):
+        yield from _records_of(chains[chain])
+
+
+def _records_of(segments: Sequence[Path]) -> Iterator[tuple[Members | None, bytes]]:
+    """Yield the records of a chain. Lines that were given up in a suspect file are only counted: they come again."""
+    cuts, head, given_up = _cuts(segments), 0, 0
+    for path in segments:
+        for members, raw in _records_in(path):
+            if head >= cuts.get(path.name, head + 1):
+                given_up += 1
+                continue
+            head = head if members is None else int(str(members["seq"]))
+            yield members, raw
+    if given_up:
+        lines = counted(given_up, "line is", "lines are")
+        print(
+            f"{printable(segments[0].name)}: {lines} left out, of files that were set aside as suspect", file=sys.stderr
+        )
+
+
+def _cuts(segments: Sequence[Path]) -> dict[str, int]:
+    with suppress(FileNotFoundError, NotAFile):
+        return cuts_in(segments, ())
+    return {}
+
+
+def _without_copies(segments: Sequence[tuple[int, Path]]) -> list[Path]:
+    """Return the files of a chain in order, without those that are the beginning of another file of the same name."""
+    kept: dict[int, list[Path]] = {}
+    with_sizes = sorted(segments, key=lambda one: (one[0], -_size(one[1])))
+    for number, path in with_sizes:
+        same = kept.setdefault(number, [])
+        if not (same and _begins(same[0], path)):
+            same.append(path)
+    return [path for number in sorted(kept) for path in kept[number]]
+
+
+def _size(path: Path) -> int:
+    with suppress(OSError):
+        return path.lstat().st_size
+    return 0
+
+
+def _begins(longer: Path, path: Path) -> bool:
+    """Return whether a file begins with all that stands in another; False if one of them cannot be read."""
+    with suppress(OSError), open_segment(longer) as file, open_segment(path) as copy:
+        while block := copy.read(BLOCK_BYTES):
+            if file.read(len(block)) != block:
+                return False
+        return True
+    return False
+
+
+def _in_order(chains: Mapping[str, Sequence[Path]]) -> list[str]:
+    """Return the chains in order of their names, but each behind all that its start names.
+
+    Names begin with a time. A clock that was set back gives a chain a name before that of the one that it continues.
+    """
+    ordered: dict[str, None] = {}
+    begun: set[str] = set()
+    waiting = sorted(chains, reverse=True)
+    while waiting:
+        chain = waiting[-1]
+        before = set() if chain in begun else _named_by(chains[chain][0]) & chains.keys() - begun
+        begun.add(chain)
+        waiting += sorted(before, reverse=True)
+        if not before:
+            ordered.setdefault(waiting.pop())
+    return list(ordered)
+
+
+def _named_by(first: Path) -> set[str]:
+    """Return the chains that the start in a chain's first file names."""
+    with suppress(FileNotFoundError, NotAFile):
+        return {chain for chain, _ in said_in(first_record(first, ()), "")}
+    return set()
 
 
 def _records_in(path: Path) -> Iterator[tuple[Members | None, bytes]]:

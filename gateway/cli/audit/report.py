@@ -80,7 +80,7 @@ def row(decision: RecordedDecision) -> dict[str, str]:
         "why": _text(shown["reason"]),
         "rule": _text(shown["rule"]),
         "asked": _query(shown["request"]),
-        "sent": _sent(shown["orders"], begun.get("effective")),
+        "sent": _sent(shown["orders"], begun),
         "cancelled": "not known" if cancelled is None else str(cancelled),
         "state": _text(shown["state"]),
         "policy": _text(shown["policy_digest"]),
@@ -96,11 +96,15 @@ def _query(request: object) -> str:
     return words(request) if isinstance(request, dict) else ""
 
 
-def _sent(orders: object, effective: object) -> str:
-    """Return what was sent, and how many of its orders; nothing if none was."""
+def _sent(orders: object, begun: Mapping[str, object]) -> str:
+    """Return what was sent, and how many of its orders; nothing if none was.
+
+    The runs of a filter that were looked up were sent by their IDs, which are too many for a cell.
+    """
     if not isinstance(orders, dict) or not orders["sent"]:
         return "nothing"
-    return f"{orders['sent']} of {counted(orders['planned'], 'order')}: {_query(effective)}"
+    by_ids = " by run IDs" * (begun.get("digest") is not None)
+    return f"{orders['sent']} of {counted(orders['planned'], 'order')}{by_ids}: {_query(begun.get('effective'))}"
 
 
 def _as_csv(decision: RecordedDecision) -> str:

@@ -23,6 +23,7 @@ from gateway.cli.cancel.client import Told
 from gateway.cli.cancel.flow import End, Ending
 from gateway.cli.output import folded, printable
 from gateway.core.errors import counted
+from gateway.core.forms.budgets import ShownBudget
 from gateway.core.forms.shown import Left, Narrowed, ShownPlan
 from gateway.core.parse import DEFAULT_COUNT
 from gateway.core.plan import ORDER_RUNS
@@ -87,6 +88,8 @@ class Terminal:
             self.says(_lowered(plan.narrowed))
         if plan.runs:
             self.says(f"allowed by {plan.rule or ''}; plan {plan.plan_id}, for {plan.expires_in_s} s")
+            if plan.budget is not None:
+                self.says(_budget(plan.budget, plan.runs))
             self.says(f"{runs_in_words(plan.runs)}, created {_time(plan.oldest)} to {_time(plan.newest)}")
             if until is not None and (_known(plan) > plan.runs or not _is_whole(plan)):
                 known = runs_in_words(_known(plan))
@@ -239,6 +242,17 @@ def _lowered(narrowed: Narrowed) -> str:
         return f"policy takes at most {narrowed.left} of {narrowed.asked} runs at once: rule {narrowed.by}"
     asked = " (without --count that many are asked for)" if narrowed.asked == DEFAULT_COUNT else ""
     return f"policy lowered the count from {narrowed.asked}{asked} to {narrowed.left}: rule {narrowed.by}"
+
+
+def _budget(budget: ShownBudget, runs: int) -> str:
+    """Return what is left of the budget that a plan of so many runs would take of, and whether that suffices."""
+    whose = {"team": " of your team", "key": " of your own"}.get(budget.shared, "")
+    per = f"the rule's budget{whose} for any {budget.per}"
+    if (left := budget.left) is None:
+        return f"what is left of {per} is not known now: the gateway's shared state did not say it"
+    short = left.requests == 0 or (left.runs is not None and left.runs < runs)
+    enough = ", which is not enough for this plan" if short else ""
+    return f"{budget.words()} are left of {per}{enough}; all of it is there again at {_time(left.resets_at)}"
 
 
 def _is_whole(plan: ShownPlan) -> bool:

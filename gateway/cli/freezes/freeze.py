@@ -14,14 +14,13 @@ from functools import partial
 from gateway.cli.cancel.answers import Lost, Refusal
 from gateway.cli.cancel.command import USAGE, gateway_of
 from gateway.cli.cancel.flow import KEY, URL
-from gateway.cli.freezes.ways import add_ways, kept, refused, say, settings_of
+from gateway.cli.freezes.ways import add_ways, again, kept, refused, say, settings_of
 from gateway.core import grammar
 from gateway.core.forms.shown import Members
 from gateway.core.forms.times import instant_ms, run_time
-from gateway.execution.gates.freezes import scope_in_words
 from gateway.files.values import duration_field
 from gateway.process import forbid_core_dumps
-from gateway.state.freezes import Scope
+from gateway.state.freezes import Scope, scope_in_words
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -52,7 +51,7 @@ def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         made = kept(freeze(settings, scope, reason=arguments.reason, until_ms=arguments.until))
         where = f"Every gateway that reads {settings.shown} stops within seconds, and records it."
         say([f"Cancels {scope_in_words(scope)} are frozen by {made.by}. {where}"])
-        say([f"To end it: qstash-gateway thaw {made.freeze_id} --state {arguments.state}"])
+        say([f"To end it: qstash-gateway thaw {made.freeze_id}{again(arguments)}"])
         return 0
     gateway = gateway_of(arguments)
     if gateway is None:

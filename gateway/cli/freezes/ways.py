@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import shlex
 import sys
 from collections.abc import Coroutine, Iterable
 from pathlib import Path
@@ -23,6 +24,8 @@ _STATE = (
     "postgresql://USER@HOST/DATABASE"
 )
 
+_OTHERWISE = "Whoever has the gateway's machine can use --state."
+
 
 def add_ways(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where the freeze is kept."""
@@ -39,6 +42,14 @@ def settings_of(parser: argparse.ArgumentParser, arguments: argparse.Namespace) 
         parser.error(f"--state: {exc}")
     file = None if found.file is None else Path.cwd() / found.file
     return StateSettings(file, found.url, Place("--state", 1, 1), arguments.password_file, connections=1)
+
+
+def again(arguments: argparse.Namespace) -> str:
+    """Return the options that lead to the same store, as a shell takes them."""
+    options = ["--state", arguments.state]
+    if arguments.password_file is not None:
+        options += ["--password-file", str(arguments.password_file)]
+    return f" {shlex.join(options)}"
 
 
 def kept(asked: Coroutine[None, None, T]) -> T:
@@ -59,9 +70,9 @@ def refused(found: Refusal | Lost) -> int:
     if isinstance(found, Refusal):
         sentence = found.sentence
     elif found.sent:
-        sentence = f"It may have been done, and may not: {found.why}. Look: GET /gateway/v1/freezes."
+        sentence = f"It may have been done, and may not: {found.why}. Look: GET /gateway/v1/freezes. {_OTHERWISE}"
     else:
-        sentence = f"Nothing was done: {found.why}. Whoever has the gateway's machine can use --state."
+        sentence = f"Nothing was done: {found.why}. {_OTHERWISE}"
     print(folded(printable(sentence), sys.stderr), file=sys.stderr)
     return FAILED
 

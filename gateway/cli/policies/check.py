@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from gateway.audit.segment import load_mac_key
+from gateway.authoring.cases import check_cases
 from gateway.authoring.lint import Caller, Summary, lint
 from gateway.authoring.lints.finding import Finding
 from gateway.callers.key_sources import key_file
@@ -30,10 +31,12 @@ from gateway.core.forms.times import instant
 from gateway.files import nodes, secrecy
 from gateway.files.nodes import Node, Place
 from gateway.files.source import anyone_may_read, parse_document, read_anyway
+from gateway.fleet.joining import read_receivers
 from gateway.policy.format.load import hidden_policies, load_policies
 from gateway.policy.rules import Policies
 from gateway.serving.certificate import ending, load_pair
 from gateway.serving.clock import SEE, SystemClock, clock_problems, floor
+from gateway.state.password import password_of
 from gateway.upstream.account import token_problems
 
 OK, INVALID = 0, 3
@@ -103,6 +106,7 @@ def _summed_up(path: Path, config: Config, now: datetime) -> Summary:
         upstream.place,
         seen,
         config.limits.lookup.runs,
+        config.operators,
     )
 
 
@@ -139,6 +143,9 @@ def _readable(config: Config) -> Iterator[Finding]:
     files = [(source.file, source.at) for source in sources if source.file is not None]
     files += [(config.audit.mac_key, config.audit.at)] if config.audit.mac_key is not None else []
     files += [(config.tls.key, config.tls.at)] if config.tls is not None else []
+    state = config.state
+    files += [(state.password, state.at)] if state is not None and state.password is not None else []
+    files += [(path, one.at) for one in config.notify for path in (one.secret, one.url) if isinstance(path, Path)]
     for path, at in files:
         if anyone_may_read(path):
             message = f"Anyone on this machine may read {path}, which holds a secret."
@@ -163,6 +170,8 @@ def _load(path: Path, problems: list[Problem]) -> tuple[Config | None, Policies 
     directory = config.policies if config else named_policies(path)
     try:
         policies = load_policies(directory) if directory else None
+        if directory is not None and policies is not None:
+            check_cases(directory, policies)
     except InvalidConfiguration as exc:
         problems += exc.problems
     if config is not None and policies is not None:
@@ -178,6 +187,15 @@ def _secret_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Pro
             load_mac_key(config.audit.mac_key)
     except AuditFailure as exc:
         yield config.audit.at.problem(str(exc))
+    try:
+        if config.state is not None:
+            password_of(config.state)
+    except InvalidConfiguration as exc:
+        yield from exc.problems
+    try:
+        read_receivers(config.notify)
+    except InvalidConfiguration as exc:
+        yield from exc.problems
 
 
 def _machine_problems(config: Config, environ: Mapping[str, str], now: datetime) -> Iterator[Problem]:

@@ -77,8 +77,8 @@ def run_rebuild(arguments: argparse.Namespace) -> int:
     except OSError as fault:
         raise StateFailure(f"{fault.filename} cannot be read: {fault.strerror}") from fault
     put_back = asyncio.run(restore(settings, found))
-    told = f"{counted(len(found), 'decision')} on record took of a budget; {put_back} of them were not in the state"
-    print(printable(f"{told} {settings.shown}, and are now"))
+    told = f"{counted(len(found), 'decision')} on record took of a budget; put back into the state {settings.shown}"
+    print(printable(f"{told}: {put_back or 'none, it had them all'}"))
     return 0
 
 

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from gateway.simulator.server import SimulatorServer
 
 RUNS = 200
-PORT = 8080
+PORT, CONSOLE_PORT = 8080, 8082
 TOKEN_VARIABLE = "QSTASH_GATEWAY_DEMO_TOKEN"  # noqa: S105 - the name of a variable
 READ_TOKEN_VARIABLE = "QSTASH_GATEWAY_DEMO_READ_TOKEN"  # noqa: S105 - as well
-TEAM, ON_CALL = "billing", "oncall"
+TEAM, ON_CALL, OPERATORS = "billing", "oncall", "platform"
 OWN_URL = "https%3A%2F%2Fbilling.example.com%2Fapi%2Finvoice"
 
 
@@ -57,13 +57,15 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """The parts that were made for this start: a key for each team of the policies, the address, and the directory.
+    """The parts that were made for this start: keys, addresses, and the directory.
 
-    `contract` is the one that upstream speaks; `looks_up` says that a rule of those on call has runs looked up.
+    There is a key for each team of the policies, and one for operators. `contract` is the one that upstream speaks;
+    `looks_up` says that a rule of those on call has runs looked up. The tour has no `console`.
     """
 
     keys: dict[str, str]
     url: str
+    console: str | None
     place: Place
     contract: str
     looks_up: bool
@@ -88,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     with (
         simulator,
         _place(arguments.keep) as directory,
-        _prepared(simulator, arguments.port, arguments.contract, directory) as (demo, served),
+        _prepared(simulator, arguments, directory) as (demo, served),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         if not arguments.tour:
@@ -122,29 +124,32 @@ def _place(keep: Path | None) -> Iterator[Place]:
 
 @contextmanager
 def _prepared(
-    simulator: SimulatorServer, port: int | None, contract: str, place: Place
+    simulator: SimulatorServer, arguments: argparse.Namespace, place: Place
 ) -> Iterator[tuple[Demo, Gateway]]:
-    given = _policies()
+    given, port, contract = _policies(), arguments.port, arguments.contract
     policies = checked_policies(given)
-    keys = {team: new_key(f"{team}-demo") for team in sorted(policies.teams)}
+    keys = {team: new_key(f"{team}-demo") for team in sorted(policies.teams | {OPERATORS})}
     directory = place.directory
     _copy(given, directory / "policies")
     looks_up = any(rule.resolution is not None for rule in policies.for_team(ON_CALL).enforced.allows)
-    chosen = _free_port() if port is None else port
+    chosen = _free_port(PORT) if port is None else port
     entries = "".join(f"    - {entry(key, team, f'{team}-demo')}\n" for team, key in keys.items())
     (directory / "config.yaml").write_text(
         f"version: 1\nlisten: 127.0.0.1:{chosen}\n"
         f'upstream: {{url: "{simulator.url}", token: {{env: {TOKEN_VARIABLE}}}, '
         f'read_token: {{env: {READ_TOKEN_VARIABLE}}}, contract: "{contract}"}}\n'
-        f"callers:\n  keys:\n{entries}policies: policies\naudit: {{directory: audit}}\n",
+        f"callers:\n  keys:\n{entries}policies: policies\naudit: {{directory: audit}}\n"
+        f"{'' if arguments.tour else _for_people(port)}",
         encoding="utf-8",
     )
     os.environ |= {TOKEN_VARIABLE: simulator.token, READ_TOKEN_VARIABLE: simulator.read_token}
     # Checkpoints of the audit log are for collectors, and not for the person who reads the terminal.
     with Path(os.devnull).open("wb") as nowhere:
         served = build(load_config(directory / "config.yaml"), consoles=Consoles.of(out=nowhere.fileno()))
-        url = f"http://127.0.0.1:{served.listeners[0].socket.getsockname()[1]}"
-        yield Demo(keys, url, place, contract, looks_up), served
+        [url, *console] = [
+            f"http://127.0.0.1:{bound.socket.getsockname()[1]}" for bound in (*served.listeners, *served.console)
+        ]
+        yield Demo(keys, url, next(iter(console), None), place, contract, looks_up), served
 
 
 def _copy(given: Path, directory: Path) -> None:
@@ -164,10 +169,17 @@ def _policies() -> Path:
     raise FileNotFoundError("no policies directory here, and none in this installation")
 
 
-def _free_port() -> int:
+def _for_people(port: int | None) -> str:
+    """Return the keys of the configuration that the console needs; where a port was chosen, its own is any."""
+    chosen = _free_port(CONSOLE_PORT) if port is None else 0
+    state = f'state: {{url: "sqlite:state.db"}}\noperators: {{teams: [{OPERATORS}]}}\n'
+    return f'console: {{listen: "127.0.0.1:{chosen}"}}\n{state}'
+
+
+def _free_port(wanted: int) -> int:
     try:
-        with socket.create_server(("127.0.0.1", PORT)):
-            return PORT
+        with socket.create_server(("127.0.0.1", wanted)):
+            return wanted
     except OSError:
         return 0
 
@@ -176,7 +188,9 @@ def _introduce(demo: Demo, simulator: SimulatorServer) -> None:
     key = demo.keys.get(TEAM)
     runs = f"{demo.url}/v2/workflows/runs"
     print(f"The gateway listens on {demo.url}; behind it is a simulated QStash with {RUNS} runs.")
-    print("Keys made for this start:\n" + "".join(f"  {team}: {text}\n" for team, text in demo.keys.items()))
+    roles = {team: f"{team} (operators)" if team == OPERATORS else team for team in demo.keys}
+    print("Keys made for this start:\n" + "".join(f"  {roles[team]}: {text}\n" for team, text in demo.keys.items()))
+    print(f"The console, for people: {demo.console}/ (log in with one of these keys)\n")
     if key is None:
         print(
             f"No curl lines: they are for the team {TEAM}, which ./policies does not name.\n"

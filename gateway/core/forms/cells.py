@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 
 import orjson
 
+from gateway.core.forms.signs import is_seen
+
 _PLAIN = re.compile(r"[^\s\"'=\\]+")
 _FORMULA = re.compile(r"((?:^|;)[\s']*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
 _SUSPECT = frozenset("=+-@'\uff1d\uff0b\uff0d\uff20")
@@ -18,7 +20,7 @@ def word(value: object) -> str:
     if not isinstance(value, str):
         # JSON has quotes of its own around everything that holds a space.
         return orjson.dumps(value).decode()
-    if value.isprintable() and _PLAIN.fullmatch(value):
+    if is_seen(value) and _PLAIN.fullmatch(value):
         return value
     return '"' + value.replace("\\", r"\\").replace('"', r"\"") + '"'
 
@@ -30,9 +32,9 @@ def words(members: Mapping[str, object]) -> str:
 
 
 def _spelled(text: str) -> str:
-    if text.isprintable():
+    if is_seen(text):
         return text
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    return "".join(sign if is_seen(sign) else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def csv_line(cells: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
+from gateway.core.forms.budgets import ShownBudget
 from gateway.core.forms.times import run_time
 from gateway.core.run import Run, Skipped
 
@@ -26,6 +27,15 @@ FREEZES = "/gateway/v1/freezes"
 
 APPROVALS = "/gateway/v1/approvals"
 """The path of the plans that wait for approval; what is said of one is posted to `/approvals` below the plan."""
+
+POLICIES = "/gateway/v1/policies"
+"""The path of the policies in force, as far as a caller may see them."""
+
+COUNTS = "/gateway/v1/counts"
+"""The path of the numbers of decisions over time."""
+
+EVENTS = "/gateway/v1/events"
+"""The path of the stream of decisions as they are closed."""
 
 PLAN_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 LOOKING = "looking"
@@ -186,7 +196,7 @@ class ShownPlan:
     did not say. `failure` says why its look-up failed or what it found is refused.
 
     `orders` is how many orders it has, `outcome` the word for what came of applying it, and `settled` what was learnt
-    later.
+    later. `budget` is that of its rule, as long as it may take of it.
 
     `refused` holds the further members of a refusal: the rule, whom to ask, what was not admitted. `members` is all
     that an answer held, as it was read.
@@ -217,6 +227,7 @@ class ShownPlan:
     pages: int = 0
     matched: int = 0
     failure: str | None = None
+    budget: ShownBudget | None = None
     refused: Members = field(default_factory=dict)
     members: Members = field(default_factory=dict, compare=False, repr=False)
 
@@ -260,6 +271,7 @@ class ShownPlan:
             pages=_number(members.get("pages")),
             matched=_number(members.get("matched")),
             failure=None if failure is None else _text(failure),
+            budget=ShownBudget.from_json(members.get("budget")),
             refused={name: members[name] for name in _OF_A_REFUSAL if failure is not None and name in members},
             members=members,
         )
@@ -271,6 +283,7 @@ class ShownPlan:
         it is only its state.
         """
         members: dict[str, object] = {"plan": self.plan_id, "state": self.state, "expires_in_s": self.expires_in_s}
+        members |= {} if self.budget is None else {"budget": self.budget.to_json()}
         if self.failure is not None:
             return members | {"error": self.failure, **self.refused}
         if self.looking:

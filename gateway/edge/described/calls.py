@@ -1,11 +1,12 @@
 """The gateway's own calls, each with everything that it takes and answers: one entry for each route below /gateway/v1.
 
-A test compares these entries with the routes of `edge/app`, in both directions, and another one real answers with them.
+A test compares these entries with the routes of `edge/routing/table`, in both directions, and another one real answers
+with them.
 """
 
 from __future__ import annotations
 
-from gateway.core.forms.shown import APPROVALS, DECISIONS, FREEZES, PLANS
+from gateway.core.forms.shown import APPROVALS, COUNTS, DECISIONS, EVENTS, FREEZES, PLANS, POLICIES
 from gateway.edge.described.declare import Call, Result, number, text
 from gateway.edge.described.problems import (
     CANCELLING,
@@ -33,6 +34,10 @@ OF_A_CANCEL = (
     *("Gateway-Budget", "Gateway-Replayed"),
 )
 """The headers that say more of a cancel. They stand on every answer that has an outcome."""
+
+UNDER_BUDGET = ("Gateway-Budget",)
+"""The header that may stand on any answer once the rule of a request is known."""
+SINCE = text("How far back, like `90m`, `24h` or `7d`.", default="24h", pattern="^[1-9][0-9]{0,3}[mhd]$")
 
 CALLS: tuple[Call, ...] = (
     Call(
@@ -63,12 +68,13 @@ CALLS: tuple[Call, ...] = (
         "Looks the runs up, and keeps them as a plan that can be applied for ten minutes. Nothing is sent. Needs a "
         "gateway that can look runs up.",
         (
-            Result(201, "The plan.", "Plan"),
-            Result(202, "The look-up goes on: ask for the plan again.", "Plan"),
+            Result(201, "The plan.", "Plan", UNDER_BUDGET),
+            Result(202, "The look-up goes on: ask for the plan again.", "Plan", UNDER_BUDGET),
         ),
         (*EVERYWHERE, DENIED, NO_READ_TOKEN, LOOK_UP_FAILED, UNRECORDED),
         body="Asked",
         body_required=True,
+        headers=dict.fromkeys((403, 404, 413, 429, 502, 503), UNDER_BUDGET),
     ),
     Call(
         "GET",
@@ -91,7 +97,7 @@ CALLS: tuple[Call, ...] = (
         "getPlan",
         "How far is a plan?",
         "Shows a plan of the caller in any state; to operators any plan; one that waits to those who may approve it.",
-        (Result(200, "The plan.", "Plan"),),
+        (Result(200, "The plan.", "Plan", UNDER_BUDGET),),
         (*EVERYWHERE, NO_PLAN),
     ),
     Call(
@@ -104,7 +110,10 @@ CALLS: tuple[Call, ...] = (
         (Result(200, "All orders were carried out.", "Cancelled", OF_A_CANCEL),),
         (*EVERYWHERE, DENIED, FROZEN, NO_BUDGET, NO_PLAN, *CANCELLING, UNRECORDED, NO_STATE),
         body="Nothing",
-        headers=dict.fromkeys((403, 409, 429, 502, 504), OF_A_CANCEL),
+        headers={
+            **dict.fromkeys((404, 413, 422, 503), UNDER_BUDGET),
+            **dict.fromkeys((403, 409, 429, 502, 504), OF_A_CANCEL),
+        },
     ),
     Call(
         "GET",
@@ -136,8 +145,8 @@ CALLS: tuple[Call, ...] = (
         "Lets nothing more of the plan be sent. What was sent stays sent. A plan that has ended is shown as it is. "
         "Operators stop any plan.",
         (
-            Result(200, "The plan, of which nothing is under way.", "Plan"),
-            Result(202, "The plan, which ends with what is under way: its look-up, or an order.", "Plan"),
+            Result(200, "The plan, of which nothing is under way.", "Plan", UNDER_BUDGET),
+            Result(202, "The plan, which ends with what is under way: its look-up, or an order.", "Plan", UNDER_BUDGET),
         ),
         (*EVERYWHERE, NO_PLAN),
         body="Nothing",
@@ -164,6 +173,48 @@ CALLS: tuple[Call, ...] = (
         "answer.",
         (Result(200, "The decision.", "Decision", ("Gateway-Joined",)),),
         (*EVERYWHERE, NO_DECISION, NO_INDEX),
+    ),
+    Call(
+        "GET",
+        DECISIONS + "/{decision}/record",
+        "getRecord",
+        "What is on record of a decision, and does its chain verify?",
+        "Shows the records of a decision of the caller's team (to operators, of any) with their places, and the part "
+        "of each rule under the policies of that time. `audit verify` also compares chains with each other.",
+        (Result(200, "The records.", "Records"),),
+        (*EVERYWHERE, NO_DECISION, NO_INDEX),
+    ),
+    Call(
+        "GET",
+        COUNTS,
+        "getCounts",
+        "How many runs were cancelled, and how many requests refused, over time?",
+        "Counts the decisions of the caller's team; to operators those of all teams. At most 2,000 are read.",
+        (Result(200, "The numbers, the oldest first.", "Counts"),),
+        (*EVERYWHERE, NO_INDEX),
+        query={"since": SINCE},
+    ),
+    Call(
+        "GET",
+        EVENTS,
+        "getEvents",
+        "Which decisions are closed, as it happens?",
+        "A stream of the decisions of the caller's team that this gateway closes; to operators of all teams. It ends "
+        "when the credential is in force no more. A cancel never waits for it: what is not taken in time is left out, "
+        "and an event `missed` says so.",
+        (Result(200, "The stream, of events `decision`.", "Decision", stream=True),),
+        EVERYWHERE,
+    ),
+    Call(
+        "GET",
+        POLICIES,
+        "getPolicies",
+        "Which policies are in force, and what do their rules do?",
+        "Shows the files that are made for the caller's team or for every team, as written; to operators all. The "
+        "counts are of at most 2,000 decisions of the caller's team, on this gateway's record.",
+        (Result(200, "The policies.", "Policies"),),
+        (*EVERYWHERE, NO_INDEX),
+        query={"since": SINCE},
     ),
     Call(
         "GET",

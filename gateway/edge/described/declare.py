@@ -6,8 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gateway.core.errors import Refusal
+from gateway.core.forms.shown import PLAN_ID
 
 Schema = dict[str, object]
+
+UUID = {"pattern": f"^{PLAN_ID.pattern}$"}
+"""The form of an ID that the gateway gives: of a decision or a plan."""
+
+TIME = {"format": "date-time"}
+RULE = "The rule, as `file/id`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +34,24 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A success: its status, what it means, the value in its body (a name of `VALUES`), and its further headers."""
+    """A success: its status, what it means, the value in its body (a name of `VALUES`), and its further headers.
+
+    `stream` says that it is a stream of server-sent events, each with such a value as its data.
+    """
 
     status: int
     says: str
     value: str
     headers: tuple[str, ...] = ()
+    stream: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """One of the gateway's own calls: what it does, what it takes, and everything that it answers.
 
-    `body` names a value of `VALUES`; None stands for a call that takes none. `headers` may stand on every answer to a
-    cancel, whatever its status.
+    `body` names a value of `VALUES`; None stands for a call that takes none. `headers` names those that may stand on a
+    problem, by its status.
     """
 
     method: str

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Mapping
 
 from gateway.edge.described.calls import CALLS
-from gateway.edge.described.declare import Call, Problem, Result, Schema, number, ref, text
+from gateway.edge.described.declare import UUID, Call, Problem, Result, Schema, number, ref, text
 from gateway.edge.described.problems import EVERYWHERE, problem_schema
-from gateway.edge.described.values import UUID, VALUES
+from gateway.edge.described.values import VALUES
 
 _SAYS = (
     "The gateway's own calls. Beside them it takes `DELETE /v2/workflows/runs`, `GET /v2/workflows/logs` and `GET "
@@ -79,7 +79,7 @@ def _operation(call: Call) -> dict[str, object]:
     answers = {str(result.status): _success(result) for result in call.results}
     common = _by_status(EVERYWHERE)
     for status, problems in sorted(_by_status(call.problems).items()):
-        if problems == common.get(status):
+        if problems == common.get(status) and status not in call.headers:
             answers[str(status)] = {"$ref": f"#/components/responses/{_common(status)}"}
         else:
             answers[str(status)] = _problems(status, problems, call.headers.get(status, ()))
@@ -116,6 +116,9 @@ def _query_parameters(call: Call) -> list[dict[str, object]]:
 
 
 def _success(result: Result) -> dict[str, object]:
+    if result.stream:
+        told = text(f"Server-sent events; the data of each is a {result.value}.")
+        return _answer(result.says, "text/event-stream", told, result.headers)
     return _answer(result.says, "application/json", ref(result.value), result.headers)
 
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from gateway.core.forms.shown import PLAN_ID, PLANS, SAMPLE
-from gateway.edge.described.declare import Schema, listed, mapping, number, or_null, ref, text, value, yes_or_no
+from gateway.core.forms.shown import PLANS, SAMPLE
+from gateway.edge.described.declare import (
+    RULE,
+    TIME,
+    UUID,
+    Schema,
+    listed,
+    mapping,
+    number,
+    or_null,
+    ref,
+    text,
+    value,
+    yes_or_no,
+)
+from gateway.edge.described.overview import counts, policies, records
 from gateway.execution.plans.draft import State
 
-UUID = {"pattern": f"^{PLAN_ID.pattern}$"}
-"""The form of an ID that the gateway gives: of a decision or a plan."""
-
-TIME = {"format": "date-time"}
-RULE = "The rule, as `file/id`"
 _REQUEST = "as an object with the names of its query; names that may be repeated have lists"
 
 
@@ -102,6 +111,7 @@ OF_A_PLAN: dict[str, Schema] = {
     "more": yes_or_no("Whether further runs match: beyond the count, or because the list was not read to its end."),
     "read_to_end": yes_or_no("Whether the list was read to its end, so that all that match are in runs or skipped."),
     "as_of": or_null(text("QStash's time when the look-up began; null if it did not say.", **TIME)),
+    "budget": ref("Budget"),
     "principal": text("In the list of all callers' plans, and for who is to approve it: whose it is."),
     "approvals": ref("Approvals"),
     "reason": or_null(text("For who is to approve it: why it is wanted, in the requester's words.")),
@@ -148,14 +158,36 @@ def _plan() -> Schema:
     return value(says, OF_A_PLAN, maybe=tuple(name for name in OF_A_PLAN if name not in _ALWAYS))
 
 
+def _budget() -> Schema:
+    runs, requests = number("Runs, if the budget bounds them."), number("Requests, if the budget bounds them.")
+    left = value(
+        "What is left of it for the caller.",
+        {
+            "runs": runs,
+            "requests": requests,
+            "resets_at": text("When all of it would be there again, if nothing more is taken.", **TIME),
+        },
+        maybe=("runs", "requests"),
+    )
+    members: dict[str, Schema] = {
+        "runs": runs,
+        "requests": requests,
+        "per": text("The while within which they count, like `24h`."),
+        "shared": text("Who share it.", enum=["rule", "team", "key"]),
+        "left": {**or_null(left), "description": "What is left; null if the shared state did not say it in time."},
+    }
+    return value("The budget of a rule.", members, maybe=("runs", "requests"))
+
+
 def _rule_offered() -> Schema:
     members: dict[str, Schema] = {
         "rule": text(f"{RULE}."),
         "words": text("What it allows, in words."),
         "example": or_null({"type": "object", "description": f"A request that it would allow now, {_REQUEST}."}),
         "owner": or_null(ref("Owner")),
+        "budget": ref("Budget"),
     }
-    return value("A rule that allows the caller something.", members)
+    return value("A rule that allows the caller something.", members, maybe=("budget",))
 
 
 def _whoami() -> Schema:
@@ -164,6 +196,7 @@ def _whoami() -> Schema:
         "principal": text("The caller, as on record."),
         "expires": or_null(text("When the credential ends; null if it does not.", **TIME)),
         "claims": mapping("The claims of the token that the gateway's operators pinned.", {"type": "string"}),
+        "operator": yes_or_no("Whether the team is one of the gateway's operators."),
         "rules": listed("The rules that allow the team something now.", ref("RuleOffered")),
         "left_out": number("How many further rules are not shown."),
     }
@@ -211,8 +244,9 @@ def _explanation() -> Schema:
         "rules": listed("The part of each rule made for the team.", ref("RuleExplained")),
         "left_out": number("How many further rules are not shown."),
         "policy_digest": text("The SHA-256 of the policies.", pattern="^[0-9a-f]{64}$"),
+        "budget": ref("Budget"),
     }
-    return value("How a request would be decided now, and why.", members)
+    return value("How a request would be decided now, and why.", members, maybe=("budget",))
 
 
 STATES = ("denied", "in_flight", "cancelled", "accepted", "refused", "not_sent", "unknown")
@@ -290,10 +324,12 @@ def _to_freeze() -> Schema:
 VALUES: dict[str, Schema] = {
     "Approvals": _approvals(),
     "Asked": _asked(),
+    "Budget": _budget(),
     "AwaitingApproval": value(
         "The plans that wait for the caller's team.", {"approvals": listed("The plans, newest first.", ref("Plan"))}
     ),
     "Cancelled": value("What was cancelled.", {"cancelled": number("How many runs.")}),
+    "Counts": counts(),
     "Decision": _decision(),
     "Decisions": value(
         "A page of decisions.",
@@ -313,6 +349,8 @@ VALUES: dict[str, Schema] = {
     "Owner": _owner(),
     "Plan": _plan(),
     "Plans": value("The plans of the caller.", {"plans": listed("The plans, newest first.", ref("Plan"))}),
+    "Policies": policies(),
+    "Records": records(),
     "RuleExplained": _rule_explained(),
     "RuleOffered": _rule_offered(),
     "Run": _run(),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.core.errors import Conflict, NotAnOperator, NotFound, counted
@@ -13,8 +13,12 @@ from gateway.core.request import CancelRequest, Principal
 from gateway.edge import answers
 from gateway.edge.answers import Answer
 from gateway.edge.inbound import Inbound, Intake, caller_of, no_query
+from gateway.edge.pages.budgets import as_member, budgets_of
 from gateway.edge.pages.decisions import DecisionPages
-from gateway.edge.pages.plans import plan_members
+from gateway.edge.pages.overview.counts import CountPages
+from gateway.edge.pages.overview.events import EventPages
+from gateway.edge.pages.overview.policies import PolicyPages
+from gateway.edge.pages.plans import budgeted_rule, plan_members
 from gateway.edge.pages.questions import Questions, question_in
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.plans.draft import Draft, State, Withdrawal, check_ready, no_such_plan
@@ -48,6 +52,15 @@ class Pages:
     log: UpstreamLog | None = None
     freezes: FreezePages | None = None
     approvals: ApprovalPages | None = None
+    counts: CountPages = field(init=False)
+    policies: PolicyPages = field(init=False)
+    events: EventPages = field(init=False)
+
+    def __post_init__(self) -> None:
+        counts = CountPages(self.decisions, self.intake)
+        events = EventPages(self.intake, self.decisions, lambda: self.pipeline.stopping)
+        for name, page in (("counts", counts), ("policies", PolicyPages(counts, self.intake)), ("events", events)):
+            object.__setattr__(self, name, page)
 
     async def preview(self, inbound: Inbound, request: CancelRequest) -> Answer:
         """Raise Conflict with what a cancel would do.
@@ -62,7 +75,7 @@ class Pages:
             f"This is a preview, nothing was sent: {counted(len(draft.resolved.runs), 'run')} would be cancelled. "
             f"To cancel exactly those: POST {PLANS}/{draft.plan_id}/apply."
         )
-        raise Conflict("preview", sentence, members=self._shown(draft))
+        raise Conflict("preview", sentence, members=await self._shown(inbound, draft))
 
     async def plan(self, inbound: Inbound) -> Answer:
         """Handle `POST /gateway/v1/plans`: return which runs the request in the body selects."""
@@ -71,7 +84,7 @@ class Pages:
         if isinstance(draft, Answer):
             return draft
         status = 202 if draft.state is State.LOOKING else 201
-        return answers.status_page(status, self._shown(draft), inbound.decision_id)
+        return answers.status_page(status, await self._shown(inbound, draft), inbound.decision_id)
 
     async def planned(self, inbound: Inbound) -> Answer:
         """Handle `GET /gateway/v1/plans/{plan}`: return a plan of the caller, in any state; any plan to operators.
@@ -79,7 +92,7 @@ class Pages:
         Who is to approve a plan is shown that one as well, while it waits.
         """
         no_query(inbound)
-        name, members = plan_id(inbound), None
+        name = plan_id(inbound)
         try:
             draft = await self.pipeline.plans.find(_whose(inbound), name)
         except NotFound:
@@ -87,8 +100,8 @@ class Pages:
                 raise
             members = await self.approvals.seen(inbound, name)
         else:
-            members = None if self.approvals is None else await self.approvals.with_approvals(inbound, draft)
-            members = self._shown(draft) if members is None else members
+            approved = None if self.approvals is None else await self.approvals.with_approvals(inbound, draft)
+            members = {**await self._shown(inbound, draft), **(approved or {})}
         return answers.status_page(200, members, inbound.decision_id)
 
     def with_state(self) -> Iterator[tuple[str, str, Callable[[Inbound], Awaitable[Answer]]]]:
@@ -112,12 +125,14 @@ class Pages:
             if not inbound.live.is_operator(caller):
                 raise NotAnOperator("not_an_operator", "Only operators see the plans of all callers.")
             waiting = [] if self.approvals is None else await self.approvals.everybodys()
-            everybodys = [*waiting, *await self.pipeline.plans.listed(None)]
-            plans = [{**self._shown(draft), "principal": draft.call.principal.name} for draft in everybodys]
+            drafts = [*waiting, *await self.pipeline.plans.listed(None)]
+            shown = await self._all_shown(inbound, drafts)
+            pairs = zip(shown, drafts, strict=True)
+            shown = [{**members, "principal": draft.call.principal.name} for members, draft in pairs]
         else:
             no_query(inbound)
-            plans = [self._shown(draft) for draft in await self.pipeline.plans.listed(caller)]
-        return answers.status_page(200, {"plans": plans}, inbound.decision_id)
+            shown = await self._all_shown(inbound, await self.pipeline.plans.listed(caller))
+        return answers.status_page(200, {"plans": shown}, inbound.decision_id)
 
     async def stop(self, inbound: Inbound) -> Answer:
         """Handle `DELETE /gateway/v1/plans/{plan}`: stop a plan before its next order, the caller's; operators any.
@@ -129,7 +144,7 @@ class Pages:
         by = Withdrawal(caller_of(inbound), inbound.decision_id, inbound.remote)
         draft = await self.pipeline.plans.halted(_whose(inbound), name, by)
         status = 202 if draft.at_work else 200
-        return answers.status_page(status, self._shown(draft), inbound.decision_id)
+        return answers.status_page(status, await self._shown(inbound, draft), inbound.decision_id)
 
     async def logs(self, inbound: Inbound) -> Answer:
         """Handle `GET /v2/workflows/logs` and `/events`: return the runs that the rules of the caller's team cover."""
@@ -144,14 +159,20 @@ class Pages:
 
     async def whoami(self, inbound: Inbound) -> Answer:
         """Handle `GET /gateway/v1/whoami`."""
-        members = await self.questions.whoami(inbound.live.policies, caller_of(inbound))
+        caller, live = caller_of(inbound), inbound.live
+        members = {**await self.questions.whoami(live.policies, caller), "operator": live.is_operator(caller)}
+        rules = members["rules"]
+        budgets = await budgets_of(self.intake, inbound, [(rule["rule"], caller) for rule in rules])
+        members["rules"] = [rule | as_member(budget) for rule, budget in zip(rules, budgets, strict=True)]
         return answers.status_page(200, members, inbound.decision_id)
 
     async def explain(self, inbound: Inbound) -> Answer:
         """Handle `POST /gateway/v1/explain`: return how a request would be decided, and why. Nothing is sent."""
         request = self.intake.checked(inbound, question_in(await self.intake.own_body(inbound)))
         members = await self.questions.explain(self.intake.call(inbound, request))
-        return answers.status_page(200, members, inbound.decision_id)
+        permitted = members["rule"] if members["enforced"] == "permit" else None
+        [budget] = await budgets_of(self.intake, inbound, [(permitted, caller_of(inbound))])
+        return answers.status_page(200, members | as_member(budget), inbound.decision_id)
 
     async def openapi(self, inbound: Inbound) -> Answer:
         """Handle `GET /gateway/v1/openapi.json`: return the description of the gateway's own calls."""
@@ -163,13 +184,25 @@ class Pages:
         """Start no more work on threads."""
         self.questions.close()
         self.decisions.close()
+        self.events.close()
 
     async def _drafted(self, inbound: Inbound, request: CancelRequest) -> Answer | Draft:
         result = await self.pipeline.plan(self.intake.call(inbound, request))
         return answers.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
 
-    def _shown(self, draft: Draft) -> dict[str, object]:
-        return plan_members(draft, expires_in_s=self.pipeline.plans.expires_in_s(draft))
+    async def _shown(self, inbound: Inbound, draft: Draft) -> dict[str, object]:
+        [members] = await self._all_shown(inbound, [draft], about=True)
+        return members
+
+    async def _all_shown(
+        self, inbound: Inbound, drafts: Sequence[Draft], *, about: bool = False
+    ) -> list[dict[str, object]]:
+        """Return plans as they are shown; the store is asked once what is left of the budgets that they would take."""
+        asked = [(budgeted_rule(draft), draft.call.principal) for draft in drafts]
+        budgets = await budgets_of(self.intake, inbound, asked, about=about)
+        expires_in_s = self.pipeline.plans.expires_in_s
+        pairs = zip(drafts, budgets, strict=True)
+        return [plan_members(draft, expires_in_s=expires_in_s(draft), budget=budget) for draft, budget in pairs]
 
 
 def _whose(inbound: Inbound) -> Principal | None:

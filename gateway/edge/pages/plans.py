@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from gateway.core.forms.budgets import ShownBudget
 from gateway.core.forms.shown import SAMPLE, Found, Listed, Narrowed, ShownPlan, left_out
 from gateway.core.forms.times import run_time
 from gateway.execution.plans.draft import Draft, State
@@ -12,14 +14,24 @@ from gateway.execution.plans.draft import Draft, State
 if TYPE_CHECKING:  # only with shared state there are any
     from gateway.state.approvals import Voice, Waiting
 
+_TO_COME = frozenset((State.LOOKING, State.READY, State.AWAITING, State.APPLYING))
+"""The states of a plan whose runs may still be taken of a budget."""
 
-def plan_members(draft: Draft, *, expires_in_s: int, waiting: Waiting | None = None) -> dict[str, object]:
+
+def budgeted_rule(draft: Draft) -> str | None:
+    """Return the rule whose budget a plan would take of; None if it will take of none any more."""
+    return draft.permit.rule if draft.state in _TO_COME else None
+
+
+def plan_members(
+    draft: Draft, *, expires_in_s: int, budget: ShownBudget | None = None, waiting: Waiting | None = None
+) -> dict[str, object]:
     """Return all of a plan that its caller may see; where it has no runs, or not yet, that is only its state.
 
     With `waiting` that includes its approvals.
     """
     approvals = {} if waiting is None else {"approvals": approvals_members(waiting)}
-    return _shown(draft, expires_in_s).to_json() | approvals
+    return replace(_shown(draft, expires_in_s), budget=budget).to_json() | approvals
 
 
 def approvals_members(waiting: Waiting) -> dict[str, object]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from functools import partial
 from itertools import islice
+from typing import Any
 
 from gateway.audit.record import explained_members
 from gateway.authoring.explain import explain
@@ -39,14 +40,14 @@ class Questions:
         self._asking: set[Principal] = set()
         self._described: Mapping[str, object] | None = None
 
-    async def whoami(self, policies: Policies, principal: Principal) -> dict[str, object]:
+    async def whoami(self, policies: Policies, principal: Principal) -> dict[str, Any]:
         """Return who the caller is and what it may do now."""
         page = partial(whoami, principal, policies, self._clock.now_ms())
         if policies.number(principal.team) <= RULES_AT_ONCE:
             return page()
         return await self._desk.done(principal, lambda: page)
 
-    async def explain(self, call: Call) -> dict[str, object]:
+    async def explain(self, call: Call) -> dict[str, Any]:
         """Return how the request would be decided now, and why; record that this was asked.
 
         The caller sees the decision, and the names and words of the rules about its own team.

@@ -44,6 +44,7 @@ from gateway.policy.window import duration
 from gateway.process import Net, report
 from gateway.state.admissions import NeedsApproval
 from gateway.state.approvals import SHOWN_MS, End, Full, Unheard, Voice, Waiting, Word, cancel_sha256, person_of
+from gateway.state.notices import ApprovalState, ApprovalStep
 from gateway.state.port import Approvals
 
 AGAIN_S = 60
@@ -73,7 +74,8 @@ class Said:
 class Approving:
     """The plans that wait for approval, as one gateway (`instance`) has them wait, hears people, and lets them go on.
 
-    The last of those that it has had wait does so until `waits_until_ms`, by the store's clock.
+    The last of those that it has had wait does so until `waits_until_ms`, by the store's clock. `told` is called with
+    each step once it is on record; whoever wants to know sets it. It returns at once and raises nothing.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Approving:
         self._shown = shown
         self._in_force = in_force
         self.waits_until_ms = 0
+        self.told: Callable[[ApprovalStep], None] = lambda _: None
 
     async def enter(self, call: Call, permit: Permit, draft: Draft | None) -> Draft | None:
         """Return the plan that was approved for this request; None if the request goes on without.
@@ -151,6 +154,8 @@ class Approving:
             found = await self._plans.find(principal, kept.plan_id)
             return self._rejected(found, kept) if kept.end is End.REJECTED else self._required(found, kept)
         await self._asked(kept, call)
+        reason = call.request.reason
+        self._tell(kept, "awaiting_approval", runs=len(draft.resolved.runs), decided_by=principal.name, reason=reason)
         self.waits_until_ms = max(self.waits_until_ms, kept.until_ms)
         why = _why(approval, needs, len(draft.resolved.runs), permit.rule or "")
         return self._required(draft, kept, f"{why} ")
@@ -264,6 +269,7 @@ class Approving:
     async def _end(self, waiting: Waiting, end: End, cause: str | None) -> None:
         """Record the end of a plan, and end it; so it may be recorded twice, and never not at all."""
         await self._audit.keep("approval", ended_members(waiting, end, cause))
+        self._tell(waiting, "expired" if end is End.EXPIRED else "void", reason=cause)
         await self._store.end_waiting(waiting.plan_id, end)
 
     async def _asked(self, waiting: Waiting, call: Call) -> None:
@@ -291,7 +297,37 @@ class Approving:
         counted_now = await self._store.confirm(voice.voice_id)
         if counted_now is None or (voice.word == "reject" and counted_now.end is not End.REJECTED):
             raise _over(counted_now, voice.plan_id)
+        state: ApprovalState = "approved" if len(counted_now.given()) >= counted_now.needed else "awaiting_approval"
+        state = "rejected" if voice.word == "reject" else state
+        self._tell(counted_now, state, decided_by=voice.principal, reason=voice.reason)
         return counted_now
+
+    def _tell(
+        self,
+        waiting: Waiting,
+        state: ApprovalState,
+        *,
+        runs: int | None = None,
+        decided_by: str | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """Tell whoever wants to know of a step of a plan."""
+        step = ApprovalStep(
+            plan_id=waiting.plan_id,
+            state=state,
+            at_ms=waiting.now_ms,
+            team=waiting.team,
+            principal=waiting.requester,
+            rule=waiting.rule,
+            runs=runs,
+            until_ms=waiting.until_ms,
+            by=waiting.by,
+            needed=waiting.needed,
+            given=tuple(one.principal for one in waiting.given()),
+            decided_by=decided_by,
+            reason=reason,
+        )
+        self.told(step)
 
     def _required(self, draft: Draft, waiting: Waiting, why: str = "") -> Conflict:
         """Return the refusal of a request whose plan waits for approval, with the plan."""

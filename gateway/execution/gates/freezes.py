@@ -13,7 +13,7 @@ from gateway.core.forms.times import run_time
 from gateway.core.plan import Barrier, Denial, Permit
 from gateway.core.ports import Clock
 from gateway.core.request import Principal
-from gateway.state.freezes import Freeze, Scope, Snapshot
+from gateway.state.freezes import Freeze, Snapshot, scope_in_words
 
 FROZEN = "frozen"
 """The code of the answer, and the cause on record."""
@@ -64,14 +64,14 @@ class FreezesInForce:
 
     def in_force(self) -> list[Freeze]:
         """Return the freezes that stop requests now, the oldest first."""
-        if not self._shared and not self._here:
-            return []
         now_ms, known = self.now_ms(), {one.freeze_id: one for one in (*self._shared, *self._here.values())}
         found = [one for name, one in known.items() if name not in self._ended and one.in_force(now_ms)]
         return sorted(found, key=lambda one: (one.at_ms, one.freeze_id))
 
     def about(self, team: str, rule: str | None) -> Freeze | None:
         """Return the oldest freeze that stops requests of this team under this rule; None if none does."""
+        if not self._shared and not self._here:
+            return None  # as it nearly always is, and it is asked three times for each cancel
         return next((one for one in self.in_force() if one.scope.covers(team, rule)), None)
 
     def denial(self, principal: Principal, permit: Permit) -> Denial | None:
@@ -108,9 +108,3 @@ def _denial(freeze: Freeze, permit: Permit) -> Denial:
     members = {"freeze": freeze.freeze_id, "by": freeze.by, "why": freeze.reason, "until": until}
     barrier = Barrier(FROZEN, "Cancels are frozen", members)
     return Denial(permit.rule, "deny", None, sentence, None, permit.exceptions, barrier=barrier)
-
-
-def scope_in_words(scope: Scope) -> str:
-    """Return what a freeze is about, to stand behind a noun: `of team billing under rule billing/own`."""
-    team = "of all teams" if scope.team is None else f"of team {scope.team}"
-    return team if scope.rule is None else f"{team} under rule {scope.rule}"

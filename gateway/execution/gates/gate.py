@@ -1,6 +1,7 @@
 """The port of the gate between a permit and its intent. Without `state` in the configuration there is none.
 
 enter      before anything is looked up: is the request frozen, was its Idempotency-Key used, does it wait for approval?
+overtaken  another gateway has claimed the plan meanwhile: for the same request, perhaps?
 admit      just before the intent: what the request takes of the state is taken, durably
 ask        others have to approve it first: its plan waits for that
 frozen     before each order
@@ -34,6 +35,12 @@ class Gate(Protocol):
             KeyReused: its Idempotency-Key was used before.
             Conflict: so it was, or the plan of an identical request waits for approval, or its approval does not hold.
             AuditUnavailable: that it does not hold cannot be recorded.
+        """
+
+    async def overtaken(self, conflict: Conflict, call: Call, permit: Permit) -> Denial | Replay | None:
+        """Return what a repeat is answered whose first request has just claimed the plan; None if there is none.
+
+        Raises: StateUnavailable, KeyReused, Conflict: as in `enter`.
         """
 
     async def admit(self, plan: Plan, call: Call) -> Plan | Denial | Replay | NeedsApproval:

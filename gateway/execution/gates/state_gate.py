@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from gateway.core.errors import Conflict, StateUnavailable, counted
+from gateway.core.outcome import Excess
 from gateway.core.plan import Denial, Permit, Plan
 from gateway.core.request import ByRunIds, Principal
 from gateway.execution.gates.freezes import FreezesInForce, Trip
@@ -19,6 +21,9 @@ class TakesPort(Protocol):
 
     async def enter(self, call: Call, permit: Permit) -> Denial | Replay | None:
         """Return what a repeat is answered, if it is one. Raises: StateUnavailable, KeyReused, Conflict."""
+
+    async def overtaken(self, conflict: Conflict, call: Call, permit: Permit) -> Denial | Replay | None:
+        """Return what a repeat is answered whose first request has the claim. Raises: as `enter`."""
 
     async def admit(self, plan: Plan, call: Call) -> Plan | Denial | Replay | NeedsApproval:
         """Take what the plan needs, or say what it is answered. Raises: StateUnavailable, KeyReused, Conflict."""
@@ -43,6 +48,7 @@ class ApprovingPort(Protocol):
 class StateGate:
     """The gate, `Gate`. `trip` freezes a rule for a team whose order cancelled more than was sent.
 
+    `exceeded` is told whenever that happens, also by a filter; whoever wants to know sets it. It raises nothing.
     `approving` may be set later; a gateway has it that may have rules with `approve`.
     """
 
@@ -50,6 +56,7 @@ class StateGate:
         self._freezes = freezes
         self._trip = trip
         self._takes = takes
+        self.exceeded: Callable[[Excess], None] = lambda _: None
         self.approving: ApprovingPort | None = None
 
     async def enter(self, call: Call, permit: Permit, draft: Draft | None) -> Denial | Replay | Draft | None:
@@ -57,11 +64,15 @@ class StateGate:
 
         Raises: StateUnavailable, KeyReused, Conflict, AuditUnavailable: as in `Gate`.
         """
-        told = None if self._takes is None else await self._takes.enter(call, permit)
+        told = None if self._takes is None or call.once is None else await self._takes.enter(call, permit)
         found = self._freezes.denial(call.principal, permit) if told is None else told
         if found is None and self.approving is not None:
             return await self.approving.enter(call, permit, draft)
         return found
+
+    async def overtaken(self, conflict: Conflict, call: Call, permit: Permit) -> Denial | Replay | None:
+        """Return what a repeat is answered whose first request has the claim. Raises: as in `Gate`."""
+        return None if self._takes is None else await self._takes.overtaken(conflict, call, permit)
 
     async def ask(self, draft: Draft, call: Call, permit: Permit, needs: NeedsApproval) -> Conflict:
         """Have a plan of which nothing was sent wait for approval; return what says so. Raises: as in `Gate`."""
@@ -78,7 +89,10 @@ class StateGate:
         frozen = self._freezes.denial(plan.principal, plan.permit)
         if frozen is not None:
             return frozen
-        return plan if self._takes is None else await self._takes.admit(plan, call)
+        permit = plan.permit
+        if self._takes is None or (permit.budget is None and permit.approval is None and call.once is None):
+            return plan
+        return await self._takes.admit(plan, call)
 
     def frozen(self, principal: Principal, rule: str | None) -> bool:
         """Return whether no order of this principal, admitted by this rule, may be sent now. Asks nobody."""
@@ -91,6 +105,8 @@ class StateGate:
 
     async def close(self, plan: Plan, call: Call, result: Result) -> None:
         """Freeze the rule if an order by IDs cancelled more than was sent; settle what the plan took. Never raises."""
+        if result.over_cancelled:
+            self.exceeded(Excess(plan.decision_id, plan.principal.team, plan.permit.rule, result.over_cancelled))
         if result.over_cancelled and all(isinstance(order.selection, ByRunIds) for order in plan.orders):
             more = counted(result.over_cancelled, "more run")
             why = f"decision {plan.decision_id} cancelled {more} than were sent, which is not as QStash is known to act"

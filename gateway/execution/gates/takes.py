@@ -9,7 +9,7 @@ this gateway knows the answer meanwhile, and others say that it is not known.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -17,12 +17,14 @@ from gateway.audit.events.declare import Members
 from gateway.core.errors import Conflict, KeyReused, StateUnavailable, counted
 from gateway.core.forms.shown import DECISIONS, budget_field
 from gateway.core.forms.times import run_time
-from gateway.core.outcome import Cancelled, NotSent, Outcome, Refused, Unknown
+from gateway.core.outcome import Cancelled, NotSent, Outcome, Refused
 from gateway.core.plan import Barrier, Budget, Denial, Permit, Plan, Reserved
 from gateway.core.ports import Clock
 from gateway.core.request import Principal
+from gateway.execution.gates.left import drawn_on
 from gateway.execution.gates.settling import Settling
 from gateway.execution.in_flight import Replay, Result
+from gateway.execution.plans.draft import State
 from gateway.execution.ports import Call
 from gateway.policy.window import duration
 from gateway.state.admissions import (
@@ -38,7 +40,6 @@ from gateway.state.admissions import (
     Progress,
     Reservation,
     Unapproved,
-    team_scope,
 )
 from gateway.state.port import Admissions
 
@@ -49,9 +50,8 @@ WAIT_S = 10.0
 DURABLE_S = 2.0
 """The longest, in seconds, that an answer waits until it can be repeated: longer than a call of the store may take."""
 
-MOST_UNKNOWN = 10_000
 MOST_SCOPES = 1_000
-"""How many unknown outcomes, and how many budgets, are remembered; nothing but a number for people depends on it."""
+"""How many budgets are remembered; nothing but a number for people depends on it."""
 
 
 class _Seen(NamedTuple):
@@ -76,7 +76,6 @@ class Takes:
         self._clock = clock
         self._shown = shown
         self._settling = Settling(admissions)
-        self._certain: dict[str, int] = {}
         self._seen: dict[str, _Seen] = {}
 
     async def enter(self, call: Call, permit: Permit) -> Denial | Replay | None:
@@ -91,6 +90,19 @@ class Takes:
             return None
         bound = await self._admissions.bound(call.once.key_sha256)
         return None if bound is None else await self._earlier(bound, call.once, call.principal, permit)
+
+    async def overtaken(self, conflict: Conflict, call: Call, permit: Permit) -> Denial | Replay | None:
+        """Return the answer to a repeat whose first request has claimed the plan; None if it comes with no such key.
+
+        The key is taken just after the claim, so it is waited for. Raises: as `enter`.
+        """
+        if call.once is None or conflict.members.get("state") != State.APPLYING.value:
+            return None
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + DURABLE_S
+        while (told := await self.enter(call, permit)) is None and loop.time() < ends_s:  # noqa: ASYNC110 - elsewhere
+            await asyncio.sleep(POLL_S)
+        return told
 
     async def admit(self, plan: Plan, call: Call) -> Plan | Denial | Replay | NeedsApproval:
         """Take the runs and the key that the plan needs, and return it with them; or what the request is answered.
@@ -133,30 +145,24 @@ class Takes:
         closed = closed_of(result.outcome)
         if plan.idempotency is not None and closed.runs is not None and not closed.free_binding:
             closed = replace(closed, answer=self._shown(result))
-        if isinstance(result.outcome, Unknown):
-            progress = result.outcome.progress
-            self._certain[plan.decision_id] = 0 if progress is None else progress.cancelled
-            _drop_oldest(self._certain, MOST_UNKNOWN)
         told = self._settling.close(plan.decision_id, closed)
         if plan.idempotency is not None:
             await asyncio.wait((told,), timeout=DURABLE_S)
 
     def learnt(self, found: Members) -> None:
         """Settle what an unknown outcome kept, if its follow-up has found out. Returns at once, never raises."""
-        decision_id, cancelled = str(found["decision_id"]), found["cancelled"]
-        if isinstance(cancelled, int):
-            certain = self._certain.pop(decision_id, 0)
-            self._settling.close(decision_id, Closed(max(certain, cancelled)))
+        if isinstance(cancelled := found["cancelled"], int):
+            self._settling.close(str(found["decision_id"]), Closed(cancelled))
 
-    async def left(self, rule: str, budget: Budget, principal: Principal) -> Left | None:
-        """Return what is left to this principal of the budget of a rule; None if the store does not say it now."""
-        scope = scope_of(rule, budget, principal)
+    async def left(self, drawn: Sequence[Reservation]) -> Sequence[Left] | None:
+        """Return what is left of each of these budgets, in turn; None if the store does not say it in time."""
         try:
-            left = await self._admissions.left(Reservation(rule, scope, 0, budget))
+            found = await self._admissions.left(drawn)
         except StateUnavailable:
             return None
-        self._note(rule, scope, left, budget)
-        return left
+        for one, left in zip(drawn, found, strict=True):
+            self._note(one.rule, one.scope, left, one.budget)
+        return found
 
     def left_runs(self) -> dict[str, int]:
         """Return what is left of the runs of each rule with a budget, as far as requests have shown it here.
@@ -207,8 +213,8 @@ class Takes:
     async def _budget_of(self, permit: Permit, principal: Principal) -> str | None:
         if permit.budget is None or permit.rule is None:
             return None
-        left = await self.left(permit.rule, permit.budget, principal)
-        return None if left is None else budget_field(left.runs, left.requests, left.resets_ms)
+        found = await self.left([drawn_on(permit.rule, permit.budget, principal)])
+        return None if found is None else budget_field(found[0].runs, found[0].requests, found[0].resets_ms)
 
     def _admitted(self, plan: Plan, admission: Admission, left: Left | None) -> Plan:
         reservation, binding = admission.reservation, admission.binding
@@ -235,17 +241,6 @@ class Takes:
             del self._seen[next(iter(self._seen))]
 
 
-def scope_of(rule: str, budget: Budget, principal: Principal) -> str:
-    """Return whose budget it is, unique over all rules: that of all under the rule, of a team, or of a principal."""
-    match budget.shared:
-        case "rule":
-            return rule
-        case "team":
-            return team_scope(rule, principal.team)
-        case "key":
-            return f"{rule} key:{principal.name}"
-
-
 def reservation_of(plan: Plan) -> Reservation | None:
     """Return what a plan takes of the budget of its rule: as many runs as it orders; None if nothing counts them.
 
@@ -260,7 +255,8 @@ def reservation_of(plan: Plan) -> Reservation | None:
         # It bounds nothing, and is that of the team: that is who may do so much without approval.
         budget = Budget(approval.within_ms, shared="team")
     runs = sum(order.count for order in plan.orders)
-    return Reservation(rule, scope_of(rule, budget, plan.principal), runs, budget, plan.principal.team, free)
+    drawn = drawn_on(rule, budget, plan.principal, runs=runs)
+    return replace(drawn, team=plan.principal.team, unapproved=free)
 
 
 def closed_of(outcome: Outcome) -> Closed:
@@ -292,9 +288,11 @@ def exhausted(permit: Permit, reservation: Reservation, left: Left, now_ms: int)
     else:
         code, title, count = "budget_exhausted", "Budget exhausted", left.runs
         said = (
-            f"Rule {permit.rule} allows {counted(budget.runs or 0, 'run')} {per}: {count} of them are left, and this "
-            f"request means {wanted}."
+            f"Rule {permit.rule} allows {counted(budget.runs or 0, 'run')} {per}: {count} of them "
+            f"{'is' if count == 1 else 'are'} left, and this request means {wanted}."
         )
+        if count:
+            again = f"A request for at most {counted(count, 'run')} fits now. {again}"
         if wanted > (budget.runs or 0):
             again = f"It never fits: ask for at most {counted(budget.runs or 0, 'run')} at a time."
     members = {"left": count, "resets_at": run_time(left.resets_ms)}
@@ -319,8 +317,3 @@ def _unknown(bound: Bound) -> Conflict:
         "Nothing more was sent, and with this key nothing will be for 24 hours."
     )
     return Conflict("outcome_unknown", sentence, members=members)
-
-
-def _drop_oldest(kept: dict[str, int], most: int) -> None:
-    if len(kept) > most:
-        del kept[next(iter(kept))]

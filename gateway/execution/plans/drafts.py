@@ -152,12 +152,12 @@ class Drafts:
         return found
 
     async def listed(self, principal: Principal | None) -> list[Draft]:
-        """Return the plans of this principal in all gateways, the newest first. Raises: StateUnavailable.
+        """Return the plans of this principal (None: of any) in all gateways, the newest first.
 
-        Those of any principal (None) are those that this gateway has in memory.
+        Of others' the store is asked for the newest only. Raises: StateUnavailable.
         """
         here = self.of(principal)
-        if self.shelf is None or principal is None:
+        if self.shelf is None:
             return here
         found = {draft.plan_id: draft for draft in here}
         for there in await self.shelf.of(principal, MOST_DRAFTS):

@@ -79,11 +79,11 @@ class Shelf:
         row = await self._row(principal, plan_id)
         return None if row is None else await self._draft(row)
 
-    async def of(self, principal: Principal, most: int) -> list[Draft]:
-        """Return the plans of this principal that can be read, the newest first. Raises: StateUnavailable."""
+    async def of(self, principal: Principal | None, most: int) -> list[Draft]:
+        """Return the newest plans of this principal (None: of any) that can be read. Raises: StateUnavailable."""
         found: list[Draft] = []
-        for row in await self._store.plans_of(principal.name, most):
-            if row.team != principal.team:
+        for row in await self._store.plans_of(None if principal is None else principal.name, most):
+            if principal is not None and row.team != principal.team:
                 continue
             try:
                 found.append(await self._draft(row))

@@ -45,6 +45,12 @@ def load_policies(directory: Path) -> Policies:
         return Policies(tuple(rule for file in files for rule in _rules(file)), texts.digest, texts)
 
 
+def policies_of(texts: PolicyTexts) -> Policies:
+    """Return the rules of files whose text was kept. Raises: InvalidConfiguration: this version cannot read them."""
+    files = [parse_policy(text.name, text.content) for text in texts.files]
+    return Policies(tuple(rule for file in files for rule in _rules(file)), texts.digest, texts)
+
+
 def parse_policy(file: str, content: bytes) -> PolicyFile:
     """Read one policy file from its bytes; `file` is its name in problems.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection, Executable
 
 from gateway.state.admissions import Restored
 from gateway.state.settings import StateSettings
@@ -17,7 +17,7 @@ LIVES_MS = 366 * 86_400_000
 
 
 async def restore(settings: StateSettings, taken: Sequence[Restored]) -> int:
-    """Put back what the store does not have; return how much that was. It happens wholly or not at all.
+    """Put back what the store does not have, or knows less of; return how much that was, all of it or nothing.
 
     Raises: StateFailure: the store cannot be used.
     """
@@ -33,9 +33,27 @@ async def restore(settings: StateSettings, taken: Sequence[Restored]) -> int:
 def _restore(connection: Connection, taken: Sequence[Restored]) -> int:
     put_back = 0
     for one in taken:
-        row = {**asdict(one), "withdrawn": False, "expires_ms": one.at_ms + LIVES_MS}
-        kept = insert(connection, ADMISSIONS).values(row).on_conflict_do_nothing()
-        put_back += connection.execute(kept.returning(ADMISSIONS.c.decision_id)).one_or_none() is not None
+        put_back += connection.execute(_kept(connection, one)).one_or_none() is not None
         scope = insert(connection, SCOPES).values(scope=one.scope, touched_ms=now_ms()).on_conflict_do_nothing()
         connection.execute(scope)
     return put_back
+
+
+def _kept(connection: Connection, one: Restored) -> Executable:
+    """Return the statement that keeps what the record says of a decision; it returns a row where that is news.
+
+    A store that comes from a backup may have the decision as it was then: under way, or with an unknown outcome.
+    """
+    row = {**asdict(one), "withdrawn": False, "expires_ms": one.at_ms + LIVES_MS}
+    kept = insert(connection, ADMISSIONS).values(row).returning(ADMISSIONS.c.decision_id)
+    if not one.closed:
+        nothing: Executable = kept.on_conflict_do_nothing()
+        return nothing
+    known = {name: row[name] for name in ("runs", "requests", "cancelled", "closed")}
+    less: ColumnElement[bool] = ADMISSIONS.c.closed.is_(False)
+    if one.cancelled is not None:
+        less = less | ADMISSIONS.c.cancelled.is_(None)
+    updated: Executable = kept.on_conflict_do_update(
+        index_elements=["decision_id"], set_=known, where=ADMISSIONS.c.withdrawn.is_(False) & less
+    )
+    return updated

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.core.errors import Refusal
-from gateway.core.outcome import Outcome
+from gateway.core.outcome import Excess, Outcome
 from gateway.core.plan import Order, Permit, Plan, orders_of
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Principal
 from gateway.core.run import CANCELLED, Listing, Resolved, Run
@@ -64,6 +64,8 @@ class Told:
     settled: list[Mapping[str, object]] = field(default_factory=list)
     alarms: list[tuple[str, Mapping[str, object]]] = field(default_factory=list)
     wider: list[tuple[str, str | None, str]] = field(default_factory=list)
+    exceeded: list[Excess] = field(default_factory=list)
+    learnt: list[object] = field(default_factory=list)
 
     async def note(self, event: str, members: Mapping[str, object]) -> None:
         self.note_soon(event, members)
@@ -101,7 +103,9 @@ def followed(plan: Plan, outcome: Outcome, log: ScriptedLog, *, reads_back: bool
     async def scenario() -> Told:
         told = Told()
         settler = Settler(log, told, operators_log=told, reads_back=reads_back)
+        settler.learnt = lambda members: told.learnt.append(members["cancelled"])
         settler.wider = lambda *seen: told.wider.append(seen)
+        settler.exceeded = told.exceeded.append
         settler.follow(plan, outcome)
         await asyncio.sleep(after_s)
         return told

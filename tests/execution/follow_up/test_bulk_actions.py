@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.errors import LookupFailed
-from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
+from gateway.core.outcome import Accepted, Cancelled, Excess, NotSent, Outcome, Refused, Unknown
 from tests.execution.follow_up.fakes import URL, ScriptedLog, Told, by_filter, by_ids, followed, report
 
 ACCEPTED = Accepted(202, "act_1")
@@ -42,12 +42,13 @@ def test_more_than_the_count_is_an_alarm() -> None:
     told = followed(by_filter(10), ACCEPTED, log)
     assert [members["over_cancelled"] for members in told.settled] == [2]
     assert told.alarms == [("over_cancelled", {"decision_id": "d1", "cancelled": 12, "over_cancelled": 2})]
+    assert told.exceeded == [Excess("d1", "billing", "billing/own", 2)]
 
 
 def test_what_the_answer_said_already_is_no_second_alarm() -> None:
-    """The edge has told the operators of a number above the count."""
+    """The edge has told the operators of a number above the count, and the gate whoever else wants to know."""
     told = followed(by_filter(10), Cancelled(200, 12, "act_1"), ScriptedLog([report(12)]))
-    assert told.alarms == []
+    assert (told.alarms, told.exceeded) == ([], [])
     assert [members["over_cancelled"] for members in told.settled] == [2]
 
 
@@ -58,6 +59,7 @@ def test_a_wider_filter_is_an_alarm_before_the_end() -> None:
     assert told.alarms == [("filter_wider", {"decision_id": "d1", "action_id": "act_1"})]
     assert [members["filter_wider"] for members in told.settled] == [True]
     assert told.wider == [("billing", "billing/own", "QStash works on a wider filter than decision d1 sent")]
+    assert told.exceeded == [Excess("d1", "billing", "billing/own")]
 
 
 @pytest.mark.parametrize(("missing", "cause"), [(None, "not_found"), (FAILED, "timeout")])

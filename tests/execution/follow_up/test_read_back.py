@@ -44,6 +44,14 @@ def test_each_run_is_counted_by_what_became_of_it() -> None:
     assert log.asked_s == [2]
 
 
+def test_what_upstream_had_said_is_never_learnt_to_be_fewer() -> None:
+    """The record has what was seen; a budget, also one that another process took of, counts what was certain."""
+    for certain, learnt in ((3, 3), (1, 2)):
+        lost = Unknown("partial_audit", 504, Progress(certain, (), ("wfr_2",)))
+        told = followed(by_ids("wfr_1", "wfr_2"), lost, ScriptedLog(look=all_cancelled))
+        assert ([one["cancelled"] for one in told.settled], told.learnt) == ([2], [learnt])
+
+
 def test_an_index_that_lags_is_looked_at_again() -> None:
     """Only at the runs that seemed to run still, until none does."""
 

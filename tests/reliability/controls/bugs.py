@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from tests.reliability.controls.copy import Bug
+from tests.reliability.controls.in_console import IN_CONSOLE
 from tests.reliability.controls.in_decisions import IN_DECISIONS
 from tests.reliability.controls.in_evidence import IN_EVIDENCE
 from tests.reliability.controls.in_limits import IN_LIMITS
+from tests.reliability.controls.in_notices import IN_NOTICES
 from tests.reliability.controls.in_order import IN_ORDER
 from tests.reliability.controls.in_reading import IN_READING
 from tests.reliability.controls.in_resolving import IN_RESOLVING
@@ -26,7 +28,9 @@ KINDS: Mapping[str, tuple[Bug, ...]] = MappingProxyType(
         "showing": IN_SHOWING,
         "decisions": IN_DECISIONS,
         "limits": IN_LIMITS,
+        "the console": IN_CONSOLE,
         "what is told of cancels": IN_EVIDENCE,
+        "notices": IN_NOTICES,
     }
 )
 BUGS: tuple[Bug, ...] = tuple(bug for bugs in KINDS.values() for bug in bugs)

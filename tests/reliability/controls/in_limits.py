@@ -17,7 +17,7 @@ IN_LIMITS = (
         "above the limits a body is waited for",
         (
             Edit(
-                "gateway/edge/app.py",
+                "gateway/edge/routing/cancels.py",
                 "        if not self._pipeline.any_to_join(caller):\n            return None\n",
                 "        await inbound.receive()\n",
             ),

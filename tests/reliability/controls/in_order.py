@@ -41,7 +41,7 @@ IN_ORDER = (
         "an answer that stays in the process counts as written",
         (
             Edit(
-                "gateway/edge/app.py",
+                "gateway/edge/routing/cancels.py",
                 "            written = inbound.was_taken() and not gone\n",
                 "            written = not gone\n",
             ),

@@ -9,7 +9,8 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 
-from tests.reliability.crash.loop import Batch, Tally, run_batch
+from tests.reliability.crash.budgeted import BudgetBatch, PostgresBatch
+from tests.reliability.crash.loop import COLUMNS, Batch, Tally, run_batch
 from tests.reliability.crash.resolved import PlanBatch
 from tests.reliability.tables import laws_table, table
 
@@ -23,10 +24,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.reliability.crash", description=__doc__)
     parser.add_argument("--rounds", type=int, default=1000)
     parser.add_argument("--plan-rounds", type=int, default=300, help="rounds under requests whose runs are looked up")
+    parser.add_argument("--state-rounds", type=int, default=500, help="rounds under requests with a budget")
+    parser.add_argument("--postgresql", action="store_true", help="keep the budget in PostgreSQL, and not in SQLite")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
-    asked = ((Batch, arguments.rounds), (PlanBatch, arguments.plan_rounds))
+    budgeted = PostgresBatch if arguments.postgresql else BudgetBatch
+    asked = ((Batch, arguments.rounds), (PlanBatch, arguments.plan_rounds), (budgeted, arguments.state_rounds))
     held = [_lived(kind, rounds, arguments) for kind, rounds in asked if rounds]
     return 0 if all(held) else 1
 
@@ -55,8 +59,8 @@ def holds(tally: Tally) -> bool:
 
 def report(tally: Tally, kind: type[Batch], *, seed: int, took_s: float) -> str:
     """Two tables in Markdown: what happened at each point, and the laws."""
-    columns = (tally.kills, tally.reached, tally.between, tally.unsent, tally.unanswered, tally.answered, tally.torn)
-    titles = ("point", "kills", "reached", "between", "not sent", "sent", "answered", "torn tails")
+    shown = {**COLUMNS, **kind.more}
+    columns, titles = [getattr(tally, member) for member in shown.values()], ("point", *shown)
     rows = [(name, *(column[name] for column in columns)) for name in kind.names()]
     rows.append(("all", *(sum(column.values()) for column in columns)))
     lines = ["", f"{kind.title}:", "", *table(titles, rows)]

@@ -1,5 +1,7 @@
 """Gateways with small audit chains, each forked from a process that has imported the code and done nothing else.
 
+Its arguments are modules that are imported as well, because gateways of some configurations do.
+
 One JSON object a line comes in: the order for a gateway; its process number goes out. The child serves what `serve`
 serves. It lets a tracer in, which `serve` forbids (a process that is not dumpable is traced only by root), and waits
 for one where the order says so.
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import importlib
 import itertools
 import json
 import os
@@ -31,6 +34,8 @@ _PR_SET_PTRACER_ANY = ctypes.c_ulong(-1)
 
 def main() -> None:
     """Forks a gateway for each order, until there are no more."""
+    for name in sys.argv[1:]:
+        importlib.import_module(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the dead
     for line in sys.stdin:
         order = json.loads(line)

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 
@@ -24,7 +24,15 @@ def queries(round_name: str, rng: random.Random) -> Iterator[str]:
         yield "&".join(f"workflowRunIds={name}" for name in names) + f"&count={len(names)}"
 
 
-async def call(port: int, key: str, asked: Iterator[str], told: Told, *, most: int | None = None) -> None:
+async def call(
+    port: int,
+    key: str,
+    asked: Iterator[str],
+    told: Told,
+    *,
+    most: int | None = None,
+    headers: Callable[[str], tuple[str, ...]] = lambda _: (),
+) -> None:
     """One caller on one connection, one request after the other, until the gateway is gone or `most` were answered."""
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -32,7 +40,7 @@ async def call(port: int, key: str, asked: Iterator[str], told: Told, *, most: i
         return
     try:
         for query in itertools.islice(asked, most):
-            writer.write(request(query, port, key))
+            writer.write(request(query, port, key, *headers(query)))
             told.answers[query] = await answer(reader)
     except (asyncio.IncompleteReadError, ConnectionError):
         return
@@ -40,12 +48,12 @@ async def call(port: int, key: str, asked: Iterator[str], told: Told, *, most: i
         writer.close()
 
 
-def request(query: str, port: int, key: str) -> bytes:
-    """The bytes of one cancel."""
+def request(query: str, port: int, key: str, *headers: str) -> bytes:
+    """The bytes of one cancel, with more headers."""
     # Beside run IDs the gateway takes no count; it adds theirs.
     asked = query.partition("&count=")[0] if query.startswith("workflowRunIds=") else query
     lines = [f"DELETE /v2/workflows/runs?{asked} HTTP/1.1", f"Host: 127.0.0.1:{port}", f"Authorization: Bearer {key}"]
-    return "\r\n".join([*lines, "", ""]).encode()
+    return "\r\n".join([*lines, *headers, "", ""]).encode()
 
 
 async def answer(reader: asyncio.StreamReader) -> tuple[int, dict]:

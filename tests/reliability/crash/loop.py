@@ -44,6 +44,18 @@ allow:
 """
 
 
+COLUMNS = {
+    "kills": "kills",
+    "reached": "reached",
+    "between": "between",
+    "not sent": "unsent",
+    "sent": "unanswered",
+    "answered": "answered",
+    "torn tails": "torn",
+}
+"""What the table of every batch shows, and the members of `Tally` that hold it."""
+
+
 @dataclass(slots=True)
 class Tally:
     """What happened, by named point where it says so."""
@@ -55,6 +67,7 @@ class Tally:
     unanswered: Counter[str] = field(default_factory=Counter)
     answered: Counter[str] = field(default_factory=Counter)
     torn: Counter[str] = field(default_factory=Counter)
+    given_back: Counter[str] = field(default_factory=Counter)
     intents: int = 0
     cancels: int = 0
     broken: Counter[str] = field(default_factory=Counter)
@@ -62,7 +75,7 @@ class Tally:
 
     def add(self, other: Tally) -> None:
         """Counts another's as well."""
-        for name in ("kills", "reached", "between", "unsent", "unanswered", "answered", "torn", "broken"):
+        for name in (*COLUMNS.values(), "given_back", "broken"):
             getattr(self, name).update(getattr(other, name))
         self.intents += other.intents
         self.cancels += other.cancels
@@ -96,13 +109,20 @@ class Life:
 
 
 class Batch:
-    """Rounds that share an audit directory and an upstream."""
+    """Rounds that share an audit directory and an upstream.
+
+    `more` are columns of its table beside `COLUMNS`, `loaded` the modules that its gateways have from the start, and
+    `before_recovery` the deaths whose recovery is killed.
+    """
 
     title = "requests by run IDs"
     chain_bytes = CHAIN_BYTES
     durability = "fsync"
     points: ClassVar[Mapping[str, Point]] = POINTS
     laws: ClassVar[Sequence[str]] = LAWS
+    more: ClassVar[Mapping[str, str]] = {}
+    loaded: ClassVar[Sequence[str]] = ()
+    before_recovery: ClassVar[Sequence[Point]] = (after_send, mid_write)
 
     def __init__(self, seed: int, directory: Path) -> None:
         self.tally = Tally()
@@ -125,7 +145,7 @@ class Batch:
         self._ledger = await self._upstream(self._rng).start()
         setup = self._setup(self._ledger.url)
         setup.audit = f"{{directory: audit, durability: {self.durability}}}"
-        self._nursery = Nursery(setup, chain_bytes=self.chain_bytes)
+        self._nursery = Nursery(setup, chain_bytes=self.chain_bytes, loaded=self.loaded)
         await self._nursery.open()
         try:
             await lives()
@@ -175,7 +195,7 @@ class Batch:
         return heir
 
     async def _round_of_recovery(self, scene: Scene, life: Life) -> None:
-        await self._rng.choice((after_send, mid_write))(scene)
+        await self._rng.choice(self.before_recovery)(scene)
         life.begun += scene.victim.segments()
         injection, paths = recovery_injection(scene.victim, self._rng)
         heir = await self._nursery.bear(traced=True)

@@ -24,8 +24,10 @@ POLL_S = 0.002
 class Nursery:
     """Starts gateways by forking; all of one set-up and its audit directory."""
 
-    def __init__(self, setup: Setup, *, chain_bytes: int) -> None:
+    def __init__(self, setup: Setup, *, chain_bytes: int, loaded: Sequence[str] = ()) -> None:
+        """`loaded` are modules that all of them have from the process that forks."""
         self.setup = setup
+        self._loaded = loaded
         self._config = setup.write()
         self._chain_bytes = chain_bytes
         self._victims: list[Victim] = []
@@ -36,6 +38,7 @@ class Nursery:
             sys.executable,
             "-m",
             "tests.reliability.crash.entry",
+            *self._loaded,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},

@@ -76,9 +76,9 @@ class MemoryAdmissions:
                 taken.admission = replace(taken.admission, binding=None)
         self._answered()
 
-    async def left(self, reservation: Reservation) -> Left:
+    async def left(self, drawn: Sequence[Reservation]) -> Sequence[Left]:
         await self._reached()
-        return self._left(reservation)
+        return [self._left(one) for one in drawn]
 
     async def bound(self, key_sha256: str) -> Bound | None:
         await self._reached()

@@ -89,12 +89,12 @@ class Insistent:
         return partial(insist, found) if inspect.iscoroutinefunction(found) else found
 
 
-async def insist(call: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+async def insist(call: Callable[..., Awaitable[Any]], *arguments: Any, **named: Any) -> Any:
     """What the call returns, in the end."""
     for _ in range(20):
         try:
-            return await call(*arguments)
+            return await call(*arguments, **named)
         except StateUnavailable as unavailable:
             if unavailable.cause == "refused":
                 raise
-    return await call(*arguments)
+    return await call(*arguments, **named)

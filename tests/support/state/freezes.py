@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 from gateway.core.errors import StateUnavailable
@@ -38,6 +38,11 @@ class MemoryFreezes:
         shown = tuple(one for name, one in self.freezes.items() if one.in_force(now_ms) or name in kept)
         stops = tuple(self.stops.get(instance, ()))
         return Snapshot(now_ms, self.number, shown, frozenset(self.unrecorded), tuple(named), stops)
+
+    async def leave(self, instances: Collection[str]) -> None:
+        await self._reached()
+        for instance in instances:
+            self.gateways.pop(instance, None)
 
     async def changed(self, most_s: float) -> None:
         try:

