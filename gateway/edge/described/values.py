@@ -312,79 +312,6 @@ def _to_freeze() -> Schema:
     return {**value(says, _OF_A_FREEZE, maybe=("team", "rule", "until")), "additionalProperties": False}
 
 
-def _counts() -> Schema:
-    each = {
-        "at": text("When the part begins.", **TIME),
-        "decisions": number("How many decisions were made."),
-        "denied": number("How many of them refused the request."),
-        "cancelled": number("How many runs are certainly cancelled by them."),
-    }
-    members: dict[str, Schema] = {
-        "from": text("When the first part begins.", **TIME),
-        "to": text("When the last part ends.", **TIME),
-        "step_s": {"type": "number", "description": "How long each part is, in seconds."},
-        "complete": yes_or_no("Whether all decisions of that time are counted; else only the newest are."),
-        "counts": listed("The parts, oldest first.", value("One part.", each)),
-    }
-    return value("The numbers of decisions over time.", members)
-
-
-def _records() -> Schema:
-    record: dict[str, Schema] = {
-        "chain": text("The chain."),
-        "seq": number("The number of the record in its chain."),
-        "at": text("When it was written.", **TIME),
-        "event": text("Which event it is."),
-        "members": {"type": "object", "description": "Its members, as docs/record.md has them."},
-    }
-    chain: dict[str, Schema] = {
-        "chain": text("The chain."),
-        "verifies": {
-            "type": ["boolean", "null"],
-            "description": "Whether nothing in it was changed, by the chain alone; null if it cannot be read.",
-        },
-    }
-    members: dict[str, Schema] = {
-        "decision_id": text("The ID of the decision.", **UUID),
-        "records": listed("The records, in their order.", value("One record.", record)),
-        "chains": listed("The chains in which they stand.", value("One chain.", chain)),
-        "rules": or_null(
-            listed("The part of each rule; null if the policies of that time cannot be read.", ref("RuleExplained"))
-        ),
-        "left_out": number("How many further rules are not shown."),
-    }
-    return value("What is on record of a decision.", members)
-
-
-def _policies() -> Schema:
-    shadow = {
-        "refuse": number("How many requests it would have refused."),
-        "admit": number("How many requests it would have admitted."),
-        "recount": number("How many counts it would have changed."),
-    }
-    rule: dict[str, Schema] = {
-        "rule": text(f"{RULE}."),
-        "effect": text("Its kind.", enum=["deny", "require", "allow"]),
-        "mode": text("Whether it is enforced.", enum=["enforce", "shadow"]),
-        "hits": number("How many decisions name it."),
-        "shadow": value("What it would have done in shadow mode.", shadow),
-    }
-    file: dict[str, Schema] = {
-        "file": text("Its name."),
-        "teams": listed("The teams that it is made for; `*` is every team.", {"type": "string"}),
-        "text": text("As it was written."),
-        "rules": listed("Its rules.", value("One rule, and what it did.", rule)),
-    }
-    members: dict[str, Schema] = {
-        "policy_digest": text("The SHA-256 of all policies in force.", pattern="^[0-9a-f]{64}$"),
-        "since": text("The decisions since then are counted.", **TIME),
-        "decisions": number("How many these are."),
-        "complete": yes_or_no("Whether all decisions of that time are counted; else only the newest are."),
-        "files": listed("The files.", value("One file.", file)),
-    }
-    return value("The policies in force, as far as the caller sees them.", members)
-
-
 VALUES: dict[str, Schema] = {
     "Approvals": _approvals(),
     "Asked": _asked(),
@@ -393,7 +320,6 @@ VALUES: dict[str, Schema] = {
         "The plans that wait for the caller's team.", {"approvals": listed("The plans, newest first.", ref("Plan"))}
     ),
     "Cancelled": value("What was cancelled.", {"cancelled": number("How many runs.")}),
-    "Counts": _counts(),
     "Decision": _decision(),
     "Decisions": value(
         "A page of decisions.",
@@ -413,8 +339,6 @@ VALUES: dict[str, Schema] = {
     "Owner": _owner(),
     "Plan": _plan(),
     "Plans": value("The plans of the caller.", {"plans": listed("The plans, newest first.", ref("Plan"))}),
-    "Policies": _policies(),
-    "Records": _records(),
     "RuleExplained": _rule_explained(),
     "RuleOffered": _rule_offered(),
     "Run": _run(),
@@ -424,4 +348,4 @@ VALUES: dict[str, Schema] = {
     "Voice": _voice(),
     "Whoami": _whoami(),
 }
-"""Every value that a call takes or returns, by name."""
+"""Every value that a call takes or returns, by name, but for those of `overview`."""
