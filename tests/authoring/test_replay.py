@@ -184,6 +184,16 @@ def test_changes_are_listed_by_team_and_rule_with_an_example(tmp_path: Path) -> 
     assert found["not_judged"] == []
 
 
+def test_a_copy_of_a_chain_changes_no_number(tmp_path: Path) -> None:
+    """Each record is judged once, also where a backup is read beside its chain."""
+    log, new = write_log(tmp_path / "audit"), candidate(tmp_path / "new", "deny")
+    (tmp_path / "backup").mkdir()
+    (tmp_path / "backup" / log.name).write_bytes(log.read_bytes())
+    alone = command("replay", "--policies", str(new), str(tmp_path / "audit"))
+    both = command("replay", "--policies", str(new), str(tmp_path / "audit"), str(tmp_path / "backup"))
+    assert (both.returncode, both.stdout) == (alone.returncode, alone.stdout)
+
+
 def test_a_torn_line_fails_the_replay_and_is_named(tmp_path: Path) -> None:
     """Where a decision may be missing, the candidate is not called harmless."""
     log = write_log(tmp_path / "audit")

@@ -38,7 +38,19 @@ allow:
     resolve: true
     runs: {max: 9}
 """
+WATCHED = """\
+version: 1
+name: search
+teams: [search]
+allow:
+  - id: watched
+    workflowUrl: {exact: ["https://billing.example.com/api/invoice"]}
+    resolve: true
+    runs: {max: 9}
+    approve: {by: [billing]}
+"""
 OPERATORS = 'state: {url: "sqlite:state.db"}\noperators: {teams: [billing]}\n'
+OWN = "workflowUrl=https%3A%2F%2Fbilling.example.com%2Fapi%2Finvoice"
 APART = "\x1e"
 
 
@@ -50,7 +62,7 @@ def block(section: str, language: str) -> str:
 
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[RunningGateway]:
-    """A gateway whose team, which is one of operators, has three runs."""
+    """A gateway whose team, which is one of operators, has three runs; another waits for its approval."""
     directory, reading = tmp_path / "gateway", "CANARY" + secrets.token_hex(24)
     directory.mkdir()
     (directory / "read-token").write_text(reading)
@@ -58,9 +70,16 @@ def gateway(tmp_path: Path) -> Iterator[RunningGateway]:
     with SimulatorServer(account, token=REAL_TOKEN, read_token=reading) as upstream:
         more = ", read_token: {file: read-token}"
         setup = Setup(
-            upstream.url, directory, policies={"b.yaml": POLICY}, teams=("billing",), upstream=more, more=OPERATORS
+            upstream.url,
+            directory,
+            policies={"b.yaml": POLICY, "s.yaml": WATCHED},
+            teams=("billing", "search"),
+            upstream=more,
+            more=OPERATORS,
         )
         with RunningGateway(setup) as running:
+            waits = running.cancel(f"{OWN}&workflowUrlExactMatch=true", team="search")
+            assert waits.json()["code"] == "approval_required"
             yield running
         assert len(account.cancelled) == 3
 

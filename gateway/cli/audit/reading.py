@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from gateway.audit.chain import Members, parse_line
 from gateway.audit.reader import cuts_in, first_record, lines_of, said_in
@@ -25,6 +25,15 @@ BLOCK_BYTES = 1024 * 1024
 
 class UsageError(Exception):
     """A command line that cannot be carried out; the text is for the person who typed it."""
+
+
+class Line(NamedTuple):
+    """A line of a chain: where it stands, its members (or why it is no record), and its bytes."""
+
+    path: Path
+    number: int
+    members: Members | str
+    raw: bytes
 
 
 class Parser(argparse.ArgumentParser):
@@ -115,10 +124,10 @@ def read(command: str, paths: Sequence[Path], take: Callable[[Members, bytes], b
     """
     unread = 0
     try:
-        for members, raw in _records(paths):
-            if members is None:
+        for line in lines_in(paths):
+            if isinstance(line.members, str):
                 unread += 1
-            elif take(members, raw):
+            elif take(line.members, line.raw):
                 break
             if lost():
                 break
@@ -135,23 +144,28 @@ def said(unread: int) -> int:
     return 1 if unread else 0
 
 
-def _records(paths: Sequence[Path]) -> Iterator[tuple[Members | None, bytes]]:
-    # Each chain is read in its own order, whatever the order of the files: later records continue earlier ones.
+def lines_in(paths: Sequence[Path]) -> Iterator[Line]:
+    """Yield the lines of the chains among the paths and in them, each record once.
+
+    Each chain is read in its own order, whatever the order of the files: later records continue earlier ones.
+
+    Raises: UsageError: there is no chain. OSError: a file cannot be read.
+    """
     chains = {chain: _without_copies(segments) for chain, segments in chains_in(iter(files(paths))).items()}
     for chain in _in_order(chains):
-        yield from _records_of(chains[chain])
+        yield from _lines_of(chains[chain])
 
 
-def _records_of(segments: Sequence[Path]) -> Iterator[tuple[Members | None, bytes]]:
+def _lines_of(segments: Sequence[Path]) -> Iterator[Line]:
     """Yield the records of a chain. Lines that were given up in a suspect file are only counted: they come again."""
     cuts, head, given_up = _cuts(segments), 0, 0
     for path in segments:
-        for members, raw in _records_in(path):
+        for line in _all_in(path):
             if head >= cuts.get(path.name, head + 1):
                 given_up += 1
                 continue
-            head = head if members is None else int(str(members["seq"]))
-            yield members, raw
+            head = head if isinstance(line.members, str) else int(str(line.members["seq"]))
+            yield line
     if given_up:
         lines = counted(given_up, "line is", "lines are")
         print(
@@ -217,11 +231,11 @@ def _named_by(first: Path) -> set[str]:
     return set()
 
 
-def _records_in(path: Path) -> Iterator[tuple[Members | None, bytes]]:
+def _all_in(path: Path) -> Iterator[Line]:
     try:
-        for line in lines_of(path):
+        for number, line in enumerate(lines_of(path), 1):
             raw = line.removesuffix(b"\n")
-            members = parse_line(raw)
-            yield (None if isinstance(members, str) else members), raw
-    except (FileNotFoundError, NotAFile):
-        yield None, b""  # retired meanwhile, or put there by somebody: nobody can tell what it held
+            yield Line(path, number, parse_line(raw), raw)
+    except (FileNotFoundError, NotAFile) as fault:
+        # Retired meanwhile, or put there by somebody: nobody can tell what it held.
+        yield Line(path, 0, fault_in_words(fault), b"")

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import orjson
 
-from gateway.audit.chain import parse_line
-from gateway.audit.reader import lines_of
-from gateway.audit.segment import chains_in
-from gateway.authoring.history import Change, Members, Replay, replay
+from gateway.authoring.history import Change, Replay, replay
+from gateway.cli.audit.reading import UsageError, lines_in
 from gateway.cli.output import fault_in_words, printable, printable_json
 from gateway.core.errors import counted
 from gateway.policy.format.load import load_policies
@@ -40,36 +38,16 @@ def run(arguments: argparse.Namespace) -> int:
     """
     policies = load_policies(arguments.policies)
     try:
-        files = _segments(arguments.paths)
-    except ValueError as exc:
+        result = replay(policies, ((f"{line.path}:{line.number}", line.members) for line in lines_in(arguments.paths)))
+    except UsageError as exc:
         print(f"replay: {fault_in_words(exc)}", file=sys.stderr)
         return USAGE
-    result = replay(policies, _records(files))
     if arguments.json:
         print(printable_json(orjson.dumps(_members(result, policies.digest), option=orjson.OPT_INDENT_2).decode()))
     else:
         print("\n".join(_lines(result)))
     failing = result.totals.total() if arguments.fail_on == "any" else result.totals[Change(arguments.fail_on)]
     return FAILED if failing or result.unread else OK
-
-
-def _segments(paths: Sequence[Path]) -> list[Path]:
-    found: list[Path] = []
-    for path in paths:
-        if not path.exists():
-            raise ValueError(f"{path}: no such file or directory")
-        members = sorted(path.iterdir()) if path.is_dir() else [path]
-        segments = [segment for files in chains_in(iter(members)).values() for _, segment in files]
-        if not segments:
-            raise ValueError(f"{path}: there is no file of an audit log (<chain>.<number>.jsonl)")
-        found += segments
-    return list(dict.fromkeys(found))
-
-
-def _records(files: Sequence[Path]) -> Iterator[tuple[str, Members | str]]:
-    for path in files:
-        for number, line in enumerate(lines_of(path), 1):
-            yield f"{path}:{number}", parse_line(line.removesuffix(b"\n"))
 
 
 def _lines(result: Replay) -> Iterator[str]:

@@ -6,8 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gateway.core.errors import Refusal
+from gateway.core.forms.shown import PLAN_ID
 
 Schema = dict[str, object]
+
+UUID = {"pattern": f"^{PLAN_ID.pattern}$"}
+"""The form of an ID that the gateway gives: of a decision or a plan."""
+
+TIME = {"format": "date-time"}
+RULE = "The rule, as `file/id`"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,9 @@ import re
 from collections.abc import Iterable, Mapping
 
 from gateway.edge.described.calls import CALLS
-from gateway.edge.described.declare import Call, Problem, Result, Schema, number, ref, text
-from gateway.edge.described.overview import OVERVIEW
+from gateway.edge.described.declare import UUID, Call, Problem, Result, Schema, number, ref, text
 from gateway.edge.described.problems import EVERYWHERE, problem_schema
-from gateway.edge.described.values import UUID, VALUES
+from gateway.edge.described.values import VALUES
 
 _SAYS = (
     "The gateway's own calls. Beside them it takes `DELETE /v2/workflows/runs`, `GET /v2/workflows/logs` and `GET "
@@ -55,7 +54,7 @@ def document() -> dict[str, object]:
         "security": [{"bearer": []}],
         "paths": paths,
         "components": {
-            "schemas": {**VALUES, **OVERVIEW, "Problem": problem_schema()},
+            "schemas": {**VALUES, "Problem": problem_schema()},
             "responses": {
                 _common(status): _problems(status, problems, ()) for status, problems in _by_status(EVERYWHERE).items()
             },

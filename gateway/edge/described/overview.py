@@ -1,12 +1,24 @@
-"""The values that show many decisions at once, or one with its records, as JSON Schema."""
+"""The values in answers that give an overview: numbers, what is on record of a decision, policies in force."""
 
 from __future__ import annotations
 
-from gateway.edge.described.declare import Schema, listed, number, or_null, ref, text, value, yes_or_no
-from gateway.edge.described.values import RULE, TIME, UUID
+from gateway.edge.described.declare import (
+    RULE,
+    TIME,
+    UUID,
+    Schema,
+    listed,
+    number,
+    or_null,
+    ref,
+    text,
+    value,
+    yes_or_no,
+)
 
 
-def _counts() -> Schema:
+def counts() -> Schema:
+    """Return the numbers of decisions over time."""
     each = {
         "at": text("When the part begins.", **TIME),
         "decisions": number("How many decisions were made."),
@@ -23,7 +35,8 @@ def _counts() -> Schema:
     return value("The numbers of decisions over time.", members)
 
 
-def _records() -> Schema:
+def records() -> Schema:
+    """Return what is on record of a decision."""
     record: dict[str, Schema] = {
         "chain": text("The chain."),
         "seq": number("The number of the record in its chain."),
@@ -50,7 +63,8 @@ def _records() -> Schema:
     return value("What is on record of a decision.", members)
 
 
-def _policies() -> Schema:
+def policies() -> Schema:
+    """Return the policies in force, as a caller sees them."""
     shadow = {
         "refuse": number("How many requests it would have refused."),
         "admit": number("How many requests it would have admitted."),
@@ -77,7 +91,3 @@ def _policies() -> Schema:
         "files": listed("The files.", value("One file.", file)),
     }
     return value("The policies in force, as far as the caller sees them.", members)
-
-
-OVERVIEW: dict[str, Schema] = {"Counts": _counts(), "Policies": _policies(), "Records": _records()}
-"""These values, by name."""

@@ -22,8 +22,20 @@ from gateway.core.errors import (
     Unauthenticated,
 )
 from gateway.core.forms.shown import DECISIONS
-from gateway.edge.described.declare import Problem, Schema, mapping, number, or_null, ref, text, value, yes_or_no
-from gateway.edge.described.values import OF_A_PLAN, RULE, UUID
+from gateway.edge.described.declare import (
+    RULE,
+    UUID,
+    Problem,
+    Schema,
+    mapping,
+    number,
+    or_null,
+    ref,
+    text,
+    value,
+    yes_or_no,
+)
+from gateway.edge.described.values import OF_A_PLAN
 
 EVERYWHERE = (
     Problem.of(MalformedRequest, "The request cannot be read in exactly one way; `error` says why."),

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from gateway.core.forms.shown import PLAN_ID, PLANS, SAMPLE
-from gateway.edge.described.declare import Schema, listed, mapping, number, or_null, ref, text, value, yes_or_no
+from gateway.core.forms.shown import PLANS, SAMPLE
+from gateway.edge.described.declare import (
+    RULE,
+    TIME,
+    UUID,
+    Schema,
+    listed,
+    mapping,
+    number,
+    or_null,
+    ref,
+    text,
+    value,
+    yes_or_no,
+)
+from gateway.edge.described.overview import counts, policies, records
 from gateway.execution.plans.draft import State
 
-UUID = {"pattern": f"^{PLAN_ID.pattern}$"}
-"""The form of an ID that the gateway gives: of a decision or a plan."""
-
-TIME = {"format": "date-time"}
-RULE = "The rule, as `file/id`"
 _REQUEST = "as an object with the names of its query; names that may be repeated have lists"
 
 
@@ -320,6 +329,7 @@ VALUES: dict[str, Schema] = {
         "The plans that wait for the caller's team.", {"approvals": listed("The plans, newest first.", ref("Plan"))}
     ),
     "Cancelled": value("What was cancelled.", {"cancelled": number("How many runs.")}),
+    "Counts": counts(),
     "Decision": _decision(),
     "Decisions": value(
         "A page of decisions.",
@@ -339,6 +349,8 @@ VALUES: dict[str, Schema] = {
     "Owner": _owner(),
     "Plan": _plan(),
     "Plans": value("The plans of the caller.", {"plans": listed("The plans, newest first.", ref("Plan"))}),
+    "Policies": policies(),
+    "Records": records(),
     "RuleExplained": _rule_explained(),
     "RuleOffered": _rule_offered(),
     "Run": _run(),
@@ -348,4 +360,4 @@ VALUES: dict[str, Schema] = {
     "Voice": _voice(),
     "Whoami": _whoami(),
 }
-"""Every value that a call takes or returns, by name, but for those of `overview`."""
+"""Every value that a call takes or returns, by name."""

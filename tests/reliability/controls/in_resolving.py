@@ -307,8 +307,8 @@ IN_RESOLVING = (
         (
             Edit(
                 PAGES,
-                '        raise Conflict("preview", sentence, members=self._shown(draft))\n',
-                "        return answers.status_page(200, self._shown(draft), inbound.decision_id)\n",
+                '        raise Conflict("preview", sentence, members=await self._shown(inbound, draft))\n',
+                "        return answers.status_page(200, await self._shown(inbound, draft), inbound.decision_id)\n",
             ),
         ),
         PLANS,
