@@ -137,7 +137,7 @@ def test_a_budget_outlives_a_gateway_and_the_database(postgres: Postgres, tmp_pa
 
 def chain_of(gateway: RunningGateway) -> str:
     """The chain that a gateway writes, by which the fleet knows it."""
-    return str(gateway.request("GET", "/readyz").json()["audit"]["checkpoint"]["chain"])
+    return str(json.loads(gateway.request("GET", "/readyz").body)["audit"]["checkpoint"]["chain"])
 
 
 def is_frozen(gateway: RunningGateway) -> bool:
