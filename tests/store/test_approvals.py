@@ -119,6 +119,7 @@ async def test_a_team_is_shown_what_waits_for_it_and_nothing_else(store: SqlStor
     assert {one.plan_id for one in await store.waiting_for("sre_1")} == {"p", "q"}
     for team in ("plat", "form", "sreX1", "billing", "%"):
         assert await store.waiting_for(team) == []
+    assert len(await store.waiting_for(None)) == 2
     await store.end_waiting("p", End.EXPIRED)
     assert [one.plan_id for one in await store.waiting_for("platform")] == ["q"]
 

@@ -196,8 +196,11 @@ class Approving:
         after = await self._counted(waiting, voice, said)
         return await self._plans.find(None, plan_id), after
 
-    async def waiting_for(self, team: str) -> Sequence[tuple[Draft, Waiting]]:
-        """Return the plans that wait for people of this team, the newest first. Raises: StateUnavailable."""
+    async def waiting_for(self, team: str | None) -> Sequence[tuple[Draft, Waiting]]:
+        """Return the plans that wait for people of this team (None: of any), the newest first.
+
+        Raises: StateUnavailable.
+        """
         found = []
         for waiting in await self._store.waiting_for(team):
             with contextlib.suppress(NotFound, Conflict):  # over meanwhile, or damaged: asked for by its ID it says so

@@ -46,10 +46,12 @@ class MemoryApprovals:
         async with self.plans.faults.around("waiting_like"):
             return self._like(requester, request_sha256)
 
-    async def waiting_for(self, team: str) -> Sequence[Waiting]:
+    async def waiting_for(self, team: str | None) -> Sequence[Waiting]:
         async with self.plans.faults.around("waiting_for"):
             found = [one for one in map(self._found, self.rows) if one is not None and self._open(one)]
-            return sorted((one for one in found if team in one.by), key=lambda one: one.asked_ms, reverse=True)
+            return sorted(
+                (one for one in found if team is None or team in one.by), key=lambda one: one.asked_ms, reverse=True
+            )
 
     async def hear(self, voice: Voice) -> Waiting | Unheard:
         async with self.plans.faults.around("hear"):
