@@ -237,10 +237,11 @@ class Approving:
         name, given = waiting.plan_id, waiting.given()
         if waiting.end is End.REJECTED:
             raise self._rejected(draft, waiting)
+        if draft.state is not State.AWAITING:
+            # One that was applied or stopped says so, also when its time is up.
+            check_ready(draft)
         if waiting.late or waiting.end in (End.EXPIRED, End.VOID):
             raise void(name)
-        if draft.state is not State.AWAITING:
-            check_ready(draft)
         if waiting.claimed:
             raise applied(name)
         why = self._void(draft, waiting, call, permit)
