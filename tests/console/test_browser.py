@@ -177,6 +177,8 @@ def test_somebody_else_approves_exactly_the_runs_that_they_see(browser: Browser,
         expect(other.page.get_by_role("cell", name="wfr_00003")).to_be_visible()
         assert (other.findings(), other.overflow()) == ([], 0)
         other.page.get_by_label("Why, for whoever asked").fill("seen")
+        other.page.keyboard.press("Enter")
+        expect(other.page.get_by_text("0 of 1 by people of platform")).to_be_visible()
         other.page.get_by_role("button", name="Approve exactly 3 runs").click()
         expect(other.page.get_by_text("Approved by platform/platform-key")).to_be_visible()
         one.page.reload()

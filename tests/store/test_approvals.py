@@ -151,6 +151,16 @@ async def test_one_person_is_one_person_under_every_name(store: SqlStore) -> Non
     assert isinstance(await store.hear(voice("v2", SUE, person="sub:sue")), Waiting)
 
 
+async def test_one_person_that_speaks_under_two_names_at_once_is_one_person(store: SqlStore) -> None:
+    """What was taken first keeps the other out, though it is not on record yet."""
+    await waits(store)
+    assert isinstance(await store.hear(voice("v1", ROB, person="sub:rob")), Waiting)
+    assert await store.hear(voice("v2", SUE, person="sub:rob")) is Unheard.SAME_PERSON
+    after = await says(store, voice("v3", ROB, person="sub:rob"))
+    assert after is not None
+    assert [one.voice_id for one in after.given()] == ["v3"]
+
+
 async def test_nobody_is_heard_about_other_runs_other_policies_or_what_does_not_wait(store: SqlStore) -> None:
     """Each is told that it is over."""
     await waits(store)

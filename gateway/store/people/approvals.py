@@ -188,7 +188,8 @@ def _hear(connection: Connection, voice: Voice) -> Waiting | Unheard:
     before = [one for one in found.voices if (one.principal, one.word) == (voice.principal, voice.word)]
     if any(one.confirmed for one in before):
         return found
-    others = [one.person for one in found.given() if one.principal != voice.principal]
+    # Also those that are not on record yet: of two that are taken at once both would count.
+    others = [one.person for one in found.voices if one.word == "approve" and one.principal != voice.principal]
     if voice.principal == found.requester or voice.person in (found.person, *others):
         return Unheard.SAME_PERSON
     values = {

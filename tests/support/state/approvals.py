@@ -63,7 +63,7 @@ class MemoryApprovals:
             key = (voice.plan_id, voice.principal, voice.word)
             if key in self.voices and self.voices[key].confirmed:
                 return found
-            others = [one.person for one in found.given() if one.principal != voice.principal]
+            others = [one.person for one in found.voices if one.word == "approve" and one.principal != voice.principal]
             if voice.principal == found.requester or voice.person in (found.person, *others):
                 return Unheard.SAME_PERSON
             self.voices[key] = replace(voice, at_ms=self._now_ms, confirmed=False)
