@@ -24,11 +24,10 @@ from gateway.audit.record import intent_members
 from gateway.callers.authenticate import Authenticator
 from gateway.callers.in_force import InForce
 from gateway.callers.settings import CallerKey
-from gateway.core.parse import Body, parse_cancel
+from gateway.core.parse import RUNS, Body, parse_cancel
 from gateway.core.plan import Order, Permit
 from gateway.edge import answers
 from gateway.edge.answers import Answer
-from gateway.edge.head import RUNS
 from gateway.edge.health import HealthPages
 from gateway.edge.inbound import INBOUND, Inbound
 from gateway.edge.pages.calls import Pages

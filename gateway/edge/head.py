@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 
 from gateway.core.errors import ExpectationFailed, MalformedRequest, MethodNotAllowed, NotFound, TooLarge
 from gateway.core.forms.shown import PLANS
+from gateway.core.parse import RUNS, run_in_path
 from gateway.core.request import CANCEL_RUNS
 
 _ABSOLUTE_FORM = re.compile(rb"https?://[A-Za-z0-9._:\[\]-]+(?P<origin_form>/[!\"$-~]*)", re.IGNORECASE)
@@ -204,8 +205,10 @@ def _framing(values: Mapping[bytes, Sequence[bytes]], version: str) -> tuple[byt
     return (b"transfer-encoding", b"chunked") if codings else (b"content-length", lengths[0])
 
 
-RUNS = "/v2/workflows/runs"
-_PLANS = f"{PLANS}/".encode()
+PREVIEW = "/preview"
+"""What stands before the path of a cancel that is only previewed."""
+
+_RUNS, _PLANS = RUNS.encode(), f"{PLANS}/".encode()
 _CANCEL = f"DELETE {RUNS}"
 _ONLY = (
     f"Of QStash's calls this gateway only passes bulk cancels of workflow runs ({_CANCEL}) and shows runs of your team "
@@ -215,10 +218,9 @@ _RUNTIMES = "Runtimes that host workflows keep their own client and token."
 _INSTEAD = (
     (
         re.compile(rb"DELETE (?:/preview)?/v2/workflows/runs/[^/]+"),
-        # Every run sends this call when it ends, with cancel=false, to report its end.
         (
-            f"A run is cancelled by its ID in the query, not in the path: {_CANCEL}?workflowRunIds=ID. With "
-            "cancel=false this call is a runtime's own report."
+            "The path names no run: an ID is 1 to 128 letters, digits, '_', '.' or '-', at least one a letter or "
+            "digit, and 'undefined' is what a client writes that was given no ID."
         ),
     ),
     (
@@ -245,9 +247,14 @@ _MAX_GUESSED_BYTES = 200
 
 def action_of(method: str, path: bytes) -> str | None:
     """Return the action that a request asks for; None if it is a call that sends nothing, or of no known path."""
-    cancels = (method, path) == ("DELETE", RUNS.encode())
+    cancels = method == "DELETE" and is_cancel(path)
     applies = method == "POST" and path.startswith(_PLANS) and path.endswith(b"/apply")
     return CANCEL_RUNS if cancels or applies else None
+
+
+def is_cancel(path: bytes) -> bool:
+    """Return whether a path is that of a cancel, of many runs or of the one that it names."""
+    return path == _RUNS or run_in_path(path.decode("latin-1")) is not None
 
 
 def is_plain(path: bytes) -> bool:

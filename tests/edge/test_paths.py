@@ -13,9 +13,13 @@ ONLY = (
 )
 RUNTIMES = "Runtimes that host workflows keep their own client and token."
 REST = f"{ONLY} {RUNTIMES}"
-BY_ID = (
-    "A run is cancelled by its ID in the query, not in the path: DELETE /v2/workflows/runs?workflowRunIds=ID. With "
-    f"cancel=false this call is a runtime's own report. {REST}"
+NO_RUN = (
+    "The path names no run: an ID is 1 to 128 letters, digits, '_', '.' or '-', at least one a letter or digit, and "
+    f"'undefined' is what a client writes that was given no ID. {REST}"
+)
+REPORT = (
+    "With cancel=false this call is a runtime's report that its run has ended, which the gateway does not pass: "
+    "runtimes that host workflows keep their own client and token."
 )
 BY_QUERY = "Runs are cancelled with DELETE, and chosen in the query: DELETE /v2/workflows/runs?workflowUrl=URL. " + REST
 ONE_RUN = f"A run of your team is shown by GET /v2/workflows/logs?workflowRunId=ID. {REST}"
@@ -45,10 +49,12 @@ def test_another_method_is_told_the_one_there_is(edge: Edge, line: str, said: st
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("DELETE /v2/workflows/runs/wfr_1", BY_ID),
-        ("DELETE /v2/workflows/runs/wfr_1?cancel=true", BY_ID),
-        ("DELETE /v2/workflows/runs/wfr_1?cancel=false", BY_ID),
-        ("DELETE /preview/v2/workflows/runs/wfr_1", BY_ID),
+        ("DELETE /v2/workflows/runs/wfr_1?cancel=false", REPORT),
+        ("DELETE /preview/v2/workflows/runs/wfr_1?cancel=false", REPORT),
+        ("DELETE /v2/workflows/runs/undefined?cancel=true", NO_RUN),
+        ("DELETE /v2/workflows/runs/..", NO_RUN),
+        ("DELETE /v2/workflows/runs/wfr_%41", NO_RUN),
+        ("DELETE /v2//workflows/runs/wfr_A", REST),
         ("POST /v2/workflows/runs/cancel", BY_QUERY),
         ("GET /v2/workflows/runs/wfr_1", ONE_RUN),
         ("DELETE /v2/workflows/runs/wfr_1/steps", REST),
