@@ -334,7 +334,7 @@ class Gateway:
         at, port = self.config.console, int(bound.socket.getsockname()[1])
         assert at is not None
         served = Served.at(at, port, tls=self.certificate is not None)
-        return console(app, Sessions(edge.current, edge.clock), served, has_freezes=edge.has_freezes)
+        return console(app, Sessions(edge.current, edge.clock), served, edge.of_state)
 
 
 def build(

@@ -143,8 +143,9 @@ def test_route(benchmark: BenchmarkFixture) -> None:
 
     calls = ("preview", "logs", "whoami", "explain", "plan", "planned", "plans", "stop", "openapi")
     cancels, pages = SimpleNamespace(cancel=nothing, apply=nothing), SimpleNamespace(**dict.fromkeys(calls, nothing))
-    pages.decisions = SimpleNamespace(one=nothing, listed=nothing)
-    pages.freezes = None
+    pages.decisions = SimpleNamespace(one=nothing, listed=nothing, record=nothing)
+    pages.counts, pages.events = SimpleNamespace(counts=nothing), SimpleNamespace(events=nothing)
+    pages.policies, pages.with_state = SimpleNamespace(policies=nothing), lambda: ()
     app = Starlette(routes=routes(cast(Cancels, cancels), cast(Pages, pages), cast(HealthPages, None)))
     inbound = Inbound({"headers": []}, receive, values.DECISION_ID, None, cast(InForce, None))
 

@@ -45,6 +45,13 @@ class Acting:
         reply = await visit.calls.ask("DELETE", f"{PLANS}/{name}")
         return RedirectResponse(f"/plans/{name}", 303) if reply.ok else visit.refused(reply)
 
+    async def say(self, visit: Visit) -> Response:
+        """Answer `POST /plans/{plan}/approvals`: approve or reject exactly the runs that the page has shown."""
+        fields = await self._fields(visit)
+        body: Members = {name: fields[name] for name in ("digest", "decision", "reason") if name in fields}
+        reply = await visit.calls.ask("POST", f"{PLANS}/{visit.named('plan')}/approvals", body=body)
+        return await plan_page(visit, reply.members) if reply.ok else visit.refused(reply)
+
     async def freeze(self, visit: Visit) -> Response:
         """Answer `POST /freezes`: freeze what the form says; without team and rule, everything."""
         fields = await self._fields(visit)
@@ -102,10 +109,10 @@ class Acting:
         shown = reply.members
         if fields.get("digest") != shown.get("digest") or fields.get("runs", "").strip() != str(shown.get("runs")):
             problem = f"Nothing was sent: type {shown.get('runs')}, the number of runs, to cancel exactly these."
-            return plan_page(visit, shown, problem=problem, status=400)
+            return await plan_page(visit, shown, problem=problem, status=400)
         if len(self.applied) >= MOST_APPLIED:
             problem = f"Nothing was sent: {len(self.applied)} plans are being applied. Try again in a moment."
-            return plan_page(visit, shown, problem=problem, status=503)
+            return await plan_page(visit, shown, problem=problem, status=503)
         task = asyncio.create_task(_applied(visit, name))
         self.applied.add(task)
         task.add_done_callback(self.applied.discard)

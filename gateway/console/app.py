@@ -24,8 +24,8 @@ from gateway.console.shown import Files, Templates
 Page = Callable[[Visit], Awaitable[Response | Live]]
 
 
-def console(app: ASGIApp, sessions: Sessions, served: Served, *, has_freezes: bool) -> ASGIApp:
-    """Return the console over an edge application; only one with shared state `has_freezes`."""
+def console(app: ASGIApp, sessions: Sessions, served: Served, of_state: frozenset[str]) -> ASGIApp:
+    """Return the console over an edge application; `of_state` are the paths that this has only with shared state."""
     templates, files, acting = Templates(), Files(), Acting(served)
     login = Login(app, sessions, served, templates)
 
@@ -38,7 +38,7 @@ def console(app: ASGIApp, sessions: Sessions, served: Served, *, has_freezes: bo
             if session is None:
                 return RedirectResponse("/login", 303)
             calls = Calls(app, request.scope, session.standing)
-            return await page(Visit(request, session, sessions, calls, templates, has_freezes))
+            return await page(Visit(request, session, sessions, calls, templates, of_state))
 
         return endpoint
 
@@ -75,6 +75,7 @@ def _pages(acting: Acting) -> list[tuple[str, str, Page]]:
         ("POST", "/new", acting.preview),
         ("POST", "/plans/{plan}/apply", acting.apply),
         ("POST", "/plans/{plan}/stop", acting.stop),
+        ("POST", "/plans/{plan}/approvals", acting.say),
         ("POST", "/freezes", acting.freeze),
         ("POST", "/freezes/{freeze}/thaw", acting.thaw),
         ("POST", "/policies/explain", acting.explain),

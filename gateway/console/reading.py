@@ -12,18 +12,22 @@ from starlette.responses import RedirectResponse, Response
 from gateway.console.calls import Calls, Reply
 from gateway.console.sessions import Session, Sessions
 from gateway.console.shown import Templates
-from gateway.core.forms.shown import COUNTS, DECISIONS, FREEZES, PLANS, POLICIES
+from gateway.core.forms.shown import APPROVALS, COUNTS, DECISIONS, FREEZES, PLANS, POLICIES
 
 SINCE = ("1h", "24h", "7d", "30d")
 UNDER_WAY = ("looking", "applying")
 """The states of a plan in which its page looks again by itself."""
+
+TO_APPLY = ("ready", "awaiting_approval")
+"""The states of a plan in which it may be applied, or will once it is approved."""
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
     """One request of somebody who is logged in: the session, and the calls that the page may make.
 
-    Without shared state a gateway has no calls about freezes, and a page that asked would leave a refusal on record.
+    `of_state` are the paths of calls that the gateway has only with shared state: a page that asked for one that is not
+    there would leave a refusal on record.
     """
 
     request: Request
@@ -31,7 +35,7 @@ class Visit:
     sessions: Sessions
     calls: Calls
     templates: Templates
-    has_freezes: bool
+    of_state: frozenset[str]
 
     def page(self, name: str, status: int = 200, **values: object) -> Response:
         """Return a page of the console."""
@@ -52,9 +56,18 @@ class Visit:
         """Return whether the principal is one of the gateway's operators."""
         return (await self.calls.get("/gateway/v1/whoami")).members.get("operator") is True
 
+    async def owns(self, plan: str) -> bool:
+        """Return whether a plan is the principal's own."""
+        plans = (await self.calls.get(PLANS)).members.get("plans")
+        return isinstance(plans, list) and any(one.get("plan") == plan for one in plans)
+
     async def freezes(self) -> Reply | None:
-        """Return the freezes that the principal sees; None if the gateway has none."""
-        return await self.calls.get(FREEZES) if self.has_freezes else None
+        """Return the freezes that the principal sees; None if the gateway has no shared state."""
+        return await self.calls.get(FREEZES) if FREEZES in self.of_state else None
+
+    async def approvals(self) -> Reply | None:
+        """Return the plans that wait for the principal's team; None if the gateway has no approvals."""
+        return await self.calls.get(APPROVALS) if APPROVALS in self.of_state else None
 
     def since(self) -> str:
         """Return how far back the page is to look; an unknown wish is that of a day."""
@@ -108,7 +121,8 @@ async def plans(visit: Visit) -> Response:
     reply = await visit.calls.get(PLANS, [("all", "true")] if operator else [])
     if not reply.ok:
         return visit.refused(reply)
-    return visit.page("plans.html", plans=reply.members.get("plans", []), operator=operator)
+    waiting = await visit.approvals()
+    return visit.page("plans.html", plans=reply.members.get("plans", []), operator=operator, waiting=waiting)
 
 
 async def plan(visit: Visit) -> Response:
@@ -117,16 +131,41 @@ async def plan(visit: Visit) -> Response:
     reply = await visit.calls.get(f"{PLANS}/{name}")
     if not reply.ok:
         return visit.refused(reply)
-    return plan_page(visit, reply.members)
+    return await plan_page(visit, reply.members)
 
 
-def plan_page(visit: Visit, shown: Mapping[str, object], *, problem: str | None = None, status: int = 200) -> Response:
-    """Return the page of a plan, with the answer to its application if that was asked for in this session."""
+async def plan_page(
+    visit: Visit, shown: Mapping[str, object], *, problem: str | None = None, status: int = 200
+) -> Response:
+    """Return the page of a plan, with the answer to its application if that was asked for in this session.
+
+    A plan that is to be applied may be somebody else's: operators see all, and people those that they are to approve.
+    """
     name = str(shown.get("plan"))
     said = visit.session.said.get(name)
     awaited = name in visit.session.said and said is None
     under_way = awaited or shown.get("state") in UNDER_WAY
-    return visit.page("plan.html", status, plan=shown, said=said, under_way=under_way, problem=problem)
+    to_apply = shown.get("state") in TO_APPLY and not under_way
+    mine = to_apply and await visit.owns(name)
+    return visit.page(
+        "plan.html",
+        status,
+        plan=shown,
+        said=said,
+        under_way=under_way,
+        problem=problem,
+        mine=mine,
+        may_stop=under_way or mine or (to_apply and await visit.is_operator()),
+        approved=_is_approved(shown),
+    )
+
+
+def _is_approved(shown: Mapping[str, object]) -> bool:
+    """Return whether enough people have approved a plan that waits, so that its requester may apply it."""
+    match shown.get("approvals"):
+        case {"given": list(given), "needed": int(needed), "rejected": None}:
+            return len(given) >= needed
+    return False
 
 
 async def policies(visit: Visit) -> Response:

@@ -44,7 +44,7 @@ def _terms(value: object) -> str:
     return " · ".join(f"{name}={str(one).lower() if isinstance(one, bool) else one}" for name, one in pairs)
 
 
-def _value(value: object) -> str:
+def _shown_value(value: object) -> str:
     """Return a member of a record: a text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
@@ -61,7 +61,7 @@ class Templates:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        environment.filters |= {"time": _time, "words": _words, "terms": _terms, "value": _value}
+        environment.filters |= {"time": _time, "words": _words, "terms": _terms, "value": _shown_value}
         environment.globals["counted"] = counted
 
     def page(self, name: str, status: int = 200, **values: object) -> Response:

@@ -143,8 +143,8 @@ class Door:
 class Edge(Starlette):
     """The application: its routes, and the parts that the door uses.
 
-    Requests are judged by the intake's clock; `wall` gives the times that callers compare with their own clocks. It
-    `has_freezes` if it has the calls about them, which need shared state.
+    Requests are judged by the intake's clock; `wall` gives the times that callers compare with their own clocks.
+    `of_state` are the paths of the calls that there are only with shared state.
     """
 
     def __init__(
@@ -160,7 +160,8 @@ class Edge(Starlette):
     ) -> None:
         self.refusals, self.wall, self.teller = refusals, wall, Teller(log)
         self.intake, self.current, self.clock = pages.intake, pages.intake.current, pages.intake.clock
-        self.cancels, self.has_freezes = Cancels(pages.intake, pipeline, self.teller), pages.freezes is not None
+        self.cancels = Cancels(pages.intake, pipeline, self.teller)
+        self.of_state = frozenset(path for _, path, _ in pages.with_state())
         super().__init__(
             routes=routes(self.cancels, pages, health),
             lifespan=lifespan,

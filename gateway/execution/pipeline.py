@@ -222,7 +222,7 @@ class Pipeline:
             raise WaitEnded from None
 
     async def _denied(self, call: Call, denial: Denial) -> Denial:
-        await self._audit.note("denied", call.denied(denial, self._upstream_url))
+        await self._audit.note("denied", call.denied_members(denial, self._upstream_url))
         return denial
 
     async def _joined_or_started(self, key: Key, work: Work, call: Call) -> Told:

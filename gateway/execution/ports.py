@@ -129,7 +129,7 @@ class Call:
             correlation=self.correlation,
         )
 
-    def denied(self, denial: Denial, upstream: str) -> Members:
+    def denied_members(self, denial: Denial, upstream: str) -> Members:
         """Return the members of the record that says that this call was denied; `upstream` is QStash's URL."""
         return denied_members(
             self.decision_id,

@@ -72,8 +72,8 @@ class Approvals(Protocol):
     async def waiting_like(self, requester: str, request_sha256: str) -> Waiting | None:
         """Return the newest plan of an identical cancel that waits in time, or was rejected and would still wait."""
 
-    async def waiting_for(self, team: str) -> Sequence[Waiting]:
-        """Return the plans that wait for people of this team, the newest first."""
+    async def waiting_for(self, team: str | None) -> Sequence[Waiting]:
+        """Return the plans that wait for people of this team (None: of any), the newest first."""
 
     async def hear(self, voice: Voice) -> Waiting | Unheard:
         """Take what somebody says of a plan; it counts once it is confirmed. Said again it changes nothing."""
@@ -98,7 +98,7 @@ class Plans(Protocol):
         """Return a plan that is still shown."""
 
     async def plans_of(self, principal: str | None, most: int) -> Sequence[KeptPlan]:
-        """Return the principal's plans (None: anybody's) that are still shown, the newest first."""
+        """Return the principal's plans (None: anybody's) that are still shown, the newest first, up to some MB."""
 
     async def claim(self, plan_id: str, instance: str) -> bool:
         """Return whether this gateway may apply the plan: it alone, once, unless somebody stopped it."""

@@ -50,7 +50,8 @@ from gateway.store.tables import (
 
 PURGED_EVERY_S = 60.0
 MOST_PURGED = 500
-"""How many rows of a table are deleted at a time, so that nobody waits long for it."""
+MOST_PLANS_PURGED = 4
+"""How many rows of a table are deleted at a time, so that nobody waits long for it; a plan may have 2 MB."""
 
 FREEZES_LIVE_MS = 30 * 86_400_000
 """How long a freeze that is over and on record stays in the store, in milliseconds."""
@@ -79,9 +80,11 @@ class SqlStore(SqlFreezes, SqlAdmissions, SqlApprovals, SqlPlans, SqlDecisions, 
         return self._database.shared
 
     async def purge(self) -> None:
-        """Delete what has expired, a bounded number of rows. Raises: StateUnavailable."""
+        """Delete all that has expired, a few rows at a time. Raises: StateUnavailable: some of it may be left."""
         for table, condition in _expired():
-            await self._database.write(partial(_purge, table, condition))
+            most = MOST_PLANS_PURGED if table is PLANS else MOST_PURGED
+            while await self._database.write(partial(_purge, table, condition, most)) == most:
+                pass  # others write in between: they queue
 
     async def aclose(self) -> None:
         """Close the connections. Never raises."""
@@ -246,7 +249,6 @@ def _expired() -> list[tuple[Table, ColumnElement[bool]]]:
     return [
         (ADMISSIONS, ADMISSIONS.c.expires_ms < now),
         (BINDINGS, BINDINGS.c.expires_ms < now),
-        (PLANS, (PLANS.c.expires_ms < now) & PLANS.c.plan_id.not_in(waits)),
         (APPROVALS, APPROVALS.c.end.is_not(None) & (APPROVALS.c.until_ms < now - SHOWN_MS)),
         (VOICES, VOICES.c.plan_id.not_in(select(APPROVALS.c.plan_id))),
         (CURSORS, CURSORS.c.expires_ms < now),
@@ -256,12 +258,15 @@ def _expired() -> list[tuple[Table, ColumnElement[bool]]]:
         (NOTICES, NOTICES.c.delivered & (NOTICES.c.due_ms < now - KEPT_DELIVERED_MS)),
         (NOTICES, NOTICES.c.due_ms < now - UNSERVED_MS),
         (FREEZES, FREEZES.c.freeze_recorded & over & (FREEZES.c.at_ms < now - FREEZES_LIVE_MS)),
+        # What takes longest is the last, so that it keeps nothing else from being deleted.
+        (PLANS, (PLANS.c.expires_ms < now) & PLANS.c.plan_id.not_in(waits)),
     ]
 
 
-def _purge(table: Table, condition: ColumnElement[bool], connection: Connection) -> None:
+def _purge(table: Table, condition: ColumnElement[bool], most: int, connection: Connection) -> int:
+    """Delete rows, at most so many; return how many it were."""
     [key] = table.primary_key.columns
-    some = select(key).where(condition).limit(MOST_PURGED)
+    some = select(key).where(condition).limit(most)
     if connection.dialect.name == "postgresql":
         some = some.with_for_update(skip_locked=True)
-    connection.execute(delete(table).where(key.in_(some)))
+    return connection.execute(delete(table).where(key.in_(some))).rowcount

@@ -231,6 +231,8 @@ def maker_of(call: ast.AST | None) -> str | None:
     match call:
         case ast.Call(func=ast.Name(id=name)) if name.endswith("_members"):
             return name.removeprefix("_")
+        case ast.Call(func=ast.Attribute(attr=name)) if name.endswith("_members"):
+            return name
         case ast.Call(func=ast.Attribute(attr="members", value=ast.Call(func=ast.Name(id=name)) | ast.Name(id=name))):
             return name
     return None

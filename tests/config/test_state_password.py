@@ -68,7 +68,7 @@ def test_what_cannot_be_a_password_is_a_problem_in_the_configuration(
     assert code == 3
     assert says in line
     assert line.startswith("config.yaml:9:8: the password of the state ")
-    assert line.endswith("check 'state.password'")
+    assert line.endswith("check 'state.password', or --password-file")
     assert WORD not in line
 
 

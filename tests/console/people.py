@@ -29,6 +29,7 @@ teams: [billing]
 allow:
   - {{id: own, workflowUrl: {{exact: ["{INVOICE}"]}}, resolve: true, runs: {{max: 100}}}}
 """
+WATCHED = POLICY.replace("runs: {max: 100}", "runs: {max: 100}, approve: {by: [platform]}")
 GUARDRAILS = """\
 version: 1
 name: guardrails
@@ -180,6 +181,7 @@ def house(
     more: str = CONSOLE + STATE,
     runs: Sequence[Run] | int = 3,
     policy_max: int = 100,
+    policy: str = POLICY,
     **setup: object,
 ) -> Iterator[House]:
     """A gateway with three teams, one of them operators; the account has runs of the invoice workflow."""
@@ -190,7 +192,7 @@ def house(
             upstream.url,
             directory,
             policies={
-                "billing.yaml": POLICY.replace("max: 100", f"max: {policy_max}"),
+                "billing.yaml": policy.replace("max: 100", f"max: {policy_max}"),
                 "guardrails.yaml": GUARDRAILS,
                 "search.yaml": OTHERS,
             },

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gateway.simulator.exchange import Ending, Fault
 from gateway.simulator.runs import Run
-from tests.console.people import INVOICE, forms, house
+from tests.console.people import INVOICE, WATCHED, forms, house
 from tests.support.waiting import until
 from tests.upstream.runs.reading import run
 
@@ -100,3 +100,55 @@ def test_a_request_is_explained_and_that_is_recorded(tmp_path: Path) -> None:
         assert person.fill("/policies/explain", request="DELETE /v2/workflows/runs").status == 200
         assert "guardrails/everything decides deny matched" in person.words
         assert len(home.gateway.records("explained")) == 1
+
+
+def test_a_cancel_that_needs_it_is_approved_by_somebody_else_who_sees_its_runs(tmp_path: Path) -> None:
+    """The requester is told by whom; nobody can approve their own, and a page that is only read approves nothing."""
+    with house(tmp_path / "gateway", policy=WATCHED) as home:
+        person, search, platform = home.person(), home.person("search"), home.person("platform")
+        path = person.plan(reason="stuck since noon")
+        person.fill(f"{path}/apply", runs="3")
+        until(lambda: "awaiting approval" in person.get(path).body.decode())
+        assert "0 of 1 by people of platform" in person.words
+        assert f"{path}/apply" not in forms(person.page)
+        assert person.post(f"{path}/approvals", {**forms(person.page)["/logout"], "decision": "approve"}).status >= 400
+        assert search.get(path).status == 404
+        platform.get("/plans")
+        assert "Waiting for your approval" in platform.words
+        for _ in range(10):
+            platform.get(path)
+        assert "billing/billing-key wants it: stuck since noon" in platform.words
+        assert "wfr_00003" in platform.words
+        assert f"{path}/apply" not in forms(platform.page)
+        assert not home.account.cancelled
+        assert platform.fill(f"{path}/approvals", decision="approve", reason="seen").status == 200
+        assert "Approved by platform/platform-key" in platform.words
+        person.get(path)
+        assert "Approved by platform/platform-key" in person.words
+        assert person.fill(f"{path}/apply", runs="3").status == 303
+        until(lambda: "3 runs cancelled." in person.get(path).body.decode())
+        assert len(home.account.cancelled) == 3
+
+
+def test_a_cancel_that_is_rejected_is_not_carried_out(tmp_path: Path) -> None:
+    """And says by whom, and why."""
+    with house(tmp_path / "gateway", policy=WATCHED) as home:
+        person, platform = home.person(), home.person("platform")
+        path = person.plan()
+        person.fill(f"{path}/apply", runs="3")
+        until(lambda: "awaiting approval" in person.get(path).body.decode())
+        platform.get(path)
+        assert platform.fill(f"{path}/approvals", decision="reject", reason="not today").status == 200
+        assert "Rejected by platform/platform-key" in person.get(path).body.decode()
+        assert "not today" in person.words
+        assert f"{path}/apply" not in forms(person.page)
+        assert not home.account.cancelled
+
+
+def test_an_operator_is_not_offered_to_apply_what_is_somebody_elses(tmp_path: Path) -> None:
+    """Only to stop it."""
+    with house(tmp_path / "gateway") as home:
+        person, platform = home.person(), home.person("platform")
+        path = person.plan()
+        platform.get(path)
+        assert {f"{path}/stop", f"{path}/apply"} & forms(platform.page).keys() == {f"{path}/stop"}

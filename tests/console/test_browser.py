@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, expect
 from gateway.simulator.exchange import Fault
 from gateway.simulator.runs import Run
 from tests.console.browser import Window, chromium, window
-from tests.console.people import INVOICE, House, house
+from tests.console.people import INVOICE, WATCHED, House, house
 from tests.upstream.runs.reading import run
 
 MANY = [Run(f"wfr_{number:03}", INVOICE, run(1).created_ms + number) for number in range(250)]
@@ -157,6 +157,37 @@ def test_a_freeze_is_seen_by_those_whom_it_stops(browser: Browser, own: House) -
         expect(one.page.get_by_role("button", name=re.compile("Thaw"))).to_have_count(0)
         operator.page.get_by_role("button", name=re.compile("^Thaw")).click()
         expect(operator.page.get_by_text("Nothing is frozen.")).to_be_visible()
+
+
+def test_somebody_else_approves_exactly_the_runs_that_they_see(browser: Browser, tmp_path: Path) -> None:
+    """Then the requester may cancel them; both pages can be read by all."""
+    with (
+        house(tmp_path / "gateway", policy=WATCHED) as watched,
+        window(browser, watched) as one,
+        window(browser, watched, "platform") as other,
+    ):
+        planned(one)
+        one.page.get_by_label("type the number of runs").fill("3")
+        one.page.get_by_role("button", name="Cancel 3 runs").click()
+        expect(one.page.get_by_text("0 of 1 by people of platform")).to_be_visible()
+        expect(one.page.get_by_role("button", name="Cancel 3 runs")).to_have_count(0)
+        other.page.get_by_role("link", name="Plans").click()
+        waiting = other.page.get_by_role("table", name="Newest first", exact=True)
+        waiting.get_by_role("link").click()
+        expect(other.page.get_by_role("cell", name="wfr_00003")).to_be_visible()
+        assert (other.findings(), other.overflow()) == ([], 0)
+        other.page.get_by_label("Why, for whoever asked").fill("seen")
+        other.page.keyboard.press("Enter")
+        expect(other.page.get_by_text("0 of 1 by people of platform")).to_be_visible()
+        other.page.get_by_role("button", name="Approve exactly 3 runs").click()
+        expect(other.page.get_by_text("Approved by platform/platform-key")).to_be_visible()
+        one.page.reload()
+        expect(one.page.get_by_text("Approved by platform/platform-key")).to_be_visible()
+        assert one.findings() == []
+        one.page.get_by_label("type the number of runs").fill("3")
+        one.page.get_by_role("button", name="Cancel 3 runs").click()
+        expect(one.page.get_by_text("3 runs cancelled.")).to_be_visible()
+        assert len(watched.account.cancelled) == 3
 
 
 def test_a_session_that_has_ended_leads_to_the_login(browser: Browser, own: House) -> None:

@@ -15,6 +15,7 @@ from gateway.callers.in_force import LiveSettings
 from gateway.console.app import console
 from gateway.console.guard import Served
 from gateway.console.sessions import Sessions
+from gateway.core.forms.shown import APPROVALS, FREEZES
 from gateway.files.addresses import ConsoleAt, Listen
 from gateway.simulator.exchange import Fault
 from gateway.simulator.runs import Run
@@ -240,7 +241,7 @@ async def test_whatever_the_gateways_own_calls_answer_is_text_on_every_page(tmp_
         plan = person.plan()
         home.gateway.request("POST", "/gateway/v1/freezes", team="platform", body=b'{"reason": "x"}',
                              headers={"Content-Type": "application/json"})  # fmt: skip
-        fixed = ("/gateway/v1/whoami", "/gateway/v1/decisions", "/gateway/v1/plans", "/gateway/v1/freezes")
+        fixed = ("/gateway/v1/whoami", "/gateway/v1/decisions", "/gateway/v1/plans", "/gateway/v1/freezes", APPROVALS)
         paths = [*fixed, "/gateway/v1/counts", "/gateway/v1/policies", "/readyz", f"/gateway/v1{plan}"]
         paths += [f"/gateway/v1/decisions/{decision}{more}" for more in ("", "/record")]
         real = {path: home.gateway.request("GET", path, team="platform").json() for path in paths}
@@ -252,7 +253,7 @@ async def test_whatever_the_gateways_own_calls_answer_is_text_on_every_page(tmp_
         await send({"type": "http.response.body", "body": body})
 
     served = Served.at(ConsoleAt(Listen("127.0.0.1", 82)), 82, tls=False)
-    pages = console(edge, Sessions(LiveSettings(live("key")), Held()), served, has_freezes=True)
+    pages = console(edge, Sessions(LiveSettings(live("key")), Held()), served, frozenset((FREEZES, APPROVALS)))
     base = "http://127.0.0.1:82"
     async with httpx.AsyncClient(transport=httpx.ASGITransport(pages), base_url=base) as client:
         token = Tags.token((await client.get("/login")).text)

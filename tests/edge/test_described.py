@@ -477,6 +477,8 @@ def approvals(desk: Desk) -> None:
     waits = desk.ask("GET", APPROVALS, team="platform").json()["approvals"]
     assert [one["principal"] for one in waits] == ["billing/billing-key"]  # type: ignore[attr-defined]
     assert desk.ask("GET", APPROVALS).json() == {"approvals": []}
+    everybodys = desk.ask("GET", f"{PLANS}?all=true", team="platform").json()["plans"]
+    assert plan.rpartition("/")[2] in {one["plan"] for one in everybodys}  # type: ignore[attr-defined]
     desk.ask("GET", f"{APPROVALS}?a=b")
     assert len(desk.ask("GET", plan, team="platform").json()["listed"]) == 2  # type: ignore[arg-type]
     assert says(plan, {**yes, "reason": "go"}).status == 201

@@ -119,6 +119,7 @@ async def test_a_team_is_shown_what_waits_for_it_and_nothing_else(store: SqlStor
     assert {one.plan_id for one in await store.waiting_for("sre_1")} == {"p", "q"}
     for team in ("plat", "form", "sreX1", "billing", "%"):
         assert await store.waiting_for(team) == []
+    assert len(await store.waiting_for(None)) == 2
     await store.end_waiting("p", End.EXPIRED)
     assert [one.plan_id for one in await store.waiting_for("platform")] == ["q"]
 
@@ -148,6 +149,16 @@ async def test_one_person_is_one_person_under_every_name(store: SqlStore) -> Non
     await says(store, voice("v1", ROB, person="sub:rob"))
     assert await store.hear(voice("v2", SUE, person="sub:rob")) is Unheard.SAME_PERSON
     assert isinstance(await store.hear(voice("v2", SUE, person="sub:sue")), Waiting)
+
+
+async def test_one_person_that_speaks_under_two_names_at_once_is_one_person(store: SqlStore) -> None:
+    """What was taken first keeps the other out, though it is not on record yet."""
+    await waits(store)
+    assert isinstance(await store.hear(voice("v1", ROB, person="sub:rob")), Waiting)
+    assert await store.hear(voice("v2", SUE, person="sub:rob")) is Unheard.SAME_PERSON
+    after = await says(store, voice("v3", ROB, person="sub:rob"))
+    assert after is not None
+    assert [one.voice_id for one in after.given()] == ["v3"]
 
 
 async def test_nobody_is_heard_about_other_runs_other_policies_or_what_does_not_wait(store: SqlStore) -> None:

@@ -6,8 +6,9 @@ import asyncio
 from dataclasses import replace
 
 from gateway.state.plans import KeptDecision, KeptPlan
-from gateway.store.opened import SqlStore
-from gateway.store.tables import GATEWAYS, now_ms
+from gateway.store.opened import MOST_PURGED, SqlStore
+from gateway.store.plans import MOST_LISTED_BYTES
+from gateway.store.tables import GATEWAYS, PLANS, now_ms
 
 PLAN = KeptPlan("p", "billing", "billing/ci", "ready", "digest", b'{"runs": ["\xc3\xa4"]}', 0, 4_000_000_000_000)
 
@@ -38,6 +39,17 @@ async def test_the_plans_of_a_principal_are_shown_newest_first(store: SqlStore) 
     await store.keep_plan(replace(PLAN, plan_id="x", principal="other/ci", made_ms=9))
     assert [one.plan_id for one in await store.plans_of("billing/ci", 3)] == ["d", "c", "b"]
     assert [one.plan_id for one in await store.plans_of(None, 3)] == ["x", "d", "c"]
+
+
+async def test_a_list_of_large_plans_is_short(store: SqlStore) -> None:
+    """One of 64 large plans would hold its connection for seconds, and what else asks the store would wait for it."""
+    large = replace(PLAN, document=bytes(MOST_LISTED_BYTES // 3))
+    for made in range(5):
+        await store.keep_plan(replace(large, plan_id=f"p{made}", made_ms=made))
+    assert [one.plan_id for one in await store.plans_of("billing/ci", 64)] == ["p4", "p3", "p2"]
+    assert [one.plan_id for one in await store.plans_of(None, 2)] == ["p4", "p3"]
+    await store.keep_plan(replace(PLAN, plan_id="p5", made_ms=5, document=bytes(MOST_LISTED_BYTES + 1)))
+    assert [one.plan_id for one in await store.plans_of("billing/ci", 64)] == ["p5"]
 
 
 async def test_one_claim_wins_once(store: SqlStore) -> None:
@@ -136,3 +148,24 @@ async def test_what_has_expired_is_deleted_and_nothing_else(store: SqlStore) -> 
     assert await store.plan("p") == PLAN
     await store.keep_plan(replace(PLAN, plan_id="old", document=b"again"))
     assert getattr(await store.plan("old"), "document", None) == b"again"
+
+
+async def test_however_much_has_expired_a_purge_deletes_all_of_it(store: SqlStore) -> None:
+    """A caller within its limits leaves more rows in a minute than are deleted at a time."""
+    old = [KeptDecision(f"old{number}", "a", 1, b"") for number in range(2 * MOST_PURGED + 1)]
+    await store.keep_decisions(old)
+    await store.purge()
+    assert await store.decisions(None, 9, None) == []
+
+
+async def test_large_plans_that_have_expired_are_deleted_and_keep_nothing_else_from_it(store: SqlStore) -> None:
+    """A hundred of them at once would take longer than a call may, each time."""
+    large = replace(PLAN, document=bytes(1_400_000), expires_ms=1)
+    for number in range(40):
+        await store.keep_plan(replace(large, plan_id=f"old{number}"))
+    await store.keep_plan(PLAN)
+    await store.keep_decisions([KeptDecision("old", "a", 1, b"")])
+    await store.purge()
+    held = await store._database.read(lambda one: one.execute(PLANS.select().with_only_columns(PLANS.c.plan_id)).all())
+    assert [row.plan_id for row in held] == ["p"]
+    assert await store.decision("old") is None

@@ -229,7 +229,9 @@ class Intent(Judged, name="intent"):
     owner: Annotated[
         Literal["unchecked"] | Absent, "The rule allows run IDs without a check of whose runs they are.", LOOSE
     ] = ABSENT
-    reserved: Annotated[Taken | Absent, "The runs taken of the rule's budget, and whose budget it is."] = ABSENT
+    reserved: Annotated[
+        Taken | Absent, "The runs counted for the budget or the approval of the rule, and for whom."
+    ] = ABSENT
     idempotency: Annotated[Sha256 | Absent, "The SHA-256 of the principal and its `Idempotency-Key`."] = ABSENT
     approved_by: Annotated[
         Sequence[PrincipalName] | Absent, "Who approved exactly these runs, where the rule asks for that."

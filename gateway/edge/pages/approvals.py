@@ -29,8 +29,8 @@ class ApprovingPort(Protocol):
     async def say(self, plan_id: str, said: Said) -> tuple[Draft, Waiting]:
         """Take, record and count it. Raises: NotFound, NotAnApprover, Conflict, StateUnavailable, AuditUnavailable."""
 
-    async def waiting_for(self, team: str) -> Sequence[tuple[Draft, Waiting]]:
-        """Return the plans that wait for people of a team. Raises: StateUnavailable."""
+    async def waiting_for(self, team: str | None) -> Sequence[tuple[Draft, Waiting]]:
+        """Return the plans that wait for people of a team (None: of any). Raises: StateUnavailable."""
 
     async def seen_by(self, team: str, plan_id: str) -> tuple[Draft, Waiting]:
         """Return a plan that waits for people of a team. Raises: NotFound, StateUnavailable."""
@@ -55,6 +55,10 @@ class ApprovalPages:
         found = await self._approving.waiting_for(caller_of(inbound).team)
         plans = [{**self._shown(draft, waiting), **_about(draft)} for draft, waiting in found]
         return answers.status_page(200, {"approvals": plans}, inbound.decision_id)
+
+    async def everybodys(self) -> Sequence[Draft]:
+        """Return the plans that wait for anybody: no gateway has those in memory."""
+        return [draft for draft, _ in await self._approving.waiting_for(None)]
 
     async def say(self, inbound: Inbound, plan_id: str) -> Answer:
         """Handle `POST /gateway/v1/plans/{plan}/approvals`: approve or reject exactly the runs of that digest."""

@@ -124,7 +124,8 @@ class Pages:
         if query == EVERYBODYS:
             if not inbound.live.is_operator(caller):
                 raise NotAnOperator("not_an_operator", "Only operators see the plans of all callers.")
-            drafts = await self.pipeline.plans.listed(None)
+            waiting = [] if self.approvals is None else await self.approvals.everybodys()
+            drafts = [*waiting, *await self.pipeline.plans.listed(None)]
             shown = await self._all_shown(inbound, drafts)
             pairs = zip(shown, drafts, strict=True)
             shown = [{**members, "principal": draft.call.principal.name} for members, draft in pairs]

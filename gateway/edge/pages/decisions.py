@@ -19,7 +19,7 @@ from gateway.audit.decisions.lines import UUID, at_ms_of, id_of, key_of
 from gateway.audit.evidence import texts
 from gateway.audit.evidence.places import verifies
 from gateway.authoring.explain import explain
-from gateway.authoring.history import JUDGED_EVENTS, question_of
+from gateway.authoring.question import Question
 from gateway.core import grammar
 from gateway.core.errors import (
     DecisionsUnavailable,
@@ -250,10 +250,14 @@ def recorded(records: Sequence[Members], decisions: Decisions, current: Policies
     The rules are those of the policies under which it was decided, whose text is kept beside the chain: null where that
     text, or the request, cannot be read.
     """
+    # Nothing else of a serving gateway reads requests back from the record.
+    from gateway.authoring.history import JUDGED_EVENTS, question_of
+
     named = sorted({str(one["instance"]) for one in records})
     chains = [{"chain": name, "verifies": verifies(decisions.directory, name, decisions.keys)} for name in named]
     first = next((one for one in records if one.get("event") in JUDGED_EVENTS), None)
-    found = None if first is None else _parts(first, decisions, current)
+    question, digest = (None, "") if first is None else (question_of(first), str(first.get("policy_digest")))
+    found = None if question is None else _parts(question, digest, decisions, current)
     return {
         "records": [_record(one) for one in records],
         "chains": chains,
@@ -272,10 +276,7 @@ def _record(members: Members) -> dict[str, object]:
     }
 
 
-def _parts(begun: Members, decisions: Decisions, current: Policies) -> list[dict[str, object]] | None:
-    question, digest = question_of(begun), str(begun.get("policy_digest"))
-    if question is None:
-        return None
+def _parts(question: Question, digest: str, decisions: Decisions, current: Policies) -> list[dict[str, object]] | None:
     policies = current if digest == current.digest else _kept(decisions, digest)
     if policies is None:
         return None

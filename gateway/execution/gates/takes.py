@@ -251,8 +251,9 @@ def reservation_of(plan: Plan) -> Reservation | None:
         return None
     free = None if approval is None or plan.approved_by else Unapproved(approval.over, approval.within_ms)
     if budget is None:
-        # It bounds nothing, and is that of the team, which is who may do so much without approval.
-        budget = Budget(0 if approval is None else approval.within_ms, shared="team")
+        assert approval is not None
+        # It bounds nothing, and is that of the team: that is who may do so much without approval.
+        budget = Budget(approval.within_ms, shared="team")
     runs = sum(order.count for order in plan.orders)
     drawn = drawn_on(rule, budget, plan.principal, runs=runs)
     return replace(drawn, team=plan.principal.team, unapproved=free)

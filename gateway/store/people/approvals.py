@@ -46,8 +46,8 @@ class SqlApprovals:
         """Return the newest plan of an identical cancel that waits in time, or was rejected and would still wait."""
         return await self._database.read(lambda connection: _like(connection, requester, request_sha256))
 
-    async def waiting_for(self, team: str) -> Sequence[Waiting]:
-        """Return the plans that wait for people of this team, the newest first."""
+    async def waiting_for(self, team: str | None) -> Sequence[Waiting]:
+        """Return the plans that wait for people of this team (None: of any), the newest first."""
         return await self._database.read(lambda connection: _listed(connection, team))
 
     async def hear(self, voice: Voice) -> Waiting | Unheard:
@@ -136,10 +136,10 @@ def _first(connection: Connection, asked: Select[Any]) -> Waiting | None:
     return None if row is None else _waiting_of(connection, row, _now(connection))
 
 
-def _listed(connection: Connection, team: str) -> Sequence[Waiting]:
-    asked = _found().where(
-        _OPEN, APPROVALS.c.until_ms > now_ms(), APPROVALS.c.by.contains(f" {team} ", autoescape=True)
-    )
+def _listed(connection: Connection, team: str | None) -> Sequence[Waiting]:
+    asked = _found().where(_OPEN, APPROVALS.c.until_ms > now_ms())
+    if team is not None:
+        asked = asked.where(APPROVALS.c.by.contains(f" {team} ", autoescape=True))
     newest = asked.order_by(APPROVALS.c.asked_ms.desc(), APPROVALS.c.plan_id.desc()).limit(MOST_LISTED)
     return [_waiting_of(connection, row, _now(connection)) for row in connection.execute(newest).all()]
 
@@ -188,7 +188,8 @@ def _hear(connection: Connection, voice: Voice) -> Waiting | Unheard:
     before = [one for one in found.voices if (one.principal, one.word) == (voice.principal, voice.word)]
     if any(one.confirmed for one in before):
         return found
-    others = [one.person for one in found.given() if one.principal != voice.principal]
+    # Also those that are not on record yet: of two that are taken at once both would count.
+    others = [one.person for one in found.voices if one.word == "approve" and one.principal != voice.principal]
     if voice.principal == found.requester or voice.person in (found.person, *others):
         return Unheard.SAME_PERSON
     values = {

@@ -117,6 +117,10 @@ async def test_it_is_used_once() -> None:
         with pytest.raises(Conflict) as over:
             await one.applied(plan)
         assert over.value.code == "plan_applied"
+    fleet.pass_time(ASKS.within_ms)
+    with pytest.raises(Conflict) as late:
+        await fleet.a.applied(plan)
+    assert late.value.code == "plan_applied"
     assert len(fleet.upstream.orders) == 1
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from tests.reliability.controls.copy import Bug
+from tests.reliability.controls.in_approvals import IN_APPROVALS
 from tests.reliability.controls.in_console import IN_CONSOLE
 from tests.reliability.controls.in_decisions import IN_DECISIONS
 from tests.reliability.controls.in_evidence import IN_EVIDENCE
@@ -31,6 +32,7 @@ KINDS: Mapping[str, tuple[Bug, ...]] = MappingProxyType(
         "the console": IN_CONSOLE,
         "what is told of cancels": IN_EVIDENCE,
         "notices": IN_NOTICES,
+        "approvals": IN_APPROVALS,
     }
 )
 BUGS: tuple[Bug, ...] = tuple(bug for bugs in KINDS.values() for bug in bugs)

@@ -46,10 +46,12 @@ class MemoryApprovals:
         async with self.plans.faults.around("waiting_like"):
             return self._like(requester, request_sha256)
 
-    async def waiting_for(self, team: str) -> Sequence[Waiting]:
+    async def waiting_for(self, team: str | None) -> Sequence[Waiting]:
         async with self.plans.faults.around("waiting_for"):
             found = [one for one in map(self._found, self.rows) if one is not None and self._open(one)]
-            return sorted((one for one in found if team in one.by), key=lambda one: one.asked_ms, reverse=True)
+            return sorted(
+                (one for one in found if team is None or team in one.by), key=lambda one: one.asked_ms, reverse=True
+            )
 
     async def hear(self, voice: Voice) -> Waiting | Unheard:
         async with self.plans.faults.around("hear"):
@@ -61,7 +63,7 @@ class MemoryApprovals:
             key = (voice.plan_id, voice.principal, voice.word)
             if key in self.voices and self.voices[key].confirmed:
                 return found
-            others = [one.person for one in found.given() if one.principal != voice.principal]
+            others = [one.person for one in found.voices if one.word == "approve" and one.principal != voice.principal]
             if voice.principal == found.requester or voice.person in (found.person, *others):
                 return Unheard.SAME_PERSON
             self.voices[key] = replace(voice, at_ms=self._now_ms, confirmed=False)

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from gateway.audit.decisions.finding import NEWEST
 from gateway.audit.decisions.joined import RecordedDecision
 from gateway.audit.decisions.lines import key_of
-from gateway.authoring.history import shadow_effect
 from gateway.core import grammar
 from gateway.core.errors import MalformedRequest
 from gateway.core.forms.query import Parameter, Parameters, query_values
@@ -99,6 +98,8 @@ class Tally:
         if isinstance(rule := begun.get("rule"), str):
             self.hits[rule] += 1
         if isinstance(rule := begun.get("shadow"), str):
+            from gateway.authoring.history import shadow_effect  # needed by no other page
+
             self.shadow[rule, shadow_effect(begun.get("enforced"), begun.get("decision"))] += 1
 
 
