@@ -59,7 +59,7 @@ def from_line(text: str, *, body: bytes = b"", reason: str | None = None) -> Can
     path = RUNS if match is None else match["path"]
     run_id = run_in_path(path)
     if match is not None and ((match["method"] or METHOD) != METHOD or (path != RUNS and run_id is None)):
-        raise ValueError(f"only {METHOD} {RUNS}, or that with a run ID behind it, is judged by policies")
+        raise ValueError(f"only {METHOD} {RUNS} is judged by policies, with a run ID behind it or without")
     match = match or _QUERY.fullmatch(line)
     if match is None:
         raise ValueError(f"expected a request line like '{METHOD} {RUNS}?label=nightly', or only the query")

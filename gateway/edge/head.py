@@ -16,6 +16,7 @@ from gateway.core.errors import ExpectationFailed, MalformedRequest, MethodNotAl
 from gateway.core.forms.shown import PLANS
 from gateway.core.parse import RUNS, run_in_path
 from gateway.core.request import CANCEL_RUNS
+from gateway.operations.vendor import instead_of
 
 _ABSOLUTE_FORM = re.compile(rb"https?://[A-Za-z0-9._:\[\]-]+(?P<origin_form>/[!\"$-~]*)", re.IGNORECASE)
 _SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -227,20 +228,8 @@ _INSTEAD = (
         re.compile(rb"POST (?:/preview)?/v2/workflows/runs/cancel"),
         f"Runs are cancelled with DELETE, and chosen in the query: {_CANCEL}?workflowUrl=URL.",
     ),
-    (
-        re.compile(rb"GET /v2/workflows/runs/[^/]+"),
-        "A run of your team is shown by GET /v2/workflows/logs?workflowRunId=ID.",
-    ),
-    (
-        re.compile(rb"GET /v[12]/(?:logs|events)"),
-        "Messages are not shown here; runs of your team are, by GET /v2/workflows/logs.",
-    ),
-    (
-        re.compile(rb"DELETE /v[12]/messages(?:/[^/]+)?"),
-        f"Messages are not cancelled here; runs are, by {_CANCEL}?workflowRunIds=ID.",
-    ),
 )
-"""What to call instead of a call of QStash's, by its method and path; of most calls there is nothing."""
+"""What to call instead of a path that is nearly that of a cancel, by method and path."""
 
 _MAX_GUESSED_BYTES = 200
 
@@ -269,7 +258,8 @@ def no_such_path(method: str, path: bytes, *, is_known: Callable[[str], bool]) -
     if meant is not None and is_known(meant):
         return NotFound("path", f"This path has {_strange_in(path)}: write it as {meant}.")
     called = b"%s %s" % (method.encode("latin-1"), path)
-    instead = next((f"{sentence} " for pattern, sentence in _INSTEAD if pattern.fullmatch(called)), "")
+    nearly = next((sentence for pattern, sentence in _INSTEAD if pattern.fullmatch(called)), "")
+    instead = f"{nearly or instead_of(method, path.decode('latin-1'))} ".lstrip()
     if instead or path.startswith((b"/v2/", b"/v1/")):
         return NotFound("qstash_path", f"{instead}{_ONLY} {_RUNTIMES}")
     return NotFound("path", f"The gateway has no such path (it compares byte for byte). {_ONLY}")
