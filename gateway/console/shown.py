@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from gateway.core.errors import counted
+
+AT_ONCE_S = 0.005
+"""How long a page is rendered before other work has its turn, in seconds."""
 
 _HERE = Path(__file__).parent
 _KINDS = {
@@ -49,6 +55,29 @@ def _shown_value(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+class Page(HTMLResponse):
+    """A page that is rendered when it is sent, a little at a time: a plan may have thousands of runs to show.
+
+    Nothing of it is sent before all of it is there, so a fault in a template still gets an answer of its own.
+    """
+
+    def __init__(self, pieces: Iterator[str], status: int) -> None:
+        super().__init__(b"", status)
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Render the page, and send it."""
+        made, until_s = [], time.monotonic() + AT_ONCE_S
+        for piece in self._pieces:
+            made.append(piece)
+            if time.monotonic() >= until_s:
+                await asyncio.sleep(0)
+                until_s = time.monotonic() + AT_ONCE_S
+        self.body = "".join(made).encode()
+        self.headers["content-length"] = str(len(self.body))
+        await super().__call__(scope, receive, send)
+
+
 class Templates:
     """The templates, compiled when they are first used."""
 
@@ -66,7 +95,7 @@ class Templates:
 
     def page(self, name: str, status: int = 200, **values: object) -> Response:
         """Return a page."""
-        return HTMLResponse(self._environment.get_template(name).render(values), status)
+        return Page(self._environment.get_template(name).generate(values), status)
 
 
 class Files:
