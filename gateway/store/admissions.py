@@ -44,7 +44,9 @@ class SqlAdmissions:
     async def admit(self, admission: Admission) -> Verdict:
         """Take the reservation and the key, both or neither. The same admission again is the same one."""
         return await self._database.write(
-            lambda connection: _admit(connection, admission), keep=lambda verdict: isinstance(verdict, Admitted)
+            lambda connection: _admit(connection, admission),
+            keep=lambda verdict: isinstance(verdict, Admitted),
+            queue=None if admission.reservation is None else _queue(admission.reservation),
         )
 
     async def withdraw(self, decision_id: str) -> None:
@@ -135,6 +137,13 @@ def _scopes(reservation: Reservation) -> list[str]:
     if reservation.unapproved is None:
         return [reservation.scope]
     return sorted({reservation.scope, team_scope(reservation.rule, reservation.team)})
+
+
+def _queue(reservation: Reservation) -> str:
+    """Return the scope that most requests wait for: that of the team, where the one of the budget is narrower."""
+    if reservation.unapproved is None or reservation.scope == reservation.rule:
+        return reservation.scope
+    return team_scope(reservation.rule, reservation.team)
 
 
 def _needed(connection: Connection, reservation: Reservation, now: int) -> NeedsApproval | None:

@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import parse_qsl, urlsplit
+from weakref import WeakValueDictionary
 
 from sqlalchemy import URL, Connection, event, exc
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -54,7 +55,7 @@ class Database:
     the first transaction begins with that: it raises unless the database is one to be used.
     """
 
-    def __init__(self, engine: AsyncEngine, changes: Changes, *, shared: bool) -> None:
+    def __init__(self, engine: AsyncEngine, changes: Changes, *, shared: bool, connections: int = READERS) -> None:
         self.changes = changes
         self.shared = shared
         self._engine = engine
@@ -62,16 +63,29 @@ class Database:
         self.proof: Work[None] | None = None
         # SQLite has one writer: those of this process queue here, not at the file, where the order is luck.
         self._writing: AbstractAsyncContextManager[object] = nullcontext() if shared else asyncio.Lock()
+        self._most_in_line = max(1, connections // 2)
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def read(self, work: Work[T]) -> T:
         """Return what the work finds. Raises: StateUnavailable."""
         return await self._call(work, writes=False, keep=lambda _: True)
 
-    async def write(self, work: Work[T], *, keep: Callable[[T], bool] = lambda _: True) -> T:
-        """Return what the work did; it is undone where `keep` says so of the result. Raises: StateUnavailable."""
-        return await self._call(work, writes=True, keep=keep)
+    async def write(self, work: Work[T], *, keep: Callable[[T], bool] = lambda _: True, queue: str | None = None) -> T:
+        """Return what the work did; it is undone where `keep` says so of the result. Raises: StateUnavailable.
 
-    async def _call(self, work: Work[T], *, writes: bool, keep: Callable[[T], bool]) -> T:
+        Work that waits for one row of the database names it as its `queue`: all of a queue use at most half of the
+        connections, so that what else asks the database meanwhile finds one.
+        """
+        return await self._call(work, writes=True, keep=keep, queue=queue)
+
+    async def _call(
+        self,
+        work: Work[T],
+        *,
+        writes: bool,
+        keep: Callable[[T], bool],
+        queue: str | None = None,
+    ) -> T:
         held: list[Driver] = []
 
         def cut() -> bool:
@@ -81,13 +95,21 @@ class Database:
             return bool(held)
 
         try:
-            return await self._deadline.within(self._attempt(work, held, writes=writes, keep=keep), cut)
+            return await self._deadline.within(self._attempt(work, held, writes=writes, keep=keep, queue=queue), cut)
         except StateUnavailable:
             raise
         except Exception as fault:
             raise StateUnavailable(cause_of(fault)) from fault
 
-    async def _attempt(self, work: Work[T], held: list[Driver], *, writes: bool, keep: Callable[[T], bool]) -> T:
+    async def _attempt(
+        self,
+        work: Work[T],
+        held: list[Driver],
+        *,
+        writes: bool,
+        keep: Callable[[T], bool],
+        queue: str | None = None,
+    ) -> T:
         def transact(connection: Connection) -> T:
             """Do the work in one transaction, and keep or undo it."""
             if writes:
@@ -102,13 +124,18 @@ class Database:
             return result
 
         _HELD.set(held)
-        async with self._writing if writes else nullcontext(), self._engine.connect() as connection:
+        async with self._turn(queue), self._writing if writes else nullcontext(), self._engine.connect() as connection:
             if self.shared:
                 held.append(cast("Driver", (await connection.get_raw_connection()).driver_connection))
             try:
                 return await connection.run_sync(transact)
             finally:
                 held.clear()
+
+    def _turn(self, queue: str | None) -> AbstractAsyncContextManager[object]:
+        if queue is None:
+            return nullcontext()
+        return self._turns.setdefault(queue, asyncio.Semaphore(self._most_in_line))
 
     async def run_unbounded(self, work: Work[T], *, writes: bool = True) -> T:
         """Return what the work did, however long it takes: for commands of people. Raises what the database raises."""
@@ -145,7 +172,7 @@ def database_of(settings: StateSettings) -> Database:
         pool_reset_on_return=None,
     )
     event.listen(engine.sync_engine, "checkout", _leave_out_closed)
-    return Database(engine, Listening(connect), shared=True)
+    return Database(engine, Listening(connect), shared=True, connections=settings.connections)
 
 
 def connector(settings: StateSettings) -> Callable[[], Awaitable[Any]]:

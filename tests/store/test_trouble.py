@@ -18,10 +18,12 @@ from gateway.core.plan import Budget
 from gateway.state.admissions import Admission, Admitted, Reservation
 from gateway.state.settings import StateSettings
 from gateway.store.deadline import Deadline
+from gateway.store.engine import connector
 from gateway.store.opened import SqlStore, open_store
 from tests.support.project import ROOT
 from tests.support.state.fixtures import insist, postgresql_settings, sqlite_settings
 from tests.support.state.postgres import Postgres
+from tests.support.waiting import eventually
 
 MOST = 1_000_000
 BUDGET = Budget(3_600_000, runs=MOST)
@@ -76,6 +78,29 @@ async def test_a_server_that_is_down_is_said_at_once_and_one_that_comes_back_is_
     assert isinstance(await insist(shared.admit, asked("before")), Admitted)
     [left] = await insist(shared.left, [asked("x").reservation])
     assert left.runs == MOST - 1
+
+
+@pytest.mark.alone
+async def test_whoever_queues_for_one_budget_leaves_connections_to_others(postgres: Postgres) -> None:
+    """However many do, and whoever holds it: freezes are read meanwhile, and other budgets are taken of."""
+    settings = await postgresql_settings(postgres)
+    store, holder = await open_store(settings, create=False), await connector(settings)()
+    await insist(store.admit, asked("before"))
+    await holder.execute("BEGIN")
+    await holder.execute("SELECT * FROM scopes FOR UPDATE")
+    queue = [asyncio.create_task(refused_in_time(store, f"queues-{number}")) for number in range(12)]
+    await eventually(lambda: waits_for_a_row(postgres))
+    other = Reservation("search/own", "search/own", 1, BUDGET)
+    assert isinstance(await store.admit(Admission("other", "one", other)), Admitted)
+    await store.beat("one", 0)
+    assert not any(one.done() for one in queue)
+    assert {await one for one in queue} == {"timeout"}
+    holder.terminate()
+    await store.aclose()
+
+
+async def waits_for_a_row(postgres: Postgres) -> bool:
+    return postgres.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'").strip() != "0"
 
 
 @pytest.mark.alone

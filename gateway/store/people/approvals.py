@@ -36,7 +36,8 @@ class SqlApprovals:
 
     async def wait_for_approval(self, waiting: Waiting, plan: KeptPlan) -> Waiting | Full:
         """Keep a plan that waits from now on, or return the one that waits already for an identical cancel."""
-        return await self._database.write(lambda connection: _wait(connection, waiting, plan))
+        queue = _scope(waiting.team)
+        return await self._database.write(lambda connection: _wait(connection, waiting, plan), queue=queue)
 
     async def waiting(self, plan_id: str) -> Waiting | None:
         """Return what is known of a plan that waits or has waited."""
@@ -67,13 +68,18 @@ class SqlApprovals:
         return await self._database.write(lambda connection: _expired(connection, instance))
 
 
+def _scope(team: str) -> str:
+    """Return the scope in which the plans of a team that wait are counted."""
+    return f"approvals team:{team}"
+
+
 def _now(connection: Connection) -> int:
     return connection.execute(select(now_ms())).scalar_one()
 
 
 def _wait(connection: Connection, waiting: Waiting, plan: KeptPlan) -> Waiting | Full:
     # One at a time for a team: each sees the plans of those before it.
-    touched = insert(connection, SCOPES).values(scope=f"approvals team:{waiting.team}", touched_ms=now_ms())
+    touched = insert(connection, SCOPES).values(scope=_scope(waiting.team), touched_ms=now_ms())
     touched = touched.on_conflict_do_update(index_elements=["scope"], set_={"touched_ms": now_ms()})
     now = connection.execute(touched.returning(SCOPES.c.touched_ms)).scalar_one()
     known = _waiting(connection, waiting.plan_id) or _like(connection, waiting.requester, waiting.request_sha256)
