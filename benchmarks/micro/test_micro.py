@@ -24,11 +24,10 @@ from gateway.audit.record import intent_members
 from gateway.callers.authenticate import Authenticator
 from gateway.callers.in_force import InForce
 from gateway.callers.settings import CallerKey
-from gateway.core.parse import Body, parse_cancel
+from gateway.core.parse import RUNS, Body, parse_cancel
 from gateway.core.plan import Order, Permit
 from gateway.edge import answers
 from gateway.edge.answers import Answer
-from gateway.edge.head import RUNS
 from gateway.edge.health import HealthPages
 from gateway.edge.inbound import INBOUND, Inbound
 from gateway.edge.pages.calls import Pages
@@ -144,8 +143,9 @@ def test_route(benchmark: BenchmarkFixture) -> None:
 
     calls = ("preview", "logs", "whoami", "explain", "plan", "planned", "plans", "stop", "openapi")
     cancels, pages = SimpleNamespace(cancel=nothing, apply=nothing), SimpleNamespace(**dict.fromkeys(calls, nothing))
-    pages.decisions = SimpleNamespace(one=nothing, listed=nothing)
-    pages.freezes = None
+    pages.decisions = SimpleNamespace(one=nothing, listed=nothing, record=nothing)
+    pages.counts, pages.events = SimpleNamespace(counts=nothing), SimpleNamespace(events=nothing)
+    pages.policies, pages.with_state = SimpleNamespace(policies=nothing), lambda: ()
     app = Starlette(routes=routes(cast(Cancels, cancels), cast(Pages, pages), cast(HealthPages, None)))
     inbound = Inbound({"headers": []}, receive, values.DECISION_ID, None, cast(InForce, None))
 

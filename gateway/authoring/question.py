@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
-from gateway.core.parse import NAMES, Body, parse_cancel
+from gateway.core.errors import NotFound
+from gateway.core.parse import NAMES, RUNS, Body, parse_cancel, parse_single_cancel, run_in_path
 from gateway.core.plan import Decision
 from gateway.core.request import REPEATABLE, CancelRequest, Principal
 from gateway.policy.decide import decide
@@ -18,7 +19,7 @@ from gateway.policy.reading import Reading
 from gateway.policy.rules import Policies
 from gateway.policy.view import reading_of
 
-METHOD, PATH = "DELETE", "/v2/workflows/runs"
+METHOD = "DELETE"
 _REQUEST_LINE = re.compile(r"(?:(?P<method>[A-Z]+) +)?(?P<path>/[^ ?]*)(?:\?(?P<query>[^ ]*))?(?: HTTP/1\.[01])?")
 # A name ends at the first "=". If a name could contain one, every later "=" would be tried as the end of the name.
 _QUERY = re.compile(r"\??(?P<query>[^ /?=]*=[^ ]*)?")
@@ -45,24 +46,34 @@ class Question:
 
 
 def from_line(text: str, *, body: bytes = b"", reason: str | None = None) -> CancelRequest:
-    """Parse a request line (`DELETE /v2/workflows/runs?…`), a target, or only the query; `body` is JSON.
+    """Parse a request line (`DELETE /v2/workflows/runs[/ID]?…`), a target, or only the query; `body` is JSON.
 
     Raises:
         MalformedRequest: the gateway would answer 400.
-        ValueError: it is not the request line of a bulk cancel.
+        ValueError: it is not the request line of a cancel.
     """
     if len(text) > MAX_LINE:
         raise ValueError(f"a request line is at most {MAX_LINE} characters")
     line = text.strip()
     match = _REQUEST_LINE.fullmatch(line)
-    if match is not None and ((match["method"] or METHOD) != METHOD or match["path"] != PATH):
-        raise ValueError(f"only {METHOD} {PATH} is judged by policies")
+    path = RUNS if match is None else match["path"]
+    run_id = run_in_path(path)
+    if match is not None and ((match["method"] or METHOD) != METHOD or (path != RUNS and run_id is None)):
+        raise ValueError(f"only {METHOD} {RUNS} is judged by policies, with a run ID behind it or without")
     match = match or _QUERY.fullmatch(line)
     if match is None:
-        raise ValueError(f"expected a request line like '{METHOD} {PATH}?label=nightly', or only the query")
-    content_types = (b"application/json",) if body else ()
-    request = parse_cancel((match["query"] or "").encode(), Body(body, content_types))
-    return replace(request, reason=reason)
+        raise ValueError(f"expected a request line like '{METHOD} {RUNS}?label=nightly', or only the query")
+    content, query = Body(body, (b"application/json",) if body else ()), (match["query"] or "").encode()
+    return replace(_read(run_id, query, content), reason=reason)
+
+
+def _read(run_id: str | None, query: bytes, body: Body) -> CancelRequest:
+    if run_id is None:
+        return parse_cancel(query, body)
+    try:
+        return parse_single_cancel(run_id, query, body)
+    except NotFound as other_call:
+        raise ValueError(other_call.sentence.rstrip(".")) from None
 
 
 def from_wire(members: Mapping[str, object], *, reason: str | None = None) -> CancelRequest:

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from starlette.responses import RedirectResponse, Response
 
 from gateway.console.calls import Members, Reply
-from gateway.console.guard import Served, check_token, form
+from gateway.console.guard import Refused, Served, check_token, form
 from gateway.console.reading import Visit, plan_page
 from gateway.core.forms.shown import FREEZES, PLANS
 
@@ -34,7 +34,10 @@ class Acting:
     applied: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def _fields(self, visit: Visit) -> Fields:
-        fields = dict(await form(visit.request, self.served))
+        fields = dict(await form(visit.request, self.served, within_s=visit.sessions.receive_timeout_s))
+        # It may have ended while the body arrived.
+        if not visit.sessions.goes_on(visit.session):
+            raise Refused(403, "The session ended before the form had arrived, so nothing was done. Log in again.")
         check_token(fields, visit.session.csrf)
         return fields
 

@@ -7,6 +7,7 @@ page has that.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import re
 from collections.abc import Mapping
@@ -122,18 +123,24 @@ def cookie(request: Request, name: str) -> tuple[str, bool] | None:
     return None
 
 
-async def form(request: Request, served: Served) -> Mapping[str, str]:
-    """Return the fields of a form that a page of ours sent; an empty field is left out. Raises: Refused."""
+async def form(request: Request, served: Served, *, within_s: float) -> Mapping[str, str]:
+    """Return the fields of a form that a page of ours sent, if it arrives in time; an empty field is left out.
+
+    Raises: Refused.
+    """
     if request.headers.getlist("origin") not in [[origin] for origin in served.origins]:
         raise Refused(403, "This form was not sent by a page of the console: open the page again.")
     if request.headers.get("content-type", "").partition(";")[0].strip() != FORM:
         raise Refused(415, "The console reads forms only.")
     content = bytearray()
     try:
-        async for part in request.stream():
-            content += part
-            if len(content) > MOST_BODY_BYTES:
-                raise Refused(413, "The form is too long.")
+        async with asyncio.timeout(within_s):
+            async for part in request.stream():
+                content += part
+                if len(content) > MOST_BODY_BYTES:
+                    raise Refused(413, "The form is too long.")
+    except TimeoutError:
+        raise Refused(408, "The form did not arrive in time; nothing was done.") from None
     except ClientDisconnect:
         raise Refused(400, "The form did not arrive whole.") from None
     return _fields(bytes(content))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -35,7 +36,7 @@ class Login:
 
     async def login(self, request: Request) -> Response:
         """Answer `POST /login`: begin a session under a new id, whatever the browser had before. Raises: Refused."""
-        fields = await form(request, self.served)
+        fields = await self._form(request)
         before = cookie(request, LOGIN_COOKIE)
         check_token(fields, self.sessions.form_token(before[0] if before else secrets.token_urlsafe()))
         key = fields.get("key", "").strip()
@@ -55,7 +56,7 @@ class Login:
 
     async def logout(self, request: Request, session: Session) -> Response:
         """Answer `POST /logout`: end the session. Raises: Refused."""
-        check_token(await form(request, self.served), session.csrf)
+        check_token(await self._form(request), session.csrf)
         self.sessions.end(session)
         answer = RedirectResponse("/login", 303)
         answer.headers.append("set-cookie", cookie_header(COOKIE, "", secure=session.secure))
@@ -65,6 +66,9 @@ class Login:
         """Return the session of a request, if it has one that goes on."""
         found = cookie(request, COOKIE)
         return None if found is None else self.sessions.find(found[0], secure=found[1])
+
+    async def _form(self, request: Request) -> Mapping[str, str]:
+        return await form(request, self.served, within_s=self.sessions.receive_timeout_s)
 
     def _end(self, request: Request) -> None:
         if (session := self.session(request)) is not None:

@@ -65,6 +65,11 @@ class Sessions:
     def __iter__(self) -> Iterator[Session]:
         return iter(self._all.values())
 
+    @property
+    def receive_timeout_s(self) -> float:
+        """How long a form may take to arrive, as the body of any other call, in seconds."""
+        return self._current.live.limits.receive_timeout_s
+
     def begin(self, credential: str, *, secure: bool) -> str:
         """Begin a session, and return its id, which is always a new one. Raises: Unauthenticated."""
         live = self._current.live

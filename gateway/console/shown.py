@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from gateway.core.errors import counted
+
+AT_ONCE_S = 0.005
+"""How long a page is rendered before other work has its turn, in seconds."""
 
 _HERE = Path(__file__).parent
 _KINDS = {
@@ -44,9 +50,32 @@ def _terms(value: object) -> str:
     return " · ".join(f"{name}={str(one).lower() if isinstance(one, bool) else one}" for name, one in pairs)
 
 
-def _value(value: object) -> str:
+def _shown_value(value: object) -> str:
     """Return a member of a record: a text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+class Page(HTMLResponse):
+    """A page that is rendered when it is sent, a little at a time: a plan may have thousands of runs to show.
+
+    Nothing of it is sent before all of it is there, so a fault in a template still gets an answer of its own.
+    """
+
+    def __init__(self, pieces: Iterator[str], status: int) -> None:
+        super().__init__(b"", status)
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Render the page, and send it."""
+        made, until_s = [], time.monotonic() + AT_ONCE_S
+        for piece in self._pieces:
+            made.append(piece)
+            if time.monotonic() >= until_s:
+                await asyncio.sleep(0)
+                until_s = time.monotonic() + AT_ONCE_S
+        self.body = "".join(made).encode()
+        self.headers["content-length"] = str(len(self.body))
+        await super().__call__(scope, receive, send)
 
 
 class Templates:
@@ -61,12 +90,12 @@ class Templates:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        environment.filters |= {"time": _time, "words": _words, "terms": _terms, "value": _value}
+        environment.filters |= {"time": _time, "words": _words, "terms": _terms, "value": _shown_value}
         environment.globals["counted"] = counted
 
     def page(self, name: str, status: int = 200, **values: object) -> Response:
         """Return a page."""
-        return HTMLResponse(self._environment.get_template(name).render(values), status)
+        return Page(self._environment.get_template(name).generate(values), status)
 
 
 class Files:

@@ -1,4 +1,4 @@
-"""The parser from query and body to `CancelRequest`: a request is read in exactly one way, or refused.
+"""The parser from path, query and body to `CancelRequest`: a request is read in exactly one way, or refused.
 
 Reading is total: it returns a value or raises MalformedRequest, and nothing else. Bytes that two parsers could read
 differently (docs/upstream-contract.md#5-two-parsers) are malformed, even if neither reading would do harm.
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.core import grammar
-from gateway.core.errors import MalformedRequest
+from gateway.core.errors import MalformedRequest, NotFound
 from gateway.core.forms.query import (
     CALLER_IPS,
     COUNT,
@@ -32,11 +32,21 @@ from gateway.core.forms.query import (
 from gateway.core.forms.strict_json import json_object
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Dialect, EveryRun, Selection
 
+RUNS = "/v2/workflows/runs"
+"""The path of a bulk cancel; behind it and a slash stands the ID of the run that a single cancel names."""
+
 DEFAULT_COUNT = 100
 MAX_KEY_CHARS = 128
 """The longest Idempotency-Key, in characters."""
 """Upstream's default for a missing `count` (docs/upstream-contract.md#1-the-call); judged and sent explicitly."""
 
+_NO_RUN = "undefined"
+"""The word that a client of version 0.1 writes in the place of an ID, whatever else it was given."""
+
+_REPORT = (
+    "With cancel=false this call is a runtime's report that its run has ended, which the gateway does not pass: "
+    "runtimes that host workflows keep their own client and token."
+)
 _WIDER = "QStash may ignore a name that it does not know, and would then cancel more than you mean."
 _IN_BODY = ("workflowRunIds", "workflowUrl")
 _BODY = (
@@ -110,6 +120,36 @@ def parse_cancel(query: bytes, body: Body) -> CancelRequest:
         raise MalformedRequest("value", f"The request cannot be read in exactly one way: {exc}.") from None
 
 
+def run_in_path(path: str) -> str | None:
+    """Return the ID of the run that the path of a single cancel names; None if the path is another one."""
+    before, _, name = path.rpartition("/")
+    if before != RUNS or name == _NO_RUN:
+        return None
+    try:
+        return grammar.run_id(name)
+    except ValueError:
+        return None
+
+
+def parse_single_cancel(run_id: str, query: bytes, body: Body) -> CancelRequest:
+    """Read the cancel of the run that the path names (`run_in_path`), as a bulk cancel of this one ID.
+
+    Raises:
+        MalformedRequest: there is a body, which no client sends here, or a query other than `cancel=true`.
+        NotFound: the query is `cancel=false`, which makes it another call of QStash's.
+    """
+    try:
+        wanted = _CANCEL.of(query_values(query, _BESIDE_A_PATH))
+    except ValueError as exc:
+        raise MalformedRequest("value", f"The request cannot be read in exactly one way: {exc}.") from None
+    if wanted is False:
+        # A runtime sends the result of the run in the body.
+        raise NotFound("qstash_path", _REPORT)
+    if body.content_encodings or body.content:
+        raise MalformedRequest("path_and_body", "The path names the run, so send no body and no Content-Encoding.")
+    return CancelRequest(ByRunIds((run_id,)), 1)
+
+
 def _unknown(name: str) -> MalformedRequest:
     if name:
         return MalformedRequest("unknown_parameter", grammar.unknown_name(name, NAMES, risk=_WIDER))
@@ -118,13 +158,27 @@ def _unknown(name: str) -> MalformedRequest:
     )
 
 
-def _exact(text: str) -> bool:
-    if text not in ("true", "false"):
-        raise ValueError("workflowUrlExactMatch is exactly true or false")
-    return text == "true"
+def _unknown_beside_a_path(name: str) -> MalformedRequest:
+    if not name:
+        return _unknown(name)
+    if name not in NAMES:
+        return MalformedRequest("unknown_parameter", grammar.unknown_name(name, (_CANCEL.name,)))
+    sentence = f"The path names the run, so nothing else selects beside it: leave '{name}' out, or send it to {RUNS}."
+    return MalformedRequest("unknown_parameter", sentence)
 
 
-RUN_IDS, EXACT = Repeatable("workflowRunIds"), Parameter("workflowUrlExactMatch", _exact)
+def _flag(name: str) -> Parameter[bool]:
+    def reads(text: str) -> bool:
+        """Read a flag, and name the parameter in the error."""
+        if text not in ("true", "false"):
+            raise ValueError(f"{name} is exactly true or false")
+        return text == "true"
+
+    return Parameter(name, reads)
+
+
+RUN_IDS, EXACT, _CANCEL = Repeatable("workflowRunIds"), _flag("workflowUrlExactMatch"), _flag("cancel")
+_BESIDE_A_PATH = Parameters(_CANCEL, unknown=_unknown_beside_a_path)
 
 PARAMETERS = Parameters(
     *(RUN_IDS, URLS, EXACT, FROM_DATE, TO_DATE, CALLER_IPS, FLOW_KEYS, LABELS, HOSTS, PATHS, COUNT), unknown=_unknown

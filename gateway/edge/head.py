@@ -14,7 +14,9 @@ from urllib.parse import unquote_to_bytes
 
 from gateway.core.errors import ExpectationFailed, MalformedRequest, MethodNotAllowed, NotFound, TooLarge
 from gateway.core.forms.shown import PLANS
+from gateway.core.parse import RUNS, run_in_path
 from gateway.core.request import CANCEL_RUNS
+from gateway.operations.vendor import instead_of
 
 _ABSOLUTE_FORM = re.compile(rb"https?://[A-Za-z0-9._:\[\]-]+(?P<origin_form>/[!\"$-~]*)", re.IGNORECASE)
 _SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -204,8 +206,10 @@ def _framing(values: Mapping[bytes, Sequence[bytes]], version: str) -> tuple[byt
     return (b"transfer-encoding", b"chunked") if codings else (b"content-length", lengths[0])
 
 
-RUNS = "/v2/workflows/runs"
-_PLANS = f"{PLANS}/".encode()
+PREVIEW = "/preview"
+"""What stands before the path of a cancel that is only previewed."""
+
+_RUNS, _PLANS = RUNS.encode(), f"{PLANS}/".encode()
 _CANCEL = f"DELETE {RUNS}"
 _ONLY = (
     f"Of QStash's calls this gateway only passes bulk cancels of workflow runs ({_CANCEL}) and shows runs of your team "
@@ -215,39 +219,31 @@ _RUNTIMES = "Runtimes that host workflows keep their own client and token."
 _INSTEAD = (
     (
         re.compile(rb"DELETE (?:/preview)?/v2/workflows/runs/[^/]+"),
-        # Every run sends this call when it ends, with cancel=false, to report its end.
         (
-            f"A run is cancelled by its ID in the query, not in the path: {_CANCEL}?workflowRunIds=ID. With "
-            "cancel=false this call is a runtime's own report."
+            "The path names no run: an ID is 1 to 128 letters, digits, '_', '.' or '-', at least one a letter or "
+            "digit, and 'undefined' is what a client writes that was given no ID."
         ),
     ),
     (
         re.compile(rb"POST (?:/preview)?/v2/workflows/runs/cancel"),
         f"Runs are cancelled with DELETE, and chosen in the query: {_CANCEL}?workflowUrl=URL.",
     ),
-    (
-        re.compile(rb"GET /v2/workflows/runs/[^/]+"),
-        "A run of your team is shown by GET /v2/workflows/logs?workflowRunId=ID.",
-    ),
-    (
-        re.compile(rb"GET /v[12]/(?:logs|events)"),
-        "Messages are not shown here; runs of your team are, by GET /v2/workflows/logs.",
-    ),
-    (
-        re.compile(rb"DELETE /v[12]/messages(?:/[^/]+)?"),
-        f"Messages are not cancelled here; runs are, by {_CANCEL}?workflowRunIds=ID.",
-    ),
 )
-"""What to call instead of a call of QStash's, by its method and path; of most calls there is nothing."""
+"""What to call instead of a path that is nearly that of a cancel, by method and path."""
 
 _MAX_GUESSED_BYTES = 200
 
 
 def action_of(method: str, path: bytes) -> str | None:
     """Return the action that a request asks for; None if it is a call that sends nothing, or of no known path."""
-    cancels = (method, path) == ("DELETE", RUNS.encode())
+    cancels = method == "DELETE" and is_cancel(path)
     applies = method == "POST" and path.startswith(_PLANS) and path.endswith(b"/apply")
     return CANCEL_RUNS if cancels or applies else None
+
+
+def is_cancel(path: bytes) -> bool:
+    """Return whether a path is that of a cancel, of many runs or of the one that it names."""
+    return path == _RUNS or run_in_path(path.decode("latin-1")) is not None
 
 
 def is_plain(path: bytes) -> bool:
@@ -262,7 +258,8 @@ def no_such_path(method: str, path: bytes, *, is_known: Callable[[str], bool]) -
     if meant is not None and is_known(meant):
         return NotFound("path", f"This path has {_strange_in(path)}: write it as {meant}.")
     called = b"%s %s" % (method.encode("latin-1"), path)
-    instead = next((f"{sentence} " for pattern, sentence in _INSTEAD if pattern.fullmatch(called)), "")
+    nearly = next((sentence for pattern, sentence in _INSTEAD if pattern.fullmatch(called)), "")
+    instead = f"{nearly or instead_of(method, path.decode('latin-1'))} ".lstrip()
     if instead or path.startswith((b"/v2/", b"/v1/")):
         return NotFound("qstash_path", f"{instead}{_ONLY} {_RUNTIMES}")
     return NotFound("path", f"The gateway has no such path (it compares byte for byte). {_ONLY}")

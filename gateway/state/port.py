@@ -98,7 +98,7 @@ class Plans(Protocol):
         """Return a plan that is still shown."""
 
     async def plans_of(self, principal: str | None, most: int) -> Sequence[KeptPlan]:
-        """Return the principal's plans (None: anybody's) that are still shown, the newest first."""
+        """Return the principal's plans (None: anybody's) that are still shown, the newest first, up to some MB."""
 
     async def claim(self, plan_id: str, instance: str) -> bool:
         """Return whether this gateway may apply the plan: it alone, once, unless somebody stopped it."""

@@ -7,8 +7,9 @@ writer anyway. Nothing is written before the verdict is known; one that refuses 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, case, delete, func, select, update
+from sqlalchemy import Connection, Select, case, delete, func, select, update
 
 from gateway.core.errors import StateUnavailable
 from gateway.state.admissions import (
@@ -79,11 +80,11 @@ def _now(connection: Connection) -> int:
 def _admit(connection: Connection, admission: Admission) -> Verdict:
     reservation, binding = admission.reservation, admission.binding
     now = _now(connection) if reservation is None else _locked(connection, *_scopes(reservation))
-    if _is_mine(connection, admission.decision_id):
-        return Admitted(None if reservation is None else _left(connection, reservation, now))
+    is_mine, left = _known(connection, admission, now)
+    if is_mine:
+        return Admitted(left)
     if binding is not None and (bound := _bound(connection, binding.key_sha256, now)) is not None:
         return bound
-    left = None if reservation is None else _left(connection, reservation, now)
     if reservation is not None and left is not None:
         if not _suffices(left, reservation):
             return Exhausted(left)
@@ -98,13 +99,22 @@ def _admit(connection: Connection, admission: Admission) -> Verdict:
     return Admitted(left)
 
 
-def _is_mine(connection: Connection, decision_id: str) -> bool:
-    """Return whether the decision was admitted before. Raises: StateUnavailable: it was, and then given back."""
-    mine = select(ADMISSIONS.c.withdrawn).where(ADMISSIONS.c.decision_id == decision_id)
-    withdrawn = connection.execute(mine).scalar_one_or_none()
+def _known(connection: Connection, admission: Admission, now: int) -> tuple[bool, Left | None]:
+    """Return whether the decision was admitted before, and what is left of its budget: in one question.
+
+    Raises: StateUnavailable: it was, and then given back.
+    """
+    other = ADMISSIONS.alias()
+    mine = select(other.c.withdrawn).where(other.c.decision_id == admission.decision_id).scalar_subquery()
+    reservation = admission.reservation
+    if reservation is None:
+        withdrawn, left = connection.execute(select(mine)).scalar_one(), None
+    else:
+        *taken, withdrawn = connection.execute(_taken_of(reservation, now).add_columns(mine)).one()
+        left = _left_after(reservation, now, *taken)
     if withdrawn:
         raise StateUnavailable("refused")
-    return withdrawn is not None
+    return withdrawn is not None, left
 
 
 def _locked(connection: Connection, first: str, *others: str) -> int:
@@ -164,11 +174,20 @@ def _row_of(admission: Admission, now: int) -> dict[str, object]:
 
 
 def _left(connection: Connection, reservation: Reservation, now: int) -> Left:
-    table, budget = ADMISSIONS.c, reservation.budget
-    counted = (table.scope == reservation.scope, table.at_ms > now - budget.per_ms)
+    return _left_after(reservation, now, *connection.execute(_taken_of(reservation, now)).one())
+
+
+def _taken_of(reservation: Reservation, now: int) -> Select[Any]:
+    """Return the question what is taken of a budget: runs, requests, and when the last of it was taken."""
+    table = ADMISSIONS.c
+    counted = (table.scope == reservation.scope, table.at_ms > now - reservation.budget.per_ms)
     last = func.max(case((table.runs + table.requests > 0, table.at_ms)))
     taken = func.coalesce(func.sum(table.runs), 0), func.coalesce(func.sum(table.requests), 0)
-    runs, requests, latest = connection.execute(select(*taken, last).where(*counted)).one()
+    return select(*taken, last).where(*counted)
+
+
+def _left_after(reservation: Reservation, now: int, runs: int, requests: int, latest: int | None) -> Left:
+    budget = reservation.budget
     return Left(
         runs=None if budget.runs is None else max(0, budget.runs - int(runs)),
         requests=None if budget.requests is None else max(0, budget.requests - int(requests)),

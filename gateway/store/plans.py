@@ -13,6 +13,9 @@ from gateway.store.engine import Database
 from gateway.store.freezes import done, notify
 from gateway.store.tables import CURSORS, GATEWAYS, PLANS, AnyRow, insert, now_ms
 
+MOST_LISTED_BYTES = 4_000_000
+"""The most bytes of plans that are read for one list: more would hold the connection, and memory, for long."""
+
 
 class SqlPlans:
     """The port `Plans` in SQL."""
@@ -29,10 +32,11 @@ class SqlPlans:
         return await self._database.read(lambda connection: _plan(connection, plan_id))
 
     async def plans_of(self, principal: str | None, most: int) -> Sequence[KeptPlan]:
-        """Return the principal's plans (None: anybody's) that are still shown, the newest first."""
-        asked = _shown() if principal is None else _shown().where(PLANS.c.principal == principal)
-        newest = asked.order_by(PLANS.c.made_ms.desc(), PLANS.c.plan_id.desc()).limit(most)
-        return await self._database.read(lambda connection: [_plan_of(row) for row in connection.execute(newest)])
+        """Return the principal's plans (None: anybody's) that are still shown, the newest first.
+
+        They are no more than `most`, and the first of them that come to `MOST_LISTED_BYTES` together.
+        """
+        return await self._database.read(lambda connection: _plans_of(connection, principal, most))
 
     async def claim(self, plan_id: str, instance: str) -> bool:
         """Return whether this gateway may apply the plan: it alone, once, unless somebody stopped it.
@@ -85,6 +89,19 @@ def _shown() -> Select[Any]:
 def _plan(connection: Connection, plan_id: str) -> KeptPlan | None:
     row = connection.execute(_shown().where(PLANS.c.plan_id == plan_id)).one_or_none()
     return None if row is None else _plan_of(row)
+
+
+def _plans_of(connection: Connection, principal: str | None, most: int) -> list[KeptPlan]:
+    sizes = select(PLANS.c.plan_id, func.length(PLANS.c.document).label("size")).where(PLANS.c.expires_ms > now_ms())
+    sizes = sizes if principal is None else sizes.where(PLANS.c.principal == principal)
+    newest, wanted, left = (PLANS.c.made_ms.desc(), PLANS.c.plan_id.desc()), list[str](), MOST_LISTED_BYTES
+    for row in connection.execute(sizes.order_by(*newest).limit(most)):
+        left -= row.size
+        if wanted and left < 0:
+            break
+        wanted.append(row.plan_id)
+    found = connection.execute(_shown().where(PLANS.c.plan_id.in_(wanted)).order_by(*newest))
+    return [_plan_of(row) for row in found]
 
 
 def _plan_of(row: AnyRow) -> KeptPlan:

@@ -35,6 +35,16 @@ def test_every_way_to_write_a_request_line_reads_the_same(request: CancelRequest
         assert from_line(text) == read
 
 
+@pytest.mark.parametrize("query", ["", "?", "?cancel=true"])
+def test_a_run_in_the_path_is_the_question_about_its_id(query: str) -> None:
+    """As the gateway reads it; a body beside it is as malformed as there."""
+    target = f"/v2/workflows/runs/wfr_1{query}"
+    for text in (target, f"DELETE {target}", f"DELETE {target} HTTP/1.1"):
+        assert from_line(text) == from_line("workflowRunIds=wfr_1")
+    with pytest.raises(MalformedRequest):
+        from_line(target, body=b"{}")
+
+
 @pytest.mark.parametrize("text", ["", "DELETE /v2/workflows/runs", "/v2/workflows/runs?"])
 def test_a_request_without_anything_is_everything(text: str) -> None:
     """Nothing named is every run, here as on the wire."""
@@ -47,6 +57,8 @@ def test_a_request_without_anything_is_everything(text: str) -> None:
         "GET /v2/workflows/runs?label=x", "DELETE /v2/workflows/runs/?label=x", "DELETE /v2/messages", "label",
         "label=x y", "delete /v2/workflows/runs", "DELETE /v2/workflows/runs?label=x HTTP/2",
         "https://gw/v2/workflows/runs?label=x", "DELETE /v2/workflows/runs?Label=x", "label=x&count=01",
+        "GET /v2/workflows/runs/wfr_1", "/v2/workflows/runs/..", "/v2/workflows/runs/undefined",
+        "/v2/workflows/runs/a/b", "/v2/workflows/runs/wfr_1?cancel=false", "/v2/workflows/runs/wfr_1?count=1",
     ],
 )  # fmt: skip
 def test_what_the_gateway_would_not_read_is_not_judged(text: str) -> None:

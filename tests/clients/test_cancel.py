@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.simulator.exchange import Fault
+from gateway.simulator.exchange import Fault, Kind
 from tests.clients.account import BELOW_INVOICE, INVOICE, NIGHTLY, OF_INVOICE, REMINDER, TEST_POLICIES
 from tests.clients.conftest import Client, Serve
-from tests.clients.official import OfficialClient
+from tests.clients.official import OfficialClient, Seen
 from tests.support.gateway import POLICIES, REAL_TOKEN
 
 pytestmark = pytest.mark.node
@@ -189,3 +189,33 @@ def test_a_client_reads_that_an_unknown_outcome_must_not_be_repeated(
     assert (seen.error["status"], seen.attempts, len(simulator.ledger)) == (504, 1, 1)
     assert "Do not repeat it blindly" in seen.sentence
     assert [record["outcome"] for record in gateway.records("outcome")] == ["unknown"]
+
+
+def single(client: OfficialClient, run_id: str) -> Seen:
+    """`context.cancel()` of a workflow, as the client's requester sends it: the run stands in the path."""
+    request = {
+        "path": ["v2", "workflows", "runs", f"{run_id}?cancel=true"],
+        "method": "DELETE",
+        "parseResponseAsJson": False,
+    }
+    return client.act("qstash", "http", ["request", request])
+
+
+def test_a_run_that_the_client_names_in_the_path_is_cancelled_alone(serve: Serve, client: Client) -> None:
+    """The client takes the answer for its own kind of one, and the run is cancelled by the bulk call of its ID."""
+    simulator, gateway = serve()
+    seen = single(client(gateway), "wfr_billing_nightly")
+    assert (seen.error, seen.attempts) == (None, 1)
+    assert [(entry.kind, entry.run_ids) for entry in simulator.ledger] == [(Kind.CANCEL, ("wfr_billing_nightly",))]
+
+
+def test_a_run_that_the_client_names_in_the_path_and_policy_refuses_is_not_cancelled(
+    serve: Serve, client: Client
+) -> None:
+    """The person behind the client reads our sentence, once."""
+    simulator, gateway = serve()
+    seen = single(client(gateway), "wfr_search_1")
+    assert simulator.ledger == ()
+    assert seen.error is not None
+    assert (seen.error["name"], seen.error["status"], seen.attempts) == ("QstashError", 403, 1)
+    assert "No rule of your team allows" in seen.sentence

@@ -22,7 +22,8 @@ from tests.support.state.fixtures import insist, sqlite_settings
 
 PROCESSES, EACH, AT_ONCE = 8, 1_000, 4
 RUNS, LIMIT = 3, 3_000
-LONGEST_S = 2.0
+LONGEST_S = 6.0
+"""The 1.5 s of a call, and what a machine adds that has other things to do. Without a deadline a hung call takes 18."""
 
 TAKER = """
 import asyncio, json, sys, time

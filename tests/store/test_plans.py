@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from gateway.state.plans import KeptDecision, KeptPlan
 from gateway.store.opened import MOST_PURGED, SqlStore
+from gateway.store.plans import MOST_LISTED_BYTES
 from gateway.store.tables import GATEWAYS, PLANS, now_ms
 
 PLAN = KeptPlan("p", "billing", "billing/ci", "ready", "digest", b'{"runs": ["\xc3\xa4"]}', 0, 4_000_000_000_000)
@@ -38,6 +39,17 @@ async def test_the_plans_of_a_principal_are_shown_newest_first(store: SqlStore) 
     await store.keep_plan(replace(PLAN, plan_id="x", principal="other/ci", made_ms=9))
     assert [one.plan_id for one in await store.plans_of("billing/ci", 3)] == ["d", "c", "b"]
     assert [one.plan_id for one in await store.plans_of(None, 3)] == ["x", "d", "c"]
+
+
+async def test_a_list_of_large_plans_is_short(store: SqlStore) -> None:
+    """One of 64 large plans would hold its connection for seconds, and what else asks the store would wait for it."""
+    large = replace(PLAN, document=bytes(MOST_LISTED_BYTES // 3))
+    for made in range(5):
+        await store.keep_plan(replace(large, plan_id=f"p{made}", made_ms=made))
+    assert [one.plan_id for one in await store.plans_of("billing/ci", 64)] == ["p4", "p3", "p2"]
+    assert [one.plan_id for one in await store.plans_of(None, 2)] == ["p4", "p3"]
+    await store.keep_plan(replace(PLAN, plan_id="p5", made_ms=5, document=bytes(MOST_LISTED_BYTES + 1)))
+    assert [one.plan_id for one in await store.plans_of("billing/ci", 64)] == ["p5"]
 
 
 async def test_one_claim_wins_once(store: SqlStore) -> None:

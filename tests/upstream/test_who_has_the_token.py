@@ -70,7 +70,8 @@ def named_in(name: str) -> set[str]:
         ("a secret is read", "read_secret", {"files/secret", "upstream/account"}),
         ("the tokens are read", "read_tokens", {"app", "cli/probe_upstream", "upstream/account"}),
         ("they are read to be checked", "token_problems", {"cli/policies/check", "upstream/account"}),
-        ("its traces are made", "Traces", {"files/secrecy", "upstream/token"}),
+        # Receivers of notices have secrets of their own.
+        ("its traces are made", "Traces", {"files/secrecy", "upstream/token", "notices/receivers"}),
         ("its module is named", "gateway.upstream.token", {"upstream/account", "upstream/cancel", "upstream/client",
                                                            "upstream/runs/log", "upstream/runs/pages",
                                                            "cli/probe_upstream"}),

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 import pytest
 
 from gateway.core.errors import MalformedRequest
-from gateway.core.parse import Body, parse_cancel
+from gateway.core.parse import RUNS, Body, parse_cancel, parse_single_cancel, run_in_path
 from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Dialect, EveryRun
 from gateway.edge.head import Head, check_head
 from tests.support.files import recorded
-
-RUNS = "/v2/workflows/runs"
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Malformed:
 
 @dataclass(frozen=True)
 class AnotherCall:
-    """Not a bulk cancel: its path is not ours."""
+    """No cancel: its path is not ours."""
 
 
 Reading = CancelRequest | Malformed | AnotherCall
@@ -101,9 +99,9 @@ READINGS: dict[tuple[str, str], Reading] = {
     (f"{RUNS}?workflowRunId=wfr_1&count=100", ""): Malformed("unknown_parameter"),
     (f"{RUNS}?workflowUrl=https%3A%2F%2Fa.example%2Fx%3Fi%3D1%2C2&workflowUrlExactMatch=true&count=100", ""):
         Malformed("comma"),
-    # The runtime's own call for one run
+    # One run in the path, or what a client writes there that was given none
+    (f"{RUNS}/wfr_life?cancel=true", ""): ids("wfr_life"),
     (f"{RUNS}/undefined?cancel=true", ""): AnotherCall(),
-    (f"{RUNS}/wfr_life?cancel=true", ""): AnotherCall(),
 }
 # fmt: on
 
@@ -115,10 +113,13 @@ def values(request: dict, wanted: str) -> tuple[bytes, ...]:
 def read(request: dict) -> Reading:
     """What the gateway makes of a recorded request, by the bytes of its target, headers and body."""
     path, _, query = request["target"].partition("?")
-    if path != RUNS:
+    run_id = run_in_path(path)
+    if path != RUNS and run_id is None:
         return AnotherCall()
     content = Body(request["body"].encode(), values(request, "content-type"), values(request, "content-encoding"))
     try:
+        if run_id is not None:
+            return parse_single_cancel(run_id, query.encode("ascii"), content)
         return parse_cancel(query.encode("ascii"), content)
     except MalformedRequest as malformed:
         return Malformed(malformed.cause)

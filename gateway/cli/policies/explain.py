@@ -41,7 +41,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = subparsers.add_parser("explain", help="why a request would be allowed or refused; nothing is sent")
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration file")
     parser.add_argument("--team", required=True, metavar="T", help="whose request it is")
-    parser.add_argument("request", metavar="REQUEST", help="'DELETE /v2/workflows/runs?…', or only the query")
+    parser.add_argument(
+        "request", metavar="REQUEST", help="'DELETE /v2/workflows/runs?…', '…/runs/ID', or only the query"
+    )
     parser.add_argument("more", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument("--body", default="", metavar="JSON", help="the body, for clients that send one")
     parser.add_argument("--reason", metavar="TEXT", help="the value of Gateway-Reason")

@@ -12,9 +12,10 @@ from gateway.edge.described.problems import EVERYWHERE, problem_schema
 from gateway.edge.described.values import VALUES
 
 _SAYS = (
-    "The gateway's own calls. Beside them it takes `DELETE /v2/workflows/runs`, `GET /v2/workflows/logs` and `GET "
-    "/v2/workflows/events` as QStash does, and previews cancels at `/preview/v2/workflows/runs`. Another path gets "
-    "404, another method 405. A later version may add calls, members, headers and words."
+    "The gateway's own calls. Beside them it takes `DELETE /v2/workflows/runs`, the same with a run's ID behind it, "
+    "`GET /v2/workflows/logs` and `GET /v2/workflows/events` as QStash does, and previews cancels at "
+    "`/preview/v2/workflows/runs`, with an ID or without. Another path gets 404, another method 405. A later version "
+    "may add calls, members, headers and words."
 )
 _ALWAYS = ("Gateway-Decision", "Gateway-Source")
 _IF_GIVEN = ("X-Request-Id",)

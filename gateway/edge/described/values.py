@@ -282,7 +282,9 @@ def _decision() -> Schema:
 
 def _asked() -> Schema:
     members: dict[str, Schema] = {
-        "request": text("A request line or its query, like `DELETE /v2/workflows/runs?label=nightly`."),
+        "request": text(
+            "A request line, like `DELETE /v2/workflows/runs/wfr_1`, or only a query, like `label=nightly`."
+        ),
         "body": {
             "type": ["object", "string", "null"],
             "description": "The body of that request, if it has one.",

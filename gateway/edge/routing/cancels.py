@@ -1,4 +1,4 @@
-"""The calls that send something upstream: a bulk cancel, and the application of a plan."""
+"""The calls that send something upstream: a cancel in either spelling, and the application of a plan."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import replace
 from starlette.types import Send
 
 from gateway.core.errors import Refusal
-from gateway.core.parse import Body, parse_cancel, parse_reason
+from gateway.core.parse import RUNS, Body, parse_cancel, parse_reason, parse_single_cancel, run_in_path
 from gateway.core.request import CancelRequest
 from gateway.edge import answers
 from gateway.edge.answers import Answer
-from gateway.edge.head import RUNS
+from gateway.edge.head import PREVIEW, is_cancel
 from gateway.edge.inbound import Inbound, Intake, caller_of
 from gateway.edge.pages.calls import plan_id
 from gateway.edge.reply import Teller, write
@@ -22,7 +22,7 @@ from gateway.process import fault_of
 
 
 class Cancels:
-    """The calls that send something upstream: a bulk cancel, and the application of a plan."""
+    """The calls that send something upstream: a cancel of many runs or of one, and the application of a plan."""
 
     def __init__(self, intake: Intake, pipeline: Pipeline, teller: Teller) -> None:
         self._intake = intake
@@ -30,7 +30,7 @@ class Cancels:
         self._teller = teller
 
     async def cancel(self, inbound: Inbound) -> Answer | Done:
-        """Handle `DELETE /v2/workflows/runs`: read the request, and have it judged and sent. Raises: Refusal."""
+        """Handle `DELETE /v2/workflows/runs[/{run}]`: read the request, have it judged and sent. Raises: Refusal."""
         request = await self.request(inbound)
         call = self._intake.once(inbound, self._intake.call(inbound, request))
         return answers.told(await self._pipeline.run(call), inbound.decision_id)
@@ -50,7 +50,7 @@ class Cancels:
         Raises: MalformedRequest, TooLarge: it is unreadable, names too many runs, or holds a secret.
         """
         reason = parse_reason(inbound.header(b"gateway-reason"))
-        request = parse_cancel(inbound.scope["query_string"], body)
+        request = _read(inbound.scope["path"].removeprefix(PREVIEW), inbound.scope["query_string"], body)
         # The request is refused for a secret in it before any of it is recorded.
         return self._intake.checked(inbound, request if reason is None else replace(request, reason=reason))
 
@@ -81,7 +81,7 @@ class Cancels:
 
     async def _repeated(self, inbound: Inbound) -> CancelRequest | None:
         """Return the cancel that has arrived; None if it is another call, incomplete or refused."""
-        if (inbound.scope["method"], inbound.scope["raw_path"]) != ("DELETE", RUNS.encode()):
+        if inbound.scope["method"] != "DELETE" or not is_cancel(inbound.scope["raw_path"]):
             return None
         try:
             body = await inbound.arrived()
@@ -125,3 +125,13 @@ class Cancels:
         except BaseException as exc:  # noqa: BLE001 - as in a Net
             self._teller.fault(fault_of(exc), decision_id)
             return answers.not_shown(decision_id)
+
+
+def _read(path: str, query: bytes, body: Body) -> CancelRequest:
+    """Return the cancel of the run in the path, or of those in query or body. Raises: MalformedRequest, NotFound."""
+    if path == RUNS:
+        return parse_cancel(query, body)
+    run_id = run_in_path(path)
+    # Read as a bulk cancel, a single one without a query would ask for every run.
+    assert run_id is not None
+    return parse_single_cancel(run_id, query, body)

@@ -10,8 +10,9 @@ from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from gateway.core.forms.shown import COUNTS, DECISIONS, EVENTS, PLANS, POLICIES
+from gateway.core.parse import RUNS, run_in_path
 from gateway.edge.answers import Answer
-from gateway.edge.head import HEALTH_PATHS, RUNS, no_such_method
+from gateway.edge.head import HEALTH_PATHS, PREVIEW, no_such_method
 from gateway.edge.health import HealthPages
 from gateway.edge.inbound import Inbound, inbound_of
 from gateway.edge.pages.budgets import Action, with_budget
@@ -51,6 +52,26 @@ class CallRoute(Route):
         return self
 
 
+class SingleRunRoute(CallRoute):
+    """The route of a cancel that names its run in the path, and of its preview, below `before`.
+
+    Other methods, and a path without a run that can be cancelled, are no path of ours: what QStash has there is another
+    call. Nor is such a path proposed to a caller who wrote it otherwise, because another run may have the ID proposed.
+    """
+
+    def __init__(self, before: str, action: Action, cancels: Cancels) -> None:
+        super().__init__("DELETE", f"{before}{RUNS}/{{run}}", action, cancels)
+        self._before = before
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Return whether the request is such a cancel."""
+        path: str = scope["path"]
+        if scope["method"] != self.method or not path.startswith(self._before):
+            return Match.NONE, {}
+        named = run_in_path(path.removeprefix(self._before)) is not None
+        return (Match.FULL, self._found) if named else (Match.NONE, {})
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """An ASGI application that runs one action and writes its answer. Raises: Refusal, before it writes anything."""
@@ -87,7 +108,9 @@ def routes(cancels: Cancels, pages: Pages, health: HealthPages) -> list[Route]:
 
     calls = [
         CallRoute("DELETE", RUNS, cancels.cancel, cancels),
-        CallRoute("DELETE", "/preview" + RUNS, preview, cancels),
+        CallRoute("DELETE", PREVIEW + RUNS, preview, cancels),
+        SingleRunRoute("", cancels.cancel, cancels),
+        SingleRunRoute(PREVIEW, preview, cancels),
         CallRoute("GET", "/v2/workflows/logs", pages.logs, cancels),
         CallRoute("GET", "/v2/workflows/events", pages.logs, cancels),
         *_own(cancels, pages),

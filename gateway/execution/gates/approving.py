@@ -16,17 +16,24 @@ from gateway.audit.events.approvals import asked_members, ended_members, said_me
 from gateway.core.errors import (
     AuditUnavailable,
     Conflict,
-    NotAnApprover,
     NotFound,
     StateUnavailable,
-    Throttled,
     counted,
 )
 from gateway.core.forms.shown import PLANS
 from gateway.core.forms.times import run_time
-from gateway.core.plan import Approval, Permit
+from gateway.core.plan import Permit
 from gateway.core.ports import Clock, KeepPort
 from gateway.core.request import Principal
+from gateway.execution.gates.unapproved import (
+    check_approver,
+    check_waits,
+    names,
+    over,
+    same_person,
+    too_many,
+    why_needed,
+)
 from gateway.execution.plans.draft import (
     Draft,
     State,
@@ -34,21 +41,16 @@ from gateway.execution.plans.draft import (
     check_ready,
     no_such_plan,
     rejected,
-    stopped,
     void,
 )
 from gateway.execution.plans.drafts import Drafts
 from gateway.execution.plans.kept import row_of
 from gateway.execution.ports import Call
-from gateway.policy.window import duration
 from gateway.process import Net, report
 from gateway.state.admissions import NeedsApproval
 from gateway.state.approvals import SHOWN_MS, End, Full, Unheard, Voice, Waiting, Word, cancel_sha256, person_of
 from gateway.state.notices import ApprovalState, ApprovalStep
 from gateway.state.port import Approvals
-
-AGAIN_S = 60
-"""After how long, in seconds, somebody with too many plans that wait is to try again."""
 
 Shown = Callable[[Draft, Waiting], Mapping[str, object]]
 """The function that shows a plan with its approvals as JSON."""
@@ -149,7 +151,7 @@ class Approving:
             # Where it waits the store has it; where it does not, nobody was told of it as a plan that does.
             self._plans.let_go(draft)
         if isinstance(kept, Full):
-            raise _too_many(kept)
+            raise too_many(kept)
         if kept.plan_id != draft.plan_id:
             found = await self._plans.find(principal, kept.plan_id)
             return self._rejected(found, kept) if kept.end is End.REJECTED else self._required(found, kept)
@@ -157,7 +159,7 @@ class Approving:
         reason = call.request.reason
         self._tell(kept, "awaiting_approval", runs=len(draft.resolved.runs), decided_by=principal.name, reason=reason)
         self.waits_until_ms = max(self.waits_until_ms, kept.until_ms)
-        why = _why(approval, needs, len(draft.resolved.runs), permit.rule or "")
+        why = why_needed(approval, needs, len(draft.resolved.runs), permit.rule or "")
         return self._required(draft, kept, f"{why} ")
 
     async def say(self, plan_id: str, said: Said) -> tuple[Draft, Waiting]:
@@ -173,10 +175,10 @@ class Approving:
         if waiting is None:
             raise no_such_plan()
         person = person_of(said.principal)
-        _check_approver(waiting, said.principal, person)
+        check_approver(waiting, said.principal, person)
         if said.word == "reject" and (before := waiting.rejected()) and before.principal == said.principal.name:
             return await self._plans.find(None, plan_id), waiting
-        _check_waits(waiting)
+        check_waits(waiting)
         if said.digest != waiting.plan_digest:
             raise void(plan_id, "runs")
         if said.policy_digest != waiting.policy_digest:
@@ -289,15 +291,15 @@ class Approving:
         """Take what somebody says, record it, and let it count. Raises: NotAnApprover, Conflict, AuditUnavailable."""
         heard = await self._store.hear(voice)
         if heard is Unheard.SAME_PERSON:
-            raise _same_person()
+            raise same_person()
         if isinstance(heard, Unheard):
-            raise _over(await self._store.waiting(voice.plan_id), voice.plan_id)
+            raise over(await self._store.waiting(voice.plan_id), voice.plan_id)
         if any(one.confirmed and one.principal == voice.principal and one.word == voice.word for one in heard.voices):
             return heard
         await self._audit.keep("approval", said_members(waiting, voice, said.principal, remote=said.remote))
         counted_now = await self._store.confirm(voice.voice_id)
         if counted_now is None or (voice.word == "reject" and counted_now.end is not End.REJECTED):
-            raise _over(counted_now, voice.plan_id)
+            raise over(counted_now, voice.plan_id)
         state: ApprovalState = "approved" if len(counted_now.given()) >= counted_now.needed else "awaiting_approval"
         state = "rejected" if voice.word == "reject" else state
         self._tell(counted_now, state, decided_by=voice.principal, reason=voice.reason)
@@ -333,7 +335,7 @@ class Approving:
     def _required(self, draft: Draft, waiting: Waiting, why: str = "") -> Conflict:
         """Return the refusal of a request whose plan waits for approval, with the plan."""
         given = waiting.given()
-        so_far = f" {counted(len(given), 'has', 'have')} approved: {_names(given)}." if given else ""
+        so_far = f" {counted(len(given), 'has', 'have')} approved: {names(given)}." if given else ""
         teams = " or ".join(waiting.by)
         sentence = (
             f"{why}Nothing was sent: this cancel waits until {run_time(waiting.until_ms)} for the approval of "
@@ -346,56 +348,3 @@ class Approving:
         voice = waiting.rejected()
         by = None if voice is None else voice.principal + (f": {voice.reason}" if voice.reason else "")
         return rejected(waiting.plan_id, by, members=self._shown(draft, waiting))
-
-
-def _names(given: Sequence[Voice]) -> str:
-    return ", ".join(one.principal for one in given)
-
-
-def _why(approval: Approval, needs: NeedsApproval, runs: int, rule: str) -> str:
-    """Return in a sentence why the request needs approval."""
-    more = f" with the {needs.before} of the last {duration(approval.within_ms)}" if needs.before else ""
-    bound = f"more than {approval.over}" if approval.over else "any run"
-    return f"Rule {rule} asks for approval of {bound}, and this request means {counted(runs, 'run')}{more}."
-
-
-def _check_approver(waiting: Waiting, principal: Principal, person: str) -> None:
-    """Raise NotAnApprover unless the principal is of a team that may approve, and not the requester."""
-    if principal.team not in waiting.by:
-        teams = " or ".join(waiting.by)
-        sentence = f"Rule {waiting.rule} asks for the approval of team {teams}, and you are of team {principal.team}."
-        raise NotAnApprover("not_of_the_team", sentence)
-    if principal.name == waiting.requester or person == waiting.person:
-        raise _same_person()
-
-
-def _same_person() -> NotAnApprover:
-    sentence = (
-        "Somebody else has to say it: you have asked for this cancel or approved it already, as far as your key or "
-        "token tells who you are."
-    )
-    return NotAnApprover("same_person", sentence)
-
-
-def _check_waits(waiting: Waiting) -> None:
-    """Raise Conflict unless the plan waits for approval now."""
-    if waiting.end is not None or waiting.claimed or waiting.late:
-        raise _over(waiting, waiting.plan_id)
-
-
-def _over(waiting: Waiting | None, plan_id: str) -> Conflict:
-    """Return the refusal of what is said of a plan that does not wait any more."""
-    if waiting is None or waiting.end in (End.EXPIRED, End.VOID) or waiting.late:
-        return void(plan_id)
-    if waiting.claimed:
-        return applied(plan_id)
-    if waiting.end is End.REJECTED:
-        against = waiting.rejected()
-        return rejected(plan_id, None if against is None else against.principal)
-    return stopped(plan_id)
-
-
-def _too_many(full: Full) -> Throttled:
-    whose = "of yours wait" if full.whose == "you" else "of your team wait"
-    sentence = f"{full.limit} plans {whose} for approval, the most that may; nothing was sent. Stop one, or wait."
-    return Throttled("approvals", sentence, limit=full.limit, retry_after_s=AGAIN_S)

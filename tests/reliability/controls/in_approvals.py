@@ -28,7 +28,7 @@ IN_APPROVALS = (
         "approved by its requester it is approved",
         (
             Edit(
-                APPROVING,
+                "gateway/execution/gates/unapproved.py",
                 "    if principal.name == waiting.requester or person == waiting.person:\n",
                 "    if False:\n",
             ),

@@ -1,0 +1,1 @@
+"""The calls of QStash's API, each with what the gateway makes of it; pure."""
