@@ -13,7 +13,7 @@ from datetime import date
 from functools import partial
 
 from gateway.authoring.conflicts import kind_of, refuses_all
-from gateway.authoring.lints.approvals import approve_idle, by_nobody
+from gateway.authoring.lints.approvals import approve_idle, approving_teams, by_nobody
 from gateway.authoring.lints.bounds import above_lookup, budget_idle, budget_of_all, cap_above
 from gateway.authoring.lints.finding import Finding, lasting, place_of
 from gateway.callers.settings import ending
@@ -280,9 +280,10 @@ def _of_callers(policies: Policies, summary: Summary, now_ms: int) -> Iterator[F
             f"into shutdown_grace_s ({summary.shutdown_grace_s}): a call in flight at the end may be closed as unknown."
         )
         yield Finding(summary.at, "timeout-above-grace", message, f"Raise shutdown_grace_s to {least} or more.")
+    acting = {*summary.operators, *approving_teams(policies)}  # they freeze or approve, and need no rule for it
     for caller in summary.callers:
         yield from _of_caller(caller, now_ms)
-        if not policies.for_team(caller.team).allows and caller.team not in summary.operators:
+        if not policies.for_team(caller.team).allows and caller.team not in acting:
             message = f"{caller.name}: no rule allows anything to team {caller.team}."
             fix = "Write an allow for the team, or remove the caller."
             yield Finding(caller.at, "team-without-allow", message, fix)

@@ -175,7 +175,7 @@ def _approval(data: Data) -> str:
         return f"Awaits approval ({so_far} of {data['needed']}) by {teams} until {data['until']}: {plan}."
     decided = f" by {data['decided_by']}" if data["decided_by"] is not None else ""
     why = f" ({data['reason']})" if data["reason"] is not None else ""
-    return f"Approval {data['state']}{decided}{why}: {plan}."
+    return f"{str(data['state']).capitalize()}{decided}{why}: {plan}."
 
 
 _SENTENCES: Mapping[str, Callable[[Data], str]] = {

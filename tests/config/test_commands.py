@@ -410,6 +410,18 @@ def test_keys_that_soon_or_never_work_are_named(config: Path) -> None:
     assert warned(config, "team-without-allow") == []  # an operator freezes, and needs no rule for it
 
 
+def test_a_team_that_only_approves_is_not_told_to_leave(config: Path) -> None:
+    """Its callers approve what others want to cancel, and need no rule of their own for it."""
+    digest = hashlib.sha256(b"b").hexdigest()
+    state = 'state: {url: "sqlite:state.db"}\n'
+    config.write_text(CONFIG.replace("keys: []", f'keys: [{{id: k, team: b, sha256: "{digest}"}}]') + state)
+    assert warned(config, "team-without-allow") == ["key b/k: no rule allows anything to team b."]
+    url = 'workflowUrl: {exact: ["https://a.example/y"]}'
+    rule = f"  - {{id: found, {url}, resolve: true, runs: {{max: 9}}, approve: {{by: [b]}}}}\n"
+    (config.parent / "policies" / "t.yaml").write_text(POLICY.replace("require:\n", f"{rule}require:\n"))
+    assert warned(config, "team-without-allow") == []
+
+
 def test_a_case_that_fails_is_refused_as_at_a_start(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Otherwise `check` would say ok to what `serve` refuses, and somebody would learn it at a restart."""
     cases = "version: 1\ncases:\n  - {it: is allowed, team: a, request: 'count=1', expect: permit}\n"

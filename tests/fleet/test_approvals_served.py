@@ -274,6 +274,8 @@ def test_people_approve_and_reject_from_the_command_line(desk: Desk) -> None:
     assert str(refused["plan"]) in listed.stdout
     assert "billing/billing-key wants to cancel 5 runs" in listed.stdout
     assert "why: stuck" in listed.stdout
+    assert "&workflowUrlExactMatch=true" in listed.stdout  # as a request line says it, to be sent again
+    assert desk.command("approvals", team="billing").stdout == "No cancel waits for your approval.\n"
     asked = desk.command("approve", str(refused["plan"]))
     assert (asked.returncode, "--yes" in asked.stderr) == (2, True)
     assert desk.command("approve", str(refused["plan"]), "--yes", team="search").returncode == 1

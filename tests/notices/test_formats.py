@@ -64,8 +64,8 @@ SENTENCES = [
         "Awaits approval (0 of 2) by platform until 2026-11-18T11:36:40.000Z: plan pln_1 of billing/ci, 120 runs, "
         "under billing/big."
     ),
-    "Approval approved by platform/b: plan pln_1 of billing/ci, 120 runs, under billing/big.",
-    "Approval rejected by platform/a (too many): plan pln_1 of billing/ci, under billing/big.",
+    "Approved by platform/b: plan pln_1 of billing/ci, 120 runs, under billing/big.",
+    "Rejected by platform/a (too many): plan pln_1 of billing/ci, under billing/big.",
 ]
 
 

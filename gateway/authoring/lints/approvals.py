@@ -9,6 +9,11 @@ from gateway.policy.model import Rule
 from gateway.policy.rules import Policies
 
 
+def approving_teams(policies: Policies) -> Collection[str]:
+    """Return the teams whose principals a rule asks for approval."""
+    return {team for rule in policies.rules if rule.approval is not None for team in rule.approval.by}
+
+
 def approve_idle(rule: Rule) -> Iterator[Finding]:
     """Yield a finding if the budget of the rule is used up before it asks for approval."""
     budget, approval = rule.budget, rule.approval

@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _lines(plans: Sequence[Members]) -> Iterator[str]:
     """Yield some lines for each plan, and how to say something of one."""
     if not plans:
-        yield "No cancel waits for your team."
+        yield "No cancel waits for your approval."
         return
     for plan in plans:
         yield str(plan.get("plan"))

@@ -85,7 +85,8 @@ def about(plan: Members) -> Iterator[str]:
 def _pairs(asked: Members) -> Iterator[str]:
     for name, value in asked.items():
         for one in value if isinstance(value, list) else [value]:
-            yield f"{name}={quote(str(one), safe=':/')}"
+            text = str(one).lower() if isinstance(one, bool) else str(one)  # as a request line says it
+            yield f"{name}={quote(text, safe=':/')}"
 
 
 def _runs(listed: object) -> Iterator[str]:
