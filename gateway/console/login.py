@@ -39,7 +39,7 @@ class Login:
         fields = await self._form(request)
         before = cookie(request, LOGIN_COOKIE)
         check_token(fields, self.sessions.form_token(before[0] if before else secrets.token_urlsafe()))
-        key = fields.get("key", "").strip()
+        key = fields.get("key", "").strip() or _brought(request) or ""
         reply = await Calls(self.app, request.scope).ask("GET", "/gateway/v1/whoami", credential=key)
         if not reply.ok:
             return self._page(request, REFUSED if reply.status in (400, 401) else reply.sentence, reply.status)
@@ -78,7 +78,15 @@ class Login:
         found = cookie(request, LOGIN_COOKIE)
         value = found[0] if found else secrets.token_urlsafe(32)
         token = self.sessions.form_token(value)
-        answer = self.templates.page("login.html", status, csrf=token, problem=problem, session=None)
+        brought = _brought(request) is not None
+        answer = self.templates.page("login.html", status, csrf=token, problem=problem, brought=brought, session=None)
         if found is None:
             answer.headers.append("set-cookie", cookie_header(LOGIN_COOKIE, value, secure=self.served.tls))
         return answer
+
+
+def _brought(request: Request) -> str | None:
+    """Return the token that a proxy before the console has put on a request, if there is exactly one."""
+    found = request.headers.getlist("authorization")
+    scheme, _, token = found[0].partition(" ") if len(found) == 1 else ("", "", "")
+    return token.strip() or None if scheme.lower() == "bearer" else None

@@ -51,7 +51,10 @@ def new_key(key_id: str) -> str:
 
 @dataclass
 class Setup:
-    """What a gateway is started with; `limits` and `audit` are YAML flow mappings, `policies` file name -> text."""
+    """What a gateway is started with; `limits` and `audit` are YAML flow mappings, `policies` file name -> text.
+
+    `issuers` is the line of `callers` for those whose tokens are taken.
+    """
 
     upstream_url: str
     directory: Path
@@ -66,6 +69,7 @@ class Setup:
     token: str = REAL_TOKEN
     environment: Mapping[str, str] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
+    issuers: str = ""
 
     def write(self) -> Path:
         """Writes configuration, policies and token file; returns the configuration's path."""
@@ -92,7 +96,7 @@ class Setup:
             f"listen: {self.listen}\n"
             f'upstream: {{url: "{self.upstream_url}", token: {{file: token}}, '
             f'contract: "{self.contract}"{self.upstream}{read_token}}}\n'
-            f"callers:\n  keys:\n{entries}"
+            f"callers:\n{self.issuers}  keys:\n{entries}"
             f"policies: {self._policies()}\naudit: {self.audit}\nlimits: {self.limits}\n{self.more}"
         )
         return path
