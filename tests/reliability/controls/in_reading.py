@@ -13,7 +13,7 @@ READ, QUERY, MODEL, READINGS, FRAMING = (
 )
 REQUEST, FILTER_FIELDS = "gateway/core/request.py", ("tests/core/test_filter_fields.py",)
 PLAN, NARROWER = "gateway/core/plan.py", ("tests/policy/test_narrower_requests.py",)
-HEADS = ("tests/edge/test_head.py",)
+HEADS, SINGLE = ("tests/edge/test_head.py",), ("tests/edge/test_single_cancel.py",)
 ORACLE = tuple(f"tests/laws/test_{name}.py" for name in ("boundaries", "oracle", "seeded_bugs"))
 FIELDS, INDEX = "gateway/policy/index/fields.py", "gateway/policy/index/rules.py"
 INDEXED = ("tests/policy/test_index.py",)
@@ -114,6 +114,16 @@ IN_READING = (
             ),
         ),
         FILTER_FIELDS,
+    ),
+    Bug(
+        "a run in the path is read as every run",
+        (Edit("gateway/edge/routing/cancels.py", "    if path == RUNS:\n", "    if path.startswith(RUNS):\n"),),
+        SINGLE,
+    ),
+    Bug(
+        "the report of a runtime is read as a cancel",
+        (Edit(READ, "    if wanted is False:\n", "    if wanted is None and not run_id:\n"),),
+        SINGLE,
     ),
     Bug("startswith for an exact match", STARTSWITH, CONDITIONS),
     Bug("startswith for an exact match, before the oracle", STARTSWITH, ORACLE),
