@@ -82,8 +82,11 @@ def _pages(acting: Acting) -> list[tuple[str, str, Page]]:
     ]
 
 
-def _handlers(login: Login, templates: Templates) -> dict[object, Callable[[Request, Exception], Response]]:
-    """Return what answers a request that comes to no page of its own."""
+def _handlers(login: Login, templates: Templates) -> dict[object, Callable[[Request, Exception], Awaitable[Response]]]:
+    """Return what answers a request that comes to no page of its own.
+
+    None is a plain function: that would run on another thread, and sessions are of the loop's alone.
+    """
 
     def told(request: Request, status: int, sentence: str) -> Response:
         """Return the page that says so, with the way back if somebody is logged in."""
@@ -91,18 +94,18 @@ def _handlers(login: Login, templates: Templates) -> dict[object, Callable[[Requ
         csrf = None if session is None else session.csrf
         return templates.page("problem.html", status, session=session, csrf=csrf, path="", reply={}, sentence=sentence)
 
-    def refused(request: Request, fault: Exception) -> Response:
+    async def refused(request: Request, fault: Exception) -> Response:
         """Answer what no page of ours sent."""
         assert isinstance(fault, Refused)
         return told(request, fault.status, fault.sentence)
 
-    def none(request: Request, fault: Exception) -> Response:
+    async def none(request: Request, fault: Exception) -> Response:
         """Answer a path or method that is none."""
         assert isinstance(fault, HTTPException)
         sentence = "The console has no such page." if fault.status_code == 404 else "This page is not used in this way."
         return told(request, fault.status_code, sentence)
 
-    def broken(request: Request, fault: Exception) -> Response:
+    async def broken(request: Request, fault: Exception) -> Response:
         """Answer a fault of our own: its text may hold anything, so it is reported by its place only."""
         return told(request, 500, "The console failed. Tell the gateway's operators; their log says where.")
 

@@ -26,7 +26,7 @@ from gateway.core.request import ByRunIds, CancelRequest, Principal
 from gateway.edge.head import BROKEN_BODY, FRAMING_BYTES, GONE, TAKEN
 from gateway.execution.gates.left import LeftPort, Under
 from gateway.execution.ports import Call
-from gateway.files.secrecy import holds_part, holds_text
+from gateway.files.secrecy import holds_part, holds_text, holds_token
 from gateway.policy.rules import Policies
 from gateway.process import fault_of
 from gateway.state.once import binding
@@ -153,6 +153,17 @@ class Inbound:
     def bearer(self) -> str:
         """Return the credential without its scheme; empty if there is none."""
         return (self.credential() or b"").decode("latin-1").partition(" ")[2].strip()
+
+    def has_its_token(self, text: str) -> bool:
+        """Return whether a text holds the token with which the caller came; true in doubt. A key is no token.
+
+        In a session the token is not known any more, so there any signed token counts.
+        """
+        standing: Standing | None = self.state.get(STANDING)
+        if standing is not None:
+            return standing.accepted is not None and holds_token(text)
+        credential = self.bearer()
+        return not credential.startswith("qgk_") and holds_text(text, credential)
 
     async def gone(self) -> bool:
         """Return whether the caller has disconnected. If in doubt it counts as gone, and is answered all the same."""
@@ -350,9 +361,8 @@ class Intake:
         Raises: MalformedRequest: a value holds a token of the account, a gateway key, or the caller's credential.
         """
         # A secret contains no line end, so one search of the joined values finds what searching each would.
-        text, credential = "\n".join(values), inbound.bearer()
-        # `is_secret` knows a key by its shape; an issuer's token has no shape of its own, so it is compared.
-        if self.is_secret(text) or (not credential.startswith("qgk_") and holds_text(text, credential)):
+        text = "\n".join(values)
+        if self.is_secret(text) or inbound.has_its_token(text):
             raise MalformedRequest("secret_in_request", "The request holds a secret where a value should be.")
 
 

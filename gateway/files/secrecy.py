@@ -18,7 +18,7 @@ import binascii
 import json
 import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NoReturn
 from urllib.parse import quote
@@ -59,6 +59,10 @@ _KEY = re.compile(rb"qgk_[a-z0-9-]+_[A-Za-z0-9_-]{43}")
 _KEY_AFTER_Q = re.compile(_KEY.pattern[1:])
 _HEX_MARK = _KEY_MARK.encode().hex()
 _KEY_IN_HEX = re.compile(rb"71676b5f[0-9a-f]{90,}")
+_DOTTED = re.compile(rb"[A-Za-z0-9_.-]{40,}")
+_TOKEN_HEADER = re.compile(rb"ey[AJ][A-Za-z0-9_-]{12}")
+"""The beginning of a JSON object in base64url, as the header of a signed token is."""
+
 _SAFE = bytes.maketrans(b"+/", b"-_")
 
 
@@ -118,6 +122,20 @@ def holds_text(text: str, secret: str) -> bool:
         return bool(exact) and any(exact in reading for reading in readings(text))
     except _TooManyEscapes:
         return True
+
+
+def holds_token(text: str) -> bool:
+    """Return whether a text holds something of the shape of a signed token (RFC 7519), whoever's; true in doubt."""
+    try:
+        return any(_is_signed(run.split(b".")) for reading in readings(text) for run in _DOTTED.findall(reading))
+    except _TooManyEscapes:
+        return True
+
+
+def _is_signed(parts: Sequence[bytes]) -> bool:
+    """Return whether three parts in a row are those of a signed token: a header, claims and a signature."""
+    rows = zip(parts, parts[1:], parts[2:], strict=False)
+    return any(min(len(claims), len(end)) >= 12 and _TOKEN_HEADER.search(head) for head, claims, end in rows)
 
 
 def holds_part(text: str, secret: str) -> bool:
