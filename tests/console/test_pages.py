@@ -262,3 +262,25 @@ async def test_whatever_the_gateways_own_calls_answer_is_text_on_every_page(tmp_
             page = await client.get(path)
             assert page.status_code == 200, (path, page.text)
             Tags().feed(page.text)
+
+
+@pytest.mark.parametrize("operator", [False, True])
+@pytest.mark.parametrize("state", ["looking", "failed", "expired"])
+async def test_a_plan_of_which_little_is_known_is_listed(state: str, *, operator: bool) -> None:
+    """One that has expired has no rule and no runs any more, and hides none of the others."""
+
+    async def edge(scope: Scope, receive: Receive, send: Send) -> None:
+        """Knows of one such plan."""
+        plans = [{"plan": "01890000-0000-7000-8000-00000000000a", "state": state, "expires_in_s": 0}]
+        body = json.dumps({"operator": operator, "principal": "billing/ann", "plans": plans, "approvals": []}).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    served = Served.at(ConsoleAt(Listen("127.0.0.1", 82)), 82, tls=False)
+    pages = console(edge, Sessions(LiveSettings(live("key")), Held()), served, frozenset((FREEZES, APPROVALS)))
+    base = "http://127.0.0.1:82"
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(pages), base_url=base) as client:
+        token = Tags.token((await client.get("/login")).text)
+        await client.post("/login", data={"csrf": token, "key": "key"}, headers={"Origin": base})
+        page = await client.get("/plans")
+    assert (page.status_code, "01890000-0000-7000-8000-00000000000a" in page.text) == (200, True), page.text

@@ -23,7 +23,7 @@ def names(given: Sequence[Voice]) -> str:
 
 def why_needed(approval: Approval, needs: NeedsApproval, runs: int, rule: str) -> str:
     """Return in a sentence why the request needs approval."""
-    more = f" with the {needs.before} of the last {duration(approval.within_ms)}" if needs.before else ""
+    more = f", beside {needs.before} within the last {duration(approval.within_ms)}" if needs.before else ""
     bound = f"more than {approval.over}" if approval.over else "any run"
     return f"Rule {rule} asks for approval of {bound}, and this request means {counted(runs, 'run')}{more}."
 

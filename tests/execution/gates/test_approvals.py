@@ -352,7 +352,7 @@ async def test_slices_below_the_bound_do_not_avoid_it() -> None:
     assert isinstance(await fleet.a.cancel(), Done)
     fleet.account.runs = [replace(runs(1)[0], run_id="wfr_more")]
     refused = await fleet.b.refused(who=BOB)
-    assert (refused.code, "with the 2 of the last 30m" in refused.sentence) == ("approval_required", True)
+    assert (refused.code, "beside 2 within the last 30m." in refused.sentence) == ("approval_required", True)
     fleet.pass_time(ASKS.within_ms)
     assert isinstance(await fleet.b.cancel(who=BOB, request=replace(REQUEST, count=9)), Done)
 
