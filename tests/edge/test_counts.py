@@ -145,6 +145,15 @@ def test_a_chain_verifies_until_a_byte_of_it_is_changed(tmp_path: Path) -> None:
     assert verifies(tmp_path, chain.name) is None
 
 
+def test_a_chain_that_takes_too_long_is_not_said_to_verify(tmp_path: Path) -> None:
+    """One thread reads for the pages of all teams, so no page reads a chain of any length; nor is it said to be bad."""
+    chain = Chain(tmp_path)
+    start = ("start", {"version": "1", "chain": "sha256"})
+    chain.write(start, *(denied(number) for number in range(1, 200)))
+    assert verifies(tmp_path, chain.name, within_s=0) is None
+    assert verifies(tmp_path, chain.name, within_s=60) is True
+
+
 def test_what_cannot_be_rebuilt_is_no_question() -> None:
     """So no rule's part is made up for it."""
     assert question_of({"event": "intent", "decision_id": "x"}) is None

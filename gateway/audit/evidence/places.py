@@ -14,13 +14,21 @@ _AT_ONCE = 64
 """After so many lines, about a millisecond, the reading lets the event loop have the interpreter if it waits."""
 
 
-def verifies(directory: Path, chain: str, keys: Sequence[MacKey] = ()) -> bool | None:
-    """Return whether nothing in a chain was changed, by the chain alone; None if it cannot be read any more.
+WITHIN_S = 0.8
+"""How long a chain is read, in seconds: one thread reads for the pages of all teams, and chains have any length."""
 
-    `audit verify` also compares it with what other chains say of it. It takes a tenth of a second: never call it on the
-    event loop.
+
+class _TooLong(Exception):
+    """The chain is not read to its end in time."""
+
+
+def verifies(directory: Path, chain: str, keys: Sequence[MacKey] = (), *, within_s: float = WITHIN_S) -> bool | None:
+    """Return whether nothing in a chain was changed, by the chain alone; None if it cannot be read, or not in time.
+
+    `audit verify` also compares it with what other chains say of it. It takes up to `within_s` seconds: never call it
+    on the event loop.
     """
-    read = 0
+    read, until_s = 0, time.monotonic() + within_s
 
     def rest(_: int) -> None:
         """Count a line."""
@@ -28,11 +36,13 @@ def verifies(directory: Path, chain: str, keys: Sequence[MacKey] = ()) -> bool |
         read += 1
         if read % _AT_ONCE == 0:
             time.sleep(0)
+            if time.monotonic() >= until_s:
+                raise _TooLong
 
     try:
         files = [path for _, path in chains_in(directory.glob(f"{chain}.*.jsonl")).get(chain, ())]
         if not files:
             return None
         return not ChainReader(chain, keys=keys, on_read=rest).read(files).problems
-    except (OSError, NotAFile):
+    except (OSError, NotAFile, _TooLong):
         return None

@@ -48,7 +48,7 @@ def records() -> Schema:
         "chain": text("The chain."),
         "verifies": {
             "type": ["boolean", "null"],
-            "description": "Whether nothing in it was changed, by the chain alone; null if it cannot be read.",
+            "description": "Whether nothing in it was changed, by the chain alone; null if it is not read to its end.",
         },
     }
     members: dict[str, Schema] = {
