@@ -173,6 +173,8 @@ def _approval(data: Data) -> str:
     teams = ", ".join(map(str, by)) if isinstance(by, list) else ""
     if data["state"] == "awaiting_approval":
         return f"Awaits approval ({so_far} of {data['needed']}) by {teams} until {data['until']}: {plan}."
+    if data["state"] == "void":
+        return f"Holds no longer, because of a changed {data['reason']}: {plan}. The same cancel begins anew."
     decided = f" by {data['decided_by']}" if data["decided_by"] is not None else ""
     why = f" ({data['reason']})" if data["reason"] is not None else ""
     return f"{str(data['state']).capitalize()}{decided}{why}: {plan}."

@@ -125,6 +125,7 @@ def test_a_cancel_that_needs_it_is_approved_by_somebody_else_who_sees_its_runs(t
         assert "Approved by platform/platform-key" in platform.words
         person.get(path)
         assert "Approved by platform/platform-key" in person.words
+        assert "awaiting approval" not in person.words  # nobody is waited for any more
         assert person.fill(f"{path}/apply", runs="3").status == 303
         until(lambda: "3 runs cancelled." in person.get(path).body.decode())
         assert len(home.account.cancelled) == 3

@@ -20,6 +20,7 @@ from gateway.state.freezes import Freeze, Scope
 from gateway.state.notices import EVENTS
 from tests.config.test_state import MINIMAL
 from tests.notices.house import AT_MS, SECRET
+from tests.notices.test_formats import ALL
 from tests.support.project import ROOT
 
 _PAGE = (ROOT / "docs" / "operations.md").read_text()
@@ -60,6 +61,11 @@ def test_every_event_and_every_type_is_named() -> None:
     """In the table, and in the sentence about types."""
     assert sorted(re.findall(r"^\| `(\w+)` \|", SECTION, re.MULTILINE)) == sorted(EVENTS)
     assert all(f"`{kind}`" in SECTION for kind in KINDS)
+
+
+def test_every_member_of_the_data_is_named() -> None:
+    """A receiver is written from the page alone."""
+    assert [name for notice in ALL for name in notice.data if f"`{name}`" not in SECTION] == []
 
 
 @pytest.fixture

@@ -44,6 +44,7 @@ ALL = [
     events.approval(STEP),
     events.approval(replace(STEP, state="approved", given=("platform/a", "platform/b"), decided_by="platform/b")),
     events.approval(replace(STEP, state="rejected", runs=None, decided_by="platform/a", reason="too many")),
+    events.approval(replace(STEP, state="void", runs=None, reason="policy")),
 ]
 SENTENCES = [
     (
@@ -66,6 +67,10 @@ SENTENCES = [
     ),
     "Approved by platform/b: plan pln_1 of billing/ci, 120 runs, under billing/big.",
     "Rejected by platform/a (too many): plan pln_1 of billing/ci, under billing/big.",
+    (
+        "Holds no longer, because of a changed policy: plan pln_1 of billing/ci, under billing/big. "
+        "The same cancel begins anew."
+    ),
 ]
 
 
