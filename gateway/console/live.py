@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from gateway.console.reading import Visit
@@ -34,5 +35,10 @@ class Live:
 
 
 async def events(visit: Visit) -> Live:
-    """Answer `GET /events`."""
+    """Answer `GET /events`. A HEAD, which Starlette takes for a GET, would wait for a stream that it is not shown.
+
+    Raises: HTTPException: it is another method.
+    """
+    if visit.request.method != "GET":
+        raise HTTPException(405)
     return Live(visit)

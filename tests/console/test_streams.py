@@ -138,3 +138,10 @@ def test_a_thousand_connections_that_ask_for_streams_leave_cancels_alone(tmp_pat
         assert streams < MOST_STREAMS
         assert home.gateway.request("GET", "/gateway/v1/events", team="search").status == 429
         assert home.gateway.cancel("label=a").status == 403
+
+
+def test_whoever_asks_only_for_the_head_of_a_stream_holds_none(home: House) -> None:
+    """Such a request would wait for what it is not shown, and keep the place of a stream."""
+    person = home.person()
+    for _ in range(OF_ONE + 1):
+        assert person.send("HEAD", "/events").status == 405
