@@ -59,7 +59,7 @@ class Waiting:
 
     The plan's ID is the decision id of the request that it began with. `requester` is who asked, `person` and
     `request_sha256` what tells that person and the typed request with its reason from others. `instance` is the gateway
-    that records its end. `now_ms` is the store's time when it was read; `claimed` says that a gateway applies it, or
+    that records its end. `now_ms` is the store's time when it was read; `claimed_by` is the gateway that applies it, or
     has. Of the `voices` only the confirmed ones count.
     """
 
@@ -78,9 +78,14 @@ class Waiting:
     asked_ms: int = 0
     until_ms: int = 0
     now_ms: int = 0
-    claimed: bool = False
+    claimed_by: str | None = None
     end: End | None = None
     voices: tuple[Voice, ...] = ()
+
+    @property
+    def claimed(self) -> bool:
+        """Whether a gateway applies it, or has."""
+        return self.claimed_by is not None
 
     @property
     def late(self) -> bool:

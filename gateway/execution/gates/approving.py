@@ -117,10 +117,12 @@ class Approving:
             return await self._approved(draft, waiting, call, permit, again=False)
         if permit.approval is None:
             return None
-        waiting = await self._store.waiting_like(call.principal.name, cancel_sha256(call.request))
+        waiting = await self._store.waiting_like(call.principal.name, cancel_sha256(call.request), self._instance)
         if waiting is None:
             return None
         found = await self._plans.find(call.principal, waiting.plan_id)
+        if waiting.claimed and found.state is not State.AWAITING:
+            return None  # this gateway has applied it
         return await self._approved(found, waiting, call, permit, again=True)
 
     async def ask(self, draft: Draft, call: Call, permit: Permit, needs: NeedsApproval) -> Conflict:
@@ -244,7 +246,8 @@ class Approving:
             check_ready(draft)
         if waiting.late or waiting.end in (End.EXPIRED, End.VOID):
             raise void(name)
-        if waiting.claimed:
+        if waiting.claimed_by not in (None, self._instance):
+            # One of this gateway that still waits here has sent nothing: the answer to the claim was lost.
             raise applied(name)
         why = self._void(draft, waiting, call, permit)
         if why is not None:
@@ -273,7 +276,7 @@ class Approving:
         """Record the end of a plan, and end it; so it may be recorded twice, and never not at all."""
         await self._audit.keep("approval", ended_members(waiting, end, cause))
         self._tell(waiting, "expired" if end is End.EXPIRED else "void", reason=cause)
-        await self._store.end_waiting(waiting.plan_id, end)
+        await self._store.end_waiting(waiting.plan_id, end, self._instance)
 
     async def _asked(self, waiting: Waiting, call: Call) -> None:
         """Record that a plan waits; without a record it does not. Raises: AuditUnavailable."""
@@ -282,7 +285,7 @@ class Approving:
             await self._audit.keep("approval", asked)
         except AuditUnavailable:
             with Net() as net:
-                await self._store.end_waiting(waiting.plan_id, End.VOID)
+                await self._store.end_waiting(waiting.plan_id, End.VOID, self._instance)
             if net.fault is not None and not isinstance(net.fault, StateUnavailable):
                 report(net.fault, "a plan waits for approval that is not on record")
             raise

@@ -124,6 +124,58 @@ async def test_it_is_used_once() -> None:
     assert len(fleet.upstream.orders) == 1
 
 
+@pytest.mark.parametrize("again", ["cancel", "apply"])
+async def test_a_claim_whose_answer_is_lost_does_not_use_it_up(again: str) -> None:
+    """Nothing was sent: the gateway that claimed it still applies it, once, and no other gateway does."""
+    fleet = Fleet()
+    plan = await waiting(fleet)
+    await fleet.a.says(plan)
+    fleet.plans.faults.after = {"claim"}
+    with pytest.raises(StateUnavailable):
+        await fleet.a.cancel()
+    fleet.plans.faults.after = ()
+    with pytest.raises(Conflict) as elsewhere:
+        await fleet.b.applied(plan)
+    assert (elsewhere.value.code, fleet.upstream.orders) == ("plan_applied", [])
+    done = await (fleet.a.cancel() if again == "cancel" else fleet.a.applied(plan))
+    assert isinstance(done, Done)
+    assert (done.outcome, done.plan.plan_id) == (Cancelled(200, 5), plan)
+    with pytest.raises(Conflict) as over:
+        await fleet.a.applied(plan)
+    assert (over.value.code, len(fleet.upstream.orders)) == ("plan_applied", 1)
+
+
+async def test_many_after_a_claim_whose_answer_was_lost_send_once() -> None:
+    """However they come, over two gateways; the others join it, wait anew or are told that it was applied."""
+    fleet = Fleet()
+    plan = await waiting(fleet)
+    await fleet.a.says(plan)
+    fleet.plans.faults.after = {"claim"}
+    with pytest.raises(StateUnavailable):
+        await fleet.a.applied(plan)
+    fleet.plans.faults.after = ()
+    asked = [one.cancel() for one in (fleet.a, fleet.a, fleet.b)] + [one.applied(plan) for one in (fleet.a, fleet.a)]
+    ends = await asyncio.gather(*asked, return_exceptions=True)
+    assert [end for end in ends if not isinstance(end, Done | Conflict)] == []
+    assert len(fleet.upstream.orders) == 1
+
+
+async def test_an_approval_that_holds_no_more_ends_also_after_a_lost_claim() -> None:
+    """It is recorded once; the same cancel then begins anew."""
+    fleet = Fleet()
+    plan = await waiting(fleet)
+    await fleet.a.says(plan)
+    fleet.plans.faults.after = {"claim"}
+    with pytest.raises(StateUnavailable):
+        await fleet.a.cancel()
+    fleet.plans.faults.after = ()
+    fleet.revoked.add(ROB.name)
+    assert (await fleet.a.refused()).code == "approval_void"
+    again = await fleet.a.refused()
+    assert (again.code, plan_of(again) != plan) == ("approval_required", True)
+    assert fleet.a.on_record().count((plan, "void")) == 1
+
+
 async def test_of_many_that_claim_it_at_once_one_sends() -> None:
     """Over two gateways; the others join it, or are told that it was applied."""
     fleet = Fleet()
