@@ -64,7 +64,10 @@ class Approvals(Protocol):
     """Plans that wait for approval, and what people say of them."""
 
     async def wait_for_approval(self, waiting: Waiting, plan: KeptPlan) -> Waiting | Full:
-        """Keep a plan that waits from now on, or return the one that waits already for an identical cancel."""
+        """Take a plan that is to wait from now on, or return the one that waits already for an identical cancel."""
+
+    async def confirm_wait(self, plan_id: str) -> None:
+        """Let a plan wait, because that is on record: from now on it is listed, and what people say of it is taken."""
 
     async def waiting(self, plan_id: str) -> Waiting | None:
         """Return what is known of a plan that waits or has waited."""

@@ -44,6 +44,7 @@ def wish(name: str = "p", *, who: str = ANN, request: str = "request", within_ms
 async def waits(store: SqlStore, name: str = "p", *, within_ms: int = HOUR) -> Waiting:
     found = await store.wait_for_approval(wish(name, within_ms=within_ms), plan(name))
     assert isinstance(found, Waiting)
+    await store.confirm_wait(name)
     return found
 
 
@@ -92,6 +93,19 @@ async def test_what_is_claimed_stopped_or_late_is_not_found(store: SqlStore) -> 
     await eventually(lambda: _none(store))
 
 
+async def test_a_plan_that_is_not_on_record_yet_is_not_listed_and_nothing_is_said_of_it(store: SqlStore) -> None:
+    """It is known to its identical cancel alone, which has it wait."""
+    assert isinstance(await store.wait_for_approval(wish(), plan("p")), Waiting)
+    assert await store.waiting_for("platform") == []
+    assert await store.hear(voice()) is Unheard.GONE
+    found = await store.waiting_like(ANN, "request", "one")
+    assert found is not None
+    assert not found.asked
+    await store.confirm_wait("p")
+    assert [one.asked for one in await store.waiting_for("platform")] == [True]
+    assert isinstance(await store.hear(voice()), Waiting)
+
+
 async def test_a_gateway_finds_and_ends_what_it_has_claimed_itself(store: SqlStore) -> None:
     """The answer to its claim may have been lost, which it alone knows; no other gateway finds it, or ends it."""
     await waits(store)
@@ -128,6 +142,7 @@ async def test_a_team_is_shown_what_waits_for_it_and_nothing_else(store: SqlStor
     """By its whole name."""
     for name in ("p", "q"):
         await store.wait_for_approval(wish(name, request=name), plan(name))
+        await store.confirm_wait(name)
     assert {one.plan_id for one in await store.waiting_for("platform")} == {"p", "q"}
     assert {one.plan_id for one in await store.waiting_for("sre_1")} == {"p", "q"}
     for team in ("plat", "form", "sreX1", "billing", "%"):

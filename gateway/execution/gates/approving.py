@@ -156,13 +156,9 @@ class Approving:
             raise too_many(kept)
         if kept.plan_id != draft.plan_id:
             found = await self._plans.find(principal, kept.plan_id)
-            return self._rejected(found, kept) if kept.end is End.REJECTED else self._required(found, kept)
-        await self._asked(kept, call)
-        reason = call.request.reason
-        self._tell(kept, "awaiting_approval", runs=len(draft.resolved.runs), decided_by=principal.name, reason=reason)
-        self.waits_until_ms = max(self.waits_until_ms, kept.until_ms)
+            return self._rejected(found, kept) if kept.end is End.REJECTED else await self._waits(found, kept, call)
         why = why_needed(approval, needs, len(draft.resolved.runs), permit.rule or "")
-        return self._required(draft, kept, f"{why} ")
+        return await self._waits(draft, kept, call, f"{why} ")
 
     async def say(self, plan_id: str, said: Said) -> tuple[Draft, Waiting]:
         """Take, record and count what somebody says of a plan; return the plan and what is known of it then.
@@ -174,7 +170,7 @@ class Approving:
             StateUnavailable, AuditUnavailable: it does not count; saying it again is safe.
         """
         waiting = await self._store.waiting(plan_id)
-        if waiting is None:
+        if waiting is None or not waiting.asked:
             raise no_such_plan()
         person = person_of(said.principal)
         check_approver(waiting, said.principal, person)
@@ -214,7 +210,7 @@ class Approving:
     async def seen_by(self, team: str, plan_id: str) -> tuple[Draft, Waiting]:
         """Return a plan that waits for people of this team. Raises: NotFound, StateUnavailable."""
         waiting = await self._store.waiting(plan_id)
-        if waiting is None or team not in waiting.by or waiting.late:
+        if waiting is None or not waiting.asked or team not in waiting.by or waiting.late:
             raise no_such_plan()
         draft = await self._plans.find(None, plan_id)
         if draft.state is not State.AWAITING:
@@ -256,7 +252,7 @@ class Approving:
                 return None
             raise void(name, why)
         if len(given) < waiting.needed:
-            raise self._required(draft, waiting)
+            raise await self._waits(draft, waiting, call)
         draft.approved_by = tuple(one.principal for one in given)
         return draft
 
@@ -277,6 +273,19 @@ class Approving:
         await self._audit.keep("approval", ended_members(waiting, end, cause))
         self._tell(waiting, "expired" if end is End.EXPIRED else "void", reason=cause)
         await self._store.end_waiting(waiting.plan_id, end, self._instance)
+
+    async def _waits(self, draft: Draft, waiting: Waiting, call: Call, why: str = "") -> Conflict:
+        """Return the refusal that says that a plan waits, which is on record then. Raises: as `ask`.
+
+        Of two identical cancels at once both may record it.
+        """
+        if not waiting.asked:
+            await self._asked(waiting, call)
+            await self._store.confirm_wait(waiting.plan_id)
+            runs, reason = len(draft.resolved.runs), call.request.reason
+            self._tell(waiting, "awaiting_approval", runs=runs, decided_by=call.principal.name, reason=reason)
+            self.waits_until_ms = max(self.waits_until_ms, waiting.until_ms)
+        return self._required(draft, waiting, why)
 
     async def _asked(self, waiting: Waiting, call: Call) -> None:
         """Record that a plan waits; without a record it does not. Raises: AuditUnavailable."""

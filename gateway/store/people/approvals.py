@@ -15,6 +15,7 @@ from gateway.state.approvals import MOST_OF_A_TEAM, MOST_OF_ONE, SHOWN_MS, End, 
 from gateway.state.freezes import GONE_MS
 from gateway.state.plans import KeptPlan
 from gateway.store.engine import Database
+from gateway.store.freezes import done
 from gateway.store.plans import put_plan
 from gateway.store.tables import APPROVALS, GATEWAYS, PLANS, SCOPES, VOICES, AnyRow, insert, now_ms
 
@@ -35,9 +36,14 @@ class SqlApprovals:
         self._database = database
 
     async def wait_for_approval(self, waiting: Waiting, plan: KeptPlan) -> Waiting | Full:
-        """Keep a plan that waits from now on, or return the one that waits already for an identical cancel."""
+        """Take a plan that is to wait from now on, or return the one that waits already for an identical cancel."""
         queue = _scope(waiting.team)
         return await self._database.write(lambda connection: _wait(connection, waiting, plan), queue=queue)
+
+    async def confirm_wait(self, plan_id: str) -> None:
+        """Let a plan wait, because that is on record: from now on it is listed, and what people say of it is taken."""
+        asked = update(APPROVALS).where(APPROVALS.c.plan_id == plan_id).values(asked=True)
+        await self._database.write(lambda connection: done(connection, asked))
 
     async def waiting(self, plan_id: str) -> Waiting | None:
         """Return what is known of a plan that waits or has waited."""
@@ -114,6 +120,7 @@ def _wait(connection: Connection, waiting: Waiting, plan: KeptPlan) -> Waiting |
         "within_ms": waiting.within_ms,
         "asked_ms": now,
         "until_ms": until,
+        "asked": False,
     }
     connection.execute(insert(connection, APPROVALS).values(row))
     kept = _waiting(connection, waiting.plan_id)
@@ -155,7 +162,7 @@ def _first(connection: Connection, asked: Select[Any]) -> Waiting | None:
 
 
 def _listed(connection: Connection, team: str | None) -> Sequence[Waiting]:
-    asked = _found().where(_OPEN, APPROVALS.c.until_ms > now_ms())
+    asked = _found().where(_OPEN, APPROVALS.c.asked, APPROVALS.c.until_ms > now_ms())
     if team is not None:
         asked = asked.where(APPROVALS.c.by.contains(f" {team} ", autoescape=True))
     newest = asked.order_by(APPROVALS.c.asked_ms.desc(), APPROVALS.c.plan_id.desc()).limit(MOST_LISTED)
@@ -181,16 +188,17 @@ def _waiting_of(connection: Connection, row: AnyRow, now: int) -> Waiting:
         until_ms=row.until_ms,
         now_ms=now,
         claimed_by=row.claimed_by,
+        asked=row.asked,
         end=None if row.end is None else End(row.end),
         voices=tuple(Voice(**one._mapping) for one in connection.execute(said)),  # noqa: SLF001 - SQLAlchemy's public name
     )
 
 
 def _held(connection: Connection, plan_id: str) -> Waiting | None:
-    """Return a plan that waits in time, held by this transaction until its end; None if it does not wait."""
+    """Return a plan that waits in time and on record, held by this transaction until its end; None if it does not."""
     if connection.execute(_row(plan_id)).one_or_none() is None:
         return None
-    found = _first(connection, _found().where(APPROVALS.c.plan_id == plan_id, _OPEN))
+    found = _first(connection, _found().where(APPROVALS.c.plan_id == plan_id, APPROVALS.c.asked, _OPEN))
     return None if found is None or found.late else found
 
 

@@ -487,6 +487,42 @@ async def test_a_plan_whose_wait_is_not_on_record_does_not_wait() -> None:
     assert plan_of(await fleet.a.refused()) == "d2"
 
 
+@pytest.mark.parametrize("lost", ["wait_for_approval", "confirm_wait"])
+async def test_a_plan_whose_answer_was_lost_is_on_record_before_it_waits(lost: str) -> None:
+    """Nobody sees or approves it before; the next identical cancel, at any gateway, records it, and has it wait."""
+    fleet = Fleet()
+    fleet.plans.faults.after = {lost}
+    with pytest.raises(StateUnavailable):
+        await fleet.a.cancel()
+    fleet.plans.faults.after = ()
+    assert lost == "confirm_wait" or fleet.a.on_record() == []
+    plan = plan_of(await fleet.b.refused())
+    assert (plan, fleet.a.on_record() + fleet.b.on_record()) == ("d1", [("d1", "asked")])
+    await fleet.b.says(plan)
+    assert isinstance(await fleet.a.cancel(), Done)
+    assert fleet.b.on_record() == ([("d1", "asked")] if lost == "wait_for_approval" else []) + [("d1", "approved")]
+
+
+@pytest.mark.parametrize("ends", ["before the record", "after the record"])
+async def test_a_plan_whose_gateway_was_killed_before_it_waits_is_approved_by_nobody(ends: str) -> None:
+    """It is not listed, not seen and not approved, until the identical cancel has it on record."""
+    fleet = Fleet()
+    faults = fleet.plans.faults
+    faults.after, faults.before = ({"wait_for_approval"}, ()) if ends == "before the record" else ((), {"confirm_wait"})
+    with pytest.raises(StateUnavailable):
+        await fleet.a.cancel()
+    faults.after, faults.before = (), ()
+    assert await fleet.b.approving.waiting_for("platform") == []
+    with pytest.raises(NotFound):
+        await fleet.b.approving.seen_by("platform", "d1")
+    with pytest.raises(NotFound):
+        await fleet.b.says("d1")
+    assert plan_of(await fleet.b.refused()) == "d1"
+    assert fleet.b.on_record() == [("d1", "asked")]
+    await fleet.b.says("d1")
+    assert isinstance(await fleet.b.cancel(), Done)
+
+
 @pytest.mark.parametrize("fails", ["waiting_like", "wait_for_approval", "waiting"])
 async def test_a_store_that_is_away_lets_nothing_go(fails: str) -> None:
     """503, and nothing sent; later it goes on where it was."""

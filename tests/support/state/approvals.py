@@ -38,6 +38,10 @@ class MemoryApprovals:
             assert found is not None
             return found
 
+    async def confirm_wait(self, plan_id: str) -> None:
+        async with self.plans.faults.around("confirm_wait"):
+            self.rows[plan_id] = replace(self.rows[plan_id], asked=True)
+
     async def waiting(self, plan_id: str) -> Waiting | None:
         async with self.plans.faults.around("waiting"):
             return self._found(plan_id)
@@ -48,7 +52,7 @@ class MemoryApprovals:
 
     async def waiting_for(self, team: str | None) -> Sequence[Waiting]:
         async with self.plans.faults.around("waiting_for"):
-            found = [one for one in map(self._found, self.rows) if one is not None and self._open(one)]
+            found = [one for one in map(self._found, self.rows) if one is not None and one.asked and self._open(one)]
             return sorted(
                 (one for one in found if team is None or team in one.by), key=lambda one: one.asked_ms, reverse=True
             )
@@ -56,7 +60,7 @@ class MemoryApprovals:
     async def hear(self, voice: Voice) -> Waiting | Unheard:
         async with self.plans.faults.around("hear"):
             found = self._found(voice.plan_id)
-            if found is None or not self._open(found):
+            if found is None or not found.asked or not self._open(found):
                 return Unheard.GONE
             if (found.plan_digest, found.policy_digest) != (voice.plan_digest, voice.policy_digest):
                 return Unheard.GONE

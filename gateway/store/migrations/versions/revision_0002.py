@@ -31,6 +31,7 @@ def upgrade() -> None:
         Column("within_ms", BigInteger, nullable=False),
         Column("asked_ms", BigInteger, nullable=False),
         Column("until_ms", BigInteger, nullable=False),
+        Column("asked", Boolean, nullable=False),
         Column("end", String),
     )
     op.create_index("approvals_requester", "approvals", ["requester", "request_sha256"])
