@@ -196,16 +196,19 @@ class Approving:
         after = await self._counted(waiting, voice, said)
         return await self._plans.find(None, plan_id), after
 
-    async def waiting_for(self, team: str | None) -> Sequence[tuple[Draft, Waiting]]:
-        """Return the plans that wait for people of this team (None: of any), the newest first.
+    async def waiting_for(self, team: str | None) -> Sequence[Waiting]:
+        """Return what is known of the plans that wait for people of this team (None: of any), the newest first.
 
         Raises: StateUnavailable.
         """
-        found = []
-        for waiting in await self._store.waiting_for(team):
-            with contextlib.suppress(NotFound, Conflict):  # over meanwhile, or damaged: asked for by its ID it says so
-                found.append((await self._plans.find(None, waiting.plan_id), waiting))
-        return found
+        return await self._store.waiting_for(team)
+
+    async def read(self, waiting: Waiting) -> Draft | None:
+        """Return a plan that waits, with its runs; None if it is over or damaged. Raises: StateUnavailable."""
+        with contextlib.suppress(NotFound, Conflict):  # asked for by its ID it says so
+            draft = await self._plans.find(None, waiting.plan_id)
+            return draft if draft.state is State.AWAITING else None
+        return None
 
     async def seen_by(self, team: str, plan_id: str) -> tuple[Draft, Waiting]:
         """Return a plan that waits for people of this team. Raises: NotFound, StateUnavailable."""

@@ -570,8 +570,8 @@ async def test_a_team_sees_what_waits_for_it_with_every_run() -> None:
     """And nobody else does; only as long as it waits."""
     fleet = Fleet()
     plan = await waiting(fleet)
-    [(draft, found)] = await fleet.b.approving.waiting_for("platform")
-    assert (draft.plan_id, found.requester) == (plan, "team/ann")
+    [found] = await fleet.b.approving.waiting_for("platform")
+    assert (found.plan_id, found.requester) == (plan, "team/ann")
     seen, _ = await fleet.b.approving.seen_by("platform", plan)
     assert [run.run_id for run in seen.resolved.runs] == [run.run_id for run in runs(5)]
     with pytest.raises(NotFound):
