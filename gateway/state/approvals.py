@@ -1,7 +1,7 @@
 """Approvals as the store keeps them: a plan that waits for other people, and what each of them has said of it; pure.
 
 What is said counts only once it is on record: it is taken, recorded, and then confirmed. Whatever fails in between, the
-same person may say it again.
+same person may say it again. A plan waits in the same way: nobody sees or approves it before it is on record.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Waiting:
 
     The plan's ID is the decision id of the request that it began with. `requester` is who asked, `person` and
     `request_sha256` what tells that person and the typed request with its reason from others. `instance` is the gateway
-    that records its end. `now_ms` is the store's time when it was read; `claimed` says that a gateway applies it, or
-    has. Of the `voices` only the confirmed ones count.
+    that records its end. `now_ms` is the store's time when it was read; `claimed_by` is the gateway that applies it, or
+    has. It is `asked` once it is on record that it waits. Of the `voices` only the confirmed ones count.
     """
 
     plan_id: str
@@ -78,9 +78,15 @@ class Waiting:
     asked_ms: int = 0
     until_ms: int = 0
     now_ms: int = 0
-    claimed: bool = False
+    claimed_by: str | None = None
+    asked: bool = False
     end: End | None = None
     voices: tuple[Voice, ...] = ()
+
+    @property
+    def claimed(self) -> bool:
+        """Whether a gateway applies it, or has."""
+        return self.claimed_by is not None
 
     @property
     def late(self) -> bool:

@@ -64,13 +64,19 @@ class Approvals(Protocol):
     """Plans that wait for approval, and what people say of them."""
 
     async def wait_for_approval(self, waiting: Waiting, plan: KeptPlan) -> Waiting | Full:
-        """Keep a plan that waits from now on, or return the one that waits already for an identical cancel."""
+        """Take a plan that is to wait from now on, or return the one that waits already for an identical cancel."""
+
+    async def confirm_wait(self, plan_id: str) -> None:
+        """Let a plan wait, because that is on record: from now on it is listed, and what people say of it is taken."""
 
     async def waiting(self, plan_id: str) -> Waiting | None:
         """Return what is known of a plan that waits or has waited."""
 
-    async def waiting_like(self, requester: str, request_sha256: str) -> Waiting | None:
-        """Return the newest plan of an identical cancel that waits in time, or was rejected and would still wait."""
+    async def waiting_like(self, requester: str, request_sha256: str, instance: str) -> Waiting | None:
+        """Return the newest plan of an identical cancel that waits in time, or was rejected and would still wait.
+
+        One that this gateway has claimed is among them: it alone knows whether the answer to the claim was lost.
+        """
 
     async def waiting_for(self, team: str | None) -> Sequence[Waiting]:
         """Return the plans that wait for people of this team (None: of any), the newest first."""
@@ -81,8 +87,12 @@ class Approvals(Protocol):
     async def confirm(self, voice_id: str) -> Waiting | None:
         """Let it count, because it is on record; return the plan as it is then. A rejection ends a plan that waits."""
 
-    async def end_waiting(self, plan_id: str, end: End) -> bool:
-        """End the wait of a plan for good, so that nobody applies it; return whether it has not ended before."""
+    async def end_waiting(self, plan_id: str, end: End, instance: str) -> bool:
+        """End the wait of a plan for good, so that nobody applies it; return whether it has not ended before.
+
+        A plan that another gateway than this one has claimed does not wait. Of a claim of its own the caller knows that
+        its answer was lost.
+        """
 
     async def expired(self, instance: str) -> Sequence[Waiting]:
         """Return the plans whose time is up, for this gateway to record: its own, and those of dead ones."""

@@ -144,12 +144,16 @@ APPROVALS = Table(
     Column("within_ms", BigInteger, nullable=False),
     Column("asked_ms", BigInteger, nullable=False),
     Column("until_ms", BigInteger, nullable=False),
+    Column("asked", Boolean, nullable=False),
     Column("end", String),
     Index("approvals_requester", "requester", "request_sha256"),
     Index("approvals_team", "team", "until_ms"),
     Index("approvals_until", "until_ms"),
 )
-"""One row a plan that waits, or has waited. `by` are the names of the teams, with a space around each."""
+"""One row a plan that waits, or has waited. `by` are the names of the teams, with a space around each.
+
+With `asked` it is on record that it waits.
+"""
 
 VOICES = Table(
     "voices",

@@ -44,6 +44,7 @@ def wish(name: str = "p", *, who: str = ANN, request: str = "request", within_ms
 async def waits(store: SqlStore, name: str = "p", *, within_ms: int = HOUR) -> Waiting:
     found = await store.wait_for_approval(wish(name, within_ms=within_ms), plan(name))
     assert isinstance(found, Waiting)
+    await store.confirm_wait(name)
     return found
 
 
@@ -73,27 +74,53 @@ async def test_an_identical_cancel_finds_the_plan_that_waits(store: SqlStore) ->
     found = await asyncio.gather(*(store.wait_for_approval(wish(name), plan(name)) for name in "pqrs"))
     names = {one.plan_id for one in found if isinstance(one, Waiting)}
     assert len(names) == 1
-    again = await store.waiting_like(ANN, "request")
+    again = await store.waiting_like(ANN, "request", "one")
     assert {again and again.plan_id} == names
-    assert await store.waiting_like(ANN, "another") is None
-    assert await store.waiting_like(ROB, "request") is None
+    assert await store.waiting_like(ANN, "another", "one") is None
+    assert await store.waiting_like(ROB, "request", "one") is None
 
 
 async def test_what_is_claimed_stopped_or_late_is_not_found(store: SqlStore) -> None:
     """The same cancel is a new request then."""
     await waits(store)
     await store.claim("p", "one")
-    assert await store.waiting_like(ANN, "request") is None
+    assert await store.waiting_like(ANN, "request", "two") is None
     await store.give_back("p", "one")
-    assert await store.waiting_like(ANN, "request") is not None
+    assert await store.waiting_like(ANN, "request", "two") is not None
     await store.stop_plan("p", ANN)
-    assert await store.waiting_like(ANN, "request") is None
+    assert await store.waiting_like(ANN, "request", "two") is None
     await waits(store, "q", within_ms=1)
     await eventually(lambda: _none(store))
 
 
+async def test_a_plan_that_is_not_on_record_yet_is_not_listed_and_nothing_is_said_of_it(store: SqlStore) -> None:
+    """It is known to its identical cancel alone, which has it wait."""
+    assert isinstance(await store.wait_for_approval(wish(), plan("p")), Waiting)
+    assert await store.waiting_for("platform") == []
+    assert await store.hear(voice()) is Unheard.GONE
+    found = await store.waiting_like(ANN, "request", "one")
+    assert found is not None
+    assert not found.asked
+    await store.confirm_wait("p")
+    assert [one.asked for one in await store.waiting_for("platform")] == [True]
+    assert isinstance(await store.hear(voice()), Waiting)
+
+
+async def test_a_gateway_finds_and_ends_what_it_has_claimed_itself(store: SqlStore) -> None:
+    """The answer to its claim may have been lost, which it alone knows; no other gateway finds it, or ends it."""
+    await waits(store)
+    await store.claim("p", "one")
+    found = await store.waiting_like(ANN, "request", "one")
+    assert found is not None
+    assert found.claimed_by == "one"
+    assert await store.waiting_like(ANN, "request", "two") is None
+    assert not await store.end_waiting("p", End.VOID, "two")
+    assert await store.end_waiting("p", End.VOID, "one")
+    assert await store.waiting_like(ANN, "request", "one") is None
+
+
 async def _none(store: SqlStore) -> bool:
-    return await store.waiting_like(ANN, "request") is None
+    return await store.waiting_like(ANN, "request", "one") is None
 
 
 async def test_four_wait_for_one_and_sixteen_for_a_team(store: SqlStore) -> None:
@@ -106,7 +133,7 @@ async def test_four_wait_for_one_and_sixteen_for_a_team(store: SqlStore) -> None
         assert isinstance(await store.wait_for_approval(wish(f"c{number}", who=who), plan(f"c{number}")), Waiting)
     whose = await store.wait_for_approval(wish("d", who="billing/last"), plan("d"))
     assert whose == Full(MOST_OF_A_TEAM, "your team")
-    await store.end_waiting("a0", End.VOID)
+    await store.end_waiting("a0", End.VOID, "one")
     assert isinstance(await store.wait_for_approval(wish("e", who="billing/last"), plan("e")), Waiting)
     assert isinstance(await store.wait_for_approval(wish("f", who="search/ann"), plan("f")), Waiting)
 
@@ -115,12 +142,13 @@ async def test_a_team_is_shown_what_waits_for_it_and_nothing_else(store: SqlStor
     """By its whole name."""
     for name in ("p", "q"):
         await store.wait_for_approval(wish(name, request=name), plan(name))
+        await store.confirm_wait(name)
     assert {one.plan_id for one in await store.waiting_for("platform")} == {"p", "q"}
     assert {one.plan_id for one in await store.waiting_for("sre_1")} == {"p", "q"}
     for team in ("plat", "form", "sreX1", "billing", "%"):
         assert await store.waiting_for(team) == []
     assert len(await store.waiting_for(None)) == 2
-    await store.end_waiting("p", End.EXPIRED)
+    await store.end_waiting("p", End.EXPIRED, "one")
     assert [one.plan_id for one in await store.waiting_for("platform")] == ["q"]
 
 
@@ -193,7 +221,7 @@ async def test_a_rejection_is_found_by_the_identical_cancel_until_its_time_is_up
     after = await says(store, voice(word="reject"))
     assert after is not None
     assert after.end is End.REJECTED
-    found = await store.waiting_like(ANN, "request")
+    found = await store.waiting_like(ANN, "request", "one")
     assert found is not None
     assert found.rejected() is not None
     kept = await store.plan("p")
@@ -222,8 +250,8 @@ async def test_a_plan_whose_time_is_up_is_recorded_by_its_gateway(store: SqlStor
     await eventually(lambda: _due(store, "one", ["p"]))
     assert await store.expired("two") == []
     assert await _due(store, "one", ["p"])
-    assert await store.end_waiting("p", End.EXPIRED)
-    assert not await store.end_waiting("p", End.EXPIRED)
+    assert await store.end_waiting("p", End.EXPIRED, "one")
+    assert not await store.end_waiting("p", End.EXPIRED, "one")
     assert await _due(store, "one", [])
 
 

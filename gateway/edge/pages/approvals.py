@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
+
+import orjson
 
 from gateway.core import grammar
 from gateway.core.errors import MalformedRequest
@@ -11,7 +14,7 @@ from gateway.core.parse import json_members
 from gateway.edge import answers
 from gateway.edge.answers import Answer
 from gateway.edge.inbound import Inbound, Intake, caller_of, no_query
-from gateway.edge.pages.plans import every_run
+from gateway.edge.pages.plans import approvals_members, every_run
 from gateway.execution.gates.approving import Said
 from gateway.execution.plans.draft import Draft, State
 from gateway.state.approvals import Waiting
@@ -22,6 +25,9 @@ _SHAPE = (
 )
 _DIGEST_CHARS = 64
 
+MOST_KEPT_BYTES = 4_000_000
+"""The most bytes of plans as they are listed that are kept; above it the oldest is read again when it is listed."""
+
 
 class ApprovingPort(Protocol):
     """The port at which people see what waits for them, and say what they think of it."""
@@ -29,8 +35,11 @@ class ApprovingPort(Protocol):
     async def say(self, plan_id: str, said: Said) -> tuple[Draft, Waiting]:
         """Take, record and count it. Raises: NotFound, NotAnApprover, Conflict, StateUnavailable, AuditUnavailable."""
 
-    async def waiting_for(self, team: str | None) -> Sequence[tuple[Draft, Waiting]]:
-        """Return the plans that wait for people of a team (None: of any). Raises: StateUnavailable."""
+    async def waiting_for(self, team: str | None) -> Sequence[Waiting]:
+        """Return what is known of the plans that wait for people of a team (None: of any). Raises: StateUnavailable."""
+
+    async def read(self, waiting: Waiting) -> Draft | None:
+        """Return a plan that waits, with its runs; None if it is over or damaged. Raises: StateUnavailable."""
 
     async def seen_by(self, team: str, plan_id: str) -> tuple[Draft, Waiting]:
         """Return a plan that waits for people of a team. Raises: NotFound, StateUnavailable."""
@@ -48,17 +57,27 @@ class ApprovalPages:
         self._intake = intake
         self._approving = approving
         self._shown = shown
+        self._kept: dict[str, bytes] = {}
+        self._reading = asyncio.Lock()
 
     async def listed(self, inbound: Inbound) -> Answer:
         """Handle `GET /gateway/v1/approvals`: return the plans that wait for the caller's team, the newest first."""
         no_query(inbound)
-        found = await self._approving.waiting_for(caller_of(inbound).team)
-        plans = [{**self._shown(draft, waiting), **_about(draft)} for draft, waiting in found]
+        plans = await self.waiting_for(caller_of(inbound).team)
         return answers.status_page(200, {"approvals": plans}, inbound.decision_id)
+
+    async def waiting_for(self, team: str) -> Sequence[Mapping[str, object]]:
+        """Return the plans that wait for people of a team as they are listed, the newest first.
+
+        Raises: StateUnavailable.
+        """
+        found = [await self._listed(waiting) for waiting in await self._approving.waiting_for(team)]
+        return [members for members in found if members is not None]
 
     async def everybodys(self) -> Sequence[Draft]:
         """Return the plans that wait for anybody: no gateway has those in memory."""
-        return [draft for draft, _ in await self._approving.waiting_for(None)]
+        found = [await self._approving.read(waiting) for waiting in await self._approving.waiting_for(None)]
+        return [draft for draft in found if draft is not None]
 
     async def say(self, inbound: Inbound, plan_id: str) -> Answer:
         """Handle `POST /gateway/v1/plans/{plan}/approvals`: approve or reject exactly the runs of that digest."""
@@ -92,6 +111,32 @@ class ApprovalPages:
             return None
         to_say = draft.state is State.AWAITING and caller_of(inbound).team in waiting.by
         return self._whole(draft, waiting) if to_say else self._shown(draft, waiting)
+
+    async def _listed(self, waiting: Waiting) -> Mapping[str, object] | None:
+        """Return a plan as it is listed; None if it is over meanwhile or damaged.
+
+        The runs of a plan that waits stay as they are, so they are read once, and of one plan at a time.
+        """
+        name = waiting.plan_id
+        kept = self._kept.get(name)
+        if kept is None:
+            async with self._reading:
+                kept = self._kept.get(name) or await self._read(waiting)
+        if kept is None:
+            return None
+        left = {"expires_in_s": max(0, waiting.until_ms - waiting.now_ms) // 1000}
+        return {**orjson.loads(kept), **left, "approvals": approvals_members(waiting)}
+
+    async def _read(self, waiting: Waiting) -> bytes | None:
+        """Read a plan, and keep what is listed of it: its runs by number and sample."""
+        draft = await self._approving.read(waiting)
+        if draft is None:
+            return None
+        listed = orjson.dumps({**self._shown(draft, waiting), **_about(draft)})
+        self._kept[waiting.plan_id] = listed
+        while len(self._kept) > 1 and sum(map(len, self._kept.values())) > MOST_KEPT_BYTES:
+            del self._kept[next(iter(self._kept))]
+        return listed
 
     def _whole(self, draft: Draft, waiting: Waiting) -> Mapping[str, object]:
         return {**self._shown(draft, waiting), **_about(draft), "listed": every_run(draft)}

@@ -117,10 +117,12 @@ class Approving:
             return await self._approved(draft, waiting, call, permit, again=False)
         if permit.approval is None:
             return None
-        waiting = await self._store.waiting_like(call.principal.name, cancel_sha256(call.request))
+        waiting = await self._store.waiting_like(call.principal.name, cancel_sha256(call.request), self._instance)
         if waiting is None:
             return None
         found = await self._plans.find(call.principal, waiting.plan_id)
+        if waiting.claimed and found.state is not State.AWAITING:
+            return None  # this gateway has applied it
         return await self._approved(found, waiting, call, permit, again=True)
 
     async def ask(self, draft: Draft, call: Call, permit: Permit, needs: NeedsApproval) -> Conflict:
@@ -154,13 +156,9 @@ class Approving:
             raise too_many(kept)
         if kept.plan_id != draft.plan_id:
             found = await self._plans.find(principal, kept.plan_id)
-            return self._rejected(found, kept) if kept.end is End.REJECTED else self._required(found, kept)
-        await self._asked(kept, call)
-        reason = call.request.reason
-        self._tell(kept, "awaiting_approval", runs=len(draft.resolved.runs), decided_by=principal.name, reason=reason)
-        self.waits_until_ms = max(self.waits_until_ms, kept.until_ms)
+            return self._rejected(found, kept) if kept.end is End.REJECTED else await self._waits(found, kept, call)
         why = why_needed(approval, needs, len(draft.resolved.runs), permit.rule or "")
-        return self._required(draft, kept, f"{why} ")
+        return await self._waits(draft, kept, call, f"{why} ")
 
     async def say(self, plan_id: str, said: Said) -> tuple[Draft, Waiting]:
         """Take, record and count what somebody says of a plan; return the plan and what is known of it then.
@@ -172,7 +170,7 @@ class Approving:
             StateUnavailable, AuditUnavailable: it does not count; saying it again is safe.
         """
         waiting = await self._store.waiting(plan_id)
-        if waiting is None:
+        if waiting is None or not waiting.asked:
             raise no_such_plan()
         person = person_of(said.principal)
         check_approver(waiting, said.principal, person)
@@ -198,21 +196,24 @@ class Approving:
         after = await self._counted(waiting, voice, said)
         return await self._plans.find(None, plan_id), after
 
-    async def waiting_for(self, team: str | None) -> Sequence[tuple[Draft, Waiting]]:
-        """Return the plans that wait for people of this team (None: of any), the newest first.
+    async def waiting_for(self, team: str | None) -> Sequence[Waiting]:
+        """Return what is known of the plans that wait for people of this team (None: of any), the newest first.
 
         Raises: StateUnavailable.
         """
-        found = []
-        for waiting in await self._store.waiting_for(team):
-            with contextlib.suppress(NotFound, Conflict):  # over meanwhile, or damaged: asked for by its ID it says so
-                found.append((await self._plans.find(None, waiting.plan_id), waiting))
-        return found
+        return await self._store.waiting_for(team)
+
+    async def read(self, waiting: Waiting) -> Draft | None:
+        """Return a plan that waits, with its runs; None if it is over or damaged. Raises: StateUnavailable."""
+        with contextlib.suppress(NotFound, Conflict):  # asked for by its ID it says so
+            draft = await self._plans.find(None, waiting.plan_id)
+            return draft if draft.state is State.AWAITING else None
+        return None
 
     async def seen_by(self, team: str, plan_id: str) -> tuple[Draft, Waiting]:
         """Return a plan that waits for people of this team. Raises: NotFound, StateUnavailable."""
         waiting = await self._store.waiting(plan_id)
-        if waiting is None or team not in waiting.by or waiting.late:
+        if waiting is None or not waiting.asked or team not in waiting.by or waiting.late:
             raise no_such_plan()
         draft = await self._plans.find(None, plan_id)
         if draft.state is not State.AWAITING:
@@ -244,7 +245,8 @@ class Approving:
             check_ready(draft)
         if waiting.late or waiting.end in (End.EXPIRED, End.VOID):
             raise void(name)
-        if waiting.claimed:
+        if waiting.claimed_by not in (None, self._instance):
+            # One of this gateway that still waits here has sent nothing: the answer to the claim was lost.
             raise applied(name)
         why = self._void(draft, waiting, call, permit)
         if why is not None:
@@ -253,7 +255,7 @@ class Approving:
                 return None
             raise void(name, why)
         if len(given) < waiting.needed:
-            raise self._required(draft, waiting)
+            raise await self._waits(draft, waiting, call)
         draft.approved_by = tuple(one.principal for one in given)
         return draft
 
@@ -273,7 +275,20 @@ class Approving:
         """Record the end of a plan, and end it; so it may be recorded twice, and never not at all."""
         await self._audit.keep("approval", ended_members(waiting, end, cause))
         self._tell(waiting, "expired" if end is End.EXPIRED else "void", reason=cause)
-        await self._store.end_waiting(waiting.plan_id, end)
+        await self._store.end_waiting(waiting.plan_id, end, self._instance)
+
+    async def _waits(self, draft: Draft, waiting: Waiting, call: Call, why: str = "") -> Conflict:
+        """Return the refusal that says that a plan waits, which is on record then. Raises: as `ask`.
+
+        Of two identical cancels at once both may record it.
+        """
+        if not waiting.asked:
+            await self._asked(waiting, call)
+            await self._store.confirm_wait(waiting.plan_id)
+            runs, reason = len(draft.resolved.runs), call.request.reason
+            self._tell(waiting, "awaiting_approval", runs=runs, decided_by=call.principal.name, reason=reason)
+            self.waits_until_ms = max(self.waits_until_ms, waiting.until_ms)
+        return self._required(draft, waiting, why)
 
     async def _asked(self, waiting: Waiting, call: Call) -> None:
         """Record that a plan waits; without a record it does not. Raises: AuditUnavailable."""
@@ -282,7 +297,7 @@ class Approving:
             await self._audit.keep("approval", asked)
         except AuditUnavailable:
             with Net() as net:
-                await self._store.end_waiting(waiting.plan_id, End.VOID)
+                await self._store.end_waiting(waiting.plan_id, End.VOID, self._instance)
             if net.fault is not None and not isinstance(net.fault, StateUnavailable):
                 report(net.fault, "a plan waits for approval that is not on record")
             raise

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, false, func, select, update
 
 from gateway.state.approvals import MOST_OF_A_TEAM, MOST_OF_ONE, SHOWN_MS, End, Full, Unheard, Voice, Waiting
 from gateway.state.freezes import GONE_MS
 from gateway.state.plans import KeptPlan
 from gateway.store.engine import Database
+from gateway.store.freezes import done
 from gateway.store.plans import put_plan
 from gateway.store.tables import APPROVALS, GATEWAYS, PLANS, SCOPES, VOICES, AnyRow, insert, now_ms
 
@@ -35,17 +36,25 @@ class SqlApprovals:
         self._database = database
 
     async def wait_for_approval(self, waiting: Waiting, plan: KeptPlan) -> Waiting | Full:
-        """Keep a plan that waits from now on, or return the one that waits already for an identical cancel."""
+        """Take a plan that is to wait from now on, or return the one that waits already for an identical cancel."""
         queue = _scope(waiting.team)
         return await self._database.write(lambda connection: _wait(connection, waiting, plan), queue=queue)
+
+    async def confirm_wait(self, plan_id: str) -> None:
+        """Let a plan wait, because that is on record: from now on it is listed, and what people say of it is taken."""
+        asked = update(APPROVALS).where(APPROVALS.c.plan_id == plan_id).values(asked=True)
+        await self._database.write(lambda connection: done(connection, asked))
 
     async def waiting(self, plan_id: str) -> Waiting | None:
         """Return what is known of a plan that waits or has waited."""
         return await self._database.read(lambda connection: _waiting(connection, plan_id))
 
-    async def waiting_like(self, requester: str, request_sha256: str) -> Waiting | None:
-        """Return the newest plan of an identical cancel that waits in time, or was rejected and would still wait."""
-        return await self._database.read(lambda connection: _like(connection, requester, request_sha256))
+    async def waiting_like(self, requester: str, request_sha256: str, instance: str) -> Waiting | None:
+        """Return the newest plan of an identical cancel that waits in time, or was rejected and would still wait.
+
+        One that this gateway has claimed is among them: it alone knows whether the answer to the claim was lost.
+        """
+        return await self._database.read(lambda connection: _like(connection, requester, request_sha256, instance))
 
     async def waiting_for(self, team: str | None) -> Sequence[Waiting]:
         """Return the plans that wait for people of this team (None: of any), the newest first."""
@@ -59,9 +68,13 @@ class SqlApprovals:
         """Let it count, because it is on record; return the plan as it is then. A rejection ends a plan that waits."""
         return await self._database.write(lambda connection: _confirm(connection, voice_id))
 
-    async def end_waiting(self, plan_id: str, end: End) -> bool:
-        """End the wait of a plan for good, so that nobody applies it; return whether it has not ended before."""
-        return await self._database.write(lambda connection: _end(connection, plan_id, end, by=BY_ITSELF))
+    async def end_waiting(self, plan_id: str, end: End, instance: str) -> bool:
+        """End the wait of a plan for good, so that nobody applies it; return whether it has not ended before.
+
+        A plan that another gateway than this one has claimed does not wait. Of a claim of its own the caller knows that
+        its answer was lost.
+        """
+        return await self._database.write(lambda connection: _end(connection, plan_id, end, by=BY_ITSELF, own=instance))
 
     async def expired(self, instance: str) -> Sequence[Waiting]:
         """Return the plans whose time is up, for this gateway to record: its own, and those of dead ones."""
@@ -107,6 +120,7 @@ def _wait(connection: Connection, waiting: Waiting, plan: KeptPlan) -> Waiting |
         "within_ms": waiting.within_ms,
         "asked_ms": now,
         "until_ms": until,
+        "asked": False,
     }
     connection.execute(insert(connection, APPROVALS).values(row))
     kept = _waiting(connection, waiting.plan_id)
@@ -126,15 +140,20 @@ def _waiting(connection: Connection, plan_id: str) -> Waiting | None:
     return _first(connection, _found().where(APPROVALS.c.plan_id == plan_id))
 
 
-def _like(connection: Connection, requester: str, request_sha256: str) -> Waiting | None:
+def _like(connection: Connection, requester: str, request_sha256: str, own: str | None = None) -> Waiting | None:
     rejected = (APPROVALS.c.end == End.REJECTED.value) & PLANS.c.claimed_by.is_(None)
     asked = _found().where(
         APPROVALS.c.requester == requester,
         APPROVALS.c.request_sha256 == request_sha256,
         APPROVALS.c.until_ms > now_ms(),
-        _OPEN | rejected,
+        _OPEN | rejected | (APPROVALS.c.end.is_(None) & _claimed_by(own) & PLANS.c.stopped_by.is_(None)),
     )
     return _first(connection, asked.order_by(APPROVALS.c.asked_ms.desc(), APPROVALS.c.plan_id.desc()))
+
+
+def _claimed_by(own: str | None) -> ColumnElement[bool]:
+    """Return the condition that this gateway (None: none) has claimed a plan."""
+    return false() if own is None else PLANS.c.claimed_by == own
 
 
 def _first(connection: Connection, asked: Select[Any]) -> Waiting | None:
@@ -143,7 +162,7 @@ def _first(connection: Connection, asked: Select[Any]) -> Waiting | None:
 
 
 def _listed(connection: Connection, team: str | None) -> Sequence[Waiting]:
-    asked = _found().where(_OPEN, APPROVALS.c.until_ms > now_ms())
+    asked = _found().where(_OPEN, APPROVALS.c.asked, APPROVALS.c.until_ms > now_ms())
     if team is not None:
         asked = asked.where(APPROVALS.c.by.contains(f" {team} ", autoescape=True))
     newest = asked.order_by(APPROVALS.c.asked_ms.desc(), APPROVALS.c.plan_id.desc()).limit(MOST_LISTED)
@@ -168,17 +187,18 @@ def _waiting_of(connection: Connection, row: AnyRow, now: int) -> Waiting:
         asked_ms=row.asked_ms,
         until_ms=row.until_ms,
         now_ms=now,
-        claimed=row.claimed_by is not None,
+        claimed_by=row.claimed_by,
+        asked=row.asked,
         end=None if row.end is None else End(row.end),
         voices=tuple(Voice(**one._mapping) for one in connection.execute(said)),  # noqa: SLF001 - SQLAlchemy's public name
     )
 
 
 def _held(connection: Connection, plan_id: str) -> Waiting | None:
-    """Return a plan that waits in time, held by this transaction until its end; None if it does not wait."""
+    """Return a plan that waits in time and on record, held by this transaction until its end; None if it does not."""
     if connection.execute(_row(plan_id)).one_or_none() is None:
         return None
-    found = _first(connection, _found().where(APPROVALS.c.plan_id == plan_id, _OPEN))
+    found = _first(connection, _found().where(APPROVALS.c.plan_id == plan_id, APPROVALS.c.asked, _OPEN))
     return None if found is None or found.late else found
 
 
@@ -228,8 +248,8 @@ def _confirm(connection: Connection, voice_id: str) -> Waiting | None:
     return _waiting(connection, one.plan_id)
 
 
-def _end(connection: Connection, plan_id: str, end: End, *, by: str) -> bool:
-    free: ColumnElement[bool] = PLANS.c.claimed_by.is_(None) & PLANS.c.stopped_by.is_(None)
+def _end(connection: Connection, plan_id: str, end: End, *, by: str, own: str | None = None) -> bool:
+    free: ColumnElement[bool] = (PLANS.c.claimed_by.is_(None) | _claimed_by(own)) & PLANS.c.stopped_by.is_(None)
     state = "rejected" if end is End.REJECTED else "expired"
     stopped = update(PLANS).where(PLANS.c.plan_id == plan_id, free).values(stopped_by=by, state=state)
     if connection.execute(stopped).rowcount != 1:

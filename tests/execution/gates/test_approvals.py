@@ -124,6 +124,58 @@ async def test_it_is_used_once() -> None:
     assert len(fleet.upstream.orders) == 1
 
 
+@pytest.mark.parametrize("again", ["cancel", "apply"])
+async def test_a_claim_whose_answer_is_lost_does_not_use_it_up(again: str) -> None:
+    """Nothing was sent: the gateway that claimed it still applies it, once, and no other gateway does."""
+    fleet = Fleet()
+    plan = await waiting(fleet)
+    await fleet.a.says(plan)
+    fleet.plans.faults.after = {"claim"}
+    with pytest.raises(StateUnavailable):
+        await fleet.a.cancel()
+    fleet.plans.faults.after = ()
+    with pytest.raises(Conflict) as elsewhere:
+        await fleet.b.applied(plan)
+    assert (elsewhere.value.code, fleet.upstream.orders) == ("plan_applied", [])
+    done = await (fleet.a.cancel() if again == "cancel" else fleet.a.applied(plan))
+    assert isinstance(done, Done)
+    assert (done.outcome, done.plan.plan_id) == (Cancelled(200, 5), plan)
+    with pytest.raises(Conflict) as over:
+        await fleet.a.applied(plan)
+    assert (over.value.code, len(fleet.upstream.orders)) == ("plan_applied", 1)
+
+
+async def test_many_after_a_claim_whose_answer_was_lost_send_once() -> None:
+    """However they come, over two gateways; the others join it, wait anew or are told that it was applied."""
+    fleet = Fleet()
+    plan = await waiting(fleet)
+    await fleet.a.says(plan)
+    fleet.plans.faults.after = {"claim"}
+    with pytest.raises(StateUnavailable):
+        await fleet.a.applied(plan)
+    fleet.plans.faults.after = ()
+    asked = [one.cancel() for one in (fleet.a, fleet.a, fleet.b)] + [one.applied(plan) for one in (fleet.a, fleet.a)]
+    ends = await asyncio.gather(*asked, return_exceptions=True)
+    assert [end for end in ends if not isinstance(end, Done | Conflict)] == []
+    assert len(fleet.upstream.orders) == 1
+
+
+async def test_an_approval_that_holds_no_more_ends_also_after_a_lost_claim() -> None:
+    """It is recorded once; the same cancel then begins anew."""
+    fleet = Fleet()
+    plan = await waiting(fleet)
+    await fleet.a.says(plan)
+    fleet.plans.faults.after = {"claim"}
+    with pytest.raises(StateUnavailable):
+        await fleet.a.cancel()
+    fleet.plans.faults.after = ()
+    fleet.revoked.add(ROB.name)
+    assert (await fleet.a.refused()).code == "approval_void"
+    again = await fleet.a.refused()
+    assert (again.code, plan_of(again) != plan) == ("approval_required", True)
+    assert fleet.a.on_record().count((plan, "void")) == 1
+
+
 async def test_of_many_that_claim_it_at_once_one_sends() -> None:
     """Over two gateways; the others join it, or are told that it was applied."""
     fleet = Fleet()
@@ -435,6 +487,42 @@ async def test_a_plan_whose_wait_is_not_on_record_does_not_wait() -> None:
     assert plan_of(await fleet.a.refused()) == "d2"
 
 
+@pytest.mark.parametrize("lost", ["wait_for_approval", "confirm_wait"])
+async def test_a_plan_whose_answer_was_lost_is_on_record_before_it_waits(lost: str) -> None:
+    """Nobody sees or approves it before; the next identical cancel, at any gateway, records it, and has it wait."""
+    fleet = Fleet()
+    fleet.plans.faults.after = {lost}
+    with pytest.raises(StateUnavailable):
+        await fleet.a.cancel()
+    fleet.plans.faults.after = ()
+    assert lost == "confirm_wait" or fleet.a.on_record() == []
+    plan = plan_of(await fleet.b.refused())
+    assert (plan, fleet.a.on_record() + fleet.b.on_record()) == ("d1", [("d1", "asked")])
+    await fleet.b.says(plan)
+    assert isinstance(await fleet.a.cancel(), Done)
+    assert fleet.b.on_record() == ([("d1", "asked")] if lost == "wait_for_approval" else []) + [("d1", "approved")]
+
+
+@pytest.mark.parametrize("ends", ["before the record", "after the record"])
+async def test_a_plan_whose_gateway_was_killed_before_it_waits_is_approved_by_nobody(ends: str) -> None:
+    """It is not listed, not seen and not approved, until the identical cancel has it on record."""
+    fleet = Fleet()
+    faults = fleet.plans.faults
+    faults.after, faults.before = ({"wait_for_approval"}, ()) if ends == "before the record" else ((), {"confirm_wait"})
+    with pytest.raises(StateUnavailable):
+        await fleet.a.cancel()
+    faults.after, faults.before = (), ()
+    assert await fleet.b.approving.waiting_for("platform") == []
+    with pytest.raises(NotFound):
+        await fleet.b.approving.seen_by("platform", "d1")
+    with pytest.raises(NotFound):
+        await fleet.b.says("d1")
+    assert plan_of(await fleet.b.refused()) == "d1"
+    assert fleet.b.on_record() == [("d1", "asked")]
+    await fleet.b.says("d1")
+    assert isinstance(await fleet.b.cancel(), Done)
+
+
 @pytest.mark.parametrize("fails", ["waiting_like", "wait_for_approval", "waiting"])
 async def test_a_store_that_is_away_lets_nothing_go(fails: str) -> None:
     """503, and nothing sent; later it goes on where it was."""
@@ -482,8 +570,8 @@ async def test_a_team_sees_what_waits_for_it_with_every_run() -> None:
     """And nobody else does; only as long as it waits."""
     fleet = Fleet()
     plan = await waiting(fleet)
-    [(draft, found)] = await fleet.b.approving.waiting_for("platform")
-    assert (draft.plan_id, found.requester) == (plan, "team/ann")
+    [found] = await fleet.b.approving.waiting_for("platform")
+    assert (found.plan_id, found.requester) == (plan, "team/ann")
     seen, _ = await fleet.b.approving.seen_by("platform", plan)
     assert [run.run_id for run in seen.resolved.runs] == [run.run_id for run in runs(5)]
     with pytest.raises(NotFound):

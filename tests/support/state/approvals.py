@@ -38,17 +38,21 @@ class MemoryApprovals:
             assert found is not None
             return found
 
+    async def confirm_wait(self, plan_id: str) -> None:
+        async with self.plans.faults.around("confirm_wait"):
+            self.rows[plan_id] = replace(self.rows[plan_id], asked=True)
+
     async def waiting(self, plan_id: str) -> Waiting | None:
         async with self.plans.faults.around("waiting"):
             return self._found(plan_id)
 
-    async def waiting_like(self, requester: str, request_sha256: str) -> Waiting | None:
+    async def waiting_like(self, requester: str, request_sha256: str, instance: str) -> Waiting | None:
         async with self.plans.faults.around("waiting_like"):
-            return self._like(requester, request_sha256)
+            return self._like(requester, request_sha256, instance)
 
     async def waiting_for(self, team: str | None) -> Sequence[Waiting]:
         async with self.plans.faults.around("waiting_for"):
-            found = [one for one in map(self._found, self.rows) if one is not None and self._open(one)]
+            found = [one for one in map(self._found, self.rows) if one is not None and one.asked and self._open(one)]
             return sorted(
                 (one for one in found if team is None or team in one.by), key=lambda one: one.asked_ms, reverse=True
             )
@@ -56,7 +60,7 @@ class MemoryApprovals:
     async def hear(self, voice: Voice) -> Waiting | Unheard:
         async with self.plans.faults.around("hear"):
             found = self._found(voice.plan_id)
-            if found is None or not self._open(found):
+            if found is None or not found.asked or not self._open(found):
                 return Unheard.GONE
             if (found.plan_digest, found.policy_digest) != (voice.plan_digest, voice.policy_digest):
                 return Unheard.GONE
@@ -79,9 +83,9 @@ class MemoryApprovals:
                     return self._found(voice.plan_id)
             return None
 
-    async def end_waiting(self, plan_id: str, end: End) -> bool:
+    async def end_waiting(self, plan_id: str, end: End, instance: str) -> bool:
         async with self.plans.faults.around("end_waiting"):
-            return self._end(plan_id, end, "gateway")
+            return self._end(plan_id, end, "gateway", instance)
 
     async def expired(self, instance: str) -> Sequence[Waiting]:
         async with self.plans.faults.around("expired"):
@@ -108,26 +112,27 @@ class MemoryApprovals:
         if row is None:
             return None
         voices = tuple(one for one in self.voices.values() if one.plan_id == plan_id)
-        claimed = plan is not None and plan.claimed_by is not None
-        return replace(row, now_ms=self._now_ms, voices=voices, claimed=claimed)
+        return replace(row, now_ms=self._now_ms, voices=voices, claimed_by=None if plan is None else plan.claimed_by)
 
-    def _free(self, plan_id: str) -> bool:
+    def _free(self, plan_id: str, own: str | None = None) -> bool:
         plan = self.plans.rows.get(plan_id)
-        return plan is not None and plan.claimed_by is None and plan.stopped_by is None
+        return plan is not None and plan.claimed_by in (None, own) and plan.stopped_by is None
 
-    def _open(self, waiting: Waiting) -> bool:
-        return waiting.end is None and self._free(waiting.plan_id) and not waiting.late
+    def _open(self, waiting: Waiting, own: str | None = None) -> bool:
+        return waiting.end is None and self._free(waiting.plan_id, own) and not waiting.late
 
-    def _like(self, requester: str, request_sha256: str) -> Waiting | None:
+    def _like(self, requester: str, request_sha256: str, own: str | None = None) -> Waiting | None:
         for one in reversed([one for one in map(self._found, self.rows) if one is not None]):
             rejected = one.end is End.REJECTED and not one.claimed and not one.late
-            if (one.requester, one.request_sha256) == (requester, request_sha256) and (self._open(one) or rejected):
+            if (one.requester, one.request_sha256) == (requester, request_sha256) and (
+                self._open(one, own) or rejected
+            ):
                 return one
         return None
 
-    def _end(self, plan_id: str, end: End, by: str) -> bool:
+    def _end(self, plan_id: str, end: End, by: str, own: str | None = None) -> bool:
         row = self.rows.get(plan_id)
-        if row is None or row.end is not None or not self._free(plan_id):
+        if row is None or row.end is not None or not self._free(plan_id, own):
             return False
         state = "rejected" if end is End.REJECTED else "expired"
         self.plans.rows[plan_id] = replace(self.plans.rows[plan_id], stopped_by=by, state=state)

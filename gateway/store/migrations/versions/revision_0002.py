@@ -31,11 +31,16 @@ def upgrade() -> None:
         Column("within_ms", BigInteger, nullable=False),
         Column("asked_ms", BigInteger, nullable=False),
         Column("until_ms", BigInteger, nullable=False),
+        Column("asked", Boolean, nullable=False),
         Column("end", String),
     )
     op.create_index("approvals_requester", "approvals", ["requester", "request_sha256"])
     op.create_index("approvals_team", "approvals", ["team", "until_ms"])
     op.create_index("approvals_until", "approvals", ["until_ms"])
+    _make_voices()
+
+
+def _make_voices() -> None:
     op.create_table(
         "voices",
         Column("voice_id", String, primary_key=True),
