@@ -58,8 +58,10 @@ def named_in(name: str) -> set[str]:
 @pytest.mark.parametrize(
     ("what", "name", "modules"),
     [
-        # The core only knows that callers write this word in a query by mistake; it imports none of the others.
-        ("the header is made of it", "authorization", {"upstream/client", "upstream/token", "core/grammar"}),
+        # The core only knows that callers write this word in a query by mistake, and the console what a proxy before it
+        # brings for a login; they import none of the others.
+        ("the header is made of it", "authorization", {"upstream/client", "upstream/token", "core/grammar",
+                                                       "console/login"}),
         ("that header is kept", "_signed", {"upstream/client"}),
         # The two commands send the key of a caller to a gateway.
         ("that header is looked up", "Authorization", {"upstream/client", "cli/cancel/client", "cli/trial/tour"}),
