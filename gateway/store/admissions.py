@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, delete, func, select, update
+from sqlalchemy import BigInteger, ColumnElement, Connection, Select, case, delete, func, literal, select, update
 
 from gateway.core.errors import StateUnavailable
 from gateway.state.admissions import (
@@ -81,8 +81,8 @@ def _now(connection: Connection) -> int:
 
 def _admit(connection: Connection, admission: Admission) -> Verdict:
     reservation, binding = admission.reservation, admission.binding
-    now = _now(connection) if reservation is None else _locked(connection, *_scopes(reservation))
-    is_mine, left = _known(connection, admission, now)
+    locked_at = None if reservation is None else _locked(connection, *_scopes(reservation))
+    now, is_mine, left = _known(connection, admission, locked_at)
     if is_mine:
         return Admitted(left)
     if binding is not None and (bound := _bound(connection, binding.key_sha256, now)) is not None:
@@ -101,26 +101,34 @@ def _admit(connection: Connection, admission: Admission) -> Verdict:
     return Admitted(left)
 
 
-def _known(connection: Connection, admission: Admission, now: int) -> tuple[bool, Left | None]:
-    """Return whether the decision was admitted before, and what is left of its budget: in one question.
+def _known(connection: Connection, admission: Admission, locked_at: int | None) -> tuple[int, bool, Left | None]:
+    """Return the time, whether the decision was admitted before, and what is left of its budget: in one question.
+
+    The time is that of the lock, where there was one to wait for.
 
     Raises: StateUnavailable: it was, and then given back.
     """
     other = ADMISSIONS.alias()
     mine = select(other.c.withdrawn).where(other.c.decision_id == admission.decision_id).scalar_subquery()
-    reservation = admission.reservation
+    reservation, left = admission.reservation, None
+    at: ColumnElement[int] = now_ms() if locked_at is None else literal(locked_at, BigInteger)
     if reservation is None:
-        withdrawn, left = connection.execute(select(mine)).scalar_one(), None
+        now, withdrawn = connection.execute(select(at, mine)).one()
     else:
-        *taken, withdrawn = connection.execute(_taken_of(reservation, now).add_columns(mine)).one()
+        *taken, now, withdrawn = connection.execute(_taken_of(reservation, at).add_columns(at, mine)).one()
         left = _left_after(reservation, now, *taken)
     if withdrawn:
         raise StateUnavailable("refused")
-    return withdrawn is not None, left
+    return now, withdrawn is not None, left
 
 
-def _locked(connection: Connection, first: str, *others: str) -> int:
-    """Return the time at which the budgets were this transaction's alone. The clock is read after the wait for them."""
+def _locked(connection: Connection, first: str, *others: str) -> int | None:
+    """Return the time at which the budgets were this transaction's alone. The clock is read after the wait for them.
+
+    None: there was nothing to wait for, because the transaction is the only one that writes.
+    """
+    if connection.dialect.name == "sqlite":
+        return None
     now = 0
     for scope in (first, *others):
         touched = insert(connection, SCOPES).values(scope=scope, touched_ms=now_ms())
@@ -186,7 +194,7 @@ def _left(connection: Connection, reservation: Reservation, now: int) -> Left:
     return _left_after(reservation, now, *connection.execute(_taken_of(reservation, now)).one())
 
 
-def _taken_of(reservation: Reservation, now: int) -> Select[Any]:
+def _taken_of(reservation: Reservation, now: int | ColumnElement[int]) -> Select[Any]:
     """Return the question what is taken of a budget: runs, requests, and when the last of it was taken."""
     table = ADMISSIONS.c
     counted = (table.scope == reservation.scope, table.at_ms > now - reservation.budget.per_ms)
