@@ -45,7 +45,7 @@ _NOTIFY_NEEDS_STATE = (
     "what is not delivered yet has to outlive the process: add 'state: {url: \"sqlite:state.db\"}' beside 'notify'"
 )
 
-_TRACING = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
+_TRACING = ("opentelemetry.proto", "urllib3")
 _MAX_BYTES = 16 * 1024 * 1024
 _MAX_PLACES = 100_000
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -44,7 +44,7 @@ class Trace:
     What ends later, as a look-up that its caller no longer waits for, goes on at once.
     """
 
-    def __init__(self, put: Callable[[TracedStep], None]) -> None:
+    def __init__(self, put: Callable[[Sequence[TracedStep]], None]) -> None:
         self._put = put
         self._root_id = _new_id()
         self._started_ns = time.time_ns()
@@ -56,23 +56,27 @@ class Trace:
     def step(self, name: str, started_ns: int, attributes: Attributes, *, failed: bool) -> None:
         """Add a step that ends now."""
         self._waiting.append((name, started_ns, time.time_ns(), attributes, failed))
-        if self._ids is not None:
-            self._tell(self._ids)
+        if self._ids is not None and self._ids.sampled:
+            self._put(self._ended(self._ids))
 
     def end(self, ids: Ids) -> None:
         """Tell the whole cancel, and the steps that have ended."""
         self._ids = ids
-        self._tell(ids)
         if ids.sampled:
             whole = (self._started_ns, time.time_ns(), {**ids.common, **self.attributes})
             remote = ids.parent_id is not None
-            self._put(TracedStep("cancel", ids.trace_id, self._root_id, ids.parent_id, *whole, self.failed, remote))
+            root = TracedStep("cancel", ids.trace_id, self._root_id, ids.parent_id, *whole, self.failed, remote)
+            self._put([*self._ended(ids), root])
 
-    def _tell(self, ids: Ids) -> None:
+    def _ended(self, ids: Ids) -> list[TracedStep]:
         waiting, self._waiting = self._waiting, []
-        for name, started_ns, ended_ns, attributes, failed in waiting if ids.sampled else ():
-            known = (started_ns, ended_ns, {**ids.common, **attributes}, failed)
-            self._put(TracedStep(name, ids.trace_id, _new_id(), self._root_id, *known))
+        return [
+            TracedStep(
+                *(name, ids.trace_id, _new_id(), self._root_id),
+                *(started_ns, ended_ns, {**ids.common, **attributes}, failed),
+            )
+            for name, started_ns, ended_ns, attributes, failed in waiting
+        ]
 
 
 CURRENT: ContextVar[Trace | None] = ContextVar("trace", default=None)

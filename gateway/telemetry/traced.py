@@ -28,8 +28,8 @@ class TracePort(Protocol):
     def begin(self) -> None:
         """Begin to send."""
 
-    def put(self, span: TracedStep) -> None:
-        """Take a span, and never wait."""
+    def put(self, spans: Sequence[TracedStep]) -> None:
+        """Take spans, and never wait."""
 
     def notices(self) -> Sequence[str]:
         """Return a notice while spans are lost."""
@@ -85,7 +85,7 @@ class Traced:
 class TracedApp:
     """The application, each cancel of which is a trace. Other calls are passed on as they are."""
 
-    def __init__(self, app: App, put: Callable[[TracedStep], None]) -> None:
+    def __init__(self, app: App, put: Callable[[Sequence[TracedStep]], None]) -> None:
         self._app = app
         self._put = put
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterator
 from threading import Thread
 
 import pytest
 
-from gateway.telemetry.otlp import MOST_AT_ONCE, SWITCH_S, TraceQueue
+from gateway.telemetry.otlp import SWITCH_S, TraceQueue
 from gateway.telemetry.steps import CURRENT, Ids, Step, Trace, TracedStep
 from tests.support.waiting import until
 from tests.telemetry.collector import Collector
@@ -38,7 +37,7 @@ def test_what_does_not_fit_is_dropped_and_counted() -> None:
     """Before the thread runs, nothing makes room."""
     queue = TraceQueue("http://127.0.0.1:9", version="1", most=3)
     for _ in range(5):
-        queue.put(SPAN)
+        queue.put([SPAN])
     assert queue.dropped == 2
     assert queue.notices() == []
 
@@ -48,7 +47,7 @@ def test_what_waits_at_the_end_is_sent() -> None:
     with Collector() as collector:
         queue = TraceQueue(collector.url, version="1")
         for number in range(1, 1200):
-            queue.put(SPAN._replace(span_id=number))
+            queue.put([SPAN._replace(span_id=number)])
         queue.begin()
         queue.close(10)
     assert (queue.dropped, queue.notices()) == (0, [])
@@ -56,7 +55,7 @@ def test_what_waits_at_the_end_is_sent() -> None:
     [first, *_] = collector.spans
     assert (first.trace, first.parent, first.started_ns, first.ended_ns) == (f"{1:032x}", "", 10, 20)
     assert first.attributes == {"gateway.team": "billing"}
-    assert len(collector.bodies) == math.ceil(1199 / MOST_AT_ONCE)
+    assert len(collector.bodies) == 1
 
 
 def test_a_notice_stands_until_spans_are_taken_again() -> None:
@@ -64,11 +63,11 @@ def test_a_notice_stands_until_spans_are_taken_again() -> None:
     with Collector(status=400) as collector:
         queue = TraceQueue(collector.url, version="1")
         queue.begin()
-        queue.put(SPAN)
+        queue.put([SPAN])
         until(lambda: queue.notices() != [])
         assert queue.notices()[0].startswith("the collector of traces (telemetry.otlp) does not take them: 1 spans")
         collector.status = 200
-        queue.put(SPAN)
+        queue.put([SPAN])
         until(lambda: queue.notices() == [])
         assert queue.dropped == 1
         queue.close(5)
@@ -79,7 +78,7 @@ def test_only_an_answer_of_2xx_says_that_spans_were_taken(status: int) -> None:
     """A collector that is elsewhere took none, and no redirect is followed."""
     with Collector(status=status) as collector:
         queue = TraceQueue(collector.url, version="1", timeout_s=0.5)
-        queue.put(SPAN)
+        queue.put([SPAN])
         queue.begin()
         queue.close(10)
     assert (queue.dropped, len(queue.notices())) == ((0, 0) if status < 300 else (1, 1))
@@ -93,7 +92,7 @@ def test_an_answer_without_end_is_given_up(piece: bytes) -> None:
         queue = TraceQueue(collector.url, version="1", timeout_s=0.3)
         queue.begin()
         for number in (1, 2):
-            queue.put(SPAN)
+            queue.put([SPAN])
             until(lambda number=number: queue.dropped == number)  # type: ignore[misc]
         assert len(queue.notices()) == 1
         queue.close(5)
@@ -104,7 +103,7 @@ def test_a_notice_stands_while_an_answer_does_not_begin() -> None:
     with Collector(trickle=(b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x")) as collector:
         queue = TraceQueue(collector.url, version="1", timeout_s=0.3)
         queue.begin()
-        queue.put(SPAN)
+        queue.put([SPAN])
         until(lambda: queue.notices() != [])
         queue.close(0.01)
 
@@ -117,7 +116,7 @@ def test_putting_a_span_never_waits() -> None:
 
         def put() -> None:
             for _ in range(10_000):
-                queue.put(SPAN)
+                queue.put([SPAN])
 
         putting = Thread(target=put, daemon=True)
         putting.start()
@@ -132,7 +131,7 @@ def test_the_end_does_not_wait_for_an_answer_that_does_not_come() -> None:
     with Collector(held=True) as collector:
         queue = TraceQueue(collector.url, version="1", timeout_s=3600)
         queue.begin()
-        queue.put(SPAN)
+        queue.put([SPAN])
         queue.close(0.01)
         assert collector.bodies == []
 
@@ -147,7 +146,7 @@ def test_a_step_outside_a_cancel_goes_nowhere() -> None:
 def test_a_step_that_ends_after_its_cancel_is_told_at_once() -> None:
     """A look-up goes on when its caller waits no more."""
     told: list[TracedStep] = []
-    trace = Trace(told.append)
+    trace = Trace(told.extend)
     trace.step("decide", 1, {}, failed=False)
     assert told == []
     trace.end(Ids(7, None, sampled=True, common={"gateway.team": "billing"}))
@@ -160,7 +159,7 @@ def test_a_step_that_ends_after_its_cancel_is_told_at_once() -> None:
 def test_a_cancel_that_its_caller_does_not_record_is_told_nowhere() -> None:
     """Nor is what ends after it."""
     told: list[TracedStep] = []
-    trace = Trace(told.append)
+    trace = Trace(told.extend)
     trace.step("decide", 1, {}, failed=False)
     trace.end(Ids(7, 8, sampled=False, common={}))
     trace.step("lookup", 1, {}, failed=False)
