@@ -62,7 +62,9 @@ class TraceQueue:
 
     def __init__(self, url: str, *, version: str, most: int = MOST_STEPS, timeout_s: float = TIMEOUT_S) -> None:
         self._most = most
-        self._resource = Resource(attributes=[_said("service.name", "qstash-gateway"), _said("service.version", version)])
+        self._resource = Resource(
+            attributes=[_said("service.name", "qstash-gateway"), _said("service.version", version)]
+        )
         self._scope = InstrumentationScope(name="gateway", version=version)
         self._lock = threading.Lock()
         self._waiting: deque[_Encoded] = deque()
@@ -145,7 +147,7 @@ def _span(step: TracedStep) -> Span:
     return Span(
         trace_id=step.trace_id.to_bytes(16),
         span_id=step.span_id.to_bytes(8),
-        parent_span_id=None if parent_id is None else parent_id.to_bytes(8),
+        parent_span_id=b"" if parent_id is None else parent_id.to_bytes(8),
         flags=_LOCAL | _REMOTE if step.remote else _LOCAL,
         name=step.name,
         kind=_KINDS.get(step.name, Span.SPAN_KIND_INTERNAL),
@@ -158,7 +160,9 @@ def _span(step: TracedStep) -> Span:
 
 @lru_cache(maxsize=256)  # of a cancel's attributes, most stand on each of its spans, or on each cancel
 def _said(key: str, value: str | int) -> KeyValue:
-    return KeyValue(key=key, value=AnyValue(string_value=value) if isinstance(value, str) else AnyValue(int_value=value))
+    return KeyValue(
+        key=key, value=AnyValue(string_value=value) if isinstance(value, str) else AnyValue(int_value=value)
+    )
 
 
 class _Collector:
