@@ -43,8 +43,8 @@ IN_SENDING = (
         (
             Edit(
                 CANCEL,
-                "if not (isinstance(self.selection, ByIds) or (cancels_runs and isinstance(self.selection, ByFilter))):",
-                "if self.selection is None:",
+                "(isinstance(self.selection, ByIds) or (cancels_runs and isinstance(self.selection, ByFilter))):",
+                "self.selection:",
             ),
         ),
         ("tests/core/test_grammar.py",),
