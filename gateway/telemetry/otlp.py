@@ -64,6 +64,7 @@ class TraceQueue:
         self._waiting: list[bytes] = []
         self._spans = 0
         self._too_many = 0
+        self._full = False
         self._not_encoded = 0
         self._not_taken = 0
         self._fault = ""
@@ -98,12 +99,14 @@ class TraceQueue:
             self._put_singly(steps, fault_of(caught))
 
     def notices(self) -> list[str]:
-        """Return a sentence while the collector does not take spans, and one since a span could not be encoded."""
+        """Return a sentence while spans are lost, and one since a span could not be encoded."""
         notices: list[str] = []
-        since_s = self._sending_since_s
+        since_s, lost = self._sending_since_s, f"{self.dropped} spans were dropped since the start"
         if self._failing or (since_s is not None and time.monotonic() - since_s > self._timeout_s):
-            lost = f"{self.dropped} spans were dropped since the start; this goes when it takes some"
-            notices.append(f"the collector of traces (telemetry.otlp) does not take them: {lost}")
+            taken = f"{lost}; this goes when it takes some"
+            notices.append(f"the collector of traces (telemetry.otlp) does not take them: {taken}")
+        elif self._full:
+            notices.append(f"there are more spans than are sent in a second: {lost}; this goes when all fit")
         if self._not_encoded:
             lost = f"{self._not_encoded} spans were dropped since the start; report it"
             notices.append(f"a fault of the gateway keeps spans from being encoded ({self._fault}): {lost}")
@@ -137,7 +140,9 @@ class TraceQueue:
     def _run(self) -> None:
         ends = False
         while not ends:
+            before = self._too_many
             ends = self._closing.wait(PAUSE_S)
+            self._full = self._too_many > before
             with self._lock:
                 waiting, self._waiting = self._waiting, []
                 spans, self._spans = self._spans, 0

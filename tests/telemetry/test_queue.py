@@ -191,6 +191,19 @@ def test_only_an_answer_of_2xx_says_that_spans_were_taken(status: int) -> None:
     assert collector.paths == {"/v1/traces"}
 
 
+def test_a_notice_stands_while_spans_do_not_fit() -> None:
+    """Also where the collector takes all that it is sent; it goes by itself."""
+    with Collector() as collector:
+        queue = TraceQueue(collector.url, version="1", most=3)
+        queue.begin()
+        queue.put([SPAN] * 4)
+        until(lambda: queue.notices() != [])
+        [notice] = queue.notices()
+        assert notice.startswith("there are more spans than are sent in a second: 4 spans were dropped")
+        until(lambda: queue.notices() == [])
+        queue.close(5)
+
+
 @pytest.mark.parametrize("piece", [b"x", b"x" * 4096])
 def test_an_answer_without_end_is_given_up(piece: bytes) -> None:
     """However slowly it comes, and however much of it: the next spans have their turn."""
