@@ -12,8 +12,9 @@ from benchmarks.harness.configuration import Tables, write_gateway
 from benchmarks.harness.requests import EXACT, KEY
 from gateway.callers.authenticate import Authenticator
 from gateway.config import load_config
-from gateway.core.parse import Body, parse_cancel
+from gateway.core.parse import Body
 from gateway.core.plan import Permit
+from gateway.operations.calls.cancel_runs import parse_cancel
 from gateway.policy.decide import decide
 from gateway.policy.format.load import load_policies
 

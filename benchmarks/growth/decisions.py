@@ -25,7 +25,7 @@ from gateway.audit.record import intent_members, outcome_members
 from gateway.audit.segment import segment_path
 from gateway.core.outcome import Cancelled, Closing
 from gateway.core.plan import Permit, Plan, order_of
-from gateway.core.request import ByFilter, CancelRequest, Principal
+from gateway.core.request import ActionRequest, ByFilter, Principal
 from gateway.simulator.core import Simulator
 from gateway.simulator.server import SimulatorServer
 from tests.support.gateway import REAL_TOKEN, RunningGateway, Setup
@@ -89,7 +89,7 @@ def write(directory: Path, records: int) -> int:
 
 def decision(decision_id: str, principal: Principal, at_ns: int) -> list[Record]:
     """Return an intent and its outcome."""
-    asked = CancelRequest(ByFilter((URL,), exact=True), 50, reason="a run that waits for a deploy")
+    asked = ActionRequest(ByFilter((URL,), exact=True), 50, reason="a run that waits for a deploy")
     permit = Permit("billing/own-workflows", "permit", None, asked)
     plan = Plan(decision_id, principal, asked, permit, (order_of(asked),), "0" * 64, "192.0.2.1")
     closing = Closing(Cancelled(200, 7), over_cancelled=0, duration_ms=31, caller_gone=False)

@@ -24,7 +24,7 @@ from gateway.audit.record import intent_members
 from gateway.callers.authenticate import Authenticator
 from gateway.callers.in_force import InForce
 from gateway.callers.settings import CallerKey
-from gateway.core.parse import RUNS, Body, parse_cancel
+from gateway.core.parse import Body
 from gateway.core.plan import Order, Permit
 from gateway.edge import answers
 from gateway.edge.answers import Answer
@@ -34,6 +34,7 @@ from gateway.edge.pages.calls import Pages
 from gateway.edge.routing.cancels import Cancels
 from gateway.edge.routing.table import routes
 from gateway.execution.in_flight import Result
+from gateway.operations.calls.cancel_runs import RUNS, parse_cancel
 from gateway.policy.decide import decide
 
 DONE = Answer(200, [], b"{}")

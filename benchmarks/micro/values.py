@@ -8,9 +8,10 @@ from pathlib import Path
 from benchmarks.harness.configuration import RUNS_POLICY, policy_text
 from benchmarks.harness.requests import EXACT
 from gateway.core.outcome import Cancelled, Closing
-from gateway.core.parse import Body, parse_cancel
+from gateway.core.parse import Body
 from gateway.core.plan import Order, Permit, Plan
-from gateway.core.request import CancelRequest, Principal
+from gateway.core.request import ActionRequest, Principal
+from gateway.operations.calls.cancel_runs import parse_cancel
 from gateway.policy.decide import decide
 from gateway.policy.format.load import load_policies
 from gateway.policy.rules import Policies
@@ -32,7 +33,7 @@ def policies(rules: int) -> Policies:
         return load_policies(Path(name))
 
 
-def request() -> CancelRequest:
+def request() -> ActionRequest:
     """The request as it was read."""
     return parse_cancel(QUERY, Body())
 

@@ -14,7 +14,7 @@ from gateway.audit.events.values import MoreOfAnOutcome, Remains, Taken
 from gateway.core.forms.correlation import NOT_GIVEN, Correlation, trace_id_of
 from gateway.core.outcome import Accepted, Cancelled, Closing, NotSent, Outcome, Progress, Refused, Unknown
 from gateway.core.plan import Decision, Denial, Order, Permit, Plan, Reserved, Verdict
-from gateway.core.request import CANCEL_RUNS, CancelRequest, Principal
+from gateway.core.request import CANCEL_RUNS, ActionRequest, Principal
 from gateway.core.run import Resolved, Skipped
 
 _intent = maker(catalogue.Intent)
@@ -91,7 +91,7 @@ def denied_members(  # noqa: PLR0913 - what a record says
     decision_id: str,
     *,
     principal: Principal,
-    asked: CancelRequest,
+    asked: ActionRequest,
     denial: Denial,
     remote: str | None,
     policy_digest: str,
@@ -131,7 +131,7 @@ def explained_members(
     decision_id: str,
     *,
     principal: Principal,
-    asked: CancelRequest,
+    asked: ActionRequest,
     decision: Decision,
     remote: str | None,
     policy_digest: str,
@@ -157,7 +157,7 @@ def _judged(
     decision_id: str,
     *,
     principal: Principal,
-    request: CancelRequest,
+    request: ActionRequest,
     verdict: Verdict,
     remote: str | None,
     **more: object,

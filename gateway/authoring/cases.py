@@ -11,15 +11,15 @@ from gateway.authoring.question import Question, from_line, from_wire
 from gateway.core import grammar
 from gateway.core.errors import InvalidConfiguration, MalformedRequest, Problem
 from gateway.core.forms.times import instant_ms
-from gateway.core.parse import NAMES
 from gateway.core.plan import Decision, Denial, Owner, Permit
-from gateway.core.request import CancelRequest, Principal
+from gateway.core.request import ActionRequest, Principal
 from gateway.core.run import CANCELLED, STARTED, Listing, Resolved, Run
 from gateway.files import nodes
 from gateway.files.mappings import Either, Key, ListOf, Present, Shape, may, need
 from gateway.files.nodes import Node, Place
 from gateway.files.source import parse_document, read_file
 from gateway.files.values import Bool, Choice, Int, Text, word
+from gateway.operations.calls.cancel_runs import NAMES
 from gateway.policy.choose import choose
 from gateway.policy.format.keys import owner, team_name
 from gateway.policy.format.load import CASES_SUFFIX, is_hidden
@@ -272,7 +272,7 @@ def _case(entry: _Entry, problems: list[Problem]) -> Case | None:
     return Case(question=question, **{one.name: getattr(entry, one.name) for one in fields(_Expected)})
 
 
-def _request(entry: _Entry) -> CancelRequest:
+def _request(entry: _Entry) -> ActionRequest:
     body = (entry.body or "").encode()
     if isinstance(entry.request, str):
         return from_line(entry.request, body=body, reason=entry.reason)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from gateway.core.grammar import denied_below, in_subtree, lies_under
 from gateway.core.request import HERE
-from gateway.policy.format.conditions import RUN_IDS
-from gateway.policy.model import (
+from gateway.policy.conditions import (
     Condition,
     CreatedCondition,
-    Effect,
     PathCondition,
-    Rule,
     RunIdCondition,
     UrlCondition,
     ValueCondition,
 )
+from gateway.policy.format.conditions import RUN_IDS
+from gateway.policy.model import Effect, Rule
 
 
 def refuses_all(guard: Rule, allow: Rule, *, resolved: bool = False) -> bool:

@@ -14,7 +14,7 @@ from gateway.core.errors import counted
 from gateway.core.forms.budgets import ShownBudget
 from gateway.core.forms.times import instant
 from gateway.core.plan import Approval, Budget, Decision, Denial, Permit
-from gateway.core.request import ByFilterHere, EveryRun, Filter
+from gateway.core.request import ByFilterHere, Everything, Filter
 from gateway.core.run import Resolution
 from gateway.policy.decide import within
 from gateway.policy.model import Effect, Rule
@@ -242,7 +242,7 @@ class _Judge:
             return False, count
         request = self.question.request
         # A request for everything can be permitted only if its runs are looked up.
-        counts = self.resolved or not isinstance(request.selection, EveryRun)
+        counts = self.resolved or not isinstance(request.selection, Everything)
         return True, min(count, capped(request, (rule,))) if counts else count
 
     def unmet(self, rule: Rule) -> Shortfall | None:
@@ -372,7 +372,7 @@ def _words(rule: Rule, judge: _Judge) -> str | None:
     request = judge.question.request
     if rule.effect is Effect.DENY:
         return named_by_deny(rule, request.selection)
-    if isinstance(request.selection, EveryRun) and not rule.admits_everything and rule.effect is Effect.ALLOW:
+    if isinstance(request.selection, Everything) and not rule.admits_everything and rule.effect is Effect.ALLOW:
         return "the request names nothing that selects"
     if rule.effect is Effect.ALLOW and (unnamed := _unnamed(rule, judge)) is not None:
         return unnamed

@@ -24,8 +24,9 @@ from gateway.core.run import LookUpBounds
 from gateway.files import nodes
 from gateway.files.nodes import Place
 from gateway.files.yaml_text import compose
+from gateway.policy.conditions import UrlCondition
 from gateway.policy.format.conditions import FILTERS, RUN_IDS
-from gateway.policy.model import Effect, Rule, UrlCondition
+from gateway.policy.model import Effect, Rule
 from gateway.policy.reading import bounds_runs
 from gateway.policy.rules import Policies
 

@@ -14,19 +14,19 @@ from gateway.authoring.conflicts import kind_of
 from gateway.authoring.explain import approval_in_words, budget_in_words, resolution_in_words
 from gateway.core.forms.times import DAY_MS
 from gateway.core.plan import Budget, Owner
-from gateway.core.request import ByRunIds, CancelRequest, EveryRun, Selection
+from gateway.core.request import ActionRequest, ByIds, Everything, Selection
 from gateway.core.run import Resolution
-from gateway.policy.model import (
+from gateway.policy.conditions import (
     MEMBERS,
     Condition,
     CountCondition,
     CreatedCondition,
     PathCondition,
-    Rule,
     RunIdCondition,
     UrlCondition,
     ValueCondition,
 )
+from gateway.policy.model import Rule
 from gateway.policy.nearest import Members, filter_of
 from gateway.policy.rules import Policies, TeamRules
 from gateway.policy.view import permitted
@@ -100,7 +100,7 @@ def _at_most(rule: Rule, requires: Iterable[Rule]) -> int | None:
     return min((bound for bound in bounds if bound is not None), default=None)
 
 
-def _example(proposals: Iterable[CancelRequest], alone: TeamRules, now_ms: int) -> CancelRequest | None:
+def _example(proposals: Iterable[ActionRequest], alone: TeamRules, now_ms: int) -> ActionRequest | None:
     """Return the first proposal that the rule alone permits and no guard refuses, as it would be sent."""
     for proposal in proposals:
         effective = permitted(alone, replace(proposal, reason="an example"), now_ms)
@@ -212,20 +212,20 @@ MADE_UP = {
 _ENDINGS = ("example", "", "0", "Z")
 
 
-def examples(rule: Rule, rules: TeamRules, count: int, now_ms: int) -> Iterator[CancelRequest]:
+def examples(rule: Rule, rules: TeamRules, count: int, now_ms: int) -> Iterator[ActionRequest]:
     """Yield proposals for the rule, each for `count` runs or for one run ID."""
     if rule.admits_everything:
-        yield CancelRequest(EveryRun(), count)
+        yield ActionRequest(Everything(), count)
         return
     if "workflowRunIds" in rule.conditions:
-        yield from (CancelRequest(ByRunIds((run_id,)), 1) for run_id in _run_ids(rule, rules))
+        yield from (ActionRequest(ByIds((run_id,)), 1) for run_id in _run_ids(rule, rules))
         return
     values = [_values(field, rule, rules, now_ms) for field in rule.conditions]
     for combined in product(*values):
         members = {name: value for part in combined for name, value in part.items()}
         selection = filter_of(members)
         if selection is not None:
-            yield CancelRequest(selection, count)
+            yield ActionRequest(selection, count)
 
 
 def _run_ids(rule: Rule, rules: TeamRules) -> Iterator[str]:
@@ -239,7 +239,7 @@ def _run_ids(rule: Rule, rules: TeamRules) -> Iterator[str]:
         for ending in _ENDINGS:
             selection = _named(f"{prefix}{ending}"[:128])
             if selection is not None and _contained("workflowRunIds", selection, rule, rules, 0):
-                yield from selection.run_ids
+                yield from selection.ids
 
 
 def _values(field: str, rule: Rule, rules: TeamRules, now_ms: int) -> Sequence[Members]:
@@ -302,8 +302,8 @@ def _dates(bounds: Iterable[CreatedCondition], now_ms: int) -> Iterator[Members]
                 yield {"from_date": max(0, end - length), "to_date": end}
 
 
-def _named(run_id: str) -> ByRunIds | None:
+def _named(run_id: str) -> ByIds | None:
     try:
-        return ByRunIds((run_id,))
+        return ByIds((run_id,))
     except ValueError:
         return None

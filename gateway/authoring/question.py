@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from gateway.core.errors import NotFound
-from gateway.core.parse import NAMES, RUNS, Body, parse_cancel, parse_single_cancel, run_in_path
+from gateway.core.parse import Body
 from gateway.core.plan import Decision
-from gateway.core.request import REPEATABLE, CancelRequest, Principal
+from gateway.core.request import REPEATABLE, ActionRequest, Principal
+from gateway.operations.calls.cancel_runs import NAMES, RUNS, parse_cancel, parse_single_cancel
+from gateway.operations.table import asked_by
 from gateway.policy.decide import decide
 from gateway.policy.reading import Reading
 from gateway.policy.rules import Policies
@@ -33,7 +35,7 @@ class Question:
     """One request to judge, its principal, and its time (Unix milliseconds)."""
 
     principal: Principal
-    request: CancelRequest
+    request: ActionRequest
     now_ms: int
 
     def judged(self, policies: Policies) -> Decision:
@@ -45,7 +47,7 @@ class Question:
         return reading_of(policies.for_team(self.principal.team).enforced, self.request, self.now_ms)
 
 
-def from_line(text: str, *, body: bytes = b"", reason: str | None = None) -> CancelRequest:
+def from_line(text: str, *, body: bytes = b"", reason: str | None = None) -> ActionRequest:
     """Parse a request line (`DELETE /v2/workflows/runs[/ID]?…`), a target, or only the query; `body` is JSON.
 
     Raises:
@@ -57,7 +59,8 @@ def from_line(text: str, *, body: bytes = b"", reason: str | None = None) -> Can
     line = text.strip()
     match = _REQUEST_LINE.fullmatch(line)
     path = RUNS if match is None else match["path"]
-    run_id = run_in_path(path)
+    found = asked_by(METHOD, path)
+    run_id = None if found is None else found[1].named(path)
     if match is not None and ((match["method"] or METHOD) != METHOD or (path != RUNS and run_id is None)):
         raise ValueError(f"only {METHOD} {RUNS} is judged by policies, with a run ID behind it or without")
     match = match or _QUERY.fullmatch(line)
@@ -67,7 +70,7 @@ def from_line(text: str, *, body: bytes = b"", reason: str | None = None) -> Can
     return replace(_read(run_id, query, content), reason=reason)
 
 
-def _read(run_id: str | None, query: bytes, body: Body) -> CancelRequest:
+def _read(run_id: str | None, query: bytes, body: Body) -> ActionRequest:
     if run_id is None:
         return parse_cancel(query, body)
     try:
@@ -76,7 +79,7 @@ def _read(run_id: str | None, query: bytes, body: Body) -> CancelRequest:
         raise ValueError(other_call.sentence.rstrip(".")) from None
 
 
-def from_wire(members: Mapping[str, object], *, reason: str | None = None) -> CancelRequest:
+def from_wire(members: Mapping[str, object], *, reason: str | None = None) -> ActionRequest:
     """Make a request from typed fields that have the wire names, as the record has them in `asked`.
 
     Raises:

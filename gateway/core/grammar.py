@@ -57,6 +57,13 @@ def run_id(text: str) -> str:
     return _no_gateway_key(text)
 
 
+def item_id(text: str) -> str:
+    """Check an ID, or a name that becomes a segment: 1 to 128 of `A-Z a-z 0-9 _ . -`, one a letter or digit."""
+    if not _RUN_ID.fullmatch(text) or not text.strip("_.-"):
+        raise ValueError("an ID or name is 1 to 128 letters, digits, '_', '.' or '-', at least one a letter or digit")
+    return _no_gateway_key(text)
+
+
 def run_id_prefix(text: str) -> str:
     """Check the prefix of run IDs in a policy: 1 to 128 of `A-Z a-z 0-9 _ . -`."""
     if not _RUN_ID_PREFIX.fullmatch(text):

@@ -9,16 +9,25 @@ from typing import ClassVar, Literal, NamedTuple
 from gateway.core.run import Skipped
 
 
+class Made(NamedTuple):
+    """What an action made, as a run that was started again: its ID, and its creation in Unix milliseconds if told."""
+
+    made_id: str
+    created_ms: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """Upstream answered how many runs it cancelled; `upstream_status` is None if there was nothing to send.
+    """Upstream answered how many things it did it to; `upstream_status` is None if there was nothing to send.
 
-    `action_id` names the bulk action under which upstream keeps the true total, if it has one.
+    That is the number of runs it cancelled, of entries it deleted, or of what else the action is about. `action_id`
+    names the bulk action under which upstream keeps the true total, if it has one; `made` is what came into being.
     """
 
     upstream_status: int | None
     cancelled: int
     action_id: str | None = None
+    made: tuple[Made, ...] = ()
 
     name: ClassVar[Literal["cancelled"]] = "cancelled"
 

@@ -1,6 +1,6 @@
 """The decisions of policy and what is sent for them: verdicts, orders, plans, and the receipt of a recorded intent.
 
-An `Order`, the only thing that is ever sent, cannot be made from `EveryRun`, nor from a filter with a host or path.
+An `Order`, the only thing that is ever sent, cannot be made from `Everything`, nor from a filter with a host or path.
 """
 
 from __future__ import annotations
@@ -13,37 +13,42 @@ from urllib.parse import quote
 
 from gateway.core import grammar
 from gateway.core.forms.correlation import NOT_GIVEN, Correlation
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Principal, check_count
+from gateway.core.request import CANCEL_RUNS, RUN_IDS, Action, ActionRequest, ByFilter, ByIds, Principal, check_count
 from gateway.core.run import Resolution, Resolved, Run
 
 _quoted = lru_cache(maxsize=grammar.REMEMBERED_URLS)(partial(quote, safe=""))
 """Percent-encodes all but the unreserved characters; cached, because the same few URLs are sent all day."""
 
 
-_NO_ORDER = "an order names runs, or a filter without host and path"
+_NO_ORDER = "an order names things by ID, or cancels runs by a filter without host and path"
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One call to upstream. It cannot be made from `EveryRun` or `ByFilterHere`, so nothing can send those.
+    """One call to upstream. It cannot be made from `Everything` or `ByFilterHere`, so nothing can send those.
 
-    `query` is the canonical query string: names in upstream's order, `count` always present, values percent-encoded.
+    Only runs are cancelled by a filter: how upstream reads those of other calls is not known. `query` is the canonical
+    query string: names in upstream's order, `count` always present for a cancel of runs, values percent-encoded.
+    `headers` are sent with it.
     """
 
-    selection: ByRunIds | ByFilter
+    selection: ByIds | ByFilter
     count: int
+    action: Action = CANCEL_RUNS
+    headers: tuple[tuple[str, str], ...] = ()
     query: str = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.selection, (ByRunIds, ByFilter)):
+        cancels_runs = self.action is CANCEL_RUNS
+        if not (isinstance(self.selection, ByIds) or (cancels_runs and isinstance(self.selection, ByFilter))):
             raise TypeError(_NO_ORDER)
         check_count(self.selection, self.count)
-        object.__setattr__(self, "query", self._query())
+        object.__setattr__(self, "query", self._query([f"count={self.count}"] if cancels_runs else []))
 
-    def _query(self) -> str:
+    def _query(self, more: list[str]) -> str:
         reserved = grammar.find_reserved
         pairs = [f"{name}={_quoted(value) if reserved(value) else value}" for name, value in self.selection.pairs()]
-        return "&".join([*pairs, f"count={self.count}"])
+        return "&".join([*pairs, *more])
 
 
 Decided = Literal["permit", "deny"]
@@ -112,7 +117,7 @@ class Permit(NamedTuple):
     rule: str | None
     decided: Decided
     shadow: str | None
-    effective: CancelRequest
+    effective: ActionRequest
     exceptions: tuple[str, ...] = ()
     narrowing: Narrowing | None = None
     owner_unchecked: bool = False
@@ -186,24 +191,30 @@ ORDER_RUNS = 100
 """The most run IDs in one order of a resolved request: about 4 kB of request target."""
 
 
-def order_of(request: CancelRequest) -> Order:
+def order_of(request: ActionRequest) -> Order:
     """Return the order that sends a request as it is.
 
     Raises:
-        TypeError: the request is for every run, or names a host or path; nothing can send that.
+        TypeError: the request is for everything, or by a filter that is not sent; no order can be made of that.
     """
     match request.selection:
-        case ByRunIds() | ByFilter() as selection:
-            return Order(selection, request.count)
+        case ByIds() | ByFilter() as selection:
+            return Order(selection, request.count, request.action, request.overrides)
         case _:
             raise TypeError(_NO_ORDER)
 
 
-def orders_of(runs: Sequence[Run]) -> tuple[Order, ...]:
-    """Return orders for exactly these runs, in turn; none for no runs, because a list without IDs means every run."""
+def orders_of(
+    runs: Sequence[Run], asked: ActionRequest | None = None, *, field: str = RUN_IDS, most: int = ORDER_RUNS
+) -> tuple[Order, ...]:
+    """Return orders for exactly these runs or entries, in turn, each with at most `most` IDs; without any, none.
+
+    They are for the action and with the headers of the request `asked`, if it is given; `field` says what the IDs are.
+    """
     ids = [run.run_id for run in runs]
-    chunks = [tuple(ids[first : first + ORDER_RUNS]) for first in range(0, len(ids), ORDER_RUNS)]
-    return tuple(Order(ByRunIds(chunk), len(chunk)) for chunk in chunks)
+    chunks = [tuple(ids[first : first + most]) for first in range(0, len(ids), most)]
+    action, headers = (CANCEL_RUNS, ()) if asked is None else (asked.action, asked.overrides)
+    return tuple(Order(ByIds(chunk, field), len(chunk), action, headers) for chunk in chunks)
 
 
 class Reserved(NamedTuple):
@@ -231,7 +242,7 @@ class Plan(NamedTuple):
 
     decision_id: str
     principal: Principal
-    asked: CancelRequest
+    asked: ActionRequest
     permit: Permit
     orders: tuple[Order, ...]
     policy_digest: str

@@ -1,6 +1,6 @@
 """The request of a caller, as values that cannot be illegal.
 
-A request for nothing in particular is a value of its own, `EveryRun`, which only policy may allow.
+A request for nothing in particular is a value of its own, `Everything`, which only policy may allow.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from gateway.core import grammar
 
 MAX_COUNT = 999_999_999
+DEFAULT_COUNT = 100
+"""Upstream's default for a missing `count` (docs/upstream-contract.md#1-the-call); judged and sent explicitly."""
 
 
 class Dialect(StrEnum):
@@ -24,8 +26,36 @@ class Dialect(StrEnum):
     BODY = "body"
 
 
-CANCEL_RUNS = "cancel_runs"
-"""The action of every request so far, as the record names it."""
+class Action(StrEnum):
+    """What a request asks QStash to do, as policies and the record name it (`gateway/operations`)."""
+
+    CANCEL_RUNS = "cancel_runs"
+    DELETE_DLQ = "delete_dlq"
+    RESUME_DLQ = "resume_dlq"
+    RESTART_DLQ = "restart_dlq"
+    CANCEL_MESSAGES = "cancel_messages"
+    DELETE_MESSAGE_DLQ = "delete_message_dlq"
+    RETRY_MESSAGE_DLQ = "retry_message_dlq"
+    PAUSE = "pause"
+    RESUME = "resume"
+
+
+CANCEL_RUNS = Action.CANCEL_RUNS
+"""The action of a request that names none."""
+
+RUN_IDS = "workflowRunIds"
+IDS: Mapping[str, Callable[[str], str]] = {
+    RUN_IDS: grammar.run_id,
+    "dlqIds": grammar.item_id,
+    "messageIds": grammar.item_id,
+    "flowControlKey": grammar.item_id,
+    "queue": grammar.item_id,
+    "schedule": grammar.item_id,
+}
+"""The fields, by wire name, under which a request names things one by one, each with the check of one value.
+
+A name becomes a segment of a path, so a flow-control key is held here to what may be one.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,32 +92,33 @@ class Principal:
 
 
 @dataclass(frozen=True, slots=True)
-class ByRunIds:
-    """Exactly these runs. Beside run IDs upstream ignores every other filter."""
+class ByIds:
+    """Exactly these things, under the field (one of `IDS`) that says what they are. Nothing stands beside them."""
 
-    run_ids: tuple[str, ...]
+    ids: tuple[str, ...]
+    name: str = RUN_IDS
 
     kind: ClassVar[Literal["run_ids"]] = "run_ids"
 
     def __post_init__(self) -> None:
-        if not self.run_ids:
-            raise ValueError("a list of run IDs cannot be empty: upstream may read it as every run")
-        if len(set(self.run_ids)) != len(self.run_ids):
-            raise ValueError("a run ID is repeated")
-        grammar.check_values("workflowRunIds", grammar.run_id, self.run_ids)
+        if not self.ids:
+            raise ValueError("a list of IDs cannot be empty: upstream may read it as everything")
+        if len(set(self.ids)) != len(self.ids):
+            raise ValueError("an ID is repeated")
+        grammar.check_values(self.name, IDS[self.name], self.ids)
 
     @property
     def carried(self) -> frozenset[str]:
         """The wire names of the fields that select."""
-        return frozenset(("workflowRunIds",))
+        return frozenset((self.name,))
 
     def pairs(self) -> Sequence[tuple[str, str]]:
         """Return the selection as query pairs, in upstream's order."""
-        return [("workflowRunIds", run_id) for run_id in self.run_ids]
+        return [(self.name, one) for one in self.ids]
 
     def members(self) -> Mapping[str, object]:
         """Return what `pairs` says with each name once."""
-        return {"workflowRunIds": [*self.run_ids]}
+        return {self.name: [*self.ids]}
 
 
 class Wire(NamedTuple):
@@ -114,9 +145,9 @@ def _listed(name: str, check: Callable[[str], str], exact: Callable[[str], str] 
 class Filter:
     """The runs that match: OR within a field, AND across fields. Dates are Unix milliseconds of the runs' creation.
 
-    Every filter is either a `ByFilter` or a `ByFilterHere`. `carried` holds the wire names of the fields that select;
-    the two dates are one field, `created`. `exact` says how upstream matches the URLs; without it a URL is a prefix
-    *without* any boundary.
+    Every filter is a `ByFilter`, a `ByFilterHere` or a `FailedFilter`. `carried` holds the wire names of the fields
+    that select; the two dates are one field, `created`. `exact` says how upstream matches the URLs; without it a URL is
+    a prefix *without* any boundary.
 
     Each member says what it is in a query, in upstream's order. The checks, `carried` and `pairs` all follow from that,
     so no member is judged and then left out of what is sent.
@@ -154,7 +185,7 @@ class Filter:
             for one in value:  # nearly always one, for which a comprehension costs more
                 pairs.append((name, one))  # noqa: PERF401
         if not carried:
-            raise ValueError("a filter names at least one field; without any it is EveryRun")
+            raise ValueError("a filter names at least one field; without any it is Everything")
         if self.exact and not self.workflow_urls:
             raise ValueError("workflowUrlExactMatch stands only beside workflowUrl")
         if self.from_date is not None or self.to_date is not None:
@@ -203,6 +234,21 @@ class ByFilterHere(Filter):
         Filter.__post_init__(self)
 
 
+@dataclass(frozen=True, slots=True)
+class FailedFilter(Filter):
+    """A filter of failed runs, the entries of the dead letter queue: the gateway matches it, and it is never sent.
+
+    How upstream reads such a filter is not known (docs/upstream-contract.md). A URL is the workflow's own, exactly.
+    """
+
+    failed_run_ids: tuple[str, ...] = field(default=(), metadata=_listed("workflowRunId", grammar.run_id))
+
+    def __post_init__(self) -> None:
+        if self.workflow_urls and not self.exact:
+            raise ValueError("the URL of a failed run is matched exactly")
+        Filter.__post_init__(self)
+
+
 def _check_dates(*given: int | None) -> None:
     dates = [date for date in given if date is not None]
     if dates != sorted(dates) or not all(10**12 <= date < 10**13 for date in dates):
@@ -227,7 +273,7 @@ def _table(kind: type[Filter]) -> tuple[Sequence[_Row], attrgetter[tuple[Any, ..
 
 
 _TABLES: Mapping[type[Filter], tuple[Sequence[_Row], attrgetter[tuple[Any, ...]]]] = {
-    kind: _table(kind) for kind in (ByFilter, ByFilterHere)
+    kind: _table(kind) for kind in (ByFilter, ByFilterHere, FailedFilter)
 }
 
 WIRES = tuple(wires_of(ByFilterHere).values())
@@ -237,19 +283,23 @@ HERE = frozenset(wire.field for wire in WIRES) - {wire.field for wire in wires_o
 """The fields, by wire name, that the gateway matches itself and never sends: `host` and `path`."""
 
 
-def filter_with(members: Mapping[str, object], *, of: Filter | None = None) -> Filter:
+def filter_with(members: Mapping[str, object], *, of: Filter | None = None, failed: bool = False) -> Filter:
     """Return the filter with these members, by name; those that are not among them are as in `of`.
+
+    With `failed`, or `of` such a filter, it is one of failed runs.
 
     Raises: ValueError: the values do not make a filter.
     """
     given: dict[str, Any] = {} if of is None else {name: getattr(of, name) for name in wires_of(type(of))}
     given.update(members)
+    if failed or isinstance(of, FailedFilter):
+        return FailedFilter(**given)
     hosts, paths = given.pop("hosts", ()), given.pop("paths", ())
     return ByFilterHere(**given, hosts=hosts, paths=paths) if hosts or paths else ByFilter(**given)
 
 
 @dataclass(frozen=True, slots=True)
-class EveryRun:
+class Everything:
     """The request selects nothing: upstream would cancel every run of the account."""
 
     kind: ClassVar[Literal["everything"]] = "everything"
@@ -268,31 +318,35 @@ class EveryRun:
         return {}
 
 
-Selection = ByRunIds | Filter | EveryRun
+Selection = ByIds | Filter | Everything
 
-REPEATABLE = frozenset(("workflowRunIds", *(wire.name for wire in WIRES if wire.checks is not None)))
+REPEATABLE = frozenset((*IDS, *(wire.name for wire in WIRES if wire.checks is not None)))
 
 
 def check_count(selection: Selection, count: int) -> None:
     """Raise ValueError if a request with this selection cannot have this count."""
     if not 1 <= count <= MAX_COUNT:
         raise ValueError(f"count is 1 to {MAX_COUNT}")
-    if isinstance(selection, ByRunIds) and count != len(selection.run_ids):
-        raise ValueError("for run IDs count is their number")
+    if isinstance(selection, ByIds) and count != len(selection.ids):
+        raise ValueError("for IDs count is their number")
 
 
 @dataclass(frozen=True, slots=True)
-class CancelRequest:
-    """One bulk cancel, read in exactly one way.
+class ActionRequest:
+    """One request for an action, read in exactly one way.
 
-    For run IDs `count` is their number; `reason` says in plain words why the cancel is wanted. Two requests are equal
-    if they ask for the same; how they were written, and why, does not matter.
+    For IDs `count` is their number; `reason` says in plain words why it is wanted. With `in_path` the one ID stood in
+    the path. `overrides` are the headers that change what is resumed or restarted, as they are sent, or say how long a
+    pause lasts. Two requests are equal if they ask for the same; how they were written, and why, does not matter.
     """
 
     selection: Selection
     count: int
     dialect: Dialect = field(default=Dialect.QUERY, compare=False)
     reason: str | None = field(default=None, compare=False)
+    action: Action = field(default=CANCEL_RUNS, kw_only=True)
+    overrides: tuple[tuple[str, str], ...] = field(default=(), kw_only=True)
+    in_path: bool = field(default=False, compare=False, kw_only=True)
     _hash: int = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -304,15 +358,15 @@ class CancelRequest:
         # What is sent is looked up four times among the cancels in flight, and a list may name a thousand runs.
         found: int | None = getattr(self, "_hash", None)  # an exception caught here would cost four times as much
         if found is None:
-            found = hash((self.selection, self.count))
+            found = hash((self.selection, self.count, self.action, self.overrides))
             object.__setattr__(self, "_hash", found)
         return found
 
     def wire(self) -> dict[str, object]:
         """Return the request as an object with the wire names; repeatable fields are lists, numbers are numbers."""
-        return wire_of(self.selection, self.count)
+        return {**wire_of(self.selection, self.count), **dict(self.overrides)}
 
 
 def wire_of(selection: Selection, count: int) -> dict[str, object]:
-    """Return what `CancelRequest.wire` returns, of a request that is only shown."""
+    """Return what `ActionRequest.wire` returns, of a request that is only shown."""
     return {**selection.members(), "count": count}

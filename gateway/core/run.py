@@ -24,6 +24,9 @@ class Run:
     """One run. Every value is as upstream gave it and fits the request grammar; `created_ms` is Unix milliseconds.
 
     Two runs with one ID differ in `created_ms`: a custom ID can be started again.
+
+    An entry of the dead letter queue, and a message, stand in the same form, so that they are matched, judged and
+    ordered as runs are: `run_id` is then their own ID, and `failed_run_id` the run that an entry is about.
     """
 
     run_id: str
@@ -33,6 +36,7 @@ class Run:
     caller_ip: str | None = None
     flow_control_key: str | None = None
     labels: tuple[str, ...] = ()
+    failed_run_id: str | None = None
 
     @property
     def running(self) -> bool:

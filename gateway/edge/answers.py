@@ -28,6 +28,7 @@ from gateway.core.outcome import Accepted, Cancelled, NotSent, Progress, Refused
 from gateway.core.plan import Denial
 from gateway.core.run import LEFT
 from gateway.execution.in_flight import Done, Replay, Result, Stopped, Told
+from gateway.operations.table import OPERATIONS
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -147,8 +148,7 @@ def outcome(result: Result, decision_id: str) -> Answer:
     elif isinstance(found, Cancelled):
         # If nothing was left to send, the number is the gateway's own.
         source = b"gateway" if found.upstream_status is None else b"upstream"
-        headers = [(b"content-type", b"application/json"), *_gateway_headers(decision_id, source)]
-        answer = _with_length(200, headers, orjson.dumps({"cancelled": found.cancelled}))
+        answer = _done(OPERATIONS[plan.asked.action].answer(plan.asked, found), _gateway_headers(decision_id, source))
     else:
         answer = _answer(_with_excess(_not_cancelled(found, decision_id), result.over_cancelled), decision_id)
     if (narrowing := plan.permit.narrowing) is not None:
@@ -230,6 +230,12 @@ def _not_cancelled(result: Accepted | Refused | NotSent | Unknown, decision_id: 
         case Unknown(cause=cause, upstream_status=status):
             members = {"cause": cause} | ({"upstream_status": status} if status is not None else {})
             return _unknown(decision_id, "no trustworthy answer came back from QStash", members)
+
+
+def _done(members: Mapping[str, object] | None, headers: Headers) -> Answer:
+    if members is None:
+        return _with_length(200, headers, b"")
+    return _with_length(200, [(b"content-type", b"application/json"), *headers], orjson.dumps(members))
 
 
 def _stopped(stop: Stopped, found: Cancelled) -> _Problem:

@@ -14,8 +14,9 @@ from urllib.parse import unquote_to_bytes
 
 from gateway.core.errors import ExpectationFailed, MalformedRequest, MethodNotAllowed, NotFound, TooLarge
 from gateway.core.forms.shown import PLANS
-from gateway.core.parse import RUNS, run_in_path
 from gateway.core.request import CANCEL_RUNS
+from gateway.operations.calls.cancel_runs import RUNS
+from gateway.operations.table import asked_by
 from gateway.operations.vendor import instead_of
 
 _ABSOLUTE_FORM = re.compile(rb"https?://[A-Za-z0-9._:\[\]-]+(?P<origin_form>/[!\"$-~]*)", re.IGNORECASE)
@@ -209,7 +210,7 @@ def _framing(values: Mapping[bytes, Sequence[bytes]], version: str) -> tuple[byt
 PREVIEW = "/preview"
 """What stands before the path of a cancel that is only previewed."""
 
-_RUNS, _PLANS = RUNS.encode(), f"{PLANS}/".encode()
+_PLANS = f"{PLANS}/".encode()
 _CANCEL = f"DELETE {RUNS}"
 _ONLY = (
     f"Of QStash's calls this gateway only passes bulk cancels of workflow runs ({_CANCEL}) and shows runs of your team "
@@ -236,14 +237,11 @@ _MAX_GUESSED_BYTES = 200
 
 def action_of(method: str, path: bytes) -> str | None:
     """Return the action that a request asks for; None if it is a call that sends nothing, or of no known path."""
-    cancels = method == "DELETE" and is_cancel(path)
+    found = asked_by(method, path.decode("latin-1"))
+    if found is not None:
+        return found[0].action
     applies = method == "POST" and path.startswith(_PLANS) and path.endswith(b"/apply")
-    return CANCEL_RUNS if cancels or applies else None
-
-
-def is_cancel(path: bytes) -> bool:
-    """Return whether a path is that of a cancel, of many runs or of the one that it names."""
-    return path == _RUNS or run_in_path(path.decode("latin-1")) is not None
+    return CANCEL_RUNS if applies else None
 
 
 def is_plain(path: bytes) -> bool:

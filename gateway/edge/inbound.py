@@ -1,7 +1,7 @@
 """One HTTP request on its way in: its headers and body as bounded values, and what is checked of every one.
 
 Three values hold a request. `Inbound` is its bytes, its place among the limits and the settings (`InForce`) that it is
-handled under; it stays in the edge. A `CancelRequest` is what it asks, in one way, and nothing of the caller. A `Call`
+handled under; it stays in the edge. A `ActionRequest` is what it asks, in one way, and nothing of the caller. A `Call`
 (`execution/ports`) joins the two for the pipeline, which knows no bytes.
 """
 
@@ -22,7 +22,7 @@ from gateway.core.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLa
 from gateway.core.forms.correlation import NOT_GIVEN, Correlation, correlation_of
 from gateway.core.parse import Body, parse_idempotency_key
 from gateway.core.ports import Clock
-from gateway.core.request import ByRunIds, CancelRequest, Principal
+from gateway.core.request import ActionRequest, ByIds, Principal
 from gateway.edge.head import BROKEN_BODY, FRAMING_BYTES, GONE, TAKEN
 from gateway.execution.gates.left import LeftPort, Under
 from gateway.execution.ports import Call
@@ -305,15 +305,15 @@ class Intake:
                 raise Unauthenticated("other_principal")
             inbound.live = live
 
-    def checked(self, inbound: Inbound, request: CancelRequest) -> CancelRequest:
+    def checked(self, inbound: Inbound, request: ActionRequest) -> ActionRequest:
         """Return the request if it may be recorded. Raises: TooLarge, MalformedRequest: too many run IDs, a secret."""
         selection, most = request.selection, inbound.live.limits.max_run_ids
-        if isinstance(selection, ByRunIds) and len(selection.run_ids) > most:
+        if isinstance(selection, ByIds) and len(selection.ids) > most:
             raise TooLarge("run_ids", f"At most {most} run IDs stand in one request: split the list.")
         self.refuse_secrets(inbound, [*[value for _, value in selection.pairs()], request.reason or ""])
         return request
 
-    def call(self, inbound: Inbound, request: CancelRequest) -> Call:
+    def call(self, inbound: Inbound, request: ActionRequest) -> Call:
         """Return the request as the pipeline knows it, under the policies of the settings it is handled under."""
         if self.state is not None and inbound.live.policies.budgets:
             inbound.under = Under(self.state)

@@ -20,7 +20,7 @@ from gateway.core.errors import Refusal
 from gateway.core.outcome import Accepted, Cancelled, Excess, Outcome, Unknown
 from gateway.core.plan import Order, Plan
 from gateway.core.ports import Alarm, NotePort
-from gateway.core.request import ByFilter, ByRunIds, Principal
+from gateway.core.request import ByFilter, ByIds, Principal
 from gateway.core.run import Listing
 from gateway.execution.fates import OrderedRuns, TrackedAction
 from gateway.execution.left_over import LeftOver
@@ -226,7 +226,7 @@ def _subject(left: LeftOver, *, reads_back: bool) -> Subject | None:
         case (Order(selection=ByFilter()) as order,), Accepted(action_id=action_id):
             return TrackedAction(left.decision_id, order, action_id)
         # For run IDs upstream keeps no total, so an action ID only says that the order may be carried out.
-        case (Order(selection=ByRunIds()), *_), Unknown() | Accepted() if reads_back:
+        case (Order(selection=ByIds()), *_), Unknown() | Accepted() if reads_back:
             return _ordered(left, left.outcome)
     return None
 
@@ -249,4 +249,4 @@ def _at_least(subject: Subject, members: Members) -> Members:
 
 
 def _ids(orders: Iterable[Order]) -> list[str]:
-    return [run_id for order in orders if isinstance(order.selection, ByRunIds) for run_id in order.selection.run_ids]
+    return [run_id for order in orders if isinstance(order.selection, ByIds) for run_id in order.selection.ids]

@@ -122,7 +122,7 @@ def takes_long(call: Call) -> bool:
         return False
     if not _is_ready(policies, call.principal) or in_all > MOST_FOUND_AT_ONCE:
         return True
-    return in_all > AT_ONCE and policies.for_team(team).tried(selection) * values > AT_ONCE
+    return in_all > AT_ONCE and policies.for_team(team, call.request.action).tried(selection) * values > AT_ONCE
 
 
 def _as_of_now(call: Call) -> Call:

@@ -9,9 +9,9 @@ from gateway.audit.decisions.left_open import Left
 from gateway.core.errors import Refusal
 from gateway.core.forms.query import COUNT, filter_in, query_values
 from gateway.core.outcome import Accepted, Cancelled, Outcome, Progress, Unknown
-from gateway.core.parse import EXACT, PARAMETERS, RUN_IDS
 from gateway.core.plan import Order
-from gateway.core.request import ByFilter, ByRunIds, Principal
+from gateway.core.request import ByFilter, ByIds, Principal
+from gateway.operations.calls.cancel_runs import EXACT, PARAMETERS, RUN_IDS
 
 Members = Mapping[str, object]
 
@@ -54,7 +54,7 @@ def order_in(query: str) -> Order:
     if count is None:
         raise ValueError("an order has a count")
     if RUN_IDS.name in values:
-        return Order(ByRunIds(RUN_IDS.of(values)), count)
+        return Order(ByIds(RUN_IDS.of(values)), count)
     selection = filter_in(values, exact=EXACT.of(values) or False)
     if not isinstance(selection, ByFilter):
         raise ValueError("an order names nothing that upstream does not know for certain")  # noqa: TRY004 - a text

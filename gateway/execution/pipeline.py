@@ -3,7 +3,7 @@
     decision = decide(policies, principal, request, now)      Denial | Permit
     plan     = the request itself, as one order               or several, of the runs that its look-up found
     receipt  = await audit.intent(plan)                       durable, otherwise nothing is sent
-    outcome  = await upstream.cancel(order, receipt)          once
+    outcome  = await upstream.send(order, receipt)          once
     await audit.close(receipt, closing)                       durable, then the answer
 
 After the intent nothing raises. A plan that is shown to a person first stops before the intent; applying the plan
@@ -47,7 +47,7 @@ from gateway.execution.plans.drafts import Drafts
 from gateway.execution.plans.handled import Earlier
 from gateway.execution.plans.orders import FROZEN, OrdersInTurn
 from gateway.execution.plans.planner import Planner
-from gateway.execution.ports import AuditPort, Call, CancelPort, LookUps, SettlerPort
+from gateway.execution.ports import AuditPort, Call, LookUps, OrderPort, SettlerPort
 from gateway.policy.rules import Policies, TeamRules
 from gateway.process import Net, fault_of, internal, report
 from gateway.state.admissions import NeedsApproval
@@ -69,7 +69,7 @@ class Pipeline:
     def __init__(  # noqa: PLR0913 - its parts
         self,
         *,
-        upstream: CancelPort,
+        upstream: OrderPort,
         upstream_url: str,
         audit: AuditPort,
         clock: Clock,
@@ -357,7 +357,7 @@ class Pipeline:
             if lane is None:
                 return NotSent("team_connections")
             try:
-                return await self._upstream.cancel(order, receipt)
+                return await self._upstream.send(order, receipt)
             finally:
                 lane.leave()
         except BaseException as exc:  # noqa: BLE001 - as in a Net

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway.audit.events.declare import Members
@@ -12,30 +12,30 @@ from gateway.core.forms.correlation import NOT_GIVEN, Correlation
 from gateway.core.outcome import Closing, Outcome
 from gateway.core.plan import Denial, Order, Permit, Plan, Receipt
 from gateway.core.ports import Alarm, KeepPort, NotePort
-from gateway.core.request import CancelRequest, EveryRun, Filter, Principal
+from gateway.core.request import CANCEL_RUNS, Action, ActionRequest, Everything, Filter, Principal
 from gateway.core.run import Listing, LookUp, LookUpBounds, Resolved, Run
 from gateway.execution.gates.left import Under
 from gateway.policy.rules import Policies
 from gateway.state.admissions import Binding
 
 
-class CancelPort(Protocol):
+class OrderPort(Protocol):
     """The port that orders are sent through."""
 
-    async def cancel(self, order: Order, receipt: Receipt) -> Outcome:
+    async def send(self, order: Order, receipt: Receipt) -> Outcome:
         """Send the order once. Never raises."""
 
 
 class RunLog(Protocol):
     """The port that runs are looked up through. Every method raises LookupFailed or TooLarge; nothing was sent then."""
 
-    async def running(self, selection: Filter | EveryRun, look: LookUp) -> Listing:
+    async def running(self, selection: Filter | Everything, look: LookUp) -> Listing:
         """Return at least the running runs that a filter, or everything, may select; of them enough for the `look`."""
 
     async def look_up(self, run_ids: Sequence[str]) -> Listing:
         """Return the newest run of each ID that exists."""
 
-    async def look_again(self, runs: Sequence[Run], selection: Filter | EveryRun, since_ms: int) -> Listing:
+    async def look_again(self, runs: Sequence[Run], selection: Filter | Everything, since_ms: int) -> Listing:
         """Return the newest run under the ID of each of these runs.
 
         A listing of the selection had shown them, and no running run was hidden from it; it began at upstream's time
@@ -64,13 +64,19 @@ async def at_once() -> None:
 class LookUps:
     """The port for look-ups, the log for those that fail after their request has ended, and their bounds as of now.
 
-    `known` waits until it is known which runs earlier processes have ordered.
+    `known` waits until it is known which runs earlier processes have ordered. `others` is where the things are looked
+    up that other actions are about.
     """
 
     runs: RunLog
     operators_log: Alarm | None = None
     bounds: Callable[[], LookUpBounds] = LookUpBounds
     known: Callable[[], Awaitable[object]] = at_once
+    others: Mapping[Action, RunLog] = field(default_factory=dict)
+
+    def of(self, action: Action) -> RunLog | None:
+        """Return where the things are looked up that an action is about; None if they cannot be."""
+        return self.runs if action is CANCEL_RUNS else self.others.get(action)
 
 
 class SettlerPort(Protocol):
@@ -93,7 +99,7 @@ class Call:
 
     policies: Policies
     principal: Principal
-    request: CancelRequest
+    request: ActionRequest
     decision_id: str
     remote: str | None
     gone: Callable[[], Awaitable[bool]]

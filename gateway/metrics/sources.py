@@ -12,7 +12,7 @@ from typing import Protocol
 from gateway.audit.chain import Record
 from gateway.audit.log import AuditState
 from gateway.callers.in_force import LiveSettings
-from gateway.core.request import EveryRun, Filter
+from gateway.core.request import Everything, Filter
 from gateway.core.run import Listing, LookUp, Run
 from gateway.execution.ports import RunLog
 from gateway.metrics.counts import Counts
@@ -98,7 +98,7 @@ class _Timed:
     runs: RunLog
     metrics: Metrics
 
-    async def running(self, selection: Filter | EveryRun, look: LookUp) -> Listing:
+    async def running(self, selection: Filter | Everything, look: LookUp) -> Listing:
         """Return the running runs that the port returns. Raises: LookupFailed, TooLarge."""
         began_s = time.monotonic()
         try:
@@ -114,7 +114,7 @@ class _Timed:
         finally:
             self.metrics.look_ups.add(time.monotonic() - began_s)
 
-    async def look_again(self, runs: Sequence[Run], selection: Filter | EveryRun, since_ms: int) -> Listing:
+    async def look_again(self, runs: Sequence[Run], selection: Filter | Everything, since_ms: int) -> Listing:
         """Return the runs that the port returns. Raises: LookupFailed."""
         began_s = time.monotonic()
         try:

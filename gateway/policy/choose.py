@@ -20,9 +20,10 @@ from dataclasses import dataclass
 
 from gateway.core.grammar import in_subtree, lies_under
 from gateway.core.plan import Denial, Permit
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Filter, Principal, Selection
+from gateway.core.request import ActionRequest, ByFilter, ByIds, Everything, Filter, Principal, Selection
 from gateway.core.run import HANDLED, ORDERED, Listing, Resolution, Resolved, Run, Skip
-from gateway.policy.model import MEMBERS, Condition, Rule, UrlCondition, asked_values, values
+from gateway.policy.conditions import MEMBERS, Condition, UrlCondition, asked_values, values
+from gateway.policy.model import Rule
 from gateway.policy.reading import RUN_IDS, bounds_runs, is_denied, lies_inside, touches, url_inside
 from gateway.policy.rules import Policies, TeamRules
 
@@ -32,7 +33,7 @@ OURS = (HANDLED, ORDERED)
 SAMPLE = 3
 """The most run IDs that a refusal names."""
 
-_KINDS = frozenset((ByRunIds.kind, ByFilter.kind, EveryRun.kind))
+_KINDS = frozenset((ByIds.kind, ByFilter.kind, Everything.kind))
 _NOTHING = "Nothing was sent."
 _GONE = f"The rule that allowed this request does not hold any more. {_NOTHING} Ask again to read what does."
 
@@ -47,14 +48,14 @@ Skipping = dict[Skip, list[str]]
 
 
 def choose(
-    policies: Policies, principal: Principal, request: CancelRequest, permit: Permit, listing: Listing, now_ms: int
+    policies: Policies, principal: Principal, request: ActionRequest, permit: Permit, listing: Listing, now_ms: int
 ) -> Denial | Resolved:
     """Judge the runs that were looked up for a permitted request; `permit` is the decision of these policies.
 
     The chosen runs are in order, oldest first. If the permit has no `resolution`, the runs are judged without its
     bounds.
     """
-    rules = policies.for_team(principal.team).enforced
+    rules = policies.for_team(principal.team, request.action).enforced
     bounds = permit.resolution or Resolution()
     skipped: Skipping = {}
     left = _meant(rules, request.selection, permit, listing, now_ms, skipped=skipped)
@@ -147,7 +148,7 @@ def _meant(
     rules: TeamRules, selection: Selection, permit: Permit, listing: Listing, now_ms: int, *, skipped: Skipping
 ) -> list[Run] | _Refused:
     """Return the running runs that the selection names, oldest first, or why it is refused."""
-    if isinstance(selection, ByRunIds):
+    if isinstance(selection, ByIds):
         refused = _by_names(rules, selection, permit, listing, now_ms)
         return refused or _named(selection, listing, skipped)
     # Runs that cannot be read may be anybody's: a caller who asked by a filter learns how many, and not their IDs.
@@ -157,7 +158,7 @@ def _meant(
     return _oldest_first(run for run in meant if run.running)
 
 
-def _by_names(rules: TeamRules, selection: ByRunIds, permit: Permit, listing: Listing, now_ms: int) -> _Refused | None:
+def _by_names(rules: TeamRules, selection: ByIds, permit: Permit, listing: Listing, now_ms: int) -> _Refused | None:
     """Refuse IDs without a run that the `allow` covers; then refuse if a `deny` is about one of the runs."""
     allow = _admitting(rules, permit, now_ms)
     if allow is None:
@@ -166,10 +167,10 @@ def _by_names(rules: TeamRules, selection: ByRunIds, permit: Permit, listing: Li
     bounds = [condition for _, condition in _bounds(allow, selection)]
     covered = {run_id for run_id, run in found.items() if all(lies_inside(bound, run, now_ms) for bound in bounds)}
     known = covered.union(listing.unreadable)
-    strange = [run_id for run_id in selection.run_ids if run_id not in known]
+    strange = [run_id for run_id in selection.ids if run_id not in known]
     if strange:
         return _Refused(allow, f"{_sample(strange)}: there is no such run that rule {allow.name} covers. {_NOTHING}")
-    named = [found[run_id] for run_id in selection.run_ids if run_id in found]
+    named = [found[run_id] for run_id in selection.ids if run_id in found]
     return _by_denies(rules, selection, named, now_ms)
 
 
@@ -179,18 +180,18 @@ def _is_doubtful(listing: Listing, skipped: Skipping) -> bool:
     return any(run.state == ORDERED and run.run_id in done for run in listing.runs)
 
 
-def _named(selection: ByRunIds, listing: Listing, skipped: Skipping) -> list[Run]:
+def _named(selection: ByIds, listing: Listing, skipped: Skipping) -> list[Run]:
     found = {run.run_id: run for run in listing.runs}
-    runs = [found[run_id] for run_id in selection.run_ids if run_id in found]
-    _skip(skipped, Skip.UNREADABLE, (run_id for run_id in selection.run_ids if run_id not in found))
+    runs = [found[run_id] for run_id in selection.ids if run_id in found]
+    _skip(skipped, Skip.UNREADABLE, (run_id for run_id in selection.ids if run_id not in found))
     _skip(skipped, Skip.DONE, (run.run_id for run in runs if run.state in OURS))
     _skip(skipped, Skip.FINISHED, (run.run_id for run in runs if not run.running and run.state not in OURS))
     return _oldest_first(run for run in runs if run.running)
 
 
-def selects(selection: Filter | EveryRun, run: Run) -> bool:
+def selects(selection: Filter | Everything, run: Run) -> bool:
     """Return whether the selection names the run, as the gateway matches: a prefix is a page and all below it."""
-    if isinstance(selection, EveryRun):
+    if isinstance(selection, Everything):
         return True
     return (
         names_url(selection, run.workflow_url)

@@ -20,7 +20,7 @@ from itertools import chain, islice
 from typing import Literal, NamedTuple
 
 from gateway.core.plan import Decision, Denial, Narrowing, NotAdmitted, Permit
-from gateway.core.request import ByFilterHere, ByRunIds, CancelRequest, EveryRun, Principal, wire_of
+from gateway.core.request import ActionRequest, ByFilterHere, ByIds, Everything, Principal, wire_of
 from gateway.core.run import Resolution
 from gateway.policy.model import Effect, Rule
 from gateway.policy.nearest import MOST, admitted_near, in_words
@@ -34,9 +34,9 @@ SAID = 3
 _NO_RULE = "No rule of your team allows this request."
 
 
-def decide(policies: Policies, principal: Principal, request: CancelRequest, now_ms: int) -> Decision:
+def decide(policies: Policies, principal: Principal, request: ActionRequest, now_ms: int) -> Decision:
     """Judge one request; `now_ms` is Unix milliseconds. Only `count` is ever changed, and only downwards."""
-    rules = policies.for_team(principal.team)
+    rules = policies.for_team(principal.team, request.action)
     view = View(rules.enforced, request, now_ms)
     judged = view.judged(request.count)
     shadowed = View(rules, request, now_ms).judged(request.count) if rules.has_shadow else judged
@@ -165,7 +165,7 @@ def _of_near(near: _Near) -> _Why:
     return _Why(f"Rule {rule.name} would allow this, but as it would be sent another rule refuses it.", rule)
 
 
-def _exceptions(rules: TeamRules, request: CancelRequest, now_ms: int) -> tuple[str, ...]:
+def _exceptions(rules: TeamRules, request: ActionRequest, now_ms: int) -> tuple[str, ...]:
     """Return the exceptions that were used.
 
     An exception is used if its rule could otherwise have refused the request, lowered its count, or had its runs looked
@@ -180,7 +180,7 @@ def _exceptions(rules: TeamRules, request: CancelRequest, now_ms: int) -> tuple[
     )
 
 
-def _counts(rule: Rule, request: CancelRequest, now_ms: int) -> bool:
+def _counts(rule: Rule, request: ActionRequest, now_ms: int) -> bool:
     """Return whether a `deny` or `require` could refuse the request, lower its count or have its runs looked up."""
     if rule.effect is Effect.DENY:
         return matches(rule, request, now_ms, Reading.FORWARDED)
@@ -194,15 +194,15 @@ def _nearest(view: View, near: Sequence[Rule]) -> dict[str, object] | None:
         return None
     selection, left = found
     wire = wire_of(selection, left)
-    if isinstance(selection, ByRunIds):
+    if isinstance(selection, ByIds):
         del wire["count"]  # a request with run IDs carries nothing else
     return wire
 
 
-def _sentence(why: _Why, judged: Refused, request: CancelRequest, nearest: dict[str, object] | None) -> str:
+def _sentence(why: _Why, judged: Refused, request: ActionRequest, nearest: dict[str, object] | None) -> str:
     """Return the text that a person reads."""
     rule, parts = judged.rule, []
-    if isinstance(request.selection, EveryRun):
+    if isinstance(request.selection, Everything):
         parts.append("This request names no runs and no filter, so it would cancel every run of the account.")
     if rule is not None and rule.message is not None:
         parts.append(rule.message)

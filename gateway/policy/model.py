@@ -1,67 +1,20 @@
-"""The content of a policy file as types: conditions on fields, the rules made of them, and exceptions for teams.
-
-Every condition answers two questions about a request that carries its field. `contains`: do all runs that the request
-could select lie inside? (for `allow` and `require`) `overlaps`: may one of them lie inside? (for `deny`)
-"""
+"""The content of a policy file as types: the rules made of conditions on fields, and exceptions for teams."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
 
-from gateway.core.grammar import EARLIEST_MS, at_or_below, denied_below, host_of, in_subtree, lies_under, path_of
 from gateway.core.plan import Approval, Budget, Owner
-from gateway.core.request import HERE, MAX_COUNT, ByRunIds, Filter, Selection
-from gateway.core.run import Resolution, Run
+from gateway.core.request import CANCEL_RUNS, MAX_COUNT, Action
+from gateway.core.run import Resolution
 from gateway.files.nodes import Place
-from gateway.policy.window import Window, duration
+from gateway.policy.conditions import Condition, CountCondition
+from gateway.policy.window import Window
 
-TO_DATE_LEAD_MS = 60_000
-"""The furthest that a `toDate` may lie in the future under `within_last`."""
-
-MEMBERS = {
-    "label": "labels",
-    "flowControlKey": "flow_control_keys",
-    "callerIp": "caller_ips",
-    "host": "hosts",
-    "path": "paths",
-}
-"""The fields of plain values, by wire name, each with the member of a `Filter` that holds the values asked for."""
-
-RUN_MEMBERS = {
-    "label": "labels",
-    "flowControlKey": "flow_control_key",
-    "callerIp": "caller_ip",
-    "host": "host",
-    "path": "path",
-}
-"""The same fields, each with the member of `Run` that holds its values: a tuple, or one text or None."""
-
-_OF_URL = {"host": host_of, "path": path_of}
-
-
-def values(run: Run, field: str) -> tuple[str, ...]:
-    """Return a run's values of the field of this wire name, one of `RUN_MEMBERS`."""
-    found: tuple[str, ...] | str | None = getattr(run, RUN_MEMBERS[field])
-    if isinstance(found, str):
-        return (found,)
-    return found or ()
-
-
-def known(selection: Selection) -> frozenset[str]:
-    """Return the fields whose values the selection shows: those it carries, and host and path of URLs named exactly."""
-    return selection.carried | HERE if isinstance(selection, Filter) and selection.exact else selection.carried
-
-
-def asked_values(selection: Selection, field: str) -> tuple[str, ...]:
-    """Return a filter's values of a field of `MEMBERS` that is `known`: its own, or else those of its exact URLs."""
-    assert isinstance(selection, Filter)
-    if field in selection.carried:
-        asked: tuple[str, ...] = getattr(selection, MEMBERS[field])
-        return asked
-    return tuple(dict.fromkeys(_OF_URL[field](url) for url in selection.workflow_urls))
+ONLY_RUNS = frozenset((CANCEL_RUNS,))
+"""The actions of a rule that names none."""
 
 
 class Effect(StrEnum):
@@ -70,213 +23,6 @@ class Effect(StrEnum):
     ALLOW = "allow"
     REQUIRE = "require"
     DENY = "deny"
-
-
-class Condition(Protocol):
-    """The bound on one field."""
-
-    @property
-    def optional(self) -> bool:
-        """Whether a request may leave the field out."""
-
-    def contains(self, selection: Selection, now_ms: int) -> bool:
-        """Return whether all runs that the selection could name lie inside; the selection must carry the field."""
-
-    def overlaps(self, selection: Selection, now_ms: int) -> bool:
-        """Return whether some run that the selection could name may lie inside; the selection must carry the field."""
-
-    def words(self) -> str:
-        """Return the bound in plain words, to follow the field's name."""
-
-
-@dataclass(frozen=True, slots=True)
-class UrlCondition:
-    """The bound on `workflowUrl`: exact values, and prefixes whose boundary is the end of the value or `/`."""
-
-    exact: frozenset[str] = frozenset()
-    prefix: tuple[str, ...] = ()
-    any: bool = False
-    optional: bool = False
-
-    def contains(self, selection: Selection, now_ms: int) -> bool:
-        """Return whether every URL is listed or lies at or below a prefix; one sent as a prefix must end in `/`."""
-        assert isinstance(selection, Filter)
-        urls, exact = selection.workflow_urls, selection.exact
-        if self.any or (exact and self.exact.issuperset(urls)):
-            return True
-        return all(self.admits(url, exact=exact) for url in urls)
-
-    def admits(self, url: str, *, exact: bool) -> bool:
-        """Return whether one URL, exact or a prefix, lies inside."""
-        if exact and url in self.exact:
-            return True
-        # Upstream's prefix has no boundary: `…/api` would also cancel `…/api-v2`, so only `…/api/` is contained.
-        return (exact or url.endswith("/")) and lies_under(url, self.prefix, at_or_below)
-
-    def overlaps(self, selection: Selection, now_ms: int) -> bool:
-        """Return whether some URL is listed or lies below a prefix or, sent as a prefix, begins something listed."""
-        assert isinstance(selection, Filter)
-        urls = selection.workflow_urls
-        if any(lies_under(url, self.prefix, denied_below) for url in urls):
-            return True
-        if selection.exact:
-            return not self.exact.isdisjoint(urls)
-        return any(listed.startswith(urls) for listed in (*self.exact, *self.prefix))
-
-    def words(self) -> str:
-        """Return a few of the exact URLs and prefixes in words."""
-        if self.any:
-            return "any URL"
-        exact = [f"exactly {url}" for url in sorted(self.exact)]
-        below = [f"{url.rstrip('/')}/ or below" for url in self.prefix]
-        return some_of(exact + below)
-
-
-@dataclass(frozen=True, slots=True)
-class RunIdCondition:
-    """The bound on `workflowRunIds`: at most `max` IDs, each beginning with one of `prefix` (if that is not empty)."""
-
-    max: int | None = None
-    prefix: tuple[str, ...] = ()
-    any: bool = False
-    optional: bool = False
-
-    def contains(self, selection: Selection, now_ms: int) -> bool:
-        """Return whether there are at most `max` IDs, each beginning with one of the prefixes."""
-        assert isinstance(selection, ByRunIds)
-        if self.max is not None and len(selection.run_ids) > self.max:
-            return False
-        return not self.prefix or all(run_id.startswith(self.prefix) for run_id in selection.run_ids)
-
-    def overlaps(self, selection: Selection, now_ms: int) -> bool:
-        """Return whether some ID begins with one of the prefixes."""
-        assert isinstance(selection, ByRunIds)
-        return any(run_id.startswith(self.prefix) for run_id in selection.run_ids)
-
-    def words(self) -> str:
-        """Return in words how many IDs there may be, and how they begin."""
-        number = f"at most {self.max} IDs" if self.max is not None else "any number of IDs"
-        return f"{number} beginning with {some_of(self.prefix)}" if self.prefix else number
-
-
-@dataclass(frozen=True, slots=True)
-class ValueCondition:
-    """The bound on a field of `MEMBERS`: every value must be listed; `field` is the wire name."""
-
-    field: str
-    any_of: frozenset[str] = frozenset()
-    any: bool = False
-    optional: bool = False
-
-    def contains(self, selection: Selection, now_ms: int) -> bool:
-        """Return whether every value is admitted."""
-        return self.any or self.any_of.issuperset(asked_values(selection, self.field))
-
-    def overlaps(self, selection: Selection, now_ms: int) -> bool:
-        """Return whether some value is listed."""
-        return self.meets(asked_values(selection, self.field))
-
-    def admits(self, value: str) -> bool:
-        """Return whether the value is listed."""
-        return value in self.any_of
-
-    def meets(self, values: Iterable[str]) -> bool:
-        """Return whether one of the values is listed."""
-        return not self.any_of.isdisjoint(values)
-
-    def first(self) -> str:
-        """Return one of the listed values, always the same."""
-        return min(self.any_of)
-
-    def words(self) -> str:
-        """Return a few of the listed values in words."""
-        return "any value" if self.any else some_of(sorted(self.any_of))
-
-
-@dataclass(frozen=True, slots=True)
-class PathCondition(ValueCondition):
-    """The bound on `path`: values as listed, and prefixes, each a page and all below it."""
-
-    prefix: tuple[str, ...] = ()
-
-    def contains(self, selection: Selection, now_ms: int) -> bool:
-        """Return whether every path is admitted."""
-        return self.any or all(map(self.admits, asked_values(selection, self.field)))
-
-    def admits(self, value: str) -> bool:
-        """Return whether the path is listed, or is one of the pages or lies below it."""
-        return value in self.any_of or lies_under(value, self.prefix, in_subtree)
-
-    def meets(self, values: Iterable[str]) -> bool:
-        """Return whether one of the paths is admitted."""
-        return any(map(self.admits, values))
-
-    def first(self) -> str:
-        """Return one of the listed paths or pages, always the same."""
-        return min(self.any_of or self.prefix)
-
-    def words(self) -> str:
-        """Return a few of the paths and pages in words."""
-        if self.any:
-            return "any path"
-        exact = [f"exactly {path}" for path in sorted(self.any_of)]
-        return some_of([*exact, *(f"{path.rstrip('/')}/ or below" for path in self.prefix)])
-
-
-@dataclass(frozen=True, slots=True)
-class CreatedCondition:
-    """The bound on `fromDate` and `toDate`: how far back they may lie, and how far apart (milliseconds)."""
-
-    within_last_ms: int | None = None
-    max_span_ms: int | None = None
-    any: bool = False
-    optional: bool = False
-
-    def contains(self, selection: Selection, now_ms: int) -> bool:
-        """Return whether the dates are recent enough and close enough together; a missing date fails its bound."""
-        assert isinstance(selection, Filter)
-        start, end = selection.from_date, selection.to_date
-        if self.within_last_ms is not None:
-            if now_ms < EARLIEST_MS or start is None or start < now_ms - self.within_last_ms:
-                return False
-            if end is not None and end > now_ms + TO_DATE_LEAD_MS:
-                return False
-        if self.max_span_ms is None:
-            return True
-        return start is not None and end is not None and end - start <= self.max_span_ms
-
-    def overlaps(self, selection: Selection, now_ms: int) -> bool:
-        """Return whether the dates may reach into `within_last`; without a `toDate` or a credible clock they may."""
-        assert isinstance(selection, Filter)
-        if self.within_last_ms is None or selection.to_date is None or now_ms < EARLIEST_MS:
-            return True
-        return selection.to_date >= now_ms - self.within_last_ms
-
-    def words(self) -> str:
-        """Return in words how recent the dates must be, and how close together."""
-        parts = []
-        if self.within_last_ms is not None:
-            parts.append(f"fromDate within the last {duration(self.within_last_ms)}")
-        if self.max_span_ms is not None:
-            parts.append(f"fromDate and toDate at most {duration(self.max_span_ms)} apart")
-        return " and ".join(parts) or "any dates"
-
-
-@dataclass(frozen=True, slots=True)
-class CountCondition:
-    """The bound on `count`.
-
-    `max` refuses a request that *asks* for more. `cap` lowers a filter's count to it, and refuses a longer list of IDs.
-    """
-
-    max: int | None = None
-    cap: int | None = None
-    any: bool = False
-
-    @property
-    def ceiling(self) -> int | None:
-        """The most run IDs that a request may name; None if there is no bound."""
-        return min((bound for bound in (self.max, self.cap) if bound is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,13 +48,13 @@ class TeamException:
 class Rule:
     """One rule of one file. `conditions` bound what the request selects; the other fields bound the request itself.
 
-    Outside its window (`during`) and from `until_ms` on, the rule is as if absent. With a `resolution` (`resolve:
-    true`) the runs are looked up and cancelled by ID. `logs_full` shows steps and payloads of the runs that an `allow`
-    covers; `budget` bounds what is done under it within a while, and `approval` says who has to approve it. `owner`
-    says whom to ask about the rule, as its file names them. `name` is `file/id`, unique over all files; `timeless` says
-    that the rule applies at every time, to every team that it is made for. A filter may ask for up to `most_asked`
-    runs, a list may name `most_named`, and a filter's count is lowered to `cap`; all are `MAX_COUNT` where neither
-    `count` nor `runs.cap` says less.
+    It is about its `actions` alone. Outside its window (`during`) and from `until_ms` on, the rule is as if absent.
+    With a `resolution` (`resolve: true`) the runs are looked up and cancelled by ID. `logs_full` shows steps and
+    payloads of the runs that an `allow` covers; `budget` bounds what is done under it within a while, and `approval`
+    says who has to approve it. `owner` says whom to ask about the rule, as its file names them. `name` is `file/id`,
+    unique over all files; `timeless` says that the rule applies at every time, to every team that it is made for. A
+    filter may ask for up to `most_asked` runs, a list may name `most_named`, and a filter's count is lowered to `cap`;
+    all are `MAX_COUNT` where neither `count` nor `runs.cap` says less.
     """
 
     policy: str
@@ -331,6 +77,7 @@ class Rule:
     budget: Budget | None = None
     approval: Approval | None = None
     owner: Owner | None = None
+    actions: frozenset[Action] = ONLY_RUNS
     at: Place | None = field(default=None, compare=False, repr=False)
     name: str = field(init=False, compare=False, repr=False)
     timeless: bool = field(init=False, compare=False, repr=False)
@@ -389,10 +136,3 @@ class Rule:
         if not self.excepted:
             return None
         return next((one for one in self.excepted if one.team == team and one.holds(now_ms)), None)
-
-
-def some_of(values: Iterable[str]) -> str:
-    """Return up to three values joined by *or*, and how many more there are."""
-    listed = list(values)
-    shown = " or ".join(listed[:3])
-    return shown if len(listed) <= 3 else f"{shown} (or {len(listed) - 3} more)"

@@ -25,17 +25,17 @@ from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
-from gateway.core.request import ByRunIds, Filter, Selection, filter_with
-from gateway.policy.model import (
+from gateway.core.request import ByIds, Filter, Selection, filter_with
+from gateway.policy.conditions import (
     MEMBERS,
     Condition,
     CreatedCondition,
-    Rule,
     RunIdCondition,
     UrlCondition,
     ValueCondition,
     asked_values,
 )
+from gateway.policy.model import Rule
 from gateway.policy.view import Admitted, View
 
 SLACK_MS = 60_000
@@ -85,7 +85,7 @@ def _first_admitted(view: View, rules: Iterable[Rule], tried: _Tried) -> Proposa
             selection = asked if kept else _part(rule, asked, view.now_ms, resolved=view.looks_up(rule))
             if selection is None:
                 continue
-            asks = len(selection.run_ids) if isinstance(selection, ByRunIds) else min(tried.most, rule.most_asked)
+            asks = len(selection.ids) if isinstance(selection, ByIds) else min(tried.most, rule.most_asked)
             proposal = selection, asks
             if proposal not in tried.known:
                 tried.known.append(proposal)
@@ -109,7 +109,7 @@ def _spellings(asked: Selection) -> Sequence[Selection]:
 
 
 def in_words(wire: Mapping[str, object]) -> str:
-    """Return a request (`CancelRequest.wire`) in a person's words."""
+    """Return a request (`ActionRequest.wire`) in a person's words."""
     parts = []
     for name, value in wire.items():
         if not isinstance(value, list):
@@ -129,7 +129,7 @@ def _part(rule: Rule, asked: Selection, now_ms: int, *, resolved: bool) -> Selec
     ids = rule.conditions.get("workflowRunIds")
     if isinstance(ids, RunIdCondition):
         return _fewer_ids(rule, ids, asked)
-    if isinstance(asked, ByRunIds):
+    if isinstance(asked, ByIds):
         return None  # A caller who named single runs is not referred to a filter, which may reach many.
     carried = asked.carried
     if not resolved and not carried <= rule.conditions.keys():
@@ -159,11 +159,11 @@ def _with(asked: Filter, members: Members) -> Filter | None:
 
 
 def _fewer_ids(rule: Rule, ids: RunIdCondition, asked: Selection) -> Selection | None:
-    if not isinstance(asked, ByRunIds):
+    if not isinstance(asked, ByIds):
         return None  # Nobody can guess which runs are the caller's.
-    fitting = [run_id for run_id in asked.run_ids if not ids.prefix or run_id.startswith(ids.prefix)]
+    fitting = [run_id for run_id in asked.ids if not ids.prefix or run_id.startswith(ids.prefix)]
     fewer = fitting[: rule.most_named if ids.max is None else min(ids.max, rule.most_named)]
-    return ByRunIds(tuple(fewer)) if fewer else None
+    return ByIds(tuple(fewer)) if fewer else None
 
 
 Members = dict[str, object]

@@ -13,14 +13,12 @@ from functools import partial
 from typing import NamedTuple
 
 from gateway.core.grammar import EARLIEST_MS, at_or_below, denied_below, in_subtree, lies_under
-from gateway.core.parse import DEFAULT_COUNT
-from gateway.core.request import HERE, ByFilterHere, ByRunIds, CancelRequest, EveryRun, Filter, Selection
+from gateway.core.request import DEFAULT_COUNT, HERE, ActionRequest, ByFilterHere, ByIds, Everything, Filter, Selection
 from gateway.core.run import Run
-from gateway.policy.model import (
+from gateway.policy.conditions import (
     TO_DATE_LEAD_MS,
     Condition,
     CreatedCondition,
-    Rule,
     RunIdCondition,
     UrlCondition,
     ValueCondition,
@@ -28,6 +26,7 @@ from gateway.policy.model import (
     known,
     values,
 )
+from gateway.policy.model import Rule
 
 RUN_IDS = "workflowRunIds"
 CREATED = "created"
@@ -46,7 +45,7 @@ class Reading(Enum):
 _FORWARDED = Reading.FORWARDED  # To look a member up in its class costs as much as three calls.
 
 
-def matches(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -> bool:
+def matches(rule: Rule, request: ActionRequest, now_ms: int, reading: Reading) -> bool:
     """Return whether some run that the request could select may be one that the `deny` is about."""
     selection = request.selection
     if not about(rule, selection):
@@ -92,7 +91,7 @@ Shortfall = Callable[[], Gap]
 """One thing that does not hold; called for its words, which most judgements never need."""
 
 
-def unfit(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -> Iterator[Shortfall]:
+def unfit(rule: Rule, request: ActionRequest, now_ms: int, reading: Reading) -> Iterator[Shortfall]:
     """Yield what in an `allow` or `require` does not hold, the count aside; for each field the first failing value."""
     selection = request.selection
     if rule.selects is not None and selection.kind not in rule.selects:
@@ -112,7 +111,7 @@ def unfit(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -> 
         yield _no_reason
 
 
-def shortfalls(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -> Iterator[Shortfall]:
+def shortfalls(rule: Rule, request: ActionRequest, now_ms: int, reading: Reading) -> Iterator[Shortfall]:
     """Yield everything in an `allow` or `require` that does not hold, the count last."""
     yield from unfit(rule, request, now_ms, reading)
     selection, count = request.selection, request.count
@@ -120,12 +119,12 @@ def shortfalls(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading
         yield partial(too_many, selection, count, bound)
 
 
-def unmet(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -> Shortfall | None:
+def unmet(rule: Rule, request: ActionRequest, now_ms: int, reading: Reading) -> Shortfall | None:
     """Return the first thing in an `allow` or `require` that does not hold; None if all of it holds."""
     return next(shortfalls(rule, request, now_ms, reading), None)
 
 
-def lacking(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -> list[Gap]:
+def lacking(rule: Rule, request: ActionRequest, now_ms: int, reading: Reading) -> list[Gap]:
     """Return everything that keeps an `allow` from admitting the request; empty if it admits it."""
     kind = _other_kind(rule, request.selection)
     if kind is not None:
@@ -141,17 +140,17 @@ def lacking(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -
 def _other_kind(rule: Rule, selection: Selection) -> Gap | None:
     """Return the gap if the rule is about another kind of request: by IDs, by a filter, or for everything."""
     if rule.admits_everything:
-        if isinstance(selection, EveryRun):
+        if isinstance(selection, Everything):
             return None
         return Gap(
             "selects", selection.kind, "a request for every run", f"this one is by {selection.kind}", by_kind=True
         )
     ids = rule.conditions.get(RUN_IDS)
-    if ids is not None and not isinstance(selection, ByRunIds):
+    if ids is not None and not isinstance(selection, ByIds):
         return Gap(
             RUN_IDS, None, f"runs named by ID ({RUN_IDS}: {ids.words()})", "the request names none", by_kind=True
         )
-    if ids is None and isinstance(selection, ByRunIds):
+    if ids is None and isinstance(selection, ByIds):
         return next(_unmentioned(rule, selection))._replace(by_kind=True)
     return None
 
@@ -202,37 +201,37 @@ def named_by_deny(rule: Rule, selection: Selection) -> str:
 
 def left_to_runs(condition: Condition, selection: Selection, reading: Reading) -> bool:
     """Return whether a condition on a field that the request lacks is judged on the runs that its IDs name."""
-    if reading is Reading.FORWARDED or not isinstance(selection, ByRunIds):
+    if reading is Reading.FORWARDED or not isinstance(selection, ByIds):
         return False
     # A span lies between the two dates of a request; a run has only one date.
     return not isinstance(condition, CreatedCondition) or condition.max_span_ms is None
 
 
-def fits(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -> bool:
+def fits(rule: Rule, request: ActionRequest, now_ms: int, reading: Reading) -> bool:
     """Return whether every run that the request could select lies inside the `allow`, as far as the request shows."""
     selection = request.selection
-    if isinstance(selection, EveryRun):
+    if isinstance(selection, Everything):
         about_it = reading is Reading.RESOLVED and rule.admits_everything
     else:
-        by_ids = isinstance(selection, ByRunIds)
+        by_ids = isinstance(selection, ByIds)
         about_it = by_ids is (RUN_IDS in rule.conditions) and (by_ids or _mentions(rule, selection, reading))
     return about_it and next(unfit(rule, request, now_ms, reading), None) is None
 
 
-def admits(rule: Rule, request: CancelRequest, now_ms: int, reading: Reading) -> bool:
+def admits(rule: Rule, request: ActionRequest, now_ms: int, reading: Reading) -> bool:
     """Return whether the request fits the `allow` and asks for no more than it lets a request ask for."""
     return fits(rule, request, now_ms, reading) and exceeded(rule, request.selection, request.count) is None
 
 
 def exceeded(rule: Rule, selection: Selection, count: int) -> int | None:
     """Return the most that the rule lets a request with this selection ask for, if `count` is more."""
-    bound = rule.most_named if isinstance(selection, ByRunIds) else rule.most_asked
+    bound = rule.most_named if isinstance(selection, ByIds) else rule.most_asked
     return bound if count > bound else None
 
 
 def too_many(selection: Selection, count: int, bound: int) -> Gap:
     """Return the gap if a request asks for more than `bound`."""
-    if isinstance(selection, ByRunIds):
+    if isinstance(selection, ByIds):
         return Gap(RUN_IDS, str(count), f"at most {bound} run IDs", f"the request names {count}")
     default = ", as one without a count does" if count == DEFAULT_COUNT else ""
     return Gap("count", str(count), f"count at most {bound}", f"the request asks for {count}{default}")
@@ -265,9 +264,9 @@ def _outside(field: str, condition: Condition, selection: Selection, now_ms: int
         case UrlCondition(), Filter(workflow_urls=urls, exact=exact):
             value = next(url for url in urls if not _lies(condition, url, exact=exact, reading=reading))
             found = _how_outside(condition, value, exact=exact, reading=reading)
-        case RunIdCondition(max=int(most)), ByRunIds(run_ids=ids) if len(ids) > most:
+        case RunIdCondition(max=int(most)), ByIds(ids=ids) if len(ids) > most:
             value, found = str(len(ids)), f"the request names {len(ids)}"
-        case RunIdCondition(), ByRunIds(run_ids=ids):
+        case RunIdCondition(), ByIds(ids=ids):
             value = next(run_id for run_id in ids if not run_id.startswith(condition.prefix))
             found = f"{_shown(value)} begins otherwise"
         case ValueCondition(), Filter():

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from gateway.core.forms.texts import PolicyTexts
 from gateway.core.plan import Budget
-from gateway.core.request import Selection
+from gateway.core.request import CANCEL_RUNS, Action, Selection
 from gateway.core.run import Run
 from gateway.policy.index.rules import AllowIndex, DenyIndex, seen
 from gateway.policy.model import Effect, Rule, TeamException
@@ -197,7 +197,7 @@ class Policies:
     rules: tuple[Rule, ...]
     digest: str
     texts: PolicyTexts = field(default=PolicyTexts(()), compare=False, repr=False)
-    _found: dict[str, TeamRules] = field(default_factory=dict, init=False, compare=False, repr=False)
+    _found: dict[tuple[str, Action], TeamRules] = field(default_factory=dict, init=False, compare=False, repr=False)
     _numbers: dict[str, int] = field(default_factory=dict, init=False, compare=False, repr=False)
     _prepared: set[str] = field(default_factory=set, init=False, compare=False, repr=False)
 
@@ -222,15 +222,17 @@ class Policies:
             number = self._numbers[known] = sum(len(self._by_team.get(name, ())) for name in {known, "*"})
         return number
 
-    def for_team(self, team: str) -> TeamRules:
-        """Return the rules made for `team`; for a team that no file names, the rules made for every team."""
+    def for_team(self, team: str, action: Action = CANCEL_RUNS) -> TeamRules:
+        """Return the rules about the action made for `team`; for a team that no file names, those for every team."""
         known = self._known(team)
         # Teams are sorted out on first use: all at once would cost the product of teams and common rules.
-        found = self._found.get(known)
+        found = self._found.get((known, action))
         if found is None:
             own = self._by_team.get(known, [])
             common = self._by_team.get("*", [])
-            found = self._found[known] = TeamRules.of(known, own if known == "*" else (*common, *own))
+            made = own if known == "*" else (*common, *own)
+            about = [rule for rule in made if action in rule.actions]
+            found = self._found[known, action] = TeamRules.of(known, about)
         return found
 
     def _known(self, team: str) -> str:

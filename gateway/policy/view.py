@@ -7,10 +7,11 @@ part, so that a request and the proposals that differ from it only in their coun
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-from gateway.core.request import MAX_COUNT, ByFilter, ByRunIds, CancelRequest, Selection
+from gateway.core.request import MAX_COUNT, ActionRequest, ByFilter, ByIds, Selection
 from gateway.core.run import Resolution
 from gateway.policy.model import Rule
 from gateway.policy.reading import Gap, Reading, Shortfall, exceeded, fits, lacking, matches, too_many, unfit
@@ -46,9 +47,9 @@ class View:
 
     __slots__ = ("_forwarded", "_resolved", "by_ids", "forced", "now_ms", "request", "requires", "rules")
 
-    def __init__(self, rules: TeamRules, request: CancelRequest, now_ms: int) -> None:
+    def __init__(self, rules: TeamRules, request: ActionRequest, now_ms: int) -> None:
         self.rules, self.request, self.now_ms = rules, request, now_ms
-        self.by_ids = isinstance(request.selection, ByRunIds)
+        self.by_ids = isinstance(request.selection, ByIds)
         self.requires = requires = rules.requiring(now_ms)
         self.forced = rules.resolves and any(rule.resolution is not None for rule in requires)
         self._forwarded: _Read | None = None
@@ -58,7 +59,7 @@ class View:
         """Return the view of another request of the same caller; for the same selection it is this one."""
         if selection is self.request.selection:
             return self
-        return View(self.rules, CancelRequest(selection, count, reason=self.request.reason), self.now_ms)
+        return View(self.rules, replace(self.request, selection=selection, count=count), self.now_ms)
 
     def judged(self, count: int) -> Judged:
         """Judge the request as if it had asked for `count`; for run IDs that is their number."""
@@ -90,10 +91,10 @@ class View:
             return False
         return self._forwarded is not None and self._forwarded.fitted(allow)
 
-    def effective(self, judged: Admitted) -> CancelRequest:
+    def effective(self, judged: Admitted) -> ActionRequest:
         """Return the request that is sent for this judgement."""
         asked, count = self.request, judged.left
-        return asked if count == asked.count else CancelRequest(asked.selection, count, asked.dialect, asked.reason)
+        return asked if count == asked.count else replace(asked, count=count)
 
     def lacking(self, allow: Rule) -> Sequence[Gap]:
         """Return everything that keeps an `allow` from admitting the request, in the rule's own reading."""
@@ -189,14 +190,14 @@ def _preference(judged: Admitted) -> tuple[bool, int, str, str]:
     return judged.rule.approval is None, -judged.left, judged.rule.policy, judged.rule.id
 
 
-def permitted(rules: TeamRules, request: CancelRequest, now_ms: int) -> CancelRequest | None:
+def permitted(rules: TeamRules, request: ActionRequest, now_ms: int) -> ActionRequest | None:
     """Return the request that these rules would send; None if they refuse it."""
     view = View(rules, request, now_ms)
     judged = view.judged(request.count)
     return view.effective(judged) if isinstance(judged, Admitted) else None
 
 
-def reading_of(rules: TeamRules, request: CancelRequest, now_ms: int) -> Reading:
+def reading_of(rules: TeamRules, request: ActionRequest, now_ms: int) -> Reading:
     """Return the reading in which these rules decided on a request."""
     return View(rules, request, now_ms).judged(request.count).reading
 
@@ -222,9 +223,9 @@ def _lowering(count: int, rules: Iterable[Rule]) -> Rule:
 
 def lowest_cap(selection: Selection, rules: Iterable[Rule]) -> int:
     """Return the smallest cap of the rules, `MAX_COUNT` if none has one; a list of IDs is never cut."""
-    return MAX_COUNT if isinstance(selection, ByRunIds) else min([rule.cap for rule in rules], default=MAX_COUNT)
+    return MAX_COUNT if isinstance(selection, ByIds) else min([rule.cap for rule in rules], default=MAX_COUNT)
 
 
-def capped(request: CancelRequest, rules: Iterable[Rule]) -> int:
+def capped(request: ActionRequest, rules: Iterable[Rule]) -> int:
     """Return `count` lowered to the smallest cap; a list of IDs is never cut."""
     return min(request.count, lowest_cap(request.selection, rules))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from gateway.core.request import CancelRequest, Principal
+from gateway.core.request import ActionRequest, Principal
 from gateway.state.once import request_sha256
 
 MOST_OF_ONE = 4
@@ -122,7 +122,7 @@ class Unheard(StrEnum):
     SAME_PERSON = "same_person"
 
 
-def cancel_sha256(request: CancelRequest) -> str:
+def cancel_sha256(request: ActionRequest) -> str:
     """Return the SHA-256 (hex) of a typed request with its reason: the same for an identical cancel only."""
     return request_sha256({"request": request.wire(), "reason": request.reason})
 

@@ -13,10 +13,10 @@ from gateway.callers.authenticate import Authenticator
 from gateway.callers.in_force import InForce, LiveSettings
 from gateway.core.outcome import Cancelled, Closing, NotSent, Outcome, Unknown
 from gateway.core.plan import Decision, Denial, Order, Plan, Receipt
-from gateway.core.request import EveryRun, Filter, Principal
+from gateway.core.request import Everything, Filter, Principal
 from gateway.core.run import Listing, LookUp, Run
 from gateway.execution.judging import Judging
-from gateway.execution.ports import AuditPort, Call, CancelPort, RunLog
+from gateway.execution.ports import AuditPort, Call, OrderPort, RunLog
 from gateway.telemetry.steps import CURRENT, Attributes, Step
 
 RULE, DECISION, OUTCOME, RUNS, PAGES = (f"gateway.{name}" for name in ("rule", "decision", "outcome", "runs", "pages"))
@@ -86,7 +86,7 @@ class TracedRuns:
     def __init__(self, log: RunLog) -> None:
         self._log = log
 
-    async def running(self, selection: Filter | EveryRun, look: LookUp) -> Listing:
+    async def running(self, selection: Filter | Everything, look: LookUp) -> Listing:
         """Return the running runs. Raises: LookupFailed, TooLarge."""
         with Step("lookup") as step:
             return _found(step, await self._log.running(selection, look))
@@ -96,7 +96,7 @@ class TracedRuns:
         with Step("lookup") as step:
             return _found(step, await self._log.look_up(run_ids))
 
-    async def look_again(self, runs: Sequence[Run], selection: Filter | EveryRun, since_ms: int) -> Listing:
+    async def look_again(self, runs: Sequence[Run], selection: Filter | Everything, since_ms: int) -> Listing:
         """Return the newest run under the ID of each run. Raises: LookupFailed, TooLarge."""
         with Step("lookup") as step:
             return _found(step, await self._log.look_again(runs, selection, since_ms))
@@ -164,12 +164,12 @@ def _came_of_it(outcome: Outcome) -> tuple[Attributes, bool]:
 class TracedUpstream:
     """The upstream, to which each order is a step `upstream`."""
 
-    def __init__(self, upstream: CancelPort) -> None:
+    def __init__(self, upstream: OrderPort) -> None:
         self._upstream = upstream
 
-    async def cancel(self, order: Order, receipt: Receipt) -> Outcome:
+    async def send(self, order: Order, receipt: Receipt) -> Outcome:
         """Send the order once. Never raises."""
         with Step("upstream") as step:
-            outcome = await self._upstream.cancel(order, receipt)
+            outcome = await self._upstream.send(order, receipt)
             step.attributes, step.failed = _came_of_it(outcome)
             return outcome

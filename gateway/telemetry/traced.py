@@ -12,7 +12,7 @@ from gateway.core.ports import Clock
 from gateway.edge.head import action_of
 from gateway.edge.inbound import INBOUND, Inbound
 from gateway.execution.judging import Judging
-from gateway.execution.ports import AuditPort, CancelPort, RunLog
+from gateway.execution.ports import AuditPort, OrderPort, RunLog
 from gateway.process import Net, report
 from gateway.telemetry.parts import TracedAudit, TracedJudging, TracedRuns, TracedSettings, TracedUpstream
 from gateway.telemetry.steps import CURRENT, Attributes, Ids, Trace, TracedStep
@@ -68,7 +68,7 @@ class Traced:
         """Trace `audit.intent`."""
         return TracedAudit(audit)
 
-    def upstream(self, upstream: CancelPort) -> CancelPort:
+    def upstream(self, upstream: OrderPort) -> OrderPort:
         """Trace `upstream`."""
         return TracedUpstream(upstream)
 

@@ -9,7 +9,7 @@ from gateway import __version__
 from gateway.callers.in_force import InForce, LiveSettings
 from gateway.core.ports import Clock
 from gateway.execution.judging import Judging
-from gateway.execution.ports import AuditPort, CancelPort, RunLog
+from gateway.execution.ports import AuditPort, OrderPort, RunLog
 
 Asgi = Callable[..., Awaitable[Any]]
 App = Callable[[MutableMapping[str, Any], Asgi, Asgi], Awaitable[None]]
@@ -40,7 +40,7 @@ class Tracing(Protocol):
     def audit(self, audit: AuditPort) -> AuditPort:
         """Trace `audit.intent`, and take from the other records what became of the cancel."""
 
-    def upstream(self, upstream: CancelPort) -> CancelPort:
+    def upstream(self, upstream: OrderPort) -> OrderPort:
         """Trace each order, `upstream`."""
 
     def notices(self) -> Sequence[str]:
@@ -86,7 +86,7 @@ class Untraced:
         """Return the audit log."""
         return audit
 
-    def upstream(self, upstream: CancelPort) -> CancelPort:
+    def upstream(self, upstream: OrderPort) -> OrderPort:
         """Return the upstream."""
         return upstream
 

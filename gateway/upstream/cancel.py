@@ -15,15 +15,16 @@ from collections.abc import Callable
 import httpx
 
 from gateway.core.forms.times import http_date_s
-from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Pace, Refused, Unknown
+from gateway.core.outcome import NotSent, Outcome, Pace, Refused, Unknown
 from gateway.core.plan import Order, Receipt
+from gateway.operations.operation import Operation, Said
+from gateway.operations.table import OPERATIONS
 from gateway.upstream.client import Exchange, Failed, Reach, Reply, UpstreamLimits
 from gateway.upstream.token import AccountTokens, TokenHolder
 
 MAX_ANSWER_BYTES = 65_536
 MAX_RETRY_AFTER_S = 3600
 DEFAULT_RETRY_AFTER_S = 60
-PATH = "/v2/workflows/runs"
 
 Scrub = Callable[[str], str]
 """A function that returns a text as it may be shown, with nothing of a token in it."""
@@ -49,26 +50,27 @@ class Upstream:
         self._tokens = AccountTokens(token, reading)
         self._exchange = Exchange(base_url, limits=limits, transport=transport, reach=reach)
 
-    async def cancel(self, order: Order, receipt: Receipt) -> Outcome:
+    async def send(self, order: Order, receipt: Receipt) -> Outcome:
         """Send one order, once, within the total deadline, and return the outcome; never raise.
 
         `receipt` proves that the order's intent is durable.
         """
         if not receipt.decision_id:
             return NotSent("no_receipt")
-        token, target = self._holder.current, f"{PATH}?{order.query}".encode("ascii")
-        reply = await self._exchange.send("DELETE", target, token, max_answer_bytes=MAX_ANSWER_BYTES)
+        operation, token = OPERATIONS[order.action], self._holder.current
+        method, target = operation.target(order)
+        reply = await self._exchange.send(method, target.encode("ascii"), token, max_answer_bytes=MAX_ANSWER_BYTES)
         if isinstance(reply, Failed):
             return Unknown(reply.cause, reply.status) if reply.sent else NotSent(reply.cause)
         self._holder.answered(reply.status)
-        return _outcome(reply, reply.members() or {}, self._tokens.scrub)
+        return _outcome(operation, reply, reply.members() or {}, self._tokens.scrub)
 
     async def aclose(self) -> None:
         """Close the idle connections."""
         await self._exchange.aclose()
 
 
-def _outcome(reply: Reply, members: dict[str, object], scrub: Scrub) -> Outcome:
+def _outcome(operation: Operation, reply: Reply, members: dict[str, object], scrub: Scrub) -> Outcome:
     status = reply.status
     if status == 429:
         return Refused(status, _text(members, scrub), _retry_after(reply), _burst(reply), _pace(reply))
@@ -76,13 +78,8 @@ def _outcome(reply: Reply, members: dict[str, object], scrub: Scrub) -> Outcome:
         return Refused(status, _text(members, scrub))
     if not 200 <= status < 300:
         return Unknown("status", status)
-    action_id = _action_id(members, scrub)
-    match members:
-        case {"cancelled": int(number)} if type(number) is int and 0 <= number < 2**63:
-            return Cancelled(status, number, action_id)
-    if "cancelled" not in members and action_id is not None:
-        return Accepted(status, action_id)
-    return Unknown("no_cancelled", status)
+    said = Said(status, members, is_empty=reply.body == b"", bulk_action_id=_action_id(members, scrub))
+    return operation.came_of(said) or Unknown("no_cancelled", status)
 
 
 def _action_id(members: dict[str, object], scrub: Scrub) -> str | None:

@@ -23,7 +23,7 @@ from gateway.audit.writer import CHECKPOINT_RECORDS
 from gateway.core.errors import AuditUnavailable
 from gateway.core.outcome import Cancelled
 from gateway.core.plan import Narrowing, Order, Permit, Plan
-from gateway.core.request import ByFilter, CancelRequest, Principal
+from gateway.core.request import ActionRequest, ByFilter, Principal
 from gateway.log import Console
 from tests.support.waiting import PATIENCE_S
 
@@ -36,7 +36,7 @@ NOWHERE = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 def plan(decision_id: str, label: str = "nightly") -> Plan:
     """A narrowed filter cancel."""
     selection = ByFilter(workflow_urls=("https://a.example/api",), exact=True, labels=(label,))
-    asked, effective = CancelRequest(selection, 100), CancelRequest(selection, 50)
+    asked, effective = ActionRequest(selection, 100), ActionRequest(selection, 50)
     permit = Permit(
         "billing/own-workflows", "permit", None, effective, narrowing=Narrowing("count", "billing/own-workflows")
     )

@@ -32,7 +32,7 @@ from gateway.audit.record import (
 from gateway.core.forms.correlation import NOT_GIVEN, Correlation
 from gateway.core.outcome import Accepted, Cancelled, Closing, NotSent, Outcome, Progress, Refused, Unknown
 from gateway.core.plan import Barrier, Denial, Narrowing, Order, Permit, Plan, Reserved
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Dialect, Principal
+from gateway.core.request import ActionRequest, ByFilter, ByIds, Dialect, Principal
 from gateway.core.run import Resolved, Run, Skip
 from gateway.execution.fates import Fate, OrderedRuns, TrackedAction
 from gateway.state.approvals import End, Voice, Waiting
@@ -44,12 +44,12 @@ UPSTREAM = "https://u.example"
 KEY = Principal("billing", "ci")
 TOKEN = Principal("billing", "https://i.example#s", token_id="jti-1", claims=(("sub", "s"), ("repo", "a/b")))
 LIST, FILTER_ = (
-    ByRunIds(("wfr_1", "wfr_2")),
+    ByIds(("wfr_1", "wfr_2")),
     ByFilter(workflow_urls=("https://b.example/x",), exact=True, labels=("nightly",)),
 )
-ASKED = CancelRequest(LIST, 2, reason="stuck")
-FILTER = CancelRequest(FILTER_, 100, dialect=Dialect.BODY)
-CAPPED = CancelRequest(FILTER_, 50, dialect=Dialect.BODY)
+ASKED = ActionRequest(LIST, 2, reason="stuck")
+FILTER = ActionRequest(FILTER_, 100, dialect=Dialect.BODY)
+CAPPED = ActionRequest(FILTER_, 50, dialect=Dialect.BODY)
 PERMIT = Permit(
     "billing/own",
     "permit",
@@ -79,7 +79,7 @@ CHANGED = {"keys_added": [f"billing/{n}" for n in range(101)], "settings_changed
 
 def plan(
     permit: Permit,
-    asked: CancelRequest,
+    asked: ActionRequest,
     who: Principal = KEY,
     *,
     resolved: Resolved | None = None,

@@ -8,10 +8,10 @@ from pathlib import Path
 from gateway.audit.chain import GENESIS, Record, Sealer
 from gateway.audit.record import denied_members, intent_members
 from gateway.core.plan import Denial, Order, Plan, order_of
-from gateway.core.request import ByFilter, ByFilterHere, ByRunIds, CancelRequest, Principal
+from gateway.core.request import ActionRequest, ByFilter, ByFilterHere, ByIds, Principal
+from gateway.policy.conditions import RunIdCondition
 from gateway.policy.decide import decide
 from gateway.policy.format.load import load_policies
-from gateway.policy.model import RunIdCondition
 from gateway.policy.rules import Policies
 from tests.core.rules import allow
 
@@ -52,11 +52,11 @@ def write_log(directory: Path, *, rules: str = "same") -> Path:
     policies = load_policies(candidate(directory.parent / f"{directory.name}-policies", rules))
     asked = [("nightly", TS[0]), ("nightly", TS[1]), ("weekly", TS[1])]
     return log_of(
-        directory, policies, [(BILLING, CancelRequest(ByFilter(labels=(label,)), 100), ts) for label, ts in asked]
+        directory, policies, [(BILLING, ActionRequest(ByFilter(labels=(label,)), 100), ts) for label, ts in asked]
     )
 
 
-def log_of(directory: Path, policies: Policies, asked: Sequence[tuple[Principal, CancelRequest, int]]) -> Path:
+def log_of(directory: Path, policies: Policies, asked: Sequence[tuple[Principal, ActionRequest, int]]) -> Path:
     """A log of requests (who, what, when in Unix milliseconds) as `policies` decide them; returns its one file."""
     records = [Record(TS[0] * 1_000_000, "start", {})]
     records += [record_of(policies, f"d{number}", *each) for number, each in enumerate(asked, 1)]
@@ -67,7 +67,7 @@ def log_of(directory: Path, policies: Policies, asked: Sequence[tuple[Principal,
     return path
 
 
-def record_of(policies: Policies, decision_id: str, principal: Principal, asked: CancelRequest, ts_ms: int) -> Record:
+def record_of(policies: Policies, decision_id: str, principal: Principal, asked: ActionRequest, ts_ms: int) -> Record:
     """The record of one request, as `policies` decide it."""
     decision = decide(policies, principal, asked, ts_ms)
     if isinstance(decision, Denial):
@@ -77,6 +77,6 @@ def record_of(policies: Policies, decision_id: str, principal: Principal, asked:
         return Record(ts_ms * 1_000_000, "denied", members)
     # What is never sent can only have been looked up; its order names a run.
     looked_up = isinstance(asked.selection, ByFilterHere)
-    order = Order(ByRunIds(("wfr_found",)), 1) if looked_up else order_of(decision.effective)
+    order = Order(ByIds(("wfr_found",)), 1) if looked_up else order_of(decision.effective)
     plan = Plan(decision_id, principal, asked, decision, (order,), "", None)
     return Record(ts_ms * 1_000_000, "intent", intent_members(plan, upstream=""))

@@ -12,10 +12,11 @@ from gateway.authoring.question import Question
 from gateway.cli.policies.explain import lines
 from gateway.core.forms.times import instant
 from gateway.core.plan import Permit
-from gateway.core.request import ByRunIds, CancelRequest, EveryRun
+from gateway.core.request import ActionRequest, ByIds, Everything
 from gateway.core.run import Resolution
+from gateway.policy.conditions import CountCondition, RunIdCondition, UrlCondition
 from gateway.policy.decide import decide
-from gateway.policy.model import CountCondition, Effect, Rule, RunIdCondition, TeamException, UrlCondition
+from gateway.policy.model import Effect, Rule, TeamException
 from gateway.policy.window import Window
 from tests.core.populations import Case, cases
 from tests.core.rules import API, allow, label, rule, urls
@@ -24,7 +25,7 @@ from tests.support import generated
 
 
 @st.composite
-def explained(draw: st.DrawFn) -> tuple[tuple[Rule, ...], CancelRequest]:
+def explained(draw: st.DrawFn) -> tuple[tuple[Rule, ...], ActionRequest]:
     """Rules of which some are in shadow mode, and a request that mostly fits one of the allows."""
     rules = tuple(replace(each, shadow=draw(st.integers(0, 4)) == 0) for each in draw(rule_sets()))
     made_for = draw(st.sampled_from([each for each in rules if each.effect is Effect.ALLOW]))
@@ -34,19 +35,19 @@ def explained(draw: st.DrawFn) -> tuple[tuple[Rule, ...], CancelRequest]:
 thorough = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=generated.cases(300))
 
 
-def explanation(request: CancelRequest, *rules: Rule) -> Explanation:
+def explanation(request: ActionRequest, *rules: Rule) -> Explanation:
     return explain(policies(*rules), Question(TEAM, request, NOW_MS))
 
 
 @given(explained())
-def test_the_explained_decision_is_the_judgement(case: tuple[tuple[Rule, ...], CancelRequest]) -> None:
+def test_the_explained_decision_is_the_judgement(case: tuple[tuple[Rule, ...], ActionRequest]) -> None:
     """The verdict of an explanation is that of `decide`, in every member."""
     rules, request = case
     assert explanation(request, *rules).decision == decide(policies(*rules), TEAM, request, NOW_MS)
 
 
 @given(explained())
-def test_the_parts_imply_the_decision(case: tuple[tuple[Rule, ...], CancelRequest]) -> None:
+def test_the_parts_imply_the_decision(case: tuple[tuple[Rule, ...], ActionRequest]) -> None:
     """From the enforced parts alone follow the rule that decides and the count that is permitted."""
     rules, request = case
     found = explanation(request, *rules)
@@ -70,7 +71,7 @@ def test_the_parts_imply_the_decision_where_runs_are_looked_up(case: Case) -> No
 
 @given(explained())
 def test_the_parts_with_shadow_rules_counted_imply_what_was_decided(
-    case: tuple[tuple[Rule, ...], CancelRequest],
+    case: tuple[tuple[Rule, ...], ActionRequest],
 ) -> None:
     """`decided` is what the parts amount to once no rule is in shadow mode."""
     rules, request = case
@@ -80,7 +81,7 @@ def test_the_parts_with_shadow_rules_counted_imply_what_was_decided(
 
 
 @given(explained())
-def test_every_rule_has_one_part(case: tuple[tuple[Rule, ...], CancelRequest]) -> None:
+def test_every_rule_has_one_part(case: tuple[tuple[Rule, ...], ActionRequest]) -> None:
     """No rule about the team is left out, and the one that decides is marked."""
     rules, request = case
     found = explanation(request, *rules)
@@ -91,7 +92,7 @@ def test_every_rule_has_one_part(case: tuple[tuple[Rule, ...], CancelRequest]) -
 
 
 @given(explained())
-def test_what_did_not_hold_is_said(case: tuple[tuple[Rule, ...], CancelRequest]) -> None:
+def test_what_did_not_hold_is_said(case: tuple[tuple[Rule, ...], ActionRequest]) -> None:
     """A rule that refuses or does not admit has words; any other has none."""
     rules, request = case
     for part in explanation(request, *rules).parts:
@@ -138,7 +139,7 @@ def test_a_rule_that_does_not_speak_now_is_set_aside_with_the_reason() -> None:
 def test_a_deny_that_only_may_match_says_so() -> None:
     """A field that the request leaves out overlaps everything; the words name it."""
     deny = rule(Effect.DENY, label=label("prod"))
-    found = explanation(counted(ByRunIds(("wfr_1",)), 1), deny)
+    found = explanation(counted(ByIds(("wfr_1",)), 1), deny)
     assert found.parts[0].words == "label: prod (the request does not say label, so it may)"
     assert found.parts[0].result == "matched"
 
@@ -149,7 +150,7 @@ def test_what_is_left_to_the_runs_says_so() -> None:
     own = replace(
         allow("own", workflowRunIds=RunIdCondition(max=9), workflowUrl=url), resolution=Resolution(200, 300_000)
     )
-    found = explanation(counted(ByRunIds(("wfr_1",)), 1), rule(Effect.DENY, "d", label=label("prod")), own)
+    found = explanation(counted(ByIds(("wfr_1",)), 1), rule(Effect.DENY, "d", label=label("prod")), own)
     assert [(part.result, part.words) for part in found.parts] == [
         ("left to the runs found", "label: prod"),
         ("admitted", f"workflowUrl: {API}/ or below"),
@@ -163,14 +164,14 @@ def test_what_is_left_to_the_runs_says_so() -> None:
 
 def test_everything_is_admitted_by_no_rule() -> None:
     """The words say that nothing was named."""
-    found = explanation(CancelRequest(EveryRun(), 1), allow(label=label("x")))
+    found = explanation(ActionRequest(Everything(), 1), allow(label=label("x")))
     assert found.parts[0].words == "the request names nothing that selects"
 
 
 def test_a_bounded_explanation_keeps_the_rule_that_decides() -> None:
     """Where parts are left out they are counted, and the deciding one is not among them."""
     rules = [allow(f"r{number}", label=label(f"l{number}")) for number in range(9)]
-    found = explanation(CancelRequest(urls(API), 1), *rules, allow("z", workflowUrl=UrlCondition(frozenset((API,)))))
+    found = explanation(ActionRequest(urls(API), 1), *rules, allow("z", workflowUrl=UrlCondition(frozenset((API,)))))
     members = found.members(most=1)
     assert [part["rule"] for part in members["rules"]] == ["p/z"]  # type: ignore[attr-defined]
     assert members["left_out"] == 9

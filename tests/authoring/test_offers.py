@@ -10,12 +10,14 @@ from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
 from gateway.authoring.offers import Offer, offers
-from gateway.core.parse import Body, parse_cancel
+from gateway.core.parse import Body
 from gateway.core.plan import Permit
-from gateway.core.request import CancelRequest
+from gateway.core.request import ActionRequest
 from gateway.core.run import Resolution
+from gateway.operations.calls.cancel_runs import parse_cancel
+from gateway.policy.conditions import CountCondition, CreatedCondition, RunIdCondition, UrlCondition
 from gateway.policy.decide import decide
-from gateway.policy.model import CountCondition, CreatedCondition, Effect, Rule, RunIdCondition, UrlCondition
+from gateway.policy.model import Effect, Rule
 from gateway.policy.rules import Policies
 from tests.core.populations import everything, resolving_sets
 from tests.core.rules import API, allow, label, rule
@@ -29,7 +31,7 @@ def offered(*rules: Rule) -> list[Offer]:
     return list(offers(policies(*rules), TEAM.team, NOW_MS))
 
 
-def asked(example: object) -> CancelRequest:
+def asked(example: object) -> ActionRequest:
     """The request that an example stands for, read as if a caller had sent it."""
     assert isinstance(example, dict)
     pairs = [
@@ -47,7 +49,7 @@ def _written(name: str, value: object) -> str:
     return f"{value:013d}" if name in ("fromDate", "toDate") else quote(str(value), safe="")
 
 
-def permits(judged: Policies, request: CancelRequest) -> Permit | None:
+def permits(judged: Policies, request: ActionRequest) -> Permit | None:
     decision = decide(judged, TEAM, request, NOW_MS)
     return decision if isinstance(decision, Permit) else None
 

@@ -10,23 +10,24 @@ from hypothesis import given
 from gateway.authoring.question import from_line, from_wire
 from gateway.core.errors import MalformedRequest
 from gateway.core.forms.times import instant_ms
-from gateway.core.parse import Body, parse_cancel
-from gateway.core.request import ByRunIds, CancelRequest, EveryRun
+from gateway.core.parse import Body
+from gateway.core.request import ActionRequest, ByIds, Everything
+from gateway.operations.calls.cancel_runs import parse_cancel
 from tests.core.strategies import requests
 
 
 @given(requests())
-def test_a_recorded_request_is_rebuilt_as_it_was(request: CancelRequest) -> None:
+def test_a_recorded_request_is_rebuilt_as_it_was(request: ActionRequest) -> None:
     """What the record keeps in `asked` is all that the judgement needs."""
     assert from_wire(request.wire()) == request
 
 
 @given(requests())
-def test_every_way_to_write_a_request_line_reads_the_same(request: CancelRequest) -> None:
+def test_every_way_to_write_a_request_line_reads_the_same(request: ActionRequest) -> None:
     """Request line, target and bare query are what the gateway itself would read."""
     pairs = [
         *request.selection.pairs(),
-        *([] if isinstance(request.selection, ByRunIds) else [("count", request.count)]),
+        *([] if isinstance(request.selection, ByIds) else [("count", request.count)]),
     ]
     query = urlencode(pairs, quote_via=quote, safe="")
     target = f"/v2/workflows/runs?{query}"
@@ -48,7 +49,7 @@ def test_a_run_in_the_path_is_the_question_about_its_id(query: str) -> None:
 @pytest.mark.parametrize("text", ["", "DELETE /v2/workflows/runs", "/v2/workflows/runs?"])
 def test_a_request_without_anything_is_everything(text: str) -> None:
     """Nothing named is every run, here as on the wire."""
-    assert from_line(text).selection == EveryRun()
+    assert from_line(text).selection == Everything()
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from gateway.audit.record import denied_members, intent_members
 from gateway.authoring.history import Change, replay
 from gateway.core.plan import Denial, Permit, Plan, order_of
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Principal
+from gateway.core.request import ActionRequest, ByFilter, ByIds, Principal
 from gateway.core.run import Resolution
+from gateway.policy.conditions import CountCondition, UrlCondition
 from gateway.policy.decide import decide
-from gateway.policy.model import CountCondition, Effect, Rule, UrlCondition
+from gateway.policy.model import Effect, Rule
 from gateway.policy.rules import Policies
 from tests.authoring.logs import LABELLED, TS, candidate, write_log
 from tests.cli.running import command
@@ -27,7 +28,7 @@ from tests.core.strategies import NOW_MS, TEAM, counted, fitting, policies, requ
 NOW_TS = "2026-09-21T14:13:20.000000Z"
 
 
-def recorded(rules: Policies, request: CancelRequest, principal: Principal = TEAM) -> dict[str, object]:
+def recorded(rules: Policies, request: ActionRequest, principal: Principal = TEAM) -> dict[str, object]:
     """The record that the gateway would make of a request at `NOW_MS`."""
     decision = decide(rules, principal, request, NOW_MS)
     if isinstance(decision, Denial):
@@ -40,7 +41,7 @@ def recorded(rules: Policies, request: CancelRequest, principal: Principal = TEA
 
 
 @st.composite
-def judged(draw: st.DrawFn) -> tuple[tuple[Rule, ...], CancelRequest]:
+def judged(draw: st.DrawFn) -> tuple[tuple[Rule, ...], ActionRequest]:
     """Rules, and a request that mostly fits one of their allows."""
     rules = draw(rule_sets())
     made_for = draw(st.sampled_from([each for each in rules if each.effect is Effect.ALLOW]))
@@ -48,7 +49,7 @@ def judged(draw: st.DrawFn) -> tuple[tuple[Rule, ...], CancelRequest]:
 
 
 @given(judged())
-def test_the_policy_that_made_the_record_changes_nothing(case: tuple[tuple[Rule, ...], CancelRequest]) -> None:
+def test_the_policy_that_made_the_record_changes_nothing(case: tuple[tuple[Rule, ...], ActionRequest]) -> None:
     """Every recorded decision can be judged again, and comes out as it was."""
     rules, request = case
     result = replay(policies(*rules), [("here", recorded(policies(*rules), request))])
@@ -57,7 +58,7 @@ def test_the_policy_that_made_the_record_changes_nothing(case: tuple[tuple[Rule,
 
 @given(judged(), rule_sets())
 def test_a_candidate_is_judged_by_the_gateways_own_judgement(
-    case: tuple[tuple[Rule, ...], CancelRequest], candidates: tuple[Rule, ...]
+    case: tuple[tuple[Rule, ...], ActionRequest], candidates: tuple[Rule, ...]
 ) -> None:
     """The change that is reported is the difference of the two decisions."""
     rules, request = case
@@ -80,14 +81,14 @@ def test_a_recorded_reason_counts_for_a_candidate_that_asks_for_one() -> None:
     """Who gave a reason is not refused for the lack of it."""
     lenient = policies(allow(label=label("x")))
     strict = policies(allow(label=label("x")), replace(rule(Effect.REQUIRE, "why"), reason_required=True))
-    asked = CancelRequest(ByFilter(labels=("x",)), 1)
+    asked = ActionRequest(ByFilter(labels=("x",)), 1)
     records = [("1", recorded(lenient, asked)), ("2", recorded(lenient, replace(asked, reason="stuck")))]
     assert replay(strict, records).totals == {Change.PERMIT_TO_DENY: 1}
 
 
 def test_what_would_be_looked_up_from_now_on_is_a_change() -> None:
     """The same number by ID is not the same as a filter sent on; once it was looked up, nothing changes."""
-    direct, asked = allow(label=label("x")), CancelRequest(ByFilter(labels=("x",)), 1)
+    direct, asked = allow(label=label("x")), ActionRequest(ByFilter(labels=("x",)), 1)
     resolving = policies(replace(direct, resolution=Resolution(5)))
     before = recorded(policies(direct), asked)
     assert replay(resolving, [("1", before)]).totals == {Change.LOOK_UP: 1}
@@ -98,7 +99,7 @@ def test_what_was_refused_for_its_runs_is_taken_to_be_refused_again() -> None:
     """The runs of then are not on record; a rule that is gone refuses nobody."""
     own, asked = (
         replace(allow("own", label=label("x")), resolution=Resolution(5)),
-        CancelRequest(ByFilter(labels=("x",)), 1),
+        ActionRequest(ByFilter(labels=("x",)), 1),
     )
     deny = rule(Effect.DENY, "d", workflowUrl=UrlCondition(prefix=("https://a.example/p",)))
     refused = recorded(policies(), asked) | {"rule": "p/d"}
@@ -108,7 +109,7 @@ def test_what_was_refused_for_its_runs_is_taken_to_be_refused_again() -> None:
 
 def broken_records() -> Iterator[tuple[str, dict[str, object] | str]]:
     """One of each kind that cannot be judged again."""
-    good = recorded(policies(allow(label=label("x"))), CancelRequest(ByFilter(labels=("x",)), 1))
+    good = recorded(policies(allow(label=label("x"))), ActionRequest(ByFilter(labels=("x",)), 1))
     yield "torn", "not JSON"
     yield "asked", good | {"asked": {"label": ["x"], "count": 1, "host": "y"}}
     yield "widened", good | {"asked": {"label": "x", "count": 1}}
@@ -130,7 +131,7 @@ def test_what_cannot_be_rebuilt_is_counted_and_named() -> None:
 
 def test_other_events_are_no_decisions() -> None:
     """What was only asked, joined or refused before policy is not judged again."""
-    record = recorded(policies(allow(label=label("x"))), CancelRequest(ByFilter(labels=("x",)), 1))
+    record = recorded(policies(allow(label=label("x"))), ActionRequest(ByFilter(labels=("x",)), 1))
     others = [("here", record | {"event": event}) for event in ("explained", "joined", "outcome", "refused", "start")]
     assert replay(policies(), others).judged == 0
 
@@ -139,7 +140,7 @@ def test_memory_is_bounded_by_the_groups() -> None:
     """Beyond the most groups changes are counted together, and still counted."""
     everyone = policies(allow(label=label("x")))
     records = [
-        ("here", recorded(everyone, CancelRequest(ByFilter(labels=("x",)), 1), Principal(f"t{number}", "k")))
+        ("here", recorded(everyone, ActionRequest(ByFilter(labels=("x",)), 1), Principal(f"t{number}", "k")))
         for number in range(5)
     ]
     result = replay(policies(allow(label=label("y"))), records, max_groups=2)
@@ -148,7 +149,7 @@ def test_memory_is_bounded_by_the_groups() -> None:
 
 def test_a_list_of_ids_is_rebuilt_whole() -> None:
     """Run IDs are judged by their number and names."""
-    record = recorded(policies(*LABELLED), counted(ByRunIds(("a", "b")), 1))
+    record = recorded(policies(*LABELLED), counted(ByIds(("a", "b")), 1))
     few = Rule("p", "ids", Effect.ALLOW, {}, CountCondition(max=1))
     assert replay(policies(few), [("here", record)]).judged == 1
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Principal
+from gateway.core.request import ActionRequest, ByFilter, ByIds, Principal
 from gateway.policy.format.load import load_policies
 from tests.authoring.logs import HOUR_MS, TS, log_of
 from tests.cli.configs import CONFIG
@@ -23,9 +23,9 @@ FAILING = "replay"
 BATCH, BILLING = Principal("batch", "nightly"), Principal("billing", "ci")
 
 
-def exact(url: str) -> CancelRequest:
+def exact(url: str) -> ActionRequest:
     """An exact cancel of one workflow."""
-    return CancelRequest(ByFilter(workflow_urls=(url,), exact=True), 100)
+    return ActionRequest(ByFilter(workflow_urls=(url,), exact=True), 100)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / name).write_text(text)
     shutil.copy(root / "policies" / "teams.yaml", root / "policies-next")
     (root / "config.yaml").write_text(CONFIG)
-    one_run = CancelRequest(ByRunIds(("wfr_billing_1",)), 1)
+    one_run = ActionRequest(ByIds(("wfr_billing_1",)), 1)
     (root / "var").mkdir()
     log_of(
         root / "var" / "audit",

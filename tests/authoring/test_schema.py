@@ -18,7 +18,7 @@ from gateway.authoring.schema import NAMES, rendered, schema
 from gateway.cli.main import main
 from gateway.core.outcome import Cancelled, Closing
 from gateway.core.plan import Denial, Order, Permit, Plan
-from gateway.core.request import ByRunIds, CancelRequest, Principal
+from gateway.core.request import ActionRequest, ByIds, Principal
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = [ROOT / "config.example.yaml", *sorted((ROOT / "policies").glob("*.yaml"))]
@@ -99,7 +99,7 @@ MANY = {"keys_added": [f"billing/{number}" for number in range(101)], "settings_
 def records() -> list[dict[str, object]]:
     """One record of each kind, sealed."""
     principal = Principal("billing", "ci")
-    asked = CancelRequest(ByRunIds(("wfr_1",)), 1, reason="stuck")
+    asked = ActionRequest(ByIds(("wfr_1",)), 1, reason="stuck")
     permit = Permit("billing/own", "permit", None, asked, exceptions=("g/exact-url: billing (ticket OPS-1)",))
     decision_id = "01890000-0000-7000-8000-000000000000"
     plan = Plan(decision_id, principal, asked, permit, (Order(asked.selection, 1),), "0" * 64, None)  # type: ignore[arg-type]

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from gateway.authoring.history import ShadowStats, lines
 from gateway.core.plan import Decision, Permit
-from gateway.core.request import ByFilter, CancelRequest
+from gateway.core.request import ActionRequest, ByFilter
+from gateway.policy.conditions import CountCondition
 from gateway.policy.decide import decide
-from gateway.policy.model import CountCondition, Effect, Rule
+from gateway.policy.model import Effect, Rule
 from tests.authoring.logs import write_log
 from tests.cli.running import command
 from tests.core.rules import allow, judge, label, rule
@@ -23,7 +24,7 @@ LABELLED = ByFilter(labels=("x",))
 OWN = allow("own", CountCondition(cap=50), label=label("x"))
 
 
-def result(decision: Decision) -> CancelRequest | None:
+def result(decision: Decision) -> ActionRequest | None:
     """What would be sent, if anything."""
     return decision.effective if isinstance(decision, Permit) else None
 
@@ -35,7 +36,7 @@ def shadowed(draw: st.DrawFn) -> tuple[Rule, ...]:
 
 
 @given(shadowed(), requests())
-def test_a_shadow_rule_never_changes_what_is_enforced(rules: tuple[Rule, ...], request: CancelRequest) -> None:
+def test_a_shadow_rule_never_changes_what_is_enforced(rules: tuple[Rule, ...], request: ActionRequest) -> None:
     """With the shadow rules taken out, the same is sent by the same rule."""
     found = decide(policies(*rules), TEAM, request, NOW_MS)
     without = decide(policies(*(each for each in rules if not each.shadow)), TEAM, request, NOW_MS)
@@ -44,7 +45,7 @@ def test_a_shadow_rule_never_changes_what_is_enforced(rules: tuple[Rule, ...], r
 
 @given(shadowed(), requests())
 def test_what_was_decided_is_what_enforcing_every_rule_would_give(
-    rules: tuple[Rule, ...], request: CancelRequest
+    rules: tuple[Rule, ...], request: ActionRequest
 ) -> None:
     """`decided` is the verdict with all modes taken away, and `shadow` names a rule exactly where that differs."""
     found = decide(policies(*rules), TEAM, request, NOW_MS)

@@ -19,9 +19,10 @@ from benchmarks.harness.load import Opened, at_share, open_loop
 from benchmarks.harness.machine import CannotMeasure
 from benchmarks.harness.requests import Request, cancel, cancel_runs, refusals, to_stub
 from benchmarks.harness.steady import STALL_S, Pulse, steadily
-from gateway.core.parse import Body, parse_cancel
+from gateway.core.parse import Body
 from gateway.core.plan import Denial, Permit
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Principal
+from gateway.core.request import ActionRequest, ByFilter, ByIds, Principal
+from gateway.operations.calls.cancel_runs import parse_cancel
 from gateway.policy.decide import decide
 from gateway.policy.format.load import load_policies
 
@@ -38,7 +39,7 @@ def unsteady(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steady, "STALL_S", math.inf)
 
 
-def read(request: Request, number: int) -> CancelRequest:
+def read(request: Request, number: int) -> ActionRequest:
     target = request.numbered(number).split(b" ")[1]
     return parse_cancel(target.partition(b"?")[2], Body())
 
@@ -54,8 +55,8 @@ def test_no_two_measured_requests_are_alike() -> None:
 def test_a_request_has_the_run_ids_that_it_is_named_after(run_ids: int) -> None:
     """As the gateway reads it."""
     selection = read(cancel_runs(run_ids), 7).selection
-    assert isinstance(selection, ByRunIds)
-    assert len(selection.run_ids) == run_ids
+    assert isinstance(selection, ByIds)
+    assert len(selection.ids) == run_ids
 
 
 @pytest.mark.parametrize("rules", [1, 10])

@@ -12,20 +12,19 @@ from urllib.parse import urlsplit
 from hypothesis import strategies as st
 
 from gateway.core.plan import Denial, Permit
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Filter, Selection
+from gateway.core.request import ActionRequest, ByFilter, ByIds, Everything, Filter, Selection
 from gateway.core.run import CANCELLED, STARTED, Listing, Resolution, Resolved, Run
 from gateway.policy.choose import choose
-from gateway.policy.decide import decide
-from gateway.policy.model import (
+from gateway.policy.conditions import (
     Condition,
     CreatedCondition,
-    Effect,
     PathCondition,
-    Rule,
     RunIdCondition,
     UrlCondition,
     ValueCondition,
 )
+from gateway.policy.decide import decide
+from gateway.policy.model import Effect, Rule
 from tests.core.strategies import (
     EXACT_URLS,
     HERE,
@@ -56,7 +55,7 @@ class Case:
     """Rules, a request, and what the look-up found."""
 
     rules: tuple[Rule, ...]
-    request: CancelRequest
+    request: ActionRequest
     listing: Listing
 
     def decision(self) -> Permit | Denial:
@@ -141,7 +140,7 @@ def cases(draw: st.DrawFn) -> Case:
     """Rules, a request that mostly fits one of their allows, and the runs of the account."""
     rules = draw(resolving_sets())
     made_for = draw(st.sampled_from([rule for rule in rules if rule.effect is Effect.ALLOW]))
-    fit = fitting(made_for) if made_for.conditions else counts.map(lambda count: CancelRequest(EveryRun(), count))
+    fit = fitting(made_for) if made_for.conditions else counts.map(lambda count: ActionRequest(Everything(), count))
     request = draw(requests() if draw(st.integers(0, 5)) == 0 else fit)
     listed = tuple(draw(runs(run_id, request.selection)) for run_id in RUN_IDS)
     return Case(rules, request, Listing(listed, pages=1))
@@ -161,9 +160,9 @@ def below(url: str, top: str) -> bool:
 
 def meant(selection: Selection, run: Run) -> bool:
     """Whether the request names the run."""
-    if isinstance(selection, ByRunIds):
-        return run.run_id in selection.run_ids
-    if isinstance(selection, EveryRun):
+    if isinstance(selection, ByIds):
+        return run.run_id in selection.ids
+    if isinstance(selection, Everything):
         return True
     urls = selection.workflow_urls
     hosts, paths = getattr(selection, "hosts", ()), getattr(selection, "paths", ())

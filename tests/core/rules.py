@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from gateway.core.plan import Decision, Permit
 from gateway.core.request import ByFilter, Principal, Selection
+from gateway.policy.conditions import Condition, CountCondition, ValueCondition
 from gateway.policy.decide import decide
-from gateway.policy.model import Condition, CountCondition, Effect, Rule, ValueCondition
+from gateway.policy.model import Effect, Rule
 from tests.core.strategies import NOW_MS, TEAM, counted, policies
 
 API = "https://a.example/api"

@@ -8,18 +8,17 @@ from functools import cache
 
 from hypothesis import strategies as st
 
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Filter, Principal, Selection, filter_with
-from gateway.policy.model import (
+from gateway.core.request import ActionRequest, ByFilter, ByIds, Everything, Filter, Principal, Selection, filter_with
+from gateway.policy.conditions import (
     Condition,
     CountCondition,
     CreatedCondition,
-    Effect,
     PathCondition,
-    Rule,
     RunIdCondition,
     UrlCondition,
     ValueCondition,
 )
+from gateway.policy.model import Effect, Rule
 from gateway.policy.rules import Policies
 
 NOW_MS = 1_790_000_000_000
@@ -104,20 +103,20 @@ def filters_here(draw: st.DrawFn) -> Filter:
 @cache
 def selections() -> st.SearchStrategy[Selection]:
     """Filters mostly, lists of run IDs, and now and then a filter that is never sent, or everything."""
-    by_ids = some(RUN_IDS, most=4).map(ByRunIds)
-    return st.one_of(filters(), filters(), filters(), filters_here(), by_ids, st.just(EveryRun()))
+    by_ids = some(RUN_IDS, most=4).map(ByIds)
+    return st.one_of(filters(), filters(), filters(), filters_here(), by_ids, st.just(Everything()))
 
 
 @cache
 @st.composite
-def requests(draw: st.DrawFn) -> CancelRequest:
+def requests(draw: st.DrawFn) -> ActionRequest:
     """Any readable request."""
     return counted(draw(selections()), draw(counts))
 
 
-def counted(selection: Selection, count: int) -> CancelRequest:
+def counted(selection: Selection, count: int) -> ActionRequest:
     """A request with this count, or with the number of its run IDs."""
-    return CancelRequest(selection, len(selection.run_ids) if isinstance(selection, ByRunIds) else count)
+    return ActionRequest(selection, len(selection.ids) if isinstance(selection, ByIds) else count)
 
 
 @cache
@@ -259,12 +258,12 @@ ALLOW_ALL = (
 
 
 @st.composite
-def fitting(draw: st.DrawFn, rule: Rule) -> CancelRequest:
+def fitting(draw: st.DrawFn, rule: Rule) -> ActionRequest:
     """A request made after an `allow` rule, so that it is often admitted; narrower at times if runs are looked up."""
     ids = rule.conditions.get("workflowRunIds")
     if isinstance(ids, RunIdCondition):
         named = [run_id for run_id in RUN_IDS if not ids.prefix or run_id.startswith(ids.prefix)]
-        return counted(ByRunIds(draw(some(named, most=ids.max or 3))), 1)
+        return counted(ByIds(draw(some(named, most=ids.max or 3))), 1)
     kept = [field for field in rule.conditions if not rule.conditions[field].optional or draw(st.booleans())]
     members: dict[str, object] = {}
     for field in kept or list(rule.conditions)[:1]:
@@ -272,7 +271,7 @@ def fitting(draw: st.DrawFn, rule: Rule) -> CancelRequest:
     if rule.resolution is not None and draw(st.integers(0, 2)) == 0:
         unsaid = draw(st.sampled_from([field for field in (*FIELDS, *HERE) if field not in rule.conditions]))
         members |= draw(_member(anything(unsaid), unsaid))
-    return CancelRequest(filter_with(members), draw(counts))
+    return ActionRequest(filter_with(members), draw(counts))
 
 
 @st.composite

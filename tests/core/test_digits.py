@@ -8,7 +8,8 @@ from urllib.parse import quote
 import pytest
 
 from gateway.core.errors import MalformedRequest
-from gateway.core.parse import Body, parse_cancel
+from gateway.core.parse import Body
+from gateway.operations.calls.cancel_runs import parse_cancel
 
 
 @pytest.fixture(scope="module")

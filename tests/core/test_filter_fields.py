@@ -11,20 +11,21 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 import pytest
 
-from gateway.core.parse import NAMES, Body, parse_cancel
+from gateway.core.parse import Body
 from gateway.core.plan import Order, order_of
 from gateway.core.request import (
     HERE,
     REPEATABLE,
     WIRES,
+    ActionRequest,
     ByFilter,
     ByFilterHere,
-    CancelRequest,
     Filter,
     Wire,
     filter_with,
     wires_of,
 )
+from gateway.operations.calls.cancel_runs import NAMES, parse_cancel
 from tests.core.strategies import MEMBERS, NOW_MS, POOLS
 
 VALUES: dict[str, object] = {
@@ -84,7 +85,7 @@ def test_a_member_is_in_the_pairs_the_order_and_the_record(member: str, made: Ca
     if isinstance(selection, ByFilter):
         query = Order(selection, 100).query
         assert [value for name, value in parse_qsl(query) if name == wire.name] == sent
-    recorded = CancelRequest(selection, 100).wire()[wire.name]
+    recorded = ActionRequest(selection, 100).wire()[wire.name]
     assert recorded == (sent if isinstance(value, tuple) else value)
     assert (wire.name in REPEATABLE) is isinstance(value, tuple)
 
@@ -93,7 +94,7 @@ def test_a_member_is_in_the_pairs_the_order_and_the_record(member: str, made: Ca
 @pytest.mark.parametrize("member", NEVER_SENT)
 def test_no_order_can_be_made_of_a_filter_that_names_a_host_or_path(member: str, made: Callable[[str], Filter]) -> None:
     """Neither by itself nor beside all that could be sent; a type checker refuses it, and so does the type."""
-    request = CancelRequest(made(member), 7)
+    request = ActionRequest(made(member), 7)
     with pytest.raises(TypeError, match="without host and path"):
         Order(request.selection, 7)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="without host and path"):
@@ -121,7 +122,7 @@ def test_what_is_sent_reads_back_as_what_was_judged(member: str) -> None:
     """Nothing of the filter is lost on the way, in either direction."""
     selection = alone(member)
     query = urlencode([*selection.pairs(), ("count", "7")], quote_via=quote, safe="")
-    assert parse_cancel(query.encode(), Body()) == CancelRequest(selection, 7)
+    assert parse_cancel(query.encode(), Body()) == ActionRequest(selection, 7)
     assert not isinstance(selection, ByFilter) or Order(selection, 7).query == query
 
 

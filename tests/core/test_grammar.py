@@ -5,20 +5,21 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.errors import MalformedRequest
-from gateway.core.parse import Body, parse_cancel
+from gateway.core.parse import Body
 from gateway.core.plan import Order, order_of
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Dialect, EveryRun, Selection
+from gateway.core.request import ActionRequest, ByFilter, ByIds, Dialect, Everything, Selection
+from gateway.operations.calls.cancel_runs import parse_cancel
 
 JSON = b"application/json"
 URL = "https://a.example/api"
 EXACT = "&workflowUrlExactMatch=true"
 
 
-def read(query: str) -> CancelRequest:
+def read(query: str) -> ActionRequest:
     return parse_cancel(query.encode("utf-8"), Body())
 
 
-def read_body(content: str, *types: bytes) -> CancelRequest:
+def read_body(content: str, *types: bytes) -> ActionRequest:
     return parse_cancel(b"", Body(content.encode("utf-8", "surrogatepass"), types or (JSON,)))
 
 
@@ -31,11 +32,11 @@ def cause(query: str) -> str:
 @pytest.mark.parametrize(
     ("query", "selection", "count"),
     [
-        ("", EveryRun(), 100),
-        ("count=7", EveryRun(), 7),
-        ("workflowRunIds=a", ByRunIds(("a",)), 1),
-        ("workflowRunIds=" + "a" * 128, ByRunIds(("a" * 128,)), 1),
-        ("workflowRunIds=wfr-1_.x&workflowRunIds=b", ByRunIds(("wfr-1_.x", "b")), 2),
+        ("", Everything(), 100),
+        ("count=7", Everything(), 7),
+        ("workflowRunIds=a", ByIds(("a",)), 1),
+        ("workflowRunIds=" + "a" * 128, ByIds(("a" * 128,)), 1),
+        ("workflowRunIds=wfr-1_.x&workflowRunIds=b", ByIds(("wfr-1_.x", "b")), 2),
         ("label=a", ByFilter(labels=("a",)), 100),
         ("label=a&label=b&count=1", ByFilter(labels=("a", "b")), 1),
         ("label=%61", ByFilter(labels=("a",)), 100),
@@ -53,7 +54,7 @@ def cause(query: str) -> str:
 )  # fmt: skip
 def test_a_canonical_query_is_read(query: str, selection: Selection, count: int) -> None:
     """Every parameter, alone and repeated where it may be; a missing count is 100."""
-    assert read(query) == CancelRequest(selection, count)
+    assert read(query) == ActionRequest(selection, count)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ FORBIDDEN_URLS = [
 def test_a_canonical_url_is_read_and_rendered_as_it_stands(url: str, *, exact: bool) -> None:
     """A canonical URL is taken whole, exact or as a prefix, and comes back from the query that is sent."""
     selection = ByFilter(workflow_urls=(url,), exact=exact)
-    assert read(Order(selection, 5).query) == CancelRequest(selection, 5)
+    assert read(Order(selection, 5).query) == ActionRequest(selection, 5)
 
 
 @pytest.mark.parametrize("url", FORBIDDEN_URLS)
@@ -178,8 +179,8 @@ def test_every_value_of_a_repeated_field_is_read_strictly() -> None:
 @pytest.mark.parametrize(
     ("content", "selection"),
     [
-        ("{}", EveryRun()), (" { } ", EveryRun()),
-        ('{"workflowRunIds":["a","b"]}', ByRunIds(("a", "b"))),
+        ("{}", Everything()), (" { } ", Everything()),
+        ('{"workflowRunIds":["a","b"]}', ByIds(("a", "b"))),
         (f'{{"workflowUrl":"{URL}"}}', ByFilter((URL,))),
         (f'{{"workflowUrl":["{URL}","{URL}/"]}}', ByFilter((URL, f"{URL}/"))),
         ('{"workflow\\u0055rl":"https:\\/\\/a.example\\/"}', ByFilter(("https://a.example/",))),
@@ -189,7 +190,7 @@ def test_a_json_body_of_the_older_clients_is_read(content: str, selection: Selec
     """`{}`, a list of run IDs, or a URL as a string or list, which is a prefix request."""
     request = read_body(content)
     assert request.selection == selection
-    assert request.count == (len(selection.run_ids) if isinstance(selection, ByRunIds) else 100)
+    assert request.count == (len(selection.ids) if isinstance(selection, ByIds) else 100)
     assert request.dialect is Dialect.BODY
 
 
@@ -251,19 +252,19 @@ def test_what_is_sent_has_upstreams_order_and_always_a_count() -> None:
         "workflowUrl=https%3A%2F%2Fa.example%2Fapi%3Fa%3Db%2Bc&workflowUrlExactMatch=true&fromDate=1700000000000"
         "&toDate=1700000000001&callerIp=2001%3Adb8%3A%3A1&flowControlKey=k&label=a&label=b&count=7"
     )
-    assert Order(ByRunIds(("b", "a")), 2).query == "workflowRunIds=b&workflowRunIds=a&count=2"
+    assert Order(ByIds(("b", "a")), 2).query == "workflowRunIds=b&workflowRunIds=a&count=2"
 
 
 def test_nothing_that_selects_everything_can_be_sent() -> None:
-    """An order cannot be made of EveryRun, an empty list, an empty filter or a lone exact flag."""
+    """An order cannot be made of Everything, an empty list, an empty filter or a lone exact flag."""
     with pytest.raises(TypeError):
-        Order(EveryRun(), 1)  # type: ignore[arg-type]
+        Order(Everything(), 1)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
-        order_of(CancelRequest(EveryRun(), 1))
-    for make in (lambda: ByRunIds(()), ByFilter, lambda: ByFilter(labels=("a",), exact=True)):
+        order_of(ActionRequest(Everything(), 1))
+    for make in (lambda: ByIds(()), ByFilter, lambda: ByFilter(labels=("a",), exact=True)):
         with pytest.raises(ValueError, match=r"empty|names|stands only"):
             make()
-    for selection, count in ((ByRunIds(("a",)), 2), (ByFilter(labels=("a",)), 0), (ByFilter(labels=("a",)), 10**9)):
+    for selection, count in ((ByIds(("a",)), 2), (ByFilter(labels=("a",)), 0), (ByFilter(labels=("a",)), 10**9)):
         with pytest.raises(ValueError, match="count"):
             Order(selection, count)
 

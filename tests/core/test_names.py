@@ -8,7 +8,8 @@ from urllib.parse import quote
 import pytest
 
 from gateway.core.errors import MalformedRequest
-from gateway.core.parse import NAMES, Body, parse_cancel
+from gateway.core.parse import Body
+from gateway.operations.calls.cancel_runs import NAMES, parse_cancel
 from gateway.upstream.runs.query import parse_question
 
 JSON = (b"application/json",)

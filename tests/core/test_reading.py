@@ -8,9 +8,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.core.errors import MalformedRequest
-from gateway.core.parse import NAMES, Body, parse_cancel
+from gateway.core.parse import Body
 from gateway.core.plan import Order, order_of
-from gateway.core.request import ByFilterHere, ByRunIds, CancelRequest, EveryRun
+from gateway.core.request import ActionRequest, ByFilterHere, ByIds, Everything
+from gateway.operations.calls.cancel_runs import NAMES, parse_cancel
 from tests.core.strategies import RUN_IDS, URLS, counted, filters, requests, some
 
 JSON = (b"application/json",)
@@ -29,7 +30,7 @@ def _encoded(pairs: list[tuple[str, str]], *, escape: bool) -> bytes:
     return "&".join(quoted).encode("utf-8", "replace")
 
 
-def _read(query: bytes, body: Body) -> CancelRequest | None:
+def _read(query: bytes, body: Body) -> ActionRequest | None:
     try:
         return parse_cancel(query, body)
     except MalformedRequest as error:
@@ -66,31 +67,31 @@ def test_what_is_read_is_what_stands_there(pairs: list[tuple[str, str]], escape:
     asked = sorted(parse_qsl(query.decode(), keep_blank_values=True, strict_parsing=bool(query)))
     unsaid = {("workflowUrlExactMatch", "false"), ("count", str(request.count))}
     assert set(asked) - unsaid == set(request.selection.pairs()) - unsaid
-    assert isinstance(request.selection, EveryRun) or {name for name, _ in asked} - {"count"}
+    assert isinstance(request.selection, Everything) or {name for name, _ in asked} - {"count"}
 
 
 @given(filters(), st.integers(1, 999_999_999))
 @example(parse_cancel(b"fromDate=1000000000000", Body()).selection, 1)
 def test_reading_a_rendered_filter_gives_it_back(selection: object, count: int) -> None:
     """read(render(filter)) is the filter, and rendering it again gives the same bytes."""
-    assert not isinstance(selection, (ByRunIds, EveryRun))
+    assert not isinstance(selection, (ByIds, Everything))
     order = Order(selection, count)  # type: ignore[arg-type]
     again = parse_cancel(order.query.encode("ascii"), Body())
-    assert again == CancelRequest(selection, count)  # type: ignore[arg-type]
+    assert again == ActionRequest(selection, count)  # type: ignore[arg-type]
 
 
 @given(some(RUN_IDS, most=6))
 def test_reading_rendered_run_ids_gives_them_back_without_the_added_count(run_ids: tuple[str, ...]) -> None:
     """read(render(IDs)) is the list once the count, which callers may not send, is left out."""
-    query, _, count = Order(ByRunIds(run_ids), len(run_ids)).query.rpartition("&")
+    query, _, count = Order(ByIds(run_ids), len(run_ids)).query.rpartition("&")
     assert count == f"count={len(run_ids)}"
-    assert parse_cancel(query.encode("ascii"), Body()) == counted(ByRunIds(run_ids), 1)
+    assert parse_cancel(query.encode("ascii"), Body()) == counted(ByIds(run_ids), 1)
 
 
 @given(requests())
-def test_what_is_sent_is_printable_ascii_without_a_separator_in_a_value(request: CancelRequest) -> None:
+def test_what_is_sent_is_printable_ascii_without_a_separator_in_a_value(request: ActionRequest) -> None:
     """No value brings a comma, semicolon, plus, ampersand or space of its own into the query."""
-    if isinstance(request.selection, EveryRun | ByFilterHere):
+    if isinstance(request.selection, Everything | ByFilterHere):
         return
     for pair in order_of(request).query.split("&"):
         name, equals, value = pair.partition("=")
@@ -103,10 +104,10 @@ def test_what_is_sent_is_printable_ascii_without_a_separator_in_a_value(request:
 
 @given(_PAIRS, st.booleans())
 def test_nothing_selected_is_never_a_list_of_runs(pairs: list[tuple[str, str]], escape: bool) -> None:
-    """A request without a non-empty run ID is never ByRunIds, however it is spelled."""
+    """A request without a non-empty run ID is never ByIds, however it is spelled."""
     request = _read(_encoded(pairs, escape=escape), Body())
     if request is not None and not any(name == "workflowRunIds" and value for name, value in pairs):
-        assert not isinstance(request.selection, ByRunIds)
+        assert not isinstance(request.selection, ByIds)
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.sampled_from(URLS),
@@ -121,5 +122,5 @@ def test_a_json_body_without_run_ids_is_never_a_list_of_runs(value: object) -> N
     if request is None:
         return
     assert isinstance(value, dict)
-    assert isinstance(request.selection, ByRunIds) == bool(value.get("workflowRunIds"))
-    assert isinstance(request.selection, EveryRun) == (value == {})
+    assert isinstance(request.selection, ByIds) == bool(value.get("workflowRunIds"))
+    assert isinstance(request.selection, Everything) == (value == {})

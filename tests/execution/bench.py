@@ -5,21 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gateway.core.plan import Denial
-from gateway.core.request import ByFilter, CancelRequest, Principal
+from gateway.core.request import ActionRequest, ByFilter, Principal
 from gateway.core.run import STARTED, Resolution, Run
 from gateway.execution.in_flight import Done, Replay
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.plans.draft import Draft
 from gateway.execution.plans.shelf import Shelf
 from gateway.execution.ports import Call, LookUps
-from gateway.policy.model import Effect, Rule, UrlCondition
+from gateway.policy.conditions import UrlCondition
+from gateway.policy.model import Effect, Rule
 from gateway.policy.rules import Policies
 from gateway.upstream.shares import Lanes
 from tests.execution.fakes import HeldUpstream, Lines, MemoryLog, MemoryRuns, PromptUpstream, StillClock
 
 URL = "https://a.example/api"
 ANN, BOB = Principal("team", "ann"), Principal("team", "bob")
-REQUEST = CancelRequest(ByFilter(workflow_urls=(URL,)), 500)
+REQUEST = ActionRequest(ByFilter(workflow_urls=(URL,)), 500)
 RULE = Rule(
     policy="team",
     id="tree",
@@ -67,7 +68,7 @@ class Bench:
         name: str,
         principal: Principal = ANN,
         *,
-        request: CancelRequest = REQUEST,
+        request: ActionRequest = REQUEST,
         policies: Policies = POLICIES,
     ) -> Call:
         """A request whose caller is there and has the standing of now."""
@@ -77,7 +78,7 @@ class Bench:
 
         return Call(policies, principal, request, name, None, here, lambda: self.live)
 
-    async def run(self, name: str = "d1", *, request: CancelRequest = REQUEST, principal: Principal = ANN) -> Done:
+    async def run(self, name: str = "d1", *, request: ActionRequest = REQUEST, principal: Principal = ANN) -> Done:
         """A cancel that is permitted."""
         result = await self.pipeline.run(self.call(name, principal, request=request))
         assert isinstance(result, Done), result

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from gateway.core.errors import AuditUnavailable
 from gateway.core.outcome import Cancelled, Closing, NotSent, Outcome
 from gateway.core.plan import Order, Plan, Receipt
-from gateway.core.request import EveryRun, Filter
+from gateway.core.request import Everything, Filter
 from gateway.core.run import Listing, LookUp, Run
 from tests.support import stand_ins
 
@@ -22,7 +22,7 @@ class HeldUpstream:
     answer: asyncio.Future[Outcome] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     called: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def cancel(self, order: Order, receipt: Receipt) -> Outcome:
+    async def send(self, order: Order, receipt: Receipt) -> Outcome:
         self.orders.append(order)
         self.called.set()
         return await asyncio.shield(self.answer)
@@ -35,7 +35,7 @@ class PromptUpstream:
     outcomes: list[Outcome] = field(default_factory=list)
     orders: list[Order] = field(default_factory=list)
 
-    async def cancel(self, order: Order, receipt: Receipt) -> Outcome:
+    async def send(self, order: Order, receipt: Receipt) -> Outcome:
         self.orders.append(order)
         return self.outcomes.pop(0) if self.outcomes else Cancelled(200, order.count)
 
@@ -43,7 +43,7 @@ class PromptUpstream:
 class BrokenUpstream:
     """A port with an error of our own code in it."""
 
-    async def cancel(self, order: Order, receipt: Receipt) -> Outcome:
+    async def send(self, order: Order, receipt: Receipt) -> Outcome:
         raise ZeroDivisionError
 
 
@@ -111,12 +111,12 @@ class MemoryRuns:
     runs: Sequence[Run] = ()
     before: Callable[[], object] = lambda: None
     held: asyncio.Event | None = None
-    looks: list[Sequence[str] | Filter | EveryRun] = field(default_factory=list)
+    looks: list[Sequence[str] | Filter | Everything] = field(default_factory=list)
     as_of_ms: int | None = None
     narrowed: bool = False
     again: list[tuple[list[str], int]] = field(default_factory=list)
 
-    async def running(self, selection: Filter | EveryRun, look: LookUp) -> Listing:
+    async def running(self, selection: Filter | Everything, look: LookUp) -> Listing:
         await self._begun(selection)
         running = [run for run in self.runs if run.running]
         counted = [at for at, run in enumerate(running) if look.counts(run)]
@@ -128,11 +128,11 @@ class MemoryRuns:
         await self._begun(run_ids)
         return Listing(tuple(run for run in self.runs if run.run_id in run_ids))
 
-    async def look_again(self, runs: Sequence[Run], selection: Filter | EveryRun, since_ms: int) -> Listing:
+    async def look_again(self, runs: Sequence[Run], selection: Filter | Everything, since_ms: int) -> Listing:
         self.again.append(([run.run_id for run in runs], since_ms))
         return await self.look_up([run.run_id for run in runs])
 
-    async def _begun(self, look: Sequence[str] | Filter | EveryRun) -> None:
+    async def _begun(self, look: Sequence[str] | Filter | Everything) -> None:
         self.looks.append(look)
         self.before()
         if self.held is not None:

@@ -9,7 +9,8 @@ import pytest
 from gateway.core.errors import Throttled
 from gateway.edge.pages.questions import Questions
 from gateway.execution.judging import RULES_AT_ONCE
-from gateway.policy.model import Effect, Rule, UrlCondition
+from gateway.policy.conditions import UrlCondition
+from gateway.policy.model import Effect, Rule
 from gateway.policy.rules import Policies
 from tests.execution.bench import ANN, BOB, POLICIES, URL
 from tests.execution.fakes import MemoryLog, StillClock

@@ -10,14 +10,15 @@ import pytest
 from gateway.core.errors import Conflict, StateUnavailable
 from gateway.core.outcome import Cancelled, NotSent, Outcome, Unknown
 from gateway.core.plan import Denial, Order, Permit, Plan, Receipt
-from gateway.core.request import ByRunIds, CancelRequest, Principal
+from gateway.core.request import ActionRequest, ByIds, Principal
 from gateway.execution.gates.freezes import FreezesInForce
 from gateway.execution.gates.state_gate import StateGate
 from gateway.execution.in_flight import Done, Replay, Result
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.plans.draft import Draft
 from gateway.execution.ports import Call
-from gateway.policy.model import Effect, Rule, RunIdCondition
+from gateway.policy.conditions import RunIdCondition
+from gateway.policy.model import Effect, Rule
 from gateway.policy.rules import Policies
 from gateway.state.admissions import Binding
 from gateway.state.freezes import Freeze, Scope, Snapshot
@@ -238,7 +239,7 @@ def by_ids(decision_id: str, *, principal: Principal = ANN) -> Call:
         teams=frozenset(("team",)),
         owner_unchecked=True,
     )
-    asked = CancelRequest(ByRunIds(("wfr_1", "wfr_2")), 2)
+    asked = ActionRequest(ByIds(("wfr_1", "wfr_2")), 2)
     return call(decision_id, policies=Policies((rule,), "digest"), principal=principal, request=asked)
 
 
@@ -249,8 +250,8 @@ class Counting(PromptUpstream):
         super().__init__()
         self.found, self.after = found, after
 
-    async def cancel(self, order: Order, receipt: Receipt) -> Outcome:
-        outcome = await super().cancel(order, receipt)
+    async def send(self, order: Order, receipt: Receipt) -> Outcome:
+        outcome = await super().send(order, receipt)
         if len(self.orders) == self.after:
             self.found.hold(FREEZE)
         return outcome

@@ -15,13 +15,14 @@ import pytest
 import gateway
 from gateway.core.errors import Unauthenticated
 from gateway.core.plan import Decision, Denial, Permit
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Principal
+from gateway.core.request import ActionRequest, ByFilter, ByIds, Principal
 from gateway.core.run import Listing, Run
 from gateway.execution.in_flight import Replay
 from gateway.execution.judging import Judging
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.ports import Call
-from gateway.policy.model import Effect, Rule, UrlCondition, ValueCondition
+from gateway.policy.conditions import UrlCondition, ValueCondition
+from gateway.policy.model import Effect, Rule
 from gateway.policy.rules import Policies
 from gateway.upstream.shares import Desk
 from tests.execution.bench import ANN, BOB, POLICIES, URL
@@ -31,9 +32,9 @@ from tests.support.turns import longest_turn
 DIRECT = tuple(replace(rule, resolution=None) for rule in POLICIES.rules)
 EVE = Principal("others", "eve")
 MANY = 100
-ONE = CancelRequest(ByFilter(workflow_urls=(f"{URL}/",)), 5)
-FEW = CancelRequest(ByFilter(workflow_urls=(URL,)), 5)
-WIDE = CancelRequest(ByFilter(workflow_urls=tuple(f"{URL}/{number}/" for number in range(MANY))), 5)
+ONE = ActionRequest(ByFilter(workflow_urls=(f"{URL}/",)), 5)
+FEW = ActionRequest(ByFilter(workflow_urls=(URL,)), 5)
+WIDE = ActionRequest(ByFilter(workflow_urls=tuple(f"{URL}/{number}/" for number in range(MANY))), 5)
 
 
 @dataclass
@@ -85,7 +86,7 @@ def denies(number: int, team: str = "*") -> tuple[Rule, ...]:
     )
 
 
-def call(policies: Policies, request: CancelRequest, *, principal: Principal = ANN) -> Call:
+def call(policies: Policies, request: ActionRequest, *, principal: Principal = ANN) -> Call:
     """A call of a caller who is still there and whose standing does not change."""
 
     async def here() -> bool:
@@ -104,7 +105,7 @@ async def decided(clock: Watched, asked: Call) -> Decision:
 
 
 @pytest.mark.parametrize(("rules", "request_", "beside"), [(3, WIDE, False), (1000, ONE, True), (1000, WIDE, True)])
-async def test_a_long_judgement_is_made_beside_the_loop(rules: int, request_: CancelRequest, beside: bool) -> None:
+async def test_a_long_judgement_is_made_beside_the_loop(rules: int, request_: ActionRequest, beside: bool) -> None:
     """Many rules that were not looked at yet, or many rules times many values; everything else at once."""
     clock = Watched()
     decision = await decided(clock, call(Policies((*DIRECT, *denies(rules)), "d"), request_))
@@ -148,7 +149,7 @@ async def test_the_loop_goes_on_while_a_decision_is_made() -> None:
         for at in range(10_000)
     )
     judging = Judging(StillClock())
-    request = CancelRequest(ByFilter(labels=tuple(sorted(shared))), 5)
+    request = ActionRequest(ByFilter(labels=tuple(sorted(shared))), 5)
     task = asyncio.create_task(judging.judged(call(Policies(rules, "d"), request)))
     assert await longest_turn(task) < 1 / 2
     _, decision = task.result()
@@ -272,7 +273,7 @@ async def test_ids_of_many_rules_are_judged_beside_the_loop() -> None:
     """A thousand run IDs count like a thousand values."""
     clock = Watched()
     policies = Policies((*DIRECT, *denies(1000)), "d")
-    ids = CancelRequest(ByRunIds(tuple(f"wfr_{number}" for number in range(1000))), 1000)
+    ids = ActionRequest(ByIds(tuple(f"wfr_{number}" for number in range(1000))), 1000)
     decision = await decided(clock, call(policies, ids))
     assert isinstance(decision, Denial)
     assert any(name.startswith("judging") for name in clock.threads)

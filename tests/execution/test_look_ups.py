@@ -11,13 +11,14 @@ import pytest
 
 from gateway.core.errors import LookupFailed, Throttled
 from gateway.core.outcome import Cancelled
-from gateway.core.request import EveryRun, Filter, Principal
+from gateway.core.request import Everything, Filter, Principal
 from gateway.core.run import Listing, LookUp
 from gateway.execution.in_flight import Done
 from gateway.execution.judging import RUNS_AT_ONCE
 from gateway.execution.plans.draft import Draft
 from gateway.execution.plans.drafts import MOST_OF_A_TEAM
-from gateway.policy.model import Condition, Effect, Rule
+from gateway.policy.conditions import Condition
+from gateway.policy.model import Effect, Rule
 from gateway.policy.rules import Policies
 from tests.execution.bench import ANN, BOB, POLICIES, RULE, Bench, runs
 from tests.execution.fakes import MemoryRuns
@@ -79,7 +80,7 @@ async def test_many_runs_are_judged_beside_the_loop(number: int) -> None:
 class Away(MemoryRuns):
     """A log that cannot be read when it is waited for."""
 
-    async def running(self, selection: Filter | EveryRun, look: LookUp) -> Listing:
+    async def running(self, selection: Filter | Everything, look: LookUp) -> Listing:
         await super().running(selection, look)
         raise LookupFailed("unreachable", "QStash cannot be reached.", reason="refused")
 

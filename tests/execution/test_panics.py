@@ -25,7 +25,7 @@ from gateway.callers.issuers import Pins
 from gateway.callers.settings import CallerKey, Limits
 from gateway.core.outcome import Cancelled, Closing, Outcome, Refused
 from gateway.core.plan import Order, Plan, Receipt
-from gateway.core.request import EveryRun, Filter, Principal
+from gateway.core.request import Everything, Filter, Principal
 from gateway.core.run import STARTED, Listing, LookUp, Resolution, Run
 from gateway.edge.app import Edge
 from gateway.edge.health import HealthApp, HealthPages
@@ -36,7 +36,8 @@ from gateway.edge.pages.questions import Questions
 from gateway.execution.in_flight import JOINABLE_S
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.ports import LookUps
-from gateway.policy.model import Effect, Rule, RunIdCondition
+from gateway.policy.conditions import RunIdCondition
+from gateway.policy.model import Effect, Rule
 from gateway.policy.rules import Policies
 from gateway.upstream.client import Exchange, Failed, UpstreamLimits
 from gateway.upstream.token import UpstreamToken
@@ -100,8 +101,8 @@ class FusedLog(MemoryLog):
 class FusedUpstream(PromptUpstream):
     fuse: Fuse = field(default_factory=Fuse)
 
-    async def cancel(self, order: Order, receipt: Receipt) -> Outcome:
-        outcome = await super().cancel(order, receipt)
+    async def send(self, order: Order, receipt: Receipt) -> Outcome:
+        outcome = await super().send(order, receipt)
         self.fuse.burn("cancel")
         return outcome
 
@@ -114,7 +115,7 @@ class FusedRuns(MemoryRuns):
         self.fuse.burn("look_up")
         return await super().look_up(run_ids)
 
-    async def running(self, selection: Filter | EveryRun, look: LookUp) -> Listing:
+    async def running(self, selection: Filter | Everything, look: LookUp) -> Listing:
         return await super().running(selection, look)
 
 

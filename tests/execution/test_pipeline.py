@@ -13,18 +13,19 @@ import pytest
 from gateway.core.errors import AuditUnavailable, ShuttingDown, Throttled
 from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
 from gateway.core.plan import Denial, Order
-from gateway.core.request import ByFilter, CancelRequest, Dialect, Principal
+from gateway.core.request import ActionRequest, ByFilter, Dialect, Principal
 from gateway.execution.in_flight import MOST_JOINS, Done, WaitEnded
 from gateway.execution.pipeline import Pipeline
-from gateway.execution.ports import Call, CancelPort
-from gateway.policy.model import CountCondition, Effect, Rule, UrlCondition
+from gateway.execution.ports import Call, OrderPort
+from gateway.policy.conditions import CountCondition, UrlCondition
+from gateway.policy.model import Effect, Rule
 from gateway.policy.rules import Policies
 from tests.execution.fakes import NOTHING_SENT, BrokenUpstream, HeldUpstream, MemoryLog, PromptUpstream, StillClock
 from tests.support.waiting import PATIENCE_S, soon
 
 URL = "https://a.example/api"
 ANN, BOB = Principal("team", "ann"), Principal("team", "bob")
-REQUEST = CancelRequest(ByFilter(workflow_urls=(URL,), exact=True), 100)
+REQUEST = ActionRequest(ByFilter(workflow_urls=(URL,), exact=True), 100)
 OTHER = replace(REQUEST, count=7)
 RULE = Rule(
     policy="team",
@@ -40,7 +41,7 @@ POLICIES = Policies((RULE,), "digest")
 """One rule: one exact URL, capped to 50."""
 
 
-def pipeline(upstream: CancelPort, log: MemoryLog) -> Pipeline:
+def pipeline(upstream: OrderPort, log: MemoryLog) -> Pipeline:
     """A pipeline to that upstream, with that log."""
     return Pipeline(upstream=upstream, upstream_url="https://up.example", audit=log, clock=StillClock())
 
@@ -50,7 +51,7 @@ def call(
     *,
     policies: Policies = POLICIES,
     principal: Principal = ANN,
-    request: CancelRequest = REQUEST,
+    request: ActionRequest = REQUEST,
     gone: bool = False,
 ) -> Call:
     """A request whose caller stays or has gone."""
@@ -87,7 +88,7 @@ async def test_without_a_durable_intent_nothing_is_sent() -> None:
 async def test_a_denial_is_recorded_and_sends_nothing() -> None:
     """Policy refuses before there is a plan."""
     log, upstream = MemoryLog(), PromptUpstream()
-    request = CancelRequest(ByFilter(labels=("x",)), 1)
+    request = ActionRequest(ByFilter(labels=("x",)), 1)
     assert isinstance(await pipeline(upstream, log).run(call("d1", request=request)), Denial)
     assert ([name for name, _, _ in log.events], upstream.orders) == (["denied"], [])
 
@@ -200,7 +201,7 @@ async def test_what_is_joined_late_counts_too() -> None:
 
 @pytest.mark.parametrize(("principal", "request_"), [(BOB, REQUEST), (ANN, OTHER)], ids=["principal", "request"])
 async def test_another_principal_or_another_request_does_not_join(
-    principal: Principal, request_: CancelRequest
+    principal: Principal, request_: ActionRequest
 ) -> None:
     """Identical means the same principal and an equal typed request."""
     log, upstream = MemoryLog(), HeldUpstream()

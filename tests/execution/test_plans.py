@@ -17,7 +17,7 @@ from gateway.edge import answers
 from gateway.execution.in_flight import Done
 from gateway.execution.plans.draft import State
 from gateway.execution.plans.drafts import LIFETIME_S, MOST_DRAFTS, MOST_RUNS
-from gateway.policy.model import CountCondition
+from gateway.policy.conditions import CountCondition
 from gateway.policy.rules import Policies
 from gateway.upstream.shares import Lanes, TeamShare
 from tests.execution.bench import ANN, BOB, NOTHING, POLICIES, REQUEST, RULE, Bench, runs

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.core.outcome import Cancelled
 from gateway.core.plan import Permit, orders_of
-from gateway.core.request import ByRunIds, CancelRequest
+from gateway.core.request import ActionRequest, ByIds
 from gateway.core.run import Resolution, Resolved, Run, Skip
 from gateway.execution.judging import Judging
 from gateway.execution.plans.handled import Handled
@@ -48,7 +48,7 @@ async def test_each_run_is_asked_for_by_its_id_where_something_may_be_hidden(
 async def test_runs_that_were_named_are_looked_at_again_by_their_names() -> None:
     """Their look-up had begun with the IDs."""
     bench = Bench(MemoryRuns(runs(3), as_of_ms=AS_OF_MS))
-    request = CancelRequest(ByRunIds(tuple(names(runs(3)))), 3)
+    request = ActionRequest(ByIds(tuple(names(runs(3)))), 3)
     look = second_look(bench, runs(3), request=request)
     await look(look.plan.orders[0], 2)
     assert (bench.account.again, bench.account.looks) == ([], [names(runs(3))])
@@ -83,7 +83,7 @@ class Counted(tuple[Run, ...]):
             yield run
 
 
-def second_look(bench: Bench, found: list[Run], *, request: CancelRequest = REQUEST) -> SecondLook:
+def second_look(bench: Bench, found: list[Run], *, request: ActionRequest = REQUEST) -> SecondLook:
     """The check of a plan of these runs."""
     permit = Permit("team/tree", "permit", None, request, resolution=Resolution(max_runs=1_000))
     call = bench.call("d1", request=request)

@@ -7,11 +7,12 @@ from functools import partial
 
 import pytest
 
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest
+from gateway.core.request import ActionRequest, ByFilter, ByIds
 from gateway.core.run import MOST_GROUPS, Resolution, Run, Skip
 from gateway.edge.pages.plans import plan_members
 from gateway.execution.plans.draft import Draft
-from gateway.policy.model import Effect, Rule, RunIdCondition, UrlCondition
+from gateway.policy.conditions import RunIdCondition, UrlCondition
+from gateway.policy.model import Effect, Rule
 from gateway.policy.rules import Policies
 from tests.execution.bench import ANN, REQUEST, RULE, Bench, runs
 from tests.execution.fakes import MemoryRuns
@@ -19,7 +20,7 @@ from tests.support.steps import steps
 
 PAYROLL = "https://payroll.example.com/salaries"
 ANYBODYS = Run("wfr_1", PAYROLL, 1_794_000_000_000, labels=("salaries",))
-NAMED = CancelRequest(ByRunIds(("wfr_1",)), 1)
+NAMED = ActionRequest(ByIds(("wfr_1",)), 1)
 TRUSTED = Rule(
     "p", "ids", Effect.ALLOW, {"workflowRunIds": RunIdCondition(9)}, teams=frozenset((ANN.team,)), owner_unchecked=True
 )
@@ -69,7 +70,7 @@ async def test_a_plan_is_shown_at_the_same_cost_however_many_runs_and_labels_it_
             Run(f"wfr_{at}", f"{PAYROLL}/{at}", 1_794_000_000_000 + at, labels=tuple(f"l{at}-{n}" for n in range(20)))
             for at in range(number)
         ]
-        bench, asked = Bench(MemoryRuns(found)), CancelRequest(ByFilter(workflow_urls=(f"{PAYROLL}/",)), number)
+        bench, asked = Bench(MemoryRuns(found)), ActionRequest(ByFilter(workflow_urls=(f"{PAYROLL}/",)), number)
         plan = await bench.pipeline.plan(bench.call("p1", request=asked, policies=Policies((rule,), "d")))
         assert isinstance(plan, Draft)
         counted.append(steps(partial(plan_members, plan, expires_in_s=600)))

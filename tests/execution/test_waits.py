@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 
 from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Pace, Progress, Refused, Unknown
 from gateway.core.plan import Order, Receipt
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest
+from gateway.core.request import ActionRequest, ByFilter, ByIds
 from gateway.core.run import Skip
 from gateway.execution.in_flight import Done
 from gateway.execution.plans.draft import State
 from gateway.execution.plans.waiting import LEAST_S, MOST_AGAIN, MOST_WAITS_S, Patience, wait_s
-from gateway.policy.model import Effect, Rule, RunIdCondition, UrlCondition
+from gateway.policy.conditions import RunIdCondition, UrlCondition
+from gateway.policy.model import Effect, Rule
 from gateway.policy.rules import Policies
 from gateway.upstream.shares import Lanes, TeamShare
 from tests.callers.virtual_time import run
@@ -45,9 +46,9 @@ class TimedUpstream(PromptUpstream):
 
     times_s: list[float] = field(default_factory=list)
 
-    async def cancel(self, order: Order, receipt: Receipt) -> Outcome:
+    async def send(self, order: Order, receipt: Receipt) -> Outcome:
         self.times_s.append(asyncio.get_running_loop().time())
-        return await super().cancel(order, receipt)
+        return await super().send(order, receipt)
 
 
 Scenario = Callable[[Bench, TimedUpstream], Awaitable[None]]
@@ -98,7 +99,7 @@ def test_the_wait_is_until_the_reset_by_upstreams_clock_else_as_it_says(pace: Pa
 
 
 PACES = st.builds(Pace, *[st.none() | st.integers(0, 10**15 - 1) | st.integers(1_000, 1_030)] * 3)
-LIST = Order(ByRunIds(("wfr_a",)), 1)
+LIST = Order(ByIds(("wfr_a",)), 1)
 
 
 @given(st.lists(PACES, max_size=40), st.integers(1, 3))
@@ -266,12 +267,12 @@ def test_what_is_sent_as_it_was_asked_is_never_sent_again() -> None:
     by_filter = Rule("p", "f", Effect.ALLOW, said, teams=frozenset((ANN.team,)))
     named = {"workflowRunIds": RunIdCondition(9)}
     by_ids = Rule("p", "i", Effect.ALLOW, named, teams=frozenset((ANN.team,)), owner_unchecked=True)
-    for rule, selection in ((by_filter, ByFilter(workflow_urls=(f"{URL}/",))), (by_ids, ByRunIds(("wfr_a",)))):
+    for rule, selection in ((by_filter, ByFilter(workflow_urls=(f"{URL}/",))), (by_ids, ByIds(("wfr_a",)))):
 
         async def scenario(
-            bench: Bench, upstream: TimedUpstream, rule: Rule = rule, selection: ByFilter | ByRunIds = selection
+            bench: Bench, upstream: TimedUpstream, rule: Rule = rule, selection: ByFilter | ByIds = selection
         ) -> None:
-            call = bench.call("d1", request=CancelRequest(selection, 1), policies=Policies((rule,), "d"))
+            call = bench.call("d1", request=ActionRequest(selection, 1), policies=Policies((rule,), "d"))
             done = await bench.pipeline.run(call)
             assert isinstance(done, Done), done
             assert (done.outcome, len(upstream.orders)) == (SLOW, 1)
@@ -324,7 +325,7 @@ def test_a_plan_that_waits_holds_no_connection_of_its_team() -> None:
         bench = Bench(MemoryRuns(runs(3)), upstream, lanes=Lanes(2, TeamShare(several=True), wait_s=1))
         waiting = asyncio.create_task(bench.run())
         await soon(lambda: bool(upstream.orders))
-        other = CancelRequest(ByFilter(workflow_urls=(URL,)), 400)
+        other = ActionRequest(ByFilter(workflow_urls=(URL,)), 400)
         assert (await bench.run("d2", request=other)).outcome == Cancelled(200, 3)
         assert upstream.times_s[1] < 5
         # What the other has cancelled meanwhile is left out.

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from gateway.policy.model import (
+from gateway.policy.conditions import (
     Condition,
     CreatedCondition,
     PathCondition,
-    Rule,
     RunIdCondition,
     UrlCondition,
     ValueCondition,
 )
+from gateway.policy.model import Rule
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from itertools import product
 import pytest
 
 from gateway.core.plan import Order, Permit
-from gateway.core.request import ByFilter, CancelRequest
+from gateway.core.request import ActionRequest, ByFilter
+from gateway.policy.conditions import UrlCondition
 from gateway.policy.decide import decide
-from gateway.policy.model import Effect, Rule, UrlCondition
+from gateway.policy.model import Effect, Rule
 from tests.core.strategies import EXACT_URLS, NOW_MS, PREFIXES, TEAM, URLS, policies
 from tests.laws.models import MODELS
 from tests.laws.reference import Run, inside
@@ -26,7 +27,7 @@ def test_no_url_reaches_over_the_boundary_of_a_prefix(exact: bool) -> None:
     permitted = 0
     for prefix, url in product(PREFIXES, EXACT_URLS if exact else URLS):
         rule = Rule("p", "below", Effect.ALLOW, {"workflowUrl": UrlCondition(prefix=(prefix,))})
-        asked = CancelRequest(ByFilter(workflow_urls=(url,), exact=exact), 100)
+        asked = ActionRequest(ByFilter(workflow_urls=(url,), exact=exact), 100)
         if not isinstance(decide(policies(rule), TEAM, asked, NOW_MS), Permit):
             continue
         permitted += 1

@@ -26,11 +26,12 @@ from gateway.core.errors import GatewayError
 from gateway.core.forms import strict_json
 from gateway.core.forms.shown import PLAN_ID, skipped_in
 from gateway.core.forms.times import instant_ms
-from gateway.core.parse import NAMES, Body, parse_cancel, parse_reason
+from gateway.core.parse import Body, parse_reason
 from gateway.edge.head import Head, check_head
 from gateway.edge.pages.questions import question_in
 from gateway.files import secrecy
 from gateway.files.source import parse_document
+from gateway.operations.calls.cancel_runs import NAMES, parse_cancel
 from gateway.policy.format.load import parse_policy
 from gateway.upstream.runs import entries, query
 from gateway.upstream.runs.pages import wait_s

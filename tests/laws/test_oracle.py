@@ -9,12 +9,14 @@ from urllib.parse import quote_plus
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.core.parse import Body, parse_cancel
+from gateway.core.parse import Body
 from gateway.core.plan import Denial, Permit, order_of, orders_of
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Filter
+from gateway.core.request import ActionRequest, ByFilter, ByIds, Everything, Filter
 from gateway.core.run import Run as ListedRun
+from gateway.operations.calls.cancel_runs import parse_cancel
+from gateway.policy.conditions import CreatedCondition
 from gateway.policy.decide import decide
-from gateway.policy.model import CreatedCondition, Effect, Rule
+from gateway.policy.model import Effect, Rule
 from tests.core.populations import Case as LookedUp
 from tests.core.populations import cases as looked_up
 from tests.core.strategies import (
@@ -36,7 +38,7 @@ from tests.laws.reference import Run, condition_holds
 DEEP = os.environ.get("HYPOTHESIS_PROFILE") == "deep"
 LEAST_PERMITTED = 0.30
 
-Case = tuple[tuple[Rule, ...], CancelRequest, list[Run]]
+Case = tuple[tuple[Rule, ...], ActionRequest, list[Run]]
 
 
 ODD_URLS = ("https://a.example/api/%2e%2e/other", "h", "https://a.example.evil/")
@@ -45,7 +47,7 @@ that decodes twice would take it for another URL, and only a policy that lists s
 
 
 @st.composite
-def runs(draw: st.DrawFn, asked: CancelRequest) -> Run:
+def runs(draw: st.DrawFn, asked: ActionRequest) -> Run:
     """One run: each of its values is one that was asked for, near to one, or any."""
     chosen = asked.selection
 
@@ -60,7 +62,7 @@ def runs(draw: st.DrawFn, asked: CancelRequest) -> Run:
     end = fields.to_date or fields.from_date or NOW_MS
     age_ms: int = draw(st.sampled_from([0, 0, 0, 1, *SPANS_MS, 48 * HOUR_MS]))
     return Run(
-        near(chosen.run_ids if isinstance(chosen, ByRunIds) else (), RUN_IDS, ("0", "_b")),
+        near(chosen.ids if isinstance(chosen, ByIds) else (), RUN_IDS, ("0", "_b")),
         near(fields.workflow_urls, (*EXACT_URLS, *ODD_URLS), ("-v2", "/below", "x")),
         near(fields.labels, (*POOLS["label"], ""), ("er", ",batch")),
         near(fields.flow_control_keys, (*POOLS["flowControlKey"], ""), ("2",)),
@@ -78,7 +80,7 @@ def cases(draw: st.DrawFn) -> Case:
     return rules, request, draw(st.lists(runs(request), min_size=6, max_size=12))
 
 
-def as_client_sends(request: CancelRequest) -> bytes:
+def as_client_sends(request: ActionRequest) -> bytes:
     """The request the way a client writes it: `+` for spaces, no count beside IDs."""
     pairs = request.selection.pairs()
     if "workflowRunIds" not in request.selection.carried:
@@ -95,7 +97,7 @@ def allowed(rule: Rule, carried: frozenset[str], run: Run) -> bool:
     )
 
 
-def path_of(request: CancelRequest) -> str:
+def path_of(request: ActionRequest) -> str:
     """Which way led to the permit: the kind of field that the request carried, `+` where others stand beside it."""
     carried = request.selection.carried
     kinds = {"workflowRunIds": "ids", "created": "created"}
@@ -142,7 +144,7 @@ def test_under_every_model_the_selected_runs_lie_inside_the_permitting_rule(tabl
             return
         rule = next(rule for rule in rules if rule.name == decision.rule)
         effective = decision.effective
-        assert not isinstance(effective.selection, EveryRun)
+        assert not isinstance(effective.selection, Everything)
         query, carried = order_of(effective).query, effective.selection.carried
         for model in MODELS:
             found = model.selected(query, account)

@@ -13,10 +13,12 @@ from urllib.parse import parse_qs, parse_qsl, unquote, urlencode
 import pytest
 
 from gateway.core.errors import MalformedRequest
-from gateway.core.parse import Body, parse_cancel
+from gateway.core.parse import Body
 from gateway.core.plan import Order, Permit
+from gateway.operations.calls.cancel_runs import parse_cancel
+from gateway.policy.conditions import RunIdCondition, UrlCondition, ValueCondition
 from gateway.policy.decide import decide
-from gateway.policy.model import Effect, Rule, RunIdCondition, UrlCondition, ValueCondition
+from gateway.policy.model import Effect, Rule
 from tests.core.strategies import NOW_MS, TEAM, policies
 from tests.laws.models import MODELS, named
 from tests.laws.reference import Run, inside

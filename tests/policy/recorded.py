@@ -14,19 +14,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from gateway.core.plan import Denial, Owner
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Principal, Selection
-from gateway.policy.decide import decide
-from gateway.policy.model import (
+from gateway.core.request import ActionRequest, ByFilter, ByIds, Everything, Principal, Selection
+from gateway.policy.conditions import (
     Condition,
     CountCondition,
     CreatedCondition,
-    Effect,
-    Rule,
     RunIdCondition,
-    TeamException,
     UrlCondition,
     ValueCondition,
 )
+from gateway.policy.decide import decide
+from gateway.policy.model import Effect, Rule, TeamException
 from gateway.policy.rules import Policies
 
 RECORD = Path(__file__).with_name("recorded.json")
@@ -136,19 +134,19 @@ def _condition(draw: Draw, field: str, *, optional: bool) -> Condition:
     return ValueCondition(field, frozenset(draw.some(_VALUES[field][1])), optional=optional)
 
 
-def request(draw: Draw, rules: Sequence[Rule]) -> CancelRequest:
+def request(draw: Draw, rules: Sequence[Rule]) -> ActionRequest:
     """Return a readable request: of three, two are made after an `allow`, so that it is often admitted."""
     allow = draw.one([rule for rule in rules if rule.effect is Effect.ALLOW])
     selection = _selection(draw) if draw.in_(3) else _after(draw, allow)
-    count = len(selection.run_ids) if isinstance(selection, ByRunIds) else draw.one((1, 7, 20, 55, 100, 5000))
-    return CancelRequest(selection, count, reason="stuck" if draw.in_(2) else None)
+    count = len(selection.ids) if isinstance(selection, ByIds) else draw.one((1, 7, 20, 55, 100, 5000))
+    return ActionRequest(selection, count, reason="stuck" if draw.in_(2) else None)
 
 
 def _selection(draw: Draw) -> Selection:
     if draw.in_(6):
-        return ByRunIds(draw.some(_RUN_IDS, most=4))
+        return ByIds(draw.some(_RUN_IDS, most=4))
     if draw.in_(12):
-        return EveryRun()
+        return Everything()
     members: dict[str, object] = {}
     for field in draw.some(("workflowUrl", "workflowUrl", "created", *_VALUES)):
         if field == "workflowUrl":
@@ -168,7 +166,7 @@ def _after(draw: Draw, allow: Rule) -> Selection:
     for field, condition in allow.conditions.items():
         match condition:
             case RunIdCondition(prefix=prefixes):
-                return ByRunIds(draw.some([f"{draw.one(prefixes)}{end}" for end in "123"], most=3))
+                return ByIds(draw.some([f"{draw.one(prefixes)}{end}" for end in "123"], most=3))
             case UrlCondition(exact=exact, prefix=prefixes):
                 below = [f"{prefix.rstrip('/')}/{end}" for prefix in prefixes for end in ("", "z")]
                 members |= {"workflow_urls": draw.some(sorted(exact) or below or _URLS, most=2)}
@@ -181,7 +179,7 @@ def _after(draw: Draw, allow: Rule) -> Selection:
     return ByFilter(**members)  # type: ignore[arg-type]
 
 
-def decided(rules: Sequence[Rule], asked: CancelRequest) -> dict[str, object]:
+def decided(rules: Sequence[Rule], asked: ActionRequest) -> dict[str, object]:
     """Return all that is decided on a request, as JSON."""
     decision = decide(Policies(tuple(rules), digest="0" * 64), TEAM, asked, NOW_MS)
     members: dict[str, object] = {
@@ -198,7 +196,7 @@ def decided(rules: Sequence[Rule], asked: CancelRequest) -> dict[str, object]:
     return {"permit": True, **members, "sent": sent.wire(), "by": narrowing and narrowing.by, "look_up": by_look_up}
 
 
-def corpus() -> Iterator[tuple[tuple[Rule, ...], tuple[CancelRequest, ...]]]:
+def corpus() -> Iterator[tuple[tuple[Rule, ...], tuple[ActionRequest, ...]]]:
     """Yield the rule sets, each with the requests that it judges."""
     for seed in range(RULE_SETS):
         draw = Draw(seed)

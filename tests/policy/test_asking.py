@@ -11,16 +11,17 @@ import pytest
 from gateway.config import state_problems
 from gateway.core.errors import InvalidConfiguration
 from gateway.core.plan import Approval, Permit
-from gateway.core.request import ByFilter, CancelRequest, Principal
+from gateway.core.request import ActionRequest, ByFilter, Principal
 from gateway.core.run import Resolution
+from gateway.policy.conditions import CountCondition, UrlCondition, ValueCondition
 from gateway.policy.decide import decide
 from gateway.policy.format.load import load_policies, parse_policy
-from gateway.policy.model import CountCondition, Effect, Rule, UrlCondition, ValueCondition
+from gateway.policy.model import Effect, Rule
 from gateway.policy.rules import Policies
 
 URL = "https://a.example/api"
 TEAM, NOW_MS = Principal("a", "k"), 1_800_000_000_000
-ASKED = CancelRequest(ByFilter(workflow_urls=(URL,), exact=True), 100)
+ASKED = ActionRequest(ByFilter(workflow_urls=(URL,), exact=True), 100)
 BY_URL = {"workflowUrl": UrlCondition(exact=frozenset((URL,)))}
 HEAD = "version: 1\nname: t\nteams: [a]\nallow:\n"
 LOOKED_UP = "resolve: true, runs: {max: 9}"

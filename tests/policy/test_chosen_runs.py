@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.core.plan import Denial, Permit, orders_of
-from gateway.core.request import ByRunIds, CancelRequest, EveryRun
+from gateway.core.request import ActionRequest, ByIds, Everything
 from gateway.core.run import Listing, Resolution, Resolved, Run, Skip
 from gateway.policy.decide import decide
 from gateway.policy.model import Effect
@@ -21,7 +21,7 @@ LEAST_CHOSEN = 0.2
 thorough = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=generated.cases(200))
 
 
-NOTHING = Permit(None, "permit", None, CancelRequest(EveryRun(), 1)), Resolved(())
+NOTHING = Permit(None, "permit", None, ActionRequest(Everything(), 1)), Resolved(())
 
 
 def chosen(case: Case) -> tuple[Permit, Resolved]:
@@ -127,7 +127,7 @@ def test_everything_is_permitted_only_where_the_runs_are_looked_up(
     rules: tuple, count: int, resolution: Resolution
 ) -> None:
     """Without `resolve` no rule lets `cancel everything` through, not even one that says so."""
-    asked = CancelRequest(EveryRun(), count)
+    asked = ActionRequest(Everything(), count)
     without = decide(policies(*rules, everything(None)), TEAM, asked, NOW_MS)
     assert isinstance(without, Denial)
     alone = decide(policies(everything(resolution)), TEAM, asked, NOW_MS)
@@ -137,7 +137,7 @@ def test_everything_is_permitted_only_where_the_runs_are_looked_up(
 
 @given(resolving_sets(), requests(), resolutions)
 def test_a_require_of_resolve_forces_every_request_through_the_look_up(
-    rules: tuple, request: CancelRequest, resolution: Resolution
+    rules: tuple, request: ActionRequest, resolution: Resolution
 ) -> None:
     """No permit of the team sends the request itself; the smallest maximum and the longest age count."""
     forcing = replace(everything(resolution), id="look", effect=Effect.REQUIRE, selects=None)
@@ -152,7 +152,7 @@ def test_a_require_of_resolve_forces_every_request_through_the_look_up(
 
 
 @given(rule_sets(), requests())
-def test_without_resolve_nothing_is_looked_up(rules: tuple, request: CancelRequest) -> None:
+def test_without_resolve_nothing_is_looked_up(rules: tuple, request: ActionRequest) -> None:
     """The request itself is what is sent, as before there was a look-up."""
     decision = decide(policies(*rules), TEAM, request, NOW_MS)
     assert isinstance(decision, Denial) or decision.resolution is None
@@ -160,7 +160,7 @@ def test_without_resolve_nothing_is_looked_up(rules: tuple, request: CancelReque
 
 @given(rule_sets(), requests(), st.integers(0, 3))
 def test_an_allow_with_resolve_never_takes_a_direct_permit_away(
-    rules: tuple, request: CancelRequest, which: int
+    rules: tuple, request: ActionRequest, which: int
 ) -> None:
     """A rule added beside others may only win by a larger count, or by its name; what was permitted stays so."""
     before = decide(policies(*rules), TEAM, request, NOW_MS)
@@ -200,9 +200,9 @@ def test_the_laws_above_are_tried_on_cases_that_come_to_runs() -> None:
 def test_an_unknown_id_refuses_the_whole_request(case: Case, data: st.DataObject) -> None:
     """An ID of which upstream knows nothing may be anybody's."""
     selection = case.request.selection
-    if not isinstance(selection, ByRunIds) or isinstance(case.decision(), Denial):
+    if not isinstance(selection, ByIds) or isinstance(case.decision(), Denial):
         return
-    gone = data.draw(st.sampled_from(selection.run_ids))
+    gone = data.draw(st.sampled_from(selection.ids))
     judged = replace(case, listing=Listing(tuple(run for run in case.listing.runs if run.run_id != gone))).judged()
     assert isinstance(judged, Denial)
     # A long list is cut short: the sentence names the first few.

@@ -7,16 +7,9 @@ from dataclasses import replace
 import pytest
 
 from gateway.core.plan import Denial, Permit
-from gateway.core.request import ByFilter, ByRunIds, EveryRun, Principal, Selection
-from gateway.policy.model import (
-    CountCondition,
-    CreatedCondition,
-    Effect,
-    Rule,
-    RunIdCondition,
-    TeamException,
-    UrlCondition,
-)
+from gateway.core.request import ByFilter, ByIds, Everything, Principal, Selection
+from gateway.policy.conditions import CountCondition, CreatedCondition, RunIdCondition, UrlCondition
+from gateway.policy.model import Effect, Rule, TeamException
 from tests.core.rules import API, allow, judge, label, permits, rule, urls
 from tests.core.strategies import ALLOW_ALL, HOUR_MS, NOW_MS, anything
 
@@ -86,18 +79,18 @@ def test_a_filter_that_the_allow_does_not_mention_is_not_admitted(added: dict) -
 def test_run_ids_and_filters_are_admitted_by_rules_of_their_own_kind() -> None:
     """An ID rule admits no filter, a filter rule no IDs, and `any` on IDs admits everything else's never."""
     by_id, by_label = allow("i", workflowRunIds=anything("workflowRunIds")), allow("l", label=anything("label"))
-    assert permits(ByRunIds(("a",)), by_id)
-    assert not permits(ByRunIds(("a",)), by_label)
+    assert permits(ByIds(("a",)), by_id)
+    assert not permits(ByIds(("a",)), by_label)
     assert not permits(ByFilter(labels=("a",)), by_id)
-    assert not permits(EveryRun(), by_id, by_label)
+    assert not permits(Everything(), by_id, by_label)
 
 
 def test_run_ids_are_bounded_by_number_and_prefix() -> None:
     """`max` at and above the bound, every ID below a prefix; the prefix of run IDs has no boundary."""
     listed = allow(workflowRunIds=RunIdCondition(2, ("wfr_a_", "x")))
-    assert permits(ByRunIds(("wfr_a_1", "xy")), listed)
-    assert not permits(ByRunIds(("wfr_a_1", "wfr_a_2", "x")), listed)
-    assert not permits(ByRunIds(("wfr_a_1", "wfr_b_1")), listed)
+    assert permits(ByIds(("wfr_a_1", "xy")), listed)
+    assert not permits(ByIds(("wfr_a_1", "wfr_a_2", "x")), listed)
+    assert not permits(ByIds(("wfr_a_1", "wfr_b_1")), listed)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +150,7 @@ def test_all_caps_together_lower_to_the_smallest() -> None:
 
 def test_a_list_of_run_ids_is_never_cut() -> None:
     """For run IDs the count is their number; above a max or a cap, anyone's, the request is refused whole."""
-    three = ByRunIds(("a", "b", "c"))
+    three = ByIds(("a", "b", "c"))
     ids = anything("workflowRunIds")
     for bound in (CountCondition(max=2), CountCondition(cap=2)):
         assert effective_count(allow(count=bound, workflowRunIds=ids), selection=three) is None
@@ -198,14 +191,14 @@ def test_the_exact_requirement_speaks_about_requests_that_name_a_url() -> None:
     assert permits(urls(API), *ALLOW_ALL, exact)
     assert not permits(urls(f"{API}/", exact=False), *ALLOW_ALL, exact)
     assert permits(ByFilter(labels=("a",)), *ALLOW_ALL, exact)
-    assert permits(ByRunIds(("a",)), *ALLOW_ALL, exact)
+    assert permits(ByIds(("a",)), *ALLOW_ALL, exact)
 
 
 def test_a_require_holds_by_containment() -> None:
     """A required field must be carried and every value lie inside; run IDs carry none."""
     nightly = rule(Effect.REQUIRE, label=label("nightly"))
     assert permits(ByFilter(labels=("nightly",)), *ALLOW_ALL, nightly)
-    for selection in (ByFilter(labels=("nightly", "x")), ByFilter(flow_control_keys=("k",)), ByRunIds(("a",))):
+    for selection in (ByFilter(labels=("nightly", "x")), ByFilter(flow_control_keys=("k",)), ByIds(("a",))):
         assert not permits(selection, *ALLOW_ALL, nightly)
 
 
@@ -214,7 +207,7 @@ def test_a_require_holds_by_containment() -> None:
     [
         urls(API), urls(f"{API}/x"), urls(f"{API}?q=1"), urls("https://b.example/", API),
         urls("https://a.example/", exact=False), urls("https://a.example/a", exact=False),
-        urls(API, exact=False), urls(f"{API}/x/", exact=False), ByFilter(labels=("a",)), ByRunIds(("a",)),
+        urls(API, exact=False), urls(f"{API}/x/", exact=False), ByFilter(labels=("a",)), ByIds(("a",)),
     ],
 )  # fmt: skip
 def test_a_deny_below_a_prefix_matches_by_possible_overlap(selection: Selection) -> None:
@@ -252,7 +245,7 @@ def test_a_deny_without_conditions_matches_all_and_one_on_kinds_its_kinds() -> N
     assert not permits(ByFilter(labels=("a",)), *ALLOW_ALL, rule(Effect.DENY))
     only_ids = Rule("p", "i", Effect.DENY, {}, selects=frozenset(("run_ids",)))
     assert permits(ByFilter(labels=("a",)), *ALLOW_ALL, only_ids)
-    assert not permits(ByRunIds(("a",)), *ALLOW_ALL, only_ids)
+    assert not permits(ByIds(("a",)), *ALLOW_ALL, only_ids)
 
 
 def test_a_shadow_rule_is_judged_and_never_enforced() -> None:

@@ -9,16 +9,9 @@ import pytest
 from gateway.core.request import Principal
 from gateway.core.run import Resolution
 from gateway.policy.choose import covers
+from gateway.policy.conditions import CreatedCondition, RunIdCondition, UrlCondition, ValueCondition
 from gateway.policy.decide import decide
-from gateway.policy.model import (
-    CreatedCondition,
-    Effect,
-    Rule,
-    RunIdCondition,
-    TeamException,
-    UrlCondition,
-    ValueCondition,
-)
+from gateway.policy.model import Effect, Rule, TeamException
 from tests.core.populations import everything
 from tests.core.rules import API, allow, label, rule, urls
 from tests.core.strategies import HOUR_MS, NOW_MS, TEAM, counted, policies

@@ -11,11 +11,12 @@ import pytest
 
 from gateway.authoring.cases import judge_cases, parse_cases
 from gateway.authoring.lint import IDS, Summary, lint
-from gateway.core.parse import Body, parse_cancel
+from gateway.core.parse import Body
 from gateway.core.plan import Denial, Permit
-from gateway.core.request import CancelRequest, Principal
+from gateway.core.request import ActionRequest, Principal
 from gateway.core.run import Listing, Resolution, Run
 from gateway.files.nodes import Place
+from gateway.operations.calls.cancel_runs import parse_cancel
 from gateway.policy.choose import choose
 from gateway.policy.decide import decide
 from gateway.policy.format.load import load_policies
@@ -209,7 +210,7 @@ def test_documented_look_ups_end_as_the_page_says(
     assert (resolved.rule if isinstance(resolved, Denial) else [one.run_id for one in resolved.runs]) == end
 
 
-def read(query: str) -> CancelRequest:
+def read(query: str) -> ActionRequest:
     return parse_cancel(query.encode(), Body())
 
 

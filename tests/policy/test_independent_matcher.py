@@ -12,20 +12,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.core.plan import Denial, Permit
-from gateway.core.request import ByFilter, ByFilterHere, ByRunIds, EveryRun, Selection
+from gateway.core.request import ByFilter, ByFilterHere, ByIds, Everything, Selection
 from gateway.core.run import Run
 from gateway.policy.choose import choose
-from gateway.policy.decide import decide
-from gateway.policy.model import (
+from gateway.policy.conditions import (
     Condition,
     CreatedCondition,
-    Effect,
     PathCondition,
-    Rule,
     RunIdCondition,
     UrlCondition,
     ValueCondition,
 )
+from gateway.policy.decide import decide
+from gateway.policy.model import Effect, Rule
 from tests.core.populations import Case, cases
 from tests.core.strategies import NOW_MS, TEAM, policies
 from tests.core.strategies import denies as deny_rules
@@ -86,10 +85,10 @@ def forbids(condition: Condition, run: Run) -> bool:
 
 def asked_for(selection: Selection, run: Run) -> bool:
     """Whether the request names the run."""
-    if isinstance(selection, EveryRun):
+    if isinstance(selection, Everything):
         return True
-    if isinstance(selection, ByRunIds):
-        return run.run_id in selection.run_ids
+    if isinstance(selection, ByIds):
+        return run.run_id in selection.ids
     urls = selection.workflow_urls
     named = run.workflow_url in urls if selection.exact else any(is_below(run.workflow_url, url) for url in urls)
     fields = {
@@ -119,7 +118,7 @@ def kept(rule: Rule, selection: Selection, run: Run) -> bool:
 
 def is_forbidden(rule: Rule, selection: Selection, run: Run) -> bool:
     """Whether the `deny` is about the run, in a request that selects as this one does."""
-    kinds = {ByRunIds: "run_ids", ByFilter: "filter", ByFilterHere: "filter", EveryRun: "everything"}
+    kinds = {ByIds: "run_ids", ByFilter: "filter", ByFilterHere: "filter", Everything: "everything"}
     about = rule.selects is None or kinds[type(selection)] in rule.selects
     return about and all(forbids(condition, run) for condition in rule.conditions.values())
 

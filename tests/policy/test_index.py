@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core import grammar
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection
+from gateway.core.request import ActionRequest, ByFilter, ByIds, Everything, Selection
 from gateway.core.run import Run
 from gateway.policy.choose import _covers
+from gateway.policy.conditions import UrlCondition
 from gateway.policy.index.rules import AllowIndex, DenyIndex, seen
-from gateway.policy.model import Effect, Rule, UrlCondition
+from gateway.policy.model import Effect, Rule
 from gateway.policy.reading import Reading, admits, matches, touches
 from tests.core.populations import resolving, resolving_sets, runs
 from tests.core.strategies import NOW_MS, RUN_IDS, allows, counted, denies, filters, filters_here, some
@@ -78,9 +79,9 @@ def selections(draw: st.DrawFn) -> Selection:
     """Filters with such URLs, exact or as prefixes; run IDs; everything."""
     kind = draw(st.sampled_from(("filter", "filter", "filter", "urls", "ids", "everything")))
     if kind == "ids":
-        return ByRunIds(draw(some(RUN_IDS, most=4)))
+        return ByIds(draw(some(RUN_IDS, most=4)))
     if kind == "everything":
-        return EveryRun()
+        return Everything()
     exact = draw(st.booleans())
     named = tuple(draw(st.lists(urls if exact else asked_prefixes, min_size=1, max_size=3, unique=True)))
     if kind == "urls":
@@ -98,7 +99,7 @@ def found(rules: Iterable[Rule]) -> set[str]:
     return set(names)
 
 
-def asks(selection: Selection) -> CancelRequest:
+def asks(selection: Selection) -> ActionRequest:
     """A request for ten runs, or for those it names."""
     return counted(selection, 10)
 
@@ -130,7 +131,7 @@ def test_every_allow_that_admits_a_request_is_found(rules: list[Rule], selection
 @st.composite
 def single_runs(draw: st.DrawFn) -> Run:
     """A run with such a URL and other values that rules name, or without them."""
-    run = draw(runs(draw(st.sampled_from(RUN_IDS)), EveryRun()))
+    run = draw(runs(draw(st.sampled_from(RUN_IDS)), Everything()))
     return replace(run, workflow_url=draw(urls))
 
 

@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.parse import Body, parse_cancel
+from gateway.core.parse import Body
 from gateway.core.plan import Decision, Order, Permit
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection, filter_with
+from gateway.core.request import ActionRequest, ByFilter, ByIds, Everything, Selection, filter_with
+from gateway.operations.calls.cancel_runs import parse_cancel
 from gateway.policy.decide import decide
 from gateway.policy.index.rules import AllowIndex, DenyIndex
 from gateway.policy.model import Effect, Rule
@@ -42,7 +43,7 @@ from tests.laws.reference import Run, inside
 
 
 @st.composite
-def judged(draw: st.DrawFn) -> tuple[tuple[Rule, ...], CancelRequest]:
+def judged(draw: st.DrawFn) -> tuple[tuple[Rule, ...], ActionRequest]:
     """Rules, and a request that mostly fits one of their allows."""
     rules = draw(rule_sets())
     allowing = [rule for rule in rules if rule.effect is Effect.ALLOW]
@@ -50,11 +51,11 @@ def judged(draw: st.DrawFn) -> tuple[tuple[Rule, ...], CancelRequest]:
     return rules, draw(st.one_of(requests(), fitting(made_for), fitting(made_for)))
 
 
-def decision(rules: Sequence[Rule], request: CancelRequest) -> Decision:
+def decision(rules: Sequence[Rule], request: ActionRequest) -> Decision:
     return decide(policies(*rules), TEAM, request, NOW_MS)
 
 
-def permitted_count(rules: Sequence[Rule], request: CancelRequest) -> int:
+def permitted_count(rules: Sequence[Rule], request: ActionRequest) -> int:
     """How many runs are permitted at most; 0 for a denial."""
     match decision(rules, request):
         case Permit(effective=effective):
@@ -63,19 +64,19 @@ def permitted_count(rules: Sequence[Rule], request: CancelRequest) -> int:
 
 
 @given(judged())
-def test_the_effective_request_never_selects_more_than_was_asked(case: tuple[tuple[Rule, ...], CancelRequest]) -> None:
+def test_the_effective_request_never_selects_more_than_was_asked(case: tuple[tuple[Rule, ...], ActionRequest]) -> None:
     """A permit holds the same selection and a count that is not larger; a list of IDs is whole."""
     rules, request = case
     match decision(rules, request):
         case Permit(effective=effective):
             assert effective.selection == request.selection
             assert 1 <= effective.count <= request.count
-            assert effective == request or not isinstance(request.selection, ByRunIds)
+            assert effective == request or not isinstance(request.selection, ByIds)
 
 
 @given(judged(), st.data())
 def test_removing_an_allow_never_permits_more(
-    case: tuple[tuple[Rule, ...], CancelRequest], data: st.DataObject
+    case: tuple[tuple[Rule, ...], ActionRequest], data: st.DataObject
 ) -> None:
     """Without one of its allows, a team may cancel as many runs as before or fewer."""
     rules, request = case
@@ -84,7 +85,7 @@ def test_removing_an_allow_never_permits_more(
 
 
 @given(judged(), st.one_of(denies("added"), requires("added")))
-def test_adding_a_deny_or_require_never_permits_more(case: tuple[tuple[Rule, ...], CancelRequest], added: Rule) -> None:
+def test_adding_a_deny_or_require_never_permits_more(case: tuple[tuple[Rule, ...], ActionRequest], added: Rule) -> None:
     """With one more deny or require, a team may cancel as many runs as before or fewer."""
     rules, request = case
     assert permitted_count([*rules, added], request) <= permitted_count(rules, request)
@@ -92,7 +93,7 @@ def test_adding_a_deny_or_require_never_permits_more(case: tuple[tuple[Rule, ...
 
 @given(judged(), st.data())
 def test_the_order_of_files_and_rules_never_matters(
-    case: tuple[tuple[Rule, ...], CancelRequest], data: st.DataObject
+    case: tuple[tuple[Rule, ...], ActionRequest], data: st.DataObject
 ) -> None:
     """Any order of the same rules, whichever files they came from, gives the same decision word for word."""
     rules, request = case
@@ -104,7 +105,7 @@ def test_the_order_of_files_and_rules_never_matters(
 
 @given(judged(), allows("added"), st.sampled_from(("deny", "require", "allow")))
 def test_a_rule_in_shadow_mode_changes_nothing_that_is_enforced(
-    case: tuple[tuple[Rule, ...], CancelRequest], added: Rule, effect: str
+    case: tuple[tuple[Rule, ...], ActionRequest], added: Rule, effect: str
 ) -> None:
     """Shadow rules of every kind leave the permit, its rule and its count as they are."""
     rules, request = case
@@ -116,7 +117,7 @@ def test_a_rule_in_shadow_mode_changes_nothing_that_is_enforced(
 
 
 @given(judged())
-def test_what_shadow_mode_would_decide_is_what_enforcing_decides(case: tuple[tuple[Rule, ...], CancelRequest]) -> None:
+def test_what_shadow_mode_would_decide_is_what_enforcing_decides(case: tuple[tuple[Rule, ...], ActionRequest]) -> None:
     """`decided` with a rule in shadow mode is the decision that the same rules give when enforced."""
     rules, request = case
     shadowed = decision([replace(rule, shadow=True) for rule in rules], request)
@@ -127,7 +128,7 @@ def test_what_shadow_mode_would_decide_is_what_enforcing_decides(case: tuple[tup
 @given(rule_sets(), counts)
 def test_everything_is_never_permitted(rules: tuple[Rule, ...], count: int) -> None:
     """As long as nothing resolves, no set of rules lets `cancel everything` through."""
-    assert not isinstance(decision([*ALLOW_ALL, *rules], CancelRequest(EveryRun(), count)), Permit)
+    assert not isinstance(decision([*ALLOW_ALL, *rules], ActionRequest(Everything(), count)), Permit)
 
 
 @given(st.lists(st.one_of(allows(), allows()), max_size=8), selections())
@@ -143,7 +144,7 @@ def test_the_index_finds_what_a_look_at_every_rule_finds(rules: list[Rule], sele
 
 @given(judged())
 def test_the_nearest_is_always_admitted_and_never_wider_than_an_allow(
-    case: tuple[tuple[Rule, ...], CancelRequest],
+    case: tuple[tuple[Rule, ...], ActionRequest],
 ) -> None:
     """What a refusal proposes is permitted as it stands, by a rule that contains it."""
     rules, request = case
@@ -151,7 +152,7 @@ def test_the_nearest_is_always_admitted_and_never_wider_than_an_allow(
     if isinstance(refused, Permit) or refused.nearest is None:
         return
     proposed = from_wire(dict(refused.nearest))
-    assert not isinstance(proposed.selection, EveryRun)
+    assert not isinstance(proposed.selection, Everything)
     if isinstance(proposed.selection, ByFilter):
         assert parse_cancel(Order(proposed.selection, proposed.count).query.encode("ascii"), Body()) == proposed
     match decision(rules, proposed):
@@ -161,15 +162,15 @@ def test_the_nearest_is_always_admitted_and_never_wider_than_an_allow(
             raise AssertionError(denial)
 
 
-def from_wire(wire: dict) -> CancelRequest:
+def from_wire(wire: dict) -> ActionRequest:
     """A request from the object that a refusal shows."""
     if ids := wire.get("workflowRunIds"):
-        return counted(ByRunIds(tuple(ids)), 1)
+        return counted(ByIds(tuple(ids)), 1)
     lists = {member: tuple(wire.get(name, ())) for name, member in {"workflowUrl": "workflow_urls", **MEMBERS}.items()}
     exact = wire.get("workflowUrlExactMatch") is True
     dates = {"from_date": wire.get("fromDate"), "to_date": wire.get("toDate")}
     selection = filter_with({**lists, **dates, "exact": exact})
-    return CancelRequest(selection, wire["count"])
+    return ActionRequest(selection, wire["count"])
 
 
 @st.composite
@@ -184,11 +185,11 @@ def runs(draw: st.DrawFn) -> Run:
 
 
 @st.composite
-def spellings(draw: st.DrawFn, run: Run) -> CancelRequest:
+def spellings(draw: st.DrawFn, run: Run) -> ActionRequest:
     """Any readable request that selects the run: exactly, by a prefix cut anywhere, with fields left out, or by ID."""
     if draw(st.integers(0, 4)) == 0:
         others = draw(st.lists(st.sampled_from(RUN_IDS), max_size=2))
-        return counted(ByRunIds(tuple(dict.fromkeys([*others, run.run_id]))), 1)
+        return counted(ByIds(tuple(dict.fromkeys([*others, run.run_id]))), 1)
     url, exact = run.url, draw(st.booleans())
     if not exact:
         start = url.index("/", len("https://")) + 1
@@ -202,7 +203,7 @@ def spellings(draw: st.DrawFn, run: Run) -> CancelRequest:
         selection = ByFilter(**{name: members[name] for name in kept}, exact=exact and "workflow_urls" in kept)  # type: ignore[arg-type]
     except ValueError:  # the prefix was cut inside an escape
         selection = ByFilter(labels=(run.label,))
-    return CancelRequest(selection, draw(counts))
+    return ActionRequest(selection, draw(counts))
 
 
 @given(denies(), runs(), st.data())
@@ -223,7 +224,7 @@ def test_a_deny_on_another_field_than_the_id_refuses_every_list_of_ids(
     narrowed = replace(deny, selects=None, conditions={
         field: condition for field, condition in deny.conditions.items() if field != "workflowRunIds"
     })  # fmt: skip
-    assert not isinstance(decision([*ALLOW_ALL, narrowed], counted(ByRunIds(run_ids), 1)), Permit)
+    assert not isinstance(decision([*ALLOW_ALL, narrowed], counted(ByIds(run_ids), 1)), Permit)
 
 
 @given(st.lists(denies(), max_size=8), st.sampled_from(EXACT_URLS))

@@ -13,17 +13,9 @@ from hypothesis import strategies as st
 from gateway.core.errors import InvalidConfiguration
 from gateway.core.plan import Owner
 from gateway.core.run import Resolution
+from gateway.policy.conditions import CountCondition, CreatedCondition, RunIdCondition, UrlCondition, ValueCondition
 from gateway.policy.format.load import load_policies, parse_policy
-from gateway.policy.model import (
-    CountCondition,
-    CreatedCondition,
-    Effect,
-    Rule,
-    RunIdCondition,
-    TeamException,
-    UrlCondition,
-    ValueCondition,
-)
+from gateway.policy.model import Effect, Rule, TeamException
 from gateway.policy.window import Hours, Window
 
 HEAD = "version: 1\nname: t\nteams: [a]\n"

@@ -11,27 +11,20 @@ from hypothesis import strategies as st
 from gateway.core.plan import Decision, Denial, Permit
 from gateway.core.request import (
     HERE,
+    ActionRequest,
     ByFilter,
     ByFilterHere,
-    ByRunIds,
-    CancelRequest,
-    EveryRun,
+    ByIds,
+    Everything,
     Filter,
     Selection,
     filter_with,
 )
 from gateway.core.run import Listing, Resolution, Resolved, Run
 from gateway.policy.choose import choose, selects
+from gateway.policy.conditions import Condition, PathCondition, RunIdCondition, UrlCondition, ValueCondition
 from gateway.policy.decide import decide
-from gateway.policy.model import (
-    Condition,
-    Effect,
-    PathCondition,
-    Rule,
-    RunIdCondition,
-    UrlCondition,
-    ValueCondition,
-)
+from gateway.policy.model import Effect, Rule
 from gateway.policy.reading import NEVER_SENT
 from gateway.upstream.runs.narrowing import narrowing
 from tests.core.populations import everything, meant, resolutions, runs
@@ -116,10 +109,10 @@ def test_a_look_up_that_a_require_forces_admits_it_as_well(members: dict[str, ob
 def test_run_ids_are_no_filter() -> None:
     """A rule on filters admits no list of IDs, a rule on IDs no filter, and one about every run neither."""
     by_ids = looked_up(workflowRunIds=RunIdCondition(5), workflowUrl=BELOW)
-    assert not permits(ByRunIds(("wfr_1",)), looked_up(workflowUrl=BELOW), everything(LOOKED_UP))
+    assert not permits(ByIds(("wfr_1",)), looked_up(workflowUrl=BELOW), everything(LOOKED_UP))
     assert not permits(ByFilter((API,), exact=True), by_ids, everything(LOOKED_UP))
     assert not permits(ByFilter(labels=("nightly",)), by_ids, everything(LOOKED_UP))
-    assert permits(EveryRun(), everything(LOOKED_UP))
+    assert permits(Everything(), everything(LOOKED_UP))
 
 
 def test_where_runs_are_looked_up_an_exact_url_is_not_demanded() -> None:
@@ -180,7 +173,7 @@ def chosen(one: Rule, selection: Filter, permit: Decision, listed: tuple[Run, ..
     """What comes of a filter, with a count and bounds that leave nothing out."""
     if isinstance(permit, Denial):
         return permit
-    request = CancelRequest(selection, 100)
+    request = ActionRequest(selection, 100)
     unbounded = permit._replace(resolution=Resolution(100), effective=request)
     return choose(policies(one), TEAM, request, unbounded, Listing(listed), NOW_MS)
 
@@ -311,7 +304,7 @@ ANY: dict[str, ValueCondition] = {
 def test_a_require_on_a_host_is_judged_on_the_runs_that_ids_name() -> None:
     """An ID carries no host; its run does."""
     rules = (looked_up(workflowRunIds=RunIdCondition(5), workflowUrl=BELOW), rule(Effect.REQUIRE, "q", host=HOST))
-    permit = judge(ByRunIds(("wfr_1",)), *rules)
+    permit = judge(ByIds(("wfr_1",)), *rules)
     assert isinstance(permit, Permit)
     for url, covered in ((RUN.workflow_url, True), (RUN.workflow_url.replace("a.example", "a.example:8443"), False)):
         listing = Listing((replace(RUN, workflow_url=url),))

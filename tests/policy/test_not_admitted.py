@@ -9,18 +9,11 @@ import pytest
 from hypothesis import given
 
 from gateway.core.plan import Denial, NotAdmitted, Owner
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection
+from gateway.core.request import ActionRequest, ByFilter, ByIds, Everything, Selection
 from gateway.core.run import Resolution
+from gateway.policy.conditions import CountCondition, CreatedCondition, RunIdCondition, UrlCondition, ValueCondition
 from gateway.policy.decide import decide
-from gateway.policy.model import (
-    CountCondition,
-    CreatedCondition,
-    Effect,
-    Rule,
-    RunIdCondition,
-    UrlCondition,
-    ValueCondition,
-)
+from gateway.policy.model import Effect, Rule
 from gateway.policy.nearest import MOST
 from gateway.policy.window import Window
 from tests.core.rules import API, allow, judge, label, urls
@@ -83,14 +76,14 @@ REASONS: dict[str, tuple[Selection, int, Rule, str, str | None, str]] = {
     "no end": (since(NOW_MS), 9, allow(created=NOW), "toDate", None, "the request names no toDate"),
     "too long": (since(NOW_MS - 7 * HOUR_MS, NOW_MS), 9, allow(created=SPAN), "toDate", str(NOW_MS),
                  "are further apart"),
-    "run ID prefix": (ByRunIds(("wfr_a_1", "wfr_b_1")), 2, allow(workflowRunIds=IDS), "workflowRunIds", "wfr_b_1",
+    "run ID prefix": (ByIds(("wfr_a_1", "wfr_b_1")), 2, allow(workflowRunIds=IDS), "workflowRunIds", "wfr_b_1",
                       "at most 2 IDs beginning with wfr_a_, but 'wfr_b_1' begins otherwise"),
-    "too many IDs": (ByRunIds(("wfr_a_1", "wfr_a_2", "wfr_a_3")), 3, allow(workflowRunIds=IDS), "workflowRunIds", "3",
+    "too many IDs": (ByIds(("wfr_a_1", "wfr_a_2", "wfr_a_3")), 3, allow(workflowRunIds=IDS), "workflowRunIds", "3",
                      "but the request names 3"),
-    "IDs above the cap": (ByRunIds(("wfr_a_1", "wfr_a_2")), 2,
+    "IDs above the cap": (ByIds(("wfr_a_1", "wfr_a_2")), 2,
                           allow(count=CountCondition(cap=1), workflowRunIds=IDS), "workflowRunIds", "2",
                           "it wants at most 1 run IDs, but the request names 2"),
-    "IDs under a filter": (ByRunIds(("wfr_a_1",)), 1, allow(workflowUrl=URL), "workflowRunIds", "wfr_a_1",
+    "IDs under a filter": (ByIds(("wfr_a_1",)), 1, allow(workflowUrl=URL), "workflowRunIds", "wfr_a_1",
                            "it says nothing of workflowRunIds, and the request names 'wfr_a_1'"),
     "a filter under IDs": (urls(API), 9, allow(workflowRunIds=IDS), "workflowRunIds", None,
                            "it wants runs named by ID (workflowRunIds: at most 2 IDs beginning with wfr_a_)"),
@@ -169,7 +162,7 @@ def test_a_rule_about_another_kind_of_request_is_the_farthest() -> None:
     ids = allow("a-ids", workflowRunIds=IDS)
     filtered = allow("filtered", workflowUrl=URL, label=label("b"), created=DAY)
     assert denied(ByFilter(labels=("x",)), ids, filtered).not_admitted == NotAdmitted("p/filtered", "workflowUrl", None)
-    refused = denied(ByRunIds(("wfr_b_1",)), ids, filtered, count=1)
+    refused = denied(ByIds(("wfr_b_1",)), ids, filtered, count=1)
     assert refused.not_admitted == NotAdmitted("p/a-ids", "workflowRunIds", "wfr_b_1")
 
 
@@ -201,7 +194,7 @@ def test_a_refusal_sends_to_the_owner_of_the_rules(effect: Effect) -> None:
 
 
 @given(judged())
-def test_what_is_named_is_the_requests_own(case: tuple[tuple[Rule, ...], CancelRequest]) -> None:
+def test_what_is_named_is_the_requests_own(case: tuple[tuple[Rule, ...], ActionRequest]) -> None:
     """A value that was not admitted is one of the request, or how many it asks for; a field is one of its names."""
     rules, request = case
     decision = decide(policies(*rules), TEAM, request, NOW_MS)
@@ -211,7 +204,7 @@ def test_what_is_named_is_the_requests_own(case: tuple[tuple[Rule, ...], CancelR
     values = {value for _, value in request.selection.pairs()} | {str(request.count), request.selection.kind}
     assert named.value is None or named.value in values
     assert named.rule in {rule.name for rule in rules}
-    assert isinstance(request.selection, EveryRun) or "comes nearest" in decision.reason or decision.rule is not None
+    assert isinstance(request.selection, Everything) or "comes nearest" in decision.reason or decision.rule is not None
 
 
 def test_naming_costs_the_same_with_any_number_of_rules() -> None:

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.plan import Denial, Permit
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Filter, Selection, filter_with
+from gateway.core.request import ActionRequest, ByFilter, ByIds, Everything, Filter, Selection, filter_with
 from gateway.core.run import Resolution, Run
+from gateway.policy.conditions import Condition, CountCondition, CreatedCondition, UrlCondition, ValueCondition
 from gateway.policy.decide import decide
-from gateway.policy.model import Condition, CountCondition, CreatedCondition, Effect, Rule, UrlCondition, ValueCondition
+from gateway.policy.model import Effect, Rule
 from tests.core.populations import resolving_sets, runs
 from tests.core.rules import API, allow, label, urls
 from tests.core.strategies import ALLOW_ALL, HOUR_MS, NOW_MS, POOLS, RUN_IDS, TEAM, counted, denies, fitting, policies
@@ -24,7 +25,7 @@ URL = UrlCondition(exact=frozenset((API,)))
 LOOKED_UP = Resolution(50)
 
 
-def refused(request: CancelRequest, *rules: Rule) -> Denial:
+def refused(request: ActionRequest, *rules: Rule) -> Denial:
     """The refusal of a request that these rules do not admit."""
     decision = decide(policies(*rules), TEAM, request, NOW_MS)
     assert isinstance(decision, Denial)
@@ -40,12 +41,12 @@ def upstream_selects(selection: Selection, run: Run) -> bool:
 
 
 @st.composite
-def loosened(draw: st.DrawFn, rule: Rule) -> CancelRequest:
+def loosened(draw: st.DrawFn, rule: Rule) -> ActionRequest:
     """A request near to a rule: fields left out, added, or with one value more than the rule admits."""
     request = draw(fitting(rule))
     if not isinstance(request.selection, Filter):
-        ids = tuple(dict.fromkeys((*request.selection.run_ids, draw(st.sampled_from(RUN_IDS)))))  # type: ignore[union-attr]
-        return counted(ByRunIds(ids), 1)
+        ids = tuple(dict.fromkeys((*request.selection.ids, draw(st.sampled_from(RUN_IDS)))))  # type: ignore[union-attr]
+        return counted(ByIds(ids), 1)
     asked = request.selection
     kind = draw(
         st.sampled_from(("prefix", "another URL", "no URL", "label", "key", "address", "dates", "end", "start"))
@@ -68,7 +69,7 @@ def loosened(draw: st.DrawFn, rule: Rule) -> CancelRequest:
 
 
 @st.composite
-def asked(draw: st.DrawFn) -> tuple[tuple[Rule, ...], CancelRequest]:
+def asked(draw: st.DrawFn) -> tuple[tuple[Rule, ...], ActionRequest]:
     """Rules, and a request that some of them nearly admit."""
     rules = (*draw(resolving_sets()), *draw(st.lists(denies(), max_size=1)))
     near = draw(st.sampled_from([rule for rule in rules if rule.effect is Effect.ALLOW]))
@@ -80,7 +81,7 @@ def asked(draw: st.DrawFn) -> tuple[tuple[Rule, ...], CancelRequest]:
 @thorough
 @given(asked(), st.data())
 def test_a_proposal_selects_nothing_that_was_not_asked_for(
-    case: tuple[tuple[Rule, ...], CancelRequest], data: st.DataObject
+    case: tuple[tuple[Rule, ...], ActionRequest], data: st.DataObject
 ) -> None:
     """However a prefix is matched, upstream or here; it asks for no more runs either, and it is permitted as shown."""
     rules, request = case
@@ -120,7 +121,7 @@ ADMITS_FULL: dict[str, Condition] = {
 def test_what_no_rule_mentions_is_never_left_out(field: str) -> None:
     """A request with a bound that the rule does not know: there is no proposal, and the sentence says why."""
     said = {name: condition for name, condition in ADMITS_FULL.items() if name != field}
-    decision = refused(CancelRequest(FULL, 5), Rule("p", "r", Effect.ALLOW, said))
+    decision = refused(ActionRequest(FULL, 5), Rule("p", "r", Effect.ALLOW, said))
     assert decision.nearest is None
     name = "fromDate" if field == "created" else field
     assert f"it says nothing of {name}, and the request names '" in decision.reason
@@ -132,7 +133,7 @@ def test_where_runs_are_looked_up_it_stays_in_the_proposal(field: str) -> None:
     """A request that only asks for too many is told the smaller one, with the bound that the rule does not know."""
     said = {name: condition for name, condition in ADMITS_FULL.items() if name != field}
     rule = Rule("p", "r", Effect.ALLOW, said, CountCondition(max=3), resolution=LOOKED_UP)
-    asked = CancelRequest(FULL, 5)
+    asked = ActionRequest(FULL, 5)
     assert refused(asked, rule).nearest == {**asked.wire(), "count": 3}
 
 
@@ -153,7 +154,7 @@ def test_a_value_is_never_replaced_by_another(condition: UrlCondition | ValueCon
 
     Nor is a value left out that the rule would let a request leave out.
     """
-    decision = refused(CancelRequest(FULL, 5), Rule("p", "r", Effect.ALLOW, {**ADMITS_FULL, field: condition}))
+    decision = refused(ActionRequest(FULL, 5), Rule("p", "r", Effect.ALLOW, {**ADMITS_FULL, field: condition}))
     assert decision.nearest is None
     assert f"it wants {field}: {condition.words()}" in decision.reason
 
@@ -184,7 +185,7 @@ def test_a_window_of_time_only_shrinks(
 ) -> None:
     """Both dates that were given still bound the proposal."""
     asked = ByFilter((API,), exact=True, from_date=dates[0], to_date=dates[1])
-    nearest = refused(CancelRequest(asked, 5), allow(workflowUrl=URL, created=condition)).nearest
+    nearest = refused(ActionRequest(asked, 5), allow(workflowUrl=URL, created=condition)).nearest
     assert nearest is not None
     assert (nearest["fromDate"], nearest.get("toDate")) == proposed
 
@@ -203,7 +204,7 @@ def test_a_window_outside_the_rule_gets_words_and_no_proposal(
 ) -> None:
     """Nothing of it could be allowed, and other days are other runs."""
     asked = ByFilter((API,), exact=True, from_date=dates[0], to_date=dates[1])
-    decision = refused(CancelRequest(asked, 5), allow(workflowUrl=URL, created=condition))
+    decision = refused(ActionRequest(asked, 5), allow(workflowUrl=URL, created=condition))
     assert decision.nearest is None
     assert said in decision.reason
 
@@ -215,10 +216,10 @@ def test_a_wide_prefix_is_answered_with_what_of_it_is_allowed(asked_url: str, re
     inside, beside = f"{API}/x", "https://a.example/apis"
     exact = replace(allow(workflowUrl=UrlCondition(frozenset((inside, "https://0.example/")))), resolution=resolution)
     below = replace(allow(workflowUrl=UrlCondition(prefix=("https://0.example/", inside))), resolution=resolution)
-    request = CancelRequest(urls(asked_url, exact=False), 5)
+    request = ActionRequest(urls(asked_url, exact=False), 5)
     assert refused(request, exact).nearest == {"workflowUrl": [inside], "workflowUrlExactMatch": True, "count": 5}
     assert refused(request, below).nearest == {"workflowUrl": [f"{inside}/"], "count": 5}
-    narrower = CancelRequest(urls(f"{API}/", exact=False), 5)
+    narrower = ActionRequest(urls(f"{API}/", exact=False), 5)
     assert refused(narrower, allow(workflowUrl=UrlCondition(frozenset((beside,))))).nearest is None
 
 
@@ -226,8 +227,8 @@ def test_who_gave_no_bound_is_shown_one() -> None:
     """Whatever a rule allows is a part of everything, and a label alone is narrowed by a URL."""
     rule = allow(workflowUrl=URL, label=label("nightly", "batch"))
     full = {"workflowUrl": [API], "workflowUrlExactMatch": True, "label": ["batch"], "count": 5}
-    assert refused(CancelRequest(EveryRun(), 5), rule).nearest == full
-    named = CancelRequest(ByFilter(labels=("nightly",)), 5)
+    assert refused(ActionRequest(Everything(), 5), rule).nearest == full
+    named = ActionRequest(ByFilter(labels=("nightly",)), 5)
     assert refused(named, rule).nearest == {**full, "label": ["nightly"]}
 
 
@@ -235,4 +236,4 @@ def test_a_count_is_lowered_and_everything_else_stays_as_it_was_asked() -> None:
     """Whether an allow or a require bounds it."""
     few = CountCondition(max=3)
     for rules in ((Rule("g", "few", Effect.REQUIRE, {}, few), *ALLOW_ALL), (replace(ALLOW_ALL[0], count=few),)):
-        assert refused(CancelRequest(FULL, 5), *rules).nearest == CancelRequest(FULL, 3).wire()
+        assert refused(ActionRequest(FULL, 5), *rules).nearest == ActionRequest(FULL, 3).wire()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.plan import Decision, Denial, Permit
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Selection
-from gateway.policy.model import CountCondition, Effect, Rule, RunIdCondition, UrlCondition
+from gateway.core.request import ActionRequest, ByFilter, ByIds, Everything, Selection
+from gateway.policy.conditions import CountCondition, RunIdCondition, UrlCondition
+from gateway.policy.model import Effect, Rule
 from tests.core.rules import API, allow, judge, label, permits, urls
 
 
@@ -17,11 +18,11 @@ def denial(decision: Decision) -> Denial:
 
 def test_a_refused_everything_is_told_what_it_would_have_done_and_what_to_name() -> None:
     """By default the runs or the workflow; with a message of the rule, the message."""
-    plain = denial(judge(EveryRun(), allow(label=label("a"))))
+    plain = denial(judge(Everything(), allow(label=label("a"))))
     assert "every run of the account" in plain.reason
     assert "workflowRunIds" in plain.reason
     deny = Rule("g", "everything", Effect.DENY, {}, selects=frozenset(("everything",)), message="Name the runs.")
-    told = denial(judge(EveryRun(), allow(workflowUrl=UrlCondition(exact=frozenset((API,)))), deny))
+    told = denial(judge(Everything(), allow(workflowUrl=UrlCondition(exact=frozenset((API,)))), deny))
     assert "every run of the account" in told.reason
     assert "Name the runs." in told.reason
     assert told.rule == "g/everything"
@@ -36,7 +37,7 @@ def test_a_refused_everything_is_told_what_it_would_have_done_and_what_to_name()
         (urls(API, "https://b.example/"), 9, {"workflowUrl": [API], "workflowUrlExactMatch": True, "count": 9}),
         (ByFilter((API,), exact=True, labels=("nightly", "x")), 9,
          {"workflowUrl": [API], "workflowUrlExactMatch": True, "label": ["nightly"], "count": 9}),
-        (ByRunIds(("wfr_a", "y", "wfr_b", "wfr_c")), 4, {"workflowRunIds": ["wfr_a", "wfr_b"]}),
+        (ByIds(("wfr_a", "y", "wfr_b", "wfr_c")), 4, {"workflowRunIds": ["wfr_a", "wfr_b"]}),
     ],
 )  # fmt: skip
 def test_the_nearest_is_the_request_bent_as_little_as_possible(selection: Selection, count: int, nearest: dict) -> None:
@@ -64,7 +65,7 @@ def test_a_request_is_judged_as_asked_and_not_as_the_rules_would_like_it() -> No
     assert not permits(urls("https://a.example/", exact=False), listed)
     permit = judge(urls(API), listed)
     assert isinstance(permit, Permit)
-    assert permit.effective == CancelRequest(urls(API), 100)
+    assert permit.effective == ActionRequest(urls(API), 100)
 
 
 def test_a_prefix_without_its_slash_is_offered_with_it() -> None:
@@ -78,10 +79,10 @@ def test_who_named_single_runs_is_not_sent_to_a_filter() -> None:
     """Under 2026-09 a filter's count bounds nothing: the proposal for one foreign ID may not be all runs of a URL."""
     own = allow("ids", workflowRunIds=RunIdCondition(prefix=("wfr_own_",)))
     filtered = allow("url", workflowUrl=UrlCondition(exact=frozenset((API,))))
-    assert denial(judge(ByRunIds(("wfr_other",)), own, filtered, count=1)).nearest is None
+    assert denial(judge(ByIds(("wfr_other",)), own, filtered, count=1)).nearest is None
 
 
 def test_a_proposal_of_run_ids_can_be_sent_as_it_is_shown() -> None:
     """Nothing may stand beside run IDs, so nothing does in the proposal."""
     own = allow("ids", workflowRunIds=RunIdCondition(max=1, prefix=("wfr_",)))
-    assert denial(judge(ByRunIds(("wfr_a", "wfr_b")), own, count=2)).nearest == {"workflowRunIds": ["wfr_a"]}
+    assert denial(judge(ByIds(("wfr_a", "wfr_b")), own, count=2)).nearest == {"workflowRunIds": ["wfr_a"]}

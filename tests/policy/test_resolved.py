@@ -7,19 +7,11 @@ from dataclasses import replace
 import pytest
 
 from gateway.core.plan import Denial, Narrowing, Permit
-from gateway.core.request import ByFilter, ByRunIds, EveryRun, Selection
+from gateway.core.request import ByFilter, ByIds, Everything, Selection
 from gateway.core.run import CANCELLED, Listing, Resolution, Resolved, Run, Skip
 from gateway.policy.choose import choose
-from gateway.policy.model import (
-    Condition,
-    CountCondition,
-    CreatedCondition,
-    Effect,
-    Rule,
-    RunIdCondition,
-    TeamException,
-    UrlCondition,
-)
+from gateway.policy.conditions import Condition, CountCondition, CreatedCondition, RunIdCondition, UrlCondition
+from gateway.policy.model import Effect, Rule, TeamException
 from tests.core.populations import everything
 from tests.core.rules import API, allow, judge, label, rule, urls
 from tests.core.strategies import HOUR_MS, NOW_MS, TEAM, counted, policies
@@ -163,7 +155,7 @@ def test_a_deny_of_another_kind_of_request_says_nothing_about_the_runs() -> None
     own = looked_up(allow(workflowUrl=BELOW_API))
     deny = replace(rule(Effect.DENY, "d"), selects=frozenset(("everything",)))
     assert ids(end(urls(API), [run("wfr_1")], own, deny)) == ["wfr_1"]
-    assert isinstance(judge(EveryRun(), everything(Resolution(9)), deny), Denial)
+    assert isinstance(judge(Everything(), everything(Resolution(9)), deny), Denial)
 
 
 @pytest.mark.parametrize(("ahead_ms", "inside"), [(0, True), (60_000, True), (60_001, False), (10**12, False)])
@@ -188,8 +180,8 @@ STRANGE = "wfr_2: there is no such run that rule p/own covers. Nothing was sent.
 
 def test_run_ids_must_lie_in_the_url_of_the_rule() -> None:
     """Whose run an ID names is looked up; one outside refuses all and is named."""
-    assert ids(end(ByRunIds(("wfr_2", "wfr_1")), [run("wfr_2"), run("wfr_1")], BY_ID)) == ["wfr_1", "wfr_2"]
-    refused = end(ByRunIds(("wfr_1", "wfr_2")), [run("wfr_1"), run("wfr_2", f"{API}-v2")], BY_ID)
+    assert ids(end(ByIds(("wfr_2", "wfr_1")), [run("wfr_2"), run("wfr_1")], BY_ID)) == ["wfr_1", "wfr_2"]
+    refused = end(ByIds(("wfr_1", "wfr_2")), [run("wfr_1"), run("wfr_2", f"{API}-v2")], BY_ID)
     assert isinstance(refused, Denial)
     assert (refused.rule, refused.reason) == ("p/own", STRANGE)
 
@@ -213,7 +205,7 @@ def test_nobody_learns_which_ids_others_have(others: list[Run]) -> None:
     """An ID of nobody, and one of others in whatever state and of whatever age, are refused alike."""
     own = looked_up(BY_ID, older_than_ms=HOUR_MS)
     rules = (own, rule(Effect.DENY, "d", label=label("prod")), rule(Effect.REQUIRE, "q", label=label("night")))
-    refused = end(ByRunIds(("wfr_1", "wfr_2")), [run("wfr_1", labels=("night",)), *others], *rules)
+    refused = end(ByIds(("wfr_1", "wfr_2")), [run("wfr_1", labels=("night",)), *others], *rules)
     assert isinstance(refused, Denial)
     assert (refused.rule, refused.reason) == ("p/own", STRANGE)
 
@@ -230,7 +222,7 @@ def test_a_deny_about_a_run_that_is_named_refuses_whatever_its_state_and_age(kep
     """It is judged before anything is told of the run."""
     found = [run("wfr_1"), kept]
     which = looked_up(BY_ID, older_than_ms=HOUR_MS)
-    refused = end(ByRunIds(("wfr_1", "wfr_2")), found, which, rule(Effect.DENY, "d", label=label("prod")))
+    refused = end(ByIds(("wfr_1", "wfr_2")), found, which, rule(Effect.DENY, "d", label=label("prod")))
     assert isinstance(refused, Denial)
     assert refused.rule == "p/d"
 
@@ -238,9 +230,9 @@ def test_a_deny_about_a_run_that_is_named_refuses_whatever_its_state_and_age(kep
 def test_finished_runs_are_skipped_and_named_and_unknown_ones_refuse() -> None:
     """Nothing is left to stop of the first; of the second nobody knows whose they are."""
     found = [run("wfr_1"), run("wfr_2", state=CANCELLED)]
-    ended = end(ByRunIds(("wfr_1", "wfr_2")), found, BY_ID)
+    ended = end(ByIds(("wfr_1", "wfr_2")), found, BY_ID)
     assert (ids(ended), getattr(ended, "skipped", None)) == (["wfr_1"], {Skip.FINISHED: ("wfr_2",)})
-    refused = end(ByRunIds(("wfr_1", "wfr_9")), found, BY_ID)
+    refused = end(ByIds(("wfr_1", "wfr_9")), found, BY_ID)
     assert isinstance(refused, Denial)
     assert refused.reason == STRANGE.replace("wfr_2", "wfr_9")
 
@@ -249,18 +241,18 @@ def test_a_require_on_other_fields_is_judged_on_the_runs_that_ids_name() -> None
     """It was refused for being absent when IDs could not be looked up; an optional one asks nothing of IDs."""
     require = rule(Effect.REQUIRE, "q", label=label("night"))
     night, day = run("wfr_1", labels=("night",)), run("wfr_2", labels=("day",))
-    assert ids(end(ByRunIds(("wfr_1",)), [night], BY_ID, require)) == ["wfr_1"]
-    refused = end(ByRunIds(("wfr_1", "wfr_2")), [night, day], BY_ID, require)
+    assert ids(end(ByIds(("wfr_1",)), [night], BY_ID, require)) == ["wfr_1"]
+    refused = end(ByIds(("wfr_1", "wfr_2")), [night, day], BY_ID, require)
     assert isinstance(refused, Denial)
     assert (refused.rule, "wfr_2" in refused.reason) == ("p/q", True)
     optional = rule(Effect.REQUIRE, "q", label=label("night", optional=True))
-    assert ids(end(ByRunIds(("wfr_2",)), [day], BY_ID, optional)) == ["wfr_2"]
+    assert ids(end(ByIds(("wfr_2",)), [day], BY_ID, optional)) == ["wfr_2"]
 
 
 def test_a_span_of_two_dates_cannot_be_left_to_runs() -> None:
     """A run has one date; so the require refuses IDs as before."""
     require = rule(Effect.REQUIRE, "q", created=CreatedCondition(max_span_ms=HOUR_MS))
-    assert isinstance(judge(ByRunIds(("wfr_1",)), BY_ID, require), Denial)
+    assert isinstance(judge(ByIds(("wfr_1",)), BY_ID, require), Denial)
 
 
 def test_a_rule_on_ids_admits_no_filter_by_its_url() -> None:
@@ -337,8 +329,8 @@ def test_a_cap_on_runs_takes_as_many_and_leaves_the_rest() -> None:
 def test_a_list_of_run_ids_is_never_cut_by_a_cap_on_runs() -> None:
     """Above it the list is refused."""
     own = capped(allow(workflowRunIds=RunIdCondition(), workflowUrl=BELOW_API), 2)
-    assert isinstance(judge(ByRunIds(("wfr_1", "wfr_2")), own), Permit)
-    refused = judge(ByRunIds(("wfr_1", "wfr_2", "wfr_3")), own)
+    assert isinstance(judge(ByIds(("wfr_1", "wfr_2")), own), Permit)
+    refused = judge(ByIds(("wfr_1", "wfr_2", "wfr_3")), own)
     assert isinstance(refused, Denial)
     assert "at most 2 run IDs" in refused.reason
 

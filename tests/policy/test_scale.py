@@ -13,18 +13,19 @@ import pytest
 import yaml
 
 from gateway.core.plan import Permit
-from gateway.core.request import ByFilter, CancelRequest, Principal
+from gateway.core.request import ActionRequest, ByFilter, Principal
 from gateway.core.run import Run
 from gateway.files import yaml_text
+from gateway.policy.conditions import Condition, UrlCondition, ValueCondition
 from gateway.policy.decide import decide
 from gateway.policy.format.load import load_policies
-from gateway.policy.model import Condition, Effect, Rule, UrlCondition, ValueCondition
+from gateway.policy.model import Effect, Rule
 from gateway.policy.rules import Policies, TeamRules
 from tests.support.steps import most_held, steps
 
 NOW_MS = 1_795_000_000_000
 OWN = ByFilter(workflow_urls=("https://w3.example.com/api",), exact=True)
-ASKED = CancelRequest(OWN, 50)
+ASKED = ActionRequest(OWN, 50)
 WHO = Principal("team-3", "k")
 
 

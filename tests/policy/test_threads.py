@@ -12,8 +12,8 @@ import pytest
 
 from gateway.core.request import Principal
 from gateway.policy.choose import covers
+from gateway.policy.conditions import UrlCondition
 from gateway.policy.decide import decide
-from gateway.policy.model import UrlCondition
 from gateway.policy.rules import Policies
 from tests.core.rules import API, allow, urls
 from tests.core.strategies import NOW_MS, counted

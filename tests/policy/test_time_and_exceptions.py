@@ -10,25 +10,26 @@ from hypothesis import strategies as st
 
 from gateway.authoring.offers import offers
 from gateway.core.plan import Decision, Denial, Permit
-from gateway.core.request import CancelRequest, Principal
+from gateway.core.request import ActionRequest, Principal
+from gateway.policy.conditions import CountCondition, UrlCondition
 from gateway.policy.decide import decide
-from gateway.policy.model import CountCondition, Effect, Rule, TeamException, UrlCondition
+from gateway.policy.model import Effect, Rule, TeamException
 from gateway.policy.window import Window
 from tests.core.rules import API, allow, rule, urls
 from tests.core.strategies import ALLOW_ALL, NOW_MS, TEAM, fitting, policies, requests, rule_sets
 
 OPEN = Window(from_ms=NOW_MS, until_ms=NOW_MS + 1)
 CLOSED = (Window(from_ms=NOW_MS + 1), Window(until_ms=NOW_MS))
-ASKED = CancelRequest(urls(API), 100)
+ASKED = ActionRequest(urls(API), 100)
 
 
-def at(now_ms: int, *rules: Rule, asked: CancelRequest = ASKED, team: Principal = TEAM) -> Decision:
+def at(now_ms: int, *rules: Rule, asked: ActionRequest = ASKED, team: Principal = TEAM) -> Decision:
     """The decision at an instant."""
     return decide(policies(*rules), team, asked, now_ms)
 
 
 @st.composite
-def windowed(draw: st.DrawFn) -> tuple[tuple[Rule, ...], tuple[Rule, ...], CancelRequest]:
+def windowed(draw: st.DrawFn) -> tuple[tuple[Rule, ...], tuple[Rule, ...], ActionRequest]:
     """Rules of which some are not in force, those of them that are, and a request."""
     rules = draw(rule_sets())
     forms = [draw(st.sampled_from(("always", "open", "closed", "ended", "live"))) for _ in rules]
@@ -42,7 +43,7 @@ def windowed(draw: st.DrawFn) -> tuple[tuple[Rule, ...], tuple[Rule, ...], Cance
 
 @given(windowed())
 def test_a_rule_outside_its_window_is_as_if_absent(
-    case: tuple[tuple[Rule, ...], tuple[Rule, ...], CancelRequest],
+    case: tuple[tuple[Rule, ...], tuple[Rule, ...], ActionRequest],
 ) -> None:
     """Whatever its effect: the rule, what is permitted and what would have been are those of the rules in force."""
     timed, kept, asked = case
@@ -79,7 +80,7 @@ def test_a_refusal_says_that_another_time_would_do() -> None:
 EXACT = Rule("guardrails", "exact-url", Effect.REQUIRE, {}, exact_match=True)
 DENY = Rule("guardrails", "payments", Effect.DENY, {"workflowUrl": UrlCondition(prefix=("https://a.example",))})
 CAP = Rule("guardrails", "cap", Effect.REQUIRE, {}, CountCondition(cap=10))
-BY_PREFIX = CancelRequest(urls("https://a.example/", exact=False), 100)
+BY_PREFIX = ActionRequest(urls("https://a.example/", exact=False), 100)
 
 
 @pytest.mark.parametrize("guard", [EXACT, DENY, CAP])
@@ -97,7 +98,7 @@ def test_a_used_exception_is_named(guard: Rule, until_ms: int | None) -> None:
 def test_an_exception_that_changes_nothing_is_not_named(guard: Rule) -> None:
     """The record marks what was used, not what exists: nor one of a rule in shadow mode or out of force."""
     excused = replace(guard, excepted=(TeamException("billing"),))
-    harmless = CancelRequest(urls("https://b.example/x"), 5)
+    harmless = ActionRequest(urls("https://b.example/x"), 5)
     assert at(NOW_MS, excused, *ALLOW_ALL, asked=harmless).exceptions == ()
     for idle in (replace(excused, shadow=True), replace(excused, during=CLOSED[0]), replace(excused, until_ms=NOW_MS)):
         assert at(NOW_MS, idle, *ALLOW_ALL, asked=BY_PREFIX).exceptions == ()
@@ -135,7 +136,7 @@ def test_a_reason_is_demanded_where_a_rule_requires_it() -> None:
 def test_the_nearest_keeps_the_reason() -> None:
     """What a caller with a reason is shown would be admitted with that reason."""
     own = allow("own", workflowUrl=UrlCondition(frozenset({API})))
-    asked = CancelRequest(urls(API, "https://b.example/x"), 5, reason="INC-7")
+    asked = ActionRequest(urls(API, "https://b.example/x"), 5, reason="INC-7")
     refused = at(NOW_MS, WHY, own, asked=asked)
     assert isinstance(refused, Denial)
     assert refused.nearest is not None
@@ -145,7 +146,7 @@ def test_the_nearest_keeps_the_reason() -> None:
 def test_a_reason_that_cannot_be_shown_is_no_reason(reason: str) -> None:
     """The record and its readers get printable text of bounded length."""
     with pytest.raises(ValueError, match="reason"):
-        CancelRequest(urls(API), 1, reason=reason)
+        ActionRequest(urls(API), 1, reason=reason)
 
 
 def test_offers_say_the_window_and_the_reason() -> None:

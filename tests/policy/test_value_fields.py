@@ -11,15 +11,15 @@ import pytest
 
 from gateway.authoring import cases
 from gateway.authoring.offers import MADE_UP
-from gateway.core.parse import NAMES
 from gateway.core.plan import order_of
-from gateway.core.request import HERE, CancelRequest, Filter, filter_with
+from gateway.core.request import HERE, ActionRequest, Filter, filter_with
 from gateway.core.run import Run
+from gateway.operations.calls.cancel_runs import NAMES
 from gateway.policy.choose import selects
+from gateway.policy.conditions import MEMBERS, RUN_MEMBERS, ValueCondition, values
 from gateway.policy.format.conditions import VALUE_FIELDS
 from gateway.policy.index.fields import ALLOWED, DENIED
 from gateway.policy.index.rules import asked, seen
-from gateway.policy.model import MEMBERS, RUN_MEMBERS, ValueCondition, values
 from gateway.simulator import account, golang
 from gateway.simulator.asked import Contract, read_asked
 from gateway.simulator.runs import run_of
@@ -104,7 +104,7 @@ def test_a_field_can_stand_in_the_run_of_a_case(field: str) -> None:
 @pytest.mark.parametrize("contract", Contract)
 def test_the_simulator_knows_a_field(field: str, contract: Contract) -> None:
     """Of cancels (`simulator/asked`), of runs (`simulator/runs`) and of the log (`simulator/account`)."""
-    query = order_of(CancelRequest(asking(field), 1)).query
+    query = order_of(ActionRequest(asking(field), 1)).query
     hit, missed = run_of(_known(having(field), {})), run_of(_known(RUN, {}))
     cancel, log = read_asked(query, b"", contract), account._Asked.of(golang.query_values(query))
     assert [cancel.selects(run) for run in (hit, missed)] == [True, False]

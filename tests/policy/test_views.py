@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.request import CancelRequest
+from gateway.core.request import ActionRequest
 from gateway.policy.model import Effect, Rule
 from gateway.policy.reading import Reading, lacking
 from gateway.policy.rules import TeamRules
@@ -18,7 +18,7 @@ from tests.support import generated
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[TeamRules, CancelRequest]:
+def cases(draw: st.DrawFn) -> tuple[TeamRules, ActionRequest]:
     """Rules of a team, with look-ups or without, and a request that mostly fits one of their allows."""
     rules = draw(st.one_of(rule_sets(), resolving_sets()))
     made_for = draw(st.sampled_from([rule for rule in rules if rule.effect is Effect.ALLOW and rule.conditions]))
@@ -41,7 +41,7 @@ def told(judged: Judged) -> object:
 
 @settings(max_examples=generated.cases(300), deadline=None)
 @given(cases(), st.lists(counts, min_size=1, max_size=3))
-def test_another_count_is_judged_as_a_request_for_it(case: tuple[TeamRules, CancelRequest], others: list[int]) -> None:
+def test_another_count_is_judged_as_a_request_for_it(case: tuple[TeamRules, ActionRequest], others: list[int]) -> None:
     """Whatever was judged before in the same view, and in which order."""
     rules, request = case
     view = View(rules, request, NOW_MS)
@@ -52,7 +52,7 @@ def test_another_count_is_judged_as_a_request_for_it(case: tuple[TeamRules, Canc
 
 @settings(max_examples=generated.cases(300), deadline=None)
 @given(cases())
-def test_what_an_allow_lacks_is_the_same_before_and_after_the_judgement(case: tuple[TeamRules, CancelRequest]) -> None:
+def test_what_an_allow_lacks_is_the_same_before_and_after_the_judgement(case: tuple[TeamRules, ActionRequest]) -> None:
     """The gaps that a view names, in the rule's own reading, are those of a look at the rule alone."""
     rules, request = case
     view = View(rules, request, NOW_MS)

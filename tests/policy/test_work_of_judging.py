@@ -14,12 +14,13 @@ import pytest
 from gateway.authoring.explain import explain
 from gateway.authoring.question import Question
 from gateway.core.plan import Denial, Permit
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun, Principal
+from gateway.core.request import ActionRequest, ByFilter, ByIds, Everything, Principal
 from gateway.core.run import Listing, Resolution, Run
 from gateway.edge.pages.questions import whoami
 from gateway.policy.choose import choose, covers
+from gateway.policy.conditions import Condition, CountCondition, RunIdCondition, UrlCondition, ValueCondition
 from gateway.policy.decide import decide
-from gateway.policy.model import Condition, CountCondition, Effect, Rule, RunIdCondition, UrlCondition, ValueCondition
+from gateway.policy.model import Effect, Rule
 from gateway.policy.nearest import MOST_JUDGED
 from gateway.policy.rules import Policies
 from tests.laws.growth import too_much
@@ -69,7 +70,7 @@ SAYS: dict[str, Said] = {
     "run IDs": lambda at, most: {"workflowRunIds": RunIdCondition(prefix=tuple(f"wfr_{at}_{n}_" for n in range(most)))},
 }
 
-ASKS: dict[str, Callable[[int], CancelRequest]] = {
+ASKS: dict[str, Callable[[int], ActionRequest]] = {
     "exact URLs": lambda most: asks(workflow_urls=tuple(f"{OWN}/{n}" for n in range(most)), exact=True),
     "prefixes": lambda most: asks(workflow_urls=tuple(f"{OWN}/{n}/" for n in range(most))),
     "prefixes within each other": lambda most: asks(workflow_urls=tuple(f"{OWN}/{'a/' * n}" for n in range(most))),
@@ -79,14 +80,14 @@ ASKS: dict[str, Callable[[int], CancelRequest]] = {
     "prefixes and labels": lambda most: asks(
         workflow_urls=tuple(f"{OWN}/{n}/" for n in range(most)), labels=tuple(f"l{n}" for n in range(most))
     ),
-    "run IDs": lambda most: CancelRequest(ByRunIds(tuple(f"wfr_{n}" for n in range(10 * most))), 10 * most),
-    "everything": lambda most: CancelRequest(EveryRun(), 6),
+    "run IDs": lambda most: ActionRequest(ByIds(tuple(f"wfr_{n}" for n in range(10 * most))), 10 * most),
+    "everything": lambda most: ActionRequest(Everything(), 6),
 }
 
 
-def asks(**fields: object) -> CancelRequest:
+def asks(**fields: object) -> ActionRequest:
     """A filter for six runs."""
-    return CancelRequest(ByFilter(**fields), 6)  # type: ignore[arg-type]
+    return ActionRequest(ByFilter(**fields), 6)  # type: ignore[arg-type]
 
 
 @lru_cache(4)
@@ -125,7 +126,7 @@ def test_a_decision_grows_with_its_input_and_no_faster(what: str, effect: Effect
         for asked, request in ASKS.items():
 
             def call(
-                size: int, says: str = says, request: Callable[[int], CancelRequest] = request
+                size: int, says: str = says, request: Callable[[int], ActionRequest] = request
             ) -> Callable[[], object]:
                 policies, most = GROWS[what](effect, says, size)
                 made = request(most)
@@ -139,7 +140,7 @@ def test_a_decision_grows_with_its_input_and_no_faster(what: str, effect: Effect
 ALL_BELOW = asks(workflow_urls=(f"{OWN}/",))
 PERMIT = Permit("z/own", "permit", None, ALL_BELOW, resolution=Resolution())
 RUNS = Listing(tuple(Run(f"wfr_{n}", f"{OWN}/{n % 50}", NOW_MS - n, labels=(f"l{n % 7}",)) for n in range(200)))
-OTHERS: dict[str, Callable[[Policies, CancelRequest], object]] = {
+OTHERS: dict[str, Callable[[Policies, ActionRequest], object]] = {
     "explain": lambda policies, request: explain(policies, Question(WHO, request, NOW_MS)),
     "whoami": lambda policies, request: whoami(WHO, policies, NOW_MS),
     "choose": lambda policies, request: choose(policies, WHO, ALL_BELOW, PERMIT, RUNS, NOW_MS),

@@ -20,7 +20,7 @@ from gateway.core.outcome import Cancelled
 from gateway.core.request import ByFilter
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.ports import Call
-from gateway.policy.model import CreatedCondition
+from gateway.policy.conditions import CreatedCondition
 from gateway.simulator.server import SimulatorServer
 from tests.cli.running import command
 from tests.execution.fakes import HeldUpstream, MemoryLog, StillClock

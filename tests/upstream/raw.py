@@ -15,7 +15,7 @@ import uvloop
 
 from gateway.core.outcome import Outcome
 from gateway.core.plan import Order, Receipt
-from gateway.core.request import ByFilter, ByRunIds
+from gateway.core.request import ByFilter, ByIds
 from gateway.upstream.cancel import Upstream
 from gateway.upstream.client import UpstreamLimits
 from gateway.upstream.pool import PooledTransport
@@ -41,7 +41,7 @@ def holder() -> TokenHolder:
 
 def ids(number: int, *, length: int = 25) -> Order:
     """An order for `number` run IDs of `length` characters."""
-    return Order(ByRunIds(tuple(f"wfr_{index:0{length - 4}d}" for index in range(number))), number)
+    return Order(ByIds(tuple(f"wfr_{index:0{length - 4}d}" for index in range(number))), number)
 
 
 def answer(body: bytes, *, status: str = "200 OK", headers: Sequence[str] = ()) -> bytes:
@@ -239,7 +239,7 @@ def play(
             RawServer(*scripts) as server,
             connected(server.url, limits=limits, max_connections=max_connections) as upstream,
         ):
-            outcomes = [await upstream.cancel(order, RECEIPT) for order in orders]
+            outcomes = [await upstream.send(order, RECEIPT) for order in orders]
         return Played(tuple(outcomes), server.received, server.requests)
 
     return run(scenario())

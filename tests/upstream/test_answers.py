@@ -238,10 +238,10 @@ def test_surplus_bytes_after_an_answer_are_never_the_answer_to_the_next_order(
 
     async def scenario() -> tuple[list[Outcome], int]:
         async with RawServer(twice, answers(own)) as server, connected(server.url) as upstream:
-            outcomes = [await upstream.cancel(ORDER, RECEIPT)]
+            outcomes = [await upstream.send(ORDER, RECEIPT)]
             await both.wait()
             await asyncio.sleep(NOTICED_S)
-            outcomes.append(await upstream.cancel(ORDER, RECEIPT))
+            outcomes.append(await upstream.send(ORDER, RECEIPT))
         return outcomes, server.requests
 
     assert run(scenario()) == ([Cancelled(200, 3), Cancelled(200, 7)], 2)

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.core.outcome import Cancelled, Outcome, Unknown
 from gateway.core.plan import Order
-from gateway.core.request import ByRunIds
+from gateway.core.request import ByIds
 from gateway.upstream.pool import IDLE_S
 from tests.upstream.raw import DONE, ORDER, RECEIPT, SHORT, Peer, RawServer, Script, answers, connected, ids, play, run
 
@@ -94,7 +94,7 @@ def test_a_request_of_many_writes_cut_anywhere_is_unknown_and_never_repeated(end
     async def scenario() -> tuple[list[Outcome], RawServer]:
         small = RawServer(*(cut_request(cut, end) for cut in cuts), receive_buffer_bytes=4096)
         async with small as server, connected(server.url) as upstream:
-            return [await upstream.cancel(order, RECEIPT) for _ in cuts], server
+            return [await upstream.send(order, RECEIPT) for _ in cuts], server
 
     outcomes, server = run(scenario())
     assert {outcome.name for outcome in outcomes} == {"unknown"}
@@ -128,10 +128,10 @@ def test_a_connection_that_has_been_idle_is_not_used_again() -> None:
 
     async def scenario() -> tuple[list[Outcome], RawServer]:
         async with RawServer(answers(*[DONE] * 8)) as server, connected(server.url) as upstream:
-            outcomes = [await upstream.cancel(ORDER, RECEIPT) for _ in range(2)]
+            outcomes = [await upstream.send(ORDER, RECEIPT) for _ in range(2)]
             await asyncio.sleep(IDLE_S + 0.1)
             before = len(server.peers)
-            outcomes.append(await upstream.cancel(ORDER, RECEIPT))
+            outcomes.append(await upstream.send(ORDER, RECEIPT))
             assert len(server.peers) == before + 1
             return outcomes, server
 
@@ -148,7 +148,7 @@ def test_a_kept_connection_that_was_closed_is_not_used() -> None:
         async with RawServer(cut_answer(DONE, Peer.close)) as server, connected(server.url) as upstream:
             outcomes = []
             for _ in range(5):
-                outcomes.append(await upstream.cancel(ORDER, RECEIPT))
+                outcomes.append(await upstream.send(ORDER, RECEIPT))
                 await asyncio.sleep(0.02)
             return outcomes, server
 
@@ -160,7 +160,7 @@ def test_a_kept_connection_that_was_closed_is_not_used() -> None:
 @ENDS
 def test_a_connection_that_closes_as_the_next_order_is_written_never_sends_it_twice(end: End) -> None:
     """The race itself, at many moments: each order is seen at most once, and one that was seen is never `NotSent`."""
-    orders = [Order(ByRunIds((f"wfr_race{index:04d}",)), 1) for index in range(120)]
+    orders = [Order(ByIds((f"wfr_race{index:04d}",)), 1) for index in range(120)]
 
     def closing_after(delay_s: float) -> Script:
         async def script(peer: Peer) -> None:
@@ -213,11 +213,11 @@ def breaking(number: int) -> Script:
 def test_among_thousands_of_broken_connections_no_order_is_sent_twice() -> None:
     """Connections end at every moment: an order is seen once at most, a cancelled one once, one not sent never."""
     names = [f"wfr_order{index:05d}" for index in range(3000)]
-    orders = [Order(ByRunIds((name,)), 1) for name in names]
+    orders = [Order(ByIds((name,)), 1) for name in names]
 
     async def scenario() -> tuple[list[Outcome], RawServer]:
         async def send(some: list[Order]) -> list[Outcome]:
-            return [await upstream.cancel(order, RECEIPT) for order in some]
+            return [await upstream.send(order, RECEIPT) for order in some]
 
         async with RawServer(*map(breaking, range(3000))) as server, connected(server.url) as upstream:
             parts = await asyncio.gather(*(send(orders[start : start + 500]) for start in range(0, 3000, 500)))

@@ -145,7 +145,7 @@ def test_without_the_receipt_of_an_intent_nothing_is_sent() -> None:
 
     async def scenario() -> tuple[Outcome, int]:
         async with RawServer(answers(answer(b"{}"))) as server, connected(server.url) as upstream:
-            outcome = await upstream.cancel(ORDER, Receipt("", 1))
+            outcome = await upstream.send(ORDER, Receipt("", 1))
         return outcome, len(server.peers)
 
     assert run(scenario()) == (NotSent("no_receipt"), 0)

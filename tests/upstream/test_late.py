@@ -42,9 +42,9 @@ def test_where_it_cannot_be_loaded_the_order_is_not_sent_and_the_next_one_is() -
     async def scenario() -> list[Outcome]:
         async with RawServer(answers(DONE)) as server, connected(server.url) as upstream:
             with no_descriptor_free():
-                outcomes = [await upstream.cancel(LONG, RECEIPT)]
+                outcomes = [await upstream.send(LONG, RECEIPT)]
             assert server.received == ()
-            return [*outcomes, await upstream.cancel(LONG, RECEIPT)]
+            return [*outcomes, await upstream.send(LONG, RECEIPT)]
 
     assert run(scenario()) == [NotSent("connect_error"), Cancelled(200, 3)]
 
@@ -61,7 +61,7 @@ def test_it_is_made_once_for_orders_at_the_same_time() -> None:
     async def scenario() -> list[Outcome]:
         async with RawServer(answers(DONE)) as server:
             upstream = Upstream(server.url, holder(), limits=LIMITS, transport=Counted(max_connections=8))
-            outcomes = await asyncio.gather(*(upstream.cancel(ORDER, RECEIPT) for _ in range(8)))
+            outcomes = await asyncio.gather(*(upstream.send(ORDER, RECEIPT) for _ in range(8)))
             await upstream.aclose()
             return outcomes
 
@@ -76,7 +76,7 @@ def test_without_roots_that_can_be_read_nothing_is_sent(tmp_path: Path) -> None:
         async with RawServer(answers(DONE)) as server:
             transport = LateTransport(max_connections=1, roots=tmp_path / "none.pem")
             upstream = Upstream(server.url, holder(), limits=UpstreamLimits(1, 1), transport=transport)
-            assert await upstream.cancel(ORDER, RECEIPT) == NotSent("connect_error")
+            assert await upstream.send(ORDER, RECEIPT) == NotSent("connect_error")
             assert server.received == ()
             await upstream.aclose()
 

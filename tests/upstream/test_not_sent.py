@@ -31,7 +31,7 @@ from tests.upstream.raw import (
 def outcome_at(url: str) -> Outcome:
     async def scenario() -> Outcome:
         async with connected(url, limits=replace(SHORT, total_timeout_s=10)) as upstream:
-            return await upstream.cancel(ORDER, RECEIPT)
+            return await upstream.send(ORDER, RECEIPT)
 
     return run(scenario())
 
@@ -66,7 +66,7 @@ def test_a_listener_that_never_accepts_is_unknown() -> None:
 
     async def scenario(listener: socket.socket) -> Outcome:
         async with connected(f"http://127.0.0.1:{listener.getsockname()[1]}", limits=SHORT) as upstream:
-            return await upstream.cancel(ORDER, RECEIPT)
+            return await upstream.send(ORDER, RECEIPT)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         assert run(scenario(listener)) == Unknown("timeout_error")
@@ -78,7 +78,7 @@ def test_an_order_without_a_place_in_the_pool_is_not_sent() -> None:
 
     async def scenario() -> tuple[list[Outcome], RawServer]:
         async with RawServer(Peer.left) as server, connected(server.url, limits=limits, max_connections=2) as upstream:
-            outcomes = await asyncio.gather(*(upstream.cancel(ORDER, RECEIPT) for _ in range(5)))
+            outcomes = await asyncio.gather(*(upstream.send(ORDER, RECEIPT) for _ in range(5)))
         return outcomes, server
 
     outcomes, server = run(scenario())
@@ -109,11 +109,11 @@ def test_orders_given_up_while_they_wait_for_a_place_are_never_sent() -> None:
 
     async def scenario() -> tuple[list[Outcome], int]:
         async with RawServer(when_told) as server, connected(server.url, max_connections=1) as upstream:
-            first, *waiting = (asyncio.create_task(upstream.cancel(ORDER, RECEIPT)) for _ in range(4))
+            first, *waiting = (asyncio.create_task(upstream.send(ORDER, RECEIPT)) for _ in range(4))
             await until_sent(server, 1)
             await given_up(*waiting)
             go.set()
-            outcomes = [await first, await upstream.cancel(ORDER, RECEIPT)]
+            outcomes = [await first, await upstream.send(ORDER, RECEIPT)]
         return outcomes, server.requests
 
     assert run(scenario()) == ([Cancelled(200, 3)] * 2, 2)
@@ -132,12 +132,12 @@ def test_an_order_given_up_while_it_is_sent_has_its_place_until_its_deadline_and
             patient = Upstream(server.url, holder(), limits=replace(LIMITS, connect_timeout_s=5), transport=transport)
             meanwhile = []
             for number in range(1, 5):
-                sending = asyncio.create_task(first.cancel(ORDER, RECEIPT))
+                sending = asyncio.create_task(first.send(ORDER, RECEIPT))
                 await until_sent(server, number)
                 await given_up(sending)
-                meanwhile.append(await hasty.cancel(ORDER, RECEIPT))
+                meanwhile.append(await hasty.send(ORDER, RECEIPT))
                 await asyncio.sleep(short.total_timeout_s)
-            last = await patient.cancel(ORDER, RECEIPT)
+            last = await patient.send(ORDER, RECEIPT)
             await transport.aclose()
             return meanwhile, last, len(server.peers)
 
@@ -195,9 +195,9 @@ def test_orders_with_long_targets_take_their_places_from_the_same_pool() -> None
             RawServer(when_told) as server,
             connected(server.url, limits=replace(LIMITS, connect_timeout_s=1), max_connections=1) as upstream,
         ):
-            sending = asyncio.create_task(upstream.cancel(first, RECEIPT))
+            sending = asyncio.create_task(upstream.send(first, RECEIPT))
             await until_sent(server, 1)
-            waited = await upstream.cancel(second, RECEIPT)
+            waited = await upstream.send(second, RECEIPT)
             go.set()
             return waited, len(server.peers), await sending
 

@@ -53,7 +53,7 @@ def outcome_at(url: str, *, trusting: Path | None, order: Order = ORDER) -> Outc
         transport = PooledTransport(max_connections=PLACES, connect_timeout_s=LIMITS.connect_timeout_s, roots=trusting)
         upstream = Upstream(url, holder(), limits=LIMITS, transport=transport)
         try:
-            return await upstream.cancel(order, RECEIPT)
+            return await upstream.send(order, RECEIPT)
         finally:
             await upstream.aclose()
 
@@ -107,7 +107,7 @@ def test_a_server_that_speaks_plain_http_to_tls_gets_nothing() -> None:
 
     async def scenario() -> tuple[Outcome, RawServer]:
         async with RawServer(in_the_clear) as server, connected(server.tls_url) as upstream:
-            return await upstream.cancel(ORDER, RECEIPT), server
+            return await upstream.send(ORDER, RECEIPT), server
 
     outcome, server = run(scenario())
     assert outcome == NotSent("tls")
@@ -128,7 +128,7 @@ def test_a_handshake_cut_at_any_byte_is_not_sent(end: Callable[[Peer], None]) ->
 
     async def scenario() -> tuple[list[Outcome], RawServer]:
         async with RawServer(*map(cut, cuts)) as server, connected(server.tls_url) as upstream:  # type: ignore[arg-type]
-            return [await upstream.cancel(ORDER, RECEIPT) for _ in cuts], server
+            return [await upstream.send(ORDER, RECEIPT) for _ in cuts], server
 
     outcomes, server = run(scenario())
     assert set(outcomes) <= {NotSent("tls"), NotSent("connect_error")}
@@ -142,7 +142,7 @@ def test_a_handshake_that_never_ends_is_not_sent() -> None:
         async with RawServer(Peer.left) as server:
             limits = replace(SHORT, total_timeout_s=10)
             async with connected(server.tls_url, limits=limits) as upstream:
-                return await upstream.cancel(ORDER, RECEIPT), server
+                return await upstream.send(ORDER, RECEIPT), server
 
     outcome, server = run(scenario())
     assert outcome == NotSent("connect_timeout")
@@ -198,6 +198,6 @@ def test_a_deadline_during_the_handshake_never_raises() -> None:
             limits = replace(SHORT, connect_timeout_s=10)
             async with connected(server.tls_url, limits=limits) as upstream:
                 async with asyncio.timeout(10):
-                    return (await upstream.cancel(ORDER, RECEIPT)).name
+                    return (await upstream.send(ORDER, RECEIPT)).name
 
     assert run(scenario()) in ("unknown", "not_sent")

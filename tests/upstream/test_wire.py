@@ -9,8 +9,8 @@ import pytest
 
 from gateway.core.outcome import Cancelled, Outcome, Unknown
 from gateway.core.plan import Order, Receipt
-from gateway.core.request import ByRunIds
-from gateway.upstream.cancel import PATH
+from gateway.core.request import ByIds
+from gateway.operations.calls.cancel_runs import RUNS
 from gateway.upstream.pool import MAX_URL_BYTES
 from tests.upstream.canned import CannedServer
 from tests.upstream.raw import DONE, ORDER, RECEIPT, TOKEN, Peer, RawServer, answer, answers, connected, ids, play, run
@@ -23,7 +23,7 @@ def test_the_request_is_ours_byte_for_byte() -> None:
 
     async def scenario() -> RawServer:
         async with RawServer(answers(DONE)) as server, connected(server.url) as upstream:
-            await upstream.cancel(ORDER, RECEIPT)
+            await upstream.send(ORDER, RECEIPT)
             return server
 
     server = run(scenario())
@@ -44,7 +44,7 @@ def test_a_base_url_with_a_path_query_or_credentials_cannot_change_the_target() 
     async def scenario() -> RawServer:
         async with RawServer(answers(DONE)) as server:
             async with connected(server.url.replace("//", "//other:secret@") + "/elsewhere") as upstream:
-                await upstream.cancel(ORDER, RECEIPT)
+                await upstream.send(ORDER, RECEIPT)
             return server
 
     received = run(scenario()).received[0]
@@ -68,13 +68,13 @@ def test_around_the_longest_url_that_the_library_takes_orders_look_the_same() ->
 
     def padded(extra: int) -> Order:
         rest = ids(479, length=121)
-        return Order(ByRunIds((*rest.selection.run_ids, "wfr_" + "x" * extra)), 480)  # type: ignore[union-attr]
+        return Order(ByIds((*rest.selection.ids, "wfr_" + "x" * extra)), 480)  # type: ignore[union-attr]
 
     async def scenario() -> tuple[list[Outcome], RawServer]:
         async with RawServer(answers(*[DONE] * len(orders))) as server, connected(server.url) as upstream:
-            return [await upstream.cancel(order, RECEIPT) for order in orders], server
+            return [await upstream.send(order, RECEIPT) for order in orders], server
 
-    longest = MAX_URL_BYTES - len(f"http://127.0.0.1:65535{PATH}?{padded(1).query}")
+    longest = MAX_URL_BYTES - len(f"http://127.0.0.1:65535{RUNS}?{padded(1).query}")
     orders = [padded(1 + longest + more) for more in range(-3, 8)]
     outcomes, server = run(scenario())
     heads = [f"{head}\r\n\r\n" for head in b"".join(server.received).decode().split("\r\n\r\n") if head]
@@ -89,7 +89,7 @@ def test_no_order_goes_out_without_a_receipt() -> None:
 
     async def scenario() -> tuple[str, RawServer]:
         async with RawServer(answers(DONE)) as server, connected(server.url) as upstream:
-            return (await upstream.cancel(ORDER, Receipt("", 0))).name, server
+            return (await upstream.send(ORDER, Receipt("", 0))).name, server
 
     name, server = run(scenario())
     assert name == "not_sent"
@@ -142,7 +142,7 @@ def test_orders_at_once_each_get_their_own_answer() -> None:
                 await peer.send(answer(b'{"cancelled":%d}' % number))
 
         async with RawServer(script) as server, connected(server.url) as upstream:
-            outcomes = await asyncio.gather(*(upstream.cancel(ids(size), RECEIPT) for size in range(1, 21)))
+            outcomes = await asyncio.gather(*(upstream.send(ids(size), RECEIPT) for size in range(1, 21)))
         assert server.requests == 20
         return [outcome.cancelled for outcome in outcomes if isinstance(outcome, Cancelled)]
 

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import pytest
 
 from gateway.core.errors import MalformedRequest
-from gateway.core.parse import RUNS, Body, parse_cancel, parse_single_cancel, run_in_path
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Dialect, EveryRun
+from gateway.core.parse import Body
+from gateway.core.request import ActionRequest, ByFilter, ByIds, Dialect, Everything
 from gateway.edge.head import Head, check_head
+from gateway.operations.calls.cancel_runs import RUNS, parse_cancel, parse_single_cancel
+from gateway.operations.table import asked_by
 from tests.support.files import recorded
 
 
@@ -28,26 +30,26 @@ class AnotherCall:
     """No cancel: its path is not ours."""
 
 
-Reading = CancelRequest | Malformed | AnotherCall
+Reading = ActionRequest | Malformed | AnotherCall
 
-EVERYTHING = CancelRequest(EveryRun(), 100)
-EVERYTHING_BODY = CancelRequest(EveryRun(), 100, Dialect.BODY)
-
-
-def ids(*run_ids: str, dialect: Dialect = Dialect.QUERY) -> CancelRequest:
-    return CancelRequest(ByRunIds(run_ids), len(run_ids), dialect)
+EVERYTHING = ActionRequest(Everything(), 100)
+EVERYTHING_BODY = ActionRequest(Everything(), 100, Dialect.BODY)
 
 
-def exact(*urls: str, count: int = 100) -> CancelRequest:
-    return CancelRequest(ByFilter(workflow_urls=urls, exact=True), count)
+def ids(*run_ids: str, dialect: Dialect = Dialect.QUERY) -> ActionRequest:
+    return ActionRequest(ByIds(run_ids), len(run_ids), dialect)
 
 
-def prefix(url: str, dialect: Dialect = Dialect.QUERY) -> CancelRequest:
-    return CancelRequest(ByFilter(workflow_urls=(url,)), 100, dialect)
+def exact(*urls: str, count: int = 100) -> ActionRequest:
+    return ActionRequest(ByFilter(workflow_urls=urls, exact=True), count)
 
 
-def labelled(*labels: str) -> CancelRequest:
-    return CancelRequest(ByFilter(labels=labels), 100)
+def prefix(url: str, dialect: Dialect = Dialect.QUERY) -> ActionRequest:
+    return ActionRequest(ByFilter(workflow_urls=(url,)), 100, dialect)
+
+
+def labelled(*labels: str) -> ActionRequest:
+    return ActionRequest(ByFilter(labels=labels), 100)
 
 
 HUNDRED_IDS = tuple(f"wfr_{number:021d}" for number in range(100))
@@ -73,9 +75,9 @@ READINGS: dict[tuple[str, str], Reading] = {
     (RUNS, '{"workflowRunIds":["wfr_1","wfr_2"]}'): ids("wfr_1", "wfr_2", dialect=Dialect.BODY),
     # Filters
     (f"{RUNS}?fromDate=1700000000000&toDate=1700000001000&count=100", ""):
-        CancelRequest(ByFilter(from_date=1_700_000_000_000, to_date=1_700_000_001_000), 100),
+        ActionRequest(ByFilter(from_date=1_700_000_000_000, to_date=1_700_000_001_000), 100),
     ((f"{RUNS}?label=l&fromDate=1700000000000&toDate=1700000001000&callerIp=10.0.0.1&flowControlKey=k"
-      f"&workflowUrl={APP}wf&workflowUrlExactMatch=true&count=5"), ""): CancelRequest(ALL_FIELDS, 5),
+      f"&workflowUrl={APP}wf&workflowUrlExactMatch=true&count=5"), ""): ActionRequest(ALL_FIELDS, 5),
     (f"{RUNS}?label=l1&label=l2&count=100", ""): labelled("l1", "l2"),
     (f"{RUNS}?label=x&count=100", ""): labelled("x"),
     (f"{RUNS}?workflowUrl={APP}api%2Fwf&workflowUrlExactMatch=true&count=100", ""):
@@ -87,7 +89,7 @@ READINGS: dict[tuple[str, str], Reading] = {
     (RUNS, '{"workflowUrl":"https://app.example.com/api"}'): prefix("https://app.example.com/api", Dialect.BODY),
     # Everything, mostly by accident
     (f"{RUNS}?count=100", ""): EVERYTHING,
-    (f"{RUNS}?count=50", ""): CancelRequest(EveryRun(), 50),
+    (f"{RUNS}?count=50", ""): ActionRequest(Everything(), 50),
     (RUNS, "{}"): EVERYTHING_BODY,
     # Malformed, though upstream would find something to cancel in each
     (f"{RUNS}?workflowRunIds=", ""): Malformed("empty_value"),
@@ -113,9 +115,10 @@ def values(request: dict, wanted: str) -> tuple[bytes, ...]:
 def read(request: dict) -> Reading:
     """What the gateway makes of a recorded request, by the bytes of its target, headers and body."""
     path, _, query = request["target"].partition("?")
-    run_id = run_in_path(path)
-    if path != RUNS and run_id is None:
+    found = asked_by(request["method"], path)
+    if found is None:
         return AnotherCall()
+    run_id = found[1].named(path) if path != RUNS else None
     content = Body(request["body"].encode(), values(request, "content-type"), values(request, "content-encoding"))
     try:
         if run_id is not None:
@@ -132,7 +135,7 @@ def test_a_recorded_request_has_the_one_right_reading(request_: dict) -> None:
     expected = READINGS[(request_["target"], request_["body"])]
     found = read(request_)
     assert found == expected
-    if isinstance(found, CancelRequest) and isinstance(expected, CancelRequest):
+    if isinstance(found, ActionRequest) and isinstance(expected, ActionRequest):
         assert found.dialect is expected.dialect
 
 

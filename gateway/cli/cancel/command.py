@@ -20,7 +20,7 @@ from gateway.cli.lean import let_in
 from gateway.cli.output import printable
 from gateway.core import grammar
 from gateway.core.forms.shown import PLAN_ID
-from gateway.core.request import ByRunIds, filter_with
+from gateway.core.request import ByIds, filter_with
 from gateway.files.addresses import UnixListen
 from gateway.files.values import duration_field
 from gateway.process import forbid_core_dumps
@@ -60,7 +60,7 @@ class _Selected:
     def _ids(self) -> list[tuple[str, str]]:
         if self._filters or self.count is not None:
             raise ValueError("--run-id names the runs themselves: nothing else stands beside it")
-        return [*ByRunIds(self.run_ids).pairs()]
+        return [*ByIds(self.run_ids).pairs()]
 
     def _filter(self) -> list[tuple[str, str]]:
         if not self._filters:

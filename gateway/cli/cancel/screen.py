@@ -25,8 +25,8 @@ from gateway.cli.output import folded, printable
 from gateway.core.errors import counted
 from gateway.core.forms.budgets import ShownBudget
 from gateway.core.forms.shown import Left, Narrowed, ShownPlan
-from gateway.core.parse import DEFAULT_COUNT
 from gateway.core.plan import ORDER_RUNS
+from gateway.core.request import DEFAULT_COUNT
 from gateway.core.run import Skip
 from gateway.policy.nearest import in_words
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.core.errors import Conflict, NotAnOperator, NotFound, counted
 from gateway.core.forms.shown import APPROVALS, FREEZES, PLAN_ID, PLANS
 from gateway.core.plan import Denial
-from gateway.core.request import CancelRequest, Principal
+from gateway.core.request import ActionRequest, Principal
 from gateway.edge import answers
 from gateway.edge.answers import Answer
 from gateway.edge.inbound import Inbound, Intake, caller_of, no_query
@@ -62,7 +62,7 @@ class Pages:
         for name, page in (("counts", counts), ("policies", PolicyPages(counts, self.intake)), ("events", events)):
             object.__setattr__(self, name, page)
 
-    async def preview(self, inbound: Inbound, request: CancelRequest) -> Answer:
+    async def preview(self, inbound: Inbound, request: ActionRequest) -> Answer:
         """Raise Conflict with what a cancel would do.
 
         The answer is no 2xx, because official clients repeat a cancel as long as a 2xx reports cancelled runs.
@@ -186,7 +186,7 @@ class Pages:
         self.decisions.close()
         self.events.close()
 
-    async def _drafted(self, inbound: Inbound, request: CancelRequest) -> Answer | Draft:
+    async def _drafted(self, inbound: Inbound, request: ActionRequest) -> Answer | Draft:
         result = await self.pipeline.plan(self.intake.call(inbound, request))
         return answers.denial(result, inbound.decision_id) if isinstance(result, Denial) else result
 

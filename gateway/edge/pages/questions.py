@@ -18,7 +18,7 @@ from gateway.core.forms.times import credential_time
 from gateway.core.parse import Body, json_members
 from gateway.core.plan import Owner
 from gateway.core.ports import Clock
-from gateway.core.request import CancelRequest, Principal
+from gateway.core.request import ActionRequest, Principal
 from gateway.execution.judging import RULES_AT_ONCE
 from gateway.execution.ports import AuditPort, Call
 from gateway.policy.rules import Policies
@@ -93,7 +93,7 @@ def _description() -> Mapping[str, object]:
     return document()
 
 
-def question_in(body: Body) -> CancelRequest:
+def question_in(body: Body) -> ActionRequest:
     """Return the request that a caller asks about.
 
     The body is JSON: `request` is a request line or query, `body` the request's own body, `reason` its reason.

@@ -8,16 +8,18 @@ from dataclasses import replace
 from starlette.types import Send
 
 from gateway.core.errors import Refusal
-from gateway.core.parse import RUNS, Body, parse_cancel, parse_reason, parse_single_cancel, run_in_path
-from gateway.core.request import CancelRequest
+from gateway.core.parse import Body, parse_reason
+from gateway.core.request import ActionRequest
 from gateway.edge import answers
 from gateway.edge.answers import Answer
-from gateway.edge.head import PREVIEW, is_cancel
+from gateway.edge.head import PREVIEW
 from gateway.edge.inbound import Inbound, Intake, caller_of
 from gateway.edge.pages.calls import plan_id
 from gateway.edge.reply import Teller, write
 from gateway.execution.in_flight import Done, WaitEnded
 from gateway.execution.pipeline import Pipeline
+from gateway.operations.operation import Asked
+from gateway.operations.table import asked_by
 from gateway.process import fault_of
 
 
@@ -35,7 +37,7 @@ class Cancels:
         call = self._intake.once(inbound, self._intake.call(inbound, request))
         return answers.told(await self._pipeline.run(call), inbound.decision_id)
 
-    async def request(self, inbound: Inbound) -> CancelRequest:
+    async def request(self, inbound: Inbound) -> ActionRequest:
         """Read the body, under limits, and return the cancel request. Raises: Refusal."""
         if not inbound.has_body():
             return self._parsed(inbound, inbound.no_body())
@@ -44,13 +46,13 @@ class Cancels:
         self._intake.authenticate_again(inbound)
         return self._parsed(inbound, body)
 
-    def _parsed(self, inbound: Inbound, body: Body) -> CancelRequest:
+    def _parsed(self, inbound: Inbound, body: Body) -> ActionRequest:
         """Return the cancel in query and body; from here on nobody looks at the caller's bytes.
 
         Raises: MalformedRequest, TooLarge: it is unreadable, names too many runs, or holds a secret.
         """
         reason = parse_reason(inbound.header(b"gateway-reason"))
-        request = _read(inbound.scope["path"].removeprefix(PREVIEW), inbound.scope["query_string"], body)
+        request = _read(inbound, body)
         # The request is refused for a secret in it before any of it is recorded.
         return self._intake.checked(inbound, request if reason is None else replace(request, reason=reason))
 
@@ -79,9 +81,9 @@ class Cancels:
             result = await self._pipeline.join(self._intake.once(inbound, self._intake.call(inbound, request)))
         return None if result is None else answers.told(result, inbound.decision_id)
 
-    async def _repeated(self, inbound: Inbound) -> CancelRequest | None:
+    async def _repeated(self, inbound: Inbound) -> ActionRequest | None:
         """Return the cancel that has arrived; None if it is another call, incomplete or refused."""
-        if inbound.scope["method"] != "DELETE" or not is_cancel(inbound.scope["raw_path"]):
+        if asked_by(inbound.scope["method"], inbound.scope["path"]) is None:
             return None
         try:
             body = await inbound.arrived()
@@ -127,11 +129,11 @@ class Cancels:
             return answers.not_shown(decision_id)
 
 
-def _read(path: str, query: bytes, body: Body) -> CancelRequest:
-    """Return the cancel of the run in the path, or of those in query or body. Raises: MalformedRequest, NotFound."""
-    if path == RUNS:
-        return parse_cancel(query, body)
-    run_id = run_in_path(path)
-    # Read as a bulk cancel, a single one without a query would ask for every run.
-    assert run_id is not None
-    return parse_single_cancel(run_id, query, body)
+def _read(inbound: Inbound, body: Body) -> ActionRequest:
+    """Return the request that method, path, query, body and headers make. Raises: MalformedRequest, NotFound."""
+    scope = inbound.scope
+    path = scope["path"].removeprefix(PREVIEW)
+    found = asked_by(scope["method"], path)
+    assert found is not None  # the route is made of the same table
+    operation, form = found
+    return operation.read(form, Asked(form.named(path), scope["query_string"], body, inbound.header))

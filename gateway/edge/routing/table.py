@@ -10,7 +10,6 @@ from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from gateway.core.forms.shown import COUNTS, DECISIONS, EVENTS, PLANS, POLICIES
-from gateway.core.parse import RUNS, run_in_path
 from gateway.edge.answers import Answer
 from gateway.edge.head import HEALTH_PATHS, PREVIEW, no_such_method
 from gateway.edge.health import HealthPages
@@ -21,6 +20,8 @@ from gateway.edge.pages.overview.events import Stream
 from gateway.edge.reply import write
 from gateway.edge.routing.cancels import Cancels
 from gateway.execution.in_flight import Done
+from gateway.operations.operation import CallForm
+from gateway.operations.table import OPERATIONS, asked_by
 
 
 class CallRoute(Route):
@@ -52,24 +53,24 @@ class CallRoute(Route):
         return self
 
 
-class SingleRunRoute(CallRoute):
-    """The route of a cancel that names its run in the path, and of its preview, below `before`.
+class NamingRoute(CallRoute):
+    """The route of a call that names something in its path, and of its preview, below `before`.
 
-    Other methods, and a path without a run that can be cancelled, are no path of ours: what QStash has there is another
+    Other methods, and a path without an ID that can be named, are no path of ours: what QStash has there is another
     call. Nor is such a path proposed to a caller who wrote it otherwise, because another run may have the ID proposed.
     """
 
-    def __init__(self, before: str, action: Action, cancels: Cancels) -> None:
-        super().__init__("DELETE", f"{before}{RUNS}/{{run}}", action, cancels)
-        self._before = before
+    def __init__(self, before: str, form: CallForm, action: Action, cancels: Cancels) -> None:
+        super().__init__(form.method, f"{before}{form.path}", action, cancels)
+        self._before, self._form = before, form
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Return whether the request is such a cancel."""
+        """Return whether the request is such a call."""
         path: str = scope["path"]
         if scope["method"] != self.method or not path.startswith(self._before):
             return Match.NONE, {}
-        named = run_in_path(path.removeprefix(self._before)) is not None
-        return (Match.FULL, self._found) if named else (Match.NONE, {})
+        found = asked_by(self.method, path.removeprefix(self._before))
+        return (Match.FULL, self._found) if found is not None and found[1] is self._form else (Match.NONE, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +108,7 @@ def routes(cancels: Cancels, pages: Pages, health: HealthPages) -> list[Route]:
         return answer
 
     calls = [
-        CallRoute("DELETE", RUNS, cancels.cancel, cancels),
-        CallRoute("DELETE", PREVIEW + RUNS, preview, cancels),
-        SingleRunRoute("", cancels.cancel, cancels),
-        SingleRunRoute(PREVIEW, preview, cancels),
+        *_asking(cancels, preview),
         CallRoute("GET", "/v2/workflows/logs", pages.logs, cancels),
         CallRoute("GET", "/v2/workflows/events", pages.logs, cancels),
         *_own(cancels, pages),
@@ -119,6 +117,17 @@ def routes(cancels: Cancels, pages: Pages, health: HealthPages) -> list[Route]:
         *(call.stand_beside(calls) for call in calls),
         *(Route(path, Endpoint(health_page, cancels, path)) for path in map(bytes.decode, sorted(HEALTH_PATHS))),
     ]
+
+
+def _asking(cancels: Cancels, preview: Action) -> Iterator[CallRoute]:
+    """Yield the routes of every call that asks for an action, and of its preview."""
+    forms = [form for operation in OPERATIONS.values() for form in operation.forms]
+    for form in sorted(forms, key=lambda form: form.field is not None):
+        for before, action in (("", cancels.cancel), (PREVIEW, preview)):
+            if form.field is None:
+                yield CallRoute(form.method, before + form.path, action, cancels)
+            else:
+                yield NamingRoute(before, form, action, cancels)
 
 
 def _own(cancels: Cancels, pages: Pages) -> Iterator[CallRoute]:

@@ -8,7 +8,7 @@ from typing import Protocol
 from gateway.core.errors import Conflict, StateUnavailable, counted
 from gateway.core.outcome import Excess
 from gateway.core.plan import Denial, Permit, Plan
-from gateway.core.request import ByRunIds, Principal
+from gateway.core.request import ByIds, Principal
 from gateway.execution.gates.freezes import FreezesInForce, Trip
 from gateway.execution.in_flight import Replay, Result
 from gateway.execution.plans.draft import Draft
@@ -107,7 +107,7 @@ class StateGate:
         """Freeze the rule if an order by IDs cancelled more than was sent; settle what the plan took. Never raises."""
         if result.over_cancelled:
             self.exceeded(Excess(plan.decision_id, plan.principal.team, plan.permit.rule, result.over_cancelled))
-        if result.over_cancelled and all(isinstance(order.selection, ByRunIds) for order in plan.orders):
+        if result.over_cancelled and all(isinstance(order.selection, ByIds) for order in plan.orders):
             more = counted(result.over_cancelled, "more run")
             why = f"decision {plan.decision_id} cancelled {more} than were sent, which is not as QStash is known to act"
             self._trip(plan.principal.team, plan.permit.rule, why)

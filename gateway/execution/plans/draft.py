@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from gateway.core.errors import Conflict, NotFound, Refusal
 from gateway.core.outcome import Accepted, Cancelled, Outcome, Unknown
 from gateway.core.plan import ORDER_RUNS, Denial, Permit, Plan
 from gateway.core.request import Principal
-from gateway.core.run import LookUp, Resolved
+from gateway.core.run import LookUp, Resolution, Resolved
 from gateway.execution.plans.waiting import Halt
 from gateway.execution.ports import Call
 
@@ -257,3 +257,10 @@ def _conflict(
     code: str, sentence: str, plan_id: str, state: State, more: Mapping[str, object] | None = None
 ) -> Conflict:
     return Conflict(code, sentence, members={"plan": plan_id, "state": state.value, **(more or {})})
+
+
+def look_up_of(permit: Permit, now_ms: int, handled: Container[tuple[str, int]]) -> LookUp:
+    """Return the look-up for a permitted request: a rule with `runs.max` has to know of all runs that match."""
+    bounds = permit.resolution or Resolution()
+    latest_ms = now_ms - bounds.older_than_ms if bounds.older_than_ms else None
+    return LookUp(permit.effective.count if bounds.max_runs is None else None, latest_ms, handled)

@@ -7,15 +7,15 @@ by the principal that made it; it is shown for ten minutes more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 
 from gateway.audit.events.declare import Members
 from gateway.audit.record import plan_members, withdrawn_members
 from gateway.core.errors import NARROW, LookupFailed, NotFound, Overloaded, Refusal, ShuttingDown, Throttled
 from gateway.core.plan import Denial, Permit
 from gateway.core.ports import Clock
-from gateway.core.request import ByRunIds, CancelRequest, Principal
-from gateway.core.run import Listing, LookUp, LookUpBounds, Resolution
+from gateway.core.request import Action, ActionRequest, ByIds, Principal
+from gateway.core.run import Listing, LookUp, LookUpBounds
 from gateway.execution.judging import Judging
 from gateway.execution.plans.draft import (
     NO_RUNS,
@@ -26,6 +26,7 @@ from gateway.execution.plans.draft import (
     Times,
     Withdrawal,
     check_ready,
+    look_up_of,
     no_such_plan,
 )
 from gateway.execution.plans.handled import Handled
@@ -80,7 +81,7 @@ class Drafts:
         upstream: str,
         share: TeamShare | None = None,
     ) -> None:
-        self._log = look_ups.runs if look_ups is not None else None
+        self._look_ups = look_ups
         self._operators_log = look_ups.operators_log if look_ups is not None else None
         self._bounds = look_ups.bounds if look_ups is not None else LookUpBounds
         self._known = look_ups.known if look_ups is not None else at_once
@@ -94,12 +95,12 @@ class Drafts:
         self._kept: dict[str, Draft] = {}
         self._stopping = False
 
-    @property
-    def log(self) -> RunLog:
-        """The port for look-ups. Raises: NotFound: the configuration has no read-only token."""
-        if self._log is None:
+    def log(self, action: Action) -> RunLog:
+        """Return the port for look-ups of an action. Raises: NotFound: the configuration has no read-only token."""
+        found = None if self._look_ups is None else self._look_ups.of(action)
+        if found is None:
             raise NotFound("no_read_token", _LOOKS_NOTHING_UP)
-        return self._log
+        return found
 
     def begin(self, call: Call, permit: Permit) -> Draft:
         """Start looking up the runs of a permitted request, or return the identical look-up that is under way.
@@ -110,7 +111,10 @@ class Drafts:
             Overloaded: four look-ups are under way.
             ShuttingDown: the process is ending.
         """
-        log, looking = self.log, [draft for draft in self._kept.values() if draft.state is State.LOOKING]
+        log, looking = (
+            self.log(call.request.action),
+            [draft for draft in self._kept.values() if draft.state is State.LOOKING],
+        )
         for draft in looking:
             if (draft.call.principal, draft.call.request) == (call.principal, call.request):
                 return draft
@@ -387,14 +391,7 @@ def _failure(fault: BaseException) -> Refusal:
     return LookupFailed(internal(fault), what, "Tell its operators the decision id.")
 
 
-async def _listing(asked: CancelRequest, log: RunLog, look: LookUp) -> Listing:
-    if isinstance(asked.selection, ByRunIds):
-        return await log.look_up(asked.selection.run_ids)
+async def _listing(asked: ActionRequest, log: RunLog, look: LookUp) -> Listing:
+    if isinstance(asked.selection, ByIds):
+        return await log.look_up(asked.selection.ids)
     return await log.running(asked.selection, look)
-
-
-def look_up_of(permit: Permit, now_ms: int, handled: Container[tuple[str, int]]) -> LookUp:
-    """Return the look-up for a permitted request: a rule with `runs.max` has to know of all runs that match."""
-    bounds = permit.resolution or Resolution()
-    latest_ms = now_ms - bounds.older_than_ms if bounds.older_than_ms else None
-    return LookUp(permit.effective.count if bounds.max_runs is None else None, latest_ms, handled)

@@ -17,10 +17,14 @@ from gateway.core.errors import Conflict
 from gateway.core.forms.strict_json import json_object
 from gateway.core.plan import Denial, Narrowing, NotAdmitted, Owner, Permit
 from gateway.core.request import (
+    CANCEL_RUNS,
+    IDS,
+    RUN_IDS,
+    Action,
+    ActionRequest,
     ByFilterHere,
-    ByRunIds,
-    CancelRequest,
-    EveryRun,
+    ByIds,
+    Everything,
     Filter,
     Principal,
     Selection,
@@ -96,15 +100,18 @@ def _members(draft: Draft) -> Members:
     }
 
 
-def _request(request: CancelRequest) -> Members:
-    return {**_selection(request.selection), "count": request.count, "reason": request.reason}
+def _request(request: ActionRequest) -> Members:
+    members = {**_selection(request.selection), "count": request.count, "reason": request.reason}
+    if request.action is not CANCEL_RUNS:
+        members |= {"action": request.action, "overrides": request.overrides}
+    return members
 
 
 def _selection(selection: Selection) -> Members:
     match selection:
-        case ByRunIds(run_ids=run_ids):
-            return {"run_ids": run_ids}
-        case EveryRun():
+        case ByIds(ids, name):
+            return {"run_ids": ids} if name == RUN_IDS else {"ids": ids, "of": name}
+        case Everything():
             return {"everything": True}
         case Filter() as chosen:
             given = {name: getattr(chosen, name) for name in wires_of(type(chosen))}
@@ -207,19 +214,27 @@ async def _gone() -> bool:
     return True
 
 
-def _call_of(principal: Principal, request: CancelRequest, plan_id: str) -> Call:
+def _call_of(principal: Principal, request: ActionRequest, plan_id: str) -> Call:
     return Call(Policies((), ""), principal, request, plan_id, None, _gone, lambda: None)
 
 
-def _request_in(members: Members) -> CancelRequest:
+def _request_in(members: Members) -> ActionRequest:
     count, reason = _number(members["count"]), _text_or_none(members["reason"])
+    action, overrides = Action(members.get("action", CANCEL_RUNS)), members.get("overrides", ())
+    headers = tuple((_text(name), _text(value)) for name, value in overrides)
+    return ActionRequest(_selection_in(members), count, reason=reason, action=action, overrides=headers)
+
+
+def _selection_in(members: Members) -> Selection:
     match members:
-        case {"run_ids": run_ids}:
-            return CancelRequest(ByRunIds(_texts(run_ids)), count, reason=reason)
+        case {"run_ids": ids}:
+            return ByIds(_texts(ids))
+        case {"ids": ids, "of": str(name)} if name in IDS:
+            return ByIds(_texts(ids), name)
         case {"filter": dict(chosen)}:
-            return CancelRequest(_filter_in(chosen), count, reason=reason)
+            return _filter_in(chosen)
         case {"everything": True}:
-            return CancelRequest(EveryRun(), count, reason=reason)
+            return Everything()
     raise ValueError("no selection")
 
 
@@ -235,7 +250,7 @@ def _filter_in(chosen: Members) -> Filter:
     return filter_with(given)
 
 
-def _permit_in(members: Members, request: CancelRequest) -> Permit:
+def _permit_in(members: Members, request: ActionRequest) -> Permit:
     narrowing = members["narrowing"]
     if narrowing is not None:
         key, by = narrowing

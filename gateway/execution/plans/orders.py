@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from gateway.audit.record import chunk_members
 from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Progress, Refused, Unknown
 from gateway.core.plan import Order, Plan
-from gateway.core.request import ByRunIds
+from gateway.core.request import ByIds
 from gateway.core.run import Skipped, merged
 from gateway.execution.in_flight import Result, Stopped
 from gateway.execution.plans.recheck import SecondLook
@@ -182,4 +182,4 @@ class OrdersInTurn:
 
 
 def _ids(orders: Iterable[Order]) -> list[str]:
-    return [run_id for order in orders if isinstance(order.selection, ByRunIds) for run_id in order.selection.run_ids]
+    return [run_id for order in orders if isinstance(order.selection, ByIds) for run_id in order.selection.ids]

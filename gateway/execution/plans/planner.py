@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from gateway.core.errors import Refusal
-from gateway.core.plan import Denial, Permit, orders_of
+from gateway.core.plan import Denial, Permit
 from gateway.core.ports import Clock
 from gateway.core.run import Listing, Resolved, merged
 from gateway.execution.judging import Judging
@@ -17,6 +17,7 @@ from gateway.execution.plans.drafts import Drafts
 from gateway.execution.plans.orders import OrdersInTurn
 from gateway.execution.plans.recheck import SecondLook, about
 from gateway.execution.ports import AuditPort, Call
+from gateway.operations.table import OPERATIONS
 
 WAIT_S = 10.0
 """How long, in seconds, a request waits for its look-up; after that its caller can apply the plan when it is ready."""
@@ -67,13 +68,18 @@ class Planner:
             raise
         more = draft.resolved.more or chosen.more
         resolved = Resolved(chosen.runs, merged(draft.resolved.skipped, chosen.skipped), more)
-        plan = call.planned(permit, orders_of(resolved.runs), resolved=resolved, plan_id=draft.plan_id)
+        plan = call.planned(
+            permit,
+            OPERATIONS[call.request.action].orders(resolved.runs, call.request),
+            resolved=resolved,
+            plan_id=draft.plan_id,
+        )
         plan = plan._replace(approved_by=draft.approved_by)
         draft.sent = plan
         again = SecondLook(
             plan,
             call,
-            self.drafts.log,
+            self.drafts.log(call.request.action),
             self.clock,
             draft.looked_at_s,
             self.judging,

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 from gateway.core.errors import Refusal
-from gateway.core.plan import Denial, Order, Permit, Plan, orders_of
+from gateway.core.plan import Denial, Order, Permit, Plan
 from gateway.core.ports import Clock
-from gateway.core.request import ByRunIds, CancelRequest
+from gateway.core.request import ActionRequest, ByIds
 from gateway.core.run import HANDLED, ORDERED, Listing, Resolved, Run, Skip, Skipped
 from gateway.execution.judging import Judging
 from gateway.execution.plans.handled import Handled
 from gateway.execution.ports import Call, RunLog
+from gateway.operations.table import OPERATIONS
 from gateway.policy.choose import choose
 from gateway.policy.decide import decide
 from gateway.policy.rules import Policies
@@ -82,7 +83,7 @@ class SecondLook:
     async def _shown_again(self, planned: Sequence[Run], *, by_id: bool) -> Listing:
         """Look for every run under the IDs of these runs, whoever owns it now. Raises: Refusal."""
         selection = self.plan.asked.selection
-        if by_id or self.narrowed or self.as_of_ms is None or isinstance(selection, ByRunIds):
+        if by_id or self.narrowed or self.as_of_ms is None or isinstance(selection, ByIds):
             return await self.log.look_up([run.run_id for run in planned])
         return await self.log.look_again(planned, selection, self.as_of_ms)
 
@@ -99,7 +100,7 @@ class SecondLook:
             return Look(None, stopped="revoked")
         if chosen is None:
             return Look(None, stopped="denied")
-        left = orders_of(chosen.runs)
+        left = OPERATIONS[self.plan.asked.action].orders(chosen.runs, self.plan.asked)
         return Look(left[0] if left else None, skipped={**skipped, **chosen.skipped})
 
     def _chosen(self, policies: Policies, runs: Sequence[Run], now_ms: int) -> Resolved | None:
@@ -120,11 +121,11 @@ class SecondLook:
         return len(self.plan.runs) > min(bounds)
 
 
-def about(asked: CancelRequest, runs: Sequence[Run]) -> CancelRequest:
+def about(asked: ActionRequest, runs: Sequence[Run]) -> ActionRequest:
     """Return the request limited to these runs (at least one): if it names run IDs, only theirs."""
-    if not isinstance(asked.selection, ByRunIds):
+    if not isinstance(asked.selection, ByIds):
         return asked
-    return replace(asked, selection=ByRunIds(tuple(run.run_id for run in runs)), count=len(runs))
+    return replace(asked, selection=ByIds(tuple(run.run_id for run in runs), asked.selection.name), count=len(runs))
 
 
 def _still_running(planned: Sequence[Run], listing: Listing) -> tuple[list[Run], Skipped]:

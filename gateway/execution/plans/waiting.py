@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from gateway.core.outcome import Outcome, Pace, Refused
 from gateway.core.plan import Order
-from gateway.core.request import ByRunIds
+from gateway.core.request import ByIds
 
 MOST_WAITS_S = 60
 """How long one plan waits in all, in seconds. Where a wait would go beyond it, the plan ends at once."""
@@ -47,7 +47,7 @@ class Patience:
 
         `attempt` is how often the order was sent, this time included.
         """
-        if not isinstance(order.selection, ByRunIds) or attempt > MOST_AGAIN:
+        if not isinstance(order.selection, ByIds) or attempt > MOST_AGAIN:
             return None
         if not isinstance(outcome, Refused) or outcome.upstream_status != 429:
             return None

@@ -15,7 +15,7 @@ from gateway.core.request import MAX_COUNT
 from gateway.files.mappings import Key, ListOf, Present, Shape, may
 from gateway.files.nodes import Place
 from gateway.files.values import Bool, Int, Text, duration_field
-from gateway.policy.model import (
+from gateway.policy.conditions import (
     Condition,
     CountCondition,
     CreatedCondition,

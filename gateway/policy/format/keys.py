@@ -13,9 +13,10 @@ from gateway.core.run import Resolution
 from gateway.files.mappings import Either, Key, ListOf, Present, Shape, may, need
 from gateway.files.nodes import Place
 from gateway.files.values import Bool, Choice, Int, Text, duration_field, word
+from gateway.policy.conditions import Condition, CountCondition, UrlCondition
 from gateway.policy.format.conditions import FILTERS, NOT_IN_DENY, PATH, RUN_IDS, bounds, count, distinct, overlaps
 from gateway.policy.format.times import end_field, window
-from gateway.policy.model import Condition, CountCondition, Effect, TeamException, UrlCondition
+from gateway.policy.model import Effect, TeamException
 from gateway.policy.window import Window
 
 MAX_TICKET_CHARS = 64

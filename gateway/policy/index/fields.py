@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from functools import cached_property
 from itertools import chain
 
-from gateway.policy.model import MEMBERS, Condition, PathCondition, RunIdCondition, UrlCondition, ValueCondition
+from gateway.policy.conditions import MEMBERS, Condition, PathCondition, RunIdCondition, UrlCondition, ValueCondition
 
 URL, RUN_IDS = "workflowUrl", "workflowRunIds"
 _LAST = "\U0010ffff"

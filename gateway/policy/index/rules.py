@@ -18,10 +18,11 @@ from itertools import chain
 from operator import attrgetter
 from typing import NamedTuple
 
-from gateway.core.request import ByRunIds, EveryRun, Filter, Selection
+from gateway.core.request import ByIds, Everything, Filter, Selection
 from gateway.core.run import Run
+from gateway.policy.conditions import MEMBERS, asked_values, known, values
 from gateway.policy.index.fields import ALLOWED, DENIED, RUN_IDS, URL, Field, Hits, Urls, Values, common, takes_any
-from gateway.policy.model import MEMBERS, Rule, asked_values, known, values
+from gateway.policy.model import Rule
 
 _FEW = 4
 """Up to this many rules it is faster to try all than to look up those that list what is asked."""
@@ -124,7 +125,7 @@ class AllowIndex(_Index):
                 return self._at(self._without_url)
             near = self._near(urls[0])
             return chain(near, self._at(self._of_no_url)) if resolved else near
-        return self._at(self._by_ids if isinstance(selection, ByRunIds) else self._everything)
+        return self._at(self._by_ids if isinstance(selection, ByIds) else self._everything)
 
     def admitting(self, selection: Selection, *, resolved: bool = False) -> Sequence[Rule]:
         """Return every rule that could admit the selection, and perhaps others; each once, in their order."""
@@ -136,7 +137,7 @@ class AllowIndex(_Index):
         return sum(map(len, self._admitting(selection, resolved=resolved)))
 
     def _admitting(self, selection: Selection, *, resolved: bool) -> list[Sequence[int]]:
-        if isinstance(selection, EveryRun):
+        if isinstance(selection, Everything):
             return [self._everything]
         carried = selection.carried
         shape = self._shape(carried, resolved=resolved)

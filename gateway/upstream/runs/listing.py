@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from gateway.core.errors import LookupFailed, TooLarge
-from gateway.core.request import EveryRun, Filter
+from gateway.core.request import Everything, Filter
 from gateway.core.run import STARTED, Listing, LookUp, LookUpBounds, Run
 from gateway.policy.choose import names_url, selects
 from gateway.upstream.runs.entries import UNKNOWN_ID, Collected, Seen
@@ -74,7 +74,7 @@ class Lister:
     read: Read
     max_runs: int = LookUpBounds().runs
 
-    async def running(self, selection: Filter | EveryRun, look: LookUp | None = None) -> Listing:
+    async def running(self, selection: Filter | Everything, look: LookUp | None = None) -> Listing:
         """Return the running runs that the selection means, or enough of them, and perhaps some that have ended.
 
         Raises: TooLarge: more than `max_runs` match, or there are too many of others, or pages that bring none.
@@ -93,7 +93,7 @@ class Lister:
         whole = whole and await _side_by_side(self.read, _running(narrowed), found.spans, found.take)
         return replace(found.listing(), narrowed=bool(narrowed), ended_early=not whole)
 
-    async def _wide(self, selection: Filter | EveryRun, first: SeenPage, look: LookUp) -> Listing | None:
+    async def _wide(self, selection: Filter | Everything, first: SeenPage, look: LookUp) -> Listing | None:
         """List every running run; None if others have too many, or if the list shows none of the `first` page's runs.
 
         An upstream that shows less without a filter than with it cannot be read in this way.
@@ -110,7 +110,7 @@ class Lister:
         return found.listing(pages=1)
 
     async def again(
-        self, runs: Sequence[Run], selection: Filter | EveryRun, since_ms: int
+        self, runs: Sequence[Run], selection: Filter | Everything, since_ms: int
     ) -> tuple[Listing, tuple[str, ...]]:
         """Return which of these runs are unchanged and still running, and the IDs that have to be asked for singly.
 
@@ -152,7 +152,7 @@ class _Found:
 
     spans: Spans
     max_runs: int
-    selection: Filter | EveryRun
+    selection: Filter | Everything
     look: LookUp
     wide: bool = False
     at_ms: int | None = None
@@ -269,7 +269,7 @@ async def _news(read: Read, from_ms: int, collected: Collected) -> int:
     return spans.pages
 
 
-def _may_match(selection: Filter | EveryRun, one: Seen) -> bool:
+def _may_match(selection: Filter | Everything, one: Seen) -> bool:
     """Return whether an entry is, or where it cannot be read may be, of a run that the selection means."""
     if one.run is not None:
         return selects(selection, one.run)

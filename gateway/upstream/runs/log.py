@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 
 from gateway.core.errors import LookupFailed, TooLarge
 from gateway.core.ports import Clock
-from gateway.core.request import EveryRun, Filter
+from gateway.core.request import Everything, Filter
 from gateway.core.run import Listing, LookUp, LookUpBounds, Run
 from gateway.upstream.client import Exchange, Reply
 from gateway.upstream.runs.cursors import Askers
@@ -71,7 +71,7 @@ class UpstreamLog:
         self._desk = Desk("reading", 1)
         self._bounds = bounds
 
-    async def running(self, selection: Filter | EveryRun, look: LookUp | None = None) -> Listing:
+    async def running(self, selection: Filter | Everything, look: LookUp | None = None) -> Listing:
         """Return the running runs that the selection may mean, and perhaps more; of them enough for the `look`.
 
         Raises:
@@ -83,7 +83,7 @@ class UpstreamLog:
         async with deadline(bounds.seconds, look.words):
             return await lister.running(selection, look)
 
-    async def look_again(self, runs: Sequence[Run], selection: Filter | EveryRun, since_ms: int) -> Listing:
+    async def look_again(self, runs: Sequence[Run], selection: Filter | Everything, since_ms: int) -> Listing:
         """Return the newest run under the ID of each of these runs, which a look-up of the selection had shown.
 
         The look-up has shown every running run, and began at upstream's time `since_ms`. Runs that are certainly

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from gateway.core.request import EveryRun, Filter
-from gateway.policy.model import Rule, UrlCondition, ValueCondition
+from gateway.core.request import Everything, Filter
+from gateway.policy.conditions import UrlCondition, ValueCondition
+from gateway.policy.model import Rule
 
 Pairs = list[tuple[str, str]]
 
@@ -17,13 +18,13 @@ MAX_LABELS = 20
 """If a team's rules name more labels than this, upstream is not asked for them: its pages are searched instead."""
 
 
-def narrowing(selection: Filter | EveryRun) -> Pairs:
+def narrowing(selection: Filter | Everything) -> Pairs:
     """Return query pairs that exclude none of the runs that the selection means.
 
     Upstream's log takes one exact URL, one address, one flow-control key, and any of several labels. An IPv6 address
     can be written in several ways, so upstream is not asked to compare it. A host or path is never sent.
     """
-    if isinstance(selection, EveryRun):
+    if isinstance(selection, Everything):
         return []
     pairs: Pairs = []
     if selection.exact and len(selection.workflow_urls) == 1:
@@ -38,7 +39,7 @@ def narrowing(selection: Filter | EveryRun) -> Pairs:
 
 
 def narrowing_of_team(
-    selection: Filter | EveryRun, allows: Sequence[Rule], may_show: Callable[[str], bool]
+    selection: Filter | Everything, allows: Sequence[Rule], may_show: Callable[[str], bool]
 ) -> Pairs | None:
     """Return pairs as `narrowing` does, for the runs that one of the `allow` rules can cover; None if there are none.
 
@@ -53,7 +54,7 @@ def narrowing_of_team(
     return [*pairs, ("workflowUrl", own_url)] if own_url and "workflowUrl" not in selection.carried else pairs
 
 
-def _coverable(selection: Filter | EveryRun, may_show: Callable[[str], bool]) -> Filter | EveryRun | None:
+def _coverable(selection: Filter | Everything, may_show: Callable[[str], bool]) -> Filter | Everything | None:
     """Return the selection without the URLs that none of the rules can cover; None if no URL is left."""
     if not isinstance(selection, Filter) or not selection.workflow_urls:
         return selection
@@ -61,7 +62,7 @@ def _coverable(selection: Filter | EveryRun, may_show: Callable[[str], bool]) ->
     return replace(selection, workflow_urls=urls) if urls else None
 
 
-def _labels(selection: Filter | EveryRun, allows: Sequence[Rule]) -> Sequence[str]:
+def _labels(selection: Filter | Everything, allows: Sequence[Rule]) -> Sequence[str]:
     """Return the labels to ask upstream for: those of the question if the rules cover them, else those of the rules.
 
     If a rule covers runs without regard to their labels, or the rules name too many, they are those of the question.

@@ -23,7 +23,7 @@ from gateway.core.forms.query import (
     filter_in,
     query_values,
 )
-from gateway.core.request import EveryRun, Filter
+from gateway.core.request import Everything, Filter
 from gateway.core.run import Run
 from gateway.policy.choose import selects
 from gateway.upstream.runs.entries import checked_cursor
@@ -59,7 +59,7 @@ _PARAMETERS = Parameters(*(_GROUP_BY, _STATE, _RUN_ID, CREATED_AT, *_FILTERS, _C
 class RunQuery:
     """The runs that a client wants: at most `count`, from `cursor` on; `trimmed` leaves out steps and payloads."""
 
-    selection: Filter | EveryRun = field(default_factory=EveryRun)
+    selection: Filter | Everything = field(default_factory=Everything)
     state: str | None = None
     run_id: str | None = None
     created_ms: int | None = None
@@ -102,7 +102,7 @@ def parse_question(query: bytes, *, events: bool) -> RunQuery:
         raise MalformedRequest("value", f"The request cannot be read in exactly one way: {exc}.") from None
 
 
-def _selection(values: Values) -> Filter | EveryRun:
+def _selection(values: Values) -> Filter | Everything:
     if not any(one.name in values for one in _FILTERS):
-        return EveryRun()
+        return Everything()
     return filter_in(values, exact=URLS.name in values)

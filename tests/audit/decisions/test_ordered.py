@@ -12,7 +12,7 @@ from gateway.audit.decisions.ordered import ordered_since
 from gateway.audit.record import chunk_members, plan_members
 from gateway.core.outcome import Cancelled, Closing, NotSent, Outcome, Refused, Unknown
 from gateway.core.plan import Permit, Plan, orders_of
-from gateway.core.request import ByFilter, CancelRequest, Principal
+from gateway.core.request import ActionRequest, ByFilter, Principal
 from gateway.core.run import Resolved, Run
 from tests.audit.faults import opened, segments
 
@@ -22,7 +22,7 @@ RUNS = tuple(Run(f"wfr_{number:03}", "https://a.example/x", 1_794_000_000_000 + 
 
 def looked_up() -> Plan:
     """A plan of three orders."""
-    asked = CancelRequest(ByFilter(("https://a.example/x",), exact=True), 250)
+    asked = ActionRequest(ByFilter(("https://a.example/x",), exact=True), 250)
     permit = Permit("a/r", "permit", None, asked)
     resolved = Resolved(RUNS)
     return Plan(DECISION, Principal("a", "k"), asked, permit, orders_of(RUNS), "0" * 64, None, resolved=resolved)

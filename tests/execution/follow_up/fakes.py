@@ -10,7 +10,7 @@ from typing import Literal
 from gateway.core.errors import Refusal
 from gateway.core.outcome import Excess, Outcome
 from gateway.core.plan import Order, Permit, Plan, orders_of
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, Principal
+from gateway.core.request import ActionRequest, ByFilter, ByIds, Principal
 from gateway.core.run import CANCELLED, Listing, Resolved, Run
 from gateway.execution.follow_up import Settler
 from gateway.upstream.runs.log import ActionReport
@@ -81,7 +81,7 @@ class Told:
 def plan_of(*orders: Order, runs: Sequence[Run] = (), number: int = 1, key: str = "ci") -> Plan:
     """A plan of orders by a key of billing; with `runs`, one whose runs were looked up."""
     orders = orders_of(runs) if runs else orders
-    request = CancelRequest(orders[0].selection, orders[0].count)
+    request = ActionRequest(orders[0].selection, orders[0].count)
     permit = Permit("billing/own", "permit", None, effective=request)
     resolved = Resolved(tuple(runs)) if runs else None
     return Plan(f"d{number}", Principal("billing", key), request, permit, orders, "0" * 64, None, resolved)
@@ -94,7 +94,7 @@ def by_filter(count: int = 10, *, key: str = "ci") -> Plan:
 
 def by_ids(*run_ids: str, key: str = "ci") -> Plan:
     """A direct order of run IDs."""
-    return plan_of(Order(ByRunIds(run_ids), len(run_ids)), key=key)
+    return plan_of(Order(ByIds(run_ids), len(run_ids)), key=key)
 
 
 def followed(plan: Plan, outcome: Outcome, log: ScriptedLog, *, reads_back: bool = True, after_s: float = 3600) -> Told:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.plan import Order
-from gateway.core.request import ByFilter, CancelRequest
+from gateway.core.request import ActionRequest, ByFilter
 from gateway.execution.fates import is_wider
 
 URLS = ("https://a.example/x", "https://a.example/y", "https://b.example/")
@@ -52,7 +52,7 @@ def with_commas(value: object) -> object:
 
 def shown(selection: ByFilter, spelt: Callable[[object], object] = lambda value: value) -> dict[str, object]:
     """The filter of an order as upstream may show it."""
-    wire = CancelRequest(selection, 10).wire()
+    wire = ActionRequest(selection, 10).wire()
     return {name: spelt(value) for name, value in wire.items() if name != "count"}
 
 

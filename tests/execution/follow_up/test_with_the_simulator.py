@@ -74,7 +74,7 @@ class Way:
 
     async def sent(self, plan: Plan) -> list[Outcome]:
         """Sends every order of a plan."""
-        return [await self.upstream.cancel(order, Receipt(plan.decision_id, 1)) for order in plan.orders]
+        return [await self.upstream.send(order, Receipt(plan.decision_id, 1)) for order in plan.orders]
 
     async def settled(self, plan: Plan, outcome: Outcome) -> Mapping[str, object]:
         """What is recorded of an outcome in the end."""

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field, replace
 from gateway.core.errors import Conflict
 from gateway.core.outcome import Outcome
 from gateway.core.plan import Budget, Denial, Permit
-from gateway.core.request import ByRunIds, CancelRequest, Principal
+from gateway.core.request import ActionRequest, ByIds, Principal
 from gateway.edge import answers
 from gateway.execution.gates.takes import Takes
 from gateway.execution.in_flight import Done, Replay, Result, Told
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.plans.draft import Draft
-from gateway.execution.ports import Call, CancelPort
-from gateway.policy.model import Effect, Rule, RunIdCondition
+from gateway.execution.ports import Call, OrderPort
+from gateway.policy.conditions import RunIdCondition
+from gateway.policy.model import Effect, Rule
 from gateway.policy.rules import Policies
 from gateway.state.admissions import Answered, NeedsApproval
 from gateway.state.once import binding
@@ -47,9 +48,9 @@ def policies(budget: Budget | None) -> Policies:
     return Policies((rule,), "digest")
 
 
-def runs(number: int, *, first: int = 0) -> CancelRequest:
+def runs(number: int, *, first: int = 0) -> ActionRequest:
     """A request for so many runs by ID."""
-    return CancelRequest(ByRunIds(tuple(f"wfr_{first + n}" for n in range(number))), number)
+    return ActionRequest(ByIds(tuple(f"wfr_{first + n}" for n in range(number))), number)
 
 
 def shown(result: Result) -> Answered:
@@ -64,7 +65,7 @@ class Gateway:
 
     store: MemoryAdmissions = field(default_factory=MemoryAdmissions)
     budget: Budget | None = field(default_factory=a_budget)
-    upstream: CancelPort = field(default_factory=PromptUpstream)
+    upstream: OrderPort = field(default_factory=PromptUpstream)
     log: MemoryLog = field(default_factory=MemoryLog)
     name: str = "a"
     number: int = 0
@@ -76,7 +77,7 @@ class Gateway:
             upstream=self.upstream, upstream_url="https://up.example", audit=self.log, clock=clock, gate=self.takes
         )
 
-    def call(self, request: CancelRequest, *, who: Principal = ANN, key: str | None = None) -> Call:
+    def call(self, request: ActionRequest, *, who: Principal = ANN, key: str | None = None) -> Call:
         """A request, perhaps with an Idempotency-Key."""
 
         async def gone() -> bool:
@@ -87,14 +88,14 @@ class Gateway:
         called = Call(held, who, request, f"{self.name}{self.number}", None, gone, lambda: held)
         return called if key is None else replace(called, once=binding(who, key, request.wire()))
 
-    async def run(self, request: CancelRequest, *, who: Principal = ANN, key: str | None = None) -> Told:
+    async def run(self, request: ActionRequest, *, who: Principal = ANN, key: str | None = None) -> Told:
         """What the request is answered, written to its caller."""
         told = await self.pipeline.run(self.call(request, who=who, key=key))
         if isinstance(told, Done):
             self.pipeline.answered(told, caller_gone=False)
         return told
 
-    async def outcome(self, request: CancelRequest, *, who: Principal = ANN, key: str | None = None) -> Outcome:
+    async def outcome(self, request: ActionRequest, *, who: Principal = ANN, key: str | None = None) -> Outcome:
         """What came of a request that is sent."""
         told = await self.run(request, who=who, key=key)
         assert isinstance(told, Done), told

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.core.errors import Conflict
 from gateway.core.plan import Approval, Budget
-from gateway.core.request import CancelRequest, Principal
+from gateway.core.request import ActionRequest, Principal
 from gateway.edge.pages.plans import plan_members
 from gateway.execution.gates.approving import Approving, Said
 from gateway.execution.gates.freezes import FreezesInForce
@@ -93,7 +93,7 @@ class Gateway(Bench):
         """A plan with its approvals."""
         return plan_members(draft, expires_in_s=self.pipeline.plans.expires_in_s(draft), waiting=waiting)
 
-    async def cancel(self, request: CancelRequest = REQUEST, who: Principal = ANN) -> Told:
+    async def cancel(self, request: ActionRequest = REQUEST, who: Principal = ANN) -> Told:
         """A cancel under the policies of now, written to its caller."""
         self.fleet.number += 1
         call = self.call(f"d{self.fleet.number}", who, request=request, policies=self.fleet.policies)
@@ -114,7 +114,7 @@ class Gateway(Bench):
             self.pipeline.answered(told, caller_gone=False)
         return told
 
-    async def refused(self, request: CancelRequest = REQUEST, who: Principal = ANN) -> Conflict:
+    async def refused(self, request: ActionRequest = REQUEST, who: Principal = ANN) -> Conflict:
         """What the cancel is refused with."""
         with pytest.raises(Conflict) as caught:
             await self.cancel(request, who)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from tests.reliability.controls.copy import Bug, Edit
 
 READ, QUERY, MODEL, READINGS, FRAMING = (
-    "gateway/core/parse.py",
+    "gateway/operations/calls/cancel_runs.py",
     "gateway/core/forms/query.py",
-    "gateway/policy/model.py",
+    "gateway/policy/conditions.py",
     "gateway/policy/reading.py",
     "gateway/edge/head.py",
 )
@@ -50,8 +50,12 @@ UNNAMED_FILTER = (
     Edit(INDEX, "if name in carried & bounding]", "if name in carried & bounding and name in self._fields]"),
 )
 HERE_SENT = (
-    Edit(PLAN, "case ByRunIds() | ByFilter() as selection:", "case selection if selection.carried:"),
-    Edit(PLAN, "if not isinstance(self.selection, (ByRunIds, ByFilter)):", "if not self.selection.carried:"),
+    Edit(PLAN, "case ByIds() | ByFilter() as selection:", "case selection if selection.carried:"),
+    Edit(
+        PLAN,
+        "if not (isinstance(self.selection, ByIds) or (cancels_runs and isinstance(self.selection, ByFilter))):",
+        "if not self.selection.carried:",
+    ),
     Edit(READINGS, " and not isinstance(selection, ByFilterHere)\n", "\n"),
 )
 WIDENING = (
@@ -117,7 +121,7 @@ IN_READING = (
     ),
     Bug(
         "a run in the path is read as every run",
-        (Edit("gateway/edge/routing/cancels.py", "    if path == RUNS:\n", "    if path.startswith(RUNS):\n"),),
+        (Edit(READ, "    if form.field is None:\n", "    if form.path.startswith(RUNS):\n"),),
         SINGLE,
     ),
     Bug(

@@ -51,7 +51,7 @@ IN_RESOLVING = (
     ),
     Bug(
         "an unknown run ID is passed over",
-        (Edit(RUNS, "    if strange:\n", "    if len(strange) == len(selection.run_ids):\n"),),
+        (Edit(RUNS, "    if strange:\n", "    if len(strange) == len(selection.ids):\n"),),
         CHOICE,
     ),
     Bug(
@@ -80,8 +80,9 @@ IN_RESOLVING = (
             Edit(PLANNING, "from gateway.core.plan import Denial,", "from gateway.core.plan import Order, Denial,"),
             Edit(
                 PLANNING,
-                "orders_of(resolved.runs), resolved",
-                "orders_of(resolved.runs) or (Order(call.request.selection, 100),), resolved",
+                "OPERATIONS[call.request.action].orders(resolved.runs, call.request),\n",
+                "OPERATIONS[call.request.action].orders(resolved.runs, call.request)\n"
+                " or (Order(call.request.selection, 100),),\n",
             ),
         ),
         CHOICE,
@@ -227,7 +228,8 @@ IN_RESOLVING = (
             Edit(
                 SECOND_LOOK,
                 '        if standing is None:\n            return Look(None, stopped="revoked")\n',
-                "        if standing is None:\n            return Look(orders_of(runs)[0])\n",
+                "        if standing is None:\n"
+                "            return Look(OPERATIONS[self.plan.asked.action].orders(runs, self.plan.asked)[0])\n",
             ),
         ),
         BROKEN_OFF,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.reliability.controls.copy import Bug, Edit
 
+CALL = "gateway/operations/calls/cancel_runs.py"
 CANCEL, UPSTREAM, PIPELINE = "gateway/core/plan.py", "gateway/upstream/cancel.py", "gateway/execution/pipeline.py"
 EXCHANGE, TRANSPORT, OUTBOUND = "gateway/upstream/client.py", "gateway/upstream/pool.py", "gateway/upstream/direct.py"
 DEADLINE = "gateway/upstream/deadline.py"
@@ -22,7 +23,7 @@ RAW_FORWARDED = (
         "        reserved = grammar.find_reserved\n",
     ),
     Edit(
-        "gateway/core/parse.py",
+        "gateway/operations/calls/cancel_runs.py",
         "        return _from_values(query_values(query, PARAMETERS))\n",
         "        from gateway.core.plan import RAW\n        request = _from_values(query_values(query, PARAMETERS))\n"
         '        RAW[request.selection] = query.decode("latin-1")\n        return request\n',
@@ -39,7 +40,13 @@ IN_SENDING = (
     ),
     Bug(
         "everything can be ordered",
-        (Edit(CANCEL, "if not isinstance(self.selection, (ByRunIds, ByFilter)):", "if self.selection is None:"),),
+        (
+            Edit(
+                CANCEL,
+                "(isinstance(self.selection, ByIds) or (cancels_runs and isinstance(self.selection, ByFilter))):",
+                "self.selection:",
+            ),
+        ),
         ("tests/core/test_grammar.py",),
     ),
     Bug(
@@ -155,7 +162,13 @@ IN_SENDING = (
     ),
     Bug(
         "a 2xx without a number is a cancel",
-        (Edit(UPSTREAM, 'return Unknown("no_cancelled", status)', "return Cancelled(status, 0)"),),
+        (
+            Edit(
+                CALL,
+                "        return Accepted(said.status, said.bulk_action_id)\n    return None\n",
+                "        return Accepted(said.status, said.bulk_action_id)\n    return Cancelled(said.status, 0)\n",
+            ),
+        ),
         PORT,
     ),
     Bug(

@@ -28,7 +28,7 @@ IN_STOPPING = (
         (
             Edit(
                 WAITS,
-                "if not isinstance(order.selection, ByRunIds) or attempt > MOST_AGAIN:",
+                "if not isinstance(order.selection, ByIds) or attempt > MOST_AGAIN:",
                 "if attempt > MOST_AGAIN:",
             ),
         ),

@@ -12,7 +12,7 @@ from gateway import config
 from gateway.config import Config, config_file
 from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.core.plan import Denial
-from gateway.core.request import ByFilter, ByRunIds, CancelRequest, EveryRun
+from gateway.core.request import ActionRequest, ByFilter, ByIds, Everything
 from gateway.files.source import parse_document
 from gateway.policy.decide import decide
 from gateway.policy.format import load
@@ -30,15 +30,15 @@ NOT_CONDITIONS = frozenset(
 )
 
 ASKED = (
-    CancelRequest(ByFilter(workflow_urls=(OURS,), exact=True), 100),
-    CancelRequest(ByFilter(workflow_urls=(OURS,), exact=True, labels=("nightly",)), 7),
-    CancelRequest(ByFilter(workflow_urls=("https://billing.example.com/api/",)), 100),
-    CancelRequest(ByFilter(workflow_urls=("https://billing.example.com/api",)), 100),
-    CancelRequest(ByFilter(labels=("nightly", "batch")), 1),
-    CancelRequest(ByFilter(flow_control_keys=("k",), from_date=NOW_MS - 1000), 999_999_999),
-    CancelRequest(ByFilter(caller_ips=("10.0.0.1",), from_date=NOW_MS - 1000, to_date=NOW_MS), 100),
-    CancelRequest(ByRunIds(("wfr_billing_1", "wfr_billing_2")), 2),
-    CancelRequest(ByRunIds(("x",)), 1),
+    ActionRequest(ByFilter(workflow_urls=(OURS,), exact=True), 100),
+    ActionRequest(ByFilter(workflow_urls=(OURS,), exact=True, labels=("nightly",)), 7),
+    ActionRequest(ByFilter(workflow_urls=("https://billing.example.com/api/",)), 100),
+    ActionRequest(ByFilter(workflow_urls=("https://billing.example.com/api",)), 100),
+    ActionRequest(ByFilter(labels=("nightly", "batch")), 1),
+    ActionRequest(ByFilter(flow_control_keys=("k",), from_date=NOW_MS - 1000), 999_999_999),
+    ActionRequest(ByFilter(caller_ips=("10.0.0.1",), from_date=NOW_MS - 1000, to_date=NOW_MS), 100),
+    ActionRequest(ByIds(("wfr_billing_1", "wfr_billing_2")), 2),
+    ActionRequest(ByIds(("x",)), 1),
 )
 """Requests that every accepted policy is asked about."""
 
@@ -55,7 +55,7 @@ def check_policy(data: bytes) -> None:
     if written is not None:
         check_policy_as_written(policy, written)
     policies = Policies(tuple(load._rules(policy)), "0" * 64)
-    assert isinstance(decide(policies, TEAM, CancelRequest(EveryRun(), 1), NOW_MS), Denial)
+    assert isinstance(decide(policies, TEAM, ActionRequest(Everything(), 1), NOW_MS), Denial)
     for request in ASKED:
         check_forward(request, policies)
 

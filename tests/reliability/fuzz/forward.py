@@ -9,20 +9,20 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from gateway.core.parse import Body, parse_cancel
+from gateway.core.parse import Body
 from gateway.core.plan import Denial, Permit, order_of
-from gateway.core.request import ByFilterHere, ByRunIds, CancelRequest, EveryRun, Filter, Principal, Selection
-from gateway.policy.decide import decide
-from gateway.policy.model import (
+from gateway.core.request import ActionRequest, ByFilterHere, ByIds, Everything, Filter, Principal, Selection
+from gateway.operations.calls.cancel_runs import parse_cancel
+from gateway.policy.conditions import (
     Condition,
     CountCondition,
     CreatedCondition,
-    Effect,
-    Rule,
     RunIdCondition,
     UrlCondition,
     ValueCondition,
 )
+from gateway.policy.decide import decide
+from gateway.policy.model import Effect, Rule
 from gateway.policy.rules import Policies
 from tests.laws.models import MODELS, Model, bad_for_go, split_at_commas
 from tests.laws.reference import Run, condition_holds
@@ -69,10 +69,10 @@ def guarded_policies() -> Policies:
     return Policies((*fixed_policies().rules, frozen), "0" * 64)
 
 
-def check_read(request: CancelRequest) -> None:
+def check_read(request: ActionRequest) -> None:
     """A readable request renders to a canonical query that reads back to it, and Go would read the same runs."""
     selection = request.selection
-    if isinstance(selection, EveryRun):
+    if isinstance(selection, Everything):
         assert isinstance(decide(fixed_policies(), TEAM, request, NOW_MS), Denial)
         return
     if isinstance(selection, ByFilterHere):
@@ -80,14 +80,14 @@ def check_read(request: CancelRequest) -> None:
         return
     query = order_of(request).query
     check_canonical(query)
-    again, _, count = query.rpartition("&") if isinstance(selection, ByRunIds) else (query, "", "")
+    again, _, count = query.rpartition("&") if isinstance(selection, ByIds) else (query, "", "")
     assert parse_cancel(again.encode("ascii"), Body()) == request
     assert count in ("", f"count={request.count}")
     account = near(selection)
     assert GO.selected(query, account) == [run for run in account if matches(selection, run)]
 
 
-def check_never_sent(request: CancelRequest) -> None:
+def check_never_sent(request: ActionRequest) -> None:
     """No order can be made of it, and no rule that has no look-up admits it."""
     assert isinstance(decide(fixed_policies(), TEAM, request, NOW_MS), Denial)
     try:
@@ -97,7 +97,7 @@ def check_never_sent(request: CancelRequest) -> None:
     raise AssertionError(request)
 
 
-def check_forward(request: CancelRequest, policies: Policies) -> None:
+def check_forward(request: ActionRequest, policies: Policies) -> None:
     """What policy lets through selects the same runs and no more of them, and none outside the permitting rule."""
     decision = decide(policies, TEAM, request, NOW_MS)
     if not isinstance(decision, Permit):
@@ -105,7 +105,7 @@ def check_forward(request: CancelRequest, policies: Policies) -> None:
     sent = decision.effective
     assert sent.selection == request.selection
     assert sent.count <= request.count
-    assert not isinstance(sent.selection, EveryRun)
+    assert not isinstance(sent.selection, Everything)
     query = order_of(sent).query
     check_canonical(query)
     rule = next(rule for rule in policies.rules if rule.name == decision.rule)
@@ -116,9 +116,9 @@ def check_forward(request: CancelRequest, policies: Policies) -> None:
         assert [run for run in model.selected(query, account) if not allowed(rule, sent.selection, run)] == [], model
 
 
-def check_denied(request: CancelRequest) -> None:
+def check_denied(request: ActionRequest) -> None:
     """A `deny` holds wherever a run that it is about could be selected, whatever the request leaves out."""
-    if isinstance(request.selection, EveryRun):
+    if isinstance(request.selection, Everything):
         return
     frozen = [replace(run, label=FROZEN) for run in near(request.selection)]
     if any(matches(request.selection, run) for run in frozen):
@@ -139,8 +139,8 @@ def near(selection: Selection) -> list[Run]:
     """Runs that differ from what was asked for in one value at most, and by as little as an attacker could wish."""
     first = Run("wfr_a_1", OURS, "nightly", "k", "10.0.0.1", NOW_MS)
     runs = [first, replace(first, label=FROZEN), replace(first, url="https://other.example/")]
-    if isinstance(selection, ByRunIds):
-        named = [name + tail for name in selection.run_ids[:MOST_NEAR] for tail in ("", "x")]
+    if isinstance(selection, ByIds):
+        named = [name + tail for name in selection.ids[:MOST_NEAR] for tail in ("", "x")]
         return runs + [replace(first, run_id=name) for name in named]
     assert isinstance(selection, Filter)
     urls, labels = selection.workflow_urls[:MOST_NEAR], selection.labels[:MOST_NEAR]
@@ -161,8 +161,8 @@ def near(selection: Selection) -> list[Run]:
 
 def matches(selection: Selection, run: Run) -> bool:
     """Whether the contract says that the selection names this run."""
-    if isinstance(selection, ByRunIds):
-        return run.run_id in selection.run_ids
+    if isinstance(selection, ByIds):
+        return run.run_id in selection.ids
     assert isinstance(selection, Filter)
     urls = selection.workflow_urls
     return (

@@ -7,9 +7,10 @@ import re
 from urllib.parse import parse_qsl
 
 from gateway.core.errors import MalformedRequest, Refusal
-from gateway.core.parse import Body, parse_cancel
-from gateway.core.request import CancelRequest, EveryRun
+from gateway.core.parse import Body
+from gateway.core.request import ActionRequest, Everything
 from gateway.edge.head import Head, check_head
+from gateway.operations.calls.cancel_runs import parse_cancel
 from tests.reliability.fuzz.forward import check_denied, check_forward, check_read, fixed_policies
 
 MAX_SENTENCE_CHARS = 600
@@ -66,7 +67,7 @@ def head_of(data: bytes) -> Head:
     return Head(method, target, version.removeprefix(b"HTTP/").decode("latin-1"), headers)
 
 
-def read(query: bytes, body: Body) -> CancelRequest | None:
+def read(query: bytes, body: Body) -> ActionRequest | None:
     """The request, or None where it is refused; any other error leaves and is a finding."""
     try:
         return parse_cancel(query, body)
@@ -98,7 +99,7 @@ def check_said_by_http(head: Head) -> None:
     assert head.version in ("1.0", "1.1")
 
 
-def check_nothing_dropped(query: bytes, request: CancelRequest) -> None:
+def check_nothing_dropped(query: bytes, request: ActionRequest) -> None:
     """Every pair that another parser finds is in the request, and nothing else is."""
     asked = parse_qsl(query.decode("ascii"), keep_blank_values=True, strict_parsing=bool(query))
     unsaid = {("workflowUrlExactMatch", "false"), ("count", str(request.count))}
@@ -106,11 +107,11 @@ def check_nothing_dropped(query: bytes, request: CancelRequest) -> None:
     assert len(asked) >= len(request.selection.pairs())
 
 
-def check_go_reads_the_same(content: bytes, request: CancelRequest) -> None:
+def check_go_reads_the_same(content: bytes, request: ActionRequest) -> None:
     """Go's reading of the JSON (keys fold, the last wins, unknown ones are ignored) selects the same."""
     members = {name.lower(): value for name, value in json.loads(content).items()}
     ids, urls = members.get("workflowrunids") or [], members.get("workflowurl") or []
     pairs = [("workflowRunIds", value) for value in ids]
     pairs += [("workflowUrl", value) for value in ([urls] if isinstance(urls, str) else urls)]
     assert pairs == request.selection.pairs()
-    assert bool(pairs) != isinstance(request.selection, EveryRun)
+    assert bool(pairs) != isinstance(request.selection, Everything)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import MappingProxyType
 
-from gateway.core.parse import NAMES
+from gateway.operations.calls.cancel_runs import NAMES
 from tests.reliability.fuzz.lines import chain
 from tests.support.files import recorded
 

@@ -9,18 +9,19 @@ import pytest
 
 from gateway.config import config_file
 from gateway.core.errors import MalformedRequest, Problem
-from gateway.core.parse import Body, parse_cancel
+from gateway.core.parse import Body
 from gateway.core.plan import Order, Permit
-from gateway.core.request import ByFilter, CancelRequest, EveryRun
+from gateway.core.request import ActionRequest, ByFilter, Everything
 from gateway.edge.head import Head
 from gateway.files.source import parse_document
+from gateway.operations.calls.cancel_runs import parse_cancel
 from gateway.policy.decide import decide
 from gateway.policy.format.load import parse_policy
 from tests.reliability.fuzz import files, forward, heads, lines, report
 from tests.reliability.fuzz.seeds import CONFIG, POLICY, QUERIES, seeds, words
 from tests.reliability.fuzz.targets import TARGETS
 
-LABEL_B = CancelRequest(ByFilter(labels=("b",)), 100)
+LABEL_B = ActionRequest(ByFilter(labels=("b",)), 100)
 HOST = (b"host", b"a")
 
 
@@ -56,7 +57,7 @@ def test_the_richest_seeds_are_accepted() -> None:
 WRONG: dict[str, Callable[[], None]] = {
     "a lost value": partial(heads.check_nothing_dropped, b"label=a&label=b", LABEL_B),
     "a name that folds": partial(heads.check_go_reads_the_same, b'{"WorkflowUrl":"https://a.example/"}',
-                                 CancelRequest(EveryRun(), 100)),
+                                 ActionRequest(Everything(), 100)),
     "a target with a fragment": partial(heads.check_said_by_http, Head(b"DELETE", b"/#", "1.1", (HOST,))),
     "two hosts": partial(heads.check_said_by_http, Head(b"DELETE", b"/", "1.1", (HOST, HOST))),
     "a cause with bytes of the request": partial(heads.check_refusal, MalformedRequest("not a word", "No.")),

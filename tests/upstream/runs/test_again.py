@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from gateway.core.request import ByFilter, EveryRun
+from gateway.core.request import ByFilter, Everything
 from gateway.core.run import Run
 from gateway.upstream.runs.entries import Seen
 from gateway.upstream.runs.listing import AGAIN_AT_ONCE, LAG_MS, NEWS_PAGES, Lister, SeenPage, neighbours
@@ -25,7 +25,7 @@ def order(account: Account) -> list[Run]:
 
 
 async def again(
-    account: Account, runs: list[Run] | None = None, selection: ByFilter | EveryRun = OURS
+    account: Account, runs: list[Run] | None = None, selection: ByFilter | Everything = OURS
 ) -> tuple[set[str], set[str]]:
     """The runs that are certainly the same, and those that are not."""
     same, doubtful = await Lister(account.read).again(runs or order(account), selection, SINCE_MS)
@@ -134,6 +134,6 @@ async def test_dates_of_the_request_do_not_hide_what_is_looked_for() -> None:
 async def test_many_neighbours_do_not_make_a_second_look_long() -> None:
     """Where others run between them, a group is given up after a few pages."""
     account = Account.of(population("uniform", 100), population("uniform", 20_000, url=OTHER, name="other"))
-    same, doubtful = await again(account, selection=EveryRun())
+    same, doubtful = await again(account, selection=Everything())
     assert len(same | doubtful) == 100
     assert len(account.readings) <= 10 * 4 + 1

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from gateway.core.request import EveryRun
+from gateway.core.request import Everything
 from gateway.simulator.account import LogManner
 from gateway.simulator.core import Simulator
 from gateway.simulator.server import SimulatorServer
@@ -124,5 +124,5 @@ async def test_a_long_list_under_a_burst_limit_is_read_without_a_refusal(limit: 
     server = SimulatorServer(simulator, token=WRITING, read_token=READING, clock=clock.now_ms, latency_ms=5)
     with server:
         async with opened(server.url, time=clock) as log:
-            assert len((await log.running(EveryRun())).runs) == 150
+            assert len((await log.running(Everything())).runs) == 150
     assert {entry.status for entry in simulator.readings} == {200}

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.core.request import EveryRun
+from gateway.core.request import Everything
 from gateway.core.run import Listing, Run
 from gateway.upstream.runs.entries import Seen
 from gateway.upstream.runs.listing import Lister, SeenPage
@@ -63,7 +63,7 @@ async def _listed(account: Account, seed: int = 7) -> Listing:
             await asyncio.sleep(0)
         return page
 
-    return await Lister(read).running(EveryRun())
+    return await Lister(read).running(Everything())
 
 
 def ids(listing: Listing) -> set[str]:
@@ -97,7 +97,7 @@ LATER = (
 async def test_no_run_is_lost_between_a_cut_and_the_second_that_upstream_makes_of_it(number: int, seed: int) -> None:
     """Where two cuts are close together, their runs are in other parts too, but not those next to the second cut."""
     account = _account(BURSTS, number, seed, _rounded(1000))
-    assert ids(await Lister(account.read).running(EveryRun())) == set(account.runs)
+    assert ids(await Lister(account.read).running(Everything())) == set(account.runs)
 
 
 @given(SHAPES, st.integers(0, 400), st.integers(0, 10**6), EARLIER)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.errors import LookupFailed
-from gateway.core.request import ByFilter, EveryRun
+from gateway.core.request import ByFilter, Everything
 from gateway.core.run import Run
 from gateway.policy.choose import selects
 from gateway.upstream.runs.listing import LAG_MS, Lister
@@ -71,7 +71,7 @@ async def test_every_reading_has_its_dates_in_order(
 async def test_no_reading_asks_for_a_time_before_any_run_could_be(apart_ms: int) -> None:
     """Going far back in a list of few runs ends where milliseconds have fewer digits, not at 1970 or before."""
     account = strict([Run(f"wfr_{number:02}", URL, NOW_MS - apart_ms * number) for number in range(48)])
-    assert len((await Lister(account.read).running(EveryRun())).runs) == 48
+    assert len((await Lister(account.read).running(Everything())).runs) == 48
 
 
 @pytest.mark.parametrize("news", [0, 11, 25, 60])
@@ -80,6 +80,6 @@ async def test_the_news_are_not_looked_for_before_they_begin(news: int) -> None:
     planned, since_ms = population("uniform", 100), NOW_MS - 50_000
     started = [Run(f"wfr_news_{at}", OTHER, since_ms - LAG_MS + 800 * at) for at in range(news)]
     account = strict(planned, started)
-    same, doubtful = await Lister(account.read).again(planned[:50], EveryRun(), since_ms)
+    same, doubtful = await Lister(account.read).again(planned[:50], Everything(), since_ms)
     assert (len(same.runs), doubtful) == (50, ())
     assert len([reading for reading in account.readings if "state" not in reading]) <= 1.2 * -(-news // 10) + 1

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from gateway.core.errors import LookupFailed, TooLarge
-from gateway.core.request import EveryRun
+from gateway.core.request import Everything
 from gateway.simulator.exchange import Ending, Fault, Kind, rate_limited
 from gateway.upstream.runs.pages import MAX_PAGE_ENTRIES, MAX_WAITS
 from tests.upstream.runs.reading import OURS, READING, WRITING, Time, opened, run, runs, serving, tokens
@@ -71,7 +71,7 @@ async def test_an_empty_page_without_a_cursor_is_the_end(body: str) -> None:
     with serving() as server:
         server.simulator.script(answered(body))
         async with opened(server.url) as log:
-            assert (await log.running(EveryRun())).runs == ()
+            assert (await log.running(Everything())).runs == ()
 
 
 async def test_a_cursor_that_leads_back_ends_the_look_up() -> None:
@@ -202,7 +202,7 @@ async def test_more_runs_than_may_be_held_are_refused() -> None:
             server.simulator.script(answered(page(*entries, cursor=f"c{number}")))
         async with opened(server.url, max_runs=5 * MAX_PAGE_ENTRIES) as log:
             with pytest.raises(TooLarge) as refused:
-                await log.running(EveryRun())
+                await log.running(Everything())
     assert refused.value.cause == "runs"
 
 
@@ -211,7 +211,7 @@ async def test_an_unreadable_run_is_named_and_the_others_are_listed() -> None:
     strange = run(2, url="https://Billing.example.com/API invoice", run_id="wfr_strange")
     with serving(run(1), strange) as server:
         async with opened(server.url) as log:
-            listing = await log.running(EveryRun())
+            listing = await log.running(Everything())
     assert [found.run_id for found in listing.runs] == ["wfr_00001"]
     assert listing.unreadable == ("wfr_strange",)
 
@@ -220,6 +220,6 @@ async def test_a_run_with_a_token_in_it_is_unreadable() -> None:
     """Somebody may have pasted a token into a workflow's URL; it reaches no record and no answer."""
     with serving(run(1), run(2, url=f"https://a.example/{WRITING}")) as server:
         async with opened(server.url) as log:
-            listing = await log.running(EveryRun())
+            listing = await log.running(Everything())
     assert WRITING not in repr(listing)
     assert listing.unreadable == ("wfr_00002",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.errors import TooLarge
-from gateway.core.request import ByFilter, EveryRun
+from gateway.core.request import ByFilter, Everything
 from gateway.simulator.account import LogManner
 from gateway.simulator.changes import Change
 from gateway.simulator.exchange import Token
@@ -45,12 +45,12 @@ async def test_as_many_runs_as_may_be_looked_up_are_and_one_more_is_refused() ->
     """What is too much to look up is refused as a whole; stopping early never looks like the end."""
     with serving(*runs(200)) as server:
         async with opened(server.url, max_runs=200) as log:
-            assert len((await log.running(EveryRun())).runs) == 200
+            assert len((await log.running(Everything())).runs) == 200
             server.simulator.add_runs([run(99_999)])
             with pytest.raises(
                 TooLarge, match=r"200 \(limits.lookup.runs\): 201 of the 201 runs read so far match.*narrow the filter"
             ) as refused:
-                await log.running(EveryRun())
+                await log.running(Everything())
     assert refused.value.cause == "runs"
 
 
@@ -96,7 +96,7 @@ async def test_a_run_that_starts_again_while_listing_is_listed_once_at_most() ->
 @pytest.mark.parametrize(
     ("selection", "pairs"),
     [
-        (EveryRun(), []),
+        (Everything(), []),
         (OURS, [("workflowUrl", INVOICE)]),
         (ByFilter((INVOICE,)), []),
         (ByFilter((INVOICE, INVOICE + "/a"), exact=True), []),
@@ -110,7 +110,7 @@ async def test_a_run_that_starts_again_while_listing_is_listed_once_at_most() ->
     ],
 )
 def test_upstream_narrows_only_where_it_means_the_same(
-    selection: ByFilter | EveryRun, pairs: list[tuple[str, str]]
+    selection: ByFilter | Everything, pairs: list[tuple[str, str]]
 ) -> None:
     """A prefix, several URLs, and addresses of many forms are matched here; upstream would leave runs out or in."""
     assert narrowing(selection) == pairs

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.errors import LookupFailed, TooLarge
-from gateway.core.request import ByFilter, EveryRun
+from gateway.core.request import ByFilter, Everything
 from gateway.core.run import Listing
 from gateway.policy.choose import selects
 from gateway.upstream.runs.entries import Seen
@@ -22,9 +22,11 @@ FEW = 3
 """The pages above 1.4 times the least that a short list may cost: two of them are probes behind its end."""
 
 
-async def listed(account: Account, selection: ByFilter | EveryRun | None = None, *, max_runs: int = 10_000) -> Listing:
+async def listed(
+    account: Account, selection: ByFilter | Everything | None = None, *, max_runs: int = 10_000
+) -> Listing:
     """What is found where nothing is hidden."""
-    return await Lister(account.read, max_runs).running(selection or EveryRun())
+    return await Lister(account.read, max_runs).running(selection or Everything())
 
 
 def ids(listing: Listing) -> set[str]:

@@ -1,0 +1,39 @@
+"""The table of all actions: what a method and a path ask for, and how an action is ordered and answered.
+
+To add an action: a module in `calls`, its line here, its tests, its page in docs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from gateway.core.request import Action
+from gateway.operations.calls import cancel_runs
+from gateway.operations.operation import CallForm, Operation
+
+OPERATIONS: Mapping[Action, Operation] = {one.action: one for one in (cancel_runs.OPERATION,)}
+"""Every action that the gateway passes."""
+
+_PLAIN = {
+    (form.method, form.path): (operation, form)
+    for operation in OPERATIONS.values()
+    for form in operation.forms
+    if form.field is None
+}
+_NAMING = tuple(
+    (operation, form) for operation in OPERATIONS.values() for form in operation.forms if form.field is not None
+)
+
+
+def asked_by(method: str, path: str) -> tuple[Operation, CallForm] | None:
+    """Return the action that a method and a raw path ask for, and the form of the call; None if they ask for none."""
+    return _PLAIN.get((method, path)) or _named(method, path)
+
+
+@lru_cache(maxsize=256)
+def _named(method: str, path: str) -> tuple[Operation, CallForm] | None:
+    for operation, form in _NAMING:
+        if form.method == method and (named := form.named(path)) is not None and operation.names(named):
+            return operation, form
+    return None
