@@ -36,7 +36,7 @@ from gateway.edge.pages.questions import Questions
 from gateway.edge.timing import Timed
 from gateway.execution.follow_up import Settler
 from gateway.execution.pipeline import Pipeline
-from gateway.execution.ports import LookUps
+from gateway.execution.ports import LookUps, RunLog
 from gateway.files.watch import WatchedFile, watch
 from gateway.fleet.joining import Around, Joining
 from gateway.log import Consoles, make_log, quiet_libraries
@@ -55,6 +55,7 @@ from gateway.telemetry.untraced import Tracing, Untraced, tracing_to
 from gateway.upstream.account import WatchedTokens, read_tokens
 from gateway.upstream.cancel import Upstream
 from gateway.upstream.client import Exchange, Reach, UpstreamLimits
+from gateway.upstream.dlq.log import failed_runs
 from gateway.upstream.pool import PooledTransport
 from gateway.upstream.runs.log import MAX_READINGS, UpstreamLog
 from gateway.upstream.shares import Lanes
@@ -157,8 +158,12 @@ class Gateway:
     def _look_ups(
         self, current: LiveSettings, log: UpstreamLog, scraped: MetricsPage | None, outcomes: Outcomes
     ) -> LookUps:
-        runs = log if scraped is None else scraped.metrics.timed(log)
-        return LookUps(self.tracing.runs(runs), self.log, current.lookup_bounds, outcomes.known.wait)
+        def watched(one: RunLog) -> RunLog:
+            """Return the same look-ups, timed and traced as configured."""
+            return self.tracing.runs(one if scraped is None else scraped.metrics.timed(one))
+
+        others = failed_runs(log, watched)
+        return LookUps(watched(log), self.log, current.lookup_bounds, outcomes.known.wait, others)
 
     def _pipeline(
         self, current: LiveSettings, audit: AuditLog, upstream: Upstream, *, look_ups: LookUps | None, settler: Settler

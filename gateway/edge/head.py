@@ -263,8 +263,13 @@ def no_such_path(method: str, path: bytes, *, is_known: Callable[[str], bool]) -
     return NotFound("path", f"The gateway has no such path (it compares byte for byte). {_ONLY}")
 
 
-def no_such_method(path: str, allowed: str) -> MethodNotAllowed:
-    """Return the refusal of a method that the path does not accept; `allowed` is the value of the Allow header."""
+def no_such_method(method: str, path: str, allowed: str) -> MethodNotAllowed | NotFound:
+    """Return the refusal of a method that the path does not accept; `allowed` is the value of the Allow header.
+
+    If it makes another call of QStash's, that is refused as it is anywhere else.
+    """
+    if instead := instead_of(method, path):
+        return NotFound("qstash_path", f"{instead} {_ONLY} {_RUNTIMES}")
     more = f" {_ONLY} For other calls, use a client with its own token." if path.startswith("/v2/") else ""
     return MethodNotAllowed(allowed, f"This path takes {allowed.replace(', ', ' or ')} and nothing else.{more}")
 

@@ -9,10 +9,18 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from gateway.core.request import Action
-from gateway.operations.calls import cancel_runs
+from gateway.operations.calls import cancel_runs, delete_dlq, restart_dlq, resume_dlq
 from gateway.operations.operation import CallForm, Operation
 
-OPERATIONS: Mapping[Action, Operation] = {one.action: one for one in (cancel_runs.OPERATION,)}
+OPERATIONS: Mapping[Action, Operation] = {
+    one.action: one
+    for one in (
+        cancel_runs.OPERATION,
+        delete_dlq.OPERATION,
+        resume_dlq.OPERATION,
+        restart_dlq.OPERATION,
+    )
+}
 """Every action that the gateway passes."""
 
 _PLAIN = {

@@ -84,7 +84,7 @@ NOTHING_INSTEAD = (
     "POST /v2/messages",
     "PUT /v2/keys/rotate",
     "GET /v2/keys/rotate",
-    "DELETE /v2/dlq/",
+    "DELETE /v2/schedules/",
     "POST /v2/keys%2Frotate",
     "POST /v2/Keys/rotate",
     "PATCH /v2/\\canary",
