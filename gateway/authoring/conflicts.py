@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.core.grammar import denied_below, in_subtree, lies_under
-from gateway.core.request import HERE, RUN_IDS
+from gateway.core.request import HERE
 from gateway.policy.conditions import (
     Condition,
     CreatedCondition,
@@ -12,6 +12,7 @@ from gateway.policy.conditions import (
     UrlCondition,
     ValueCondition,
 )
+from gateway.policy.format.actions import PAUSING
 from gateway.policy.model import Effect, Rule
 
 
@@ -23,13 +24,13 @@ def refuses_all(guard: Rule, allow: Rule, *, resolved: bool = False) -> bool:
     if guard.effect is Effect.DENY:
         pairs = ((field, condition, allow.conditions.get(field)) for field, condition in guard.conditions.items())
         return all(
-            _covers(denied, allowed, allow) and not (resolved and _left_to_runs(field, allowed, kind))
+            _covers(denied, allowed, allow) and not (resolved and _left_to_runs(field, allowed, allow))
             for field, denied, allowed in pairs
         )
     return any(
         _excludes(condition, allow.conditions.get(field), unmentioned=resolved and kind == "filter")
         for field, condition in guard.conditions.items()
-        if not (resolved and kind == "run_ids" and field != RUN_IDS)
+        if not (resolved and kind == "run_ids" and field != allow.id_list)
     )
 
 
@@ -37,12 +38,13 @@ def kind_of(allow: Rule) -> str:
     """Return the kind of selection that the `allow` admits: `everything`, `run_ids` or `filter`."""
     if allow.admits_everything:
         return "everything"
-    return "run_ids" if RUN_IDS in allow.conditions else "filter"
+    by_ids = allow.id_list is not None or not allow.actions.isdisjoint(PAUSING)
+    return "run_ids" if by_ids else "filter"
 
 
-def _left_to_runs(field: str, allowed: Condition | None, kind: str) -> bool:
+def _left_to_runs(field: str, allowed: Condition | None, allow: Rule) -> bool:
     """Return whether a request may leave the field out, so that a `deny` on it is judged on the runs found."""
-    return allowed is None or allowed.optional or (kind == "run_ids" and field != RUN_IDS)
+    return allowed is None or allowed.optional or (kind_of(allow) == "run_ids" and field != allow.id_list)
 
 
 def _covers(denied: Condition, allowed: Condition | None, allow: Rule) -> bool:

@@ -13,23 +13,26 @@ from datetime import date
 from functools import partial
 
 from gateway.authoring.conflicts import kind_of, refuses_all
+from gateway.authoring.lints.actions import owner_unchecked, paused_for_good
 from gateway.authoring.lints.approvals import approve_idle, approving_teams, by_nobody
 from gateway.authoring.lints.bounds import above_lookup, budget_idle, budget_of_all, cap_above
-from gateway.authoring.lints.finding import Finding, lasting, place_of
+from gateway.authoring.lints.finding import Finding, guards_of, lasting, place_of
 from gateway.callers.settings import ending
 from gateway.config import CLOSING_S
 from gateway.core.errors import InvalidConfiguration
 from gateway.core.forms.times import instant, utc
-from gateway.core.request import RUN_IDS
+from gateway.core.request import CANCEL_RUNS, HERE, Action
 from gateway.core.run import LookUpBounds
 from gateway.files import nodes
 from gateway.files.nodes import Place
 from gateway.files.yaml_text import compose
 from gateway.policy.conditions import UrlCondition
+from gateway.policy.format.allowing import OF_FAILED
 from gateway.policy.format.conditions import FILTERS
-from gateway.policy.model import Effect, Rule
+from gateway.policy.model import ONLY_RUNS, Effect, Rule
 from gateway.policy.reading import bounds_runs
 from gateway.policy.rules import Policies
+from gateway.policy.words.things import of_action
 
 IDS = {
     "never-matches": "the rule can never match",
@@ -40,6 +43,7 @@ IDS = {
     "team-without-allow": "a caller of a team that may do nothing",
     "team-without-caller": "a team that nobody speaks for",
     "owner-unchecked": "run IDs taken on trust",
+    "pause-for-good": "a pause that nobody may undo",
     "budget-of-all": "one budget for whoever comes first",
     "budget-idle": "a budget that never counts",
     "approve-idle": "an approval that is never asked for",
@@ -125,7 +129,8 @@ def _of_rules(policies: Policies, summary: Summary, now_ms: int) -> Iterator[Fin
     checks: list[Callable[[Rule], Iterable[Finding]]] = [
         partial(_never_matches),
         partial(_bare_host),
-        partial(_owner_unchecked),
+        partial(owner_unchecked),
+        partial(paused_for_good, policies=policies),
         partial(_admits_more),
         partial(_passed, now_ms=now_ms),
         partial(_count_only, contract=summary.contract, policies=policies),
@@ -167,30 +172,24 @@ def _bare_host(rule: Rule) -> Iterator[Finding]:
             )
 
 
-def _owner_unchecked(rule: Rule) -> Iterator[Finding]:
-    if rule.owner_unchecked:
-        message = f"{rule.name}: run IDs carry no owner, and this rule does not look the runs up."
-        fix = "Have them looked up (resolve: true beside workflowUrl), or keep the prefix to one team."
-        yield Finding(place_of(rule), "owner-unchecked", message, fix)
-
-
 def _admits_more(rule: Rule) -> Iterator[Finding]:
     """Yield for each rule with `resolve: true` what it admits beyond what it mentions."""
     if rule.resolution is None:
         return
-    kind = kind_of(rule)
+    kind, thing = kind_of(rule), of_action(min(rule.actions))
     if rule.effect is Effect.REQUIRE:
         more = "every allow of its teams also admits filters that it does not mention, and workflowUrlExactMatch holds"
     elif kind == "filter":
-        unmentioned = ", ".join(field for field in FILTERS if field not in rule.conditions)
+        filters = FILTERS if rule.actions == ONLY_RUNS else [one for one in OF_FAILED if one not in HERE]
+        unmentioned = ", ".join(field for field in filters if field not in rule.conditions)
         beside = f"admits requests that also name {unmentioned}" if unmentioned else "mentions every filter"
         url = rule.conditions.get("workflowUrl")
-        prefixes = isinstance(url, UrlCondition) and (url.prefix or url.any)
+        prefixes = CANCEL_RUNS in rule.actions and isinstance(url, UrlCondition) and (url.prefix or url.any)
         more = f"it {beside}" + (", and prefixes where a require wants workflowUrlExactMatch" if prefixes else "")
     else:
-        named = "run IDs" if kind == "run_ids" else "a request for everything"
+        named = f"{thing.one} IDs" if kind == "run_ids" else "a request for everything"
         more = f"it admits {named} and no filter, so nothing beyond what it mentions"
-    message = f"{rule.name} has the runs looked up: {more}."
+    message = f"{rule.name} has the {thing.many} looked up: {more}."
     fix = "Such filters are matched by the gateway and only narrow; silence this once you have read it (lint: ignore)."
     yield Finding(place_of(rule), "resolve-admits-more", message, fix)
 
@@ -209,10 +208,12 @@ def _passed(rule: Rule, now_ms: int) -> Iterator[Finding]:
 def _count_only(rule: Rule, contract: str, policies: Policies) -> Iterator[Finding]:
     if contract != "2026-09" or rule.count is None or rule.count.ceiling is None or rule.effect is Effect.DENY:
         return
+    if CANCEL_RUNS not in rule.actions:
+        return  # No other call is sent with a filter.
     if rule.resolution is not None or all(_looks_up(policies, team) for team in rule.teams):
         return
     by_filter = not rule.conditions.keys().isdisjoint(FILTERS)
-    if by_filter or (rule.effect is Effect.REQUIRE and RUN_IDS not in rule.conditions):
+    if by_filter or (rule.effect is Effect.REQUIRE and rule.id_list is None):
         message = (
             f"{rule.name} bounds a filter cancel by count alone; count is advisory under 2026-09, upstream may cancel "
             "every run that matches."
@@ -267,11 +268,12 @@ def _always_refused(rule: Rule, policies: Policies) -> Iterator[Finding]:
 
 def _refusing(rule: Rule, policies: Policies, team: str) -> Rule | None:
     """Return the first rule that applies to the team at all times and refuses everything that `rule` allows."""
-    rules = policies.for_team(team)
-    guards = (guard for guard in (*rules.denies, *rules.requires) if lasting(guard, team) and not guard.shadow)
+    requires = guards_of(rule, policies, team)
+    guards = (guard for guard in (*guards_of(rule, policies, team, Effect.DENY), *requires) if lasting(guard, team))
     # A require that looks runs up at some times leaves to the runs, at those times, what would otherwise be refused.
-    resolved = rule.resolution is not None or any(one.resolution is not None for one in rules.requires)
-    return next((guard for guard in guards if refuses_all(guard, rule, resolved=resolved)), None)
+    resolved = rule.resolution is not None or any(one.resolution is not None for one in requires)
+    enforced = (guard for guard in guards if not guard.shadow)
+    return next((guard for guard in enforced if refuses_all(guard, rule, resolved=resolved)), None)
 
 
 def _of_callers(policies: Policies, summary: Summary, now_ms: int) -> Iterator[Finding]:
@@ -285,7 +287,8 @@ def _of_callers(policies: Policies, summary: Summary, now_ms: int) -> Iterator[F
     acting = {*summary.operators, *approving_teams(policies)}  # they freeze or approve, and need no rule for it
     for caller in summary.callers:
         yield from _of_caller(caller, now_ms)
-        if not policies.for_team(caller.team).allows and caller.team not in acting:
+        may = any(policies.for_team(caller.team, action).allows for action in Action)
+        if not may and caller.team not in acting:
             message = f"{caller.name}: no rule allows anything to team {caller.team}."
             fix = "Write an allow for the team, or remove the caller."
             yield Finding(caller.at, "team-without-allow", message, fix)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.authoring.lints.finding import Finding, lasting, place_of
+from gateway.authoring.lints.finding import Finding, guards_of, lasting, place_of
 from gateway.core.errors import counted
-from gateway.core.request import MAX_COUNT, RUN_IDS
+from gateway.core.request import MAX_COUNT
 from gateway.policy.conditions import RunIdCondition
 from gateway.policy.model import Effect, Rule
 from gateway.policy.rules import Policies
@@ -17,7 +17,7 @@ def cap_above(rule: Rule, policies: Policies) -> Iterator[Finding]:
     if rule.effect is not Effect.ALLOW or rule.count is None or rule.count.cap is None:
         return
     for team in sorted(rule.teams):
-        for guard in policies.for_team(team).requires:
+        for guard in guards_of(rule, policies, team):
             cap = guard.count.cap if guard.count is not None and lasting(guard, team) else None
             if cap is not None and cap < rule.count.cap:
                 message = f"{rule.name}: the cap {rule.count.cap} never counts, {guard.name} lowers to {cap}."
@@ -27,7 +27,7 @@ def cap_above(rule: Rule, policies: Policies) -> Iterator[Finding]:
 
 def above_lookup(rule: Rule, most: int) -> Iterator[Finding]:
     """Yield a finding if a look-up is refused for its own bound before it reaches that of the rule."""
-    if rule.resolution is None or RUN_IDS in rule.conditions:
+    if rule.resolution is None or rule.id_list is not None:
         return
     count = rule.count.ceiling if rule.count is not None else None
     # A look-up ends once it has as many runs as are taken, unless a rule has to know of all.
@@ -68,11 +68,11 @@ def budget_idle(rule: Rule, policies: Policies) -> Iterator[Finding]:
 
 def _most_taken(rule: Rule, policies: Policies, team: str) -> int:
     """Return the most runs that one request of the team can cancel under the rule."""
-    guards = (guard for guard in policies.for_team(team).requires if lasting(guard, team) and not guard.shadow)
+    guards = (guard for guard in guards_of(rule, policies, team) if lasting(guard, team) and not guard.shadow)
     bounds = []
     for one in (rule, *guards):
         bounds += [one.count.ceiling] if one.count is not None else []
         bounds += [one.resolution.max_runs, one.resolution.cap] if one.resolution is not None else []
-        ids = one.conditions.get(RUN_IDS)
-        bounds += [ids.max] if isinstance(ids, RunIdCondition) and RUN_IDS in rule.conditions else []
+        ids = one.conditions.get(rule.id_list) if rule.id_list is not None else None
+        bounds += [ids.max] if isinstance(ids, RunIdCondition) else []
     return min((bound for bound in bounds if bound is not None), default=MAX_COUNT)

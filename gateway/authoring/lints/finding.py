@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.files.nodes import Place
-from gateway.policy.model import Rule
+from gateway.policy.model import Effect, Rule
+from gateway.policy.rules import Policies
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -25,6 +27,13 @@ class Finding:
 def lasting(guard: Rule, team: str) -> bool:
     """Return whether the rule applies to the team at all times."""
     return guard.during is None and guard.until_ms is None and all(one.team != team for one in guard.excepted)
+
+
+def guards_of(rule: Rule, policies: Policies, team: str, effect: Effect = Effect.REQUIRE) -> Sequence[Rule]:
+    """Return the `require` (or `deny`) rules of a team that are about every action that the rule is about."""
+    rules = policies.for_team(team, min(rule.actions))
+    found = rules.requires if effect is Effect.REQUIRE else rules.denies
+    return [guard for guard in found if guard.actions >= rule.actions]
 
 
 def place_of(rule: Rule) -> Place:
