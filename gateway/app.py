@@ -27,6 +27,7 @@ from gateway.callers.issuers import Pins
 from gateway.config import Config, resolve_problems, state_problems
 from gateway.core.forms.times import utc
 from gateway.core.ports import Clock, OperatorsLog
+from gateway.core.request import Action
 from gateway.edge.app import Edge
 from gateway.edge.health import HealthApp, HealthPages, Unrecorded
 from gateway.edge.inbound import Intake
@@ -36,7 +37,7 @@ from gateway.edge.pages.questions import Questions
 from gateway.edge.timing import Timed
 from gateway.execution.follow_up import Settler
 from gateway.execution.pipeline import Pipeline
-from gateway.execution.ports import LookUps
+from gateway.execution.ports import LookUps, RunLog
 from gateway.files.watch import WatchedFile, watch
 from gateway.fleet.joining import Around, Joining
 from gateway.log import Consoles, make_log, quiet_libraries
@@ -55,6 +56,7 @@ from gateway.telemetry.untraced import Tracing, Untraced, tracing_to
 from gateway.upstream.account import WatchedTokens, read_tokens
 from gateway.upstream.cancel import Upstream
 from gateway.upstream.client import Exchange, Reach, UpstreamLimits
+from gateway.upstream.messages.log import MessageLog
 from gateway.upstream.pool import PooledTransport
 from gateway.upstream.runs.log import MAX_READINGS, UpstreamLog
 from gateway.upstream.shares import Lanes
@@ -157,8 +159,12 @@ class Gateway:
     def _look_ups(
         self, current: LiveSettings, log: UpstreamLog, scraped: MetricsPage | None, outcomes: Outcomes
     ) -> LookUps:
-        runs = log if scraped is None else scraped.metrics.timed(log)
-        return LookUps(self.tracing.runs(runs), self.log, current.lookup_bounds, outcomes.known.wait)
+        def seen(log: RunLog) -> RunLog:
+            """Return the look-ups, timed and traced where that is configured."""
+            return self.tracing.runs(log if scraped is None else scraped.metrics.timed(log))
+
+        others = {Action.CANCEL_MESSAGES: seen(MessageLog(log))}
+        return LookUps(seen(log), self.log, current.lookup_bounds, outcomes.known.wait, others)
 
     def _pipeline(
         self, current: LiveSettings, audit: AuditLog, upstream: Upstream, *, look_ups: LookUps | None, settler: Settler

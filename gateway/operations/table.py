@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from gateway.core.request import Action
-from gateway.operations.calls import cancel_runs
+from gateway.operations.calls import cancel_messages, cancel_runs, delete_message_dlq, retry_message_dlq
 from gateway.operations.operation import CallForm, Operation
 
-OPERATIONS: Mapping[Action, Operation] = {one.action: one for one in (cancel_runs.OPERATION,)}
+OPERATIONS: Mapping[Action, Operation] = {
+    one.OPERATION.action: one.OPERATION for one in (cancel_runs, cancel_messages, delete_message_dlq, retry_message_dlq)
+}
 """Every action that the gateway passes."""
 
 _PLAIN = {
