@@ -65,9 +65,7 @@ _NOTIFY = (
 _ACCOUNT = f"Calls about the account itself never pass the gateway: {_HOLDER}."
 _TUNING = f"Limits of a flow-control key are never changed through the gateway: {_HOLDER}."
 _CALLBACKS = f"The failure function of a run is never called again through the gateway: {_HOLDER}."
-_FAILED_MESSAGES = f"Failed messages are not deleted or retried through this gateway yet: {_HOLDER}."
 _DLQ_SHOWN = "Failed runs of your team are shown by GET /v2/dlq?source=workflow, failed messages by nothing here."
-_MESSAGES = f"Messages are not cancelled through this gateway yet; {_RUNS}."
 _MESSAGES_SHOWN = "Messages are not shown here; runs of your team are, by GET /v2/workflows/logs."
 _PAUSES = f"Nothing is paused or resumed through this gateway yet: {_HOLDER}."
 _SETTINGS = (
@@ -85,18 +83,18 @@ _TAKEN = (
     ("POST /v2/workflows/dlq/resume/{id}", Treatment.JUDGED),
     ("POST /v2/workflows/dlq/restart", Treatment.JUDGED),
     ("POST /v2/workflows/dlq/restart/{id}", Treatment.JUDGED),
+    ("DELETE /v2/messages", Treatment.JUDGED),
+    ("DELETE /v2/messages/{id}", Treatment.JUDGED),
+    ("DELETE /v2/dlq", Treatment.JUDGED),
+    ("DELETE /v2/dlq/{id}", Treatment.JUDGED),
+    ("POST /v2/dlq/retry", Treatment.JUDGED),
+    ("POST /v2/dlq/retry/{id}", Treatment.JUDGED),
     ("GET /v2/workflows/logs", Treatment.SHOWN),
     ("GET /v2/workflows/events", Treatment.SHOWN),
     ("GET /v2/dlq", Treatment.SHOWN),
 )
 _REFUSED = (
     ("POST /v2/workflows/dlq/callback/{id}", _CALLBACKS),
-    ("DELETE /v2/dlq", _FAILED_MESSAGES),
-    ("DELETE /v2/dlq/{id}", _FAILED_MESSAGES),
-    ("POST /v2/dlq/retry", _FAILED_MESSAGES),
-    ("POST /v2/dlq/retry/{id}", _FAILED_MESSAGES),
-    ("DELETE /v2/messages", _MESSAGES),
-    ("DELETE /v2/messages/{id}", _MESSAGES),
     ("POST /v2/flowControl/{key}/pause", _PAUSES),
     ("POST /v2/flowControl/{key}/resume", _PAUSES),
     ("POST /v2/queues/{name}/pause", _PAUSES),
