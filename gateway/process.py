@@ -199,6 +199,17 @@ def client_context(roots: Path) -> ssl.SSLContext:
     return context
 
 
+def machine_context() -> ssl.SSLContext:
+    """Return a TLS context that checks names and certificates against the roots that this machine trusts.
+
+    The environment can name others (SSL_CERT_FILE, SSL_CERT_DIR), so it is for what is sent without a secret.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _settle(context)
+    context.load_default_certs()
+    return context
+
+
 def unverified_context() -> ssl.SSLContext:
     """Return a TLS context that accepts every certificate, for a process that asks itself and sends no secret."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -11,11 +11,9 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Sequence
 from contextlib import closing
 from functools import lru_cache
-from typing import NamedTuple
 
 import urllib3
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
@@ -23,11 +21,14 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, SpanFlags, Status, TracesData
 
 from gateway.log import hearing_no_signal
-from gateway.process import Net
+from gateway.process import Net, fault_of, machine_context, place, word
 from gateway.telemetry.steps import TracedStep
 
 MOST_STEPS = 4096
-"""The most spans that wait; a cancel has about five."""
+"""The most spans that wait, and the most of a batch; a cancel has about five, of some 270 bytes each.
+
+So they take 4 MB at most: a batch is there twice, in pieces and joined, while others wait.
+"""
 SWITCH_S = 0.0002
 """For how long a thread that wants the interpreter waits before it is given it, in seconds, while spans are sent.
 
@@ -50,27 +51,23 @@ _LOCAL = SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
 _REMOTE = SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
 
 
-class _Encoded(NamedTuple):
-    """So many spans, as bytes of `TracesData`: several of them in a row are one, that has the spans of all."""
-
-    spans: int
-    data: bytes
-
-
 class TraceQueue:
     """The spans that wait, and the thread that sends them to the collector at `url` (`scheme://host[:port]`)."""
 
     def __init__(self, url: str, *, version: str, most: int = MOST_STEPS, timeout_s: float = TIMEOUT_S) -> None:
         self._most = most
-        self._resource = Resource(
-            attributes=[_said("service.name", "qstash-gateway"), _said("service.version", version)]
-        )
+        service = {"service.name": "qstash-gateway", "service.version": version}
+        self._resource = Resource(attributes=[_said(key, value) for key, value in service.items()])
         self._scope = InstrumentationScope(name="gateway", version=version)
         self._lock = threading.Lock()
-        self._waiting: deque[_Encoded] = deque()
+        # Several messages in a row are one message that has the spans of all.
+        self._waiting: list[bytes] = []
         self._spans = 0
         self._too_many = 0
+        self._full = False
+        self._not_encoded = 0
         self._not_taken = 0
+        self._fault = ""
         self._failing = False
         self._timeout_s = timeout_s
         self._sending_since_s: float | None = None
@@ -89,26 +86,31 @@ class TraceQueue:
     @property
     def dropped(self) -> int:
         """How many spans were dropped since the start."""
-        return self._too_many + self._not_taken
+        return self._too_many + self._not_encoded + self._not_taken
 
-    def put(self, spans: Sequence[TracedStep]) -> None:
-        """Take spans to be sent. Never waits."""
-        if self._spans + len(spans) > self._most:
-            self._too_many += len(spans)
+    def put(self, steps: Sequence[TracedStep]) -> None:
+        """Take spans to be sent. Neither waits nor raises: what does not fit or cannot be encoded is dropped."""
+        if self._spans + len(steps) > self._most:
+            self._too_many += len(steps)
             return
-        encoded = self._encoded(spans)
-        with self._lock:
-            self._waiting.append(encoded)
-            self._spans += encoded.spans
+        try:
+            self._add(len(steps), self._encoded(steps))
+        except BaseException as caught:  # noqa: BLE001 - as in a Net
+            self._put_singly(steps, fault_of(caught))
 
     def notices(self) -> list[str]:
-        """Return a sentence while the collector does not take spans."""
-        since_s = self._sending_since_s
-        late = since_s is not None and time.monotonic() - since_s > self._timeout_s
-        if not self._failing and not late:
-            return []
-        lost = f"{self.dropped} spans were dropped since the start; this goes when it takes some"
-        return [f"the collector of traces (telemetry.otlp) does not take them: {lost}"]
+        """Return a sentence while spans are lost, and one since a span could not be encoded."""
+        notices: list[str] = []
+        since_s, lost = self._sending_since_s, f"{self.dropped} spans were dropped since the start"
+        if self._failing or (since_s is not None and time.monotonic() - since_s > self._timeout_s):
+            taken = f"{lost}; this goes when it takes some"
+            notices.append(f"the collector of traces (telemetry.otlp) does not take them: {taken}")
+        elif self._full:
+            notices.append(f"there are more spans than are sent in a second: {lost}; this goes when all fit")
+        if self._not_encoded:
+            lost = f"{self._not_encoded} spans were dropped since the start; report it"
+            notices.append(f"a fault of the gateway keeps spans from being encoded ({self._fault}): {lost}")
+        return notices
 
     def close(self, wait_s: float) -> None:
         """Send what waits, for at most `wait_s` seconds."""
@@ -116,38 +118,53 @@ class TraceQueue:
         if self._thread.is_alive():
             self._thread.join(wait_s)
 
-    def _encoded(self, spans: Sequence[TracedStep]) -> _Encoded:
-        scope_spans = ScopeSpans(scope=self._scope, spans=[_span(span) for span in spans])
+    def _put_singly(self, steps: Sequence[TracedStep], fault: BaseException) -> None:
+        if len(steps) > 1:
+            for step in steps:
+                self.put([step])
+        else:
+            self._not_encoded += 1
+            self._fault = f"{word(fault)} at {place(fault)}"
+
+    def _encoded(self, steps: Sequence[TracedStep]) -> bytes:
+        scope_spans = ScopeSpans(scope=self._scope, spans=[_span(step) for step in steps])
         data = TracesData(resource_spans=[ResourceSpans(resource=self._resource, scope_spans=[scope_spans])])
-        return _Encoded(len(spans), data.SerializeToString())
+        encoded: bytes = data.SerializeToString()
+        return encoded
+
+    def _add(self, spans: int, encoded: bytes) -> None:
+        with self._lock:
+            self._waiting.append(encoded)
+            self._spans += spans
 
     def _run(self) -> None:
         ends = False
         while not ends:
+            before = self._too_many
             ends = self._closing.wait(PAUSE_S)
+            self._full = self._too_many > before
             with self._lock:
-                batch, self._waiting = self._waiting, deque()
+                waiting, self._waiting = self._waiting, []
                 spans, self._spans = self._spans, 0
             if spans:
-                self._send(_Encoded(spans, b"".join(one.data for one in batch)))
+                self._send(spans, waiting)
         self._collector.close()
 
-    def _send(self, batch: _Encoded) -> None:
+    def _send(self, spans: int, waiting: Sequence[bytes]) -> None:
         taken = False
         self._sending_since_s = time.monotonic()
         with Net():
-            taken = self._collector.take(batch.data)
+            taken = self._collector.take(b"".join(waiting))
         self._failing, self._sending_since_s = not taken, None
         if not taken:
-            self._not_taken += batch.spans
+            self._not_taken += spans
 
 
 def _span(step: TracedStep) -> Span:
-    parent_id = step.parent_id
     return Span(
         trace_id=step.trace_id.to_bytes(16),
         span_id=step.span_id.to_bytes(8),
-        parent_span_id=b"" if parent_id is None else parent_id.to_bytes(8),
+        parent_span_id=b"" if step.parent_id is None else step.parent_id.to_bytes(8),
         flags=_LOCAL | _REMOTE if step.remote else _LOCAL,
         name=step.name,
         kind=_KINDS.get(step.name, Span.SPAN_KIND_INTERNAL),
@@ -160,9 +177,8 @@ def _span(step: TracedStep) -> Span:
 
 @lru_cache(maxsize=256)  # of a cancel's attributes, most stand on each of its spans, or on each cancel
 def _said(key: str, value: str | int) -> KeyValue:
-    return KeyValue(
-        key=key, value=AnyValue(string_value=value) if isinstance(value, str) else AnyValue(int_value=value)
-    )
+    said = AnyValue(string_value=value) if isinstance(value, str) else AnyValue(int_value=value)
+    return KeyValue(key=key, value=said)
 
 
 class _Collector:
@@ -171,7 +187,12 @@ class _Collector:
     def __init__(self, url: str, timeout_s: float) -> None:
         self._url = f"{url}/v1/traces"
         self._timeout_s = timeout_s
-        self._pool = urllib3.PoolManager(1, headers={"Content-Type": "application/x-protobuf"}, retries=False)
+        self._pool = urllib3.PoolManager(
+            1,
+            headers={"Content-Type": "application/x-protobuf", "User-Agent": "qstash-gateway"},
+            retries=False,  # neither again nor elsewhere: `take` says when a batch is sent again
+            ssl_context=machine_context() if url.startswith("https:") else None,
+        )
 
     def take(self, body: bytes) -> bool:
         """Send spans, again where it says that it takes them later; return whether it took them.
@@ -189,12 +210,13 @@ class _Collector:
 
     def _posted(self, body: bytes, ends_s: float) -> int:
         timeout = urllib3.Timeout(total=max(ends_s - time.monotonic(), 0.001))
-        answer = self._pool.request("POST", self._url, body=body, timeout=timeout, preload_content=False)
+        answer = self._pool.request(
+            "POST", self._url, body=body, timeout=timeout, redirect=False, preload_content=False
+        )
         left = MOST_ANSWER_BYTES
         with closing(answer):
             while piece := answer.read1(left, decode_content=False):
                 left -= len(piece)
                 if left == 0 or time.monotonic() > ends_s:
                     raise urllib3.exceptions.HTTPError("the answer does not end")
-            answer.release_conn()
         return answer.status

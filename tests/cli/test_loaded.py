@@ -45,7 +45,7 @@ UNNEEDED = (
     "gateway.cli.trial", "gateway.simulator", "gateway.authoring.lint", "gateway.authoring.history",
     "gateway.audit.evidence.decisions", "gateway.audit.evidence.retire", "gateway.audit.evidence.verify",
     # What sends traces, where nobody asks for them.
-    "opentelemetry", "requests", "urllib3", "google",
+    "opentelemetry", "urllib3", "google",
     "gateway.telemetry.otlp", "gateway.telemetry.parts", "gateway.telemetry.steps", "gateway.telemetry.traced",
     # Shared state, where there is none.
     "sqlalchemy", "aiosqlite", "asyncpg", "alembic", "gateway.store.opened", "gateway.store.engine",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import ssl
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,10 +34,18 @@ class Received:
 class Collector:
     """A server on loopback that answers with `status`, or not until it is let go; use as a context manager.
 
-    With `trickle` its answer has no end: after this beginning it says a piece of it again and again.
+    Each answer names another place and a late time (`Location`, `Retry-After`), which the gateway is to pass over. With
+    `trickle` the answer has no end: after this beginning it says a piece of it again and again.
     """
 
-    def __init__(self, *, status: int = 200, held: bool = False, trickle: tuple[bytes, bytes] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        status: int = 200,
+        held: bool = False,
+        trickle: tuple[bytes, bytes] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.status = status
         self.trickle = trickle
         self.over = threading.Event()
@@ -47,15 +56,22 @@ class Collector:
         self.bodies: list[bytes] = []
         self.resources: list[dict[str, str | int]] = []
         self.paths: set[str] = set()
+        self.callers: set[tuple[str, int]] = set()
         collector = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
             def do_POST(self) -> None:
+                collector.callers.add(self.client_address)
                 collector.take(self.path, self.rfile.read(int(self.headers["Content-Length"])))
                 if collector.trickle is not None:
                     collector.trickles(self.wfile, *collector.trickle)
+                    self.close_connection = True
                     return
                 self.send_response(collector.status)
+                self.send_header("Location", "/elsewhere")
+                self.send_header("Retry-After", "3600")
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -64,12 +80,15 @@ class Collector:
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        self._scheme = "http" if tls is None else "https"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
     @property
     def url(self) -> str:
         """Its base URL."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> Self:
         self._thread.start()

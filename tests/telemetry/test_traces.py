@@ -14,6 +14,7 @@ from gateway.simulator.server import SimulatorServer
 from tests.support.gateway import READ_TOKEN, REAL_TOKEN, Answer, RunningGateway, Setup
 from tests.support.waiting import until
 from tests.telemetry.collector import Collector, Received
+from tests.upstream.authority import new_authority
 from tests.upstream.runs.reading import INVOICE, run
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -47,7 +48,9 @@ def collector() -> Iterator[Collector]:
         yield running
 
 
-def tracing(upstream: SimulatorServer, directory: Path, otlp: str) -> RunningGateway:
+def tracing(
+    upstream: SimulatorServer, directory: Path, otlp: str, environment: dict[str, str] | None = None
+) -> RunningGateway:
     """A gateway whose traces go there."""
     return RunningGateway(
         Setup(
@@ -57,6 +60,7 @@ def tracing(upstream: SimulatorServer, directory: Path, otlp: str) -> RunningGat
             teams=("billing", "search"),
             upstream=", read_token: {file: read-token}",
             more=f'telemetry: {{otlp: "{otlp}"}}\n',
+            environment=environment or {},
         )
     )
 
@@ -201,6 +205,19 @@ def test_a_reload_leaves_the_steps_as_they_were(
         root, steps = traced(collector, gateway.request(target=OWN))
         check_tree(root, steps)
         assert [step.name for step in steps][:2] == ["authenticate", "decide"]
+
+
+def test_a_collector_of_the_house_s_own_roots_is_named_by_the_environment(
+    upstream: SimulatorServer, tmp_path: Path
+) -> None:
+    """What is set aside while the way to QStash is made holds for the collector, over TLS."""
+    authority = new_authority(tmp_path / "authority")
+    roots = {"SSL_CERT_FILE": str(authority.root)}
+    with (
+        Collector(tls=authority.server("IP:127.0.0.1")) as collector,
+        tracing(upstream, tmp_path / "gateway", collector.url, roots) as gateway,
+    ):
+        check_tree(*traced(collector, gateway.request(target=OWN)))
 
 
 def _away() -> str:

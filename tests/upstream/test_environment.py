@@ -111,7 +111,8 @@ import ssl
 from pathlib import Path
 import certifi
 from gateway import process as tls
-for context in (tls.client_context(Path(certifi.where())), tls.unverified_context(), tls.server_context()):
+clients = tls.client_context(Path(certifi.where())), tls.machine_context(), tls.unverified_context()
+for context in (*clients, tls.server_context()):
     names = sorted(cipher["name"] for cipher in context.get_ciphers())
     versions = int(context.minimum_version), int(context.maximum_version)
     print(*versions, context.security_level, int(context.options), names)

@@ -127,8 +127,9 @@ def test_a_way_around_is_seen(name: str, source: str) -> None:
 
 
 def test_only_one_place_of_serve_cancels() -> None:
-    """Of the modules that send, one that takes a receipt knows the word DELETE, and the probe of an account."""
-    assert named_in("DELETE") & {*SENDS, "upstream/client"} == {"upstream/cancel", "cli/probe_upstream"}
+    """Of the modules that send, one that takes a receipt asks what an order is, and the probe of an account says it."""
+    assert named_in("OPERATIONS") & {*SENDS, "upstream/client"} == {"upstream/cancel"}
+    assert named_in("DELETE") & {*SENDS, "upstream/client"} == {"cli/probe_upstream"}
 
 
 def test_the_page_names_every_module_that_may_import_it() -> None:

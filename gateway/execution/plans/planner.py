@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from gateway.core.errors import Refusal
-from gateway.core.plan import Denial, Permit
+from gateway.core.plan import Denial, Permit, Plan
 from gateway.core.ports import Clock
 from gateway.core.run import Listing, Resolved, merged
 from gateway.execution.judging import Judging
@@ -66,15 +66,7 @@ class Planner:
         except BaseException:
             draft.not_applied()
             raise
-        more = draft.resolved.more or chosen.more
-        resolved = Resolved(chosen.runs, merged(draft.resolved.skipped, chosen.skipped), more)
-        plan = call.planned(
-            permit,
-            OPERATIONS[call.request.action].orders(resolved.runs, call.request),
-            resolved=resolved,
-            plan_id=draft.plan_id,
-        )
-        plan = plan._replace(approved_by=draft.approved_by)
+        plan = _planned(draft, chosen, call, permit)
         draft.sent = plan
         again = SecondLook(
             plan,
@@ -101,3 +93,12 @@ class Planner:
     def _told(self, draft: Draft, orders_sent: int, cancelled: int) -> None:
         draft.told(orders_sent, cancelled)
         self.drafts.note(draft)
+
+
+def _planned(draft: Draft, chosen: Resolved, call: Call, permit: Permit) -> Plan:
+    """Return what is sent of a plan that was shown before: orders for the chosen runs, and all that was left out."""
+    more = draft.resolved.more or chosen.more
+    resolved = Resolved(chosen.runs, merged(draft.resolved.skipped, chosen.skipped), more)
+    orders = OPERATIONS[call.request.action].orders(resolved.runs, call.request)
+    plan = call.planned(permit, orders, resolved=resolved, plan_id=draft.plan_id)
+    return plan._replace(approved_by=draft.approved_by)

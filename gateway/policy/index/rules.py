@@ -252,7 +252,7 @@ def seen(run: Run) -> Values:
 
 _ASKED: dict[str, Callable[[Selection], Sequence[str]]] = {
     URL: attrgetter("workflow_urls"),
-    RUN_IDS: attrgetter("run_ids"),
+    RUN_IDS: attrgetter("ids"),
     **{field: partial(asked_values, field=field) for field in MEMBERS},
 }
 """For each field that is looked up, what returns the values of a selection that shows them."""

@@ -96,7 +96,13 @@ IN_EVIDENCE = (
         (Edit(VERIFY, "            self._compare_texts()\n", "            pass\n"),),
         KEPT,
     ),
-    Bug("spans wait without a bound", (Edit(OTLP, "len(self._waiting) >= self._most", "not self._most"),), QUEUE),
+    Bug("spans wait without a bound", (Edit(OTLP, "self._spans + len(steps) > self._most", "not self._most"),), QUEUE),
+    Bug(
+        "a span that cannot be encoded fails a request",
+        (Edit(OTLP, "self._put_singly(steps, fault_of(caught))", "raise"),),
+        QUEUE,
+    ),
+    Bug("a collector that takes spans later is not asked again", (Edit(OTLP, "in LATER and", "in () and"),), QUEUE),
     Bug(
         "a caller's wish not to be traced is passed over",
         (Edit(STEPS, "        if ids.sampled:\n", "        if ids:\n"),),

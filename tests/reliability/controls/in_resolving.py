@@ -80,9 +80,9 @@ IN_RESOLVING = (
             Edit(PLANNING, "from gateway.core.plan import Denial,", "from gateway.core.plan import Order, Denial,"),
             Edit(
                 PLANNING,
-                "OPERATIONS[call.request.action].orders(resolved.runs, call.request),\n",
-                "OPERATIONS[call.request.action].orders(resolved.runs, call.request)\n"
-                " or (Order(call.request.selection, 100),),\n",
+                "orders = OPERATIONS[call.request.action].orders(resolved.runs, call.request)",
+                "orders = OPERATIONS[call.request.action].orders(resolved.runs, call.request) or (\n"
+                "        Order(call.request.selection, 100),\n    )",
             ),
         ),
         CHOICE,
