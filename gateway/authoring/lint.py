@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -15,11 +16,12 @@ from functools import partial
 from gateway.authoring.conflicts import kind_of, refuses_all
 from gateway.authoring.lints.approvals import approve_idle, approving_teams, by_nobody
 from gateway.authoring.lints.bounds import above_lookup, budget_idle, budget_of_all, cap_above
-from gateway.authoring.lints.finding import Finding, lasting, place_of
+from gateway.authoring.lints.finding import Finding, about, lasting, place_of
 from gateway.callers.settings import ending
 from gateway.config import CLOSING_S
 from gateway.core.errors import InvalidConfiguration
 from gateway.core.forms.times import instant, utc
+from gateway.core.request import CANCEL_RUNS, Action
 from gateway.core.run import LookUpBounds
 from gateway.files import nodes
 from gateway.files.nodes import Place
@@ -120,7 +122,10 @@ def lint(policies: Policies, lines: Lines, summary: Summary, now_ms: int) -> tup
 
 
 def _of_rules(policies: Policies, summary: Summary, now_ms: int) -> Iterator[Finding]:
-    resolving = frozenset(team for rule in policies.resolving if not rule.shadow for team in rule.teams)
+    resolving: dict[Action, set[str]] = {}
+    for rule in policies.resolving:
+        for action in rule.actions if not rule.shadow else ():
+            resolving.setdefault(action, set()).update(rule.teams)
     checks: list[Callable[[Rule], Iterable[Finding]]] = [
         partial(_never_matches),
         partial(_bare_host),
@@ -208,7 +213,9 @@ def _passed(rule: Rule, now_ms: int) -> Iterator[Finding]:
 def _count_only(rule: Rule, contract: str, policies: Policies) -> Iterator[Finding]:
     if contract != "2026-09" or rule.count is None or rule.count.ceiling is None or rule.effect is Effect.DENY:
         return
-    if rule.resolution is not None or all(_looks_up(policies, team) for team in rule.teams):
+    if CANCEL_RUNS not in rule.actions:
+        return  # no other action is ever sent with a filter
+    if rule.resolution is not None or all(_looks_up(policies, team, CANCEL_RUNS) for team in rule.teams):
         return
     by_filter = not rule.conditions.keys().isdisjoint(FILTERS)
     if by_filter or (rule.effect is Effect.REQUIRE and RUN_IDS not in rule.conditions):
@@ -222,10 +229,10 @@ def _count_only(rule: Rule, contract: str, policies: Policies) -> Iterator[Findi
         yield Finding(place_of(rule), "count-only", message, fix)
 
 
-def _not_compared(rule: Rule, policies: Policies, resolving: frozenset[str]) -> Iterator[Finding]:
+def _not_compared(rule: Rule, policies: Policies, resolving: Mapping[Action, AbstractSet[str]]) -> Iterator[Finding]:
     """Yield a finding for each optional field of a rule that judges runs found by a look-up.
 
-    `resolving` holds the teams whose runs may be looked up by a rule.
+    `resolving` holds, for each action, the teams whose runs may be looked up by a rule.
     """
     left_out = [(field, bound) for field, bound in rule.conditions.items() if bound.optional and bounds_runs(bound)]
     if not left_out or not _judges_runs(rule, policies, resolving):
@@ -239,34 +246,38 @@ def _not_compared(rule: Rule, policies: Policies, resolving: frozenset[str]) -> 
         yield Finding(place_of(rule), "optional-not-compared", message, fix)
 
 
-def _judges_runs(rule: Rule, policies: Policies, resolving: frozenset[str]) -> bool:
+def _judges_runs(rule: Rule, policies: Policies, resolving: Mapping[Action, AbstractSet[str]]) -> bool:
     """Return whether the rule judges runs found by a look-up, its own or that of another rule."""
     if rule.resolution is not None:
         return True
     if rule.effect is Effect.REQUIRE:
-        return bool(resolving) and ("*" in rule.teams | resolving or not resolving.isdisjoint(rule.teams))
-    return any(_looks_up(policies, team) for team in rule.teams)
+        return any(_meet(rule.teams, resolving.get(action, set())) for action in rule.actions)
+    return any(_looks_up(policies, *each) for each in about(rule))
 
 
-def _looks_up(policies: Policies, team: str) -> bool:
-    """Return whether a `require` has the runs of every request of the team looked up, at all times."""
-    guards = policies.for_team(team).requires
+def _meet(ours: AbstractSet[str], theirs: AbstractSet[str]) -> bool:
+    return bool(ours and theirs) and ("*" in ours or "*" in theirs or not ours.isdisjoint(theirs))
+
+
+def _looks_up(policies: Policies, team: str, action: Action) -> bool:
+    """Return whether a `require` has the runs of every request of the team for the action looked up, at all times."""
+    guards = policies.for_team(team, action).requires
     return any(one.resolution is not None and not one.shadow and lasting(one, team) for one in guards)
 
 
 def _always_refused(rule: Rule, policies: Policies) -> Iterator[Finding]:
     if rule.effect is not Effect.ALLOW or rule.shadow:
         return
-    guards = [_refusing(rule, policies, team) for team in sorted(rule.teams) if not rule.never_about(team)]
+    guards = [_refusing(rule, policies, *each) for each in about(rule) if not rule.never_about(each[0])]
     named = [guard for guard in guards if guard is not None]
     if named and len(named) == len(guards):
         message = f"{rule.name} allows nothing: {named[0].name} refuses every request that it admits."
         yield Finding(place_of(rule), "always-refused", message, f"Narrow {named[0].name}, or remove this rule.")
 
 
-def _refusing(rule: Rule, policies: Policies, team: str) -> Rule | None:
-    """Return the first rule that applies to the team at all times and refuses everything that `rule` allows."""
-    rules = policies.for_team(team)
+def _refusing(rule: Rule, policies: Policies, team: str, action: Action) -> Rule | None:
+    """Return the first rule that applies to the team and the action at all times and refuses all that `rule` allows."""
+    rules = policies.for_team(team, action)
     guards = (guard for guard in (*rules.denies, *rules.requires) if lasting(guard, team) and not guard.shadow)
     # A require that looks runs up at some times leaves to the runs, at those times, what would otherwise be refused.
     resolved = rule.resolution is not None or any(one.resolution is not None for one in rules.requires)
@@ -284,7 +295,8 @@ def _of_callers(policies: Policies, summary: Summary, now_ms: int) -> Iterator[F
     acting = {*summary.operators, *approving_teams(policies)}  # they freeze or approve, and need no rule for it
     for caller in summary.callers:
         yield from _of_caller(caller, now_ms)
-        if not policies.for_team(caller.team).allows and caller.team not in acting:
+        allowed = any(policies.for_team(caller.team, action).allows for action in Action)
+        if not allowed and caller.team not in acting:
             message = f"{caller.name}: no rule allows anything to team {caller.team}."
             fix = "Write an allow for the team, or remove the caller."
             yield Finding(caller.at, "team-without-allow", message, fix)
