@@ -27,7 +27,7 @@ from gateway.files import nodes
 from gateway.files.nodes import Place
 from gateway.files.yaml_text import compose
 from gateway.policy.conditions import UrlCondition
-from gateway.policy.format.conditions import FILTERS, RUN_IDS
+from gateway.policy.format.conditions import FILTERS
 from gateway.policy.model import Effect, Rule
 from gateway.policy.reading import bounds_runs
 from gateway.policy.rules import Policies
@@ -218,7 +218,7 @@ def _count_only(rule: Rule, contract: str, policies: Policies) -> Iterator[Findi
     if rule.resolution is not None or all(_looks_up(policies, team, CANCEL_RUNS) for team in rule.teams):
         return
     by_filter = not rule.conditions.keys().isdisjoint(FILTERS)
-    if by_filter or (rule.effect is Effect.REQUIRE and RUN_IDS not in rule.conditions):
+    if by_filter or (rule.effect is Effect.REQUIRE and rule.id_list is None):
         message = (
             f"{rule.name} bounds a filter cancel by count alone; count is advisory under 2026-09, upstream may cancel "
             "every run that matches."

@@ -8,7 +8,6 @@ from gateway.authoring.lints.finding import Finding, about, lasting, place_of
 from gateway.core.errors import counted
 from gateway.core.request import MAX_COUNT, Action
 from gateway.policy.conditions import RunIdCondition
-from gateway.policy.format.conditions import RUN_IDS
 from gateway.policy.model import Effect, Rule
 from gateway.policy.rules import Policies
 
@@ -38,7 +37,7 @@ def _lower_cap(cap: int, policies: Policies, team: str, action: Action) -> tuple
 
 def above_lookup(rule: Rule, most: int) -> Iterator[Finding]:
     """Yield a finding if a look-up is refused for its own bound before it reaches that of the rule."""
-    if rule.resolution is None or RUN_IDS in rule.conditions:
+    if rule.resolution is None or rule.id_list is not None:
         return
     count = rule.count.ceiling if rule.count is not None else None
     # A look-up ends once it has as many runs as are taken, unless a rule has to know of all.
@@ -85,6 +84,6 @@ def _most_taken(rule: Rule, policies: Policies, team: str, action: Action) -> in
     for one in (rule, *guards):
         bounds += [one.count.ceiling] if one.count is not None else []
         bounds += [one.resolution.max_runs, one.resolution.cap] if one.resolution is not None else []
-        ids = one.conditions.get(RUN_IDS)
-        bounds += [ids.max] if isinstance(ids, RunIdCondition) and RUN_IDS in rule.conditions else []
+        ids = one.conditions.get(rule.id_list) if rule.id_list is not None else None
+        bounds += [ids.max] if isinstance(ids, RunIdCondition) else []
     return min((bound for bound in bounds if bound is not None), default=MAX_COUNT)
