@@ -124,7 +124,7 @@ def _words(rule: Rule, rules: TeamRules, at_most: int | None, action: Action) ->
         for field, condition in rule.conditions.items()
         if field not in (URL, rule.id_list) and (action not in PAUSES or field not in PAUSED)
     ]
-    parts += _beside(rule, rules)
+    parts += _beside(rule, rules, thing)
     looked_up = [one.resolution for one in (rule, *rules.requires) if one.resolution is not None]
     parts += [_looked_up(one, thing) for one in looked_up[:MOST_SAID]]
     if looked_up and kind == "filter":
@@ -154,7 +154,7 @@ def _what(rule: Rule, thing: Thing, at_most: int | None) -> str:
     return f"{number} of the {thing.many} of {_scope(rule)}"
 
 
-def _beside(rule: Rule, rules: TeamRules) -> Iterator[str]:
+def _beside(rule: Rule, rules: TeamRules, thing: Thing) -> Iterator[str]:
     """Yield what else the rule says of requests, in words."""
     if (said := _asked(rule, rules.requires)) is not None:
         yield said
@@ -163,9 +163,9 @@ def _beside(rule: Rule, rules: TeamRules) -> Iterator[str]:
     if rule.during is not None:
         yield f"only during {rule.during.words()}"
     if rule.budget is not None:
-        yield budget_in_words(rule.budget)
+        yield budget_in_words(rule.budget, thing)
     if rule.approval is not None:
-        yield approval_in_words(rule.approval)
+        yield approval_in_words(rule.approval, thing)
 
 
 def _looked_up(resolution: Resolution, thing: Thing) -> str:

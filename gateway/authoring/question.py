@@ -22,7 +22,7 @@ from gateway.core.request import (
     Principal,
     wires_of,
 )
-from gateway.operations.calls.cancel_runs import RUNS
+from gateway.operations.calls.cancel_runs import PARAMETERS, RUNS
 from gateway.operations.operation import Asked, CallForm, Operation
 from gateway.operations.table import OPERATIONS, asked_by
 from gateway.policy.decide import decide
@@ -39,11 +39,28 @@ _NOT_JUDGED = (
     f"only {METHOD} {RUNS} is judged by policies, with a run ID behind it or without, and the calls of other actions"
 )
 
+HEADERS = (
+    "Upstash-Retries",
+    "Upstash-Delay",
+    "Upstash-Retry-Delay",
+    "Upstash-Flow-Control-Key",
+    "Upstash-Flow-Control-Value",
+    "Gateway-Until",
+)
+"""The headers that say more of a request, which stand among its fields on record."""
+
 _LISTS = REPEATABLE.union(wire.name for wire in wires_of(FailedFilter).values() if wire.checks is not None)
 _ONCE = ("workflowUrlExactMatch", "fromDate", "toDate", "count")
 
+NAMES = tuple(dict.fromkeys((*PARAMETERS.names, *sorted(_LISTS))))
+"""Every field that a request of any action may have, by wire name; those of a cancel of runs come first."""
+
 MAX_LINE = 131_072 + 64
 """The most characters of a request line: the longest target by default, with the method and version around it."""
+
+
+Headers = Sequence[tuple[str, str]]
+"""Headers of a request, each with its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +87,12 @@ def from_line(
     body: bytes = b"",
     reason: str | None = None,
     action: Action | None = None,
-    headers: Mapping[str, str] | None = None,
+    headers: Headers = (),
 ) -> ActionRequest:
     """Parse a request line (`DELETE /v2/workflows/runs[/ID]?…`), a target, or only the query; `body` is JSON.
 
     Only a query asks for the `action`, which is a cancel of runs if none is given; so does a target without a method.
-    `headers` are those that say more of the request, such as `Upstash-Retries`.
+    `headers` are those that say more of the request, such as `Upstash-Retries`, each with its value.
 
     Raises:
         Refusal: the gateway would refuse it before any policy, mostly as malformed.
@@ -93,7 +110,7 @@ def from_line(
         call = _Call(operation, form, None, match["query"] or "")
     else:
         raise ValueError(f"expected a request line like '{METHOD} {RUNS}?label=nightly', or only the query")
-    return replace(call.read(body=body, headers=headers or {}), reason=reason)
+    return replace(call.read(body=body, headers=headers), reason=reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +122,7 @@ class _Call:
     named: str | None
     query: str
 
-    def read(self, *, headers: Mapping[str, str], body: bytes = b"") -> ActionRequest:
+    def read(self, *, headers: Headers, body: bytes = b"") -> ActionRequest:
         """Return the request, as the gateway reads it. Raises: Refusal, ValueError: as in `from_line`."""
         content = Body(body, (b"application/json",) if body else ())
         try:
@@ -114,15 +131,15 @@ class _Call:
         except NotFound as other_call:
             raise ValueError(other_call.sentence.rstrip(".")) from None
         known = {name.lower() for name, _ in request.overrides}
-        if unread := [name for name in headers if name.lower() not in known]:
+        if unread := [name for name, _ in headers if name.lower() not in known]:
             raise ValueError(f"'{unread[0]}' is no header that says more of this request")
         return request
 
 
-def _reader_of(headers: Mapping[str, str]) -> Callable[[bytes], Sequence[bytes]]:
+def _reader_of(headers: Headers) -> Callable[[bytes], Sequence[bytes]]:
     def values(wanted: bytes) -> Sequence[bytes]:
         """Return every value of a header by its name in lower case."""
-        return [value.encode() for name, value in headers.items() if name.lower().encode() == wanted]
+        return [value.encode() for name, value in headers if name.lower().encode() == wanted]
 
     return values
 
@@ -170,8 +187,8 @@ def from_wire(
         Refusal: the gateway would refuse it before any policy, mostly as malformed.
         ValueError: a field has the wrong type, or contradicts the others.
     """
-    headers = {name: _header(name, value) for name, value in members.items() if name[:1].isupper()}
-    call = _call_of(action, {name: value for name, value in members.items() if name not in headers})
+    headers = [(name, _header(name, value)) for name, value in members.items() if name[:1].isupper()]
+    call = _call_of(action, {name: value for name, value in members.items() if not name[:1].isupper()})
     request = call.read(headers=headers)
     if members.get("count", request.count) != request.count:
         raise ValueError("for run IDs count is their number" if action is CANCEL_RUNS else "count is the number of IDs")
