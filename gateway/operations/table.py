@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from gateway.core.request import Action
-from gateway.operations.calls import cancel_runs
+from gateway.operations.calls import cancel_runs, pause, resume
 from gateway.operations.operation import CallForm, Operation
 
-OPERATIONS: Mapping[Action, Operation] = {one.action: one for one in (cancel_runs.OPERATION,)}
+OPERATIONS: Mapping[Action, Operation] = {
+    one.action: one for one in (cancel_runs.OPERATION, pause.OPERATION, resume.OPERATION)
+}
 """Every action that the gateway passes."""
 
 _PLAIN = {
@@ -34,6 +36,6 @@ def asked_by(method: str, path: str) -> tuple[Operation, CallForm] | None:
 @lru_cache(maxsize=256)
 def _named(method: str, path: str) -> tuple[Operation, CallForm] | None:
     for operation, form in _NAMING:
-        if form.method == method and (named := form.named(path)) is not None and operation.names(named):
+        if form.method == method and form.named(path) is not None:
             return operation, form
     return None

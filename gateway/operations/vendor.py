@@ -69,7 +69,6 @@ _FAILED_MESSAGES = f"Failed messages are not deleted or retried through this gat
 _DLQ_SHOWN = "Failed runs and messages are not shown through this gateway yet: ask whoever holds the account for them."
 _MESSAGES = f"Messages are not cancelled through this gateway yet; {_RUNS}."
 _MESSAGES_SHOWN = "Messages are not shown here; runs of your team are, by GET /v2/workflows/logs."
-_PAUSES = f"Nothing is paused or resumed through this gateway yet: {_HOLDER}."
 _SETTINGS = (
     "Queues, schedules, URL groups, flow-control keys and waiters are not shown here: ask whoever holds the account."
 )
@@ -79,6 +78,14 @@ _PROGRESS = "What became of a cancel is shown by GET /gateway/v1/decisions/ID, w
 _TAKEN = (
     ("DELETE /v2/workflows/runs", Treatment.JUDGED),
     ("DELETE /v2/workflows/runs/{id}", Treatment.JUDGED),
+    ("POST /v2/flowControl/{key}/pause", Treatment.JUDGED),
+    ("POST /v2/flowControl/{key}/resume", Treatment.JUDGED),
+    ("POST /v2/queues/{name}/pause", Treatment.JUDGED),
+    ("POST /v2/queues/{name}/resume", Treatment.JUDGED),
+    ("POST /v2/schedules/{id}/pause", Treatment.JUDGED),
+    ("POST /v2/schedules/{id}/resume", Treatment.JUDGED),
+    ("PATCH /v2/schedules/{id}/pause", Treatment.JUDGED),
+    ("PATCH /v2/schedules/{id}/resume", Treatment.JUDGED),
     ("GET /v2/workflows/logs", Treatment.SHOWN),
     ("GET /v2/workflows/events", Treatment.SHOWN),
 )
@@ -96,14 +103,6 @@ _REFUSED = (
     ("POST /v2/dlq/retry/{id}", _FAILED_MESSAGES),
     ("DELETE /v2/messages", _MESSAGES),
     ("DELETE /v2/messages/{id}", _MESSAGES),
-    ("POST /v2/flowControl/{key}/pause", _PAUSES),
-    ("POST /v2/flowControl/{key}/resume", _PAUSES),
-    ("POST /v2/queues/{name}/pause", _PAUSES),
-    ("POST /v2/queues/{name}/resume", _PAUSES),
-    ("POST /v2/schedules/{id}/pause", _PAUSES),
-    ("POST /v2/schedules/{id}/resume", _PAUSES),
-    ("PATCH /v2/schedules/{id}/pause", _PAUSES),
-    ("PATCH /v2/schedules/{id}/resume", _PAUSES),
     ("POST /v2/flowControl/{key}/pin", _TUNING),
     ("POST /v2/flowControl/{key}/unpin", _TUNING),
     ("POST /v2/flowControl/{key}/resetRate", _TUNING),
