@@ -6,8 +6,9 @@ All forms end in the one reader of requests, so nothing can be asked here that c
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from urllib.parse import quote
 
 from gateway.core.errors import NotFound
@@ -125,8 +126,9 @@ class _Call:
     def read(self, *, headers: Headers, body: bytes = b"") -> ActionRequest:
         """Return the request, as the gateway reads it. Raises: Refusal, ValueError: as in `from_line`."""
         content = Body(body, (b"application/json",) if body else ())
+        raw = [(name.lower().encode(), value.encode()) for name, value in headers]
         try:
-            asked = Asked(self.named, self.query.encode(), content, _reader_of(headers))
+            asked = Asked(self.named, self.query.encode(), content, partial(_values, raw), raw)
             request = self.operation.read(self.form, asked)
         except NotFound as other_call:
             raise ValueError(other_call.sentence.rstrip(".")) from None
@@ -136,12 +138,8 @@ class _Call:
         return request
 
 
-def _reader_of(headers: Headers) -> Callable[[bytes], Sequence[bytes]]:
-    def values(wanted: bytes) -> Sequence[bytes]:
-        """Return every value of a header by its name in lower case."""
-        return [value.encode() for name, value in headers if name.lower().encode() == wanted]
-
-    return values
+def _values(headers: Sequence[tuple[bytes, bytes]], wanted: bytes) -> Sequence[bytes]:
+    return [value for name, value in headers if name == wanted]
 
 
 def _called(method: str | None, path: str, action: Action | None) -> tuple[Operation, CallForm]:

@@ -19,13 +19,14 @@ NO_ID = "undefined"
 class Asked(NamedTuple):
     """A call as it arrived: the ID that its path names, if it does, its raw query, its body, and a look at its headers.
 
-    `header` returns every value of a header by its name in lower case.
+    `header` returns every value of a header by its name in lower case; `headers` are all of them, in order.
     """
 
     named: str | None
     query: bytes
     body: Body
     header: Callable[[bytes], Sequence[bytes]]
+    headers: Sequence[tuple[bytes, bytes]] = ()
 
 
 @dataclass(frozen=True, slots=True)
