@@ -78,7 +78,7 @@ def _outcome(operation: Operation, reply: Reply, members: dict[str, object], scr
         return Refused(status, _text(members, scrub))
     if not 200 <= status < 300:
         return Unknown("status", status)
-    said = Said(status, members, is_empty=reply.body == b"", bulk_action_id=_action_id(members, scrub))
+    said = Said(status, members, reply.body == b"", _action_id(members, scrub))
     return operation.came_of(said) or Unknown("no_cancelled", status)
 
 

@@ -43,7 +43,7 @@ IN_SENDING = (
         (
             Edit(
                 CANCEL,
-                "(isinstance(self.selection, ByIds) or (cancels_runs and isinstance(self.selection, ByFilter))):",
+                "isinstance(self.selection, _BY_FILTER_TOO if self.action is CANCEL_RUNS else ByIds):",
                 "self.selection:",
             ),
         ),
