@@ -1,7 +1,7 @@
 """Every policy text of the suite before rules named actions, and what is decided under each on generated requests.
 
-`old_policies.json` holds the texts, with a digest of the decisions as they were made before there was any action but to cancel
-runs. Nothing writes it anew: an old policy means what it meant.
+`old_policies.json` holds the texts, with a digest of the decisions as they were made before there was any action but
+to cancel runs. Nothing writes it anew: an old policy means what it meant.
 """
 
 from __future__ import annotations
