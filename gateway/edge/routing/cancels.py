@@ -137,4 +137,4 @@ def _read(inbound: Inbound, body: Body) -> ActionRequest:
     assert found is not None  # the route is made of the same table
     operation, form = found
     named = None if form.field is None else form.named(path)
-    return operation.read(form, Asked(named, scope["query_string"], body, inbound.header))
+    return operation.read(form, Asked(named, scope["query_string"], body, inbound.header, scope["headers"]))

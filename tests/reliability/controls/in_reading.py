@@ -56,7 +56,7 @@ HERE_SENT = (
         "if not isinstance(self.selection, _BY_FILTER_TOO if self.action is CANCEL_RUNS else ByIds):",
         "if not self.selection.carried:",
     ),
-    Edit(READINGS, " and not isinstance(selection, ByFilterHere)\n", "\n"),
+    Edit(READINGS, " and not isinstance(selection, ONLY_HERE)\n", "\n"),
 )
 WIDENING = (
     Edit(
