@@ -9,10 +9,11 @@ CANCEL, UPSTREAM, PIPELINE = "gateway/core/plan.py", "gateway/upstream/cancel.py
 EXCHANGE, TRANSPORT, OUTBOUND = "gateway/upstream/client.py", "gateway/upstream/pool.py", "gateway/upstream/direct.py"
 DEADLINE = "gateway/upstream/deadline.py"
 PORT = ("tests/upstream",)
-SEND = (
-    "                response = await self._transport.handle_async_request("
-    "self._request(method, target, token, body))\n"
-)
+SEND = """\
+                response = await self._transport.handle_async_request(
+                    self._request(method, target, token, body, headers)
+                )
+"""
 
 RAW_FORWARDED = (
     Edit(CANCEL, "_quoted = lru_cache(", "RAW: dict[object, str] = {}\n_quoted = lru_cache("),
