@@ -13,9 +13,10 @@ from urllib.parse import quote
 from gateway.core.errors import NotFound
 from gateway.core.parse import Body
 from gateway.core.plan import Decision
-from gateway.core.request import REPEATABLE, ActionRequest, Principal
-from gateway.operations.calls.cancel_runs import NAMES, RUNS, parse_cancel, parse_single_cancel
-from gateway.operations.table import asked_by
+from gateway.core.request import CANCEL_RUNS, REPEATABLE, Action, ActionRequest, Principal
+from gateway.operations.calls.cancel_runs import NAMES, RUNS, parse_cancel
+from gateway.operations.operation import Asked, CallForm, Operation
+from gateway.operations.table import OPERATIONS, asked_by
 from gateway.policy.decide import decide
 from gateway.policy.reading import Reading
 from gateway.policy.rules import Policies
@@ -25,6 +26,10 @@ METHOD = "DELETE"
 _REQUEST_LINE = re.compile(r"(?:(?P<method>[A-Z]+) +)?(?P<path>/[^ ?]*)(?:\?(?P<query>[^ ]*))?(?: HTTP/1\.[01])?")
 # A name ends at the first "=". If a name could contain one, every later "=" would be tried as the end of the name.
 _QUERY = re.compile(r"\??(?P<query>[^ /?=]*=[^ ]*)?")
+
+_NOT_JUDGED = (
+    f"only {METHOD} {RUNS} is judged by policies, with a run ID behind it or without, and the calls of other actions"
+)
 
 MAX_LINE = 131_072 + 64
 """The most characters of a request line: the longest target by default, with the method and version around it."""
@@ -47,36 +52,55 @@ class Question:
         return reading_of(policies.for_team(self.principal.team).enforced, self.request, self.now_ms)
 
 
-def from_line(text: str, *, body: bytes = b"", reason: str | None = None) -> ActionRequest:
+def from_line(
+    text: str, *, body: bytes = b"", reason: str | None = None, action: Action | None = None
+) -> ActionRequest:
     """Parse a request line (`DELETE /v2/workflows/runs[/ID]?…`), a target, or only the query; `body` is JSON.
+
+    Only a query asks for the `action`, which is a cancel of runs if none is given; so does a target without a method.
 
     Raises:
         MalformedRequest: the gateway would answer 400.
-        ValueError: it is not the request line of a cancel.
+        ValueError: it is not the request line of a call that policies judge, or of another action.
     """
     if len(text) > MAX_LINE:
         raise ValueError(f"a request line is at most {MAX_LINE} characters")
     line = text.strip()
     match = _REQUEST_LINE.fullmatch(line)
-    path = RUNS if match is None else match["path"]
-    found = asked_by(METHOD, path)
-    run_id = None if found is None else found[1].named(path)
-    if match is not None and ((match["method"] or METHOD) != METHOD or (path != RUNS and run_id is None)):
-        raise ValueError(f"only {METHOD} {RUNS} is judged by policies, with a run ID behind it or without")
-    match = match or _QUERY.fullmatch(line)
-    if match is None:
+    content = Body(body, (b"application/json",) if body else ())
+    if match is not None:
+        operation, form = _called(match["method"], match["path"], action)
+        named = form.named(match["path"])
+    elif (match := _QUERY.fullmatch(line)) is not None:
+        (operation, form), named = _bare(action or CANCEL_RUNS), None
+    else:
         raise ValueError(f"expected a request line like '{METHOD} {RUNS}?label=nightly', or only the query")
-    content, query = Body(body, (b"application/json",) if body else ()), (match["query"] or "").encode()
-    return replace(_read(run_id, query, content), reason=reason)
-
-
-def _read(run_id: str | None, query: bytes, body: Body) -> ActionRequest:
-    if run_id is None:
-        return parse_cancel(query, body)
     try:
-        return parse_single_cancel(run_id, query, body)
+        asked = operation.read(form, Asked(named, (match["query"] or "").encode(), content, lambda _: ()))
     except NotFound as other_call:
         raise ValueError(other_call.sentence.rstrip(".")) from None
+    return replace(asked, reason=reason)
+
+
+def _called(method: str | None, path: str, action: Action | None) -> tuple[Operation, CallForm]:
+    """Return the call that a request line names; without a method, the one of the action that has this path."""
+    methods = [form.method for form in OPERATIONS[action or CANCEL_RUNS].forms] if method is None else [method]
+    found = next((one for each in methods if (one := asked_by(each, path)) is not None), None)
+    if found is None:
+        raise ValueError(_NOT_JUDGED)
+    if action not in (None, found[0].action):
+        raise ValueError(f"this call is {found[0].action}, not {action}")
+    return found
+
+
+def _bare(action: Action) -> tuple[Operation, CallForm]:
+    """Return the call of an action that says all in its query or body."""
+    operation = OPERATIONS[action]
+    form = next((one for one in operation.forms if one.field is None), None)
+    if form is None:
+        form = operation.forms[0]
+        raise ValueError(f"{action} says in its path what it is about: write '{form.method} {form.path}'")
+    return operation, form
 
 
 def from_wire(members: Mapping[str, object], *, reason: str | None = None) -> ActionRequest:

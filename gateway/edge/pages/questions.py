@@ -18,16 +18,20 @@ from gateway.core.forms.times import credential_time
 from gateway.core.parse import Body, json_members
 from gateway.core.plan import Owner
 from gateway.core.ports import Clock
-from gateway.core.request import ActionRequest, Principal
+from gateway.core.request import Action, ActionRequest, Principal
 from gateway.execution.judging import RULES_AT_ONCE
 from gateway.execution.ports import AuditPort, Call
+from gateway.operations.table import OPERATIONS
 from gateway.policy.rules import Policies
 from gateway.upstream.shares import Desk
 
 MOST_PARTS = 200
 """The most rules that an explanation shows; further ones are counted in `left_out`."""
 
-_SHAPE = 'Send a body: {"request": "DELETE /v2/workflows/runs?…"}, and "body" or "reason" where the request has one.'
+_SHAPE = (
+    'Send a body: {"request": "DELETE /v2/workflows/runs?…"}, and "body" or "reason" where the request has one; '
+    '"action" says what a query alone asks for.'
+)
 
 
 class Questions:
@@ -96,7 +100,8 @@ def _description() -> Mapping[str, object]:
 def question_in(body: Body) -> ActionRequest:
     """Return the request that a caller asks about.
 
-    The body is JSON: `request` is a request line or query, `body` the request's own body, `reason` its reason.
+    The body is JSON: `request` is a request line or query, `body` the request's own body, `reason` its reason. `action`
+    is what a query alone asks for, a cancel of runs without it.
 
     Raises: MalformedRequest: the body has another shape, or the request itself would be answered with 400.
     """
@@ -105,19 +110,29 @@ def question_in(body: Body) -> ActionRequest:
     if not body.content:
         raise MalformedRequest("explain_shape", _SHAPE)
     match json_members(body):
-        case {"request": str(line), **others} if others.keys() <= {"body", "reason"}:
+        case {"request": str(line), **others} if others.keys() <= {"body", "reason", "action"}:
             reason = others.get("reason")
         case _:
             raise MalformedRequest("explain_shape", _SHAPE)
     if not (reason is None or isinstance(reason, str)):
         raise MalformedRequest("explain_shape", _SHAPE)
+    action = _action(others.get("action"))
     try:
-        return from_line(line, body=_content(others.get("body")), reason=reason)
+        return from_line(line, body=_content(others.get("body")), reason=reason, action=action)
     except UnicodeEncodeError:
         sentence = "The request in question has half of a surrogate pair in it, which no request can carry."
         raise MalformedRequest("explain_request", sentence) from None
     except ValueError as exc:
         raise MalformedRequest("explain_request", f"The request in question cannot be read: {exc}.") from None
+
+
+def _action(name: object) -> Action | None:
+    """Return the action that is asked about. Raises: MalformedRequest: it is none that this gateway passes."""
+    if name is None:
+        return None
+    if not isinstance(name, str) or name not in OPERATIONS:
+        raise MalformedRequest("explain_request", f"'action' is one of {', '.join(OPERATIONS)}.")
+    return Action(name)
 
 
 def _content(body: object) -> bytes:
