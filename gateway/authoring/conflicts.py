@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.core.grammar import denied_below, in_subtree, lies_under
-from gateway.core.request import HERE
+from gateway.core.request import HERE, RUN_IDS
 from gateway.policy.conditions import (
     Condition,
     CreatedCondition,
@@ -12,7 +12,6 @@ from gateway.policy.conditions import (
     UrlCondition,
     ValueCondition,
 )
-from gateway.policy.format.conditions import RUN_IDS
 from gateway.policy.model import Effect, Rule
 
 

@@ -14,25 +14,15 @@ from gateway.core.errors import counted
 from gateway.core.forms.budgets import ShownBudget
 from gateway.core.forms.times import instant
 from gateway.core.plan import Approval, Budget, Decision, Denial, Permit
-from gateway.core.request import ByFilterHere, Everything, Filter
+from gateway.core.request import Everything, Filter
 from gateway.core.run import Resolution
 from gateway.policy.decide import within
 from gateway.policy.model import Effect, Rule
-from gateway.policy.reading import (
-    NEVER_SENT,
-    RUN_IDS,
-    Reading,
-    Shortfall,
-    admits,
-    left_to_runs,
-    matches,
-    named_by_deny,
-    names_none,
-    unmet,
-)
+from gateway.policy.reading import Reading, admits, left_to_runs, matches, unmet
 from gateway.policy.rules import Policies, TeamRules
 from gateway.policy.view import capped
 from gateway.policy.window import duration
+from gateway.policy.words.gaps import Shortfall, named_by_deny, names_none, never_sent
 
 Members = dict[str, object]
 
@@ -304,7 +294,7 @@ class _Judge:
 
 def parts_of(policies: Policies, question: Question, decision: Decision) -> Iterator[Part]:
     """Yield the part of every rule made for the team, in the order of judgement."""
-    rules = policies.for_team(question.principal.team)
+    rules = policies.for_team(question.principal.team, question.request.action)
     count = question.request.count
     forced = any(rule.resolution is not None for rule in rules.enforced.requiring(question.now_ms))
     judge = _Judge(question, rules, question.reading(policies) is Reading.RESOLVED, forced)
@@ -347,10 +337,10 @@ def _unnamed(rule: Rule, judge: _Judge) -> str | None:
     """Return which fields of the request an `allow` cannot admit because it does not mention them; None if all."""
     selection = judge.question.request.selection
     unnamed = sorted(selection.carried - rule.conditions.keys())
-    if judge.looks_up(rule) and isinstance(selection, Filter) and RUN_IDS not in rule.conditions:
+    if judge.looks_up(rule) and isinstance(selection, Filter) and rule.id_list is None:
         return None
-    if isinstance(selection, ByFilterHere) and not judge.looks_up(rule):
-        return f"the rule does not look the runs up. {NEVER_SENT}"
+    if (here := never_sent(selection)) is not None and not judge.looks_up(rule):
+        return f"the rule does not look the runs up. {here}"
     return f"the rule does not mention {', '.join(unnamed)}" if unnamed else None
 
 
@@ -371,7 +361,7 @@ def _words(rule: Rule, judge: _Judge) -> str | None:
     """Return what a `deny` matched, or what keeps another rule from holding."""
     request = judge.question.request
     if rule.effect is Effect.DENY:
-        return named_by_deny(rule, request.selection)
+        return named_by_deny(rule, request.selection, request.action)
     if isinstance(request.selection, Everything) and not rule.admits_everything and rule.effect is Effect.ALLOW:
         return "the request names nothing that selects"
     if rule.effect is Effect.ALLOW and (unnamed := _unnamed(rule, judge)) is not None:

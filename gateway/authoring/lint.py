@@ -20,12 +20,13 @@ from gateway.callers.settings import ending
 from gateway.config import CLOSING_S
 from gateway.core.errors import InvalidConfiguration
 from gateway.core.forms.times import instant, utc
+from gateway.core.request import RUN_IDS
 from gateway.core.run import LookUpBounds
 from gateway.files import nodes
 from gateway.files.nodes import Place
 from gateway.files.yaml_text import compose
 from gateway.policy.conditions import UrlCondition
-from gateway.policy.format.conditions import FILTERS, RUN_IDS
+from gateway.policy.format.conditions import FILTERS
 from gateway.policy.model import Effect, Rule
 from gateway.policy.reading import bounds_runs
 from gateway.policy.rules import Policies

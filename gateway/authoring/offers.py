@@ -206,6 +206,7 @@ MADE_UP = {
     "callerIp": "192.0.2.1",
     "host": "example.com",
     "path": "/example",
+    "workflowRunId": "wfr_example",
 }
 """A value for an example of each field of `MEMBERS`, for rules that admit any."""
 

@@ -49,7 +49,9 @@ class Question:
 
     def reading(self, policies: Policies) -> Reading:
         """Return whether the request is judged as upstream would match it, or as the gateway does after a look-up."""
-        return reading_of(policies.for_team(self.principal.team).enforced, self.request, self.now_ms)
+        return reading_of(
+            policies.for_team(self.principal.team, self.request.action).enforced, self.request, self.now_ms
+        )
 
 
 def from_line(

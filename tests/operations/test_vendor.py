@@ -20,6 +20,8 @@ from tests.support.gateway import READ_TOKEN, REAL_TOKEN, RunningGateway, Setup
 from tests.support.project import ROOT
 
 REFUSED = [call for call in CALLS if call.treatment is Treatment.REFUSED]
+OTHERS = [call for call in CALLS if call.treatment is Treatment.JUDGED and "/v2/workflows/runs" not in call.path]
+"""The calls that rules are about only if they name their action."""
 EVERYTHING = {
     "billing.yaml": """\
 version: 1
@@ -74,7 +76,7 @@ def test_a_refused_call_says_what_to_do_instead_and_reaches_nobody(
     assert (simulator.ledger, simulator.simulator.readings, len(gateway.records("intent"))) == before
 
 
-@pytest.mark.parametrize("call", [call for call in CALLS if call not in REFUSED], ids=named)
+@pytest.mark.parametrize("call", [call for call in CALLS if call not in (*REFUSED, *OTHERS)], ids=named)
 def test_every_other_call_is_judged_or_shown(
     simulator: SimulatorServer, gateway: RunningGateway, call: VendorCall
 ) -> None:
@@ -87,6 +89,16 @@ def test_every_other_call_is_judged_or_shown(
     assert gateway.request(method, target).status == 200
     reached = simulator.ledger if call.treatment is Treatment.JUDGED else simulator.simulator.readings
     assert reached[-1].kind is ANSWERED[call.treatment]
+
+
+@pytest.mark.parametrize("call", OTHERS, ids=named)
+def test_what_rules_do_not_name_is_denied(
+    simulator: SimulatorServer, gateway: RunningGateway, call: VendorCall
+) -> None:
+    """Rules that name no action are about runs, so however much they allow, nothing else is sent."""
+    before = (simulator.ledger, simulator.simulator.readings, len(gateway.records("intent")))
+    assert gateway.request(*line_of(call)).status == 403
+    assert (simulator.ledger, simulator.simulator.readings, len(gateway.records("intent"))) == before
 
 
 def test_a_stranger_learns_nothing_of_the_list(simulator: SimulatorServer, gateway: RunningGateway) -> None:
@@ -119,7 +131,7 @@ def test_what_is_never_passed_says_never(path: str) -> None:
 def test_every_call_that_the_simulator_carries_out_is_in_the_list(line: str) -> None:
     """Whatever stands in the place of an ID: none of them is refused by chance alone."""
     method, _, path = line.partition(" ")
-    assert instead_of(method, path)
+    assert call_of(method, path) is not None
 
 
 def test_every_call_that_clients_were_recorded_to_make_is_in_the_list() -> None:

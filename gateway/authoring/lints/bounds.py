@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 from gateway.authoring.lints.finding import Finding, lasting, place_of
 from gateway.core.errors import counted
-from gateway.core.request import MAX_COUNT
+from gateway.core.request import MAX_COUNT, RUN_IDS
 from gateway.policy.conditions import RunIdCondition
-from gateway.policy.format.conditions import RUN_IDS
 from gateway.policy.model import Effect, Rule
 from gateway.policy.rules import Policies
 

@@ -56,7 +56,7 @@ HERE_SENT = (
         "if not (isinstance(self.selection, ByIds) or (cancels_runs and isinstance(self.selection, ByFilter))):",
         "if not self.selection.carried:",
     ),
-    Edit(READINGS, " and not isinstance(selection, ByFilterHere)\n", "\n"),
+    Edit(READINGS, " and not isinstance(selection, ONLY_HERE)\n", "\n"),
 )
 WIDENING = (
     Edit(
