@@ -14,25 +14,16 @@ from gateway.core.errors import counted
 from gateway.core.forms.budgets import ShownBudget
 from gateway.core.forms.times import instant
 from gateway.core.plan import Approval, Budget, Decision, Denial, Permit
-from gateway.core.request import ByFilterHere, Everything, Filter
+from gateway.core.request import Everything, Filter
 from gateway.core.run import Resolution
 from gateway.policy.decide import within
 from gateway.policy.model import Effect, Rule
-from gateway.policy.reading import (
-    NEVER_SENT,
-    RUN_IDS,
-    Reading,
-    Shortfall,
-    admits,
-    left_to_runs,
-    matches,
-    named_by_deny,
-    names_none,
-    unmet,
-)
+from gateway.policy.reading import Reading, admits, left_to_runs, matches, unmet
 from gateway.policy.rules import Policies, TeamRules
 from gateway.policy.view import capped
 from gateway.policy.window import duration
+from gateway.policy.words.gaps import Shortfall, named_by_deny, names_none, never_sent
+from gateway.policy.words.things import RUN, Thing, of_action
 
 Members = dict[str, object]
 
@@ -65,6 +56,7 @@ class Explanation:
         permitted = isinstance(decision, Permit)
         shown = self.parts if most is None else sorted(self.parts, key=_silence)[:most]
         return {
+            "action": asked.action.value,
             "decision": decision.decided,
             "enforced": "permit" if permitted else "deny",
             "rule": decision.rule,
@@ -129,9 +121,9 @@ def budget_of(budget: Budget) -> Members:
     return ShownBudget(budget.runs, budget.requests, duration(budget.per_ms), budget.shared).bounds()
 
 
-def budget_in_words(budget: Budget) -> str:
-    """Return a budget in words."""
-    runs = [] if budget.runs is None else [counted(budget.runs, "run")]
+def budget_in_words(budget: Budget, thing: Thing = RUN) -> str:
+    """Return a budget in words, with the word for what its runs are."""
+    runs = [] if budget.runs is None else [thing.counted(budget.runs)]
     requests = [] if budget.requests is None else [counted(budget.requests, "request")]
     whose = {"rule": "for all under the rule together", "team": "for each team", "key": "for each key"}[budget.shared]
     return f"at most {' and '.join([*runs, *requests])} within any {duration(budget.per_ms)}, {whose}"
@@ -143,9 +135,9 @@ def approval_of(approval: Approval) -> Members:
     return {"by": list(approval.by), "count": approval.count, "over": approval.over, "within": within}
 
 
-def approval_in_words(approval: Approval) -> str:
-    """Return who has to approve, and from how many runs on, in words."""
-    over = f"more than {approval.over} runs of the team" if approval.over else "any run"
+def approval_in_words(approval: Approval, thing: Thing = RUN) -> str:
+    """Return who has to approve, and from how many runs on, in words; with the word for what the runs are."""
+    over = f"more than {approval.over} {thing.many} of the team" if approval.over else f"any {thing.one}"
     who = f"{counted(approval.count, 'other person', 'other persons')} of team {' or '.join(approval.by)}"
     return f"{over} within {duration(approval.within_ms)} only after the approval of {who}"
 
@@ -304,7 +296,7 @@ class _Judge:
 
 def parts_of(policies: Policies, question: Question, decision: Decision) -> Iterator[Part]:
     """Yield the part of every rule made for the team, in the order of judgement."""
-    rules = policies.for_team(question.principal.team)
+    rules = policies.for_team(question.principal.team, question.request.action)
     count = question.request.count
     forced = any(rule.resolution is not None for rule in rules.enforced.requiring(question.now_ms))
     judge = _Judge(question, rules, question.reading(policies) is Reading.RESOLVED, forced)
@@ -347,10 +339,11 @@ def _unnamed(rule: Rule, judge: _Judge) -> str | None:
     """Return which fields of the request an `allow` cannot admit because it does not mention them; None if all."""
     selection = judge.question.request.selection
     unnamed = sorted(selection.carried - rule.conditions.keys())
-    if judge.looks_up(rule) and isinstance(selection, Filter) and RUN_IDS not in rule.conditions:
+    if judge.looks_up(rule) and isinstance(selection, Filter) and rule.id_list is None:
         return None
-    if isinstance(selection, ByFilterHere) and not judge.looks_up(rule):
-        return f"the rule does not look the runs up. {NEVER_SENT}"
+    if (here := never_sent(selection)) is not None and not judge.looks_up(rule):
+        many = of_action(judge.question.request.action).many
+        return f"the rule does not look the {many} up. {here}"
     return f"the rule does not mention {', '.join(unnamed)}" if unnamed else None
 
 
@@ -371,7 +364,7 @@ def _words(rule: Rule, judge: _Judge) -> str | None:
     """Return what a `deny` matched, or what keeps another rule from holding."""
     request = judge.question.request
     if rule.effect is Effect.DENY:
-        return named_by_deny(rule, request.selection)
+        return named_by_deny(rule, request.selection, request.action)
     if isinstance(request.selection, Everything) and not rule.admits_everything and rule.effect is Effect.ALLOW:
         return "the request names nothing that selects"
     if rule.effect is Effect.ALLOW and (unnamed := _unnamed(rule, judge)) is not None:

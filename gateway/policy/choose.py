@@ -22,10 +22,11 @@ from gateway.core.grammar import in_subtree, lies_under
 from gateway.core.plan import Denial, Permit
 from gateway.core.request import ActionRequest, ByFilter, ByIds, Everything, Filter, Principal, Selection
 from gateway.core.run import HANDLED, ORDERED, Listing, Resolution, Resolved, Run, Skip
-from gateway.policy.conditions import MEMBERS, Condition, UrlCondition, asked_values, values
+from gateway.policy.conditions import FAILED, ID_LISTS, MEMBERS, Condition, UrlCondition, asked_values, values
 from gateway.policy.model import Rule
-from gateway.policy.reading import RUN_IDS, bounds_runs, is_denied, lies_inside, touches, url_inside
+from gateway.policy.reading import bounds_runs, is_denied, lies_inside, touches, url_inside
 from gateway.policy.rules import Policies, TeamRules
+from gateway.policy.words.things import Thing, named_by, selected
 
 OURS = (HANDLED, ORDERED)
 """The states of runs that an order of ours has cancelled, or may have."""
@@ -56,16 +57,16 @@ def choose(
     bounds.
     """
     rules = policies.for_team(principal.team, request.action).enforced
-    bounds = permit.resolution or Resolution()
+    bounds, thing = permit.resolution or Resolution(), selected(request.selection, request.action)
     skipped: Skipping = {}
-    left = _meant(rules, request.selection, permit, listing, now_ms, skipped=skipped)
+    left = _meant(rules, request, permit, listing, now_ms, skipped=skipped)
     if isinstance(left, _Refused):
         return _denial(left, permit)
     left = _old_enough(left, bounds, now_ms, skipped)
     refused = (
-        _by_denies(rules, request.selection, left, now_ms)
-        or _by_containment(rules, request.selection, permit, left, now_ms)
-        or _by_number(rules, permit, left, now_ms)
+        _by_denies(rules, request.selection, left, now_ms, thing)
+        or _by_containment(rules, request.selection, permit, left, now_ms, thing)
+        or _by_number(rules, permit, left, now_ms, thing)
     )
     if refused is not None:
         return _denial(refused, permit)
@@ -75,16 +76,32 @@ def choose(
     return Resolved(tuple(chosen), {reason: tuple(ids) for reason, ids in skipped.items()}, more)
 
 
-def covers(rules: TeamRules, run: Run, now_ms: int) -> Rule | None:
+def covers_failed(policies: Policies, team: str, entry: Run, now_ms: int) -> Rule | None:
+    """Return a rule that looks entries up, by which the team could act on this one now; None if no rule covers it.
+
+    A team is shown only such entries: a rule that takes IDs on trust shows nobody which there are.
+    """
+    found = (covers(policies.for_team(team, action), entry, now_ms, resolving=True) for action in sorted(FAILED))
+    return next((rule for rule in found if rule is not None), None)
+
+
+def showing_failed(policies: Policies, team: str, now_ms: int) -> list[Rule]:
+    """Return the rules that apply to the team now, look entries up, and can cover any; each once, by name."""
+    rules = [rule for action in FAILED for rule in showing(policies.for_team(team, action), now_ms)]
+    named = {rule.name: rule for rule in rules if rule.resolution is not None}
+    return [named[name] for name in sorted(named)]
+
+
+def covers(rules: TeamRules, run: Run, now_ms: int, *, resolving: bool = False) -> Rule | None:
     """Return the `allow` by which the team could have the run cancelled now: one with `logs: full` first, then by name.
 
-    None means that no rule covers the run. A rule on run IDs covers a run only by its bounds on the run: a team that
-    may name any ID is not shown which IDs exist. A rule does not cover a run if a `deny` in force is about that run and
-    about the rule's kind of request.
+    With `resolving` only rules count that have runs looked up. None means that no rule covers the run. A rule on run
+    IDs covers a run only by its bounds on the run: a team that may name any ID is not shown which IDs exist. A rule
+    does not cover a run if a `deny` in force is about that run and about the rule's kind of request.
     """
     enforced, silenced = rules.enforced, None
     for rule in sorted(enforced.covering(run, now_ms), key=lambda rule: not rule.logs_full):
-        if not _covers(rule, run, now_ms):
+        if (resolving and rule.resolution is None) or not _covers(rule, run, now_ms):
             continue
         if silenced is None:
             silenced = _silenced(deny for deny in enforced.denying_run(run, now_ms) if touches(deny, run, now_ms))
@@ -110,12 +127,12 @@ def _may_cover(rule: Rule, url: str) -> bool:
 
 def _shows(rule: Rule) -> bool:
     """Return whether the rule bounds its runs by more than their IDs, which anybody may know."""
-    return RUN_IDS not in rule.conditions or any(bounds_runs(condition) for condition in _needed(rule))
+    return rule.id_list is None or any(bounds_runs(condition) for condition in _needed(rule))
 
 
 def _needed(rule: Rule) -> list[Condition]:
-    """Return the conditions that every run must meet; one on run IDs counts, as every such request carries IDs."""
-    return [condition for field, condition in rule.conditions.items() if field == RUN_IDS or not condition.optional]
+    """Return the conditions that every run must meet; one on IDs counts, as every such request carries them."""
+    return [bound for field, bound in rule.conditions.items() if field in ID_LISTS or not bound.optional]
 
 
 def _covers(rule: Rule, run: Run, now_ms: int) -> bool:
@@ -131,7 +148,7 @@ def _covers(rule: Rule, run: Run, now_ms: int) -> bool:
 
 def _kind(allow: Rule) -> str:
     """Return the kind of request that the `allow` admits: by run IDs, by a filter or for everything."""
-    return "run_ids" if RUN_IDS in allow.conditions else "everything" if allow.admits_everything else "filter"
+    return "run_ids" if allow.id_list is not None else "everything" if allow.admits_everything else "filter"
 
 
 def _silenced(denies: Iterable[Rule]) -> frozenset[str]:
@@ -145,9 +162,10 @@ def _silenced(denies: Iterable[Rule]) -> frozenset[str]:
 
 
 def _meant(
-    rules: TeamRules, selection: Selection, permit: Permit, listing: Listing, now_ms: int, *, skipped: Skipping
+    rules: TeamRules, request: ActionRequest, permit: Permit, listing: Listing, now_ms: int, *, skipped: Skipping
 ) -> list[Run] | _Refused:
     """Return the running runs that the selection names, oldest first, or why it is refused."""
+    selection = request.selection
     if isinstance(selection, ByIds):
         refused = _by_names(rules, selection, permit, listing, now_ms)
         return refused or _named(selection, listing, skipped)
@@ -163,15 +181,16 @@ def _by_names(rules: TeamRules, selection: ByIds, permit: Permit, listing: Listi
     allow = _admitting(rules, permit, now_ms)
     if allow is None:
         return _Refused(None, _GONE)
-    found = {run.run_id: run for run in listing.runs}
+    found, thing = {run.run_id: run for run in listing.runs}, named_by(selection.name)
     bounds = [condition for _, condition in _bounds(allow, selection)]
     covered = {run_id for run_id, run in found.items() if all(lies_inside(bound, run, now_ms) for bound in bounds)}
     known = covered.union(listing.unreadable)
     strange = [run_id for run_id in selection.ids if run_id not in known]
     if strange:
-        return _Refused(allow, f"{_sample(strange)}: there is no such run that rule {allow.name} covers. {_NOTHING}")
+        said = f"{_sample(strange)}: there is no such {thing.one} that rule {allow.name} covers. {_NOTHING}"
+        return _Refused(allow, said)
     named = [found[run_id] for run_id in selection.ids if run_id in found]
-    return _by_denies(rules, selection, named, now_ms)
+    return _by_denies(rules, selection, named, now_ms, thing)
 
 
 def _is_doubtful(listing: Listing, skipped: Skipping) -> bool:
@@ -221,7 +240,9 @@ def _old_enough(runs: Sequence[Run], bounds: Resolution, now_ms: int, skipped: S
     return [run for run in runs if run.created_ms <= latest_ms]
 
 
-def _by_denies(rules: TeamRules, selection: Selection, runs: Sequence[Run], now_ms: int) -> _Refused | None:
+def _by_denies(
+    rules: TeamRules, selection: Selection, runs: Sequence[Run], now_ms: int, thing: Thing
+) -> _Refused | None:
     """Refuse by the first `deny`, in order of name, that is about one of the runs, judged by the runs' own fields."""
     hit: dict[str, tuple[Rule, list[str]]] = {}
     for run in runs:
@@ -231,12 +252,13 @@ def _by_denies(rules: TeamRules, selection: Selection, runs: Sequence[Run], now_
     if not hit:
         return None
     rule, found = min(hit.values(), key=lambda pair: (pair[0].policy, pair[0].id))
-    said = rule.message or f"Rule {rule.name} refuses such runs."
-    return _Refused(rule, f"{said} Of those found that is {_counted(found)}. Nothing was sent: narrow the request.")
+    said = rule.message or f"Rule {rule.name} refuses such {thing.many}."
+    that_is = f"Of those found that is {_counted(found, thing)}."
+    return _Refused(rule, f"{said} {that_is} Nothing was sent: narrow the request.")
 
 
 def _by_containment(
-    rules: TeamRules, selection: Selection, permit: Permit, runs: Sequence[Run], now_ms: int
+    rules: TeamRules, selection: Selection, permit: Permit, runs: Sequence[Run], now_ms: int, thing: Thing
 ) -> _Refused | None:
     """Refuse if one of the runs lies outside the `allow` that admitted the request, or outside a `require`."""
     allow = _admitting(rules, permit, now_ms)
@@ -247,11 +269,8 @@ def _by_containment(
         for field, condition in _bounds(rule, selection):
             outside = alike.outside(field, condition, now_ms)
             if outside:
-                bound = f"{field}: {condition.words()}"
-                return _Refused(
-                    rule,
-                    f"Outside rule {rule.name} ({bound}): {_counted(outside)}. Nothing was sent: narrow the request.",
-                )
+                said = f"Outside rule {rule.name} ({field}: {condition.words()}): {_counted(outside, thing)}."
+                return _Refused(rule, f"{said} Nothing was sent: narrow the request.")
     return None
 
 
@@ -276,11 +295,9 @@ def _of(run: Run, field: str) -> Hashable:
     match field:
         case "workflowUrl":
             return run.workflow_url
-        case "workflowRunIds":
-            return run.run_id
         case "created":
             return run.created_ms
-    return values(run, field)
+    return run.run_id if field in ID_LISTS else values(run, field)
 
 
 def _admitting(rules: TeamRules, permit: Permit, now_ms: int) -> Rule | None:
@@ -295,14 +312,15 @@ def _bounds(rule: Rule, selection: Selection) -> Iterator[tuple[str, Condition]]
             yield field, condition
 
 
-def _by_number(rules: TeamRules, permit: Permit, runs: Sequence[Run], now_ms: int) -> _Refused | None:
+def _by_number(rules: TeamRules, permit: Permit, runs: Sequence[Run], now_ms: int, thing: Thing) -> _Refused | None:
     most = permit.resolution.max_runs if permit.resolution is not None else None
     if most is None or len(runs) <= most:
         return None
     named = [rule for rule in rules.allowed(now_ms) if rule.name == permit.rule]
     bounding = (*named, *rules.requiring(now_ms))
     rule = next((one for one in bounding if one.resolution is not None and one.resolution.max_runs == most), None)
-    said = f"The request means {_counted([run.run_id for run in runs])}, and at most {most} may be left (runs.max)."
+    meant = _counted([run.run_id for run in runs], thing)
+    said = f"The request means {meant}, and at most {most} may be left (runs.max)."
     return _Refused(rule, f"{said} Nothing was sent: narrow the request.")
 
 
@@ -323,8 +341,8 @@ def _skip(skipped: Skipping, reason: Skip, run_ids: Iterable[str]) -> None:
         skipped[reason] = named
 
 
-def _counted(run_ids: Sequence[str]) -> str:
-    return f"{len(run_ids)} run{'s' if len(run_ids) != 1 else ''} ({_sample(run_ids)})"
+def _counted(ids: Sequence[str], thing: Thing) -> str:
+    return f"{thing.counted(len(ids))} ({_sample(ids)})"
 
 
 def _sample(run_ids: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.core.grammar import EARLIEST_MS, at_or_below, denied_below, host_of, in_subtree, lies_under, path_of
-from gateway.core.request import HERE, ByIds, Filter, Selection
+from gateway.core.request import HERE, RUN_IDS, Action, ByIds, Filter, Selection
 from gateway.core.run import Run
 from gateway.policy.window import duration
 
@@ -24,8 +24,12 @@ MEMBERS = {
     "callerIp": "caller_ips",
     "host": "hosts",
     "path": "paths",
+    "workflowRunId": "failed_run_ids",
 }
-"""The fields of plain values, by wire name, each with the member of a `Filter` that holds the values asked for."""
+"""The fields of plain values, by wire name, each with the member of a `Filter` that holds the values asked for.
+
+`workflowRunId` is of entries of the dead letter queue: the run that failed.
+"""
 
 RUN_MEMBERS = {
     "label": "labels",
@@ -33,15 +37,28 @@ RUN_MEMBERS = {
     "callerIp": "caller_ip",
     "host": "host",
     "path": "path",
+    "workflowRunId": "failed_run_id",
 }
 """The same fields, each with the member of `Run` that holds its values: a tuple, or one text or None."""
+
+FAILED = frozenset((Action.DELETE_DLQ, Action.RESUME_DLQ, Action.RESTART_DLQ))
+"""The actions on failed runs, the entries of the dead letter queue. Their filters are a `FailedFilter`."""
+
+ID_LISTS = (RUN_IDS, "dlqIds", "messageIds")
+"""The fields, by wire name, under which a request lists runs, entries or messages by ID. In a rule one stands alone."""
+
+PAUSED = ("flowControlKey", "queue", "schedule")
+"""The fields, by wire name, that name what is paused or resumed. A request has one of them, as a rule has."""
 
 _OF_URL = {"host": host_of, "path": path_of}
 
 
 def values(run: Run, field: str) -> tuple[str, ...]:
-    """Return a run's values of the field of this wire name, one of `RUN_MEMBERS`."""
-    found: tuple[str, ...] | str | None = getattr(run, RUN_MEMBERS[field])
+    """Return a run's values of the field of this wire name; of one that is not of `RUN_MEMBERS` it has none."""
+    member = RUN_MEMBERS.get(field)
+    if member is None:
+        return ()
+    found: tuple[str, ...] | str | None = getattr(run, member)
     if isinstance(found, str):
         return (found,)
     return found or ()
@@ -53,7 +70,9 @@ def known(selection: Selection) -> frozenset[str]:
 
 
 def asked_values(selection: Selection, field: str) -> tuple[str, ...]:
-    """Return a filter's values of a field of `MEMBERS` that is `known`: its own, or else those of its exact URLs."""
+    """Return a selection's values of a field that is `known`: its own, or else those of the exact URLs of a filter."""
+    if isinstance(selection, ByIds):
+        return selection.ids
     assert isinstance(selection, Filter)
     if field in selection.carried:
         asked: tuple[str, ...] = getattr(selection, MEMBERS[field])
@@ -102,6 +121,10 @@ class UrlCondition:
         # Upstream's prefix has no boundary: `…/api` would also cancel `…/api-v2`, so only `…/api/` is contained.
         return (exact or url.endswith("/")) and lies_under(url, self.prefix, at_or_below)
 
+    def lists(self, url: str, *, exact: bool) -> bool:
+        """Return whether an exact URL, or a page and all below it, lies inside, as the gateway matches."""
+        return (exact and url in self.exact) or lies_under(url, self.prefix, in_subtree)
+
     def overlaps(self, selection: Selection, now_ms: int) -> bool:
         """Return whether some URL is listed or lies below a prefix or, sent as a prefix, begins something listed."""
         assert isinstance(selection, Filter)
@@ -123,7 +146,7 @@ class UrlCondition:
 
 @dataclass(frozen=True, slots=True)
 class RunIdCondition:
-    """The bound on `workflowRunIds`: at most `max` IDs, each beginning with one of `prefix` (if that is not empty)."""
+    """The bound on a field of `ID_LISTS`: at most `max` IDs, each beginning with one of `prefix` (if not empty)."""
 
     max: int | None = None
     prefix: tuple[str, ...] = ()
@@ -150,7 +173,7 @@ class RunIdCondition:
 
 @dataclass(frozen=True, slots=True)
 class ValueCondition:
-    """The bound on a field of `MEMBERS`: every value must be listed; `field` is the wire name."""
+    """The bound on a field of `MEMBERS` or `PAUSED`: every value must be listed; `field` is the wire name."""
 
     field: str
     any_of: frozenset[str] = frozenset()
@@ -160,6 +183,10 @@ class ValueCondition:
     def contains(self, selection: Selection, now_ms: int) -> bool:
         """Return whether every value is admitted."""
         return self.any or self.any_of.issuperset(asked_values(selection, self.field))
+
+    def takes(self, values: Iterable[str]) -> bool:
+        """Return whether every one of the values is admitted."""
+        return self.any or all(map(self.admits, values))
 
     def overlaps(self, selection: Selection, now_ms: int) -> bool:
         """Return whether some value is listed."""

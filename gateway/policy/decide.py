@@ -20,13 +20,15 @@ from itertools import chain, islice
 from typing import Literal, NamedTuple
 
 from gateway.core.plan import Decision, Denial, Narrowing, NotAdmitted, Permit
-from gateway.core.request import ActionRequest, ByFilterHere, ByIds, Everything, Principal, wire_of
+from gateway.core.request import ActionRequest, ByIds, Everything, Principal, wire_of
 from gateway.core.run import Resolution
 from gateway.policy.model import Effect, Rule
 from gateway.policy.nearest import MOST, admitted_near, in_words
-from gateway.policy.reading import NEVER_SENT, Gap, Reading, matches, named_by_deny, unmet
+from gateway.policy.reading import Reading, matches, unmet
 from gateway.policy.rules import Policies, TeamRules
 from gateway.policy.view import Admitted, Judged, Refused, View, capped
+from gateway.policy.words.gaps import Gap, named_by_deny, never_sent
+from gateway.policy.words.things import name_them, selected, would_do
 
 SAID = 3
 """The most gaps between a rule and a request that a refusal mentions."""
@@ -131,8 +133,9 @@ def _why(refused: Refused, view: View, near: Sequence[Rule]) -> _Why:
         nearest = _nearest_rule(view, near)
         return _Why(f"{_NO_RULE} None allows your team anything now.") if nearest is None else _of_near(nearest)
     if refused.unmet is None:
-        about = named_by_deny(rule, view.request.selection)
-        said = f"Rule {rule.name} refuses every request that could select such runs{within(rule)}: {about}."
+        selection, action = view.request.selection, view.request.action
+        about, such = named_by_deny(rule, selection, action), selected(selection, action).many
+        said = f"Rule {rule.name} refuses every request that could select such {such}{within(rule)}: {about}."
         return _Why(said, rule)
     gap = refused.unmet()
     said = f"Rule {rule.name} requires {gap.wants}{within(rule)}; {gap.found}."
@@ -203,15 +206,16 @@ def _sentence(why: _Why, judged: Refused, request: ActionRequest, nearest: dict[
     """Return the text that a person reads."""
     rule, parts = judged.rule, []
     if isinstance(request.selection, Everything):
-        parts.append("This request names no runs and no filter, so it would cancel every run of the account.")
+        parts.append(would_do(request.action))
     if rule is not None and rule.message is not None:
         parts.append(rule.message)
     elif parts:
-        parts.append("Name the runs (workflowRunIds), or the workflow (workflowUrl, exactly).")
+        parts.append(name_them(request.action))
     else:
         parts.append(why.said)
-    if isinstance(request.selection, ByFilterHere) and (rule is None or judged.reading is Reading.FORWARDED):
-        parts.append(f"{NEVER_SENT}.")
+    here = never_sent(request.selection)
+    if here is not None and (rule is None or judged.reading is Reading.FORWARDED):
+        parts.append(f"{here}.")
     if nearest is not None:
         parts.append(f"The nearest that would be allowed: {in_words(nearest)}.")
     if why.rule is not None and why.rule.owner is not None:

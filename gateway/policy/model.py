@@ -10,7 +10,7 @@ from gateway.core.plan import Approval, Budget, Owner
 from gateway.core.request import CANCEL_RUNS, MAX_COUNT, Action
 from gateway.core.run import Resolution
 from gateway.files.nodes import Place
-from gateway.policy.conditions import Condition, CountCondition
+from gateway.policy.conditions import ID_LISTS, Condition, CountCondition
 from gateway.policy.window import Window
 
 ONLY_RUNS = frozenset((CANCEL_RUNS,))
@@ -50,11 +50,12 @@ class Rule:
 
     It is about its `actions` alone. Outside its window (`during`) and from `until_ms` on, the rule is as if absent.
     With a `resolution` (`resolve: true`) the runs are looked up and cancelled by ID. `logs_full` shows steps and
-    payloads of the runs that an `allow` covers; `budget` bounds what is done under it within a while, and `approval`
-    says who has to approve it. `owner` says whom to ask about the rule, as its file names them. `name` is `file/id`,
-    unique over all files; `timeless` says that the rule applies at every time, to every team that it is made for. A
-    filter may ask for up to `most_asked` runs, a list may name `most_named`, and a filter's count is lowered to `cap`;
-    all are `MAX_COUNT` where neither `count` nor `runs.cap` says less.
+    payloads of the runs that an `allow` covers; with `overrides` it admits headers that change what is resumed or
+    restarted; `budget` bounds what is done under it within a while, and `approval` says who has to approve it. `owner`
+    says whom to ask about the rule, as its file names them. `name` is `file/id`, unique over all files; `timeless` says
+    that the rule applies at every time, to every team that it is made for. A filter may ask for up to `most_asked`
+    runs, a list may name `most_named`, and a filter's count is lowered to `cap`; all are `MAX_COUNT` where neither
+    `count` nor `runs.cap` says less. `id_list` is the field under which the rule bounds a list of IDs, if it does.
     """
 
     policy: str
@@ -78,15 +79,18 @@ class Rule:
     approval: Approval | None = None
     owner: Owner | None = None
     actions: frozenset[Action] = ONLY_RUNS
+    overrides: bool = False
     at: Place | None = field(default=None, compare=False, repr=False)
     name: str = field(init=False, compare=False, repr=False)
     timeless: bool = field(init=False, compare=False, repr=False)
     most_asked: int = field(init=False, compare=False, repr=False)
     most_named: int = field(init=False, compare=False, repr=False)
     cap: int = field(init=False, compare=False, repr=False)
+    id_list: str | None = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", f"{self.policy}/{self.id}")
+        object.__setattr__(self, "id_list", next((one for one in ID_LISTS if one in self.conditions), None))
         count = self.count or CountCondition()
         # The runs that a look-up takes are its count, so both caps lower the same number. A list is never cut.
         taken = self.resolution.cap if self.resolution is not None else None

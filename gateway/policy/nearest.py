@@ -25,8 +25,9 @@ from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
-from gateway.core.request import ByIds, Filter, Selection, filter_with
+from gateway.core.request import Action, ByIds, Filter, Selection, filter_with
 from gateway.policy.conditions import (
+    FAILED,
     MEMBERS,
     Condition,
     CreatedCondition,
@@ -82,7 +83,7 @@ def _first_admitted(view: View, rules: Iterable[Rule], tried: _Tried) -> Proposa
         for asked in tried.spellings:
             # The commonest refusal is for the count alone, and then there is nothing to look for.
             kept = view.kept_by(rule)
-            selection = asked if kept else _part(rule, asked, view.now_ms, resolved=view.looks_up(rule))
+            selection = asked if kept else _part(rule, asked, view)
             if selection is None:
                 continue
             asks = len(selection.ids) if isinstance(selection, ByIds) else min(tried.most, rule.most_asked)
@@ -121,18 +122,17 @@ def in_words(wire: Mapping[str, object]) -> str:
     return "; ".join(parts)
 
 
-def _part(rule: Rule, asked: Selection, now_ms: int, *, resolved: bool) -> Selection | None:
+def _part(rule: Rule, asked: Selection, view: View) -> Selection | None:
     """Return the part of the selection that the rule may admit; None if there is none.
 
-    `resolved` says that the runs are looked up for it, so that filters which the rule does not mention only narrow.
+    If the runs are looked up for it, filters which the rule does not mention only narrow.
     """
-    ids = rule.conditions.get("workflowRunIds")
-    if isinstance(ids, RunIdCondition):
-        return _fewer_ids(rule, ids, asked)
     if isinstance(asked, ByIds):
-        return None  # A caller who named single runs is not referred to a filter, which may reach many.
+        return _fewer_ids(rule, asked)
+    if rule.id_list is not None:
+        return None  # Nobody can guess which runs are the caller's.
     carried = asked.carried
-    if not resolved and not carried <= rule.conditions.keys():
+    if not view.looks_up(rule) and not carried <= rule.conditions.keys():
         return None  # Without the filter that the rule does not mention, more runs would be selected.
     wanted = asked if isinstance(asked, Filter) else None
     members: Members = {}
@@ -140,12 +140,12 @@ def _part(rule: Rule, asked: Selection, now_ms: int, *, resolved: bool) -> Selec
         given = wanted if field in carried else None
         if given is None and condition.optional:
             continue
-        part = _field(condition, given, now_ms)
+        part = _field(condition, given, view.now_ms)
         if part is None:
             return None
         members |= part
     if wanted is None:
-        return filter_of(members)  # None if all fields of the rule are optional.
+        return filter_of(members, view.request.action)  # None if all fields of the rule are optional.
     # If the rule bounds nothing but the count, this selection is judged once more as it is.
     return _with(wanted, members) if members else wanted
 
@@ -158,22 +158,24 @@ def _with(asked: Filter, members: Members) -> Filter | None:
         return None
 
 
-def _fewer_ids(rule: Rule, ids: RunIdCondition, asked: Selection) -> Selection | None:
-    if not isinstance(asked, ByIds):
-        return None  # Nobody can guess which runs are the caller's.
-    fitting = [run_id for run_id in asked.ids if not ids.prefix or run_id.startswith(ids.prefix)]
+def _fewer_ids(rule: Rule, asked: ByIds) -> Selection | None:
+    """Return the IDs that the rule admits: a caller who named single ones is not referred to a filter of many."""
+    ids = rule.conditions.get(asked.name)
+    if not isinstance(ids, RunIdCondition):
+        return None
+    fitting = [one for one in asked.ids if not ids.prefix or one.startswith(ids.prefix)]
     fewer = fitting[: rule.most_named if ids.max is None else min(ids.max, rule.most_named)]
-    return ByIds(tuple(fewer)) if fewer else None
+    return ByIds(tuple(fewer), asked.name) if fewer else None
 
 
 Members = dict[str, object]
 """Some members of a filter."""
 
 
-def filter_of(members: Members) -> Filter | None:
+def filter_of(members: Members, action: Action = Action.CANCEL_RUNS) -> Filter | None:
     """Return the filter of a made-up request; None if the values, each made from a valid one, do not make one."""
     try:
-        return filter_with(members)
+        return filter_with(members, failed=action in FAILED)
     except ValueError:
         return None
 

@@ -7,32 +7,39 @@ the runs can show is judged on them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from enum import Enum, auto
 from functools import partial
-from typing import NamedTuple
 
-from gateway.core.grammar import EARLIEST_MS, at_or_below, denied_below, in_subtree, lies_under
-from gateway.core.request import DEFAULT_COUNT, HERE, ActionRequest, ByFilterHere, ByIds, Everything, Filter, Selection
+from gateway.core.grammar import EARLIEST_MS, denied_below, in_subtree, lies_under
+from gateway.core.request import (
+    Action,
+    ActionRequest,
+    ByFilterHere,
+    ByIds,
+    Everything,
+    FailedFilter,
+    Filter,
+    Selection,
+)
 from gateway.core.run import Run
 from gateway.policy.conditions import (
+    PAUSED,
     TO_DATE_LEAD_MS,
     Condition,
     CreatedCondition,
     RunIdCondition,
     UrlCondition,
     ValueCondition,
-    asked_values,
     known,
     values,
 )
-from gateway.policy.model import Rule
+from gateway.policy.model import Effect, Rule
+from gateway.policy.words import gaps
+from gateway.policy.words.gaps import FLOW_KEY, FLOW_KEY_HEADER, Gap, Shortfall
 
-RUN_IDS = "workflowRunIds"
-CREATED = "created"
-
-SHOWN_CHARS = 200
-"""The most characters of a request's value that a refusal shows."""
+ONLY_HERE = (ByFilterHere, FailedFilter)
+"""The filters that are matched here and never sent."""
 
 
 class Reading(Enum):
@@ -50,6 +57,8 @@ def matches(rule: Rule, request: ActionRequest, now_ms: int, reading: Reading) -
     selection = request.selection
     if not about(rule, selection):
         return False
+    if isinstance(selection, ByIds) and selection.name in PAUSED and not rule.conditions.keys() <= selection.carried:
+        return False  # A queue is no schedule, whatever its name.
     told = known(selection) if reading is _FORWARDED else selection.carried
     if reading is Reading.RESOLVED and not rule.conditions.keys() <= told:
         return False  # The runs found will show what the request does not say.
@@ -65,50 +74,35 @@ def about(rule: Rule, selection: Selection) -> bool:
     return rule.selects is None or selection.kind in rule.selects
 
 
-class Gap(NamedTuple):
-    """The reason why a request lies outside a rule: a field's wire name, and the value not admitted (None if missing).
-
-    `wants` is the rule's bound and `found` what the request has instead, both in words. `by_kind` is true if the rule
-    is about another kind of request: by IDs, by a filter, or for everything. `unmentioned` is true if the rule says
-    nothing of the field.
-    """
-
-    field: str
-    value: str | None
-    wants: str
-    found: str
-    by_kind: bool = False
-    unmentioned: bool = False
-
-    def words(self) -> str:
-        """Return the gap as a clause about the rule, for a sentence that names it."""
-        if self.unmentioned:
-            return f"it says nothing of {self.field}, and {self.found}"
-        return f"it wants {self.wants}, but {self.found}"
-
-
-Shortfall = Callable[[], Gap]
-"""One thing that does not hold; called for its words, which most judgements never need."""
-
-
 def unfit(rule: Rule, request: ActionRequest, now_ms: int, reading: Reading) -> Iterator[Shortfall]:
     """Yield what in an `allow` or `require` does not hold, the count aside; for each field the first failing value."""
     selection = request.selection
     if rule.selects is not None and selection.kind not in rule.selects:
-        yield partial(_other_selects, rule.selects, selection)
+        yield partial(gaps.other_selects, rule.selects, selection, request.action)
     carried = selection.carried
     forwarded = reading is _FORWARDED
     # It speaks of what is sent: where the gateway matches the runs itself, a prefix has its boundary.
     if forwarded and rule.exact_match and isinstance(selection, Filter) and selection.by_prefix:
-        yield partial(_not_exact, selection)
+        yield partial(gaps.not_exact, selection)
     for field, condition in rule.conditions.items():
         if field not in carried:
             if not (condition.optional or left_to_runs(condition, selection, reading)):
-                yield partial(_missing, field, condition)
+                yield partial(gaps.missing, field, condition)
         elif not (condition.contains(selection, now_ms) if forwarded else _has(condition, selection, now_ms)):
-            yield partial(_outside, field, condition, selection, now_ms, reading)
+            yield partial(gaps.outside, field, condition, selection, now_ms, here=not forwarded)
     if rule.reason_required and request.reason is None:
-        yield _no_reason
+        yield gaps.no_reason
+    if request.overrides and not _may_override(rule, request):
+        yield partial(gaps.overriding, rule, request)
+
+
+def _may_override(rule: Rule, request: ActionRequest) -> bool:
+    """Return whether the rule, if it is an `allow`, admits the headers that change what is resumed or restarted."""
+    if rule.effect is not Effect.ALLOW or request.action is Action.PAUSE:
+        return True  # How long a pause lasts is no header of QStash's.
+    keys = [value for name, value in request.overrides if name == FLOW_KEY_HEADER]
+    listed = rule.conditions.get(FLOW_KEY)
+    return rule.overrides and (not keys or (isinstance(listed, ValueCondition) and listed.takes(keys)))
 
 
 def shortfalls(rule: Rule, request: ActionRequest, now_ms: int, reading: Reading) -> Iterator[Shortfall]:
@@ -116,7 +110,7 @@ def shortfalls(rule: Rule, request: ActionRequest, now_ms: int, reading: Reading
     yield from unfit(rule, request, now_ms, reading)
     selection, count = request.selection, request.count
     if (bound := exceeded(rule, selection, count)) is not None:
-        yield partial(too_many, selection, count, bound)
+        yield partial(gaps.too_many, selection, count, bound)
 
 
 def unmet(rule: Rule, request: ActionRequest, now_ms: int, reading: Reading) -> Shortfall | None:
@@ -126,33 +120,15 @@ def unmet(rule: Rule, request: ActionRequest, now_ms: int, reading: Reading) -> 
 
 def lacking(rule: Rule, request: ActionRequest, now_ms: int, reading: Reading) -> list[Gap]:
     """Return everything that keeps an `allow` from admitting the request; empty if it admits it."""
-    kind = _other_kind(rule, request.selection)
+    kind = gaps.other_kind(rule, request)
     if kind is not None:
         return [kind]
     failing = [shortfall() for shortfall in shortfalls(rule, request, now_ms, reading)]
     if _mentions(rule, request.selection, reading):
         return failing
     if reading is _FORWARDED:
-        return [*_unmentioned(rule, request.selection), *failing]
-    return failing or [names_none(rule)]
-
-
-def _other_kind(rule: Rule, selection: Selection) -> Gap | None:
-    """Return the gap if the rule is about another kind of request: by IDs, by a filter, or for everything."""
-    if rule.admits_everything:
-        if isinstance(selection, Everything):
-            return None
-        return Gap(
-            "selects", selection.kind, "a request for every run", f"this one is by {selection.kind}", by_kind=True
-        )
-    ids = rule.conditions.get(RUN_IDS)
-    if ids is not None and not isinstance(selection, ByIds):
-        return Gap(
-            RUN_IDS, None, f"runs named by ID ({RUN_IDS}: {ids.words()})", "the request names none", by_kind=True
-        )
-    if ids is None and isinstance(selection, ByIds):
-        return next(_unmentioned(rule, selection))._replace(by_kind=True)
-    return None
+        return [*gaps.unmentioned(rule, request.selection), *failing]
+    return failing or [gaps.names_none(rule)]
 
 
 def _mentions(rule: Rule, selection: Selection, reading: Reading) -> bool:
@@ -162,41 +138,8 @@ def _mentions(rule: Rule, selection: Selection, reading: Reading) -> bool:
     would reach other runs.
     """
     if reading is _FORWARDED:
-        return selection.carried <= rule.conditions.keys() and not isinstance(selection, ByFilterHere)
+        return selection.carried <= rule.conditions.keys() and not isinstance(selection, ONLY_HERE)
     return not selection.carried or not selection.carried.isdisjoint(rule.conditions)
-
-
-def names_none(rule: Rule) -> Gap:
-    """Return the gap if a filter has none of the fields of an `allow`, all of which may be left out."""
-    first, *_ = fields = sorted(rule.conditions)
-    return Gap(_wire_name(first, None), None, f"one of {', '.join(fields)}", "the request names none of them")
-
-
-NEVER_SENT = "Host and path are matched here and never sent to QStash, so only a rule with 'resolve: true' allows them"
-"""What a caller is told whose host or path no rule admits."""
-
-
-def _unmentioned(rule: Rule, selection: Selection) -> Iterator[Gap]:
-    """Yield a gap for each field that the request selects by but the `allow`, which looks nothing up, cannot admit."""
-    for field in sorted(selection.carried - rule.conditions.keys() | selection.carried & HERE):
-        name = _wire_name(field, selection)
-        value = next(value for wire, value in selection.pairs() if wire == name)
-        found = f"the request names {_shown(value)}"
-        if field in HERE:
-            found += f" (a {field} is never sent to QStash)"
-        elif isinstance(selection, Filter):
-            found += " (without it more runs would be selected)"
-        yield Gap(name, value, f"no {name}", found, unmentioned=True)
-
-
-def named_by_deny(rule: Rule, selection: Selection) -> str:
-    """Return in words what a `deny` that matches is about, and which of its fields the request leaves open."""
-    bounds = [f"{field}: {condition.words()}" for field, condition in rule.conditions.items()]
-    if rule.selects is not None:
-        bounds.insert(0, f"selects: {' or '.join(sorted(rule.selects))}")
-    unknown = sorted(rule.conditions.keys() - known(selection))
-    said = "; ".join(bounds) or "every request"
-    return f"{said} (the request does not say {', '.join(unknown)}, so it may)" if unknown else said
 
 
 def left_to_runs(condition: Condition, selection: Selection, reading: Reading) -> bool:
@@ -210,11 +153,12 @@ def left_to_runs(condition: Condition, selection: Selection, reading: Reading) -
 def fits(rule: Rule, request: ActionRequest, now_ms: int, reading: Reading) -> bool:
     """Return whether every run that the request could select lies inside the `allow`, as far as the request shows."""
     selection = request.selection
-    if isinstance(selection, Everything):
+    if isinstance(selection, ByIds):
+        about_it = selection.name in rule.conditions
+    elif isinstance(selection, Everything):
         about_it = reading is Reading.RESOLVED and rule.admits_everything
     else:
-        by_ids = isinstance(selection, ByIds)
-        about_it = by_ids is (RUN_IDS in rule.conditions) and (by_ids or _mentions(rule, selection, reading))
+        about_it = rule.id_list is None and _mentions(rule, selection, reading)
     return about_it and next(unfit(rule, request, now_ms, reading), None) is None
 
 
@@ -229,104 +173,11 @@ def exceeded(rule: Rule, selection: Selection, count: int) -> int | None:
     return bound if count > bound else None
 
 
-def too_many(selection: Selection, count: int, bound: int) -> Gap:
-    """Return the gap if a request asks for more than `bound`."""
-    if isinstance(selection, ByIds):
-        return Gap(RUN_IDS, str(count), f"at most {bound} run IDs", f"the request names {count}")
-    default = ", as one without a count does" if count == DEFAULT_COUNT else ""
-    return Gap("count", str(count), f"count at most {bound}", f"the request asks for {count}{default}")
-
-
-def _other_selects(selects: frozenset[str], selection: Selection) -> Gap:
-    wants = f"a request by {' or '.join(sorted(selects))}"
-    return Gap("selects", selection.kind, wants, f"this one is by {selection.kind}")
-
-
-def _not_exact(selection: Filter) -> Gap:
-    wants = "workflowUrlExactMatch=true beside workflowUrl (clients: filter.workflowUrl, not a URL prefix)"
-    return Gap("workflowUrlExactMatch", None, wants, f"{_shown(selection.workflow_urls[0])} is asked as a prefix")
-
-
-def _missing(field: str, condition: Condition) -> Gap:
-    name, said = ("fromDate", "fromDate or toDate") if field == CREATED else (field, field)
-    return Gap(name, None, f"{field}: {condition.words()}", f"the request names no {said}")
-
-
-def _no_reason() -> Gap:
-    wants = "a reason: send it as the header Gateway-Reason, 1 to 200 characters"
-    return Gap("Gateway-Reason", None, wants, "the request has none")
-
-
-def _outside(field: str, condition: Condition, selection: Selection, now_ms: int, reading: Reading) -> Gap:
-    """Return the gap for the first value of a field that lies outside."""
-    name, value, found = field, None, "it lies outside"
-    match condition, selection:
-        case UrlCondition(), Filter(workflow_urls=urls, exact=exact):
-            value = next(url for url in urls if not _lies(condition, url, exact=exact, reading=reading))
-            found = _how_outside(condition, value, exact=exact, reading=reading)
-        case RunIdCondition(max=int(most)), ByIds(ids=ids) if len(ids) > most:
-            value, found = str(len(ids)), f"the request names {len(ids)}"
-        case RunIdCondition(), ByIds(ids=ids):
-            value = next(run_id for run_id in ids if not run_id.startswith(condition.prefix))
-            found = f"{_shown(value)} begins otherwise"
-        case ValueCondition(), Filter():
-            value = next(value for value in asked_values(selection, field) if not condition.admits(value))
-            found = f"{field} {_shown(value)} is not among them"
-        case CreatedCondition(), Filter():
-            name, value, found = _dates_outside(condition, selection, now_ms)
-    return Gap(name, value, f"{field}: {condition.words()}", found)
-
-
-def _lies(condition: UrlCondition, url: str, *, exact: bool, reading: Reading) -> bool:
-    return _lists(condition, url, exact=exact) if reading is Reading.RESOLVED else condition.admits(url, exact=exact)
-
-
-def _how_outside(condition: UrlCondition, url: str, *, exact: bool, reading: Reading) -> str:
-    if not exact and _lies(condition, url, exact=True, reading=reading):
-        also = "" if not lies_under(url, condition.prefix, at_or_below) else ", or end it with '/'"
-        return f"{_shown(url)} is asked as a prefix: add workflowUrlExactMatch=true{also}"
-    if not exact and url.rstrip("/") in condition.exact:
-        return f"{_shown(url)} is asked as a prefix: name the URL itself, with workflowUrlExactMatch=true"
-    return f"{_shown(url)} {'is' if exact else 'as a prefix is'} not among them"
-
-
-def _dates_outside(condition: CreatedCondition, asked: Filter, now_ms: int) -> tuple[str, str | None, str]:
-    start, end = asked.from_date, asked.to_date
-    if condition.within_last_ms is not None and now_ms < EARLIEST_MS:
-        return "fromDate", None, "the gateway's clock is wrong, so no date can be judged: tell its operators"
-    if start is None:
-        return "fromDate", None, "the request names no fromDate"
-    if condition.within_last_ms is not None and start < now_ms - condition.within_last_ms:
-        return "fromDate", str(start), f"fromDate {start} is earlier"
-    if condition.within_last_ms is not None and end is not None and end > now_ms + TO_DATE_LEAD_MS:
-        return "toDate", str(end), f"toDate {end} lies in the future"
-    if end is None:
-        return "toDate", None, "the request names no toDate"
-    return "toDate", str(end), f"fromDate {start} and toDate {end} are further apart"
-
-
-def _wire_name(field: str, selection: Selection | None) -> str:
-    """Return the request's name for a field of a rule: `created` is one of its two dates."""
-    if field != CREATED:
-        return field
-    return "toDate" if isinstance(selection, Filter) and selection.from_date is None else "fromDate"
-
-
-def _shown(value: str) -> str:
-    """Return a value of a request for people; it is printable, and a long one is cut."""
-    return f"'{value}'" if len(value) <= SHOWN_CHARS else f"'{value[:SHOWN_CHARS]}…'"
-
-
 def _has(condition: Condition, selection: Selection, now_ms: int) -> bool:
     """Like `condition.contains`, as the gateway matches a prefix itself."""
     if isinstance(condition, UrlCondition) and isinstance(selection, Filter):
-        return condition.any or all(_lists(condition, url, exact=selection.exact) for url in selection.workflow_urls)
+        return condition.any or all(condition.lists(url, exact=selection.exact) for url in selection.workflow_urls)
     return condition.contains(selection, now_ms)
-
-
-def _lists(condition: UrlCondition, url: str, *, exact: bool) -> bool:
-    """Return whether an exact URL, or a page and all below it, lies inside."""
-    return (exact and url in condition.exact) or lies_under(url, condition.prefix, in_subtree)
 
 
 def _overlaps(condition: Condition, selection: Selection, now_ms: int, reading: Reading) -> bool:

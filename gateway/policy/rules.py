@@ -205,10 +205,11 @@ class Policies:
         """Build everything that judgements of the team look up; with very many rules that takes a second."""
         if self.is_prepared(team):
             return
-        rules = self.for_team(team)
-        rules.prepare()
-        rules.enforced.prepare()
-        self._prepared.add(rules.team)
+        for action in self._actions:
+            rules = self.for_team(team, action)
+            rules.prepare()
+            rules.enforced.prepare()
+        self._prepared.add(self._known(team))
 
     def is_prepared(self, team: str) -> bool:
         """Return whether `prepare` has nothing left to build for the team."""
@@ -252,6 +253,11 @@ class Policies:
     def budgets(self) -> Mapping[str, Budget]:
         """The budget of each enforced `allow` that has one, by the name of the rule."""
         return {rule.name: rule.budget for rule in self.rules if rule.budget is not None and not rule.shadow}
+
+    @cached_property
+    def _actions(self) -> frozenset[Action]:
+        """Every action that a rule is about."""
+        return frozenset().union(*(rule.actions for rule in self.rules))
 
     @cached_property
     def named(self) -> frozenset[str]:

@@ -14,8 +14,9 @@ from typing import NamedTuple
 from gateway.core.request import MAX_COUNT, ActionRequest, ByFilter, ByIds, Selection
 from gateway.core.run import Resolution
 from gateway.policy.model import Rule
-from gateway.policy.reading import Gap, Reading, Shortfall, exceeded, fits, lacking, matches, too_many, unfit
+from gateway.policy.reading import Reading, exceeded, fits, lacking, matches, unfit
 from gateway.policy.rules import TeamRules
+from gateway.policy.words.gaps import Gap, Shortfall, too_many
 
 
 class Admitted(NamedTuple):

@@ -85,6 +85,7 @@ NOTHING_INSTEAD = (
     "POST /v2/messages/msg_1",
     "PUT /v2/keys/rotate",
     "GET /v2/keys/rotate",
+    "DELETE /v2/schedules/",
     "PUT /v2/dlq/d",
     "POST /v2/keys%2Frotate",
     "POST /v2/Keys/rotate",

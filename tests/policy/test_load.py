@@ -383,7 +383,7 @@ REFUSED_RULES = {
     "exception with a typo": ("deny", "except: [{team: a, untill: 2026-12-31}]", "32: unknown key 'untill': did you"),
     "typo": ("require", "count: {max_cuont: 5}", "21: unknown key 'max_cuont': known are max, cap, any"),
     "duration without unit": ("allow", 'created: {within_last: "24"}', "36: '24': expected a duration"),
-    "unknown kind": ("deny", "selects: [all]", "23: 'all': expected run_ids or filter or everything"),
+    "unknown kind": ("deny", "selects: [all]", "23: 'all': expected run_ids or ids or filter or everything"),
     "unknown mode": ("deny", "mode: off", "19: expected text, found 'off' without quotes"),
     "unknown mode in words": ("deny", "mode: report", "19: 'report': expected enforce or shadow"),
     "everyone excepted": ("deny", 'except: ["*"]', "22: '*': expected a team"),

@@ -25,7 +25,7 @@ from gateway.policy.choose import choose, selects
 from gateway.policy.conditions import Condition, PathCondition, RunIdCondition, UrlCondition, ValueCondition
 from gateway.policy.decide import decide
 from gateway.policy.model import Effect, Rule
-from gateway.policy.reading import NEVER_SENT
+from gateway.policy.words.gaps import NEVER_SENT
 from gateway.upstream.runs.narrowing import narrowing
 from tests.core.populations import everything, meant, resolutions, runs
 from tests.core.rules import API, allow, label, rule

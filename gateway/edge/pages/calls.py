@@ -22,6 +22,8 @@ from gateway.edge.pages.plans import budgeted_rule, plan_members
 from gateway.edge.pages.questions import Questions, question_in
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.plans.draft import Draft, State, Withdrawal, check_ready, no_such_plan
+from gateway.upstream.dlq.log import DlqLog
+from gateway.upstream.dlq.team_entries import own_entries
 from gateway.upstream.runs.log import UpstreamLog
 from gateway.upstream.runs.team_runs import own_runs
 
@@ -157,13 +159,24 @@ class Pages:
         page = await own_runs(query, rules, self.log, self.intake.clock.now_ms(), events=events, principal=caller)
         return answers.status_page(200, page, inbound.decision_id)
 
+    async def failed_runs(self, inbound: Inbound) -> Answer:
+        """Handle `GET /v2/dlq`: return the failed runs that the rules of the caller's team cover."""
+        if self.log is None:
+            raise NotFound("no_read_token", _SHOWS_NONE)
+        caller, query = caller_of(inbound), inbound.scope["query_string"]
+        self.intake.refuse_secrets(inbound, [query.decode("latin-1")])
+        policies, now_ms = inbound.live.policies, self.intake.clock.now_ms()
+        page = await own_entries(query, policies, DlqLog(self.log), now_ms, principal=caller)
+        return answers.status_page(200, page, inbound.decision_id)
+
     async def whoami(self, inbound: Inbound) -> Answer:
         """Handle `GET /gateway/v1/whoami`."""
         caller, live = caller_of(inbound), inbound.live
         members = {**await self.questions.whoami(live.policies, caller), "operator": live.is_operator(caller)}
-        rules = members["rules"]
+        rules = [*members["rules"], *(rule for one in members["actions"] for rule in one["rules"])]
         budgets = await budgets_of(self.intake, inbound, [(rule["rule"], caller) for rule in rules])
-        members["rules"] = [rule | as_member(budget) for rule, budget in zip(rules, budgets, strict=True)]
+        for rule, budget in zip(rules, budgets, strict=True):
+            rule.update(as_member(budget))
         return answers.status_page(200, members, inbound.decision_id)
 
     async def explain(self, inbound: Inbound) -> Answer:

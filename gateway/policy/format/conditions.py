@@ -11,11 +11,12 @@ from functools import partial
 
 from gateway.core import grammar
 from gateway.core.errors import Problem
-from gateway.core.request import MAX_COUNT
+from gateway.core.request import MAX_COUNT, RUN_IDS
 from gateway.files.mappings import Key, ListOf, Present, Shape, may
 from gateway.files.nodes import Place
 from gateway.files.values import Bool, Int, Text, duration_field
 from gateway.policy.conditions import (
+    ID_LISTS,
     Condition,
     CountCondition,
     CreatedCondition,
@@ -25,7 +26,6 @@ from gateway.policy.conditions import (
     ValueCondition,
 )
 
-RUN_IDS = "workflowRunIds"
 PATH = "path"
 _PATTERN_SIGNS = "*^$|\\{}()"
 
@@ -49,30 +49,40 @@ VALUE_FIELDS = {
     PATH: _without_patterns(grammar.path, of=PATH, listed="any_of"),
 }
 FILTERS = ("workflowUrl", *VALUE_FIELDS, "created")
+"""The filters of runs."""
+
+OF_OTHERS = {"workflowRunId": grammar.run_id, "queue": grammar.item_id, "schedule": grammar.item_id}
+"""The fields of values that only other actions than `cancel_runs` have."""
+
+FIELDS = (RUN_IDS, *FILTERS, *(field for field in ID_LISTS if field != RUN_IDS), *OF_OTHERS)
+"""Every field that a rule may bound."""
+
+_VALUES = {**VALUE_FIELDS, **OF_OTHERS}
 NOT_IN_DENY = "in a deny only exact, prefix, any_of, within_last and selects exist"
 
 
 def bounds() -> dict[str, Shape[Condition]]:
     """Return the readers of the conditions of `allow` and `require`, by wire name."""
-    run_ids = {"max": may(Int(1, MAX_COUNT)), "prefix": may(distinct(Text(grammar.run_id_prefix)))}
+    ids = {"max": may(Int(1, MAX_COUNT)), "prefix": may(distinct(Text(grammar.run_id_prefix)))}
     created = {
         "within_last": may(duration_field(), into="within_last_ms"),
         "max_span": may(duration_field(), into="max_span_ms"),
     }
     return {
         "workflowUrl": _bound(_url_condition, _url_lists()),
-        RUN_IDS: _bound(RunIdCondition, run_ids),
-        **{name: _bound(partial(_value_condition, name), _any_of(name)) for name in VALUE_FIELDS},
+        **{name: _bound(RunIdCondition, ids) for name in ID_LISTS},
+        **{name: _bound(partial(_value_condition, name), _any_of(name)) for name in _VALUES},
         "created": _bound(CreatedCondition, created),
     }
 
 
 def overlaps() -> dict[str, Shape[Condition]]:
     """Return the readers of the conditions of `deny`, by wire name."""
+    ids = {"prefix": may(distinct(Text(grammar.run_id_prefix)))}
     return {
         "workflowUrl": _overlap(_url_condition, _url_lists()),
-        RUN_IDS: _overlap(RunIdCondition, {"prefix": may(distinct(Text(grammar.run_id_prefix)))}),
-        **{name: _overlap(partial(_value_condition, name), _any_of(name)) for name in VALUE_FIELDS},
+        **{name: _overlap(RunIdCondition, ids) for name in ID_LISTS},
+        **{name: _overlap(partial(_value_condition, name), _any_of(name)) for name in _VALUES},
         "created": _overlap(CreatedCondition, {"within_last": may(duration_field(), into="within_last_ms")}),
     }
 
@@ -83,7 +93,7 @@ def _url_lists() -> dict[str, Key]:
 
 
 def _any_of(name: str) -> dict[str, Key]:
-    values = distinct(Text(VALUE_FIELDS[name]))
+    values = distinct(Text(_VALUES[name]))
     return {"any_of": may(values)} | ({"prefix": may(values)} if name == PATH else {})
 
 

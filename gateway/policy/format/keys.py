@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 
 from gateway.core.errors import Problem
 from gateway.core.plan import Approval, Budget, Owner
-from gateway.core.request import HERE, MAX_COUNT
+from gateway.core.request import MAX_COUNT
 from gateway.core.run import Resolution
-from gateway.files.mappings import Either, Key, ListOf, Present, Shape, may, need
-from gateway.files.nodes import Place
+from gateway.files.mappings import Either, Judged, Key, ListOf, Present, Shape, may, need
+from gateway.files.nodes import Node, Place
 from gateway.files.values import Bool, Choice, Int, Text, duration_field, word
 from gateway.policy.conditions import Condition, CountCondition, UrlCondition
-from gateway.policy.format.conditions import FILTERS, NOT_IN_DENY, PATH, RUN_IDS, bounds, count, distinct, overlaps
+from gateway.policy.format.actions import EVERY, Actions, Named, actions_of, lacked
+from gateway.policy.format.allowing import check_allow, check_require, id_list, looked_up, one_kind
+from gateway.policy.format.conditions import FIELDS, NOT_IN_DENY, bounds, count, distinct, overlaps
 from gateway.policy.format.times import end_field, window
-from gateway.policy.model import Effect, TeamException
+from gateway.policy.model import ONLY_RUNS, Effect, TeamException
 from gateway.policy.window import Window
 
 MAX_TICKET_CHARS = 64
@@ -53,6 +55,8 @@ class RuleEntry:
     logs: str | None = None
     budget: Budget | None = None
     approve: Approval | None = None
+    actions: Actions = ONLY_RUNS
+    overrides: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +101,7 @@ def policy_file() -> Shape[PolicyFile]:
         "owner": may(owner()),
         "except": may(_exceptions(), into="excepted"),
         "mode": may(_mode()),
-        "deny": may(ListOf(_deny_rule())),
-        "require": may(ListOf(_require_rule())),
-        "allow": may(ListOf(_allow_rule())),
+        **{effect.value: may(ListOf(_RuleOf(effect)), into=effect.value) for effect in _SHAPES},
     }
     return Shape(PolicyFile, keys, check=_holds_a_rule, located=True)
 
@@ -126,17 +128,49 @@ def _mode() -> Choice[str]:
 
 
 def _selects() -> ListOf[str]:
-    return ListOf(Choice(("run_ids", "filter", "everything")), distinct={"value": str})
+    kinds = Judged(Choice(("run_ids", "ids", "filter", "everything")), lambda kind: _KINDS.get(kind, kind))
+    return ListOf(kinds, distinct={"value": str})
 
 
-def _rule_keys() -> dict[str, Key]:
+_KINDS = {"ids": "run_ids"}
+"""Other words for a kind of selection: not all IDs are those of runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class _RuleOf:
+    """The reader of a rule: which keys it has depends on the actions that it names."""
+
+    effect: Effect
+
+    def read(self, node: Node, problems: list[Problem]) -> RuleEntry | None:
+        """Return the rule; None if it cannot be read."""
+        actions = actions_of(node, Named(in_allow=self.effect is Effect.ALLOW), problems)
+        return None if actions is None else _shape(self.effect, actions).read(node, problems)
+
+    def json_schema(self) -> dict[str, object]:
+        """Return the schema of a rule with the keys of all actions."""
+        return _SHAPES[self.effect](EVERY).json_schema()
+
+
+@cache
+def _shape(effect: Effect, actions: Actions) -> Shape[RuleEntry]:
+    """Return the reader of a rule about these actions: without the keys that one of them does not have."""
+    whole = _SHAPES[effect](actions)
+    said = {name: why for name in whole.keys if (why := lacked(name, actions)) is not None}
+    keys = {name: key for name, key in whole.keys.items() if name not in said}
+    return replace(whole, keys=keys, absent={**whole.absent, **said})
+
+
+def _rule_keys(effect: Effect) -> dict[str, Key]:
     return {
+        "action": may(Named(in_allow=effect is Effect.ALLOW), into="actions"),
         "id": need(word("[a-z0-9][a-z0-9-]{0,62}", "a rule id: lower-case letters, digits and '-', at most 63")),
         "message": may(Text(str, max_chars=MAX_MESSAGE_CHARS)),
         "mode": may(_mode()),
         "except": may(_exceptions(), into="excepted"),
         "during": may(window()),
         "until": may(end_field(), into="until_ms"),
+        "selects": may(_selects()),
     }
 
 
@@ -156,22 +190,25 @@ def _excepted(name: str) -> TeamException:
     return TeamException(team_name().parse(name))
 
 
-def _deny_rule() -> Shape[RuleEntry]:
-    keys = _rule_keys() | {"selects": may(_selects())} | {name: may(field) for name, field in overlaps().items()}
+def _deny_rule(actions: Actions) -> Shape[RuleEntry]:
+    keys = _rule_keys(Effect.DENY) | {name: may(field) for name, field in overlaps().items()}
     absent = dict.fromkeys(
-        ("count", "workflowUrlExactMatch", "owner", "resolve", "runs", "logs", "reason", "budget", "approve"),
+        (
+            *("count", "workflowUrlExactMatch", "owner", "resolve", "runs", "logs", "reason", "budget", "approve"),
+            "overrides",
+        ),
         NOT_IN_DENY,
     )
-    return Shape(partial(_entry, effect=Effect.DENY), keys, check=_one_kind, absent=absent, located=True)
+    return Shape(partial(_entry, effect=Effect.DENY), keys, check=one_kind, absent=absent, located=True)
 
 
-def _require_rule() -> Shape[RuleEntry]:
-    keys = _rule_keys() | {"selects": may(_selects())} | {name: may(field) for name, field in bounds().items()}
+def _require_rule(actions: Actions) -> Shape[RuleEntry]:
+    keys = _rule_keys(Effect.REQUIRE) | {name: may(field) for name, field in bounds().items()}
     keys |= {"count": may(count()), "workflowUrlExactMatch": may(Bool(only_true=True), into="exact_match")}
     keys |= {"reason": may(Bool(only_true=True))} | _resolve_keys()
     absent = {"owner": "only an allow on workflowRunIds says who vouches for the owner", "logs": _IN_ALLOW}
-    absent |= {"budget": _IN_ALLOW, "approve": _IN_ALLOW}
-    return Shape(partial(_entry, effect=Effect.REQUIRE), keys, check=_check_require, absent=absent, located=True)
+    absent |= {"budget": _IN_ALLOW, "approve": _IN_ALLOW, "overrides": _IN_ALLOW}
+    return Shape(partial(_entry, effect=Effect.REQUIRE), keys, check=check_require, absent=absent, located=True)
 
 
 _IN_ALLOW = "it exists in an allow"
@@ -187,13 +224,22 @@ def _resolve_keys() -> dict[str, Key]:
     return {"resolve": may(Bool(only_true=True)), "runs": may(Shape(Resolution, runs, one_of=("max", "cap")))}
 
 
-def _allow_rule() -> Shape[RuleEntry]:
-    keys = _rule_keys() | {"selects": may(_selects())} | {name: may(field) for name, field in bounds().items()}
+def _allow_rule(actions: Actions) -> Shape[RuleEntry]:
+    keys = _rule_keys(Effect.ALLOW) | {name: may(field) for name, field in bounds().items()}
     keys |= {"count": may(count()), "owner": may(Choice(("unchecked",)))} | _resolve_keys()
     keys |= {"logs": may(Choice(("summary", "full"))), "budget": may(_budget()), "approve": may(_approval())}
+    keys |= {"overrides": may(Bool(only_true=True))}
     absent = {"workflowUrlExactMatch": "it exists in a require; here write {exact: […]}"}
     absent |= {"reason": "it exists in a require"}
-    return Shape(partial(_entry, effect=Effect.ALLOW), keys, check=_check_allow, absent=absent, located=True)
+    check = partial(check_allow, actions)
+    return Shape(partial(_entry, effect=Effect.ALLOW), keys, check=check, absent=absent, located=True)
+
+
+_SHAPES: Mapping[Effect, Callable[[Actions], Shape[RuleEntry]]] = {
+    Effect.DENY: _deny_rule,
+    Effect.REQUIRE: _require_rule,
+    Effect.ALLOW: _allow_rule,
+}
 
 
 def _budget() -> Shape[Budget]:
@@ -225,7 +271,7 @@ def _bounds_something(place: Place, present: Present) -> list[Problem]:
 
 
 def _entry(*, effect: Effect, **values: object) -> RuleEntry:
-    conditions = {name: values.pop(name) for name in (RUN_IDS, *FILTERS) if name in values}
+    conditions = {name: values.pop(name) for name in FIELDS if name in values}
     make: Callable[..., RuleEntry] = RuleEntry
     return make(effect=effect, conditions=conditions, **values)
 
@@ -234,94 +280,6 @@ def _holds_a_rule(place: Place, present: Present) -> list[Problem]:
     if not present.keys().isdisjoint(("deny", "require", "allow")):
         return []
     return [place.problem("the file holds no rule: write deny, require or allow")]
-
-
-def _one_kind(place: Place, present: Present) -> list[Problem]:
-    if RUN_IDS in present and not present.keys().isdisjoint(FILTERS):
-        return [place.problem("run IDs and filters never stand in one rule: upstream ignores filters beside IDs")]
-    return []
-
-
-def _check_require(place: Place, present: Present) -> list[Problem]:
-    conditions = {RUN_IDS, *FILTERS, "count", "selects", "workflowUrlExactMatch", "reason", "resolve"}
-    if present.keys().isdisjoint(conditions):
-        return [place.problem("the require names no condition, so it would hold for every request")]
-    return [*_one_kind(place, present), *_check_resolve(place, present)]
-
-
-def _check_resolve(place: Place, present: Present) -> list[Problem]:
-    if "resolve" in present and "runs" not in present:
-        return [place.problem("'resolve: true' needs 'runs: {max: …}' or 'runs: {cap: …}': how many may be cancelled")]
-    if "runs" in present and "resolve" not in present:
-        return [present["runs"].problem("'runs' stands only beside 'resolve: true'")]
-    return []
-
-
-def _check_allow(place: Place, present: Present) -> list[Problem]:
-    problems = _check_resolve(place, present)
-    if "budget" in present and present.keys().isdisjoint(("resolve", RUN_IDS)):
-        said = "a budget counts runs, so it stands only where they are known: beside 'resolve: true' or workflowRunIds"
-        problems.append(present["budget"].problem(said))
-    if "approve" in present and "resolve" not in present:
-        said = "people approve runs that were found, so 'approve' stands only beside 'resolve: true'"
-        problems.append(present["approve"].problem(said))
-    if RUN_IDS in present:
-        return problems + _check_allowed_ids(place, present)
-    problems += _check_here(present)
-    if present.keys().isdisjoint(FILTERS) and not {"selects", "resolve"} <= present.keys():
-        fields = f"workflowRunIds or one of {', '.join(FILTERS)}"
-        problems.append(
-            place.problem(
-                f"the allow names nothing that selects: write {fields}; "
-                "everything can only be allowed by selects: [everything] with resolve: true"
-            )
-        )
-    if "owner" in present:
-        problems.append(present["owner"].problem("'owner' stands only beside workflowRunIds"))
-    return problems
-
-
-def _check_here(present: Present) -> list[Problem]:
-    """Return the problems of an `allow` on what the gateway matches itself, the host and path of runs."""
-    problems = [
-        present[name].problem(
-            f"{name} is matched by the gateway and never sent: an allow on it has the runs looked up (resolve: true)"
-        )
-        for name in sorted(HERE & present.keys())
-        if "resolve" not in present
-    ]
-    if PATH in present and present.keys().isdisjoint(("host", "workflowUrl")):
-        problems.append(present[PATH].problem("a path is one of a host: name host or workflowUrl beside it"))
-    return problems
-
-
-def _check_allowed_ids(place: Place, present: Present) -> list[Problem]:
-    if "resolve" not in present:
-        problems = _one_kind(place, present)
-        if "owner" not in present:
-            problems.append(
-                place.problem(
-                    "run IDs carry no owner: say 'resolve: true' to have the runs looked up, "
-                    "or 'owner: unchecked' to allow them all the same"
-                )
-            )
-        return problems
-    problems = [
-        present[name].problem(f"beside workflowRunIds an allow with 'resolve: true' names workflowUrl only, not {name}")
-        for name in FILTERS
-        if name in present and name != "workflowUrl"
-    ]
-    if "workflowUrl" not in present:
-        problems.append(
-            place.problem("with 'resolve: true' an allow on workflowRunIds names the workflowUrl its runs must have")
-        )
-    if "owner" in present:
-        problems.append(
-            present["owner"].problem(
-                "'owner: unchecked' and 'resolve: true' exclude each other: the runs are looked up"
-            )
-        )
-    return problems
 
 
 def allowed_at_all(entry: RuleEntry) -> list[Problem]:
@@ -334,13 +292,16 @@ def allowed_at_all(entry: RuleEntry) -> list[Problem]:
     if "everything" in kinds and (not entry.resolve or entry.conditions or kinds != ("everything",)):
         return [
             entry.at.problem(
-                "everything can only be allowed by a rule that looks the runs up (resolve: true), "
+                f"everything can only be allowed by a rule that looks the {looked_up(entry.actions).many} up "
+                "(resolve: true), "
                 "says selects: [everything] alone, and names no field"
             )
         ]
     if not entry.conditions and "everything" not in kinds:
         return [entry.at.problem("the allow names nothing that selects: with no field it says selects: [everything]")]
     url = entry.conditions.get("workflowUrl")
-    if RUN_IDS in entry.conditions and isinstance(url, UrlCondition) and url.optional and not url.any:
-        return [entry.at.problem("beside workflowRunIds workflowUrl is not optional: every run has a URL")]
+    ids = id_list(entry.conditions)
+    if ids is not None and isinstance(url, UrlCondition) and url.optional and not url.any:
+        one = looked_up(entry.actions).one
+        return [entry.at.problem(f"beside {ids} workflowUrl is not optional: every {one} has a URL")]
     return []

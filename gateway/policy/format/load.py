@@ -179,6 +179,8 @@ def _rule(file: PolicyFile, entry: RuleEntry) -> Rule:
         logs_full=entry.logs == "full",
         budget=entry.budget,
         approval=entry.approve,
+        actions=entry.actions,
+        overrides=entry.overrides,
         owner=file.owner,
         at=entry.at,
     )

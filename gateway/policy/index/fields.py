@@ -8,9 +8,18 @@ from collections.abc import Set as AbstractSet
 from functools import cached_property
 from itertools import chain
 
-from gateway.policy.conditions import MEMBERS, Condition, PathCondition, RunIdCondition, UrlCondition, ValueCondition
+from gateway.policy.conditions import (
+    ID_LISTS,
+    MEMBERS,
+    PAUSED,
+    Condition,
+    PathCondition,
+    RunIdCondition,
+    UrlCondition,
+    ValueCondition,
+)
 
-URL, RUN_IDS = "workflowUrl", "workflowRunIds"
+URL = "workflowUrl"
 _LAST = "\U0010ffff"
 """The character that sorts after every character of a value."""
 
@@ -133,8 +142,8 @@ class Field:
         return [_one_of(found) for found in each]
 
 
-class _RunIds(Field):
-    """The index of run IDs: rules list their prefixes."""
+class _Ids(Field):
+    """The index of IDs: rules list their prefixes."""
 
     def place(self, condition: Condition, alone: tuple[int]) -> None:
         """Add the prefixes that one rule lists."""
@@ -143,7 +152,7 @@ class _RunIds(Field):
             self.listed.add(prefix, alone)
 
     def about(self, value: str, *, exact: bool) -> Iterator[Places]:
-        """Yield the rules that list a prefix of the run ID."""
+        """Yield the rules that list a prefix of the ID."""
         for length in self.listed.lengths:
             yield self.listed.at(value[:length])
 
@@ -247,8 +256,8 @@ def _shortest(values: Iterable[str]) -> Iterator[str]:
 
 ALLOWED: Mapping[str, type[Field]] = {
     URL: Urls,
-    RUN_IDS: _RunIds,
-    **dict.fromkeys(MEMBERS, Field),
+    **dict.fromkeys(ID_LISTS, _Ids),
+    **dict.fromkeys((*MEMBERS, *PAUSED), Field),
     "path": _Paths,
 }
 """The fields of `allow` rules whose values are looked up; conditions on other fields are cheap to try."""

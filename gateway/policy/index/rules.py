@@ -18,10 +18,10 @@ from itertools import chain
 from operator import attrgetter
 from typing import NamedTuple
 
-from gateway.core.request import ByIds, Everything, Filter, Selection
+from gateway.core.request import IDS, ByIds, Everything, Filter, Selection
 from gateway.core.run import Run
-from gateway.policy.conditions import MEMBERS, asked_values, known, values
-from gateway.policy.index.fields import ALLOWED, DENIED, RUN_IDS, URL, Field, Hits, Urls, Values, common, takes_any
+from gateway.policy.conditions import ID_LISTS, MEMBERS, PAUSED, asked_values, known, values
+from gateway.policy.index.fields import ALLOWED, DENIED, URL, Field, Hits, Urls, Values, common, takes_any
 from gateway.policy.model import Rule
 
 _FEW = 4
@@ -38,15 +38,15 @@ class _Group:
     places: Sequence[int]
     members: frozenset[int]
 
-    def may_admit(self, carried: frozenset[str], *, resolved: bool) -> bool:
+    def may_admit(self, carried: frozenset[str], *, by_ids: bool, resolved: bool) -> bool:
         """Return whether the rules could admit a selection by these fields, by IDs or by a filter.
 
         `resolved` says that a filter may carry fields that the rules do not mention, beside one that they do.
         """
-        if RUN_IDS in carried:
+        if by_ids:
             return carried <= self.fields
         mentioned = not carried.isdisjoint(self.fields) if resolved else carried <= self.fields
-        return mentioned and self.needed <= carried and RUN_IDS not in self.fields
+        return mentioned and self.needed <= carried and self.fields.isdisjoint(ID_LISTS)
 
     def among(self, hits: Hits, fields: Iterable[str]) -> Sequence[int]:
         """Return the rules that are hit on each of the fields, in their order."""
@@ -88,8 +88,8 @@ class _Index:
             needed = frozenset(name for name, condition in rule.conditions.items() if not condition.optional)
             groups[frozenset(rule.conditions), needed, unbounded].append(place)
         self._groups = tuple(_Group(*kind, tuple(places), frozenset(places)) for kind, places in groups.items())
-        # There are no more shapes of a selection than sets of its seven fields, twice.
-        self._by_shape: dict[tuple[frozenset[str], bool], _Shape] = {}
+        # There are no more shapes of a selection than sets of its seven fields, and single ones of IDs, twice.
+        self._by_shape: dict[tuple[frozenset[str], bool, bool], _Shape] = {}
 
     def prepare(self) -> None:
         """Compute now what is otherwise computed on first use."""
@@ -125,11 +125,11 @@ class AllowIndex(_Index):
                 return self._at(self._without_url)
             near = self._near(urls[0])
             return chain(near, self._at(self._of_no_url)) if resolved else near
-        return self._at(self._by_ids if isinstance(selection, ByIds) else self._everything)
+        return self._at(self._naming[selection.name] if isinstance(selection, ByIds) else self._everything)
 
     def admitting(self, selection: Selection, *, resolved: bool = False) -> Sequence[Rule]:
         """Return every rule that could admit the selection, and perhaps others; each once, in their order."""
-        few = self._shape(selection.carried, resolved=resolved).few if selection.carried else None
+        few = self._shape(selection, resolved=resolved).few if selection.carried else None
         return few if few is not None else [*self._at(_in_order(self._admitting(selection, resolved=resolved)))]
 
     def number(self, selection: Selection, *, resolved: bool = False) -> int:
@@ -139,20 +139,21 @@ class AllowIndex(_Index):
     def _admitting(self, selection: Selection, *, resolved: bool) -> list[Sequence[int]]:
         if isinstance(selection, Everything):
             return [self._everything]
-        carried = selection.carried
-        shape = self._shape(carried, resolved=resolved)
+        shape = self._shape(selection, resolved=resolved)
         exact = isinstance(selection, Filter) and selection.exact
         hits = {name: self._fields[name].admitting(of(selection), exact=exact) for name, of in shape.asked}
         return [group.among(hits, fields) for group, fields in shape.fitting]
 
-    def _shape(self, carried: frozenset[str], *, resolved: bool) -> _Shape:
-        shape = self._by_shape.get((carried, resolved))
+    def _shape(self, selection: Selection, *, resolved: bool) -> _Shape:
+        carried, by_ids = selection.carried, isinstance(selection, ByIds)
+        shape = self._by_shape.get((carried, by_ids, resolved))
         if shape is None:
-            shape = self._by_shape[carried, resolved] = self._shaped(carried, resolved=resolved)
+            shape = self._shaped(carried, by_ids=by_ids, resolved=resolved)
+            self._by_shape[carried, by_ids, resolved] = shape
         return shape
 
-    def _shaped(self, carried: frozenset[str], *, resolved: bool) -> _Shape:
-        fitting = [group for group in self._groups if group.may_admit(carried, resolved=resolved)]
+    def _shaped(self, carried: frozenset[str], *, by_ids: bool, resolved: bool) -> _Shape:
+        fitting = [group for group in self._groups if group.may_admit(carried, by_ids=by_ids, resolved=resolved)]
         bounding = frozenset().union(*(group.fields - group.unbounded for group in fitting))
         places = sorted(chain.from_iterable(group.places for group in fitting))
         few = [*self._at(places)] if len(places) <= _FEW else None
@@ -171,7 +172,7 @@ class AllowIndex(_Index):
         exactly, *above = (self._fields.get(URL) or Urls()).about(url, exact=True)
         given: set[int] = set()
         for place in chain(exactly, self._of_any_url, *above):
-            if place not in given and RUN_IDS not in (rule := self._rules[place]).conditions:
+            if place not in given and (rule := self._rules[place]).id_list is None:
                 given.add(place)
                 yield rule
 
@@ -184,8 +185,9 @@ class AllowIndex(_Index):
         return [place for place in self._without_url if URL not in self._rules[place].conditions]
 
     @cached_property
-    def _by_ids(self) -> Sequence[int]:
-        return [place for place, rule in enumerate(self._rules) if RUN_IDS in rule.conditions]
+    def _naming(self) -> Mapping[str, Sequence[int]]:
+        """The rules that bound each field of IDs."""
+        return {name: [place for place, rule in enumerate(self._rules) if name in rule.conditions] for name in IDS}
 
     @cached_property
     def _everything(self) -> Sequence[int]:
@@ -193,7 +195,7 @@ class AllowIndex(_Index):
 
     @cached_property
     def _without_url(self) -> Sequence[int]:
-        others = {*self._by_ids, *self._everything}
+        others = {*self._everything, *chain.from_iterable(self._naming[name] for name in ID_LISTS)}
         groups = (group for group in self._groups if URL not in group.needed)
         return sorted({place for group in groups for place in group.places} - others)
 
@@ -245,15 +247,14 @@ def _in_order(found: Iterable[Sequence[int]]) -> Iterable[int]:
 def seen(run: Run) -> Values:
     """Return a run's values of the fields that are looked up, without its URL."""
     return {
-        RUN_IDS: (run.run_id,),
+        **dict.fromkeys(ID_LISTS, (run.run_id,)),
         **{field: values(run, field) for field in MEMBERS},
     }
 
 
 _ASKED: dict[str, Callable[[Selection], Sequence[str]]] = {
     URL: attrgetter("workflow_urls"),
-    RUN_IDS: attrgetter("ids"),
-    **{field: partial(asked_values, field=field) for field in MEMBERS},
+    **{field: partial(asked_values, field=field) for field in (*ID_LISTS, *MEMBERS, *PAUSED)},
 }
 """For each field that is looked up, what returns the values of a selection that shows them."""
 

@@ -27,15 +27,15 @@ IN_RESOLVING = (
         (
             Edit(
                 RUNS,
-                "_by_number(rules, permit, left, now_ms)",
-                "_by_number(rules, permit, left[: permit.effective.count], now_ms)",
+                "_by_number(rules, permit, left, now_ms, thing)",
+                "_by_number(rules, permit, left[: permit.effective.count], now_ms, thing)",
             ),
         ),
         CHOICE,
     ),
     Bug(
         "no deny is judged on the runs",
-        (Edit(RUNS, "        _by_denies(rules, request.selection, left, now_ms)\n        or ", "        "),),
+        (Edit(RUNS, "        _by_denies(rules, request.selection, left, now_ms, thing)\n        or ", "        "),),
         CHOICE,
     ),
     Bug(
