@@ -72,6 +72,13 @@ class Said(NamedTuple):
     is_empty: bool = False
     bulk_action_id: str | None = None
 
+    def number(self, name: str) -> int | None:
+        """Return the whole number that the answer has under a name; None if it has none, or reports an error."""
+        match self.members.get(name):
+            case int(value) if type(value) is int and 0 <= value < 2**63 and "error" not in self.members:
+                return value
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:

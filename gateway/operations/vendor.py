@@ -5,9 +5,11 @@ A call that is not passed says what to do instead. The sentence is for people: n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+from gateway.operations.table import OPERATIONS
 
 
 class Treatment(StrEnum):
@@ -45,7 +47,6 @@ class VendorCall:
         )
 
 
-_RUNS = "runs are, by DELETE /v2/workflows/runs?workflowRunIds=ID"
 _HOLDER = "whoever holds the account does it in QStash's console"
 _THERE = "do it where they are deployed, with the token of that service"
 
@@ -64,10 +65,8 @@ _NOTIFY = (
 )
 _ACCOUNT = f"Calls about the account itself never pass the gateway: {_HOLDER}."
 _TUNING = f"Limits of a flow-control key are never changed through the gateway: {_HOLDER}."
-_FAILED_RUNS = f"Failed runs are not deleted, resumed or restarted through this gateway yet: {_HOLDER}."
-_FAILED_MESSAGES = f"Failed messages are not deleted or retried through this gateway yet: {_HOLDER}."
-_DLQ_SHOWN = "Failed runs and messages are not shown through this gateway yet: ask whoever holds the account for them."
-_MESSAGES = f"Messages are not cancelled through this gateway yet; {_RUNS}."
+_CALLBACKS = f"The failure function of a run is never called again through the gateway: {_HOLDER}."
+_DLQ_SHOWN = "Failed runs of your team are shown by GET /v2/dlq?source=workflow, failed messages by nothing here."
 _MESSAGES_SHOWN = "Messages are not shown here; runs of your team are, by GET /v2/workflows/logs."
 _SETTINGS = (
     "Queues, schedules, URL groups, flow-control keys and waiters are not shown here: ask whoever holds the account."
@@ -75,34 +74,9 @@ _SETTINGS = (
 _ONE_RUN = "A run of your team is shown by GET /v2/workflows/logs?workflowRunId=ID."
 _PROGRESS = "What became of a cancel is shown by GET /gateway/v1/decisions/ID, with the ID in its Gateway-Decision."
 
-_TAKEN = (
-    ("DELETE /v2/workflows/runs", Treatment.JUDGED),
-    ("DELETE /v2/workflows/runs/{id}", Treatment.JUDGED),
-    ("POST /v2/flowControl/{key}/pause", Treatment.JUDGED),
-    ("POST /v2/flowControl/{key}/resume", Treatment.JUDGED),
-    ("POST /v2/queues/{name}/pause", Treatment.JUDGED),
-    ("POST /v2/queues/{name}/resume", Treatment.JUDGED),
-    ("POST /v2/schedules/{id}/pause", Treatment.JUDGED),
-    ("POST /v2/schedules/{id}/resume", Treatment.JUDGED),
-    ("PATCH /v2/schedules/{id}/pause", Treatment.JUDGED),
-    ("PATCH /v2/schedules/{id}/resume", Treatment.JUDGED),
-    ("GET /v2/workflows/logs", Treatment.SHOWN),
-    ("GET /v2/workflows/events", Treatment.SHOWN),
-)
+_SHOWN = ("GET /v2/workflows/logs", "GET /v2/workflows/events", "GET /v2/dlq")
 _REFUSED = (
-    ("DELETE /v2/workflows/dlq", _FAILED_RUNS),
-    ("DELETE /v2/workflows/dlq/{id}", _FAILED_RUNS),
-    ("POST /v2/workflows/dlq/resume", _FAILED_RUNS),
-    ("POST /v2/workflows/dlq/resume/{id}", _FAILED_RUNS),
-    ("POST /v2/workflows/dlq/restart", _FAILED_RUNS),
-    ("POST /v2/workflows/dlq/restart/{id}", _FAILED_RUNS),
-    ("POST /v2/workflows/dlq/callback/{id}", _FAILED_RUNS),
-    ("DELETE /v2/dlq", _FAILED_MESSAGES),
-    ("DELETE /v2/dlq/{id}", _FAILED_MESSAGES),
-    ("POST /v2/dlq/retry", _FAILED_MESSAGES),
-    ("POST /v2/dlq/retry/{id}", _FAILED_MESSAGES),
-    ("DELETE /v2/messages", _MESSAGES),
-    ("DELETE /v2/messages/{id}", _MESSAGES),
+    ("POST /v2/workflows/dlq/callback/{id}", _CALLBACKS),
     ("POST /v2/flowControl/{key}/pin", _TUNING),
     ("POST /v2/flowControl/{key}/unpin", _TUNING),
     ("POST /v2/flowControl/{key}/resetRate", _TUNING),
@@ -123,7 +97,6 @@ _REFUSED = (
     ("GET /v2/qstash/*", _ACCOUNT),
     ("POST /v2/qstash/*", _ACCOUNT),
     ("GET /v2/keys", _KEYS),
-    ("GET /v2/dlq", _DLQ_SHOWN),
     ("GET /v2/dlq/{id}", _DLQ_SHOWN),
     ("GET /v2/workflows/dlq", _DLQ_SHOWN),
     ("GET /v2/workflows/dlq/{id}", _DLQ_SHOWN),
@@ -144,13 +117,21 @@ _REFUSED = (
 )
 
 
-def _calls() -> tuple[VendorCall, ...]:
-    taken = [(line.split(" "), treatment, "") for line, treatment in _TAKEN]
-    refused = [(line.split(" "), Treatment.REFUSED, instead) for line, instead in _REFUSED]
-    return tuple(VendorCall(method, path, made, instead) for (method, path), made, instead in (*taken, *refused))
+def _calls() -> Iterator[VendorCall]:
+    for operation in OPERATIONS.values():
+        yield from (VendorCall(form.method, form.path, Treatment.JUDGED) for form in operation.forms)
+    for line in _SHOWN:
+        yield VendorCall(*_split(line), Treatment.SHOWN)
+    for line, instead in _REFUSED:
+        yield VendorCall(*_split(line), Treatment.REFUSED, instead)
 
 
-CALLS = _calls()
+def _split(line: str) -> tuple[str, str]:
+    method, _, path = line.partition(" ")
+    return method, path
+
+
+CALLS = (*_calls(),)
 """Every call of the list. Of two that have a path the earlier one counts."""
 
 _MOST_SEGMENTS = 1 + max(call.path.count("/") for call in CALLS)
