@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.core.grammar import denied_below, in_subtree, lies_under
-from gateway.core.request import HERE
+from gateway.core.request import HERE, Action
 from gateway.policy.conditions import (
     Condition,
     CreatedCondition,
@@ -12,8 +12,10 @@ from gateway.policy.conditions import (
     UrlCondition,
     ValueCondition,
 )
-from gateway.policy.format.actions import PAUSING
 from gateway.policy.model import Effect, Rule
+
+PAUSES = frozenset((Action.PAUSE, Action.RESUME))
+"""The actions of which each request names one thing, which is never looked up."""
 
 
 def refuses_all(guard: Rule, allow: Rule, *, resolved: bool = False) -> bool:
@@ -22,6 +24,8 @@ def refuses_all(guard: Rule, allow: Rule, *, resolved: bool = False) -> bool:
     if guard.selects is not None and kind not in guard.selects:
         return guard.effect is Effect.REQUIRE
     if guard.effect is Effect.DENY:
+        if allow.actions <= PAUSES and not guard.conditions.keys() <= allow.conditions.keys():
+            return False  # a queue is no schedule, and a request names one of them
         pairs = ((field, condition, allow.conditions.get(field)) for field, condition in guard.conditions.items())
         return all(
             _covers(denied, allowed, allow) and not (resolved and _left_to_runs(field, allowed, allow))
@@ -38,13 +42,12 @@ def kind_of(allow: Rule) -> str:
     """Return the kind of selection that the `allow` admits: `everything`, `run_ids` or `filter`."""
     if allow.admits_everything:
         return "everything"
-    by_ids = allow.id_list is not None or not allow.actions.isdisjoint(PAUSING)
-    return "run_ids" if by_ids else "filter"
+    return "run_ids" if allow.id_list is not None or allow.actions <= PAUSES else "filter"
 
 
 def _left_to_runs(field: str, allowed: Condition | None, allow: Rule) -> bool:
     """Return whether a request may leave the field out, so that a `deny` on it is judged on the runs found."""
-    return allowed is None or allowed.optional or (kind_of(allow) == "run_ids" and field != allow.id_list)
+    return allowed is None or allowed.optional or allow.id_list not in (None, field)
 
 
 def _covers(denied: Condition, allowed: Condition | None, allow: Rule) -> bool:

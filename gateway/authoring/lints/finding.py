@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from gateway.core.request import Action
 from gateway.files.nodes import Place
-from gateway.policy.model import Effect, Rule
-from gateway.policy.rules import Policies
+from gateway.policy.model import Rule
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -29,13 +29,13 @@ def lasting(guard: Rule, team: str) -> bool:
     return guard.during is None and guard.until_ms is None and all(one.team != team for one in guard.excepted)
 
 
-def guards_of(rule: Rule, policies: Policies, team: str, effect: Effect = Effect.REQUIRE) -> Sequence[Rule]:
-    """Return the `require` (or `deny`) rules of a team that are about every action that the rule is about."""
-    rules = policies.for_team(team, min(rule.actions))
-    found = rules.requires if effect is Effect.REQUIRE else rules.denies
-    return [guard for guard in found if guard.actions >= rule.actions]
-
-
 def place_of(rule: Rule) -> Place:
     """Return the place of a rule."""
     return rule.at or Place("", 1, 1)
+
+
+def about(rule: Rule) -> Iterator[tuple[str, Action]]:
+    """Yield each team that the rule is made for with each action that it is about: among those, rules are judged."""
+    for team in sorted(rule.teams):
+        for action in sorted(rule.actions):
+            yield team, action
