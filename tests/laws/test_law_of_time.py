@@ -193,6 +193,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "cursor": lambda text: query.parse_question(f"cursor={text}".encode(), events=False),
     "run ID": grammar.run_id,
     "run ID prefix": grammar.run_id_prefix,
+    "ID prefix": grammar.item_id_prefix,
     "key": grammar.key,
     "address": grammar.ip_address,
     "URL": grammar.url_prefix,
