@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
-from gateway.core.errors import ExpectationFailed, MalformedRequest, MethodNotAllowed, NotFound, TooLarge
+from gateway.core.errors import ExpectationFailed, MalformedRequest, MethodNotAllowed, NotFound, Refusal, TooLarge
 from gateway.core.forms.shown import PLANS
-from gateway.core.request import CANCEL_RUNS
 from gateway.operations.calls.cancel_runs import RUNS
 from gateway.operations.table import asked_by
 from gateway.operations.vendor import instead_of
@@ -226,8 +225,22 @@ _INSTEAD = (
         ),
     ),
     (
+        re.compile(rb"(?:DELETE (?:/preview)?/v2/(?:messages|dlq)|POST (?:/preview)?/v2/dlq/retry)/[^/]+"),
+        (
+            "The path names nothing: an ID is 1 to 128 letters, digits, '_', '.' or '-', at least one a letter or "
+            "digit, and 'undefined' is what a client writes that was given no ID."
+        ),
+    ),
+    (
         re.compile(rb"POST (?:/preview)?/v2/workflows/runs/cancel"),
         f"Runs are cancelled with DELETE, and chosen in the query: {_CANCEL}?workflowUrl=URL.",
+    ),
+    (
+        re.compile(rb"(?:POST|PATCH) (?:/preview)?/v2/(?:flowControl|queues|schedules)/.*/?(?:pause|resume)"),
+        (
+            "The path names nothing that could be switched: a flow-control key, queue or schedule is 1 to 128 letters, "
+            "digits, '_', '.' or '-', at least one a letter or digit."
+        ),
     ),
 )
 """What to call instead of a path that is nearly that of a cancel, by method and path."""
@@ -236,12 +249,18 @@ _MAX_GUESSED_BYTES = 200
 
 
 def action_of(method: str, path: bytes) -> str | None:
-    """Return the action that a request asks for; None if it is a call that sends nothing, or of no known path."""
+    """Return the action that a request names; None if it is a call that sends nothing, or of no known path.
+
+    To apply a plan is the action of that plan, which the path does not name: None.
+    """
     found = asked_by(method, path.decode("latin-1"))
-    if found is not None:
-        return found[0].action
+    return None if found is None else found[0].action.value
+
+
+def sends(method: str, path: bytes) -> bool:
+    """Return whether a request is a call that sends something to QStash, if it is permitted."""
     applies = method == "POST" and path.startswith(_PLANS) and path.endswith(b"/apply")
-    return CANCEL_RUNS if applies else None
+    return applies or action_of(method, path) is not None
 
 
 def is_plain(path: bytes) -> bool:
@@ -263,13 +282,13 @@ def no_such_path(method: str, path: bytes, *, is_known: Callable[[str], bool]) -
     return NotFound("path", f"The gateway has no such path (it compares byte for byte). {_ONLY}")
 
 
-def no_such_method(method: str, path: str, allowed: str) -> MethodNotAllowed | NotFound:
+def no_such_method(method: str, path: str, allowed: str) -> Refusal:
     """Return the refusal of a method that the path does not accept; `allowed` is the value of the Allow header.
 
-    If it makes another call of QStash's, that is refused as it is anywhere else.
+    Where QStash has a call of that method, the path is none of ours, and the sentence says what to do instead.
     """
-    if instead := instead_of(method, path):
-        return NotFound("qstash_path", f"{instead} {_ONLY} {_RUNTIMES}")
+    if instead_of(method, path):
+        return no_such_path(method, path.encode("ascii"), is_known=lambda _: False)
     more = f" {_ONLY} For other calls, use a client with its own token." if path.startswith("/v2/") else ""
     return MethodNotAllowed(allowed, f"This path takes {allowed.replace(', ', ' or ')} and nothing else.{more}")
 

@@ -9,16 +9,31 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from gateway.core.request import Action
-from gateway.operations.calls import cancel_runs, delete_dlq, restart_dlq, resume_dlq
+from gateway.operations.calls import (
+    cancel_messages,
+    cancel_runs,
+    delete_dlq,
+    delete_message_dlq,
+    pause,
+    restart_dlq,
+    resume,
+    resume_dlq,
+    retry_message_dlq,
+)
 from gateway.operations.operation import CallForm, Operation
 
 OPERATIONS: Mapping[Action, Operation] = {
-    one.action: one
-    for one in (
-        cancel_runs.OPERATION,
-        delete_dlq.OPERATION,
-        resume_dlq.OPERATION,
-        restart_dlq.OPERATION,
+    call.OPERATION.action: call.OPERATION
+    for call in (
+        cancel_runs,
+        delete_dlq,
+        resume_dlq,
+        restart_dlq,
+        cancel_messages,
+        delete_message_dlq,
+        retry_message_dlq,
+        pause,
+        resume,
     )
 }
 """Every action that the gateway passes."""
@@ -42,6 +57,6 @@ def asked_by(method: str, path: str) -> tuple[Operation, CallForm] | None:
 @lru_cache(maxsize=256)
 def _named(method: str, path: str) -> tuple[Operation, CallForm] | None:
     for operation, form in _NAMING:
-        if form.method == method and (named := form.named(path)) is not None and operation.names(named):
+        if form.method == method and form.named(path) is not None:
             return operation, form
     return None

@@ -14,6 +14,7 @@ from gateway.operations.vendor import CALLS, Treatment, VendorCall, call_of, ins
 from gateway.simulator.core import Simulator
 from gateway.simulator.exchange import Kind
 from gateway.simulator.holdings import calls as simulated
+from gateway.simulator.holdings.things import Message
 from gateway.simulator.runs import Run
 from gateway.simulator.server import SimulatorServer
 from tests.support.gateway import READ_TOKEN, REAL_TOKEN, RunningGateway, Setup
@@ -31,30 +32,47 @@ allow:
   - {id: everything, selects: [everything], resolve: true, runs: {max: 1000}}
   - {id: urls, workflowUrl: {prefix: ["https://billing.example.com/"]}, resolve: true, runs: {max: 1000}}
   - {id: labels, label: {any: true}, resolve: true, selects: [filter], runs: {max: 1000}}
-  - {id: entries, action: [delete_dlq, resume_dlq, restart_dlq], dlqIds: {any: true}, owner: unchecked}
+  - id: entries
+    action: [delete_dlq, resume_dlq, restart_dlq, delete_message_dlq, retry_message_dlq]
+    dlqIds: {any: true}
+    owner: unchecked
   - id: failed
     action: [delete_dlq, resume_dlq, restart_dlq]
     workflowUrl: {prefix: ["https://billing.example.com/"]}
     resolve: true
     runs: {max: 1000}
+  - {id: messages, action: cancel_messages, messageIds: {any: true}, owner: unchecked}
+  - {id: keys, action: [pause, resume], flowControlKey: {any_of: [wfr_1]}}
+  - {id: queues, action: [pause, resume], queue: {any_of: [wfr_1]}}
+  - {id: schedules, action: [pause, resume], schedule: {any_of: [wfr_1]}}
 """
 }
 DLQ = "/v2/workflows/dlq"
 QUERIES = {
     "/v2/workflows/runs": "?workflowRunIds=wfr_1",
     "/v2/workflows/events": "?groupBy=workflowRunId",
-    **dict.fromkeys((DLQ, f"{DLQ}/resume", f"{DLQ}/restart"), "?dlqIds=wfr_1"),
-    "/v2/dlq": "?source=workflow",
+    **dict.fromkeys((DLQ, f"{DLQ}/resume", f"{DLQ}/restart", "/v2/dlq/retry"), "?dlqIds=wfr_1"),
+    "/v2/messages": "?messageIds=wfr_1",
 }
 ANSWERED = {
     f"DELETE {DLQ}": Kind.DELETE_DLQ,
     f"POST {DLQ}/resume": Kind.RESUME_DLQ,
     f"POST {DLQ}/restart": Kind.RESTART_DLQ,
+    "DELETE /v2/dlq": Kind.DELETE_MESSAGE_DLQ,
+    "POST /v2/dlq/retry": Kind.RETRY_MESSAGE_DLQ,
+    "DELETE /v2/messages": Kind.CANCEL_MESSAGES,
     "DELETE /v2/workflows/runs": Kind.CANCEL,
     "GET /v2/dlq": Kind.DLQ,
     "GET /v2/workflows/": Kind.LOGS,
 }
-"""What upstream is asked, by how the call begins."""
+"""What upstream is asked, by how the call begins; the others pause or resume."""
+
+
+def query_of(call: VendorCall) -> str:
+    """What stands behind the path, so that the call names something."""
+    if call.path == "/v2/dlq":
+        return "?source=workflow" if call.method == "GET" else "?dlqIds=wfr_1"
+    return QUERIES.get(call.path, "")
 
 
 def line_of(call: VendorCall) -> tuple[str, str]:
@@ -70,6 +88,9 @@ def named(call: VendorCall) -> str:
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[SimulatorServer]:
     account = Simulator([Run("wfr_1", "https://billing.example.com/api/invoice", 0)])
+    account.holdings.switches |= dict.fromkeys(
+        (f"{kind}/wfr_1" for kind in ("flowControl", "queues", "schedules")), False
+    )
     with SimulatorServer(account, token=REAL_TOKEN, read_token=READ_TOKEN) as server:
         yield server
 
@@ -101,14 +122,17 @@ def test_every_other_call_is_judged_or_shown(
 ) -> None:
     """It is answered with 200 under such a policy; a team without a rule is refused, or shown nothing."""
     method, path = line_of(call)
-    target, before = path + QUERIES.get(path, ""), simulator.ledger
-    simulator.simulator.holdings.add([failed_run("wfr_1", "https://billing.example.com/api/invoice")])
+    url = "https://billing.example.com/api/invoice"
+    simulator.simulator.holdings.add([failed_run("wfr_1", url)], [Message(message_id="wfr_1", url=url, created_ms=0)])
+    target, before = path + query_of(call), simulator.ledger
     other = gateway.request(method, target, team="search")
     assert other.status == 403 if call.treatment is Treatment.JUDGED else [] in other.json().values()
     assert simulator.ledger == before
     assert gateway.request(method, target).status == 200
     reached = simulator.ledger if call.treatment is Treatment.JUDGED else simulator.simulator.readings
-    assert reached[-1].kind is next(kind for line, kind in ANSWERED.items() if named(call).startswith(line))
+    switched = Kind.PAUSE if path.endswith("/pause") else Kind.RESUME
+    begun = (kind for line, kind in ANSWERED.items() if named(call).startswith(line))
+    assert reached[-1].kind is next(begun, switched)
 
 
 def test_a_stranger_learns_nothing_of_the_list(simulator: SimulatorServer, gateway: RunningGateway) -> None:
@@ -139,7 +163,7 @@ def test_what_is_never_passed_says_never(path: str) -> None:
 
 @given(st.sampled_from(simulated._ROUTES).flatmap(lambda route: st.from_regex(route.line, fullmatch=True)))
 def test_every_call_that_the_simulator_carries_out_is_in_the_list(line: str) -> None:
-    """Whatever stands in the place of an ID: none of them is refused, or passed, by chance alone."""
+    """Whatever stands in the place of an ID: none of them is refused by chance alone."""
     method, _, path = line.partition(" ")
     assert call_of(method, path) is not None
 

@@ -20,6 +20,7 @@ from gateway.execution.in_flight import Done, WaitEnded
 from gateway.execution.pipeline import Pipeline
 from gateway.operations.operation import Asked
 from gateway.operations.table import asked_by
+from gateway.operations.words import WORDS
 from gateway.process import fault_of
 
 
@@ -126,7 +127,7 @@ class Cancels:
             return answers.outcome(done.result, decision_id)
         except BaseException as exc:  # noqa: BLE001 - as in a Net
             self._teller.fault(fault_of(exc), decision_id)
-            return answers.not_shown(decision_id)
+            return answers.not_shown(decision_id, WORDS[done.plan.asked.action])
 
 
 def _read(inbound: Inbound, body: Body) -> ActionRequest:
@@ -136,4 +137,5 @@ def _read(inbound: Inbound, body: Body) -> ActionRequest:
     found = asked_by(scope["method"], path)
     assert found is not None  # the route is made of the same table
     operation, form = found
-    return operation.read(form, Asked(form.named(path), scope["query_string"], body, inbound.header, scope["headers"]))
+    named = None if form.field is None else form.named(path)
+    return operation.read(form, Asked(named, scope["query_string"], body, inbound.header, scope["headers"]))
