@@ -367,6 +367,10 @@ class ActionRequest:
         members = wire_of(self.selection, self.count)
         return {**members, **dict(self.overrides)} if self.overrides else members
 
+    def identity(self) -> dict[str, object]:
+        """Return what tells it from other requests, to be hashed: `wire`, with the action if it cancels no runs."""
+        return self.wire() if self.action is CANCEL_RUNS else {"action": self.action.value, **self.wire()}
+
 
 def wire_of(selection: Selection, count: int) -> dict[str, object]:
     """Return what `ActionRequest.wire` returns, of a request that is only shown."""

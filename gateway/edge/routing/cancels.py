@@ -20,6 +20,7 @@ from gateway.execution.in_flight import Done, WaitEnded
 from gateway.execution.pipeline import Pipeline
 from gateway.operations.operation import Asked
 from gateway.operations.table import asked_by
+from gateway.operations.words import WORDS
 from gateway.process import fault_of
 
 
@@ -126,7 +127,7 @@ class Cancels:
             return answers.outcome(done.result, decision_id)
         except BaseException as exc:  # noqa: BLE001 - as in a Net
             self._teller.fault(fault_of(exc), decision_id)
-            return answers.not_shown(decision_id)
+            return answers.not_shown(decision_id, WORDS[done.plan.asked.action])
 
 
 def _read(inbound: Inbound, body: Body) -> ActionRequest:
