@@ -31,7 +31,7 @@ from gateway.audit.record import (
 )
 from gateway.core.forms.correlation import NOT_GIVEN, Correlation
 from gateway.core.outcome import Accepted, Cancelled, Closing, NotSent, Outcome, Progress, Refused, Unknown
-from gateway.core.plan import Barrier, Denial, Narrowing, Order, Permit, Plan, Reserved
+from gateway.core.plan import Barrier, Denial, Narrowing, Order, Permit, Plan, Reserved, order_of
 from gateway.core.request import ActionRequest, ByFilter, ByIds, Dialect, Principal
 from gateway.core.run import Resolved, Run, Skip
 from gateway.execution.fates import Fate, OrderedRuns, TrackedAction
@@ -291,7 +291,38 @@ def approving() -> Iterator[tuple[str, Members]]:
     yield "intent", intent_members(approved, upstream=UPSTREAM)
 
 
-SAMPLES = [*chains(), *refusals(), *cancels(), *afterwards(), *correlated(), *limited(), *frozen(), *approving()]
+def ending() -> Iterator[tuple[str, Members]]:
+    """A resume by the gateway itself, once its time had come: as it was sent, and as policy refused it."""
+    resume = ActionRequest(ByIds(("nightly",), "queue"), 1)
+    sent = Plan(ID, KEY, resume, PERMIT._replace(effective=resume), (order_of(resume),), ZEROS, None, ends=OTHER)
+    yield "intent", intent_members(sent, upstream=UPSTREAM)
+    denial = Denial(None, "deny", None, "No rule allows this.", None)
+    yield (
+        "denied",
+        denied_members(
+            ID,
+            principal=KEY,
+            asked=resume,
+            denial=denial,
+            remote=None,
+            policy_digest=ZEROS,
+            upstream=UPSTREAM,
+            ends=OTHER,
+        ),
+    )
+
+
+SAMPLES = [
+    *chains(),
+    *refusals(),
+    *cancels(),
+    *afterwards(),
+    *correlated(),
+    *limited(),
+    *frozen(),
+    *approving(),
+    *ending(),
+]
 """Each event's name with its members."""
 
 LATER = dict.fromkeys(("intent", "denied", "refused", "plan"), ("action", "trace_id", "request_id"))

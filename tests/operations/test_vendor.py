@@ -20,7 +20,6 @@ from tests.support.gateway import READ_TOKEN, REAL_TOKEN, RunningGateway, Setup
 from tests.support.project import ROOT
 
 REFUSED = [call for call in CALLS if call.treatment is Treatment.REFUSED]
-SWITCHES = [call for call in CALLS if call.path.endswith(("/pause", "/resume"))]
 EVERYTHING = {
     "billing.yaml": """\
 version: 1
@@ -30,11 +29,14 @@ allow:
   - {id: ids, workflowRunIds: {any: true}, owner: unchecked}
   - {id: everything, selects: [everything], resolve: true, runs: {max: 1000}}
   - {id: urls, workflowUrl: {prefix: ["https://billing.example.com/"]}, resolve: true, runs: {max: 1000}}
+  - {id: keys, action: [pause, resume], flowControlKey: {any: true}}
+  - {id: queues, action: [pause, resume], queue: {any: true}}
+  - {id: schedules, action: [pause, resume], schedule: {any: true}}
   - {id: labels, label: {any: true}, resolve: true, selects: [filter], runs: {max: 1000}}
 """
 }
 QUERIES = {"/v2/workflows/runs": "?workflowRunIds=wfr_1", "/v2/workflows/events": "?groupBy=workflowRunId"}
-ANSWERED = {Treatment.JUDGED: Kind.CANCEL, Treatment.SHOWN: Kind.LOGS}
+SWITCHED = {"pause": Kind.PAUSE, "resume": Kind.RESUME}
 
 
 def line_of(call: VendorCall) -> tuple[str, str]:
@@ -50,6 +52,7 @@ def named(call: VendorCall) -> str:
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[SimulatorServer]:
     account = Simulator([Run("wfr_1", "https://billing.example.com/api/invoice", 0)])
+    account.holdings.switches["schedules/wfr_1"] = False
     with SimulatorServer(account, token=REAL_TOKEN, read_token=READ_TOKEN) as server:
         yield server
 
@@ -75,7 +78,7 @@ def test_a_refused_call_says_what_to_do_instead_and_reaches_nobody(
     assert (simulator.ledger, simulator.simulator.readings, len(gateway.records("intent"))) == before
 
 
-@pytest.mark.parametrize("call", [call for call in CALLS if call not in (*REFUSED, *SWITCHES)], ids=named)
+@pytest.mark.parametrize("call", [call for call in CALLS if call not in REFUSED], ids=named)
 def test_every_other_call_is_judged_or_shown(
     simulator: SimulatorServer, gateway: RunningGateway, call: VendorCall
 ) -> None:
@@ -87,7 +90,8 @@ def test_every_other_call_is_judged_or_shown(
     assert simulator.ledger == before
     assert gateway.request(method, target).status == 200
     reached = simulator.ledger if call.treatment is Treatment.JUDGED else simulator.simulator.readings
-    assert reached[-1].kind is ANSWERED[call.treatment]
+    kind = Kind.LOGS if call.treatment is Treatment.SHOWN else SWITCHED.get(path.rpartition("/")[2], Kind.CANCEL)
+    assert reached[-1].kind is kind
 
 
 def test_a_stranger_learns_nothing_of_the_list(simulator: SimulatorServer, gateway: RunningGateway) -> None:

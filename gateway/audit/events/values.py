@@ -50,6 +50,9 @@ Status = Annotated[Count | None, "The status of QStash's answer; null if there w
 Cancelled = Annotated[Count | None, "How many runs QStash cancelled; null if nobody knows."]
 ActionId = Annotated[str | Absent, "The bulk action under which QStash works on it.", LOOSE]
 OutcomeCause = Annotated[str | Absent, "Why it was not sent, or is unknown, as a fixed word.", LOOSE]
+Ends = Annotated[
+    Uuid | Absent, "The pause that is over, as its decision: nobody asked for this resume, the gateway itself does it."
+]
 Names = Annotated[Sequence[str], Keywords(maxItems=MOST_NAMES)]
 FoundRun = Annotated[
     Sequence[object],
