@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,7 @@ from gateway.callers.issuers import Pins
 from gateway.config import Config, resolve_problems, state_problems
 from gateway.core.forms.times import utc
 from gateway.core.ports import Clock, OperatorsLog
+from gateway.core.request import Action
 from gateway.edge.app import Edge
 from gateway.edge.health import HealthApp, HealthPages, Unrecorded
 from gateway.edge.inbound import Intake
@@ -36,7 +36,7 @@ from gateway.edge.pages.questions import Questions
 from gateway.edge.timing import Timed
 from gateway.execution.follow_up import Settler
 from gateway.execution.pipeline import Pipeline
-from gateway.execution.ports import LookUps
+from gateway.execution.ports import LookUps, RunLog
 from gateway.files.watch import WatchedFile, watch
 from gateway.fleet.joining import Around, Joining
 from gateway.log import Consoles, make_log, quiet_libraries
@@ -55,6 +55,8 @@ from gateway.telemetry.untraced import Tracing, Untraced, tracing_to
 from gateway.upstream.account import WatchedTokens, read_tokens
 from gateway.upstream.cancel import Upstream
 from gateway.upstream.client import Exchange, Reach, UpstreamLimits
+from gateway.upstream.dlq.log import failed_runs
+from gateway.upstream.messages.log import MessageLog
 from gateway.upstream.pool import PooledTransport
 from gateway.upstream.runs.log import MAX_READINGS, UpstreamLog
 from gateway.upstream.shares import Lanes
@@ -157,8 +159,12 @@ class Gateway:
     def _look_ups(
         self, current: LiveSettings, log: UpstreamLog, scraped: MetricsPage | None, outcomes: Outcomes
     ) -> LookUps:
-        runs = log if scraped is None else scraped.metrics.timed(log)
-        return LookUps(self.tracing.runs(runs), self.log, current.lookup_bounds, outcomes.known.wait)
+        def seen(one: RunLog) -> RunLog:
+            """Return the same look-ups, timed and traced as configured."""
+            return self.tracing.runs(one if scraped is None else scraped.metrics.timed(one))
+
+        others = failed_runs(log, seen) | {Action.CANCEL_MESSAGES: seen(MessageLog(log))}
+        return LookUps(seen(log), self.log, current.lookup_bounds, outcomes.known.wait, others)
 
     def _pipeline(
         self, current: LiveSettings, audit: AuditLog, upstream: Upstream, *, look_ups: LookUps | None, settler: Settler
@@ -299,7 +305,7 @@ class Gateway:
             of_each(lambda: certificates),
             self.consoles.notices,
             self.tracing.notices,
-            lambda: current.live.endings.notices(_utc(self.clock).date()),
+            lambda: current.live.endings.notices(utc(self.clock.now_ms()).date()),
         )
 
     def _listeners(
@@ -387,8 +393,4 @@ def _policies(config: Config) -> Policies:
 
 def _certificate(config: Config, wall: Clock) -> ServedCertificate | None:
     # Clients check the certificate by their own clocks, so the clock that requests are judged by does not matter here.
-    return ServedCertificate(config.tls, partial(_utc, wall)) if config.tls is not None else None
-
-
-def _utc(clock: Clock) -> datetime:
-    return utc(clock.now_ms())
+    return ServedCertificate(config.tls, lambda: utc(wall.now_ms())) if config.tls is not None else None

@@ -29,7 +29,9 @@ def released(directory: Path) -> None:
     environment = {**os.environ, "HATCH_QUIET": "1", "SOURCE_DATE_EPOCH": moment}
     with tempfile.TemporaryDirectory() as work, tarfile.open(fileobj=BytesIO(_run("git", "archive", "HEAD"))) as commit:
         tree, made = Path(work, "tree"), Path(work, "made")
-        commit.extractall(tree, filter="data")
+        # Python 3.11 has the argument for it from 3.11.4 on.
+        commit.extraction_filter = getattr(tarfile, "data_filter", None)
+        commit.extractall(tree)
         made.mkdir()
         _build(tree, made, environment)
         files = sorted(made.iterdir())

@@ -318,13 +318,19 @@ _ALIASES = {word: names for names, words in _MEANT.items() for word in words}
 _PREFIXES = frozenset(word for word in _ALIASES if word.endswith(("prefix", "with")))
 
 
+def showable(name: str) -> str:
+    """Return the name of a parameter as it may be shown to its caller; empty if it may not. `name` is as written."""
+    name = unquote(name, errors="replace") if len(name) <= _MAX_WRITTEN else ""
+    return name if _SHOWABLE.fullmatch(name) else ""
+
+
 def unknown_name(name: str, known: Sequence[str], *, risk: str = "") -> str:
     """Return what to tell the caller about a name that is none of `known`; `name` is as it was written.
 
     `risk` is a sentence on what may happen if upstream does not know the name; leave it empty if nothing can.
     """
-    name = unquote(name, errors="replace") if len(name) <= _MAX_WRITTEN else ""
-    if not _SHOWABLE.fullmatch(name):
+    name = showable(name)
+    if not name:
         return _joined("The request has a name that is no parameter of this call.", risk)
     plain = _BESIDE_LETTERS.sub("", name.lower())
     said = f"'{name}' is not a parameter of this call"

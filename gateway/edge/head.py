@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
-from gateway.core.errors import ExpectationFailed, MalformedRequest, MethodNotAllowed, NotFound, TooLarge
+from gateway.core.errors import ExpectationFailed, MalformedRequest, MethodNotAllowed, NotFound, Refusal, TooLarge
 from gateway.core.forms.shown import PLANS
 from gateway.core.request import CANCEL_RUNS
 from gateway.operations.calls.cancel_runs import RUNS
@@ -226,6 +226,13 @@ _INSTEAD = (
         ),
     ),
     (
+        re.compile(rb"(?:DELETE (?:/preview)?/v2/(?:messages|dlq)|POST (?:/preview)?/v2/dlq/retry)/[^/]+"),
+        (
+            "The path names nothing: an ID is 1 to 128 letters, digits, '_', '.' or '-', at least one a letter or "
+            "digit, and 'undefined' is what a client writes that was given no ID."
+        ),
+    ),
+    (
         re.compile(rb"POST (?:/preview)?/v2/workflows/runs/cancel"),
         f"Runs are cancelled with DELETE, and chosen in the query: {_CANCEL}?workflowUrl=URL.",
     ),
@@ -270,8 +277,13 @@ def no_such_path(method: str, path: bytes, *, is_known: Callable[[str], bool]) -
     return NotFound("path", f"The gateway has no such path (it compares byte for byte). {_ONLY}")
 
 
-def no_such_method(path: str, allowed: str) -> MethodNotAllowed:
-    """Return the refusal of a method that the path does not accept; `allowed` is the value of the Allow header."""
+def no_such_method(method: str, path: str, allowed: str) -> Refusal:
+    """Return the refusal of a method that the path does not accept; `allowed` is the value of the Allow header.
+
+    Where QStash has a call of that method, the path is none of ours, and the sentence says what to do instead.
+    """
+    if instead_of(method, path):
+        return no_such_path(method, path.encode("ascii"), is_known=lambda _: False)
     more = f" {_ONLY} For other calls, use a client with its own token." if path.startswith("/v2/") else ""
     return MethodNotAllowed(allowed, f"This path takes {allowed.replace(', ', ' or ')} and nothing else.{more}")
 

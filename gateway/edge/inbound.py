@@ -8,7 +8,7 @@ handled under; it stays in the edge. A `ActionRequest` is what it asks, in one w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
@@ -310,7 +310,7 @@ class Intake:
         selection, most = request.selection, inbound.live.limits.max_run_ids
         if isinstance(selection, ByIds) and len(selection.ids) > most:
             raise TooLarge("run_ids", f"At most {most} run IDs stand in one request: split the list.")
-        self.refuse_secrets(inbound, [*[value for _, value in selection.pairs()], request.reason or ""])
+        self.refuse_secrets(inbound, [*_texts_of(request)])
         return request
 
     def call(self, inbound: Inbound, request: ActionRequest) -> Call:
@@ -364,6 +364,13 @@ class Intake:
         text = "\n".join(values)
         if self.is_secret(text) or inbound.has_its_token(text):
             raise MalformedRequest("secret_in_request", "The request holds a secret where a value should be.")
+
+
+def _texts_of(request: ActionRequest) -> Iterator[str]:
+    """Yield every text of a caller's that is recorded or sent."""
+    yield from (value for _, value in request.selection.pairs())
+    yield from (value for _, value in request.overrides)
+    yield request.reason or ""
 
 
 def inbound_of(scope: Scope) -> Inbound:

@@ -19,13 +19,14 @@ NO_ID = "undefined"
 class Asked(NamedTuple):
     """A call as it arrived: the ID that its path names, if it does, its raw query, its body, and a look at its headers.
 
-    `header` returns every value of a header by its name in lower case.
+    `header` returns every value of a header by its name in lower case; `headers` are all of them, in order.
     """
 
     named: str | None
     query: bytes
     body: Body
     header: Callable[[bytes], Sequence[bytes]]
+    headers: Sequence[tuple[bytes, bytes]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,13 @@ class Said(NamedTuple):
     members: Mapping[str, object]
     is_empty: bool = False
     bulk_action_id: str | None = None
+
+    def number(self, name: str) -> int | None:
+        """Return the whole number that the answer has under a name; None if it has none, or reports an error."""
+        match self.members.get(name):
+            case int(value) if type(value) is int and 0 <= value < 2**63 and "error" not in self.members:
+                return value
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,32 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from gateway.core.request import Action
-from gateway.operations.calls import cancel_runs, pause, resume
+from gateway.operations.calls import (
+    cancel_messages,
+    cancel_runs,
+    delete_dlq,
+    delete_message_dlq,
+    pause,
+    restart_dlq,
+    resume,
+    resume_dlq,
+    retry_message_dlq,
+)
 from gateway.operations.operation import CallForm, Operation
 
 OPERATIONS: Mapping[Action, Operation] = {
-    one.action: one for one in (cancel_runs.OPERATION, pause.OPERATION, resume.OPERATION)
+    call.OPERATION.action: call.OPERATION
+    for call in (
+        cancel_runs,
+        delete_dlq,
+        resume_dlq,
+        restart_dlq,
+        cancel_messages,
+        delete_message_dlq,
+        retry_message_dlq,
+        pause,
+        resume,
+    )
 }
 """Every action that the gateway passes."""
 

@@ -64,10 +64,8 @@ _NOTIFY = (
 )
 _ACCOUNT = f"Calls about the account itself never pass the gateway: {_HOLDER}."
 _TUNING = f"Limits of a flow-control key are never changed through the gateway: {_HOLDER}."
-_FAILED_RUNS = f"Failed runs are not deleted, resumed or restarted through this gateway yet: {_HOLDER}."
-_FAILED_MESSAGES = f"Failed messages are not deleted or retried through this gateway yet: {_HOLDER}."
-_DLQ_SHOWN = "Failed runs and messages are not shown through this gateway yet: ask whoever holds the account for them."
-_MESSAGES = f"Messages are not cancelled through this gateway yet; {_RUNS}."
+_CALLBACKS = f"The failure function of a run is never called again through the gateway: {_HOLDER}."
+_DLQ_SHOWN = "Failed runs of your team are shown by GET /v2/dlq?source=workflow, failed messages by nothing here."
 _MESSAGES_SHOWN = "Messages are not shown here; runs of your team are, by GET /v2/workflows/logs."
 _SETTINGS = (
     "Queues, schedules, URL groups, flow-control keys and waiters are not shown here: ask whoever holds the account."
@@ -78,6 +76,18 @@ _PROGRESS = "What became of a cancel is shown by GET /gateway/v1/decisions/ID, w
 _TAKEN = (
     ("DELETE /v2/workflows/runs", Treatment.JUDGED),
     ("DELETE /v2/workflows/runs/{id}", Treatment.JUDGED),
+    ("DELETE /v2/workflows/dlq", Treatment.JUDGED),
+    ("DELETE /v2/workflows/dlq/{id}", Treatment.JUDGED),
+    ("POST /v2/workflows/dlq/resume", Treatment.JUDGED),
+    ("POST /v2/workflows/dlq/resume/{id}", Treatment.JUDGED),
+    ("POST /v2/workflows/dlq/restart", Treatment.JUDGED),
+    ("POST /v2/workflows/dlq/restart/{id}", Treatment.JUDGED),
+    ("DELETE /v2/messages", Treatment.JUDGED),
+    ("DELETE /v2/messages/{id}", Treatment.JUDGED),
+    ("DELETE /v2/dlq", Treatment.JUDGED),
+    ("DELETE /v2/dlq/{id}", Treatment.JUDGED),
+    ("POST /v2/dlq/retry", Treatment.JUDGED),
+    ("POST /v2/dlq/retry/{id}", Treatment.JUDGED),
     ("POST /v2/flowControl/{key}/pause", Treatment.JUDGED),
     ("POST /v2/flowControl/{key}/resume", Treatment.JUDGED),
     ("POST /v2/queues/{name}/pause", Treatment.JUDGED),
@@ -88,21 +98,10 @@ _TAKEN = (
     ("PATCH /v2/schedules/{id}/resume", Treatment.JUDGED),
     ("GET /v2/workflows/logs", Treatment.SHOWN),
     ("GET /v2/workflows/events", Treatment.SHOWN),
+    ("GET /v2/dlq", Treatment.SHOWN),
 )
 _REFUSED = (
-    ("DELETE /v2/workflows/dlq", _FAILED_RUNS),
-    ("DELETE /v2/workflows/dlq/{id}", _FAILED_RUNS),
-    ("POST /v2/workflows/dlq/resume", _FAILED_RUNS),
-    ("POST /v2/workflows/dlq/resume/{id}", _FAILED_RUNS),
-    ("POST /v2/workflows/dlq/restart", _FAILED_RUNS),
-    ("POST /v2/workflows/dlq/restart/{id}", _FAILED_RUNS),
-    ("POST /v2/workflows/dlq/callback/{id}", _FAILED_RUNS),
-    ("DELETE /v2/dlq", _FAILED_MESSAGES),
-    ("DELETE /v2/dlq/{id}", _FAILED_MESSAGES),
-    ("POST /v2/dlq/retry", _FAILED_MESSAGES),
-    ("POST /v2/dlq/retry/{id}", _FAILED_MESSAGES),
-    ("DELETE /v2/messages", _MESSAGES),
-    ("DELETE /v2/messages/{id}", _MESSAGES),
+    ("POST /v2/workflows/dlq/callback/{id}", _CALLBACKS),
     ("POST /v2/flowControl/{key}/pin", _TUNING),
     ("POST /v2/flowControl/{key}/unpin", _TUNING),
     ("POST /v2/flowControl/{key}/resetRate", _TUNING),
@@ -123,7 +122,6 @@ _REFUSED = (
     ("GET /v2/qstash/*", _ACCOUNT),
     ("POST /v2/qstash/*", _ACCOUNT),
     ("GET /v2/keys", _KEYS),
-    ("GET /v2/dlq", _DLQ_SHOWN),
     ("GET /v2/dlq/{id}", _DLQ_SHOWN),
     ("GET /v2/workflows/dlq", _DLQ_SHOWN),
     ("GET /v2/workflows/dlq/{id}", _DLQ_SHOWN),

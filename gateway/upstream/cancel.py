@@ -15,7 +15,7 @@ from collections.abc import Callable
 import httpx
 
 from gateway.core.forms.times import http_date_s
-from gateway.core.outcome import NotSent, Outcome, Pace, Refused, Unknown
+from gateway.core.outcome import Cancelled, NotSent, Outcome, Pace, Refused, Unknown
 from gateway.core.plan import Order, Receipt
 from gateway.operations.operation import Operation, Said
 from gateway.operations.table import OPERATIONS
@@ -59,7 +59,9 @@ class Upstream:
             return NotSent("no_receipt")
         operation, token = OPERATIONS[order.action], self._holder.current
         method, target = operation.target(order)
-        reply = await self._exchange.send(method, target.encode("ascii"), token, max_answer_bytes=MAX_ANSWER_BYTES)
+        reply = await self._exchange.send(
+            method, target.encode("ascii"), token, max_answer_bytes=MAX_ANSWER_BYTES, headers=order.headers
+        )
         if isinstance(reply, Failed):
             return Unknown(reply.cause, reply.status) if reply.sent else NotSent(reply.cause)
         self._holder.answered(reply.status)
@@ -79,7 +81,11 @@ def _outcome(operation: Operation, reply: Reply, members: dict[str, object], scr
     if not 200 <= status < 300:
         return Unknown("status", status)
     said = Said(status, members, is_empty=reply.body == b"", bulk_action_id=_action_id(members, scrub))
-    return operation.came_of(said) or Unknown("no_cancelled", status)
+    found = operation.came_of(said)
+    # What was made is shown and recorded by its ID, as it is.
+    if found is None or (isinstance(found, Cancelled) and any(scrub(one.made_id) != one.made_id for one in found.made)):
+        return Unknown("no_cancelled", status)
+    return found
 
 
 def _action_id(members: dict[str, object], scrub: Scrub) -> str | None:

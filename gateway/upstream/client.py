@@ -10,7 +10,7 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,6 +22,8 @@ from gateway.process import NO_THREAD, fault_of, word
 from gateway.upstream.deadline import Deadline
 from gateway.upstream.direct import Answered, Asked, FixedHeaders, bounded
 from gateway.upstream.token import UpstreamToken
+
+Pairs = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,18 +126,30 @@ class Exchange:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def send(
-        self, method: str, target: bytes, token: UpstreamToken, *, max_answer_bytes: int, body: bytes = b""
+        self,
+        method: str,
+        target: bytes,
+        token: UpstreamToken,
+        *,
+        max_answer_bytes: int,
+        body: bytes = b"",
+        headers: Pairs = (),
     ) -> Reply | Failed:
-        """Send one request, once, within the total deadline; never raise. A `body` is JSON; orders have none."""
+        """Send one request, once, within the total deadline; never raise. A `body` is JSON; orders have none.
+
+        `headers` are those of an order, sent beside our own.
+        """
         loop = self._loop = self._loop or asyncio.get_running_loop()  # asking each time is a system call
         status: int | None = None
         began_s = loop.time()
         try:
             with Deadline(loop, self._total_s):
-                response = await self._transport.handle_async_request(self._request(method, target, token, body))
+                response = await self._transport.handle_async_request(
+                    self._request(method, target, token, body, headers)
+                )
                 status = response.status_code
-                headers = response.texts if isinstance(response, Answered) else response.headers
-                reply = Reply(status, headers, await bounded(response, max_answer_bytes))
+                told = response.texts if isinstance(response, Answered) else response.headers
+                reply = Reply(status, told, await bounded(response, max_answer_bytes))
             self._note(reply, method, target, began_s)
         except BaseException as exc:  # noqa: BLE001 - as in a Net
             # Every failure becomes a value: after a receipt nothing raises.
@@ -154,13 +168,16 @@ class Exchange:
             status = result.status if isinstance(result, Reply) else 0
             self._reach.watch(method, target, status, self._loop.time() - began_s)
 
-    def _request(self, method: str, target: bytes, token: UpstreamToken, body: bytes) -> httpx.Request:
+    def _request(self, method: str, target: bytes, token: UpstreamToken, body: bytes, more: Pairs) -> httpx.Request:
         # The target is passed as bytes: httpx.URL refuses more than 65,536 characters, and 1,000 run IDs may need more.
         extensions: dict[str, object] = {"timeout": self._timeout, "target": target}
         headers = self._headers(token)
         if body:
-            more = [*headers.raw, (b"Content-Type", b"application/json")]
-            return httpx.Request(method, self._url, headers=more, content=body, extensions=extensions)
+            told = [*headers.raw, (b"Content-Type", b"application/json")]
+            return httpx.Request(method, self._url, headers=told, content=body, extensions=extensions)
+        if more:
+            # Those that are kept stay as they are: the next order has no part of these.
+            headers = FixedHeaders([*headers.multi_items(), *more])
         return Asked(method, self._url, headers, extensions)
 
     def _headers(self, token: UpstreamToken) -> FixedHeaders:

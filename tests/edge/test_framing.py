@@ -190,7 +190,7 @@ def test_bodies_for_other_paths_end_the_connection_unread(edge: Edge, framing: s
         ("GET /healthz HTTP/1.1", None, 200),
         (CANCEL, None, 401),
         (f"POST {PATH} HTTP/1.1", "billing", 405),
-        ("DELETE /v2/messages HTTP/1.1", "billing", 404),
+        ("DELETE /v2/topics/t HTTP/1.1", "billing", 404),
     ):
         [answer] = edge.send(edge.request(*headers, line=line, team=team, body=body))
         assert (answer.status, answer.headers["connection"]) == (status, "close")

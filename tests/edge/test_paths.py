@@ -24,9 +24,9 @@ REPORT = (
 BY_QUERY = "Runs are cancelled with DELETE, and chosen in the query: DELETE /v2/workflows/runs?workflowUrl=URL. " + REST
 ONE_RUN = f"A run of your team is shown by GET /v2/workflows/logs?workflowRunId=ID. {REST}"
 NOT_SHOWN = f"Messages are not shown here; runs of your team are, by GET /v2/workflows/logs. {REST}"
-MESSAGES = (
-    "Messages are not cancelled through this gateway yet; runs are, by DELETE /v2/workflows/runs?workflowRunIds=ID. "
-    f"{REST}"
+NOTHING_NAMED = (
+    "The path names nothing: an ID is 1 to 128 letters, digits, '_', '.' or '-', at least one a letter or digit, and "
+    f"'undefined' is what a client writes that was given no ID. {REST}"
 )
 NONE = f"The gateway has no such path (it compares byte for byte). {ONLY}"
 
@@ -64,9 +64,10 @@ def test_another_method_is_told_the_one_there_is(edge: Edge, line: str, said: st
         ("GET /v2/logs", NOT_SHOWN),
         ("GET /v2/events?cursor=1", NOT_SHOWN),
         ("GET /v1/logs", NOT_SHOWN),
-        ("DELETE /v2/messages", MESSAGES),
-        ("DELETE /v2/messages?messageIds=msg_1", MESSAGES),
-        ("DELETE /v2/messages/msg_1", MESSAGES),
+        ("DELETE /v2/messages/undefined", NOTHING_NAMED),
+        ("DELETE /preview/v2/dlq/..", NOTHING_NAMED),
+        ("POST /v2/dlq/retry/-", NOTHING_NAMED),
+        ("DELETE /v2/dlq/", "This path has a slash at its end: write it as /v2/dlq."),
         ("GET /gateway/v1/what", NONE),
         ("GET /", NONE),
         ("DELETE /v2//workflows/runs", "This path has a double slash: write it as /v2/workflows/runs."),
@@ -81,10 +82,11 @@ def test_a_path_that_is_none_is_told_what_there_is(edge: Edge, line: str, said: 
 
 NOTHING_INSTEAD = (
     "DELETE /v1/messages/msg_1/more",
-    "POST /v2/messages",
+    "POST /v2/messages/msg_1",
     "PUT /v2/keys/rotate",
     "GET /v2/keys/rotate",
-    "DELETE /v2/dlq/",
+    "DELETE /v2/schedules/",
+    "PUT /v2/dlq/d",
     "POST /v2/keys%2Frotate",
     "POST /v2/Keys/rotate",
     "PATCH /v2/\\canary",

@@ -14,9 +14,11 @@ from gateway.operations.vendor import CALLS, Treatment, VendorCall, call_of, ins
 from gateway.simulator.core import Simulator
 from gateway.simulator.exchange import Kind
 from gateway.simulator.holdings import calls as simulated
+from gateway.simulator.holdings.things import Message
 from gateway.simulator.runs import Run
 from gateway.simulator.server import SimulatorServer
 from tests.support.gateway import READ_TOKEN, REAL_TOKEN, RunningGateway, Setup
+from tests.support.holdings import failed_run
 from tests.support.project import ROOT
 
 REFUSED = [call for call in CALLS if call.treatment is Treatment.REFUSED]
@@ -29,14 +31,48 @@ allow:
   - {id: ids, workflowRunIds: {any: true}, owner: unchecked}
   - {id: everything, selects: [everything], resolve: true, runs: {max: 1000}}
   - {id: urls, workflowUrl: {prefix: ["https://billing.example.com/"]}, resolve: true, runs: {max: 1000}}
-  - {id: keys, action: [pause, resume], flowControlKey: {any: true}}
-  - {id: queues, action: [pause, resume], queue: {any: true}}
-  - {id: schedules, action: [pause, resume], schedule: {any: true}}
   - {id: labels, label: {any: true}, resolve: true, selects: [filter], runs: {max: 1000}}
+  - id: entries
+    action: [delete_dlq, resume_dlq, restart_dlq, delete_message_dlq, retry_message_dlq]
+    dlqIds: {any: true}
+    owner: unchecked
+  - id: failed
+    action: [delete_dlq, resume_dlq, restart_dlq]
+    workflowUrl: {prefix: ["https://billing.example.com/"]}
+    resolve: true
+    runs: {max: 1000}
+  - {id: messages, action: cancel_messages, messageIds: {any: true}, owner: unchecked}
+  - {id: keys, action: [pause, resume], flowControlKey: {any_of: [wfr_1]}}
+  - {id: queues, action: [pause, resume], queue: {any_of: [wfr_1]}}
+  - {id: schedules, action: [pause, resume], schedule: {any_of: [wfr_1]}}
 """
 }
-QUERIES = {"/v2/workflows/runs": "?workflowRunIds=wfr_1", "/v2/workflows/events": "?groupBy=workflowRunId"}
-SWITCHED = {"pause": Kind.PAUSE, "resume": Kind.RESUME}
+DLQ = "/v2/workflows/dlq"
+QUERIES = {
+    "/v2/workflows/runs": "?workflowRunIds=wfr_1",
+    "/v2/workflows/events": "?groupBy=workflowRunId",
+    **dict.fromkeys((DLQ, f"{DLQ}/resume", f"{DLQ}/restart", "/v2/dlq/retry"), "?dlqIds=wfr_1"),
+    "/v2/messages": "?messageIds=wfr_1",
+}
+ANSWERED = {
+    f"DELETE {DLQ}": Kind.DELETE_DLQ,
+    f"POST {DLQ}/resume": Kind.RESUME_DLQ,
+    f"POST {DLQ}/restart": Kind.RESTART_DLQ,
+    "DELETE /v2/dlq": Kind.DELETE_MESSAGE_DLQ,
+    "POST /v2/dlq/retry": Kind.RETRY_MESSAGE_DLQ,
+    "DELETE /v2/messages": Kind.CANCEL_MESSAGES,
+    "DELETE /v2/workflows/runs": Kind.CANCEL,
+    "GET /v2/dlq": Kind.DLQ,
+    "GET /v2/workflows/": Kind.LOGS,
+}
+"""What upstream is asked, by how the call begins; the others pause or resume."""
+
+
+def query_of(call: VendorCall) -> str:
+    """What stands behind the path, so that the call names something."""
+    if call.path == "/v2/dlq":
+        return "?source=workflow" if call.method == "GET" else "?dlqIds=wfr_1"
+    return QUERIES.get(call.path, "")
 
 
 def line_of(call: VendorCall) -> tuple[str, str]:
@@ -52,7 +88,9 @@ def named(call: VendorCall) -> str:
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[SimulatorServer]:
     account = Simulator([Run("wfr_1", "https://billing.example.com/api/invoice", 0)])
-    account.holdings.switches["schedules/wfr_1"] = False
+    account.holdings.switches |= dict.fromkeys(
+        (f"{kind}/wfr_1" for kind in ("flowControl", "queues", "schedules")), False
+    )
     with SimulatorServer(account, token=REAL_TOKEN, read_token=READ_TOKEN) as server:
         yield server
 
@@ -84,14 +122,17 @@ def test_every_other_call_is_judged_or_shown(
 ) -> None:
     """It is answered with 200 under such a policy; a team without a rule is refused, or shown nothing."""
     method, path = line_of(call)
-    target, before = path + QUERIES.get(path, ""), simulator.ledger
+    url = "https://billing.example.com/api/invoice"
+    simulator.simulator.holdings.add([failed_run("wfr_1", url)], [Message(message_id="wfr_1", url=url, created_ms=0)])
+    target, before = path + query_of(call), simulator.ledger
     other = gateway.request(method, target, team="search")
-    assert other.status == 403 if call.treatment is Treatment.JUDGED else other.json()["runs"] == []
+    assert other.status == 403 if call.treatment is Treatment.JUDGED else [] in other.json().values()
     assert simulator.ledger == before
     assert gateway.request(method, target).status == 200
     reached = simulator.ledger if call.treatment is Treatment.JUDGED else simulator.simulator.readings
-    kind = Kind.LOGS if call.treatment is Treatment.SHOWN else SWITCHED.get(path.rpartition("/")[2], Kind.CANCEL)
-    assert reached[-1].kind is kind
+    switched = Kind.PAUSE if path.endswith("/pause") else Kind.RESUME
+    begun = (kind for line, kind in ANSWERED.items() if named(call).startswith(line))
+    assert reached[-1].kind is next(begun, switched)
 
 
 def test_a_stranger_learns_nothing_of_the_list(simulator: SimulatorServer, gateway: RunningGateway) -> None:

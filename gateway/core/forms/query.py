@@ -60,7 +60,7 @@ def _dated(name: str) -> Parameter[int]:
 
 
 URLS, CALLER_IPS, FLOW_KEYS, LABELS = map(Repeatable, ("workflowUrl", "callerIp", "flowControlKey", "label"))
-HOSTS, PATHS = map(Repeatable, ("host", "path"))
+HOSTS, PATHS, FAILED_RUN_IDS = map(Repeatable, ("host", "path", "workflowRunId"))
 FROM_DATE, TO_DATE, CREATED_AT = map(_dated, ("fromDate", "toDate", "workflowCreatedAt"))
 COUNT = Parameter("count", grammar.count)
 
@@ -168,3 +168,16 @@ def filter_in(values: Values, *, exact: bool) -> Filter:
             parameter, member = row
             members[member] = parameter.of(values)
     return filter_with(members)
+
+
+_FAILED_MEMBERS = {**_MEMBERS, FAILED_RUN_IDS.name: (FAILED_RUN_IDS, "failed_run_ids")}
+
+
+def failed_filter_in(values: Values) -> Filter:
+    """Return the filter of failed runs in the values of a query, whose URLs are exact. Raises: as `filter_in`."""
+    members: dict[str, object] = {"exact": URLS.name in values}
+    for name in values:
+        if (row := _FAILED_MEMBERS.get(name)) is not None:
+            parameter, member = row
+            members[member] = parameter.of(values)
+    return filter_with(members, failed=True)

@@ -22,6 +22,8 @@ from gateway.edge.pages.plans import budgeted_rule, plan_members
 from gateway.edge.pages.questions import Questions, question_in
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.plans.draft import Draft, State, Withdrawal, check_ready, no_such_plan
+from gateway.upstream.dlq.log import DlqLog
+from gateway.upstream.dlq.team_entries import own_entries
 from gateway.upstream.runs.log import UpstreamLog
 from gateway.upstream.runs.team_runs import own_runs
 
@@ -155,6 +157,16 @@ class Pages:
         events = inbound.scope["raw_path"].endswith(b"/events")
         rules = await self.pipeline.prepared(inbound.live.policies, caller)
         page = await own_runs(query, rules, self.log, self.intake.clock.now_ms(), events=events, principal=caller)
+        return answers.status_page(200, page, inbound.decision_id)
+
+    async def failed_runs(self, inbound: Inbound) -> Answer:
+        """Handle `GET /v2/dlq`: return the failed runs that the rules of the caller's team cover."""
+        if self.log is None:
+            raise NotFound("no_read_token", _SHOWS_NONE)
+        caller, query = caller_of(inbound), inbound.scope["query_string"]
+        self.intake.refuse_secrets(inbound, [query.decode("latin-1")])
+        policies, now_ms = inbound.live.policies, self.intake.clock.now_ms()
+        page = await own_entries(query, policies, DlqLog(self.log), now_ms, principal=caller)
         return answers.status_page(200, page, inbound.decision_id)
 
     async def whoami(self, inbound: Inbound) -> Answer:

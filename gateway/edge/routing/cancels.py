@@ -147,4 +147,4 @@ def _read(inbound: Inbound, body: Body) -> ActionRequest:
     operation, form = found
     if operation.action is not Action.PAUSE:
         refuse_until(inbound.header)
-    return operation.read(form, Asked(form.named(path), scope["query_string"], body, inbound.header))
+    return operation.read(form, Asked(form.named(path), scope["query_string"], body, inbound.header, scope["headers"]))

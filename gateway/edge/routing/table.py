@@ -42,9 +42,9 @@ class CallRoute(Route):
         return Match.FULL if scope["method"] == self.method else Match.PARTIAL, self._found
 
     def handle(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[None, None, None]:
-        """Return the endpoint's call of the request. Raises: MethodNotAllowed: the path takes another method."""
+        """Return the endpoint's call of the request. Raises: MethodNotAllowed, NotFound: the path takes another."""
         if scope["method"] != self.method:
-            raise no_such_method(scope["path"], self._allowed)
+            raise no_such_method(scope["method"], scope["path"], self._allowed)
         return self._endpoint(scope, receive, send)
 
     def stand_beside(self, routes: Sequence[CallRoute]) -> Self:
@@ -111,6 +111,7 @@ def routes(cancels: Cancels, pages: Pages, health: HealthPages) -> list[Route]:
         *_asking(cancels, preview),
         CallRoute("GET", "/v2/workflows/logs", pages.logs, cancels),
         CallRoute("GET", "/v2/workflows/events", pages.logs, cancels),
+        CallRoute("GET", "/v2/dlq", pages.failed_runs, cancels),
         *_own(cancels, pages),
     ]
     return [

@@ -155,7 +155,8 @@ class OrdersInTurn:
             # What was refused and not sent again has ended meanwhile, or is not sent any more.
             done = [outcome for _, outcome in self.sent if isinstance(outcome, Cancelled)]
             action_id = done[-1].action_id if done and len(self.plan.orders) == 1 else None
-            return Cancelled(done[-1].upstream_status if done else None, self._cancelled, action_id)
+            made = tuple(one for outcome in done for one in outcome.made)
+            return Cancelled(done[-1].upstream_status if done else None, self._cancelled, action_id, made)
         if last is None:
             return NotSent(self.stopped or "stopping")
         if isinstance(last, (Refused, NotSent)) and not self._cancelled:

@@ -26,13 +26,13 @@ def read_entry(entry: object) -> Run | None:
         return None
     try:
         return Run(
-            run_id=grammar.run_id(_text(entry, "workflowRunId")),
-            workflow_url=grammar.url(_text(entry, "workflowUrl")),
-            created_ms=_created_ms(entry),
+            run_id=grammar.run_id(text_in(entry, "workflowRunId")),
+            workflow_url=grammar.url(text_in(entry, "workflowUrl")),
+            created_ms=time_in(entry, "workflowRunCreatedAt"),
             state=_state(entry),
-            caller_ip=_caller_ip(_optional(entry, "workflowRunCallerIp")),
-            flow_control_key=_key(_optional(entry, "flowControlKey")),
-            labels=_labels(entry),
+            caller_ip=caller_ip_of(optional_in(entry, "workflowRunCallerIp")),
+            flow_control_key=key_of(optional_in(entry, "flowControlKey")),
+            labels=labels_in(entry),
         )
     except ValueError:
         return None
@@ -41,14 +41,14 @@ def read_entry(entry: object) -> Run | None:
 def entry_id(entry: object) -> str:
     """Return the run ID of an entry, even if nothing else of it can be read; `?` if there is none."""
     try:
-        return grammar.run_id(_text(entry, "workflowRunId")) if isinstance(entry, dict) else UNKNOWN_ID
+        return grammar.run_id(text_in(entry, "workflowRunId")) if isinstance(entry, dict) else UNKNOWN_ID
     except ValueError:
         return UNKNOWN_ID
 
 
 def texts_of(run: Run) -> str:
     """Return every text of a run that somebody else chose, one per line."""
-    return "\n".join((run.run_id, run.workflow_url, run.flow_control_key or "", *run.labels))
+    return "\n".join((run.run_id, run.failed_run_id or "", run.workflow_url, run.flow_control_key or "", *run.labels))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +69,13 @@ def seen(entry: object, is_secret: Callable[[str], bool]) -> Seen:
     if run is not None and not is_secret(texts_of(run)):
         return Seen(run.run_id, run)
     run_id = entry_id(entry)
-    return Seen(UNKNOWN_ID if is_secret(run_id) else run_id, None, _url_alone(entry, is_secret))
+    return Seen(UNKNOWN_ID if is_secret(run_id) else run_id, None, url_alone(entry, is_secret))
 
 
-def _url_alone(entry: object, is_secret: Callable[[str], bool]) -> str | None:
+def url_alone(entry: object, is_secret: Callable[[str], bool]) -> str | None:
     """Return the URL of an entry that cannot be read as a whole; None if it cannot be read either, or is a secret."""
     try:
-        url = grammar.url(_text(entry, "workflowUrl")) if isinstance(entry, dict) else None
+        url = grammar.url(text_in(entry, "workflowUrl")) if isinstance(entry, dict) else None
     except ValueError:
         return None
     return None if url is None or is_secret(url) else url
@@ -169,35 +169,38 @@ def checked_cursor(cursor: object) -> str:
     return cursor
 
 
-def _text(entry: Entry, name: str) -> str:
+def text_in(entry: Entry, name: str) -> str:
+    """Return a text of an entry. Raises: ValueError: it is missing, or no text."""
     value = entry.get(name)
     if not isinstance(value, str):
         raise ValueError(f"{name} is no string")  # noqa: TRY004 - one kind of error for every unreadable entry
     return value
 
 
-def _optional(entry: Entry, name: str) -> str | None:
+def optional_in(entry: Entry, name: str) -> str | None:
     """Return a text that may be missing; servers written in Go send an empty one instead."""
-    return None if entry.get(name) is None else _text(entry, name) or None
+    return None if entry.get(name) is None else text_in(entry, name) or None
 
 
-def _created_ms(entry: Entry) -> int:
-    value = entry.get("workflowRunCreatedAt")
+def time_in(entry: Entry, name: str) -> int:
+    """Return a time of an entry in Unix milliseconds. Raises: ValueError: it is none."""
+    value = entry.get(name)
     # A bool is an int to Python, and seconds taken for milliseconds would make every run old.
     if type(value) is not int or not 10**12 <= value < 10**13:
-        raise ValueError("workflowRunCreatedAt is Unix milliseconds of 13 digits")
+        raise ValueError(f"{name} is Unix milliseconds of 13 digits")
     return value
 
 
 def _state(entry: Entry) -> str:
-    state = _text(entry, "workflowState")
+    state = text_in(entry, "workflowState")
     if not _STATE.fullmatch(state):
         raise ValueError("workflowState is a word in capitals")
     return state
 
 
 @lru_cache(maxsize=1024)
-def _caller_ip(text: str | None) -> str | None:
+def caller_ip_of(text: str | None) -> str | None:
+    """Return an address in the form in which requests name it. Raises: ValueError: it is none."""
     if text is None:
         return None
     address = ipaddress.ip_address(text)
@@ -205,13 +208,14 @@ def _caller_ip(text: str | None) -> str | None:
     return grammar.ip_address(str(mapped or address))
 
 
-def _key(text: str | None) -> str | None:
+def key_of(text: str | None) -> str | None:
+    """Return a flow-control key. Raises: ValueError: it breaks the grammar."""
     return None if text is None else grammar.key(text)
 
 
-def _labels(entry: Entry) -> tuple[str, ...]:
+def labels_in(entry: Entry) -> tuple[str, ...]:
     """Return `labels`, or the one `label` of servers that know only one. If both are given, it must be among them."""
-    value, first = entry.get("labels"), _optional(entry, "label")
+    value, first = entry.get("labels"), optional_in(entry, "label")
     if value is None:
         value = [] if first is None else [first]
     if not isinstance(value, list):

@@ -17,7 +17,18 @@ from gateway.upstream.client import Exchange, Reply
 from gateway.upstream.runs.cursors import Askers
 from gateway.upstream.runs.entries import Collected, Seen, seen
 from gateway.upstream.runs.listing import AT_ONCE, Lister, Read, SeenPage
-from gateway.upstream.runs.pages import LEADS_BACK, MAX_PAGE_BYTES, TRIMMED, Gate, Page, Pairs, Reader, deadline
+from gateway.upstream.runs.pages import (
+    LEADS_BACK,
+    MAX_PAGE_BYTES,
+    RUNS,
+    TRIMMED,
+    Gate,
+    Page,
+    Pairs,
+    Reader,
+    Source,
+    deadline,
+)
 from gateway.upstream.shares import Desk, TeamShare
 from gateway.upstream.token import AccountTokens
 
@@ -78,8 +89,8 @@ class UpstreamLog:
             LookupFailed: upstream cannot be read to the end.
             TooLarge: more match than `bounds` admits, or there are too many others, or pages that show none.
         """
-        look, bounds = look or LookUp(), self._bounds()
-        lister = Lister(self._read_with(self._reader()), bounds.runs)
+        look, bounds = look or LookUp(), self.bounds
+        lister = Lister(self._read_with(self.reader()), bounds.runs)
         async with deadline(bounds.seconds, look.words):
             return await lister.running(selection, look)
 
@@ -91,8 +102,8 @@ class UpstreamLog:
 
         Raises: LookupFailed: upstream cannot be read to the end.
         """
-        lister = Lister(self._read_with(self._reader()))
-        async with deadline(self._bounds().seconds):
+        lister = Lister(self._read_with(self.reader()))
+        async with deadline(self.bounds.seconds):
             same, doubtful = await lister.again(runs, selection, since_ms)
         if not doubtful:
             return same
@@ -109,7 +120,7 @@ class UpstreamLog:
         wanted = tuple(dict.fromkeys(run_ids))
         if len(wanted) > MAX_IDS:
             raise TooLarge("run_ids", f"At most {MAX_IDS} run IDs can be looked up for one request. Nothing was sent.")
-        collected, read, places = Collected(), self._read_with(self._reader()), asyncio.Semaphore(AT_ONCE)
+        collected, read, places = Collected(), self._read_with(self.reader()), asyncio.Semaphore(AT_ONCE)
 
         async def one(run_id: str) -> int:
             """Add the runs of one ID, and return how many pages they had."""
@@ -119,7 +130,7 @@ class UpstreamLog:
                 return await _follow(read, pairs, found)
 
         try:
-            async with deadline(self._bounds().seconds), asyncio.TaskGroup() as group:
+            async with deadline(self.bounds.seconds), asyncio.TaskGroup() as group:
                 tasks = [group.create_task(one(run_id)) for run_id in wanted]
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from failed
@@ -133,7 +144,7 @@ class UpstreamLog:
         if not _ACTION_ID.fullmatch(action_id):
             return None
         reader = Reader(self._exchange, self._tokens.reading or self._tokens.writing, self._gate, self._desk)
-        async with deadline(self._bounds().seconds):
+        async with deadline(self.bounds.seconds):
             reply = await reader.reply(f"/v2/workflows/bulkActions/{action_id}")
             if reply.status == 404:
                 return None
@@ -149,8 +160,8 @@ class UpstreamLog:
 
         Raises: LookupFailed: upstream cannot be read.
         """
-        async with deadline(self._bounds().seconds):
-            return await self._reader().page(pairs, take, max_bytes=max_bytes, beside=beside)
+        async with deadline(self.bounds.seconds):
+            return await self.reader().page(pairs, take, max_bytes=max_bytes, beside=beside)
 
     async def aclose(self) -> None:
         """Close what is open, and read nothing more."""
@@ -161,7 +172,13 @@ class UpstreamLog:
         """Return whether a text holds an account's token or a gateway's key. Its run is then not shown or recorded."""
         return self._tokens.is_in(text)
 
-    def _reader(self) -> Reader:
+    @property
+    def bounds(self) -> LookUpBounds:
+        """The bounds on one look-up, as they are now."""
+        return self._bounds()
+
+    def reader(self, source: Source = RUNS) -> Reader:
+        """Return the way of one look-up to a list of upstream's. Raises: LookupFailed: there is no read-only token."""
         reading = self._tokens.reading
         if reading is None:
             raise LookupFailed(
@@ -169,7 +186,7 @@ class UpstreamLog:
                 "This gateway has no read-only token to look runs up with.",
                 "Trying again does not help until its operators have set upstream.read_token.",
             )
-        return Reader(self._exchange, reading, self._gate, self._desk)
+        return Reader(self._exchange, reading, self._gate, self._desk, source)
 
     def _read_with(self, reader: Reader) -> Read:
         """Return the function that reads pages for one look-up."""

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from urllib.parse import quote
 
 from gateway.core.errors import NARROW, LookupFailed
@@ -49,6 +49,18 @@ MAX_WAITS = 3
 """How often in a row upstream may make one look-up wait before it is given up."""
 
 Pairs = Sequence[tuple[str, str]]
+
+
+class Source(NamedTuple):
+    """A list of upstream's: its path, the member of a page that holds the entries, and what they are in words."""
+
+    path: str
+    member: str
+    words: str
+
+
+RUNS = Source(PATH, "runs", "runs")
+"""The log of the runs."""
 
 _Taken = TypeVar("_Taken")
 
@@ -144,10 +156,11 @@ class Gate:
 class Reader:
     """The way of one look-up to upstream: only GET, with one token. Every failure is a LookupFailed.
 
-    Long answers are read at the `desk`, on a thread, one per look-up at a time.
+    Long answers are read at the `desk`, on a thread, one per look-up at a time. `source` is the list that is read.
     """
 
-    def __init__(self, exchange: Exchange, holder: TokenHolder, gate: Gate, desk: Desk) -> None:
+    def __init__(self, exchange: Exchange, holder: TokenHolder, gate: Gate, desk: Desk, source: Source = RUNS) -> None:
+        self._source = source
         self._exchange = exchange
         self._holder = holder
         self._gate = gate
@@ -157,20 +170,26 @@ class Reader:
     async def page(
         self, pairs: Pairs, take: Callable[[Page], _Taken], *, max_bytes: int = MAX_PAGE_BYTES, beside: bool = False
     ) -> _Taken:
-        """Return what `take` makes of one page of the log. It may run on a thread, and must change nothing outside.
+        """Return what `take` makes of one page of the list. It may run on a thread, and must change nothing outside.
 
         With `beside` it is called on a thread even if the page is short.
 
         Raises: LookupFailed: the page cannot be had or cannot be read.
         """
         query = "&".join(f"{name}={quote(value, safe='')}" for name, value in pairs)
-        reply = await self.reply(f"{PATH}?{query}", max_bytes=max_bytes)
+        source = self._source
+        reply = await self.reply(f"{source.path}?{query}", max_bytes=max_bytes)
         if reply.status != 200:
-            what = f"QStash answered the look-up of the runs with status {reply.status}."
+            what = f"QStash answered the look-up of the {source.words} with status {reply.status}."
             raise LookupFailed("status", what, upstream_status=reply.status)
         at_s = http_date_s(reply.headers.get("date", ""))
         at_ms = None if at_s is None else at_s * 1000
-        return await self.read(reply, lambda reply: take(_page(reply.members(page_object), at_ms)), beside=beside)
+
+        def taken(reply: Reply) -> _Taken:
+            """Read the page, and return what `take` makes of it."""
+            return take(_page(reply.members(page_object), at_ms, source))
+
+        return await self.read(reply, taken, beside=beside)
 
     async def read(self, reply: Reply, take: Callable[[Reply], _Taken], *, beside: bool = False) -> _Taken:
         """Return what `take` makes of an answer: at once if it is short, on a thread if that may take long."""
@@ -193,11 +212,12 @@ class Reader:
                 break
             self._refused_at.add(passed)
             if len(self._refused_at) > MAX_WAITS:
-                what = "QStash keeps on throttling this account, so the runs could not be looked up."
+                what = f"QStash keeps on throttling this account, so the {self._source.words} could not be looked up."
                 raise LookupFailed("throttled", what, _LATER, upstream_status=reply.status)
         self._refused_at.clear()
         if reply.status in (401, 403):
-            what = f"QStash does not accept the gateway's read-only token ({reply.status}), so no run can be looked up."
+            no = f"no {self._source.words.removesuffix('s')} can be looked up"
+            what = f"QStash does not accept the gateway's read-only token ({reply.status}), so {no}."
             raise LookupFailed("read_token", what, _RENEW, upstream_status=reply.status)
         return reply
 
@@ -207,7 +227,7 @@ class Reader:
             # A read changes nothing, so it may be sent again, unlike any cancel.
             reply = await self._once(target, max_bytes)
         if isinstance(reply, Failed):
-            what, status = _unreached(reply), reply.status
+            what, status = _unreached(reply, self._source.words), reply.status
             raise LookupFailed("unreachable", what, _LATER, reason=reply.cause, upstream_status=status)
         return reply
 
@@ -216,41 +236,46 @@ class Reader:
 
 
 @asynccontextmanager
-async def deadline(seconds: float, so_far: Callable[[], str] | None = None) -> AsyncIterator[None]:
+async def deadline(
+    seconds: float, so_far: Callable[[], str] | None = None, *, words: str = "runs"
+) -> AsyncIterator[None]:
     """Limit a whole look-up to some seconds; `so_far` says how far it came. Raises: LookupFailed: the time is over."""
     try:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
         came = f": {so_far()}" if so_far is not None else ""
-        what = f"Looking the runs up took longer than {seconds:g} s (limits.lookup.seconds){came}."
+        what = f"Looking the {words} up took longer than {seconds:g} s (limits.lookup.seconds){came}."
         raise LookupFailed("deadline", what, NARROW) from None
 
 
-def _page(members: Mapping[str, object] | None, at_ms: int | None) -> Page:
+def _page(members: Mapping[str, object] | None, at_ms: int | None, source: Source) -> Page:
     try:
-        return Page(_entries(members or {}), checked_cursor((members or {}).get("cursor")), at_ms)
+        return Page(
+            _entries((members or {}).get(source.member, "missing")),
+            checked_cursor((members or {}).get("cursor")),
+            at_ms,
+        )
     except ValueError as exc:
-        raise LookupFailed(UNREADABLE, "QStash sent a list of the runs that cannot be read.") from exc
+        raise LookupFailed(UNREADABLE, f"QStash sent a list of the {source.words} that cannot be read.") from exc
 
 
-def _entries(members: Mapping[str, object]) -> tuple[object, ...]:
-    entries = members.get("runs", "missing")
+def _entries(entries: object) -> tuple[object, ...]:
     # Servers written in Go write an empty list as null.
     if entries is None:
         return ()
     if not isinstance(entries, list) or len(entries) > MAX_PAGE_ENTRIES:
-        raise ValueError("a page has a list of runs, and not more than any page has")
+        raise ValueError("a page has a list of entries, and not more than any page has")
     return tuple(entries)
 
 
-def _unreached(failed: Failed) -> str:
+def _unreached(failed: Failed, words: str) -> str:
     """Return what happened, in a sentence."""
     if failed.cause == NO_THREAD:
-        return "The gateway's system gave it no thread, so the runs could not be looked up."
+        return f"The gateway's system gave it no thread, so the {words} could not be looked up."
     if not failed.sent:
-        return "QStash cannot be reached, so the runs could not be looked up."
-    return "QStash gave no whole answer when the runs were looked up."
+        return f"QStash cannot be reached, so the {words} could not be looked up."
+    return f"QStash gave no whole answer when the {words} were looked up."
 
 
 MAX_WAIT_S = 10.0

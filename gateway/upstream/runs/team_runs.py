@@ -78,7 +78,7 @@ class PagePort(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
+class Shown:
     """A run as it is shown: `which` run, by ID and creation time, its members, and how many bytes these take."""
 
     which: tuple[str, int]
@@ -87,11 +87,22 @@ class _Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class _ShownPage:
+class ShownPage:
     """The part of one of upstream's pages that is shown, and the cursor of the next page."""
 
-    found: Sequence[_Shown]
+    found: Sequence[Shown]
     cursor: str
+
+
+class Asking(Protocol):
+    """One question of a team: how many things it wants, and what it is shown of one of upstream's pages."""
+
+    @property
+    def count(self) -> int:
+        """How many are wanted."""
+
+    async def page(self, pairs: Pairs) -> ShownPage:
+        """Return what is shown of a page. Raises: LookupFailed: it cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +114,12 @@ class _Asked:
     log: PagePort
     now_ms: int
 
-    async def page(self, pairs: Pairs) -> _ShownPage:
+    @property
+    def count(self) -> int:
+        """How many runs are wanted."""
+        return self.question.count
+
+    async def page(self, pairs: Pairs) -> ShownPage:
         """Return what is shown of a page.
 
         A page that is too long or cannot be read is read again without payloads, so that one run's payload hides no
@@ -121,11 +137,11 @@ class _Asked:
         take = partial(self.taken, payloads=False)
         return await self.log.page(trimmed, take, max_bytes=MAX_TRIMMED_BYTES, beside=beside)
 
-    def taken(self, page: Page, *, payloads: bool) -> _ShownPage:
+    def taken(self, page: Page, *, payloads: bool) -> ShownPage:
         """Return what is shown of a page that was read with payloads, or without."""
-        return _ShownPage(list(self._shown(page, payloads=payloads)), page.cursor)
+        return ShownPage(list(self._shown(page, payloads=payloads)), page.cursor)
 
-    def _shown(self, page: Page, *, payloads: bool) -> Iterator[_Shown]:
+    def _shown(self, page: Page, *, payloads: bool) -> Iterator[Shown]:
         for entry in page.entries:
             run = read_entry(entry)
             rule = covers(self.rules, run, self.now_ms) if run is not None and self.question.means(run) else None
@@ -137,20 +153,21 @@ class _Asked:
             # If a payload holds a secret, the run is shown without payloads; if another member does, it is not shown.
             # The same goes for members that cannot be serialised.
             for members in (full, known):
-                if (size := self._size_shown(members)) is not None:
-                    yield _Shown((run.run_id, run.created_ms), members, size)
+                if (size := size_shown(members, self.log.is_secret)) is not None:
+                    yield Shown((run.run_id, run.created_ms), members, size)
                     break
 
-    def _size_shown(self, members: Mapping[str, object]) -> int | None:
-        """Return how many bytes the members take in an answer; None if they hold a secret or cannot be serialised.
 
-        A number above 64 bits, half of a surrogate pair, or too deep a nesting cannot be.
-        """
-        try:
-            written = orjson.dumps({"runs": [members]})
-        except orjson.JSONEncodeError:
-            return None
-        return None if self.log.is_secret(written) else len(written)
+def size_shown(members: Mapping[str, object], is_secret: Callable[[bytes], bool]) -> int | None:
+    """Return how many bytes the members take in an answer; None if they hold a secret or cannot be serialised.
+
+    A number above 64 bits, half of a surrogate pair, or too deep a nesting cannot be.
+    """
+    try:
+        written = orjson.dumps({"runs": [members]})
+    except orjson.JSONEncodeError:
+        return None
+    return None if is_secret(written) else len(written)
 
 
 async def own_runs(
@@ -175,18 +192,18 @@ async def own_runs(
         return {"cursor": "", "runs": []}
     with log.askers.turn(principal):
         async with deadline(DEADLINE_S):
-            runs, end = await _read(_Asked(question, rules, log, now_ms), fixed, begin)
+            runs, end = await read_on(_Asked(question, rules, log, now_ms), fixed, begin)
     return {"cursor": "" if end is None else await log.askers.told(principal, asked_by, end), "runs": runs}
 
 
-async def _read(asked: _Asked, fixed: Pairs, begin: Position) -> tuple[list[dict[str, object]], Position | None]:
-    """Read on until enough is found or no page is left. Return the runs, and where to go on if there is more."""
+async def read_on(asked: Asking, fixed: Pairs, begin: Position) -> tuple[list[dict[str, object]], Position | None]:
+    """Read on until enough is found or no page is left. Return what is shown, and where to go on if there is more."""
     runs: list[dict[str, object]] = []
     at, before, seen, room = begin.cursor, begin.shown, {begin.cursor}, MAX_ANSWER_BYTES
     for _ in range(MAX_PAGES):
         page = await asked.page([*fixed, ("cursor", at)] if at else fixed)
         found = [one for one in page.found if one.which not in before]
-        fitting = _fitting(found, most=asked.question.count - len(runs), room=room, first=not runs)
+        fitting = _fitting(found, most=asked.count - len(runs), room=room, first=not runs)
         runs += [one.members for one in fitting]
         room -= sum(one.size for one in fitting)
         if len(found) > len(fitting):
@@ -198,12 +215,12 @@ async def _read(asked: _Asked, fixed: Pairs, begin: Position) -> tuple[list[dict
             raise LookupFailed("cursor", LEADS_BACK)
         at = page.cursor
         seen.add(at)
-        if len(runs) == asked.question.count:
+        if len(runs) == asked.count:
             break
     return runs, Position(at)
 
 
-def _fitting(found: Sequence[_Shown], *, most: int, room: int, first: bool) -> Sequence[_Shown]:
+def _fitting(found: Sequence[Shown], *, most: int, room: int, first: bool) -> Sequence[Shown]:
     """Return the runs that fit into the answer beside what it holds. The first run of an answer always fits."""
     sizes = accumulate(one.size for one in found)
     return [
