@@ -378,7 +378,12 @@ class ActionRequest:
 
     def wire(self) -> dict[str, object]:
         """Return the request as an object with the wire names; repeatable fields are lists, numbers are numbers."""
-        return {**wire_of(self.selection, self.count), **dict(self.overrides)}
+        members = wire_of(self.selection, self.count)
+        return {**members, **dict(self.overrides)} if self.overrides else members
+
+    def identity(self) -> dict[str, object]:
+        """Return what tells it from other requests, to be hashed: `wire`, with the action if it cancels no runs."""
+        return self.wire() if self.action is CANCEL_RUNS else {"action": self.action.value, **self.wire()}
 
 
 def wire_of(selection: Selection, count: int) -> dict[str, object]:

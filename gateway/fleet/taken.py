@@ -18,6 +18,7 @@ from gateway.audit.chain import parse_line
 from gateway.audit.decisions.joined import Members, Tally
 from gateway.audit.decisions.left_open import lines_of_events, recent_chains
 from gateway.audit.segment import ChainLock, OsDisk, chains_in
+from gateway.core.request import CANCEL_RUNS
 from gateway.state.admissions import Answered, Closed
 from gateway.state.port import Admissions
 
@@ -57,8 +58,12 @@ class Account:
         return Closed(None if self.tally.settled is None else self.tally.cancelled)
 
     def _answer(self, outcome: Members) -> Answered | None:
-        """Return the answer that was given, where the record shows it whole: runs were cancelled, to the plan's end."""
-        if not self.tally.cancelled or "stopped_by" in outcome:
+        """Return the answer that was given, where the record shows it whole: runs were cancelled, to the plan's end.
+
+        Of other actions it does not show in which of two forms they were answered.
+        """
+        of_runs = self.intent is None or self.intent.get("action", CANCEL_RUNS) == CANCEL_RUNS
+        if not of_runs or not self.tally.cancelled or "stopped_by" in outcome:
             return None
         return Answered(200, orjson.dumps({"cancelled": self.tally.cancelled}))
 

@@ -28,6 +28,7 @@ from gateway.audit.events.values import (
     KeyId,
     LastGood,
     LeftOut,
+    Made,
     Names,
     Origin,
     OutcomeCause,
@@ -261,6 +262,7 @@ class Chunk(Event, name="chunk"):
         "Which attempt at this order it is, from 1, if QStash refused the first with 429 and it may be sent again.",
         Keywords(minimum=1),
     ] = ABSENT
+    made: Made = ABSENT
 
 
 class Joined(Event, name="joined"):
@@ -304,6 +306,7 @@ class Outcome(Event, name="outcome"):
     stopped_by: Annotated[
         PrincipalName | Absent, "Who stopped the plan before all of its orders were sent; those sent are all certain."
     ] = ABSENT
+    made: Made = ABSENT
 
 
 class Settled(Event, name="settled"):

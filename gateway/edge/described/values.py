@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.core.forms.shown import PLANS, SAMPLE
+from gateway.core.request import CANCEL_RUNS, Action
 from gateway.edge.described.declare import (
     RULE,
     TIME,
@@ -25,18 +26,20 @@ _REQUEST = "as an object with the names of its query; names that may be repeated
 
 def _left() -> Schema:
     members = {"runs": number("How many."), "sample": listed("Some of their IDs.", {"type": "string"}, maxItems=SAMPLE)}
-    return value("Runs that were meant but are not cancelled.", members)
+    return value("Runs, or things of another action, that were meant but are left as they are.", members)
 
 
 def _run() -> Schema:
     members = {
-        "workflowRunId": text("The ID of the run."),
+        "workflowRunId": text("The ID of the run; beside `dlqId` that of the run which has failed."),
+        "dlqId": text("The ID of the entry of the dead letter queue, where the plan is about those."),
+        "messageId": text("The ID of the message, where the plan is about those."),
         "created": text("When it was created.", **TIME),
         "workflowUrl": text("The URL of its workflow."),
         "labels": listed("Its labels.", {"type": "string"}),
     }
-    says = "One run. URL and labels are left out under a rule with `owner: unchecked`."
-    return value(says, members, maybe=("workflowUrl", "labels"))
+    says = "One run, entry or message. URL and labels are left out under a rule with `owner: unchecked`."
+    return value(says, members, maybe=("workflowRunId", "dlqId", "messageId", "workflowUrl", "labels"))
 
 
 def _narrowed() -> Schema:
@@ -72,7 +75,7 @@ def _owner() -> Schema:
     return value("Whom to ask about a rule.", members)
 
 
-_ALWAYS = ("plan", "state", "expires_in_s")
+_ALWAYS = ("plan", "state", "expires_in_s", "action")
 
 
 OF_A_PLAN: dict[str, Schema] = {
@@ -83,6 +86,7 @@ OF_A_PLAN: dict[str, Schema] = {
         enum=[state.value for state in State],
     ),
     "expires_in_s": number("How long it can still be applied, in seconds."),
+    "action": text("What it is to do: `cancel_runs`, or another action, whose entries or messages `runs` counts."),
     "pages": number("While it is looking: how many pages of QStash's list were read."),
     "matched": number("While it is looking: how many runs match so far."),
     "error": text("Why its look-up failed, or why what was found is refused."),
@@ -184,10 +188,20 @@ def _rule_offered() -> Schema:
         "rule": text(f"{RULE}."),
         "words": text("What it allows, in words."),
         "example": or_null({"type": "object", "description": f"A request that it would allow now, {_REQUEST}."}),
+        "request": or_null(text("The request line of the example, to send or to ask `explain` about.")),
         "owner": or_null(ref("Owner")),
         "budget": ref("Budget"),
     }
     return value("A rule that allows the caller something.", members, maybe=("budget",))
+
+
+def _action_offered() -> Schema:
+    members = {
+        "action": text("The action.", enum=[one.value for one in Action if one is not CANCEL_RUNS]),
+        "rules": listed("The rules that allow it to the team now.", ref("RuleOffered")),
+        "left_out": number("How many further rules are not shown."),
+    }
+    return value("What the caller may do besides cancelling runs.", members)
 
 
 def _whoami() -> Schema:
@@ -197,8 +211,9 @@ def _whoami() -> Schema:
         "expires": or_null(text("When the credential ends; null if it does not.", **TIME)),
         "claims": mapping("The claims of the token that the gateway's operators pinned.", {"type": "string"}),
         "operator": yes_or_no("Whether the team is one of the gateway's operators."),
-        "rules": listed("The rules that allow the team something now.", ref("RuleOffered")),
+        "rules": listed("The rules that allow the team to cancel runs now.", ref("RuleOffered")),
         "left_out": number("How many further rules are not shown."),
+        "actions": listed("The other actions that a rule allows the team now.", ref("ActionOffered")),
     }
     return value("Who the caller is, and what it may do.", members)
 
@@ -227,6 +242,7 @@ def _explanation() -> Schema:
     }
     resolve = value("The bounds on the runs that are looked up.", bounds, maybe=tuple(bounds))
     members: dict[str, Schema] = {
+        "action": text("What the request in question asks for.", enum=[one.value for one in Action]),
         "decision": text("The decision, with rules in shadow mode counted.", enum=verdict),
         "enforced": text("The decision that holds.", enum=verdict),
         "rule": or_null(text(f"{RULE} that decides; null if none allows it.")),
@@ -266,8 +282,10 @@ def _decision() -> Schema:
             "What became of it. `unknown`: it may have been carried out, and must not be repeated blindly.",
             enum=list(STATES),
         ),
-        "cancelled": or_null(number("How many runs are certainly cancelled; null if nobody knows.")),
-        "over_cancelled": number("How many runs QStash cancelled beyond those sent to it."),
+        "cancelled": or_null(
+            number("To how many things it was certainly done, as runs cancelled or entries deleted; null: unknown.")
+        ),
+        "over_cancelled": number("To how many things QStash did it beyond those sent to it."),
         "orders": value(
             "The orders to QStash.",
             {"planned": number("How many there are."), "sent": number("How many were sent, or may have been.")},
@@ -285,13 +303,16 @@ def _asked() -> Schema:
         "request": text(
             "A request line, like `DELETE /v2/workflows/runs/wfr_1`, or only a query, like `label=nightly`."
         ),
+        "action": text("What a query alone asks for; without it a cancel of runs.", enum=[one.value for one in Action]),
         "body": {
             "type": ["object", "string", "null"],
             "description": "The body of that request, if it has one.",
         },
+        "headers": mapping("The headers that say more of it, like `Upstash-Retries`, by name.", {"type": "string"}),
         "reason": or_null(text("Why, for the record; where the call itself would have the header Gateway-Reason.")),
     }
-    return {**value("A cancel that is asked about.", members, maybe=("body", "reason")), "additionalProperties": False}
+    said = value("A request that is asked about.", members, maybe=("action", "body", "headers", "reason"))
+    return {**said, "additionalProperties": False}
 
 
 _OF_A_FREEZE: dict[str, Schema] = {
@@ -330,7 +351,17 @@ VALUES: dict[str, Schema] = {
     "AwaitingApproval": value(
         "The plans that wait for the caller's team.", {"approvals": listed("The plans, newest first.", ref("Plan"))}
     ),
-    "Cancelled": value("What was cancelled.", {"cancelled": number("How many runs.")}),
+    "Cancelled": value(
+        "What was cancelled. The plan of another action is answered as the call of that action is.",
+        {
+            "cancelled": number("How many runs, or messages."),
+            "deleted": number("How many entries were deleted."),
+            "cursor": text("Empty: nothing is left of the plan."),
+            "workflowRuns": listed("The runs that were started.", {"type": "object"}),
+            "responses": listed("The messages that were sent.", {"type": "object"}),
+        },
+        maybe=("cancelled", "deleted", "cursor", "workflowRuns", "responses"),
+    ),
     "Counts": counts(),
     "Decision": _decision(),
     "Decisions": value(
@@ -354,6 +385,7 @@ VALUES: dict[str, Schema] = {
     "Policies": policies(),
     "Records": records(),
     "RuleExplained": _rule_explained(),
+    "ActionOffered": _action_offered(),
     "RuleOffered": _rule_offered(),
     "Run": _run(),
     "Settled": _settled(),

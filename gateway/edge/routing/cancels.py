@@ -21,6 +21,7 @@ from gateway.execution.pipeline import Pipeline
 from gateway.operations.operation import Asked
 from gateway.operations.switches import refuse_until
 from gateway.operations.table import asked_by
+from gateway.operations.words import WORDS
 from gateway.process import fault_of
 
 _KEEPS_NO_TIMERS = (
@@ -135,7 +136,7 @@ class Cancels:
             return answers.outcome(done.result, decision_id)
         except BaseException as exc:  # noqa: BLE001 - as in a Net
             self._teller.fault(fault_of(exc), decision_id)
-            return answers.not_shown(decision_id)
+            return answers.not_shown(decision_id, WORDS[done.plan.asked.action])
 
 
 def _read(inbound: Inbound, body: Body) -> ActionRequest:
@@ -147,4 +148,5 @@ def _read(inbound: Inbound, body: Body) -> ActionRequest:
     operation, form = found
     if operation.action is not Action.PAUSE:
         refuse_until(inbound.header)
-    return operation.read(form, Asked(form.named(path), scope["query_string"], body, inbound.header, scope["headers"]))
+    named = None if form.field is None else form.named(path)
+    return operation.read(form, Asked(named, scope["query_string"], body, inbound.header, scope["headers"]))

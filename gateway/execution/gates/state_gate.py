@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from gateway.core.errors import Conflict, StateUnavailable, counted
+from gateway.core.errors import Conflict, StateUnavailable
 from gateway.core.outcome import Excess
 from gateway.core.plan import Denial, Permit, Plan
 from gateway.core.request import Action, ByIds, Principal
@@ -13,6 +13,7 @@ from gateway.execution.gates.freezes import FreezesInForce, Trip
 from gateway.execution.in_flight import Replay, Result
 from gateway.execution.plans.draft import Draft
 from gateway.execution.ports import Call
+from gateway.operations.words import WORDS
 from gateway.state.admissions import NeedsApproval
 
 SWITCHES = (Action.PAUSE, Action.RESUME)
@@ -139,10 +140,12 @@ class StateGate:
     async def close(self, plan: Plan, call: Call, result: Result) -> None:
         """Freeze the rule if an order by IDs cancelled more than was sent; settle what the plan took. Never raises."""
         if result.over_cancelled:
-            self.exceeded(Excess(plan.decision_id, plan.principal.team, plan.permit.rule, result.over_cancelled))
+            team, rule, action = plan.principal.team, plan.permit.rule, plan.asked.action.value
+            self.exceeded(Excess(plan.decision_id, team, rule, result.over_cancelled, action))
         if result.over_cancelled and all(isinstance(order.selection, ByIds) for order in plan.orders):
-            more = counted(result.over_cancelled, "more run")
-            why = f"decision {plan.decision_id} cancelled {more} than were sent, which is not as QStash is known to act"
+            words = WORDS[plan.asked.action]
+            more = f"{words.done} {words.number(result.over_cancelled, before='more ')}"
+            why = f"decision {plan.decision_id} {more} than were sent, which is not as QStash is known to act"
             self._trip(plan.principal.team, plan.permit.rule, why)
         if self.timed is not None and plan.asked.action in SWITCHES:
             await self.timed.close(plan, result)
