@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from gateway.authoring.explain import Explanation, explain
-from gateway.authoring.question import Question, from_line, from_wire
+from gateway.authoring.question import HEADERS, NAMES, Question, from_line, from_wire
 from gateway.core import grammar
-from gateway.core.errors import InvalidConfiguration, MalformedRequest, Problem
+from gateway.core.errors import InvalidConfiguration, Problem, Refusal
 from gateway.core.forms.times import instant_ms
 from gateway.core.plan import Decision, Denial, Owner, Permit
-from gateway.core.request import ActionRequest, Principal
+from gateway.core.request import CANCEL_RUNS, Action, ActionRequest, Principal
 from gateway.core.run import CANCELLED, STARTED, Listing, Resolved, Run
 from gateway.files import nodes
 from gateway.files.mappings import Either, Key, ListOf, Present, Shape, may, need
 from gateway.files.nodes import Node, Place
 from gateway.files.source import parse_document, read_file
 from gateway.files.values import Bool, Choice, Int, Text, word
-from gateway.operations.calls.cancel_runs import NAMES
 from gateway.policy.choose import choose
 from gateway.policy.format.keys import owner, team_name
 from gateway.policy.format.load import CASES_SUFFIX, is_hidden
 from gateway.policy.rules import Policies
+from gateway.policy.words.things import of_action
 
 NOON_MS = 1_767_268_800_000
 """The time of a case that names none: 2026-01-01T12:00:00Z."""
@@ -38,7 +38,11 @@ _RULE_NAME = "[a-z0-9][a-z0-9-]{0,62}/[a-z0-9][a-z0-9-]{0,62}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Expected:
-    """The decision that a case expects. An expectation that is None is not checked."""
+    """The decision that a case expects. An expectation that is None is not checked.
+
+    `runs` are what the look-up would find, and `cancels` those that the action is done to, by ID: runs, or entries of
+    the dead letter queue, or messages.
+    """
 
     at: Place
     it: str
@@ -125,7 +129,9 @@ def _end(policies: Policies, case: Case, decision: Decision) -> Denial | Resolve
 def _cancelled(case: Case, end: Denial | Resolved | None) -> Iterator[str]:
     found = [run.run_id for run in end.runs] if isinstance(end, Resolved) else []
     if case.cancels is not None and sorted(found) != sorted(case.cancels):
-        yield f"expected to cancel {', '.join(case.cancels) or 'no run'}, found {', '.join(found) or 'no run'}"
+        action = case.question.request.action
+        what, none = "cancel" if action is CANCEL_RUNS else action, f"no {of_action(action).one}"
+        yield f"expected to {what} {', '.join(case.cancels) or none}, found {', '.join(found) or none}"
 
 
 def check_cases(directory: Path, policies: Policies) -> None:
@@ -175,6 +181,8 @@ class _Entry(_Expected):
 
     team: str
     request: str | Mapping[str, object]
+    action: Action | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
     body: str | None = None
     time_ms: int = NOON_MS
     reason: str | None = None
@@ -197,6 +205,8 @@ def _entry() -> Shape[_Entry]:
         "it": need(Text(str)),
         "team": need(team_name()),
         "request": need(Either(line, _fields())),
+        "action": may(Choice(tuple(Action))),
+        "headers": may(Shape(dict, _headers())),
         "body": may(Text(str)),
         "at": may(Text(instant_ms, typed=True), into="time_ms"),
         "reason": may(Text(grammar.reason)),
@@ -204,7 +214,7 @@ def _entry() -> Shape[_Entry]:
         "rule": may(rule),
         "owner": may(owner()),
         "shadow": may(rule),
-        "effective": may(_fields()),
+        "effective": may(_fields(_headers())),
         "resolve": may(Bool()),
         "runs": may(ListOf(_run(), min_items=0, distinct={"run ID": lambda run: run.run_id})),
         "cancels": may(ListOf(Text(grammar.run_id), min_items=0, distinct={"run ID": str})),
@@ -213,7 +223,7 @@ def _entry() -> Shape[_Entry]:
 
 
 def _run() -> Shape[Run]:
-    """Return the reader of one run of the account, as the look-up would find it."""
+    """Return the reader of one run of the account, or entry or message, as the look-up would find it."""
     keys = {
         "id": need(Text(grammar.run_id), into="run_id"),
         "url": need(Text(grammar.url), into="workflow_url"),
@@ -221,6 +231,7 @@ def _run() -> Shape[Run]:
         "labels": may(ListOf(Text(grammar.key))),
         "flowControlKey": may(Text(grammar.key), into="flow_control_key"),
         "callerIp": may(Text(grammar.ip_address), into="caller_ip"),
+        "workflowRunId": may(Text(grammar.run_id), into="failed_run_id"),
         "state": may(Choice((STARTED, "RUN_SUCCESS", "RUN_FAILED", CANCELLED))),
     }
     return Shape(Run, keys)
@@ -248,12 +259,17 @@ class _OneOrMore:
         return {"anyOf": [Text(str).json_schema(), ListOf(Text(str)).json_schema()]}
 
 
-def _fields() -> Shape[Mapping[str, object]]:
-    """Return the reader of a request's typed fields, which have the wire names."""
+def _fields(more: Mapping[str, Key] | None = None) -> Shape[Mapping[str, object]]:
+    """Return the reader of a request's typed fields, which have the wire names, and perhaps of `more`."""
     keys: dict[str, Key] = {name: may(_OneOrMore()) for name in NAMES}
     keys |= {"workflowUrlExactMatch": may(Bool()), "count": may(Int(1, 999_999_999))}
     keys |= {name: may(Int(0, _MAX_MS)) for name in ("fromDate", "toDate")}
-    return Shape(dict, keys)
+    return Shape(dict, {**keys, **(more or {})})
+
+
+def _headers() -> dict[str, Key]:
+    """Return the readers of the headers that say more of a request, by name."""
+    return {name: may(Text(str, typed=True)) for name in HEADERS}
 
 
 def _case(entry: _Entry, problems: list[Problem]) -> Case | None:
@@ -265,7 +281,7 @@ def _case(entry: _Entry, problems: list[Problem]) -> Case | None:
         problems.append(entry.at.problem("'cancels' is what is cancelled: it stands only beside 'expect: permit'"))
     try:
         request = _request(entry)
-    except (MalformedRequest, ValueError) as exc:
+    except (Refusal, ValueError) as exc:
         problems.append(entry.at.problem(f"the request cannot be judged, the gateway would not read it: {exc}"))
         return None
     question = Question(Principal(entry.team, SUBJECT), request, entry.time_ms)
@@ -273,9 +289,9 @@ def _case(entry: _Entry, problems: list[Problem]) -> Case | None:
 
 
 def _request(entry: _Entry) -> ActionRequest:
-    body = (entry.body or "").encode()
+    body, headers, reason = (entry.body or "").encode(), entry.headers, entry.reason
     if isinstance(entry.request, str):
-        return from_line(entry.request, body=body, reason=entry.reason)
+        return from_line(entry.request, body=body, reason=reason, action=entry.action, headers=[*headers.items()])
     if body:
         raise ValueError("'body' stands beside a request line, not beside typed fields")
-    return from_wire(entry.request, reason=entry.reason)
+    return from_wire({**entry.request, **headers}, action=entry.action or CANCEL_RUNS, reason=reason)

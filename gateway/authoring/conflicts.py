@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.core.grammar import denied_below, in_subtree, lies_under
-from gateway.core.request import HERE, RUN_IDS
+from gateway.core.request import HERE, Action
 from gateway.policy.conditions import (
     Condition,
     CreatedCondition,
@@ -14,6 +14,9 @@ from gateway.policy.conditions import (
 )
 from gateway.policy.model import Effect, Rule
 
+PAUSES = frozenset((Action.PAUSE, Action.RESUME))
+"""The actions of which each request names one thing, which is never looked up."""
+
 
 def refuses_all(guard: Rule, allow: Rule, *, resolved: bool = False) -> bool:
     """Return whether `guard` refuses every request that `allow` admits. `resolved`: the runs are looked up."""
@@ -21,15 +24,17 @@ def refuses_all(guard: Rule, allow: Rule, *, resolved: bool = False) -> bool:
     if guard.selects is not None and kind not in guard.selects:
         return guard.effect is Effect.REQUIRE
     if guard.effect is Effect.DENY:
+        if allow.actions <= PAUSES and not guard.conditions.keys() <= allow.conditions.keys():
+            return False  # a queue is no schedule, and a request names one of them
         pairs = ((field, condition, allow.conditions.get(field)) for field, condition in guard.conditions.items())
         return all(
-            _covers(denied, allowed, allow) and not (resolved and _left_to_runs(field, allowed, kind))
+            _covers(denied, allowed, allow) and not (resolved and _left_to_runs(field, allowed, allow))
             for field, denied, allowed in pairs
         )
     return any(
         _excludes(condition, allow.conditions.get(field), unmentioned=resolved and kind == "filter")
         for field, condition in guard.conditions.items()
-        if not (resolved and kind == "run_ids" and field != RUN_IDS)
+        if not (resolved and kind == "run_ids" and field != allow.id_list)
     )
 
 
@@ -37,12 +42,12 @@ def kind_of(allow: Rule) -> str:
     """Return the kind of selection that the `allow` admits: `everything`, `run_ids` or `filter`."""
     if allow.admits_everything:
         return "everything"
-    return "run_ids" if RUN_IDS in allow.conditions else "filter"
+    return "run_ids" if allow.id_list is not None or allow.actions <= PAUSES else "filter"
 
 
-def _left_to_runs(field: str, allowed: Condition | None, kind: str) -> bool:
+def _left_to_runs(field: str, allowed: Condition | None, allow: Rule) -> bool:
     """Return whether a request may leave the field out, so that a `deny` on it is judged on the runs found."""
-    return allowed is None or allowed.optional or (kind == "run_ids" and field != RUN_IDS)
+    return allowed is None or allowed.optional or allow.id_list not in (None, field)
 
 
 def _covers(denied: Condition, allowed: Condition | None, allow: Rule) -> bool:

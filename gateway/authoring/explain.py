@@ -23,6 +23,7 @@ from gateway.policy.rules import Policies, TeamRules
 from gateway.policy.view import capped
 from gateway.policy.window import duration
 from gateway.policy.words.gaps import Shortfall, named_by_deny, names_none, never_sent
+from gateway.policy.words.things import RUN, Thing, of_action
 
 Members = dict[str, object]
 
@@ -55,6 +56,7 @@ class Explanation:
         permitted = isinstance(decision, Permit)
         shown = self.parts if most is None else sorted(self.parts, key=_silence)[:most]
         return {
+            "action": asked.action.value,
             "decision": decision.decided,
             "enforced": "permit" if permitted else "deny",
             "rule": decision.rule,
@@ -119,9 +121,9 @@ def budget_of(budget: Budget) -> Members:
     return ShownBudget(budget.runs, budget.requests, duration(budget.per_ms), budget.shared).bounds()
 
 
-def budget_in_words(budget: Budget) -> str:
-    """Return a budget in words."""
-    runs = [] if budget.runs is None else [counted(budget.runs, "run")]
+def budget_in_words(budget: Budget, thing: Thing = RUN) -> str:
+    """Return a budget in words, with the word for what its runs are."""
+    runs = [] if budget.runs is None else [thing.counted(budget.runs)]
     requests = [] if budget.requests is None else [counted(budget.requests, "request")]
     whose = {"rule": "for all under the rule together", "team": "for each team", "key": "for each key"}[budget.shared]
     return f"at most {' and '.join([*runs, *requests])} within any {duration(budget.per_ms)}, {whose}"
@@ -133,9 +135,9 @@ def approval_of(approval: Approval) -> Members:
     return {"by": list(approval.by), "count": approval.count, "over": approval.over, "within": within}
 
 
-def approval_in_words(approval: Approval) -> str:
-    """Return who has to approve, and from how many runs on, in words."""
-    over = f"more than {approval.over} runs of the team" if approval.over else "any run"
+def approval_in_words(approval: Approval, thing: Thing = RUN) -> str:
+    """Return who has to approve, and from how many runs on, in words; with the word for what the runs are."""
+    over = f"more than {approval.over} {thing.many} of the team" if approval.over else f"any {thing.one}"
     who = f"{counted(approval.count, 'other person', 'other persons')} of team {' or '.join(approval.by)}"
     return f"{over} within {duration(approval.within_ms)} only after the approval of {who}"
 
@@ -340,7 +342,8 @@ def _unnamed(rule: Rule, judge: _Judge) -> str | None:
     if judge.looks_up(rule) and isinstance(selection, Filter) and rule.id_list is None:
         return None
     if (here := never_sent(selection)) is not None and not judge.looks_up(rule):
-        return f"the rule does not look the runs up. {here}"
+        many = of_action(judge.question.request.action).many
+        return f"the rule does not look the {many} up. {here}"
     return f"the rule does not mention {', '.join(unnamed)}" if unnamed else None
 
 

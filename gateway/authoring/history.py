@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from gateway.authoring.question import Question, from_wire
-from gateway.core.errors import MalformedRequest, counted
+from gateway.core.errors import Refusal, counted
 from gateway.core.forms.times import instant_ms
 from gateway.core.plan import Decision, Denial, Permit
-from gateway.core.request import Principal
+from gateway.core.request import CANCEL_RUNS, Action, Principal
 from gateway.policy.rules import Policies
 
 MAX_GROUPS = 10_000
@@ -40,12 +40,13 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Changes of one kind, for one team, from one rule to another."""
+    """Changes of one kind, for one team and one action, from one rule to another."""
 
     change: Change
     team: str
     rule_before: str | None
     rule_after: str | None
+    action: Action = CANCEL_RUNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,8 @@ def _judge_again(result: Replay, policies: Policies, members: Members, *, where:
     decision = recorded.question.judged(policies)
     change = _change(recorded, decision, names)
     if change is not None:
-        group = Group(change, recorded.question.principal.team, recorded.rule, decision.rule)
+        asked = recorded.question
+        group = Group(change, asked.principal.team, recorded.rule, decision.rule, asked.request.action)
         result.changed(group, _example(recorded, decision))
 
 
@@ -170,15 +172,23 @@ def _question(members: Members, asked: Members) -> Question:
     team, principal = members.get("team"), members.get("principal")
     if not isinstance(team, str) or not isinstance(principal, str) or not principal.startswith(f"{team}/"):
         raise _NotRebuiltError("no team or principal")
-    reason = members.get("reason")
+    reason, action = members.get("reason"), _action(members)
     try:
         now_ms = instant_ms(str(members.get("ts")))
-        request = from_wire(asked, reason=reason if isinstance(reason, str) else None)
-    except (MalformedRequest, ValueError) as exc:
+        request = from_wire(asked, action=action, reason=reason if isinstance(reason, str) else None)
+    except (Refusal, ValueError) as exc:
         raise _NotRebuiltError("the request or its time cannot be read") from exc
     if request.wire() != dict(asked):
         raise _NotRebuiltError("the request reads as another one")
     return Question(Principal(team, principal.removeprefix(f"{team}/")), request, now_ms)
+
+
+def _action(members: Members) -> Action:
+    """Return the action on record: without one it is a cancel of runs, as there was no other."""
+    try:
+        return Action(str(members.get("action", CANCEL_RUNS)))
+    except ValueError as exc:
+        raise _NotRebuiltError("an action that this version does not know") from exc
 
 
 def _change(recorded: Recorded, decision: Decision, names: frozenset[str]) -> Change | None:

@@ -15,12 +15,13 @@ from functools import partial
 from gateway.authoring.conflicts import kind_of, refuses_all
 from gateway.authoring.lints.approvals import approve_idle, approving_teams, by_nobody
 from gateway.authoring.lints.bounds import above_lookup, budget_idle, budget_of_all, cap_above
-from gateway.authoring.lints.finding import Finding, lasting, place_of
+from gateway.authoring.lints.finding import Finding, about, lasting, place_of
+from gateway.authoring.lints.looked_up import admits_more, looks_up, not_compared, owner_unchecked, teams_looked_up
 from gateway.callers.settings import ending
 from gateway.config import CLOSING_S
 from gateway.core.errors import InvalidConfiguration
 from gateway.core.forms.times import instant, utc
-from gateway.core.request import RUN_IDS
+from gateway.core.request import CANCEL_RUNS, Action
 from gateway.core.run import LookUpBounds
 from gateway.files import nodes
 from gateway.files.nodes import Place
@@ -28,7 +29,6 @@ from gateway.files.yaml_text import compose
 from gateway.policy.conditions import UrlCondition
 from gateway.policy.format.conditions import FILTERS
 from gateway.policy.model import Effect, Rule
-from gateway.policy.reading import bounds_runs
 from gateway.policy.rules import Policies
 
 IDS = {
@@ -121,15 +121,15 @@ def lint(policies: Policies, lines: Lines, summary: Summary, now_ms: int) -> tup
 
 
 def _of_rules(policies: Policies, summary: Summary, now_ms: int) -> Iterator[Finding]:
-    resolving = frozenset(team for rule in policies.resolving if not rule.shadow for team in rule.teams)
+    resolving = teams_looked_up(policies)
     checks: list[Callable[[Rule], Iterable[Finding]]] = [
         partial(_never_matches),
         partial(_bare_host),
-        partial(_owner_unchecked),
-        partial(_admits_more),
+        partial(owner_unchecked),
+        partial(admits_more),
         partial(_passed, now_ms=now_ms),
         partial(_count_only, contract=summary.contract, policies=policies),
-        partial(_not_compared, policies=policies, resolving=resolving),
+        partial(not_compared, policies=policies, resolving=resolving),
         partial(cap_above, policies=policies),
         partial(above_lookup, most=summary.lookup_runs),
         partial(budget_of_all),
@@ -167,34 +167,6 @@ def _bare_host(rule: Rule) -> Iterator[Finding]:
             )
 
 
-def _owner_unchecked(rule: Rule) -> Iterator[Finding]:
-    if rule.owner_unchecked:
-        message = f"{rule.name}: run IDs carry no owner, and this rule does not look the runs up."
-        fix = "Have them looked up (resolve: true beside workflowUrl), or keep the prefix to one team."
-        yield Finding(place_of(rule), "owner-unchecked", message, fix)
-
-
-def _admits_more(rule: Rule) -> Iterator[Finding]:
-    """Yield for each rule with `resolve: true` what it admits beyond what it mentions."""
-    if rule.resolution is None:
-        return
-    kind = kind_of(rule)
-    if rule.effect is Effect.REQUIRE:
-        more = "every allow of its teams also admits filters that it does not mention, and workflowUrlExactMatch holds"
-    elif kind == "filter":
-        unmentioned = ", ".join(field for field in FILTERS if field not in rule.conditions)
-        beside = f"admits requests that also name {unmentioned}" if unmentioned else "mentions every filter"
-        url = rule.conditions.get("workflowUrl")
-        prefixes = isinstance(url, UrlCondition) and (url.prefix or url.any)
-        more = f"it {beside}" + (", and prefixes where a require wants workflowUrlExactMatch" if prefixes else "")
-    else:
-        named = "run IDs" if kind == "run_ids" else "a request for everything"
-        more = f"it admits {named} and no filter, so nothing beyond what it mentions"
-    message = f"{rule.name} has the runs looked up: {more}."
-    fix = "Such filters are matched by the gateway and only narrow; silence this once you have read it (lint: ignore)."
-    yield Finding(place_of(rule), "resolve-admits-more", message, fix)
-
-
 def _passed(rule: Rule, now_ms: int) -> Iterator[Finding]:
     ends = [end for end in (rule.until_ms, rule.during.until_ms if rule.during else None) if end is not None]
     if ends and min(ends) <= now_ms:
@@ -209,10 +181,12 @@ def _passed(rule: Rule, now_ms: int) -> Iterator[Finding]:
 def _count_only(rule: Rule, contract: str, policies: Policies) -> Iterator[Finding]:
     if contract != "2026-09" or rule.count is None or rule.count.ceiling is None or rule.effect is Effect.DENY:
         return
-    if rule.resolution is not None or all(_looks_up(policies, team) for team in rule.teams):
+    if CANCEL_RUNS not in rule.actions:
+        return  # no other action is ever sent with a filter
+    if rule.resolution is not None or all(looks_up(policies, team, CANCEL_RUNS) for team in rule.teams):
         return
     by_filter = not rule.conditions.keys().isdisjoint(FILTERS)
-    if by_filter or (rule.effect is Effect.REQUIRE and RUN_IDS not in rule.conditions):
+    if by_filter or (rule.effect is Effect.REQUIRE and rule.id_list is None):
         message = (
             f"{rule.name} bounds a filter cancel by count alone; count is advisory under 2026-09, upstream may cancel "
             "every run that matches."
@@ -223,51 +197,19 @@ def _count_only(rule: Rule, contract: str, policies: Policies) -> Iterator[Findi
         yield Finding(place_of(rule), "count-only", message, fix)
 
 
-def _not_compared(rule: Rule, policies: Policies, resolving: frozenset[str]) -> Iterator[Finding]:
-    """Yield a finding for each optional field of a rule that judges runs found by a look-up.
-
-    `resolving` holds the teams whose runs may be looked up by a rule.
-    """
-    left_out = [(field, bound) for field, bound in rule.conditions.items() if bound.optional and bounds_runs(bound)]
-    if not left_out or not _judges_runs(rule, policies, resolving):
-        return
-    for field, bound in left_out:
-        message = (
-            f"{rule.name}: where a request leaves {field} out, the runs that are looked up are not compared with it "
-            f"({bound.words()}): any of them may be cancelled."
-        )
-        fix = f"Take 'optional: true' away, so that every request names {field}; or say {{any: true}} if any may be."
-        yield Finding(place_of(rule), "optional-not-compared", message, fix)
-
-
-def _judges_runs(rule: Rule, policies: Policies, resolving: frozenset[str]) -> bool:
-    """Return whether the rule judges runs found by a look-up, its own or that of another rule."""
-    if rule.resolution is not None:
-        return True
-    if rule.effect is Effect.REQUIRE:
-        return bool(resolving) and ("*" in rule.teams | resolving or not resolving.isdisjoint(rule.teams))
-    return any(_looks_up(policies, team) for team in rule.teams)
-
-
-def _looks_up(policies: Policies, team: str) -> bool:
-    """Return whether a `require` has the runs of every request of the team looked up, at all times."""
-    guards = policies.for_team(team).requires
-    return any(one.resolution is not None and not one.shadow and lasting(one, team) for one in guards)
-
-
 def _always_refused(rule: Rule, policies: Policies) -> Iterator[Finding]:
     if rule.effect is not Effect.ALLOW or rule.shadow:
         return
-    guards = [_refusing(rule, policies, team) for team in sorted(rule.teams) if not rule.never_about(team)]
+    guards = [_refusing(rule, policies, *each) for each in about(rule) if not rule.never_about(each[0])]
     named = [guard for guard in guards if guard is not None]
     if named and len(named) == len(guards):
         message = f"{rule.name} allows nothing: {named[0].name} refuses every request that it admits."
         yield Finding(place_of(rule), "always-refused", message, f"Narrow {named[0].name}, or remove this rule.")
 
 
-def _refusing(rule: Rule, policies: Policies, team: str) -> Rule | None:
-    """Return the first rule that applies to the team at all times and refuses everything that `rule` allows."""
-    rules = policies.for_team(team)
+def _refusing(rule: Rule, policies: Policies, team: str, action: Action) -> Rule | None:
+    """Return the first rule that applies to the team and the action at all times and refuses all that `rule` allows."""
+    rules = policies.for_team(team, action)
     guards = (guard for guard in (*rules.denies, *rules.requires) if lasting(guard, team) and not guard.shadow)
     # A require that looks runs up at some times leaves to the runs, at those times, what would otherwise be refused.
     resolved = rule.resolution is not None or any(one.resolution is not None for one in rules.requires)
@@ -285,7 +227,8 @@ def _of_callers(policies: Policies, summary: Summary, now_ms: int) -> Iterator[F
     acting = {*summary.operators, *approving_teams(policies)}  # they freeze or approve, and need no rule for it
     for caller in summary.callers:
         yield from _of_caller(caller, now_ms)
-        if not policies.for_team(caller.team).allows and caller.team not in acting:
+        allowed = any(policies.for_team(caller.team, action).allows for action in Action)
+        if not allowed and caller.team not in acting:
             message = f"{caller.name}: no rule allows anything to team {caller.team}."
             fix = "Write an allow for the team, or remove the caller."
             yield Finding(caller.at, "team-without-allow", message, fix)

@@ -21,6 +21,7 @@ _quoted = lru_cache(maxsize=grammar.REMEMBERED_URLS)(partial(quote, safe=""))
 
 
 _NO_ORDER = "an order names things by ID, or cancels runs by a filter without host and path"
+_BY_FILTER_TOO = (ByIds, ByFilter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +40,17 @@ class Order:
     query: str = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        cancels_runs = self.action is CANCEL_RUNS
-        if not (isinstance(self.selection, ByIds) or (cancels_runs and isinstance(self.selection, ByFilter))):
+        if not isinstance(self.selection, _BY_FILTER_TOO if self.action is CANCEL_RUNS else ByIds):
             raise TypeError(_NO_ORDER)
         check_count(self.selection, self.count)
-        object.__setattr__(self, "query", self._query([f"count={self.count}"] if cancels_runs else []))
+        object.__setattr__(self, "query", self._query())
 
-    def _query(self, more: list[str]) -> str:
+    def _query(self) -> str:
         reserved = grammar.find_reserved
         pairs = [f"{name}={_quoted(value) if reserved(value) else value}" for name, value in self.selection.pairs()]
-        return "&".join([*pairs, *more])
+        if self.action is CANCEL_RUNS:
+            pairs.append(f"count={self.count}")
+        return "&".join(pairs)
 
 
 Decided = Literal["permit", "deny"]

@@ -364,7 +364,8 @@ class ActionRequest:
 
     def wire(self) -> dict[str, object]:
         """Return the request as an object with the wire names; repeatable fields are lists, numbers are numbers."""
-        return {**wire_of(self.selection, self.count), **dict(self.overrides)}
+        members = wire_of(self.selection, self.count)
+        return {**members, **dict(self.overrides)} if self.overrides else members
 
     def identity(self) -> dict[str, object]:
         """Return what tells it from other requests, to be hashed: `wire`, with the action if it cancels no runs."""

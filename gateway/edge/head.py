@@ -235,6 +235,13 @@ _INSTEAD = (
         re.compile(rb"POST (?:/preview)?/v2/workflows/runs/cancel"),
         f"Runs are cancelled with DELETE, and chosen in the query: {_CANCEL}?workflowUrl=URL.",
     ),
+    (
+        re.compile(rb"(?:POST|PATCH) (?:/preview)?/v2/(?:flowControl|queues|schedules)/.*/?(?:pause|resume)"),
+        (
+            "The path names nothing that could be switched: a flow-control key, queue or schedule is 1 to 128 letters, "
+            "digits, '_', '.' or '-', at least one a letter or digit."
+        ),
+    ),
 )
 """What to call instead of a path that is nearly that of a cancel, by method and path."""
 

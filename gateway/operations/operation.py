@@ -46,12 +46,19 @@ class CallForm:
         return self.path.replace("{id}", one)
 
     def named(self, path: str) -> str | None:
-        """Return the segment at the place of the `{id}`; None if the path is not of this form."""
+        """Return the segment at the place of the `{id}`; None if the path is not of this form, or names nothing."""
         before, _, after = self.path.partition("{id}")
         if not (path.startswith(before) and path.endswith(after)) or len(path) <= len(before) + len(after):
             return None
         named = path[len(before) : len(path) - len(after)]
-        return None if "/" in named else named
+        return None if "/" in named or not self.takes(named) else named
+
+    def takes(self, one: str) -> bool:
+        """Return whether a segment of a path names something: the grammar of IDs, and no word for a missing one."""
+        try:
+            return self.field is not None and one != NO_ID and IDS[self.field](one) == one
+        except ValueError:
+            return False
 
 
 class Said(NamedTuple):
@@ -94,13 +101,10 @@ class Operation:
     answer: Callable[[ActionRequest, Cancelled], Mapping[str, object] | None]
     most_ids: int = ORDER_RUNS
 
-    def names(self, one: str) -> bool:
-        """Return whether a segment of a path names something: the grammar of IDs, and no word for a missing one."""
-        try:
-            return one != NO_ID and IDS[self.fields[0]](one) == one
-        except ValueError:
-            return False
-
     def orders(self, runs: Sequence[Run], asked: ActionRequest) -> tuple[Order, ...]:
-        """Return orders for exactly these runs or entries, in turn; for none, none: an empty list means everything."""
-        return orders_of(runs, asked, field=self.fields[0], most=self.most_ids)
+        """Return orders for exactly these runs or entries, in turn; for none, none: an empty list means everything.
+
+        Raises: ValueError: the action names things under several fields, and so is never ordered from a look-up.
+        """
+        [field] = self.fields
+        return orders_of(runs, asked, field=field, most=self.most_ids)

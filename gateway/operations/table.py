@@ -14,7 +14,9 @@ from gateway.operations.calls import (
     cancel_runs,
     delete_dlq,
     delete_message_dlq,
+    pause,
     restart_dlq,
+    resume,
     resume_dlq,
     retry_message_dlq,
 )
@@ -30,6 +32,8 @@ OPERATIONS: Mapping[Action, Operation] = {
         cancel_messages,
         delete_message_dlq,
         retry_message_dlq,
+        pause,
+        resume,
     )
 }
 """Every action that the gateway passes."""
@@ -53,6 +57,6 @@ def asked_by(method: str, path: str) -> tuple[Operation, CallForm] | None:
 @lru_cache(maxsize=256)
 def _named(method: str, path: str) -> tuple[Operation, CallForm] | None:
     for operation, form in _NAMING:
-        if form.method == method and (named := form.named(path)) is not None and operation.names(named):
+        if form.method == method and form.named(path) is not None:
             return operation, form
     return None

@@ -5,9 +5,11 @@ A call that is not passed says what to do instead. The sentence is for people: n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+from gateway.operations.table import OPERATIONS
 
 
 class Treatment(StrEnum):
@@ -45,7 +47,6 @@ class VendorCall:
         )
 
 
-_RUNS = "runs are, by DELETE /v2/workflows/runs?workflowRunIds=ID"
 _HOLDER = "whoever holds the account does it in QStash's console"
 _THERE = "do it where they are deployed, with the token of that service"
 
@@ -67,42 +68,15 @@ _TUNING = f"Limits of a flow-control key are never changed through the gateway: 
 _CALLBACKS = f"The failure function of a run is never called again through the gateway: {_HOLDER}."
 _DLQ_SHOWN = "Failed runs of your team are shown by GET /v2/dlq?source=workflow, failed messages by nothing here."
 _MESSAGES_SHOWN = "Messages are not shown here; runs of your team are, by GET /v2/workflows/logs."
-_PAUSES = f"Nothing is paused or resumed through this gateway yet: {_HOLDER}."
 _SETTINGS = (
     "Queues, schedules, URL groups, flow-control keys and waiters are not shown here: ask whoever holds the account."
 )
 _ONE_RUN = "A run of your team is shown by GET /v2/workflows/logs?workflowRunId=ID."
 _PROGRESS = "What became of a cancel is shown by GET /gateway/v1/decisions/ID, with the ID in its Gateway-Decision."
 
-_TAKEN = (
-    ("DELETE /v2/workflows/runs", Treatment.JUDGED),
-    ("DELETE /v2/workflows/runs/{id}", Treatment.JUDGED),
-    ("DELETE /v2/workflows/dlq", Treatment.JUDGED),
-    ("DELETE /v2/workflows/dlq/{id}", Treatment.JUDGED),
-    ("POST /v2/workflows/dlq/resume", Treatment.JUDGED),
-    ("POST /v2/workflows/dlq/resume/{id}", Treatment.JUDGED),
-    ("POST /v2/workflows/dlq/restart", Treatment.JUDGED),
-    ("POST /v2/workflows/dlq/restart/{id}", Treatment.JUDGED),
-    ("DELETE /v2/messages", Treatment.JUDGED),
-    ("DELETE /v2/messages/{id}", Treatment.JUDGED),
-    ("DELETE /v2/dlq", Treatment.JUDGED),
-    ("DELETE /v2/dlq/{id}", Treatment.JUDGED),
-    ("POST /v2/dlq/retry", Treatment.JUDGED),
-    ("POST /v2/dlq/retry/{id}", Treatment.JUDGED),
-    ("GET /v2/workflows/logs", Treatment.SHOWN),
-    ("GET /v2/workflows/events", Treatment.SHOWN),
-    ("GET /v2/dlq", Treatment.SHOWN),
-)
+_SHOWN = ("GET /v2/workflows/logs", "GET /v2/workflows/events", "GET /v2/dlq")
 _REFUSED = (
     ("POST /v2/workflows/dlq/callback/{id}", _CALLBACKS),
-    ("POST /v2/flowControl/{key}/pause", _PAUSES),
-    ("POST /v2/flowControl/{key}/resume", _PAUSES),
-    ("POST /v2/queues/{name}/pause", _PAUSES),
-    ("POST /v2/queues/{name}/resume", _PAUSES),
-    ("POST /v2/schedules/{id}/pause", _PAUSES),
-    ("POST /v2/schedules/{id}/resume", _PAUSES),
-    ("PATCH /v2/schedules/{id}/pause", _PAUSES),
-    ("PATCH /v2/schedules/{id}/resume", _PAUSES),
     ("POST /v2/flowControl/{key}/pin", _TUNING),
     ("POST /v2/flowControl/{key}/unpin", _TUNING),
     ("POST /v2/flowControl/{key}/resetRate", _TUNING),
@@ -143,13 +117,21 @@ _REFUSED = (
 )
 
 
-def _calls() -> tuple[VendorCall, ...]:
-    taken = [(line.split(" "), treatment, "") for line, treatment in _TAKEN]
-    refused = [(line.split(" "), Treatment.REFUSED, instead) for line, instead in _REFUSED]
-    return tuple(VendorCall(method, path, made, instead) for (method, path), made, instead in (*taken, *refused))
+def _calls() -> Iterator[VendorCall]:
+    for operation in OPERATIONS.values():
+        yield from (VendorCall(form.method, form.path, Treatment.JUDGED) for form in operation.forms)
+    for line in _SHOWN:
+        yield VendorCall(*_split(line), Treatment.SHOWN)
+    for line, instead in _REFUSED:
+        yield VendorCall(*_split(line), Treatment.REFUSED, instead)
 
 
-CALLS = _calls()
+def _split(line: str) -> tuple[str, str]:
+    method, _, path = line.partition(" ")
+    return method, path
+
+
+CALLS = (*_calls(),)
 """Every call of the list. Of two that have a path the earlier one counts."""
 
 _MOST_SEGMENTS = 1 + max(call.path.count("/") for call in CALLS)

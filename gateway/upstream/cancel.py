@@ -80,10 +80,10 @@ def _outcome(operation: Operation, reply: Reply, members: dict[str, object], scr
         return Refused(status, _text(members, scrub))
     if not 200 <= status < 300:
         return Unknown("status", status)
-    said = Said(status, members, is_empty=reply.body == b"", bulk_action_id=_action_id(members, scrub))
-    found = operation.came_of(said)
+    found = operation.came_of(Said(status, members, reply.body == b"", _action_id(members, scrub)))
     # What was made is shown and recorded by its ID, as it is.
-    if found is None or (isinstance(found, Cancelled) and any(scrub(one.made_id) != one.made_id for one in found.made)):
+    made = found.made if isinstance(found, Cancelled) else ()
+    if found is None or (made and any(scrub(one.made_id) != one.made_id for one in made)):
         return Unknown("no_cancelled", status)
     return found
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from gateway.audit.chain import GENESIS, Record, Sealer
 from gateway.audit.record import denied_members, intent_members
 from gateway.core.plan import Denial, Order, Plan, order_of
-from gateway.core.request import ActionRequest, ByFilter, ByFilterHere, ByIds, Principal
+from gateway.core.request import ActionRequest, ByFilter, ByFilterHere, ByIds, FailedFilter, Principal
+from gateway.operations.table import OPERATIONS
 from gateway.policy.conditions import RunIdCondition
 from gateway.policy.decide import decide
 from gateway.policy.format.load import load_policies
@@ -75,8 +76,10 @@ def record_of(policies: Policies, decision_id: str, principal: Principal, asked:
             decision_id, principal=principal, asked=asked, denial=decision, remote=None, policy_digest="", upstream=""
         )
         return Record(ts_ms * 1_000_000, "denied", members)
-    # What is never sent can only have been looked up; its order names a run.
-    looked_up = isinstance(asked.selection, ByFilterHere)
-    order = Order(ByIds(("wfr_found",)), 1) if looked_up else order_of(decision.effective)
+    # What is never sent can only have been looked up; its order names what was found.
+    if isinstance(asked.selection, ByFilterHere | FailedFilter):
+        order = Order(ByIds(("found",), OPERATIONS[asked.action].fields[0]), 1, asked.action)
+    else:
+        order = order_of(decision.effective)
     plan = Plan(decision_id, principal, asked, decision, (order,), "", None)
     return Record(ts_ms * 1_000_000, "intent", intent_members(plan, upstream=""))

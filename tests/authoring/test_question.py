@@ -55,7 +55,7 @@ def test_a_request_without_anything_is_everything(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "GET /v2/workflows/runs?label=x", "DELETE /v2/workflows/runs/?label=x", "DELETE /v2/messages", "label",
+        "GET /v2/workflows/runs?label=x", "DELETE /v2/workflows/runs/?label=x", "DELETE /v2/queues/q", "label",
         "label=x y", "delete /v2/workflows/runs", "DELETE /v2/workflows/runs?label=x HTTP/2",
         "https://gw/v2/workflows/runs?label=x", "DELETE /v2/workflows/runs?Label=x", "label=x&count=01",
         "GET /v2/workflows/runs/wfr_1", "/v2/workflows/runs/..", "/v2/workflows/runs/undefined",

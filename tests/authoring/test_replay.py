@@ -18,6 +18,7 @@ from gateway.core.request import ActionRequest, ByFilter, ByIds, Principal
 from gateway.core.run import Resolution
 from gateway.policy.conditions import CountCondition, UrlCondition
 from gateway.policy.decide import decide
+from gateway.policy.format.load import load_policies
 from gateway.policy.model import Effect, Rule
 from gateway.policy.rules import Policies
 from tests.authoring.logs import LABELLED, TS, candidate, write_log
@@ -25,6 +26,16 @@ from tests.cli.running import command
 from tests.core.rules import allow, label, rule
 from tests.core.strategies import NOW_MS, TEAM, counted, fitting, policies, requests, rule_sets
 
+OLD_CHAIN = Path(__file__).with_name("before_actions.jsonl")
+OF_THE_OLD_CHAIN = """\
+version: 1
+name: own
+teams: [billing]
+allow:
+  - {id: nightly, label: {any_of: [nightly]}, count: {cap: 50}}
+  - {id: ids, workflowRunIds: {max: 5, prefix: [wfr_billing_]}, owner: unchecked}
+"""
+"""A chain that a version without actions wrote, and the policies that decided what is on it."""
 NOW_TS = "2026-09-21T14:13:20.000000Z"
 
 
@@ -221,3 +232,22 @@ def test_the_times_of_a_log_are_the_gateways(tmp_path: Path) -> None:
     done = command("replay", "--policies", str(new), "--fail-on", "any", str(tmp_path / "audit"))
     assert (done.returncode, TS[0] < TS[1]) == (1, True)
     assert "permit-to-deny  billing  own/nightly -> own/freeze  1 time" in done.stdout
+
+
+def test_a_chain_of_before_the_actions_is_read_as_cancels_of_runs(tmp_path: Path) -> None:
+    """An earlier version named no action on record: nothing changes by the policy that decided, and each is judged."""
+    (tmp_path / "own.yaml").write_text(OF_THE_OLD_CHAIN)
+    records = [(str(number), json.loads(line)) for number, line in enumerate(OLD_CHAIN.read_text().splitlines(), 1)]
+    assert all("action" not in members for _, members in records)
+    result = replay(load_policies(tmp_path), records)
+    assert (result.judged, result.totals.total(), result.unread.total()) == (4, 0, 0)
+    (tmp_path / "own.yaml").write_text(OF_THE_OLD_CHAIN.replace("cap: 50", "cap: 5").replace("max: 5", "max: 1"))
+    assert replay(load_policies(tmp_path), records).totals == {Change.COUNT: 1, Change.PERMIT_TO_DENY: 1}
+
+
+def test_an_action_of_another_version_is_not_judged_as_a_cancel() -> None:
+    """Whoever reads a newer record is told so."""
+    record = recorded(policies(allow(label=label("x"))), ActionRequest(ByFilter(labels=("x",)), 1))
+    for action in ("rotate_keys", None, ["cancel_runs"]):
+        result = replay(policies(allow(label=label("x"))), [("here", record | {"action": action})])
+        assert (result.judged, dict(result.unread)) == (0, {"an action that this version does not know": 1})

@@ -49,10 +49,10 @@ class Model:
     empty_is_absent: bool = True
     counts: Callable[[list[Run], int], list[Run]] = field(default=lambda runs, count: runs)
 
-    def selected(self, query: str, runs: Sequence[Run]) -> list[Run]:
-        """The runs that this server cancels for the query."""
-        found = self._members(self._pairs(query))
-        ids = found.get("workflowRunIds", [])
+    def selected(self, query: str, runs: Sequence[Run], *, field: str = "workflowRunIds") -> list[Run]:
+        """The runs that this server cancels for the query, or the other things that it hits, whose IDs `field` names."""
+        found = self._members(self._pairs(query), field)
+        ids = found.get(field, [])
         matching = [run for run in runs if self._matches(run, found)]
         if ids and self.ids_override:
             return [run for run in runs if run.run_id in ids]
@@ -76,8 +76,8 @@ class Model:
             text = unquote(text.replace("+", " ") if self.plus_is_space else text)
         return text
 
-    def _members(self, pairs: Pairs) -> dict[str, list[str]]:
-        known = {self.fold(name): name for name in (*FILTERS, "workflowRunIds", "workflowUrlExactMatch", "count")}
+    def _members(self, pairs: Pairs, ids: str) -> dict[str, list[str]]:
+        known = {self.fold(name): name for name in (*FILTERS, ids, "workflowUrlExactMatch", "count")}
         found: dict[str, list[str]] = {}
         for name, value in pairs:
             if self.fold(name) in known and (value or not self.empty_is_absent):

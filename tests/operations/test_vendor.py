@@ -14,14 +14,14 @@ from gateway.operations.vendor import CALLS, Treatment, VendorCall, call_of, ins
 from gateway.simulator.core import Simulator
 from gateway.simulator.exchange import Kind
 from gateway.simulator.holdings import calls as simulated
+from gateway.simulator.holdings.things import Message
 from gateway.simulator.runs import Run
 from gateway.simulator.server import SimulatorServer
 from tests.support.gateway import READ_TOKEN, REAL_TOKEN, RunningGateway, Setup
+from tests.support.holdings import failed_run
 from tests.support.project import ROOT
 
 REFUSED = [call for call in CALLS if call.treatment is Treatment.REFUSED]
-OTHERS = [call for call in CALLS if call.treatment is Treatment.JUDGED and "/v2/workflows/runs" not in call.path]
-"""The calls that rules are about only if they name their action."""
 EVERYTHING = {
     "billing.yaml": """\
 version: 1
@@ -32,10 +32,47 @@ allow:
   - {id: everything, selects: [everything], resolve: true, runs: {max: 1000}}
   - {id: urls, workflowUrl: {prefix: ["https://billing.example.com/"]}, resolve: true, runs: {max: 1000}}
   - {id: labels, label: {any: true}, resolve: true, selects: [filter], runs: {max: 1000}}
+  - id: entries
+    action: [delete_dlq, resume_dlq, restart_dlq, delete_message_dlq, retry_message_dlq]
+    dlqIds: {any: true}
+    owner: unchecked
+  - id: failed
+    action: [delete_dlq, resume_dlq, restart_dlq]
+    workflowUrl: {prefix: ["https://billing.example.com/"]}
+    resolve: true
+    runs: {max: 1000}
+  - {id: messages, action: cancel_messages, messageIds: {any: true}, owner: unchecked}
+  - {id: keys, action: [pause, resume], flowControlKey: {any_of: [wfr_1]}}
+  - {id: queues, action: [pause, resume], queue: {any_of: [wfr_1]}}
+  - {id: schedules, action: [pause, resume], schedule: {any_of: [wfr_1]}}
 """
 }
-QUERIES = {"/v2/workflows/runs": "?workflowRunIds=wfr_1", "/v2/workflows/events": "?groupBy=workflowRunId"}
-ANSWERED = {Treatment.JUDGED: Kind.CANCEL, Treatment.SHOWN: Kind.LOGS}
+DLQ = "/v2/workflows/dlq"
+QUERIES = {
+    "/v2/workflows/runs": "?workflowRunIds=wfr_1",
+    "/v2/workflows/events": "?groupBy=workflowRunId",
+    **dict.fromkeys((DLQ, f"{DLQ}/resume", f"{DLQ}/restart", "/v2/dlq/retry"), "?dlqIds=wfr_1"),
+    "/v2/messages": "?messageIds=wfr_1",
+}
+ANSWERED = {
+    f"DELETE {DLQ}": Kind.DELETE_DLQ,
+    f"POST {DLQ}/resume": Kind.RESUME_DLQ,
+    f"POST {DLQ}/restart": Kind.RESTART_DLQ,
+    "DELETE /v2/dlq": Kind.DELETE_MESSAGE_DLQ,
+    "POST /v2/dlq/retry": Kind.RETRY_MESSAGE_DLQ,
+    "DELETE /v2/messages": Kind.CANCEL_MESSAGES,
+    "DELETE /v2/workflows/runs": Kind.CANCEL,
+    "GET /v2/dlq": Kind.DLQ,
+    "GET /v2/workflows/": Kind.LOGS,
+}
+"""What upstream is asked, by how the call begins; the others pause or resume."""
+
+
+def query_of(call: VendorCall) -> str:
+    """What stands behind the path, so that the call names something."""
+    if call.path == "/v2/dlq":
+        return "?source=workflow" if call.method == "GET" else "?dlqIds=wfr_1"
+    return QUERIES.get(call.path, "")
 
 
 def line_of(call: VendorCall) -> tuple[str, str]:
@@ -51,6 +88,9 @@ def named(call: VendorCall) -> str:
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[SimulatorServer]:
     account = Simulator([Run("wfr_1", "https://billing.example.com/api/invoice", 0)])
+    account.holdings.switches |= dict.fromkeys(
+        (f"{kind}/wfr_1" for kind in ("flowControl", "queues", "schedules")), False
+    )
     with SimulatorServer(account, token=REAL_TOKEN, read_token=READ_TOKEN) as server:
         yield server
 
@@ -76,29 +116,23 @@ def test_a_refused_call_says_what_to_do_instead_and_reaches_nobody(
     assert (simulator.ledger, simulator.simulator.readings, len(gateway.records("intent"))) == before
 
 
-@pytest.mark.parametrize("call", [call for call in CALLS if call not in (*REFUSED, *OTHERS)], ids=named)
+@pytest.mark.parametrize("call", [call for call in CALLS if call not in REFUSED], ids=named)
 def test_every_other_call_is_judged_or_shown(
     simulator: SimulatorServer, gateway: RunningGateway, call: VendorCall
 ) -> None:
     """It is answered with 200 under such a policy; a team without a rule is refused, or shown nothing."""
     method, path = line_of(call)
-    target, before = path + QUERIES.get(path, ""), simulator.ledger
+    url = "https://billing.example.com/api/invoice"
+    simulator.simulator.holdings.add([failed_run("wfr_1", url)], [Message(message_id="wfr_1", url=url, created_ms=0)])
+    target, before = path + query_of(call), simulator.ledger
     other = gateway.request(method, target, team="search")
-    assert other.status == 403 if call.treatment is Treatment.JUDGED else other.json()["runs"] == []
+    assert other.status == 403 if call.treatment is Treatment.JUDGED else [] in other.json().values()
     assert simulator.ledger == before
     assert gateway.request(method, target).status == 200
     reached = simulator.ledger if call.treatment is Treatment.JUDGED else simulator.simulator.readings
-    assert reached[-1].kind is ANSWERED[call.treatment]
-
-
-@pytest.mark.parametrize("call", OTHERS, ids=named)
-def test_what_rules_do_not_name_is_denied(
-    simulator: SimulatorServer, gateway: RunningGateway, call: VendorCall
-) -> None:
-    """Rules that name no action are about runs, so however much they allow, nothing else is sent."""
-    before = (simulator.ledger, simulator.simulator.readings, len(gateway.records("intent")))
-    assert gateway.request(*line_of(call)).status == 403
-    assert (simulator.ledger, simulator.simulator.readings, len(gateway.records("intent"))) == before
+    switched = Kind.PAUSE if path.endswith("/pause") else Kind.RESUME
+    begun = (kind for line, kind in ANSWERED.items() if named(call).startswith(line))
+    assert reached[-1].kind is next(begun, switched)
 
 
 def test_a_stranger_learns_nothing_of_the_list(simulator: SimulatorServer, gateway: RunningGateway) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.authoring.lints.finding import Finding, lasting, place_of
+from gateway.authoring.lints.finding import Finding, about, lasting, place_of
 from gateway.core.errors import counted
-from gateway.core.request import MAX_COUNT, RUN_IDS
+from gateway.core.request import MAX_COUNT, Action
 from gateway.policy.conditions import RunIdCondition
 from gateway.policy.model import Effect, Rule
 from gateway.policy.rules import Policies
@@ -17,17 +17,27 @@ def cap_above(rule: Rule, policies: Policies) -> Iterator[Finding]:
     if rule.effect is not Effect.ALLOW or rule.count is None or rule.count.cap is None:
         return
     for team in sorted(rule.teams):
-        for guard in policies.for_team(team).requires:
-            cap = guard.count.cap if guard.count is not None and lasting(guard, team) else None
-            if cap is not None and cap < rule.count.cap:
-                message = f"{rule.name}: the cap {rule.count.cap} never counts, {guard.name} lowers to {cap}."
-                yield Finding(place_of(rule), "cap-above-guardrail", message, f"Write at most {cap}.")
-                return
+        lower = [_lower_cap(rule.count.cap, policies, team, action) for action in sorted(rule.actions)]
+        caps = [found for found in lower if found is not None]
+        if len(caps) == len(lower):
+            guard, cap = max(caps, key=lambda found: found[1])
+            message = f"{rule.name}: the cap {rule.count.cap} never counts, {guard.name} lowers to {cap}."
+            yield Finding(place_of(rule), "cap-above-guardrail", message, f"Write at most {cap}.")
+            return
+
+
+def _lower_cap(cap: int, policies: Policies, team: str, action: Action) -> tuple[Rule, int] | None:
+    """Return the first guardrail that always lowers the count of the team's requests for the action below `cap`."""
+    for guard in policies.for_team(team, action).requires:
+        lowers = guard.count.cap if guard.count is not None and lasting(guard, team) else None
+        if lowers is not None and lowers < cap:
+            return guard, lowers
+    return None
 
 
 def above_lookup(rule: Rule, most: int) -> Iterator[Finding]:
     """Yield a finding if a look-up is refused for its own bound before it reaches that of the rule."""
-    if rule.resolution is None or RUN_IDS in rule.conditions:
+    if rule.resolution is None or rule.id_list is not None:
         return
     count = rule.count.ceiling if rule.count is not None else None
     # A look-up ends once it has as many runs as are taken, unless a rule has to know of all.
@@ -55,7 +65,7 @@ def budget_idle(rule: Rule, policies: Policies) -> Iterator[Finding]:
     budget = rule.budget
     if budget is None or budget.runs is None or budget.requests is None:
         return
-    most = max((_most_taken(rule, policies, team) for team in rule.teams), default=MAX_COUNT)
+    most = max((_most_taken(rule, policies, *each) for each in about(rule)), default=MAX_COUNT)
     if most * budget.requests <= budget.runs:
         message = (
             f"{rule.name}: {counted(budget.requests, 'request')} of at most {counted(most, 'run')} each never come to "
@@ -66,13 +76,14 @@ def budget_idle(rule: Rule, policies: Policies) -> Iterator[Finding]:
         )
 
 
-def _most_taken(rule: Rule, policies: Policies, team: str) -> int:
-    """Return the most runs that one request of the team can cancel under the rule."""
-    guards = (guard for guard in policies.for_team(team).requires if lasting(guard, team) and not guard.shadow)
+def _most_taken(rule: Rule, policies: Policies, team: str, action: Action) -> int:
+    """Return to how many runs at most one request of the team can do the action under the rule."""
+    requires = policies.for_team(team, action).requires
+    guards = (guard for guard in requires if lasting(guard, team) and not guard.shadow)
     bounds = []
     for one in (rule, *guards):
         bounds += [one.count.ceiling] if one.count is not None else []
         bounds += [one.resolution.max_runs, one.resolution.cap] if one.resolution is not None else []
-        ids = one.conditions.get(RUN_IDS)
-        bounds += [ids.max] if isinstance(ids, RunIdCondition) and RUN_IDS in rule.conditions else []
+        ids = one.conditions.get(rule.id_list) if rule.id_list is not None else None
+        bounds += [ids.max] if isinstance(ids, RunIdCondition) else []
     return min((bound for bound in bounds if bound is not None), default=MAX_COUNT)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from gateway.core.request import Action
 from gateway.files.nodes import Place
 from gateway.policy.model import Rule
 
@@ -30,3 +32,10 @@ def lasting(guard: Rule, team: str) -> bool:
 def place_of(rule: Rule) -> Place:
     """Return the place of a rule."""
     return rule.at or Place("", 1, 1)
+
+
+def about(rule: Rule) -> Iterator[tuple[str, Action]]:
+    """Yield each team that the rule is made for with each action that it is about: among those, rules are judged."""
+    for team in sorted(rule.teams):
+        for action in sorted(rule.actions):
+            yield team, action

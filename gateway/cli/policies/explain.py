@@ -23,13 +23,15 @@ from gateway.authoring.explain import (
 from gateway.authoring.question import Question, from_line
 from gateway.cli.output import printable, printable_json
 from gateway.config import Config, load_config
-from gateway.core.errors import MalformedRequest
+from gateway.core.errors import Refusal
 from gateway.core.forms.times import instant_ms
 from gateway.core.plan import Denial, Permit
-from gateway.core.request import Principal
+from gateway.core.request import CANCEL_RUNS, Action, Principal
+from gateway.operations.table import OPERATIONS
 from gateway.policy.format.load import load_policies
 from gateway.policy.nearest import in_words
 from gateway.policy.rules import Policies
+from gateway.policy.words.things import of_action
 
 OK, FAILED = 0, 1
 _MOST_CHARS = 64
@@ -42,9 +44,15 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration file")
     parser.add_argument("--team", required=True, metavar="T", help="whose request it is")
     parser.add_argument(
-        "request", metavar="REQUEST", help="'DELETE /v2/workflows/runs?…', '…/runs/ID', or only the query"
+        "request", metavar="REQUEST", help="'DELETE /v2/workflows/runs?…', the call of any action, or only the query"
     )
     parser.add_argument("more", nargs="*", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--action", type=Action, choices=tuple(OPERATIONS), metavar="A", help="what a query alone asks for; cancel_runs"
+    )
+    parser.add_argument(
+        "--header", action="append", default=[], type=_header, metavar="H", help="a header, like 'Upstash-Retries: 3'"
+    )
     parser.add_argument("--body", default="", metavar="JSON", help="the body, for clients that send one")
     parser.add_argument("--reason", metavar="TEXT", help="the value of Gateway-Reason")
     parser.add_argument("--at", type=_at, metavar="TIME", help="when, like 2026-03-29T01:30:00+01:00; default: now")
@@ -59,6 +67,13 @@ def _at(text: str) -> int:
         raise argparse.ArgumentTypeError(str(exc)) from exc
 
 
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not (name and colon and value.strip()):
+        raise argparse.ArgumentTypeError("a header as 'Name: value'")
+    return name.strip(), value.strip()
+
+
 def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Print the explanation and return 0, whatever the decision. Return 1 if the gateway could not read the request."""
     if arguments.more:
@@ -66,8 +81,14 @@ def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config)
     policies = load_policies(config.policies)
     try:
-        request = from_line(arguments.request, body=arguments.body.encode(), reason=arguments.reason)
-    except (MalformedRequest, ValueError) as exc:
+        request = from_line(
+            arguments.request,
+            body=arguments.body.encode(),
+            reason=arguments.reason,
+            action=arguments.action,
+            headers=arguments.header,
+        )
+    except (Refusal, ValueError) as exc:
         print(f"malformed: {printable(str(exc))}", file=sys.stderr)
         return FAILED
     now_ms = time.time_ns() // 1_000_000 if arguments.at is None else arguments.at
@@ -96,17 +117,19 @@ def _unknown(team: str, config: Config, policies: Policies) -> str | None:
 
 def lines(explanation: Explanation) -> Iterator[str]:
     """Yield the explanation for people: the decision, then a line for each rule in the order of judgement."""
-    decision = explanation.decision
-    yield f"asked: {in_words(explanation.question.request.wire())}"
+    decision, asked = explanation.decision, explanation.question.request
+    thing, runs = of_action(asked.action), asked.action is CANCEL_RUNS
+    yield f"asked: {'' if runs else f'{asked.action}: '}{in_words(asked.wire())}"
     match decision:
         case Permit(effective=effective, resolution=resolution, budget=budget, approval=approval):
             yield f"permit by {decision.rule}: {in_words(effective.wire())}"
             if resolution is not None:
-                yield f"the runs are looked up, judged and cancelled by ID: {resolution_in_words(resolution)}"
+                done = "cancelled" if runs else "sent"
+                yield f"the {thing.many} are looked up, judged and {done} by ID: {resolution_in_words(resolution)}"
             if budget is not None:
-                yield f"its budget: {budget_in_words(budget)}; Gateway-Budget on its answers says what is left"
+                yield f"its budget: {budget_in_words(budget, thing)}; Gateway-Budget on its answers says what is left"
             if approval is not None:
-                yield f"its approval: {approval_in_words(approval)}; until then the answer is 409, with the plan"
+                yield f"its approval: {approval_in_words(approval, thing)}; until then the answer is 409, with the plan"
         case Denial(reason=reason):
             yield f"deny by {decision.rule or 'default'}: {reason}"
     if decision.shadow is not None:

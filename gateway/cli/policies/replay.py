@@ -14,6 +14,7 @@ from gateway.authoring.history import Change, Replay, replay
 from gateway.cli.audit.reading import UsageError, lines_in
 from gateway.cli.output import fault_in_words, printable, printable_json
 from gateway.core.errors import counted
+from gateway.core.request import CANCEL_RUNS
 from gateway.policy.format.load import load_policies
 from gateway.policy.nearest import in_words
 
@@ -54,7 +55,8 @@ def _lines(result: Replay) -> Iterator[str]:
     for group, times in result.changes.most_common():
         example = result.examples[group]
         before, after = group.rule_before or "default", group.rule_after or "default"
-        yield printable(f"{group.change}  {group.team}  {before} -> {after}  {counted(times, 'time')}")
+        about = "" if group.action is CANCEL_RUNS else f"  {group.action}"
+        yield printable(f"{group.change}  {group.team}{about}  {before} -> {after}  {counted(times, 'time')}")
         yield printable(f"  such as {example.decision_id}: {in_words(example.asked)}")
         if example.reason is not None:
             yield printable(f"  {example.reason}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.core.forms.shown import PLANS, SAMPLE
-from gateway.core.request import Action
+from gateway.core.request import CANCEL_RUNS, Action
 from gateway.edge.described.declare import (
     RULE,
     TIME,
@@ -188,10 +188,20 @@ def _rule_offered() -> Schema:
         "rule": text(f"{RULE}."),
         "words": text("What it allows, in words."),
         "example": or_null({"type": "object", "description": f"A request that it would allow now, {_REQUEST}."}),
+        "request": or_null(text("The request line of the example, to send or to ask `explain` about.")),
         "owner": or_null(ref("Owner")),
         "budget": ref("Budget"),
     }
     return value("A rule that allows the caller something.", members, maybe=("budget",))
+
+
+def _action_offered() -> Schema:
+    members = {
+        "action": text("The action.", enum=[one.value for one in Action if one is not CANCEL_RUNS]),
+        "rules": listed("The rules that allow it to the team now.", ref("RuleOffered")),
+        "left_out": number("How many further rules are not shown."),
+    }
+    return value("What the caller may do besides cancelling runs.", members)
 
 
 def _whoami() -> Schema:
@@ -201,8 +211,9 @@ def _whoami() -> Schema:
         "expires": or_null(text("When the credential ends; null if it does not.", **TIME)),
         "claims": mapping("The claims of the token that the gateway's operators pinned.", {"type": "string"}),
         "operator": yes_or_no("Whether the team is one of the gateway's operators."),
-        "rules": listed("The rules that allow the team something now.", ref("RuleOffered")),
+        "rules": listed("The rules that allow the team to cancel runs now.", ref("RuleOffered")),
         "left_out": number("How many further rules are not shown."),
+        "actions": listed("The other actions that a rule allows the team now.", ref("ActionOffered")),
     }
     return value("Who the caller is, and what it may do.", members)
 
@@ -231,6 +242,7 @@ def _explanation() -> Schema:
     }
     resolve = value("The bounds on the runs that are looked up.", bounds, maybe=tuple(bounds))
     members: dict[str, Schema] = {
+        "action": text("What the request in question asks for.", enum=[one.value for one in Action]),
         "decision": text("The decision, with rules in shadow mode counted.", enum=verdict),
         "enforced": text("The decision that holds.", enum=verdict),
         "rule": or_null(text(f"{RULE} that decides; null if none allows it.")),
@@ -296,9 +308,10 @@ def _asked() -> Schema:
             "type": ["object", "string", "null"],
             "description": "The body of that request, if it has one.",
         },
+        "headers": mapping("The headers that say more of it, like `Upstash-Retries`, by name.", {"type": "string"}),
         "reason": or_null(text("Why, for the record; where the call itself would have the header Gateway-Reason.")),
     }
-    said = value("A request that is asked about.", members, maybe=("action", "body", "reason"))
+    said = value("A request that is asked about.", members, maybe=("action", "body", "headers", "reason"))
     return {**said, "additionalProperties": False}
 
 
@@ -372,6 +385,7 @@ VALUES: dict[str, Schema] = {
     "Policies": policies(),
     "Records": records(),
     "RuleExplained": _rule_explained(),
+    "ActionOffered": _action_offered(),
     "RuleOffered": _rule_offered(),
     "Run": _run(),
     "Settled": _settled(),

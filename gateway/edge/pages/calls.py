@@ -175,9 +175,10 @@ class Pages:
         """Handle `GET /gateway/v1/whoami`."""
         caller, live = caller_of(inbound), inbound.live
         members = {**await self.questions.whoami(live.policies, caller), "operator": live.is_operator(caller)}
-        rules = members["rules"]
+        rules = [*members["rules"], *(rule for one in members["actions"] for rule in one["rules"])]
         budgets = await budgets_of(self.intake, inbound, [(rule["rule"], caller) for rule in rules])
-        members["rules"] = [rule | as_member(budget) for rule, budget in zip(rules, budgets, strict=True)]
+        for rule, budget in zip(rules, budgets, strict=True):
+            rule.update(as_member(budget))
         return answers.status_page(200, members, inbound.decision_id)
 
     async def explain(self, inbound: Inbound) -> Answer:

@@ -18,7 +18,7 @@ from gateway.core.forms.times import credential_time
 from gateway.core.parse import Body, json_members
 from gateway.core.plan import Owner
 from gateway.core.ports import Clock
-from gateway.core.request import Action, ActionRequest, Principal
+from gateway.core.request import CANCEL_RUNS, Action, ActionRequest, Principal
 from gateway.execution.judging import RULES_AT_ONCE
 from gateway.execution.ports import AuditPort, Call
 from gateway.operations.table import OPERATIONS
@@ -29,8 +29,8 @@ MOST_PARTS = 200
 """The most rules that an explanation shows; further ones are counted in `left_out`."""
 
 _SHAPE = (
-    'Send a body: {"request": "DELETE /v2/workflows/runs?…"}, and "body" or "reason" where the request has one; '
-    '"action" says what a query alone asks for.'
+    'Send a body: {"request": "DELETE /v2/workflows/runs?…"}, and "body", "headers" or "reason" where the request has '
+    'one; "action" says what a query alone asks for.'
 )
 
 
@@ -100,25 +100,25 @@ def _description() -> Mapping[str, object]:
 def question_in(body: Body) -> ActionRequest:
     """Return the request that a caller asks about.
 
-    The body is JSON: `request` is a request line or query, `body` the request's own body, `reason` its reason. `action`
-    is what a query alone asks for, a cancel of runs without it.
+    The body is JSON: `request` is a request line or query, `body` the request's own body, `reason` its reason, and
+    `headers` those that say more of it. `action` is what a query alone asks for, a cancel of runs without it.
 
-    Raises: MalformedRequest: the body has another shape, or the request itself would be answered with 400.
+    Raises: Refusal: the body has another shape, or the request itself would be refused before any policy.
     """
     if body.content_encodings:
         raise MalformedRequest("content_encoding", "The body must not be compressed: leave Content-Encoding out.")
     if not body.content:
         raise MalformedRequest("explain_shape", _SHAPE)
     match json_members(body):
-        case {"request": str(line), **others} if others.keys() <= {"body", "reason", "action"}:
+        case {"request": str(line), **others} if others.keys() <= {"body", "reason", "action", "headers"}:
             reason = others.get("reason")
         case _:
             raise MalformedRequest("explain_shape", _SHAPE)
     if not (reason is None or isinstance(reason, str)):
         raise MalformedRequest("explain_shape", _SHAPE)
-    action = _action(others.get("action"))
+    action, headers, content = _action(others.get("action")), _headers(others.get("headers")), others.get("body")
     try:
-        return from_line(line, body=_content(others.get("body")), reason=reason, action=action)
+        return from_line(line, body=_content(content), reason=reason, action=action, headers=headers)
     except UnicodeEncodeError:
         sentence = "The request in question has half of a surrogate pair in it, which no request can carry."
         raise MalformedRequest("explain_request", sentence) from None
@@ -135,6 +135,15 @@ def _action(name: object) -> Action | None:
     return Action(name)
 
 
+def _headers(members: object) -> list[tuple[str, str]]:
+    match members:
+        case None:
+            return []
+        case Mapping() if all(isinstance(value, str) for value in members.values()):
+            return [*members.items()]
+    raise MalformedRequest("explain_shape", _SHAPE)
+
+
 def _content(body: object) -> bytes:
     match body:
         case None:
@@ -148,23 +157,47 @@ def _content(body: object) -> bytes:
 
 
 MOST_OFFERS = 50
-"""The most rules that the page shows; further ones are counted in `left_out`."""
+"""The most rules that the page shows, and as many of all other actions; further ones are counted in `left_out`."""
 
 
 def whoami(principal: Principal, policies: Policies, now_ms: int) -> dict[str, object]:
-    """Return team, principal, the credential's end, and each rule's words with a request that it would allow now."""
-    shown = list(islice(offers(policies, principal.team, now_ms), MOST_OFFERS))
+    """Return team, principal, the credential's end, and each rule's words with a request that it would allow now.
+
+    `rules` are those about cancels of runs; `actions` has those about each other action that some rule allows.
+    """
+    rules, left_out = _allowed(policies, principal.team, now_ms, CANCEL_RUNS)
+    actions, most = [], MOST_OFFERS
+    for action in OPERATIONS:
+        if action is not CANCEL_RUNS:
+            shown, further = _allowed(policies, principal.team, now_ms, action, most=most)
+            actions += [{"action": action.value, "rules": shown, "left_out": further}] if shown or further else []
+            most -= len(shown)
     return {
         "team": principal.team,
         "principal": principal.name,
         "expires": None if principal.expires_ms is None else credential_time(principal.expires_ms),
         "claims": dict(principal.claims),
-        "rules": [
-            {"rule": offer.rule, "words": offer.words, "example": offer.example, "owner": _owner(offer.owner)}
-            for offer in shown
-        ],
-        "left_out": len(offered(policies, principal.team, now_ms)) - len(shown),
+        "rules": rules,
+        "left_out": left_out,
+        "actions": actions,
     }
+
+
+def _allowed(
+    policies: Policies, team: str, now_ms: int, action: Action, *, most: int = MOST_OFFERS
+) -> tuple[list[dict[str, object]], int]:
+    """Return the rules that allow the team this action, at most so many, and the number of those left out."""
+    shown: list[dict[str, object]] = [
+        {
+            "rule": offer.rule,
+            "words": offer.words,
+            "example": offer.example,
+            "request": offer.line,
+            "owner": _owner(offer.owner),
+        }
+        for offer in islice(offers(policies, team, now_ms, action), most)
+    ]
+    return shown, len(offered(policies, team, now_ms, action)) - len(shown)
 
 
 def _owner(owner: Owner | None) -> dict[str, object] | None:

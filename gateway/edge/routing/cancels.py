@@ -137,4 +137,5 @@ def _read(inbound: Inbound, body: Body) -> ActionRequest:
     found = asked_by(scope["method"], path)
     assert found is not None  # the route is made of the same table
     operation, form = found
-    return operation.read(form, Asked(form.named(path), scope["query_string"], body, inbound.header, scope["headers"]))
+    named = None if form.field is None else form.named(path)
+    return operation.read(form, Asked(named, scope["query_string"], body, inbound.header, scope["headers"]))

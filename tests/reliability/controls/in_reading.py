@@ -53,7 +53,7 @@ HERE_SENT = (
     Edit(PLAN, "case ByIds() | ByFilter() as selection:", "case selection if selection.carried:"),
     Edit(
         PLAN,
-        "if not (isinstance(self.selection, ByIds) or (cancels_runs and isinstance(self.selection, ByFilter))):",
+        "if not isinstance(self.selection, _BY_FILTER_TOO if self.action is CANCEL_RUNS else ByIds):",
         "if not self.selection.carried:",
     ),
     Edit(READINGS, " and not isinstance(selection, ONLY_HERE)\n", "\n"),

@@ -9,10 +9,11 @@ CANCEL, UPSTREAM, PIPELINE = "gateway/core/plan.py", "gateway/upstream/cancel.py
 EXCHANGE, TRANSPORT, OUTBOUND = "gateway/upstream/client.py", "gateway/upstream/pool.py", "gateway/upstream/direct.py"
 DEADLINE = "gateway/upstream/deadline.py"
 PORT = ("tests/upstream",)
-SEND = (
-    "                response = await self._transport.handle_async_request("
-    "self._request(method, target, token, body))\n"
-)
+SEND = """\
+                response = await self._transport.handle_async_request(
+                    self._request(method, target, token, body, headers)
+                )
+"""
 
 RAW_FORWARDED = (
     Edit(CANCEL, "_quoted = lru_cache(", "RAW: dict[object, str] = {}\n_quoted = lru_cache("),
@@ -43,7 +44,7 @@ IN_SENDING = (
         (
             Edit(
                 CANCEL,
-                "(isinstance(self.selection, ByIds) or (cancels_runs and isinstance(self.selection, ByFilter))):",
+                "isinstance(self.selection, _BY_FILTER_TOO if self.action is CANCEL_RUNS else ByIds):",
                 "self.selection:",
             ),
         ),

@@ -1,0 +1,71 @@
+"""The calls that pause and resume: what both say of a flow-control key, a queue or a schedule.
+
+Each names one thing in its path and says nothing else. The path that is sent is made anew of the checked name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from gateway.core.errors import MalformedRequest
+from gateway.core.outcome import Accepted, Cancelled
+from gateway.core.plan import Order
+from gateway.core.request import Action, ActionRequest, ByIds
+from gateway.operations.operation import Asked, CallForm, Operation, Said
+
+UNTIL = b"gateway-until"
+"""The header that says how long a pause lasts."""
+
+_NOT_YET = "A pause does not end by itself yet: leave the header Gateway-Until out, and resume it yourself."
+
+_PLACES = (
+    ("POST", "/v2/flowControl/{id}", "flowControlKey"),
+    ("POST", "/v2/queues/{id}", "queue"),
+    # Clients send this method, the documents have the other; of two with one field the first is sent.
+    ("PATCH", "/v2/schedules/{id}", "schedule"),
+    ("POST", "/v2/schedules/{id}", "schedule"),
+)
+
+
+def switching(action: Literal[Action.PAUSE, Action.RESUME]) -> Operation:
+    """Return the operation that pauses, or the one that resumes."""
+    forms = tuple(CallForm(method, f"{path}/{action.value}", field) for method, path, field in _PLACES)
+
+    def read(form: CallForm, asked: Asked) -> ActionRequest:
+        """Read one call. Raises: MalformedRequest: it says more than its path."""
+        assert form.field is not None
+        assert asked.named is not None
+        if asked.query or asked.body.content or asked.body.content_encodings:
+            sentence = f"The path says what to {action.value}: send no query, no body and no Content-Encoding."
+            raise MalformedRequest("beside_the_path", sentence)
+        if asked.header(UNTIL):
+            raise MalformedRequest("until", _NOT_YET)
+        return ActionRequest(ByIds((asked.named,), form.field), 1, action=action, in_path=True)
+
+    def target(order: Order) -> tuple[str, str]:
+        """Return method and path of an order's call."""
+        assert isinstance(order.selection, ByIds)
+        [name] = order.selection.ids
+        form = next(form for form in forms if form.field == order.selection.name)
+        return form.method, form.at(name)
+
+    return Operation(
+        action=action,
+        forms=forms,
+        fields=tuple(dict.fromkeys(field for _, _, field in _PLACES)),
+        filters=frozenset(),
+        read=read,
+        target=target,
+        came_of=_came_of,
+        answer=_answer,
+        most_ids=1,
+    )
+
+
+def _came_of(said: Said) -> Cancelled | Accepted | None:
+    return Cancelled(said.status, 1) if said.is_empty else None
+
+
+def _answer(_asked: ActionRequest, _done: Cancelled) -> Mapping[str, object] | None:
+    return None

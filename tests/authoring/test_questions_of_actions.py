@@ -1,0 +1,163 @@
+"""A request of any action is read, explained, told and judged again as the gateway reads and judges it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gateway.authoring.explain import explain, implied
+from gateway.authoring.history import replay
+from gateway.authoring.offers import offers
+from gateway.authoring.question import Headers, Question, from_line, from_wire, line_of
+from gateway.core.errors import Refusal
+from gateway.core.parse import Body
+from gateway.core.plan import Permit
+from gateway.core.request import CANCEL_RUNS, Action
+from gateway.operations.operation import Asked
+from gateway.operations.table import OPERATIONS, asked_by
+from gateway.policy.format.load import load_policies
+from gateway.policy.rules import Policies
+from tests.authoring.actions import ASKED, LINES, POLICY, read
+from tests.authoring.logs import BILLING, record_of
+from tests.core.strategies import NOW_MS
+
+EACH = pytest.mark.parametrize(("action", "line", "headers"), ASKED, ids=[f"{one[0]}: {one[1]}" for one in ASKED])
+
+
+@pytest.fixture
+def policies(tmp_path: Path) -> Policies:
+    """The policy that has a rule about each action."""
+    (tmp_path / "own.yaml").write_text(POLICY)
+    return load_policies(tmp_path)
+
+
+def test_every_action_has_examples() -> None:
+    """One that is added is asked about here."""
+    assert OPERATIONS.keys() <= LINES.keys()
+
+
+@EACH
+def test_a_line_is_read_as_the_call_itself(action: Action, line: str, headers: Headers) -> None:
+    """By the reader of the action, with the ID in the path, the query and the headers."""
+    method, target = line.split(" ")
+    path, _, query = target.partition("?")
+    found = asked_by(method, path)
+    assert found is not None
+    operation, form = found
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers]
+    asked = Asked(
+        form.named(path), query.encode(), Body(), lambda wanted: [value for name, value in raw if name == wanted], raw
+    )
+    request = read(line, headers)
+    assert (request, request.action) == (operation.read(form, asked), action)
+
+
+@EACH
+def test_what_is_on_record_is_read_as_it_was(action: Action, line: str, headers: Headers) -> None:
+    """What the record keeps in `asked`, beside the action, is all that the judgement needs; headers with it."""
+    request = read(line, headers)
+    assert from_wire(json.loads(json.dumps(request.wire())), action=action) == request
+
+
+@EACH
+def test_a_request_line_that_is_shown_asks_for_the_same(action: Action, line: str, headers: Headers) -> None:
+    """Whoever pastes it asks for what was shown."""
+    request = read(line, headers)
+    assert request.action is action
+    assert from_line(line_of(request), headers=request.overrides) == request
+
+
+def test_a_query_asks_for_the_action_that_is_said() -> None:
+    """Without one for a cancel of runs; a line that is the call of another action is refused."""
+    assert from_line("count=5").action is CANCEL_RUNS
+    assert from_line("count=5", action=CANCEL_RUNS).action is CANCEL_RUNS
+    with pytest.raises(ValueError, match="this call is cancel_runs, not pause"):
+        from_line("DELETE /v2/workflows/runs?count=5", action=Action.PAUSE)
+    with pytest.raises(ValueError, match="what it is about: write 'POST /v2/flowControl/.id./pause'"):
+        from_line("count=5", action=Action.PAUSE)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {}, {"queue": ["a", "b"]}, {"queue": ["a"], "schedule": ["b"]}, {"queue": ["a/b"]},
+        {"queue": ["a"], "count": 2}, {"queue": [""]}, {"label": ["a"]}, {"queue": ["a"], "Upstash-Retries": "3"}, {"queue": ["a"], "X": 3},
+    ],
+)  # fmt: skip
+def test_fields_that_no_pause_has_are_none(members: dict[str, object]) -> None:
+    """A record or case of an action says what its call could say, or is an error."""
+    with pytest.raises((Refusal, ValueError)):
+        from_wire(members, action=Action.PAUSE)
+
+
+@EACH
+def test_an_explanation_is_about_the_rules_of_the_action(
+    policies: Policies, action: Action, line: str, headers: Headers
+) -> None:
+    """The decision is the gateway's, the parts imply it, and no rule about another action has one."""
+    question = Question(BILLING, read(line, headers), NOW_MS)
+    explanation = explain(policies, question)
+    about = {rule.name for rule in policies.rules if action in rule.actions}
+    assert explanation.decision == question.judged(policies)
+    assert {part.rule for part in explanation.parts} == about
+    assert implied(explanation.parts)[0] == (
+        explanation.decision.rule if isinstance(explanation.decision, Permit) else None
+    )
+    assert explanation.members()["action"] == action
+
+
+@EACH
+def test_a_record_of_any_action_is_judged_again_as_it_was(
+    policies: Policies, action: Action, line: str, headers: Headers
+) -> None:
+    """The policy that decided changes nothing; one about cancels of runs alone allows nothing else."""
+    request = read(line, headers)
+    sealed = record_of(policies, "d", BILLING, request, NOW_MS)
+    members = {"event": sealed.event, "ts": "2026-09-21T14:13:20.000000Z", **json.loads(json.dumps(sealed.members))}
+    record = members | {"action": action.value}
+    result = replay(policies, [("here", record)])
+    assert (result.judged, result.totals.total(), result.unread.total()) == (1, 0, 0)
+    only = Policies(tuple(replace(rule, actions=frozenset((CANCEL_RUNS,))) for rule in policies.rules[:1]), "")
+    changed = replay(only, [("here", record)])
+    permitted = isinstance(Question(BILLING, request, NOW_MS).judged(policies), Permit)
+    assert [group.action for group in changed.changes] == [action] * (permitted and action is not CANCEL_RUNS)
+
+
+@pytest.mark.parametrize("action", OPERATIONS)
+def test_a_team_is_told_what_it_may_do_of_each_action(policies: Policies, action: Action) -> None:
+    """For each rule about it a request line; sent as it stands it is allowed, by that rule."""
+    told = {offer.rule: offer for offer in offers(policies, BILLING.team, NOW_MS, action)}
+    assert told.keys() == {rule.name for rule in policies.rules if action in rule.actions}
+    for name, offer in told.items():
+        assert offer.line is not None
+        asked = from_line(offer.line)
+        assert asked.action is action
+        decision = Question(BILLING, asked, NOW_MS).judged(policies)
+        assert isinstance(decision, Permit)
+        assert (decision.rule, decision.effective.wire()) == (name, offer.example)
+
+
+WORDS = {
+    (Action.RESTART_DLQ, "own/entries"): "at most 20 of the entries that are named by ID (at most 20 IDs)",
+    (Action.DELETE_DLQ, "own/failed"): (
+        "at most 50 of the entries of exactly https://billing.example.com/api/invoice; the entries are looked up "
+        "first: more than 50 left are refused; further filters may be named, they only narrow"
+    ),
+    (Action.CANCEL_MESSAGES, "own/messages"): (
+        "at most 9 of the messages that are named by ID (at most 9 IDs); the messages are looked up first: "
+        "more than 9 left are refused"
+    ),
+    (Action.PAUSE, "own/key"): "one flow-control key at a time: k",
+    (Action.PAUSE, "own/queue"): "one queue at a time: any value",
+}
+
+
+@pytest.mark.parametrize(("action", "rule"), [one for one in WORDS if one[0] in OPERATIONS])
+def test_an_offer_says_what_it_is_about(policies: Policies, action: Action, rule: str) -> None:
+    """Entries, messages and queues are not called runs."""
+    assert {offer.rule: offer.words for offer in offers(policies, BILLING.team, NOW_MS, action)}[rule] == WORDS[
+        action, rule
+    ]
