@@ -63,13 +63,14 @@ NOT_IN_DENY = "in a deny only exact, prefix, any_of, within_last and selects exi
 
 def bounds() -> dict[str, Shape[Condition]]:
     """Return the readers of the conditions of `allow` and `require`, by wire name."""
+    ids = {"max": may(Int(1, MAX_COUNT)), "prefix": may(distinct(Text(grammar.id_prefix)))}
     created = {
         "within_last": may(duration_field(), into="within_last_ms"),
         "max_span": may(duration_field(), into="max_span_ms"),
     }
     return {
         "workflowUrl": _bound(_url_condition, _url_lists()),
-        **{name: _bound(RunIdCondition, {"max": may(Int(1, MAX_COUNT))} | _begin(name)) for name in ID_LISTS},
+        **{name: _bound(RunIdCondition, ids) for name in ID_LISTS},
         **{name: _bound(partial(_value_condition, name), _any_of(name)) for name in _VALUES},
         "created": _bound(CreatedCondition, created),
     }
@@ -77,17 +78,13 @@ def bounds() -> dict[str, Shape[Condition]]:
 
 def overlaps() -> dict[str, Shape[Condition]]:
     """Return the readers of the conditions of `deny`, by wire name."""
+    ids = {"prefix": may(distinct(Text(grammar.id_prefix)))}
     return {
         "workflowUrl": _overlap(_url_condition, _url_lists()),
-        **{name: _overlap(RunIdCondition, _begin(name)) for name in ID_LISTS},
+        **{name: _overlap(RunIdCondition, ids) for name in ID_LISTS},
         **{name: _overlap(partial(_value_condition, name), _any_of(name)) for name in _VALUES},
         "created": _overlap(CreatedCondition, {"within_last": may(duration_field(), into="within_last_ms")}),
     }
-
-
-def _begin(name: str) -> dict[str, Key]:
-    prefix = grammar.run_id_prefix if name == RUN_IDS else grammar.item_id_prefix
-    return {"prefix": may(distinct(Text(prefix)))}
 
 
 def _url_lists() -> dict[str, Key]:
