@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.core.grammar import denied_below, in_subtree, lies_under
-from gateway.core.request import HERE
+from gateway.core.request import HERE, Action
 from gateway.policy.conditions import (
     Condition,
     CreatedCondition,
@@ -12,8 +12,10 @@ from gateway.policy.conditions import (
     UrlCondition,
     ValueCondition,
 )
-from gateway.policy.format.actions import PAUSING
 from gateway.policy.model import Effect, Rule
+
+PAUSES = frozenset((Action.PAUSE, Action.RESUME))
+"""The actions of which each request names one thing, which is never looked up."""
 
 
 def refuses_all(guard: Rule, allow: Rule, *, resolved: bool = False) -> bool:
@@ -22,7 +24,7 @@ def refuses_all(guard: Rule, allow: Rule, *, resolved: bool = False) -> bool:
     if guard.selects is not None and kind not in guard.selects:
         return guard.effect is Effect.REQUIRE
     if guard.effect is Effect.DENY:
-        if allow.actions <= PAUSING and not guard.conditions.keys() <= allow.conditions.keys():
+        if allow.actions <= PAUSES and not guard.conditions.keys() <= allow.conditions.keys():
             return False  # a queue is no schedule, and a request names one of them
         pairs = ((field, condition, allow.conditions.get(field)) for field, condition in guard.conditions.items())
         return all(
@@ -40,7 +42,7 @@ def kind_of(allow: Rule) -> str:
     """Return the kind of selection that the `allow` admits: `everything`, `run_ids` or `filter`."""
     if allow.admits_everything:
         return "everything"
-    return "run_ids" if allow.id_list is not None or allow.actions <= PAUSING else "filter"
+    return "run_ids" if allow.id_list is not None or allow.actions <= PAUSES else "filter"
 
 
 def _left_to_runs(field: str, allowed: Condition | None, allow: Rule) -> bool:

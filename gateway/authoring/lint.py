@@ -13,11 +13,11 @@ from datetime import date
 from functools import partial
 
 from gateway.authoring.conflicts import kind_of, refuses_all
-from gateway.authoring.lints.actions import owner_unchecked, paused_for_good
 from gateway.authoring.lints.approvals import approve_idle, approving_teams, by_nobody
 from gateway.authoring.lints.bounds import above_lookup, budget_idle, budget_of_all, cap_above
 from gateway.authoring.lints.finding import Finding, about, lasting, place_of
-from gateway.authoring.lints.looked_up import admits_more, looks_up, not_compared, teams_looked_up
+from gateway.authoring.lints.looked_up import admits_more, looks_up, not_compared, owner_unchecked, teams_looked_up
+from gateway.authoring.lints.pauses import paused_for_good
 from gateway.callers.settings import ending
 from gateway.config import CLOSING_S
 from gateway.core.errors import InvalidConfiguration

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, product
 
-from gateway.authoring.conflicts import kind_of
+from gateway.authoring.conflicts import PAUSES, kind_of
 from gateway.authoring.explain import approval_in_words, budget_in_words, resolution_in_words
 from gateway.authoring.question import line_of
 from gateway.core.forms.times import DAY_MS
@@ -28,7 +28,6 @@ from gateway.policy.conditions import (
     UrlCondition,
     ValueCondition,
 )
-from gateway.policy.format.actions import PAUSING
 from gateway.policy.model import Rule
 from gateway.policy.nearest import Members, filter_of
 from gateway.policy.rules import Policies, TeamRules
@@ -123,7 +122,7 @@ def _words(rule: Rule, rules: TeamRules, at_most: int | None, action: Action) ->
     parts += [
         _bound(field, condition)
         for field, condition in rule.conditions.items()
-        if field not in (URL, rule.id_list) and (action not in PAUSING or field not in PAUSED)
+        if field not in (URL, rule.id_list) and (action not in PAUSES or field not in PAUSED)
     ]
     parts += _beside(rule, rules, thing)
     looked_up = [one.resolution for one in (rule, *rules.requires) if one.resolution is not None]
@@ -149,7 +148,7 @@ def _what(rule: Rule, thing: Thing, at_most: int | None) -> str:
     if rule.id_list is not None:
         named = f"named by ID ({rule.conditions[rule.id_list].words()})"
         return f"{number} of the {thing.many} that are {named}"
-    if rule.actions <= PAUSING:
+    if rule.actions <= PAUSES:
         [field] = [field for field in rule.conditions if field in PAUSED]
         return f"one {named_by(field).one} at a time: {rule.conditions[field].words()}"
     return f"{number} of the {thing.many} of {_scope(rule)}"
@@ -252,7 +251,7 @@ def _selections(rule: Rule, rules: TeamRules, now_ms: int, action: Action) -> It
         yield Everything()
     elif rule.id_list is not None:
         yield from _ids(rule.id_list, rule, rules)
-    elif action in PAUSING:
+    elif action in PAUSES:
         yield from _names(rule)
     else:
         values = [_values(field, rule, rules, now_ms, action) for field in rule.conditions]

@@ -362,6 +362,11 @@ class ActionRequest:
             object.__setattr__(self, "_hash", found)
         return found
 
+    def texts(self) -> list[str]:
+        """Return every text of the caller's that is recorded or sent."""
+        pairs = (*self.selection.pairs(), *self.overrides)
+        return [*[value for _, value in pairs], self.reason or ""]
+
     def wire(self) -> dict[str, object]:
         """Return the request as an object with the wire names; repeatable fields are lists, numbers are numbers."""
         members = wire_of(self.selection, self.count)

@@ -1,4 +1,4 @@
-"""Lints of what is looked up: what a rule admits besides, and what nothing that is found is compared with."""
+"""Lints of what is looked up: what a rule takes on trust, what it admits besides, and what nothing is compared with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gateway.authoring.conflicts import kind_of
 from gateway.authoring.lints.finding import Finding, about, lasting, place_of
 from gateway.core.request import Action
 from gateway.policy.conditions import UrlCondition
-from gateway.policy.format.actions import lacked
+from gateway.policy.format.actions import UNLISTED, lacked
 from gateway.policy.format.allowing import OF_FAILED
 from gateway.policy.model import Effect, Rule
 from gateway.policy.reading import bounds_runs
@@ -27,6 +27,21 @@ def teams_looked_up(policies: Policies) -> Teams:
         for action in rule.actions if not rule.shadow else ():
             found.setdefault(action, set()).update(rule.teams)
     return found
+
+
+def owner_unchecked(rule: Rule) -> Iterator[Finding]:
+    """Yield a finding if the rule takes IDs on trust."""
+    if not rule.owner_unchecked:
+        return
+    thing = _thing(rule)
+    message = f"{rule.name}: {thing.one} IDs carry no owner, and this rule does not look the {thing.many} up."
+    fix = "Have them looked up (resolve: true beside workflowUrl), or keep the prefix to one team."
+    if Action.CANCEL_MESSAGES in rule.actions:
+        message += " It also cancels messages of workflow runs, and those that cannot be read."
+        fix = "Have them looked up (resolve: true), or keep the prefix to one team."
+    elif not rule.actions.isdisjoint(UNLISTED):
+        fix = "Nothing shows whose they are: keep the prefix, or the teams of the rule, to one team."
+    yield Finding(place_of(rule), "owner-unchecked", message, fix)
 
 
 def admits_more(rule: Rule) -> Iterator[Finding]:
