@@ -191,7 +191,7 @@ def test_an_entry_is_read_without_its_payload() -> None:
     assert "PAYLOAD" not in repr(seen_failed(entry(), lambda _: False))
 
 
-WRONG = {
+WRONG: dict[str, list[object]] = {
     "dlqId": [None, "", 1, "a/b", "..", "a" * 129],
     "workflowRunId": [None, "", 7, "a b"],
     "workflowUrl": [None, "", "a.example/x", "https://A.example/x", ["x"]],
