@@ -179,7 +179,7 @@ def _are_texts(listed: Sequence[object]) -> TypeGuard[Sequence[str]]:
     return all(isinstance(one, str) for one in listed)
 
 
-def of(
+def operation(
     action: Action,
     method: str,
     path: str,
