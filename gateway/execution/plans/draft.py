@@ -11,7 +11,7 @@ from typing import NamedTuple
 from gateway.core.errors import Conflict, NotFound, Refusal
 from gateway.core.outcome import Accepted, Cancelled, Outcome, Unknown
 from gateway.core.plan import Denial, Permit, Plan
-from gateway.core.request import Principal
+from gateway.core.request import Action, Principal
 from gateway.core.run import LookUp, Resolution, Resolved
 from gateway.execution.plans.waiting import Halt
 from gateway.execution.ports import Call
@@ -37,6 +37,20 @@ class State(StrEnum):
 
 NO_RUNS = Resolved(())
 """The runs of a plan that were not looked up, or are not kept any more."""
+
+
+def looks_nothing_up(action: Action, *, reads: bool) -> NotFound:
+    """Return the refusal of a look-up; a gateway that `reads` has a read-only token, and could do others."""
+    if reads:
+        sentence = (
+            f"Nothing is looked up for {action.value}, so there is no plan or preview of it: send the call itself."
+        )
+        return NotFound("no_look_up", sentence)
+    return NotFound(
+        "no_read_token",
+        "This gateway cannot look runs up, because it has no read-only token (upstream.read_token): ask its operators "
+        "for one, or send the cancel itself.",
+    )
 
 
 def no_such_plan() -> NotFound:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from gateway.audit.events.declare import Members
 from gateway.audit.record import plan_members, withdrawn_members
-from gateway.core.errors import NARROW, LookupFailed, NotFound, Overloaded, Refusal, ShuttingDown, Throttled
+from gateway.core.errors import NARROW, LookupFailed, Overloaded, Refusal, ShuttingDown, Throttled
 from gateway.core.plan import Denial, Permit
 from gateway.core.ports import Clock
 from gateway.core.request import Action, ActionRequest, ByIds, Principal
@@ -27,6 +27,7 @@ from gateway.execution.plans.draft import (
     Withdrawal,
     check_ready,
     look_up_of,
+    looks_nothing_up,
     no_such_plan,
 )
 from gateway.execution.plans.handled import Handled
@@ -47,11 +48,6 @@ JUDGING_S = 10.0
 
 SPARE_S = 20.0
 """How much longer another gateway believes that a look-up goes on, in seconds; then the one that began it is gone."""
-
-_LOOKS_NOTHING_UP = (
-    "This gateway cannot look runs up, because it has no read-only token (upstream.read_token): ask its operators for "
-    "one, or send the cancel itself."
-)
 
 MOST_LOOKUPS = 4
 MOST_OF_A_TEAM = 2
@@ -96,10 +92,13 @@ class Drafts:
         self._stopping = False
 
     def log(self, action: Action) -> RunLog:
-        """Return the port for look-ups of an action. Raises: NotFound: the configuration has no read-only token."""
+        """Return the port for look-ups of an action.
+
+        Raises: NotFound: the configuration has no read-only token, or nothing shows what the action is about.
+        """
         found = None if self._look_ups is None else self._look_ups.of(action)
         if found is None:
-            raise NotFound("no_read_token", _LOOKS_NOTHING_UP)
+            raise looks_nothing_up(action, reads=self._look_ups is not None)
         return found
 
     def begin(self, call: Call, permit: Permit) -> Draft:
