@@ -28,6 +28,7 @@ allow:
   - {{id: own, workflowUrl: {{exact: ["{URL}"]}}, resolve: true, runs: {{max: 10}}}}
   - {{id: tidy, action: delete_dlq, workflowUrl: {{exact: ["{URL}"]}}, resolve: true, runs: {{max: 10}}}}
   - {{id: again, action: restart_dlq, workflowUrl: {{exact: ["{URL}-v2"]}}, resolve: true, runs: {{max: 10}}}}
+  - {{id: retry, action: retry_message_dlq, dlqIds: {{max: 5}}, owner: unchecked}}
   - {{id: named, action: [restart_dlq, resume_dlq], dlqIds: {{max: 5}}, owner: unchecked}}
 """
 AT = f"workflowUrl={quote(URL, safe='')}"
@@ -143,6 +144,22 @@ def test_a_plan_of_another_action_is_shown_and_applied_as_that(gateway: RunningG
     records = {one.get("decision_id"): one for one in gateway.records() if one["event"] == "refused"}
     assert (again.json()["code"], records[gateway_id(again)]["action"]) == ("plan_applied", "delete_dlq")
     assert (gone.status, records[gateway_id(gone)]["action"]) == (404, None)
+
+
+def test_what_nothing_lists_has_no_plan(gateway: RunningGateway) -> None:
+    """The refusal says so, instead of asking for a token that is there."""
+    body: dict[str, object] = {"request": "dlqIds=d", "action": "retry_message_dlq"}
+    refused = ask(gateway, "POST", "/gateway/v1/plans", body)
+    assert (refused.status, refused.json()["code"]) == (404, "not_found")
+    assert "are listed nowhere, so it has no plan: send the call itself." in str(refused.json()["error"])
+
+
+def test_a_look_up_that_fails_says_what_was_not_done(gateway: RunningGateway, upstream: SimulatorServer) -> None:
+    """In the word of the action."""
+    upstream.simulator.script(Fault(on="any", status=500, body="{}", times=9))
+    failed = ask(gateway, "DELETE", f"{DLQ}?{AT}")
+    assert (failed.status, failed.json()["code"]) == (502, "lookup_failed")
+    assert "Nothing was sent and nothing was deleted." in str(failed.json()["error"])
 
 
 def gateway_id(answer: Answer) -> str:
