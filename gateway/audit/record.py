@@ -57,6 +57,7 @@ def intent_members(plan: Plan, *, upstream: str) -> Members:
         reserved=_taken(plan.reserved),
         idempotency=ABSENT if plan.idempotency is None else plan.idempotency,
         approved_by=list(plan.approved_by) or ABSENT,
+        ends=ABSENT if plan.ends is None else plan.ends,
     )
 
 
@@ -97,6 +98,7 @@ def denied_members(  # noqa: PLR0913 - what a record says
     policy_digest: str,
     upstream: str,
     correlation: Correlation = NOT_GIVEN,
+    ends: str | None = None,
 ) -> Members:
     """Return the members of `denied`: those of an intent, with nothing effective, narrowed or ordered."""
     return _denied(
@@ -124,6 +126,7 @@ def denied_members(  # noqa: PLR0913 - what a record says
         trace_id=correlation.trace_id or trace_id_of(decision_id),
         request_id=correlation.request_id,
         cause=denial.barrier.code if denial.barrier is not None else ABSENT,
+        ends=ABSENT if ends is None else ends,
     )
 
 

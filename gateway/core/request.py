@@ -40,6 +40,9 @@ class Action(StrEnum):
     RESUME = "resume"
 
 
+UNTIL = "Gateway-Until"
+"""The override that says how long a pause lasts; it is for the gateway and never sent."""
+
 CANCEL_RUNS = Action.CANCEL_RUNS
 """The action of a request that names none."""
 
@@ -361,6 +364,22 @@ class ActionRequest:
             found = hash((self.selection, self.count, self.action, self.overrides))
             object.__setattr__(self, "_hash", found)
         return found
+
+    def texts(self) -> list[str]:
+        """Return every text of the caller's that is recorded or sent."""
+        pairs = (*self.selection.pairs(), *self.overrides)
+        return [*[value for _, value in pairs], self.reason or ""]
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """The overrides that are sent."""
+        return tuple(pair for pair in self.overrides if pair[0] != UNTIL) if self.overrides else ()
+
+    @property
+    def lasts_ms(self) -> int | None:
+        """After how many milliseconds a pause ends by itself; None if it does not."""
+        until = dict(self.overrides).get(UNTIL)
+        return None if until is None else grammar.lasting_ms(until)
 
     def wire(self) -> dict[str, object]:
         """Return the request as an object with the wire names; repeatable fields are lists, numbers are numbers."""

@@ -175,7 +175,8 @@ def replayed(replay: Replay, decision_id: str) -> Answer:
     """Return the answer that an earlier decision was given, as the answer of this one."""
     first = replay.answer
     kind = b"application/json" if first.status < 400 else b"application/problem+json"
-    headers = [(b"content-type", kind), *_gateway_headers(decision_id, b"gateway"), (REPLAYED, b"true")]
+    headers = [(b"content-type", kind)] if first.body else []
+    headers += [*_gateway_headers(decision_id, b"gateway"), (REPLAYED, b"true")]
     if replay.budget is not None:
         headers += _encoded((("Gateway-Budget", replay.budget),))
     return _with_length(first.status, headers, first.body)

@@ -68,7 +68,7 @@ class Account:
         return Answered(200, orjson.dumps({"cancelled": self.tally.cancelled}))
 
 
-class _Found(NamedTuple):
+class Accounts(NamedTuple):
     """The accounts of the decisions that were asked for, and the chains whose process has ended, read to their end."""
 
     accounts: Mapping[str, Account]
@@ -85,7 +85,7 @@ async def recover(admissions: Admissions, directory: Path, own: str, *, ended: C
     left = await admissions.open_of(names) if names else ()
     if not left:
         return 0
-    found = await asyncio.to_thread(_read, directory, own, {one.decision_id for one in left})
+    found = await asyncio.to_thread(read_accounts, directory, own, {one.decision_id for one in left})
     number, ended = 0, found.ended if ended is None else ended
     for one in left:
         if one.instance not in ended:
@@ -104,7 +104,7 @@ async def recover(admissions: Admissions, directory: Path, own: str, *, ended: C
 
 async def ended_in(directory: Path, own: str) -> frozenset[str]:
     """Return the chains of a directory whose processes have ended. Raises: OSError."""
-    return (await asyncio.to_thread(_read, directory, own, ())).ended
+    return (await asyncio.to_thread(read_accounts, directory, own, ())).ended
 
 
 async def died(
@@ -117,7 +117,8 @@ async def died(
     return sorted(names & set(ended or ()))
 
 
-def _read(directory: Path, own: str, wanted: Collection[str]) -> _Found:
+def read_accounts(directory: Path, own: str, wanted: Collection[str]) -> Accounts:
+    """Return the accounts of the `wanted` decisions in a directory whose own chain is `own`. Raises: OSError."""
     names = {name.encode("ascii", "replace") for name in wanted}
     chains, accounts = recent_chains(directory, 0), dict[str, Account]()
     successors: dict[str, str] = {}
@@ -131,7 +132,7 @@ def _read(directory: Path, own: str, wanted: Collection[str]) -> _Found:
             accounts.setdefault(str(members["decision_id"]), Account()).take(members)
         elif isinstance(successor := members.get("continued_by"), str):
             successors[chain] = successor
-    return _Found(
+    return Accounts(
         accounts, frozenset(chain for chain in chains if _has_ended(directory, _parts(chain, successors), own))
     )
 

@@ -314,6 +314,27 @@ def others() -> Iterator[tuple[str, Members]]:
     )
 
 
+def ending() -> Iterator[tuple[str, Members]]:
+    """A resume by the gateway itself, once its time had come: as it was sent, and as policy refused it."""
+    resume = ActionRequest(ByIds(("nightly",), "queue"), 1, action=Action.RESUME, in_path=True)
+    sent = Plan(ID, KEY, resume, permitted(resume), (order_of(resume),), ZEROS, None, ends=OTHER)
+    yield "intent", intent_members(sent, upstream=UPSTREAM)
+    denial = Denial(None, "deny", None, "No rule allows this.", None)
+    yield (
+        "denied",
+        denied_members(
+            ID,
+            principal=KEY,
+            asked=resume,
+            denial=denial,
+            remote=None,
+            policy_digest=ZEROS,
+            upstream=UPSTREAM,
+            ends=OTHER,
+        ),
+    )
+
+
 def permitted(asked: ActionRequest) -> Permit:
     """The permit of a request as it is."""
     return Permit("billing/own", "permit", None, asked)
@@ -322,6 +343,7 @@ def permitted(asked: ActionRequest) -> Permit:
 SAMPLES = [
     *(*chains(), *refusals(), *cancels(), *afterwards(), *correlated(), *limited(), *frozen(), *approving()),
     *others(),
+    *ending(),
 ]
 """Each event's name with its members."""
 

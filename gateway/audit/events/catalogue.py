@@ -23,6 +23,7 @@ from gateway.audit.events.values import (
     Count,
     Damage,
     DecisionId,
+    Ends,
     FoundRun,
     KeyId,
     LastGood,
@@ -199,6 +200,7 @@ class Denied(Judged, name="denied"):
     cause: Annotated[str | Absent, "What refuses what `rule` admits: `frozen`, `budget_exhausted`, `throttled`."] = (
         ABSENT
     )
+    ends: Ends = ABSENT
 
 
 class Throttled(Asked, name="throttled"):
@@ -237,6 +239,7 @@ class Intent(Judged, name="intent"):
     approved_by: Annotated[
         Sequence[PrincipalName] | Absent, "Who approved exactly these runs, where the rule asks for that."
     ] = ABSENT
+    ends: Ends = ABSENT
 
 
 class Chunk(Event, name="chunk"):

@@ -53,6 +53,9 @@ Cancelled = Annotated[
 ]
 ActionId = Annotated[str | Absent, "The bulk action under which QStash works on it.", LOOSE]
 OutcomeCause = Annotated[str | Absent, "Why it was not sent, or is unknown, as a fixed word.", LOOSE]
+Ends = Annotated[
+    Uuid | Absent, "The pause that is over, as its decision: nobody asked for this resume, the gateway itself does it."
+]
 Names = Annotated[Sequence[str], Keywords(maxItems=MOST_NAMES)]
 FoundRun = Annotated[
     Sequence[object],
