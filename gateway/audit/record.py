@@ -10,11 +10,11 @@ from typing import Unpack
 
 from gateway.audit.events import catalogue
 from gateway.audit.events.declare import ABSENT, Absent, Members, maker
-from gateway.audit.events.values import MoreOfAnOutcome, Remains, Taken
+from gateway.audit.events.values import MadeThing, MoreOfAnOutcome, Remains, Taken
 from gateway.core.forms.correlation import NOT_GIVEN, Correlation, trace_id_of
 from gateway.core.outcome import Accepted, Cancelled, Closing, NotSent, Outcome, Progress, Refused, Unknown
 from gateway.core.plan import Decision, Denial, Order, Permit, Plan, Reserved, Verdict
-from gateway.core.request import CANCEL_RUNS, ActionRequest, Principal
+from gateway.core.request import ActionRequest, Principal
 from gateway.core.run import Resolved, Skipped
 
 _intent = maker(catalogue.Intent)
@@ -48,7 +48,7 @@ def intent_members(plan: Plan, *, upstream: str) -> Members:
         orders=[order.query for order in plan.orders],
         exceptions=list(permit.exceptions),
         reason=plan.asked.reason,
-        action=CANCEL_RUNS,
+        action=plan.asked.action.value,
         trace_id=plan.correlation.trace_id or trace_id_of(plan.decision_id),
         request_id=plan.correlation.request_id,
         plan=plan.plan_id if resolved is not None else ABSENT,
@@ -57,6 +57,7 @@ def intent_members(plan: Plan, *, upstream: str) -> Members:
         reserved=_taken(plan.reserved),
         idempotency=ABSENT if plan.idempotency is None else plan.idempotency,
         approved_by=list(plan.approved_by) or ABSENT,
+        ends=ABSENT if plan.ends is None else plan.ends,
     )
 
 
@@ -81,7 +82,7 @@ def plan_members(plan: Plan, resolved: Resolved, *, upstream: str) -> Members:
         digest=resolved.digest,
         runs=[[run.run_id, run.workflow_url, run.created_ms] for run in resolved.runs],
         skipped=skipped_members(resolved.skipped),
-        action=CANCEL_RUNS,
+        action=plan.asked.action.value,
         trace_id=plan.correlation.trace_id or trace_id_of(plan.decision_id),
         request_id=plan.correlation.request_id,
     )
@@ -97,6 +98,7 @@ def denied_members(  # noqa: PLR0913 - what a record says
     policy_digest: str,
     upstream: str,
     correlation: Correlation = NOT_GIVEN,
+    ends: str | None = None,
 ) -> Members:
     """Return the members of `denied`: those of an intent, with nothing effective, narrowed or ordered."""
     return _denied(
@@ -120,10 +122,11 @@ def denied_members(  # noqa: PLR0913 - what a record says
         orders=[],
         exceptions=list(denial.exceptions),
         reason=asked.reason,
-        action=CANCEL_RUNS,
+        action=asked.action.value,
         trace_id=correlation.trace_id or trace_id_of(decision_id),
         request_id=correlation.request_id,
         cause=denial.barrier.code if denial.barrier is not None else ABSENT,
+        ends=ABSENT if ends is None else ends,
     )
 
 
@@ -219,6 +222,7 @@ def chunk_members(
         cause=cause,
         progress=progress,
         attempt=ABSENT if attempt is None else attempt,
+        made=_made(outcome),
     ).members()
 
 
@@ -233,6 +237,7 @@ def outcome_members(decision_id: str, closing: Closing) -> Members:
         skipped=skipped_members(closing.skipped) if closing.skipped else ABSENT,
         joins_left_out=closing.joins_left_out or ABSENT,
         stopped_by=ABSENT if closing.stopped_by is None else closing.stopped_by,
+        made=_made(closing.outcome),
     )
 
 
@@ -287,6 +292,11 @@ def _particulars(
             return None, False, ABSENT, outcome.cause, ABSENT
         case Unknown():
             return None, None, ABSENT, outcome.cause, _remains(outcome.progress)
+
+
+def _made(outcome: Outcome) -> list[MadeThing] | Absent:
+    made = outcome.made if isinstance(outcome, Cancelled) else ()
+    return [[one.made_id, one.created_ms] for one in made] or ABSENT
 
 
 def _remains(progress: Progress | None) -> Remains | Absent:

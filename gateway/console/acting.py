@@ -13,6 +13,7 @@ from gateway.console.calls import Members, Reply
 from gateway.console.guard import Refused, Served, check_token, form
 from gateway.console.reading import Visit, plan_page
 from gateway.core.forms.shown import FREEZES, PLANS
+from gateway.operations.words import words_of
 
 WAIT_S = 1.0
 """How long the answer to an application is waited for, before the page shows how far it is, in seconds."""
@@ -111,7 +112,9 @@ class Acting:
             return visit.refused(reply)
         shown = reply.members
         if fields.get("digest") != shown.get("digest") or fields.get("runs", "").strip() != str(shown.get("runs")):
-            problem = f"Nothing was sent: type {shown.get('runs')}, the number of runs, to cancel exactly these."
+            words = words_of(shown.get("action"))
+            number = f"{shown.get('runs')}, the number of {words.things}"
+            problem = f"Nothing was sent: type {number}, to {words.verb} exactly these."
             return await plan_page(visit, shown, problem=problem, status=400)
         if len(self.applied) >= MOST_APPLIED:
             problem = f"Nothing was sent: {len(self.applied)} plans are being applied. Try again in a moment."

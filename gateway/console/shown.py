@@ -17,6 +17,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.core.errors import counted
+from gateway.operations.words import words_of
 
 AT_ONCE_S = 0.005
 """How long a page is rendered before other work has its turn, in seconds."""
@@ -91,7 +92,7 @@ class Templates:
             lstrip_blocks=True,
         )
         environment.filters |= {"time": _time, "words": _words, "terms": _terms, "value": _shown_value}
-        environment.globals["counted"] = counted
+        environment.globals |= {"counted": counted, "words_of": words_of}
 
     def page(self, name: str, status: int = 200, **values: object) -> Response:
         """Return a page."""

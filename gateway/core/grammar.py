@@ -33,6 +33,8 @@ _RUN_ID = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_RUN_ID}}}")
 _RUN_ID_PREFIX = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_RUN_ID}}}")
 _NOT_IN_KEY = re.compile(r"[^A-Za-z0-9_.-]")
 _GATEWAY_KEY = re.compile(r"qgk_[a-z0-9-]+_[A-Za-z0-9_-]{43}")
+_LASTING = re.compile(r"([1-9][0-9]{0,4})([mh])")
+_LONGEST_MIN = 7 * 24 * 60
 _COUNT = re.compile(r"[1-9][0-9]{0,8}")
 _DATE = re.compile(r"[1-9][0-9]{12}")
 
@@ -114,6 +116,15 @@ def date(text: str) -> int:
     if not _DATE.fullmatch(text):
         raise ValueError("a date is Unix milliseconds, exactly 13 digits, not beginning with 0")
     return int(text)
+
+
+def lasting_ms(text: str) -> int:
+    """Read how long a pause lasts, `90m` or `2h`, in milliseconds: whole minutes or hours, at most seven days."""
+    match = _LASTING.fullmatch(text)
+    minutes = int(match[1]) * (60 if match[2] == "h" else 1) if match is not None else 0
+    if not 0 < minutes <= _LONGEST_MIN:
+        raise ValueError("a pause lasts whole minutes or hours, as in 90m or 2h, at most 168h")
+    return minutes * 60_000
 
 
 def reason(text: str) -> str:

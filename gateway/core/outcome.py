@@ -130,9 +130,13 @@ class Closing(NamedTuple):
 
 
 class Excess(NamedTuple):
-    """More than was sent: QStash cancelled `runs` above the count, or, where that is None, works on a wider filter."""
+    """More than was sent: QStash cancelled `runs` above the count, or, where that is None, works on a wider filter.
+
+    Of another `action` the `runs` are its things: entries deleted.
+    """
 
     decision_id: str
     team: str
     rule: str | None
     runs: int | None = None
+    action: str = "cancel_runs"

@@ -65,6 +65,25 @@ def parse_idempotency_key(headers: Sequence[bytes]) -> str | None:
     return key
 
 
+def parse_until(headers: Sequence[bytes]) -> str | None:
+    """Return the one `Gateway-Until`, as it was sent; None if there is none.
+
+    Raises:
+        MalformedRequest: there are two, or the value is not whole minutes or hours, at most seven days.
+    """
+    if not headers:
+        return None
+    try:
+        [header] = headers
+        text = header.decode("ascii")
+        grammar.lasting_ms(text)
+    except ValueError:
+        raise MalformedRequest(
+            "until", "Send the header Gateway-Until once: whole minutes or hours, as in 90m or 2h, at most 168h."
+        ) from None
+    return text
+
+
 def json_members(body: Body) -> dict[str, object]:
     """Return the members of a JSON body.
 

@@ -201,7 +201,7 @@ def order_of(request: ActionRequest) -> Order:
     """
     match request.selection:
         case ByIds() | ByFilter() as selection:
-            return Order(selection, request.count, request.action, request.overrides)
+            return Order(selection, request.count, request.action, request.headers)
         case _:
             raise TypeError(_NO_ORDER)
 
@@ -215,7 +215,7 @@ def orders_of(
     """
     ids = [run.run_id for run in runs]
     chunks = [tuple(ids[first : first + most]) for first in range(0, len(ids), most)]
-    action, headers = (CANCEL_RUNS, ()) if asked is None else (asked.action, asked.overrides)
+    action, headers = (CANCEL_RUNS, ()) if asked is None else (asked.action, asked.headers)
     return tuple(Order(ByIds(chunk, field), len(chunk), action, headers) for chunk in chunks)
 
 
@@ -239,7 +239,7 @@ class Plan(NamedTuple):
 
     If a plan that was shown before is applied, `plan_id` names it. What was taken before its intent is `reserved`, and
     the SHA-256 (hex) of the Idempotency-Key that was bound to it, `idempotency`. `approved_by` names the principals
-    that approved its runs.
+    that approved its runs. A resume by the gateway itself names the decision of the pause that it `ends`.
     """
 
     decision_id: str
@@ -255,6 +255,7 @@ class Plan(NamedTuple):
     reserved: Reserved | None = None
     idempotency: str | None = None
     approved_by: tuple[str, ...] = ()
+    ends: str | None = None
 
     @property
     def narrowed(self) -> dict[str, list[int]] | None:

@@ -40,6 +40,9 @@ class Action(StrEnum):
     RESUME = "resume"
 
 
+UNTIL = "Gateway-Until"
+"""The override that says how long a pause lasts; it is for the gateway and never sent."""
+
 CANCEL_RUNS = Action.CANCEL_RUNS
 """The action of a request that names none."""
 
@@ -362,10 +365,30 @@ class ActionRequest:
             object.__setattr__(self, "_hash", found)
         return found
 
+    def texts(self) -> list[str]:
+        """Return every text of the caller's that is recorded or sent."""
+        pairs = (*self.selection.pairs(), *self.overrides)
+        return [*[value for _, value in pairs], self.reason or ""]
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """The overrides that are sent."""
+        return tuple(pair for pair in self.overrides if pair[0] != UNTIL) if self.overrides else ()
+
+    @property
+    def lasts_ms(self) -> int | None:
+        """After how many milliseconds a pause ends by itself; None if it does not."""
+        until = dict(self.overrides).get(UNTIL)
+        return None if until is None else grammar.lasting_ms(until)
+
     def wire(self) -> dict[str, object]:
         """Return the request as an object with the wire names; repeatable fields are lists, numbers are numbers."""
         members = wire_of(self.selection, self.count)
         return {**members, **dict(self.overrides)} if self.overrides else members
+
+    def identity(self) -> dict[str, object]:
+        """Return what tells it from other requests, to be hashed: `wire`, with the action if it cancels no runs."""
+        return self.wire() if self.action is CANCEL_RUNS else {"action": self.action.value, **self.wire()}
 
 
 def wire_of(selection: Selection, count: int) -> dict[str, object]:

@@ -26,9 +26,11 @@ from gateway.core.errors import (
 from gateway.core.forms.shown import DECISIONS, Left, budget_field, left_out, skipped_field
 from gateway.core.outcome import Accepted, Cancelled, NotSent, Progress, Refused, Unknown
 from gateway.core.plan import Denial
+from gateway.core.request import CANCEL_RUNS
 from gateway.core.run import LEFT
 from gateway.execution.in_flight import Done, Replay, Result, Stopped, Told
 from gateway.operations.table import OPERATIONS
+from gateway.operations.words import WORDS, Words
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -38,16 +40,18 @@ _NOT_REACHED = frozenset(("dns", "tls", "refused", "connect_error", "connect_tim
 """The causes for which QStash, or the way to it, is to blame."""
 
 _ENDED_BY_US = {
-    "stopping": "The gateway is shutting down; nothing was sent and nothing was cancelled. Try again.",
-    "no_thread": "The gateway's system gave it no thread; nothing was sent and nothing was cancelled. Try again later.",
-    "revoked": "Your key or token is not accepted any more; nothing was sent and nothing was cancelled. Get a new one.",
-    "frozen": "Cancels were frozen meanwhile; nothing was sent and nothing was cancelled. Ask again to read by whom.",
-    "denied": "Policy does not allow it any more; nothing was sent and nothing was cancelled. Ask again to read why.",
-    "lookup_failed": "The runs could not be looked at again; nothing was sent and nothing was cancelled. Try again.",
-    "team_connections": "Your team has as many cancels on their way to QStash as a team may; nothing was sent and "
-    "nothing was cancelled. Try again later.",
+    "stopping": ("The gateway is shutting down", "Try again."),
+    "no_thread": ("The gateway's system gave it no thread", "Try again later."),
+    "revoked": ("Your key or token is not accepted any more", "Get a new one."),
+    "frozen": ("{Acts} were frozen meanwhile", "Ask again to read by whom."),
+    "denied": ("Policy does not allow it any more", "Ask again to read why."),
+    "lookup_failed": ("The {things} could not be looked at again", "Try again."),
+    "team_connections": ("Your team has as many {acts} on their way to QStash as a team may", "Try again later."),
 }
-"""Why nothing was sent after the intent was recorded, by cause, where the gateway knows more to say than the cause."""
+"""Why nothing was sent after the intent was recorded, and what to do, by cause; others say only the cause.
+
+The names in braces are `Words` of the action.
+"""
 
 _WHY_LEFT = {
     "young": "younger than the rule allows",
@@ -141,16 +145,18 @@ def told(said: Told, decision_id: str) -> Answer | Done:
 def outcome(result: Result, decision_id: str) -> Answer:
     """Return the answer to a request whose intent was recorded, whether or not it was sent."""
     plan, found = result.plan, result.outcome
+    words = WORDS[plan.asked.action]
     if result.stop is not None and isinstance(found, Cancelled):
-        answer = _answer(_with_excess(_stopped(result.stop, found), result.over_cancelled), decision_id)
-    elif (left := _left(result)) is not None:
+        answer = _answer(_with_excess(_stopped(result.stop, found, words), result.over_cancelled, words), decision_id)
+    elif (left := _left(result, words)) is not None:
         answer = _answer(left, decision_id)
     elif isinstance(found, Cancelled):
         # If nothing was left to send, the number is the gateway's own.
         source = b"gateway" if found.upstream_status is None else b"upstream"
         answer = _done(OPERATIONS[plan.asked.action].answer(plan.asked, found), _gateway_headers(decision_id, source))
     else:
-        answer = _answer(_with_excess(_not_cancelled(found, decision_id), result.over_cancelled), decision_id)
+        problem = _not_cancelled(found, decision_id, words)
+        answer = _answer(_with_excess(problem, result.over_cancelled, words), decision_id)
     if (narrowing := plan.permit.narrowing) is not None:
         narrowed = f"{narrowing.key}={plan.permit.effective.count}"
         answer.headers.append((b"gateway-narrowed", narrowed.encode("ascii")))
@@ -169,7 +175,8 @@ def replayed(replay: Replay, decision_id: str) -> Answer:
     """Return the answer that an earlier decision was given, as the answer of this one."""
     first = replay.answer
     kind = b"application/json" if first.status < 400 else b"application/problem+json"
-    headers = [(b"content-type", kind), *_gateway_headers(decision_id, b"gateway"), (REPLAYED, b"true")]
+    headers = [(b"content-type", kind)] if first.body else []
+    headers += [*_gateway_headers(decision_id, b"gateway"), (REPLAYED, b"true")]
     if replay.budget is not None:
         headers += _encoded((("Gateway-Budget", replay.budget),))
     return _with_length(first.status, headers, first.body)
@@ -190,46 +197,54 @@ def _budget(result: Result) -> str | None:
     return budget_field(left, reserved.left_requests, reserved.resets_ms)
 
 
-def _left(result: Result) -> _Problem | None:
-    """Return the problem if nothing was cancelled although runs that match are at work; a loop would end at a 200."""
+def _left(result: Result, words: Words) -> _Problem | None:
+    """Return the problem if nothing was done although things that match are left; a loop would end at a 200."""
     if not isinstance(result.outcome, Cancelled) or result.outcome.cancelled or result.plan.resolved is None:
         return None
     left = {why.value: Left.of(run_ids) for why, run_ids in result.skipped.items() if why in LEFT}
     if not left and not result.more:
         return None
-    why = ", ".join(f"{counted(one.runs, 'run')} {_WHY_LEFT[name]}" for name, one in left.items())
-    sentence = f"Nothing was cancelled, and runs that match are left: {why or 'the list was not read to its end'}."
+    why = ", ".join(f"{words.number(one.runs)} {_WHY_LEFT[name]}" for name, one in left.items())
+    beginning = f"Nothing was {words.done}, and {words.things} that match are left"
+    sentence = f"{beginning}: {why or 'the list was not read to its end'}."
     members = {"more": result.more, "skipped": {name: one.to_json() for name, one in left.items()}}
-    return _Problem(409, "nothing_cancelled", "Nothing cancelled", sentence, members)
+    return _Problem(409, "nothing_cancelled", f"Nothing {words.done}", sentence, members)
 
 
-def _with_excess(problem: _Problem, over_cancelled: int) -> _Problem:
-    """Return the problem, extended by the number of runs that upstream cancelled above those sent, if any."""
+def _with_excess(problem: _Problem, over_cancelled: int, words: Words) -> _Problem:
+    """Return the problem, extended by the number of things above those sent that upstream did it to, if any."""
     if not over_cancelled:
         return problem
-    sentence = f"{problem.sentence} QStash cancelled {counted(over_cancelled, 'more run')} than were sent to it."
+    more = words.number(over_cancelled, before="more ")
+    sentence = f"{problem.sentence} QStash {words.done} {more} than were sent to it."
     return replace(problem, sentence=sentence, members={**problem.members, "over_cancelled": over_cancelled})
 
 
-def _not_cancelled(result: Accepted | Refused | NotSent | Unknown, decision_id: str) -> _Problem:
+def _not_cancelled(result: Accepted | Refused | NotSent | Unknown, decision_id: str, words: Words) -> _Problem:
     match result:
         case Accepted(action_id=action_id):
-            return _unknown(decision_id, "QStash works on it in the background", {"action_id": action_id})
+            return _unknown(decision_id, "QStash works on it in the background", {"action_id": action_id}, words)
         case Refused(upstream_status=429, retry_after_s=retry_after_s, burst=burst):
-            sentence = "QStash itself is throttling this account; nothing was cancelled. Try again later."
+            sentence = f"QStash itself is throttling this account; nothing was {words.done}. Try again later."
             headers = _throttling(retry_after_s or 1, burst)
             return _Problem(429, "throttled", "Too many requests", sentence, headers=headers, source=b"upstream")
         case Refused(upstream_status=status, text=text):
-            return _refused_upstream(status, text)
+            return _refused_upstream(status, text, words)
         case NotSent(cause=cause):
-            why = "QStash could not be reached" if cause in _NOT_REACHED else f"The gateway ended it itself ({cause})"
-            sentence = _ENDED_BY_US.get(cause, f"{why}; nothing was sent and nothing was cancelled. Try again later.")
+            sentence = _not_sent(cause, words)
             return _Problem(502, "upstream_unreachable", "Upstream unreachable", sentence, {"cause": cause})
         case Unknown(cause=cause, progress=Progress() as progress):
-            return _partly(decision_id, cause, progress)
+            return _partly(decision_id, cause, progress, words)
         case Unknown(cause=cause, upstream_status=status):
             members = {"cause": cause} | ({"upstream_status": status} if status is not None else {})
-            return _unknown(decision_id, "no trustworthy answer came back from QStash", members)
+            return _unknown(decision_id, "no trustworthy answer came back from QStash", members, words)
+
+
+def _not_sent(cause: str, words: Words) -> str:
+    why = "QStash could not be reached" if cause in _NOT_REACHED else f"The gateway ended it itself ({cause})"
+    why, then = _ENDED_BY_US.get(cause, (why, "Try again later."))
+    why = why.format(Acts=words.acts.capitalize(), acts=words.acts, things=words.things)
+    return f"{why}; nothing was sent and nothing was {words.done}. {then}"
 
 
 def _done(members: Mapping[str, object] | None, headers: Headers) -> Answer:
@@ -238,10 +253,10 @@ def _done(members: Mapping[str, object] | None, headers: Headers) -> Answer:
     return _with_length(200, [(b"content-type", b"application/json"), *headers], orjson.dumps(members))
 
 
-def _stopped(stop: Stopped, found: Cancelled) -> _Problem:
-    done = counted(found.cancelled, "run was", "runs were")
+def _stopped(stop: Stopped, found: Cancelled, words: Words) -> _Problem:
+    done = f"{words.were(found.cancelled)} {words.done}"
     unsent = counted(len(stop.unsent), "was", "were")
-    sentence = f"The plan was stopped: {done} cancelled, {unsent} not sent. Plan again for what is left."
+    sentence = f"The plan was stopped: {done}, {unsent} not sent. Plan again for what is left."
     members = {
         "plan": stop.plan_id,
         "state": "stopped",
@@ -252,12 +267,14 @@ def _stopped(stop: Stopped, found: Cancelled) -> _Problem:
     return _Problem(409, "plan_stopped", "Plan stopped", sentence, members)
 
 
-def _partly(decision_id: str, cause: str, progress: Progress) -> _Problem:
-    done = counted(progress.cancelled, "run was", "runs were")
+def _partly(decision_id: str, cause: str, progress: Progress, words: Words) -> _Problem:
+    done = f"{words.were(progress.cancelled)} {words.done}"
     unsent = counted(len(progress.unsent), "was", "were")
+    then = f"see GET {DECISIONS}/{decision_id} before you plan the rest."
+    then = f"The runs' states are read back: {then}" if words is WORDS[CANCEL_RUNS] else f"{words.repeat} Also {then}"
     sentence = (
-        f"Stopped in the middle ({cause}): {done} cancelled for certain, {unsent} not sent, of {len(progress.unknown)} "
-        f"it is not known. The runs' states are read back: see GET {DECISIONS}/{decision_id} before you plan the rest."
+        f"Stopped in the middle ({cause}): {done} for certain, {unsent} not sent, of {len(progress.unknown)} "
+        f"it is not known. {then}"
     )
     members: dict[str, object] = {"status_url": f"{DECISIONS}/{decision_id}", "cause": cause}
     members["progress"] = {
@@ -274,14 +291,14 @@ def broken(decision_id: str) -> Answer:
     return _answer(_Problem(503, "internal_error", "Internal error", sentence), decision_id)
 
 
-def not_shown(decision_id: str) -> Answer:
+def not_shown(decision_id: str, words: Words = WORDS[CANCEL_RUNS]) -> Answer:
     """Return the answer for an outcome that cannot be written as one; it refers the caller to the record."""
-    return _answer(_unknown(decision_id, "the gateway failed to write down the answer", {}), decision_id)
+    return _answer(_unknown(decision_id, "the gateway failed to write down the answer", {}, words), decision_id)
 
 
-def not_awaited(decision_id: str) -> Answer:
+def not_awaited(decision_id: str, words: Words = WORDS[CANCEL_RUNS]) -> Answer:
     """Return the answer to a request that the process, shutting down, no longer waits for."""
-    return _answer(_unknown(decision_id, "the gateway is shutting down while it is sent", {}), decision_id)
+    return _answer(_unknown(decision_id, "the gateway is shutting down while it is sent", {}, words), decision_id)
 
 
 def status_page(status: int, members: Mapping[str, object], decision_id: str) -> Answer:
@@ -328,19 +345,17 @@ def on_the_wire(answer: Answer, *, bodiless: bool) -> bytes:
     return b"\r\n".join([*lines, b"connection: close", b"", b"" if bodiless else answer.body])
 
 
-def _refused_upstream(status: int, text: str) -> _Problem:
+def _refused_upstream(status: int, text: str, words: Words) -> _Problem:
     said = f" It said: {text}" if text else ""
-    refused = f"QStash refused the gateway's call with status {status}; nothing was cancelled."
+    refused = f"QStash refused the gateway's call with status {status}; nothing was {words.done}."
     sentence = f"{refused} Tell the gateway's operators.{said}"
     members = {"upstream_status": status, "upstream_error": text}
     return _Problem(502, "upstream_refused", "Upstream refused", sentence, members, source=b"upstream")
 
 
-def _unknown(decision_id: str, why: str, members: Mapping[str, object]) -> _Problem:
-    sentence = (
-        f"The cancel may have happened: {why}. Do not repeat it blindly, a repeat may cancel further runs; look at the "
-        f"runs' states first. What becomes known of it: GET {DECISIONS}/{decision_id}."
-    )
+def _unknown(decision_id: str, why: str, members: Mapping[str, object], words: Words) -> _Problem:
+    known = f"What becomes known of it: GET {DECISIONS}/{decision_id}."
+    sentence = f"The {words.act} may have happened: {why}. {words.repeat} {known}"
     members = {"status_url": f"{DECISIONS}/{decision_id}", **members}
     return _Problem(504, "outcome_unknown", "Outcome unknown", sentence, members)
 

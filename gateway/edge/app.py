@@ -37,6 +37,7 @@ from gateway.edge.routing.cancels import Cancels
 from gateway.edge.routing.table import routes
 from gateway.execution.in_flight import Done, WaitEnded
 from gateway.execution.pipeline import STOPPING, Pipeline
+from gateway.operations.words import words_of
 from gateway.process import LastNet, fault_of
 
 NO_ID = "00000000-0000-0000-0000-000000000000"
@@ -102,7 +103,7 @@ class Door:
             else:
                 await self._app(scope, inbound.receive, reply)
         except WaitEnded:
-            return answers.not_awaited(inbound.decision_id)
+            return answers.not_awaited(inbound.decision_id, words_of(inbound.action))
         except asyncio.CancelledError:
             if reply.begun or reply.given_up:
                 return None
@@ -181,7 +182,7 @@ class Edge(Starlette):
             decision_id=inbound.decision_id,
             remote=inbound.remote,
             principal=inbound.principal,
-            action=action_of(inbound.scope["method"], inbound.scope["raw_path"]),
+            action=inbound.action or action_of(inbound.scope["method"], inbound.scope["raw_path"]),
             correlation=inbound.correlation,
         )
 

@@ -14,7 +14,6 @@ from urllib.parse import unquote_to_bytes
 
 from gateway.core.errors import ExpectationFailed, MalformedRequest, MethodNotAllowed, NotFound, Refusal, TooLarge
 from gateway.core.forms.shown import PLANS
-from gateway.core.request import CANCEL_RUNS
 from gateway.operations.calls.cancel_runs import RUNS
 from gateway.operations.table import asked_by
 from gateway.operations.vendor import instead_of
@@ -250,12 +249,18 @@ _MAX_GUESSED_BYTES = 200
 
 
 def action_of(method: str, path: bytes) -> str | None:
-    """Return the action that a request asks for; None if it is a call that sends nothing, or of no known path."""
+    """Return the action that a request names; None if it is a call that sends nothing, or of no known path.
+
+    To apply a plan is the action of that plan, which the path does not name: None.
+    """
     found = asked_by(method, path.decode("latin-1"))
-    if found is not None:
-        return found[0].action
+    return None if found is None else found[0].action.value
+
+
+def sends(method: str, path: bytes) -> bool:
+    """Return whether a request is a call that sends something to QStash, if it is permitted."""
     applies = method == "POST" and path.startswith(_PLANS) and path.endswith(b"/apply")
-    return CANCEL_RUNS if applies else None
+    return applies or action_of(method, path) is not None
 
 
 def is_plain(path: bytes) -> bool:

@@ -8,7 +8,7 @@ handled under; it stays in the edge. A `ActionRequest` is what it asks, in one w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
@@ -22,14 +22,15 @@ from gateway.core.errors import MalformedRequest, ReceiveTimeout, Refusal, TooLa
 from gateway.core.forms.correlation import NOT_GIVEN, Correlation, correlation_of
 from gateway.core.parse import Body, parse_idempotency_key
 from gateway.core.ports import Clock
-from gateway.core.request import ActionRequest, ByIds, Principal
+from gateway.core.request import Action, ActionRequest, ByIds, Principal
 from gateway.edge.head import BROKEN_BODY, FRAMING_BYTES, GONE, TAKEN
 from gateway.execution.gates.left import LeftPort, Under
 from gateway.execution.ports import Call
 from gateway.files.secrecy import holds_part, holds_text, holds_token
+from gateway.operations.words import WORDS
 from gateway.policy.rules import Policies
 from gateway.process import fault_of
-from gateway.state.once import binding
+from gateway.state.once import binding, keeps_no_keys
 
 _NO_BODY = Body()
 
@@ -44,11 +45,6 @@ NO_ROUTE = "none"
 
 IDEMPOTENCY_KEY = b"idempotency-key"
 
-_KEEPS_NO_KEYS = (
-    "This gateway keeps no state, so it cannot know an Idempotency-Key again, and a repeat with it may be a second "
-    "cancel: send the request without it, or ask the gateway's operators for 'state'. Nothing was sent."
-)
-
 LOOKS = 3
 """The turns of the loop after which a body that was sent directly after its head has been read from the socket."""
 
@@ -58,10 +54,10 @@ class Inbound:
     """One request and the settings it is handled under (`live`). `principal` and `place` are set once they exist.
 
     `has_ids` says that there are headers with ids of the caller's own; they are read into `correlation`. `has_key` says
-    that there is an Idempotency-Key. `cancel_begun`
-    says that a cancel was carried out for it or joined: it may not be told that nothing was sent.
-    `route` is the template of its path, once it is found; `status` is that of its answer, 0 before one is begun.
-    `under` is the budget that it stands under, where some rule has one.
+    that there is an Idempotency-Key. `cancel_begun` says that something was sent for it, or that it joined what was: it
+    may not be told that nothing was. `route` is the template of its path, once it is found; `status` is that of its
+    answer, 0 before one is begun. `action` is what it is to do, once that is read. `under` is the budget that it stands
+    under, where some rule has one.
     """
 
     scope: Scope
@@ -80,6 +76,7 @@ class Inbound:
     route: str = NO_ROUTE
     status: int = 0
     under: Under | None = None
+    action: Action | None = None
     state: dict[str, Any] = field(init=False)
     _headers: Mapping[bytes, bytes] = field(init=False)
     _repeats: bool = field(init=False)
@@ -309,8 +306,9 @@ class Intake:
         """Return the request if it may be recorded. Raises: TooLarge, MalformedRequest: too many run IDs, a secret."""
         selection, most = request.selection, inbound.live.limits.max_run_ids
         if isinstance(selection, ByIds) and len(selection.ids) > most:
-            raise TooLarge("run_ids", f"At most {most} run IDs stand in one request: split the list.")
-        self.refuse_secrets(inbound, [*_texts_of(request)])
+            thing = WORDS[request.action].thing
+            raise TooLarge("run_ids", f"At most {most} {thing} IDs stand in one request: split the list.")
+        self.refuse_secrets(inbound, request.texts())
         return request
 
     def call(self, inbound: Inbound, request: ActionRequest) -> Call:
@@ -334,13 +332,14 @@ class Intake:
 
         Raises: MalformedRequest: the key is none, or this gateway cannot keep it.
         """
+        inbound.action = call.request.action
         if not inbound.has_key:
             return call
         key = parse_idempotency_key(inbound.header(IDEMPOTENCY_KEY))
         if self.state is None:
-            raise MalformedRequest("idempotency_key", _KEEPS_NO_KEYS)
+            raise keeps_no_keys(WORDS[call.request.action].act)
         if key is not None:
-            call.once = binding(call.principal, key, call.request.wire(), plan_id=applies)
+            call.once = binding(call.principal, key, call.request.identity(), plan_id=applies)
         return call
 
     def _standing(self, inbound: Inbound) -> Policies | None:
@@ -364,13 +363,6 @@ class Intake:
         text = "\n".join(values)
         if self.is_secret(text) or inbound.has_its_token(text):
             raise MalformedRequest("secret_in_request", "The request holds a secret where a value should be.")
-
-
-def _texts_of(request: ActionRequest) -> Iterator[str]:
-    """Yield every text of a caller's that is recorded or sent."""
-    yield from (value for _, value in request.selection.pairs())
-    yield from (value for _, value in request.overrides)
-    yield request.reason or ""
 
 
 def inbound_of(scope: Scope) -> Inbound:

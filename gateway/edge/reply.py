@@ -23,6 +23,7 @@ from gateway.edge.answers import Answer
 from gateway.edge.head import GONE, TAKEN, WHOLE
 from gateway.edge.inbound import Inbound
 from gateway.execution.in_flight import Done
+from gateway.operations.words import words_of
 from gateway.process import Net, fault_of, place, report
 from gateway.upstream.settings import REFUSING, WRITING, refused
 
@@ -277,5 +278,6 @@ async def write(inbound: Inbound | None, answer: Answer, send: Send) -> None:
 
 def if_broken(inbound: Inbound | None, decision_id: str) -> Answer:
     """Return the answer if our own code failed: after a cancel it refers the caller to the record."""
-    begun = inbound is not None and inbound.cancel_begun
-    return answers.not_shown(decision_id) if begun else answers.broken(decision_id)
+    if inbound is None or not inbound.cancel_begun:
+        return answers.broken(decision_id)
+    return answers.not_shown(decision_id, words_of(inbound.action))

@@ -20,7 +20,7 @@ from gateway.core.errors import Refusal
 from gateway.core.outcome import Accepted, Cancelled, Excess, Outcome, Unknown
 from gateway.core.plan import Order, Plan
 from gateway.core.ports import Alarm, NotePort
-from gateway.core.request import ByFilter, ByIds, Principal
+from gateway.core.request import Action, ByFilter, ByIds, Principal
 from gateway.core.run import Listing
 from gateway.execution.fates import OrderedRuns, TrackedAction
 from gateway.execution.left_over import LeftOver
@@ -225,8 +225,9 @@ def _subject(left: LeftOver, *, reads_back: bool) -> Subject | None:
             return TrackedAction(left.decision_id, order, action_id, cancelled)
         case (Order(selection=ByFilter()) as order,), Accepted(action_id=action_id):
             return TrackedAction(left.decision_id, order, action_id)
-        # For run IDs upstream keeps no total, so an action ID only says that the order may be carried out.
-        case (Order(selection=ByIds()), *_), Unknown() | Accepted() if reads_back:
+        # For run IDs upstream keeps no total, so an action ID only says that the order may be carried out. What became
+        # of an entry or a message nothing says: it may be gone by whatever it was.
+        case (Order(selection=ByIds(), action=Action.CANCEL_RUNS), *_), Unknown() | Accepted() if reads_back:
             return _ordered(left, left.outcome)
     return None
 

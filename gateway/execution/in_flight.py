@@ -100,13 +100,16 @@ class InFlight:
     turned_away: int = 0
     waiters: list[asyncio.Future[None]] = field(default_factory=list)
 
-    def join(self, most: int = MOST_JOINS) -> None:
-        """Count a request that joins. Raises: Throttled: `most` have joined; this one is counted, not recorded."""
+    def join(self, most: int = MOST_JOINS, *, act: str = "cancel") -> None:
+        """Count a request that joins. Raises: Throttled: `most` have joined; this one is counted, not recorded.
+
+        `act` names what the request does in a word.
+        """
         if self.joined >= most:
             self.turned_away += 1
             raise Throttled(
                 "joins",
-                f"The same cancel is under way and {self.joined} repeats of it have joined, the most that may; nothing "
+                f"The same {act} is under way and {self.joined} repeats of it have joined, the most that may; nothing "
                 f"more was sent. Its outcome is under decision {self.decision_id}: look there before you try again.",
                 limit=most,
                 retry_after_s=5,

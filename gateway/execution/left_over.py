@@ -10,7 +10,7 @@ from gateway.core.errors import Refusal
 from gateway.core.forms.query import COUNT, filter_in, query_values
 from gateway.core.outcome import Accepted, Cancelled, Outcome, Progress, Unknown
 from gateway.core.plan import Order
-from gateway.core.request import ByFilter, ByIds, Principal
+from gateway.core.request import CANCEL_RUNS, ByFilter, ByIds, Principal
 from gateway.operations.calls.cancel_runs import EXACT, PARAMETERS, RUN_IDS
 
 Members = Mapping[str, object]
@@ -31,7 +31,12 @@ class LeftOver(NamedTuple):
 
 
 def left_over(left: Left) -> LeftOver | None:
-    """Return what the records say; None if they do not say it in the form of this version."""
+    """Return what the records say; None if they do not say it in the form of this version.
+
+    Only runs are read back, so there is nothing to follow of another action.
+    """
+    if left.intent.get("action", CANCEL_RUNS) != CANCEL_RUNS:
+        return None
     intent, team, outcome = left.intent, left.intent.get("team"), _outcome(left.outcome)
     subject = str(intent.get("principal")).removeprefix(f"{team}/")
     queries = intent.get("orders")

@@ -21,7 +21,7 @@ from gateway.core.errors import Conflict, ShuttingDown
 from gateway.core.outcome import Cancelled, NotSent, Outcome, Unknown
 from gateway.core.plan import Decision, Denial, Order, Permit, Plan, Receipt, order_of
 from gateway.core.ports import Clock
-from gateway.core.request import Principal
+from gateway.core.request import CANCEL_RUNS, Principal
 from gateway.core.run import Resolved
 from gateway.execution.closing import Closer
 from gateway.execution.gates.gate import Gate
@@ -45,9 +45,10 @@ from gateway.execution.judging import Judging, takes_long
 from gateway.execution.plans.draft import Draft, State, check_ready
 from gateway.execution.plans.drafts import Drafts
 from gateway.execution.plans.handled import Earlier
-from gateway.execution.plans.orders import FROZEN, OrdersInTurn
+from gateway.execution.plans.orders import FROZEN, OrdersInTurn, Send
 from gateway.execution.plans.planner import Planner
 from gateway.execution.ports import AuditPort, Call, LookUps, OrderPort, SettlerPort
+from gateway.operations.words import WORDS
 from gateway.policy.rules import Policies, TeamRules
 from gateway.process import Net, fault_of, internal, report
 from gateway.state.admissions import NeedsApproval
@@ -266,7 +267,7 @@ class Pipeline:
 
     async def _joined(self, other: InFlight, call: Call) -> Told:
         """Wait for the result of another request's cancel. Raises: Throttled: too many have joined it."""
-        other.join(MOST_JOINS if call.once is None else MOST_KEYED_JOINS)
+        other.join(MOST_JOINS if call.once is None else MOST_KEYED_JOINS, act=WORDS[call.request.action].act)
         with WAITING:
             if call.once is None:
                 await self._note_join(other.decision_id, call)
@@ -335,8 +336,11 @@ class Pipeline:
         if (halted := self._halted(plan)) is not None:
             return Result(plan, NotSent(halted))
         [order] = plan.orders
+        send: Send = partial(self._send, plan, receipt)
+        if order.action is not CANCEL_RUNS:
+            send = partial(self.plans.handled.noted, plan.decision_id, send)
         try:
-            outcome = await self._send(plan, receipt, order)
+            outcome = await send(order)
         except asyncio.CancelledError:
             # Given up after the grace period: the order may have arrived.
             return Result(plan, Unknown("stopping"))

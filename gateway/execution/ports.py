@@ -94,7 +94,8 @@ class Call:
     says whether the caller has disconnected. `standing` authenticates the caller again: it returns the policies now in
     force, or None if the credential is no longer accepted. The bytes of the request, its body and its place among the
     limits stay in the edge (`edge/inbound`). `once` is what is kept of its Idempotency-Key, if it has one. `under` is
-    told the budget of the rule that permits it, if any rule has one.
+    told the budget of the rule that permits it, if any rule has one. `ends` is the decision of the pause that is over,
+    where the gateway itself resumes.
     """
 
     policies: Policies
@@ -107,6 +108,7 @@ class Call:
     correlation: Correlation = NOT_GIVEN
     once: Binding | None = None
     under: Under | None = None
+    ends: str | None = None
 
     @property
     def key(self) -> tuple[Hashable, Hashable]:
@@ -133,6 +135,7 @@ class Call:
             resolved=resolved,
             plan_id=plan_id,
             correlation=self.correlation,
+            ends=self.ends,
         )
 
     def denied_members(self, denial: Denial, upstream: str) -> Members:
@@ -146,4 +149,5 @@ class Call:
             upstream=upstream,
             remote=self.remote,
             correlation=self.correlation,
+            ends=self.ends,
         )

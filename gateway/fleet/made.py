@@ -20,6 +20,7 @@ from gateway.execution.gates.approving import Approving
 from gateway.execution.gates.freezes import FreezesInForce
 from gateway.execution.gates.state_gate import StateGate
 from gateway.execution.gates.takes import Takes
+from gateway.execution.gates.timed import PauseTimers
 from gateway.execution.in_flight import Result
 from gateway.execution.plans.draft import Draft
 from gateway.execution.plans.drafts import Drafts
@@ -30,6 +31,8 @@ from gateway.fleet.joining import Around
 from gateway.fleet.recorded import Recorder
 from gateway.fleet.switch import Switch
 from gateway.fleet.taken import died, ended_in, recover
+from gateway.fleet.timed import recovered
+from gateway.fleet.timed.due import Due
 from gateway.fleet.told import DecisionsTold
 from gateway.process import Net, place
 from gateway.state.admissions import Answered
@@ -65,6 +68,8 @@ class Fleet:
         self._tasks: list[asyncio.Task[None]] = []
         self._told: DecisionsTold | None = None
         self._approving: Approving | None = None
+        self._timed: PauseTimers | None = None
+        self._due: Due | None = None
         self.noticed: Noticed | None = None
 
     def notify(self, receivers: Sequence[Receiver], is_secret: Callable[[str], bool]) -> None:
@@ -105,7 +110,9 @@ class Fleet:
         self._approving = approving = _approving(store, around)
         self.gate.approving, approving.told = approving, self.approval
         ends = Ends(approving, around.clock, lambda: around.current.live.policies)
-        self._tasks.append(asyncio.create_task(ends.run()))
+        self.gate.timed = self._timed = PauseTimers(store, around.instance, around.clock)
+        self._due = _due(store, around, self.freezes)
+        self._tasks += [asyncio.create_task(ends.run()), asyncio.create_task(self._due.run())]
         if store.shared:
             around.decisions.kept = store
             self._told = told = DecisionsTold(store, around.decisions.decisions)
@@ -118,6 +125,7 @@ class Fleet:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         ends = [self._following.end(), self._recorder.wait(), self.takes.stop(SETTLED_S)]
+        ends += [] if self._timed is None else [self._timed.stop(SETTLED_S)]
         # What was closed since the last look is told as well, if the store answers.
         ends += [] if self._told is None else [self._told.tell()]
         ends += [] if self.noticed is None else [self.noticed.stop()]
@@ -150,6 +158,7 @@ class Fleet:
         own, listed = self._around.instance, self._following.listed()
         with Net() as net:
             await recover(self._store, directory, own, ended=ended)
+            await recovered.recover(self._store, directory, own, ended=ended)
             await self._following.leave(await died(directory, own, listed, ended=ended))
         if isinstance(net.fault, StateUnavailable):
             return False
@@ -178,7 +187,13 @@ class Fleet:
     def notices(self) -> list[str]:
         """Return the notices for operators."""
         untaken = [] if self.noticed is None else self.noticed.notices()
-        return [*self._following.notices(), *self.switch.notices(), *untaken]
+        due = [] if self._due is None else self._due.notices()
+        return [*self._following.notices(), *self.switch.notices(), *untaken, *due]
+
+
+def _due(store: Store, around: Around, freezes: FreezesInForce) -> Due:
+    policies = lambda: around.current.live.policies  # noqa: E731 - one of its parts
+    return Due(store, around.pipeline, freezes, around.instance, around.clock, policies)
 
 
 def _approving(store: Store, around: Around) -> Approving:

@@ -18,6 +18,7 @@ from gateway.audit.chain import parse_line
 from gateway.audit.decisions.joined import Members, Tally
 from gateway.audit.decisions.left_open import lines_of_events, recent_chains
 from gateway.audit.segment import ChainLock, OsDisk, chains_in
+from gateway.core.request import CANCEL_RUNS
 from gateway.state.admissions import Answered, Closed
 from gateway.state.port import Admissions
 
@@ -57,13 +58,17 @@ class Account:
         return Closed(None if self.tally.settled is None else self.tally.cancelled)
 
     def _answer(self, outcome: Members) -> Answered | None:
-        """Return the answer that was given, where the record shows it whole: runs were cancelled, to the plan's end."""
-        if not self.tally.cancelled or "stopped_by" in outcome:
+        """Return the answer that was given, where the record shows it whole: runs were cancelled, to the plan's end.
+
+        Of other actions it does not show in which of two forms they were answered.
+        """
+        of_runs = self.intent is None or self.intent.get("action", CANCEL_RUNS) == CANCEL_RUNS
+        if not of_runs or not self.tally.cancelled or "stopped_by" in outcome:
             return None
         return Answered(200, orjson.dumps({"cancelled": self.tally.cancelled}))
 
 
-class _Found(NamedTuple):
+class Accounts(NamedTuple):
     """The accounts of the decisions that were asked for, and the chains whose process has ended, read to their end."""
 
     accounts: Mapping[str, Account]
@@ -80,7 +85,7 @@ async def recover(admissions: Admissions, directory: Path, own: str, *, ended: C
     left = await admissions.open_of(names) if names else ()
     if not left:
         return 0
-    found = await asyncio.to_thread(_read, directory, own, {one.decision_id for one in left})
+    found = await asyncio.to_thread(read_accounts, directory, own, {one.decision_id for one in left})
     number, ended = 0, found.ended if ended is None else ended
     for one in left:
         if one.instance not in ended:
@@ -99,7 +104,7 @@ async def recover(admissions: Admissions, directory: Path, own: str, *, ended: C
 
 async def ended_in(directory: Path, own: str) -> frozenset[str]:
     """Return the chains of a directory whose processes have ended. Raises: OSError."""
-    return (await asyncio.to_thread(_read, directory, own, ())).ended
+    return (await asyncio.to_thread(read_accounts, directory, own, ())).ended
 
 
 async def died(
@@ -112,7 +117,8 @@ async def died(
     return sorted(names & set(ended or ()))
 
 
-def _read(directory: Path, own: str, wanted: Collection[str]) -> _Found:
+def read_accounts(directory: Path, own: str, wanted: Collection[str]) -> Accounts:
+    """Return the accounts of the `wanted` decisions in a directory whose own chain is `own`. Raises: OSError."""
     names = {name.encode("ascii", "replace") for name in wanted}
     chains, accounts = recent_chains(directory, 0), dict[str, Account]()
     successors: dict[str, str] = {}
@@ -126,7 +132,7 @@ def _read(directory: Path, own: str, wanted: Collection[str]) -> _Found:
             accounts.setdefault(str(members["decision_id"]), Account()).take(members)
         elif isinstance(successor := members.get("continued_by"), str):
             successors[chain] = successor
-    return _Found(
+    return Accounts(
         accounts, frozenset(chain for chain in chains if _has_ended(directory, _parts(chain, successors), own))
     )
 

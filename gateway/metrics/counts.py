@@ -26,7 +26,7 @@ Labels = tuple[str, ...]
 
 @dataclass(slots=True)
 class _Several:
-    """A decision of which more than one record says what it cancelled, and how much of it has been counted."""
+    """A decision of which more than one record says what it did, and how much of that has been counted."""
 
     tally: Tally = field(default_factory=Tally)
     cancelled: int = 0
@@ -66,11 +66,8 @@ class Counts:
 
     @property
     def cancelled(self) -> dict[Labels, int]:
-        """The runs of each team."""
-        runs: dict[Labels, int] = defaultdict(int)
-        for (team, _), number in self.effects.copy().items():
-            runs[team,] += number
-        return runs
+        """The runs of each team: what cancels of runs did, and no other action."""
+        return {(team,): number for (team, action), number in self.effects.copy().items() if action == ACTION}
 
     def _decided(self, record: Record) -> None:
         members = record.members
@@ -101,7 +98,7 @@ class Counts:
             self._learnt(record)
 
     def _learnt(self, record: Record) -> None:
-        """Count what a record adds to the runs that its decision is known to have cancelled."""
+        """Count what a record adds to what its decision is known to have done: runs cancelled, entries deleted."""
         name = record.members["decision_id"]
         found = self._open.get(name)
         if found is None:  # the decision of an earlier process, which was settled by this one

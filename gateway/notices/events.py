@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 
 import orjson
 
-from gateway.core.errors import counted
 from gateway.core.forms.times import run_time
 from gateway.core.outcome import Excess
+from gateway.operations.words import words_of
 from gateway.state.freezes import Freeze, Scope, scope_in_words
 from gateway.state.notices import ApprovalStep, Event
 
@@ -63,9 +63,10 @@ def thawed(freeze: Freeze) -> Notice:
 
 
 def exceeded(excess: Excess, at_ms: int) -> Notice:
-    """Return the notice that QStash cancelled more than was sent, or works on a wider filter."""
+    """Return the notice that QStash cancelled more than was sent, or did more of another action; or a wider filter."""
     event: Event = "filter_wider" if excess.runs is None else "over_cancelled"
     data: dict[str, object] = {"decision_id": excess.decision_id, "team": excess.team, "rule": excess.rule}
+    data["action"] = excess.action
     if excess.runs is not None:
         data["over_cancelled"] = excess.runs
     return Notice(f"{event}_{excess.decision_id}", event, event, excess.decision_id, at_ms, data)
@@ -91,6 +92,7 @@ def approval(step: ApprovalStep) -> Notice:
         "principal": step.principal,
         "rule": step.rule,
         "runs": step.runs,
+        "action": step.action,
         "until": run_time(step.until_ms),
         "needed": step.needed,
         "by": list(step.by),
@@ -145,8 +147,10 @@ def _thawed(data: Data) -> str:
 
 
 def _over(data: Data) -> str:
-    more = counted(int(str(data["over_cancelled"])), "more run")
-    return f"QStash cancelled {more} than were sent by decision {data['decision_id']} {_scope(data)}."
+    # An outbox may hold notices of a version that knew no other action than to cancel runs.
+    words = words_of(data.get("action"))
+    more = words.number(int(str(data["over_cancelled"])), before="more ")
+    return f"QStash {words.done} {more} than were sent by decision {data['decision_id']} {_scope(data)}."
 
 
 def _wider(data: Data) -> str:
@@ -166,7 +170,9 @@ def _available(data: Data) -> str:
 
 
 def _approval(data: Data) -> str:
-    runs = "" if data["runs"] is None else f", {counted(int(str(data['runs'])), 'run')}"
+    words = words_of(data.get("action"))
+    runs = "" if data["runs"] is None else words.number(int(str(data["runs"])))
+    runs = runs and f", {runs}" + f" to be {words.done}" * (data.get("action") not in (None, "cancel_runs"))
     plan = f"plan {data['plan']} of {data['principal']}{runs}, under {data['rule']}"
     given, by = data["given"], data["by"]
     so_far = len(given) if isinstance(given, list) else 0

@@ -47,9 +47,6 @@ DLQ = "/v2/workflows/dlq"
 """The path of the entries; what is done with them stands behind it."""
 
 DLQ_IDS = "dlqIds"
-FAILED_RUNS = (Action.DELETE_DLQ, Action.RESUME_DLQ, Action.RESTART_DLQ)
-"""The actions on failed runs."""
-
 FILTERS = frozenset(wire.field for wire in wires_of(FailedFilter).values())
 """The fields of a filter of failed runs, by wire name."""
 

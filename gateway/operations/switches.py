@@ -1,23 +1,24 @@
 """The calls that pause and resume: what both say of a flow-control key, a queue or a schedule.
 
-Each names one thing in its path and says nothing else. The path that is sent is made anew of the checked name.
+Each names one thing in its path and says nothing else, but for how long a pause lasts, in a header that is never sent.
+The path that is sent is made anew of the checked name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from gateway.core.errors import MalformedRequest
 from gateway.core.outcome import Accepted, Cancelled
+from gateway.core.parse import parse_until
 from gateway.core.plan import Order
-from gateway.core.request import Action, ActionRequest, ByIds
+from gateway.core.request import UNTIL, Action, ActionRequest, ByIds
 from gateway.operations.operation import Asked, CallForm, Operation, Said
 
-UNTIL = b"gateway-until"
-"""The header that says how long a pause lasts."""
+_UNTIL = UNTIL.lower().encode("ascii")
 
-_NOT_YET = "A pause does not end by itself yet: leave the header Gateway-Until out, and resume it yourself."
+_NO_PAUSE = "Only a pause ends by itself: leave the header Gateway-Until out of this call."
 
 _PLACES = (
     ("POST", "/v2/flowControl/{id}", "flowControlKey"),
@@ -26,6 +27,12 @@ _PLACES = (
     ("PATCH", "/v2/schedules/{id}", "schedule"),
     ("POST", "/v2/schedules/{id}", "schedule"),
 )
+
+
+def refuse_until(header: Callable[[bytes], Sequence[bytes]]) -> None:
+    """Raise MalformedRequest if a call that is no pause says how long it lasts; `header` looks a header up."""
+    if header(_UNTIL):
+        raise MalformedRequest("until", _NO_PAUSE)
 
 
 def switching(action: Literal[Action.PAUSE, Action.RESUME]) -> Operation:
@@ -39,9 +46,9 @@ def switching(action: Literal[Action.PAUSE, Action.RESUME]) -> Operation:
         if asked.query or asked.body.content or asked.body.content_encodings:
             sentence = f"The path says what to {action.value}: send no query, no body and no Content-Encoding."
             raise MalformedRequest("beside_the_path", sentence)
-        if asked.header(UNTIL):
-            raise MalformedRequest("until", _NOT_YET)
-        return ActionRequest(ByIds((asked.named,), form.field), 1, action=action, in_path=True)
+        until = parse_until(asked.header(_UNTIL)) if action is Action.PAUSE else None
+        overrides = () if until is None else ((UNTIL, until),)
+        return ActionRequest(ByIds((asked.named,), form.field), 1, action=action, overrides=overrides, in_path=True)
 
     def target(order: Order) -> tuple[str, str]:
         """Return method and path of an order's call."""

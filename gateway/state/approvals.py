@@ -124,7 +124,7 @@ class Unheard(StrEnum):
 
 def cancel_sha256(request: ActionRequest) -> str:
     """Return the SHA-256 (hex) of a typed request with its reason: the same for an identical cancel only."""
-    return request_sha256({"request": request.wire(), "reason": request.reason})
+    return request_sha256({"request": request.identity(), "reason": request.reason})
 
 
 def person_of(principal: Principal) -> str:

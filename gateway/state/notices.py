@@ -50,7 +50,8 @@ class TakenNotice:
 class ApprovalStep:
     """What a notice says of a plan that needs approval, without its runs: how many there are, and who decides.
 
-    The number of `runs` is known where the plan begins to wait; later steps do not say it (None).
+    The number of `runs`, or of other things, and the `action` are known where the plan begins to wait; later steps do
+    not say them (None).
     `team` and `principal` are those who asked, `by` the teams that may approve, `needed` how many of them have to, and
     `given` the principals who have. `decided_by` and `reason` belong to this step. Times are Unix milliseconds.
     """
@@ -66,5 +67,6 @@ class ApprovalStep:
     by: tuple[str, ...]
     needed: int = 1
     given: tuple[str, ...] = ()
+    action: str | None = None
     decided_by: str | None = None
     reason: str | None = None

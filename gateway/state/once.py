@@ -9,12 +9,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 
+from gateway.core.errors import MalformedRequest
 from gateway.core.request import Principal
 from gateway.state.admissions import Binding
 
 
 def binding(principal: Principal, key: str, asked: Mapping[str, object], *, plan_id: str | None = None) -> Binding:
-    """Return the binding of a principal's key to a request by its wire names, or to the plan that it applies."""
+    """Return the binding of a principal's key to a request (its `identity`), or to the plan that it applies."""
     return Binding(_sha256(f"{principal.name}\n{key}"), request_sha256(asked, plan_id=plan_id))
 
 
@@ -25,6 +26,15 @@ def request_sha256(asked: Mapping[str, object], *, plan_id: str | None = None) -
     """
     said = {"plan": plan_id} if plan_id is not None else {"asked": asked}
     return _sha256(json.dumps(said, sort_keys=True, separators=(",", ":")))
+
+
+def keeps_no_keys(act: str) -> MalformedRequest:
+    """Return the refusal of an Idempotency-Key where nothing is kept; `act` names what the request does in a word."""
+    return MalformedRequest(
+        "idempotency_key",
+        "This gateway keeps no state, so it cannot know an Idempotency-Key again, and a repeat with it may be a second "
+        f"{act}: send the request without it, or ask the gateway's operators for 'state'. Nothing was sent.",
+    )
 
 
 def _sha256(text: str) -> str:

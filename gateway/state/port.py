@@ -14,6 +14,7 @@ from gateway.state.approvals import End, Full, Unheard, Voice, Waiting
 from gateway.state.freezes import Freeze, Snapshot
 from gateway.state.notices import KeptNotice, TakenNotice
 from gateway.state.plans import KeptDecision, KeptPlan
+from gateway.state.timed.timers import Switched, Timer, Timers
 
 
 class Freezes(Protocol):
@@ -161,7 +162,32 @@ class Notices(Protocol):
         """Give the notice back after an attempt that failed; it is due again after so long."""
 
 
-class Store(Freezes, Admissions, Approvals, Plans, DecisionsKept, Notices, Protocol):
+class TimersKept(Protocol):
+    """Pauses that end by themselves: each is resumed by one gateway, once."""
+
+    async def prepare_timer(self, timer: Timer) -> None:
+        """Keep a timer before its pause is sent."""
+
+    async def switched(self, switched: Switched) -> None:
+        """Note what came of a pause or resume: its own timer waits from now on, or is over; so are those it replaces.
+
+        A pause of which nobody knows whether it was done leaves a timer that is stuck.
+        """
+
+    async def timers(self) -> Timers:
+        """Return the timers, the first due first."""
+
+    async def take_timer(self, decision_id: str, resume_id: str, instance: str) -> bool:
+        """Return whether this gateway alone may resume what is due, under this decision."""
+
+    async def give_back_timer(self, decision_id: str, resume_id: str, wait_ms: int) -> None:
+        """Give a timer back, because nothing was sent for it; it is due again after so long."""
+
+    async def end_timer(self, decision_id: str, resume_id: str, why: str | None) -> None:
+        """End a timer that was taken: what it is about was resumed, or it is stuck, and `why`."""
+
+
+class Store(Freezes, Admissions, Approvals, Plans, DecisionsKept, Notices, TimersKept, Protocol):
     """All of it. `shared` says whether other gateways may be there: decisions are kept only then."""
 
     @property

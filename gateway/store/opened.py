@@ -22,6 +22,8 @@ from gateway.state.notices import KEPT_DELIVERED_MS, UNSERVED_MS
 from gateway.state.password import password_of
 from gateway.state.plans import DECISIONS_LIVE_MS
 from gateway.state.settings import StateSettings
+from gateway.state.timed.timers import SHOWN_MS as SHOWN_TIMERS_MS
+from gateway.state.timed.timers import Stage
 from gateway.store import tables
 from gateway.store.admissions import SqlAdmissions
 from gateway.store.deadline import CALL_S
@@ -44,9 +46,11 @@ from gateway.store.tables import (
     REVISION,
     REVISIONS,
     SCOPES,
+    TIMERS,
     VOICES,
     now_ms,
 )
+from gateway.store.timed.timers import SqlTimers
 
 PURGED_EVERY_S = 60.0
 MOST_PURGED = 500
@@ -67,7 +71,7 @@ _OPENING_S = 4 * CALL_S
 _AGAIN_S = (0.02, 0.2)
 
 
-class SqlStore(SqlFreezes, SqlAdmissions, SqlApprovals, SqlPlans, SqlDecisions, SqlNotices):
+class SqlStore(SqlFreezes, SqlAdmissions, SqlApprovals, SqlPlans, SqlDecisions, SqlNotices, SqlTimers):
     """The whole port over one database; what has expired is deleted once a minute."""
 
     def __init__(self, database: Database) -> None:
@@ -257,6 +261,7 @@ def _expired() -> list[tuple[Table, ColumnElement[bool]]]:
         (GATEWAYS, GATEWAYS.c.seen_ms < now - 2 * FORGOTTEN_MS),
         (NOTICES, NOTICES.c.delivered & (NOTICES.c.due_ms < now - KEPT_DELIVERED_MS)),
         (NOTICES, NOTICES.c.due_ms < now - UNSERVED_MS),
+        (TIMERS, (TIMERS.c.stage != Stage.WAITING.value) & (TIMERS.c.at_ms < now - SHOWN_TIMERS_MS)),
         (FREEZES, FREEZES.c.freeze_recorded & over & (FREEZES.c.at_ms < now - FREEZES_LIVE_MS)),
         # What takes longest is the last, so that it keeps nothing else from being deleted.
         (PLANS, (PLANS.c.expires_ms < now) & PLANS.c.plan_id.not_in(waits)),

@@ -23,7 +23,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-REVISION = "0003"
+REVISION = "0004"
 """The revision of these tables: four digits, and each migration has the next higher number."""
 
 AnyRow: TypeAlias = "Row[*tuple[Any, ...]]"
@@ -211,6 +211,27 @@ NOTICES = Table(
     Index("notices_subject", "receiver", "subject", "at_ms"),
 )
 """One row for each notice and receiver. A delivered one stays a while, without its document, so that it is known."""
+
+TIMERS = Table(
+    "timers",
+    METADATA,
+    Column("decision_id", String, primary_key=True),
+    Column("field", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("team", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("key_id", String),
+    Column("lasts_ms", BigInteger, nullable=False),
+    Column("instance", String, nullable=False),
+    Column("stage", String, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("due_ms", BigInteger),
+    Column("resume_id", String),
+    Column("why", String),
+    Index("timers_name", "field", "name"),
+    Index("timers_due", "due_ms"),
+)
+"""One row a pause that ends by itself, until it has."""
 
 
 class now_ms(FunctionElement[int]):  # noqa: N801 - it is written like a function of SQL

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from gateway.callers.in_force import InForce, LiveSettings
 from gateway.core.forms.correlation import trace_id_of
 from gateway.core.ports import Clock
-from gateway.edge.head import action_of
+from gateway.edge.head import sends
 from gateway.edge.inbound import INBOUND, Inbound
 from gateway.execution.judging import Judging
 from gateway.execution.ports import AuditPort, OrderPort, RunLog
@@ -96,7 +96,7 @@ class TracedApp:
         send: Callable[..., Awaitable[Any]],
     ) -> None:
         """Answer one request, and tell what it took."""
-        if scope["type"] != "http" or action_of(scope["method"], scope["raw_path"]) is None:
+        if scope["type"] != "http" or not sends(scope["method"], scope["raw_path"]):
             await self._app(scope, receive, send)
             return
         trace = Trace(self._put)

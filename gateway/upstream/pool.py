@@ -47,6 +47,9 @@ READ_BYTES = 65_536
 LEAD_S = 0.02
 """The library gives up this long before the caller's deadline, so that a late call leaves nothing behind."""
 
+_WITH_CONTENT = frozenset(("PATCH", "POST"))
+"""The methods of which a request without content says so: some servers want that (RFC 9110, 8.6); orders have none."""
+
 NO_CONNECTION = "client error (Connect)"
 """hyper's words for a failure before there was a connection, the TLS handshake included."""
 
@@ -145,8 +148,11 @@ class PooledTransport(httpx.AsyncBaseTransport):
         if self._client is None:
             raise httpx.PoolTimeout("the transport is closed")
         builder = self._client.request(request.method, url).timeout(timedelta(seconds=max(left_s, 0.001)))
+        builder = builder.headers(self._sent_as(request.headers))
+        if request.method in _WITH_CONTENT:
+            builder = builder.header("Content-Length", "0")
         # Nothing is read ahead: the head comes alone, so that its status is known even if the body is cut.
-        return builder.headers(self._sent_as(request.headers)).streamed_read_buffer_limit(0).build_streamed()
+        return builder.streamed_read_buffer_limit(0).build_streamed()
 
     def _sent_as(self, headers: httpx.Headers) -> HeaderMap:
         """Return the headers in the library's form, which is kept for those of the token in use."""

@@ -30,9 +30,9 @@ from gateway.audit.record import (
     withdrawn_members,
 )
 from gateway.core.forms.correlation import NOT_GIVEN, Correlation
-from gateway.core.outcome import Accepted, Cancelled, Closing, NotSent, Outcome, Progress, Refused, Unknown
-from gateway.core.plan import Barrier, Denial, Narrowing, Order, Permit, Plan, Reserved
-from gateway.core.request import ActionRequest, ByFilter, ByIds, Dialect, Principal
+from gateway.core.outcome import Accepted, Cancelled, Closing, Made, NotSent, Outcome, Progress, Refused, Unknown
+from gateway.core.plan import Barrier, Denial, Narrowing, Order, Permit, Plan, Reserved, order_of
+from gateway.core.request import Action, ActionRequest, ByFilter, ByIds, Dialect, Principal
 from gateway.core.run import Resolved, Run, Skip
 from gateway.execution.fates import Fate, OrderedRuns, TrackedAction
 from gateway.state.approvals import End, Voice, Waiting
@@ -291,7 +291,60 @@ def approving() -> Iterator[tuple[str, Members]]:
     yield "intent", intent_members(approved, upstream=UPSTREAM)
 
 
-SAMPLES = [*chains(), *refusals(), *cancels(), *afterwards(), *correlated(), *limited(), *frozen(), *approving()]
+def others() -> Iterator[tuple[str, Members]]:
+    """Other actions than a cancel of runs: what is asked, ordered and refused, and the runs that came into being."""
+    entries = ByIds(("dlq_1", "dlq_2"), "dlqIds")
+    asked = ActionRequest(entries, 2, action=Action.RESTART_DLQ, overrides=(("Upstash-Retries", "3"),))
+    permit = permitted(asked)
+    order = Order(entries, 2, Action.RESTART_DLQ, asked.overrides)
+    restarted = Plan(ID, KEY, asked, permit, (order,), ZEROS, "10.0.0.1", FOUND, None)
+    yield "plan", plan_members(restarted, FOUND, upstream=UPSTREAM)
+    yield "intent", intent_members(restarted, upstream=UPSTREAM)
+    made = Cancelled(200, 2, made=(Made("wfr_3", 1_700_000_000_003), Made("wfr_4")))
+    yield "chunk", chunk_members(ID, number=1, orders=1, order=order, outcome=made, skipped={})
+    yield "outcome", outcome_members(ID, Closing(made, 0, 7, caller_gone=False))
+    paused = ActionRequest(ByIds(("gpu",), "flowControlKey"), 1, action=Action.PAUSE, in_path=True)
+    stop = Plan(ID, KEY, paused, permitted(paused), (order_of(paused),), ZEROS, None)
+    yield "intent", intent_members(stop, upstream=UPSTREAM)
+    yield (
+        "denied",
+        denied_members(
+            ID, principal=KEY, asked=paused, denial=DENIAL, remote=None, policy_digest=ZEROS, upstream=UPSTREAM
+        ),
+    )
+
+
+def ending() -> Iterator[tuple[str, Members]]:
+    """A resume by the gateway itself, once its time had come: as it was sent, and as policy refused it."""
+    resume = ActionRequest(ByIds(("nightly",), "queue"), 1, action=Action.RESUME, in_path=True)
+    sent = Plan(ID, KEY, resume, permitted(resume), (order_of(resume),), ZEROS, None, ends=OTHER)
+    yield "intent", intent_members(sent, upstream=UPSTREAM)
+    denial = Denial(None, "deny", None, "No rule allows this.", None)
+    yield (
+        "denied",
+        denied_members(
+            ID,
+            principal=KEY,
+            asked=resume,
+            denial=denial,
+            remote=None,
+            policy_digest=ZEROS,
+            upstream=UPSTREAM,
+            ends=OTHER,
+        ),
+    )
+
+
+def permitted(asked: ActionRequest) -> Permit:
+    """The permit of a request as it is."""
+    return Permit("billing/own", "permit", None, asked)
+
+
+SAMPLES = [
+    *(*chains(), *refusals(), *cancels(), *afterwards(), *correlated(), *limited(), *frozen(), *approving()),
+    *others(),
+    *ending(),
+]
 """Each event's name with its members."""
 
 LATER = dict.fromkeys(("intent", "denied", "refused", "plan"), ("action", "trace_id", "request_id"))

@@ -9,19 +9,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.forms.shown import SAMPLE, Found, Left, Listed, Narrowed, ShownPlan, skipped_field, skipped_in
+from gateway.core.request import Action
 
 PLAN_ID = "01a20940-23dd-7575-b88b-57f1178d3492"
 COUNTS = st.integers(0, 10**9 - 1)
 TEXTS = st.text(max_size=9)
 LEFT = st.builds(Left, COUNTS, st.lists(TEXTS, max_size=3).map(tuple))
-LISTED = st.builds(Listed, TEXTS, TEXTS) | st.builds(
-    Listed, TEXTS, TEXTS, TEXTS, st.lists(TEXTS, max_size=3).map(tuple)
+LABELS = st.lists(TEXTS, max_size=3).map(tuple)
+LISTED = (
+    st.builds(Listed, TEXTS, TEXTS)
+    | st.builds(Listed, TEXTS, TEXTS, TEXTS, LABELS)
+    | st.builds(
+        Listed, TEXTS, TEXTS, TEXTS, LABELS, st.sampled_from(("dlqId", "messageId")), st.none() | TEXTS.filter(bool)
+    )
 )
 READY = st.builds(
     ShownPlan,
     st.just(PLAN_ID),
     st.sampled_from(("ready", "applying", "applied", "unknown")),
     COUNTS,
+    st.sampled_from([action.value for action in Action]),
     digest=TEXTS,
     runs=COUNTS,
     sample=st.lists(LISTED, max_size=3).map(tuple),
@@ -51,14 +58,15 @@ def test_a_plan_is_read_as_it_was_shown(plan: ShownPlan) -> None:
 
 def test_a_plan_that_is_not_ready_shows_only_its_state() -> None:
     """While its runs are looked up it also shows how far that came; where there are none to show, only its state."""
-    looking = {"plan": PLAN_ID, "state": "looking", "expires_in_s": 9, "pages": 3, "matched": 27}
+    begun = {"plan": PLAN_ID, "expires_in_s": 9, "action": "cancel_runs"}
+    looking = {**begun, "state": "looking", "pages": 3, "matched": 27}
     assert ShownPlan(PLAN_ID, "looking", 9, pages=3, matched=27).to_json() == looking
     for state in ("stopped", "expired"):
-        assert ShownPlan(PLAN_ID, state, 9).to_json() == {"plan": PLAN_ID, "state": state, "expires_in_s": 9}
+        assert ShownPlan(PLAN_ID, state, 9).to_json() == {**begun, "state": state}
     for state, refused in (("failed", {}), ("refused", {"rule": "a/own", "owner": {"team": "a", "contact": "#a"}})):
         plan = ShownPlan(PLAN_ID, state, 9, failure="No.", refused=refused)
         written = plan.to_json()
-        assert written == {"plan": PLAN_ID, "state": state, "expires_in_s": 9, "error": "No.", **refused}
+        assert written == {**begun, "state": state, "error": "No.", **refused}
         read = ShownPlan.from_json(written)
         assert (read.failure, read.refused, read.runs) == ("No.", refused, 0)
 

@@ -58,7 +58,7 @@ class Clocked:
 
 def made(age_ms: int, state: str = "cancelled", cancelled: int | None = 1) -> dict[str, object]:
     """A decision of that age."""
-    return {"at": run_time(NOW_MS - age_ms), "state": state, "cancelled": cancelled}
+    return {"at": run_time(NOW_MS - age_ms), "action": "cancel_runs", "state": state, "cancelled": cancelled}
 
 
 def counted(pages: Pages, query: str = "", team: str = "billing") -> dict[str, Any]:
@@ -86,6 +86,13 @@ def test_each_decision_is_in_its_part_of_the_time() -> None:
     assert seen == [(1, 0, 0), (1, 1, 0), (1, 0, 1)]
     begins = [one["at"] for one in found["counts"]]
     assert (begins[0], sorted(begins)) == (found["from"], begins)
+
+
+def test_what_other_actions_did_is_no_cancelled_run() -> None:
+    """It is counted under the name of the action."""
+    deleted = {**made(0, cancelled=5), "action": "delete_dlq"}
+    last = counted(Pages([made(0, cancelled=2), deleted, made(0, cancelled=3)]))["counts"][-1]
+    assert (last["cancelled"], last["done"]) == (5, {"cancel_runs": 5, "delete_dlq": 5})
 
 
 def test_at_most_so_many_decisions_are_read_and_that_is_said() -> None:

@@ -128,7 +128,8 @@ async def test_a_look_up_under_way_is_ended_and_gives_its_place_back() -> None:
     assert draft.task is not None
     assert draft.task.done()
     assert (draft.state, bench.events, bench.upstream.orders) == (State.STOPPED, [], [])
-    assert shown(bench, "d1") == {"plan": "d1", "state": "stopped", "expires_in_s": 600}
+    of_runs = {"action": "cancel_runs"}
+    assert shown(bench, "d1") == {"plan": "d1", "state": "stopped", "expires_in_s": 600, **of_runs}
     assert bench.account.held is not None
     bench.account.held.set()
     assert (await bench.run("d2")).outcome == Cancelled(200, 3)
@@ -320,7 +321,7 @@ async def test_a_plan_whose_time_is_over_is_shown_as_expired_for_a_while() -> No
     bench = Bench(MemoryRuns(runs(3)))
     await bench.plan()
     bench.clock.steady_s += LIFETIME_S
-    assert shown(bench) == {"plan": "p1", "state": "expired", "expires_in_s": 0}
+    assert shown(bench) == {"plan": "p1", "state": "expired", "expires_in_s": 0, "action": "cancel_runs"}
     with pytest.raises(NotFound, match="plan again"):
         await bench.apply()
     assert stop(bench).state is State.EXPIRED

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.audit.chain import GENESIS, Record, Sealer
 from gateway.audit.segment import ChainLock, OsDisk
-from gateway.fleet.taken import recover
+from gateway.fleet.taken import Account, recover
 from gateway.state.admissions import Admission, Reservation
 from tests.support.state.admissions import MemoryAdmissions, a_budget
 
@@ -76,6 +76,17 @@ async def test_what_has_an_intent_is_closed_by_what_the_record_says(
     chain(tmp_path, DEAD, intent(1), *after)
     await recover(found, tmp_path, OWN)
     assert found.kept(RULE) == kept
+
+
+@pytest.mark.parametrize(("action", "answered"), [(None, True), ("cancel_runs", True), ("restart_dlq", False)])
+def test_only_the_answer_to_a_cancel_of_runs_is_made_again(action: str | None, *, answered: bool) -> None:
+    """The record does not say in which of two forms another action was answered, so its repeat is told the decision."""
+    account = Account()
+    for event, members in (intent(1), outcome(1, cancelled=2)):
+        account.take({"event": event, **members, **({} if action is None else {"action": action})})
+    closed = account.closed()
+    assert closed is not None
+    assert (closed.runs, closed.answer is not None) == (2, answered)
 
 
 async def test_what_belongs_to_a_process_that_lives_is_left_alone(tmp_path: Path) -> None:

@@ -79,17 +79,18 @@ def recorded(directory: Path, without: Iterable[str] = ()) -> dict[Series, float
 def counted(records: Iterable[dict[str, object]]) -> Counter[Series]:
     """The counters: each decision once, by the last number that speaks of all of it."""
     found: Counter[Series] = Counter()
-    teams: dict[object, str] = {}
+    begun: dict[object, tuple[str, str]] = {}
     parts: dict[object, dict[object, int]] = {}
     totals: dict[object, int] = {}
     over: dict[object, int] = {}
     for one in records:
         match one:
             case {"event": "intent" | "denied" as event, "team": str(team), "decision": decision, "enforced": enforced}:
-                key = {"team": team, "action": "cancel_runs", "decision": str(decision), "enforced": str(enforced)}
+                action = str(one.get("action", "cancel_runs"))
+                key = {"team": team, "action": action, "decision": str(decision), "enforced": str(enforced)}
                 found[series("decisions_total", **key)] += 1
                 if event == "intent":
-                    teams[one["decision_id"]] = team
+                    begun[one["decision_id"]] = team, action
             case {"event": "refused" | "throttled"}:
                 found[series("refusals_total", code=str(one.get("code", "throttled")))] += 1
             case {"event": "joined"}:
@@ -100,7 +101,8 @@ def counted(records: Iterable[dict[str, object]]) -> Counter[Series]:
                 parts.setdefault(decision_id, {})[number] = int(str(one["cancelled"] or 0))
             case {"event": "outcome" | "settled", "decision_id": decision_id}:
                 if one["event"] == "outcome":
-                    found[series("outcomes_total", action="cancel_runs", outcome=str(one["outcome"]))] += 1
+                    _, action = begun.get(decision_id, ("", "cancel_runs"))
+                    found[series("outcomes_total", action=action, outcome=str(one["outcome"]))] += 1
                 progress = one.get("progress")
                 known = one.get("cancelled")
                 if known is None and isinstance(progress, dict):
@@ -108,9 +110,9 @@ def counted(records: Iterable[dict[str, object]]) -> Counter[Series]:
                 if isinstance(known, int):
                     totals[decision_id] = known
                 over[decision_id] = max(over.get(decision_id, 0), int(str(one.get("over_cancelled") or 0)))
-    for decision_id, team in teams.items():
-        runs = totals.get(decision_id, sum(parts.get(decision_id, {}).values()))
-        found[series("runs_cancelled_total", team=team)] += runs
-        found[series("effects_total", team=team, action="cancel_runs")] += runs
+    for decision_id, (team, action) in begun.items():
+        number = totals.get(decision_id, sum(parts.get(decision_id, {}).values()))
+        found[series("runs_cancelled_total", team=team)] += number * (action == "cancel_runs")
+        found[series("effects_total", team=team, action=action)] += number
         found[series("over_cancelled_runs_total")] += over.get(decision_id, 0)
     return Counter({key: value for key, value in found.items() if value})

@@ -27,9 +27,9 @@ def record(event: str, **members: object) -> Record:
     return Record(0, event, members)
 
 
-def intent(number: int, team: str = "billing") -> Record:
+def intent(number: int, team: str = "billing", **more: object) -> Record:
     """The record that begins a decision."""
-    return record("intent", decision_id=str(number), team=team, decision="permit", enforced="permit")
+    return record("intent", decision_id=str(number), team=team, decision="permit", enforced="permit", **more)
 
 
 def page(metrics: Metrics, *families: Family) -> MetricsPage:
@@ -50,18 +50,28 @@ later = st.one_of(st.none(), st.integers(0, 100))
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["billing", "search"]), st.lists(parts, max_size=3), later, later, st.booleans()),
+        st.tuples(
+            st.sampled_from(["billing", "search"]),
+            st.sampled_from([None, "cancel_runs", "delete_dlq", "restart_dlq"]),
+            st.lists(parts, max_size=3),
+            later,
+            later,
+            st.booleans(),
+        ),
         max_size=6,
     )
 )
 def test_each_run_is_counted_once_whatever_records_speak_of_it(
-    decisions: list[tuple[str, list[int], int | None, int | None, bool]],
+    decisions: list[tuple[str, str | None, list[int], int | None, int | None, bool]],
 ) -> None:
-    """The parts of a plan, its outcome and what was learnt later; each number is at least the one before."""
+    """The parts of a plan, its outcome and what was learnt later; each number is at least the one before.
+
+    Each is counted under its action, and only what cancels runs counts as cancelled runs.
+    """
     records = []
-    for number, (team, chunks, known, more, exceeds) in enumerate(decisions):
+    for number, (team, action, chunks, known, more, exceeds) in enumerate(decisions):
         excess = len(chunks) if exceeds else 0
-        records.append(intent(number, team))
+        records.append(intent(number, team, **({} if action is None else {"action": action})))
         records += [
             record("chunk", decision_id=str(number), number=at + 1, outcome="cancelled", cancelled=one)
             for at, one in enumerate(chunks)

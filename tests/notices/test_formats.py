@@ -37,11 +37,13 @@ ALL = [
     events.frozen(replace(FREEZE, scope=Scope(), until_ms=AT_MS + 1)),
     events.thawed(replace(FREEZE, thawed_ms=AT_MS + 5, thawed_by="ops/bob")),
     events.exceeded(Excess("d1", "billing", "billing/own", 3), AT_MS),
+    events.exceeded(Excess("d1", "billing", "billing/old", 1, "delete_dlq"), AT_MS),
     events.exceeded(Excess("d1", "billing", None), AT_MS),
     events.reload_refused("reload_1", "a reload was refused for the policies (p.yaml:3:1)", "gw-1", AT_MS),
     events.audit_changed("audit_1", "full", "gw-1", AT_MS),
     events.audit_changed("audit_2", None, "gw-1", AT_MS),
     events.approval(STEP),
+    events.approval(replace(STEP, action="restart_dlq")),
     events.approval(replace(STEP, state="approved", given=("platform/a", "platform/b"), decided_by="platform/b")),
     events.approval(replace(STEP, state="rejected", runs=None, decided_by="platform/a", reason="too many")),
     events.approval(replace(STEP, state="void", runs=None, reason="policy")),
@@ -57,6 +59,7 @@ SENTENCES = [
     ),
     f"Cancels of team billing under rule billing/own are thawed by ops/bob (freeze {FREEZE.freeze_id}).",
     "QStash cancelled 3 more runs than were sent by decision d1 of team billing under rule billing/own.",
+    "QStash deleted 1 more entry than were sent by decision d1 of team billing under rule billing/old.",
     "QStash works on a wider filter than decision d1 of team billing sent.",
     "Gateway gw-1: a reload was refused for the policies (p.yaml:3:1).",
     "Gateway gw-1 cannot write its record (full), so it sends nothing: see its /readyz.",
@@ -64,6 +67,10 @@ SENTENCES = [
     (
         "Awaits approval (0 of 2) by platform until 2026-11-18T11:36:40.000Z: plan pln_1 of billing/ci, 120 runs, "
         "under billing/big."
+    ),
+    (
+        "Awaits approval (0 of 2) by platform until 2026-11-18T11:36:40.000Z: plan pln_1 of billing/ci, 120 entries to "
+        "be restarted, under billing/big."
     ),
     "Approved by platform/b: plan pln_1 of billing/ci, 120 runs, under billing/big.",
     "Rejected by platform/a (too many): plan pln_1 of billing/ci, under billing/big.",
@@ -168,6 +175,7 @@ def test_an_approval_says_how_many_runs_and_not_which() -> None:
             "principal",
             "rule",
             "runs",
+            "action",
             "until",
             "needed",
             "by",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gateway.core.errors import MalformedRequest
@@ -157,3 +158,35 @@ def test_an_order_has_one_name(action: Action) -> None:
     order = Order(ByIds(("a", "b"), "queue"), 2, action)
     with pytest.raises(ValueError, match="too many values"):
         OPERATIONS[action].target(order)
+
+
+@given(st.integers(1, 99_999), st.sampled_from("mh"))
+def test_how_long_a_pause_lasts_is_kept_and_never_sent(number: int, unit: str) -> None:
+    """Whole minutes or hours, at most seven days; another pause is another request."""
+    lasts_ms = number * (3_600_000 if unit == "h" else 60_000)
+    if lasts_ms > 7 * 24 * 3_600_000:
+        with pytest.raises(MalformedRequest, match="as in 90m or 2h, at most 168h"):
+            read("POST", "/v2/queues/q/pause", gateway_until=b"%d%s" % (number, unit.encode()))
+        return
+    request = read("POST", "/v2/queues/q/pause", gateway_until=b"%d%s" % (number, unit.encode()))
+    assert (request.lasts_ms, request.wire()["Gateway-Until"]) == (lasts_ms, f"{number}{unit}")
+    assert (request.headers, order_of(request).headers) == ((), ())
+    assert request != read("POST", "/v2/queues/q/pause")
+
+
+@given(st.text(st.characters(codec="latin-1"), max_size=8))
+def test_what_is_not_exactly_a_time_is_malformed(text: str) -> None:
+    """No sign, space, zero before, other unit or other digits."""
+    assume(not re.fullmatch("[1-9][0-9]*[mh]", text))
+    with pytest.raises(MalformedRequest, match="Send the header Gateway-Until once"):
+        read("POST", "/v2/queues/q/pause", gateway_until=text.encode("latin-1"))
+
+
+def test_a_time_is_said_once() -> None:
+    """Of two nobody knows which is meant."""
+    found = asked_by("POST", "/v2/queues/q/pause")
+    assert found is not None
+    operation, form = found
+    twice = Asked("q", b"", Body(), lambda name: [b"1h", b"1h"] if name == b"gateway-until" else [])
+    with pytest.raises(MalformedRequest, match="once"):
+        operation.read(form, twice)

@@ -10,6 +10,9 @@ So the orders that may have been carried out are those with a chunk that does no
 ended before it closed the intent, the one after the last chunk, or that of the last chunk if it was to be sent again.
 Those that were carried out only in part, and those whose runs were read back, are left out: QStash's list says what is
 true of them.
+
+Entries and messages are ordered by IDs that are never given again. So an order that names them counts also without a
+plan, by its outcome, and if it was carried out in part: nobody knows which of them were restarted.
 """
 
 from __future__ import annotations
@@ -27,19 +30,22 @@ from gateway.audit.decisions.left_open import lines_of_events, recent_chains
 from gateway.audit.decisions.lines import seen
 from gateway.audit.reader import lines_of
 from gateway.core.outcome import Progress
+from gateway.core.request import CANCEL_RUNS
 
 _EVENTS = (b"plan", b"intent", b"chunk", b"outcome", b"settled")
 _NOT_CARRIED_OUT = ("refused", "not_sent")
+_LOOKED_UP = ("workflowRunIds", "dlqIds", "messageIds")
 
 
 class Ordered(NamedTuple):
     """One run that was ordered under a decision: its creation time is Unix milliseconds, `at_s` Unix seconds.
 
-    `certain` says that QStash has cancelled it.
+    The time may be unknown (None) of what is no run. `certain` says that QStash has cancelled it, or done what it was
+    ordered to do.
     """
 
     run_id: str
-    created_ms: int
+    created_ms: int | None
     at_s: float
     decision_id: str
     certain: bool
@@ -47,9 +53,14 @@ class Ordered(NamedTuple):
 
 @dataclass(slots=True)
 class _Orders:
-    """The orders of one decision; `last` is the number of the last one with a chunk."""
+    """The orders of one decision; `last` is the number of the last one with a chunk.
+
+    `of_runs` says that they cancel runs, and `looked_up` that each has a chunk once it has ended.
+    """
 
     plan_id: str = ""
+    of_runs: bool = True
+    looked_up: bool = True
     at_s: float = 0.0
     queries: list[str] = field(default_factory=list)
     sent: list[tuple[list[str], bool]] = field(default_factory=list)
@@ -76,12 +87,13 @@ def ordered_since(directory: Path, since_s: float) -> list[Ordered]:
         else:
             _take(orders.setdefault(decision_id, _Orders()), members, decision_id)
     found = [
-        Ordered(run_id, created[one.plan_id][run_id], one.at_s, decision_id, certain)
+        Ordered(run_id, known.get(run_id), one.at_s, decision_id, certain)
         for decision_id, one in orders.items()
-        if one.at_s >= since_s and one.plan_id in created
+        if one.at_s >= since_s
+        for known in (created.get(one.plan_id, {}),)
         for run_ids, certain in one.may_have_arrived()
         for run_id in run_ids
-        if run_id in created[one.plan_id]
+        if run_id in known or not one.of_runs
     ]
     return sorted(found, key=lambda one: one.at_s)
 
@@ -100,16 +112,26 @@ def _take(orders: _Orders, members: Members, decision_id: str) -> None:
             orders.queries = [str(query) for query in queries]
             orders.plan_id = str(members.get("plan") or decision_id)
             orders.at_s = datetime.fromisoformat(at).timestamp()
+            orders.of_runs = members.get("action", CANCEL_RUNS) == CANCEL_RUNS
+            orders.looked_up = "digest" in members
         case {"event": "chunk", "order": str(query), "outcome": str(outcome), "number": int(number)}:
             orders.last = max(orders.last, number - _may_be_sent_again(members))
-            run_ids, cancelled = _ids(query), members.get("cancelled")
-            whole = isinstance(cancelled, int) and cancelled >= len(run_ids)
-            if outcome not in _NOT_CARRIED_OUT and (whole or outcome != "cancelled"):
-                orders.sent.append((run_ids, whole))
+            _sent(orders, query, outcome, members)
         case {"event": "settled", "cancelled": int()}:
             orders.read_back = True
-        case {"event": "outcome"}:
+        case {"event": "outcome", "outcome": str(outcome)}:
             orders.closed_by_itself = members.get("cause") != "recovered"
+            if orders.closed_by_itself and not orders.looked_up and not orders.of_runs:
+                for query in orders.queries:
+                    _sent(orders, query, outcome, members)
+
+
+def _sent(orders: _Orders, query: str, outcome: str, members: Members) -> None:
+    """Add an order that may have been carried out; `members` say how many things it was done to."""
+    run_ids, cancelled = _ids(query), members.get("cancelled")
+    whole = isinstance(cancelled, int) and cancelled >= len(run_ids)
+    if outcome not in _NOT_CARRIED_OUT and (whole or outcome != "cancelled" or not orders.of_runs):
+        orders.sent.append((run_ids, whole))
 
 
 def _may_be_sent_again(chunk: Members) -> bool:
@@ -170,7 +192,9 @@ def progress_in(
 
 
 def _ids(query: str) -> list[str]:
-    return parse_qs(query).get("workflowRunIds", [])
+    """Return what an order names of that which is looked up: runs, entries, messages."""
+    values = parse_qs(query)
+    return [one for name in _LOOKED_UP for one in values.get(name, ())]
 
 
 def _runs(plan: Members) -> Iterator[tuple[str, int]]:

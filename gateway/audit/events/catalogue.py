@@ -23,10 +23,12 @@ from gateway.audit.events.values import (
     Count,
     Damage,
     DecisionId,
+    Ends,
     FoundRun,
     KeyId,
     LastGood,
     LeftOut,
+    Made,
     Names,
     Origin,
     OutcomeCause,
@@ -198,6 +200,7 @@ class Denied(Judged, name="denied"):
     cause: Annotated[str | Absent, "What refuses what `rule` admits: `frozen`, `budget_exhausted`, `throttled`."] = (
         ABSENT
     )
+    ends: Ends = ABSENT
 
 
 class Throttled(Asked, name="throttled"):
@@ -236,6 +239,7 @@ class Intent(Judged, name="intent"):
     approved_by: Annotated[
         Sequence[PrincipalName] | Absent, "Who approved exactly these runs, where the rule asks for that."
     ] = ABSENT
+    ends: Ends = ABSENT
 
 
 class Chunk(Event, name="chunk"):
@@ -258,6 +262,7 @@ class Chunk(Event, name="chunk"):
         "Which attempt at this order it is, from 1, if QStash refused the first with 429 and it may be sent again.",
         Keywords(minimum=1),
     ] = ABSENT
+    made: Made = ABSENT
 
 
 class Joined(Event, name="joined"):
@@ -301,6 +306,7 @@ class Outcome(Event, name="outcome"):
     stopped_by: Annotated[
         PrincipalName | Absent, "Who stopped the plan before all of its orders were sent; those sent are all certain."
     ] = ABSENT
+    made: Made = ABSENT
 
 
 class Settled(Event, name="settled"):

@@ -28,7 +28,7 @@ Cause = Annotated[str, "Why, as a fixed word."]
 LeftOut = Annotated[Count | Absent, "How many of the same kind before this one were not recorded."]
 PolicyDigest = Annotated[str, "The SHA-256 of the policies in force."]
 Upstream = Annotated[str, "Where QStash is."]
-Action = Annotated[str, "What was to be done: `cancel_runs`."]
+Action = Annotated[str, "What was to be done, as policies name it: `cancel_runs`, `delete_dlq`."]
 TraceId = Annotated[
     str,
     "The trace of the request, from the caller's `traceparent`; else the decision without its dashes.",
@@ -47,15 +47,34 @@ OutcomeName = Annotated[
     Literal["cancelled", "accepted", "refused", "not_sent", "unknown"], "What came of it, as far as anybody knows."
 ]
 Status = Annotated[Count | None, "The status of QStash's answer; null if there was none."]
-Cancelled = Annotated[Count | None, "How many runs QStash cancelled; null if nobody knows."]
+Cancelled = Annotated[
+    Count | None,
+    "To how many things QStash did it, by the action: runs cancelled, entries deleted; null if nobody knows.",
+]
 ActionId = Annotated[str | Absent, "The bulk action under which QStash works on it.", LOOSE]
 OutcomeCause = Annotated[str | Absent, "Why it was not sent, or is unknown, as a fixed word.", LOOSE]
+Ends = Annotated[
+    Uuid | Absent, "The pause that is over, as its decision: nobody asked for this resume, the gateway itself does it."
+]
 Names = Annotated[Sequence[str], Keywords(maxItems=MOST_NAMES)]
 FoundRun = Annotated[
     Sequence[object],
     Keywords(
         prefixItems=[{"type": "string"}, {"type": "string"}, {"type": "integer", "minimum": 0}], minItems=3, maxItems=3
     ),
+]
+MadeThing = Annotated[
+    Sequence[object],
+    Keywords(
+        prefixItems=[{"type": "string"}, {"type": ["integer", "null"], "minimum": 0}],
+        minItems=2,
+        maxItems=2,
+    ),
+]
+Made = Annotated[
+    Sequence[MadeThing] | Absent,
+    "What came into being, as a run that was started again: each `[ID, creation time in Unix milliseconds]`, the time "
+    "null if QStash did not say it.",
 ]
 
 
@@ -101,6 +120,7 @@ class MoreOfAnOutcome(TypedDict, total=False):
     skipped: Mapping[str, Sequence[str]] | Absent
     joins_left_out: int | Absent
     stopped_by: str | Absent
+    made: Sequence[MadeThing] | Absent
 
 
 Suspects = Annotated[Sequence[str] | Absent, "Files that may hold lines after the last certain one.", LOOSE]

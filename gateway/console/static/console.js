@@ -50,6 +50,7 @@ const shown = (row, one) => {
   link.append(when);
   cell(row, null).append(link);
   cell(row, one.principal);
+  cell(row, one.action.replaceAll("_", " "));
   cell(row, terms(one.request), "terms");
   cell(row, one.rule ?? "none");
   const state = document.createElement("span");

@@ -14,6 +14,7 @@ from typing import Self
 
 from gateway.core.forms.budgets import ShownBudget
 from gateway.core.forms.times import run_time
+from gateway.core.request import CANCEL_RUNS
 from gateway.core.run import Run, Skipped
 
 PLANS = "/gateway/v1/plans"
@@ -43,6 +44,10 @@ LOOKING = "looking"
 
 SAMPLE = 10
 """The most runs, or run IDs of one list, that are shown by name."""
+
+RUN = "workflowRunId"
+_OTHER_THINGS = ("dlqId", "messageId")
+"""The members under which the IDs of runs, and of other things, are shown."""
 
 _SKIPPED = re.compile(r'([a-z_]+)=\(((?:"(?:[^"\\]|\\.)*" ?)*)\);n=([0-9]{1,9})(?:, |$)')
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
@@ -108,18 +113,25 @@ def skipped_in(header: str) -> dict[str, Left]:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One run of a plan. Who may name any ID is not shown its URL (None) and labels."""
+    """One run of a plan. Who may name any ID is not shown its URL (None) and labels.
+
+    Of an entry or a message `name` says under which member its ID stands, and `about` is the run that an entry is of.
+    """
 
     run_id: str
     created: str
     workflow_url: str | None = None
     labels: tuple[str, ...] = ()
+    name: str = RUN
+    about: str | None = None
 
     @classmethod
-    def of(cls, run: Run, *, unchecked: bool) -> Self:
+    def of(cls, run: Run, *, unchecked: bool, name: str = RUN) -> Self:
         """Return the run as it is shown; `unchecked` says that nobody checked whose it is."""
         created = run_time(run.created_ms)
-        return cls(run.run_id, created) if unchecked else cls(run.run_id, created, run.workflow_url, run.labels)
+        if unchecked:
+            return cls(run.run_id, created, name=name)
+        return cls(run.run_id, created, run.workflow_url, run.labels, name, run.failed_run_id)
 
     @classmethod
     def from_json(cls, value: object) -> Self:
@@ -127,12 +139,16 @@ class Listed:
         members = _object(value)
         url = members.get("workflowUrl")
         labels = tuple(_text(label) for label in _list(members.get("labels")))
-        run_id, created = _text(members.get("workflowRunId")), _text(members.get("created"))
-        return cls(run_id, created, None if url is None else _text(url), labels)
+        name = next((one for one in _OTHER_THINGS if one in members), RUN)
+        run_id, created = _text(members.get(name)), _text(members.get("created"))
+        about = _text(members.get(RUN)) or None if name != RUN else None
+        return cls(run_id, created, None if url is None else _text(url), labels, name, about)
 
     def to_json(self) -> dict[str, object]:
         """Return the run as JSON."""
-        members: dict[str, object] = {"workflowRunId": self.run_id, "created": self.created}
+        members: dict[str, object] = {self.name: self.run_id, "created": self.created}
+        if self.about is not None:
+            members[RUN] = self.about
         if self.workflow_url is None:
             return members
         return members | {"workflowUrl": self.workflow_url, "labels": list(self.labels)}
@@ -195,6 +211,8 @@ class ShownPlan:
     are counted: they are among the `runs` or `skipped`. `as_of` is upstream's time when the look-up began, None if it
     did not say. `failure` says why its look-up failed or what it found is refused.
 
+    `action` is what is to be done to them, which are entries or messages where it is not to cancel runs.
+
     `orders` is how many orders it has, `outcome` the word for what came of applying it, and `settled` what was learnt
     later. `budget` is that of its rule, as long as it may take of it.
 
@@ -205,6 +223,7 @@ class ShownPlan:
     plan_id: str
     state: str
     expires_in_s: int = 0
+    action: str = CANCEL_RUNS.value
     digest: str = ""
     runs: int = 0
     sample: tuple[Listed, ...] = ()
@@ -249,6 +268,7 @@ class ShownPlan:
             plan_id,
             state,
             expires_in_s=_number(members.get("expires_in_s")),
+            action=_text(members.get("action")) or CANCEL_RUNS.value,
             digest=_text(members.get("digest")),
             runs=_number(members.get("runs")),
             sample=tuple(Listed.from_json(run) for run in _list(members.get("sample"))),
@@ -283,6 +303,7 @@ class ShownPlan:
         it is only its state.
         """
         members: dict[str, object] = {"plan": self.plan_id, "state": self.state, "expires_in_s": self.expires_in_s}
+        members["action"] = self.action
         members |= {} if self.budget is None else {"budget": self.budget.to_json()}
         if self.failure is not None:
             return members | {"error": self.failure, **self.refused}

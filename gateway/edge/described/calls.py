@@ -65,8 +65,8 @@ CALLS: tuple[Call, ...] = (
         PLANS,
         "plan",
         "Which runs would a request cancel?",
-        "Looks the runs up, and keeps them as a plan that can be applied for ten minutes. Nothing is sent. Needs a "
-        "gateway that can look runs up.",
+        "Looks the runs up, or what else the action is about, and keeps them as a plan that can be applied for ten "
+        "minutes. Nothing is sent. Needs a gateway that can look them up.",
         (
             Result(201, "The plan.", "Plan", UNDER_BUDGET),
             Result(202, "The look-up goes on: ask for the plan again.", "Plan", UNDER_BUDGET),

@@ -8,6 +8,7 @@ from gateway.edge.described.declare import (
     UUID,
     Schema,
     listed,
+    mapping,
     number,
     or_null,
     ref,
@@ -24,6 +25,7 @@ def counts() -> Schema:
         "decisions": number("How many decisions were made."),
         "denied": number("How many of them refused the request."),
         "cancelled": number("How many runs are certainly cancelled by them."),
+        "done": mapping("To how many things each action was certainly done, by its name.", number("Things.")),
     }
     members: dict[str, Schema] = {
         "from": text("When the first part begins.", **TIME),

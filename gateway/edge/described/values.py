@@ -26,18 +26,20 @@ _REQUEST = "as an object with the names of its query; names that may be repeated
 
 def _left() -> Schema:
     members = {"runs": number("How many."), "sample": listed("Some of their IDs.", {"type": "string"}, maxItems=SAMPLE)}
-    return value("Runs that were meant but are not cancelled.", members)
+    return value("Runs, or things of another action, that were meant but are left as they are.", members)
 
 
 def _run() -> Schema:
     members = {
-        "workflowRunId": text("The ID of the run."),
+        "workflowRunId": text("The ID of the run; beside `dlqId` that of the run which has failed."),
+        "dlqId": text("The ID of the entry of the dead letter queue, where the plan is about those."),
+        "messageId": text("The ID of the message, where the plan is about those."),
         "created": text("When it was created.", **TIME),
         "workflowUrl": text("The URL of its workflow."),
         "labels": listed("Its labels.", {"type": "string"}),
     }
-    says = "One run. URL and labels are left out under a rule with `owner: unchecked`."
-    return value(says, members, maybe=("workflowUrl", "labels"))
+    says = "One run, entry or message. URL and labels are left out under a rule with `owner: unchecked`."
+    return value(says, members, maybe=("workflowRunId", "dlqId", "messageId", "workflowUrl", "labels"))
 
 
 def _narrowed() -> Schema:
@@ -73,7 +75,7 @@ def _owner() -> Schema:
     return value("Whom to ask about a rule.", members)
 
 
-_ALWAYS = ("plan", "state", "expires_in_s")
+_ALWAYS = ("plan", "state", "expires_in_s", "action")
 
 
 OF_A_PLAN: dict[str, Schema] = {
@@ -84,6 +86,7 @@ OF_A_PLAN: dict[str, Schema] = {
         enum=[state.value for state in State],
     ),
     "expires_in_s": number("How long it can still be applied, in seconds."),
+    "action": text("What it is to do: `cancel_runs`, or another action, whose entries or messages `runs` counts."),
     "pages": number("While it is looking: how many pages of QStash's list were read."),
     "matched": number("While it is looking: how many runs match so far."),
     "error": text("Why its look-up failed, or why what was found is refused."),
@@ -279,8 +282,10 @@ def _decision() -> Schema:
             "What became of it. `unknown`: it may have been carried out, and must not be repeated blindly.",
             enum=list(STATES),
         ),
-        "cancelled": or_null(number("How many runs are certainly cancelled; null if nobody knows.")),
-        "over_cancelled": number("How many runs QStash cancelled beyond those sent to it."),
+        "cancelled": or_null(
+            number("To how many things it was certainly done, as runs cancelled or entries deleted; null: unknown.")
+        ),
+        "over_cancelled": number("To how many things QStash did it beyond those sent to it."),
         "orders": value(
             "The orders to QStash.",
             {"planned": number("How many there are."), "sent": number("How many were sent, or may have been.")},
@@ -346,7 +351,17 @@ VALUES: dict[str, Schema] = {
     "AwaitingApproval": value(
         "The plans that wait for the caller's team.", {"approvals": listed("The plans, newest first.", ref("Plan"))}
     ),
-    "Cancelled": value("What was cancelled.", {"cancelled": number("How many runs.")}),
+    "Cancelled": value(
+        "What was cancelled. The plan of another action is answered as the call of that action is.",
+        {
+            "cancelled": number("How many runs, or messages."),
+            "deleted": number("How many entries were deleted."),
+            "cursor": text("Empty: nothing is left of the plan."),
+            "workflowRuns": listed("The runs that were started.", {"type": "object"}),
+            "responses": listed("The messages that were sent.", {"type": "object"}),
+        },
+        maybe=("cancelled", "deleted", "cursor", "workflowRuns", "responses"),
+    ),
     "Counts": counts(),
     "Decision": _decision(),
     "Decisions": value(

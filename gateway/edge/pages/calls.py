@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway.core.errors import Conflict, NotAnOperator, NotFound, counted
+from gateway.core.errors import Conflict, NotAnOperator, NotFound
 from gateway.core.forms.shown import APPROVALS, FREEZES, PLAN_ID, PLANS
 from gateway.core.plan import Denial
 from gateway.core.request import ActionRequest, Principal
@@ -22,6 +22,7 @@ from gateway.edge.pages.plans import budgeted_rule, plan_members
 from gateway.edge.pages.questions import Questions, question_in
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.plans.draft import Draft, State, Withdrawal, check_ready, no_such_plan
+from gateway.operations.words import WORDS
 from gateway.upstream.dlq.log import DlqLog
 from gateway.upstream.dlq.team_entries import own_entries
 from gateway.upstream.runs.log import UpstreamLog
@@ -73,9 +74,10 @@ class Pages:
         if isinstance(draft, Answer):
             return draft
         check_ready(draft)
+        words = WORDS[request.action]
         sentence = (
-            f"This is a preview, nothing was sent: {counted(len(draft.resolved.runs), 'run')} would be cancelled. "
-            f"To cancel exactly those: POST {PLANS}/{draft.plan_id}/apply."
+            f"This is a preview, nothing was sent: {words.number(len(draft.resolved.runs))} would be {words.done}. "
+            f"To {words.verb} exactly those: POST {PLANS}/{draft.plan_id}/apply."
         )
         raise Conflict("preview", sentence, members=await self._shown(inbound, draft))
 

@@ -10,6 +10,7 @@ from gateway.core.forms.budgets import ShownBudget
 from gateway.core.forms.shown import SAMPLE, Found, Listed, Narrowed, ShownPlan, left_out
 from gateway.core.forms.times import run_time
 from gateway.execution.plans.draft import Draft, State
+from gateway.operations.table import OPERATIONS
 
 if TYPE_CHECKING:  # only with shared state there are any
     from gateway.state.approvals import Voice, Waiting
@@ -52,11 +53,16 @@ def _voice_members(voice: Voice) -> dict[str, object]:
 
 def every_run(draft: Draft) -> list[dict[str, object]]:
     """Return every run of a plan, for those who are to approve it: by ID, URL and age."""
-    return [Listed.of(run, unchecked=False).to_json() for run in draft.resolved.runs]
+    return [Listed.of(run, unchecked=False, name=_name(draft)).to_json() for run in draft.resolved.runs]
+
+
+def _name(draft: Draft) -> str:
+    """Return the member under which the ID of a thing of this plan is shown: the name of the field, for one of them."""
+    return OPERATIONS[draft.call.request.action].fields[0].removesuffix("s")
 
 
 def _shown(draft: Draft, expires_in_s: int) -> ShownPlan:
-    begun = partial(ShownPlan, draft.plan_id, draft.state.value, expires_in_s)
+    begun = partial(ShownPlan, draft.plan_id, draft.state.value, expires_in_s, draft.call.request.action.value)
     if draft.failure is not None:
         return begun(failure=draft.failure.sentence)
     if (denial := draft.denial) is not None:
@@ -69,7 +75,7 @@ def _shown(draft: Draft, expires_in_s: int) -> ShownPlan:
     return begun(
         digest=resolved.digest,
         runs=len(resolved.runs),
-        sample=tuple(Listed.of(run, unchecked=unchecked) for run in resolved.runs[:SAMPLE]),
+        sample=tuple(Listed.of(run, unchecked=unchecked, name=_name(draft)) for run in resolved.runs[:SAMPLE]),
         oldest=run_time(resolved.runs[0].created_ms) if resolved.runs else None,
         newest=run_time(resolved.runs[-1].created_ms) if resolved.runs else None,
         by_workflow={} if unchecked else resolved.by_workflow,

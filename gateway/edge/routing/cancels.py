@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from starlette.types import Send
 
-from gateway.core.errors import Refusal
+from gateway.core.errors import Conflict, Refusal
 from gateway.core.parse import Body, parse_reason
-from gateway.core.request import ActionRequest
+from gateway.core.request import Action, ActionRequest
 from gateway.edge import answers
 from gateway.edge.answers import Answer
 from gateway.edge.head import PREVIEW
@@ -19,8 +19,15 @@ from gateway.edge.reply import Teller, write
 from gateway.execution.in_flight import Done, WaitEnded
 from gateway.execution.pipeline import Pipeline
 from gateway.operations.operation import Asked
+from gateway.operations.switches import refuse_until
 from gateway.operations.table import asked_by
+from gateway.operations.words import WORDS
 from gateway.process import fault_of
+
+_KEEPS_NO_TIMERS = (
+    "This gateway keeps no state, so it cannot end a pause later, whatever happens meanwhile: pause without "
+    "Gateway-Until and resume it yourself, or ask the gateway's operators for 'state'. Nothing was sent."
+)
 
 
 class Cancels:
@@ -34,6 +41,8 @@ class Cancels:
     async def cancel(self, inbound: Inbound) -> Answer | Done:
         """Handle `DELETE /v2/workflows/runs[/{run}]`: read the request, have it judged and sent. Raises: Refusal."""
         request = await self.request(inbound)
+        if request.lasts_ms is not None and self._intake.state is None:
+            raise Conflict("needs_state", _KEEPS_NO_TIMERS)
         call = self._intake.once(inbound, self._intake.call(inbound, request))
         return answers.told(await self._pipeline.run(call), inbound.decision_id)
 
@@ -59,6 +68,7 @@ class Cancels:
     async def apply(self, inbound: Inbound) -> Answer | Done:
         """Handle `POST /gateway/v1/plans/{plan}/apply`: cancel the runs of a plan, once. Raises: Refusal."""
         name = plan_id(inbound)
+        refuse_until(inbound.header)
         await self._intake.no_content(inbound)
         draft = await self._pipeline.plans.find(caller_of(inbound), name)
         call = self._intake.once(inbound, self._intake.call(inbound, draft.call.request), applies=name)
@@ -126,7 +136,7 @@ class Cancels:
             return answers.outcome(done.result, decision_id)
         except BaseException as exc:  # noqa: BLE001 - as in a Net
             self._teller.fault(fault_of(exc), decision_id)
-            return answers.not_shown(decision_id)
+            return answers.not_shown(decision_id, WORDS[done.plan.asked.action])
 
 
 def _read(inbound: Inbound, body: Body) -> ActionRequest:
@@ -136,5 +146,7 @@ def _read(inbound: Inbound, body: Body) -> ActionRequest:
     found = asked_by(scope["method"], path)
     assert found is not None  # the route is made of the same table
     operation, form = found
+    if operation.action is not Action.PAUSE:
+        refuse_until(inbound.header)
     named = None if form.field is None else form.named(path)
     return operation.read(form, Asked(named, scope["query_string"], body, inbound.header, scope["headers"]))

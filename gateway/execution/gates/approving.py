@@ -46,6 +46,7 @@ from gateway.execution.plans.draft import (
 from gateway.execution.plans.drafts import Drafts
 from gateway.execution.plans.kept import row_of
 from gateway.execution.ports import Call
+from gateway.operations.words import WORDS
 from gateway.process import Net, report
 from gateway.state.admissions import NeedsApproval
 from gateway.state.approvals import SHOWN_MS, End, Full, Unheard, Voice, Waiting, Word, cancel_sha256, person_of
@@ -113,7 +114,7 @@ class Approving:
                 return None
             waiting = await self._store.waiting(draft.plan_id)
             if waiting is None:
-                raise void(draft.plan_id)
+                raise void(draft.plan_id, act=draft.act)
             return await self._approved(draft, waiting, call, permit, again=False)
         if permit.approval is None:
             return None
@@ -157,7 +158,8 @@ class Approving:
         if kept.plan_id != draft.plan_id:
             found = await self._plans.find(principal, kept.plan_id)
             return self._rejected(found, kept) if kept.end is End.REJECTED else await self._waits(found, kept, call)
-        why = why_needed(approval, needs, len(draft.resolved.runs), permit.rule or "")
+        words = WORDS[call.request.action]
+        why = why_needed(approval, needs, len(draft.resolved.runs), permit.rule or "", words=words)
         return await self._waits(draft, kept, call, f"{why} ")
 
     async def say(self, plan_id: str, said: Said) -> tuple[Draft, Waiting]:
@@ -244,7 +246,7 @@ class Approving:
             # One that was applied or stopped says so, also when its time is up.
             check_ready(draft)
         if waiting.late or waiting.end in (End.EXPIRED, End.VOID):
-            raise void(name)
+            raise void(name, act=draft.act)
         if waiting.claimed_by not in (None, self._instance):
             # One of this gateway that still waits here has sent nothing: the answer to the claim was lost.
             raise applied(name)
@@ -253,7 +255,7 @@ class Approving:
             await self._end(waiting, End.VOID, why)
             if again and not any(one.confirmed for one in waiting.voices):
                 return None
-            raise void(name, why)
+            raise void(name, why, act=draft.act)
         if len(given) < waiting.needed:
             raise await self._waits(draft, waiting, call)
         draft.approved_by = tuple(one.principal for one in given)
@@ -285,8 +287,14 @@ class Approving:
         if not waiting.asked:
             await self._asked(waiting, call)
             await self._store.confirm_wait(waiting.plan_id)
-            runs, reason = len(draft.resolved.runs), call.request.reason
-            self._tell(waiting, "awaiting_approval", runs=runs, decided_by=call.principal.name, reason=reason)
+            self._tell(
+                waiting,
+                "awaiting_approval",
+                runs=len(draft.resolved.runs),
+                action=call.request.action.value,
+                decided_by=call.principal.name,
+                reason=call.request.reason,
+            )
             self.waits_until_ms = max(self.waits_until_ms, waiting.until_ms)
         return self._required(draft, waiting, why)
 
@@ -326,6 +334,7 @@ class Approving:
         state: ApprovalState,
         *,
         runs: int | None = None,
+        action: str | None = None,
         decided_by: str | None = None,
         reason: str | None = None,
     ) -> None:
@@ -338,6 +347,7 @@ class Approving:
             principal=waiting.requester,
             rule=waiting.rule,
             runs=runs,
+            action=action,
             until_ms=waiting.until_ms,
             by=waiting.by,
             needed=waiting.needed,
@@ -353,13 +363,14 @@ class Approving:
         so_far = f" {counted(len(given), 'has', 'have')} approved: {names(given)}." if given else ""
         teams = " or ".join(waiting.by)
         sentence = (
-            f"{why}Nothing was sent: this cancel waits until {run_time(waiting.until_ms)} for the approval of "
+            f"{why}Nothing was sent: this {draft.act} waits until {run_time(waiting.until_ms)} for the approval of "
             f"{counted(waiting.needed, 'person')} of team {teams}.{so_far} Have plan {waiting.plan_id} approved "
-            f"(qstash-gateway approve, or POST {PLANS}/{waiting.plan_id}/approvals), then send the same cancel again."
+            f"(qstash-gateway approve, or POST {PLANS}/{waiting.plan_id}/approvals), then send the same {draft.act} "
+            "again."
         )
         return Conflict("approval_required", sentence, members=self._shown(draft, waiting))
 
     def _rejected(self, draft: Draft, waiting: Waiting) -> Conflict:
         voice = waiting.rejected()
         by = None if voice is None else voice.principal + (f": {voice.reason}" if voice.reason else "")
-        return rejected(waiting.plan_id, by, members=self._shown(draft, waiting))
+        return rejected(waiting.plan_id, by, act=draft.act, members=self._shown(draft, waiting))

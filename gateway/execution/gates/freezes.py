@@ -13,6 +13,7 @@ from gateway.core.forms.times import run_time
 from gateway.core.plan import Barrier, Denial, Permit
 from gateway.core.ports import Clock
 from gateway.core.request import Principal
+from gateway.operations.words import WORDS
 from gateway.state.freezes import Freeze, Snapshot, scope_in_words
 
 FROZEN = "frozen"
@@ -101,10 +102,12 @@ def _newer(freeze: Freeze, snapshot: Snapshot) -> bool:
 def _denial(freeze: Freeze, permit: Permit) -> Denial:
     until = None if freeze.until_ms is None else run_time(freeze.until_ms)
     ends = "until somebody thaws them" if until is None else f"until {until}"
+    words = WORDS[permit.effective.action]
+    acts = words.acts.capitalize()
     sentence = (
-        f"Cancels {scope_in_words(freeze.scope)} are frozen {ends}, by {freeze.by}: {freeze.reason}. "
-        "Nothing was sent and nothing was cancelled."
+        f"{acts} {scope_in_words(freeze.scope)} are frozen {ends}, by {freeze.by}: {freeze.reason}. "
+        f"Nothing was sent and nothing was {words.done}."
     )
     members = {"freeze": freeze.freeze_id, "by": freeze.by, "why": freeze.reason, "until": until}
-    barrier = Barrier(FROZEN, "Cancels are frozen", members)
+    barrier = Barrier(FROZEN, f"{acts} are frozen", members)
     return Denial(permit.rule, "deny", None, sentence, None, permit.exceptions, barrier=barrier)

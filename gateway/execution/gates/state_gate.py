@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from gateway.core.errors import Conflict, StateUnavailable, counted
+from gateway.core.errors import Conflict, StateUnavailable
 from gateway.core.outcome import Excess
 from gateway.core.plan import Denial, Permit, Plan
-from gateway.core.request import ByIds, Principal
+from gateway.core.request import Action, ByIds, Principal
 from gateway.execution.gates.freezes import FreezesInForce, Trip
 from gateway.execution.in_flight import Replay, Result
 from gateway.execution.plans.draft import Draft
 from gateway.execution.ports import Call
+from gateway.operations.words import WORDS
 from gateway.state.admissions import NeedsApproval
+
+SWITCHES = (Action.PAUSE, Action.RESUME)
+"""The actions after which a timer may begin or be over."""
 
 
 class TakesPort(Protocol):
@@ -45,11 +49,28 @@ class ApprovingPort(Protocol):
         """Have a plan wait, and return what says so. Raises: Throttled, StateUnavailable, AuditUnavailable."""
 
 
+class TimedPort(Protocol):
+    """The part of the gate that has pauses end by themselves."""
+
+    def enter(self, call: Call, permit: Permit) -> Denial | None:
+        """Return why a pause may not end by itself, if it is to and may not."""
+
+    async def admit(self, plan: Plan) -> None:
+        """Keep the timer of a pause that ends by itself. Raises: StateUnavailable."""
+
+    def withdraw(self, plan: Plan) -> None:
+        """Let the timer of a pause go that has no intent. Never raises."""
+
+    async def close(self, plan: Plan, result: Result) -> None:
+        """Note what came of a pause or resume. Never raises."""
+
+
 class StateGate:
     """The gate, `Gate`. `trip` freezes a rule for a team whose order cancelled more than was sent.
 
     `exceeded` is told whenever that happens, also by a filter; whoever wants to know sets it. It raises nothing.
-    `approving` may be set later; a gateway has it that may have rules with `approve`.
+    `approving` may be set later; a gateway has it that may have rules with `approve`. So may `timed`, which has pauses
+    end by themselves.
     """
 
     def __init__(self, freezes: FreezesInForce, trip: Trip, takes: TakesPort | None = None) -> None:
@@ -58,6 +79,7 @@ class StateGate:
         self._takes = takes
         self.exceeded: Callable[[Excess], None] = lambda _: None
         self.approving: ApprovingPort | None = None
+        self.timed: TimedPort | None = None
 
     async def enter(self, call: Call, permit: Permit, draft: Draft | None) -> Denial | Replay | Draft | None:
         """Return what a repeat is answered, also while it would be frozen; or why the request may not go on.
@@ -66,6 +88,8 @@ class StateGate:
         """
         told = None if self._takes is None or call.once is None else await self._takes.enter(call, permit)
         found = self._freezes.denial(call.principal, permit) if told is None else told
+        if found is None and self.timed is not None and call.request.lasts_ms is not None:
+            found = self.timed.enter(call, permit)
         if found is None and self.approving is not None:
             return await self.approving.enter(call, permit, draft)
         return found
@@ -89,10 +113,18 @@ class StateGate:
         frozen = self._freezes.denial(plan.principal, plan.permit)
         if frozen is not None:
             return frozen
-        permit = plan.permit
+        permit, timed = plan.permit, self.timed if plan.asked.lasts_ms is not None else None
+        if timed is not None:
+            await timed.admit(plan)
         if self._takes is None or (permit.budget is None and permit.approval is None and call.once is None):
             return plan
-        return await self._takes.admit(plan, call)
+        admitted: Plan | Denial | Replay | NeedsApproval | None = None
+        try:
+            admitted = await self._takes.admit(plan, call)
+        finally:
+            if timed is not None and not isinstance(admitted, Plan):
+                timed.withdraw(plan)
+        return admitted
 
     def frozen(self, principal: Principal, rule: str | None) -> bool:
         """Return whether no order of this principal, admitted by this rule, may be sent now. Asks nobody."""
@@ -100,16 +132,22 @@ class StateGate:
 
     async def withdraw(self, plan: Plan) -> None:
         """Give back what an admitted plan took: it has no intent, and nothing was sent. Never raises."""
+        if self.timed is not None and plan.asked.lasts_ms is not None:
+            self.timed.withdraw(plan)
         if self._takes is not None:
             await self._takes.withdraw(plan)
 
     async def close(self, plan: Plan, call: Call, result: Result) -> None:
         """Freeze the rule if an order by IDs cancelled more than was sent; settle what the plan took. Never raises."""
         if result.over_cancelled:
-            self.exceeded(Excess(plan.decision_id, plan.principal.team, plan.permit.rule, result.over_cancelled))
+            team, rule, action = plan.principal.team, plan.permit.rule, plan.asked.action.value
+            self.exceeded(Excess(plan.decision_id, team, rule, result.over_cancelled, action))
         if result.over_cancelled and all(isinstance(order.selection, ByIds) for order in plan.orders):
-            more = counted(result.over_cancelled, "more run")
-            why = f"decision {plan.decision_id} cancelled {more} than were sent, which is not as QStash is known to act"
+            words = WORDS[plan.asked.action]
+            more = f"{words.done} {words.number(result.over_cancelled, before='more ')}"
+            why = f"decision {plan.decision_id} {more} than were sent, which is not as QStash is known to act"
             self._trip(plan.principal.team, plan.permit.rule, why)
+        if self.timed is not None and plan.asked.action in SWITCHES:
+            await self.timed.close(plan, result)
         if self._takes is not None:
             await self._takes.close(plan, call, result)

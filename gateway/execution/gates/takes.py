@@ -26,6 +26,7 @@ from gateway.execution.gates.settling import Settling
 from gateway.execution.in_flight import Replay, Result
 from gateway.execution.plans.draft import State
 from gateway.execution.ports import Call
+from gateway.operations.words import WORDS, Words
 from gateway.policy.window import duration
 from gateway.state.admissions import (
     Admission,
@@ -194,7 +195,7 @@ class Takes:
             if known.answer is not None:
                 return Replay(bound.decision_id, known.answer, await self._budget_of(permit, principal))
             if known.progress is Progress.UNKNOWN or known.gone or loop.time() >= ends_s:
-                raise _unknown(known)
+                raise _unknown(known, WORDS[permit.effective.action])
             await asyncio.sleep(POLL_S)
             found = await self._admissions.bound(once.key_sha256)
             if found is None:
@@ -277,7 +278,8 @@ def exhausted(permit: Permit, reservation: Reservation, left: Left, now_ms: int)
     """Return the refusal of a request for which not enough is left of a budget."""
     budget, wanted = reservation.budget, reservation.runs
     again = f"All of it is there again at {run_time(left.resets_ms)}."
-    per, nothing = f"within any {duration(budget.per_ms)}", "Nothing was sent and nothing was cancelled."
+    words = WORDS[permit.effective.action]
+    per, nothing = f"within any {duration(budget.per_ms)}", f"Nothing was sent and nothing was {words.done}."
     headers = [("Gateway-Budget", budget_field(left.runs, left.requests, left.resets_ms))]
     if left.runs is None or wanted <= left.runs:
         code, title, count = "throttled", "Too many requests", left.requests or 0
@@ -288,13 +290,13 @@ def exhausted(permit: Permit, reservation: Reservation, left: Left, now_ms: int)
     else:
         code, title, count = "budget_exhausted", "Budget exhausted", left.runs
         said = (
-            f"Rule {permit.rule} allows {counted(budget.runs or 0, 'run')} {per}: {count} of them "
+            f"Rule {permit.rule} allows {words.number(budget.runs or 0)} {per}: {count} of them "
             f"{'is' if count == 1 else 'are'} left, and this request means {wanted}."
         )
         if count:
-            again = f"A request for at most {counted(count, 'run')} fits now. {again}"
+            again = f"A request for at most {words.number(count)} fits now. {again}"
         if wanted > (budget.runs or 0):
-            again = f"It never fits: ask for at most {counted(budget.runs or 0, 'run')} at a time."
+            again = f"It never fits: ask for at most {words.number(budget.runs or 0)} at a time."
     members = {"left": count, "resets_at": run_time(left.resets_ms)}
     barrier = Barrier(code, title, members, tuple(headers))
     return Denial(
@@ -302,12 +304,12 @@ def exhausted(permit: Permit, reservation: Reservation, left: Left, now_ms: int)
     )
 
 
-def _unknown(bound: Bound) -> Conflict:
+def _unknown(bound: Bound, words: Words) -> Conflict:
     """Return the refusal of a repeat while nobody can say what came of the first."""
     status_url = f"{DECISIONS}/{bound.decision_id}"
     members: dict[str, object] = {"decision": bound.decision_id, "status_url": status_url, "cancelled": bound.cancelled}
     if bound.cancelled is not None:
-        known = f"it has cancelled {counted(bound.cancelled, 'run')}, as was learnt later"
+        known = f"it has {words.done} {words.number(bound.cancelled)}, as was learnt later"
     elif bound.progress is Progress.UNDER_WAY and not bound.gone:
         known = "it is still under way at another gateway: ask again with the same key"
     else:

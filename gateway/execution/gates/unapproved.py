@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.core.errors import Conflict, NotAnApprover, Throttled, counted
+from gateway.core.errors import Conflict, NotAnApprover, Throttled
 from gateway.core.plan import Approval
 from gateway.core.request import Principal
 from gateway.execution.plans.draft import applied, rejected, stopped, void
+from gateway.operations.words import Words
 from gateway.policy.window import duration
 from gateway.state.admissions import NeedsApproval
 from gateway.state.approvals import End, Full, Voice, Waiting
@@ -21,11 +22,11 @@ def names(given: Sequence[Voice]) -> str:
     return ", ".join(one.principal for one in given)
 
 
-def why_needed(approval: Approval, needs: NeedsApproval, runs: int, rule: str) -> str:
+def why_needed(approval: Approval, needs: NeedsApproval, runs: int, rule: str, *, words: Words) -> str:
     """Return in a sentence why the request needs approval."""
     more = f", beside {needs.before} within the last {duration(approval.within_ms)}" if needs.before else ""
-    bound = f"more than {approval.over}" if approval.over else "any run"
-    return f"Rule {rule} asks for approval of {bound}, and this request means {counted(runs, 'run')}{more}."
+    bound = f"more than {approval.over}" if approval.over else f"any {words.thing}"
+    return f"Rule {rule} asks for approval of {bound}, and this request means {words.number(runs)}{more}."
 
 
 def check_approver(waiting: Waiting, principal: Principal, person: str) -> None:

@@ -10,11 +10,13 @@ from typing import NamedTuple
 
 from gateway.core.errors import Conflict, NotFound, Refusal
 from gateway.core.outcome import Accepted, Cancelled, Outcome, Unknown
-from gateway.core.plan import ORDER_RUNS, Denial, Permit, Plan
+from gateway.core.plan import Denial, Permit, Plan
 from gateway.core.request import Principal
 from gateway.core.run import LookUp, Resolution, Resolved
 from gateway.execution.plans.waiting import Halt
 from gateway.execution.ports import Call
+from gateway.operations.table import OPERATIONS
+from gateway.operations.words import WORDS
 
 
 class State(StrEnum):
@@ -120,6 +122,11 @@ class Draft:
         return self.call.decision_id
 
     @property
+    def act(self) -> str:
+        """What the plan is to do, in a word: a cancel, a deletion."""
+        return WORDS[self.call.request.action].act
+
+    @property
     def at_work(self) -> bool:
         """Whether the plan is being looked up or applied."""
         return self.state in (State.LOOKING, State.APPLYING)
@@ -139,7 +146,9 @@ class Draft:
         """How many orders the plan has, or would have if it were applied now."""
         if self.sent is not None:
             return len(self.sent.orders)
-        return -(-len(self.resolved.runs) // ORDER_RUNS) if self.planned is None else self.planned
+        if self.planned is not None:
+            return self.planned
+        return -(-len(self.resolved.runs) // OPERATIONS[self.call.request.action].most_ids)
 
     def stop(self, by: str) -> None:
         """Stop the plan for good: end its look-up, take what is ready, or let nothing more of it be sent.
@@ -200,9 +209,9 @@ def check_ready(draft: Draft) -> None:
     if draft.state is State.AWAITING and draft.approved_by:
         return
     if draft.state is State.EXPIRED:
-        raise void(draft.plan_id) if draft.approval else no_such_plan()
+        raise void(draft.plan_id, act=draft.act) if draft.approval else no_such_plan()
     if draft.state is State.REJECTED:
-        raise rejected(draft.plan_id)
+        raise rejected(draft.plan_id, act=draft.act)
     if draft.state is State.STOPPED:
         raise stopped(draft.plan_id)
     if draft.state in (State.APPLYING, State.APPLIED, State.UNKNOWN):
@@ -214,7 +223,8 @@ def check_ready(draft: Draft) -> None:
         sentence = "The look-up came to no plan, so there is nothing to apply. Plan again."
         raise _conflict("plan_refused", sentence, name, draft.state)
     sentence = (
-        "Looking the runs up takes longer than a request may wait; nothing was sent. "
+        f"Looking the {WORDS[draft.call.request.action].things} up takes longer than a request may wait; "
+        "nothing was sent. "
         f"See the plan: GET /gateway/v1/plans/{name}; apply it: POST /gateway/v1/plans/{name}/apply."
     )
     raise _conflict("plan_pending", sentence, name, draft.state)
@@ -232,9 +242,11 @@ def stopped(plan_id: str) -> Conflict:
     return _conflict("plan_stopped", sentence, plan_id, State.STOPPED)
 
 
-def rejected(plan_id: str, by: str | None = None, *, members: Mapping[str, object] | None = None) -> Conflict:
-    """Return the refusal of a plan that somebody has rejected; `by` says who, and why."""
-    sentence = f"This cancel was rejected{f' by {by}' if by is not None else ''}; nothing was sent."
+def rejected(
+    plan_id: str, by: str | None = None, *, act: str = "cancel", members: Mapping[str, object] | None = None
+) -> Conflict:
+    """Return the refusal of a plan that somebody has rejected; `by` says who, and why, and `act` what it is to do."""
+    sentence = f"This {act} was rejected{f' by {by}' if by is not None else ''}; nothing was sent."
     return _conflict("plan_rejected", sentence, plan_id, State.REJECTED, members)
 
 
@@ -247,9 +259,9 @@ VOID = {
 """Why an approval does not hold, by the fixed word for it."""
 
 
-def void(plan_id: str, why: str | None = None) -> Conflict:
-    """Return the refusal of a plan whose approval does not hold (any more)."""
-    sentence = f"This approval does not hold: {VOID[why]}. Nothing was sent. Ask anew with the same cancel."
+def void(plan_id: str, why: str | None = None, *, act: str = "cancel") -> Conflict:
+    """Return the refusal of a plan, which is to do `act`, whose approval does not hold (any more)."""
+    sentence = f"This approval does not hold: {VOID[why]}. Nothing was sent. Ask anew with the same {act}."
     return _conflict("approval_void", sentence, plan_id, State.EXPIRED, {"cause": why or "expired"})
 
 

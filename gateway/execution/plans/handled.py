@@ -1,29 +1,41 @@
-"""The runs that orders of ours have cancelled of late, which upstream's index may still show as running."""
+"""The runs that orders of ours have cancelled of late, which upstream's index may still show as running.
+
+So it is with entries and messages: what was deleted or restarted may still be shown, and is not to be ordered again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from gateway.core.outcome import Cancelled, NotSent, Outcome, Refused
+from gateway.core.plan import Order
 from gateway.core.ports import Clock
+from gateway.core.request import CANCEL_RUNS, Action, ByIds
 from gateway.core.run import HANDLED, ORDERED, Listing, Run
+from gateway.process import Net, internal, report
 
 KEPT_S = 600.0
 """How long, in seconds, a run that was ordered is left out of look-ups."""
 MOST = 100_000
 """The most runs that are kept, each about 200 bytes; the oldest are forgotten above it."""
 
-Key = tuple[str, int]
-"""A run: its ID and its creation time."""
+Key = tuple[str, int | None]
+"""A run: its ID and its creation time; None stands for any, as an ID of an entry or of a message is given once."""
+
+UNIQUE = frozenset(("dlqIds", "messageIds"))
+"""The fields whose IDs name one thing for ever, while a custom ID of a run can be started again."""
 
 
 class Earlier(NamedTuple):
-    """A run that an earlier process ordered, `age_s` seconds ago; `certain` says that QStash has cancelled it."""
+    """A run that an earlier process ordered, `age_s` seconds ago; `certain` says that QStash has cancelled it.
+
+    Its creation time may be unknown (None) if its ID is `UNIQUE`.
+    """
 
     run_id: str
-    created_ms: int
+    created_ms: int | None
     age_s: float
     decision_id: str
     certain: bool
@@ -40,7 +52,8 @@ class Handled:
 
     An order counts from the moment at which it may be on its way: one that may have arrived is not repeated. It is
     certain when upstream has said that it cancelled all of its runs. They are forgotten where it certainly did not
-    arrive, where upstream cancelled fewer than were ordered, and when their states were read back.
+    arrive, where upstream cancelled fewer than were ordered, and when their states were read back. If fewer things than
+    were ordered were deleted or restarted, none is forgotten: nobody knows which, and twice would be one time too many.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -49,13 +62,37 @@ class Handled:
 
     def __contains__(self, run: object) -> bool:
         """Return whether the run with this ID and creation time was ordered of late."""
-        entry = self._entries.get(run)  # type: ignore[call-overload]
+        assert isinstance(run, tuple)
+        entry = self._entry(run)
         return entry is not None and self._clock.monotonic_s() - entry.since_s < KEPT_S
+
+    def _entry(self, key: Key) -> _Entry | None:
+        return self._entries.get(key) or self._entries.get((key[0], None))
 
     def begin(self, decision_id: str, runs: Iterable[Run]) -> None:
         """Note runs whose order may be on its way from now on."""
+        self._begin(decision_id, map(_key, runs))
+
+    async def noted(self, decision_id: str, send: Callable[[Order], Awaitable[Outcome]], order: Order) -> Outcome:
+        """Send an order whose things nobody has looked up, and note them if their IDs are unique.
+
+        Raises: CancelledError: it was given up, and may have arrived. Nothing else.
+        """
+        named = _named(order)
+        with Net() as net:
+            self._begin(decision_id, named)
+        if net.fault is not None:
+            return NotSent(internal(net.fault))
+        outcome = await send(order)
+        with Net() as net:
+            self._end(named, outcome, order.action)
+        if net.fault is not None:
+            report(net.fault, "what was ordered stays noted")
+        return outcome
+
+    def _begin(self, decision_id: str, keys: Iterable[Key]) -> None:
         entry = _Entry(self._clock.monotonic_s(), decision_id, certain=False)
-        for key in map(_key, runs):
+        for key in keys:
             # Entries are in the order of their times.
             self._entries.pop(key, None)
             self._entries[key] = entry
@@ -65,15 +102,20 @@ class Handled:
                 return
             del self._entries[oldest]
 
-    def end(self, runs: Sequence[Run], outcome: Outcome) -> None:
-        """Note what came of the order of these runs."""
+    def end(self, runs: Sequence[Run], outcome: Outcome, action: Action = CANCEL_RUNS) -> None:
+        """Note what came of the order of these runs, or of the things that another action is about."""
+        self._end([*map(_key, runs)], outcome, action)
+
+    def _end(self, keys: Sequence[Key], outcome: Outcome, action: Action) -> None:
         match outcome:
-            case Cancelled(cancelled=cancelled) if cancelled >= len(runs):
-                for key in map(_key, runs):
+            case Cancelled(cancelled=cancelled) if cancelled >= len(keys):
+                for key in keys:
                     if (entry := self._entries.get(key)) is not None:
                         self._entries[key] = entry._replace(certain=True)
+            case Cancelled() if action is not CANCEL_RUNS:
+                return
             case Refused() | NotSent() | Cancelled():
-                for key in map(_key, runs):
+                for key in keys:
                     self._entries.pop(key, None)
 
     def read_back(self, decision_id: str) -> None:
@@ -98,7 +140,17 @@ class Handled:
         key = _key(run)
         if not run.running or key not in self:
             return run
-        return replace(run, state=HANDLED if self._entries[key].certain else ORDERED)
+        entry = self._entry(key)
+        assert entry is not None
+        return replace(run, state=HANDLED if entry.certain else ORDERED)
+
+
+def _named(order: Order) -> list[Key]:
+    """Return what an order names by IDs that are unique."""
+    match order.selection:
+        case ByIds(ids, name) if name in UNIQUE:
+            return [(one, None) for one in ids]
+    return []
 
 
 def _key(run: Run) -> Key:

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from gateway.core import grammar
 from gateway.core.errors import Conflict
 from gateway.core.forms.strict_json import json_object
 from gateway.core.plan import Denial, Narrowing, NotAdmitted, Owner, Permit
@@ -25,6 +26,7 @@ from gateway.core.request import (
     ByFilterHere,
     ByIds,
     Everything,
+    FailedFilter,
     Filter,
     Principal,
     Selection,
@@ -39,6 +41,8 @@ from gateway.state.plans import KeptPlan
 from gateway.upstream.runs.entries import read_entry
 
 VERSION = 1
+
+_ABOUT = "failedWorkflowRunId"
 
 Members = Mapping[str, Any]
 
@@ -115,11 +119,15 @@ def _selection(selection: Selection) -> Members:
             return {"everything": True}
         case Filter() as chosen:
             given = {name: getattr(chosen, name) for name in wires_of(type(chosen))}
-            return {"filter": {name: value for name, value in given.items() if value not in ((), None, False)}}
+            kind = "failed" if isinstance(chosen, FailedFilter) else "filter"
+            return {kind: {name: value for name, value in given.items() if value not in ((), None, False)}}
 
 
 def _entry(run: Run) -> Members:
-    """Return a run in the form in which upstream's log shows one, so that one reader reads both."""
+    """Return a run in the form in which upstream's log shows one, so that one reader reads both.
+
+    An entry of the dead letter queue has the run that it is about beside it.
+    """
     return {
         "workflowRunId": run.run_id,
         "workflowUrl": run.workflow_url,
@@ -128,6 +136,7 @@ def _entry(run: Run) -> Members:
         **({} if run.caller_ip is None else {"workflowRunCallerIp": run.caller_ip}),
         **({} if run.flow_control_key is None else {"flowControlKey": run.flow_control_key}),
         "labels": run.labels,
+        **({} if run.failed_run_id is None else {_ABOUT: run.failed_run_id}),
     }
 
 
@@ -233,13 +242,15 @@ def _selection_in(members: Members) -> Selection:
             return ByIds(_texts(ids), name)
         case {"filter": dict(chosen)}:
             return _filter_in(chosen)
+        case {"failed": dict(chosen)}:
+            return _filter_in(chosen, failed=True)
         case {"everything": True}:
             return Everything()
     raise ValueError("no selection")
 
 
-def _filter_in(chosen: Members) -> Filter:
-    known, given = wires_of(ByFilterHere), dict(chosen)
+def _filter_in(chosen: Members, *, failed: bool = False) -> Filter:
+    known, given = wires_of(FailedFilter if failed else ByFilterHere), dict(chosen)
     for name, value in chosen.items():
         if known[name].checks is not None:
             given[name] = _texts(value)
@@ -247,7 +258,7 @@ def _filter_in(chosen: Members) -> Filter:
             raise ValueError("exact is a flag")
         elif name != "exact":
             _number(value)
-    return filter_with(given)
+    return filter_with(given, failed=failed)
 
 
 def _permit_in(members: Members, request: ActionRequest) -> Permit:
@@ -268,10 +279,16 @@ def _permit_in(members: Members, request: ActionRequest) -> Permit:
 
 
 def _runs(entries: Sequence[object]) -> tuple[Run, ...]:
-    found = tuple(run for entry in entries if (run := read_entry(entry)) is not None)
+    found = tuple(run for entry in entries if (run := _run_in(entry)) is not None)
     if len(found) != len(entries):
         raise ValueError("a run cannot be read")
     return found
+
+
+def _run_in(entry: object) -> Run | None:
+    run = read_entry(entry)
+    about = entry.get(_ABOUT) if isinstance(entry, dict) else None
+    return run if run is None or about is None else replace(run, failed_run_id=grammar.run_id(_text(about)))
 
 
 def _denial_in(members: Members) -> Denial:

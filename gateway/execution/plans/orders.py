@@ -104,7 +104,7 @@ class OrdersInTurn:
         handled.begin(self.plan.decision_id, runs)
         outcome = await send(order)
         self.sent[-1] = (order, outcome)
-        handled.end(runs, outcome)
+        handled.end(runs, outcome, order.action)
         return outcome
 
     def _judge(self, number: int, order: Order, outcome: Outcome, *, may_be_sent_again: bool) -> None:

@@ -12,10 +12,10 @@ from functools import partial
 from typing import TypeVar
 
 from gateway.core.errors import LookupFailed, TooLarge
-from gateway.core.request import Action, Everything, FailedFilter, Filter
+from gateway.core.request import Action, Everything, Filter
 from gateway.core.run import Listing, LookUp, Run
-from gateway.operations.entries import FAILED_RUNS
 from gateway.policy.choose import names_url, selects
+from gateway.policy.conditions import FAILED
 from gateway.upstream.dlq.entries import seen_failed
 from gateway.upstream.runs.cursors import Askers
 from gateway.upstream.runs.entries import Collected, Seen
@@ -107,7 +107,7 @@ class DlqLog:
 
 def failed_runs(log: UpstreamLog, watched: Callable[[DlqLog], _Watched]) -> dict[Action, _Watched]:
     """Return where each action on failed runs looks them up: one log, as it is `watched`."""
-    return dict.fromkeys(FAILED_RUNS, watched(DlqLog(log)))
+    return dict.fromkeys(FAILED, watched(DlqLog(log)))
 
 
 async def page_of(reader: Reader, pairs: Pairs, take: Callable[[Page], _Taken], *, beside: bool = False) -> _Taken:
@@ -193,16 +193,9 @@ class _Matching(_Found):
         return self.look.enough is None or len(self.counted) < self.look.enough
 
 
-def means(selection: Filter | Everything, run: Run) -> bool:
-    """Return whether a selection names a failed run."""
-    if isinstance(selection, FailedFilter) and selection.failed_run_ids:
-        return run.failed_run_id in selection.failed_run_ids and selects(selection, run)
-    return selects(selection, run)
-
-
 def _may_mean(selection: Filter | Everything, one: Seen) -> bool:
     """Return whether the selection means an entry; without what cannot be read it may mean it."""
     if one.run is not None:
-        return means(selection, one.run)
+        return selects(selection, one.run)
     url = one.workflow_url
     return url is None or not isinstance(selection, Filter) or names_url(selection, url)

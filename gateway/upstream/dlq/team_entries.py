@@ -6,37 +6,30 @@ cursors stay here, and no payload is shown, whatever a rule says.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from gateway.core.request import Principal
-from gateway.core.run import Run
-from gateway.operations.entries import FAILED_RUNS
-from gateway.policy.choose import covers, showing
-from gateway.policy.rules import Policies, TeamRules
+from gateway.policy.choose import covers_failed, selects, showing_failed
+from gateway.policy.rules import Policies
 from gateway.upstream.dlq.entries import read_failed, shown_of
-from gateway.upstream.dlq.log import QUEUE, DlqLog, means
+from gateway.upstream.dlq.log import QUEUE, DlqLog
 from gateway.upstream.dlq.query import DlqQuery, parse_dlq_question
 from gateway.upstream.runs.cursors import Position
 from gateway.upstream.runs.pages import Page, Pairs, deadline
-from gateway.upstream.runs.team_runs import (
-    DEADLINE_S,
-    RULES_AT_ONCE,
-    Shown,
-    ShownPage,
-    read_on,
-    size_shown,
-)
+from gateway.upstream.runs.team_runs import DEADLINE_S, RULES_AT_ONCE, Shown, ShownPage, read_on, size_shown
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """One question of a team, with its rules about each action on failed runs."""
+    """One question of a team, and the policies that decide what it is shown of upstream's pages."""
 
     question: DlqQuery
-    rules: Sequence[TeamRules]
+    policies: Policies
+    team: str
     log: DlqLog
     now_ms: int
+    beside: bool
 
     @property
     def count(self) -> int:
@@ -45,8 +38,7 @@ class _Asked:
 
     async def page(self, pairs: Pairs) -> ShownPage:
         """Return what is shown of a page."""
-        beside = sum(len(rules.allows) for rules in self.rules) > RULES_AT_ONCE
-        return await self.log.page(pairs, self.taken, beside=beside)
+        return await self.log.page(pairs, self.taken, beside=self.beside)
 
     def taken(self, page: Page) -> ShownPage:
         """Return what is shown of a page that was read."""
@@ -55,9 +47,9 @@ class _Asked:
     def _shown(self, page: Page) -> Iterator[Shown]:
         for entry in page.entries:
             run = read_failed(entry)
-            if run is None or not isinstance(entry, dict) or not means(self.question.selection, run):
+            if run is None or not isinstance(entry, dict) or not selects(self.question.selection, run):
                 continue
-            if not any(_covers(rules, run, self.now_ms) for rules in self.rules):
+            if covers_failed(self.policies, self.team, run, self.now_ms) is None:
                 continue
             members = shown_of(run, entry)
             if (size := size_shown(members, self.log.is_secret)) is not None:
@@ -72,26 +64,18 @@ async def own_entries(
     A page may hold fewer than asked for, even none, and still have a cursor: then there is more to look at. A cursor
     is good for the `principal` that got it. One page is read at a time for a principal.
 
-    Raises: as `upstream.runs.team_runs.own_runs`; NotFound: the query does not ask for failed runs.
+    Raises:
+        NotFound: the query does not ask for failed runs.
+        MalformedRequest, LookupFailed, Throttled, Overloaded, StateUnavailable: as `own_runs`.
     """
     question = parse_dlq_question(query)
     asked_by = replace(question, cursor="")
     begin = await log.askers.found(question.cursor, principal, asked_by) if question.cursor else Position()
-    rules = [policies.for_team(principal.team, action) for action in FAILED_RUNS]
-    asked = _Asked(question, [one for one in rules if _shows(one, now_ms)], log, now_ms)
-    if not asked.rules:
+    rules = showing_failed(policies, principal.team, now_ms)
+    if not rules:
         return {"cursor": "", "messages": []}
+    asked = _Asked(question, policies, principal.team, log, now_ms, beside=len(rules) > RULES_AT_ONCE)
     with log.askers.turn(principal):
         async with deadline(DEADLINE_S, words=QUEUE.words):
             entries, end = await read_on(asked, (), begin)
     return {"cursor": "" if end is None else await log.askers.told(principal, asked_by, end), "messages": entries}
-
-
-def _shows(rules: TeamRules, now_ms: int) -> bool:
-    """Return whether one of the rules can show a failed run now: it has failed runs looked up."""
-    return any(rule.resolution is not None for rule in showing(rules, now_ms))
-
-
-def _covers(rules: TeamRules, run: Run, now_ms: int) -> bool:
-    rule = covers(rules, run, now_ms)
-    return rule is not None and rule.resolution is not None

@@ -50,8 +50,8 @@ IN_APPROVALS = (
         (
             Edit(
                 "gateway/state/approvals.py",
-                'return request_sha256({"request": request.wire(), "reason": request.reason})',
-                'return request_sha256({"request": request.wire()})',
+                'return request_sha256({"request": request.identity(), "reason": request.reason})',
+                'return request_sha256({"request": request.identity()})',
             ),
         ),
         GATES,

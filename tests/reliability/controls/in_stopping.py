@@ -15,10 +15,10 @@ IN_STOPPING = (
         (
             Edit(
                 PIPELINE,
-                "            outcome = await self._send(plan, receipt, order)\n",
-                "            outcome = await self._send(plan, receipt, order)\n"
+                "            outcome = await send(order)\n",
+                "            outcome = await send(order)\n"
                 "            if outcome.upstream_status == 429:\n"
-                "                outcome = await self._send(plan, receipt, order)\n",
+                "                outcome = await send(order)\n",
             ),
         ),
         WAITING,

@@ -19,7 +19,7 @@ from gateway.core import grammar
 from gateway.core.errors import MalformedRequest
 from gateway.core.forms.query import Parameter, Parameters, query_values
 from gateway.core.forms.times import parsed_ms, run_time
-from gateway.core.request import Principal
+from gateway.core.request import CANCEL_RUNS, Principal
 from gateway.edge import answers
 from gateway.edge.answers import Answer
 from gateway.edge.inbound import Inbound, Intake, caller_of
@@ -72,14 +72,15 @@ def length_ms(inbound: Inbound) -> int:
 class _Bucket:
     decisions: int = 0
     denied: int = 0
-    cancelled: int = 0
+    done: Counter[str] = field(default_factory=Counter)
 
     def take(self, decision: Mapping[str, object]) -> None:
         """Count one decision."""
-        cancelled = decision.get("cancelled")
+        number = decision.get("cancelled")
         self.decisions += 1
         self.denied += decision.get("state") == "denied"
-        self.cancelled += cancelled if isinstance(cancelled, int) else 0
+        if isinstance(number, int) and number:
+            self.done[str(decision.get("action"))] += number
 
 
 @dataclass(slots=True)
@@ -152,7 +153,8 @@ class CountPages:
                     "at": run_time(begins + step * number),
                     "decisions": one.decisions,
                     "denied": one.denied,
-                    "cancelled": one.cancelled,
+                    "cancelled": one.done[CANCEL_RUNS],
+                    "done": dict(one.done),
                 }
                 for number, one in enumerate(buckets)
             ],

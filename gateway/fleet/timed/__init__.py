@@ -1,0 +1,1 @@
+"""What a gateway does later: pauses that are over are resumed."""

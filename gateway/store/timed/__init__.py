@@ -1,0 +1,1 @@
+"""What a gateway has to do later, in SQL."""

@@ -1,0 +1,116 @@
+"""Entries and messages that orders of ours named are not ordered again, whoever looks them up next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from gateway.core.outcome import Cancelled, NotSent, Outcome, Refused, Unknown
+from gateway.core.plan import Order
+from gateway.core.request import Action, ByIds
+from gateway.core.run import HANDLED, ORDERED, STARTED, Listing, Run
+from gateway.execution.plans.handled import KEPT_S, Earlier, Handled
+from tests.execution.fakes import StillClock
+
+ENTRIES = tuple(Run(f"dlq_{number}", "https://a.example/x", 1_794_000_000_000 + number) for number in range(3))
+
+
+def ordered(entries: Sequence[Run], action: Action = Action.RESTART_DLQ) -> Order:
+    """An order that names these entries."""
+    return Order(ByIds(tuple(one.run_id for one in entries), "dlqIds"), len(entries), action)
+
+
+def states(handled: Handled) -> list[str]:
+    """How a look-up shows the entries then."""
+    return [one.state for one in handled.corrected(Listing(ENTRIES)).runs]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [
+        (Cancelled(200, 3), HANDLED),
+        (Cancelled(200, 2), ORDERED),
+        (Unknown("timeout"), ORDERED),
+        (Refused(403, "no"), STARTED),
+        (NotSent("dns"), STARTED),
+    ],
+)
+@pytest.mark.parametrize("looked_up", [True, False])
+async def test_what_may_have_been_restarted_is_done(outcome: Outcome, state: str, *, looked_up: bool) -> None:
+    """Also where fewer were restarted than ordered: nobody knows which, and twice would be one time too many."""
+    handled, order = Handled(StillClock()), ordered(ENTRIES)
+    if looked_up:
+        handled.begin("d1", ENTRIES)
+        handled.end(ENTRIES, outcome, order.action)
+    else:
+
+        async def send(_: Order) -> Outcome:
+            assert states(handled) == [ORDERED] * 3
+            return outcome
+
+        assert await handled.noted("d1", send, order) == outcome
+    assert states(handled) == [state] * 3
+    assert all(((one.run_id, one.created_ms) in handled) is (state != STARTED) for one in ENTRIES)
+
+
+async def lost(_: Order) -> Outcome:
+    """An order of which nobody knows whether it arrived."""
+    return Unknown("timeout")
+
+
+async def test_after_ten_minutes_it_is_shown_as_it_is_listed() -> None:
+    """As with runs."""
+    clock = StillClock()
+    handled = Handled(clock)
+    await handled.noted("d1", lost, ordered(ENTRIES))
+    assert states(handled) == [ORDERED] * 3
+    clock.steady_s += KEPT_S + 1
+    assert states(handled) == [STARTED] * 3
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        Order(ByIds(("dlq_0",)), 1),
+        Order(ByIds(("dlq_0",), "flowControlKey"), 1, Action.PAUSE),
+        Order(ByIds(("dlq_0",), "queue"), 1, Action.RESUME),
+    ],
+    ids=lambda order: order.action,
+)
+async def test_an_id_that_can_come_again_is_not_known_without_a_time(order: Order) -> None:
+    """A custom ID may be another run by now, and a name that is paused may be paused again."""
+    handled = Handled(StillClock())
+    await handled.noted("d1", lost, order)
+    assert states(handled) == [STARTED] * 3
+
+
+class BrokenClock(StillClock):
+    """A clock with an error of our own code in it."""
+
+    def monotonic_s(self) -> float:
+        raise ZeroDivisionError
+
+
+async def test_what_cannot_be_noted_is_not_sent() -> None:
+    """The intent is durable by then, so that is its outcome, and no exception."""
+    sent: list[Order] = []
+
+    async def send(order: Order) -> Outcome:
+        sent.append(order)
+        return Cancelled(200, 3)
+
+    outcome = await Handled(BrokenClock()).noted("d1", send, ordered(ENTRIES))
+    assert (outcome, sent) == (NotSent("internal_ZeroDivisionError"), [])
+
+
+def test_what_an_earlier_process_ordered_is_done_here() -> None:
+    """With a creation time or without, as its record says."""
+    handled = Handled(StillClock())
+    handled.recall(
+        [
+            Earlier("dlq_0", None, 5.0, "d1", certain=True),
+            Earlier("dlq_1", ENTRIES[1].created_ms, 5.0, "d1", certain=False),
+        ]
+    )
+    assert states(handled) == [HANDLED, ORDERED, STARTED]
