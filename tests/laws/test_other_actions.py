@@ -53,6 +53,11 @@ KINDS = {
     Action.RESUME_DLQ: ("failed",),
     Action.RESTART_DLQ: ("failed",),
 }
+OVERRIDDEN = {
+    Action.RESUME_DLQ: (("Upstash-Retries", "3"), ("Upstash-Delay", "60s")),
+    Action.RESTART_DLQ: (("Upstash-Flow-Control-Key", "k"),),
+    Action.PAUSE: (("Gateway-Until", "60m"),),
+}
 LABELS = ("nightly", "theirs", "")
 
 
@@ -230,6 +235,7 @@ def test_under_every_reading_a_direct_order_does_what_was_asked_and_allowed(acti
         assert decision.effective == asked
         assert admits(rule, asked)
         may, order = wanted(asked), order_of(decision.effective)
+        assert order.headers == ()
         there = {(kind, one.run_id) for kind, things in account.items() for one in things}
         for reading in READINGS:
             done = deeds(order, account, reading)
@@ -239,6 +245,18 @@ def test_under_every_reading_a_direct_order_does_what_was_asked_and_allowed(acti
 
     judge()
     assert tried["direct"] >= LEAST_DIRECT * (tried["Permit"] + tried["Denial"]), tried
+
+
+@pytest.mark.parametrize("action", [Action.RESUME_DLQ, Action.RESTART_DLQ, Action.PAUSE])
+def test_only_what_was_asked_for_is_sent_as_a_header(action: Action) -> None:
+    """An override as it was read; how long a pause lasts is for the gateway alone."""
+    field = OPERATIONS[action].fields[0]
+    asked = ActionRequest(ByIds(("d_1",), field), 1, action=action, overrides=OVERRIDDEN[action])
+    if action is Action.PAUSE:
+        assert order_of(asked).headers == ()
+        return
+    assert order_of(asked).headers == OVERRIDDEN[action]
+    assert [order.headers for order in OPERATIONS[action].orders([listed("d_1")], asked)] == [OVERRIDDEN[action]]
 
 
 def listed(name: str) -> Listed:
