@@ -52,6 +52,7 @@ _LOOKS_NOTHING_UP = (
     "This gateway cannot look runs up, because it has no read-only token (upstream.read_token): ask its operators for "
     "one, or send the cancel itself."
 )
+_NO_LIST = "There is no list to look this up in: send the call itself; POST /gateway/v1/explain says if it is allowed."
 
 MOST_LOOKUPS = 4
 MOST_OF_A_TEAM = 2
@@ -96,10 +97,11 @@ class Drafts:
         self._stopping = False
 
     def log(self, action: Action) -> RunLog:
-        """Return the port for look-ups of an action. Raises: NotFound: the configuration has no read-only token."""
-        found = None if self._look_ups is None else self._look_ups.of(action)
-        if found is None:
+        """Return the port for look-ups of an action. Raises: NotFound: there is no read-only token, or no list."""
+        if self._look_ups is None:
             raise NotFound("no_read_token", _LOOKS_NOTHING_UP)
+        if (found := self._look_ups.of(action)) is None:
+            raise NotFound("no_list", _NO_LIST)
         return found
 
     def begin(self, call: Call, permit: Permit) -> Draft:
