@@ -17,6 +17,7 @@ from gateway.authoring.lints.approvals import approve_idle, approving_teams, by_
 from gateway.authoring.lints.bounds import above_lookup, budget_idle, budget_of_all, cap_above
 from gateway.authoring.lints.finding import Finding, about, lasting, place_of
 from gateway.authoring.lints.looked_up import admits_more, looks_up, not_compared, owner_unchecked, teams_looked_up
+from gateway.authoring.lints.pauses import paused_for_good
 from gateway.callers.settings import ending
 from gateway.config import CLOSING_S
 from gateway.core.errors import InvalidConfiguration
@@ -40,6 +41,7 @@ IDS = {
     "team-without-allow": "a caller of a team that may do nothing",
     "team-without-caller": "a team that nobody speaks for",
     "owner-unchecked": "run IDs taken on trust",
+    "pause-for-good": "a pause that nobody may undo",
     "budget-of-all": "one budget for whoever comes first",
     "budget-idle": "a budget that never counts",
     "approve-idle": "an approval that is never asked for",
@@ -126,6 +128,7 @@ def _of_rules(policies: Policies, summary: Summary, now_ms: int) -> Iterator[Fin
         partial(_never_matches),
         partial(_bare_host),
         partial(owner_unchecked),
+        partial(paused_for_good, policies=policies),
         partial(admits_more),
         partial(_passed, now_ms=now_ms),
         partial(_count_only, contract=summary.contract, policies=policies),

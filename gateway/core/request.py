@@ -365,6 +365,11 @@ class ActionRequest:
             object.__setattr__(self, "_hash", found)
         return found
 
+    def texts(self) -> list[str]:
+        """Return every text of the caller's that is recorded or sent."""
+        pairs = (*self.selection.pairs(), *self.overrides)
+        return [*[value for _, value in pairs], self.reason or ""]
+
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
         """The overrides that are sent."""

@@ -308,8 +308,7 @@ class Intake:
         if isinstance(selection, ByIds) and len(selection.ids) > most:
             thing = WORDS[request.action].thing
             raise TooLarge("run_ids", f"At most {most} {thing} IDs stand in one request: split the list.")
-        given = [value for _, value in (*selection.pairs(), *request.overrides)]
-        self.refuse_secrets(inbound, [*given, request.reason or ""])
+        self.refuse_secrets(inbound, request.texts())
         return request
 
     def call(self, inbound: Inbound, request: ActionRequest) -> Call:

@@ -15,6 +15,7 @@ from gateway.core.forms.query import COUNT, Parameters, Repeatable, query_values
 from gateway.core.parse import Body, json_members
 from gateway.core.request import DEFAULT_COUNT, Action, ActionRequest, ByIds, Dialect, Everything
 from gateway.operations.operation import NO_ID, Asked, CallForm
+from gateway.operations.overrides import no_overrides
 
 MOST_IDS = 100
 """The most IDs in one call, as `DELETE /v2/dlq` takes them (docs/upstream-contract.md, 7).
@@ -41,6 +42,7 @@ class IdList:
             MalformedRequest: it selects by anything but IDs, or cannot be read in exactly one way.
             TooLarge: it names more IDs than one order takes.
         """
+        no_overrides(asked.headers)
         if form.field is not None:
             return self._of_path(asked)
         body = asked.body

@@ -51,10 +51,10 @@ def overrides_in(headers: Sequence[tuple[bytes, bytes]]) -> tuple[tuple[str, str
 
 
 def no_overrides(headers: Sequence[tuple[bytes, bytes]]) -> None:
-    """Raise MalformedRequest if there is a header of QStash's, for a call that starts nothing."""
+    """Raise MalformedRequest if there is a header of QStash's, for a call with which none is passed."""
     for name, _ in headers:
         if name.startswith(_OURS):
-            raise MalformedRequest("override", f"{_named(name)} says nothing in this call: leave it out.")
+            raise MalformedRequest("override", f"{_named(name)} is not passed with this call: leave it out.")
 
 
 def _read(said: str, reads: Callable[[str], str], value: bytes) -> str:

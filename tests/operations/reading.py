@@ -34,7 +34,9 @@ def asked(
         """Every value of a header."""
         return (given[name],) if name in given else ()
 
-    return operation, operation.read(form, Asked(form.named(path), query.encode("latin-1"), sent, header))
+    return operation, operation.read(
+        form, Asked(form.named(path), query.encode("latin-1"), sent, header, [*given.items()])
+    )
 
 
 def read(line: str, body: object = None, **more: object) -> ActionRequest:

@@ -218,9 +218,10 @@ def test_no_refusal_repeats_what_may_not_be_shown(action: Action, name: str) -> 
     "name",
     ["Upstash-Retries", "upstash-delay", "Upstash-Label", "Upstash-Flow-Control-Key", "Upstash-Failure-Callback"],
 )
-def test_a_retry_passes_no_header_that_changes_the_message(name: str) -> None:
-    """It would be dropped without a word, and the message be sent otherwise than was meant."""
-    for line in ("POST /v2/dlq/retry?dlqIds=a", "POST /v2/dlq/retry/a"):
+def test_no_header_of_qstashs_is_passed(name: str) -> None:
+    """It would be dropped without a word, and a message be sent again otherwise than was meant."""
+    lists = [f"{line}?{ids}=a" for line, ids in CALLS.values()]
+    for line in (*lists, *(f"{line}/a" for line, _ in CALLS.values())):
         refusal = refused(line, headers={name: "1"})
         assert refusal.cause == "override"
         assert name.lower() in refusal.sentence.lower()

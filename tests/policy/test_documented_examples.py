@@ -13,7 +13,7 @@ from gateway.authoring.cases import judge_cases, parse_cases
 from gateway.authoring.lint import IDS, Summary, lint
 from gateway.core.parse import Body
 from gateway.core.plan import Denial, Permit
-from gateway.core.request import ActionRequest, Principal
+from gateway.core.request import Action, ActionRequest, ByIds, Everything, FailedFilter, Principal, Selection
 from gateway.core.run import Listing, Resolution, Run
 from gateway.files.nodes import Place
 from gateway.operations.calls.cancel_runs import parse_cancel
@@ -236,8 +236,48 @@ def test_the_documented_case_passes(tmp_path: Path) -> None:
     assert [verdict.differences for verdict in verdicts] == [()]
 
 
+ACTIONS = 13
+FAILED_API = FailedFilter(workflow_urls=("https://billing.example.com/api/invoice",), exact=True)
+SLOW = FailedFilter(workflow_urls=("https://billing.example.com/api/slow",), exact=True, flow_control_keys=("billing",))
+TO_SLOW, ELSEWHERE = ("Upstash-Flow-Control-Key", "billing-slow"), ("Upstash-Flow-Control-Key", "other")
+
+# (action, selection, override header, rule that decides)
+JUDGED_ACTIONS: list[tuple[Action, Selection, tuple[str, str] | None, str | None]] = [
+    (Action.DELETE_DLQ, FAILED_API, None, "failed/own-failed"),
+    (Action.RESTART_DLQ, ByIds(("1-0", "1-1"), "dlqIds"), None, "failed/by-id"),
+    (Action.RESUME_DLQ, ByIds(("1-0",), "dlqIds"), None, None),
+    (Action.RESTART_DLQ, SLOW, TO_SLOW, "failed/slowly"),
+    (Action.RESTART_DLQ, SLOW, ELSEWHERE, None),
+    (Action.RESTART_DLQ, FAILED_API, ("Upstash-Retries", "3"), None),
+    (Action.RESTART_DLQ, Everything(), None, "failed/everything"),
+    (Action.DELETE_DLQ, replace(FAILED_API, labels=("keep",)), None, "failed/kept"),
+    (Action.CANCEL_MESSAGES, ByIds(("msg_1",), "messageIds"), None, "failed/messages"),
+    (Action.CANCEL_MESSAGES, Everything(), None, "failed/everything"),
+    (Action.RETRY_MESSAGE_DLQ, ByIds(("billing-1",), "dlqIds"), None, "failed/again"),
+    (Action.RETRY_MESSAGE_DLQ, ByIds(("other-1",), "dlqIds"), None, None),
+    (Action.DELETE_MESSAGE_DLQ, ByIds(("billing-1",), "dlqIds"), None, None),
+    (Action.PAUSE, ByIds(("billing-mail",), "queue"), None, "failed/mail"),
+    (Action.RESUME, ByIds(("billing-slow",), "flowControlKey"), None, "failed/key"),
+    (Action.PAUSE, ByIds(("billing-mail",), "schedule"), None, None),
+    (Action.CANCEL_RUNS, Everything(), None, "failed/everything"),
+    (Action.CANCEL_RUNS, ByIds(("wfr_1",)), None, None),
+]
+
+
+@pytest.mark.parametrize(("action", "selection", "header", "rule"), JUDGED_ACTIONS)
+def test_documented_actions_are_judged_as_the_page_says(
+    tmp_path: Path, action: Action, selection: Selection, header: tuple[str, str] | None, rule: str | None
+) -> None:
+    """The rule that decides: an `allow` of the action, or a `deny` that reaches it."""
+    count = len(selection.ids) if isinstance(selection, ByIds) else 20
+    request = ActionRequest(selection, count, action=action, overrides=(header,) if header is not None else ())
+    decision = decide(loaded(tmp_path, "docs/policies.md", ACTIONS), Principal("billing", "k"), request, NOW_MS)
+    assert decision.rule == rule
+    assert isinstance(decision, Permit) is (rule not in (None, "failed/everything", "failed/kept"))
+
+
 def test_every_example_is_judged() -> None:
     """No whole policy stands in the documents without a row above."""
     found = {(file, index) for file in ("README.md", "docs/policies.md") for index in range(len(examples(file)))}
     timed = {("docs/policies.md", index) for index, *_ in JUDGED_IN_TIME}
-    assert found == {(file, index) for file, index, *_ in JUDGED} | timed
+    assert found == {(file, index) for file, index, *_ in JUDGED} | timed | {("docs/policies.md", ACTIONS)}

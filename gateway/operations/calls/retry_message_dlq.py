@@ -1,6 +1,7 @@
 """`retry_message_dlq`: sends failed messages again, by ID, with `POST /v2/dlq/retry[/{id}]`.
 
-Each becomes a new message. A single retry is ordered as a list of one ID.
+Each becomes a new message, as the failed one was: no header that changes it is passed. A single retry is ordered as a
+list of one ID.
 """
 
 from __future__ import annotations
@@ -8,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from gateway.core import grammar
-from gateway.core.errors import MalformedRequest
 from gateway.core.outcome import Cancelled, Made
 from gateway.core.plan import Order
 from gateway.core.request import Action, ActionRequest
 from gateway.operations.id_lists import MOST_IDS, IdList
-from gateway.operations.operation import Asked, CallForm, Operation, Said
+from gateway.operations.operation import CallForm, Operation, Said
 
 PATH = "/v2/dlq/retry"
 """The path of the call; behind it and a slash stands the ID of a single entry."""
@@ -24,17 +24,6 @@ _IDS = IdList(
     "How QStash reads a filter of failed messages is not known, it knows no count here, and it may send more of them "
     "again than you mean.",
 )
-
-_OVERRIDES = ("Delay", "Retries", "Retry-Delay", "Flow-Control-Key", "Flow-Control-Value", "Label", "Failure-Callback")
-"""The headers, behind `Upstash-`, by which a retry changes what the message had; the gateway passes none."""
-
-
-def _read(form: CallForm, asked: Asked) -> ActionRequest:
-    for name in (f"Upstash-{one}" for one in _OVERRIDES):
-        if asked.header(name.lower().encode("ascii")):
-            sentence = f"The header {name} is not passed with a retry of messages: leave it out."
-            raise MalformedRequest("override", sentence)
-    return _IDS.read(form, asked)
 
 
 def _target(order: Order) -> tuple[str, str]:
@@ -77,7 +66,7 @@ OPERATION = Operation(
     forms=(CallForm("POST", PATH), CallForm("POST", f"{PATH}/{{id}}", _IDS.name)),
     fields=(_IDS.name,),
     filters=frozenset(),
-    read=_read,
+    read=_IDS.read,
     target=_target,
     came_of=_came_of,
     answer=_answer,

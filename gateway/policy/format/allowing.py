@@ -58,10 +58,10 @@ def check_allow(actions: Actions, place: Place, present: Present) -> list[Proble
         return _check_paused(actions, place, present)
     problems = check_resolve(place, present)
     if "budget" in present and present.keys().isdisjoint(("resolve", *ID_LISTS)):
-        said = "a budget counts runs, so it stands only where they are known: beside 'resolve: true' or workflowRunIds"
-        problems.append(present["budget"].problem(said))
+        problems.append(present["budget"].problem(_counts(actions)))
     if "approve" in present and "resolve" not in present:
-        said = "people approve runs that were found, so 'approve' stands only beside 'resolve: true'"
+        many = looked_up(actions).many
+        said = f"people approve {many} that were found, so 'approve' stands only beside 'resolve: true'"
         problems.append(present["approve"].problem(said))
     ids = id_list(present)
     if ids is not None:
@@ -73,6 +73,11 @@ def check_allow(actions: Actions, place: Place, present: Present) -> list[Proble
         beside = RUN_IDS if actions == ONLY_RUNS else "a list of IDs"
         problems.append(present["owner"].problem(f"'owner' stands only beside {beside}"))
     return problems
+
+
+def _counts(actions: Actions) -> str:
+    ids, many = RUN_IDS if actions == ONLY_RUNS else "a list of IDs", looked_up(actions).many
+    return f"a budget counts {many}, so it stands only where they are known: beside 'resolve: true' or {ids}"
 
 
 def _check_paused(actions: Actions, place: Place, present: Present) -> list[Problem]:

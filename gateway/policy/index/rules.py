@@ -254,7 +254,8 @@ def seen(run: Run) -> Values:
 
 _ASKED: dict[str, Callable[[Selection], Sequence[str]]] = {
     URL: attrgetter("workflow_urls"),
-    **{field: partial(asked_values, field=field) for field in (*ID_LISTS, *MEMBERS, *PAUSED)},
+    **{field: partial(asked_values, field=field) for field in (*MEMBERS, *PAUSED)},
+    **dict.fromkeys(ID_LISTS, attrgetter("ids")),
 }
 """For each field that is looked up, what returns the values of a selection that shows them."""
 
