@@ -19,11 +19,11 @@ from gateway.files.mappings import Either, Key, ListOf, Present, Shape, may, nee
 from gateway.files.nodes import Node, Place
 from gateway.files.source import parse_document, read_file
 from gateway.files.values import Bool, Choice, Int, Text, word
+from gateway.operations.words import WORDS
 from gateway.policy.choose import choose
 from gateway.policy.format.keys import owner, team_name
 from gateway.policy.format.load import CASES_SUFFIX, is_hidden
 from gateway.policy.rules import Policies
-from gateway.policy.words.things import of_action
 
 NOON_MS = 1_767_268_800_000
 """The time of a case that names none: 2026-01-01T12:00:00Z."""
@@ -129,9 +129,9 @@ def _end(policies: Policies, case: Case, decision: Decision) -> Denial | Resolve
 def _cancelled(case: Case, end: Denial | Resolved | None) -> Iterator[str]:
     found = [run.run_id for run in end.runs] if isinstance(end, Resolved) else []
     if case.cancels is not None and sorted(found) != sorted(case.cancels):
-        action = case.question.request.action
-        what, none = "cancel" if action is CANCEL_RUNS else action, f"no {of_action(action).one}"
-        yield f"expected to {what} {', '.join(case.cancels) or none}, found {', '.join(found) or none}"
+        words = WORDS[case.question.request.action]
+        none = f"no {words.thing}"
+        yield f"expected to {words.verb} {', '.join(case.cancels) or none}, found {', '.join(found) or none}"
 
 
 def check_cases(directory: Path, policies: Policies) -> None:

@@ -23,6 +23,7 @@ from gateway.core.request import (
     Principal,
     wires_of,
 )
+from gateway.operations import overrides
 from gateway.operations.calls.cancel_runs import PARAMETERS, RUNS
 from gateway.operations.operation import Asked, CallForm, Operation
 from gateway.operations.table import OPERATIONS, asked_by
@@ -40,14 +41,7 @@ _NOT_JUDGED = (
     f"only {METHOD} {RUNS} is judged by policies, with a run ID behind it or without, and the calls of other actions"
 )
 
-HEADERS = (
-    "Upstash-Retries",
-    "Upstash-Delay",
-    "Upstash-Retry-Delay",
-    "Upstash-Flow-Control-Key",
-    "Upstash-Flow-Control-Value",
-    "Gateway-Until",
-)
+HEADERS = (*overrides.NAMES, "Gateway-Until")
 """The headers that say more of a request, which stand among its fields on record."""
 
 _LISTS = REPEATABLE.union(wire.name for wire in wires_of(FailedFilter).values() if wire.checks is not None)

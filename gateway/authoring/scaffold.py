@@ -75,6 +75,14 @@ allow:
   #   workflowUrl: {exact: ["https://TEAM.example.com/api/workflow"]}
   #   resolve: true
   #   runs: {max: 20}
+
+  # A rule is about cancels of runs, unless it names another action. This one lets the team start its failed runs again;
+  # it needs `upstream.read_token` too.
+  # - id: own-failed
+  #   action: [resume_dlq, restart_dlq]
+  #   workflowUrl: {exact: ["https://TEAM.example.com/api/workflow"]}
+  #   resolve: true
+  #   runs: {max: 20}
 """
 
 _CASES = """\

@@ -82,7 +82,7 @@ def test_a_case_of_any_action_holds(tmp_path: Path, name: str) -> None:
 def test_what_is_left_as_it_is_differs_in_the_words_of_the_action(tmp_path: Path) -> None:
     """An entry is not called a run, and to restart is no cancel."""
     [verdict] = judged(tmp_path, f"request: {LINE}\n    expect: permit\n    cancels: []\n{ENTRIES}")
-    assert verdict.differences == ("expected to restart_dlq no entry, found dlq_2, dlq_1",)
+    assert verdict.differences == ("expected to restart no entry, found dlq_2, dlq_1",)
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_a_body_in_question_is_read_as_a_body(gateway: RunningGateway) -> None:
         b"", b"[]", b"{", b'{"request": "label=a", "request": "label=b"}', {}, {"request": 1},
         {"request": "label=a", "team": "search"}, {"request": "label=a", "reason": 5},
         {"request": "label=a", "body": []},
-        {"request": "Label=a"}, {"request": "GET /v2/workflows/runs"}, {"request": "DELETE /v2/messages"},
+        {"request": "Label=a"}, {"request": "GET /v2/workflows/runs"}, {"request": "DELETE /v2/queues/q"},
         {"request": "label=a", "body": {}}, {"request": "label=a", "reason": "x\ny"}, {"request": "label=\ud800"},
         {"request": "", "body": '{"workflowRunIds": ["a"], "workflowRunIds": ["b"]}'},
     ],

@@ -228,12 +228,14 @@ def test_the_documented_require_of_a_look_up_forces_direct_rules(tmp_path: Path)
     assert decide(policies, Principal("oncall", "k"), read("count=9"), NOW_MS).rule == "emergency/why"
 
 
-def test_the_documented_case_passes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("example", "at", "number"), [(7, 0, 1), (13, 1, 3)])
+def test_the_documented_cases_pass(tmp_path: Path, example: int, at: int, number: int) -> None:
     """The page's cases are judged by the policy above them."""
-    policies = loaded(tmp_path, "docs/policies.md", 7)
-    [text] = re.findall(r"```yaml\n(version: 1\ncases:\n.*?)```", (ROOT / "docs/policies.md").read_text(), re.DOTALL)
+    policies = loaded(tmp_path, "docs/policies.md", example)
+    page = (ROOT / "docs/policies.md").read_text()
+    text = re.findall(r"```yaml\n(version: 1\ncases:\n.*?)```", page, re.DOTALL)[at]
     verdicts = list(judge_cases(policies, parse_cases("page", text.encode())))
-    assert [verdict.differences for verdict in verdicts] == [()]
+    assert [verdict.differences for verdict in verdicts] == [()] * number
 
 
 ACTIONS = 13

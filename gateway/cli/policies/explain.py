@@ -28,6 +28,7 @@ from gateway.core.forms.times import instant_ms
 from gateway.core.plan import Denial, Permit
 from gateway.core.request import CANCEL_RUNS, Action, Principal
 from gateway.operations.table import OPERATIONS
+from gateway.operations.words import WORDS
 from gateway.policy.format.load import load_policies
 from gateway.policy.nearest import in_words
 from gateway.policy.rules import Policies
@@ -118,14 +119,14 @@ def _unknown(team: str, config: Config, policies: Policies) -> str | None:
 def lines(explanation: Explanation) -> Iterator[str]:
     """Yield the explanation for people: the decision, then a line for each rule in the order of judgement."""
     decision, asked = explanation.decision, explanation.question.request
-    thing, runs = of_action(asked.action), asked.action is CANCEL_RUNS
-    yield f"asked: {'' if runs else f'{asked.action}: '}{in_words(asked.wire())}"
+    thing, words = of_action(asked.action), WORDS[asked.action]
+    yield f"asked: {'' if asked.action is CANCEL_RUNS else f'{asked.action}: '}{in_words(asked.wire())}"
     match decision:
         case Permit(effective=effective, resolution=resolution, budget=budget, approval=approval):
             yield f"permit by {decision.rule}: {in_words(effective.wire())}"
             if resolution is not None:
-                done = "cancelled" if runs else "sent"
-                yield f"the {thing.many} are looked up, judged and {done} by ID: {resolution_in_words(resolution)}"
+                done = f"looked up, judged and {words.done} by ID"
+                yield f"the {thing.many} are {done}: {resolution_in_words(resolution)}"
             if budget is not None:
                 yield f"its budget: {budget_in_words(budget, thing)}; Gateway-Budget on its answers says what is left"
             if approval is not None:

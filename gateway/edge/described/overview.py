@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.core.request import Action
 from gateway.edge.described.declare import (
     RULE,
     TIME,
@@ -75,6 +76,7 @@ def policies() -> Schema:
     rule: dict[str, Schema] = {
         "rule": text(f"{RULE}."),
         "effect": text("Its kind.", enum=["deny", "require", "allow"]),
+        "actions": listed("What it is about.", {"type": "string", "enum": [one.value for one in Action]}),
         "mode": text("Whether it is enforced.", enum=["enforce", "shadow"]),
         "hits": number("How many decisions name it."),
         "shadow": value("What it would have done in shadow mode.", shadow),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from gateway.core.forms.times import run_time
+from gateway.core.request import Action
 from gateway.edge import answers
 from gateway.edge.answers import Answer
 from gateway.edge.inbound import Inbound, Intake, caller_of
@@ -64,6 +65,7 @@ def _rule(rule: Rule, tally: Tally) -> dict[str, object]:
     return {
         "rule": rule.name,
         "effect": rule.effect.value,
+        "actions": [action.value for action in Action if action in rule.actions],
         "mode": "shadow" if rule.shadow else "enforce",
         "hits": tally.hits[rule.name],
         "shadow": {effect: tally.shadow[rule.name, effect] for effect in EFFECTS},
