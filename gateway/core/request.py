@@ -378,6 +378,8 @@ class ActionRequest:
     @property
     def lasts_ms(self) -> int | None:
         """After how many milliseconds a pause ends by itself; None if it does not."""
+        if not self.overrides:
+            return None
         until = dict(self.overrides).get(UNTIL)
         return None if until is None else grammar.lasting_ms(until)
 
