@@ -39,13 +39,13 @@ NO_RUNS = Resolved(())
 """The runs of a plan that were not looked up, or are not kept any more."""
 
 
-def looks_nothing_up(action: Action, *, reads: bool) -> NotFound:
-    """Return the refusal of a look-up; a gateway that `reads` has a read-only token, and could do others."""
-    if reads:
-        sentence = (
-            f"Nothing is looked up for {action.value}, so there is no plan or preview of it: send the call itself."
-        )
-        return NotFound("no_look_up", sentence)
+def no_such_plan() -> NotFound:
+    """Return the refusal for a plan ID that is not, or no longer, a plan of the caller."""
+    return NotFound("plan", "There is no such plan of yours any more; plan again (POST /gateway/v1/plans).")
+
+
+def no_read_token(action: Action) -> NotFound:
+    """Return the refusal of a request whose things cannot be looked up, because nothing may be read."""
     words = WORDS[action]
     return NotFound(
         "no_read_token",
@@ -54,9 +54,10 @@ def looks_nothing_up(action: Action, *, reads: bool) -> NotFound:
     )
 
 
-def no_such_plan() -> NotFound:
-    """Return the refusal for a plan ID that is not, or no longer, a plan of the caller."""
-    return NotFound("plan", "There is no such plan of yours any more; plan again (POST /gateway/v1/plans).")
+def not_listed(action: Action) -> NotFound:
+    """Return the refusal of a plan for an action whose things nothing lists."""
+    sentence = f"Nothing is looked up for {action.value}, so there is no plan or preview of it: send the call itself."
+    return NotFound("no_look_up", sentence)
 
 
 class Withdrawal(NamedTuple):

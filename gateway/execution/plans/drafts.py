@@ -27,8 +27,9 @@ from gateway.execution.plans.draft import (
     Withdrawal,
     check_ready,
     look_up_of,
-    looks_nothing_up,
+    no_read_token,
     no_such_plan,
+    not_listed,
 )
 from gateway.execution.plans.handled import Handled
 from gateway.execution.plans.shelf import Shelf
@@ -93,13 +94,12 @@ class Drafts:
         self._stopping = False
 
     def log(self, action: Action) -> RunLog:
-        """Return the port for look-ups of an action.
-
-        Raises: NotFound: the configuration has no read-only token, or nothing shows what the action is about.
-        """
-        found = None if self._look_ups is None else self._look_ups.of(action)
+        """Return the port for look-ups of an action. Raises: NotFound: no read-only token, or nothing to look at."""
+        if self._look_ups is None:
+            raise no_read_token(action)
+        found = self._look_ups.of(action)
         if found is None:
-            raise looks_nothing_up(action, reads=self._look_ups is not None)
+            raise not_listed(action)
         return found
 
     def begin(self, call: Call, permit: Permit) -> Draft:
