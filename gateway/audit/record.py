@@ -152,6 +152,7 @@ def explained_members(
         effective=decision.effective.wire() if isinstance(decision, Permit) else {},
         enforced="permit" if permitted else "deny",
         policy_digest=policy_digest,
+        action=asked.action.value,
     )
 
 

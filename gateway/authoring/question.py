@@ -13,10 +13,11 @@ from urllib.parse import quote
 
 from gateway.core.errors import NotFound
 from gateway.core.parse import Body
-from gateway.core.plan import Decision
+from gateway.core.plan import Decision, Permit
 from gateway.core.request import (
     CANCEL_RUNS,
     REPEATABLE,
+    UNTIL,
     Action,
     ActionRequest,
     FailedFilter,
@@ -27,7 +28,7 @@ from gateway.operations import overrides
 from gateway.operations.calls.cancel_runs import PARAMETERS, RUNS
 from gateway.operations.operation import Asked, CallForm, Operation
 from gateway.operations.table import OPERATIONS, asked_by
-from gateway.policy.decide import decide
+from gateway.policy.decide import decide, refused_end
 from gateway.policy.reading import Reading
 from gateway.policy.rules import Policies
 from gateway.policy.view import reading_of
@@ -41,7 +42,7 @@ _NOT_JUDGED = (
     f"only {METHOD} {RUNS} is judged by policies, with a run ID behind it or without, and the calls of other actions"
 )
 
-HEADERS = (*overrides.NAMES, "Gateway-Until")
+HEADERS = (*overrides.NAMES, UNTIL)
 """The headers that say more of a request, which stand among its fields on record."""
 
 _LISTS = REPEATABLE.union(wire.name for wire in wires_of(FailedFilter).values() if wire.checks is not None)
@@ -67,8 +68,11 @@ class Question:
     now_ms: int
 
     def judged(self, policies: Policies) -> Decision:
-        """Return the decision that the gateway would make."""
-        return decide(policies, self.principal, self.request, self.now_ms)
+        """Return the decision that the gateway would make; of a pause that ends by itself, on the resume as well."""
+        decision = decide(policies, self.principal, self.request, self.now_ms)
+        if isinstance(decision, Permit):
+            return refused_end(policies, self.principal, self.request, decision, self.now_ms) or decision
+        return decision
 
     def reading(self, policies: Policies) -> Reading:
         """Return whether the request is judged as upstream would match it, or as the gateway does after a look-up."""

@@ -16,11 +16,12 @@ but never enforced.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain, islice
 from typing import Literal, NamedTuple
 
 from gateway.core.plan import Decision, Denial, Narrowing, NotAdmitted, Permit
-from gateway.core.request import ActionRequest, ByIds, Everything, Principal, wire_of
+from gateway.core.request import Action, ActionRequest, ByIds, Everything, Principal, wire_of
 from gateway.core.run import Resolution
 from gateway.policy.model import Effect, Rule
 from gateway.policy.nearest import MOST, admitted_near, in_words
@@ -66,6 +67,26 @@ def decide(policies: Policies, principal: Principal, request: ActionRequest, now
     reason = _sentence(why, judged, request, nearest)
     refused, owner = why.not_admitted, why.rule.owner if why.rule is not None else None
     return Denial(name, decided, shadow, reason, nearest, used, owner, refused)
+
+
+def refused_end(
+    policies: Policies, principal: Principal, pause: ActionRequest, permit: Permit, now_ms: int
+) -> Denial | None:
+    """Return the refusal of a pause that ends by itself where policy does not permit the resume as well; None if not.
+
+    `permit` is that of the pause.
+    """
+    if pause.lasts_ms is None:
+        return None
+    resume = replace(pause, action=Action.RESUME, overrides=(), reason=None)
+    found = decide(policies, principal, resume, now_ms)
+    if isinstance(found, Permit):
+        return None
+    sentence = (
+        f"Rule {permit.rule} allows the pause, but no rule allows the resume that Gateway-Until asks for: "
+        f"{found.reason} Nothing was sent."
+    )
+    return Denial(found.rule, "deny", None, sentence, None, owner=found.owner, not_admitted=found.not_admitted)
 
 
 def _narrowing(judged: Admitted) -> Narrowing | None:

@@ -347,7 +347,10 @@ SAMPLES = [
 ]
 """Each event's name with its members."""
 
-LATER = dict.fromkeys(("intent", "denied", "refused", "plan"), ("action", "trace_id", "request_id"))
+LATER = {
+    **dict.fromkeys(("intent", "denied", "refused", "plan"), ("action", "trace_id", "request_id")),
+    "explained": ("action",),
+}
 """The members that every record of an event has now and earlier ones lack, in the order in which they came."""
 
 KEPT = Path(__file__).parent / "every_event.jsonl"

@@ -47,6 +47,8 @@ LINES: dict[Action, list[tuple[str, Headers]]] = {
         ("POST /v2/queues/mail/pause", ()),
         ("PATCH /v2/schedules/s/pause", ()),
         ("POST /v2/schedules/s/pause", ()),
+        ("POST /v2/flowControl/k/pause", (("Gateway-Until", "90m"),)),
+        ("POST /v2/queues/mail/pause", (("Gateway-Until", "2h"),)),
     ],
     Action.RESUME: [
         ("POST /v2/flowControl/k/resume", ()),

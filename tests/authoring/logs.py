@@ -7,11 +7,11 @@ from pathlib import Path
 
 from gateway.audit.chain import GENESIS, Record, Sealer
 from gateway.audit.record import denied_members, intent_members
+from gateway.authoring.question import Question
 from gateway.core.plan import Denial, Order, Plan, order_of
 from gateway.core.request import ActionRequest, ByFilter, ByFilterHere, ByIds, FailedFilter, Principal
 from gateway.operations.table import OPERATIONS
 from gateway.policy.conditions import RunIdCondition
-from gateway.policy.decide import decide
 from gateway.policy.format.load import load_policies
 from gateway.policy.rules import Policies
 from tests.core.rules import allow
@@ -70,7 +70,7 @@ def log_of(directory: Path, policies: Policies, asked: Sequence[tuple[Principal,
 
 def record_of(policies: Policies, decision_id: str, principal: Principal, asked: ActionRequest, ts_ms: int) -> Record:
     """The record of one request, as `policies` decide it."""
-    decision = decide(policies, principal, asked, ts_ms)
+    decision = Question(principal, asked, ts_ms).judged(policies)
     if isinstance(decision, Denial):
         members = denied_members(
             decision_id, principal=principal, asked=asked, denial=decision, remote=None, policy_digest="", upstream=""

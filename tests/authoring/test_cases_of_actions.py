@@ -68,6 +68,9 @@ HOLDING = {
     "all messages": "request: DELETE /v2/messages\n    expect: deny",
     "a queue": "request: POST /v2/queues/mail/pause\n    expect: permit\n    rule: own/queue",
     "a queue by its field": "request: {queue: mail}\n    action: pause\n    expect: permit\n    rule: own/queue",
+    "a pause that ends by itself": (
+        "request: POST /v2/queues/mail/pause\n    headers: {Gateway-Until: 2h}\n    expect: deny"  # no rule on resume
+    ),
     "a schedule of that name": "request: POST /v2/schedules/mail/pause\n    expect: deny",
 }
 

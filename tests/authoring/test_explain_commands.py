@@ -52,6 +52,36 @@ def test_a_caller_learns_what_would_be_sent(gateway: RunningGateway, line: str) 
     }  # fmt: skip
 
 
+def test_a_question_may_be_about_any_action(gateway: RunningGateway) -> None:
+    """A call, or a query with the action that it asks for, and the headers that say more of it."""
+    url = "workflowUrl=https%3A%2F%2Fbilling.example.com%2Fapi%2Finvoice"
+    for question in (
+        {"request": f"POST /v2/workflows/dlq/restart?{url}"},
+        {"request": url, "action": "restart_dlq"},
+        {"request": f"POST /v2/workflows/dlq/restart?{url}", "action": "restart_dlq", "headers": {}},
+    ):
+        members = asked(gateway, question, team="oncall").json()
+        assert (members["action"], members["enforced"], members["rule"]) == ("restart_dlq", "permit", "recovery/failed")
+    overriding = {"request": url, "action": "restart_dlq", "headers": {"Upstash-Retries": "3"}}
+    members = asked(gateway, overriding, team="oncall").json()
+    assert (members["enforced"], members["asked"]["Upstash-Retries"]) == ("deny", "3")  # type: ignore[index]
+    until = {"request": "POST /v2/queues/emails/pause", "headers": {"Gateway-Until": "90m"}}
+    assert asked(gateway, until, team="oncall").json()["rule"] == "recovery/queues"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"action": "pause"}, {"action": "any"}, {"action": "stop"}, {"action": 5}, {"headers": []},
+        {"headers": {"Upstash-Retries": 3}}, {"headers": {"Upstash-Retries": "3"}}, {"headers": {"X": "\ud800"}},
+    ],
+)  # fmt: skip
+def test_a_question_says_one_thing_in_one_way(gateway: RunningGateway, more: dict[str, object]) -> None:
+    """An action that the call is not about, or a header that says nothing in it, is malformed."""
+    answer = asked(gateway, {"request": f"DELETE /v2/workflows/runs?{INVOICE}", **more})
+    assert (answer.status, answer.json()["code"]) == (400, "malformed_request")
+
+
 @pytest.mark.parametrize(
     ("query", "team"),
     [
@@ -182,6 +212,43 @@ def test_an_operator_sees_why_not(tmp_path: Path) -> None:
     assert code == 0
     assert "deny by default: No rule of your team allows this request." in out
     assert "   allow   billing/own not admitted: the rule does not mention label" in out
+
+
+FAILED = """\
+version: 1
+name: failed
+teams: [billing]
+allow:
+  - {id: again, action: restart_dlq, label: {any_of: [a]}, overrides: true, resolve: true, runs: {cap: 9}}
+  - {id: hold, action: [pause, resume], queue: {any_of: [mail]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["label=a", "--action", "restart_dlq"], "asked: restart_dlq: label a; count 100"),
+        (
+            ["POST /v2/workflows/dlq/restart?label=a"],
+            "the entries are looked up, judged and restarted by ID: at most 9",
+        ),
+        (["label=a", "--action", "restart_dlq", "--header", "Upstash-Retries: 3"], "permit by failed/again"),
+        (["label=a", "--action", "restart_dlq", "--header", "Upstash-Label: b"], "is never passed on"),
+        (["POST /v2/queues/mail/pause", "--header", "Gateway-Until: 2h"], "permit by failed/hold"),
+        (
+            ["POST /v2/queues/post/pause"],
+            "allow   failed/hold not admitted: queue: mail; queue 'post' is not among them",
+        ),
+        (["POST /v2/queues/mail/pause", "--action", "resume"], "malformed: this call is pause, not resume"),
+        (["label=a"], "deny by default"),
+        (["label=a", "--action", "publish"], "invalid Action value: 'publish'"),
+        (["label=a", "--header", "Upstash-Retries"], "a header as 'Name: value'"),
+    ],
+)
+def test_an_operator_asks_about_any_action(tmp_path: Path, arguments: list[str], said: str) -> None:
+    """A call says what it asks for, `--action` what a query does, and `--header` what else stands in the head."""
+    _, out, err = explained(write(tmp_path, policy=FAILED), *arguments)
+    assert said in out + err
 
 
 def test_json_has_the_same_members_as_the_answer_to_a_caller(tmp_path: Path, gateway: RunningGateway) -> None:

@@ -18,6 +18,7 @@ from gateway.core.plan import Permit
 from gateway.core.request import CANCEL_RUNS, Action
 from gateway.operations.operation import Asked
 from gateway.operations.table import OPERATIONS, asked_by
+from gateway.policy.decide import decide
 from gateway.policy.format.load import load_policies
 from gateway.policy.rules import Policies
 from tests.authoring.actions import ASKED, LINES, POLICY, read
@@ -70,6 +71,18 @@ def test_a_request_line_that_is_shown_asks_for_the_same(action: Action, line: st
     assert from_line(line_of(request), headers=request.overrides) == request
 
 
+def test_a_pause_that_ends_by_itself_is_asked_about_with_its_resume(policies: Policies) -> None:
+    """As the gateway judges it: under rules for both, or not at all, and the sentence says which is missing."""
+    until = (("Gateway-Until", "90m"),)
+    both = Question(BILLING, from_line("POST /v2/flowControl/k/pause", headers=until), NOW_MS)
+    assert isinstance(both.judged(policies), Permit)
+    half = Question(BILLING, from_line("POST /v2/queues/mail/pause", headers=until), NOW_MS)
+    refused = explain(policies, half).members()
+    assert refused["enforced"] == "deny"
+    assert "Rule own/queue allows the pause, but no rule allows the resume" in str(refused["reason"])
+    assert isinstance(replace(half, request=replace(half.request, overrides=())).judged(policies), Permit)
+
+
 def test_a_query_asks_for_the_action_that_is_said() -> None:
     """Without one for a cancel of runs; a line that is the call of another action is refused."""
     assert from_line("count=5").action is CANCEL_RUNS
@@ -98,15 +111,17 @@ def test_fields_that_no_pause_has_are_none(members: dict[str, object]) -> None:
 def test_an_explanation_is_about_the_rules_of_the_action(
     policies: Policies, action: Action, line: str, headers: Headers
 ) -> None:
-    """The decision is the gateway's, the parts imply it, and no rule about another action has one."""
+    """The decision is the gateway's, the parts imply it, and no rule about another action has one.
+
+    A pause that ends by itself may be refused for its resume: the parts are those of the pause.
+    """
     question = Question(BILLING, read(line, headers), NOW_MS)
     explanation = explain(policies, question)
     about = {rule.name for rule in policies.rules if action in rule.actions}
     assert explanation.decision == question.judged(policies)
     assert {part.rule for part in explanation.parts} == about
-    assert implied(explanation.parts)[0] == (
-        explanation.decision.rule if isinstance(explanation.decision, Permit) else None
-    )
+    alone = decide(policies, BILLING, question.request, NOW_MS)
+    assert implied(explanation.parts)[0] == (alone.rule if isinstance(alone, Permit) else None)
     assert explanation.members()["action"] == action
 
 

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from gateway.audit.record import denied_members, intent_members
 from gateway.authoring.history import Change, replay
 from gateway.core.plan import Denial, Permit, Plan, order_of
-from gateway.core.request import ActionRequest, ByFilter, ByIds, Principal
+from gateway.core.request import Action, ActionRequest, ByFilter, ByIds, Principal
 from gateway.core.run import Resolution
-from gateway.policy.conditions import CountCondition, UrlCondition
+from gateway.policy.conditions import CountCondition, UrlCondition, ValueCondition
 from gateway.policy.decide import decide
 from gateway.policy.format.load import load_policies
 from gateway.policy.model import Effect, Rule
 from gateway.policy.rules import Policies
-from tests.authoring.logs import LABELLED, TS, candidate, write_log
+from tests.authoring.logs import BASE, BILLING, LABELLED, TS, candidate, log_of, write_log
 from tests.cli.running import command
 from tests.core.rules import allow, label, rule
 from tests.core.strategies import NOW_MS, TEAM, counted, fitting, policies, requests, rule_sets
@@ -243,6 +243,20 @@ def test_a_chain_of_before_the_actions_is_read_as_cancels_of_runs(tmp_path: Path
     assert (result.judged, result.totals.total(), result.unread.total()) == (4, 0, 0)
     (tmp_path / "own.yaml").write_text(OF_THE_OLD_CHAIN.replace("cap: 50", "cap: 5").replace("max: 5", "max: 1"))
     assert replay(load_policies(tmp_path), records).totals == {Change.COUNT: 1, Change.PERMIT_TO_DENY: 1}
+
+
+def test_a_change_for_another_action_names_it(tmp_path: Path) -> None:
+    """Changes are counted for each action by itself; of cancels of runs nothing is said."""
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "own.yaml").write_text(BASE)
+    held = replace(allow("hold", queue=ValueCondition("queue", any=True)), actions=frozenset((Action.PAUSE,)))
+    asked = ActionRequest(ByIds(("mail",), "queue"), 1, action=Action.PAUSE)
+    log_of(tmp_path / "audit", policies(held), [(BILLING, asked, TS[0])])
+    done = command("replay", "--policies", str(tmp_path / "new"), str(tmp_path / "audit"))
+    assert "permit-to-deny  billing  pause  p/hold -> default  1 time" in done.stdout
+    assert "such as d1: queue mail; count 1" in done.stdout
+    found = json.loads(command("replay", "--json", "--policies", str(tmp_path / "new"), str(tmp_path / "audit")).stdout)
+    assert [change["action"] for change in found["changes"]] == ["pause"]
 
 
 def test_an_action_of_another_version_is_not_judged_as_a_cancel() -> None:

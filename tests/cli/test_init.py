@@ -40,6 +40,20 @@ def test_a_new_team_starts_from_files_that_hold(tmp_path: Path, capsys: pytest.C
     assert "0 failed, 0 rules unreached" in capsys.readouterr().out
 
 
+def test_what_stands_there_as_an_example_can_be_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without their # the rules on runs by ID and on failed runs hold; the latter lets the team start them again."""
+    assert main(["init", str(tmp_path), "--team", "billing"]) == 0
+    policy, config = tmp_path / "policies" / "billing.yaml", tmp_path / "config.yaml"
+    taken = re.sub(r"(?m)^  # (- id: own-|  [a-zA-Z])", r"  \1", policy.read_text())
+    assert taken.count("- id: own-") == 3
+    policy.write_text(taken)
+    config.write_text(config.read_text().replace("  # read_token:", "  read_token:"))
+    line = "POST /v2/workflows/dlq/restart?workflowUrl=https%3A%2F%2Fbilling.example.com%2Fapi%2Fworkflow"
+    capsys.readouterr()
+    assert main(["explain", "--config", str(config), "--team", "billing", line]) == 0
+    assert "permit by billing-own/own-failed" in capsys.readouterr().out
+
+
 def test_every_file_names_a_schema_that_is_there(tmp_path: Path) -> None:
     """An editor completes from the first line on, without a network."""
     assert main(["init", str(tmp_path)]) == 0

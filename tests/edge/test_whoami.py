@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -31,6 +32,27 @@ def test_a_team_sees_what_it_may_do_and_may_do_it(gateway: RunningGateway) -> No
             del example["count"]
         query = urlencode({name: "true" if value is True else value for name, value in example.items()}, doseq=True)
         assert gateway.cancel(query).status == 200
+
+
+def test_a_team_sees_what_else_it_may_do(gateway: RunningGateway) -> None:
+    """By action, each rule with a request line that `explain` permits by it; a team without such rules sees none."""
+    assert gateway.request("GET", WHOAMI).json()["actions"] == []
+    actions = gateway.request("GET", WHOAMI, team="oncall").json()["actions"]
+    assert isinstance(actions, list)
+    assert {one["action"]: [rule["rule"] for rule in one["rules"]] for one in actions} == {
+        "delete_dlq": ["recovery/entries"],
+        "resume_dlq": ["recovery/entries", "recovery/failed"],
+        "restart_dlq": ["recovery/entries", "recovery/failed"],
+        "cancel_messages": ["recovery/messages"],
+        "pause": ["recovery/keys", "recovery/queues"],
+        "resume": ["recovery/keys", "recovery/queues"],
+    }
+    headers = {"Content-Type": "application/json"}
+    for one in actions:
+        for rule in one["rules"]:
+            body = json.dumps({"request": rule["request"]}).encode()
+            answer = gateway.request("POST", "/gateway/v1/explain", team="oncall", body=body, headers=headers).json()
+            assert (answer["action"], answer["rule"], answer["enforced"]) == (one["action"], rule["rule"], "permit")
 
 
 def test_a_rule_in_shadow_mode_is_no_permission(gateway: RunningGateway) -> None:

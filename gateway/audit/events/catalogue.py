@@ -335,7 +335,6 @@ class Explained(Judged, name="explained", checks=("decision_id",)):
     narrowed: Absent = ABSENT
     upstream: Absent = ABSENT
     orders: Absent = ABSENT
-    action: Absent = ABSENT
     trace_id: Absent = ABSENT
     request_id: Absent = ABSENT
 

@@ -8,7 +8,6 @@ because it dies, the next start finds on record (`fleet/timed/recovered`).
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 from gateway.core.errors import StateUnavailable
 from gateway.core.outcome import Cancelled, NotSent, Outcome, Refused
@@ -18,7 +17,7 @@ from gateway.core.request import Action, ActionRequest, ByIds
 from gateway.execution.gates.settling import MOST_RETRY_S, RETRY_S
 from gateway.execution.in_flight import Result
 from gateway.execution.ports import Call
-from gateway.policy.decide import decide
+from gateway.policy.decide import refused_end
 from gateway.process import Net, report
 from gateway.state.port import TimersKept
 from gateway.state.timed.timers import Switched, Timer
@@ -38,14 +37,7 @@ class PauseTimers:
 
     def enter(self, call: Call, permit: Permit) -> Denial | None:
         """Return the refusal of a pause that ends by itself where policy does not permit the resume as well."""
-        found = decide(call.policies, call.principal, resume_of(call.request), self._clock.now_ms())
-        if isinstance(found, Permit):
-            return None
-        sentence = (
-            f"Rule {permit.rule} allows the pause, but no rule allows the resume that Gateway-Until asks for: "
-            f"{found.reason} Nothing was sent."
-        )
-        return Denial(found.rule, "deny", None, sentence, None, owner=found.owner, not_admitted=found.not_admitted)
+        return refused_end(call.policies, call.principal, call.request, permit, self._clock.now_ms())
 
     async def admit(self, plan: Plan) -> None:
         """Keep the timer before its pause is sent. Raises: StateUnavailable: it may not be kept; nothing is sent."""
@@ -120,11 +112,6 @@ def named_in(request: ActionRequest) -> tuple[str, str]:
     assert isinstance(request.selection, ByIds)
     [name] = request.selection.ids
     return request.selection.name, name
-
-
-def resume_of(pause: ActionRequest) -> ActionRequest:
-    """Return the resume that ends a pause."""
-    return replace(pause, action=Action.RESUME, overrides=(), reason=None)
 
 
 def switched(plan: Plan, outcome: Outcome) -> Switched:
