@@ -317,7 +317,7 @@ def _agrees(status: int, body: Mapping[str, object], closings: Sequence[Record])
             runs = body["workflowRuns"]
             return isinstance(runs, list) and outcomes == [("cancelled", len(runs))]
         case 409:
-            # A repeat is told no more, and no less, than the record says; of a key that was bound to no intent, nothing.
+            # A repeat is told what the record says, no more and no less; of a key without an intent, nothing.
             known = [number for name, number in outcomes if name == "cancelled"]
             return (body["code"], [body["cancelled"]]) == ("outcome_unknown", known or [None])
         case _:
