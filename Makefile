@@ -123,7 +123,7 @@ crash: $(VENV)/.dev ## kills a serving gateway two thousand times, and reads the
 disk: $(VENV)/.dev ## lets every system call of the audit log fail in turn
 	$(BIN)/python -m tests.reliability.disk
 
-fuzz: $(VENV)/.dev ## feeds every reader of foreign bytes generated ones, ten minutes for each of five readers
+fuzz: $(VENV)/.dev ## feeds every reader of foreign bytes generated ones, ten minutes for each of six readers
 	$(BIN)/python -m tests.reliability.fuzz --minutes 10
 
 controls: $(VENV)/.dev ## puts known bugs in, one by one: a test has to fail for each

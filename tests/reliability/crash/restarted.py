@@ -317,6 +317,8 @@ def _agrees(status: int, body: Mapping[str, object], closings: Sequence[Record])
             runs = body["workflowRuns"]
             return isinstance(runs, list) and outcomes == [("cancelled", len(runs))]
         case 409:
-            return body["code"] == "outcome_unknown" and len(closings) == 1
+            # A repeat is told what the record says, no more and no less; of a key without an intent, nothing.
+            known = [number for name, number in outcomes if name == "cancelled"]
+            return (body["code"], [body["cancelled"]]) == ("outcome_unknown", known or [None])
         case _:
             return all(name != "cancelled" for name, _ in outcomes)

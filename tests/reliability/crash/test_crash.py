@@ -128,5 +128,8 @@ def test_each_broken_law_of_restarts_is_seen() -> None:
     assert broken(intent, not_sent, told=Told()) == Counter({laws.SENT_AFTER_ALL: 1})
     unknown = {**done, "outcome": "unknown", "cancelled": None}
     assert broken(intent, unknown) == Counter({laws.TOLD_OTHERWISE: 1})
-    assert broken(intent, unknown, told=Told({"dlqIds=a": (409, {"code": "outcome_unknown"})})) == Counter()
+    assert (
+        broken(intent, unknown, told=Told({"dlqIds=a": (409, {"code": "outcome_unknown", "cancelled": None})}))
+        == Counter()
+    )
     assert broken(intent, done, told=Told({"dlqIds=a": (503, {})})) == Counter({laws.TOLD_OTHERWISE: 1})

@@ -12,7 +12,7 @@ from gateway import config
 from gateway.config import Config, config_file
 from gateway.core.errors import InvalidConfiguration, Problem
 from gateway.core.plan import Denial
-from gateway.core.request import ActionRequest, ByFilter, ByIds, Everything
+from gateway.core.request import Action, ActionRequest, ByFilter, ByIds, Everything
 from gateway.files.source import parse_document
 from gateway.policy.decide import decide
 from gateway.policy.format import load
@@ -26,8 +26,9 @@ FILE = "f.yaml"
 LOOPBACK = ("localhost", "::1")
 OURS = "https://billing.example.com/api/invoice"
 NOT_CONDITIONS = frozenset(
-    ("id", "message", "mode", "except", "selects", "count", "workflowUrlExactMatch", "owner", "resolve", "runs")
-)
+    ("id", "message", "mode", "except", "selects", "count", "workflowUrlExactMatch", "owner", "resolve", "runs",
+     "action", "overrides")
+)  # fmt: skip
 
 ASKED = (
     ActionRequest(ByFilter(workflow_urls=(OURS,), exact=True), 100),
@@ -125,9 +126,15 @@ def check_policy_as_written(policy: PolicyFile, written: dict[str, Any]) -> None
         seen = written.get(effect.value) or []
         assert [rule.id for rule in rules] == [rule["id"] for rule in seen]
         assert [set(rule.conditions) for rule in rules] == [rule.keys() - NOT_CONDITIONS for rule in seen]
+        assert [rule.actions for rule in rules] == [_actions(rule.get("action", "cancel_runs")) for rule in seen]
         assert [rule.mode for rule in rules] == [rule.get("mode") for rule in seen]
         caps = [rule.count.cap if rule.count is not None else None for rule in rules]
         assert caps == [rule.get("count", {}).get("cap") for rule in seen]
+
+
+def _actions(written: str | list[str]) -> frozenset[str]:
+    named = [written] if isinstance(written, str) else written
+    return frozenset(Action) if named == ["any"] else frozenset(named)
 
 
 def check_origin(url: str) -> None:

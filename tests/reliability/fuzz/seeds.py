@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from gateway.operations.calls.cancel_runs import NAMES
 from tests.reliability.fuzz.lines import chain
-from tests.support.files import recorded
+from tests.support.files import recorded, recorded_actions
 
 PROJECT = Path(__file__).parents[3]
 HOST = b"Host: gateway.example"
@@ -126,6 +126,21 @@ YAML_TRAPS = (
     b"<<: {a: 1}", b"? [a]\n: b", b'a: "\\u202e"', b"- " * 40, b"--- a\n--- b\n", b"'\\xff'", b"\xff\xfea",
 )  # fmt: skip
 
+BULK_CALLS = (
+    b"DELETE /v2/workflows/dlq", b"POST /v2/workflows/dlq/resume", b"POST /v2/workflows/dlq/restart", b"DELETE /v2/dlq",
+    b"POST /v2/dlq/retry", b"DELETE /v2/messages",
+)  # fmt: skip
+CALL_ENDS = (
+    b"", b"?", b"/", b"/d_1", b"/undefined", b"/d_1?count=1", b"/d%5F1", b"/../dlq", b"?dlqIds=d_1&dlqIds=d_1x",
+    b"?messageIds=m_1", b"?dlqIds=d_1,d_2", b"?dlqIds=d_1&label=l", b"?dlqIds=", b"?DlqIds=d_1", b"?dlqIds=d;x",
+    b"?workflowUrl=https://a.example/x", b"?workflowRunId=wfr_1&fromDate=1789999999000",
+)  # fmt: skip
+OVERRIDES = (
+    b"Upstash-Retries: 5", b"Upstash-Delay: 1d10h30m50s", b"Upstash-Retry-Delay: max(1000, pow(2, retried) * 100)",
+    b"Upstash-Retry-Delay: ((((((((((1))))))))))", b"Upstash-Label: l", b"Upstash-Failure-Callback: https://e.example",
+    b"Upstash-Retries: 1\nUpstash-Retries: 2", b"Upstash-Flow-Control-Value: rate=1",
+)  # fmt: skip
+
 _WORDS = {
     "target": (*NAMES, "DELETE ", " HTTP/1.1", "/v2/workflows/runs", "&", "=", "%2C", "%2F", "%25", "%00", ";", "+",
                "https://", "a.example", "\nHost: a", "\nContent-Length: ", "\nTransfer-Encoding: chunked",
@@ -142,6 +157,12 @@ _WORDS = {
                "keys: ", "sha256: ", "expires: ", "policies: ", "audit: ", "directory: ", "durability: ", "stdout: ",
                "mac_key: ", "limits: ", "per_principal: ", "trusted_proxies: ", "http://", "https://", "127.0.0.1",
                "[::1]"),
+    "call": ("DELETE ", "POST ", "PATCH ", " HTTP/1.1", "\nHost: a", "/v2/workflows/dlq", "/v2/dlq", "/v2/messages",
+             "/resume", "/restart", "/retry", "/pause", "/v2/flowControl/", "/v2/queues/", "/v2/schedules/", "dlqIds=",
+             "messageIds=", "&", "label=", "workflowUrl=", "count=100", "undefined", "..", "%2F", "%2C", ";", "{}",
+             '{"dlqIds":["', "\nUpstash-Retries: 3", "\nUpstash-Delay: 1d", "\nUpstash-Label: l",
+             "\nUpstash-Retry-Delay: pow(2, retried) * 1000", "\nUpstash-Flow-Control-Key: k",
+             "\nUpstash-Flow-Control-Value: parallelism=1", "\nGateway-Until: 10m"),
     "audit": ('{"v":1,"seq":', ',"ts":"', '","event":"', '","instance":"', ',"prev":null', ',"mac":null}',
               "decision_id", "start", "intent", "outcome", "recovery", "suspect", "last_good", "heads", "\n", "null",
               "true"),
@@ -152,7 +173,7 @@ def seeds(target: str) -> list[bytes]:
     """The first inputs of a target."""
     makers: dict[str, Callable[[], Iterator[bytes]]] = {
         "target": _target_seeds, "body": _body_seeds, "policy": _policy_seeds, "config": _config_seeds,
-        "audit": _audit_seeds,
+        "audit": _audit_seeds, "call": _call_seeds,
     }  # fmt: skip
     return list(dict.fromkeys(makers[target]()))
 
@@ -172,6 +193,20 @@ def _target_seeds() -> Iterator[bytes]:
     for query in QUERIES:
         yield b"DELETE /v2/workflows/runs" + (b"?" + query if query else b"") + b" HTTP/1.1\n" + HOST
     yield from HEADS
+
+
+def _call_seeds() -> Iterator[bytes]:
+    for request in recorded_actions():
+        lines = [f"{name}: {value}" for name, value in request["headers"]]
+        first = f"{request['method']} {request['target']} HTTP/1.1"
+        yield "\n".join([first, HOST.decode(), *lines, "", request["body"]]).encode("latin-1")
+    for line, more in ((line, more) for line in BULK_CALLS for more in CALL_ENDS):
+        yield line + more + b" HTTP/1.1\n" + HOST
+    restart, value = b"POST /v2/workflows/dlq/restart?dlqIds=d_1 HTTP/1.1\n" + HOST, b"\nUpstash-Flow-Control-Value: "
+    for headers in OVERRIDES:
+        yield restart + b"\n" + headers
+    yield restart + b"\nUpstash-Flow-Control-Key: k" + value + b"parallelism=1, rate=2, period=1m"
+    yield b"POST /v2/queues/q/pause HTTP/1.1\n" + HOST + b"\nGateway-Until: 10m"
 
 
 def _body_seeds() -> Iterator[bytes]:

@@ -11,17 +11,18 @@ from gateway.config import config_file
 from gateway.core.errors import MalformedRequest, Problem
 from gateway.core.parse import Body
 from gateway.core.plan import Order, Permit
-from gateway.core.request import ActionRequest, ByFilter, Everything
+from gateway.core.request import Action, ActionRequest, ByFilter, ByIds, Everything
 from gateway.edge.head import Head
 from gateway.files.source import parse_document
 from gateway.operations.calls.cancel_runs import parse_cancel
 from gateway.policy.decide import decide
 from gateway.policy.format.load import parse_policy
-from tests.reliability.fuzz import files, forward, heads, lines, report
+from tests.reliability.fuzz import calls, files, forward, heads, lines, report
 from tests.reliability.fuzz.seeds import CONFIG, POLICY, QUERIES, seeds, words
 from tests.reliability.fuzz.targets import TARGETS
 
 LABEL_B = ActionRequest(ByFilter(labels=("b",)), 100)
+ENTRY = ByIds(("d_1",), "dlqIds")
 HOST = (b"host", b"a")
 
 
@@ -54,6 +55,11 @@ def test_the_richest_seeds_are_accepted() -> None:
     assert problems == []
 
 
+def started(header: tuple[str, str], action: Action = Action.RESTART_DLQ) -> Order:
+    """An order with a header."""
+    return Order(ENTRY, 1, action, (header,))
+
+
 WRONG: dict[str, Callable[[], None]] = {
     "a lost value": partial(heads.check_nothing_dropped, b"label=a&label=b", LABEL_B),
     "a name that folds": partial(heads.check_go_reads_the_same, b'{"WorkflowUrl":"https://a.example/"}',
@@ -71,6 +77,10 @@ WRONG: dict[str, Callable[[], None]] = {
     "an origin with a user": partial(files.check_origin, "https://a@qstash.example"),
     "another name": lambda: files.check_policy_as_written(parse_policy("f.yaml", POLICY), {"version": 1, "name": "x",
                                                                                            "teams": []}),
+    "a header of ours that is sent": partial(calls.check_headers, started(("Gateway-Until", "1m"))),
+    "a header with a delete": partial(calls.check_headers, started(("Upstash-Retries", "3"), Action.DELETE_DLQ)),
+    "a header of two lines": partial(calls.check_headers, started(("Upstash-Delay", "1\n2"))),
+    "an order where none may be": partial(calls.check_no_order, ActionRequest(ENTRY, 1, action=Action.DELETE_DLQ)),
     "a chain that passes": partial(lines.check_keyed, lines.chain(lines.KEY)),
 }  # fmt: skip
 
