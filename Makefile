@@ -118,7 +118,7 @@ calendar: $(VENV)/.dev $(VENV)/.compiled $(CLIENTS)/node_modules/.package-lock.j
 
 crash: $(VENV)/.dev ## kills a serving gateway two thousand times, and reads the record and the store
 	$(BIN)/python -m tests.reliability.crash --rounds 1000
-	$(BIN)/python -m tests.reliability.crash --rounds 0 --plan-rounds 0 --state-rounds 200 --postgresql
+	$(BIN)/python -m tests.reliability.crash --rounds 0 --plan-rounds 0 --restart-rounds 0 --state-rounds 200 --postgresql
 
 disk: $(VENV)/.dev ## lets every system call of the audit log fail in turn
 	$(BIN)/python -m tests.reliability.disk

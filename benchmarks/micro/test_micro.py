@@ -142,7 +142,7 @@ def test_route(benchmark: BenchmarkFixture) -> None:
     async def send(_: Message) -> None:
         """Takes the answer."""
 
-    calls = ("preview", "logs", "whoami", "explain", "plan", "planned", "plans", "stop", "openapi")
+    calls = ("preview", "logs", "failed_runs", "whoami", "explain", "plan", "planned", "plans", "stop", "openapi")
     cancels, pages = SimpleNamespace(cancel=nothing, apply=nothing), SimpleNamespace(**dict.fromkeys(calls, nothing))
     pages.decisions = SimpleNamespace(one=nothing, listed=nothing, record=nothing)
     pages.counts, pages.events = SimpleNamespace(counts=nothing), SimpleNamespace(events=nothing)

@@ -199,8 +199,9 @@ NARROW = "Narrow the request, or try again later."
 class LookupFailed(Refusal):
     """The runs that a request means could not all be looked up; nothing was sent.
 
-    `what` says what happened and `advice` whether to try again, each in a sentence. The operators' log also gets
-    `reason`, a fixed word for why there was no answer, and `upstream_status`, if there was an answer.
+    `what` says what happened and `advice` whether to try again, each in a sentence; `done` is what was not done, in a
+    word. The operators' log also gets `reason`, a fixed word for why there was no answer, and `upstream_status`, if
+    there was an answer.
     """
 
     status, code, title = 502, "lookup_failed", "Look-up failed"
@@ -213,10 +214,19 @@ class LookupFailed(Refusal):
         *,
         reason: str | None = None,
         upstream_status: int | None = None,
+        done: str = "cancelled",
     ) -> None:
         self.reason = reason
         self.upstream_status = upstream_status
-        super().__init__(cause, f"{what} Nothing was sent and nothing was cancelled. {advice}")
+        self._said = what, advice
+        super().__init__(cause, f"{what} Nothing was sent and nothing was {done}. {advice}")
+
+    def of_what_is(self, done: str) -> LookupFailed:
+        """Return the same of a request for another action: nothing was `done`."""
+        what, advice = self._said
+        return LookupFailed(
+            self.cause, what, advice, reason=self.reason, upstream_status=self.upstream_status, done=done
+        )
 
     def particulars(self) -> dict[str, object]:
         """Return the members for the operators' log; none of them holds text of a caller or of upstream."""

@@ -66,10 +66,10 @@ def item_id(text: str) -> str:
     return _no_gateway_key(text)
 
 
-def run_id_prefix(text: str) -> str:
-    """Check the prefix of run IDs in a policy: 1 to 128 of `A-Z a-z 0-9 _ . -`."""
+def id_prefix(text: str) -> str:
+    """Check the prefix of IDs in a policy: 1 to 128 of `A-Z a-z 0-9 _ . -`."""
     if not _RUN_ID_PREFIX.fullmatch(text):
-        raise ValueError("a run ID prefix is 1 to 128 letters, digits, '_', '.' or '-'")
+        raise ValueError("the prefix of an ID is 1 to 128 letters, digits, '_', '.' or '-'")
     return _no_gateway_key(text)
 
 

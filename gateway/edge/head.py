@@ -212,8 +212,9 @@ PREVIEW = "/preview"
 _PLANS = f"{PLANS}/".encode()
 _CANCEL = f"DELETE {RUNS}"
 _ONLY = (
-    f"Of QStash's calls this gateway only passes bulk cancels of workflow runs ({_CANCEL}) and shows runs of your team "
-    "(GET /v2/workflows/logs); previews, plans and what you may do are at /preview/v2/workflows/runs and /gateway/v1/."
+    f"Of QStash's calls this gateway passes cancels of workflow runs ({_CANCEL}) and of messages, those on failed runs "
+    "and messages, pauses and resumes; it shows your team its runs (GET /v2/workflows/logs) and failed runs (GET "
+    "/v2/dlq?source=workflow). Previews, plans and what you may do are at /preview/v2/ and /gateway/v1/."
 )
 _RUNTIMES = "Runtimes that host workflows keep their own client and token."
 _INSTEAD = (

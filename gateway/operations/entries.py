@@ -179,14 +179,14 @@ def _are_texts(listed: Sequence[object]) -> TypeGuard[Sequence[str]]:
     return all(isinstance(one, str) for one in listed)
 
 
-def of(
+def operation(
     action: Action,
     method: str,
     path: str,
     *,
     read: Callable[[CallForm, Asked], ActionRequest],
     came_of: Callable[[Said], Cancelled | Accepted | None],
-    answer: Callable[[ActionRequest, Cancelled], Mapping[str, object]],
+    answer: Callable[[ActionRequest, Cancelled], Mapping[str, object] | None],
     most: int,
 ) -> Operation:
     """Return an operation on failed runs. A single one is ordered as the bulk call for this one ID, too."""
@@ -244,9 +244,9 @@ def _made(one: object) -> Made | None:
     return None
 
 
-def answer_deleted(_asked: ActionRequest, done: Cancelled) -> Mapping[str, object]:
-    """Return the body that tells how many entries were deleted."""
-    return {"cursor": "", "deleted": done.cancelled}
+def answer_deleted(asked: ActionRequest, done: Cancelled) -> Mapping[str, object] | None:
+    """Return the body that tells how many entries were deleted; for one entry in the path, once it is, none."""
+    return None if asked.in_path and done.cancelled else {"cursor": "", "deleted": done.cancelled}
 
 
 def answer_started(asked: ActionRequest, done: Cancelled) -> Mapping[str, object]:

@@ -19,7 +19,8 @@ from gateway.execution.judging import Judging
 from gateway.execution.ports import AuditPort, Call, OrderPort, RunLog
 from gateway.telemetry.steps import CURRENT, Attributes, Step
 
-RULE, DECISION, OUTCOME, RUNS, PAGES = (f"gateway.{name}" for name in ("rule", "decision", "outcome", "runs", "pages"))
+_OURS = ("action", "rule", "decision", "outcome", "runs", "pages")
+ACTION, RULE, DECISION, OUTCOME, RUNS, PAGES = (f"gateway.{name}" for name in _OURS)
 
 
 class TracedAuthenticator(Authenticator):
@@ -115,7 +116,7 @@ class TracedAudit:
 
     async def intent(self, plan: Plan) -> Receipt:
         """Make the intent durable. Raises: AuditUnavailable."""
-        _tell(_named(plan.permit.rule, "permit"))
+        _tell({ACTION: plan.asked.action.value, **_named(plan.permit.rule, "permit")})
         with Step("audit.intent"):
             return await self._audit.intent(plan)
 
@@ -135,7 +136,7 @@ class TracedAudit:
     async def note(self, event: str, members: Mapping[str, object]) -> None:
         """Record an event."""
         if event == "denied":
-            _tell({**_named(members.get("rule"), "deny"), OUTCOME: event})
+            _tell({ACTION: str(members["action"]), **_named(members.get("rule"), "deny"), OUTCOME: event})
         elif event == "refused":
             _tell({OUTCOME: str(members.get("code"))})
         elif event in ("throttled", "joined"):

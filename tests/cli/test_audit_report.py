@@ -42,7 +42,9 @@ MEMBERS = [
     "reason",
     "policy_digest",
 ]
-COLUMNS = ["when", "team", "who", "why", "rule", "asked", "sent", "cancelled", "state", "policy", "decision"]
+COLUMNS = [
+    *("when", "team", "who", "why", "rule", "asked", "sent", "cancelled", "state", "policy", "decision", "action"),
+]
 
 Members = Mapping[str, object]
 
@@ -123,6 +125,7 @@ def test_a_decision_is_one_line_with_its_last_number(directory: Path) -> None:
         "state": "unknown",
         "policy": DIGEST,
         "decision": an_id(1),
+        "action": "cancel_runs",
     }
 
 

@@ -50,7 +50,7 @@ class Model:
     counts: Callable[[list[Run], int], list[Run]] = field(default=lambda runs, count: runs)
 
     def selected(self, query: str, runs: Sequence[Run], *, field: str = "workflowRunIds") -> list[Run]:
-        """The runs that this server cancels for the query, or other things that it hits, whose IDs `field` names."""
+        """The runs that this server cancels for the query, or other things that it hits, whose IDs are in `field`."""
         found = self._members(self._pairs(query), field)
         ids = found.get(field, [])
         matching = [run for run in runs if self._matches(run, found)]

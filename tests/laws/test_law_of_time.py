@@ -192,7 +192,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "logs values": lambda text: query.parse_question(f"state={text}&label={text}".encode(), events=False),
     "cursor": lambda text: query.parse_question(f"cursor={text}".encode(), events=False),
     "run ID": grammar.run_id,
-    "run ID prefix": grammar.run_id_prefix,
+    "ID prefix": grammar.id_prefix,
     "key": grammar.key,
     "address": grammar.ip_address,
     "URL": grammar.url_prefix,

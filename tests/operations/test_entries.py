@@ -355,6 +355,8 @@ def test_callers_get_the_shapes_that_their_clients_expect() -> None:
     made = (Made("wfr_1", 1), Made("wfr_2", 2))
     delete, restart = OPERATIONS[Action.DELETE_DLQ], OPERATIONS[Action.RESTART_DLQ]
     assert delete.answer(read(f"{DELETE}?label=l"), Cancelled(200, 2)) == {"cursor": "", "deleted": 2}
+    assert delete.answer(read(f"{DELETE}/d1"), Cancelled(200, 1)) is None
+    assert delete.answer(read(f"{DELETE}/d1"), Cancelled(None, 0)) == {"cursor": "", "deleted": 0}
     runs = [run("wfr_1", 1), run("wfr_2", 2)]
     assert restart.answer(read(f"{RESTART}?label=l"), Cancelled(200, 2, made=made)) == {
         "cursor": "",

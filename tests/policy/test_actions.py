@@ -128,6 +128,11 @@ FAULTS = {
         f"action: delete_dlq, {TRUSTED}, approve: {{by: [a]}}",
         "85: people approve entries that were found, so 'approve' stands only beside 'resolve: true'",
     ),
+    "a prefix of IDs": (
+        "deny",
+        "action: delete_dlq, dlqIds: {prefix: [a/b]}",
+        "51: 'a/b': the prefix of an ID is 1 to",
+    ),
     "ids and run_ids": ("deny", "selects: [ids, run_ids]", "28: the same value stands in line 5 already"),
 }
 

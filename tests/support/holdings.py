@@ -68,3 +68,32 @@ def small_holdings(manner: Manner | None = None) -> Holdings:
         ],
     )
     return held
+
+
+BY_ID = {
+    "billing.yaml": """\
+version: 1
+name: billing
+teams: [billing]
+allow:
+  - {id: failed, action: [delete_dlq, resume_dlq, restart_dlq], dlqIds: {any: true}, owner: unchecked}
+  - {id: messages, action: cancel_messages, messageIds: {any: true}, owner: unchecked}
+  - {id: dead, action: [delete_message_dlq, retry_message_dlq], dlqIds: {any: true}, owner: unchecked}
+  - {id: keys, action: [pause, resume], flowControlKey: {any: true}}
+  - {id: queues, action: [pause, resume], queue: {any: true}}
+  - {id: schedules, action: [pause, resume], schedule: {any: true}}
+  - {id: overriding, action: [resume_dlq, restart_dlq], dlqIds: {any: true}, owner: unchecked, overrides: true}
+""",
+    "search.yaml": """\
+version: 1
+name: search
+teams: [search]
+allow:
+  - id: failed
+    action: [delete_dlq, resume_dlq, restart_dlq]
+    workflowUrl: {exact: ["https://a.example/x"]}
+    resolve: true
+    runs: {max: 100}
+""",
+}
+"""Policies: `billing` may do everything by ID, and `search` to its own failed runs, which are looked up."""

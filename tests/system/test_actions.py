@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ allow:
   - {{id: own, workflowUrl: {{exact: ["{URL}"]}}, resolve: true, runs: {{max: 10}}}}
   - {{id: tidy, action: delete_dlq, workflowUrl: {{exact: ["{URL}"]}}, resolve: true, runs: {{max: 10}}}}
   - {{id: again, action: restart_dlq, workflowUrl: {{exact: ["{URL}-v2"]}}, resolve: true, runs: {{max: 10}}}}
+  - {{id: retry, action: retry_message_dlq, dlqIds: {{max: 5}}, owner: unchecked}}
   - {{id: named, action: [restart_dlq, resume_dlq], dlqIds: {{max: 5}}, owner: unchecked}}
 """
 AT = f"workflowUrl={quote(URL, safe='')}"
@@ -135,6 +137,8 @@ def test_a_plan_of_another_action_is_shown_and_applied_as_that(gateway: RunningG
     assert (other.status, other.json()["code"]) == (400, "malformed_request")
     preview = ask(gateway, "DELETE", f"/preview{DLQ}?{AT}").json()
     assert "1 entry would be deleted. To delete exactly those" in str(preview["error"])
+    told = told_by_the_command(gateway, str(plan["plan"]))
+    assert "is for delete_dlq, and this command only cancels runs. Nothing was cancelled." in " ".join(told.split())
     applied = ask(gateway, "POST", f"/gateway/v1/plans/{plan['plan']}/apply")
     assert (applied.status, applied.json()) == (200, {"cursor": "", "deleted": 1})
     assert decision(gateway, applied)["action"] == "delete_dlq"
@@ -145,9 +149,34 @@ def test_a_plan_of_another_action_is_shown_and_applied_as_that(gateway: RunningG
     assert (gone.status, records[gateway_id(gone)]["action"]) == (404, None)
 
 
+def test_what_nothing_lists_has_no_plan(gateway: RunningGateway) -> None:
+    """The refusal says so, instead of asking for a token that is there."""
+    body: dict[str, object] = {"request": "dlqIds=d", "action": "retry_message_dlq"}
+    refused = ask(gateway, "POST", "/gateway/v1/plans", body)
+    assert (refused.status, refused.json()["code"]) == (404, "not_found")
+    assert "are listed nowhere, so it has no plan: send the call itself." in str(refused.json()["error"])
+
+
+def test_a_look_up_that_fails_says_what_was_not_done(gateway: RunningGateway, upstream: SimulatorServer) -> None:
+    """In the word of the action."""
+    upstream.simulator.script(Fault(on="any", status=500, body="{}", times=9))
+    failed = ask(gateway, "DELETE", f"{DLQ}?{AT}")
+    assert (failed.status, failed.json()["code"]) == (502, "lookup_failed")
+    assert "Nothing was sent and nothing was deleted." in str(failed.json()["error"])
+
+
 def gateway_id(answer: Answer) -> str:
     """The decision of an answer."""
     return answer.headers["gateway-decision"]
+
+
+def told_by_the_command(gateway: RunningGateway, plan: str) -> str:
+    """What `cancel --plan` says of a plan; it may not apply one that it would call a cancel."""
+    command = [sys.executable, "-m", "gateway", "cancel", "--plan", plan, "--yes"]
+    environment = {**os.environ, "QSTASH_GATEWAY_URL": gateway.url, "QSTASH_GATEWAY_KEY": gateway.key()}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    assert done.returncode == 1, done
+    return done.stdout + done.stderr
 
 
 def test_what_may_have_been_restarted_is_not_restarted_again(

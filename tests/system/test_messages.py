@@ -161,6 +161,26 @@ def test_a_single_retry_is_answered_with_its_message(account: Account) -> None:
     assert (answer.status, answer.json(), account.hit) == (200, {"messageId": made}, ["e"])
 
 
+def test_a_preview_looks_at_the_messages_and_sends_nothing(account: Account) -> None:
+    """Its plan is applied once, with a look of its own before the order."""
+    shown = account.ask(CANCEL.replace("/v2", "/preview/v2") + "?messageIds=m&messageIds=m2")
+    members: dict[str, Any] = shown.json()
+    assert (shown.status, members["code"], members["action"], members["runs"]) == (409, "preview", "cancel_messages", 2)
+    assert {one["messageId"] for one in members["sample"]} == {"m", "m2"}
+    assert account.done == []
+    applied = account.ask(f"POST /gateway/v1/plans/{members['plan']}/apply")
+    assert (applied.status, applied.json(), account.hit) == (200, {"cancelled": 2}, ["m", "m2"])
+    assert sorted(account.looked_at) == ["m", "m", "m2", "m2"]
+
+
+@pytest.mark.parametrize("line", ["DELETE /preview/v2/dlq/d", "POST /preview/v2/dlq/retry/d"])
+def test_failed_messages_have_no_preview(account: Account, line: str) -> None:
+    """Nothing shows whose they are, and the answer says so instead of asking for a token."""
+    answer = account.ask(line)
+    assert (answer.status, account.done) == (404, [])
+    assert "there is no plan or preview of it: send the call itself" in str(answer.json()["error"])
+
+
 # ---------------------------------------------------------------- what is not known to be nobody's
 
 
@@ -210,7 +230,7 @@ def test_a_message_that_became_a_step_between_the_looks_is_left_out(account: Acc
     )
     answer = account.ask(f"{CANCEL}/m")
     assert (answer.status, answer.json(), account.done) == (200, {"cancelled": 0}, [])
-    assert answer.headers["gateway-skipped"] == "finished=1"
+    assert answer.headers["gateway-skipped"] == 'finished=("m");n=1'
     assert "m" in account.simulator.simulator.holdings.messages
 
 

@@ -30,7 +30,8 @@ allow:
 PATH = "/v2/workflows/runs"
 OWN = f"{PATH}?workflowUrl={quote(INVOICE, safe='')}&workflowUrlExactMatch=true&label=a-label-of-the-caller"
 SEEN = f"{PATH}?workflowUrl={quote(REPORT, safe='')}&workflowUrlExactMatch=true"
-ATTRIBUTES = {f"gateway.{name}" for name in ("team", "decision_id", "rule", "decision", "outcome", "runs", "pages")}
+_NAMES = ("team", "decision_id", "action", "rule", "decision", "outcome", "runs", "pages")
+ATTRIBUTES = {f"gateway.{name}" for name in _NAMES}
 SERVER, CLIENT = 2, 3
 FAILED = 2
 
@@ -103,6 +104,7 @@ def test_a_direct_cancel_is_a_tree_of_its_steps(gateway: RunningGateway, collect
     assert root.attributes == {
         "gateway.decision_id": answer.headers["gateway-decision"],
         "gateway.team": "billing",
+        "gateway.action": "cancel_runs",
         "gateway.rule": "billing/own",
         "gateway.decision": "permit",
         "gateway.outcome": "cancelled",

@@ -55,7 +55,9 @@ class Ordered(NamedTuple):
 class _Orders:
     """The orders of one decision; `last` is the number of the last one with a chunk.
 
-    `of_runs` says that they cancel runs, and `looked_up` that each has a chunk once it has ended.
+    `of_runs` says that they cancel runs, and `looked_up` that each has a chunk once it has ended. `came` holds what
+    chunks say of orders, and `ended` what the process that sent them said in its outcome. Both may stand in a newer
+    chain than the intent and be read before it, so nothing is made of them until all is read.
     """
 
     plan_id: str = ""
@@ -63,17 +65,30 @@ class _Orders:
     looked_up: bool = True
     at_s: float = 0.0
     queries: list[str] = field(default_factory=list)
-    sent: list[tuple[list[str], bool]] = field(default_factory=list)
+    came: list[tuple[str, Members]] = field(default_factory=list)
+    ended: Members | None = None
     last: int = 0
-    closed_by_itself: bool = False
     read_back: bool = False
 
     def may_have_arrived(self) -> list[tuple[list[str], bool]]:
         """Return the run IDs of each order that may have been carried out, and whether it certainly was."""
         if self.read_back:
             return []
-        in_flight = [] if self.closed_by_itself else self.queries[self.last : self.last + 1]
-        return [*self.sent, *((_ids(query), False) for query in in_flight)]
+        if self.ended is None:
+            in_flight = self.queries[self.last : self.last + 1]
+            return [*self._sent(self.came), *((_ids(query), False) for query in in_flight)]
+        whole = [] if self.looked_up or self.of_runs else [(query, self.ended) for query in self.queries]
+        return self._sent([*self.came, *whole])
+
+    def _sent(self, came: Sequence[tuple[str, Members]]) -> list[tuple[list[str], bool]]:
+        """Return the IDs of the orders that may have been carried out, by the members that say how many they hit."""
+        found: list[tuple[list[str], bool]] = []
+        for query, members in came:
+            run_ids, outcome, cancelled = _ids(query), members["outcome"], members.get("cancelled")
+            whole = isinstance(cancelled, int) and cancelled >= len(run_ids)
+            if outcome not in _NOT_CARRIED_OUT and (whole or outcome != "cancelled" or not self.of_runs):
+                found.append((run_ids, whole))
+        return found
 
 
 def ordered_since(directory: Path, since_s: float) -> list[Ordered]:
@@ -114,24 +129,13 @@ def _take(orders: _Orders, members: Members, decision_id: str) -> None:
             orders.at_s = datetime.fromisoformat(at).timestamp()
             orders.of_runs = members.get("action", CANCEL_RUNS) == CANCEL_RUNS
             orders.looked_up = "digest" in members
-        case {"event": "chunk", "order": str(query), "outcome": str(outcome), "number": int(number)}:
+        case {"event": "chunk", "order": str(query), "outcome": str(), "number": int(number)}:
             orders.last = max(orders.last, number - _may_be_sent_again(members))
-            _sent(orders, query, outcome, members)
+            orders.came.append((query, members))
         case {"event": "settled", "cancelled": int()}:
             orders.read_back = True
-        case {"event": "outcome", "outcome": str(outcome)}:
-            orders.closed_by_itself = members.get("cause") != "recovered"
-            if orders.closed_by_itself and not orders.looked_up and not orders.of_runs:
-                for query in orders.queries:
-                    _sent(orders, query, outcome, members)
-
-
-def _sent(orders: _Orders, query: str, outcome: str, members: Members) -> None:
-    """Add an order that may have been carried out; `members` say how many things it was done to."""
-    run_ids, cancelled = _ids(query), members.get("cancelled")
-    whole = isinstance(cancelled, int) and cancelled >= len(run_ids)
-    if outcome not in _NOT_CARRIED_OUT and (whole or outcome != "cancelled" or not orders.of_runs):
-        orders.sent.append((run_ids, whole))
+        case {"event": "outcome", "outcome": str()} if members.get("cause") != "recovered":
+            orders.ended = members
 
 
 def _may_be_sent_again(chunk: Members) -> bool:

@@ -10,12 +10,13 @@ from functools import partial
 from typing import Literal
 from urllib.parse import quote
 
-from gateway.cli.cancel.answers import Lost, Refusal, runs_in_words
+from gateway.cli.cancel.answers import Lost, Refusal
 from gateway.cli.cancel.command import USAGE, add_connection, gateway_of
 from gateway.cli.cancel.flow import KEY, URL
 from gateway.cli.output import FAILED, folded, printable
 from gateway.core import grammar
 from gateway.core.forms.shown import PLAN_ID, SAMPLE, Members
+from gateway.operations.words import words_of
 from gateway.process import forbid_core_dumps
 
 Word = Literal["approve", "reject"]
@@ -68,9 +69,9 @@ def run(word: Word, arguments: argparse.Namespace) -> int:
 
 def about(plan: Members) -> Iterator[str]:
     """Yield what a plan would do, who wants it and why, and what was said of it so far."""
-    number = plan.get("runs")
-    runs = runs_in_words(number) if isinstance(number, int) else "runs"
-    yield f"{plan.get('principal')} wants to cancel {runs}, by rule {plan.get('rule')}"
+    words, number = words_of(plan.get("action")), plan.get("runs")
+    things = words.number(number) if isinstance(number, int) else words.things
+    yield f"{plan.get('principal')} wants to {words.verb} {things}, by rule {plan.get('rule')}"
     if isinstance(reason := plan.get("reason"), str):
         yield f"why: {reason}"
     if isinstance(asked := plan.get("request"), dict):
@@ -93,17 +94,18 @@ def _runs(listed: object) -> Iterator[str]:
     """Yield a line for each run, up to a number."""
     runs = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
     for run in runs[:SAMPLE]:
-        yield f"  {run.get('workflowRunId')}  {run.get('created')}  {run.get('workflowUrl', '')}"
+        name = run.get("dlqId") or run.get("messageId") or run.get("workflowRunId")
+        yield f"  {name}  {run.get('created')}  {run.get('workflowUrl', '')}"
     if len(runs) > SAMPLE:
         yield f"  and {len(runs) - SAMPLE} more: GET /gateway/v1/plans/PLAN has all of them (listed)"
 
 
 def _agreed(word: Word, plan: Members) -> bool:
     """Return whether the person who is asked says yes; an end of the input says no."""
-    number = plan.get("runs")
-    runs = runs_in_words(number) if isinstance(number, int) else "these runs"
+    words, number = words_of(plan.get("action")), plan.get("runs")
+    things = words.number(number) if isinstance(number, int) else f"these {words.things}"
     try:
-        return input(f"{word.capitalize()} the cancel of {runs}? [y/N] ").strip().lower() in ("y", "yes")
+        return input(f"{word.capitalize()} the {words.act} of {things}? [y/N] ").strip().lower() in ("y", "yes")
     except (EOFError, KeyboardInterrupt):
         return False
 
@@ -114,6 +116,8 @@ def _what_next(word: Word, plan: Members) -> str:
     match plan.get("approvals"):
         case {"needed": int(needed), "given": list(given)} if len(given) < needed:
             return f"{len(given)} of {needed} have approved so far."
+    if (words := words_of(plan.get("action"))) is not words_of(None):
+        return f"They are {words.done} when their requester sends the same {words.act} again, until the time is up."
     return "Its requester cancels them with the same cancel again, once, until the time is up."
 
 

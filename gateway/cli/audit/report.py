@@ -17,6 +17,7 @@ from gateway.cli.audit.reading import USAGE, Parser, add_paths, add_span, in_spa
 from gateway.cli.output import printable, printable_json
 from gateway.core.errors import counted
 from gateway.core.forms.cells import csv_line, markdown_line, words
+from gateway.operations.words import words_of
 
 SORTED_CHARS = 16 * 1024 * 1024
 """How much of the report is held to be sorted by time. Decisions end in another order than they begin."""
@@ -24,7 +25,7 @@ SORTED_CHARS = 16 * 1024 * 1024
 MOST_OF_A_CELL = 120
 """The most characters of a cell in a table for people."""
 
-COLUMNS = ("when", "team", "who", "why", "rule", "asked", "sent", "cancelled", "state", "policy", "decision")
+COLUMNS = ("when", "team", "who", "why", "rule", "asked", "sent", "cancelled", "state", "policy", "decision", "action")
 
 
 def register(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -85,6 +86,7 @@ def row(decision: RecordedDecision) -> dict[str, str]:
         "state": _text(shown["state"]),
         "policy": _text(shown["policy_digest"]),
         "decision": decision.decision_id,
+        "action": _text(shown["action"]),
     }
 
 
@@ -103,7 +105,8 @@ def _sent(orders: object, begun: Mapping[str, object]) -> str:
     """
     if not isinstance(orders, dict) or not orders["sent"]:
         return "nothing"
-    by_ids = " by run IDs" * (begun.get("digest") is not None)
+    thing = words_of(begun.get("action")).thing
+    by_ids = f" by {thing} IDs" * (begun.get("digest") is not None)
     return f"{orders['sent']} of {counted(orders['planned'], 'order')}{by_ids}: {_query(begun.get('effective'))}"
 
 

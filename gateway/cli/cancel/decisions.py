@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from urllib.parse import quote
 
-from gateway.cli.cancel.answers import Lost, Refusal, ShownDecision, runs_in_words
+from gateway.cli.cancel.answers import Lost, Refusal, ShownDecision
 from gateway.cli.cancel.client import Gateway
 from gateway.cli.cancel.command import USAGE, add_connection, gateway_of
 from gateway.cli.cancel.flow import KEY, URL
 from gateway.cli.output import FAILED, folded, printable, printable_json
 from gateway.core.forms.shown import PLAN_ID, Members
+from gateway.operations.words import words_of
 from gateway.process import forbid_core_dumps
 
 LIMIT, MOST = 20, 100
@@ -23,8 +24,8 @@ LIMIT, MOST = 20, 100
 _STATES = {
     "denied": "refused by policy, nothing was sent",
     "in_flight": "under way, not known yet what comes of it",
-    "accepted": "QStash works on it in the background, not known yet how many runs",
-    "refused": "QStash refused it, nothing was cancelled",
+    "accepted": "QStash works on it in the background, not known yet how many {things}",
+    "refused": "QStash refused it, nothing was {done}",
     "not_sent": "nothing was sent",
     "unknown": "not known what came of it",
 }
@@ -134,6 +135,7 @@ def _whole(decision: ShownDecision) -> Iterator[str]:
 
 def _said(members: Members) -> dict[str, str]:
     """Return the members that are said otherwise than they are written."""
+    words = words_of(members.get("action"))
     said = {"at": _second(members.get("at")), "request": _asked(members.get("request"))}
     match members.get("orders"):
         case {"planned": int(planned), "sent": int(sent)}:
@@ -141,27 +143,33 @@ def _said(members: Members) -> dict[str, str]:
     if isinstance(members.get("upstream_status"), int):
         said["upstream_status"] = f"answered with status {members['upstream_status']}"
     if type(over := members.get("over_cancelled")) is int:
-        said["over_cancelled"] = f"{runs_in_words(over)} more than were sent" if over else "none"
+        said["over_cancelled"] = f"{words.number(over)} more than were sent" if over else "none"
     match members.get("settled"):
         case {"at": str(at), "source": str(source), "cancelled": cancelled}:
-            known = runs_in_words(cancelled) + " cancelled" if type(cancelled) is int else "still not known"
+            known = f"{words.number(cancelled)} {words.done}" if type(cancelled) is int else "still not known"
             said["settled"] = f"{known}, looked up at {_second(at)} ({source})"
     return said
 
 
 def _short(decision: ShownDecision) -> str:
     """Return the state in one or two words."""
-    return runs_in_words(decision.cancelled) if decision.cancelled else decision.state
+    words = words_of(decision.members.get("action"))
+    if not decision.cancelled:
+        return decision.state
+    return words.number(decision.cancelled) + f" {words.done}" * (words is not words_of(None))
 
 
 def _state(decision: ShownDecision) -> str:
+    words = words_of(decision.members.get("action"))
     if decision.cancelled and decision.certain:
-        return f"{runs_in_words(decision.cancelled)} cancelled"
+        return f"{words.number(decision.cancelled)} {words.done}"
     if decision.state == "cancelled":
-        return "no run was cancelled"
+        return f"no {words.thing} was {words.done}"
     so_far = decision.members.get("cancelled")
-    certain = f"; {runs_in_words(so_far)} cancelled for certain so far" if type(so_far) is int and so_far else ""
-    return _STATES.get(decision.state, decision.state) + certain
+    known = words.number(so_far) if type(so_far) is int and so_far else ""
+    certain = f"; {known} {words.done} for certain so far" if known else ""
+    state = _STATES.get(decision.state)
+    return (decision.state if state is None else state.format(things=words.things, done=words.done)) + certain
 
 
 def _asked(request: object) -> str:

@@ -156,6 +156,9 @@ def resume(gateway: Gateway, plan_id: str, screen: Screen, manner: Manner) -> En
     """Show a plan that was made before; follow it while the gateway is busy with it; apply it if it is ready."""
     try:
         found = asyncio.run(gateway.look(plan_id))
+        if isinstance(found, ShownPlan) and not found.cancels_runs:
+            other = f"Plan {plan_id} is for {found.action}, and this command only cancels runs. {UNSENT}"
+            return Ending(End.REFUSED, other)
         if isinstance(found, ShownPlan) and found.state in AT_WORK:
             watching, within_s = (screen.looking(), LOOK_S) if found.looking else (screen.applying(found), APPLY_S)
             with watching as told:

@@ -251,6 +251,11 @@ class ShownPlan:
     members: Members = field(default_factory=dict, compare=False, repr=False)
 
     @property
+    def cancels_runs(self) -> bool:
+        """Whether it is a plan to cancel runs."""
+        return self.action == CANCEL_RUNS
+
+    @property
     def looking(self) -> bool:
         """True while its runs are being looked up."""
         return self.state == LOOKING

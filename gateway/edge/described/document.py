@@ -12,10 +12,11 @@ from gateway.edge.described.problems import EVERYWHERE, problem_schema
 from gateway.edge.described.values import VALUES
 
 _SAYS = (
-    "The gateway's own calls. Beside them it takes `DELETE /v2/workflows/runs`, the same with a run's ID behind it, "
-    "`GET /v2/workflows/logs` and `GET /v2/workflows/events` as QStash does, and previews cancels at "
-    "`/preview/v2/workflows/runs`, with an ID or without. Another path gets 404, another method 405. A later version "
-    "may add calls, members, headers and words."
+    "The gateway's own calls. Beside them it takes, as QStash does, `DELETE /v2/workflows/runs`, the calls on failed "
+    "runs, messages and pauses, each with an ID behind it or without, and `GET /v2/workflows/logs`, "
+    "`GET /v2/workflows/events` and `GET /v2/dlq?source=workflow`; what those that act would do is previewed at "
+    "`/preview/v2/…`. Another path gets 404, another method 405. A later version may add calls, members, headers and "
+    "words."
 )
 _ALWAYS = ("Gateway-Decision", "Gateway-Source")
 _IF_GIVEN = ("X-Request-Id",)

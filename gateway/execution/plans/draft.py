@@ -11,7 +11,7 @@ from typing import NamedTuple
 from gateway.core.errors import Conflict, NotFound, Refusal
 from gateway.core.outcome import Accepted, Cancelled, Outcome, Unknown
 from gateway.core.plan import Denial, Permit, Plan
-from gateway.core.request import Principal
+from gateway.core.request import Action, Principal
 from gateway.core.run import LookUp, Resolution, Resolved
 from gateway.execution.plans.waiting import Halt
 from gateway.execution.ports import Call
@@ -42,6 +42,23 @@ NO_RUNS = Resolved(())
 def no_such_plan() -> NotFound:
     """Return the refusal for a plan ID that is not, or no longer, a plan of the caller."""
     return NotFound("plan", "There is no such plan of yours any more; plan again (POST /gateway/v1/plans).")
+
+
+def no_read_token(action: Action) -> NotFound:
+    """Return the refusal of a request whose things cannot be looked up, because nothing may be read."""
+    words = WORDS[action]
+    return NotFound(
+        "no_read_token",
+        f"This gateway cannot look {words.things} up, because it has no read-only token (upstream.read_token): ask its "
+        f"operators for one, or send the {words.act} itself.",
+    )
+
+
+def not_listed(action: Action) -> NotFound:
+    """Return the refusal of a plan for an action whose things nothing lists."""
+    words = WORDS[action]
+    sentence = f"The {words.things} of a {words.act} are listed nowhere, so it has no plan: send the call itself."
+    return NotFound("not_listed", sentence)
 
 
 class Withdrawal(NamedTuple):

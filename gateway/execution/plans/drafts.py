@@ -11,10 +11,10 @@ from collections.abc import Iterable
 
 from gateway.audit.events.declare import Members
 from gateway.audit.record import plan_members, withdrawn_members
-from gateway.core.errors import NARROW, LookupFailed, NotFound, Overloaded, Refusal, ShuttingDown, Throttled
+from gateway.core.errors import NARROW, LookupFailed, Overloaded, Refusal, ShuttingDown, Throttled
 from gateway.core.plan import Denial, Permit
 from gateway.core.ports import Clock
-from gateway.core.request import Action, ActionRequest, ByIds, Principal
+from gateway.core.request import CANCEL_RUNS, Action, ActionRequest, ByIds, Principal
 from gateway.core.run import Listing, LookUp, LookUpBounds
 from gateway.execution.judging import Judging
 from gateway.execution.plans.draft import (
@@ -27,11 +27,14 @@ from gateway.execution.plans.draft import (
     Withdrawal,
     check_ready,
     look_up_of,
+    no_read_token,
     no_such_plan,
+    not_listed,
 )
 from gateway.execution.plans.handled import Handled
 from gateway.execution.plans.shelf import Shelf
 from gateway.execution.ports import AuditPort, Call, LookUps, RunLog, at_once
+from gateway.operations.words import WORDS
 from gateway.process import Net, internal, report
 from gateway.state.freezes import Stop
 from gateway.upstream.shares import Bounds, TeamShare
@@ -47,11 +50,6 @@ JUDGING_S = 10.0
 
 SPARE_S = 20.0
 """How much longer another gateway believes that a look-up goes on, in seconds; then the one that began it is gone."""
-
-_LOOKS_NOTHING_UP = (
-    "This gateway cannot look runs up, because it has no read-only token (upstream.read_token): ask its operators for "
-    "one, or send the cancel itself."
-)
 
 MOST_LOOKUPS = 4
 MOST_OF_A_TEAM = 2
@@ -96,10 +94,12 @@ class Drafts:
         self._stopping = False
 
     def log(self, action: Action) -> RunLog:
-        """Return the port for look-ups of an action. Raises: NotFound: the configuration has no read-only token."""
-        found = None if self._look_ups is None else self._look_ups.of(action)
+        """Return the port for look-ups of an action. Raises: NotFound: no read-only token, or nothing to look at."""
+        if self._look_ups is None:
+            raise no_read_token(action)
+        found = self._look_ups.of(action)
         if found is None:
-            raise NotFound("no_read_token", _LOOKS_NOTHING_UP)
+            raise not_listed(action)
         return found
 
     def begin(self, call: Call, permit: Permit) -> Draft:
@@ -111,10 +111,8 @@ class Drafts:
             Overloaded: four look-ups are under way.
             ShuttingDown: the process is ending.
         """
-        log, looking = (
-            self.log(call.request.action),
-            [draft for draft in self._kept.values() if draft.state is State.LOOKING],
-        )
+        log = self.log(call.request.action)
+        looking = [draft for draft in self._kept.values() if draft.state is State.LOOKING]
         for draft in looking:
             if (draft.call.principal, draft.call.request) == (call.principal, call.request):
                 return draft
@@ -321,7 +319,7 @@ class Drafts:
         if draft.halt.by is not None:
             draft.state, draft.failure = State.STOPPED, None
         elif net.fault is not None:
-            draft.state, draft.failure = State.FAILED, _failure(net.fault)
+            draft.state, draft.failure = State.FAILED, _failure(net.fault, draft.call.request.action)
             self._tell_of(draft)
         self.note(draft)
         self._forget()
@@ -380,15 +378,19 @@ class Drafts:
         return None
 
 
-def _failure(fault: BaseException) -> Refusal:
+def _failure(fault: BaseException, action: Action) -> Refusal:
     """Return why there is no plan. An error in our own code also becomes a refusal, so it ends only this look-up."""
+    words = WORDS[action]
     match fault:
+        case LookupFailed() if action is not CANCEL_RUNS:
+            return fault.of_what_is(words.done)
         case Refusal():
             return fault
         case TimeoutError():
-            return LookupFailed("deadline", "Looking the runs up and judging them took too long.", NARROW)
-    what = "The gateway failed while it looked the runs up."
-    return LookupFailed(internal(fault), what, "Tell its operators the decision id.")
+            what = f"Looking the {words.things} up and judging them took too long."
+            return LookupFailed("deadline", what, NARROW, done=words.done)
+    what = f"The gateway failed while it looked the {words.things} up."
+    return LookupFailed(internal(fault), what, "Tell its operators the decision id.", done=words.done)
 
 
 async def _listing(asked: ActionRequest, log: RunLog, look: LookUp) -> Listing:

@@ -13,7 +13,7 @@ def _no_headers(asked: Asked) -> tuple[tuple[str, str], ...]:
     return ()
 
 
-OPERATION = entries.of(
+OPERATION = entries.operation(
     Action.DELETE_DLQ,
     "DELETE",
     entries.DLQ,

@@ -6,7 +6,7 @@ from gateway.core.request import Action
 from gateway.operations import entries
 from gateway.operations.overrides import overrides_in
 
-OPERATION = entries.of(
+OPERATION = entries.operation(
     Action.RESTART_DLQ,
     "POST",
     f"{entries.DLQ}/restart",

@@ -63,7 +63,7 @@ NOT_IN_DENY = "in a deny only exact, prefix, any_of, within_last and selects exi
 
 def bounds() -> dict[str, Shape[Condition]]:
     """Return the readers of the conditions of `allow` and `require`, by wire name."""
-    ids = {"max": may(Int(1, MAX_COUNT)), "prefix": may(distinct(Text(grammar.run_id_prefix)))}
+    ids = {"max": may(Int(1, MAX_COUNT)), "prefix": may(distinct(Text(grammar.id_prefix)))}
     created = {
         "within_last": may(duration_field(), into="within_last_ms"),
         "max_span": may(duration_field(), into="max_span_ms"),
@@ -78,7 +78,7 @@ def bounds() -> dict[str, Shape[Condition]]:
 
 def overlaps() -> dict[str, Shape[Condition]]:
     """Return the readers of the conditions of `deny`, by wire name."""
-    ids = {"prefix": may(distinct(Text(grammar.run_id_prefix)))}
+    ids = {"prefix": may(distinct(Text(grammar.id_prefix)))}
     return {
         "workflowUrl": _overlap(_url_condition, _url_lists()),
         **{name: _overlap(RunIdCondition, ids) for name in ID_LISTS},

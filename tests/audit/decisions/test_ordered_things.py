@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,25 @@ async def test_what_was_named_counts_unless_it_was_certainly_not_sent(
     read = ordered_since(tmp_path, 0)
     assert {(one.run_id, one.certain) for one in read} == found
     assert all(one.created_ms is None for one in read)
+
+
+@pytest.mark.parametrize("outcome", [Cancelled(200, 2), Cancelled(200, 1), Unknown("timeout")])
+async def test_an_outcome_in_a_newer_chain_than_its_intent_counts_as_well(tmp_path: Path, outcome: Outcome) -> None:
+    """Chains are read from the newest on, so the end of a decision is known before its begin."""
+    async with opened(tmp_path, chain_bytes=1) as log:
+        receipt = await log.intent(plan(NAMED))
+        await log.close(receipt, Closing(outcome, 0, 5, caller_gone=False))
+    begun, ended = (file_of(tmp_path, f'"event":"{event}"') for event in ("intent", "outcome"))
+    assert begun.name < ended.name
+    for age_s, path in ((20, begun), (10, ended)):
+        os.utime(path, (time.time() - age_s,) * 2)
+    assert {one.run_id for one in ordered_since(tmp_path, 0)} == {"dlq_0", "dlq_1"}
+
+
+def file_of(directory: Path, text: str) -> Path:
+    """The one file of the record that has the text."""
+    [found] = [path for path in directory.glob("*.jsonl") if text in path.read_text()]
+    return found
 
 
 @pytest.mark.parametrize("restarted", [3, 2])

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from tests.reliability.controls.copy import Bug
+from tests.reliability.controls.in_actions import IN_ACTIONS
 from tests.reliability.controls.in_approvals import IN_APPROVALS
 from tests.reliability.controls.in_console import IN_CONSOLE
 from tests.reliability.controls.in_decisions import IN_DECISIONS
@@ -23,6 +24,7 @@ KINDS: Mapping[str, tuple[Bug, ...]] = MappingProxyType(
     {
         "reading and judging": IN_READING,
         "sending": IN_SENDING,
+        "the other actions": IN_ACTIONS,
         "the record and its order": IN_ORDER,
         "looking runs up": IN_RESOLVING,
         "stopping and sending again": IN_STOPPING,

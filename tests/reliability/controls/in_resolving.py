@@ -158,8 +158,8 @@ IN_RESOLVING = (
         (
             Edit(
                 "gateway/audit/decisions/ordered.py",
-                "        in_flight = [] if self.closed_by_itself else self.queries[self.last : self.last + 1]\n",
-                "        in_flight = self.queries[:0]\n",
+                "            in_flight = self.queries[self.last : self.last + 1]\n",
+                "            in_flight = self.queries[:0]\n",
             ),
         ),
         ("tests/audit/decisions/test_ordered.py",),

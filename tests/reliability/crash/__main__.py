@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from tests.reliability.crash.budgeted import BudgetBatch, PostgresBatch
 from tests.reliability.crash.loop import COLUMNS, Batch, Tally, run_batch
 from tests.reliability.crash.resolved import PlanBatch
+from tests.reliability.crash.restarted import RestartBatch
 from tests.reliability.tables import laws_table, table
 
 BATCH = 50
@@ -25,12 +26,18 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=1000)
     parser.add_argument("--plan-rounds", type=int, default=300, help="rounds under requests whose runs are looked up")
     parser.add_argument("--state-rounds", type=int, default=500, help="rounds under requests with a budget")
+    parser.add_argument("--restart-rounds", type=int, default=40, help="rounds in which failed runs are restarted")
     parser.add_argument("--postgresql", action="store_true", help="keep the budget in PostgreSQL, and not in SQLite")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
     budgeted = PostgresBatch if arguments.postgresql else BudgetBatch
-    asked = ((Batch, arguments.rounds), (PlanBatch, arguments.plan_rounds), (budgeted, arguments.state_rounds))
+    asked = (
+        (Batch, arguments.rounds),
+        (PlanBatch, arguments.plan_rounds),
+        (budgeted, arguments.state_rounds),
+        (RestartBatch, arguments.restart_rounds),
+    )
     held = [_lived(kind, rounds, arguments) for kind, rounds in asked if rounds]
     return 0 if all(held) else 1
 

@@ -6,17 +6,20 @@ from collections import Counter
 from pathlib import Path
 from typing import ClassVar
 
-from tests.reliability.crash import laws, strace
+from tests.reliability.crash import laws, restarted, strace
 from tests.reliability.crash.__main__ import holds, report
 from tests.reliability.crash.laws import Recorded, violations
 from tests.reliability.crash.ledger import Sent
+from tests.reliability.crash.load import Told
 from tests.reliability.crash.loop import Batch, run_batch
 from tests.reliability.crash.points import POINTS, Scene
 from tests.reliability.crash.resolved import BETWEEN_ORDERS, IN_A_WAIT, SENT_AGAIN, PlanBatch
+from tests.reliability.crash.restarted import RestartBatch
 from tests.support.waiting import until
 
 ROUNDS = 28
 PLAN_ROUNDS = 10
+RESTARTS = 20
 
 
 def test_killed_at_any_point_nothing_is_unrecorded_open_or_sent_twice() -> None:
@@ -35,6 +38,15 @@ def test_killed_at_any_point_of_a_plan_no_run_is_cancelled_outside_of_it_or_twic
     assert not +tally.broken, report(tally, PlanBatch, seed=1, took_s=0)
     reached = [tally.between[name] for name in (BETWEEN_ORDERS, IN_A_WAIT, SENT_AGAIN)]
     assert (sum(tally.kills.values()), reached) == (PLAN_ROUNDS, [1, 1, 1])
+
+
+def test_killed_while_failed_runs_are_restarted_none_is_restarted_twice() -> None:
+    """A death at each named point: not by the repeat under a key, not by the loop that is run again, not by both."""
+    strace.required()
+    tally = run_batch(seed=1, points=RestartBatch.names(), kind=RestartBatch)
+    assert not +tally.broken, report(tally, RestartBatch, seed=1, took_s=0)
+    assert sum(tally.kills.values()) == len(RestartBatch.names())
+    assert tally.cancels >= RESTARTS
 
 
 class AtOnce(Batch):
@@ -96,3 +108,25 @@ def test_each_broken_law_is_seen() -> None:
         {laws.TOLD_OTHERWISE: 1}
     )
     assert violations(_record(true), sent, {"a": (503, {})}) == Counter({laws.TOLD_OTHERWISE: 1})
+
+
+def test_each_broken_law_of_restarts_is_seen() -> None:
+    """An entry that was restarted twice, and every way in which record, upstream and callers may differ."""
+    intent = {"event": "intent", "decision_id": "d1", "orders": ["POST /v2/workflows/dlq/restart?dlqIds=a"]}
+    done = {"event": "outcome", "decision_id": "d1", "outcome": "cancelled", "cancelled": 1}
+    sent, told = [Sent("dlqIds=a", 1)], Told({"dlqIds=a": (200, {"workflowRuns": [{}]})})
+
+    def broken(*records: dict, sent: list[Sent] = sent, told: Told = told, often: int = 1) -> Counter[str]:
+        return restarted.broken_laws(records, sent, told, {"a": often})
+
+    assert broken(intent, done) == Counter()
+    assert broken(intent, done, often=2) == Counter({restarted.RESTARTED_TWICE: 1})
+    assert broken(told=Told()) == Counter({laws.NO_INTENT: 1})
+    assert broken(intent, told=Told()) == broken(intent, done, done, told=Told()) == Counter({laws.NOT_ONCE: 1})
+    assert broken(intent, {**done, "cancelled": 2}, told=Told()) == Counter({laws.WRONG_NUMBER: 1})
+    not_sent = {**done, "outcome": "not_sent", "cancelled": None}
+    assert broken(intent, not_sent, told=Told()) == Counter({laws.SENT_AFTER_ALL: 1})
+    unknown = {**done, "outcome": "unknown", "cancelled": None}
+    assert broken(intent, unknown) == Counter({laws.TOLD_OTHERWISE: 1})
+    assert broken(intent, unknown, told=Told({"dlqIds=a": (409, {"code": "outcome_unknown"})})) == Counter()
+    assert broken(intent, done, told=Told({"dlqIds=a": (503, {})})) == Counter({laws.TOLD_OTHERWISE: 1})
