@@ -48,7 +48,7 @@ IN_PAUSING = (
     ),
     Bug(
         "a pause that ends wants no rule for the resume",
-        (Edit(GATE, "        if isinstance(found, Permit):\n", "        if found is not None:\n"),),
+        (Edit("gateway/policy/decide.py", "    if isinstance(found, Permit):\n", "    if found is not None:\n"),),
         (ENDING,),
     ),
     Bug(
