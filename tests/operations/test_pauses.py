@@ -194,10 +194,10 @@ def test_a_pause_that_ends_wants_a_rule_for_the_resume(simulator: Since, gateway
 
 
 def test_a_pause_has_no_preview(simulator: Since, tmp_path: Path) -> None:
-    """There is nothing to look up, and nothing is sent: the answer says what to ask instead."""
+    """There is nothing to look up, and nothing is sent: the answer says to send the call itself."""
     upstream = ", read_token: {file: read-token}"
     with RunningGateway(Setup(simulator.server.url, tmp_path / "gateway", POLICIES, upstream=upstream)) as gateway:
         answer = gateway.request("POST", "/preview/v2/queues/qn/pause")
     assert (answer.status, answer.json()["code"]) == (404, "not_found")
-    assert "/gateway/v1/explain" in str(answer.json()["error"])
+    assert "send the call itself" in str(answer.json()["error"])
     assert simulator.ledger == ()
