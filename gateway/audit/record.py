@@ -296,8 +296,9 @@ def _particulars(
 
 
 def _made(outcome: Outcome) -> list[MadeThing] | Absent:
-    made = outcome.made if isinstance(outcome, Cancelled) else ()
-    return [[one.made_id, one.created_ms] for one in made] or ABSENT
+    if not isinstance(outcome, Cancelled) or not outcome.made:
+        return ABSENT
+    return [[one.made_id, one.created_ms] for one in outcome.made]
 
 
 def _remains(progress: Progress | None) -> Remains | Absent:

@@ -367,8 +367,12 @@ class ActionRequest:
 
     def texts(self) -> list[str]:
         """Return every text of the caller's that is recorded or sent."""
-        pairs = (*self.selection.pairs(), *self.overrides)
-        return [*[value for _, value in pairs], self.reason or ""]
+        found = [value for _, value in self.selection.pairs()]
+        if self.overrides:
+            found += [value for _, value in self.overrides]
+        if self.reason is not None:
+            found.append(self.reason)
+        return found
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
@@ -378,9 +382,7 @@ class ActionRequest:
     @property
     def lasts_ms(self) -> int | None:
         """After how many milliseconds a pause ends by itself; None if it does not."""
-        if not self.overrides:
-            return None
-        until = dict(self.overrides).get(UNTIL)
+        until = dict(self.overrides).get(UNTIL) if self.overrides else None
         return None if until is None else grammar.lasting_ms(until)
 
     def wire(self) -> dict[str, object]:

@@ -207,9 +207,9 @@ def _target(order: Order) -> tuple[str, str]:
 
 
 def _came_of(said: Said) -> Cancelled | Accepted | None:
-    match said.members:
-        case {"cancelled": int(number)} if type(number) is int and 0 <= number < 2**63:
-            return Cancelled(said.status, number, said.bulk_action_id)
+    number = said.members.get("cancelled")
+    if type(number) is int and 0 <= number < 2**63:
+        return Cancelled(said.status, number, said.bulk_action_id)
     if "cancelled" not in said.members and said.bulk_action_id is not None:
         return Accepted(said.status, said.bulk_action_id)
     return None
