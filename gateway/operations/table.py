@@ -1,6 +1,6 @@
 """The table of all actions: what a method and a path ask for, and how an action is ordered and answered.
 
-To add an action: a module in `calls`, its line here, its tests, its page in docs.
+To add an action: a module in `calls`, its line here, its words in `words`, its tests, its page in docs.
 """
 
 from __future__ import annotations

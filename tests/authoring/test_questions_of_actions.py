@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.authoring.explain import explain, implied
 from gateway.authoring.history import replay
@@ -15,15 +17,16 @@ from gateway.authoring.question import Headers, Question, from_line, from_wire, 
 from gateway.core.errors import Refusal
 from gateway.core.parse import Body
 from gateway.core.plan import Permit
-from gateway.core.request import CANCEL_RUNS, Action
+from gateway.core.request import CANCEL_RUNS, Action, ActionRequest, ByFilter, filter_with, wires_of
 from gateway.operations.operation import Asked
 from gateway.operations.table import OPERATIONS, asked_by
+from gateway.policy.conditions import FAILED
 from gateway.policy.decide import decide
 from gateway.policy.format.load import load_policies
 from gateway.policy.rules import Policies
-from tests.authoring.actions import ASKED, LINES, POLICY, read
+from tests.authoring.actions import ASKED, HEADERS, LINES, POLICY, read
 from tests.authoring.logs import BILLING, record_of
-from tests.core.strategies import NOW_MS
+from tests.core.strategies import NOW_MS, RUN_IDS, counts, filters, some
 
 EACH = pytest.mark.parametrize(("action", "line", "headers"), ASKED, ids=[f"{one[0]}: {one[1]}" for one in ASKED])
 
@@ -68,6 +71,25 @@ def test_a_request_line_that_is_shown_asks_for_the_same(action: Action, line: st
     """Whoever pastes it asks for what was shown."""
     request = read(line, headers)
     assert request.action is action
+    assert from_line(line_of(request), headers=request.overrides) == request
+
+
+@st.composite
+def on_failed_runs(draw: st.DrawFn) -> ActionRequest:
+    """A filter of failed runs, with headers where its action takes some."""
+    asked = draw(filters().filter(lambda one: not one.by_prefix))
+    members = {name: getattr(asked, name) for name in wires_of(ByFilter)}
+    runs = draw(st.one_of(st.just(()), some(RUN_IDS)))
+    action = draw(st.sampled_from(sorted(FAILED)))
+    headers = HEADERS if action is not Action.DELETE_DLQ and draw(st.booleans()) else ()
+    filtered = filter_with({**members, "failed_run_ids": runs}, failed=True)
+    return ActionRequest(filtered, draw(counts), action=action, overrides=headers)
+
+
+@given(on_failed_runs())
+def test_any_filter_of_failed_runs_is_read_as_it_was(request: ActionRequest) -> None:
+    """From the record and from the line that is shown, whatever it names: nothing is lost and nothing widened."""
+    assert from_wire(request.wire(), action=request.action) == request
     assert from_line(line_of(request), headers=request.overrides) == request
 
 

@@ -148,7 +148,7 @@ ASKS: Sequence[tuple[int, Ask]] = (
     (200, lambda gateway: gateway.request("GET", "/v2/workflows/logs")),
     (200, lambda gateway: gateway.request("GET", "/gateway/v1/whoami")),
     (200, lambda gateway: gateway.request("POST", "/gateway/v1/explain", body=ASKED, headers=JSON)),
-    (404, lambda gateway: gateway.request("DELETE", "/v2/messages")),
+    (404, lambda gateway: gateway.request("DELETE", "/v2/topics/t")),
     (405, lambda gateway: gateway.request("GET")),
     (414, lambda gateway: gateway.cancel(f"label={'x' * 140_000}")),
     (200, lambda gateway: gateway.request("GET", "/healthz", team=None)),

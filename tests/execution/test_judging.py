@@ -265,7 +265,7 @@ def test_callers_work_shares_no_threads_with_reloads() -> None:
                 using.add(str(path.relative_to(Path(gateway.__file__).parent)))
     known = {"audit/log.py", "cli/trial/tour.py", "files/watch.py", "serving/outcomes.py", "serving/reload.py"}
     # Shared state is loaded, looked for once a second, and recovered at the start.
-    state = {"fleet/joining.py", "fleet/taken.py"}
+    state = {"fleet/joining.py", "fleet/taken.py", "fleet/timed/recovered.py"}
     assert using <= known | state | {"telemetry/traced.py", "upstream/direct.py"}
 
 

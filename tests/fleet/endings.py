@@ -97,8 +97,8 @@ class Gateway:
         return [order.action for order in self.upstream.orders]
 
 
-def fleet(*names: str, actions: tuple[Action, ...] = BOTH) -> list[Gateway]:
-    """Gateways over one store, by one clock, whose rule admits these actions."""
+def fleet(*names: str, actions: tuple[Action, ...] = BOTH, upstream: PromptUpstream | None = None) -> list[Gateway]:
+    """Gateways over one store, by one clock, whose rule admits these actions; with an `upstream` all send there."""
     clock = StillClock()
     store = MemoryTimers(clock)
-    return [Gateway(store, clock, rules(*actions), name=name) for name in names]
+    return [Gateway(store, clock, rules(*actions), upstream or PromptUpstream(), name=name) for name in names]

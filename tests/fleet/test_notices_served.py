@@ -123,7 +123,8 @@ def test_what_a_gateway_does_by_itself_and_a_refused_reload_are_told(upstream: S
             assert set(events) == {"over_cancelled", "freeze", "reload_refused"}
             assert events["over_cancelled"]["subject"] == answer.headers["gateway-decision"]
             assert events["over_cancelled"]["data"] | {"decision_id": ""} == {
-                "decision_id": "", "team": "billing", "rule": "billing/ids", "over_cancelled": 3,
+                "decision_id": "", "team": "billing", "action": "cancel_runs", "rule": "billing/ids",
+                "over_cancelled": 3,
             }  # fmt: skip
             assert events["freeze"]["data"]["by"] == "gateway"
             assert "the last good one stays" in events["reload_refused"]["data"]["why"]

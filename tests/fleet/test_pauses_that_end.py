@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 import pytest
 
 from gateway.core.errors import AuditUnavailable, StateUnavailable
 from gateway.core.outcome import Accepted, Cancelled, NotSent, Outcome, Refused, Unknown
-from gateway.core.plan import Denial
+from gateway.core.plan import Denial, Order, Receipt
 from gateway.core.request import Action, ActionRequest
 from gateway.fleet.timed.due import LATER_MS, SOON_MS
 from gateway.state.freezes import Freeze, Scope, Snapshot
 from gateway.state.timed.timers import Stage
+from tests.execution.fakes import PromptUpstream
 from tests.fleet.endings import BOTH, HOUR_MS, Gateway, fleet, rules, switch
 
 PAUSE, RESUME = BOTH
 DONE = Cancelled(200, 1)
+
+
+@dataclass
+class Overtaken(PromptUpstream):
+    """An upstream at which something else comes first, once, when a resume is on its way."""
+
+    first: Callable[[], Awaitable[object]] | None = None
+
+    async def send(self, order: Order, receipt: Receipt) -> Outcome:
+        if order.action is RESUME and self.first is not None:
+            first, self.first = self.first, None
+            await first()
+        return await super().send(order, receipt)
 
 
 async def paused(gateway: Gateway, until: str = "1h") -> None:
@@ -147,6 +162,17 @@ async def test_a_later_word_on_the_name_replaces_the_timer(later: Sequence[Actio
     await one.timed.stop(1)
     await one.look(HOUR_MS)
     assert one.sent == sent
+
+
+async def test_a_pause_that_overtakes_the_resume_keeps_its_own_end() -> None:
+    """What the gateway itself resumes is no later word of anybody."""
+    [one] = fleet("a", upstream=(upstream := Overtaken()))
+    await paused(one)
+    upstream.first = lambda: paused(one, "2h")
+    await one.look(HOUR_MS)
+    assert [row.stage for row in one.store.rows.values()] == [Stage.WAITING]
+    assert await one.look(2 * HOUR_MS) == []
+    assert (one.sent, one.store.rows) == ([PAUSE, PAUSE, RESUME, RESUME], {})
 
 
 @pytest.mark.parametrize(("action", "sent"), [(PAUSE, [PAUSE, PAUSE]), (RESUME, [PAUSE, RESUME, RESUME])])

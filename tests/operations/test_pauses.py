@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -93,7 +94,7 @@ def test_what_a_rule_names_is_switched(
     assert (sent.call.method, sent.call.path, sent.call.query) == (expected, f"/v2/{sort}/{name}/{word}", "")
     assert sent.call.body == b""
     intent = gateway.records("intent")[before]
-    assert (intent["asked"], intent["reason"]) == ({FIELDS[sort]: [name], "count": 1}, "stuck")
+    assert (intent["action"], intent["asked"], intent["reason"]) == (word, {FIELDS[sort]: [name], "count": 1}, "stuck")
     assert gateway.records("outcome")[-1]["cancelled"] == 1
 
 
@@ -190,3 +191,13 @@ def test_a_pause_that_ends_wants_a_rule_for_the_resume(simulator: Since, gateway
     assert "no rule allows the resume that Gateway-Until asks for" in str(answer.json()["error"])
     assert simulator.ledger == ()
     assert gateway.request("POST", "/v2/queues/any/pause", team="search").status == 200
+
+
+def test_a_pause_has_no_preview(simulator: Since, tmp_path: Path) -> None:
+    """There is nothing to look up, and nothing is sent: the answer says to send the call itself."""
+    upstream = ", read_token: {file: read-token}"
+    with RunningGateway(Setup(simulator.server.url, tmp_path / "gateway", POLICIES, upstream=upstream)) as gateway:
+        answer = gateway.request("POST", "/preview/v2/queues/qn/pause")
+    assert (answer.status, answer.json()["code"]) == (404, "not_found")
+    assert "send the call itself" in str(answer.json()["error"])
+    assert simulator.ledger == ()

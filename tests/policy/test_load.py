@@ -554,7 +554,7 @@ def test_the_digest_names_what_was_loaded(tmp_path: Path) -> None:
 def test_the_shipped_policies_load() -> None:
     """Guardrails for everyone, two teams and who is on call, in the names that the documents use."""
     loaded = load_policies(Path(__file__).parents[2] / "policies")
-    assert {rule.policy for rule in loaded.rules} == {"guardrails", "billing", "search", "oncall", "failed"}
+    assert {rule.policy for rule in loaded.rules} == {"guardrails", "billing", "search", "oncall", "recovery"}
     assert [rule.name for rule in loaded.for_team("billing").allows] == ["billing/own-runs", "billing/own-workflows"]
     assert [rule.name for rule in loaded.for_team("stranger").allows] == []
     assert [rule.name for rule in loaded.for_team("oncall").requires] == ["guardrails/count-cap"]

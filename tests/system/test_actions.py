@@ -154,7 +154,7 @@ def test_what_nothing_lists_has_no_plan(gateway: RunningGateway) -> None:
     body: dict[str, object] = {"request": "dlqIds=d", "action": "retry_message_dlq"}
     refused = ask(gateway, "POST", "/gateway/v1/plans", body)
     assert (refused.status, refused.json()["code"]) == (404, "not_found")
-    assert "are listed nowhere, so it has no plan: send the call itself." in str(refused.json()["error"])
+    assert "so there is no plan or preview of it: send the call itself." in str(refused.json()["error"])
 
 
 def test_a_look_up_that_fails_says_what_was_not_done(gateway: RunningGateway, upstream: SimulatorServer) -> None:

@@ -213,13 +213,16 @@ class Throttled(Asked, name="throttled"):
 
 
 class Planned(Judged, name="plan"):
-    """The runs that a look-up found to cancel, and those that were left out. Nothing is sent yet."""
+    """The runs that a look-up found to cancel, or what another action is about, and those left out. Nothing is sent."""
 
     enforced: Annotated[Literal["permit"], "The judgement that was enforced."]
     narrowed: Absent = ABSENT
     orders: Absent = ABSENT
     digest: Annotated[str, "The SHA-256 of the runs to cancel: ID and creation time, in order."]
-    runs: Annotated[Sequence[FoundRun], "The runs to cancel, each `[ID, URL, creation time in Unix milliseconds]`."]
+    runs: Annotated[
+        Sequence[FoundRun],
+        "The runs to cancel, or the things of another action, each `[ID, URL, creation time in Unix milliseconds]`.",
+    ]
     skipped: Skipped
 
 
@@ -290,7 +293,10 @@ class Outcome(Event, name="outcome"):
     outcome: OutcomeName
     upstream_status: Status
     cancelled: Cancelled
-    over_cancelled: Annotated[Count, "How many runs QStash cancelled above the count that was sent."]
+    over_cancelled: Annotated[
+        Count,
+        "How many runs QStash cancelled above the count that was sent; of another action, how many of its things.",
+    ]
     duration_ms: Annotated[Count | None, "How long it took, in milliseconds; null if nobody knows."]
     caller_gone: Annotated[bool | None, "Whether the caller had disconnected by then; null if nobody knows."]
     carried_out: Annotated[bool | None, "Whether QStash carried it out; null if nobody knows."]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.authoring.lints.finding import Finding, about, lasting, place_of
+from gateway.authoring.lints.finding import Finding, about, lasting, place_of, thing_of
 from gateway.core.errors import counted
 from gateway.core.request import MAX_COUNT, Action
 from gateway.policy.conditions import RunIdCondition
@@ -67,9 +67,10 @@ def budget_idle(rule: Rule, policies: Policies) -> Iterator[Finding]:
         return
     most = max((_most_taken(rule, policies, *each) for each in about(rule)), default=MAX_COUNT)
     if most * budget.requests <= budget.runs:
+        thing = thing_of(rule)
         message = (
-            f"{rule.name}: {counted(budget.requests, 'request')} of at most {counted(most, 'run')} each never come to "
-            f"more than {most * budget.requests}, so the {budget.runs} runs of its budget never count."
+            f"{rule.name}: {counted(budget.requests, 'request')} of at most {thing.counted(most)} each never come to "
+            f"more than {most * budget.requests}, so the {budget.runs} {thing.many} of its budget never count."
         )
         yield Finding(
             place_of(rule), "budget-idle", message, f"Write fewer than {most * budget.requests} runs, or none."

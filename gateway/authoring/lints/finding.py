@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gateway.core.request import Action
 from gateway.files.nodes import Place
 from gateway.policy.model import Rule
+from gateway.policy.words.things import Thing, of_action
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -27,6 +28,11 @@ class Finding:
 def lasting(guard: Rule, team: str) -> bool:
     """Return whether the rule applies to the team at all times."""
     return guard.during is None and guard.until_ms is None and all(one.team != team for one in guard.excepted)
+
+
+def thing_of(rule: Rule) -> Thing:
+    """Return the word for what the rule is about; of a rule about several actions, for what the first is about."""
+    return of_action(next(action for action in Action if action in rule.actions))
 
 
 def place_of(rule: Rule) -> Place:

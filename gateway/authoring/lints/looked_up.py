@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 
 from gateway.authoring.conflicts import kind_of
-from gateway.authoring.lints.finding import Finding, about, lasting, place_of
+from gateway.authoring.lints.finding import Finding, about, lasting, place_of, thing_of
 from gateway.core.request import Action
 from gateway.policy.conditions import UrlCondition
 from gateway.policy.format.actions import UNLISTED, lacked
@@ -14,7 +14,6 @@ from gateway.policy.format.allowing import OF_FAILED
 from gateway.policy.model import Effect, Rule
 from gateway.policy.reading import bounds_runs
 from gateway.policy.rules import Policies
-from gateway.policy.words.things import Thing, of_action
 
 Teams = Mapping[Action, AbstractSet[str]]
 """For each action, the teams whose runs, entries or messages may be looked up by a rule."""
@@ -33,7 +32,7 @@ def owner_unchecked(rule: Rule) -> Iterator[Finding]:
     """Yield a finding if the rule takes IDs on trust."""
     if not rule.owner_unchecked:
         return
-    thing = _thing(rule)
+    thing = thing_of(rule)
     message = f"{rule.name}: {thing.one} IDs carry no owner, and this rule does not look the {thing.many} up."
     fix = "Have them looked up (resolve: true beside workflowUrl), or keep the prefix to one team."
     if Action.CANCEL_MESSAGES in rule.actions:
@@ -48,7 +47,7 @@ def admits_more(rule: Rule) -> Iterator[Finding]:
     """Yield for each rule with `resolve: true` what it admits beyond what it mentions."""
     if rule.resolution is None:
         return
-    kind, thing = kind_of(rule), _thing(rule)
+    kind, thing = kind_of(rule), thing_of(rule)
     filters = [field for field in OF_FAILED if lacked(field, rule.actions) is None]
     if filters and rule.effect is Effect.REQUIRE:
         more = "every allow of its teams also admits filters that it does not mention, and workflowUrlExactMatch holds"
@@ -73,7 +72,7 @@ def not_compared(rule: Rule, policies: Policies, resolving: Teams) -> Iterator[F
         return
     for field, bound in left_out:
         message = (
-            f"{rule.name}: where a request leaves {field} out, the {_thing(rule).many} that are looked up are not "
+            f"{rule.name}: where a request leaves {field} out, the {thing_of(rule).many} that are looked up are not "
             f"compared with it ({bound.words()}): any of them may be {'cancelled' if _cancels(rule) else 'taken'}."
         )
         fix = f"Take 'optional: true' away, so that every request names {field}; or say {{any: true}} if any may be."
@@ -97,11 +96,6 @@ def looks_up(policies: Policies, team: str, action: Action) -> bool:
     """Return whether a `require` has the runs of every request of the team for the action looked up, at all times."""
     guards = policies.for_team(team, action).requires
     return any(one.resolution is not None and not one.shadow and lasting(one, team) for one in guards)
-
-
-def _thing(rule: Rule) -> Thing:
-    """Return the word for what the rule is about; of a rule about several actions, for what the first is about."""
-    return of_action(next(action for action in Action if action in rule.actions))
 
 
 def _cancels(rule: Rule) -> bool:

@@ -56,9 +56,8 @@ def no_read_token(action: Action) -> NotFound:
 
 def not_listed(action: Action) -> NotFound:
     """Return the refusal of a plan for an action whose things nothing lists."""
-    words = WORDS[action]
-    sentence = f"The {words.things} of a {words.act} are listed nowhere, so it has no plan: send the call itself."
-    return NotFound("not_listed", sentence)
+    sentence = f"Nothing is looked up for {action.value}, so there is no plan or preview of it: send the call itself."
+    return NotFound("no_look_up", sentence)
 
 
 class Withdrawal(NamedTuple):

@@ -14,6 +14,7 @@ from tests.reliability.controls.in_evidence import IN_EVIDENCE
 from tests.reliability.controls.in_limits import IN_LIMITS
 from tests.reliability.controls.in_notices import IN_NOTICES
 from tests.reliability.controls.in_order import IN_ORDER
+from tests.reliability.controls.in_pausing import IN_PAUSING
 from tests.reliability.controls.in_reading import IN_READING
 from tests.reliability.controls.in_resolving import IN_RESOLVING
 from tests.reliability.controls.in_sending import IN_SENDING
@@ -35,6 +36,7 @@ KINDS: Mapping[str, tuple[Bug, ...]] = MappingProxyType(
         "what is told of cancels": IN_EVIDENCE,
         "notices": IN_NOTICES,
         "approvals": IN_APPROVALS,
+        "pauses": IN_PAUSING,
     }
 )
 BUGS: tuple[Bug, ...] = tuple(bug for bugs in KINDS.values() for bug in bugs)
