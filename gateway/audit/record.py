@@ -223,7 +223,7 @@ def chunk_members(
         cause=cause,
         progress=progress,
         attempt=ABSENT if attempt is None else attempt,
-        made=_made(outcome),
+        made=_made(outcome) if isinstance(outcome, Cancelled) and outcome.made else ABSENT,
     ).members()
 
 
@@ -238,7 +238,7 @@ def outcome_members(decision_id: str, closing: Closing) -> Members:
         skipped=skipped_members(closing.skipped) if closing.skipped else ABSENT,
         joins_left_out=closing.joins_left_out or ABSENT,
         stopped_by=ABSENT if closing.stopped_by is None else closing.stopped_by,
-        made=_made(closing.outcome),
+        made=_made(closing.outcome) if isinstance(closing.outcome, Cancelled) and closing.outcome.made else ABSENT,
     )
 
 
@@ -295,9 +295,7 @@ def _particulars(
             return None, None, ABSENT, outcome.cause, _remains(outcome.progress)
 
 
-def _made(outcome: Outcome) -> list[MadeThing] | Absent:
-    if not isinstance(outcome, Cancelled) or not outcome.made:
-        return ABSENT
+def _made(outcome: Cancelled) -> list[MadeThing]:
     return [[one.made_id, one.created_ms] for one in outcome.made]
 
 

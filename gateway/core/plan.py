@@ -201,7 +201,7 @@ def order_of(request: ActionRequest) -> Order:
     """
     match request.selection:
         case ByIds() | ByFilter() as selection:
-            return Order(selection, request.count, request.action, request.headers)
+            return Order(selection, request.count, request.action, request.headers if request.overrides else ())
         case _:
             raise TypeError(_NO_ORDER)
 

@@ -377,12 +377,12 @@ class ActionRequest:
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
         """The overrides that are sent."""
-        return tuple(pair for pair in self.overrides if pair[0] != UNTIL) if self.overrides else ()
+        return tuple(pair for pair in self.overrides if pair[0] != UNTIL)
 
     @property
     def lasts_ms(self) -> int | None:
         """After how many milliseconds a pause ends by itself; None if it does not."""
-        until = dict(self.overrides).get(UNTIL) if self.overrides else None
+        until = dict(self.overrides).get(UNTIL)
         return None if until is None else grammar.lasting_ms(until)
 
     def wire(self) -> dict[str, object]:

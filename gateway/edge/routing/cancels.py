@@ -41,7 +41,7 @@ class Cancels:
     async def cancel(self, inbound: Inbound) -> Answer | Done:
         """Handle `DELETE /v2/workflows/runs[/{run}]`: read the request, have it judged and sent. Raises: Refusal."""
         request = await self.request(inbound)
-        if request.lasts_ms is not None and self._intake.state is None:
+        if request.overrides and request.lasts_ms is not None and self._intake.state is None:
             raise Conflict("needs_state", _KEEPS_NO_TIMERS)
         call = self._intake.once(inbound, self._intake.call(inbound, request))
         return answers.told(await self._pipeline.run(call), inbound.decision_id)

@@ -106,9 +106,9 @@ IN_ACTIONS = (
         "an override that nobody asked for is sent",
         (
             Edit(
-                REQUEST,
-                "return tuple(pair for pair in self.overrides if pair[0] != UNTIL) if self.overrides else ()",
-                'return (*(pair for pair in self.overrides if pair[0] != UNTIL), ("Upstash-Retries", "5"))',
+                PLAN,
+                "request.headers if request.overrides else ())",
+                '(*request.headers, ("Upstash-Retries", "5")))',
             ),
         ),
         ORACLE,
@@ -118,7 +118,7 @@ IN_ACTIONS = (
         (
             Edit(
                 REQUEST,
-                "return tuple(pair for pair in self.overrides if pair[0] != UNTIL) if self.overrides else ()",
+                "return tuple(pair for pair in self.overrides if pair[0] != UNTIL)",
                 "return self.overrides",
             ),
         ),
