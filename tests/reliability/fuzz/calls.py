@@ -17,7 +17,7 @@ from gateway.policy.decide import decide
 from gateway.policy.model import Effect, Rule
 from gateway.policy.rules import Policies
 from tests.laws.calls import Account
-from tests.laws.test_other_actions import READINGS, SWITCHES, deeds, thing, wanted
+from tests.laws.orders import READINGS, SWITCHES, deeds, thing, wanted
 from tests.reliability.fuzz.forward import EVERYONE, MOST_NEAR, NOW_MS, TEAM
 from tests.reliability.fuzz.heads import check_refusal, head_of
 
