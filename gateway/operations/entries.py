@@ -236,6 +236,8 @@ def _plain(said: Said) -> Mapping[str, object]:
 
 def _made(one: object) -> Made | None:
     match one:
+        case {"error": _}:
+            return None
         case {"workflowRunId": str(run_id), "workflowCreatedAt": int(created_ms)} if type(created_ms) is int:
             try:
                 return Made(grammar.run_id(run_id), created_ms) if 0 < created_ms < 2**63 else None

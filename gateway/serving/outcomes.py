@@ -67,7 +67,7 @@ class Outcomes:
         now_s = time.time()
         found = ordered_since(self.settings.directory, now_s - KEPT_S)
         return [
-            Earlier(one.run_id, one.created_ms, max(0.0, now_s - one.at_s), one.decision_id, one.certain)
+            Earlier(one.field, one.run_id, one.created_ms, max(0.0, now_s - one.at_s), one.decision_id, one.certain)
             for one in found
         ]
 

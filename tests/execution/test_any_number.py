@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.core.outcome import Cancelled, NotSent, Unknown
+from gateway.core.request import CANCEL_RUNS, RUN_IDS
 from gateway.core.run import CANCELLED, HANDLED, Listing, Resolution, Skip
 from gateway.edge import answers
 from gateway.execution.in_flight import Done
@@ -125,7 +126,7 @@ async def test_while_an_order_is_out_no_other_names_its_runs() -> None:
 async def test_what_an_earlier_process_ordered_is_left_out_until_it_was_read_back(*, certain: bool) -> None:
     """An order that was on its way when the process ended leaves open whether its runs are gone."""
     bench = capped(3)
-    bench.pipeline.recall(Earlier(run.run_id, run.created_ms, 5.0, "before", certain) for run in runs(3))
+    bench.pipeline.recall(Earlier(RUN_IDS, run.run_id, run.created_ms, 5.0, "before", certain) for run in runs(3))
     done = await cancelled(bench, "d1")
     assert (done.outcome, set(done.skipped), done.result.more) == (Cancelled(None, 0), {Skip.DONE}, not certain)
     bench.pipeline.plans.settled({"decision_id": "before", "source": "read_back", "cancelled": 0})
@@ -154,6 +155,10 @@ def test_of_the_runs_that_were_ordered_a_bounded_number_is_kept() -> None:
     for part in (many[:10], many[10:]):
         handled.begin("d", part)
         handled.end(part, Cancelled(200, len(part)))
-    assert [(run.run_id, run.created_ms) in handled for run in (many[4], many[5], many[-1])] == [False, True, True]
+    assert [(run.run_id, run.created_ms) in handled.of(CANCEL_RUNS) for run in (many[4], many[5], many[-1])] == [
+        False,
+        True,
+        True,
+    ]
     shown = handled.corrected(Listing((many[-1], replace(many[-2], state=CANCELLED))))
     assert [run.state for run in shown.runs] == [HANDLED, CANCELLED]

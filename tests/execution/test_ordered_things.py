@@ -23,7 +23,7 @@ def ordered(entries: Sequence[Run], action: Action = Action.RESTART_DLQ) -> Orde
 
 def states(handled: Handled) -> list[str]:
     """How a look-up shows the entries then."""
-    return [one.state for one in handled.corrected(Listing(ENTRIES)).runs]
+    return [one.state for one in handled.corrected(Listing(ENTRIES), Action.RESTART_DLQ).runs]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ async def test_what_may_have_been_restarted_is_done(outcome: Outcome, state: str
     """Also where fewer were restarted than ordered: nobody knows which, and twice would be one time too many."""
     handled, order = Handled(StillClock()), ordered(ENTRIES)
     if looked_up:
-        handled.begin("d1", ENTRIES)
+        handled.begin("d1", ENTRIES, order.action)
         handled.end(ENTRIES, outcome, order.action)
     else:
 
@@ -51,7 +51,7 @@ async def test_what_may_have_been_restarted_is_done(outcome: Outcome, state: str
 
         assert await handled.noted("d1", send, order) == outcome
     assert states(handled) == [state] * 3
-    assert all(((one.run_id, one.created_ms) in handled) is (state != STARTED) for one in ENTRIES)
+    assert all(((one.run_id, one.created_ms) in handled.of(order.action)) is (state != STARTED) for one in ENTRIES)
 
 
 async def lost(_: Order) -> Outcome:
@@ -109,8 +109,39 @@ def test_what_an_earlier_process_ordered_is_done_here() -> None:
     handled = Handled(StillClock())
     handled.recall(
         [
-            Earlier("dlq_0", None, 5.0, "d1", certain=True),
-            Earlier("dlq_1", ENTRIES[1].created_ms, 5.0, "d1", certain=False),
+            Earlier("dlqIds", "dlq_0", None, 5.0, "d1", certain=True),
+            Earlier("dlqIds", "dlq_1", ENTRIES[1].created_ms, 5.0, "d1", certain=False),
         ]
     )
     assert states(handled) == [HANDLED, ORDERED, STARTED]
+
+
+@pytest.mark.parametrize(
+    ("order", "action"),
+    [
+        (ordered(ENTRIES), Action.CANCEL_RUNS),
+        (ordered(ENTRIES, Action.DELETE_MESSAGE_DLQ), Action.CANCEL_MESSAGES),
+        (Order(ByIds(("dlq_0", "dlq_1", "dlq_2"), "messageIds"), 3, Action.CANCEL_MESSAGES), Action.RESTART_DLQ),
+    ],
+    ids=str,
+)
+async def test_an_id_that_is_named_as_another_kind_of_thing_is_not_done(order: Order, action: Action) -> None:
+    """A caller that may name any entry must not keep others for ten minutes from a run or message with that ID."""
+    handled = Handled(StillClock())
+    await handled.noted("d1", lost, order)
+    assert isinstance(order.selection, ByIds)
+    field = order.selection.name
+    handled.recall(Earlier(field, one, None, 5.0, "d0", certain=True) for one in order.selection.ids)
+    assert [one.state for one in handled.corrected(Listing(ENTRIES), action).runs] == [STARTED] * 3
+    assert all((one.run_id, one.created_ms) not in handled.of(action) for one in ENTRIES)
+
+
+async def test_an_entry_that_is_named_once_more_is_done_for_ten_minutes_from_then() -> None:
+    """Ordered from a look-up, nine minutes later by its ID alone: the first time does not end the second."""
+    clock = StillClock()
+    handled, order = Handled(clock), ordered(ENTRIES)
+    handled.begin("d1", ENTRIES, order.action)
+    clock.steady_s += KEPT_S - 60
+    await handled.noted("d2", lost, order)
+    clock.steady_s += 120
+    assert states(handled) == [ORDERED] * 3

@@ -341,6 +341,8 @@ def test_another_answer_to_a_delete_is_unknown(members: dict[str, object]) -> No
         [run(created=True)],
         [run(created=-1)],
         [run(), run()],
+        [run() | {"error": "not started"}],
+        [run() | {"error": None}],
     ],
 )
 def test_another_answer_to_a_resume_or_restart_is_unknown(line: str, runs: object) -> None:

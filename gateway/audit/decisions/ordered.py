@@ -40,10 +40,12 @@ _LOOKED_UP = ("workflowRunIds", "dlqIds", "messageIds")
 class Ordered(NamedTuple):
     """One run that was ordered under a decision: its creation time is Unix milliseconds, `at_s` Unix seconds.
 
-    The time may be unknown (None) of what is no run. `certain` says that QStash has cancelled it, or done what it was
-    ordered to do.
+    `field` is the wire name under which the order named it, which tells a run from an entry with the same ID. The time
+    may be unknown (None) of what is no run. `certain` says that QStash has cancelled it, or done what it was ordered to
+    do.
     """
 
+    field: str
     run_id: str
     created_ms: int | None
     at_s: float
@@ -69,6 +71,12 @@ class _Orders:
     ended: Members | None = None
     last: int = 0
     read_back: bool = False
+
+    @property
+    def field(self) -> str:
+        """The wire name under which the orders name things; those of one decision have the same."""
+        names = parse_qs(self.queries[0]) if self.queries else ()
+        return next((name for name in _LOOKED_UP if name in names), _LOOKED_UP[0])
 
     def may_have_arrived(self) -> list[tuple[list[str], bool]]:
         """Return the run IDs of each order that may have been carried out, and whether it certainly was."""
@@ -102,10 +110,10 @@ def ordered_since(directory: Path, since_s: float) -> list[Ordered]:
         else:
             _take(orders.setdefault(decision_id, _Orders()), members, decision_id)
     found = [
-        Ordered(run_id, known.get(run_id), one.at_s, decision_id, certain)
+        Ordered(field, run_id, known.get(run_id), one.at_s, decision_id, certain)
         for decision_id, one in orders.items()
         if one.at_s >= since_s
-        for known in (created.get(one.plan_id, {}),)
+        for known, field in ((created.get(one.plan_id, {}), one.field),)
         for run_ids, certain in one.may_have_arrived()
         for run_id in run_ids
         if run_id in known or not one.of_runs

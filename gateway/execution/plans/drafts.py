@@ -335,9 +335,10 @@ class Drafts:
     async def _looked_up(self, draft: Draft, log: RunLog) -> None:
         # The age counts from the start: the first page is as old as the look-up took.
         call, looked_at_s, permit = draft.call, self._clock.monotonic_s(), draft.permit
-        draft.look = look_up_of(permit, self._clock.now_ms(), self.handled)
+        draft.look = look_up_of(permit, self._clock.now_ms(), self.handled.of(call.request.action))
         await self._known()
-        listing = self.handled.corrected(await _listing(call.request, log, draft.look))
+        listing = await _listing(call.request, log, draft.look)
+        listing = self.handled.corrected(listing, call.request.action)
         chosen = await self._judging.chosen(call, permit, listing)
         if isinstance(chosen, Denial):
             draft.state, draft.denial = State.REFUSED, chosen

@@ -5,8 +5,8 @@ So it is with entries and messages: what was deleted or restarted may still be s
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from gateway.core.outcome import Cancelled, NotSent, Outcome, Refused
@@ -14,6 +14,7 @@ from gateway.core.plan import Order
 from gateway.core.ports import Clock
 from gateway.core.request import CANCEL_RUNS, Action, ByIds
 from gateway.core.run import HANDLED, ORDERED, Listing, Run
+from gateway.operations.table import OPERATIONS
 from gateway.process import Net, internal, report
 
 KEPT_S = 600.0
@@ -21,8 +22,8 @@ KEPT_S = 600.0
 MOST = 100_000
 """The most runs that are kept, each about 200 bytes; the oldest are forgotten above it."""
 
-Key = tuple[str, int | None]
-"""A run: its ID and its creation time; None stands for any, as an ID of an entry or of a message is given once."""
+Key = tuple[str, str, int | None]
+"""A run: the field that names it, its ID and its creation time; for a field of `UNIQUE` the ID alone tells it."""
 
 UNIQUE = frozenset(("dlqIds", "messageIds"))
 """The fields whose IDs name one thing for ever, while a custom ID of a run can be started again."""
@@ -31,9 +32,10 @@ UNIQUE = frozenset(("dlqIds", "messageIds"))
 class Earlier(NamedTuple):
     """A run that an earlier process ordered, `age_s` seconds ago; `certain` says that QStash has cancelled it.
 
-    Its creation time may be unknown (None) if its ID is `UNIQUE`.
+    Its creation time may be unknown (None) if the `field` under which it was ordered is of `UNIQUE`.
     """
 
+    field: str
     run_id: str
     created_ms: int | None
     age_s: float
@@ -50,6 +52,7 @@ class _Entry(NamedTuple):
 class Handled:
     """The runs of the orders sent within `KEPT_S`, by ID and creation time: an ID may have been started again since.
 
+    What is ordered under one field is never taken for what has the same ID under another: a caller may name any ID.
     An order counts from the moment at which it may be on its way: one that may have arrived is not repeated. It is
     certain when upstream has said that it cancelled all of its runs. They are forgotten where it certainly did not
     arrive, where upstream cancelled fewer than were ordered, and when their states were read back. If fewer things than
@@ -60,18 +63,18 @@ class Handled:
         self._clock = clock
         self._entries: dict[Key, _Entry] = {}
 
-    def __contains__(self, run: object) -> bool:
-        """Return whether the run with this ID and creation time was ordered of late."""
-        assert isinstance(run, tuple)
-        entry = self._entry(run)
+    def of(self, action: Action) -> Container[tuple[str, int]]:
+        """Return which of the things that an action is about were ordered of late, by ID and creation time."""
+        return _Ordered(self, _field(action))
+
+    def has(self, key: Key) -> bool:
+        """Return whether the run with this key was ordered of late."""
+        entry = self._entries.get(key)
         return entry is not None and self._clock.monotonic_s() - entry.since_s < KEPT_S
 
-    def _entry(self, key: Key) -> _Entry | None:
-        return self._entries.get(key) or self._entries.get((key[0], None))
-
-    def begin(self, decision_id: str, runs: Iterable[Run]) -> None:
-        """Note runs whose order may be on its way from now on."""
-        self._begin(decision_id, map(_key, runs))
+    def begin(self, decision_id: str, runs: Iterable[Run], action: Action = CANCEL_RUNS) -> None:
+        """Note runs, or the things that another action is about, whose order may be on its way from now on."""
+        self._begin(decision_id, _keys(action, runs))
 
     async def noted(self, decision_id: str, send: Callable[[Order], Awaitable[Outcome]], order: Order) -> Outcome:
         """Send an order whose things nobody has looked up, and note them if their IDs are unique.
@@ -98,13 +101,13 @@ class Handled:
             self._entries[key] = entry
         while self._entries:
             oldest = next(iter(self._entries))
-            if len(self._entries) <= MOST and oldest in self:
+            if len(self._entries) <= MOST and self.has(oldest):
                 return
             del self._entries[oldest]
 
     def end(self, runs: Sequence[Run], outcome: Outcome, action: Action = CANCEL_RUNS) -> None:
         """Note what came of the order of these runs, or of the things that another action is about."""
-        self._end([*map(_key, runs)], outcome, action)
+        self._end(_keys(action, runs), outcome, action)
 
     def _end(self, keys: Sequence[Key], outcome: Outcome, action: Action) -> None:
         match outcome:
@@ -126,32 +129,55 @@ class Handled:
         """Note runs that were ordered before this process began, the oldest first."""
         now_s = self._clock.monotonic_s()
         earlier = {
-            (one.run_id, one.created_ms): _Entry(now_s - one.age_s, one.decision_id, one.certain) for one in runs
+            _key(one.field, one.run_id, one.created_ms): _Entry(now_s - one.age_s, one.decision_id, one.certain)
+            for one in runs
         }
         self._entries = dict([*earlier.items()][-MOST:]) | self._entries
 
-    def corrected(self, listing: Listing) -> Listing:
-        """Return the listing with the state of these runs as we know it."""
+    def corrected(self, listing: Listing, action: Action = CANCEL_RUNS) -> Listing:
+        """Return the listing of what an action is about, with the states as we know them."""
         if not self._entries:
             return listing
-        return replace(listing, runs=tuple(self._as_known(run) for run in listing.runs))
+        field = _field(action)
+        return replace(listing, runs=tuple(self._as_known(field, run) for run in listing.runs))
 
-    def _as_known(self, run: Run) -> Run:
-        key = _key(run)
-        if not run.running or key not in self:
+    def _as_known(self, field: str, run: Run) -> Run:
+        key = _key(field, run.run_id, run.created_ms)
+        if not run.running or not self.has(key):
             return run
-        entry = self._entry(key)
-        assert entry is not None
-        return replace(run, state=HANDLED if entry.certain else ORDERED)
+        return replace(run, state=HANDLED if self._entries[key].certain else ORDERED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ordered:
+    """What was ordered of late under one field."""
+
+    handled: Handled
+    field: str
+
+    def __contains__(self, run: object) -> bool:
+        """Return whether the one with this ID and creation time is among them."""
+        assert isinstance(run, tuple)
+        return self.handled.has(_key(self.field, *run))
 
 
 def _named(order: Order) -> list[Key]:
     """Return what an order names by IDs that are unique."""
     match order.selection:
         case ByIds(ids, name) if name in UNIQUE:
-            return [(one, None) for one in ids]
+            return [_key(name, one) for one in ids]
     return []
 
 
-def _key(run: Run) -> Key:
-    return run.run_id, run.created_ms
+def _keys(action: Action, runs: Iterable[Run]) -> list[Key]:
+    field = _field(action)
+    return [_key(field, run.run_id, run.created_ms) for run in runs]
+
+
+def _key(field: str, run_id: str, created_ms: int | None = None) -> Key:
+    return field, run_id, None if field in UNIQUE else created_ms
+
+
+def _field(action: Action) -> str:
+    """Return the field under which an action names what was looked up for it."""
+    return OPERATIONS[action].fields[0]

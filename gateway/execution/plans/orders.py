@@ -101,7 +101,7 @@ class OrdersInTurn:
         self.sent.append((order, Unknown("stopping")))
         self.orders_sent = number
         runs, handled = self.again.runs_of(order), self.again.handled
-        handled.begin(self.plan.decision_id, runs)
+        handled.begin(self.plan.decision_id, runs, order.action)
         outcome = await send(order)
         self.sent[-1] = (order, outcome)
         handled.end(runs, outcome, order.action)

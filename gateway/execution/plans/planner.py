@@ -49,7 +49,9 @@ class Planner:
         if not runs:
             return Resolved(())
         about_them = replace(call, request=about(call.request, runs))
-        return await self.judging.chosen(about_them, permit, self.drafts.handled.corrected(Listing(runs)))
+        return await self.judging.chosen(
+            about_them, permit, self.drafts.handled.corrected(Listing(runs), call.request.action)
+        )
 
     @contextlib.asynccontextmanager
     async def applying(

@@ -74,7 +74,7 @@ class SecondLook:
                 listing = await self._shown_again(planned, by_id=by_id)
             except Refusal as refusal:
                 return Look(None, stopped=refusal.code)
-        return await self._judged(*_still_running(planned, self.handled.corrected(listing)))
+        return await self._judged(*_still_running(planned, self.handled.corrected(listing, self.plan.asked.action)))
 
     def runs_of(self, order: Order) -> list[Run]:
         """Return the runs that an order of this plan names."""
