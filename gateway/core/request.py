@@ -29,6 +29,8 @@ class Dialect(StrEnum):
 class Action(StrEnum):
     """What a request asks QStash to do, as policies and the record name it (`gateway/operations`)."""
 
+    __hash__ = str.__hash__  # a request asks for it a dozen times, and that of an Enum is a call in Python
+
     CANCEL_RUNS = "cancel_runs"
     DELETE_DLQ = "delete_dlq"
     RESUME_DLQ = "resume_dlq"
@@ -49,11 +51,7 @@ CANCEL_RUNS = Action.CANCEL_RUNS
 RUN_IDS = "workflowRunIds"
 IDS: Mapping[str, Callable[[str], str]] = {
     RUN_IDS: grammar.run_id,
-    "dlqIds": grammar.item_id,
-    "messageIds": grammar.item_id,
-    "flowControlKey": grammar.item_id,
-    "queue": grammar.item_id,
-    "schedule": grammar.item_id,
+    **dict.fromkeys(("dlqIds", "messageIds", "flowControlKey", "queue", "schedule"), grammar.item_id),
 }
 """The fields, by wire name, under which a request names things one by one, each with the check of one value.
 

@@ -26,7 +26,7 @@ Members = Mapping[str, object]
 def refused(gateway: RunningGateway) -> RunningGateway:
     """A gateway that refused a stranger, a mistyped path and a request without a filter, and cancelled once."""
     gateway.request("GET", "/gateway/v1/whoami", team=None)
-    gateway.request("GET", "/v2/messages")
+    gateway.request("GET", "/v2/topics")
     gateway.request("DELETE", f"{RUNS}?count=100")
     url = "https%3A%2F%2Fbilling.example.com%2Fapi%2Finvoice"
     gateway.request("DELETE", f"{RUNS}?workflowUrl={url}&workflowUrlExactMatch=true&count=1")
