@@ -152,7 +152,7 @@ IN_ACTIONS = (
     ),
     Bug(
         "what was restarted by ID is restarted by a filter",
-        (Edit(HANDLED, "            return [(one, None) for one in ids]\n", "            return []\n"),),
+        (Edit(HANDLED, "            return [_key(name, one) for one in ids]\n", "            return []\n"),),
         ("tests/execution/test_ordered_things.py",),
     ),
     Bug(

@@ -179,8 +179,8 @@ IN_RESOLVING = (
         (
             Edit(
                 HANDLED,
-                "if not run.running or key not in self:",
-                "if not run.running or run.run_id not in {one for one, _ in self._entries}:",
+                "if not run.running or not self.has(key):",
+                "if not run.running or run.run_id not in {one for _, one, _ in self._entries}:",
             ),
         ),
         ANY_NUMBER,
