@@ -60,13 +60,26 @@ def matches(rule: Rule, request: ActionRequest, now_ms: int, reading: Reading) -
     if isinstance(selection, ByIds) and selection.name in PAUSED and not rule.conditions.keys() <= selection.carried:
         return False  # A queue is no schedule, whatever its name.
     told = known(selection) if reading is _FORWARDED else selection.carried
-    if reading is Reading.RESOLVED and not rule.conditions.keys() <= told:
+    if _puts_into(rule, request):
+        told -= {FLOW_KEY}
+    elif reading is Reading.RESOLVED and not rule.conditions.keys() <= told:
         return False  # The runs found will show what the request does not say.
     # A field that the request leaves out overlaps everything; so do run IDs, which carry no other field.
     return all(
         field not in told or _overlaps(condition, selection, now_ms, reading)
         for field, condition in rule.conditions.items()
     )
+
+
+def _puts_into(rule: Rule, request: ActionRequest) -> bool:
+    """Return whether the request starts runs under a flow-control key that the `deny` is about."""
+    listed = rule.conditions.get(FLOW_KEY) if request.overrides else None
+    return isinstance(listed, ValueCondition) and listed.meets(_keys_put(request))
+
+
+def _keys_put(request: ActionRequest) -> list[str]:
+    """Return the flow-control key that a header puts in the place of the entries' own, if one does."""
+    return [value for name, value in request.overrides if name == FLOW_KEY_HEADER]
 
 
 def about(rule: Rule, selection: Selection) -> bool:
@@ -97,11 +110,12 @@ def unfit(rule: Rule, request: ActionRequest, now_ms: int, reading: Reading) -> 
 
 
 def _may_override(rule: Rule, request: ActionRequest) -> bool:
-    """Return whether the rule, if it is an `allow`, admits the headers that change what is resumed or restarted."""
-    if rule.effect is not Effect.ALLOW or request.action is Action.PAUSE:
+    """Return whether an `allow` or `require` admits the headers that change what is resumed or restarted."""
+    if request.action is Action.PAUSE:
         return True  # How long a pause lasts is no header of QStash's.
-    keys = [value for name, value in request.overrides if name == FLOW_KEY_HEADER]
-    listed = rule.conditions.get(FLOW_KEY)
+    keys, listed = _keys_put(request), rule.conditions.get(FLOW_KEY)
+    if rule.effect is Effect.REQUIRE:
+        return not isinstance(listed, ValueCondition) or listed.takes(keys)
     return rule.overrides and (not keys or (isinstance(listed, ValueCondition) and listed.takes(keys)))
 
 

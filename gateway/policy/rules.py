@@ -64,6 +64,10 @@ class TeamRules:
             return iter(())
         return self._now(self._denies.candidates(selection, wholly=wholly), now_ms)
 
+    def all_denying(self, now_ms: int) -> Iterator[Rule]:
+        """Return all `deny` rules that apply now, by name."""
+        return self._now(self.denies, now_ms)
+
     def tried(self, selection: Selection) -> int:
         """Return how many rules a judgement of the selection has to try, at most."""
         allows = self._allows.number(selection, resolved=self.resolves)

@@ -163,7 +163,9 @@ class _Read:
         rules, request, now_ms = view.rules, view.request, view.now_ms
         if rules.denies:
             # In the resolved reading a `deny` on what the request does not say is judged on the runs found.
-            for rule in rules.denying(request.selection, now_ms, wholly=reading is Reading.RESOLVED):
+            # One on what a header changes is not found by what the request selects.
+            denying = rules.denying(request.selection, now_ms, wholly=reading is Reading.RESOLVED)
+            for rule in rules.all_denying(now_ms) if request.overrides else denying:
                 if matches(rule, request, now_ms, reading):
                     return Refused(rule, reading), ()
         for place, rule in enumerate(view.requires):

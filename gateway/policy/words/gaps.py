@@ -29,7 +29,7 @@ from gateway.policy.conditions import (
     asked_values,
     known,
 )
-from gateway.policy.model import Rule
+from gateway.policy.model import Effect, Rule
 from gateway.policy.words.things import kind_word, named_by, of_action
 
 CREATED = "created"
@@ -171,8 +171,8 @@ def no_reason() -> Gap:
 
 
 def overriding(rule: Rule, request: ActionRequest) -> Gap:
-    """Return the gap if an `allow` does not admit the headers that change what is resumed or restarted."""
-    if not rule.overrides:
+    """Return the gap if a rule does not admit the headers that change what is resumed or restarted."""
+    if rule.effect is Effect.ALLOW and not rule.overrides:
         name, value = request.overrides[0]
         wants = "no header that changes what is resumed or restarted (only a rule with 'overrides: true' admits one)"
         return Gap(name, value, wants, f"the request has {name}: {shown(value)}")
