@@ -237,7 +237,7 @@ _INSTEAD = (
         f"Runs are cancelled with DELETE, and chosen in the query: {_CANCEL}?workflowUrl=URL.",
     ),
     (
-        re.compile(rb"(?:POST|PATCH) (?:/preview)?/v2/(?:flowControl|queues|schedules)/.*/?(?:pause|resume)"),
+        re.compile(rb"(?:POST|PATCH) (?:/preview)?/v2/(?:flowControl|queues|schedules)/[!-~]*/?(?:pause|resume)"),
         (
             "The path names nothing that could be switched: a flow-control key, queue or schedule is 1 to 128 letters, "
             "digits, '_', '.' or '-', at least one a letter or digit."

@@ -137,13 +137,13 @@ _NO_EXPRESSION = (
 def _retry_delay(text: str) -> str:
     """Rebuild the expression of a retry delay, as `1000` or `pow(2, retried) * 1000`."""
     tokens: list[str] = []
-    at, end = 0, len(text.rstrip(" "))
-    while at < end:
-        match = _TOKEN.match(text, at)
+    rest = text.rstrip(" ")
+    while rest:
+        match = _TOKEN.match(rest)
         if match is None:
             raise ValueError(_NO_EXPRESSION)
         tokens.append(match[1])
-        at = match.end()
+        rest = rest[match.end() :]
     reader = _Expression(tokens)
     written = reader.sum(MAX_DEPTH)
     if reader.rest:

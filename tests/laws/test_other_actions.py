@@ -24,13 +24,12 @@ from gateway.policy.conditions import FAILED, Condition, RunIdCondition, ValueCo
 from gateway.policy.decide import decide
 from gateway.policy.model import Effect, Rule
 from tests.core.strategies import NOW_MS, TEAM, policies, some
-from tests.laws.calls import PATHS, Account, Deed, Reading
+from tests.laws.calls import PATHS, Account, Reading
 from tests.laws.models import MODELS
-from tests.laws.reference import Run
+from tests.laws.orders import KINDS, READINGS, SWITCHES, deeds, thing, wanted
 
 DEEP = os.environ.get("HYPOTHESIS_PROFILE") == "deep"
 LEAST_DIRECT = 0.1
-READINGS = tuple(Reading(path, model) for path in PATHS for model in MODELS)
 OTHERS = tuple(action for action in OPERATIONS if action is not Action.CANCEL_RUNS)
 
 NAMES = {
@@ -44,26 +43,12 @@ NAMES = {
 PREFIXES = ("d_", "d", "m_", "r", "1")
 LOOKED_UP = ("dlqIds", "messageIds")
 FIELDS = tuple(field for field in NAMES if any(field in OPERATIONS[action].fields for action in OTHERS))
-SWITCHES = {"flowControlKey": "flowControl", "queue": "queues", "schedule": "schedules"}
-KINDS = {
-    Action.CANCEL_MESSAGES: ("messages",),
-    Action.DELETE_MESSAGE_DLQ: ("failed", "dead"),
-    Action.RETRY_MESSAGE_DLQ: ("failed", "dead"),
-    Action.DELETE_DLQ: ("failed",),
-    Action.RESUME_DLQ: ("failed",),
-    Action.RESTART_DLQ: ("failed",),
-}
 OVERRIDDEN = {
     Action.RESUME_DLQ: (("Upstash-Retries", "3"), ("Upstash-Delay", "60s")),
     Action.RESTART_DLQ: (("Upstash-Flow-Control-Key", "k"),),
     Action.PAUSE: (("Gateway-Until", "60m"),),
 }
 LABELS = ("nightly", "theirs", "")
-
-
-def thing(name: str, label: str = "theirs") -> Run:
-    """Something that upstream has, in the form of a run."""
-    return Run(name, "https://a.example/api", label, "k", "10.0.0.1", NOW_MS)
 
 
 @st.composite
@@ -171,18 +156,6 @@ def read(method: str, target: str, body: bytes = b"") -> ActionRequest | None:
         return operation.read(form, Asked(form.named(path), query.encode(), content, lambda _: ()))
     except Refusal:
         return None
-
-
-def deeds(order: Order, account: Account, reading: Reading) -> set[Deed]:
-    """What such a server does for an order."""
-    return reading.deeds(*OPERATIONS[order.action].target(order), account)
-
-
-def wanted(asked: ActionRequest) -> set[Deed]:
-    """What may be done for a request by IDs."""
-    assert isinstance(asked.selection, ByIds)
-    kinds = KINDS.get(asked.action) or (SWITCHES[asked.selection.name],)
-    return {Deed(asked.action.value, kind, one) for kind in kinds for one in asked.selection.ids}
 
 
 def admits(rule: Rule, asked: ActionRequest) -> bool:

@@ -179,8 +179,9 @@ IN_RESOLVING = (
         (
             Edit(
                 HANDLED,
-                "if not run.running or not self.has(key):",
-                "if not run.running or run.run_id not in {one for _, one, _ in self._entries}:",
+                "        if not run.running or not self.has(key):\n",
+                "        key = next((one for one in self._entries if one[1] == run.run_id), key)\n"
+                "        if not run.running or not self.has(key):\n",
             ),
         ),
         ANY_NUMBER,
