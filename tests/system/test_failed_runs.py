@@ -357,6 +357,16 @@ def test_a_team_is_shown_its_own_failed_runs_without_payloads(account: Account) 
     assert [one["dlqId"] for one in narrow] == ["d2"]
 
 
+def test_an_entry_that_holds_a_secret_is_not_shown(account: Account) -> None:
+    """Whatever put a token into a label; the others are shown, and no payload with them."""
+    account.simulator.simulator.holdings.add([failed_run("d9", labels=(REAL_TOKEN,)), failed_run("d8")])
+    answer = account.ask("GET /v2/dlq?source=workflow")
+    assert b'"d8"' in answer.body
+    assert b'"d9"' not in answer.body
+    assert REAL_TOKEN.encode() not in answer.body
+    assert not any(name in answer.body for name in (b"header", b"body", b"responseBody"))
+
+
 def test_a_list_is_shown_page_by_page_with_cursors_of_ours(large: Account) -> None:
     """Every entry once; a cursor is good for the question, and the caller, that it was got by."""
     found: list[str] = []
