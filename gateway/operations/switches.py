@@ -15,6 +15,7 @@ from gateway.core.parse import parse_until
 from gateway.core.plan import Order
 from gateway.core.request import UNTIL, Action, ActionRequest, ByIds
 from gateway.operations.operation import Asked, CallForm, Operation, Said
+from gateway.operations.overrides import no_overrides
 
 _UNTIL = UNTIL.lower().encode("ascii")
 
@@ -46,6 +47,7 @@ def switching(action: Literal[Action.PAUSE, Action.RESUME]) -> Operation:
         if asked.query or asked.body.content or asked.body.content_encodings:
             sentence = f"The path says what to {action.value}: send no query, no body and no Content-Encoding."
             raise MalformedRequest("beside_the_path", sentence)
+        no_overrides(asked.headers)
         until = parse_until(asked.header(_UNTIL)) if action is Action.PAUSE else None
         overrides = () if until is None else ((UNTIL, until),)
         return ActionRequest(ByIds((asked.named,), form.field), 1, action=action, overrides=overrides, in_path=True)

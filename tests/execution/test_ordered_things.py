@@ -10,7 +10,7 @@ from gateway.core.outcome import Cancelled, NotSent, Outcome, Refused, Unknown
 from gateway.core.plan import Order
 from gateway.core.request import Action, ByIds
 from gateway.core.run import HANDLED, ORDERED, STARTED, Listing, Run
-from gateway.execution.plans.handled import KEPT_S, Earlier, Handled
+from gateway.execution.plans.handled import KEPT_S, MOST, Earlier, Handled
 from tests.execution.fakes import StillClock
 
 ENTRIES = tuple(Run(f"dlq_{number}", "https://a.example/x", 1_794_000_000_000 + number) for number in range(3))
@@ -144,4 +144,35 @@ async def test_an_entry_that_is_named_once_more_is_done_for_ten_minutes_from_the
     clock.steady_s += KEPT_S - 60
     await handled.noted("d2", lost, order)
     clock.steady_s += 120
+    assert states(handled) == [ORDERED] * 3
+
+
+async def test_invented_ids_do_not_have_an_entry_forgotten_that_was_looked_up() -> None:
+    """A team that may name any entry could otherwise name so many that others restart theirs twice."""
+    handled = Handled(StillClock())
+    handled.begin("d1", ENTRIES, Action.RESTART_DLQ)
+    for part in range(0, MOST + 1, 1000):
+        ids = tuple(f"made_up_{number}" for number in range(part, part + 1000))
+        await handled.noted("d2", lost, Order(ByIds(ids, "dlqIds"), len(ids), Action.RESTART_DLQ))
+    assert states(handled) == [ORDERED] * 3
+
+
+def test_invented_ids_of_an_earlier_process_do_not_either() -> None:
+    """The record holds as many of them."""
+    handled = Handled(StillClock())
+    mine = [Earlier("dlqIds", one.run_id, one.created_ms, 9.0, "d1", certain=False) for one in ENTRIES]
+    theirs = [Earlier("dlqIds", f"made_up_{number}", None, 5.0, "d2", certain=False) for number in range(MOST + 1)]
+    handled.recall([*mine, *theirs])
+    assert states(handled) == [ORDERED] * 3
+
+
+async def test_an_order_by_ids_that_came_to_nothing_leaves_what_a_look_up_ordered_as_it_was() -> None:
+    """Refused the second time says nothing about the first."""
+    handled, order = Handled(StillClock()), ordered(ENTRIES)
+    handled.begin("d1", ENTRIES, order.action)
+
+    async def refused(_: Order) -> Outcome:
+        return Refused(403, "no")
+
+    await handled.noted("d2", refused, order)
     assert states(handled) == [ORDERED] * 3

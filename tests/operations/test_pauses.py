@@ -146,13 +146,14 @@ def test_a_spliced_name_is_no_path_of_ours(simulator: Since, gateway: RunningGat
     [
         ("?count=1", None, {}),
         ("", b"{}", {"Content-Type": "application/json"}),
+        ("", None, {"Upstash-Retries": "1"}),
         *(("", None, {"Gateway-Until": until}) for until in UNREADABLE),
     ],
 )
 def test_what_stands_beside_the_path_is_malformed(
     simulator: Since, gateway: RunningGateway, target: str, body: bytes | None, headers: dict[str, str]
 ) -> None:
-    """A query, a body; or a time that cannot be read in one way."""
+    """A query, a body, a header of another call; or a time that cannot be read in one way."""
     answer = gateway.request("POST", f"/v2/queues/qn/pause{target}", body=body, headers=headers)
     assert (answer.status, answer.json()["code"]) == (400, "malformed_request")
     assert simulator.ledger == ()

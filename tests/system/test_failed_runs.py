@@ -281,6 +281,18 @@ def test_a_preview_shows_what_the_call_would_hit_and_sends_nothing(account: Acco
     assert account.hit == ["d1"]
 
 
+def test_a_plan_is_not_applied_with_other_headers_than_it_was_made_with(account: Account) -> None:
+    """The plan holds them; one beside its application would be dropped, so it is refused."""
+    headers = {"Upstash-Retries": "1"}
+    preview = account.ask(f"POST /preview/v2/workflows/dlq/restart?workflowUrl={quote(URL, safe='')}", headers=headers)
+    apply = f"POST /gateway/v1/plans/{preview.json()['plan']}/apply"
+    refused = account.ask(apply, headers={"Upstash-Retries": "2"})
+    assert (refused.status, refused.json()["code"], account.done) == (400, "malformed_request", [])
+    assert account.ask(apply).status == 200
+    [done] = account.done
+    assert dict(done.call.headers)["upstash-retries"] == "1"
+
+
 @pytest.mark.parametrize("line", STARTING)
 def test_overrides_are_sent_as_they_were_read(account: Account, line: str) -> None:
     """The new run has the flow-control key, and the request line on record has the headers."""

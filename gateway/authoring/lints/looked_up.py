@@ -39,6 +39,7 @@ def owner_unchecked(rule: Rule) -> Iterator[Finding]:
         message += " It also cancels messages of workflow runs, and those that cannot be read."
         fix = "Have them looked up (resolve: true), or keep the prefix to one team."
     elif not rule.actions.isdisjoint(UNLISTED):
+        message += " QStash keeps failed runs in the same queue, and no rule about failed runs is asked."
         fix = "Nothing shows whose they are: keep the prefix, or the teams of the rule, to one team."
     yield Finding(place_of(rule), "owner-unchecked", message, fix)
 

@@ -19,6 +19,7 @@ from gateway.edge.reply import Teller, write
 from gateway.execution.in_flight import Done, WaitEnded
 from gateway.execution.pipeline import Pipeline
 from gateway.operations.operation import Asked
+from gateway.operations.overrides import no_overrides
 from gateway.operations.switches import refuse_until
 from gateway.operations.table import asked_by
 from gateway.operations.words import WORDS
@@ -69,6 +70,7 @@ class Cancels:
         """Handle `POST /gateway/v1/plans/{plan}/apply`: cancel the runs of a plan, once. Raises: Refusal."""
         name = plan_id(inbound)
         refuse_until(inbound.header)
+        no_overrides(inbound.scope["headers"])
         await self._intake.no_content(inbound)
         draft = await self._pipeline.plans.find(caller_of(inbound), name)
         call = self._intake.once(inbound, self._intake.call(inbound, draft.call.request), applies=name)

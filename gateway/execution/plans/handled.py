@@ -20,7 +20,10 @@ from gateway.process import Net, internal, report
 KEPT_S = 600.0
 """How long, in seconds, a run that was ordered is left out of look-ups."""
 MOST = 100_000
-"""The most runs that are kept, each about 200 bytes; the oldest are forgotten above it."""
+"""The most runs that are kept of those that were looked up, and of those only named, each about 200 bytes.
+
+Above it the oldest are forgotten.
+"""
 
 Key = tuple[str, str, int | None]
 """A run: the field that names it, its ID and its creation time; for a field of `UNIQUE` the ID alone tells it."""
@@ -49,51 +52,24 @@ class _Entry(NamedTuple):
     certain: bool
 
 
-class Handled:
-    """The runs of the orders sent within `KEPT_S`, by ID and creation time: an ID may have been started again since.
-
-    What is ordered under one field is never taken for what has the same ID under another: a caller may name any ID.
-    An order counts from the moment at which it may be on its way: one that may have arrived is not repeated. It is
-    certain when upstream has said that it cancelled all of its runs. They are forgotten where it certainly did not
-    arrive, where upstream cancelled fewer than were ordered, and when their states were read back. If fewer things than
-    were ordered were deleted or restarted, none is forgotten: nobody knows which, and twice would be one time too many.
-    """
+class _Kept:
+    """At most `MOST` of the runs ordered within `KEPT_S`, in the order of their times."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._entries: dict[Key, _Entry] = {}
 
-    def of(self, action: Action) -> Container[tuple[str, int]]:
-        """Return which of the things that an action is about were ordered of late, by ID and creation time."""
-        return _Ordered(self, _field(action))
+    def __bool__(self) -> bool:
+        """Return whether there is any, be it too old."""
+        return bool(self._entries)
 
-    def has(self, key: Key) -> bool:
-        """Return whether the run with this key was ordered of late."""
+    def get(self, key: Key) -> _Entry | None:
+        """Return the entry of a run, if it was ordered within `KEPT_S`."""
         entry = self._entries.get(key)
-        return entry is not None and self._clock.monotonic_s() - entry.since_s < KEPT_S
+        return entry if entry is not None and self._clock.monotonic_s() - entry.since_s < KEPT_S else None
 
-    def begin(self, decision_id: str, runs: Iterable[Run], action: Action = CANCEL_RUNS) -> None:
-        """Note runs, or the things that another action is about, whose order may be on its way from now on."""
-        self._begin(decision_id, _keys(action, runs))
-
-    async def noted(self, decision_id: str, send: Callable[[Order], Awaitable[Outcome]], order: Order) -> Outcome:
-        """Send an order whose things nobody has looked up, and note them if their IDs are unique.
-
-        Raises: CancelledError: it was given up, and may have arrived. Nothing else.
-        """
-        named = _named(order)
-        with Net() as net:
-            self._begin(decision_id, named)
-        if net.fault is not None:
-            return NotSent(internal(net.fault))
-        outcome = await send(order)
-        with Net() as net:
-            self._end(named, outcome, order.action)
-        if net.fault is not None:
-            report(net.fault, "what was ordered stays noted")
-        return outcome
-
-    def _begin(self, decision_id: str, keys: Iterable[Key]) -> None:
+    def begin(self, keys: Iterable[Key], decision_id: str) -> None:
+        """Note runs whose order may be on its way from now on."""
         entry = _Entry(self._clock.monotonic_s(), decision_id, certain=False)
         for key in keys:
             # Entries are in the order of their times.
@@ -101,15 +77,12 @@ class Handled:
             self._entries[key] = entry
         while self._entries:
             oldest = next(iter(self._entries))
-            if len(self._entries) <= MOST and self.has(oldest):
+            if len(self._entries) <= MOST and self.get(oldest) is not None:
                 return
             del self._entries[oldest]
 
-    def end(self, runs: Sequence[Run], outcome: Outcome, action: Action = CANCEL_RUNS) -> None:
-        """Note what came of the order of these runs, or of the things that another action is about."""
-        self._end(_keys(action, runs), outcome, action)
-
-    def _end(self, keys: Sequence[Key], outcome: Outcome, action: Action) -> None:
+    def end(self, keys: Sequence[Key], outcome: Outcome, action: Action) -> None:
+        """Note what came of the order of these runs."""
         match outcome:
             case Cancelled(cancelled=cancelled) if cancelled >= len(keys):
                 for key in keys:
@@ -121,31 +94,96 @@ class Handled:
                 for key in keys:
                     self._entries.pop(key, None)
 
+    def forget(self, decision_id: str) -> None:
+        """Forget the runs of a decision."""
+        self._entries = {key: entry for key, entry in self._entries.items() if entry.decision_id != decision_id}
+
+    def recall(self, earlier: dict[Key, _Entry]) -> None:
+        """Note runs that were ordered before all of these, the oldest first."""
+        self._entries = dict([*earlier.items()][-MOST:]) | self._entries
+
+
+class Handled:
+    """The runs of the orders sent within `KEPT_S`, by ID and creation time: an ID may have been started again since.
+
+    What is ordered under one field is never taken for what has the same ID under another: a caller may name any ID.
+    An order counts from the moment at which it may be on its way: one that may have arrived is not repeated. It is
+    certain when upstream has said that it cancelled all of its runs. They are forgotten where it certainly did not
+    arrive, where upstream cancelled fewer than were ordered, and when their states were read back. If fewer things than
+    were ordered were deleted or restarted, none is forgotten: nobody knows which, and twice would be one time too many.
+
+    Those that nobody has looked up are kept apart: a caller can invent any number of them, and could push out the others.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._looked_up = _Kept(clock)
+        self._named = _Kept(clock)
+
+    def of(self, action: Action) -> Container[tuple[str, int]]:
+        """Return which of the things that an action is about were ordered of late, by ID and creation time."""
+        return _Ordered(self, _field(action))
+
+    def has(self, key: Key) -> bool:
+        """Return whether the run with this key was ordered of late."""
+        return self._looked_up.get(key) is not None or self._named.get(key) is not None
+
+    def begin(self, decision_id: str, runs: Iterable[Run], action: Action = CANCEL_RUNS) -> None:
+        """Note runs, or the things that another action is about, whose order may be on its way from now on."""
+        self._looked_up.begin(_keys(action, runs), decision_id)
+
+    async def noted(self, decision_id: str, send: Callable[[Order], Awaitable[Outcome]], order: Order) -> Outcome:
+        """Send an order whose things nobody has looked up, and note them if their IDs are unique.
+
+        Raises: CancelledError: it was given up, and may have arrived. Nothing else.
+        """
+        named = _named(order)
+        with Net() as net:
+            self._named.begin(named, decision_id)
+        if net.fault is not None:
+            return NotSent(internal(net.fault))
+        outcome = await send(order)
+        with Net() as net:
+            self._named.end(named, outcome, order.action)
+        if net.fault is not None:
+            report(net.fault, "what was ordered stays noted")
+        return outcome
+
+    def end(self, runs: Sequence[Run], outcome: Outcome, action: Action = CANCEL_RUNS) -> None:
+        """Note what came of the order of these runs, or of the things that another action is about."""
+        self._looked_up.end(_keys(action, runs), outcome, action)
+
     def read_back(self, decision_id: str) -> None:
         """Forget the runs of a decision: their states were read, so upstream's log says again what is true of them."""
-        self._entries = {key: entry for key, entry in self._entries.items() if entry.decision_id != decision_id}
+        self._looked_up.forget(decision_id)
+        self._named.forget(decision_id)
 
     def recall(self, runs: Iterable[Earlier]) -> None:
         """Note runs that were ordered before this process began, the oldest first."""
         now_s = self._clock.monotonic_s()
-        earlier = {
-            _key(one.field, one.run_id, one.created_ms): _Entry(now_s - one.age_s, one.decision_id, one.certain)
-            for one in runs
-        }
-        self._entries = dict([*earlier.items()][-MOST:]) | self._entries
+        looked_up: dict[Key, _Entry] = {}
+        named: dict[Key, _Entry] = {}
+        for one in runs:
+            # What was looked up has its creation time with it.
+            kept = named if one.created_ms is None else looked_up
+            entry = _Entry(now_s - one.age_s, one.decision_id, one.certain)
+            kept[_key(one.field, one.run_id, one.created_ms)] = entry
+        self._looked_up.recall(looked_up)
+        self._named.recall(named)
 
     def corrected(self, listing: Listing, action: Action = CANCEL_RUNS) -> Listing:
         """Return the listing of what an action is about, with the states as we know them."""
-        if not self._entries:
+        if not self._looked_up and not self._named:
             return listing
         field = _field(action)
         return replace(listing, runs=tuple(self._as_known(field, run) for run in listing.runs))
 
     def _as_known(self, field: str, run: Run) -> Run:
         key = _key(field, run.run_id, run.created_ms)
-        if not run.running or not self.has(key):
+        entries = [entry for kept in (self._looked_up, self._named) if (entry := kept.get(key)) is not None]
+        if not run.running or not entries:
             return run
-        return replace(run, state=HANDLED if self._entries[key].certain else ORDERED)
+        return replace(run, state=HANDLED if any(entry.certain for entry in entries) else ORDERED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,6 +156,11 @@ IN_ACTIONS = (
         ("tests/execution/test_ordered_things.py",),
     ),
     Bug(
+        "invented IDs have what was restarted forgotten",
+        (Edit(HANDLED, "        self._named = _Kept(clock)\n", "        self._named = self._looked_up\n"),),
+        ("tests/execution/test_ordered_things.py",),
+    ),
+    Bug(
         "the next process restarts what this one did",
         (Edit(ORDERED, '_LOOKED_UP = ("workflowRunIds", "dlqIds", "messageIds")', '_LOOKED_UP = ("workflowRunIds",)'),),
         ("tests/audit/decisions",),

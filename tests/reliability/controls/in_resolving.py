@@ -139,7 +139,7 @@ IN_RESOLVING = (
     ),
     Bug(
         "a run that was ordered is ordered again",
-        (Edit(HANDLED, "        if not self._entries:\n", "        if self._entries is not None:\n"),),
+        (Edit(HANDLED, "        if not self._looked_up and not self._named:\n", "        if self._looked_up is not None:\n"),),
         ANY_NUMBER,
     ),
     Bug(
@@ -179,9 +179,9 @@ IN_RESOLVING = (
         (
             Edit(
                 HANDLED,
-                "        if not run.running or not self.has(key):\n",
-                "        key = next((one for one in self._entries if one[1] == run.run_id), key)\n"
-                "        if not run.running or not self.has(key):\n",
+                "        key = _key(field, run.run_id, run.created_ms)\n",
+                "        mine = self._looked_up._entries\n"
+                "        key = next((one for one in mine if one[1] == run.run_id), _key(field, run.run_id))\n",
             ),
         ),
         ANY_NUMBER,
