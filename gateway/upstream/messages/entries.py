@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from gateway.core import grammar
@@ -9,6 +10,7 @@ from gateway.core.run import Run
 from gateway.upstream.runs.entries import Entry, caller_ip_of, key_of, labels_in, optional_in, text_in, time_in
 
 _WORKFLOW = "workflow"
+_HEADER = re.compile(r"\s*upstash-[a-z-]*workflow", re.IGNORECASE)
 
 
 def read_message(members: Entry, message_id: str) -> Run | None:
@@ -35,15 +37,21 @@ def shows_run(members: Entry) -> bool:
     """Return whether a member or a header speaks of a workflow: its name says so, and it has a value.
 
     A step has the header `Upstash-Workflow-RunId`, and a call that reports to a run has it among the headers of its
-    callback; no member is documented to name the run (docs/upstream-contract.md).
+    callback; no member is documented to name the run (docs/upstream-contract.md). Headers may also be shown as a list, of
+    pairs or objects: so the name of such a header counts where it is a value, too.
     """
     left: list[tuple[str, object]] = [*members.items()]
     while left:
         name, value = left.pop()
         if _WORKFLOW in name.lower() and value not in (None, "", [], {}):
             return True
-        if isinstance(value, Mapping):
-            left += value.items()
+        match value:
+            case str() if _HEADER.match(value):
+                return True
+            case Mapping():
+                left += value.items()
+            case list():
+                left += [("", one) for one in value]
     return False
 
 

@@ -48,6 +48,9 @@ STEPS: Mapping[str, Mapping[str, Any]] = {
     "the callback's headers": {"callbackHeader": {"Upstash-Workflow-RunId": ["wfr_1"]}},
     "the failure's headers": {"failureCallbackHeader": {"Upstash-Workflow-RunId": ["wfr_1"]}},
     "a member": {"workflowRunId": "wfr_1"},
+    "a list of pairs": {"header": [["Upstash-Workflow-RunId", "wfr_1"]]},
+    "a list of objects": {"headers": [{"name": "Upstash-Callback-Workflow-RunId", "value": ["wfr_1"]}]},
+    "a list of lines": {"headers": ["upstash-workflow-runid: wfr_1"]},
     "the URL of a workflow": {"workflowUrl": "https://a.example/x"},
 }
 """What shows that a message is a step of a workflow, or reports to one."""
