@@ -57,7 +57,7 @@ class Switch:
             self.recorder.begin(freeze, "freeze")
             await self.recorder.wait()
             sentence = (
-                f"Cancels {scope_in_words(scope)} are frozen in this gateway by {freeze.freeze_id}, which could not be "
+                f"Calls {scope_in_words(scope)} are frozen in this gateway by {freeze.freeze_id}, which could not be "
                 "written to the state that gateways share. It goes on trying; until then other gateways are not frozen."
             )
             raise FreezeUnsure(away.cause, freeze.freeze_id, sentence) from away
@@ -103,7 +103,7 @@ class Switch:
     def notices(self) -> list[str]:
         """Return the notices for operators: what is frozen, and what would be if there were operators to thaw it."""
         found = [
-            f"cancels {scope_in_words(one.scope)} are frozen by {one.by} ({one.freeze_id})" for one in self.in_force()
+            f"calls {scope_in_words(one.scope)} are frozen by {one.by} ({one.freeze_id})" for one in self.in_force()
         ]
         found += [
             f"look at rule {scope.rule} of team {scope.team}: {why}; with 'operators' in the configuration it would "

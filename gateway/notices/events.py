@@ -139,11 +139,11 @@ def _scope(data: Data) -> str:
 
 def _frozen(data: Data) -> str:
     ends = "until somebody thaws them" if data["until"] is None else f"until {data['until']}"
-    return f"Cancels {_scope(data)} are frozen {ends}, by {data['by']}: {data['reason']} (freeze {data['freeze_id']})."
+    return f"Calls {_scope(data)} are frozen {ends}, by {data['by']}: {data['reason']} (freeze {data['freeze_id']})."
 
 
 def _thawed(data: Data) -> str:
-    return f"Cancels {_scope(data)} are thawed by {data['thawed_by']} (freeze {data['freeze_id']})."
+    return f"Calls {_scope(data)} are thawed by {data['thawed_by']} (freeze {data['freeze_id']})."
 
 
 def _over(data: Data) -> str:
@@ -180,7 +180,7 @@ def _approval(data: Data) -> str:
     if data["state"] == "awaiting_approval":
         return f"Awaits approval ({so_far} of {data['needed']}) by {teams} until {data['until']}: {plan}."
     if data["state"] == "void":
-        return f"Holds no longer, because of a changed {data['reason']}: {plan}. The same cancel begins anew."
+        return f"Holds no longer, because of a changed {data['reason']}: {plan}. The same request begins anew."
     decided = f" by {data['decided_by']}" if data["decided_by"] is not None else ""
     why = f" ({data['reason']})" if data["reason"] is not None else ""
     return f"{str(data['state']).capitalize()}{decided}{why}: {plan}."

@@ -38,7 +38,7 @@ def scope_in_words(scope: Scope) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Freeze:
-    """A switch that stops cancels. `by` is a principal's name, `cli:<uid>` or `gateway`; times are Unix milliseconds.
+    """A switch that stops what is sent to QStash. Times are Unix milliseconds.
 
     `number` counts the changes of freezes in the store: that of the last one, which `Snapshot.number` has reached where
     it was read. It ends at `until_ms` (None: never by itself), or when it is thawed (`thawed_ms`, `thawed_by`).

@@ -50,14 +50,14 @@ ALL = [
 ]
 SENTENCES = [
     (
-        "Cancels of team billing under rule billing/own are frozen until somebody thaws them, by ops/ana: QStash is "
+        "Calls of team billing under rule billing/own are frozen until somebody thaws them, by ops/ana: QStash is "
         f"ill (freeze {FREEZE.freeze_id})."
     ),
     (
-        "Cancels of all teams are frozen until 2026-11-18T11:06:40.001Z, by ops/ana: QStash is ill "
+        "Calls of all teams are frozen until 2026-11-18T11:06:40.001Z, by ops/ana: QStash is ill "
         f"(freeze {FREEZE.freeze_id})."
     ),
-    f"Cancels of team billing under rule billing/own are thawed by ops/bob (freeze {FREEZE.freeze_id}).",
+    f"Calls of team billing under rule billing/own are thawed by ops/bob (freeze {FREEZE.freeze_id}).",
     "QStash cancelled 3 more runs than were sent by decision d1 of team billing under rule billing/own.",
     "QStash deleted 1 more entry than were sent by decision d1 of team billing under rule billing/old.",
     "QStash works on a wider filter than decision d1 of team billing sent.",
@@ -76,7 +76,7 @@ SENTENCES = [
     "Rejected by platform/a (too many): plan pln_1 of billing/ci, under billing/big.",
     (
         "Holds no longer, because of a changed policy: plan pln_1 of billing/ci, under billing/big. "
-        "The same cancel begins anew."
+        "The same request begins anew."
     ),
 ]
 

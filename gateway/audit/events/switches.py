@@ -12,8 +12,8 @@ _UUID = Keywords(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 _RULE = Keywords(pattern="^[^/]+/[^/]+$")
 
 FreezeId = Annotated[str, "The freeze.", _UUID]
-FrozenTeam = Annotated[str | None, "The team whose cancels it stops; null stands for all teams."]
-FrozenRule = Annotated[str | None, "The rule under which it stops cancels; null stands for all rules.", _RULE]
+FrozenTeam = Annotated[str | None, "The team whose calls it stops; null stands for all teams."]
+FrozenRule = Annotated[str | None, "The rule under which it stops calls; null stands for all rules.", _RULE]
 
 
 class Frozen(Event, name="freeze"):

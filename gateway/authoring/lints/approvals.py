@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from gateway.authoring.lints.finding import Finding, place_of
+from gateway.authoring.lints.finding import Finding, place_of, thing_of
 from gateway.policy.model import Rule
 from gateway.policy.rules import Policies
 
@@ -21,8 +21,8 @@ def approve_idle(rule: Rule) -> Iterator[Finding]:
         return
     if budget.runs <= approval.over and budget.per_ms >= approval.within_ms:
         message = (
-            f"{rule.name} asks for approval above {approval.over} runs, and its budget admits no more than "
-            f"{budget.runs}, so it is never asked for."
+            f"{rule.name} asks for approval above {thing_of(rule).counted(approval.over)}, and its budget admits no "
+            f"more than {budget.runs}, so it is never asked for."
         )
         yield Finding(place_of(rule), "approve-idle", message, f"Write 'over' below {budget.runs}, or no approve.")
 
@@ -33,5 +33,5 @@ def by_nobody(policies: Policies, teams: Collection[str]) -> Iterator[Finding]:
         if rule.approval is not None and set(rule.approval.by).isdisjoint(teams):
             by = " or ".join(rule.approval.by)
             message = f"{rule.name} asks for the approval of team {by}, and no key and no issuer names it."
-            fix = "Name a team that somebody can call as: until then nothing above 'over' is cancelled."
+            fix = "Name a team that somebody can call as: until then nothing above 'over' is sent."
             yield Finding(place_of(rule), "approve-by-nobody", message, fix)

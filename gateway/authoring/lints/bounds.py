@@ -46,7 +46,7 @@ def above_lookup(rule: Rule, most: int) -> Iterator[Finding]:
         if bound is not None and bound > most:
             message = (
                 f"{rule.name}: runs.{key} {bound} is never reached, because a look-up is refused where more than "
-                f"{most} runs match (limits.lookup.runs)."
+                f"{most} {thing_of(rule).many} match (limits.lookup.runs)."
             )
             yield Finding(place_of(rule), "runs-above-lookup", message, f"Write at most {most}, or raise the limit.")
 

@@ -32,7 +32,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         f"${KEY}; or with --state straight into the store. Without --team and --rule everything is frozen.",
     )
     scope = parser.add_mutually_exclusive_group()
-    scope.add_argument("--team", metavar="T", help="only the cancels of this team")
+    scope.add_argument("--team", metavar="T", help="only the calls of this team")
     scope.add_argument("--rule", metavar="FILE/ID", help="only what this allow admits")
     parser.add_argument("--reason", required=True, type=_reason, metavar="TEXT", help="why, for callers and the record")
     parser.add_argument("--until", type=_until, metavar="TIME", help="when it ends by itself: RFC 3339, or like 2h")
@@ -50,7 +50,7 @@ def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         settings = settings_of(parser, arguments)
         made = kept(freeze(settings, scope, reason=arguments.reason, until_ms=arguments.until))
         where = f"Every gateway that reads {settings.shown} stops within seconds, and records it."
-        say([f"Cancels {scope_in_words(scope)} are frozen by {made.by}. {where}"])
+        say([f"Calls {scope_in_words(scope)} are frozen by {made.by}. {where}"])
         say([f"To end it: qstash-gateway thaw {made.freeze_id}{again(arguments)}"])
         return 0
     gateway = gateway_of(arguments)
@@ -71,7 +71,7 @@ def _frozen(freeze: Members, scope: Scope) -> Iterator[str]:
     """Yield what is frozen, where, and how it ends."""
     until = freeze.get("until")
     ends = f"until {until}" if isinstance(until, str) else "until somebody thaws them"
-    yield f"Cancels {scope_in_words(scope)} are frozen {ends}. In force in: {_names(freeze.get('in_force'))}."
+    yield f"Calls {scope_in_words(scope)} are frozen {ends}. In force in: {_names(freeze.get('in_force'))}."
     if freeze.get("silent"):
         yield (
             f"Nothing is known of: {_names(freeze.get('silent'))}. A gateway that has ended is named for ten minutes; "

@@ -204,6 +204,8 @@ def _introduce(demo: Demo, simulator: SimulatorServer) -> None:
     print(f"3. Cancel everything, as clients send it by accident; refused:\n  {_curl(key, f'{runs}?count=100', '')}")
     if demo.looks_up:
         print(f"4. On call: which runs a cancel means, looked up and cancelled by ID:\n  {_dry_run(demo)}")
+        asked = f"{demo.url}/v2/workflows/dlq/restart?workflowUrl={OWN_URL}"
+        print(f"5. On call: the failed runs of one workflow start again:\n  {_curl(demo.keys[ON_CALL], asked, '', 'POST')}")
     print(f"\nWhat the simulator really cancelled: curl -s {simulator.url}/_simulator/ledger")
     print(f"The record: {_show(demo)}\n{_left_behind(demo)}\nEnd with Ctrl-C.", flush=True)
 
@@ -236,5 +238,5 @@ def _command() -> str:
     return f"{shlex.quote(sys.executable)} -m gateway"
 
 
-def _curl(key: str, url: str, more: str = "&workflowUrlExactMatch=true") -> str:
-    return f"curl -sS -X DELETE -H 'Authorization: Bearer {key}' '{url}{more}'"
+def _curl(key: str, url: str, more: str = "&workflowUrlExactMatch=true", method: str = "DELETE") -> str:
+    return f"curl -sS -X {method} -H 'Authorization: Bearer {key}' '{url}{more}'"

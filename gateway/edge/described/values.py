@@ -316,8 +316,8 @@ def _asked() -> Schema:
 
 
 _OF_A_FREEZE: dict[str, Schema] = {
-    "team": or_null(text("The team whose cancels it stops; null for all teams.")),
-    "rule": or_null(text("The `allow`, as `file/id`, under which it stops cancels; null for all rules.")),
+    "team": or_null(text("The team whose calls it stops; null for all teams.")),
+    "rule": or_null(text("The `allow`, as `file/id`, under which it stops calls; null for all rules.")),
     "reason": text("Why, for callers and the record.", maxLength=200),
     "until": or_null(text("When it ends by itself; null if somebody has to end it.", **TIME)),
 }
@@ -336,7 +336,7 @@ def _freeze() -> Schema:
         "thawed_by": text("Who did."),
     }
     maybe = ("in_force", "silent", "thawed_at", "thawed_by")
-    return value("A switch that stops cancels.", members, maybe=maybe)
+    return value("A switch that stops calls that are sent to QStash.", members, maybe=maybe)
 
 
 def _to_freeze() -> Schema:

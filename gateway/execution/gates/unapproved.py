@@ -42,7 +42,7 @@ def check_approver(waiting: Waiting, principal: Principal, person: str) -> None:
 def same_person() -> NotAnApprover:
     """Return the refusal of somebody who has asked for the cancel, or has approved it already."""
     sentence = (
-        "Somebody else has to say it: you have asked for this cancel or approved it already, as far as your key or "
+        "Somebody else has to say it: you have asked for it or approved it already, as far as your key or "
         "token tells who you are."
     )
     return NotAnApprover("same_person", sentence)

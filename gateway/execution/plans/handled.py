@@ -112,7 +112,7 @@ class Handled:
     arrive, where upstream cancelled fewer than were ordered, and when their states were read back. If fewer things than
     were ordered were deleted or restarted, none is forgotten: nobody knows which, and twice would be one time too many.
 
-    Those that nobody has looked up are kept apart: a caller can invent any number of them, and could push out the others.
+    Those that nobody has looked up are kept apart: a caller can invent any number, and could push out the others.
     """
 
     def __init__(self, clock: Clock) -> None:

@@ -37,7 +37,7 @@ def shows_run(members: Entry) -> bool:
     """Return whether a member or a header speaks of a workflow: its name says so, and it has a value.
 
     A step has the header `Upstash-Workflow-RunId`, and a call that reports to a run has it among the headers of its
-    callback; no member is documented to name the run (docs/upstream-contract.md). Headers may also be shown as a list, of
+    callback; no member is documented to name the run (docs/upstream-contract.md). Headers may also stand in a list, of
     pairs or objects: so the name of such a header counts where it is a value, too.
     """
     left: list[tuple[str, object]] = [*members.items()]

@@ -139,7 +139,7 @@ IN_RESOLVING = (
     ),
     Bug(
         "a run that was ordered is ordered again",
-        (Edit(HANDLED, "        if not self._looked_up and not self._named:\n", "        if self._looked_up is not None:\n"),),
+        (Edit(HANDLED, " if not self._looked_up and not self._named:\n", " if self._looked_up is not None:\n"),),
         ANY_NUMBER,
     ),
     Bug(
