@@ -160,7 +160,7 @@ def outcome(result: Result, decision_id: str) -> Answer:
     if (narrowing := plan.permit.narrowing) is not None:
         narrowed = f"{narrowing.key}={plan.permit.effective.count}"
         answer.headers.append((b"gateway-narrowed", narrowed.encode("ascii")))
-    if (budget := _budget(result)) is not None:
+    if plan.reserved is not None and (budget := _budget(result)) is not None:
         answer.headers += _encoded((("Gateway-Budget", budget),))
     if result.over_cancelled:
         answer.headers.append((b"gateway-over-cancelled", b"%d" % result.over_cancelled))

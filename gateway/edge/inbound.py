@@ -1,8 +1,7 @@
 """One HTTP request on its way in: its headers and body as bounded values, and what is checked of every one.
 
-Three values hold a request. `Inbound` is its bytes, its place among the limits and the settings (`InForce`) that it is
-handled under; it stays in the edge. A `ActionRequest` is what it asks, in one way, and nothing of the caller. A `Call`
-(`execution/ports`) joins the two for the pipeline, which knows no bytes.
+Three values hold a request. `Inbound` is its bytes, its place among the limits and its settings; it stays in the edge.
+An `ActionRequest` is what it asks, in one way. A `Call` joins the two for the pipeline, which knows no bytes.
 """
 
 from __future__ import annotations
@@ -54,10 +53,10 @@ class Inbound:
     """One request and the settings it is handled under (`live`). `principal` and `place` are set once they exist.
 
     `has_ids` says that there are headers with ids of the caller's own; they are read into `correlation`. `has_key` says
-    that there is an Idempotency-Key. `cancel_begun` says that something was sent for it, or that it joined what was: it
-    may not be told that nothing was. `route` is the template of its path, once it is found; `status` is that of its
-    answer, 0 before one is begun. `action` is what it is to do, once that is read. `under` is the budget that it stands
-    under, where some rule has one.
+    that there is an Idempotency-Key, `has_words` a header that says why, or until when. `cancel_begun` says that
+    something was sent for it, or that it joined what was: it may not be told that nothing was. `route` is the template
+    of its path, once it is found; `status` is that of its answer, 0 before one is begun. `action` is what it is to do,
+    once that is read. `under` is the budget that it stands under, where some rule has one.
     """
 
     scope: Scope
@@ -73,6 +72,7 @@ class Inbound:
     correlation: Correlation = NOT_GIVEN
     has_ids: bool = field(init=False)
     has_key: bool = field(init=False)
+    has_words: bool = field(init=False)
     route: str = NO_ROUTE
     status: int = 0
     under: Under | None = None
@@ -91,6 +91,7 @@ class Inbound:
         self._announced = has_length or b"transfer-encoding" in last
         self.has_ids = b"traceparent" in last or b"x-request-id" in last
         self.has_key = IDEMPOTENCY_KEY in last
+        self.has_words = b"gateway-reason" in last or b"gateway-until" in last
 
     def header(self, name: bytes) -> tuple[bytes, ...]:
         """Return every value of a header, in order; `name` is in lower case."""

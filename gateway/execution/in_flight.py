@@ -116,14 +116,19 @@ class InFlight:
             )
         self.joined += 1
 
-    async def result(self) -> Ended:
-        """Wait for the result. Cancelling the waiter does not cancel the work. Raises: Refusal: nothing was sent."""
+    async def told(self) -> Told:
+        """Wait for the result, and return what a request is answered by it. Raises: Refusal: nothing was sent.
+
+        Cancelling the waiter does not cancel the work.
+        """
         assert self.task is not None
         if not self.task.done():
             waiter: asyncio.Future[None] = self.task.get_loop().create_future()
             self.waiters.append(waiter)
             await waiter
-        return self.task.result()
+        # A cancel that was given up ends with a cancellation too.
+        result = self.task.result()
+        return Done(result, self) if isinstance(result, Result) else result
 
     def wake(self) -> None:
         """Let the waiters go on; they do so after the task has ended."""
@@ -151,8 +156,8 @@ class InFlightCancels:
 
     def get(self, key: Key) -> InFlight | None:
         """Return the cancel with that key, if one can be joined."""
-        owner, what = key
-        return self._of[owner].get(what) if owner in self._of else None
+        own = self._of.get(key[0])
+        return None if own is None else own.get(key[1])
 
     def any_of(self, owner: Hashable) -> bool:
         """Return whether a cancel whose key begins with `owner` can be joined."""
@@ -213,9 +218,10 @@ class InFlightCancels:
         owner, what = in_flight.key
         own = self._of.get(owner)
         if own is not None and own.get(what) is in_flight:
-            del own[what]
-            if not own:
+            if len(own) == 1:
                 del self._of[owner]
+            else:
+                del own[what]
         if in_flight.release is not None:
             in_flight.release.cancel()
             in_flight.release = None
@@ -268,10 +274,3 @@ class Done(NamedTuple):
 
 Told = Denial | Done | Replay
 """How a request is answered: refused, by what came of sending or joining it, or as it was before."""
-
-
-async def told_of(in_flight: InFlight) -> Told:
-    """Wait for the result of a cancel in flight; return what a request is answered by it. Raises: Refusal."""
-    # A cancel that was given up ends with a cancellation too.
-    result = await in_flight.result()
-    return Done(result, in_flight) if isinstance(result, Result) else result

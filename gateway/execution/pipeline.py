@@ -13,8 +13,9 @@ begins there. What several orders need more than one is in `execution/plans/orde
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from functools import partial
+from typing import cast
 
 from gateway.audit.record import joined_members
 from gateway.core.errors import Conflict, ShuttingDown
@@ -39,7 +40,6 @@ from gateway.execution.in_flight import (
     Told,
     WaitEnded,
     Work,
-    told_of,
 )
 from gateway.execution.judging import Judging, takes_long
 from gateway.execution.plans.draft import Draft, State, check_ready
@@ -234,7 +234,7 @@ class Pipeline:
         if self._cancels.stopping:
             raise ShuttingDown("stopping", STOPPING)
         with WAITING:
-            return await told_of(self._cancels.start(key, call.decision_id, work))
+            return await self._cancels.start(key, call.decision_id, work).told()
 
     def _gated(self, work: Work, call: Call, permit: Permit, draft: Draft | None = None) -> Work:
         """Return the work, done once the request passes the gate; `draft` is the plan that it applies, if it does."""
@@ -271,9 +271,9 @@ class Pipeline:
         with WAITING:
             if call.once is None:
                 await self._note_join(other.decision_id, call)
-                return await told_of(other)
+                return await other.told()
             # What has this key may have been answered before: then that is what this one joins.
-            told = await told_of(other)
+            told = await other.told()
             await self._note_join(told.decision_id if isinstance(told, Replay) else other.decision_id, call)
             return told
 
@@ -284,11 +284,10 @@ class Pipeline:
         if net.fault is not None:
             report(net.fault, "a repeat is not on record")
 
-    async def _direct(self, call: Call, permit: Permit, in_flight: InFlight) -> Ended:
-        """Send a permitted request as it is: one order, without a look-up, so that no approval can be asked for it."""
-        result = await self._sent(call.planned(permit, (order_of(permit.effective),)), call, in_flight)
-        assert not isinstance(result, NeedsApproval)
-        return result
+    def _direct(self, call: Call, permit: Permit, in_flight: InFlight) -> Coroutine[None, None, Ended]:
+        """Return the sending of a request as it is: one order, without a look-up, so that nobody has to approve it."""
+        plan = call.planned(permit, (order_of(permit.effective),))
+        return cast("Coroutine[None, None, Ended]", self._sent(plan, call, in_flight))
 
     async def _sent(
         self, plan: Plan, call: Call, in_flight: InFlight, *, orders: OrdersInTurn | None = None

@@ -96,7 +96,7 @@ def test_what_is_left_as_it_is_differs_in_the_words_of_the_action(tmp_path: Path
         ("request: {label: a}\n    action: pause\n    expect: deny", "pause names one of flowControlKey"),
         ("request: {queue: a}\n    action: stop\n    expect: deny", "'stop': expected cancel_runs or"),
         ("request: {queue: a}\n    action: any\n    expect: deny", "'any': expected cancel_runs or"),
-        ("request: {queue: a}\n    action: pause\n    headers: {Upstash-Retries: 3}\n    expect: deny", "no header"),
+        ("request: {queue: a}\n    action: pause\n    headers: {Upstash-Retries: 3}\n    expect: deny", "not passed"),
         ("request: {queue: a, Upstash-Retries: 3}\n    action: pause\n    expect: deny", "unknown key"),
         (f"request: {LINE}\n    headers: {{Upstash-Label: a}}\n    expect: deny", "unknown key 'Upstash-Label'"),
     ],

@@ -103,13 +103,14 @@ def test_the_printed_command_shows_what_it_would_cancel(tmp_path: Path, contract
 
 
 def test_the_printed_lines_work_in_a_shell(demo: Serving) -> None:
-    """Pasted as printed: one is allowed and capped, one is refused, and cancel-everything is refused."""
+    """Pasted as printed: one is allowed and capped, two are refused, and those on call start failed runs again."""
     require_curl(shutil.which("curl"))
-    allowed, prefix, everything = (pasted(line) for line in CURL.findall(demo.said))
+    allowed, prefix, everything, restart = (pasted(line) for line in CURL.findall(demo.said))
     assert allowed == (200, {"cancelled": 50})
     assert (prefix[0], prefix[1]["rule"]) == (403, "guardrails/exact-url")
     assert (everything[0], everything[1]["rule"]) == (403, "guardrails/everything")
     assert OWN_URL in str(everything[1]["error"])
+    assert (restart[0], len(restart[1]["workflowRuns"])) == (200, 2)
 
 
 def test_the_console_is_where_it_says_and_takes_the_printed_keys(demo: Serving) -> None:
@@ -125,16 +126,17 @@ def test_the_console_is_where_it_says_and_takes_the_printed_keys(demo: Serving) 
 
 
 def test_the_ledger_and_the_record_are_where_the_demo_says(demo: Serving) -> None:
-    """The ledger shows 50 runs of one send; the record shows its intent, its outcome and the two denials."""
+    """The ledger shows 50 runs of one send, and what was started again; the record shows it all, and two denials."""
     require_curl(shutil.which("curl"))
     for line in CURL.findall(demo.said):
         pasted(line)
     status, members = pasted(demo.find(LEDGER)[1])
     assert status == 200
-    assert [len(entry["cancelled"]) for entry in members["ledger"]] == [50]
+    assert [len(entry["cancelled"]) for entry in members["ledger"]] == [50, 0]
+    assert sorted(members["ledger"][1]["hit"]) == ["dlq_run_1", "dlq_run_2"]
     shown = command("audit", "show", demo.find(AUDIT)[1], "--json")
     events = [json.loads(line)["event"] for line in shown.stdout.splitlines()]
-    assert events == ["start", "intent", "outcome", "denied", "denied"]
+    assert events == ["start", "intent", "outcome", "denied", "denied", "plan", "intent", "chunk", "outcome"]
 
 
 def test_the_token_of_the_environment_is_ignored(demo: Serving) -> None:

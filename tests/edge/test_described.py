@@ -41,6 +41,7 @@ from gateway.edge.pages.calls import Pages
 from gateway.edge.pages.decisions import DecisionPages
 from gateway.edge.pages.freezes import FreezePages
 from gateway.edge.pages.overview.events import OF_ONE
+from gateway.edge.inbound import Intake
 from gateway.edge.routing.cancels import Cancels
 from gateway.edge.routing.table import CallRoute, routes
 from gateway.execution.plans.draft import State
@@ -81,7 +82,7 @@ def test_every_route_below_the_gateways_own_path_is_described_and_no_other() -> 
     """In both directions, by method and path; no call has the name of another."""
     approvals, freezes = ApprovalPages(None, None, None), FreezePages(None, None)  # type: ignore[arg-type]
     pages = Pages(None, None, None, DecisionPages(None, None), freezes=freezes, approvals=approvals)  # type: ignore[arg-type]
-    parts = routes(Cancels(None, None, None), pages, HealthPages(None))  # type: ignore[arg-type]
+    parts = routes(Cancels(Intake(None, None, None), None, None), pages, HealthPages(None))  # type: ignore[arg-type]
     own = [route for route in parts if isinstance(route, CallRoute) and route.path.startswith(OWN)]
     assert sorted((method, route.path) for route in own for method in route.methods or ()) == sorted(
         (call.method, call.path) for call in CALLS

@@ -205,7 +205,8 @@ def _introduce(demo: Demo, simulator: SimulatorServer) -> None:
     if demo.looks_up:
         print(f"4. On call: which runs a cancel means, looked up and cancelled by ID:\n  {_dry_run(demo)}")
         asked = f"{demo.url}/v2/workflows/dlq/restart?workflowUrl={OWN_URL}"
-        print(f"5. On call: the failed runs of one workflow start again:\n  {_curl(demo.keys[ON_CALL], asked, '', 'POST')}")
+        line = _curl(demo.keys[ON_CALL], asked, "", "POST")
+        print(f"5. On call: the failed runs of one workflow start again:\n  {line}")
     print(f"\nWhat the simulator really cancelled: curl -s {simulator.url}/_simulator/ledger")
     print(f"The record: {_show(demo)}\n{_left_behind(demo)}\nEnd with Ctrl-C.", flush=True)
 

@@ -39,6 +39,11 @@ class Cancels:
         self._pipeline = pipeline
         self._teller = teller
 
+    @property
+    def keeps_state(self) -> bool:
+        """Whether the gateway has a store, and so may have budgets."""
+        return self._intake.state is not None
+
     async def cancel(self, inbound: Inbound) -> Answer | Done:
         """Handle `DELETE /v2/workflows/runs[/{run}]`: read the request, have it judged and sent. Raises: Refusal."""
         request = await self.request(inbound)
@@ -61,7 +66,7 @@ class Cancels:
 
         Raises: MalformedRequest, TooLarge: it is unreadable, names too many runs, or holds a secret.
         """
-        reason = parse_reason(inbound.header(b"gateway-reason"))
+        reason = parse_reason(inbound.header(b"gateway-reason")) if inbound.has_words else None
         request = _read(inbound, body)
         # The request is refused for a secret in it before any of it is recorded.
         return self._intake.checked(inbound, request if reason is None else replace(request, reason=reason))
@@ -148,7 +153,7 @@ def _read(inbound: Inbound, body: Body) -> ActionRequest:
     found = asked_by(scope["method"], path)
     assert found is not None  # the route is made of the same table
     operation, form = found
-    if operation.action is not Action.PAUSE:
+    if inbound.has_words and operation.action is not Action.PAUSE:
         refuse_until(inbound.header)
     named = None if form.field is None else form.named(path)
     return operation.read(form, Asked(named, scope["query_string"], body, inbound.header, scope["headers"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 from starlette.routing import Match, Route
@@ -28,7 +29,7 @@ class CallRoute(Route):
     """A route for exactly one method; Starlette's own route would add HEAD to GET."""
 
     def __init__(self, method: str, path: str, action: Action, cancels: Cancels) -> None:
-        self._endpoint = Endpoint(action, cancels, path)
+        self._endpoint = Endpoint(partial(with_budget, action) if cancels.keeps_state else action, cancels, path)
         super().__init__(path, self._endpoint, methods=[method])
         self.methods, self.method, self._allowed = {method}, method, method
         self._found: Scope = {"endpoint": self.endpoint, "path_params": {}}
@@ -85,7 +86,7 @@ class Endpoint:
         """Answer one request that the door let in."""
         inbound = inbound_of(scope)
         inbound.route = self.route
-        answer = await with_budget(self.action, inbound)
+        answer = await self.action(inbound)
         if isinstance(answer, Done):
             await self.cancels.deliver(inbound, answer, send)
         elif isinstance(answer, Stream):
