@@ -36,12 +36,12 @@ from gateway.edge.described.calls import CALLS
 from gateway.edge.described.declare import Call
 from gateway.edge.described.document import document, rendered
 from gateway.edge.health import HealthPages
+from gateway.edge.inbound import Intake
 from gateway.edge.pages.approvals import ApprovalPages
 from gateway.edge.pages.calls import Pages
 from gateway.edge.pages.decisions import DecisionPages
 from gateway.edge.pages.freezes import FreezePages
 from gateway.edge.pages.overview.events import OF_ONE
-from gateway.edge.inbound import Intake
 from gateway.edge.routing.cancels import Cancels
 from gateway.edge.routing.table import CallRoute, routes
 from gateway.execution.plans.draft import State
