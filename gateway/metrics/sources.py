@@ -12,19 +12,22 @@ from typing import Protocol
 from gateway.audit.chain import Record
 from gateway.audit.log import AuditState
 from gateway.callers.in_force import LiveSettings
-from gateway.core.request import Everything, Filter
+from gateway.core.request import CANCEL_RUNS, Everything, Filter
 from gateway.core.run import Listing, LookUp, Run
 from gateway.execution.ports import RunLog
 from gateway.metrics.counts import Counts
 from gateway.metrics.times import LOOKUP_S, REQUEST_S, UPSTREAM_S, WRITE_S, Histogram
+from gateway.operations.table import asked_by
 from gateway.state.freezes import Freeze
 
-CALLS = (
-    ("DELETE", b"/v2/workflows/runs", "cancel"),
-    ("GET", b"/v2/workflows/logs", "logs"),
-    ("GET", b"/v2/workflows/bulkActions/", "bulk_action"),
+CANCEL = "cancel"
+READ = (
+    ("/v2/workflows/logs", "logs"),
+    ("/v2/workflows/bulkActions/", "bulk_action"),
+    ("/v2/dlq", "dlq"),
+    ("/v2/messages/", "message"),
 )
-"""The calls to QStash by method and by how their path begins, and the name of each."""
+"""The calls to QStash that only read, by how their path begins, and the name of each."""
 
 MOST_KEYS = 1000
 """The most keys whose end is shown: those that end first."""
@@ -77,7 +80,7 @@ class Metrics:
     def __post_init__(self) -> None:
         # Bound once, because every cancel passes here: one call more costs it a thousand instructions.
         self.committed, self.wrote, self.answered = self.counts.take, self.writes.add, self.requests.observe
-        for *_, call in CALLS:
+        for call in (CANCEL, *(name for _, name in READ)):
             self.upstream.begin(call, 0)
 
     def called(self, method: str, target: bytes, status: int, seconds: float) -> None:
@@ -128,11 +131,12 @@ class _Timed:
 
 
 def call_of(method: str, target: bytes) -> str:
-    """Return the name of a call to QStash."""
-    for verb, path, name in CALLS:
-        if verb == method and target.startswith(path):
-            return name
-    return "other"
+    """Return the name of a call to QStash: `cancel`, the action that another one is for, or what is read."""
+    path = target.partition(b"?")[0].decode("latin-1")
+    if (found := asked_by(method, path)) is not None:
+        action = found[0].action
+        return CANCEL if action is CANCEL_RUNS else str(action)
+    return next((name for begins, name in READ if method == "GET" and path.startswith(begins)), "other")
 
 
 def ends_s(last: date) -> float:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import pytest
 
+from gateway.metrics.sources import call_of
 from gateway.simulator.core import Simulator
 from gateway.simulator.exchange import Ending, Fault
 from gateway.simulator.server import SimulatorServer
@@ -161,3 +162,22 @@ def test_nothing_that_callers_write_adds_a_series(gateway: RunningGateway) -> No
     assert [key for key in after if any(word in value for word in words for _, value in key[1])] == []
     assert {key for key in after if "_seconds_" not in key[0]} <= before
     assert len(after) < 2 * len(before)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "call"),
+    [
+        ("DELETE", b"/v2/workflows/runs?workflowRunIds=wfr_1", "cancel"),
+        ("POST", b"/v2/workflows/dlq/restart?dlqIds=d1", "restart_dlq"),
+        ("DELETE", b"/v2/messages?messageIds=m1", "cancel_messages"),
+        ("POST", b"/v2/queues/mail/pause", "pause"),
+        ("GET", b"/v2/workflows/logs?count=100", "logs"),
+        ("GET", b"/v2/workflows/bulkActions/act_1", "bulk_action"),
+        ("GET", b"/v2/dlq?source=workflow", "dlq"),
+        ("GET", b"/v2/messages/m1", "message"),
+        ("GET", b"/v2/schedules", "other"),
+    ],
+)
+def test_each_call_to_qstash_is_timed_under_its_name(method: str, target: bytes, call: str) -> None:
+    """The action that an order is for, or what is read: a slow restart is not told of a slow cancel."""
+    assert call_of(method, target) == call
