@@ -143,7 +143,8 @@ def test_route(benchmark: BenchmarkFixture) -> None:
         """Takes the answer."""
 
     calls = ("preview", "logs", "failed_runs", "whoami", "explain", "plan", "planned", "plans", "stop", "openapi")
-    cancels, pages = SimpleNamespace(cancel=nothing, apply=nothing), SimpleNamespace(**dict.fromkeys(calls, nothing))
+    cancels = SimpleNamespace(cancel=nothing, apply=nothing, keeps_state=False)
+    pages = SimpleNamespace(**dict.fromkeys(calls, nothing))
     pages.decisions = SimpleNamespace(one=nothing, listed=nothing, record=nothing)
     pages.counts, pages.events = SimpleNamespace(counts=nothing), SimpleNamespace(events=nothing)
     pages.policies, pages.with_state = SimpleNamespace(policies=nothing), lambda: ()
