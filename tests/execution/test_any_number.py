@@ -154,7 +154,7 @@ def test_of_the_runs_that_were_ordered_a_bounded_number_is_kept() -> None:
     handled, many = Handled(clock), runs(MOST + 5)
     for part in (many[:10], many[10:]):
         handled.begin("d", part)
-        handled.end(part, Cancelled(200, len(part)))
+        handled.end("d", part, Cancelled(200, len(part)))
     assert [(run.run_id, run.created_ms) in handled.of(CANCEL_RUNS) for run in (many[4], many[5], many[-1])] == [
         False,
         True,

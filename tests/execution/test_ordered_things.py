@@ -42,7 +42,7 @@ async def test_what_may_have_been_restarted_is_done(outcome: Outcome, state: str
     handled, order = Handled(StillClock()), ordered(ENTRIES)
     if looked_up:
         handled.begin("d1", ENTRIES, order.action)
-        handled.end(ENTRIES, outcome, order.action)
+        handled.end("d1", ENTRIES, outcome, order.action)
     else:
 
         async def send(_: Order) -> Outcome:
@@ -176,3 +176,21 @@ async def test_an_order_by_ids_that_came_to_nothing_leaves_what_a_look_up_ordere
 
     await handled.noted("d2", refused, order)
     assert states(handled) == [ORDERED] * 3
+
+
+@pytest.mark.parametrize("first", [Unknown("timeout"), Cancelled(200, 3), Cancelled(200, 1)], ids=repr)
+@pytest.mark.parametrize("then", [Refused(429, "slow"), NotSent("team_connections")], ids=repr)
+async def test_a_second_order_by_ids_that_was_not_carried_out_does_not_undo_the_first(
+    first: Outcome, then: Outcome
+) -> None:
+    """A loop by IDs that meets a 429 would have a look-up restart the entries once more."""
+    handled, order, outcomes = Handled(StillClock()), ordered(ENTRIES), [first, then]
+
+    async def send(_: Order) -> Outcome:
+        return outcomes.pop(0)
+
+    await handled.noted("d1", send, order)
+    known = states(handled)
+    await handled.noted("d2", send, order)
+    assert states(handled) == known
+    assert STARTED not in known

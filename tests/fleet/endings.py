@@ -61,8 +61,8 @@ class Gateway:
         )
         self.due = Due(self.store, self.pipeline, self.freezes, self.name, self.clock, lambda: self.policies)
 
-    async def ask(self, request: ActionRequest) -> Told:
-        """What a request is answered, written to its caller."""
+    async def ask(self, request: ActionRequest, *, caller_gone: bool = False) -> Told:
+        """What a request is answered, written to its caller if that is still there."""
 
         async def gone() -> bool:
             return False
@@ -72,7 +72,7 @@ class Gateway:
         call = Call(held, ANN, request, f"{self.name}{self.number}", None, gone, lambda: held)
         told = await self.pipeline.run(call)
         if isinstance(told, Done):
-            self.pipeline.answered(told, caller_gone=False)
+            self.pipeline.answered(told, caller_gone=caller_gone)
         return told
 
     async def outcome(self, request: ActionRequest) -> str:

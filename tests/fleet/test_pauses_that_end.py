@@ -284,6 +284,26 @@ async def test_a_store_that_fails_in_the_middle_has_it_resumed_once(call: str, w
     assert sorted([*one.sent, *other.sent]) == [PAUSE, RESUME]
 
 
+async def test_the_repeat_of_a_resume_that_the_end_of_a_pause_joined_is_not_sent_again() -> None:
+    """Its caller has lost the connection and asks once more; that the gateway itself has its answer does not matter."""
+    upstream = Overtaken()
+    [one] = fleet("a", upstream=upstream)
+    await paused(one)
+    looking: list[asyncio.Task[list[str]]] = []
+
+    async def time_is_up() -> None:
+        looking.append(asyncio.create_task(one.look(HOUR_MS)))
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    upstream.first = time_is_up
+    await one.ask(switch(RESUME), caller_gone=True)
+    await looking[0]
+    assert len(one.log.named("joined")) == 1
+    await one.ask(switch(RESUME), caller_gone=True)
+    assert one.sent == [PAUSE, RESUME]
+
+
 async def test_a_gateway_that_has_gone_in_the_middle_is_named() -> None:
     """What it may have sent nobody sends again; its own next start looks at its record."""
     one, other = fleet("a", "b")

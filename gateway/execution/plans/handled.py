@@ -69,20 +69,25 @@ class _Kept:
         return entry if entry is not None and self._clock.monotonic_s() - entry.since_s < KEPT_S else None
 
     def begin(self, keys: Iterable[Key], decision_id: str) -> None:
-        """Note runs whose order may be on its way from now on."""
-        entry = _Entry(self._clock.monotonic_s(), decision_id, certain=False)
+        """Note runs whose order may be on its way from now on.
+
+        What an earlier order may have done to one of them stays true: only the time begins anew.
+        """
+        now_s = self._clock.monotonic_s()
+        entry = _Entry(now_s, decision_id, certain=False)
         for key in keys:
+            known = self.get(key)
             # Entries are in the order of their times.
             self._entries.pop(key, None)
-            self._entries[key] = entry
+            self._entries[key] = entry if known is None else known._replace(since_s=now_s)
         while self._entries:
             oldest = next(iter(self._entries))
             if len(self._entries) <= MOST and self.get(oldest) is not None:
                 return
             del self._entries[oldest]
 
-    def end(self, keys: Sequence[Key], outcome: Outcome, action: Action) -> None:
-        """Note what came of the order of these runs."""
+    def end(self, keys: Sequence[Key], outcome: Outcome, action: Action, decision_id: str) -> None:
+        """Note what came of the order of these runs; of what an earlier order has done it says nothing."""
         match outcome:
             case Cancelled(cancelled=cancelled) if cancelled >= len(keys):
                 for key in keys:
@@ -92,7 +97,8 @@ class _Kept:
                 return
             case Refused() | NotSent() | Cancelled():
                 for key in keys:
-                    self._entries.pop(key, None)
+                    if (entry := self._entries.get(key)) is not None and entry.decision_id == decision_id:
+                        del self._entries[key]
 
     def forget(self, decision_id: str) -> None:
         """Forget the runs of a decision."""
@@ -144,14 +150,14 @@ class Handled:
             return NotSent(internal(net.fault))
         outcome = await send(order)
         with Net() as net:
-            self._named.end(named, outcome, order.action)
+            self._named.end(named, outcome, order.action, decision_id)
         if net.fault is not None:
             report(net.fault, "what was ordered stays noted")
         return outcome
 
-    def end(self, runs: Sequence[Run], outcome: Outcome, action: Action = CANCEL_RUNS) -> None:
+    def end(self, decision_id: str, runs: Sequence[Run], outcome: Outcome, action: Action = CANCEL_RUNS) -> None:
         """Note what came of the order of these runs, or of the things that another action is about."""
-        self._looked_up.end(_keys(action, runs), outcome, action)
+        self._looked_up.end(_keys(action, runs), outcome, action, decision_id)
 
     def read_back(self, decision_id: str) -> None:
         """Forget the runs of a decision: their states were read, so upstream's log says again what is true of them."""

@@ -104,7 +104,7 @@ class OrdersInTurn:
         handled.begin(self.plan.decision_id, runs, order.action)
         outcome = await send(order)
         self.sent[-1] = (order, outcome)
-        handled.end(runs, outcome, order.action)
+        handled.end(self.plan.decision_id, runs, outcome, order.action)
         return outcome
 
     def _judge(self, number: int, order: Order, outcome: Outcome, *, may_be_sent_again: bool) -> None:

@@ -131,7 +131,8 @@ class Due:
             self._owed[timer.decision_id] = (resume_id, SOON_MS, None)
         else:
             self._owed[timer.decision_id] = (resume_id, *_came_to(told))
-            if isinstance(told, Done):
+            # The resume of a caller that it joined waits for that caller.
+            if isinstance(told, Done) and told.in_flight.decision_id == resume_id:
                 self.pipeline.answered(told, caller_gone=False)
         await self._tell(timer.decision_id)
 

@@ -156,6 +156,11 @@ IN_ACTIONS = (
         ("tests/execution/test_ordered_things.py",),
     ),
     Bug(
+        "a second order that was refused has the first forgotten",
+        (Edit(HANDLED, " is not None and entry.decision_id == decision_id:\n", " is not None:\n"),),
+        ("tests/execution/test_ordered_things.py",),
+    ),
+    Bug(
         "invented IDs have what was restarted forgotten",
         (Edit(HANDLED, "        self._named = _Kept(clock)\n", "        self._named = self._looked_up\n"),),
         ("tests/execution/test_ordered_things.py",),

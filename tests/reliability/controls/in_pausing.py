@@ -37,6 +37,11 @@ IN_PAUSING = (
         (ENDING,),
     ),
     Bug(
+        "the end of a pause answers the caller that it joined",
+        (Edit(DUE, " and told.in_flight.decision_id == resume_id:\n", ":\n"),),
+        (ENDING,),
+    ),
+    Bug(
         "a freeze does not hold a resume back",
         (Edit(DUE, " and self._held(timer) is None:\n", ":\n"),),
         (ENDING,),
