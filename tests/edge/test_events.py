@@ -17,6 +17,8 @@ class Asked:
 
     def __init__(self, *, looks: int) -> None:
         self.looks, self.ended = looks, 0
+        self.following = asyncio.Event()
+        self.following.set()
 
     def may_go_on(self, inbound: Inbound) -> bool:
         """So many times."""

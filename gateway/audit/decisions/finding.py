@@ -174,7 +174,7 @@ class Closings:
 
     def skip(self) -> None:
         """Leave out what was closed before now."""
-        for line in self.decisions.latest.beyond(lambda _: 0) or []:
+        for line in self.decisions.latest.kept():
             if (at := seen(line)) is not None:
                 self._seqs[at.instance] = at.seq
 
@@ -186,7 +186,7 @@ class Closings:
         lines = self.decisions.latest.beyond(lambda instance: self._seqs.get(instance, 0))
         if lines is None:
             # More was written than is kept: what is still here is read, the rest is found through the chain.
-            lines = self.decisions.latest.beyond(lambda _: 0) or []
+            lines = self.decisions.latest.kept()
         return [closed for line in lines for closed in self._taken(line)]
 
     def _taken(self, line: bytes) -> Iterator[RecordedDecision]:

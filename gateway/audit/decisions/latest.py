@@ -53,6 +53,10 @@ class Latest:
             time.sleep(0)
         return found
 
+    def kept(self) -> list[bytes]:
+        """Return all lines that are still here, in their order."""
+        return list(self._lines)
+
     def beyond(self, indexed: Callable[[bytes], int]) -> list[bytes] | None:
         """Return the lines after those that are indexed, in their order; None if some of these are not here any more.
 

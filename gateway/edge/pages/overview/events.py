@@ -58,8 +58,9 @@ class Stream:
         self.some.set()
 
     async def write(self, inbound: Inbound, send: Send) -> None:
-        """Write the answer, event by event, until it ends."""
+        """Write the answer, event by event, until it ends. From its first byte on, what is closed is sent."""
         try:
+            await self.events.following.wait()
             head = [*_HEAD, (b"gateway-decision", inbound.decision_id.encode()), (b"gateway-source", b"gateway")]
             if inbound.correlation.request_id is not None:
                 head.append((b"x-request-id", inbound.correlation.request_id.encode()))
@@ -92,7 +93,10 @@ class Stream:
 
 
 class EventPages:
-    """The call that opens streams, and the task that fills them. `ending` says that the process stops."""
+    """The call that opens streams, and the task that fills them. `ending` says that the process stops.
+
+    `following` is set while the task follows the record.
+    """
 
     def __init__(self, intake: Intake, pages: DecisionPages, ending: Callable[[], bool]) -> None:
         self._intake = intake
@@ -101,6 +105,7 @@ class EventPages:
         self._desk = Desk("events", 1)
         self._streams: set[Stream] = set()
         self._task: asyncio.Task[None] | None = None
+        self.following = asyncio.Event()
 
     async def events(self, inbound: Inbound) -> Stream:
         """Handle `GET /gateway/v1/events`. Raises: Throttled, Overloaded: there are as many streams as there may be."""
@@ -134,9 +139,10 @@ class EventPages:
     async def _fill(self) -> None:
         """Send what is closed to the streams that may see it, for as long as there are any."""
         closings, latest = Closings(self._pages.decisions), self._pages.decisions.latest
+        written = latest.written_bytes  # asked first: what is written while the task skips is looked at after it
         with Net() as net:
             await self._desk.done("events", lambda: closings.skip)
-        written = latest.written_bytes
+        self.following.set()
         while self._streams:
             if net.fault is not None:
                 report(net.fault, "closed decisions were not sent to event streams")
@@ -149,6 +155,7 @@ class EventPages:
                             if stream.team in (None, one.team):
                                 stream.put(event)
             await asyncio.sleep(EVERY_S)
+        self.following.clear()
         self._task = None
 
     def close(self) -> None:
